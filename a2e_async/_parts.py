@@ -1,0 +1,196 @@
+"""The parts of a client and how they are joined; loaded when the first client is made."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anyio
+from attrs import define
+
+from a2e_async import __version__
+from a2e_async.config import Account
+from a2e_async.errors import ClientClosed
+from a2e_async.events import Event, Update
+from a2e_async.models import Output, Record
+from a2e_async.resources.base import Room, delete
+from a2e_async.resources.files import Files
+from a2e_async.resources.registry import kind_named
+from a2e_async.tasks.kind import TaskKind
+from a2e_async.tasks.poller import Poller
+from a2e_async.tasks.starter import FINISH_STARTS, Starter
+from a2e_async.tasks.status import read_record, read_rows
+from a2e_async.tasks.task import Task, TaskServices
+from a2e_async.transport.ratelimit import Gate, Pacer, Priority
+from a2e_async.transport.retry import Repeat, RetryPolicy
+from a2e_async.transport.session import Session
+from a2e_async.transport.transfer import Downloader, FileSession
+from a2e_async.transport.upload import Uploader
+
+logger = logging.getLogger("a2e_async")
+
+USER_AGENT = f"a2e_async/{__version__}"
+PRESIGN = "/api/v1/r2/upload-presigned-url"
+
+
+@define(kw_only=True)
+class Parts:
+    """Everything that clients made by `A2E.with_options` share."""
+
+    account: Account
+    session: Session
+    file_session: FileSession
+    poller: Poller
+    starter: Starter
+    services: TaskServices
+    files: Files
+    downloader: Downloader
+    closed: bool = False
+
+    def room(self, request_timeout: float, start_timeout: float) -> Room:
+        """Return what namespaces work with, under these options."""
+        return Room(
+            session=self.session,
+            starter=self.starter,
+            tasks=self.services,
+            source=self.downloader,
+            files=self.files,
+            request_timeout=request_timeout,
+            start_timeout=start_timeout,
+        )
+
+    def check_open(self) -> None:
+        """Raise `ClientClosed` after `aclose`."""
+        if self.closed:
+            raise ClientClosed("This client is closed. Make a new A2E().")
+
+    async def aclose(self) -> None:
+        """Close all parts: starts first, then waits, then connections."""
+        self.closed = True
+        try:
+            # Shielded against scopes around the caller: what is paid for must be heard of.
+            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + 2 * FINISH_STARTS):
+                await self.starter.aclose()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.poller.aclose()
+                await self.session.aclose()
+                await self.file_session.aclose()
+
+
+def build(
+    account: Account,
+    *,
+    request_timeout: float,
+    poll_interval: float,
+    rate: float | None,
+    look_rate: float | None,
+    burst: int,
+    max_connections: int,
+    retry: RetryPolicy | None,
+    mark_names: bool,
+    on_event: Callable[[Event], None] | None,
+    language: str,
+    trust_env: bool,
+    proxy: str | None,
+) -> Parts:
+    """Return the joined parts of a new client; no I/O, no loop needed."""
+    emit = _guarded(on_event) if on_event is not None else None
+    tell = emit or _ignore
+    pacer = Pacer(rate, burst)
+    session = Session(
+        account,
+        pacer=pacer,
+        gate=Gate(max_connections),
+        policy=retry or RetryPolicy(),
+        request_timeout=request_timeout,
+        language=language,
+        trust_env=trust_env,
+        proxy=proxy,
+        emit=emit,
+        user_agent=USER_AGENT,
+    )
+    file_session = FileSession(trust_env=trust_env, proxy=proxy, emit=tell, user_agent=USER_AGENT)
+
+    async def look(name: str, id: str) -> Record:
+        kind = kind_named(name)
+        assert kind.detail_at is not None  # noqa: S101  # kinds without detail renew nothing yet
+        path, params = kind.detail_at.for_id(id)
+        answer = await session.request(
+            kind.detail_at.method, path, params=params, timeout=request_timeout
+        )
+        rows = read_rows(answer.data)
+        return read_record(kind, rows[0] if rows else answer.data, downloader)
+
+    async def renew(output: Output) -> Output:
+        return await files.refetch(output)
+
+    async def presign(body: Mapping[str, Any]) -> Mapping[str, Any]:
+        # Charged: an answer that is lost is not asked for again.
+        answer = await session.request(
+            "POST", PRESIGN, json=dict(body), repeat=Repeat.CHARGED, timeout=request_timeout
+        )
+        return answer.data if isinstance(answer.data, Mapping) else {}
+
+    downloader = Downloader(file_session, renew)
+    files = Files(Uploader(file_session, presign, emit=tell), downloader, look)
+    observed = None
+    if emit is not None:
+
+        def observed(task: Task[Any], record: Record) -> None:
+            emit(
+                Update(
+                    ref=task.ref,
+                    kind=task.kind.name,
+                    status=record.status,
+                    raw_status=record.raw_status,
+                    progress=record.progress,
+                )
+            )
+
+    poller = Poller(
+        session,
+        interval=poll_interval,
+        look_rate=look_rate,
+        request_timeout=request_timeout,
+        held=lambda: pacer.held_for(session.clock()) > 0,
+        observed=observed,
+    )
+    poller.source = downloader
+
+    async def delete_one(kind: TaskKind[..., Any], id: str) -> None:
+        await delete(session, request_timeout, kind, id)
+
+    services = TaskServices(
+        poller=poller, claim=lambda task: starter.claim(task), delete=delete_one
+    )
+    starter = Starter(
+        session, services, files, mark_names=mark_names, emit=tell
+    )
+    starter.source = downloader
+    return Parts(
+        account=account,
+        session=session,
+        file_session=file_session,
+        poller=poller,
+        starter=starter,
+        services=services,
+        files=files,
+        downloader=downloader,
+    )
+
+
+def _ignore(_: Event) -> None:
+    """Nobody listens."""
+
+
+def _guarded(on_event: Callable[[Event], None]) -> Callable[[Event], None]:
+    def emit(event: Event) -> None:
+        try:
+            on_event(event)
+        except Exception:
+            logger.exception("on_event raised; the client goes on")
+
+    return emit
+
+
+__all__ = ["PRESIGN", "Parts", "Priority", "build"]

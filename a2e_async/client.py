@@ -1,0 +1,244 @@
+"""`A2E`, the client: puts the parts together and holds the namespaces."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
+
+from attrs import evolve
+
+from a2e_async.config import resolve_account
+from a2e_async.errors import ConfigurationError
+from a2e_async.tasks.kind import split_ref
+
+if TYPE_CHECKING:
+    from a2e_async.events import Event
+    from a2e_async.models import Record
+    from a2e_async.resources import base, dubbing, files, image_to_video, talking_video
+    from a2e_async.resources import credits as credits_module
+    from a2e_async.resources.base import Room
+    from a2e_async.tasks.task import Task
+    from a2e_async.transport.ratelimit import Priority
+    from a2e_async.transport.retry import RetryPolicy
+else:
+    # A namespace's module is loaded when the namespace is first used, so that importing the
+    # package stays quick however many kinds there are; type checkers see the real ones.
+    from a2e_async._lazy import lazy_module
+
+    credits_module = lazy_module("a2e_async.resources.credits")
+    dubbing = lazy_module("a2e_async.resources.dubbing")
+    image_to_video = lazy_module("a2e_async.resources.image_to_video")
+    talking_video = lazy_module("a2e_async.resources.talking_video")
+    base = lazy_module("a2e_async.resources.base")
+
+N = TypeVar("N")
+
+logger = logging.getLogger("a2e_async")
+logger.addHandler(logging.NullHandler())
+
+LOOK_SHARE: Final = 0.5
+"""Share of the rate that looks at running tasks may take; the rest is for starts."""
+
+
+class _Namespace(Generic[N]):
+    """A namespace that is made when it is first used, and kept by its client."""
+
+    def __init__(self, make: "Callable[[Room], N]") -> None:
+        self._make = make
+        self._name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, client: "A2E", owner: type) -> N: ...
+
+    def __get__(self, client: "A2E | None", owner: type) -> Self | N:
+        if client is None:
+            return self
+        made = self._make(client._room)
+        vars(client)[self._name] = made
+        return made
+
+
+class A2E:
+    """A client of one A2E account. ``async with A2E() as a2e: …`` or ``await a2e.aclose()``.
+
+    Making one does no I/O and needs no running loop; it then belongs to the loop it is first
+    used on. Use one for a whole program: tasks that wait under one client are looked at
+    together.
+
+    ``api_key`` and ``base_url`` default to A2E_API_KEY and A2E_BASE_URL.
+    ``request_timeout`` and ``start_timeout`` bound one answer (s), never a task.
+    ``poll_interval`` is the time between two looks at a task (s). ``rate`` (requests/s, None
+    for no limit) and ``burst`` (requests) pace all calls; ``max_connections`` bounds them.
+    ``retry`` is a `RetryPolicy`. ``mark_names`` appends a unique mark to names you give.
+    ``on_event`` is called with each `a2e_async.events` value. ``language`` picks that of the
+    service's messages. ``trust_env`` takes proxies from the environment, ``proxy`` names one.
+
+    ``journal``, ``budget``, ``max_unfinished``, ``webhook_url`` and other values of
+    ``on_unknown`` come with later versions and are refused until then.
+
+    Raises `ConfigurationError`.
+    """
+
+    dubbing = _Namespace(lambda room: base.TaskNamespace(room, dubbing.DUBBING))
+    image_to_video = _Namespace(
+        lambda room: image_to_video.ImageToVideo(room, image_to_video.IMAGE_TO_VIDEO)
+    )
+    talking_video = _Namespace(lambda room: base.TaskNamespace(room, talking_video.TALKING_VIDEO))
+    credits = _Namespace(lambda room: credits_module.Credits(room))
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        request_timeout: float = 60,
+        start_timeout: float = 180,
+        poll_interval: float = 2,
+        rate: float | None = 10,
+        burst: int = 10,
+        max_connections: int = 64,
+        max_unfinished: int | None = None,
+        retry: "RetryPolicy | None" = None,
+        journal: Any = None,
+        on_unknown: str = "raise",
+        mark_names: bool = False,
+        budget: Any = None,
+        webhook_url: str | None = None,
+        on_event: "Callable[[Event], None] | None" = None,
+        language: str = "en-US",
+        trust_env: bool = True,
+        proxy: str | None = None,
+    ) -> None:
+        account = resolve_account(api_key, base_url)
+        for name, value in (
+            ("request_timeout", request_timeout),
+            ("start_timeout", start_timeout),
+            ("poll_interval", poll_interval),
+            ("burst", burst),
+            ("max_connections", max_connections),
+            *((("rate", rate),) if rate is not None else ()),
+        ):
+            _check_positive(name, value)
+        _refuse_later(
+            journal=journal,
+            budget=budget,
+            max_unfinished=max_unfinished,
+            webhook_url=webhook_url,
+            on_unknown=None if on_unknown == "raise" else on_unknown,
+        )
+        _check_language(language)
+
+        from a2e_async._parts import build
+
+        self._parts = build(
+            account,
+            request_timeout=request_timeout,
+            poll_interval=poll_interval,
+            rate=rate,
+            look_rate=None if rate is None else rate * LOOK_SHARE,
+            burst=burst,
+            max_connections=max_connections,
+            retry=retry,
+            mark_names=mark_names,
+            on_event=on_event,
+            language=language,
+            trust_env=trust_env,
+            proxy=proxy,
+        )
+        self._room = self._parts.room(request_timeout, start_timeout)
+        self._closing: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<A2E {self._parts.account.base_url}{' closed' if self._parts.closed else ''}>"
+
+    @property
+    def files(self) -> "files.Files":
+        """Uploads and downloads."""
+        return self._room.files
+
+    @property
+    def closed(self) -> bool:
+        """True once `aclose` was called."""
+        return self._parts.closed
+
+    async def __aenter__(self) -> Self:
+        self._parts.check_open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the client: starts under way end (at most 30 s), pending waits get `ClientClosed`.
+
+        Tasks go on at the service. May be called from any asyncio task, and often.
+        """
+        await self._parts.aclose()
+
+    def with_options(
+        self,
+        *,
+        request_timeout: float | None = None,
+        start_timeout: float | None = None,
+        priority: "Priority | None" = None,
+    ) -> Self:
+        """Return a client with other options for its calls; all else is shared with this one."""
+        for name, value in (("request_timeout", request_timeout), ("start_timeout", start_timeout)):
+            if value is not None:
+                _check_positive(name, value)
+        twin = object.__new__(type(self))
+        twin._parts = self._parts
+        given: Mapping[str, Any] = {
+            "request_timeout": request_timeout,
+            "start_timeout": start_timeout,
+            "priority": priority,
+        }
+        twin._room = evolve(self._room, **{k: v for k, v in given.items() if v is not None})
+        return twin
+
+    def attach(self, ref: str) -> "Task[Any]":
+        """Return the handle of a task by its ``ref``, in any process, without a request."""
+        from a2e_async.resources.registry import kind_named
+        from a2e_async.tasks.task import Task
+
+        name, ids = split_ref(ref)
+        return Task(self._room.tasks, kind_named(name), ids)
+
+    def unclaimed(self) -> "tuple[Task[Any], ...]":
+        """Return paid tasks nobody holds: their ``start()`` was cancelled after it was sent.
+
+        A task leaves this list when it is waited for.
+        """
+        return self._room.starter.unclaimed()
+
+    def kind(self, name: str) -> "base.TaskNamespace[..., Record]":
+        """Return the namespace of a kind by its name, as text from a file or a command line."""
+        from a2e_async.resources.registry import kind_named
+
+        kind_named(name)
+        namespace: base.TaskNamespace[..., Record] = getattr(self, name)
+        return namespace
+
+
+def _check_positive(name: str, value: Any) -> None:
+    fine = isinstance(value, int | float) and not isinstance(value, bool)
+    if not fine or not math.isfinite(value) or value <= 0:
+        raise ConfigurationError(f"{name} must be a number above 0, got {value!r}.")
+
+
+def _check_language(language: Any) -> None:
+    if not isinstance(language, str) or not language.replace("-", "").isalnum():
+        raise ConfigurationError("language must look like en-US.")
+
+
+def _refuse_later(**given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise ConfigurationError(f"{name} is not there yet in this version; leave it out.")

@@ -1,0 +1,104 @@
+"""Where the key and the host come from, checked before anything is sent (pure but for env)."""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from attrs import field, frozen
+
+from a2e_async.errors import ConfigurationError
+
+DEFAULT_BASE_URL: Final = "https://video.a2e.ai"
+"""The service's global host."""
+
+API_PREFIX: Final = "/api/v1"
+
+_DOCS_HOSTS: Final = frozenset({"api.a2e.ai"})
+_QUOTES: Final = "\"'`\u201c\u201d\u2018\u2019"
+
+
+@frozen
+class Account:
+    """Key and host of one account; the key is left out of the repr."""
+
+    api_key: str = field(repr=False)
+    base_url: str
+
+
+def resolve_account(
+    api_key: str | None, base_url: str | None, env: Mapping[str, str] | None = None
+) -> Account:
+    """Return the key and host to use: arguments first, then A2E_API_KEY and A2E_BASE_URL.
+
+    Raises `ConfigurationError` for a missing or damaged key or an unusable host.
+    """
+    env = os.environ if env is None else env
+    return Account(
+        clean_api_key(api_key, env.get("A2E_API_KEY")),
+        clean_base_url(base_url or env.get("A2E_BASE_URL") or DEFAULT_BASE_URL),
+    )
+
+
+def clean_api_key(given: str | None, from_env: str | None = None) -> str:
+    """Return the key without surrounding white space; refuse what can only answer 401."""
+    where = "api_key" if given is not None else "A2E_API_KEY"
+    key = given if given is not None else from_env
+    if key is not None and not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers pass anything
+        raise ConfigurationError(f"{where} must be text, not {type(key).__name__}.")
+    key = (key or "").strip()
+    if not key:
+        raise ConfigurationError(
+            "There is no API key. Set A2E_API_KEY or pass A2E(api_key=…); to try without an "
+            "account run `a2e demo`."
+        )
+    if key[0] in _QUOTES or key[-1] in _QUOTES:
+        raise ConfigurationError(f"{where} has quotes around the key. Remove them.")
+    if key.lower().startswith("bearer "):
+        raise ConfigurationError(f"{where} begins with 'Bearer'. Give the key alone.")
+    if any(c.isspace() or not c.isprintable() or not c.isascii() for c in key):
+        raise ConfigurationError(
+            f"{where} holds a space, line break or special character. Copy the key again."
+        )
+    return key
+
+
+def clean_base_url(url: str) -> str:
+    """Return scheme, host and port of the API, with ``/api/v1`` taken off if it was given.
+
+    Raises `ConfigurationError` for the documentation host, for a URL with credentials, query
+    or another path, and for plain http to a public host (the key would travel in the open).
+    """
+    said = url.strip()
+    parts = urlsplit(said if "://" in said else f"https://{said}")
+    try:
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"base_url has no valid port: {error}.") from None
+    if parts.scheme not in ("http", "https") or not host or any(c.isspace() for c in said):
+        raise ConfigurationError(f"base_url must look like {DEFAULT_BASE_URL}.")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigurationError("base_url must not hold credentials, a query or a fragment.")
+    if host in _DOCS_HOSTS:
+        raise ConfigurationError(
+            f"{host} is the documentation, not the API. Use {DEFAULT_BASE_URL}."
+        )
+    path = parts.path.rstrip("/")
+    if path not in ("", "/api", API_PREFIX):
+        raise ConfigurationError(
+            f"base_url has the path {path!r}; give the host alone, such as {DEFAULT_BASE_URL}."
+        )
+    if parts.scheme == "http" and not _is_local(host):
+        raise ConfigurationError(
+            f"base_url uses http, so the key would travel unencrypted to {host}. Use https."
+        )
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}" + (f":{port}" if port else "")
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host or host.endswith((".localhost", ".local", ".internal", ".test"))

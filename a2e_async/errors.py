@@ -1,0 +1,300 @@
+"""Every exception this package raises on purpose.
+
+One tree below `A2EError`. Each error is raised at one place, carries the ids and numbers a
+program needs as attributes, survives pickling, and ends its message with what to do next.
+None of them ever holds an API key or a signed URL.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from a2e_async.models import Record, Recovery
+    from a2e_async.tasks.task import Task
+
+__all__ = [
+    "A2EError",
+    "ApiError",
+    "AuthenticationError",
+    "BudgetExceeded",
+    "ClientClosed",
+    "ConfigurationError",
+    "ConnectError",
+    "ConnectionLost",
+    "ContentRejected",
+    "DecodeError",
+    "InsufficientCredits",
+    "InvalidInput",
+    "InvalidRequest",
+    "JournalError",
+    "KeyConflict",
+    "NotFound",
+    "PermissionDenied",
+    "RateLimited",
+    "ResponseTimeout",
+    "ServerError",
+    "StartOutcomeUnknown",
+    "TaskError",
+    "TaskFailed",
+    "TaskGone",
+    "TaskTimeout",
+    "TransferError",
+    "TransportError",
+]
+
+
+def _rebuild(cls: type["A2EError"], args: tuple[Any, ...], state: dict[str, Any]) -> "A2EError":
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class A2EError(Exception):
+    """Base of every error of this package."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        return dict(self.__dict__)
+
+
+class ConfigurationError(A2EError):
+    """The client was set up or used in a way that cannot work (key, host, loop, fork)."""
+
+
+class InvalidInput(A2EError, ValueError):
+    """An input was refused on this machine; nothing was sent and nothing was spent.
+
+    ``field`` names the input, where one input is to blame.
+    """
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class ClientClosed(A2EError):
+    """The client was closed before or while the call was made."""
+
+
+class BudgetExceeded(A2EError):
+    """A start would pass the budget; it was not sent."""
+
+
+class KeyConflict(A2EError):
+    """A ``key`` was used before with other inputs; nothing was sent.
+
+    ``key`` is the key, ``ref`` the task that holds it (None while its start is under way).
+    """
+
+    def __init__(self, message: str, *, key: str, ref: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+        self.ref = ref
+
+
+class JournalError(A2EError):
+    """The journal cannot be read or written."""
+
+
+class TransportError(A2EError):
+    """No usable answer came back over the network.
+
+    ``sent`` tells whether the request may have reached the service; ``attempts`` how often it
+    was tried.
+    """
+
+    def __init__(
+        self, message: str, *, method: str, path: str, sent: bool, attempts: int = 1
+    ) -> None:
+        super().__init__(message)
+        self.method = method
+        self.path = path
+        self.sent = sent
+        self.attempts = attempts
+
+
+class ConnectError(TransportError):
+    """The service could not be reached; the request was never sent."""
+
+
+class ResponseTimeout(TransportError):
+    """The request was sent and no complete answer came within the time limit."""
+
+
+class ConnectionLost(TransportError):
+    """The connection broke after the request was sent and before the answer was complete."""
+
+
+class ApiError(A2EError):
+    """The service answered, and the answer is a failure.
+
+    ``http_status``; ``code`` (the envelope's, None without envelope); ``message`` (the
+    service's own text); ``trace_id`` (tell it to the service's support); ``method`` and
+    ``path``; ``body`` (first 500 characters, redacted); ``attempts``.
+    """
+
+    def __init__(
+        self,
+        *,
+        http_status: int,
+        code: int | None,
+        message: str,
+        trace_id: str | None,
+        method: str,
+        path: str,
+        body: str = "",
+        attempts: int = 1,
+        advice: str = "",
+    ) -> None:
+        shown = f"HTTP {http_status}" if code is None else f"HTTP {http_status}, code {code}"
+        trace = f" [trace {trace_id}]" if trace_id else ""
+        said = message.strip() or "no reason given"
+        text = f"{method} {path}: {said} ({shown}){trace}."
+        super().__init__(f"{text} {advice}" if advice else text)
+        self.http_status = http_status
+        self.code = code
+        self.message = message
+        self.trace_id = trace_id
+        self.method = method
+        self.path = path
+        self.body = body
+        self.attempts = attempts
+
+
+class AuthenticationError(ApiError):
+    """The API key was not accepted (401)."""
+
+
+class PermissionDenied(ApiError):
+    """Refused (403): the account's plan or the content; ``message`` is all there is to tell."""
+
+
+class ContentRejected(PermissionDenied):
+    """The service refused the content (age, likeness, copyright, sensitive material)."""
+
+
+class NotFound(ApiError):
+    """No such record, or no such path on this host (404)."""
+
+
+class InvalidRequest(ApiError):
+    """The service refused the request's inputs (400 and its kin)."""
+
+
+class InsufficientCredits(ApiError):
+    """The account has too few coins for this start."""
+
+
+class RateLimited(ApiError):
+    """Too many requests (429), for longer than the caller could wait.
+
+    ``retry_after``: seconds until the service takes requests again, None when it did not say.
+    """
+
+    def __init__(self, *, retry_after: float | None = None, **fields: Any) -> None:
+        super().__init__(**fields)
+        self.retry_after = retry_after
+
+
+class ServerError(ApiError):
+    """The service or its gateway failed (5xx)."""
+
+
+class DecodeError(A2EError):
+    """An answer came that is not what the API promises (HTML, broken JSON, wrong shape).
+
+    ``http_status``, ``method``, ``path``, ``excerpt`` (first 500 characters, redacted).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        method: str = "",
+        path: str = "",
+        http_status: int = 200,
+        excerpt: str = "",
+        trace_id: str | None = None,
+        attempts: int = 1,
+    ) -> None:
+        super().__init__(message)
+        self.method = method
+        self.path = path
+        self.http_status = http_status
+        self.excerpt = excerpt
+        self.trace_id = trace_id
+        self.attempts = attempts
+
+
+class TransferError(A2EError):
+    """A file could not be uploaded, downloaded or written.
+
+    ``url`` has no query; ``path`` is the local file, if there is one; ``done`` counts the
+    bytes that did arrive.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        url: str | None = None,
+        path: str | None = None,
+        http_status: int | None = None,
+        done: int = 0,
+    ) -> None:
+        super().__init__(message)
+        self.url = url
+        self.path = path
+        self.http_status = http_status
+        self.done = done
+
+
+class StartOutcomeUnknown(A2EError):
+    """A start was sent and its answer is lost: it may have been accepted and charged.
+
+    It was not sent again. ``recovery`` holds all that is needed to look for the task (its
+    mark, name, inputs' digest and time window; JSON by ``recovery.to_dict()``);
+    ``candidates`` are records that may be it. ``__cause__`` is the error that hid the answer.
+    """
+
+    def __init__(
+        self, message: str, *, recovery: "Recovery", candidates: "Sequence[Record]" = ()
+    ) -> None:
+        super().__init__(message)
+        self.recovery = recovery
+        self.candidates = tuple(candidates)
+
+
+class TaskError(A2EError):
+    """A task did not end as wished.
+
+    ``task`` is its handle (None after unpickling), ``ref`` the text that brings it back:
+    ``a2e.attach(error.ref)``.
+    """
+
+    def __init__(self, message: str, *, task: "Task[Any]") -> None:
+        super().__init__(message)
+        self.task: Task[Any] | None = task
+        self.ref = task.ref
+
+    def _state(self) -> dict[str, Any]:
+        return {**self.__dict__, "task": None}
+
+
+class TaskFailed(TaskError):
+    """The service ended the task as failed. ``record`` says why and keeps any good outputs."""
+
+    def __init__(self, message: str, *, task: "Task[Any]", record: "Record") -> None:
+        super().__init__(message, task=task)
+        self.record = record
+
+
+class TaskTimeout(TaskError, TimeoutError):
+    """The wait's time is over; the task itself goes on and can be waited for again."""
+
+
+class TaskGone(TaskError):
+    """The service does not know the task (deleted, expired, or of another account)."""

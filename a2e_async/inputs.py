@@ -1,0 +1,338 @@
+"""How a kind's inputs are declared, once: an attrs class whose annotations say the rest.
+
+    @define(kw_only=True)
+    class DubbingInput(TaskInput):
+        source_url: Annotated[MediaInput, Media("audio", "video"), Doc("What to dub.")]
+        num_speakers: Annotated[int | None, Between(1, 10), Doc("…")] = None
+
+From that follow the parameters of ``start``, ``run``, ``job`` and ``quote`` (names, types and
+documentation), the checks made before anything is sent, the body on the wire, and the command
+line. ``None`` means: not sent.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+
+from attrs import NOTHING, define, fields, frozen
+
+from a2e_async.errors import InvalidInput
+from a2e_async.models import MediaType, Output, Wire
+
+MediaInput = str | os.PathLike[str] | bytes | Output
+"""A URL, a local path, the bytes themselves, or the Output of another task."""
+
+MAX_TEXT: Final = 20_000
+"""Characters; longer texts are refused by every kind, so they are refused here."""
+
+
+@frozen
+class Doc:
+    """What an input means, in one or two sentences."""
+
+    text: str
+
+
+@frozen
+class Between:
+    """A number's bounds, both included."""
+
+    low: float
+    high: float
+
+
+@frozen
+class Length:
+    """A text's longest length in characters."""
+
+    most: int
+
+
+@frozen(init=False)
+class Media:
+    """An input that takes media: which types the service accepts there."""
+
+    types: tuple[MediaType, ...]
+
+    def __init__(self, *types: MediaType) -> None:
+        self.__attrs_init__(types)
+
+
+@frozen
+class InputField:
+    """One declared input, read from its annotation."""
+
+    name: str
+    wire: str
+    hint: Any
+    notes: tuple[Any, ...]
+    required: bool
+    common: bool
+
+    def note(self, cls: type[Any]) -> Any:
+        """Return the annotation's note of that class, or None."""
+        return next((n for n in self.notes if isinstance(n, cls)), None)
+
+
+# The service has inputs that switch off its safety checks. This package never sends them, not
+# even through `extra`; what their newer relatives are called is guessed on the cautious side.
+_SAFETY: Final = re.compile(
+    r"forcegenerat|minor|facemask|maskface|masking|(skip|disable|bypass|no)(safety|moderation)|nsfw"
+)
+
+
+@define(kw_only=True)
+class TaskInput:
+    """What the inputs of every kind have in common."""
+
+    name: Annotated[
+        str | None,
+        Length(200),
+        Doc("A name for the task. Without one the client sends a unique mark."),
+    ] = None
+    key: Annotated[
+        str | None,
+        Length(200),
+        Doc("The same key gives the same task, paid once (in this client's life; see the README)."),
+    ] = None
+    meta: Annotated[
+        Mapping[str, Any] | None, Doc("Your own JSON values; they come back with the task.")
+    ] = None
+    extra: Annotated[
+        Mapping[str, Any] | None,
+        Doc("Inputs newer than this package, under their names on the wire."),
+    ] = None
+
+    def __attrs_post_init__(self) -> None:
+        for f in input_fields(type(self)):
+            value = getattr(self, f.name)
+            if value is not None:
+                _check(f, value)
+            elif f.required:
+                raise InvalidInput(f"{f.name} is required.", field=f.name)
+        if self.key is not None and not self.key.strip():
+            raise InvalidInput("key must not be blank.", field="key")
+        self._check_extra()
+        self.check()
+
+    def check(self) -> None:
+        """Check what no single field can tell; kinds override it. Raises `InvalidInput`."""
+
+    def media(self) -> Iterator[tuple[InputField, int | None, MediaInput]]:
+        """Yield every media input: its field, its place in a list (None if alone), its value."""
+        for f in input_fields(type(self)):
+            value = getattr(self, f.name)
+            if value is None or f.note(Media) is None:
+                continue
+            if isinstance(value, list | tuple):
+                for place, item in enumerate(value):
+                    yield f, place, item
+            else:
+                yield f, None, value
+
+    def to_wire(self, urls: Mapping[tuple[str, int | None], str]) -> dict[str, Any]:
+        """Return the JSON body, with the media's URLs (by field and place) put in.
+
+        The common fields are left to the starter, apart from ``extra``.
+        """
+        body: dict[str, Any] = {}
+        for f in input_fields(type(self)):
+            value = getattr(self, f.name)
+            if value is None or f.common:
+                continue
+            if f.note(Media) is None:
+                body[f.wire] = list(value) if isinstance(value, tuple) else value
+            elif isinstance(value, list | tuple):
+                body[f.wire] = [urls[f.name, place] for place in range(len(value))]
+            else:
+                body[f.wire] = urls[f.name, None]
+        return body | dict(self.extra or {})
+
+    def _check_extra(self) -> None:
+        for label, value in (("extra", self.extra), ("meta", self.meta)):
+            try:
+                json.dumps(value, allow_nan=False)
+            except (TypeError, ValueError, RecursionError) as error:
+                raise InvalidInput(
+                    f"{label} must hold JSON values: {error}.", field=label
+                ) from None
+        wires = {f.wire: f.name for f in input_fields(type(self)) if not f.common}
+        for name in self.extra or {}:
+            if not isinstance(name, str) or not name:
+                raise InvalidInput("extra needs text as names.", field="extra")
+            if _SAFETY.search(re.sub(r"[^a-z]", "", name.lower())):
+                raise InvalidInput(
+                    f"extra: {name!r} bears on a safety check of the service; this package "
+                    "does not send such inputs.",
+                    field="extra",
+                )
+            if name in wires:
+                raise InvalidInput(f"extra: give {name!r} as {wires[name]}=….", field="extra")
+
+
+_COMMON: Final = frozenset(a.name for a in fields(TaskInput))
+
+
+def input_fields(cls: type[TaskInput]) -> tuple[InputField, ...]:
+    """Return the declared inputs of a kind, in their order (common ones first)."""
+    key: Any = cls  # attrs classes with eq are hashable as classes; mypy takes them for instances
+    return _read_fields(key)
+
+
+@cache
+def _read_fields(cls: Any) -> tuple[InputField, ...]:
+    hints = get_type_hints(cls, include_extras=True)
+    made: list[InputField] = []
+    for attribute in fields(cls):
+        hint = hints[attribute.name]
+        notes: tuple[Any, ...] = ()
+        if get_origin(hint) is Annotated:
+            hint, *rest = get_args(hint)
+            notes = tuple(rest)
+        wire = next((n.name for n in notes if isinstance(n, Wire)), attribute.name)
+        required = attribute.default is NOTHING
+        common = attribute.name in _COMMON
+        made.append(InputField(attribute.name, wire, hint, notes, required, common))
+    return tuple(made)
+
+
+def build_input(cls: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> TaskInput:
+    """Return ``cls(*args, **kwargs)``; a wrong or missing name is an `InvalidInput`, too."""
+    known = {f.name: f for f in input_fields(cls)}
+    if args:
+        raise InvalidInput("Inputs are given by name, such as source_url=….")
+    unknown = [name for name in kwargs if name not in known]
+    missing = [f.name for f in known.values() if f.required and f.name not in kwargs]
+    if unknown:
+        names = ", ".join(sorted(known))
+        raise InvalidInput(
+            f"There is no input {unknown[0]!r}. There are: {names}.", field=unknown[0]
+        )
+    if missing:
+        raise InvalidInput(f"{' and '.join(missing)} must be given.", field=missing[0])
+    made: TaskInput = cls(**kwargs)
+    return made
+
+
+def is_url(value: str) -> bool:
+    """Return True for a text that is taken as a URL rather than as a local path."""
+    return value[:8].lower().startswith(("http://", "https://"))
+
+
+def clean_url(value: str, field: str) -> str:
+    """Return a media URL fit for the wire (spaces percent-encoded); refuse control characters."""
+    url = value.strip().replace(" ", "%20")
+    if any(c.isspace() or not c.isprintable() for c in url) or len(url) > 8192:
+        raise InvalidInput(f"{field}: the URL holds a line break or is too long.", field=field)
+    if not re.match(r"(?i)https?://[^/?#@]+(?:[/?#]|$)", url):
+        raise InvalidInput(f"{field}: the URL has no host or holds credentials.", field=field)
+    return url
+
+
+# -- checks ------------------------------------------------------------------------------------
+
+
+def _check(f: InputField, value: Any) -> None:
+    if f.note(Media) is not None:
+        items = value if isinstance(value, list | tuple) else (value,)
+        if items is value and not _takes_sequence(f.hint):
+            raise InvalidInput(f"{f.name} takes one file, not a list.", field=f.name)
+        if items is not value and _takes_sequence(f.hint):
+            raise InvalidInput(f"{f.name} takes a list.", field=f.name)
+        for item in items:
+            _check_media(f.name, item)
+        return
+    if not _fits(value, f.hint):
+        raise InvalidInput(f"{f.name} must be {_say(f.hint)}, got {_show(value)}.", field=f.name)
+    for note in f.notes:
+        if isinstance(note, Between) and not note.low <= value <= note.high:
+            raise InvalidInput(
+                f"{f.name} must be between {note.low:g} and {note.high:g}, got {value!r}.",
+                field=f.name,
+            )
+    if isinstance(value, str):
+        length = f.note(Length)
+        most = length.most if length else MAX_TEXT
+        if len(value) > most:
+            raise InvalidInput(
+                f"{f.name} must have at most {most} characters, got {len(value)}.", field=f.name
+            )
+
+
+def _check_media(name: str, value: Any) -> None:
+    if isinstance(value, Output):
+        return
+    if isinstance(value, bytes):
+        if not value:
+            raise InvalidInput(f"{name} is empty.", field=name)
+        return
+    if isinstance(value, str):
+        if not value.strip():
+            raise InvalidInput(f"{name} is blank.", field=name)
+        if is_url(value):
+            clean_url(value, name)
+        elif re.match(r"(?i)[a-z][a-z0-9+.\-]+://", value) or value[:5].lower() == "data:":
+            raise InvalidInput(
+                f"{name} takes an http(s) URL, a path, bytes or an Output; "
+                f"not {value.partition(':')[0]}:….",
+                field=name,
+            )
+        elif "\0" in value:
+            raise InvalidInput(f"{name}: the path holds a NUL character.", field=name)
+        return
+    if not isinstance(value, os.PathLike):
+        raise InvalidInput(
+            f"{name} must be a URL, a path, bytes or an Output, got {_show(value)}.", field=name
+        )
+
+
+def _takes_sequence(hint: Any) -> bool:
+    return any(get_origin(part) in (Sequence, list, tuple) for part in (hint, *get_args(hint)))
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin = get_origin(hint)
+    if hint is Any:
+        return True
+    if origin is Annotated:
+        return _fits(value, get_args(hint)[0])
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in get_args(hint))
+    if origin is Literal:
+        return any(value == word and type(value) is type(word) for word in get_args(hint))
+    if origin in (Sequence, list, tuple):
+        inner = get_args(hint)[0]
+        return isinstance(value, list | tuple) and all(_fits(item, inner) for item in value)
+    if origin is Mapping or hint is Mapping:
+        return isinstance(value, Mapping)
+    if hint in (None, NoneType):
+        return value is None
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _say(hint: Any) -> str:
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    words = [w for part in parts if part is not NoneType for w in _words(part)]
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " or " + words[-1]
+
+
+def _words(hint: Any) -> list[str]:
+    if get_origin(hint) is Literal:
+        return [repr(word) for word in get_args(hint)]
+    if get_origin(hint) in (Sequence, list, tuple):
+        return ["a list of " + _say(get_args(hint)[0])]
+    names = {str: "text", int: "a whole number", float: "a number", bool: "True or False"}
+    return [names.get(hint, "a mapping" if get_origin(hint) is Mapping else str(hint))]
+
+
+def _show(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 40 else f"{type(value).__name__} {shown[:36]}…"

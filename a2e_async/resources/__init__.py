@@ -1,0 +1,1 @@
+"""One module per kind of task, and the account's own operations."""

@@ -1,0 +1,119 @@
+"""``a2e.credits``: coins left, what they went for, and what a call would cost."""
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from attrs import frozen
+
+from a2e_async.errors import DecodeError, InvalidInput
+from a2e_async.models import Page, read_time
+from a2e_async.resources.base import Room, quote
+from a2e_async.tasks.status import read_rows, read_total
+from a2e_async.transport.ratelimit import Priority
+
+
+@frozen(kw_only=True)
+class Balance:
+    """What the account has. ``diamonds`` is None when the service does not tell."""
+
+    coins: int
+    diamonds: int | None = None
+
+
+@frozen(kw_only=True)
+class Transaction:
+    """One entry of the credits history: ``coins`` is negative for spending.
+
+    ``raw`` is the entry as the service gave it (its fields are undocumented).
+    """
+
+    coins: int | None
+    created_at: datetime | None
+    raw: Mapping[str, Any]
+
+
+class Credits:
+    """The account's coins. Everything here is free."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    async def balance(self) -> Balance:
+        """Return the coins left (``GET /api/v1/user/remainingCoins``)."""
+        path = "/api/v1/user/remainingCoins"
+        answer = await self._room.session.request("GET", path, **self._room.options())
+        data = answer.data
+        coins = _whole(data.get("coins")) if isinstance(data, Mapping) else _whole(data)
+        if coins is None:
+            raise DecodeError(f"{path} gave no number of coins.", method="GET", path=path)
+        diamonds = _whole(data.get("diamonds")) if isinstance(data, Mapping) else None
+        return Balance(coins=coins, diamonds=diamonds)
+
+    async def history(
+        self,
+        *,
+        page: int = 1,
+        page_size: int = 20,
+        spending: bool | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Page[Transaction]:
+        """Return one page of transactions, newest first.
+
+        ``spending``: True for spending only, False for income only. ``since`` and ``until``
+        bound the time, both included. ``GET /api/v1/transactionRecord/creditsHistory``.
+        """
+        if page < 1 or page_size < 1:
+            raise InvalidInput("page and page_size must be 1 or more.", field="page")
+        params: dict[str, str | int] = {"pageNum": page, "pageSize": page_size}
+        if spending is not None:
+            params["is_consumption"] = "true" if spending else "false"
+        for name, moment in (("startDate", since), ("endDate", until)):
+            if moment is not None:
+                if moment.tzinfo is None:
+                    raise InvalidInput("since and until need a time zone.", field="since")
+                params[name] = moment.isoformat()
+        answer = await self._room.session.request(
+            "GET",
+            "/api/v1/transactionRecord/creditsHistory",
+            params=params,
+            **self._room.options(Priority.LIST),
+        )
+        rows = read_rows(answer.data)
+        return Page(tuple(_transaction(row) for row in rows), read_total(answer.data))
+
+    async def iter_history(
+        self, *, spending: bool | None = None, since: datetime | None = None
+    ) -> AsyncIterator[Transaction]:
+        """Yield all transactions, newest first, page by page."""
+        page = 1
+        while True:
+            found = await self.history(page=page, page_size=100, spending=spending, since=since)
+            for transaction in found:
+                yield transaction
+            if len(found) < 100:
+                return
+            page += 1
+
+    async def quote(self, endpoint: str, body: Mapping[str, Any]) -> int | None:
+        """Return what a call would cost in coins, None where the service gives no figure.
+
+        ``endpoint`` is the path of a start, ``body`` its JSON body. For the kinds that have a
+        namespace their ``quote()`` is the better way. ``POST /api/v1/generation/quote``.
+        """
+        return await quote(self._room, endpoint, body)
+
+
+def _transaction(row: Mapping[str, Any]) -> Transaction:
+    keys = ("amount", "coins", "credits", "change", "value")
+    coins = next((n for k in keys if (n := _whole(row.get(k))) is not None), None)
+    try:
+        created = read_time(row.get("createdAt"))
+    except (TypeError, ValueError, OverflowError, OSError):
+        created = None
+    return Transaction(coins=coins, created_at=created, raw=row)
+
+
+def _whole(value: Any) -> int | None:
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,0 +1,113 @@
+"""``a2e.files``: local media up to the service's storage, results down to disk."""
+
+import os
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from a2e_async.errors import InvalidInput, TransferError
+from a2e_async.inputs import MediaInput, clean_url, is_url
+from a2e_async.models import MediaType, Output, Record
+from a2e_async.tasks.kind import split_ref
+
+if TYPE_CHECKING:
+    from a2e_async.transport.transfer import Downloader
+    from a2e_async.transport.upload import Prepared, Uploader
+
+MAX_UPLOAD: Final = 5 * 1024**3
+"""Bytes; the most that one presigned PUT takes."""
+
+ANY_MEDIA: Final[tuple[MediaType, ...]] = ("video", "audio", "image", "file")
+
+_SOON: Final = timedelta(seconds=60)
+
+
+class Files:
+    """Uploads and downloads. Inputs and outputs of tasks use it by themselves."""
+
+    def __init__(
+        self,
+        uploader: "Uploader",
+        downloader: "Downloader",
+        look: Callable[[str, str], Coroutine[Any, Any, Record]],
+    ) -> None:
+        self._uploader = uploader
+        self._downloader = downloader
+        self._look = look
+
+    async def upload(self, source: str | os.PathLike[str] | bytes) -> str:
+        """Upload a local file or bytes and return its public URL (kept for about 3 days).
+
+        The same content is not sent twice by one client within 24 hours. Costs what the
+        service charges for ``POST /api/v1/r2/upload-presigned-url``. Raises `InvalidInput`,
+        `TransferError`, `ApiError`.
+        """
+        return await self.upload_prepared(await self.prepare(source, ANY_MEDIA, "source"))
+
+    async def download(self, source: str | Output, path: str | os.PathLike[str]) -> Path:
+        """Save a result, by its URL or Output, to a file or into a directory; return the path.
+
+        Free, without the API key. Raises `TransferError`.
+        """
+        output = source
+        if isinstance(source, str):
+            if not is_url(source):
+                raise InvalidInput("download takes an http(s) URL or an Output.", field="source")
+            output = Output(url=clean_url(source, "source"), source=self._downloader)
+        elif isinstance(source, Output) and source.source is None:
+            output = self.bind(source)
+        return await output.save(path)  # type: ignore[union-attr]  # a str became an Output above
+
+    # -- for the starter and the namespaces --------------------------------------------------
+
+    async def url(self, source: MediaInput, allowed: tuple[MediaType, ...], field: str) -> str:
+        """Return the URL under which the service can read ``source``; upload it if need be."""
+        if isinstance(source, Output):
+            return (await self.renew(source)).url
+        if isinstance(source, str) and is_url(source):
+            return clean_url(source, field)
+        return await self.upload_prepared(await self.prepare(source, allowed, field))
+
+    async def prepare(
+        self, source: MediaInput, allowed: tuple[MediaType, ...], field: str
+    ) -> "Prepared":
+        """Check and hash a local file or bytes; nothing is sent. Raises `InvalidInput`."""
+        from a2e_async.transport.upload import prepare
+
+        assert not isinstance(source, Output)  # noqa: S101  # outputs have a URL already
+        return await prepare(source, allowed=allowed, field=field, max_bytes=MAX_UPLOAD)
+
+    async def upload_prepared(self, prepared: "Prepared") -> str:
+        """Upload what `prepare` checked and return its URL."""
+        return await self._uploader.upload(prepared)
+
+    async def renew(self, output: Output) -> Output:
+        """Return the output with a URL that is good for a while; asks the service if need be."""
+        if output.expires_at is None or output.expires_at > datetime.now(UTC) + _SOON:
+            return output
+        return await self.refetch(output)
+
+    async def refetch(self, output: Output) -> Output:
+        """Return the output as its task's record has it now, with a fresh URL."""
+        if output.ref is None:
+            return output
+        kind, ids = split_ref(output.ref)
+        record = await self._look(kind, ids[0])
+        if output.index >= len(record.outputs):
+            raise TransferError(
+                f"The service no longer has output {output.index + 1} of {output.ref}: results "
+                "are kept for a few days only."
+            )
+        return record.outputs[output.index]
+
+    def bind(self, output: Output) -> Output:
+        """Return a copy of an unpickled output that can be fetched again."""
+        return Output(
+            url=output.url,
+            media=output.media,
+            expires_at=output.expires_at,
+            ref=output.ref,
+            index=output.index,
+            source=self._downloader,
+        )

@@ -1,0 +1,255 @@
+"""Image to video: a picture moves; and what belongs to it at the service."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal
+
+from attrs import define, frozen
+
+from a2e_async.errors import DecodeError, InvalidInput, ServerError
+from a2e_async.inputs import Between, Doc, Media, MediaInput, TaskInput
+from a2e_async.models import Record
+from a2e_async.resources.base import R, TaskNamespace
+from a2e_async.tasks.kind import Endpoint, P, Result, TaskKind, check_id
+from a2e_async.transport.retry import Repeat
+
+PREFIX = "/api/v1/userImage2Video"
+
+
+@define(kw_only=True)
+class ImageToVideoInput(TaskInput):
+    """What `a2e.image_to_video.start` takes (``POST /api/v1/userImage2Video/start``)."""
+
+    image_url: Annotated[MediaInput, Media("image"), Doc("The picture that moves.")]
+    prompt: Annotated[str | None, Doc("What happens; needed unless lora is given.")] = None
+    negative_prompt: Annotated[
+        str | None, Doc("What must not be seen; needed unless lora is given.")
+    ] = None
+    lora: Annotated[str | None, Doc("Id of a preset; it replaces the prompts.")] = None
+    model_type: Annotated[
+        Literal["GENERAL", "FLF2V"] | None,
+        Doc("FLF2V goes from a first to a last picture and needs end_image_url."),
+    ] = None
+    model_version: Annotated[
+        Literal["a2e", "a2e-v2", "a2e-v2-flash"] | str | None,
+        Doc("The model; price and default depend on it and on your plan."),
+    ] = None
+    end_image_url: Annotated[MediaInput | None, Media("image"), Doc("The last picture.")] = None
+    extend_prompt: Annotated[
+        bool | None, Doc("Let the service extend the prompt (it does unless told not to).")
+    ] = None
+    number_of_images: Annotated[
+        int | None, Between(1, 8), Doc("How many videos to make, each paid; despite its name.")
+    ] = None
+    video_time: Annotated[
+        Literal[5, 10, 15, 20] | None, Doc("Length in seconds; the service takes 5.")
+    ] = None
+    video_length: Annotated[
+        int | None, Between(1, 1000), Doc("Length in frames; deprecated, use video_time.")
+    ] = None
+    skip_face_enhance: Annotated[bool | None, Doc("Do not improve the likeness of faces.")] = None
+
+    def check(self) -> None:
+        """Check what the service demands of several inputs together."""
+        if not self.lora:
+            for name in ("prompt", "negative_prompt"):
+                if not (getattr(self, name) or "").strip():
+                    raise InvalidInput(f"{name} is needed unless lora is given.", field=name)
+        if self.model_type == "FLF2V" and self.end_image_url is None:
+            raise InvalidInput("model_type FLF2V needs end_image_url.", field="end_image_url")
+        if self.end_image_url is not None and self.model_type != "FLF2V":
+            raise InvalidInput("end_image_url needs model_type='FLF2V'.", field="model_type")
+        if self.video_time is not None and self.video_length is not None:
+            raise InvalidInput("Give video_time or video_length, not both.", field="video_length")
+
+
+@define(kw_only=True)
+class ImageToVideoRecord(Record):
+    """An image-to-video task. Its output is a video; several when the start made several."""
+
+    image_url: str | None = None
+    end_image_url: str | None = None
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    lora: str | None = None
+    model_type: str | None = None
+    model_version: str | None = None
+    video_time: int | None = None
+
+
+def _expected(inputs: TaskInput) -> int:
+    count = inputs.number_of_images if isinstance(inputs, ImageToVideoInput) else None
+    return count or 1
+
+
+IMAGE_TO_VIDEO = TaskKind(
+    name="image_to_video",
+    input=ImageToVideoInput,
+    record=ImageToVideoRecord,
+    start_at=Endpoint("POST", f"{PREFIX}/start"),
+    detail_at=Endpoint("GET", f"{PREFIX}/{{id}}"),
+    list_at=Endpoint("GET", f"{PREFIX}/allRecords"),
+    batch_at=Endpoint("POST", f"{PREFIX}/batchDetail"),
+    delete_at=Endpoint("DELETE", f"{PREFIX}/{{id}}"),
+    results=(Result("result_url", "video"),),
+    expected=_expected,
+)
+
+
+@frozen(kw_only=True)
+class ExtendedPrompt:
+    """A prompt rewritten by the service. ``extra`` holds what else it said."""
+
+    prompt: str
+    negative_prompt: str | None = None
+    extra: Mapping[str, Any] = {}
+
+
+@frozen(kw_only=True)
+class PromptEvent:
+    """A step of a streamed rewriting: ``text`` grows; ``result`` is set on the last one."""
+
+    text: str = ""
+    result: ExtendedPrompt | None = None
+
+
+class ImageToVideo(TaskNamespace[P, R]):
+    """``a2e.image_to_video``: the tasks, and the helpers around them."""
+
+    async def avg_processing_time(self) -> float | None:
+        """Return the service's average processing time in seconds, None if it gives none.
+
+        ``GET avgProcessingTime``; a hint, its answer is undocumented.
+        """
+        data = (await self._call("GET", f"{PREFIX}/avgProcessingTime")).data
+        values = list(data.values()) if isinstance(data, Mapping) else [data]
+        numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+        return float(numbers[0]) if numbers else None
+
+    async def unlimited_queue_level(self) -> Any:
+        """Return the level of the unlimited queue, as the service gives it (undocumented)."""
+        return (await self._call("GET", f"{PREFIX}/unlimitedQueueLevel")).data
+
+    async def mark_shared(self, id: str) -> None:
+        """Note at the service that a result was shared (``POST {id}/markShared``)."""
+        await self._call("POST", f"{PREFIX}/{check_id(id)}/markShared")
+
+    async def mark_downloaded(self, id: str) -> None:
+        """Note at the service that a result was downloaded (``POST {id}/markDownloaded``)."""
+        await self._call("POST", f"{PREFIX}/{check_id(id)}/markDownloaded")
+
+    async def mark_copied(self, id: str) -> None:
+        """Note at the service that a result was copied (``POST {id}/markCopied``)."""
+        await self._call("POST", f"{PREFIX}/{check_id(id)}/markCopied")
+
+    async def extend_prompt(
+        self,
+        *,
+        reference_id: str,
+        image_url: MediaInput,
+        prompt: str,
+        negative_prompt: str,
+        end_image_url: MediaInput | None = None,
+        lang: str | None = None,
+        max_length: int | None = None,
+        template: Literal["default", "cinematic"] | None = None,
+        shot_count: int | None = None,
+        with_audio: bool | None = None,
+    ) -> ExtendedPrompt:
+        """Return prompt and negative prompt rewritten by the service's language model.
+
+        With ``end_image_url`` for a video between two pictures (``flf2v_prompt_extension``),
+        which knows no ``template``, ``shot_count`` and ``with_audio``. ``max_length`` in
+        characters. It may cost, so a lost answer is not asked for again.
+        """
+        path, body = await self._extension(locals())
+        answer = await self._call("POST", path, json=body, repeat=Repeat.CHARGED)
+        return _extended(answer.data, path)
+
+    @asynccontextmanager
+    async def stream_prompt(
+        self,
+        *,
+        reference_id: str,
+        image_url: MediaInput,
+        prompt: str,
+        negative_prompt: str,
+        end_image_url: MediaInput | None = None,
+        lang: str | None = None,
+        max_length: int | None = None,
+        template: Literal["default", "cinematic"] | None = None,
+        shot_count: int | None = None,
+        with_audio: bool | None = None,
+    ) -> AsyncIterator[AsyncIterator[PromptEvent]]:
+        """As `extend_prompt`, word by word: ``async with … as events: async for event in events``.
+
+        The last event carries ``result``. Raises `ServerError` when the service ends with an
+        error event.
+        """
+        path, body = await self._extension(locals())
+        options = self._room.options()
+        async with self._room.session.stream(
+            "POST", path, json={**body, "stream": True}, repeat=Repeat.CHARGED, **options
+        ) as events:
+            yield _prompt_events(events, path)
+
+    async def _extension(self, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        names = ("reference_id", "prompt", "negative_prompt", "lang", "max_length", "template")
+        body = {n: given[n] for n in (*names, "shot_count", "with_audio") if given[n] is not None}
+        for name in ("reference_id", "prompt", "negative_prompt"):
+            if not isinstance(body.get(name), str):
+                raise InvalidInput(f"{name} must be text.", field=name)
+        if given["max_length"] is not None and given["max_length"] < 1:
+            raise InvalidInput("max_length must be 1 or more characters.", field="max_length")
+        files = self._room.files
+        body["image_url"] = await files.url(given["image_url"], ("image",), "image_url")
+        if given["end_image_url"] is None:
+            return f"{PREFIX}/prompt_extension", body
+        for name in ("template", "shot_count", "with_audio"):
+            if given[name] is not None:
+                raise InvalidInput(f"{name} does not go with end_image_url.", field=name)
+        body["end_image_url"] = await files.url(given["end_image_url"], ("image",), "end_image_url")
+        return f"{PREFIX}/flf2v_prompt_extension", body
+
+
+def _extended(data: Any, path: str) -> ExtendedPrompt:
+    if isinstance(data, Mapping) and isinstance(data.get("prompt"), str):
+        negative = data.get("negative_prompt")
+        return ExtendedPrompt(
+            prompt=data["prompt"],
+            negative_prompt=negative if isinstance(negative, str) else None,
+            extra={k: v for k, v in data.items() if k not in ("prompt", "negative_prompt")},
+        )
+    raise DecodeError(f"{path} gave no prompt.", method="POST", path=path)
+
+
+async def _prompt_events(
+    events: AsyncIterator[tuple[str, str]], path: str
+) -> AsyncIterator[PromptEvent]:
+    text = ""
+    async for name, data in events:
+        try:
+            value = json.loads(data) if data else None
+        except ValueError:
+            value = data
+        if name == "delta":
+            piece = value
+            if isinstance(value, Mapping):
+                piece = next((value[k] for k in ("delta", "text", "content") if k in value), "")
+            text += piece if isinstance(piece, str) else ""
+            yield PromptEvent(text=text)
+        elif name == "result":
+            yield PromptEvent(text=text, result=_extended(value, path))
+        elif name == "error":
+            message = value.get("message") if isinstance(value, Mapping) else value
+            raise ServerError(
+                http_status=200,
+                code=None,
+                message=str(message or "the stream ended with an error"),
+                trace_id=None,
+                method="POST",
+                path=path,
+            )
+        elif name == "done":
+            return

@@ -1,0 +1,1 @@
+"""Tasks: how they are started, looked at, waited for and held."""

@@ -1,0 +1,157 @@
+"""A kind of task as data (pure): its operations, its words, its fields.
+
+Nothing else in the package knows the paths or the vocabulary of a kind; the poller, the
+starter, the namespaces and the command line all read them here.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Generic, ParamSpec, TypeVar
+
+from attrs import frozen
+
+from a2e_async.errors import InvalidInput
+from a2e_async.inputs import TaskInput
+from a2e_async.models import MediaType, Record
+
+P = ParamSpec("P")
+R = TypeVar("R", bound=Record)
+
+HOUR: Final = 3600.0
+
+_ID: Final = re.compile(r"[A-Za-z0-9_\-]{1,128}")
+_MARK: Final = re.compile(r"\s?\ba2e-[0-9a-v]{20}$")
+
+
+@frozen
+class Endpoint:
+    """One operation: HTTP method and path. ``{id}`` in the path, or ``query``, takes the id."""
+
+    method: str
+    path: str
+    query: str | None = None
+
+    def for_id(self, id: str) -> tuple[str, dict[str, str] | None]:
+        """Return the path and the query parameters that name one record."""
+        if self.query:
+            return self.path, {self.query: id}
+        return self.path.replace("{id}", id), None
+
+
+@frozen
+class Result:
+    """A record's field that holds result URLs (one or a list), and what they are."""
+
+    field: str
+    media: MediaType
+
+
+@frozen(kw_only=True)
+class Paging:
+    """Names and bounds of a list's paging."""
+
+    page: str = "pageNum"
+    size: str = "pageSize"
+    most: int = 100
+
+
+@frozen(kw_only=True)
+class Words:
+    """Where a record's state stands and which words it uses there.
+
+    A word that is in none of the sets means: still running.
+    """
+
+    field: str = "current_status"
+    queued: frozenset[str] = frozenset({"initialized", "sent", "pending", "pendding", "queued"})
+    succeeded: frozenset[str] = frozenset({"completed"})
+    failed: frozenset[str] = frozenset({"failed"})
+    progress: str | None = None
+    progress_full: float = 100.0
+
+
+@frozen(kw_only=True, eq=False)
+class TaskKind(Generic[P, R]):
+    """One kind of task. ``input`` and ``record`` are its classes, the rest is data.
+
+    ``expected`` tells how many remote tasks a start makes; ``patience`` is the default
+    timeout of a wait in seconds; ``name_most`` the longest name in characters.
+    """
+
+    name: str
+    input: Callable[P, TaskInput]
+    record: type[R]
+    start_at: Endpoint
+    detail_at: Endpoint | None = None
+    list_at: Endpoint | None = None
+    processing_at: Endpoint | None = None
+    batch_at: Endpoint | None = None
+    delete_at: Endpoint | None = None
+    paging: Paging = Paging()
+    batch_most: int = 200
+    words: Words = Words()
+    results: tuple[Result, ...] = ()
+    failure_texts: tuple[str, ...] = ("failed_message", "faild_message")
+    failure_codes: tuple[str, ...] = ("failed_code", "error_code")
+    name_wire: str = "name"
+    name_most: int = 200
+    expected: Callable[[TaskInput], int] = lambda _: 1
+    patience: float = 2 * HOUR
+
+    @property
+    def taken(self) -> frozenset[str]:
+        """Wire names that the field map itself reads."""
+        return frozenset(
+            {"_id", "id", self.words.field, self.name_wire, "coins", "createdAt"}
+            | ({self.words.progress} if self.words.progress else set())
+            | {r.field for r in self.results}
+            | set(self.failure_texts)
+            | set(self.failure_codes)
+        )
+
+    def ref(self, ids: tuple[str, ...]) -> str:
+        """Return the text that brings a task of these ids back: ``kind:id+id``."""
+        return f"{self.name}:{'+'.join(ids)}"
+
+
+@frozen
+class Job(Generic[R]):
+    """A start that has not been made: a kind and its checked inputs."""
+
+    kind: "TaskKind[..., R]"
+    input: TaskInput
+
+    @property
+    def key(self) -> str | None:
+        """The user's key for it."""
+        return self.input.key
+
+    @property
+    def meta(self) -> Mapping[str, Any] | None:
+        """The user's own values."""
+        return self.input.meta
+
+
+def check_id(id: Any) -> str:
+    """Return a record's id as given; raise `InvalidInput` for what cannot be one."""
+    if not isinstance(id, str) or not _ID.fullmatch(id):
+        raise InvalidInput(
+            f"{id!r:.60} is not a task id; ids look like 66ea4dd87db10c73fa29b570.", field="id"
+        )
+    return id
+
+
+def split_ref(ref: Any) -> tuple[str, tuple[str, ...]]:
+    """Return a ref's kind name and ids; raise `InvalidInput` for anything else."""
+    kind, colon, ids = ref.partition(":") if isinstance(ref, str) else ("", "", "")
+    if not colon or not kind or not ids:
+        raise InvalidInput(
+            f"{ref!r:.60} is not a task ref; refs look like dubbing:66ea4dd87db10c73fa29b570.",
+            field="ref",
+        )
+    return kind, tuple(check_id(id) for id in ids.split("+"))
+
+
+def split_mark(name: str | None) -> str | None:
+    """Return a record's name without the client's mark; None when nothing else is there."""
+    return (_MARK.sub("", name) or None) if name else None

@@ -1,0 +1,458 @@
+"""Carries out what the schedule decides, for all waits of one client, and resolves them.
+
+One asyncio task per client runs while anybody waits. It holds no timer, scope or task per
+wait: a wait is a small object on the watches of its ids, and one heap holds the deadlines.
+"""
+
+import asyncio
+import copy
+import heapq
+import logging
+import random
+from collections.abc import Callable, Mapping
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import define
+
+from a2e_async.errors import (
+    A2EError,
+    AuthenticationError,
+    ClientClosed,
+    ConfigurationError,
+    DecodeError,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    TaskGone,
+    TaskTimeout,
+)
+from a2e_async.models import OutputSource, Record
+from a2e_async.tasks.kind import TaskKind
+from a2e_async.tasks.schedule import After, Look, Mode, Schedule, Watch
+from a2e_async.tasks.status import read_id, read_record, read_rows
+from a2e_async.transport.ratelimit import Priority
+
+if TYPE_CHECKING:
+    from a2e_async.tasks.task import Task
+    from a2e_async.transport.session import Answer, Session
+
+logger = logging.getLogger("a2e_async.poller")
+
+LAST_LOOK: Final = 5.0
+"""Seconds that the one look at a wait's deadline may take."""
+
+LIST_PAGES: Final = 5
+"""Pages of a list read for one look; who is further back is asked for alone, if it can be."""
+
+# Errors that no later look can mend: they end the waits at once.
+_FINAL: Final = (AuthenticationError, PermissionDenied, ConfigurationError, ClientClosed)
+
+
+@define(eq=False)
+class Wait:
+    """Somebody waiting for a task. ``future`` gets None when what was waited for is there."""
+
+    task: "Task[Any]"
+    future: "asyncio.Future[None]"
+    deadline: float
+    missing: set[str]
+    """Ids without a terminal record."""
+    change: bool
+    """Resolve at the first changed record, not only at the end."""
+    last: bool = False
+    """The deadline is here: the look under way or due is the last."""
+    order: int = 0
+
+
+class Poller:
+    """Looks at everything that is waited for. ``clock`` is the running loop's time in seconds."""
+
+    def __init__(
+        self,
+        session: "Session",
+        *,
+        interval: float,
+        look_rate: float | None,
+        request_timeout: float,
+        held: Callable[[], bool],
+        observed: "Callable[[Task[Any], Record], None] | None" = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.source: OutputSource | None = None
+        self._session = session
+        self._schedule = Schedule(interval=interval, look_rate=look_rate, jitter=jitter)
+        self._request_timeout = request_timeout
+        self._held = held
+        self._observed = observed
+        self._waits: dict[Watch, list[Wait]] = {}
+        self._deadlines: list[tuple[float, int, Wait]] = []
+        self._order = 0
+        self._runner: asyncio.Task[None] | None = None
+        self._looking: set[asyncio.Task[None]] = set()
+        self._alarm: asyncio.Future[None] | None = None
+        self._closed: ClientClosed | None = None
+
+    def __len__(self) -> int:
+        return len(self._schedule)
+
+    async def wait(self, task: "Task[Any]", *, deadline: float, change: bool = False) -> None:
+        """Return when the task is done (or, with ``change``, when its record has changed).
+
+        ``deadline`` is an instant of the loop's clock. Raises `TaskTimeout` after one last
+        look at it, `TaskGone`, `ClientClosed`, or the error that ended the looks.
+        """
+        loop = asyncio.get_running_loop()
+        if self._closed is not None:
+            raise self._closed
+        wait = Wait(task, loop.create_future(), deadline, set(task.open_ids), change)
+        if not wait.missing:
+            return
+        now = loop.time()
+        for id in wait.missing:
+            self._watch(task, id, now).append(wait)
+        self._order += 1
+        wait.order = self._order
+        heapq.heappush(self._deadlines, (deadline, wait.order, wait))
+        if self._runner is None:
+            # An empty context: what the first caller had set must not leak into later looks.
+            self._runner = loop.create_task(self._run(loop), context=Context())
+        else:
+            self._wake()
+        try:
+            await wait.future
+        finally:
+            self._leave(wait)
+
+    def hasten(self, kind: TaskKind[..., Any], id: str) -> None:
+        """Look at this task now, if anybody waits for it."""
+        watch = self._schedule.get(kind, id)
+        if watch is not None:
+            self._schedule.hasten(watch, asyncio.get_running_loop().time())
+            self._wake()
+
+    async def aclose(self) -> None:
+        """End every wait with `ClientClosed` and stop looking."""
+        self._closed = ClientClosed(
+            "The client was closed while tasks were waited for. They go on; "
+            "a2e.attach(task.ref) brings each back."
+        )
+        self._fail_all(self._closed)
+        self._wake()
+        tasks = [*self._looking, *([self._runner] if self._runner else [])]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    # -- the loop --------------------------------------------------------------------------
+
+    async def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            while len(self._schedule):
+                now = loop.time()
+                self._expire(now)
+                for look in self._schedule.plan(now):
+                    looking = loop.create_task(self._look(look, loop))
+                    self._looking.add(looking)
+                    looking.add_done_callback(self._looked)
+                await self._sleep(loop, self._next_wake())
+        except asyncio.CancelledError:
+            self._fail_all(self._closed or ClientClosed("The event loop is shutting down."))
+            raise
+        except Exception as error:
+            self._break(error)
+        finally:
+            self._runner = None
+
+    async def _sleep(self, loop: asyncio.AbstractEventLoop, until: float | None) -> None:
+        if until is not None and until <= loop.time():
+            # Even with looks due at once the others get their turn.
+            await asyncio.sleep(0)
+            return
+        self._alarm = loop.create_future()
+        timer = None if until is None else loop.call_at(until, self._wake)
+        try:
+            await self._alarm
+        finally:
+            self._alarm = None
+            if timer is not None:
+                timer.cancel()
+
+    def _wake(self) -> None:
+        if self._alarm is not None and not self._alarm.done():
+            self._alarm.set_result(None)
+
+    def _next_wake(self) -> float | None:
+        while self._deadlines and self._deadlines[0][2].future.done():
+            heapq.heappop(self._deadlines)
+        due = self._schedule.next_wake()
+        if self._deadlines:
+            first = self._deadlines[0][0]
+            return first if due is None else min(first, due)
+        return due
+
+    def _expire(self, now: float) -> None:
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, order, wait = heapq.heappop(self._deadlines)
+            if wait.future.done():
+                continue
+            if wait.last or self._held():
+                self._end(wait, self._timeout(wait))
+                continue
+            wait.last = True
+            heapq.heappush(self._deadlines, (now + LAST_LOOK, order, wait))
+            for id in wait.missing:
+                watch = self._schedule.get(wait.task.kind, id)
+                if watch is not None:
+                    self._schedule.hasten(watch, now)
+
+    # -- one look --------------------------------------------------------------------------
+
+    async def _look(self, look: Look, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            rows, whole = await self._fetch(look)
+        except _FINAL as error:
+            self._give_up(look.watches, error)
+        except (NotFound, InvalidRequest) as error:
+            self._refused(look, error, loop.time())
+        except A2EError as error:
+            self._failed(look, error, loop.time())
+        else:
+            self._show(look, rows, whole, loop.time())
+        for watch in look.watches:
+            if not self._waits.get(watch):
+                self._take(watch)
+        self._wake()
+
+    async def _fetch(self, look: Look) -> tuple[Mapping[str, Any], bool]:
+        """Return the records by id, and whether who is missing is certainly not in the answer."""
+        kind = look.kind
+        if look.mode is Mode.DETAIL and kind.detail_at is not None:
+            path, params = kind.detail_at.for_id(look.watches[0].id)
+            answer = await self._get(kind.detail_at.method, path, params=params)
+            rows = read_rows(answer.data)
+            found = {id: row for row in rows if (id := read_id(row))}
+            if not found and not _empty(answer.data):
+                raise _shapeless(kind, path, answer)
+            return found, True
+        if look.mode is Mode.BATCH and kind.batch_at is not None:
+            ids = [watch.id for watch in look.watches]
+            answer = await self._get(kind.batch_at.method, kind.batch_at.path, json={"ids": ids})
+            return _by_id(kind, kind.batch_at.path, answer), True
+        if look.mode is Mode.PROCESSING and kind.processing_at is not None:
+            answer = await self._get(kind.processing_at.method, kind.processing_at.path)
+            return _by_id(kind, kind.processing_at.path, answer), True
+        return await self._read_list(look)
+
+    async def _read_list(self, look: Look) -> tuple[Mapping[str, Any], bool]:
+        kind = look.kind
+        assert kind.list_at is not None  # noqa: S101  # the schedule plans LIST only for kinds that have one
+        found: dict[str, Any] = {}
+        wanted = {watch.id for watch in look.watches}
+        for page in range(1, LIST_PAGES + 1):
+            paging = {kind.paging.page: page, kind.paging.size: kind.paging.most}
+            answer = await self._get(kind.list_at.method, kind.list_at.path, params=paging)
+            rows = _by_id(kind, kind.list_at.path, answer)
+            fresh = rows.keys() - found.keys()
+            found.update(rows)
+            # A service that ignores paging gives the same page again and again.
+            if not fresh or len(rows) < kind.paging.most or wanted <= found.keys():
+                return found, True
+        return found, kind.detail_at is not None
+
+    async def _get(
+        self, method: str, path: str, *, params: Any = None, json: Any = None
+    ) -> "Answer":
+        return await self._session.request(
+            method,
+            path,
+            params=params,
+            json=json,
+            priority=Priority.LOOK,
+            timeout=self._request_timeout,
+            retry=False,
+        )
+
+    def _show(self, look: Look, rows: Mapping[str, Any], whole: bool, now: float) -> None:
+        for watch in look.watches:
+            if watch.dropped:
+                continue
+            raw = rows.get(watch.id)
+            if raw is None:
+                if whole:
+                    self._absent(watch, look, now)
+                else:
+                    self._schedule.seen(watch, look, now)
+                    self._last_look(watch)
+                continue
+            record = read_record(look.kind, raw, self.source)
+            if record.done:
+                self._schedule.drop(watch)
+            else:
+                self._schedule.seen(watch, look, now)
+            self._deliver(watch, record, now)
+
+    def _deliver(self, watch: Watch, record: Record, now: float) -> None:
+        changed: dict[Task[Any], bool] = {}
+        for wait in list(self._waits.get(watch, ())):
+            task = wait.task
+            if task not in changed:
+                changed[task] = task.observe(record, now)
+                if changed[task] and self._observed is not None:
+                    self._observed(task, record)
+            if record.done:
+                wait.missing.discard(watch.id)
+            if not wait.missing or (wait.change and changed[task]):
+                self._end(wait, None)
+            elif wait.last and not record.done:
+                self._end(wait, self._timeout(wait))
+
+    def _absent(self, watch: Watch, look: Look, now: float) -> None:
+        if watch.dropped:
+            return
+        if self._schedule.absent(watch, look, now) is After.AGAIN:
+            if look.mode is Mode.DETAIL:
+                self._last_look(watch)
+            return
+        for wait in self._take(watch):
+            self._end(
+                wait,
+                TaskGone(
+                    f"The service does not know {watch.kind.ref((watch.id,))}: it was deleted, "
+                    "has expired, or belongs to another account. If its result was saved, "
+                    "nothing is lost; else look for it with list().",
+                    task=wait.task,
+                ),
+            )
+
+    def _refused(self, look: Look, error: A2EError, now: float) -> None:
+        alone = len(look.watches) == 1
+        if look.mode is Mode.DETAIL or (
+            look.mode is Mode.BATCH and alone and not look.kind.detail_at
+        ):
+            if isinstance(error, NotFound):
+                self._absent(look.watches[0], look, now)
+            else:
+                self._give_up(look.watches, error)
+        elif look.mode is Mode.BATCH or look.kind.detail_at is not None:
+            self._schedule.split(look)
+        else:
+            self._failed(look, error, now)
+
+    def _failed(self, look: Look, error: A2EError, now: float) -> None:
+        logger.debug("look at %d %s failed: %s", len(look.watches), look.kind.name, error)
+        self._give_up(self._schedule.failed(look, now), error)
+        for watch in look.watches:
+            self._last_look(watch)
+
+    # -- the waits -------------------------------------------------------------------------
+
+    def _watch(self, task: "Task[Any]", id: str, now: float) -> list[Wait]:
+        watch = self._schedule.get(task.kind, id)
+        if watch is None:
+            looked = task.looked_at
+            due = now if looked is None else max(now, looked + self._schedule.interval())
+            watch = self._schedule.add(task.kind, id, now=now, due=due, born=task.born)
+            self._waits[watch] = []
+        return self._waits[watch]
+
+    def _leave(self, wait: Wait) -> None:
+        """Take a wait off its watches; a watch nobody waits for any more is dropped."""
+        for id in wait.task.ids:
+            watch = self._schedule.get(wait.task.kind, id)
+            waits = self._waits.get(watch) if watch is not None else None
+            if watch is None or waits is None or wait not in waits:
+                continue
+            waits.remove(wait)
+            # A look under way is kept: who waits again for this id shares it.
+            if not waits and not watch.in_flight:
+                self._take(watch)
+        if not len(self._schedule):
+            self._deadlines.clear()
+            self._wake()
+
+    def _take(self, watch: Watch) -> list[Wait]:
+        waits = self._waits.pop(watch, [])
+        self._schedule.drop(watch)
+        return waits
+
+    def _last_look(self, watch: Watch) -> None:
+        for wait in list(self._waits.get(watch, ())):
+            if wait.last:
+                self._end(wait, self._timeout(wait))
+
+    def _give_up(self, watches: list[Watch], error: A2EError) -> None:
+        for watch in watches:
+            for wait in self._take(watch):
+                # Each waiter gets its own exception: a shared one would grow a traceback of all.
+                mine = copy.copy(error)
+                mine.__cause__ = error.__cause__
+                mine.add_note(f"while waiting for {wait.task.ref}; it goes on at the service")
+                self._end(wait, mine)
+
+    def _fail_all(self, error: A2EError) -> None:
+        for watch in list(self._schedule):
+            self._give_up([watch], error)
+
+    def _break(self, error: Exception) -> None:
+        logger.error("the poller broke; all waits end", exc_info=error)
+        broken = A2EError(
+            f"The poller broke ({type(error).__name__}: {error}). This is a fault of a2e_async; "
+            "please report it. The tasks go on; a2e.attach(task.ref) brings each back."
+        )
+        broken.__cause__ = error
+        self._fail_all(broken)
+
+    def _looked(self, looking: "asyncio.Task[None]") -> None:
+        self._looking.discard(looking)
+        if not looking.cancelled() and (error := looking.exception()) is not None:
+            assert isinstance(error, Exception)  # noqa: S101  # a BaseException ends the loop itself
+            self._break(error)
+            self._wake()
+
+    @staticmethod
+    def _end(wait: Wait, error: A2EError | None) -> None:
+        if wait.future.done():
+            return
+        if error is None:
+            wait.future.set_result(None)
+        else:
+            wait.future.set_exception(error)
+
+    @staticmethod
+    def _timeout(wait: Wait) -> TaskTimeout:
+        task = wait.task
+        known = (
+            f"last seen {task.record.raw_status or task.record.status}"
+            if task.record
+            else "never seen"
+        )
+        return TaskTimeout(
+            f"{task.ref} is not finished ({known}, {task.elapsed:.0f} s old). It goes on and is "
+            "paid for: wait again, or later with a2e.attach(error.ref).",
+            task=task,
+        )
+
+
+def _by_id(kind: TaskKind[..., Any], path: str, answer: "Answer") -> dict[str, Any]:
+    rows = read_rows(answer.data)
+    if not rows and not _empty(answer.data):
+        raise _shapeless(kind, path, answer)
+    return {id: row for row in rows if (id := read_id(row))}
+
+
+def _empty(data: Any) -> bool:
+    """Tell an answer that holds no record from one that holds something else instead."""
+    if data is None or data == [] or data == {}:
+        return True
+    return isinstance(data, Mapping) and any(value == [] for value in data.values())
+
+
+def _shapeless(kind: TaskKind[..., Any], path: str, answer: "Answer") -> DecodeError:
+    return DecodeError(
+        f"{path} gave {type(answer.data).__name__} where {kind.name} records are due.",
+        path=path,
+        http_status=answer.http_status,
+        trace_id=answer.trace_id,
+    )

@@ -1,0 +1,186 @@
+"""Reads the service's answers by their kind (pure): records, lists, and start answers."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+from attrs import frozen
+
+from a2e_async.errors import DecodeError
+from a2e_async.models import (
+    Failure,
+    Output,
+    OutputSource,
+    Record,
+    Status,
+    read_own_fields,
+    read_time,
+)
+from a2e_async.redact import excerpt
+from a2e_async.tasks.kind import TaskKind, split_mark
+from a2e_async.transport.mediatype import expires_at
+
+R = TypeVar("R", bound=Record)
+Raw = Mapping[str, Any]
+
+_LIST_KEYS: Final = ("rows", "list", "data", "records", "items", "tasks")
+_NOT_FAILED: Final = frozenset({"", "0", "none", "null"})
+
+
+def read_id(raw: Raw) -> str | None:
+    """Return the record's id, or None when it has none."""
+    for key in ("_id", "id"):
+        value = raw.get(key)
+        if isinstance(value, str) and value:
+            return value
+    return None
+
+
+def read_status(kind: TaskKind[..., Any], raw: Raw) -> tuple[Status, str]:
+    """Return where a record stands, and the service's own word for it.
+
+    An unknown or missing word means running: a paid job is never given up on a guess.
+    """
+    said = raw.get(kind.words.field)
+    word = said.strip().lower() if isinstance(said, str) else ""
+    shown = said if isinstance(said, str) else ""
+    if word in kind.words.succeeded:
+        return Status.SUCCEEDED, shown
+    if word in kind.words.failed:
+        return Status.FAILED, shown
+    return (Status.QUEUED if word in kind.words.queued else Status.RUNNING), shown
+
+
+def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = None) -> R:
+    """Return one record. Raises `DecodeError` when it has no id, and for nothing else."""
+    if not isinstance(raw, Mapping):
+        raise DecodeError(
+            f"The service gave {type(raw).__name__} where a {kind.name} record is due."
+        )
+    id = read_id(raw)
+    if id is None:
+        raise DecodeError(
+            f"The service gave a {kind.name} record without an id.",
+            excerpt=excerpt(", ".join(map(str, raw))),
+        )
+    status, word = read_status(kind, raw)
+    own, extra = read_own_fields(kind.record, raw, kind.taken)
+    return kind.record(
+        id=id,
+        name=split_mark(_text(raw.get(kind.name_wire))),
+        status=status,
+        raw_status=word,
+        progress=_progress(kind, raw),
+        coins=_whole(raw.get("coins")),
+        created_at=_time(raw.get("createdAt")),
+        failure=_failure(kind, raw) if status is Status.FAILED else None,
+        outputs=_outputs(kind, raw, id, source),
+        extra=extra,
+        **own,
+    )
+
+
+def read_rows(data: Any) -> list[Raw]:
+    """Return the records of a list answer, in any of the shapes that occur."""
+    if isinstance(data, list):
+        return [row for row in data if isinstance(row, Mapping)]
+    if isinstance(data, Mapping):
+        for key in _LIST_KEYS:
+            if isinstance(data.get(key), list):
+                return read_rows(data[key])
+            if key == "data" and isinstance(data.get(key), Mapping):
+                return read_rows(data[key])
+        if read_id(data):
+            return [data]
+    return []
+
+
+def read_total(data: Any) -> int | None:
+    """Return how many records a list has over all pages, None when it does not say."""
+    if isinstance(data, Mapping):
+        for key in ("count", "total"):
+            total = _whole(data.get(key))
+            if total is not None and total >= 0:
+                return total
+    return None
+
+
+@frozen
+class Refusal:
+    """A start answered 200 and says that it made no task; ``reason`` in its words."""
+
+    reason: str
+
+
+def read_start(kind: TaskKind[..., Any], data: Any) -> tuple[Raw, ...] | Refusal | None:
+    """Return the records of a start's answer, its refusal, or None when it says neither.
+
+    None must be treated as an unknown outcome: the start may have been charged.
+    """
+    rows = tuple(row for row in read_rows(data) if read_id(row))
+    if rows:
+        return rows
+    if isinstance(data, str) and data.strip():
+        return Refusal(data.strip())
+    if isinstance(data, Mapping):
+        reason = next(
+            (t for key in (*kind.failure_texts, "message", "msg") if (t := _text(data.get(key)))),
+            "",
+        )
+        if reason or data.get("success") is False:
+            return Refusal(reason or "the service said success: false and no reason")
+    return None
+
+
+def _outputs(
+    kind: TaskKind[..., Any], raw: Raw, id: str, source: OutputSource | None
+) -> tuple[Output, ...]:
+    made: list[Output] = []
+    for result in kind.results:
+        value = raw.get(result.field)
+        for url in value if isinstance(value, list) else (value,):
+            if isinstance(url, str) and url.startswith(("https://", "http://")):
+                made.append(
+                    Output(
+                        url=url,
+                        media=result.media,
+                        expires_at=expires_at(url),
+                        ref=kind.ref((id,)),
+                        index=len(made),
+                        source=source,
+                    )
+                )
+    return tuple(made)
+
+
+def _failure(kind: TaskKind[..., Any], raw: Raw) -> Failure:
+    text = next((t for f in kind.failure_texts if (t := _text(raw.get(f)))), None)
+    codes = (raw.get(f) for f in kind.failure_codes)
+    code = next(
+        (str(c) for c in codes if c is not None and str(c).lower() not in _NOT_FAILED), None
+    )
+    return Failure(text or "the service gave no reason", code)
+
+
+def _progress(kind: TaskKind[..., Any], raw: Raw) -> float | None:
+    value = raw.get(kind.words.progress) if kind.words.progress else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return min(1.0, max(0.0, value / kind.words.progress_full))
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if math.isfinite(value) and value == int(value) else None
+
+
+def _time(value: Any) -> Any:
+    try:
+        return read_time(value)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None

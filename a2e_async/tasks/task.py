@@ -1,0 +1,237 @@
+"""The handle people hold: one start, its remote task or tasks, and what is known of them."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Generator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from attrs import define
+
+from a2e_async.errors import InvalidInput, TaskFailed
+from a2e_async.models import Record, Status, merge_records
+from a2e_async.tasks.kind import TaskKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from a2e_async.tasks.poller import Poller
+
+R = TypeVar("R", bound=Record)
+
+LONG_AGO: Final = float("-inf")
+
+
+@define(kw_only=True)
+class TaskServices:
+    """What a task needs of its client; the client makes one of these."""
+
+    poller: "Poller"
+    claim: "Callable[[Task[Any]], None]"
+    delete: "Callable[[TaskKind[..., Any], str], Coroutine[Any, Any, None]]"
+
+
+class Task(Generic[R]):
+    """A task at the service. Made by ``start()`` or ``attach()``, never by hand.
+
+    Await it (often, from many places) for its finished record; cancelling a wait leaves the
+    task and all other waits alone. Everything but `wait`, `updates`, `download` and `delete`
+    is without I/O.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_begun",
+        "_merged",
+        "_parts",
+        "_services",
+        "born",
+        "ids",
+        "kind",
+        "looked_at",
+        "meta",
+    )
+
+    def __init__(
+        self,
+        services: TaskServices,
+        kind: "TaskKind[..., R]",
+        ids: tuple[str, ...],
+        *,
+        records: tuple[R, ...] = (),
+        now: float | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.ids = ids
+        self.meta = meta
+        self.looked_at = now
+        self.born = LONG_AGO if now is None else now
+        self._begun = datetime.now(UTC)
+        self._services = services
+        self._parts: dict[str, R] = {record.id: record for record in records}
+        self._merged: R | None = None
+
+    def __repr__(self) -> str:
+        return f"<Task {self.ref} {self.status or 'not looked at'}>"
+
+    def __await__(self) -> Generator[Any, None, R]:
+        return self.wait().__await__()
+
+    # -- without I/O -----------------------------------------------------------------------
+
+    @property
+    def ref(self) -> str:
+        """All that is needed to come back: ``a2e.attach(ref)``, in any process."""
+        return self.kind.ref(self.ids)
+
+    @property
+    def record(self) -> R | None:
+        """What was last seen, None before the first look at an attached task."""
+        if len(self._parts) < len(self.ids):
+            return None
+        if self._merged is None:
+            self._merged = merge_records(tuple(self._parts[id] for id in self.ids))
+        return self._merged
+
+    @property
+    def status(self) -> Status | None:
+        """Where it stood when last seen."""
+        return self.record.status if self.record else None
+
+    @property
+    def done(self) -> bool:
+        """True when it is known to have ended, well or badly."""
+        return not self.open_ids
+
+    @property
+    def coins(self) -> int | None:
+        """What it cost, None when the service has not said."""
+        return self.record.coins if self.record else None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it was created (or, if that is not known, since this handle was made)."""
+        created = self.record.created_at if self.record else None
+        return max(0.0, (datetime.now(UTC) - (created or self._begun)).total_seconds())
+
+    @property
+    def open_ids(self) -> tuple[str, ...]:
+        """Ids of the remote tasks that are not known to have ended."""
+        parts = self._parts
+        return tuple(id for id in self.ids if id not in parts or not parts[id].done)
+
+    def observe(self, record: Record, now: float) -> bool:
+        """Take in what a look showed (for the poller); return whether it was news."""
+        before = self._parts.get(record.id)
+        self.looked_at = now
+        if before == record or (before is not None and before.done and not record.done):
+            return False
+        self._parts[record.id] = record  # type: ignore[assignment]  # the poller reads it by this task's kind
+        self._merged = None
+        return True
+
+    # -- with I/O --------------------------------------------------------------------------
+
+    async def wait(self, *, timeout: float | None = None) -> R:
+        """Return the record when the task has ended.
+
+        ``timeout`` in seconds; without one the kind's own (2 hours for most). Raises
+        `TaskFailed` (its ``record`` says why and keeps the good outputs), `TaskTimeout` (the
+        task goes on), `TaskGone`, or the error that made looking impossible.
+        """
+        self._services.claim(self)
+        deadline = self._deadline(timeout)
+        while not self.done:
+            await self._services.poller.wait(self, deadline=deadline)
+        record = self.record
+        assert record is not None  # noqa: S101  # done means that every part was seen
+        if record.status is Status.FAILED:
+            raise self._failed(record)
+        return record
+
+    async def updates(self, *, timeout: float | None = None) -> AsyncIterator[R]:
+        """Yield what is known, then each change, at last the final record; then end.
+
+        A failed task is yielded like any other. Raises `TaskTimeout`, `TaskGone`.
+        """
+        self._services.claim(self)
+        deadline = self._deadline(timeout)
+        shown = self.record
+        if shown is not None:
+            yield shown
+        while not self.done:
+            await self._services.poller.wait(self, deadline=deadline, change=True)
+            record = self.record
+            if record is not None and record is not shown:
+                shown = record
+                yield record
+
+    async def download(self, directory: str | os.PathLike[str]) -> list[Path]:
+        """Wait if need be, save every output into ``directory`` and return the paths, in order.
+
+        The directory is made if it is missing. Raises what `wait` and `Output.save` raise; a
+        task that ended without any output raises `DecodeError`.
+        """
+        record = await self.wait()
+        return await save_outputs(record, directory)
+
+    async def delete(self) -> None:
+        """Delete the task and its results at the service (``DELETE`` of its kind).
+
+        The service refunds only what it has not begun, and refuses with `InvalidRequest`
+        while the task is under way. There is no other way to cancel.
+        """
+        for id in self.ids:
+            await self._services.delete(self.kind, id)
+
+    def _deadline(self, timeout: float | None) -> float:
+        seconds = self.kind.patience if timeout is None else timeout
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+            raise InvalidInput("timeout must be a number of seconds, 0 or more.", field="timeout")
+        return asyncio.get_running_loop().time() + seconds
+
+    def _failed(self, record: R) -> TaskFailed:
+        failure = record.failure
+        why = failure.message if failure else "no reason given"
+        code = f" (code {failure.code})" if failure and failure.code else ""
+        kept = f" {len(record.outputs)} good outputs are in error.record." if record.outputs else ""
+        return TaskFailed(
+            f"{self.ref} failed: {why.rstrip('.')}{code}.{kept} A new start costs again.",
+            task=self,
+            record=record,
+        )
+
+
+async def save_outputs(record: Record, directory: str | os.PathLike[str]) -> list[Path]:
+    """Save every output of a record into ``directory``, side by side; return the paths in order."""
+    from anyio import create_task_group
+
+    if not record.outputs:
+        raise InvalidInput(
+            f"{record.id} has no outputs to save ({record.raw_status or record.status})."
+        )
+    target = f"{os.fspath(directory)}{os.sep}"
+    paths: dict[int, Path] = {}
+
+    async def save(place: int) -> None:
+        paths[place] = await record.outputs[place].save(target)
+
+    if len(record.outputs) == 1:
+        await save(0)
+    else:
+        try:
+            async with create_task_group() as group:
+                for place in range(len(record.outputs)):
+                    group.start_soon(save, place)
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from None
+    return [paths[place] for place in sorted(paths)]
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,40 @@
+"""Run the benchmarks: ``python -m benchmarks [--short] [--out DIR] [name …]``.
+
+Prints one table and writes ``results.json``. The exit code is 0 when the benchmarks ran: a
+missed goal is shown, not failed, because machines differ (``--strict`` fails on it).
+"""
+
+import argparse
+import importlib
+import json
+import platform
+import time
+from pathlib import Path
+
+from benchmarks.common import Row, print_table, to_json
+
+NAMES = ("per_call", "charges", "polling", "memory", "imports", "fairness", "download")
+
+
+def main() -> int:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", default=[], metavar="name", help=", ".join(NAMES))
+    parser.add_argument("--short", action="store_true", help="fewer rounds, about a minute")
+    parser.add_argument("--strict", action="store_true", help="fail when a goal is missed")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    arguments = parser.parse_args()
+    rows: list[Row] = []
+    for name in arguments.names or NAMES:
+        rows += importlib.import_module(f"benchmarks.{name}").run(arguments.short)
+    machine = f"{platform.system()} {platform.machine()}, CPython {platform.python_version()}"
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    print_table(f"{machine}, {today}{', short form' if arguments.short else ''}", rows)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    values = {"machine": machine, "date": today, "short": arguments.short, "rows": to_json(rows)}
+    (arguments.out / "results.json").write_text(json.dumps(values, indent=1) + "\n")
+    return 1 if arguments.strict and not all(row.reached for row in rows) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

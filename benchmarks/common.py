@@ -1,0 +1,128 @@
+"""Rows, tables, and a server process that answers as fast as it can."""
+
+import asyncio
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+from attrs import asdict, frozen
+
+RECORD = {
+    "_id": "66ea4dd87db10c73fa29b570",
+    "name": "a2e-0123456789abcdefghij",
+    "video_url": "https://media.example/in/clip.mp4",
+    "audio_url": "https://media.example/in/speech.wav",
+    "duration": 5,
+    "current_status": "processing",
+    "coins": 13,
+    "createdAt": "2026-01-12T09:04:10.026Z",
+    "failed_message": "",
+    "failed_code": "",
+    "result_url": "",
+    "prompt": "smile and speak to the camera, natural light",
+    "negative_prompt": "blurry, distorted",
+    "cover_url": "",
+}
+
+
+@frozen(kw_only=True)
+class Row:
+    """One figure: ours beside the peer's. ``ratio`` is None where a ratio says nothing."""
+
+    what: str
+    peer: str
+    peer_value: str
+    ours: str
+    ratio: float | None
+    goal: str
+    reached: bool
+
+
+def print_table(title: str, rows: list[Row]) -> None:
+    """Print the rows under one another."""
+    print(f"\n{title}")
+    head = ("what", "peer", "peer's", "ours", "ratio", "goal", "")
+    body = [
+        (
+            r.what,
+            r.peer,
+            r.peer_value,
+            r.ours,
+            "" if r.ratio is None else f"{r.ratio:.2f}x",
+            r.goal,
+            "reached" if r.reached else "MISSED",
+        )
+        for r in rows
+    ]
+    widths = [max(len(line[i]) for line in (head, *body)) for i in range(len(head))]
+    for line in (head, *body):
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
+
+
+def to_json(rows: list[Row]) -> list[dict[str, Any]]:
+    """Return the rows as JSON values."""
+    return [asdict(row) for row in rows]
+
+
+def median(values: list[float]) -> float:
+    """Return the median."""
+    return statistics.median(values)
+
+
+@contextlib.contextmanager
+def server(*args: str) -> Iterator[str]:
+    """Run `benchmarks.server` in a process of its own; yield its base URL."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.server", *args],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield json.loads(process.stdout.readline())["base_url"]
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
+        if process.stdin is not None:
+            process.stdin.close()
+
+
+def run_child(module: str, *args: str) -> Any:
+    """Run a module of this package in a fresh interpreter; return the JSON it prints last."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *args],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    if done.returncode:
+        raise RuntimeError(f"{module} failed:\n{done.stdout}\n{done.stderr}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+async def at_once(count: int, calls: int, call: Callable[[], Any]) -> None:
+    """Await ``call()`` ``calls`` times from ``count`` loops at once."""
+
+    async def loop(share: int) -> None:
+        for _ in range(share):
+            await call()
+
+    await asyncio.gather(*(loop(calls // count) for _ in range(count)))
+
+
+async def lag(samples: list[float], tick: float = 0.001) -> AsyncIterator[None]:
+    """Yield for ever, noting by how much each tick came late (s)."""
+    loop = asyncio.get_running_loop()
+    while True:
+        before = loop.time()
+        await asyncio.sleep(tick)
+        samples.append(loop.time() - before - tick)
+        yield

@@ -1,0 +1,63 @@
+"""Client CPU of one detail call, 50 at once, against bare aiohttp and json."""
+
+import asyncio
+import json
+import sys
+import time
+
+import aiohttp
+
+from a2e_async import A2E
+from benchmarks.common import RECORD, Row, at_once, median, run_child, server
+
+AT_ONCE = 50
+PATH = f"/api/v1/talkingVideo/{RECORD['_id']}"
+
+
+async def measure(base_url: str, calls: int, rounds: int) -> dict[str, list[float]]:
+    """Return CPU seconds per call of both, round by round (interleaved, after one warm-up)."""
+    found: dict[str, list[float]] = {"bare": [], "ours": []}
+    headers = {"Authorization": "Bearer bench-key"}
+    async with (
+        aiohttp.ClientSession(
+            base_url, headers=headers, connector=aiohttp.TCPConnector(limit=AT_ONCE)
+        ) as bare,
+        A2E("bench-key", base_url=base_url, rate=None, max_connections=AT_ONCE) as a2e,
+    ):
+
+        async def call_bare() -> None:
+            async with bare.get(PATH) as response:
+                json.loads(await response.read())
+
+        async def call_ours() -> None:
+            await a2e.talking_video.get(RECORD["_id"])
+
+        for round_ in range(rounds + 1):
+            for name, call in (("bare", call_bare), ("ours", call_ours)):
+                before = time.process_time()
+                await at_once(AT_ONCE, calls, call)
+                if round_:
+                    found[name].append((time.process_time() - before) / calls)
+    return found
+
+
+def run(short: bool) -> list[Row]:
+    """Return the figures."""
+    with server("record") as base_url:
+        found = run_child(__name__, base_url, "2000" if short else "6000", "3" if short else "9")
+    bare, ours = median(found["bare"]), median(found["ours"])
+    return [
+        Row(
+            what=f"client CPU per detail call, {AT_ONCE} at once",
+            peer="bare aiohttp + json",
+            peer_value=f"{bare * 1e6:.0f} us",
+            ours=f"{ours * 1e6:.0f} us",
+            ratio=ours / bare,
+            goal="<= 1.25x",
+            reached=ours / bare <= 1.25,
+        )
+    ]
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(measure(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))))
