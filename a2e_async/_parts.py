@@ -39,6 +39,7 @@ class Parts:
     account: Account
     session: Session
     file_session: FileSession
+    uploader: Uploader
     poller: Poller
     starter: Starter
     services: TaskServices
@@ -64,7 +65,7 @@ class Parts:
             raise ClientClosed("This client is closed. Make a new A2E().")
 
     async def aclose(self) -> None:
-        """Close all parts: starts first, then waits, then connections."""
+        """Close all parts: starts first, then waits, paid presigns, at last the connections."""
         self.closed = True
         try:
             # Shielded against scopes around the caller: what is paid for must be heard of.
@@ -73,6 +74,7 @@ class Parts:
         finally:
             with anyio.CancelScope(shield=True):
                 await self.poller.aclose()
+                await self.uploader.aclose()
                 await self.session.aclose()
                 await self.file_session.aclose()
 
@@ -132,7 +134,8 @@ def build(
         return answer.data if isinstance(answer.data, Mapping) else {}
 
     downloader = Downloader(file_session, renew)
-    files = Files(Uploader(file_session, presign, emit=tell), downloader, look)
+    uploader = Uploader(file_session, presign, emit=tell)
+    files = Files(uploader, downloader, look)
     observed = None
     if emit is not None:
 
@@ -171,6 +174,7 @@ def build(
         account=account,
         session=session,
         file_session=file_session,
+        uploader=uploader,
         poller=poller,
         starter=starter,
         services=services,

@@ -55,7 +55,7 @@ def clean_api_key(given: str | None, from_env: str | None = None) -> str:
         )
     if key[0] in _QUOTES or key[-1] in _QUOTES:
         raise ConfigurationError(f"{where} has quotes around the key. Remove them.")
-    if key.lower().startswith("bearer "):
+    if key.lower().split()[0] in ("bearer", "bearer:"):
         raise ConfigurationError(f"{where} begins with 'Bearer'. Give the key alone.")
     if any(c.isspace() or not c.isprintable() or not c.isascii() for c in key):
         raise ConfigurationError(
@@ -70,12 +70,18 @@ def clean_base_url(url: str) -> str:
     Raises `ConfigurationError` for the documentation host, for a URL with credentials, query
     or another path, and for plain http to a public host (the key would travel in the open).
     """
+    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers pass anything
+        raise ConfigurationError(f"base_url must be text, not {type(url).__name__}.")
     said = url.strip()
-    parts = urlsplit(said if "://" in said else f"https://{said}")
     try:
+        parts = urlsplit(said if "://" in said else f"https://{said}")
         host, port = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"base_url has no valid port: {error}.") from None
+    except ValueError:
+        raise ConfigurationError(
+            f"base_url has no valid host or port; it must look like {DEFAULT_BASE_URL}."
+        ) from None
+    if port == 0:
+        raise ConfigurationError("base_url has the port 0. Give the port of the service.")
     if parts.scheme not in ("http", "https") or not host or any(c.isspace() for c in said):
         raise ConfigurationError(f"base_url must look like {DEFAULT_BASE_URL}.")
     if parts.username or parts.password or parts.query or parts.fragment:
@@ -87,7 +93,7 @@ def clean_base_url(url: str) -> str:
     path = parts.path.rstrip("/")
     if path not in ("", "/api", API_PREFIX):
         raise ConfigurationError(
-            f"base_url has the path {path!r}; give the host alone, such as {DEFAULT_BASE_URL}."
+            f"base_url has the path {path!r:.60}; give the host alone, such as {DEFAULT_BASE_URL}."
         )
     if parts.scheme == "http" and not _is_local(host):
         raise ConfigurationError(
@@ -101,4 +107,7 @@ def _is_local(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_private
     except ValueError:
-        return "." not in host or host.endswith((".localhost", ".local", ".internal", ".test"))
+        # A host that begins with a digit can be an address in disguise (134744072 is 8.8.8.8).
+        if "." not in host:
+            return not host[0].isdigit()
+        return host.endswith((".localhost", ".local", ".internal", ".test"))

@@ -11,6 +11,7 @@ line. ``None`` means: not sent.
 """
 
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,7 +82,7 @@ class InputField:
 # The service has inputs that switch off its safety checks. This package never sends them, not
 # even through `extra`; what their newer relatives are called is guessed on the cautious side.
 _SAFETY: Final = re.compile(
-    r"forcegenerat|minor|facemask|maskface|masking|(skip|disable|bypass|no)(safety|moderation)|nsfw"
+    r"forcegenerat|minor|facemask|maskface|masking|safety|moderation|nsfw"
 )
 
 
@@ -160,18 +161,20 @@ class TaskInput:
                 raise InvalidInput(
                     f"{label} must hold JSON values: {error}.", field=label
                 ) from None
-        wires = {f.wire: f.name for f in input_fields(type(self)) if not f.common}
-        for name in self.extra or {}:
+        for name in _names_within(self.extra):
             if not isinstance(name, str) or not name:
                 raise InvalidInput("extra needs text as names.", field="extra")
             if _SAFETY.search(re.sub(r"[^a-z]", "", name.lower())):
                 raise InvalidInput(
-                    f"extra: {name!r} bears on a safety check of the service; this package "
+                    f"extra: {_show(name)} bears on a safety check of the service; this package "
                     "does not send such inputs.",
                     field="extra",
                 )
-            if name in wires:
-                raise InvalidInput(f"extra: give {name!r} as {wires[name]}=….", field="extra")
+        declared = {f.wire: f.name for f in input_fields(type(self)) if not f.common}
+        for name in self.extra or {}:
+            if name in declared or name == "name":
+                given = declared.get(name, name)
+                raise InvalidInput(f"extra: give {name!r} as {given}=….", field="extra")
 
 
 _COMMON: Final = frozenset(a.name for a in fields(TaskInput))
@@ -210,7 +213,7 @@ def build_input(cls: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> T
     if unknown:
         names = ", ".join(sorted(known))
         raise InvalidInput(
-            f"There is no input {unknown[0]!r}. There are: {names}.", field=unknown[0]
+            f"There is no input {_show(unknown[0])}. There are: {names}.", field=unknown[0]
         )
     if missing:
         raise InvalidInput(f"{' and '.join(missing)} must be given.", field=missing[0])
@@ -220,7 +223,7 @@ def build_input(cls: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> T
 
 def is_url(value: str) -> bool:
     """Return True for a text that is taken as a URL rather than as a local path."""
-    return value[:8].lower().startswith(("http://", "https://"))
+    return value.lstrip()[:8].lower().startswith(("http://", "https://"))
 
 
 def clean_url(value: str, field: str) -> str:
@@ -231,6 +234,19 @@ def clean_url(value: str, field: str) -> str:
     if not re.match(r"(?i)https?://[^/?#@]+(?:[/?#]|$)", url):
         raise InvalidInput(f"{field}: the URL has no host or holds credentials.", field=field)
     return url
+
+
+def _names_within(value: Any) -> Iterator[Any]:
+    left = [value]
+    while left:
+        match left.pop():
+            case Mapping() as names:
+                yield from names
+                left.extend(names.values())
+            case list() | tuple() as items:
+                left.extend(items)
+            case _:
+                pass
 
 
 # -- checks ------------------------------------------------------------------------------------
@@ -251,7 +267,7 @@ def _check(f: InputField, value: Any) -> None:
     for note in f.notes:
         if isinstance(note, Between) and not note.low <= value <= note.high:
             raise InvalidInput(
-                f"{f.name} must be between {note.low:g} and {note.high:g}, got {value!r}.",
+                f"{f.name} must be between {note.low:g} and {note.high:g}, got {_show(value)}.",
                 field=f.name,
             )
     if isinstance(value, str):
@@ -261,6 +277,8 @@ def _check(f: InputField, value: Any) -> None:
             raise InvalidInput(
                 f"{f.name} must have at most {most} characters, got {len(value)}.", field=f.name
             )
+        if f.required and not value.strip():
+            raise InvalidInput(f"{f.name} must not be blank.", field=f.name)
 
 
 def _check_media(name: str, value: Any) -> None:
@@ -278,7 +296,7 @@ def _check_media(name: str, value: Any) -> None:
         elif re.match(r"(?i)[a-z][a-z0-9+.\-]+://", value) or value[:5].lower() == "data:":
             raise InvalidInput(
                 f"{name} takes an http(s) URL, a path, bytes or an Output; "
-                f"not {value.partition(':')[0]}:….",
+                f"not {value.partition(':')[0][:20]}:….",
                 field=name,
             )
         elif "\0" in value:
@@ -312,7 +330,9 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint in (None, NoneType):
         return value is None
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+        if isinstance(value, float):
+            return math.isfinite(value)
+        return isinstance(value, int) and not isinstance(value, bool)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint)
@@ -334,5 +354,8 @@ def _words(hint: Any) -> list[str]:
 
 
 def _show(value: Any) -> str:
-    shown = repr(value)
+    try:
+        shown = repr(value[:40] if isinstance(value, str | bytes | bytearray) else value)
+    except Exception:  # noqa: BLE001  # a number too long for text, a foreign __repr__
+        return type(value).__name__
     return shown if len(shown) <= 40 else f"{type(value).__name__} {shown[:36]}…"

@@ -5,6 +5,7 @@ the wire name is the field's own. A decorative field of an unexpected type never
 result: the field is None then and the value is kept in ``extra``.
 """
 
+import math
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -193,17 +194,18 @@ def merge_records(parts: tuple[R, ...]) -> R:
     """Return one record for several remote tasks of one start, in their order."""
     if len(parts) == 1:
         return parts[0]
-    known = [p.progress for p in parts if p.progress is not None]
+    known = any(p.progress is not None for p in parts)
     coins = [p.coins for p in parts if p.coins is not None]
     leading = min(parts, key=lambda p: _MERGE_ORDER[p.status])
+    begun = leading.status is Status.QUEUED and any(p.done for p in parts)
     return evolve(
         parts[0],
         id="+".join(p.id for p in parts),
-        status=Status.FAILED
-        if all(p.done for p in parts) and any(p.status is Status.FAILED for p in parts)
-        else leading.status,
+        status=Status.RUNNING if begun else leading.status,
         raw_status=leading.raw_status,
-        progress=sum(known) / len(parts) if known else None,
+        progress=sum(1.0 if p.done else p.progress or 0.0 for p in parts) / len(parts)
+        if known
+        else None,
         coins=sum(coins) if coins else None,
         failure=next((p.failure for p in parts if p.failure), None),
         outputs=tuple(o for p in parts for o in p.outputs),
@@ -211,10 +213,11 @@ def merge_records(parts: tuple[R, ...]) -> R:
     )
 
 
-# A start of several is as far as its last part; failed parts count as done until all are.
+# The part that speaks for all: one that runs, else one that waits (the whole has begun once any
+# part is over), else one that failed.
 _MERGE_ORDER: Final = {
-    Status.QUEUED: 1,
     Status.RUNNING: 0,
+    Status.QUEUED: 1,
     Status.FAILED: 2,
     Status.SUCCEEDED: 3,
 }
@@ -267,15 +270,20 @@ class Recovery:
 # -- the converter ---------------------------------------------------------------------------
 
 
-def _strict(kind: type, *also: type) -> Callable[[Any, Any], Any]:
-    allowed = (kind, *also)
-
+def _strict(kind: type) -> Callable[[Any, Any], Any]:
     def hook(value: Any, _: Any) -> Any:
-        if isinstance(value, allowed) and not (isinstance(value, bool) and kind is not bool):
-            return kind(value) if also else value
+        if isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool):
+            return value
         raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
 
     return hook
+
+
+def _strict_float(value: Any, _: Any) -> float:
+    # NaN equals nothing, not even itself: a record that holds one would seem to change for ever.
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise TypeError(f"expected a number, got {type(value).__name__}")
 
 
 def _strict_int(value: Any, _: Any) -> int:
@@ -288,6 +296,8 @@ def _strict_int(value: Any, _: Any) -> int:
 
 def read_time(value: Any, _: Any = None) -> datetime:
     """Return an aware datetime from ISO text or epoch seconds or milliseconds."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) > 8:
+        value = int(value)  # else 1712101512345 would be read as a day of the year 1712
     if isinstance(value, str):
         moment = datetime.fromisoformat(value)
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -307,7 +317,7 @@ def converter() -> "Converter":
     made = Converter(detailed_validation=False)
     made.register_structure_hook(str, _strict(str))
     made.register_structure_hook(bool, _strict(bool))
-    made.register_structure_hook(float, _strict(float, int))
+    made.register_structure_hook(float, _strict_float)
     made.register_structure_hook(int, _strict_int)
     made.register_structure_hook(datetime, read_time)
     made.register_structure_hook_func(lambda t: t is Any, lambda value, _: value)
@@ -379,7 +389,7 @@ def read_own_fields(
                 try:
                     own[f.name] = None if value is None else f.hook(value, f.target)
                     used.add(wire)
-                except (TypeError, ValueError):
+                except (TypeError, ValueError, ArithmeticError, OSError):
                     continue
                 break
     extra = {k: v for k, v in raw.items() if k not in used and k not in taken}

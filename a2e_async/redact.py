@@ -3,10 +3,16 @@
 import re
 from typing import Final
 
-_QUERY: Final = re.compile(r"(https?://[^\s\"'<>?#]+)[?#][^\s\"'<>]*")
-_BEARER: Final = re.compile(r"(?i)\b(bearer\s+)[^\s\"',;]+")
-_TOKEN: Final = re.compile(r"\b(?:sk_[A-Za-z0-9_\-]{6,}|eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-.]+)")
-_USERINFO: Final = re.compile(r"(https?://)[^/\s@\"']+@")
+# Each pattern consumes whatever it began on (the query is optional), so that no text makes it
+# start over and over. Slashes may be escaped, as some JSON writers do.
+_SCHEME: Final = r"https?:(?:\\?/){2}"
+_QUERY: Final = re.compile(rf"(?i)({_SCHEME}[^\s\"<>?#]*)([?#][^\s\"<>]*)?")
+_BEARER: Final = re.compile(r"(?i)\b(bearer[\s:=\"']+)[^\s\"',;]+")
+_TOKEN: Final = re.compile(
+    r"(?:(?<![A-Za-z])|(?<=\\[nrt]))(?:sk_[\w\-.~+/=]{6,}|eyJ[\w\-.]{8,})", re.ASCII
+)
+_USERINFO: Final = re.compile(rf"(?i)({_SCHEME})[^/?#\s\"\\]*@")
+_CUT_URL: Final = re.compile(rf"(?i){_SCHEME}[^/?#\s\"]*\Z")
 
 EXCERPT_CHARS: Final = 500
 """Characters of a server's text that an exception keeps."""
@@ -21,7 +27,7 @@ def redact(text: str, secret: str | None = None) -> str:
     if secret and len(secret) >= 6:
         text = text.replace(secret, "[key]")
     text = _USERINFO.sub(r"\1", text)
-    text = _QUERY.sub(r"\1?[query]", text)
+    text = _QUERY.sub(lambda m: f"{m[1]}?[query]" if m[2] else m[1], text)
     text = _BEARER.sub(r"\1[key]", text)
     return _TOKEN.sub("[key]", text)
 
@@ -29,11 +35,26 @@ def redact(text: str, secret: str | None = None) -> str:
 def excerpt(body: bytes | str, secret: str | None = None, limit: int = EXCERPT_CHARS) -> str:
     """Return the first ``limit`` characters of a body, redacted, on one line."""
     if isinstance(body, bytes):
-        body = body[: limit * 4].decode("utf-8", "replace")
-    flat = " ".join(redact(body[: limit * 2], secret).split())
+        body = body[: limit * 8 + 1].decode("utf-8", "replace")
+    head = body[: limit * 2]
+    if len(body) > len(head):
+        head = _drop_cut(head, secret)
+    flat = " ".join(redact(head, secret).split())
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
 def bare_url(url: str) -> str:
     """Return ``url`` without credentials, query and fragment."""
-    return _USERINFO.sub(r"\1", url).partition("?")[0].partition("#")[0]
+    scheme, slashes, rest = url.partition("?")[0].partition("#")[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return scheme + slashes + host.rpartition("@")[2] + slash + path
+
+
+def _drop_cut(head: str, secret: str | None) -> str:
+    """Return a text that was cut without what the cut made unrecognisable at its end."""
+    if secret:
+        for length in range(min(len(secret) - 1, len(head)), 0, -1):
+            if head.endswith(secret[:length]):
+                head = head[:-length]
+                break
+    return _CUT_URL.sub("", head)

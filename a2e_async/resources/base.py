@@ -257,19 +257,29 @@ def _show_inputs(namespace: TaskNamespace[..., Any], kind: TaskKind[..., Any]) -
     cls = kind.input
     if not (isinstance(cls, type) and issubclass(cls, TaskInput)):
         raise ConfigurationError(f"the inputs of {kind.name} must be a TaskInput class")
+    inputs = sorted(input_fields(cls), key=lambda f: (not f.required, f.common))
     lines = [
         f"    {f.name}{'' if f.required else ' (optional)'}: {doc.text}"
-        for f in sorted(input_fields(cls), key=lambda f: (f.common, not f.required))
+        for f in inputs
         if (doc := f.note(Doc)) is not None
     ]
-    signature = inspect.signature(cls)
+    by_name = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter(
+            f.name,
+            by_name,
+            annotation=f.hint,
+            default=inspect.Parameter.empty if f.required else None,
+        )
+        for f in inputs
+    ]
     for name in ("start", "run", "job", "quote"):
         method = getattr(namespace, name)
         shown = _wrapped(method)
         head = inspect.getdoc(method) or ""
         shown.__doc__ = "\n".join([head, "", _INTRO, *lines])
         returns = inspect.signature(method).return_annotation
-        shown.__signature__ = signature.replace(return_annotation=returns)  # type: ignore[attr-defined]  # read by inspect
+        shown.__signature__ = inspect.Signature(parameters, return_annotation=returns)  # type: ignore[attr-defined]  # read by inspect
         vars(namespace)[name] = shown
 
 

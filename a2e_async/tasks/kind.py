@@ -20,7 +20,7 @@ R = TypeVar("R", bound=Record)
 HOUR: Final = 3600.0
 
 _ID: Final = re.compile(r"[A-Za-z0-9_\-]{1,128}")
-_MARK: Final = re.compile(r"\s?\ba2e-[0-9a-v]{20}$")
+_MARK: Final = re.compile(r"\s?\ba2e-[0-9a-v]{20}\Z")
 
 
 @frozen

@@ -206,9 +206,9 @@ class Schedule:
         does not know it, it is forgiven for a while after its start, then given up.
         """
         watch.errors = 0
+        watch.good_at = now
         if look.mode is not Mode.DETAIL and watch.kind.detail_at is not None:
             watch.absent += 1
-            watch.good_at = now
             self._set_alone(watch, True)
             self._requeue(watch, now)
             return After.AGAIN
@@ -225,7 +225,8 @@ class Schedule:
         over: list[Watch] = []
         tries = 1 + max((w.errors for w in look.watches), default=0)
         bound = min(BACKOFF_MOST, self._interval * 2.0 ** min(tries, 16))
-        pause = max(self.interval() * 0.5, bound * (0.5 + 0.5 * self._jitter()))
+        # Never sooner than without the error: the share of the rate holds in bad times, too.
+        pause = max(self.interval(), bound * (0.5 + 0.5 * self._jitter()))
         for watch in look.watches:
             if watch.dropped:
                 continue
@@ -270,7 +271,9 @@ class Schedule:
         apart = len(half.watches) == 1 or half.mode is not Mode.BATCH
         if not apart or half.kind.detail_at is None:
             return half
+        # Counted as an absence, lest a call that is always refused be tried again for ever.
         for watch in half.watches:
+            watch.absent += 1
             self._set_alone(watch, True)
         for watch in half.watches[1:]:
             self._requeue(watch, now)
@@ -280,7 +283,9 @@ class Schedule:
         kind, shared = lane.kind, len(lane.watches) - lane.alone
         if kind.batch_at is not None:
             return Mode.BATCH
-        if kind.processing_at is not None and (shared > 1 or kind.detail_at is None):
+        # What is over leaves the processing list: alone it can never show an end.
+        shows_ends = kind.detail_at is not None or kind.list_at is None
+        if kind.processing_at is not None and shows_ends and (shared > 1 or not kind.detail_at):
             return Mode.PROCESSING
         if kind.list_at is not None and (kind.detail_at is None or shared >= LIST_WORTH):
             return Mode.LIST

@@ -1,12 +1,14 @@
 """Reads the service's answers by their kind (pure): records, lists, and start answers."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 from attrs import frozen
 
 from a2e_async.errors import DecodeError
+from a2e_async.inputs import is_url
 from a2e_async.models import (
     Failure,
     Output,
@@ -25,6 +27,13 @@ Raw = Mapping[str, Any]
 
 _LIST_KEYS: Final = ("rows", "list", "data", "records", "items", "tasks")
 _NOT_FAILED: Final = frozenset({"", "0", "none", "null"})
+
+# A bare text that is no reason: a URL, an id, a word of consent. Its start may have been charged.
+_MAY_BE_SUCCESS: Final = re.compile(
+    r"(?i)\s*(https?://.*|[0-9a-f]{24}|ok|true|done|success(ful(ly)?)?|accepted|submitted|created"
+    r"|started|queued|initialized|sent|pending|processing|completed)\W*\Z",
+    re.DOTALL,
+)
 
 
 def read_id(raw: Raw) -> str | None:
@@ -75,7 +84,7 @@ def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = 
         created_at=_time(raw.get("createdAt")),
         failure=_failure(kind, raw) if status is Status.FAILED else None,
         outputs=_outputs(kind, raw, id, source),
-        extra=extra,
+        extra=extra | _unread(kind, raw),
         **own,
     )
 
@@ -85,6 +94,8 @@ def read_rows(data: Any) -> list[Raw]:
     if isinstance(data, list):
         return [row for row in data if isinstance(row, Mapping)]
     if isinstance(data, Mapping):
+        if isinstance(data.get("_id"), str) and data["_id"]:
+            return [data]
         for key in _LIST_KEYS:
             if isinstance(data.get(key), list):
                 return read_rows(data[key])
@@ -120,14 +131,14 @@ def read_start(kind: TaskKind[..., Any], data: Any) -> tuple[Raw, ...] | Refusal
     rows = tuple(row for row in read_rows(data) if read_id(row))
     if rows:
         return rows
-    if isinstance(data, str) and data.strip():
+    if isinstance(data, str) and data.strip() and not _MAY_BE_SUCCESS.match(data):
         return Refusal(data.strip())
     if isinstance(data, Mapping):
-        reason = next(
-            (t for key in (*kind.failure_texts, "message", "msg") if (t := _text(data.get(key)))),
-            "",
-        )
-        if reason or data.get("success") is False:
+        refused = data.get("success") is False
+        # A message alone may as well say that all is well; it counts next to `success: false`.
+        names = (*kind.failure_texts, "message", "msg") if refused else kind.failure_texts
+        reason = next((t for name in names if (t := _text(data.get(name)))), "")
+        if reason or refused:
             return Refusal(reason or "the service said success: false and no reason")
     return None
 
@@ -139,12 +150,12 @@ def _outputs(
     for result in kind.results:
         value = raw.get(result.field)
         for url in value if isinstance(value, list) else (value,):
-            if isinstance(url, str) and url.startswith(("https://", "http://")):
+            if isinstance(url, str) and is_url(url):
                 made.append(
                     Output(
-                        url=url,
+                        url=url.strip(),
                         media=result.media,
-                        expires_at=expires_at(url),
+                        expires_at=expires_at(url.strip()),
                         ref=kind.ref((id,)),
                         index=len(made),
                         source=source,
@@ -155,18 +166,51 @@ def _outputs(
 
 def _failure(kind: TaskKind[..., Any], raw: Raw) -> Failure:
     text = next((t for f in kind.failure_texts if (t := _text(raw.get(f)))), None)
-    codes = (raw.get(f) for f in kind.failure_codes)
-    code = next(
-        (str(c) for c in codes if c is not None and str(c).lower() not in _NOT_FAILED), None
-    )
+    code = next((c for f in kind.failure_codes if (c := _code(raw.get(f)))), None)
     return Failure(text or "the service gave no reason", code)
+
+
+def _code(value: Any) -> str | None:
+    whole = _whole(value)
+    text = value.strip() if isinstance(value, str) else ""
+    if whole is not None and abs(whole) < 10**18:
+        text = str(whole)
+    return None if text.lower() in _NOT_FAILED else text
+
+
+def _unread(kind: TaskKind[..., Any], raw: Raw) -> dict[str, Any]:
+    """Return what stands in the field map's own fields and could not be read from there."""
+    readers: dict[str, Any] = {
+        kind.words.field: lambda value: isinstance(value, str),
+        kind.name_wire: lambda value: isinstance(value, str),
+        "coins": lambda value: _whole(value) is not None,
+        "createdAt": lambda value: _time(value) is not None,
+        **dict.fromkeys(kind.failure_texts, lambda value: isinstance(value, str)),
+        **dict.fromkeys(kind.failure_codes, lambda value: isinstance(value, str | int | float)),
+        **{result.field: _all_urls for result in kind.results},
+    }
+    if kind.words.progress:
+        readers[kind.words.progress] = lambda _: _progress(kind, raw) is not None
+    return {
+        name: raw[name]
+        for name, reads in readers.items()
+        if raw.get(name) not in (None, "") and not reads(raw[name])
+    }
+
+
+def _all_urls(value: Any) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return all(isinstance(item, str) and is_url(item) for item in items)
 
 
 def _progress(kind: TaskKind[..., Any], raw: Raw) -> float | None:
     value = raw.get(kind.words.progress) if kind.words.progress else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return min(1.0, max(0.0, value / kind.words.progress_full))
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    full = kind.words.progress_full
+    return min(max(value, 0), full) / full
 
 
 def _text(value: Any) -> str | None:
@@ -174,9 +218,9 @@ def _text(value: Any) -> str | None:
 
 
 def _whole(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return int(value) if math.isfinite(value) and value == int(value) else None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _time(value: Any) -> Any:

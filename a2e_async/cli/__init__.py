@@ -1,0 +1,24 @@
+"""The ``a2e`` command. Its parts are loaded when it runs; it needs the ``cli`` extra."""
+
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command (by default of ``sys.argv``) and return its exit code."""
+    missing = [name for name in ("cyclopts", "rich") if find_spec(name) is None]
+    if missing:
+        sys.stderr.write(
+            f"error: the a2e command needs {' and '.join(missing)}; "
+            "install with: pip install 'a2e-async[cli]'\n"
+        )
+        return 2
+    try:
+        from a2e_async.cli.app import run
+
+        return run(sys.argv[1:] if arguments is None else list(arguments))
+    except KeyboardInterrupt:
+        return 130

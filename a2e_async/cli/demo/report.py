@@ -1,0 +1,155 @@
+"""The books compared: what the client says it did against what the sandbox says it charged."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import define
+
+from a2e_async.cli.demo.work import DemoJob, Tally
+from a2e_async.cli.show import coins_word, seconds_word
+
+PRESIGN = "presign"
+
+
+@define(kw_only=True)
+class Report:
+    """Everything the closing table tells. ``problems`` is empty when all agree."""
+
+    jobs: Sequence[DemoJob]
+    ledger: Mapping[str, Any]
+    tally: Tally
+    seconds: float
+    out: Path
+
+    @property
+    def charges(self) -> list[Mapping[str, Any]]:
+        """What the sandbox charged for starts."""
+        return [c for c in self.ledger["charges"] if c["kind"] != PRESIGN]
+
+    @property
+    def uploads(self) -> list[Mapping[str, Any]]:
+        """What it charged for upload permits."""
+        return [c for c in self.ledger["charges"] if c["kind"] == PRESIGN]
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file that was saved and is whole."""
+        return sorted({path for job in self.jobs for path, check in job.files if check.ok})
+
+    @property
+    def spent(self) -> int:
+        """Coins by our own records."""
+        return sum(job.coins or 0 for job in self.jobs)
+
+    @property
+    def charged(self) -> int:
+        """Coins by the sandbox's ledger, for starts."""
+        return sum(c["coins"] for c in self.charges)
+
+    @property
+    def refunded(self) -> int:
+        """Coins that the sandbox gave back."""
+        return sum(c["refunded"] for c in self.ledger["charges"])
+
+    @property
+    def problems(self) -> list[str]:
+        """Return all that does not agree."""
+        found = [
+            f"job {job.number} ({job.kind}, {job.label}): {job.error or job.stage}"
+            for job in self.jobs
+            if not job.saved
+        ]
+        ids = [id for charge in self.charges for id in charge["ids"]]
+        ours = [id for job in self.jobs if job.task for id in job.task.ids]
+        if len(self.charges) != len(self.jobs):
+            found.append(f"{len(self.jobs)} jobs but {len(self.charges)} charges")
+        if sorted(ids) != sorted(ours):
+            found.append("the tasks that were charged are not the tasks that were started")
+        if self.spent != self.charged:
+            found.append(f"{self.spent} coins by our records, {self.charged} by the ledger")
+        if len(self.files) != len(ours):
+            found.append(f"{len(ours)} tasks but {len(self.files)} whole files")
+        if self.ledger["leaks"]:
+            found.append(f"the API key reached storage {len(self.ledger['leaks'])} times")
+        return found
+
+    @property
+    def headline(self) -> str:
+        """Return the one line that tells it all."""
+        return f"{len(self.jobs)} jobs · {len(self.charges)} charges · {len(self.files)} files"
+
+    @property
+    def checked(self) -> str:
+        """Return which check the files went through."""
+        ways = {check.how for job in self.jobs for _, check in job.files}
+        if ways == {"pyav"}:
+            return "every frame decoded with PyAV"
+        return "structure only (PyAV is not installed)" if ways else "nothing to check"
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the closing table."""
+        count, tally = max(1, len(self.jobs)), self.tally
+        permits = sum(c["coins"] for c in self.uploads)
+        given_back = f", {self.refunded} given back" if self.refunded else ""
+        kinds = dict.fromkeys(job.kind for job in self.jobs)
+        each = ", ".join(f"{sum(j.kind == k for j in self.jobs)} {k}" for k in kinds)
+        return [
+            ("jobs", f"{len(self.jobs)} ({each})"),
+            ("charges", f"{len(self.charges)} for starts; {len(self.uploads)} for uploads apart"),
+            ("files", f"{len(self.files)} whole; {self.checked}"),
+            (
+                "coins",
+                f"{self.spent} by our records, {self.charged} by the ledger{given_back}; "
+                f"{coins_word(permits)} for uploads apart",
+            ),
+            (
+                "requests",
+                f"{tally.total / count:.2f} per job: {tally.counts['start'] / count:.2f} starts, "
+                f"{tally.counts['look'] / count:.2f} looks; {tally.counts['upload']} uploads",
+            ),
+            ("key at storage", "never" if not self.ledger["leaks"] else "yes"),
+            ("time", seconds_word(self.seconds)),
+            ("directory", str(self.out)),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as JSON values."""
+        count, tally = max(1, len(self.jobs)), self.tally
+        return {
+            "ok": not self.problems,
+            "problems": self.problems,
+            "jobs": len(self.jobs),
+            "charges": len(self.charges),
+            "files": len(self.files),
+            "coins": {"spent": self.spent, "charged": self.charged, "refunded": self.refunded},
+            "uploads": {
+                "charges": len(self.uploads),
+                "coins": sum(c["coins"] for c in self.uploads),
+            },
+            "requests": {
+                "total": tally.total,
+                "per_job": round(tally.total / count, 3),
+                "looks_per_job": round(tally.counts["look"] / count, 3),
+                **tally.counts,
+            },
+            "leaks": len(self.ledger["leaks"]),
+            "checked": self.checked,
+            "results_made_with": self.ledger.get("results_made_with"),
+            "seconds": round(self.seconds, 2),
+            "directory": str(self.out),
+            "items": [_item(job) for job in self.jobs],
+        }
+
+
+def _item(job: DemoJob) -> dict[str, Any]:
+    return {
+        "job": job.number,
+        "kind": job.kind,
+        "ref": job.task.ref if job.task else None,
+        "stage": job.stage,
+        "seconds": None if job.elapsed is None else round(job.elapsed, 2),
+        "coins": job.coins,
+        "files": [str(path) for path, _ in job.files],
+        "error": job.error or None,
+    }

@@ -1,0 +1,87 @@
+"""The demo while it runs: one block of rows for each kind, side by side."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from a2e_async.cli.demo.work import DemoJob
+from a2e_async.cli.printer import Printer
+from a2e_async.cli.show import coins_word
+
+NARROW = 78
+"""Columns below which rows would break."""
+
+FRAME = 6
+"""Lines that are not rows: head, borders, foot, and one to spare."""
+
+_COLOURS = {"saved": "green", "succeeded": "green", "failed": "red", "bad file": "red"}
+
+
+@asynccontextmanager
+async def live_table(printer: Printer, jobs: Sequence[DemoJob]) -> AsyncGenerator[None]:
+    """Show the jobs four times a second on a terminal; nothing elsewhere."""
+    if not printer.live:
+        yield
+        return
+    console = printer.console()
+    with Live(render(jobs, console), console=console, auto_refresh=False) as live:
+
+        async def refresh() -> None:
+            while True:
+                await asyncio.sleep(0.25)
+                live.update(render(jobs, console), refresh=True)
+
+        drawing = asyncio.create_task(refresh())
+        try:
+            yield
+        finally:
+            drawing.cancel()
+            await asyncio.wait([drawing])
+            live.update(render(jobs, console), refresh=True)
+
+
+def render(jobs: Sequence[DemoJob], console: Console) -> Table:
+    """Return the jobs as a table that fits the terminal: each one, or else counts by kind."""
+    kinds = list(dict.fromkeys(job.kind for job in jobs))
+    groups = [[job for job in jobs if job.kind == kind] for kind in kinds]
+    rows = max((len(group) for group in groups), default=0)
+    if rows + FRAME > console.height or console.width < NARROW:
+        return _counts(kinds, groups)
+    table = Table(caption=_caption(jobs), pad_edge=False)
+    for kind in kinds:
+        table.add_column(kind, width=8, no_wrap=True)
+        table.add_column("", width=6, no_wrap=True)
+        table.add_column("", width=6, justify="right", no_wrap=True)
+    for place in range(rows):
+        cells = [c for g in groups for c in (_cells(g[place]) if place < len(g) else [""] * 3)]
+        table.add_row(*cells)
+    return table
+
+
+def _cells(job: DemoJob) -> list[str | Text]:
+    status = Text(job.status, style=_COLOURS.get(job.status, "yellow" if job.task else "dim"))
+    spent = "" if job.elapsed is None else f"{job.elapsed:.1f}s"
+    return [job.label, status, spent]
+
+
+def _counts(kinds: Sequence[str], groups: Sequence[Sequence[DemoJob]]) -> Table:
+    table = Table(caption=_caption([job for group in groups for job in group]))
+    for name in ("kind", "jobs", "open", "saved", "failed"):
+        table.add_column(name, justify="left" if name == "kind" else "right")
+    for kind, group in zip(kinds, groups, strict=True):
+        count = Counter("open" if job.ended is None else job.stage for job in group)
+        failed = len(group) - count["open"] - count["saved"]
+        table.add_row(kind, *map(str, (len(group), count["open"], count["saved"], failed)))
+    return table
+
+
+def _caption(jobs: Sequence[DemoJob]) -> str:
+    spent = sum(job.coins or 0 for job in jobs)
+    saved = sum(job.saved for job in jobs)
+    return f"{saved} of {len(jobs)} saved, {coins_word(spent)}"

@@ -1,0 +1,167 @@
+"""The demo's jobs: what is asked for, how one goes from start to checked file."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+
+from a2e_async.errors import A2EError
+from a2e_async.events import Attempt, Event
+from a2e_async.resources.registry import kind_named, kind_names
+
+if TYPE_CHECKING:
+    from a2e_async.client import A2E
+    from a2e_async.sandbox.checks import MediaCheck
+    from a2e_async.tasks.task import Task
+
+LANGUAGES = ("es", "fr", "de", "ja", "zh", "ar", "en")
+SCENES = (
+    "the person smiles and looks up",
+    "wind moves the hair",
+    "slow zoom onto the face",
+    "the light turns warm, as at dusk",
+)
+NEGATIVE = "blurry, distorted"
+
+
+@define(eq=False, kw_only=True)
+class DemoJob:
+    """One job and all that became of it. Times in seconds of this machine's steady clock."""
+
+    number: int
+    kind: str
+    label: str
+    inputs: Mapping[str, Any]
+    task: "Task[Any] | None" = None
+    stage: str = "waiting"
+    began: float | None = None
+    ended: float | None = None
+    error: str = ""
+    files: "list[tuple[Path, MediaCheck]]" = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.files = []
+
+    @property
+    def status(self) -> str:
+        """Where it stands, in one word."""
+        if self.stage == "running" and self.task is not None and self.task.status is not None:
+            return self.task.status
+        return self.stage
+
+    @property
+    def elapsed(self) -> float | None:
+        """Seconds since it began, or that it took."""
+        if self.began is None:
+            return None
+        return (self.ended or time.monotonic()) - self.began
+
+    @property
+    def coins(self) -> int | None:
+        """What it cost by our own record."""
+        return self.task.coins if self.task is not None else None
+
+    @property
+    def saved(self) -> bool:
+        """True when it went well to the end."""
+        return self.stage == "saved"
+
+
+def plan(count: int, urls: Mapping[str, str]) -> list[DemoJob]:
+    """Return so many jobs of all kinds in turn; ``urls`` are those of speech, portrait and clip."""
+    names = kind_names()
+    made: list[DemoJob] = []
+    for number in range(count):
+        kind, turn = names[number % len(names)], number // len(names)
+        label, inputs = _INPUTS[kind](turn, urls)
+        made.append(DemoJob(number=number + 1, kind=kind, label=label, inputs=inputs))
+    return made
+
+
+async def perform(a2e: "A2E", job: DemoJob, out: Path, say: Callable[[DemoJob], None]) -> None:
+    """Start a job, wait for it, save and check what it made. Errors are kept, not raised."""
+    from a2e_async.sandbox.checks import check_media
+
+    job.began, job.stage = time.monotonic(), "starting"
+    try:
+        job.task = await a2e.kind(job.kind).start(**job.inputs)
+        job.stage = "running"
+        record = await job.task.wait()
+        job.stage = "saving"
+        paths = await job.task.download(out)
+        if len(paths) != len(record.outputs):
+            job.error = f"{len(record.outputs)} outputs but {len(paths)} files"
+        for path in paths:
+            check = await asyncio.to_thread(check_media, path)
+            job.files.append((path, check))
+            if not check.ok:
+                job.error = f"{path.name}: {check.detail}"
+        job.stage = "bad file" if job.error else "saved"
+    except (A2EError, OSError) as error:
+        job.stage, job.error = "failed", str(error)
+    finally:
+        job.ended = time.monotonic()
+    say(job)
+
+
+@define
+class Tally:
+    """Counts requests to the API by what they were for, as the client's events tell."""
+
+    counts: Counter[str] = field(factory=Counter[str])
+
+    def hear(self, event: Event) -> None:
+        """Take in one event."""
+        if isinstance(event, Attempt):
+            self.counts[_purpose(event.path)] += 1
+
+    @property
+    def total(self) -> int:
+        """All requests to the API."""
+        return self.counts.total()
+
+
+def _purpose(path: str) -> str:
+    if path in {kind_named(name).start_at.path for name in kind_names()}:
+        return "start"
+    return "upload" if "/r2/" in path else "look"
+
+
+def _dubbing(turn: int, urls: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    language = LANGUAGES[turn % len(LANGUAGES)]
+    inputs = {"source_url": urls["speech"], "target_lang": language}
+    return f"to {language}", inputs | ({"num_speakers": 1} if turn % 2 else {})
+
+
+def _talking(turn: int, urls: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    seconds = 2 + turn % 4
+    inputs = {
+        "video_url": urls["clip"],
+        "audio_url": urls["speech"],
+        "prompt": "smile and speak",
+        "negative_prompt": NEGATIVE,
+        "duration": seconds,
+    }
+    return f"{seconds} s", inputs
+
+
+def _image(turn: int, urls: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    seconds = 10 if turn % 5 == 4 else 5
+    inputs = {
+        "image_url": urls["portrait"],
+        "prompt": SCENES[turn % len(SCENES)],
+        "negative_prompt": NEGATIVE,
+        "video_time": seconds,
+    }
+    return f"{seconds} s", inputs
+
+
+_INPUTS: Mapping[str, Callable[[int, Mapping[str, str]], tuple[str, dict[str, Any]]]] = {
+    "dubbing": _dubbing,
+    "talking_video": _talking,
+    "image_to_video": _image,
+}

@@ -1,0 +1,151 @@
+"""What a command works at: the client, what it has running, and how all of it ends."""
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+
+from a2e_async.cli import exits
+from a2e_async.cli.printer import Printer, one_line
+from a2e_async.cli.settings import Online, Settings
+from a2e_async.errors import A2EError, ConfigurationError, StartOutcomeUnknown
+from a2e_async.events import Event, StartLost
+
+if TYPE_CHECKING:
+    from a2e_async.client import A2E
+    from a2e_async.models import Recovery
+    from a2e_async.tasks.task import Task
+
+
+@define(kw_only=True)
+class Desk:
+    """One command at work. ``running`` are its tasks by ref, ``lost`` the starts without answer."""
+
+    settings: Settings
+    printer: Printer
+    running: "dict[str, Task[Any]]" = field(factory=dict["str", "Task[Any]"])
+    lost: "list[Recovery]" = field(factory=list["Recovery"])
+    listeners: list[Callable[[Event], None]] = field(factory=list[Callable[[Event], None]])
+    farewell: Callable[[], list[str]] | None = None
+    """What to say after an interruption, instead of how to come back to each task."""
+
+    @asynccontextmanager
+    async def client(self) -> "AsyncGenerator[A2E]":
+        """Give the client that the shared flags describe; close it in the end."""
+        from a2e_async.client import A2E
+
+        online = self.settings if isinstance(self.settings, Online) else Online()
+        # Made here and not by A2E so that the message names the variable that was meant.
+        key = os.environ.get(online.api_key_env)
+        if not (key or "").strip():
+            raise ConfigurationError(
+                f"There is no API key: set {online.api_key_env}. To try without an account: "
+                "a2e demo."
+            )
+        a2e = A2E(key, base_url=online.base_url, on_event=self._hear)
+        try:
+            async with a2e:
+                yield a2e
+        finally:
+            # Closing let starts under way end; what came of them is nobody's yet.
+            for task in a2e.unclaimed():
+                self.track(task)
+
+    def track(self, task: "Task[Any]") -> None:
+        """Remember a task, so that an interruption can tell how to come back to it."""
+        self.running[task.ref] = task
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, StartLost):
+            self.lost.append(event.recovery)
+        for listen in self.listeners:
+            listen(event)
+
+
+def conduct(settings: Settings, work: Callable[[Desk], Coroutine[Any, Any, int]]) -> int:
+    """Run a command's work on an event loop and return its exit code; tell all errors here."""
+    desk = Desk(settings=settings, printer=Printer(as_json=settings.json, quiet=settings.quiet))
+    if settings.debug:
+        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+    try:
+        return asyncio.run(work(desk))
+    except KeyboardInterrupt:
+        return _tell_interrupted(desk)
+    except Exception as error:
+        return tell(error, desk, debug=settings.debug)
+
+
+def tell(error: Exception, desk: Desk, *, debug: bool = False) -> int:
+    """Say what went wrong in one line, and how to go on where there is a way; return the code."""
+    printer, code = desk.printer, exits.code_for(error)
+    if debug:
+        printer.error("".join(traceback.format_exception(error)).rstrip())
+    printer.error(f"error: {message_of(error)}")
+    document: dict[str, Any] = {
+        "type": type(error).__name__,
+        "message": message_of(error),
+        "exit_code": code,
+    }
+    if isinstance(error, StartOutcomeUnknown):
+        recovery = error.recovery.to_dict()
+        printer.error(json.dumps(recovery))
+        document["recovery"] = recovery
+        document["candidates"] = [record.id for record in error.candidates]
+    if desk.running:
+        document["refs"] = list(desk.running)
+    if code != exits.FAILED:
+        _tell_how_to_go_on(desk)
+    printer.json({"error": document})
+    return code
+
+
+def message_of(error: BaseException) -> str:
+    """Return an error's message on one line; what nobody raised on purpose is named, too."""
+    said = one_line(str(error))
+    if isinstance(error, A2EError | OSError) and said:
+        return said
+    return f"unexpected {type(error).__name__}{f': {said}' if said else ''} (see --debug)"
+
+
+def _tell_how_to_go_on(desk: Desk) -> list[str]:
+    """Say how to come back to each task that was paid; return the refs of those still running."""
+    refs = [ref for ref, task in desk.running.items() if not task.done]
+    for ref in refs:
+        desk.printer.error(f"The task goes on. Come back with: a2e task wait {ref}")
+    for ref, task in desk.running.items():
+        if task.record is not None and task.done and task.record.outputs:
+            desk.printer.error(f"Its results are kept. Fetch them with: a2e task download {ref}")
+    return refs
+
+
+def _tell_interrupted(desk: Desk) -> int:
+    printer = desk.printer
+    printer.error("interrupted")
+    refs: list[str] = []
+    if desk.farewell is not None:
+        for line in desk.farewell():
+            printer.error(line)
+    else:
+        refs = _tell_how_to_go_on(desk)
+    for recovery in () if desk.farewell else desk.lost:
+        printer.error(
+            f"A {recovery.kind} start was sent and its answer is lost: it may have been charged. "
+            f"Look for the name {recovery.name!r} in: a2e list {recovery.kind}"
+        )
+        printer.error(json.dumps(recovery.to_dict()))
+    document = {
+        "type": "Interrupted",
+        "message": "interrupted",
+        "exit_code": exits.INTERRUPTED,
+        "refs": refs,
+        "recoveries": [recovery.to_dict() for recovery in desk.lost],
+    }
+    printer.json({"error": document})
+    return exits.INTERRUPTED

@@ -1,0 +1,103 @@
+"""Records and tasks as text and as JSON."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from attrs import fields
+
+from a2e_async.models import Output, Record
+from a2e_async.tasks.task import Task
+
+
+def record_json(record: Record, kind: str) -> dict[str, Any]:
+    """Return all of a record as JSON values. Result URLs are given whole: they are the result."""
+    own: dict[str, Any] = {
+        a.name: plain(getattr(record, a.name))
+        for a in fields(type(record))
+        if a.name not in ("_parts", "outputs", "failure", "extra")
+    }
+    return {
+        "ref": f"{kind}:{record.id}",
+        "kind": kind,
+        **own,
+        "failure": {"message": record.failure.message, "code": record.failure.code}
+        if record.failure
+        else None,
+        "outputs": [output_json(output) for output in record.outputs],
+        "extra": plain(record.extra),
+    }
+
+
+def output_json(output: Output) -> dict[str, Any]:
+    """Return an output as JSON values."""
+    return {
+        "url": output.url,
+        "media": output.media,
+        "expires_at": output.expires_at.isoformat() if output.expires_at else None,
+    }
+
+
+def task_json(task: Task[Any]) -> dict[str, Any]:
+    """Return what is known of a task as JSON values."""
+    known = record_json(task.record, task.kind.name) if task.record else {"kind": task.kind.name}
+    return {**known, "ref": task.ref, "ids": list(task.ids), "meta": plain(task.meta)}
+
+
+def plain(value: Any) -> Any:
+    """Return a value of a record as JSON has it."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        named: Mapping[Any, Any] = cast("Any", value)
+        return {str(name): plain(item) for name, item in named.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        items: Sequence[Any] = cast("Any", value)
+        return [plain(item) for item in items]
+    return value
+
+
+def record_lines(record: Record, kind: str) -> list[tuple[str, str]]:
+    """Return a record as pairs of words for people, without what is not known."""
+    failure, raw = record.failure, record.raw_status
+    shown: list[tuple[str, str | None]] = [
+        ("ref", f"{kind}:{record.id}"),
+        ("name", record.name),
+        ("status", f"{record.status} ({raw})" if raw else str(record.status)),
+        ("progress", None if record.progress is None else f"{record.progress:.0%}"),
+        ("coins", None if record.coins is None else str(record.coins)),
+        ("created", None if record.created_at is None else moment(record.created_at)),
+        ("failure", failure.message if failure else None),
+        ("code", failure.code if failure else None),
+        ("outputs", ", ".join(output_line(output) for output in record.outputs)),
+    ]
+    return [(name, value) for name, value in shown if value]
+
+
+def output_line(output: Output) -> str:
+    """Return what kind of file an output is and until when it can be fetched."""
+    until = f" until {moment(output.expires_at)}" if output.expires_at else ""
+    return f"{output.media}{until}"
+
+
+def moment(when: datetime) -> str:
+    """Return a time as people read it, in UTC."""
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def coins_word(coins: int | None) -> str:
+    """Return a number of coins in words."""
+    if coins is None:
+        return "coins unknown"
+    return f"{coins} coin" if coins == 1 else f"{coins} coins"
+
+
+def seconds_word(seconds: float) -> str:
+    """Return a duration as people read it."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"

@@ -1,0 +1,100 @@
+"""``python -m a2e_async.sandbox``: runs the sandbox until it is told to end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from .server import API_KEY, Sandbox
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serves until SIGTERM, SIGINT, or the parent's end of stdin; returns the exit code 0."""
+    options = _parser().parse_args(arguments)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(options))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m a2e_async.sandbox", description="The A2E service on this machine."
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=0, help="API port; 0 for a free one")
+    parser.add_argument("--speed", type=float, default=60.0, help="times faster than in truth")
+    parser.add_argument("--seed", type=int, default=None, help="makes runs alike")
+    parser.add_argument("--api-key", default=API_KEY, help="the token to take")
+    parser.add_argument("--balance", type=int, default=100_000, help="coins at the beginning")
+    parser.add_argument(
+        "--make-results", choices=["auto", "pyav", "stdlib"], default="auto", help="how"
+    )
+    parser.add_argument("--json", action="store_true", help="print one line of JSON when ready")
+    parser.add_argument(
+        "--exit-with-parent", action="store_true", help="end when stdin reaches its end"
+    )
+    return parser
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, done.set)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda _number, _frame: _end(loop, done))
+    if options.exit_with_parent:
+        threading.Thread(target=_watch_stdin, args=(loop, done), daemon=True).start()
+    async with Sandbox(
+        host=options.host,
+        port=options.port,
+        speed=options.speed,
+        seed=options.seed,
+        api_key=options.api_key,
+        balance=options.balance,
+        make_results=options.make_results,
+    ) as sandbox:
+        _announce(sandbox, is_json=options.json)
+        await done.wait()
+
+
+def _announce(sandbox: Sandbox, *, is_json: bool) -> None:
+    facts = {
+        "base_url": sandbox.base_url,
+        "storage_url": sandbox.storage_url,
+        "api_key": sandbox.api_key,
+        "pid": os.getpid(),
+    }
+    if is_json:
+        text = json.dumps(facts)
+    else:
+        text = (
+            f"A2E sandbox, {sandbox.speed:g} times faster than in truth. To use it:\n"
+            f"  export A2E_BASE_URL={sandbox.base_url}\n"
+            f"  export A2E_API_KEY={sandbox.api_key}\n"
+            "Ctrl-C ends it."
+        )
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _end(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:
+    loop.call_soon_threadsafe(done.set)
+
+
+def _watch_stdin(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:
+    # Reads the descriptor itself: sys.stdin holds a lock that a dying interpreter waits for.
+    while os.read(0, 1024):
+        pass
+    _end(loop, done)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""What was charged, for what, and what came back. Coins are whole numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+
+class InsufficientCoins(Exception):
+    """The balance does not cover a price; nothing was charged."""
+
+
+@attrs.frozen(slots=True)
+class Charge:
+    """One paid request: a start of one or more tasks, or a presigned upload."""
+
+    kind: str
+    """The task kind; ``"presign"`` for an upload permit."""
+
+    ids: tuple[str, ...]
+    """The tasks it paid for; empty for an upload permit."""
+
+    coins: int
+    at: float
+    """Seconds since 1970."""
+
+    path: str
+    body: Mapping[str, Any]
+    """The request body as it arrived."""
+
+    refunded: int = 0
+    """Coins that were given back; 0 when none."""
+
+
+@attrs.frozen(slots=True)
+class Transaction:
+    """One movement of the balance: positive for income, negative for spending."""
+
+    id: str
+    amount: int
+    at: float
+    note: str
+    balance: int
+    task_ids: tuple[str, ...] = ()
+
+
+@attrs.define(slots=True)
+class Ledger:
+    """The account. ``balance`` always equals the first grant less ``spent``."""
+
+    balance: int
+    spent: int = attrs.field(init=False, default=0)
+    charges: list[Charge] = attrs.field(init=False, factory=list[Charge])
+    transactions: list[Transaction] = attrs.field(init=False, factory=list[Transaction])
+    _by_task: dict[str, tuple[int, int]] = attrs.field(
+        init=False, factory=dict[str, tuple[int, int]]
+    )
+
+    def open(self, transaction_id: str, at: float) -> None:
+        """Writes the first grant into the history."""
+        note = "Grant"
+        self.transactions.append(Transaction(transaction_id, self.balance, at, note, self.balance))
+
+    def charge(self, charge: Charge, transaction_id: str) -> None:
+        """Takes the coins.
+
+        Raises:
+            InsufficientCoins: the balance is too low.
+        """
+        if charge.coins > self.balance:
+            raise InsufficientCoins
+        shares = _shares(charge.coins, len(charge.ids))
+        for task_id, share in zip(charge.ids, shares, strict=True):
+            self._by_task[task_id] = (len(self.charges), share)
+        self.charges.append(charge)
+        self._move(-charge.coins, charge.at, f"Charge: {charge.kind}", charge.ids, transaction_id)
+
+    def refund(self, task_id: str, at: float, transaction_id: str) -> int:
+        """Gives back what the task cost, once; returns the coins."""
+        index, share = self._by_task.pop(task_id, (-1, 0))
+        if index < 0 or not share:
+            return 0
+        old = self.charges[index]
+        self.charges[index] = attrs.evolve(old, refunded=old.refunded + share)
+        self._move(share, at, f"Refund: {old.kind}", (task_id,), transaction_id)
+        return share
+
+    def _move(
+        self, amount: int, at: float, note: str, ids: tuple[str, ...], transaction_id: str
+    ) -> None:
+        self.balance += amount
+        self.spent -= amount
+        self.transactions.append(Transaction(transaction_id, amount, at, note, self.balance, ids))
+
+
+def _shares(coins: int, parts: int) -> list[int]:
+    if not parts:
+        return []
+    share, rest = divmod(coins, parts)
+    return [share + (index < rest) for index in range(parts)]

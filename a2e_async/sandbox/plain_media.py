@@ -1,0 +1,127 @@
+"""Result files with the standard library alone: small, valid, different for different inputs."""
+
+from __future__ import annotations
+
+import math
+import struct
+import wave
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from .h264 import Colour, changed_picture, picture_set, sequence_set, whole_picture
+
+COLUMNS: Final = 10
+ROWS: Final = 6
+"""The clip is 160x96 pixels."""
+
+FRAMES_PER_SECOND: Final = 6
+
+
+def write_tone(path: Path, seconds: float, seed: bytes, rate: int = 16000) -> None:
+    """Writes a soft tone as WAV (mono, 16 bit); the seed chooses its pitch."""
+    pitch = 180 + seed[0]
+    period = max(2, rate // pitch)
+    cycle = array("h", (round(4000 * math.sin(2 * math.pi * i / period)) for i in range(period)))
+    count = max(1, round(seconds * rate))
+    samples = (cycle * (count // period + 1))[:count]
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(samples.tobytes())
+
+
+def write_echo(path: Path, source: Path) -> bool:
+    """Writes a WAV of the same length as the source WAV, at half its loudness.
+
+    Returns whether the source could be read; nothing is written if not.
+    """
+    try:
+        with wave.open(str(source), "rb") as file:
+            form, frames = file.getparams(), file.readframes(file.getnframes())
+    except (wave.Error, EOFError):
+        return False
+    if form.sampwidth != 2:
+        return False
+    samples = array("h", frames[: len(frames) // 2 * 2])
+    with wave.open(str(path), "wb") as file:
+        file.setparams(form)
+        file.writeframes(array("h", (value // 2 for value in samples)).tobytes())
+    return True
+
+
+def write_clip(path: Path, seconds: float, seed: bytes) -> None:
+    """Writes an MP4 of so many seconds: a block that walks over a flat ground."""
+    total = COLUMNS * ROWS
+    ground: Colour = (60 + seed[0] // 2, 64 + seed[1] // 2, 64 + seed[2] // 2)
+    walker: Colour = (255 - ground[0] // 2, 128, 64 + seed[3] // 2)
+    count = max(2, round(seconds * FRAMES_PER_SECOND))
+    first = [ground] * total
+    first[0] = walker
+    samples = [whole_picture(first)]
+    for number in range(1, count):
+        blocks = {(number - 1) * 7 % total: ground, number * 7 % total: walker}
+        samples.append(changed_picture(number, blocks, total))
+    path.write_bytes(mp4(samples))
+
+
+def mp4(samples: Sequence[bytes]) -> bytes:
+    """Returns an MP4 file of one video track; the first sample is a whole picture."""
+    parameters = sequence_set(COLUMNS, ROWS)[4:], picture_set()[4:]
+    scale, each = 600, 600 // FRAMES_PER_SECOND
+    lasts, media = each * len(samples), b"".join(samples)
+    head = _box(b"ftyp", b"isom\0\0\2\0isomavc1mp41")
+    matrix = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
+    size = struct.pack(">II", COLUMNS * 16 << 16, ROWS * 16 << 16)
+
+    def moov(offset: int) -> bytes:
+        table = _box(
+            b"stbl",
+            _full(b"stsd", struct.pack(">I", 1) + _avc1(*parameters))
+            + _full(b"stts", struct.pack(">III", 1, len(samples), each))
+            + _full(b"stss", struct.pack(">II", 1, 1))
+            + _full(b"stsc", struct.pack(">IIII", 1, 1, len(samples), 1))
+            + _full(
+                b"stsz", struct.pack(f">II{len(samples)}I", 0, len(samples), *map(len, samples))
+            )
+            + _full(b"stco", struct.pack(">II", 1, offset)),
+        )
+        info = _box(
+            b"minf",
+            _full(b"vmhd", bytes(8), flags=1)
+            + _box(b"dinf", _full(b"dref", struct.pack(">I", 1) + _full(b"url ", b"", flags=1)))
+            + table,
+        )
+        mdia = _box(
+            b"mdia",
+            _full(b"mdhd", struct.pack(">IIIIHH", 0, 0, scale, lasts, 0x55C4, 0))
+            + _full(b"hdlr", b"\0\0\0\0vide" + bytes(12) + b"video\0")
+            + info,
+        )
+        tkhd = struct.pack(">IIIII", 0, 0, 1, 0, lasts) + bytes(16) + matrix + size
+        trak = _box(b"trak", _full(b"tkhd", tkhd, flags=3) + mdia)
+        mvhd = struct.pack(">IIIIIH", 0, 0, scale, lasts, 0x10000, 0x100) + bytes(10) + matrix
+        return _box(b"moov", _full(b"mvhd", mvhd + bytes(24) + struct.pack(">I", 2)) + trak)
+
+    offset = len(head) + len(moov(0)) + 8
+    return head + moov(offset) + _box(b"mdat", media)
+
+
+def _avc1(sequence: bytes, picture: bytes) -> bytes:
+    form = struct.pack(">BBBBBB", 1, *sequence[1:4], 0xFF, 0xE1)
+    form += struct.pack(">H", len(sequence)) + sequence
+    form += struct.pack(">BH", 1, len(picture)) + picture
+    entry = bytes(6) + struct.pack(">H", 1) + bytes(16)
+    entry += struct.pack(">HHIIIH", COLUMNS * 16, ROWS * 16, 0x480000, 0x480000, 0, 1)
+    entry += bytes(32) + struct.pack(">Hh", 24, -1)
+    return _box(b"avc1", entry + _box(b"avcC", form))
+
+
+def _box(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", len(content) + 8, name) + content
+
+
+def _full(name: bytes, content: bytes, flags: int = 0) -> bytes:
+    return _box(name, struct.pack(">I", flags) + content)

@@ -1,0 +1,37 @@
+"""A pytest fixture: ``a2e_sandbox``, the service on this machine, in a thread of its own.
+
+It is synchronous, so it works beside every asynchronous pytest plugin. Options go by marker:
+
+```python
+@pytest.mark.a2e_sandbox(speed=600, balance=10)
+def test_it(a2e_sandbox): ...
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from .server import Sandbox
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers the marker."""
+    config.addinivalue_line(
+        "markers", "a2e_sandbox(**options): options of Sandbox for the fixture a2e_sandbox"
+    )
+
+
+@pytest.fixture
+def a2e_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """Yields a running ``Sandbox``, at speed 600 unless the marker says otherwise."""
+    from .server import Sandbox
+
+    marker = request.node.get_closest_marker("a2e_sandbox")
+    options: dict[str, Any] = {"speed": 600, **(marker.kwargs if marker else {})}
+    with Sandbox(**options) as sandbox:
+        yield sandbox

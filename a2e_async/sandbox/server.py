@@ -1,0 +1,284 @@
+"""The sandbox as people hold it: two web servers over one engine, on a loop or in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Final
+
+import attrs
+from aiohttp import web
+
+from .control import Control
+from .engine import Engine, Leak, LedgerView, TaskView
+from .faults import Faults
+from .results import MadeWith, Wanted
+from .tasks import Durations
+from .web_api import ApiHandler
+from .web_common import Handler, forgiving
+from .web_storage import StorageHandler
+from .webhooks import Webhooks
+
+API_KEY: Final = "sandbox-key"
+"""The token that the sandbox takes unless told otherwise."""
+
+
+@attrs.define(slots=True, kw_only=True, eq=False)
+class Sandbox:
+    """The A2E service on this machine: the same routes and quirks, without coins.
+
+    Use it with ``async with`` on the running loop, or with ``with``: then it runs in a thread of
+    its own and serves synchronous code as well as any event loop. All attributes may be read from
+    any thread. A sandbox runs once.
+    """
+
+    speed: float = 60.0
+    """How much faster than in truth tasks advance."""
+
+    seed: int | None = None
+    """Makes ids and durations the same on each run; None for chance."""
+
+    port: int = 0
+    """The API port; 0 for a free one. Storage always takes a free one."""
+
+    host: str = "127.0.0.1"
+    api_key: str = API_KEY
+    balance: int = 100_000
+    """Coins at the beginning; what is left is ``ledger.balance``."""
+
+    durations: Durations | None = None
+    """Service seconds from start to end, by kind: a number, a range, or a function of a
+    ``random.Random``. Kinds that are not named take their usual time."""
+
+    failure_rate: float = 0.0
+    """The share of tasks that fail by themselves, 0 to 1."""
+
+    result_life: float = 3 * 86400.0
+    """Service seconds for which a signed result URL works."""
+
+    rate_limit: float | tuple[float, float] | None = None
+    """Requests per true second, or that and a burst; None for no limit."""
+
+    deliver_webhooks: bool = False
+    webhook_verify: bool = True
+    """Whether the certificate of a webhook receiver is checked."""
+
+    make_results: Wanted = "auto"
+    """``pyav`` makes results from the real inputs, ``stdlib`` small stand-ins."""
+
+    clock: Callable[[], float] = time.monotonic
+    epoch: float | None = None
+    """Calendar seconds since 1970 at the beginning; None for now."""
+
+    base_url: str = attrs.field(init=False, default="")
+    """The API address, known once it runs."""
+
+    storage_url: str = attrs.field(init=False, default="")
+    """The address of uploads and results: another origin than the API."""
+
+    _engine: Engine = attrs.field(init=False, repr=False)
+    _pool: ThreadPoolExecutor | None = attrs.field(init=False, default=None, repr=False)
+    _runners: list[web.ServerRunner] = attrs.field(
+        init=False, factory=list[web.ServerRunner], repr=False
+    )
+    _webhooks: asyncio.Task[None] | None = attrs.field(init=False, default=None, repr=False)
+    _thread: _Thread | None = attrs.field(init=False, default=None, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if not 0 <= self.failure_rate <= 1:
+            msg = "failure_rate must lie between 0 and 1"
+            raise ValueError(msg)
+        self._engine = Engine.make(
+            source=self.clock,
+            speed=self.speed,
+            epoch=time.time() if self.epoch is None else self.epoch,
+            seed=self.seed,
+            balance=self.balance,
+            durations=self.durations,
+            failure_rate=self.failure_rate,
+            result_life=self.result_life,
+            make_results=self.make_results,
+            webhooks=self.deliver_webhooks,
+        )
+        if self.rate_limit is not None:
+            limit = self.rate_limit
+            rate, burst = limit if isinstance(limit, tuple) else (limit, max(1.0, limit))
+            self.faults.rate_limit(rate, burst)
+
+    # What tests look at
+
+    @property
+    def ledger(self) -> LedgerView:
+        """What was charged: ``charges``, ``balance``, ``spent``, ``starts(kind)``."""
+        return LedgerView(self._engine)
+
+    @property
+    def calls(self) -> Counter[tuple[str, str]]:
+        """How many API requests came, by role and kind ("" where there is none); a copy."""
+        with self._engine.lock:
+            return Counter(self._engine.service.calls)
+
+    @property
+    def calls_total(self) -> int:
+        """How many API requests came in all."""
+        with self._engine.lock:
+            return self._engine.service.calls.total()
+
+    @property
+    def transfers(self) -> Counter[str]:
+        """How many requests came to storage: ``upload``, ``result``, ``cdn``; a copy."""
+        with self._engine.lock:
+            return Counter(self._engine.transfers)
+
+    @property
+    def tasks(self) -> tuple[TaskView, ...]:
+        """All tasks that were not deleted, oldest first, as they are now."""
+        return self._engine.views()
+
+    @property
+    def leaks(self) -> tuple[Leak, ...]:
+        """Every request that carried an Authorization header to storage."""
+        with self._engine.lock:
+            return tuple(self._engine.leaks)
+
+    @property
+    def faults(self) -> Faults:
+        """Orders faults."""
+        return self._engine.faults
+
+    @property
+    def results_made_with(self) -> MadeWith:
+        """``pyav`` or ``stdlib``."""
+        return self._engine.maker.made_with
+
+    def advance(self, seconds: float) -> None:
+        """Moves the service forward by so many service seconds, at once.
+
+        Raises:
+            ValueError: less than 0.
+        """
+        self._engine.advance(seconds)
+
+    # Running
+
+    async def __aenter__(self) -> Sandbox:
+        """Starts both servers on the running loop."""
+        await self._start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stops them; clients that are still connected are cut off."""
+        await self._stop()
+
+    def __enter__(self) -> Sandbox:
+        """Starts both servers in a thread of their own."""
+        self._thread = _Thread(self._start, self._stop)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stops them and ends the thread."""
+        if self._thread is not None:
+            self._thread.stop()
+
+    async def _start(self) -> None:
+        if self.base_url or self._pool is not None:
+            msg = "a Sandbox runs once: make a new one"
+            raise RuntimeError(msg)
+        self._engine.open()
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="a2e-sandbox")
+        try:
+            api = ApiHandler(self._engine, self.api_key, Control(self._engine), self.clock)
+            storage = StorageHandler(self._engine, self._pool)
+            self.storage_url = await self._serve(storage, 0)
+            with self._engine.lock:
+                self._engine.service.store.base_url = self.storage_url
+            self.base_url = await self._serve(api, self.port)
+        except BaseException:
+            await self._stop()
+            raise
+        if self.deliver_webhooks:
+            work = Webhooks(self._engine, self.webhook_verify).run()
+            self._webhooks = asyncio.create_task(work, name="a2e-sandbox webhooks")
+
+    async def _serve(self, handler: Handler, port: int) -> str:
+        server = web.Server(forgiving(handler), access_log=None)
+        runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.05)
+        await runner.setup()
+        self._runners.append(runner)
+        await web.TCPSite(runner, self.host, port).start()
+        bound: int = runner.addresses[0][1]
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{bound}"
+
+    async def _stop(self) -> None:
+        if self._webhooks is not None:
+            self._webhooks.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._webhooks
+        while self._runners:
+            await self._runners.pop().cleanup()
+        if self._pool is not None:
+            await asyncio.to_thread(self._pool.shutdown)
+        self._engine.close()
+
+
+class _Thread:
+    """Runs a sandbox on a loop of its own in a thread."""
+
+    def __init__(self, start: Callable[[], Any], stop: Callable[[], Any]) -> None:
+        self._parts = start, stop
+        self._ready = threading.Event()
+        self._done: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._main, name="a2e-sandbox", daemon=True)
+
+    def start(self) -> None:
+        """Returns when the servers listen; raises what kept them from it."""
+        self._thread.start()
+        self._ready.wait()
+        if self._error is not None:
+            self._thread.join()
+            raise self._error
+
+    def stop(self) -> None:
+        """Returns when the thread has ended; raises what went wrong in it."""
+        if self._loop is not None and self._done is not None:
+            self._loop.call_soon_threadsafe(self._done.set)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        start, stop = self._parts
+        self._done, self._loop = asyncio.Event(), asyncio.get_running_loop()
+        await start()
+        self._ready.set()
+        try:
+            await self._done.wait()
+        finally:
+            await stop()

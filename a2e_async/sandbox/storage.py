@@ -1,0 +1,142 @@
+"""The object store behind the second port: permits, objects, signed result URLs. No I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote, unquote, urlencode, urlsplit
+
+import attrs
+
+OBJECT_LIFE: Final = 3 * 86400.0
+"""How long an uploaded object is kept, in calendar seconds, as the default bucket does."""
+
+Query = Mapping[str, str]
+
+
+@attrs.frozen(slots=True)
+class StoredObject:
+    """One uploaded file on disk."""
+
+    path: Path
+    content_type: str
+    size: int
+    digest: str
+    """SHA-256 of the bytes, in hex."""
+
+    seconds: float | None
+    """Length of the medium, when it could be read."""
+
+    stored_at: float
+
+
+@attrs.frozen(slots=True)
+class Refusal:
+    """Why storage says no: the HTTP status, the code of the XML answer, and the text."""
+
+    status: int
+    code: str
+    message: str
+
+
+@attrs.define(slots=True)
+class Store:
+    """What is stored, and who may read and write. Expiry is in calendar seconds."""
+
+    secret: bytes
+    base_url: str = ""
+    objects: dict[str, StoredObject] = attrs.field(factory=dict[str, StoredObject])
+
+    # Uploads
+
+    def permit(
+        self, key: str, expires: int, content_type: str | None, length: int | None
+    ) -> tuple[str, str]:
+        """Returns the URL to PUT to and the URL under which the object is then found."""
+        bound = {
+            "X-Expires": str(expires),
+            "X-Type": content_type or "",
+            "X-Length": "" if length is None else str(length),
+        }
+        bound["X-Signature"] = self._sign("PUT", f"/upload/{key}", *bound.values())
+        name = quote(key)
+        upload_url = f"{self.base_url}/upload/{name}?{urlencode(bound)}"
+        return upload_url, f"{self.base_url}/cdn/{name}"
+
+    def check_upload(
+        self, path: str, query: Query, headers: Mapping[str, str], calendar: float
+    ) -> str | Refusal:
+        """Returns the key that the upload to this (decoded) path may write, or why it may not.
+
+        Type and length are part of the signature: other ones, a missing length, or an
+        Authorization header beside the signature answer 403, an old permit too.
+        """
+        names = ("X-Expires", "X-Type", "X-Length")
+        expires, kind, length = (query.get(name, "") for name in names)
+        key = path.removeprefix("/upload/")
+        if "Authorization" in headers:
+            return Refusal(403, "SignatureDoesNotMatch", "Only one auth mechanism is allowed.")
+        wanted = self._sign("PUT", f"/upload/{key}", expires, kind, length)
+        if not _same(wanted, query.get("X-Signature", "")):
+            return Refusal(403, "SignatureDoesNotMatch", "The signature does not match.")
+        if calendar > float(expires):
+            return Refusal(403, "AccessDenied", "Request has expired")
+        if kind and headers.get("Content-Type", "") != kind:
+            return Refusal(403, "SignatureDoesNotMatch", f"Content-Type is signed as {kind}.")
+        if "Content-Length" not in headers:
+            return Refusal(411, "MissingContentLength", "Content-Length is needed.")
+        if length and headers["Content-Length"] != length:
+            return Refusal(403, "SignatureDoesNotMatch", f"Content-Length is signed as {length}.")
+        return key
+
+    def get(self, key: str, calendar: float) -> StoredObject | None:
+        """Returns the object unless it is unknown or its three days are over."""
+        found = self.objects.get(key)
+        return found if found and calendar <= found.stored_at + OBJECT_LIFE else None
+
+    def find(self, url: str, calendar: float) -> StoredObject | None:
+        """Returns the uploaded object that a URL of this storage names."""
+        if not self.base_url or not url.startswith(f"{self.base_url}/cdn/"):
+            return None
+        return self.get(unquote(urlsplit(url).path.removeprefix("/cdn/")), calendar)
+
+    def is_own(self, url: str) -> bool:
+        """Returns whether a URL points to this storage."""
+        return bool(self.base_url) and url.startswith(f"{self.base_url}/")
+
+    # Results
+
+    def sign_result(self, name: str, expires: int, generation: int) -> str:
+        """Returns a signed URL of a result file, good until ``expires``."""
+        path = f"/results/{name}"
+        signature = self._sign("GET", path, str(expires), str(generation))
+        return f"{self.base_url}{path}?Expires={expires}&Signature={signature}"
+
+    def check_result(
+        self, path: str, query: Query, generation: int, calendar: float
+    ) -> Refusal | None:
+        """Returns why a result may not be read, or None."""
+        expires = query.get("Expires", "")
+        wanted = self._sign("GET", path, expires, str(generation))
+        if not _same(wanted, query.get("Signature", "")):
+            return Refusal(403, "SignatureDoesNotMatch", "The signature does not match.")
+        if calendar > float(expires):
+            return Refusal(403, "AccessDenied", "Request has expired")
+        return None
+
+    def _sign(self, *parts: str) -> str:
+        text = "\n".join(parts).encode("utf-8", "replace")
+        return hmac.digest(self.secret, text, hashlib.sha256).hex()[:32]
+
+
+def _same(wanted: str, given: str) -> bool:
+    return hmac.compare_digest(wanted.encode(), given.encode("utf-8", "replace"))
+
+
+def result_id(url: str) -> str:
+    """Returns the task id that the path of a result URL names; "" when it names none."""
+    name = urlsplit(url).path.removeprefix("/results/").rsplit("/", 1)[-1]
+    return name.split(".", 1)[0]

@@ -1,0 +1,1 @@
+"""How requests travel: pace, wire, envelope, retry; and media up and down."""

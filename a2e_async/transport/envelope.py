@@ -1,0 +1,420 @@
+"""The service's answers in all their shapes: one value or one error out (pure).
+
+An answer counts as good when the HTTP status is 2xx, the envelope's code (if there is one) is
+0, and it does not say ``success: false``. Everything else becomes the one error of the tree
+that tells the caller what to do. Whatever bytes come, nothing but an `Answer` or an `A2EError`
+leaves `read_answer`.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from attrs import define, field, frozen
+
+from a2e_async.errors import (
+    A2EError,
+    ApiError,
+    AuthenticationError,
+    ConfigurationError,
+    ContentRejected,
+    DecodeError,
+    InsufficientCredits,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    ServerError,
+)
+from a2e_async.redact import excerpt
+
+# Code 0 is the documented success. The others were never seen, but reading an accepted and
+# charged start as refused would be worse than believing them.
+_GOOD_CODES: Final = frozenset({0, 200, 201, 202})
+_GOOD_WORDS: Final = frozenset({"", "ok", "success", "succeeded"})
+_ENVELOPE_KEYS: Final = frozenset(
+    {"code", "data", "trace_id", "traceId", "message", "msg", "success", "error", "errors"}
+)
+_AGE_CODES: Final = frozenset({1003, 1004})
+_OCCUPIED: Final = 1001
+_NOTHING: Final = object()
+_TRACE_CHARS: Final = 128
+
+_QUOTED: Final = re.compile(r"\"[^\"]*\"|“[^”]*”|`[^`]*`|(?<!\w)'[^']*'(?!\w)")
+
+
+def _words(*patterns: str) -> "re.Pattern[str]":
+    return re.compile(r"\b(?:" + "|".join(patterns) + r")\b", re.IGNORECASE)
+
+
+_RATE: Final = _words(
+    r"rate[ -]?limit(?:s|ed|ing)?", r"too many requests", r"requests? too frequent(?:ly)?"
+)
+_CREDITS: Final = _words(
+    r"(?:insufficient|not enough|no more|out of) (?:\w+ ){0,2}(?:coins?|credits?|balance|quota)",
+    r"(?:coins?|credits?|balance|quota) (?:(?:is|are|was|were|has been) )?"
+    r"(?:insufficient|not enough|exhausted|exceeded|used up)",
+)
+_CONTENT: Final = _words(
+    r"nsfw",
+    r"sensitive",
+    r"content[ -]policy",
+    r"content policies",
+    r"moderation",
+    r"copyright(?:ed)?",
+    r"(?:portrait|likeness|image) rights?",
+    r"likeness",
+    r"celebrit(?:y|ies)",
+    r"underage",
+    r"age (?:restrict(?:ion|ed)|verification|limit)",
+)
+# Under 403 the service has refused already; the only question left is why.
+_CONTENT_403: Final = _words(r"portraits?", r"age", r"minors?", r"real (?:person|people)")
+_KEY: Final = _words(
+    r"unauthori[sz]ed",
+    r"(?:invalid|expired|missing) (?:api |access )?(?:token|key)",
+    r"(?:token|api key) (?:is )?(?:invalid|expired|missing)",
+)
+_PLAN: Final = _words(r"free users?", r"pro or max", r"upgrade your plan")
+_ABSENT: Final = _words(r"not found", r"(?:does not|doesn't) exist")
+
+_TITLE: Final = re.compile(r"<title[^>]*>\s*([^<]{1,200})", re.IGNORECASE)
+
+_CHECK_KEY: Final = (
+    "Check the API key: copy it again, without spaces and quotes, and make sure that it "
+    "belongs to this host."
+)
+_ADVICE: Final[dict[type[ApiError], str]] = {
+    AuthenticationError: _CHECK_KEY,
+    PermissionDenied: (
+        "Either the account's plan does not allow this call or the content was refused; the "
+        "service does not say which. If every call answers so, the plan has no API access."
+    ),
+    ContentRejected: "Change the content; the same request will be refused again.",
+    InsufficientCredits: "Add coins to the account; nothing was started.",
+    NotFound: "It was deleted, has expired, or belongs to another account.",
+    InvalidRequest: "Correct the inputs; the same request will be refused again.",
+    RateLimited: "Try later, or lower the client's rate.",
+    ServerError: "The service has a fault; tell its support the trace id if it lasts.",
+}
+
+
+@define(eq=False)
+class Answer:
+    """One good answer. ``data`` is the envelope's data, or the whole body if it has none.
+
+    ``code`` is None where no numeric code came; ``headers`` are those of the response.
+    """
+
+    data: Any
+    code: int | None
+    message: str
+    trace_id: str | None
+    http_status: int
+    headers: Mapping[str, str] = field(factory=dict[str, str], repr=False)
+
+
+@frozen(kw_only=True)
+class _Reply:
+    """What all errors about one answer tell."""
+
+    method: str
+    path: str
+    host: str
+    http_status: int
+    body: bytes
+    secret: str
+    attempts: int
+    retry_after: float | None
+
+
+def read_answer(
+    *,
+    method: str,
+    path: str,
+    host: str,
+    http_status: int,
+    content_type: str,
+    body: bytes,
+    trace_header: str | None,
+    retry_after: float | None,
+    secret: str,
+    attempts: int,
+    loads: Callable[[bytes], Any] = json.loads,
+    location: str | None = None,
+) -> Answer:
+    """Return the answer, or raise the error that it is.
+
+    ``retry_after`` in seconds; ``secret`` (the API key) is taken out of every text kept;
+    ``location`` is the target of a redirect. Raises `ApiError` and its children,
+    `DecodeError`, and `ConfigurationError` for a redirect.
+    """
+    value: Any = _NOTHING
+    if http_status == 200:
+        try:
+            value = loads(body)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            if value.__class__ is dict and "data" in value:
+                code = value.get("code")
+                if code.__class__ is int and code == 0 and value.get("success") is not False:
+                    return Answer(
+                        value["data"],
+                        0,
+                        _message(value) if "msg" in value or "message" in value else "",
+                        _trace(value, trace_header),
+                        200,
+                    )
+    reply = _Reply(
+        method=method,
+        path=path,
+        host=host,
+        http_status=http_status,
+        body=body,
+        secret=secret,
+        attempts=attempts,
+        retry_after=retry_after,
+    )
+    if 300 <= http_status < 400:
+        raise _redirected(reply, location)
+    good = 200 <= http_status < 300
+    if good and not body.strip():
+        if http_status != 200 or method == "DELETE":
+            return Answer(None, None, "", _clean_trace(trace_header), http_status)
+        raise _undecodable(reply, "an empty answer", trace_header)
+    try:
+        if value is _NOTHING:
+            value = _decode(body, loads)
+    except (ValueError, RecursionError) as error:
+        failed = _not_json(reply, content_type, trace_header, error)
+    else:
+        try:
+            return _read_value(reply, value, trace_header)
+        except RecursionError:
+            failed = _undecodable(reply, "an answer nested too deeply", trace_header)
+    raise failed
+
+
+def _read_value(reply: _Reply, value: Any, trace_header: str | None) -> Answer:
+    good = 200 <= reply.http_status < 300
+    if not isinstance(value, dict):
+        if good:
+            return Answer(value, None, "", _clean_trace(trace_header), reply.http_status)
+        raise _api_error(reply, None, _text(value), trace_header)
+    trace = _trace(value, trace_header)
+    message = _message(value)
+    code, refused = _code(value.get("code"))
+    enveloped = "code" in value or ("data" in value and value.keys() <= _ENVELOPE_KEYS)
+    if "_id" in value and "data" not in value:
+        # A record without an envelope, whose own fields may be called code or success.
+        enveloped = refused = False
+        code = None
+    elif value.get("success") in (False, "false"):
+        refused = True
+    if not good or refused:
+        raise _api_error(reply, code, message or _reason(value.get("data")), trace)
+    data: Any = value
+    if enveloped:
+        data = value.get("data")
+        if "data" not in value and (rest := value.keys() - _ENVELOPE_KEYS):
+            data = {key: value[key] for key in value if key in rest}
+    return Answer(data, code, message, trace, reply.http_status)
+
+
+def _decode(body: bytes, loads: Callable[[bytes], Any]) -> Any:
+    try:
+        return loads(body)
+    except (ValueError, RecursionError):
+        # A faster parser may refuse what the standard one takes (NaN, a BOM, other encodings).
+        body = body.removeprefix(b"\xef\xbb\xbf")
+        try:
+            return json.loads(body)
+        except UnicodeDecodeError:
+            return json.loads(body.decode("latin-1"))
+
+
+def _code(value: Any) -> tuple[int | None, bool]:
+    """Return the code as a number, and whether it says that the request was refused."""
+    if isinstance(value, bool) or value is None:
+        return None, False
+    if isinstance(value, str):
+        word = value.strip().lower()
+        try:
+            value = int(word)
+        except ValueError:
+            return None, word not in _GOOD_WORDS
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None, True
+        value = int(value)
+    if isinstance(value, int):
+        return value, value not in _GOOD_CODES
+    return None, True
+
+
+def _message(value: Mapping[str, Any]) -> str:
+    """Return the service's text: its message, and its list of errors where that adds any."""
+    said = ""
+    for key in ("message", "msg", "error", "detail"):
+        if said := _text(value.get(key)):
+            break
+    errors = _text(value.get("errors")) if value.get("errors") else ""
+    if errors and errors not in said:
+        said = f"{said}: {errors}" if said else errors
+    return said
+
+
+def _reason(data: Any) -> str:
+    if isinstance(data, dict):
+        return _text(data.get("failed_message")) or _text(data.get("faild_message"))
+    return data.strip() if isinstance(data, str) else ""
+
+
+def _text(value: Any, depth: int = 3) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, dict):
+        for key in ("message", "msg", "detail", "error", "reason"):
+            if depth and (text := _text(value.get(key), depth - 1)):
+                return text
+        return ", ".join(f"{k}: {v}" for k, v in value.items() if isinstance(v, str | int))
+    if isinstance(value, list):
+        parts = (_text(part, depth - 1) for part in value[:20] if depth)
+        return "; ".join(part for part in parts if part)
+    return ""
+
+
+def _trace(value: Mapping[str, Any], header: str | None) -> str | None:
+    trace = value.get("trace_id") or value.get("traceId")
+    return _clean_trace(trace if isinstance(trace, str) and trace else header)
+
+
+def _clean_trace(trace: str | None) -> str | None:
+    if not trace or trace.isalnum():
+        return trace[:_TRACE_CHARS] if trace else None
+    return excerpt(trace, limit=_TRACE_CHARS)
+
+
+def _clean(text: str | bytes, secret: str) -> str:
+    # Lone surrogates are legal in JSON and fatal to whoever prints them.
+    return excerpt(text, secret).encode("utf-8", "replace").decode()
+
+
+def _classify(status: int, code: int | None, message: str) -> type[ApiError]:
+    under_200 = 200 <= status < 300
+    effective = code if under_200 and code is not None and 400 <= code <= 599 else status
+    if effective >= 500:
+        return ServerError
+    if effective == 401:
+        return AuthenticationError
+    if effective == 402:
+        return InsufficientCredits
+    if effective == 404:
+        return NotFound
+    if effective == 429:
+        return RateLimited
+    if code in _AGE_CODES:
+        return ContentRejected
+    # Inputs that the service quotes in its message say nothing about the reason.
+    text = _QUOTED.sub(" ", message[:2000])
+    if _RATE.search(text):
+        return RateLimited
+    if _CREDITS.search(text):
+        return InsufficientCredits
+    if _CONTENT.search(text) or (effective == 403 and _CONTENT_403.search(text)):
+        return ContentRejected
+    if effective == 403 or _PLAN.search(text):
+        return PermissionDenied
+    if effective in (200, 400) and _KEY.search(text):
+        return AuthenticationError
+    if effective >= 400:
+        return InvalidRequest
+    return NotFound if _ABSENT.search(text) else ApiError
+
+
+def _api_error(
+    reply: _Reply,
+    code: int | None,
+    message: str,
+    trace: str | None,
+    *,
+    kind: type[ApiError] | None = None,
+    advice: str = "",
+) -> ApiError:
+    kind = kind or _classify(reply.http_status, code, message)
+    if code == _OCCUPIED:
+        advice = "All streaming hosts of the service are taken; try later."
+    fields: dict[str, Any] = {
+        "http_status": reply.http_status,
+        "code": code,
+        "message": _clean(message, reply.secret),
+        "trace_id": trace,
+        "method": reply.method,
+        "path": reply.path,
+        "body": _clean(reply.body, reply.secret),
+        "attempts": reply.attempts,
+        "advice": advice or _ADVICE.get(kind, ""),
+    }
+    if kind is RateLimited:
+        return RateLimited(retry_after=reply.retry_after, **fields)
+    return kind(**fields)
+
+
+def _not_json(reply: _Reply, content_type: str, trace: str | None, why: Exception) -> A2EError:
+    page = "html" in content_type.lower() or reply.body.lstrip()[:1] == b"<"
+    if reply.http_status < 300:
+        if page:
+            what = f"a web page instead of JSON; {reply.host} is perhaps not the API and base_url wrong"
+        elif isinstance(why, RecursionError):
+            what = "an answer nested too deeply"
+        else:
+            what = "an answer that is not JSON"
+        return _undecodable(reply, what, trace)
+    trace = _clean_trace(trace)
+    if not page:
+        text = reply.body[:4000].decode("utf-8", "replace")
+        return _api_error(reply, None, text, trace)
+    title = _TITLE.search(reply.body[:4000].decode("utf-8", "replace"))
+    said = "a web page instead of JSON" + (f" ({title[1].strip()})" if title else "")
+    if reply.http_status in (404, 405):
+        # A page tells of a missing route, never of a missing record.
+        advice = f"The path or the host is wrong: is {reply.host} the API? Check base_url."
+        return _api_error(reply, None, said, trace, kind=NotFound, advice=advice)
+    return _api_error(reply, None, said, trace)
+
+
+def _undecodable(reply: _Reply, what: str, trace: str | None) -> DecodeError:
+    trace = _clean_trace(trace)
+    shown = f" [trace {trace}]" if trace else ""
+    return DecodeError(
+        f"{reply.method} {reply.path}: {reply.host} sent {what} (HTTP {reply.http_status})"
+        f"{shown}. If this lasts, check base_url and report it with the excerpt of this error.",
+        method=reply.method,
+        path=reply.path,
+        http_status=reply.http_status,
+        excerpt=_clean(reply.body, reply.secret),
+        trace_id=trace,
+        attempts=reply.attempts,
+    )
+
+
+def _redirected(reply: _Reply, location: str | None) -> ConfigurationError:
+    said = f"{reply.method} {reply.path}: {reply.host} answered with a redirect"
+    try:
+        parts = urlsplit(location or "")
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        host = ""
+    if not host:
+        return ConfigurationError(
+            f"{said} (HTTP {reply.http_status}), which the API never does. Check base_url."
+        )
+    target = _clean(f"{parts.scheme or 'https'}://{host}", reply.secret)
+    return ConfigurationError(
+        f"{said} to {target}. Redirects are not followed, so that the key is not sent to "
+        f"another host; if {target} is the API, base_url should be {target}."
+    )

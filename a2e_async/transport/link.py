@@ -1,0 +1,116 @@
+"""The one aiohttp session of a client: made on first use, bound to its loop and process."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from typing import Final
+
+import aiohttp
+
+from a2e_async.errors import ClientClosed, ConfigurationError
+from a2e_async.transport.wire import MarkedRequest, check_proxy, environment_proxy
+
+KEEPALIVE: Final = 4.0
+"""Seconds an idle connection is kept.
+
+Below the 5 s after which common servers close theirs: a start written to a connection that
+the server is just closing has an unknown outcome. Longer than a poller's tick (2 s).
+"""
+
+_generation = 0
+
+
+def _forked() -> None:
+    global _generation
+    _generation += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+class Link:
+    """Gives out the aiohttp session to who may use it. Made without I/O and without a loop."""
+
+    def __init__(
+        self, base_url: str, headers: Mapping[str, str], *, trust_env: bool, proxy: str | None
+    ) -> None:
+        self.closed = False
+        self.time = _loop_time
+        self._base = base_url
+        self._headers = headers
+        self._trust_env = trust_env
+        self._proxy = check_proxy(proxy)
+        self._http: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._made_in = 0
+
+    def http(self) -> aiohttp.ClientSession:
+        """Return the session, made now if there is none.
+
+        Raises `ClientClosed`, or `ConfigurationError` on another loop or in a forked process.
+        """
+        http = self._http
+        if (
+            http is not None
+            and asyncio.get_running_loop() is self._loop
+            and self._made_in == _generation
+        ):
+            return http
+        if self.closed:
+            raise closed_error()
+        if http is None:
+            return self._open()
+        if self._made_in != _generation:
+            raise ConfigurationError(
+                "This client was used before the process was forked. Its connections belong to "
+                "the parent; make a new A2E() in the child."
+            )
+        raise ConfigurationError(
+            "This client was used on another event loop. Make one A2E() per loop and keep it "
+            "open, or use a2e_async.blocking() where each call runs its own loop."
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections, once. Raises `ConfigurationError` on another running loop."""
+        http = self._http
+        if http is not None and self._made_in == _generation and self._loop is not None:
+            if self._loop is asyncio.get_running_loop():
+                self.closed, self._http = True, None
+                await http.close()
+                return
+            if not self._loop.is_closed():
+                raise ConfigurationError("Close the client on the event loop it was used on.")
+        self.closed, self._http = True, None
+        if http is not None:
+            # The sockets belong to the parent process or to a dead loop: not ours to shut down.
+            http.detach()
+
+    def _open(self) -> aiohttp.ClientSession:
+        loop = asyncio.get_running_loop()
+        proxy = self._proxy
+        if proxy is None and self._trust_env:
+            proxy = check_proxy(environment_proxy(self._base))
+        self._http = aiohttp.ClientSession(
+            # No limit here: aiohttp's own queue is unfair, so the client's gate stands before it.
+            # The threaded resolver is the system's; aiodns, where installed, fails in containers.
+            connector=aiohttp.TCPConnector(
+                limit=0, resolver=aiohttp.ThreadedResolver(), keepalive_timeout=KEEPALIVE
+            ),
+            headers=self._headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=MarkedRequest,
+            proxy=proxy,
+        )
+        self._loop, self.time, self._made_in = loop, loop.time, _generation
+        return self._http
+
+
+def closed_error(what: str = "") -> ClientClosed:
+    """Return the error of every call that finds the client closed."""
+    before = f"{what}: the" if what else "The"
+    return ClientClosed(f"{before} client is closed. Make a new A2E(), or close it later.")
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,310 @@
+"""What a file is, what to call it, and when its URL expires (pure)."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from a2e_async.models import MediaType, Output
+
+UNKNOWN: Final[tuple[MediaType, str]] = ("file", "application/octet-stream")
+
+HEAD_BYTES: Final = 512
+"""How many first bytes `sniff` wants to see."""
+
+MAX_NAME_CHARS: Final = 120
+_MAX_NAME_BYTES: Final = 200  # leaves room, below the usual 255, for what a part's name adds
+
+_BY_EXTENSION: Final[dict[str, tuple[MediaType, str]]] = {
+    "png": ("image", "image/png"),
+    "jpg": ("image", "image/jpeg"),
+    "jpeg": ("image", "image/jpeg"),
+    "gif": ("image", "image/gif"),
+    "webp": ("image", "image/webp"),
+    "bmp": ("image", "image/bmp"),
+    "tif": ("image", "image/tiff"),
+    "tiff": ("image", "image/tiff"),
+    "avif": ("image", "image/avif"),
+    "heic": ("image", "image/heic"),
+    "heif": ("image", "image/heic"),
+    "mp4": ("video", "video/mp4"),
+    "m4v": ("video", "video/x-m4v"),
+    "mov": ("video", "video/quicktime"),
+    "3gp": ("video", "video/3gpp"),
+    "webm": ("video", "video/webm"),
+    "mkv": ("video", "video/x-matroska"),
+    "avi": ("video", "video/x-msvideo"),
+    "ogv": ("video", "video/ogg"),
+    "wav": ("audio", "audio/wav"),
+    "mp3": ("audio", "audio/mpeg"),
+    "flac": ("audio", "audio/flac"),
+    "ogg": ("audio", "audio/ogg"),
+    "opus": ("audio", "audio/ogg"),
+    "oga": ("audio", "audio/ogg"),
+    "aac": ("audio", "audio/aac"),
+    "m4a": ("audio", "audio/mp4"),
+    "m4b": ("audio", "audio/mp4"),
+    "weba": ("audio", "audio/webm"),
+    "mka": ("audio", "audio/x-matroska"),
+    "aif": ("audio", "audio/aiff"),
+    "aiff": ("audio", "audio/aiff"),
+    "amr": ("audio", "audio/amr"),
+    "html": ("file", "text/html"),
+    "htm": ("file", "text/html"),
+    "txt": ("file", "text/plain"),
+    "srt": ("file", "application/x-subrip"),
+    "json": ("file", "application/json"),
+    "xml": ("file", "application/xml"),
+    "pdf": ("file", "application/pdf"),
+    "zip": ("file", "application/zip"),
+}
+
+_EXTENSIONS: Final[dict[str, str]] = {
+    **{mime: ext for ext, (_, mime) in reversed(_BY_EXTENSION.items())},
+    "audio/mp3": "mp3",
+    "audio/x-wav": "wav",
+    "audio/wave": "wav",
+    "audio/vnd.wave": "wav",
+    "audio/x-flac": "flac",
+    "audio/x-m4a": "m4a",
+    "audio/x-aac": "aac",
+    "audio/opus": "opus",
+    "application/ogg": "ogg",
+    "audio/x-aiff": "aiff",
+    "image/jpg": "jpg",
+    "image/heif": "heic",
+    "video/m4v": "m4v",
+    "video/avi": "avi",
+    "text/xml": "xml",
+}
+
+_HEIF: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"})
+_BARE_QUICKTIME: Final = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip"})
+
+# Containers that hold sound alone just as well; only the name tells.
+_SOUND_ONLY: Final = {
+    "video/mp4": ("m4a", "m4b"),
+    "video/webm": ("weba",),
+    "video/x-matroska": ("mka",),
+}
+
+
+def sniff(head: bytes, name: str | None) -> tuple[MediaType, str]:
+    """Return media type and MIME type by the first bytes, else by the name's extension."""
+    extension = _extension(name or "")
+    mime = _by_magic(bytes(head[:HEAD_BYTES]), extension)
+    if mime is None:
+        return _BY_EXTENSION.get(extension, UNKNOWN)
+    if extension in _SOUND_ONLY.get(mime, ()):
+        return _BY_EXTENSION[extension]
+    return media_of(mime), mime
+
+
+def media_of(mime: str) -> MediaType:
+    """Return the media type that a MIME type stands for."""
+    match mime.partition("/")[0].strip().lower():
+        case "video":
+            return "video"
+        case "audio":
+            return "audio"
+        case "image":
+            return "image"
+        case _:
+            return "file"
+
+
+def extension_for(mime: str) -> str | None:
+    """Return the usual file extension (no dot) of a MIME type, None when it tells nothing."""
+    return _EXTENSIONS.get(mime.partition(";")[0].strip().lower())
+
+
+def extensions_of(media: Iterable[MediaType]) -> tuple[str, ...]:
+    """Return the file extensions known for these media types, for messages."""
+    wanted = frozenset(media)
+    return tuple(ext for ext, (kind, _) in _BY_EXTENSION.items() if kind in wanted)
+
+
+def _extension(name: str) -> str:
+    stem, dot, ext = name.rpartition(".")
+    return ext.lower() if dot and stem else ""
+
+
+def _by_magic(head: bytes, extension: str) -> str | None:
+    if head[:4] in (b"RIFF", b"RF64", b"BW64"):
+        return {b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo", b"WEBP": "image/webp"}.get(
+            head[8:12]
+        )
+    if head[4:8] == b"ftyp":
+        return _by_brand(head)
+    for magic, mime in _MAGICS:
+        if head.startswith(magic):
+            return mime
+    if head.startswith(b"OggS"):
+        return "video/ogg" if b"theora" in head or extension == "ogv" else "audio/ogg"
+    if head.startswith(b"\x1a\x45\xdf\xa3"):
+        return "video/webm" if b"webm" in head[:64] else "video/x-matroska"
+    if head.startswith(b"FORM") and head[8:12] in (b"AIFF", b"AIFC"):
+        return "audio/aiff"
+    if len(head) >= 12 and head[4:8] in _BARE_QUICKTIME:
+        return "video/quicktime"
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:14].lower()
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "text/html"
+    if start.startswith(b"<?xml"):
+        return "application/xml"
+    return _by_frame(head)
+
+
+_MAGICS: Final = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
+    (b"fLaC", "audio/flac"),
+    (b"ID3", "audio/mpeg"),
+    (b"#!AMR", "audio/amr"),
+    (b"%PDF-", "application/pdf"),
+    (b"PK\x03\x04", "application/zip"),
+)
+
+
+def _by_brand(head: bytes) -> str:
+    brand = head[8:12]
+    if brand in (b"avif", b"avis") or (brand in _HEIF and b"avif" in head[16:64]):
+        return "image/avif"
+    if brand in _HEIF:
+        return "image/heic"
+    if brand in (b"M4A ", b"M4B ", b"F4A "):
+        return "audio/mp4"
+    if brand.startswith(b"3g"):
+        return "video/3gpp"
+    return {b"qt  ": "video/quicktime", b"M4V ": "video/x-m4v"}.get(brand, "video/mp4")
+
+
+def _by_frame(head: bytes) -> str | None:
+    """Tell raw MPEG audio and AAC (ADTS) by a frame's sync word, and BMP by its header."""
+    if len(head) >= 4 and head[0] == 0xFF:
+        if head[1] & 0xF6 == 0xF0:
+            return "audio/aac"
+        # Layers III and II only: layer I would take a UTF-16 byte order mark for sound.
+        if head[1] & 0xE0 == 0xE0 and head[1] >> 1 & 3 in (1, 2):
+            known = head[1] >> 3 & 3 != 1 and head[2] >> 4 != 15 and head[2] >> 2 & 3 != 3
+            return "audio/mpeg" if known else None
+    # Two letters alone would take any text that begins so for an image.
+    if head.startswith(b"BM") and len(head) >= 18 and head[6:10] == bytes(4):
+        return "image/bmp"
+    return None
+
+
+# -- names -----------------------------------------------------------------------------------
+
+_UNSAFE: Final = re.compile(r'[<>:"/\\|?*\s]+')
+_DEVICES: Final = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)")
+
+
+def safe_name(text: str, default: str = "file") -> str:
+    """Return ``text`` as a file name that every system takes and that stays in its directory.
+
+    No separators, control or invisible characters, leading dots or reserved Windows names; at
+    most 120 characters, with the extension kept. ``default`` stands in for nothing left.
+    """
+    text = unicodedata.normalize("NFC", text)
+    text = _UNSAFE.sub("-", "".join(c for c in text if unicodedata.category(c)[0] != "C"))
+    text = text.strip(".- ")
+    stem, dot, ext = text.rpartition(".")
+    tail = f".{ext}" if dot and len(ext) <= 10 else ""
+    name = _shorten(stem if tail else text, tail)
+    if _DEVICES.match(name):
+        name = _shorten("_" + name.removesuffix(tail), tail)
+    return name or default
+
+
+def _shorten(stem: str, tail: str) -> str:
+    stem = stem[: MAX_NAME_CHARS - len(tail)]
+    room = _MAX_NAME_BYTES - len(tail.encode())
+    return stem.encode()[:room].decode("utf-8", "ignore").rstrip(".- ") + tail
+
+
+def stem_of(output: Output, *, numbered: bool = False) -> str:
+    """Return an output's file name without extension, known before anything is fetched.
+
+    ``numbered`` puts the index there even for the first output.
+    """
+    if output.ref:
+        number = f"-{output.index}" if output.index or numbered else ""
+        return safe_name(output.ref.replace(":", "-")[: MAX_NAME_CHARS - 16].strip() + number)
+    name = _last_segment(output.url)
+    stem, dot, ext = name.rpartition(".")
+    return stem if dot and ext.lower() in _BY_EXTENSION else name
+
+
+def suggest_name(
+    output: Output,
+    content_type: str | None,
+    content_disposition: str | None = None,
+    *,
+    head: bytes = b"",
+    numbered: bool = False,
+) -> str:
+    """Return a safe file name for ``output``: ``{kind}-{id}[-{n}].{ext}``.
+
+    The extension comes from the Content-Type, else from the URL's path, else from the first
+    bytes (``head``). Without a ref the sender's file name or the URL's last segment is used.
+    """
+    extension = extension_for(content_type or "")
+    if extension is None:
+        ending = _extension(_last_segment(output.url))
+        extension = ending if ending in _BY_EXTENSION else None
+    if extension is None:
+        extension = extension_for(sniff(head, None)[1])
+    stem = stem_of(output, numbered=numbered)
+    if not output.ref and (said := _disposition_name(content_disposition)):
+        if _extension(said) in _BY_EXTENSION:
+            return said
+        stem = said
+    return safe_name(f"{stem}.{extension}" if extension else stem)
+
+
+def _last_segment(url: str) -> str:
+    return safe_name(unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2]), "result")
+
+
+def _disposition_name(header: str | None) -> str | None:
+    if not header:
+        return None
+    if found := re.search(r"(?i)filename\*\s*=\s*[\w-]*'[^']*'([^;\s]+)", header):
+        name = unquote(found[1])
+    elif found := re.search(r'(?i)filename\s*=\s*(?:"([^"]*)"|([^;\s]+))', header):
+        name = found[1] or found[2] or ""
+    else:
+        return None
+    return safe_name(re.split(r"[/\\]", name)[-1], "") or None
+
+
+# -- expiry ----------------------------------------------------------------------------------
+
+
+def expires_at(url: str) -> datetime | None:
+    """Return when a signed URL stops working, None when it does not tell.
+
+    Reads ``Expires`` (epoch seconds), ``X-Amz-Date`` with ``X-Amz-Expires`` (and the same of
+    other stores) and ``se`` (ISO time).
+    """
+    try:
+        query = {k.lower(): v for k, v in parse_qsl(urlsplit(url).query)}
+        for store in ("x-amz", "x-goog", "x-oss", "x-tos"):
+            if f"{store}-date" in query and f"{store}-expires" in query:
+                start = datetime.strptime(query[f"{store}-date"], "%Y%m%dT%H%M%S%z")
+                return start + timedelta(seconds=int(query[f"{store}-expires"]))
+        if "expires" in query:
+            return datetime.fromtimestamp(int(query["expires"]), UTC)
+        if "se" in query:
+            moment = datetime.fromisoformat(query["se"])
+            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return None

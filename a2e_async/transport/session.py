@@ -1,0 +1,535 @@
+"""One request in; one decoded answer or one error out. All API traffic passes here.
+
+Every attempt goes: pace, gate, wire, envelope. Whether a failed one is made again is decided
+by `a2e_async.transport.retry` from two facts that this module owes it: what kind of call it is,
+and whether its bytes left this machine (`a2e_async.transport.wire`).
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from json import dumps
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp import hdrs
+
+from a2e_async.config import Account
+from a2e_async.errors import (
+    A2EError,
+    ConfigurationError,
+    ConnectError,
+    DecodeError,
+    RateLimited,
+)
+from a2e_async.events import Attempt, Event, Hold
+from a2e_async.transport.envelope import Answer, read_answer
+from a2e_async.transport.link import Link, closed_error
+from a2e_async.transport.ratelimit import Gate, HeldTooLong, Pacer, Priority
+from a2e_async.transport.retry import (
+    Quota,
+    Repeat,
+    Retrier,
+    RetryPolicy,
+    Verdict,
+    judge,
+    parse_retry_after,
+)
+from a2e_async.transport.sse import EventReader
+from a2e_async.transport.wire import (
+    Call,
+    TooLarge,
+    client_timeout,
+    current,
+    read_body,
+    translate,
+    wire_json,
+    wire_params,
+)
+
+__all__ = ["MAX_BYTES", "Answer", "Session"]
+
+logger = logging.getLogger("a2e_async.transport")
+
+MAX_BYTES: Final = 32 * 1024 * 1024
+"""Bytes of one answer that are read at most; API answers are JSON, not files."""
+
+DECODE_ATTEMPTS: Final = 2
+"""How often an unreadable answer is asked for: a wrong host answers so for ever."""
+
+# What aiohttp raises before a request is written; RuntimeError when its session was closed.
+_EXPECTED: Final = (aiohttp.ClientError, OSError, RuntimeError)
+
+_JSON: Final = {"Content-Type": "application/json"}
+_STREAM: Final = {"Accept": "text/event-stream"}
+
+
+class Session:
+    """The connection to one account at one host; made without I/O and without a loop.
+
+    ``request_timeout`` in seconds per attempt; ``language`` picks that of the service's
+    messages; ``proxy`` wins over the environment's, which counts if ``trust_env``. ``emit``
+    is told every attempt and hold; what it raises is logged and does no harm.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        *,
+        pacer: Pacer,
+        gate: Gate,
+        policy: RetryPolicy,
+        request_timeout: float,
+        language: str,
+        trust_env: bool,
+        proxy: str | None,
+        emit: Callable[[Event], None] | None,
+        user_agent: str,
+    ) -> None:
+        self._base = account.base_url
+        self._secret = account.api_key
+        self._host = urlsplit(account.base_url).netloc
+        self._pacer = pacer
+        self._gate = gate
+        self._policy = policy
+        self._timeout = request_timeout
+        client_timeout(request_timeout)
+        self._link = Link(
+            account.base_url,
+            {
+                "Authorization": f"Bearer {account.api_key}",
+                "x-lang": language,
+                "User-Agent": user_agent,
+                "Accept": "application/json",
+            },
+            trust_env=trust_env,
+            proxy=proxy,
+        )
+        self._emit = emit
+        self._quota = Quota()
+        self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
+        self._sleepers: set[asyncio.Future[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Session {self._base}{' closed' if self._link.closed else ''}>"
+
+    @property
+    def closed(self) -> bool:
+        """True after `aclose`."""
+        return self._link.closed
+
+    def clock(self) -> float:
+        """Return the running loop's time in seconds; deadlines are instants of it."""
+        return self._link.time()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        repeat: Repeat = Repeat.FREE,
+        priority: Priority = Priority.CALL,
+        cost: float = 1,
+        timeout: float | None = None,  # noqa: ASYNC109  # per attempt on the wire, not of the whole call
+        deadline: float | None = None,
+        retry: bool = True,
+        on_sent: Callable[[], None] | None = None,
+        on_refused: Callable[[], None] | None = None,
+        max_bytes: int = MAX_BYTES,
+    ) -> Answer:
+        """Send one call to the API, again where that is safe, and return its answer.
+
+        ``path`` begins with "/" and has no query. ``timeout``: seconds per attempt;
+        ``deadline``: instant of `clock` after which nothing is sent or waited for. ``on_sent``
+        is called before the first byte leaves, and once more for an attempt after a 429;
+        ``on_refused`` after such a 429, when nothing is at the service any more. ``retry=False``
+        makes one attempt. Raises the errors of `a2e_async.errors`.
+        """
+        call = Call(
+            method,
+            _absolute(path),
+            wire_params(params) if params else None,
+            None if json is None else wire_json(json),
+            None if json is None else _JSON,
+            repeat,
+            priority,
+            cost,
+            self._timeout if timeout is None else timeout,
+            deadline,
+            retry,
+            max_bytes,
+            on_sent,
+            on_refused,
+        )
+        return await self._run(call)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        repeat: Repeat = Repeat.FREE,
+        priority: Priority = Priority.CALL,
+        cost: float = 1,
+        timeout: float | None = None,  # noqa: ASYNC109  # per attempt on the wire, not of the whole call
+        deadline: float | None = None,
+        retry: bool = True,
+        on_sent: Callable[[], None] | None = None,
+        max_bytes: int = MAX_BYTES,
+    ) -> AsyncGenerator[AsyncIterator[tuple[str, str]], None]:
+        """Yield the (event, data) pairs of a Server-Sent-Events answer, as they come.
+
+        Arguments and errors are those of `request`; nothing is sent again once the stream has
+        begun. ``timeout`` holds for the whole stream, ``max_bytes`` for one event. An answer
+        that is no stream gives one pair: "result" and its data as JSON.
+        """
+        call = Call(
+            method,
+            _absolute(path),
+            wire_params(params) if params else None,
+            None if json is None else wire_json(json),
+            _STREAM if json is None else {**_STREAM, **_JSON},
+            repeat,
+            priority,
+            cost,
+            self._timeout if timeout is None else timeout,
+            deadline,
+            retry,
+            max_bytes,
+            on_sent,
+            None,
+            stream=True,
+        )
+        answer = await self._run(call)
+        events = self._events(call, answer)
+        try:
+            yield events
+        finally:
+            if call.response is not None:
+                call.response.close()
+                self._gate.leave(priority is Priority.START)
+            await events.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections; calls under way end with an error. May be called twice."""
+        if self.closed:
+            return
+        await self._link.aclose()
+        closed = closed_error()
+        self._pacer.close(closed)
+        self._gate.close(closed)
+        for sleeper in self._sleepers:
+            if not sleeper.done():
+                sleeper.set_exception(closed_error())
+
+    # -- one call --------------------------------------------------------------------------
+
+    async def _run(self, call: Call) -> Answer:
+        is_start = call.priority is Priority.START
+        while True:
+            http = self._link.http()
+            began = self._link.time()
+            if call.attempt == 0:
+                call.first = began
+            call.attempt += 1
+            if not self._pacer.try_acquire(call.cost):
+                await self._turn(call)
+            if not self._gate.try_enter(is_start):
+                await self._place(call, is_start)
+            sent = self._link.time()
+            try:
+                outcome = await self._attempt(http, call, sent)
+            except asyncio.CancelledError:
+                if self._watched():
+                    self._tell(call, began, sent, None, "CancelledError", None)
+                raise
+            finally:
+                if call.response is None:
+                    self._gate.leave(is_start)
+            if outcome.__class__ is Answer:
+                assert isinstance(outcome, Answer)  # noqa: S101  # tells the type checkers
+                if self._quota.left < self._quota.capacity:
+                    self._quota.succeeded(call.after)
+                if self._watched():
+                    self._tell(call, began, sent, outcome.trace_id, None, None)
+                return outcome
+            assert isinstance(outcome, A2EError)  # noqa: S101  # tells the type checkers
+            delay = self._decide(call, outcome)
+            if self._watched():
+                trace = getattr(outcome, "trace_id", None)
+                self._tell(call, began, sent, trace, type(outcome).__name__, delay)
+            if delay is None:
+                raise outcome
+            call.last = outcome
+            # After a 429 the pacer holds this call with all others, in their order.
+            if call.after is not Verdict.PACED:
+                await self._sleep(delay)
+
+    async def _attempt(
+        self, http: aiohttp.ClientSession, call: Call, now: float
+    ) -> Answer | A2EError:
+        """Return the answer or the error; errors are returned so that none has a context."""
+        call.sends = 0
+        call.status = call.retry_after = None
+        seconds = call.timeout
+        if call.deadline is not None and call.deadline - now < seconds:
+            seconds = call.deadline - now
+            if seconds <= 0:
+                call.hopeless = True
+                return call.last or self._late(call)
+            timeout = client_timeout(seconds)
+        else:
+            known = self._timeouts.get(seconds)
+            if known is None:
+                known = self._timeouts[seconds] = client_timeout(seconds)
+            timeout = known
+        response: aiohttp.ClientResponse | None = None
+        token = current.set(call)
+        try:
+            response = await http.request(
+                call.method,
+                self._base + call.path,
+                params=call.params,
+                data=call.data,
+                headers=call.headers,
+                timeout=timeout,
+                allow_redirects=False,
+            )
+            call.status = response.status
+            headers = response.headers
+            kind = headers.get(hdrs.CONTENT_TYPE, "")
+            trace = headers.get("X-Trace-Id")
+            if call.stream and response.ok and kind.startswith("text/event-stream"):
+                call.response = response
+                return Answer(None, None, "", trace, response.status, headers)
+            body = await read_body(response, call.max_bytes)
+        except asyncio.CancelledError:
+            if response is not None:
+                response.close()
+            raise
+        except Exception as raw:
+            if response is not None:
+                response.close()
+            if call.sends == 0 and not isinstance(
+                raw, aiohttp.ClientError | OSError | RuntimeError
+            ):
+                raise
+            return self._failed(raw, call)
+        finally:
+            current.reset(token)
+        if (wait := headers.get(hdrs.RETRY_AFTER)) is not None:
+            call.retry_after = parse_retry_after(wait, datetime.now(UTC))
+        try:
+            answer = read_answer(
+                method=call.method,
+                path=call.path,
+                host=self._host,
+                http_status=response.status,
+                content_type=kind,
+                body=body,
+                trace_header=trace,
+                retry_after=call.retry_after,
+                secret=self._secret,
+                attempts=call.attempt,
+                location=headers.get(hdrs.LOCATION),
+            )
+        except A2EError as error:
+            return error
+        answer.headers = headers
+        return answer
+
+    def _decide(self, call: Call, error: A2EError) -> float | None:
+        """Return the seconds until the next attempt, None when ``error`` is the outcome."""
+        verdict = call.after = judge(error, call.sends > 0)
+        if verdict is Verdict.FINAL or self._link.closed:
+            return None
+        retrier = call.retrier
+        if retrier is None:
+            # Jitter needs no secrecy.
+            rng = random.random
+            retrier = call.retrier = Retrier(self._policy, call.repeat, self._quota, rng)
+        now = self._link.time()
+        asked = call.retry_after
+        if verdict is Verdict.PACED:
+            asked = retrier.pause(call.attempt, asked)
+            self._hold(call, now, asked)
+        if not call.retry or call.hopeless:
+            return None
+        if isinstance(error, DecodeError) and call.attempt >= DECODE_ATTEMPTS:
+            return None
+        delay = retrier.next_delay(verdict, call.attempt, now - call.first, asked)
+        if delay is None or (call.deadline is not None and now + delay >= call.deadline):
+            return None
+        if verdict is Verdict.PACED:
+            call.told = False
+            if call.on_refused is not None:
+                call.on_refused()
+        return delay
+
+    def _hold(self, call: Call, now: float, seconds: float) -> None:
+        if self._pacer.pause_until(now + seconds):
+            logger.warning(
+                "%s asked for a pause: all calls of this client hold for %.1f s",
+                self._host,
+                seconds,
+            )
+            if self._emit is not None:
+                self._send(Hold(seconds=seconds, method=call.method, path=call.path))
+
+    # -- waiting ---------------------------------------------------------------------------
+
+    async def _turn(self, call: Call) -> None:
+        budget = self._policy.max_elapsed - (self._link.time() - call.first)
+        try:
+            await self._pacer.acquire(call.cost, call.priority, call.deadline, max(0.0, budget))
+            return
+        except HeldTooLong as late:
+            error = self._held(call, late.seconds) if late.held else self._late(call)
+        raise error
+
+    async def _place(self, call: Call, is_start: bool) -> None:
+        try:
+            await self._gate.enter(is_start, call.deadline)
+            return
+        except HeldTooLong:
+            error = self._late(call)
+        except BaseException:
+            self._pacer.give_back(call.cost)
+            raise
+        self._pacer.give_back(call.cost)
+        raise error
+
+    async def _sleep(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        sleeper: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(seconds, _wake, sleeper)
+        self._sleepers.add(sleeper)
+        try:
+            await sleeper
+        finally:
+            timer.cancel()
+            self._sleepers.discard(sleeper)
+
+    # -- errors ----------------------------------------------------------------------------
+
+    def _failed(self, raw: Exception, call: Call) -> A2EError:
+        if self._link.closed and not (call.sends and call.repeat is Repeat.CHARGED):
+            return closed_error(f"{call.method} {call.path}")
+        elapsed = self._link.time() - call.first
+        return translate(raw, call, host=self._host, secret=self._secret, elapsed=elapsed)
+
+    def _held(self, call: Call, seconds: float) -> RateLimited:
+        error = RateLimited(
+            http_status=429,
+            code=None,
+            message=f"the service asked for a pause, {seconds:.1f} s of which are left",
+            trace_id=None,
+            method=call.method,
+            path=call.path,
+            attempts=call.attempt - 1,
+            advice="That is longer than this call may wait. It was not sent; try later.",
+            retry_after=seconds,
+        )
+        error.__cause__ = call.last
+        return error
+
+    def _late(self, call: Call) -> A2EError:
+        """Return the error for a deadline that passed before (another) attempt was sent."""
+        if call.last is not None:
+            return call.last
+        return ConnectError(
+            f"{call.method} {call.path}: the deadline passed while the call waited for this "
+            "client's own pace and connections. It was not sent. Give it more time, or raise "
+            "rate and max_connections.",
+            method=call.method,
+            path=call.path,
+            sent=False,
+            attempts=call.attempt - 1,
+        )
+
+    # -- the loop, the process and whoever watches -----------------------------------------
+
+    def _watched(self) -> bool:
+        return self._emit is not None or logger.isEnabledFor(logging.DEBUG)
+
+    def _tell(
+        self,
+        call: Call,
+        began: float,
+        sent: float,
+        trace_id: str | None,
+        error: str | None,
+        retry_in: float | None,
+    ) -> None:
+        duration = self._link.time() - sent
+        logger.debug(
+            "%s %s: attempt %d, status %s, %s, %.3f s",
+            call.method,
+            call.path,
+            call.attempt,
+            call.status,
+            error or "good",
+            duration,
+        )
+        if self._emit is not None:
+            self._send(
+                Attempt(
+                    method=call.method,
+                    path=call.path,
+                    attempt=call.attempt,
+                    sends=call.sends,
+                    waited=sent - began,
+                    duration=duration,
+                    status=call.status,
+                    error=error,
+                    retry_in=retry_in,
+                    trace_id=trace_id,
+                )
+            )
+
+    def _send(self, event: Event) -> None:
+        assert self._emit is not None  # noqa: S101  # asked by both callers
+        try:
+            self._emit(event)
+        except Exception:
+            logger.exception("on_event failed for %s; the call goes on", type(event).__name__)
+
+    async def _events(self, call: Call, answer: Answer) -> AsyncGenerator[tuple[str, str], None]:
+        response = call.response
+        if response is None:
+            yield "result", dumps(answer.data)
+            return
+        reader = EventReader()
+        try:
+            async for chunk in response.content.iter_any():
+                for event in reader.feed(chunk):
+                    yield event
+                if reader.pending > call.max_bytes:
+                    raise TooLarge
+            for event in reader.finish():
+                yield event
+            return
+        except (aiohttp.ClientError, OSError, TooLarge) as raw:
+            error = self._failed(raw, call)
+        raise error
+
+
+def _wake(sleeper: "asyncio.Future[None]") -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)
+
+
+def _absolute(path: str) -> str:
+    # Anything else could turn the host into another one, and the key would go there.
+    if not path.startswith("/"):
+        raise ConfigurationError(f"the path {path!r} must begin with '/'.")
+    return path

@@ -1,0 +1,204 @@
+"""What is to be uploaded, on this machine: looked at, hashed, read; no network."""
+
+import hashlib
+import os
+import stat
+import threading
+from pathlib import Path
+from typing import Final
+
+import anyio
+import anyio.to_thread
+from anyio.lowlevel import RunVar
+from attrs import define, field, frozen
+
+from a2e_async.errors import InvalidInput
+from a2e_async.models import MediaType
+from a2e_async.transport.mediatype import HEAD_BYTES, extensions_of, sniff
+
+BLOCK: Final = 1024 * 1024
+"""Bytes read at once."""
+
+_hashers: RunVar[anyio.CapacityLimiter] = RunVar("a2e_hashers")
+
+Stamp = tuple[int, int, int]
+
+
+@frozen
+class Prepared:
+    """An input that may be uploaded: looked at, hashed, nothing sent yet.
+
+    ``digest`` is the content's SHA-256 in hex, ``size`` its bytes, ``content_type`` its MIME
+    type, ``media`` its media type, ``name`` what to call it in messages.
+    """
+
+    digest: str
+    size: int
+    content_type: str
+    media: MediaType
+    name: str
+    source: Path | bytes = field(repr=False)
+    stamp: Stamp | None = field(default=None, repr=False, eq=False)
+    """Size, change time and inode of the file when it was hashed."""
+
+
+async def prepare(
+    source: str | os.PathLike[str] | bytes,
+    *,
+    allowed: tuple[MediaType, ...],
+    field: str,
+    max_bytes: int | None,
+) -> Prepared:
+    """Look at a local file or bytes and return what an upload needs; no network.
+
+    ``allowed`` are the media types that the input ``field`` takes ("file" takes anything).
+    Raises `InvalidInput` for what is missing, no file, empty, unreadable, of another type or
+    larger than ``max_bytes``.
+    """
+    try:
+        limiter = _hashers.get()
+    except LookupError:
+        limiter = anyio.CapacityLimiter(2)  # hashing is bound by the processor
+        _hashers.set(limiter)
+    stop = threading.Event()
+    try:
+        return await anyio.to_thread.run_sync(
+            _inspect, source, allowed, field, max_bytes, stop, limiter=limiter
+        )
+    finally:
+        stop.set()  # a Task.cancel() leaves the thread behind: let it end soon
+
+
+def _inspect(
+    source: str | os.PathLike[str] | bytes,
+    allowed: tuple[MediaType, ...],
+    field: str,
+    max_bytes: int | None,
+    stop: threading.Event,
+) -> Prepared:
+    if isinstance(source, bytes | bytearray | memoryview):
+        data = bytes(source)
+        _check_size(len(data), f"{field}: the bytes", field, max_bytes)
+        media, mime = _check_type(data[:HEAD_BYTES], None, f"{field}: the bytes", allowed, field)
+        return Prepared(hashlib.sha256(data).hexdigest(), len(data), mime, media, field, data)
+    path = Path(source)
+    shown = f"{field}: {path}"
+    try:
+        # A FIFO without a writer would hold open() for ever.
+        fd = os.open(path, _READ_FLAGS)
+        try:
+            state = os.fstat(fd)
+            if not stat.S_ISREG(state.st_mode):
+                what = "a directory" if stat.S_ISDIR(state.st_mode) else "no regular file"
+                raise InvalidInput(f"{shown} is {what}. Give a file, bytes or a URL.", field=field)
+            _check_size(state.st_size, shown, field, max_bytes)
+            head = os.read(fd, HEAD_BYTES)
+            media, mime = _check_type(head, path.name, shown, allowed, field)
+            digest = hashlib.sha256(head)
+            while not stop.is_set() and (block := os.read(fd, BLOCK)):
+                digest.update(block)
+            if _stamp(os.fstat(fd)) != _stamp(state):
+                raise InvalidInput(
+                    f"{shown} changes while it is read. Wait until it is complete.", field=field
+                )
+        finally:
+            os.close(fd)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        why = getattr(error, "strerror", None) or str(error)
+        raise InvalidInput(
+            f"{shown} cannot be read: {why}. Give an existing file, bytes, or a URL that begins "
+            "with https://.",
+            field=field,
+        ) from error
+    return Prepared(
+        digest.hexdigest(), state.st_size, mime, media, path.name, path.absolute(), _stamp(state)
+    )
+
+
+_READ_FLAGS: Final = (
+    os.O_RDONLY
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
+
+def _stamp(state: os.stat_result) -> Stamp:
+    return state.st_size, state.st_mtime_ns, state.st_ino
+
+
+def _check_size(size: int, shown: str, field: str, max_bytes: int | None) -> None:
+    if not size:
+        raise InvalidInput(f"{shown} is empty.", field=field)
+    if max_bytes is not None and size > max_bytes:
+        raise InvalidInput(
+            f"{shown} has {size:,} bytes; at most {max_bytes:,} are taken.", field=field
+        )
+
+
+def _check_type(
+    head: bytes, name: str | None, shown: str, allowed: tuple[MediaType, ...], field: str
+) -> tuple[MediaType, str]:
+    media, mime = sniff(head, name)
+    if media in allowed or "file" in allowed:
+        return media, mime
+    what = "of an unknown type" if mime == "application/octet-stream" else mime
+    raise InvalidInput(
+        f"{shown} is {what}; {' or '.join(allowed)} is wanted here "
+        f"({', '.join(extensions_of(allowed))}).",
+        field=field,
+    )
+
+
+class ChangedError(OSError):
+    """The file is not what it was when it was prepared."""
+
+
+@define(eq=False)
+class LocalSource:
+    """The bytes to send. All methods block; a lock keeps `close` behind a read under way."""
+
+    prepared: Prepared
+    failure: str | None = field(init=False, default=None)
+    _fd: int = field(init=False, default=-1)
+    _lock: threading.Lock = field(init=False, factory=threading.Lock)
+
+    def open(self) -> None:
+        """Open the file, unless it is bytes. Raises OSError; `failure` says why."""
+        if isinstance(self.prepared.source, bytes):
+            return
+        try:
+            self._fd = os.open(self.prepared.source, _READ_FLAGS)
+        except OSError as error:
+            self.failure = f"cannot be read any more: {error.strerror}"
+            raise
+        self.check()
+
+    def check(self) -> None:
+        """Raise `ChangedError` if the file changed since it was prepared."""
+        if self._fd >= 0 and _stamp(os.fstat(self._fd)) != self.prepared.stamp:
+            self.failure = "changed since it was looked at, or while it was sent"
+            raise ChangedError(self.failure)
+
+    def read(self, offset: int) -> bytes:
+        """Return the next block from ``offset`` on."""
+        if isinstance(self.prepared.source, bytes):
+            return self.prepared.source[offset : offset + BLOCK]
+        with self._lock:
+            if self._fd < 0:
+                raise ChangedError("closed")
+            os.lseek(self._fd, offset, os.SEEK_SET)
+            block = os.read(self._fd, min(BLOCK, self.prepared.size - offset))
+        if not block:
+            self.failure = "became shorter while it was sent"
+            raise ChangedError(self.failure)
+        return block
+
+    def close(self) -> None:
+        """Close the file, after a read under way."""
+        with self._lock:
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                os.close(fd)

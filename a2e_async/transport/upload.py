@@ -1,0 +1,267 @@
+"""Local files to public URLs: checked without network, paid for once, sent as they are."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+import aiohttp
+import anyio
+from attrs import define, field, frozen
+
+from a2e_async.errors import ClientClosed, DecodeError, TransferError
+from a2e_async.events import Event, Transfer
+from a2e_async.redact import bare_url, redact
+from a2e_async.transport.mediatype import extension_for
+from a2e_async.transport.source import LocalSource, Prepared, prepare
+from a2e_async.transport.stream import BUSY, FINAL, TRANSIENT, Cut, refusal, retry_after
+from a2e_async.transport.transfer import FileSession, request_url
+
+__all__ = ["Prepared", "Uploader", "prepare"]
+
+PRESIGN_PATH: Final = "/api/v1/r2/upload-presigned-url"
+PRESIGNED_FOR: Final = 3600
+"""Seconds that an upload URL is asked to live."""
+
+MAX_TRIES: Final = 5
+_MARGIN: Final = 30.0  # an upload begun in the last seconds of its URL would be refused
+_ROUNDS: Final = 2  # upload URLs paid for by one call, whatever the clock says
+_SLICE: Final = 64 * 1024  # the step of progress, so that a slow line does not look stalled
+
+
+@frozen
+class _Presigned:
+    upload_url: str = field(repr=False)
+    public_url: str
+    until: float
+
+
+@define(eq=False)
+class _Entry:
+    """What is known of one content: its upload URL, and its public URL once it is there."""
+
+    lock: asyncio.Lock = field(factory=asyncio.Lock)
+    presigning: "asyncio.Task[_Presigned] | None" = None
+    presigned: _Presigned | None = None
+    url: str | None = None
+    until: float = 0.0
+    users: int = 0
+
+
+@define(eq=False)
+class Uploader:
+    """Uploads inputs, each content once in ``keep_for`` seconds.
+
+    ``presign`` makes the (charged) call for an upload URL; it runs in a task of its own, so
+    that its answer is kept even when the caller is cancelled. ``clock``: wall-clock seconds.
+    """
+
+    files: FileSession
+    presign: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+    keep_for: float = field(default=24 * 3600, kw_only=True)
+    clock: Callable[[], float] = field(default=time.time, kw_only=True)
+    emit: Callable[[Event], None] | None = field(default=None, kw_only=True)
+    _entries: dict[tuple[str, str], _Entry] = field(
+        init=False, factory=dict[tuple[str, str], _Entry]
+    )
+
+    async def upload(self, prepared: Prepared) -> str:
+        """Return a public URL of the content, uploaded now or within the last ``keep_for``.
+
+        Raises `TransferError`, `DecodeError`, and what ``presign`` raises. A failed presign is
+        told to all who waited for it: each would pay to try again.
+        """
+        entry = self._entry(prepared)
+        entry.users += 1
+        try:
+            with self.files.using():
+                rounds = 0
+                while True:
+                    if entry.url is not None and self.clock() < entry.until:
+                        return entry.url
+                    signed = await self._presigned(entry, prepared)
+                    async with entry.lock:
+                        if entry.url is not None and self.clock() < entry.until:
+                            return entry.url
+                        entry.url = None
+                        if self._live(signed) and await self._put_all(prepared, signed):
+                            entry.url = signed.public_url
+                            entry.until = self.clock() + self.keep_for
+                            return entry.url
+                        if entry.presigned is signed:
+                            entry.presigned = None  # its time is over
+                    rounds += 1
+                    if rounds == _ROUNDS:
+                        raise _error(prepared, signed, "was not sent before its URLs expired")
+        finally:
+            entry.users -= 1
+
+    async def aclose(self, timeout: float = 30.0) -> None:
+        """Let presign calls under way end, for ``timeout`` seconds; then cancel them."""
+        calls = [e.presigning for e in self._entries.values() if e.presigning is not None]
+        calls = [call for call in calls if not call.done()]
+        if calls:
+            _, late = await asyncio.wait(calls, timeout=timeout)
+            for call in late:
+                call.cancel()
+            if late:
+                await asyncio.wait(late)
+
+    def _entry(self, prepared: Prepared) -> _Entry:
+        now = self.clock()
+        while self._entries:  # oldest first, up to a live one
+            key, entry = next(iter(self._entries.items()))
+            idle = not entry.users and entry.presigning is None
+            if not idle or entry.until > now or (entry.presigned and entry.presigned.until > now):
+                break
+            del self._entries[key]
+        return self._entries.setdefault((prepared.digest, prepared.content_type), _Entry())
+
+    async def _presigned(self, entry: _Entry, prepared: Prepared) -> _Presigned:
+        signed = entry.presigned
+        if signed is not None and self._live(signed):
+            return signed
+        call = entry.presigning
+        if call is None:
+            call = entry.presigning = asyncio.create_task(self._ask(entry, prepared))
+            call.add_done_callback(_look_at)
+        try:
+            return await asyncio.shield(call)
+        except asyncio.CancelledError:
+            if call.cancelled():  # by aclose(), not this caller
+                raise ClientClosed("The client was closed before the upload began.") from None
+            raise
+
+    async def _ask(self, entry: _Entry, prepared: Prepared) -> _Presigned:
+        extension = extension_for(prepared.content_type) or "bin"
+        asked_at = self.clock()
+        try:
+            answer = await self.presign(
+                {
+                    "key": f"a2e-async/{prepared.digest}.{extension}",
+                    "contentType": prepared.content_type,
+                    "contentLength": prepared.size,
+                    "expiresIn": PRESIGNED_FOR,
+                }
+            )
+            there, public = _url_in(answer, "uploadUrl"), _url_in(answer, "cdnUrl")
+            life = answer.get("expiresIn")
+            if not isinstance(life, int | float) or not 60 <= life < PRESIGNED_FOR:
+                life = PRESIGNED_FOR
+            entry.presigned = _Presigned(there, public, asked_at + life)
+            return entry.presigned
+        finally:
+            entry.presigning = None
+
+    def _live(self, signed: _Presigned) -> bool:
+        return self.clock() < signed.until - _MARGIN
+
+    async def _put_all(self, prepared: Prepared, signed: _Presigned) -> bool:
+        """Send the bytes, as often as it takes; False when the URL's time is over."""
+        for failures in range(1, MAX_TRIES + 1):
+            try:
+                async with self.files.gate():
+                    status, said = await self._put(prepared, signed)
+                if status < 300:
+                    return True
+                if status == 403 and not self._live(signed):
+                    return False
+                raise _error(prepared, signed, f"was refused by the store ({said})", status)
+            except FINAL as error:
+                raise _error(prepared, signed, f"cannot be sent: {redact(str(error))}") from error
+            except TRANSIENT as error:
+                if failures == MAX_TRIES:
+                    why = redact(str(error)) or type(error).__name__
+                    raise _error(
+                        prepared, signed, f"could not be sent in {MAX_TRIES} tries: {why}"
+                    ) from error
+                after = error.after if isinstance(error, Cut) else 0.0
+            await self.files.pause(failures - 1, at_least=after)
+        raise AssertionError("the last try returns or raises")
+
+    async def _put(self, prepared: Prepared, signed: _Presigned) -> tuple[int, str]:
+        source = LocalSource(prepared)
+        with anyio.CancelScope() as stall:
+            body = _Body(self, prepared, source, stall)
+            body.moved()
+            try:
+                await self.files.run(source.open)
+                async with self.files.session().put(
+                    request_url(signed.upload_url),
+                    data=body,
+                    headers={
+                        "Content-Type": prepared.content_type,
+                        "Content-Length": str(prepared.size),
+                    },
+                    allow_redirects=False,
+                    proxy=self.files.proxy,
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
+                ) as response:
+                    if response.status in BUSY or response.status >= 500:
+                        raise Cut(f"HTTP {response.status}", after=retry_after(response))
+                    result = response.status, await refusal(response)
+                await self.files.run(source.check)
+            except (aiohttp.ClientError, OSError) as error:
+                if source.failure is not None:
+                    raise _error(prepared, signed, source.failure) from error
+                raise
+            else:
+                return result
+            finally:
+                await self.files.run(source.close)
+        raise Cut(f"nothing moved for {self.files.stall_timeout:g} seconds")
+
+
+@define(eq=False)
+class _Body:
+    """What aiohttp sends. Iterating again begins anew, for it may be sent again."""
+
+    _uploader: Uploader
+    _prepared: Prepared
+    _source: LocalSource
+    _stall: anyio.CancelScope
+
+    def moved(self) -> None:
+        """Push the deadline on: a byte has gone."""
+        self._stall.deadline = anyio.current_time() + self._uploader.files.stall_timeout
+
+    async def __aiter__(self) -> AsyncIterator[memoryview]:
+        done, size = 0, self._prepared.size
+        emit = self._uploader.emit or self._uploader.files.emit
+        while done < size:
+            block = memoryview(await self._uploader.files.run(self._source.read, done))
+            for start in range(0, len(block), _SLICE):
+                yield block[start : start + _SLICE]
+                self.moved()
+            done += len(block)
+            emit(Transfer(direction="up", name=self._prepared.name, done=done, total=size))
+
+
+def _look_at(call: "asyncio.Task[_Presigned]") -> None:
+    if not call.cancelled():
+        call.exception()  # seen here, should every caller have gone
+
+
+def _url_in(answer: Any, name: str) -> str:
+    value = cast("Mapping[str, Any]", answer).get(name) if isinstance(answer, Mapping) else None
+    if isinstance(value, str) and value.startswith(("https://", "http://")):
+        return value
+    raise DecodeError(
+        f"The answer to the request for an upload URL has no usable {name}. Nothing was sent; "
+        "give a public URL as input instead, or try again later.",
+        method="POST",
+        path=PRESIGN_PATH,
+    )
+
+
+def _error(
+    prepared: Prepared, signed: _Presigned, what: str, status: int | None = None
+) -> TransferError:
+    path = str(prepared.source) if isinstance(prepared.source, Path) else None
+    return TransferError(
+        f"{path or prepared.name} {what}. Try again; the upload URL is kept while it lives.",
+        url=bare_url(signed.upload_url),
+        path=path,
+        http_status=status,
+    )

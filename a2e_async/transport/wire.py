@@ -1,0 +1,251 @@
+"""What aiohttp is told for one attempt, and what its failures mean.
+
+aiohttp does not tell whether a failed request had left this machine. `MarkedRequest` does: it
+counts on the call in flight, known by a context variable, where a request begins to be written.
+A count of 0 proves that nothing was sent, whatever the exception looks like; a count of 2
+shows that aiohttp put an idempotent request on a second connection, silently.
+"""
+
+import json as json_module
+import math
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from attrs import define
+
+from a2e_async.errors import (
+    A2EError,
+    ConfigurationError,
+    ConnectError,
+    ConnectionLost,
+    DecodeError,
+    InvalidInput,
+    ResponseTimeout,
+)
+from a2e_async.redact import bare_url, excerpt
+from a2e_async.transport.ratelimit import Priority
+from a2e_async.transport.retry import Repeat, Retrier, Verdict
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+
+CONNECT_TIMEOUT: Final = 30.0
+"""Seconds for name look-up, connection and TLS, at most nine tenths of the whole timeout."""
+
+_CHARGED: Final = (
+    "It may have been accepted and charged, so it was not sent again; look for it in the list "
+    "before you repeat it."
+)
+
+
+@define(eq=False)
+class Call:
+    """One call on its way through its attempts."""
+
+    method: str
+    path: str
+    params: Mapping[str, str] | None
+    data: bytes | None
+    headers: Mapping[str, str] | None
+    repeat: Repeat
+    priority: Priority
+    cost: float
+    timeout: float
+    deadline: float | None
+    retry: bool
+    max_bytes: int
+    on_sent: Callable[[], None] | None
+    on_refused: Callable[[], None] | None
+    stream: bool = False
+    attempt: int = 0
+    first: float = 0.0
+    """When the first attempt began (loop time); the retry budget counts from here."""
+    sends: int = 0
+    """How often this attempt was put on the wire."""
+    told: bool = False
+    status: int | None = None
+    retry_after: float | None = None
+    hopeless: bool = False
+    """Another attempt would fail in the same way."""
+    retrier: Retrier | None = None
+    after: Verdict | None = None
+    last: A2EError | None = None
+    response: aiohttp.ClientResponse | None = None
+
+    def mark(self) -> None:
+        """The bytes leave now. If ``on_sent`` raises they do not."""
+        if not self.told:
+            self.told = True
+            if self.on_sent is not None:
+                self.on_sent()
+        self.sends += 1
+
+
+current: ContextVar[Call | None] = ContextVar("a2e_async_call", default=None)
+
+
+class MarkedRequest(aiohttp.ClientRequest):
+    """A request that tells its call when it begins to be written."""
+
+    async def send(self, conn: "Connection") -> aiohttp.ClientResponse:
+        call = current.get()
+        if call is not None:
+            call.mark()
+        return await super().send(conn)
+
+
+class TooLarge(Exception):  # a signal inside the transport, never shown to users
+    """The answer has more bytes than the call reads."""
+
+
+async def read_body(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """Return the whole body; raise `TooLarge` as soon as it is known to pass ``most`` bytes."""
+    length = response.content_length
+    if length is not None:
+        if length > most:
+            raise TooLarge
+        if aiohttp.hdrs.CONTENT_ENCODING not in response.headers:
+            return await response.read()
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > most:
+            raise TooLarge
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def client_timeout(seconds: float) -> aiohttp.ClientTimeout:
+    """Return aiohttp's form of one attempt's timeout; inf means none."""
+    if not seconds > 0:
+        raise InvalidInput(f"a timeout must be above 0 seconds, not {seconds}.", field="timeout")
+    if math.isinf(seconds):
+        return aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT)
+    connect = min(CONNECT_TIMEOUT, 0.9 * seconds)
+    # aiohttp rounds timers above the threshold up to whole seconds; deadlines here are exact.
+    return aiohttp.ClientTimeout(
+        total=seconds, connect=connect, sock_connect=connect, ceil_threshold=math.inf
+    )
+
+
+def wire_params(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return query parameters as text; None is left out, a bool is true or false."""
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in params.items()
+        if value is not None
+    }
+
+
+def wire_json(value: Any) -> bytes:
+    """Return ``value`` as JSON. Raises `InvalidInput` for what JSON cannot hold."""
+    try:
+        return json_module.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"This cannot be sent as JSON: {error}.") from None
+
+
+def environment_proxy(base_url: str) -> str | None:
+    """Return the proxy that the environment names for this host, once for all requests.
+
+    aiohttp's own ``trust_env`` asks anew for each request, in a thread, and lets a netrc entry
+    collide with the bearer token.
+    """
+    parts = urlsplit(base_url)
+    if proxy_bypass(parts.hostname or ""):
+        return None
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")
+
+
+def check_proxy(proxy: str | None) -> str | None:
+    """Return the proxy's URL. Raises `ConfigurationError` for what aiohttp cannot use."""
+    if not proxy:
+        return None
+    if "://" not in proxy:
+        proxy = f"http://{proxy}"
+    if urlsplit(proxy).scheme not in ("http", "https"):
+        raise ConfigurationError(
+            f"The proxy {bare_url(proxy)} is not an HTTP proxy. Give an http:// one as proxy=…, "
+            "or pass trust_env=False."
+        )
+    return proxy
+
+
+def translate(raw: Exception, call: Call, *, host: str, secret: str, elapsed: float) -> A2EError:
+    """Return the error of the tree for what aiohttp raised during an attempt of ``call``."""
+    where = f"{call.method} {call.path}"
+    why = excerpt(str(raw), secret) or type(raw).__name__
+    attempts = "1 attempt" if call.attempt == 1 else f"{call.attempt} attempts"
+    tries = f"after {attempts} in {elapsed:.1f} s"
+    then = _CHARGED if call.repeat is Repeat.CHARGED else "It is safe to call again."
+    fields: dict[str, Any] = {
+        "method": call.method,
+        "path": call.path,
+        "sent": call.sends > 0,
+        "attempts": call.attempt,
+    }
+    status = call.status or 0
+    error: A2EError
+    if isinstance(raw, TooLarge):
+        call.hopeless = True
+        error = _unreadable(
+            call,
+            f"{where}: the answer of {host} is larger than {call.max_bytes} bytes and was not "
+            "read. Ask for fewer records at once.",
+            status,
+        )
+    elif isinstance(raw, aiohttp.InvalidURL):
+        error = ConfigurationError(f"{where}: the URL or the proxy cannot be used ({why}).")
+    elif not call.sends:
+        advice = "Check the network, the proxy and base_url."
+        if isinstance(raw, aiohttp.ClientSSLError):
+            call.hopeless = True
+            advice = "Its TLS certificate or protocol was not accepted on this machine."
+        error = ConnectError(
+            f"{where}: {host} could not be reached {tries} ({why}). The request was not sent. "
+            f"{advice}",
+            **fields,
+        )
+    elif isinstance(raw, TimeoutError):
+        error = ResponseTimeout(
+            f"{where}: {host} gave no complete answer within the time limit, {tries}. {then}",
+            **fields,
+        )
+    elif isinstance(raw, aiohttp.ClientResponseError):
+        text = f"{where}: {host} sent what is not HTTP, {tries} ({raw.message!r:.200}). {then}"
+        error = _unreadable(call, text, status or raw.status)
+    else:
+        error = ConnectionLost(
+            f"{where}: the connection to {host} broke before the answer was complete, {tries} "
+            f"({why}). {then}",
+            **fields,
+        )
+    error.__cause__ = _clean_cause(raw, why)
+    return error
+
+
+def _unreadable(call: Call, text: str, status: int) -> DecodeError:
+    return DecodeError(
+        text, method=call.method, path=call.path, http_status=status, attempts=call.attempt
+    )
+
+
+def _clean_cause(raw: Exception, why: str) -> Exception:
+    """Return the exception to keep as the cause.
+
+    The repr of some of aiohttp's shows the request's headers (the key) or the proxy's password.
+    """
+    if isinstance(raw, aiohttp.ClientResponseError | aiohttp.ClientConnectorError):
+        kept: Exception = aiohttp.ClientError(f"{type(raw).__name__}: {why}")
+        os_error = getattr(raw, "os_error", None)
+        if isinstance(os_error, OSError):
+            kept.__cause__ = os_error
+        return kept
+    raw.__context__ = raw.__cause__ = None
+    return raw

@@ -1,0 +1,133 @@
+"""What the command says of itself, and what it says of wrong usage."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from a2e_async.cli import exits
+from a2e_async.cli.flags import LEFT_OUT, flags_of
+from a2e_async.cli.settings import SWITCHES, VALUES, common_last
+from a2e_async.inputs import input_fields
+from a2e_async.resources.registry import kind_named, kind_names
+
+from .conftest import Invoke, environment
+
+
+def test_help_tells_commands_and_exit_codes(invoke: Invoke) -> None:
+    result = invoke("--help")
+    assert result.code == 0
+    for command in ("demo", "sandbox", "start", "run", "quote", "task", "list", "credits"):
+        assert command in result.out
+    for code, meaning in exits.MEANINGS.items():
+        assert f"{code:>3}  {meaning}" in result.out
+
+
+@pytest.mark.parametrize("words", [["--help"], ["start", "dubbing", "--help"], ["kinds"]])
+def test_what_needs_no_network_does_not_load_it(tmp_path: Path, words: list[str]) -> None:
+    code = (
+        "import sys; from a2e_async.cli import main; code = main(sys.argv[1:]); "
+        "assert 'aiohttp' not in sys.modules; assert 'av' not in sys.modules; sys.exit(code)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, *words],
+        env=environment(),
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+
+
+@pytest.mark.parametrize("verb", ["start", "run", "quote"])
+@pytest.mark.parametrize("kind", kind_names())
+def test_help_lists_every_input(invoke: Invoke, verb: str, kind: str) -> None:
+    result = invoke(verb, kind, "--help")
+    assert result.code == 0
+    for field in input_fields(kind_named(kind).input):  # type: ignore[arg-type]
+        if field.name in LEFT_OUT:
+            continue
+        assert f"--{field.name.replace('_', '-')} " in result.out
+    assert ("--timeout" in result.out) == (verb == "run")
+
+
+@pytest.mark.parametrize("kind", kind_names())
+def test_no_input_hides_a_shared_flag(kind: str) -> None:
+    ours = SWITCHES | VALUES | {"--out", "-o", "--timeout", "--help", "-h"}
+    assert not ours & {flag.flag for flag in flags_of(kind_named(kind))}
+
+
+def test_a_wrong_kind_is_told_the_closest(invoke: Invoke) -> None:
+    result = invoke("start", "dubing")
+    assert result.code == exits.USAGE
+    assert 'Did you mean "dubbing"?' in result.err
+    assert "a2e start --help" in result.err
+    assert not result.out
+
+
+def test_a_wrong_kind_of_a_list_is_told_the_closest(invoke: Invoke) -> None:
+    result = invoke("list", "talking_vido")
+    assert result.code == exits.USAGE
+    assert "Did you mean talking_video?" in result.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["start", "dubbing"], "--source-url is required."),
+        (["start", "dubbing", "--source-url"], "--source-url requires an argument"),
+        (["kinds", "--target", "es"], "Unknown option"),
+        (["strt"], 'Did you mean "start"?'),
+        (["demo", "--jobs", "0"], "--jobs"),
+        (["demo", "--speed", "fast"], "fast"),
+        (["run", "image_to_video", "--image-url", "x", "--video-time", "7"], "5, 10, 15, 20"),
+        (["run", "dubbing", "--source-url", "x", "--target-lang", "es", "--timeout", "x"], "x"),
+        (["task"], ""),
+    ],
+)
+def test_wrong_usage_ends_with_2(invoke: Invoke, words: list[str], said: str) -> None:
+    result = invoke(*words)
+    assert said in result.err
+    if words != ["task"]:
+        assert result.code == exits.USAGE
+        assert result.err.startswith("error: ")
+
+
+def test_wrong_usage_as_json(invoke: Invoke) -> None:
+    result = invoke("--json", "strt")
+    assert result.code == exits.USAGE
+    assert result.document["error"]["type"] == "Usage"
+
+
+def test_version(invoke: Invoke) -> None:
+    from a2e_async import __version__
+
+    assert invoke("--version").out.strip() == __version__
+
+
+def test_shared_flags_may_stand_first() -> None:
+    words = ["--json", "--base-url", "http://x", "--api-key-env=K", "list", "dubbing"]
+    assert common_last(words) == [*words[4:], *words[:4]]
+    assert common_last(["--json"]) == ["--json"]
+    assert common_last(["--quiet", "a", "--", "b"]) == ["a", "--quiet", "--", "b"]
+
+
+def test_without_its_extra_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    monkeypatch.setattr("a2e_async.cli.find_spec", lambda name: None)
+    result = invoke("demo")
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+    assert "pip install 'a2e-async[cli]'" in result.err
+    assert not result.out
+
+
+def test_kinds(invoke: Invoke) -> None:
+    plain, document = invoke("kinds"), invoke("kinds", "--json").document
+    assert [kind["kind"] for kind in document] == list(kind_names())
+    for kind in document:
+        assert kind["kind"] in plain.out
+        assert kind["help"]
+        for entry in kind["inputs"]:
+            assert not entry["required"] or entry["flag"] in plain.out

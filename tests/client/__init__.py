@@ -1,0 +1,1 @@
+"""The client against the sandbox, as its users drive it."""

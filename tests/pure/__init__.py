@@ -1,0 +1,1 @@
+"""Tests of the pure modules: properties and virtual time, no network, no clock."""

@@ -1,0 +1,305 @@
+"""The schedule's promises, for any mixture of what can happen to a look."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from a2e_async.tasks.schedule import Look, Mode, Schedule
+
+from .world import (
+    BATCH,
+    BATCH_ONLY,
+    DETAIL,
+    EPS,
+    KINDS,
+    LIST_ONLY,
+    LISTED,
+    PROCESSING,
+    PROCESSING_LIST,
+    PROCESSING_ONLY,
+    FailedCall,
+    Refused,
+    World,
+    all_shown,
+    kind,
+    world,
+)
+
+
+def modes(w: World, since: float = 0.0) -> set[Mode]:
+    """Return the ways in which looks were made."""
+    return {mode for _, mode, _ in w.calls(since)}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    kinds=st.sets(st.sampled_from(KINDS), min_size=1),
+    population=st.integers(1, 450),
+    look_rate=st.sampled_from([None, 5.0, 50.0]),
+    trouble=st.sampled_from(["none", "absent", "failed", "refused", "all"]),
+)
+def test_any_mixture_keeps_every_promise(
+    seed: int, kinds: set[object], population: int, look_rate: float | None, trouble: str
+) -> None:
+    """No id is in two looks at once, no live watch starves, none comes back after its drop."""
+    rng = random.Random(seed)
+    lanes = sorted(kinds, key=lambda k: k.name)  # type: ignore[attr-defined]
+
+    def answer(w: World, look: Look) -> set[str]:
+        roll = rng.random()
+        if trouble in ("failed", "all") and roll < 0.1:
+            raise FailedCall
+        if trouble in ("refused", "all") and 0.1 <= roll < 0.15:
+            raise Refused
+        missing = 0.1 if trouble in ("absent", "all") else 0.0
+        return {x.id for x in look.watches if rng.random() >= missing}
+
+    w = world(answer, look_rate=look_rate, seed=seed, latency=lambda: rng.uniform(0.0, 1.5))
+    for n in range(population):
+        lane = rng.choice(lanes)
+        born = rng.uniform(0.0, 10.0)
+
+        def begin(lane: object = lane, n: int = n) -> None:
+            watch = w.add(lane, f"t{n}", due=w.now + rng.choice([0.0, 1.0, 5.0]))  # type: ignore[arg-type]
+            if rng.random() < 0.4:
+                w.at(w.now + rng.uniform(0.0, 20.0), lambda: w.drop(watch))
+            if rng.random() < 0.2:
+                w.at(w.now + rng.uniform(0.0, 20.0), lambda: hasten(watch))
+
+        w.at(born, begin)
+
+    def hasten(watch: object) -> None:
+        if not watch.dropped:  # type: ignore[attr-defined]
+            w.schedule.hasten(watch, w.now)  # type: ignore[arg-type]
+
+    w.run(40.0)
+    allowed = max(w.widest, 30.0 if trouble in ("failed", "all") else 0.0) + 1.5
+    splits = 1.5 * 9 if trouble in ("refused", "all") else 0.0
+    assert max((gap for gap, _ in w.gaps), default=0.0) <= allowed + splits + EPS
+    for watch in w.schedule:
+        assert watch.in_flight or watch.due <= w.now + allowed
+        assert w.now - w._planned[watch.id] <= allowed + splits + EPS
+    if trouble == "none":
+        assert not w.given_up
+
+
+@pytest.mark.parametrize(
+    ("of", "count", "mode"),
+    [
+        (BATCH, 1, Mode.DETAIL),
+        (BATCH, 2, Mode.BATCH),
+        (BATCH_ONLY, 1, Mode.BATCH),
+        (PROCESSING, 1, Mode.DETAIL),
+        (PROCESSING, 2, Mode.PROCESSING),
+        (PROCESSING_LIST, 3, Mode.LIST),
+        (PROCESSING_ONLY, 3, Mode.PROCESSING),
+        (LISTED, 7, Mode.DETAIL),
+        (LISTED, 8, Mode.LIST),
+        (LIST_ONLY, 1, Mode.LIST),
+        (DETAIL, 20, Mode.DETAIL),
+    ],
+    ids=lambda value: str(getattr(value, "name", value)),
+)
+def test_the_cheapest_call_that_can_show_the_end_is_chosen(of, count, mode) -> None:  # type: ignore[no-untyped-def]
+    """Each kind is looked at with the cheapest call it has that shows finished tasks."""
+    w = world()
+    for n in range(count):
+        w.add(of, f"t{n}")
+    w.run(0.0)
+    assert modes(w) == {mode}
+    assert sum(len(ids) for _, _, ids in w.looks) == count
+
+
+def test_what_leaves_the_processing_list_is_found_in_the_list() -> None:
+    """A kind with a processing list, a list and no detail sees its tasks end."""
+
+    def answer(w: World, look: Look) -> set[str]:
+        running = {x.id for x in look.watches if w.ends[x.id] > look.at}
+        return running if look.mode is Mode.PROCESSING else all_shown(w, look)
+
+    w = world(answer)
+    for n in range(5):
+        w.ends[f"t{n}"] = 70.0 + n
+        w.add(PROCESSING_LIST, f"t{n}")
+    w.run(80.0)
+    assert not w.given_up
+    assert len(w.delays) == 5
+
+
+def test_a_thousand_on_a_batch_kind_cost_five_calls_a_second() -> None:
+    """1,000 watches that began at any time fall into step: five calls of 200 ids a second."""
+    rng = random.Random(1)
+    w = world()
+    for n in range(1000):
+        w.add(BATCH, f"t{n}", due=rng.random())
+    w.run(60.0)
+    late = w.calls(10.0)
+    assert 4.9 <= len(late) / 50.0 <= 5.3
+    assert all(len(ids) <= 200 for _, _, ids in late)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    population=st.integers(1, 400),
+    rate=st.sampled_from([2.0, 5.0, 20.0]),
+    broken=st.booleans(),
+    of=st.sampled_from([DETAIL, LISTED, PROCESSING, BATCH]),
+)
+def test_looks_keep_to_their_share_of_the_rate(
+    population: int, rate: float, broken: bool, of: object
+) -> None:
+    """In any stretch of time there are at most look_rate calls a second and one round more."""
+
+    def answer(w: World, look: Look) -> set[str]:
+        if broken:
+            raise FailedCall
+        return all_shown(w, look)
+
+    w = world(answer, look_rate=rate)
+    for n in range(population):
+        w.add(of, f"t{n}")  # type: ignore[arg-type]
+    span = 4.0 * w.schedule.interval()
+    w.run(span)
+    one_round = -(-population // 200) if of is BATCH else population if of is DETAIL else 8
+    assert len(w.looks) <= rate * span + one_round + 1
+
+
+def test_a_kind_whose_list_is_always_refused_settles_on_details() -> None:
+    """A shared call that is refused again and again is given up: the rate holds in the end."""
+
+    def answer(w: World, look: Look) -> set[str]:
+        if look.mode is Mode.PROCESSING:
+            raise Refused
+        return all_shown(w, look)
+
+    w = world(answer, look_rate=5.0)
+    for n in range(200):
+        w.add(PROCESSING, f"t{n}")
+    w.run(1000.0)
+    assert modes(w, 200.0) == {Mode.DETAIL}
+    assert len(w.calls(200.0)) / 800.0 <= 5.5
+
+
+def test_absent_from_the_shared_answer_is_asked_alone_at_once() -> None:
+    """Who is missing in a batch is asked for by detail with no pause, then shared again."""
+    missing = ["t3"]
+
+    def answer(w: World, look: Look) -> set[str]:
+        gone = set(missing) if look.mode is Mode.BATCH else set()
+        missing.clear() if gone else None
+        return all_shown(w, look) - gone
+
+    w = world(answer)
+    for n in range(10):
+        w.add(BATCH, f"t{n}")
+    w.run(5.0)
+    alone = [look for look in w.looks if look[1] is Mode.DETAIL]
+    assert [(round(t, 3), ids) for t, _, ids in alone] == [(0.2, ("t3",))]
+    assert "t3" in w.looks[-1][2]
+    assert len(w.looks[-1][2]) == 10
+
+
+@pytest.mark.parametrize("of", [BATCH, PROCESSING, LISTED], ids=lambda k: k.name)
+def test_absent_three_times_stays_alone(of) -> None:  # type: ignore[no-untyped-def]
+    """A running task that shared answers leave out three times is asked for alone for good."""
+
+    def answer(w: World, look: Look) -> set[str]:
+        return all_shown(w, look) - ({"t3"} if look.mode is not Mode.DETAIL else set())
+
+    w = world(answer)
+    for n in range(10):
+        w.add(of, f"t{n}")
+    w.run(30.0)
+    shared = [t for t, mode, ids in w.looks if mode is not Mode.DETAIL and "t3" in ids]
+    alone = [t for t, mode, ids in w.looks if mode is Mode.DETAIL and ids == ("t3",)]
+    assert len(shared) == 3
+    assert len(alone) >= 25
+    assert not w.given_up
+
+
+def test_seen_in_a_shared_answer_forgets_old_absences() -> None:
+    """Absences count in a row only: one shared answer that shows the task clears them."""
+    turns = iter([True, True, False] * 100)
+    skip = {"now": False}
+
+    def answer(w: World, look: Look) -> set[str]:
+        if look.mode is Mode.DETAIL:
+            return all_shown(w, look)
+        skip["now"] = next(turns)
+        return all_shown(w, look) - ({"t3"} if skip["now"] else set())
+
+    w = world(answer)
+    for n in range(10):
+        w.add(BATCH, f"t{n}")
+    w.run(30.0)
+    shared = [t for t, mode, ids in w.looks if mode is Mode.BATCH and "t3" in ids]
+    assert len(shared) >= 20
+
+
+@settings(max_examples=30, deadline=None)
+@given(size=st.integers(2, 200), data=st.data())
+def test_bisecting_isolates_one_poisoned_id(size: int, data: st.DataObject) -> None:
+    """One id that spoils a batch is alone after 2*log2(200)+2 calls; its neighbours go on."""
+    bad = f"t{data.draw(st.integers(0, size - 1))}"
+
+    def answer(w: World, look: Look) -> set[str]:
+        if look.mode is Mode.BATCH and bad in {x.id for x in look.watches}:
+            raise Refused
+        return all_shown(w, look)
+
+    w = world(answer, latency=lambda: 0.05)
+    for n in range(size):
+        w.add(BATCH, f"t{n}")
+    w.run(0.95)
+    assert len(w.looks) <= 2 * 7.7 + 2
+    assert any(mode is Mode.DETAIL and ids == (bad,) for _, mode, ids in w.looks)
+    w.run(30.0)
+    assert not w.given_up
+    assert max(gap for gap, _ in w.gaps) <= 1.0 + 0.05 * 10
+    late = [ids for _, mode, ids in w.calls(10.0) if mode is Mode.BATCH]
+    assert all(bad not in ids for ids in late)
+    assert len(w.calls(10.0)) <= 20 * 3 + 3
+
+
+@settings(max_examples=30, deadline=None)
+@given(size=st.integers(2, 200), data=st.data())
+def test_bisecting_without_a_detail_gives_up_only_the_poisoned_id(
+    size: int, data: st.DataObject
+) -> None:
+    """Where there is no detail the poisoned id ends alone, after its time of forgiveness."""
+    bad = f"t{data.draw(st.integers(0, size - 1))}"
+
+    def answer(w: World, look: Look) -> set[str]:
+        if bad in {x.id for x in look.watches}:
+            raise Refused
+        return all_shown(w, look)
+
+    w = world(answer, latency=lambda: 0.05)
+    for n in range(size):
+        w.add(BATCH_ONLY, f"t{n}", born=-1000.0)
+    w.run(10.0)
+    assert set(w.given_up) == {bad}
+    assert len(w.schedule) == size - 1
+
+
+def test_two_kinds_of_one_name_do_not_share_a_lane_by_accident() -> None:
+    """Watches of different kinds never ride in one call."""
+    w = world()
+    for n in range(20):
+        w.add(BATCH, f"b{n}")
+        w.add(kind("other", "batch", "detail"), f"o{n}")
+    w.run(5.0)
+    assert all(len({id[0] for id in ids}) == 1 for _, _, ids in w.looks)
+
+
+def test_early_is_free_within_one_call() -> None:
+    """A call that is made anyway takes along who is due soon, up to the bound of the batch."""
+    s = Schedule(interval=10.0, look_rate=None, jitter=lambda: 0.5)
+    s.add(BATCH, "first", now=0.0, due=0.0, born=0.0)
+    for n in range(300):
+        s.add(BATCH, f"t{n}", now=0.0, due=1.0 + n / 100, born=0.0)
+    (look,) = s.plan(0.0)
+    assert [w.id for w in look.watches] == ["first", *(f"t{n}" for n in range(199))]

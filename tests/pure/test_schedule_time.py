@@ -1,0 +1,251 @@
+"""When the schedule looks: back-off, giving up, waking, and what it costs over hours."""
+
+import math
+import random
+import statistics
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from a2e_async.tasks.schedule import (
+    BACKOFF_MOST,
+    ERRORS_IN_A_ROW,
+    FORGIVEN,
+    SILENCE,
+    Look,
+    Mode,
+    Schedule,
+)
+
+from .world import BATCH, BATCH_ONLY, DETAIL, KINDS, LIST_ONLY, FailedCall, World, all_shown, world
+
+
+def failing(w: World, look: Look) -> set[str]:
+    """Fail every call."""
+    raise FailedCall
+
+
+@settings(max_examples=30, deadline=None)
+@given(interval=st.floats(0.5, 120.0), jitter=st.floats(0.0, 0.999))
+def test_the_pause_after_errors_grows_and_is_bounded(interval: float, jitter: float) -> None:
+    """Pauses never shrink, never pass the bound, and are never shorter than the interval."""
+    w = world(failing, interval=interval, jitter=lambda: jitter, latency=lambda: 0.0)
+    w.add(DETAIL, "t")
+    w.run(interval * 5 + 200.0)
+    times = [t for t, _, _ in w.looks]
+    pauses = [b - a for a, b in zip(times, times[1:], strict=False)]
+    assert all(b >= a - 1e-6 for a, b in zip(pauses, pauses[1:], strict=False))
+    assert all(interval - 1e-6 <= p <= max(BACKOFF_MOST, interval) + 1e-6 for p in pauses)
+    if interval < 5:
+        assert pauses[-1] >= BACKOFF_MOST / 2 - 1e-6
+        assert pauses[-1] > pauses[0]
+
+
+def test_a_success_resets_the_pause() -> None:
+    """After one good look the tick is the interval again, and the next error's pause is small."""
+    bad = iter([True] * 6 + [False] + [True] + [False] * 1000)
+
+    def answer(w: World, look: Look) -> set[str]:
+        if next(bad):
+            raise FailedCall
+        return all_shown(w, look)
+
+    w = world(answer, jitter=lambda: 0.999, latency=lambda: 0.0)
+    w.add(DETAIL, "t")
+    w.run(200.0)
+    times = [t for t, _, _ in w.looks]
+    pauses = [b - a for a, b in zip(times, times[1:], strict=False)]
+    assert pauses[5] > 25.0
+    assert pauses[6] == pytest.approx(1.0)
+    assert pauses[7] == pytest.approx(2.0, rel=0.01)
+    assert pauses[8] == pytest.approx(1.0)
+
+
+def test_giving_up_takes_ten_errors_and_five_minutes_of_silence() -> None:
+    """At a small interval the silence decides; at a large one the tenth error does."""
+    for interval, since in ((1.0, SILENCE), (60.0, 60.0 * (ERRORS_IN_A_ROW - 1))):
+        w = world(failing, interval=interval, jitter=lambda: 0.9, latency=lambda: 0.0)
+        w.add(DETAIL, "t")
+        w.run(5000.0)
+        assert list(w.given_up) == ["t"]
+        assert since <= w.given_up["t"] <= since + max(BACKOFF_MOST, interval) + 1
+        assert len(w.looks) >= ERRORS_IN_A_ROW
+
+
+@settings(max_examples=25, deadline=None)
+@given(good_every=st.integers(2, 9))
+def test_one_good_look_in_ten_keeps_a_wait_alive(good_every: int) -> None:
+    """Errors that are broken by successes never end a wait, however long they last."""
+    count = iter(range(10**9))
+
+    def answer(w: World, look: Look) -> set[str]:
+        if next(count) % good_every:
+            raise FailedCall
+        return all_shown(w, look)
+
+    w = world(answer, latency=lambda: 0.0)
+    w.add(DETAIL, "t")
+    w.run(4000.0)
+    assert not w.given_up
+
+
+def test_an_answered_404_breaks_the_silence() -> None:
+    """Silence counts from the last answer, also from one that did not know the task yet."""
+
+    def answer(w: World, look: Look) -> set[str]:
+        if look.at >= FORGIVEN - 1:
+            raise FailedCall
+        return set()
+
+    w = world(answer, jitter=lambda: 0.0, latency=lambda: 0.0)
+    w.add(DETAIL, "t")
+    w.run(2000.0)
+    assert w.given_up["t"] >= FORGIVEN - 2 + SILENCE
+
+
+@pytest.mark.parametrize("of", [DETAIL, BATCH, BATCH_ONLY, LIST_ONLY], ids=lambda k: k.name)
+def test_an_unknown_task_is_forgiven_for_a_minute_after_its_start(of) -> None:  # type: ignore[no-untyped-def]
+    """404s within 60 s of the start are waited out; later, and for old tasks, they end it."""
+    w = world(lambda w, look: set())
+    w.add(of, "young")
+    w.run(FORGIVEN - 0.5)
+    assert not w.given_up
+    w.run(FORGIVEN + 2.5)
+    assert FORGIVEN <= w.given_up["young"] <= FORGIVEN + 2.5
+    old = world(lambda w, look: set())
+    old.add(of, "old", born=-math.inf)
+    old.run(1.0)
+    assert set(old.given_up) == {"old"}
+
+
+def test_nothing_leaks_in_a_hundred_thousand_watches() -> None:
+    """The queue stays bounded while 100,000 watches come and go beside one that stays."""
+    s = Schedule(interval=1.0, look_rate=None, jitter=lambda: 0.5)
+    s.add(BATCH, "stays", now=0.0, due=1e9, born=0.0)
+    most = 0
+    for n in range(100_000):
+        watch = s.add(BATCH, f"t{n}", now=0.0, due=1e6 + n, born=0.0)
+        if n % 3 == 0:
+            s.hasten(watch, 0.0)
+        s.drop(watch)
+        s.drop(watch)
+        most = max(most, len(s._lanes["batch"].heap))
+    assert most <= 70
+    assert [w.id for w in s] == ["stays"]
+    (stays,) = s
+    s.drop(stays)
+    assert len(s) == 0
+    assert not s._lanes
+    assert s.next_wake() is None
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    dues=st.lists(st.tuples(st.sampled_from(KINDS), st.floats(0.0, 100.0)), max_size=30),
+    dropped=st.sets(st.integers(0, 29)),
+    hastened=st.sets(st.integers(0, 29)),
+)
+def test_next_wake_is_the_earliest_due(dues, dropped, hastened) -> None:  # type: ignore[no-untyped-def]
+    """`next_wake` is exactly when the earliest live watch is due, and `plan` is quiet before."""
+    s = Schedule(interval=1.0, look_rate=None, jitter=lambda: 0.5)
+    watches = [s.add(k, f"t{n}", now=0.0, due=due, born=0.0) for n, (k, due) in enumerate(dues)]
+    for n, watch in enumerate(watches):
+        if n in hastened:
+            s.hasten(watch, 2.5)
+        if n in dropped:
+            s.drop(watch)
+    live = [min(due, 2.5) if n in hastened else due for n, (_, due) in enumerate(dues)]
+    live = [due for n, due in enumerate(live) if n not in dropped]
+    assert s.next_wake() == (min(live) if live else None)
+    if live and min(live) > 0:
+        assert s.plan(min(live) - 1e-9 * (1 + min(live))) == []
+        assert s.plan(min(live)) != []
+
+
+def test_halves_wake_at_once_and_skip_the_dropped() -> None:
+    """After a split there is something to do now; who was dropped meanwhile is not asked for."""
+    s = Schedule(interval=1.0, look_rate=None, jitter=lambda: 0.5)
+    watches = [s.add(BATCH, f"t{n}", now=0.0, due=0.0, born=0.0) for n in range(8)]
+    (look,) = s.plan(0.0)
+    s.split(look)
+    assert s.next_wake() == -math.inf
+    for watch in watches[:5]:
+        s.drop(watch)
+    (half,) = s.plan(0.1)
+    assert [w.id for w in half.watches] == ["t5", "t6", "t7"]
+    assert half.at == 0.1
+    assert s.next_wake() is None
+
+
+def test_hasten_brings_a_look_now_and_not_a_second_one() -> None:
+    """A hastened watch is looked at now, once; one in flight or due already is left alone."""
+    s = Schedule(interval=10.0, look_rate=None, jitter=lambda: 0.5)
+    watch = s.add(DETAIL, "t", now=0.0, due=10.0, born=0.0)
+    assert s.plan(1.0) == []
+    s.hasten(watch, 1.0)
+    s.hasten(watch, 1.0)
+    (look,) = s.plan(1.0)
+    s.hasten(watch, 1.5)
+    assert s.plan(9.0) == []
+    s.seen(watch, look, 9.0)
+    assert s.next_wake() == pytest.approx(11.5)
+
+
+def test_a_slow_answer_is_not_followed_by_a_look_at_once() -> None:
+    """When an answer took longer than the interval, a quarter of it passes before the next."""
+    w = world(latency=lambda: 7.0, interval=4.0)
+    w.add(DETAIL, "t")
+    w.run(30.0)
+    times = [t for t, _, _ in w.looks]
+    assert [b - a for a, b in zip(times, times[1:], strict=False)] == pytest.approx([8.0] * 3)
+
+
+def simulate_steady_load(*, in_flight: int, mean: float, span: float) -> tuple[float, float]:
+    """Return calls per finished job and the mean delay in seconds of a long steady load."""
+    rng = random.Random(7)
+    sigma = 0.5
+    mu = math.log(mean) - sigma * sigma / 2
+    w = world(latency=lambda: rng.uniform(0.05, 0.15))
+    count = iter(range(10**9))
+
+    def begin(duration: float, due: float) -> None:
+        id = f"t{next(count)}"
+        w.ends[id] = w.now + duration
+        w.add(BATCH, id, due=due)
+
+    def arrive() -> None:
+        begin(rng.lognormvariate(mu, sigma), w.now + w.schedule.interval())
+        w.at(w.now + rng.expovariate(in_flight / mean), arrive)
+
+    # The residual life of a running job: of a length-biased duration, a uniform rest.
+    for _ in range(in_flight):
+        begin(rng.lognormvariate(mu + sigma * sigma, sigma) * rng.random(), rng.random())
+    w.at(0.0, arrive)
+    w.run(10.0)
+    looks, done = len(w.looks), len(w.delays)
+    w.run(10.0 + span)
+    assert 0.7 * in_flight <= len(w.schedule) <= 1.3 * in_flight
+    return (len(w.looks) - looks) / (len(w.delays) - done), statistics.fmean(w.delays[done:])
+
+
+def test_steady_load_costs_less_than_a_call_a_job() -> None:
+    """1,000 jobs of 90 s in flight: at most 0.6 looks a job and 0.7 s until the end is known."""
+    calls, delay = simulate_steady_load(in_flight=1000, mean=90.0, span=120.0)
+    assert calls <= 0.6
+    assert delay <= 0.7
+    assert delay >= 0.3  # half an interval is the floor of any honest simulation
+
+
+def test_the_interval_stretches_with_the_cost_and_returns() -> None:
+    """The interval is calls per round over the rate, and never below the user's."""
+    s = Schedule(interval=2.0, look_rate=5.0, jitter=lambda: 0.5)
+    watches = [s.add(DETAIL, f"t{n}", now=0.0, due=0.0, born=0.0) for n in range(100)]
+    assert s.interval() == pytest.approx(20.0)
+    for n in range(450):
+        s.add(BATCH, f"b{n}", now=0.0, due=0.0, born=0.0)
+    assert s.interval() == pytest.approx(103 / 5)
+    for watch in watches:
+        s.drop(watch)
+    assert s.interval() == 2.0
+    assert {look.mode for look in s.plan(0.0)} == {Mode.BATCH}

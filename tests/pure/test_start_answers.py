@@ -1,0 +1,208 @@
+"""Start answers, lists, and the samples of the API's own pages."""
+
+from typing import Any
+
+import pytest
+
+from a2e_async.models import drift
+from a2e_async.resources.registry import kind_named
+from a2e_async.tasks.status import Refusal, read_record, read_rows, read_start, read_total
+
+DUBBING = kind_named("dubbing")
+ID, ID2 = "66ea4dd87db10c73fa29b570", "66ea4dd87db10c73fa29b571"
+ONE, TWO = {"_id": ID}, {"_id": ID2}
+
+
+@pytest.mark.parametrize(
+    ("data", "ids"),
+    [
+        (ONE, [ID]),
+        ({"id": ID}, [ID]),
+        ([ONE, TWO], [ID, ID2]),
+        ([ONE, None, "x", {}], [ID]),
+        ({"rows": [ONE, TWO], "count": 2}, [ID, ID2]),
+        ({"list": [ONE]}, [ID]),
+        ({"data": [ONE]}, [ID]),
+        ({"data": ONE}, [ID]),
+        ({"data": {"rows": [ONE]}}, [ID]),
+        ({"records": [ONE], "total": 1}, [ID]),
+        ({"_id": ID, "failed_message": "", "success": True}, [ID]),
+        ({"_id": ID, "current_status": "failed", "failed_message": "no"}, [ID]),
+        ({"_id": ID, "data": {}, "list": [], "rows": [TWO]}, [ID]),
+        ({"_id": ID, "message": "ok", "msg": "ok"}, [ID]),
+    ],
+)
+def test_records_in_every_shape_are_a_start(data: Any, ids: list[str]) -> None:
+    """A record anywhere is a start that was accepted; a record's own fields do not hide it."""
+    start = read_start(DUBBING, data)
+    assert isinstance(start, tuple)
+    assert [raw.get("_id", raw.get("id")) for raw in start] == ids
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ("insufficient coins", "insufficient coins"),
+        ("  busy, try later \n", "busy, try later"),
+        ("余额不足", "余额不足"),
+        ({"failed_message": "face not found"}, "face not found"),
+        ({"faild_message": "sic"}, "sic"),
+        ({"success": False}, "the service said success: false and no reason"),
+        ({"success": False, "message": "plan too low"}, "plan too low"),
+        ({"success": False, "msg": "plan too low", "rows": []}, "plan too low"),
+        ({"success": True, "failed_message": "no"}, "no"),
+    ],
+)
+def test_refusals_tell_their_reason(data: Any, reason: str) -> None:
+    """What says itself that there is no task is a refusal, in the service's words."""
+    assert read_start(DUBBING, data) == Refusal(reason)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        {},
+        [],
+        "",
+        " ",
+        0,
+        True,
+        5,
+        [[]],
+        ["insufficient coins"],
+        [{}],
+        {"rows": [], "count": 0},
+        {"data": None},
+        {"data": {}},
+        {"success": True},
+        {"success": None},
+        {"success": "false"},
+        {"failed_message": ""},
+        {"message": "success"},
+        {"msg": "Task submitted"},
+        {"success": True, "message": "ok"},
+        {"_id": ""},
+        {"_id": None},
+        {"_id": 5},
+        {"task": {"x": 1}},
+        "https://results.example/a.mp3?sig=1",
+        " HTTPS://results.example/a.mp3",
+        ID,
+        "success",
+        "OK.",
+        "Submitted!",
+        "pending",
+    ],
+)
+def test_everything_else_is_an_unknown_outcome(data: Any) -> None:
+    """What says neither may have been charged: it is None, and never called a refusal."""
+    assert read_start(DUBBING, data) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "total"),
+    [
+        ({"rows": [], "count": 7}, 7),
+        ({"total": 7.0}, 7),
+        ({"count": None, "total": 3}, 3),
+        ({"count": -1}, None),
+        ({"count": "7"}, None),
+        ({"count": True}, None),
+        ({"count": float("nan")}, None),
+        ([ONE], None),
+        (None, None),
+    ],
+)
+def test_totals_are_told_or_unknown(data: Any, total: int | None) -> None:
+    """count or total, whole and not negative; else unknown."""
+    assert read_total(data) == total
+
+
+def test_a_bare_record_is_a_list_of_one() -> None:
+    """Some lists of one come without their list."""
+    assert read_rows(ONE) == [ONE]
+    assert read_rows({"count": 0}) == []
+
+
+# The sample records of the API's pages, with invented hosts.
+DUBBING_SAMPLE: dict[str, Any] = {
+    "name": "test",
+    "source_url": "https://media.example/audio.WAV",
+    "current_status": "sent",
+    "source_lang": "auto",
+    "target_lang": "en",
+    "num_speakers": 1,
+    "drop_background_audio": False,
+    "duration": 51,
+    "result_url": "",
+    "faild_message": "",
+    "_id": "66ea4dd87db10c73fa29b570",
+    "user_id": "665da3d7bcf6ab778bad0f6a",
+    "createdAt": "2024-09-18T03:49:44.704Z",
+    "updatedAt": "2024-09-18T03:49:44.704Z",
+}
+TALKING_SAMPLE: dict[str, Any] = {
+    "_id": "68c3e20ad54b2f0047dd3c4c",
+    "name": "My Talking Video",
+    "video_url": "https://media.example/person.mp4",
+    "audio_url": "https://media.example/speech.mp3",
+    "duration": 5,
+    "current_status": "initialized",
+    "coins": 13,
+    "createdAt": "2025-09-12T09:04:10.026Z",
+    "failed_message": "",
+    "failed_code": "",
+    "result_url": "",
+    "prompt": "Make this person smile and speak",
+    "negative_prompt": "blurry, distorted",
+    "cover_url": "",
+}
+IMAGE_SAMPLE: dict[str, Any] = {
+    "_id": "68c3e20ad54b2f0047dd3c4d",
+    "name": "moves",
+    "image_url": "https://media.example/picture.png",
+    "prompt": "she waves",
+    "negative_prompt": "blurry",
+    "current_status": "completed",
+    "coins": 30,
+    "createdAt": "2025-09-12T09:04:10.026Z",
+    "failed_message": "",
+    "failed_code": "",
+    "result_url": "https://media.example/result.mp4",
+}
+# Inputs that the record may echo; no sample shows them.
+NOT_SEEN = ("end_image_url", "lora", "model_type", "model_version", "video_time")
+
+
+@pytest.mark.parametrize(
+    ("name", "sample", "known"),
+    [
+        ("dubbing", DUBBING_SAMPLE, ()),
+        ("talking_video", TALKING_SAMPLE, ()),
+        ("image_to_video", IMAGE_SAMPLE, tuple(f"{n}: missing" for n in NOT_SEEN)),
+    ],
+)
+def test_the_models_do_not_drift_from_the_samples(
+    name: str, sample: dict[str, Any], known: tuple[str, ...]
+) -> None:
+    """Each field of the seen answers is modelled, of the right type, and none is missing."""
+    kind: Any = kind_named(name)
+    assert drift(kind.record, sample, kind.taken) == known
+    record = read_record(kind, sample)
+    assert record.extra == {}
+    assert record.id == sample["_id"]
+    assert record.name == sample["name"]
+    assert record.coins == sample.get("coins")
+    assert [o.url for o in record.outputs] == ([sample["result_url"]] if known else [])
+
+
+def test_drift_is_told() -> None:
+    """The detector sees a new field, a changed type and a missing field."""
+    sample = DUBBING_SAMPLE | {"newer": 1, "duration": "51 s"}
+    del sample["user_id"]
+    assert drift(DUBBING.record, sample, DUBBING.taken) == (
+        "duration: wrong type str",
+        "newer: not modelled",
+        "user_id: missing",
+    )

@@ -1,0 +1,342 @@
+"""Whatever the service answers becomes a record, a DecodeError, or an honest 'unknown'."""
+
+import json
+import math
+import random
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from a2e_async.errors import DecodeError
+from a2e_async.models import Record, Status
+from a2e_async.resources.registry import kind_named, kind_names
+from a2e_async.tasks.kind import Result, TaskKind, Words
+from a2e_async.tasks.status import (
+    Refusal,
+    read_id,
+    read_record,
+    read_rows,
+    read_start,
+    read_status,
+    read_total,
+)
+
+DUBBING = kind_named("dubbing")
+ID = "66ea4dd87db10c73fa29b570"
+OUT = "https://results.example/a.mp3?X-Amz-Signature=abc"
+KINDS = tuple(kind_named(name) for name in kind_names())
+MEASURED: TaskKind[..., Any] = evolve(
+    DUBBING,
+    name="measured",
+    words=Words(field="status", progress="process"),
+    results=(Result("result", "video"), Result("more", "image")),
+)
+
+ODD: tuple[Any, ...] = (
+    None,
+    True,
+    False,
+    0,
+    -1,
+    13,
+    13.0,
+    13.5,
+    10**400,
+    -(10**400),
+    math.nan,
+    math.inf,
+    -math.inf,
+    1e308,
+    "",
+    " ",
+    "completed",
+    " COMPLETED ",
+    "failed",
+    "cancelled",
+    "\ud800",
+    "x" * 5000,
+    OUT,
+    " " + OUT,
+    "HTTPS://RESULTS.EXAMPLE/A.MP3",
+    "https://[::1?x",
+    "https://h/?X-Amz-Date=20250101T000000Z&X-Amz-Expires=99999999999999999999",
+    "https://h/?Expires=1e400",
+    "https://h/?Expires=999999999999999999999999",
+    "https://h/?se=garbage",
+    "2024-09-18T03:49:44.704Z",
+    "9999-12-31T23:59:59-23:59",
+    "0001-01-01T00:00:00+23:59",
+    "1726631384704",
+    [],
+    [OUT, None, 5, [OUT], {"url": OUT}],
+    {},
+    {"_id": ID},
+    {"a": {"b": [1, {"c": None}]}},
+    [[[]]],
+)
+
+
+def names_of(kind: TaskKind[..., Any]) -> list[str]:
+    """Return every wire name that the kind reads, and a few it does not."""
+    own = [a for a in dir(kind.record) if not a.startswith("_")]
+    return sorted({*kind.taken, *own, "updatedAt", "newer", "rows", "list", "data"})
+
+
+def check(kind: TaskKind[..., Any], raw: Any) -> None:
+    """A record with an id that can be shown and compared, or a DecodeError."""
+    try:
+        record = read_record(kind, raw)
+    except DecodeError as error:
+        assert str(error).endswith(".")
+        assert not isinstance(raw, dict) or read_id(raw) is None
+        return
+    assert record == read_record(kind, raw)
+    assert isinstance(repr(record), str)
+    assert record.id == read_id(raw)
+    assert isinstance(record.status, Status)
+    assert record.progress is None or 0.0 <= record.progress <= 1.0
+    assert record.coins is None or type(record.coins) is int
+    assert record.created_at is None or record.created_at.tzinfo is not None
+    assert (record.failure is not None) is (record.status is Status.FAILED)
+    values = [raw.get(r.field) for r in kind.results]
+    urls = [u for v in values for u in (v if isinstance(v, list) else [v]) if isinstance(u, str)]
+    assert len(record.outputs) == sum(u.strip().lower().startswith("http") for u in urls)
+
+
+def test_a_hundred_thousand_odd_records() -> None:
+    """Seeded: any value under any name gives a record or a DecodeError, and nothing else."""
+    rng = random.Random(20260101)
+    for n in range(100_000):
+        kind = (*KINDS, MEASURED)[n % 4]
+        names = NAMES[kind.name]
+        raw = {name: rng.choice(ODD) for name in rng.sample(names, rng.randint(0, 7))}
+        if n % 5:
+            raw["_id"] = ID
+        if n % 16 < 4:
+            check(kind, raw)
+            continue
+        try:
+            record = read_record(kind, raw)
+        except DecodeError:
+            assert read_id(raw) is None
+        else:
+            assert record.id
+
+
+NAMES = {kind.name: names_of(kind) for kind in (*KINDS, MEASURED)}
+ANY = st.recursive(
+    st.sampled_from(ODD) | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    kind=st.sampled_from((*KINDS, MEASURED)),
+    raw=st.dictionaries(st.sampled_from(names_of(MEASURED)) | st.text(max_size=9), ANY) | ANY,
+)
+def test_any_json_is_a_record_or_a_decode_error(kind: TaskKind[..., Any], raw: Any) -> None:
+    """Hypothesis: whatever JSON stands where a record is due, nothing else is raised."""
+    check(kind, raw)
+
+
+@settings(max_examples=200, deadline=None)
+@given(ANY)
+def test_any_json_is_rows_a_total_and_a_start(data: Any) -> None:
+    """Lists, totals and start answers are read from any JSON without an error."""
+    assert all(isinstance(row, dict) for row in read_rows(data))
+    total = read_total(data)
+    assert total is None or total >= 0
+    start = read_start(DUBBING, data)
+    assert start is None or isinstance(start, tuple | Refusal)
+    if isinstance(start, Refusal):
+        assert start.reason
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        ("initialized", Status.QUEUED),
+        ("sent", Status.QUEUED),
+        ("pending", Status.QUEUED),
+        ("pendding", Status.QUEUED),
+        ("queued", Status.QUEUED),
+        ("processing", Status.RUNNING),
+        ("in_progress", Status.RUNNING),
+        ("completed", Status.SUCCEEDED),
+        ("failed", Status.FAILED),
+        (" Completed\n", Status.SUCCEEDED),
+        ("FAILED", Status.FAILED),
+        ("cancelled", Status.RUNNING),
+        ("complete", Status.RUNNING),
+        ("success", Status.RUNNING),
+        ("not failed", Status.RUNNING),
+        ("", Status.RUNNING),
+        (None, Status.RUNNING),
+        (0, Status.RUNNING),
+        (True, Status.RUNNING),
+        (["completed"], Status.RUNNING),
+        ({"completed": 1}, Status.RUNNING),
+    ],
+)
+def test_words_become_states_and_the_unknown_is_running(word: Any, status: Status) -> None:
+    """A paid job is never given up on a word that is not known."""
+    raw = {"_id": ID, "current_status": word}
+    assert read_status(DUBBING, raw) == (status, word if isinstance(word, str) else "")
+    record = read_record(DUBBING, raw)
+    assert record.done is (status in (Status.SUCCEEDED, Status.FAILED))
+    assert read_record(DUBBING, {"_id": ID}).status is Status.RUNNING
+
+
+@pytest.mark.parametrize(
+    "field", ["source_lang", "duration", "num_speakers", "updatedAt", "drop_background_audio"]
+)
+@pytest.mark.parametrize("value", [10**400, math.nan, math.inf, -1e300, [], {"a": 1}, "\ud800", ""])
+def test_an_odd_decoration_never_costs_the_output(field: str, value: Any) -> None:
+    """A field of the wrong type is None, its value is in extra, and the output is there."""
+    raw = {"_id": ID, "current_status": "completed", "result_url": OUT, field: value}
+    record = read_record(DUBBING, raw)
+    assert [o.url for o in record.outputs] == [OUT]
+    name = {"updatedAt": "updated_at"}.get(field, field)
+    if getattr(record, name) is None:
+        assert field in record.extra
+        assert record.extra[field] is value
+    else:
+        assert getattr(record, name) == value
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("current_status", 5),
+        ("name", ["x"]),
+        ("coins", "13"),
+        ("coins", 13.5),
+        ("createdAt", "yesterday"),
+        ("result_url", {"url": OUT}),
+        ("result_url", [OUT, {"url": OUT}]),
+        ("result_url", "s3://bucket/key"),
+        ("faild_message", {"en": "no"}),
+        ("failed_code", [1]),
+    ],
+)
+def test_what_the_field_map_cannot_read_is_kept(field: str, value: Any) -> None:
+    """Also the fields every record has: a value that was not understood is in extra."""
+    record = read_record(DUBBING, {"_id": ID, field: value})
+    assert record.extra == {field: value}
+
+
+def test_a_plain_record_has_no_extra() -> None:
+    """Understood values, None and "" are not kept twice."""
+    raw = {"_id": ID, "name": "n", "coins": None, "createdAt": "", "result_url": "", "x": 1}
+    raw |= {"faild_message": "", "failed_code": "0", "current_status": "sent"}
+    assert read_record(DUBBING, raw).extra == {"x": 1}
+    full = raw | {"coins": 1, "createdAt": "2025-01-01", "result_url": OUT, "failed_code": 0}
+    assert read_record(DUBBING, full).extra == {"x": 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "coins"),
+    [(13, 13), (13.0, 13), (0, 0), (-5, -5), (13.5, None), ("13", None), (True, None)]
+    + [(math.nan, None), (math.inf, None), (1e20, 10**20), (None, None), ([], None)],
+)
+def test_coins_are_whole_or_unknown(value: Any, coins: int | None) -> None:
+    """13.0 is 13; what is no whole number is None."""
+    made = read_record(DUBBING, {"_id": ID, "coins": value}).coins
+    assert made == coins
+    assert made is None or type(made) is int
+    assert read_record(DUBBING, {"_id": ID, "coins": 10**400}).coins == 10**400
+
+
+@pytest.mark.parametrize(
+    ("value", "progress"),
+    [(0, 0.0), (50, 0.5), (100, 1.0), (250, 1.0), (-3, 0.0), (12.5, 0.125), ("50", None)]
+    + [(True, None), (math.nan, None), (math.inf, None), (None, None), (10**400, 1.0)],
+)
+def test_progress_is_a_share_or_unknown(value: Any, progress: float | None) -> None:
+    """Percent become 0-1, clamped; kinds that have no such field tell nothing."""
+    raw = {"_id": ID, "process": value}
+    assert read_record(MEASURED, raw).progress == progress
+    assert read_record(DUBBING, raw).progress is None
+
+
+MOMENT = datetime(2024, 9, 18, 3, 49, 44, 704000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "moment"),
+    [
+        ("2024-09-18T03:49:44.704Z", MOMENT),
+        ("2024-09-18T05:49:44.704+02:00", MOMENT),
+        ("2024-09-18T03:49:44.704", MOMENT),
+        ("2024-09-18 03:49:44.704", MOMENT),
+        (1726631384704, MOMENT),
+        (1726631384.704, MOMENT),
+        (1726631384, MOMENT.replace(microsecond=0)),
+        ("1726631384704", MOMENT),
+        ("1712101512345", datetime(2024, 4, 2, 23, 45, 12, 345000, tzinfo=UTC)),
+        ("20240918", datetime(2024, 9, 18, tzinfo=UTC)),
+        *((bad, None) for bad in ("", "yesterday", "2024-13-01", 1e300, 10**400, -1e300)),
+        *((bad, None) for bad in (math.nan, math.inf, True, [], {}, "9" * 400, "\u0661" * 13)),
+    ],
+)
+def test_created_at_in_all_its_forms(value: Any, moment: datetime | None) -> None:
+    """Z, offset, naive (UTC), seconds, milliseconds; anything else is None and no error."""
+    made = read_record(DUBBING, {"_id": ID, "createdAt": value}).created_at
+    if moment is None:
+        assert made is None
+    else:
+        assert made is not None
+        assert abs((made - moment).total_seconds()) < 0.001
+
+
+@pytest.mark.parametrize(
+    ("raw", "message", "code"),
+    [
+        ({"faild_message": "sic", "failed_message": "other"}, "sic", None),
+        ({"failed_message": "face not found", "failed_code": "1003"}, "face not found", "1003"),
+        ({"failed_message": " ", "error_code": 7}, "the service gave no reason", "7"),
+        ({"failed_code": "0", "error_code": "E7"}, "the service gave no reason", "E7"),
+        ({"failed_code": 0, "error_code": 0.0}, "the service gave no reason", None),
+        ({"failed_code": "None", "error_code": 5.0}, "the service gave no reason", "5"),
+        ({"failed_code": True, "error_code": [1]}, "the service gave no reason", None),
+        ({"failed_message": 5, "failed_code": 10**5000}, "the service gave no reason", None),
+        ({}, "the service gave no reason", None),
+    ],
+    ids=range(9),
+)
+def test_failures_have_a_message_and_perhaps_a_code(
+    raw: dict[str, Any], message: str, code: str | None
+) -> None:
+    """Both spellings of the message; codes that mean "nothing failed" are no codes."""
+    failure = read_record(DUBBING, {"_id": ID, "current_status": "failed"} | raw).failure
+    assert failure is not None
+    assert (failure.message, failure.code) == (message, code)
+
+
+def test_outputs_come_from_the_kind_s_own_fields_in_order() -> None:
+    """Echoed inputs are not results; several fields and lists are taken in their order."""
+    raw = {"_id": ID, "status": "completed", "more": ["https://h/2", "", "HTTPS://H/3"]}
+    raw |= {"result": "https://h/1", "source_url": "https://h/input", "process": 100}
+    record = read_record(MEASURED, raw)
+    assert [(o.url, o.media, o.index) for o in record.outputs] == [
+        ("https://h/1", "video", 0),
+        ("https://h/2", "image", 1),
+        ("HTTPS://H/3", "image", 2),
+    ]
+    assert {o.ref for o in record.outputs} == {f"measured:{ID}"}
+    assert type(record) is MEASURED.record
+    assert isinstance(record, Record)
+
+
+def test_json_of_the_wire_survives() -> None:
+    """A body with NaN and Infinity, as json.loads gives it, is a record."""
+    raw = json.loads(f'{{"_id": "{ID}", "coins": NaN, "duration": -Infinity, "createdAt": 1e999}}')
+    record = read_record(DUBBING, raw)
+    assert (record.coins, record.duration, record.created_at) == (None, None, None)
+    assert set(record.extra) == {"coins", "duration", "createdAt"}

@@ -1,0 +1,136 @@
+"""What the tests of the sandbox share: a running sandbox and a plain client."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import aiohttp
+import attrs
+import pytest
+
+from a2e_async.sandbox import Sandbox
+from a2e_async.sandbox.pytest_plugin import a2e_sandbox as a2e_sandbox  # also when not installed
+from a2e_async.sandbox.pytest_plugin import pytest_configure as register_marker
+
+HAS_AV = importlib.util.find_spec("av") is not None
+HOW = "pyav" if HAS_AV else "structure"
+MADE_WITH = "pyav" if HAS_AV else "stdlib"
+needs_av = pytest.mark.skipif(not HAS_AV, reason="needs PyAV")
+
+DUBBING = {"source_url": "https://example.com/talk.wav", "target_lang": "es", "name": "talk"}
+TALKING = {
+    "name": "clip",
+    "video_url": "https://example.com/a.mp4",
+    "audio_url": "https://example.com/a.mp3",
+    "prompt": "speak",
+    "negative_prompt": "blurry",
+    "duration": 5,
+}
+IMAGE = {
+    "name": "image",
+    "image_url": "https://example.com/a.png",
+    "prompt": "wave",
+    "negative_prompt": "blurry",
+}
+BODIES: dict[str, dict[str, Any]] = {
+    "dubbing": DUBBING,
+    "talking_video": TALKING,
+    "image_to_video": IMAGE,
+}
+STARTS = {
+    "dubbing": "/api/v1/userDubbing/startDubbing",
+    "talking_video": "/api/v1/talkingVideo/start",
+    "image_to_video": "/api/v1/userImage2Video/start",
+}
+DURATIONS = {"dubbing": 100.0, "talking_video": 100.0, "image_to_video": 100.0}
+"""With the speed of 1, nothing moves until a test advances the clock."""
+
+
+@attrs.frozen
+class Reply:
+    """One answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    json: Any
+
+    @property
+    def data(self) -> Any:
+        return self.json["data"]
+
+
+@attrs.define
+class Api:
+    """Sends requests to a sandbox as any client would."""
+
+    sandbox: Sandbox
+    http: aiohttp.ClientSession
+
+    async def send(self, method: str, path: str, token: str | None = None, **more: Any) -> Reply:
+        token = self.sandbox.api_key if token is None else token
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return await self.fetch(method, self.sandbox.base_url + path, headers=headers, **more)
+
+    async def fetch(self, method: str, url: str, **more: Any) -> Reply:
+        async with self.http.request(method, url, **more) as answer:
+            body = await answer.read()
+            is_json = "json" in answer.headers.get("Content-Type", "")
+            try:
+                value = await answer.json() if is_json else None
+            except ValueError:
+                value = None
+            return Reply(answer.status, answer.headers.copy(), body, value)
+
+    async def get(self, path: str, **more: Any) -> Reply:
+        return await self.send("GET", path, **more)
+
+    async def post(self, path: str, body: Any = None, **more: Any) -> Reply:
+        return await self.send("POST", path, json=body, **more)
+
+    async def start(self, kind: str, **inputs: Any) -> Any:
+        """Starts a task that must be accepted; returns its data."""
+        reply = await self.post(STARTS[kind], {**BODIES[kind], **inputs})
+        assert reply.status == 200, reply.body
+        assert reply.json["code"] == 0
+        return reply.data
+
+    async def detail(self, kind: str, task_id: str) -> Reply:
+        return await self.get(f"{STARTS[kind].rsplit('/', 1)[0]}/{task_id}")
+
+    async def upload(self, name: str, data: bytes, kind: str) -> str:
+        """Uploads a file; returns its public URL."""
+        permit = await self.post(
+            "/api/v1/r2/upload-presigned-url",
+            {"key": name, "contentType": kind, "contentLength": len(data), "expiresIn": 900},
+        )
+        put = await self.fetch(
+            "PUT", permit.data["uploadUrl"], data=data, headers={"Content-Type": kind}
+        )
+        assert put.status == 200, put.body
+        return str(permit.data["cdnUrl"])
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def options(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Options of the sandbox; a test changes them with the marker ``sandbox``."""
+    marker = request.node.get_closest_marker("sandbox")
+    return {"speed": 1, "seed": 7, "durations": DURATIONS, **(marker.kwargs if marker else {})}
+
+
+@pytest.fixture
+async def api(anyio_backend: str, options: dict[str, Any]) -> AsyncIterator[Api]:
+    async with Sandbox(**options) as sandbox, aiohttp.ClientSession() as http:
+        yield Api(sandbox, http)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    register_marker(config)
+    config.addinivalue_line("markers", "sandbox(**options): options of the sandbox under test")

@@ -1,0 +1,162 @@
+"""The pure service under random requests: what must hold whatever happens."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from a2e_async.sandbox.clock import Moment
+from a2e_async.sandbox.faults import Faults
+from a2e_async.sandbox.kinds import KINDS
+from a2e_async.sandbox.ledger import Ledger
+from a2e_async.sandbox.service import Answer, Request, Service
+from a2e_async.sandbox.storage import Store
+
+from .conftest import BODIES, STARTS
+
+ORDER = ["initialized", "sent", "pending", "pendding", "processing", "completed", "failed"]
+BATCH = {
+    "talking_video": "/api/v1/talkingVideo/batchDetail",
+    "image_to_video": "/api/v1/userImage2Video/batchDetail",
+}
+
+
+class World:
+    """A service with a clock that only the test moves."""
+
+    def __init__(self, seed: int = 0, balance: int = 500, failure_rate: float = 0.3) -> None:
+        self.now = Moment(0.0, 1e9)
+        self.service = Service(
+            random.Random(seed),
+            Store(b"secret", "http://storage.test"),
+            Faults(),
+            Ledger(balance),
+            failure_rate=failure_rate,
+        )
+        self.service.open(self.now)
+
+    def send(self, method: str, path: str, body: Any = None, query: Any = None) -> Answer:
+        found = self.service.router.find(method, path)
+        assert found is not None
+        return self.service.handle(Request(*found, query or {}, body), self.now)
+
+    def wait(self, seconds: float) -> None:
+        self.now = Moment(self.now.work + seconds, self.now.calendar + seconds)
+
+
+ACTIONS = st.one_of(
+    st.tuples(st.just("start"), st.sampled_from(sorted(KINDS)), st.integers(1, 4)),
+    st.tuples(st.just("wait"), st.sampled_from([0.5, 5.0, 40.0, 300.0]), st.just(0)),
+    st.tuples(st.just("delete"), st.integers(0, 30), st.just(0)),
+    st.tuples(st.just("look"), st.integers(0, 30), st.just(0)),
+    st.tuples(st.just("quote"), st.sampled_from(sorted(KINDS)), st.just(0)),
+    st.tuples(st.just("presign"), st.just(""), st.just(0)),
+)
+
+
+def _step(world: World, action: tuple[str, Any, int], ids: list[tuple[str, str]]) -> None:
+    name, value, count = action
+    if name == "wait":
+        world.wait(value)
+    elif name == "start":
+        many = {"number_of_images": count} if value == "image_to_video" else {}
+        answer = world.send("POST", STARTS[value], {**BODIES[value], **many})
+        data = answer.data if answer.status == 200 else []
+        ids += [(value, row["_id"]) for row in (data if isinstance(data, list) else [data])]
+    elif name in {"delete", "look"} and ids:
+        kind, task_id = ids[value % len(ids)]
+        path = f"{STARTS[kind].rsplit('/', 1)[0]}/{task_id}"
+        world.send("DELETE" if name == "delete" else "GET", path)
+    elif name == "quote":
+        before = world.service.ledger.spent
+        world.send(
+            "POST",
+            "/api/v1/generation/quote",
+            {"endpoint": STARTS[value], "requestBody": BODIES[value]},
+        )
+        assert world.service.ledger.spent <= before
+    elif name == "presign":
+        world.send("POST", "/api/v1/r2/upload-presigned-url", {"key": "a"})
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ACTIONS, max_size=40), st.integers(0, 5))
+def test_books_balance_and_statuses_only_move_forward(
+    actions: list[tuple[str, Any, int]], seed: int
+) -> None:
+    world, ids = World(seed), list[tuple[str, str]]()
+    ranks: dict[str, int] = {}
+    for action in actions:
+        _step(world, action, ids)
+        world.service.settle(world.now)
+        ledger = world.service.ledger
+        assert ledger.balance == 500 - ledger.spent >= 0
+        assert ledger.spent == sum(item.coins - item.refunded for item in ledger.charges)
+        assert ledger.balance == sum(item.amount for item in ledger.transactions)
+        assert all(0 <= item.refunded <= item.coins for item in ledger.charges)
+        for task in world.service.tasks.values():
+            rank = ORDER.index(task.word(world.now))
+            assert rank >= ranks.get(task.id, 0)
+            ranks[task.id] = rank
+    paid = {task_id for charge in world.service.ledger.charges for task_id in charge.ids}
+    assert set(world.service.tasks) <= paid
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 25), max_size=200), st.floats(0, 500))
+def test_batch_detail_answers_a_subset_that_agrees_with_detail(
+    picks: list[int], wait: float
+) -> None:
+    world = World(1, balance=10_000)
+    for kind in BATCH:
+        for _ in range(10):
+            world.send("POST", STARTS[kind], BODIES[kind])
+    known = [*world.service.tasks, *(f"{number:024x}" for number in range(6))]
+    world.wait(wait)
+    asked = [known[pick] for pick in picks]
+    for kind, path in BATCH.items():
+        rows = world.send("POST", path, {"ids": asked}).data
+        own = {task.id for task in world.service.tasks.values() if task.kind.name == kind}
+        assert {row["_id"] for row in rows} == set(asked) & own
+        assert len(rows) == len({row["_id"] for row in rows})
+        for row in rows:
+            detail = world.send("GET", f"{STARTS[kind].rsplit('/', 1)[0]}/{row['_id']}").data
+            assert detail == row
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["source_url", "image_url", "name", "video_time", "duration", "ids"]),
+        st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.lists(st.text())),
+    )
+)
+def test_no_body_breaks_the_service(body: dict[str, Any]) -> None:
+    world = World()
+    for kind, path in STARTS.items():
+        for sent in (body, {**BODIES[kind], **body}):
+            assert world.send("POST", path, sent).status in {200, 400}
+            quote = {"endpoint": path, "requestBody": sent}
+            assert world.send("POST", "/api/v1/generation/quote", quote).status in {200, 400}
+    for path in BATCH.values():
+        assert world.send("POST", path, body).status in {200, 400}
+
+
+def test_ten_thousand_tasks_cost_little() -> None:
+    world = World(2, balance=10**7, failure_rate=0.01)
+    begun = time.perf_counter()
+    for _ in range(10_000):
+        world.send("POST", STARTS["talking_video"], BODIES["talking_video"])
+    started = time.perf_counter()
+    world.wait(60)
+    ids = list(world.service.tasks)
+    for first in range(0, 10_000, 200):
+        rows = world.send("POST", BATCH["talking_video"], {"ids": ids[first : first + 200]}).data
+        assert len(rows) == 200
+    looked = time.perf_counter()
+    assert started - begun < 5
+    assert looked - started < 2

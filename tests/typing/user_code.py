@@ -1,0 +1,80 @@
+"""User code that type checkers must accept, with wrong calls that they must refuse.
+
+Checked by mypy and pyright, never run. A line with an ignore is a call that must be refused:
+both checkers report an ignore that is not needed.
+"""
+
+from pathlib import Path
+from typing import assert_type
+
+from a2e_async import A2E, Output, Page, RetryPolicy, Status, Task
+from a2e_async.errors import StartOutcomeUnknown, TaskFailed
+from a2e_async.events import Attempt, Event
+from a2e_async.resources.dubbing import DubbingRecord
+from a2e_async.resources.image_to_video import ImageToVideoRecord
+from a2e_async.resources.talking_video import TalkingVideoRecord
+
+
+def on_event(event: Event) -> None:
+    if isinstance(event, Attempt):
+        print(event.path, event.duration)
+
+
+async def good() -> None:
+    async with A2E(rate=5, retry=RetryPolicy(max_elapsed=30), on_event=on_event) as a2e:
+        task = await a2e.dubbing.start(source_url="talk.wav", target_lang="es", key="talk-17")
+        assert_type(task, Task[DubbingRecord])
+        assert_type(await task, DubbingRecord)
+        record = await task.wait(timeout=1800)
+        assert_type(record.duration, float | None)
+        assert_type(record.status, Status)
+        assert_type(record.output, Output)
+        assert_type(await record.output.save(Path("talk.mp3")), Path)
+        assert_type(await task.download("out/"), list[Path])
+        async for update in task.updates():
+            assert_type(update, DubbingRecord)
+        async with record.output.open() as chunks:
+            async for chunk in chunks:
+                assert_type(chunk, bytes)
+
+        moved = await a2e.image_to_video.run(
+            image_url=Path("face.png"), prompt="wave", negative_prompt="blurry", video_time=10
+        )
+        assert_type(moved, ImageToVideoRecord)
+        assert_type(moved.parts, tuple[ImageToVideoRecord, ...])
+        assert_type(await a2e.image_to_video.avg_processing_time(), float | None)
+
+        page = await a2e.talking_video.list(page=1, page_size=20)
+        assert_type(page, Page[TalkingVideoRecord])
+        async for one in a2e.talking_video.iter():
+            assert_type(one, TalkingVideoRecord)
+        assert_type(
+            await a2e.talking_video.quote(video_url=moved.output, prompt="p", negative_prompt="n"),
+            int | None,
+        )
+        await a2e.talking_video.start(video_url=b"...", prompt="p", negative_prompt="n", duration=5)
+        assert_type((await a2e.credits.balance()).coins, int)
+        assert_type(await a2e.files.upload("talk.wav"), str)
+        quick = a2e.with_options(request_timeout=5)
+        assert_type(quick, A2E)
+        assert_type(await quick.dubbing.get("66ea4dd87db10c73fa29b570"), DubbingRecord)
+
+
+async def errors(a2e: A2E) -> None:
+    try:
+        await a2e.dubbing.run(source_url="talk.wav", target_lang="es")
+    except TaskFailed as error:
+        print(error.record.failure)
+    except StartOutcomeUnknown as error:
+        print(error.recovery.to_dict())
+
+
+async def refused(a2e: A2E) -> None:
+    await a2e.dubbing.start(target_lang="es")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await a2e.dubbing.start(source_url=1, target_lang="es")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await a2e.dubbing.start(source_url="a", target_lang="es", lang="x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await a2e.image_to_video.run(image_url="a", video_time=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await a2e.talking_video.quote(video_url="a", prompt="p")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    a2e.dubbing.job("talk.wav", "es")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    print(a2e.sora)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
+    A2E(poll="fast")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
