@@ -81,9 +81,7 @@ class InputField:
 
 # The service has inputs that switch off its safety checks. This package never sends them, not
 # even through `extra`; what their newer relatives are called is guessed on the cautious side.
-_SAFETY: Final = re.compile(
-    r"forcegenerat|minor|facemask|maskface|masking|safety|moderation|nsfw"
-)
+_SAFETY: Final = re.compile(r"forcegenerat|minor|facemask|maskface|masking|safety|moderation|nsfw")
 
 
 @define(kw_only=True)
@@ -356,6 +354,6 @@ def _words(hint: Any) -> list[str]:
 def _show(value: Any) -> str:
     try:
         shown = repr(value[:40] if isinstance(value, str | bytes | bytearray) else value)
-    except Exception:  # noqa: BLE001  # a number too long for text, a foreign __repr__
+    except Exception:  # a number too long for text, a foreign __repr__
         return type(value).__name__
     return shown if len(shown) <= 40 else f"{type(value).__name__} {shown[:36]}…"

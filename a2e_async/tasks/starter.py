@@ -240,6 +240,10 @@ class Starter:
         def sent() -> None:
             flight.sent = True
 
+        def refused() -> None:
+            # A 429: nothing is at the service, so the start may be withdrawn again.
+            flight.sent = False
+
         try:
             answer = await self._session.request(
                 kind.start_at.method,
@@ -249,6 +253,7 @@ class Starter:
                 priority=Priority.START,
                 timeout=timeout,
                 on_sent=sent,
+                on_refused=refused,
             )
         except asyncio.CancelledError as error:
             if flight.sent:

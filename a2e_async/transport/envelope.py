@@ -368,7 +368,7 @@ def _not_json(reply: _Reply, content_type: str, trace: str | None, why: Exceptio
     page = "html" in content_type.lower() or reply.body.lstrip()[:1] == b"<"
     if reply.http_status < 300:
         if page:
-            what = f"a web page instead of JSON; {reply.host} is perhaps not the API and base_url wrong"
+            what = "a web page instead of JSON, so this host is perhaps not the API"
         elif isinstance(why, RecursionError):
             what = "an answer nested too deeply"
         else:

@@ -71,20 +71,23 @@ class Link:
             "open, or use a2e_async.blocking() where each call runs its own loop."
         )
 
-    async def aclose(self) -> None:
-        """Close the connections, once. Raises `ConfigurationError` on another running loop."""
+    def close(self) -> aiohttp.ClientSession | None:
+        """Give out nothing more; return the session that is to be closed, if there is one.
+
+        Raises `ConfigurationError` while another loop runs that used it.
+        """
         http = self._http
-        if http is not None and self._made_in == _generation and self._loop is not None:
-            if self._loop is asyncio.get_running_loop():
-                self.closed, self._http = True, None
-                await http.close()
-                return
-            if not self._loop.is_closed():
+        mine = self._made_in == _generation
+        if http is not None and mine and self._loop is not asyncio.get_running_loop():
+            if self._loop is not None and not self._loop.is_closed():
                 raise ConfigurationError("Close the client on the event loop it was used on.")
+            mine = False
         self.closed, self._http = True, None
-        if http is not None:
+        if http is not None and not mine:
             # The sockets belong to the parent process or to a dead loop: not ours to shut down.
             http.detach()
+            return None
+        return http
 
     def _open(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()

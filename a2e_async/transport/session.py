@@ -6,7 +6,6 @@ and whether its bytes left this machine (`a2e_async.transport.wire`).
 """
 
 import asyncio
-import logging
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -22,11 +21,9 @@ from a2e_async.config import Account
 from a2e_async.errors import (
     A2EError,
     ConfigurationError,
-    ConnectError,
     DecodeError,
-    RateLimited,
 )
-from a2e_async.events import Attempt, Event, Hold
+from a2e_async.events import Event
 from a2e_async.transport.envelope import Answer, read_answer
 from a2e_async.transport.link import Link, closed_error
 from a2e_async.transport.ratelimit import Gate, HeldTooLong, Pacer, Priority
@@ -40,11 +37,14 @@ from a2e_async.transport.retry import (
     parse_retry_after,
 )
 from a2e_async.transport.sse import EventReader
+from a2e_async.transport.watch import Watcher
 from a2e_async.transport.wire import (
     Call,
     TooLarge,
     client_timeout,
     current,
+    held,
+    late,
     read_body,
     translate,
     wire_json,
@@ -52,8 +52,6 @@ from a2e_async.transport.wire import (
 )
 
 __all__ = ["MAX_BYTES", "Answer", "Session"]
-
-logger = logging.getLogger("a2e_async.transport")
 
 MAX_BYTES: Final = 32 * 1024 * 1024
 """Bytes of one answer that are read at most; API answers are JSON, not files."""
@@ -109,7 +107,7 @@ class Session:
             trust_env=trust_env,
             proxy=proxy,
         )
-        self._emit = emit
+        self._watcher = Watcher(emit)
         self._quota = Quota()
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
         self._sleepers: set[asyncio.Future[None]] = set()
@@ -223,13 +221,15 @@ class Session:
         """Close the connections; calls under way end with an error. May be called twice."""
         if self.closed:
             return
-        await self._link.aclose()
+        http = self._link.close()
         closed = closed_error()
         self._pacer.close(closed)
         self._gate.close(closed)
         for sleeper in self._sleepers:
             if not sleeper.done():
                 sleeper.set_exception(closed_error())
+        if http is not None:
+            await http.close()
 
     # -- one call --------------------------------------------------------------------------
 
@@ -246,11 +246,17 @@ class Session:
             if not self._gate.try_enter(is_start):
                 await self._place(call, is_start)
             sent = self._link.time()
+            if call.deadline is not None and call.deadline <= sent:
+                self._gate.leave(is_start)
+                self._pacer.give_back(call.cost)
+                raise late(call)
+            if call.attempt == 1:
+                call.first = sent
             try:
                 outcome = await self._attempt(http, call, sent)
             except asyncio.CancelledError:
-                if self._watched():
-                    self._tell(call, began, sent, None, "CancelledError", None)
+                if self._watcher.listens():
+                    self._tell(call, began, sent, "CancelledError")
                 raise
             finally:
                 if call.response is None:
@@ -259,14 +265,14 @@ class Session:
                 assert isinstance(outcome, Answer)  # noqa: S101  # tells the type checkers
                 if self._quota.left < self._quota.capacity:
                     self._quota.succeeded(call.after)
-                if self._watched():
-                    self._tell(call, began, sent, outcome.trace_id, None, None)
+                if self._watcher.listens():
+                    self._tell(call, began, sent, None, None, outcome.trace_id)
                 return outcome
             assert isinstance(outcome, A2EError)  # noqa: S101  # tells the type checkers
             delay = self._decide(call, outcome)
-            if self._watched():
+            if self._watcher.listens():
                 trace = getattr(outcome, "trace_id", None)
-                self._tell(call, began, sent, trace, type(outcome).__name__, delay)
+                self._tell(call, began, sent, type(outcome).__name__, delay, trace)
             if delay is None:
                 raise outcome
             call.last = outcome
@@ -282,11 +288,7 @@ class Session:
         call.status = call.retry_after = None
         seconds = call.timeout
         if call.deadline is not None and call.deadline - now < seconds:
-            seconds = call.deadline - now
-            if seconds <= 0:
-                call.hopeless = True
-                return call.last or self._late(call)
-            timeout = client_timeout(seconds)
+            timeout = client_timeout(call.deadline - now)
         else:
             known = self._timeouts.get(seconds)
             if known is None:
@@ -319,9 +321,7 @@ class Session:
         except Exception as raw:
             if response is not None:
                 response.close()
-            if call.sends == 0 and not isinstance(
-                raw, aiohttp.ClientError | OSError | RuntimeError
-            ):
+            if not call.sends and not isinstance(raw, _EXPECTED):
                 raise
             return self._failed(raw, call)
         finally:
@@ -361,7 +361,8 @@ class Session:
         asked = call.retry_after
         if verdict is Verdict.PACED:
             asked = retrier.pause(call.attempt, asked)
-            self._hold(call, now, asked)
+            if self._pacer.pause_until(now + asked):
+                self._watcher.hold(call, self._host, asked)
         if not call.retry or call.hopeless:
             return None
         if isinstance(error, DecodeError) and call.attempt >= DECODE_ATTEMPTS:
@@ -375,16 +376,6 @@ class Session:
                 call.on_refused()
         return delay
 
-    def _hold(self, call: Call, now: float, seconds: float) -> None:
-        if self._pacer.pause_until(now + seconds):
-            logger.warning(
-                "%s asked for a pause: all calls of this client hold for %.1f s",
-                self._host,
-                seconds,
-            )
-            if self._emit is not None:
-                self._send(Hold(seconds=seconds, method=call.method, path=call.path))
-
     # -- waiting ---------------------------------------------------------------------------
 
     async def _turn(self, call: Call) -> None:
@@ -392,8 +383,8 @@ class Session:
         try:
             await self._pacer.acquire(call.cost, call.priority, call.deadline, max(0.0, budget))
             return
-        except HeldTooLong as late:
-            error = self._held(call, late.seconds) if late.held else self._late(call)
+        except HeldTooLong as signal:
+            error = held(call, signal.seconds) if signal.held else late(call)
         raise error
 
     async def _place(self, call: Call, is_start: bool) -> None:
@@ -401,7 +392,7 @@ class Session:
             await self._gate.enter(is_start, call.deadline)
             return
         except HeldTooLong:
-            error = self._late(call)
+            error = late(call)
         except BaseException:
             self._pacer.give_back(call.cost)
             raise
@@ -427,81 +418,23 @@ class Session:
         elapsed = self._link.time() - call.first
         return translate(raw, call, host=self._host, secret=self._secret, elapsed=elapsed)
 
-    def _held(self, call: Call, seconds: float) -> RateLimited:
-        error = RateLimited(
-            http_status=429,
-            code=None,
-            message=f"the service asked for a pause, {seconds:.1f} s of which are left",
-            trace_id=None,
-            method=call.method,
-            path=call.path,
-            attempts=call.attempt - 1,
-            advice="That is longer than this call may wait. It was not sent; try later.",
-            retry_after=seconds,
-        )
-        error.__cause__ = call.last
-        return error
-
-    def _late(self, call: Call) -> A2EError:
-        """Return the error for a deadline that passed before (another) attempt was sent."""
-        if call.last is not None:
-            return call.last
-        return ConnectError(
-            f"{call.method} {call.path}: the deadline passed while the call waited for this "
-            "client's own pace and connections. It was not sent. Give it more time, or raise "
-            "rate and max_connections.",
-            method=call.method,
-            path=call.path,
-            sent=False,
-            attempts=call.attempt - 1,
-        )
-
-    # -- the loop, the process and whoever watches -----------------------------------------
-
-    def _watched(self) -> bool:
-        return self._emit is not None or logger.isEnabledFor(logging.DEBUG)
-
     def _tell(
         self,
         call: Call,
         began: float,
         sent: float,
-        trace_id: str | None,
         error: str | None,
-        retry_in: float | None,
+        retry_in: float | None = None,
+        trace_id: str | None = None,
     ) -> None:
-        duration = self._link.time() - sent
-        logger.debug(
-            "%s %s: attempt %d, status %s, %s, %.3f s",
-            call.method,
-            call.path,
-            call.attempt,
-            call.status,
-            error or "good",
-            duration,
+        self._watcher.attempt(
+            call,
+            waited=sent - began,
+            duration=self._link.time() - sent,
+            error=error,
+            retry_in=retry_in,
+            trace_id=trace_id,
         )
-        if self._emit is not None:
-            self._send(
-                Attempt(
-                    method=call.method,
-                    path=call.path,
-                    attempt=call.attempt,
-                    sends=call.sends,
-                    waited=sent - began,
-                    duration=duration,
-                    status=call.status,
-                    error=error,
-                    retry_in=retry_in,
-                    trace_id=trace_id,
-                )
-            )
-
-    def _send(self, event: Event) -> None:
-        assert self._emit is not None  # noqa: S101  # asked by both callers
-        try:
-            self._emit(event)
-        except Exception:
-            logger.exception("on_event failed for %s; the call goes on", type(event).__name__)
 
     async def _events(self, call: Call, answer: Answer) -> AsyncGenerator[tuple[str, str], None]:
         response = call.response

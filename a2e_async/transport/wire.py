@@ -24,6 +24,7 @@ from a2e_async.errors import (
     ConnectionLost,
     DecodeError,
     InvalidInput,
+    RateLimited,
     ResponseTimeout,
 )
 from a2e_async.redact import bare_url, excerpt
@@ -228,6 +229,38 @@ def translate(raw: Exception, call: Call, *, host: str, secret: str, elapsed: fl
         )
     error.__cause__ = _clean_cause(raw, why)
     return error
+
+
+def held(call: Call, seconds: float) -> RateLimited:
+    """Return the error for a pause of the service that is longer than ``call`` may wait."""
+    error = RateLimited(
+        http_status=429,
+        code=None,
+        message=f"the service asked for a pause, {seconds:.1f} s of which are left",
+        trace_id=None,
+        method=call.method,
+        path=call.path,
+        attempts=call.attempt - 1,
+        advice="That is longer than this call may wait. It was not sent; try later.",
+        retry_after=seconds,
+    )
+    error.__cause__ = call.last
+    return error
+
+
+def late(call: Call) -> A2EError:
+    """Return the error for a deadline that passed before (another) attempt was sent."""
+    if call.last is not None:
+        return call.last
+    return ConnectError(
+        f"{call.method} {call.path}: the deadline passed while the call waited for this client's "
+        "own pace and connections. It was not sent. Give it more time, or raise rate and "
+        "max_connections.",
+        method=call.method,
+        path=call.path,
+        sent=False,
+        attempts=call.attempt - 1,
+    )
 
 
 def _unreadable(call: Call, text: str, status: int) -> DecodeError:

@@ -39,11 +39,11 @@ PROCESSING_ONLY = kind("processing_only", "processing")
 KINDS = (BATCH, BATCH_ONLY, PROCESSING, LISTED, LIST_ONLY, DETAIL, PROCESSING_LIST)
 
 
-class FailedCall(Exception):  # noqa: N818  # an answer of the simulated service
+class FailedCall(Exception):
     """The call fails as a 5xx does."""
 
 
-class Refused(Exception):  # noqa: N818  # an answer of the simulated service
+class Refused(Exception):
     """The call is refused as such (400 or 404)."""
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FAULTS: Final = "A2E_DEMO_FAULTS"
 """A variable for tests: a JSON list of faults that the sandbox is told before the jobs begin."""
 
-SPEED: Final = 40.0
+SPEED: Final = 25.0
 """Thirty jobs then take 10 to 15 seconds."""
 
 
@@ -103,6 +103,7 @@ async def _perform_all(
     async with A2E(
         sandbox.api_key, base_url=sandbox.base_url, on_event=tally.hear, trust_env=False
     ) as a2e:
+        before = (await a2e.credits.balance()).coins
         made += plan(count, await _upload(a2e, printer))
         silent = printer.live or printer.quiet
 
@@ -113,12 +114,14 @@ async def _perform_all(
         async with live_table(printer, made), asyncio.TaskGroup() as group:
             for job in made:
                 group.create_task(perform(a2e, job, out, say))
+        balances = before, (await a2e.credits.balance()).coins
     return Report(
         jobs=made,
         ledger=await sandbox.ledger(),
         tally=tally,
         seconds=time.monotonic() - began,
         out=out,
+        balances=balances,
     )
 
 

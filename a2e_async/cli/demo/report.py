@@ -7,7 +7,7 @@ from typing import Any
 from attrs import define
 
 from a2e_async.cli.demo.work import DemoJob, Tally
-from a2e_async.cli.show import coins_word, seconds_word
+from a2e_async.cli.show import seconds_word
 
 PRESIGN = "presign"
 
@@ -21,6 +21,8 @@ class Report:
     tally: Tally
     seconds: float
     out: Path
+    balances: tuple[int, int]
+    """Coins that the account said it had, before and after."""
 
     @property
     def charges(self) -> list[Mapping[str, Any]]:
@@ -39,13 +41,23 @@ class Report:
 
     @property
     def spent(self) -> int:
-        """Coins by our own records."""
-        return sum(job.coins or 0 for job in self.jobs)
+        """Coins that went, as the client was told: starts, and uploads as well."""
+        return self.balances[0] - self.balances[1]
+
+    @property
+    def told(self) -> list[DemoJob]:
+        """The jobs whose price their record tells; dubbing's does not."""
+        return [job for job in self.jobs if job.coins is not None]
 
     @property
     def charged(self) -> int:
         """Coins by the sandbox's ledger, for starts."""
         return sum(c["coins"] for c in self.charges)
+
+    @property
+    def permits(self) -> int:
+        """Coins by the sandbox's ledger, for upload permits."""
+        return sum(c["coins"] for c in self.uploads)
 
     @property
     def refunded(self) -> int:
@@ -66,8 +78,16 @@ class Report:
             found.append(f"{len(self.jobs)} jobs but {len(self.charges)} charges")
         if sorted(ids) != sorted(ours):
             found.append("the tasks that were charged are not the tasks that were started")
-        if self.spent != self.charged:
-            found.append(f"{self.spent} coins by our records, {self.charged} by the ledger")
+        booked = self.charged + self.permits - self.refunded
+        if self.spent != booked:
+            found.append(f"{self.spent} coins went by our records, {booked} by the ledger")
+        prices = {id: c["coins"] for c in self.charges for id in c["ids"]}
+        found += [
+            f"{job.task.ref}: {job.coins} coins by its record, {prices.get(job.task.ids[0])} by "
+            "the ledger"
+            for job in self.told
+            if job.task and prices.get(job.task.ids[0]) != job.coins
+        ]
         if len(self.files) != len(ours):
             found.append(f"{len(ours)} tasks but {len(self.files)} whole files")
         if self.ledger["leaks"]:
@@ -90,8 +110,7 @@ class Report:
     def rows(self) -> list[tuple[str, str]]:
         """Return the closing table."""
         count, tally = max(1, len(self.jobs)), self.tally
-        permits = sum(c["coins"] for c in self.uploads)
-        given_back = f", {self.refunded} given back" if self.refunded else ""
+        given_back = f" - {self.refunded} given back" if self.refunded else ""
         kinds = dict.fromkeys(job.kind for job in self.jobs)
         each = ", ".join(f"{sum(j.kind == k for j in self.jobs)} {k}" for k in kinds)
         return [
@@ -100,9 +119,10 @@ class Report:
             ("files", f"{len(self.files)} whole; {self.checked}"),
             (
                 "coins",
-                f"{self.spent} by our records, {self.charged} by the ledger{given_back}; "
-                f"{coins_word(permits)} for uploads apart",
+                f"{self.spent} by our records; by the ledger {self.charged} for starts + "
+                f"{self.permits} for uploads{given_back}",
             ),
+            ("prices", f"{len(self.told)} told by the tasks themselves, as charged"),
             (
                 "requests",
                 f"{tally.total / count:.2f} per job: {tally.counts['start'] / count:.2f} starts, "
@@ -122,11 +142,13 @@ class Report:
             "jobs": len(self.jobs),
             "charges": len(self.charges),
             "files": len(self.files),
-            "coins": {"spent": self.spent, "charged": self.charged, "refunded": self.refunded},
-            "uploads": {
-                "charges": len(self.uploads),
-                "coins": sum(c["coins"] for c in self.uploads),
+            "coins": {
+                "spent": self.spent,
+                "charged": self.charged,
+                "uploads": self.permits,
+                "refunded": self.refunded,
             },
+            "uploads": len(self.uploads),
             "requests": {
                 "total": tally.total,
                 "per_job": round(tally.total / count, 3),

@@ -53,21 +53,25 @@ def render(jobs: Sequence[DemoJob], console: Console) -> Table:
     rows = max((len(group) for group in groups), default=0)
     if rows + FRAME > console.height or console.width < NARROW:
         return _counts(kinds, groups)
-    table = Table(caption=_caption(jobs), pad_edge=False)
-    for kind in kinds:
-        table.add_column(kind, width=8, no_wrap=True)
-        table.add_column("", width=6, no_wrap=True)
-        table.add_column("", width=6, justify="right", no_wrap=True)
-    for place in range(rows):
-        cells = [c for g in groups for c in (_cells(g[place]) if place < len(g) else [""] * 3)]
-        table.add_row(*cells)
+    blocks = Table.grid(padding=(0, 1))
+    blocks.add_row(*(_block(kind, group) for kind, group in zip(kinds, groups, strict=True)))
+    table = Table(caption=_caption(jobs), show_header=False, box=None, padding=0)
+    table.add_row(blocks)
     return table
 
 
-def _cells(job: DemoJob) -> list[str | Text]:
-    status = Text(job.status, style=_COLOURS.get(job.status, "yellow" if job.task else "dim"))
-    spent = "" if job.elapsed is None else f"{job.elapsed:.1f}s"
-    return [job.label, status, spent]
+def _block(kind: str, group: Sequence[DemoJob]) -> Table:
+    block = Table(title=kind, show_header=False, title_justify="left", padding=(0, 1, 0, 0))
+    block.box = None
+    block.add_column(width=5, no_wrap=True)
+    block.add_column(width=9, no_wrap=True)
+    block.add_column(width=5, justify="right", no_wrap=True)
+    block.add_column(width=2, justify="right", no_wrap=True)
+    for job in group:
+        status = Text(job.status, style=_COLOURS.get(job.status, "yellow" if job.task else "dim"))
+        spent = "" if job.elapsed is None else f"{job.elapsed:.1f}s"
+        block.add_row(job.label, status, spent, "" if job.coins is None else str(job.coins))
+    return block
 
 
 def _counts(kinds: Sequence[str], groups: Sequence[Sequence[DemoJob]]) -> Table:

@@ -121,13 +121,15 @@ class Tally:
 
     @property
     def total(self) -> int:
-        """All requests to the API."""
-        return self.counts.total()
+        """All requests that the jobs took."""
+        return self.counts["start"] + self.counts["look"] + self.counts["upload"]
 
 
 def _purpose(path: str) -> str:
     if path in {kind_named(name).start_at.path for name in kind_names()}:
         return "start"
+    if path.endswith("/remainingCoins"):
+        return "account"
     return "upload" if "/r2/" in path else "look"
 
 
