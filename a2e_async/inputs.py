@@ -235,16 +235,14 @@ def clean_url(value: str, field: str) -> str:
 
 
 def _names_within(value: Any) -> Iterator[Any]:
-    left = [value]
+    left: list[Any] = [value]
     while left:
-        match left.pop():
-            case Mapping() as names:
-                yield from names
-                left.extend(names.values())
-            case list() | tuple() as items:
-                left.extend(items)
-            case _:
-                pass
+        within: Any = left.pop()
+        if isinstance(within, Mapping):
+            yield from within
+            left.extend(within.values())
+        elif isinstance(within, list | tuple):
+            left.extend(within)
 
 
 # -- checks ------------------------------------------------------------------------------------

@@ -345,32 +345,46 @@ def _tuple_hook(target: Any) -> Callable[[Any, Any], Any]:
 @frozen
 class _Field:
     name: str
-    wires: tuple[str, ...]
+    wire: str
+    also: tuple[str, ...]
     target: Any
+    exact: type | None
+    """A value of exactly this class needs no reading: most are of it."""
     hook: Callable[[Any, Any], Any]
 
 
-def _own_fields(cls: type[Record]) -> tuple[_Field, ...]:
+@frozen
+class _Reader:
+    fields: tuple[_Field, ...]
+    named: frozenset[str]
+    """Every wire name that one of them reads."""
+    known: frozenset[str]
+    """Those, and the wire names of the kind's field map."""
+
+
+def _reader(cls: type[Record], taken: frozenset[str]) -> _Reader:
     key: Any = cls  # attrs classes with eq are hashable as classes; mypy takes them for instances
-    return _read_fields(key)
+    return _make_reader(key, taken)
 
 
 @cache
-def _read_fields(cls: Any) -> tuple[_Field, ...]:
+def _make_reader(cls: Any, taken: frozenset[str]) -> _Reader:
     hints = get_type_hints(cls, include_extras=True)
     made: list[_Field] = []
     for attribute in fields(cls):
         if attribute.name in OWN_FIELDS:
             continue
         hint = hints[attribute.name]
-        wires: tuple[str, ...] = (attribute.name,)
+        wire = Wire(attribute.name)
         if get_origin(hint) is Annotated:
             hint, *notes = get_args(hint)
-            for note in notes:
-                if isinstance(note, Wire):
-                    wires = (note.name, *note.also)
-        made.append(_Field(attribute.name, wires, hint, converter().get_structure_hook(hint)))
-    return tuple(made)
+            wire = next((note for note in notes if isinstance(note, Wire)), wire)
+        plain = [part for part in get_args(hint) if part in (str, int, bool)]
+        exact = plain[0] if len(plain) == 1 else None
+        hook = converter().get_structure_hook(hint)
+        made.append(_Field(attribute.name, wire.name, wire.also, hint, exact, hook))
+    named = frozenset(w for f in made for w in (f.wire, *f.also))
+    return _Reader(tuple(made), named, named | taken)
 
 
 def read_own_fields(
@@ -380,31 +394,46 @@ def read_own_fields(
 
     ``taken`` are the wire names that the kind's field map reads.
     """
+    reader = _reader(cls, taken)
     own: dict[str, Any] = {}
-    used: set[str] = set()
-    for f in _own_fields(cls):
-        for wire in f.wires:
-            if wire in raw:
-                value = raw[wire]
-                try:
-                    own[f.name] = None if value is None else f.hook(value, f.target)
-                    used.add(wire)
-                except (TypeError, ValueError, ArithmeticError, OSError):
-                    continue
-                break
-    extra = {k: v for k, v in raw.items() if k not in used and k not in taken}
+    extra: dict[str, Any] = {}
+    for f in reader.fields:
+        value = raw.get(f.wire)
+        if value.__class__ is f.exact:
+            own[f.name] = value
+        elif value is not None or f.also:
+            _read_odd(f, raw, own, extra)
+    if not raw.keys() <= reader.known:
+        extra |= {wire: raw[wire] for wire in raw if wire not in reader.known}
     return own, extra
+
+
+def _read_odd(
+    f: _Field, raw: Mapping[str, Any], own: dict[str, Any], extra: dict[str, Any]
+) -> None:
+    """Read a value that needs its hook, or stands under another name, or does not fit."""
+    for wire in (f.wire, *f.also):
+        value = raw.get(wire)
+        if value is None:
+            continue
+        if f.name not in own:
+            try:
+                own[f.name] = f.hook(value, f.target)
+                continue
+            except (TypeError, ValueError, OverflowError, OSError):
+                pass
+        extra[wire] = value
 
 
 def drift(cls: type[Record], raw: Mapping[str, Any], taken: frozenset[str]) -> tuple[str, ...]:
     """Return what ``raw`` holds beyond or against the model (for tests): one line each."""
     own, extra = read_own_fields(cls, raw, taken)
-    known = {w for f in _own_fields(cls) for w in f.wires}
+    reader = _reader(cls, taken)
     return tuple(
-        f"{name}: wrong type {type(value).__name__}" if name in known else f"{name}: not modelled"
+        f"{name}: wrong type {type(value).__name__}"
+        if name in reader.named
+        else f"{name}: not modelled"
         for name, value in sorted(extra.items())
     ) + tuple(
-        f"{f.name}: missing"
-        for f in _own_fields(cls)
-        if f.name not in own and f.wires[0] not in raw
+        f"{f.name}: missing" for f in reader.fields if f.name not in own and f.wire not in raw
     )

@@ -10,12 +10,14 @@ from a2e_async import __version__
 from a2e_async.cli import exits
 from a2e_async.cli.account import coins, kinds
 from a2e_async.cli.demo.command import HELP, demo
+from a2e_async.cli.desk import Desk, tell
 from a2e_async.cli.doctor.command import doctor
 from a2e_async.cli.jobs import verbs
-from a2e_async.cli.printer import one_line, prepare_streams
+from a2e_async.cli.printer import Printer, one_line, prepare_streams
 from a2e_async.cli.serve import sandbox
-from a2e_async.cli.settings import common_last
+from a2e_async.cli.settings import Settings, common_last
 from a2e_async.cli.tasks import TASK, list_tasks
+from a2e_async.errors import InvalidInput
 
 _HELP = (
     "Generate media with A2E from the command line. Unofficial.\n\n"
@@ -56,7 +58,12 @@ def run(arguments: Sequence[str]) -> int:
     except CycloptsError as error:
         return _refuse(error, tokens)
     called: Callable[..., int | None] = command
-    code = called(*bound.args, **bound.kwargs)
+    try:
+        code = called(*bound.args, **bound.kwargs)
+    except InvalidInput as error:  # refused before there was anything to run
+        settings = Settings(json="--json" in tokens, debug="--debug" in tokens)
+        desk = Desk(settings=settings, printer=Printer(as_json=settings.json))
+        return tell(error, desk, debug=settings.debug)
     return exits.OK if code is None else code
 
 

@@ -74,6 +74,9 @@ def conduct(settings: Settings, work: Callable[[Desk], Coroutine[Any, Any, int]]
     desk = Desk(settings=settings, printer=Printer(as_json=settings.json, quiet=settings.quiet))
     if settings.debug:
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+    else:
+        # What is cut off by a second Ctrl-C is told below, and not as the loop's tracebacks.
+        logging.getLogger("asyncio").addHandler(logging.NullHandler())
     try:
         return asyncio.run(work(desk))
     except KeyboardInterrupt:

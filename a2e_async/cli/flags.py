@@ -149,7 +149,7 @@ def _value(flag: Flag, given: Any) -> Any:
         return given
     try:
         value = json.loads(given)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(
             f"{flag.flag} must be JSON such as '{{\"name\": 1}}': {error}.", field=flag.name
         ) from None

@@ -103,8 +103,15 @@ class TaskNamespace(Generic[P, R]):
         """Return the record of one task as it stands. Raises `NotFound`."""
         if self.kind.detail_at is None:
             raise InvalidInput(f"{self.kind.name} has no detail operation; use list().")
+        room = self._room
         path, params = self.kind.detail_at.for_id(check_id(id))
-        answer = await self._call(self.kind.detail_at.method, path, params=params)
+        answer = await room.session.request(
+            self.kind.detail_at.method,
+            path,
+            params=params,
+            timeout=room.request_timeout,
+            priority=Priority.CALL if room.priority is None else room.priority,
+        )
         rows = read_rows(answer.data)
         if not rows and not answer.data:
             raise NotFound(

@@ -6,6 +6,7 @@ starter, the namespaces and the command line all read them here.
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 from attrs import frozen
@@ -98,7 +99,7 @@ class TaskKind(Generic[P, R]):
     expected: Callable[[TaskInput], int] = lambda _: 1
     patience: float = 2 * HOUR
 
-    @property
+    @cached_property
     def taken(self) -> frozenset[str]:
         """Wire names that the field map itself reads."""
         return frozenset(
@@ -108,6 +109,11 @@ class TaskKind(Generic[P, R]):
             | set(self.failure_texts)
             | set(self.failure_codes)
         )
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """Wire names of the field map whose values are texts."""
+        return (self.words.field, self.name_wire, *self.failure_texts)
 
     def ref(self, ids: tuple[str, ...]) -> str:
         """Return the text that brings a task of these ids back: ``kind:id+id``."""

@@ -62,7 +62,7 @@ def read_status(kind: TaskKind[..., Any], raw: Raw) -> tuple[Status, str]:
 
 def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = None) -> R:
     """Return one record. Raises `DecodeError` when it has no id, and for nothing else."""
-    if not isinstance(raw, Mapping):
+    if raw.__class__ is not dict and not isinstance(raw, Mapping):
         raise DecodeError(
             f"The service gave {type(raw).__name__} where a {kind.name} record is due."
         )
@@ -74,7 +74,7 @@ def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = 
         )
     status, word = read_status(kind, raw)
     own, extra = read_own_fields(kind.record, raw, kind.taken)
-    return kind.record(
+    record = kind.record(
         id=id,
         name=split_mark(_text(raw.get(kind.name_wire))),
         status=status,
@@ -84,9 +84,12 @@ def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = 
         created_at=_time(raw.get("createdAt")),
         failure=_failure(kind, raw) if status is Status.FAILED else None,
         outputs=_outputs(kind, raw, id, source),
-        extra=extra | _unread(kind, raw),
+        extra=extra,
         **own,
     )
+    if odd := _unread(kind, raw, record):
+        extra.update(odd)
+    return record
 
 
 def read_rows(data: Any) -> list[Raw]:
@@ -178,24 +181,28 @@ def _code(value: Any) -> str | None:
     return None if text.lower() in _NOT_FAILED else text
 
 
-def _unread(kind: TaskKind[..., Any], raw: Raw) -> dict[str, Any]:
+def _unread(kind: TaskKind[..., Any], raw: Raw, record: Record) -> dict[str, Any]:
     """Return what stands in the field map's own fields and could not be read from there."""
-    readers: dict[str, Any] = {
-        kind.words.field: lambda value: isinstance(value, str),
-        kind.name_wire: lambda value: isinstance(value, str),
-        "coins": lambda value: _whole(value) is not None,
-        "createdAt": lambda value: _time(value) is not None,
-        **dict.fromkeys(kind.failure_texts, lambda value: isinstance(value, str)),
-        **dict.fromkeys(kind.failure_codes, lambda value: isinstance(value, str | int | float)),
-        **{result.field: _all_urls for result in kind.results},
-    }
-    if kind.words.progress:
-        readers[kind.words.progress] = lambda _: _progress(kind, raw) is not None
-    return {
-        name: raw[name]
-        for name, reads in readers.items()
-        if raw.get(name) not in (None, "") and not reads(raw[name])
-    }
+    odd: dict[str, Any] = {}
+    for name in kind.texts:
+        value = raw.get(name)
+        if value.__class__ is not str and value is not None:
+            odd[name] = value
+    for name in kind.failure_codes:
+        value = raw.get(name)
+        if value is not None and not isinstance(value, str | int | float):
+            odd[name] = value
+    if record.coins is None and raw.get("coins"):
+        odd["coins"] = raw["coins"]
+    if record.created_at is None and raw.get("createdAt"):
+        odd["createdAt"] = raw["createdAt"]
+    if kind.words.progress and record.progress is None and raw.get(kind.words.progress):
+        odd[kind.words.progress] = raw[kind.words.progress]
+    for result in kind.results:
+        value = raw.get(result.field)
+        if value and not _all_urls(value):
+            odd[result.field] = value
+    return odd
 
 
 def _all_urls(value: Any) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from attrs import frozen
 
 from a2e_async.cli import main
+from a2e_async.client import A2E
 from a2e_async.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]
@@ -68,6 +69,8 @@ def invoke(quiet_env: Path, capfd: pytest.CaptureFixture[str]) -> Invoke:
 @pytest.fixture
 def a2e(invoke: Invoke, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Invoke:
     """Run a command in this process against the sandbox."""
+    # A look every two seconds would be most of the time that these tests take.
+    monkeypatch.setitem(A2E.__init__.__kwdefaults__, "poll_interval", 0.05)
     monkeypatch.setenv("A2E_API_KEY", KEY)
     monkeypatch.setenv("A2E_BASE_URL", sandbox.base_url)
     return invoke
@@ -84,14 +87,13 @@ def environment(sandbox: Sandbox | None = None, **more: str) -> dict[str, str]:
 
 def popen(*words: str, env: Mapping[str, str], cwd: Path, **more: Any) -> subprocess.Popen[str]:
     """Start the command in another process, in a group of its own."""
-    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    usual = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(
         [sys.executable, "-m", "a2e_async", *words],
         env=dict(env),
         cwd=cwd,
-        encoding="utf-8",
         start_new_session=True,
-        **(streams | more),
+        **({"encoding": "utf-8"} | usual | more),
     )
 
 

@@ -103,6 +103,14 @@ def test_nothing_survives_the_cut_of_an_excerpt(
         assert "\n" not in shown
 
 
+def test_credentials_cut_before_their_at_sign_are_not_shown() -> None:
+    """A URL that the cut ends within its host may be credentials: it goes."""
+    head = "https://h/?" + "q" * 900 + " "
+    text = head + "https://user:" + "Z9word" * 40 + "@h.example/a"
+    assert "Z9word" not in excerpt(text)
+    assert "Z9word" not in excerpt(text.encode())
+
+
 def test_a_json_body_keeps_what_helps() -> None:
     """Hosts, paths and words stay: an excerpt is there to be read."""
     body = (

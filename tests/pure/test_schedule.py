@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from a2e_async.tasks.schedule import Look, Mode, Schedule
@@ -142,6 +142,7 @@ def test_a_thousand_on_a_batch_kind_cost_five_calls_a_second() -> None:
 
 
 @settings(max_examples=25, deadline=None)
+@example(population=400, rate=2.0, broken=True, of=DETAIL)
 @given(
     population=st.integers(1, 400),
     rate=st.sampled_from([2.0, 5.0, 20.0]),

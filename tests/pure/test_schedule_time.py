@@ -3,6 +3,7 @@
 import math
 import random
 import statistics
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -34,8 +35,8 @@ def test_the_pause_after_errors_grows_and_is_bounded(interval: float, jitter: fl
     w.add(DETAIL, "t")
     w.run(interval * 5 + 200.0)
     times = [t for t, _, _ in w.looks]
-    pauses = [b - a for a, b in zip(times, times[1:], strict=False)]
-    assert all(b >= a - 1e-6 for a, b in zip(pauses, pauses[1:], strict=False))
+    pauses = [b - a for a, b in pairwise(times)]
+    assert all(b >= a - 1e-6 for a, b in pairwise(pauses))
     assert all(interval - 1e-6 <= p <= max(BACKOFF_MOST, interval) + 1e-6 for p in pauses)
     if interval < 5:
         assert pauses[-1] >= BACKOFF_MOST / 2 - 1e-6
@@ -55,7 +56,7 @@ def test_a_success_resets_the_pause() -> None:
     w.add(DETAIL, "t")
     w.run(200.0)
     times = [t for t, _, _ in w.looks]
-    pauses = [b - a for a, b in zip(times, times[1:], strict=False)]
+    pauses = [b - a for a, b in pairwise(times)]
     assert pauses[5] > 25.0
     assert pauses[6] == pytest.approx(1.0)
     assert pauses[7] == pytest.approx(2.0, rel=0.01)
@@ -192,13 +193,45 @@ def test_hasten_brings_a_look_now_and_not_a_second_one() -> None:
     assert s.next_wake() == pytest.approx(11.5)
 
 
+def test_a_hastened_or_dropped_look_under_way_leaves_no_trace() -> None:
+    """Hastening what is in flight changes nothing; what was dropped in flight never returns."""
+    s = Schedule(interval=10.0, look_rate=None, jitter=lambda: 0.5)
+    watch = s.add(DETAIL, "t", now=0.0, due=0.0, born=0.0)
+    gone = s.add(DETAIL, "gone", now=0.0, due=0.0, born=0.0)
+    looks = s.plan(0.0)
+    watch.due = 99.0
+    s.hasten(watch, 1.0)
+    assert s.next_wake() is None
+    s.drop(gone)
+    for look in looks:
+        assert s.failed(look, 1.0) == []
+    assert gone.errors == 0
+    assert [w.id for look in s.plan(1e6) for w in look.watches] == ["t"]
+
+
+def test_who_stood_alone_is_forgotten_when_dropped() -> None:
+    """The rest of the lane is shared and priced as if the lone watch had never been."""
+    s = Schedule(interval=1.0, look_rate=1.0, jitter=lambda: 0.5)
+    watches = [s.add(BATCH, f"t{n}", now=0.0, due=0.0, born=0.0) for n in range(250)]
+    for look in s.plan(0.0):
+        for watch in look.watches:
+            if watch in watches[:100]:
+                s.absent(watch, look, 0.1)
+            else:
+                s.seen(watch, look, 0.1)
+    assert s.interval() == 101.0
+    for watch in watches[:100]:
+        s.drop(watch)
+    assert s.interval() == 1.0
+
+
 def test_a_slow_answer_is_not_followed_by_a_look_at_once() -> None:
     """When an answer took longer than the interval, a quarter of it passes before the next."""
     w = world(latency=lambda: 7.0, interval=4.0)
     w.add(DETAIL, "t")
     w.run(30.0)
     times = [t for t, _, _ in w.looks]
-    assert [b - a for a, b in zip(times, times[1:], strict=False)] == pytest.approx([8.0] * 3)
+    assert [b - a for a, b in pairwise(times)] == pytest.approx([8.0] * 3)
 
 
 def simulate_steady_load(*, in_flight: int, mean: float, span: float) -> tuple[float, float]:

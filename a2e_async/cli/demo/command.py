@@ -56,7 +56,7 @@ def demo(
         float,
         Parameter(
             help="How many times faster than in truth the sandbox is.",
-            validator=validators.Number(gt=0),
+            validator=validators.Number(gt=0, lte=1_000_000),
         ),
     ] = SPEED,
     keep: Annotated[

@@ -50,6 +50,17 @@ class Report:
         return [job for job in self.jobs if job.coins is not None]
 
     @property
+    def misprinted(self) -> list[str]:
+        """Return the tasks whose record tells another price than was charged."""
+        prices = {id: c["coins"] for c in self.charges for id in c["ids"]}
+        return [
+            f"{job.task.ref}: {job.coins} coins by its record, {prices.get(job.task.ids[0])} by "
+            "the ledger"
+            for job in self.told
+            if job.task and prices.get(job.task.ids[0]) != job.coins
+        ]
+
+    @property
     def charged(self) -> int:
         """Coins by the sandbox's ledger, for starts."""
         return sum(c["coins"] for c in self.charges)
@@ -81,13 +92,7 @@ class Report:
         booked = self.charged + self.permits - self.refunded
         if self.spent != booked:
             found.append(f"{self.spent} coins went by our records, {booked} by the ledger")
-        prices = {id: c["coins"] for c in self.charges for id in c["ids"]}
-        found += [
-            f"{job.task.ref}: {job.coins} coins by its record, {prices.get(job.task.ids[0])} by "
-            "the ledger"
-            for job in self.told
-            if job.task and prices.get(job.task.ids[0]) != job.coins
-        ]
+        found += self.misprinted
         if len(self.files) != len(ours):
             found.append(f"{len(ours)} tasks but {len(self.files)} whole files")
         if self.ledger["leaks"]:
@@ -122,7 +127,7 @@ class Report:
                 f"{self.spent} by our records; by the ledger {self.charged} for starts + "
                 f"{self.permits} for uploads{given_back}",
             ),
-            ("prices", f"{len(self.told)} told by the tasks themselves, as charged"),
+            ("prices", f"{len(self.told)} told by tasks, {len(self.misprinted)} not as charged"),
             (
                 "requests",
                 f"{tally.total / count:.2f} per job: {tally.counts['start'] / count:.2f} starts, "

@@ -1,0 +1,115 @@
+"""The demo: its books, its exit code, what it leaves behind."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import cast
+
+import pytest
+from rich.console import Console
+
+from a2e_async.cli import exits
+from a2e_async.cli.demo.command import FAULTS
+from a2e_async.cli.demo.table import render
+from a2e_async.cli.demo.work import plan
+from a2e_async.resources.registry import kind_named, kind_names
+from a2e_async.sandbox import check_media
+
+from .conftest import Invoke, Result, ended, environment, popen
+from .test_streams import on_terminal, posix
+
+FAST = ["demo", "--jobs", "6", "--speed", "2000"]
+
+
+def demo(tmp_path: Path, *words: str, faults: list[dict[str, object]] | None = None) -> Result:
+    more = {FAULTS: json.dumps(faults)} if faults else {}
+    return ended(popen(*FAST, *words, env=environment(**more), cwd=tmp_path), 60)
+
+
+def test_it_agrees_and_leaves_the_files(tmp_path: Path) -> None:
+    result = demo(tmp_path)
+    assert result.code == 0, result.err
+    assert result.out.splitlines()[-1] == "6 jobs · 6 charges · 6 files"
+    assert result.out.count("saved") == 6
+    files = list((tmp_path / "a2e-demo").iterdir())
+    assert len(files) == 6
+    assert all(check_media(path).ok for path in files)
+    assert list(tmp_path.iterdir()) == [tmp_path / "a2e-demo"]
+
+
+def test_as_json(tmp_path: Path) -> None:
+    result = demo(tmp_path, "--json", "--out", "elsewhere")
+    told = result.document
+    assert result.code == 0
+    assert told["ok"]
+    assert told["jobs"] == told["charges"] == told["files"] == 6
+    assert told["coins"]["spent"] == told["coins"]["charged"] + told["coins"]["uploads"]
+    assert told["uploads"] == 3
+    assert told["requests"]["start"] == 6
+    assert told["leaks"] == 0
+    assert {Path(item["files"][0]).parent.name for item in told["items"]} == {"elsewhere"}
+
+
+def test_what_goes_wrong_ends_with_1(tmp_path: Path) -> None:
+    faults: list[dict[str, object]] = [
+        {"fault": "fail", "kind": "dubbing", "message": "too noisy"},
+        {"fault": "no_result", "kind": "talking_video"},
+        {"fault": "cut_download", "after_bytes": 1000, "times": 2},
+    ]
+    result = demo(tmp_path, faults=faults)
+    assert result.code == exits.FAILED
+    assert "too noisy" in result.err
+    assert result.err.count("error: job ") == 2
+    assert result.out.splitlines()[-1] == "6 jobs · 6 charges · 4 files"
+    assert "Traceback" not in result.err
+
+
+def test_books_that_do_not_agree_end_with_1(tmp_path: Path) -> None:
+    result = demo(tmp_path, faults=[{"fault": "drop_after_accept", "kind": "image_to_video"}])
+    assert result.code == exits.FAILED
+    assert "the tasks that were charged are not the tasks that were started" in result.err
+
+
+def test_a_sandbox_that_does_not_start_is_told(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", shutil.which("false"))
+    result = invoke("demo")
+    assert result.code == exits.SERVICE
+    assert "The sandbox did not start" in result.err
+
+
+@posix
+def test_on_a_terminal_it_draws_one_row_for_each_job(tmp_path: Path) -> None:
+    result = on_terminal(*FAST, env=environment(COLUMNS="100", LINES="30"), cwd=tmp_path)
+    assert result.code == 0
+    assert "6 of 6 saved" in result.out
+    assert "to es" in result.out
+    assert "6 jobs · 6 charges · 6 files" in result.out
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "each"), [(80, 24, True), (60, 24, False), (80, 12, False)]
+)
+def test_the_table_fits_the_terminal(width: int, height: int, each: bool) -> None:
+    urls = {"speech": "https://a/s", "portrait": "https://a/p", "clip": "https://a/c"}
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True)
+    console.print(render(plan(30, urls), console))
+    lines = cast("io.StringIO", console.file).getvalue().splitlines()
+    assert len(lines) < height
+    assert any("to es" in line for line in lines) == each
+    for kind in kind_names():
+        assert any(kind in line for line in lines)
+
+
+def test_jobs_take_turns_and_vary() -> None:
+    urls = {"speech": "https://a/s", "portrait": "https://a/p", "clip": "https://a/c"}
+    jobs = plan(30, urls)
+    assert [job.kind for job in jobs[:3]] == list(kind_names())
+    for kind in kind_names():
+        given = [job.inputs for job in jobs if job.kind == kind]
+        assert len(given) == 10
+        assert len({json.dumps(inputs) for inputs in given}) >= 4
+        for inputs in given:
+            kind_named(kind).input(**inputs)

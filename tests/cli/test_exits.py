@@ -1,0 +1,144 @@
+"""How errors end: the code, one line, and the way to go on."""
+
+import json
+from typing import Any
+
+import pytest
+
+from a2e_async import errors
+from a2e_async.cli import exits
+from a2e_async.sandbox import Sandbox
+
+from .conftest import Invoke
+from .test_commands import DUB, IMAGE, started
+
+FIELDS: dict[str, Any] = {
+    "http_status": 400,
+    "code": 1,
+    "message": "no",
+    "trace_id": None,
+    "method": "POST",
+    "path": "/",
+}
+
+
+def one_line(err: str) -> str:
+    assert "Traceback" not in err
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def test_every_error_has_its_code() -> None:
+    assert exits.code_for(errors.AuthenticationError(**FIELDS)) == exits.KEY
+    assert exits.code_for(errors.PermissionDenied(**FIELDS)) == exits.KEY
+    assert exits.code_for(errors.ContentRejected(**FIELDS)) == exits.USAGE
+    assert exits.code_for(errors.InvalidRequest(**FIELDS)) == exits.USAGE
+    assert exits.code_for(errors.NotFound(**FIELDS)) == exits.FAILED
+    assert exits.code_for(errors.ServerError(**FIELDS)) == exits.SERVICE
+    assert exits.code_for(errors.RateLimited(**FIELDS)) == exits.SERVICE
+    assert exits.code_for(errors.InvalidInput("no")) == exits.USAGE
+    assert exits.code_for(errors.DecodeError("no")) == exits.SERVICE
+    assert exits.code_for(errors.TransferError("no")) == exits.SERVICE
+    assert exits.code_for(OSError()) == exits.SERVICE
+    assert set(exits.MEANINGS) == {0, 1, 2, 3, 4, 5, 6, 124, 130}
+
+
+def test_a_wrong_key_ends_with_3(a2e: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A2E_API_KEY", "foreign-0123456789")
+    result = a2e("credits", "--json")
+    assert result.code == exits.KEY
+    assert "foreign-0" not in result.out + result.err
+    assert result.document["error"]["type"] == "AuthenticationError"
+    assert result.document["error"]["exit_code"] == exits.KEY
+
+
+def test_too_few_coins_end_with_4(a2e: Invoke, sandbox: Sandbox) -> None:
+    sandbox.faults.code_error(4001, "insufficient coins", role="start")
+    result = a2e("start", *DUB)
+    assert result.code == exits.COINS
+    one_line(result.err)
+
+
+@pytest.mark.parametrize("words", [["--source-url", "nowhere.wav"], ["--source-url", "ftp://x/y"]])
+def test_a_wrong_input_ends_with_2(a2e: Invoke, sandbox: Sandbox, words: list[str]) -> None:
+    result = a2e("start", "dubbing", *words, "--target-lang", "es")
+    assert result.code == exits.USAGE
+    one_line(result.err)
+    assert not sandbox.ledger.charges
+
+
+@pytest.mark.parametrize("flag", ["--extra", "--meta"])
+def test_json_that_is_none_ends_with_2(a2e: Invoke, flag: str) -> None:
+    result = a2e("start", *DUB, flag, "{x}")
+    assert result.code == exits.USAGE
+    assert flag in one_line(result.err)
+
+
+def test_a_safety_input_is_refused(a2e: Invoke, sandbox: Sandbox) -> None:
+    result = a2e("start", *DUB, "--extra", '{"force_generate": true}')
+    assert result.code == exits.USAGE
+    assert not sandbox.ledger.charges
+
+
+def test_a_wrong_ref_ends_with_2(a2e: Invoke) -> None:
+    for words in (["task", "wait", "nonsense"], ["task", "show", "dubbing:"]):
+        result = a2e(*words)
+        assert result.code == exits.USAGE
+        one_line(result.err)
+
+
+def test_a_failed_task_ends_with_1(a2e: Invoke, sandbox: Sandbox) -> None:
+    sandbox.faults.fail("dubbing", "the speech is silent")
+    result = a2e("run", *DUB)
+    assert result.code == exits.FAILED
+    assert "the speech is silent" in one_line(result.err)
+    assert "goes on" not in result.err
+
+
+def test_the_good_outputs_of_a_failed_task_are_saved(a2e: Invoke, sandbox: Sandbox) -> None:
+    sandbox.faults.fail("image_to_video")
+    result = a2e("run", *IMAGE, "--number-of-images", "2", "--json")
+    assert result.code == exits.FAILED
+    assert len(result.document["files"]) == 1
+    one_line(result.err)
+
+
+def test_a_start_whose_answer_is_lost_ends_with_5(a2e: Invoke, sandbox: Sandbox) -> None:
+    sandbox.faults.drop_after_accept("dubbing")
+    result = a2e("start", *DUB, "--json")
+    if result.code == exits.OK:
+        pytest.skip("the client found the lost task by itself")
+    assert result.code == exits.UNKNOWN
+    one_line(result.err)
+    recovery = json.loads(next(x for x in result.err.splitlines() if x.startswith("{")))
+    assert recovery["kind"] == "dubbing"
+    assert result.document["error"]["recovery"] == recovery
+    assert len(sandbox.ledger.starts("dubbing")) == 1
+
+
+def test_time_over_ends_with_124_and_tells_how_to_come_back(a2e: Invoke, sandbox: Sandbox) -> None:
+    sandbox.faults.stuck("dubbing")
+    ref = started(a2e)
+    result = a2e("task", "wait", ref, "--timeout", "0.3", "--json")
+    assert result.code == exits.TIMEOUT
+    assert f"a2e task wait {ref}" in result.err
+    assert result.document["error"]["refs"] == [ref]
+
+
+def test_a_directory_that_cannot_be_written_loses_nothing(a2e: Invoke) -> None:
+    ref = started(a2e)
+    result = a2e("task", "download", ref, "-o", "/dev/null/x")
+    assert result.code == exits.SERVICE
+    one_line(result.err)
+    assert f"a2e task download {ref}" in result.err
+
+
+def test_an_unexpected_error_is_named(a2e: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def burst(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("odd")
+
+    monkeypatch.setattr("a2e_async.client.A2E.__init__", burst)
+    result = a2e("credits")
+    assert result.code == exits.SERVICE
+    assert "unexpected ZeroDivisionError: odd" in one_line(result.err)
+    assert "Traceback" in a2e("credits", "--debug").err
