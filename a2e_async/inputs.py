@@ -239,10 +239,12 @@ def _names_within(value: Any) -> Iterator[Any]:
     while left:
         within: Any = left.pop()
         if isinstance(within, Mapping):
-            yield from within
-            left.extend(within.values())
+            names: Mapping[Any, Any] = within
+            yield from names
+            left.extend(names.values())
         elif isinstance(within, list | tuple):
-            left.extend(within)
+            items: Sequence[Any] = within
+            left.extend(items)
 
 
 # -- checks ------------------------------------------------------------------------------------
