@@ -98,6 +98,7 @@ def tell(error: Exception, desk: Desk, *, debug: bool = False) -> int:
     }
     if isinstance(error, StartOutcomeUnknown):
         recovery = error.recovery.to_dict()
+        printer.error(f"Look for it with: a2e list {error.recovery.kind}")
         printer.error(json.dumps(recovery))
         document["recovery"] = recovery
         document["candidates"] = [record.id for record in error.candidates]

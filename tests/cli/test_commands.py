@@ -137,7 +137,7 @@ def test_doctor_tells_a_wrong_key(a2e: Invoke, monkeypatch: pytest.MonkeyPatch) 
 def test_doctor_tells_a_plan_without_access(a2e: Invoke, sandbox: Sandbox) -> None:
     sandbox.faults.http_error(403, role="coins", times=None)
     result = a2e("doctor")
-    assert result.code != 0
+    assert result.code == exits.KEY
     assert "403 means" in result.out
 
 

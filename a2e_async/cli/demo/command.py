@@ -178,5 +178,5 @@ def _line(job: "DemoJob") -> str:
     path = job.files[0][0].name if job.files else job.error
     return (
         f"job {job.number:>3}  {job.kind:<14}  {job.label:<6}  {job.status:<8}  {took}  "
-        f"{coins_word(job.coins):<8}  {path}"
+        f"{'-' if job.coins is None else coins_word(job.coins):<8}  {path}"
     )

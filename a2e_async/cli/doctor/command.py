@@ -1,12 +1,16 @@
 """The command ``doctor``."""
 
 from collections.abc import Callable
+from typing import Final
 
 from a2e_async.cli import exits
 from a2e_async.cli.desk import Desk, conduct
 from a2e_async.cli.doctor import machine
 from a2e_async.cli.doctor.findings import Finding, has_bad
 from a2e_async.cli.settings import Online
+
+REFUSED: Final = ("401", "403")
+"""What a finding about a key that was not accepted begins its advice with."""
 
 
 def doctor(*, settings: Online = Online()) -> int:  # noqa: B008  # frozen
@@ -25,7 +29,7 @@ def doctor(*, settings: Online = Online()) -> int:  # noqa: B008  # frozen
         desk.printer.json({"ok": not bad, "checks": [finding.to_json() for finding in found]})
         if not bad:
             return exits.OK
-        key = any((f.level == "bad" and f.what == "API key") or "401 " in f.mend for f in found)
+        key = any(f.what == "API key" or f.mend[:3] in REFUSED for f in found if f.level == "bad")
         return exits.KEY if key else exits.SERVICE
 
     return conduct(settings, work)

@@ -74,14 +74,22 @@ def address(given: str | None) -> tuple[str | None, Finding]:
     return url, Finding("ok", "address", f"{url} ({source if chosen else 'default'})")
 
 
-def proxy_for(url: str) -> str | None:
-    """Return the proxy that the environment names for an address, without credentials."""
+def env_proxy(url: str) -> str | None:
+    """Return the proxy that the environment names for an address, as it stands there."""
     parts = urlsplit(url)
     found = getproxies().get(parts.scheme)
     if not found or proxy_bypass(parts.netloc):
         return None
-    proxy = urlsplit(found if "://" in found else f"http://{found}")
-    return f"{proxy.scheme}://{proxy.hostname}" + (f":{proxy.port}" if proxy.port else "")
+    return found if "://" in found else f"http://{found}"
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the proxy that the environment names for an address, without credentials."""
+    found = env_proxy(url)
+    if found is None:
+        return None
+    parts = urlsplit(found)
+    return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
 
 
 def proxy(url: str) -> Finding:

@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from a2e_async.cli.doctor.findings import Finding, Level
+from a2e_async.cli.doctor.machine import env_proxy
 from a2e_async.cli.printer import one_line
 
 STEP = 10.0
@@ -58,8 +59,9 @@ async def clock(url: str) -> Finding:
     timeout = aiohttp.ClientTimeout(total=STEP)
     try:
         async with (
-            aiohttp.ClientSession(trust_env=True, timeout=timeout) as session,
-            session.get(url, allow_redirects=False) as answer,
+            # Not trust_env: it would send what a netrc file holds for this host.
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(url, allow_redirects=False, proxy=env_proxy(url)) as answer,
         ):
             said = answer.headers.get("Date")
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
