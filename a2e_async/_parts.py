@@ -12,6 +12,7 @@ from a2e_async.config import Account
 from a2e_async.errors import ClientClosed
 from a2e_async.events import Event, Update
 from a2e_async.models import Output, Record
+from a2e_async.narrow import is_map
 from a2e_async.resources.base import Room, delete
 from a2e_async.resources.files import Files
 from a2e_async.resources.registry import kind_named
@@ -121,7 +122,8 @@ def build(
             kind.detail_at.method, path, params=params, timeout=request_timeout
         )
         rows = read_rows(answer.data)
-        return read_record(kind, rows[0] if rows else answer.data, downloader)
+        record: Record = read_record(kind, rows[0] if rows else answer.data, downloader)
+        return record
 
     async def renew(output: Output) -> Output:
         return await files.refetch(output)
@@ -131,24 +133,22 @@ def build(
         answer = await session.request(
             "POST", PRESIGN, json=dict(body), repeat=Repeat.CHARGED, timeout=request_timeout
         )
-        return answer.data if isinstance(answer.data, Mapping) else {}
+        return answer.data if is_map(answer.data) else {}
 
     downloader = Downloader(file_session, renew)
     uploader = Uploader(file_session, presign, emit=tell)
     files = Files(uploader, downloader, look)
-    observed = None
-    if emit is not None:
 
-        def observed(task: Task[Any], record: Record) -> None:
-            emit(
-                Update(
-                    ref=task.ref,
-                    kind=task.kind.name,
-                    status=record.status,
-                    raw_status=record.raw_status,
-                    progress=record.progress,
-                )
+    def observed(task: Task[Any], record: Record) -> None:
+        tell(
+            Update(
+                ref=task.ref,
+                kind=task.kind.name,
+                status=record.status,
+                raw_status=record.raw_status,
+                progress=record.progress,
             )
+        )
 
     poller = Poller(
         session,
@@ -156,7 +156,7 @@ def build(
         look_rate=look_rate,
         request_timeout=request_timeout,
         held=lambda: pacer.held_for(session.clock()) > 0,
-        observed=observed,
+        observed=observed if emit else None,
     )
     poller.source = downloader
 
@@ -166,9 +166,7 @@ def build(
     services = TaskServices(
         poller=poller, claim=lambda task: starter.claim(task), delete=delete_one
     )
-    starter = Starter(
-        session, services, files, mark_names=mark_names, emit=tell
-    )
+    starter = Starter(session, services, files, mark_names=mark_names, emit=tell)
     starter.source = downloader
     return Parts(
         account=account,

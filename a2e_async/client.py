@@ -60,7 +60,7 @@ class _Namespace(Generic[N]):
     def __get__(self, client: "A2E | None", owner: type) -> Self | N:
         if client is None:
             return self
-        made = self._make(client._room)
+        made = self._make(client._room)  # pyright: ignore[reportPrivateUsage]  # the descriptor is part of the class
         vars(client)[self._name] = made
         return made
 

@@ -23,6 +23,7 @@ from attrs import NOTHING, define, fields, frozen
 
 from a2e_async.errors import InvalidInput
 from a2e_async.models import MediaType, Output, Wire
+from a2e_async.narrow import is_map, is_sequence
 
 MediaInput = str | os.PathLike[str] | bytes | Output
 """A URL, a local path, the bytes themselves, or the Output of another task."""
@@ -53,14 +54,13 @@ class Length:
     most: int
 
 
-@frozen(init=False)
 class Media:
     """An input that takes media: which types the service accepts there."""
 
-    types: tuple[MediaType, ...]
+    __slots__ = ("types",)
 
     def __init__(self, *types: MediaType) -> None:
-        self.__attrs_init__(types)
+        self.types = types
 
 
 @frozen
@@ -106,6 +106,15 @@ class TaskInput:
         Doc("Inputs newer than this package, under their names on the wire."),
     ] = None
 
+    @classmethod
+    def __attrs_init_subclass__(cls) -> None:
+        # Inputs hold prompts and whole files; they stay out of logs.
+        cls.__repr__ = TaskInput.__repr__  # type: ignore[method-assign]  # attrs made one with all fields
+
+    def __repr__(self) -> str:
+        given = [f.name for f in input_fields(type(self)) if getattr(self, f.name) is not None]
+        return f"<{type(self).__name__} of {', '.join(given)}>"
+
     def __attrs_post_init__(self) -> None:
         for f in input_fields(type(self)):
             value = getattr(self, f.name)
@@ -127,7 +136,7 @@ class TaskInput:
             value = getattr(self, f.name)
             if value is None or f.note(Media) is None:
                 continue
-            if isinstance(value, list | tuple):
+            if is_sequence(value):
                 for place, item in enumerate(value):
                     yield f, place, item
             else:
@@ -144,17 +153,18 @@ class TaskInput:
             if value is None or f.common:
                 continue
             if f.note(Media) is None:
-                body[f.wire] = list(value) if isinstance(value, tuple) else value
-            elif isinstance(value, list | tuple):
+                body[f.wire] = list(value) if is_sequence(value) else value
+            elif is_sequence(value):
                 body[f.wire] = [urls[f.name, place] for place in range(len(value))]
             else:
                 body[f.wire] = urls[f.name, None]
         return body | dict(self.extra or {})
 
     def _check_extra(self) -> None:
-        for label, value in (("extra", self.extra), ("meta", self.meta)):
+        copies: dict[str, Any] = {}
+        for label in ("extra", "meta"):
             try:
-                json.dumps(value, allow_nan=False)
+                copies[label] = json.loads(json.dumps(getattr(self, label), allow_nan=False))
             except (TypeError, ValueError, RecursionError) as error:
                 raise InvalidInput(
                     f"{label} must hold JSON values: {error}.", field=label
@@ -173,6 +183,8 @@ class TaskInput:
             if name in declared or name == "name":
                 given = declared.get(name, name)
                 raise InvalidInput(f"extra: give {name!r} as {given}=….", field="extra")
+        # Copies: what the caller does to its own later must not pass these checks by.
+        self.extra, self.meta = copies["extra"], copies["meta"]
 
 
 _COMMON: Final = frozenset(a.name for a in fields(TaskInput))
@@ -238,11 +250,11 @@ def _names_within(value: Any) -> Iterator[Any]:
     left: list[Any] = [value]
     while left:
         within: Any = left.pop()
-        if isinstance(within, Mapping):
+        if is_map(within):
             names: Mapping[Any, Any] = within
             yield from names
             left.extend(names.values())
-        elif isinstance(within, list | tuple):
+        elif is_sequence(within):
             items: Sequence[Any] = within
             left.extend(items)
 
@@ -252,7 +264,7 @@ def _names_within(value: Any) -> Iterator[Any]:
 
 def _check(f: InputField, value: Any) -> None:
     if f.note(Media) is not None:
-        items = value if isinstance(value, list | tuple) else (value,)
+        items = value if is_sequence(value) else (value,)
         if items is value and not _takes_sequence(f.hint):
             raise InvalidInput(f"{f.name} takes one file, not a list.", field=f.name)
         if items is not value and _takes_sequence(f.hint):
@@ -322,9 +334,9 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(value == word and type(value) is type(word) for word in get_args(hint))
     if origin in (Sequence, list, tuple):
         inner = get_args(hint)[0]
-        return isinstance(value, list | tuple) and all(_fits(item, inner) for item in value)
+        return is_sequence(value) and all(_fits(item, inner) for item in value)
     if origin is Mapping or hint is Mapping:
-        return isinstance(value, Mapping)
+        return is_map(value)
     if hint in (None, NoneType):
         return value is None
     if hint is float:

@@ -31,7 +31,8 @@ from typing import (
 from attrs import define, evolve, field, fields, frozen
 
 from a2e_async.errors import DecodeError, InvalidInput
-from a2e_async.redact import bare_url
+from a2e_async.narrow import is_list
+from a2e_async.redact import bare_url, stable_url
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -89,7 +90,7 @@ class Output:
     renews it. ``media`` is video, audio, image or file. Every media input accepts an Output.
     """
 
-    url: str = field(eq=bare_url)
+    url: str = field(eq=stable_url)
     media: MediaType = "file"
     expires_at: datetime | None = field(default=None, eq=False)
     ref: str | None = field(default=None, eq=False)
@@ -153,8 +154,17 @@ class Record:
     created_at: datetime | None = None
     failure: Failure | None = None
     outputs: tuple[Output, ...] = ()
-    extra: Mapping[str, Any] = field(factory=dict, eq=False, repr=False)
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
     _parts: "tuple[Record, ...]" = field(default=(), repr=False)
+
+    @classmethod
+    def __attrs_init_subclass__(cls) -> None:
+        # A kind's own fields echo prompts and signed URLs; they stay out of logs.
+        cls.__repr__ = Record.__repr__  # type: ignore[method-assign]  # attrs made one with all fields
+
+    def __repr__(self) -> str:
+        word = f" ({self.raw_status})" if self.raw_status else ""
+        return f"<{type(self).__name__} {self.id} {self.status}{word}, {len(self.outputs)} outputs>"
 
     @property
     def done(self) -> bool:
@@ -206,7 +216,7 @@ def merge_records(parts: tuple[R, ...]) -> R:
         progress=sum(1.0 if p.done else p.progress or 0.0 for p in parts) / len(parts)
         if known
         else None,
-        coins=sum(coins) if coins else None,
+        coins=sum(coins) if len(coins) == len(parts) else None,
         failure=next((p.failure for p in parts if p.failure), None),
         outputs=tuple(o for p in parts for o in p.outputs),
         parts=parts,
@@ -263,8 +273,9 @@ class Recovery:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recovery":
         """Return the value that `to_dict` wrote; unknown entries are ignored."""
-        known = {a.name: values[a.name] for a in fields(cls) if a.name in values}
-        return cls(**{**known, "sent_at": datetime.fromisoformat(known["sent_at"])})
+        known: dict[str, Any] = {a.name: values[a.name] for a in fields(cls) if a.name in values}
+        known["sent_at"] = datetime.fromisoformat(known["sent_at"])
+        return cls(**known)
 
 
 # -- the converter ---------------------------------------------------------------------------
@@ -335,7 +346,7 @@ def _tuple_hook(target: Any) -> Callable[[Any, Any], Any]:
     hook = converter().get_structure_hook(inner)
 
     def read(value: Any, _: Any) -> tuple[Any, ...]:
-        if not isinstance(value, list):
+        if not is_list(value):
             raise TypeError(f"expected a list, got {type(value).__name__}")
         return tuple(hook(item, inner) for item in value)
 

@@ -43,6 +43,26 @@ def excerpt(body: bytes | str, secret: str | None = None, limit: int = EXCERPT_C
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
+_SIGNATURE: Final = re.compile(
+    r"(?i)^(x-(amz|goog|oss|tos)-.*|signature|sig|expires|key-pair-id|policy|awsaccesskeyid|"
+    r"googleaccessid|security-token|s[eprtvk]|sk[a-z]{1,3}|spr|st|token|auth(_?key)?|verify)$"
+)
+
+
+def stable_url(url: str) -> str:
+    """Return what names a file in ``url``: without fragment and without signature parameters.
+
+    Two URLs of one file that were signed at different times give the same text. For comparing
+    and hashing only: what is left of the query may still be private.
+    """
+    head, _, rest = url.partition("?")
+    if not rest:
+        return head.partition("#")[0]
+    query = rest.partition("#")[0]
+    kept = [part for part in query.split("&") if not _SIGNATURE.match(part.partition("=")[0])]
+    return f"{head}?{'&'.join(kept)}" if kept else head
+
+
 def bare_url(url: str) -> str:
     """Return ``url`` without credentials, query and fragment."""
     scheme, slashes, rest = url.partition("?")[0].partition("#")[0].partition("://")

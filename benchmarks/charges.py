@@ -39,7 +39,9 @@ async def ours(sandbox: Sandbox) -> None:
             await a2e.talking_video.start(**INPUTS)
 
 
-async def charges(fault: Callable[[Sandbox], None], client: Callable[[Sandbox], Awaitable[None]]) -> int:
+async def charges(
+    fault: Callable[[Sandbox], None], client: Callable[[Sandbox], Awaitable[None]]
+) -> int:
     """Return the charges that one logical start leaves behind under a fault."""
     async with Sandbox(speed=600) as sandbox:
         fault(sandbox)

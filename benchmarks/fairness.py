@@ -34,9 +34,7 @@ async def completions(call: Callable[[], Awaitable[object]], seconds: float) -> 
 async def measure(base_url: str, seconds: float) -> dict[str, list[int]]:
     """Return the spread of both."""
     async with (
-        aiohttp.ClientSession(
-            base_url, connector=aiohttp.TCPConnector(limit=CONNECTIONS)
-        ) as bare,
+        aiohttp.ClientSession(base_url, connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as bare,
         A2E("bench-key", base_url=base_url, rate=None, max_connections=CONNECTIONS) as a2e,
     ):
 

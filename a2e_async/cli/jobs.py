@@ -24,13 +24,12 @@ Timeout = Annotated[
     float | None,
     Parameter(
         group=WAITING,
-        metavar="SECONDS",
         help="How long to wait for the task; it goes on when the time is over.",
     ),
 ]
 Out = Annotated[
     Path,
-    Parameter(name=("--out", "-o"), group=WAITING, metavar="DIR", help="Where results are saved."),
+    Parameter(name=("--out", "-o"), group=WAITING, help="Where results are saved."),
 ]
 _NOWHERE = Path()
 

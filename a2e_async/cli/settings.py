@@ -62,7 +62,6 @@ class Online(Settings):
         str,
         Parameter(
             name="--api-key-env",
-            metavar="NAME",
             group=COMMON,
             help="The environment variable that holds the API key.",
         ),

@@ -10,6 +10,7 @@ from attrs import define
 from a2e_async.errors import ApiError, ConfigurationError, InvalidInput, InvalidRequest, NotFound
 from a2e_async.inputs import Doc, TaskInput, build_input, clean_url, input_fields, is_url
 from a2e_async.models import Output, OutputSource, Page, Record
+from a2e_async.narrow import is_map
 from a2e_async.tasks.kind import Endpoint, Job, P, TaskKind, check_id
 from a2e_async.tasks.status import read_record, read_rows, read_total
 from a2e_async.tasks.task import Task, TaskServices
@@ -228,7 +229,7 @@ async def quote(room: Room, path: str, body: Mapping[str, Any]) -> int | None:
             return None
         raise
     data = answer.data
-    if isinstance(data, Mapping):
+    if is_map(data):
         for key in ("coins", "credits", "cost", "price", "estimatedCoins", "estimated_coins"):
             value = data.get(key)
             if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:

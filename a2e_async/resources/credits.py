@@ -8,6 +8,7 @@ from attrs import frozen
 
 from a2e_async.errors import DecodeError, InvalidInput
 from a2e_async.models import Page, read_time
+from a2e_async.narrow import is_map
 from a2e_async.resources.base import Room, quote
 from a2e_async.tasks.status import read_rows, read_total
 from a2e_async.transport.ratelimit import Priority
@@ -44,10 +45,10 @@ class Credits:
         path = "/api/v1/user/remainingCoins"
         answer = await self._room.session.request("GET", path, **self._room.options())
         data = answer.data
-        coins = _whole(data.get("coins")) if isinstance(data, Mapping) else _whole(data)
+        coins = _whole(data.get("coins")) if is_map(data) else _whole(data)
         if coins is None:
             raise DecodeError(f"{path} gave no number of coins.", method="GET", path=path)
-        diamonds = _whole(data.get("diamonds")) if isinstance(data, Mapping) else None
+        diamonds = _whole(data.get("diamonds")) if is_map(data) else None
         return Balance(coins=coins, diamonds=diamonds)
 
     async def history(

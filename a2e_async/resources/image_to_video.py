@@ -1,7 +1,7 @@
-"""Image to video: a picture moves; and what belongs to it at the service."""
+"""Image to video: a picture moves as a prompt says."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
@@ -10,6 +10,7 @@ from attrs import define, frozen
 from a2e_async.errors import DecodeError, InvalidInput, ServerError
 from a2e_async.inputs import Between, Doc, Media, MediaInput, TaskInput
 from a2e_async.models import Record
+from a2e_async.narrow import is_map
 from a2e_async.resources.base import R, TaskNamespace
 from a2e_async.tasks.kind import Endpoint, P, Result, TaskKind, check_id
 from a2e_async.transport.retry import Repeat
@@ -123,7 +124,7 @@ class ImageToVideo(TaskNamespace[P, R]):
         ``GET avgProcessingTime``; a hint, its answer is undocumented.
         """
         data = (await self._call("GET", f"{PREFIX}/avgProcessingTime")).data
-        values = list(data.values()) if isinstance(data, Mapping) else [data]
+        values = list(data.values()) if is_map(data) else [data]
         numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
         return float(numbers[0]) if numbers else None
 
@@ -181,7 +182,7 @@ class ImageToVideo(TaskNamespace[P, R]):
         template: Literal["default", "cinematic"] | None = None,
         shot_count: int | None = None,
         with_audio: bool | None = None,
-    ) -> AsyncIterator[AsyncIterator[PromptEvent]]:
+    ) -> AsyncGenerator[AsyncIterator[PromptEvent]]:
         """As `extend_prompt`, word by word: ``async with … as events: async for event in events``.
 
         The last event carries ``result``. Raises `ServerError` when the service ends with an
@@ -214,7 +215,7 @@ class ImageToVideo(TaskNamespace[P, R]):
 
 
 def _extended(data: Any, path: str) -> ExtendedPrompt:
-    if isinstance(data, Mapping) and isinstance(data.get("prompt"), str):
+    if is_map(data) and isinstance(data.get("prompt"), str):
         negative = data.get("negative_prompt")
         return ExtendedPrompt(
             prompt=data["prompt"],
@@ -235,14 +236,14 @@ async def _prompt_events(
             value = data
         if name == "delta":
             piece = value
-            if isinstance(value, Mapping):
+            if is_map(value):
                 piece = next((value[k] for k in ("delta", "text", "content") if k in value), "")
             text += piece if isinstance(piece, str) else ""
             yield PromptEvent(text=text)
         elif name == "result":
             yield PromptEvent(text=text, result=_extended(value, path))
         elif name == "error":
-            message = value.get("message") if isinstance(value, Mapping) else value
+            message = value.get("message") if is_map(value) else value
             raise ServerError(
                 http_status=200,
                 code=None,

@@ -102,13 +102,10 @@ class TaskKind(Generic[P, R]):
     @cached_property
     def taken(self) -> frozenset[str]:
         """Wire names that the field map itself reads."""
-        return frozenset(
-            {"_id", "id", self.words.field, self.name_wire, "coins", "createdAt"}
-            | ({self.words.progress} if self.words.progress else set())
-            | {r.field for r in self.results}
-            | set(self.failure_texts)
-            | set(self.failure_codes)
-        )
+        names = {"_id", "id", self.words.field, self.name_wire, "coins", "createdAt"}
+        names.update((self.words.progress,) if self.words.progress else ())
+        names.update(result.field for result in self.results)
+        return frozenset(names.union(self.failure_texts, self.failure_codes))
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
@@ -155,7 +152,7 @@ def split_ref(ref: Any) -> tuple[str, tuple[str, ...]]:
             f"{ref!r:.60} is not a task ref; refs look like dubbing:66ea4dd87db10c73fa29b570.",
             field="ref",
         )
-    return kind, tuple(check_id(id) for id in ids.split("+"))
+    return kind, tuple(dict.fromkeys(check_id(id) for id in ids.split("+")))
 
 
 def split_mark(name: str | None) -> str | None:

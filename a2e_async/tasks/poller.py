@@ -28,6 +28,7 @@ from a2e_async.errors import (
     TaskTimeout,
 )
 from a2e_async.models import OutputSource, Record
+from a2e_async.narrow import is_map
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.schedule import After, Look, Mode, Schedule, Watch
 from a2e_async.tasks.status import read_id, read_record, read_rows
@@ -41,6 +42,9 @@ logger = logging.getLogger("a2e_async.poller")
 
 LAST_LOOK: Final = 5.0
 """Seconds that the one look at a wait's deadline may take."""
+
+LOOKS_AT_ONCE: Final = 32
+"""Looks on their way at the same time; half of the default number of connections."""
 
 LIST_PAGES: Final = 5
 """Pages of a list read for one look; who is further back is asked for alone, if it can be."""
@@ -152,7 +156,7 @@ class Poller:
             while len(self._schedule):
                 now = loop.time()
                 self._expire(now)
-                for look in self._schedule.plan(now):
+                for look in self._schedule.plan(now, LOOKS_AT_ONCE - len(self._looking)):
                     looking = loop.create_task(self._look(look, loop))
                     self._looking.add(looking)
                     looking.add_done_callback(self._looked)
@@ -186,7 +190,9 @@ class Poller:
     def _next_wake(self) -> float | None:
         while self._deadlines and self._deadlines[0][2].future.done():
             heapq.heappop(self._deadlines)
-        due = self._schedule.next_wake()
+        # With all places taken the end of a look wakes the loop.
+        full = len(self._looking) >= LOOKS_AT_ONCE
+        due = None if full else self._schedule.next_wake()
         if self._deadlines:
             first = self._deadlines[0][0]
             return first if due is None else min(first, due)
@@ -406,10 +412,10 @@ class Poller:
 
     def _looked(self, looking: "asyncio.Task[None]") -> None:
         self._looking.discard(looking)
+        self._wake()
         if not looking.cancelled() and (error := looking.exception()) is not None:
             assert isinstance(error, Exception)  # noqa: S101  # a BaseException ends the loop itself
             self._break(error)
-            self._wake()
 
     @staticmethod
     def _end(wait: Wait, error: A2EError | None) -> None:
@@ -446,7 +452,7 @@ def _empty(data: Any) -> bool:
     """Tell an answer that holds no record from one that holds something else instead."""
     if data is None or data == [] or data == {}:
         return True
-    return isinstance(data, Mapping) and any(value == [] for value in data.values())
+    return is_map(data) and any(value == [] for value in data.values())
 
 
 def _shapeless(kind: TaskKind[..., Any], path: str, answer: "Answer") -> DecodeError:

@@ -18,6 +18,7 @@ to end now. Only errors back off.
 """
 
 import heapq
+import sys
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Any, Final
@@ -38,7 +39,13 @@ LIST_WORTH: Final = 8
 """Tasks of one kind from which a page of the list is cheaper than their details."""
 
 STAY_ALONE: Final = 3
-"""A running task that was absent from the shared answer so often is asked for alone for good."""
+"""A running task that was absent from the shared answer so often is asked for alone."""
+
+ALONE_FOR: Final = 600.0
+"""Seconds after which a kind tries its shared call again: a hiccup must not cost for hours."""
+
+GONE_AFTER: Final = 3
+"""Looks in a row that must miss a task whose kind has no detail, before it counts as gone."""
 
 
 class Mode(StrEnum):
@@ -92,9 +99,11 @@ class _Lane:
     """All watches of one kind."""
 
     kind: TaskKind[..., Any]
-    watches: dict[str, Watch] = field(factory=dict)
-    heap: list[tuple[float, int, Watch]] = field(factory=list)
+    watches: dict[str, Watch] = field(factory=dict[str, Watch])
+    heap: list[tuple[float, int, Watch]] = field(factory=list[tuple[float, int, Watch]])
     alone: int = 0
+    share_at: float | None = None
+    """When those that are asked for alone may share a call again."""
 
 
 class Schedule:
@@ -165,13 +174,18 @@ class Schedule:
             watch.due = now
             self._push(self._lanes[watch.kind.name], watch)
 
-    def plan(self, now: float) -> list[Look]:
-        """Return the calls to make now; their watches count as in flight until told otherwise."""
+    def plan(self, now: float, room: int = sys.maxsize) -> list[Look]:
+        """Return the calls to make now; their watches count as in flight until told otherwise.
+
+        At most ``room`` calls, the kinds by turns: thousands of details of one kind must not
+        stand before the one call that serves all tasks of another.
+        """
         looks = [look for half in self._halves if (look := self._half(half, now))]
         self._halves = []
-        for lane in self._lanes.values():
-            while (first := self._first(lane)) is not None and first.due <= now:
-                looks.append(self._fill(lane, now))
+        lanes = list(self._lanes.values())
+        while lanes and len(looks) < room:
+            lanes = [lane for lane in lanes if self._due(lane, now)]
+            looks += [self._fill(lane, now) for lane in lanes[: room - len(looks)]]
         return looks
 
     def next_wake(self) -> float | None:
@@ -197,6 +211,10 @@ class Schedule:
             watch.absent = 0
         elif watch.alone and watch.absent < STAY_ALONE:
             self._set_alone(watch, False)
+        elif watch.alone:
+            self._share_again(self._lanes[watch.kind.name], now)
+        if watch.kind.detail_at is None:
+            watch.absent = 0
         self._again(watch, look, now)
 
     def absent(self, watch: Watch, look: Look, now: float) -> After:
@@ -212,7 +230,10 @@ class Schedule:
             self._set_alone(watch, True)
             self._requeue(watch, now)
             return After.AGAIN
-        if now - watch.born < FORGIVEN:
+        if watch.kind.detail_at is None:
+            watch.absent += 1
+        missed = watch.kind.detail_at is None and watch.absent < GONE_AFTER
+        if missed or now - watch.born < FORGIVEN:
             self._again(watch, look, now)
             return After.AGAIN
         return After.GIVE_UP
@@ -301,6 +322,16 @@ class Schedule:
         pages = 1 if mode is Mode.PROCESSING else -(-shared // lane.kind.paging.most)
         return lane.alone + (pages if shared else 0)
 
+    def _share_again(self, lane: _Lane, now: float) -> None:
+        """Now and then let a whole kind try the shared call again: one call tells for all."""
+        if lane.share_at is None:
+            lane.share_at = now + ALONE_FOR
+        elif now >= lane.share_at:
+            lane.share_at = None
+            for watch in lane.watches.values():
+                watch.absent = min(watch.absent, STAY_ALONE - 1)
+                self._set_alone(watch, False)
+
     def _set_alone(self, watch: Watch, alone: bool) -> None:
         if watch.alone is not alone and not watch.dropped:
             watch.alone = alone
@@ -328,6 +359,10 @@ class Schedule:
         watch = heapq.heappop(lane.heap)[2]
         watch.in_flight = True
         return watch
+
+    def _due(self, lane: _Lane, now: float) -> bool:
+        first = self._first(lane)
+        return first is not None and first.due <= now
 
     def _first(self, lane: _Lane) -> Watch | None:
         while lane.heap and not self._live(lane.heap[0]):

@@ -29,7 +29,7 @@ from a2e_async.errors import (
 from a2e_async.events import Accepted, Event, StartLost
 from a2e_async.inputs import Media, MediaInput, TaskInput, clean_url, is_url
 from a2e_async.models import MediaType, Output, Record, Recovery
-from a2e_async.redact import bare_url, excerpt
+from a2e_async.redact import excerpt, stable_url
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.status import Refusal, read_id, read_record, read_start
 from a2e_async.tasks.task import Task, TaskServices
@@ -362,10 +362,10 @@ def input_digest(
 ) -> str:
     """Return a digest of what a start asks for: equal inputs, equal digest.
 
-    Local media count by content, URLs without their query, names not at all.
+    Local media count by content, URLs without their signature, names not at all.
     """
     urls = {
-        place: bare_url(item) if isinstance(item, str) else f"sha256:{item.digest}"
+        place: stable_url(item) if isinstance(item, str) else f"sha256:{item.digest}"
         for place, item in media.items()
     }
     wire = json.dumps([kind.name, inputs.to_wire(urls)], sort_keys=True, separators=(",", ":"))

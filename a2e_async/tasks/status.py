@@ -18,6 +18,7 @@ from a2e_async.models import (
     read_own_fields,
     read_time,
 )
+from a2e_async.narrow import is_list, is_map
 from a2e_async.redact import excerpt
 from a2e_async.tasks.kind import TaskKind, split_mark
 from a2e_async.transport.mediatype import expires_at
@@ -62,7 +63,7 @@ def read_status(kind: TaskKind[..., Any], raw: Raw) -> tuple[Status, str]:
 
 def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = None) -> R:
     """Return one record. Raises `DecodeError` when it has no id, and for nothing else."""
-    if raw.__class__ is not dict and not isinstance(raw, Mapping):
+    if not is_map(raw):
         raise DecodeError(
             f"The service gave {type(raw).__name__} where a {kind.name} record is due."
         )
@@ -94,15 +95,15 @@ def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = 
 
 def read_rows(data: Any) -> list[Raw]:
     """Return the records of a list answer, in any of the shapes that occur."""
-    if isinstance(data, list):
-        return [row for row in data if isinstance(row, Mapping)]
-    if isinstance(data, Mapping):
+    if is_list(data):
+        return [row for row in data if is_map(row)]
+    if is_map(data):
         if isinstance(data.get("_id"), str) and data["_id"]:
             return [data]
         for key in _LIST_KEYS:
-            if isinstance(data.get(key), list):
+            if is_list(data.get(key)):
                 return read_rows(data[key])
-            if key == "data" and isinstance(data.get(key), Mapping):
+            if key == "data" and is_map(data.get(key)):
                 return read_rows(data[key])
         if read_id(data):
             return [data]
@@ -111,7 +112,7 @@ def read_rows(data: Any) -> list[Raw]:
 
 def read_total(data: Any) -> int | None:
     """Return how many records a list has over all pages, None when it does not say."""
-    if isinstance(data, Mapping):
+    if is_map(data):
         for key in ("count", "total"):
             total = _whole(data.get(key))
             if total is not None and total >= 0:
@@ -136,7 +137,7 @@ def read_start(kind: TaskKind[..., Any], data: Any) -> tuple[Raw, ...] | Refusal
         return rows
     if isinstance(data, str) and data.strip() and not _MAY_BE_SUCCESS.match(data):
         return Refusal(data.strip())
-    if isinstance(data, Mapping):
+    if is_map(data):
         refused = data.get("success") is False
         # A message alone may as well say that all is well; it counts next to `success: false`.
         names = (*kind.failure_texts, "message", "msg") if refused else kind.failure_texts
@@ -152,7 +153,7 @@ def _outputs(
     made: list[Output] = []
     for result in kind.results:
         value = raw.get(result.field)
-        for url in value if isinstance(value, list) else (value,):
+        for url in value if is_list(value) else (value,):
             if isinstance(url, str) and is_url(url):
                 made.append(
                     Output(
@@ -206,7 +207,7 @@ def _unread(kind: TaskKind[..., Any], raw: Raw, record: Record) -> dict[str, Any
 
 
 def _all_urls(value: Any) -> bool:
-    items = value if isinstance(value, list) else [value]
+    items = value if is_list(value) else [value]
     return all(isinstance(item, str) and is_url(item) for item in items)
 
 

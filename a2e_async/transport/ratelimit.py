@@ -89,6 +89,15 @@ class Gcra:
         """Count ``cost`` as sent now; the caller has asked `ready_at` before."""
         self._tat = max(self._tat, now) + cost * self.interval
 
+    def try_take(self, now: float, cost: float = 1) -> bool:
+        """Take ``cost`` if it is ready now."""
+        if self.interval:
+            tat = self._tat
+            if tat - max(0.0, self.burst - cost) * self.interval > now + _NEAR:
+                return False
+            self._tat = (max(now, tat)) + cost * self.interval
+        return True
+
     def give_back(self, cost: float) -> None:
         """Undo a `take` whose request was not sent."""
         self._tat -= cost * self.interval
@@ -136,12 +145,8 @@ class Pacer:
         """Take a turn if there is one now and nobody waits; never blocks."""
         if self._queue or self._closed is not None:
             return False
-        now = self._now()
-        gcra = self._gcra
-        if self._hold > now or gcra.ready_at(now, cost) > now:
-            return False
-        gcra.take(now, cost)
-        return True
+        now = (self._clock or self._find_clock())()
+        return self._hold <= now and self._gcra.try_take(now, cost)
 
     async def acquire(
         self,
@@ -224,9 +229,11 @@ class Pacer:
         self._pump()
 
     def _now(self) -> float:
-        if self._clock is None:
-            self._clock = asyncio.get_running_loop().time
-        return self._clock()
+        return (self._clock or self._find_clock())()
+
+    def _find_clock(self) -> Callable[[], float]:
+        self._clock = asyncio.get_running_loop().time
+        return self._clock
 
     def _refuse(self, turn: _Turn, now: float) -> None:
         left = self._hold - now

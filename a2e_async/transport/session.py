@@ -24,7 +24,7 @@ from a2e_async.errors import (
     DecodeError,
 )
 from a2e_async.events import Event
-from a2e_async.transport.envelope import Answer, read_answer
+from a2e_async.transport.envelope import TRACE_HEADER, Answer, read_answer, read_plain
 from a2e_async.transport.link import Link, closed_error
 from a2e_async.transport.ratelimit import Gate, HeldTooLong, Pacer, Priority
 from a2e_async.transport.retry import (
@@ -44,6 +44,7 @@ from a2e_async.transport.wire import (
     client_timeout,
     current,
     held,
+    is_stream,
     late,
     read_body,
     translate,
@@ -58,6 +59,8 @@ MAX_BYTES: Final = 32 * 1024 * 1024
 
 DECODE_ATTEMPTS: Final = 2
 """How often an unreadable answer is asked for: a wrong host answers so for ever."""
+
+_TIMEOUTS: Final = 64
 
 # What aiohttp raises before a request is written; RuntimeError when its session was closed.
 _EXPECTED: Final = (aiohttp.ClientError, OSError, RuntimeError)
@@ -134,7 +137,7 @@ class Session:
         repeat: Repeat = Repeat.FREE,
         priority: Priority = Priority.CALL,
         cost: float = 1,
-        timeout: float | None = None,  # noqa: ASYNC109  # per attempt on the wire, not of the whole call
+        timeout: float | None = None,  # per attempt on the wire, not of the whole call
         deadline: float | None = None,
         retry: bool = True,
         on_sent: Callable[[], None] | None = None,
@@ -178,7 +181,7 @@ class Session:
         repeat: Repeat = Repeat.FREE,
         priority: Priority = Priority.CALL,
         cost: float = 1,
-        timeout: float | None = None,  # noqa: ASYNC109  # per attempt on the wire, not of the whole call
+        timeout: float | None = None,  # per attempt on the wire, not of the whole call
         deadline: float | None = None,
         retry: bool = True,
         on_sent: Callable[[], None] | None = None,
@@ -237,21 +240,20 @@ class Session:
         is_start = call.priority is Priority.START
         while True:
             http = self._link.http()
-            began = self._link.time()
+            began = sent = self._link.time()
             if call.attempt == 0:
                 call.first = began
             call.attempt += 1
-            if not self._pacer.try_acquire(call.cost):
-                await self._turn(call)
-            if not self._gate.try_enter(is_start):
-                await self._place(call, is_start)
-            sent = self._link.time()
+            paced = self._pacer.try_acquire(call.cost)
+            if not paced or not self._gate.try_enter(is_start):
+                await self._queue(call, is_start, paced)
+                sent = self._link.time()
+            if call.attempt == 1:
+                call.first = sent
             if call.deadline is not None and call.deadline <= sent:
                 self._gate.leave(is_start)
                 self._pacer.give_back(call.cost)
                 raise late(call)
-            if call.attempt == 1:
-                call.first = sent
             try:
                 outcome = await self._attempt(http, call, sent)
             except asyncio.CancelledError:
@@ -261,14 +263,12 @@ class Session:
             finally:
                 if call.response is None:
                     self._gate.leave(is_start)
-            if outcome.__class__ is Answer:
-                assert isinstance(outcome, Answer)  # noqa: S101  # tells the type checkers
+            if isinstance(outcome, Answer):
                 if self._quota.left < self._quota.capacity:
                     self._quota.succeeded(call.after)
                 if self._watcher.listens():
                     self._tell(call, began, sent, None, None, outcome.trace_id)
                 return outcome
-            assert isinstance(outcome, A2EError)  # noqa: S101  # tells the type checkers
             delay = self._decide(call, outcome)
             if self._watcher.listens():
                 trace = getattr(outcome, "trace_id", None)
@@ -286,14 +286,10 @@ class Session:
         """Return the answer or the error; errors are returned so that none has a context."""
         call.sends = 0
         call.status = call.retry_after = None
-        seconds = call.timeout
-        if call.deadline is not None and call.deadline - now < seconds:
+        if call.deadline is not None and call.deadline - now < call.timeout:
             timeout = client_timeout(call.deadline - now)
         else:
-            known = self._timeouts.get(seconds)
-            if known is None:
-                known = self._timeouts[seconds] = client_timeout(seconds)
-            timeout = known
+            timeout = self._timeouts.get(call.timeout) or self._keep_timeout(call.timeout)
         response: aiohttp.ClientResponse | None = None
         token = current.set(call)
         try:
@@ -306,26 +302,30 @@ class Session:
                 timeout=timeout,
                 allow_redirects=False,
             )
-            call.status = response.status
+            status = call.status = response.status
             headers = response.headers
-            kind = headers.get(hdrs.CONTENT_TYPE, "")
-            trace = headers.get("X-Trace-Id")
-            if call.stream and response.ok and kind.startswith("text/event-stream"):
+            if call.stream and is_stream(response):
                 call.response = response
-                return Answer(None, None, "", trace, response.status, headers)
-            body = await read_body(response, call.max_bytes)
-        except asyncio.CancelledError:
-            if response is not None:
-                response.close()
-            raise
+                return Answer(None, None, "", headers.get(TRACE_HEADER), status, headers)
+            length = response.content_length
+            if length is None or length > call.max_bytes or hdrs.CONTENT_ENCODING in headers:
+                body = await read_body(response, call.max_bytes)
+            else:
+                body = await response.read()
         except Exception as raw:
             if response is not None:
                 response.close()
             if not call.sends and not isinstance(raw, _EXPECTED):
                 raise
             return self._failed(raw, call)
+        except BaseException:
+            if response is not None:
+                response.close()
+            raise
         finally:
             current.reset(token)
+        if status == 200 and (plain := read_plain(body, headers)) is not None:
+            return plain
         if (wait := headers.get(hdrs.RETRY_AFTER)) is not None:
             call.retry_after = parse_retry_after(wait, datetime.now(UTC))
         try:
@@ -333,10 +333,10 @@ class Session:
                 method=call.method,
                 path=call.path,
                 host=self._host,
-                http_status=response.status,
-                content_type=kind,
+                http_status=status,
+                content_type=headers.get(hdrs.CONTENT_TYPE, ""),
                 body=body,
-                trace_header=trace,
+                trace_header=headers.get(TRACE_HEADER),
                 retry_after=call.retry_after,
                 secret=self._secret,
                 attempts=call.attempt,
@@ -346,6 +346,12 @@ class Session:
             return error
         answer.headers = headers
         return answer
+
+    def _keep_timeout(self, seconds: float) -> aiohttp.ClientTimeout:
+        if len(self._timeouts) >= _TIMEOUTS:
+            self._timeouts.clear()
+        timeout = self._timeouts[seconds] = client_timeout(seconds)
+        return timeout
 
     def _decide(self, call: Call, error: A2EError) -> float | None:
         """Return the seconds until the next attempt, None when ``error`` is the outcome."""
@@ -378,25 +384,25 @@ class Session:
 
     # -- waiting ---------------------------------------------------------------------------
 
-    async def _turn(self, call: Call) -> None:
-        budget = self._policy.max_elapsed - (self._link.time() - call.first)
+    async def _queue(self, call: Call, is_start: bool, paced: bool) -> None:
+        """Wait for a turn, unless it is there (``paced``), and then for a connection."""
+        error: A2EError
         try:
-            await self._pacer.acquire(call.cost, call.priority, call.deadline, max(0.0, budget))
-            return
+            if not paced:
+                budget = self._policy.max_elapsed - (self._link.time() - call.first)
+                await self._pacer.acquire(call.cost, call.priority, call.deadline, max(0.0, budget))
         except HeldTooLong as signal:
             error = held(call, signal.seconds) if signal.held else late(call)
-        raise error
-
-    async def _place(self, call: Call, is_start: bool) -> None:
-        try:
-            await self._gate.enter(is_start, call.deadline)
-            return
-        except HeldTooLong:
-            error = late(call)
-        except BaseException:
-            self._pacer.give_back(call.cost)
-            raise
-        self._pacer.give_back(call.cost)
+        else:
+            try:
+                await self._gate.enter(is_start, call.deadline)
+                return
+            except HeldTooLong:
+                error = late(call)
+                self._pacer.give_back(call.cost)
+            except BaseException:
+                self._pacer.give_back(call.cost)
+                raise
         raise error
 
     async def _sleep(self, seconds: float) -> None:

@@ -8,7 +8,7 @@ shows that aiohttp put an idempotent request on a second connection, silently.
 
 import json as json_module
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -92,11 +92,13 @@ current: ContextVar[Call | None] = ContextVar("a2e_async_call", default=None)
 class MarkedRequest(aiohttp.ClientRequest):
     """A request that tells its call when it begins to be written."""
 
-    async def send(self, conn: "Connection") -> aiohttp.ClientResponse:
+    # Not async: this stands on the way of every request, and a coroutine more is not free.
+    def send(self, conn: "Connection") -> Coroutine[Any, Any, aiohttp.ClientResponse]:
+        """Mark the call and write the request."""
         call = current.get()
         if call is not None:
             call.mark()
-        return await super().send(conn)
+        return super().send(conn)
 
 
 class TooLarge(Exception):  # a signal inside the transport, never shown to users
@@ -106,11 +108,8 @@ class TooLarge(Exception):  # a signal inside the transport, never shown to user
 async def read_body(response: aiohttp.ClientResponse, most: int) -> bytes:
     """Return the whole body; raise `TooLarge` as soon as it is known to pass ``most`` bytes."""
     length = response.content_length
-    if length is not None:
-        if length > most:
-            raise TooLarge
-        if aiohttp.hdrs.CONTENT_ENCODING not in response.headers:
-            return await response.read()
+    if length is not None and length > most:
+        raise TooLarge
     chunks: list[bytes] = []
     size = 0
     async for chunk in response.content.iter_any():
@@ -119,6 +118,12 @@ async def read_body(response: aiohttp.ClientResponse, most: int) -> bytes:
             raise TooLarge
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def is_stream(response: aiohttp.ClientResponse) -> bool:
+    """Return whether a good answer comes as Server-Sent Events."""
+    kind = response.headers.get(aiohttp.hdrs.CONTENT_TYPE, "")
+    return response.ok and kind.lower().startswith("text/event-stream")
 
 
 def client_timeout(seconds: float) -> aiohttp.ClientTimeout:

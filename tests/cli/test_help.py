@@ -75,7 +75,7 @@ def test_a_wrong_kind_of_a_list_is_told_the_closest(invoke: Invoke) -> None:
     ("words", "said"),
     [
         (["start", "dubbing"], "--source-url is required."),
-        (["start", "dubbing", "--source-url"], "--source-url requires an argument"),
+        (["start", "dubbing", "--source-url"], "requires an argument"),
         (["kinds", "--target", "es"], "Unknown option"),
         (["strt"], 'Did you mean "start"?'),
         (["demo", "--jobs", "0"], "--jobs"),

@@ -1,13 +1,31 @@
-"""A sandbox on the test's own loop, and clients of it."""
+"""A sandbox on the test's own loop, clients of it, and what every test must leave behind."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import contextlib
+import json
+import logging
+import pickle
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from a2e_async import A2E
-from a2e_async.sandbox import Sandbox
+from a2e_async.errors import A2EError
+from a2e_async.sandbox import Charge, Sandbox
+
+KEY = "Qz7-topsecret-0123456789"
+VIDEO = "https://media.example/clip.mp4"
+TALK = {"video_url": VIDEO, "prompt": "smile", "negative_prompt": "blurry"}
+DUB = {"source_url": "https://media.example/talk.wav", "target_lang": "es"}
+MOVE = {
+    "image_url": "https://media.example/face.png",
+    "prompt": "wave",
+    "negative_prompt": "blurry",
+}
+STARTS = {"dubbing": DUB, "talking_video": TALK, "image_to_video": MOVE}
 
 
 @pytest.fixture
@@ -17,8 +35,19 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def sandbox(anyio_backend: str) -> AsyncIterator[Sandbox]:
-    async with Sandbox(speed=600, seed=7) as made:
+    async with Sandbox(speed=600, seed=7, api_key=KEY, make_results="stdlib") as made:
         yield made
+
+
+def own_tasks() -> set[asyncio.Task[Any]]:
+    """Return the pending asyncio tasks that the client made."""
+    found: set[asyncio.Task[Any]] = set()
+    for task in asyncio.all_tasks():
+        code = getattr(task.get_coro(), "cr_code", None)
+        path = code.co_filename.replace("\\", "/") if code else ""
+        if "/a2e_async/" in path and "/a2e_async/sandbox/" not in path:
+            found.add(task)
+    return found
 
 
 MakeClient = Callable[..., A2E]
@@ -26,18 +55,29 @@ MakeClient = Callable[..., A2E]
 
 @pytest.fixture
 async def make_client(sandbox: Sandbox) -> AsyncIterator[MakeClient]:
-    """Make clients of the sandbox that are closed at the end; impatient unless told otherwise."""
+    """Make clients of the sandbox; impatient unless told otherwise.
+
+    They are closed at the end; then none of their asyncio tasks may be left, and nothing may
+    have been told to the loop's exception handler (futures and tasks nobody looked at).
+    """
     made: list[A2E] = []
+    loop = asyncio.get_running_loop()
+    trouble: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: trouble.append(context))
 
     def make(**options: Any) -> A2E:
         defaults = {"base_url": sandbox.base_url, "rate": None, "poll_interval": 0.05}
-        client = A2E(options.pop("api_key", sandbox.api_key), **{**defaults, **options})
+        client = A2E(options.pop("api_key", KEY), **{**defaults, **options})
         made.append(client)
         return client
 
     yield make
     for client in made:
         await client.aclose()
+    assert not own_tasks()
+    await asyncio.sleep(0)
+    loop.set_exception_handler(None)
+    assert not trouble
 
 
 @pytest.fixture
@@ -45,17 +85,85 @@ def a2e(make_client: MakeClient) -> A2E:
     return make_client()
 
 
-VIDEO = "https://media.example/clip.mp4"
-TALK = {"video_url": VIDEO, "prompt": "smile", "negative_prompt": "blurry"}
-DUB = {"source_url": "https://media.example/talk.wav", "target_lang": "es"}
-MOVE = {
-    "image_url": "https://media.example/face.png",
-    "prompt": "wave",
-    "negative_prompt": "blurry",
-}
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    """Return a directory to save results into."""
+    return tmp_path / "out"
 
 
 async def turns(count: int) -> None:
     """Let the event loop go round ``count`` times."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+async def until(true: Callable[[], Any], seconds: float = 10.0) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.002)
+
+
+def starts_sent(sandbox: Sandbox, kind: str = "dubbing") -> int:
+    """Return how many start requests arrived."""
+    return sandbox.calls["start", kind]
+
+
+def paid(sandbox: Sandbox) -> tuple[Charge, ...]:
+    return sandbox.ledger.starts()
+
+
+def unspent(sandbox: Sandbox) -> bool:
+    """Tell whether nothing was charged, started or presigned."""
+    return not sandbox.ledger.charges and not any(
+        role in ("start", "presign") for role, _ in sandbox.calls
+    )
+
+
+def assert_accounted(sandbox: Sandbox, known: set[str]) -> None:
+    """Assert that every charged task is known to the client, and none was charged twice."""
+    charged = [id for charge in paid(sandbox) for id in charge.ids]
+    names = [charge.body["name"] for charge in paid(sandbox)]
+    assert len(names) == len(set(names))
+    assert set(charged) == known
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+FORBIDDEN = (KEY, "Signature=", "X-Amz")
+
+
+def told(value: Any) -> str:
+    """Return all that a value tells: repr, str, pickle, and what an exception stands on."""
+    texts = [repr(value), str(value)]
+    with contextlib.suppress(TypeError, AttributeError, pickle.PicklingError):
+        texts.append(pickle.dumps(value).decode("latin-1"))
+    if isinstance(value, BaseException):
+        texts += [json.dumps(value.__dict__, default=repr), *getattr(value, "__notes__", ())]
+        for below in (value.__cause__, value.__context__):
+            if below is not None:
+                texts.append(told(below))
+    return "\n".join(texts)
+
+
+def assert_discreet(value: Any, *more: str) -> None:
+    """Assert that a value tells neither key nor signature nor anything else given."""
+    text = told(value)
+    for secret in (*FORBIDDEN, *more):
+        assert secret not in text, f"{type(value).__name__} tells {secret}"
+    if isinstance(value, A2EError):
+        again = pickle.loads(pickle.dumps(value))
+        assert type(again) is type(value)
+        assert str(again) == str(value)
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """Capture the package's log from DEBUG on."""
+    with caplog.at_level(logging.DEBUG):
+        yield caplog

@@ -16,7 +16,7 @@ IDS = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=
 MARK = "a2e-" + "0123456789abcdefghij"
 
 
-@given(st.sampled_from(kind_names()), st.lists(IDS, min_size=1, max_size=8))
+@given(st.sampled_from(kind_names()), st.lists(IDS, min_size=1, max_size=8, unique=True))
 def test_refs_round_trip(name: str, ids: list[str]) -> None:
     """A ref brings back its kind and its ids, in their order."""
     kind = kind_named(name)

@@ -108,17 +108,21 @@ def test_an_output_never_shows_its_query(query: str, user: str, fragment: bool) 
         assert query not in shown
         assert "pass@" not in shown
         assert "p@ss" not in shown
-        assert "https://results.example/a.mp3" in shown
+        assert not shown.startswith("Output") or "https://results.example/a.mp3" in shown
 
 
-@given(first=QUERY, second=QUERY)
-def test_outputs_are_equal_by_their_bare_url(first: str, second: str) -> None:
-    """A renewed signature makes no other output: eq and hash do not see the query."""
-    made = [Output(url=f"https://h/a?{q}", media="audio", index=len(q)) for q in (first, second)]
+@given(first=QUERY, second=QUERY, name=st.sampled_from(["Signature", "X-Amz-Date", "Expires"]))
+def test_outputs_are_equal_but_for_the_signature(first: str, second: str, name: str) -> None:
+    """A renewed signature makes no other output: eq and hash do not see it."""
+    first, second = first.replace("&", "-"), second.replace("&", "-")
+    made = [
+        Output(url=f"https://h/a?{name}={q}", media="audio", index=len(q)) for q in (first, second)
+    ]
     assert made[0] == made[1]
     assert hash(made[0]) == hash(made[1])
     assert len(set(made)) == 1
     assert made[0] != Output(url="https://h/b", media="audio")
+    assert made[0] != Output(url="https://h/a?id=1", media="audio")
     assert made[0] != Output(url="https://h/a", media="video")
 
 

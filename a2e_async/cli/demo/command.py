@@ -50,7 +50,7 @@ def demo(
         ),
     ] = 30,
     out: Annotated[
-        Path, Parameter(name=("--out", "-o"), metavar="DIR", help="Where the results are saved.")
+        Path, Parameter(name=("--out", "-o"), help="Where the results are saved.")
     ] = Path("a2e-demo"),
     speed: Annotated[
         float,

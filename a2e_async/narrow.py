@@ -1,0 +1,19 @@
+"""Tells what decoded JSON is, so that type checkers follow (pure)."""
+
+from collections.abc import Mapping
+from typing import Any, TypeGuard
+
+
+def is_map(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Return True for a JSON object."""
+    return value.__class__ is dict or isinstance(value, Mapping)
+
+
+def is_list(value: object) -> TypeGuard[list[Any]]:
+    """Return True for a JSON list."""
+    return isinstance(value, list)
+
+
+def is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
+    """Return True for a list or a tuple."""
+    return isinstance(value, list | tuple)

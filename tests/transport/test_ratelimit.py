@@ -1,0 +1,414 @@
+"""The pace, the hold and the gate."""
+
+import asyncio
+import math
+import random
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from a2e_async.errors import ClientClosed, InvalidInput
+from a2e_async.transport.ratelimit import PATIENCE, Gate, Gcra, HeldTooLong, Pacer, Priority
+
+pytestmark = pytest.mark.anyio
+
+
+class Steps(asyncio.SelectorEventLoop):
+    """A loop whose clock jumps to the next timer as soon as nothing else is to be done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+
+    def time(self) -> float:
+        return self.now
+
+    def _run_once(self) -> None:
+        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
+            self.now = max(self.now, self._scheduled[0].when())  # type: ignore[attr-defined]
+        super()._run_once()  # type: ignore[misc]
+
+
+def in_steps(main: Callable[[], object]) -> None:
+    with asyncio.Runner(loop_factory=Steps) as runner:
+        runner.run(main())  # type: ignore[arg-type]
+
+
+# -- Gcra ----------------------------------------------------------------------------------
+
+
+@given(
+    rate=st.floats(0.1, 1000),
+    burst=st.integers(1, 50),
+    seed=st.integers(0, 2**32),
+    waits=st.booleans(),
+)
+def test_no_window_has_more_than_rate_and_burst(
+    rate: float, burst: int, seed: int, waits: bool
+) -> None:
+    rng = random.Random(seed)
+    gcra = Gcra(rate, burst)
+    now = rng.uniform(-10, 1e5)
+    taken: list[tuple[float, float]] = []
+    for _ in range(120):
+        cost = rng.randint(1, burst)
+        ready = gcra.ready_at(now, cost)
+        if waits:
+            now = ready
+        elif ready > now:
+            now += rng.expovariate(rate)
+            continue
+        gcra.take(now, cost)
+        taken.append((now, cost))
+    for first in range(len(taken)):
+        total = 0.0
+        for at, cost in taken[first:]:
+            total += cost
+            assert total <= rate * (at - taken[first][0]) + burst + 1e-3
+
+
+def test_a_cost_above_the_burst_waits_for_a_full_bucket() -> None:
+    gcra = Gcra(10, 5)
+    assert gcra.ready_at(0, 20) == 0
+    gcra.take(0, 1)
+    assert gcra.ready_at(0, 20) == pytest.approx(0.1)
+    gcra.take(0.1, 20)
+    assert gcra.ready_at(0.1, 1) == pytest.approx(0.1 + 2.0 - 0.4)
+
+
+def test_a_turn_given_back_can_be_taken_again() -> None:
+    gcra = Gcra(1, 1)
+    assert gcra.try_take(5)
+    assert not gcra.try_take(5)
+    gcra.give_back(1)
+    assert gcra.try_take(5)
+
+
+@pytest.mark.parametrize("rate", [None, math.inf])
+def test_no_rate_is_no_limit(rate: float | None) -> None:
+    gcra = Gcra(rate, 1)
+    assert all(gcra.try_take(0.0, 1000) for _ in range(100))
+    gcra.drain(5)
+    gcra.give_back(1)
+    assert gcra.ready_at(0.0, 5) == 0.0
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(0, 1), (-1, 1), (math.nan, 1), (1, 0)])
+def test_a_pace_that_cannot_be_is_refused(rate: float, burst: float) -> None:
+    with pytest.raises(InvalidInput):
+        Gcra(rate, burst)
+
+
+# -- Pacer, in virtual time ----------------------------------------------------------------
+
+
+def test_the_pace_is_kept_and_the_order_is_fifo_within_a_class() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        pacer, start, order = Pacer(10, 5), loop.time(), list[int]()
+
+        async def one(n: int) -> None:
+            await pacer.acquire()
+            order.append(n)
+
+        await asyncio.gather(*(one(n) for n in range(105)))
+        assert order == list(range(105))
+        assert loop.time() - start == pytest.approx(10.0)
+        assert len(pacer) == 0
+
+    in_steps(main)
+
+
+def test_a_start_goes_before_looks_and_looks_before_lists() -> None:
+    async def main() -> None:
+        pacer, order = Pacer(10, 1), list[Priority]()
+        assert pacer.try_acquire()
+
+        async def one(priority: Priority) -> None:
+            await pacer.acquire(priority=priority)
+            order.append(priority)
+
+        await asyncio.gather(*(one(p) for p in (*reversed(Priority), *reversed(Priority))))
+        assert order == sorted(order)
+
+    in_steps(main)
+
+
+def test_a_flood_of_starts_delays_a_list_by_its_patience_and_no_more() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        pacer, waited = Pacer(10, 1), list[float]()
+        assert pacer.try_acquire()
+
+        async def listing() -> None:
+            before = loop.time()
+            await pacer.acquire(priority=Priority.LIST)
+            waited.append(loop.time() - before)
+
+        async def starts() -> None:
+            while not waited:
+                await pacer.acquire(priority=Priority.START)
+
+        await asyncio.gather(listing(), *(starts() for _ in range(20)))
+        assert waited[0] <= PATIENCE[Priority.LIST] + 20 / 10 + 0.2
+
+    in_steps(main)
+
+
+def test_cancelled_waiters_give_their_place_back() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        pacer, start = Pacer(10, 1), loop.time()
+        assert pacer.try_acquire()
+        tasks = [asyncio.create_task(pacer.acquire()) for _ in range(100)]
+        await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert loop.time() - start == pytest.approx(5.0)
+        assert not pacer._queue
+        assert pacer._timer is None
+
+    in_steps(main)
+
+
+def test_a_turn_granted_to_a_cancelled_waiter_goes_to_the_next() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        pacer = Pacer(1, 1)
+        assert pacer.try_acquire()
+        first = asyncio.create_task(pacer.acquire())
+        second = asyncio.create_task(pacer.acquire())
+        await asyncio.sleep(0)
+        due = pacer._queue[0][2].future
+        due.add_done_callback(lambda _: first.cancel())
+        before = loop.time()
+        await second
+        assert first.cancelled()
+        assert loop.time() - before == pytest.approx(1.0)
+
+    in_steps(main)
+
+
+def test_a_deadline_that_cannot_be_kept_fails_at_once_or_when_it_comes() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        pacer, start = Pacer(1, 1), loop.time()
+        assert pacer.try_acquire()
+        with pytest.raises(HeldTooLong) as caught:
+            await pacer.acquire(deadline=start + 0.5)
+        assert not caught.value.held
+        assert loop.time() == start
+        first = asyncio.create_task(pacer.acquire())
+        await asyncio.sleep(0)
+        late = asyncio.create_task(pacer.acquire(deadline=start + 1.5))
+        await first
+        with pytest.raises(HeldTooLong):
+            await late
+        assert loop.time() == start + 1.5
+
+    in_steps(main)
+
+
+def test_a_hold_stops_everybody_and_fails_who_cannot_wait() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        pacer, start = Pacer(10, 10), loop.time()
+        for _ in range(10):
+            assert pacer.try_acquire()
+        patient = asyncio.create_task(pacer.acquire())
+        hurried = asyncio.create_task(pacer.acquire(deadline=start + 5))
+        modest = asyncio.create_task(pacer.acquire(max_hold=10))
+        await asyncio.sleep(0)
+        assert pacer.pause_until(start + 20)
+        assert not pacer.pause_until(start + 20.5)
+        assert not pacer.pause_until(start + 3)
+        assert pacer.pause_until(start + 60)
+        assert pacer.held_for(start) == 60
+        for failed in (hurried, modest):
+            with pytest.raises(HeldTooLong) as caught:
+                await failed
+            assert caught.value.held
+        assert loop.time() == start
+        with pytest.raises(HeldTooLong):
+            await pacer.acquire(max_hold=59)
+        assert not pacer.try_acquire()
+        await patient
+        assert loop.time() == start + 60
+        assert pacer.held_for(loop.time()) == 0
+        await pacer.acquire()
+        assert loop.time() == pytest.approx(start + 60.1), "no burst right after a hold"
+
+    in_steps(main)
+
+
+def test_waits_with_far_deadlines_are_not_kept() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        pacer = Pacer(1000, 1)
+        for _ in range(40):
+            far = loop.time() + 1e6
+            await asyncio.gather(*(pacer.acquire(deadline=far) for _ in range(10)))
+        assert len(pacer._ends) <= 100
+
+    in_steps(main)
+
+
+def test_close_fails_who_waits_and_who_comes() -> None:
+    async def main() -> None:
+        pacer, gate = Pacer(1, 1), Gate(1)
+        assert pacer.try_acquire()
+        assert gate.try_enter()
+        waiting = [asyncio.create_task(pacer.acquire()) for _ in range(3)]
+        waiting += [asyncio.create_task(gate.enter()) for _ in range(3)]
+        await asyncio.sleep(0)
+        pacer.close(ClientClosed("bye"))
+        gate.close(ClientClosed("bye"))
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(result, ClientClosed) for result in results)
+        assert len({id(result) for result in results}) == 6
+        assert not pacer.try_acquire()
+        assert not gate.try_enter()
+        for late in (pacer.acquire(), gate.enter()):
+            with pytest.raises(ClientClosed):
+                await late
+        assert pacer._timer is None
+
+    in_steps(main)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_arrivals_cancellations_and_holds_lose_no_wake_up(seed: int) -> None:
+    async def main() -> None:
+        rng = random.Random(seed)
+        loop = asyncio.get_running_loop()
+        pacer, granted = Pacer(20, 4), list[float]()
+
+        async def one() -> None:
+            await asyncio.sleep(rng.uniform(0, 5))
+            deadline = loop.time() + rng.uniform(0, 20) if rng.random() < 0.3 else None
+            try:
+                await pacer.acquire(rng.randint(1, 4), rng.choice(list(Priority)), deadline)
+            except HeldTooLong:
+                return
+            granted.append(loop.time())
+
+        tasks = [asyncio.create_task(one()) for _ in range(150)]
+
+        async def disturb() -> None:
+            for _ in range(60):
+                await asyncio.sleep(rng.uniform(0, 0.3))
+                rng.choice(tasks).cancel()
+                if rng.random() < 0.1:
+                    pacer.pause_until(loop.time() + rng.uniform(0, 1))
+
+        await asyncio.gather(disturb(), *tasks, return_exceptions=True)
+        assert granted
+        assert not pacer._queue
+        assert pacer._timer is None
+
+    in_steps(main)
+
+
+# -- Gate ----------------------------------------------------------------------------------
+
+
+async def test_starts_leave_a_quarter_of_the_places_to_looks() -> None:
+    gate = Gate(8)
+    assert gate.start_limit == 6
+    assert all(gate.try_enter(True) for _ in range(6))
+    assert not gate.try_enter(True)
+    waiting = asyncio.create_task(gate.enter(True))
+    await asyncio.sleep(0)
+    assert gate.try_enter(False), "a start that waits does not block looks"
+    assert gate.try_enter(False)
+    look = asyncio.create_task(gate.enter(False))
+    await asyncio.sleep(0)
+    gate.leave(False)
+    await look
+    assert not waiting.done()
+    gate.leave(True)
+    await waiting
+    assert (gate.used, gate.starts) == (8, 6)
+    assert Gate(1).start_limit == 1
+
+
+async def test_first_come_first_served_between_starts_and_looks() -> None:
+    gate, order = Gate(2), list[str]()
+    assert gate.try_enter()
+    assert gate.try_enter()
+
+    async def one(name: str, is_start: bool) -> None:
+        await gate.enter(is_start)
+        order.append(name)
+        gate.leave(is_start)
+
+    tasks = [
+        asyncio.create_task(one(f"{n}", is_start))
+        for n, is_start in enumerate((True, False, False, True, True, False))
+    ]
+    await asyncio.sleep(0)
+    gate.leave()
+    await asyncio.gather(*tasks)
+    assert order == list("012345")
+    gate.leave()
+    assert (gate.used, gate.starts) == (0, 0)
+
+
+async def test_500_callers_share_64_places_evenly() -> None:
+    gate, done = Gate(64), Counter[int]()
+    total = 20_000
+
+    async def one(n: int) -> None:
+        while done.total() < total:
+            if not gate.try_enter():
+                await gate.enter()
+            await asyncio.sleep(0)
+            done[n] += 1
+            gate.leave()
+
+    await asyncio.gather(*(one(n) for n in range(500)))
+    assert max(done.values()) <= 1.3 * min(done.values())
+    assert gate.used == 0
+
+
+async def test_a_place_granted_to_a_cancelled_caller_is_passed_on() -> None:
+    gate = Gate(1)
+    assert gate.try_enter()
+    first = asyncio.create_task(gate.enter())
+    second = asyncio.create_task(gate.enter())
+    await asyncio.sleep(0)
+    gate.leave()
+    first.cancel()
+    await second
+    assert first.cancelled() or first.cancelling()
+    assert gate.used == 1
+    gate.leave()
+    assert gate.used == 0
+
+
+async def test_callers_cancelled_in_the_queue_hold_nothing() -> None:
+    gate = Gate(1)
+    assert gate.try_enter()
+    waiting = [asyncio.create_task(gate.enter(n % 2 == 0)) for n in range(10)]
+    await asyncio.sleep(0)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    gate.leave()
+    assert (gate.used, gate.starts) == (0, 0)
+    assert gate.try_enter(True)
+
+
+async def test_the_gate_keeps_a_deadline() -> None:
+    gate = Gate(1)
+    assert gate.try_enter()
+    with pytest.raises(HeldTooLong):
+        await gate.enter(deadline=asyncio.get_running_loop().time() - 1)
+    gate.leave()
+    assert gate.used == 0
+    with pytest.raises(InvalidInput):
+        Gate(0)

@@ -1,0 +1,205 @@
+"""Whether and when a call is sent again."""
+
+import random
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from a2e_async.errors import (
+    A2EError,
+    ApiError,
+    AuthenticationError,
+    ConfigurationError,
+    ConnectError,
+    ConnectionLost,
+    DecodeError,
+    InvalidInput,
+    InvalidRequest,
+    RateLimited,
+    ResponseTimeout,
+    ServerError,
+)
+from a2e_async.transport.retry import (
+    Quota,
+    Repeat,
+    Retrier,
+    RetryPolicy,
+    Verdict,
+    could_be_accepted,
+    judge,
+    parse_retry_after,
+)
+
+API = {
+    "http_status": 400,
+    "code": None,
+    "message": "",
+    "trace_id": None,
+    "method": "POST",
+    "path": "/x",
+}
+LINE = {"method": "POST", "path": "/x", "sent": True}
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict", "maybe"),
+    [
+        (RateLimited(retry_after=1, **API), Verdict.PACED, False),
+        (ConnectError("", **LINE), Verdict.NOT_DELIVERED, False),
+        (ConnectionLost("", **LINE), Verdict.UNKNOWN, True),
+        (ResponseTimeout("", **LINE), Verdict.UNKNOWN, True),
+        (ServerError(**API), Verdict.UNKNOWN, True),
+        (DecodeError(""), Verdict.UNKNOWN, True),
+        (InvalidRequest(**API), Verdict.FINAL, False),
+        (AuthenticationError(**API), Verdict.FINAL, False),
+        (ApiError(**API), Verdict.FINAL, False),
+        (ConfigurationError(""), Verdict.FINAL, False),
+    ],
+)
+def test_every_error_has_its_verdict(error: A2EError, verdict: Verdict, maybe: bool) -> None:
+    assert judge(error, sent=True) is verdict
+    assert could_be_accepted(error) is maybe
+
+
+def test_raw_errors_are_judged_by_whether_bytes_left() -> None:
+    assert judge(OSError(), sent=False) is Verdict.NOT_DELIVERED
+    assert judge(TimeoutError(), sent=True) is Verdict.UNKNOWN
+    assert judge(ValueError(), sent=True) is Verdict.FINAL
+    assert judge(KeyboardInterrupt(), sent=False) is Verdict.FINAL
+
+
+policies = st.builds(
+    RetryPolicy,
+    max_elapsed=st.floats(0, 1e4),
+    initial=st.floats(0, 100),
+    factor=st.floats(1, 1e3),
+    max_delay=st.floats(0, 100),
+    max_attempts=st.integers(1, 10_000),
+)
+
+
+@given(
+    policy=policies,
+    repeat=st.sampled_from(Repeat),
+    verdicts=st.lists(st.sampled_from(Verdict), max_size=12),
+    steps=st.lists(st.floats(0, 100), min_size=12, max_size=12),
+    asked=st.none() | st.floats(0, 1e6),
+    seed=st.integers(),
+)
+def test_no_charged_call_is_repeated_blindly_and_no_budget_is_passed(
+    policy: RetryPolicy,
+    repeat: Repeat,
+    verdicts: list[Verdict],
+    steps: list[float],
+    asked: float | None,
+    seed: int,
+) -> None:
+    retrier = Retrier(policy, repeat, Quota(), random.Random(seed).random)
+    elapsed = 0.0
+    for attempt, (verdict, step) in enumerate(zip(verdicts, steps, strict=False), 1):
+        elapsed += step
+        delay = retrier.next_delay(verdict, attempt, elapsed, asked)
+        if verdict is Verdict.FINAL or attempt >= policy.max_attempts:
+            assert delay is None
+        if verdict is Verdict.UNKNOWN and repeat is Repeat.CHARGED:
+            assert delay is None
+        if delay is None:
+            return
+        assert 0 <= delay
+        assert elapsed + delay <= policy.max_elapsed
+        if asked is not None:
+            assert delay >= asked
+        elif verdict is not Verdict.PACED:
+            bound = policy.initial * policy.factor ** (attempt - 1)
+            assert delay <= min(policy.max_delay, bound)
+        elapsed += delay
+
+
+def test_the_pause_grows_and_the_servers_word_is_believed_once() -> None:
+    retrier = Retrier(RetryPolicy(), Repeat.FREE, Quota(), lambda: 0.0)
+    assert [retrier.pause(n, None) for n in (1, 2, 3, 9)] == [0.5, 1.0, 2.0, 7.5]
+    assert retrier.pause(1, 0.0) == 0.0
+    assert retrier.pause(2, 0.0) == 0.5
+    assert retrier.pause(2, 30.0) == 30.0
+
+
+def test_a_huge_number_of_attempts_does_not_overflow() -> None:
+    policy = RetryPolicy(max_attempts=10**6, max_elapsed=1e9)
+    retrier = Retrier(policy, Repeat.FREE, Quota(), lambda: 0.999)
+    delay = retrier.next_delay(Verdict.UNKNOWN, 99_999, 0, None)
+    assert delay is not None
+    assert delay <= policy.max_delay
+
+
+def test_the_quota_ends_a_storm_and_fills_again() -> None:
+    quota = Quota()
+    allowed = sum(quota.take(Verdict.UNKNOWN) for _ in range(100))
+    assert allowed == 35
+    assert quota.left == 10
+    assert quota.take(Verdict.PACED)
+    assert not quota.take(Verdict.UNKNOWN)
+    retrier = Retrier(RetryPolicy(), Repeat.FREE, quota, lambda: 0.0)
+    assert retrier.next_delay(Verdict.UNKNOWN, 1, 0, None) is None
+    quota.succeeded()
+    assert quota.left == 6
+    quota.succeeded(Verdict.UNKNOWN)
+    assert quota.left == 20
+    for _ in range(600):
+        quota.succeeded()
+    assert quota.left == quota.capacity
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_elapsed": -1},
+        {"initial": float("nan")},
+        {"factor": 0.5},
+        {"max_delay": "1"},
+        {"max_attempts": 0},
+        {"max_attempts": 1.5},
+        {"max_attempts": True},
+    ],
+)
+def test_a_policy_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        RetryPolicy(**wrong)
+    assert caught.value.field in wrong
+
+
+NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("5", 5.0),
+        (" 1.5 ", 1.5),
+        ("0", 0.0),
+        ("-3", 0.0),
+        ("864000", 864_000.0),
+        ("Fri, 20 Nov 2026 12:00:30 GMT", 30.0),
+        ("Friday, 20-Nov-26 12:00:30 GMT", 30.0),
+        ("Fri, 20 Nov 2026 11:00:00 GMT", 0.0),
+        ("Fri, 20 Nov 2026 12:00:30 -0000", 30.0),
+        ("soon", None),
+        ("", None),
+        ("1e3", None),
+        ("nan", None),
+        ("inf", None),
+        ("٣", None),
+        ("Fri, 99 Nov 2026 12:00:30 GMT", None),
+        ("9" * 400, None),
+    ],
+)
+def test_retry_after(value: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(value, NOW) == seconds
+
+
+@given(st.text())
+def test_retry_after_takes_any_text(value: str) -> None:
+    seconds = parse_retry_after(value, NOW)
+    assert seconds is None or 0 <= seconds < float("inf")
