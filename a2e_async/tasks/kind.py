@@ -20,7 +20,10 @@ R = TypeVar("R", bound=Record)
 
 HOUR: Final = 3600.0
 
+LONG_AGO: Final = float("-inf")
+
 _ID: Final = re.compile(r"[A-Za-z0-9_\-]{1,128}")
+_OBJECT_ID: Final = re.compile(r"[0-9a-f]{24}")
 _MARK: Final = re.compile(r"\s?\ba2e-[0-9a-v]{20}\Z")
 
 
@@ -142,6 +145,14 @@ def check_id(id: Any) -> str:
             f"{id!r:.60} is not a task id; ids look like 66ea4dd87db10c73fa29b570.", field="id"
         )
     return id
+
+
+def id_time(id: str) -> float | None:
+    """Return when a record was made, in seconds since 1970, as far as its id tells.
+
+    The service's ids begin with their time, as those of the database behind it do.
+    """
+    return float(int(id[:8], 16)) if _OBJECT_ID.fullmatch(id) else None
 
 
 def split_ref(ref: Any) -> tuple[str, tuple[str, ...]]:

@@ -9,6 +9,7 @@ import copy
 import heapq
 import logging
 import random
+import time
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
@@ -29,7 +30,7 @@ from a2e_async.errors import (
 )
 from a2e_async.models import OutputSource, Record
 from a2e_async.narrow import is_map
-from a2e_async.tasks.kind import TaskKind
+from a2e_async.tasks.kind import LONG_AGO, TaskKind, id_time
 from a2e_async.tasks.schedule import After, Look, Mode, Schedule, Watch
 from a2e_async.tasks.status import read_id, read_record, read_rows
 from a2e_async.transport.ratelimit import Priority
@@ -359,7 +360,11 @@ class Poller:
         if watch is None:
             looked = task.looked_at
             due = now if looked is None else max(now, looked + self._schedule.interval())
-            watch = self._schedule.add(task.kind, id, now=now, due=due, born=task.born)
+            born = task.born
+            if born == LONG_AGO and (made := id_time(id)) is not None:
+                # Started elsewhere, perhaps a moment ago: it is forgiven like one of our own.
+                born = now - max(0.0, time.time() - made)
+            watch = self._schedule.add(task.kind, id, now=now, due=due, born=born)
             self._waits[watch] = []
         return self._waits[watch]
 

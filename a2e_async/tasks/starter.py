@@ -255,6 +255,7 @@ class Starter:
                 on_sent=sent,
                 on_refused=refused,
             )
+            return self._accept(kind, inputs, answer, flight, recovery)
         except asyncio.CancelledError as error:
             if flight.sent:
                 raise self._lose(recovery, "the client stopped before the answer came") from error
@@ -263,7 +264,11 @@ class Starter:
             if flight.sent and could_be_accepted(error):
                 raise self._lose(recovery, str(error)) from error
             raise
-        return self._accept(kind, inputs, answer, flight, recovery)
+        except Exception as error:
+            # A fault of this package must not make a paid start look like one that never was.
+            if flight.sent:
+                raise self._lose(recovery, f"{type(error).__name__}: {error}") from error
+            raise
 
     async def _upload(
         self, media: "Mapping[tuple[str, int | None], Prepared | str]"
@@ -297,7 +302,7 @@ class Starter:
             )
         if start is None:
             raise self._lose(recovery, "the service answered success without a task")
-        records = tuple(read_record(kind, raw, self.source) for raw in start)
+        records = self._read(kind, start)
         ids = tuple(dict.fromkeys(id for raw in start if (id := read_id(raw))))
         now = asyncio.get_running_loop().time()
         task: Task[R] = Task(self._services, kind, ids, records=records, now=now, meta=inputs.meta)
@@ -307,6 +312,16 @@ class Starter:
             self._keep(task)
         self._emit(Accepted(ref=task.ref, kind=kind.name, coins=task.coins, claimed=claimed))
         return task
+
+    def _read(
+        self, kind: "TaskKind[..., R]", start: "tuple[Mapping[str, Any], ...]"
+    ) -> tuple[R, ...]:
+        try:
+            return tuple(read_record(kind, raw, self.source) for raw in start)
+        except Exception:
+            # The ids are what was paid for; the first look will show the rest.
+            logger.exception("the first record of a %s could not be read", kind.name)
+            return ()
 
     def _carried(self, flight: _Flight, key: str | None, carry: "asyncio.Task[Task[Any]]") -> None:
         self._carrying.discard(carry)

@@ -5,13 +5,13 @@ import os
 from collections.abc import AsyncIterator, Generator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import define
 
 from a2e_async.errors import InvalidInput, TaskFailed
 from a2e_async.models import Record, Status, merge_records
-from a2e_async.tasks.kind import TaskKind
+from a2e_async.tasks.kind import LONG_AGO, TaskKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from a2e_async.tasks.poller import Poller
 
 R = TypeVar("R", bound=Record)
-
-LONG_AGO: Final = float("-inf")
 
 
 @define(kw_only=True)
@@ -226,10 +224,12 @@ async def save_outputs(record: Record, directory: str | os.PathLike[str]) -> lis
                 for place in range(len(record.outputs)):
                     group.start_soon(save, place)
         except BaseExceptionGroup as errors:
-            raise _first(errors) from None
+            error = _first(errors)
+            raise error from error.__cause__
     return [paths[place] for place in sorted(paths)]
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    first = errors.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+    leaves: list[BaseException] = []
+    errors.subgroup(lambda error: leaves.append(error) or False)
+    return next(error for error in leaves if not isinstance(error, BaseExceptionGroup))

@@ -183,8 +183,9 @@ def test_a_turn_granted_to_a_cancelled_waiter_goes_to_the_next() -> None:
         first = asyncio.create_task(pacer.acquire())
         second = asyncio.create_task(pacer.acquire())
         await asyncio.sleep(0)
-        due = pacer._queue[0][2].future
-        due.add_done_callback(lambda _: first.cancel())
+        assert pacer._timer is not None
+        # Right after the timer that grants the turn, before the waiter runs.
+        loop.call_at(pacer._timer.when() + 1e-10, first.cancel)
         before = loop.time()
         await second
         assert first.cancelled()
