@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterator, Generator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from attrs import define
 
@@ -230,6 +230,7 @@ async def save_outputs(record: Record, directory: str | os.PathLike[str]) -> lis
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    leaves: list[BaseException] = []
-    errors.subgroup(lambda error: leaves.append(error) or False)
-    return next(error for error in leaves if not isinstance(error, BaseExceptionGroup))
+    first = errors.exceptions[0]
+    if isinstance(first, BaseExceptionGroup):
+        return _first(cast("BaseExceptionGroup[BaseException]", first))
+    return first

@@ -34,8 +34,21 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-async def sandbox(anyio_backend: str) -> AsyncIterator[Sandbox]:
-    async with Sandbox(speed=600, seed=7, api_key=KEY, make_results="stdlib") as made:
+def sandbox_options() -> dict[str, Any]:
+    """Options of the sandbox; tests that need others parametrize this name."""
+    return {}
+
+
+LONG = pytest.mark.parametrize(
+    "sandbox_options", [{"durations": dict.fromkeys(STARTS, 3600.0)}], ids=["long"]
+)
+"""Tasks take an hour of the service's time, which `Sandbox.advance` lets pass at once."""
+
+
+@pytest.fixture
+async def sandbox(anyio_backend: str, sandbox_options: dict[str, Any]) -> AsyncIterator[Sandbox]:
+    options = {"speed": 600, "seed": 7, "api_key": KEY, "make_results": "stdlib"}
+    async with Sandbox(**{**options, **sandbox_options}) as made:
         yield made
 
 

@@ -57,10 +57,10 @@ def read(
     )
 
 
-def fails(kind: type[A2EError], *args: Any, **kwargs: Any) -> Any:
-    with pytest.raises(kind) as caught:
+def fails(expected: type[A2EError], *args: Any, **kwargs: Any) -> Any:
+    with pytest.raises(expected) as caught:
         read(*args, **kwargs)
-    assert type(caught.value) is kind
+    assert type(caught.value) is expected
     again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301  # our own bytes
     assert str(again) == str(caught.value)
     return caught.value
