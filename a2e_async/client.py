@@ -212,9 +212,10 @@ class A2E:
         return Task(self._room.tasks, kind_named(name), ids)
 
     def unclaimed(self) -> "tuple[Task[Any], ...]":
-        """Return paid tasks nobody holds: their ``start()`` was cancelled after it was sent.
+        """Return paid tasks nobody holds: ``start()`` was cancelled after it was sent, or
+        ``run()`` while it waited.
 
-        A task leaves this list when it is waited for.
+        A task leaves this list when it is waited for, or given to who starts it by its key.
         """
         return self._room.starter.unclaimed()
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from types import NoneType
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -390,10 +391,12 @@ def _make_reader(cls: Any, taken: frozenset[str]) -> _Reader:
         if get_origin(hint) is Annotated:
             hint, *notes = get_args(hint)
             wire = next((note for note in notes if isinstance(note, Wire)), wire)
-        plain = [part for part in get_args(hint) if part in (str, int, bool)]
-        exact = plain[0] if len(plain) == 1 else None
-        hook = converter().get_structure_hook(hint)
-        made.append(_Field(attribute.name, wire.name, wire.also, hint, exact, hook))
+        inner = [part for part in get_args(hint) or (hint,) if part is not NoneType]
+        # None is told apart before the hook, so that of `str | None` only `str` is left.
+        target = inner[0] if len(inner) == 1 and get_origin(hint) is not tuple else hint
+        exact = target if target in (str, int, bool) else None
+        hook = converter().get_structure_hook(target)
+        made.append(_Field(attribute.name, wire.name, wire.also, target, exact, hook))
     named = frozenset(w for f in made for w in (f.wire, *f.also))
     return _Reader(tuple(made), named, named | taken)
 

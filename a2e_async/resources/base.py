@@ -1,5 +1,6 @@
 """The namespace of a kind, once for all: ``a2e.dubbing`` and its siblings."""
 
+import asyncio
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -75,8 +76,16 @@ class TaskNamespace(Generic[P, R]):
         return await self._room.starter.start(self.kind, inputs, timeout=self._room.start_timeout)
 
     async def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Start a task and wait for its record. Costs coins; raises as `start` and `Task.wait`."""
-        return await (await self.start(*args, **kwargs)).wait()
+        """Start a task and wait for its record. Costs coins; raises as `start` and `Task.wait`.
+
+        When it is cancelled while it waits, the task is listed by `A2E.unclaimed`.
+        """
+        task = await self.start(*args, **kwargs)
+        try:
+            return await task.wait()
+        except asyncio.CancelledError:
+            self._room.starter.keep(task)  # whose handle nobody else has
+            raise
 
     def job(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Return a start that is checked but not made (for a batch)."""

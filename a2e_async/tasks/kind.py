@@ -13,7 +13,7 @@ from attrs import frozen
 
 from a2e_async.errors import InvalidInput
 from a2e_async.inputs import TaskInput
-from a2e_async.models import MediaType, Record
+from a2e_async.models import MediaType, Record, Status
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Record)
@@ -39,7 +39,7 @@ class Endpoint:
         """Return the path and the query parameters that name one record."""
         if self.query:
             return self.path, {self.query: id}
-        return self.path.replace("{id}", id), None
+        return self.path.format(id=id), None
 
 
 @frozen
@@ -72,6 +72,15 @@ class Words:
     failed: frozenset[str] = frozenset({"failed"})
     progress: str | None = None
     progress_full: float = 100.0
+
+    @cached_property
+    def meaning(self) -> Mapping[str, Status]:
+        """What each known word means."""
+        return {
+            **dict.fromkeys(self.queued, Status.QUEUED),
+            **dict.fromkeys(self.failed, Status.FAILED),
+            **dict.fromkeys(self.succeeded, Status.SUCCEEDED),
+        }
 
 
 @frozen(kw_only=True, eq=False)
@@ -112,8 +121,8 @@ class TaskKind(Generic[P, R]):
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
-        """Wire names of the field map whose values are texts."""
-        return (self.words.field, self.name_wire, *self.failure_texts)
+        """Wire names of the field map whose values are texts (or the numbers of failures)."""
+        return (self.words.field, self.name_wire, *self.failure_texts, *self.failure_codes)
 
     def ref(self, ids: tuple[str, ...]) -> str:
         """Return the text that brings a task of these ids back: ``kind:id+id``."""
@@ -168,4 +177,4 @@ def split_ref(ref: Any) -> tuple[str, tuple[str, ...]]:
 
 def split_mark(name: str | None) -> str | None:
     """Return a record's name without the client's mark; None when nothing else is there."""
-    return (_MARK.sub("", name) or None) if name else None
+    return (_MARK.sub("", name) or None) if name and "a2e-" in name else name or None

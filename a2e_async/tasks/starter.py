@@ -67,13 +67,15 @@ class MediaDesk(Protocol):
 class _Flight:
     """One start on its way, and the callers that wait for it.
 
-    ``sent`` turns True at the instant its bytes leave: from then on it is never withdrawn.
+    ``sent`` turns True at the instant its bytes leave: from then on it is never withdrawn,
+    unless the service refuses it because of the pace.
     """
 
     digest: str
     carry: "asyncio.Task[Task[Any]] | None" = None
     riders: int = 0
     sent: bool = False
+    withdrawn: bool = False
     delivered: bool = False
     task: "Task[Any] | None" = None
 
@@ -109,12 +111,17 @@ class Starter:
         self._closed = False
 
     def unclaimed(self) -> tuple[Task[Any], ...]:
-        """Return tasks whose ``start()`` was cancelled after the service had the start."""
+        """Return paid tasks whose ``start()`` or ``run()`` was cancelled."""
         return tuple(self._unclaimed.values())
 
     def claim(self, task: Task[Any]) -> None:
         """Somebody waits for the task: it is nobody's no longer."""
         self._unclaimed.pop(task.ref, None)
+
+    def keep(self, task: Task[Any]) -> None:
+        """Nobody holds the task: its caller was cancelled before it could be handed over."""
+        self._unclaimed[task.ref] = task
+        logger.info("%s was started, and its caller was cancelled", task.ref)
 
     async def start(
         self, kind: "TaskKind[..., R]", inputs: TaskInput, *, timeout: float
@@ -205,16 +212,22 @@ class Starter:
             raise ClientClosed(
                 "The client was closed before the start was sent; nothing was spent."
             )
-        return flight.carry.result()
+        task = flight.carry.result()
+        self.claim(task)
+        return task
 
     def _abandon(self, flight: _Flight, key: str | None) -> None:
-        assert flight.carry is not None  # noqa: S101  # set where the flight is made
         if flight.task is not None:
-            self._keep(flight.task)
+            self.keep(flight.task)
         elif not flight.sent:
-            flight.carry.cancel()
-            if key is not None:
-                del self._keys[key]
+            self._withdraw(flight, key)
+
+    def _withdraw(self, flight: _Flight, key: str | None) -> None:
+        assert flight.carry is not None  # noqa: S101  # set where the flight is made
+        flight.withdrawn = True
+        flight.carry.cancel()
+        if key is not None and self._keys.get(key) is flight:
+            del self._keys[key]
 
     async def _carry(
         self,
@@ -238,11 +251,16 @@ class Starter:
         )
 
         def sent() -> None:
+            if flight.withdrawn:
+                # The cancellation is on its way and would come only after the bytes.
+                raise asyncio.CancelledError
             flight.sent = True
 
         def refused() -> None:
             # A 429: nothing is at the service, so the start may be withdrawn again.
             flight.sent = False
+            if not flight.riders:
+                self._withdraw(flight, inputs.key)
 
         try:
             answer = await self._session.request(
@@ -309,7 +327,7 @@ class Starter:
         flight.task = task
         claimed = flight.riders > 0
         if not claimed:
-            self._keep(task)
+            self.keep(task)
         self._emit(Accepted(ref=task.ref, kind=kind.name, coins=task.coins, claimed=claimed))
         return task
 
@@ -330,10 +348,6 @@ class Starter:
         free = flight.task is None and not isinstance(error, StartOutcomeUnknown)
         if free and key is not None and self._keys.get(key) is flight:
             del self._keys[key]
-
-    def _keep(self, task: Task[Any]) -> None:
-        self._unclaimed[task.ref] = task
-        logger.info("%s was started although its start() was cancelled", task.ref)
 
     def _lose(self, recovery: Recovery, why: str) -> StartOutcomeUnknown:
         logger.warning(

@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from attrs import frozen
@@ -52,17 +53,20 @@ def read_status(kind: TaskKind[..., Any], raw: Raw) -> tuple[Status, str]:
     An unknown or missing word means running: a paid job is never given up on a guess.
     """
     said = raw.get(kind.words.field)
-    word = said.strip().lower() if isinstance(said, str) else ""
-    shown = said if isinstance(said, str) else ""
-    if word in kind.words.succeeded:
-        return Status.SUCCEEDED, shown
-    if word in kind.words.failed:
-        return Status.FAILED, shown
-    return (Status.QUEUED if word in kind.words.queued else Status.RUNNING), shown
+    if not isinstance(said, str):
+        return Status.RUNNING, ""
+    status = kind.words.meaning.get(said)
+    if status is None:
+        status = kind.words.meaning.get(said.strip().lower(), Status.RUNNING)
+    return status, said
 
 
 def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = None) -> R:
-    """Return one record. Raises `DecodeError` when it has no id, and for nothing else."""
+    """Return one record. Raises `DecodeError` when it has no id, and for nothing else.
+
+    What cannot be read where it stands is kept in ``extra``. Every look comes through here,
+    hence the short ways for the values that almost always come.
+    """
     if not is_map(raw):
         raise DecodeError(
             f"The service gave {type(raw).__name__} where a {kind.name} record is due."
@@ -75,22 +79,30 @@ def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = 
         )
     status, word = read_status(kind, raw)
     own, extra = read_own_fields(kind.record, raw, kind.taken)
-    record = kind.record(
+    for field in kind.texts:
+        value = raw.get(field)
+        if value and value.__class__ is not str and not _is_code(kind, field, value):
+            extra[field] = value
+    name = raw.get(kind.name_wire)
+    coins = raw.get("coins")
+    if coins.__class__ is not int:
+        coins = _kept(extra, "coins", coins, _whole)
+    progress = kind.words.progress
+    return kind.record(
         id=id,
-        name=split_mark(_text(raw.get(kind.name_wire))),
+        name=split_mark(name) if isinstance(name, str) and name.strip() else None,
         status=status,
         raw_status=word,
-        progress=_progress(kind, raw),
-        coins=_whole(raw.get("coins")),
-        created_at=_time(raw.get("createdAt")),
+        progress=_kept(extra, progress, raw.get(progress), partial(_progress, kind))
+        if progress
+        else None,
+        coins=coins,
+        created_at=_kept(extra, "createdAt", raw.get("createdAt"), _time),
         failure=_failure(kind, raw) if status is Status.FAILED else None,
-        outputs=_outputs(kind, raw, id, source),
+        outputs=_outputs(kind, raw, id, source, extra),
         extra=extra,
         **own,
     )
-    if odd := _unread(kind, raw, record):
-        extra.update(odd)
-    return record
 
 
 def read_rows(data: Any) -> list[Raw]:
@@ -148,23 +160,31 @@ def read_start(kind: TaskKind[..., Any], data: Any) -> tuple[Raw, ...] | Refusal
 
 
 def _outputs(
-    kind: TaskKind[..., Any], raw: Raw, id: str, source: OutputSource | None
+    kind: TaskKind[..., Any],
+    raw: Raw,
+    id: str,
+    source: OutputSource | None,
+    extra: dict[str, Any],
 ) -> tuple[Output, ...]:
     made: list[Output] = []
     for result in kind.results:
         value = raw.get(result.field)
+        if not value:
+            continue
         for url in value if is_list(value) else (value,):
-            if isinstance(url, str) and is_url(url):
-                made.append(
-                    Output(
-                        url=url.strip(),
-                        media=result.media,
-                        expires_at=expires_at(url.strip()),
-                        ref=kind.ref((id,)),
-                        index=len(made),
-                        source=source,
-                    )
+            if not isinstance(url, str) or not is_url(url):
+                extra[result.field] = value
+                continue
+            made.append(
+                Output(
+                    url=url.strip(),
+                    media=result.media,
+                    expires_at=expires_at(url.strip()),
+                    ref=kind.ref((id,)),
+                    index=len(made),
+                    source=source,
                 )
+            )
     return tuple(made)
 
 
@@ -182,37 +202,19 @@ def _code(value: Any) -> str | None:
     return None if text.lower() in _NOT_FAILED else text
 
 
-def _unread(kind: TaskKind[..., Any], raw: Raw, record: Record) -> dict[str, Any]:
-    """Return what stands in the field map's own fields and could not be read from there."""
-    odd: dict[str, Any] = {}
-    for name in kind.texts:
-        value = raw.get(name)
-        if value.__class__ is not str and value is not None:
-            odd[name] = value
-    for name in kind.failure_codes:
-        value = raw.get(name)
-        if value is not None and not isinstance(value, str | int | float):
-            odd[name] = value
-    if record.coins is None and raw.get("coins"):
-        odd["coins"] = raw["coins"]
-    if record.created_at is None and raw.get("createdAt"):
-        odd["createdAt"] = raw["createdAt"]
-    if kind.words.progress and record.progress is None and raw.get(kind.words.progress):
-        odd[kind.words.progress] = raw[kind.words.progress]
-    for result in kind.results:
-        value = raw.get(result.field)
-        if value and not _all_urls(value):
-            odd[result.field] = value
-    return odd
+def _is_code(kind: TaskKind[..., Any], field: str, value: Any) -> bool:
+    return field in kind.failure_codes and isinstance(value, int | float)
 
 
-def _all_urls(value: Any) -> bool:
-    items = value if is_list(value) else [value]
-    return all(isinstance(item, str) and is_url(item) for item in items)
+def _kept(extra: dict[str, Any], name: str, value: Any, read: Callable[[Any], Any]) -> Any:
+    """Return what ``read`` makes of a value; one that it cannot read stays in ``extra``."""
+    made = None if value is None else read(value)
+    if made is None and value:
+        extra[name] = value
+    return made
 
 
-def _progress(kind: TaskKind[..., Any], raw: Raw) -> float | None:
-    value = raw.get(kind.words.progress) if kind.words.progress else None
+def _progress(kind: TaskKind[..., Any], value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if isinstance(value, float) and not math.isfinite(value):

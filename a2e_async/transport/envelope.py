@@ -149,7 +149,7 @@ def read_plain(body: bytes, headers: Mapping[str, str]) -> Answer | None:
         return None
     message = _message(value) if "msg" in value or "message" in value else ""
     trace = value.get("trace_id")
-    if trace.__class__ is not str or not trace.isalnum() or len(trace) > _TRACE_CHARS:
+    if trace.__class__ is not str or not trace.replace("-", "").isalnum() or len(trace) > _TRACE_CHARS:
         trace = _trace(value, headers.get(TRACE_HEADER))
     return Answer(value["data"], 0, message, trace, 200, headers)
 
