@@ -365,61 +365,51 @@ class _Field:
     hook: Callable[[Any, Any], Any]
 
 
-@frozen
-class _Reader:
+@frozen(eq=False)
+class FieldReader:
+    """Reads the own fields of a record class from its raw form."""
+
     fields: tuple[_Field, ...]
     named: frozenset[str]
     """Every wire name that one of them reads."""
     known: frozenset[str]
-    """Those, and the wire names of the kind's field map."""
+    """Those, and the wire names that the kind's field map reads."""
 
+    @classmethod
+    def of(cls, record: type[Record], taken: frozenset[str]) -> "FieldReader":
+        """Return the reader of a class; ``taken`` are the wire names of the kind's field map."""
+        hints = get_type_hints(record, include_extras=True)
+        made: list[_Field] = []
+        for attribute in fields(record):
+            if attribute.name in OWN_FIELDS:
+                continue
+            hint = hints[attribute.name]
+            wire = Wire(attribute.name)
+            if get_origin(hint) is Annotated:
+                hint, *notes = get_args(hint)
+                wire = next((note for note in notes if isinstance(note, Wire)), wire)
+            inner = [part for part in get_args(hint) or (hint,) if part is not NoneType]
+            # None is told apart before the hook, so that of `str | None` only `str` is left.
+            target = inner[0] if len(inner) == 1 and get_origin(hint) is not tuple else hint
+            exact = target if target in (str, int, bool) else None
+            hook = converter().get_structure_hook(target)
+            made.append(_Field(attribute.name, wire.name, wire.also, target, exact, hook))
+        named = frozenset(w for f in made for w in (f.wire, *f.also))
+        return cls(tuple(made), named, named | taken)
 
-def _reader(cls: type[Record], taken: frozenset[str]) -> _Reader:
-    key: Any = cls  # attrs classes with eq are hashable as classes; mypy takes them for instances
-    return _make_reader(key, taken)
-
-
-@cache
-def _make_reader(cls: Any, taken: frozenset[str]) -> _Reader:
-    hints = get_type_hints(cls, include_extras=True)
-    made: list[_Field] = []
-    for attribute in fields(cls):
-        if attribute.name in OWN_FIELDS:
-            continue
-        hint = hints[attribute.name]
-        wire = Wire(attribute.name)
-        if get_origin(hint) is Annotated:
-            hint, *notes = get_args(hint)
-            wire = next((note for note in notes if isinstance(note, Wire)), wire)
-        inner = [part for part in get_args(hint) or (hint,) if part is not NoneType]
-        # None is told apart before the hook, so that of `str | None` only `str` is left.
-        target = inner[0] if len(inner) == 1 and get_origin(hint) is not tuple else hint
-        exact = target if target in (str, int, bool) else None
-        hook = converter().get_structure_hook(target)
-        made.append(_Field(attribute.name, wire.name, wire.also, target, exact, hook))
-    named = frozenset(w for f in made for w in (f.wire, *f.also))
-    return _Reader(tuple(made), named, named | taken)
-
-
-def read_own_fields(
-    cls: type[Record], raw: Mapping[str, Any], taken: frozenset[str]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a kind's own fields and what is left over (``extra``).
-
-    ``taken`` are the wire names that the kind's field map reads.
-    """
-    reader = _reader(cls, taken)
-    own: dict[str, Any] = {}
-    extra: dict[str, Any] = {}
-    for f in reader.fields:
-        value = raw.get(f.wire)
-        if value.__class__ is f.exact:
-            own[f.name] = value
-        elif value is not None or f.also:
-            _read_odd(f, raw, own, extra)
-    if not raw.keys() <= reader.known:
-        extra |= {wire: raw[wire] for wire in raw if wire not in reader.known}
-    return own, extra
+    def read(self, raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the own fields by name, and what is left over (``extra``) by wire name."""
+        own: dict[str, Any] = {}
+        extra: dict[str, Any] = {}
+        for f in self.fields:
+            value = raw.get(f.wire)
+            if value.__class__ is f.exact:
+                own[f.name] = value
+            elif value is not None or f.also:
+                _read_odd(f, raw, own, extra)
+        if not raw.keys() <= self.known:
+            extra |= {wire: raw[wire] for wire in raw if wire not in self.known}
+        return own, extra
 
 
 def _read_odd(
@@ -439,10 +429,9 @@ def _read_odd(
         extra[wire] = value
 
 
-def drift(cls: type[Record], raw: Mapping[str, Any], taken: frozenset[str]) -> tuple[str, ...]:
+def drift(reader: FieldReader, raw: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what ``raw`` holds beyond or against the model (for tests): one line each."""
-    own, extra = read_own_fields(cls, raw, taken)
-    reader = _reader(cls, taken)
+    own, extra = reader.read(raw)
     return tuple(
         f"{name}: wrong type {type(value).__name__}"
         if name in reader.named

@@ -122,8 +122,11 @@ class TaskNamespace(Generic[P, R]):
             timeout=room.request_timeout,
             priority=Priority.CALL if room.priority is None else room.priority,
         )
-        rows = read_rows(answer.data)
-        if not rows and not answer.data:
+        data = answer.data
+        if is_map(data) and "_id" in data:
+            return read_record(self.kind, data, room.source)
+        rows = read_rows(data)
+        if not rows and not data:
             raise NotFound(
                 http_status=answer.http_status,
                 code=answer.code,
@@ -133,7 +136,7 @@ class TaskNamespace(Generic[P, R]):
                 path=path,
                 advice="It was deleted, has expired, or belongs to another account.",
             )
-        return read_record(self.kind, rows[0] if rows else answer.data, self._room.source)
+        return read_record(self.kind, rows[0] if rows else data, room.source)
 
     async def get_many(self, ids: Sequence[str]) -> dict[str, R]:
         """Return the records of these tasks by id; who is unknown to the service is missing.

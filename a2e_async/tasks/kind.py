@@ -13,7 +13,7 @@ from attrs import frozen
 
 from a2e_async.errors import InvalidInput
 from a2e_async.inputs import TaskInput
-from a2e_async.models import MediaType, Record, Status
+from a2e_async.models import FieldReader, MediaType, Record, Status
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Record)
@@ -24,6 +24,8 @@ LONG_AGO: Final = float("-inf")
 
 _ID: Final = re.compile(r"[A-Za-z0-9_\-]{1,128}")
 _OBJECT_ID: Final = re.compile(r"[0-9a-f]{24}")
+_MARK_LENGTH: Final = 24
+_MARK_CHARS: Final = frozenset("0123456789abcdefghijklmnopqrstuv")
 _MARK: Final = re.compile(r"\s?\ba2e-[0-9a-v]{20}\Z")
 
 
@@ -120,9 +122,9 @@ class TaskKind(Generic[P, R]):
         return frozenset(names.union(self.failure_texts, self.failure_codes))
 
     @cached_property
-    def texts(self) -> tuple[str, ...]:
-        """Wire names of the field map whose values are texts (or the numbers of failures)."""
-        return (self.words.field, self.name_wire, *self.failure_texts, *self.failure_codes)
+    def reader(self) -> FieldReader:
+        """What reads the record class's own fields."""
+        return FieldReader.of(self.record, self.taken)
 
     def ref(self, ids: tuple[str, ...]) -> str:
         """Return the text that brings a task of these ids back: ``kind:id+id``."""
@@ -177,4 +179,8 @@ def split_ref(ref: Any) -> tuple[str, tuple[str, ...]]:
 
 def split_mark(name: str | None) -> str | None:
     """Return a record's name without the client's mark; None when nothing else is there."""
-    return (_MARK.sub("", name) or None) if name and "a2e-" in name else name or None
+    if not name or name[-_MARK_LENGTH:][:4] != "a2e-":
+        return name or None
+    if len(name) == _MARK_LENGTH and _MARK_CHARS.issuperset(name[4:]):
+        return None
+    return _MARK.sub("", name) or None

@@ -109,7 +109,7 @@ class Poller:
         """
         loop = asyncio.get_running_loop()
         if self._closed is not None:
-            raise self._closed
+            raise copy.copy(self._closed)
         wait = Wait(task, loop.create_future(), deadline, set(task.open_ids), change)
         if not wait.missing:
             return

@@ -16,7 +16,6 @@ from a2e_async.models import (
     OutputSource,
     Record,
     Status,
-    read_own_fields,
     read_time,
 )
 from a2e_async.narrow import is_list, is_map
@@ -71,38 +70,46 @@ def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = 
         raise DecodeError(
             f"The service gave {type(raw).__name__} where a {kind.name} record is due."
         )
-    id = read_id(raw)
+    id = raw.get("_id")
+    if id.__class__ is not str or not id:
+        id = read_id(raw)
     if id is None:
         raise DecodeError(
             f"The service gave a {kind.name} record without an id.",
             excerpt=excerpt(", ".join(map(str, raw))),
         )
-    status, word = read_status(kind, raw)
-    own, extra = read_own_fields(kind.record, raw, kind.taken)
-    for field in kind.texts:
-        value = raw.get(field)
-        if value and value.__class__ is not str and not _is_code(kind, field, value):
-            extra[field] = value
-    name = raw.get(kind.name_wire)
+    words = kind.words
+    own, extra = kind.reader.read(raw)
+    word: Any = raw.get(words.field)
+    status = words.meaning.get(word) if word.__class__ is str else None
+    if status is None:
+        if word and word.__class__ is not str:
+            extra[words.field] = word
+        status, word = read_status(kind, raw)
+    name: Any = raw.get(kind.name_wire)
+    if name.__class__ is str and name.strip():
+        own["name"] = split_mark(name)
+    elif name:
+        _keep_odd(extra, raw, kind.name_wire)
     coins = raw.get("coins")
-    if coins.__class__ is not int:
-        coins = _kept(extra, "coins", coins, _whole)
-    progress = kind.words.progress
-    return kind.record(
-        id=id,
-        name=split_mark(name) if isinstance(name, str) and name.strip() else None,
-        status=status,
-        raw_status=word,
-        progress=_kept(extra, progress, raw.get(progress), partial(_progress, kind))
-        if progress
-        else None,
-        coins=coins,
-        created_at=_kept(extra, "createdAt", raw.get("createdAt"), _time),
-        failure=_failure(kind, raw) if status is Status.FAILED else None,
-        outputs=_outputs(kind, raw, id, source, extra),
-        extra=extra,
-        **own,
-    )
+    own["coins"] = coins if coins.__class__ is int else _kept(extra, "coins", coins, _whole)
+    try:
+        own["created_at"] = read_time(raw["createdAt"])
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+        if raw.get("createdAt"):
+            extra["createdAt"] = raw["createdAt"]
+    if words.progress:
+        value = raw.get(words.progress)
+        own["progress"] = _kept(extra, words.progress, value, partial(_progress, kind))
+    if status is Status.FAILED:
+        own["failure"] = _failure(kind, raw)
+        for field in (*kind.failure_texts, *kind.failure_codes):
+            _keep_odd(extra, raw, field)
+    for result in kind.results:
+        if raw.get(result.field):
+            own["outputs"] = _outputs(kind, raw, id, source, extra)
+            break
+    return kind.record(id=id, status=status, raw_status=word, extra=extra, **own)
 
 
 def read_rows(data: Any) -> list[Raw]:
@@ -202,8 +209,11 @@ def _code(value: Any) -> str | None:
     return None if text.lower() in _NOT_FAILED else text
 
 
-def _is_code(kind: TaskKind[..., Any], field: str, value: Any) -> bool:
-    return field in kind.failure_codes and isinstance(value, int | float)
+def _keep_odd(extra: dict[str, Any], raw: Raw, name: str) -> None:
+    """Keep a value that stands where a text (or a failure's number) is due and is none."""
+    value = raw.get(name)
+    if value and (isinstance(value, bool) or not isinstance(value, str | int | float)):
+        extra[name] = value
 
 
 def _kept(extra: dict[str, Any], name: str, value: Any, read: Callable[[Any], Any]) -> Any:
@@ -231,10 +241,3 @@ def _whole(value: Any) -> int | None:
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _time(value: Any) -> Any:
-    try:
-        return read_time(value)
-    except (TypeError, ValueError, OverflowError, OSError):
-        return None

@@ -43,6 +43,7 @@ class Task(Generic[R]):
         "_begun",
         "_merged",
         "_parts",
+        "_price",
         "_services",
         "born",
         "ids",
@@ -70,6 +71,7 @@ class Task(Generic[R]):
         self._services = services
         self._parts: dict[str, R] = {record.id: record for record in records}
         self._merged: R | None = None
+        self._price = self.record.coins if records else None
 
     def __repr__(self) -> str:
         return f"<Task {self.ref} {self.status or 'not looked at'}>"
@@ -106,7 +108,9 @@ class Task(Generic[R]):
     @property
     def coins(self) -> int | None:
         """What it cost, None when the service has not said."""
-        return self.record.coins if self.record else None
+        # Not every look tells what the start told.
+        coins = self.record.coins if self.record else None
+        return self._price if coins is None else coins
 
     @property
     def elapsed(self) -> float:
@@ -156,15 +160,17 @@ class Task(Generic[R]):
         """
         self._services.claim(self)
         deadline = self._deadline(timeout)
-        shown = self.record
-        if shown is not None:
-            yield shown
-        while not self.done:
-            await self._services.poller.wait(self, deadline=deadline, change=True)
+        shown: R | None = None
+        while True:
             record = self.record
             if record is not None and record is not shown:
+                # Also what another wait saw while this one's reader was busy.
                 shown = record
                 yield record
+            elif self.done:
+                return
+            else:
+                await self._services.poller.wait(self, deadline=deadline, change=True)
 
     async def download(self, directory: str | os.PathLike[str]) -> list[Path]:
         """Wait if need be, save every output into ``directory`` and return the paths, in order.
@@ -172,8 +178,8 @@ class Task(Generic[R]):
         The directory is made if it is missing. Raises what `wait` and `Output.save` raise; a
         task that ended without any output raises `DecodeError`.
         """
-        record = await self.wait()
-        return await save_outputs(record, directory)
+        where = _directory(directory)  # a mistake is told now, not in two hours
+        return await save_outputs(await self.wait(), where)
 
     async def delete(self) -> None:
         """Delete the task and its results at the service (``DELETE`` of its kind).
@@ -207,10 +213,8 @@ async def save_outputs(record: Record, directory: str | os.PathLike[str]) -> lis
     from anyio import create_task_group
 
     if not record.outputs:
-        raise InvalidInput(
-            f"{record.id} has no outputs to save ({record.raw_status or record.status})."
-        )
-    target = f"{os.fspath(directory)}{os.sep}"
+        _ = record.output  # which says why there is none
+    target = f"{_directory(directory)}{os.sep}"
     paths: dict[int, Path] = {}
 
     async def save(place: int) -> None:
@@ -227,6 +231,14 @@ async def save_outputs(record: Record, directory: str | os.PathLike[str]) -> lis
             error = _first(errors)
             raise error from error.__cause__
     return [paths[place] for place in sorted(paths)]
+
+
+def _directory(given: Any) -> str:
+    if not isinstance(given, str | os.PathLike) or not os.fspath(given):
+        raise InvalidInput(
+            f"directory must be a path, not {type(given).__name__}.", field="directory"
+        )
+    return os.fsdecode(given)
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -18,18 +18,14 @@ from attrs import define, field, frozen
 from a2e_async.errors import (
     A2EError,
     ApiError,
-    AuthenticationError,
     ConfigurationError,
-    ContentRejected,
     DecodeError,
-    InsufficientCredits,
-    InvalidRequest,
     NotFound,
-    PermissionDenied,
     RateLimited,
-    ServerError,
 )
+from a2e_async.narrow import is_list, is_map
 from a2e_async.redact import excerpt
+from a2e_async.transport.classify import advice_for, classify
 
 # Code 0 is the documented success. The others were never seen, but reading an accepted and
 # charged start as refused would be worse than believing them.
@@ -38,70 +34,12 @@ _GOOD_WORDS: Final = frozenset({"", "ok", "success", "succeeded"})
 _ENVELOPE_KEYS: Final = frozenset(
     {"code", "data", "trace_id", "traceId", "message", "msg", "success", "error", "errors"}
 )
-_AGE_CODES: Final = frozenset({1003, 1004})
-_OCCUPIED: Final = 1001
 _TRACE_CHARS: Final = 128
 
 TRACE_HEADER: Final = "X-Trace-Id"
 """Where a trace id stands that the body does not have."""
 
-_QUOTED: Final = re.compile(r"\"[^\"]*\"|“[^”]*”|`[^`]*`|(?<!\w)'[^']*'(?!\w)")
-
-
-def _words(*patterns: str) -> "re.Pattern[str]":
-    return re.compile(r"\b(?:" + "|".join(patterns) + r")\b", re.IGNORECASE)
-
-
-_RATE: Final = _words(
-    r"rate[ -]?limit(?:s|ed|ing)?", r"too many requests", r"requests? too frequent(?:ly)?"
-)
-_CREDITS: Final = _words(
-    r"(?:insufficient|not enough|no more|out of) (?:\w+ ){0,2}(?:coins?|credits?|balance|quota)",
-    r"(?:coins?|credits?|balance|quota) (?:(?:is|are|was|were|has been) )?"
-    r"(?:insufficient|not enough|exhausted|exceeded|used up)",
-)
-_CONTENT: Final = _words(
-    r"nsfw",
-    r"sensitive",
-    r"content[ -]policy",
-    r"content policies",
-    r"moderation",
-    r"copyright(?:ed)?",
-    r"(?:portrait|likeness|image) rights?",
-    r"likeness",
-    r"celebrit(?:y|ies)",
-    r"underage",
-    r"age (?:restrict(?:ion|ed)|verification|limit)",
-)
-# Under 403 the service has refused already; the only question left is why.
-_CONTENT_403: Final = _words(r"portraits?", r"age", r"minors?", r"real (?:person|people)")
-_KEY: Final = _words(
-    r"unauthori[sz]ed",
-    r"(?:invalid|expired|missing) (?:api |access )?(?:token|key)",
-    r"(?:token|api key) (?:is )?(?:invalid|expired|missing)",
-)
-_PLAN: Final = _words(r"free users?", r"pro or max", r"upgrade your plan")
-_ABSENT: Final = _words(r"not found", r"(?:does not|doesn't) exist")
-
 _TITLE: Final = re.compile(r"<title[^>]*>\s*([^<]{1,200})", re.IGNORECASE)
-
-_CHECK_KEY: Final = (
-    "Check the API key: copy it again, without spaces and quotes, and make sure that it "
-    "belongs to this host."
-)
-_ADVICE: Final[dict[type[ApiError], str]] = {
-    AuthenticationError: _CHECK_KEY,
-    PermissionDenied: (
-        "Either the account's plan does not allow this call or the content was refused; the "
-        "service does not say which. If every call answers so, the plan has no API access."
-    ),
-    ContentRejected: "Change the content; the same request will be refused again.",
-    InsufficientCredits: "Add coins to the account; nothing was started.",
-    NotFound: "It was deleted, has expired, or belongs to another account.",
-    InvalidRequest: "Correct the inputs; the same request will be refused again.",
-    RateLimited: "Try later, or lower the client's rate.",
-    ServerError: "The service has a fault; tell its support the trace id if it lasts.",
-}
 
 
 @define(eq=False)
@@ -139,7 +77,7 @@ def read_plain(body: bytes, headers: Mapping[str, str]) -> Answer | None:
     The short way for almost every call; `read_answer` knows everything else.
     """
     try:
-        value = json.loads(body)
+        value = json.loads(str(body, "utf-8"))
     except (ValueError, RecursionError):
         return None
     if value.__class__ is not dict or "data" not in value:
@@ -149,7 +87,11 @@ def read_plain(body: bytes, headers: Mapping[str, str]) -> Answer | None:
         return None
     message = _message(value) if "msg" in value or "message" in value else ""
     trace = value.get("trace_id")
-    if trace.__class__ is not str or not trace.replace("-", "").isalnum() or len(trace) > _TRACE_CHARS:
+    if (
+        trace.__class__ is not str
+        or not trace.replace("-", "").isalnum()
+        or len(trace) > _TRACE_CHARS
+    ):
         trace = _trace(value, headers.get(TRACE_HEADER))
     return Answer(value["data"], 0, message, trace, 200, headers)
 
@@ -206,7 +148,7 @@ def read_answer(
 
 def _read_value(reply: _Reply, value: Any, trace_header: str | None) -> Answer:
     good = 200 <= reply.http_status < 300
-    if not isinstance(value, dict):
+    if not is_map(value):
         if good:
             return Answer(value, None, "", _clean_trace(trace_header), reply.http_status)
         raise _api_error(reply, None, _text(value), trace_header)
@@ -274,7 +216,7 @@ def _message(value: Mapping[str, Any]) -> str:
 
 
 def _reason(data: Any) -> str:
-    if isinstance(data, dict):
+    if is_map(data):
         return _text(data.get("failed_message")) or _text(data.get("faild_message"))
     return data.strip() if isinstance(data, str) else ""
 
@@ -282,12 +224,12 @@ def _reason(data: Any) -> str:
 def _text(value: Any, depth: int = 3) -> str:
     if isinstance(value, str):
         return value.strip()
-    if isinstance(value, dict):
+    if is_map(value):
         for key in ("message", "msg", "detail", "error", "reason"):
             if depth and (text := _text(value.get(key), depth - 1)):
                 return text
         return ", ".join(f"{k}: {v}" for k, v in value.items() if isinstance(v, str | int))
-    if isinstance(value, list):
+    if is_list(value):
         parts = (_text(part, depth - 1) for part in value[:20] if depth)
         return "; ".join(part for part in parts if part)
     return ""
@@ -309,38 +251,6 @@ def _clean(text: str | bytes, secret: str) -> str:
     return excerpt(text, secret).encode("utf-8", "replace").decode()
 
 
-def _classify(status: int, code: int | None, message: str) -> type[ApiError]:
-    under_200 = 200 <= status < 300
-    effective = code if under_200 and code is not None and 400 <= code <= 599 else status
-    if effective >= 500:
-        return ServerError
-    if effective == 401:
-        return AuthenticationError
-    if effective == 402:
-        return InsufficientCredits
-    if effective == 404:
-        return NotFound
-    if effective == 429:
-        return RateLimited
-    if code in _AGE_CODES:
-        return ContentRejected
-    # Inputs that the service quotes in its message say nothing about the reason.
-    text = _QUOTED.sub(" ", message[:2000])
-    if _RATE.search(text):
-        return RateLimited
-    if _CREDITS.search(text):
-        return InsufficientCredits
-    if _CONTENT.search(text) or (effective == 403 and _CONTENT_403.search(text)):
-        return ContentRejected
-    if effective == 403 or _PLAN.search(text):
-        return PermissionDenied
-    if effective in (200, 400) and _KEY.search(text):
-        return AuthenticationError
-    if effective >= 400:
-        return InvalidRequest
-    return NotFound if _ABSENT.search(text) else ApiError
-
-
 def _api_error(
     reply: _Reply,
     code: int | None,
@@ -350,9 +260,7 @@ def _api_error(
     kind: type[ApiError] | None = None,
     advice: str = "",
 ) -> ApiError:
-    kind = kind or _classify(reply.http_status, code, message)
-    if code == _OCCUPIED:
-        advice = "All streaming hosts of the service are taken; try later."
+    kind = kind or classify(reply.http_status, code, message)
     fields: dict[str, Any] = {
         "http_status": reply.http_status,
         "code": code,
@@ -362,7 +270,7 @@ def _api_error(
         "path": reply.path,
         "body": _clean(reply.body, reply.secret),
         "attempts": reply.attempts,
-        "advice": advice or _ADVICE.get(kind, ""),
+        "advice": advice or advice_for(kind, code),
     }
     if kind is RateLimited:
         return RateLimited(retry_after=reply.retry_after, **fields)
@@ -409,16 +317,17 @@ def _undecodable(reply: _Reply, what: str, trace: str | None) -> DecodeError:
 
 def _redirected(reply: _Reply, location: str | None) -> ConfigurationError:
     said = f"{reply.method} {reply.path}: {reply.host} answered with a redirect"
+    scheme = host = ""
     try:
         parts = urlsplit(location or "")
-        host = parts.netloc.rpartition("@")[2]
+        scheme, host = parts.scheme or "https", parts.netloc.rpartition("@")[2]
     except ValueError:
-        host = ""
+        pass
     if not host:
         return ConfigurationError(
             f"{said} (HTTP {reply.http_status}), which the API never does. Check base_url."
         )
-    target = _clean(f"{parts.scheme or 'https'}://{host}", reply.secret)
+    target = _clean(f"{scheme}://{host}", reply.secret)
     return ConfigurationError(
         f"{said} to {target}. Redirects are not followed, so that the key is not sent to "
         f"another host; if {target} is the API, base_url should be {target}."

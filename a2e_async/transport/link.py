@@ -19,6 +19,10 @@ the server is just closing has an unknown outcome. Longer than a poller's tick (
 
 _generation = 0
 
+# Sessions of the parent process that a forked child has closed. They must not be collected:
+# that would shut down sockets, and entries of the selector, which the parent still uses.
+_orphans: list[aiohttp.ClientSession] = []
+
 
 def _forked() -> None:
     global _generation
@@ -81,12 +85,12 @@ class Link:
         if http is not None and mine and self._loop is not asyncio.get_running_loop():
             if self._loop is not None and not self._loop.is_closed():
                 raise ConfigurationError("Close the client on the event loop it was used on.")
-            mine = False
-        self.closed, self._http = True, None
-        if http is not None and not mine:
-            # The sockets belong to the parent process or to a dead loop: not ours to shut down.
             http.detach()
-            return None
+            http = None
+        elif http is not None and not mine:
+            _orphans.append(http)
+            http = None
+        self.closed, self._http = True, None
         return http
 
     def _open(self) -> aiohttp.ClientSession:

@@ -258,7 +258,7 @@ class Session:
                 outcome = await self._attempt(http, call, sent)
             except asyncio.CancelledError:
                 if self._watcher.listens():
-                    self._tell(call, began, sent, "CancelledError")
+                    self._watcher.attempt(call, (began, sent, self._link.time()), "CancelledError")
                 raise
             finally:
                 if call.response is None:
@@ -267,12 +267,14 @@ class Session:
                 if self._quota.left < self._quota.capacity:
                     self._quota.succeeded(call.after)
                 if self._watcher.listens():
-                    self._tell(call, began, sent, None, None, outcome.trace_id)
+                    times = (began, sent, self._link.time())
+                    self._watcher.attempt(call, times, None, None, outcome.trace_id)
                 return outcome
             delay = self._decide(call, outcome)
             if self._watcher.listens():
                 trace = getattr(outcome, "trace_id", None)
-                self._tell(call, began, sent, type(outcome).__name__, delay, trace)
+                times = (began, sent, self._link.time())
+                self._watcher.attempt(call, times, type(outcome).__name__, delay, trace)
             if delay is None:
                 raise outcome
             call.last = outcome
@@ -386,24 +388,23 @@ class Session:
 
     async def _queue(self, call: Call, is_start: bool, paced: bool) -> None:
         """Wait for a turn, unless it is there (``paced``), and then for a connection."""
-        error: A2EError
+        error: A2EError | None = None
         try:
             if not paced:
                 budget = self._policy.max_elapsed - (self._link.time() - call.first)
                 await self._pacer.acquire(call.cost, call.priority, call.deadline, max(0.0, budget))
+                paced = True
+            await self._gate.enter(is_start, call.deadline)
         except HeldTooLong as signal:
             error = held(call, signal.seconds) if signal.held else late(call)
-        else:
-            try:
-                await self._gate.enter(is_start, call.deadline)
-                return
-            except HeldTooLong:
-                error = late(call)
+            if paced:
                 self._pacer.give_back(call.cost)
-            except BaseException:
+        except BaseException:
+            if paced:
                 self._pacer.give_back(call.cost)
-                raise
-        raise error
+            raise
+        if error is not None:
+            raise error
 
     async def _sleep(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -424,24 +425,6 @@ class Session:
         elapsed = self._link.time() - call.first
         return translate(raw, call, host=self._host, secret=self._secret, elapsed=elapsed)
 
-    def _tell(
-        self,
-        call: Call,
-        began: float,
-        sent: float,
-        error: str | None,
-        retry_in: float | None = None,
-        trace_id: str | None = None,
-    ) -> None:
-        self._watcher.attempt(
-            call,
-            waited=sent - began,
-            duration=self._link.time() - sent,
-            error=error,
-            retry_in=retry_in,
-            trace_id=trace_id,
-        )
-
     async def _events(self, call: Call, answer: Answer) -> AsyncGenerator[tuple[str, str], None]:
         response = call.response
         if response is None:
@@ -454,11 +437,12 @@ class Session:
                     yield event
                 if reader.pending > call.max_bytes:
                     raise TooLarge
+        except (aiohttp.ClientError, OSError, TooLarge) as raw:
+            error = self._failed(raw, call)
+        else:
             for event in reader.finish():
                 yield event
             return
-        except (aiohttp.ClientError, OSError, TooLarge) as raw:
-            error = self._failed(raw, call)
         raise error
 
 

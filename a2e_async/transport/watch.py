@@ -24,14 +24,13 @@ class Watcher:
     def attempt(
         self,
         call: Call,
-        *,
-        waited: float,
-        duration: float,
+        times: tuple[float, float, float],
         error: str | None,
-        retry_in: float | None,
-        trace_id: str | None,
+        retry_in: float | None = None,
+        trace_id: str | None = None,
     ) -> None:
-        """Tell of one attempt that is over; times in seconds."""
+        """Tell of one attempt that is over. ``times``: when it began, was sent, and ended."""
+        began, sent, ended = times
         logger.debug(
             "%s %s: attempt %d, status %s, %s, %.3f s",
             call.method,
@@ -39,7 +38,7 @@ class Watcher:
             call.attempt,
             call.status,
             error or "good",
-            duration,
+            ended - sent,
         )
         if self._emit is not None:
             event = Attempt(
@@ -47,8 +46,8 @@ class Watcher:
                 path=call.path,
                 attempt=call.attempt,
                 sends=call.sends,
-                waited=waited,
-                duration=duration,
+                waited=sent - began,
+                duration=ended - sent,
                 status=call.status,
                 error=error,
                 retry_in=retry_in,

@@ -93,7 +93,9 @@ class MarkedRequest(aiohttp.ClientRequest):
     """A request that tells its call when it begins to be written."""
 
     # Not async: this stands on the way of every request, and a coroutine more is not free.
-    def send(self, conn: "Connection") -> Coroutine[Any, Any, aiohttp.ClientResponse]:
+    def send(  # pyright: ignore[reportIncompatibleMethodOverride]  # it calls the type of an async method CoroutineType
+        self, conn: "Connection"
+    ) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
         """Mark the call and write the request."""
         call = current.get()
         if call is not None:
@@ -224,7 +226,9 @@ def translate(raw: Exception, call: Call, *, host: str, secret: str, elapsed: fl
             **fields,
         )
     elif isinstance(raw, aiohttp.ClientResponseError):
-        text = f"{where}: {host} sent what is not HTTP, {tries} ({raw.message!r:.200}). {then}"
+        # Not str(raw): that has the URL with its query.
+        said = excerpt(raw.message, secret, 200)
+        text = f"{where}: {host} sent what is not HTTP, {tries} ({said}). {then}"
         error = _unreadable(call, text, status or raw.status)
     else:
         error = ConnectionLost(
@@ -232,7 +236,7 @@ def translate(raw: Exception, call: Call, *, host: str, secret: str, elapsed: fl
             f"({why}). {then}",
             **fields,
         )
-    error.__cause__ = _clean_cause(raw, why)
+    error.__cause__ = _clean_cause(raw, secret)
     return error
 
 
@@ -274,13 +278,14 @@ def _unreadable(call: Call, text: str, status: int) -> DecodeError:
     )
 
 
-def _clean_cause(raw: Exception, why: str) -> Exception:
+def _clean_cause(raw: Exception, secret: str) -> Exception:
     """Return the exception to keep as the cause.
 
     The repr of some of aiohttp's shows the request's headers (the key) or the proxy's password.
     """
     if isinstance(raw, aiohttp.ClientResponseError | aiohttp.ClientConnectorError):
-        kept: Exception = aiohttp.ClientError(f"{type(raw).__name__}: {why}")
+        text = raw.message if isinstance(raw, aiohttp.ClientResponseError) else str(raw)
+        kept: Exception = aiohttp.ClientError(f"{type(raw).__name__}: {excerpt(text, secret)}")
         os_error = getattr(raw, "os_error", None)
         if isinstance(os_error, OSError):
             kept.__cause__ = os_error

@@ -123,7 +123,7 @@ async def test_timeout(a2e: A2E) -> None:
 async def test_gone(a2e: A2E) -> None:
     """updates() of a task the service does not know raise TaskGone."""
     with pytest.raises(TaskGone):
-        await _all(a2e.attach("dubbing:" + "a" * 24))
+        await _all(a2e.attach("dubbing:" + "5f" * 12))
 
 
 @LONG

@@ -70,12 +70,13 @@ class Server:
     hits: list[Hit] = field(factory=list)
     connections: int = 0
     url: str = ""
-    writers: set[asyncio.StreamWriter] = field(factory=set)
-    seen: asyncio.Event = field(factory=asyncio.Event)
+    serving: set["asyncio.Task[None]"] = field(factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self.writers.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self.serving.add(task)
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -86,7 +87,6 @@ class Server:
                 hit = Hit(method, target, headers, body)
                 reply = self.replies[min(len(self.hits), len(self.replies) - 1)]
                 self.hits.append(hit)
-                self.seen.set()
                 if callable(reply):
                     reply = await reply(hit, writer)
                 if reply is None:
@@ -96,7 +96,7 @@ class Server:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            self.writers.discard(writer)
+            self.serving.discard(task)
             writer.close()
 
 
@@ -108,14 +108,13 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[Server]]]:
         async def start(*replies: Reply) -> Server:
             server = Server(list(replies) or [good()])
             listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-            server.url = "http://127.0.0.1:%d" % listening.sockets[0].getsockname()[1]
+            server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
 
             async def stop() -> None:
                 listening.close()
-                for writer in list(server.writers):
-                    writer.transport.abort()
-                while server.writers:
-                    await asyncio.sleep(0)
+                for task in server.serving:
+                    task.cancel()
+                await asyncio.gather(*server.serving, return_exceptions=True)
 
             stack.push_async_callback(stop)
             return server

@@ -52,7 +52,7 @@ def test_no_window_has_more_than_rate_and_burst(
     rng = random.Random(seed)
     gcra = Gcra(rate, burst)
     now = rng.uniform(-10, 1e5)
-    taken: list[tuple[float, float]] = []
+    taken: list[tuple[float, int]] = []
     for _ in range(120):
         cost = rng.randint(1, burst)
         ready = gcra.ready_at(now, cost)
@@ -64,7 +64,7 @@ def test_no_window_has_more_than_rate_and_burst(
         gcra.take(now, cost)
         taken.append((now, cost))
     for first in range(len(taken)):
-        total = 0.0
+        total = 0
         for at, cost in taken[first:]:
             total += cost
             assert total <= rate * (at - taken[first][0]) + burst + 1e-3

@@ -2,6 +2,7 @@
 
 import random
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,7 +33,7 @@ from a2e_async.transport.retry import (
     parse_retry_after,
 )
 
-API = {
+API: dict[str, Any] = {
     "http_status": 400,
     "code": None,
     "message": "",
@@ -40,7 +41,7 @@ API = {
     "method": "POST",
     "path": "/x",
 }
-LINE = {"method": "POST", "path": "/x", "sent": True}
+LINE: dict[str, Any] = {"method": "POST", "path": "/x", "sent": True}
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_no_charged_call_is_repeated_blindly_and_no_budget_is_passed(
             assert delay is None
         if delay is None:
             return
-        assert 0 <= delay
+        assert delay >= 0
         assert elapsed + delay <= policy.max_elapsed
         if asked is not None:
             assert delay >= asked
@@ -163,7 +164,7 @@ def test_the_quota_ends_a_storm_and_fills_again() -> None:
         {"max_attempts": True},
     ],
 )
-def test_a_policy_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
+def test_a_policy_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput) as caught:
         RetryPolicy(**wrong)
     assert caught.value.field in wrong

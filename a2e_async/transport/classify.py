@@ -1,0 +1,119 @@
+"""Which error a refusal is: by status, by code, else by the service's own words (pure).
+
+The tables are short and match whole words. They see the message only, without what it quotes:
+a prompt echoed in it must not decide.
+"""
+
+import re
+from typing import Final
+
+from a2e_async.errors import (
+    ApiError,
+    AuthenticationError,
+    ContentRejected,
+    InsufficientCredits,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    ServerError,
+)
+
+_AGE_CODES: Final = frozenset({1003, 1004})
+_OCCUPIED: Final = 1001
+
+_QUOTED: Final = re.compile(r"\"[^\"]*\"|“[^”]*”|`[^`]*`|(?<!\w)'[^']*'(?!\w)")
+
+
+def _words(*patterns: str) -> "re.Pattern[str]":
+    return re.compile(r"\b(?:" + "|".join(patterns) + r")\b", re.IGNORECASE)
+
+
+_RATE: Final = _words(
+    r"rate[ -]?limit(?:s|ed|ing)?", r"too many requests", r"requests? too frequent(?:ly)?"
+)
+_CREDITS: Final = _words(
+    r"(?:insufficient|not enough|no more|out of) (?:\w+ ){0,2}(?:coins?|credits?|balance|quota)",
+    r"(?:coins?|credits?|balance|quota) (?:(?:is|are|was|were|has been) )?"
+    r"(?:insufficient|not enough|exhausted|exceeded|used up)",
+)
+_CONTENT: Final = _words(
+    r"nsfw",
+    r"sensitive",
+    r"content[ -]policy",
+    r"content policies",
+    r"moderation",
+    r"copyright(?:ed)?",
+    r"(?:portrait|likeness|image) rights?",
+    r"likeness",
+    r"celebrit(?:y|ies)",
+    r"underage",
+    r"age (?:restrict(?:ion|ed)|verification|limit)",
+)
+# Under 403 the service has refused already; the only question left is why.
+_CONTENT_403: Final = _words(r"portraits?", r"age", r"minors?", r"real (?:person|people)")
+_KEY: Final = _words(
+    r"unauthori[sz]ed",
+    r"(?:invalid|expired|missing) (?:api |access )?(?:token|key)",
+    r"(?:token|api key) (?:is )?(?:invalid|expired|missing)",
+)
+_PLAN: Final = _words(r"free users?", r"pro or max", r"upgrade your plan")
+_ABSENT: Final = _words(r"not found", r"(?:does not|doesn't) exist")
+
+_CHECK_KEY: Final = (
+    "Check the API key: copy it again, without spaces and quotes, and make sure that it "
+    "belongs to this host."
+)
+_ADVICE: Final[dict[type[ApiError], str]] = {
+    AuthenticationError: _CHECK_KEY,
+    PermissionDenied: (
+        "Either the account's plan does not allow this call or the content was refused; the "
+        "service does not say which. If every call answers so, the plan has no API access."
+    ),
+    ContentRejected: "Change the content; the same request will be refused again.",
+    InsufficientCredits: "Add coins to the account; nothing was started.",
+    NotFound: "It was deleted, has expired, or belongs to another account.",
+    InvalidRequest: "Correct the inputs; the same request will be refused again.",
+    RateLimited: "Try later, or lower the client's rate.",
+    ServerError: "The service has a fault; tell its support the trace id if it lasts.",
+}
+
+
+def classify(status: int, code: int | None, message: str) -> type[ApiError]:
+    """Return the class of a refusal (HTTP status, the envelope's code, the service's text)."""
+    under_200 = 200 <= status < 300
+    effective = code if under_200 and code is not None and 400 <= code <= 599 else status
+    if effective >= 500:
+        return ServerError
+    if effective == 401:
+        return AuthenticationError
+    if effective == 402:
+        return InsufficientCredits
+    if effective == 404:
+        return NotFound
+    if effective == 429:
+        return RateLimited
+    if code in _AGE_CODES:
+        return ContentRejected
+    # Inputs that the service quotes in its message say nothing about the reason.
+    text = _QUOTED.sub(" ", message[:2000])
+    if _RATE.search(text):
+        return RateLimited
+    if _CREDITS.search(text):
+        return InsufficientCredits
+    if _CONTENT.search(text) or (effective == 403 and _CONTENT_403.search(text)):
+        return ContentRejected
+    if effective == 403 or _PLAN.search(text):
+        return PermissionDenied
+    if effective in (200, 400) and _KEY.search(text):
+        return AuthenticationError
+    if effective >= 400:
+        return InvalidRequest
+    return NotFound if _ABSENT.search(text) else ApiError
+
+
+def advice_for(kind: type[ApiError], code: int | None) -> str:
+    """Return what the caller is to do next."""
+    if code == _OCCUPIED:
+        return "All streaming hosts of the service are taken; try later."
+    return _ADVICE.get(kind, "")
