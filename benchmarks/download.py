@@ -25,14 +25,16 @@ async def answer(reader, writer):
             await reader.readuntil(b"\\r\\n\\r\\n")
         except (asyncio.IncompleteReadError, ConnectionError):
             break
-        writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: video/mp4\\r\\nContent-Length: %d\\r\\n\\r\\n" % (SIZE))
+        writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: video/mp4\\r\\n")
+        writer.write(b"Content-Length: %d\\r\\n\\r\\n" % SIZE)
         for _ in range(SIZE >> 20):
             writer.write(BLOCK)
             await writer.drain()
     writer.close()
 async def main():
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    print(json.dumps({"url": "http://127.0.0.1:%d/out.mp4" % server.sockets[0].getsockname()[1]}), flush=True)
+    port = server.sockets[0].getsockname()[1]
+    print(json.dumps({"url": f"http://127.0.0.1:{port}/out.mp4"}), flush=True)
     await server.serve_forever()
 asyncio.run(main())
 """
@@ -57,9 +59,9 @@ async def measure(rounds: int) -> dict[str, list[float]]:
                     saved = await a2e.files.download(url, Path(folder) / f"ours-{round_}.mp4")
                     ours = SIZE / 2**20 / (time.perf_counter() - before)
                     watch.cancel()
-                    size = saved.stat().st_size  # noqa: ASYNC240  # outside of what is measured
+                    size = saved.stat().st_size  # outside of what is measured
                     assert size == SIZE
-                    saved.unlink()  # noqa: ASYNC240  # outside of what is measured
+                    saved.unlink()  # outside of what is measured
                     if round_:
                         found["plain"].append(plain)
                         found["ours"].append(ours)
@@ -72,7 +74,7 @@ async def measure(rounds: int) -> dict[str, list[float]]:
 
 async def _plain(session: aiohttp.ClientSession, url: str, path: Path) -> float:
     before = time.perf_counter()
-    with path.open("wb") as file:  # noqa: ASYNC230  # this is the plain loop we compare with
+    with path.open("wb") as file:  # this is the plain loop we compare with
         async with session.get(url) as response:
             async for chunk in response.content.iter_chunked(64 * 1024):
                 file.write(chunk)

@@ -317,7 +317,8 @@ class Session:
         except Exception as raw:
             if response is not None:
                 response.close()
-            if not call.sends and not isinstance(raw, _EXPECTED):
+            # A session closed under a request breaks aiohttp in ways of its own.
+            if not (call.sends or self.closed or isinstance(raw, _EXPECTED)):
                 raise
             return self._failed(raw, call)
         except BaseException:

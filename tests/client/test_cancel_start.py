@@ -138,9 +138,7 @@ async def test_hold(make_client: MakeClient, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("after", [0, 0.2])
-async def test_429_to_a_start_that_nobody_wants(
-    a2e: A2E, sandbox: Sandbox, after: float
-) -> None:
+async def test_429_to_a_start_that_nobody_wants(a2e: A2E, sandbox: Sandbox, after: float) -> None:
     """A start that was cancelled when it was on its way, and then refused by 429, is not resent."""
     await a2e.credits.balance()
     sandbox.faults.http_error(429, role="start", retry_after=after)

@@ -30,9 +30,7 @@ WAYS = {"wait": _wait, "updates": _updates}
 @LONG
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", STARTS)
-async def test_every_turn(
-    make_client: MakeClient, sandbox: Sandbox, kind: str, way: str
-) -> None:
+async def test_every_turn(make_client: MakeClient, sandbox: Sandbox, kind: str, way: str) -> None:
     """Waits that are cancelled after k turns, for every k, leave another wait on the id alone."""
     client = make_client(poll_interval=0.004)
     task = await client.kind(kind).start(**STARTS[kind])

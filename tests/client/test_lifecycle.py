@@ -99,9 +99,7 @@ async def test_close_with_a_download(
 ) -> None:
     """Closing during a download ends it with an error of the tree and leaves no whole-looking file."""
     client = make_client()
-    task = await client.talking_video.start(
-        video_url=media.clip(), prompt="a", negative_prompt="b"
-    )
+    task = await client.talking_video.start(video_url=media.clip(), prompt="a", negative_prompt="b")
     sandbox.advance(3600)
     record = await task
     sandbox.faults.drop_download(times=None)

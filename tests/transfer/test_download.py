@@ -1,6 +1,6 @@
 """Downloads against a store that cuts, lies, expires and changes its mind."""
 
-# ruff: noqa: ASYNC110, ASYNC240 - the files are tiny, and waiting for a server's state has no event
+
 
 import asyncio
 import contextlib

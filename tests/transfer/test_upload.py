@@ -1,6 +1,6 @@
 """Uploads: looked at before, paid for once, sent as they are."""
 
-# ruff: noqa: ASYNC110, ASYNC240 - the files are tiny, and waiting for a server's state has no event
+
 
 import asyncio
 import contextlib

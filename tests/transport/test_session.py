@@ -38,7 +38,7 @@ START: dict[str, Any] = {"repeat": Repeat.CHARGED, "priority": Priority.START, "
 
 
 async def until(true: Callable[[], bool]) -> None:
-    while not true():  # noqa: ASYNC110  # watches what has no event
+    while not true():  # watches what has no event
         await asyncio.sleep(0)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from a2e_async.errors import ClientClosed, ConnectionLost
+from a2e_async.transport.envelope import Answer
 from a2e_async.transport.ratelimit import Gate, Pacer, Priority
 from a2e_async.transport.retry import Repeat, RetryPolicy
 
@@ -102,7 +104,7 @@ async def test_cancelled_while_it_waits(
         release = gate.leave
     task = asyncio.create_task(session.request("GET", "/x"))
     if where == "pause":
-        while not session._sleepers:  # noqa: ASYNC110  # watches what has no event
+        while not session._sleepers:  # watches what has no event
             await asyncio.sleep(0)
     await step(steps)
     task.cancel()
@@ -133,3 +135,35 @@ async def test_many_calls_with_random_cancellations(serve: Any, connect: Any, ok
     assert all(not isinstance(result, BaseException) for result in results[::2])
     await step(3)
     check(session, gate, pacer)
+
+
+@pytest.mark.parametrize("repeat", list(Repeat))
+@pytest.mark.parametrize("warm", [False, True])
+async def test_closed_after_any_number_of_steps(
+    serve: Any, connect: Any, ok: Any, repeat: Repeat, warm: bool
+) -> None:
+    server, outcomes = await serve(ok()), set[type]()
+    for steps in range(MOST):
+        gate, pacer, sent = Gate(2), Pacer(None, 1), list[int]()
+        session = connect(server.url, gate=gate, pacer=pacer)
+        if warm:
+            await session.request("GET", "/x")
+        task = asyncio.create_task(
+            session.request(
+                "POST", "/x", json={}, repeat=repeat, on_sent=lambda s=sent: s.append(1)
+            )
+        )
+        await step(steps)
+        finished = task.done()
+        await session.aclose()
+        (outcome,) = await asyncio.gather(task, return_exceptions=True)
+        outcomes.add(type(outcome))
+        if repeat is Repeat.CHARGED:
+            # "Closed" means that nothing was sent.
+            assert isinstance(outcome, ClientClosed) is not bool(sent)
+        check(session, gate, pacer)
+        if finished:
+            break
+    expected = {Answer, ClientClosed}
+    assert outcomes - {ConnectionLost} == expected
+    assert (ConnectionLost in outcomes) is (repeat is Repeat.CHARGED)
