@@ -9,7 +9,7 @@ from attrs import define
 
 from a2e_async import __version__
 from a2e_async.config import Account
-from a2e_async.errors import ClientClosed
+from a2e_async.errors import ClientClosed, ConfigurationError
 from a2e_async.events import Event, Update
 from a2e_async.models import Output, Record
 from a2e_async.narrow import is_map
@@ -67,6 +67,7 @@ class Parts:
 
     async def aclose(self) -> None:
         """Close all parts: starts first, then waits, paid presigns, at last the connections."""
+        self.poller.outlived()  # from another loop: refused, and the client goes on
         self.closed = True
         try:
             # Shielded against scopes around the caller: what is paid for must be heard of.
@@ -181,6 +182,12 @@ def build(
     )
 
 
+def check_retry(retry: object) -> None:
+    """Raise `ConfigurationError` unless it is a policy, or None."""
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise ConfigurationError(f"retry must be a RetryPolicy, got {retry!r:.60}.")
+
+
 def _ignore(_: Event) -> None:
     """Nobody listens."""
 
@@ -195,4 +202,4 @@ def _guarded(on_event: Callable[[Event], None]) -> Callable[[Event], None]:
     return emit
 
 
-__all__ = ["PRESIGN", "Parts", "Priority", "build"]
+__all__ = ["PRESIGN", "Parts", "Priority", "build", "check_retry"]

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Mapping
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
 
 from attrs import evolve
@@ -122,21 +123,36 @@ class A2E:
             ("start_timeout", start_timeout),
             ("poll_interval", poll_interval),
             ("burst", burst),
-            ("max_connections", max_connections),
             *((("rate", rate),) if rate is not None else ()),
         ):
             _check_positive(name, value)
+        for name, value, wanted, fine in (
+            ("burst", burst, "at least 1", burst >= 1),
+            (
+                "max_connections",
+                max_connections,
+                "a whole number above 0",
+                _is_whole(max_connections) and max_connections > 0,
+            ),
+            ("mark_names", mark_names, "True or False", isinstance(mark_names, bool)),
+            ("trust_env", trust_env, "True or False", isinstance(trust_env, bool)),
+            ("on_event", on_event, "a function", on_event is None or callable(on_event)),
+            ("proxy", proxy, "a URL", proxy is None or isinstance(proxy, str)),
+        ):
+            if not fine:
+                raise ConfigurationError(f"{name} must be {wanted}, got {value!r:.60}.")
         _refuse_later(
             journal=journal,
             budget=budget,
             max_unfinished=max_unfinished,
             webhook_url=webhook_url,
-            on_unknown=None if on_unknown == "raise" else on_unknown,
+            on_unknown=None if on_unknown == "raise" else str(on_unknown),
         )
         _check_language(language)
 
-        from a2e_async._parts import build
+        from a2e_async._parts import build, check_retry
 
+        check_retry(retry)
         self._parts = build(
             account,
             request_timeout=request_timeout,
@@ -193,6 +209,8 @@ class A2E:
         for name, value in (("request_timeout", request_timeout), ("start_timeout", start_timeout)):
             if value is not None:
                 _check_positive(name, value)
+        if priority is not None and not isinstance(priority, IntEnum):
+            raise ConfigurationError(f"priority must be a Priority, got {priority!r:.60}.")
         twin = object.__new__(type(self))
         twin._parts = self._parts
         given: Mapping[str, Any] = {
@@ -232,6 +250,10 @@ def _check_positive(name: str, value: Any) -> None:
     fine = isinstance(value, int | float) and not isinstance(value, bool)
     if not fine or not math.isfinite(value) or value <= 0:
         raise ConfigurationError(f"{name} must be a number above 0, got {value!r}.")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _check_language(language: Any) -> None:

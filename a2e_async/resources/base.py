@@ -191,7 +191,7 @@ class TaskNamespace(Generic[P, R]):
 
     async def delete(self, id: str) -> None:
         """Delete a task and its results. Raises `NotFound`, or `InvalidRequest` while it runs."""
-        await self._room.tasks.delete(self.kind, id)
+        await delete(self._room.session, self._room.request_timeout, self.kind, id)
 
     def attach(self, id: str) -> Task[R]:
         """Return the handle of a task by its id (``id+id`` for one start that made several)."""

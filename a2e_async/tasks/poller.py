@@ -8,6 +8,7 @@ import asyncio
 import copy
 import heapq
 import logging
+import os
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -97,6 +98,7 @@ class Poller:
         self._looking: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.Future[None] | None = None
         self._closed: ClientClosed | None = None
+        self._home: tuple[asyncio.AbstractEventLoop, int] | None = None
 
     def __len__(self) -> int:
         return len(self._schedule)
@@ -107,9 +109,9 @@ class Poller:
         ``deadline`` is an instant of the loop's clock. Raises `TaskTimeout` after one last
         look at it, `TaskGone`, `ClientClosed`, or the error that ended the looks.
         """
-        loop = asyncio.get_running_loop()
         if self._closed is not None:
             raise copy.copy(self._closed)
+        loop = self.check_loop()
         wait = Wait(task, loop.create_future(), deadline, set(task.open_ids), change)
         if not wait.missing:
             return
@@ -136,12 +138,45 @@ class Poller:
             self._schedule.hasten(watch, asyncio.get_running_loop().time())
             self._wake()
 
+    def check_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the running loop; the first one asked on is the client's own.
+
+        Raises `ConfigurationError` on another one, and in a forked process: a wait there would
+        stand in a queue that nobody serves.
+        """
+        loop = asyncio.get_running_loop()
+        if self._home is None:
+            self._home = loop, os.getpid()
+        elif self._home[1] != os.getpid():
+            raise ConfigurationError(
+                "This client was used before the process was forked. Make a new A2E() in the child."
+            )
+        elif self._home[0] is not loop:
+            raise ConfigurationError(
+                "This client was used on another event loop. Make one A2E() per loop."
+            )
+        return loop
+
+    def outlived(self) -> bool:
+        """Tell whether the client's loop is over (or the parent's), so that none can be told.
+
+        Raises `ConfigurationError` while that loop lives and another one asks.
+        """
+        if self._home is None or self._home[0] is asyncio.get_running_loop():
+            return False
+        loop, process = self._home
+        if process == os.getpid() and not loop.is_closed():
+            raise ConfigurationError("Close the client on the event loop it was used on.")
+        return True
+
     async def aclose(self) -> None:
         """End every wait with `ClientClosed` and stop looking."""
         self._closed = ClientClosed(
             "The client was closed while tasks were waited for. They go on; "
             "a2e.attach(task.ref) brings each back."
         )
+        if self.outlived():
+            return
         self._fail_all(self._closed)
         self._wake()
         tasks = [*self._looking, *([self._runner] if self._runner else [])]

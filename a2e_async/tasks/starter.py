@@ -133,6 +133,7 @@ class Starter:
         service refused.
         """
         self._check_open()
+        self._services.poller.check_loop()
         media = await self._prepare(inputs)
         self._check_open()
         digest = input_digest(kind, inputs, media)
@@ -153,7 +154,7 @@ class Starter:
         """Let starts under way end (at most 30 s), then give them up, loudly."""
         self._closed = True
         carrying = list(self._carrying)
-        if not carrying:
+        if not carrying or self._services.poller.outlived():
             return
         _, late = await asyncio.wait(carrying, timeout=FINISH_STARTS)
         for carry in late:

@@ -15,8 +15,15 @@ import pytest
 
 import a2e_async
 from a2e_async import A2E
-from a2e_async.errors import A2EError, ClientClosed, ConfigurationError
+from a2e_async.errors import (
+    A2EError,
+    ClientClosed,
+    ConfigurationError,
+    ResponseTimeout,
+    StartOutcomeUnknown,
+)
 from a2e_async.sandbox import Sandbox, media
+from a2e_async.transport.retry import RetryPolicy
 
 from .conftest import DUB, KEY, LONG, TALK, MakeClient, own_tasks, turns, until
 
@@ -346,21 +353,17 @@ async def test_wrong_host(sandbox: Sandbox) -> None:
     assert type(caught.value) is not A2EError
 
 
-async def test_with_options_use_their_timeout(a2e: A2E, sandbox: Sandbox) -> None:
+async def test_with_options_use_their_timeout(
+    make_client: MakeClient, sandbox: Sandbox
+) -> None:
     """A client with another request_timeout uses it for every call, delete included."""
-    from a2e_async.errors import ResponseTimeout, StartOutcomeUnknown
-
-    task = await a2e.talking_video.start(**TALK)
-    sandbox.faults.slow(20, times=None)
-    quick = a2e.with_options(request_timeout=0.2, start_timeout=0.2)
-    from a2e_async.transport.retry import RetryPolicy
-
-    assert RetryPolicy
+    client = make_client(retry=RetryPolicy(max_attempts=1))
+    task = await client.talking_video.start(**TALK)
+    sandbox.faults.slow(60, times=None)
+    quick = client.with_options(request_timeout=0.2, start_timeout=0.2)
     async with asyncio.timeout(30):
         with pytest.raises(StartOutcomeUnknown):
             await quick.dubbing.start(**DUB)
-        quick._parts.session._policy = RetryPolicy(max_attempts=1)
-        with pytest.raises(ResponseTimeout):
-            await quick.talking_video.delete(task.ids[0])
-        with pytest.raises(ResponseTimeout):
-            await quick.credits.balance()
+        for call in (quick.talking_video.delete(task.ids[0]), quick.credits.balance()):
+            with pytest.raises(ResponseTimeout):
+                await call

@@ -156,7 +156,7 @@ async def test_closed_after_any_number_of_steps(
         await step(steps)
         finished = task.done()
         await session.aclose()
-        (outcome,) = await asyncio.gather(task, return_exceptions=True)
+        outcome: Any = (await asyncio.gather(task, return_exceptions=True))[0]
         outcomes.add(type(outcome))
         if repeat is Repeat.CHARGED:
             # "Closed" means that nothing was sent.
