@@ -94,10 +94,15 @@ def server(*args: str) -> Iterator[str]:
             process.stdin.close()
 
 
-def run_child(module: str, *args: str) -> Any:
-    """Run a module of this package in a fresh interpreter; return the JSON it prints last."""
+def run_child(module: str, *args: str, without: str = "") -> Any:
+    """Run a module of this package in a fresh interpreter; return the JSON it prints last.
+
+    ``without`` names an optional dependency that it must not find.
+    """
+    code = f"import runpy, sys; sys.modules.update(dict.fromkeys({without.split()!r}))\n"
+    code += f"runpy.run_module({module!r}, run_name='__main__')"
     done = subprocess.run(
-        [sys.executable, "-m", module, *args],
+        [sys.executable, "-c", code, *args],
         capture_output=True,
         text=True,
         check=False,

@@ -145,6 +145,8 @@ class TaskNamespace(Generic[P, R]):
         """
         if self.kind.batch_at is None:
             raise InvalidInput(f"{self.kind.name} has no batchDetail operation; use get().")
+        if isinstance(ids, str):
+            raise InvalidInput("get_many takes a list of ids; for one id use get().", field="ids")
         found: dict[str, R] = {}
         wanted = [check_id(id) for id in dict.fromkeys(ids)]
         for first in range(0, len(wanted), self.kind.batch_most):
@@ -175,6 +177,8 @@ class TaskNamespace(Generic[P, R]):
 
     async def iter(self, *, page_size: int = 100) -> AsyncIterator[R]:
         """Yield all of the account's tasks of this kind, newest first, page by page."""
+        if not isinstance(page_size, int):
+            raise InvalidInput("page_size must be a whole number.", field="page_size")
         seen: set[str] = set()
         page = 1
         while True:

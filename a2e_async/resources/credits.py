@@ -65,14 +65,15 @@ class Credits:
         ``spending``: True for spending only, False for income only. ``since`` and ``until``
         bound the time, both included. ``GET /api/v1/transactionRecord/creditsHistory``.
         """
-        if page < 1 or page_size < 1:
-            raise InvalidInput("page and page_size must be 1 or more.", field="page")
+        for name, value in (("page", page), ("page_size", page_size)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InvalidInput(f"{name} must be a whole number, 1 or more.", field=name)
         params: dict[str, str | int] = {"pageNum": page, "pageSize": page_size}
         if spending is not None:
             params["is_consumption"] = "true" if spending else "false"
         for name, moment in (("startDate", since), ("endDate", until)):
             if moment is not None:
-                if moment.tzinfo is None:
+                if not isinstance(moment, datetime) or moment.tzinfo is None:
                     raise InvalidInput("since and until need a time zone.", field="since")
                 params[name] = moment.isoformat()
         answer = await self._room.session.request(

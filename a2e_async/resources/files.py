@@ -43,6 +43,8 @@ class Files:
         service charges for ``POST /api/v1/r2/upload-presigned-url``. Raises `InvalidInput`,
         `TransferError`, `ApiError`.
         """
+        if not isinstance(source, str | os.PathLike | bytes):
+            raise InvalidInput("upload takes a path or bytes.", field="source")
         return await self.upload_prepared(await self.prepare(source, ANY_MEDIA, "source"))
 
     async def download(self, source: str | Output, path: str | os.PathLike[str]) -> Path:
@@ -57,7 +59,9 @@ class Files:
             output = Output(url=clean_url(source, "source"), source=self._downloader)
         elif isinstance(source, Output) and source.source is None:
             output = self.bind(source)
-        return await output.save(path)  # type: ignore[union-attr]  # a str became an Output above
+        if not isinstance(output, Output):
+            raise InvalidInput("download takes an http(s) URL or an Output.", field="source")
+        return await output.save(path)
 
     # -- for the starter and the namespaces --------------------------------------------------
 

@@ -201,8 +201,10 @@ class ImageToVideo(TaskNamespace[P, R]):
         for name in ("reference_id", "prompt", "negative_prompt"):
             if not isinstance(body.get(name), str):
                 raise InvalidInput(f"{name} must be text.", field=name)
-        if given["max_length"] is not None and given["max_length"] < 1:
-            raise InvalidInput("max_length must be 1 or more characters.", field="max_length")
+        for name in ("max_length", "shot_count"):
+            value = given[name]
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise InvalidInput(f"{name} must be a whole number, 1 or more.", field=name)
         files = self._room.files
         body["image_url"] = await files.url(given["image_url"], ("image",), "image_url")
         if given["end_image_url"] is None:

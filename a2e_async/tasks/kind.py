@@ -41,7 +41,7 @@ class Endpoint:
         """Return the path and the query parameters that name one record."""
         if self.query:
             return self.path, {self.query: id}
-        return self.path.format(id=id), None
+        return self.path.replace("{id}", id), None
 
 
 @frozen
@@ -151,6 +151,8 @@ class Job(Generic[R]):
 
 def check_id(id: Any) -> str:
     """Return a record's id as given; raise `InvalidInput` for what cannot be one."""
+    if isinstance(id, str) and len(id) == 24 and id.isalnum() and id.isascii():
+        return id
     if not isinstance(id, str) or not _ID.fullmatch(id):
         raise InvalidInput(
             f"{id!r:.60} is not a task id; ids look like 66ea4dd87db10c73fa29b570.", field="id"

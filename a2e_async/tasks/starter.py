@@ -173,7 +173,7 @@ class Starter:
         made: dict[tuple[str, int | None], Prepared | str] = {}
         for f, place, value in inputs.media():
             if isinstance(value, Output):
-                made[f.name, place] = (await self._desk.renew(value)).url
+                made[f.name, place] = clean_url((await self._desk.renew(value)).url, f.name)
             elif isinstance(value, str) and is_url(value):
                 made[f.name, place] = clean_url(value, f.name)
             else:

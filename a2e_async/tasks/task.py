@@ -71,7 +71,7 @@ class Task(Generic[R]):
         self._services = services
         self._parts: dict[str, R] = {record.id: record for record in records}
         self._merged: R | None = None
-        self._price = self.record.coins if records else None
+        self._price = self.record.coins if self.record else None
 
     def __repr__(self) -> str:
         return f"<Task {self.ref} {self.status or 'not looked at'}>"

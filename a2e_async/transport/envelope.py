@@ -27,6 +27,15 @@ from a2e_async.narrow import is_list, is_map
 from a2e_async.redact import excerpt
 from a2e_async.transport.classify import advice_for, classify
 
+try:
+    # The extra `fast`. What it refuses (NaN, huge numbers) is read the long way.
+    from orjson import loads as _quick_loads
+except ImportError:
+
+    def _quick_loads(body: bytes | bytearray | memoryview | str, /) -> Any:
+        return json.loads(body if isinstance(body, str) else str(body, "utf-8"))
+
+
 # Code 0 is the documented success. The others were never seen, but reading an accepted and
 # charged start as refused would be worse than believing them.
 _GOOD_CODES: Final = frozenset({0, 200, 201, 202})
@@ -77,7 +86,7 @@ def read_plain(body: bytes, headers: Mapping[str, str]) -> Answer | None:
     The short way for almost every call; `read_answer` knows everything else.
     """
     try:
-        value = json.loads(str(body, "utf-8"))
+        value = _quick_loads(body)
     except (ValueError, RecursionError):
         return None
     if value.__class__ is not dict or "data" not in value:

@@ -7,7 +7,7 @@ and whether its bytes left this machine (`a2e_async.transport.wire`).
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from json import dumps
@@ -127,7 +127,8 @@ class Session:
         """Return the running loop's time in seconds; deadlines are instants of it."""
         return self._link.time()
 
-    async def request(
+    # Not async: a coroutine more on the way of every request is not free.
+    def request(
         self,
         method: str,
         path: str,
@@ -143,7 +144,7 @@ class Session:
         on_sent: Callable[[], None] | None = None,
         on_refused: Callable[[], None] | None = None,
         max_bytes: int = MAX_BYTES,
-    ) -> Answer:
+    ) -> Coroutine[Any, Any, Answer]:
         """Send one call to the API, again where that is safe, and return its answer.
 
         ``path`` begins with "/" and has no query. ``timeout``: seconds per attempt;
@@ -168,7 +169,7 @@ class Session:
             on_sent,
             on_refused,
         )
-        return await self._run(call)
+        return self._run(call)
 
     @asynccontextmanager
     async def stream(

@@ -100,7 +100,7 @@ class MarkedRequest(aiohttp.ClientRequest):
         call = current.get()
         if call is not None:
             call.mark()
-        return super().send(conn)
+        return aiohttp.ClientRequest.send(self, conn)
 
 
 class TooLarge(Exception):  # a signal inside the transport, never shown to users

@@ -1,12 +1,10 @@
 """A client's life: loops, processes, closing, options."""
 
 import asyncio
-import gc
 import os
 import subprocess
 import sys
 import textwrap
-import warnings
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -268,23 +266,30 @@ async def test_fork(sandbox: Sandbox, waiting: bool) -> None:
     assert "code 0 True" in out, out + err
 
 
-async def test_garbage(sandbox: Sandbox) -> None:
-    """A client that is dropped unclosed goes with its connections; only a warning is left."""
-    import weakref
+GARBAGE = """
+    import asyncio, gc, weakref
+    from a2e_async import A2E
 
-    client = A2E(KEY, base_url=sandbox.base_url, poll_interval=0.05)
-    await client.dubbing.run(**DUB)
-    gone = weakref.ref(client._parts)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda *_: None)
-        del client
-        for _ in range(3):
-            gc.collect()
-            await turns(3)
-        loop.set_exception_handler(None)
-    assert gone() is None
+    async def main():
+        a2e = A2E({key!r}, base_url={url!r}, poll_interval=0.05)
+        await a2e.dubbing.run(source_url="https://m.example/a.wav", target_lang="es")
+        gone = weakref.ref(a2e._parts)
+        del a2e
+        gc.collect()
+        await asyncio.sleep(0.1)
+        gc.collect()
+        print("gone", gone() is None, len(asyncio.all_tasks()))
+
+    asyncio.run(main())
+"""
+
+
+async def test_garbage(sandbox: Sandbox) -> None:
+    """A client that is dropped unclosed goes, with all its asyncio tasks, and breaks nothing."""
+    out, err = await _run_program(GARBAGE, url=sandbox.base_url)
+    assert "gone True 1" in out, out + err
+    assert "Traceback" not in err
+    assert KEY not in err
 
 
 BAD_OPTIONS: dict[str, tuple[Any, ...]] = {
@@ -353,9 +358,7 @@ async def test_wrong_host(sandbox: Sandbox) -> None:
     assert type(caught.value) is not A2EError
 
 
-async def test_with_options_use_their_timeout(
-    make_client: MakeClient, sandbox: Sandbox
-) -> None:
+async def test_with_options_use_their_timeout(make_client: MakeClient, sandbox: Sandbox) -> None:
     """A client with another request_timeout uses it for every call, delete included."""
     client = make_client(retry=RetryPolicy(max_attempts=1))
     task = await client.talking_video.start(**TALK)

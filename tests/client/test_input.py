@@ -1,0 +1,188 @@
+"""Bad input: told before anything is spent or sent."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from a2e_async import A2E
+from a2e_async.errors import InvalidInput
+from a2e_async.models import Output
+from a2e_async.sandbox import Sandbox, media
+
+from .conftest import DUB, MOVE, TALK, unspent
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Any]:
+    """Return local media of which none may be sent."""
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.png").write_text("this is no picture")
+    (tmp_path / "dir.wav").mkdir()
+    huge = tmp_path / "huge.wav"
+    huge.write_bytes(media.speech().read_bytes())
+    os.truncate(huge, 6 * 1024**3)  # sparse
+    return {
+        "directory": tmp_path / "dir.wav",
+        "missing": tmp_path / "none.wav",
+        "missing str": str(tmp_path / "none.wav"),
+        "empty": tmp_path / "empty.wav",
+        "text": tmp_path / "text.png",
+        "huge": huge,
+        "image for audio": media.portrait(),
+        "no bytes": b"",
+        "text bytes": b"hello",
+        "image bytes": media.portrait().read_bytes(),
+        "blank": " ",
+        "ftp": "ftp://x.example/a.wav",
+        "data": "data:audio/wav;base64,AAAA",
+        "file url": "file:///etc/passwd",
+        "no host": "https://",
+        "credentials": "https://u:p@x.example/a.wav",
+        "line break": "https://x.example/a\nb.wav",
+        "NUL": "a\0b.wav",
+        "number": 7,
+        "list": [DUB["source_url"]],
+        "None": None,
+        "foreign output": Output(url="nonsense"),
+    }
+
+
+BAD_FILES = [
+    *("directory", "missing", "missing str", "empty", "text", "huge", "image for audio"),
+    *("no bytes", "text bytes", "image bytes", "blank", "ftp", "data", "file url", "no host"),
+    *("credentials", "line break", "NUL", "number", "list", "None", "foreign output"),
+]
+
+
+@pytest.mark.parametrize("what", BAD_FILES)
+async def test_bad_medium(a2e: A2E, sandbox: Sandbox, files: dict[str, Any], what: str) -> None:
+    """A medium that cannot be meant is InvalidInput that names the field; nothing is sent."""
+    with pytest.raises(InvalidInput) as caught:
+        await a2e.dubbing.start(source_url=files[what], target_lang="es", key="k")
+    assert caught.value.field == "source_url"
+    assert sandbox.calls_total == 0
+    # The key is not taken by it.
+    await a2e.dubbing.start(**DUB, key="k")
+
+
+async def test_one_bad_of_two(a2e: A2E, sandbox: Sandbox, tmp_path: Path) -> None:
+    """When the second medium is bad the first is not uploaded."""
+    with pytest.raises(InvalidInput) as caught:
+        await a2e.talking_video.start(
+            video_url=media.clip(),
+            audio_url=tmp_path / "none.wav",
+            prompt="a",
+            negative_prompt="b",
+        )
+    assert caught.value.field == "audio_url"
+    assert unspent(sandbox)
+
+
+BAD_VALUES: list[tuple[str, dict[str, Any]]] = [
+    ("dubbing", {}),
+    ("dubbing", {"source_url": "https://x.example/a.wav"}),
+    ("dubbing", {**DUB, "target_lang": ""}),
+    ("dubbing", {**DUB, "target_lang": 5}),
+    ("dubbing", {**DUB, "num_speakers": 0}),
+    ("dubbing", {**DUB, "num_speakers": "2"}),
+    ("dubbing", {**DUB, "num_speakers": True}),
+    ("dubbing", {**DUB, "drop_background_audio": "yes"}),
+    ("dubbing", {**DUB, "sourceUrl": "x"}),
+    ("dubbing", {**DUB, "name": 7}),
+    ("dubbing", {**DUB, "name": "x" * 201}),
+    ("dubbing", {**DUB, "meta": {"x": object()}}),
+    ("dubbing", {**DUB, "meta": [1]}),
+    ("dubbing", {**DUB, "extra": {"target_lang": "fr"}}),
+    ("dubbing", {**DUB, "extra": {"name": "x"}}),
+    ("dubbing", {**DUB, "extra": {"x": float("nan")}}),
+    ("dubbing", {**DUB, "extra": {"force_generate": True}}),
+    ("dubbing", {**DUB, "extra": {"a": [{"skipMinorCheck": True}]}}),
+    ("dubbing", {**DUB, "extra": {1: 2}}),
+    ("talking_video", {**TALK, "duration": 21}),
+    ("talking_video", {**TALK, "duration": 2.5}),
+    ("talking_video", {**TALK, "prompt": " "}),
+    ("talking_video", {**TALK, "prompt": "x" * 20_001}),
+    ("talking_video", {k: v for k, v in TALK.items() if k != "negative_prompt"}),
+    ("image_to_video", {**MOVE, "prompt": None}),
+    ("image_to_video", {**MOVE, "video_time": 7}),
+    ("image_to_video", {**MOVE, "video_time": 5, "video_length": 5}),
+    ("image_to_video", {**MOVE, "number_of_images": 9}),
+    ("image_to_video", {**MOVE, "number_of_images": 0}),
+    ("image_to_video", {**MOVE, "model_type": "OTHER"}),
+    ("image_to_video", {**MOVE, "model_type": "FLF2V"}),
+    ("image_to_video", {**MOVE, "end_image_url": MOVE["image_url"]}),
+]
+
+
+@pytest.mark.parametrize("way", ["start", "run", "quote", "job"])
+@pytest.mark.parametrize(("kind", "inputs"), BAD_VALUES)
+async def test_bad_value(
+    a2e: A2E, sandbox: Sandbox, kind: str, inputs: dict[str, Any], way: str
+) -> None:
+    """Every wrong value is refused on this machine, by every way that takes inputs."""
+    with pytest.raises(InvalidInput):
+        made = getattr(a2e.kind(kind), way)(**inputs)
+        if way != "job":
+            await made
+    assert sandbox.calls_total == 0
+
+
+async def test_positional(a2e: A2E, sandbox: Sandbox) -> None:
+    """Inputs without names are refused."""
+    with pytest.raises(InvalidInput, match="by name"):
+        await a2e.dubbing.start("https://x.example/a.wav", "es")  # type: ignore[misc]
+    assert sandbox.calls_total == 0
+
+
+CALLS: dict[str, Any] = {
+    "get": lambda c: c.dubbing.get("a/b"),
+    "get number": lambda c: c.dubbing.get(5),
+    "delete": lambda c: c.dubbing.delete("../x"),
+    "get_many": lambda c: c.talking_video.get_many(["a b"]),
+    "get_many text": lambda c: c.talking_video.get_many("5f" * 12),
+    "list page": lambda c: c.dubbing.list(page=0),
+    "list size": lambda c: c.dubbing.list(page_size=101),
+    "list text": lambda c: c.dubbing.list(page="1"),
+    "iter size": lambda c: anext(c.dubbing.iter(page_size=0)),
+    "iter text": lambda c: anext(c.dubbing.iter(page_size="x")),
+    "history page": lambda c: c.credits.history(page=0),
+    "history text": lambda c: c.credits.history(page="1"),
+    "history since": lambda c: c.credits.history(since="2026-01-01"),
+    "mark": lambda c: c.image_to_video.mark_shared("a/b"),
+    "download number": lambda c: c.files.download(5, "out"),
+    "download path": lambda c: c.files.download("out.mp4", "out"),
+    "upload number": lambda c: c.files.upload(5),
+    "max_length": lambda c: c.image_to_video.extend_prompt(
+        reference_id="r", image_url=media.portrait(), prompt="a", negative_prompt="b", max_length=0
+    ),
+    "max_length text": lambda c: c.image_to_video.extend_prompt(
+        reference_id="r",
+        image_url=media.portrait(),
+        prompt="a",
+        negative_prompt="b",
+        max_length="5",
+    ),
+    "extension image": lambda c: c.image_to_video.extend_prompt(
+        reference_id="r", image_url=media.speech(), prompt="a", negative_prompt="b"
+    ),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_bad_call(a2e: A2E, sandbox: Sandbox, call: str) -> None:
+    """Wrong arguments of the free calls are InvalidInput as well, and nothing is sent."""
+    with pytest.raises(InvalidInput):
+        await CALLS[call](a2e)
+    assert sandbox.calls_total == 0
+
+
+@pytest.mark.parametrize("directory", [5, None, "", b""])
+async def test_bad_directory(a2e: A2E, sandbox: Sandbox, directory: Any) -> None:
+    """A directory that is none is told before the task is waited for."""
+    task = await a2e.dubbing.start(**DUB)
+    calls = sandbox.calls_total
+    with pytest.raises(InvalidInput, match="directory"):
+        await task.download(directory)
+    assert sandbox.calls_total == calls
