@@ -1,6 +1,7 @@
 """Cancelling a start at any moment: withdrawn, or paid once and known; never in between."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -107,7 +108,7 @@ async def test_every_turn_warm(a2e: A2E, sandbox: Sandbox) -> None:
 
 async def test_upload(make_client: MakeClient, sandbox: Sandbox) -> None:
     """Cancelled at any time of hashing, presigning, uploading: nothing is lost, none sent twice."""
-    withdrawn, unclaimed = await matrix(make_client(), sandbox, growing(60, 4, 1.12), LOCAL)
+    withdrawn, _ = await matrix(make_client(), sandbox, growing(60, 4, 1.12), LOCAL)
     assert withdrawn
     assert sandbox.calls["presign", ""] == 1
     assert sandbox.leaks == ()
@@ -262,10 +263,8 @@ async def test_close_at_every_turn(make_client: MakeClient, sandbox: Sandbox) ->
         starting = asyncio.create_task(client.dubbing.start(**DUB))
         await turns(k)
         await client.aclose()
-        try:
+        with contextlib.suppress(ClientClosed):
             known.update((await starting).ids)
-        except ClientClosed:
-            pass
         assert_accounted(sandbox, known)
     assert known
 
