@@ -1,6 +1,5 @@
 """`A2E`, the client: puts the parts together and holds the namespaces."""
 
-import asyncio
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -169,7 +168,6 @@ class A2E:
             proxy=proxy,
         )
         self._room = self._parts.room(request_timeout, start_timeout)
-        self._closing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<A2E {self._parts.account.base_url}{' closed' if self._parts.closed else ''}>"

@@ -7,8 +7,9 @@ from typing import Any
 from attrs import frozen
 
 from a2e_async.errors import DecodeError, InvalidInput
-from a2e_async.models import Page, read_time
+from a2e_async.models import Page
 from a2e_async.narrow import is_map
+from a2e_async.reading import read_time
 from a2e_async.resources.base import Room, quote
 from a2e_async.tasks.status import read_rows, read_total
 from a2e_async.transport.ratelimit import Priority

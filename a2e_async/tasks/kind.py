@@ -13,7 +13,8 @@ from attrs import frozen
 
 from a2e_async.errors import InvalidInput
 from a2e_async.inputs import TaskInput
-from a2e_async.models import FieldReader, MediaType, Record, Status
+from a2e_async.models import MediaType, Record, Status
+from a2e_async.reading import FieldReader
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Record)

@@ -22,7 +22,6 @@ from a2e_async.errors import (
     AuthenticationError,
     ClientClosed,
     ConfigurationError,
-    DecodeError,
     InvalidRequest,
     NotFound,
     PermissionDenied,
@@ -30,15 +29,14 @@ from a2e_async.errors import (
     TaskTimeout,
 )
 from a2e_async.models import OutputSource, Record
-from a2e_async.narrow import is_map
 from a2e_async.tasks.kind import LONG_AGO, TaskKind, id_time
+from a2e_async.tasks.looks import Looker
 from a2e_async.tasks.schedule import After, Look, Mode, Schedule, Watch
-from a2e_async.tasks.status import read_id, read_record, read_rows
-from a2e_async.transport.ratelimit import Priority
+from a2e_async.tasks.status import read_record
 
 if TYPE_CHECKING:
     from a2e_async.tasks.task import Task
-    from a2e_async.transport.session import Answer, Session
+    from a2e_async.transport.session import Session
 
 logger = logging.getLogger("a2e_async.poller")
 
@@ -47,9 +45,6 @@ LAST_LOOK: Final = 5.0
 
 LOOKS_AT_ONCE: Final = 32
 """Looks on their way at the same time; half of the default number of connections."""
-
-LIST_PAGES: Final = 5
-"""Pages of a list read for one look; who is further back is asked for alone, if it can be."""
 
 # Errors that no later look can mend: they end the waits at once.
 _FINAL: Final = (AuthenticationError, PermissionDenied, ConfigurationError, ClientClosed)
@@ -86,9 +81,8 @@ class Poller:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.source: OutputSource | None = None
-        self._session = session
+        self._looker = Looker(session, request_timeout)
         self._schedule = Schedule(interval=interval, look_rate=look_rate, jitter=jitter)
-        self._request_timeout = request_timeout
         self._held = held
         self._observed = observed
         self._waits: dict[Watch, list[Wait]] = {}
@@ -253,7 +247,7 @@ class Poller:
 
     async def _look(self, look: Look, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            rows, whole = await self._fetch(look)
+            rows, whole = await self._looker.fetch(look)
         except _FINAL as error:
             self._give_up(look.watches, error)
         except (NotFound, InvalidRequest) as error:
@@ -266,55 +260,6 @@ class Poller:
             if not self._waits.get(watch):
                 self._take(watch)
         self._wake()
-
-    async def _fetch(self, look: Look) -> tuple[Mapping[str, Any], bool]:
-        """Return the records by id, and whether who is missing is certainly not in the answer."""
-        kind = look.kind
-        if look.mode is Mode.DETAIL and kind.detail_at is not None:
-            path, params = kind.detail_at.for_id(look.watches[0].id)
-            answer = await self._get(kind.detail_at.method, path, params=params)
-            rows = read_rows(answer.data)
-            found = {id: row for row in rows if (id := read_id(row))}
-            if not found and not _empty(answer.data):
-                raise _shapeless(kind, path, answer)
-            return found, True
-        if look.mode is Mode.BATCH and kind.batch_at is not None:
-            ids = [watch.id for watch in look.watches]
-            answer = await self._get(kind.batch_at.method, kind.batch_at.path, json={"ids": ids})
-            return _by_id(kind, kind.batch_at.path, answer), True
-        if look.mode is Mode.PROCESSING and kind.processing_at is not None:
-            answer = await self._get(kind.processing_at.method, kind.processing_at.path)
-            return _by_id(kind, kind.processing_at.path, answer), True
-        return await self._read_list(look)
-
-    async def _read_list(self, look: Look) -> tuple[Mapping[str, Any], bool]:
-        kind = look.kind
-        assert kind.list_at is not None  # noqa: S101  # the schedule plans LIST only for kinds that have one
-        found: dict[str, Any] = {}
-        wanted = {watch.id for watch in look.watches}
-        for page in range(1, LIST_PAGES + 1):
-            paging = {kind.paging.page: page, kind.paging.size: kind.paging.most}
-            answer = await self._get(kind.list_at.method, kind.list_at.path, params=paging)
-            rows = _by_id(kind, kind.list_at.path, answer)
-            fresh = rows.keys() - found.keys()
-            found.update(rows)
-            # A service that ignores paging gives the same page again and again.
-            if not fresh or len(rows) < kind.paging.most or wanted <= found.keys():
-                return found, True
-        return found, kind.detail_at is not None
-
-    async def _get(
-        self, method: str, path: str, *, params: Any = None, json: Any = None
-    ) -> "Answer":
-        return await self._session.request(
-            method,
-            path,
-            params=params,
-            json=json,
-            priority=Priority.LOOK,
-            timeout=self._request_timeout,
-            retry=False,
-        )
 
     def _show(self, look: Look, rows: Mapping[str, Any], whole: bool, now: float) -> None:
         for watch in look.watches:
@@ -479,26 +424,3 @@ class Poller:
             "paid for: wait again, or later with a2e.attach(error.ref).",
             task=task,
         )
-
-
-def _by_id(kind: TaskKind[..., Any], path: str, answer: "Answer") -> dict[str, Any]:
-    rows = read_rows(answer.data)
-    if not rows and not _empty(answer.data):
-        raise _shapeless(kind, path, answer)
-    return {id: row for row in rows if (id := read_id(row))}
-
-
-def _empty(data: Any) -> bool:
-    """Tell an answer that holds no record from one that holds something else instead."""
-    if data is None or data == [] or data == {}:
-        return True
-    return is_map(data) and any(value == [] for value in data.values())
-
-
-def _shapeless(kind: TaskKind[..., Any], path: str, answer: "Answer") -> DecodeError:
-    return DecodeError(
-        f"{path} gave {type(answer.data).__name__} where {kind.name} records are due.",
-        path=path,
-        http_status=answer.http_status,
-        trace_id=answer.trace_id,
-    )

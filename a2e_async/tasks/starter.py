@@ -6,6 +6,7 @@ byte has left withdraws it; afterwards the start runs to its end and the task is
 """
 
 import asyncio
+import copy
 import hashlib
 import json
 import logging
@@ -213,6 +214,11 @@ class Starter:
             raise ClientClosed(
                 "The client was closed before the start was sent; nothing was spent."
             )
+        error = flight.carry.exception()
+        if isinstance(error, StartOutcomeUnknown) and key is not None:
+            # Callers of one key each get their own, or they would share one traceback.
+            mine = copy.copy(error)
+            raise mine from error.__cause__
         task = flight.carry.result()
         self.claim(task)
         return task

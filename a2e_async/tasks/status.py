@@ -16,9 +16,9 @@ from a2e_async.models import (
     OutputSource,
     Record,
     Status,
-    read_time,
 )
 from a2e_async.narrow import is_list, is_map
+from a2e_async.reading import read_time
 from a2e_async.redact import excerpt
 from a2e_async.tasks.kind import TaskKind, split_mark
 from a2e_async.transport.mediatype import expires_at

@@ -233,7 +233,7 @@ async def save_outputs(record: Record, directory: str | os.PathLike[str]) -> lis
     return [paths[place] for place in sorted(paths)]
 
 
-def _directory(given: Any) -> str:
+def _directory(given: str | os.PathLike[str]) -> str:
     if not isinstance(given, str | os.PathLike) or not os.fspath(given):
         raise InvalidInput(
             f"directory must be a path, not {type(given).__name__}.", field="directory"
@@ -242,7 +242,9 @@ def _directory(given: Any) -> str:
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    first = errors.exceptions[0]
-    if isinstance(first, BaseExceptionGroup):
-        return _first(cast("BaseExceptionGroup[BaseException]", first))
-    return first
+    first: BaseException = errors.exceptions[0]
+    return _first(cast("BaseExceptionGroup[BaseException]", first)) if _is_group(first) else first
+
+
+def _is_group(error: BaseException) -> bool:
+    return isinstance(error, BaseExceptionGroup)

@@ -187,6 +187,9 @@ class FileSession:
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Let nothing that identifies the user leave: netrc and URLs can add credentials."""
+        if self.closed:
+            # aiohttp repeats a lost GET once more, on a session that may be closed by then.
+            raise _closed()
         request.headers.pop("Authorization", None)
         request.headers.pop("Cookie", None)
         try:

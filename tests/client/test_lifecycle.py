@@ -99,9 +99,6 @@ async def test_closed_before_use() -> None:
 
 
 @LONG
-@pytest.mark.xfail(
-    strict=False, reason="FileSession: aiohttp re-sends a GET over the closed session (assertion)"
-)
 async def test_close_with_a_download(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from a2e_async.models import drift
+from a2e_async.reading import drift
 from a2e_async.resources.registry import kind_named
 from a2e_async.tasks.status import Refusal, read_record, read_rows, read_start, read_total
 

@@ -1,7 +1,5 @@
 """Downloads against a store that cuts, lies, expires and changes its mind."""
 
-
-
 import asyncio
 import contextlib
 import errno

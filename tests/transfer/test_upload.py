@@ -1,7 +1,5 @@
 """Uploads: looked at before, paid for once, sent as they are."""
 
-
-
 import asyncio
 import contextlib
 import hashlib

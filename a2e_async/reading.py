@@ -1,0 +1,183 @@
+"""Reads a record class's own fields from their raw form, by one strict cattrs converter (pure).
+
+A decorative field of an unexpected type never costs a paid result: the field is None then and
+the value is kept in ``extra``.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin, get_type_hints
+
+from attrs import fields, frozen
+
+from a2e_async.models import Record, Wire
+from a2e_async.narrow import is_list
+
+if TYPE_CHECKING:
+    from cattrs import Converter
+
+OWN_FIELDS: Final = frozenset(a.name for a in fields(Record))
+"""Fields every record has; they are read by the kind's field map, not by name."""
+
+
+def _strict(kind: type) -> Callable[[Any, Any], Any]:
+    def hook(value: Any, _: Any) -> Any:
+        if isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool):
+            return value
+        raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
+
+    return hook
+
+
+def _strict_float(value: Any, _: Any) -> float:
+    # NaN equals nothing, not even itself: a record that holds one would seem to change for ever.
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise TypeError(f"expected a number, got {type(value).__name__}")
+
+
+def _strict_int(value: Any, _: Any) -> int:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise TypeError(f"expected int, got {type(value).__name__}")
+
+
+def read_time(value: Any, _: Any = None) -> datetime:
+    """Return an aware datetime from ISO text or epoch seconds or milliseconds."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) > 8:
+        value = int(value)  # else 1712101512345 would be read as a day of the year 1712
+    if isinstance(value, str):
+        moment = datetime.fromisoformat(value)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return datetime.fromtimestamp(value / 1000 if value > 1e11 else value, UTC)
+    raise TypeError(f"expected a time, got {type(value).__name__}")
+
+
+@cache
+def converter() -> "Converter":
+    """Return the one cattrs converter: strict primitives, aware times, no coercion.
+
+    Made on first use: cattrs is a quarter of the import time of this package.
+    """
+    from cattrs import Converter
+
+    made = Converter(detailed_validation=False)
+    made.register_structure_hook(str, _strict(str))
+    made.register_structure_hook(bool, _strict(bool))
+    made.register_structure_hook(float, _strict_float)
+    made.register_structure_hook(int, _strict_int)
+    made.register_structure_hook(datetime, read_time)
+    made.register_structure_hook_func(lambda t: t is Any, lambda value, _: value)
+    made.register_structure_hook_factory(_is_tuple, _tuple_hook)
+    return made
+
+
+def _is_tuple(target: Any) -> bool:
+    origin: Any = get_origin(target)
+    return origin is tuple
+
+
+def _tuple_hook(target: Any) -> Callable[[Any, Any], Any]:
+    inner = get_args(target)[0]
+    hook = converter().get_structure_hook(inner)
+
+    def read(value: Any, _: Any) -> tuple[Any, ...]:
+        if not is_list(value):
+            raise TypeError(f"expected a list, got {type(value).__name__}")
+        return tuple(hook(item, inner) for item in value)
+
+    return read
+
+
+@frozen
+class _Field:
+    name: str
+    wire: str
+    also: tuple[str, ...]
+    target: Any
+    exact: type | None
+    """A value of exactly this class needs no reading: most are of it."""
+    hook: Callable[[Any, Any], Any]
+
+
+@frozen(eq=False)
+class FieldReader:
+    """Reads the own fields of a record class from its raw form."""
+
+    fields: tuple[_Field, ...]
+    named: frozenset[str]
+    """Every wire name that one of them reads."""
+    known: frozenset[str]
+    """Those, and the wire names that the kind's field map reads."""
+
+    @classmethod
+    def of(cls, record: type[Record], taken: frozenset[str]) -> "FieldReader":
+        """Return the reader of a class; ``taken`` are the wire names of the kind's field map."""
+        hints = get_type_hints(record, include_extras=True)
+        made: list[_Field] = []
+        for attribute in fields(record):
+            if attribute.name in OWN_FIELDS:
+                continue
+            hint = hints[attribute.name]
+            wire = Wire(attribute.name)
+            if get_origin(hint) is Annotated:
+                hint, *notes = get_args(hint)
+                wire = next((note for note in notes if isinstance(note, Wire)), wire)
+            inner = [part for part in get_args(hint) or (hint,) if part is not NoneType]
+            # None is told apart before the hook, so that of `str | None` only `str` is left.
+            target = inner[0] if len(inner) == 1 and get_origin(hint) is not tuple else hint
+            exact = target if target in (str, int, bool) else None
+            hook = converter().get_structure_hook(target)
+            made.append(_Field(attribute.name, wire.name, wire.also, target, exact, hook))
+        named = frozenset(w for f in made for w in (f.wire, *f.also))
+        return cls(tuple(made), named, named | taken)
+
+    def read(self, raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the own fields by name, and what is left over (``extra``) by wire name."""
+        own: dict[str, Any] = {}
+        extra: dict[str, Any] = {}
+        for f in self.fields:
+            value = raw.get(f.wire)
+            if value.__class__ is f.exact:
+                own[f.name] = value
+            elif value is not None or f.also:
+                _read_odd(f, raw, own, extra)
+        if not raw.keys() <= self.known:
+            extra |= {wire: raw[wire] for wire in raw if wire not in self.known}
+        return own, extra
+
+
+def _read_odd(
+    f: _Field, raw: Mapping[str, Any], own: dict[str, Any], extra: dict[str, Any]
+) -> None:
+    """Read a value that needs its hook, or stands under another name, or does not fit."""
+    for wire in (f.wire, *f.also):
+        value = raw.get(wire)
+        if value is None:
+            continue
+        if f.name not in own:
+            try:
+                own[f.name] = f.hook(value, f.target)
+                continue
+            except (TypeError, ValueError, OverflowError, OSError):
+                pass
+        extra[wire] = value
+
+
+def drift(reader: FieldReader, raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what ``raw`` holds beyond or against the model (for tests): one line each."""
+    own, extra = reader.read(raw)
+    return tuple(
+        f"{name}: wrong type {type(value).__name__}"
+        if name in reader.named
+        else f"{name}: not modelled"
+        for name, value in sorted(extra.items())
+    ) + tuple(
+        f"{f.name}: missing" for f in reader.fields if f.name not in own and f.wire not in raw
+    )

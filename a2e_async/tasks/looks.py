@@ -1,0 +1,100 @@
+"""Makes one look: the call that the schedule chose, and the records it shows."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from a2e_async.errors import DecodeError
+from a2e_async.narrow import is_map
+from a2e_async.tasks.kind import TaskKind
+from a2e_async.tasks.schedule import Look, Mode
+from a2e_async.tasks.status import read_id, read_rows
+from a2e_async.transport.ratelimit import Priority
+
+if TYPE_CHECKING:
+    from a2e_async.transport.session import Answer, Session
+
+LIST_PAGES: Final = 5
+"""Pages of a list read for one look; who is further back is asked for alone, if it can be."""
+
+
+class Looker:
+    """Carries looks over a session. ``request_timeout`` in seconds bounds each call."""
+
+    def __init__(self, session: "Session", request_timeout: float) -> None:
+        self._session = session
+        self._request_timeout = request_timeout
+
+    async def fetch(self, look: Look) -> tuple[Mapping[str, Any], bool]:
+        """Return the records by id, and whether who is missing is certainly not in the answer.
+
+        Raises the `ApiError`, `TransportError` or `DecodeError` that came instead.
+        """
+        kind = look.kind
+        if look.mode is Mode.DETAIL and kind.detail_at is not None:
+            path, params = kind.detail_at.for_id(look.watches[0].id)
+            answer = await self._get(kind.detail_at.method, path, params=params)
+            rows = read_rows(answer.data)
+            found = {id: row for row in rows if (id := read_id(row))}
+            if not found and not _empty(answer.data):
+                raise _shapeless(kind, path, answer)
+            return found, True
+        if look.mode is Mode.BATCH and kind.batch_at is not None:
+            ids = [watch.id for watch in look.watches]
+            answer = await self._get(kind.batch_at.method, kind.batch_at.path, json={"ids": ids})
+            return _by_id(kind, kind.batch_at.path, answer), True
+        if look.mode is Mode.PROCESSING and kind.processing_at is not None:
+            answer = await self._get(kind.processing_at.method, kind.processing_at.path)
+            return _by_id(kind, kind.processing_at.path, answer), True
+        return await self._read_list(look)
+
+    async def _read_list(self, look: Look) -> tuple[Mapping[str, Any], bool]:
+        kind = look.kind
+        assert kind.list_at is not None  # noqa: S101  # the schedule plans LIST only for kinds that have one
+        found: dict[str, Any] = {}
+        wanted = {watch.id for watch in look.watches}
+        for page in range(1, LIST_PAGES + 1):
+            paging = {kind.paging.page: page, kind.paging.size: kind.paging.most}
+            answer = await self._get(kind.list_at.method, kind.list_at.path, params=paging)
+            rows = _by_id(kind, kind.list_at.path, answer)
+            fresh = rows.keys() - found.keys()
+            found.update(rows)
+            # A service that ignores paging gives the same page again and again.
+            if not fresh or len(rows) < kind.paging.most or wanted <= found.keys():
+                return found, True
+        return found, kind.detail_at is not None
+
+    async def _get(
+        self, method: str, path: str, *, params: Any = None, json: Any = None
+    ) -> "Answer":
+        return await self._session.request(
+            method,
+            path,
+            params=params,
+            json=json,
+            priority=Priority.LOOK,
+            timeout=self._request_timeout,
+            retry=False,
+        )
+
+
+def _by_id(kind: TaskKind[..., Any], path: str, answer: "Answer") -> dict[str, Any]:
+    rows = read_rows(answer.data)
+    if not rows and not _empty(answer.data):
+        raise _shapeless(kind, path, answer)
+    return {id: row for row in rows if (id := read_id(row))}
+
+
+def _empty(data: Any) -> bool:
+    """Tell an answer that holds no record from one that holds something else instead."""
+    if data is None or data == [] or data == {}:
+        return True
+    return is_map(data) and any(value == [] for value in data.values())
+
+
+def _shapeless(kind: TaskKind[..., Any], path: str, answer: "Answer") -> DecodeError:
+    return DecodeError(
+        f"{path} gave {type(answer.data).__name__} where {kind.name} records are due.",
+        path=path,
+        http_status=answer.http_status,
+        trace_id=answer.trace_id,
+    )
