@@ -19,6 +19,9 @@ from a2e_async.narrow import is_list
 if TYPE_CHECKING:
     from cattrs import Converter
 
+_WHOLE: Final = 2**53
+"""Whole numbers below it are floats without loss."""
+
 OWN_FIELDS: Final = frozenset(a.name for a in fields(Record))
 """Fields every record has; they are read by the kind's field map, not by name."""
 
@@ -103,6 +106,8 @@ class _Field:
     target: Any
     exact: type | None
     """A value of exactly this class needs no reading: most are of it."""
+    number: bool
+    """A float, for which JSON may write a whole number."""
     hook: Callable[[Any, Any], Any]
 
 
@@ -134,7 +139,9 @@ class FieldReader:
             target = inner[0] if len(inner) == 1 and get_origin(hint) is not tuple else hint
             exact = target if target in (str, int, bool) else None
             hook = converter().get_structure_hook(target)
-            made.append(_Field(attribute.name, wire.name, wire.also, target, exact, hook))
+            made.append(
+                _Field(attribute.name, wire.name, wire.also, target, exact, target is float, hook)
+            )
         named = frozenset(w for f in made for w in (f.wire, *f.also))
         return cls(tuple(made), named, named | taken)
 
@@ -143,9 +150,11 @@ class FieldReader:
         own: dict[str, Any] = {}
         extra: dict[str, Any] = {}
         for f in self.fields:
-            value = raw.get(f.wire)
+            value: Any = raw.get(f.wire)
             if value.__class__ is f.exact:
                 own[f.name] = value
+            elif f.number and value.__class__ is int and -_WHOLE < value < _WHOLE:
+                own[f.name] = float(value)
             elif value is not None or f.also:
                 _read_odd(f, raw, own, extra)
         if not raw.keys() <= self.known:
