@@ -13,13 +13,12 @@ from a2e_async.errors import ClientClosed, ConfigurationError
 from a2e_async.events import Event, Update
 from a2e_async.models import Output, Record
 from a2e_async.narrow import is_map
-from a2e_async.resources.base import Room, delete
+from a2e_async.resources.base import Room, delete, read_detail
 from a2e_async.resources.files import Files
 from a2e_async.resources.registry import kind_named
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.poller import Poller
 from a2e_async.tasks.starter import FINISH_STARTS, Starter
-from a2e_async.tasks.status import read_record, read_rows
 from a2e_async.tasks.task import Task, TaskServices
 from a2e_async.transport.ratelimit import Gate, Pacer, Priority
 from a2e_async.transport.retry import Repeat, RetryPolicy
@@ -122,8 +121,7 @@ def build(
         answer = await session.request(
             kind.detail_at.method, path, params=params, timeout=request_timeout
         )
-        rows = read_rows(answer.data)
-        record: Record = read_record(kind, rows[0] if rows else answer.data, downloader)
+        record: Record = read_detail(kind, answer, path, downloader)
         return record
 
     async def renew(output: Output) -> Output:
@@ -143,7 +141,7 @@ def build(
     def observed(task: Task[Any], record: Record) -> None:
         tell(
             Update(
-                ref=task.ref,
+                ref=task.kind.ref(task.ids),
                 kind=task.kind.name,
                 status=record.status,
                 raw_status=record.raw_status,
@@ -165,7 +163,10 @@ def build(
         await delete(session, request_timeout, kind, id)
 
     services = TaskServices(
-        poller=poller, claim=lambda task: starter.claim(task), delete=delete_one
+        poller=poller,
+        claim=lambda task: starter.claim(task),
+        dropped=lambda task: starter.dropped(task),
+        delete=delete_one,
     )
     starter = Starter(session, services, files, mark_names=mark_names, emit=tell)
     starter.source = downloader

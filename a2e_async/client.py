@@ -14,7 +14,7 @@ from a2e_async.tasks.kind import split_ref
 
 if TYPE_CHECKING:
     from a2e_async.events import Event
-    from a2e_async.models import Record
+    from a2e_async.models import Record, Recovery
     from a2e_async.resources import base, dubbing, files, image_to_video, talking_video
     from a2e_async.resources import credits as credits_module
     from a2e_async.resources.base import Room
@@ -228,12 +228,22 @@ class A2E:
         return Task(self._room.tasks, kind_named(name), ids)
 
     def unclaimed(self) -> "tuple[Task[Any], ...]":
-        """Return paid tasks nobody holds: ``start()`` was cancelled after it was sent, or
-        ``run()`` while it waited.
+        """Return paid tasks that nobody holds.
 
-        A task leaves this list when it is waited for, or given to who starts it by its key.
+        ``start()`` was cancelled after it was sent, ``run()`` while it waited, or the handle
+        was dropped before its end without anybody reading its ``ref`` (as when a sibling in a
+        ``gather`` fails). A task leaves this list when it is waited for, or given to who
+        starts it by its key.
         """
         return self._room.starter.unclaimed()
+
+    def unknown(self) -> "tuple[Recovery, ...]":
+        """Return starts that may have been paid and whose callers were cancelled meanwhile.
+
+        The answer to each was lost. Look for ``recovery.name`` among the newest of the kind's
+        ``list()``; a caller that still waits gets `StartOutcomeUnknown` instead.
+        """
+        return self._room.starter.unknown()
 
     def kind(self, name: str) -> "base.TaskNamespace[..., Record]":
         """Return the namespace of a kind by its name, as text from a file or a command line."""

@@ -17,3 +17,10 @@ def is_list(value: object) -> TypeGuard[list[Any]]:
 def is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
     """Return True for a list or a tuple."""
     return isinstance(value, list | tuple)
+
+
+def whole(value: object) -> int | None:
+    """Return a number without a fraction as int (13.0 counts), None for anything else."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

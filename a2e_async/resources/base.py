@@ -122,21 +122,7 @@ class TaskNamespace(Generic[P, R]):
             timeout=room.request_timeout,
             priority=Priority.CALL if room.priority is None else room.priority,
         )
-        data = answer.data
-        if is_map(data) and "_id" in data:
-            return read_record(self.kind, data, room.source)
-        rows = read_rows(data)
-        if not rows and not data:
-            raise NotFound(
-                http_status=answer.http_status,
-                code=answer.code,
-                message="no such task",
-                trace_id=answer.trace_id,
-                method=self.kind.detail_at.method,
-                path=path,
-                advice="It was deleted, has expired, or belongs to another account.",
-            )
-        return read_record(self.kind, rows[0] if rows else data, room.source)
+        return read_detail(self.kind, answer, path, room.source)
 
     async def get_many(self, ids: Sequence[str]) -> dict[str, R]:
         """Return the records of these tasks by id; who is unknown to the service is missing.
@@ -199,8 +185,8 @@ class TaskNamespace(Generic[P, R]):
 
     def attach(self, id: str) -> Task[R]:
         """Return the handle of a task by its id (``id+id`` for one start that made several)."""
-        ids = tuple(check_id(part) for part in id.split("+")) if isinstance(id, str) else (id,)
-        return Task(self._room.tasks, self.kind, tuple(check_id(part) for part in ids))
+        parts = id.split("+") if isinstance(id, str) else (id,)
+        return Task(self._room.tasks, self.kind, tuple(dict.fromkeys(map(check_id, parts))))
 
     # -- inside ----------------------------------------------------------------------------
 
@@ -229,6 +215,27 @@ class TaskNamespace(Generic[P, R]):
         return await self._room.session.request(
             method, path, params=params, json=json, **options, **more
         )
+
+
+def read_detail(
+    kind: TaskKind[..., R], answer: "Answer", path: str, source: OutputSource | None
+) -> R:
+    """Return the record of a detail answer. Raises `NotFound` where there is none."""
+    data = answer.data
+    if is_map(data) and "_id" in data:
+        return read_record(kind, data, source)
+    rows = read_rows(data)
+    if not rows and not data:
+        raise NotFound(
+            http_status=answer.http_status,
+            code=answer.code,
+            message="no such task",
+            trace_id=answer.trace_id,
+            method="GET",
+            path=path,
+            advice="It was deleted, has expired, or belongs to another account.",
+        )
+    return read_record(kind, rows[0] if rows else data, source)
 
 
 async def quote(room: Room, path: str, body: Mapping[str, Any]) -> int | None:

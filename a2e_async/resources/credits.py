@@ -8,7 +8,7 @@ from attrs import frozen
 
 from a2e_async.errors import DecodeError, InvalidInput
 from a2e_async.models import Page
-from a2e_async.narrow import is_map
+from a2e_async.narrow import is_map, whole
 from a2e_async.reading import read_time
 from a2e_async.resources.base import Room, quote
 from a2e_async.tasks.status import read_rows, read_total
@@ -46,10 +46,10 @@ class Credits:
         path = "/api/v1/user/remainingCoins"
         answer = await self._room.session.request("GET", path, **self._room.options())
         data = answer.data
-        coins = _whole(data.get("coins")) if is_map(data) else _whole(data)
+        coins = whole(data.get("coins")) if is_map(data) else whole(data)
         if coins is None:
             raise DecodeError(f"{path} gave no number of coins.", method="GET", path=path)
-        diamonds = _whole(data.get("diamonds")) if is_map(data) else None
+        diamonds = whole(data.get("diamonds")) if is_map(data) else None
         return Balance(coins=coins, diamonds=diamonds)
 
     async def history(
@@ -110,13 +110,9 @@ class Credits:
 
 def _transaction(row: Mapping[str, Any]) -> Transaction:
     keys = ("amount", "coins", "credits", "change", "value")
-    coins = next((n for k in keys if (n := _whole(row.get(k))) is not None), None)
+    coins = next((n for k in keys if (n := whole(row.get(k))) is not None), None)
     try:
         created = read_time(row.get("createdAt"))
     except (TypeError, ValueError, OverflowError, OSError):
         created = None
     return Transaction(coins=coins, created_at=created, raw=row)
-
-
-def _whole(value: Any) -> int | None:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, Unpack
 
 from attrs import define, frozen
 
@@ -98,6 +98,23 @@ IMAGE_TO_VIDEO = TaskKind(
 )
 
 
+class PromptInputs(TypedDict):
+    """What `ImageToVideo.extend_prompt` takes; None means not sent."""
+
+    reference_id: str
+    image_url: MediaInput
+    prompt: str
+    negative_prompt: str
+    end_image_url: NotRequired[MediaInput | None]
+    """For a video between two pictures; it excludes the last three inputs."""
+    lang: NotRequired[str | None]
+    max_length: NotRequired[int | None]
+    """Characters."""
+    template: NotRequired[Literal["default", "cinematic"] | None]
+    shot_count: NotRequired[int | None]
+    with_audio: NotRequired[bool | None]
+
+
 @frozen(kw_only=True)
 class ExtendedPrompt:
     """A prompt rewritten by the service. ``extra`` holds what else it said."""
@@ -144,76 +161,53 @@ class ImageToVideo(TaskNamespace[P, R]):
         """Note at the service that a result was copied (``POST {id}/markCopied``)."""
         await self._call("POST", f"{PREFIX}/{check_id(id)}/markCopied")
 
-    async def extend_prompt(
-        self,
-        *,
-        reference_id: str,
-        image_url: MediaInput,
-        prompt: str,
-        negative_prompt: str,
-        end_image_url: MediaInput | None = None,
-        lang: str | None = None,
-        max_length: int | None = None,
-        template: Literal["default", "cinematic"] | None = None,
-        shot_count: int | None = None,
-        with_audio: bool | None = None,
-    ) -> ExtendedPrompt:
+    async def extend_prompt(self, **inputs: Unpack[PromptInputs]) -> ExtendedPrompt:
         """Return prompt and negative prompt rewritten by the service's language model.
 
-        With ``end_image_url`` for a video between two pictures (``flf2v_prompt_extension``),
-        which knows no ``template``, ``shot_count`` and ``with_audio``. ``max_length`` in
-        characters. It may cost, so a lost answer is not asked for again.
+        The inputs are those of `PromptInputs`. It may cost, so a lost answer is not asked for
+        again. ``POST prompt_extension``, or ``flf2v_prompt_extension`` with ``end_image_url``.
         """
-        path, body = await self._extension(locals())
+        path, body = await self._extension(inputs)
         answer = await self._call("POST", path, json=body, repeat=Repeat.CHARGED)
         return _extended(answer.data, path)
 
     @asynccontextmanager
     async def stream_prompt(
-        self,
-        *,
-        reference_id: str,
-        image_url: MediaInput,
-        prompt: str,
-        negative_prompt: str,
-        end_image_url: MediaInput | None = None,
-        lang: str | None = None,
-        max_length: int | None = None,
-        template: Literal["default", "cinematic"] | None = None,
-        shot_count: int | None = None,
-        with_audio: bool | None = None,
+        self, **inputs: Unpack[PromptInputs]
     ) -> AsyncGenerator[AsyncIterator[PromptEvent]]:
         """As `extend_prompt`, word by word: ``async with … as events: async for event in events``.
 
         The last event carries ``result``. Raises `ServerError` when the service ends with an
         error event.
         """
-        path, body = await self._extension(locals())
+        path, body = await self._extension(inputs)
         options = self._room.options()
         async with self._room.session.stream(
             "POST", path, json={**body, "stream": True}, repeat=Repeat.CHARGED, **options
         ) as events:
             yield _prompt_events(events, path)
 
-    async def _extension(self, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        names = ("reference_id", "prompt", "negative_prompt", "lang", "max_length", "template")
-        body = {n: given[n] for n in (*names, "shot_count", "with_audio") if given[n] is not None}
+    async def _extension(self, inputs: PromptInputs) -> tuple[str, dict[str, Any]]:
+        body: dict[str, Any] = {k: v for k, v in inputs.items() if v is not None}
+        unknown = body.keys() - PromptInputs.__annotations__.keys()
+        if unknown:
+            raise InvalidInput(f"There is no input {min(unknown)!r}.", field=min(unknown))
         for name in ("reference_id", "prompt", "negative_prompt"):
             if not isinstance(body.get(name), str):
                 raise InvalidInput(f"{name} must be text.", field=name)
-        for name in ("max_length", "shot_count"):
-            value = given[name]
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise InvalidInput(f"{name} must be a whole number, 1 or more.", field=name)
-        files = self._room.files
-        body["image_url"] = await files.url(given["image_url"], ("image",), "image_url")
-        if given["end_image_url"] is None:
-            return f"{PREFIX}/prompt_extension", body
+        length = body.get("max_length", 1)
+        if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+            raise InvalidInput("max_length must be 1 or more characters.", field="max_length")
+        if "image_url" not in body:
+            raise InvalidInput("image_url must be given.", field="image_url")
+        files, flf2v = self._room.files, "end_image_url" in body
         for name in ("template", "shot_count", "with_audio"):
-            if given[name] is not None:
+            if flf2v and name in body:
                 raise InvalidInput(f"{name} does not go with end_image_url.", field=name)
-        body["end_image_url"] = await files.url(given["end_image_url"], ("image",), "end_image_url")
-        return f"{PREFIX}/flf2v_prompt_extension", body
+        for name in ("image_url", "end_image_url"):
+            if name in body:
+                body[name] = await files.url(body[name], ("image",), name)
+        return f"{PREFIX}/{'flf2v_' if flf2v else ''}prompt_extension", body
 
 
 def _extended(data: Any, path: str) -> ExtendedPrompt:

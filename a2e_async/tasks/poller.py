@@ -87,6 +87,7 @@ class Poller:
         self._observed = observed
         self._waits: dict[Watch, list[Wait]] = {}
         self._deadlines: list[tuple[float, int, Wait]] = []
+        self._waiting = 0
         self._order = 0
         self._runner: asyncio.Task[None] | None = None
         self._looking: set[asyncio.Task[None]] = set()
@@ -114,6 +115,7 @@ class Poller:
             self._watch(task, id, now).append(wait)
         self._order += 1
         wait.order = self._order
+        self._waiting += 1
         heapq.heappush(self._deadlines, (deadline, wait.order, wait))
         if self._runner is None:
             # An empty context: what the first caller had set must not leak into later looks.
@@ -279,6 +281,9 @@ class Poller:
             else:
                 self._schedule.seen(watch, look, now)
             self._deliver(watch, record, now)
+            if record.done:
+                # Its waits leave later, when the schedule no longer knows it.
+                self._waits.pop(watch, None)
 
     def _deliver(self, watch: Watch, record: Record, now: float) -> None:
         changed: dict[Task[Any], bool] = {}
@@ -329,6 +334,8 @@ class Poller:
 
     def _failed(self, look: Look, error: A2EError, now: float) -> None:
         logger.debug("look at %d %s failed: %s", len(look.watches), look.kind.name, error)
+        for watch in look.watches:
+            watch.why = type(error).__name__
         self._give_up(self._schedule.failed(look, now), error)
         for watch in look.watches:
             self._last_look(watch)
@@ -359,9 +366,14 @@ class Poller:
             # A look under way is kept: who waits again for this id shares it.
             if not waits and not watch.in_flight:
                 self._take(watch)
+        self._waiting -= 1
         if not len(self._schedule):
             self._deadlines.clear()
             self._wake()
+        elif len(self._deadlines) > 64 and len(self._deadlines) > 4 * self._waiting:
+            # What is over would keep its task until its deadline, hours later.
+            self._deadlines = [entry for entry in self._deadlines if not entry[2].future.done()]
+            heapq.heapify(self._deadlines)
 
     def _take(self, watch: Watch) -> list[Wait]:
         waits = self._waits.pop(watch, [])
@@ -379,7 +391,9 @@ class Poller:
                 # Each waiter gets its own exception: a shared one would grow a traceback of all.
                 mine = copy.copy(error)
                 mine.__cause__ = error.__cause__
-                mine.add_note(f"while waiting for {wait.task.ref}; it goes on at the service")
+                mine.add_note(
+                    f"while waiting for {watch.kind.ref((watch.id,))}; it goes on at the service"
+                )
                 self._end(wait, mine)
 
     def _fail_all(self, error: A2EError) -> None:
@@ -411,8 +425,15 @@ class Poller:
         else:
             wait.future.set_exception(error)
 
-    @staticmethod
-    def _timeout(wait: Wait) -> TaskTimeout:
+    def _trouble(self, wait: Wait) -> str:
+        """Return how looking went of late, if it went badly."""
+        watches = (self._schedule.get(wait.task.kind, id) for id in wait.missing)
+        worst = max((w for w in watches if w is not None), key=lambda w: w.errors, default=None)
+        if worst is None or not worst.errors:
+            return ""
+        return f"; the last {worst.errors} looks failed with {worst.why}"
+
+    def _timeout(self, wait: Wait) -> TaskTimeout:
         task = wait.task
         known = (
             f"last seen {task.record.raw_status or task.record.status}"
@@ -420,7 +441,7 @@ class Poller:
             else "never seen"
         )
         return TaskTimeout(
-            f"{task.ref} is not finished ({known}, {task.elapsed:.0f} s old). It goes on and is "
-            "paid for: wait again, or later with a2e.attach(error.ref).",
+            f"{task.ref} is not finished ({known}, {task.elapsed:.0f} s old{self._trouble(wait)}). "
+            "It goes on and is paid for: wait again, or later with a2e.attach(error.ref).",
             task=task,
         )

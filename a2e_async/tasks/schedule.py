@@ -76,6 +76,8 @@ class Watch:
     good_at: float
     """When a look last succeeded (or the watch began)."""
     errors: int = 0
+    why: str = ""
+    """What the last of these errors was."""
     absent: int = 0
     alone: bool = False
     in_flight: bool = False

@@ -79,6 +79,7 @@ class _Flight:
     withdrawn: bool = False
     delivered: bool = False
     task: "Task[Any] | None" = None
+    lost: StartOutcomeUnknown | None = None
 
 
 def new_mark() -> str:
@@ -108,21 +109,31 @@ class Starter:
         self._mark = mark
         self._carrying: set[asyncio.Task[Task[Any]]] = set()
         self._unclaimed: dict[str, Task[Any]] = {}
+        self._lost: list[Recovery] = []
         self._keys: dict[str, _Flight] = {}
         self._closed = False
 
     def unclaimed(self) -> tuple[Task[Any], ...]:
-        """Return paid tasks whose ``start()`` or ``run()`` was cancelled."""
+        """Return paid tasks that nobody holds: cancelled, or dropped without a look at them."""
         return tuple(self._unclaimed.values())
+
+    def unknown(self) -> tuple[Recovery, ...]:
+        """Return starts whose outcome is unknown and whose callers were gone by then."""
+        return tuple(self._lost)
+
+    def dropped(self, task: Task[Any]) -> None:
+        """A handle was collected that nobody ever waited for or noted."""
+        if not self._closed:
+            self._unclaimed[_ref(task)] = task
 
     def claim(self, task: Task[Any]) -> None:
         """Somebody waits for the task: it is nobody's no longer."""
-        self._unclaimed.pop(task.ref, None)
+        self._unclaimed.pop(_ref(task), None)
 
     def keep(self, task: Task[Any]) -> None:
         """Nobody holds the task: its caller was cancelled before it could be handed over."""
-        self._unclaimed[task.ref] = task
-        logger.info("%s was started, and its caller was cancelled", task.ref)
+        self._unclaimed[_ref(task)] = task
+        logger.info("%s was started, and its caller was cancelled", _ref(task))
 
     async def start(
         self, kind: "TaskKind[..., R]", inputs: TaskInput, *, timeout: float
@@ -202,7 +213,8 @@ class Starter:
         assert flight.carry is not None  # noqa: S101  # set where the flight is made
         flight.riders += 1
         try:
-            await asyncio.wait([flight.carry])
+            if not flight.carry.done():
+                await asyncio.wait([flight.carry])
         except asyncio.CancelledError:
             flight.riders -= 1
             if not flight.riders and not flight.delivered:
@@ -214,18 +226,24 @@ class Starter:
             raise ClientClosed(
                 "The client was closed before the start was sent; nothing was spent."
             )
-        error = flight.carry.exception()
-        if isinstance(error, StartOutcomeUnknown) and key is not None:
+        if flight.lost is not None and key is not None:
             # Callers of one key each get their own, or they would share one traceback.
-            mine = copy.copy(error)
-            raise mine from error.__cause__
+            mine = copy.copy(flight.lost)
+            raise mine from flight.lost.__cause__
         task = flight.carry.result()
+        if key is None:
+            # A kept connection remembers, by its context, the request that opened it, and with
+            # it this flight; the task must not live as long.
+            flight.carry = flight.task = None
         self.claim(task)
+        task.loose = True
         return task
 
     def _abandon(self, flight: _Flight, key: str | None) -> None:
         if flight.task is not None:
             self.keep(flight.task)
+        elif flight.lost is not None:
+            self._lost.append(flight.lost.recovery)
         elif not flight.sent:
             self._withdraw(flight, key)
 
@@ -335,7 +353,7 @@ class Starter:
         claimed = flight.riders > 0
         if not claimed:
             self.keep(task)
-        self._emit(Accepted(ref=task.ref, kind=kind.name, coins=task.coins, claimed=claimed))
+        self._emit(Accepted(ref=_ref(task), kind=kind.name, coins=task.coins, claimed=claimed))
         return task
 
     def _read(
@@ -351,16 +369,20 @@ class Starter:
     def _carried(self, flight: _Flight, key: str | None, carry: "asyncio.Task[Task[Any]]") -> None:
         self._carrying.discard(carry)
         error = None if carry.cancelled() else carry.exception()
+        if isinstance(error, StartOutcomeUnknown):
+            flight.lost = error
+            if not flight.riders:
+                self._lost.append(error.recovery)
         # A key keeps standing for a task, and for a start that may have been charged.
-        free = flight.task is None and not isinstance(error, StartOutcomeUnknown)
+        free = flight.task is None and flight.lost is None
         if free and key is not None and self._keys.get(key) is flight:
             del self._keys[key]
 
     def _lose(self, recovery: Recovery, why: str) -> StartOutcomeUnknown:
         logger.warning(
-            "the outcome of a %s start is unknown (name %r); it was not sent again",
+            "the outcome of a %s start is unknown (name %s); it was not sent again",
             recovery.kind,
-            recovery.mark or "the user's",
+            recovery.mark or f"of the user's, inputs {recovery.digest[:12]}",
         )
         self._emit(StartLost(recovery=recovery))
         return StartOutcomeUnknown(
@@ -389,6 +411,11 @@ class Starter:
                 field="name",
             )
         return f"{name} {mark}", mark
+
+
+def _ref(task: Task[Any]) -> str:
+    """Return a task's ref without counting as somebody who notes it down."""
+    return task.kind.ref(task.ids)
 
 
 def input_digest(

@@ -17,7 +17,7 @@ from a2e_async.models import (
     Record,
     Status,
 )
-from a2e_async.narrow import is_list, is_map
+from a2e_async.narrow import is_list, is_map, whole
 from a2e_async.reading import read_time
 from a2e_async.redact import excerpt
 from a2e_async.tasks.kind import TaskKind, split_mark
@@ -92,7 +92,7 @@ def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = 
     elif name:
         _keep_odd(extra, raw, kind.name_wire)
     coins = raw.get("coins")
-    own["coins"] = coins if coins.__class__ is int else _kept(extra, "coins", coins, _whole)
+    own["coins"] = coins if coins.__class__ is int else _kept(extra, "coins", coins, whole)
     try:
         own["created_at"] = read_time(raw["createdAt"])
     except (KeyError, TypeError, ValueError, OverflowError, OSError):
@@ -133,7 +133,7 @@ def read_total(data: Any) -> int | None:
     """Return how many records a list has over all pages, None when it does not say."""
     if is_map(data):
         for key in ("count", "total"):
-            total = _whole(data.get(key))
+            total = whole(data.get(key))
             if total is not None and total >= 0:
                 return total
     return None
@@ -202,7 +202,7 @@ def _failure(kind: TaskKind[..., Any], raw: Raw) -> Failure:
 
 
 def _code(value: Any) -> str | None:
-    whole = _whole(value)
+    whole = whole(value)
     text = value.strip() if isinstance(value, str) else ""
     if whole is not None and abs(whole) < 10**18:
         text = str(whole)
@@ -235,9 +235,3 @@ def _progress(kind: TaskKind[..., Any], value: Any) -> float | None:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value.strip() else None
-
-
-def _whole(value: Any) -> int | None:
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

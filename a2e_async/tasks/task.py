@@ -27,6 +27,7 @@ class TaskServices:
 
     poller: "Poller"
     claim: "Callable[[Task[Any]], None]"
+    dropped: "Callable[[Task[Any]], None]"
     delete: "Callable[[TaskKind[..., Any], str], Coroutine[Any, Any, None]]"
 
 
@@ -49,6 +50,7 @@ class Task(Generic[R]):
         "ids",
         "kind",
         "looked_at",
+        "loose",
         "meta",
     )
 
@@ -66,6 +68,7 @@ class Task(Generic[R]):
         self.ids = ids
         self.meta = meta
         self.looked_at = now
+        self.loose = False
         self.born = LONG_AGO if now is None else now
         self._begun = datetime.now(UTC)
         self._services = services
@@ -74,7 +77,14 @@ class Task(Generic[R]):
         self._price = self.record.coins if self.record else None
 
     def __repr__(self) -> str:
-        return f"<Task {self.ref} {self.status or 'not looked at'}>"
+        return f"<Task {self.kind.ref(self.ids)} {self.status or 'not looked at'}>"
+
+    def __del__(self) -> None:
+        # Paid, and its caller lost it before it could wait or write its ref down (as when a
+        # sibling in a gather fails): it comes back to life in the client's list.
+        if self.loose and not self.done:
+            self.loose = False
+            self._services.dropped(self)
 
     def __await__(self) -> Generator[Any, None, R]:
         return self.wait().__await__()
@@ -84,6 +94,7 @@ class Task(Generic[R]):
     @property
     def ref(self) -> str:
         """All that is needed to come back: ``a2e.attach(ref)``, in any process."""
+        self.loose = False
         return self.kind.ref(self.ids)
 
     @property

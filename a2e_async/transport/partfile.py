@@ -60,14 +60,26 @@ class PartFile:
     def open(self, *, target_is_file: bool) -> None:
         """Make the directory, take the part and go to its end. Raises OSError."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        if target_is_file and (self.directory / self.name).is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if target_is_file:
+            self._check_target(self.directory / self.name)
         digest = hashlib.sha256(bare_url(self.url).encode("utf-8", "replace")).hexdigest()[:8]
         short = os.fsencode(self.name)[:200].decode("utf-8", "ignore")
         if self._take(self.directory / f".{short}.{digest}.part"):
             return
         self.path = self.directory / f".{short}.{digest}.{secrets.token_hex(4)}.part"
         self._fd = os.open(self.path, _FLAGS | os.O_EXCL, 0o666)
+
+    @staticmethod
+    def _check_target(target: Path) -> None:
+        """Refuse what a rename would destroy: a directory, a pipe, a device (``/dev/null``)."""
+        try:
+            mode = target.stat().st_mode
+        except FileNotFoundError:
+            return
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
 
     def _take(self, path: Path) -> bool:
         """Open and lock the shared part; False when it belongs to another writer."""

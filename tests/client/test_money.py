@@ -113,10 +113,11 @@ async def test_answer_lost(
     assert [str(recovery.mark) in r.getMessage() for r in warnings] == [True]
     assert_discreet(error)
     # The next start is made as if nothing had been, and the list shows what became of this one.
-    await client.kind(kind).start(**STARTS[kind])
+    held = await client.kind(kind).start(**STARTS[kind])
     names = [task.body["name"] for task in sandbox.tasks]
     assert (recovery.name in names) is lost.charged
     assert client.unclaimed() == ()
+    assert not held.done
 
 
 @pytest.mark.parametrize("kind", STARTS)
