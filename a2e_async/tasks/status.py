@@ -202,10 +202,10 @@ def _failure(kind: TaskKind[..., Any], raw: Raw) -> Failure:
 
 
 def _code(value: Any) -> str | None:
-    whole = whole(value)
+    number = whole(value)
     text = value.strip() if isinstance(value, str) else ""
-    if whole is not None and abs(whole) < 10**18:
-        text = str(whole)
+    if number is not None and abs(number) < 10**18:
+        text = str(number)
     return None if text.lower() in _NOT_FAILED else text
 
 
