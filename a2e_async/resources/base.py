@@ -161,6 +161,15 @@ class TaskNamespace(Generic[P, R]):
         )
         return Page(tuple(self._records(answer)), read_total(answer.data))
 
+    async def processing(self) -> tuple[R, ...]:
+        """Return the account's tasks of this kind that are being processed.
+
+        Raises `InvalidInput` for kinds whose service has no such list.
+        """
+        endpoint = self._needs(self.kind.processing_at, "processing list")
+        answer = await self._call(endpoint.method, endpoint.path, priority=Priority.LIST)
+        return tuple(self._records(answer))
+
     async def iter(self, *, page_size: int = 100) -> AsyncIterator[R]:
         """Yield all of the account's tasks of this kind, newest first, page by page."""
         if not isinstance(page_size, int):

@@ -184,6 +184,17 @@ async def test_lists(a2e: A2E, sandbox: Sandbox) -> None:
         await a2e.dubbing.get_many(ids)
 
 
+async def test_processing(a2e: A2E, sandbox: Sandbox) -> None:
+    """What is being processed can be listed where the service has such a list."""
+    sandbox.faults.stuck("dubbing")
+    task = await a2e.dubbing.start(**DUB)
+    done = await a2e.dubbing.start(**DUB)
+    await done
+    assert [record.id for record in await a2e.dubbing.processing()] == list(task.ids)
+    with pytest.raises(InvalidInput, match="no processing list"):
+        await a2e.talking_video.processing()
+
+
 async def test_list_shapes(a2e: A2E, sandbox: Sandbox) -> None:
     """Lists are read in each shape in which the service may wrap them."""
     await a2e.dubbing.start(**DUB)
