@@ -1,0 +1,41 @@
+"""Dub every WAV file of a folder into another language, five at a time.
+
+    A2E_API_KEY=… python examples/dub_folder.py talks/ es out/
+
+A file that fails does not stop the others; what was started and not saved is named at the end.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from a2e_async import A2E, A2EError
+
+
+async def dub(a2e: A2E, gate: asyncio.Semaphore, source: Path, language: str, out: Path) -> bool:
+    """Dub one file; say how it went and return whether it is saved."""
+    async with gate:
+        try:
+            task = await a2e.dubbing.start(source_url=source, target_lang=language, key=str(source))
+            (saved,) = await task.download(out)
+        except A2EError as error:
+            print(f"{source}: {error}", file=sys.stderr)
+            return False
+        print(f"{source} -> {saved}")
+        return True
+
+
+async def main(folder: str, language: str, out: str) -> int:
+    """Dub the folder; return the exit code."""
+    gate = asyncio.Semaphore(5)
+    async with A2E() as a2e:
+        sources = sorted(Path(folder).glob("*.wav"))
+        jobs = (dub(a2e, gate, source, language, Path(out)) for source in sources)
+        saved = await asyncio.gather(*jobs)
+        for task in a2e.unclaimed():
+            print(f"paid, come back with a2e.attach({task.ref!r})", file=sys.stderr)
+    return 0 if all(saved) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(*sys.argv[1:4])))
