@@ -25,11 +25,10 @@ async def dub(a2e: A2E, gate: asyncio.Semaphore, source: Path, language: str, ou
         return True
 
 
-async def main(folder: str, language: str, out: str) -> int:
-    """Dub the folder; return the exit code."""
+async def main(sources: list[Path], language: str, out: str) -> int:
+    """Dub the files; return the exit code."""
     gate = asyncio.Semaphore(5)
     async with A2E() as a2e:
-        sources = sorted(Path(folder).glob("*.wav"))
         jobs = (dub(a2e, gate, source, language, Path(out)) for source in sources)
         saved = await asyncio.gather(*jobs)
         for task in a2e.unclaimed():
@@ -38,4 +37,5 @@ async def main(folder: str, language: str, out: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(*sys.argv[1:4])))
+    folder, language, out = sys.argv[1:4]
+    sys.exit(asyncio.run(main(sorted(Path(folder).glob("*.wav")), language, out)))

@@ -1,6 +1,10 @@
 """What all tests share."""
 
+import inspect
 import signal
+from typing import Any
+
+import pytest
 
 # A test run in the background of a shell ignores these, and the programs it starts would, too:
 # then no test of Ctrl-C or of a closed terminal could pass.
@@ -8,3 +12,12 @@ for name in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIG
     if signal.getsignal(name) is signal.SIG_IGN:
         handler = signal.default_int_handler if name is signal.SIGINT else signal.SIG_DFL
         signal.signal(name, handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: Any, name: str, obj: Any) -> None:
+    """Run every coroutine test under anyio's plugin, whose automatic mode is too new to need."""
+    inner = obj.hypothesis.inner_test if hasattr(obj, "hypothesis") else obj
+    if inspect.iscoroutinefunction(inner) and collector.istestfunction(obj, name):
+        pytest.mark.anyio(obj)
+        pytest.mark.usefixtures("anyio_backend")(obj)

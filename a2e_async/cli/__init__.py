@@ -13,12 +13,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing:
         sys.stderr.write(
             f"error: the a2e command needs {' and '.join(missing)}; "
-            "install with: pip install 'a2e-async[cli]'\n"
+            "install with: pip install '.[cli]' in a clone, or pip install 'a2e-async[cli]'\n"
         )
         return 2
+    from a2e_async.cli.signals import leave
+
     try:
         from a2e_async.cli.app import run
 
-        return run(sys.argv[1:] if arguments is None else list(arguments))
+        code = run(sys.argv[1:] if arguments is None else list(arguments))
     except KeyboardInterrupt:
-        return 130
+        code = 130
+    if arguments is None:  # the process is this command and nothing else
+        leave(code)
+    return code

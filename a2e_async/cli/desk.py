@@ -8,20 +8,36 @@ import sys
 import traceback
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from attrs import define, field
 
 from a2e_async.cli import exits
 from a2e_async.cli.printer import Printer, one_line
 from a2e_async.cli.settings import Online, Settings
-from a2e_async.errors import A2EError, ConfigurationError, StartOutcomeUnknown
+from a2e_async.cli.signals import ending
+from a2e_async.config import resolve_account
+from a2e_async.errors import (
+    A2EError,
+    ConfigurationError,
+    StartOutcomeUnknown,
+    TaskTimeout,
+    TransferError,
+)
 from a2e_async.events import Event, StartLost
 
 if TYPE_CHECKING:
     from a2e_async.client import A2E
     from a2e_async.models import Recovery
     from a2e_async.tasks.task import Task
+
+_CUT_OFF: Final = {
+    exits.INTERRUPTED: "interrupted",
+    exits.TERMINATED: "told to end (SIGTERM)",
+    exits.HUNG_UP: "the terminal went away (SIGHUP)",
+}
 
 
 @define(kw_only=True)
@@ -35,6 +51,8 @@ class Desk:
     listeners: list[Callable[[Event], None]] = field(factory=list[Callable[[Event], None]])
     farewell: Callable[[], list[str]] | None = None
     """What to say after an interruption, instead of how to come back to each task."""
+    host: str = ""
+    """Where the service is, once there is a client."""
 
     @asynccontextmanager
     async def client(self) -> "AsyncGenerator[A2E]":
@@ -49,6 +67,7 @@ class Desk:
                 f"There is no API key: set {online.api_key_env}. To try without an account: "
                 "a2e demo."
             )
+        self.host = urlsplit(resolve_account(key, online.base_url).base_url).netloc
         a2e = A2E(key, base_url=online.base_url, on_event=self._hear)
         try:
             async with a2e:
@@ -57,6 +76,7 @@ class Desk:
             # Closing let starts under way end; what came of them is nobody's yet.
             for task in a2e.unclaimed():
                 self.track(task)
+            self.lost += [found for found in a2e.unknown() if found not in self.lost]
 
     def track(self, task: "Task[Any]") -> None:
         """Remember a task, so that an interruption can tell how to come back to it."""
@@ -77,12 +97,18 @@ def conduct(settings: Settings, work: Callable[[Desk], Coroutine[Any, Any, int]]
     else:
         # What is cut off by a second Ctrl-C is told below, and not as the loop's tracebacks.
         logging.getLogger("asyncio").addHandler(logging.NullHandler())
-    try:
-        return asyncio.run(work(desk))
-    except KeyboardInterrupt:
-        return _tell_interrupted(desk)
-    except Exception as error:
-        return tell(error, desk, debug=settings.debug)
+    with ending() as ended:
+        try:
+            return asyncio.run(ended.over(work(desk)))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            ended.telling = True
+            return _tell_interrupted(desk, ended.code)
+        except Exception as error:
+            # A terminal that went away fails whatever still writes to it.
+            if isinstance(error, OSError) and ended.number is not None:
+                ended.telling = True
+                return _tell_interrupted(desk, ended.code)
+            return tell(error, desk, debug=settings.debug)
 
 
 def tell(error: Exception, desk: Desk, *, debug: bool = False) -> int:
@@ -104,7 +130,7 @@ def tell(error: Exception, desk: Desk, *, debug: bool = False) -> int:
         document["candidates"] = [record.id for record in error.candidates]
     if desk.running:
         document["refs"] = list(desk.running)
-    if code != exits.FAILED:
+    if code not in (exits.FAILED, exits.TIMEOUT):  # the message of a timeout says it
         _tell_how_to_go_on(desk)
     printer.json({"error": document})
     return code
@@ -113,9 +139,29 @@ def tell(error: Exception, desk: Desk, *, debug: bool = False) -> int:
 def message_of(error: BaseException) -> str:
     """Return an error's message on one line; what nobody raised on purpose is named, too."""
     said = one_line(str(error))
+    if isinstance(error, TaskTimeout):  # its advice is for those who write Python
+        state = said.partition(" It goes on")[0]
+        return f"{state} It goes on and is paid for; come back with: a2e task wait {error.ref}"
+    if isinstance(error, TransferError) and not _has_parts(error):
+        for promise in _KEPT:
+            said = said.replace(promise, "")
     if isinstance(error, A2EError | OSError) and said:
         return said
     return f"unexpected {type(error).__name__}{f': {said}' if said else ''} (see --debug)"
+
+
+_KEPT: Final = (" What was fetched is kept for the next try.", "; what is there is kept")
+
+
+def _has_parts(error: TransferError) -> bool:
+    """Return whether anything of a download is on disk, to be resumed."""
+    if error.path is None:
+        return True  # there is nowhere to look
+    path = Path(error.path)
+    try:
+        return path.is_file() or any((path if path.is_dir() else path.parent).glob(".*.part"))
+    except OSError:
+        return False
 
 
 def _tell_how_to_go_on(desk: Desk) -> list[str]:
@@ -125,13 +171,15 @@ def _tell_how_to_go_on(desk: Desk) -> list[str]:
         desk.printer.error(f"The task goes on. Come back with: a2e task wait {ref}")
     for ref, task in desk.running.items():
         if task.record is not None and task.done and task.record.outputs:
-            desk.printer.error(f"Its results are kept. Fetch them with: a2e task download {ref}")
+            desk.printer.error(
+                f"The service keeps its results. Fetch them with: a2e task download {ref}"
+            )
     return refs
 
 
-def _tell_interrupted(desk: Desk) -> int:
-    printer = desk.printer
-    printer.error("interrupted")
+def _tell_interrupted(desk: Desk, code: int) -> int:
+    printer, said = desk.printer, _CUT_OFF[code]
+    printer.error(said)
     refs: list[str] = []
     if desk.farewell is not None:
         for line in desk.farewell():
@@ -146,10 +194,10 @@ def _tell_interrupted(desk: Desk) -> int:
         printer.error(json.dumps(recovery.to_dict()))
     document = {
         "type": "Interrupted",
-        "message": "interrupted",
-        "exit_code": exits.INTERRUPTED,
+        "message": said,
+        "exit_code": code,
         "refs": refs,
         "recoveries": [recovery.to_dict() for recovery in desk.lost],
     }
     printer.json({"error": document})
-    return exits.INTERRUPTED
+    return code

@@ -28,7 +28,9 @@ COINS: Final = 4
 UNKNOWN: Final = 5
 SERVICE: Final = 6
 TIMEOUT: Final = 124
+HUNG_UP: Final = 129
 INTERRUPTED: Final = 130
+TERMINATED: Final = 143
 
 MEANINGS: Final[Mapping[int, str]] = {
     OK: "all went well",
@@ -39,7 +41,9 @@ MEANINGS: Final[Mapping[int, str]] = {
     UNKNOWN: "a start was sent and its answer is lost: it may have been charged",
     SERVICE: "the network, the service or this machine failed",
     TIMEOUT: "the time to wait is over; the task goes on",
-    INTERRUPTED: "interrupted; what was started goes on",
+    HUNG_UP: "the terminal went away (SIGHUP); what was started goes on",
+    INTERRUPTED: "interrupted (Ctrl-C); what was started goes on",
+    TERMINATED: "told to end (SIGTERM); what was started goes on",
 }
 """What each exit code means, as the help says it."""
 

@@ -10,6 +10,8 @@ from cyclopts import App, Group, Parameter
 from a2e_async.cli import exits
 from a2e_async.cli.desk import Desk, conduct
 from a2e_async.cli.flags import as_command
+from a2e_async.cli.outages import outages
+from a2e_async.cli.places import make_ready
 from a2e_async.cli.progress import progress, transfers
 from a2e_async.cli.settings import Online
 from a2e_async.cli.show import coins_word, output_json, task_json
@@ -84,6 +86,7 @@ def run(
     """Start a task, wait, save; the paths go to stdout."""
 
     async def work(desk: Desk) -> int:
+        make_ready(out)
         async with desk.client() as a2e:
             task = await _start(desk, a2e.kind(kind), inputs)
             return await finish(desk, task, out=out, timeout=timeout)
@@ -126,7 +129,7 @@ async def wait(desk: Desk, task: Task[Any], timeout: float | None) -> Record:
     """Wait for a task and show how it goes. Raises as `Task.wait`."""
     desk.track(task)
     name = task.kind.name
-    with progress(desk.printer, f"{name} waiting") as say:
+    with progress(desk.printer, f"{name} waiting") as say, outages(desk):
         async for record in task.updates(timeout=timeout):
             far = "" if record.progress is None else f" {record.progress:.0%}"
             say(f"{name} {record.status}{far}")

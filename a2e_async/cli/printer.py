@@ -113,8 +113,8 @@ def _write(stream: TextIO | None, text: str) -> None:
     except ValueError:  # closed meanwhile
         return
     except OSError as error:
-        # EINVAL is what Windows says of a broken pipe.
-        if error.errno not in (errno.EPIPE, errno.EINVAL):
+        # EINVAL is what Windows says of a broken pipe, EIO what a terminal says that went away.
+        if error.errno not in (errno.EPIPE, errno.EINVAL, errno.EIO):
             raise
         silence(stream)
 

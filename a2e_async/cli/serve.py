@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from a2e_async.cli.desk import Desk, tell
 from a2e_async.cli.printer import Printer
@@ -12,7 +12,13 @@ from a2e_async.cli.settings import Settings
 def sandbox(
     *,
     host: Annotated[str, Parameter(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, Parameter(help="Port of the API; 0 for a free one.")] = 0,
+    port: Annotated[
+        int,
+        Parameter(
+            help="Port of the API; 0 for a free one.",
+            validator=validators.Number(gte=0, lte=65535),
+        ),
+    ] = 0,
     speed: Annotated[float, Parameter(help="How many times faster than in truth tasks run.")] = 60,
     seed: Annotated[int | None, Parameter(help="Makes runs alike.")] = None,
     settings: Settings = Settings(),  # noqa: B008  # frozen

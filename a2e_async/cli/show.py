@@ -92,7 +92,12 @@ def coins_word(coins: int | None) -> str:
     """Return a number of coins in words."""
     if coins is None:
         return "coins unknown"
-    return f"{coins} coin" if coins == 1 else f"{coins} coins"
+    return counted(coins, "coin")
+
+
+def counted(count: int, thing: str) -> str:
+    """Return a number of things in words; the plural is made with an s."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def seconds_word(seconds: float) -> str:

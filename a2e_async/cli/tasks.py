@@ -12,7 +12,7 @@ from a2e_async.cli.jobs import Out, Timeout, finish
 from a2e_async.cli.jobs import wait as wait_for
 from a2e_async.cli.printer import Printer, columns, is_terminal
 from a2e_async.cli.settings import Online
-from a2e_async.cli.show import coins_word, moment, record_json, record_lines, task_json
+from a2e_async.cli.show import coins_word, counted, moment, record_json, record_lines, task_json
 from a2e_async.models import Record, merge_records
 from a2e_async.resources.registry import kind_named
 from a2e_async.tasks.kind import split_ref
@@ -49,7 +49,7 @@ def wait(ref: Ref, /, *, timeout: Timeout = None, settings: Online = Online()) -
         async with desk.client() as a2e:
             task = a2e.attach(ref)
             record = await wait_for(desk, task, timeout)
-        files = f"{len(record.outputs)} output{'' if len(record.outputs) == 1 else 's'}"
+        files = counted(len(record.outputs), "output")
         desk.printer.out(f"{task.ref} · {record.status} · {coins_word(record.coins)} · {files}")
         desk.printer.json(task_json(task))
         return exits.OK

@@ -109,6 +109,6 @@ def ended(process: subprocess.Popen[str], seconds: float = 30) -> Result:
     return Result(process.returncode, out or "", err or "")
 
 
-def interrupt(process: subprocess.Popen[str]) -> None:
-    """Do what Ctrl-C does: SIGINT to the whole process group."""
-    os.killpg(process.pid, signal.SIGINT)
+def interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT) -> None:
+    """Do what Ctrl-C does: a signal to the whole process group."""
+    os.killpg(process.pid, number)

@@ -4,17 +4,21 @@ import io
 import json
 import shutil
 from pathlib import Path
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
 from a2e_async.cli import exits
 from a2e_async.cli.demo.command import FAULTS
+from a2e_async.cli.demo.shelf import Shelf
 from a2e_async.cli.demo.table import render
-from a2e_async.cli.demo.work import plan
+from a2e_async.cli.demo.work import DemoJob, plan
+from a2e_async.models import Output
 from a2e_async.resources.registry import kind_named, kind_names
 from a2e_async.sandbox import check_media
+from a2e_async.transport.partfile import PartFile
 
 from .conftest import Invoke, Result, ended, environment, popen
 from .test_streams import on_terminal, posix
@@ -101,6 +105,33 @@ def test_the_table_fits_the_terminal(width: int, height: int, each: bool) -> Non
     assert any("to es" in line for line in lines) == each
     for kind in kind_names():
         assert any(kind in line for line in lines)
+
+
+def test_parts_of_this_run_go_and_its_files_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "old.mp4").write_text("old")
+    (tmp_path / "replaced.mp4").write_text("old")
+    shelf = Shelf.of(tmp_path)
+    output = Output(url="http://127.0.0.1/a.mp4?signed=x")
+    ours, theirs = PartFile(tmp_path, "a.mp4", output.url), PartFile(tmp_path, "b.mp4", "http://b")
+    for part in (ours, theirs):
+        part.open(target_is_file=False)
+        part.write([b"half"], None)
+        part.close(keep=True)
+    assert len(list(tmp_path.glob(".*.part"))) == 2
+    job = DemoJob(number=1, kind="dubbing", label="", inputs={})
+    job.task = cast("Any", SimpleNamespace(record=SimpleNamespace(outputs=(output,))))
+    shelf.drop_parts([job])
+    assert list(tmp_path.glob(".*.part")) == [theirs.path]
+    (tmp_path / "fresh").write_text("new")
+    (tmp_path / "fresh").rename(tmp_path / "replaced.mp4")
+    (tmp_path / "new.mp4").write_text("new")
+    assert {path.name for path in shelf.new_files()} == {"new.mp4", "replaced.mp4"}
+
+
+def test_one_job_is_said_in_the_singular(tmp_path: Path) -> None:
+    result = ended(popen("demo", "--jobs", "1", "--speed", "2000", env=environment(), cwd=tmp_path))
+    assert result.code == 0, result.err
+    assert result.out.splitlines()[-1] == "1 job · 1 charge · 1 file"
 
 
 def test_jobs_take_turns_and_vary() -> None:

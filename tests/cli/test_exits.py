@@ -1,12 +1,15 @@
 """How errors end: the code, one line, and the way to go on."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from a2e_async import errors
 from a2e_async.cli import exits
+from a2e_async.cli.desk import message_of
+from a2e_async.cli.places import make_ready
 from a2e_async.sandbox import Sandbox
 
 from .conftest import Invoke
@@ -40,7 +43,7 @@ def test_every_error_has_its_code() -> None:
     assert exits.code_for(errors.DecodeError("no")) == exits.SERVICE
     assert exits.code_for(errors.TransferError("no")) == exits.SERVICE
     assert exits.code_for(OSError()) == exits.SERVICE
-    assert set(exits.MEANINGS) == {0, 1, 2, 3, 4, 5, 6, 124, 130}
+    assert set(exits.MEANINGS) == {0, 1, 2, 3, 4, 5, 6, 124, 129, 130, 143}
 
 
 def test_a_wrong_key_ends_with_3(a2e: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,16 +124,49 @@ def test_time_over_ends_with_124_and_tells_how_to_come_back(a2e: Invoke, sandbox
     ref = started(a2e)
     result = a2e("task", "wait", ref, "--timeout", "0.3", "--json")
     assert result.code == exits.TIMEOUT
-    assert f"a2e task wait {ref}" in result.err
-    assert result.document["error"]["refs"] == [ref]
+    assert one_line(result.err).endswith(f"come back with: a2e task wait {ref}")
+    assert "attach" not in result.err
+    error = result.document["error"]
+    assert error["refs"] == [ref]
+    assert error["message"].endswith(f"a2e task wait {ref}")
+
+
+@pytest.mark.parametrize("bad", ["/proc/nope", "/dev/null/x", "/proc", "taken", "a\0b"])
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a directory root cannot write")
+def test_a_bad_directory_is_refused_before_anything_is_sent(
+    a2e: Invoke, sandbox: Sandbox, tmp_path: Path, bad: str
+) -> None:
+    (tmp_path / "taken").write_text("mine")
+    result = a2e("run", *DUB, "-o", bad)
+    assert result.code == exits.USAGE
+    assert "Nothing was started" in one_line(result.err)
+    assert not sandbox.ledger.charges
+    assert not sandbox.calls
+    assert (tmp_path / "taken").read_text() == "mine"
+    refused = a2e("demo", "-o", bad)
+    assert refused.code == exits.USAGE
+    assert "Nothing was started" in one_line(refused.err)
+
+
+def test_a_good_directory_is_made_and_left_empty(tmp_path: Path) -> None:
+    make_ready(tmp_path / "a" / "b")
+    assert not list((tmp_path / "a" / "b").iterdir())
 
 
 def test_a_directory_that_cannot_be_written_loses_nothing(a2e: Invoke) -> None:
     ref = started(a2e)
     result = a2e("task", "download", ref, "-o", "/dev/null/x")
     assert result.code == exits.SERVICE
-    one_line(result.err)
+    assert "kept" not in one_line(result.err)
     assert f"a2e task download {ref}" in result.err
+
+
+def test_only_what_is_on_disk_is_said_to_be_kept(tmp_path: Path) -> None:
+    said = "x cannot be written: full. What was fetched is kept for the next try."
+    error = errors.TransferError(said, path=str(tmp_path), done=7)
+    assert message_of(error) == "x cannot be written: full."
+    (tmp_path / ".x.0123.part").write_text("half")
+    assert message_of(error) == said
 
 
 def test_an_unexpected_error_is_named(a2e: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

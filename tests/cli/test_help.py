@@ -80,6 +80,8 @@ def test_a_wrong_kind_of_a_list_is_told_the_closest(invoke: Invoke) -> None:
         (["strt"], 'Did you mean "start"?'),
         (["demo", "--jobs", "0"], "--jobs"),
         (["demo", "--speed", "fast"], "fast"),
+        (["sandbox", "--port", "99999"], "--port"),
+        (["sandbox", "--port", "-1"], "--port"),
         (["run", "image_to_video", "--image-url", "x", "--video-time", "7"], "5, 10, 15, 20"),
         (["run", "dubbing", "--source-url", "x", "--target-lang", "es", "--timeout", "x"], "x"),
         (["task"], ""),
@@ -119,7 +121,7 @@ def test_without_its_extra_it_says_what_to_install(
     result = invoke("demo")
     assert result.code == 2
     assert result.err.count("\n") == 1
-    assert "pip install 'a2e-async[cli]'" in result.err
+    assert "pip install '.[cli]' in a clone, or pip install 'a2e-async[cli]'" in result.err
     assert not result.out
 
 

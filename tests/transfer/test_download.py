@@ -408,6 +408,31 @@ async def test_target_is_a_directory(store: Store, kit: Kit, tmp_path: Path) -> 
     assert store.seen == []
 
 
+@pytest.mark.parametrize("path", ["", "."])
+async def test_a_path_without_a_name(store: Store, kit: Kit, path: str) -> None:
+    url = store.put("/a.mp4", DATA)
+    with pytest.raises(InvalidInput) as caught:
+        await kit.down.save(out(url), Path(path), directory=False)
+    assert caught.value.field == "path"
+    with pytest.raises(InvalidInput):
+        await kit.down.fetch_url(url, "")
+    assert store.seen == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="symlinks need a privilege there")
+async def test_a_link_is_replaced_not_what_it_points_to(
+    store: Store, kit: Kit, tmp_path: Path
+) -> None:
+    (tmp_path / "old").write_bytes(b"old")
+    (tmp_path / "a.mp4").symlink_to(tmp_path / "old")
+    await kit.down.save(
+        out(store.put("/a.mp4", DATA)), tmp_path / "a.mp4", directory=False
+    )
+    assert not (tmp_path / "a.mp4").is_symlink()
+    assert (tmp_path / "a.mp4").read_bytes() == DATA
+    assert (tmp_path / "old").read_bytes() == b"old"
+
+
 @pytest.mark.parametrize(("code", "kept"), [(errno.ENOSPC, 0), (errno.EIO, 1)])
 async def test_disk_errors(
     store: Store,

@@ -306,6 +306,26 @@ async def test_refused_because_its_time_is_over(store: Store, bench: Bench) -> N
     assert len(bench.presign.calls) == 4
 
 
+async def test_too_many_open_files_is_tried_again(
+    store: Store, kit: Kit, bench: Bench, talk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = await ready(talk)
+    real, tried = LocalSource.check, list[LocalSource]()
+    opens = os.open
+
+    def crowded(path: Any, *args: Any) -> int:
+        if path == prepared.source and not tried:
+            tried.append(path)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return opens(path, *args)
+
+    monkeypatch.setattr(os, "open", crowded)
+    await bench.up.upload(prepared)
+    assert tried
+    assert len(kit.pauses) == 1
+    assert puts(store) == 1
+
+
 async def test_changed_before_sending(store: Store, bench: Bench, talk: Path) -> None:
     prepared = await ready(talk)
     talk.write_bytes(WAV + b"more")

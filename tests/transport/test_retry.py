@@ -1,7 +1,8 @@
 """Whether and when a call is sent again."""
 
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from a2e_async.errors import (
     ServerError,
 )
 from a2e_async.transport.retry import (
+    MAX_HOLD,
     Quota,
     Repeat,
     Retrier,
@@ -126,6 +128,13 @@ def test_the_pause_grows_and_the_servers_word_is_believed_once() -> None:
     assert retrier.pause(2, 30.0) == 30.0
 
 
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_no_pause_is_longer_than_the_longest_hold(attempt: int) -> None:
+    retrier = Retrier(RetryPolicy(), Repeat.FREE, Quota(), lambda: 0.0)
+    assert retrier.pause(attempt, 86_400.0) == MAX_HOLD
+    assert retrier.pause(attempt, MAX_HOLD - 1) == MAX_HOLD - 1
+
+
 def test_a_huge_number_of_attempts_does_not_overflow() -> None:
     policy = RetryPolicy(max_attempts=10**6, max_elapsed=1e9)
     retrier = Retrier(policy, Repeat.FREE, Quota(), lambda: 0.999)
@@ -200,7 +209,20 @@ def test_retry_after(value: str | None, seconds: float | None) -> None:
     assert parse_retry_after(value, NOW) == seconds
 
 
-@given(st.text())
-def test_retry_after_takes_any_text(value: str) -> None:
-    seconds = parse_retry_after(value, NOW)
+@pytest.mark.parametrize("years", [-10, 0, 10])
+def test_a_date_counts_from_the_answers_own(years: int) -> None:
+    theirs = NOW + timedelta(days=365 * years)
+    value = format_datetime(theirs + timedelta(seconds=7), usegmt=True)
+    assert parse_retry_after(value, NOW, format_datetime(theirs, usegmt=True)) == 7
+    assert parse_retry_after("5", NOW, format_datetime(theirs, usegmt=True)) == 5
+
+
+def test_a_date_that_cannot_be_read_is_ours() -> None:
+    assert parse_retry_after("Fri, 20 Nov 2026 12:00:30 GMT", NOW, "today") == 30
+    assert parse_retry_after("Fri, 20 Nov 2026 12:00:30 GMT", NOW, "") == 30
+
+
+@given(st.text(), st.none() | st.text())
+def test_retry_after_takes_any_text(value: str, date: str | None) -> None:
+    seconds = parse_retry_after(value, NOW, date)
     assert seconds is None or 0 <= seconds < float("inf")

@@ -30,7 +30,7 @@ from a2e_async.errors import (
 )
 from a2e_async.events import Attempt, Hold
 from a2e_async.transport.ratelimit import Gate, Pacer, Priority
-from a2e_async.transport.retry import Repeat, RetryPolicy
+from a2e_async.transport.retry import MAX_HOLD, Repeat, RetryPolicy
 
 pytestmark = pytest.mark.anyio
 
@@ -364,8 +364,8 @@ async def test_the_headers_come_with_the_answer(serve: Any, connect: Any, reply:
 async def test_a_pause_beyond_the_budget_fails_all_at_once(
     serve: Any, connect: Any, reply: Any, form: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    when = format_datetime(datetime.now(UTC) + timedelta(seconds=1000), usegmt=True)
-    value = "1000" if form == "seconds" else when
+    when = format_datetime(datetime.now(UTC) + timedelta(seconds=500), usegmt=True)
+    value = "500" if form == "seconds" else when
     server = await serve(reply(429, {"message": "slow"}, headers=f"Retry-After: {value}\r\n"))
     pacer = Pacer(0.001, 1)
     session = connect(server.url, pacer=pacer)
@@ -374,13 +374,40 @@ async def test_a_pause_beyond_the_budget_fails_all_at_once(
     for task in (first, *queued):
         with pytest.raises(RateLimited) as caught:
             await task
-        assert caught.value.retry_after == pytest.approx(1000, abs=5)
+        assert caught.value.retry_after == pytest.approx(500, abs=5)
     with pytest.raises(RateLimited, match="It was not sent"):
         await session.request("POST", "/start", **START)
     assert len(server.hits) == 1
-    assert pacer.held_for(session.clock()) > 900
+    assert pacer.held_for(session.clock()) > 400
     held = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(held) == 1
+
+
+async def test_a_pause_of_a_day_is_probed_after_the_longest_hold(
+    serve: Any, connect: Any, reply: Any, ok: Any
+) -> None:
+    server = await serve(reply(429, {}, headers="Retry-After: 86400\r\n"), ok(3))
+    passed, events = [0.0], list[Any]()
+    pacer = Pacer(None, 1, clock=lambda: asyncio.get_running_loop().time() + passed[0])
+    session = connect(server.url, events, pacer=pacer)
+    with pytest.raises(RateLimited) as caught:
+        await session.request("GET", "/x")
+    assert caught.value.retry_after == 86_400
+    with pytest.raises(RateLimited, match="It was not sent") as caught:
+        await session.request("GET", "/x")
+    assert caught.value.retry_after == pytest.approx(MAX_HOLD, abs=5)
+    assert [event.seconds for event in events if isinstance(event, Hold)] == [MAX_HOLD]
+    passed[0] = MAX_HOLD
+    assert (await session.request("GET", "/x")).data == 3
+    assert len(server.hits) == 2
+
+
+async def test_a_date_is_read_by_the_services_clock(serve: Any, connect: Any, reply: Any) -> None:
+    dates = "Retry-After: Fri, 20 Nov 2043 12:01:40 GMT\r\nDate: Fri, 20 Nov 2043 12:00:00 GMT\r\n"
+    server = await serve(reply(429, {}, headers=dates))
+    with pytest.raises(RateLimited) as caught:
+        await connect(server.url).request("GET", "/x")
+    assert caught.value.retry_after == 100
 
 
 async def test_all_callers_hold_and_the_hold_is_told_once(

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter, validators
 
 from a2e_async.cli import exits
+from a2e_async.cli.demo.shelf import Shelf
 from a2e_async.cli.desk import Desk, conduct
+from a2e_async.cli.places import make_ready
 from a2e_async.cli.printer import Printer, columns, is_dumb, is_terminal
 from a2e_async.cli.settings import Settings
-from a2e_async.cli.show import coins_word
+from a2e_async.cli.show import coins_word, counted
+from a2e_async.cli.signals import CODES
 
 if TYPE_CHECKING:
     from a2e_async.cli.demo.process import SandboxProcess
@@ -76,17 +79,22 @@ def demo(
 async def _demo(desk: Desk, count: int, out: Path, speed: float, keep: bool) -> int:
     from a2e_async.cli.demo.process import sandbox_process
 
+    make_ready(out)
     made: list[DemoJob] = []
-    desk.farewell = lambda: _farewell(made)
+    found = Shelf.of(out)
+    desk.farewell = lambda: _farewell(made, found)
     desk.printer.note(f"A sandbox on this machine, {speed:g} times faster than in truth; no coins.")
-    async with sandbox_process(speed) as sandbox:
-        for fault in json.loads(os.environ.get(FAULTS, "[]")):
-            await sandbox.order(fault)
-        report = await _perform_all(desk, sandbox, made, count, out)
-        _close(desk.printer, report)
-        code = exits.FAILED if report.problems else exits.OK
-        if keep:
-            await _keep(desk.printer, sandbox)
+    try:
+        async with sandbox_process(speed) as sandbox:
+            for fault in json.loads(os.environ.get(FAULTS, "[]")):
+                await sandbox.order(fault)
+            report = await _perform_all(desk, sandbox, made, count, out)
+            _close(desk.printer, report)
+            code = exits.FAILED if report.problems else exits.OK
+            if keep:
+                await _keep(desk.printer, sandbox)
+    finally:
+        found.drop_parts(made)
     return code
 
 
@@ -158,18 +166,23 @@ async def _keep(printer: Printer, sandbox: "SandboxProcess") -> None:
     )
     loop, done = asyncio.get_running_loop(), asyncio.Event()
     with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C then is an interruption
-        loop.add_signal_handler(signal.SIGINT, done.set)
+        for number in CODES:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                loop.add_signal_handler(number, done.set)
     await done.wait()
 
 
-def _farewell(jobs: "Sequence[DemoJob]") -> list[str]:
-    """Say what an interruption left: nothing, for the tasks lived in the sandbox."""
+def _farewell(jobs: "Sequence[DemoJob]", found: "Shelf") -> list[str]:
+    """Say what an interruption left: files, but no tasks, for those lived in the sandbox."""
+    found.drop_parts(jobs)  # once more: a second Ctrl-C may have come before
     running = sum(job.task is not None and job.stage != "saved" for job in jobs)
-    saved = sum(job.saved for job in jobs)
+    tasks = f", and its {counted(running, 'unfinished task')} with it" if running else ""
+    files = len(found.new_files())
     return [
-        f"The sandbox is gone, and its {running} unfinished tasks with it; nothing was spent.",
-        f"{saved} results were saved. Against the real service you would now be told how to come "
-        "back to each task.",
+        f"The sandbox is gone{tasks}; nothing was spent.",
+        f"{counted(files, 'file')} of this run {'is' if files == 1 else 'are'} in "
+        f"{found.directory}. Against the real service you would now be told how to come back to "
+        "each task.",
     ]
 
 

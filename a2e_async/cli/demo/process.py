@@ -92,9 +92,16 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         async with asyncio.timeout(GO):
             await process.wait()
     except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        _kill(process)
         await process.wait()
+    except asyncio.CancelledError:  # a second Ctrl-C: nobody waits any longer
+        _kill(process)
+        raise
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
 
 
 def _own_group() -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from attrs import define
 
 from a2e_async.cli.demo.work import DemoJob, Tally
-from a2e_async.cli.show import seconds_word
+from a2e_async.cli.show import coins_word, counted, seconds_word
 
 PRESIGN = "presign"
 
@@ -54,8 +54,8 @@ class Report:
         """Return the tasks whose record tells another price than was charged."""
         prices = {id: c["coins"] for c in self.charges for id in c["ids"]}
         return [
-            f"{job.task.ref}: {job.coins} coins by its record, {prices.get(job.task.ids[0])} by "
-            "the ledger"
+            f"{job.task.ref}: {coins_word(job.coins)} by its record, "
+            f"{prices.get(job.task.ids[0])} by the ledger"
             for job in self.told
             if job.task and prices.get(job.task.ids[0]) != job.coins
         ]
@@ -86,23 +86,35 @@ class Report:
         ids = [id for charge in self.charges for id in charge["ids"]]
         ours = [id for job in self.jobs if job.task for id in job.task.ids]
         if len(self.charges) != len(self.jobs):
-            found.append(f"{len(self.jobs)} jobs but {len(self.charges)} charges")
+            found.append(
+                f"{counted(len(self.jobs), 'job')} but {counted(len(self.charges), 'charge')}"
+            )
         if sorted(ids) != sorted(ours):
             found.append("the tasks that were charged are not the tasks that were started")
         booked = self.charged + self.permits - self.refunded
         if self.spent != booked:
-            found.append(f"{self.spent} coins went by our records, {booked} by the ledger")
+            found.append(f"{coins_word(self.spent)} went by our records, {booked} by the ledger")
         found += self.misprinted
         if len(self.files) != len(ours):
-            found.append(f"{len(ours)} tasks but {len(self.files)} whole files")
+            found.append(
+                f"{counted(len(ours), 'task')} but {counted(len(self.files), 'whole file')}"
+            )
         if self.ledger["leaks"]:
-            found.append(f"the API key reached storage {len(self.ledger['leaks'])} times")
+            found.append(
+                f"the API key reached storage {counted(len(self.ledger['leaks']), 'time')}"
+            )
         return found
 
     @property
     def headline(self) -> str:
         """Return the one line that tells it all."""
-        return f"{len(self.jobs)} jobs · {len(self.charges)} charges · {len(self.files)} files"
+        return " · ".join(
+            (
+                counted(len(self.jobs), "job"),
+                counted(len(self.charges), "charge"),
+                counted(len(self.files), "file"),
+            )
+        )
 
     @property
     def checked(self) -> str:
@@ -131,7 +143,8 @@ class Report:
             (
                 "requests",
                 f"{tally.total / count:.2f} per job: {tally.counts['start'] / count:.2f} starts, "
-                f"{tally.counts['look'] / count:.2f} looks; {tally.counts['upload']} uploads",
+                f"{tally.counts['look'] / count:.2f} looks; "
+                f"{counted(tally.counts['upload'], 'upload')}",
             ),
             ("key at storage", "never" if not self.ledger["leaks"] else "yes"),
             ("time", seconds_word(self.seconds)),

@@ -1,0 +1,83 @@
+"""What a wait says of a service that cannot be reached."""
+
+import errno
+import io
+from typing import Any
+
+import pytest
+
+from a2e_async.cli import exits
+from a2e_async.cli.desk import Desk
+from a2e_async.cli.outages import Outages, outages
+from a2e_async.cli.printer import Printer
+from a2e_async.cli.settings import Settings
+from a2e_async.events import Attempt, Hold
+from a2e_async.sandbox import Sandbox
+
+from .conftest import Invoke
+from .test_commands import started
+
+
+def desk(*, quiet: bool = False) -> Desk:
+    return Desk(settings=Settings(), printer=Printer(quiet=quiet), host="a2e.example")
+
+
+def attempt(error: str | None, status: int | None = None) -> Attempt:
+    return Attempt(
+        method="GET",
+        path="/x",
+        attempt=1,
+        sends=1,
+        waited=0,
+        duration=0,
+        status=status,
+        error=error,
+        retry_in=None,
+        trace_id=None,
+    )
+
+
+def test_each_outage_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    listener = Outages(desk=desk())
+    lost, good = attempt("ConnectError"), attempt(None, 200)
+    not_found, own = attempt("NotFound", 404), attempt("CancelledError")
+    for event in (good, lost, lost, own, lost, good, good, not_found, attempt("ServerError", 502)):
+        listener.hear(event)
+    listener.hear(Hold(seconds=1, method="GET", path="/x"))
+    listener.hear(not_found)
+    assert capsys.readouterr().err.splitlines() == [
+        "no answer from a2e.example: ConnectError; still trying, the task goes on",
+        "a2e.example answers again",
+        "a2e.example answers 502: ServerError; still trying, the task goes on",
+        "a2e.example answers again",
+    ]
+
+
+def test_quiet_says_nothing_and_a_wait_over_listens_no_more(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    place = desk(quiet=True)
+    with outages(place):
+        (hear,) = place.listeners
+        hear(attempt("ConnectError"))
+    assert not place.listeners
+    assert not capsys.readouterr().err
+
+
+def test_a_wait_tells_that_looks_fail_and_work_again(a2e: Invoke, sandbox: Sandbox) -> None:
+    ref = started(a2e)
+    for role in ("detail", "list_processing"):
+        sandbox.faults.http_error(503, role=role, times=1)
+    result = a2e("task", "wait", ref)
+    assert result.code == exits.OK
+    assert " answers 503: ServerError; still trying, the task goes on" in result.err
+    assert " answers again" in result.err
+
+
+def test_a_terminal_that_went_away_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, _: Any) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("sys.stderr", Gone())
+    Printer().error("said to nobody")
