@@ -24,12 +24,11 @@ from a2e_async.transport.ratelimit import Gate, Pacer, Priority
 from a2e_async.transport.retry import Repeat, RetryPolicy
 from a2e_async.transport.session import Session
 from a2e_async.transport.transfer import Downloader, FileSession
-from a2e_async.transport.upload import Uploader
+from a2e_async.transport.upload import PRESIGN_PATH, Uploader
 
 logger = logging.getLogger("a2e_async")
 
 USER_AGENT = f"a2e_async/{__version__}"
-PRESIGN = "/api/v1/r2/upload-presigned-url"
 
 
 @define(kw_only=True)
@@ -130,7 +129,7 @@ def build(
     async def presign(body: Mapping[str, Any]) -> Mapping[str, Any]:
         # Charged: an answer that is lost is not asked for again.
         answer = await session.request(
-            "POST", PRESIGN, json=dict(body), repeat=Repeat.CHARGED, timeout=request_timeout
+            "POST", PRESIGN_PATH, json=dict(body), repeat=Repeat.CHARGED, timeout=request_timeout
         )
         return answer.data if is_map(answer.data) else {}
 
@@ -203,4 +202,4 @@ def _guarded(on_event: Callable[[Event], None]) -> Callable[[Event], None]:
     return emit
 
 
-__all__ = ["PRESIGN", "Parts", "Priority", "build", "check_retry"]
+__all__ = ["Parts", "Priority", "build", "check_retry"]

@@ -33,6 +33,7 @@ from a2e_async.tasks.kind import LONG_AGO, TaskKind, id_time
 from a2e_async.tasks.looks import Looker
 from a2e_async.tasks.schedule import After, Look, Mode, Schedule, Watch
 from a2e_async.tasks.status import read_record
+from a2e_async.transport.loops import forked, wrong_loop
 
 if TYPE_CHECKING:
     from a2e_async.tasks.task import Task
@@ -144,13 +145,9 @@ class Poller:
         if self._home is None:
             self._home = loop, os.getpid()
         elif self._home[1] != os.getpid():
-            raise ConfigurationError(
-                "This client was used before the process was forked. Make a new A2E() in the child."
-            )
+            raise forked()
         elif self._home[0] is not loop:
-            raise ConfigurationError(
-                "This client was used on another event loop. Make one A2E() per loop."
-            )
+            raise wrong_loop()
         return loop
 
     def outlived(self) -> bool:

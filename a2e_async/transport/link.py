@@ -7,7 +7,8 @@ from typing import Final
 
 import aiohttp
 
-from a2e_async.errors import ClientClosed, ConfigurationError
+from a2e_async.errors import ConfigurationError
+from a2e_async.transport.loops import closed_error, forked, wrong_loop
 from a2e_async.transport.wire import MarkedRequest, check_proxy, environment_proxy
 
 KEEPALIVE: Final = 4.0
@@ -44,7 +45,7 @@ class Link:
         self._base = base_url
         self._headers = headers
         self._trust_env = trust_env
-        self._proxy = check_proxy(proxy)
+        self._proxy = None if proxy is None else check_proxy(proxy)
         self._http: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._made_in = 0
@@ -66,14 +67,8 @@ class Link:
         if http is None:
             return self._open()
         if self._made_in != _generation:
-            raise ConfigurationError(
-                "This client was used before the process was forked. Its connections belong to "
-                "the parent; make a new A2E() in the child."
-            )
-        raise ConfigurationError(
-            "This client was used on another event loop. Make one A2E() per loop and keep it "
-            "open, or use a2e_async.blocking() where each call runs its own loop."
-        )
+            raise forked()
+        raise wrong_loop()
 
     def close(self) -> aiohttp.ClientSession | None:
         """Give out nothing more; return the session that is to be closed, if there is one.
@@ -97,7 +92,7 @@ class Link:
         loop = asyncio.get_running_loop()
         proxy = self._proxy
         if proxy is None and self._trust_env:
-            proxy = check_proxy(environment_proxy(self._base))
+            proxy = environment_proxy(self._base)
         self._http = aiohttp.ClientSession(
             # No limit here: aiohttp's own queue is unfair, so the client's gate stands before it.
             # The threaded resolver is the system's; aiodns, where installed, fails in containers.
@@ -111,12 +106,6 @@ class Link:
         )
         self._loop, self.time, self._made_in = loop, loop.time, _generation
         return self._http
-
-
-def closed_error(what: str = "") -> ClientClosed:
-    """Return the error of every call that finds the client closed."""
-    before = f"{what}: the" if what else "The"
-    return ClientClosed(f"{before} client is closed. Make a new A2E(), or close it later.")
 
 
 def _loop_time() -> float:

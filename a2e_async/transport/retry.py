@@ -12,7 +12,6 @@ What a repetition costs is the call's `Repeat`. One `Quota`, shared by all calls
 keeps an outage from being answered with a storm of repetitions.
 """
 
-import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -35,6 +34,13 @@ from a2e_async.errors import (
 
 PACE_INITIAL: Final = 1.0
 """Seconds of the first pause after a 429 that names none (its upper bound; jittered)."""
+
+MAX_HOLD: Final = 600.0
+"""Seconds that all callers hold at most, whatever the service asks for.
+
+Its limits are per minute; a figure of hours is a mistake or a ban, and one probe in ten minutes
+costs nothing, while a client that believed it would be of no use until it is made anew.
+"""
 
 _SECONDS: Final = re.compile(r"[+-]?\d{1,18}(?:\.\d*)?", re.ASCII)
 
@@ -154,14 +160,14 @@ class Retrier:
         """Return the seconds all callers hold after the ``attempt``-th try was answered 429.
 
         The service's own figure counts. It is believed once: when the next try is refused as
-        well, the pause is never shorter than our own growing one.
+        well, the pause is never shorter than our own growing one. Never above `MAX_HOLD`.
         """
         if retry_after is not None and attempt <= 1:
-            return retry_after
+            return min(retry_after, MAX_HOLD)
         steps = attempt if retry_after is None else attempt - 1
         most = _power(PACE_INITIAL, self.policy.factor, steps - 1, self.policy.max_delay)
         own = most * (0.5 + 0.5 * self.rng())
-        return own if retry_after is None else max(own, retry_after)
+        return min(own if retry_after is None else max(own, retry_after), MAX_HOLD)
 
     def next_delay(
         self, verdict: Verdict, attempt: int, elapsed: float, retry_after: float | None
@@ -193,23 +199,31 @@ def _power(initial: float, factor: float, steps: int, most: float) -> float:
         return most
 
 
-def parse_retry_after(value: str | None, now_utc: datetime) -> float | None:
+def parse_retry_after(
+    value: str | None, now_utc: datetime, date: str | None = None
+) -> float | None:
     """Return the seconds a Retry-After header asks for; None for none or nonsense.
 
-    Takes whole and decimal seconds and HTTP dates; what lies in the past is 0.
+    Takes whole and decimal seconds and HTTP dates; what lies in the past is 0. A date counts
+    from ``date``, the answer's own Date header, else from ``now_utc``: our clock may be wrong.
     """
     if value is None:
         return None
     value = value.strip()
     if _SECONDS.fullmatch(value):
         return max(0.0, float(value))
+    when = _http_date(value)
+    if when is None:
+        return None
+    now = None if date is None else _http_date(date)
+    return max(0.0, (when - (now or now_utc)).total_seconds())
+
+
+def _http_date(value: str) -> datetime | None:
     if len(value) > 64:
         return None
     try:
         when = parsedate_to_datetime(value)
-        if when.tzinfo is None:
-            when = when.replace(tzinfo=UTC)
-        seconds = (when - now_utc).total_seconds()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+    return when if when.tzinfo is not None else when.replace(tzinfo=UTC)

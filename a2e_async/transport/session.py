@@ -11,21 +11,18 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from json import dumps
-from typing import Any, Final
+from typing import Any, Final, Unpack
 from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import hdrs
 
 from a2e_async.config import Account
-from a2e_async.errors import (
-    A2EError,
-    ConfigurationError,
-    DecodeError,
-)
+from a2e_async.errors import A2EError, ConfigurationError, DecodeError
 from a2e_async.events import Event
 from a2e_async.transport.envelope import TRACE_HEADER, Answer, read_answer, read_plain
-from a2e_async.transport.link import Link, closed_error
+from a2e_async.transport.link import Link
+from a2e_async.transport.loops import closed_error
 from a2e_async.transport.ratelimit import Gate, HeldTooLong, Pacer, Priority
 from a2e_async.transport.retry import (
     Quota,
@@ -40,6 +37,7 @@ from a2e_async.transport.sse import EventReader
 from a2e_async.transport.watch import Watcher
 from a2e_async.transport.wire import (
     Call,
+    CallOptions,
     TooLarge,
     client_timeout,
     current,
@@ -144,6 +142,7 @@ class Session:
         on_sent: Callable[[], None] | None = None,
         on_refused: Callable[[], None] | None = None,
         max_bytes: int = MAX_BYTES,
+        streamed: bool = False,  # for `stream`: the answer to a stream has its call as data
     ) -> Coroutine[Any, Any, Answer]:
         """Send one call to the API, again where that is safe, and return its answer.
 
@@ -153,12 +152,13 @@ class Session:
         ``on_refused`` after such a 429, when nothing is at the service any more. ``retry=False``
         makes one attempt. Raises the errors of `a2e_async.errors`.
         """
+        headers = None if json is None else _JSON
         call = Call(
             method,
             _absolute(path),
             wire_params(params) if params else None,
             None if json is None else wire_json(json),
-            None if json is None else _JSON,
+            {**_STREAM, **(headers or {})} if streamed else headers,
             repeat,
             priority,
             cost,
@@ -168,25 +168,13 @@ class Session:
             max_bytes,
             on_sent,
             on_refused,
+            streamed,
         )
         return self._run(call)
 
     @asynccontextmanager
     async def stream(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, Any] | None = None,
-        json: Any = None,
-        repeat: Repeat = Repeat.FREE,
-        priority: Priority = Priority.CALL,
-        cost: float = 1,
-        timeout: float | None = None,  # per attempt on the wire, not of the whole call
-        deadline: float | None = None,
-        retry: bool = True,
-        on_sent: Callable[[], None] | None = None,
-        max_bytes: int = MAX_BYTES,
+        self, method: str, path: str, **options: Unpack[CallOptions]
     ) -> AsyncGenerator[AsyncIterator[tuple[str, str]], None]:
         """Yield the (event, data) pairs of a Server-Sent-Events answer, as they come.
 
@@ -194,31 +182,14 @@ class Session:
         begun. ``timeout`` holds for the whole stream, ``max_bytes`` for one event. An answer
         that is no stream gives one pair: "result" and its data as JSON.
         """
-        call = Call(
-            method,
-            _absolute(path),
-            wire_params(params) if params else None,
-            None if json is None else wire_json(json),
-            _STREAM if json is None else {**_STREAM, **_JSON},
-            repeat,
-            priority,
-            cost,
-            self._timeout if timeout is None else timeout,
-            deadline,
-            retry,
-            max_bytes,
-            on_sent,
-            None,
-            stream=True,
-        )
-        answer = await self._run(call)
-        events = self._events(call, answer)
+        answer = await self.request(method, path, streamed=True, **options)
+        call, events = answer.data, self._events(answer)
         try:
             yield events
         finally:
-            if call.response is not None:
+            if isinstance(call, Call) and call.response is not None:
                 call.response.close()
-                self._gate.leave(priority is Priority.START)
+                self._gate.leave(call.priority is Priority.START)
             await events.aclose()
 
     async def aclose(self) -> None:
@@ -309,7 +280,7 @@ class Session:
             headers = response.headers
             if call.stream and is_stream(response):
                 call.response = response
-                return Answer(None, None, "", headers.get(TRACE_HEADER), status, headers)
+                return Answer(call, None, "", headers.get(TRACE_HEADER), status, headers)
             length = response.content_length
             if length is None or length > call.max_bytes or hdrs.CONTENT_ENCODING in headers:
                 body = await read_body(response, call.max_bytes)
@@ -331,7 +302,8 @@ class Session:
         if status == 200 and (plain := read_plain(body, headers)) is not None:
             return plain
         if (wait := headers.get(hdrs.RETRY_AFTER)) is not None:
-            call.retry_after = parse_retry_after(wait, datetime.now(UTC))
+            date = headers.get(hdrs.DATE)
+            call.retry_after = parse_retry_after(wait, datetime.now(UTC), date)
         try:
             answer = read_answer(
                 method=call.method,
@@ -364,9 +336,7 @@ class Session:
             return None
         retrier = call.retrier
         if retrier is None:
-            # Jitter needs no secrecy.
-            rng = random.random
-            retrier = call.retrier = Retrier(self._policy, call.repeat, self._quota, rng)
+            retrier = call.retrier = Retrier(self._policy, call.repeat, self._quota, random.random)
         now = self._link.time()
         asked = call.retry_after
         if verdict is Verdict.PACED:
@@ -427,14 +397,14 @@ class Session:
         elapsed = self._link.time() - call.first
         return translate(raw, call, host=self._host, secret=self._secret, elapsed=elapsed)
 
-    async def _events(self, call: Call, answer: Answer) -> AsyncGenerator[tuple[str, str], None]:
-        response = call.response
-        if response is None:
+    async def _events(self, answer: Answer) -> AsyncGenerator[tuple[str, str], None]:
+        call = answer.data
+        if not isinstance(call, Call) or call.response is None:
             yield "result", dumps(answer.data)
             return
         reader = EventReader()
         try:
-            async for chunk in response.content.iter_any():
+            async for chunk in call.response.content.iter_any():
                 for event in reader.feed(chunk):
                     yield event
                 if reader.pending > call.max_bytes:

@@ -1,5 +1,6 @@
 """What is to be uploaded, on this machine: looked at, hashed, read; no network."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -117,6 +118,9 @@ def _inspect(
     )
 
 
+NO_HANDLES: Final = frozenset({errno.EMFILE, errno.ENFILE})
+"""Reasons not to open a file that pass: this process, or the machine, has too many open."""
+
 _READ_FLAGS: Final = (
     os.O_RDONLY
     | getattr(os, "O_CLOEXEC", 0)
@@ -166,12 +170,14 @@ class LocalSource:
     _lock: threading.Lock = field(init=False, factory=threading.Lock)
 
     def open(self) -> None:
-        """Open the file, unless it is bytes. Raises OSError; `failure` says why."""
+        """Open the file, unless it is bytes. Raises OSError; `failure` says why it is final."""
         if isinstance(self.prepared.source, bytes):
             return
         try:
             self._fd = os.open(self.prepared.source, _READ_FLAGS)
         except OSError as error:
+            if error.errno in NO_HANDLES:
+                raise
             self.failure = f"cannot be read any more: {error.strerror}"
             raise
         self.check()

@@ -96,6 +96,12 @@ class Stream:
         """True when the bytes given out are not those the server counts."""
         return self._decoder is not None
 
+    async def enter(self) -> None:
+        """Wait for a place among the parallel transfers; `close` gives it back."""
+        if not self._slot:
+            await self.files.gate().acquire()
+            self._slot = True
+
     async def start(self) -> None:
         """Get to the first usable answer. Raises `TransferError`."""
         while self._response is None and not self._finished:
@@ -104,7 +110,7 @@ class Stream:
             except FINAL as error:
                 raise self.error(f"cannot be fetched: {_told(error)}") from error
             except TRANSIENT as error:
-                await self._again(error)
+                await self.again(error)
 
     async def pull(self) -> bytes:
         """Return the next bytes; empty at the end, when all are there. Raises `TransferError`."""
@@ -123,7 +129,7 @@ class Stream:
             try:
                 data = await self._next(self._response)
             except TRANSIENT as error:
-                await self._again(error)
+                await self.again(error)
                 continue
             if data and self._decoder is not None:
                 data = self._decode(data)
@@ -132,9 +138,7 @@ class Stream:
 
     def close(self) -> None:
         """Drop the connection, if there is one. May be called again."""
-        response, self._response = self._response, None
-        if response is not None:
-            response.release() if self._finished else response.close()
+        self._drop()
         self._free()
 
     def error(self, what: str, status: int | None = None) -> TransferError:
@@ -153,9 +157,7 @@ class Stream:
             headers["Range"] = f"bytes={asked}-"
             if self.etag and not self.etag.startswith("W/"):
                 headers["If-Range"] = self.etag
-        if not self._slot:
-            await self.files.gate().acquire()
-            self._slot = True
+        await self.enter()
         response = self._response = await self.files.get(self.output.url, headers)
         try:
             await self._accept(response, asked)
@@ -306,7 +308,8 @@ class Stream:
             )
         self.output = fresh
 
-    async def _again(self, error: Exception) -> None:
+    async def again(self, error: Exception) -> None:
+        """Give the place back and wait for the next try; raise `TransferError` after the last."""
         self.close()
         self._failures += 1
         if self._failures >= MAX_TRIES:
@@ -319,7 +322,7 @@ class Stream:
 
     def _end(self) -> None:
         self._finished = True
-        self.close()
+        self._drop()  # the place stays taken until the file is in its own
         if self._told != self.at or not self.at:
             self._tell()
 
@@ -327,10 +330,30 @@ class Stream:
         self._told = self.at
         self.files.emit(Transfer(direction="down", name=self.name, done=self.at, total=self.total))
 
+    def _drop(self) -> None:
+        response, self._response = self._response, None
+        if response is not None:
+            response.release() if self._finished else response.close()
+
     def _free(self) -> None:
         if self._slot:
             self._slot = False
             self.files.gate().release()
+
+
+@define(eq=False)
+class Chunks:
+    """Iterates over a stream; an object, because a generator must not hold its clean-up."""
+
+    _source: Stream
+
+    def __aiter__(self) -> "Chunks":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if data := await self._source.pull():
+            return data
+        raise StopAsyncIteration
 
 
 def retry_after(response: aiohttp.ClientResponse) -> float:

@@ -15,14 +15,15 @@ import anyio
 from attrs import define, field
 from yarl import URL
 
-from a2e_async.errors import A2EError, ClientClosed, ConfigurationError, InvalidInput, TransferError
+from a2e_async.errors import A2EError, InvalidInput, TransferError
 from a2e_async.events import Event, Saved
 from a2e_async.models import Output
 from a2e_async.redact import bare_url
+from a2e_async.transport.loops import closed_error, forked, wrong_loop
 from a2e_async.transport.mediatype import stem_of, suggest_name
 from a2e_async.transport.partfile import DISK_FULL, PartFile
-from a2e_async.transport.source import BLOCK
-from a2e_async.transport.stream import Renew, Stream
+from a2e_async.transport.source import BLOCK, NO_HANDLES
+from a2e_async.transport.stream import Chunks, Renew, Stream
 
 __all__ = ["Downloader", "FileSession"]
 
@@ -69,7 +70,7 @@ class FileSession:
         Raises `ClientClosed`, or `ConfigurationError` on another event loop or after a fork.
         """
         if self.closed:
-            raise _closed()
+            raise closed_error()
         loop = asyncio.get_running_loop()
         if self._session is None:
             self._loop, self._pid = loop, os.getpid()
@@ -87,13 +88,9 @@ class FileSession:
                 middlewares=(self._bare,),
             )
         if self._pid != os.getpid():
-            raise ConfigurationError(
-                "This client was used before the process forked. Make a new A2E() in the child."
-            )
+            raise forked()
         if self._loop is not loop:
-            raise ConfigurationError(
-                "This client belongs to another event loop. Make one A2E() per loop."
-            )
+            raise wrong_loop()
         return self._session
 
     def gate(self) -> asyncio.Semaphore:
@@ -189,7 +186,7 @@ class FileSession:
         """Let nothing that identifies the user leave: netrc and URLs can add credentials."""
         if self.closed:
             # aiohttp repeats a lost GET once more, on a session that may be closed by then.
-            raise _closed()
+            raise closed_error()
         request.headers.pop("Authorization", None)
         request.headers.pop("Cookie", None)
         try:
@@ -197,7 +194,7 @@ class FileSession:
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
             # aiohttp would silently send it again: over a closed session, and a PUT uncounted.
             if self.closed:
-                raise _closed() from error
+                raise closed_error() from error
             if request.method != "PUT" or isinstance(error, aiohttp.ClientConnectorError):
                 raise
             raise aiohttp.ClientConnectionError(str(error) or type(error).__name__) from error
@@ -206,10 +203,6 @@ class FileSession:
         if not self._users and self._pool is not None:
             self._pool.shutdown(wait=False)
             self._pool = None
-
-
-def _closed() -> ClientClosed:
-    return ClientClosed("The client is closed. Make a new A2E().")
 
 
 def request_url(url: str) -> URL:
@@ -249,8 +242,9 @@ class Downloader:
     async def save(self, output: Output, path: Path, *, directory: bool) -> Path:
         """Write ``output`` to ``path`` (into it, if ``directory``) and return the file's path.
 
-        Raises `TransferError`; the ``.part`` file stays then for a later call to go on with,
-        unless the disk is full.
+        A file of that name is replaced; if it is a link, then the link and not what it points
+        to. Raises `InvalidInput` for a path without a name, and `TransferError`; the ``.part``
+        file stays then for a later call to go on with, unless the disk is full.
         """
         return await self._save(output, path, directory, self.renew)
 
@@ -304,11 +298,13 @@ class Downloader:
             stream = self._stream(output, self.renew, rewind=False, hold_slot=False)
             try:
                 await stream.start()
-                yield _Chunks(stream)
+                yield Chunks(stream)
             finally:
                 stream.close()
 
     async def _save(self, output: Output, path: Path, directory: bool, renew: Renew | None) -> Path:
+        if not directory and not path.name:
+            raise InvalidInput("The path to save to has no file name.", field="path")
         stream = self._stream(output, renew)
         if directory:
             part = PartFile(path, stem_of(output), output.url)
@@ -319,7 +315,7 @@ class Downloader:
             behind = _Behind(self.files)
             keep = True
             try:
-                await self.files.run(lambda: part.open(target_is_file=not directory))
+                await self._open_part(stream, part, not directory)
                 stream.resume(part.size, part.etag)
                 await self._fill(stream, part, behind)
 
@@ -344,6 +340,19 @@ class Downloader:
                     await self.files.run(lambda: part.close(keep=keep))
             self.files.emit(Saved(path=str(saved), size=part.size))
             return saved
+
+    async def _open_part(self, stream: Stream, part: PartFile, is_file: bool) -> None:
+        """Open the part once this transfer's turn has come: open files are few."""
+        while True:
+            await stream.enter()
+            try:
+                await self.files.run(lambda: part.open(target_is_file=is_file))
+            except OSError as error:
+                if error.errno not in NO_HANDLES:
+                    raise
+                await stream.again(error)
+            else:
+                return
 
     async def _fill(self, stream: Stream, part: PartFile, behind: _Behind) -> None:
         blocks: list[bytes] = []
@@ -371,21 +380,6 @@ class Downloader:
         await behind.settle()
         if part.size != stream.at and not stream.encoded:
             raise stream.error(f"was not written as a whole ({part.size:,} bytes). Try again.")
-
-
-@define(eq=False)
-class _Chunks:
-    """Iterates over a stream; an object, because a generator must not hold its clean-up."""
-
-    _source: Stream
-
-    def __aiter__(self) -> "_Chunks":
-        return self
-
-    async def __anext__(self) -> bytes:
-        if data := await self._source.pull():
-            return data
-        raise StopAsyncIteration
 
 
 def _disk_error(error: OSError, stream: Stream, path: Path, kept: bool) -> TransferError:

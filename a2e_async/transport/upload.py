@@ -18,7 +18,7 @@ from a2e_async.transport.source import LocalSource, Prepared, prepare
 from a2e_async.transport.stream import BUSY, FINAL, TRANSIENT, Cut, refusal, retry_after
 from a2e_async.transport.transfer import FileSession, request_url
 
-__all__ = ["Prepared", "Uploader", "prepare"]
+__all__ = ["PRESIGN_PATH", "Prepared", "Uploader", "prepare"]
 
 PRESIGN_PATH: Final = "/api/v1/r2/upload-presigned-url"
 PRESIGNED_FOR: Final = 3600

@@ -10,12 +10,13 @@ import json as json_module
 import math
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from attrs import define
+from yarl import URL
 
 from a2e_async.errors import (
     A2EError,
@@ -27,7 +28,7 @@ from a2e_async.errors import (
     RateLimited,
     ResponseTimeout,
 )
-from a2e_async.redact import bare_url, excerpt
+from a2e_async.redact import excerpt
 from a2e_async.transport.ratelimit import Priority
 from a2e_async.transport.retry import Repeat, Retrier, Verdict
 
@@ -84,6 +85,22 @@ class Call:
             if self.on_sent is not None:
                 self.on_sent()
         self.sends += 1
+
+
+class CallOptions(TypedDict, total=False):
+    """What one call of a session may be given by name; `Session.request` tells what each means."""
+
+    params: Mapping[str, Any] | None
+    json: Any
+    repeat: Repeat
+    priority: Priority
+    cost: float
+    timeout: float | None
+    deadline: float | None
+    retry: bool
+    on_sent: Callable[[], None] | None
+    on_refused: Callable[[], None] | None
+    max_bytes: int
 
 
 current: ContextVar[Call | None] = ContextVar("a2e_async_call", default=None)
@@ -168,21 +185,31 @@ def environment_proxy(base_url: str) -> str | None:
     if proxy_bypass(parts.hostname or ""):
         return None
     proxies = getproxies()
-    return proxies.get(parts.scheme) or proxies.get("all")
-
-
-def check_proxy(proxy: str | None) -> str | None:
-    """Return the proxy's URL. Raises `ConfigurationError` for what aiohttp cannot use."""
-    if not proxy:
+    found = proxies.get(parts.scheme) or proxies.get("all")
+    if not found:
         return None
-    if "://" not in proxy:
-        proxy = f"http://{proxy}"
-    if urlsplit(proxy).scheme not in ("http", "https"):
+    # A bare name is usual there; as an argument it is more likely a mistake.
+    return check_proxy(found if "://" in found else f"http://{found}")
+
+
+def check_proxy(url: str) -> str:
+    """Return the proxy's URL, with the ``http://`` that ``host:port`` lacks.
+
+    Raises `ConfigurationError` for what aiohttp cannot use; the text has no part of ``url``,
+    for a proxy's often has a password.
+    """
+    full = url if "://" in url else f"http://{url}"
+    try:
+        parts, port = urlsplit(full), URL(full).explicit_port
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
+    except ValueError:
+        good, port = False, None
+    if not good or not full.isprintable() or " " in full or (full is not url and port is None):
         raise ConfigurationError(
-            f"The proxy {bare_url(proxy)} is not an HTTP proxy. Give an http:// one as proxy=…, "
-            "or pass trust_env=False."
+            "The proxy is not an HTTP proxy that can be used. Give one like http://host:port as "
+            "proxy=…; or, if it is the environment's, pass trust_env=False."
         )
-    return proxy
+    return full
 
 
 def translate(raw: Exception, call: Call, *, host: str, secret: str, elapsed: float) -> A2EError:
@@ -245,7 +272,7 @@ def held(call: Call, seconds: float) -> RateLimited:
     error = RateLimited(
         http_status=429,
         code=None,
-        message=f"the service asked for a pause, {seconds:.1f} s of which are left",
+        message=f"the service asked for a pause; this client keeps it for another {seconds:.1f} s",
         trace_id=None,
         method=call.method,
         path=call.path,

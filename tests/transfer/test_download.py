@@ -425,9 +425,7 @@ async def test_a_link_is_replaced_not_what_it_points_to(
 ) -> None:
     (tmp_path / "old").write_bytes(b"old")
     (tmp_path / "a.mp4").symlink_to(tmp_path / "old")
-    await kit.down.save(
-        out(store.put("/a.mp4", DATA)), tmp_path / "a.mp4", directory=False
-    )
+    await kit.down.save(out(store.put("/a.mp4", DATA)), tmp_path / "a.mp4", directory=False)
     assert not (tmp_path / "a.mp4").is_symlink()
     assert (tmp_path / "a.mp4").read_bytes() == DATA
     assert (tmp_path / "old").read_bytes() == b"old"
