@@ -7,11 +7,12 @@ missed goal is shown, not failed, because machines differ (``--strict`` fails on
 import argparse
 import importlib
 import json
+import os
 import platform
 import time
 from pathlib import Path
 
-from benchmarks.common import Row, print_table, to_json
+from benchmarks.common import Row, print_table, to_json, to_markdown
 
 NAMES = ("per_call", "charges", "polling", "memory", "imports", "fairness", "download")
 
@@ -22,6 +23,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", default=[], metavar="name", help=", ".join(NAMES))
     parser.add_argument("--short", action="store_true", help="fewer rounds, about a minute")
     parser.add_argument("--strict", action="store_true", help="fail when a goal is missed")
+    parser.add_argument("--readme", action="store_true", help="put the table into README.md")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     rows: list[Row] = []
@@ -29,7 +31,14 @@ def main() -> int:
         rows += importlib.import_module(f"benchmarks.{name}").run(arguments.short)
     machine = f"{platform.system()} {platform.machine()}, CPython {platform.python_version()}"
     today = time.strftime("%Y-%m-%d", time.gmtime())
-    print_table(f"{machine}, {today}{', short form' if arguments.short else ''}", rows)
+    title = f"{machine}, {os.cpu_count()} cores, {today}{', short form' if arguments.short else ''}"
+    print_table(title, rows)
+    if arguments.readme:
+        readme = Path(__file__).parents[1] / "README.md"
+        table = f"<!-- benchmarks -->\n{to_markdown(title, rows)}\n<!-- /benchmarks -->"
+        text = readme.read_text()
+        begin, end = text.index("<!-- benchmarks -->"), text.index("<!-- /benchmarks -->")
+        readme.write_text(text[:begin] + table + text[end + len("<!-- /benchmarks -->") :])
     arguments.out.mkdir(parents=True, exist_ok=True)
     values = {"machine": machine, "date": today, "short": arguments.short, "rows": to_json(rows)}
     (arguments.out / "results.json").write_text(json.dumps(values, indent=1) + "\n")

@@ -64,6 +64,17 @@ def print_table(title: str, rows: list[Row]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
 
 
+def to_markdown(title: str, rows: list[Row]) -> str:
+    """Return the rows as a Markdown table under a line that says where they come from."""
+    lines = [f"{title}:", "", "| what | peer | peer's | ours | ratio | goal |", "|" + "---|" * 6]
+    for r in rows:
+        ratio = "" if r.ratio is None else f"{r.ratio:.2f}x"
+        goal = r.goal if r.reached else f"{r.goal} (missed)"
+        cells = (r.what.strip(), r.peer, r.peer_value, r.ours, ratio, goal)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def to_json(rows: list[Row]) -> list[dict[str, Any]]:
     """Return the rows as JSON values."""
     return [asdict(row) for row in rows]
