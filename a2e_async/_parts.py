@@ -25,6 +25,7 @@ from a2e_async.transport.retry import Repeat, RetryPolicy
 from a2e_async.transport.session import Session
 from a2e_async.transport.transfer import Downloader, FileSession
 from a2e_async.transport.upload import PRESIGN_PATH, Uploader
+from a2e_async.transport.wire import check_proxy
 
 logger = logging.getLogger("a2e_async")
 
@@ -98,6 +99,7 @@ def build(
     """Return the joined parts of a new client; no I/O, no loop needed."""
     emit = _guarded(on_event) if on_event is not None else None
     tell = emit or _ignore
+    proxy = None if proxy is None else check_proxy(proxy)
     pacer = Pacer(rate, burst)
     session = Session(
         account,

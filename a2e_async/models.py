@@ -102,7 +102,8 @@ class Output:
         """Write the file to ``path`` and return it; into ``path`` if that is a directory.
 
         The file appears complete or not at all (a ``.part`` file beside it until then); a cut
-        download is resumed and an expired URL renewed. Raises `TransferError`.
+        download is resumed and an expired URL renewed. A link of that name is replaced, not
+        what it points to. Raises `TransferError`.
         """
         directory = os.fspath(path).endswith(("/", os.sep)) or os.path.isdir(path)  # noqa: ASYNC240, PTH112  # one stat, microseconds
         return await self._bound().save(self, Path(path), directory=directory)

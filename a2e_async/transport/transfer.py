@@ -384,7 +384,12 @@ class Downloader:
 
 def _disk_error(error: OSError, stream: Stream, path: Path, kept: bool) -> TransferError:
     reason = error.strerror or str(error)
-    advice = "What was fetched is kept for the next try." if kept else "Free some space."
+    if not kept:
+        advice = "Free some space."
+    elif stream.at:
+        advice = "What was fetched is kept for the next try."
+    else:
+        advice = "Save it somewhere else; the result stays at the service for a few days."
     return TransferError(
         f"{path} cannot be written: {reason}. {advice}",
         url=bare_url(stream.output.url),
