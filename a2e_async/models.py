@@ -238,8 +238,8 @@ class Recovery:
     """All that is needed to look for a task whose start answer was lost.
 
     ``mark`` is the unique name the start carried (None when the user gave a name), ``name``
-    the name on the wire, ``digest`` of the inputs, ``sent_at`` when the bytes left,
-    ``expected`` how many remote tasks it would make.
+    the name on the wire, ``digest`` of the inputs, ``sent_at`` when it was ready to
+    be sent (its bytes left then or later), ``expected`` how many remote tasks it would make.
     """
 
     kind: str
