@@ -84,7 +84,7 @@ def as_command(
 
     parameters = [*(f.parameter() for f in flags), *(signature.parameters[n] for n in own)]
     # cyclopts reads the signature; a real one for every kind is what makes the help true.
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # for inspect
     return command
 
 
