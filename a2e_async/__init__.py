@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from a2e_async.models import Failure, Output, Page, Record, Recovery, Status
     from a2e_async.tasks.kind import Job
     from a2e_async.tasks.task import Task
+    from a2e_async.transport.envelope import Answer
     from a2e_async.transport.ratelimit import Priority
     from a2e_async.transport.retry import RetryPolicy
 
 __all__ = [
     "A2E",
     "A2EError",
+    "Answer",
     "Failure",
     "Job",
     "Output",
@@ -41,6 +43,7 @@ __all__ = [
 _HOME = {
     "A2E": "client",
     "A2EError": "errors",
+    "Answer": "transport.envelope",
     "Failure": "models",
     "Job": "tasks.kind",
     "Output": "models",

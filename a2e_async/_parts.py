@@ -1,11 +1,12 @@
 """The parts of a client and how they are joined; loaded when the first client is made."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import anyio
-from attrs import define
+from attrs import define, evolve
 
 from a2e_async import __version__
 from a2e_async.config import Account
@@ -13,9 +14,11 @@ from a2e_async.errors import ClientClosed, ConfigurationError
 from a2e_async.events import Event, Update
 from a2e_async.models import Output, Record
 from a2e_async.narrow import is_map
-from a2e_async.resources.base import Room, delete, read_detail
+from a2e_async.resources.calls import delete, find
 from a2e_async.resources.files import Files
 from a2e_async.resources.registry import kind_named
+from a2e_async.resources.room import Room
+from a2e_async.tasks.charged import ChargedCalls
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.poller import Poller
 from a2e_async.tasks.starter import FINISH_STARTS, Starter
@@ -42,22 +45,27 @@ class Parts:
     uploader: Uploader
     poller: Poller
     starter: Starter
-    services: TaskServices
-    files: Files
-    downloader: Downloader
+    charged: ChargedCalls
+    base: Room
+    """What the client's own parts work with; made without options."""
     closed: bool = False
 
-    def room(self, request_timeout: float, start_timeout: float) -> Room:
+    def room(
+        self, request_timeout: float, start_timeout: float, priority: Priority | None = None
+    ) -> Room:
         """Return what namespaces work with, under these options."""
-        return Room(
-            session=self.session,
-            starter=self.starter,
-            tasks=self.services,
-            source=self.downloader,
-            files=self.files,
+
+        async def delete_one(kind: TaskKind[..., Any], id: str) -> None:
+            await delete(made, kind, id)
+
+        made = evolve(
+            self.base,
+            tasks=evolve(self.base.tasks, delete=delete_one),
             request_timeout=request_timeout,
             start_timeout=start_timeout,
+            priority=priority,
         )
+        return made
 
     def check_open(self) -> None:
         """Raise `ClientClosed` after `aclose`."""
@@ -65,13 +73,13 @@ class Parts:
             raise ClientClosed("This client is closed. Make a new A2E().")
 
     async def aclose(self) -> None:
-        """Close all parts: starts first, then waits, paid presigns, at last the connections."""
+        """Close all parts: paid calls first, then waits, paid presigns, at last the connections."""
         self.poller.outlived()  # from another loop: refused, and the client goes on
         self.closed = True
         try:
             # Shielded against scopes around the caller: what is paid for must be heard of.
             with anyio.CancelScope(shield=True, deadline=anyio.current_time() + 2 * FINISH_STARTS):
-                await self.starter.aclose()
+                await asyncio.gather(self.starter.aclose(), self.charged.aclose())
         finally:
             with anyio.CancelScope(shield=True):
                 await self.poller.aclose()
@@ -116,13 +124,7 @@ def build(
     file_session = FileSession(trust_env=trust_env, proxy=proxy, emit=tell, user_agent=USER_AGENT)
 
     async def look(name: str, id: str) -> Record:
-        kind = kind_named(name)
-        assert kind.detail_at is not None  # noqa: S101  # kinds without detail renew nothing yet
-        path, params = kind.detail_at.for_id(id)
-        answer = await session.request(
-            kind.detail_at.method, path, params=params, timeout=request_timeout
-        )
-        record: Record = read_detail(kind, answer, path, downloader)
+        record: Record = await find(base, kind_named(name), id)
         return record
 
     async def renew(output: Output) -> Output:
@@ -161,7 +163,7 @@ def build(
     poller.source = downloader
 
     async def delete_one(kind: TaskKind[..., Any], id: str) -> None:
-        await delete(session, request_timeout, kind, id)
+        await delete(base, kind, id)
 
     services = TaskServices(
         poller=poller,
@@ -171,6 +173,17 @@ def build(
     )
     starter = Starter(session, services, files, mark_names=mark_names, emit=tell)
     starter.source = downloader
+    charged = ChargedCalls(session, poller, emit=tell)
+    base = Room(
+        session=session,
+        starter=starter,
+        charged=charged,
+        tasks=services,
+        source=downloader,
+        files=files,
+        request_timeout=request_timeout,
+        start_timeout=request_timeout,
+    )
     return Parts(
         account=account,
         session=session,
@@ -178,9 +191,8 @@ def build(
         uploader=uploader,
         poller=poller,
         starter=starter,
-        services=services,
-        files=files,
-        downloader=downloader,
+        charged=charged,
+        base=base,
     )
 
 

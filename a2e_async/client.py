@@ -4,35 +4,20 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
-
-from attrs import evolve
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from a2e_async.config import resolve_account
 from a2e_async.errors import ConfigurationError
-from a2e_async.tasks.kind import split_ref
+from a2e_async.namespaces import Namespaces
 
 if TYPE_CHECKING:
     from a2e_async.events import Event
     from a2e_async.models import Record, Recovery
-    from a2e_async.resources import base, dubbing, files, image_to_video, talking_video
-    from a2e_async.resources import credits as credits_module
-    from a2e_async.resources.base import Room
+    from a2e_async.resources import base, files
     from a2e_async.tasks.task import Task
+    from a2e_async.transport.envelope import Answer
     from a2e_async.transport.ratelimit import Priority
     from a2e_async.transport.retry import RetryPolicy
-else:
-    # A namespace's module is loaded when the namespace is first used, so that importing the
-    # package stays quick however many kinds there are; type checkers see the real ones.
-    from a2e_async._lazy import lazy_module
-
-    credits_module = lazy_module("a2e_async.resources.credits")
-    dubbing = lazy_module("a2e_async.resources.dubbing")
-    image_to_video = lazy_module("a2e_async.resources.image_to_video")
-    talking_video = lazy_module("a2e_async.resources.talking_video")
-    base = lazy_module("a2e_async.resources.base")
-
-N = TypeVar("N")
 
 logger = logging.getLogger("a2e_async")
 logger.addHandler(logging.NullHandler())
@@ -41,31 +26,7 @@ LOOK_SHARE: Final = 0.5
 """Share of the rate that looks at running tasks may take; the rest is for starts."""
 
 
-class _Namespace(Generic[N]):
-    """A namespace that is made when it is first used, and kept by its client."""
-
-    def __init__(self, make: "Callable[[Room], N]") -> None:
-        self._make = make
-        self._name = ""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    @overload
-    def __get__(self, client: None, owner: type) -> Self: ...
-
-    @overload
-    def __get__(self, client: "A2E", owner: type) -> N: ...
-
-    def __get__(self, client: "A2E | None", owner: type) -> Self | N:
-        if client is None:
-            return self
-        made = self._make(client._room)  # pyright: ignore[reportPrivateUsage]  # the descriptor is part of the class
-        vars(client)[self._name] = made
-        return made
-
-
-class A2E:
+class A2E(Namespaces):
     """A client of one A2E account. ``async with A2E() as a2e: …`` or ``await a2e.aclose()``.
 
     Making one does no I/O and needs no running loop; it then belongs to the loop it is first
@@ -85,13 +46,6 @@ class A2E:
 
     Raises `ConfigurationError`.
     """
-
-    dubbing = _Namespace(lambda room: base.TaskNamespace(room, dubbing.DUBBING))
-    image_to_video = _Namespace(
-        lambda room: image_to_video.ImageToVideo(room, image_to_video.IMAGE_TO_VIDEO)
-    )
-    talking_video = _Namespace(lambda room: base.TaskNamespace(room, talking_video.TALKING_VIDEO))
-    credits = _Namespace(lambda room: credits_module.Credits(room))
 
     def __init__(
         self,
@@ -211,17 +165,43 @@ class A2E:
             raise ConfigurationError(f"priority must be a Priority, got {priority!r:.60}.")
         twin = object.__new__(type(self))
         twin._parts = self._parts
-        given: Mapping[str, Any] = {
-            "request_timeout": request_timeout,
-            "start_timeout": start_timeout,
-            "priority": priority,
-        }
-        twin._room = evolve(self._room, **{k: v for k, v in given.items() if v is not None})
+        room = self._room
+        twin._room = self._parts.room(
+            room.request_timeout if request_timeout is None else request_timeout,
+            room.start_timeout if start_timeout is None else start_timeout,
+            room.priority if priority is None else priority,
+        )
         return twin
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        charged: bool | None = None,
+    ) -> "Answer":
+        """Send any call to the API, for what this package has no method for.
+
+        It takes the same way as all others (key, pace, connections, timeouts, errors); the
+        `Answer` has ``data``, ``http_status``, ``headers``, ``trace_id``, ``code`` and
+        ``message``. ``path`` is the operation's own, such as ``/api/v1/userDubbing/allRecords``.
+
+        A POST or PATCH counts as ``charged``: its lost answer is raised and never asked for
+        again, and is lost, too, when the caller is cancelled. ``charged=False`` says that it only
+        reads. Inputs that bear on a safety check of the service are refused.
+
+        Raises `InvalidInput` (nothing sent), `ApiError`, `TransportError`, `DecodeError`.
+        """
+        from a2e_async.resources.raw import send
+
+        return await send(self._room, method, path, params=params, json=json, charged=charged)
 
     def attach(self, ref: str) -> "Task[Any]":
         """Return the handle of a task by its ``ref``, in any process, without a request."""
         from a2e_async.resources.registry import kind_named
+        from a2e_async.tasks.kind import split_ref
         from a2e_async.tasks.task import Task
 
         name, ids = split_ref(ref)
@@ -243,7 +223,7 @@ class A2E:
         The answer to each was lost. Look for ``recovery.name`` among the newest of the kind's
         ``list()``; a caller that still waits gets `StartOutcomeUnknown` instead.
         """
-        return self._room.starter.unknown()
+        return (*self._room.starter.unknown(), *self._room.charged.unknown())
 
     def kind(self, name: str) -> "base.TaskNamespace[..., Record]":
         """Return the namespace of a kind by its name, as text from a file or a command line."""

@@ -17,7 +17,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Final,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from attrs import NOTHING, define, fields, frozen
 
@@ -45,6 +55,25 @@ class Between:
 
     low: float
     high: float
+
+
+@frozen
+class Count:
+    """How many items a list takes, both bounds included; ``high`` is None where none is known."""
+
+    low: int
+    high: int | None = None
+
+    def __str__(self) -> str:
+        """Return the bounds as words: ``2 to 4``, ``2``, ``at least 2``."""
+        if self.high is None:
+            return f"at least {self.low}"
+        return f"{self.low}" if self.low == self.high else f"{self.low} to {self.high}"
+
+
+@frozen
+class AsText:
+    """A number that goes out as text."""
 
 
 @frozen
@@ -106,6 +135,9 @@ class TaskInput:
         Doc("Inputs newer than this package, under their names on the wire."),
     ] = None
 
+    always: ClassVar[Mapping[str, Any]] = {}
+    """What every start of the kind sends besides: safe choices where the service's are not."""
+
     @classmethod
     def __attrs_init_subclass__(cls) -> None:
         # Inputs hold prompts and whole files; they stay out of logs.
@@ -124,7 +156,7 @@ class TaskInput:
                 raise InvalidInput(f"{f.name} is required.", field=f.name)
         if self.key is not None and not self.key.strip():
             raise InvalidInput("key must not be blank.", field="key")
-        self._check_extra()
+        self._check_json()
         self.check()
 
     def check(self) -> None:
@@ -147,12 +179,14 @@ class TaskInput:
 
         The common fields are left to the starter, apart from ``extra``.
         """
-        body: dict[str, Any] = {}
+        body: dict[str, Any] = dict(self.always)
         for f in input_fields(type(self)):
             value = getattr(self, f.name)
             if value is None or f.common:
                 continue
-            if f.note(Media) is None:
+            if f.note(AsText) is not None:
+                body[f.wire] = str(value)
+            elif f.note(Media) is None:
                 body[f.wire] = list(value) if is_sequence(value) else value
             elif is_sequence(value):
                 body[f.wire] = [urls[f.name, place] for place in range(len(value))]
@@ -160,31 +194,25 @@ class TaskInput:
                 body[f.wire] = urls[f.name, None]
         return body | dict(self.extra or {})
 
-    def _check_extra(self) -> None:
-        copies: dict[str, Any] = {}
-        for label in ("extra", "meta"):
+    def _check_json(self) -> None:
+        declared = {f.wire: f.name for f in input_fields(type(self)) if not f.common}
+        free = [f.name for f in input_fields(type(self)) if _takes_mapping(f.hint)]
+        for label in free:
             try:
-                copies[label] = json.loads(json.dumps(getattr(self, label), allow_nan=False))
+                copied = json.loads(json.dumps(getattr(self, label), allow_nan=False))
             except (TypeError, ValueError, RecursionError) as error:
                 raise InvalidInput(
                     f"{label} must hold JSON values: {error}.", field=label
                 ) from None
-        for name in _names_within(self.extra):
-            if not isinstance(name, str) or not name:
-                raise InvalidInput("extra needs text as names.", field="extra")
-            if _SAFETY.search(re.sub(r"[^a-z]", "", name.lower())):
-                raise InvalidInput(
-                    f"extra: {_show(name)} bears on a safety check of the service; this package "
-                    "does not send such inputs.",
-                    field="extra",
-                )
-        declared = {f.wire: f.name for f in input_fields(type(self)) if not f.common}
+            # The user's own values go nowhere; all others reach the service.
+            if label != "meta":
+                check_names(label, getattr(self, label))
+            # Copies: what the caller does to its own later must not pass these checks by.
+            setattr(self, label, copied)
         for name in self.extra or {}:
-            if name in declared or name == "name":
+            if name in declared or name in self.always or name == "name":
                 given = declared.get(name, name)
                 raise InvalidInput(f"extra: give {name!r} as {given}=….", field="extra")
-        # Copies: what the caller does to its own later must not pass these checks by.
-        self.extra, self.meta = copies["extra"], copies["meta"]
 
 
 _COMMON: Final = frozenset(a.name for a in fields(TaskInput))
@@ -246,6 +274,19 @@ def clean_url(value: str, field: str) -> str:
     return url
 
 
+def check_names(label: str, value: Any) -> None:
+    """Raise `InvalidInput` for a name in a JSON value that bears on a safety check."""
+    for name in _names_within(value):
+        if not isinstance(name, str) or not name:
+            raise InvalidInput(f"{label} needs text as names.", field=label)
+        if _SAFETY.search(re.sub(r"[^a-z]", "", name.lower())):
+            raise InvalidInput(
+                f"{label}: {_show(name)} bears on a safety check of the service; this package "
+                "does not send such inputs.",
+                field=label,
+            )
+
+
 def _names_within(value: Any) -> Iterator[Any]:
     left: list[Any] = [value]
     while left:
@@ -264,23 +305,30 @@ def _names_within(value: Any) -> Iterator[Any]:
 
 def _check(f: InputField, value: Any) -> None:
     if f.note(Media) is not None:
-        items = value if is_sequence(value) else (value,)
+        items: Sequence[Any] = value if is_sequence(value) else (value,)
         if items is value and not _takes_sequence(f.hint):
             raise InvalidInput(f"{f.name} takes one file, not a list.", field=f.name)
         if items is not value and _takes_sequence(f.hint):
             raise InvalidInput(f"{f.name} takes a list.", field=f.name)
         for item in items:
-            _check_media(f.name, item)
-        return
-    if not _fits(value, f.hint):
+            check_media(f.name, item)
+    elif not _fits(value, f.hint):
         raise InvalidInput(f"{f.name} must be {_say(f.hint)}, got {_show(value)}.", field=f.name)
+    _check_bounds(f, value)
+
+
+def _check_bounds(f: InputField, value: Any) -> None:
     for note in f.notes:
+        if isinstance(note, Count) and not (
+            note.low <= len(value) and (note.high is None or len(value) <= note.high)
+        ):
+            raise InvalidInput(f"{f.name} takes {note} items, got {len(value)}.", field=f.name)
         if isinstance(note, Between) and not note.low <= value <= note.high:
             raise InvalidInput(
                 f"{f.name} must be between {note.low:g} and {note.high:g}, got {_show(value)}.",
                 field=f.name,
             )
-    if isinstance(value, str):
+    if isinstance(value, str) and f.note(Media) is None:
         length = f.note(Length)
         most = length.most if length else MAX_TEXT
         if len(value) > most:
@@ -291,7 +339,8 @@ def _check(f: InputField, value: Any) -> None:
             raise InvalidInput(f"{f.name} must not be blank.", field=f.name)
 
 
-def _check_media(name: str, value: Any) -> None:
+def check_media(name: str, value: Any) -> None:
+    """Raise `InvalidInput` for what can be no media input, by its looks alone."""
     if isinstance(value, Output):
         return
     if isinstance(value, bytes):
@@ -320,6 +369,12 @@ def _check_media(name: str, value: Any) -> None:
 
 def _takes_sequence(hint: Any) -> bool:
     return any(get_origin(part) in (Sequence, list, tuple) for part in (hint, *get_args(hint)))
+
+
+def _takes_mapping(hint: Any) -> bool:
+    return (
+        hint is Mapping or get_origin(hint) is Mapping or any(map(_takes_mapping, get_args(hint)))
+    )
 
 
 def _fits(value: Any, hint: Any) -> bool:

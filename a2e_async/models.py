@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import (
     Any,
+    ClassVar,
     Final,
     Generic,
     Literal,
@@ -146,6 +147,9 @@ class Record:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
     _parts: "tuple[Record, ...]" = field(default=(), repr=False)
 
+    instead_of_outputs: ClassVar[str] = ""
+    """For kinds that make no files: where their result stands."""
+
     @classmethod
     def __attrs_init_subclass__(cls) -> None:
         # A kind's own fields echo prompts and signed URLs; they stay out of logs.
@@ -175,6 +179,10 @@ class Record:
             return self.outputs[0]
         if self.outputs:
             raise InvalidInput(f"{self.id} has {len(self.outputs)} outputs; use record.outputs.")
+        if self.instead_of_outputs:
+            raise InvalidInput(
+                f"{self.id} makes no files; its result is {self.instead_of_outputs}."
+            )
         if self.status is Status.SUCCEEDED:
             raise DecodeError(
                 f"The service calls {self.id} completed but gives no result for it. "

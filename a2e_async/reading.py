@@ -174,7 +174,7 @@ def _read_odd(
             try:
                 own[f.name] = f.hook(value, f.target)
                 continue
-            except (TypeError, ValueError, OverflowError, OSError):
+            except (TypeError, ValueError, AttributeError, LookupError, OverflowError, OSError):
                 pass
         extra[wire] = value
 

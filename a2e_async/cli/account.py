@@ -1,18 +1,17 @@
-"""``credits`` and ``kinds``: what there is."""
+"""``credits``: what is left, and where it went."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from a2e_async.cli import exits
 from a2e_async.cli.desk import Desk, conduct
-from a2e_async.cli.flags import flags_of
-from a2e_async.cli.jobs import describe
-from a2e_async.cli.printer import Printer, columns
-from a2e_async.cli.settings import Online, Settings
+from a2e_async.cli.printer import columns
+from a2e_async.cli.settings import Online
 from a2e_async.cli.show import coins_word, moment, plain
-from a2e_async.resources.credits import Transaction
-from a2e_async.resources.registry import kind_named, kind_names
+
+if TYPE_CHECKING:
+    from a2e_async.resources.credits import Transaction
 
 
 def coins(
@@ -47,26 +46,7 @@ def coins(
     return conduct(settings, work)
 
 
-def kinds(*, settings: Settings = Settings()) -> int:  # noqa: B008  # frozen
-    """Name the kinds of task, what they do and what they need."""
-    printer = Printer(as_json=settings.json, quiet=settings.quiet)
-    made = [(name, describe(name), flags_of(kind_named(name))) for name in kind_names()]
-    lines: list[str] = []
-    for name, does, flags in made:
-        lines += [name, f"  {does}"]
-        lines.append(f"  needs {', '.join(f.flag for f in flags if f.required)}")
-    lines.append("All inputs of one: a2e start KIND --help")
-    printer.out("\n".join(lines))
-    printer.json(
-        [
-            {"kind": name, "help": does, "inputs": [f.to_json() for f in flags]}
-            for name, does, flags in made
-        ]
-    )
-    return exits.OK
-
-
-def _row(entry: Transaction) -> tuple[str, str, str]:
+def _row(entry: "Transaction") -> tuple[str, str, str]:
     words = ("description", "remark", "note", "type", "title")
     said = next((str(entry.raw[word]) for word in words if entry.raw.get(word)), "")
     return (

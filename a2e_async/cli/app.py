@@ -8,7 +8,10 @@ from cyclopts import App, CycloptsError, MissingArgumentError
 
 from a2e_async import __version__
 from a2e_async.cli import exits
-from a2e_async.cli.account import coins, kinds
+from a2e_async.cli.account import coins
+from a2e_async.cli.catalogue import kinds
+from a2e_async.cli.completion import HELP as COMPLETION
+from a2e_async.cli.completion import completion
 from a2e_async.cli.demo.command import HELP, demo
 from a2e_async.cli.desk import Desk, tell
 from a2e_async.cli.doctor.command import doctor
@@ -17,6 +20,7 @@ from a2e_async.cli.printer import Printer, one_line, prepare_streams
 from a2e_async.cli.serve import sandbox
 from a2e_async.cli.settings import Settings, common_last
 from a2e_async.cli.tasks import TASK, list_tasks
+from a2e_async.cli.voice import say, voices
 from a2e_async.errors import InvalidInput
 
 _HELP = (
@@ -26,8 +30,8 @@ _HELP = (
 )
 
 
-def build(tokens: Sequence[str] = ()) -> App:
-    """Return the command line that these words need."""
+def build(tokens: Sequence[str] = (), *, offering: bool = False) -> App:
+    """Return the command line that these words need; all of it for a shell's completion."""
     app = App(
         name="a2e",
         help=_HELP,
@@ -39,13 +43,16 @@ def build(tokens: Sequence[str] = ()) -> App:
     )
     app.command(demo, help=HELP, sort_key=1)
     app.command(sandbox, sort_key=2)
-    for verb in verbs(tokens):
+    for verb in verbs(tokens, offering=offering):
         app.command(verb)
     app.command(TASK)
     app.command(list_tasks, name="list", sort_key=7)
-    app.command(coins, name="credits", sort_key=8)
-    app.command(kinds, sort_key=9)
-    app.command(doctor, sort_key=10)
+    app.command(kinds, sort_key=8)
+    app.command(say, sort_key=9)
+    app.command(voices, sort_key=10)
+    app.command(coins, name="credits", sort_key=11)
+    app.command(doctor, sort_key=12)
+    app.command(completion, help=COMPLETION, sort_key=13)
     return app
 
 

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +17,7 @@ from attrs import define, field
 from a2e_async.cli import exits
 from a2e_async.cli.printer import Printer, one_line
 from a2e_async.cli.settings import Online, Settings
+from a2e_async.cli.show import output_json
 from a2e_async.cli.signals import ending
 from a2e_async.config import resolve_account
 from a2e_async.errors import (
@@ -27,10 +28,11 @@ from a2e_async.errors import (
     TransferError,
 )
 from a2e_async.events import Event, StartLost
+from a2e_async.resources.registry import kind_named, kind_names
 
 if TYPE_CHECKING:
     from a2e_async.client import A2E
-    from a2e_async.models import Recovery
+    from a2e_async.models import Output, Recovery
     from a2e_async.tasks.task import Task
 
 _CUT_OFF: Final = {
@@ -49,6 +51,10 @@ class Desk:
     running: "dict[str, Task[Any]]" = field(factory=dict["str", "Task[Any]"])
     lost: "list[Recovery]" = field(factory=list["Recovery"])
     listeners: list[Callable[[Event], None]] = field(factory=list[Callable[[Event], None]])
+    left: "list[Output]" = field(factory=list["Output"])
+    """Paid results of no task that nobody saved; their addresses are all there is of them."""
+    collect: "Callable[[], Sequence[Output]] | None" = None
+    """Gives more of those, once the client is closed."""
     farewell: Callable[[], list[str]] | None = None
     """What to say after an interruption, instead of how to come back to each task."""
     host: str = ""
@@ -76,6 +82,7 @@ class Desk:
             # Closing let starts under way end; what came of them is nobody's yet.
             for task in a2e.unclaimed():
                 self.track(task)
+            self.left += self.collect() if self.collect else ()
             self.lost += [found for found in a2e.unknown() if found not in self.lost]
 
     def track(self, task: "Task[Any]") -> None:
@@ -124,12 +131,14 @@ def tell(error: Exception, desk: Desk, *, debug: bool = False) -> int:
     }
     if isinstance(error, StartOutcomeUnknown):
         recovery = error.recovery.to_dict()
-        printer.error(f"Look for it with: a2e list {error.recovery.kind}")
+        printer.error(f"Look for it with: {_where(error.recovery)}")
         printer.error(json.dumps(recovery))
         document["recovery"] = recovery
         document["candidates"] = [record.id for record in error.candidates]
     if desk.running:
         document["refs"] = list(desk.running)
+    if desk.left:
+        document["outputs"] = [output_json(output) for output in desk.left]
     if code not in (exits.FAILED, exits.TIMEOUT):  # the message of a timeout says it
         _tell_how_to_go_on(desk)
     printer.json({"error": document})
@@ -150,6 +159,9 @@ def message_of(error: BaseException) -> str:
     return f"unexpected {type(error).__name__}{f': {said}' if said else ''} (see --debug)"
 
 
+ON_SITE: Final = "its result is shown on the service's site."
+"""What there is to say of tasks that the service tells nothing of."""
+
 _KEPT: Final = (" What was fetched is kept for the next try.", "; what is there is kept")
 
 
@@ -168,13 +180,24 @@ def _tell_how_to_go_on(desk: Desk) -> list[str]:
     """Say how to come back to each task that was paid; return the refs of those still running."""
     refs = [ref for ref, task in desk.running.items() if not task.done]
     for ref in refs:
-        desk.printer.error(f"The task goes on. Come back with: a2e task wait {ref}")
+        watchable = desk.running[ref].kind.watchable
+        come_back = f"Come back with: a2e task wait {ref}" if watchable else f"{ref}: {ON_SITE}"
+        desk.printer.error(f"The task goes on. {come_back}")
     for ref, task in desk.running.items():
         if task.record is not None and task.done and task.record.outputs:
             desk.printer.error(
                 f"The service keeps its results. Fetch them with: a2e task download {ref}"
             )
+    for output in desk.left:
+        desk.printer.error(f"It is paid and not saved. While its address lives, fetch {output.url}")
     return refs
+
+
+def _where(recovery: "Recovery") -> str:
+    """Return the command that shows where a start without answer may be found."""
+    if recovery.kind in kind_names() and kind_named(recovery.kind).list_at is not None:
+        return f"a2e list {recovery.kind}"
+    return "a2e credits --history"
 
 
 def _tell_interrupted(desk: Desk, code: int) -> int:
@@ -187,9 +210,10 @@ def _tell_interrupted(desk: Desk, code: int) -> int:
     else:
         refs = _tell_how_to_go_on(desk)
     for recovery in () if desk.farewell else desk.lost:
+        named = f"the name {recovery.name!r}" if recovery.name else "it"
         printer.error(
             f"A {recovery.kind} start was sent and its answer is lost: it may have been charged. "
-            f"Look for the name {recovery.name!r} in: a2e list {recovery.kind}"
+            f"Look for {named} in: {_where(recovery)}"
         )
         printer.error(json.dumps(recovery.to_dict()))
     document = {
@@ -198,6 +222,7 @@ def _tell_interrupted(desk: Desk, code: int) -> int:
         "exit_code": code,
         "refs": refs,
         "recoveries": [recovery.to_dict() for recovery in desk.lost],
+        "outputs": [output_json(output) for output in desk.left],
     }
     printer.json({"error": document})
     return code

@@ -3,13 +3,15 @@
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Final, Literal, cast, get_args, get_origin
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 from attrs import frozen
 from cyclopts import Group, Parameter
 
 from a2e_async.errors import InvalidInput
-from a2e_async.inputs import Between, Doc, InputField, Length, Media, input_fields
+from a2e_async.inputs import Between, Count, Doc, InputField, Length, Media, input_fields
+from a2e_async.narrow import is_list, is_map
 from a2e_async.tasks.kind import TaskKind
 
 INPUTS = Group("Inputs", sort_key=0)
@@ -20,22 +22,34 @@ LEFT_OUT: Final = frozenset({"key"})
 
 @frozen(kw_only=True)
 class Flag:
-    """One input as a flag. ``choices`` are closed unless ``open_ended``."""
+    """One input as a flag. ``choices`` are closed unless ``open_ended``.
+
+    ``many``: a list. It is given by repeating the flag, or as one JSON text with ``is_json``.
+    """
 
     name: str
     flag: str
     type: Any
     required: bool
     help: str
+    value: str = "text"
+    """What it takes, in a word or two."""
     choices: tuple[Any, ...] = ()
     open_ended: bool = False
     media: tuple[str, ...] = ()
     many: bool = False
     is_json: bool = False
 
-    def parameter(self) -> inspect.Parameter:
-        """Return it as the parameter of a command's function."""
-        kind = self.type if self.required else self.type | None
+    @property
+    def offered(self) -> Any:
+        """The type that makes a shell offer the right values: files, or the known words."""
+        single: Any = Path if self.media else Literal[self.choices] if self.choices else self.type
+        return list[single] if self.many and single is not self.type else single
+
+    def parameter(self, *, offering: bool = False) -> inspect.Parameter:
+        """Return it as the parameter of a command's function, or of one that is only completed."""
+        taken = self.offered if offering else self.type
+        kind = taken if self.required else taken | None
         negative = f"--no-{self.flag[2:]}" if self.type is bool else ""
         note = Parameter(name=self.flag, help=self.help, negative=negative, group=INPUTS)
         default = inspect.Parameter.empty if self.required else None
@@ -51,6 +65,7 @@ class Flag:
         return {
             "name": self.name,
             "flag": self.flag,
+            "type": self.value,
             "required": self.required,
             "help": self.help,
             "choices": list(self.choices),
@@ -69,11 +84,16 @@ def flags_of(kind: TaskKind[..., Any]) -> tuple[Flag, ...]:
 
 
 def as_command(
-    kind: TaskKind[..., Any], work: Callable[..., int], own: Sequence[str]
+    kind: TaskKind[..., Any],
+    work: Callable[..., int],
+    own: Sequence[str],
+    *,
+    offering: bool = False,
 ) -> Callable[..., int]:
     """Return ``work`` as the command of one kind: its inputs' flags, then ``work``'s ``own``.
 
     ``work`` is called with the kind's name, the inputs, and its own parameters by name.
+    ``offering``: the command is not to be called but to be completed by a shell.
     """
     flags = flags_of(kind)
     signature = inspect.signature(work)
@@ -82,7 +102,8 @@ def as_command(
         inputs = {f.name: _value(f, given[f.name]) for f in flags if given.get(f.name) is not None}
         return work(kind.name, inputs, **{name: given[name] for name in own if name in given})
 
-    parameters = [*(f.parameter() for f in flags), *(signature.parameters[n] for n in own)]
+    shown = [f.parameter(offering=offering) for f in flags]
+    parameters = [*shown, *(signature.parameters[n] for n in own)]
     # cyclopts reads the signature; a real one for every kind is what makes the help true.
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # for inspect
     return command
@@ -102,18 +123,33 @@ def _flag(f: InputField) -> Flag:
         single = Literal[words]
     elif media is None and not is_json and not words:
         single = next((p for p in (bool, int, float) if p in plain), str)
+    many = sequence is not None
     return Flag(
         name=f.name,
         flag=f"--{f.name.replace('_', '-')}",
-        type=list[single] if sequence is not None else single,
+        type=list[single] if many and not is_json else single,
         required=f.required,
-        help=_help(f, words if plain else (), media, is_json),
+        help=_help(f, words if plain else (), many=many, is_json=is_json),
+        value=_said(single, media, closed=bool(words) and not plain, many=many, is_json=is_json),
         choices=words,
         open_ended=bool(words and plain),
         media=media.types if media else (),
-        many=sequence is not None,
+        many=many,
         is_json=is_json,
     )
+
+
+def _said(single: Any, media: Media | None, *, closed: bool, many: bool, is_json: bool) -> str:
+    """Return what a flag takes, in a word or two."""
+    if is_json:
+        return "JSON list" if many else "JSON"
+    if media is not None:
+        said = " or ".join(media.types)
+    elif closed:
+        said = "a choice"
+    else:
+        said = {bool: "yes or no", int: "whole number", float: "number"}.get(single, "text")
+    return f"{said}, repeated" if many else said
 
 
 def _parts(hint: Any) -> list[Any]:
@@ -126,11 +162,13 @@ def _parts(hint: Any) -> list[Any]:
     return [part for member in get_args(hint) for part in _parts(member)]
 
 
-def _help(f: InputField, words: tuple[Any, ...], media: Media | None, is_json: bool) -> str:
+def _help(f: InputField, words: tuple[Any, ...], *, many: bool, is_json: bool) -> str:
     doc: Doc | None = f.note(Doc)
     said = [doc.text if doc else ""]
     between: Between | None = f.note(Between)
+    count: Count | None = f.note(Count)
     length: Length | None = f.note(Length)
+    media: Media | None = f.note(Media)
     if words:
         said.append(f"One of {', '.join(map(str, words))}, or another the service knows.")
     if between:
@@ -138,21 +176,48 @@ def _help(f: InputField, words: tuple[Any, ...], media: Media | None, is_json: b
     if length:
         said.append(f"At most {length.most} characters.")
     if media:
-        said.append(f"A URL or a local path ({' or '.join(media.types)}).")
+        each = "Each a" if many else "A"
+        said.append(f"{each} URL or a local path ({' or '.join(media.types)}).")
+    if count:
+        bounds = f"{count}".capitalize()
+        said.append(f"{bounds} items." if is_json else f"Give the flag {count} times.")
+    elif many and not is_json:
+        said.append("Repeat the flag for more.")
     if is_json:
-        said.append("As JSON: '{\"name\": 1}'.")
+        said.append(f"As JSON, '{_sample(many)}', or @file.json.")
     return " ".join(part for part in said if part)
 
 
 def _value(flag: Flag, given: Any) -> Any:
     if not flag.is_json:
         return given
+    text, source = _json_text(flag, given)
     try:
-        value = json.loads(given)
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(
-            f"{flag.flag} must be JSON such as '{{\"name\": 1}}': {error}.", field=flag.name
+            f"{flag.flag} must be JSON such as '{_sample(flag.many)}'{source}: {error}.",
+            field=flag.name,
         ) from None
-    if not isinstance(value, dict):
-        raise InvalidInput(f"{flag.flag} must be a JSON object.", field=flag.name)
-    return cast("dict[str, Any]", value)
+    if not (is_list(value) if flag.many else is_map(value)):
+        wanted = "list" if flag.many else "object"
+        raise InvalidInput(f"{flag.flag} must be a JSON {wanted}{source}.", field=flag.name)
+    return value
+
+
+def _json_text(flag: Flag, given: str) -> tuple[str, str]:
+    """Return the JSON text that was given, or that is in the file, and words for where it is."""
+    if not given.startswith("@"):
+        return given, ""
+    path = Path(given[1:])
+    try:
+        return path.read_text(encoding="utf-8-sig"), f" (in {path})"
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8
+        why = (error.strerror if isinstance(error, OSError) else None) or "it is not UTF-8 text"
+        raise InvalidInput(
+            f"{flag.flag}: {str(path)!r} cannot be read: {why}.", field=flag.name
+        ) from None
+
+
+def _sample(many: bool) -> str:
+    return '[{"name": 1}]' if many else '{"name": 1}'

@@ -3,22 +3,25 @@
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Group, Parameter
 
 from a2e_async.cli import exits
-from a2e_async.cli.desk import Desk, conduct
+from a2e_async.cli.desk import ON_SITE, Desk, conduct
 from a2e_async.cli.flags import as_command
 from a2e_async.cli.outages import outages
 from a2e_async.cli.places import make_ready
 from a2e_async.cli.progress import progress, transfers
 from a2e_async.cli.settings import Online
-from a2e_async.cli.show import coins_word, output_json, task_json
-from a2e_async.errors import TaskFailed
+from a2e_async.cli.show import coins_word, instead, output_json, task_json
+from a2e_async.errors import InvalidInput, TaskFailed
 from a2e_async.models import Record
 from a2e_async.resources.registry import kind_named, kind_names
-from a2e_async.tasks.task import Task
+
+if TYPE_CHECKING:
+    from a2e_async.tasks.kind import TaskKind
+    from a2e_async.tasks.task import Task
 
 WAITING = Group("Waiting", sort_key=50)
 
@@ -35,6 +38,8 @@ Out = Annotated[
 ]
 _NOWHERE = Path()
 
+UNDER_WAY = "A start may be under way; waiting for its answer, at most 30 s."
+
 _HELP = {
     "start": "Start a task and print its ref. Costs coins.",
     "run": "Start a task, wait for it and save its results. Costs coins.",
@@ -42,24 +47,40 @@ _HELP = {
 }
 
 
-def verbs(tokens: Sequence[str]) -> Iterator[App]:
-    """Yield ``start``, ``run`` and ``quote``; kinds are read only for the one that is called."""
+def verbs(tokens: Sequence[str], *, offering: bool = False) -> Iterator[App]:
+    """Yield ``start``, ``run`` and ``quote`` as far as these words need them.
+
+    Only the kind that is called is read; the others are there by name. Where a verb calls
+    none, as for its help, all are read for what they do. ``offering``: for the completion of a
+    shell, with all flags of all kinds.
+    """
     works: dict[str, Callable[..., int]] = {"start": start, "run": run, "quote": quote}
+    kinds = kind_names()
+    asked, called = _called(tokens)
     for place, (verb, work) in enumerate(works.items()):
         app = App(name=verb, help=_HELP[verb], sort_key=3 + place)
         own = ("out", "timeout", "settings") if verb == "run" else ("settings",)
-        for name in kind_names() if verb in tokens else ():
-            command = as_command(kind_named(name), work, own)
-            app.command(command, name=name, help=describe(name))
+        for name in kinds if offering or verb == asked else ():
+            if called in (None, name):
+                kind = kind_named(name)
+                command = as_command(kind, work, own, offering=offering)
+                app.command(command, name=name, help=kind.summary)
+            else:
+                app.command(_unread, name=name)
         yield app
 
 
-def describe(kind: str) -> str:
-    """Return what a kind does, in a line."""
-    import importlib
+def _called(tokens: Sequence[str]) -> tuple[str | None, str | None]:
+    """Return the command that these words call, and the kind if it comes right after."""
+    words = [place for place, token in enumerate(tokens) if not token.startswith("-")]
+    if not words:
+        return None, None
+    after = tokens[words[0] + 1 : words[0] + 2]
+    return tokens[words[0]], next((word for word in after if word in kind_names()), None)
 
-    said = importlib.import_module(kind_named(kind).input.__module__).__doc__ or ""
-    return said.strip().splitlines()[0]
+
+def _unread() -> None:
+    """Stand for a kind that these words do not call."""
 
 
 def start(kind: str, inputs: Mapping[str, Any], *, settings: Online = Online()) -> int:  # noqa: B008  # frozen
@@ -68,6 +89,8 @@ def start(kind: str, inputs: Mapping[str, Any], *, settings: Online = Online()) 
     async def work(desk: Desk) -> int:
         async with desk.client() as a2e:
             task = await _start(desk, a2e.kind(kind), inputs)
+        if not task.kind.watchable:
+            desk.printer.note(f"The service tells nothing of {kind} tasks; {ON_SITE}")
         desk.printer.out(task.ref)
         desk.printer.json(task_json(task))
         return exits.OK
@@ -86,6 +109,7 @@ def run(
     """Start a task, wait, save; the paths go to stdout."""
 
     async def work(desk: Desk) -> int:
+        check_told(kind_named(kind))
         make_ready(out)
         async with desk.client() as a2e:
             task = await _start(desk, a2e.kind(kind), inputs)
@@ -109,14 +133,14 @@ def quote(kind: str, inputs: Mapping[str, Any], *, settings: Online = Online()) 
     return conduct(settings, work)
 
 
-async def _start(desk: Desk, namespace: Any, inputs: Mapping[str, Any]) -> Task[Any]:
+async def _start(desk: Desk, namespace: Any, inputs: Mapping[str, Any]) -> "Task[Any]":
     printer = desk.printer
     with progress(printer, f"starting {namespace.kind.name}") as say:
         desk.listeners.append(transfers(say))
         try:
             task: Task[Any] = await namespace.start(**inputs)
         except asyncio.CancelledError:
-            printer.note("A start may be under way; waiting for its answer, at most 30 s.")
+            printer.note(UNDER_WAY)
             raise
         finally:
             desk.listeners.pop()
@@ -125,8 +149,19 @@ async def _start(desk: Desk, namespace: Any, inputs: Mapping[str, Any]) -> Task[
     return task
 
 
-async def wait(desk: Desk, task: Task[Any], timeout: float | None) -> Record:
+def check_told(kind: "TaskKind[..., Any]") -> None:
+    """Raise `InvalidInput` for a kind that the service tells nothing of after its start."""
+    if not kind.watchable:
+        raise InvalidInput(
+            f"The service tells nothing of {kind.name} tasks after their start, so that none can "
+            f"be shown or waited for. Start one with: a2e start {kind.name}; {ON_SITE}",
+            field="kind",
+        )
+
+
+async def wait(desk: Desk, task: "Task[Any]", timeout: float | None) -> Record:
     """Wait for a task and show how it goes. Raises as `Task.wait`."""
+    check_told(task.kind)
     desk.track(task)
     name = task.kind.name
     with progress(desk.printer, f"{name} waiting") as say, outages(desk):
@@ -137,7 +172,7 @@ async def wait(desk: Desk, task: Task[Any], timeout: float | None) -> Record:
         return found
 
 
-async def finish(desk: Desk, task: Task[Any], *, out: Path, timeout: float | None) -> int:
+async def finish(desk: Desk, task: "Task[Any]", *, out: Path, timeout: float | None) -> int:
     """Wait for a task, save every output it has and print where; a failed one's good ones, too."""
     failed: TaskFailed | None = None
     try:
@@ -146,6 +181,12 @@ async def finish(desk: Desk, task: Task[Any], *, out: Path, timeout: float | Non
         if not error.record.outputs:
             raise
         failed, record = error, error.record
+    if found := instead(record):
+        desk.printer.note(f"{found[0]} of {task.ref}:")
+        desk.printer.out(found[1])
+    if found and not record.outputs:
+        desk.printer.json({**task_json(task), "files": []})
+        return exits.OK
     paths: list[Path] = []
     with progress(desk.printer, f"{task.kind.name} downloading") as say:
         desk.listeners.append(transfers(say))

@@ -1,9 +1,22 @@
 """Where results are to be saved: made and tried before anything is paid."""
 
+import os
 import tempfile
 from pathlib import Path
 
 from a2e_async.errors import InvalidInput
+
+
+def make_file_ready(out: str) -> str:
+    """Make ready where one file is to be saved, and return it as `Output.save` takes it.
+
+    ``out`` is a directory if it is one already or ends with a slash. Raises as `make_ready`.
+    """
+    if out.endswith(("/", os.sep)) or Path(out).is_dir():
+        make_ready(Path(out))
+        return f"{out}/"
+    make_ready(Path(out).parent)
+    return out
 
 
 def make_ready(directory: Path) -> None:

@@ -1,11 +1,29 @@
 """The flags that commands share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
+from a2e_async.resources.registry import kind_names
+
 COMMON = Group("Common", sort_key=100)
+
+
+def _as_given(_: Any, tokens: Sequence[Any]) -> str:
+    """Return the word itself: `kind_named` says best what is wrong with one."""
+    value: str = tokens[0].value
+    return value
+
+
+_as_kind = Parameter(
+    help="A kind of task; a2e kinds names them.", converter=_as_given, show_choices=False
+)
+if TYPE_CHECKING:
+    KindName = Annotated[str, _as_kind]
+else:  # what a shell can complete
+    KindName = Annotated[Literal[kind_names()], _as_kind]
 
 
 @Parameter(name="*")

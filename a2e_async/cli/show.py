@@ -1,14 +1,17 @@
 """Records and tasks as text and as JSON."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from attrs import fields
 
-from a2e_async.models import Output, Record
-from a2e_async.tasks.task import Task
+from a2e_async.models import Output, Record, Status
+
+if TYPE_CHECKING:
+    from a2e_async.tasks.task import Task
 
 
 def record_json(record: Record, kind: str) -> dict[str, Any]:
@@ -18,10 +21,12 @@ def record_json(record: Record, kind: str) -> dict[str, Any]:
         for a in fields(type(record))
         if a.name not in ("_parts", "outputs", "failure", "extra")
     }
+    made = instead(record)
     return {
         "ref": f"{kind}:{record.id}",
         "kind": kind,
         **own,
+        **({made[0]: made[1]} if made else {}),
         "failure": {"message": record.failure.message, "code": record.failure.code}
         if record.failure
         else None,
@@ -39,7 +44,7 @@ def output_json(output: Output) -> dict[str, Any]:
     }
 
 
-def task_json(task: Task[Any]) -> dict[str, Any]:
+def task_json(task: "Task[Any]") -> dict[str, Any]:
     """Return what is known of a task as JSON values."""
     known = record_json(task.record, task.kind.name) if task.record else {"kind": task.kind.name}
     return {**known, "ref": task.ref, "ids": list(task.ids), "meta": plain(task.meta)}
@@ -72,9 +77,23 @@ def record_lines(record: Record, kind: str) -> list[tuple[str, str]]:
         ("created", None if record.created_at is None else moment(record.created_at)),
         ("failure", failure.message if failure else None),
         ("code", failure.code if failure else None),
+        instead(record) or ("", None),
         ("outputs", ", ".join(output_line(output) for output in record.outputs)),
     ]
     return [(name, value) for name, value in shown if value]
+
+
+def instead_name(cls: type[Record]) -> str | None:
+    """Return the name of the field that is the result of a kind whose tasks make no files."""
+    found = re.search(r"\brecord\.(\w+)", cls.instead_of_outputs)
+    return found[1] if found else None
+
+
+def instead(record: Record) -> tuple[str, str] | None:
+    """Return name and value of what a finished record has instead of files, None without it."""
+    name = instead_name(type(record)) if record.status is Status.SUCCEEDED else None
+    value = getattr(record, name, None) if name else None
+    return (name, str(value)) if name and value else None
 
 
 def output_line(output: Output) -> str:
@@ -106,3 +125,12 @@ def seconds_word(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+def usual_word(usual: tuple[float, float] | None) -> str:
+    """Return how long a kind usually takes, as people read it: ``1-10 min``."""
+    if usual is None:
+        return "not known"
+    low, high = usual
+    size, unit = (1, "s") if high < 120 else (60, "min") if high < 3 * 3600 else (3600, "h")
+    return f"{low / size:g}-{high / size:g} {unit}" if low else f"up to {high / size:g} {unit}"

@@ -1,4 +1,4 @@
-"""``task show|wait|download|delete`` and ``list``: what was started before."""
+"""``task show|wait|download|rename|delete`` and ``list``: what was started before."""
 
 import sys
 from pathlib import Path
@@ -8,21 +8,31 @@ from cyclopts import App, Parameter
 
 from a2e_async.cli import exits
 from a2e_async.cli.desk import Desk, conduct
-from a2e_async.cli.jobs import Out, Timeout, finish
+from a2e_async.cli.jobs import Out, Timeout, check_told, finish
 from a2e_async.cli.jobs import wait as wait_for
 from a2e_async.cli.printer import Printer, columns, is_terminal
-from a2e_async.cli.settings import Online
-from a2e_async.cli.show import coins_word, counted, moment, record_json, record_lines, task_json
+from a2e_async.cli.settings import KindName, Online
+from a2e_async.cli.show import (
+    coins_word,
+    counted,
+    instead,
+    moment,
+    record_json,
+    record_lines,
+    task_json,
+)
+from a2e_async.errors import InvalidInput
 from a2e_async.models import Record, merge_records
 from a2e_async.resources.registry import kind_named
 from a2e_async.tasks.kind import split_ref
 
 TASK = App(
-    name="task", help="Look at a task, wait for it, fetch its results, delete it.", sort_key=6
+    name="task",
+    help="Look at a task, wait for it, fetch its results, rename it, delete it.",
+    sort_key=6,
 )
 
 Ref = Annotated[str, Parameter(help="The task, as start printed it: dubbing:66ea4dd8….")]
-Kind = Annotated[str, Parameter(help="The kind of task; a2e kinds names them.")]
 
 
 @TASK.command
@@ -31,6 +41,7 @@ def show(ref: Ref, /, *, settings: Online = Online()) -> int:  # noqa: B008  # f
 
     async def work(desk: Desk) -> int:
         name, ids = split_ref(ref)
+        check_told(kind_named(name))
         async with desk.client() as a2e:
             found: list[Record] = [await a2e.kind(name).get(id) for id in ids]
         for record in found:
@@ -49,8 +60,9 @@ def wait(ref: Ref, /, *, timeout: Timeout = None, settings: Online = Online()) -
         async with desk.client() as a2e:
             task = a2e.attach(ref)
             record = await wait_for(desk, task, timeout)
-        files = counted(len(record.outputs), "output")
-        desk.printer.out(f"{task.ref} · {record.status} · {coins_word(record.coins)} · {files}")
+        made = instead(record)
+        result = " ".join(made) if made else counted(len(record.outputs), "output")
+        desk.printer.out(f"{task.ref} · {record.status} · {coins_word(record.coins)} · {result}")
         desk.printer.json(task_json(task))
         return exits.OK
 
@@ -71,6 +83,31 @@ def download(
     async def work(desk: Desk) -> int:
         async with desk.client() as a2e:
             return await finish(desk, a2e.attach(ref), out=out, timeout=timeout)
+
+    return conduct(settings, work)
+
+
+@TASK.command
+def rename(
+    ref: Ref,
+    name: Annotated[str, Parameter(help="Its new name.")],
+    /,
+    *,
+    settings: Online = Online(),  # noqa: B008  # frozen
+) -> int:
+    """Give a task another name, for the kinds that can be renamed."""
+
+    async def work(desk: Desk) -> int:
+        kind, ids = split_ref(ref)
+        if kind_named(kind).rename_at is None:
+            raise InvalidInput(f"{kind} has no rename operation at the service.", field="ref")
+        async with desk.client() as a2e:
+            namespace: Any = a2e.kind(kind)
+            for id in ids:
+                await namespace.rename(id, name)
+        desk.printer.note(f"renamed {ref}")
+        desk.printer.json({"ref": ref, "name": name})
+        return exits.OK
 
     return conduct(settings, work)
 
@@ -100,11 +137,15 @@ def delete(
 
 
 def list_tasks(
-    kind: Kind,
+    kind: KindName,
     /,
     *,
     page: Annotated[int, Parameter(help="Which page, from 1.")] = 1,
     page_size: Annotated[int, Parameter(help="Tasks on a page.")] = 20,
+    status: Annotated[
+        str | None,
+        Parameter(help="Only those with this word of the service; few kinds' lists take one."),
+    ] = None,
     settings: Online = Online(),  # noqa: B008  # frozen
 ) -> int:
     """List the account's tasks of one kind, newest first."""
@@ -112,7 +153,7 @@ def list_tasks(
     async def work(desk: Desk) -> int:
         kind_named(kind)
         async with desk.client() as a2e:
-            found = await a2e.kind(kind).list(page=page, page_size=page_size)
+            found = await a2e.kind(kind).list(page=page, page_size=page_size, status=status)
         desk.printer.out(columns([HEAD, *(_row(kind, record) for record in found)]))
         shown = f"{len(found)} shown" + ("" if found.total is None else f" of {found.total}")
         desk.printer.note(f"page {page} · {shown}")

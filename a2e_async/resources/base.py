@@ -4,53 +4,21 @@ import asyncio
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, NotRequired, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from attrs import define
-
-from a2e_async.errors import ApiError, ConfigurationError, InvalidInput, InvalidRequest, NotFound
+from a2e_async.errors import ConfigurationError, InvalidInput
 from a2e_async.inputs import Doc, TaskInput, build_input, clean_url, input_fields, is_url
-from a2e_async.models import Output, OutputSource, Page, Record
-from a2e_async.narrow import is_map
-from a2e_async.tasks.kind import Endpoint, Job, P, TaskKind, check_id
-from a2e_async.tasks.status import read_record, read_rows, read_total
-from a2e_async.tasks.task import Task, TaskServices
+from a2e_async.models import Output, Page, Record
+from a2e_async.resources.calls import delete, find, get_many, list_page, needed, quote, read_all
+from a2e_async.resources.room import Room
+from a2e_async.tasks.kind import Job, P, TaskKind, check_id, check_watchable
+from a2e_async.tasks.task import Task
 from a2e_async.transport.ratelimit import Priority
 
 if TYPE_CHECKING:
-    from a2e_async.resources.files import Files
-    from a2e_async.tasks.starter import Starter
-    from a2e_async.transport.session import Answer, Session
+    from a2e_async.transport.session import Answer
 
 R = TypeVar("R", bound=Record)
-
-
-class CallOptions(TypedDict):
-    """Keyword arguments of one request that the options of a client decide."""
-
-    timeout: float
-    priority: NotRequired[Priority]
-
-
-@define(kw_only=True, frozen=True)
-class Room:
-    """What a namespace works with: the client's parts and the options in force."""
-
-    session: "Session"
-    starter: "Starter"
-    tasks: TaskServices
-    source: OutputSource
-    files: "Files"
-    request_timeout: float
-    start_timeout: float
-    priority: Priority | None = None
-
-    def options(self, default: Priority = Priority.CALL) -> CallOptions:
-        """Return timeout and priority of a call that is not a start."""
-        return {
-            "timeout": self.request_timeout,
-            "priority": default if self.priority is None else self.priority,
-        }
 
 
 class TaskNamespace(Generic[P, R]):
@@ -73,13 +41,17 @@ class TaskNamespace(Generic[P, R]):
         not sent again), or the `ApiError` with which the service refused.
         """
         inputs = self._input(args, kwargs)
-        return await self._room.starter.start(self.kind, inputs, timeout=self._room.start_timeout)
+        room = self._room
+        return await room.starter.start(
+            self.kind, inputs, timeout=room.start_timeout, services=room.tasks
+        )
 
     async def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Start a task and wait for its record. Costs coins; raises as `start` and `Task.wait`.
 
         When it is cancelled while it waits, the task is listed by `A2E.unclaimed`.
         """
+        check_watchable(self.kind)
         task = await self.start(*args, **kwargs)
         try:
             return await task.wait()
@@ -110,87 +82,62 @@ class TaskNamespace(Generic[P, R]):
         return await quote(self._room, self.kind.start_at.path, inputs.to_wire(urls))
 
     async def get(self, id: str) -> R:
-        """Return the record of one task as it stands. Raises `NotFound`."""
-        if self.kind.detail_at is None:
-            raise InvalidInput(f"{self.kind.name} has no detail operation; use list().")
-        room = self._room
-        path, params = self.kind.detail_at.for_id(check_id(id))
-        answer = await room.session.request(
-            self.kind.detail_at.method,
-            path,
-            params=params,
-            timeout=room.request_timeout,
-            priority=Priority.CALL if room.priority is None else room.priority,
-        )
-        return read_detail(self.kind, answer, path, room.source)
+        """Return the record of one task as it stands. Raises `NotFound`.
+
+        Kinds without a detail operation, or with one that fails now and then, are looked for
+        in the list.
+        """
+        return await find(self._room, self.kind, check_id(id))
 
     async def get_many(self, ids: Sequence[str]) -> dict[str, R]:
         """Return the records of these tasks by id; who is unknown to the service is missing.
 
         ``POST batchDetail``, 200 ids a call. Raises `InvalidInput` for kinds without it.
         """
-        if self.kind.batch_at is None:
-            raise InvalidInput(f"{self.kind.name} has no batchDetail operation; use get().")
-        if isinstance(ids, str):
-            raise InvalidInput("get_many takes a list of ids; for one id use get().", field="ids")
-        found: dict[str, R] = {}
-        wanted = [check_id(id) for id in dict.fromkeys(ids)]
-        for first in range(0, len(wanted), self.kind.batch_most):
-            some = wanted[first : first + self.kind.batch_most]
-            answer = await self._call(
-                self.kind.batch_at.method, self.kind.batch_at.path, json={"ids": some}
-            )
-            found.update((record.id, record) for record in self._records(answer))
-        return {id: found[id] for id in wanted if id in found}
+        return await get_many(self._room, self.kind, ids)
 
-    async def list(self, *, page: int = 1, page_size: int = 20) -> Page[R]:
+    async def list(
+        self, *, page: int = 1, page_size: int = 20, status: str | None = None
+    ) -> Page[R]:
         """Return one page of the account's tasks of this kind, newest first.
 
-        Expired tasks are not listed. ``page`` counts from 1.
+        Expired tasks are not listed. ``page`` counts from 1. ``status`` keeps those with this
+        word of the service, for the few kinds whose list takes one. A list without pages comes
+        whole, whatever ``page_size``. Raises `InvalidInput`.
         """
-        paging = self.kind.paging
-        for name, value, most in (("page", page, 10**9), ("page_size", page_size, paging.most)):
-            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-                raise InvalidInput(f"{name} must be a whole number from 1 to {most}.", field=name)
-        endpoint = self._needs(self.kind.list_at, "list")
-        answer = await self._call(
-            endpoint.method,
-            endpoint.path,
-            params={paging.page: page, paging.size: page_size},
-            priority=Priority.LIST,
-        )
-        return Page(tuple(self._records(answer)), read_total(answer.data))
+        return await list_page(self._room, self.kind, page, page_size, status)
 
     async def processing(self) -> tuple[R, ...]:
         """Return the account's tasks of this kind that are being processed.
 
         Raises `InvalidInput` for kinds whose service has no such list.
         """
-        endpoint = self._needs(self.kind.processing_at, "processing list")
+        endpoint = needed(self.kind, self.kind.processing_at, "processing list")
         answer = await self._call(endpoint.method, endpoint.path, priority=Priority.LIST)
-        return tuple(self._records(answer))
+        return read_all(self._room, self.kind, answer.data)
 
-    async def iter(self, *, page_size: int = 100) -> AsyncIterator[R]:
+    async def iter(self, *, page_size: int = 100, status: str | None = None) -> AsyncIterator[R]:
         """Yield all of the account's tasks of this kind, newest first, page by page."""
         if not isinstance(page_size, int):
             raise InvalidInput("page_size must be a whole number.", field="page_size")
+        size = min(page_size, self.kind.page_most)
         seen: set[str] = set()
         page = 1
         while True:
-            found = await self.list(page=page, page_size=min(page_size, self.kind.paging.most))
+            found = await self.list(page=page, page_size=size, status=status)
             fresh = [record for record in found if record.id not in seen]
             for record in fresh:
                 seen.add(record.id)
                 yield record
             # New tasks push old ones onto the next page, so a page may hold known ones; a page
             # without any news means that the service ignores paging.
-            if not fresh or len(found) < min(page_size, self.kind.paging.most):
+            if not fresh or len(found) < size or self.kind.paging is None:
                 return
             page += 1
 
     async def delete(self, id: str) -> None:
         """Delete a task and its results. Raises `NotFound`, or `InvalidRequest` while it runs."""
-        await delete(self._room.session, self._room.request_timeout, self.kind, id)
+        await delete(self._room, self.kind, id)
 
     def attach(self, id: str) -> Task[R]:
         """Return the handle of a task by its id (``id+id`` for one start that made several)."""
@@ -201,14 +148,6 @@ class TaskNamespace(Generic[P, R]):
 
     def _input(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> TaskInput:
         return build_input(self.kind.input, args, kwargs)
-
-    def _records(self, answer: "Answer") -> Sequence[R]:
-        return [read_record(self.kind, raw, self._room.source) for raw in read_rows(answer.data)]
-
-    def _needs(self, endpoint: Endpoint | None, what: str) -> Endpoint:
-        if endpoint is None:
-            raise InvalidInput(f"{self.kind.name} has no {what} operation at the service.")
-        return endpoint
 
     async def _call(
         self,
@@ -226,67 +165,21 @@ class TaskNamespace(Generic[P, R]):
         )
 
 
-def read_detail(
-    kind: TaskKind[..., R], answer: "Answer", path: str, source: OutputSource | None
-) -> R:
-    """Return the record of a detail answer. Raises `NotFound` where there is none."""
-    data = answer.data
-    if is_map(data) and "_id" in data:
-        return read_record(kind, data, source)
-    rows = read_rows(data)
-    if not rows and not data:
-        raise NotFound(
-            http_status=answer.http_status,
-            code=answer.code,
-            message="no such task",
-            trace_id=answer.trace_id,
-            method="GET",
-            path=path,
-            advice="It was deleted, has expired, or belongs to another account.",
-        )
-    return read_record(kind, rows[0] if rows else data, source)
+class Renamable(TaskNamespace[P, R]):
+    """A kind whose tasks can be given another name."""
 
+    async def rename(self, id: str, name: str) -> None:
+        """Give a task another name; nothing else changes (``PUT`` of its kind).
 
-async def quote(room: Room, path: str, body: Mapping[str, Any]) -> int | None:
-    """Return what a start would cost in coins; None where the service gives no figure."""
-    try:
-        answer = await room.session.request(
-            "POST",
-            "/api/v1/generation/quote",
-            json={"endpoint": path, "requestBody": dict(body)},
-            **room.options(),
-        )
-    except InvalidRequest as error:
-        if "unsupported" in error.message.lower() or "not supported" in error.message.lower():
-            return None
-        raise
-    data = answer.data
-    if is_map(data):
-        for key in ("coins", "credits", "cost", "price", "estimatedCoins", "estimated_coins"):
-            value = data.get(key)
-            if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-                return -int(-value // 1)
-    return data if isinstance(data, int) and not isinstance(data, bool) else None
-
-
-async def delete(session: "Session", timeout: float, kind: TaskKind[..., Any], id: str) -> None:
-    """Delete one record. A record that is already gone after a repeated try counts as deleted."""
-    if kind.delete_at is None:
-        raise InvalidInput(f"{kind.name} has no delete operation at the service.")
-    path, params = kind.delete_at.for_id(check_id(id))
-    json = {"_id": id} if kind.delete_at.method == "POST" else None
-    try:
-        await session.request(
-            kind.delete_at.method,
-            path,
-            params=params,
-            json=json,
-            timeout=timeout,
-            priority=Priority.CALL,
-        )
-    except ApiError as error:
-        if not isinstance(error, NotFound) or error.attempts < 2:
-            raise
+        Raises `InvalidInput`, `NotFound`.
+        """
+        endpoint = needed(self.kind, self.kind.rename_at, "rename")
+        if not isinstance(name, str) or not name.strip() or len(name) > self.kind.name_most:
+            raise InvalidInput(
+                f"name must be a text of 1 to {self.kind.name_most} characters.", field="name"
+            )
+        path, params = endpoint.for_id(check_id(id))
+        await self._call(endpoint.method, path, params=params, json={"name": name})
 
 
 _INTRO = "Inputs (by name; None means not sent):"

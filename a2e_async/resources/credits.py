@@ -10,7 +10,8 @@ from a2e_async.errors import DecodeError, InvalidInput
 from a2e_async.models import Page
 from a2e_async.narrow import is_map, whole
 from a2e_async.reading import read_time
-from a2e_async.resources.base import Room, quote
+from a2e_async.resources.calls import quote
+from a2e_async.resources.room import Room
 from a2e_async.tasks.status import read_rows, read_total
 from a2e_async.transport.ratelimit import Priority
 

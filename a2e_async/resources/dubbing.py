@@ -47,6 +47,7 @@ class DubbingRecord(Record):
 
 DUBBING = TaskKind(
     name="dubbing",
+    summary="Speech in another language",
     input=DubbingInput,
     record=DubbingRecord,
     start_at=Endpoint("POST", "/api/v1/userDubbing/startDubbing"),

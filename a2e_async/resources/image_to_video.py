@@ -86,6 +86,7 @@ def _expected(inputs: TaskInput) -> int:
 
 IMAGE_TO_VIDEO = TaskKind(
     name="image_to_video",
+    summary="A picture that moves",
     input=ImageToVideoInput,
     record=ImageToVideoRecord,
     start_at=Endpoint("POST", f"{PREFIX}/start"),
@@ -95,6 +96,7 @@ IMAGE_TO_VIDEO = TaskKind(
     delete_at=Endpoint("DELETE", f"{PREFIX}/{{id}}"),
     results=(Result("result_url", "video"),),
     expected=_expected,
+    usual=(60, 600),
 )
 
 

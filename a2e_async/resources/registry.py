@@ -1,13 +1,50 @@
 """Which kinds there are, and where each is declared; modules are loaded when they are needed."""
 
 import importlib
-from difflib import get_close_matches
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from a2e_async.errors import InvalidInput
-from a2e_async.tasks.kind import TaskKind
 
-_KINDS: Final = ("dubbing", "image_to_video", "talking_video")
+if TYPE_CHECKING:
+    from a2e_async.tasks.kind import TaskKind
+
+_KINDS: Final = (
+    "text_to_image",
+    "nano_banana",
+    "gpt_image",
+    "flux2",
+    "qwen_image",
+    "kling_image",
+    "image_edit",
+    "virtual_try_on",
+    "product_avatar",
+    "photobook",
+    "image_to_video",
+    "wan",
+    "wan30",
+    "happyhorse",
+    "seedance",
+    "seedance2",
+    "veo",
+    "grok_video",
+    "kling_video",
+    "kling_omni",
+    "sora",
+    "avatar_video",
+    "video_twin",
+    "talking_photo",
+    "talking_video",
+    "face_swap",
+    "face_swap_preview",
+    "head_swap",
+    "actor_swap",
+    "motion_transfer",
+    "dubbing",
+    "voice_clone",
+    "think_sound",
+    "caption_removal",
+    "upscale",
+)
 
 
 def kind_names() -> tuple[str, ...]:
@@ -15,9 +52,11 @@ def kind_names() -> tuple[str, ...]:
     return _KINDS
 
 
-def kind_named(name: str) -> TaskKind[..., Any]:
+def kind_named(name: str) -> "TaskKind[..., Any]":
     """Return a kind by its name. Raises `InvalidInput` with the names that there are."""
     if name not in _KINDS:
+        from difflib import get_close_matches
+
         close = get_close_matches(str(name), _KINDS, n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
         raise InvalidInput(

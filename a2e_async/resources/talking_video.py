@@ -36,6 +36,7 @@ class TalkingVideoRecord(Record):
 
 TALKING_VIDEO = TaskKind(
     name="talking_video",
+    summary="A person in a video who says something else",
     input=TalkingVideoInput,
     record=TalkingVideoRecord,
     start_at=Endpoint("POST", "/api/v1/talkingVideo/start"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from .clock import Moment, from_iso, iso
-from .kinds import KINDS, PRESIGN_COINS, Kind
+from .kinds import BY_START, PRESIGN_COINS, Kind
 from .ledger import Charge
 from .spec import Operation, Problem, operations, problems, query_problems
 
@@ -59,8 +59,8 @@ def handle_account(service: Service, request: Request, now: Moment) -> Answer:
 
 def _quote(service: Service, body: Mapping[str, Any], now: Moment) -> Answer:
     path = body["endpoint"].strip().removeprefix("POST ").strip()
-    kind = next((item for item in KINDS.values() if item.start_path == path), None)
-    if kind is None:
+    kind = BY_START.get(path)
+    if kind is None or not kind.quotable:
         return service.refuse(400, "This endpoint cannot be quoted")
     inputs = body["requestBody"]
     wrong = _price_problems(kind, inputs)

@@ -22,6 +22,8 @@ from av.filter import Graph
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
+from .plain_media import png
+
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.video.stream import VideoStream
@@ -45,12 +47,31 @@ def has_encoder(name: str) -> bool:
     return True
 
 
-def image_motion(path: Path, image: Path, seconds: float) -> None:
-    """Writes an MP4 that pans over the image and lets its brightness breathe."""
+def image(path: Path, source: Path, seed: bytes) -> None:
+    """Writes a PNG of the source's first picture, tinted by the seed."""
+    with av.open(str(source)) as file:
+        still = next(iter(file.decode(video=0)))
+        width, height = _fit(still.width, still.height, LONGEST_EDGE)
+        plane = still.reformat(width=width, height=height, format="rgb24").planes[0]
+        data, line = bytes(plane), plane.line_size
+    tint = (seed[:3] * width)[: 3 * width]
+    rows = (data[at : at + 3 * width] for at in range(0, line * height, line))
+    path.write_bytes(png(width, height, (bytes(map(_mix, row, tint)) for row in rows)))
+
+
+def _mix(value: int, tint: int) -> int:
+    return (3 * value + tint) // 4
+
+
+def image_motion(path: Path, image: Path, seconds: float, edge: int = LONGEST_EDGE) -> None:
+    """Writes an MP4 that pans over the image and lets its brightness breathe.
+
+    Its longer edge has at most ``edge`` pixels.
+    """
     count = max(2, round(seconds * FRAMES_PER_SECOND))
     with av.open(str(image)) as source:
         still = next(iter(source.decode(video=0)))
-        frames = _moving(still, count)
+        frames = _moving(still, count, edge)
         _write_video(path, frames, None)
 
 
@@ -60,7 +81,7 @@ def talking(path: Path, video: Path, audio: Path | None, seconds: float) -> None
     sound = _sound(audio, seconds) if audio is not None else None
     with av.open(str(video)) as source:
         first = next(iter(source.decode(video=0)))
-        width, height = _fit(first.width, first.height)
+        width, height = _fit(first.width, first.height, LONGEST_EDGE)
         source.seek(0)
         rate = source.streams.video[0].average_rate
         kept = _thinned(source.decode(video=0), float(rate or FRAMES_PER_SECOND), count)
@@ -95,8 +116,8 @@ def dub(path: Path, source: Path) -> str:
     return kind
 
 
-def _moving(still: VideoFrame, count: int) -> Iterator[VideoFrame]:
-    width, height = _fit(still.width, still.height)
+def _moving(still: VideoFrame, count: int, edge: int) -> Iterator[VideoFrame]:
+    width, height = _fit(still.width, still.height, edge)
     wide, high = _even(width * 1.08), _even(height * 1.08)
     graph, form = Graph(), VideoFormat("yuv420p", wide, high)
     entry = graph.add_buffer(
@@ -251,8 +272,8 @@ def _video(frame: object) -> VideoFrame:
     return frame
 
 
-def _fit(width: int, height: int) -> tuple[int, int]:
-    scale = min(1.0, LONGEST_EDGE / max(width, height))
+def _fit(width: int, height: int, edge: int) -> tuple[int, int]:
+    scale = min(1.0, edge / max(width, height))
     return _even(width * scale), _even(height * scale)
 
 

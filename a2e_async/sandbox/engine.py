@@ -10,18 +10,22 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from .clock import Moment, ServiceClock
 from .faults import Faults
-from .kinds import Kind
+from .kind_actions import LARGER
+from .kinds import media_urls
 from .ledger import Charge, Ledger
-from .results import EXTENSIONS, Order, ResultFile, ResultMaker, Wanted, choose
+from .results import EXTENSIONS, STAND_IN_SECONDS, Order, ResultFile, ResultMaker, Wanted, choose
 from .service import Answer, Request, Service
-from .storage import Store, StoredObject, result_id
+from .storage import Store, StoredObject, result_id, result_part
 from .tasks import Durations, Task
+
+LONGEST_RESULT: Final = 60.0
+"""No result lasts longer than this, in seconds."""
 
 
 @attrs.frozen(slots=True)
@@ -172,34 +176,49 @@ class Engine:
         with self.lock:
             self.service.store.objects[key] = stored
 
-    def order(self, task: Task) -> Order:
-        """Returns what the task's result is made of. Needs the lock only briefly."""
+    def order(self, task: Task, part: str = "") -> Order:
+        """Returns what a file of the task is made of. Needs the lock only briefly."""
         kind = task.kind
         names = {*kind.price_inputs, *kind.media_inputs, "prompt", "target_lang"}
         inputs = {name: task.body[name] for name in sorted(names) if name in task.body}
         sources: dict[str, tuple[Path, str]] = {}
-        for name in kind.media_inputs:
-            if name in task.body and (found := self._source(task, task.body[name])) is not None:
+        for name, url in media_urls(kind, task.body):
+            name, _, index = name.partition("[")
+            if name not in sources and (found := self._source(task, url)) is not None:
                 sources[name] = found
-                inputs[name] = "own"
-        if kind.length_field:
-            inputs.pop(kind.length_field, None)
-        return Order(kind.recipe, inputs, sources, self._variant(task, kind))
+                if not index:
+                    inputs[name] = "own"
+        return Order(
+            task.recipe,
+            inputs,
+            sources,
+            variant=self._variant(task, part),
+            seconds=self._seconds(task),
+            sound=kind.sound,
+            is_large=part == LARGER,
+        )
 
-    def make_result(self, task: Task) -> ResultFile:
-        """Returns the task's ``ResultFile``. Blocks: for a thread."""
-        return self.maker.get(self.order(task))
+    def make_result(self, task: Task, part: str = "") -> ResultFile:
+        """Returns a file of the task. Blocks: for a thread."""
+        return self.maker.get(self.order(task, part))
 
     def close(self) -> None:
         """Removes all files."""
         if self._directory is not None:
             self._directory.cleanup()
 
-    def _variant(self, task: Task, kind: Kind) -> int:
+    def _variant(self, task: Task, part: str) -> int:
         """The outputs of one start differ from each other, as those of the service do."""
-        if kind.count(task.body) < 2:
-            return 0
-        return int(task.id[-6:], 16)
+        variant = int(part) if part.isdecimal() else 0
+        if task.kind.count(task.body) > 1:
+            variant += int(task.id[-6:], 16)
+        return variant
+
+    @staticmethod
+    def _seconds(task: Task) -> float:
+        if task.kind.seconds is not None:
+            return min(task.kind.seconds(task.body), LONGEST_RESULT)
+        return min(STAND_IN_SECONDS if task.length is None else task.length, LONGEST_RESULT)
 
     def _source(self, task: Task, url: str) -> tuple[Path, str] | None:
         with self.lock:
@@ -211,7 +230,7 @@ class Engine:
             earlier = self.service.result_task(result_id(url), self.clock.now())
         if earlier is None or earlier is task:
             return None
-        made = self.make_result(earlier)
+        made = self.make_result(earlier, result_part(url))
         return made.path, made.etag
 
     def _view(self, task: Task, now: Moment) -> TaskView:
@@ -220,7 +239,7 @@ class Engine:
             task.kind.name,
             task.word(now),
             task.created.calendar,
-            task.created.calendar + task.duration / task.speed,
+            task.begun.calendar + task.duration / task.speed,
             task.body,
             frozenset(task.marks),
         )

@@ -22,6 +22,7 @@ REQUEST_FAULTS: Final = frozenset(
 
 TASK_FAULTS: Final = frozenset(
     {"stuck", "fail", "list_lag", "not_found_after_start", "odd_status", "no_result"}
+    | {"done_at_once"}
 )
 """Faults of a newly started task; several can meet in one."""
 
@@ -76,8 +77,8 @@ class Faults:
     Every method queues one fault that fires ``times`` times (None: until ``clear``), in the order
     of queueing for each (role, kind). ``kind=None`` means any kind and ``role=None`` any role of
     the API. Roles are start, detail, list, list_processing, batch_detail, delete, action, query,
-    quote, presign, coins, history; on the storage port upload, result, cdn. Seconds are service
-    seconds unless told otherwise.
+    quote, presign, coins, history, and legacy for the older operations; on the storage port
+    upload, result, cdn. Seconds are service seconds unless told otherwise.
 
     Some HTTP clients repeat a lost GET by themselves (aiohttp once): to make such a client see a
     dropped or reset connection, order the fault with ``times=2``. Faults of the API fire only for
@@ -188,8 +189,12 @@ class Faults:
     # Tasks
 
     def stuck(self, kind: str | None = None, *, times: int | None = 1) -> None:
-        """The next started task never ends."""
+        """The next started task never ends (but product_avatar gives up after 2 hours)."""
         self._add("stuck", "start", kind, times)
+
+    def done_at_once(self, kind: str | None = None, *, times: int | None = 1) -> None:
+        """The next started task is finished in the answer of its start already."""
+        self._add("done_at_once", "start", kind, times)
 
     def fail(
         self,
@@ -254,9 +259,14 @@ class Faults:
         with self._lock:
             return tuple(fault.name for fault in self._queue)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no fault waits."""
+        return not self._queue  # nearly every request; a list is read safely without the lock
+
     def take(self, names: frozenset[str], role: str, kind: str) -> Fault | None:
         """Returns the first queued fault of these names that fits, and counts it down."""
-        if not self._queue:  # nearly every request; a list is read safely without the lock
+        if self.is_idle:
             return None
         with self._lock:
             for fault in self._queue:

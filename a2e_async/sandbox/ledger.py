@@ -14,13 +14,14 @@ class InsufficientCoins(Exception):
 
 @attrs.frozen(slots=True)
 class Charge:
-    """One paid request: a start of one or more tasks, or a presigned upload."""
+    """One paid request: a start of one or more tasks, or a paid call that starts none."""
 
     kind: str
-    """The task kind; ``"presign"`` for an upload permit."""
+    """The task kind; ``presign``, ``speech``, ``watermark`` or ``streaming_avatar`` for calls
+    that start no task."""
 
     ids: tuple[str, ...]
-    """The tasks it paid for; empty for an upload permit."""
+    """The tasks it paid for; empty for a call that starts none."""
 
     coins: int
     at: float
@@ -80,12 +81,18 @@ class Ledger:
     def refund(self, task_id: str, at: float, transaction_id: str) -> int:
         """Gives back what the task cost, once; returns the coins."""
         index, share = self._by_task.pop(task_id, (-1, 0))
-        if index < 0 or not share:
-            return 0
-        old = self.charges[index]
-        self.charges[index] = attrs.evolve(old, refunded=old.refunded + share)
-        self._move(share, at, f"Refund: {old.kind}", (task_id,), transaction_id)
+        self.give_back(index, share, at, transaction_id, (task_id,))
         return share
+
+    def give_back(
+        self, index: int, coins: int, at: float, transaction_id: str, ids: tuple[str, ...] = ()
+    ) -> None:
+        """Gives back so many coins of the charge with this index; nothing when there are none."""
+        if not coins:
+            return
+        old = self.charges[index]
+        self.charges[index] = attrs.evolve(old, refunded=old.refunded + coins)
+        self._move(coins, at, f"Refund: {old.kind}", ids, transaction_id)
 
     def _move(
         self, amount: int, at: float, note: str, ids: tuple[str, ...], transaction_id: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import struct
 import wave
+import zlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -52,8 +53,28 @@ def write_echo(path: Path, source: Path) -> bool:
     return True
 
 
-def write_clip(path: Path, seconds: float, seed: bytes) -> None:
-    """Writes an MP4 of so many seconds: a block that walks over a flat ground."""
+def write_picture(path: Path, seed: bytes) -> None:
+    """Writes a small PNG: stripes whose colours the seed chooses."""
+    row = b"".join(seed[at : at + 3] for at in range(8) for _ in range(8))
+    path.write_bytes(png(64, 64, [row] * 64))
+
+
+def png(width: int, height: int, rows: Iterable[bytes]) -> bytes:
+    """Returns a PNG file; each row holds three bytes (red, green, blue) for each pixel."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(b"".join(b"\0" + row for row in rows), 6)
+    chunks = ((b"IHDR", head), (b"IDAT", pixels), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
+
+
+def write_clip(path: Path, seconds: float, seed: bytes, *, is_large: bool = False) -> None:
+    """Writes an MP4 of so many seconds: a block that walks over a flat ground.
+
+    With ``is_large`` every picture is told whole, which takes more bytes.
+    """
     total = COLUMNS * ROWS
     ground: Colour = (60 + seed[0] // 2, 64 + seed[1] // 2, 64 + seed[2] // 2)
     walker: Colour = (255 - ground[0] // 2, 128, 64 + seed[3] // 2)
@@ -63,6 +84,8 @@ def write_clip(path: Path, seconds: float, seed: bytes) -> None:
     samples = [whole_picture(first)]
     for number in range(1, count):
         blocks = {(number - 1) * 7 % total: ground, number * 7 % total: walker}
+        if is_large:
+            blocks = dict.fromkeys(range(total), ground) | blocks
         samples.append(changed_picture(number, blocks, total))
     path.write_bytes(mp4(samples))
 

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import attrs
 
 from . import plain_media
+from .others import files
 
 MadeWith = Literal["pyav", "stdlib"]
 Wanted = Literal["auto", "pyav", "stdlib"]
@@ -21,9 +22,14 @@ Wanted = Literal["auto", "pyav", "stdlib"]
 STAND_IN_SECONDS: Final = 3.0
 """Length of a result whose source is not here or cannot be read."""
 
+_ENDINGS: Final[Mapping[str, str]] = {
+    "image": ".png",
+    **dict.fromkeys(("talking", "sounded", "footage", "image_motion"), ".mp4"),
+}
+
 EXTENSIONS: Final[Mapping[MadeWith, Mapping[str, str]]] = {
-    "pyav": {"dub": ".mp3", "talking": ".mp4", "image_motion": ".mp4"},
-    "stdlib": {"dub": ".wav", "talking": ".mp4", "image_motion": ".mp4"},
+    "pyav": {"dub": ".mp3", **_ENDINGS},
+    "stdlib": {"dub": ".wav", **_ENDINGS},
 }
 """The ending of a result's name, by tool and recipe."""
 
@@ -40,11 +46,22 @@ class Order:
     variant: int = 0
     """Tells the outputs of one start apart."""
 
+    seconds: float = STAND_IN_SECONDS
+    """How long the result should last."""
+
+    sound: tuple[str, ...] = ()
+    """The inputs that give the sound."""
+
+    is_large: bool = False
+    """Whether a file of more bytes is wanted."""
+
     def digest(self) -> str:
         """Returns what identifies the result: equal orders share one file."""
         facts = [
             self.recipe,
             self.variant,
+            self.seconds,
+            self.is_large,
             dict(self.inputs),
             {name: digest for name, (_, digest) in self.sources.items()},
         ]
@@ -96,8 +113,8 @@ class ResultMaker:
     def _make(self, order: Order, digest: str) -> ResultFile:
         path = self.directory / f"{digest[:32]}.result"
         seed = bytes.fromhex(digest)
-        kind = None
-        if self.made_with == "pyav":
+        kind = files.make(order, path, seed)
+        if kind is None and self.made_with == "pyav":
             kind = _with_av(order, path, seed)
         if kind is None:
             kind = _plainly(order, path, seed)
@@ -122,13 +139,6 @@ def choose(wanted: Wanted) -> MadeWith:
     return "stdlib"
 
 
-def seconds_of(order: Order) -> float:
-    """Returns how long the result should last."""
-    if order.recipe == "image_motion":
-        return float(order.inputs.get("video_time", 5))
-    return float(order.inputs.get("duration", STAND_IN_SECONDS))
-
-
 def _with_av(order: Order, path: Path, seed: bytes) -> str | None:
     """Makes the file with PyAV; None when even the stand-in sources did not do."""
     from . import av_media
@@ -144,29 +154,41 @@ def _with_av(order: Order, path: Path, seed: bytes) -> str | None:
 def _av_recipe(order: Order, path: Path, seed: bytes, *, is_stand_in: bool) -> str:
     from . import av_media
 
-    def source(name: str, ending: str) -> Path:
-        if name in order.sources and not is_stand_in:
-            return order.sources[name][0]
-        made = path.with_suffix(f".{name}{ending}")
-        if ending == ".wav":
+    def source(ending: str, *, is_sound: bool) -> Path:
+        if not is_stand_in:
+            for name, (file, _) in order.sources.items():
+                if (name in order.sound) is is_sound:
+                    return file
+        made = path.with_suffix(f".source{ending}")
+        if is_sound:
             plain_media.write_tone(made, STAND_IN_SECONDS, seed)
         else:
             plain_media.write_clip(made, 1.0, seed)
         return made
 
     if order.recipe == "dub":
-        return av_media.dub(path, source("source_url", ".wav"))
-    if order.recipe == "talking":
-        audio = source("audio_url", ".wav") if "audio_url" in order.inputs else None
-        av_media.talking(path, source("video_url", ".mp4"), audio, seconds_of(order))
-    else:
-        av_media.image_motion(path, source("image_url", ".mp4"), seconds_of(order))
+        return av_media.dub(path, source(".wav", is_sound=True))
+    picture = source(".mp4", is_sound=False)
+    if order.recipe == "image":
+        av_media.image(path, picture, seed)
+        return "image/png"
+    edge = av_media.LONGEST_EDGE * (2 if order.is_large else 1)
+    if order.recipe == "image_motion":
+        av_media.image_motion(path, picture, order.seconds, edge)
+        return "video/mp4"
+    has_sound = order.recipe == "sounded" or any(name in order.inputs for name in order.sound)
+    sound = source(".wav", is_sound=True) if has_sound else None
+    own = picture if order.recipe == "footage" else None
+    av_media.talking(path, picture, sound or own, order.seconds)
     return "video/mp4"
 
 
 def _plainly(order: Order, path: Path, seed: bytes) -> str:
+    if order.recipe == "image":
+        plain_media.write_picture(path, seed)
+        return "image/png"
     if order.recipe != "dub":
-        plain_media.write_clip(path, seconds_of(order), seed)
+        plain_media.write_clip(path, order.seconds, seed, is_large=order.is_large)
         return "video/mp4"
     source = order.sources.get("source_url")
     if source is None or not plain_media.write_echo(path, source[0]):

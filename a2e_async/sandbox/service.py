@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 import random
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 
-from .account import handle_account, is_account
-from .clock import Moment, iso
-from .faults import TASK_FAULTS, Faults
-from .kinds import KINDS, UNKNOWN_SECONDS, Kind, body_problems
-from .ledger import Charge, InsufficientCoins, Ledger
-from .prompts import extend_prompt
-from .spec import OBJECT_ID, Operation, Problem, Router, operations, problems, query_problems
-from .storage import Store, result_id
-from .tasks import Duration, Durations, Failure, Task, draw_duration, first_record
+from a2e_async.narrow import is_map
 
-BATCH_LIMIT: Final = 200
-"""Most ids one batchDetail call may ask for."""
+from .account import handle_account, is_account
+from .clock import Moment
+from .faults import Faults
+from .kind_actions import ACTIONS
+from .kind_lists import batch_detail, list_records, running_records
+from .kind_rules import IMAGE_ENDINGS, ending_of
+from .kind_starts import start
+from .kinds import KINDS, Kind, body_problems, media_urls
+from .ledger import Charge, InsufficientCoins, Ledger
+from .others import HANDLERS, Others
+from .spec import OBJECT_ID, Operation, Problem, Router, operations, problems, query_problems
+from .storage import Store
+from .tasks import Duration, Durations, Task
+
+FLAKY: Final = (
+    (400, "Invalid record id"),
+    (404, "Record not found"),
+    (405, "Method not allowed"),
+)
+"""What a flaky detail call answers, in turn."""
 
 
 @attrs.frozen(slots=True)
@@ -48,6 +59,11 @@ class Request:
     query: Mapping[str, str]
     body: Any
     """The decoded JSON body; None when there was none."""
+
+    @property
+    def body_id(self) -> object:
+        """What the body names as ``_id``; None when it names nothing."""
+        return self.body.get("_id") if is_map(self.body) else None
 
 
 @attrs.define(slots=True)
@@ -76,24 +92,32 @@ class Service:
     finished_hooks: list[Task] = attrs.field(init=False, factory=list[Task])
     """Ended tasks whose webhook is due; the shell takes them out."""
 
+    others: Others = attrs.field(init=False, factory=Others)
     user_id: str = attrs.field(init=False)
     router: Router = attrs.field(init=False)
-    _listed: dict[str, dict[str, Task]] = attrs.field(init=False)
-    _running: dict[str, dict[str, Task]] = attrs.field(init=False)
+    listed: dict[str, dict[str, Task]] = attrs.field(init=False)
+    """What the lists show, by kind and id, oldest first."""
+
+    running: dict[str, dict[str, Task]] = attrs.field(init=False)
+    """What has not ended, as of the last settling."""
+
+    lagging: list[Task] = attrs.field(init=False, factory=list[Task])
+    """What the lists do not show yet."""
+
+    _details: Counter[str] = attrs.field(init=False, factory=Counter[str])
     _ends: list[tuple[float, int, Task]] = attrs.field(
         init=False, factory=list[tuple[float, int, Task]]
     )
-    _lagging: list[Task] = attrs.field(init=False, factory=list[Task])
-    _record_fields: dict[str, tuple[str, ...]] = attrs.field(init=False)
+    _order: itertools.count[int] = attrs.field(init=False, factory=itertools.count)
 
     def __attrs_post_init__(self) -> None:
-        served = [item for item in operations() if not item.kind or item.kind in KINDS]
-        self.router = Router.of(item for item in served if item.kind or is_account(item))
-        self._record_fields = {
-            item.kind: item.record_fields for item in served if item.role == "start"
-        }
-        self._listed = {name: {} for name in KINDS}
-        self._running = {name: {} for name in KINDS}
+        self.router = Router.of(
+            item
+            for item in operations()
+            if item.kind in KINDS or is_account(item) or (item.method, item.path) in HANDLERS
+        )
+        self.listed = {name: {} for name in KINDS}
+        self.running = {name: {} for name in KINDS}
         self.user_id = f"{self.random.getrandbits(96):024x}"
 
     def open(self, now: Moment) -> None:
@@ -104,69 +128,91 @@ class Service:
         """Carries one request out and returns its answer."""
         self.settle(now)
         operation = request.operation
+        handler = HANDLERS.get((operation.method, operation.path))
+        if handler is not None:
+            return handler(self, request, now)
         if not operation.kind:
             return handle_account(self, request, now)
         kind = KINDS[operation.kind]
+        action = ACTIONS.get((operation.method, operation.path))
         if operation.role in {"start", "batch_detail"} or operation.body_schema:
-            wrong = self._body_problems(request)
+            wrong = list(problems(operation.body_schema or {"type": "object"}, request.body))
+            if not wrong and operation.role == "start" and action is None:
+                wrong = list(body_problems(kind, request.body))
             if wrong:
                 return self.refuse(400, "Invalid parameters", wrong)
+        if action is not None:
+            return action(self, kind, request, now)
         if operation.role == "start":
-            return self._start(kind, request.body, now)
+            return start(self, kind, request.body, operation.path, now)
         if operation.role == "batch_detail":
-            return self._batch_detail(kind, request.body["ids"], now)
+            return batch_detail(self, kind, request.body["ids"], now)
         if operation.role == "list":
-            return self._list(kind, request, now)
+            return list_records(self, kind, request, now)
         if operation.role == "list_processing":
-            rows = self._visible(reversed(self._running[kind.name].values()), now)
-            return self.accept([self._render(task, now) for task in rows])
-        if operation.role == "query":
-            return self.accept(self._query(kind, operation.action))
-        if not request.id:
-            return self.accept(extend_prompt(request.body))
+            return running_records(self, kind, now)
         return self._one(kind, request, now)
 
     def settle(self, now: Moment) -> None:
-        """Brings the books up to the moment: refunds of failed tasks, expired list rows."""
+        """Brings the books up to the moment: refunds of failed tasks, webhooks that are due."""
         while self._ends and self._ends[0][0] <= now.work:
             task = heapq.heappop(self._ends)[2]
             if task.deleted:
                 continue
-            self._running[task.kind.name].pop(task.id, None)
-            if task.failure and task.kind.refund_failed:
+            kind = task.kind
+            self.running[kind.name].pop(task.id, None)
+            if task.failure and kind.refund_failed:
                 self.ledger.refund(task.id, now.calendar, self.new_id(now))
-            if self.collect_hooks and "webhook_url" in task.body:
+            if self.collect_hooks and kind.webhook and "webhook_url" in task.body:
                 self.finished_hooks.append(task)
-        oldest = now.work - self.result_life
-        for listed in self._listed.values():
-            while listed:
-                first = next(iter(listed.values()))
-                if first.created.work >= oldest or first.is_running(now):
-                    break
-                del listed[first.id]
+
+    def expire(self, kind: Kind, now: Moment) -> None:
+        """Drops the records of a kind from its lists whose results are no longer kept."""
+        listed, oldest = self.listed[kind.name], now.work - self.result_life * kind.life
+        while listed and not kind.lasting:
+            first = next(iter(listed.values()))
+            if first.created.work >= oldest or first.is_running(now):
+                break
+            del listed[first.id]
+
+    def add(self, task: Task) -> None:
+        """Takes a new task in."""
+        self.tasks[task.id] = task
+        self.listed[task.kind.name][task.id] = task
+        self.resume(task)
+
+    def resume(self, task: Task) -> None:
+        """Takes a task in that runs from now on, for the first time or again."""
+        self.running[task.kind.name][task.id] = task
+        if math.isfinite(task.duration):
+            heapq.heappush(self._ends, (task.ends, next(self._order), task))
 
     def result_task(self, task_id: str, now: Moment) -> Task | None:
         """Returns the task whose result may be downloaded: completed, with a result."""
-        task = self.tasks.get(task_id)
-        if task is None or task.is_running(now) or task.failure or not task.has_result:
-            return None
-        return task
+        task = self.tasks.get(task_id) or self.others.files.get(task_id)
+        return task if task is not None and task.shows_result(now) else None
 
-    def sign(self, task: Task, now: Moment) -> str:
-        """Returns a freshly signed URL of the task's result."""
-        name = f"{task.kind.name}/{task.id}{self.extensions.get(task.kind.recipe, '')}"
-        expires = math.ceil(now.calendar + self.result_life / self.speed)
-        return self.store.sign_result(name, expires, task.generation)
+    def sign(self, task: Task, now: Moment, part: str = "") -> str:
+        """Returns a freshly signed URL of the task's result, or of one part of it."""
+        name = f"{task.id}-{part}" if part else task.id
+        path = f"{task.kind.name}/{name}{self.extensions.get(task.recipe, '')}"
+        expires = math.ceil(now.calendar + self.result_life * task.kind.life / self.speed)
+        return self.store.sign_result(path, expires, task.generation)
 
     def render(self, task: Task, now: Moment) -> dict[str, Any]:
         """Returns the task's record at this moment."""
-        return self._render(task, now)
+        if not task.shows_result(now):
+            return task.render(now, ())
+        count = task.kind.files(task.body)
+        if count == 1:
+            return task.render(now, (self.sign(task, now),))
+        return task.render(now, [self.sign(task, now, str(index)) for index in range(count)])
 
     # Answers
 
-    def accept(self, data: Any) -> Answer:
+    def accept(self, data: Any, status: int = 200) -> Answer:
         """Returns a success."""
-        return Answer(200, {"code": 0, "data": data, "trace_id": self.trace_id()})
+        return Answer(status, {"code": 0, "data": data, "trace_id": self.trace_id()})
 
     def refuse(
         self, status: int, message: str, errors: Sequence[Problem] = (), code: int | None = None
@@ -195,180 +241,76 @@ class Service:
             return self.refuse(400, "insufficient coins", code=4001)
         return None
 
-    # Operations
-
-    def _body_problems(self, request: Request) -> list[Problem]:
-        schema = request.operation.body_schema or {"type": "object"}
-        wrong = list(problems(schema, request.body))
-        if not wrong and request.operation.role == "start":
-            wrong = list(body_problems(KINDS[request.operation.kind], request.body))
-        return wrong
-
-    def _start(self, kind: Kind, body: Mapping[str, Any], now: Moment) -> Answer:
-        seconds = self.source_seconds(kind, body, now)
-        count, coins = kind.count(body), kind.price(body, seconds)
-        ids = tuple(self.new_id(now) for _ in range(count))
-        charge = Charge(kind.name, ids, coins * count, now.calendar, kind.start_path, dict(body))
-        if (refusal := self.pay(charge, now)) is not None:
-            return refusal
-        records = [self._new_task(kind, task_id, charge, coins, now) for task_id in ids]
-        return self.accept(records if count > 1 else records[0])
-
-    def _new_task(
-        self, kind: Kind, task_id: str, charge: Charge, coins: int, now: Moment
-    ) -> dict[str, Any]:
-        body = charge.body
-        created = iso(now.calendar)
-        known: dict[str, Any] = {
-            "_id": task_id,
-            "user_id": self.user_id,
-            "coins": coins,
-            "createdAt": created,
-            "updatedAt": created,
-            kind.status_field: "initialized",
-            kind.failure_field: "",
-            kind.code_field: "",
-            kind.result_field: "",
-        }
-        if kind.length_field:
-            seconds = self.source_seconds(kind, body, now)
-            seconds = UNKNOWN_SECONDS if seconds is None else seconds
-            known[kind.length_field] = max(1, round(seconds))
-        task = Task(
-            task_id,
-            kind,
-            body,
-            first_record(kind, self._record_fields[kind.name], body, known),
-            now,
-            draw_duration(kind, self.durations, self.random),
-            self.speed,
-            failure=self._planned_failure(kind, body, now),
-            sic=self.random.random() < 0.5,
-        )
-        self._apply_faults(task, now)
-        self.tasks[task_id] = task
-        self._listed[kind.name][task_id] = task
-        self._running[kind.name][task_id] = task
-        if math.isfinite(task.duration):
-            heapq.heappush(self._ends, (task.ends, len(self.tasks), task))
-        return self._render(task, now)
-
-    def _planned_failure(self, kind: Kind, body: Mapping[str, Any], now: Moment) -> Failure | None:
-        for name in kind.media_inputs:
-            if name in body and not self._is_fetchable(body[name], now):
-                return Failure(f"{name} could not be downloaded", "404")
-        if self.random.random() < self.failure_rate:
-            return Failure("generation failed, please try again", "500")
-        return None
-
-    def _is_fetchable(self, url: str, now: Moment) -> bool:
-        """An input in the sandbox's own storage must be there; others are taken as given."""
-        if not self.store.is_own(url):
-            return True
-        if self.store.find(url, now.calendar) is not None:
-            return True
-        return "/results/" in url and self.result_task(result_id(url), now) is not None
-
-    def _apply_faults(self, task: Task, now: Moment) -> None:
-        for name in sorted(TASK_FAULTS):
-            fault = self.faults.take(frozenset({name}), "start", task.kind.name)
-            if fault is None:
-                continue
-            values = fault.values
-            if name == "stuck":
-                task.duration = math.inf
-            elif name == "fail":
-                task.failure = Failure(values["message"], values["code"])
-            elif name == "odd_status":
-                task.odd_word = values["word"]
-            elif name == "no_result":
-                task.has_result = False
-            elif name == "not_found_after_start":
-                task.unknown_until = now.work + values["seconds"]
-            else:
-                task.unlisted_until = now.work + values["seconds"]
-                self._lagging.append(task)
+    # Tasks
 
     def source_seconds(self, kind: Kind, body: Mapping[str, Any], now: Moment) -> float | None:
-        """Returns the length of the first media input, when it is here and could be read."""
-        url = body.get(kind.media_inputs[0]) if kind.media_inputs else None
-        found = self.store.find(url, now.calendar) if isinstance(url, str) else None
-        return found.seconds if found else None
+        """Returns the length of the first medium sent, when it is here and could be read.
 
-    def _batch_detail(self, kind: Kind, ids: Sequence[str], now: Moment) -> Answer:
-        if len(ids) > BATCH_LIMIT:
-            wrong = Problem("ids", f"must have at most {BATCH_LIMIT} items")
-            return self.refuse(400, "Invalid parameters", [wrong])
-        for index, item in enumerate(ids):
-            if not OBJECT_ID.fullmatch(item):
-                problem = Problem(f"ids[{index}]", "must be an id of 24 hex digits")
-                return self.refuse(400, "Invalid parameters", [problem])
-        found = [
-            task
-            for item in dict.fromkeys(ids)
-            if (task := self._known(kind, item, now)) is not None
-        ]
-        self.random.shuffle(found)
-        return self.accept([self._render(task, now) for task in found])
+        0 for an image, where the kind takes images as well as videos.
+        """
+        if self.follows_image(kind, body, now):
+            return 0.0
+        for _, url in media_urls(kind, body):
+            found = self.store.find(url, now.calendar) if isinstance(url, str) else None
+            return found.seconds if found else None
+        return None
 
-    def _list(self, kind: Kind, request: Request, now: Moment) -> Answer:
-        values, wrong = query_problems(request.operation, request.query)
-        page, size = values.get("pageNum", 1), values.get("pageSize", 10)
-        if not wrong and size < 1:
-            wrong = [Problem("pageSize", "must be at least 1")]
-        if wrong:
-            return self.refuse(400, "Invalid parameters", wrong)
-        listed = self._listed[kind.name]
-        count = len(listed) - self._hidden(kind, now)
-        rows = self._page(self._visible(reversed(listed.values()), now), page, size)
-        records = [self._render(task, now) for task in rows]
-        if kind.bare_list and not values:
-            return self.accept(records)
-        return self.accept({"rows": records, "count": count})
+    def follows_image(self, kind: Kind, body: Mapping[str, Any], now: Moment) -> bool:
+        """Returns whether the result is an image because the source is one."""
+        url = body.get(kind.media_inputs[0]) if kind.follows else None
+        if not isinstance(url, str):
+            return False
+        found = self.store.find(url, now.calendar)
+        if found is not None and found.content_type.startswith("image/"):
+            return True
+        return ending_of(url) in IMAGE_ENDINGS
 
-    @staticmethod
-    def _page(rows: Iterable[Task], page: int, size: int) -> list[Task]:
-        first, last = (page - 1) * size, page * size
-        return [task for index, task in zip(range(last), rows, strict=False) if index >= first]
-
-    def _visible(self, tasks: Iterable[Task], now: Moment) -> Iterable[Task]:
-        if not self._lagging:
-            return tasks
-        return (task for task in tasks if task.unlisted_until <= now.work)
-
-    def _hidden(self, kind: Kind, now: Moment) -> int:
-        self._lagging = [
-            task for task in self._lagging if task.unlisted_until > now.work and not task.deleted
-        ]
-        return sum(task.kind is kind for task in self._lagging)
-
-    def _query(self, kind: Kind, action: str) -> dict[str, Any]:
-        if action == "avgProcessingTime":
-            return {"avgProcessingTime": round(kind.median)}
-        return {"level": 0}
-
-    def _one(self, kind: Kind, request: Request, now: Moment) -> Answer:
-        role = request.operation.role
-        if not OBJECT_ID.fullmatch(request.id):
-            problem = Problem("_id", "must be an id of 24 hex digits")
-            return self.refuse(400, "Invalid parameters", [problem])
-        task = self._known(kind, request.id, now)
-        if task is None:
-            if role == "detail" and kind.unknown_is_null:
-                return self.accept(None)
-            return self.refuse(404, "Record not found")
-        if role == "detail":
-            return self.accept(self._render(task, now))
-        if role == "delete":
-            return self._delete(task, now)
-        task.marks.add(request.operation.action)
-        return self.accept({"_id": task.id})
-
-    def _known(self, kind: Kind, task_id: str, now: Moment) -> Task | None:
+    def known(self, kind: Kind, task_id: str, now: Moment) -> Task | None:
+        """Returns the kind's task with this id, unless detail calls do not know it."""
         task = self.tasks.get(task_id.lower())
         if task is None or task.kind is not kind or task.unknown_until > now.work:
             return None
         return task
+
+    def _one(self, kind: Kind, request: Request, now: Moment) -> Answer:
+        role, task_id = request.operation.role, request.id
+        is_detail = role == "detail"
+        if is_detail and kind.detail_by:
+            _, wrong = query_problems(request.operation, request.query)
+            if wrong:
+                return self.refuse(400, "Invalid parameters", wrong)
+            task_id = request.query[kind.detail_by]
+        elif not task_id:
+            task_id = str(request.body_id)
+        if is_detail and (refusal := self._flaw(kind)) is not None:
+            return refusal
+        if not OBJECT_ID.fullmatch(task_id):
+            problem = Problem("_id", "must be an id of 24 hex digits")
+            return self.refuse(400, "Invalid parameters", [problem])
+        task = self.known(kind, task_id, now)
+        if is_detail and kind.detail_list:
+            return self.accept([self.render(task, now)] if task else [])
+        if task is None:
+            if is_detail and kind.unknown_is_null:
+                return self.accept(None)
+            return self.refuse(404, "Record not found")
+        if is_detail:
+            return self.accept(self.render(task, now))
+        if role == "delete":
+            return self._delete(task, now)
+        if request.operation.method == "PUT":
+            task.record = {**task.record, kind.name_field: request.body["name"]}
+            return self.accept(self.render(task, now))
+        task.marks.add(request.operation.action)
+        return self.accept({"_id": task.id})
+
+    def _flaw(self, kind: Kind) -> Answer | None:
+        """Returns the refusal that a flaky detail path answers now and then."""
+        if not kind.flaky_detail:
+            return None
+        self._details[kind.name] += 1
+        turn, rest = divmod(self._details[kind.name], kind.flaky_detail)
+        return None if rest else self.refuse(*FLAKY[(turn - 1) % len(FLAKY)])
 
     def _delete(self, task: Task, now: Moment) -> Answer:
         if task.is_running(now):
@@ -378,10 +320,6 @@ class Service:
                 self.ledger.refund(task.id, now.calendar, self.new_id(now))
         task.deleted = True
         del self.tasks[task.id]
-        self._listed[task.kind.name].pop(task.id, None)
-        self._running[task.kind.name].pop(task.id, None)
+        self.listed[task.kind.name].pop(task.id, None)
+        self.running[task.kind.name].pop(task.id, None)
         return self.accept({"_id": task.id})
-
-    def _render(self, task: Task, now: Moment) -> dict[str, Any]:
-        url = "" if task.failure or task.is_running(now) else self.sign(task, now)
-        return task.render(now, url)

@@ -36,6 +36,18 @@ class Problem:
 
 
 @attrs.frozen(slots=True)
+class Paging:
+    """How a list is asked for a page."""
+
+    page: str
+    size: str
+    """The names of the two query parameters."""
+
+    usual: int
+    """Rows of a page when nothing is asked."""
+
+
+@attrs.frozen(slots=True)
 class Operation:
     """One operation of the service, as openapi.json lists it."""
 
@@ -46,6 +58,8 @@ class Operation:
     body_schema: Mapping[str, Json] | None
     query: tuple[Mapping[str, Json], ...]
     record_fields: tuple[str, ...]
+    paging: Paging | None
+    """None for an operation without pages."""
 
     @property
     def action(self) -> str:
@@ -116,35 +130,36 @@ class Router:
     """Finds the operation for a method and a path; fixed paths win over templates."""
 
     fixed: Mapping[tuple[str, str], Operation]
-    templates: Mapping[tuple[str, int], tuple[tuple[tuple[str, ...], Operation], ...]]
+    templates: Mapping[tuple[str, str, int], tuple[tuple[tuple[str, ...], Operation], ...]]
+    """By method, what stands before the id, and how many parts there are from the id on."""
 
     @classmethod
     def of(cls, operations: Iterable[Operation]) -> Router:
         """Returns a router over these operations."""
         fixed: dict[tuple[str, str], Operation] = {}
-        templates: dict[tuple[str, int], list[tuple[tuple[str, ...], Operation]]] = {}
+        templates: dict[tuple[str, str, int], list[tuple[tuple[str, ...], Operation]]] = {}
         for operation in operations:
-            parts = tuple(operation.path.split("/"))
-            if "{" in operation.path:
-                templates.setdefault((operation.method, len(parts)), []).append((parts, operation))
-            else:
+            head, brace, tail = operation.path.partition("{")
+            if not brace:
                 fixed[operation.method, operation.path] = operation
+                continue
+            rest = tuple(tail.split("/")[1:])
+            key = (operation.method, head, len(rest))
+            templates.setdefault(key, []).append((rest, operation))
         return cls(fixed, {key: tuple(value) for key, value in templates.items()})
 
     def find(self, method: str, path: str) -> tuple[Operation, str] | None:
         """Returns the operation and the id in the path ("" when it has none), or None."""
         if (found := self.fixed.get((method, path))) is not None:
             return found, ""
-        parts = path.split("/")
-        for template, operation in self.templates.get((method, len(parts)), ()):
-            given = ""
-            for wanted, part in zip(template, parts, strict=True):
-                if wanted.startswith("{"):
-                    given = part
-                elif wanted != part:
-                    break
-            else:
-                return operation, given
+        rest: list[str] = []
+        head = path
+        while "/" in head:
+            head, _, given = head.rpartition("/")
+            for template, operation in self.templates.get((method, f"{head}/", len(rest)), ()):
+                if list(template) == rest:
+                    return operation, given
+            rest.insert(0, given)
         return None
 
 
@@ -177,7 +192,16 @@ def _operation(method: str, path: str, entry: Mapping[str, Json]) -> Operation:
         body_schema=content.get("application/json", {}).get("schema"),
         query=tuple(item for item in parameters if item["in"] == "query"),
         record_fields=tuple(entry.get("x-response-seen", {}).get("record_fields", {})),
+        paging=_paging(parameters),
     )
+
+
+def _paging(parameters: Sequence[Mapping[str, Json]]) -> Paging | None:
+    schemas = {item["name"]: item.get("schema", {}) for item in parameters}
+    for page, size in (("pageNum", "pageSize"), ("page", "page_size")):
+        if page in schemas and size in schemas:
+            return Paging(page, size, schemas[size].get("default", 10))
+    return None
 
 
 def _is(name: str, value: Json) -> bool:

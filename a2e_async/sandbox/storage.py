@@ -138,5 +138,14 @@ def _same(wanted: str, given: str) -> bool:
 
 def result_id(url: str) -> str:
     """Returns the task id that the path of a result URL names; "" when it names none."""
+    return _result_name(url).partition("-")[0]
+
+
+def result_part(url: str) -> str:
+    """Returns which of a task's several files a result URL names; "" for the only one."""
+    return _result_name(url).partition("-")[2]
+
+
+def _result_name(url: str) -> str:
     name = urlsplit(url).path.removeprefix("/results/").rsplit("/", 1)[-1]
     return name.split(".", 1)[0]

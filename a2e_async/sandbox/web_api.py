@@ -68,7 +68,8 @@ class ApiHandler:
         body: Any = None
         if operation.body_schema is not None or request.can_read_body:
             try:
-                body = json.loads(await request.read() or b"null", parse_constant=_refuse)
+                text = await request.read() or b"null"
+                body = json.loads(text, parse_constant=_refuse, parse_float=_finite)
             except (ValueError, RecursionError):
                 return self._told(self._refusal(400, "The body is not JSON"))
         query = request.rel_url.query
@@ -163,6 +164,14 @@ class ApiHandler:
 def _refuse(name: str) -> None:
     msg = f"{name} is no JSON"
     raise ValueError(msg)
+
+
+def _finite(text: str) -> float:
+    """Returns the number; too large a one could not be told again in JSON."""
+    number = float(text)
+    if not math.isfinite(number):
+        _refuse(text)
+    return number
 
 
 def _header(after: float | str) -> str:

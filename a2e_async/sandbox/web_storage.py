@@ -18,7 +18,7 @@ from aiohttp import web
 from .engine import Engine, Leak
 from .faults import Fault
 from .ranges import Span, choose_span
-from .storage import Refusal, StoredObject, result_id
+from .storage import Refusal, StoredObject, result_id, result_part
 from .structure import Broken, read_structure
 from .tasks import Task
 from .web_common import hang_up, html_response, xml_error
@@ -152,7 +152,7 @@ class StorageHandler:
         checked = self._check_result(request, path, fault)
         if isinstance(checked, Refusal):
             return xml_error(checked.status, checked.code, checked.message)
-        made = await self._in_pool(lambda: self.engine.make_result(checked))
+        made = await self._in_pool(lambda: self.engine.make_result(checked, result_part(path)))
         headers = {"Content-Type": made.content_type, "X-Sandbox-Made-With": made.made_with}
         cut = fault.values["after_bytes"] if fault and fault.name == "cut_download" else None
         return await self._send(request, made.path, made.size, made.etag, headers, cut)

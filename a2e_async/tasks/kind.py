@@ -5,6 +5,7 @@ starter, the namespaces and the command line all read them here.
 """
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, Final, Generic, ParamSpec, TypeVar
@@ -55,21 +56,26 @@ class Result:
 
 @frozen(kw_only=True)
 class Paging:
-    """Names and bounds of a list's paging."""
+    """Names and bounds of a list's paging. ``statuses`` are the words it can be filtered by."""
 
     page: str = "pageNum"
     size: str = "pageSize"
     most: int = 100
+    statuses: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
 class Words:
     """Where a record's state stands and which words it uses there.
 
-    A word that is in none of the sets means: still running.
+    A word that is in none of the sets means: still running. ``also`` names fields that hold
+    the word where ``field`` does not; a record that has a value in ``proof`` is finished
+    whatever its word, unless it failed.
     """
 
     field: str = "current_status"
+    also: tuple[str, ...] = ()
+    proof: str | None = None
     queued: frozenset[str] = frozenset({"initialized", "sent", "pending", "pendding", "queued"})
     succeeded: frozenset[str] = frozenset({"completed"})
     failed: frozenset[str] = frozenset({"failed"})
@@ -91,10 +97,15 @@ class TaskKind(Generic[P, R]):
     """One kind of task. ``input`` and ``record`` are its classes, the rest is data.
 
     ``expected`` tells how many remote tasks a start makes; ``patience`` is the default
-    timeout of a wait in seconds; ``name_most`` the longest name in characters.
+    timeout of a wait in seconds; ``name_most`` the longest name in characters; ``name_wire``
+    is None for kinds whose start takes no name; ``paging`` is None for lists that have none.
+    ``flaky_detail`` marks a detail operation that refuses records that there are: waits leave
+    it alone. ``usual`` bounds the usual seconds from start to end; ``summary`` says in a few
+    words what the kind does; ``live`` whether it was tried against the real service.
     """
 
     name: str
+    summary: str = ""
     input: Callable[P, TaskInput]
     record: type[R]
     start_at: Endpoint
@@ -103,22 +114,42 @@ class TaskKind(Generic[P, R]):
     processing_at: Endpoint | None = None
     batch_at: Endpoint | None = None
     delete_at: Endpoint | None = None
-    paging: Paging = Paging()
+    rename_at: Endpoint | None = None
+    retry_at: Endpoint | None = None
+    flaky_detail: bool = False
+    paging: Paging | None = Paging()
     batch_most: int = 200
     words: Words = Words()
     results: tuple[Result, ...] = ()
     failure_texts: tuple[str, ...] = ("failed_message", "faild_message")
     failure_codes: tuple[str, ...] = ("failed_code", "error_code")
-    name_wire: str = "name"
+    name_wire: str | None = "name"
     name_most: int = 200
     expected: Callable[[TaskInput], int] = lambda _: 1
     patience: float = 2 * HOUR
+    usual: tuple[float, float] | None = None
+    live: bool = False
+
+    @cached_property
+    def look_at(self) -> Endpoint | None:
+        """The operation by which a wait asks for one record; None where none can be trusted."""
+        return None if self.flaky_detail else self.detail_at
+
+    @cached_property
+    def watchable(self) -> bool:
+        """Whether any operation tells how a task stands."""
+        return any((self.detail_at, self.batch_at, self.processing_at, self.list_at))
+
+    @cached_property
+    def page_most(self) -> int:
+        """Records of the list that one call gives at most."""
+        return self.paging.most if self.paging else sys.maxsize
 
     @cached_property
     def taken(self) -> frozenset[str]:
         """Wire names that the field map itself reads."""
-        names = {"_id", "id", self.words.field, self.name_wire, "coins", "createdAt"}
-        names.update((self.words.progress,) if self.words.progress else ())
+        names = {"_id", "id", self.words.field, *self.words.also, "coins", "createdAt"}
+        names.update(name for name in (self.name_wire, self.words.progress) if name)
         names.update(result.field for result in self.results)
         return frozenset(names.union(self.failure_texts, self.failure_codes))
 
@@ -159,6 +190,16 @@ def check_id(id: Any) -> str:
             f"{id!r:.60} is not a task id; ids look like 66ea4dd87db10c73fa29b570.", field="id"
         )
     return id
+
+
+def check_watchable(kind: TaskKind[..., Any]) -> None:
+    """Raise `InvalidInput` for a kind that the service starts and then tells nothing of."""
+    if not kind.watchable:
+        raise InvalidInput(
+            f"{kind.name} has no operation that tells how a task stands, so it cannot be waited "
+            f"for. Start it with a2e.{kind.name}.start() and note task.ref; its result is shown "
+            "on the service's site."
+        )
 
 
 def id_time(id: str) -> float | None:

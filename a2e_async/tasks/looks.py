@@ -7,7 +7,7 @@ from a2e_async.errors import DecodeError
 from a2e_async.narrow import is_map
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.schedule import Look, Mode
-from a2e_async.tasks.status import read_id, read_rows
+from a2e_async.tasks.status import read_id, read_one, read_rows
 from a2e_async.transport.ratelimit import Priority
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ class Looker:
         Raises the `ApiError`, `TransportError` or `DecodeError` that came instead.
         """
         kind = look.kind
-        if look.mode is Mode.DETAIL and kind.detail_at is not None:
-            path, params = kind.detail_at.for_id(look.watches[0].id)
-            answer = await self._get(kind.detail_at.method, path, params=params)
-            rows = read_rows(answer.data)
-            found = {id: row for row in rows if (id := read_id(row))}
-            if not found and not _empty(answer.data):
+        if look.mode is Mode.DETAIL and kind.look_at is not None:
+            id = look.watches[0].id
+            path, params = kind.look_at.for_id(id)
+            answer = await self._get(kind.look_at.method, path, params=params)
+            row = read_one(kind, answer.data, id)
+            if row is None and not _empty(answer.data):
                 raise _shapeless(kind, path, answer)
-            return found, True
+            return ({} if row is None else {id: row}), True
         if look.mode is Mode.BATCH and kind.batch_at is not None:
             ids = [watch.id for watch in look.watches]
             answer = await self._get(kind.batch_at.method, kind.batch_at.path, json={"ids": ids})
@@ -53,15 +53,16 @@ class Looker:
         found: dict[str, Any] = {}
         wanted = {watch.id for watch in look.watches}
         for page in range(1, LIST_PAGES + 1):
-            paging = {kind.paging.page: page, kind.paging.size: kind.paging.most}
+            names = kind.paging
+            paging = {names.page: page, names.size: names.most} if names else None
             answer = await self._get(kind.list_at.method, kind.list_at.path, params=paging)
             rows = _by_id(kind, kind.list_at.path, answer)
             fresh = rows.keys() - found.keys()
             found.update(rows)
             # A service that ignores paging gives the same page again and again.
-            if not fresh or len(rows) < kind.paging.most or wanted <= found.keys():
+            if not fresh or len(rows) < kind.page_most or wanted <= found.keys():
                 return found, True
-        return found, kind.detail_at is not None
+        return found, kind.look_at is not None
 
     async def _get(
         self, method: str, path: str, *, params: Any = None, json: Any = None

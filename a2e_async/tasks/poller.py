@@ -29,7 +29,7 @@ from a2e_async.errors import (
     TaskTimeout,
 )
 from a2e_async.models import OutputSource, Record
-from a2e_async.tasks.kind import LONG_AGO, TaskKind, id_time
+from a2e_async.tasks.kind import LONG_AGO, TaskKind, check_watchable, id_time
 from a2e_async.tasks.looks import Looker
 from a2e_async.tasks.schedule import After, Look, Mode, Schedule, Watch
 from a2e_async.tasks.status import read_record
@@ -107,6 +107,7 @@ class Poller:
         """
         if self._closed is not None:
             raise copy.copy(self._closed)
+        check_watchable(task.kind)
         loop = self.check_loop()
         wait = Wait(task, loop.create_future(), deadline, set(task.open_ids), change)
         if not wait.missing:
@@ -316,15 +317,15 @@ class Poller:
             )
 
     def _refused(self, look: Look, error: A2EError, now: float) -> None:
-        alone = len(look.watches) == 1
-        if look.mode is Mode.DETAIL or (
-            look.mode is Mode.BATCH and alone and not look.kind.detail_at
-        ):
+        alone = look.mode is Mode.BATCH and len(look.watches) == 1 and not look.kind.look_at
+        if alone and look.kind.list_at is not None:
+            self._schedule.list_instead(look)
+        elif look.mode is Mode.DETAIL or alone:
             if isinstance(error, NotFound):
                 self._absent(look.watches[0], look, now)
             else:
                 self._give_up(look.watches, error)
-        elif look.mode is Mode.BATCH or look.kind.detail_at is not None:
+        elif look.mode is Mode.BATCH or look.kind.look_at is not None:
             self._schedule.split(look)
         else:
             self._failed(look, error, now)

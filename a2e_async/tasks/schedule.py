@@ -215,7 +215,7 @@ class Schedule:
             self._set_alone(watch, False)
         elif watch.alone:
             self._share_again(self._lanes[watch.kind.name], now)
-        if watch.kind.detail_at is None:
+        if watch.kind.look_at is None:
             watch.absent = 0
         self._again(watch, look, now)
 
@@ -227,14 +227,14 @@ class Schedule:
         """
         watch.errors = 0
         watch.good_at = now
-        if look.mode is not Mode.DETAIL and watch.kind.detail_at is not None:
+        if look.mode is not Mode.DETAIL and watch.kind.look_at is not None:
             watch.absent += 1
             self._set_alone(watch, True)
             self._requeue(watch, now)
             return After.AGAIN
-        if watch.kind.detail_at is None:
+        if watch.kind.look_at is None:
             watch.absent += 1
-        missed = watch.kind.detail_at is None and watch.absent < GONE_AFTER
+        missed = watch.kind.look_at is None and watch.absent < GONE_AFTER
         if missed or now - watch.born < FORGIVEN:
             self._again(watch, look, now)
             return After.AGAIN
@@ -266,6 +266,10 @@ class Schedule:
         for half in (look.watches[:middle], look.watches[middle:]):
             self._halves.append(Look(look.kind, look.mode, half, look.at))
 
+    def list_instead(self, look: Look) -> None:
+        """A shared call was refused though nothing is asked for alone: read the list at once."""
+        self._halves.append(Look(look.kind, Mode.LIST, look.watches, look.at))
+
     # -- inside --------------------------------------------------------------------------
 
     def _fill(self, lane: _Lane, now: float) -> Look:
@@ -282,7 +286,7 @@ class Schedule:
         for watch in kept:
             watch.in_flight = False
             self._push(lane, watch)
-        if mode is Mode.BATCH and len(chosen) == 1 and lane.kind.detail_at is not None:
+        if mode is Mode.BATCH and len(chosen) == 1 and lane.kind.look_at is not None:
             mode = Mode.DETAIL
         return Look(lane.kind, mode, chosen, now)
 
@@ -292,7 +296,7 @@ class Schedule:
         if not half.watches:
             return None
         apart = len(half.watches) == 1 or half.mode is not Mode.BATCH
-        if not apart or half.kind.detail_at is None:
+        if not apart or half.kind.look_at is None:
             return half
         # Counted as an absence, lest a call that is always refused be tried again for ever.
         for watch in half.watches:
@@ -307,10 +311,10 @@ class Schedule:
         if kind.batch_at is not None:
             return Mode.BATCH
         # What is over leaves the processing list: alone it can never show an end.
-        shows_ends = kind.detail_at is not None or kind.list_at is None
-        if kind.processing_at is not None and shows_ends and (shared > 1 or not kind.detail_at):
+        shows_ends = kind.look_at is not None or kind.list_at is None
+        if kind.processing_at is not None and shows_ends and (shared > 1 or not kind.look_at):
             return Mode.PROCESSING
-        if kind.list_at is not None and (kind.detail_at is None or shared >= LIST_WORTH):
+        if kind.list_at is not None and (kind.look_at is None or shared >= LIST_WORTH):
             return Mode.LIST
         return Mode.DETAIL
 
@@ -321,7 +325,7 @@ class Schedule:
             return len(lane.watches)
         if mode is Mode.BATCH:
             return lane.alone + -(-shared // lane.kind.batch_most)
-        pages = 1 if mode is Mode.PROCESSING else -(-shared // lane.kind.paging.most)
+        pages = 1 if mode is Mode.PROCESSING else -(-shared // lane.kind.page_most)
         return lane.alone + (pages if shared else 0)
 
     def _share_again(self, lane: _Lane, now: float) -> None:

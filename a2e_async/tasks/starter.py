@@ -73,6 +73,7 @@ class _Flight:
     """
 
     digest: str
+    services: TaskServices
     carry: "asyncio.Task[Task[Any]] | None" = None
     riders: int = 0
     sent: bool = False
@@ -136,11 +137,17 @@ class Starter:
         logger.info("%s was started, and its caller was cancelled", _ref(task))
 
     async def start(
-        self, kind: "TaskKind[..., R]", inputs: TaskInput, *, timeout: float
+        self,
+        kind: "TaskKind[..., R]",
+        inputs: TaskInput,
+        *,
+        timeout: float,
+        services: TaskServices | None = None,
     ) -> "Task[R]":
         """Start a task and return its handle.
 
-        ``timeout`` in seconds bounds the one answer, not the task. Raises `InvalidInput` before
+        ``timeout`` in seconds bounds the one answer, not the task; ``services`` are what the
+        handle works with, where they are not the client's own. Raises `InvalidInput` before
         anything is spent; `StartOutcomeUnknown` when the answer was lost; `ApiError` when the
         service refused.
         """
@@ -152,7 +159,7 @@ class Starter:
         flight = self._under_key(inputs.key, digest)
         if flight is None:
             name, mark = self._name(kind, inputs.name)
-            flight = _Flight(digest)
+            flight = _Flight(digest, services or self._services)
             flight.carry = asyncio.get_running_loop().create_task(
                 self._carry(kind, inputs, media, flight, name, mark, timeout), context=Context()
             )
@@ -260,11 +267,13 @@ class Starter:
         inputs: TaskInput,
         media: "Mapping[tuple[str, int | None], Prepared | str]",
         flight: _Flight,
-        name: str,
+        name: str | None,
         mark: str | None,
         timeout: float,
     ) -> "Task[R]":
-        body = inputs.to_wire(await self._upload(media)) | {kind.name_wire: name}
+        body = inputs.to_wire(await self._upload(media))
+        if kind.name_wire and name:
+            body[kind.name_wire] = name
         recovery = Recovery(
             kind=kind.name,
             path=kind.start_at.path,
@@ -301,16 +310,18 @@ class Starter:
             return self._accept(kind, inputs, answer, flight, recovery)
         except asyncio.CancelledError as error:
             if flight.sent:
-                raise self._lose(recovery, "the client stopped before the answer came") from error
+                raise self._lose(
+                    kind, recovery, "the client stopped before the answer came"
+                ) from error
             raise
         except A2EError as error:
             if flight.sent and could_be_accepted(error):
-                raise self._lose(recovery, str(error)) from error
+                raise self._lose(kind, recovery, str(error)) from error
             raise
         except Exception as error:
             # A fault of this package must not make a paid start look like one that never was.
             if flight.sent:
-                raise self._lose(recovery, f"{type(error).__name__}: {error}") from error
+                raise self._lose(kind, recovery, f"{type(error).__name__}: {error}") from error
             raise
 
     async def _upload(
@@ -344,11 +355,11 @@ class Starter:
                 advice="The service made no task.",
             )
         if start is None:
-            raise self._lose(recovery, "the service answered success without a task")
+            raise self._lose(kind, recovery, "the service answered success without a task")
         records = self._read(kind, start)
         ids = tuple(dict.fromkeys(id for raw in start if (id := read_id(raw))))
         now = asyncio.get_running_loop().time()
-        task: Task[R] = Task(self._services, kind, ids, records=records, now=now, meta=inputs.meta)
+        task: Task[R] = Task(flight.services, kind, ids, records=records, now=now, meta=inputs.meta)
         flight.task = task
         claimed = flight.riders > 0
         if not claimed:
@@ -378,22 +389,41 @@ class Starter:
         if free and key is not None and self._keys.get(key) is flight:
             del self._keys[key]
 
-    def _lose(self, recovery: Recovery, why: str) -> StartOutcomeUnknown:
+    def _lose(self, kind: TaskKind[..., Any], recovery: Recovery, why: str) -> StartOutcomeUnknown:
         logger.warning(
             "the outcome of a %s start is unknown (name %s); it was not sent again",
             recovery.kind,
             recovery.mark or f"of the user's, inputs {recovery.digest[:12]}",
         )
         self._emit(StartLost(recovery=recovery))
+        if kind.list_at is None:
+            advice = (
+                "The service lists no tasks of this kind: look at its site, or at "
+                "a2e.credits.history(), before you start it anew"
+            )
+        elif recovery.name is None:
+            advice = (
+                f"Its start takes no name: look at the newest of a2e.{kind.name}.list(), by their "
+                "inputs and time, before you start it anew"
+            )
+        else:
+            advice = (
+                f"Look for the name {recovery.name!r} among the newest of a2e.{kind.name}.list() "
+                "before you start it anew"
+            )
         return StartOutcomeUnknown(
             f"The {recovery.kind} start was sent, but its outcome is unknown ({why}). It may "
-            "have been accepted and charged, so it was not sent again. Look for the name "
-            f"{recovery.name!r} among the newest of a2e.{recovery.kind}.list() before you start "
-            "it anew; error.recovery holds the details.",
+            f"have been accepted and charged, so it was not sent again. {advice}; error.recovery "
+            "holds the details.",
             recovery=recovery,
         )
 
-    def _name(self, kind: TaskKind[..., Any], name: str | None) -> tuple[str, str | None]:
+    def _name(self, kind: TaskKind[..., Any], name: str | None) -> tuple[str | None, str | None]:
+        """Return the name that goes out and the mark in it, None each where there is none."""
+        if kind.name_wire is None:
+            if name:
+                raise InvalidInput(f"{kind.name} takes no name at the service.", field="name")
+            return None, None
         if name is not None and len(name) > kind.name_most:
             raise InvalidInput(
                 f"name must have at most {kind.name_most} characters, got {len(name)}.",

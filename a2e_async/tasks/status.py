@@ -51,8 +51,10 @@ def read_status(kind: TaskKind[..., Any], raw: Raw) -> tuple[Status, str]:
 
     An unknown or missing word means running: a paid job is never given up on a guess.
     """
-    said = raw.get(kind.words.field)
-    if not isinstance(said, str):
+    words = kind.words
+    values = (raw.get(field) for field in (words.field, *words.also))
+    said = next((value for value in values if isinstance(value, str) and value), "")
+    if not said:
         return Status.RUNNING, ""
     status = kind.words.meaning.get(said)
     if status is None:
@@ -86,11 +88,14 @@ def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = 
         if word and word.__class__ is not str:
             extra[words.field] = word
         status, word = read_status(kind, raw)
-    name: Any = raw.get(kind.name_wire)
-    if name.__class__ is str and name.strip():
-        own["name"] = split_mark(name)
-    elif name:
-        _keep_odd(extra, raw, kind.name_wire)
+    if words.proof and status is not Status.FAILED and raw.get(words.proof):
+        status = Status.SUCCEEDED
+    if kind.name_wire:
+        name: Any = raw.get(kind.name_wire)
+        if name.__class__ is str and name.strip():
+            own["name"] = split_mark(name)
+        elif name:
+            _keep_odd(extra, raw, kind.name_wire)
     coins = raw.get("coins")
     own["coins"] = coins if coins.__class__ is int else _kept(extra, "coins", coins, whole)
     try:
@@ -127,6 +132,23 @@ def read_rows(data: Any) -> list[Raw]:
         if read_id(data):
             return [data]
     return []
+
+
+def read_one(kind: TaskKind[..., Any], data: Any, id: str) -> Raw | None:
+    """Return the record that a detail answer gives for ``id``; None where it holds none.
+
+    It may stand in a list, and a detail that was asked for by its id may leave the id out.
+    """
+    if is_map(data) and data.get("_id") == id:
+        return data
+    rows = read_rows(data)
+    for row in rows:
+        if read_id(row) == id:
+            return row
+    nameless = rows or ([data] if is_map(data) else [])
+    if len(nameless) == 1 and not read_id(nameless[0]) and kind.words.field in nameless[0]:
+        return {**nameless[0], "_id": id}
+    return None
 
 
 def read_total(data: Any) -> int | None:
@@ -181,6 +203,8 @@ def _outputs(
         for url in value if is_list(value) else (value,):
             if not isinstance(url, str) or not is_url(url):
                 extra[result.field] = value
+                continue
+            if len(kind.results) > 1 and any(o.url == url.strip() for o in made):
                 continue
             made.append(
                 Output(

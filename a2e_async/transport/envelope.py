@@ -22,6 +22,7 @@ from a2e_async.errors import (
     DecodeError,
     NotFound,
     RateLimited,
+    ServerError,
 )
 from a2e_async.narrow import is_list, is_map
 from a2e_async.redact import excerpt
@@ -48,6 +49,13 @@ _TRACE_CHARS: Final = 128
 TRACE_HEADER: Final = "X-Trace-Id"
 """Where a trace id stands that the body does not have."""
 
+MAYBE_CHARGED: Final = (
+    "It may have been accepted and charged, so it was not sent again; look for it in the list "
+    "before you repeat it."
+)
+
+_REPORT: Final = "If this lasts, check base_url and report it with the excerpt of this error."
+
 _TITLE: Final = re.compile(r"<title[^>]*>\s*([^<]{1,200})", re.IGNORECASE)
 
 
@@ -58,7 +66,7 @@ class Answer:
     ``code`` is None where no numeric code came; ``headers`` are those of the response.
     """
 
-    data: Any
+    data: Any = field(repr=False)
     code: int | None
     message: str
     trace_id: str | None
@@ -78,6 +86,7 @@ class _Reply:
     secret: str
     attempts: int
     retry_after: float | None
+    charged: bool
 
 
 def read_plain(body: bytes, headers: Mapping[str, str]) -> Answer | None:
@@ -119,11 +128,13 @@ def read_answer(
     attempts: int,
     loads: Callable[[bytes], Any] = json.loads,
     location: str | None = None,
+    charged: bool = False,
 ) -> Answer:
     """Return the answer, or raise the error that it is.
 
-    ``retry_after`` in seconds; ``secret`` (the API key) is taken out of every text kept;
-    ``location`` is the target of a redirect. Raises `ApiError` and its children,
+    ``retry_after`` in seconds; ``charged``: a call that may have cost, whatever came back;
+    ``secret`` (the API key) is taken out of every text kept; ``location`` is the target of a
+    redirect. Raises `ApiError` and its children,
     `DecodeError`, and `ConfigurationError` for a redirect.
     """
     reply = _Reply(
@@ -135,6 +146,7 @@ def read_answer(
         secret=secret,
         attempts=attempts,
         retry_after=retry_after,
+        charged=charged,
     )
     if 300 <= http_status < 400:
         raise _redirected(reply, location)
@@ -270,6 +282,8 @@ def _api_error(
     advice: str = "",
 ) -> ApiError:
     kind = kind or classify(reply.http_status, code, message)
+    if reply.charged and kind is ServerError:
+        advice = MAYBE_CHARGED
     fields: dict[str, Any] = {
         "http_status": reply.http_status,
         "code": code,
@@ -314,7 +328,7 @@ def _undecodable(reply: _Reply, what: str, trace: str | None) -> DecodeError:
     shown = f" [trace {trace}]" if trace else ""
     return DecodeError(
         f"{reply.method} {reply.path}: {reply.host} sent {what} (HTTP {reply.http_status})"
-        f"{shown}. If this lasts, check base_url and report it with the excerpt of this error.",
+        f"{shown}. {MAYBE_CHARGED if reply.charged else _REPORT}",
         method=reply.method,
         path=reply.path,
         http_status=reply.http_status,

@@ -241,6 +241,8 @@ class Session:
                 if self._watcher.listens():
                     times = (began, sent, self._link.time())
                     self._watcher.attempt(call, times, None, None, outcome.trace_id)
+                # The connection remembers this call for as long as it is kept.
+                call.on_sent = call.on_refused = None
                 return outcome
             delay = self._decide(call, outcome)
             if self._watcher.listens():
@@ -317,6 +319,7 @@ class Session:
                 secret=self._secret,
                 attempts=call.attempt,
                 location=headers.get(hdrs.LOCATION),
+                charged=call.repeat is Repeat.CHARGED,
             )
         except A2EError as error:
             return error

@@ -29,6 +29,7 @@ from a2e_async.errors import (
     ResponseTimeout,
 )
 from a2e_async.redact import excerpt
+from a2e_async.transport.envelope import MAYBE_CHARGED
 from a2e_async.transport.ratelimit import Priority
 from a2e_async.transport.retry import Repeat, Retrier, Verdict
 
@@ -37,11 +38,6 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT: Final = 30.0
 """Seconds for name look-up, connection and TLS, at most nine tenths of the whole timeout."""
-
-_CHARGED: Final = (
-    "It may have been accepted and charged, so it was not sent again; look for it in the list "
-    "before you repeat it."
-)
 
 
 @define(eq=False)
@@ -218,7 +214,7 @@ def translate(raw: Exception, call: Call, *, host: str, secret: str, elapsed: fl
     why = excerpt(str(raw), secret) or type(raw).__name__
     attempts = "1 attempt" if call.attempt == 1 else f"{call.attempt} attempts"
     tries = f"after {attempts} in {elapsed:.1f} s"
-    then = _CHARGED if call.repeat is Repeat.CHARGED else "It is safe to call again."
+    then = MAYBE_CHARGED if call.repeat is Repeat.CHARGED else "It is safe to call again."
     fields: dict[str, Any] = {
         "method": call.method,
         "path": call.path,

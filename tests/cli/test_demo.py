@@ -14,9 +14,9 @@ from a2e_async.cli import exits
 from a2e_async.cli.demo.command import FAULTS
 from a2e_async.cli.demo.shelf import Shelf
 from a2e_async.cli.demo.table import render
-from a2e_async.cli.demo.work import DemoJob, plan
+from a2e_async.cli.demo.work import KINDS, DemoJob, plan
 from a2e_async.models import Output
-from a2e_async.resources.registry import kind_named, kind_names
+from a2e_async.resources.registry import kind_named
 from a2e_async.sandbox import check_media
 from a2e_async.transport.partfile import PartFile
 
@@ -103,7 +103,7 @@ def test_the_table_fits_the_terminal(width: int, height: int, each: bool) -> Non
     lines = cast("io.StringIO", console.file).getvalue().splitlines()
     assert len(lines) < height
     assert any("to es" in line for line in lines) == each
-    for kind in kind_names():
+    for kind in KINDS:
         assert any(kind in line for line in lines)
 
 
@@ -137,8 +137,8 @@ def test_one_job_is_said_in_the_singular(tmp_path: Path) -> None:
 def test_jobs_take_turns_and_vary() -> None:
     urls = {"speech": "https://a/s", "portrait": "https://a/p", "clip": "https://a/c"}
     jobs = plan(30, urls)
-    assert [job.kind for job in jobs[:3]] == list(kind_names())
-    for kind in kind_names():
+    assert [job.kind for job in jobs[:3]] == list(KINDS)
+    for kind in KINDS:
         given = [job.inputs for job in jobs if job.kind == kind]
         assert len(given) == 10
         assert len({json.dumps(inputs) for inputs in given}) >= 4

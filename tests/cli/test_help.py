@@ -123,13 +123,3 @@ def test_without_its_extra_it_says_what_to_install(
     assert result.err.count("\n") == 1
     assert "pip install '.[cli]' in a clone, or pip install 'a2e-async[cli]'" in result.err
     assert not result.out
-
-
-def test_kinds(invoke: Invoke) -> None:
-    plain, document = invoke("kinds"), invoke("kinds", "--json").document
-    assert [kind["kind"] for kind in document] == list(kind_names())
-    for kind in document:
-        assert kind["kind"] in plain.out
-        assert kind["help"]
-        for entry in kind["inputs"]:
-            assert not entry["required"] or entry["flag"] in plain.out

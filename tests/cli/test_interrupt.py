@@ -83,6 +83,18 @@ def test_a_start_given_up_is_told_with_its_recovery(
     assert "Traceback" not in result.err
 
 
+def test_what_cannot_be_waited_for_is_not_said_to_be(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.faults.slow(1.5, role="start", accepted=True)
+    words = ["start", "wan30", "--model", "wan3.0-video", "--prompt", "wave"]
+    process = popen(*words, env=environment(sandbox), cwd=tmp_path)
+    until(lambda: sandbox.ledger.starts("wan30"))
+    interrupt(process)
+    result = ended(process)
+    assert result.code == exits.INTERRUPTED
+    assert f"wan30:{sandbox.tasks[0].id}: its result is shown on the service's site." in result.err
+    assert "a2e task" not in result.err
+
+
 def test_the_sandbox_ends_quietly(tmp_path: Path) -> None:
     process = popen("sandbox", "--speed", "90", env=environment(), cwd=tmp_path)
     assert process.stdout is not None

@@ -240,23 +240,6 @@ def test_no_refusal_shows_more_than_forty_characters_of_a_value(field: str, wrap
 
 
 @pytest.mark.parametrize("name", kind_names())
-@pytest.mark.parametrize("blank", ["", " ", "\n\t"])
-def test_required_texts_of_the_kinds_must_not_be_blank(name: str, blank: str) -> None:
-    """A required text that says nothing is refused before it is paid for."""
-    cls: Any = kind_named(name).input
-    good = {
-        f.name: URL if f.note(Media) else "x"
-        for f in input_fields(cls)
-        if f.required or f.name in ("prompt", "negative_prompt")
-    }
-    build_input(cls, (), good)
-    for field in good:
-        with pytest.raises(InvalidInput) as caught:
-            build_input(cls, (), good | {field: blank})
-        assert caught.value.field == field
-
-
-@pytest.mark.parametrize("name", kind_names())
 def test_the_signature_is_the_declaration(name: str) -> None:
     """Each input is a keyword of the class's signature, documented and with its default."""
     cls: Any = kind_named(name).input

@@ -14,37 +14,18 @@ from a2e_async.sandbox import Sandbox
 from a2e_async.sandbox.pytest_plugin import a2e_sandbox as a2e_sandbox  # also when not installed
 from a2e_async.sandbox.pytest_plugin import pytest_configure as register_marker
 
+from .bodies import BODIES as BODIES
+from .bodies import STARTS as STARTS
+
 HAS_AV = importlib.util.find_spec("av") is not None
 HOW = "pyav" if HAS_AV else "structure"
 MADE_WITH = "pyav" if HAS_AV else "stdlib"
 needs_av = pytest.mark.skipif(not HAS_AV, reason="needs PyAV")
 
-DUBBING = {"source_url": "https://example.com/talk.wav", "target_lang": "es", "name": "talk"}
-TALKING = {
-    "name": "clip",
-    "video_url": "https://example.com/a.mp4",
-    "audio_url": "https://example.com/a.mp3",
-    "prompt": "speak",
-    "negative_prompt": "blurry",
-    "duration": 5,
-}
-IMAGE = {
-    "name": "image",
-    "image_url": "https://example.com/a.png",
-    "prompt": "wave",
-    "negative_prompt": "blurry",
-}
-BODIES: dict[str, dict[str, Any]] = {
-    "dubbing": DUBBING,
-    "talking_video": TALKING,
-    "image_to_video": IMAGE,
-}
-STARTS = {
-    "dubbing": "/api/v1/userDubbing/startDubbing",
-    "talking_video": "/api/v1/talkingVideo/start",
-    "image_to_video": "/api/v1/userImage2Video/start",
-}
-DURATIONS = {"dubbing": 100.0, "talking_video": 100.0, "image_to_video": 100.0}
+DUBBING = BODIES["dubbing"]
+TALKING = BODIES["talking_video"]
+IMAGE = BODIES["image_to_video"]
+DURATIONS = dict.fromkeys(BODIES, 100.0)
 """With the speed of 1, nothing moves until a test advances the clock."""
 
 

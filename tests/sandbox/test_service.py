@@ -11,18 +11,34 @@ from hypothesis import strategies as st
 
 from a2e_async.sandbox.clock import Moment
 from a2e_async.sandbox.faults import Faults
-from a2e_async.sandbox.kinds import KINDS
+from a2e_async.sandbox.kinds import KINDS, Kind
 from a2e_async.sandbox.ledger import Ledger
 from a2e_async.sandbox.service import Answer, Request, Service
+from a2e_async.sandbox.spec import kind_rows
 from a2e_async.sandbox.storage import Store
 
 from .conftest import BODIES, STARTS
 
-ORDER = ["initialized", "sent", "pending", "pendding", "processing", "completed", "failed"]
 BATCH = {
-    "talking_video": "/api/v1/talkingVideo/batchDetail",
-    "image_to_video": "/api/v1/userImage2Video/batchDetail",
+    name: kind_rows()[name]["batch_detail"].partition(" ")[2]
+    for name in ("talking_video", "image_to_video", "veo", "photobook")
 }
+
+
+def order(kind: Kind) -> list[str]:
+    """Returns the status words of a kind as they may follow each other."""
+    words = [word for step, _ in kind.walk.steps for word in (step, kind.sic.get(step, step))]
+    return [*words, kind.walk.done, kind.walk.failed]
+
+
+def detail_path(kind: str, task_id: str) -> str:
+    """Returns the path of the detail, which takes a DELETE as well."""
+    return (
+        str(kind_rows()[kind]["detail"])
+        .partition(" ")[2]
+        .replace("{_id}", task_id)
+        .replace("{id}", task_id)
+    )
 
 
 class World:
@@ -65,12 +81,14 @@ def _step(world: World, action: tuple[str, Any, int], ids: list[tuple[str, str]]
     elif name == "start":
         many = {"number_of_images": count} if value == "image_to_video" else {}
         answer = world.send("POST", STARTS[value], {**BODIES[value], **many})
-        data = answer.data if answer.status == 200 else []
+        data = answer.data if answer.status == 200 else list[Any]()
         ids += [(value, row["_id"]) for row in (data if isinstance(data, list) else [data])]
     elif name in {"delete", "look"} and ids:
         kind, task_id = ids[value % len(ids)]
-        path = f"{STARTS[kind].rsplit('/', 1)[0]}/{task_id}"
-        world.send("DELETE" if name == "delete" else "GET", path)
+        method = "DELETE" if name == "delete" else "GET"
+        path = detail_path(kind, task_id) if "detail" in kind_rows()[kind] else ""
+        if world.service.router.find(method, path) and task_id in path:
+            world.send(method, path)
     elif name == "quote":
         before = world.service.ledger.spent
         world.send(
@@ -99,7 +117,7 @@ def test_books_balance_and_statuses_only_move_forward(
         assert ledger.balance == sum(item.amount for item in ledger.transactions)
         assert all(0 <= item.refunded <= item.coins for item in ledger.charges)
         for task in world.service.tasks.values():
-            rank = ORDER.index(task.word(world.now))
+            rank = order(task.kind).index(task.word(world.now))
             assert rank >= ranks.get(task.id, 0)
             ranks[task.id] = rank
     paid = {task_id for charge in world.service.ledger.charges for task_id in charge.ids}
@@ -124,8 +142,8 @@ def test_batch_detail_answers_a_subset_that_agrees_with_detail(
         assert {row["_id"] for row in rows} == set(asked) & own
         assert len(rows) == len({row["_id"] for row in rows})
         for row in rows:
-            detail = world.send("GET", f"{STARTS[kind].rsplit('/', 1)[0]}/{row['_id']}").data
-            assert detail == row
+            path = detail_path(kind, row["_id"])
+            assert world.send("GET", path).data == row
 
 
 @settings(max_examples=60, deadline=None)

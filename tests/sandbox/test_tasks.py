@@ -11,7 +11,7 @@ from .conftest import BODIES, IMAGE, STARTS, TALKING, Api
 
 pytestmark = pytest.mark.anyio
 
-KINDS = list(STARTS)
+KINDS = ["dubbing", "talking_video", "image_to_video"]
 FIELDS = {
     "dubbing": "name source_url current_status source_lang target_lang num_speakers "
     "drop_background_audio duration result_url faild_message _id user_id createdAt updatedAt",

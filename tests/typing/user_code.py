@@ -76,5 +76,4 @@ async def refused(a2e: A2E) -> None:
     await a2e.image_to_video.run(image_url="a", video_time=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await a2e.talking_video.quote(video_url="a", prompt="p")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     a2e.dubbing.job("talk.wav", "es")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    print(a2e.sora)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
     A2E(poll="fast")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

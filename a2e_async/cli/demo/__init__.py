@@ -1,1 +1,1 @@
-"""``a2e demo``: many jobs of all kinds against the sandbox, and the books compared at the end."""
+"""``a2e demo``: many jobs of three kinds against the sandbox, and the books compared at the end."""

@@ -48,7 +48,7 @@ def demo(
     jobs: Annotated[
         int,
         Parameter(
-            help="How many jobs, of all kinds in turn.",
+            help="How many jobs, of three kinds in turn.",
             validator=validators.Number(gte=1, lte=1000),
         ),
     ] = 30,

@@ -5,13 +5,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
 
 from a2e_async.errors import A2EError
 from a2e_async.events import Attempt, Event
-from a2e_async.resources.registry import kind_named, kind_names
+from a2e_async.resources.registry import kind_named
 
 if TYPE_CHECKING:
     from a2e_async.client import A2E
@@ -72,11 +72,10 @@ class DemoJob:
 
 
 def plan(count: int, urls: Mapping[str, str]) -> list[DemoJob]:
-    """Return so many jobs of all kinds in turn; ``urls`` are those of speech, portrait and clip."""
-    names = kind_names()
+    """Return so many jobs of `KINDS` in turn; ``urls`` are those of speech, portrait and clip."""
     made: list[DemoJob] = []
     for number in range(count):
-        kind, turn = names[number % len(names)], number // len(names)
+        kind, turn = KINDS[number % len(KINDS)], number // len(KINDS)
         label, inputs = _INPUTS[kind](turn, urls)
         made.append(DemoJob(number=number + 1, kind=kind, label=label, inputs=inputs))
     return made
@@ -126,7 +125,7 @@ class Tally:
 
 
 def _purpose(path: str) -> str:
-    if path in {kind_named(name).start_at.path for name in kind_names()}:
+    if path in {kind_named(name).start_at.path for name in KINDS}:
         return "start"
     if path.endswith("/remainingCoins"):
         return "account"
@@ -167,3 +166,6 @@ _INPUTS: Mapping[str, Callable[[int, Mapping[str, str]], tuple[str, dict[str, An
     "talking_video": _talking,
     "image_to_video": _image,
 }
+
+KINDS: Final = tuple(_INPUTS)
+"""The kinds that the demo shows."""

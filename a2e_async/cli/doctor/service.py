@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Final
 
 from a2e_async.cli.doctor.findings import Finding
 from a2e_async.cli.printer import one_line
@@ -15,7 +16,9 @@ from a2e_async.errors import (
     PermissionDenied,
     RateLimited,
 )
-from a2e_async.resources.registry import kind_names
+
+LISTED: Final = ("image_to_video", "dubbing", "talking_video")
+"""Kinds whose lists are asked for: what is wrong with a key or a plan shows in few."""
 
 SAMPLE = "https://example.invalid/portrait.png"
 """Never fetched: a quote looks at the inputs only."""
@@ -34,7 +37,7 @@ async def look(a2e: A2E) -> list[Finding]:
     found = [await _ask("balance", balance)]
     if found[0].level == "bad":
         return found
-    lists = [await _ask(f"list {kind}", partial(first_page, kind)) for kind in kind_names()]
+    lists = [await _ask(f"list {kind}", partial(first_page, kind)) for kind in LISTED]
     return [*found, *lists, await quote(a2e)]
 
 

@@ -1,0 +1,169 @@
+"""``a2e.avatars``: who can speak in an avatar video."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from attrs import field, frozen
+
+from a2e_async.models import Page
+from a2e_async.narrow import is_list, is_map
+from a2e_async.resources.plain import Fields, fields_of, free_body, remove, show_url
+from a2e_async.resources.room import Room
+from a2e_async.tasks.kind import check_id
+from a2e_async.tasks.status import read_rows, read_total
+from a2e_async.transport.ratelimit import Priority
+from a2e_async.transport.retry import Repeat
+
+PREFIX: Final = "/api/v1/custom_avatar"
+
+Origin = Literal["system", "custom"]
+"""Whose a thing is: the service's own, or the account's."""
+
+_ORIGINS: Final[Mapping[str, Origin]] = {
+    "default": "system",
+    "system": "system",
+    "custom": "custom",
+}
+
+
+@frozen(kw_only=True)
+class Avatar:
+    """Somebody who can speak in an avatar video.
+
+    ``id`` and ``anchor_type`` (0 for the service's own, 1 for the account's) are what
+    `a2e.avatar_video` takes as ``anchor_id`` and ``anchor_type``. ``name`` is often missing;
+    ``cover`` is the URL of a picture. ``extra`` holds what else the service said.
+    """
+
+    id: str
+    name: str | None = None
+    kind: Origin | None = None
+    anchor_type: int | None = None
+    cover: str | None = field(default=None, repr=show_url)
+    video_twin_id: str | None = None
+    """The video twin it was trained as."""
+    gender: str | None = None
+    created_at: datetime | None = None
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+
+
+class Avatars:
+    """Avatars of the service and of the account. Everything here is free.
+
+    A twin of one's own is trained with ``record = await a2e.video_twin.run(...)``; then
+    ``record.anchor_id`` with ``anchor_type=1`` is its avatar, which `list` shows as well.
+    """
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    def __repr__(self) -> str:
+        return "<a2e.avatars>"
+
+    async def list(self, *, system: bool = True) -> tuple[Avatar, ...]:
+        """Return the avatars that videos can be made with: own ones and the service's.
+
+        ``system=False`` leaves the service's out. ``POST /api/v1/anchor/list``.
+        """
+        answer = await self._room.session.request(
+            "POST",
+            "/api/v1/anchor/list",
+            json={"web_type": "a2e"} if system else {},
+            **self._room.options(Priority.LIST),
+        )
+        return read_avatars(answer.data)
+
+    async def custom(self, **filters: Any) -> Page[Avatar]:
+        """Return the avatars that were added by `add`.
+
+        The service documents neither paging nor filters here: ``filters`` are JSON values that
+        are sent as they are, under their names on the wire. ``POST /api/v1/custom_avatar/list``.
+        """
+        answer = await self._room.session.request(
+            "POST",
+            f"{PREFIX}/list",
+            json=free_body("filters", filters),
+            **self._room.options(Priority.LIST),
+        )
+        return Page(read_avatars(answer.data), read_total(answer.data))
+
+    async def add(self, **data: Any) -> Avatar | None:
+        """Add an avatar to the account; return it, None when the service does not show it.
+
+        The service does not document what it takes: ``data`` are JSON values that are sent as
+        they are, under their names on the wire. A lost answer is not asked for again: look at
+        `custom`. ``POST /api/v1/custom_avatar/add``.
+        """
+        answer = await self._room.session.request(
+            "POST",
+            f"{PREFIX}/add",
+            json=free_body("data", data),
+            repeat=Repeat.CHARGED,  # it would be there twice
+            **self._room.options(),
+        )
+        return next(iter(read_avatars(answer.data)), None)
+
+    async def update(self, id: str, **data: Any) -> None:
+        """Change an avatar of the account; what is left out keeps its value.
+
+        ``data`` as in `add`. Raises `NotFound`. ``PUT /api/v1/custom_avatar/{id}``.
+        """
+        await self._room.session.request(
+            "PUT",
+            f"{PREFIX}/{check_id(id)}",
+            json=free_body("data", data),
+            **self._room.options(),
+        )
+
+    async def delete(self, id: str) -> None:
+        """Take an avatar out of the account. Raises `NotFound`.
+
+        ``POST /api/v1/custom_avatar/del``.
+        """
+        await remove(self._room, "POST", f"{PREFIX}/del", {"_id": check_id(id)})
+
+    async def tags(self) -> tuple[str, ...]:
+        """Return the tags of the account's avatars. ``GET /api/v1/custom_avatar/all_tags``."""
+        answer = await self._room.session.request(
+            "GET", f"{PREFIX}/all_tags", **self._room.options()
+        )
+        data = answer.data
+        if is_map(data):
+            data = next((value for value in data.values() if is_list(value)), None)
+        tags = (_tag(tag) for tag in data) if is_list(data) else ()
+        return tuple(tag for tag in tags if tag)
+
+
+def _tag(tag: Any) -> str | None:
+    return tag if isinstance(tag, str) else fields_of(tag).text("name", "tag", "label", "value")
+
+
+def read_avatars(data: Any) -> tuple[Avatar, ...]:
+    """Return the avatars of an answer; entries without an id are left out."""
+    return tuple(
+        Avatar(
+            id=id,
+            name=raw.text("name"),
+            kind=(kind := read_origin(raw)),
+            anchor_type=_anchor_type(raw, kind),
+            cover=raw.url("video_cover", "people_img", "img_url", "image_url"),
+            video_twin_id=raw.text("user_video_twin_id"),
+            gender=raw.text("gender"),
+            created_at=raw.time("createdAt"),
+            extra=raw.rest(),
+        )
+        for row in read_rows(data)
+        if (id := (raw := Fields(row)).id())
+    )
+
+
+def _anchor_type(raw: Fields, kind: Origin | None) -> int | None:
+    """Return the number that avatar videos want; most records only tell it by their type."""
+    said = raw.whole("anchor_type")
+    return int(kind == "custom") if said is None and kind is not None else said
+
+
+def read_origin(raw: Fields) -> Origin | None:
+    """Return whose a thing is, by its ``type``."""
+    return raw.word("type", _ORIGINS)

@@ -1,0 +1,127 @@
+"""``a2e.backgrounds``: pictures behind the avatars of videos."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from attrs import field, frozen
+
+from a2e_async.errors import DecodeError
+from a2e_async.inputs import MediaInput, check_media
+from a2e_async.models import Page
+from a2e_async.resources.avatars import Origin, read_origin
+from a2e_async.resources.plain import Fields, free_body, remove, show_url
+from a2e_async.resources.room import Room
+from a2e_async.tasks.kind import check_id
+from a2e_async.tasks.status import read_rows, read_total
+from a2e_async.transport.ratelimit import Priority
+from a2e_async.transport.retry import Repeat
+
+PREFIX: Final = "/api/v1/custom_back"
+
+
+@frozen(kw_only=True)
+class Background:
+    """A picture that can stand behind an avatar.
+
+    ``id`` is what `a2e.avatar_video` takes: as ``custom_back_id`` for the account's own, as
+    ``back_id`` for the service's. ``extra`` holds what else the service said.
+    """
+
+    id: str
+    url: str | None = field(default=None, repr=show_url)
+    name: str | None = None
+    kind: Origin | None = None
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+
+
+class Backgrounds:
+    """Backgrounds of the service and of the account."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    def __repr__(self) -> str:
+        return "<a2e.backgrounds>"
+
+    async def add(self, image: MediaInput) -> Background:
+        """Add a picture (URL, path, bytes or Output) to the account and return it.
+
+        Free but for the upload of a local file. A lost answer is not asked for again: look at
+        `custom`. ``POST /api/v1/custom_back/add``.
+        """
+        check_media("image", image)
+        url = await self._room.files.url(image, ("image",), "image")
+        path = f"{PREFIX}/add"
+        answer = await self._room.session.request(
+            "POST",
+            path,
+            json={"img_url": url},
+            repeat=Repeat.CHARGED,  # it would be there twice
+            **self._room.options(),
+        )
+        return _one(answer.data, path, "custom")
+
+    async def custom(self, **filters: Any) -> Page[Background]:
+        """Return the account's own backgrounds.
+
+        The service documents neither paging nor filters here: ``filters`` are JSON values that
+        are sent as they are, under their names on the wire. ``POST /api/v1/custom_back/list``.
+        """
+        answer = await self._room.session.request(
+            "POST",
+            f"{PREFIX}/list",
+            json=free_body("filters", filters),
+            **self._room.options(Priority.LIST),
+        )
+        return Page(_all(answer.data, "custom"), read_total(answer.data))
+
+    async def all(self) -> tuple[Background, ...]:
+        """Return the account's backgrounds and the service's.
+
+        ``POST /api/v1/custom_back/allBackground``.
+        """
+        answer = await self._room.session.request(
+            "POST", f"{PREFIX}/allBackground", **self._room.options(Priority.LIST)
+        )
+        return _all(answer.data)
+
+    async def random(self) -> Background:
+        """Return some background of the service. Raises `DecodeError` when it gives none.
+
+        ``POST /api/v1/custom_back/randomBackground``.
+        """
+        path = f"{PREFIX}/randomBackground"
+        answer = await self._room.session.request("POST", path, **self._room.options())
+        return _one(answer.data, path)
+
+    async def delete(self, id: str) -> None:
+        """Delete a background of the account. Raises `NotFound`.
+
+        ``POST /api/v1/custom_back/del``.
+        """
+        await remove(self._room, "POST", f"{PREFIX}/del", {"_id": check_id(id)})
+
+
+def _all(data: Any, kind: Origin | None = None) -> tuple[Background, ...]:
+    return tuple(
+        Background(
+            id=id,
+            url=raw.url("img_url", "url", "image_url"),
+            name=raw.text("name"),
+            kind=read_origin(raw) or kind,
+            extra=raw.rest(),
+        )
+        for row in read_rows(data)
+        if (id := (raw := Fields(row)).id())
+    )
+
+
+def _one(data: Any, path: str, kind: Origin | None = None) -> Background:
+    found = _all(data, kind)
+    if not found:
+        raise DecodeError(
+            f"{path} gave no background. a2e.backgrounds.all() shows those there are.",
+            method="POST",
+            path=path,
+        )
+    return found[0]

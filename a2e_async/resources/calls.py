@@ -1,0 +1,183 @@
+"""The free calls that all kinds have in common: records, lists, quotes, deletes."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from a2e_async.errors import ApiError, InvalidInput, InvalidRequest, NotFound
+from a2e_async.models import Page, Record
+from a2e_async.narrow import is_map
+from a2e_async.resources.room import Room
+from a2e_async.tasks.kind import Endpoint, TaskKind, check_id, check_watchable
+from a2e_async.tasks.status import read_one, read_record, read_rows, read_total
+from a2e_async.transport.ratelimit import Priority
+
+R = TypeVar("R", bound=Record)
+
+
+def needed(kind: TaskKind[..., Any], endpoint: Endpoint | None, what: str) -> Endpoint:
+    """Return the endpoint; raise `InvalidInput` where the service has none."""
+    if endpoint is None:
+        raise InvalidInput(f"{kind.name} has no {what} operation at the service.")
+    return endpoint
+
+
+def read_all(room: Room, kind: TaskKind[..., R], data: Any) -> tuple[R, ...]:
+    """Return the records of a list answer."""
+    return tuple(read_record(kind, raw, room.source) for raw in read_rows(data))
+
+
+async def get_many(room: Room, kind: TaskKind[..., R], ids: Sequence[str]) -> dict[str, R]:
+    """Return records by id, in the order asked for; see `TaskNamespace.get_many`."""
+    if kind.batch_at is None:
+        raise InvalidInput(f"{kind.name} has no batchDetail operation; use get().")
+    if isinstance(ids, str):
+        raise InvalidInput("get_many takes a list of ids; for one id use get().", field="ids")
+    found: dict[str, R] = {}
+    wanted = [check_id(id) for id in dict.fromkeys(ids)]
+    for first in range(0, len(wanted), kind.batch_most):
+        some = wanted[first : first + kind.batch_most]
+        answer = await room.session.request(
+            kind.batch_at.method, kind.batch_at.path, json={"ids": some}, **room.options()
+        )
+        found.update((record.id, record) for record in read_all(room, kind, answer.data))
+    return {id: found[id] for id in wanted if id in found}
+
+
+async def list_page(
+    room: Room, kind: TaskKind[..., R], page: int, page_size: int, status: str | None = None
+) -> Page[R]:
+    """Return one page of a kind's list; see `TaskNamespace.list`."""
+    endpoint = needed(kind, kind.list_at, "list")
+    params = _page_params(kind, page, page_size, status)
+    answer = await room.session.request(
+        endpoint.method, endpoint.path, params=params, **room.options(Priority.LIST)
+    )
+    return Page(read_all(room, kind, answer.data), read_total(answer.data))
+
+
+def _page_params(
+    kind: TaskKind[..., Any], page: int, page_size: int, status: str | None
+) -> dict[str, str | int]:
+    paging = kind.paging
+    most = paging.most if paging else 10**9
+    for name, value, bound in (("page", page, 10**9), ("page_size", page_size, most)):
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= bound:
+            raise InvalidInput(f"{name} must be a whole number from 1 to {bound}.", field=name)
+    words = paging.statuses if paging else ()
+    if status is not None and status not in words:
+        can = f"takes {', '.join(words)}" if words else "cannot be filtered by status"
+        raise InvalidInput(f"The list of {kind.name} {can}.", field="status")
+    if paging is None:
+        if page > 1:
+            raise InvalidInput(
+                f"The list of {kind.name} has no pages: it comes whole.", field="page"
+            )
+        return {}
+    params: dict[str, str | int] = {paging.page: page, paging.size: page_size}
+    return params if status is None else {**params, "status": status}
+
+
+SEARCHED: Final = 10
+"""Pages of a list that are searched for one task that cannot be asked for alone."""
+
+
+async def find(room: Room, kind: TaskKind[..., R], id: str) -> R:
+    """Return one record by the kind's detail, or else from its batchDetail or its list.
+
+    Raises `NotFound`, or what the detail operation answered when the list shows nothing.
+    """
+    check_watchable(kind)
+    refusal: ApiError | None = None
+    if kind.detail_at is not None:
+        try:
+            return await _detail(room, kind, kind.detail_at, id)
+        except (NotFound, InvalidRequest) as error:
+            if not kind.flaky_detail:
+                raise
+            refusal = error
+    if kind.batch_at is not None:
+        found = await get_many(room, kind, [id])
+        if id in found:
+            return found[id]
+    elif kind.list_at is not None:
+        size = min(kind.page_most, 100)
+        for page in range(1, SEARCHED + 1 if kind.paging else 2):
+            listed = await list_page(room, kind, page, size)
+            for record in listed:
+                if record.id == id:
+                    return record
+            if len(listed) < size:
+                break
+    raise refusal or NotFound(
+        http_status=200,
+        code=None,
+        message="no such task",
+        trace_id=None,
+        method="GET",
+        path=(kind.list_at or kind.start_at).path,
+        advice=_GONE,
+    )
+
+
+_GONE: Final = "It was deleted, has expired, or belongs to another account."
+
+
+async def _detail(room: Room, kind: TaskKind[..., R], endpoint: Endpoint, id: str) -> R:
+    path, params = endpoint.for_id(id)
+    answer = await room.session.request(endpoint.method, path, params=params, **room.options())
+    raw = read_one(kind, answer.data, id)
+    if raw is None and answer.data and not read_rows(answer.data):
+        raw = answer.data  # not empty and no record: what it is instead is told by the reader
+    if raw is None:
+        raise NotFound(
+            http_status=answer.http_status,
+            code=answer.code,
+            message="no such task",
+            trace_id=answer.trace_id,
+            method=endpoint.method,
+            path=path,
+            advice=_GONE,
+        )
+    return read_record(kind, raw, room.source)
+
+
+_NO_QUOTE: Final = re.compile(r"(?i)unsupported|not supported|cannot be quoted")
+"""How the service may say that it knows no price for an endpoint; its words are undocumented."""
+
+
+async def quote(room: Room, path: str, body: Mapping[str, Any]) -> int | None:
+    """Return what a start would cost in coins; None where the service gives no figure."""
+    try:
+        answer = await room.session.request(
+            "POST",
+            "/api/v1/generation/quote",
+            json={"endpoint": path, "requestBody": dict(body)},
+            **room.options(),
+        )
+    except InvalidRequest as error:
+        if _NO_QUOTE.search(error.message):
+            return None
+        raise
+    data = answer.data
+    if is_map(data):
+        for key in ("coins", "credits", "cost", "price", "estimatedCoins", "estimated_coins"):
+            value = data.get(key)
+            if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+                return -int(-value // 1)
+    return data if isinstance(data, int) and not isinstance(data, bool) else None
+
+
+async def delete(room: Room, kind: TaskKind[..., Any], id: str) -> None:
+    """Delete one record. A record that is already gone after a repeated try counts as deleted."""
+    if kind.delete_at is None:
+        raise InvalidInput(f"{kind.name} has no delete operation at the service.")
+    path, params = kind.delete_at.for_id(check_id(id))
+    json = {"_id": id} if kind.delete_at.method == "POST" else None
+    try:
+        await room.session.request(
+            kind.delete_at.method, path, params=params, json=json, **room.options()
+        )
+    except ApiError as error:
+        if not isinstance(error, NotFound) or error.attempts < 2:
+            raise

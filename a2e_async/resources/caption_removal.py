@@ -1,0 +1,57 @@
+"""Caption removal: a video without the captions burnt into it."""
+
+from typing import Annotated
+
+from attrs import define
+
+from a2e_async.inputs import Doc, Media, MediaInput, TaskInput
+from a2e_async.models import Record
+from a2e_async.resources.again import again
+from a2e_async.resources.base import R, TaskNamespace
+from a2e_async.tasks.kind import Endpoint, P, Result, TaskKind
+from a2e_async.tasks.task import Task
+
+PREFIX = "/api/v1/userCaptionRemoval"
+
+
+@define(kw_only=True)
+class CaptionRemovalInput(TaskInput):
+    """What `a2e.caption_removal.start` takes (``POST /api/v1/userCaptionRemoval/start``)."""
+
+    source_url: Annotated[MediaInput, Media("video"), Doc("The video with captions.")]
+
+
+@define(kw_only=True)
+class CaptionRemovalRecord(Record):
+    """A caption-removal task. Its output is the video without captions."""
+
+    source_url: str | None = None
+
+
+CAPTION_REMOVAL = TaskKind(
+    name="caption_removal",
+    summary="A video without its captions",
+    input=CaptionRemovalInput,
+    record=CaptionRemovalRecord,
+    start_at=Endpoint("POST", f"{PREFIX}/start"),
+    detail_at=Endpoint("GET", f"{PREFIX}/{{id}}"),
+    list_at=Endpoint("GET", f"{PREFIX}/allRecords"),
+    processing_at=Endpoint("GET", f"{PREFIX}/allProcessing"),
+    batch_at=Endpoint("POST", f"{PREFIX}/batchDetail"),
+    delete_at=Endpoint("DELETE", f"{PREFIX}/{{id}}"),
+    retry_at=Endpoint("POST", f"{PREFIX}/retry"),
+    results=(Result("result_url", "video"),),
+)
+
+
+class CaptionRemoval(TaskNamespace[P, R]):
+    """``a2e.caption_removal``: the tasks, and another try for failed ones."""
+
+    async def retry(self, id: str) -> Task[R]:
+        """Have a failed task tried again; return the task to wait for (perhaps a new one).
+
+        It may cost. An answer that is lost is raised and not asked for again: look at
+        ``get(id)`` and ``list()`` then. The service documents no input; the id is sent as
+        ``_id``. ``POST /api/v1/userCaptionRemoval/retry``.
+        """
+        return await again(self._room, self.kind, self.kind.retry_at, "retry", id)

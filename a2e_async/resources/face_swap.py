@@ -1,0 +1,133 @@
+"""Face swap: another face in a video; with saved faces."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from attrs import define, field, frozen
+
+from a2e_async.errors import DecodeError
+from a2e_async.inputs import Doc, Media, MediaInput, TaskInput
+from a2e_async.models import Record
+from a2e_async.redact import stable_url
+from a2e_async.resources.base import R, TaskNamespace
+from a2e_async.resources.calls import read_all
+from a2e_async.resources.plain import Fields, remove, show_url
+from a2e_async.tasks.kind import Endpoint, P, Result, TaskKind, check_id
+from a2e_async.tasks.status import read_rows
+from a2e_async.transport.ratelimit import Priority
+from a2e_async.transport.retry import Repeat
+
+PREFIX = "/api/v1/userFaceSwapTask"
+FACES = "/api/v1/userFaceSwapImage"
+
+
+@define(kw_only=True)
+class FaceSwapInput(TaskInput):
+    """What `a2e.face_swap.start` takes (``POST /api/v1/userFaceSwapTask/add``)."""
+
+    video_url: Annotated[
+        MediaInput,
+        Media("video", "image"),
+        Doc("The video in which a face changes; with model_version v2 a picture."),
+    ]
+    face_url: Annotated[MediaInput, Media("image"), Doc("The picture of the new face.")]
+    cover_url: Annotated[
+        MediaInput | None, Media("image"), Doc("A cover picture for the task.")
+    ] = None
+    model_version: Annotated[
+        Literal["v1", "v2"] | str | None,
+        Doc("The model: v1 by default; v2 works on pictures only. The price depends on it."),
+    ] = None
+
+
+@define(kw_only=True)
+class FaceSwapRecord(Record):
+    """A face-swap task. Its output is a video (a picture of a picture); ``duration`` in seconds."""
+
+    video_url: str | None = None
+    face_url: str | None = None
+    cover_url: str | None = None
+    model_version: str | None = None
+    duration: float | None = None
+    initialized_time: datetime | None = None
+    processing_time: datetime | None = None
+    completed_time: datetime | None = None
+
+
+FACE_SWAP = TaskKind(
+    name="face_swap",
+    summary="Another face in a video",
+    input=FaceSwapInput,
+    record=FaceSwapRecord,
+    start_at=Endpoint("POST", f"{PREFIX}/add"),
+    detail_at=Endpoint("GET", f"{PREFIX}/{{id}}"),
+    list_at=Endpoint("GET", f"{PREFIX}/records"),
+    batch_at=Endpoint("POST", f"{PREFIX}/batchDetail"),
+    delete_at=Endpoint("DELETE", f"{PREFIX}/{{id}}"),
+    results=(Result("result_url", "video"),),
+    usual=(60, 900),
+)
+
+
+@frozen(kw_only=True)
+class SavedFace:
+    """A face that the account keeps; ``face_url`` is an input of `a2e.face_swap.start`."""
+
+    id: str
+    face_url: str | None = field(default=None, repr=show_url)
+    created_at: datetime | None = None
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+
+
+class FaceSwap(TaskNamespace[P, R]):
+    """``a2e.face_swap``: the tasks, and the faces that the account keeps."""
+
+    async def save_face(self, face_url: MediaInput) -> SavedFace:
+        """Keep a face (URL, path, bytes or Output) for later swaps and return it.
+
+        A lost answer is not asked for again: look at `faces`. Raises `InvalidInput`,
+        `DecodeError`. ``POST /api/v1/userFaceSwapImage/add``.
+        """
+        url = await self._room.files.url(face_url, ("image",), "face_url")
+        answer = await self._call(
+            "POST",
+            f"{FACES}/add",
+            json={"face_url": url},
+            repeat=Repeat.CHARGED,  # it would be there twice
+        )
+        # The answer has all faces, newest first.
+        for face in _faces(answer.data):
+            if face.face_url and stable_url(face.face_url) == stable_url(url):
+                return face
+        raise DecodeError(f"{FACES}/add did not show the face.", method="POST", path=f"{FACES}/add")
+
+    async def faces(self) -> tuple[SavedFace, ...]:
+        """Return the faces that the account keeps. ``GET /api/v1/userFaceSwapImage/records``."""
+        answer = await self._call("GET", f"{FACES}/records", priority=Priority.LIST)
+        return _faces(answer.data)
+
+    async def delete_face(self, id: str) -> None:
+        """Forget a face. Raises `NotFound`. ``DELETE /api/v1/userFaceSwapImage/{id}``."""
+        await remove(self._room, "DELETE", f"{FACES}/{check_id(id)}")
+
+    async def running(self) -> tuple[R, ...]:
+        """Return the account's swaps that are not finished.
+
+        ``GET /api/v1/userFaceSwapTask/status``.
+        """
+        answer = await self._call("GET", f"{PREFIX}/status", priority=Priority.LIST)
+        return read_all(self._room, self.kind, answer.data)
+
+
+def _faces(data: Any) -> tuple[SavedFace, ...]:
+    return tuple(
+        SavedFace(
+            id=id,
+            face_url=raw.url("face_url"),
+            created_at=raw.time("createdAt"),
+            extra=raw.rest(),
+        )
+        for row in read_rows(data)
+        if (id := (raw := Fields(row)).id())
+    )

@@ -1,0 +1,405 @@
+"""``a2e.legacy``: older operations, which the service's present reference lists no longer.
+
+Each may be gone; then it raises `NotFound` and says what to use instead.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from attrs import field, frozen
+
+from a2e_async.errors import DecodeError, InvalidInput, NotFound
+from a2e_async.inputs import MediaInput, check_media, clean_url
+from a2e_async.models import Output, Page
+from a2e_async.narrow import is_map, is_sequence
+from a2e_async.resources.avatar_video import AVATAR_VIDEO, AvatarVideoRecord
+from a2e_async.resources.avatars import Avatar, read_avatars
+from a2e_async.resources.plain import (
+    as_output,
+    check_id_in,
+    check_number,
+    check_text,
+    check_whole,
+    fields_of,
+    given,
+    older,
+    show_url,
+)
+from a2e_async.resources.room import Room
+from a2e_async.resources.streaming import StreamingAvatars
+from a2e_async.tasks.charged import ChargedCall
+from a2e_async.tasks.kind import check_id
+from a2e_async.tasks.status import read_one, read_record, read_rows, read_total
+from a2e_async.transport.mediatype import sniff
+from a2e_async.transport.ratelimit import Priority
+from a2e_async.transport.retry import Repeat
+
+if TYPE_CHECKING:
+    from a2e_async.transport.session import Answer
+
+TWIN: Final = "/api/v1/userVideoTwin"
+
+_VIDEOS: Final = "Use a2e.avatar_video.get(id), and a2e.attach(ref) to wait."
+
+
+@frozen(kw_only=True)
+class UploadPermit:
+    """Leave to put a file into storage, by HTTP PUT to ``upload_url`` without the API key.
+
+    ``key`` is the name it will have there; ``expires_in`` the seconds the permit lives. Legacy.
+    """
+
+    upload_url: str = field(repr=show_url)
+    key: str | None = None
+    bucket: str | None = None
+    expires_in: int | None = None
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+
+
+@frozen(kw_only=True)
+class AddedUser:
+    """A user that was added. ``id`` is None where the service does not tell it. Legacy."""
+
+    id: str | None = None
+    username: str | None = None
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+
+
+class Legacy:
+    """Older operations of the service. All are legacy: any of them may be gone."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self.streaming_avatar: Final = StreamingAvatars(room)
+
+    def __repr__(self) -> str:
+        return "<a2e.legacy>"
+
+    # -- media -----------------------------------------------------------------------------
+
+    async def watermark(
+        self,
+        media: MediaInput,
+        *,
+        text: str | None = None,
+        image: MediaInput | None = None,
+        fontsize: int | None = None,
+        fontcolor: Sequence[int] | None = None,
+        position: str | None = None,
+        scale_ratio: float | None = None,
+        to_720p: bool | None = None,
+    ) -> Output:
+        """Return a video or picture with a watermark: a ``text`` or an ``image``. Costs coins.
+
+        ``fontcolor`` is red, green, blue and opacity, 0 to 255 each; ``position`` a word of the
+        service. It is made while the call waits (up to the client's ``start_timeout``), without
+        a task. The result is kept for about a day. Raises as `a2e.speech.say` does; results
+        whose callers were cancelled are in `unclaimed`. Legacy:
+        ``POST /api/v1/watermark/start``.
+        """
+        if (text is None) == (image is None):
+            raise InvalidInput("Give text or image: one watermark.", field="text")
+        if text is not None:
+            check_text(text, "text")
+        check_media("media", media)
+        if image is not None:
+            check_media("image", image)
+        if fontsize is not None:
+            check_whole(fontsize, "fontsize")
+        if fontcolor is not None:
+            if not is_sequence(fontcolor) or len(fontcolor) not in (3, 4):
+                raise InvalidInput("fontcolor takes 4 numbers from 0 to 255.", field="fontcolor")
+            for part in fontcolor:
+                check_whole(part, "fontcolor", 0, 255)
+        if position is not None:
+            check_text(position, "position")
+        if scale_ratio is not None:
+            check_number(scale_ratio, "scale_ratio", 0, 1000)
+        room, files = self._room, self._room.files
+        body = given(
+            media_url=await files.url(media, ("video", "image"), "media"),
+            watermark_type="text" if image is None else "image",
+            text=text,
+            watermark_image_url=None
+            if image is None
+            else await files.url(image, ("image",), "image"),
+            fontsize=fontsize,
+            fontcolor=None if fontcolor is None else [*fontcolor],
+            position=position,
+            scale_ratio=scale_ratio,
+            to_720p=to_720p,
+        )
+        with older():
+            return await room.charged.call(
+                ChargedCall(
+                    kind="watermark",
+                    path="/api/v1/watermark/start",
+                    body=body,
+                    timeout=room.start_timeout,
+                    priority=room.priority,
+                    read=partial(_marked, room),
+                )
+            )
+
+    def unclaimed(self) -> tuple[Output, ...]:
+        """Return paid watermarks whose callers were cancelled after they were sent. Legacy.
+
+        No request. The last 100 are kept while the client lives, oldest first.
+        """
+        return self._room.charged.unclaimed("watermark")
+
+    async def transfer(self, url: str | Output) -> str:
+        """Copy a file into the service's storage and return the URL of the copy.
+
+        For inputs whose own URL is slow or short-lived. What it costs is not known: a lost
+        answer is not asked for again. Local files: `a2e.files.upload`. Legacy:
+        ``POST /api/v1/tos/transferToStorage``.
+        """
+        check_media("url", url)
+        if not isinstance(url, str | Output):
+            raise InvalidInput(
+                "url takes a URL or an Output; files: a2e.files.upload.", field="url"
+            )
+        source = (await self._room.files.renew(url)).url if isinstance(url, Output) else url
+        data = await self._post(
+            "/api/v1/tos/transferToStorage",
+            {"url": clean_url(source, "url")},
+            "Use a2e.files.upload for local files.",
+            repeat=Repeat.CHARGED,
+        )
+        copy = fields_of({"url": data} if isinstance(data, str) else data).url("url", "cdnUrl")
+        if copy is None:
+            raise _odd("/api/v1/tos/transferToStorage", "no URL")
+        return copy
+
+    async def upload_permit(
+        self,
+        key: str,
+        *,
+        bucket: str | None = None,
+        url_prefix: str | None = None,
+        cdn_domain: str | None = None,
+        expires_in: int | None = None,
+        content_type: str | None = None,
+        file_size: int | None = None,
+        content_length: int | None = None,
+    ) -> UploadPermit:
+        """Return leave to upload a file named ``key``. It may cost, as all upload permits do.
+
+        ``expires_in`` in seconds, 60 or more; sizes in bytes; with ``content_type`` and a size
+        the upload must have them. A lost answer is not asked for again. `a2e.files.upload` does
+        the whole of it in the present way. Legacy: ``POST /api/v1/r2/get_upload_presigned_url``.
+        """
+        check_text(key, "key")
+        if expires_in is not None:
+            check_whole(expires_in, "expires_in", 60)
+        body = given(
+            key=key,
+            bucket=bucket,
+            urlPrefix=url_prefix,
+            cdnDomain=cdn_domain,
+            expiresIn=expires_in,
+            contentType=content_type,
+            fileSize=file_size,
+            contentLength=content_length,
+        )
+        path = "/api/v1/r2/get_upload_presigned_url"
+        data = await self._post(path, body, "Use a2e.files.upload.", repeat=Repeat.CHARGED)
+        raw = fields_of(data)
+        url = raw.url("uploadUrl")
+        if url is None:
+            raise _odd(path, "no uploadUrl")
+        return UploadPermit(
+            upload_url=url,
+            key=raw.text("key"),
+            bucket=raw.text("bucket"),
+            expires_in=raw.whole("expiresIn"),
+            extra=raw.rest(),
+        )
+
+    # -- avatars and their videos ----------------------------------------------------------
+
+    async def avatar_video_status(self, id: str) -> AvatarVideoRecord:
+        """Return the record of an avatar video. Free. Raises `NotFound`.
+
+        `a2e.avatar_video.get` is the present way. Legacy: ``POST /api/v1/video/awsResult``.
+        """
+        path = "/api/v1/video/awsResult"
+        data = await self._post(path, {"_id": check_id(id)}, _VIDEOS, of_record=True)
+        raw = read_one(AVATAR_VIDEO, data, id)
+        if raw is None:
+            raise NotFound(
+                http_status=200,
+                code=0,
+                message="no such task",
+                trace_id=None,
+                method="POST",
+                path=path,
+                advice="It was deleted, has expired, or belongs to another account.",
+            )
+        return read_record(AVATAR_VIDEO, raw, self._room.source)
+
+    async def avatar_videos(self, *, page: int = 1, page_size: int = 20) -> Page[AvatarVideoRecord]:
+        """Return one page of the account's avatar videos, newest first. Free.
+
+        The service lists image-to-video tasks among them. Legacy:
+        ``GET /api/v1/video/awsList``.
+        """
+        params = {
+            "current": check_whole(page, "page"),
+            "pageSize": check_whole(page_size, "page_size"),
+        }
+        with older(_VIDEOS):
+            answer = await self._room.session.request(
+                "GET", "/api/v1/video/awsList", params=params, **self._room.options(Priority.LIST)
+            )
+        rows = [
+            read_record(AVATAR_VIDEO, raw, self._room.source)
+            for raw in read_rows(answer.data)
+            if fields_of(raw).id()
+        ]
+        return Page(tuple(rows), read_total(answer.data))
+
+    async def characters(
+        self,
+        type: Literal["default", "custom"] | str | None = None,  # noqa: A002  # as on the wire
+        *,
+        user_video_twin_id: str | None = None,
+    ) -> tuple[Avatar, ...]:
+        """Return avatars: the service's (``type="default"``), own ones, or those of a twin.
+
+        Free. `a2e.avatars.list` is the present way. Legacy:
+        ``GET /api/v1/anchor/character_list``.
+        """
+        params = given(type=type, user_video_twin_id=user_video_twin_id)
+        with older("Use a2e.avatars.list()."):
+            answer = await self._room.session.request(
+                "GET",
+                "/api/v1/anchor/character_list",
+                params=params,
+                **self._room.options(Priority.LIST),
+            )
+        return read_avatars(answer.data)
+
+    async def continue_training(self, id: str) -> str | None:
+        """Train a video twin further; return the service's word for how it stands. Costs.
+
+        A lost answer is `StartOutcomeUnknown`: it is not sent again. Legacy, misspelt on the
+        wire: ``POST /api/v1/userVideoTwin/continueTranining``.
+        """
+        data = await self._twin(
+            "continue_training",
+            f"{TWIN}/continueTranining",
+            id,
+            advice="Look at the twin with a2e.video_twin.get(id)",
+            instead="Use a2e.video_twin.continue_training().",
+        )
+        return fields_of(data).text("current_status")
+
+    async def clone_voice_of_twin(self, id: str) -> str | None:
+        """Train a voice from a video twin's video; return its id where the service tells it.
+
+        Costs coins. A lost answer is `StartOutcomeUnknown`: it is not sent again. Look at
+        `a2e.voice_clone.processing`. Legacy: ``POST /api/v1/userVideoTwin/addVoiceClone``.
+        """
+        data = await self._twin(
+            "clone_voice_of_twin",
+            f"{TWIN}/addVoiceClone",
+            id,
+            advice="Look for the voice with a2e.voice_clone.processing()",
+            instead="Use a2e.voice_clone.start() with the sound of the video.",
+        )
+        return fields_of(data).id()
+
+    # -- text and account ------------------------------------------------------------------
+
+    async def detect_language(self, text: str) -> str:
+        """Return the language of a text, as the service names it (``en``). Free.
+
+        Legacy: ``POST /api/v1/video/lang_classify``.
+        """
+        path = "/api/v1/video/lang_classify"
+        data = await self._post(path, {"msg": check_text(text, "text")})
+        raw = fields_of({"language": data} if isinstance(data, str) else data)
+        found = raw.text("language", "lang", "data")
+        if found is None:
+            raise _odd(path, "no language")
+        return found
+
+    async def set_public_pool(self, enabled: bool) -> bool:
+        """Choose whether tasks may use the public computing pool; return what is set now. Free.
+
+        Legacy: ``POST /api/v1/video/auto-public-pool``.
+        """
+        if not isinstance(enabled, bool):
+            raise InvalidInput("enabled must be True or False.", field="enabled")
+        data = await self._post("/api/v1/video/auto-public-pool", {"isAutoToPublicPool": enabled})
+        said = data.get("isAutoToPublicPool") if is_map(data) else None
+        return said if isinstance(said, bool) else enabled
+
+    async def add_user(self, username: str) -> AddedUser:
+        """Add a user below the account. A lost answer is not asked for again.
+
+        Legacy: ``POST /api/v1/user/add``.
+        """
+        body = {"username": check_text(username, "username")}
+        raw = fields_of(await self._post("/api/v1/user/add", body, repeat=Repeat.CHARGED))
+        return AddedUser(id=raw.id(), username=raw.text("username"), extra=raw.rest())
+
+    # -- inside ----------------------------------------------------------------------------
+
+    async def _post(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        instead: str = "",
+        *,
+        repeat: Repeat = Repeat.FREE,
+        of_record: bool = False,
+    ) -> Any:
+        with older(instead, of_record=of_record):
+            answer = await self._room.session.request(
+                "POST", path, json=body, repeat=repeat, **self._room.options()
+            )
+        return answer.data
+
+    async def _twin(self, kind: str, path: str, id: str, *, advice: str, instead: str) -> Any:
+        """Start something that costs on a video twin; return the answer's data."""
+        room = self._room
+        with older(instead, of_record=True):
+            answer = await room.charged.call(
+                ChargedCall(
+                    kind=kind,
+                    path=path,
+                    body={"_id": check_id_in(id, "id")},
+                    timeout=room.start_timeout,
+                    priority=room.priority,
+                    read=_unless_refused,
+                    advice=advice,
+                )
+            )
+        return answer.data
+
+
+def _unless_refused(answer: "Answer") -> "Answer | None":
+    refused = fields_of(answer.data).text("failed_message", "faild_message")
+    return None if refused else answer
+
+
+def _marked(room: Room, answer: "Answer") -> Output | None:
+    url = fields_of(answer.data).url("result_url")
+    if url is None:
+        return None
+    media, _ = sniff(b"", urlsplit(url).path)
+    return as_output(url, media, room.source)
+
+
+def _odd(path: str, what: str) -> DecodeError:
+    return DecodeError(
+        f"{path} gave {what}, so this older operation may have changed; "
+        f"a2e.request('POST', {path!r}, ...) shows what it answers.",
+        method="POST",
+        path=path,
+    )

@@ -1,0 +1,51 @@
+"""Motion transfer: a picture moves as a video does."""
+
+from typing import Annotated
+
+from attrs import define
+
+from a2e_async.inputs import Doc, Media, MediaInput, TaskInput
+from a2e_async.models import Record, Wire
+from a2e_async.tasks.kind import Endpoint, Result, TaskKind
+
+
+@define(kw_only=True)
+class MotionTransferInput(TaskInput):
+    """What `a2e.motion_transfer.start` takes (``POST /api/v1/motionTransfer/start``)."""
+
+    image_url: Annotated[MediaInput, Media("image"), Doc("The picture of the person.")]
+    video_url: Annotated[MediaInput, Media("video"), Doc("The video whose motion is taken.")]
+    positive_prompt: Annotated[str | None, Doc("What is to be seen.")] = None
+    negative_prompt: Annotated[str | None, Doc("What must not be seen.")] = None
+    processing_limit: Annotated[
+        int | None,
+        Wire("timeout"),
+        Doc("Seconds after which the service itself gives up; it takes 300."),
+    ] = None
+
+
+@define(kw_only=True)
+class MotionTransferRecord(Record):
+    """A task of this kind. Its output is a video."""
+
+    image_url: str | None = None
+    video_url: str | None = None
+    positive_prompt: str | None = None
+    negative_prompt: str | None = None
+
+
+MOTION_TRANSFER = TaskKind(
+    name="motion_transfer",
+    summary="A picture that moves like a video",
+    input=MotionTransferInput,
+    record=MotionTransferRecord,
+    start_at=Endpoint("POST", "/api/v1/motionTransfer/start"),
+    detail_at=Endpoint("GET", "/api/v1/motionTransfer/{id}"),
+    list_at=Endpoint("GET", "/api/v1/motionTransfer/allRecords"),
+    batch_at=Endpoint("POST", "/api/v1/motionTransfer/batchDetail"),
+    delete_at=Endpoint("DELETE", "/api/v1/motionTransfer/{id}"),
+    results=(
+        Result("result_video_url", "video"),
+        Result("result_url", "video"),
+    ),
+)

@@ -1,0 +1,217 @@
+"""What the namespaces that start no tasks share: checks, tolerant readers, deletion."""
+
+import json
+import math
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+from a2e_async.errors import ApiError, DecodeError, InvalidInput, NotFound
+from a2e_async.inputs import check_names, is_url
+from a2e_async.models import MediaType, Output, OutputSource
+from a2e_async.narrow import is_map
+from a2e_async.reading import read_time
+from a2e_async.redact import bare_url
+from a2e_async.resources.room import Room
+from a2e_async.tasks.kind import check_id
+from a2e_async.transport.mediatype import expires_at
+
+T = TypeVar("T")
+
+_ID_NAMES: Final = ("_id", "id")
+
+
+def show_url(url: str | None) -> str:
+    """Return a URL as a repr shows it: without its query."""
+    return repr(None if url is None else bare_url(url))
+
+
+def check_text(value: Any, field: str, most: int | None = None) -> str:
+    """Return a text that is neither blank nor longer than ``most`` Unicode characters."""
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidInput(f"{field} must be text that is not blank.", field=field)
+    if most is not None and len(value) > most:
+        raise InvalidInput(
+            f"{field} must have at most {most} characters, got {len(value)}.", field=field
+        )
+    return value
+
+
+def check_id_in(value: Any, field: str) -> str:
+    """Return an id that is given as an input named ``field``."""
+    try:
+        return check_id(value)
+    except InvalidInput:
+        raise InvalidInput(
+            f"{field} must be an id such as 66ea4dd87db10c73fa29b570.", field=field
+        ) from None
+
+
+def check_whole(value: Any, field: str, least: int = 1, most: int | None = None) -> int:
+    """Return a whole number within these bounds."""
+    fine = isinstance(value, int) and not isinstance(value, bool) and value >= least
+    if not fine or (most is not None and value > most):
+        bounds = f"{least} or more" if most is None else f"from {least} to {most}"
+        raise InvalidInput(f"{field} must be a whole number, {bounds}.", field=field)
+    return int(value)
+
+
+def check_number(value: Any, field: str, least: float, most: float) -> float:
+    """Return a number within these bounds."""
+    fine = isinstance(value, int | float) and not isinstance(value, bool)
+    if not fine or not least <= value <= most:
+        raise InvalidInput(f"{field} must be a number from {least:g} to {most:g}.", field=field)
+    return float(value)
+
+
+def free_body(label: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return inputs whose names the caller chose, as JSON; refuse those of a safety check."""
+    try:
+        copied: dict[str, Any] = json.loads(json.dumps(values, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"{label} takes JSON values: {error}.", field=label) from None
+    check_names(label, copied)
+    return copied
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """Return what is not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+class Fields:
+    """Reads one object of the service; what has another type than expected counts as missing.
+
+    ``rest`` is what was not read, so that nothing is lost.
+    """
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        self._raw = raw
+        self._read: set[str] = set()
+
+    def text(self, *names: str) -> str | None:
+        """Return the first text under one of these names."""
+        for name in names:
+            value = self._raw.get(name)
+            if isinstance(value, str) and value.strip():
+                self._read.add(name)
+                return value
+        return None
+
+    def id(self, *names: str) -> str | None:
+        """Return the object's id."""
+        return self.text(*_ID_NAMES, *names)
+
+    def url(self, *names: str) -> str | None:
+        """Return the first URL under one of these names."""
+        for name in names:
+            value = self._raw.get(name)
+            if isinstance(value, str) and is_url(value):
+                self._read.add(name)
+                return value.strip()
+        return None
+
+    def word(self, name: str, meanings: Mapping[str, T]) -> T | None:
+        """Return what a word stands for; one that is unknown is not read."""
+        value = self._raw.get(name)
+        meaning = meanings.get(value.strip().lower()) if isinstance(value, str) else None
+        if meaning is not None:
+            self._read.add(name)
+        return meaning
+
+    def number(self, *names: str) -> float | None:
+        """Return the first finite number under one of these names; a text of digits counts."""
+        for name in names:
+            value = self._raw.get(name)
+            if isinstance(value, str) and value.isdecimal() and len(value) < 16:
+                value = int(value)
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                continue
+            if math.isfinite(value) and abs(value) < 2**63:
+                self._read.add(name)
+                return float(value)
+        return None
+
+    def whole(self, *names: str) -> int | None:
+        """Return the first whole number under one of these names."""
+        for name in names:
+            value = self.number(name)
+            if value is not None and value.is_integer():
+                return int(value)
+            self._read.discard(name)
+        return None
+
+    def time(self, *names: str) -> datetime | None:
+        """Return the first moment under one of these names."""
+        for name in names:
+            value = self._raw.get(name)
+            try:
+                moment = read_time(value)
+            except (TypeError, ValueError, OverflowError, OSError):
+                continue
+            self._read.add(name)
+            return moment
+        return None
+
+    def rest(self) -> dict[str, Any]:
+        """Return what was not read and holds something, under its name on the wire."""
+        return {
+            name: value
+            for name, value in self._raw.items()
+            if name not in self._read and value not in (None, "")
+        }
+
+
+def fields_of(data: Any) -> Fields:
+    """Return a reader of ``data``; of an empty object where it is none."""
+    return Fields(data if is_map(data) else {})
+
+
+def as_output(url: str, media: MediaType, source: OutputSource) -> Output:
+    """Return a file of no task as an Output. When its URL has expired it cannot be renewed."""
+    url = url.strip()
+    return Output(url=url, media=media, expires_at=expires_at(url), source=source)
+
+
+async def remove(room: Room, method: str, path: str, json: Any = None) -> None:
+    """Delete something; gone already after a repeated try counts as deleted."""
+    try:
+        await room.session.request(method, path, json=json, **room.options())
+    except NotFound as error:
+        if error.attempts < 2:
+            raise
+
+
+@contextmanager
+def older(instead: str = "", *, of_record: bool = False) -> Generator[None]:
+    """Tell clearly when an older operation seems to be gone from the service.
+
+    ``instead`` is what to use in its place. Of an operation that names a record
+    (``of_record``), a 404 in the service's own words is about the record. Raises `NotFound`.
+    """
+    try:
+        yield
+    except (ApiError, DecodeError) as error:
+        if not _is_gone(error, of_record):
+            raise
+        raise NotFound(
+            http_status=error.http_status,
+            code=getattr(error, "code", None),
+            message=getattr(error, "message", "") or "a web page instead of JSON",
+            trace_id=error.trace_id,
+            method=error.method,
+            path=error.path,
+            body=getattr(error, "body", "") or getattr(error, "excerpt", ""),
+            attempts=error.attempts,
+            advice="This older operation seems to be gone from the service; nothing was done. "
+            + (instead or "There is nothing in its place."),
+        ) from error
+
+
+def _is_gone(error: ApiError | DecodeError, of_record: bool) -> bool:
+    if isinstance(error, DecodeError):
+        return error.excerpt.startswith("<")
+    if error.http_status == 405:
+        return True
+    return isinstance(error, NotFound) and not (of_record and error.code is not None)

@@ -1,0 +1,44 @@
+"""What every namespace works with: the parts of its client, and the options in force."""
+
+from typing import TYPE_CHECKING, NotRequired, TypedDict
+
+from attrs import define
+
+from a2e_async.models import OutputSource
+from a2e_async.tasks.task import TaskServices
+from a2e_async.transport.ratelimit import Priority
+
+if TYPE_CHECKING:
+    from a2e_async.resources.files import Files
+    from a2e_async.tasks.charged import ChargedCalls
+    from a2e_async.tasks.starter import Starter
+    from a2e_async.transport.session import Session
+
+
+class CallOptions(TypedDict):
+    """Keyword arguments of one request that the options of a client decide."""
+
+    timeout: float
+    priority: NotRequired[Priority]
+
+
+@define(kw_only=True, frozen=True)
+class Room:
+    """What a namespace works with: the client's parts and the options in force."""
+
+    session: "Session"
+    starter: "Starter"
+    charged: "ChargedCalls"
+    tasks: TaskServices
+    source: OutputSource
+    files: "Files"
+    request_timeout: float
+    start_timeout: float
+    priority: Priority | None = None
+
+    def options(self, default: Priority = Priority.CALL) -> CallOptions:
+        """Return timeout and priority of a call that is not a start."""
+        return {
+            "timeout": self.request_timeout,
+            "priority": default if self.priority is None else self.priority,
+        }

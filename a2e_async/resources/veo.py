@@ -1,0 +1,156 @@
+"""Veo 3.1: a video from a text, from first and last frames, or from reference pictures."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated, Final, Literal
+
+from attrs import define
+
+from a2e_async.errors import DecodeError, InvalidInput, TaskTimeout
+from a2e_async.inputs import Between, Count, Doc, Media, MediaInput, TaskInput
+from a2e_async.models import Output, Record, Wire
+from a2e_async.resources.base import R, TaskNamespace
+from a2e_async.resources.plain import as_output, check_number, fields_of
+from a2e_async.resources.uses import Use, check_use
+from a2e_async.tasks.kind import Endpoint, P, Result, TaskKind, Words, check_id
+from a2e_async.tasks.status import read_rows
+
+PREFIX: Final = "/api/v1/veoVideo"
+
+PAUSE_MOST: Final = 5.0
+"""Seconds between two questions for the 1080p file; the first ones follow sooner."""
+
+_FIRST_PAUSE: Final = 0.5
+_NOT_READY: Final = 202
+_URL_NAMES: Final = ("resultUrl", "url", "result_url", "video_output")
+
+_USES: Final = {
+    "TEXT_2_VIDEO": Use(),
+    "FIRST_AND_LAST_FRAMES_2_VIDEO": Use(needs=("image_urls",)),
+    "REFERENCE_2_VIDEO": Use(needs=("image_urls",)),
+}
+
+
+@define(kw_only=True)
+class VeoInput(TaskInput):
+    """What `a2e.veo.start` takes (``POST /api/v1/veoVideo/start``)."""
+
+    prompt: Annotated[str, Doc("What happens in the video.")]
+    generation_type: Annotated[
+        Literal["TEXT_2_VIDEO", "FIRST_AND_LAST_FRAMES_2_VIDEO", "REFERENCE_2_VIDEO"] | None,
+        Wire("generationType"),
+        Doc("What the video is made from, TEXT_2_VIDEO by default; the others need image_urls."),
+    ] = None
+    image_urls: Annotated[
+        Sequence[MediaInput] | None,
+        Media("image"),
+        Count(1, 3),
+        Wire("imageUrls"),
+        Doc("First and, if you like, last frame; or 1-3 reference pictures."),
+    ] = None
+    model: Annotated[
+        Literal["veo3", "veo3_fast"] | str | None,
+        Doc("The model: veo3_fast is the default and quicker, veo3 looks better."),
+    ] = None
+    aspect_ratio: Annotated[
+        Literal["16:9", "9:16", "Auto"] | None,
+        Wire("aspectRatio"),
+        Doc("Shape of the picture, Auto by default; a 1080p file is made for 16:9 only."),
+    ] = None
+    watermark: Annotated[str | None, Doc("Text of a watermark in the picture.")] = None
+    seeds: Annotated[
+        int | None, Between(10000, 99999), Doc("The same number gives similar videos.")
+    ] = None
+
+    def check(self) -> None:
+        """Check that pictures and generation_type fit."""
+        check_use(self, "generation_type", _USES, usual="TEXT_2_VIDEO")
+        frames = self.generation_type == "FIRST_AND_LAST_FRAMES_2_VIDEO"
+        if frames and len(self.image_urls or ()) > 2:
+            raise InvalidInput(
+                "FIRST_AND_LAST_FRAMES_2_VIDEO takes 1 or 2 image_urls.", field="image_urls"
+            )
+
+
+@define(kw_only=True)
+class VeoRecord(Record):
+    """A Veo task. Its output is a video; `Veo.wait_1080p` gives it in 1080p, too."""
+
+    prompt: str | None = None
+    generation_type: Annotated[str | None, Wire("generationType")] = None
+    image_urls: Annotated[tuple[str, ...], Wire("imageUrls")] = ()
+    model: str | None = None
+    aspect_ratio: Annotated[str | None, Wire("aspectRatio")] = None
+    watermark: str | None = None
+    seeds: int | None = None
+
+
+VEO = TaskKind(
+    name="veo",
+    summary="Videos by Veo 3.1",
+    input=VeoInput,
+    record=VeoRecord,
+    start_at=Endpoint("POST", f"{PREFIX}/start"),
+    detail_at=Endpoint("GET", f"{PREFIX}/{{id}}"),
+    list_at=Endpoint("GET", f"{PREFIX}/allRecords"),
+    batch_at=Endpoint("POST", f"{PREFIX}/batchDetail"),
+    delete_at=Endpoint("DELETE", f"{PREFIX}/{{id}}"),
+    words=Words(
+        field="state",
+        also=("current_status",),
+        queued=Words().queued | {"waiting"},
+        succeeded=frozenset({"success", "completed"}),
+        failed=frozenset({"fail", "failed"}),
+    ),
+    results=(Result("video_output", "video"), Result("result_url", "video")),
+    failure_texts=("fail_reason", "failed_message"),
+)
+
+
+class Veo(TaskNamespace[P, R]):
+    """``a2e.veo``: the tasks, and the 1080p files of finished ones."""
+
+    async def get_1080p(self, id: str) -> Output | None:
+        """Return a finished 16:9 video in 1080p, None while the service still makes it.
+
+        Free (``GET /api/v1/veoVideo/{id}/1080p``). When the Output's URL has expired, call
+        this again. Raises `InvalidRequest` for videos of another shape, `NotFound`.
+        """
+        path = f"{PREFIX}/{check_id(id)}/1080p"
+        answer = await self._call("GET", path)
+        if _NOT_READY in (answer.http_status, answer.code):
+            return None
+        data = {"url": answer.data} if isinstance(answer.data, str) else answer.data
+        found = (fields_of(raw).url(*_URL_NAMES) for raw in (data, *read_rows(data)))
+        url = next(filter(None, found), None)
+        if url is None:
+            raise DecodeError(
+                f"{path} gave no URL.",
+                method="GET",
+                path=path,
+                http_status=answer.http_status,
+                trace_id=answer.trace_id,
+            )
+        return as_output(url, "video", self._room.source)
+
+    async def wait_1080p(self, id: str, *, timeout: float = 600.0) -> Output:
+        """Return a finished 16:9 video in 1080p as soon as the service has made it.
+
+        It asks every 5 s at most, for ``timeout`` seconds. Raises `TaskTimeout` (the file is
+        still being made: call it again) and what `get_1080p` raises.
+        """
+        seconds = check_number(timeout, "timeout", 0, float("inf"))
+        deadline = self._room.session.clock() + seconds
+        pause = _FIRST_PAUSE
+        while (output := await self.get_1080p(id)) is None:
+            left = deadline - self._room.session.clock()
+            if left <= 0:
+                task = self.attach(id)
+                raise TaskTimeout(
+                    f"The 1080p file of {task.ref} was not there after {seconds:g} s; the service "
+                    "goes on with it. Call wait_1080p again; that is free.",
+                    task=task,
+                )
+            await asyncio.sleep(min(pause, left))
+            pause = min(2 * pause, PAUSE_MOST)
+        return output

@@ -1,0 +1,120 @@
+"""Video twin: an avatar of a real person, trained from a video or a picture."""
+
+from typing import Annotated, Any, ClassVar, Final
+
+from attrs import define, evolve
+
+from a2e_async.errors import InvalidInput
+from a2e_async.inputs import Doc, Media, MediaInput, TaskInput
+from a2e_async.models import Record
+from a2e_async.resources.again import again
+from a2e_async.resources.base import R, TaskNamespace
+from a2e_async.resources.calls import read_all
+from a2e_async.tasks.kind import HOUR, Endpoint, P, Paging, TaskKind, Words
+from a2e_async.tasks.task import Task
+from a2e_async.transport.ratelimit import Priority
+
+PREFIX: Final = "/api/v1/userVideoTwin"
+
+
+@define(kw_only=True)
+class VideoTwinInput(TaskInput):
+    """What `a2e.video_twin.start` takes (``POST /api/v1/userVideoTwin/startTraining``)."""
+
+    image_url: Annotated[
+        MediaInput | None, Media("image"), Doc("A picture of the person; or give video_url.")
+    ] = None
+    video_url: Annotated[
+        MediaInput | None, Media("video"), Doc("A video of the person; or give image_url.")
+    ] = None
+    video_background_image: Annotated[
+        MediaInput | None, Media("image"), Doc("The background of the video, as a picture.")
+    ] = None
+    video_background_color: Annotated[
+        str | None, Doc("The background of the video, as an RGBA colour.")
+    ] = None
+
+    def check(self) -> None:
+        """Check that there is one thing to train from."""
+        if (self.image_url is None) == (self.video_url is None):
+            raise InvalidInput("Give image_url or video_url: one of them.", field="video_url")
+
+
+@define(kw_only=True)
+class VideoTwinRecord(Record):
+    """A video twin. It makes no files: its result is `anchor_id`, for `a2e.avatar_video`."""
+
+    instead_of_outputs: ClassVar[str] = "record.anchor_id"
+
+    anchor_id: str | None = None
+    gender: str | None = None
+    image_url: str | None = None
+    video_url: str | None = None
+    preview_result_url: str | None = None
+
+
+VIDEO_TWIN = TaskKind(
+    name="video_twin",
+    summary="An avatar of a real person",
+    input=VideoTwinInput,
+    record=VideoTwinRecord,
+    start_at=Endpoint("POST", f"{PREFIX}/startTraining"),
+    detail_at=Endpoint("GET", f"{PREFIX}/{{id}}"),
+    list_at=Endpoint("GET", f"{PREFIX}/records"),
+    processing_at=Endpoint("GET", f"{PREFIX}/trainingRecords"),
+    batch_at=Endpoint("POST", f"{PREFIX}/batchDetail"),
+    delete_at=Endpoint("POST", f"{PREFIX}/remove"),
+    retry_at=Endpoint("POST", f"{PREFIX}/retry"),
+    paging=Paging(statuses=("pending", "processing", "completed", "failed")),
+    words=Words(proof="anchor_id"),
+    patience=4 * HOUR,
+    usual=(600, 1800),
+)
+
+# A twin that is trained further has its anchor_id already: only the word tells the end.
+_FURTHER: Final = evolve(VIDEO_TWIN, words=Words())
+
+
+class VideoTwin(TaskNamespace[P, R]):
+    """``a2e.video_twin``: the trainings, and what can be done with a twin afterwards."""
+
+    async def retry(self, id: str) -> Task[R]:
+        """Have a failed training tried again; return the task to wait for.
+
+        It may cost. An answer that is lost is raised and not asked for again: ``get(id)`` tells
+        what became of it. The service documents no input; the id is sent as ``_id``.
+        ``POST /api/v1/userVideoTwin/retry``.
+        """
+        return await again(self._room, self.kind, self.kind.retry_at, "retry", id)
+
+    async def continue_training(self, id: str) -> Task[R]:
+        """Go on with the training of a twin; return the task to wait for. Costs as `retry`.
+
+        ``POST /api/v1/userVideoTwin/continueTraining``.
+        """
+        endpoint = Endpoint("POST", f"{PREFIX}/continueTraining")
+        return await again(self._room, self._further, endpoint, "continueTraining", id)
+
+    async def correct_eye_contact(self, id: str) -> Task[R]:
+        """Have a twin look into the camera; return the task to wait for. Costs as `retry`.
+
+        ``POST /api/v1/userVideoTwin/eyeContact``.
+        """
+        endpoint = Endpoint("POST", f"{PREFIX}/eyeContact")
+        return await again(self._room, self._further, endpoint, "eyeContact", id)
+
+    async def all(self) -> tuple[R, ...]:
+        """Return every twin of the account at once. ``GET /api/v1/userVideoTwin/userRecords``."""
+        answer = await self._call("GET", f"{PREFIX}/userRecords", priority=Priority.LIST)
+        return read_all(self._room, self.kind, answer.data)
+
+    async def upload_status(self) -> Any:
+        """Return how the account's uploads of twin videos stand, as the service gives it.
+
+        Its answer is undocumented. ``GET /api/v1/userVideoTwin/uploadStatus``.
+        """
+        return (await self._call("GET", f"{PREFIX}/uploadStatus")).data
+
+    @property
+    def _further(self) -> TaskKind[P, R]:
+        return _FURTHER  # type: ignore[return-value]  # the same kind, read by its word alone

@@ -1,0 +1,204 @@
+"""``a2e.voices``: the voices that speech can have, and their languages."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from attrs import field, frozen
+
+from a2e_async.models import Output, Page, Status
+from a2e_async.narrow import is_list, is_map
+from a2e_async.resources.base import TaskNamespace
+from a2e_async.resources.plain import Fields, as_output, check_text, check_whole, given, remove
+from a2e_async.resources.room import Room
+from a2e_async.resources.voice_clone import VOICE_CLONE, VoiceCloneRecord
+from a2e_async.tasks.kind import check_id
+from a2e_async.tasks.status import read_rows, read_total
+from a2e_async.transport.ratelimit import Priority
+
+
+@frozen(kw_only=True)
+class Voice:
+    """A voice of the service; ``id`` is what `a2e.speech.say` takes as ``tts_id``.
+
+    ``group`` is the group it is listed in, such as ``female``; ``rate`` its usual speed, where
+    the service tells it. ``extra`` holds what else it said.
+    """
+
+    id: str
+    name: str | None = None
+    group: str | None = None
+    rate: float | None = None
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+
+
+@frozen(kw_only=True)
+class Region:
+    """A region in which a language is spoken; ``value`` is the ``region`` of `a2e.speech.say`."""
+
+    value: str
+    label: str | None = None
+
+
+@frozen(kw_only=True)
+class Language:
+    """A language that voices speak; ``value`` is what other calls take as ``country``."""
+
+    value: str
+    label: str | None = None
+    regions: tuple[Region, ...] = ()
+
+
+@frozen(kw_only=True)
+class Preview:
+    """Speech that was tried lately. ``output`` is its sound, None where the service gives none.
+
+    ``text`` is what was said. ``extra`` holds what else the service said.
+    """
+
+    id: str
+    text: str | None = field(default=None, repr=False)
+    output: Output | None = None
+    created_at: datetime | None = None
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+
+
+class Voices:
+    """Voices, their languages, and the account's previews. Everything here is free.
+
+    Voices of one's own are tasks: `a2e.voice_clone` trains them.
+    """
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    def __repr__(self) -> str:
+        return "<a2e.voices>"
+
+    async def public(
+        self, *, country: str = "en", region: str = "US", voice_map_type: str | None = None
+    ) -> tuple[Voice, ...]:
+        """Return the service's voices for a language and a region, out of their groups.
+
+        ``country`` and ``region`` are values of `languages`; ``voice_map_type`` is a locale
+        such as ``en-US`` (the service's default). ``GET /api/v1/anchor/voice_list``.
+        """
+        params = given(
+            country=check_text(country, "country"),
+            region=check_text(region, "region"),
+            voice_map_type=voice_map_type,
+        )
+        path = "/api/v1/anchor/voice_list"
+        answer = await self._room.session.request(
+            "GET", path, params=params, **self._room.options()
+        )
+        return tuple(_voices(answer.data, None))
+
+    async def presets(self) -> tuple[Voice, ...]:
+        """Return the voices that are set up for this account.
+
+        The shape of the answer is undocumented: entries without an id are left out.
+        ``POST /api/v1/anchor/tts_list``.
+        """
+        path = "/api/v1/anchor/tts_list"
+        answer = await self._room.session.request("POST", path, **self._room.options())
+        return tuple(_voices(answer.data, None))
+
+    async def languages(self, voice_map_type: str | None = None) -> tuple[Language, ...]:
+        """Return the languages that voices speak, each with its regions.
+
+        ``voice_map_type`` keeps those of a locale such as ``en-US``.
+        ``POST /api/v1/anchor/language_list``.
+        """
+        answer = await self._room.session.request(
+            "POST",
+            "/api/v1/anchor/language_list",
+            json=given(voice_map_type=voice_map_type),
+            **self._room.options(),
+        )
+        return tuple(
+            Language(
+                value=value,
+                label=raw.text("label"),
+                regions=tuple(
+                    Region(value=region, label=child.text("label"))
+                    for entry in _children(row)
+                    if (region := (child := Fields(entry)).text("value"))
+                ),
+            )
+            for row in read_rows(answer.data)
+            if (value := (raw := Fields(row)).text("value"))
+        )
+
+    async def cloned(self) -> tuple[VoiceCloneRecord, ...]:
+        """Return the account's own voices, newest first; ``voice_id`` names each.
+
+        `a2e.speech.say` takes it as ``user_voice_id``. The same as the succeeded ones of
+        ``a2e.voice_clone.iter()``.
+        """
+        clones = TaskNamespace(self._room, VOICE_CLONE)
+        return tuple([r async for r in clones.iter() if r.status is Status.SUCCEEDED])
+
+    async def previews(self, *, page: int = 1, page_size: int = 20) -> Page[Preview]:
+        """Return one page of the speech that was tried within the last 24 hours.
+
+        ``page`` counts from 1; at most 100 a page. ``GET /api/v1/tts/preview/list``.
+        """
+        params = {
+            "current": check_whole(page, "page"),
+            "pageSize": check_whole(page_size, "page_size", most=100),
+        }
+        answer = await self._room.session.request(
+            "GET",
+            "/api/v1/tts/preview/list",
+            params=params,
+            **self._room.options(Priority.LIST),
+        )
+        rows = read_rows(answer.data)
+        found = tuple(p for row in rows if (p := self._preview(row)) is not None)
+        return Page(found, read_total(answer.data))
+
+    async def delete_preview(self, id: str) -> None:
+        """Take a preview off the list; its sound stays in storage. Raises `NotFound`.
+
+        ``DELETE /api/v1/tts/preview/{id}``.
+        """
+        await remove(self._room, "DELETE", f"/api/v1/tts/preview/{check_id(id)}")
+
+    def _preview(self, row: Mapping[str, Any]) -> Preview | None:
+        raw = Fields(row)
+        id = raw.id()
+        if id is None:
+            return None
+        url = raw.url("url", "audio_url", "audioUrl", "result_url", "result", "audio")
+        return Preview(
+            id=id,
+            text=raw.text("msg", "text"),
+            output=as_output(url, "audio", self._room.source) if url else None,
+            created_at=raw.time("createdAt"),
+            extra=raw.rest(),
+        )
+
+
+def _children(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    children = row.get("children")
+    return [child for child in children if is_map(child)] if is_list(children) else []
+
+
+def _voices(data: Any, group: str | None) -> Iterator[Voice]:
+    """Yield the voices of a list, and those of the groups in it."""
+    for row in read_rows(data):
+        raw = Fields(row)
+        if is_list(row.get("children")):
+            yield from _voices(_children(row), raw.text("value", "label"))
+            continue
+        id = raw.id("value", "tts_id", "voice_id")
+        if id is None:
+            continue
+        yield Voice(
+            id=id,
+            name=raw.text("label", "name"),
+            group=group or raw.text("gender", "group"),
+            rate=raw.number("ttsRate", "rate"),
+            extra=raw.rest(),
+        )

@@ -1,0 +1,185 @@
+"""Wan 2.5, 2.6 and 2.7: a video from a text, from first and last frames, or from other media."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Literal
+
+from attrs import define
+
+from a2e_async.errors import InvalidInput
+from a2e_async.inputs import AsText, Between, Count, Doc, Media, MediaInput, TaskInput
+from a2e_async.models import Record
+from a2e_async.resources.uses import Use, check_among, check_use
+from a2e_async.tasks.kind import Endpoint, Result, TaskKind
+
+PREFIX: Final = "/api/v1/userWan25"
+
+_WAN_27: Final = "wan2.7-i2v"
+_OLDER: Final = (None, "wan2.5-i2v-preview", "wan2.6-i2v", "wan2.6-i2v-flash")
+"""Models before 2.7, which know no task_type; None stands for the service's default."""
+
+_USES: Final = {
+    "text_to_video": Use(takes=("ratio",)),
+    "first_frame": Use(needs=("image_url",), takes=("audio_url",)),
+    "first_last_frame": Use(needs=("image_url", "last_frame_url"), takes=("audio_url",)),
+    "reference_image": Use(
+        needs=(("reference_media", "reference_image_urls"),), takes=("image_url", "ratio")
+    ),
+    "video_extend": Use(needs=("first_clip_url",), takes=("last_frame_url", "image_url")),
+    "video_edit": Use(needs=("edit_video_url",), takes=("reference_image_urls", "image_url")),
+}
+_LENGTHS: Final[Mapping[str, Sequence[int]]] = {
+    **dict.fromkeys(
+        ("text_to_video", "first_frame", "first_last_frame", "video_extend"), (5, 10, 15)
+    ),
+    "video_edit": range(5, 11),
+}
+"""Seconds that Wan 2.7 makes, by task_type."""
+
+
+@define(kw_only=True)
+class WanInput(TaskInput):
+    """What `a2e.wan.start` takes (``POST /api/v1/userWan25/start``)."""
+
+    prompt: Annotated[str, Doc("What happens in the video.")]
+    image_url: Annotated[
+        MediaInput | None,
+        Media("image"),
+        Doc("The first frame; needed for task_type first_frame (the default) or first_last_frame."),
+    ] = None
+    negative_prompt: Annotated[str | None, Doc("What must not be seen.")] = None
+    duration: Annotated[
+        int | None,
+        Between(2, 15),
+        AsText(),
+        Doc(
+            "Seconds, 5 by default. Wan 2.5 makes 5 or 10; Wan 2.7 makes 5, 10 or 15, video_edit "
+            "5-10, reference_image 2-15 (2-10 with a reference video)."
+        ),
+    ] = None
+    resolution: Annotated[
+        Literal["480p", "720p", "1080p"] | None, Doc("Size of the picture, 720p by default.")
+    ] = None
+    ratio: Annotated[
+        Literal["16:9", "9:16", "1:1", "4:3", "3:4"] | None,
+        Doc("Shape of the picture, 16:9 by default; for text_to_video and reference_image only."),
+    ] = None
+    enable_prompt_expansion: Annotated[
+        bool | None, Doc("Let a language model rewrite the prompt; off by default.")
+    ] = None
+    multi_shots: Annotated[
+        bool | None, Doc("Several shots in one video; needs enable_prompt_expansion=True.")
+    ] = None
+    model: Annotated[
+        Literal["wan2.5-i2v-preview", "wan2.6-i2v", "wan2.6-i2v-flash", "wan2.7-i2v"] | str | None,
+        Doc(
+            "The model, wan2.5-i2v-preview by default. wan2.6-i2v and wan2.7-i2v need a higher "
+            "plan, wan2.6-i2v-flash does not."
+        ),
+    ] = None
+    task_type: Annotated[
+        Literal[
+            "text_to_video",
+            "first_frame",
+            "first_last_frame",
+            "reference_image",
+            "video_extend",
+            "video_edit",
+        ]
+        | None,
+        Doc("What the video is made from, first_frame by default; all others need wan2.7-i2v."),
+    ] = None
+    last_frame_url: Annotated[
+        MediaInput | None,
+        Media("image"),
+        Doc("The last frame; needed for first_last_frame, optional for video_extend."),
+    ] = None
+    first_clip_url: Annotated[
+        MediaInput | None, Media("video"), Doc("The clip that video_extend goes on from.")
+    ] = None
+    edit_video_url: Annotated[
+        MediaInput | None, Media("video"), Doc("The video that video_edit changes.")
+    ] = None
+    reference_image_urls: Annotated[
+        Sequence[MediaInput] | None,
+        Media("image"),
+        Count(1, 5),
+        Doc("Pictures of who or what is to be seen: for reference_image, or 3 for video_edit."),
+    ] = None
+    reference_media: Annotated[
+        Sequence[Mapping[str, Any]] | None,
+        Count(1, 5),
+        Doc(
+            "Pictures and videos for reference_image, in order, as the service takes them (its "
+            "reference does not name their fields); seconds of reference videos are paid, too."
+        ),
+    ] = None
+    seed: Annotated[
+        int | None, Between(0, 2147483647), Doc("The same number gives similar videos.")
+    ] = None
+    audio: Annotated[bool | None, Doc("Make sound; on by default.")] = None
+    audio_url: Annotated[
+        MediaInput | None,
+        Media("audio"),
+        Doc(
+            "Sound for first_frame and first_last_frame: WAV or MP3, 3-30 s, at most 15 MB; cut "
+            "where it is longer than the video."
+        ),
+    ] = None
+
+    def check(self) -> None:
+        """Check what task_type and model need, take and make."""
+        if self.multi_shots and not self.enable_prompt_expansion:
+            raise InvalidInput(
+                "multi_shots needs enable_prompt_expansion=True.", field="enable_prompt_expansion"
+            )
+        if self.model in _OLDER:
+            if self.task_type not in (None, "first_frame"):
+                raise InvalidInput(
+                    f"task_type={self.task_type!r} needs model={_WAN_27!r}.", field="model"
+                )
+            check_use(self, "task_type", _USES, usual="first_frame")
+            if self.model in (None, "wan2.5-i2v-preview"):
+                check_among(self, "duration", (5, 10), "with Wan 2.5")
+        elif self.model == _WAN_27:
+            check_use(self, "task_type", _USES, usual="first_frame")
+            task = self.task_type or "first_frame"
+            if task in _LENGTHS:
+                check_among(self, "duration", _LENGTHS[task], f"with Wan 2.7 and {task}")
+            if task == "video_edit" and len(self.reference_image_urls or ()) > 3:
+                raise InvalidInput(
+                    "video_edit takes at most 3 reference_image_urls.", field="reference_image_urls"
+                )
+
+
+@define(kw_only=True)
+class WanRecord(Record):
+    """A Wan 2.5-2.7 task. Its output is a video; ``duration`` is text, in seconds."""
+
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    model: str | None = None
+    task_type: str | None = None
+    duration: str | None = None
+    resolution: str | None = None
+    ratio: str | None = None
+    image_url: str | None = None
+    last_frame_url: str | None = None
+    first_clip_url: str | None = None
+    edit_video_url: str | None = None
+    reference_image_urls: tuple[str, ...] = ()
+    audio_url: str | None = None
+    seed: int | None = None
+
+
+WAN = TaskKind(
+    name="wan",
+    summary="Videos by Wan 2.5 to 2.7",
+    input=WanInput,
+    record=WanRecord,
+    start_at=Endpoint("POST", f"{PREFIX}/start"),
+    detail_at=Endpoint("GET", f"{PREFIX}/{{id}}"),
+    list_at=Endpoint("GET", f"{PREFIX}/allRecords"),
+    batch_at=Endpoint("POST", f"{PREFIX}/batchDetail"),
+    delete_at=Endpoint("DELETE", f"{PREFIX}/{{id}}"),
+    results=(Result("result_url", "video"),),
+)

@@ -1,0 +1,178 @@
+"""Wan 3.0: a video from a text, frames or references. The service tells nothing of it afterwards.
+
+Only the start is documented: a task can be neither waited for nor listed; its result is shown on
+the service's site.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Final, Literal
+
+from attrs import define
+
+from a2e_async.errors import InvalidInput
+from a2e_async.inputs import Doc, Media, MediaInput, TaskInput, clean_url
+from a2e_async.models import Record
+from a2e_async.resources.uses import Use, check_use
+from a2e_async.tasks.kind import Endpoint, Result, TaskKind
+
+_MEDIA: Final = {
+    "first_frame_url": "first_frame",
+    "last_frame_url": "last_frame",
+    "reference_image_urls": "reference_image",
+    "reference_video_urls": "reference_video",
+    "reference_audio_urls": "reference_audio",
+    "file_url": "file",
+    "link_url": "link",
+}
+"""The word for each input in the body's list of media. The service's reference shows only
+reference_image; the others are those of the model's maker, whose body this is."""
+
+_PARAMETERS: Final = (
+    "resolution",
+    "ratio",
+    "duration",
+    "audio",
+    "prompt_extend",
+    "seed",
+    "watermark",
+)
+_PROMPT: Final = ("prompt",)
+_USES: Final = {
+    "text-to-video": Use(needs=_PROMPT),
+    "first-frame": Use(needs=("first_frame_url",), takes=_PROMPT),
+    "first-last-frames": Use(needs=("first_frame_url", "last_frame_url"), takes=_PROMPT),
+    "reference": Use(needs=(tuple(name for name in _MEDIA if "frame" not in name),), takes=_PROMPT),
+}
+
+
+@define(kw_only=True)
+class Wan30Input(TaskInput):
+    """What `a2e.wan30.start` takes (``POST /api/v1/userWan30/start``).
+
+    The body nests these in ``input`` and ``parameters``; where the service takes other words by
+    now, ``extra={"input": …}`` replaces the whole of it.
+    """
+
+    model: Annotated[
+        Literal["wan3.0-video", "wan3.0-video-prime"] | str,
+        Doc("The model: prime costs more for the same quality and is about seven times as fast."),
+    ]
+    mode: Annotated[
+        Literal["text-to-video", "first-frame", "first-last-frames", "reference"] | None,
+        Doc("What the video is made from, text-to-video by default."),
+    ] = None
+    prompt: Annotated[str | None, Doc("What happens; needed for text-to-video.")] = None
+    first_frame_url: Annotated[
+        MediaInput | None, Media("image"), Doc("The first frame, for both frame modes.")
+    ] = None
+    last_frame_url: Annotated[
+        MediaInput | None, Media("image"), Doc("The last frame, for first-last-frames.")
+    ] = None
+    reference_image_urls: Annotated[
+        Sequence[MediaInput] | None,
+        Media("image"),
+        Doc("Pictures of who or what is to be seen, for reference."),
+    ] = None
+    reference_video_urls: Annotated[
+        Sequence[MediaInput] | None,
+        Media("video"),
+        Doc(
+            "Videos for reference: 3-15 s each, 15 s together, 30 s together with the result's "
+            "own length."
+        ),
+    ] = None
+    reference_video_seconds: Annotated[
+        Sequence[float] | None,
+        Doc("Length of each reference video in seconds, in the same order."),
+    ] = None
+    reference_audio_urls: Annotated[
+        Sequence[MediaInput] | None,
+        Media("audio"),
+        Doc("Sounds and voices, for reference."),
+    ] = None
+    file_url: Annotated[
+        MediaInput | None,
+        Media("file"),
+        Doc("A document to go by, for reference; not together with link_url."),
+    ] = None
+    link_url: Annotated[
+        str | None, Doc("A public web page to go by, for reference; not together with file_url.")
+    ] = None
+    resolution: Annotated[
+        Literal["480P", "720P", "1080P"] | str | None, Doc("Size of the picture, such as 1080P.")
+    ] = None
+    ratio: Annotated[
+        str | None, Doc("Shape of the picture, such as 16:9; adaptive follows the media.")
+    ] = None
+    duration: Annotated[int | None, Doc("Length of the result in seconds.")] = None
+    audio: Annotated[bool | None, Doc("Make sound.")] = None
+    prompt_extend: Annotated[
+        bool | None, Doc("Let the service extend the prompt; off by default.")
+    ] = None
+    seed: Annotated[int | None, Doc("The same number gives similar videos.")] = None
+    watermark: Annotated[bool | None, Doc("Put a watermark into the picture.")] = None
+
+    def check(self) -> None:
+        """Check what the mode needs, and which references exclude each other."""
+        check_use(self, "mode", _USES, usual="text-to-video")
+        if self.link_url is not None:
+            self.link_url = clean_url(self.link_url, "link_url")
+            if self.file_url is not None:
+                raise InvalidInput("Give file_url or link_url, not both.", field="link_url")
+        lengths = self.reference_video_seconds
+        if lengths is None:
+            return
+        if len(lengths) != len(self.reference_video_urls or ()):
+            raise InvalidInput(
+                "reference_video_seconds needs one number for each of reference_video_urls.",
+                field="reference_video_seconds",
+            )
+        if not all(3 <= length <= 15 for length in lengths) or sum(lengths) > 15:
+            raise InvalidInput(
+                "Reference videos must last 3 to 15 s each and at most 15 s together.",
+                field="reference_video_seconds",
+            )
+        if sum(lengths) + (self.duration or 0) > 30:
+            raise InvalidInput(
+                "Reference videos and the result must last at most 30 s together.",
+                field="duration",
+            )
+
+    def to_wire(self, urls: Mapping[tuple[str, int | None], str]) -> dict[str, Any]:
+        """Return the JSON body, its settings nested as the service takes them."""
+        flat = super().to_wire(urls)
+        asked: dict[str, Any] = {"prompt": flat.pop("prompt")} if "prompt" in flat else {}
+        if media := list(_media_of(flat)):
+            asked["media"] = media
+        settings = {name: flat.pop(name) for name in _PARAMETERS if name in flat}
+        return {"input": asked, "parameters": settings, **flat}
+
+
+def _media_of(flat: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Take the media out of a flat body and yield each as an item of the list of media."""
+    lengths = flat.pop("reference_video_seconds", ())
+    for name, word in _MEDIA.items():
+        urls = flat.pop(name, ())
+        for place, url in enumerate([urls] if isinstance(urls, str) else urls):
+            item = {"type": word, "url": url}
+            timed = lengths and word == "reference_video"
+            yield item | {"duration": lengths[place]} if timed else item
+
+
+@define(kw_only=True)
+class Wan30Record(Record):
+    """A Wan 3.0 task as its start answered it; the service tells nothing of it later."""
+
+    model: str | None = None
+    mode: str | None = None
+
+
+WAN30 = TaskKind(
+    name="wan30",
+    summary="Videos by Wan 3.0 (start only)",
+    input=Wan30Input,
+    record=Wan30Record,
+    start_at=Endpoint("POST", "/api/v1/userWan30/start"),
+    results=(Result("result_url", "video"),),
+    usual=(120.0, 840.0),
+)

@@ -1,0 +1,310 @@
+"""Charged calls that start no task: each is sent once, and what it paid for is kept.
+
+Speech, watermarks and rooms have no id and no list to be found in again, so the answer is all
+there is. As with starts, the call is carried by an asyncio task that the client owns: a caller
+that is cancelled before the bytes leave withdraws it; afterwards it runs to its end.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from contextvars import Context
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from attrs import define, field, frozen
+
+from a2e_async.errors import A2EError, ClientClosed, InvalidRequest, StartOutcomeUnknown
+from a2e_async.events import Event, StartLost
+from a2e_async.inputs import is_url
+from a2e_async.models import Output, Recovery
+from a2e_async.narrow import is_map
+from a2e_async.redact import excerpt, stable_url
+from a2e_async.tasks.starter import FINISH_STARTS
+from a2e_async.transport.ratelimit import Priority
+from a2e_async.transport.retry import Repeat, could_be_accepted
+
+if TYPE_CHECKING:
+    from a2e_async.tasks.poller import Poller
+    from a2e_async.transport.session import Answer, Session
+
+T = TypeVar("T")
+
+logger = logging.getLogger("a2e_async.charged")
+
+KEPT: Final = 100
+"""Results of each kind that are kept for callers who are gone; the oldest goes first."""
+
+
+@frozen(kw_only=True)
+class ChargedCall(Generic[T]):
+    """One paid call. ``read`` returns what its answer gives, None when nothing of use is in it.
+
+    ``left`` is given a result that nobody took; without it an Output is kept for `unclaimed`
+    and anything else is dropped. ``timeout`` in seconds; ``advice`` says where to look when
+    the answer was lost. ``kind`` is no task kind: it names the call in `Recovery`.
+    """
+
+    kind: str
+    path: str
+    body: Mapping[str, Any]
+    timeout: float
+    priority: Priority | None = None
+    read: "Callable[[Answer], T | None]"
+    left: Callable[[T], None] | None = None
+    advice: str = "The service keeps no list to look in"
+
+
+@define(eq=False)
+class _Flight(Generic[T]):
+    """One call on its way. ``sent`` turns True at the instant its bytes leave."""
+
+    what: ChargedCall[T]
+    carry: asyncio.Task[T] | None = None
+    sent: bool = False
+    alone: bool = False
+    """The caller was cancelled."""
+    withdrawn: bool = False
+    result: T | None = None
+    lost: StartOutcomeUnknown | None = None
+
+
+@define(eq=False)
+class Duty:
+    """Something owed to the service. It is done once, at the latest when the client closes."""
+
+    _start: "Callable[[Duty], asyncio.Task[None]]"
+    _doing: asyncio.Task[None] | None = field(default=None, init=False)
+
+    def begin(self) -> asyncio.Task[None]:
+        """Return the asyncio task of the client's that does it; begins it if need be."""
+        if self._doing is None:
+            self._doing = self._start(self)
+        return self._doing
+
+
+class ChargedCalls:
+    """Makes the charged calls of one client that start no task."""
+
+    def __init__(
+        self, session: "Session", poller: "Poller", *, emit: Callable[[Event], None]
+    ) -> None:
+        self._session = session
+        self._poller = poller  # which knows the client's event loop
+        self._emit = emit
+        self._carrying: set[asyncio.Task[Any]] = set()
+        self._duties: set[Duty] = set()
+        self._unclaimed: dict[str, deque[Output]] = {}
+        self._lost: deque[Recovery] = deque(maxlen=KEPT)
+        self._closed = False
+
+    def unclaimed(self, kind: str) -> tuple[Output, ...]:
+        """Return paid results of this kind whose callers were gone, oldest first."""
+        return tuple(self._unclaimed.get(kind, ()))
+
+    def unknown(self) -> tuple[Recovery, ...]:
+        """Return calls whose outcome is unknown and whose callers were gone by then."""
+        return tuple(self._lost)
+
+    async def call(self, what: ChargedCall[T]) -> T:
+        """Send a call once and return what it gave.
+
+        Raises `StartOutcomeUnknown` when the answer was lost, `ApiError` when the service
+        refused, `ClientClosed` when the client was closed before it was sent.
+        """
+        if self._closed:
+            raise ClientClosed("The client is closed; nothing was sent. Make a new A2E().")
+        self._poller.check_loop()
+        flight = _Flight(what)
+        carry = flight.carry = self._spawn(self._carry(flight))
+        try:
+            await asyncio.wait([carry])
+        except asyncio.CancelledError:
+            flight.alone = True
+            if carry.done():
+                self._settle(flight)
+            elif not flight.sent:
+                flight.withdrawn = True
+                carry.cancel()
+            raise
+        if carry.cancelled():
+            raise ClientClosed("The client was closed before the call was sent; nothing was spent.")
+        return carry.result()
+
+    def owe(self, do: Callable[[], Coroutine[Any, Any, None]]) -> Duty:
+        """Return a duty that the client does when it closes, unless it was begun before."""
+
+        def start(duty: Duty) -> asyncio.Task[None]:
+            self._duties.discard(duty)
+            return self._spawn(do())
+
+        duty = Duty(start)
+        self._duties.add(duty)
+        return duty
+
+    async def aclose(self) -> None:
+        """Do what is owed and let calls under way end (at most 30 s), then give them up."""
+        self._closed = True
+        if self._poller.outlived():
+            return
+        until = asyncio.get_running_loop().time() + FINISH_STARTS
+        while True:
+            for duty in tuple(self._duties):
+                duty.begin()
+            if not self._carrying:
+                return
+            left = until - asyncio.get_running_loop().time()
+            if left <= 0:
+                break
+            await asyncio.wait(self._carrying, timeout=left)
+        late = list(self._carrying)
+        for carry in late:
+            carry.cancel()
+        await asyncio.wait(late)
+
+    # -- inside ----------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        # An empty context: what the caller has in its own must not outlive it.
+        task = asyncio.get_running_loop().create_task(work, context=Context())
+        self._carrying.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._carrying.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen here, should every caller have gone
+
+    async def _carry(self, flight: _Flight[T]) -> T:
+        try:
+            flight.result = await self._send(flight)
+        except StartOutcomeUnknown as error:
+            flight.lost = error
+            raise
+        finally:
+            # Here and not later: the loop may end in the turn in which this task does.
+            if flight.alone:
+                self._settle(flight)
+        return flight.result
+
+    async def _send(self, flight: _Flight[T]) -> T:
+        what = flight.what
+        recovery = Recovery(
+            kind=what.kind,
+            path=what.path,
+            name=None,
+            mark=None,
+            digest=_digest(what),
+            sent_at=datetime.now(UTC),
+        )
+
+        def sent() -> None:
+            if flight.withdrawn:
+                # The cancellation is on its way and would come only after the bytes.
+                raise asyncio.CancelledError
+            flight.sent = True
+
+        def refused() -> None:
+            # A 429: nothing is at the service, so the call may be withdrawn again.
+            flight.sent = False
+            if flight.alone and flight.carry is not None:
+                flight.withdrawn = True
+                flight.carry.cancel()
+
+        try:
+            answer = await self._session.request(
+                "POST",
+                what.path,
+                json=dict(what.body),
+                repeat=Repeat.CHARGED,
+                priority=Priority.START if what.priority is None else what.priority,
+                timeout=what.timeout,
+                on_sent=sent,
+                on_refused=refused,
+            )
+            result = what.read(answer)
+        except asyncio.CancelledError as error:
+            if flight.sent:
+                why = "the client stopped before the answer came"
+                raise self._lose(what, recovery, why) from error
+            raise
+        except A2EError as error:
+            if flight.sent and could_be_accepted(error):
+                raise self._lose(what, recovery, str(error)) from error
+            raise
+        except Exception as error:
+            # A fault of this package must not make a paid call look like one that never was.
+            if flight.sent:
+                raise self._lose(what, recovery, f"{type(error).__name__}: {error}") from error
+            raise
+        if result is not None:
+            return result
+        if reason := _refusal(answer.data):
+            raise InvalidRequest(
+                http_status=answer.http_status,
+                code=answer.code,
+                message=excerpt(reason),
+                trace_id=answer.trace_id,
+                method="POST",
+                path=what.path,
+                advice="The service made nothing.",
+            )
+        raise self._lose(what, recovery, "the service answered success without a result")
+
+    def _settle(self, flight: _Flight[T]) -> None:
+        """Look after what came of a call whose caller is gone."""
+        if flight.lost is not None:
+            self._lost.append(flight.lost.recovery)
+        elif flight.result is None:
+            return
+        elif flight.what.left is not None:
+            flight.what.left(flight.result)
+        elif isinstance(flight.result, Output):
+            self._keep(flight.what.kind, flight.result)
+
+    def _keep(self, kind: str, output: Output) -> None:
+        kept = self._unclaimed.setdefault(kind, deque(maxlen=KEPT))
+        if len(kept) == KEPT:
+            logger.warning("%d unclaimed results of %s: the oldest is dropped", KEPT, kind)
+        kept.append(output)
+        logger.info("a result of %s was paid, and its caller was cancelled", kind)
+
+    def _lose(self, what: ChargedCall[Any], recovery: Recovery, why: str) -> StartOutcomeUnknown:
+        logger.warning(
+            "the outcome of a call (%s, inputs %s) is unknown; it was not sent again",
+            recovery.kind,
+            recovery.digest[:12],
+        )
+        self._emit(StartLost(recovery=recovery))
+        return StartOutcomeUnknown(
+            f"POST {what.path} was sent, but its outcome is unknown ({why}). It may have been "
+            f"carried out and charged, so it was not sent again. {what.advice}; "
+            "a2e.credits.history() shows whether it was paid.",
+            recovery=recovery,
+        )
+
+
+def _refusal(data: Any) -> str | None:
+    """Return the reason that an answer without a result gives, if it says that there is none."""
+    if is_map(data):
+        for name in ("failed_message", "faild_message"):
+            reason = data.get(name)
+            if isinstance(reason, str) and reason.strip():
+                return reason.strip()
+        if data.get("success") is False:
+            return "the service said success: false and no reason"
+    return None
+
+
+def _digest(what: ChargedCall[Any]) -> str:
+    """Return a digest of what a call asks for: equal inputs, equal digest."""
+    body = {
+        name: stable_url(value) if isinstance(value, str) and is_url(value) else value
+        for name, value in what.body.items()
+    }
+    wire = json.dumps([what.kind, body], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(wire.encode()).hexdigest()

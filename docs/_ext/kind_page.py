@@ -1,0 +1,307 @@
+"""What the reference says of a kind, in Markdown, read from its declaration alone."""
+
+import collections.abc
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, Union, cast, get_args, get_origin, get_type_hints
+
+from attrs import fields
+
+from a2e_async.inputs import (
+    AsText,
+    Between,
+    Count,
+    Doc,
+    InputField,
+    Length,
+    Media,
+    TaskInput,
+    input_fields,
+)
+from a2e_async.models import Record, Wire
+from a2e_async.tasks.kind import Endpoint, TaskKind
+
+NO: Final = "no"
+
+HOURS_FROM: Final = 5400
+MINUTES_FROM: Final = 100
+"""Seconds from which a time is told in hours, or in minutes."""
+
+
+def kind_page(kind: TaskKind[..., Any]) -> str:
+    """Return the generated part of a kind's page: facts, inputs, operations, record."""
+    parts = {
+        "At a glance": _facts,
+        "Inputs": _inputs,
+        "Operations": _operations,
+        "Record": _record,
+    }
+    return "\n\n".join(f"## {title}\n\n{write(kind)}" for title, write in parts.items())
+
+
+def kinds_table(kinds: Sequence[TaskKind[..., Any]]) -> str:
+    """Return a table of kinds, each with a link to its page."""
+    rows = (
+        (
+            f"[{kind.name}]({kind.name}.md)",
+            kind.summary[:1].upper() + kind.summary[1:],
+            _made(kind),
+            _usual(kind),
+            "yes" if kind.live else NO,
+        )
+        for kind in kinds
+    )
+    return table(("kind", "what it makes", "outputs", "usual time", "tried live"), rows)
+
+
+def common_inputs() -> str:
+    """Return the table of the inputs that every kind takes."""
+    return _inputs_table(input_fields(TaskInput))
+
+
+def table(head: Sequence[str], rows: "collections.abc.Iterable[Sequence[str]]") -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        "| " + " | ".join(c.replace("|", r"\|") for c in line) + " |" for line in lines
+    )
+
+
+def _plain(text: str) -> str:
+    """Return a text with what Markdown would take for more than text escaped."""
+    return re.sub(r"([\\*<\[])", r"\\\1", text)
+
+
+# -- facts -------------------------------------------------------------------------------------
+
+
+def _facts(kind: TaskKind[..., Any]) -> str:
+    facts = {
+        "Makes": _outputs(kind),
+        "Usual time": _usual(kind),
+        "A wait ends after": _patience(kind),
+        "Waits look at": _looks(kind),
+        "After a lost start": _lost(kind),
+        "Tried live": "yes" if kind.live else "no: against the sandbox alone",
+    }
+    return "\n".join(f":{what}: {said}" for what, said in facts.items())
+
+
+def _outputs(kind: TaskKind[..., Any]) -> str:
+    if not kind.results:
+        return f"no files; the result is {_made(kind)}"
+    made = ", ".join(
+        f"{media} (from {' or '.join(f'`{r.field}`' for r in kind.results if r.media == media)})"
+        for media in dict.fromkeys(result.media for result in kind.results)
+    )
+    if not kind.watchable:
+        return f"{made}, shown on the service's site alone"
+    several = kind.expected is not fields(TaskKind).expected.default
+    return f"{made}; one start can make several tasks, awaited as one" if several else made
+
+
+def _made(kind: TaskKind[..., Any]) -> str:
+    media = ", ".join(dict.fromkeys(result.media for result in kind.results))
+    return media or f"`{kind.record.instead_of_outputs}`"
+
+
+def _usual(kind: TaskKind[..., Any]) -> str:
+    if kind.usual is None:
+        return "not known"
+    low, high = kind.usual
+    size, unit = _unit(high)
+    return f"{low / size:.2g} to {high / size:.2g} {unit}"
+
+
+def _unit(seconds: float) -> tuple[float, str]:
+    if seconds > HOURS_FROM:
+        return 3600, "h"
+    return (60, "min") if seconds >= MINUTES_FROM else (1, "s")
+
+
+def _patience(kind: TaskKind[..., Any]) -> str:
+    if not kind.watchable:
+        return "cannot be waited for: no operation tells how such a task stands"
+    size, unit = _unit(kind.patience)
+    return f"{kind.patience / size:g} {unit}, unless you say otherwise; the task itself goes on"
+
+
+def _looks(kind: TaskKind[..., Any]) -> str:
+    if kind.batch_at is not None:
+        return f"up to {kind.batch_most} tasks in one call"
+    if kind.processing_at is not None:
+        return "the list of what is being processed: one call for all tasks"
+    if kind.look_at is not None:
+        return "each task alone; the list once many wait" if kind.list_at else "each task alone"
+    return "the list: one call for all tasks" if kind.list_at else "nothing"
+
+
+def _lost(kind: TaskKind[..., Any]) -> str:
+    if kind.list_at is None:
+        return "there is no list to look in: look on the service's site before you start again"
+    if kind.name_wire is None:
+        return "its start takes no name: compare inputs and time with the newest of `list()`"
+    return "look for `error.recovery.name` among the newest of `list()`"
+
+
+# -- inputs ------------------------------------------------------------------------------------
+
+
+def _inputs(kind: TaskKind[..., Any]) -> str:
+    cls = _input_class(kind)
+    own = sorted((f for f in input_fields(cls) if not f.common), key=lambda f: not f.required)
+    said = [
+        "What is not given is not sent: the service's own default applies. All kinds also take "
+        "[name, key, meta and extra](namespace.md#inputs-of-all-kinds).",
+        _inputs_table(own),
+    ]
+    if kind.name_wire is not None:
+        said.append(f"A `name` has at most {kind.name_most} characters.")
+    if cls.always:
+        always = ", ".join(f"`{name}={value!r}`" for name, value in cls.always.items())
+        said.append(f"Sent with every start, as the safe choice: {always}.")
+    if cls.check is not TaskInput.check:
+        said.append(
+            "Inputs that need or exclude each other are checked, too, before anything is sent: "
+            "`InvalidInput` names the one to mend in `error.field`."
+        )
+    return "\n\n".join(said)
+
+
+def _input_class(kind: TaskKind[..., Any]) -> type[TaskInput]:
+    return cast("type[TaskInput]", kind.input)  # the namespace refuses to be made with another
+
+
+def _inputs_table(inputs: Sequence[InputField]) -> str:
+    wired = any(f.wire != f.name for f in inputs)
+    head = ("input", "takes", "needed", "meaning")
+    rows = (
+        (
+            f"`{f.name}`",
+            _takes(f),
+            "yes" if f.required else "",
+            _plain(doc.text) if (doc := f.note(Doc)) else "",
+            *([f"`{f.wire}`" if f.wire != f.name else ""] if wired else []),
+        )
+        for f in inputs
+    )
+    return table((*head, "on the wire") if wired else head, rows)
+
+
+def _takes(f: InputField) -> str:
+    return "; ".join((_media(f) or readable(f.hint), *_bounds(f)))
+
+
+def _media(f: InputField) -> str:
+    note = f.note(Media)
+    if note is None:
+        return ""
+    types = " or ".join(note.types)
+    listed = any(get_origin(part) is collections.abc.Sequence for part in _parts(f.hint))
+    return f"list of {types}" if listed else types
+
+
+def _bounds(f: InputField) -> Iterator[str]:
+    for note in f.notes:
+        if isinstance(note, Between):
+            yield f"{note.low:g} to {note.high:g}"
+        elif isinstance(note, Count):
+            yield f"{note} items"
+        elif isinstance(note, Length):
+            yield f"at most {note.most} characters"
+        elif isinstance(note, AsText):
+            yield "sent as text"
+
+
+def readable(hint: Any) -> str:
+    """Return a type as a reader of Python expects it, in Markdown; None is left out."""
+    said: list[str] = []
+    closed = True
+    for part in _parts(hint):
+        if get_origin(part) is Literal:
+            said += [f"`{word!r}`" for word in get_args(part)]
+        else:
+            closed = False
+            said.append(f"`{_name(part)}`")
+    if closed or len(said) == 1:
+        return ", ".join(said)
+    # An open set: the words known today, and whatever the service learns tomorrow.
+    return f"{said[-1]}, such as {', '.join(said[:-1])}" if said[0][1] == "'" else " or ".join(said)
+
+
+def _parts(hint: Any) -> list[Any]:
+    if get_origin(hint) is Annotated:
+        return _parts(get_args(hint)[0])
+    if get_origin(hint) in (Union, UnionType):
+        return [p for part in get_args(hint) if part is not NoneType for p in _parts(part)]
+    return [hint]
+
+
+def _name(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return " | ".join(map(repr, get_args(hint)))
+    if get_origin(hint) in (Union, UnionType):
+        return " | ".join(map(_name, get_args(hint)))
+    if get_origin(hint) is Annotated:
+        return _name(get_args(hint)[0])
+    origin, args = get_origin(hint), get_args(hint)
+    plain = {collections.abc.Sequence: "list", collections.abc.Mapping: "dict"}
+    cls = origin or hint
+    name = str(plain.get(cls) or getattr(cls, "__name__", "..."))
+    return f"{name}[{', '.join(map(_name, args))}]" if args else name
+
+
+# -- operations and record ---------------------------------------------------------------------
+
+
+def _operations(kind: TaskKind[..., Any]) -> str:
+    detail = kind.detail_at
+    rows: list[tuple[str, Endpoint | None, str]] = [
+        ("`start`, `run`", kind.start_at, "costs coins; sent once"),
+        ("`quote`", Endpoint("POST", "/api/v1/generation/quote"), ""),
+        ("`get`", detail, "fails now and then: the list steps in" if kind.flaky_detail else ""),
+        ("`get_many`", kind.batch_at, f"up to {kind.batch_most} ids a call"),
+        ("`list`, `iter`", kind.list_at, _pages(kind)),
+        ("`processing`", kind.processing_at, ""),
+        ("`delete`", kind.delete_at, ""),
+        ("`rename`", kind.rename_at, ""),
+        ("`retry`", kind.retry_at, ""),
+    ]
+    return table(
+        ("method", "operation", ""),
+        ((method, _shown(at), note) for method, at, note in rows if at is not None),
+    )
+
+
+def _shown(at: Endpoint) -> str:
+    return f"`{at.method} {at.path}{f'?{at.query}={{id}}' if at.query else ''}`"
+
+
+def _pages(kind: TaskKind[..., Any]) -> str:
+    if kind.paging is None:
+        return "comes whole"
+    words = ", ".join(f"`{word}`" for word in kind.paging.statuses)
+    return f"up to {kind.paging.most} a page" + (f"; `status` takes {words}" if words else "")
+
+
+def _record(kind: TaskKind[..., Any]) -> str:
+    cls = kind.record
+    hints = get_type_hints(cls, include_extras=True)
+    common = {a.name for a in fields(Record)}
+    own = [a.name for a in fields(cls) if a.name not in common]
+    said = [inspect.cleandoc(cls.__doc__ or "")]
+    if own:
+        rows = ((f"`{name}`", readable(hints[name]), _wire(hints[name])) for name in own)
+        said += [
+            "Besides [what all records have](tasks.md#records) it holds, where the service tells "
+            "it (None or empty where it does not):",
+            table(("field", "type", "on the wire"), rows),
+        ]
+    return "\n\n".join(said)
+
+
+def _wire(hint: Any) -> str:
+    notes = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return next((f"`{note.name}`" for note in notes if isinstance(note, Wire)), "")

@@ -1,0 +1,110 @@
+"""The scripts that make shells complete the command."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from a2e_async.cli import exits
+from a2e_async.cli.flags import flags_of
+from a2e_async.resources.registry import kind_named, kind_names
+
+from .conftest import Invoke
+
+BASH = shutil.which("bash")
+
+COMPLETE = """
+set -u
+source "$1"; shift
+complete -p a2e >/dev/null || exit 3
+IFS=$'\\t' read -r -a COMP_WORDS <<< "$1"
+[[ "$1" == *$'\\t' ]] && COMP_WORDS+=("")
+COMP_CWORD=$(( ${#COMP_WORDS[@]} - 1 ))
+COMPREPLY=()
+_a2e
+(( ${#COMPREPLY[@]} )) && printf '%s\\n' "${COMPREPLY[@]}"
+exit 0
+"""
+
+needs_bash = pytest.mark.skipif(BASH is None, reason="there is no bash")
+
+
+@pytest.fixture(scope="module")
+def scripts() -> dict[str, str]:
+    """What was printed, by shell: making it takes a second."""
+    return {}
+
+
+@pytest.fixture
+def script(scripts: dict[str, str], invoke: Invoke, tmp_path: Path) -> Path:
+    """The script for bash, in a file."""
+    if "bash" not in scripts:
+        result = invoke("completion", "bash")
+        assert result.code == 0
+        assert not result.err
+        scripts["bash"] = result.out
+    path = tmp_path / "a2e.bash"
+    path.write_text(scripts["bash"])
+    return path
+
+
+def completed(script: Path, *words: str) -> list[str]:
+    """Return what bash offers for the last of these words."""
+    assert BASH is not None
+    done = subprocess.run(
+        [BASH, "--norc", "-c", COMPLETE, "bash", str(script), "\t".join(("a2e", *words))],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=script.parent,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+@needs_bash
+def test_the_script_is_sound_bash(script: Path) -> None:
+    assert BASH is not None
+    done = subprocess.run([BASH, "-n", str(script)], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@needs_bash
+def test_commands_and_kinds_are_offered(script: Path) -> None:
+    assert {"start", "run", "quote", "task", "kinds", "say", "voices"} <= {*completed(script, "")}
+    assert completed(script, "start", "dub") == ["dubbing"]
+    for verb in ("start", "run", "quote", "list", "kinds"):
+        assert {*completed(script, verb, "")} == {*kind_names()}, verb
+
+
+@needs_bash
+@pytest.mark.parametrize("kind", ["dubbing", "wan", "voice_clone"])
+def test_flags_of_a_kind_are_offered(script: Path, kind: str) -> None:
+    offered = {*completed(script, "run", kind, "--")}
+    assert {flag.flag for flag in flags_of(kind_named(kind))} <= offered
+    assert {"--json", "--out", "--timeout"} <= offered
+    assert "--timeout" not in completed(script, "quote", kind, "--t")
+
+
+@needs_bash
+def test_values_of_a_flag_are_offered(script: Path) -> None:
+    assert completed(script, "start", "seedance", "--duration", "") == ["5", "10"]
+    assert "veo3_fast" in completed(script, "start", "veo", "--model", "veo3")
+    (script.parent / "talk.wav").touch()
+    assert completed(script, "start", "dubbing", "--source-url", "ta") == ["talk.wav"]
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_the_script_of_another_shell_knows_every_kind(invoke: Invoke, shell: str) -> None:
+    result = invoke("completion", shell)
+    assert result.code == 0
+    for name in kind_names():
+        assert name in result.out
+    assert "source-url" in result.out
+
+
+def test_an_unknown_shell(invoke: Invoke) -> None:
+    result = invoke("completion", "tcsh")
+    assert result.code == exits.USAGE
+    assert "tcsh" in result.err

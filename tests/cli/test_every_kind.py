@@ -1,0 +1,200 @@
+"""Every kind from the shell, against the sandbox."""
+
+import shlex
+
+import pytest
+
+from a2e_async.cli import exits
+from a2e_async.cli.flags import flags_of
+from a2e_async.cli.show import instead_name
+from a2e_async.resources.registry import kind_named, kind_names
+from a2e_async.sandbox import Sandbox, check_media
+
+from .conftest import Invoke
+
+IMAGE, OTHER = "https://example.com/a.png", "https://example.com/b.png"
+VIDEO, SOUND = "https://example.com/a.mp4", "https://example.com/a.wav"
+SPOKEN = f"--audio-url {SOUND} --prompt speak --negative-prompt blurry"
+
+WORDS = {
+    "text_to_image": "--prompt dog",
+    "nano_banana": "--prompt dog",
+    "gpt_image": "--prompt dog",
+    "flux2": f"--prompt dog --input-images {IMAGE}",
+    "qwen_image": "--prompt dog",
+    "kling_image": "--prompt dog",
+    "image_edit": f"--edit-type clothing --image-urls {IMAGE} --image-urls {OTHER}",
+    "virtual_try_on": f"--image-urls {IMAGE} --image-urls {OTHER}",
+    "product_avatar": f"--image-urls {IMAGE} --image-urls {OTHER} "
+    """--product-rect '{"x":1,"y":2,"width":3,"height":4,"rotation":0,"scale":1}'""",
+    "photobook": f"--face-image-url {IMAGE}",
+    "image_to_video": f"--image-url {IMAGE} --prompt wave --negative-prompt blurry",
+    "wan": f"--image-url {IMAGE} --prompt wave --duration 10",
+    "wan30": "--model wan3.0-video --prompt wave",
+    "happyhorse": "--mode t2v --prompt wave",
+    "seedance": "--prompt wave --duration 10",
+    "seedance2": "--prompt wave",
+    "veo": "--prompt wave --aspect-ratio 16:9",
+    "grok_video": "--prompt wave",
+    "kling_video": "--mode text-to-video --prompt wave",
+    "kling_omni": f"--prompt wave --image-list {IMAGE}",
+    "sora": f"--prompt wave --image-urls {IMAGE}",
+    "avatar_video": f"--audio-src {SOUND} --anchor-id {'6' * 24} --anchor-type 0",
+    "video_twin": f"--video-url {VIDEO}",
+    "talking_photo": f"--image-url {IMAGE} {SPOKEN}",
+    "talking_video": f"--video-url {VIDEO} {SPOKEN}",
+    "face_swap": f"--video-url {VIDEO} --face-url {IMAGE}",
+    "face_swap_preview": f"--video-url {VIDEO} --face-url {IMAGE}",
+    "head_swap": f"--image-url {IMAGE} --target-image-url {OTHER}",
+    "actor_swap": f"--image-url {IMAGE} --video-url {VIDEO}",
+    "motion_transfer": f"--image-url {IMAGE} --video-url {VIDEO}",
+    "dubbing": f"--source-url {SOUND} --target-lang es",
+    "voice_clone": f"--voice-urls {SOUND}",
+    "think_sound": f"--video-url {VIDEO}",
+    "caption_removal": f"--source-url {VIDEO}",
+    "upscale": f"--source-url {IMAGE}",
+}
+FILES = [k for k in kind_names() if k not in ("wan30", "voice_clone", "video_twin")]
+
+
+def words(kind: str) -> list[str]:
+    return [kind, *shlex.split(WORDS[kind])]
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_run_saves_what_the_kind_makes(a2e: Invoke, sandbox: Sandbox, kind: str) -> None:
+    result = a2e("run", *words(kind), "--json")
+    assert result.code == 0, result.err
+    document = result.document
+    assert document["status"] == "succeeded"
+    assert document["ref"].startswith(f"{kind}:")
+    makes = {made.media for made in kind_named(kind).results}
+    assert document["files"]
+    assert {entry["media"] for entry in document["files"]} <= makes
+    assert all(check_media(entry["path"]).ok for entry in document["files"])
+    assert len(sandbox.ledger.starts(kind)) == 1
+
+
+def test_a_count_without_an_end_is_not_told(a2e: Invoke) -> None:
+    assert "1000000" not in a2e("kinds", "voice_clone").out
+
+
+def test_an_input_of_each_sort_reaches_the_wire(a2e: Invoke, sandbox: Sandbox) -> None:
+    assert a2e("start", *words("wan")).code == 0
+    assert a2e("start", *words("virtual_try_on")).code == 0
+    assert a2e("start", *words("product_avatar"), "--processing-limit", "60").code == 0
+    wan, worn, product = sandbox.tasks
+    assert wan.body["duration"] == "10"
+    assert worn.body["image_urls"] == [IMAGE, OTHER]
+    assert product.body["product_rect"]["width"] == 3
+    assert product.body["timeout"] == 60
+
+
+def test_too_few_files_are_refused_before_a_request(a2e: Invoke, sandbox: Sandbox) -> None:
+    result = a2e("start", "virtual_try_on", "--image-urls", IMAGE)
+    assert result.code == exits.USAGE
+    assert "image_urls takes 2 to 4 items, got 1." in result.err
+    assert not sandbox.ledger.charges
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("voice_clone", "voice_id"), ("video_twin", "anchor_id")]
+)
+def test_kinds_without_files_print_their_result(a2e: Invoke, kind: str, name: str) -> None:
+    assert instead_name(kind_named(kind).record) == name
+    result = a2e("run", *words(kind))
+    assert result.code == 0, result.err
+    made = result.out.splitlines()[0]
+    ref = a2e("list", kind, "--json").document["items"][0]["ref"]
+    shown = a2e("task", "show", ref)
+    assert name in shown.out
+    assert made in shown.out
+    assert f"{name} {made}" in a2e("task", "wait", ref).out
+    document = a2e("task", "download", ref, "--json").document
+    assert document[name] == made
+
+
+def test_what_cannot_be_waited_for_is_not_run(a2e: Invoke, sandbox: Sandbox) -> None:
+    result = a2e("run", *words("wan30"))
+    assert result.code == exits.USAGE
+    assert "a2e start wan30" in result.err
+    assert not result.out
+    assert not sandbox.ledger.charges
+
+
+def test_what_cannot_be_waited_for_says_so_each_time(a2e: Invoke, sandbox: Sandbox) -> None:
+    started = a2e("start", *words("wan30"))
+    assert started.code == 0, started.err
+    assert "shown on the service's site" in started.err
+    ref = started.out.strip()
+    for command in ("show", "wait", "download"):
+        result = a2e("task", command, ref)
+        assert result.code == exits.USAGE
+        assert "The service tells nothing of wan30 tasks" in result.err
+        assert "Come back with" not in result.err
+    for refused in (["list", "wan30"], ["task", "delete", ref, "--yes"]):
+        result = a2e(*refused)
+        assert result.code == exits.USAGE
+        assert "wan30 has no" in result.err
+    assert len(sandbox.ledger.starts("wan30")) == 1
+
+
+LISTED = [k for k in kind_names() if kind_named(k).list_at is not None]
+
+
+@pytest.mark.parametrize("kind", LISTED)
+def test_list_shows_what_was_started(a2e: Invoke, kind: str) -> None:
+    ref = a2e("start", *words(kind), "--json").document["ref"]
+    assert a2e("task", "wait", ref).code == 0
+    document = a2e("list", kind, "--json").document
+    assert [item["ref"] for item in document["items"]] == ref.replace("+", f"+{kind}:").split("+")
+    shown = a2e("task", "show", ref)
+    assert shown.code == 0, shown.err
+    assert ref in shown.out
+
+
+def test_a_kind_without_a_list_says_so(a2e: Invoke) -> None:
+    result = a2e("list", "face_swap_preview")
+    assert result.code == exits.USAGE
+    assert "face_swap_preview has no list operation" in result.err
+
+
+def test_list_by_status(a2e: Invoke) -> None:
+    refused = a2e("list", "dubbing", "--status", "completed")
+    assert refused.code == exits.USAGE
+    assert "The list of dubbing cannot be filtered by status." in refused.err
+    kind = next(k for k in LISTED if (p := kind_named(k).paging) and p.statuses)
+    assert a2e("list", kind, "--status", "nonsense").code == exits.USAGE
+
+
+@pytest.mark.parametrize("kind", [k for k in kind_names() if kind_named(k).rename_at])
+def test_rename(a2e: Invoke, kind: str) -> None:
+    ref = a2e("start", *words(kind)).out.strip()
+    renamed = a2e("task", "rename", ref, "New name", "--json")
+    assert renamed.code == 0, renamed.err
+    assert renamed.document == {"ref": ref, "name": "New name"}
+    assert "New name" in a2e("task", "show", ref).out
+
+
+def test_what_cannot_be_renamed_or_deleted_says_so(a2e: Invoke) -> None:
+    ref = "dubbing:66ea4dd87db10c73fa29b570"
+    result = a2e("task", "rename", ref, "x")
+    assert result.code == exits.USAGE
+    assert "dubbing has no rename operation" in result.err
+    result = a2e("task", "delete", "seedance:66ea4dd87db10c73fa29b570", "--yes")
+    assert result.code == exits.USAGE
+    assert "seedance has no delete operation" in result.err
+
+
+@pytest.mark.parametrize("kind", [k for k in kind_names() if kind_named(k).delete_at])
+def test_delete(a2e: Invoke, kind: str, sandbox: Sandbox) -> None:
+    ref = a2e("run", *words(kind), "--json").document["ref"]
+    assert a2e("task", "delete", ref, "--yes").code == 0
+    assert a2e("list", kind, "--json").document["items"] == []
+
+
+@pytest.mark.parametrize("kind", kind_names())
+def test_no_two_flags_of_a_kind_are_one(kind: str) -> None:
+    flags = flags_of(kind_named(kind))
+    named = [f.flag for f in flags] + [f"--no-{f.flag[2:]}" for f in flags if f.type is bool]
+    assert len(set(named)) == len(named)

@@ -1,0 +1,377 @@
+"""The kinds that make pictures: what they refuse, what they send, what comes back."""
+
+from typing import Any
+
+import pytest
+
+from a2e_async import A2E
+from a2e_async.errors import InvalidInput, InvalidRequest, NotFound, ServerError, TaskFailed
+from a2e_async.models import Status
+from a2e_async.resources.photobook import PHOTOBOOK
+from a2e_async.resources.registry import kind_named
+from a2e_async.resources.text_to_image import TEXT_TO_IMAGE, MadeAvatar
+from a2e_async.sandbox import Sandbox, media
+from a2e_async.tasks.status import read_record
+
+from .conftest import paid, unspent
+from .image_starts import COAT, FACE, LEAST, OUTPUTS, PRODUCT, PROMPT, RECT, SEVERAL, WIRE, Inputs
+
+KINDS = [name for name, _, _ in WIRE]
+
+
+# -- what is refused ---------------------------------------------------------------------------
+
+REFUSED: list[tuple[str, Inputs, str]] = [
+    *((name, {}, next(iter(least))) for name, least in LEAST.items()),
+    ("text_to_image", {"prompt": " "}, "prompt"),
+    ("text_to_image", {**PROMPT, "max_images": 9}, "max_images"),
+    ("text_to_image", {**PROMPT, "max_images": 0}, "max_images"),
+    ("text_to_image", {**PROMPT, "width": "1024"}, "width"),
+    ("text_to_image", {**PROMPT, "aspect_ratio": "5:4"}, "aspect_ratio"),
+    ("text_to_image", {**PROMPT, "input_images": FACE}, "input_images"),
+    ("text_to_image", {**PROMPT, "input_images": []}, "input_images"),
+    ("text_to_image", {**PROMPT, "input_images": [FACE] * 3}, "input_images"),
+    ("text_to_image", {**PROMPT, "model_type": "a2e", "input_images": [FACE] * 3}, "input_images"),
+    (
+        "text_to_image",
+        {**PROMPT, "model_type": "seedream", "input_images": [FACE] * 11},
+        "input_images",
+    ),
+    ("text_to_image", {**PROMPT, "input_images": [FACE, 7]}, "input_images"),
+    ("text_to_image", {**PROMPT, "input_images": [FACE, media.speech()]}, "input_images"),
+    ("nano_banana", {**PROMPT, "model": "nano-banana", "image_size": "2K"}, "image_size"),
+    ("nano_banana", {**PROMPT, "model": "nano-banana-2-lite", "image_size": "4K"}, "image_size"),
+    ("nano_banana", {**PROMPT, "image_size": "8K"}, "image_size"),
+    ("nano_banana", {**PROMPT, "extra": {"force_generate": True}}, "extra"),
+    ("gpt_image", {"prompt": "x" * 3001}, "prompt"),
+    ("gpt_image", {**PROMPT, "input_images": [FACE] * 17}, "input_images"),
+    ("gpt_image", {**PROMPT, "aspect_ratio": "5:4"}, "aspect_ratio"),
+    ("gpt_image", {**PROMPT, "resolution": "2K"}, "resolution"),
+    ("gpt_image", {**PROMPT, "model": "gpt-image-1.5", "resolution": "4K"}, "resolution"),
+    ("gpt_image", {**PROMPT, "model": "gpt-image-2", "resolution": "2K"}, "aspect_ratio"),
+    (
+        "gpt_image",
+        {**PROMPT, "model": "gpt-image-2", "resolution": "4K", "aspect_ratio": "auto"},
+        "aspect_ratio",
+    ),
+    ("flux2", {**PROMPT, "input_images": [FACE] * 9}, "input_images"),
+    ("flux2", {**PROMPT, "resolution": "4K"}, "resolution"),
+    ("qwen_image", {**PROMPT, "size": "2048*2048"}, "size"),
+    ("qwen_image", {**PROMPT, "model": "qwen-image-3.0", "size": "1152*2048"}, "size"),
+    ("qwen_image", {**PROMPT, "model": "qwen-image-3.0-pro", "size": "1024x1024"}, "size"),
+    ("kling_image", {**PROMPT, "n": 10}, "n"),
+    ("kling_image", {**PROMPT, "n": True}, "n"),
+    ("kling_image", {**PROMPT, "resolution": "2K"}, "resolution"),
+    ("image_edit", {"edit_type": "face", "image_urls": [FACE, COAT]}, "edit_type"),
+    ("image_edit", {"edit_type": "product", "image_urls": [FACE]}, "image_urls"),
+    ("virtual_try_on", {"image_urls": [FACE]}, "image_urls"),
+    ("virtual_try_on", {"image_urls": [FACE] * 5}, "image_urls"),
+    ("virtual_try_on", {"image_urls": [FACE, COAT], "processing_limit": "60"}, "processing_limit"),
+    ("virtual_try_on", {"image_urls": [FACE, COAT], "extra": {"timeout": 60}}, "extra"),
+    ("product_avatar", {"image_urls": [COAT, FACE]}, "product_rect"),
+    ("product_avatar", {**PRODUCT, "image_urls": [COAT, FACE, FACE]}, "image_urls"),
+    ("product_avatar", {**PRODUCT, "product_rect": [1, 2, 3, 4]}, "product_rect"),
+    ("product_avatar", {**PRODUCT, "product_rect": {**RECT, "x": "100"}}, "product_rect"),
+    ("product_avatar", {**PRODUCT, "product_rect": {**RECT, "scale": None}}, "product_rect"),
+    ("product_avatar", {**PRODUCT, "product_rect": {**RECT, "y": True}}, "product_rect"),
+    ("product_avatar", {**PRODUCT, "product_rect": {**RECT, "y": float("inf")}}, "product_rect"),
+    ("photobook", {"face_image_url": FACE, "total_count": 5}, "total_count"),
+    ("photobook", {"face_image_url": media.clip()}, "face_image_url"),
+]
+
+
+@pytest.mark.parametrize(("kind", "inputs", "field"), REFUSED)
+async def test_refused(a2e: A2E, sandbox: Sandbox, kind: str, inputs: Inputs, field: str) -> None:
+    """What the service would refuse, or do otherwise for money, is refused unsent."""
+    with pytest.raises(InvalidInput) as caught:
+        await a2e.kind(kind).start(**inputs)
+    assert caught.value.field == field
+    assert unspent(sandbox)
+
+
+ALLOWED: list[tuple[str, Inputs]] = [
+    ("text_to_image", {**PROMPT, "model_type": "newer", "input_images": [FACE] * 10}),
+    ("text_to_image", {**PROMPT, "input_images": [FACE] * 2, "aspect_ratio": "1:1"}),
+    ("nano_banana", {**PROMPT, "model": "newer", "image_size": "4K"}),
+    ("nano_banana", {**PROMPT, "image_size": "4K", "google_search": True}),
+    ("nano_banana", {**PROMPT, "model": "nano-banana", "image_size": "1K"}),
+    ("gpt_image", {**PROMPT, "model": "newer", "resolution": "4K"}),
+    ("gpt_image", {**PROMPT, "model": "gpt-image-2", "resolution": "1K"}),
+    ("gpt_image", {"prompt": "x" * 3000, "resolution": "1K", "aspect_ratio": "auto"}),
+    (
+        "gpt_image",
+        {**PROMPT, "model": "gpt-image-2", "resolution": "4K", "aspect_ratio": "1:1"},
+    ),
+    ("flux2", {**PROMPT, "aspect_ratio": "custom"}),
+    ("qwen_image", {**PROMPT, "model": "newer", "size": "2048*2048"}),
+    ("virtual_try_on", {"image_urls": [FACE] * 4}),
+    ("product_avatar", {**PRODUCT, "product_rect": {"x": 1, "anchor": "left"}}),
+]
+
+
+@pytest.mark.parametrize(("kind", "inputs"), ALLOWED)
+def test_left_to_the_service(a2e: A2E, kind: str, inputs: Inputs) -> None:
+    """Newer models, and what is only said to be of no effect, are not refused here."""
+    assert a2e.kind(kind).job(**inputs).kind.name == kind
+
+
+# -- from the start to the pictures ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "inputs", "more"), WIRE, ids=KINDS)
+async def test_start_to_end(
+    a2e: A2E, sandbox: Sandbox, kind: str, inputs: Inputs, more: Inputs
+) -> None:
+    """Everything that is given goes out under its name; what comes back are pictures."""
+    namespace = a2e.kind(kind)
+    price = await namespace.quote(**inputs)
+    task = await namespace.start(**inputs, name="mine")
+    (charge,) = paid(sandbox)
+    assert charge.body == {**inputs, **more, "name": "mine"}
+    assert charge.ids == task.ids
+    assert len(task.ids) == SEVERAL.get(kind, 1) == kind_named(kind).expected(task_input(a2e, kind))
+
+    record = await task.wait()
+    assert record.status is Status.SUCCEEDED
+    assert record.name == "mine"
+    assert record.coins == price == charge.coins
+    assert len(record.outputs) == OUTPUTS.get(kind, 1)
+    assert len({output.url for output in record.outputs}) == len(record.outputs)
+    for output in record.outputs:
+        assert output.media == "image"
+        assert (await output.read()).startswith(b"\x89PNG")
+    # The record's class knows every input by its name; no value is left over.
+    for name, value in inputs.items():
+        told = getattr(record.parts[0], name)
+        assert (list(told) if isinstance(told, tuple) else told) == value, name  # pyright: ignore[reportUnknownArgumentType]  # of any kind
+    assert not set(record.extra) & set(inputs)
+    assert len(paid(sandbox)) == 1
+
+
+def task_input(a2e: A2E, kind: str) -> Any:
+    """Return the checked inputs of the table's start."""
+    return a2e.kind(kind).job(**next(inputs for name, inputs, _ in WIRE if name == kind)).input
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_defaults_are_the_services(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
+    """Of what is not given nothing is sent, but for the safe choice; the name is a mark."""
+    least = LEAST[kind]
+    task = await a2e.kind(kind).start(**least)
+    (charge,) = paid(sandbox)
+    more = next(more for name, _, more in WIRE if name == kind)
+    assert {k: v for k, v in charge.body.items() if k != "name"} == {**least, **more}
+    assert charge.body["name"].startswith("a2e-")
+    assert len(task.ids) == 1
+    assert (await task.wait()).name is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_looked_up_listed_deleted(a2e: A2E, kind: str) -> None:
+    """The other operations of each kind, by their own paths and paging."""
+    namespace = a2e.kind(kind)
+    tasks = [await namespace.start(**LEAST[kind]) for _ in range(3)]
+    records = [await task.wait() for task in tasks]
+    ids = [record.id for record in records]
+    assert (await namespace.get(ids[0])).id == ids[0]
+    assert set(await namespace.get_many(ids)) == set(ids)
+    assert [record.id async for record in namespace.iter(page_size=2)] == ids[::-1]
+    if namespace.kind.paging is not None:
+        page = await namespace.list(page=2, page_size=1)
+        assert [record.id for record in page] == [ids[1]]
+    await namespace.delete(ids[1])
+    with pytest.raises(NotFound):
+        await namespace.get(ids[1])
+    assert [record.id for record in await namespace.list()] == [ids[2], ids[0]]
+
+
+async def test_local_pictures_keep_their_places(a2e: A2E, sandbox: Sandbox) -> None:
+    """Files in a list are uploaded to where they stand: the order decides who is dressed."""
+    await a2e.virtual_try_on.start(
+        image_urls=[media.portrait(), COAT, media.portrait().read_bytes()], processing_limit=60
+    )
+    (charge,) = paid(sandbox)
+    person, clothes, third = charge.body["image_urls"]
+    assert clothes == COAT
+    assert person.startswith(sandbox.storage_url)
+    assert third.startswith(sandbox.storage_url)
+    assert charge.body["timeout"] == 60
+    assert "processing_limit" not in charge.body
+
+
+async def test_a_picture_of_another_task(a2e: A2E, sandbox: Sandbox) -> None:
+    """An Output is taken as it is: nothing is downloaded or uploaded."""
+    made = await a2e.flux2.run(**PROMPT)
+    await a2e.image_edit.run(edit_type="clothing", image_urls=[made.output, COAT])
+    assert sandbox.ledger.starts("image_edit")[0].body["image_urls"] == [made.output.url, COAT]
+    assert not sandbox.transfers["upload"]
+    assert not sandbox.transfers["result"]
+
+
+# -- several tasks from one start --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "count"), [("text_to_image", "max_images"), ("kling_image", "n")])
+async def test_parts(a2e: A2E, sandbox: Sandbox, kind: str, count: str) -> None:
+    """One start, one charge, several tasks: one handle, a part for each, each with a picture."""
+    task = await a2e.kind(kind).start(**PROMPT, **{count: 4})
+    assert len(task.ids) == 4
+    assert sandbox.calls["start", kind] == 1
+    record = await task.wait()
+    assert [part.id for part in record.parts] == list(task.ids)
+    assert [output.ref for output in record.outputs] == [f"{kind}:{id}" for id in task.ids]
+    assert await a2e.attach(task.ref).wait() == record
+
+
+@pytest.mark.parametrize("kind", ["text_to_image", "kling_image"])
+async def test_finished_at_once(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
+    """A start that answers finished tasks is waited for without a look."""
+    sandbox.faults.done_at_once(kind)
+    task = await a2e.kind(kind).start(**PROMPT)
+    looks = sandbox.calls_total
+    assert (await task.wait()).output.media == "image"
+    assert sandbox.calls_total == looks
+
+
+# -- each kind's own ---------------------------------------------------------------------------
+
+
+async def test_text_to_image_detail(a2e: A2E, sandbox: Sandbox) -> None:
+    """Its detail refuses tasks that there are, now and then: get looks elsewhere, waits always."""
+    record = await a2e.text_to_image.run(**PROMPT)
+    assert sandbox.calls["detail", "text_to_image"] == 0
+    for _ in range(9):  # of which the sandbox refuses three: with 400, 404 and 405
+        assert await a2e.text_to_image.get(record.id) == record
+    assert sandbox.calls["detail", "text_to_image"] == 9
+    with pytest.raises(NotFound):
+        await a2e.text_to_image.get("5f" * 12)
+
+
+@pytest.mark.parametrize("kind", ["nano_banana", "gpt_image", "flux2"])
+async def test_refused_under_200(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
+    """A 200 without a task is the refusal that it tells, not an unknown outcome."""
+    with pytest.raises(InvalidRequest, match="NSFW"):
+        await a2e.kind(kind).start(prompt="please refuse-me")
+    assert not paid(sandbox)
+    assert a2e.unknown() == ()
+
+
+@pytest.mark.parametrize("kind", ["nano_banana", "flux2"])
+async def test_list_by_status(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
+    """Two lists can be filtered by the service's own words, and by no others."""
+    namespace = a2e.kind(kind)
+    sandbox.faults.fail(kind)
+    failed = await namespace.start(**PROMPT)
+    made = await namespace.run(**PROMPT)
+    with pytest.raises(TaskFailed):
+        await failed.wait()
+    assert [r.id for r in await namespace.list(status="failed")] == list(failed.ids)
+    assert [r.id async for r in namespace.iter(status="completed")] == [made.id]
+    with pytest.raises(InvalidInput, match="completed"):
+        await namespace.list(status="sent")
+
+
+@pytest.mark.parametrize("kind", ["qwen_image", "kling_image"])
+async def test_list_without_pages(a2e: A2E, kind: str) -> None:
+    """A list that has no pages comes whole, whatever page size is asked for."""
+    ids = {(await a2e.kind(kind).start(**PROMPT)).ids[0] for _ in range(3)}
+    assert {record.id for record in await a2e.kind(kind).list(page_size=1)} == ids
+    with pytest.raises(InvalidInput, match="whole"):
+        await a2e.kind(kind).list(page=2)
+
+
+@pytest.mark.parametrize(
+    "sandbox_options", [{"durations": {"product_avatar": 9 * 3600.0}}], ids=["stuck"]
+)
+async def test_product_avatar_given_up(a2e: A2E, sandbox: Sandbox) -> None:
+    """The service gives up after two hours; the usual patience lasts until it says so."""
+    assert a2e.product_avatar.kind.patience > 2 * 3600
+    task = await a2e.product_avatar.start(**PRODUCT)
+    sandbox.advance(2 * 3600 + 60)
+    with pytest.raises(TaskFailed):
+        await task.wait()
+    assert paid(sandbox)[0].refunded == 30
+
+
+@pytest.mark.parametrize("sandbox_options", [{"durations": {"photobook": 36_000.0}}], ids=["long"])
+async def test_photobook_is_not_deleted_while_it_runs(a2e: A2E, sandbox: Sandbox) -> None:
+    """Deleting what is in progress is refused; afterwards it works."""
+    task = await a2e.photobook.start(face_image_url=FACE)
+    sandbox.advance(18_000)
+    with pytest.raises(InvalidRequest):
+        await task.delete()
+    sandbox.advance(18_000)
+    await task.wait()
+    await task.delete()
+    assert not (await a2e.photobook.list()).items
+
+
+def test_photobook_of_one_picture() -> None:
+    """Whether its result is a list or one URL is not documented: both are read."""
+    raw = {"_id": "5f" * 12, "current_status": "completed"}
+    several = read_record(PHOTOBOOK, {**raw, "result_url": [FACE, COAT]})
+    assert [(o.url, o.index) for o in several.outputs] == [(FACE, 0), (COAT, 1)]
+    assert read_record(PHOTOBOOK, {**raw, "result_url": FACE}).output.url == FACE
+
+
+# -- from a picture to an avatar ---------------------------------------------------------------
+
+
+async def test_make_avatar(a2e: A2E, sandbox: Sandbox) -> None:
+    """A finished picture becomes an avatar of the account."""
+    picture = await a2e.text_to_image.run(**PROMPT, name="Ada")
+    made = await a2e.text_to_image.make_avatar(picture.id, gender="male")
+    (avatar,) = await a2e.avatars.list(system=False)
+    assert (avatar.id, avatar.gender) == (made.id, "male")
+    assert made.extra["gender"] == "male"
+    assert "http" not in repr(made)
+    assert len(sandbox.ledger.charges) == 1  # the picture's
+
+
+async def test_make_avatar_refused(a2e: A2E, sandbox: Sandbox) -> None:
+    """Wrong arguments go nowhere; a task that is unknown or unfinished is told."""
+    wrong: list[tuple[str, Any]] = [("a/b", None), ("a+b", None), ("5f" * 12, "other")]
+    for id, gender in wrong:
+        with pytest.raises(InvalidInput):
+            await a2e.text_to_image.make_avatar(id, gender=gender)
+    assert sandbox.calls_total == 0
+    with pytest.raises(NotFound):
+        await a2e.text_to_image.make_avatar("5f" * 12)
+    sandbox.faults.stuck("text_to_image")
+    task = await a2e.text_to_image.start(**PROMPT)
+    with pytest.raises(InvalidRequest, match="not finished"):
+        await a2e.text_to_image.make_avatar(task.ids[0])
+
+
+async def test_make_avatar_is_not_repeated(a2e: A2E, sandbox: Sandbox) -> None:
+    """When the answer is lost it is not asked for again: the avatar would be there twice."""
+    picture = await a2e.text_to_image.run(**PROMPT)
+    sandbox.faults.http_error(502, role="action", kind="text_to_image", accepted=True)
+    with pytest.raises(ServerError):
+        await a2e.text_to_image.make_avatar(picture.id)
+    assert len(await a2e.avatars.list(system=False)) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "id", "extra"),
+    [
+        ({"_id": "a1", "name": "Ada"}, "a1", {"name": "Ada"}),
+        ([{"_id": "a1", "name": "Ada"}], "a1", {"name": "Ada"}),
+        ({"anchor_id": "a1"}, "a1", {}),
+        ({"ok": True}, None, {"ok": True}),
+        (None, None, {}),
+        ("done", None, {}),
+    ],
+)
+def test_made_avatar_of_any_answer(data: Any, id: str | None, extra: Inputs) -> None:
+    """Its answer is undocumented: an id is found where it usually stands, the rest is kept."""
+    assert MadeAvatar.of(data) == MadeAvatar(id=id, extra=extra)
+
+
+def test_text_to_image_record_keeps_odd_fields() -> None:
+    """A field of another type than expected costs no result."""
+    raw = {"_id": "5f" * 12, "current_status": "completed", "image_urls": [FACE], "width": "wide"}
+    record = read_record(TEXT_TO_IMAGE, raw)
+    assert record.output.url == FACE
+    assert record.width is None
+    assert record.extra == {"width": "wide"}

@@ -1,0 +1,253 @@
+"""Older operations: what they give, what is told when they are gone, and rooms that are left."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from a2e_async import A2E
+from a2e_async.errors import InvalidInput, NotFound, StartOutcomeUnknown
+from a2e_async.sandbox import Charge, Sandbox, media
+
+from .conftest import own_tasks, unspent, until
+
+ID = "66ea4dd87db10c73fa29b570"
+CLIP = "https://media.example/clip.mp4"
+OLD = ("legacy", "")
+
+
+def charges(sandbox: Sandbox, kind: str) -> list[Charge]:
+    return [charge for charge in sandbox.ledger.charges if charge.kind == kind]
+
+
+# -- watermarks --------------------------------------------------------------------------------
+
+
+async def test_watermark(a2e: A2E, sandbox: Sandbox) -> None:
+    """A text over a video: the answer has the result, whose kind is told by its name."""
+    output = await a2e.legacy.watermark(
+        CLIP, text="mine", fontsize=20, fontcolor=(255, 0, 0, 128), scale_ratio=0.5, to_720p=True
+    )
+    assert output.media == "video"
+    assert "?" not in repr(output)
+    assert b"ftyp" in (await output.read())[:16]
+    (charge,) = charges(sandbox, "watermark")
+    assert charge.body == {
+        "media_url": CLIP,
+        "watermark_type": "text",
+        "text": "mine",
+        "fontsize": 20,
+        "fontcolor": [255, 0, 0, 128],
+        "scale_ratio": 0.5,
+        "to_720p": True,
+    }
+
+
+async def test_watermark_of_files(a2e: A2E, sandbox: Sandbox) -> None:
+    """Files are uploaded: a picture over a picture."""
+    output = await a2e.legacy.watermark(media.portrait(), image=media.portrait())
+    assert output.media == "image"
+    (charge,) = charges(sandbox, "watermark")
+    assert charge.body["watermark_type"] == "image"
+    assert charge.body["watermark_image_url"] == charge.body["media_url"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "field"),
+    [
+        ({}, "text"),
+        ({"text": "a", "image": CLIP}, "text"),
+        ({"text": ""}, "text"),
+        ({"text": "a", "media": None}, "media"),
+        ({"text": "a", "media": media.speech()}, "media"),
+        ({"image": media.clip()}, "image"),
+        ({"text": "a", "fontsize": 0}, "fontsize"),
+        ({"text": "a", "fontcolor": "red"}, "fontcolor"),
+        ({"text": "a", "fontcolor": [1, 2]}, "fontcolor"),
+        ({"text": "a", "fontcolor": [1, 2, 256, 0]}, "fontcolor"),
+        ({"text": "a", "scale_ratio": -1}, "scale_ratio"),
+        ({"text": "a", "position": " "}, "position"),
+    ],
+)
+async def test_watermark_refused(
+    a2e: A2E, sandbox: Sandbox, inputs: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        await a2e.legacy.watermark(**{"media": CLIP, **inputs})
+    assert caught.value.field == field
+    assert unspent(sandbox)
+
+
+async def test_watermark_lost(a2e: A2E, sandbox: Sandbox) -> None:
+    """Paid once, never sent again; kept when its caller was cancelled."""
+    sandbox.faults.http_error(500, role="legacy", accepted=True)
+    with pytest.raises(StartOutcomeUnknown) as caught:
+        await a2e.legacy.watermark(CLIP, text="mine")
+    assert caught.value.recovery.kind == "watermark"
+    sandbox.faults.slow(0.2, "legacy", accepted=True)
+    marking = asyncio.create_task(a2e.legacy.watermark(CLIP, text="mine"))
+    await until(lambda: len(charges(sandbox, "watermark")) == 2)
+    marking.cancel()
+    await until(a2e.legacy.unclaimed)
+    assert a2e.speech.unclaimed() == ()
+    assert sandbox.calls[OLD] == 2
+
+
+# -- text, files, account ----------------------------------------------------------------------
+
+
+async def test_small_ones(a2e: A2E, sandbox: Sandbox) -> None:
+    assert await a2e.legacy.detect_language("こんにちは") == "ja"
+    assert await a2e.legacy.set_public_pool(True) is True
+    assert await a2e.legacy.set_public_pool(False) is False
+    url = await a2e.legacy.transfer(CLIP)
+    assert url.startswith(sandbox.storage_url)
+    assert (await a2e.legacy.add_user("eve")).username == "eve"
+    sandbox.faults.data_shape("bare", "legacy")
+    assert await a2e.legacy.detect_language("hello") == "en"
+
+
+async def test_transfer_of_an_output(a2e: A2E, sandbox: Sandbox) -> None:
+    output = await a2e.legacy.watermark(CLIP, text="mine")
+    copy = await a2e.legacy.transfer(output)
+    assert copy != output.url
+
+
+async def test_upload_permit(a2e: A2E, sandbox: Sandbox) -> None:
+    """All its inputs go out under their names; the signed URL is not shown."""
+    permit = await a2e.legacy.upload_permit(
+        "a.png", content_type="image/png", content_length=3, expires_in=60, url_prefix="mine"
+    )
+    assert permit.key is not None
+    assert permit.key.endswith("/a.png")
+    assert permit.expires_in == 60
+    assert "?" in permit.upload_url
+    assert "?" not in repr(permit)
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "field"),
+    [
+        ("detect_language", {"text": " "}, "text"),
+        ("set_public_pool", {"enabled": "yes"}, "enabled"),
+        ("transfer", {"url": "clip.mp4"}, "url"),
+        ("transfer", {"url": media.clip()}, "url"),
+        ("add_user", {"username": ""}, "username"),
+        ("upload_permit", {"key": ""}, "key"),
+        ("upload_permit", {"key": "a", "expires_in": 59}, "expires_in"),
+        ("continue_training", {"id": "x y"}, "id"),
+        ("clone_voice_of_twin", {"id": None}, "id"),
+        ("avatar_video_status", {"id": "x/y"}, "id"),
+        ("avatar_videos", {"page": 0}, "page"),
+    ],
+)
+async def test_refused_here(
+    a2e: A2E, sandbox: Sandbox, name: str, inputs: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        await getattr(a2e.legacy, name)(**inputs)
+    assert caught.value.field == field
+    assert sandbox.calls_total == 0
+
+
+# -- avatars and their videos ------------------------------------------------------------------
+
+
+async def test_characters(a2e: A2E) -> None:
+    system = await a2e.legacy.characters()
+    assert {one.kind for one in system} == {"system"}
+    assert await a2e.legacy.characters("default") == system
+    own = await a2e.avatars.add(name="Eve")
+    assert own is not None
+    assert [one.id for one in await a2e.legacy.characters("custom")] == [own.id]
+    assert await a2e.legacy.characters(user_video_twin_id=ID) == ()
+
+
+async def test_avatar_videos(a2e: A2E) -> None:
+    """The older list and status give the same records as the present detail."""
+    anchor = (await a2e.avatars.list())[0].id
+    inputs: dict[str, Any] = {
+        "anchor_id": anchor,
+        "anchor_type": 0,
+        "audio_src": "https://media.example/a.mp3",
+    }
+    record = await a2e.avatar_video.run(name="first", **inputs)
+    await a2e.avatar_video.run(name="second", **inputs)
+    again = await a2e.legacy.avatar_video_status(record.id)
+    assert (again.id, again.status, again.outputs) == (record.id, record.status, record.outputs)
+    page = await a2e.legacy.avatar_videos(page=2, page_size=1)
+    assert [one.id for one in page] == [record.id]
+    assert page.total == 2
+    with pytest.raises(NotFound, match="deleted"):
+        await a2e.legacy.avatar_video_status(ID)
+
+
+async def test_twins(a2e: A2E, sandbox: Sandbox) -> None:
+    """A trained twin gives an avatar, and its video a voice."""
+    twin = await a2e.video_twin.run(video_url=CLIP)
+    (avatar,) = await a2e.legacy.characters(user_video_twin_id=twin.id)
+    assert avatar.id == twin.anchor_id
+    assert avatar.video_twin_id == twin.id
+    voice = await a2e.legacy.clone_voice_of_twin(twin.id)
+    assert voice is not None
+    assert (await a2e.voice_clone.attach(voice)).voice_id == voice
+    sandbox.faults.http_error(500, role="legacy", accepted=True)
+    with pytest.raises(StartOutcomeUnknown):
+        await a2e.legacy.clone_voice_of_twin(twin.id)
+    assert len(charges(sandbox, "voice_clone")) == 2
+    assert await a2e.legacy.continue_training(twin.id)
+
+
+# -- gone --------------------------------------------------------------------------------------
+
+CALLS: dict[str, Any] = {
+    "watermark": lambda old: old.watermark(CLIP, text="mine"),
+    "transfer": lambda old: old.transfer(CLIP),
+    "upload_permit": lambda old: old.upload_permit("a.png"),
+    "avatar_video_status": lambda old: old.avatar_video_status(ID),
+    "avatar_videos": lambda old: old.avatar_videos(),
+    "characters": lambda old: old.characters(),
+    "continue_training": lambda old: old.continue_training(ID),
+    "clone_voice_of_twin": lambda old: old.clone_voice_of_twin(ID),
+    "detect_language": lambda old: old.detect_language("x"),
+    "set_public_pool": lambda old: old.set_public_pool(True),
+    "add_user": lambda old: old.add_user("eve"),
+    "streaming avatars": lambda old: old.streaming_avatar.avatars(),
+    "streaming room": lambda old: old.streaming_avatar.room(ID, expire_seconds=9).__aenter__(),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("fault", [(404, True), (405, True), (405, False)], ids=str)
+async def test_gone(a2e: A2E, sandbox: Sandbox, name: str, fault: tuple[int, bool]) -> None:
+    """An operation that the service no longer has is told as such."""
+    status, html = fault
+    sandbox.faults.http_error(status, html=html)
+    with pytest.raises(NotFound, match="older operation seems to be gone") as caught:
+        await CALLS[name](a2e.legacy)
+    assert caught.value.http_status == status
+    assert sandbox.calls_total == 1
+    assert not sandbox.ledger.charges
+
+
+async def test_gone_says_what_instead(a2e: A2E, sandbox: Sandbox) -> None:
+    sandbox.faults.http_error(404, html=True)
+    with pytest.raises(NotFound, match=r"Use a2e\.avatars\.list"):
+        await a2e.legacy.characters()
+
+
+async def test_a_page_under_200(a2e: A2E, sandbox: Sandbox) -> None:
+    """It tells the same for what is free; what is charged stays unknown, to be safe."""
+    sandbox.faults.html(times=None)
+    with pytest.raises(NotFound, match="seems to be gone"):
+        await a2e.legacy.detect_language("x")
+    with pytest.raises(StartOutcomeUnknown):
+        await a2e.legacy.watermark(CLIP, text="mine")
+
+
+async def test_a_missing_record_is_no_missing_operation(a2e: A2E, sandbox: Sandbox) -> None:
+    sandbox.faults.http_error(404)
+    with pytest.raises(NotFound) as caught:
+        await a2e.legacy.continue_training(ID)
+    assert "older operation" not in str(caught.value)
+    assert not own_tasks()

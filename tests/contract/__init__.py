@@ -1,0 +1,1 @@
+"""The contract of the service against the namespaces and the sandbox, both ways."""

@@ -1,0 +1,148 @@
+"""User code that touches every namespace, with wrong calls that must be refused.
+
+Checked by mypy and pyright, never run; see user_code.py.
+"""
+
+from pathlib import Path
+from typing import assert_type
+
+from a2e_async import A2E, Answer, Output, Page, Task
+from a2e_async.resources.actor_swap import ActorSwapRecord
+from a2e_async.resources.avatar_video import AvatarVideoRecord
+from a2e_async.resources.avatars import Avatar
+from a2e_async.resources.backgrounds import Background
+from a2e_async.resources.caption_removal import CaptionRemovalRecord
+from a2e_async.resources.face_swap import FaceSwapRecord, SavedFace
+from a2e_async.resources.face_swap_preview import FaceSwapPreviewRecord
+from a2e_async.resources.flux2 import Flux2Record
+from a2e_async.resources.gpt_image import GptImageRecord
+from a2e_async.resources.grok_video import GrokVideoRecord
+from a2e_async.resources.happyhorse import HappyhorseRecord
+from a2e_async.resources.head_swap import HeadSwapRecord
+from a2e_async.resources.image_edit import ImageEditRecord
+from a2e_async.resources.kling_image import KlingImageRecord
+from a2e_async.resources.kling_omni import KlingOmniRecord
+from a2e_async.resources.kling_video import KlingVideoRecord
+from a2e_async.resources.motion_transfer import MotionTransferRecord
+from a2e_async.resources.nano_banana import NanoBananaRecord
+from a2e_async.resources.photobook import PhotobookRecord
+from a2e_async.resources.product_avatar import ProductAvatarRecord
+from a2e_async.resources.qwen_image import QwenImageRecord
+from a2e_async.resources.seedance import SeedanceRecord
+from a2e_async.resources.seedance2 import Seedance2Record
+from a2e_async.resources.sora import SoraRecord
+from a2e_async.resources.talking_photo import TalkingPhotoRecord
+from a2e_async.resources.text_to_image import TextToImageRecord
+from a2e_async.resources.think_sound import ThinkSoundRecord
+from a2e_async.resources.upscale import UpscaleRecord
+from a2e_async.resources.veo import VeoRecord
+from a2e_async.resources.video_twin import VideoTwinRecord
+from a2e_async.resources.virtual_try_on import VirtualTryOnRecord
+from a2e_async.resources.voice_clone import VoiceCloneRecord
+from a2e_async.resources.voices import Voice
+from a2e_async.resources.wan import WanRecord
+from a2e_async.resources.wan30 import Wan30Record
+
+ID = "66ea4dd87db10c73fa29b570"
+
+
+async def pictures(a2e: A2E) -> None:
+    picture = await a2e.text_to_image.run(prompt="a lake", width=1024, max_images=2)
+    assert_type(picture, TextToImageRecord)
+    assert_type(picture.outputs[0], Output)
+    await a2e.text_to_image.make_avatar(picture.id, gender="female")
+    assert_type(await a2e.nano_banana.run(prompt="a", image_size="2K"), NanoBananaRecord)
+    assert_type(await a2e.gpt_image.run(prompt="a", quality="high"), GptImageRecord)
+    assert_type(await a2e.flux2.run(prompt="a", input_images=[Path("a.png")]), Flux2Record)
+    assert_type(await a2e.qwen_image.run(prompt="a", size="1024*1024"), QwenImageRecord)
+    assert_type(await a2e.kling_image.run(prompt="a", n=2), KlingImageRecord)
+    both = (picture.outputs[0], b"...")
+    assert_type(await a2e.image_edit.run(edit_type="product", image_urls=both), ImageEditRecord)
+    assert_type(await a2e.virtual_try_on.run(image_urls=both), VirtualTryOnRecord)
+    rect = {"x": 1, "y": 2, "width": 3, "height": 4}
+    product = a2e.product_avatar.run(image_urls=both, product_rect=rect, processing_limit=100)
+    assert_type(await product, ProductAvatarRecord)
+    assert_type(await a2e.photobook.run(face_image_url="me.png", total_count=8), PhotobookRecord)
+
+
+async def videos(a2e: A2E) -> None:
+    assert_type(await a2e.wan.start(prompt="a", duration=5), Task[WanRecord])
+    assert_type(await a2e.wan30.start(model="wan3.0-video", prompt="a"), Task[Wan30Record])
+    assert_type(await a2e.happyhorse.start(mode="t2v", prompt="a"), Task[HappyhorseRecord])
+    assert_type(await a2e.seedance.start(prompt="a", duration=5), Task[SeedanceRecord])
+    assert_type(await a2e.seedance2.start(prompt="a", duration=5), Task[Seedance2Record])
+    await a2e.seedance2.rename(ID, "another")
+    assert_type(await a2e.veo.start(prompt="a", aspect_ratio="16:9"), Task[VeoRecord])
+    assert_type(await a2e.veo.get_1080p(ID), Output | None)
+    assert_type(await a2e.veo.wait_1080p(ID, timeout=60), Output)
+    assert_type(await a2e.grok_video.start(prompt="a", duration=6), Task[GrokVideoRecord])
+    kling = await a2e.kling_video.start(mode="text-to-video", prompt="a", sound=True)
+    assert_type(kling, Task[KlingVideoRecord])
+    assert_type(await a2e.kling_omni.start(prompt="a"), Task[KlingOmniRecord])
+    assert_type(await a2e.sora.start(prompt="a", quality="high"), Task[SoraRecord])
+
+
+async def people(a2e: A2E) -> None:
+    twin = await a2e.video_twin.run(video_url="me.mp4")
+    assert_type(twin, VideoTwinRecord)
+    assert_type(twin.anchor_id, str | None)
+    said = await a2e.speech.say("Good morning.", tts_id=ID)
+    assert_type(said, Output)
+    film = await a2e.avatar_video.run(anchor_id=ID, anchor_type=1, audio_src=said)
+    assert_type(film, AvatarVideoRecord)
+    assert_type(film.progress, float | None)
+    photo = await a2e.talking_photo.run(image_url="a.png", prompt="p", negative_prompt="n")
+    assert_type(photo, TalkingPhotoRecord)
+    assert_type(await a2e.face_swap.run(video_url=film.output, face_url="me.png"), FaceSwapRecord)
+    assert_type(await a2e.face_swap.faces(), tuple[SavedFace, ...])
+    preview = await a2e.face_swap_preview.run(video_url="a.mp4", face_url="me.png")
+    assert_type(preview, FaceSwapPreviewRecord)
+    assert_type(
+        await a2e.head_swap.run(image_url="a.png", target_image_url="b.png"), HeadSwapRecord
+    )
+    assert_type(await a2e.actor_swap.run(image_url="a.png", video_url="b.mp4"), ActorSwapRecord)
+    moved = await a2e.motion_transfer.run(image_url="a.png", video_url="b.mp4")
+    assert_type(moved, MotionTransferRecord)
+
+
+async def sound(a2e: A2E) -> None:
+    clone = await a2e.voice_clone.run(name="me", voice_urls=["me.wav"], gender="female")
+    assert_type(clone, VoiceCloneRecord)
+    assert_type(clone.voice_id, str)
+    await a2e.voice_clone.rename(clone.voice_id, "me again")
+    assert_type(await a2e.think_sound.run(video_url="a.mp4"), ThinkSoundRecord)
+    assert_type(await a2e.caption_removal.run(source_url="a.mp4"), CaptionRemovalRecord)
+    assert_type(await a2e.caption_removal.retry(ID), Task[CaptionRemovalRecord])
+    assert_type(await a2e.upscale.run(source_url="a.png"), UpscaleRecord)
+    page = await a2e.upscale.list(page=2)
+    assert_type(page, Page[UpscaleRecord])
+
+
+async def account(a2e: A2E) -> None:
+    assert_type(await a2e.voices.public(country="de", region="DE"), tuple[Voice, ...])
+    assert_type(await a2e.avatars.list(), tuple[Avatar, ...])
+    assert_type(await a2e.backgrounds.random(), Background)
+    assert_type(await a2e.legacy.detect_language("Guten Tag"), str)
+    async with a2e.legacy.streaming_avatar.room(ID, expire_seconds=60) as room:
+        await room.speak("Good morning.")
+    answer = await a2e.request("GET", "/api/v1/userDubbing/allRecords", params={"pageNum": 1})
+    assert_type(answer, Answer)
+    assert_type(answer.http_status, int)
+
+
+async def refused(a2e: A2E) -> None:
+    await a2e.text_to_image.start(width=1024)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await a2e.nano_banana.start(prompt="a", image_size="8K")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await a2e.image_edit.run(edit_type="hair", image_urls=[b"a", b"b"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await a2e.wan.start(prompt="a", duration="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await a2e.seedance.start(prompt="a", duration=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await a2e.veo.start(prompt="a", aspectRatio="16:9")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await a2e.sora.rename(ID, "another")  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    await a2e.kling_video.start(mode="dance", prompt="a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await a2e.product_avatar.run(image_urls=[b"a", b"b"], product_rect={}, timeout=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await a2e.avatar_video.run(anchor_id=ID, anchor_type=2, audio_src="a.wav")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await a2e.voice_clone.run(name="me", voice_urls=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await a2e.speech.say(tts_id=ID)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await a2e.upscale.retry(ID)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    await a2e.request("GET")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    print(a2e.midjourney)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
