@@ -171,7 +171,14 @@ def build(
         dropped=lambda task: starter.dropped(task),
         delete=delete_one,
     )
-    starter = Starter(session, services, files, mark_names=mark_names, emit=tell)
+    starter = Starter(
+        session,
+        services,
+        files,
+        request_timeout=request_timeout,
+        mark_names=mark_names,
+        emit=tell,
+    )
     starter.source = downloader
     charged = ChargedCalls(session, poller, emit=tell)
     base = Room(

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from a2e_async.config import resolve_account
-from a2e_async.errors import ConfigurationError
+from a2e_async.errors import ConfigurationError, InvalidInput
 from a2e_async.namespaces import Namespaces
 
 if TYPE_CHECKING:
@@ -207,6 +207,22 @@ class A2E(Namespaces):
         name, ids = split_ref(ref)
         return Task(self._room.tasks, kind_named(name), ids)
 
+    async def recover(self, recovery: "Recovery") -> "Task[Any]":
+        """Look again for a start whose answer was lost; return its task.
+
+        ``recovery`` is that of `StartOutcomeUnknown`, or of `unknown`. The kind's list is searched
+        for up to 45 s; nothing is started. Raises `StartOutcomeUnknown` when it is not found, or
+        not for certain: ``error.candidates`` are what it may be.
+        """
+        from a2e_async.models import Recovery
+        from a2e_async.resources.registry import kind_named
+
+        if not isinstance(recovery, Recovery):
+            raise InvalidInput("recover takes the recovery of an error.", field="recovery")
+        return await self._room.starter.recover(
+            kind_named(recovery.kind), recovery, timeout=self._room.start_timeout
+        )
+
     def unclaimed(self) -> "tuple[Task[Any], ...]":
         """Return paid tasks that nobody holds.
 
@@ -220,8 +236,9 @@ class A2E(Namespaces):
     def unknown(self) -> "tuple[Recovery, ...]":
         """Return starts that may have been paid and whose callers were cancelled meanwhile.
 
-        The answer to each was lost. Look for ``recovery.name`` among the newest of the kind's
-        ``list()``; a caller that still waits gets `StartOutcomeUnknown` instead.
+        The answer to each was lost, and it was not found; `recover` looks again. A caller that
+        still waits gets `StartOutcomeUnknown` instead. Other paid calls (speech, watermarks,
+        rooms) are here, too; there is no list in which those could be found.
         """
         return (*self._room.starter.unknown(), *self._room.charged.unknown())
 

@@ -246,8 +246,10 @@ class Recovery:
     """All that is needed to look for a task whose start answer was lost.
 
     ``mark`` is the unique name the start carried (None when the user gave a name), ``name``
-    the name on the wire, ``digest`` of the inputs, ``sent_at`` when it was ready to
-    be sent (its bytes left then or later), ``expected`` how many remote tasks it would make.
+    the name on the wire, ``digest`` of the inputs, ``echo`` digests of what a record may repeat
+    of them. ``sent_at`` is when it was ready to be sent, ``lost_at`` when hope for its answer
+    was given up (None: its process ended meanwhile); ``expected`` how many remote tasks it
+    would make.
     """
 
     kind: str
@@ -256,17 +258,22 @@ class Recovery:
     mark: str | None
     digest: str
     sent_at: datetime
+    lost_at: datetime | None = None
     expected: int = 1
+    echo: Mapping[str, str] = field(factory=dict[str, str], repr=False, hash=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return {a.name: getattr(self, a.name) for a in fields(Recovery)} | {
-            "sent_at": self.sent_at.isoformat()
-        }
+        values = {a.name: getattr(self, a.name) for a in fields(Recovery)}
+        for name in ("sent_at", "lost_at"):
+            values[name] = values[name].isoformat() if values[name] else None
+        return {**values, "echo": dict(self.echo)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recovery":
         """Return the value that `to_dict` wrote; unknown entries are ignored."""
         known: dict[str, Any] = {a.name: values[a.name] for a in fields(cls) if a.name in values}
-        known["sent_at"] = datetime.fromisoformat(known["sent_at"])
+        for name in ("sent_at", "lost_at"):
+            if known.get(name):
+                known[name] = datetime.fromisoformat(known[name])
         return cls(**known)

@@ -39,7 +39,7 @@ class Avatar:
     id: str
     name: str | None = None
     kind: Origin | None = None
-    anchor_type: int | None = None
+    anchor_type: Literal[0, 1] | None = None
     cover: str | None = field(default=None, repr=show_url)
     video_twin_id: str | None = None
     """The video twin it was trained as."""
@@ -158,10 +158,15 @@ def read_avatars(data: Any) -> tuple[Avatar, ...]:
     )
 
 
-def _anchor_type(raw: Fields, kind: Origin | None) -> int | None:
+_TYPES: Final[Mapping[int, Literal[0, 1]]] = {0: 0, 1: 1}
+
+
+def _anchor_type(raw: Fields, kind: Origin | None) -> Literal[0, 1] | None:
     """Return the number that avatar videos want; most records only tell it by their type."""
     said = raw.whole("anchor_type")
-    return int(kind == "custom") if said is None and kind is not None else said
+    if said is None and kind is not None:
+        return 1 if kind == "custom" else 0
+    return _TYPES.get(said) if said is not None else None
 
 
 def read_origin(raw: Fields) -> Origin | None:

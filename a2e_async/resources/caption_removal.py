@@ -50,8 +50,9 @@ class CaptionRemoval(TaskNamespace[P, R]):
     async def retry(self, id: str) -> Task[R]:
         """Have a failed task tried again; return the task to wait for (perhaps a new one).
 
-        It may cost. An answer that is lost is raised and not asked for again: look at
-        ``get(id)`` and ``list()`` then. The service documents no input; the id is sent as
-        ``_id``. ``POST /api/v1/userCaptionRemoval/retry``.
+        It may cost. Raises `StartOutcomeUnknown` when the answer was lost: it may have been
+        charged and is not sent again; ``get(id)`` and ``list()`` tell what became of it.
+        Raises the `ApiError` with which the service refused. The service documents no input;
+        the id is sent as ``_id``. ``POST /api/v1/userCaptionRemoval/retry``.
         """
         return await again(self._room, self.kind, self.kind.retry_at, "retry", id)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from attrs import define, field, frozen
 
 from a2e_async.errors import DecodeError
-from a2e_async.inputs import Doc, Media, MediaInput, TaskInput
+from a2e_async.inputs import Doc, Media, MediaInput, TaskInput, check_media
 from a2e_async.models import Record
 from a2e_async.redact import stable_url
 from a2e_async.resources.base import R, TaskNamespace
@@ -89,6 +89,7 @@ class FaceSwap(TaskNamespace[P, R]):
         A lost answer is not asked for again: look at `faces`. Raises `InvalidInput`,
         `DecodeError`. ``POST /api/v1/userFaceSwapImage/add``.
         """
+        check_media("face_url", face_url)
         url = await self._room.files.url(face_url, ("image",), "face_url")
         answer = await self._call(
             "POST",
@@ -100,7 +101,12 @@ class FaceSwap(TaskNamespace[P, R]):
         for face in _faces(answer.data):
             if face.face_url and stable_url(face.face_url) == stable_url(url):
                 return face
-        raise DecodeError(f"{FACES}/add did not show the face.", method="POST", path=f"{FACES}/add")
+        raise DecodeError(
+            f"{FACES}/add did not show the face; look at a2e.face_swap.faces() before you save "
+            "it again.",
+            method="POST",
+            path=f"{FACES}/add",
+        )
 
     async def faces(self) -> tuple[SavedFace, ...]:
         """Return the faces that the account keeps. ``GET /api/v1/userFaceSwapImage/records``."""

@@ -58,9 +58,10 @@ def kind_named(name: str) -> "TaskKind[..., Any]":
         from difflib import get_close_matches
 
         close = get_close_matches(str(name), _KINDS, n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
+        hint = f"Did you mean {close[0]}? " if close else ""
         raise InvalidInput(
-            f"There is no kind {str(name)[:60]!r}.{hint} There are: {', '.join(_KINDS)}.",
+            f"There is no kind {str(name)[:60]!r}. {hint}The command `a2e kinds` lists all "
+            f"{len(_KINDS)}, from {_KINDS[0]} to {_KINDS[-1]}.",
             field="kind",
         )
     module = importlib.import_module(f"a2e_async.resources.{name}")

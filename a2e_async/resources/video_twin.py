@@ -81,27 +81,31 @@ class VideoTwin(TaskNamespace[P, R]):
     async def retry(self, id: str) -> Task[R]:
         """Have a failed training tried again; return the task to wait for.
 
-        It may cost. An answer that is lost is raised and not asked for again: ``get(id)`` tells
-        what became of it. The service documents no input; the id is sent as ``_id``.
-        ``POST /api/v1/userVideoTwin/retry``.
+        It may cost. Raises `StartOutcomeUnknown` when the answer was lost: it may have been
+        charged and is not sent again; ``get(id)`` tells what became of it. Raises the
+        `ApiError` with which the service refused. The service documents no input; the id is
+        sent as ``_id``. ``POST /api/v1/userVideoTwin/retry``.
         """
         return await again(self._room, self.kind, self.kind.retry_at, "retry", id)
 
     async def continue_training(self, id: str) -> Task[R]:
-        """Go on with the training of a twin; return the task to wait for. Costs as `retry`.
+        """Go on with the training of a twin; return the task to wait for.
 
+        Costs and raises as `retry`. Wait with this handle: for one that is attached later the
+        twin is finished already, since it can be used all the time.
         ``POST /api/v1/userVideoTwin/continueTraining``.
         """
         endpoint = Endpoint("POST", f"{PREFIX}/continueTraining")
-        return await again(self._room, self._further, endpoint, "continueTraining", id)
+        return await again(self._room, self._further, endpoint, "continue_training", id)
 
     async def correct_eye_contact(self, id: str) -> Task[R]:
-        """Have a twin look into the camera; return the task to wait for. Costs as `retry`.
+        """Have a twin look into the camera; return the task to wait for.
 
+        Costs and raises as `retry`; wait as in `continue_training`.
         ``POST /api/v1/userVideoTwin/eyeContact``.
         """
         endpoint = Endpoint("POST", f"{PREFIX}/eyeContact")
-        return await again(self._room, self._further, endpoint, "eyeContact", id)
+        return await again(self._room, self._further, endpoint, "correct_eye_contact", id)
 
     async def all(self) -> tuple[R, ...]:
         """Return every twin of the account at once. ``GET /api/v1/userVideoTwin/userRecords``."""

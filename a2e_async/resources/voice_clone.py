@@ -64,6 +64,7 @@ VOICE_CLONE = TaskKind(
     detail_at=Endpoint("GET", f"{PREFIX}/{{id}}"),
     list_at=Endpoint("GET", f"{PREFIX}/completedRecord"),
     processing_at=Endpoint("GET", f"{PREFIX}/trainingRecord"),
+    shows_new=Endpoint("GET", f"{PREFIX}/trainingRecord"),
     delete_at=Endpoint("DELETE", f"{PREFIX}/{{id}}"),
     rename_at=Endpoint("PUT", f"{PREFIX}/{{id}}"),
     paging=None,

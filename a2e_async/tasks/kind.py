@@ -99,9 +99,11 @@ class TaskKind(Generic[P, R]):
     ``expected`` tells how many remote tasks a start makes; ``patience`` is the default
     timeout of a wait in seconds; ``name_most`` the longest name in characters; ``name_wire``
     is None for kinds whose start takes no name; ``paging`` is None for lists that have none.
-    ``flaky_detail`` marks a detail operation that refuses records that there are: waits leave
-    it alone. ``usual`` bounds the usual seconds from start to end; ``summary`` says in a few
-    words what the kind does; ``live`` whether it was tried against the real service.
+    ``shows_new`` is the operation that shows the newest tasks whatever their state, where the
+    list does not. ``flaky_detail`` marks a detail operation that refuses records that there
+    are: waits leave it alone. ``usual`` bounds the usual seconds from start to end; ``summary``
+    says in a few words what the kind does; ``live`` whether it was tried against the real
+    service.
     """
 
     name: str
@@ -116,6 +118,7 @@ class TaskKind(Generic[P, R]):
     delete_at: Endpoint | None = None
     rename_at: Endpoint | None = None
     retry_at: Endpoint | None = None
+    shows_new: Endpoint | None = None
     flaky_detail: bool = False
     paging: Paging | None = Paging()
     batch_most: int = 200

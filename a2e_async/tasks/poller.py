@@ -273,7 +273,8 @@ class Poller:
                     self._schedule.seen(watch, look, now)
                     self._last_look(watch)
                 continue
-            record = read_record(look.kind, raw, self.source)
+            # Not by the look's kind: a twin in further training reads its words otherwise.
+            record = read_record(watch.kind, raw, self.source)
             if record.done:
                 self._schedule.drop(watch)
             else:

@@ -2,45 +2,32 @@
 
 The sending is carried by an asyncio task that the client owns. Cancelling ``start()`` before a
 byte has left withdraws it; afterwards the start runs to its end and the task is kept for
-`unclaimed`. An answer that is lost is never answered by a second start.
+`unclaimed`. An answer that is lost is looked for, and never answered by a second start.
 """
 
 import asyncio
 import copy
-import hashlib
-import json
 import logging
-import secrets
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Collection
 from contextvars import Context
-from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from attrs import define
-
-from a2e_async.errors import (
-    A2EError,
-    ClientClosed,
-    InvalidInput,
-    InvalidRequest,
-    KeyConflict,
-    StartOutcomeUnknown,
-)
-from a2e_async.events import Accepted, Event, StartLost
-from a2e_async.inputs import Media, MediaInput, TaskInput, clean_url, is_url
-from a2e_async.models import MediaType, Output, Record, Recovery
-from a2e_async.redact import excerpt, stable_url
+from a2e_async.errors import ClientClosed, KeyConflict, StartOutcomeUnknown
+from a2e_async.events import Event
+from a2e_async.inputs import Media, TaskInput, clean_url, is_url
+from a2e_async.models import Output, Record, Recovery
+from a2e_async.tasks.flight import Flight, Prepareds, input_digest, new_mark, wire_name
 from a2e_async.tasks.kind import TaskKind
-from a2e_async.tasks.status import Refusal, read_id, read_record, read_start
+from a2e_async.tasks.recoverer import Recoverer
+from a2e_async.tasks.sending import MediaDesk, Sender
 from a2e_async.tasks.task import Task, TaskServices
-from a2e_async.transport.ratelimit import Priority
-from a2e_async.transport.retry import Repeat, could_be_accepted
 
 if TYPE_CHECKING:
     from a2e_async.models import OutputSource
-    from a2e_async.transport.session import Answer, Session
-    from a2e_async.transport.upload import Prepared
+    from a2e_async.tasks.book import Book
+    from a2e_async.transport.session import Session
 
 R = TypeVar("R", bound=Record)
 
@@ -49,43 +36,8 @@ logger = logging.getLogger("a2e_async.starter")
 FINISH_STARTS: Final = 30.0
 """Seconds that closing the client leaves to starts under way."""
 
-_ALPHABET: Final = "0123456789abcdefghijklmnopqrstuv"
-
-
-class MediaDesk(Protocol):
-    """Turns media inputs into URLs; the client's files do."""
-
-    async def prepare(
-        self, source: MediaInput, allowed: tuple[MediaType, ...], field: str
-    ) -> "Prepared": ...
-
-    async def upload_prepared(self, prepared: "Prepared") -> str: ...
-
-    async def renew(self, output: Output) -> Output: ...
-
-
-@define(eq=False)
-class _Flight:
-    """One start on its way, and the callers that wait for it.
-
-    ``sent`` turns True at the instant its bytes leave: from then on it is never withdrawn,
-    unless the service refuses it because of the pace.
-    """
-
-    digest: str
-    services: TaskServices
-    carry: "asyncio.Task[Task[Any]] | None" = None
-    riders: int = 0
-    sent: bool = False
-    withdrawn: bool = False
-    delivered: bool = False
-    task: "Task[Any] | None" = None
-    lost: StartOutcomeUnknown | None = None
-
-
-def new_mark() -> str:
-    """Return a name no other start has: 100 random bits."""
-    return "a2e-" + "".join(secrets.choice(_ALPHABET) for _ in range(20))
+REMEMBERED: Final = 10_000
+"""Ids of tasks whose starts this client knows: a search must not take them for another's."""
 
 
 class Starter:
@@ -97,22 +49,44 @@ class Starter:
         services: TaskServices,
         desk: MediaDesk,
         *,
+        request_timeout: float,
         mark_names: bool,
+        book: "Book | None" = None,
+        resend: bool = False,
         emit: Callable[[Event], None],
         mark: Callable[[], str] = new_mark,
     ) -> None:
-        self.source: OutputSource | None = None
-        self._session = session
         self._services = services
         self._desk = desk
         self._mark_names = mark_names
-        self._emit = emit
         self._mark = mark
+        self._book = book
+        self._recoverer = Recoverer(session, request_timeout=request_timeout, claimed=self._claimed)
+        self._sender = Sender(
+            session,
+            desk,
+            self._recoverer,
+            book=book,
+            resend=resend,
+            emit=emit,
+            keep=self.keep,
+            withdraw=self._withdraw,
+        )
         self._carrying: set[asyncio.Task[Task[Any]]] = set()
         self._unclaimed: dict[str, Task[Any]] = {}
         self._lost: list[Recovery] = []
-        self._keys: dict[str, _Flight] = {}
+        self._keys: dict[str, Flight] = {}
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._closed = False
+
+    @property
+    def source(self) -> "OutputSource | None":
+        """What fetches the outputs of tasks that were finished when they were started."""
+        return self._sender.source
+
+    @source.setter
+    def source(self, source: "OutputSource") -> None:
+        self._sender.source = source
 
     def unclaimed(self) -> tuple[Task[Any], ...]:
         """Return paid tasks that nobody holds: cancelled, or dropped without a look at them."""
@@ -148,32 +122,63 @@ class Starter:
 
         ``timeout`` in seconds bounds the one answer, not the task; ``services`` are what the
         handle works with, where they are not the client's own. Raises `InvalidInput` before
-        anything is spent; `StartOutcomeUnknown` when the answer was lost; `ApiError` when the
-        service refused.
+        anything is spent; `StartOutcomeUnknown` when the answer was lost and the task could not
+        be found; `ApiError` when the service refused.
         """
         self._check_open()
         self._services.poller.check_loop()
+        name, mark = wire_name(kind, inputs.name, self._mark(), mark_names=self._mark_names)
         media = await self._prepare(inputs)
         self._check_open()
         digest = input_digest(kind, inputs, media)
         flight = self._under_key(inputs.key, digest)
         if flight is None:
-            name, mark = self._name(kind, inputs.name)
-            flight = _Flight(digest, services or self._services)
-            flight.carry = asyncio.get_running_loop().create_task(
-                self._carry(kind, inputs, media, flight, name, mark, timeout), context=Context()
+            flight = Flight(
+                kind=kind,
+                inputs=inputs,
+                media=media,
+                digest=digest,
+                name=name,
+                mark=mark,
+                services=services or self._services,
+                timeout=timeout,
+                key=inputs.key,
             )
-            self._carrying.add(flight.carry)
-            flight.carry.add_done_callback(partial(self._carried, flight, inputs.key))
-            if inputs.key is not None:
-                self._keys[inputs.key] = flight
-        return await self._ride(flight, inputs.key)
+            self._send_off(flight)
+        return await self._ride(flight)
+
+    async def recover(
+        self, kind: "TaskKind[..., R]", recovery: Recovery, *, timeout: float
+    ) -> "Task[R]":
+        """Look for a start whose answer was lost; return its task, or raise as `start` does."""
+        self._check_open()
+        self._services.poller.check_loop()
+        flight = Flight(
+            kind=kind,
+            inputs=TaskInput(),
+            media={},
+            digest=recovery.digest,
+            name=recovery.name,
+            mark=recovery.mark,
+            services=self._services,
+            timeout=timeout,
+            recovery=recovery,
+        )
+        carry = asyncio.get_running_loop().create_task(self._sender.find(flight), context=Context())
+        flight.carry = carry
+        self._follow(flight)
+        task = await self._ride(flight)
+        self._lost = [one for one in self._lost if one != recovery]
+        return task
 
     async def aclose(self) -> None:
         """Let starts under way end (at most 30 s), then give them up, loudly."""
         self._closed = True
+        if self._services.poller.outlived():
+            return
+        await self._recoverer.aclose()
         carrying = list(self._carrying)
-        if not carrying or self._services.poller.outlived():
+        if not carrying:
             return
         _, late = await asyncio.wait(carrying, timeout=FINISH_STARTS)
         for carry in late:
@@ -187,9 +192,9 @@ class Starter:
         if self._closed:
             raise ClientClosed("The client is closed; nothing was sent. Make a new A2E().")
 
-    async def _prepare(self, inputs: TaskInput) -> "dict[tuple[str, int | None], Prepared | str]":
+    async def _prepare(self, inputs: TaskInput) -> Prepareds:
         """Return each media input as a URL or as a checked, hashed local file (no network)."""
-        made: dict[tuple[str, int | None], Prepared | str] = {}
+        made: dict[tuple[str, int | None], Any] = {}
         for f, place, value in inputs.media():
             if isinstance(value, Output):
                 made[f.name, place] = clean_url((await self._desk.renew(value)).url, f.name)
@@ -199,7 +204,7 @@ class Starter:
                 made[f.name, place] = await self._desk.prepare(value, f.note(Media).types, f.name)
         return made
 
-    def _under_key(self, key: str | None, digest: str) -> _Flight | None:
+    def _under_key(self, key: str | None, digest: str) -> Flight | None:
         """Return the start that this key stands for, None for a new one."""
         flight = self._keys.get(key) if key is not None else None
         if flight is None or key is None:
@@ -215,8 +220,23 @@ class Starter:
 
     # -- the sending -------------------------------------------------------------------------
 
-    async def _ride(self, flight: _Flight, key: str | None) -> Task[Any]:
+    def _send_off(self, flight: Flight) -> None:
+        # An empty context: what the caller has in its own must not outlive it.
+        flight.carry = asyncio.get_running_loop().create_task(
+            self._sender.carry(flight), context=Context()
+        )
+        self._follow(flight)
+        if flight.key is not None:
+            self._keys[flight.key] = flight
+
+    def _follow(self, flight: Flight) -> None:
+        assert flight.carry is not None  # noqa: S101  # made just now
+        self._carrying.add(flight.carry)
+        flight.carry.add_done_callback(partial(self._carried, flight, flight.key))
+
+    async def _ride(self, flight: Flight) -> Task[Any]:
         """Wait for a start under way. The last caller to be cancelled withdraws it if it can."""
+        key = flight.inputs.key
         assert flight.carry is not None  # noqa: S101  # set where the flight is made
         flight.riders += 1
         try:
@@ -225,7 +245,7 @@ class Starter:
         except asyncio.CancelledError:
             flight.riders -= 1
             if not flight.riders and not flight.delivered:
-                self._abandon(flight, key)
+                self._abandon(flight)
             raise
         flight.riders -= 1
         flight.delivered = True
@@ -246,220 +266,53 @@ class Starter:
         task.loose = True
         return task
 
-    def _abandon(self, flight: _Flight, key: str | None) -> None:
+    def _abandon(self, flight: Flight) -> None:
         if flight.task is not None:
             self.keep(flight.task)
         elif flight.lost is not None:
             self._lost.append(flight.lost.recovery)
         elif not flight.sent:
-            self._withdraw(flight, key)
+            self._withdraw(flight)
 
-    def _withdraw(self, flight: _Flight, key: str | None) -> None:
+    def _withdraw(self, flight: Flight) -> None:
         assert flight.carry is not None  # noqa: S101  # set where the flight is made
         flight.withdrawn = True
         flight.carry.cancel()
-        if key is not None and self._keys.get(key) is flight:
-            del self._keys[key]
+        self._free(flight, flight.inputs.key)
 
-    async def _carry(
-        self,
-        kind: "TaskKind[..., R]",
-        inputs: TaskInput,
-        media: "Mapping[tuple[str, int | None], Prepared | str]",
-        flight: _Flight,
-        name: str | None,
-        mark: str | None,
-        timeout: float,
-    ) -> "Task[R]":
-        body = inputs.to_wire(await self._upload(media))
-        if kind.name_wire and name:
-            body[kind.name_wire] = name
-        recovery = Recovery(
-            kind=kind.name,
-            path=kind.start_at.path,
-            name=name,
-            mark=mark,
-            digest=flight.digest,
-            sent_at=datetime.now(UTC),
-            expected=kind.expected(inputs),
-        )
-
-        def sent() -> None:
-            if flight.withdrawn:
-                # The cancellation is on its way and would come only after the bytes.
-                raise asyncio.CancelledError
-            flight.sent = True
-
-        def refused() -> None:
-            # A 429: nothing is at the service, so the start may be withdrawn again.
-            flight.sent = False
-            if not flight.riders:
-                self._withdraw(flight, inputs.key)
-
-        try:
-            answer = await self._session.request(
-                kind.start_at.method,
-                kind.start_at.path,
-                json=body,
-                repeat=Repeat.CHARGED,
-                priority=Priority.START,
-                timeout=timeout,
-                on_sent=sent,
-                on_refused=refused,
-            )
-            return self._accept(kind, inputs, answer, flight, recovery)
-        except asyncio.CancelledError as error:
-            if flight.sent:
-                raise self._lose(
-                    kind, recovery, "the client stopped before the answer came"
-                ) from error
-            raise
-        except A2EError as error:
-            if flight.sent and could_be_accepted(error):
-                raise self._lose(kind, recovery, str(error)) from error
-            raise
-        except Exception as error:
-            # A fault of this package must not make a paid start look like one that never was.
-            if flight.sent:
-                raise self._lose(kind, recovery, f"{type(error).__name__}: {error}") from error
-            raise
-
-    async def _upload(
-        self, media: "Mapping[tuple[str, int | None], Prepared | str]"
-    ) -> dict[tuple[str, int | None], str]:
-        urls = {place: item for place, item in media.items() if isinstance(item, str)}
-        local = {place: item for place, item in media.items() if not isinstance(item, str)}
-        if local:
-            # One after the other: a start rarely has two files, and the connections are shared.
-            for place, item in local.items():
-                urls[place] = await self._desk.upload_prepared(item)
-        return urls
-
-    def _accept(
-        self,
-        kind: "TaskKind[..., R]",
-        inputs: TaskInput,
-        answer: "Answer",
-        flight: _Flight,
-        recovery: Recovery,
-    ) -> "Task[R]":
-        start = read_start(kind, answer.data)
-        if isinstance(start, Refusal):
-            raise InvalidRequest(
-                http_status=answer.http_status,
-                code=answer.code,
-                message=excerpt(start.reason),
-                trace_id=answer.trace_id,
-                method=kind.start_at.method,
-                path=kind.start_at.path,
-                advice="The service made no task.",
-            )
-        if start is None:
-            raise self._lose(kind, recovery, "the service answered success without a task")
-        records = self._read(kind, start)
-        ids = tuple(dict.fromkeys(id for raw in start if (id := read_id(raw))))
-        now = asyncio.get_running_loop().time()
-        task: Task[R] = Task(flight.services, kind, ids, records=records, now=now, meta=inputs.meta)
-        flight.task = task
-        claimed = flight.riders > 0
-        if not claimed:
-            self.keep(task)
-        self._emit(Accepted(ref=_ref(task), kind=kind.name, coins=task.coins, claimed=claimed))
-        return task
-
-    def _read(
-        self, kind: "TaskKind[..., R]", start: "tuple[Mapping[str, Any], ...]"
-    ) -> tuple[R, ...]:
-        try:
-            return tuple(read_record(kind, raw, self.source) for raw in start)
-        except Exception:
-            # The ids are what was paid for; the first look will show the rest.
-            logger.exception("the first record of a %s could not be read", kind.name)
-            return ()
-
-    def _carried(self, flight: _Flight, key: str | None, carry: "asyncio.Task[Task[Any]]") -> None:
+    def _carried(self, flight: Flight, key: str | None, carry: "asyncio.Task[Task[Any]]") -> None:
         self._carrying.discard(carry)
         error = None if carry.cancelled() else carry.exception()
         if isinstance(error, StartOutcomeUnknown):
             flight.lost = error
             if not flight.riders:
                 self._lost.append(error.recovery)
+        if flight.task is not None:
+            self._remember(flight.task)
         # A key keeps standing for a task, and for a start that may have been charged.
-        free = flight.task is None and flight.lost is None
-        if free and key is not None and self._keys.get(key) is flight:
+        if flight.task is None and flight.lost is None:
+            self._free(flight, key)
+
+    def _free(self, flight: Flight, key: str | None) -> None:
+        if key is not None and self._keys.get(key) is flight:
             del self._keys[key]
 
-    def _lose(self, kind: TaskKind[..., Any], recovery: Recovery, why: str) -> StartOutcomeUnknown:
-        logger.warning(
-            "the outcome of a %s start is unknown (name %s); it was not sent again",
-            recovery.kind,
-            recovery.mark or f"of the user's, inputs {recovery.digest[:12]}",
-        )
-        self._emit(StartLost(recovery=recovery))
-        if kind.list_at is None:
-            advice = (
-                "The service lists no tasks of this kind: look at its site, or at "
-                "a2e.credits.history(), before you start it anew"
-            )
-        elif recovery.name is None:
-            advice = (
-                f"Its start takes no name: look at the newest of a2e.{kind.name}.list(), by their "
-                "inputs and time, before you start it anew"
-            )
-        else:
-            advice = (
-                f"Look for the name {recovery.name!r} among the newest of a2e.{kind.name}.list() "
-                "before you start it anew"
-            )
-        return StartOutcomeUnknown(
-            f"The {recovery.kind} start was sent, but its outcome is unknown ({why}). It may "
-            f"have been accepted and charged, so it was not sent again. {advice}; error.recovery "
-            "holds the details.",
-            recovery=recovery,
-        )
+    # -- whose is whose ------------------------------------------------------------------------
 
-    def _name(self, kind: TaskKind[..., Any], name: str | None) -> tuple[str | None, str | None]:
-        """Return the name that goes out and the mark in it, None each where there is none."""
-        if kind.name_wire is None:
-            if name:
-                raise InvalidInput(f"{kind.name} takes no name at the service.", field="name")
-            return None, None
-        if name is not None and len(name) > kind.name_most:
-            raise InvalidInput(
-                f"name must have at most {kind.name_most} characters, got {len(name)}.",
-                field="name",
-            )
-        if name and not self._mark_names:
-            return name, None
-        mark = self._mark()
-        if not name:
-            return mark, mark
-        if len(name) + 1 + len(mark) > kind.name_most:
-            raise InvalidInput(
-                f"name must have at most {kind.name_most - len(mark) - 1} characters where the "
-                "client marks names.",
-                field="name",
-            )
-        return f"{name} {mark}", mark
+    def _remember(self, task: Task[Any]) -> None:
+        for id in task.ids:
+            self._known[task.kind.name, id] = None
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+    async def _claimed(self, kind: TaskKind[..., Any], ids: Collection[str]) -> set[str]:
+        """Return which of these tasks are known to belong to other starts."""
+        ours = {id for id in ids if (kind.name, id) in self._known}
+        if self._book is not None:
+            ours |= await self._book.claimed(kind, set(ids) - ours)
+        return ours
 
 
 def _ref(task: Task[Any]) -> str:
     """Return a task's ref without counting as somebody who notes it down."""
     return task.kind.ref(task.ids)
-
-
-def input_digest(
-    kind: TaskKind[..., Any],
-    inputs: TaskInput,
-    media: "Mapping[tuple[str, int | None], Prepared | str]",
-) -> str:
-    """Return a digest of what a start asks for: equal inputs, equal digest.
-
-    Local media count by content, URLs without their signature, names not at all.
-    """
-    urls = {
-        place: stable_url(item) if isinstance(item, str) else f"sha256:{item.digest}"
-        for place, item in media.items()
-    }
-    wire = json.dumps([kind.name, inputs.to_wire(urls)], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(wire.encode()).hexdigest()

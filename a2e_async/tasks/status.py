@@ -27,6 +27,7 @@ R = TypeVar("R", bound=Record)
 Raw = Mapping[str, Any]
 
 _LIST_KEYS: Final = ("rows", "list", "data", "records", "items", "tasks")
+_MESSAGES: Final = ("message", "msg")
 _NOT_FAILED: Final = frozenset({"", "0", "none", "null"})
 
 # A bare text that is no reason: a URL, an id, a word of consent. Its start may have been charged.
@@ -181,7 +182,9 @@ def read_start(kind: TaskKind[..., Any], data: Any) -> tuple[Raw, ...] | Refusal
     if is_map(data):
         refused = data.get("success") is False
         # A message alone may as well say that all is well; it counts next to `success: false`.
-        names = (*kind.failure_texts, "message", "msg") if refused else kind.failure_texts
+        names = (*kind.failure_texts, *_MESSAGES) if refused else kind.failure_texts
+        if not refused:
+            names = tuple(name for name in names if name not in _MESSAGES)
         reason = next((t for name in names if (t := _text(data.get(name)))), "")
         if reason or refused:
             return Refusal(reason or "the service said success: false and no reason")

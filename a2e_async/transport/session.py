@@ -7,7 +7,14 @@ and whether its bytes left this machine (`a2e_async.transport.wire`).
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Mapping,
+)
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from json import dumps
@@ -141,6 +148,7 @@ class Session:
         retry: bool = True,
         on_sent: Callable[[], None] | None = None,
         on_refused: Callable[[], None] | None = None,
+        before: Callable[[], Awaitable[None]] | None = None,
         max_bytes: int = MAX_BYTES,
         streamed: bool = False,  # for `stream`: the answer to a stream has its call as data
     ) -> Coroutine[Any, Any, Answer]:
@@ -149,7 +157,8 @@ class Session:
         ``path`` begins with "/" and has no query. ``timeout``: seconds per attempt;
         ``deadline``: instant of `clock` after which nothing is sent or waited for. ``on_sent``
         is called before the first byte leaves, and once more for an attempt after a 429;
-        ``on_refused`` after such a 429, when nothing is at the service any more. ``retry=False``
+        ``on_refused`` after such a 429, when nothing is at the service any more. ``before`` is
+        awaited when an attempt's turn has come, before it is connected. ``retry=False``
         makes one attempt. Raises the errors of `a2e_async.errors`.
         """
         headers = None if json is None else _JSON
@@ -169,6 +178,7 @@ class Session:
             on_sent,
             on_refused,
             streamed,
+            before,
         )
         return self._run(call)
 
@@ -227,6 +237,8 @@ class Session:
                 self._pacer.give_back(call.cost)
                 raise late(call)
             try:
+                if call.before is not None:
+                    await call.before()
                 outcome = await self._attempt(http, call, sent)
             except asyncio.CancelledError:
                 if self._watcher.listens():
@@ -242,7 +254,7 @@ class Session:
                     times = (began, sent, self._link.time())
                     self._watcher.attempt(call, times, None, None, outcome.trace_id)
                 # The connection remembers this call for as long as it is kept.
-                call.on_sent = call.on_refused = None
+                call.on_sent = call.on_refused = call.before = None
                 return outcome
             delay = self._decide(call, outcome)
             if self._watcher.listens():

@@ -8,7 +8,7 @@ shows that aiohttp put an idempotent request on a second connection, silently.
 
 import json as json_module
 import math
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 from urllib.parse import urlsplit
@@ -59,6 +59,7 @@ class Call:
     on_sent: Callable[[], None] | None
     on_refused: Callable[[], None] | None
     stream: bool = False
+    before: Callable[[], Awaitable[None]] | None = None
     attempt: int = 0
     first: float = 0.0
     """When the first attempt began (loop time); the retry budget counts from here."""
@@ -96,6 +97,7 @@ class CallOptions(TypedDict, total=False):
     retry: bool
     on_sent: Callable[[], None] | None
     on_refused: Callable[[], None] | None
+    before: Callable[[], Awaitable[None]] | None
     max_bytes: int
 
 

@@ -33,6 +33,12 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(autouse=True)
+def quick_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches for lost starts give up after a moment instead of 45 s."""
+    monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.03, 0.06))
+
+
 @pytest.fixture
 def sandbox_options() -> dict[str, Any]:
     """Options of the sandbox; tests that need others parametrize this name."""
@@ -43,6 +49,15 @@ LONG = pytest.mark.parametrize(
     "sandbox_options", [{"durations": dict.fromkeys(STARTS, 3600.0)}], ids=["long"]
 )
 """Tasks take an hour of the service's time, which `Sandbox.advance` lets pass at once."""
+
+
+@pytest.fixture
+def blind(sandbox: Sandbox) -> None:
+    """No list shows a new task for a very long time: a lost start cannot be found."""
+    sandbox.faults.list_lag(1e9, times=None)
+
+
+BLIND = pytest.mark.usefixtures("blind")
 
 
 @pytest.fixture

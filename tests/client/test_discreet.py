@@ -10,13 +10,14 @@ from a2e_async.errors import A2EError
 from a2e_async.events import Accepted, Attempt, Event, Hold, Saved, StartLost, Transfer, Update
 from a2e_async.sandbox import Sandbox, media
 
-from .conftest import DUB, FORBIDDEN, LONG, MakeClient, assert_discreet
+from .conftest import BLIND, DUB, FORBIDDEN, LONG, MakeClient, assert_discreet
 
 PROMPT = "walrus-in-a-tuxedo"
 NEGATIVE = "never-a-penguin"
 MOVE = {"image_url": media.portrait(), "prompt": PROMPT, "negative_prompt": NEGATIVE}
 
 
+@BLIND
 async def test_whole_run(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path, logged: Any
 ) -> None:

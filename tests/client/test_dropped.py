@@ -10,7 +10,7 @@ from a2e_async import A2E
 from a2e_async.errors import PermissionDenied
 from a2e_async.sandbox import Sandbox
 
-from .conftest import MOVE, TALK, MakeClient, until
+from .conftest import BLIND, MOVE, TALK, MakeClient, until
 
 
 async def collected(a2e: A2E, count: int) -> None:
@@ -60,6 +60,7 @@ async def test_siblings_of_a_refused_start(a2e: A2E, sandbox: Sandbox) -> None:
     assert {task.ids[0] for task in a2e.unclaimed()} == charged
 
 
+@BLIND
 async def test_a_lost_answer_after_cancellation(make_client: MakeClient, sandbox: Sandbox) -> None:
     """Cancelled on the way and then the answer lost: the client says what to look for."""
     a2e = make_client(start_timeout=0.5)

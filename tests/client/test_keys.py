@@ -10,7 +10,7 @@ from a2e_async import A2E
 from a2e_async.errors import InvalidInput, KeyConflict, RateLimited, StartOutcomeUnknown
 from a2e_async.sandbox import Sandbox, media
 
-from .conftest import DUB, TALK, own_tasks, paid, starts_sent, turns, until
+from .conftest import BLIND, DUB, TALK, own_tasks, paid, starts_sent, turns, until
 
 
 async def test_same_key(a2e: A2E, sandbox: Sandbox) -> None:
@@ -113,6 +113,7 @@ async def test_key_takes_an_unclaimed_task_over(a2e: A2E, sandbox: Sandbox) -> N
     assert [c.ids for c in paid(sandbox)] == [task.ids]
 
 
+@BLIND
 async def test_key_after_unknown(a2e: A2E, sandbox: Sandbox) -> None:
     """A key whose start has an unknown outcome is not sent again: it tells the same again."""
     sandbox.faults.drop_after_accept()
@@ -127,6 +128,7 @@ async def test_key_after_unknown(a2e: A2E, sandbox: Sandbox) -> None:
         await a2e.dubbing.start(**{**DUB, "target_lang": "fr"}, key="k")
 
 
+@BLIND
 async def test_unknown_is_told_to_all(a2e: A2E, sandbox: Sandbox) -> None:
     """All callers of one key are told of its unknown outcome."""
     sandbox.faults.drop_after_accept()

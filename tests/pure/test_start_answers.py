@@ -98,6 +98,8 @@ def test_refusals_tell_their_reason(data: Any, reason: str) -> None:
 def test_everything_else_is_an_unknown_outcome(data: Any) -> None:
     """What says neither may have been charged: it is None, and never called a refusal."""
     assert read_start(DUBBING, data) is None
+    # A kind whose failures stand under "msg" makes no exception.
+    assert read_start(kind_named("avatar_video"), data) is None
 
 
 @pytest.mark.parametrize(

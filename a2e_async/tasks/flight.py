@@ -1,0 +1,100 @@
+"""One start on its way: what it sends, who waits for it, and what is known of its outcome."""
+
+import asyncio
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import define, field
+
+from a2e_async.errors import InvalidInput, StartOutcomeUnknown
+from a2e_async.inputs import TaskInput
+from a2e_async.models import Recovery
+from a2e_async.redact import stable_url
+from a2e_async.tasks.kind import TaskKind
+
+if TYPE_CHECKING:
+    from a2e_async.tasks.task import Task, TaskServices
+    from a2e_async.transport.upload import Prepared
+
+_ALPHABET: Final = "0123456789abcdefghijklmnopqrstuv"
+
+Prepareds = Mapping[tuple[str, int | None], "Prepared | str"]
+"""Each media input of a start, by field and place: its URL, or a checked local file."""
+
+
+@define(eq=False, kw_only=True)
+class Flight:
+    """A start and its callers.
+
+    ``sent`` turns True at the instant its bytes leave: from then on it is never withdrawn,
+    unless the service refuses it because of the pace. ``key`` is the user's, or in a journal
+    one made for it.
+    """
+
+    kind: TaskKind[..., Any]
+    inputs: TaskInput
+    media: Prepareds
+    digest: str
+    name: str | None
+    mark: str | None
+    services: "TaskServices"
+    timeout: float
+    key: str | None = None
+    carry: "asyncio.Task[Task[Any]] | None" = None
+    riders: int = 0
+    sent: bool = False
+    withdrawn: bool = False
+    delivered: bool = False
+    recovery: Recovery | None = None
+    """What it was sent with, once it was; a start to look for before anything is sent."""
+    task: "Task[Any] | None" = None
+    lost: StartOutcomeUnknown | None = None
+    reserved: int | None = field(default=None)
+    """Coins that a budget set aside for it."""
+
+
+def new_mark() -> str:
+    """Return a name no other start has: 100 random bits."""
+    return "a2e-" + "".join(secrets.choice(_ALPHABET) for _ in range(20))
+
+
+def wire_name(
+    kind: TaskKind[..., Any], name: str | None, mark: str, *, mark_names: bool
+) -> tuple[str | None, str | None]:
+    """Return the name that goes out and the mark in it, None each where there is none."""
+    if kind.name_wire is None:
+        if name:
+            raise InvalidInput(f"{kind.name} takes no name at the service.", field="name")
+        return None, None
+    if name is not None and len(name) > kind.name_most:
+        raise InvalidInput(
+            f"name must have at most {kind.name_most} characters, got {len(name)}.",
+            field="name",
+        )
+    if name and not mark_names:
+        return name, None
+    if not name:
+        return mark, mark
+    if len(name) + 1 + len(mark) > kind.name_most:
+        raise InvalidInput(
+            f"name must have at most {kind.name_most - len(mark) - 1} characters where the "
+            "client marks names.",
+            field="name",
+        )
+    return f"{name} {mark}", mark
+
+
+def input_digest(kind: TaskKind[..., Any], inputs: TaskInput, media: Prepareds) -> str:
+    """Return a digest of what a start asks for: equal inputs, equal digest.
+
+    Local media count by content, URLs without their signature, names not at all.
+    """
+    urls = {
+        place: stable_url(item) if isinstance(item, str) else f"sha256:{item.digest}"
+        for place, item in media.items()
+    }
+    wire = json.dumps([kind.name, inputs.to_wire(urls)], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(wire.encode()).hexdigest()

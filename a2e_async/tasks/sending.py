@@ -1,0 +1,314 @@
+"""Carries one start: uploads, sends once, and finds what came of it when the answer is lost."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from attrs import evolve
+
+from a2e_async.errors import A2EError, InvalidRequest, StartOutcomeUnknown
+from a2e_async.events import Accepted, Event, StartLost
+from a2e_async.inputs import MediaInput
+from a2e_async.models import MediaType, Output, Record, Recovery
+from a2e_async.redact import excerpt
+from a2e_async.tasks.flight import Flight, Prepareds
+from a2e_async.tasks.kind import TaskKind
+from a2e_async.tasks.recoverer import Recoverer, listing
+from a2e_async.tasks.recovery import RESEND_AFTER, Found, echo_of
+from a2e_async.tasks.status import Refusal, read_id, read_record, read_start
+from a2e_async.tasks.task import Task
+from a2e_async.transport.ratelimit import Priority
+from a2e_async.transport.retry import Repeat, could_be_accepted
+
+if TYPE_CHECKING:
+    from a2e_async.models import OutputSource
+    from a2e_async.tasks.book import Book
+    from a2e_async.transport.session import Answer, Session
+    from a2e_async.transport.upload import Prepared
+
+logger = logging.getLogger("a2e_async.starter")
+
+RESEND: Final = "resend_may_pay_twice"
+"""The value of ``on_unknown`` that sends a start again whose absence is proved."""
+
+
+class MediaDesk(Protocol):
+    """Turns media inputs into URLs; the client's files do."""
+
+    async def prepare(
+        self, source: MediaInput, allowed: tuple[MediaType, ...], field: str
+    ) -> "Prepared": ...
+
+    async def upload_prepared(self, prepared: "Prepared") -> str: ...
+
+    async def renew(self, output: Output) -> Output: ...
+
+
+class Sender:
+    """Sends the starts of one client. ``resend`` is True under `RESEND`.
+
+    ``keep`` is told of a task that nobody waits for any more, ``withdraw`` of a start that
+    may be withdrawn again.
+    """
+
+    def __init__(
+        self,
+        session: "Session",
+        desk: MediaDesk,
+        recoverer: Recoverer,
+        *,
+        book: "Book | None",
+        resend: bool,
+        resend_after: float = RESEND_AFTER,
+        emit: Callable[[Event], None],
+        keep: Callable[[Task[Any]], None],
+        withdraw: Callable[[Flight], None],
+    ) -> None:
+        self.source: OutputSource | None = None
+        self._session = session
+        self._desk = desk
+        self._recoverer = recoverer
+        self._book = book
+        self._resend = resend
+        self._resend_after = resend_after
+        self._emit = emit
+        self._keep = keep
+        self._withdraw = withdraw
+
+    async def carry(self, flight: Flight) -> Task[Any]:
+        """Return the task of a start: found by its key, found by a search, or started.
+
+        Raises `StartOutcomeUnknown`, `KeyConflict`, `JournalError`, and what the service and
+        the network raise.
+        """
+        if self._book is not None:
+            standing = await self._book.reserve(flight)
+            if standing is not None:
+                return self._standing(flight, standing)
+        if flight.recovery is not None:
+            flight.sent = True  # before this carry: it is looked for, not withdrawn
+            return await self._look(flight, "its process ended before the answer came")
+        return await self._start(flight)
+
+    async def find(self, flight: Flight) -> Task[Any]:
+        """Return the task of a start that is only looked for; raise `StartOutcomeUnknown`."""
+        flight.sent = True
+        recovery = flight.recovery
+        assert recovery is not None  # noqa: S101  # it is what is looked for
+        found = await self._recoverer.find(flight.kind, recovery)
+        if not found.sure:
+            raise self._unknown(flight, recovery, "it was not found", found)
+        return await self._accepted(flight, found.records)
+
+    # -- the sending -------------------------------------------------------------------------
+
+    async def _start(self, flight: Flight) -> Task[Any]:
+        kind = flight.kind
+        body = flight.inputs.to_wire(await self._upload(flight.media))
+        if kind.name_wire and flight.name:
+            body[kind.name_wire] = flight.name
+        flight.recovery = Recovery(
+            kind=kind.name,
+            path=kind.start_at.path,
+            name=flight.name,
+            mark=flight.mark,
+            digest=flight.digest,
+            sent_at=datetime.now(UTC),
+            expected=kind.expected(flight.inputs),
+            echo={} if flight.mark else echo_of(body),
+        )
+        try:
+            answer = await self._request(flight, body)
+            return await self._answered(flight, answer)
+        except asyncio.CancelledError as error:
+            if flight.sent:
+                raise self._lose(flight, "the client stopped before the answer came") from error
+            await self._forget(flight)
+            raise
+        except StartOutcomeUnknown:
+            raise
+        except A2EError as error:
+            if flight.sent and could_be_accepted(error):
+                return await self._look(flight, str(error), error)
+            await self._forget(flight)
+            raise
+        except Exception as error:
+            # A fault of this package must not make a paid start look like one that never was.
+            if flight.sent:
+                raise self._lose(flight, f"{type(error).__name__}: {error}") from error
+            await self._forget(flight)
+            raise
+
+    async def _request(self, flight: Flight, body: Mapping[str, Any]) -> "Answer":
+        def sent() -> None:
+            if flight.withdrawn:
+                # The cancellation is on its way and would come only after the bytes.
+                raise asyncio.CancelledError
+            flight.sent = True
+
+        def refused() -> None:
+            # A 429: nothing is at the service, so the start may be withdrawn again.
+            flight.sent = False
+            if not flight.riders:
+                self._withdraw(flight)
+
+        async def before() -> None:
+            # The clock starts here: what went before was waiting for the pace.
+            assert flight.recovery is not None  # noqa: S101  # set before the request is made
+            flight.recovery = evolve(flight.recovery, sent_at=datetime.now(UTC))
+            if self._book is not None:
+                await self._book.intend(flight)
+
+        kind = flight.kind
+        return await self._session.request(
+            kind.start_at.method,
+            kind.start_at.path,
+            json=body,
+            repeat=Repeat.CHARGED,
+            priority=Priority.START,
+            timeout=flight.timeout,
+            before=before,
+            on_sent=sent,
+            on_refused=refused,
+        )
+
+    async def _upload(self, media: Prepareds) -> dict[tuple[str, int | None], str]:
+        urls = {place: item for place, item in media.items() if isinstance(item, str)}
+        # One after the other: a start rarely has two files, and the connections are shared.
+        for place, item in media.items():
+            if not isinstance(item, str):
+                urls[place] = await self._desk.upload_prepared(item)
+        return urls
+
+    async def _answered(self, flight: Flight, answer: "Answer") -> Task[Any]:
+        kind = flight.kind
+        start = read_start(kind, answer.data)
+        if isinstance(start, Refusal):
+            await self._forget(flight)
+            raise InvalidRequest(
+                http_status=answer.http_status,
+                code=answer.code,
+                message=excerpt(start.reason),
+                trace_id=answer.trace_id,
+                method=kind.start_at.method,
+                path=kind.start_at.path,
+                advice="The service made no task.",
+            )
+        if start is None:
+            return await self._look(flight, "the service answered success without a task")
+        return await self._accepted(flight, start)
+
+    async def _accepted(self, flight: Flight, rows: Sequence[Mapping[str, Any]]) -> Task[Any]:
+        kind = flight.kind
+        ids = tuple(dict.fromkeys(id for raw in rows if (id := read_id(raw))))
+        task: Task[Any] = Task(
+            flight.services,
+            kind,
+            ids,
+            records=self._read(kind, rows),
+            now=asyncio.get_running_loop().time(),
+            meta=flight.inputs.meta,
+        )
+        flight.task = task
+        if self._book is not None:
+            await self._book.accept(flight, ids, task.coins)
+        claimed = flight.riders > 0
+        if not claimed:
+            self._keep(task)
+        self._emit(
+            Accepted(ref=kind.ref(task.ids), kind=kind.name, coins=task.coins, claimed=claimed)
+        )
+        return task
+
+    def _read(
+        self, kind: TaskKind[..., Any], start: Sequence[Mapping[str, Any]]
+    ) -> tuple[Record, ...]:
+        try:
+            return tuple(read_record(kind, raw, self.source) for raw in start)
+        except Exception:
+            # The ids are what was paid for; the first look will show the rest.
+            logger.exception("the first record of a %s could not be read", kind.name)
+            return ()
+
+    def _standing(self, flight: Flight, ids: tuple[str, ...]) -> Task[Any]:
+        """Return the handle of a task that a key stands for already."""
+        task: Task[Any] = Task(flight.services, flight.kind, ids, meta=flight.inputs.meta)
+        flight.task = task
+        return task
+
+    async def _forget(self, flight: Flight) -> None:
+        if self._book is not None:
+            await self._book.drop(flight)
+
+    # -- when the answer is lost ---------------------------------------------------------------
+
+    async def _look(
+        self, flight: Flight, why: str, cause: BaseException | None = None
+    ) -> Task[Any]:
+        """Look for a start that may have been accepted; raise when it stays unknown."""
+        recovery = flight.recovery
+        assert recovery is not None  # noqa: S101  # only what was sent can be lost
+        if cause is not None and recovery.lost_at is None:
+            recovery = flight.recovery = evolve(recovery, lost_at=datetime.now(UTC))
+        if self._book is not None:
+            await self._book.lose(flight)
+        found = await self._recoverer.find(flight.kind, recovery)
+        if found.absent and self._resend:
+            found = await self._wait_for_absence(flight, recovery)
+            if found.absent:
+                logger.warning("a %s start was not found and is sent again", recovery.kind)
+                flight.sent, flight.recovery = False, None
+                return await self._start(flight)
+        if found.sure:
+            logger.info("a %s start whose answer was lost was found", recovery.kind)
+            return await self._accepted(flight, found.records)
+        raise self._lose(flight, why, found) from cause
+
+    async def _wait_for_absence(self, flight: Flight, recovery: Recovery) -> Found:
+        """Search once more when enough time has passed for absence to prove something."""
+        until = recovery.sent_at + timedelta(seconds=self._resend_after)
+        await asyncio.sleep(max(0.0, (until - datetime.now(UTC)).total_seconds()))
+        return await self._recoverer.find(flight.kind, recovery)
+
+    def _lose(self, flight: Flight, why: str, found: Found | None = None) -> StartOutcomeUnknown:
+        recovery = flight.recovery
+        assert recovery is not None  # noqa: S101  # only what was sent can be lost
+        logger.warning(
+            "the outcome of a %s start is unknown (name %s); it was not sent again",
+            recovery.kind,
+            recovery.mark or f"of the user's, inputs {recovery.digest[:12]}",
+        )
+        self._emit(StartLost(recovery=recovery))
+        return self._unknown(flight, recovery, why, found)
+
+    def _unknown(
+        self, flight: Flight, recovery: Recovery, why: str, found: Found | None = None
+    ) -> StartOutcomeUnknown:
+        kind = flight.kind
+        candidates = self._read(kind, found.records) if found else ()
+        if candidates:
+            advice = "error.candidates are tasks that may be it: attach the one that is"
+        elif listing(kind) is None:
+            advice = (
+                "The service lists no tasks of this kind: look at its site, or at "
+                "a2e.credits.history(), before you start it anew"
+            )
+        elif recovery.name is None:
+            advice = (
+                f"Its start takes no name: look at the newest of a2e.{kind.name}.list(), by their "
+                "inputs and time, before you start it anew"
+            )
+        else:
+            advice = (
+                f"Look for the name {recovery.name!r} among the newest of a2e.{kind.name}.list() "
+                "before you start it anew, or let a2e.recover(error.recovery) look"
+            )
+        return StartOutcomeUnknown(
+            f"The {recovery.kind} start was sent, but its outcome is unknown ({why}). It may "
+            f"have been accepted and charged, so it was not sent again. {advice}; error.recovery "
+            "holds the details.",
+            recovery=recovery,
+            candidates=candidates,
+        )

@@ -1,0 +1,183 @@
+"""Starts of the kinds around people, voices and given videos."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from a2e_async.sandbox import media
+
+FACE = "https://media.example/face.png"
+OTHER = "https://media.example/other.png"
+CLIP = "https://media.example/clip.mp4"
+TALK = "https://media.example/talk.wav"
+ID = "66ea4dd87db10c73fa29b570"
+
+Inputs = Mapping[str, Any]
+
+PROMPTS: dict[str, Any] = {"prompt": "smile and speak", "negative_prompt": "blurry"}
+SPEAK: dict[str, Any] = {"anchor_id": ID, "anchor_type": 0}
+SPOKEN: dict[str, Any] = {**SPEAK, "audio_src": TALK}
+CANVAS: dict[str, Any] = {
+    "web_bg_width": 1920,
+    "web_bg_height": 1080,
+    "web_people_width": 800,
+    "web_people_height": 900,
+}
+MOVES: dict[str, Any] = {"image_url": FACE, "video_url": CLIP}
+SWAP: dict[str, Any] = {"video_url": CLIP, "face_url": FACE}
+
+LEAST: dict[str, Inputs] = {
+    "face_swap": SWAP,
+    "face_swap_preview": SWAP,
+    "head_swap": {"image_url": FACE, "target_image_url": OTHER},
+    "actor_swap": MOVES,
+    "motion_transfer": MOVES,
+    "talking_photo": {"image_url": FACE, **PROMPTS},
+    "avatar_video": SPOKEN,
+    "video_twin": {"video_url": CLIP},
+    "voice_clone": {"voice_urls": [TALK]},
+    "think_sound": {"video_url": CLIP},
+    "caption_removal": {"source_url": CLIP},
+    "upscale": {"source_url": CLIP},
+}
+"""The least that each kind takes; it goes out as it is, but for `CAMEL`."""
+
+MOST: dict[str, Inputs] = {
+    "face_swap": {**SWAP, "cover_url": OTHER, "model_version": "v1"},
+    "face_swap_preview": SWAP,
+    "head_swap": {"image_url": FACE, "target_image_url": CLIP},
+    "actor_swap": {**MOVES, **PROMPTS, "processing_limit": 600},
+    "motion_transfer": {
+        **MOVES,
+        "positive_prompt": "a dance",
+        "negative_prompt": "blurry",
+        "processing_limit": 600,
+    },
+    "talking_photo": {"image_url": FACE, "audio_url": TALK, "duration": 20, **PROMPTS},
+    "avatar_video": {
+        **SPEAK,
+        **CANVAS,
+        "custom_voice": TALK,
+        "anchor_background_img": OTHER,
+        "anchor_background_color": "rgba(0,255,0,1)",
+        "custom_back_id": ID,
+        "face_swap_id": ID,
+        "color": "rgba(0,0,0,1)",
+        "web_people_x": 10,
+        "web_people_y": -10,
+        "web_dist_bg_width": -1,
+        "web_dist_bg_height": -1,
+        "web_dist_bg_x": 0,
+        "web_dist_bg_y": 0,
+        "resolution": 720,
+        "msg": "Good morning.",
+        "erode_factor": 0.5,
+        "is_skip_rs": True,
+        "is_skip_gp": False,
+        "gp_model": {"hue": 120},
+        "is_caption_enabled": True,
+        "caption_align": {"bottom": 20},
+        "is_to_public_pool": False,
+        "lip_model": "a",
+        "wl_model": "b",
+    },
+    "video_twin": {
+        "image_url": FACE,
+        "video_background_image": OTHER,
+        "video_background_color": "rgba(0,0,0,1)",
+    },
+    "voice_clone": {
+        "voice_urls": [TALK, f"{TALK}?2"],
+        "gender": "male",
+        "denoise": True,
+        "enhance_voice_similarity": False,
+        "model": "minimax",
+        "language": "de",
+    },
+    "think_sound": {
+        "video_url": CLIP,
+        "caption": "rain on a roof",
+        "cot_description": "first drops, then a storm",
+        "seed": 7,
+    },
+    "caption_removal": {"source_url": CLIP},
+    "upscale": {"source_url": FACE},
+}
+"""All that each kind takes, as far as it goes together."""
+
+CAMEL: Mapping[str, str] = {
+    "processing_limit": "timeout",
+    "audio_src": "audioSrc",
+    "is_skip_rs": "isSkipRs",
+    "is_skip_gp": "isSkipGp",
+    "is_caption_enabled": "isCaptionEnabled",
+    "caption_align": "captionAlign",
+    "is_to_public_pool": "isToPublicPool",
+}
+"""Inputs that have another name on the wire."""
+
+NAME: Mapping[str, str | None] = {
+    "avatar_video": "title",
+    "face_swap_preview": None,
+    "head_swap": None,
+}
+"""Where the name goes, when it is not ``name``."""
+
+LISTED = [name for name in LEAST if name not in ("face_swap_preview", "avatar_video")]
+"""The kinds that have lists."""
+
+REFUSED: list[tuple[str, Inputs, str]] = [
+    *((name, {}, next(iter(least))) for name, least in LEAST.items()),
+    ("face_swap", {"video_url": CLIP}, "face_url"),
+    ("face_swap", {**SWAP, "video_url": media.speech()}, "video_url"),
+    ("face_swap", {**SWAP, "face_url": media.clip()}, "face_url"),
+    ("face_swap", {**SWAP, "model_version": 2}, "model_version"),
+    ("face_swap_preview", {**SWAP, "name": "mine"}, "name"),
+    ("head_swap", {"image_url": FACE}, "target_image_url"),
+    ("head_swap", {"image_url": FACE, "target_image_url": media.speech()}, "target_image_url"),
+    ("head_swap", {"image_url": media.clip(), "target_image_url": OTHER}, "image_url"),
+    ("head_swap", {**LEAST["head_swap"], "name": "mine"}, "name"),
+    ("actor_swap", {**MOVES, "processing_limit": "300"}, "processing_limit"),
+    ("actor_swap", {**MOVES, "extra": {"timeout": 60}}, "extra"),
+    ("motion_transfer", {**MOVES, "video_url": [CLIP]}, "video_url"),
+    ("talking_photo", {"image_url": FACE, "negative_prompt": "blurry"}, "prompt"),
+    ("talking_photo", {"image_url": FACE, "prompt": "a", "negative_prompt": ""}, "negative_prompt"),
+    ("talking_photo", {**LEAST["talking_photo"], "duration": 0}, "duration"),
+    ("talking_photo", {**LEAST["talking_photo"], "duration": 21}, "duration"),
+    ("think_sound", {"video_url": CLIP, "seed": "7"}, "seed"),
+    ("think_sound", {"video_url": media.portrait()}, "video_url"),
+    ("caption_removal", {"source_url": media.portrait()}, "source_url"),
+    ("upscale", {"source_url": media.speech()}, "source_url"),
+    ("avatar_video", SPEAK, "audio_src"),
+    ("avatar_video", {**SPOKEN, "custom_voice": TALK}, "audio_src"),
+    ("avatar_video", {**SPEAK, "audio_src": media.portrait()}, "audio_src"),
+    ("avatar_video", {**SPOKEN, "anchor_id": " "}, "anchor_id"),
+    ("avatar_video", {**SPOKEN, "anchor_type": None}, "anchor_type"),
+    ("avatar_video", {**SPOKEN, "anchor_type": 2}, "anchor_type"),
+    ("avatar_video", {**SPOKEN, "anchor_type": "0"}, "anchor_type"),
+    ("avatar_video", {**SPOKEN, "anchor_type": True}, "anchor_type"),
+    ("avatar_video", {**SPOKEN, "back_id": ID, "custom_back_id": ID, **CANVAS}, "back_id"),
+    ("avatar_video", {**SPOKEN, "back_id": ID}, "web_bg_width"),
+    ("avatar_video", {**SPOKEN, "custom_back_id": ID}, "web_bg_width"),
+    *(
+        ("avatar_video", {**SPOKEN, **CANVAS, "color": "rgba(0,0,0,1)", size: None}, size)
+        for size in CANVAS
+    ),
+    ("avatar_video", {**SPOKEN, "name": "x" * 41}, "name"),
+    ("video_twin", {"image_url": FACE, "video_url": CLIP}, "video_url"),
+    ("video_twin", {"video_url": media.portrait()}, "video_url"),
+    ("voice_clone", {"voice_urls": []}, "voice_urls"),
+    ("voice_clone", {"voice_urls": TALK}, "voice_urls"),
+    ("voice_clone", {"voice_urls": [TALK, media.portrait()]}, "voice_urls"),
+    ("voice_clone", {"voice_urls": [TALK], "gender": "other"}, "gender"),
+    ("voice_clone", {"voice_urls": [TALK], "denoise": 1}, "denoise"),
+]
+
+ALLOWED: list[tuple[str, Inputs]] = [
+    ("face_swap", {**SWAP, "model_version": "v3"}),
+    ("face_swap", {"video_url": media.portrait(), "face_url": FACE, "model_version": "v2"}),
+    ("head_swap", {"image_url": FACE, "target_image_url": media.clip()}),
+    ("talking_photo", {**LEAST["talking_photo"], "duration": 1}),
+    ("avatar_video", {**SPOKEN, "back_id": ID, **CANVAS, "name": "x" * 40}),
+    ("avatar_video", {**SPOKEN, "anchor_type": 1, "web_bg_width": 1920}),
+    ("voice_clone", {"voice_urls": (media.speech(),), "model": "newer", "language": "xx"}),
+]

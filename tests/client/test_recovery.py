@@ -1,0 +1,152 @@
+"""Starts whose answer was lost are looked for, and found as if nothing had been."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from a2e_async import A2E, Recovery
+from a2e_async.errors import InvalidInput, StartOutcomeUnknown
+from a2e_async.events import Accepted, Event, StartLost
+from a2e_async.sandbox import Sandbox
+
+from .conftest import DUB, MOVE, TALK, MakeClient, paid, starts_sent
+
+FACE = "https://media.example/face.png"
+
+
+@pytest.mark.parametrize("lag", [0.0, 30.0])
+async def test_found(make_client: MakeClient, sandbox: Sandbox, lag: float) -> None:
+    """The start returns its task, also where the list shows it a moment later."""
+    events: list[Event] = []
+    client = make_client(on_event=events.append)
+    sandbox.faults.list_lag(lag)  # of the service's time; 0.05 s of ours
+    sandbox.faults.drop_after_accept()
+    task = await client.dubbing.start(**DUB, key="k", meta={"a": 1})
+    assert task.ids == paid(sandbox)[0].ids
+    assert task.meta == {"a": 1}
+    assert (await client.dubbing.start(**DUB, key="k")) is task
+    assert (await task).output
+    assert starts_sent(sandbox) == 1
+    assert [type(e) for e in events if isinstance(e, Accepted | StartLost)] == [Accepted]
+
+
+async def test_several_outputs(a2e: A2E, sandbox: Sandbox) -> None:
+    """A start that makes several tasks is found with all of them."""
+    sandbox.faults.drop_after_accept()
+    task = await a2e.image_to_video.start(**MOVE, number_of_images=3)
+    assert sorted(task.ids) == sorted(paid(sandbox)[0].ids)
+    assert len((await task).outputs) == 3
+
+
+async def test_many_share_their_scans(a2e: A2E, sandbox: Sandbox) -> None:
+    """Twenty lost starts of a kind are looked for together."""
+    sandbox.faults.drop_after_accept(times=None)
+    tasks = await asyncio.gather(*(a2e.talking_video.start(**TALK) for _ in range(20)))
+    assert sorted(t.ids for t in tasks) == sorted(c.ids for c in paid(sandbox))
+    assert sandbox.calls["list", "talking_video"] <= 6
+
+
+async def test_under_a_users_name(a2e: A2E, sandbox: Sandbox) -> None:
+    """An earlier task of the same name and inputs is not taken for it."""
+    first = await a2e.dubbing.start(**DUB, name="talk")
+    sandbox.faults.drop_after_accept()
+    second = await a2e.dubbing.start(**DUB, name="talk")
+    assert [first.ids, second.ids] == [c.ids for c in paid(sandbox)]
+
+
+async def test_candidates(make_client: MakeClient, sandbox: Sandbox) -> None:
+    """Where another client has started the same, both are shown and none is taken."""
+    await make_client().dubbing.start(**DUB, name="talk")
+    sandbox.faults.drop_after_accept()
+    with pytest.raises(StartOutcomeUnknown, match="candidates") as caught:
+        await make_client().dubbing.start(**DUB, name="talk")
+    assert {c.id for c in caught.value.candidates} == {c.ids[0] for c in paid(sandbox)}
+    assert starts_sent(sandbox) == 2
+
+
+async def test_without_a_name(a2e: A2E, sandbox: Sandbox) -> None:
+    """A kind whose start takes no name gives candidates."""
+    sandbox.faults.drop_after_accept()
+    with pytest.raises(StartOutcomeUnknown) as caught:
+        await a2e.head_swap.start(image_url=FACE, target_image_url=FACE)
+    assert [c.id for c in caught.value.candidates] == list(paid(sandbox)[0].ids)
+
+
+async def test_without_a_list(a2e: A2E, sandbox: Sandbox) -> None:
+    """A kind without a list raises at once."""
+    sandbox.faults.drop_after_accept()
+    with pytest.raises(StartOutcomeUnknown, match="lists no tasks"):
+        await a2e.face_swap_preview.start(video_url="https://m.example/a.mp4", face_url=FACE)
+    assert starts_sent(sandbox, "face_swap_preview") == 1
+
+
+async def test_a_list_of_finished_ones(a2e: A2E, sandbox: Sandbox) -> None:
+    """A kind whose list shows only finished tasks is looked for among those in training."""
+    sandbox.faults.drop_after_accept()
+    task = await a2e.voice_clone.start(voice_urls=["https://m.example/a.wav"])
+    assert task.ids == paid(sandbox)[0].ids
+
+
+async def test_recover_later(a2e: A2E, sandbox: Sandbox) -> None:
+    """What was not found at once is found by its recovery, also after a round trip as JSON."""
+    sandbox.faults.list_lag(600.0)
+    sandbox.faults.drop_after_accept()
+    with pytest.raises(StartOutcomeUnknown) as caught:
+        await a2e.dubbing.start(**DUB)
+    kept = Recovery.from_dict(caught.value.recovery.to_dict())
+    with pytest.raises(StartOutcomeUnknown):
+        await a2e.recover(kept)
+    sandbox.advance(600)
+    task = await a2e.recover(kept)
+    assert task.ids == paid(sandbox)[0].ids
+    assert (await task).output
+    assert starts_sent(sandbox) == 1
+
+
+async def test_recover_takes_it_off_the_unknown(make_client: MakeClient, sandbox: Sandbox) -> None:
+    """A start whose caller was gone stands in `unknown` until it is found."""
+    client = make_client()
+    sandbox.faults.list_lag(600.0)
+    sandbox.faults.slow(0.2, "start", accepted=True)
+    sandbox.faults.drop_after_accept()
+    caller = asyncio.create_task(client.dubbing.start(**DUB))
+    while not paid(sandbox):
+        await asyncio.sleep(0.005)
+    caller.cancel()
+    if not client.unclaimed():
+        async with asyncio.timeout(10):
+            while not (client.unknown() or client.unclaimed()):
+                await asyncio.sleep(0.01)
+    for recovery in client.unknown():
+        sandbox.advance(600)
+        assert (await client.recover(recovery)).ids == paid(sandbox)[0].ids
+    assert client.unknown() == ()
+
+
+@pytest.mark.parametrize("value", [None, "dubbing", {"kind": "dubbing"}])
+async def test_recover_what(a2e: A2E, sandbox: Sandbox, value: Any) -> None:
+    """Anything but a recovery is refused."""
+    with pytest.raises(InvalidInput):
+        await a2e.recover(value)
+    assert sandbox.calls_total == 0
+
+
+async def test_closing_ends_the_search(make_client: MakeClient, sandbox: Sandbox) -> None:
+    """A client that is closed while it looks tells at once what it knows."""
+    client = make_client()
+    sandbox.faults.list_lag(1e9)
+    sandbox.faults.drop_after_accept()
+    starting = asyncio.create_task(client.dubbing.start(**DUB))
+    while not sandbox.calls["list", "dubbing"]:
+        await asyncio.sleep(0.002)
+    await client.aclose()
+    with pytest.raises(StartOutcomeUnknown):
+        await starting
+
+
+async def test_errors_while_looking(a2e: A2E, sandbox: Sandbox) -> None:
+    """A list that fails once is asked again."""
+    sandbox.faults.drop_after_accept()
+    sandbox.faults.http_error(500, role="list", times=2)
+    assert (await a2e.dubbing.start(**DUB)).ids == paid(sandbox)[0].ids
