@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from a2e_async.client import A2E
     from a2e_async.errors import A2EError
     from a2e_async.models import Failure, Output, Page, Record, Recovery, Status
+    from a2e_async.tasks.batch import Outcome
     from a2e_async.tasks.kind import Job
     from a2e_async.tasks.task import Task
     from a2e_async.transport.envelope import Answer
@@ -26,6 +27,7 @@ __all__ = [
     "Answer",
     "Failure",
     "Job",
+    "Outcome",
     "Output",
     "Page",
     "Priority",
@@ -46,6 +48,7 @@ _HOME = {
     "Answer": "transport.envelope",
     "Failure": "models",
     "Job": "tasks.kind",
+    "Outcome": "tasks.batch",
     "Output": "models",
     "Page": "models",
     "Priority": "transport.ratelimit",

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,7 +19,9 @@ from a2e_async.resources.calls import delete, find
 from a2e_async.resources.files import Files
 from a2e_async.resources.registry import kind_named
 from a2e_async.resources.room import Room
+from a2e_async.tasks.book import Book
 from a2e_async.tasks.charged import ChargedCalls
+from a2e_async.tasks.journal import Journal
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.poller import Poller
 from a2e_async.tasks.starter import FINISH_STARTS, Starter
@@ -46,6 +49,7 @@ class Parts:
     poller: Poller
     starter: Starter
     charged: ChargedCalls
+    book: Book | None
     base: Room
     """What the client's own parts work with; made without options."""
     closed: bool = False
@@ -86,6 +90,8 @@ class Parts:
                 await self.uploader.aclose()
                 await self.session.aclose()
                 await self.file_session.aclose()
+                if self.book is not None:
+                    await self.book.journal.aclose()
 
 
 def build(
@@ -103,6 +109,8 @@ def build(
     language: str,
     trust_env: bool,
     proxy: str | None,
+    journal: Journal | None = None,
+    resend: bool = False,
 ) -> Parts:
     """Return the joined parts of a new client; no I/O, no loop needed."""
     emit = _guarded(on_event) if on_event is not None else None
@@ -165,11 +173,16 @@ def build(
     async def delete_one(kind: TaskKind[..., Any], id: str) -> None:
         await delete(base, kind, id)
 
+    book = None if journal is None else Book(journal)
+    if book is not None:
+        downloader.saved = book.save
+
     services = TaskServices(
         poller=poller,
         claim=lambda task: starter.claim(task),
         dropped=lambda task: starter.dropped(task),
         delete=delete_one,
+        finished=None if book is None else book.finish,
     )
     starter = Starter(
         session,
@@ -177,6 +190,8 @@ def build(
         files,
         request_timeout=request_timeout,
         mark_names=mark_names,
+        book=book,
+        resend=resend,
         emit=tell,
     )
     starter.source = downloader
@@ -199,8 +214,21 @@ def build(
         poller=poller,
         starter=starter,
         charged=charged,
+        book=book,
         base=base,
     )
+
+
+def open_journal(journal: Any) -> Journal:
+    """Return the journal that `A2E` was given, by its path or as an object; no I/O but a look."""
+    if isinstance(journal, str | os.PathLike):
+        from a2e_async.tasks.journal_sqlite import SqliteJournal
+
+        return SqliteJournal(os.fspath(journal))
+    if all(hasattr(journal, name) for name in ("begin", "advance", "find", "entries")):
+        made: Journal = journal
+        return made
+    raise ConfigurationError(f"journal must be a path or a Journal, got {journal!r:.60}.")
 
 
 def check_retry(retry: object) -> None:

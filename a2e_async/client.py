@@ -2,9 +2,12 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
+from contextlib import aclosing
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from a2e_async.config import resolve_account
 from a2e_async.errors import ConfigurationError, InvalidInput
@@ -14,10 +17,15 @@ if TYPE_CHECKING:
     from a2e_async.events import Event
     from a2e_async.models import Record, Recovery
     from a2e_async.resources import base, files
+    from a2e_async.tasks.batch import Outcome
+    from a2e_async.tasks.journal import Journal
+    from a2e_async.tasks.kind import Job
     from a2e_async.tasks.task import Task
     from a2e_async.transport.envelope import Answer
     from a2e_async.transport.ratelimit import Priority
     from a2e_async.transport.retry import RetryPolicy
+
+R = TypeVar("R", bound="Record")
 
 logger = logging.getLogger("a2e_async")
 logger.addHandler(logging.NullHandler())
@@ -60,8 +68,8 @@ class A2E(Namespaces):
         max_connections: int = 64,
         max_unfinished: int | None = None,
         retry: "RetryPolicy | None" = None,
-        journal: Any = None,
-        on_unknown: str = "raise",
+        journal: "str | os.PathLike[str] | Journal | None" = None,
+        on_unknown: Literal["raise", "resend_may_pay_twice"] = "raise",
         mark_names: bool = False,
         budget: Any = None,
         webhook_url: str | None = None,
@@ -94,16 +102,14 @@ class A2E(Namespaces):
         ):
             if not fine:
                 raise ConfigurationError(f"{name} must be {wanted}, got {value!r:.60}.")
-        _refuse_later(
-            journal=journal,
-            budget=budget,
-            max_unfinished=max_unfinished,
-            webhook_url=webhook_url,
-            on_unknown=None if on_unknown == "raise" else str(on_unknown),
-        )
+        _refuse_later(budget=budget, max_unfinished=max_unfinished, webhook_url=webhook_url)
         _check_language(language)
+        if on_unknown not in ("raise", "resend_may_pay_twice"):
+            raise ConfigurationError(
+                f"on_unknown must be 'raise' or 'resend_may_pay_twice', got {on_unknown!r:.60}."
+            )
 
-        from a2e_async._parts import build, check_retry
+        from a2e_async._parts import build, check_retry, open_journal
 
         check_retry(retry)
         self._parts = build(
@@ -120,6 +126,8 @@ class A2E(Namespaces):
             language=language,
             trust_env=trust_env,
             proxy=proxy,
+            journal=None if journal is None else open_journal(journal),
+            resend=on_unknown == "resend_may_pay_twice",
         )
         self._room = self._parts.room(request_timeout, start_timeout)
 
@@ -222,6 +230,72 @@ class A2E(Namespaces):
         return await self._room.starter.recover(
             kind_named(recovery.kind), recovery, timeout=self._room.start_timeout
         )
+
+    def batch(
+        self,
+        jobs: "Iterable[Job[R]] | AsyncIterable[Job[R]]",
+        *,
+        limit: int = 10,
+        retry_failed: int = 0,
+        download_to: str | os.PathLike[str] | None = None,
+    ) -> AsyncGenerator["Outcome[R]"]:
+        """Run many jobs: ``async for outcome in a2e.batch(jobs): …``, as they are completed.
+
+        ``jobs`` are made by a namespace's ``job(…)`` and are asked for one by one. At most
+        ``limit`` of them are under way; ``retry_failed`` is how often a task that the service
+        failed is started anew (and paid anew); every output is saved into ``download_to``. One
+        job's failure leaves the others alone: it is ``outcome.error``.
+
+        Nothing is started unless the batch is iterated: leaving the loop stops spending. With a
+        journal the same batch, run again, skips what is done and continues what is open; jobs
+        without a ``key`` are told by their inputs. What would meet every start (a refused key,
+        no coins left, a journal that fails) ends the batch, after what is under way.
+
+        Costs coins. Raises `InvalidInput`, and what ended the batch.
+        """
+        from a2e_async.tasks.batch import Desk, check_batch, run_batch
+
+        check_batch(limit, retry_failed)
+        room = self._room
+        desk = Desk(
+            start=lambda job: room.starter.start(
+                job.kind, job.input, timeout=room.start_timeout, services=room.tasks
+            ),
+            digest=lambda job: room.starter.digest(job.kind, job.input),
+            attach=lambda job, entry: room.starter.attach(job.kind, entry),
+            book=self._parts.book,
+        )
+        return run_batch(
+            desk,
+            jobs,
+            limit=limit,
+            retry_failed=retry_failed,
+            download_to=None if download_to is None else Path(download_to),
+        )
+
+    async def unfinished(self) -> AsyncGenerator["Task[Any]"]:
+        """Yield every task of the journal that was begun and is not yet saved.
+
+        For who comes back after a restart: ``async for task in a2e.unfinished(): …``; wait for
+        it, download it. Starts whose answer was lost are looked for first; those that are not
+        found stay in the journal. What another living process is at work on is left to it.
+        ``task.key`` and ``task.meta`` are what the start was given. Raises `JournalError`, and
+        `ConfigurationError` without a journal.
+        """
+        from a2e_async.resources.registry import kind_named, kind_names
+        from a2e_async.tasks.resume import unfinished
+
+        book = self._parts.book
+        if book is None:
+            raise ConfigurationError("unfinished() needs a journal: A2E(journal='jobs.db').")
+        self._parts.check_open()
+        names = frozenset(kind_names())
+        found = unfinished(
+            book, self._room.starter, lambda name: kind_named(name) if name in names else None
+        )
+        async with aclosing(found) as tasks:
+            async for task in tasks:
+                yield task
 
     def unclaimed(self) -> "tuple[Task[Any], ...]":
         """Return paid tasks that nobody holds.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.common import Row, print_table, to_json, to_markdown
 
-NAMES = ("per_call", "charges", "polling", "memory", "imports", "fairness", "download")
+NAMES = ("per_call", "charges", "polling", "memory", "imports", "fairness", "download", "journal")
 
 
 def main() -> int:

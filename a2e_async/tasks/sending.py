@@ -61,7 +61,6 @@ class Sender:
         *,
         book: "Book | None",
         resend: bool,
-        resend_after: float = RESEND_AFTER,
         emit: Callable[[Event], None],
         keep: Callable[[Task[Any]], None],
         withdraw: Callable[[Flight], None],
@@ -72,7 +71,6 @@ class Sender:
         self._recoverer = recoverer
         self._book = book
         self._resend = resend
-        self._resend_after = resend_after
         self._emit = emit
         self._keep = keep
         self._withdraw = withdraw
@@ -210,6 +208,7 @@ class Sender:
             records=self._read(kind, rows),
             now=asyncio.get_running_loop().time(),
             meta=flight.inputs.meta,
+            key=flight.inputs.key,
         )
         flight.task = task
         if self._book is not None:
@@ -234,7 +233,9 @@ class Sender:
 
     def _standing(self, flight: Flight, ids: tuple[str, ...]) -> Task[Any]:
         """Return the handle of a task that a key stands for already."""
-        task: Task[Any] = Task(flight.services, flight.kind, ids, meta=flight.inputs.meta)
+        task: Task[Any] = Task(
+            flight.services, flight.kind, ids, meta=flight.inputs.meta, key=flight.inputs.key
+        )
         flight.task = task
         return task
 
@@ -268,7 +269,7 @@ class Sender:
 
     async def _wait_for_absence(self, flight: Flight, recovery: Recovery) -> Found:
         """Search once more when enough time has passed for absence to prove something."""
-        until = recovery.sent_at + timedelta(seconds=self._resend_after)
+        until = recovery.sent_at + timedelta(seconds=RESEND_AFTER)
         await asyncio.sleep(max(0.0, (until - datetime.now(UTC)).total_seconds()))
         return await self._recoverer.find(flight.kind, recovery)
 

@@ -27,6 +27,7 @@ from a2e_async.tasks.task import Task, TaskServices
 if TYPE_CHECKING:
     from a2e_async.models import OutputSource
     from a2e_async.tasks.book import Book
+    from a2e_async.tasks.journal import Entry
     from a2e_async.transport.session import Session
 
 R = TypeVar("R", bound=Record)
@@ -73,6 +74,7 @@ class Starter:
             withdraw=self._withdraw,
         )
         self._carrying: set[asyncio.Task[Task[Any]]] = set()
+        self._flying: set[Flight] = set()
         self._unclaimed: dict[str, Task[Any]] = {}
         self._lost: list[Recovery] = []
         self._keys: dict[str, Flight] = {}
@@ -164,11 +166,43 @@ class Starter:
             timeout=timeout,
             recovery=recovery,
         )
-        carry = asyncio.get_running_loop().create_task(self._sender.find(flight), context=Context())
-        flight.carry = carry
-        self._follow(flight)
-        task = await self._ride(flight)
+        task = await self._find(flight)
         self._lost = [one for one in self._lost if one != recovery]
+        return task
+
+    async def digest(self, kind: TaskKind[..., Any], inputs: TaskInput) -> str:
+        """Return the digest of a start's inputs, local files by their content; no network."""
+        return input_digest(kind, inputs, await self._prepare(inputs))
+
+    # -- what a journal knows ------------------------------------------------------------------
+
+    def busy(self) -> set[str]:
+        """Return the keys of the starts that are under way in this client."""
+        return {flight.key for flight in self._flying if flight.key is not None}
+
+    async def resume(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any]:
+        """Look for a start whose process died; return its task, or raise."""
+        from a2e_async.tasks.book import recovery_of
+
+        flight = Flight(
+            kind=kind,
+            inputs=TaskInput(meta=entry.meta),
+            media={},
+            digest=entry.digest,
+            name=entry.name,
+            mark=entry.mark,
+            services=self._services,
+            timeout=0,
+            key=entry.key,
+            recovery=recovery_of(entry),
+        )
+        return await self._find(flight)
+
+    def attach(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any]:
+        """Return the handle of a task that the journal knows."""
+        key = None if entry.own_key else entry.key
+        task: Task[Any] = Task(self._services, kind, entry.ids, meta=entry.meta, key=key)
+        self._remember(task)
         return task
 
     async def aclose(self) -> None:
@@ -229,9 +263,17 @@ class Starter:
         if flight.key is not None:
             self._keys[flight.key] = flight
 
+    async def _find(self, flight: Flight) -> Task[Any]:
+        flight.carry = asyncio.get_running_loop().create_task(
+            self._sender.find(flight), context=Context()
+        )
+        self._follow(flight)
+        return await self._ride(flight)
+
     def _follow(self, flight: Flight) -> None:
         assert flight.carry is not None  # noqa: S101  # made just now
         self._carrying.add(flight.carry)
+        self._flying.add(flight)
         flight.carry.add_done_callback(partial(self._carried, flight, flight.key))
 
     async def _ride(self, flight: Flight) -> Task[Any]:
@@ -282,6 +324,7 @@ class Starter:
 
     def _carried(self, flight: Flight, key: str | None, carry: "asyncio.Task[Task[Any]]") -> None:
         self._carrying.discard(carry)
+        self._flying.discard(flight)
         error = None if carry.cancelled() else carry.exception()
         if isinstance(error, StartOutcomeUnknown):
             flight.lost = error
@@ -289,8 +332,9 @@ class Starter:
                 self._lost.append(error.recovery)
         if flight.task is not None:
             self._remember(flight.task)
-        # A key keeps standing for a task, and for a start that may have been charged.
-        if flight.task is None and flight.lost is None:
+        # A key keeps standing for a task, and for a start that may have been charged: in the
+        # journal, or else here.
+        if self._book is not None or (flight.task is None and flight.lost is None):
             self._free(flight, key)
 
     def _free(self, flight: Flight, key: str | None) -> None:

@@ -29,6 +29,8 @@ class TaskServices:
     claim: "Callable[[Task[Any]], None]"
     dropped: "Callable[[Task[Any]], None]"
     delete: "Callable[[TaskKind[..., Any], str], Coroutine[Any, Any, None]]"
+    finished: "Callable[[Task[Any], Record], Coroutine[Any, Any, None]] | None" = None
+    """Writes an end into the journal, where there is one."""
 
 
 class Task(Generic[R]):
@@ -43,11 +45,13 @@ class Task(Generic[R]):
         "__weakref__",
         "_begun",
         "_merged",
+        "_noted",
         "_parts",
         "_price",
         "_services",
         "born",
         "ids",
+        "key",
         "kind",
         "looked_at",
         "loose",
@@ -63,12 +67,15 @@ class Task(Generic[R]):
         records: tuple[R, ...] = (),
         now: float | None = None,
         meta: Mapping[str, Any] | None = None,
+        key: str | None = None,
     ) -> None:
         self.kind = kind
         self.ids = ids
         self.meta = meta
+        self.key = key
         self.looked_at = now
         self.loose = False
+        self._noted = False
         self.born = LONG_AGO if now is None else now
         self._begun = datetime.now(UTC)
         self._services = services
@@ -160,6 +167,7 @@ class Task(Generic[R]):
             await self._services.poller.wait(self, deadline=deadline)
         record = self.record
         assert record is not None  # noqa: S101  # done means that every part was seen
+        await self._note(record)
         if record.status is Status.FAILED:
             raise self._failed(record)
         return record
@@ -177,6 +185,8 @@ class Task(Generic[R]):
             if record is not None and record is not shown:
                 # Also what another wait saw while this one's reader was busy.
                 shown = record
+                if self.done:
+                    await self._note(record)
                 yield record
             elif self.done:
                 return
@@ -200,6 +210,11 @@ class Task(Generic[R]):
         """
         for id in self.ids:
             await self._services.delete(self.kind, id)
+
+    async def _note(self, record: R) -> None:
+        if self._services.finished is not None and not self._noted:
+            await self._services.finished(self, record)
+            self._noted = True
 
     def _deadline(self, timeout: float | None) -> float:
         seconds = self.kind.patience if timeout is None else timeout

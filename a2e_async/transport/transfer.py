@@ -238,6 +238,8 @@ class Downloader:
 
     files: FileSession
     renew: Renew | None
+    saved: Callable[[Output, Path], Awaitable[None]] | None = None
+    """Awaited when an output is on disk, before its path is handed out."""
 
     async def save(self, output: Output, path: Path, *, directory: bool) -> Path:
         """Write ``output`` to ``path`` (into it, if ``directory``) and return the file's path.
@@ -246,7 +248,10 @@ class Downloader:
         to. Raises `InvalidInput` for a path without a name, and `TransferError`; the ``.part``
         file stays then for a later call to go on with, unless the disk is full.
         """
-        return await self._save(output, path, directory, self.renew)
+        where = await self._save(output, path, directory, self.renew)
+        if self.saved is not None:
+            await self.saved(output, where)
+        return where
 
     async def read(self, output: Output, max_bytes: int) -> bytes:
         """Return the whole file; raises `TransferError` if it has more than ``max_bytes``."""

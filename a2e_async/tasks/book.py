@@ -1,0 +1,219 @@
+"""The journal as starts and tasks use it: each step written down before the next one is taken."""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import evolve
+
+from a2e_async.errors import JournalError, KeyConflict
+from a2e_async.models import Output, Record, Recovery, Status
+from a2e_async.tasks.flight import Flight
+from a2e_async.tasks.journal import Entry, Journal, State
+from a2e_async.tasks.kind import TaskKind, split_ref
+
+if TYPE_CHECKING:
+    from a2e_async.tasks.task import Task
+
+logger = logging.getLogger("a2e_async.journal")
+
+LOOK_AGAIN: Final = 5.0
+"""Seconds after which a start that another process owns is asked for again: it may have died."""
+
+
+class Book:
+    """Writes what happens to a client's starts into its journal."""
+
+    def __init__(self, journal: Journal, *, wall: Callable[[], float] = time.time) -> None:
+        self.journal = journal
+        self._wall = wall
+        self._saving: dict[str, asyncio.Lock] = {}
+
+    # -- a start -----------------------------------------------------------------------------
+
+    async def reserve(self, flight: Flight) -> tuple[str, ...] | None:
+        """Take a start's key; return the ids of the task that it stands for already.
+
+        When a process died while it sent this very start, ``flight.recovery`` tells what to
+        look for. While another process is at it, this waits. Raises `KeyConflict`.
+        """
+        if flight.key is None:
+            flight.key = f"auto:{uuid.uuid4().hex}"
+            return None
+        while True:
+            begun = await self.journal.begin(self._entry(flight, State.RESERVED))
+            entry = begun.entry
+            if (entry.kind, entry.digest) != (flight.kind.name, flight.digest):
+                raise KeyConflict(
+                    f"key {flight.key!r} was used before with other inputs. "
+                    "Use another key, or the same inputs.",
+                    key=flight.key,
+                    ref=entry.ref,
+                )
+            if entry.state >= State.ACCEPTED:
+                return entry.ids
+            if begun.mine:
+                if entry.state is State.INTENT:
+                    flight.recovery = recovery_of(entry)
+                    flight.name, flight.mark = entry.name, entry.mark
+                return None
+            await self._news(flight.key)
+
+    async def intend(self, flight: Flight) -> None:
+        """Write down that the start's bytes are about to leave."""
+        assert flight.key is not None  # noqa: S101  # given by reserve()
+        recovery = flight.recovery
+        assert recovery is not None  # noqa: S101  # made before the request
+        if flight.key.startswith("auto:"):
+            await self.journal.begin(self._entry(flight, State.INTENT))
+        else:
+            await self.journal.advance(
+                flight.key,
+                State.INTENT,
+                path=recovery.path,
+                name=recovery.name,
+                mark=recovery.mark,
+                echo=dict(recovery.echo),
+                expected=recovery.expected,
+                sent_at=recovery.sent_at.timestamp(),
+                lost_at=None,
+            )
+
+    async def accept(self, flight: Flight, ids: tuple[str, ...], coins: int | None) -> None:
+        """Write down what was paid for. A journal that fails now must not cost the task."""
+        if flight.key is None:
+            return  # looked for by what the user kept of it, without the journal
+        try:
+            await self.journal.advance(flight.key, State.ACCEPTED, ids=ids, coins=coins)
+        except JournalError:
+            logger.exception(
+                "%s was paid and could not be written into the journal",
+                flight.kind.ref(ids),
+            )
+
+    async def lose(self, flight: Flight) -> None:
+        """Write down when hope for the start's answer was given up."""
+        recovery = flight.recovery
+        if flight.key is None or recovery is None or recovery.lost_at is None:
+            return
+        try:
+            await self.journal.advance(
+                flight.key, State.INTENT, lost_at=recovery.lost_at.timestamp()
+            )
+        except JournalError as error:
+            logger.warning("%s", error)  # what counts, the intent, is there
+
+    async def drop(self, flight: Flight) -> None:
+        """Forget a start of which nothing is at the service."""
+        if flight.key is None:
+            return
+        try:
+            await self.journal.drop(flight.key)
+        except JournalError as error:
+            logger.warning("%s", error)  # at worst it is looked for in vain
+
+    # -- its task ----------------------------------------------------------------------------
+
+    async def finish(self, task: "Task[Any]", record: Record) -> None:
+        """Write down how a task ended."""
+        entry = await self._of(task.kind.name, task.ids[0])
+        if entry is None or entry.state >= State.FINISHED:
+            return
+        good = record.status is Status.SUCCEEDED
+        await self._note(
+            entry.key,
+            State.SAVED if good and not record.outputs else State.FINISHED,
+            succeeded=good,
+            failure=record.failure.message[:500] if record.failure else None,
+            coins=record.coins if record.coins is not None else entry.coins,
+            outputs=len(record.outputs),
+        )
+
+    async def save(self, output: Output, path: Path) -> None:
+        """Write down that one output of a task is on disk."""
+        if output.ref is None:
+            return
+        kind, ids = split_ref(output.ref)
+        entry = await self._of(kind, ids[0])
+        if entry is None:
+            return
+        # Outputs of one task are saved side by side; each adds its path to those before it.
+        lock = self._saving.setdefault(entry.key, asyncio.Lock())
+        async with lock:
+            entry = await self._of(kind, ids[0]) or entry
+            paths = {**entry.paths, f"{ids[0]}#{output.index}": str(path)}
+            done = entry.outputs is not None and len(paths) >= entry.outputs
+            await self._note(entry.key, State.SAVED if done else entry.state, paths=paths)
+        if done:
+            self._saving.pop(entry.key, None)
+
+    async def claimed(self, kind: TaskKind[..., Any], ids: Collection[str]) -> set[str]:
+        """Return which of these tasks belong to starts that the journal knows."""
+        return {id for id in ids if await self._of(kind.name, id) is not None}
+
+    # -- inside ------------------------------------------------------------------------------
+
+    async def _of(self, kind: str, id: str) -> Entry | None:
+        try:
+            return await self.journal.find(kind, id)
+        except JournalError as error:
+            logger.warning("%s", error)
+            return None
+
+    async def _note(self, key: str, state: State, **values: Any) -> None:
+        try:
+            await self.journal.advance(key, state, **values)
+        except JournalError as error:
+            logger.warning("%s", error)  # it is learnt again at the next look
+
+    async def _news(self, key: str) -> None:
+        told = asyncio.Event()
+        end = self.journal.watch(key, lambda _: told.set())
+        try:
+            async with asyncio.timeout(LOOK_AGAIN):
+                await told.wait()
+        except TimeoutError:
+            pass
+        finally:
+            end()
+
+    def _entry(self, flight: Flight, state: State) -> Entry:
+        assert flight.key is not None  # noqa: S101  # given by reserve()
+        entry = Entry(
+            key=flight.key,
+            kind=flight.kind.name,
+            digest=flight.digest,
+            state=state,
+            path=flight.kind.start_at.path,
+            name=flight.name,
+            mark=flight.mark,
+            expected=flight.kind.expected(flight.inputs),
+            reserved=flight.reserved,
+            meta=flight.inputs.meta,
+            own_key=flight.key.startswith("auto:"),
+        )
+        recovery = flight.recovery
+        if recovery is None:
+            return entry
+        return evolve(entry, echo=dict(recovery.echo), sent_at=recovery.sent_at.timestamp())
+
+
+def recovery_of(entry: Entry) -> Recovery:
+    """Return what to look for when an entry's start was sent and nothing more is known."""
+    sent = entry.sent_at if entry.sent_at is not None else entry.created_at
+    return Recovery(
+        kind=entry.kind,
+        path=entry.path,
+        name=entry.name,
+        mark=entry.mark,
+        digest=entry.digest,
+        sent_at=datetime.fromtimestamp(sent, UTC),
+        lost_at=None if entry.lost_at is None else datetime.fromtimestamp(entry.lost_at, UTC),
+        expected=entry.expected,
+        echo=entry.echo,
+    )

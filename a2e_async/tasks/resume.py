@@ -1,0 +1,65 @@
+"""Everything begun and not yet saved, out of the journal: for who comes back after a restart."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from a2e_async.errors import A2EError, StartOutcomeUnknown
+from a2e_async.tasks.journal import State
+from a2e_async.tasks.kind import TaskKind
+from a2e_async.tasks.task import Task
+
+if TYPE_CHECKING:
+    from a2e_async.tasks.book import Book
+    from a2e_async.tasks.starter import Starter
+
+logger = logging.getLogger("a2e_async.journal")
+
+PAGE: Final = 500
+"""Entries that are read and taken over at once."""
+
+
+async def unfinished(
+    book: "Book", starter: "Starter", kind_of: Callable[[str], TaskKind[..., Any] | None]
+) -> AsyncGenerator[Task[Any]]:
+    """Yield every open task of the journal that no other process is at work on.
+
+    Tasks whose ids are known come first, in the order they were begun; then those whose start
+    had no answer, as they are found. One that is not found is logged, and stays in the journal.
+    ``kind_of`` gives the kind of a name, None for what is no task.
+    """
+    searches: list[asyncio.Task[Task[Any]]] = []
+    try:
+        after = 0
+        while True:
+            entries, after = await book.journal.entries(open_only=True, after=after, limit=PAGE)
+            busy = starter.busy()
+            left = [entry for entry in entries if entry.key not in busy and kind_of(entry.kind)]
+            ours = await asyncio.gather(*(book.journal.take(entry.key) for entry in left))
+            for entry, mine in zip(left, ours, strict=True):
+                kind = kind_of(entry.kind)
+                if not mine or kind is None:
+                    continue
+                if entry.state is State.RESERVED:
+                    await book.journal.drop(entry.key)  # nothing was sent
+                elif entry.state is State.INTENT:
+                    searches.append(asyncio.create_task(starter.resume(kind, entry)))
+                else:
+                    yield starter.attach(kind, entry)
+            if not after:
+                break
+        for search in asyncio.as_completed(searches):
+            try:
+                task = await search
+            except StartOutcomeUnknown:
+                continue  # told by the search itself, and kept by the journal
+            except A2EError as error:
+                logger.warning("a start could not be looked for: %s", error)
+                continue
+            yield task
+    finally:
+        for search in searches:
+            search.cancel()
+        if searches:
+            await asyncio.gather(*searches, return_exceptions=True)

@@ -1,0 +1,186 @@
+"""The journal: durable intents per second, what it adds to a start alone, and reading 100,000.
+
+The peer is the journal that people write by hand: aiosqlite with one connection in the same mode
+(WAL, ``synchronous=FULL``), a row inserted and committed for each start. A start is two durable
+steps: its intent before it is sent, its id after.
+"""
+
+import asyncio
+import importlib.util
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from a2e_async.tasks.journal import Entry, State
+from a2e_async.tasks.journal_sqlite import SqliteJournal
+from benchmarks.common import Row, at_once, median
+
+WRITERS = 50
+ALONE = 300
+MISSING = "aiosqlite is not installed"
+
+
+class Steps(Protocol):
+    """The two durable steps of a start."""
+
+    async def intend(self, entry: Entry) -> None: ...
+
+    async def accept(self, key: str, id: str) -> None: ...
+
+
+class Ours:
+    """This package's journal."""
+
+    def __init__(self, path: Path) -> None:
+        self.journal = SqliteJournal(path)
+
+    async def __aenter__(self) -> "Ours":
+        await self.journal.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.journal.aclose()
+
+    async def intend(self, entry: Entry) -> None:
+        await self.journal.begin(entry)
+
+    async def accept(self, key: str, id: str) -> None:
+        await self.journal.advance(key, State.ACCEPTED, ids=(id,), coins=12)
+
+
+class ByHand:
+    """A table, and a commit for each step."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    async def __aenter__(self) -> "ByHand":
+        import aiosqlite
+
+        self.db = await aiosqlite.connect(self.path, isolation_level=None)
+        await self.db.execute("PRAGMA journal_mode = WAL")
+        await self.db.execute("PRAGMA synchronous = FULL")
+        await self.db.execute(
+            "CREATE TABLE jobs (key TEXT PRIMARY KEY, kind, digest, state, path, mark, sent_at, id)"
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.db.close()
+
+    async def intend(self, entry: Entry) -> None:
+        values = (entry.key, entry.kind, entry.digest, 1, entry.path, entry.mark, entry.sent_at)
+        await self.db.execute("INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", values)
+
+    async def accept(self, key: str, id: str) -> None:
+        await self.db.execute("UPDATE jobs SET state = 2, id = ? WHERE key = ?", (id, key))
+
+
+def entry(n: int) -> Entry:
+    """Return an intent as a start writes it."""
+    return Entry(
+        key=f"talk-{n}",
+        kind="dubbing",
+        digest=f"{n:064x}",
+        state=State.INTENT,
+        path="/api/v1/userDubbing/startDubbing",
+        mark=f"a2e-{n:020d}",
+        echo={"target_lang": f"{n:032x}"},
+        sent_at=time.time(),
+        reserved=30,
+    )
+
+
+async def many(journal: Steps, count: int) -> float:
+    """Return durable intents per second with 50 writers."""
+    numbers = iter(range(count))
+    begun = time.perf_counter()
+    await at_once(WRITERS, count, lambda: journal.intend(entry(next(numbers))))
+    return count / (time.perf_counter() - begun)
+
+
+async def alone(journal: Steps) -> float:
+    """Return the median of what both steps of one start take, in ms."""
+    times: list[float] = []
+    for n in range(10**9, 10**9 + ALONE):
+        begun = time.perf_counter()
+        await journal.intend(entry(n))
+        await journal.accept(f"talk-{n}", f"{n:024x}")
+        times.append((time.perf_counter() - begun) * 1000)
+    return median(times)
+
+
+async def measure(make: Callable[[Path], "Ours | ByHand"], rounds: int) -> tuple[float, float]:
+    """Return the medians of intents per second and of ms added to a start."""
+    rates: list[float] = []
+    added: list[float] = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as directory:
+            async with make(Path(directory) / "jobs.db") as journal:
+                # Written by hand it is slower: the same seconds, not the same number.
+                count = 20_000 if isinstance(journal, Ours) else 5_000
+                rates.append(await many(journal, count))
+                added.append(await alone(journal))
+    return median(rates), median(added)
+
+
+async def read(count: int) -> float:
+    """Return the seconds to open a journal and read all its open entries."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "jobs.db"
+        async with Ours(path) as ours:
+            await many(ours, count)
+        begun = time.perf_counter()
+        journal = SqliteJournal(path)
+        found, after = await journal.entries(open_only=True)
+        total = len(found)
+        while after:
+            found, after = await journal.entries(open_only=True, after=after)
+            total += len(found)
+        seconds = time.perf_counter() - begun
+        await journal.aclose()
+    if total != count:
+        raise RuntimeError(f"{total} entries of {count} were read")
+    return seconds
+
+
+def run(short: bool) -> list[Row]:
+    """Return the figures."""
+    rounds = 3 if short else 5
+    rate, added = asyncio.run(measure(Ours, rounds))
+    by_hand = (
+        asyncio.run(measure(ByHand, rounds)) if importlib.util.find_spec("aiosqlite") else None
+    )
+    seconds = asyncio.run(read(100_000))
+    peer = "one aiosqlite connection" if by_hand else MISSING
+    return [
+        Row(
+            what=f"durable intents per second, {WRITERS} writers",
+            peer=peer,
+            peer_value=f"{by_hand[0]:,.0f}/s" if by_hand else "",
+            ours=f"{rate:,.0f}/s",
+            ratio=rate / by_hand[0] if by_hand else None,
+            goal=">= 20,000/s",
+            reached=rate >= 20_000,
+        ),
+        Row(
+            what="what the journal adds to one start alone, p50",
+            peer=peer,
+            peer_value=f"{by_hand[1]:.2f} ms" if by_hand else "",
+            ours=f"{added:.2f} ms",
+            ratio=added / by_hand[1] if by_hand else None,
+            goal="<= 1 ms",
+            reached=added <= 1,
+        ),
+        Row(
+            what="open a journal and read 100,000 open entries",
+            peer="",
+            peer_value="",
+            ours=f"{seconds:.2f} s",
+            ratio=None,
+            goal="<= 1.5 s",
+            reached=seconds <= 1.5,
+        ),
+    ]

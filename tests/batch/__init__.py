@@ -1,0 +1,1 @@
+"""The journal, what comes back after a restart, and batches."""

@@ -1,0 +1,64 @@
+"""A sandbox, a journal's path, and clients that share it, one after the other or at once."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from a2e_async import A2E
+from a2e_async.sandbox import Sandbox
+
+KEY = "Qz7-topsecret-0123456789"
+DUB = {"source_url": "https://media.example/talk.wav", "target_lang": "es"}
+TALK = {
+    "video_url": "https://media.example/clip.mp4",
+    "prompt": "smile",
+    "negative_prompt": "blurry",
+}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def quick_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches for lost starts give up after a moment instead of 45 s."""
+    monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.03, 0.06))
+
+
+@pytest.fixture
+async def sandbox(anyio_backend: str) -> AsyncIterator[Sandbox]:
+    async with Sandbox(speed=600, seed=7, api_key=KEY, make_results="stdlib") as made:
+        yield made
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "jobs.db"
+
+
+MakeClient = Callable[..., A2E]
+
+
+@pytest.fixture
+async def make_client(sandbox: Sandbox, journal: Path) -> AsyncIterator[MakeClient]:
+    """Make clients of the sandbox with the journal."""
+    made: list[A2E] = []
+
+    def make(**options: Any) -> A2E:
+        defaults = {"base_url": sandbox.base_url, "rate": None, "poll_interval": 0.05}
+        client = A2E(KEY, **{**defaults, "journal": journal, **options})
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        await client.aclose()
+
+
+@pytest.fixture
+def a2e(make_client: MakeClient) -> A2E:
+    return make_client()

@@ -1,0 +1,243 @@
+"""Starts, ends and files as the journal keeps them, and what another client makes of it."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from a2e_async import A2E, Status
+from a2e_async.errors import (
+    ConfigurationError,
+    InvalidRequest,
+    JournalError,
+    KeyConflict,
+    StartOutcomeUnknown,
+    TaskFailed,
+)
+from a2e_async.sandbox import Sandbox
+
+from .conftest import DUB, TALK, MakeClient
+
+pytestmark = pytest.mark.anyio
+
+
+def rows(journal: Path) -> list[sqlite3.Row]:
+    """Return the journal's entries as they are on disk."""
+    db = sqlite3.connect(journal)
+    db.row_factory = sqlite3.Row
+    try:
+        return db.execute("SELECT * FROM jobs ORDER BY seq").fetchall()
+    finally:
+        db.close()
+
+
+def states(journal: Path) -> list[int]:
+    return [row["state"] for row in rows(journal)]
+
+
+async def test_from_start_to_file(a2e: A2E, journal: Path, tmp_path: Path) -> None:
+    """Accepted, finished and saved, each when it is so."""
+    task = await a2e.dubbing.start(**DUB, key="talk-17", meta={"user": 5})
+    assert states(journal) == [2]
+    record = await task
+    assert states(journal) == [3]
+    await record.output.save(tmp_path / "talk.mp3")
+    assert states(journal) == [4]
+    (row,) = rows(journal)
+    assert (row["key"], row["kind"]) == ("talk-17", "dubbing")
+    assert row["ids"] == task.ids[0]
+    assert "talk.mp3" in row["paths"]
+
+
+async def test_several_outputs_are_saved_when_all_are(
+    a2e: A2E, journal: Path, tmp_path: Path
+) -> None:
+    """One file of two is not the end."""
+    task = await a2e.text_to_image.start(prompt="a lake", max_images=2)
+    record = await task
+    await record.outputs[0].save(tmp_path / "a.png")
+    assert states(journal) == [3]
+    await task.download(tmp_path / "out")
+    assert states(journal) == [4]
+
+
+async def test_a_kind_without_files_is_done_at_its_end(a2e: A2E, journal: Path) -> None:
+    """There is nothing to save of a voice."""
+    await a2e.voice_clone.run(voice_urls=["https://m.example/a.wav"])
+    assert states(journal) == [4]
+
+
+async def test_a_failed_task_is_no_longer_open(a2e: A2E, sandbox: Sandbox, journal: Path) -> None:
+    """It is written down with the reason, and nobody waits for it again."""
+    sandbox.faults.fail("dubbing")
+    with pytest.raises(TaskFailed):
+        await a2e.dubbing.run(**DUB)
+    (row,) = rows(journal)
+    assert (row["state"], row["succeeded"]) == (3, 0)
+    assert [task async for task in a2e.unfinished()] == []
+
+
+async def test_what_is_refused_is_forgotten(a2e: A2E, sandbox: Sandbox, journal: Path) -> None:
+    """Nothing is at the service, so the key is free again."""
+    sandbox.faults.http_error(400, role="start")
+    with pytest.raises(InvalidRequest):
+        await a2e.dubbing.start(**DUB, key="k")
+    assert rows(journal) == []
+    await a2e.dubbing.start(**{**DUB, "target_lang": "fr"}, key="k")
+
+
+async def test_a_key_is_one_task_for_ever(make_client: MakeClient, sandbox: Sandbox) -> None:
+    """In the same client, in another at the same time, and in one that comes later."""
+    first, second = make_client(), make_client()
+    tasks = await asyncio.gather(
+        *(client.dubbing.start(**DUB, key="k") for client in (first, second, first, second))
+    )
+    await first.aclose()
+    later = await make_client().dubbing.start(**DUB, key="k")
+    assert {task.ids for task in (*tasks, later)} == {tasks[0].ids}
+    assert len(sandbox.ledger.starts()) == 1
+    assert (await later).status is Status.SUCCEEDED
+    with pytest.raises(KeyConflict) as caught:
+        await second.dubbing.start(**{**DUB, "target_lang": "fr"}, key="k")
+    assert caught.value.ref == tasks[0].ref
+    with pytest.raises(KeyConflict):
+        await second.talking_video.start(**TALK, key="k")
+
+
+async def test_unfinished_after_a_restart(
+    make_client: MakeClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Running and finished but unsaved tasks come back, saved and failed ones do not."""
+    before = make_client()
+    kept = await before.dubbing.start(**DUB, key="kept", meta={"n": 1})
+    await before.dubbing.run(**DUB, key="unsaved")
+    saved = await before.dubbing.run(**DUB, key="saved")
+    await saved.output.save(tmp_path / "saved.mp3")
+    await before.aclose()
+    after = make_client()
+    found = {task.key: task async for task in after.unfinished()}
+    assert set(found) == {"kept", "unsaved"}
+    assert found["kept"].ids == kept.ids
+    assert found["kept"].meta == {"n": 1}
+    for task in found.values():
+        await task.download(tmp_path)
+    assert [task async for task in after.unfinished()] == []
+    assert len(sandbox.ledger.starts()) == 3
+
+
+async def test_what_another_client_works_on_is_left_to_it(
+    make_client: MakeClient, sandbox: Sandbox
+) -> None:
+    """Its owner is alive."""
+    owner = make_client()
+    await owner.dubbing.start(**DUB)
+    assert [task async for task in make_client().unfinished()] == []
+    assert len([task async for task in owner.unfinished()]) == 1
+
+
+@pytest.mark.parametrize("named", [None, "talk"])
+async def test_a_lost_start_is_found_by_the_next_client(
+    make_client: MakeClient, sandbox: Sandbox, journal: Path, named: str | None
+) -> None:
+    """The intent is enough, with a mark or with a user's name."""
+    before = make_client()
+    sandbox.faults.list_lag(600)
+    sandbox.faults.drop_after_accept()
+    with pytest.raises(StartOutcomeUnknown):
+        await before.dubbing.start(**DUB, name=named, key="k")
+    assert states(journal) == [1]
+    await before.aclose()
+    after = make_client()
+    assert [task async for task in after.unfinished()] == []
+    sandbox.advance(600)
+    (task,) = [task async for task in after.unfinished()]
+    assert task.ids == sandbox.ledger.starts()[0].ids
+    assert states(journal) == [2]
+    assert (await after.dubbing.start(**DUB, name=named, key="k")).ids == task.ids
+    assert len(sandbox.ledger.starts()) == 1
+
+
+async def test_the_same_key_looks_again(make_client: MakeClient, sandbox: Sandbox) -> None:
+    """A start that was lost under a key is looked for when the key is used again."""
+    client = make_client()
+    sandbox.faults.list_lag(600)
+    sandbox.faults.drop_after_accept()
+    with pytest.raises(StartOutcomeUnknown):
+        await client.dubbing.start(**DUB, key="k")
+    with pytest.raises(StartOutcomeUnknown):
+        await client.dubbing.start(**DUB, key="k")
+    sandbox.advance(600)
+    task = await client.dubbing.start(**DUB, key="k")
+    assert task.ids == sandbox.ledger.starts()[0].ids
+    assert len(sandbox.ledger.starts()) == 1
+
+
+async def test_resending_what_is_proved_absent(
+    make_client: MakeClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where told so, the list repeats names, and enough time has passed."""
+    monkeypatch.setattr("a2e_async.tasks.sending.RESEND_AFTER", 0.3)
+    careful = make_client()
+    await careful.dubbing.start(**DUB)  # whose mark shows that the list repeats names
+    sandbox.faults.drop_before_accept()
+    with pytest.raises(StartOutcomeUnknown):
+        await careful.dubbing.start(**DUB, key="k")
+    await careful.aclose()
+    bold = make_client(on_unknown="resend_may_pay_twice")
+    task = await bold.dubbing.start(**DUB, key="k")
+    assert len(sandbox.ledger.starts()) == 2
+    assert task.ids == sandbox.ledger.starts()[1].ids
+
+
+async def test_absence_is_not_proved_without_an_echo(
+    make_client: MakeClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty list may as well be one that shows no names."""
+    monkeypatch.setattr("a2e_async.tasks.sending.RESEND_AFTER", 0.01)
+    bold = make_client(on_unknown="resend_may_pay_twice")
+    sandbox.faults.drop_before_accept()
+    with pytest.raises(StartOutcomeUnknown):
+        await bold.dubbing.start(**DUB)
+    assert sandbox.calls["start", "dubbing"] == 1
+
+
+async def test_a_withdrawn_start_is_forgotten(
+    make_client: MakeClient, sandbox: Sandbox, journal: Path
+) -> None:
+    """Cancelled before its bytes left: neither in the journal nor paid."""
+    client = make_client(rate=1, burst=1)
+    await client.dubbing.start(**DUB)
+    waiting = asyncio.create_task(client.dubbing.start(**DUB, key="k"))
+    await asyncio.sleep(0.1)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await client.aclose()
+    assert [row["key"] for row in rows(journal) if row["key"] == "k"] == []
+    assert len(sandbox.ledger.starts()) == 1
+
+
+async def test_without_a_journal(make_client: MakeClient) -> None:
+    """Said clearly."""
+    client = make_client(journal=None)
+    with pytest.raises(ConfigurationError, match="needs a journal"):
+        [task async for task in client.unfinished()]
+
+
+@pytest.mark.parametrize("bad", [5, b"jobs.db", object(), ["jobs.db"]])
+def test_what_is_no_journal(make_client: MakeClient, bad: object) -> None:
+    """A path or a journal."""
+    with pytest.raises(ConfigurationError):
+        make_client(journal=bad)
+
+
+async def test_a_journal_that_cannot_be_written(
+    make_client: MakeClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Nothing is started that could not be written down."""
+    broken = tmp_path / "broken.db"
+    broken.write_bytes(b"this is no database" * 100)
+    client = make_client(journal=broken)
+    with pytest.raises(JournalError):
+        await client.dubbing.start(**DUB)
+    assert sandbox.ledger.starts() == ()

@@ -1,0 +1,148 @@
+"""Processes for the tests: ``python child.py what path …``. They say on stdout what is durable."""
+
+import asyncio
+import gc
+import os
+import sys
+import warnings
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from a2e_async.errors import JournalError
+from a2e_async.tasks.journal import Entry, State
+from a2e_async.tasks.journal_sqlite import SqliteJournal
+
+kept: list[SqliteJournal] = []
+
+
+def say(*words: object) -> None:
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
+async def walk(path: str, name: str) -> None:
+    """Bring one start after the other through all states, eight at once, for ever."""
+    journal = SqliteJournal(path)
+
+    async def starts(n: int) -> None:
+        count = 0
+        while True:
+            key, count = f"{name}-{n}-{count}", count + 1
+            await journal.begin(Entry(key=key, kind="k", digest="d"))
+            say(key, 0)
+            for state in list(State)[1:]:
+                ids = (f"{key}.a", f"{key}.b") if state is State.ACCEPTED else ()
+                await journal.advance(key, state, ids=ids)
+                say(key, int(state))
+
+    await asyncio.gather(*map(starts, range(8)))
+
+
+async def claim(path: str, count: str) -> None:
+    """Begin keys that others begin, too; say which this process wrote."""
+    journal = SqliteJournal(path)
+    await journal.open()
+    say("ready")
+    sys.stdin.readline()
+    begun = await asyncio.gather(
+        *(journal.begin(Entry(key=str(n), kind="k", digest="d")) for n in range(int(count)))
+    )
+    for one in begun:
+        if one.new:
+            say("new", one.entry.key)
+    await journal.aclose()
+
+
+async def leave(path: str) -> None:
+    """End without closing anything, with writes under way."""
+    journal = SqliteJournal(path)
+    kept.append(journal)
+    await journal.begin(Entry(key="done", kind="k", digest="d"))
+    say("done")
+    tasks = [
+        asyncio.ensure_future(journal.begin(Entry(key=f"late-{n}", kind="k", digest="d")))
+        for n in range(100)
+    ]
+    await asyncio.sleep(0)
+    say(*(key for n, key in enumerate(f"late-{n}" for n in range(100)) if tasks[n].done()))
+
+
+async def hold(path: str) -> None:
+    """Hold an entry until the end of stdin."""
+    journal = SqliteJournal(path)
+    await journal.begin(Entry(key="held", kind="k", digest="d"))
+    say("held")
+    await asyncio.to_thread(sys.stdin.read)
+    await journal.aclose()
+
+
+def fork(path: str) -> None:
+    """Use a journal, and one that was not used before, in a forked child; then in the parent."""
+    warnings.simplefilter("ignore", DeprecationWarning)  # later versions warn of what is tested
+    journal, fresh = SqliteJournal(path), SqliteJournal(path)
+    # No loop is open meanwhile: a child that closes its copy of one silences the parent's.
+    asyncio.run(journal.begin(Entry(key="parent", kind="k", digest="d")))
+    child = os.fork()
+    if child == 0:
+        asyncio.run(in_child(journal, fresh))
+        del journal, fresh
+        gc.collect()
+        return
+    say("child", os.waitpid(child, 0)[1])
+    asyncio.run(journal.begin(Entry(key="after", kind="k", digest="d")))
+    say("log", Path(path + "-wal").exists())
+    asyncio.run(journal.aclose())
+
+
+async def in_child(journal: SqliteJournal, fresh: SqliteJournal) -> None:
+    for call in (journal.get("parent"), journal.open()):
+        try:
+            await call
+        except JournalError as error:
+            say("refused", error)
+    await journal.aclose()
+    begun = await fresh.begin(Entry(key="parent", kind="k", digest="d"))
+    say("mine", begun.mine)
+    await fresh.aclose()
+
+
+async def read_only(path: str) -> None:
+    """Use a journal without the right to write it."""
+    if os.geteuid() == 0:
+        os.seteuid(65_534)
+    await refused(SqliteJournal(path))
+
+
+async def full(path: str) -> None:
+    """Use a journal until its files may not grow, and when they may again."""
+    import resource
+
+    journal = SqliteJournal(path)
+    await journal.begin(Entry(key="before", kind="k", digest="d"))
+    size = Path(path + "-wal").stat().st_size
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+    await refused(journal)
+    entry = await journal.get("before")
+    say("read", entry is not None and entry.key)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    begun = await journal.begin(Entry(key="again", kind="k", digest="d"))
+    say("again", begun.new)
+    await journal.aclose()
+
+
+async def refused(journal: SqliteJournal) -> None:
+    try:
+        await journal.begin(Entry(key="more", kind="k", digest="d"))
+    except JournalError as error:
+        say("refused", error)
+
+
+MODES: dict[str, Callable[..., Coroutine[Any, Any, None] | None]] = {
+    one.__name__: one for one in (walk, claim, leave, hold, fork, read_only, full)
+}
+
+if __name__ == "__main__":
+    run = MODES[sys.argv[1]](*sys.argv[2:])
+    if run is not None:
+        asyncio.run(run)

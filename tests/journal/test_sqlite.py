@@ -1,0 +1,444 @@
+"""The file of a SQLite journal: how it is made, what is refused, how its thread comes and goes."""
+
+import asyncio
+import gc
+import sqlite3
+import stat
+import threading
+from collections.abc import AsyncIterator, Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from a2e_async.errors import JournalError
+from a2e_async.tasks import journal_file, journal_rows
+from a2e_async.tasks.journal import Entry, Spent, State
+from a2e_async.tasks.journal_sqlite import SqliteJournal
+
+from .contract import entry, keys, soon
+
+VERSIONS = sorted((Path(__file__).parent / "versions").glob("*.sql"))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "jobs.db"
+
+
+@pytest.fixture
+async def journal(path: Path) -> AsyncIterator[SqliteJournal]:
+    journal = SqliteJournal(path)
+    yield journal
+    await journal.aclose()
+
+
+@contextmanager
+def plain(path: Path) -> Generator[sqlite3.Connection]:
+    """Open the file as anybody could."""
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as db:
+        yield db
+
+
+def threads() -> int:
+    return sum(thread.name == "a2e-journal" for thread in threading.enumerate())
+
+
+# -- the file ------------------------------------------------------------------------------
+
+
+async def test_its_files_are_for_the_owner_alone(journal: SqliteJournal, path: Path) -> None:
+    await journal.begin(entry())
+    modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in path.parent.iterdir()}
+    assert modes == {"jobs.db": 0o600, "jobs.db-wal": 0o600, "jobs.db-shm": 0o600}
+
+
+def test_it_is_as_durable_as_can_be(path: Path) -> None:
+    names = ("journal_mode", "synchronous", "fullfsync", "checkpoint_fullfsync")
+    with closing(journal_file.connect(path)) as db:
+        pragmas = [db.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
+    assert pragmas == ["wal", 2, 1, 1]
+
+
+@pytest.mark.parametrize("given", ["", ":memory:", "file:x", ".", "nowhere/jobs.db"])
+def test_what_is_no_path_of_a_file_is_refused(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(JournalError, match=r"Give|Make"):
+        SqliteJournal(given)
+
+
+async def test_a_relative_path_stays_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    journal = SqliteJournal("jobs.db")
+    monkeypatch.chdir("/")
+    await journal.open()
+    await journal.aclose()
+    assert (tmp_path / "jobs.db").exists()
+
+
+async def test_a_link_leads_to_its_file(tmp_path: Path, path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(path)
+    first, second = SqliteJournal(path), SqliteJournal(tmp_path / "link.db")
+    await first.begin(entry())
+    assert not (await second.begin(entry())).new
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_an_empty_file_becomes_a_journal(path: Path, journal: SqliteJournal) -> None:
+    path.touch()
+    assert (await journal.begin(entry())).new
+
+
+async def test_what_is_no_database_is_left_alone(path: Path, journal: SqliteJournal) -> None:
+    path.write_text("the diary of somebody else" * 100)
+    for _ in range(2):
+        with pytest.raises(JournalError, match=r"it is no journal\. Give another path\."):
+            await journal.open()
+    assert path.read_text() == "the diary of somebody else" * 100
+
+
+@pytest.mark.parametrize("version", [0, 1, 99])
+async def test_a_database_of_something_else_is_left_alone(
+    path: Path, journal: SqliteJournal, version: int
+) -> None:
+    with plain(path) as db:
+        db.execute("CREATE TABLE jobs (key)")
+        db.execute(f"PRAGMA user_version = {version}")
+    before = path.read_bytes()
+    with pytest.raises(JournalError, match="it is a database of something else"):
+        await journal.begin(entry())
+    assert path.read_bytes() == before
+
+
+async def test_a_later_version_is_left_alone(path: Path) -> None:
+    journal = SqliteJournal(path)
+    await journal.begin(entry())
+    with plain(path) as db:
+        db.execute(f"PRAGMA user_version = {journal_rows.VERSION + 1}")
+    with pytest.raises(JournalError, match="Update a2e-async"):
+        await journal.begin(entry("2"))
+    await journal.aclose()
+    before = path.read_bytes()
+    with pytest.raises(JournalError, match="it is of version"):
+        await SqliteJournal(path).open()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("dump", VERSIONS, ids=lambda path: path.stem)
+async def test_every_version_is_read(dump: Path, path: Path, journal: SqliteJournal) -> None:
+    with plain(path) as db:
+        db.executescript(dump.read_text())
+    assert await keys(journal) == ["talk-1", "talk-4", "talk-5"]
+    assert await keys(journal, open_only=True) == ["talk-1", "talk-4"]
+    assert await journal.get("talk-1") == Entry(
+        key="talk-1",
+        kind="dubbing",
+        digest="d1",
+        state=State.INTENT,
+        path="/api/v1/userDubbing/startDubbing",
+        mark="a2e-0123456789abcdefghij",
+        echo={"target_lang": "e1"},
+        sent_at=1_768_000_000.0,
+        lost_at=1_768_000_002.0,
+        reserved=30,
+        meta={"n": 1},
+        owner=(await journal.get("talk-4") or entry()).owner,
+        created_at=1_768_000_000.0,
+        updated_at=1_768_000_000.0,
+    )
+    assert await journal.find("dubbing", "66ea4dd87db10c73fa29b572") == await journal.get("talk-5")
+    assert await journal.spent() == [
+        Spent(day="2026-01-09", kind="animate", coins=4, reserved=0, starts=1),
+        Spent(day="2026-01-09", kind="dubbing", coins=15, reserved=30, starts=4),
+    ]
+    assert (await journal.begin(entry())).new
+
+
+def test_there_is_a_dump_of_every_version() -> None:
+    assert [dump.stem for dump in VERSIONS] == [str(n + 1) for n in range(journal_rows.VERSION)]
+
+
+async def test_tables_are_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = SqliteJournal(path)
+    begun = await journal.begin(entry())
+    await journal.aclose()
+    more = ("ALTER TABLE jobs ADD COLUMN colour TEXT", "CREATE TABLE other (x)")
+    monkeypatch.setattr(journal_rows, "MIGRATIONS", (*journal_rows.MIGRATIONS, more))
+    monkeypatch.setattr(journal_rows, "VERSION", journal_rows.VERSION + 1)
+    later = SqliteJournal(path)
+    assert await later.get("talk-17") == begun.entry
+    assert (await later.begin(entry("2"))).new
+    await later.aclose()
+    with plain(path) as db:
+        assert db.execute("SELECT key, colour FROM jobs").fetchall() == [
+            ("talk-17", None),
+            ("2", None),
+        ]
+
+
+async def test_a_failed_migration_changes_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = SqliteJournal(path)
+    await journal.begin(entry())
+    await journal.aclose()
+    with monkeypatch.context() as patch:
+        bad = ("CREATE TABLE other (x)", "CREATE TABLE jobs (x)")
+        patch.setattr(journal_rows, "MIGRATIONS", (*journal_rows.MIGRATIONS, bad))
+        patch.setattr(journal_rows, "VERSION", journal_rows.VERSION + 1)
+        with pytest.raises(JournalError, match="already exists"):
+            await SqliteJournal(path).open()
+    again = SqliteJournal(path)
+    assert await keys(again) == ["talk-17"]
+    await again.aclose()
+    with plain(path) as db:
+        assert not db.execute("SELECT name FROM sqlite_master WHERE name = 'other'").fetchall()
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced", "log"])
+async def test_a_removed_file_is_noticed(path: Path, journal: SqliteJournal, how: str) -> None:
+    await journal.begin(entry())
+    aside = path.with_name("aside")
+    target = path.with_name("jobs.db-wal") if how == "log" else path
+    target.rename(aside)
+    if how == "replaced":
+        path.touch()
+    for call in (journal.begin(entry("2")), journal.get("talk-17")):
+        with pytest.raises(JournalError, match="its files were removed or replaced"):
+            await call
+    aside.replace(target)
+    assert (await journal.begin(entry("2"))).new
+
+
+async def test_a_damaged_file_is_told(path: Path, journal: SqliteJournal) -> None:
+    first = SqliteJournal(path)
+    await first.begin(entry())
+    await first.aclose()
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    with pytest.raises(JournalError, match=r"it is damaged\. Keep a copy of it"):
+        await journal.begin(entry())
+
+
+async def test_a_locked_file_is_waited_for(
+    path: Path, journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await journal.begin(entry())
+    with plain(path) as db:
+        db.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.ensure_future(journal.begin(entry("2")))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(waiting), 0.1)
+        db.execute("COMMIT")
+        assert (await waiting).new
+        monkeypatch.setattr(journal_file, "BUSY", 0.05)
+        db.execute("BEGIN IMMEDIATE")
+        with pytest.raises(JournalError, match="another process has held it locked"):
+            await journal.begin(entry("3"))
+        assert await journal.get("talk-17"), "reading goes on"
+        db.execute("COMMIT")
+    assert (await journal.begin(entry("3"))).new
+
+
+async def test_two_on_one_file_open_it_at_once(path: Path) -> None:
+    journals = [SqliteJournal(path) for _ in range(8)]
+    begun = await asyncio.gather(*(journal.begin(entry()) for journal in journals))
+    assert sum(one.new for one in begun) == 1
+    await asyncio.gather(*(journal.aclose() for journal in journals))
+
+
+async def test_the_log_stays_small(path: Path, journal: SqliteJournal) -> None:
+    log = path.with_name("jobs.db-wal")
+    await journal.begin(entry())
+    with plain(path) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM jobs").fetchone()
+        filler = "x" * 5_000
+        for n in range(10):
+            many = (journal.begin(entry(f"{n}-{m}", failure=filler)) for m in range(400))
+            await asyncio.gather(*many)
+        grown = log.stat().st_size
+        assert grown > 8 * 2**20, "a reader keeps it"
+        reader.execute("COMMIT")
+    for n in range(10, 12):
+        await asyncio.gather(
+            *(journal.begin(entry(f"{n}-{m}", failure=filler)) for m in range(1_000))
+        )
+        await journal.get("talk-17")
+    assert log.stat().st_size < 8 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("query", "parameters", "index"),
+    [
+        (journal_rows.page_query(None, True), (0, 10), "jobs_open"),
+        (journal_rows.page_query((State.INTENT,), True), (0, 10), "jobs_open"),
+        (journal_rows.page_query(None, False), (0, 10), "INTEGER PRIMARY KEY (rowid>?)"),
+        (journal_rows.BY_KEY, ("a",), "sqlite_autoindex_jobs_1 (key=?)"),
+        (journal_rows.BY_TASK, ("k", "a"), "PRIMARY KEY (kind=? AND id=?)"),
+        (journal_rows.BY_TASK, ("k", "a"), "INTEGER PRIMARY KEY (rowid=?)"),
+        (journal_rows.CHANGED, (5,), "jobs_change (change>?)"),
+        (journal_rows.update_query(("state",)), (1, "a"), "sqlite_autoindex_jobs_1 (key=?)"),
+    ],
+)
+async def test_what_is_asked_often_is_indexed(
+    path: Path, journal: SqliteJournal, query: str, parameters: tuple[Any, ...], index: str
+) -> None:
+    await journal.open()
+    with plain(path) as db:
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {query}", parameters)]
+    assert any(index in step for step in plan)
+    assert not any(step.startswith("SCAN jobs") and "USING" not in step for step in plan)
+    assert not any("TEMP B-TREE" in step for step in plan)
+
+
+# -- values --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "bad", [{"meta": {"x": object()}}, {"coins": 2**70}, {"name": "\udc80"}, {"path": None}]
+)
+async def test_one_bad_operation_ends_only_itself(
+    journal: SqliteJournal, bad: dict[str, Any]
+) -> None:
+    await journal.begin(entry("old"))
+    calls = [journal.begin(entry(str(n))) for n in range(5)]
+    calls.insert(2, journal.begin(entry("bad", **bad)))
+    answers = await asyncio.gather(
+        *calls, journal.advance("old", State.ACCEPTED, ids=("a",), **bad), return_exceptions=True
+    )
+    failed = [n for n, answer in enumerate(answers) if isinstance(answer, JournalError)]
+    assert failed == [2, 6]
+    assert len(answers) == 7
+    assert await keys(journal) == ["old", "0", "1", "2", "3", "4"]
+    assert await journal.find("dubbing", "a") is None
+
+
+async def test_only_known_values_are_set(journal: SqliteJournal) -> None:
+    for name in ("key", "owner", "updated_at", "colour; DROP TABLE jobs"):
+        values: Any = {name: "x"}
+        with pytest.raises(TypeError, match="advance"):
+            await journal.advance("a", State.SAVED, **values)
+    with pytest.raises(ValueError, match="limit"):
+        await journal.entries(limit=0)
+
+
+def test_what_it_shows_holds_no_values(path: Path) -> None:
+    assert repr(SqliteJournal(path)) == "<SqliteJournal jobs.db>"
+    shown = repr(entry(echo={"a": "e1"}, meta={"secret": 1}, urls=("https://x/?sig=1",)))
+    assert not {"e1", "secret", "sig"} & set(shown.replace("'", " ").replace("=", " ").split())
+
+
+# -- the thread ----------------------------------------------------------------------------
+
+
+async def test_nothing_happens_before_the_first_use(path: Path) -> None:
+    before = threads()
+    journal = SqliteJournal(path)
+    assert journal.owner
+    assert (threads(), path.exists()) == (before, False)
+    await journal.aclose()
+    assert not path.exists()
+    with pytest.raises(JournalError, match="it is closed"):
+        await journal.begin(entry())
+
+
+async def test_closing_carries_out_what_was_asked(path: Path) -> None:
+    before = threads()
+    journal = SqliteJournal(path)
+    asked = [asyncio.ensure_future(journal.begin(entry(str(n)))) for n in range(3_000)]
+    await asyncio.sleep(0)
+    await asyncio.gather(*(journal.aclose() for _ in range(3)))
+    await journal.aclose()
+    assert all(one.new for one in await asyncio.gather(*asked))
+    assert threads() == before
+    assert [one.name for one in path.parent.iterdir()] == ["jobs.db"]
+    for call in (journal.begin(entry()), journal.open(), journal.get("1")):
+        with pytest.raises(JournalError, match=r"it is closed\. Make a new client\."):
+            await call
+    with pytest.raises(JournalError, match="it is closed"):
+        journal.watch("1", print)
+
+
+async def test_a_cancelled_caller_takes_nothing_back(journal: SqliteJournal) -> None:
+    asked = asyncio.ensure_future(journal.begin(entry()))
+    await asyncio.sleep(0)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    assert await journal.get("talk-17") is not None
+
+
+async def test_a_cancelled_closing_closes(path: Path) -> None:
+    before = threads()
+    journal = SqliteJournal(path)
+    await journal.begin(entry())
+    closing = asyncio.ensure_future(journal.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await journal.aclose()
+    assert threads() == before
+
+
+async def test_a_dropped_journal_ends(path: Path) -> None:
+    before = threads()
+    journal = SqliteJournal(path)
+    await journal.begin(entry())
+    del journal
+    gc.collect()
+    await soon(lambda: threads() == before)
+    assert [one.name for one in path.parent.iterdir()] == ["jobs.db"]
+
+
+def test_each_loop_has_a_journal(path: Path) -> None:
+    """Several loops in threads of one process, each with an object, on one file."""
+    new: list[bool] = []
+
+    async def begin_all() -> None:
+        journal = SqliteJournal(path)
+        await journal.open()
+        together.wait()
+        begun = await asyncio.gather(*(journal.begin(entry(str(n))) for n in range(100)))
+        new.extend(one.new for one in begun)
+        await journal.aclose()
+
+    together = threading.Barrier(4)
+    workers = [threading.Thread(target=lambda: asyncio.run(begin_all())) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert (len(new), sum(new)) == (400, 100)
+
+
+def test_a_closed_loop_does_not_stop_it(path: Path) -> None:
+    journal = SqliteJournal(path)
+
+    async def ask_and_go() -> None:
+        asked.append(asyncio.ensure_future(journal.begin(entry())))
+        await asyncio.sleep(0)
+
+    asked: list[Any] = []
+    asyncio.run(ask_and_go())
+
+    async def look() -> Entry | None:
+        found = await journal.get("talk-17")
+        await journal.aclose()
+        return found
+
+    assert asyncio.run(look()) is not None
+
+
+async def test_errors_are_each_callers_own(path: Path, journal: SqliteJournal) -> None:
+    path.write_text("no database" * 100)
+    errors = await asyncio.gather(*(journal.get(str(n)) for n in range(3)), return_exceptions=True)
+    assert len({id(error) for error in errors}) == 3
+    assert all(isinstance(error, JournalError) for error in errors)

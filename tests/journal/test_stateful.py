@@ -1,0 +1,178 @@
+"""The SQLite journal does as the model does, whatever its clients do, in any order."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+from attrs import frozen
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from a2e_async.tasks.journal import Entry, Journal, State, TakenOver
+from a2e_async.tasks.journal_sqlite import SqliteJournal
+
+from .model import ModelJournal, Time, World
+
+KEYS = st.sampled_from(["a", "b", "c"])
+IDS = st.lists(st.sampled_from(["1", "2", "3"]), max_size=2, unique=True).map(tuple)
+PRICES = st.none() | st.integers(0, 50)
+VALUES = st.fixed_dictionaries(
+    {},
+    optional={
+        "ids": IDS,
+        "coins": PRICES,
+        "reserved": PRICES,
+        "sent_at": st.none() | st.floats(0, 1e9),
+        "succeeded": st.none() | st.booleans(),
+        "failure": st.none() | st.text(st.characters(codec="utf-8"), max_size=5),
+        "paths": st.dictionaries(st.sampled_from(["x#0", "x#1"]), st.text("ab/", min_size=1)),
+        "meta": st.none() | st.dictionaries(st.text("xy"), st.integers()),
+    },
+)
+
+
+@frozen(eq=False)
+class Pair:
+    """One client, in the file and in the model, on the same clock."""
+
+    real: SqliteJournal
+    model: ModelJournal
+    time: Time
+
+
+class Clients(RuleBasedStateMachine):
+    """Up to three clients on one file. Some stop for a while, some die, time passes."""
+
+    who = st.integers(0, 2)
+
+    @initialize()
+    def begin_all(self) -> None:
+        self.directory = Path(tempfile.mkdtemp())
+        self.runner = asyncio.Runner()
+        self.world = World()
+        self.gone: list[Pair] = []
+        self.pairs = [self.pair() for _ in range(3)]
+
+    def pair(self) -> Pair:
+        time = Time(self.world)
+        path = self.directory / "jobs.db"
+        real = SqliteJournal(path, clock=time.wall, host_clock=time.host)
+        return Pair(real, ModelJournal(self.world, self.runner.run(owner_of(real)), time), time)
+
+    def both(self, pair: Pair, method: str, *args: Any, **values: Any) -> Any:
+        """Call a method of both; return what both gave."""
+        answers = [
+            self.runner.run(answer(getattr(journal, method)(*args, **values)))
+            for journal in (pair.real, pair.model)
+        ]
+        assert answers[0] == answers[1]
+        return answers[0]
+
+    @rule(who=who, key=KEYS, digest=st.sampled_from(["d1", "d1", "d2"]), ids=IDS, money=PRICES)
+    def begin(self, who: int, key: str, digest: str, ids: tuple[str, ...], money: Any) -> None:
+        state = State.ACCEPTED if ids else State.RESERVED
+        entry = Entry(key=key, kind="k", digest=digest, state=state, ids=ids, reserved=money)
+        self.both(self.pairs[who], "begin", entry)
+
+    @rule(who=who, key=KEYS, state=st.sampled_from(State), values=VALUES)
+    def advance(self, who: int, key: str, state: State, values: dict[str, Any]) -> None:
+        self.both(self.pairs[who], "advance", key, state, **values)
+
+    @rule(who=who, key=KEYS)
+    def drop(self, who: int, key: str) -> None:
+        self.both(self.pairs[who], "drop", key)
+
+    @rule(who=who, key=KEYS)
+    def take(self, who: int, key: str) -> None:
+        self.both(self.pairs[who], "take", key)
+
+    @rule(who=who, ago=st.integers(0, 60), states=st.sets(st.sampled_from(State)))
+    def prune(self, who: int, ago: int, states: set[State]) -> None:
+        pair = self.pairs[who]
+        self.both(pair, "prune", pair.time.wall() - ago, states=states)
+
+    @rule(who=who)
+    def close_and_open_again(self, who: int) -> None:
+        self.both(self.pairs[who], "aclose")
+        self.pairs[who] = self.pair()
+
+    @rule(who=who)
+    def crash(self, who: int) -> None:
+        """A killed process says nothing more; another one comes."""
+        self.pairs[who].time.frozen = self.world.now
+        self.gone.append(self.pairs[who])
+        self.pairs[who] = self.pair()
+
+    @rule(who=who)
+    def stop(self, who: int) -> None:
+        """Its clock stands still; what it does then is done in an instant of before."""
+        self.pairs[who].time.frozen = self.pairs[who].time.host()
+
+    @precondition(lambda self: any(pair.time.frozen is not None for pair in self.pairs))
+    @rule()
+    def go_on(self) -> None:
+        for pair in self.pairs:
+            pair.time.frozen = None
+            # Its thread would renew the lease by itself, soon; here it does so now.
+            self.both(pair, "get", "a")
+
+    @rule(seconds=st.sampled_from([0.5, 4.0, 6.0, 29.0, 31.0, 86_400.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.now += seconds
+        for pair in self.pairs:
+            if pair.time.frozen is None:
+                self.both(pair, "get", "a")
+
+    @rule()
+    def reboot(self) -> None:
+        """All processes die, and the host's clock begins anew."""
+        for who in range(3):
+            self.crash(who)
+        self.world.now = 1.0
+
+    @rule(id=st.sampled_from(["1", "2", "3"]), who=who)
+    def find(self, who: int, id: str) -> None:
+        self.both(self.pairs[who], "find", "k", id)
+
+    @invariant()
+    def both_hold_the_same(self) -> None:
+        pair = self.pairs[0]
+        for filters in ({}, {"open_only": True}, {"states": [State.INTENT, State.SAVED]}):
+            assert self.runner.run(pages(pair.real, filters)) == self.runner.run(
+                pages(pair.model, filters)
+            )
+        self.both(pair, "spent")
+
+    def teardown(self) -> None:
+        for pair in (*self.pairs, *self.gone):
+            self.runner.run(pair.real.aclose())
+        self.runner.close()
+        shutil.rmtree(self.directory)
+
+
+async def owner_of(journal: Journal) -> str:
+    return journal.owner
+
+
+async def answer(call: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return await call
+    except TakenOver:
+        return TakenOver
+
+
+async def pages(journal: Journal, filters: dict[str, Any]) -> list[Entry]:
+    found, after = await journal.entries(**filters, limit=2)
+    seen = list(found)
+    while after:
+        found, after = await journal.entries(**filters, after=after, limit=2)
+        seen += found
+    return seen
+
+
+TestClients = Clients.TestCase
+TestClients.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
