@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from a2e_async.errors import A2EError
     from a2e_async.models import Failure, Output, Page, Record, Recovery, Status
     from a2e_async.tasks.batch import Outcome
+    from a2e_async.tasks.budget import Budget
     from a2e_async.tasks.kind import Job
     from a2e_async.tasks.task import Task
     from a2e_async.transport.envelope import Answer
@@ -25,6 +26,7 @@ __all__ = [
     "A2E",
     "A2EError",
     "Answer",
+    "Budget",
     "Failure",
     "Job",
     "Outcome",
@@ -46,6 +48,7 @@ _HOME = {
     "A2E": "client",
     "A2EError": "errors",
     "Answer": "transport.envelope",
+    "Budget": "tasks.budget",
     "Failure": "models",
     "Job": "tasks.kind",
     "Outcome": "tasks.batch",

@@ -15,11 +15,12 @@ from a2e_async.errors import ClientClosed, ConfigurationError
 from a2e_async.events import Event, Update
 from a2e_async.models import Output, Record
 from a2e_async.narrow import is_map
-from a2e_async.resources.calls import delete, find
+from a2e_async.resources.calls import delete, find, quote
 from a2e_async.resources.files import Files
 from a2e_async.resources.registry import kind_named
 from a2e_async.resources.room import Room
 from a2e_async.tasks.book import Book
+from a2e_async.tasks.budget import Budget
 from a2e_async.tasks.charged import ChargedCalls
 from a2e_async.tasks.journal import Journal
 from a2e_async.tasks.kind import TaskKind
@@ -111,6 +112,7 @@ def build(
     proxy: str | None,
     journal: Journal | None = None,
     resend: bool = False,
+    budget: Budget | None = None,
 ) -> Parts:
     """Return the joined parts of a new client; no I/O, no loop needed."""
     emit = _guarded(on_event) if on_event is not None else None
@@ -173,6 +175,9 @@ def build(
     async def delete_one(kind: TaskKind[..., Any], id: str) -> None:
         await delete(base, kind, id)
 
+    async def ask_price(kind: TaskKind[..., Any], body: Mapping[str, Any]) -> int | None:
+        return await quote(base, kind.start_at.path, body)
+
     book = None if journal is None else Book(journal)
     if book is not None:
         downloader.saved = book.save
@@ -192,6 +197,8 @@ def build(
         mark_names=mark_names,
         book=book,
         resend=resend,
+        quote=ask_price,
+        budget=budget,
         emit=tell,
     )
     starter.source = downloader

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from a2e_async.models import Record, Recovery
     from a2e_async.resources import base, files
     from a2e_async.tasks.batch import Outcome
+    from a2e_async.tasks.budget import Budget
     from a2e_async.tasks.journal import Journal
     from a2e_async.tasks.kind import Job
     from a2e_async.tasks.task import Task
@@ -49,8 +50,12 @@ class A2E(Namespaces):
     ``on_event`` is called with each `a2e_async.events` value. ``language`` picks that of the
     service's messages. ``trust_env`` takes proxies from the environment, ``proxy`` names one.
 
-    ``journal``, ``budget``, ``max_unfinished``, ``webhook_url`` and other values of
-    ``on_unknown`` come with later versions and are refused until then.
+    ``journal`` is a file's path (or a `Journal`): every start is in it before its bytes leave.
+    ``on_unknown="resend_may_pay_twice"`` sends a start once more whose absence from the
+    service's list is proved, 3 minutes after it was lost. ``budget`` is a `Budget`, or coins,
+    for everything this client starts.
+
+    ``max_unfinished`` and ``webhook_url`` come with later versions and are refused until then.
 
     Raises `ConfigurationError`.
     """
@@ -71,7 +76,7 @@ class A2E(Namespaces):
         journal: "str | os.PathLike[str] | Journal | None" = None,
         on_unknown: Literal["raise", "resend_may_pay_twice"] = "raise",
         mark_names: bool = False,
-        budget: Any = None,
+        budget: "Budget | int | None" = None,
         webhook_url: str | None = None,
         on_event: "Callable[[Event], None] | None" = None,
         language: str = "en-US",
@@ -102,7 +107,7 @@ class A2E(Namespaces):
         ):
             if not fine:
                 raise ConfigurationError(f"{name} must be {wanted}, got {value!r:.60}.")
-        _refuse_later(budget=budget, max_unfinished=max_unfinished, webhook_url=webhook_url)
+        _refuse_later(max_unfinished=max_unfinished, webhook_url=webhook_url)
         _check_language(language)
         if on_unknown not in ("raise", "resend_may_pay_twice"):
             raise ConfigurationError(
@@ -110,6 +115,7 @@ class A2E(Namespaces):
             )
 
         from a2e_async._parts import build, check_retry, open_journal
+        from a2e_async.tasks.budget import as_budget
 
         check_retry(retry)
         self._parts = build(
@@ -128,6 +134,7 @@ class A2E(Namespaces):
             proxy=proxy,
             journal=None if journal is None else open_journal(journal),
             resend=on_unknown == "resend_may_pay_twice",
+            budget=as_budget(budget),
         )
         self._room = self._parts.room(request_timeout, start_timeout)
 
@@ -237,14 +244,16 @@ class A2E(Namespaces):
         *,
         limit: int = 10,
         retry_failed: int = 0,
+        budget: "Budget | int | None" = None,
         download_to: str | os.PathLike[str] | None = None,
     ) -> AsyncGenerator["Outcome[R]"]:
         """Run many jobs: ``async for outcome in a2e.batch(jobs): …``, as they are completed.
 
         ``jobs`` are made by a namespace's ``job(…)`` and are asked for one by one. At most
         ``limit`` of them are under way; ``retry_failed`` is how often a task that the service
-        failed is started anew (and paid anew); every output is saved into ``download_to``. One
-        job's failure leaves the others alone: it is ``outcome.error``.
+        failed is started anew (and paid anew); ``budget`` is a `Budget`, or coins, for what its
+        jobs cost in all runs that share the journal; every output is saved into
+        ``download_to``. One job's failure leaves the others alone: it is ``outcome.error``.
 
         Nothing is started unless the batch is iterated: leaving the loop stops spending. With a
         journal the same batch, run again, skips what is done and continues what is open; jobs
@@ -254,16 +263,22 @@ class A2E(Namespaces):
         Costs coins. Raises `InvalidInput`, and what ended the batch.
         """
         from a2e_async.tasks.batch import Desk, check_batch, run_batch
+        from a2e_async.tasks.budget import as_budget
 
         check_batch(limit, retry_failed)
-        room = self._room
+        room, own = self._room, as_budget(budget)
         desk = Desk(
             start=lambda job: room.starter.start(
-                job.kind, job.input, timeout=room.start_timeout, services=room.tasks
+                job.kind,
+                job.input,
+                timeout=room.start_timeout,
+                services=room.tasks,
+                budget=own,
             ),
             digest=lambda job: room.starter.digest(job.kind, job.input),
             attach=lambda job, entry: room.starter.attach(job.kind, entry),
             book=self._parts.book,
+            count=own.count if own is not None else lambda _: None,
         )
         return run_batch(
             desk,

@@ -89,6 +89,8 @@ class Desk:
     digest: "Callable[[Job[Any]], Any]"
     attach: "Callable[[Job[Any], Any], Task[Any]]"
     book: "Book | None"
+    count: "Callable[[int | None], None]"
+    """Told what a job cost that an earlier run has done."""
 
 
 def check_batch(limit: Any, retry_failed: Any) -> None:
@@ -205,6 +207,7 @@ async def _earlier(
     paths = tuple(Path(path) for path in entry.paths.values())
     if download_to is not None and (entry.state is not State.SAVED or not _all_there(paths)):
         return None
+    desk.count(entry.coins)
     return Outcome(job=job, task=desk.attach(current, entry), paths=paths, earlier=True)
 
 

@@ -36,8 +36,8 @@ class Book:
 
     # -- a start -----------------------------------------------------------------------------
 
-    async def reserve(self, flight: Flight) -> tuple[str, ...] | None:
-        """Take a start's key; return the ids of the task that it stands for already.
+    async def reserve(self, flight: Flight) -> Entry | None:
+        """Take a start's key; return the entry of the task that it stands for already.
 
         When a process died while it sent this very start, ``flight.recovery`` tells what to
         look for. While another process is at it, this waits. Raises `KeyConflict`.
@@ -56,7 +56,7 @@ class Book:
                     ref=entry.ref,
                 )
             if entry.state >= State.ACCEPTED:
-                return entry.ids
+                return entry
             if begun.mine:
                 if entry.state is State.INTENT:
                     flight.recovery = recovery_of(entry)
@@ -82,6 +82,7 @@ class Book:
                 expected=recovery.expected,
                 sent_at=recovery.sent_at.timestamp(),
                 lost_at=None,
+                reserved=max((price for _, price in flight.reserved), default=None),
             )
 
     async def accept(self, flight: Flight, ids: tuple[str, ...], coins: int | None) -> None:
@@ -193,7 +194,7 @@ class Book:
             name=flight.name,
             mark=flight.mark,
             expected=flight.kind.expected(flight.inputs),
-            reserved=flight.reserved,
+            reserved=max((price for _, price in flight.reserved), default=None),
             meta=flight.inputs.meta,
             own_key=flight.key.startswith("auto:"),
         )

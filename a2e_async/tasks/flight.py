@@ -16,6 +16,7 @@ from a2e_async.redact import stable_url
 from a2e_async.tasks.kind import TaskKind
 
 if TYPE_CHECKING:
+    from a2e_async.tasks.budget import Budget
     from a2e_async.tasks.task import Task, TaskServices
     from a2e_async.transport.upload import Prepared
 
@@ -52,8 +53,9 @@ class Flight:
     """What it was sent with, once it was; a start to look for before anything is sent."""
     task: "Task[Any] | None" = None
     lost: StartOutcomeUnknown | None = None
-    reserved: int | None = field(default=None)
-    """Coins that a budget set aside for it."""
+    budgets: "tuple[Budget, ...]" = ()
+    reserved: "list[tuple[Budget, int]]" = field(factory=list["tuple[Budget, int]"])
+    """Coins that its budgets have set aside for it."""
 
 
 def new_mark() -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -34,6 +34,10 @@ RESEND: Final = "resend_may_pay_twice"
 """The value of ``on_unknown`` that sends a start again whose absence is proved."""
 
 
+Quote = Callable[[TaskKind[..., Any], Mapping[str, Any]], Awaitable[int | None]]
+"""Asks the service what a start would cost, in coins; None where it cannot tell."""
+
+
 class MediaDesk(Protocol):
     """Turns media inputs into URLs; the client's files do."""
 
@@ -61,6 +65,7 @@ class Sender:
         *,
         book: "Book | None",
         resend: bool,
+        quote: "Quote | None",
         emit: Callable[[Event], None],
         keep: Callable[[Task[Any]], None],
         withdraw: Callable[[Flight], None],
@@ -71,6 +76,7 @@ class Sender:
         self._recoverer = recoverer
         self._book = book
         self._resend = resend
+        self._ask_price = quote
         self._emit = emit
         self._keep = keep
         self._withdraw = withdraw
@@ -84,7 +90,9 @@ class Sender:
         if self._book is not None:
             standing = await self._book.reserve(flight)
             if standing is not None:
-                return self._standing(flight, standing)
+                for budget in flight.budgets:
+                    budget.count(standing.coins)
+                return self._standing(flight, standing.ids)
         if flight.recovery is not None:
             flight.sent = True  # before this carry: it is looked for, not withdrawn
             return await self._look(flight, "its process ended before the answer came")
@@ -103,21 +111,9 @@ class Sender:
     # -- the sending -------------------------------------------------------------------------
 
     async def _start(self, flight: Flight) -> Task[Any]:
-        kind = flight.kind
-        body = flight.inputs.to_wire(await self._upload(flight.media))
-        if kind.name_wire and flight.name:
-            body[kind.name_wire] = flight.name
-        flight.recovery = Recovery(
-            kind=kind.name,
-            path=kind.start_at.path,
-            name=flight.name,
-            mark=flight.mark,
-            digest=flight.digest,
-            sent_at=datetime.now(UTC),
-            expected=kind.expected(flight.inputs),
-            echo={} if flight.mark else echo_of(body),
-        )
         try:
+            body = await self._body(flight)
+            await self._set_aside(flight, body)
             answer = await self._request(flight, body)
             return await self._answered(flight, answer)
         except asyncio.CancelledError as error:
@@ -138,6 +134,33 @@ class Sender:
                 raise self._lose(flight, f"{type(error).__name__}: {error}") from error
             await self._forget(flight)
             raise
+
+    async def _body(self, flight: Flight) -> dict[str, Any]:
+        """Upload what is local and return the body; note what to look for should it be lost."""
+        kind = flight.kind
+        body = flight.inputs.to_wire(await self._upload(flight.media))
+        if kind.name_wire and flight.name:
+            body[kind.name_wire] = flight.name
+        flight.recovery = Recovery(
+            kind=kind.name,
+            path=kind.start_at.path,
+            name=flight.name,
+            mark=flight.mark,
+            digest=flight.digest,
+            sent_at=datetime.now(UTC),
+            expected=kind.expected(flight.inputs),
+            echo={} if flight.mark else echo_of(body),
+        )
+        return body
+
+    async def _set_aside(self, flight: Flight, body: Mapping[str, Any]) -> None:
+        """Reserve the start's price in every budget that it counts for, or refuse it."""
+        if not flight.budgets or flight.reserved:
+            return
+        quoted = await self._ask_price(flight.kind, body) if self._ask_price else None
+        flight.reserved = []
+        for budget in flight.budgets:
+            flight.reserved.append((budget, budget.reserve(flight.kind.name, quoted)))
 
     async def _request(self, flight: Flight, body: Mapping[str, Any]) -> "Answer":
         def sent() -> None:
@@ -211,6 +234,9 @@ class Sender:
             key=flight.inputs.key,
         )
         flight.task = task
+        for budget, price in flight.reserved:
+            budget.settle(kind.name, price, task.coins)
+        flight.reserved = []
         if self._book is not None:
             await self._book.accept(flight, ids, task.coins)
         claimed = flight.riders > 0
@@ -240,6 +266,9 @@ class Sender:
         return task
 
     async def _forget(self, flight: Flight) -> None:
+        for budget, price in flight.reserved:
+            budget.release(price)
+        flight.reserved = []
         if self._book is not None:
             await self._book.drop(flight)
 

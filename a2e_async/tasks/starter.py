@@ -21,12 +21,13 @@ from a2e_async.models import Output, Record, Recovery
 from a2e_async.tasks.flight import Flight, Prepareds, input_digest, new_mark, wire_name
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.recoverer import Recoverer
-from a2e_async.tasks.sending import MediaDesk, Sender
+from a2e_async.tasks.sending import MediaDesk, Quote, Sender
 from a2e_async.tasks.task import Task, TaskServices
 
 if TYPE_CHECKING:
     from a2e_async.models import OutputSource
     from a2e_async.tasks.book import Book
+    from a2e_async.tasks.budget import Budget
     from a2e_async.tasks.journal import Entry
     from a2e_async.transport.session import Session
 
@@ -54,6 +55,8 @@ class Starter:
         mark_names: bool,
         book: "Book | None" = None,
         resend: bool = False,
+        quote: Quote | None = None,
+        budget: "Budget | None" = None,
         emit: Callable[[Event], None],
         mark: Callable[[], str] = new_mark,
     ) -> None:
@@ -62,6 +65,7 @@ class Starter:
         self._mark_names = mark_names
         self._mark = mark
         self._book = book
+        self._budget = budget
         self._recoverer = Recoverer(session, request_timeout=request_timeout, claimed=self._claimed)
         self._sender = Sender(
             session,
@@ -69,6 +73,7 @@ class Starter:
             self._recoverer,
             book=book,
             resend=resend,
+            quote=quote,
             emit=emit,
             keep=self.keep,
             withdraw=self._withdraw,
@@ -119,11 +124,13 @@ class Starter:
         *,
         timeout: float,
         services: TaskServices | None = None,
+        budget: "Budget | None" = None,
     ) -> "Task[R]":
         """Start a task and return its handle.
 
         ``timeout`` in seconds bounds the one answer, not the task; ``services`` are what the
-        handle works with, where they are not the client's own. Raises `InvalidInput` before
+        handle works with, where they are not the client's own; ``budget`` is one that it
+        counts for beside the client's. Raises `InvalidInput` before
         anything is spent; `StartOutcomeUnknown` when the answer was lost and the task could not
         be found; `ApiError` when the service refused.
         """
@@ -145,6 +152,7 @@ class Starter:
                 services=services or self._services,
                 timeout=timeout,
                 key=inputs.key,
+                budgets=tuple(one for one in (self._budget, budget) if one is not None),
             )
             self._send_off(flight)
         return await self._ride(flight)

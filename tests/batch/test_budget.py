@@ -1,0 +1,160 @@
+"""Budgets: reserved before a start is sent, settled at its price, never passed by a quote."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from a2e_async import A2E, Budget
+from a2e_async.errors import BudgetExceeded, InvalidInput, InvalidRequest, StartOutcomeUnknown
+from a2e_async.sandbox import Sandbox
+
+from .conftest import DUB, TALK, MakeClient
+
+pytestmark = pytest.mark.anyio
+
+
+async def price(a2e: A2E) -> int:
+    """Return what one talking video costs."""
+    quoted = await a2e.talking_video.quote(**TALK)
+    assert quoted
+    return quoted
+
+
+async def test_a_start_beyond_it_is_not_sent(make_client: MakeClient, sandbox: Sandbox) -> None:
+    """Exactly as many as it can pay for, also when all are started at once."""
+    cost = await price(make_client())
+    budget = Budget(cost * 3 + cost - 1)
+    client = make_client(budget=budget)
+    starts = (client.talking_video.start(**TALK) for _ in range(10))
+    ended = await asyncio.gather(*starts, return_exceptions=True)
+    refused = [e for e in ended if isinstance(e, BudgetExceeded)]
+    assert len(refused) == 7
+    assert len(sandbox.ledger.starts()) == 3
+    assert (budget.spent, budget.reserved, budget.left) == (3 * cost, 0, cost - 1)
+
+
+async def test_refused_starts_give_back(make_client: MakeClient, sandbox: Sandbox) -> None:
+    """What was not accepted is not counted."""
+    budget = Budget(1000)
+    client = make_client(budget=budget)
+    sandbox.faults.http_error(400, role="start")
+    with pytest.raises(InvalidRequest):
+        await client.talking_video.start(**TALK)
+    assert (budget.spent, budget.reserved) == (0, 0)
+
+
+async def test_an_unknown_start_stays_reserved(make_client: MakeClient, sandbox: Sandbox) -> None:
+    """It may have been paid."""
+    budget = Budget(1000)
+    client = make_client(budget=budget)
+    sandbox.faults.list_lag(1e9)
+    sandbox.faults.drop_after_accept()
+    with pytest.raises(StartOutcomeUnknown):
+        await client.talking_video.start(**TALK)
+    assert budget.reserved == await price(client)
+    assert budget.spent == 0
+
+
+async def test_prices_that_are_not_told(make_client: MakeClient, sandbox: Sandbox) -> None:
+    """A kind without a quote needs a figure, or a start before."""
+    voice = {"voice_urls": ["https://m.example/a.wav"]}
+    with pytest.raises(BudgetExceeded, match="unknown_cost"):
+        await make_client(budget=1000).voice_clone.start(**voice)
+    assert sandbox.ledger.starts() == ()
+    budget = Budget(1000, unknown_cost=300)
+    client = make_client(budget=budget)
+    await client.voice_clone.run(**voice)
+    assert budget.reserved == 0
+    assert 0 < budget.spent <= 1000
+
+
+async def test_a_batch_counts_over_all_its_runs(make_client: MakeClient, sandbox: Sandbox) -> None:
+    """A budget that three jobs fill is full in the next run, too."""
+    first = make_client()
+    cost = await price(first)
+
+    async def run(client: A2E) -> tuple[list[Any], Exception | None]:
+        done: list[Any] = []
+        jobs = [client.talking_video.job(**TALK, key=f"k{n}") for n in range(6)]
+        try:
+            async for outcome in client.batch(jobs, limit=1, budget=3 * cost):
+                done.append(outcome)  # noqa: PERF401  # kept although the loop raises
+        except BudgetExceeded as error:
+            return done, error
+        return done, None
+
+    done, error = await run(first)
+    assert error is not None
+    assert sum(o.ok for o in done) == 3
+    await first.aclose()
+    done, error = await run(make_client())
+    assert error is not None
+    assert len(sandbox.ledger.starts()) == 3
+
+
+async def test_both_budgets_count(make_client: MakeClient, sandbox: Sandbox) -> None:
+    """That of the client and that of the batch."""
+    mine = Budget(10_000)
+    client = make_client(budget=mine)
+    jobs = [client.talking_video.job(**TALK, key=f"k{n}") for n in range(3)]
+    assert all([o.ok async for o in client.batch(jobs, budget=10_000)])
+    assert mine.spent == sandbox.ledger.spent
+
+
+@pytest.mark.parametrize("bad", [-1, 1.5, True, "5", None])
+def test_what_is_no_budget(bad: Any) -> None:
+    """A whole number of coins, 0 or more."""
+    with pytest.raises(InvalidInput):
+        Budget(bad)
+
+
+@pytest.mark.parametrize("bad", [1.5, True, "5", [5]])
+def test_what_a_client_refuses(make_client: MakeClient, bad: Any) -> None:
+    """A budget or a number of coins."""
+    with pytest.raises(InvalidInput):
+        make_client(budget=bad)
+
+
+@given(
+    coins=st.integers(0, 100),
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["settle", "release", "keep"]),
+            st.one_of(st.none(), st.integers(0, 60)),
+            st.one_of(st.none(), st.integers(0, 60)),
+        ),
+        max_size=20,
+    ),
+)
+def test_it_never_sends_what_a_quote_forbids(coins: int, steps: list[Any]) -> None:
+    """Reserved and spent by quoted prices never pass the coins."""
+    budget = Budget(coins, unknown_cost=7)
+    quoted_only = 0
+    for what, quoted, paid in steps:
+        try:
+            reserved = budget.reserve("any", quoted)
+        except BudgetExceeded:
+            continue
+        assert budget.left >= 0
+        if what == "settle":
+            budget.settle("any", reserved, min(paid, reserved) if paid is not None else None)
+        elif what == "release":
+            budget.release(reserved)
+        else:
+            quoted_only += reserved
+        assert budget.spent + budget.reserved <= coins
+        assert budget.reserved == quoted_only
+
+
+async def test_a_key_that_stands_costs_nothing_more(
+    make_client: MakeClient, sandbox: Sandbox
+) -> None:
+    """It counts as it was paid, and needs no room in the budget."""
+    await make_client().dubbing.start(**DUB, key="k")
+    budget = Budget(0)
+    task = await make_client(budget=budget).dubbing.start(**DUB, key="k")
+    assert task.ids == sandbox.ledger.starts()[0].ids
+    assert len(sandbox.ledger.starts()) == 1
