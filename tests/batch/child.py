@@ -1,0 +1,91 @@
+"""One run of a batch, for the crash tests: ``python child.py JSON``. It may kill itself."""
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import a2e_async.tasks.recoverer as recoverer
+import a2e_async.tasks.sending as sending
+from a2e_async import A2E, Job
+from a2e_async.tasks.book import Book
+from a2e_async.tasks.journal_sqlite import SqliteJournal
+from a2e_async.transport.session import Session
+from a2e_async.transport.transfer import Downloader
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_at(owner: type, method: str, call: int, when: str) -> None:
+    """Kill this process before or after the n-th call of a method."""
+    real: Callable[..., Any] = getattr(owner, method)
+    count = itertools.count(1)
+
+    async def wrapped(*args: Any, **kwargs: Any) -> Any:
+        mine = next(count)
+        if mine == call and when == "before":
+            die()
+        result = await real(*args, **kwargs)
+        if mine == call and when == "after":
+            die()
+        return result
+
+    setattr(owner, method, wrapped)
+
+
+OWNERS: dict[str, type] = {"Book": Book, "Session": Session, "Downloader": Downloader}
+
+
+def jobs(a2e: A2E, count: int) -> Iterator[Job[Any]]:
+    """Return jobs of three kinds, half of them without a key."""
+    media = "https://media.example/"
+    for n in range(count):
+        key = f"job-{n}" if n % 2 else None
+        if n % 3 == 0:
+            yield a2e.dubbing.job(source_url=f"{media}{n}.wav", target_lang="es", key=key)
+        elif n % 3 == 1:
+            yield a2e.talking_video.job(
+                video_url=f"{media}{n}.mp4", prompt="p", negative_prompt="n", key=key
+            )
+        else:
+            yield a2e.text_to_image.job(prompt=f"lake {n}", key=key, name=f"lake {n}")
+
+
+async def main(options: dict[str, Any]) -> int:
+    recoverer.PAUSES = (0.02, 0.05, 0.1)  # type: ignore[misc]  # a test is not patient
+    sending.RESEND_AFTER = 0.2  # type: ignore[misc]  # nor is this one
+    if point := options.get("point"):
+        name, method, call, when = point
+        kill_at(OWNERS[name], method, call, when)
+    # Leases of earlier runs are over: as if 100 s had gone by since each.
+    later = 100.0 * options["run"]
+    journal = SqliteJournal(options["journal"], host_clock=lambda: time.monotonic() + later)
+    async with A2E(
+        options["key"],
+        base_url=options["url"],
+        rate=None,
+        poll_interval=0.05,
+        start_timeout=0.6,
+        journal=journal,
+        on_unknown="resend_may_pay_twice",
+    ) as a2e:
+        failed = 0
+        made = jobs(a2e, options["jobs"])
+        async for outcome in a2e.batch(made, limit=3, download_to=options["out"]):
+            if outcome.error is not None:
+                failed += 1
+                sys.stderr.write(f"{outcome.error!r:.300}\n")
+        async for task in a2e.unfinished():
+            await task.download(options["out"])
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(asyncio.run(main(json.loads(sys.argv[1]))))

@@ -1,0 +1,158 @@
+"""A process that is killed anywhere, and run again until it is done: paid once, saved once."""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from a2e_async.sandbox import Sandbox
+from a2e_async.sandbox.faults import Faults
+
+CHILD = Path(__file__).with_name("child.py")
+KEY = "Qz7-topsecret-0123456789"
+JOBS = 6
+RUNS = 12
+KILLS = int(os.environ.get("A2E_CRASHES", "12"))
+"""Random instants at which a process is killed; 200 for the whole matrix."""
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """A sandbox in a thread, whose list has shown a mark of ours before."""
+    with Sandbox(speed=3000, seed=7, api_key=KEY, make_results="stdlib") as made:
+        for path, body in (
+            ("/api/v1/userDubbing/startDubbing", {"source_url": "https://m.example/a.wav"}),
+            ("/api/v1/talkingVideo/start", {"video_url": "https://m.example/a.mp4"}),
+            ("/api/v1/userText2Image/start", {}),
+        ):
+            _start(made, path, body)
+        yield made
+
+
+def _start(sandbox: Sandbox, path: str, body: dict[str, Any]) -> None:
+    from urllib.request import Request, urlopen
+
+    more = {"target_lang": "es", "prompt": "p", "negative_prompt": "n", "name": "a2e-" + "0" * 20}
+    request = Request(
+        sandbox.base_url + path,
+        json.dumps({**more, **body}).encode(),
+        {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"},
+    )
+    with urlopen(request) as answer:
+        assert answer.status == 200
+
+
+class Runs:
+    """Runs of one batch over one journal."""
+
+    def __init__(self, sandbox: Sandbox, directory: Path) -> None:
+        self.sandbox = sandbox
+        self.out = directory / "out"
+        self.journal = directory / "jobs.db"
+        self.count = 0
+        self.before = len(sandbox.ledger.starts())
+
+    def begin(self, **options: Any) -> "subprocess.Popen[str]":
+        self.count += 1
+        given = {
+            "url": self.sandbox.base_url,
+            "key": KEY,
+            "journal": str(self.journal),
+            "out": str(self.out),
+            "jobs": JOBS,
+            "run": self.count,
+            **options,
+        }
+        return subprocess.Popen(
+            [sys.executable, str(CHILD), json.dumps(given)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def until_done(self) -> None:
+        """Run it again until it says that all is done."""
+        told = ""
+        for _ in range(RUNS):
+            run = self.begin()
+            _, told = run.communicate(timeout=60)
+            assert "Traceback" not in told, told
+            if run.returncode == 0:
+                return
+        pytest.fail(f"not done after {RUNS} runs: {told}")
+
+    def check(self) -> None:
+        """Charges are jobs, files are jobs, and the journal says the same as the ledger."""
+        charges = self.sandbox.ledger.starts()[self.before :]
+        names = [charge.body["name"] for charge in charges]
+        assert len(charges) == JOBS, names
+        files = [path for path in self.out.iterdir() if not path.name.startswith(".")]
+        assert len(files) == JOBS, sorted(path.name for path in files)
+        assert all(path.stat().st_size for path in files)
+        db = sqlite3.connect(self.journal)
+        rows = db.execute("SELECT state, ids FROM jobs").fetchall()
+        db.close()
+        assert [state for state, _ in rows] == [4] * JOBS
+        assert sorted(ids for _, ids in rows) == sorted("+".join(c.ids) for c in charges)
+
+
+FAULTS: dict[str, Callable[[Faults], None]] = {
+    "no fault": lambda faults: None,
+    "drop before accept": lambda faults: faults.drop_before_accept(times=2),
+    "drop after accept": lambda faults: faults.drop_after_accept(times=2),
+    "slow answer": lambda faults: faults.slow(1.0, "start", times=2, accepted=True),
+}
+
+POINTS: list[tuple[str, str, int, str]] = [
+    (owner, method, call, when)
+    for owner, method in (
+        ("Book", "reserve"),
+        ("Book", "intend"),
+        ("Book", "accept"),
+        ("Book", "finish"),
+        ("Book", "save"),
+        ("Book", "lose"),
+        ("Session", "_attempt"),
+        ("Downloader", "save"),
+    )
+    for call, when in ((1, "before"), (2, "after"))
+]
+
+
+@pytest.mark.parametrize("point", POINTS, ids=lambda point: "-".join(map(str, point)))
+def test_killed_at_a_step(sandbox: Sandbox, tmp_path: Path, point: tuple[Any, ...]) -> None:
+    """Before and after each step that the journal and the network know, under some fault."""
+    faults = list(FAULTS)
+    FAULTS[faults[POINTS.index(point) % len(faults)]](sandbox.faults)  # type: ignore[arg-type]
+    runs = Runs(sandbox, tmp_path)
+    first = runs.begin(point=point)
+    first.communicate(timeout=60)
+    if point[1] != "lose":  # which a run without a lost answer never reaches
+        assert first.returncode == -signal.SIGKILL
+    runs.until_done()
+    runs.check()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_killed_at_random(sandbox: Sandbox, tmp_path: Path, fault: str) -> None:
+    """Killed again and again at any instant."""
+    chance = random.Random(fault)
+    FAULTS[fault](sandbox.faults)
+    runs = Runs(sandbox, tmp_path)
+    for _ in range(max(1, KILLS // len(FAULTS))):
+        run = runs.begin()
+        time.sleep(chance.uniform(0.35, 1.6))  # the instant decides nothing: any will do
+        run.send_signal(signal.SIGKILL)
+        _, told = run.communicate(timeout=60)
+        assert "Traceback" not in told, told
+    runs.until_done()
+    runs.check()
