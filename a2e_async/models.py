@@ -102,7 +102,8 @@ class Output:
     async def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the file to ``path`` and return it; into ``path`` if that is a directory.
 
-        The file appears complete or not at all (a ``.part`` file beside it until then); a cut
+        Directories that are missing are made; a ``path`` that ends with a slash is one. The
+        file appears complete or not at all (a ``.part`` file beside it until then); a cut
         download is resumed and an expired URL renewed. A link of that name is replaced, not
         what it points to. Raises `TransferError`.
         """
@@ -175,8 +176,10 @@ class Record:
 
         A task that the service calls successful but that has no result raises `DecodeError`.
         """
-        if len(self.outputs) == 1:
+        if len(self.outputs) == 1 and all(part.outputs for part in self._parts):
             return self.outputs[0]
+        if len(self.outputs) == 1 and self.done:
+            return next(part.output for part in self._parts if not part.outputs)
         if self.outputs:
             raise InvalidInput(f"{self.id} has {len(self.outputs)} outputs; use record.outputs.")
         if self.instead_of_outputs:

@@ -140,7 +140,7 @@ AVATAR_VIDEO = TaskKind(
         progress="process",
     ),
     results=(Result("result", "video"),),
-    failure_texts=("msg", "error", "fail_reason"),
+    failure_texts=("error", "fail_reason", "msg"),
     name_wire="title",
     name_most=40,
     usual=(180, 900),

@@ -130,8 +130,10 @@ class TaskNamespace(Generic[P, R]):
                 seen.add(record.id)
                 yield record
             # New tasks push old ones onto the next page, so a page may hold known ones; a page
-            # without any news means that the service ignores paging.
-            if not fresh or len(found) < size or self.kind.paging is None:
+            # without any news means the end, or a service that ignores paging. A short page
+            # alone does not: the service may give fewer records than it is asked for.
+            whole = found.total is not None and len(seen) >= found.total
+            if not fresh or whole or self.kind.paging is None:
                 return
             page += 1
 

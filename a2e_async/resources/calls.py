@@ -1,5 +1,6 @@
 """The free calls that all kinds have in common: records, lists, quotes, deletes."""
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
@@ -9,10 +10,12 @@ from a2e_async.models import Page, Record
 from a2e_async.narrow import is_map
 from a2e_async.resources.room import Room
 from a2e_async.tasks.kind import Endpoint, TaskKind, check_id, check_watchable
-from a2e_async.tasks.status import read_one, read_record, read_rows, read_total
+from a2e_async.tasks.status import read_id, read_one, read_record, read_rows, read_total
 from a2e_async.transport.ratelimit import Priority
 
 R = TypeVar("R", bound=Record)
+
+logger = logging.getLogger("a2e_async.resources")
 
 
 def needed(kind: TaskKind[..., Any], endpoint: Endpoint | None, what: str) -> Endpoint:
@@ -23,8 +26,12 @@ def needed(kind: TaskKind[..., Any], endpoint: Endpoint | None, what: str) -> En
 
 
 def read_all(room: Room, kind: TaskKind[..., R], data: Any) -> tuple[R, ...]:
-    """Return the records of a list answer."""
-    return tuple(read_record(kind, raw, room.source) for raw in read_rows(data))
+    """Return the records of a list answer; a row without an id is left out, and logged."""
+    rows = read_rows(data)
+    named = [raw for raw in rows if read_id(raw)]
+    if len(named) < len(rows):
+        logger.warning("%d %s records came without an id", len(rows) - len(named), kind.name)
+    return tuple(read_record(kind, raw, room.source) for raw in named)
 
 
 async def get_many(room: Room, kind: TaskKind[..., R], ids: Sequence[str]) -> dict[str, R]:
@@ -101,22 +108,31 @@ async def find(room: Room, kind: TaskKind[..., R], id: str) -> R:
         if id in found:
             return found[id]
     elif kind.list_at is not None:
-        size = min(kind.page_most, 100)
+        seen: set[str] = set()
         for page in range(1, SEARCHED + 1 if kind.paging else 2):
-            listed = await list_page(room, kind, page, size)
+            listed = await list_page(room, kind, page, min(kind.page_most, 100))
             for record in listed:
                 if record.id == id:
                     return record
-            if len(listed) < size:
+            fresh = {record.id for record in listed} - seen
+            seen |= fresh
+            if not fresh or (listed.total is not None and len(seen) >= listed.total):
                 break
-    raise refusal or NotFound(
+        else:
+            advice = f"It is not among the newest {len(seen)}; iter() goes on to the older ones."
+            raise refusal or _not_found(kind, advice)
+    raise refusal or _not_found(kind, _GONE)
+
+
+def _not_found(kind: TaskKind[..., Any], advice: str) -> NotFound:
+    return NotFound(
         http_status=200,
         code=None,
         message="no such task",
         trace_id=None,
         method="GET",
         path=(kind.list_at or kind.start_at).path,
-        advice=_GONE,
+        advice=advice,
     )
 
 

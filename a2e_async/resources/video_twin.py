@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Final
 
-from attrs import define, evolve
+from attrs import define
 
 from a2e_async.errors import InvalidInput
 from a2e_async.inputs import Doc, Media, MediaInput, TaskInput
@@ -71,9 +71,6 @@ VIDEO_TWIN = TaskKind(
     usual=(600, 1800),
 )
 
-# A twin that is trained further has its anchor_id already: only the word tells the end.
-_FURTHER: Final = evolve(VIDEO_TWIN, words=Words())
-
 
 class VideoTwin(TaskNamespace[P, R]):
     """``a2e.video_twin``: the trainings, and what can be done with a twin afterwards."""
@@ -91,21 +88,20 @@ class VideoTwin(TaskNamespace[P, R]):
     async def continue_training(self, id: str) -> Task[R]:
         """Go on with the training of a twin; return the task to wait for.
 
-        Costs and raises as `retry`. Wait with this handle: for one that is attached later the
-        twin is finished already, since it can be used all the time.
+        Costs and raises as `retry`. The twin can be used all the time.
         ``POST /api/v1/userVideoTwin/continueTraining``.
         """
         endpoint = Endpoint("POST", f"{PREFIX}/continueTraining")
-        return await again(self._room, self._further, endpoint, "continue_training", id)
+        return await again(self._room, self.kind, endpoint, "continue_training", id)
 
     async def correct_eye_contact(self, id: str) -> Task[R]:
         """Have a twin look into the camera; return the task to wait for.
 
-        Costs and raises as `retry`; wait as in `continue_training`.
+        Costs and raises as `retry`.
         ``POST /api/v1/userVideoTwin/eyeContact``.
         """
         endpoint = Endpoint("POST", f"{PREFIX}/eyeContact")
-        return await again(self._room, self._further, endpoint, "correct_eye_contact", id)
+        return await again(self._room, self.kind, endpoint, "correct_eye_contact", id)
 
     async def all(self) -> tuple[R, ...]:
         """Return every twin of the account at once. ``GET /api/v1/userVideoTwin/userRecords``."""
@@ -118,7 +114,3 @@ class VideoTwin(TaskNamespace[P, R]):
         Its answer is undocumented. ``GET /api/v1/userVideoTwin/uploadStatus``.
         """
         return (await self._call("GET", f"{PREFIX}/uploadStatus")).data
-
-    @property
-    def _further(self) -> TaskKind[P, R]:
-        return _FURTHER  # type: ignore[return-value]  # the same kind, read by its word alone

@@ -33,6 +33,8 @@ class Book:
         self.journal = journal
         self._wall = wall
         self._saving: dict[str, asyncio.Lock] = {}
+        self._owed: list[Entry] = []
+        """Paid tasks that the journal could not take."""
 
     # -- a start -----------------------------------------------------------------------------
 
@@ -42,6 +44,7 @@ class Book:
         When a process died while it sent this very start, ``flight.recovery`` tells what to
         look for. While another process is at it, this waits. Raises `KeyConflict`.
         """
+        await self._settle()
         if flight.key is None:
             flight.key = f"auto:{uuid.uuid4().hex}"
             return None
@@ -62,7 +65,7 @@ class Book:
                     flight.recovery = recovery_of(entry)
                     flight.name, flight.mark = entry.name, entry.mark
                 return None
-            await self._news(flight.key)
+            await self._news(entry)
 
     async def intend(self, flight: Flight) -> None:
         """Write down that the start's bytes are about to leave."""
@@ -86,16 +89,30 @@ class Book:
             )
 
     async def accept(self, flight: Flight, ids: tuple[str, ...], coins: int | None) -> None:
-        """Write down what was paid for. A journal that fails now must not cost the task."""
+        """Write down what was paid for. A journal that fails now must not cost the task.
+
+        Then the ids are kept, and nothing more is started before they are written.
+        """
         if flight.key is None:
             return  # looked for by what the user kept of it, without the journal
+        paid = evolve(self._entry(flight, State.ACCEPTED), ids=ids, coins=coins)
         try:
-            await self.journal.advance(flight.key, State.ACCEPTED, ids=ids, coins=coins)
+            await self._write(paid)
         except JournalError:
+            self._owed.append(paid)
             logger.exception(
                 "%s was paid and could not be written into the journal",
                 flight.kind.ref(ids),
             )
+
+    async def _write(self, paid: Entry) -> None:
+        if not await self.journal.advance(paid.key, State.ACCEPTED, ids=paid.ids, coins=paid.coins):
+            await self.journal.begin(paid)
+
+    async def _settle(self) -> None:
+        while self._owed:
+            await self._write(self._owed[0])
+            self._owed.pop(0)
 
     async def lose(self, flight: Flight) -> None:
         """Write down when hope for the start's answer was given up."""
@@ -147,7 +164,7 @@ class Book:
         lock = self._saving.setdefault(entry.key, asyncio.Lock())
         async with lock:
             entry = await self._of(kind, ids[0]) or entry
-            paths = {**entry.paths, f"{ids[0]}#{output.index}": str(path)}
+            paths = {**entry.paths, f"{ids[0]}#{output.index}": _whole(path)}
             done = entry.outputs is not None and len(paths) >= entry.outputs
             await self._note(entry.key, State.SAVED if done else entry.state, paths=paths)
         if done:
@@ -172,12 +189,15 @@ class Book:
         except JournalError as error:
             logger.warning("%s", error)  # it is learnt again at the next look
 
-    async def _news(self, key: str) -> None:
+    async def _news(self, seen: Entry) -> None:
+        """Wait until another client has changed the entry, or may have died."""
         told = asyncio.Event()
-        end = self.journal.watch(key, lambda _: told.set())
+        end = self.journal.watch(seen.key, lambda _: told.set())
         try:
-            async with asyncio.timeout(LOOK_AGAIN):
-                await told.wait()
+            # What changed before the watch began is not told by it.
+            if await self.journal.get(seen.key) == seen:
+                async with asyncio.timeout(LOOK_AGAIN):
+                    await told.wait()
         except TimeoutError:
             pass
         finally:
@@ -202,6 +222,11 @@ class Book:
         if recovery is None:
             return entry
         return evolve(entry, echo=dict(recovery.echo), sent_at=recovery.sent_at.timestamp())
+
+
+def _whole(path: Path) -> str:
+    """Return the path as it holds in any directory: the next run may be called from another."""
+    return str(path.absolute())
 
 
 def recovery_of(entry: Entry) -> Recovery:

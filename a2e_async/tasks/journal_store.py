@@ -240,6 +240,7 @@ class Store:
         now = self.clock.host()
         self.db.execute("INSERT OR REPLACE INTO owners VALUES (?, ?)", (self.owner, now + LEASE))
         if self._beaten == float("-inf"):
+            # A lease further ahead than any can be is from before the machine was last started.
             expired = "DELETE FROM owners WHERE until NOT BETWEEN ? AND ?"
             self.db.execute(expired, (now, now + LEASE + 1))
         return now
@@ -250,8 +251,7 @@ class Store:
 
     def _alive(self, owner: str | None) -> bool:
         row = self.db.execute("SELECT until FROM owners WHERE owner = ?", (owner,)).fetchone()
-        # A lease further ahead than any can be was given before the machine was last started.
-        return row is not None and 0 < row[0] - self.clock.host() <= LEASE + 1
+        return row is not None and row[0] > self.clock.host()
 
     # -- operations ----------------------------------------------------------------------------
 

@@ -68,15 +68,16 @@ class Paging:
 class Words:
     """Where a record's state stands and which words it uses there.
 
-    A word that is in none of the sets means: still running. ``also`` names fields that hold
-    the word where ``field`` does not; a record that has a value in ``proof`` is finished
-    whatever its word, unless it failed.
+    A word that is in none of the sets means: still running; those of ``running`` are known to
+    mean it. ``also`` names fields that hold the word where ``field`` does not; a record that
+    has a value in ``proof`` is finished, unless its word is a known one and says otherwise.
     """
 
     field: str = "current_status"
     also: tuple[str, ...] = ()
     proof: str | None = None
     queued: frozenset[str] = frozenset({"initialized", "sent", "pending", "pendding", "queued"})
+    running: frozenset[str] = frozenset({"processing", "in_progress", "training", "generating"})
     succeeded: frozenset[str] = frozenset({"completed"})
     failed: frozenset[str] = frozenset({"failed"})
     progress: str | None = None
@@ -90,6 +91,11 @@ class Words:
             **dict.fromkeys(self.failed, Status.FAILED),
             **dict.fromkeys(self.succeeded, Status.SUCCEEDED),
         }
+
+    def knows(self, word: str) -> bool:
+        """Whether a word, as the service wrote it, is one of these."""
+        word = word.strip().lower()
+        return word in self.meaning or word in self.running
 
 
 @frozen(kw_only=True, eq=False)
@@ -203,6 +209,11 @@ def check_watchable(kind: TaskKind[..., Any]) -> None:
             f"for. Start it with a2e.{kind.name}.start() and note task.ref; its result is shown "
             "on the service's site."
         )
+
+
+def is_id(text: str) -> bool:
+    """Return whether a text can be a record's id."""
+    return (len(text) == 24 and text.isalnum()) or _ID.fullmatch(text) is not None
 
 
 def id_time(id: str) -> float | None:

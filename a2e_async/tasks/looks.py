@@ -7,7 +7,7 @@ from a2e_async.errors import DecodeError
 from a2e_async.narrow import is_map
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.schedule import Look, Mode
-from a2e_async.tasks.status import read_id, read_one, read_rows
+from a2e_async.tasks.status import read_id, read_one, read_rows, read_total
 from a2e_async.transport.ratelimit import Priority
 
 if TYPE_CHECKING:
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 LIST_PAGES: Final = 5
 """Pages of a list read for one look; who is further back is asked for alone, if it can be."""
+
+
+LAST_PAGE: Final = 20
+"""The same for tasks that cannot be asked for alone."""
 
 
 class Looker:
@@ -52,17 +56,22 @@ class Looker:
         assert kind.list_at is not None  # noqa: S101  # the schedule plans LIST only for kinds that have one
         found: dict[str, Any] = {}
         wanted = {watch.id for watch in look.watches}
-        for page in range(1, LIST_PAGES + 1):
+        alone = kind.look_at is not None
+        for page in range(1, (LIST_PAGES if alone else LAST_PAGE) + 1):
             names = kind.paging
             paging = {names.page: page, names.size: names.most} if names else None
             answer = await self._get(kind.list_at.method, kind.list_at.path, params=paging)
             rows = _by_id(kind, kind.list_at.path, answer)
             fresh = rows.keys() - found.keys()
             found.update(rows)
-            # A service that ignores paging gives the same page again and again.
-            if not fresh or len(rows) < kind.page_most or wanted <= found.keys():
+            total = read_total(answer.data)
+            # A service that ignores paging gives the same page again and again; one that gives
+            # fewer records than it is asked for must not make the rest look gone.
+            short = len(rows) < kind.page_most and (alone or names is None)
+            whole = len(found) >= total if total is not None else short
+            if not fresh or whole or wanted <= found.keys():
                 return found, True
-        return found, kind.look_at is not None
+        return found, alone
 
     async def _get(
         self, method: str, path: str, *, params: Any = None, json: Any = None

@@ -273,8 +273,7 @@ class Poller:
                     self._schedule.seen(watch, look, now)
                     self._last_look(watch)
                 continue
-            # Not by the look's kind: a twin in further training reads its words otherwise.
-            record = read_record(watch.kind, raw, self.source)
+            record = read_record(look.kind, raw, self.source)
             if record.done:
                 self._schedule.drop(watch)
             else:
@@ -312,7 +311,8 @@ class Poller:
                 TaskGone(
                     f"The service does not know {watch.kind.ref((watch.id,))}: it was deleted, "
                     "has expired, or belongs to another account. If its result was saved, "
-                    "nothing is lost; else look for it with list().",
+                    "nothing is lost; else look for it with list(). What was seen of it is "
+                    "error.task.parts.",
                     task=wait.task,
                 ),
             )

@@ -26,7 +26,7 @@ from a2e_async.tasks.recovery import (
     match,
     repeats_names,
 )
-from a2e_async.tasks.status import read_id, read_rows
+from a2e_async.tasks.status import read_id, read_rows, read_total
 from a2e_async.transport.ratelimit import Priority
 
 if TYPE_CHECKING:
@@ -207,7 +207,9 @@ async def read_back(
         fresh = {id: raw for raw in found if (id := read_id(raw)) and id not in rows}
         rows |= fresh
         oldest = min((when for raw in found if (when := made_at(raw))), default=None)
-        whole = paging is None or len(found) < paging.most or not fresh
+        total = read_total(answer.data)
+        # A short page alone does not tell the end: the service may give fewer than asked for.
+        whole = paging is None or not fresh or (total is not None and len(rows) >= total)
         if whole or (oldest is not None and oldest < begins_at(lost, offset)):
             return list(rows.values()), offset, True
     return list(rows.values()), offset, False

@@ -14,6 +14,7 @@ from a2e_async.inputs import MediaInput
 from a2e_async.models import MediaType, Output, Record, Recovery
 from a2e_async.redact import excerpt
 from a2e_async.tasks.flight import Flight, Prepareds
+from a2e_async.tasks.journal import TakenOver
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.recoverer import Recoverer, listing
 from a2e_async.tasks.recovery import RESEND_AFTER, Found, echo_of
@@ -87,6 +88,15 @@ class Sender:
         Raises `StartOutcomeUnknown`, `KeyConflict`, `JournalError`, and what the service and
         the network raise.
         """
+        while True:
+            try:
+                return await self._carry(flight)
+            except TakenOver:
+                # This process was stopped for so long that another one took the key: nothing
+                # was sent here, and what that one does is waited for.
+                flight.recovery = None
+
+    async def _carry(self, flight: Flight) -> Task[Any]:
         if self._book is not None:
             standing = await self._book.reserve(flight)
             if standing is not None:

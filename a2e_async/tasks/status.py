@@ -1,5 +1,6 @@
 """Reads the service's answers by their kind (pure): records, lists, and start answers."""
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from a2e_async.models import (
 from a2e_async.narrow import is_list, is_map, whole
 from a2e_async.reading import read_time
 from a2e_async.redact import excerpt
-from a2e_async.tasks.kind import TaskKind, split_mark
+from a2e_async.tasks.kind import TaskKind, is_id, split_mark
 from a2e_async.transport.mediatype import expires_at
 
 R = TypeVar("R", bound=Record)
@@ -42,7 +43,7 @@ def read_id(raw: Raw) -> str | None:
     """Return the record's id, or None when it has none."""
     for key in ("_id", "id"):
         value = raw.get(key)
-        if isinstance(value, str) and value:
+        if isinstance(value, str) and is_id(value):
             return value
     return None
 
@@ -74,7 +75,7 @@ def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = 
             f"The service gave {type(raw).__name__} where a {kind.name} record is due."
         )
     id = raw.get("_id")
-    if id.__class__ is not str or not id:
+    if id.__class__ is not str or len(id) != 24 or not id.isalnum():
         id = read_id(raw)
     if id is None:
         raise DecodeError(
@@ -89,7 +90,7 @@ def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = 
         if word and word.__class__ is not str:
             extra[words.field] = word
         status, word = read_status(kind, raw)
-    if words.proof and status is not Status.FAILED and raw.get(words.proof):
+    if words.proof and not words.knows(word) and raw.get(words.proof):
         status = Status.SUCCEEDED
     if kind.name_wire:
         name: Any = raw.get(kind.name_wire)
@@ -174,6 +175,8 @@ def read_start(kind: TaskKind[..., Any], data: Any) -> tuple[Raw, ...] | Refusal
 
     None must be treated as an unknown outcome: the start may have been charged.
     """
+    if isinstance(data, str) and data.lstrip()[:1] in ("{", "["):
+        data = _parsed(data)
     rows = tuple(row for row in read_rows(data) if read_id(row))
     if rows:
         return rows
@@ -189,6 +192,14 @@ def read_start(kind: TaskKind[..., Any], data: Any) -> tuple[Raw, ...] | Refusal
         if reason or refused:
             return Refusal(reason or "the service said success: false and no reason")
     return None
+
+
+def _parsed(text: str) -> Any:
+    """Return what a text holds that looks like JSON; nothing where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _outputs(

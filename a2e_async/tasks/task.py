@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from attrs import define
 
-from a2e_async.errors import InvalidInput, TaskFailed
+from a2e_async.errors import A2EError, InvalidInput, TaskFailed
 from a2e_async.models import Record, Status, merge_records
 from a2e_async.tasks.kind import LONG_AGO, TaskKind
 
@@ -114,6 +114,11 @@ class Task(Generic[R]):
         return self._merged
 
     @property
+    def parts(self) -> tuple[R, ...]:
+        """What was last seen of each of its remote tasks; one that was never seen is missing."""
+        return tuple(self._parts[id] for id in self.ids if id in self._parts)
+
+    @property
     def status(self) -> Status | None:
         """Where it stood when last seen."""
         return self.record.status if self.record else None
@@ -208,8 +213,14 @@ class Task(Generic[R]):
         The service refunds only what it has not begun, and refuses with `InvalidRequest`
         while the task is under way. There is no other way to cancel.
         """
+        failed: Exception | None = None
         for id in self.ids:
-            await self._services.delete(self.kind, id)
+            try:
+                await self._services.delete(self.kind, id)
+            except A2EError as error:
+                failed = failed or error  # the others may still be refunded
+        if failed is not None:
+            raise failed
 
     async def _note(self, record: R) -> None:
         if self._services.finished is not None and not self._noted:
@@ -256,6 +267,9 @@ async def save_outputs(record: Record, directory: str | os.PathLike[str]) -> lis
         except BaseExceptionGroup as errors:
             error = _first(errors)
             raise error from error.__cause__
+    for part in record.parts:
+        if not part.outputs:
+            _ = part.output  # which says that this one has none; the others are saved
     return [paths[place] for place in sorted(paths)]
 
 

@@ -56,6 +56,8 @@ MAYBE_CHARGED: Final = (
 
 _REPORT: Final = "If this lasts, check base_url and report it with the excerpt of this error."
 
+_RECORD: Final = re.compile(r"[0-9a-f]{24}")
+
 _TITLE: Final = re.compile(r"<title[^>]*>\s*([^<]{1,200})", re.IGNORECASE)
 
 
@@ -63,7 +65,9 @@ _TITLE: Final = re.compile(r"<title[^>]*>\s*([^<]{1,200})", re.IGNORECASE)
 class Answer:
     """One good answer. ``data`` is the envelope's data, or the whole body if it has none.
 
-    ``code`` is None where no numeric code came; ``headers`` are those of the response.
+    ``code`` is None where no numeric code came; ``headers`` are those of the response. Its repr
+    leaves ``data`` and ``headers`` out, which may hold prompts and signed URLs: print
+    ``answer.data`` to see it.
     """
 
     data: Any = field(repr=False)
@@ -184,6 +188,8 @@ def _read_value(reply: _Reply, value: Any, trace_header: str | None) -> Answer:
     elif value.get("success") in (False, "false"):
         refused = True
     if not good or refused:
+        if reply.charged and (id := _named(value)):
+            raise _undecodable(reply, f"a refusal that names a record ({id})", trace)
         raise _api_error(reply, code, message or _reason(value.get("data")), trace)
     data: Any = value
     if enveloped:
@@ -191,6 +197,15 @@ def _read_value(reply: _Reply, value: Any, trace_header: str | None) -> Answer:
         if "data" not in value and (rest := value.keys() - _ENVELOPE_KEYS):
             data = {key: value[key] for key in value if key in rest}
     return Answer(data, code, message, trace, reply.http_status)
+
+
+def _named(value: Mapping[str, Any]) -> str | None:
+    """Return the id of a record that an answer shows, whatever else it says."""
+    data = value.get("data")
+    for part in (value, *(data if is_list(data) else (data,))):
+        if is_map(part) and isinstance(id := part.get("_id"), str) and _RECORD.fullmatch(id):
+            return id
+    return None
 
 
 def _decode(body: bytes, loads: Callable[[bytes], Any]) -> Any:

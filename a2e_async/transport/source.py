@@ -70,6 +70,16 @@ async def prepare(
         stop.set()  # a Task.cancel() leaves the thread behind: let it end soon
 
 
+def look(path: str, *, allowed: tuple[MediaType, ...], field: str, max_bytes: int | None) -> None:
+    """Check a local file as `prepare` does, by its first bytes alone: nothing is hashed.
+
+    Blocks, for a moment. Raises `InvalidInput` as `prepare` does.
+    """
+    stop = threading.Event()
+    stop.set()
+    _inspect(path, allowed, field, max_bytes, stop)
+
+
 def _inspect(
     source: str | os.PathLike[str] | bytes,
     allowed: tuple[MediaType, ...],

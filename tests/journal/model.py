@@ -69,8 +69,9 @@ class ModelJournal:
         now = self.time.host()
         if now - self.beaten >= HEARTBEAT:
             if self.beaten == float("-inf"):  # who comes clears away the leases that are over
-                for owner in [one for one in self.world.leases if not self._alive(one)]:
-                    del self.world.leases[owner]
+                for owner, until in tuple(self.world.leases.items()):
+                    if not now <= until <= now + LEASE + 1:
+                        del self.world.leases[owner]
             self.world.leases[self.owner], self.beaten = now + LEASE, now
 
     def _entry(self, key: str) -> Entry | None:
@@ -85,7 +86,7 @@ class ModelJournal:
         return entry
 
     def _alive(self, owner: str | None) -> bool:
-        return 0 < self.world.leases.get(owner or "", 0) - self.time.host() <= LEASE + 1
+        return self.world.leases.get(owner or "", 0) > self.time.host()
 
     async def open(self) -> None:
         self._beat()

@@ -1,12 +1,8 @@
-"""The file of a SQLite journal: how it is made, what is refused, how its thread comes and goes."""
+"""The file of a SQLite journal: how it is made and brought up to date, and what is refused."""
 
 import asyncio
-import gc
-import sqlite3
 import stat
-import threading
-from collections.abc import AsyncIterator, Generator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +13,10 @@ from a2e_async.tasks import journal_file, journal_rows
 from a2e_async.tasks.journal import Entry, Spent, State
 from a2e_async.tasks.journal_sqlite import SqliteJournal
 
-from .contract import entry, keys, soon
+from .conftest import plain
+from .contract import entry, keys
 
 VERSIONS = sorted((Path(__file__).parent / "versions").glob("*.sql"))
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "jobs.db"
-
-
-@pytest.fixture
-async def journal(path: Path) -> AsyncIterator[SqliteJournal]:
-    journal = SqliteJournal(path)
-    yield journal
-    await journal.aclose()
-
-
-@contextmanager
-def plain(path: Path) -> Generator[sqlite3.Connection]:
-    """Open the file as anybody could."""
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as db:
-        yield db
-
-
-def threads() -> int:
-    return sum(thread.name == "a2e-journal" for thread in threading.enumerate())
 
 
 # -- the file ------------------------------------------------------------------------------
@@ -333,112 +307,3 @@ def test_what_it_shows_holds_no_values(path: Path) -> None:
     assert repr(SqliteJournal(path)) == "<SqliteJournal jobs.db>"
     shown = repr(entry(echo={"a": "e1"}, meta={"secret": 1}, urls=("https://x/?sig=1",)))
     assert not {"e1", "secret", "sig"} & set(shown.replace("'", " ").replace("=", " ").split())
-
-
-# -- the thread ----------------------------------------------------------------------------
-
-
-async def test_nothing_happens_before_the_first_use(path: Path) -> None:
-    before = threads()
-    journal = SqliteJournal(path)
-    assert journal.owner
-    assert (threads(), path.exists()) == (before, False)
-    await journal.aclose()
-    assert not path.exists()
-    with pytest.raises(JournalError, match="it is closed"):
-        await journal.begin(entry())
-
-
-async def test_closing_carries_out_what_was_asked(path: Path) -> None:
-    before = threads()
-    journal = SqliteJournal(path)
-    asked = [asyncio.ensure_future(journal.begin(entry(str(n)))) for n in range(3_000)]
-    await asyncio.sleep(0)
-    await asyncio.gather(*(journal.aclose() for _ in range(3)))
-    await journal.aclose()
-    assert all(one.new for one in await asyncio.gather(*asked))
-    assert threads() == before
-    assert [one.name for one in path.parent.iterdir()] == ["jobs.db"]
-    for call in (journal.begin(entry()), journal.open(), journal.get("1")):
-        with pytest.raises(JournalError, match=r"it is closed\. Make a new client\."):
-            await call
-    with pytest.raises(JournalError, match="it is closed"):
-        journal.watch("1", print)
-
-
-async def test_a_cancelled_caller_takes_nothing_back(journal: SqliteJournal) -> None:
-    asked = asyncio.ensure_future(journal.begin(entry()))
-    await asyncio.sleep(0)
-    asked.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await asked
-    assert await journal.get("talk-17") is not None
-
-
-async def test_a_cancelled_closing_closes(path: Path) -> None:
-    before = threads()
-    journal = SqliteJournal(path)
-    await journal.begin(entry())
-    closing = asyncio.ensure_future(journal.aclose())
-    await asyncio.sleep(0)
-    closing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await closing
-    await journal.aclose()
-    assert threads() == before
-
-
-async def test_a_dropped_journal_ends(path: Path) -> None:
-    before = threads()
-    journal = SqliteJournal(path)
-    await journal.begin(entry())
-    del journal
-    gc.collect()
-    await soon(lambda: threads() == before)
-    assert [one.name for one in path.parent.iterdir()] == ["jobs.db"]
-
-
-def test_each_loop_has_a_journal(path: Path) -> None:
-    """Several loops in threads of one process, each with an object, on one file."""
-    new: list[bool] = []
-
-    async def begin_all() -> None:
-        journal = SqliteJournal(path)
-        await journal.open()
-        together.wait()
-        begun = await asyncio.gather(*(journal.begin(entry(str(n))) for n in range(100)))
-        new.extend(one.new for one in begun)
-        await journal.aclose()
-
-    together = threading.Barrier(4)
-    workers = [threading.Thread(target=lambda: asyncio.run(begin_all())) for _ in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert (len(new), sum(new)) == (400, 100)
-
-
-def test_a_closed_loop_does_not_stop_it(path: Path) -> None:
-    journal = SqliteJournal(path)
-
-    async def ask_and_go() -> None:
-        asked.append(asyncio.ensure_future(journal.begin(entry())))
-        await asyncio.sleep(0)
-
-    asked: list[Any] = []
-    asyncio.run(ask_and_go())
-
-    async def look() -> Entry | None:
-        found = await journal.get("talk-17")
-        await journal.aclose()
-        return found
-
-    assert asyncio.run(look()) is not None
-
-
-async def test_errors_are_each_callers_own(path: Path, journal: SqliteJournal) -> None:
-    path.write_text("no database" * 100)
-    errors = await asyncio.gather(*(journal.get(str(n)) for n in range(3)), return_exceptions=True)
-    assert len({id(error) for error in errors}) == 3
-    assert all(isinstance(error, JournalError) for error in errors)
