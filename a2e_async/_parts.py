@@ -202,7 +202,7 @@ def build(
         emit=tell,
     )
     starter.source = downloader
-    charged = ChargedCalls(session, poller, emit=tell)
+    charged = ChargedCalls(session, poller, book=book, emit=tell)
     base = Room(
         session=session,
         starter=starter,

@@ -14,7 +14,17 @@ from pathlib import Path
 
 from benchmarks.common import Row, print_table, to_json, to_markdown
 
-NAMES = ("per_call", "charges", "polling", "memory", "imports", "fairness", "download", "journal")
+NAMES = (
+    "per_call",
+    "charges",
+    "polling",
+    "memory",
+    "imports",
+    "fairness",
+    "download",
+    "journal",
+    "batch",
+)
 
 
 def main() -> int:

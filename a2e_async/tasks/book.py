@@ -135,6 +135,34 @@ class Book:
         except JournalError as error:
             logger.warning("%s", error)  # at worst it is looked for in vain
 
+    # -- a paid call that is no task ---------------------------------------------------------
+
+    async def intend_call(self, key: str, recovery: Recovery) -> None:
+        """Write down that the bytes of a paid call without a task are about to leave."""
+        await self._settle()
+        await self.journal.begin(
+            Entry(
+                key=key,
+                kind=recovery.kind,
+                digest=recovery.digest,
+                state=State.INTENT,
+                path=recovery.path,
+                sent_at=recovery.sent_at.timestamp(),
+                own_key=True,
+            )
+        )
+
+    async def end_call(self, key: str, urls: tuple[str, ...]) -> None:
+        """Write down what a paid call gave: there is no other way back to it."""
+        await self._note(key, State.SAVED, succeeded=True, urls=urls)
+
+    async def drop_call(self, key: str) -> None:
+        """Forget a call that was refused or never sent."""
+        try:
+            await self.journal.drop(key)
+        except JournalError as error:
+            logger.warning("%s", error)
+
     # -- its task ----------------------------------------------------------------------------
 
     async def finish(self, task: "Task[Any]", record: Record) -> None:

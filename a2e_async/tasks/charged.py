@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import uuid
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
@@ -28,6 +29,7 @@ from a2e_async.transport.ratelimit import Priority
 from a2e_async.transport.retry import Repeat, could_be_accepted
 
 if TYPE_CHECKING:
+    from a2e_async.tasks.book import Book
     from a2e_async.tasks.poller import Poller
     from a2e_async.transport.session import Answer, Session
 
@@ -90,10 +92,16 @@ class ChargedCalls:
     """Makes the charged calls of one client that start no task."""
 
     def __init__(
-        self, session: "Session", poller: "Poller", *, emit: Callable[[Event], None]
+        self,
+        session: "Session",
+        poller: "Poller",
+        *,
+        book: "Book | None" = None,
+        emit: Callable[[Event], None],
     ) -> None:
         self._session = session
         self._poller = poller  # which knows the client's event loop
+        self._book = book
         self._emit = emit
         self._carrying: set[asyncio.Task[Any]] = set()
         self._duties: set[Duty] = set()
@@ -215,6 +223,12 @@ class ChargedCalls:
                 flight.withdrawn = True
                 flight.carry.cancel()
 
+        key = f"call:{uuid.uuid4().hex}"
+
+        async def before() -> None:
+            if self._book is not None:
+                await self._book.intend_call(key, recovery)
+
         try:
             answer = await self._session.request(
                 "POST",
@@ -223,6 +237,7 @@ class ChargedCalls:
                 repeat=Repeat.CHARGED,
                 priority=Priority.START if what.priority is None else what.priority,
                 timeout=what.timeout,
+                before=before,
                 on_sent=sent,
                 on_refused=refused,
             )
@@ -231,10 +246,12 @@ class ChargedCalls:
             if flight.sent:
                 why = "the client stopped before the answer came"
                 raise self._lose(what, recovery, why) from error
+            await self._forget(key)
             raise
         except A2EError as error:
             if flight.sent and could_be_accepted(error):
                 raise self._lose(what, recovery, str(error)) from error
+            await self._forget(key)
             raise
         except Exception as error:
             # A fault of this package must not make a paid call look like one that never was.
@@ -242,8 +259,12 @@ class ChargedCalls:
                 raise self._lose(what, recovery, f"{type(error).__name__}: {error}") from error
             raise
         if result is not None:
+            if self._book is not None:
+                urls = (result.url,) if isinstance(result, Output) else ()
+                await self._book.end_call(key, urls)
             return result
         if reason := _refusal(answer.data):
+            await self._forget(key)
             raise InvalidRequest(
                 http_status=answer.http_status,
                 code=answer.code,
@@ -254,6 +275,10 @@ class ChargedCalls:
                 advice="The service made nothing.",
             )
         raise self._lose(what, recovery, "the service answered success without a result")
+
+    async def _forget(self, key: str) -> None:
+        if self._book is not None:
+            await self._book.drop_call(key)
 
     def _settle(self, flight: _Flight[T]) -> None:
         """Look after what came of a call whose caller is gone."""

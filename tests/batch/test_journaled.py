@@ -241,3 +241,24 @@ async def test_a_journal_that_cannot_be_written(
     with pytest.raises(JournalError):
         await client.dubbing.start(**DUB)
     assert sandbox.ledger.starts() == ()
+
+
+async def test_paid_calls_that_are_no_tasks(
+    make_client: MakeClient, sandbox: Sandbox, journal: Path
+) -> None:
+    """Speech: its intent, and the URL that is the only way back to it."""
+    a2e = make_client()
+    voice = (await a2e.voices.public())[0].id
+    said = await a2e.speech.say("Good morning.", tts_id=voice)
+    (row,) = rows(journal)
+    assert (row["kind"], row["state"]) == ("speech", 4)
+    assert said.url in row["urls"]
+    sandbox.faults.http_error(400, role="action", kind="avatar_video")
+    with pytest.raises(InvalidRequest):
+        await a2e.speech.say("Good morning.", tts_id=voice)
+    assert len(rows(journal)) == 1
+    sandbox.faults.http_error(502, role="action", kind="avatar_video", accepted=True)
+    with pytest.raises(StartOutcomeUnknown):
+        await a2e.speech.say("Good morning.", tts_id=voice)
+    assert sorted(states(journal)) == [1, 4]
+    assert [task async for task in a2e.unfinished()] == []

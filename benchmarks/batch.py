@@ -1,0 +1,84 @@
+"""Memory of a batch: a million jobs at limit 50, asked for one by one and forgotten when done."""
+
+import asyncio
+import gc
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+
+from a2e_async.models import Record, Status
+from a2e_async.resources.talking_video import TALKING_VIDEO, TalkingVideoInput
+from a2e_async.tasks.batch import Desk, run_batch
+from a2e_async.tasks.kind import Job
+from benchmarks.common import Row
+
+LIMIT = 50
+
+
+class _Done:
+    """Stands for a task that ends at once: the service is not what is measured."""
+
+    async def wait(self) -> Record:
+        await asyncio.sleep(0)
+        return Record(id="66ea4dd87db10c73fa29b570", status=Status.SUCCEEDED)
+
+
+def _jobs(count: int) -> Iterator[Job[Any]]:
+    for n in range(count):
+        inputs = TalkingVideoInput(
+            video_url=f"https://m.example/{n}.mp4",
+            prompt="smile and speak",
+            negative_prompt="blurry",
+            key=f"job-{n}",
+        )
+        yield Job(TALKING_VIDEO, inputs)
+
+
+async def _run(count: int) -> tuple[float, float]:
+    """Return MiB that the process grew by at most, and jobs per second."""
+
+    async def start(_: Job[Any]) -> Any:
+        return _Done()
+
+    async def digest(_: Job[Any]) -> str:
+        return "d"
+
+    desk = Desk(
+        start=start,
+        digest=digest,
+        attach=lambda job, entry: None,  # type: ignore[arg-type,return-value]  # never called here
+        book=None,
+        count=lambda _: None,
+    )
+    process = psutil.Process()
+    gc.collect()
+    before = most = process.memory_info().rss
+    began = time.perf_counter()
+    done = 0
+    batch = run_batch(desk, _jobs(count), limit=LIMIT, retry_failed=0, download_to=None)
+    async for outcome in batch:
+        assert outcome.ok
+        done += 1
+        if done % 5000 == 0:
+            most = max(most, process.memory_info().rss)
+    assert done == count
+    return (most - before) / 2**20, count / (time.perf_counter() - began)
+
+
+def run(short: bool) -> list[Row]:
+    """Return the figures."""
+    count = 50_000 if short else 1_000_000
+    grown, rate = asyncio.run(_run(count))
+    return [
+        Row(
+            what=f"a batch of {count:,} jobs, limit {LIMIT}: growth of the process",
+            peer="",
+            peer_value="",
+            ours=f"{grown:.0f} MiB ({rate:,.0f} jobs/s)",
+            ratio=None,
+            goal="<= 100 MB",
+            reached=grown <= 95,
+        )
+    ]
