@@ -194,7 +194,7 @@ class Starter:
 
         flight = Flight(
             kind=kind,
-            inputs=TaskInput(meta=entry.meta),
+            inputs=TaskInput(meta=entry.meta, key=None if entry.own_key else entry.key),
             media={},
             digest=entry.digest,
             name=entry.name,
