@@ -294,13 +294,16 @@ class Sender:
             recovery = flight.recovery = evolve(recovery, lost_at=datetime.now(UTC))
         if self._book is not None:
             await self._book.lose(flight)
-        found = await self._recoverer.find(flight.kind, recovery)
+        try:
+            found = await self._recoverer.find(flight.kind, recovery)
+            if found.absent and self._resend:
+                found = await self._wait_for_absence(flight, recovery)
+        except asyncio.CancelledError as error:
+            raise self._lose(flight, "the client stopped before it was found") from error
         if found.absent and self._resend:
-            found = await self._wait_for_absence(flight, recovery)
-            if found.absent:
-                logger.warning("a %s start was not found and is sent again", recovery.kind)
-                flight.sent, flight.recovery = False, None
-                return await self._start(flight)
+            logger.warning("a %s start was not found and is sent again", recovery.kind)
+            flight.sent, flight.recovery = False, None
+            return await self._start(flight)
         if found.sure:
             logger.info("a %s start whose answer was lost was found", recovery.kind)
             return await self._accepted(flight, found.records)

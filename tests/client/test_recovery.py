@@ -150,3 +150,20 @@ async def test_errors_while_looking(a2e: A2E, sandbox: Sandbox) -> None:
     sandbox.faults.drop_after_accept()
     sandbox.faults.http_error(500, role="list", times=2)
     assert (await a2e.dubbing.start(**DUB)).ids == paid(sandbox)[0].ids
+
+
+async def test_closing_while_absence_is_waited_for(
+    make_client: MakeClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start that would be sent again in a while stays unknown; never "nothing was spent"."""
+    monkeypatch.setattr("a2e_async.tasks.starter.FINISH_STARTS", 0.2)
+    client = make_client(on_unknown="resend_may_pay_twice")
+    await client.dubbing.start(**DUB)
+    sandbox.faults.drop_before_accept()
+    starting = asyncio.create_task(client.dubbing.start(**DUB))
+    while sandbox.calls["list", "dubbing"] < 3:
+        await asyncio.sleep(0.002)
+    await client.aclose()
+    with pytest.raises(StartOutcomeUnknown):
+        await starting
+    assert starts_sent(sandbox) == 2
