@@ -37,5 +37,7 @@ async def main(sources: list[Path], language: str, out: str) -> int:
 
 
 if __name__ == "__main__":
-    folder, language, out = sys.argv[1:4]
+    if len(sys.argv) != 4:
+        sys.exit("usage: python examples/dub_folder.py FOLDER LANGUAGE OUT")
+    folder, language, out = sys.argv[1:]
     sys.exit(asyncio.run(main(sorted(Path(folder).glob("*.wav")), language, out)))

@@ -17,7 +17,6 @@ from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar, Unpack
-from uuid import uuid4
 
 from attrs import define, field
 
@@ -26,6 +25,7 @@ from a2e_async.tasks.journal import HEARTBEAT, Begun, Changes, Entry, Spent, Sta
 from a2e_async.tasks.journal_file import checked, explain, patiently, unusable
 from a2e_async.tasks.journal_rows import CHANGEABLE, Value, page_query, to_column, to_row
 from a2e_async.tasks.journal_store import Clock, News, Store, Work
+from a2e_async.tasks.owner import new_owner
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -72,7 +72,7 @@ class _Writer:
 
     path: Path
     clock: Clock
-    owner: str = field(factory=lambda: uuid4().hex)
+    owner: str = field(factory=new_owner)
     process: int = field(factory=os.getpid)
     watchers: dict[str, tuple[_Watcher, ...]] = field(factory=dict[str, "tuple[_Watcher, ...]"])
     _queue: "SimpleQueue[_Asked[Any] | None]" = field(factory=SimpleQueue["_Asked[Any] | None"])

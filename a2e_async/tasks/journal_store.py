@@ -34,6 +34,7 @@ from a2e_async.tasks.journal_file import (
     version_of,
     whereabouts,
 )
+from a2e_async.tasks.owner import is_dead
 
 T = TypeVar("T")
 
@@ -251,7 +252,7 @@ class Store:
 
     def _alive(self, owner: str | None) -> bool:
         row = self.db.execute("SELECT until FROM owners WHERE owner = ?", (owner,)).fetchone()
-        return row is not None and row[0] > self.clock.host()
+        return row is not None and row[0] > self.clock.host() and not is_dead(owner or "")
 
     # -- operations ----------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """Sphinx directives that write the reference from the declarations of the package.
 
 ``{kind} dubbing`` writes a kind's page, ``{namespace} voices`` that of another namespace,
-``{kinds}`` (with names as its content) a table and the pages below it, ``{common-inputs}`` and
-``{error-tree}`` what their names say.
+``{kinds}`` (with names as its content) a table and the pages below it, ``{common-inputs}``,
+``{recovery-table}`` and ``{error-tree}`` what their names say.
 """
 
 import importlib
@@ -12,12 +12,12 @@ from types import ModuleType
 from typing import Any
 
 from docutils import nodes
-from kind_page import common_inputs, kind_page, kinds_table
+from kind_page import common_inputs, kind_page, kinds_table, recovery_table
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from a2e_async import A2E, errors
-from a2e_async.resources.registry import kind_named
+from a2e_async.resources.registry import kind_named, kind_names
 
 # Making a client does no I/O; it is asked only for its namespaces' classes.
 CLIENT = A2E("not-a-key")
@@ -91,6 +91,13 @@ class CommonInputs(Written):
         return common_inputs()
 
 
+class RecoveryTable(Written):
+    """How far the search for a lost start reaches, for every kind."""
+
+    def text(self) -> str:
+        return recovery_table([kind_named(name) for name in kind_names()])
+
+
 class ErrorTree(Written):
     """The tree of exceptions, each with the first sentence of its documentation."""
 
@@ -101,7 +108,9 @@ class ErrorTree(Written):
 def _branch(cls: type[errors.A2EError], depth: int) -> Iterator[str]:
     first = " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
     yield f"{'  ' * depth}- {{py:class}}`~a2e_async.errors.{cls.__name__}`: {first}"
-    for below in sorted(cls.__subclasses__(), key=lambda c: errors.__all__.index(c.__name__)):
+    # Those of other modules never reach a user.
+    public = [below for below in cls.__subclasses__() if below.__name__ in errors.__all__]
+    for below in sorted(public, key=lambda c: errors.__all__.index(c.__name__)):
         yield from _branch(below, depth + 1)
 
 
@@ -137,6 +146,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
         "namespace": NamespacePage,
         "kinds": Kinds,
         "common-inputs": CommonInputs,
+        "recovery-table": RecoveryTable,
         "error-tree": ErrorTree,
     }
     for name, directive in directives.items():

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, cast, get_args, get_origin, get_type_hints
 
-from attrs import fields
+from attrs import evolve, fields
 
 from a2e_async.inputs import (
     AsText,
@@ -19,9 +19,11 @@ from a2e_async.inputs import (
     Media,
     TaskInput,
     input_fields,
+    plain_number,
 )
 from a2e_async.models import Record, Wire
 from a2e_async.tasks.kind import Endpoint, TaskKind
+from a2e_async.tasks.recoverer import listing
 
 NO: Final = "no"
 
@@ -58,7 +60,21 @@ def kinds_table(kinds: Sequence[TaskKind[..., Any]]) -> str:
 
 def common_inputs() -> str:
     """Return the table of the inputs that every kind takes."""
-    return _inputs_table(input_fields(TaskInput))
+    # The longest name is each kind's own; its page tells it.
+    return _inputs_table(
+        [
+            evolve(f, notes=tuple(note for note in f.notes if not isinstance(note, Length)))
+            if f.name == "name"
+            else f
+            for f in input_fields(TaskInput)
+        ]
+    )
+
+
+def recovery_table(kinds: Sequence[TaskKind[..., Any]]) -> str:
+    """Return the table of how far the search for a lost start reaches, kind by kind."""
+    rows = ((f"[{kind.name}]({kind.name}.md)", _searched(kind), _reach(kind)) for kind in kinds)
+    return table(("kind", "searched for up to 45 s", "what `start()` gives"), rows)
 
 
 def table(head: Sequence[str], rows: "collections.abc.Iterable[Sequence[str]]") -> str:
@@ -112,7 +128,11 @@ def _usual(kind: TaskKind[..., Any]) -> str:
         return "not known"
     low, high = kind.usual
     size, unit = _unit(high)
-    return f"{low / size:.2g} to {high / size:.2g} {unit}"
+    return (
+        f"{low / size:.2g} to {high / size:.2g} {unit}"
+        if low
+        else f"up to {high / size:.2g} {unit}"
+    )
 
 
 def _unit(seconds: float) -> tuple[float, str]:
@@ -139,11 +159,34 @@ def _looks(kind: TaskKind[..., Any]) -> str:
 
 
 def _lost(kind: TaskKind[..., Any]) -> str:
-    if kind.list_at is None:
-        return "there is no list to look in: look on the service's site before you start again"
+    if listing(kind) is None:
+        said = (
+            "`StartOutcomeUnknown` at once: there is no list to search; look on the service's site"
+        )
+    elif kind.name_wire is None:
+        said = (
+            "its list is searched for up to 45 s; as its start takes no name, "
+            "`StartOutcomeUnknown` with `error.candidates`"
+        )
+    else:
+        said = (
+            "its list is searched for its name, for up to 45 s; `start()` returns the task, or "
+            "`a2e.recover(error.recovery)` finds it later"
+        )
+    return f"{said} ([more](recovery.md))"
+
+
+def _searched(kind: TaskKind[..., Any]) -> str:
+    at = listing(kind)
+    return "no list" if at is None else _shown(at)
+
+
+def _reach(kind: TaskKind[..., Any]) -> str:
+    if listing(kind) is None:
+        return "`StartOutcomeUnknown` at once"
     if kind.name_wire is None:
-        return "its start takes no name: compare inputs and time with the newest of `list()`"
-    return "look for `error.recovery.name` among the newest of `list()`"
+        return "candidates only: its start takes no name"
+    return f"the task, found by its unique `{kind.name_wire}`"
 
 
 # -- inputs ------------------------------------------------------------------------------------
@@ -206,7 +249,7 @@ def _media(f: InputField) -> str:
 def _bounds(f: InputField) -> Iterator[str]:
     for note in f.notes:
         if isinstance(note, Between):
-            yield f"{note.low:g} to {note.high:g}"
+            yield f"{plain_number(note.low)} to {plain_number(note.high)}"
         elif isinstance(note, Count):
             yield f"{note} items"
         elif isinstance(note, Length):

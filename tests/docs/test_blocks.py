@@ -3,6 +3,8 @@
 import asyncio
 import re
 import shutil
+import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +57,15 @@ def run_whole(code: str) -> None:
     exec(compile(code, "block", "exec"), {"__name__": "__main__"})
 
 
+def run_tests(code: str, folder: Path) -> None:
+    """Run a block that holds tests."""
+    (folder / "test_block.py").write_text(code)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_block.py"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
 async def run_inside(code: str, sandbox: Sandbox) -> None:
     """Run a block as the inside of a program that has a client and a task."""
     async with A2E(sandbox.api_key, base_url=sandbox.base_url, poll_interval=0.05) as a2e:
@@ -75,7 +86,9 @@ def test_block_runs(
     """A block of the documentation does what it says, as it stands there."""
     monkeypatch.setenv("A2E_API_KEY", sandbox.api_key)
     monkeypatch.setenv("A2E_BASE_URL", sandbox.base_url)
-    if "asyncio.run(" in code:
+    if "def test_" in code:
+        run_tests(code, folder)
+    elif "asyncio.run(" in code:
         run_whole(code)
     else:
         asyncio.run(run_inside(code, sandbox))

@@ -11,6 +11,15 @@ from a2e_async.sandbox import Sandbox, media
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
+def test_usage() -> None:
+    """Without its arguments an example says which it takes."""
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "dub_folder.py"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("usage: ")
+
+
 def test_dub_folder(tmp_path: Path) -> None:
     """Each file is dubbed once and saved; one that fails is told and spoils no other."""
     talks = tmp_path / "talks"

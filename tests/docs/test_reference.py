@@ -16,7 +16,10 @@ from a2e_async.resources.registry import kind_named, kind_names
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = DOCS / "reference"
-FOUNDATIONS = {"index", "client", "namespace", "tasks", "errors", "events"}
+FOUNDATIONS = {
+    *("index", "client", "namespace", "tasks", "batch", "recovery"),
+    *("errors", "events", "sandbox"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +62,31 @@ def test_all_that_is_declared_is_told(name: str, writer: ModuleType) -> None:
     ways = (getattr(kind, a.name) for a in fields(type(kind)) if a.name.endswith("_at"))
     for at in ways:
         assert at is None or any(f"{at.method} {at.path}" in said for said in told)
+
+
+def test_recovery_is_told_of_each_kind(writer: ModuleType) -> None:
+    """Found by its name, candidates only, or raised at once; and where it is looked for."""
+    text = writer.recovery_table([kind_named(name) for name in kind_names()])
+    rows = dict(re.findall(r"^\| \[(\w+)\]\(\w+\.md\) \| (.*) \|$", text, re.MULTILINE))
+    assert set(rows) == set(kind_names())
+    assert rows["dubbing"] == (
+        "`GET /api/v1/userDubbing/allRecords` | the task, found by its unique `name`"
+    )
+    assert "/trainingRecord`" in rows["voice_clone"]
+    assert {name for name in rows if "candidates only" in rows[name]} == {"head_swap"}
+    at_once = {name for name in rows if rows[name] == "no list | `StartOutcomeUnknown` at once"}
+    assert at_once == {"wan30", "avatar_video", "face_swap_preview"}
+
+
+def test_bounds_are_told_in_full(writer: ModuleType) -> None:
+    """No number of the reference has an exponent, and no time begins with 0."""
+    for name in kind_names():
+        text = writer.kind_page(kind_named(name))
+        assert not re.search(r"\de\+\d", text)
+        assert not re.search(r"\b0 to \d+ (s|min|h)\b", text.partition("## Inputs")[0])
+
+
+def test_the_common_name_has_no_length(writer: ModuleType) -> None:
+    """It is each kind's own: 40 characters for an avatar video."""
+    assert "200" not in next(r for r in writer.common_inputs().splitlines() if "`name`" in r)
+    assert "at most 40 characters" in writer.kind_page(kind_named("avatar_video"))

@@ -17,6 +17,7 @@ import pytest
 
 from a2e_async.tasks.journal import Entry, State
 from a2e_async.tasks.journal_sqlite import SqliteJournal
+from a2e_async.tasks.owner import is_dead, new_owner
 
 CHILD = Path(__file__).with_name("child.py")
 
@@ -176,3 +177,33 @@ async def test_a_full_disk_is_told_and_then_forgotten(tmp_path: Path, start: Sta
     refused, *rest = said(start("full", tmp_path / "jobs.db"))
     assert refused.startswith("refused The journal jobs.db cannot be used: the disk ")
     assert rest == ["read before", "again True"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asked of Linux' own files")
+async def test_a_killed_process_is_taken_over_at_once(start: Start, tmp_path: Path) -> None:
+    """Its lease is not waited for: it is known to be gone. A living one keeps its entries."""
+    path = tmp_path / "jobs.db"
+    child = start("hold", path)
+    assert out(child).readline() == "held\n"
+    journal = SqliteJournal(path)
+    try:
+        assert not await journal.take("held")
+        child.kill()
+        child.wait()
+        assert await journal.take("held")
+    finally:
+        await journal.aclose()
+
+
+def test_who_is_dead() -> None:
+    """Only a process of this boot and namespace can be known to be gone."""
+    mine = new_owner()
+    scope, pid, unique = mine.split(".")
+    assert (pid, len(unique)) == (str(os.getpid()), 32)
+    assert not is_dead(mine)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    assert is_dead(f"{scope}.{gone.pid}.{unique}") is bool(scope)
+    assert not is_dead(f"elsewhere.{gone.pid}.{unique}")
+    for odd in ("", ".", "x", unique, f"{scope}.x.{unique}", f"{scope}.{10**30}.{unique}"):
+        assert not is_dead(odd)

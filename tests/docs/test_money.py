@@ -1,0 +1,131 @@
+"""Each row of the page on money is a test somewhere."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+MONEY = "client/test_money.py"
+CANCEL = "client/test_cancel_start.py"
+KEYS = "client/test_keys.py"
+FOUND = "client/test_recovery.py"
+WAIT = "client/test_wait.py"
+LOADS = "transfer/test_download.py"
+KEPT = "batch/test_journaled.py"
+BATCH = "batch/test_batch.py"
+BUDGET = "batch/test_budget.py"
+CRASH = "batch/test_crash.py"
+OWNERS = "journal/test_processes.py"
+
+# By the beginning of the row. Where the journal changes what happens, the last one is with it.
+ROWS = {
+    "an input is wrong": ["pure/test_inputs.py::test_what_is_not_declared_is_refused"],
+    "the service refuses the start": [
+        f"{MONEY}::test_refused",
+        f"{MONEY}::test_insufficient_coins",
+        f"{KEPT}::test_what_is_refused_is_forgotten",
+    ],
+    "the service cannot be reached": [f"{MONEY}::test_connection_refused"],
+    "the service is busy": [f"{MONEY}::test_paced"],
+    "the start would pass a budget": [
+        f"{BUDGET}::test_a_start_beyond_it_is_not_sent",
+        f"{BUDGET}::test_a_batch_counts_over_all_its_runs",
+    ],
+    "the journal cannot be written": [f"{KEPT}::test_a_journal_that_cannot_be_written"],
+    "a local file goes up": ["transfer/test_upload.py::test_same_content_once"],
+    "the answer to that upload": [f"{MONEY}::test_presign_lost"],
+    "your code is cancelled before": [
+        f"{CANCEL}::test_every_turn",
+        f"{KEPT}::test_a_withdrawn_start_is_forgotten",
+    ],
+    "… and after": [
+        f"{CANCEL}::test_ways_to_cancel",
+        "client/test_dropped.py::test_a_lost_answer_after_cancellation",
+        f"{KEPT}::test_unfinished_after_a_restart",
+    ],
+    "the client is closed meanwhile": [f"{CANCEL}::test_close_lets_starts_finish"],
+    "the same `key` is started again": [
+        f"{KEYS}::test_same_key",
+        f"{KEPT}::test_a_key_is_one_task_for_ever",
+    ],
+    "… with other inputs": [
+        f"{KEYS}::test_key_conflict",
+        f"{KEPT}::test_a_key_is_one_task_for_ever",
+    ],
+    "it is found in the kind's list": [
+        f"{FOUND}::test_found",
+        f"{KEPT}::test_a_lost_start_is_found_by_the_next_client",
+    ],
+    "it is not found": [
+        f"{FOUND}::test_candidates",
+        f"{FOUND}::test_recover_later",
+        f"{KEPT}::test_the_same_key_looks_again",
+    ],
+    "the kind has no list": [f"{FOUND}::test_without_a_list"],
+    "its absence is proved": [
+        f"{KEPT}::test_absence_is_not_proved_without_an_echo",
+        f"{KEPT}::test_resending_what_is_proved_absent",
+    ],
+    "a paid call that starts no task": [
+        "client/test_speech.py::test_lost",
+        f"{KEPT}::test_paid_calls_that_are_no_tasks",
+    ],
+    "a handle is dropped": [
+        "client/test_dropped.py::test_a_dropped_handle_is_unclaimed",
+        f"{KEPT}::test_unfinished_after_a_restart",
+    ],
+    "your wait times out": [f"{WAIT}::test_timeout_zero", f"{WAIT}::test_stuck"],
+    "looking at it fails": [f"{WAIT}::test_trouble_while_looking"],
+    "the service fails the task": [
+        f"{BATCH}::test_one_failure_leaves_the_others_alone",
+        f"{KEPT}::test_a_failed_task_is_no_longer_open",
+    ],
+    "… in a batch with `retry_failed`": [f"{BATCH}::test_failed_tasks_are_started_anew_when_told"],
+    "the result URL has expired": [f"{LOADS}::test_expired_is_renewed_and_goes_on"],
+    "a download is cut": [f"{LOADS}::test_cut_many_times_resumes_at_the_byte"],
+    "the disk fails": [f"{LOADS}::test_disk_errors", f"{BATCH}::test_a_disk_that_fails"],
+    "before a start's bytes left": [f"{CRASH}::test_killed_at_a_step"],
+    "while a start was on its way": [f"{CRASH}::test_killed_at_a_step"],
+    "while a task was waited for": [f"{CRASH}::test_killed_at_random"],
+    "… less than 30 s ago": [
+        f"{OWNERS}::test_a_killed_owner_is_succeeded",
+        "journal/test_processes.py::test_a_killed_process_is_taken_over_at_once",
+    ],
+    "two processes run the same batch": [
+        f"{BATCH}::test_two_clients_share_one_batch",
+        "batch/test_many.py::test_two_clients_one_dies",
+        f"{OWNERS}::test_a_key_begins_in_one_process",
+    ],
+}
+
+
+def told() -> list[str]:
+    """Return what each row of the page begins with."""
+    rows = re.findall(r"^\| (.+?) \|", (ROOT / "docs/money.md").read_text(), re.MULTILINE)
+    return [row for row in rows if row != "when"]
+
+
+@cache
+def names_in(file: str) -> set[str]:
+    """Return the names of a file's tests."""
+    tree = ast.parse((ROOT / "tests" / file).read_text())
+    return {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def test_every_row_has_its_test() -> None:
+    """No row is told that nothing holds, and none is left over."""
+    rows = told()
+    assert len(rows) == len(ROWS)
+    for row in rows:
+        assert sum(row.startswith(begin) for begin in ROWS) == 1, row
+
+
+@pytest.mark.parametrize("test", sorted({test for tests in ROWS.values() for test in tests}))
+def test_it_is_there(test: str) -> None:
+    """The test that a row names has not gone."""
+    file, _, name = test.partition("::")
+    assert name in names_in(file)
