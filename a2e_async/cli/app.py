@@ -9,6 +9,8 @@ from cyclopts import App, CycloptsError, MissingArgumentError
 from a2e_async import __version__
 from a2e_async.cli import exits
 from a2e_async.cli.account import coins
+from a2e_async.cli.batch.command import HELP as BATCH
+from a2e_async.cli.batch.command import batch
 from a2e_async.cli.catalogue import kinds
 from a2e_async.cli.completion import HELP as COMPLETION
 from a2e_async.cli.completion import completion
@@ -16,6 +18,7 @@ from a2e_async.cli.demo.command import HELP, demo
 from a2e_async.cli.desk import Desk, tell
 from a2e_async.cli.doctor.command import doctor
 from a2e_async.cli.jobs import verbs
+from a2e_async.cli.journal.command import JOURNAL
 from a2e_async.cli.printer import Printer, one_line, prepare_streams
 from a2e_async.cli.serve import sandbox
 from a2e_async.cli.settings import Settings, common_last
@@ -45,14 +48,16 @@ def build(tokens: Sequence[str] = (), *, offering: bool = False) -> App:
     app.command(sandbox, sort_key=2)
     for verb in verbs(tokens, offering=offering):
         app.command(verb)
+    app.command(batch, help=BATCH, sort_key=6)
+    app.command(JOURNAL)
     app.command(TASK)
-    app.command(list_tasks, name="list", sort_key=7)
-    app.command(kinds, sort_key=8)
-    app.command(say, sort_key=9)
-    app.command(voices, sort_key=10)
-    app.command(coins, name="credits", sort_key=11)
-    app.command(doctor, sort_key=12)
-    app.command(completion, help=COMPLETION, sort_key=13)
+    app.command(list_tasks, name="list", sort_key=9)
+    app.command(kinds, sort_key=10)
+    app.command(say, sort_key=11)
+    app.command(voices, sort_key=12)
+    app.command(coins, name="credits", sort_key=13)
+    app.command(doctor, sort_key=14)
+    app.command(completion, help=COMPLETION, sort_key=15)
     return app
 
 

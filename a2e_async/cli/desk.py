@@ -33,6 +33,7 @@ from a2e_async.resources.registry import kind_named, kind_names
 if TYPE_CHECKING:
     from a2e_async.client import A2E
     from a2e_async.models import Output, Recovery
+    from a2e_async.tasks.journal import Journal
     from a2e_async.tasks.task import Task
 
 _CUT_OFF: Final = {
@@ -57,11 +58,13 @@ class Desk:
     """Gives more of those, once the client is closed."""
     farewell: Callable[[], list[str]] | None = None
     """What to say after an interruption, instead of how to come back to each task."""
+    again: str | None = None
+    """The command that looks again for a start whose answer was lost, where there is one."""
     host: str = ""
     """Where the service is, once there is a client."""
 
     @asynccontextmanager
-    async def client(self) -> "AsyncGenerator[A2E]":
+    async def client(self, journal: "Journal | None" = None) -> "AsyncGenerator[A2E]":
         """Give the client that the shared flags describe; close it in the end."""
         from a2e_async.client import A2E
 
@@ -74,7 +77,7 @@ class Desk:
                 "a2e demo."
             )
         self.host = urlsplit(resolve_account(key, online.base_url).base_url).netloc
-        a2e = A2E(key, base_url=online.base_url, on_event=self._hear)
+        a2e = A2E(key, base_url=online.base_url, on_event=self._hear, journal=journal)
         try:
             async with a2e:
                 yield a2e
@@ -131,7 +134,7 @@ def tell(error: Exception, desk: Desk, *, debug: bool = False) -> int:
     }
     if isinstance(error, StartOutcomeUnknown):
         recovery = error.recovery.to_dict()
-        printer.error(f"Look for it with: {_where(error.recovery)}")
+        printer.error(f"Look for it with: {desk.again or where(error.recovery)}")
         printer.error(json.dumps(recovery))
         document["recovery"] = recovery
         document["candidates"] = [record.id for record in error.candidates]
@@ -193,7 +196,7 @@ def _tell_how_to_go_on(desk: Desk) -> list[str]:
     return refs
 
 
-def _where(recovery: "Recovery") -> str:
+def where(recovery: "Recovery") -> str:
     """Return the command that shows where a start without answer may be found."""
     if recovery.kind in kind_names() and kind_named(recovery.kind).list_at is not None:
         return f"a2e list {recovery.kind}"
@@ -211,9 +214,10 @@ def _tell_interrupted(desk: Desk, code: int) -> int:
         refs = _tell_how_to_go_on(desk)
     for recovery in () if desk.farewell else desk.lost:
         named = f"the name {recovery.name!r}" if recovery.name else "it"
+        look = f"it with: {desk.again}" if desk.again else f"{named} in: {where(recovery)}"
         printer.error(
             f"A {recovery.kind} start was sent and its answer is lost: it may have been charged. "
-            f"Look for {named} in: {_where(recovery)}"
+            f"Look for {look}"
         )
         printer.error(json.dumps(recovery.to_dict()))
     document = {

@@ -27,6 +27,7 @@ KEY: Final = 3
 COINS: Final = 4
 UNKNOWN: Final = 5
 SERVICE: Final = 6
+PARTIAL: Final = 7
 TIMEOUT: Final = 124
 HUNG_UP: Final = 129
 INTERRUPTED: Final = 130
@@ -40,6 +41,7 @@ MEANINGS: Final[Mapping[int, str]] = {
     COINS: "not enough coins",
     UNKNOWN: "a start was sent and its answer is lost: it may have been charged",
     SERVICE: "the network, the service or this machine failed",
+    PARTIAL: "a batch is over, and not every job of it is done and saved",
     TIMEOUT: "the time to wait is over; the task goes on",
     HUNG_UP: "the terminal went away (SIGHUP); what was started goes on",
     INTERRUPTED: "interrupted (Ctrl-C); what was started goes on",

@@ -17,7 +17,8 @@ from a2e_async.tasks.kind import TaskKind
 INPUTS = Group("Inputs", sort_key=0)
 
 LEFT_OUT: Final = frozenset({"key"})
-"""A key holds for the life of one client; a command's client lives for one start only."""
+"""A key holds for the life of one client, or in a journal: start and run have a flag beside
+``--journal`` for it."""
 
 
 @frozen(kw_only=True)

@@ -1,6 +1,7 @@
 """``start``, ``run`` and ``quote``: one command for each kind, made from its declaration."""
 
 import asyncio
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Group, Parameter
 
 from a2e_async.cli import exits
+from a2e_async.cli.batch.check import check_key
 from a2e_async.cli.desk import ON_SITE, Desk, conduct
 from a2e_async.cli.flags import as_command
 from a2e_async.cli.outages import outages
@@ -16,14 +18,19 @@ from a2e_async.cli.progress import progress, transfers
 from a2e_async.cli.settings import Online
 from a2e_async.cli.show import coins_word, instead, output_json, task_json
 from a2e_async.errors import InvalidInput, TaskFailed
+from a2e_async.events import Accepted, Event
 from a2e_async.models import Record
 from a2e_async.resources.registry import kind_named, kind_names
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from a2e_async.client import A2E
     from a2e_async.tasks.kind import TaskKind
     from a2e_async.tasks.task import Task
 
 WAITING = Group("Waiting", sort_key=50)
+KEEPING = Group("Journal", sort_key=60)
 
 Timeout = Annotated[
     float | None,
@@ -36,9 +43,29 @@ Out = Annotated[
     Path,
     Parameter(name=("--out", "-o"), group=WAITING, help="Where results are saved."),
 ]
+Journal = Annotated[
+    Path | None,
+    Parameter(
+        group=KEEPING,
+        help="A file in which the start is written down before it is paid; a2e journal reads it.",
+    ),
+]
+Key = Annotated[
+    str | None,
+    Parameter(
+        group=KEEPING,
+        help="Your name for the start in the journal; the same key gives the same task, paid once.",
+    ),
+]
 _NOWHERE = Path()
 
 UNDER_WAY = "A start may be under way; waiting for its answer, at most 30 s."
+
+_OWN = {
+    "start": ("journal", "key", "settings"),
+    "run": ("out", "timeout", "journal", "key", "settings"),
+    "quote": ("settings",),
+}
 
 _HELP = {
     "start": "Start a task and print its ref. Costs coins.",
@@ -59,7 +86,7 @@ def verbs(tokens: Sequence[str], *, offering: bool = False) -> Iterator[App]:
     asked, called = _called(tokens)
     for place, (verb, work) in enumerate(works.items()):
         app = App(name=verb, help=_HELP[verb], sort_key=3 + place)
-        own = ("out", "timeout", "settings") if verb == "run" else ("settings",)
+        own = _OWN[verb]
         for name in kinds if offering or verb == asked else ():
             if called in (None, name):
                 kind = kind_named(name)
@@ -83,12 +110,19 @@ def _unread() -> None:
     """Stand for a kind that these words do not call."""
 
 
-def start(kind: str, inputs: Mapping[str, Any], *, settings: Online = Online()) -> int:  # noqa: B008  # frozen
+def start(
+    kind: str,
+    inputs: Mapping[str, Any],
+    *,
+    journal: Journal = None,
+    key: Key = None,
+    settings: Online = Online(),  # noqa: B008  # frozen
+) -> int:
     """Start a task; its ref goes to stdout."""
 
     async def work(desk: Desk) -> int:
-        async with desk.client() as a2e:
-            task = await _start(desk, a2e.kind(kind), inputs)
+        async with _journaled(desk, journal, key) as a2e:
+            task = await _start(desk, a2e.kind(kind), inputs, key)
         if not task.kind.watchable:
             desk.printer.note(f"The service tells nothing of {kind} tasks; {ON_SITE}")
         desk.printer.out(task.ref)
@@ -104,6 +138,8 @@ def run(
     *,
     out: Out = _NOWHERE,
     timeout: Timeout = None,
+    journal: Journal = None,
+    key: Key = None,
     settings: Online = Online(),  # noqa: B008  # frozen
 ) -> int:
     """Start a task, wait, save; the paths go to stdout."""
@@ -111,8 +147,8 @@ def run(
     async def work(desk: Desk) -> int:
         check_told(kind_named(kind))
         make_ready(out)
-        async with desk.client() as a2e:
-            task = await _start(desk, a2e.kind(kind), inputs)
+        async with _journaled(desk, journal, key) as a2e:
+            task = await _start(desk, a2e.kind(kind), inputs, key)
             return await finish(desk, task, out=out, timeout=timeout)
 
     return conduct(settings, work)
@@ -133,19 +169,49 @@ def quote(kind: str, inputs: Mapping[str, Any], *, settings: Online = Online()) 
     return conduct(settings, work)
 
 
-async def _start(desk: Desk, namespace: Any, inputs: Mapping[str, Any]) -> "Task[Any]":
-    printer = desk.printer
+def _journaled(
+    desk: Desk, path: Path | None, key: str | None
+) -> "AbstractAsyncContextManager[A2E]":
+    """Return the client with its journal, if there is to be one. Raises `InvalidInput`."""
+    if path is None:
+        if key is not None:
+            raise InvalidInput(
+                "--key needs --journal, such as --journal jobs.db: without one it would be "
+                "forgotten when this command ends, and a second run would pay again.",
+                field="journal",
+            )
+        return desk.client()
+    check_key(key)
+    desk.again = shlex.join(["a2e", "journal", "resume", str(path)])
+    from a2e_async.tasks.journal_sqlite import SqliteJournal
+
+    return desk.client(SqliteJournal(path))
+
+
+async def _start(
+    desk: Desk, namespace: Any, inputs: Mapping[str, Any], key: str | None
+) -> "Task[Any]":
+    printer, accepted = desk.printer, list[Event]()
+    given = inputs if key is None else {**inputs, "key": key}
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Accepted):
+            accepted.append(event)
+
     with progress(printer, f"starting {namespace.kind.name}") as say:
-        desk.listeners.append(transfers(say))
+        desk.listeners += [transfers(say), hear]
         try:
-            task: Task[Any] = await namespace.start(**inputs)
+            task: Task[Any] = await namespace.start(**given)
         except asyncio.CancelledError:
             printer.note(UNDER_WAY)
             raise
         finally:
-            desk.listeners.pop()
+            del desk.listeners[-2:]
     desk.track(task)
-    printer.note(f"started {task.ref} · {coins_word(task.coins)}")
+    if accepted:
+        printer.note(f"started {task.ref} · {coins_word(task.coins)}")
+    else:
+        printer.note(f"{task.ref} is what the key {key!r} stands for; nothing was started")
     return task
 
 

@@ -1,16 +1,16 @@
 """``task show|wait|download|rename|delete`` and ``list``: what was started before."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
 from a2e_async.cli import exits
+from a2e_async.cli.ask import agreed
 from a2e_async.cli.desk import Desk, conduct
 from a2e_async.cli.jobs import Out, Timeout, check_told, finish
 from a2e_async.cli.jobs import wait as wait_for
-from a2e_async.cli.printer import Printer, columns, is_terminal
+from a2e_async.cli.printer import Printer, columns
 from a2e_async.cli.settings import KindName, Online
 from a2e_async.cli.show import (
     coins_word,
@@ -29,7 +29,7 @@ from a2e_async.tasks.kind import split_ref
 TASK = App(
     name="task",
     help="Look at a task, wait for it, fetch its results, rename it, delete it.",
-    sort_key=6,
+    sort_key=8,
 )
 
 Ref = Annotated[str, Parameter(help="The task, as start printed it: dubbing:66ea4dd8….")]
@@ -131,7 +131,8 @@ def delete(
         desk.printer.json({"ref": ref, "deleted": True})
         return exits.OK
 
-    if not yes and not _agreed(Printer(as_json=settings.json), ref):
+    printer, question = Printer(as_json=settings.json), f"Delete {ref} and its results?"
+    if not yes and not agreed(printer, question, "delete", "deleted"):
         return exits.USAGE
     return conduct(settings, work)
 
@@ -171,15 +172,3 @@ def _row(kind: str, record: Record) -> tuple[str, ...]:
     coins: Any = "" if record.coins is None else record.coins
     created = moment(record.created_at) if record.created_at else ""
     return f"{kind}:{record.id}", str(record.status), str(coins), created, record.name or ""
-
-
-def _agreed(printer: Printer, ref: str) -> bool:
-    if not is_terminal(sys.stdin):
-        printer.error("error: delete asks on a terminal only; add --yes to delete without asking.")
-        return False
-    sys.stderr.write(f"Delete {ref} and its results? [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() in ("y", "yes"):
-        return True
-    printer.error("Nothing was deleted.")
-    return False

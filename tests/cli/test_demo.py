@@ -12,9 +12,10 @@ from rich.console import Console
 
 from a2e_async.cli import exits
 from a2e_async.cli.demo.command import FAULTS
+from a2e_async.cli.demo.report import Report
 from a2e_async.cli.demo.shelf import Shelf
 from a2e_async.cli.demo.table import render
-from a2e_async.cli.demo.work import KINDS, DemoJob, plan
+from a2e_async.cli.demo.work import KINDS, DemoJob, Tally, plan
 from a2e_async.models import Output
 from a2e_async.resources.registry import kind_named
 from a2e_async.sandbox import check_media
@@ -69,10 +70,27 @@ def test_what_goes_wrong_ends_with_1(tmp_path: Path) -> None:
     assert "Traceback" not in result.err
 
 
-def test_books_that_do_not_agree_end_with_1(tmp_path: Path) -> None:
+def test_a_start_whose_answer_is_lost_is_found(tmp_path: Path) -> None:
     result = demo(tmp_path, faults=[{"fault": "drop_after_accept", "kind": "image_to_video"}])
-    assert result.code == exits.FAILED
-    assert "the tasks that were charged are not the tasks that were started" in result.err
+    assert result.code == 0, result.err
+    assert result.out.splitlines()[-1] == "6 jobs · 6 charges · 6 files"
+
+
+def test_books_that_do_not_agree_are_told(tmp_path: Path) -> None:
+    charge = {"kind": "dubbing", "ids": ["a"], "coins": 5, "refunded": 0}
+    report = Report(
+        jobs=[],
+        ledger={"charges": [charge], "leaks": []},
+        tally=Tally(),
+        seconds=1,
+        out=tmp_path,
+        balances=(10, 10),
+    )
+    assert report.problems == [
+        "0 jobs but 1 charge",
+        "the tasks that were charged are not the tasks that were started",
+        "0 coins went by our records, 5 by the ledger",
+    ]
 
 
 def test_a_sandbox_that_does_not_start_is_told(

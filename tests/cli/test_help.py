@@ -18,7 +18,7 @@ from .conftest import Invoke, environment
 def test_help_tells_commands_and_exit_codes(invoke: Invoke) -> None:
     result = invoke("--help")
     assert result.code == 0
-    for command in ("demo", "sandbox", "start", "run", "quote", "task", "list", "credits"):
+    for command in ("demo", "sandbox", "start", "run", "quote", "batch", "journal", "task", "list"):
         assert command in result.out
     for code, meaning in exits.MEANINGS.items():
         assert f"{code:>3}  {meaning}" in result.out
@@ -53,7 +53,7 @@ def test_help_lists_every_input(invoke: Invoke, verb: str, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", kind_names())
 def test_no_input_hides_a_shared_flag(kind: str) -> None:
-    ours = SWITCHES | VALUES | {"--out", "-o", "--timeout", "--help", "-h"}
+    ours = SWITCHES | VALUES | {"--out", "-o", "--timeout", "--journal", "--key", "--help", "-h"}
     assert not ours & {flag.flag for flag in flags_of(kind_named(kind))}
 
 

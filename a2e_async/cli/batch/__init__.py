@@ -1,0 +1,1 @@
+"""``a2e batch``: many jobs out of a file."""

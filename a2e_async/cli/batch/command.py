@@ -1,0 +1,298 @@
+"""The command ``batch``."""
+
+import asyncio
+import shlex
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from attrs import frozen
+from cyclopts import Parameter
+
+from a2e_async.cli import exits
+from a2e_async.cli.batch.bar import Tally, bar
+from a2e_async.cli.batch.check import SHOWN, Found, check_all, read_jobs
+from a2e_async.cli.batch.rows import check_file
+from a2e_async.cli.desk import Desk, conduct
+from a2e_async.cli.jobs import UNDER_WAY
+from a2e_async.cli.outages import outages
+from a2e_async.cli.places import make_ready
+from a2e_async.cli.progress import progress
+from a2e_async.cli.settings import Online
+from a2e_async.cli.show import coins_word, counted
+from a2e_async.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from a2e_async.cli.batch.report import Report
+    from a2e_async.client import A2E
+    from a2e_async.tasks.batch import Outcome
+    from a2e_async.tasks.journal import Journal
+
+HELP: Final = (
+    "Run the jobs of a file, each paid once, and save their results. Costs coins.\n\n"
+    'A line of JSONL is {"kind": "dubbing", "key": "talk-17", "input": {...}, "meta": {...}}; '
+    "the columns of a CSV file are kind, key and inputs (an empty cell is not given, lists and "
+    "objects are JSON). Local paths begin at the file's directory. The whole file is checked "
+    "before anything is spent. Whatever ends a run, the same command goes on where it ended: what "
+    "is done is skipped, what is under way is waited for. Jobs that the service failed stay "
+    "failed, unless --retry-failed allows to pay anew."
+)
+
+
+@frozen(kw_only=True)
+class _Order:
+    """What the command was told."""
+
+    file: Path
+    out: Path
+    journal: Path | None
+    limit: int
+    retry_failed: int
+    report: Path | None
+
+    def again(self) -> str:
+        """Return the command that goes on."""
+        words = ["a2e", "batch", str(self.file), "--out", str(self.out)]
+        for flag, value, usual in (
+            ("--journal", self.journal, None),
+            ("--limit", self.limit, 10),
+            ("--retry-failed", self.retry_failed, 0),
+            ("--report", self.report, None),
+        ):
+            words += [] if value == usual else [flag, str(value)]
+        return shlex.join(words)
+
+
+def batch(
+    file: Annotated[Path, Parameter(help="The jobs: a file that ends with .jsonl or .csv.")],
+    /,
+    *,
+    out: Annotated[
+        Path, Parameter(name=("--out", "-o"), help="Where results are saved.")
+    ] = Path(),  # never changed
+    journal: Annotated[
+        Path | None,
+        Parameter(help="The file in which each start is written down before it is paid."),
+    ] = None,
+    limit: Annotated[int, Parameter(help="How many jobs are under way at most.")] = 10,
+    retry_failed: Annotated[
+        int,
+        Parameter(help="How often a task that failed is started, and paid, anew."),
+    ] = 0,
+    report: Annotated[
+        Path | None,
+        Parameter(help="A file for the outcomes, one line of JSON for each job; written anew."),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Check the file and ask for prices; spend nothing.",
+        ),
+    ] = False,
+    settings: Online = Online(),  # noqa: B008  # frozen
+) -> int:
+    """Run the jobs of a file, each paid once, and save their results."""
+    order = _Order(
+        file=file, out=out, journal=journal, limit=limit, retry_failed=retry_failed, report=report
+    )
+    return conduct(settings, lambda desk: _batch(desk, order, dry_run=dry_run))
+
+
+async def _batch(desk: Desk, order: _Order, *, dry_run: bool) -> int:
+    from a2e_async.cli.batch.report import check_report
+    from a2e_async.tasks.batch import check_batch
+
+    check_batch(order.limit, order.retry_failed)
+    check_file(order.file)
+    if order.journal is None and not dry_run:
+        raise InvalidInput(
+            "a2e batch needs --journal, such as --journal jobs.db: the file in which each start is "
+            "written down before it is paid. Without it a crash or Ctrl-C could lose a task that "
+            "was paid, and running again would pay for it twice.",
+            field="journal",
+        )
+    if order.report is not None:
+        check_report(order.report, order.file, *([order.journal] if order.journal else []))
+    desk.farewell = lambda: ["Nothing was started."]
+    with progress(desk.printer, f"checking {order.file.name}") as say:
+        found = await check_all(order.file, say)
+    if found.count:
+        return _refuse(desk, order, found)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in found.kinds.most_common())
+    desk.printer.note(f"{order.file}: {counted(found.jobs, 'job')}{kinds and f': {kinds}'}")
+    if dry_run:
+        return await _estimate(desk, order, found)
+    return await _run(desk, order, found.jobs)
+
+
+def _refuse(desk: Desk, order: _Order, found: Found) -> int:
+    for wrong in found.wrong:
+        desk.printer.error(wrong.said(str(order.file)))
+    if found.count > SHOWN:
+        desk.printer.error(f"... and {found.count - SHOWN} more")
+    said = f"{order.file} has {counted(found.count, 'error')}. Nothing was started."
+    desk.printer.error(f"error: {said}")
+    errors = [
+        {"line": wrong.number, "field": wrong.field, "message": wrong.what} for wrong in found.wrong
+    ]
+    document = {"type": "InvalidInput", "message": said, "exit_code": exits.USAGE}
+    desk.printer.json({"error": {**document, "errors": errors, "count": found.count}})
+    return exits.USAGE
+
+
+async def _estimate(desk: Desk, order: _Order, found: Found) -> int:
+    from a2e_async.cli.batch.quotes import quote_all
+    from a2e_async.tasks.journal_sqlite import SqliteJournal
+
+    # One that is not there yet is not made: nothing was begun.
+    there = order.journal is not None and order.journal.is_file()
+    journal = SqliteJournal(order.journal) if there and order.journal else None
+    async with desk.client(journal) as a2e:
+        with progress(desk.printer, "asking for prices") as say:
+            quotes = await quote_all(a2e, read_jobs(order.file), journal, say)
+    lines = [f"{coins_word(quotes.coins)} for {counted(quotes.priced, 'job')}"]
+    if quotes.unpriced:
+        lines.append(f"no figure from the service for {counted(quotes.unpriced, 'job')}")
+    if quotes.begun:
+        lines.append(f"{counted(quotes.begun, 'job')} begun before: nothing more to pay")
+    desk.printer.out("\n".join(lines))
+    desk.printer.note("Nothing was started.")
+    figures = {"coins": quotes.coins, "priced": quotes.priced, "unpriced": quotes.unpriced}
+    desk.printer.json(
+        {"jobs": found.jobs, "kinds": dict(found.kinds), "begun": quotes.begun, **figures}
+    )
+    return exits.OK
+
+
+async def _run(desk: Desk, order: _Order, jobs: int) -> int:
+    from a2e_async.cli.batch.report import reporting
+    from a2e_async.tasks.journal_sqlite import SqliteJournal
+
+    assert order.journal is not None  # noqa: S101  # asked for before
+    make_ready(order.out)
+    tally, journal = Tally(total=jobs), SqliteJournal(order.journal)
+    desk.farewell = lambda: _farewell(order, tally)
+    desk.listeners.append(tally.hear)
+    with reporting(order.report, order.file, order.journal) as report:
+        try:
+            async with desk.client(journal) as a2e:
+                await journal.open()
+                await _consume(desk, a2e, order, _Ledger(desk, order, tally, report, journal))
+        except asyncio.CancelledError:
+            raise  # told by the farewell
+        except Exception:
+            for line in _farewell(order, tally):
+                desk.printer.note(line)
+            # The journal knows them all: nobody has to come back to each.
+            desk.running.clear()
+            raise
+    return _close(desk, order, tally)
+
+
+@frozen
+class _Ledger:
+    """Takes the outcomes in: counts them, reports them, tells what went wrong."""
+
+    desk: Desk
+    order: _Order
+    tally: Tally
+    report: "Report | None"
+    journal: "Journal"
+
+    async def take(self, outcome: "Outcome[Any]") -> None:
+        """Take in one outcome."""
+        from a2e_async.cli.batch.report import report_line
+
+        line = report_line(outcome, await self._coins(outcome))
+        self.tally.counts[line["status"]] += 1
+        if self.report is not None:
+            self.report.write(line)
+        printer = self.desk.printer
+        for path in line["paths"]:
+            printer.out(path)
+        if line["error"]:
+            wrong = self.tally.over - self.tally.good
+            if wrong <= SHOWN:
+                printer.error(f"{self.order.file}:{line['line']}: {line['error']}")
+            if wrong == SHOWN:
+                where = f"are in {self.order.report}" if self.report else "need --report to be told"
+                printer.error(f"... further ones {where}")
+
+    async def _coins(self, outcome: "Outcome[Any]") -> int | None:
+        """Return what the job's task cost; of an earlier run's task the journal knows it."""
+        task = outcome.task
+        if task is None or task.coins is not None or task.key is None:
+            return task.coins if task else None
+        entry = await self.journal.get(task.key)
+        return entry.coins if entry else None
+
+
+async def _consume(desk: Desk, a2e: "A2E", order: _Order, ledger: _Ledger) -> None:
+    outcomes = a2e.batch(
+        read_jobs(order.file),
+        limit=order.limit,
+        retry_failed=order.retry_failed,
+        # The journal keeps these paths, for whatever directory the next run is called from.
+        download_to=order.out.absolute(),
+    )
+    with bar(desk.printer, ledger.tally) as update, outages(desk), _patience(desk):
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                await ledger.take(outcome)
+                update()
+
+
+@contextmanager
+def _patience(desk: Desk) -> "Generator[None]":
+    """Say why it takes a moment, when the work is cut off."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        desk.printer.note(UNDER_WAY)
+        raise
+
+
+def _farewell(order: _Order, tally: Tally) -> list[str]:
+    return [
+        f"{tally.good} of {counted(tally.total, 'job')} done and saved. Nothing is lost: what was "
+        "started goes on at the service and is in the journal.",
+        f"Go on with: {order.again()}",
+    ]
+
+
+def _close(desk: Desk, order: _Order, tally: Tally) -> int:
+    printer, counts = desk.printer, tally.counts
+    printer.note(f"{tally.over} of {tally.total} · {tally.words()}")
+    hints: list[tuple[bool, str]] = [
+        (
+            bool(counts["failed"]),
+            "Failed jobs are not started again, for that costs again; --retry-failed 1 allows it.",
+        ),
+        (
+            bool(counts["unknown"]),
+            "Unknown starts may have been charged: running this again looks for them first.",
+        ),
+        (bool(counts["error"]), f"Try what is left again with: {order.again()}"),
+        (tally.over != tally.total, f"{order.file} was changed since it was checked."),
+    ]
+    for applies, hint in hints:
+        if applies:
+            printer.error(hint)
+    code = exits.OK if tally.complete else exits.PARTIAL
+    printer.json(
+        {
+            "jobs": tally.total,
+            **{
+                status: counts[status] for status in ("ok", "earlier", "failed", "unknown", "error")
+            },
+            "coins": tally.coins,
+            "unpriced": tally.unpriced,
+            "report": str(order.report) if order.report else None,
+            "exit_code": code,
+        }
+    )
+    return code

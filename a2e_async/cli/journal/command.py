@@ -1,0 +1,234 @@
+"""The commands of ``journal``."""
+
+import json
+import re
+import shlex
+import time
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import App, Parameter, validators
+
+from a2e_async.cli import exits
+from a2e_async.cli.ask import agreed
+from a2e_async.cli.batch.bar import Tally
+from a2e_async.cli.desk import Desk, conduct
+from a2e_async.cli.journal.entries import (
+    HEAD,
+    PAGE,
+    each,
+    entry_json,
+    entry_lines,
+    entry_row,
+    existing,
+)
+from a2e_async.cli.places import make_ready
+from a2e_async.cli.printer import Printer, columns
+from a2e_async.cli.settings import KindName, Online, Settings
+from a2e_async.cli.show import counted
+from a2e_async.errors import InvalidInput
+from a2e_async.tasks.journal import LEASE
+from a2e_async.tasks.kind import split_ref
+
+if TYPE_CHECKING:
+    from a2e_async.tasks.journal import Entry, Journal
+
+JOURNAL = App(
+    name="journal",
+    help="Look at a journal of starts, finish what it has open, clear it, copy it.",
+    sort_key=7,
+)
+
+Where = Annotated[Path, Parameter(help="The journal, such as jobs.db.")]
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+@JOURNAL.command(name="list")
+def list_entries(
+    journal: Where,
+    /,
+    *,
+    all: Annotated[  # noqa: A002  # the flag's name
+        bool,
+        Parameter(
+            negative="", show_default=False, help="Those, too, that have nothing left to do."
+        ),
+    ] = False,
+    kind: Annotated[KindName | None, Parameter(name="--kind", help="Only this kind.")] = None,
+    settings: Settings = Settings(),  # noqa: B008  # frozen
+) -> int:
+    """List what a journal has open, in the order it was begun. No network."""
+
+    async def work(desk: Desk) -> int:
+        count, items = 0, list[Any]()
+        async with aclosing(existing(journal)) as opened:
+            found = each(opened, open_only=not all, kind=kind)
+            rows: list[tuple[str, ...]] = []
+            async with aclosing(found) as entries:
+                async for entry in entries:
+                    count += 1
+                    if settings.json:
+                        items.append(entry_json(entry))
+                        continue
+                    rows.append(entry_row(entry))
+                    if len(rows) == PAGE:
+                        desk.printer.out(columns([HEAD, *rows]))
+                        rows.clear()
+        if rows or not count:
+            desk.printer.out(columns([HEAD, *rows]))
+        entries_word = "1 entry" if count == 1 else f"{count} entries"
+        desk.printer.note(entries_word if all else f"{entries_word} open")
+        desk.printer.json({"journal": str(journal), "items": items})
+        return exits.OK
+
+    return conduct(settings, work)
+
+
+@JOURNAL.command
+def show(
+    journal: Where,
+    key: Annotated[str, Parameter(help="A key, or a ref such as dubbing:66ea4dd8….")],
+    /,
+    *,
+    settings: Settings = Settings(),  # noqa: B008  # frozen
+) -> int:
+    """Say what a journal knows of one start. No network."""
+
+    async def work(desk: Desk) -> int:
+        async with aclosing(existing(journal)) as opened:
+            entry = await _find(opened, key)
+        if entry is None:
+            raise InvalidInput(f"{key!r:.80} is no key and no ref of {journal}.", field="key")
+        desk.printer.out(columns(entry_lines(entry)))
+        if entry.open:
+            desk.printer.note(
+                f"Finish it with: {shlex.join(['a2e', 'journal', 'resume', str(journal)])}"
+            )
+        desk.printer.json(entry_json(entry))
+        return exits.OK
+
+    return conduct(settings, work)
+
+
+@JOURNAL.command
+def resume(
+    journal: Where,
+    /,
+    *,
+    out: Annotated[
+        Path, Parameter(name=("--out", "-o"), help="Where results are saved.")
+    ] = Path(),  # never changed
+    limit: Annotated[
+        int,
+        Parameter(
+            help="How many tasks are waited for at once.",
+            validator=validators.Number(gte=1, lte=10_000),
+        ),
+    ] = 100,
+    settings: Online = Online(),  # noqa: B008  # frozen
+) -> int:
+    """Wait for everything that is open, save it, and print where. Starts nothing."""
+
+    async def work(desk: Desk) -> int:
+        from a2e_async.cli.journal.resume import Resumed, resume_all
+
+        opened = existing(journal)
+        make_ready(out)
+        words = ["a2e", "journal", "resume", str(journal), "--out", str(out)]
+        desk.farewell = lambda: [f"Nothing is lost. Go on with: {shlex.join(words)}"]
+        found = Resumed(tally=Tally(total=0))
+        async with desk.client(opened) as a2e:
+            await opened.open()
+            await resume_all(desk, a2e, opened, found, out=out.absolute(), limit=limit)
+        desk.running.clear()
+        foreign = counted(found.foreign, "entry").replace("entrys", "entries")
+        if found.foreign:
+            desk.printer.error(
+                f"{foreign} left to another process, at work on them now or within the last "
+                f"{LEASE:.0f} s."
+            )
+        counts = found.tally.counts
+        desk.printer.note(
+            f"{counts['ok']} saved"
+            + "".join(f" · {counts[s]} {s}" for s in ("failed", "unknown", "error") if counts[s])
+        )
+        code = exits.OK if found.complete else exits.PARTIAL
+        desk.printer.json({"items": found.items, "foreign": found.foreign, "exit_code": code})
+        return code
+
+    return conduct(settings, work)
+
+
+@JOURNAL.command
+def prune(
+    journal: Where,
+    /,
+    *,
+    older_than: Annotated[
+        str, Parameter(help="How long ago they ended at least: 30d, 12h, 90m, 45s or 2w.")
+    ],
+    yes: Annotated[
+        bool, Parameter(name=("--yes", "-y"), negative="", show_default=False, help="Do not ask.")
+    ] = False,
+    settings: Settings = Settings(),  # noqa: B008  # frozen
+) -> int:
+    """Forget entries with nothing left to do. Their keys are free again: used anew, they pay."""
+
+    async def work(desk: Desk) -> int:
+        async with aclosing(existing(journal)) as opened:
+            pruned = await opened.prune(before)
+        desk.printer.out(f"{pruned} forgotten")
+        desk.printer.json({"journal": str(journal), "pruned": pruned})
+        return exits.OK
+
+    before = time.time() - seconds_of(older_than)
+    printer = Printer(as_json=settings.json)
+    question = (
+        f"Forget what ended more than {older_than} ago in {journal}? A batch with those jobs would "
+        "start, and pay, them again."
+    )
+    if not yes and not agreed(printer, question, "prune", "forgotten"):
+        return exits.USAGE
+    return conduct(settings, work)
+
+
+@JOURNAL.command
+def export(journal: Where, /, *, settings: Settings = Settings()) -> int:  # noqa: B008  # frozen
+    """Print all entries, a line of JSON for each. No prompts, no signed addresses. No network."""
+
+    async def work(desk: Desk) -> int:
+        async with (
+            aclosing(existing(journal)) as opened,
+            aclosing(each(opened, open_only=False)) as entries,
+        ):
+            async for entry in entries:
+                # With --json or without: the lines are JSON anyhow.
+                lines.out(json.dumps(entry_json(entry), ensure_ascii=False))
+        return exits.OK
+
+    lines = Printer()
+    return conduct(settings, work)
+
+
+def seconds_of(age: str) -> float:
+    """Return an age such as 30d in seconds. Raises `InvalidInput`."""
+    found = re.fullmatch(r"(\d{1,6})\s*([smhdw])", age.strip().lower())
+    if found is None:
+        raise InvalidInput(
+            f"--older-than must be a number and s, m, h, d or w, such as 30d; got {age!r:.40}.",
+            field="older_than",
+        )
+    return float(found[1]) * _UNITS[found[2]]
+
+
+async def _find(journal: "Journal", key: str) -> "Entry | None":
+    entry = await journal.get(key)
+    if entry is not None:
+        return entry
+    try:
+        kind, ids = split_ref(key)
+    except InvalidInput:
+        return None
+    return await journal.find(kind, ids[0])

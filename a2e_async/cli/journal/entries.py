@@ -1,0 +1,111 @@
+"""A journal's entries as text and as JSON."""
+
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from a2e_async.cli.show import moment, plain
+from a2e_async.errors import InvalidInput
+from a2e_async.redact import bare_url, redact
+from a2e_async.tasks.journal import Entry, State
+
+if TYPE_CHECKING:
+    from a2e_async.tasks.journal import Journal
+    from a2e_async.tasks.journal_sqlite import SqliteJournal
+
+HEAD: Final = ("KEY", "KIND", "STATE", "COINS", "BEGUN", "REF")
+
+PAGE: Final = 1000
+"""Entries that are read, and stand below each other, at once."""
+
+_WORDS: Final = {
+    State.RESERVED: "not sent",
+    State.INTENT: "unknown",
+    State.ACCEPTED: "running",
+    State.FINISHED: "not saved",
+    State.SAVED: "done",
+}
+
+
+def existing(path: Path) -> "SqliteJournal":
+    """Return the journal of a file that is there; raise `InvalidInput` otherwise."""
+    from a2e_async.tasks.journal_sqlite import SqliteJournal
+
+    if not path.is_file():
+        raise InvalidInput(f"There is no journal {str(path)!r}.", field="journal")
+    return SqliteJournal(path)
+
+
+async def each(
+    journal: "Journal", *, open_only: bool, kind: str | None = None
+) -> AsyncGenerator[Entry]:
+    """Yield the entries in the order they began, page by page."""
+    after = 0
+    while True:
+        found, after = await journal.entries(open_only=open_only, after=after, limit=PAGE)
+        for entry in found:
+            if kind in (None, entry.kind):
+                yield entry
+        if not after:
+            return
+
+
+def state_word(entry: Entry) -> str:
+    """Return in a word or two how an entry stands. Unknown: it may have been charged."""
+    return "failed" if entry.succeeded is False else _WORDS[entry.state]
+
+
+def entry_row(entry: Entry) -> tuple[str, ...]:
+    """Return an entry as a row below `HEAD`."""
+    coins = "" if entry.coins is None else str(entry.coins)
+    begun = moment(_when(entry.created_at))
+    return entry.key, entry.kind, state_word(entry), coins, begun, entry.ref or ""
+
+
+def entry_lines(entry: Entry) -> list[tuple[str, str]]:
+    """Return an entry as pairs of words, without what is not known."""
+    shown: list[tuple[str, str | None]] = [
+        ("key", entry.key),
+        ("kind", entry.kind),
+        ("state", state_word(entry)),
+        ("ref", entry.ref),
+        ("name", entry.name),
+        ("coins", None if entry.coins is None else str(entry.coins)),
+        ("failure", entry.failure),
+        ("begun", moment(_when(entry.created_at))),
+        ("sent", None if entry.sent_at is None else moment(_when(entry.sent_at))),
+        ("changed", moment(_when(entry.updated_at))),
+        *(("file", path) for path in entry.paths.values()),
+    ]
+    return [(name, value) for name, value in shown if value]
+
+
+def entry_json(entry: Entry) -> dict[str, Any]:
+    """Return an entry as JSON values: no digests of inputs, no signatures of URLs."""
+    sent = None if entry.sent_at is None else _when(entry.sent_at).isoformat()
+    return {
+        "key": entry.key,
+        "own_key": entry.own_key,
+        "kind": entry.kind,
+        "state": entry.state.name.lower(),
+        "open": entry.open,
+        "ref": entry.ref,
+        "ids": list(entry.ids),
+        "name": entry.name,
+        "succeeded": entry.succeeded,
+        "failure": redact(entry.failure) if entry.failure else None,
+        "coins": entry.coins,
+        "reserved": entry.reserved,
+        "paths": list(entry.paths.values()),
+        "urls": [bare_url(url) for url in entry.urls],
+        "operation": entry.path,
+        "created_at": _when(entry.created_at).isoformat(),
+        "sent_at": sent,
+        "updated_at": _when(entry.updated_at).isoformat(),
+        "meta": plain(entry.meta),
+    }
+
+
+def _when(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
