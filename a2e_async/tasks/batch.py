@@ -115,7 +115,7 @@ async def run_batch(
     source = _Source(jobs)
     running: set[asyncio.Task[Outcome[R]]] = set()
     pulling: asyncio.Task[Job[R] | None] | None = None
-    keys: Counter[str] = Counter()
+    keys: Counter[int] = Counter()
     stopped: Exception | None = None
     try:
         while True:
@@ -149,7 +149,7 @@ async def run_batch(
         await source.aclose()
 
 
-async def _keyed(desk: Desk, job: Job[R], keys: Counter[str]) -> Job[R]:
+async def _keyed(desk: Desk, job: Job[R], keys: Counter[int]) -> Job[R]:
     """Give a job without a key the one that the same job has in every run of the batch."""
     if not isinstance(job, Job):
         raise InvalidInput(f"A batch takes jobs, such as a2e.dubbing.job(…), not {job!r:.60}.")
@@ -159,8 +159,9 @@ async def _keyed(desk: Desk, job: Job[R], keys: Counter[str]) -> Job[R]:
         digest: str = await desk.digest(job)
     except InvalidInput:
         return job  # which is told where it is started
-    keys[digest] += 1
-    return _with_key(job, f"batch:{digest[:32]}:{keys[digest]}")
+    short = int(digest[:16], 16)  # a million of them must fit into memory
+    keys[short] += 1
+    return _with_key(job, f"batch:{digest[:32]}:{keys[short]}")
 
 
 def _with_key(job: Job[R], key: str) -> Job[R]:
@@ -204,6 +205,8 @@ async def _earlier(
     entry = await desk.book.journal.get(current.key)
     if entry is None or entry.kind != current.kind.name or not entry.succeeded:
         return None
+    if entry.digest != await desk.digest(current):
+        return None  # other inputs under the same key: the start tells
     paths = tuple(Path(path) for path in entry.paths.values())
     if download_to is not None and (entry.state is not State.SAVED or not _all_there(paths)):
         return None

@@ -46,7 +46,8 @@ class Book:
         """
         await self._settle()
         if flight.key is None:
-            flight.key = f"auto:{uuid.uuid4().hex}"
+            flight.key, flight.own_key = f"auto:{uuid.uuid4().hex}", True
+        if flight.own_key:
             return None
         while True:
             begun = await self.journal.begin(self._entry(flight, State.RESERVED))
@@ -72,7 +73,7 @@ class Book:
         assert flight.key is not None  # noqa: S101  # given by reserve()
         recovery = flight.recovery
         assert recovery is not None  # noqa: S101  # made before the request
-        if flight.key.startswith("auto:"):
+        if flight.own_key:
             await self.journal.begin(self._entry(flight, State.INTENT))
         else:
             await self.journal.advance(
@@ -95,7 +96,9 @@ class Book:
         """
         if flight.key is None:
             return  # looked for by what the user kept of it, without the journal
-        paid = evolve(self._entry(flight, State.ACCEPTED), ids=ids, coins=coins)
+        # What cannot be asked for again has come as far as it ever will.
+        state = State.ACCEPTED if flight.kind.watchable else State.SAVED
+        paid = evolve(self._entry(flight, state), ids=ids, coins=coins)
         try:
             await self._write(paid)
         except JournalError:
@@ -106,7 +109,7 @@ class Book:
             )
 
     async def _write(self, paid: Entry) -> None:
-        if not await self.journal.advance(paid.key, State.ACCEPTED, ids=paid.ids, coins=paid.coins):
+        if not await self.journal.advance(paid.key, paid.state, ids=paid.ids, coins=paid.coins):
             await self.journal.begin(paid)
 
     async def _settle(self) -> None:
@@ -165,10 +168,14 @@ class Book:
 
     # -- its task ----------------------------------------------------------------------------
 
-    async def finish(self, task: "Task[Any]", record: Record) -> None:
-        """Write down how a task ended."""
+    async def finish(self, task: "Task[Any]", record: Record | None) -> None:
+        """Write down how a task ended; None when the service does not know it any more."""
         entry = await self._of(task.kind.name, task.ids[0])
         if entry is None or entry.state >= State.FINISHED:
+            return
+        if record is None:
+            gone = "the service does not know it any more"
+            await self._note(entry.key, State.FINISHED, succeeded=False, failure=gone)
             return
         good = record.status is Status.SUCCEEDED
         await self._note(
@@ -244,7 +251,7 @@ class Book:
             expected=flight.kind.expected(flight.inputs),
             reserved=max((price for _, price in flight.reserved), default=None),
             meta=flight.inputs.meta,
-            own_key=flight.key.startswith("auto:"),
+            own_key=flight.own_key,
         )
         recovery = flight.recovery
         if recovery is None:

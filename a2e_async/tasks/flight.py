@@ -44,6 +44,8 @@ class Flight:
     services: "TaskServices"
     timeout: float
     key: str | None = None
+    own_key: bool = False
+    """The key was made for the journal; the user gave none."""
     carry: "asyncio.Task[Task[Any]] | None" = None
     riders: int = 0
     sent: bool = False

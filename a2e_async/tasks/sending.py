@@ -11,7 +11,7 @@ from attrs import evolve
 from a2e_async.errors import A2EError, InvalidRequest, StartOutcomeUnknown
 from a2e_async.events import Accepted, Event, StartLost
 from a2e_async.inputs import MediaInput
-from a2e_async.models import MediaType, Output, Record, Recovery
+from a2e_async.models import MediaType, Record, Recovery
 from a2e_async.redact import excerpt
 from a2e_async.tasks.flight import Flight, Prepareds
 from a2e_async.tasks.journal import TakenOver
@@ -42,13 +42,11 @@ Quote = Callable[[TaskKind[..., Any], Mapping[str, Any]], Awaitable[int | None]]
 class MediaDesk(Protocol):
     """Turns media inputs into URLs; the client's files do."""
 
-    async def prepare(
+    async def ready(
         self, source: MediaInput, allowed: tuple[MediaType, ...], field: str
-    ) -> "Prepared": ...
+    ) -> "Prepared | str": ...
 
     async def upload_prepared(self, prepared: "Prepared") -> str: ...
-
-    async def renew(self, output: Output) -> Output: ...
 
 
 class Sender:

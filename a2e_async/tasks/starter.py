@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from a2e_async.errors import ClientClosed, KeyConflict, StartOutcomeUnknown
 from a2e_async.events import Event
-from a2e_async.inputs import Media, TaskInput, clean_url, is_url
-from a2e_async.models import Output, Record, Recovery
+from a2e_async.inputs import Media, TaskInput
+from a2e_async.models import Record, Recovery
 from a2e_async.tasks.flight import Flight, Prepareds, input_digest, new_mark, wire_name
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.recoverer import Recoverer
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from a2e_async.tasks.budget import Budget
     from a2e_async.tasks.journal import Entry
     from a2e_async.transport.session import Session
+    from a2e_async.transport.upload import Prepared
 
 R = TypeVar("R", bound=Record)
 
@@ -236,14 +237,9 @@ class Starter:
 
     async def _prepare(self, inputs: TaskInput) -> Prepareds:
         """Return each media input as a URL or as a checked, hashed local file (no network)."""
-        made: dict[tuple[str, int | None], Any] = {}
+        made: dict[tuple[str, int | None], Prepared | str] = {}
         for f, place, value in inputs.media():
-            if isinstance(value, Output):
-                made[f.name, place] = clean_url((await self._desk.renew(value)).url, f.name)
-            elif isinstance(value, str) and is_url(value):
-                made[f.name, place] = clean_url(value, f.name)
-            else:
-                made[f.name, place] = await self._desk.prepare(value, f.note(Media).types, f.name)
+            made[f.name, place] = await self._desk.ready(value, f.note(Media).types, f.name)
         return made
 
     def _under_key(self, key: str | None, digest: str) -> Flight | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from attrs import define
 
-from a2e_async.errors import A2EError, InvalidInput, TaskFailed
+from a2e_async.errors import A2EError, InvalidInput, TaskFailed, TaskGone
 from a2e_async.models import Record, Status, merge_records
 from a2e_async.tasks.kind import LONG_AGO, TaskKind
 
@@ -29,7 +29,7 @@ class TaskServices:
     claim: "Callable[[Task[Any]], None]"
     dropped: "Callable[[Task[Any]], None]"
     delete: "Callable[[TaskKind[..., Any], str], Coroutine[Any, Any, None]]"
-    finished: "Callable[[Task[Any], Record], Coroutine[Any, Any, None]] | None" = None
+    finished: "Callable[[Task[Any], Record | None], Coroutine[Any, Any, None]] | None" = None
     """Writes an end into the journal, where there is one."""
 
 
@@ -169,7 +169,7 @@ class Task(Generic[R]):
         self._services.claim(self)
         deadline = self._deadline(timeout)
         while not self.done:
-            await self._services.poller.wait(self, deadline=deadline)
+            await self._look(deadline, change=False)
         record = self.record
         assert record is not None  # noqa: S101  # done means that every part was seen
         await self._note(record)
@@ -196,7 +196,7 @@ class Task(Generic[R]):
             elif self.done:
                 return
             else:
-                await self._services.poller.wait(self, deadline=deadline, change=True)
+                await self._look(deadline, change=True)
 
     async def download(self, directory: str | os.PathLike[str]) -> list[Path]:
         """Wait if need be, save every output into ``directory`` and return the paths, in order.
@@ -222,7 +222,14 @@ class Task(Generic[R]):
         if failed is not None:
             raise failed
 
-    async def _note(self, record: R) -> None:
+    async def _look(self, deadline: float, *, change: bool) -> None:
+        try:
+            await self._services.poller.wait(self, deadline=deadline, change=change)
+        except TaskGone:
+            await self._note(None)
+            raise
+
+    async def _note(self, record: R | None) -> None:
         if self._services.finished is not None and not self._noted:
             await self._services.finished(self, record)
             self._noted = True

@@ -13,6 +13,7 @@ from a2e_async import A2E, Job, Outcome
 from a2e_async.errors import (
     InsufficientCredits,
     InvalidInput,
+    KeyConflict,
     StartOutcomeUnknown,
     TaskFailed,
     TransferError,
@@ -68,6 +69,17 @@ async def test_running_it_again_spends_nothing(
     assert sorted(o.earlier for o in third) == [False] + [True] * 5
     assert len(files(out)) == 6
     assert len(sandbox.ledger.starts()) == 6
+
+
+async def test_other_inputs_under_a_key(
+    make_client: MakeClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A job that was changed is not taken for the one that is done."""
+    client = make_client()
+    await run(client, jobs(client, 1), download_to=tmp_path / "out")
+    (outcome,) = await run(client, jobs(client, 1, target_lang="fr"), download_to=tmp_path / "out")
+    assert isinstance(outcome.error, KeyConflict)
+    assert len(sandbox.ledger.starts()) == 1
 
 
 async def test_jobs_without_keys(make_client: MakeClient, sandbox: Sandbox, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from a2e_async.errors import (
     KeyConflict,
     StartOutcomeUnknown,
     TaskFailed,
+    TaskGone,
 )
 from a2e_async.sandbox import Sandbox
 
@@ -261,4 +262,34 @@ async def test_paid_calls_that_are_no_tasks(
     with pytest.raises(StartOutcomeUnknown):
         await a2e.speech.say("Good morning.", tts_id=voice)
     assert sorted(states(journal)) == [1, 4]
+    assert [task async for task in a2e.unfinished()] == []
+
+
+async def test_a_users_key_may_look_like_ours(a2e: A2E, sandbox: Sandbox, journal: Path) -> None:
+    """It is written down before its bytes leave like any other."""
+    sandbox.faults.list_lag(1e9)
+    sandbox.faults.drop_after_accept()
+    with pytest.raises(StartOutcomeUnknown):
+        await a2e.dubbing.start(**DUB, key="auto:mine")
+    assert [(row["state"], row["own_key"]) for row in rows(journal)] == [(1, 0)]
+
+
+async def test_what_cannot_be_waited_for_is_not_open(a2e: A2E, journal: Path) -> None:
+    """A start-only kind has come as far as it ever will."""
+    await a2e.wan30.start(model="wan3.0-video", prompt="a lake")
+    assert states(journal) == [4]
+    assert [task async for task in a2e.unfinished()] == []
+
+
+async def test_what_is_gone_is_not_open(
+    make_client: MakeClient, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that was deleted at the service is not waited for in every run."""
+    monkeypatch.setattr("a2e_async.tasks.schedule.FORGIVEN", 0.0)
+    a2e = make_client(poll_interval=60)
+    task = await a2e.talking_video.start(**TALK)
+    await task.delete()
+    with pytest.raises(TaskGone):
+        await a2e.attach(task.ref).wait(timeout=30)
+    assert [(row["state"], row["succeeded"]) for row in rows(journal)] == [(3, 0)]
     assert [task async for task in a2e.unfinished()] == []
