@@ -10,7 +10,6 @@ documentation), the checks made before anything is sent, the body on the wire, a
 line. ``None`` means: not sent.
 """
 
-import json
 import math
 import os
 import re
@@ -23,6 +22,7 @@ from typing import (
     ClassVar,
     Final,
     Literal,
+    TypeGuard,
     Union,
     get_args,
     get_origin,
@@ -32,6 +32,7 @@ from typing import (
 from attrs import NOTHING, define, fields, frozen
 
 from a2e_async.errors import InvalidInput
+from a2e_async.free_json import free_json, shown
 from a2e_async.models import MediaType, Output, Wire
 from a2e_async.narrow import is_map, is_sequence
 
@@ -40,6 +41,9 @@ MediaInput = str | os.PathLike[str] | bytes | Output
 
 MAX_TEXT: Final = 20_000
 """Characters; longer texts are refused by every kind, so they are refused here."""
+
+_TOO_LARGE: Final = 2**63
+"""No service means such a number, and one of thousands of digits cannot even be written."""
 
 
 @frozen
@@ -108,11 +112,6 @@ class InputField:
         return next((n for n in self.notes if isinstance(n, cls)), None)
 
 
-# The service has inputs that switch off its safety checks. This package never sends them, not
-# even through `extra`; what their newer relatives are called is guessed on the cautious side.
-_SAFETY: Final = re.compile(r"forcegenerat|minor|facemask|maskface|masking|safety|moderation|nsfw")
-
-
 @define(kw_only=True)
 class TaskInput:
     """What the inputs of every kind have in common."""
@@ -120,12 +119,18 @@ class TaskInput:
     name: Annotated[
         str | None,
         Length(200),
-        Doc("A name for the task. Without one the client sends a unique mark."),
+        Doc(
+            "A name for the task; the longest depends on the kind. Without one the client sends "
+            "a unique mark, by which a lost start is found."
+        ),
     ] = None
     key: Annotated[
         str | None,
         Length(200),
-        Doc("The same key gives the same task, paid once (in this client's life; see the README)."),
+        Doc(
+            "The same key gives the same task, paid once: in one client's life, and with a "
+            "journal in every process that shares it."
+        ),
     ] = None
     meta: Annotated[
         Mapping[str, Any] | None, Doc("Your own JSON values; they come back with the task.")
@@ -137,6 +142,9 @@ class TaskInput:
 
     always: ClassVar[Mapping[str, Any]] = {}
     """What every start of the kind sends besides: safe choices where the service's are not."""
+
+    given_as: ClassVar[Mapping[str, str]] = {"name": "name"}
+    """Names on the wire that a start fills from a common input, and that input."""
 
     @classmethod
     def __attrs_init_subclass__(cls) -> None:
@@ -195,22 +203,13 @@ class TaskInput:
         return body | dict(self.extra or {})
 
     def _check_json(self) -> None:
-        declared = {f.wire: f.name for f in input_fields(type(self)) if not f.common}
-        free = [f.name for f in input_fields(type(self)) if _takes_mapping(f.hint)]
-        for label in free:
-            try:
-                copied = json.loads(json.dumps(getattr(self, label), allow_nan=False))
-            except (TypeError, ValueError, RecursionError) as error:
-                raise InvalidInput(
-                    f"{label} must hold JSON values: {error}.", field=label
-                ) from None
+        fields_here = input_fields(type(self))
+        for label in (f.name for f in fields_here if _takes_mapping(f.hint)):
             # The user's own values go nowhere; all others reach the service.
-            if label != "meta":
-                check_names(label, getattr(self, label))
-            # Copies: what the caller does to its own later must not pass these checks by.
-            setattr(self, label, copied)
+            setattr(self, label, free_json(label, getattr(self, label), sent=label != "meta"))
+        declared = {f.wire: f.name for f in fields_here if not f.common} | dict(self.given_as)
         for name in self.extra or {}:
-            if name in declared or name in self.always or name == "name":
+            if name in declared or name in self.always:
                 given = declared.get(name, name)
                 raise InvalidInput(f"extra: give {name!r} as {given}=….", field="extra")
 
@@ -251,7 +250,7 @@ def build_input(cls: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> T
     if unknown:
         names = ", ".join(sorted(known))
         raise InvalidInput(
-            f"There is no input {_show(unknown[0])}. There are: {names}.", field=unknown[0]
+            f"There is no input {shown(unknown[0])}. There are: {names}.", field=unknown[0]
         )
     if missing:
         raise InvalidInput(f"{' and '.join(missing)} must be given.", field=missing[0])
@@ -274,30 +273,9 @@ def clean_url(value: str, field: str) -> str:
     return url
 
 
-def check_names(label: str, value: Any) -> None:
-    """Raise `InvalidInput` for a name in a JSON value that bears on a safety check."""
-    for name in _names_within(value):
-        if not isinstance(name, str) or not name:
-            raise InvalidInput(f"{label} needs text as names.", field=label)
-        if _SAFETY.search(re.sub(r"[^a-z]", "", name.lower())):
-            raise InvalidInput(
-                f"{label}: {_show(name)} bears on a safety check of the service; this package "
-                "does not send such inputs.",
-                field=label,
-            )
-
-
-def _names_within(value: Any) -> Iterator[Any]:
-    left: list[Any] = [value]
-    while left:
-        within: Any = left.pop()
-        if is_map(within):
-            names: Mapping[Any, Any] = within
-            yield from names
-            left.extend(names.values())
-        elif is_sequence(within):
-            items: Sequence[Any] = within
-            left.extend(items)
+def plain_number(value: float) -> str:
+    """Return a bound as people write it: a whole number in full, without point or exponent."""
+    return str(int(value)) if value == int(value) else f"{value:g}"
 
 
 # -- checks ------------------------------------------------------------------------------------
@@ -313,7 +291,9 @@ def _check(f: InputField, value: Any) -> None:
         for item in items:
             check_media(f.name, item)
     elif not _fits(value, f.hint):
-        raise InvalidInput(f"{f.name} must be {_say(f.hint)}, got {_show(value)}.", field=f.name)
+        if _is_whole(value) and _fits(0, f.hint):
+            raise InvalidInput(f"{f.name} is too large a number.", field=f.name)
+        raise InvalidInput(f"{f.name} must be {_say(f.hint)}, got {shown(value)}.", field=f.name)
     _check_bounds(f, value)
 
 
@@ -325,7 +305,8 @@ def _check_bounds(f: InputField, value: Any) -> None:
             raise InvalidInput(f"{f.name} takes {note} items, got {len(value)}.", field=f.name)
         if isinstance(note, Between) and not note.low <= value <= note.high:
             raise InvalidInput(
-                f"{f.name} must be between {note.low:g} and {note.high:g}, got {_show(value)}.",
+                f"{f.name} must be between {plain_number(note.low)} and "
+                f"{plain_number(note.high)}, got {shown(value)}.",
                 field=f.name,
             )
     if isinstance(value, str) and f.note(Media) is None:
@@ -363,7 +344,7 @@ def check_media(name: str, value: Any) -> None:
         return
     if not isinstance(value, os.PathLike):
         raise InvalidInput(
-            f"{name} must be a URL, a path, bytes or an Output, got {_show(value)}.", field=name
+            f"{name} must be a URL, a path, bytes or an Output, got {shown(value)}.", field=name
         )
 
 
@@ -394,13 +375,15 @@ def _fits(value: Any, hint: Any) -> bool:
         return is_map(value)
     if hint in (None, NoneType):
         return value is None
-    if hint is float:
-        if isinstance(value, float):
-            return math.isfinite(value)
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+    if hint is float and isinstance(value, float):
+        return math.isfinite(value)
+    if hint in (int, float):
+        return _is_whole(value) and -_TOO_LARGE < value < _TOO_LARGE
     return isinstance(value, hint)
+
+
+def _is_whole(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _say(hint: Any) -> str:
@@ -416,11 +399,3 @@ def _words(hint: Any) -> list[str]:
         return ["a list of " + _say(get_args(hint)[0])]
     names = {str: "text", int: "a whole number", float: "a number", bool: "True or False"}
     return [names.get(hint, "a mapping" if get_origin(hint) is Mapping else str(hint))]
-
-
-def _show(value: Any) -> str:
-    try:
-        shown = repr(value[:40] if isinstance(value, str | bytes | bytearray) else value)
-    except Exception:  # a number too long for text, a foreign __repr__
-        return type(value).__name__
-    return shown if len(shown) <= 40 else f"{type(value).__name__} {shown[:36]}…"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import fields
 
+from a2e_async.errors import A2EError
 from a2e_async.models import Output, Record, Status
 
 if TYPE_CHECKING:
@@ -92,8 +93,13 @@ def instead_name(cls: type[Record]) -> str | None:
 def instead(record: Record) -> tuple[str, str] | None:
     """Return name and value of what a finished record has instead of files, None without it."""
     name = instead_name(type(record)) if record.status is Status.SUCCEEDED else None
-    value = getattr(record, name, None) if name else None
-    return (name, str(value)) if name and value else None
+    if not name:
+        return None
+    try:
+        value = getattr(record, name)
+    except A2EError:  # completed, and the service does not say what came of it
+        return None
+    return (name, str(value)) if value else None
 
 
 def output_line(output: Output) -> str:

@@ -2,18 +2,22 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from attrs import define
 
 from a2e_async.errors import InvalidInput
 from a2e_async.inputs import Doc, Media, MediaInput, TaskInput
 from a2e_async.models import Record, Wire
+from a2e_async.resources.plain import check_id_in
+from a2e_async.resources.uses import check_least
 from a2e_async.tasks.kind import Endpoint, Result, TaskKind, Words
 
 PREFIX: Final = "/api/v1/video"
 
 _CANVAS: Final = ("web_bg_width", "web_bg_height", "web_people_width", "web_people_height")
+_PARTS: Final = ("web_dist_bg_width", "web_dist_bg_height")
+_IDS: Final = ("anchor_id", "back_id", "custom_back_id", "face_swap_id")
 
 
 @define(kw_only=True)
@@ -22,6 +26,8 @@ class AvatarVideoInput(TaskInput):
 
     ``name`` goes out as ``title`` and has at most 40 characters.
     """
+
+    given_as: ClassVar[Mapping[str, str]] = {"name": "name", "title": "name"}
 
     anchor_id: Annotated[
         str, Doc("Who speaks: an id of a2e.avatars.list(), or the anchor_id of a video twin.")
@@ -106,10 +112,17 @@ class AvatarVideoInput(TaskInput):
             raise InvalidInput("Give audio_src or custom_voice: one of them.", field="audio_src")
         if self.back_id is not None and self.custom_back_id is not None:
             raise InvalidInput("Give back_id or custom_back_id, not both.", field="back_id")
+        for name in _IDS:
+            if getattr(self, name) is not None:
+                check_id_in(getattr(self, name), name)
         if any(given is not None for given in (self.back_id, self.custom_back_id, self.color)):
             for name in _CANVAS:
                 if not getattr(self, name):
                     raise InvalidInput(f"A new background needs {name}.", field=name)
+        check_least(self, 1, *_CANVAS, "resolution")
+        for name in _PARTS:
+            if getattr(self, name) != -1:
+                check_least(self, 1, name)
 
 
 @define(kw_only=True)

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from a2e_async.errors import ConfigurationError, InvalidInput
 from a2e_async.inputs import Doc, TaskInput, build_input, clean_url, input_fields, is_url
 from a2e_async.models import Output, Page, Record
-from a2e_async.resources.calls import delete, find, get_many, list_page, needed, quote, read_all
+from a2e_async.resources.calls import (
+    delete,
+    find,
+    get_many,
+    list_page,
+    needed,
+    quote,
+    read_all,
+    read_detail,
+)
 from a2e_async.resources.room import Room
 from a2e_async.tasks.kind import Job, P, TaskKind, check_id, check_watchable
 from a2e_async.tasks.task import Task
@@ -87,7 +96,19 @@ class TaskNamespace(Generic[P, R]):
         Kinds without a detail operation, or with one that fails now and then, are looked for
         in the list.
         """
-        return await find(self._room, self.kind, check_id(id))
+        room, at = self._room, self.kind.look_at
+        if at is None:
+            return await find(room, self.kind, check_id(id))
+        # The usual way, without a coroutine more than it needs: this is called most.
+        path, params = at.for_id(check_id(id))
+        answer = await room.session.request(
+            at.method,
+            path,
+            params=params,
+            timeout=room.request_timeout,
+            priority=Priority.CALL if room.priority is None else room.priority,
+        )
+        return read_detail(room, self.kind, answer, path, id)
 
     async def get_many(self, ids: Sequence[str]) -> dict[str, R]:
         """Return the records of these tasks by id; who is unknown to the service is missing.

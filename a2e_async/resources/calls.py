@@ -2,8 +2,8 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from a2e_async.errors import ApiError, InvalidInput, InvalidRequest, NotFound
 from a2e_async.models import Page, Record
@@ -12,6 +12,9 @@ from a2e_async.resources.room import Room
 from a2e_async.tasks.kind import Endpoint, TaskKind, check_id, check_watchable
 from a2e_async.tasks.status import read_id, read_one, read_record, read_rows, read_total
 from a2e_async.transport.ratelimit import Priority
+
+if TYPE_CHECKING:
+    from a2e_async.transport.session import Answer
 
 R = TypeVar("R", bound=Record)
 
@@ -38,10 +41,11 @@ async def get_many(room: Room, kind: TaskKind[..., R], ids: Sequence[str]) -> di
     """Return records by id, in the order asked for; see `TaskNamespace.get_many`."""
     if kind.batch_at is None:
         raise InvalidInput(f"{kind.name} has no batchDetail operation; use get().")
-    if isinstance(ids, str):
+    asked: Any = ids
+    if isinstance(asked, str | bytes | Mapping) or not isinstance(asked, Iterable):
         raise InvalidInput("get_many takes a list of ids; for one id use get().", field="ids")
     found: dict[str, R] = {}
-    wanted = [check_id(id) for id in dict.fromkeys(ids)]
+    wanted = list(dict.fromkeys(map(check_id, ids)))
     for first in range(0, len(wanted), kind.batch_most):
         some = wanted[first : first + kind.batch_most]
         answer = await room.session.request(
@@ -142,6 +146,11 @@ _GONE: Final = "It was deleted, has expired, or belongs to another account."
 async def _detail(room: Room, kind: TaskKind[..., R], endpoint: Endpoint, id: str) -> R:
     path, params = endpoint.for_id(id)
     answer = await room.session.request(endpoint.method, path, params=params, **room.options())
+    return read_detail(room, kind, answer, path, id)
+
+
+def read_detail(room: Room, kind: TaskKind[..., R], answer: "Answer", path: str, id: str) -> R:
+    """Return the record of a detail answer. Raises `NotFound` where there is none."""
     raw = read_one(kind, answer.data, id)
     if raw is None and answer.data and not read_rows(answer.data):
         raw = answer.data  # not empty and no record: what it is instead is told by the reader
@@ -151,7 +160,7 @@ async def _detail(room: Room, kind: TaskKind[..., R], endpoint: Endpoint, id: st
             code=answer.code,
             message="no such task",
             trace_id=answer.trace_id,
-            method=endpoint.method,
+            method="GET",
             path=path,
             advice=_GONE,
         )

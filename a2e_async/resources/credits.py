@@ -11,6 +11,8 @@ from a2e_async.models import Page
 from a2e_async.narrow import is_map, whole
 from a2e_async.reading import read_time
 from a2e_async.resources.calls import quote
+from a2e_async.resources.plain import check_whole, free_body
+from a2e_async.resources.raw import check_path
 from a2e_async.resources.room import Room
 from a2e_async.tasks.status import read_rows, read_total
 from a2e_async.transport.ratelimit import Priority
@@ -67,10 +69,10 @@ class Credits:
         ``spending``: True for spending only, False for income only. ``since`` and ``until``
         bound the time, both included. ``GET /api/v1/transactionRecord/creditsHistory``.
         """
-        for name, value in (("page", page), ("page_size", page_size)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InvalidInput(f"{name} must be a whole number, 1 or more.", field=name)
-        params: dict[str, str | int] = {"pageNum": page, "pageSize": page_size}
+        params: dict[str, str | int] = {
+            "pageNum": check_whole(page, "page"),
+            "pageSize": check_whole(page_size, "page_size"),
+        }
         if spending is not None:
             params["is_consumption"] = "true" if spending else "false"
         for name, moment in (("startDate", since), ("endDate", until)):
@@ -104,9 +106,11 @@ class Credits:
         """Return what a call would cost in coins, None where the service gives no figure.
 
         ``endpoint`` is the path of a start, ``body`` its JSON body. For the kinds that have a
-        namespace their ``quote()`` is the better way. ``POST /api/v1/generation/quote``.
+        namespace their ``quote()`` is the better way. Raises `InvalidInput`, also for inputs
+        that bear on a safety check. ``POST /api/v1/generation/quote``.
         """
-        return await quote(self._room, endpoint, body)
+        path, inputs = check_path(endpoint, "endpoint"), free_body("body", body)
+        return await quote(self._room, path, inputs)
 
 
 def _transaction(row: Mapping[str, Any]) -> Transaction:

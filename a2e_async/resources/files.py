@@ -5,11 +5,13 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from a2e_async.errors import InvalidInput, TransferError
 from a2e_async.inputs import MediaInput, clean_url, is_url
 from a2e_async.models import MediaType, Output, Record
 from a2e_async.tasks.kind import split_ref
+from a2e_async.transport.mediatype import sniff
 
 if TYPE_CHECKING:
     from a2e_async.transport.transfer import Downloader
@@ -19,6 +21,9 @@ MAX_UPLOAD: Final = 5 * 1024**3
 """Bytes; the most that one presigned PUT takes."""
 
 ANY_MEDIA: Final[tuple[MediaType, ...]] = ("video", "audio", "image", "file")
+
+Source = tuple[MediaInput, tuple[MediaType, ...], str]
+"""A media input, the types that are taken there, and the input's name."""
 
 _SOON: Final = timedelta(seconds=60)
 
@@ -40,8 +45,9 @@ class Files:
         """Upload a local file or bytes and return its public URL (kept for about 3 days).
 
         The same content is not sent twice by one client within 24 hours. Costs what the
-        service charges for ``POST /api/v1/r2/upload-presigned-url``. Raises `InvalidInput`,
-        `TransferError`, `ApiError`.
+        service charges for ``POST /api/v1/r2/upload-presigned-url``; that call keeps the
+        client's own ``request_timeout``, whatever `A2E.with_options` says, for all who upload
+        the same content share it. Raises `InvalidInput`, `TransferError`, `ApiError`.
         """
         if not isinstance(source, str | os.PathLike | bytes):
             raise InvalidInput("upload takes a path or bytes.", field="source")
@@ -50,8 +56,10 @@ class Files:
     async def download(self, source: str | Output, path: str | os.PathLike[str]) -> Path:
         """Save a result, by its URL or Output, to a file or into a directory; return the path.
 
-        Free, without the API key. Raises `TransferError`.
+        Free, without the API key. Raises `InvalidInput`, `TransferError`.
         """
+        if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+            raise InvalidInput(f"path must be a path, not {type(path).__name__}.", field="path")
         output = source
         if isinstance(source, str):
             if not is_url(source):
@@ -67,11 +75,30 @@ class Files:
 
     async def url(self, source: MediaInput, allowed: tuple[MediaType, ...], field: str) -> str:
         """Return the URL under which the service can read ``source``; upload it if need be."""
+        (url,) = await self.urls((source, allowed, field))
+        return url
+
+    async def urls(self, *sources: Source) -> list[str]:
+        """Return such URLs of several inputs; none is uploaded before all were checked."""
+        ready = [await self.ready(*source) for source in sources]
+        return [
+            item if isinstance(item, str) else await self.upload_prepared(item) for item in ready
+        ]
+
+    async def ready(
+        self, source: MediaInput, allowed: tuple[MediaType, ...], field: str
+    ) -> "Prepared | str":
+        """Return an input as a URL, or as a checked local file; nothing is sent or paid.
+
+        Raises `InvalidInput` for what the service could not use, and what the service answers
+        when the URL of an Output has to be renewed.
+        """
         if isinstance(source, Output):
-            return (await self.renew(source)).url
+            _check_output(source, allowed, field)
+            return clean_url((await self.renew(source)).url, field)
         if isinstance(source, str) and is_url(source):
             return clean_url(source, field)
-        return await self.upload_prepared(await self.prepare(source, allowed, field))
+        return await self.prepare(source, allowed, field)
 
     async def prepare(
         self, source: MediaInput, allowed: tuple[MediaType, ...], field: str
@@ -114,4 +141,22 @@ class Files:
             ref=output.ref,
             index=output.index,
             source=self._downloader,
+        )
+
+
+def _check_output(output: Output, allowed: tuple[MediaType, ...], field: str) -> None:
+    """Refuse an output that cannot be what is wanted, or that nobody can fetch any more."""
+    ending, _ = sniff(b"", urlsplit(output.url).path)  # may know better than the record's kind
+    if "file" not in (output.media, *allowed) and not {output.media, ending} & set(allowed):
+        raise InvalidInput(
+            f"{field} takes {' or '.join(allowed)}, and this Output is {output.media}. If you "
+            "know better, give output.url.",
+            field=field,
+        )
+    gone = output.expires_at is not None and output.expires_at <= datetime.now(UTC)
+    if gone and output.ref is None:
+        raise InvalidInput(
+            f"{field}: the URL of this Output has expired, and it belongs to no task by which it "
+            "could be renewed. Make it anew.",
+            field=field,
         )

@@ -7,6 +7,7 @@ from attrs import define
 
 from a2e_async.inputs import Count, Doc, Media, MediaInput, TaskInput
 from a2e_async.models import Record, Wire
+from a2e_async.resources.uses import check_least
 from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
 PREFIX = "/api/v1/userImageEdit"
@@ -25,6 +26,10 @@ class ImageEditInput(TaskInput):
         Wire("timeout"),
         Doc("Seconds that the service works on it at most; it takes 120."),
     ] = None
+
+    def check(self) -> None:
+        """Check that the service is given time."""
+        check_least(self, 1, "processing_limit")
 
 
 @define(kw_only=True)

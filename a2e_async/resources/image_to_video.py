@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict, Unpack
 from attrs import define, frozen
 
 from a2e_async.errors import DecodeError, InvalidInput, ServerError
-from a2e_async.inputs import Between, Doc, Media, MediaInput, TaskInput
+from a2e_async.inputs import Between, Doc, Media, MediaInput, TaskInput, check_media
 from a2e_async.models import Record
 from a2e_async.narrow import is_map
 from a2e_async.resources.base import R, TaskNamespace
+from a2e_async.resources.files import Source
 from a2e_async.tasks.kind import Endpoint, P, Result, TaskKind, check_id
 from a2e_async.transport.retry import Repeat
 
@@ -202,13 +203,16 @@ class ImageToVideo(TaskNamespace[P, R]):
             raise InvalidInput("max_length must be 1 or more characters.", field="max_length")
         if "image_url" not in body:
             raise InvalidInput("image_url must be given.", field="image_url")
-        files, flf2v = self._room.files, "end_image_url" in body
+        flf2v = "end_image_url" in body
         for name in ("template", "shot_count", "with_audio"):
             if flf2v and name in body:
                 raise InvalidInput(f"{name} does not go with end_image_url.", field=name)
-        for name in ("image_url", "end_image_url"):
-            if name in body:
-                body[name] = await files.url(body[name], ("image",), name)
+        names = ("image_url", "end_image_url") if flf2v else ("image_url",)
+        sources: list[Source] = []
+        for name in names:
+            check_media(name, body[name])
+            sources.append((body[name], ("image",), name))
+        body |= zip(names, await self._room.files.urls(*sources), strict=True)
         return f"{PREFIX}/{'flf2v_' if flf2v else ''}prompt_extension", body
 
 

@@ -1,5 +1,6 @@
 """Kling Omni: a video from a text and reference pictures, in one shot or several."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
@@ -14,6 +15,8 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 PREFIX: Final = "/api/v1/klingOmni"
 
 _USUAL_SECONDS: Final = 5
+
+_CITED: Final = re.compile(r"<<<image_([0-9]+)>>>")
 
 
 @define(kw_only=True)
@@ -57,7 +60,7 @@ class KlingOmniInput(TaskInput):
     ] = None
 
     def check(self) -> None:
-        """Check prompt and storyboard."""
+        """Check prompt and storyboard, and that the pictures they cite are there."""
         if self.multi_shot and self.shot_type is None:
             raise InvalidInput("multi_shot needs shot_type.", field="shot_type")
         if self.shot_type is not None and not self.multi_shot:
@@ -68,6 +71,18 @@ class KlingOmniInput(TaskInput):
             self._check_storyboard(self.multi_prompt or ())
         elif not given(self, "prompt"):
             raise InvalidInput("prompt is needed without multi_prompt.", field="prompt")
+        self._check_cited("prompt", self.prompt)
+        for shot in self.multi_prompt or ():
+            self._check_cited("multi_prompt", shot.get("prompt"))
+
+    def _check_cited(self, field: str, text: Any) -> None:
+        count = len(self.image_list or ())
+        for number in _CITED.findall(text) if isinstance(text, str) else ():
+            if not 1 <= int(number[-9:]) <= count or len(number) > 9:
+                raise InvalidInput(
+                    f"{field} cites <<<image_{number[:9]}>>>, and image_list has {count} pictures.",
+                    field=field,
+                )
 
     def _check_storyboard(self, shots: Sequence[Mapping[str, Any]]) -> None:
         lengths = [_seconds(shot.get("duration")) for shot in shots]
@@ -90,7 +105,7 @@ def _seconds(value: Any) -> float | None:
     """Return a length given as a number or as the text of one, None for anything else."""
     try:
         seconds = 0.0 if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return seconds if seconds > 0 else None
 

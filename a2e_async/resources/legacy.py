@@ -11,15 +11,18 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 
 from a2e_async.errors import DecodeError, InvalidInput, NotFound
-from a2e_async.inputs import MediaInput, check_media, clean_url
+from a2e_async.inputs import MediaInput, check_media, is_url
 from a2e_async.models import Output, Page
 from a2e_async.narrow import is_map, is_sequence
 from a2e_async.resources.avatar_video import AVATAR_VIDEO, AvatarVideoRecord
 from a2e_async.resources.avatars import Avatar, read_avatars
+from a2e_async.resources.files import ANY_MEDIA, Source
 from a2e_async.resources.plain import (
+    answered,
     as_output,
     check_id_in,
     check_number,
+    check_switch,
     check_text,
     check_whole,
     fields_of,
@@ -117,14 +120,18 @@ class Legacy:
             check_text(position, "position")
         if scale_ratio is not None:
             check_number(scale_ratio, "scale_ratio", 0, 1000)
-        room, files = self._room, self._room.files
+        if to_720p is not None:
+            check_switch(to_720p, "to_720p")
+        room = self._room
+        sources: list[Source] = [(media, ("video", "image"), "media")]
+        if image is not None:
+            sources.append((image, ("image",), "image"))
+        media_url, *image_url = await room.files.urls(*sources)
         body = given(
-            media_url=await files.url(media, ("video", "image"), "media"),
+            media_url=media_url,
             watermark_type="text" if image is None else "image",
             text=text,
-            watermark_image_url=None
-            if image is None
-            else await files.url(image, ("image",), "image"),
+            watermark_image_url=image_url[0] if image_url else None,
             fontsize=fontsize,
             fontcolor=None if fontcolor is None else [*fontcolor],
             position=position,
@@ -158,18 +165,17 @@ class Legacy:
         ``POST /api/v1/tos/transferToStorage``.
         """
         check_media("url", url)
-        if not isinstance(url, str | Output):
+        if not isinstance(url, Output) and not (isinstance(url, str) and is_url(url)):
             raise InvalidInput(
                 "url takes a URL or an Output; files: a2e.files.upload.", field="url"
             )
-        source = (await self._room.files.renew(url)).url if isinstance(url, Output) else url
         data = await self._post(
             "/api/v1/tos/transferToStorage",
-            {"url": clean_url(source, "url")},
+            {"url": await self._room.files.url(url, ANY_MEDIA, "url")},
             "Use a2e.files.upload for local files.",
             repeat=Repeat.CHARGED,
         )
-        copy = fields_of({"url": data} if isinstance(data, str) else data).url("url", "cdnUrl")
+        copy = answered(data, "url", "cdnUrl", bare="url").url("url", "cdnUrl")
         if copy is None:
             raise _odd("/api/v1/tos/transferToStorage", "no URL")
         return copy
@@ -193,8 +199,15 @@ class Legacy:
         the whole of it in the present way. Legacy: ``POST /api/v1/r2/get_upload_presigned_url``.
         """
         check_text(key, "key")
+        texts = {"bucket": bucket, "url_prefix": url_prefix, "cdn_domain": cdn_domain}
+        for name, value in (texts | {"content_type": content_type}).items():
+            if value is not None:
+                check_text(value, name)
         if expires_in is not None:
             check_whole(expires_in, "expires_in", 60)
+        for name, size in (("file_size", file_size), ("content_length", content_length)):
+            if size is not None:
+                check_whole(size, name)
         body = given(
             key=key,
             bucket=bucket,
@@ -207,7 +220,7 @@ class Legacy:
         )
         path = "/api/v1/r2/get_upload_presigned_url"
         data = await self._post(path, body, "Use a2e.files.upload.", repeat=Repeat.CHARGED)
-        raw = fields_of(data)
+        raw = answered(data, "uploadUrl")
         url = raw.url("uploadUrl")
         if url is None:
             raise _odd(path, "no uploadUrl")
@@ -296,7 +309,7 @@ class Legacy:
             advice="Look at the twin with a2e.video_twin.get(id)",
             instead="Use a2e.video_twin.continue_training().",
         )
-        return fields_of(data).text("current_status")
+        return answered(data, "current_status").text("current_status")
 
     async def clone_voice_of_twin(self, id: str) -> str | None:
         """Train a voice from a video twin's video; return its id where the service tells it.
@@ -311,7 +324,7 @@ class Legacy:
             advice="Look for the voice with a2e.voice_clone.processing()",
             instead="Use a2e.voice_clone.start() with the sound of the video.",
         )
-        return fields_of(data).id()
+        return answered(data, "_id", "id").id()
 
     # -- text and account ------------------------------------------------------------------
 
@@ -322,8 +335,7 @@ class Legacy:
         """
         path = "/api/v1/video/lang_classify"
         data = await self._post(path, {"msg": check_text(text, "text")})
-        raw = fields_of({"language": data} if isinstance(data, str) else data)
-        found = raw.text("language", "lang", "data")
+        found = answered(data, "language", "lang", bare="language").text("language", "lang")
         if found is None:
             raise _odd(path, "no language")
         return found
@@ -333,9 +345,8 @@ class Legacy:
 
         Legacy: ``POST /api/v1/video/auto-public-pool``.
         """
-        if not isinstance(enabled, bool):
-            raise InvalidInput("enabled must be True or False.", field="enabled")
-        data = await self._post("/api/v1/video/auto-public-pool", {"isAutoToPublicPool": enabled})
+        body = {"isAutoToPublicPool": check_switch(enabled, "enabled")}
+        data = await self._post("/api/v1/video/auto-public-pool", body)
         said = data.get("isAutoToPublicPool") if is_map(data) else None
         return said if isinstance(said, bool) else enabled
 
@@ -389,7 +400,7 @@ def _unless_refused(answer: "Answer") -> "Answer | None":
 
 
 def _marked(room: Room, answer: "Answer") -> Output | None:
-    url = fields_of(answer.data).url("result_url")
+    url = answered(answer.data, "result_url", "url", bare="url").url("result_url", "url")
     if url is None:
         return None
     media, _ = sniff(b"", urlsplit(url).path)

@@ -6,6 +6,7 @@ from attrs import define
 
 from a2e_async.inputs import Doc, Media, MediaInput, TaskInput
 from a2e_async.models import Record, Wire
+from a2e_async.resources.uses import check_least
 from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
 
@@ -22,6 +23,10 @@ class MotionTransferInput(TaskInput):
         Wire("timeout"),
         Doc("Seconds after which the service itself gives up; it takes 300."),
     ] = None
+
+    def check(self) -> None:
+        """Check that the service is given time."""
+        check_least(self, 1, "processing_limit")
 
 
 @define(kw_only=True)

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from a2e_async.errors import ApiError, DecodeError, InvalidInput, NotFound
-from a2e_async.inputs import check_names, is_url
+from a2e_async.free_json import free_json
+from a2e_async.inputs import is_url
 from a2e_async.models import MediaType, Output, OutputSource
-from a2e_async.narrow import is_map
+from a2e_async.narrow import is_list, is_map
 from a2e_async.reading import read_time
 from a2e_async.redact import bare_url
 from a2e_async.resources.room import Room
@@ -20,6 +21,11 @@ from a2e_async.transport.mediatype import expires_at
 T = TypeVar("T")
 
 _ID_NAMES: Final = ("_id", "id")
+
+_MOST: Final = 2**63 - 1
+
+_WRAPS: Final = 5
+"""How deep an answer is looked into; the service wraps once or twice."""
 
 
 def show_url(url: str | None) -> str:
@@ -48,13 +54,19 @@ def check_id_in(value: Any, field: str) -> str:
         ) from None
 
 
-def check_whole(value: Any, field: str, least: int = 1, most: int | None = None) -> int:
+def check_whole(value: Any, field: str, least: int = 1, most: int = _MOST) -> int:
     """Return a whole number within these bounds."""
-    fine = isinstance(value, int) and not isinstance(value, bool) and value >= least
-    if not fine or (most is not None and value > most):
-        bounds = f"{least} or more" if most is None else f"from {least} to {most}"
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        bounds = f"{least} or more" if most == _MOST else f"from {least} to {most}"
         raise InvalidInput(f"{field} must be a whole number, {bounds}.", field=field)
     return int(value)
+
+
+def check_switch(value: Any, field: str) -> bool:
+    """Return a value that is True or False."""
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{field} must be True or False.", field=field)
+    return value
 
 
 def check_number(value: Any, field: str, least: float, most: float) -> float:
@@ -67,12 +79,10 @@ def check_number(value: Any, field: str, least: float, most: float) -> float:
 
 def free_body(label: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return inputs whose names the caller chose, as JSON; refuse those of a safety check."""
-    try:
-        copied: dict[str, Any] = json.loads(json.dumps(values, allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"{label} takes JSON values: {error}.", field=label) from None
-    check_names(label, copied)
-    return copied
+    if not is_map(values):
+        raise InvalidInput(f"{label} must be a mapping of names to values.", field=label)
+    body: dict[str, Any] = free_json(label, values)
+    return body
 
 
 def given(**values: Any) -> dict[str, Any]:
@@ -166,6 +176,31 @@ class Fields:
 def fields_of(data: Any) -> Fields:
     """Return a reader of ``data``; of an empty object where it is none."""
     return Fields(data if is_map(data) else {})
+
+
+def answered(data: Any, *names: str, bare: str | None = None) -> Fields:
+    """Return a reader of the object in an answer that has one of these names.
+
+    It may be in a list of one, under ``data`` once more, or written as text; an answer may be
+    paid for, so none is given up for its wrapping. A value alone counts as named ``bare``.
+    """
+    for _ in range(_WRAPS):
+        if isinstance(data, str) and data.lstrip()[:1] in ("{", "["):
+            data = _parsed(data)
+        if is_list(data) and len(data) == 1:
+            data = data[0]
+        elif is_map(data) and "data" in data and not any(data.get(name) for name in names):
+            data = data["data"]
+        else:
+            break
+    return Fields({bare: data}) if bare and not is_map(data) else fields_of(data)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def as_output(url: str, media: MediaType, source: OutputSource) -> Output:

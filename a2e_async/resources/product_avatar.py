@@ -8,11 +8,13 @@ from attrs import define
 from a2e_async.errors import InvalidInput
 from a2e_async.inputs import Count, Doc, Media, MediaInput, TaskInput
 from a2e_async.models import Record, Wire
+from a2e_async.resources.uses import check_least
 from a2e_async.tasks.kind import HOUR, Endpoint, Result, TaskKind
 
 PREFIX = "/api/v1/productAvatar"
 
 _MEMBERS = ("x", "y", "width", "height", "rotation", "scale")
+_SIZES = ("width", "height", "scale")
 
 
 @define(kw_only=True)
@@ -41,11 +43,18 @@ class ProductAvatarInput(TaskInput):
     ] = None
 
     def check(self) -> None:
-        """Check that the known members of ``product_rect`` are numbers."""
+        """Check the time given, and that the known members of ``product_rect`` are numbers."""
+        check_least(self, 1, "processing_limit")
+        if not self.product_rect:
+            raise InvalidInput(
+                f"product_rect needs one at least of {', '.join(_MEMBERS)}.", field="product_rect"
+            )
         for name in _MEMBERS:
-            value = self.product_rect.get(name, 0)
+            value = self.product_rect.get(name, 1)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise InvalidInput(f"product_rect: {name} must be a number.", field="product_rect")
+            if name in _SIZES and value <= 0:
+                raise InvalidInput(f"product_rect: {name} must be above 0.", field="product_rect")
 
 
 @define(kw_only=True)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from a2e_async.errors import InvalidInput
-from a2e_async.inputs import check_names
-from a2e_async.narrow import is_map
+from a2e_async.free_json import check_name, free_json
+from a2e_async.narrow import is_map, is_sequence
 from a2e_async.transport.ratelimit import Priority
 from a2e_async.transport.retry import Repeat
 
@@ -22,6 +22,30 @@ _REPEATABLE: Final = frozenset({"GET", "PUT", "DELETE"})
 _PATH: Final = re.compile(r"/[A-Za-z0-9_\-.~%/:@]*")
 
 
+def check_path(path: Any, field: str) -> str:
+    """Return the path of an operation: no host and no query."""
+    if not isinstance(path, str) or not _PATH.fullmatch(path) or path.startswith("//"):
+        raise InvalidInput(
+            f"{field} must be the path of the operation alone, such as "
+            "/api/v1/userDubbing/allRecords: no host (that is base_url), no query (that is "
+            "params).",
+            field=field,
+        )
+    return path
+
+
+def _check_params(params: Any) -> None:
+    if not is_map(params):
+        raise InvalidInput("params must be a mapping of names to values.", field="params")
+    for name, value in params.items():
+        check_name("params", name)
+        fine = value is None or isinstance(value, str | int | float)
+        if not fine or (not isinstance(value, str | None) and not abs(value) < 2**63):
+            raise InvalidInput(
+                "params takes text, numbers, True and False as values.", field="params"
+            )
+
+
 async def send(
     room: "Room",
     method: str,
@@ -35,28 +59,24 @@ async def send(
     verb = method.upper() if isinstance(method, str) else ""
     if verb not in METHODS:
         raise InvalidInput(f"method must be one of {', '.join(sorted(METHODS))}.", field="method")
-    if not isinstance(path, str) or not _PATH.fullmatch(path) or path.startswith("//"):
-        raise InvalidInput(
-            "path must be the path of the operation alone, such as /api/v1/userDubbing/allRecords: "
-            "no host (that is base_url), no query (that is params).",
-            field="path",
-        )
-    if params is not None and not is_map(params):
-        raise InvalidInput("params must be a mapping of names to values.", field="params")
+    check_path(path, "path")
+    if params is not None:
+        _check_params(params)
+    if json is not None and not is_map(json) and not is_sequence(json):
+        # A text would pass whatever it holds, also what bears on a safety check.
+        raise InvalidInput("json must be a mapping or a list: it is encoded here.", field="json")
     if charged is not None and (not isinstance(charged, bool) or verb in _REPEATABLE):
         raise InvalidInput(
             "charged is True or False for a POST or PATCH; GET, PUT and DELETE are free to "
             "repeat by HTTP's own rules.",
             field="charged",
         )
-    check_names("json", json)
-    check_names("params", params)
     paid = verb not in _REPEATABLE if charged is None else charged
     return await room.session.request(
         verb,
         path,
         params=params,
-        json=json,
+        json=None if json is None else free_json("json", json),
         repeat=Repeat.CHARGED if paid else Repeat.FREE,
         timeout=room.start_timeout if paid else room.request_timeout,
         priority=Priority.CALL if room.priority is None else room.priority,

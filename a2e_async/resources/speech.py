@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Final
 
 from a2e_async.errors import InvalidInput
 from a2e_async.models import Output
-from a2e_async.narrow import is_list
 from a2e_async.resources.plain import (
+    answered,
     as_output,
     check_id_in,
     check_number,
     check_text,
-    fields_of,
     given,
 )
 from a2e_async.resources.room import Room
@@ -24,6 +23,9 @@ PATH: Final = "/api/v1/video/send_tts"
 
 MAX_CHARACTERS: Final = 1000
 """Unicode characters that one call speaks; those of the website may send more."""
+
+
+_URLS: Final = ("url", "audio_url", "audioUrl", "audio", "result_url", "result")
 
 
 class Speech:
@@ -104,8 +106,5 @@ class Speech:
 
 
 def _spoken(room: Room, answer: "Answer") -> Output | None:
-    data = answer.data[0] if is_list(answer.data) and len(answer.data) == 1 else answer.data
-    if isinstance(data, str):
-        data = {"url": data}
-    url = fields_of(data).url("url", "audio_url", "audioUrl", "result_url", "result", "data")
+    url = answered(answer.data, *_URLS, bare="url").url(*_URLS)
     return as_output(url, "audio", room.source) if url else None

@@ -14,10 +14,10 @@ from attrs import field, frozen
 from a2e_async.errors import A2EError, ClientClosed, DecodeError, InvalidRequest, NotFound
 from a2e_async.resources.plain import (
     Fields,
+    answered,
     check_id_in,
     check_text,
     check_whole,
-    fields_of,
     older,
 )
 from a2e_async.resources.room import Room
@@ -34,6 +34,9 @@ PREFIX: Final = "/api/v1/streaming-avatar"
 
 MAX_CONTEXT: Final = 5000
 """Characters of a room's context."""
+
+MAX_STAY: Final = 7 * 24 * 3600
+"""Seconds for which a room can be paid ahead; more is a mistake."""
 
 LEAVE_WITHIN: Final = 15.0
 """Seconds in which a room is left, or said not to be."""
@@ -126,10 +129,10 @@ class StreamingAvatars:
     async def room(self, avatar_id: str, *, expire_seconds: int) -> AsyncGenerator[StreamingRoom]:
         """Pay for a room, and leave it at the end: ``async with ….room(…) as room: …``.
 
-        Costs coins for all of ``expire_seconds`` at once; the unused ones come back when the
-        room is left. That is done however the block ends, at the latest when the client is
-        closed, within 15 seconds. Should it fail, a WARNING says so, and the exception that
-        ended the block has a note; without one the failure is raised. A room that was paid
+        Costs coins for all of ``expire_seconds`` (at most 7 days) at once; the unused ones come
+        back when the room is left. That is done however the block ends, at the latest when the
+        client is closed, within 15 seconds. Should it fail, a WARNING says so, and the exception
+        that ended the block has a note; without one the failure is raised. A room that was paid
         for while its caller was cancelled is left as well.
 
         Raises `InvalidInput`, the service's `ApiError` (code 1001: all hosts are taken), and
@@ -137,7 +140,7 @@ class StreamingAvatars:
         ``POST /api/v1/streaming-avatar/agora-token`` and ``leave``.
         """
         check_id_in(avatar_id, "avatar_id")
-        check_whole(expire_seconds, "expire_seconds")
+        check_whole(expire_seconds, "expire_seconds", most=MAX_STAY)
         charged, until = self._room.charged, datetime.now(UTC) + timedelta(seconds=expire_seconds)
         with older(of_record=True):
             entered, duty = await charged.call(
@@ -218,7 +221,7 @@ def _kept(entered: StreamingRoom, failure: A2EError) -> str:
 
 def _read_room(room: Room, until: datetime, answer: "Answer") -> tuple[StreamingRoom, Duty] | None:
     """Return a room, and that it is to be left: owed from the moment it is known."""
-    raw = fields_of(answer.data)
+    raw = answered(answer.data, "channel", "token")
     channel = raw.text("channel")
     if channel is None:
         return None

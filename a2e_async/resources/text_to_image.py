@@ -10,6 +10,7 @@ from a2e_async.inputs import Between, Count, Doc, Media, MediaInput, TaskInput
 from a2e_async.models import Record
 from a2e_async.resources.base import R, TaskNamespace
 from a2e_async.resources.plain import fields_of, given
+from a2e_async.resources.uses import check_least
 from a2e_async.tasks.kind import Endpoint, P, Result, TaskKind, check_id
 from a2e_async.tasks.status import read_rows
 from a2e_async.transport.retry import Repeat
@@ -47,7 +48,8 @@ class TextToImageInput(TaskInput):
     ] = None
 
     def check(self) -> None:
-        """Check that the model takes so many pictures."""
+        """Check the size, and that the model takes so many pictures."""
+        check_least(self, 1, "width", "height")
         if self.model_type in (None, "a2e") and len(self.input_images or ()) > 2:
             raise InvalidInput(
                 "a2e takes up to 2 input_images; model_type='seedream' takes 10.",

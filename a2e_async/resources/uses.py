@@ -58,6 +58,14 @@ def check_use(
             raise InvalidInput(f"{name} does not go with {label}.", field=name)
 
 
+def check_least(inputs: TaskInput, least: float, *names: str) -> None:
+    """Refuse numbers below ``least``; for those whose upper bound nobody knows."""
+    for name in names:
+        value = getattr(inputs, name)
+        if value is not None and value < least:
+            raise InvalidInput(f"{name} must be {least:g} or more, got {value}.", field=name)
+
+
 def check_among(inputs: TaskInput, name: str, values: Collection[Any], when: str) -> None:
     """Refuse a value that is not among these; ``when`` tells the condition ("with version 2.6")."""
     value = getattr(inputs, name)

@@ -4,9 +4,9 @@ from typing import Annotated, Any, ClassVar, Final
 
 from attrs import define
 
-from a2e_async.errors import InvalidInput
+from a2e_async.errors import DecodeError, InvalidInput
 from a2e_async.inputs import Doc, Media, MediaInput, TaskInput
-from a2e_async.models import Record
+from a2e_async.models import Record, Status, Wire
 from a2e_async.resources.again import again
 from a2e_async.resources.base import R, TaskNamespace
 from a2e_async.resources.calls import read_all
@@ -46,11 +46,28 @@ class VideoTwinRecord(Record):
 
     instead_of_outputs: ClassVar[str] = "record.anchor_id"
 
-    anchor_id: str | None = None
+    anchor: Annotated[str | None, Wire("anchor_id")] = None
+    """The avatar's id, None until it is trained; `anchor_id` is the same, for whoever needs it."""
     gender: str | None = None
     image_url: str | None = None
     video_url: str | None = None
     preview_result_url: str | None = None
+
+    @property
+    def anchor_id(self) -> str:
+        """What `a2e.avatar_video.start` takes as ``anchor_id``, with ``anchor_type=1``.
+
+        Raises `InvalidInput` while the twin has no avatar, and `DecodeError` when the service
+        calls it completed and gives none.
+        """
+        if self.anchor:
+            return self.anchor
+        if self.status is Status.SUCCEEDED:
+            raise DecodeError(
+                f"The service calls {self.id} completed but gives no anchor_id for it. "
+                "Look again in a minute with get(); if it stays so, tell the service's support."
+            )
+        raise InvalidInput(f"{self.id} is not trained yet: it is {self.status}. Wait for it first.")
 
 
 VIDEO_TWIN = TaskKind(

@@ -12,7 +12,8 @@ from attrs import define
 from a2e_async.errors import InvalidInput
 from a2e_async.inputs import Doc, Media, MediaInput, TaskInput, clean_url
 from a2e_async.models import Record
-from a2e_async.resources.uses import Use, check_use
+from a2e_async.narrow import is_map
+from a2e_async.resources.uses import Use, check_least, check_use
 from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
 _MEDIA: Final = {
@@ -115,6 +116,10 @@ class Wan30Input(TaskInput):
     def check(self) -> None:
         """Check what the mode needs, and which references exclude each other."""
         check_use(self, "mode", _USES, usual="text-to-video")
+        check_least(self, 1, "duration")
+        for name in ("input", "parameters"):
+            if not is_map((self.extra or {}).get(name, {})):
+                raise InvalidInput(f"extra: {name!r} must be a mapping.", field="extra")
         if self.link_url is not None:
             self.link_url = clean_url(self.link_url, "link_url")
             if self.file_url is not None:

@@ -186,8 +186,9 @@ async def _try(desk: Desk, job: Job[R], current: Job[R], download_to: Path | Non
     try:
         if (earlier := await _earlier(desk, job, current, download_to)) is not None:
             return earlier
-        task = await desk.start(current)
-        record = await task.wait()
+        started: Task[R] = await desk.start(current)
+        task = started
+        record = await started.wait()
         paths: list[Path] = []
         if download_to is not None and record.outputs:
             paths = await save_outputs(record, download_to)

@@ -74,7 +74,7 @@ def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = 
         raise DecodeError(
             f"The service gave {type(raw).__name__} where a {kind.name} record is due."
         )
-    id = raw.get("_id")
+    id: Any = raw.get("_id")
     if id.__class__ is not str or len(id) != 24 or not id.isalnum():
         id = read_id(raw)
     if id is None:

@@ -16,6 +16,13 @@ ID = "66ea4dd87db10c73fa29b570"
 PICTURE = "https://media.example/office.png?X-Amz-Signature=1"
 
 
+def in_itself() -> list[Any]:
+    """Return a list that holds itself."""
+    made: list[Any] = []
+    made.append(made)
+    return made
+
+
 # -- voices ------------------------------------------------------------------------------------
 
 
@@ -127,6 +134,7 @@ async def test_own_avatars(a2e: A2E) -> None:
         {"a": [{"force_generate": True}]},
         {"a": b"bytes"},
         {"a": float("nan")},
+        {"a": in_itself()},
     ],
     ids=lambda data: next(iter(data)),
 )

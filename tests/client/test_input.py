@@ -1,13 +1,15 @@
 """Bad input: told before anything is spent or sent."""
 
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from a2e_async import A2E
-from a2e_async.errors import InvalidInput
+from a2e_async.errors import InvalidInput, NotFound
 from a2e_async.models import Output
 from a2e_async.sandbox import Sandbox, media
 
@@ -80,6 +82,81 @@ async def test_one_bad_of_two(a2e: A2E, sandbox: Sandbox, tmp_path: Path) -> Non
     assert unspent(sandbox)
 
 
+PAST = datetime.now(UTC) - timedelta(days=1)
+SOUND = Output(url="https://r.example/a.wav?Signature=1", media="audio")
+PICTURE = Output(url="https://r.example/a.png?Signature=1", media="image")
+GONE = Output(url="https://r.example/b", media="image", expires_at=PAST)
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "field"),
+    [
+        ("image_to_video", {**MOVE, "image_url": SOUND}, "image_url"),
+        ("image_to_video", {**MOVE, "image_url": GONE}, "image_url"),
+        ("dubbing", {**DUB, "source_url": PICTURE}, "source_url"),
+        ("nano_banana", {"prompt": "a", "input_images": [PICTURE, SOUND]}, "input_images"),
+        ("face_swap", {"video_url": SOUND, "face_url": PICTURE}, "video_url"),
+    ],
+)
+async def test_an_output_of_no_use(
+    a2e: A2E, sandbox: Sandbox, kind: str, inputs: dict[str, Any], field: str
+) -> None:
+    """What the input does not take, or nobody can fetch any more, is not paid for."""
+    with pytest.raises(InvalidInput) as caught:
+        await a2e.kind(kind).start(**inputs)
+    assert caught.value.field == field
+    assert sandbox.calls_total == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs"),
+    [
+        ("image_to_video", {**MOVE, "image_url": Output(url="https://r.example/a")}),
+        ("image_to_video", {**MOVE, "image_url": Output(url=PICTURE.url, media="video")}),
+        ("face_swap", {"video_url": PICTURE, "face_url": PICTURE}),
+        (
+            "face_swap",
+            {"video_url": Output(url="https://r.example/a", media="video"), "face_url": PICTURE},
+        ),
+        ("wan30", {"model": "wan3.0-video", "mode": "reference", "file_url": PICTURE}),
+    ],
+)
+async def test_an_output_that_may_do(a2e: A2E, kind: str, inputs: dict[str, Any]) -> None:
+    """A file of any kind passes, and what is named otherwise than its task is said to make."""
+    assert (await a2e.kind(kind).start(**inputs)).ref
+
+
+async def test_the_last_minute_of_an_output(a2e: A2E) -> None:
+    """An output that still lives is sent, though it can be renewed by nobody."""
+    soon = datetime.now(UTC) + timedelta(seconds=30)
+    last = Output(url="https://r.example/b", media="image", expires_at=soon)
+    assert (await a2e.image_to_video.start(**{**MOVE, "image_url": last})).ref
+
+
+async def test_an_output_of_a_deleted_task(a2e: A2E, sandbox: Sandbox) -> None:
+    """What the service says when its URL is to be renewed is told; nothing else is sent."""
+    made = await a2e.text_to_image.run(prompt="a")
+    old = evolve(made.output, expires_at=PAST)
+    await a2e.text_to_image.delete(made.id)
+    with pytest.raises(NotFound):
+        await a2e.image_to_video.start(**{**MOVE, "image_url": old})
+    assert [charge.kind for charge in sandbox.ledger.charges] == ["text_to_image"]
+    assert sandbox.calls["start", "image_to_video"] == 0
+
+
+async def test_an_output_of_no_use_elsewhere(a2e: A2E, sandbox: Sandbox) -> None:
+    """The calls that start no task look as closely."""
+    for call in (
+        a2e.backgrounds.add(SOUND),
+        a2e.face_swap.save_face(GONE),
+        a2e.legacy.watermark(SOUND, text="mine"),
+        a2e.legacy.transfer(GONE),
+    ):
+        with pytest.raises(InvalidInput):
+            await call
+    assert sandbox.calls_total == 0
+
+
 BAD_VALUES: list[tuple[str, dict[str, Any]]] = [
     ("dubbing", {}),
     ("dubbing", {"source_url": "https://x.example/a.wav"}),
@@ -146,6 +223,10 @@ CALLS: dict[str, Any] = {
     "delete": lambda c: c.dubbing.delete("../x"),
     "get_many": lambda c: c.talking_video.get_many(["a b"]),
     "get_many text": lambda c: c.talking_video.get_many("5f" * 12),
+    "get_many of lists": lambda c: c.talking_video.get_many([["5f" * 12]]),
+    "get_many none": lambda c: c.talking_video.get_many(None),
+    "get_many number": lambda c: c.talking_video.get_many(5),
+    "get_many mapping": lambda c: c.talking_video.get_many({"5f" * 12: 1}),
     "list page": lambda c: c.dubbing.list(page=0),
     "list size": lambda c: c.dubbing.list(page_size=101),
     "list text": lambda c: c.dubbing.list(page="1"),
@@ -153,10 +234,18 @@ CALLS: dict[str, Any] = {
     "iter text": lambda c: anext(c.dubbing.iter(page_size="x")),
     "history page": lambda c: c.credits.history(page=0),
     "history text": lambda c: c.credits.history(page="1"),
+    "history huge": lambda c: c.credits.history(page=10**5000),
+    "quote none": lambda c: c.credits.quote("/x", None),
+    "quote text": lambda c: c.credits.quote("/x", "ab"),
+    "quote path": lambda c: c.credits.quote(None, {}),
+    "quote unsafe": lambda c: c.credits.quote("/x", {"a": {"force_generate": True}}),
+    "quote set": lambda c: c.credits.quote("/x", {"a": {1}}),
     "history since": lambda c: c.credits.history(since="2026-01-01"),
     "mark": lambda c: c.image_to_video.mark_shared("a/b"),
     "download number": lambda c: c.files.download(5, "out"),
     "download path": lambda c: c.files.download("out.mp4", "out"),
+    "download nowhere": lambda c: c.files.download("https://x.example/a.mp4", None),
+    "download blank": lambda c: c.files.download("https://x.example/a.mp4", ""),
     "upload number": lambda c: c.files.upload(5),
     "max_length": lambda c: c.image_to_video.extend_prompt(
         reference_id="r", image_url=media.portrait(), prompt="a", negative_prompt="b", max_length=0
@@ -167,6 +256,16 @@ CALLS: dict[str, Any] = {
         prompt="a",
         negative_prompt="b",
         max_length="5",
+    ),
+    "extension end": lambda c: c.image_to_video.extend_prompt(
+        reference_id="r",
+        image_url=media.portrait(),
+        end_image_url=media.speech(),
+        prompt="a",
+        negative_prompt="b",
+    ),
+    "extension no image": lambda c: c.image_to_video.extend_prompt(
+        reference_id="r", image_url=5, prompt="a", negative_prompt="b"
     ),
     "extension image": lambda c: c.image_to_video.extend_prompt(
         reference_id="r", image_url=media.speech(), prompt="a", negative_prompt="b"

@@ -21,6 +21,8 @@ KINDS = [name for name, _, _ in WIRE]
 
 # -- what is refused ---------------------------------------------------------------------------
 
+EDIT: dict[str, Any] = {"edit_type": "clothing", "image_urls": [FACE, COAT]}
+
 REFUSED: list[tuple[str, Inputs, str]] = [
     *((name, {}, next(iter(least))) for name, least in LEAST.items()),
     ("text_to_image", {"prompt": " "}, "prompt"),
@@ -75,6 +77,16 @@ REFUSED: list[tuple[str, Inputs, str]] = [
     ("product_avatar", {**PRODUCT, "product_rect": {**RECT, "scale": None}}, "product_rect"),
     ("product_avatar", {**PRODUCT, "product_rect": {**RECT, "y": True}}, "product_rect"),
     ("product_avatar", {**PRODUCT, "product_rect": {**RECT, "y": float("inf")}}, "product_rect"),
+    ("product_avatar", {**PRODUCT, "product_rect": {}}, "product_rect"),
+    ("product_avatar", {**PRODUCT, "product_rect": {**RECT, "width": 0}}, "product_rect"),
+    ("product_avatar", {**PRODUCT, "product_rect": {**RECT, "height": -1}}, "product_rect"),
+    ("product_avatar", {**PRODUCT, "product_rect": {**RECT, "scale": 0}}, "product_rect"),
+    ("product_avatar", {**PRODUCT, "processing_limit": 0}, "processing_limit"),
+    ("image_edit", {**EDIT, "processing_limit": 0.5}, "processing_limit"),
+    ("virtual_try_on", {"image_urls": [FACE, COAT], "processing_limit": -1}, "processing_limit"),
+    ("text_to_image", {**PROMPT, "width": 0}, "width"),
+    ("text_to_image", {**PROMPT, "height": -5}, "height"),
+    ("text_to_image", {**PROMPT, "width": 10**30}, "width"),
     ("photobook", {"face_image_url": FACE, "total_count": 5}, "total_count"),
     ("photobook", {"face_image_url": media.clip()}, "face_image_url"),
 ]
@@ -106,6 +118,8 @@ ALLOWED: list[tuple[str, Inputs]] = [
     ("qwen_image", {**PROMPT, "model": "newer", "size": "2048*2048"}),
     ("virtual_try_on", {"image_urls": [FACE] * 4}),
     ("product_avatar", {**PRODUCT, "product_rect": {"x": 1, "anchor": "left"}}),
+    ("product_avatar", {**PRODUCT, "product_rect": {"x": -5, "y": 0, "rotation": -90}}),
+    ("text_to_image", {**PROMPT, "width": 1, "height": 1}),
 ]
 
 

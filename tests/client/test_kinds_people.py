@@ -7,6 +7,7 @@ import pytest
 
 from a2e_async import A2E
 from a2e_async.errors import (
+    DecodeError,
     InvalidInput,
     InvalidRequest,
     NotFound,
@@ -16,6 +17,7 @@ from a2e_async.errors import (
 from a2e_async.inputs import TaskInput
 from a2e_async.models import Status
 from a2e_async.resources.registry import kind_named
+from a2e_async.resources.video_twin import VIDEO_TWIN
 from a2e_async.sandbox import Sandbox, media
 from a2e_async.tasks.status import read_record
 
@@ -276,8 +278,10 @@ async def test_avatar_video_on_its_way(a2e: A2E, sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("word", "anchor", "status"),
     [
-        ("training", ID, Status.SUCCEEDED),
-        ("pending", ID, Status.SUCCEEDED),
+        ("odd", ID, Status.SUCCEEDED),
+        ("", ID, Status.SUCCEEDED),
+        ("training", ID, Status.RUNNING),
+        ("pending", ID, Status.QUEUED),
         ("training", "", Status.RUNNING),
         ("training", None, Status.RUNNING),
         ("pending", "", Status.QUEUED),
@@ -285,9 +289,23 @@ async def test_avatar_video_on_its_way(a2e: A2E, sandbox: Sandbox) -> None:
     ],
 )
 def test_proof_of_a_twin(word: str, anchor: str | None, status: Status) -> None:
-    """A twin that has its anchor can be used, whatever its word, unless it failed."""
+    """A twin that has its anchor is done, unless a known word says otherwise."""
     raw = {"_id": ID, "current_status": word, "anchor_id": anchor}
     assert read_record(kind_named("video_twin"), raw).status is status
+
+
+@pytest.mark.parametrize("anchor", ["", None])
+def test_a_twin_without_its_anchor(anchor: str | None) -> None:
+    """Whoever needs the anchor is told why there is none; to others it is None, or empty."""
+    raw = {"_id": ID, "current_status": "training", "anchor_id": anchor}
+    twin = read_record(VIDEO_TWIN, raw)
+    with pytest.raises(InvalidInput, match="not trained yet: it is running"):
+        _ = twin.anchor_id
+    assert twin.anchor == anchor
+    with pytest.raises(DecodeError, match="completed but gives no anchor_id"):
+        _ = read_record(VIDEO_TWIN, raw | {"current_status": "completed"}).anchor_id
+    # A twin that is trained further is of use all the time.
+    assert read_record(VIDEO_TWIN, raw | {"anchor_id": "a1"}).anchor_id == "a1"
 
 
 async def test_twins(a2e: A2E, sandbox: Sandbox) -> None:

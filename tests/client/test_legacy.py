@@ -67,6 +67,10 @@ async def test_watermark_of_files(a2e: A2E, sandbox: Sandbox) -> None:
         ({"text": "a", "fontcolor": [1, 2, 256, 0]}, "fontcolor"),
         ({"text": "a", "scale_ratio": -1}, "scale_ratio"),
         ({"text": "a", "position": " "}, "position"),
+        ({"media": media.clip(), "image": media.clip()}, "image"),
+        ({"media": media.clip(), "image": "none.png"}, "image"),
+        ({"media": media.clip(), "text": "a", "to_720p": "yes"}, "to_720p"),
+        ({"media": media.clip(), "text": "a", "fontsize": 10**5000}, "fontsize"),
     ],
 )
 async def test_watermark_refused(
@@ -135,6 +139,10 @@ async def test_upload_permit(a2e: A2E, sandbox: Sandbox) -> None:
         ("add_user", {"username": ""}, "username"),
         ("upload_permit", {"key": ""}, "key"),
         ("upload_permit", {"key": "a", "expires_in": 59}, "expires_in"),
+        ("upload_permit", {"key": "a", "bucket": 5}, "bucket"),
+        ("upload_permit", {"key": "a", "content_type": " "}, "content_type"),
+        ("upload_permit", {"key": "a", "file_size": 0}, "file_size"),
+        ("upload_permit", {"key": "a", "content_length": "3"}, "content_length"),
         ("continue_training", {"id": "x y"}, "id"),
         ("clone_voice_of_twin", {"id": None}, "id"),
         ("avatar_video_status", {"id": "x/y"}, "id"),

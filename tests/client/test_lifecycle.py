@@ -305,11 +305,10 @@ BAD_OPTIONS: dict[str, tuple[Any, ...]] = {
     "proxy": (5, "socks5://127.0.0.1:1", "ftp://x"),
     "mark_names": ("no", 1),
     "trust_env": ("no",),
-    "journal": ("jobs.db",),
-    "budget": (5,),
+    "journal": (5, b"jobs.db"),
     "max_unfinished": (5,),
     "webhook_url": ("https://x.example",),
-    "on_unknown": ("resend_may_pay_twice", "x", None),
+    "on_unknown": ("resend", "x", None),
     "base_url": (5, "ftp://x", "https://api.a2e.ai", "http://video.a2e.ai", "https://u:p@h"),
     "api_key": ("", " ", "'k'", "Bearer k", "a b", "k\u00e9", 5, b"k"),
 }

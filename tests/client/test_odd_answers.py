@@ -46,9 +46,31 @@ async def service(anyio_backend: str) -> AsyncIterator[Service]:
         await runner.cleanup()
 
 
+def wrapped(data: Any) -> list[Any]:
+    """Return a value in each of the ways that the service wraps one."""
+    return [
+        data,
+        [data],
+        {"data": data},
+        {"data": [data]},
+        {"code": 0, "data": {"data": data}},
+        [{"data": data}],
+        json.dumps(data),
+        json.dumps({"data": data}),
+    ]
+
+
 @pytest.mark.parametrize(
     "data",
-    [SOUND, f" {SOUND} ", [SOUND], {"url": SOUND}, {"audio_url": SOUND}, [{"audioUrl": SOUND}]],
+    [
+        f" {SOUND} ",
+        [{"audioUrl": SOUND}],
+        {"audio_url": SOUND},
+        {"audio": SOUND},
+        {"url": SOUND, "data": {"format": "mp3"}},
+        *wrapped(SOUND)[:-2],
+        *wrapped({"url": SOUND}),
+    ],
     ids=str,
 )
 async def test_speech(service: Service, data: Any) -> None:
@@ -59,7 +81,9 @@ async def test_speech(service: Service, data: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [None, "", {}, [], [SOUND, SOUND], "accepted", {"url": 7}], ids=str
+    "data",
+    [None, "", {}, [], [SOUND, SOUND], "accepted", {"url": 7}, "{url", "[" * 9000, {"data": None}],
+    ids=lambda data: str(data)[:20],
 )
 async def test_speech_without_sound(service: Service, data: Any) -> None:
     """Success without a result may have been paid, and is told so."""
@@ -152,6 +176,41 @@ async def test_room(service: Service) -> None:
         assert timedelta(seconds=59) < room.expires_at - before < timedelta(seconds=61)
         assert room.extra == {"expire": []}
     assert_discreet(repr(room), "t0ken")
+
+
+ROOM = {"appId": "app", "channel": "c", "token": "t0ken", "uid": 17}
+
+
+@pytest.mark.parametrize("data", wrapped(ROOM), ids=str)
+async def test_room_however_wrapped(service: Service, data: Any) -> None:
+    """A room that was paid for is entered, and left, whatever is around it."""
+    service.data = data
+    async with service.a2e.legacy.streaming_avatar.room(ID, expire_seconds=60) as room:
+        assert (room.app_id, room.channel, room.token, room.uid) == ("app", "c", "t0ken", 17)
+    assert [path.rpartition("/")[2] for path in service.paths] == ["agora-token", "leave"]
+
+
+MARKED = "https://results.example/a.png?Signature=secret"
+
+
+@pytest.mark.parametrize("data", [*wrapped({"result_url": MARKED}), MARKED, [MARKED]], ids=str)
+async def test_watermark_however_wrapped(service: Service, data: Any) -> None:
+    service.data = data
+    output = await service.a2e.legacy.watermark("https://m.example/a.png", text="mine")
+    assert (output.url, output.media) == (MARKED, "image")
+
+
+@pytest.mark.parametrize("data", [*wrapped({"cdnUrl": MARKED}), MARKED], ids=str)
+async def test_copy_however_wrapped(service: Service, data: Any) -> None:
+    service.data = data
+    assert await service.a2e.legacy.transfer("https://m.example/a.png") == MARKED
+
+
+@pytest.mark.parametrize("data", wrapped({"uploadUrl": MARKED, "key": "k"}), ids=str)
+async def test_permit_however_wrapped(service: Service, data: Any) -> None:
+    service.data = data
+    permit = await service.a2e.legacy.upload_permit("k")
+    assert (permit.upload_url, permit.key) == (MARKED, "k")
 
 
 @pytest.mark.parametrize("missing", ["appId", "token"])

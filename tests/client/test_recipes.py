@@ -48,7 +48,6 @@ async def image_edit_to_video(a2e: A2E, directory: Path) -> Path:
 
 async def twin_to_avatar_video(a2e: A2E, directory: Path) -> Path:
     twin = await a2e.video_twin.run(video_url=ME, name="me")
-    assert twin.anchor_id  # for the type checker
     audio = await a2e.speech.say(WORDS, tts_id=(await a2e.voices.public())[0].id)
     video = await a2e.avatar_video.run(anchor_id=twin.anchor_id, anchor_type=1, audio_src=audio)
     return await video.output.save(directory)

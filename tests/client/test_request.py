@@ -23,6 +23,13 @@ LIST = "/api/v1/userDubbing/allRecords"
 START = "/api/v1/userDubbing/startDubbing"
 
 
+def in_itself() -> list[Any]:
+    """Return a list that holds itself: no JSON, and without end for whoever walks through it."""
+    made: list[Any] = []
+    made.append(made)
+    return made
+
+
 async def test_the_answer(a2e: A2E) -> None:
     """It has the data, the status, the headers and the trace id."""
     answer = await a2e.request("get", LIST, params={"pageNum": 1, "pageSize": 5, "none": None})
@@ -99,6 +106,16 @@ async def test_errors_are_those_of_all_calls(make_client: MakeClient, a2e: A2E) 
         ("POST", START, {"json": {"x": float("nan")}}),
         ("POST", START, {"json": {**DUB, "force_generate": True}}),
         ("POST", START, {"json": {"requestBody": [{"skip_minor_check": 1}]}}),
+        ("POST", START, {"json": '{"force_generate": true}'}),
+        ("POST", START, {"json": b"{}"}),
+        ("POST", START, {"json": 7}),
+        ("POST", START, {"json": in_itself()}),
+        ("GET", LIST, {"params": {"a": in_itself()}}),
+        ("GET", LIST, {"params": {"a": {"force_generate": 1}}}),
+        ("GET", LIST, {"params": {"force_generate": 1}}),
+        ("GET", LIST, {"params": {1: 1}}),
+        pytest.param("GET", LIST, {"params": {"a": 10**5000}}, id="huge"),
+        ("GET", LIST, {"params": {"a": float("nan")}}),
     ],
 )
 async def test_what_is_refused(

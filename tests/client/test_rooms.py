@@ -76,7 +76,7 @@ async def test_room(a2e: A2E, sandbox: Sandbox, host: str) -> None:
 
 async def test_refused_here(a2e: A2E, sandbox: Sandbox, host: str) -> None:
     rooms = a2e.legacy.streaming_avatar
-    for avatar_id, seconds in (("x y", 9), (host, 0)):
+    for avatar_id, seconds in (("x y", 9), (host, 0), (host, 10**30), (host, 7 * 86400 + 1)):
         with pytest.raises(InvalidInput):
             async with rooms.room(avatar_id, expire_seconds=seconds):
                 pytest.fail("it cannot be entered")

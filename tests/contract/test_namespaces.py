@@ -50,7 +50,8 @@ async def a2e(sandbox: Sandbox) -> AsyncIterator[A2E]:
 
 
 WITHIN = frozenset(
-    f"files.{name}" for name in ("bind", "prepare", "refetch", "renew", "upload_prepared", "url")
+    f"files.{name}"
+    for name in ("bind", "prepare", "ready", "refetch", "renew", "upload_prepared", "url", "urls")
 )
 """What namespaces and the starter need of each other; users have no use for it."""
 

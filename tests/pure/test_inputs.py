@@ -45,6 +45,7 @@ class EveryInput(TaskInput):
     open: Literal["a", "b"] | str | None = None
     short: Annotated[str | None, Length(5)] = None
     words: Sequence[str] | None = None
+    numbers: Sequence[int] | None = None
     files: Annotated[Sequence[MediaInput] | None, Media("image")] = None
     values: Mapping[str, Any] | None = None
     wired: Annotated[int | None, Wire("onTheWire")] = None
@@ -89,6 +90,12 @@ def refused(field: str, **values: Any) -> str:
         ("ratio", 0.49),
         ("ratio", 2.01),
         ("ratio", False),
+        ("free", 2**63),
+        pytest.param("free", -(10**5000), id="free-huge"),
+        ("wired", 2**63),
+        ("wired", -(2**63)),
+        ("numbers", [1, 10**30]),
+        pytest.param("wired", 10**5000, id="unbounded-huge"),
         ("free", math.nan),
         ("free", math.inf),
         ("free", -math.inf),
@@ -152,6 +159,8 @@ def test_what_is_not_declared_is_refused(field: str, value: Any) -> None:
         ("words", []),
         ("values", {"a": {"b": [1]}}),
         ("wired", 7),
+        ("wired", 2**63 - 1),
+        ("numbers", (1, 2**62)),
     ],
 )
 def test_what_is_declared_goes_to_the_wire_as_it_is(field: str, value: Any) -> None:
@@ -161,6 +170,12 @@ def test_what_is_declared_goes_to_the_wire_as_it_is(field: str, value: Any) -> N
     sent = list(value) if isinstance(value, tuple) else value
     assert body == {"text": "x", "file": "U"} | {wire: sent}
     assert type(body[wire]) is type(sent)
+
+
+@pytest.mark.parametrize("field", ["number", "ratio", "free", "wired"])
+def test_a_number_that_nobody_means_is_told_as_such(field: str) -> None:
+    """It is a number, so the refusal does not say that one is wanted."""
+    assert "too large" in refused(field, **{field: 10**5000})
 
 
 def test_none_means_not_sent_and_common_fields_stay_home() -> None:

@@ -92,6 +92,24 @@ SAFETY = (
     "safety_checker",
     "enable_moderation",
     "allow_nsfw",
+    "force_gen",
+    "use_forced_generation",
+    "is_force",
+    "underage_ok",
+    "under18",
+    "under_18",
+    "allow_adult",
+    "suspected",
+    "age_check",
+    "verify_age",
+    "unsafe",
+    "disable_safe",
+    "content_filter",
+    "filter_content",
+    "face_mosaic",
+    "mosaic",
+    "blur_face",
+    "sfw_only",
 )
 
 
@@ -111,7 +129,43 @@ def test_safety_inputs_are_refused_however_spelled(name: str) -> None:
         assert caught.value.field == "extra"
 
 
-@pytest.mark.parametrize("name", ["mask_url", "skip_face_enhance", "seed", "fps", "node", "noise"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ｆｏｒｃｅ＿ｇｅｎｅｒａｔｅ",  # noqa: RUF001  # what is tested
+        "force_generate",
+        "allow_mınor",  # noqa: RUF001  # what is tested
+        "nſfw",  # noqa: RUF001  # what is tested
+        "ﬁlter_safety",
+        "fоrce_generate",  # noqa: RUF001  # what is tested
+        "force\u200b_generate",
+        "größe",
+    ],
+)
+def test_no_name_passes_by_its_letters(name: str) -> None:
+    """Letters that look like others are those, or the name is refused: the service has none."""
+    with pytest.raises(InvalidInput) as caught:
+        dub(extra={"deep": [{name: True}]})
+    assert caught.value.field == "extra"
+
+
+def test_what_holds_itself_is_refused_and_not_walked_for_ever() -> None:
+    """A list in itself is no JSON; neither is a mapping in itself."""
+    round_: list[Any] = []
+    round_.append(round_)
+    for value in ({"a": round_}, circle()):
+        with pytest.raises(InvalidInput, match="JSON") as caught:
+            dub(extra=value)
+        assert caught.value.field == "extra"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mask_url", "skip_face_enhance", "seed", "fps", "node", "noise", "aspect_ratio", "stage"),
+        *("image", "language", "reinforce_style", "reference_face", "usage", "K2_mode"),
+    ],
+)
 def test_other_new_inputs_pass(name: str) -> None:
     """Extra exists for inputs newer than the package; it does not refuse the harmless."""
     body = dub(extra={name: {"a": [1, None, "x"]}}).to_wire({("source_url", None): URL})

@@ -85,10 +85,10 @@ async def videos(a2e: A2E) -> None:
 async def people(a2e: A2E) -> None:
     twin = await a2e.video_twin.run(video_url="me.mp4")
     assert_type(twin, VideoTwinRecord)
-    assert_type(twin.anchor_id, str | None)
+    assert_type(twin.anchor_id, str)
     said = await a2e.speech.say("Good morning.", tts_id=ID)
     assert_type(said, Output)
-    film = await a2e.avatar_video.run(anchor_id=ID, anchor_type=1, audio_src=said)
+    film = await a2e.avatar_video.run(anchor_id=twin.anchor_id, anchor_type=1, audio_src=said)
     assert_type(film, AvatarVideoRecord)
     assert_type(film.progress, float | None)
     photo = await a2e.talking_photo.run(image_url="a.png", prompt="p", negative_prompt="n")
