@@ -147,6 +147,12 @@ class A2E(Namespaces):
         return self._room.files
 
     @property
+    def journal(self) -> "Journal | None":
+        """The client's journal, or None: its entries, and what was spent by day and kind."""
+        book = self._parts.book
+        return None if book is None else book.journal
+
+    @property
     def closed(self) -> bool:
         """True once `aclose` was called."""
         return self._parts.closed

@@ -156,3 +156,18 @@ def test_killed_at_random(sandbox: Sandbox, tmp_path: Path, fault: str) -> None:
         assert "Traceback" not in told, told
     runs.until_done()
     runs.check()
+
+
+def test_two_processes_one_is_killed(sandbox: Sandbox, tmp_path: Path) -> None:
+    """They share a journal and a batch; the one that lives finishes what the other began."""
+    runs = Runs(sandbox, tmp_path)
+    both = [runs.begin(run=1), runs.begin(run=1)]
+    while len(sandbox.ledger.starts()) < runs.before + 2:
+        assert any(run.poll() is None for run in both)
+        time.sleep(0.01)  # which of them is killed in what, decides nothing
+    both[0].send_signal(signal.SIGKILL)
+    both[0].communicate(timeout=60)
+    _, told = both[1].communicate(timeout=60)
+    assert "Traceback" not in told, told
+    assert both[1].returncode == 0, told
+    runs.check()

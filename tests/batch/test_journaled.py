@@ -293,3 +293,16 @@ async def test_what_is_gone_is_not_open(
         await a2e.attach(task.ref).wait(timeout=30)
     assert [(row["state"], row["succeeded"]) for row in rows(journal)] == [(3, 0)]
     assert [task async for task in a2e.unfinished()] == []
+
+
+async def test_what_was_spent(make_client: MakeClient, sandbox: Sandbox) -> None:
+    """The client's journal sums it up, by day and kind."""
+    a2e = make_client()
+    await a2e.talking_video.start(**TALK)
+    await a2e.image_to_video.start(
+        image_url="https://m.example/a.png", prompt="p", negative_prompt="n"
+    )
+    assert a2e.journal is not None
+    sums = {one.kind: one.coins for one in await a2e.journal.spent()}
+    assert sums == {charge.kind: charge.coins for charge in sandbox.ledger.starts()}
+    assert make_client(journal=None).journal is None

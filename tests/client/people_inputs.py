@@ -31,7 +31,7 @@ LEAST: dict[str, Inputs] = {
     "head_swap": {"image_url": FACE, "target_image_url": OTHER},
     "actor_swap": MOVES,
     "motion_transfer": MOVES,
-    "talking_photo": {"image_url": FACE, **PROMPTS},
+    "talking_photo": {**PROMPTS, "image_url": FACE},
     "avatar_video": SPOKEN,
     "video_twin": {"video_url": CLIP},
     "voice_clone": {"voice_urls": [TALK]},
