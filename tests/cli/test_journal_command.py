@@ -263,8 +263,9 @@ def test_what_is_told_of_nowhere_is_not_waited_for(a2e: Invoke) -> None:
     words = ["wan30", "--model", "wan3.0-video", "--prompt", "wave", "--journal", "jobs.db"]
     ref = a2e("start", *words).out.strip()
     result = a2e("journal", "resume", "jobs.db")
-    assert result.code == 0
-    assert f"{ref}: its result is shown on the service's site." in result.err
+    assert (result.code, result.out) == (0, "")
+    assert items(a2e) == []
+    assert [item["ref"] for item in items(a2e, "--all")] == [ref]
 
 
 # -- prune -------------------------------------------------------------------------------------

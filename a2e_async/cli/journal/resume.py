@@ -10,7 +10,7 @@ from attrs import define, field
 
 from a2e_async.cli.batch.bar import Tally, bar
 from a2e_async.cli.batch.report import status_of
-from a2e_async.cli.desk import ON_SITE, Desk, message_of, where
+from a2e_async.cli.desk import Desk, message_of, where
 from a2e_async.cli.journal.entries import each
 from a2e_async.cli.outages import outages
 from a2e_async.cli.show import instead
@@ -102,10 +102,6 @@ async def _one(desk: Desk, found: Resumed, task: "Task[Any]", out: Path) -> Exce
     paths: list[Path] = []
     record: Record | None = None
     error: Exception | None = None
-    if not task.kind.watchable:
-        desk.printer.note(f"{task.ref}: {ON_SITE}")
-        found.tally.total -= 1
-        return None
     try:
         record, error = await _ended(task)
         if record.outputs:  # a failed one's good ones, too
