@@ -6,6 +6,7 @@ from cyclopts import Parameter
 
 from a2e_async.cli import exits
 from a2e_async.cli.desk import Desk, conduct
+from a2e_async.cli.numbers import WHOLE
 from a2e_async.cli.printer import columns
 from a2e_async.cli.settings import Online
 from a2e_async.cli.show import coins_word, moment, plain
@@ -19,8 +20,8 @@ def coins(
     history: Annotated[
         bool, Parameter(negative="", show_default=False, help="What they went for, as well.")
     ] = False,
-    page: Annotated[int, Parameter(help="Which page of the history, from 1.")] = 1,
-    page_size: Annotated[int, Parameter(help="Entries on a page.")] = 20,
+    page: Annotated[int, Parameter(help="Which page of the history, from 1.", converter=WHOLE)] = 1,
+    page_size: Annotated[int, Parameter(help="Entries on a page.", converter=WHOLE)] = 20,
     settings: Online = Online(),  # noqa: B008  # frozen
 ) -> int:
     """Say how many coins are left."""

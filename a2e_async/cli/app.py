@@ -20,6 +20,7 @@ from a2e_async.cli.doctor.command import doctor
 from a2e_async.cli.jobs import verbs
 from a2e_async.cli.journal.command import JOURNAL
 from a2e_async.cli.printer import Printer, one_line, prepare_streams
+from a2e_async.cli.scenery import avatars, backgrounds
 from a2e_async.cli.serve import sandbox
 from a2e_async.cli.settings import Settings, common_last
 from a2e_async.cli.tasks import TASK, list_tasks
@@ -55,6 +56,8 @@ def build(tokens: Sequence[str] = (), *, offering: bool = False) -> App:
     app.command(kinds, sort_key=10)
     app.command(say, sort_key=11)
     app.command(voices, sort_key=12)
+    app.command(avatars, sort_key=12)
+    app.command(backgrounds, sort_key=12)
     app.command(coins, name="credits", sort_key=13)
     app.command(doctor, sort_key=14)
     app.command(completion, help=COMPLETION, sort_key=15)

@@ -11,10 +11,13 @@ Shell = Literal["bash", "zsh", "fish"]
 
 HELP: Final = """Print the script that makes a shell complete commands, kinds and flags.
 
-Save it where the shell looks for it. bash: a2e completion bash >
-~/.local/share/bash-completion/completions/a2e; zsh: a2e completion zsh > _a2e in a directory of
-$fpath; fish: a2e completion fish > ~/.config/fish/completions/a2e.fish. Save it again after an
-update: it knows the kinds of the version that printed it.
+Save it where the shell looks for it, and again after an update:
+
+bash: a2e completion bash > ~/.local/share/bash-completion/completions/a2e
+
+zsh: a2e completion zsh > _a2e, in a directory of $fpath
+
+fish: a2e completion fish > ~/.config/fish/completions/a2e.fish
 """
 
 

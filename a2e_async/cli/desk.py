@@ -154,6 +154,9 @@ def message_of(error: BaseException) -> str:
     if isinstance(error, TaskTimeout):  # its advice is for those who write Python
         state = said.partition(" It goes on")[0]
         return f"{state} It goes on and is paid for; come back with: a2e task wait {error.ref}"
+    if isinstance(error, StartOutcomeUnknown):  # so is this one's; the command to look is told
+        state, end, _ = said.partition("it was not sent again.")
+        return f"{state}{end}"
     if isinstance(error, TransferError) and not _has_parts(error):
         for promise in _KEPT:
             said = said.replace(promise, "")
@@ -203,6 +206,11 @@ def where(recovery: "Recovery") -> str:
     return "a2e credits --history"
 
 
+def lost_word(recovery: "Recovery") -> str:
+    """Return what was sent, in words: a start of a task, or another call that is paid."""
+    return f"A {recovery.kind} {'start' if recovery.kind in kind_names() else 'call'}"
+
+
 def _tell_interrupted(desk: Desk, code: int) -> int:
     printer, said = desk.printer, _CUT_OFF[code]
     printer.error(said)
@@ -216,7 +224,7 @@ def _tell_interrupted(desk: Desk, code: int) -> int:
         named = f"the name {recovery.name!r}" if recovery.name else "it"
         look = f"it with: {desk.again}" if desk.again else f"{named} in: {where(recovery)}"
         printer.error(
-            f"A {recovery.kind} start was sent and its answer is lost: it may have been charged. "
+            f"{lost_word(recovery)} was sent and its answer is lost: it may have been charged. "
             f"Look for {look}"
         )
         printer.error(json.dumps(recovery.to_dict()))

@@ -2,15 +2,28 @@
 
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 from attrs import frozen
 from cyclopts import Group, Parameter
 
+from a2e_async.cli.numbers import choice_of, each, number, one, whole
 from a2e_async.errors import InvalidInput
-from a2e_async.inputs import Between, Count, Doc, InputField, Length, Media, input_fields
+from a2e_async.inputs import (
+    Between,
+    Count,
+    Doc,
+    InputField,
+    Length,
+    Media,
+    input_fields,
+    is_url,
+    plain_number,
+)
 from a2e_async.narrow import is_list, is_map
 from a2e_async.tasks.kind import TaskKind
 
@@ -52,7 +65,13 @@ class Flag:
         taken = self.offered if offering else self.type
         kind = taken if self.required else taken | None
         negative = f"--no-{self.flag[2:]}" if self.type is bool else ""
-        note = Parameter(name=self.flag, help=self.help, negative=negative, group=INPUTS)
+        note = Parameter(
+            name=self.flag,
+            help=self.help,
+            negative=negative,
+            group=INPUTS,
+            converter=self._converter(),
+        )
         default = inspect.Parameter.empty if self.required else None
         return inspect.Parameter(
             self.name,
@@ -60,6 +79,16 @@ class Flag:
             default=default,
             annotation=Annotated[kind, note],  # pyright: ignore[reportInvalidTypeForm]  # made at run time
         )
+
+    def _converter(self) -> Callable[[Any, Sequence[Any]], Any] | None:
+        """Return what reads its numbers; None where they are none."""
+        single = get_args(self.type)[0] if get_origin(self.type) is list else self.type
+        read: Callable[[str], Any] | None = {int: whole, float: number}.get(single)
+        if get_origin(single) is Literal and any(isinstance(c, int) for c in self.choices):
+            read = choice_of(self.choices)
+        if read is None:
+            return None
+        return each(read) if self.many else one(read)
 
     def to_json(self) -> dict[str, Any]:
         """Return what a program may want to know of it."""
@@ -81,7 +110,40 @@ def flags_of(kind: TaskKind[..., Any]) -> tuple[Flag, ...]:
     cls: Any = kind.input
     declared = [f for f in input_fields(cls) if f.name not in LEFT_OUT]
     declared.sort(key=lambda f: (f.common, not f.required))
-    return tuple(_flag(f) for f in declared)
+    return tuple(_flag(f, kind.name_most) for f in declared)
+
+
+def has_timed_file(kind: TaskKind[..., Any], inputs: Mapping[str, Any]) -> bool:
+    """Return whether any input is a local file of sound or video."""
+    timed = [flag.name for flag in flags_of(kind) if {"audio", "video"} & {*flag.media}]
+    given = [inputs[name] for name in timed if name in inputs]
+    return any(not is_url(one) for value in given for one in (value if is_list(value) else [value]))
+
+
+@contextmanager
+def in_flags(kind: TaskKind[..., Any]) -> Generator[None]:
+    """Word refusals of a kind's inputs by their flags. ``field`` stays the input's name."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise InvalidInput(said_in_flags(kind, str(error)), field=error.field) from error
+
+
+def said_in_flags(kind: TaskKind[..., Any], said: str) -> str:
+    """Return a message with the names of inputs as flags.
+
+    A name of one word, such as text, may stand for itself: it is a flag only at the beginning.
+    """
+    cls: Any = kind.input
+    names = [f.name for f in input_fields(cls)]
+    joined = "|".join(sorted((n for n in names if "_" in n), key=len, reverse=True))
+    if joined:
+        said = re.sub(rf"(?<![\w./-])(?:{joined})(?![\w./=-])", _as_flag, said)
+    return re.sub(rf"^(?:{'|'.join(names)})(?=(?:\[\d+\])?:? )", _as_flag, said)
+
+
+def _as_flag(name: re.Match[str]) -> str:
+    return f"--{name[0].replace('_', '-')}"
 
 
 def as_command(
@@ -110,7 +172,7 @@ def as_command(
     return command
 
 
-def _flag(f: InputField) -> Flag:
+def _flag(f: InputField, name_most: int) -> Flag:
     parts = [part for part in _parts(f.hint) if part is not type(None)]
     sequence = next((p for p in parts if get_origin(p) in (Sequence, list, tuple)), None)
     if sequence is not None:
@@ -130,7 +192,13 @@ def _flag(f: InputField) -> Flag:
         flag=f"--{f.name.replace('_', '-')}",
         type=list[single] if many and not is_json else single,
         required=f.required,
-        help=_help(f, words if plain else (), many=many, is_json=is_json),
+        help=_help(
+            f,
+            words if plain else (),
+            many=many,
+            is_json=is_json,
+            most=name_most if f.name == "name" else None,
+        ),
         value=_said(single, media, closed=bool(words) and not plain, many=many, is_json=is_json),
         choices=words,
         open_ended=bool(words and plain),
@@ -163,7 +231,9 @@ def _parts(hint: Any) -> list[Any]:
     return [part for member in get_args(hint) for part in _parts(member)]
 
 
-def _help(f: InputField, words: tuple[Any, ...], *, many: bool, is_json: bool) -> str:
+def _help(
+    f: InputField, words: tuple[Any, ...], *, many: bool, is_json: bool, most: int | None
+) -> str:
     doc: Doc | None = f.note(Doc)
     said = [doc.text if doc else ""]
     between: Between | None = f.note(Between)
@@ -173,20 +243,28 @@ def _help(f: InputField, words: tuple[Any, ...], *, many: bool, is_json: bool) -
     if words:
         said.append(f"One of {', '.join(map(str, words))}, or another the service knows.")
     if between:
-        said.append(f"From {between.low:g} to {between.high:g}.")
+        said.append(f"From {plain_number(between.low)} to {plain_number(between.high)}.")
     if length:
-        said.append(f"At most {length.most} characters.")
+        said.append(f"At most {most or length.most} characters.")
     if media:
         each = "Each a" if many else "A"
         said.append(f"{each} URL or a local path ({' or '.join(media.types)}).")
     if count:
         bounds = f"{count}".capitalize()
-        said.append(f"{bounds} items." if is_json else f"Give the flag {count} times.")
+        said.append(f"{bounds} items." if is_json else _times(count))
     elif many and not is_json:
         said.append("Repeat the flag for more.")
     if is_json:
         said.append(f"As JSON, '{_sample(many)}', or @file.json.")
     return " ".join(part for part in said if part)
+
+
+def _times(count: Count) -> str:
+    if count.low > 1:
+        return f"Give the flag {count} times."
+    if count.high is None:
+        return "Repeat the flag for more."
+    return "Give the flag once." if count.high == 1 else f"Give the flag up to {count.high} times."
 
 
 def _value(flag: Flag, given: Any) -> Any:

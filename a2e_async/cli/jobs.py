@@ -11,14 +11,16 @@ from cyclopts import App, Group, Parameter
 from a2e_async.cli import exits
 from a2e_async.cli.batch.check import check_key
 from a2e_async.cli.desk import ON_SITE, Desk, conduct
-from a2e_async.cli.flags import as_command
+from a2e_async.cli.flags import as_command, has_timed_file, in_flags
+from a2e_async.cli.numbers import SECONDS
 from a2e_async.cli.outages import outages
-from a2e_async.cli.places import make_ready
+from a2e_async.cli.places import Place, place_for
 from a2e_async.cli.progress import progress, transfers
 from a2e_async.cli.settings import Online
 from a2e_async.cli.show import coins_word, instead, output_json, task_json
 from a2e_async.errors import InvalidInput, TaskFailed
 from a2e_async.events import Accepted, Event
+from a2e_async.inputs import build_input
 from a2e_async.models import Record
 from a2e_async.resources.registry import kind_named, kind_names
 
@@ -36,12 +38,18 @@ Timeout = Annotated[
     float | None,
     Parameter(
         group=WAITING,
-        help="How long to wait for the task; it goes on when the time is over.",
+        converter=SECONDS,
+        help="Seconds to wait for the task, by default as long as its kind may take: 7200 for "
+        "most. It goes on when the time is over.",
     ),
 ]
 Out = Annotated[
-    Path,
-    Parameter(name=("--out", "-o"), group=WAITING, help="Where results are saved."),
+    str,
+    Parameter(
+        name=("--out", "-o"),
+        group=WAITING,
+        help="A directory for the results; or a file, such as out.mp4, for a task that has one.",
+    ),
 ]
 Journal = Annotated[
     Path | None,
@@ -57,7 +65,7 @@ Key = Annotated[
         help="Your name for the start in the journal; the same key gives the same task, paid once.",
     ),
 ]
-_NOWHERE = Path()
+NOT_SEEN = "The file is not uploaded for a quote, and its length may decide the price."
 
 UNDER_WAY = "A start may be under way; waiting for its answer, at most 30 s."
 
@@ -136,7 +144,7 @@ def run(
     kind: str,
     inputs: Mapping[str, Any],
     *,
-    out: Out = _NOWHERE,
+    out: Out = ".",
     timeout: Timeout = None,
     journal: Journal = None,
     key: Key = None,
@@ -145,11 +153,14 @@ def run(
     """Start a task, wait, save; the paths go to stdout."""
 
     async def work(desk: Desk) -> int:
-        check_told(kind_named(kind))
-        make_ready(out)
+        named = kind_named(kind)
+        check_told(named)
+        with in_flags(named):
+            count = named.expected(build_input(named.input, (), inputs))
+        place = place_for(out, count)
         async with _journaled(desk, journal, key) as a2e:
             task = await _start(desk, a2e.kind(kind), inputs, key)
-            return await finish(desk, task, out=out, timeout=timeout)
+            return await finish(desk, task, place=place, timeout=timeout)
 
     return conduct(settings, work)
 
@@ -159,11 +170,18 @@ def quote(kind: str, inputs: Mapping[str, Any], *, settings: Online = Online()) 
 
     async def work(desk: Desk) -> int:
         async with desk.client() as a2e:
-            coins = await a2e.kind(kind).quote(**inputs)
+            namespace = a2e.kind(kind)
+            with in_flags(namespace.kind):
+                coins = await namespace.quote(**inputs)
+        about = coins is not None and has_timed_file(namespace.kind, inputs)
         if coins is None:
             desk.printer.note("The service does not say what this costs.")
-        desk.printer.out("unknown" if coins is None else str(coins))
-        desk.printer.json({"kind": kind, "coins": coins})
+            desk.printer.out("unknown")
+        else:
+            desk.printer.out(f"{'about ' if about else ''}{coins_word(coins)}")
+        if about:
+            desk.printer.note(NOT_SEEN)
+        desk.printer.json({"kind": kind, "coins": coins, "about": about})
         return exits.OK
 
     return conduct(settings, work)
@@ -201,7 +219,8 @@ async def _start(
     with progress(printer, f"starting {namespace.kind.name}") as say:
         desk.listeners += [transfers(say), hear]
         try:
-            task: Task[Any] = await namespace.start(**given)
+            with in_flags(namespace.kind):
+                task: Task[Any] = await namespace.start(**given)
         except asyncio.CancelledError:
             printer.note(UNDER_WAY)
             raise
@@ -238,7 +257,7 @@ async def wait(desk: Desk, task: "Task[Any]", timeout: float | None) -> Record:
         return found
 
 
-async def finish(desk: Desk, task: "Task[Any]", *, out: Path, timeout: float | None) -> int:
+async def finish(desk: Desk, task: "Task[Any]", *, place: Place, timeout: float | None) -> int:
     """Wait for a task, save every output it has and print where; a failed one's good ones, too."""
     failed: TaskFailed | None = None
     try:
@@ -256,11 +275,14 @@ async def finish(desk: Desk, task: "Task[Any]", *, out: Path, timeout: float | N
     paths: list[Path] = []
     with progress(desk.printer, f"{task.kind.name} downloading") as say:
         desk.listeners.append(transfers(say))
-        if failed is None:
-            paths = await task.download(out)
+        target, surprise = place.target(len(record.outputs))
+        if surprise:
+            desk.printer.note(surprise)
+        if failed is None and target.endswith("/"):
+            paths = await task.download(target)
         else:
             for output in record.outputs:
-                paths.append(await output.save(f"{out}/"))
+                paths.append(await output.save(target))
         desk.listeners.pop()
     for path in paths:
         desk.printer.out(str(path))

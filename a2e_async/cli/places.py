@@ -4,7 +4,46 @@ import os
 import tempfile
 from pathlib import Path
 
+from attrs import frozen
+
 from a2e_async.errors import InvalidInput
+
+
+@frozen
+class Place:
+    """Where a task's results go: a directory, or a file if the task has just one."""
+
+    path: Path
+    is_file: bool
+
+    def target(self, count: int) -> tuple[str, str | None]:
+        """Return what `Output.save` takes for one of ``count`` results, and what to say of it."""
+        if self.is_file and count == 1:
+            return str(self.path), None
+        if not self.is_file or count == 0:
+            return f"{self.path}/", None
+        # Paid by now: rather beside a file of that name than nowhere.
+        directory = self.path.parent if self.path.is_file() else self.path
+        said = f"There are {count} results, not one: they are saved in the directory {directory}."
+        return f"{directory}/", said
+
+
+def place_for(out: str, count: int = 1) -> Place:
+    """Make ready where results are to be saved. Raises as `make_ready`.
+
+    ``out`` is a file if it has a suffix, does not end with a slash and is no directory yet.
+    ``count`` is how many results there are at least: a file is refused for more than one.
+    """
+    path = Path(out)
+    is_file = bool(path.suffix) and not out.endswith(("/", os.sep)) and not path.is_dir()
+    if is_file and count > 1:
+        raise InvalidInput(
+            f"--out {out} names a file, and there will be {count} results: give a directory, "
+            f"such as {path.stem}/. Nothing was started.",
+            field="out",
+        )
+    make_ready(path.parent if is_file else path)
+    return Place(path, is_file)
 
 
 def make_file_ready(out: str) -> str:

@@ -1,6 +1,5 @@
 """``task show|wait|download|rename|delete`` and ``list``: what was started before."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
@@ -10,6 +9,8 @@ from a2e_async.cli.ask import agreed
 from a2e_async.cli.desk import Desk, conduct
 from a2e_async.cli.jobs import Out, Timeout, check_told, finish
 from a2e_async.cli.jobs import wait as wait_for
+from a2e_async.cli.numbers import WHOLE
+from a2e_async.cli.places import place_for
 from a2e_async.cli.printer import Printer, columns
 from a2e_async.cli.settings import KindName, Online
 from a2e_async.cli.show import (
@@ -74,15 +75,16 @@ def download(
     ref: Ref,
     /,
     *,
-    out: Out = Path(),  # never changed
+    out: Out = ".",
     timeout: Timeout = None,
     settings: Online = Online(),  # noqa: B008  # frozen
 ) -> int:
     """Wait if need be, save a task's results and print where they are."""
 
     async def work(desk: Desk) -> int:
+        place = place_for(out)
         async with desk.client() as a2e:
-            return await finish(desk, a2e.attach(ref), out=out, timeout=timeout)
+            return await finish(desk, a2e.attach(ref), place=place, timeout=timeout)
 
     return conduct(settings, work)
 
@@ -141,8 +143,8 @@ def list_tasks(
     kind: KindName,
     /,
     *,
-    page: Annotated[int, Parameter(help="Which page, from 1.")] = 1,
-    page_size: Annotated[int, Parameter(help="Tasks on a page.")] = 20,
+    page: Annotated[int, Parameter(help="Which page, from 1.", converter=WHOLE)] = 1,
+    page_size: Annotated[int, Parameter(help="Tasks on a page.", converter=WHOLE)] = 20,
     status: Annotated[
         str | None,
         Parameter(help="Only those with this word of the service; few kinds' lists take one."),

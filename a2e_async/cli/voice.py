@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -9,6 +10,7 @@ from cyclopts import Parameter
 from a2e_async.cli import exits
 from a2e_async.cli.desk import Desk, conduct
 from a2e_async.cli.jobs import UNDER_WAY
+from a2e_async.cli.numbers import NUMBER
 from a2e_async.cli.places import make_file_ready
 from a2e_async.cli.printer import columns
 from a2e_async.cli.progress import progress, transfers
@@ -16,34 +18,42 @@ from a2e_async.cli.settings import Online
 from a2e_async.cli.show import counted, output_json
 from a2e_async.errors import InvalidInput
 from a2e_async.models import Output
+from a2e_async.transport.mediatype import HEAD_BYTES, extension_for, sniff
 
 if TYPE_CHECKING:
+    from a2e_async.client import A2E
     from a2e_async.resources.voices import Voice
 
 HEAD = ("ID", "NAME", "GROUP", "RATE")
 
 Country = Annotated[str, Parameter(help="Language of the voice, such as en or de.")]
-Region = Annotated[str, Parameter(help="Region of that language, such as US.")]
+Region = Annotated[
+    str | None,
+    Parameter(help="Region of that language, such as US; by default its first, or US for en."),
+]
 
 
 def voices(
     *,
     country: Country = "en",
-    region: Region = "US",
+    region: Region = None,
     settings: Online = Online(),  # noqa: B008  # frozen
 ) -> int:
     """List the service's voices of a language, for say. Free."""
 
     async def work(desk: Desk) -> int:
         async with desk.client() as a2e:
-            found = await a2e.voices.public(country=country, region=region)
+            where = region or await _region_of(a2e, country)
+            found = await a2e.voices.public(country=country, region=where)
+            if not found:
+                desk.printer.note(await _what_there_is(a2e, country, where))
         desk.printer.out(columns([HEAD, *(_row(voice) for voice in found)]))
         desk.printer.note(f"{counted(len(found), 'voice')}. Your own: a2e list voice_clone")
         items = [
             {"id": v.id, "name": v.name, "group": v.group, "rate": v.rate, "extra": dict(v.extra)}
             for v in found
         ]
-        desk.printer.json({"country": country, "region": region, "voices": items})
+        desk.printer.json({"country": country, "region": where, "voices": items})
         return exits.OK
 
     return conduct(settings, work)
@@ -63,7 +73,9 @@ def say(
     region: Annotated[
         str | None, Parameter(help="Region of that language, such as US; for --own-voice.")
     ] = None,
-    speech_rate: Annotated[float | None, Parameter(help="Speed, 0.5 to 2.")] = None,
+    speech_rate: Annotated[
+        float | None, Parameter(help="Speed, 0.5 to 2.", converter=NUMBER)
+    ] = None,
     out: Annotated[
         str,
         Parameter(name=("--out", "-o"), help="The file to write, or a directory for it."),
@@ -91,6 +103,8 @@ def say(
                 )
                 path = await output.save(place)
                 desk.left.remove(output)
+        if (said := _other_ending(path)) is not None:
+            desk.printer.note(said)
         desk.printer.note("spoken and paid; a2e credits --history tells the price")
         desk.printer.out(str(path))
         desk.printer.json({"path": str(path), **output_json(output)})
@@ -111,6 +125,34 @@ async def _spoken(desk: Desk, answer: Awaitable[Output]) -> Output:
         raise InvalidInput(said, field=error.field) from None
     desk.left.append(output)
     return output
+
+
+async def _region_of(a2e: "A2E", country: str) -> str:
+    """Return the region whose voices are meant where none is named."""
+    if country == "en":
+        return "US"
+    spoken = {language.value: language.regions for language in await a2e.voices.languages()}
+    return spoken[country][0].value if spoken.get(country) else country.upper()
+
+
+async def _what_there_is(a2e: "A2E", country: str, region: str) -> str:
+    """Explain an empty table."""
+    spoken = {language.value: language.regions for language in await a2e.voices.languages()}
+    said = f"The service has no voices for --country {country} --region {region}."
+    if regions := spoken.get(country):
+        return f"{said} Regions of {country}: {', '.join(one.value for one in regions)}."
+    return f"{said} Languages that it names: {', '.join(spoken) or 'none'}."
+
+
+def _other_ending(path: Path) -> str | None:
+    """Return what to say of a file whose name tells another format than it has."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    _, mime = sniff(head, None)
+    ending = extension_for(mime)
+    if ending is None or sniff(b"", path.name)[1] == mime:
+        return None
+    return f"{path} is {ending.upper()}, whatever its name says; the service makes no other format."
 
 
 def _row(voice: "Voice") -> tuple[str, ...]:

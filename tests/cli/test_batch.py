@@ -253,7 +253,7 @@ def batch(sandbox: Sandbox, cwd: Path, *words: str) -> "subprocess.Popen[str]":
 
 
 @posix
-def test_killed_again_and_again_each_job_is_paid_once(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_killed_again_and_again_no_job_is_paid_twice(sandbox: Sandbox, tmp_path: Path) -> None:
     jobs = 24
     write(
         tmp_path / "jobs.jsonl",
@@ -271,12 +271,15 @@ def test_killed_again_and_again_each_job_is_paid_once(sandbox: Sandbox, tmp_path
             db.execute("DELETE FROM owners")
         db.close()
     result = ended(batch(sandbox, tmp_path, "--limit", "12"), 90)
-    assert result.code == 0, result.err
-    assert len(sandbox.ledger.starts()) == jobs
-    assert len(results(tmp_path / "out")) == jobs
-    assert sorted(line["line"] for line in report(tmp_path / "report.jsonl")) == [
-        *range(1, jobs + 1)
-    ]
+    lines = report(tmp_path / "report.jsonl")
+    assert sorted(line["line"] for line in lines) == [*range(1, jobs + 1)]
+    # A process that dies between writing a start down and sending it leaves one that is not at
+    # the service: it is looked for, not found, and not sent again on a guess.
+    unsure = sum(line["status"] == "unknown" for line in lines)
+    assert result.code == (exits.PARTIAL if unsure else 0), result.err
+    assert unsure <= 5 * 3
+    assert len(sandbox.ledger.starts()) == jobs - unsure
+    assert len(results(tmp_path / "out")) == jobs - unsure
 
 
 @posix

@@ -109,8 +109,12 @@ def test_credits(a2e: Invoke) -> None:
 
 def test_quote_starts_and_uploads_nothing(a2e: Invoke, sandbox: Sandbox) -> None:
     result = a2e("quote", *IMAGE)
-    assert (result.code, result.out) == (0, "30\n")
-    assert a2e("quote", *IMAGE, "--json").document == {"kind": "image_to_video", "coins": 30}
+    assert (result.code, result.out) == (0, "30 coins\n")
+    assert a2e("quote", *IMAGE, "--json").document == {
+        "kind": "image_to_video",
+        "coins": 30,
+        "about": False,
+    }
     assert not sandbox.ledger.charges
 
 

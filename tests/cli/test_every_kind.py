@@ -93,7 +93,7 @@ def test_an_input_of_each_sort_reaches_the_wire(a2e: Invoke, sandbox: Sandbox) -
 def test_too_few_files_are_refused_before_a_request(a2e: Invoke, sandbox: Sandbox) -> None:
     result = a2e("start", "virtual_try_on", "--image-urls", IMAGE)
     assert result.code == exits.USAGE
-    assert "image_urls takes 2 to 4 items, got 1." in result.err
+    assert "--image-urls takes 2 to 4 items, got 1." in result.err
     assert not sandbox.ledger.charges
 
 

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
@@ -13,6 +13,9 @@ from a2e_async.cli.batch.report import STATUSES, Status
 from a2e_async.cli.printer import Printer, is_terminal
 from a2e_async.cli.show import coins_word, seconds_word
 from a2e_async.events import Accepted, Event
+
+if TYPE_CHECKING:
+    from a2e_async.tasks.budget import Budget
 
 EVERY: Final = 30.0
 """Seconds between two lines where no bar can be drawn."""
@@ -28,6 +31,7 @@ class Tally:
     total: int
     counts: Counter[Status] = field(factory=Counter[Status])
     coins: int = 0
+    budget: "Budget | None" = None
     unpriced: int = 0
     """Starts of which the service has not said what they cost."""
     began: float = field(factory=time.monotonic)
@@ -73,6 +77,12 @@ class Tally:
         left = seconds_word((self.total - self.over) / rate)
         each = f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.1f}/min"
         return f" · {each} · {left} left"
+
+
+def budget_word(budget: "Budget") -> str:
+    """Return how much of a budget is used, as people read it."""
+    reserved = f", {budget.reserved} reserved for unknown starts" if budget.reserved else ""
+    return f"budget: {budget.spent} of {coins_word(budget.coins)} spent{reserved}"
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import json
 from typing import Any, Final
 
 from a2e_async.cli.flags import Flag
+from a2e_async.cli.numbers import number, whole
 from a2e_async.errors import InvalidInput
 from a2e_async.narrow import is_list, is_map
 
@@ -26,7 +27,7 @@ def value_of(flag: Flag, cell: str) -> Any:
         return _yes_or_no(flag, said)
     if flag.type in (int, float):
         try:
-            return flag.type(said)
+            return whole(said) if flag.type is int else number(said)
         except ValueError:
             raise InvalidInput(
                 f"must be a {flag.value}, got {cell!r:.40}.", field=flag.name

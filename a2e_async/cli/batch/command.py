@@ -10,24 +10,27 @@ from attrs import frozen
 from cyclopts import Parameter
 
 from a2e_async.cli import exits
-from a2e_async.cli.batch.bar import Tally, bar
+from a2e_async.cli.batch.bar import Tally, bar, budget_word
 from a2e_async.cli.batch.check import SHOWN, Found, check_all, read_jobs
 from a2e_async.cli.batch.rows import check_file
 from a2e_async.cli.desk import Desk, conduct
-from a2e_async.cli.jobs import UNDER_WAY
+from a2e_async.cli.jobs import NOT_SEEN, UNDER_WAY
+from a2e_async.cli.numbers import WHOLE
 from a2e_async.cli.outages import outages
 from a2e_async.cli.places import make_ready
 from a2e_async.cli.progress import progress
 from a2e_async.cli.settings import Online
 from a2e_async.cli.show import coins_word, counted
-from a2e_async.errors import InvalidInput
+from a2e_async.errors import BudgetExceeded, InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from a2e_async.cli.batch.quotes import Quotes
     from a2e_async.cli.batch.report import Report
     from a2e_async.client import A2E
     from a2e_async.tasks.batch import Outcome
+    from a2e_async.tasks.budget import Budget
     from a2e_async.tasks.journal import Journal
 
 HELP: Final = (
@@ -51,6 +54,8 @@ class _Order:
     limit: int
     retry_failed: int
     report: Path | None
+    budget: int | None = None
+    unknown_cost: int | None = None
 
     def again(self) -> str:
         """Return the command that goes on."""
@@ -60,6 +65,8 @@ class _Order:
             ("--limit", self.limit, 10),
             ("--retry-failed", self.retry_failed, 0),
             ("--report", self.report, None),
+            ("--budget", self.budget, None),
+            ("--unknown-cost", self.unknown_cost, None),
         ):
             words += [] if value == usual else [flag, str(value)]
         return shlex.join(words)
@@ -76,14 +83,31 @@ def batch(
         Path | None,
         Parameter(help="The file in which each start is written down before it is paid."),
     ] = None,
-    limit: Annotated[int, Parameter(help="How many jobs are under way at most.")] = 10,
+    limit: Annotated[
+        int, Parameter(help="How many jobs are under way at most.", converter=WHOLE)
+    ] = 10,
     retry_failed: Annotated[
         int,
-        Parameter(help="How often a task that failed is started, and paid, anew."),
+        Parameter(help="How often a task that failed is started, and paid, anew.", converter=WHOLE),
     ] = 0,
     report: Annotated[
         Path | None,
         Parameter(help="A file for the outcomes, one line of JSON for each job; written anew."),
+    ] = None,
+    budget: Annotated[
+        int | None,
+        Parameter(
+            converter=WHOLE,
+            help="Coins that the jobs may cost at most, in all runs that share the journal; a "
+            "start that would pass it ends the batch.",
+        ),
+    ] = None,
+    unknown_cost: Annotated[
+        int | None,
+        Parameter(
+            converter=WHOLE,
+            help="Coins that a start counts for in the budget where the service says no price.",
+        ),
     ] = None,
     dry_run: Annotated[
         bool,
@@ -97,7 +121,14 @@ def batch(
 ) -> int:
     """Run the jobs of a file, each paid once, and save their results."""
     order = _Order(
-        file=file, out=out, journal=journal, limit=limit, retry_failed=retry_failed, report=report
+        file=file,
+        out=out,
+        journal=journal,
+        limit=limit,
+        retry_failed=retry_failed,
+        report=report,
+        budget=budget,
+        unknown_cost=unknown_cost,
     )
     return conduct(settings, lambda desk: _batch(desk, order, dry_run=dry_run))
 
@@ -107,6 +138,7 @@ async def _batch(desk: Desk, order: _Order, *, dry_run: bool) -> int:
     from a2e_async.tasks.batch import check_batch
 
     check_batch(order.limit, order.retry_failed)
+    budget = _budget(order)
     check_file(order.file)
     if order.journal is None and not dry_run:
         raise InvalidInput(
@@ -126,7 +158,7 @@ async def _batch(desk: Desk, order: _Order, *, dry_run: bool) -> int:
     desk.printer.note(f"{order.file}: {counted(found.jobs, 'job')}{kinds and f': {kinds}'}")
     if dry_run:
         return await _estimate(desk, order, found)
-    return await _run(desk, order, found.jobs)
+    return await _run(desk, order, found.jobs, budget)
 
 
 def _refuse(desk: Desk, order: _Order, found: Found) -> int:
@@ -154,27 +186,52 @@ async def _estimate(desk: Desk, order: _Order, found: Found) -> int:
     async with desk.client(journal) as a2e:
         with progress(desk.printer, "asking for prices") as say:
             quotes = await quote_all(a2e, read_jobs(order.file), journal, say)
-    lines = [f"{coins_word(quotes.coins)} for {counted(quotes.priced, 'job')}"]
+    about = "about " if quotes.about else ""
+    lines = [f"{about}{coins_word(quotes.coins)} for {counted(quotes.priced, 'job')}"]
     if quotes.unpriced:
         lines.append(f"no figure from the service for {counted(quotes.unpriced, 'job')}")
     if quotes.begun:
         lines.append(f"{counted(quotes.begun, 'job')} begun before: nothing more to pay")
+    fits = None
+    if order.budget is not None:
+        # The price of the rest is what the batch itself will count for it.
+        total = quotes.paid + quotes.coins + quotes.unpriced * (order.unknown_cost or 0)
+        fits = total <= order.budget
+        lines.append(_fit_word(order, quotes, total))
     desk.printer.out("\n".join(lines))
+    if quotes.about:
+        desk.printer.note(NOT_SEEN)
     desk.printer.note("Nothing was started.")
-    figures = {"coins": quotes.coins, "priced": quotes.priced, "unpriced": quotes.unpriced}
+    figures = {
+        "coins": quotes.coins,
+        "about": bool(quotes.about),
+        "priced": quotes.priced,
+        "unpriced": quotes.unpriced,
+        "budget": order.budget,
+        "fits": fits,
+    }
     desk.printer.json(
         {"jobs": found.jobs, "kinds": dict(found.kinds), "begun": quotes.begun, **figures}
     )
     return exits.OK
 
 
-async def _run(desk: Desk, order: _Order, jobs: int) -> int:
+def _fit_word(order: _Order, quotes: "Quotes", total: int) -> str:
+    before = f", {quotes.paid} paid before included" if quotes.paid else ""
+    if order.budget is not None and total > order.budget:
+        return f"does not fit the budget of {order.budget}: {coins_word(total)}{before}"
+    open_ended = quotes.unpriced and order.unknown_cost is None
+    but = "; what has no figure ends the batch without --unknown-cost" if open_ended else ""
+    return f"fits the budget of {order.budget}: {coins_word(total)}{before}{but}"
+
+
+async def _run(desk: Desk, order: _Order, jobs: int, budget: "Budget | None") -> int:
     from a2e_async.cli.batch.report import reporting
     from a2e_async.tasks.journal_sqlite import SqliteJournal
 
     assert order.journal is not None  # noqa: S101  # asked for before
     make_ready(order.out)
-    tally, journal = Tally(total=jobs), SqliteJournal(order.journal)
+    tally, journal = Tally(total=jobs, budget=budget), SqliteJournal(order.journal)
     desk.farewell = lambda: _farewell(order, tally)
     desk.listeners.append(tally.hear)
     with reporting(order.report, order.file, order.journal) as report:
@@ -184,11 +241,13 @@ async def _run(desk: Desk, order: _Order, jobs: int) -> int:
                 await _consume(desk, a2e, order, _Ledger(desk, order, tally, report, journal))
         except asyncio.CancelledError:
             raise  # told by the farewell
-        except Exception:
+        except Exception as error:
             for line in _farewell(order, tally):
                 desk.printer.note(line)
             # The journal knows them all: nobody has to come back to each.
             desk.running.clear()
+            if isinstance(error, BudgetExceeded):
+                raise BudgetExceeded(_over(error)) from error
             raise
     return _close(desk, order, tally)
 
@@ -236,6 +295,7 @@ async def _consume(desk: Desk, a2e: "A2E", order: _Order, ledger: _Ledger) -> No
         read_jobs(order.file),
         limit=order.limit,
         retry_failed=order.retry_failed,
+        budget=ledger.tally.budget,
         # The journal keeps these paths, for whatever directory the next run is called from.
         download_to=order.out.absolute(),
     )
@@ -256,8 +316,31 @@ def _patience(desk: Desk) -> "Generator[None]":
         raise
 
 
+def _budget(order: _Order) -> "Budget | None":
+    from a2e_async.tasks.budget import Budget
+
+    for flag, value in (("budget", order.budget), ("unknown-cost", order.unknown_cost)):
+        if value is not None and value < 0:
+            raise InvalidInput(f"--{flag} must be 0 coins or more.", field=flag.replace("-", "_"))
+    if order.budget is not None:
+        return Budget(order.budget, unknown_cost=order.unknown_cost)
+    if order.unknown_cost is not None:
+        raise InvalidInput("--unknown-cost goes with --budget.", field="unknown_cost")
+    return None
+
+
+def _over(error: BudgetExceeded) -> str:
+    """Return what went beyond the budget, and which flag allows it."""
+    said = str(error)
+    if "Budget(unknown_cost=…)" in said:
+        return said.replace("Budget(unknown_cost=…)", "--unknown-cost COINS")
+    return f"{said} A larger --budget allows to go on."
+
+
 def _farewell(order: _Order, tally: Tally) -> list[str]:
+    budget = tally.budget
     return [
+        *([budget_word(budget)] if budget else []),
         f"{tally.good} of {counted(tally.total, 'job')} done and saved. Nothing is lost: what was "
         "started goes on at the service and is in the journal.",
         f"Go on with: {order.again()}",
@@ -267,6 +350,9 @@ def _farewell(order: _Order, tally: Tally) -> list[str]:
 def _close(desk: Desk, order: _Order, tally: Tally) -> int:
     printer, counts = desk.printer, tally.counts
     printer.note(f"{tally.over} of {tally.total} · {tally.words()}")
+    budget = tally.budget
+    if budget is not None:
+        printer.note(budget_word(budget))
     hints: list[tuple[bool, str]] = [
         (
             bool(counts["failed"]),
@@ -291,6 +377,8 @@ def _close(desk: Desk, order: _Order, tally: Tally) -> int:
             },
             "coins": tally.coins,
             "unpriced": tally.unpriced,
+            "budget": budget
+            and {"coins": budget.coins, "spent": budget.spent, "reserved": budget.reserved},
             "report": str(order.report) if order.report else None,
             "exit_code": code,
         }

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import define
 
 from a2e_async.cli.batch.check import LineJob
+from a2e_async.cli.flags import has_timed_file
 from a2e_async.errors import InvalidRequest
 from a2e_async.inputs import Media, input_fields, is_url
 from a2e_async.narrow import is_list
 
 if TYPE_CHECKING:
     from a2e_async.client import A2E
-    from a2e_async.tasks.journal import Journal
+    from a2e_async.tasks.journal import Entry, Journal
 
 AT_ONCE: Final = 200
 """Jobs whose prices are asked for together."""
@@ -29,12 +30,18 @@ _NO_MATTER: Final = frozenset({"name", "key", "meta"})
 
 @define
 class Quotes:
-    """``coins`` of the ``priced`` jobs; ``unpriced`` have no figure, ``begun`` were paid before."""
+    """``coins`` of the ``priced`` jobs; ``unpriced`` have no figure, ``begun`` were paid before.
+
+    ``about``: priced ones with a file of sound or video that the service has not seen; ``paid``
+    the coins that those begun have cost.
+    """
 
     coins: int = 0
     priced: int = 0
     unpriced: int = 0
     begun: int = 0
+    about: int = 0
+    paid: int = 0
 
 
 async def quote_all(
@@ -51,28 +58,34 @@ async def quote_all(
     quotes, known = Quotes(), dict[str, int | None]()
     left = iter(jobs)
     while some := list(islice(left, AT_ONCE)):
-        new = [job for job in some if not await _begun(job, journal)]
-        quotes.begun += len(some) - len(new)
+        new: list[LineJob] = []
+        for job in some:
+            entry = await _begun(job, journal)
+            if entry is None:
+                new.append(job)
+            else:
+                quotes.begun, quotes.paid = quotes.begun + 1, quotes.paid + (entry.coins or 0)
         marks = [_mark(job) for job in new]
         asked = {mark: job for mark, job in zip(marks, new, strict=True) if mark not in known}
         prices = await asyncio.gather(*(_quote(a2e, job) for job in asked.values()))
         found = dict(zip(asked, prices, strict=True))
-        for mark in marks:
+        for job, mark in zip(new, marks, strict=True):
             price = known[mark] if mark in known else found[mark]
             if price is None:
                 quotes.unpriced += 1
             else:
                 quotes.priced, quotes.coins = quotes.priced + 1, quotes.coins + price
+                quotes.about += has_timed_file(job.kind, _given(job))
         known.update(islice(found.items(), max(0, REMEMBERED - len(known))))
         say(f"asking for prices: {quotes.priced + quotes.unpriced + quotes.begun} jobs")
     return quotes
 
 
-async def _begun(job: LineJob, journal: "Journal | None") -> bool:
+async def _begun(job: LineJob, journal: "Journal | None") -> "Entry | None":
     if journal is None or job.key is None:
-        return False
+        return None
     entry = await journal.get(job.key)
-    return entry is not None and bool(entry.ids)
+    return entry if entry is not None and entry.ids else None
 
 
 async def _quote(a2e: "A2E", job: LineJob) -> int | None:

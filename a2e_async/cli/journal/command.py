@@ -23,6 +23,7 @@ from a2e_async.cli.journal.entries import (
     entry_row,
     existing,
 )
+from a2e_async.cli.numbers import WHOLE
 from a2e_async.cli.places import make_ready
 from a2e_async.cli.printer import Printer, columns
 from a2e_async.cli.settings import KindName, Online, Settings
@@ -124,6 +125,7 @@ def resume(
         int,
         Parameter(
             help="How many tasks are waited for at once.",
+            converter=WHOLE,
             validator=validators.Number(gte=1, lte=10_000),
         ),
     ] = 100,
