@@ -262,7 +262,13 @@ def test_killed_again_and_again_no_job_is_paid_twice(sandbox: Sandbox, tmp_path:
     # By what is at the service and on disk: at once, in the middle, near the end.
     for started in (1, jobs // 3, jobs - 4):
         process = batch(sandbox, tmp_path, "--limit", "5")
-        until(lambda least=started: len(sandbox.ledger.starts()) >= least)
+        # What is unknown holds its place while it is looked for, 45 s; or all has ended by then.
+        until(
+            lambda least=started, run=process: (
+                len(sandbox.ledger.starts()) >= least or run.poll() is not None
+            ),
+            150,
+        )
         process.send_signal(signal.SIGKILL)
         ended(process)
         # Its lease must not make the next run wait for half a minute.
@@ -270,7 +276,7 @@ def test_killed_again_and_again_no_job_is_paid_twice(sandbox: Sandbox, tmp_path:
         with db:
             db.execute("DELETE FROM owners")
         db.close()
-    result = ended(batch(sandbox, tmp_path, "--limit", "12"), 90)
+    result = ended(batch(sandbox, tmp_path, "--limit", "12"), 150)
     lines = report(tmp_path / "report.jsonl")
     assert sorted(line["line"] for line in lines) == [*range(1, jobs + 1)]
     # A process that dies between writing a start down and sending it leaves one that is not at
