@@ -1,8 +1,35 @@
-"""The journal runs on asyncio alone."""
+"""A journal in a file of its own, and a look into that file from outside."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
+
+from a2e_async.tasks.journal_sqlite import SqliteJournal
 
 
 @pytest.fixture
 def anyio_backend() -> str:
+    """The package runs on asyncio alone; older versions of anyio would try others, too."""
     return "asyncio"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "jobs.db"
+
+
+@pytest.fixture
+async def journal(path: Path) -> AsyncIterator[SqliteJournal]:
+    journal = SqliteJournal(path)
+    yield journal
+    await journal.aclose()
+
+
+@contextmanager
+def plain(path: Path) -> Generator[sqlite3.Connection]:
+    """Open the file as anybody could."""
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as db:
+        yield db
