@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-import time
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,9 +28,8 @@ LOOK_AGAIN: Final = 5.0
 class Book:
     """Writes what happens to a client's starts into its journal."""
 
-    def __init__(self, journal: Journal, *, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, journal: Journal) -> None:
         self.journal = journal
-        self._wall = wall
         self._saving: dict[str, asyncio.Lock] = {}
         self._owed: list[Entry] = []
         """Paid tasks that the journal could not take."""
@@ -207,7 +205,9 @@ class Book:
 
     async def claimed(self, kind: TaskKind[..., Any], ids: Collection[str]) -> set[str]:
         """Return which of these tasks belong to starts that the journal knows."""
-        return {id for id in ids if await self._of(kind.name, id) is not None}
+        asked = list(ids)
+        entries = await asyncio.gather(*(self._of(kind.name, id) for id in asked))
+        return {id for id, entry in zip(asked, entries, strict=True) if entry is not None}
 
     # -- inside ------------------------------------------------------------------------------
 

@@ -206,11 +206,13 @@ async def read_back(
         found = read_rows(answer.data)
         fresh = {id: raw for raw in found if (id := read_id(raw)) and id not in rows}
         rows |= fresh
-        oldest = min((when for raw in found if (when := made_at(raw))), default=None)
+        times = [when for raw in found if (when := made_at(raw)) is not None]
+        # Only where the newest come first do older ones tell that nothing newer is to follow.
+        sorted_back = bool(times) and times == sorted(times, reverse=True)
         total = read_total(answer.data)
         # A short page alone does not tell the end: the service may give fewer than asked for.
         whole = paging is None or not fresh or (total is not None and len(rows) >= total)
-        if whole or (oldest is not None and oldest < begins_at(lost, offset)):
+        if whole or (sorted_back and times[-1] < begins_at(lost, offset)):
             return list(rows.values()), offset, True
     return list(rows.values()), offset, False
 

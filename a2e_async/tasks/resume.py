@@ -52,8 +52,9 @@ async def unfinished(
         for search in asyncio.as_completed(searches):
             try:
                 task = await search
-            except StartOutcomeUnknown:
-                continue  # told by the search itself, and kept by the journal
+            except StartOutcomeUnknown as error:
+                logger.warning("%s", error)  # kept by the journal, and by unknown()
+                continue
             except A2EError as error:
                 logger.warning("a start could not be looked for: %s", error)
                 continue

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import evolve
 
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("a2e_async.starter")
 
-RESEND: Final = "resend_may_pay_twice"
-"""The value of ``on_unknown`` that sends a start again whose absence is proved."""
-
-
 Quote = Callable[[TaskKind[..., Any], Mapping[str, Any]], Awaitable[int | None]]
 """Asks the service what a start would cost, in coins; None where it cannot tell."""
 
@@ -50,7 +46,7 @@ class MediaDesk(Protocol):
 
 
 class Sender:
-    """Sends the starts of one client. ``resend`` is True under `RESEND`.
+    """Sends the starts of one client. ``resend``: once more where absence is proved.
 
     ``keep`` is told of a task that nobody waits for any more, ``withdraw`` of a start that
     may be withdrawn again.
@@ -215,7 +211,6 @@ class Sender:
         kind = flight.kind
         start = read_start(kind, answer.data)
         if isinstance(start, Refusal):
-            await self._forget(flight)
             raise InvalidRequest(
                 http_status=answer.http_status,
                 code=answer.code,

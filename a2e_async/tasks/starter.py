@@ -203,9 +203,15 @@ class Starter:
             services=self._services,
             timeout=0,
             key=entry.key,
+            own_key=entry.own_key,
             recovery=recovery_of(entry),
         )
-        return await self._find(flight)
+        try:
+            return await self._find(flight)
+        except StartOutcomeUnknown as error:
+            if error.recovery not in self._lost:
+                self._lost.append(error.recovery)
+            raise
 
     def attach(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any]:
         """Return the handle of a task that the journal knows."""

@@ -151,6 +151,8 @@ async def test_a_lost_start_is_found_by_the_next_client(
     await before.aclose()
     after = make_client()
     assert [task async for task in after.unfinished()] == []
+    # It is not passed over in silence.
+    assert [recovery.kind for recovery in after.unknown()] == ["dubbing"]
     sandbox.advance(600)
     (task,) = [task async for task in after.unfinished()]
     assert task.ids == sandbox.ledger.starts()[0].ids

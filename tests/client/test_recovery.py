@@ -1,14 +1,18 @@
 """Starts whose answer was lost are looked for, and found as if nothing had been."""
 
 import asyncio
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any, cast
 
 import pytest
 
-from a2e_async import A2E, Recovery
+from a2e_async import A2E, Answer, Recovery
 from a2e_async.errors import InvalidInput, StartOutcomeUnknown
 from a2e_async.events import Accepted, Event, StartLost
+from a2e_async.resources.registry import kind_named
 from a2e_async.sandbox import Sandbox
+from a2e_async.tasks.recoverer import read_back
 
 from .conftest import DUB, MOVE, TALK, MakeClient, paid, starts_sent
 
@@ -167,3 +171,32 @@ async def test_closing_while_absence_is_waited_for(
     with pytest.raises(StartOutcomeUnknown):
         await starting
     assert starts_sent(sandbox) == 2
+
+
+@pytest.mark.parametrize(
+    ("order", "first_page_is_enough"), [("newest first", True), ("oldest first", False)]
+)
+async def test_how_far_a_list_was_read(order: str, first_page_is_enough: bool) -> None:
+    """An old record says that nothing newer follows only where the newest come first."""
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    rows = [
+        {"_id": f"{n:024x}", "createdAt": (now - timedelta(hours=n)).isoformat()} for n in range(3)
+    ]
+
+    class Session:
+        async def request(self, *_: Any, params: dict[str, Any], **__: Any) -> Any:
+            more = [{"_id": f"{99:024x}", "createdAt": now.isoformat()}]
+            first = rows if order == "newest first" else rows[::-1]
+            data = first if params["pageNum"] == 1 else more
+            return Answer(data, 0, "", None, 200, {"Date": format_datetime(now, usegmt=True)})
+
+    lost = Recovery(kind="dubbing", path="/x", name="n", mark=None, digest="d", sent_at=now)
+    read = await read_back(
+        cast("Any", Session()),
+        kind_named("dubbing"),
+        [lost],
+        timeout=1,
+        deadline=1,
+        wall=now.timestamp,
+    )
+    assert (len(read[0]) == 3, read[2]) == (first_page_is_enough, True)
