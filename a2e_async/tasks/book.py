@@ -153,6 +153,25 @@ class Book:
             )
         )
 
+    async def adopt(self, task: "Task[Any]", recovery: Recovery) -> None:
+        """Write down a task that a paid call has made, unless the journal knows it."""
+        if await self.claimed(task.kind, task.ids):
+            return
+        made = Entry(
+            key=f"auto:{uuid.uuid4().hex}",
+            kind=task.kind.name,
+            digest=recovery.digest,
+            state=State.ACCEPTED,
+            path=recovery.path,
+            ids=task.ids,
+            own_key=True,
+        )
+        try:
+            await self.journal.begin(made)
+        except JournalError:
+            self._owed.append(made)
+            logger.exception("%s could not be written into the journal", made.ref)
+
     async def end_call(self, key: str, urls: tuple[str, ...]) -> None:
         """Write down what a paid call gave: there is no other way back to it."""
         await self._note(key, State.SAVED, succeeded=True, urls=urls)

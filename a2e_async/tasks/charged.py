@@ -25,6 +25,7 @@ from a2e_async.models import Output, Recovery
 from a2e_async.narrow import is_map
 from a2e_async.redact import excerpt, stable_url
 from a2e_async.tasks.starter import FINISH_STARTS
+from a2e_async.tasks.task import Task
 from a2e_async.transport.ratelimit import Priority
 from a2e_async.transport.retry import Repeat, could_be_accepted
 
@@ -259,7 +260,10 @@ class ChargedCalls:
                 raise self._lose(what, recovery, f"{type(error).__name__}: {error}") from error
             raise
         if result is not None:
+            flight.result = result  # paid: whatever comes between now, it is not lost
             if self._book is not None:
+                if isinstance(result, Task):
+                    await self._book.adopt(result, recovery)
                 urls = (result.url,) if isinstance(result, Output) else ()
                 await self._book.end_call(key, urls)
             return result

@@ -309,3 +309,20 @@ async def test_what_was_spent(make_client: MakeClient, sandbox: Sandbox) -> None
     sums = {one.kind: one.coins for one in await a2e.journal.spent()}
     assert sums == {charge.kind: charge.coins for charge in sandbox.ledger.starts()}
     assert make_client(journal=None).journal is None
+
+
+async def test_a_task_that_a_retry_has_made(
+    make_client: MakeClient, sandbox: Sandbox, journal: Path
+) -> None:
+    """It is paid and new: the next client knows of it."""
+    first = make_client()
+    sandbox.faults.fail("caption_removal")
+    task = await first.caption_removal.start(source_url="https://m.example/a.mp4")
+    with pytest.raises(TaskFailed):
+        await task
+    again = await first.caption_removal.retry(task.ids[0])
+    assert again.ids != task.ids
+    await first.aclose()
+    (found,) = [one async for one in make_client().unfinished()]
+    assert found.ids == again.ids
+    assert (await found).output
