@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeGuard, TypeVar
 
 from attrs import define, field, frozen
 
@@ -262,7 +262,7 @@ class ChargedCalls:
         if result is not None:
             flight.result = result  # paid: whatever comes between now, it is not lost
             if self._book is not None:
-                if isinstance(result, Task):
+                if _is_task(result):
                     await self._book.adopt(result, recovery)
                 urls = (result.url,) if isinstance(result, Output) else ()
                 await self._book.end_call(key, urls)
@@ -337,3 +337,7 @@ def _digest(what: ChargedCall[Any]) -> str:
     }
     wire = json.dumps([what.kind, body], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(wire.encode()).hexdigest()
+
+
+def _is_task(value: object) -> TypeGuard[Task[Any]]:
+    return isinstance(value, Task)
