@@ -143,7 +143,7 @@ async def test_a_lost_start_is_found_by_the_next_client(
 ) -> None:
     """The intent is enough, with a mark or with a user's name."""
     before = make_client()
-    sandbox.faults.list_lag(600)
+    sandbox.faults.list_lag(100_000)
     sandbox.faults.drop_after_accept()
     with pytest.raises(StartOutcomeUnknown):
         await before.dubbing.start(**DUB, name=named, key="k")
@@ -153,7 +153,7 @@ async def test_a_lost_start_is_found_by_the_next_client(
     assert [task async for task in after.unfinished()] == []
     # It is not passed over in silence.
     assert [recovery.kind for recovery in after.unknown()] == ["dubbing"]
-    sandbox.advance(600)
+    sandbox.advance(100_000)
     (task,) = [task async for task in after.unfinished()]
     assert task.ids == sandbox.ledger.starts()[0].ids
     assert states(journal) == [2]
@@ -164,13 +164,13 @@ async def test_a_lost_start_is_found_by_the_next_client(
 async def test_the_same_key_looks_again(make_client: MakeClient, sandbox: Sandbox) -> None:
     """A start that was lost under a key is looked for when the key is used again."""
     client = make_client()
-    sandbox.faults.list_lag(600)
+    sandbox.faults.list_lag(100_000)
     sandbox.faults.drop_after_accept()
     with pytest.raises(StartOutcomeUnknown):
         await client.dubbing.start(**DUB, key="k")
     with pytest.raises(StartOutcomeUnknown):
         await client.dubbing.start(**DUB, key="k")
-    sandbox.advance(600)
+    sandbox.advance(100_000)
     task = await client.dubbing.start(**DUB, key="k")
     assert task.ids == sandbox.ledger.starts()[0].ids
     assert len(sandbox.ledger.starts()) == 1

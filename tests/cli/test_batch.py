@@ -162,14 +162,14 @@ def test_an_unknown_start_is_told_and_found_by_the_next_run(
 ) -> None:
     monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.03, 0.06))
     write(tmp_path / "jobs.jsonl", dub("a"), picture("b"))
-    sandbox.faults.list_lag(600)
+    sandbox.faults.list_lag(100_000)
     sandbox.faults.drop_after_accept("dubbing")
     result = a2e("batch", "jobs.jsonl", *RUN)
     assert result.code == exits.PARTIAL
     by_key = {line["key"]: line for line in report(tmp_path / "report.jsonl")}
     assert {key: line["status"] for key, line in by_key.items()} == {"a": "unknown", "b": "ok"}
     assert "may have been charged" in result.err
-    sandbox.advance(600)
+    sandbox.advance(100_000)
     assert a2e("batch", "jobs.jsonl", *RUN).code == 0
     assert len(sandbox.ledger.starts()) == 2
     assert len(results(tmp_path / "out")) == 2

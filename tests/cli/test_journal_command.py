@@ -82,7 +82,7 @@ def test_a_quote_takes_no_journal(a2e: Invoke) -> None:
 
 
 def test_a_lost_start_is_kept_and_resumed(a2e: Invoke, sandbox: Sandbox) -> None:
-    sandbox.faults.list_lag(600)
+    sandbox.faults.list_lag(100_000)
     sandbox.faults.drop_after_accept()
     lost = a2e("start", *DUB, *KEPT)
     assert lost.code == exits.UNKNOWN
@@ -95,7 +95,7 @@ def test_a_lost_start_is_kept_and_resumed(a2e: Invoke, sandbox: Sandbox) -> None
     assert early.code == exits.PARTIAL
     assert "talk-17: a dubbing start was sent and not found" in early.err
     assert "a2e list dubbing" in early.err
-    sandbox.advance(600)
+    sandbox.advance(100_000)
     found = a2e("journal", "resume", "jobs.db", "--out", "out", "--json")
     assert found.code == 0, found.err
     (item,) = found.document["items"]

@@ -94,14 +94,14 @@ async def test_a_list_of_finished_ones(a2e: A2E, sandbox: Sandbox) -> None:
 
 async def test_recover_later(a2e: A2E, sandbox: Sandbox) -> None:
     """What was not found at once is found by its recovery, also after a round trip as JSON."""
-    sandbox.faults.list_lag(600.0)
+    sandbox.faults.list_lag(100_000)
     sandbox.faults.drop_after_accept()
     with pytest.raises(StartOutcomeUnknown) as caught:
         await a2e.dubbing.start(**DUB)
     kept = Recovery.from_dict(caught.value.recovery.to_dict())
     with pytest.raises(StartOutcomeUnknown):
         await a2e.recover(kept)
-    sandbox.advance(600)
+    sandbox.advance(100_000)
     task = await a2e.recover(kept)
     assert task.ids == paid(sandbox)[0].ids
     assert (await task).output
@@ -111,7 +111,7 @@ async def test_recover_later(a2e: A2E, sandbox: Sandbox) -> None:
 async def test_recover_takes_it_off_the_unknown(make_client: MakeClient, sandbox: Sandbox) -> None:
     """A start whose caller was gone stands in `unknown` until it is found."""
     client = make_client()
-    sandbox.faults.list_lag(600.0)
+    sandbox.faults.list_lag(100_000)
     sandbox.faults.slow(0.2, "start", accepted=True)
     sandbox.faults.drop_after_accept()
     caller = asyncio.create_task(client.dubbing.start(**DUB))
@@ -123,7 +123,7 @@ async def test_recover_takes_it_off_the_unknown(make_client: MakeClient, sandbox
             while not (client.unknown() or client.unclaimed()):
                 await asyncio.sleep(0.01)
     for recovery in client.unknown():
-        sandbox.advance(600)
+        sandbox.advance(100_000)
         assert (await client.recover(recovery)).ids == paid(sandbox)[0].ids
     assert client.unknown() == ()
 
