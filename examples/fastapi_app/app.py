@@ -1,0 +1,150 @@
+"""Dub recordings from a web page: upload, live progress, result. Restart it whenever you like.
+
+    pip install "a2e-async[examples]"
+    A2E_API_KEY=… uvicorn --app-dir examples/fastapi_app app:app
+
+The journal (`jobs.db`) is its only database: each job's key comes from the browser.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, File, Form, Header, HTTPException, Request, UploadFile
+from fastapi.responses import FileResponse, JSONResponse
+from pydantic import HttpUrl
+from sse_starlette import EventSourceResponse, JSONServerSentEvent
+
+from a2e_async import A2E, A2EError, Status, Task, errors
+from a2e_async.tasks.journal import Entry
+
+LARGEST = 100 * 1024 * 1024  # bytes
+log = logging.getLogger("uvicorn.error")
+
+
+class Jobs:
+    """Saves each job's file when it is ready, whether anybody is looking or not."""
+
+    def __init__(self, a2e: A2E) -> None:
+        self.a2e = a2e
+        self._saving: dict[str, asyncio.Task[None]] = {}
+        self._resuming = asyncio.create_task(self._resume())
+
+    def follow(self, task: Task[Any]) -> None:
+        key = task.key or task.ref
+        if key not in self._saving:  # a second click
+            self._saving[key] = asyncio.create_task(self._save(task))
+            self._saving[key].add_done_callback(lambda _: self._saving.pop(key))
+
+    async def ended(self) -> None:
+        await asyncio.gather(self._resuming, *self._saving.values(), return_exceptions=True)
+
+    async def _resume(self) -> None:
+        async for task in self.a2e.unfinished():  # what an earlier process has begun
+            self.follow(task)
+
+    async def _save(self, task: Task[Any]) -> None:
+        try:
+            await task.download("results")
+        except errors.ClientClosed:
+            pass  # the next process goes on
+        except A2EError as error:
+            log.warning("%s", error)
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    async with A2E(journal="jobs.db") as a2e:
+        jobs = Jobs(a2e)
+        yield {"jobs": jobs}
+    await jobs.ended()  # closing the client has ended their waits
+
+
+async def find(request: Request, key: str) -> Entry:
+    entry: Entry | None = await request.state.jobs.a2e.journal.get(key)
+    if entry is None:
+        raise HTTPException(404, "No such job.")
+    return entry
+
+
+Job = Annotated[Entry, Depends(find)]
+
+
+def show(job: Entry, status: str = Status.QUEUED, progress: float | None = None) -> dict[str, Any]:
+    if not job.open:
+        status = Status.FAILED if job.succeeded is False else Status.SUCCEEDED
+    result = f"/jobs/{job.key}/result" if job.paths else None
+    return {"status": status, "progress": progress, "error": job.failure, "result": result}
+
+
+app = FastAPI(title="Dubbing", lifespan=lifespan)
+
+
+@app.exception_handler(A2EError)
+async def refuse(request: Request, error: A2EError) -> JSONResponse:
+    if isinstance(error, errors.InvalidInput):
+        return JSONResponse({"detail": str(error)}, 422)
+    if isinstance(error, errors.KeyConflict):
+        return JSONResponse({"detail": "This key belongs to another job."}, 409)
+    log.error("%s", error)
+    return JSONResponse({"detail": "Try again in a minute."}, 503, {"Retry-After": "60"})
+
+
+@app.get("/")
+async def page() -> FileResponse:
+    return FileResponse(Path(__file__).with_name("index.html"))
+
+
+@app.post("/jobs", status_code=202)
+async def start(
+    request: Request,
+    target_lang: Annotated[str, Form(pattern="^[a-z]{2}$")],
+    idempotency_key: Annotated[str, Header(pattern="^[0-9a-f]{32}$")],
+    file: Annotated[UploadFile | None, File()] = None,
+    url: Annotated[HttpUrl | None, Form()] = None,  # never a plain str: it could name our files
+) -> dict[str, str]:
+    if (file is None) == (url is None):
+        raise HTTPException(422, "Give either a file or a URL.")
+    if file and (file.size or 0) > LARGEST:
+        raise HTTPException(413, f"The file is larger than {LARGEST // 2**20} MB.")
+    jobs: Jobs = request.state.jobs
+    task = await jobs.a2e.dubbing.start(
+        source_url=await file.read() if file else str(url),
+        target_lang=target_lang,
+        key=idempotency_key,
+    )
+    jobs.follow(task)
+    return {"id": idempotency_key}
+
+
+@app.get("/jobs/{key}")
+async def status(job: Job) -> dict[str, Any]:
+    return show(job)
+
+
+@app.get("/jobs/{key}/events")
+async def events(request: Request, job: Job) -> EventSourceResponse:
+    return EventSourceResponse(updates(request, job))
+
+
+async def updates(request: Request, job: Entry) -> AsyncIterator[JSONServerSentEvent]:
+    a2e: A2E = request.state.jobs.a2e
+    yield JSONServerSentEvent(show(job))
+    if job.ref and job.open:
+        async for record in a2e.attach(job.ref).updates():
+            if not record.done:
+                yield JSONServerSentEvent(show(job, record.status, record.progress))
+    while job.open:
+        await asyncio.sleep(0.2)  # its file is being saved, perhaps by another worker
+        job = await find(request, job.key)
+    yield JSONServerSentEvent(show(job))
+
+
+@app.get("/jobs/{key}/result")
+async def result(job: Job) -> FileResponse:
+    if not job.paths:
+        raise HTTPException(404, "Not there yet.")
+    return FileResponse(next(iter(job.paths.values())))

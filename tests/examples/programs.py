@@ -1,0 +1,91 @@
+"""Examples as processes: started, driven, killed and started again, against one sandbox."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+UNCLEAN = (
+    "Task was destroyed",
+    "never retrieved",
+    "never awaited",
+    "Unclosed",
+    "unclosed",
+    "Traceback",
+)
+"""What asyncio, aiohttp and Python say of a program that does not end as it should."""
+
+
+def wait_for(what: Callable[[], Any], *, seconds: float = 20) -> Any:
+    """Return what ``what()`` gives once that is true."""
+    end = time.monotonic() + seconds
+    while True:
+        if found := what():
+            return found
+        assert time.monotonic() < end, f"{what} stayed {found!r}"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    """Return a port that a restarted program can have again."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Program:
+    """A program in a process of its own; `kill` and `stop` end it, `start` runs it (again)."""
+
+    def __init__(self, arguments: list[str | Path], directory: Path, environ: dict[str, str]):
+        self._arguments = [sys.executable, "-X", "dev", *arguments]
+        self._directory = directory
+        self._environ = {**os.environ, "PYTHONUNBUFFERED": "1", **environ}
+        self._process: subprocess.Popen[bytes] | None = None
+        self.log = directory / "log.txt"
+
+    def start(self) -> "Program":
+        """Run it."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._arguments,
+                cwd=self._directory,
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        return self
+
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def wait(self) -> int:
+        """Return its exit code when it has ended by itself; it must have said nothing unclean."""
+        assert self._process is not None
+        code = self._process.wait(20)
+        said = self.log.read_text()
+        assert not [word for word in UNCLEAN if word in said], said
+        return code
+
+    def stop(self) -> None:
+        """End it as a service manager does."""
+        assert self._process is not None
+        assert self._process.poll() is None, self.log.read_text()
+        self._process.send_signal(signal.SIGTERM)
+        assert self.wait() in (0, -signal.SIGTERM), self.log.read_text()
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()

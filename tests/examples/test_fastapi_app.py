@@ -1,0 +1,101 @@
+"""The FastAPI example: jobs outlive requests and processes, and are paid once."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from a2e_async.sandbox import Sandbox
+
+from .programs import wait_for
+from .site import KEY, Site
+
+
+def test_double_click_and_restart(site: Site, sandbox: Sandbox) -> None:
+    """Clicked twice, killed and started again: one charge, one result."""
+    with ThreadPoolExecutor(2) as pool:
+        clicks = list(pool.map(lambda _: site.post(), range(2)))
+    assert [(click.status_code, click.json()) for click in clicks] == [(202, {"id": KEY})] * 2
+    assert site.http.get(f"/jobs/{KEY}").json()["status"] == "queued"
+    assert next(site.events())["status"] == "queued"
+
+    site.app.kill()
+    site.start()
+    assert site.post().json() == {"id": KEY}  # a browser that saw no answer sends it again
+    seen: list[dict[str, Any]] = []
+    reader = threading.Thread(target=lambda: seen.extend(site.events()))
+    reader.start()
+    sandbox.advance(600)
+    reader.join()
+    assert seen[-1]["status"] == "succeeded"
+    result = site.http.get(seen[-1]["result"], headers={"Range": "bytes=0-3"})
+    assert (result.status_code, result.content) == (206, b"RIFF")
+    assert len(list(Path(site.app.log.parent, "results").iterdir())) == 1
+    assert len(sandbox.ledger.starts()) == 1
+    site.app.stop()
+
+
+def test_finished_while_down(site: Site, sandbox: Sandbox) -> None:
+    """A result that became ready while no process ran is there without anybody asking for it."""
+    site.post()
+    site.app.kill()
+    sandbox.advance(600)
+    site.start()
+    results = site.app.log.parent / "results"
+    wait_for(lambda: results.is_dir() and list(results.glob("*.wav")))
+    assert list(site.events())[-1]["status"] == "succeeded"
+    assert len(sandbox.ledger.starts()) == 1
+
+
+def test_reader_goes_away(site: Site, sandbox: Sandbox) -> None:
+    """A closed page ends its stream and nothing else."""
+    site.post()
+    for _ in range(3):
+        next(site.events())  # and gone
+    sandbox.advance(600)
+    assert list(site.events())[-1]["status"] == "succeeded"
+    site.app.stop()
+
+
+def test_shutdown_with_open_stream(site: Site, sandbox: Sandbox) -> None:
+    """A page that is open does not keep the server from ending."""
+    site.post()
+    stream = site.events()
+    next(stream)
+    site.app.stop()
+    stream.close()
+    assert len(sandbox.ledger.starts()) == 1
+
+
+def test_failure_is_told(site: Site, sandbox: Sandbox) -> None:
+    sandbox.faults.fail("dubbing")
+    site.post()
+    sandbox.advance(600)
+    last = list(site.events())[-1]
+    assert last["status"] == "failed"
+    assert last["error"]
+    assert last["result"] is None
+
+
+def test_bad_input(site: Site, sandbox: Sandbox) -> None:
+    """What cannot work is refused, with a reason, before anything is paid."""
+    url = {"url": "https://media.example/a.wav"}
+    for key, form in (
+        ("no-key", {"data": url}),
+        (KEY, {"data": {"url": "/etc/passwd"}}),
+        (KEY, {"data": {"url": "app.py"}}),
+        (KEY, {"files": {"file": b"no media at all"}}),
+        (KEY, {"files": {"file": b""}}),
+        (KEY, {"data": {"target_lang": "es"}}),
+        (KEY, {"data": {**url, "target_lang": "../x"}}),
+        (KEY, {"data": url, "files": {"file": b"RIFF"}}),
+    ):
+        answer = site.post(key, **form)
+        assert answer.status_code == 422, form
+        assert answer.json()["detail"]
+    assert not sandbox.ledger.charges
+    for path in ("", "/events", "/result"):
+        assert site.http.get(f"/jobs/{KEY}{path}").status_code == 404
+    assert site.post(data=url).status_code == 202
+    assert site.post(data={"url": "https://media.example/b.wav"}).status_code == 409
+    assert len(sandbox.ledger.starts()) == 1
