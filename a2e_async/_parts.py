@@ -188,6 +188,7 @@ def build(
         dropped=lambda task: starter.dropped(task),
         delete=delete_one,
         finished=None if book is None else book.finish,
+        delivered=None if book is None else book.deliver,
     )
     starter = Starter(
         session,

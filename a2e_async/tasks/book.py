@@ -222,6 +222,12 @@ class Book:
         if done:
             self._saving.pop(entry.key, None)
 
+    async def deliver(self, task: "Task[Any]") -> None:
+        """Write down that nothing is left to do for a task; its user has the results."""
+        entry = await self.journal.find(task.kind.name, task.ids[0])
+        if entry is not None:
+            await self.journal.advance(entry.key, State.SAVED)
+
     async def claimed(self, kind: TaskKind[..., Any], ids: Collection[str]) -> set[str]:
         """Return which of these tasks belong to starts that the journal knows."""
         asked = list(ids)

@@ -31,14 +31,16 @@ class TaskServices:
     delete: "Callable[[TaskKind[..., Any], str], Coroutine[Any, Any, None]]"
     finished: "Callable[[Task[Any], Record | None], Coroutine[Any, Any, None]] | None" = None
     """Writes an end into the journal, where there is one."""
+    delivered: "Callable[[Task[Any]], Coroutine[Any, Any, None]] | None" = None
+    """Writes into the journal that nothing is left to do."""
 
 
 class Task(Generic[R]):
     """A task at the service. Made by ``start()`` or ``attach()``, never by hand.
 
     Await it (often, from many places) for its finished record; cancelling a wait leaves the
-    task and all other waits alone. Everything but `wait`, `updates`, `download` and `delete`
-    is without I/O.
+    task and all other waits alone. Everything but `wait`, `updates`, `download`, `ack`
+    and `delete` is without I/O.
     """
 
     __slots__ = (
@@ -206,6 +208,17 @@ class Task(Generic[R]):
         """
         where = _directory(directory)  # a mistake is told now, not in two hours
         return await save_outputs(await self.wait(), where)
+
+    async def ack(self) -> None:
+        """Tell the journal that its results are where they belong: `unfinished` leaves it out.
+
+        For results that are sent on and not saved as files (a bot's answer). Without a journal
+        nothing happens. Raises `InvalidInput` before its end, `JournalError`.
+        """
+        if not self.done:
+            raise InvalidInput(f"{self.ref} has not ended yet; wait for it before ack().")
+        if self._services.delivered is not None:
+            await self._services.delivered(self)
 
     async def delete(self) -> None:
         """Delete the task and its results at the service (``DELETE`` of its kind).

@@ -9,6 +9,7 @@ import pytest
 from a2e_async import A2E, Status
 from a2e_async.errors import (
     ConfigurationError,
+    InvalidInput,
     InvalidRequest,
     JournalError,
     KeyConflict,
@@ -125,6 +126,27 @@ async def test_unfinished_after_a_restart(
         await task.download(tmp_path)
     assert [task async for task in after.unfinished()] == []
     assert len(sandbox.ledger.starts()) == 3
+
+
+async def test_an_acknowledged_result_does_not_come_back(
+    make_client: MakeClient, sandbox: Sandbox
+) -> None:
+    """Who sent a result on has no file to show for it; before its end there is nothing to ack."""
+    sandbox.faults.stuck(times=1)
+    a2e = make_client()
+    task = await a2e.dubbing.start(**DUB)
+    with pytest.raises(InvalidInput, match="not ended"):
+        await task.ack()
+    sent_on, unsent = [await a2e.dubbing.start(**DUB, key=key) for key in ("sent", "unsent")]
+    await sent_on
+    await unsent
+    await sent_on.ack()
+    await sent_on.ack()
+    assert {task.key async for task in a2e.unfinished()} == {task.key, "unsent"}
+    async with A2E(sandbox.api_key, base_url=sandbox.base_url) as plain:
+        attached = plain.attach(sent_on.ref)
+        await attached
+        await attached.ack()  # without a journal: nothing
 
 
 async def test_what_another_client_works_on_is_left_to_it(
