@@ -58,7 +58,8 @@ class Entry:
     repeats, by wire name. ``sent_at`` and ``lost_at`` (seconds since 1970) bound the time in
     which the service may have made the task. ``coins`` is the accepted price, ``reserved`` what
     a budget set aside for it. ``own_key``: the key was made by the client, not by the user.
-    The journal itself sets ``owner``, ``created_at`` and ``updated_at`` (seconds since 1970).
+    The journal itself sets ``event_at``, ``owner``, ``created_at`` and ``updated_at`` (seconds
+    since 1970).
     """
 
     key: str
@@ -85,6 +86,10 @@ class Entry:
     """Where its files are on disk, by the task's id and the file's place: ``id#0``."""
     meta: Mapping[str, Any] | None = field(default=None, repr=False)
     own_key: bool = False
+    hook: str | None = None
+    """What names the start in its webhook's token; None for a start without one."""
+    event_at: float | None = None
+    """When a webhook event of it last came, as `Journal.heard` was told."""
     owner: str | None = None
     created_at: float = 0.0
     updated_at: float = 0.0
@@ -120,6 +125,7 @@ class Changes(TypedDict, total=False):
     paths: Mapping[str, str]
     meta: Mapping[str, Any] | None
     own_key: bool
+    hook: str | None
 
 
 @frozen
@@ -228,6 +234,23 @@ class Journal(Protocol):
         changes it may get only the last, and one from just before may come, too. What this
         object changes is not told. Watch first, then `get`: so nothing that happens in between is
         missed.
+        """
+        ...
+
+    async def heard(self, hook: str) -> Entry | None:
+        """Note that a webhook event came for the start of this ``hook``; return its entry.
+
+        Whoever it belongs to: ``event_at`` becomes now, and the other clients hear of it as of
+        any change. An entry with nothing left to do is returned as it is; None when there is
+        none (a start writes its hook before it is sent).
+        """
+        ...
+
+    def watch_all(self, told: Callable[[Entry], None]) -> Callable[[], None]:
+        """Call ``told`` with every entry that another client begins or changes from now on.
+
+        As with `watch`, of several quick changes it may get only the last. One for a whole
+        client: it costs the same for one wait and for ten thousand.
         """
         ...
 

@@ -68,6 +68,11 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             PRIMARY KEY (day, kind)
         ) WITHOUT ROWID""",
     ),
+    (
+        "ALTER TABLE jobs ADD COLUMN hook TEXT",
+        "ALTER TABLE jobs ADD COLUMN event_at REAL",
+        "CREATE INDEX jobs_hook ON jobs (hook) WHERE hook IS NOT NULL",
+    ),
 )
 
 VERSION: Final = len(MIGRATIONS)
@@ -79,7 +84,7 @@ OPEN: Final = "state < 4 AND succeeded IS NOT 0"
 COLUMNS: Final = (
     "key", "kind", "digest", "state", "path", "name", "mark", "echo", "expected", "sent_at",
     "lost_at", "ids", "coins", "reserved", "succeeded", "failure", "urls", "outputs", "paths",
-    "meta", "own_key", "owner", "created_at", "updated_at",
+    "meta", "own_key", "hook", "event_at", "owner", "created_at", "updated_at",
 )  # fmt: skip
 
 CHANGEABLE: Final = frozenset(Changes.__annotations__)
@@ -97,6 +102,7 @@ BY_TASK: Final = (
     f"SELECT {', '.join(f'jobs.{name}' for name in COLUMNS)} "  # noqa: S608  # names of this module
     "FROM tasks JOIN jobs USING (seq) WHERE tasks.kind = ? AND tasks.id = ?"
 )
+BY_HOOK: Final = f"SELECT {_ALL} FROM jobs WHERE hook = ? ORDER BY seq LIMIT 1"  # noqa: S608  # names of this module
 CHANGED: Final = f"SELECT {_ALL} FROM jobs WHERE change > ? ORDER BY change"  # noqa: S608  # names of this module
 
 _MONEY: Final = """SELECT date(created_at, 'unixepoch') AS day, kind, coalesce(coins, 0) AS coins,

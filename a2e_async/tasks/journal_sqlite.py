@@ -64,6 +64,32 @@ class _Watcher:
 
 
 @define(eq=False)
+class _Listener:
+    """Somebody who wants to hear of every entry, on his loop."""
+
+    loop: asyncio.AbstractEventLoop
+    told: Callable[[Entry], None]
+    live: bool = True
+
+    def tell(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if self.live:
+                self.told(entry)
+
+
+class _Watched(dict[str, "tuple[_Watcher, ...]"]):
+    """Watchers by key. While anybody listens to all, every key counts as watched."""
+
+    listeners: tuple[_Listener, ...] = ()
+
+    def __contains__(self, key: object) -> bool:
+        return bool(self.listeners) or super().__contains__(key)
+
+    def __bool__(self) -> bool:
+        return bool(self.listeners) or len(self) > 0
+
+
+@define(eq=False)
 class _Writer:
     """The thread that alone touches the file, and the queue that leads to it.
 
@@ -74,7 +100,7 @@ class _Writer:
     clock: Clock
     owner: str = field(factory=new_owner)
     process: int = field(factory=os.getpid)
-    watchers: dict[str, tuple[_Watcher, ...]] = field(factory=dict[str, "tuple[_Watcher, ...]"])
+    watchers: _Watched = field(factory=_Watched)
     _queue: "SimpleQueue[_Asked[Any] | None]" = field(factory=SimpleQueue["_Asked[Any] | None"])
     _lock: threading.Lock = field(factory=threading.Lock)
     _thread: threading.Thread | None = None
@@ -138,6 +164,18 @@ class _Writer:
             else:
                 self.watchers.pop(key, None)
 
+    def listen(self, listener: _Listener) -> None:
+        """Add somebody who hears of all that others change."""
+        with self._lock:
+            self.watchers.listeners = (*self.watchers.listeners, listener)
+
+    def unlisten(self, listener: _Listener) -> None:
+        """Take him away; he hears nothing more."""
+        listener.live = False
+        with self._lock:
+            left = tuple(one for one in self.watchers.listeners if one is not listener)
+            self.watchers.listeners = left
+
     # -- in the thread -----------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -190,6 +228,11 @@ class _Writer:
         for key, entry in news:
             for watcher in self.watchers.get(key, ()):
                 _call(watcher.loop, watcher.tell, entry)
+        listeners = self.watchers.listeners
+        changed = [entry for _, entry in news if entry is not None] if listeners else []
+        if changed:
+            for listener in listeners:
+                _call(listener.loop, listener.tell, changed)
 
 
 class SqliteJournal:
@@ -291,6 +334,21 @@ class SqliteJournal:
         # Wakes the thread, which else would look around only after its next heartbeat.
         writer.submit(_Asked(lambda store: None, writes=False))
         return lambda: writer.unwatch(key, watcher)
+
+    def watch_all(self, told: Callable[[Entry], None]) -> Callable[[], None]:
+        """Call ``told`` on this loop with each entry that others change; return what ends that.
+
+        It is told within about 0.3 s.
+        """
+        writer = self._at_work()
+        listener = _Listener(asyncio.get_running_loop(), told)
+        writer.listen(listener)
+        writer.submit(_Asked(lambda store: None, writes=False))
+        return lambda: writer.unlisten(listener)
+
+    async def heard(self, hook: str) -> Entry | None:
+        """Note that a webhook event came for the start of this hook; return its entry."""
+        return await self._do(lambda store: store.heard(hook))
 
     async def prune(
         self, before: float, *, states: Collection[State] = (State.FINISHED, State.SAVED)

@@ -329,6 +329,15 @@ class Store:
         row = self.db.execute(rows.BY_TASK, (kind, id)).fetchone()
         return None if row is None else rows.to_entry(row)
 
+    def heard(self, hook: str) -> Entry | None:
+        """Note an event of the start of this hook; return its entry."""
+        row = self.db.execute(rows.BY_HOOK, (hook,)).fetchone()
+        entry = None if row is None else rows.to_entry(row)
+        if entry is None or not entry.open:
+            return entry
+        self._update(entry.key, {"event_at": self._now, "updated_at": self._now})
+        return evolve(entry, event_at=self._now, updated_at=self._now)
+
     def entries(self, query: str, after: int, limit: int) -> tuple[list[Entry], int]:
         """Return a page of `page_query`, and the place to go on after."""
         found = self.db.execute(query, (after, limit)).fetchall()

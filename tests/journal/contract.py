@@ -87,6 +87,7 @@ class JournalContract:
             paths={"x#0": "out/a.mp3", "x#1": "out/ü.mp3"},
             meta={"n": [1, None, {"x": "é"}]},
             own_key=True,
+            hook="a2e-9876543210abcdefghij",
         )
         begun = await journal.begin(written)
         now = 1_768_000_000.0 + clients.world.now
@@ -341,6 +342,63 @@ class JournalContract:
         await soon(lambda: marker)
         assert [one and one.state for one in told] == [2, 4, None, 0, None]
         assert not unwatched
+
+    async def test_all_changes_of_others_are_heard(self, clients: Clients) -> None:
+        journal, other = clients.journal(), clients.journal()
+        told: list[Entry] = []
+        await other.begin(entry("old"))
+        end = journal.watch_all(told.append)
+        await journal.get("old")  # from here on
+        await journal.begin(entry("mine"))
+        begun = await other.begin(entry("a", hook="h-a"))
+        await soon(lambda: told == [begun.entry])
+        steps = await asyncio.gather(
+            other.advance("a", State.ACCEPTED, ids=("1",)),
+            other.advance("mine", State.FINISHED, succeeded=True),
+            journal.advance("old", State.FINISHED),
+        )
+        await soon(lambda: len(told) >= 3)
+        assert {one.key: one for one in told} == {"a": steps[0], "mine": steps[1]}
+        await other.drop("old")
+        await other.prune(float("inf"))
+        end()
+        marker: list[Entry] = []
+        journal.watch_all(marker.append)
+        await journal.get("a")
+        await other.begin(entry("marker"))
+        await soon(lambda: marker)
+        assert [one.key for one in told] == ["a", "a", "mine"]
+
+    async def test_an_event_is_told_to_all_others(self, clients: Clients) -> None:
+        """Whichever client hears of it, and before it is known what the start has made."""
+        owner, receiver = clients.journal(), clients.journal()
+        await owner.begin(entry(hook="h-17", state=State.INTENT))
+        await owner.begin(entry("b"))
+        await owner.advance("b", State.INTENT, hook="h-b")
+        told: list[Entry] = []
+        owner.watch_all(told.append)
+        await owner.get("b")
+        clients.world.now += 1
+        now = 1_768_000_000.0 + clients.world.now
+        heard = await receiver.heard("h-17")
+        assert heard is not None
+        assert (heard.key, heard.state, heard.event_at) == ("talk-17", State.INTENT, now)
+        assert (heard.owner, heard.updated_at) == (owner.owner, now)
+        await soon(lambda: told == [heard])
+        assert await receiver.get("talk-17") == heard
+        assert (await owner.heard("h-b") or entry()).key == "b"
+        assert await receiver.heard("h-none") is None
+
+    async def test_an_event_changes_nothing_that_is_over(self, clients: Clients) -> None:
+        journal = clients.journal()
+        await journal.begin(entry("done", hook="h-1", state=State.SAVED, ids=("1",)))
+        failed = {"state": State.FINISHED, "succeeded": False}
+        await journal.begin(entry("failed", hook="h-2", ids=("2",), **failed))
+        clients.world.now += 50
+        for key, hook in (("done", "h-1"), ("failed", "h-2")):
+            before = await journal.get(key)
+            assert await journal.heard(hook) == before == await journal.get(key)
+            assert (before or entry()).event_at is None
 
     async def test_watching_before_getting_misses_nothing(self, clients: Clients) -> None:
         journal, other = clients.journal(), clients.journal()

@@ -19,6 +19,7 @@ from a2e_async.tasks.journal import (
 )
 
 Told = Callable[[Entry | None], None]
+ToldAll = Callable[[Entry], None]
 
 
 @define(eq=False)
@@ -49,8 +50,15 @@ class World:
         factory=list[tuple["ModelJournal", str, Told]]
     )
 
+    listeners: list[tuple["ModelJournal", ToldAll]] = field(
+        factory=list[tuple["ModelJournal", ToldAll]]
+    )
+
     def tell(self, by: "ModelJournal", key: str) -> None:
         entry = self.entries[key][1] if key in self.entries else None
+        for client, told_all in tuple(self.listeners):
+            if client is not by and entry is not None:
+                told_all(entry)
         for client, watched, told in tuple(self.watchers):
             if client is not by and watched == key:
                 told(entry)
@@ -180,6 +188,19 @@ class ModelJournal:
         watcher = (self, key, told)
         self.world.watchers.append(watcher)
         return lambda: self.world.watchers.remove(watcher)
+
+    async def heard(self, hook: str) -> Entry | None:
+        self._beat()
+        found = sorted(pair for pair in self.world.entries.values() if pair[1].hook == hook)
+        entry = found[0][1] if found else None
+        if entry is None or not entry.open:
+            return entry
+        return self._put(evolve(entry, event_at=self.time.wall()))
+
+    def watch_all(self, told: ToldAll) -> Callable[[], None]:
+        listener = (self, told)
+        self.world.listeners.append(listener)
+        return lambda: self.world.listeners.remove(listener)
 
     async def prune(
         self, before: float, *, states: Collection[State] = (State.FINISHED, State.SAVED)

@@ -127,6 +127,10 @@ async def test_every_version_is_read(dump: Path, path: Path, journal: SqliteJour
         updated_at=1_768_000_000.0,
     )
     assert await journal.find("dubbing", "66ea4dd87db10c73fa29b572") == await journal.get("talk-5")
+    if int(dump.stem) >= 2:
+        heard = await journal.heard("a2e-9876543210abcdefghij")
+        assert heard is not None
+        assert (heard.key, heard.event_at) == ("talk-5", 1_768_000_050.0)
     assert await journal.spent() == [
         Spent(day="2026-01-09", kind="animate", coins=4, reserved=0, starts=1),
         Spent(day="2026-01-09", kind="dubbing", coins=15, reserved=30, starts=4),
@@ -257,6 +261,7 @@ async def test_the_log_stays_small(path: Path, journal: SqliteJournal) -> None:
         (journal_rows.BY_KEY, ("a",), "sqlite_autoindex_jobs_1 (key=?)"),
         (journal_rows.BY_TASK, ("k", "a"), "PRIMARY KEY (kind=? AND id=?)"),
         (journal_rows.BY_TASK, ("k", "a"), "INTEGER PRIMARY KEY (rowid=?)"),
+        (journal_rows.BY_HOOK, ("h",), "jobs_hook (hook=?)"),
         (journal_rows.CHANGED, (5,), "jobs_change (change>?)"),
         (journal_rows.update_query(("state",)), (1, "a"), "sqlite_autoindex_jobs_1 (key=?)"),
     ],

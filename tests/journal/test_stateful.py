@@ -30,6 +30,7 @@ VALUES = st.fixed_dictionaries(
         "succeeded": st.none() | st.booleans(),
         "failure": st.none() | st.text(st.characters(codec="utf-8"), max_size=5),
         "paths": st.dictionaries(st.sampled_from(["x#0", "x#1"]), st.text("ab/", min_size=1)),
+        "hook": st.sampled_from(["h1", "h2"]),
         "meta": st.none() | st.dictionaries(st.text("xy"), st.integers()),
     },
 )
@@ -89,6 +90,10 @@ class Clients(RuleBasedStateMachine):
     @rule(who=who, key=KEYS)
     def take(self, who: int, key: str) -> None:
         self.both(self.pairs[who], "take", key)
+
+    @rule(who=who, hook=st.sampled_from(["h1", "h2"]))
+    def heard(self, who: int, hook: str) -> None:
+        self.both(self.pairs[who], "heard", hook)
 
     @rule(who=who, ago=st.integers(0, 60), states=st.sets(st.sampled_from(State)))
     def prune(self, who: int, ago: int, states: set[State]) -> None:
