@@ -52,7 +52,7 @@ def _strict_int(value: Any, _: Any) -> int:
 
 def read_time(value: Any, _: Any = None) -> datetime:
     """Return an aware datetime from ISO text or epoch seconds or milliseconds."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) > 8:
+    if isinstance(value, str) and value.isdecimal() and value.isascii() and len(value) > 8:
         value = int(value)  # else 1712101512345 would be read as a day of the year 1712
     if isinstance(value, str):
         moment = datetime.fromisoformat(value)
@@ -111,6 +111,10 @@ class _Field:
     hook: Callable[[Any, Any], Any]
 
 
+_NEW: Final = _Field("", "", (), None, None, False, lambda value, _: value)
+"""Stands for a wire name that is not modelled."""
+
+
 @frozen(eq=False)
 class FieldReader:
     """Reads the own fields of a record class from its raw form."""
@@ -118,8 +122,10 @@ class FieldReader:
     fields: tuple[_Field, ...]
     named: frozenset[str]
     """Every wire name that one of them reads."""
-    known: frozenset[str]
-    """Those, and the wire names that the kind's field map reads."""
+    plan: Mapping[str, _Field | None]
+    """By wire name: who reads it. None: the kind's field map, or a field of several names."""
+    several: tuple[_Field, ...]
+    """Fields that can stand under several names, of which the first counts."""
 
     @classmethod
     def of(cls, record: type[Record], taken: frozenset[str]) -> "FieldReader":
@@ -142,23 +148,32 @@ class FieldReader:
             made.append(
                 _Field(attribute.name, wire.name, wire.also, target, exact, target is float, hook)
             )
+        several = tuple(f for f in made if f.also)
         named = frozenset(w for f in made for w in (f.wire, *f.also))
-        return cls(tuple(made), named, named | taken)
+        shared = taken | {w for f in several for w in (f.wire, *f.also)}
+        plan = dict.fromkeys(shared) | {f.wire: f for f in made if not f.also}
+        return cls(tuple(made), named, plan, several)
 
     def read(self, raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the own fields by name, and what is left over (``extra``) by wire name."""
         own: dict[str, Any] = {}
         extra: dict[str, Any] = {}
-        for f in self.fields:
-            value: Any = raw.get(f.wire)
-            if value.__class__ is f.exact:
+        plan = self.plan
+        # One pass over what came: every look reads every record, mostly with cold caches.
+        for wire, value in raw.items():
+            f = plan.get(wire, _NEW)
+            if f is None:
+                continue
+            if f is _NEW:
+                extra[wire] = value
+            elif value.__class__ is f.exact:
                 own[f.name] = value
             elif f.number and value.__class__ is int and -_WHOLE < value < _WHOLE:
                 own[f.name] = float(value)
-            elif value is not None or f.also:
+            elif value is not None:
                 _read_odd(f, raw, own, extra)
-        if not raw.keys() <= self.known:
-            extra |= {wire: raw[wire] for wire in raw if wire not in self.known}
+        for f in self.several:
+            _read_odd(f, raw, own, extra)
         return own, extra
 
 

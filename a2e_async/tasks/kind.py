@@ -27,7 +27,7 @@ LONG_AGO: Final = float("-inf")
 _ID: Final = re.compile(r"[A-Za-z0-9_\-]{1,128}")
 _OBJECT_ID: Final = re.compile(r"[0-9a-f]{24}")
 _MARK_LENGTH: Final = 24
-_MARK_CHARS: Final = frozenset("0123456789abcdefghijklmnopqrstuv")
+_MARK_ALONE: Final = re.compile(r"a2e-[0-9a-v]{20}")
 _MARK: Final = re.compile(r"\s?\ba2e-[0-9a-v]{20}\Z")
 
 
@@ -237,8 +237,8 @@ def split_ref(ref: Any) -> tuple[str, tuple[str, ...]]:
 
 def split_mark(name: str | None) -> str | None:
     """Return a record's name without the client's mark; None when nothing else is there."""
-    if not name or name[-_MARK_LENGTH:][:4] != "a2e-":
-        return name or None
-    if len(name) == _MARK_LENGTH and _MARK_CHARS.issuperset(name[4:]):
+    if not name or _MARK_ALONE.fullmatch(name):
         return None
+    if name[-_MARK_LENGTH:][:4] != "a2e-":
+        return name
     return _MARK.sub("", name) or None
