@@ -22,6 +22,7 @@ from a2e_async.resources.room import Room
 from a2e_async.tasks.book import Book
 from a2e_async.tasks.budget import Budget
 from a2e_async.tasks.charged import ChargedCalls
+from a2e_async.tasks.fair import Caller
 from a2e_async.tasks.journal import Journal
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.poller import Poller
@@ -56,7 +57,11 @@ class Parts:
     closed: bool = False
 
     def room(
-        self, request_timeout: float, start_timeout: float, priority: Priority | None = None
+        self,
+        request_timeout: float,
+        start_timeout: float,
+        priority: Priority | None = None,
+        caller: Caller | None = None,
     ) -> Room:
         """Return what namespaces work with, under these options."""
 
@@ -65,7 +70,7 @@ class Parts:
 
         made = evolve(
             self.base,
-            tasks=evolve(self.base.tasks, delete=delete_one),
+            tasks=evolve(self.base.tasks, delete=delete_one, caller=caller),
             request_timeout=request_timeout,
             start_timeout=start_timeout,
             priority=priority,
@@ -113,6 +118,7 @@ def build(
     journal: Journal | None = None,
     resend: bool = False,
     budget: Budget | None = None,
+    max_unfinished: int | None = None,
 ) -> Parts:
     """Return the joined parts of a new client; no I/O, no loop needed."""
     emit = _guarded(on_event) if on_event is not None else None
@@ -200,6 +206,7 @@ def build(
         resend=resend,
         quote=ask_price,
         budget=budget,
+        max_unfinished=max_unfinished,
         emit=tell,
     )
     starter.source = downloader

@@ -53,9 +53,10 @@ class A2E(Namespaces):
     ``journal`` is a file's path (or a `Journal`): every start is in it before its bytes leave.
     ``on_unknown="resend_may_pay_twice"`` sends a start once more whose absence from the
     service's list is proved, 3 minutes after it was lost. ``budget`` is a `Budget`, or coins,
-    for everything this client starts.
+    for everything this client starts. ``max_unfinished`` is how many remote tasks of this client
+    may be unfinished at a time: further starts wait for a place (see `for_caller`).
 
-    ``max_unfinished`` and ``webhook_url`` come with later versions and are refused until then.
+    ``webhook_url`` comes with a later version and is refused until then.
 
     Raises `ConfigurationError`.
     """
@@ -100,6 +101,12 @@ class A2E(Namespaces):
                 "a whole number above 0",
                 _is_whole(max_connections) and max_connections > 0,
             ),
+            (
+                "max_unfinished",
+                max_unfinished,
+                "a whole number above 0",
+                max_unfinished is None or (_is_whole(max_unfinished) and max_unfinished > 0),
+            ),
             ("mark_names", mark_names, "True or False", isinstance(mark_names, bool)),
             ("trust_env", trust_env, "True or False", isinstance(trust_env, bool)),
             ("on_event", on_event, "a function", on_event is None or callable(on_event)),
@@ -107,7 +114,7 @@ class A2E(Namespaces):
         ):
             if not fine:
                 raise ConfigurationError(f"{name} must be {wanted}, got {value!r:.60}.")
-        _refuse_later(max_unfinished=max_unfinished, webhook_url=webhook_url)
+        _refuse_later(webhook_url=webhook_url)
         _check_language(language)
         if on_unknown not in ("raise", "resend_may_pay_twice"):
             raise ConfigurationError(
@@ -135,6 +142,7 @@ class A2E(Namespaces):
             journal=None if journal is None else open_journal(journal),
             resend=on_unknown == "resend_may_pay_twice",
             budget=as_budget(budget),
+            max_unfinished=max_unfinished,
         )
         self._room = self._parts.room(request_timeout, start_timeout)
 
@@ -184,14 +192,40 @@ class A2E(Namespaces):
                 _check_positive(name, value)
         if priority is not None and not isinstance(priority, IntEnum):
             raise ConfigurationError(f"priority must be a Priority, got {priority!r:.60}.")
-        twin = object.__new__(type(self))
-        twin._parts = self._parts
         room = self._room
-        twin._room = self._parts.room(
+        return self._twin(
             room.request_timeout if request_timeout is None else request_timeout,
             room.start_timeout if start_timeout is None else start_timeout,
             room.priority if priority is None else priority,
+            room.tasks.caller,
         )
+
+    def for_caller(
+        self, caller: str, *, max_unfinished: int | None = None, max_wait: float | None = None
+    ) -> Self:
+        """Return a client for one of many callers, such as a user of your service.
+
+        All is shared with this one, but callers take turns: one who asks for a thousand starts
+        does not keep another one's single start waiting behind them. ``caller`` is your own name
+        for whoever it is; it is never sent. At most ``max_unfinished`` remote tasks of the caller
+        are unfinished at a time, beside the cap of `A2E` for all; further starts wait for their
+        place, at most ``max_wait`` seconds (None: as long as it takes; 0: not at all), then
+        raise `TooBusy` with ``retry_after``. Cancelled while it waits, a start leaves the queue.
+
+        A task holds its place until this client has seen its end. `unclaimed` is the caller's
+        own. Raises `InvalidInput`.
+        """
+        from a2e_async.tasks.fair import check_caller
+
+        room = self._room
+        room.starter.places.active = True
+        made = check_caller(caller, max_unfinished, max_wait)
+        return self._twin(room.request_timeout, room.start_timeout, room.priority, made)
+
+    def _twin(self, *options: Any) -> Self:
+        twin = object.__new__(type(self))
+        twin._parts = self._parts
+        twin._room = self._parts.room(*options)
         return twin
 
     async def request(
@@ -324,9 +358,12 @@ class A2E(Namespaces):
         ``start()`` was cancelled after it was sent, ``run()`` while it waited, or the handle
         was dropped before its end without anybody reading its ``ref`` (as when a sibling in a
         ``gather`` fails). A task leaves this list when it is waited for, or given to who
-        starts it by its key.
+        starts it by its key. With `for_caller`, the caller's own: ``task.caller`` is whose.
         """
-        return self._room.starter.unclaimed()
+        caller, tasks = self._room.tasks.caller, self._room.starter.unclaimed()
+        if caller is None:
+            return tasks
+        return tuple(task for task in tasks if task.caller == caller.name)
 
     def unknown(self) -> "tuple[Recovery, ...]":
         """Return starts that may have been paid and whose callers were cancelled meanwhile.

@@ -6,7 +6,7 @@ None of them ever holds an API key or a signed URL.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from a2e_async.models import Record, Recovery
@@ -38,6 +38,7 @@ __all__ = [
     "TaskFailed",
     "TaskGone",
     "TaskTimeout",
+    "TooBusy",
     "TransferError",
     "TransportError",
 ]
@@ -81,6 +82,33 @@ class ClientClosed(A2EError):
 
 class BudgetExceeded(A2EError):
     """A start would pass the budget; it was not sent."""
+
+
+class TooBusy(A2EError):
+    """A start would have to wait longer for its place than its caller may; it was not sent.
+
+    ``retry_after``: seconds after which there may be one (an estimate); ``unfinished`` remote
+    tasks of at most ``max_unfinished``; ``ahead`` counts the starts that wait before it;
+    ``scope`` is "caller" where the caller's own cap is reached (HTTP 429 in a web app), "client"
+    where that of the whole client is (503).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float,
+        unfinished: int,
+        max_unfinished: int,
+        ahead: int,
+        scope: Literal["caller", "client"],
+    ) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.unfinished = unfinished
+        self.max_unfinished = max_unfinished
+        self.ahead = ahead
+        self.scope: Literal["caller", "client"] = scope
 
 
 class KeyConflict(A2EError):

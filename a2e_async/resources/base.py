@@ -210,6 +210,17 @@ _INTRO = "Inputs (by name; None means not sent):"
 
 def _show_inputs(namespace: TaskNamespace[..., Any], kind: TaskKind[..., Any]) -> None:
     """Give start, run, job and quote the kind's real signature and documentation."""
+    of: Any = type(namespace)  # mypy does not believe that a class has a hash
+    for name, (doc, signature) in _shown(of, kind).items():
+        shown = _wrapped(getattr(namespace, name))
+        shown.__doc__ = doc
+        shown.__signature__ = signature  # type: ignore[attr-defined]  # read by inspect
+        vars(namespace)[name] = shown
+
+
+@functools.cache
+def _shown(of: type[Any], kind: TaskKind[..., Any]) -> dict[str, tuple[str, inspect.Signature]]:
+    """Return documentation and signature of each method that takes the inputs."""
     cls = kind.input
     if not (isinstance(cls, type) and issubclass(cls, TaskInput)):
         raise ConfigurationError(f"the inputs of {kind.name} must be a TaskInput class")
@@ -229,14 +240,13 @@ def _show_inputs(namespace: TaskNamespace[..., Any], kind: TaskKind[..., Any]) -
         )
         for f in inputs
     ]
+    shown: dict[str, tuple[str, inspect.Signature]] = {}
     for name in ("start", "run", "job", "quote"):
-        method = getattr(namespace, name)
-        shown = _wrapped(method)
-        head = inspect.getdoc(method) or ""
-        shown.__doc__ = "\n".join([head, "", _INTRO, *lines])
+        method = getattr(of, name)
         returns = inspect.signature(method).return_annotation
-        shown.__signature__ = inspect.Signature(parameters, return_annotation=returns)  # type: ignore[attr-defined]  # read by inspect
-        vars(namespace)[name] = shown
+        doc = "\n".join([inspect.getdoc(method) or "", "", _INTRO, *lines])
+        shown[name] = doc, inspect.Signature(parameters, return_annotation=returns)
+    return shown
 
 
 def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -206,3 +206,4 @@ async def delete(room: Room, kind: TaskKind[..., Any], id: str) -> None:
     except ApiError as error:
         if not isinstance(error, NotFound) or error.attempts < 2:
             raise
+    room.starter.places.ended(kind, id, seen=False)

@@ -17,6 +17,7 @@ from a2e_async.tasks.kind import TaskKind
 
 if TYPE_CHECKING:
     from a2e_async.tasks.budget import Budget
+    from a2e_async.tasks.places import Place
     from a2e_async.tasks.task import Task, TaskServices
     from a2e_async.transport.upload import Prepared
 
@@ -58,6 +59,8 @@ class Flight:
     budgets: "tuple[Budget, ...]" = ()
     reserved: "list[tuple[Budget, int]]" = field(factory=list["tuple[Budget, int]"])
     """Coins that its budgets have set aside for it."""
+    place: "Place | None" = None
+    """Its turn among all starts, until its task is known: the task holds it from then on."""
 
 
 def new_mark() -> str:

@@ -8,12 +8,13 @@ import asyncio
 import copy
 import heapq
 import logging
+import math
 import os
 import random
 import time
 from collections.abc import Callable, Mapping
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from attrs import define
 
@@ -51,6 +52,12 @@ LOOKS_AT_ONCE: Final = 32
 _FINAL: Final = (AuthenticationError, PermissionDenied, ConfigurationError, ClientClosed)
 
 
+class Ended(Protocol):
+    """Told that a remote task has ended (``seen``), or that no look will tell."""
+
+    def __call__(self, kind: TaskKind[..., Any], id: str, *, seen: bool) -> None: ...
+
+
 @define(eq=False)
 class Wait:
     """Somebody waiting for a task. ``future`` gets None when what was waited for is there."""
@@ -62,6 +69,8 @@ class Wait:
     """Ids without a terminal record."""
     change: bool
     """Resolve at the first changed record, not only at the end."""
+    quiet: bool = False
+    """Nobody's: what it sees is told by `Poller.ended` alone."""
     last: bool = False
     """The deadline is here: the look under way or due is the last."""
     order: int = 0
@@ -82,6 +91,8 @@ class Poller:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.source: OutputSource | None = None
+        self.ended: Ended | None = None
+        """Told of each remote task that is seen to have ended, or is given up."""
         self._looker = Looker(session, request_timeout)
         self._schedule = Schedule(interval=interval, look_rate=look_rate, jitter=jitter)
         self._held = held
@@ -112,22 +123,31 @@ class Poller:
         wait = Wait(task, loop.create_future(), deadline, set(task.open_ids), change)
         if not wait.missing:
             return
-        now = loop.time()
-        for id in wait.missing:
-            self._watch(task, id, now).append(wait)
-        self._order += 1
-        wait.order = self._order
-        self._waiting += 1
+        self._join(wait, loop)
         heapq.heappush(self._deadlines, (deadline, wait.order, wait))
-        if self._runner is None:
-            # An empty context: what the first caller had set must not leak into later looks.
-            self._runner = loop.create_task(self._run(loop), context=Context())
-        else:
-            self._wake()
         try:
             await wait.future
         finally:
             self._leave(wait)
+
+    def follow(self, task: "Task[Any]") -> Callable[[], object]:
+        """Look at a task that nobody waits for, until it has ended; return what ends that."""
+        loop = self.check_loop()
+        wait = Wait(task, loop.create_future(), math.inf, set(task.open_ids), False, quiet=True)
+
+        def over(future: "asyncio.Future[None]") -> None:
+            if not future.cancelled():
+                future.exception()  # `ended` was told
+            self._leave(wait)
+
+        if wait.missing and self._closed is None:
+            wait.future.add_done_callback(over)
+            self._join(wait, loop)
+        return wait.future.cancel
+
+    def interval(self) -> float:
+        """Return the seconds between two looks at one task, as things stand."""
+        return self._schedule.interval()
 
     def hasten(self, kind: TaskKind[..., Any], id: str) -> None:
         """Look at this task now, if anybody waits for it."""
@@ -280,6 +300,7 @@ class Poller:
                 self._schedule.seen(watch, look, now)
             self._deliver(watch, record, now)
             if record.done:
+                self._tell_ended(watch, seen=True)
                 # Its waits leave later, when the schedule no longer knows it.
                 self._waits.pop(watch, None)
 
@@ -289,7 +310,7 @@ class Poller:
             task = wait.task
             if task not in changed:
                 changed[task] = task.observe(record, now)
-                if changed[task] and self._observed is not None:
+                if changed[task] and self._observed is not None and not wait.quiet:
                     self._observed(task, record)
             if record.done:
                 wait.missing.discard(watch.id)
@@ -305,6 +326,7 @@ class Poller:
             if look.mode is Mode.DETAIL:
                 self._last_look(watch)
             return
+        self._tell_ended(watch, seen=False)
         for wait in self._take(watch):
             self._end(
                 wait,
@@ -340,6 +362,19 @@ class Poller:
             self._last_look(watch)
 
     # -- the waits -------------------------------------------------------------------------
+
+    def _join(self, wait: Wait, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for id in wait.missing:
+            self._watch(wait.task, id, now).append(wait)
+        self._order += 1
+        wait.order = self._order
+        self._waiting += 1
+        if self._runner is None:
+            # An empty context: what the first caller had set must not leak into later looks.
+            self._runner = loop.create_task(self._run(loop), context=Context())
+        else:
+            self._wake()
 
     def _watch(self, task: "Task[Any]", id: str, now: float) -> list[Wait]:
         watch = self._schedule.get(task.kind, id)
@@ -384,8 +419,13 @@ class Poller:
             if wait.last:
                 self._end(wait, self._timeout(wait))
 
+    def _tell_ended(self, watch: Watch, *, seen: bool) -> None:
+        if self.ended is not None:
+            self.ended(watch.kind, watch.id, seen=seen)
+
     def _give_up(self, watches: list[Watch], error: A2EError) -> None:
         for watch in watches:
+            self._tell_ended(watch, seen=False)
             for wait in self._take(watch):
                 # Each waiter gets its own exception: a shared one would grow a traceback of all.
                 mine = copy.copy(error)

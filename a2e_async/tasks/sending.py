@@ -14,7 +14,7 @@ from a2e_async.inputs import MediaInput
 from a2e_async.models import MediaType, Record, Recovery
 from a2e_async.redact import excerpt
 from a2e_async.tasks.flight import Flight, Prepareds
-from a2e_async.tasks.journal import TakenOver
+from a2e_async.tasks.journal import Entry, State, TakenOver
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.recoverer import Recoverer, listing
 from a2e_async.tasks.recovery import RESEND_AFTER, Found, echo_of
@@ -26,6 +26,7 @@ from a2e_async.transport.retry import Repeat, could_be_accepted
 if TYPE_CHECKING:
     from a2e_async.models import OutputSource
     from a2e_async.tasks.book import Book
+    from a2e_async.tasks.places import Places
     from a2e_async.transport.session import Answer, Session
     from a2e_async.transport.upload import Prepared
 
@@ -58,6 +59,7 @@ class Sender:
         desk: MediaDesk,
         recoverer: Recoverer,
         *,
+        places: "Places",
         book: "Book | None",
         resend: bool,
         quote: "Quote | None",
@@ -69,6 +71,7 @@ class Sender:
         self._session = session
         self._desk = desk
         self._recoverer = recoverer
+        self._places = places
         self._book = book
         self._resend = resend
         self._ask_price = quote
@@ -96,7 +99,7 @@ class Sender:
             if standing is not None:
                 for budget in flight.budgets:
                     budget.count(standing.coins)
-                return self._standing(flight, standing.ids)
+                return self._standing(flight, standing)
         if flight.recovery is not None:
             flight.sent = True  # before this carry: it is looked for, not withdrawn
             return await self._look(flight, "its process ended before the answer came")
@@ -116,6 +119,8 @@ class Sender:
 
     async def _start(self, flight: Flight) -> Task[Any]:
         try:
+            if self._places.active:
+                await self._places.take(flight)
             body = await self._body(flight)
             await self._set_aside(flight, body)
             answer = await self._request(flight, body)
@@ -172,6 +177,7 @@ class Sender:
                 # The cancellation is on its way and would come only after the bytes.
                 raise asyncio.CancelledError
             flight.sent = True
+            self._places.sent(flight)
 
         def refused() -> None:
             # A 429: nothing is at the service, so the start may be withdrawn again.
@@ -237,6 +243,7 @@ class Sender:
             key=flight.inputs.key,
         )
         flight.task = task
+        self._places.accepted(flight, task)
         for budget, price in flight.reserved:
             budget.settle(kind.name, price, task.coins)
         flight.reserved = []
@@ -260,15 +267,18 @@ class Sender:
             logger.exception("the first record of a %s could not be read", kind.name)
             return ()
 
-    def _standing(self, flight: Flight, ids: tuple[str, ...]) -> Task[Any]:
+    def _standing(self, flight: Flight, entry: Entry) -> Task[Any]:
         """Return the handle of a task that a key stands for already."""
         task: Task[Any] = Task(
-            flight.services, flight.kind, ids, meta=flight.inputs.meta, key=flight.inputs.key
+            flight.services, flight.kind, entry.ids, meta=flight.inputs.meta, key=flight.inputs.key
         )
+        if entry.state is State.ACCEPTED:
+            self._places.adopt(flight.services.caller, task)
         flight.task = task
         return task
 
     async def _forget(self, flight: Flight) -> None:
+        self._places.free(flight)
         for budget, price in flight.reserved:
             budget.release(price)
         flight.reserved = []

@@ -19,7 +19,9 @@ from a2e_async.events import Event
 from a2e_async.inputs import Media, TaskInput
 from a2e_async.models import Record, Recovery
 from a2e_async.tasks.flight import Flight, Prepareds, input_digest, new_mark, wire_name
+from a2e_async.tasks.journal import State
 from a2e_async.tasks.kind import TaskKind
+from a2e_async.tasks.places import Places
 from a2e_async.tasks.recoverer import Recoverer
 from a2e_async.tasks.sending import MediaDesk, Quote, Sender
 from a2e_async.tasks.task import Task, TaskServices
@@ -58,6 +60,7 @@ class Starter:
         resend: bool = False,
         quote: Quote | None = None,
         budget: "Budget | None" = None,
+        max_unfinished: int | None = None,
         emit: Callable[[Event], None],
         mark: Callable[[], str] = new_mark,
     ) -> None:
@@ -67,11 +70,13 @@ class Starter:
         self._mark = mark
         self._book = book
         self._budget = budget
+        self.places = Places(services, max_unfinished)
         self._recoverer = Recoverer(session, request_timeout=request_timeout, claimed=self._claimed)
         self._sender = Sender(
             session,
             desk,
             self._recoverer,
+            places=self.places,
             book=book,
             resend=resend,
             quote=quote,
@@ -218,6 +223,8 @@ class Starter:
         key = None if entry.own_key else entry.key
         task: Task[Any] = Task(self._services, kind, entry.ids, meta=entry.meta, key=key)
         self._remember(task)
+        if entry.state is State.ACCEPTED:
+            self.places.adopt(None, task)
         return task
 
     async def aclose(self) -> None:
@@ -225,6 +232,7 @@ class Starter:
         self._closed = True
         if self._services.poller.outlived():
             return
+        self.places.close()
         await self._recoverer.aclose()
         carrying = list(self._carrying)
         if not carrying:
@@ -335,6 +343,7 @@ class Starter:
     def _carried(self, flight: Flight, key: str | None, carry: "asyncio.Task[Task[Any]]") -> None:
         self._carrying.discard(carry)
         self._flying.discard(flight)
+        self.places.free(flight)
         error = None if carry.cancelled() else carry.exception()
         if isinstance(error, StartOutcomeUnknown):
             flight.lost = error

@@ -16,6 +16,7 @@ from a2e_async.tasks.kind import LONG_AGO, TaskKind
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from a2e_async.tasks.fair import Caller
     from a2e_async.tasks.poller import Poller
 
 R = TypeVar("R", bound=Record)
@@ -33,6 +34,8 @@ class TaskServices:
     """Writes an end into the journal, where there is one."""
     delivered: "Callable[[Task[Any]], Coroutine[Any, Any, None]] | None" = None
     """Writes into the journal that nothing is left to do."""
+    caller: "Caller | None" = None
+    """Whose tasks these are, by `A2E.for_caller`."""
 
 
 class Task(Generic[R]):
@@ -105,6 +108,12 @@ class Task(Generic[R]):
         """All that is needed to come back: ``a2e.attach(ref)``, in any process."""
         self.loose = False
         return self.kind.ref(self.ids)
+
+    @property
+    def caller(self) -> str | None:
+        """Whose it is, where it was started or attached by `A2E.for_caller`."""
+        caller = self._services.caller
+        return None if caller is None else caller.name
 
     @property
     def record(self) -> R | None:

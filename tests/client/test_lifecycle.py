@@ -306,7 +306,7 @@ BAD_OPTIONS: dict[str, tuple[Any, ...]] = {
     "mark_names": ("no", 1),
     "trust_env": ("no",),
     "journal": (5, b"jobs.db"),
-    "max_unfinished": (5,),
+    "max_unfinished": (0, -1, 2.5, "5", True),
     "webhook_url": ("https://x.example",),
     "on_unknown": ("resend", "x", None),
     "base_url": (5, "ftp://x", "https://api.a2e.ai", "http://video.a2e.ai", "https://u:p@h"),

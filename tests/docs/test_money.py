@@ -35,6 +35,11 @@ ROWS = {
         f"{BUDGET}::test_a_start_beyond_it_is_not_sent",
         f"{BUDGET}::test_a_batch_counts_over_all_its_runs",
     ],
+    "the start must wait for a place": [
+        "client/test_callers.py::test_no_more_than_the_cap",
+        "client/test_callers.py::test_refused_at_once",
+        "client/test_callers.py::test_after_a_restart",
+    ],
     "the journal cannot be written": [f"{KEPT}::test_a_journal_that_cannot_be_written"],
     "a local file goes up": ["transfer/test_upload.py::test_same_content_once"],
     "the answer to that upload": [f"{MONEY}::test_presign_lost"],

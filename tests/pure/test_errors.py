@@ -48,6 +48,13 @@ def make(cls: type[A2EError]) -> A2EError:
     wire: dict[str, Any] = {"method": "GET", "path": "/p"}
     special: dict[str, dict[str, Any]] = {
         "InvalidInput": {"field": "prompt"},
+        "TooBusy": {
+            "retry_after": 2.5,
+            "unfinished": 3,
+            "max_unfinished": 3,
+            "ahead": 1,
+            "scope": "caller",
+        },
         "KeyConflict": {"key": "k", "ref": Handle.ref},
         "DecodeError": {**wire, "http_status": 502, "excerpt": "<html>", "trace_id": "t"},
         "TransferError": {"url": "https://h/a", "path": "/tmp/a", "http_status": 403, "done": 7},

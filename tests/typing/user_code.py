@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import assert_type
 
 from a2e_async import A2E, Output, Page, RetryPolicy, Status, Task
-from a2e_async.errors import StartOutcomeUnknown, TaskFailed
+from a2e_async.errors import StartOutcomeUnknown, TaskFailed, TooBusy
 from a2e_async.events import Attempt, Event
 from a2e_async.resources.dubbing import DubbingRecord
 from a2e_async.resources.image_to_video import ImageToVideoRecord
@@ -57,12 +57,15 @@ async def good() -> None:
         assert_type(await a2e.files.upload("talk.wav"), str)
         quick = a2e.with_options(request_timeout=5)
         assert_type(quick, A2E)
+        assert_type(a2e.for_caller("user-42", max_unfinished=3, max_wait=0), A2E)
         assert_type(await quick.dubbing.get("66ea4dd87db10c73fa29b570"), DubbingRecord)
 
 
 async def errors(a2e: A2E) -> None:
     try:
         await a2e.dubbing.run(source_url="talk.wav", target_lang="es")
+    except TooBusy as busy:
+        assert_type(busy.retry_after, float)
     except TaskFailed as error:
         print(error.record.failure)
     except StartOutcomeUnknown as error:
