@@ -18,7 +18,7 @@ from a2e_async.narrow import is_map
 from a2e_async.resources.calls import delete, find, quote
 from a2e_async.resources.files import Files
 from a2e_async.resources.registry import kind_named
-from a2e_async.resources.room import Room
+from a2e_async.resources.room import CallOptions, Room
 from a2e_async.tasks.book import Book
 from a2e_async.tasks.budget import Budget
 from a2e_async.tasks.charged import ChargedCalls
@@ -32,7 +32,7 @@ from a2e_async.transport.ratelimit import Gate, Pacer, Priority
 from a2e_async.transport.retry import Repeat, RetryPolicy
 from a2e_async.transport.session import Session
 from a2e_async.transport.transfer import Downloader, FileSession
-from a2e_async.transport.upload import PRESIGN_PATH, Uploader
+from a2e_async.transport.upload import PRESIGN_PATH, Presign, Uploader
 from a2e_async.transport.wire import check_proxy
 
 logger = logging.getLogger("a2e_async")
@@ -68,13 +68,14 @@ class Parts:
         async def delete_one(kind: TaskKind[..., Any], id: str) -> None:
             await delete(made, kind, id)
 
-        made = evolve(
+        room = evolve(
             self.base,
             tasks=evolve(self.base.tasks, delete=delete_one, caller=caller),
             request_timeout=request_timeout,
             start_timeout=start_timeout,
             priority=priority,
         )
+        made = evolve(room, files=room.files.asking(_presigner(self.session, room.options())))
         return made
 
     def check_open(self) -> None:
@@ -146,14 +147,8 @@ def build(
     async def renew(output: Output) -> Output:
         return await files.refetch(output)
 
-    async def presign(body: Mapping[str, Any]) -> Mapping[str, Any]:
-        # Charged: an answer that is lost is not asked for again.
-        answer = await session.request(
-            "POST", PRESIGN_PATH, json=dict(body), repeat=Repeat.CHARGED, timeout=request_timeout
-        )
-        return answer.data if is_map(answer.data) else {}
-
     downloader = Downloader(file_session, renew)
+    presign = _presigner(session, {"timeout": request_timeout})
     uploader = Uploader(file_session, presign, emit=tell)
     files = Files(uploader, downloader, look)
 
@@ -232,6 +227,19 @@ def build(
         book=book,
         base=base,
     )
+
+
+def _presigner(session: Session, options: CallOptions) -> Presign:
+    """Return the call for an upload URL, under these options."""
+
+    async def presign(body: Mapping[str, Any]) -> Mapping[str, Any]:
+        # Charged: an answer that is lost is not asked for again.
+        answer = await session.request(
+            "POST", PRESIGN_PATH, json=dict(body), repeat=Repeat.CHARGED, **options
+        )
+        return answer.data if is_map(answer.data) else {}
+
+    return presign
 
 
 def open_journal(journal: Any) -> Journal:

@@ -54,6 +54,11 @@ class Wire:
 
 
 @frozen
+class FromText:
+    """A number that its kind writes as text."""
+
+
+@frozen
 class Failure:
     """Why a task failed, in the service's own words. ``code`` is None where it gave none."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin, g
 
 from attrs import fields, frozen
 
-from a2e_async.models import Record, Wire
+from a2e_async.models import FromText, Record, Wire
 from a2e_async.narrow import is_list
 
 if TYPE_CHECKING:
@@ -98,6 +98,15 @@ def _tuple_hook(target: Any) -> Callable[[Any, Any], Any]:
     return read
 
 
+def _number_in(hook: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return a hook that reads a number from its text, too."""
+
+    def read(value: Any, target: Any) -> Any:
+        return hook(float(value) if isinstance(value, str) else value, target)
+
+    return read
+
+
 @frozen
 class _Field:
     name: str
@@ -136,7 +145,7 @@ class FieldReader:
             if attribute.name in OWN_FIELDS:
                 continue
             hint = hints[attribute.name]
-            wire = Wire(attribute.name)
+            wire, notes = Wire(attribute.name), list[Any]()
             if get_origin(hint) is Annotated:
                 hint, *notes = get_args(hint)
                 wire = next((note for note in notes if isinstance(note, Wire)), wire)
@@ -145,6 +154,8 @@ class FieldReader:
             target = inner[0] if len(inner) == 1 and get_origin(hint) is not tuple else hint
             exact = target if target in (str, int, bool) else None
             hook = converter().get_structure_hook(target)
+            if any(isinstance(note, FromText) for note in notes):
+                hook = _number_in(hook)
             made.append(
                 _Field(attribute.name, wire.name, wire.also, target, exact, target is float, hook)
             )

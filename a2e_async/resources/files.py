@@ -15,7 +15,7 @@ from a2e_async.transport.mediatype import sniff
 
 if TYPE_CHECKING:
     from a2e_async.transport.transfer import Downloader
-    from a2e_async.transport.upload import Prepared, Uploader
+    from a2e_async.transport.upload import Prepared, Presign, Uploader
 
 MAX_UPLOAD: Final = 5 * 1024**3
 """Bytes; the most that one presigned PUT takes."""
@@ -36,8 +36,10 @@ class Files:
         uploader: "Uploader",
         downloader: "Downloader",
         look: Callable[[str, str], Coroutine[Any, Any, Record]],
+        presign: "Presign | None" = None,
     ) -> None:
         self._uploader = uploader
+        self._presign = presign
         self._downloader = downloader
         self._look = look
 
@@ -45,9 +47,9 @@ class Files:
         """Upload a local file or bytes and return its public URL (kept for about 3 days).
 
         The same content is not sent twice by one client within 24 hours. Costs what the
-        service charges for ``POST /api/v1/r2/upload-presigned-url``; that call keeps the
-        client's own ``request_timeout``, whatever `A2E.with_options` says, for all who upload
-        the same content share it. Raises `InvalidInput`, `TransferError`, `ApiError`.
+        service charges for ``POST /api/v1/r2/upload-presigned-url``; all who upload the same
+        content at one time share that call, with the options of who came first. Raises
+        `InvalidInput`, `TransferError`, `ApiError`.
         """
         if not isinstance(source, str | os.PathLike | bytes):
             raise InvalidInput("upload takes a path or bytes.", field="source")
@@ -72,6 +74,10 @@ class Files:
         return await output.save(path)
 
     # -- for the starter and the namespaces --------------------------------------------------
+
+    def asking(self, presign: "Presign") -> "Files":
+        """Return the same with another form of the call for an upload URL."""
+        return Files(self._uploader, self._downloader, self._look, presign)
 
     async def url(self, source: MediaInput, allowed: tuple[MediaType, ...], field: str) -> str:
         """Return the URL under which the service can read ``source``; upload it if need be."""
@@ -111,7 +117,7 @@ class Files:
 
     async def upload_prepared(self, prepared: "Prepared") -> str:
         """Upload what `prepare` checked and return its URL."""
-        return await self._uploader.upload(prepared)
+        return await self._uploader.upload(prepared, self._presign)
 
     async def renew(self, output: Output) -> Output:
         """Return the output with a URL that is good for a while; asks the service if need be."""

@@ -12,6 +12,9 @@ from a2e_async.tasks.kind import Endpoint, Paging, Result, TaskKind
 
 PREFIX = "/api/v1/userGptImage"
 
+_SHAPES_15 = ("1:1", "3:2", "2:3")
+"""What gpt-image-1.5 makes; it would make 1:1 of all others."""
+
 
 @define(kw_only=True)
 class GptImageInput(TaskInput):
@@ -29,10 +32,7 @@ class GptImageInput(TaskInput):
     ] = None
     aspect_ratio: Annotated[
         Literal["auto", "1:1", "9:16", "21:9", "16:9", "4:3", "3:2", "3:4", "2:3"] | None,
-        Doc(
-            "Width to height; the service takes 1:1. "
-            "gpt-image-1.5 knows 1:1, 3:2 and 2:3 and makes 1:1 of all others."
-        ),
+        Doc("Width to height; the service takes 1:1. gpt-image-1.5 makes 1:1, 3:2 and 2:3 only."),
     ] = None
     quality: Annotated[
         Literal["medium", "high"] | None,
@@ -50,18 +50,27 @@ class GptImageInput(TaskInput):
     always: ClassVar[Mapping[str, Any]] = {"force_generate": False}
 
     def check(self) -> None:
-        """Check that the model makes pictures of that size and shape."""
-        if self.resolution in (None, "1K"):
-            return
+        """Check that the model makes pictures of that size, shape and quality."""
+        large = self.resolution not in (None, "1K")
         if self.model in (None, "gpt-image-1.5"):
-            raise InvalidInput(
-                f"resolution {self.resolution} needs model='gpt-image-2'.", field="resolution"
-            )
-        if self.model == "gpt-image-2" and self.aspect_ratio in (None, "auto"):
-            raise InvalidInput(
-                f"resolution {self.resolution} needs an aspect_ratio other than auto.",
-                field="aspect_ratio",
-            )
+            if large:
+                raise InvalidInput(
+                    f"resolution {self.resolution} needs model='gpt-image-2'.", field="resolution"
+                )
+            if self.aspect_ratio not in (None, "auto", *_SHAPES_15):
+                raise InvalidInput(
+                    f"aspect_ratio {self.aspect_ratio} needs model='gpt-image-2'; gpt-image-1.5 "
+                    f"makes {', '.join(_SHAPES_15)}.",
+                    field="aspect_ratio",
+                )
+        elif self.model == "gpt-image-2":
+            if self.quality is not None:
+                raise InvalidInput("quality is for gpt-image-1.5 only.", field="quality")
+            if large and self.aspect_ratio in (None, "auto"):
+                raise InvalidInput(
+                    f"resolution {self.resolution} needs an aspect_ratio other than auto.",
+                    field="aspect_ratio",
+                )
 
 
 @define(kw_only=True)

@@ -7,7 +7,7 @@ from attrs import define
 
 from a2e_async.errors import InvalidInput
 from a2e_async.inputs import AsText, Doc, Media, MediaInput, TaskInput
-from a2e_async.models import Record
+from a2e_async.models import FromText, Record
 from a2e_async.resources.uses import Use, check_among, check_use
 from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
@@ -80,7 +80,7 @@ class GrokVideoInput(TaskInput):
 
 @define(kw_only=True)
 class GrokVideoRecord(Record):
-    """A Grok Imagine task. Its output is a video; ``duration`` is text, in seconds."""
+    """A Grok Imagine task. Its output is a video; ``duration`` in seconds."""
 
     model_type: str | None = None
     model_version: str | None = None
@@ -89,7 +89,7 @@ class GrokVideoRecord(Record):
     image_urls: tuple[str, ...] = ()
     image_url: str | None = None
     aspect_ratio: str | None = None
-    duration: str | None = None
+    duration: Annotated[float | None, FromText()] = None
     nsfw_checker: bool | None = None
 
 

@@ -7,7 +7,7 @@ from attrs import define
 
 from a2e_async.errors import InvalidInput
 from a2e_async.inputs import AsText, Between, Count, Doc, Media, MediaInput, TaskInput
-from a2e_async.models import Record
+from a2e_async.models import FromText, Record
 from a2e_async.resources.uses import Use, check_among, check_use
 from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
@@ -103,7 +103,7 @@ class HappyhorseInput(TaskInput):
 
 @define(kw_only=True)
 class HappyhorseRecord(Record):
-    """A HappyHorse task. Its output is a video; ``duration`` is text, in seconds."""
+    """A HappyHorse task. Its output is a video; ``duration`` in seconds."""
 
     mode: str | None = None
     model_version: str | None = None
@@ -112,7 +112,7 @@ class HappyhorseRecord(Record):
     reference_image_urls: tuple[str, ...] = ()
     edit_video_url: str | None = None
     input_video_seconds: float | None = None
-    duration: str | None = None
+    duration: Annotated[float | None, FromText()] = None
     resolution: str | None = None
     ratio: str | None = None
     audio_setting: str | None = None

@@ -8,7 +8,7 @@ from attrs import define
 
 from a2e_async.errors import InvalidInput
 from a2e_async.inputs import AsText, Between, Count, Doc, Media, MediaInput, TaskInput
-from a2e_async.models import Record
+from a2e_async.models import FromText, Record
 from a2e_async.resources.uses import given
 from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
@@ -112,12 +112,12 @@ def _seconds(value: Any) -> float | None:
 
 @define(kw_only=True)
 class KlingOmniRecord(Record):
-    """A Kling Omni task. Its output is a video; ``duration`` is text, in seconds."""
+    """A Kling Omni task. Its output is a video; ``duration`` in seconds."""
 
     prompt: str | None = None
     image_list: tuple[str, ...] = ()
     mode: str | None = None
-    duration: str | None = None
+    duration: Annotated[float | None, FromText()] = None
     aspect_ratio: str | None = None
     sound: bool | None = None
     multi_shot: bool | None = None

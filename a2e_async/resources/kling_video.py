@@ -7,7 +7,7 @@ from attrs import define
 
 from a2e_async.errors import InvalidInput
 from a2e_async.inputs import AsText, Between, Doc, Media, MediaInput, TaskInput
-from a2e_async.models import Record
+from a2e_async.models import FromText, Record
 from a2e_async.resources.uses import Use, check_among, check_use
 from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
@@ -115,7 +115,7 @@ class KlingVideoInput(TaskInput):
 
 @define(kw_only=True)
 class KlingVideoRecord(Record):
-    """A Kling task. Its output is a video; ``duration`` is text, in seconds."""
+    """A Kling task. Its output is a video; ``duration`` in seconds."""
 
     mode: str | None = None
     prompt: str | None = None
@@ -123,7 +123,7 @@ class KlingVideoRecord(Record):
     model_version: str | None = None
     resolution: str | None = None
     quality_mode: str | None = None
-    duration: str | None = None
+    duration: Annotated[float | None, FromText()] = None
     image_url: str | None = None
     video_url: str | None = None
     aspect_ratio: str | None = None

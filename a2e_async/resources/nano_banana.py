@@ -46,9 +46,11 @@ class NanoBananaInput(TaskInput):
     always: ClassVar[Mapping[str, Any]] = {"force_generate": False}
 
     def check(self) -> None:
-        """Check that the model makes pictures of that size."""
+        """Check that the model makes pictures of that size, and searches if it is to."""
         if self.model in _ONLY_1K and self.image_size not in (None, "1K"):
             raise InvalidInput(f"{self.model} makes 1K pictures only.", field="image_size")
+        if self.google_search and self.model in (None, "nano-banana-pro", *_ONLY_1K):
+            raise InvalidInput("google_search needs model='nano-banana-2'.", field="google_search")
 
 
 @define(kw_only=True)

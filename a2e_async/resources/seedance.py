@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 from attrs import define
 
 from a2e_async.inputs import AsText, Doc, Media, MediaInput, TaskInput
-from a2e_async.models import Record
+from a2e_async.models import FromText, Record
 from a2e_async.resources.uses import Use, check_use
 from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
@@ -47,13 +47,13 @@ class SeedanceInput(TaskInput):
 
 @define(kw_only=True)
 class SeedanceRecord(Record):
-    """A Seedance 1.5 task. Its output is a video; ``duration`` is text, in seconds."""
+    """A Seedance 1.5 task. Its output is a video; ``duration`` in seconds."""
 
     prompt: str | None = None
     mode: str | None = None
     image_url: str | None = None
     end_image_url: str | None = None
-    duration: str | None = None
+    duration: Annotated[float | None, FromText()] = None
     aspect_ratio: str | None = None
     resolution: str | None = None
     camera_fixed: bool | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 from attrs import define
 
 from a2e_async.inputs import AsText, Doc, Media, MediaInput, TaskInput
-from a2e_async.models import Record
+from a2e_async.models import FromText, Record
 from a2e_async.resources.uses import Use, check_use
 from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
@@ -49,13 +49,13 @@ class SoraInput(TaskInput):
 
 @define(kw_only=True)
 class SoraRecord(Record):
-    """A Sora task. Its output is a video; ``duration_seconds`` is text."""
+    """A Sora task. Its output is a video; ``duration_seconds`` as asked for."""
 
     prompt: str | None = None
     model_type: str | None = None
     image_urls: tuple[str, ...] = ()
     aspect_ratio: str | None = None
-    duration_seconds: str | None = None
+    duration_seconds: Annotated[float | None, FromText()] = None
     quality: str | None = None
 
 

@@ -7,7 +7,7 @@ from attrs import define
 
 from a2e_async.errors import InvalidInput
 from a2e_async.inputs import AsText, Between, Count, Doc, Media, MediaInput, TaskInput
-from a2e_async.models import Record
+from a2e_async.models import FromText, Record
 from a2e_async.resources.uses import Use, check_among, check_use
 from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
@@ -34,6 +34,9 @@ _LENGTHS: Final[Mapping[str, Sequence[int]]] = {
     "video_edit": range(5, 11),
 }
 """Seconds that Wan 2.7 makes, by task_type."""
+
+_WITH_VIDEO: Final = 10
+"""Seconds that it makes at most from a reference video."""
 
 
 @define(kw_only=True)
@@ -149,17 +152,29 @@ class WanInput(TaskInput):
                 raise InvalidInput(
                     "video_edit takes at most 3 reference_image_urls.", field="reference_image_urls"
                 )
+            if (self.duration or 0) > _WITH_VIDEO and any(
+                map(_is_video, self.reference_media or ())
+            ):
+                raise InvalidInput(
+                    f"duration must be at most {_WITH_VIDEO} s with a reference video.",
+                    field="duration",
+                )
+
+
+def _is_video(item: Mapping[str, Any]) -> bool:
+    """Tell by any of its values, for the names of its fields are not documented."""
+    return any(value == "video" for value in item.values())
 
 
 @define(kw_only=True)
 class WanRecord(Record):
-    """A Wan 2.5-2.7 task. Its output is a video; ``duration`` is text, in seconds."""
+    """A Wan 2.5-2.7 task. Its output is a video; ``duration`` in seconds."""
 
     prompt: str | None = None
     negative_prompt: str | None = None
     model: str | None = None
     task_type: str | None = None
-    duration: str | None = None
+    duration: Annotated[float | None, FromText()] = None
     resolution: str | None = None
     ratio: str | None = None
     image_url: str | None = None

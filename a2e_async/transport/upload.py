@@ -30,6 +30,10 @@ _ROUNDS: Final = 2  # upload URLs paid for by one call, whatever the clock says
 _SLICE: Final = 64 * 1024  # the step of progress, so that a slow line does not look stalled
 
 
+Presign = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+"""The call for an upload URL: what is asked, to what is answered."""
+
+
 @frozen
 class _Presigned:
     upload_url: str = field(repr=False)
@@ -58,7 +62,7 @@ class Uploader:
     """
 
     files: FileSession
-    presign: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+    presign: Presign
     keep_for: float = field(default=24 * 3600, kw_only=True)
     clock: Callable[[], float] = field(default=time.time, kw_only=True)
     emit: Callable[[Event], None] | None = field(default=None, kw_only=True)
@@ -66,9 +70,10 @@ class Uploader:
         init=False, factory=dict[tuple[str, str], _Entry]
     )
 
-    async def upload(self, prepared: Prepared) -> str:
+    async def upload(self, prepared: Prepared, presign: Presign | None = None) -> str:
         """Return a public URL of the content, uploaded now or within the last ``keep_for``.
 
+        ``presign`` is this caller's own form of that call, should it be made for this one.
         Raises `TransferError`, `DecodeError`, and what ``presign`` raises. A failed presign is
         told to all who waited for it: each would pay to try again.
         """
@@ -80,7 +85,7 @@ class Uploader:
                 while True:
                     if entry.url is not None and self.clock() < entry.until:
                         return entry.url
-                    signed = await self._presigned(entry, prepared)
+                    signed = await self._presigned(entry, prepared, presign or self.presign)
                     async with entry.lock:
                         if entry.url is not None and self.clock() < entry.until:
                             return entry.url
@@ -118,13 +123,13 @@ class Uploader:
             del self._entries[key]
         return self._entries.setdefault((prepared.digest, prepared.content_type), _Entry())
 
-    async def _presigned(self, entry: _Entry, prepared: Prepared) -> _Presigned:
+    async def _presigned(self, entry: _Entry, prepared: Prepared, presign: Presign) -> _Presigned:
         signed = entry.presigned
         if signed is not None and self._live(signed):
             return signed
         call = entry.presigning
         if call is None:
-            call = entry.presigning = asyncio.create_task(self._ask(entry, prepared))
+            call = entry.presigning = asyncio.create_task(self._ask(entry, prepared, presign))
             call.add_done_callback(_look_at)
         try:
             return await asyncio.shield(call)
@@ -133,11 +138,11 @@ class Uploader:
                 raise ClientClosed("The client was closed before the upload began.") from None
             raise
 
-    async def _ask(self, entry: _Entry, prepared: Prepared) -> _Presigned:
+    async def _ask(self, entry: _Entry, prepared: Prepared, presign: Presign) -> _Presigned:
         extension = extension_for(prepared.content_type) or "bin"
         asked_at = self.clock()
         try:
-            answer = await self.presign(
+            answer = await presign(
                 {
                     "key": f"a2e-async/{prepared.digest}.{extension}",
                     "contentType": prepared.content_type,

@@ -13,6 +13,8 @@ from a2e_async.resources.registry import kind_named, kind_names
 from .conftest import Invoke
 
 BASH = shutil.which("bash")
+ZSH = shutil.which("zsh")
+FISH = shutil.which("fish")
 
 COMPLETE = """
 set -u
@@ -93,6 +95,39 @@ def test_values_of_a_flag_are_offered(script: Path) -> None:
     assert "veo3_fast" in completed(script, "start", "veo", "--model", "veo3")
     (script.parent / "talk.wav").touch()
     assert completed(script, "start", "dubbing", "--source-url", "ta") == ["talk.wav"]
+
+
+@pytest.mark.skipif(ZSH is None, reason="there is no zsh")
+def test_zsh_completes_at_the_first_tab(invoke: Invoke, tmp_path: Path) -> None:
+    """The file that zsh loads completes at once; one that is sourced says for which command."""
+    assert ZSH is not None
+    (tmp_path / "_a2e").write_text(invoke("completion", "zsh").out)
+    loaded = "fpath=($PWD $fpath); autoload -U _a2e; _arguments() { print -r -- $1 }; _a2e"
+    sourced = "compdef() { print $* }; source ./_a2e"
+    for code, said in ((loaded, "-C\n"), (sourced, "_cyclopts_a2e a2e\n")):
+        done = subprocess.run(
+            [ZSH, "-f", "-c", code],
+            capture_output=True,
+            encoding="utf-8",
+            cwd=tmp_path,
+            check=False,
+        )
+        assert (done.stdout, done.stderr) == (said, "")
+
+
+@pytest.mark.skipif(FISH is None, reason="there is no fish")
+def test_fish_completes(invoke: Invoke, tmp_path: Path) -> None:
+    assert FISH is not None
+    (tmp_path / "a2e.fish").write_text(invoke("completion", "fish").out)
+    code = 'source a2e.fish; complete -C "a2e start dub"'
+    done = subprocess.run(
+        [FISH, "--no-config", "-c", code],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=tmp_path,
+        check=False,
+    )
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["dubbing"]
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])

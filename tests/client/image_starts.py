@@ -46,7 +46,6 @@ WIRE: list[tuple[str, Inputs, Inputs]] = [
             "model": "gpt-image-2",
             "input_images": [FACE],
             "aspect_ratio": "21:9",
-            "quality": "medium",
             "resolution": "4K",
         },
         SAFE,

@@ -216,6 +216,22 @@ async def test_seedance_is_read_from_its_list(a2e: A2E, sandbox: Sandbox) -> Non
 
 
 @pytest.mark.parametrize(
+    ("said", "read"),
+    [("5", 5.0), (" 7.5 ", 7.5), (10, 10.0), ("auto", None), ("nan", None), ("", None)],
+)
+@pytest.mark.parametrize(
+    "name",
+    ["wan", "happyhorse", "seedance", "grok_video", "kling_video", "kling_omni", "sora"],
+)
+def test_lengths_are_numbers(name: str, said: object, read: float | None) -> None:
+    """Kinds that write a length as text give a number; what is none is kept as it came."""
+    field = "duration_seconds" if name == "sora" else "duration"
+    record = read_record(kind_named(name), {"_id": "a" * 24, field: said})
+    assert getattr(record, field) == read
+    assert (field in record.extra) == (read is None)
+
+
+@pytest.mark.parametrize(
     ("said", "status"),
     [
         ({"state": "waiting"}, Status.QUEUED),

@@ -141,6 +141,16 @@ async def test_with_options(make_client: MakeClient, sandbox: Sandbox) -> None:
         await quick.request("POST", START, json={**DUB, "name": "x"})
 
 
+async def test_options_reach_uploads(make_client: MakeClient, sandbox: Sandbox) -> None:
+    """The call for an upload URL waits as long as these options say, and is sent once."""
+    client = make_client()
+    sandbox.faults.slow(0.5, "presign", times=2)
+    with pytest.raises(ResponseTimeout):
+        await client.with_options(request_timeout=0.05).files.upload(b"one")
+    assert await client.files.upload(b"two")
+    assert sandbox.calls["presign", ""] == 2
+
+
 async def test_options_reach_the_handles(make_client: MakeClient, sandbox: Sandbox) -> None:
     """A task started or attached under options deletes under them, too."""
     client = make_client(retry=RetryPolicy(max_attempts=1))

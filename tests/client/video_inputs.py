@@ -35,7 +35,13 @@ FITS: dict[str, list[dict[str, Any]]] = {
             **WAN_27,
             "task_type": "reference_image",
             "reference_media": [{"type": "image", "url": PICTURE}],
-            "duration": 2,
+            "duration": 15,
+        },
+        {
+            **WAN_27,
+            "task_type": "reference_image",
+            "reference_media": [{"type": "video", "url": VIDEO}],
+            "duration": 10,
         },
         {
             **WAN_27,
@@ -191,6 +197,16 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
             "reference_image_urls": [PICTURE] * 4,
         },
         "reference_image_urls",
+    ),
+    (
+        "wan",
+        {
+            **WAN_27,
+            "task_type": "reference_image",
+            "reference_media": [{"type": "image", "url": PICTURE}, {"type": "video", "url": VIDEO}],
+            "duration": 11,
+        },
+        "duration",
     ),
     ("happyhorse", {"mode": "t2v", "prompt": " "}, "prompt"),
     ("happyhorse", {"mode": "t2v", "image_url": PICTURE}, "image_url"),

@@ -51,7 +51,17 @@ async def a2e(sandbox: Sandbox) -> AsyncIterator[A2E]:
 
 WITHIN = frozenset(
     f"files.{name}"
-    for name in ("bind", "prepare", "ready", "refetch", "renew", "upload_prepared", "url", "urls")
+    for name in (
+        "asking",
+        "bind",
+        "prepare",
+        "ready",
+        "refetch",
+        "renew",
+        "upload_prepared",
+        "url",
+        "urls",
+    )
 )
 """What namespaces and the starter need of each other; users have no use for it."""
 
