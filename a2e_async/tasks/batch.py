@@ -138,6 +138,11 @@ async def run_batch(
                 if isinstance(outcome.error, STOPPING):
                     stopped = stopped or outcome.error
                 yield outcome
+            if stopped is not None and pulling is not None:
+                # A source that waits for its next job must not keep the batch from ending.
+                pulling.cancel()
+                await asyncio.gather(pulling, return_exceptions=True)
+                pulling = None
         if stopped is not None:
             raise stopped
     finally:

@@ -172,6 +172,24 @@ async def test_no_coins_ends_the_batch(
     assert sandbox.calls["start", "dubbing"] <= 3
 
 
+async def test_no_coins_ends_a_batch_that_waits_for_jobs(a2e: A2E, sandbox: Sandbox) -> None:
+    """A worker whose source never ends is told as well."""
+    closed = asyncio.Event()
+
+    async def endless() -> AsyncIterator[Job[Any]]:
+        try:
+            for job in jobs(a2e, 1):
+                yield job
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    sandbox.faults.http_error(402, role="start", times=None)
+    with pytest.raises(InsufficientCredits):
+        await asyncio.wait_for(run(a2e, endless()), 30)
+    assert closed.is_set()
+
+
 @pytest.mark.parametrize("how", ["break", "aclose", "drop", "cancel"])
 async def test_leaving_stops_spending(a2e: A2E, sandbox: Sandbox, how: str) -> None:
     """However the loop is left, nothing more is started; running it again continues."""
