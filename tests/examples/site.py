@@ -21,13 +21,15 @@ class Site:
         self.url = f"http://127.0.0.1:{port}"
         self.http = httpx.Client(base_url=self.url, timeout=20, trust_env=False)
 
-    def start(self) -> None:
+    def start(self, path: str = "/") -> None:
+        """Run it (again); return when it answers."""
         self.app.start()
-        wait_for(self.up)
+        wait_for(lambda: self.is_up(path))
 
-    def up(self) -> bool:
+    def is_up(self, path: str) -> bool:
+        """Tell whether it answers."""
         try:
-            return self.http.get("/").status_code == 200
+            return self.http.get(path).status_code < 500
         except httpx.TransportError:
             return False
 
