@@ -16,12 +16,12 @@ from a2e_async.events import Event, Update
 from a2e_async.models import Output, Record
 from a2e_async.narrow import is_map
 from a2e_async.resources.calls import delete, find, quote
-from a2e_async.resources.files import Files
+from a2e_async.resources.files import Files, PresignFor
 from a2e_async.resources.registry import kind_named
 from a2e_async.resources.room import CallOptions, Room
 from a2e_async.tasks.book import Book
-from a2e_async.tasks.budget import Budget
-from a2e_async.tasks.charged import ChargedCalls
+from a2e_async.tasks.budget import UPLOAD, Budget, Held
+from a2e_async.tasks.charged import ChargedCalls, spending
 from a2e_async.tasks.fair import Caller
 from a2e_async.tasks.journal import Journal
 from a2e_async.tasks.kind import TaskKind
@@ -52,6 +52,8 @@ class Parts:
     starter: Starter
     charged: ChargedCalls
     book: Book | None
+    budgets: tuple[Budget, ...]
+    """What the client itself may pay."""
     base: Room
     """What the client's own parts work with; made without options."""
     closed: bool = False
@@ -75,7 +77,8 @@ class Parts:
             start_timeout=start_timeout,
             priority=priority,
         )
-        made = evolve(room, files=room.files.asking(_presigner(self.session, room.options())))
+        presign_for = _presigner(self.session, room.options(), self.budgets)
+        made = evolve(room, files=room.files.asking(presign_for))
         return made
 
     def check_open(self) -> None:
@@ -147,10 +150,11 @@ def build(
     async def renew(output: Output) -> Output:
         return await files.refetch(output)
 
+    budgets = () if budget is None else (budget,)
     downloader = Downloader(file_session, renew)
-    presign = _presigner(session, {"timeout": request_timeout})
-    uploader = Uploader(file_session, presign, emit=tell)
-    files = Files(uploader, downloader, look)
+    presign_for = _presigner(session, {"timeout": request_timeout}, budgets)
+    uploader = Uploader(file_session, presign_for(None), emit=tell)
+    files = Files(uploader, downloader, look, presign_for)
 
     def observed(task: Task[Any], record: Record) -> None:
         tell(
@@ -176,8 +180,8 @@ def build(
     async def delete_one(kind: TaskKind[..., Any], id: str) -> None:
         await delete(base, kind, id)
 
-    async def ask_price(kind: TaskKind[..., Any], body: Mapping[str, Any]) -> int | None:
-        return await quote(base, kind.start_at.path, body)
+    async def ask_price(path: str, body: Mapping[str, Any]) -> int | None:
+        return await quote(base, path, body)
 
     book = None if journal is None else Book(journal)
     if book is not None:
@@ -205,7 +209,7 @@ def build(
         emit=tell,
     )
     starter.source = downloader
-    charged = ChargedCalls(session, poller, book=book, emit=tell)
+    charged = ChargedCalls(session, poller, book=book, quote=ask_price, budgets=budgets, emit=tell)
     base = Room(
         session=session,
         starter=starter,
@@ -225,21 +229,33 @@ def build(
         starter=starter,
         charged=charged,
         book=book,
+        budgets=budgets,
         base=base,
     )
 
 
-def _presigner(session: Session, options: CallOptions) -> Presign:
-    """Return the call for an upload URL, under these options."""
+def _presigner(session: Session, options: CallOptions, own: tuple[Budget, ...]) -> PresignFor:
+    """Return what makes the call for an upload URL, under these options."""
 
-    async def presign(body: Mapping[str, Any]) -> Mapping[str, Any]:
-        # Charged: an answer that is lost is not asked for again.
-        answer = await session.request(
-            "POST", PRESIGN_PATH, json=dict(body), repeat=Repeat.CHARGED, **options
-        )
-        return answer.data if is_map(answer.data) else {}
+    def presign_for(budgets: tuple[Budget, ...] | None) -> Presign:
+        async def presign(body: Mapping[str, Any]) -> Mapping[str, Any]:
+            held = Held(own if budgets is None else budgets)
+            held.reserve(UPLOAD, None)
+            # Charged: an answer that is lost is not asked for again.
+            with spending(held, UPLOAD) as sent:
+                answer = await session.request(
+                    "POST",
+                    PRESIGN_PATH,
+                    json=dict(body),
+                    repeat=Repeat.CHARGED,
+                    on_sent=sent,
+                    **options,
+                )
+            return answer.data if is_map(answer.data) else {}
 
-    return presign
+        return presign
+
+    return presign_for
 
 
 def open_journal(journal: Any) -> Journal:

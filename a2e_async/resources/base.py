@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from a2e_async.errors import ConfigurationError, InvalidInput
-from a2e_async.inputs import Doc, TaskInput, build_input, clean_url, input_fields, is_url
-from a2e_async.models import Output, Page, Record
+from a2e_async.inputs import Doc, TaskInput, build_input, input_fields
+from a2e_async.models import Page, Record
 from a2e_async.resources.calls import (
     delete,
     find,
@@ -21,6 +21,7 @@ from a2e_async.resources.calls import (
 )
 from a2e_async.resources.room import Room
 from a2e_async.tasks.kind import Job, P, TaskKind, check_id, check_watchable
+from a2e_async.tasks.quotes import unsent_body
 from a2e_async.tasks.task import Task
 from a2e_async.transport.ratelimit import Priority
 
@@ -80,15 +81,7 @@ class TaskNamespace(Generic[P, R]):
         Nothing is uploaded or started. ``POST /api/v1/generation/quote``.
         """
         inputs = self._input(args, kwargs)
-        urls = {
-            (f.name, place): clean_url(value, f.name)
-            if isinstance(value, str) and is_url(value)
-            else value.url
-            if isinstance(value, Output)
-            else "https://example.invalid/not-uploaded"
-            for f, place, value in inputs.media()
-        }
-        return await quote(self._room, self.kind.start_at.path, inputs.to_wire(urls))
+        return await quote(self._room, self.kind.start_at.path, unsent_body(inputs))
 
     async def get(self, id: str) -> R:
         """Return the record of one task as it stands. Raises `NotFound`.

@@ -14,6 +14,7 @@ from a2e_async.tasks.kind import split_ref
 from a2e_async.transport.mediatype import sniff
 
 if TYPE_CHECKING:
+    from a2e_async.tasks.budget import Budget
     from a2e_async.transport.transfer import Downloader
     from a2e_async.transport.upload import Prepared, Presign, Uploader
 
@@ -28,6 +29,10 @@ Source = tuple[MediaInput, tuple[MediaType, ...], str]
 _SOON: Final = timedelta(seconds=60)
 
 
+PresignFor = Callable[["tuple[Budget, ...] | None"], "Presign"]
+"""Makes the paid call for an upload URL, which counts in these budgets."""
+
+
 class Files:
     """Uploads and downloads. Inputs and outputs of tasks use it by themselves."""
 
@@ -36,12 +41,12 @@ class Files:
         uploader: "Uploader",
         downloader: "Downloader",
         look: Callable[[str, str], Coroutine[Any, Any, Record]],
-        presign: "Presign | None" = None,
+        presign_for: "PresignFor",
     ) -> None:
         self._uploader = uploader
-        self._presign = presign
         self._downloader = downloader
         self._look = look
+        self._presign_for = presign_for
 
     async def upload(self, source: str | os.PathLike[str] | bytes) -> str:
         """Upload a local file or bytes and return its public URL (kept for about 3 days).
@@ -75,9 +80,9 @@ class Files:
 
     # -- for the starter and the namespaces --------------------------------------------------
 
-    def asking(self, presign: "Presign") -> "Files":
+    def asking(self, presign_for: "PresignFor") -> "Files":
         """Return the same with another form of the call for an upload URL."""
-        return Files(self._uploader, self._downloader, self._look, presign)
+        return Files(self._uploader, self._downloader, self._look, presign_for)
 
     async def url(self, source: MediaInput, allowed: tuple[MediaType, ...], field: str) -> str:
         """Return the URL under which the service can read ``source``; upload it if need be."""
@@ -115,9 +120,11 @@ class Files:
         assert not isinstance(source, Output)  # noqa: S101  # outputs have a URL already
         return await prepare(source, allowed=allowed, field=field, max_bytes=MAX_UPLOAD)
 
-    async def upload_prepared(self, prepared: "Prepared") -> str:
-        """Upload what `prepare` checked and return its URL."""
-        return await self._uploader.upload(prepared, self._presign)
+    async def upload_prepared(
+        self, prepared: "Prepared", budgets: "tuple[Budget, ...] | None" = None
+    ) -> str:
+        """Upload what `prepare` checked and return its URL; ``budgets`` for the client's own."""
+        return await self._uploader.upload(prepared, self._presign_for(budgets))
 
     async def renew(self, output: Output) -> Output:
         """Return the output with a URL that is good for a while; asks the service if need be."""

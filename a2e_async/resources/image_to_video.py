@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal, NotRequired, TypedDict, Unpack
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NotRequired, TypedDict, Unpack
 
 from attrs import define, frozen
 
@@ -13,10 +13,16 @@ from a2e_async.models import Record
 from a2e_async.narrow import is_map
 from a2e_async.resources.base import R, TaskNamespace
 from a2e_async.resources.files import Source
+from a2e_async.tasks.charged import ChargedCall, spending
 from a2e_async.tasks.kind import Endpoint, P, Result, TaskKind, check_id
 from a2e_async.transport.retry import Repeat
 
+if TYPE_CHECKING:
+    from a2e_async.transport.session import Answer
+
 PREFIX = "/api/v1/userImage2Video"
+
+_EXTEND: Final = "image_to_video.extend_prompt"
 
 
 @define(kw_only=True)
@@ -167,12 +173,31 @@ class ImageToVideo(TaskNamespace[P, R]):
     async def extend_prompt(self, **inputs: Unpack[PromptInputs]) -> ExtendedPrompt:
         """Return prompt and negative prompt rewritten by the service's language model.
 
-        The inputs are those of `PromptInputs`. It may cost, so a lost answer is not asked for
-        again. ``POST prompt_extension``, or ``flf2v_prompt_extension`` with ``end_image_url``.
+        The inputs are those of `PromptInputs`. It may cost: an answer that is lost is not asked
+        for again (`StartOutcomeUnknown`), and what comes after its caller was cancelled goes to
+        `unclaimed_prompts`. ``POST prompt_extension``, or ``flf2v_prompt_extension`` with
+        ``end_image_url``.
         """
         path, body = await self._extension(inputs)
-        answer = await self._call("POST", path, json=body, repeat=Repeat.CHARGED)
-        return _extended(answer.data, path)
+        room = self._room
+        return await room.charged.call(
+            ChargedCall(
+                kind=_EXTEND,
+                path=path,
+                body=body,
+                timeout=room.start_timeout,
+                priority=room.priority,
+                read=_prompt_in,
+                keep=True,
+            )
+        )
+
+    def unclaimed_prompts(self) -> tuple[ExtendedPrompt, ...]:
+        """Return rewritten prompts whose callers were cancelled after they were sent.
+
+        No request. The last 100 are kept while the client lives, oldest first.
+        """
+        return self._room.charged.unclaimed(_EXTEND)
 
     @asynccontextmanager
     async def stream_prompt(
@@ -184,10 +209,19 @@ class ImageToVideo(TaskNamespace[P, R]):
         error event.
         """
         path, body = await self._extension(inputs)
-        options = self._room.options()
-        async with self._room.session.stream(
-            "POST", path, json={**body, "stream": True}, repeat=Repeat.CHARGED, **options
-        ) as events:
+        room, body = self._room, {**body, "stream": True}
+        held = await room.charged.set_aside(_EXTEND, path, body)
+        async with AsyncExitStack() as opened:
+            with spending(held, _EXTEND) as sent:
+                stream = room.session.stream(
+                    "POST",
+                    path,
+                    json=body,
+                    repeat=Repeat.CHARGED,
+                    on_sent=sent,
+                    **room.options(),
+                )
+                events = await opened.enter_async_context(stream)
             yield _prompt_events(events, path)
 
     async def _extension(self, inputs: PromptInputs) -> tuple[str, dict[str, Any]]:
@@ -216,7 +250,18 @@ class ImageToVideo(TaskNamespace[P, R]):
         return f"{PREFIX}/{'flf2v_' if flf2v else ''}prompt_extension", body
 
 
+def _prompt_in(answer: "Answer") -> ExtendedPrompt | None:
+    return _prompt_of(answer.data)
+
+
 def _extended(data: Any, path: str) -> ExtendedPrompt:
+    found = _prompt_of(data)
+    if found is None:
+        raise DecodeError(f"{path} gave no prompt.", method="POST", path=path)
+    return found
+
+
+def _prompt_of(data: Any) -> ExtendedPrompt | None:
     if is_map(data) and isinstance(data.get("prompt"), str):
         negative = data.get("negative_prompt")
         return ExtendedPrompt(
@@ -224,7 +269,7 @@ def _extended(data: Any, path: str) -> ExtendedPrompt:
             negative_prompt=negative if isinstance(negative, str) else None,
             extra={k: v for k, v in data.items() if k not in ("prompt", "negative_prompt")},
         )
-    raise DecodeError(f"{path} gave no prompt.", method="POST", path=path)
+    return None
 
 
 async def _prompt_events(

@@ -169,16 +169,19 @@ class Legacy:
             raise InvalidInput(
                 "url takes a URL or an Output; files: a2e.files.upload.", field="url"
             )
-        data = await self._post(
-            "/api/v1/tos/transferToStorage",
-            {"url": await self._room.files.url(url, ANY_MEDIA, "url")},
-            "Use a2e.files.upload for local files.",
-            repeat=Repeat.CHARGED,
-        )
-        copy = answered(data, "url", "cdnUrl", bare="url").url("url", "cdnUrl")
-        if copy is None:
-            raise _odd("/api/v1/tos/transferToStorage", "no URL")
-        return copy
+        room = self._room
+        with older("Use a2e.files.upload for local files."):
+            return await room.charged.call(
+                ChargedCall(
+                    kind="legacy.transfer",
+                    path="/api/v1/tos/transferToStorage",
+                    body={"url": await room.files.url(url, ANY_MEDIA, "url")},
+                    timeout=room.start_timeout,
+                    priority=room.priority,
+                    read=_copied,
+                    upload=True,
+                )
+            )
 
     async def upload_permit(
         self,
@@ -218,19 +221,19 @@ class Legacy:
             fileSize=file_size,
             contentLength=content_length,
         )
-        path = "/api/v1/r2/get_upload_presigned_url"
-        data = await self._post(path, body, "Use a2e.files.upload.", repeat=Repeat.CHARGED)
-        raw = answered(data, "uploadUrl")
-        url = raw.url("uploadUrl")
-        if url is None:
-            raise _odd(path, "no uploadUrl")
-        return UploadPermit(
-            upload_url=url,
-            key=raw.text("key"),
-            bucket=raw.text("bucket"),
-            expires_in=raw.whole("expiresIn"),
-            extra=raw.rest(),
-        )
+        room = self._room
+        with older("Use a2e.files.upload."):
+            return await room.charged.call(
+                ChargedCall(
+                    kind="legacy.upload_permit",
+                    path="/api/v1/r2/get_upload_presigned_url",
+                    body=body,
+                    timeout=room.start_timeout,
+                    priority=room.priority,
+                    read=_permitted,
+                    upload=True,
+                )
+            )
 
     # -- avatars and their videos ----------------------------------------------------------
 
@@ -405,6 +408,24 @@ def _marked(room: Room, answer: "Answer") -> Output | None:
         return None
     media, _ = sniff(b"", urlsplit(url).path)
     return as_output(url, media, room.source)
+
+
+def _copied(answer: "Answer") -> str | None:
+    return answered(answer.data, "url", "cdnUrl", bare="url").url("url", "cdnUrl")
+
+
+def _permitted(answer: "Answer") -> UploadPermit | None:
+    raw = answered(answer.data, "uploadUrl")
+    url = raw.url("uploadUrl")
+    if url is None:
+        return None
+    return UploadPermit(
+        upload_url=url,
+        key=raw.text("key"),
+        bucket=raw.text("bucket"),
+        expires_in=raw.whole("expiresIn"),
+        extra=raw.rest(),
+    )
 
 
 def _odd(path: str, what: str) -> DecodeError:

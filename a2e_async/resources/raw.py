@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from a2e_async.errors import InvalidInput
 from a2e_async.free_json import check_name, free_json
 from a2e_async.narrow import is_map, is_sequence
+from a2e_async.tasks.charged import spending
 from a2e_async.transport.ratelimit import Priority
 from a2e_async.transport.retry import Repeat
 
@@ -72,12 +73,27 @@ async def send(
             field="charged",
         )
     paid = verb not in _REPEATABLE if charged is None else charged
-    return await room.session.request(
-        verb,
-        path,
-        params=params,
-        json=None if json is None else free_json("json", json),
-        repeat=Repeat.CHARGED if paid else Repeat.FREE,
-        timeout=room.start_timeout if paid else room.request_timeout,
-        priority=Priority.CALL if room.priority is None else room.priority,
-    )
+    body = None if json is None else free_json("json", json)
+    priority = Priority.CALL if room.priority is None else room.priority
+    if not paid:
+        return await room.session.request(
+            verb,
+            path,
+            params=params,
+            json=body,
+            timeout=room.request_timeout,
+            priority=priority,
+        )
+    # Priced as the operation, whatever it is: a budget is for all that may cost.
+    held = await room.charged.set_aside(path, path, body if is_map(body) else {})
+    with spending(held, path) as sent:
+        return await room.session.request(
+            verb,
+            path,
+            params=params,
+            json=body,
+            repeat=Repeat.CHARGED,
+            timeout=room.start_timeout,
+            priority=priority,
+            on_sent=sent,
+        )

@@ -11,9 +11,9 @@ from a2e_async.models import Record
 from a2e_async.resources.base import R, TaskNamespace
 from a2e_async.resources.plain import fields_of, given
 from a2e_async.resources.uses import check_least
+from a2e_async.tasks.charged import ChargedCall
 from a2e_async.tasks.kind import Endpoint, P, Result, TaskKind, check_id
 from a2e_async.tasks.status import read_rows
-from a2e_async.transport.retry import Repeat
 
 PREFIX = "/api/v1/userText2Image"
 
@@ -119,14 +119,23 @@ class TextToImage(TaskNamespace[P, R]):
         """Make an avatar of the account from the picture of a finished task.
 
         ``id`` is that of one task (of a start that made several: that of one of its parts).
-        It makes something each time, so it is not sent again when its answer was lost; look
-        into `a2e.avatars` then. Raises `InvalidInput`, `InvalidRequest` for a task that is not
+        It makes something each time, so it is not sent again when its answer was lost
+        (`StartOutcomeUnknown`), and runs to its end when its caller is cancelled; look into
+        `a2e.avatars` then. Raises `InvalidInput`, `InvalidRequest` for a task that is not
         finished, `NotFound`. ``POST /api/v1/userText2Image/quickAddAvatar``.
         """
         if gender not in (None, "female", "male"):
             raise InvalidInput("gender must be 'female' or 'male'.", field="gender")
         body = given(_id=check_id(id), gender=gender)
-        answer = await self._call(
-            "POST", f"{PREFIX}/quickAddAvatar", json=body, repeat=Repeat.CHARGED
+        room = self._room
+        return await room.charged.call(
+            ChargedCall(
+                kind="text_to_image.make_avatar",
+                path=f"{PREFIX}/quickAddAvatar",
+                body=body,
+                timeout=room.start_timeout,
+                priority=room.priority,
+                read=lambda answer: MadeAvatar.of(answer.data),
+                advice="Look at a2e.avatars.list(), which shows it if it was made",
+            )
         )
-        return MadeAvatar.of(answer.data)

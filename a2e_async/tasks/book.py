@@ -62,6 +62,8 @@ class Book:
             if begun.mine:
                 if entry.state is State.INTENT:
                     flight.recovery = recovery_of(entry)
+                    if entry.reserved is not None and not flight.held:
+                        flight.held.owe(entry.reserved)
                     flight.name, flight.mark = entry.name, entry.mark
                 return None
             await self._news(entry)
@@ -84,7 +86,7 @@ class Book:
                 expected=recovery.expected,
                 sent_at=recovery.sent_at.timestamp(),
                 lost_at=None,
-                reserved=max((price for _, price in flight.reserved), default=None),
+                reserved=flight.held.price,
             )
 
     async def accept(self, flight: Flight, ids: tuple[str, ...], coins: int | None) -> None:
@@ -274,7 +276,7 @@ class Book:
             name=flight.name,
             mark=flight.mark,
             expected=flight.kind.expected(flight.inputs),
-            reserved=max((price for _, price in flight.reserved), default=None),
+            reserved=flight.held.price,
             meta=flight.inputs.meta,
             own_key=flight.own_key,
         )

@@ -1,12 +1,15 @@
-"""A bound on what starts may cost, kept before each is sent (pure)."""
+"""A bound on what paid calls may cost, kept before each is sent (pure)."""
 
 from typing import Any, Final
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from a2e_async.errors import BudgetExceeded, InvalidInput
 
 _MOST: Final = 2**53
+
+UPLOAD: Final = "upload"
+"""The kind under which uploads count."""
 
 
 def _coins(budget: "Budget", attribute: Any, value: Any) -> None:
@@ -19,67 +22,134 @@ def _coins(budget: "Budget", attribute: Any, value: Any) -> None:
 
 @define(eq=False)
 class Budget:
-    """At most ``coins`` for the starts of a client or a batch, over its whole life.
+    """At most ``coins`` for what a client or a batch pays, over its whole life.
 
-    Before a start is sent its price is reserved: what the service quotes, else what this kind
-    last cost, else ``unknown_cost``; without any of these the start is refused. When the
-    service has accepted it, the true price counts. A start whose outcome is unknown stays
+    Before a paid call is sent its price is reserved: what the service quotes, else what this
+    kind last cost, else ``unknown_cost``; without any of these it is refused. When the service
+    has accepted it, the true price counts, where it is told. What has an unknown outcome stays
     reserved. What keys of a journal stand for already counts as it was paid.
+
+    The service tells no price of an upload: each counts ``upload_cost`` coins. A batch's own
+    budget counts its starts and their uploads, a client's all paid calls.
     """
 
     coins: int = field(validator=_coins)
     unknown_cost: int | None = field(default=None, validator=_coins)
+    upload_cost: int = field(default=1, validator=_coins)
     _spent: int = field(default=0, init=False)
     _reserved: int = field(default=0, init=False)
     _last: dict[str, int] = field(factory=dict[str, int], init=False, repr=False)
 
     @property
     def spent(self) -> int:
-        """Coins that accepted starts have cost."""
+        """Coins that accepted calls have cost."""
         return self._spent
 
     @property
     def reserved(self) -> int:
-        """Coins set aside for starts under way, and for those whose outcome is unknown."""
+        """Coins set aside for calls under way, and for those whose outcome is unknown."""
         return self._reserved
 
     @property
     def left(self) -> int:
-        """Coins that further starts may cost; below 0 when prices were higher than quoted."""
+        """Coins that further calls may cost; below 0 when prices were higher than quoted."""
         return self.coins - self._spent - self._reserved
 
     def reserve(self, kind: str, quoted: int | None) -> int:
-        """Set a start's price aside and return it. Raises `BudgetExceeded`."""
+        """Set the price of a paid call aside and return it. Raises `BudgetExceeded`."""
         price = quoted
         if price is None:
             price = self._last.get(kind, self.unknown_cost)
         if price is None:
             raise BudgetExceeded(
-                f"The price of a {kind} start is not known: the service quotes none, and none was "
-                "made under this budget yet. Give Budget(unknown_cost=…). Nothing was sent."
+                f"The price of this paid call ({kind}) is not known: the service quotes none, and "
+                "none was made under this budget yet. Give Budget(unknown_cost=…). It was not sent."
             )
         if price > self.left:
             raise BudgetExceeded(
-                f"A {kind} start costs {price} coins, and {max(0, self.left)} of {self.coins} are "
-                "left in the budget. Nothing was sent."
+                f"This paid call ({kind}) costs {price} coins, and {max(0, self.left)} of "
+                f"{self.coins} are left in the budget. It was not sent."
             )
         self._reserved += price
         return price
 
     def settle(self, kind: str, reserved: int, price: int | None) -> None:
-        """Count an accepted start at its price, or at what was reserved if that is not told."""
+        """Count an accepted call at its price, or at what was reserved if that is not told."""
         paid = reserved if price is None else price
         self._reserved -= reserved
         self._spent += paid
         self._last[kind] = paid
 
     def release(self, reserved: int) -> None:
-        """Give back what was set aside for a start that was not accepted."""
+        """Give back what was set aside for a call that was not accepted."""
         self._reserved -= reserved
+
+    def owe(self, coins: int) -> None:
+        """Set aside, whatever is left, what an earlier process may have paid."""
+        self._reserved += coins
 
     def count(self, coins: int | None) -> None:
         """Count a task that was paid before."""
         self._spent += coins or 0
+
+    def copy(self) -> "Budget":
+        """Return a budget that stands as this one does, and goes its own way."""
+        twin = evolve(self)
+        twin._spent, twin._reserved, twin._last = self._spent, self._reserved, dict(self._last)
+        return twin
+
+
+@define(eq=False)
+class Held:
+    """What some budgets have set aside for one paid call: all of them, or none."""
+
+    budgets: tuple[Budget, ...] = ()
+    _set: list[tuple[Budget, int]] = field(factory=list["tuple[Budget, int]"], init=False)
+
+    def __bool__(self) -> bool:
+        """Whether something is set aside."""
+        return bool(self._set)
+
+    @property
+    def price(self) -> int | None:
+        """Coins that are set aside, None for nothing."""
+        return max((price for _, price in self._set), default=None)
+
+    def reserve(self, kind: str, quoted: int | None) -> None:
+        """Set the price aside in each budget, in the place of what was. Raises `BudgetExceeded`."""
+        self.release()
+        try:
+            for budget in self.budgets:
+                told = budget.upload_cost if kind == UPLOAD else quoted
+                self._set.append((budget, budget.reserve(kind, told)))
+        except BudgetExceeded:
+            self.release()
+            raise
+
+    def owe(self, coins: int) -> None:
+        """Set aside what an earlier process may have paid, whatever is left."""
+        for budget in self.budgets:
+            budget.owe(coins)
+            self._set.append((budget, coins))
+
+    def settle(self, kind: str, coins: int | None) -> None:
+        """Count the call as accepted at this price."""
+        kept, self._set = self._set, []
+        for budget, price in kept:
+            budget.settle(kind, price, coins)
+        if not kept:  # found again, and nothing was known of its price
+            self.count(coins)
+
+    def count(self, coins: int | None) -> None:
+        """Count a task that was paid before."""
+        for budget in self.budgets:
+            budget.count(coins)
+
+    def release(self) -> None:
+        """Give all of it back: nothing was accepted."""
+        kept, self._set = self._set, []
+        for budget, price in kept:
+            budget.release(price)
 
 
 def as_budget(value: Any) -> Budget | None:

@@ -1,6 +1,6 @@
 """Charged calls that start no task: each is sent once, and what it paid for is kept.
 
-Speech, watermarks and rooms have no id and no list to be found in again, so the answer is all
+Speech, watermarks, rooms and the like have no list to be found in again, so the answer is all
 there is. As with starts, the call is carried by an asyncio task that the client owns: a caller
 that is cancelled before the bytes leave withdraws it; afterwards it runs to its end.
 """
@@ -11,7 +11,8 @@ import json
 import logging
 import uuid
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from contextlib import contextmanager
 from contextvars import Context
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeGuard, TypeVar
@@ -24,6 +25,7 @@ from a2e_async.inputs import is_url
 from a2e_async.models import Output, Recovery
 from a2e_async.narrow import is_map
 from a2e_async.redact import excerpt, stable_url
+from a2e_async.tasks.budget import UPLOAD, Budget, Held
 from a2e_async.tasks.starter import FINISH_STARTS
 from a2e_async.tasks.task import Task
 from a2e_async.transport.ratelimit import Priority
@@ -32,6 +34,7 @@ from a2e_async.transport.retry import Repeat, could_be_accepted
 if TYPE_CHECKING:
     from a2e_async.tasks.book import Book
     from a2e_async.tasks.poller import Poller
+    from a2e_async.tasks.quotes import Quote
     from a2e_async.transport.session import Answer, Session
 
 T = TypeVar("T")
@@ -46,8 +49,9 @@ KEPT: Final = 100
 class ChargedCall(Generic[T]):
     """One paid call. ``read`` returns what its answer gives, None when nothing of use is in it.
 
-    ``left`` is given a result that nobody took; without it an Output is kept for `unclaimed`
-    and anything else is dropped. ``timeout`` in seconds; ``advice`` says where to look when
+    ``left`` is given a result that nobody took; without it an Output, or anything where ``keep``
+    is True, is kept for `unclaimed`, and the rest is dropped. ``upload`` tells a permit to upload,
+    which counts in a budget as such. ``timeout`` in seconds; ``advice`` says where to look when
     the answer was lost. ``kind`` is no task kind: it names the call in `Recovery`.
     """
 
@@ -58,6 +62,8 @@ class ChargedCall(Generic[T]):
     priority: Priority | None = None
     read: "Callable[[Answer], T | None]"
     left: Callable[[T], None] | None = None
+    keep: bool = False
+    upload: bool = False
     advice: str = "The service keeps no list to look in"
 
 
@@ -98,19 +104,25 @@ class ChargedCalls:
         poller: "Poller",
         *,
         book: "Book | None" = None,
+        quote: "Quote | None" = None,
+        budgets: tuple[Budget, ...] = (),
         emit: Callable[[Event], None],
     ) -> None:
         self._session = session
         self._poller = poller  # which knows the client's event loop
         self._book = book
+        self._ask_price = quote
+        self._budgets = budgets
+        self._unpriced: set[str] = set()
+        """Operations for which the service was seen to quote nothing."""
         self._emit = emit
         self._carrying: set[asyncio.Task[Any]] = set()
         self._duties: set[Duty] = set()
-        self._unclaimed: dict[str, deque[Output]] = {}
+        self._unclaimed: dict[str, deque[Any]] = {}
         self._lost: deque[Recovery] = deque(maxlen=KEPT)
         self._closed = False
 
-    def unclaimed(self, kind: str) -> tuple[Output, ...]:
+    def unclaimed(self, kind: str) -> tuple[Any, ...]:
         """Return paid results of this kind whose callers were gone, oldest first."""
         return tuple(self._unclaimed.get(kind, ()))
 
@@ -122,7 +134,8 @@ class ChargedCalls:
         """Send a call once and return what it gave.
 
         Raises `StartOutcomeUnknown` when the answer was lost, `ApiError` when the service
-        refused, `ClientClosed` when the client was closed before it was sent.
+        refused, `BudgetExceeded` before anything is sent, `ClientClosed` when the client was
+        closed before it was sent.
         """
         if self._closed:
             raise ClientClosed("The client is closed; nothing was sent. Make a new A2E().")
@@ -153,6 +166,22 @@ class ChargedCalls:
         duty = Duty(start)
         self._duties.add(duty)
         return duty
+
+    async def set_aside(self, kind: str, path: str, body: Mapping[str, Any]) -> Held:
+        """Reserve the price of a paid call in the client's budget. Raises `BudgetExceeded`."""
+        held = Held(self._budgets)
+        if not self._budgets:
+            return held
+        quoted: int | None = None
+        if kind != UPLOAD and self._ask_price is not None and path not in self._unpriced:
+            try:
+                quoted = await self._ask_price(path, body)
+            except InvalidRequest as error:
+                logger.debug("no price for %s: %s", path, error)  # the call itself tells
+            if quoted is None:
+                self._unpriced.add(path)
+        held.reserve(kind, quoted)
+        return held
 
     async def aclose(self) -> None:
         """Do what is owed and let calls under way end (at most 30 s), then give them up."""
@@ -225,6 +254,8 @@ class ChargedCalls:
                 flight.carry.cancel()
 
         key = f"call:{uuid.uuid4().hex}"
+        counted = UPLOAD if what.upload else what.kind
+        held = await self.set_aside(counted, what.path, what.body)
 
         async def before() -> None:
             if self._book is not None:
@@ -247,20 +278,22 @@ class ChargedCalls:
             if flight.sent:
                 why = "the client stopped before the answer came"
                 raise self._lose(what, recovery, why) from error
-            await self._forget(key)
+            await self._forget(key, held)
             raise
         except A2EError as error:
             if flight.sent and could_be_accepted(error):
                 raise self._lose(what, recovery, str(error)) from error
-            await self._forget(key)
+            await self._forget(key, held)
             raise
         except Exception as error:
             # A fault of this package must not make a paid call look like one that never was.
             if flight.sent:
                 raise self._lose(what, recovery, f"{type(error).__name__}: {error}") from error
+            await self._forget(key, held)
             raise
         if result is not None:
             flight.result = result  # paid: whatever comes between now, it is not lost
+            held.settle(counted, result.coins if _is_task(result) else None)
             if self._book is not None:
                 if _is_task(result):
                     await self._book.adopt(result, recovery)
@@ -268,7 +301,7 @@ class ChargedCalls:
                 await self._book.end_call(key, urls)
             return result
         if reason := _refusal(answer.data):
-            await self._forget(key)
+            await self._forget(key, held)
             raise InvalidRequest(
                 http_status=answer.http_status,
                 code=answer.code,
@@ -280,7 +313,8 @@ class ChargedCalls:
             )
         raise self._lose(what, recovery, "the service answered success without a result")
 
-    async def _forget(self, key: str) -> None:
+    async def _forget(self, key: str, held: Held) -> None:
+        held.release()
         if self._book is not None:
             await self._book.drop_call(key)
 
@@ -292,14 +326,14 @@ class ChargedCalls:
             return
         elif flight.what.left is not None:
             flight.what.left(flight.result)
-        elif isinstance(flight.result, Output):
+        elif flight.what.keep or isinstance(flight.result, Output):
             self._keep(flight.what.kind, flight.result)
 
-    def _keep(self, kind: str, output: Output) -> None:
+    def _keep(self, kind: str, result: Any) -> None:
         kept = self._unclaimed.setdefault(kind, deque(maxlen=KEPT))
         if len(kept) == KEPT:
             logger.warning("%d unclaimed results of %s: the oldest is dropped", KEPT, kind)
-        kept.append(output)
+        kept.append(result)
         logger.info("a result of %s was paid, and its caller was cancelled", kind)
 
     def _lose(self, what: ChargedCall[Any], recovery: Recovery, why: str) -> StartOutcomeUnknown:
@@ -315,6 +349,27 @@ class ChargedCalls:
             "a2e.credits.history() shows whether it was paid.",
             recovery=recovery,
         )
+
+
+@contextmanager
+def spending(held: Held, kind: str) -> Generator[Callable[[], None]]:
+    """Settle what is set aside when the block ends, or give it back if nothing can be paid.
+
+    It yields the ``on_sent`` of the block's request. What may have been accepted stays set aside.
+    """
+    sent = False
+
+    def on_sent() -> None:
+        nonlocal sent
+        sent = True
+
+    try:
+        yield on_sent
+    except BaseException as error:
+        if not sent or (isinstance(error, A2EError) and not could_be_accepted(error)):
+            held.release()
+        raise
+    held.settle(kind, None)
 
 
 def _refusal(data: Any) -> str | None:

@@ -13,10 +13,10 @@ from a2e_async.errors import InvalidInput, StartOutcomeUnknown
 from a2e_async.inputs import TaskInput
 from a2e_async.models import Recovery
 from a2e_async.redact import stable_url
+from a2e_async.tasks.budget import Held
 from a2e_async.tasks.kind import TaskKind
 
 if TYPE_CHECKING:
-    from a2e_async.tasks.budget import Budget
     from a2e_async.tasks.places import Place
     from a2e_async.tasks.task import Task, TaskServices
     from a2e_async.transport.upload import Prepared
@@ -56,9 +56,8 @@ class Flight:
     """What it was sent with, once it was; a start to look for before anything is sent."""
     task: "Task[Any] | None" = None
     lost: StartOutcomeUnknown | None = None
-    budgets: "tuple[Budget, ...]" = ()
-    reserved: "list[tuple[Budget, int]]" = field(factory=list["tuple[Budget, int]"])
-    """Coins that its budgets have set aside for it."""
+    held: Held = field(factory=Held)
+    """What its budgets have set aside for it."""
     place: "Place | None" = None
     """Its turn among all starts, until its task is known: the task holds it from then on."""
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +16,7 @@ from a2e_async.redact import excerpt
 from a2e_async.tasks.flight import Flight, Prepareds
 from a2e_async.tasks.journal import Entry, State, TakenOver
 from a2e_async.tasks.kind import TaskKind
+from a2e_async.tasks.quotes import is_timed, unsent_body
 from a2e_async.tasks.recoverer import Recoverer, listing
 from a2e_async.tasks.recovery import RESEND_AFTER, Found, echo_of
 from a2e_async.tasks.status import Refusal, read_id, read_record, read_start
@@ -26,14 +27,13 @@ from a2e_async.transport.retry import Repeat, could_be_accepted
 if TYPE_CHECKING:
     from a2e_async.models import OutputSource
     from a2e_async.tasks.book import Book
+    from a2e_async.tasks.budget import Budget
     from a2e_async.tasks.places import Places
+    from a2e_async.tasks.quotes import Quote
     from a2e_async.transport.session import Answer, Session
     from a2e_async.transport.upload import Prepared
 
 logger = logging.getLogger("a2e_async.starter")
-
-Quote = Callable[[TaskKind[..., Any], Mapping[str, Any]], Awaitable[int | None]]
-"""Asks the service what a start would cost, in coins; None where it cannot tell."""
 
 
 class MediaDesk(Protocol):
@@ -43,7 +43,9 @@ class MediaDesk(Protocol):
         self, source: MediaInput, allowed: tuple[MediaType, ...], field: str
     ) -> "Prepared | str": ...
 
-    async def upload_prepared(self, prepared: "Prepared") -> str: ...
+    async def upload_prepared(
+        self, prepared: "Prepared", budgets: "tuple[Budget, ...] | None" = None
+    ) -> str: ...
 
 
 class Sender:
@@ -97,8 +99,8 @@ class Sender:
         if self._book is not None:
             standing = await self._book.reserve(flight)
             if standing is not None:
-                for budget in flight.budgets:
-                    budget.count(standing.coins)
+                flight.held.release()
+                flight.held.count(standing.coins)
                 return self._standing(flight, standing)
         if flight.recovery is not None:
             flight.sent = True  # before this carry: it is looked for, not withdrawn
@@ -119,10 +121,12 @@ class Sender:
 
     async def _start(self, flight: Flight) -> Task[Any]:
         try:
+            told = await self._set_aside(flight)
             if self._places.active:
                 await self._places.take(flight)
             body = await self._body(flight)
-            await self._set_aside(flight, body)
+            if not told:
+                await self._set_aside_anew(flight, body)
             answer = await self._request(flight, body)
             return await self._answered(flight, answer)
         except asyncio.CancelledError as error:
@@ -147,7 +151,7 @@ class Sender:
     async def _body(self, flight: Flight) -> dict[str, Any]:
         """Upload what is local and return the body; note what to look for should it be lost."""
         kind = flight.kind
-        body = flight.inputs.to_wire(await self._upload(flight.media))
+        body = flight.inputs.to_wire(await self._upload(flight.media, flight.held.budgets))
         if kind.name_wire and flight.name:
             body[kind.name_wire] = flight.name
         flight.recovery = Recovery(
@@ -162,14 +166,30 @@ class Sender:
         )
         return body
 
-    async def _set_aside(self, flight: Flight, body: Mapping[str, Any]) -> None:
-        """Reserve the start's price in every budget that it counts for, or refuse it."""
-        if not flight.budgets or flight.reserved:
-            return
-        quoted = await self._ask_price(flight.kind, body) if self._ask_price else None
-        flight.reserved = []
-        for budget in flight.budgets:
-            flight.reserved.append((budget, budget.reserve(flight.kind.name, quoted)))
+    async def _set_aside(self, flight: Flight) -> bool:
+        """Reserve the start's price in its budgets before its uploads are paid, or refuse it.
+
+        Returns whether that price is final: not while files have no address and the service has
+        refused to quote without, nor where their length may decide.
+        """
+        if not flight.held.budgets or flight.held:
+            return True
+        local = any(not isinstance(item, str) for item in flight.media.values())
+        path, quoted = flight.kind.start_at.path, None
+        try:
+            if self._ask_price:
+                quoted = await self._ask_price(path, unsent_body(flight.inputs))
+        except InvalidRequest:
+            if not local:
+                raise
+            return False
+        flight.held.reserve(flight.kind.name, quoted)
+        return not is_timed(flight.inputs)
+
+    async def _set_aside_anew(self, flight: Flight, body: Mapping[str, Any]) -> None:
+        """Reserve the true price, now that the service can see the media; or refuse the start."""
+        quoted = await self._ask_price(flight.kind.start_at.path, body) if self._ask_price else None
+        flight.held.reserve(flight.kind.name, quoted)
 
     async def _request(self, flight: Flight, body: Mapping[str, Any]) -> "Answer":
         def sent() -> None:
@@ -205,12 +225,14 @@ class Sender:
             on_refused=refused,
         )
 
-    async def _upload(self, media: Prepareds) -> dict[tuple[str, int | None], str]:
+    async def _upload(
+        self, media: Prepareds, budgets: "tuple[Budget, ...]"
+    ) -> dict[tuple[str, int | None], str]:
         urls = {place: item for place, item in media.items() if isinstance(item, str)}
         # One after the other: a start rarely has two files, and the connections are shared.
         for place, item in media.items():
             if not isinstance(item, str):
-                urls[place] = await self._desk.upload_prepared(item)
+                urls[place] = await self._desk.upload_prepared(item, budgets)
         return urls
 
     async def _answered(self, flight: Flight, answer: "Answer") -> Task[Any]:
@@ -244,9 +266,7 @@ class Sender:
         )
         flight.task = task
         self._places.accepted(flight, task)
-        for budget, price in flight.reserved:
-            budget.settle(kind.name, price, task.coins)
-        flight.reserved = []
+        flight.held.settle(kind.name, task.coins)
         if self._book is not None:
             await self._book.accept(flight, ids, task.coins)
         claimed = flight.riders > 0
@@ -279,9 +299,7 @@ class Sender:
 
     async def _forget(self, flight: Flight) -> None:
         self._places.free(flight)
-        for budget, price in flight.reserved:
-            budget.release(price)
-        flight.reserved = []
+        flight.held.release()
         if self._book is not None:
             await self._book.drop(flight)
 

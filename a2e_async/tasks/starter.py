@@ -18,12 +18,13 @@ from a2e_async.errors import ClientClosed, KeyConflict, StartOutcomeUnknown
 from a2e_async.events import Event
 from a2e_async.inputs import Media, TaskInput
 from a2e_async.models import Record, Recovery
+from a2e_async.tasks.budget import Held
 from a2e_async.tasks.flight import Flight, Prepareds, input_digest, new_mark, wire_name
 from a2e_async.tasks.journal import State
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.places import Places
 from a2e_async.tasks.recoverer import Recoverer
-from a2e_async.tasks.sending import MediaDesk, Quote, Sender
+from a2e_async.tasks.sending import MediaDesk, Sender
 from a2e_async.tasks.task import Task, TaskServices
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from a2e_async.tasks.book import Book
     from a2e_async.tasks.budget import Budget
     from a2e_async.tasks.journal import Entry
+    from a2e_async.tasks.quotes import Quote
     from a2e_async.transport.session import Session
     from a2e_async.transport.upload import Prepared
 
@@ -58,7 +60,7 @@ class Starter:
         mark_names: bool,
         book: "Book | None" = None,
         resend: bool = False,
-        quote: Quote | None = None,
+        quote: "Quote | None" = None,
         budget: "Budget | None" = None,
         max_unfinished: int | None = None,
         emit: Callable[[Event], None],
@@ -158,7 +160,7 @@ class Starter:
                 services=services or self._services,
                 timeout=timeout,
                 key=inputs.key,
-                budgets=tuple(one for one in (self._budget, budget) if one is not None),
+                held=Held(tuple(one for one in (self._budget, budget) if one is not None)),
             )
             self._send_off(flight)
         return await self._ride(flight)

@@ -57,8 +57,9 @@ class _Entry:
 class Uploader:
     """Uploads inputs, each content once in ``keep_for`` seconds.
 
-    ``presign`` makes the (charged) call for an upload URL; it runs in a task of its own, so
-    that its answer is kept even when the caller is cancelled. ``clock``: wall-clock seconds.
+    ``presign`` makes the (charged) call for an upload URL, at the cost of who asks for it first;
+    it runs in a task of its own, so that its answer is kept even when the caller is cancelled.
+    ``clock``: wall-clock seconds.
     """
 
     files: FileSession

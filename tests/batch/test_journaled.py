@@ -2,7 +2,9 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -287,6 +289,54 @@ async def test_paid_calls_that_are_no_tasks(
         await a2e.speech.say("Good morning.", tts_id=voice)
     assert sorted(states(journal)) == [1, 4]
     assert [task async for task in a2e.unfinished()] == []
+
+
+PROMPT: Any = {
+    "reference_id": "r1",
+    "prompt": "a lake",
+    "negative_prompt": "blurry",
+    "image_url": "https://media.example/face.png",
+}
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["cancelled", "waited for"])
+async def test_a_paid_call_outlives_its_caller(
+    make_client: MakeClient, sandbox: Sandbox, journal: Path, cut: bool
+) -> None:
+    """What may cost runs to its end and is written down, whoever waits for it."""
+    a2e = make_client()
+    picture = await a2e.text_to_image.run(prompt="a lake")
+    calls: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
+        "image_to_video.extend_prompt": lambda: a2e.image_to_video.extend_prompt(**PROMPT),
+        "text_to_image.make_avatar": lambda: a2e.text_to_image.make_avatar(picture.parts[0].id),
+        "legacy.transfer": lambda: a2e.legacy.transfer("https://media.example/clip.mp4"),
+        "legacy.upload_permit": lambda: a2e.legacy.upload_permit("a.png"),
+    }
+    for kind, call in calls.items():
+        work = asyncio.create_task(call())
+        while kind not in {row["kind"] for row in rows(journal)}:
+            await asyncio.sleep(0)
+        if cut:
+            await asyncio.sleep(0.001)
+            work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+    await a2e.aclose()
+    made = {row["kind"]: row["state"] for row in rows(journal) if row["kind"] in calls}
+    # What was withdrawn before its bytes left is forgotten: then there is nothing to keep.
+    assert set(made.values()) <= {4}
+    assert cut or made.keys() == calls.keys()
+
+
+async def test_a_cancelled_prompt_is_unclaimed(a2e: A2E, sandbox: Sandbox) -> None:
+    """Its text may have been paid."""
+    sandbox.faults.slow(0.2, role="action", kind="image_to_video")
+    work = asyncio.create_task(a2e.image_to_video.extend_prompt(**PROMPT))
+    while not sandbox.calls["action", "image_to_video"]:
+        await asyncio.sleep(0.01)
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    await a2e.aclose()
+    assert [found.prompt for found in a2e.image_to_video.unclaimed_prompts()]
 
 
 async def test_a_users_key_may_look_like_ours(a2e: A2E, sandbox: Sandbox, journal: Path) -> None:

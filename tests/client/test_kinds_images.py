@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E
-from a2e_async.errors import InvalidInput, InvalidRequest, NotFound, ServerError, TaskFailed
+from a2e_async.errors import (
+    InvalidInput,
+    InvalidRequest,
+    NotFound,
+    StartOutcomeUnknown,
+    TaskFailed,
+)
 from a2e_async.models import Status
 from a2e_async.resources.photobook import PHOTOBOOK
 from a2e_async.resources.registry import kind_named
@@ -373,7 +379,7 @@ async def test_make_avatar_is_not_repeated(a2e: A2E, sandbox: Sandbox) -> None:
     """When the answer is lost it is not asked for again: the avatar would be there twice."""
     picture = await a2e.text_to_image.run(**PROMPT)
     sandbox.faults.http_error(502, role="action", kind="text_to_image", accepted=True)
-    with pytest.raises(ServerError):
+    with pytest.raises(StartOutcomeUnknown, match="avatars"):
         await a2e.text_to_image.make_avatar(picture.id)
     assert len(await a2e.avatars.list(system=False)) == 1
 

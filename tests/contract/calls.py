@@ -65,6 +65,7 @@ MORE: Mapping[str, Any] = {"template": "cinematic", "shot_count": 2, "with_audio
 async def extend_prompt(a2e: A2E, sandbox: Sandbox) -> None:
     assert (await a2e.image_to_video.extend_prompt(**PROMPT, **MORE)).prompt
     assert (await a2e.image_to_video.extend_prompt(**PROMPT, end_image_url=FACE)).prompt
+    assert a2e.image_to_video.unclaimed_prompts() == ()
 
 
 async def stream_prompt(a2e: A2E, sandbox: Sandbox) -> None:
@@ -125,6 +126,7 @@ EXTRAS: Mapping[str, Call] = {
     "image_to_video.avg_processing_time": marks,
     "image_to_video.unlimited_queue_level": marks,
     "image_to_video.extend_prompt": extend_prompt,
+    "image_to_video.unclaimed_prompts": extend_prompt,
     "image_to_video.stream_prompt": stream_prompt,
     "veo.get_1080p": high_resolution,
     "veo.wait_1080p": high_resolution,

@@ -18,6 +18,7 @@ LOADS = "transfer/test_download.py"
 KEPT = "batch/test_journaled.py"
 BATCH = "batch/test_batch.py"
 BUDGET = "batch/test_budget.py"
+CALLS = "batch/test_budget_calls.py"
 CRASH = "batch/test_crash.py"
 OWNERS = "journal/test_processes.py"
 
@@ -33,15 +34,21 @@ ROWS = {
     "the service is busy": [f"{MONEY}::test_paced"],
     "the start would pass a budget": [
         f"{BUDGET}::test_a_start_beyond_it_is_not_sent",
+        f"{CALLS}::test_uploads_are_not_paid_for_a_start_that_does_not_fit",
         f"{BUDGET}::test_a_batch_counts_over_all_its_runs",
     ],
+    "… and only its files' length": [f"{CALLS}::test_a_length_that_decides_the_price"],
+    "another paid call": [f"{CALLS}::test_full"],
     "the start must wait for a place": [
         "client/test_callers.py::test_no_more_than_the_cap",
         "client/test_callers.py::test_refused_at_once",
         "client/test_callers.py::test_after_a_restart",
     ],
     "the journal cannot be written": [f"{KEPT}::test_a_journal_that_cannot_be_written"],
-    "a local file goes up": ["transfer/test_upload.py::test_same_content_once"],
+    "a local file goes up": [
+        "transfer/test_upload.py::test_same_content_once",
+        f"{CALLS}::test_a_batch_counts_its_uploads",
+    ],
     "the answer to that upload": [f"{MONEY}::test_presign_lost"],
     "your code is cancelled before": [
         f"{CANCEL}::test_every_turn",
@@ -78,6 +85,10 @@ ROWS = {
     "a paid call that starts no task": [
         "client/test_speech.py::test_lost",
         f"{KEPT}::test_paid_calls_that_are_no_tasks",
+    ],
+    "… or its caller is cancelled": [
+        "client/test_speech.py::test_cancelled_after_it_was_sent",
+        f"{KEPT}::test_a_paid_call_outlives_its_caller",
     ],
     "a handle is dropped": [
         "client/test_dropped.py::test_a_dropped_handle_is_unclaimed",
