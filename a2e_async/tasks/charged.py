@@ -293,7 +293,7 @@ class ChargedCalls:
             raise
         if result is not None:
             flight.result = result  # paid: whatever comes between now, it is not lost
-            held.settle(counted, result.coins if _is_task(result) else None)
+            held.settle(counted, _price_of(result))
             if self._book is not None:
                 if _is_task(result):
                     await self._book.adopt(result, recovery)
@@ -392,6 +392,11 @@ def _digest(what: ChargedCall[Any]) -> str:
     }
     wire = json.dumps([what.kind, body], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(wire.encode()).hexdigest()
+
+
+def _price_of(value: object) -> int | None:
+    """Return what a call has cost, where its result tells."""
+    return value.coins if _is_task(value) else None
 
 
 def _is_task(value: object) -> TypeGuard[Task[Any]]:
