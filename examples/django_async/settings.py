@@ -1,0 +1,8 @@
+"""As little as Django needs; the journal is the only database here."""
+
+import os
+
+SECRET_KEY = os.environ.get("SECRET_KEY", "only-for-this-machine")
+ALLOWED_HOSTS = ["localhost", "127.0.0.1"]
+ROOT_URLCONF = "urls"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 100 * 2**20  # bytes
