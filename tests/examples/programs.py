@@ -1,5 +1,6 @@
 """Examples as processes: started, driven, killed and started again, against one sandbox."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -9,6 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from a2e_async import A2E
+from a2e_async.sandbox import Sandbox
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -89,3 +93,14 @@ class Program:
         """Leave nothing behind."""
         if self._process is not None and self._process.poll() is None:
             self.kill()
+
+
+def open_languages(sandbox: Sandbox, journal: Path) -> set[str]:
+    """Return the languages of the tasks that the bot would go on with."""
+
+    async def look() -> set[str]:
+        async with A2E(sandbox.api_key, base_url=sandbox.base_url, journal=journal) as a2e:
+            left = [task.ids[0] async for task in a2e.unfinished()]
+        return {c.body["target_lang"] for c in sandbox.ledger.starts() if set(left) & set(c.ids)}
+
+    return asyncio.run(look())

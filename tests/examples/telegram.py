@@ -3,10 +3,11 @@ they are confirmed."""
 
 import asyncio
 import json
-import threading
 from typing import Any
 
 from aiohttp import web
+
+from .standin import StandIn
 
 CHAT = {"id": 1001, "type": "private"}
 USER = {"id": 1001, "is_bot": False, "first_name": "Somebody"}
@@ -14,10 +15,11 @@ BOT = {"id": 4242, "is_bot": True, "first_name": "Dub", "username": "dub_bot"}
 TOKEN = "4242:stand-in"
 
 
-class Telegram:
-    """Use it with ``with``; it serves in a thread of its own."""
+class Telegram(StandIn):
+    """Telegram as a bot sees it."""
 
     def __init__(self, voice: bytes) -> None:
+        super().__init__()
         self.voice = voice
         self.messages: dict[int, dict[str, Any]] = {}
         """What the bot sent, as it stands now, by id."""
@@ -29,9 +31,6 @@ class Telegram:
         """Whether the answer to editMessageMedia is lost, though it is done."""
         self._updates: dict[int, dict[str, Any]] = {}
         self._ids = 100
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
-        self.url = ""
 
     def send_voice(self, caption: str) -> dict[str, Any]:
         """A user sends a voice message; return the update, which `tell` can tell again."""
@@ -58,28 +57,11 @@ class Telegram:
         """Whether an update is not confirmed."""
         return bool(self._updates)
 
-    def __enter__(self) -> "Telegram":
-        self._thread.start()
-        self._ready.wait()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._done.set)
-        self._thread.join()
-
-    async def _serve(self) -> None:
-        self._loop, self._done = asyncio.get_running_loop(), asyncio.Event()
-        app = web.Application()
-        app.router.add_post(f"/bot{TOKEN}/{{method}}", self._answer)
-        app.router.add_get(f"/file/bot{TOKEN}/voice.oga", self._file)
-        runner = web.AppRunner(app, shutdown_timeout=0)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        self._ready.set()
-        await self._done.wait()
-        await runner.cleanup()
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post(f"/bot{TOKEN}/{{method}}", self._answer),
+            web.get(f"/file/bot{TOKEN}/voice.oga", self._file),
+        ]
 
     async def _file(self, request: web.Request) -> web.Response:
         return web.Response(body=self.voice)

@@ -1,15 +1,13 @@
 """The Telegram bot, against a stand-in of the Bot API: paid once, delivered once."""
 
-import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from a2e_async import A2E
 from a2e_async.sandbox import Sandbox, media
 
-from .programs import EXAMPLES, Program, wait_for
+from .programs import EXAMPLES, Program, open_languages, wait_for
 from .telegram import TOKEN, Telegram
 
 
@@ -46,7 +44,7 @@ def test_killed_while_it_delivers(
     assert delivered["audio"].startswith(b"RIFF")
     assert running["text"].endswith("…")
     assert [charge.body["target_lang"] for charge in sandbox.ledger.starts()] == ["es", "fr"]
-    assert open_languages(sandbox, tmp_path) == {"fr"}
+    assert open_languages(sandbox, tmp_path / "bot.db") == {"fr"}
 
 
 def test_what_cannot_be_dubbed(bot: Program, telegram: Telegram, sandbox: Sandbox) -> None:
@@ -62,16 +60,3 @@ def test_what_cannot_be_dubbed(bot: Program, telegram: Telegram, sandbox: Sandbo
     sandbox.advance(600)
     wait_for(lambda: "That did not work, sorry." in telegram.edits)
     bot.stop()
-
-
-def open_languages(sandbox: Sandbox, directory: Path) -> set[str]:
-    """Return the languages of the tasks that the bot would go on with."""
-
-    async def look() -> set[str]:
-        async with A2E(
-            sandbox.api_key, base_url=sandbox.base_url, journal=directory / "bot.db"
-        ) as a2e:
-            left = [task.ids[0] async for task in a2e.unfinished()]
-        return {c.body["target_lang"] for c in sandbox.ledger.starts() if set(left) & set(c.ids)}
-
-    return asyncio.run(look())
