@@ -25,7 +25,10 @@ def bot(telegram: Telegram, program: Callable[..., Program]) -> Program:
 def test_killed_while_it_delivers(
     bot: Program, telegram: Telegram, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """One status message becomes the result, once, although the bot dies and hears twice."""
+    """One message becomes the result, once, though the bot dies before it knows and hears twice.
+
+    What cannot be dubbed is told: for nothing spent, or for a task that failed.
+    """
     message = telegram.send_voice("/dub es")
     wait_for(lambda: "Dubbing…" in telegram.edits)
     telegram.silent = True
@@ -39,24 +42,20 @@ def test_killed_while_it_delivers(
     wait_for(lambda: telegram.edits.count("audio") == 2 and not telegram.pending)
     telegram.send_voice("/dub fr")  # and it goes on
     wait_for(lambda: len(sandbox.ledger.starts()) == 2)
-    bot.stop()
-    delivered, running = telegram.messages.values()
-    assert delivered["audio"].startswith(b"RIFF")
-    assert running["text"].endswith("…")
-    assert [charge.body["target_lang"] for charge in sandbox.ledger.starts()] == ["es", "fr"]
-    assert open_languages(sandbox, tmp_path / "bot.db") == {"fr"}
-
-
-def test_what_cannot_be_dubbed(bot: Program, telegram: Telegram, sandbox: Sandbox) -> None:
-    """The user is told, for nothing spent; of a task that failed, too."""
     telegram.voice = b"no sound"
-    telegram.send_voice("/dub es")
+    telegram.send_voice("/dub de")
     wait_for(lambda: any("cost nothing" in text for text in telegram.edits))
-    assert not sandbox.ledger.charges
     telegram.voice = media.speech().read_bytes()
     sandbox.faults.fail("dubbing")
-    telegram.send_voice("/dub es")
-    wait_for(lambda: sandbox.ledger.starts())
+    telegram.send_voice("/dub ja")
+    wait_for(lambda: len(sandbox.ledger.starts()) == 3)
     sandbox.advance(600)
     wait_for(lambda: "That did not work, sorry." in telegram.edits)
+    wait_for(lambda: telegram.edits.count("audio") == 3)
     bot.stop()
+    results = [b"".join(one.values()) for one in telegram.messages.values() if "audio" in one]
+    assert [result[:4] for result in results] == [b"RIFF"] * 2
+    assert len(telegram.messages) == 4
+    starts = [charge.body["target_lang"] for charge in sandbox.ledger.starts()]
+    assert starts == ["es", "fr", "ja"]
+    assert open_languages(sandbox, tmp_path / "bot.db") == set()
