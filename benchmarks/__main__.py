@@ -12,7 +12,7 @@ import platform
 import time
 from pathlib import Path
 
-from benchmarks.common import Row, print_table, to_json, to_markdown
+from benchmarks.common import DETAILS, Row, print_table, to_json, to_markdown
 
 NAMES = (
     "per_call",
@@ -24,6 +24,7 @@ NAMES = (
     "download",
     "journal",
     "batch",
+    "peers",
 )
 
 
@@ -52,6 +53,10 @@ def main() -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     values = {"machine": machine, "date": today, "short": arguments.short, "rows": to_json(rows)}
     (arguments.out / "results.json").write_text(json.dumps(values, indent=1) + "\n")
+    head = {"machine": machine, "date": today, "short": arguments.short}
+    for name, found in DETAILS.items():
+        text = json.dumps({**head, **found}, indent=1)
+        (arguments.out / f"{name}.json").write_text(text + "\n")
     return 1 if arguments.strict and not all(row.reached for row in rows) else 0
 
 

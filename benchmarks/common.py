@@ -30,6 +30,15 @@ RECORD = {
 }
 
 
+DETAILS: dict[str, Any] = {}
+"""What benchmarks found beyond their rows, by name: each becomes a JSON file for the docs."""
+
+
+def keep(name: str, found: Any) -> None:
+    """Keep what a benchmark found for the file of that name."""
+    DETAILS[name] = found
+
+
 @frozen(kw_only=True)
 class Row:
     """One figure: ours beside the peer's. ``ratio`` is None where a ratio says nothing."""

@@ -1,8 +1,11 @@
-"""1,000 tasks in flight on a batch kind: looks per job, and delay after the true end.
+"""Looks per job, and delay after the true end, with many tasks in flight.
+
+1,000 on a kind with batchDetail, 200 on one without (dubbing).
 
 Steady arrivals, 90 s lognormal tasks, a clock ten times as fast as in truth (so all client
 intervals are a tenth). Measured after a warm-up in which the population fills up. The figures
-are in the service's seconds. The peer is one detail call per task and interval, by arithmetic.
+are in the service's seconds. The peer is one detail call per task and interval, by arithmetic:
+with the mean delay d its interval is 2 d. Peers that are measured stand in `benchmarks.peers`.
 """
 
 import asyncio
@@ -10,6 +13,7 @@ import math
 import random
 import statistics
 import time
+from functools import cache
 from typing import Any
 
 from a2e_async import A2E
@@ -19,8 +23,16 @@ from benchmarks.common import Row
 SPEED = 10.0
 MEAN = 90.0
 SIGMA = 0.5
-IN_FLIGHT = 1000
 INTERVAL = 1.0
+
+INPUTS: dict[str, dict[str, Any]] = {
+    "talking_video": {
+        "video_url": "https://media.example/clip.mp4",
+        "prompt": "p",
+        "negative_prompt": "n",
+    },
+    "dubbing": {"source_url": "https://media.example/talk.wav", "target_lang": "es"},
+}
 
 
 def duration(rng: random.Random) -> float:
@@ -28,34 +40,35 @@ def duration(rng: random.Random) -> float:
     return rng.lognormvariate(math.log(MEAN) - SIGMA**2 / 2, SIGMA)
 
 
-async def measure(warm_up: float, measured: float) -> dict[str, float]:
+async def measure(
+    kind: str, in_flight: int, warm_up: float, measured: float, interval: float = INTERVAL
+) -> dict[str, float]:
     """Return looks per job, mean and p95 delay (s of the service), jobs, mean in flight."""
     delays: list[float] = []
     flights: list[int] = []
-    with Sandbox(speed=SPEED, seed=1, durations={"talking_video": duration}) as sandbox:
+    with Sandbox(speed=SPEED, seed=1, durations={kind: duration}) as sandbox:
         async with A2E(
             sandbox.api_key,
             base_url=sandbox.base_url,
             rate=None,
-            poll_interval=INTERVAL / SPEED,
+            poll_interval=interval / SPEED,
         ) as a2e:
             running: set[asyncio.Task[Any]] = set()
             finished: list[tuple[str, float]] = []
 
             async def job() -> None:
-                task = await a2e.talking_video.start(
-                    video_url="https://media.example/clip.mp4", prompt="p", negative_prompt="n"
-                )
+                task = await getattr(a2e, kind).start(**INPUTS[kind])
                 await task
                 finished.append((task.ids[0], time.time()))
 
             def looks() -> int:
                 calls = sandbox.calls
-                return sum(calls[role, "talking_video"] for role in ("batch_detail", "detail"))
+                roles = ("batch_detail", "detail", "list", "list_processing")
+                return sum(calls[role, kind] for role in roles)
 
             loop = asyncio.get_running_loop()
             begin = loop.time()
-            gap = MEAN / IN_FLIGHT / SPEED
+            gap = MEAN / in_flight / SPEED
             started = looks_before = 0
             counting = False
             while (now := loop.time() - begin) < (warm_up + measured) / SPEED:
@@ -86,27 +99,43 @@ async def measure(warm_up: float, measured: float) -> dict[str, float]:
     }
 
 
+@cache
+def found(short: bool, kind: str = "talking_video", in_flight: int = 1000) -> dict[str, float]:
+    """Return the figures of a kind; measured once in a run."""
+    return asyncio.run(measure(kind, in_flight, *((200.0, 60.0) if short else (300.0, 200.0))))
+
+
 def run(short: bool) -> list[Row]:
     """Return the figures."""
-    found = asyncio.run(measure(*((200.0, 60.0) if short else (300.0, 200.0))))
+    seen, listed = found(short), found(short, "dubbing", 200)
     naive = MEAN / INTERVAL
+    alike = MEAN / (2 * listed["mean_delay"])
     return [
         Row(
-            what=f"looks per job, {found['in_flight']:.0f} in flight, {MEAN:.0f} s tasks",
+            what=f"looks per job, {seen['in_flight']:.0f} in flight, {MEAN:.0f} s tasks",
             peer=f"one detail per {INTERVAL:.0f} s",
             peer_value=f"{naive:.0f}",
-            ours=f"{found['calls_per_job']:.2f}",
-            ratio=found["calls_per_job"] / naive,
-            goal="<= 0.6",
-            reached=found["calls_per_job"] <= 0.6,
+            ours=f"{seen['calls_per_job']:.2f}",
+            ratio=seen["calls_per_job"] / naive,
+            goal="<= 0.5",
+            reached=seen["calls_per_job"] <= 0.5,
         ),
         Row(
             what="  mean delay after the true end (p95)",
             peer=f"one detail per {INTERVAL:.0f} s",
             peer_value=f"{INTERVAL / 2:.2f} s",
-            ours=f"{found['mean_delay']:.2f} s ({found['p95_delay']:.2f} s)",
+            ours=f"{seen['mean_delay']:.2f} s ({seen['p95_delay']:.2f} s)",
             ratio=None,
-            goal="<= 0.7 s",
-            reached=found["mean_delay"] <= 0.7,
+            goal="<= 0.6 s",
+            reached=seen["mean_delay"] <= 0.6,
+        ),
+        Row(
+            what=f"looks per job without batchDetail, {listed['in_flight']:.0f} in flight",
+            peer="one detail per task, same delay",
+            peer_value=f"{alike:.0f}",
+            ours=f"{listed['calls_per_job']:.2f} at {listed['mean_delay']:.2f} s",
+            ratio=listed["calls_per_job"] / alike,
+            goal="<= 0.1x",
+            reached=listed["calls_per_job"] * 10 <= alike,
         ),
     ]

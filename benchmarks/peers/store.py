@@ -1,0 +1,101 @@
+"""The jobs that the server has taken, the calls that came, and the faults to come."""
+
+import json
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+from attrs import Factory, define, field
+
+from benchmarks.peers.population import read_prompt
+
+
+def iso(at: float) -> str:
+    """Return an instant in the form that all these services write."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@define(eq=False)
+class Work:
+    """One accepted, and charged, job."""
+
+    id: str
+    number: int
+    began: float
+    seconds: float
+    fails: bool
+    body: dict[str, Any]
+
+    @property
+    def ends(self) -> float:
+        return self.began + self.seconds
+
+    @property
+    def state(self) -> str:
+        """queued, running, done or failed."""
+        now = time.time()
+        if now >= self.ends:
+            return "failed" if self.fails else "done"
+        return "queued" if now < self.began + self.seconds / 10 else "running"
+
+    @property
+    def over(self) -> bool:
+        return time.time() >= self.ends
+
+    @property
+    def created(self) -> str:
+        return iso(self.began)
+
+
+@define(eq=False)
+class Fault:
+    """What happens to the next ``times`` requests of a role, or to all for some seconds."""
+
+    role: str
+    what: str
+    times: int = 1
+    until: float = 0.0
+
+    def strikes(self) -> bool:
+        """Tell whether it does so now; each time counts."""
+        self.times -= 1
+        return time.time() < self.until if self.until else self.times >= 0
+
+
+@define(eq=False)
+class Store:
+    """All jobs, the calls that came, and the faults to come."""
+
+    works: dict[str, Work] = Factory(dict[str, Work])
+    keys: dict[str, Work] = Factory(dict[str, Work])
+    calls: Counter[str] = Factory(Counter[str])
+    fault: Fault | None = None
+    count: int = field(default=0)
+
+    def accept(self, request: web.Request, body: bytes) -> Work:
+        """Make a job and charge for it; an idempotency key that is known makes no other."""
+        key = request.headers.get("Idempotency-Key", "")
+        if key in self.keys:
+            return self.keys[key]
+        told = read_prompt(body)
+        if told is None:
+            raise web.HTTPBadRequest(text="no job in the body")
+        self.count += 1
+        try:
+            inputs = json.loads(body)
+        except ValueError:
+            inputs = {}
+        now = time.time()
+        id = f"{int(now):08x}db10c73f{self.count:08x}"
+        work = self.works[id] = Work(id, told[0], now, told[1], told[2], inputs)
+        if key:
+            self.keys[key] = work
+        return work
+
+    def find(self, id: str) -> Work:
+        work = self.works.get(id)
+        if work is None:
+            raise web.HTTPNotFound(text="no such job")
+        return work
