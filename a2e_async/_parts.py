@@ -23,6 +23,7 @@ from a2e_async.tasks.book import Book
 from a2e_async.tasks.budget import UPLOAD, Budget, Held
 from a2e_async.tasks.charged import ChargedCalls, spending
 from a2e_async.tasks.fair import Caller
+from a2e_async.tasks.hooks import Webhook
 from a2e_async.tasks.journal import Journal
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.poller import Poller
@@ -34,6 +35,7 @@ from a2e_async.transport.session import Session
 from a2e_async.transport.transfer import Downloader, FileSession
 from a2e_async.transport.upload import PRESIGN_PATH, Presign, Uploader
 from a2e_async.transport.wire import check_proxy
+from a2e_async.webhooks import Webhooks
 
 logger = logging.getLogger("a2e_async")
 
@@ -54,6 +56,7 @@ class Parts:
     book: Book | None
     budgets: tuple[Budget, ...]
     """What the client itself may pay."""
+    webhooks: Webhooks
     base: Room
     """What the client's own parts work with; made without options."""
     closed: bool = False
@@ -97,6 +100,7 @@ class Parts:
         finally:
             with anyio.CancelScope(shield=True):
                 await self.poller.aclose()
+                await self.webhooks.aclose()
                 await self.uploader.aclose()
                 await self.session.aclose()
                 await self.file_session.aclose()
@@ -123,6 +127,7 @@ def build(
     resend: bool = False,
     budget: Budget | None = None,
     max_unfinished: int | None = None,
+    webhook: Webhook | None = None,
 ) -> Parts:
     """Return the joined parts of a new client; no I/O, no loop needed."""
     emit = _guarded(on_event) if on_event is not None else None
@@ -174,6 +179,8 @@ def build(
         request_timeout=request_timeout,
         held=lambda: pacer.held_for(session.clock()) > 0,
         observed=observed if emit else None,
+        webhooks=webhook is not None,
+        watch_all=None if journal is None else journal.watch_all,
     )
     poller.source = downloader
 
@@ -203,6 +210,7 @@ def build(
         mark_names=mark_names,
         book=book,
         resend=resend,
+        webhook=webhook,
         quote=ask_price,
         budget=budget,
         max_unfinished=max_unfinished,
@@ -230,6 +238,7 @@ def build(
         charged=charged,
         book=book,
         budgets=budgets,
+        webhooks=Webhooks(webhook, poller, book),
         base=base,
     )
 
@@ -264,7 +273,7 @@ def open_journal(journal: Any) -> Journal:
         from a2e_async.tasks.journal_sqlite import SqliteJournal
 
         return SqliteJournal(os.fspath(journal))
-    if all(hasattr(journal, name) for name in ("begin", "advance", "find", "entries")):
+    if all(hasattr(journal, name) for name in ("begin", "advance", "find", "watch_all")):
         made: Journal = journal
         return made
     raise ConfigurationError(f"journal must be a path or a Journal, got {journal!r:.60}.")

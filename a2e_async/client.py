@@ -9,7 +9,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
-from a2e_async.config import resolve_account
+from a2e_async.config import clean_webhook_secret, clean_webhook_url, resolve_account
 from a2e_async.errors import ConfigurationError, InvalidInput
 from a2e_async.namespaces import Namespaces
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from a2e_async.transport.envelope import Answer
     from a2e_async.transport.ratelimit import Priority
     from a2e_async.transport.retry import RetryPolicy
+    from a2e_async.webhooks import Webhooks
 
 R = TypeVar("R", bound="Record")
 
@@ -56,7 +57,8 @@ class A2E(Namespaces):
     for everything this client starts. ``max_unfinished`` is how many remote tasks of this client
     may be unfinished at a time: further starts wait for a place (see `for_caller`).
 
-    ``webhook_url`` comes with a later version and is refused until then.
+    ``webhook_url`` is where `webhooks` is served: starts ask the service to tell of their end
+    there. It needs a secret of yours in A2E_WEBHOOK_SECRET.
 
     Raises `ConfigurationError`.
     """
@@ -114,7 +116,9 @@ class A2E(Namespaces):
         ):
             if not fine:
                 raise ConfigurationError(f"{name} must be {wanted}, got {value!r:.60}.")
-        _refuse_later(webhook_url=webhook_url)
+        secret = None
+        if webhook_url is not None:
+            webhook_url, secret = clean_webhook_url(webhook_url), clean_webhook_secret()
         _check_language(language)
         if on_unknown not in ("raise", "resend_may_pay_twice"):
             raise ConfigurationError(
@@ -123,6 +127,7 @@ class A2E(Namespaces):
 
         from a2e_async._parts import build, check_retry, open_journal
         from a2e_async.tasks.budget import as_budget
+        from a2e_async.tasks.hooks import Webhook
 
         check_retry(retry)
         self._parts = build(
@@ -143,6 +148,7 @@ class A2E(Namespaces):
             resend=on_unknown == "resend_may_pay_twice",
             budget=as_budget(budget),
             max_unfinished=max_unfinished,
+            webhook=Webhook(webhook_url, secret) if webhook_url and secret else None,
         )
         self._room = self._parts.room(request_timeout, start_timeout)
 
@@ -153,6 +159,11 @@ class A2E(Namespaces):
     def files(self) -> "files.Files":
         """Uploads and downloads."""
         return self._room.files
+
+    @property
+    def webhooks(self) -> "Webhooks":
+        """The receiver of webhook events: ``a2e.webhooks.app()``, or ``aiohttp_app()``."""
+        return self._parts.webhooks
 
     @property
     def journal(self) -> "Journal | None":
@@ -396,9 +407,3 @@ def _is_whole(value: Any) -> bool:
 def _check_language(language: Any) -> None:
     if not isinstance(language, str) or not language.replace("-", "").isalnum():
         raise ConfigurationError("language must look like en-US.")
-
-
-def _refuse_later(**given: Any) -> None:
-    for name, value in given.items():
-        if value is not None:
-            raise ConfigurationError(f"{name} is not there yet in this version; leave it out.")

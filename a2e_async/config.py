@@ -15,6 +15,12 @@ DEFAULT_BASE_URL: Final = "https://video.a2e.ai"
 
 API_PREFIX: Final = "/api/v1"
 
+WEBHOOK_URL_MOST: Final = 2048
+"""Characters of a webhook's address that the service takes."""
+
+WEBHOOK_SECRET_LEAST: Final = 16
+"""Characters that cannot be guessed through the tokens made with them."""
+
 _DOCS_HOSTS: Final = frozenset({"api.a2e.ai"})
 _QUOTES: Final = "\"'`\u201c\u201d\u2018\u2019"
 
@@ -101,6 +107,57 @@ def clean_base_url(url: str) -> str:
         )
     shown = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{shown}" + (f":{port}" if port else "")
+
+
+def clean_webhook_url(url: str) -> str:
+    """Return where webhook events are to go, as given; raise `ConfigurationError`.
+
+    The service takes https alone. Plain http passes for this machine's own addresses, which only
+    the sandbox can reach.
+    """
+    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers pass anything
+        raise ConfigurationError(f"webhook_url must be text, not {type(url).__name__}.")
+    shape = ConfigurationError("webhook_url must look like https://your-app.example/a2e.")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise shape from None
+    plain = url.isascii() and url.isprintable() and " " not in url
+    if not plain or not host or port == 0 or parts.scheme not in ("http", "https"):
+        raise shape
+    if len(url) > WEBHOOK_URL_MOST:
+        raise ConfigurationError(
+            f"webhook_url has {len(url)} characters; the service takes {WEBHOOK_URL_MOST}."
+        )
+    if parts.username or parts.password or parts.fragment:
+        raise ConfigurationError("webhook_url must not hold credentials or a fragment.")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise ConfigurationError(
+            "webhook_url must begin with https://: the service sends its events nowhere else. "
+            "http is for 127.0.0.1, with the sandbox."
+        )
+    return url
+
+
+def clean_webhook_secret(env: Mapping[str, str] | None = None) -> str:
+    """Return A2E_WEBHOOK_SECRET; raise `ConfigurationError` that says how to make one."""
+    secret = (os.environ if env is None else env).get("A2E_WEBHOOK_SECRET", "").strip()
+    if len(secret) < WEBHOOK_SECRET_LEAST:
+        short = f"shorter than {WEBHOOK_SECRET_LEAST} characters" if secret else "not set"
+        raise ConfigurationError(
+            f"webhook_url needs a secret, and A2E_WEBHOOK_SECRET is {short}. Make one with "
+            "`python -c 'import secrets; print(secrets.token_urlsafe(32))'` and give all processes "
+            "of the app the same."
+        )
+    return secret
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _is_local(host: str) -> bool:

@@ -11,6 +11,7 @@ _BEARER: Final = re.compile(r"(?i)\b(bearer[\s:=\"']+)[^\s\"',;]+")
 _TOKEN: Final = re.compile(
     r"(?:(?<![A-Za-z])|(?<=\\[nrt]))(?:sk_[\w\-.~+/=]{6,}|eyJ[\w\-.]{8,})", re.ASCII
 )
+_HOOK: Final = re.compile(r"a2e-[0-9a-v]{20}\.[\w\-]{43}", re.ASCII)
 _USERINFO: Final = re.compile(rf"(?i)({_SCHEME})[^/?#\s\"\\]*@")
 _CUT_URL: Final = re.compile(rf"(?i){_SCHEME}[^/?#\s\"]*\Z")
 
@@ -29,6 +30,7 @@ def redact(text: str, secret: str | None = None) -> str:
     text = _USERINFO.sub(r"\1", text)
     text = _QUERY.sub(lambda m: f"{m[1]}?[query]" if m[2] else m[1], text)
     text = _BEARER.sub(r"\1[key]", text)
+    text = _HOOK.sub("[webhook token]", text)
     return _TOKEN.sub("[key]", text)
 
 

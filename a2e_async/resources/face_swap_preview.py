@@ -32,6 +32,7 @@ FACE_SWAP_PREVIEW = TaskKind(
     summary="A preview of a face swap",
     input=FaceSwapPreviewInput,
     record=FaceSwapPreviewRecord,
+    webhook=False,
     start_at=Endpoint("POST", f"{PREFIX}/add"),
     detail_at=Endpoint("GET", f"{PREFIX}/status", query="_id"),
     results=(Result("result_url", "file"),),

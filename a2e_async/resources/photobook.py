@@ -41,6 +41,7 @@ PHOTOBOOK = TaskKind(
     summary="A set of photos of one face",
     input=PhotobookInput,
     record=PhotobookRecord,
+    webhook=False,
     start_at=Endpoint("POST", f"{PREFIX}/start"),
     detail_at=Endpoint("GET", f"{PREFIX}/{{id}}"),
     list_at=Endpoint("GET", f"{PREFIX}/allRecords"),

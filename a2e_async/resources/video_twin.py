@@ -75,6 +75,7 @@ VIDEO_TWIN = TaskKind(
     summary="An avatar of a real person",
     input=VideoTwinInput,
     record=VideoTwinRecord,
+    webhook=False,
     start_at=Endpoint("POST", f"{PREFIX}/startTraining"),
     detail_at=Endpoint("GET", f"{PREFIX}/{{id}}"),
     list_at=Endpoint("GET", f"{PREFIX}/records"),

@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from .faults import Faults as Faults
     from .ledger import Charge as Charge
     from .server import Sandbox as Sandbox
+    from .webhooks import Delivery as Delivery
 
 _HOMES = {
     "Sandbox": "server",
     "Faults": "faults",
     "Charge": "ledger",
+    "Delivery": "webhooks",
     "LedgerView": "engine",
     "TaskView": "engine",
     "Leak": "engine",
@@ -40,6 +42,7 @@ _HOMES = {
 
 __all__ = [
     "Charge",
+    "Delivery",
     "Faults",
     "Leak",
     "LedgerView",

@@ -136,7 +136,7 @@ class Engine:
             failure_rate=failure_rate,
             result_life=result_life,
             extensions=EXTENSIONS[made_with],
-            collect_hooks=webhooks,
+            hooks_anywhere=webhooks,
         )
         service.open(clock.now())
         return cls(lock, clock, service, faults, ResultMaker(made_with))

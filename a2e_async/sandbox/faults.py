@@ -22,9 +22,15 @@ REQUEST_FAULTS: Final = frozenset(
 
 TASK_FAULTS: Final = frozenset(
     {"stuck", "fail", "list_lag", "not_found_after_start", "odd_status", "no_result"}
-    | {"done_at_once"}
+    | {"done_at_once", "early_webhook"}
 )
 """Faults of a newly started task; several can meet in one."""
+
+
+WEBHOOK_FAULTS: Final = frozenset(
+    {"drop_webhook", "repeat_webhook", "forge_webhook", "slow_webhook"}
+)
+"""Faults of one webhook; several can meet in one."""
 
 
 @attrs.define(slots=True, eq=False)
@@ -78,7 +84,8 @@ class Faults:
     of queueing for each (role, kind). ``kind=None`` means any kind and ``role=None`` any role of
     the API. Roles are start, detail, list, list_processing, batch_detail, delete, action, query,
     quote, presign, coins, history, and legacy for the older operations; on the storage port
-    upload, result, cdn. Seconds are service seconds unless told otherwise.
+    upload, result, cdn; webhook for what the service sends. Seconds are service seconds unless
+    told otherwise.
 
     Some HTTP clients repeat a lost GET by themselves (aiohttp once): to make such a client see a
     dropped or reset connection, order the fault with ``times=2``. Faults of the API fire only for
@@ -227,6 +234,32 @@ class Faults:
         """The next started task completes with an empty result URL."""
         self._add("no_result", "start", kind, times)
 
+    # Webhooks
+
+    def drop_webhook(self, kind: str | None = None, *, times: int | None = 1) -> None:
+        """The next webhook is never sent."""
+        self._add("drop_webhook", "webhook", kind, times)
+
+    def repeat_webhook(
+        self, kind: str | None = None, *, copies: int = 2, times: int | None = 1
+    ) -> None:
+        """The next webhook is sent so many times."""
+        self._add("repeat_webhook", "webhook", kind, times, copies=copies)
+
+    def forge_webhook(self, kind: str | None = None, *, times: int | None = 1) -> None:
+        """Before the next webhook comes one like it whose token is wrong."""
+        self._add("forge_webhook", "webhook", kind, times)
+
+    def slow_webhook(
+        self, seconds: float, kind: str | None = None, *, times: int | None = 1
+    ) -> None:
+        """The next webhook is sent so many true seconds late."""
+        self._add("slow_webhook", "webhook", kind, times, seconds=seconds)
+
+    def early_webhook(self, kind: str | None = None, *, times: int | None = 1) -> None:
+        """The next started task sends its webhook at once, and again when it has ended."""
+        self._add("early_webhook", "start", kind, times)
+
     # Storage
 
     def cut_download(self, after_bytes: int, times: int | None = 1) -> None:
@@ -296,6 +329,7 @@ class Faults:
 SETTABLE: Final = (
     REQUEST_FAULTS
     | TASK_FAULTS
+    | WEBHOOK_FAULTS
     | {
         "cut_download",
         "drop_download",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -295,8 +297,17 @@ def body_problems(kind: Kind, body: Body) -> Iterable[Problem]:
     for name, url in media_urls(kind, body):
         yield from _url_problems(name, url)
     hook = body.get("webhook_url")
-    if hook is not None and not str(hook).startswith("https://"):
+    if hook is not None and not str(hook).startswith("https://") and not is_own_machine(str(hook)):
         yield Problem("webhook_url", "must be an https URL")
+
+
+def is_own_machine(url: str) -> bool:
+    """Whether a URL leads to this machine: the sandbox takes it without TLS."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _url_problems(name: str, url: object) -> Iterable[Problem]:

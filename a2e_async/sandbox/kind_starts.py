@@ -119,6 +119,8 @@ def apply_faults(service: Service, task: Task, now: Moment) -> None:
             task.odd_word = values["word"]
         elif name == "no_result":
             task.has_result = False
+        elif name == "early_webhook":
+            service.finished_hooks += [task] if service.hooked(task) else []
         elif name == "not_found_after_start":
             task.unknown_until = now.work + values["seconds"]
         else:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from . import kind_images, kind_people, kind_videos
-from .kind_row import UNKNOWN_SECONDS, Body, Kind, body_problems, media_urls
+from .kind_row import UNKNOWN_SECONDS, Body, Kind, body_problems, is_own_machine, media_urls
 
 __all__ = [
     "BY_START",
@@ -22,6 +22,7 @@ __all__ = [
     "Body",
     "Kind",
     "body_problems",
+    "is_own_machine",
     "media_urls",
 ]
 

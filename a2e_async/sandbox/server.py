@@ -23,7 +23,7 @@ from .tasks import Durations
 from .web_api import ApiHandler
 from .web_common import Handler, forgiving
 from .web_storage import StorageHandler
-from .webhooks import Webhooks
+from .webhooks import Delivery, Webhooks
 
 API_KEY: Final = "sandbox-key"
 """The token that the sandbox takes unless told otherwise."""
@@ -66,6 +66,8 @@ class Sandbox:
     """Requests per true second, or that and a burst; None for no limit."""
 
     deliver_webhooks: bool = False
+    """Whether webhooks go to any address. To this machine's own they always do, by http, too."""
+
     webhook_verify: bool = True
     """Whether the certificate of a webhook receiver is checked."""
 
@@ -87,7 +89,8 @@ class Sandbox:
     _runners: list[web.ServerRunner] = attrs.field(
         init=False, factory=list[web.ServerRunner], repr=False
     )
-    _webhooks: asyncio.Task[None] | None = attrs.field(init=False, default=None, repr=False)
+    _webhooks: Webhooks | None = attrs.field(init=False, default=None, repr=False)
+    _posting: asyncio.Task[None] | None = attrs.field(init=False, default=None, repr=False)
     _thread: _Thread | None = attrs.field(init=False, default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -140,6 +143,11 @@ class Sandbox:
     def tasks(self) -> tuple[TaskView, ...]:
         """All tasks that were not deleted, oldest first, as they are now."""
         return self._engine.views()
+
+    @property
+    def webhooks(self) -> tuple[Delivery, ...]:
+        """Every webhook event so far: sent, or held back by a fault; oldest first."""
+        return tuple(self._webhooks.deliveries) if self._webhooks is not None else ()
 
     @property
     def leaks(self) -> tuple[Leak, ...]:
@@ -213,9 +221,8 @@ class Sandbox:
         except BaseException:
             await self._stop()
             raise
-        if self.deliver_webhooks:
-            work = Webhooks(self._engine, self.webhook_verify).run()
-            self._webhooks = asyncio.create_task(work, name="a2e-sandbox webhooks")
+        self._webhooks = Webhooks(self._engine, self.webhook_verify)
+        self._posting = asyncio.create_task(self._webhooks.run(), name="a2e-sandbox webhooks")
 
     async def _serve(self, handler: Handler, port: int) -> str:
         server = web.Server(forgiving(handler), access_log=None)
@@ -227,10 +234,10 @@ class Sandbox:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{bound}"
 
     async def _stop(self) -> None:
-        if self._webhooks is not None:
-            self._webhooks.cancel()
+        if self._posting is not None:
+            self._posting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._webhooks
+                await self._posting
         while self._runners:
             await self._runners.pop().cleanup()
         if self._pool is not None:

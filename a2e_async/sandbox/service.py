@@ -22,7 +22,7 @@ from .kind_actions import ACTIONS
 from .kind_lists import batch_detail, list_records, running_records
 from .kind_rules import IMAGE_ENDINGS, ending_of
 from .kind_starts import start
-from .kinds import KINDS, Kind, body_problems, media_urls
+from .kinds import KINDS, Kind, body_problems, is_own_machine, media_urls
 from .ledger import Charge, InsufficientCoins, Ledger
 from .others import HANDLERS, Others
 from .spec import OBJECT_ID, Operation, Problem, Router, operations, problems, query_problems
@@ -84,13 +84,16 @@ class Service:
     extensions: Mapping[str, str] = attrs.field(factory=dict[str, str])
     """The ending of a result file's name, by recipe."""
 
-    collect_hooks: bool = False
-    """Whether ended tasks with a webhook are kept for the shell to deliver."""
+    hooks_anywhere: bool = False
+    """Whether webhooks go to other machines, too."""
 
     tasks: dict[str, Task] = attrs.field(init=False, factory=dict[str, Task])
     calls: Counter[tuple[str, str]] = attrs.field(init=False, factory=Counter[tuple[str, str]])
     finished_hooks: list[Task] = attrs.field(init=False, factory=list[Task])
     """Ended tasks whose webhook is due; the shell takes them out."""
+
+    open_hooks: int = attrs.field(init=False, default=0)
+    """How many running tasks have a webhook that the shell will deliver."""
 
     others: Others = attrs.field(init=False, factory=Others)
     user_id: str = attrs.field(init=False)
@@ -157,14 +160,20 @@ class Service:
         """Brings the books up to the moment: refunds of failed tasks, webhooks that are due."""
         while self._ends and self._ends[0][0] <= now.work:
             task = heapq.heappop(self._ends)[2]
+            kind = task.kind
+            self.open_hooks -= self.hooked(task)
             if task.deleted:
                 continue
-            kind = task.kind
             self.running[kind.name].pop(task.id, None)
             if task.failure and kind.refund_failed:
                 self.ledger.refund(task.id, now.calendar, self.new_id(now))
-            if self.collect_hooks and kind.webhook and "webhook_url" in task.body:
+            if self.hooked(task):
                 self.finished_hooks.append(task)
+
+    def hooked(self, task: Task) -> bool:
+        """Whether the task has a webhook that is delivered."""
+        url = task.body.get("webhook_url") if task.kind.webhook else None
+        return url is not None and (self.hooks_anywhere or is_own_machine(url))
 
     def expire(self, kind: Kind, now: Moment) -> None:
         """Drops the records of a kind from its lists whose results are no longer kept."""
@@ -186,6 +195,7 @@ class Service:
         self.running[task.kind.name][task.id] = task
         if math.isfinite(task.duration):
             heapq.heappush(self._ends, (task.ends, next(self._order), task))
+            self.open_hooks += self.hooked(task)
 
     def result_task(self, task_id: str, now: Moment) -> Task | None:
         """Returns the task whose result may be downloaded: completed, with a result."""

@@ -65,6 +65,7 @@ class Book:
                     if entry.reserved is not None and not flight.held:
                         flight.held.owe(entry.reserved)
                     flight.name, flight.mark = entry.name, entry.mark
+                    flight.hook = entry.hook
                 return None
             await self._news(entry)
 
@@ -87,6 +88,7 @@ class Book:
                 sent_at=recovery.sent_at.timestamp(),
                 lost_at=None,
                 reserved=flight.held.price,
+                hook=flight.hook,
             )
 
     async def accept(self, flight: Flight, ids: tuple[str, ...], coins: int | None) -> None:
@@ -185,6 +187,20 @@ class Book:
         except JournalError as error:
             logger.warning("%s", error)
 
+    # -- events ------------------------------------------------------------------------------
+
+    async def heard(self, hooks: Collection[str]) -> list[Entry]:
+        """Tell the other clients that webhook events came; return the entries of these starts."""
+        told = await asyncio.gather(*(self._hear(hook) for hook in hooks))
+        return [entry for entry in told if entry is not None]
+
+    async def _hear(self, hook: str) -> Entry | None:
+        try:
+            return await self.journal.heard(hook)
+        except JournalError as error:
+            logger.warning("%s", error)  # they look in their own time
+            return None
+
     # -- its task ----------------------------------------------------------------------------
 
     async def finish(self, task: "Task[Any]", record: Record | None) -> None:
@@ -279,6 +295,7 @@ class Book:
             reserved=flight.held.price,
             meta=flight.inputs.meta,
             own_key=flight.own_key,
+            hook=flight.hook,
         )
         recovery = flight.recovery
         if recovery is None:

@@ -44,6 +44,8 @@ class Flight:
     mark: str | None
     services: "TaskServices"
     timeout: float
+    hook: str | None = None
+    """What names it in its webhook's token; None when it asks for no events."""
     key: str | None = None
     own_key: bool = False
     """The key was made for the journal; the user gave none."""

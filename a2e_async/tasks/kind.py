@@ -107,9 +107,9 @@ class TaskKind(Generic[P, R]):
     is None for kinds whose start takes no name; ``paging`` is None for lists that have none.
     ``shows_new`` is the operation that shows the newest tasks whatever their state, where the
     list does not. ``flaky_detail`` marks a detail operation that refuses records that there
-    are: waits leave it alone. ``usual`` bounds the usual seconds from start to end; ``summary``
-    says in a few words what the kind does; ``live`` whether it was tried against the real
-    service.
+    are: waits leave it alone. ``webhook``: its start takes a webhook. ``usual`` bounds the usual
+    seconds from start to end; ``summary`` says in a few words what the kind does; ``live``
+    whether it was tried against the real service.
     """
 
     name: str
@@ -126,6 +126,7 @@ class TaskKind(Generic[P, R]):
     retry_at: Endpoint | None = None
     shows_new: Endpoint | None = None
     flaky_detail: bool = False
+    webhook: bool = True
     paging: Paging | None = Paging()
     batch_most: int = 200
     words: Words = Words()

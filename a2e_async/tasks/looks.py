@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 from a2e_async.errors import DecodeError
 from a2e_async.narrow import is_map
 from a2e_async.tasks.kind import TaskKind
-from a2e_async.tasks.schedule import Look, Mode
 from a2e_async.tasks.status import read_id, read_one, read_rows, read_total
+from a2e_async.tasks.watches import Look, Mode
 from a2e_async.transport.ratelimit import Priority
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -30,10 +31,13 @@ from a2e_async.errors import (
     TaskTimeout,
 )
 from a2e_async.models import OutputSource, Record
-from a2e_async.tasks.kind import LONG_AGO, TaskKind, check_watchable, id_time
+from a2e_async.tasks.hooks import rarity
+from a2e_async.tasks.kind import LONG_AGO, check_watchable, id_time
 from a2e_async.tasks.looks import Looker
-from a2e_async.tasks.schedule import After, Look, Mode, Schedule, Watch
+from a2e_async.tasks.news import News, WatchAll
+from a2e_async.tasks.schedule import MISSED, Schedule
 from a2e_async.tasks.status import read_record
+from a2e_async.tasks.watches import After, Look, Mode, Watch
 from a2e_async.transport.loops import forked, wrong_loop
 
 if TYPE_CHECKING:
@@ -77,7 +81,11 @@ class Wait:
 
 
 class Poller:
-    """Looks at everything that is waited for. ``clock`` is the running loop's time in seconds."""
+    """Looks at everything that is waited for. ``clock`` is the running loop's time in seconds.
+
+    ``webhooks``: events are awaited of starts that asked for them. ``news`` takes them in, and
+    what other clients write into the journal whose ``watch_all`` is given.
+    """
 
     def __init__(
         self,
@@ -88,13 +96,21 @@ class Poller:
         request_timeout: float,
         held: Callable[[], bool],
         observed: "Callable[[Task[Any], Record], None] | None" = None,
+        webhooks: bool = False,
+        watch_all: WatchAll | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.source: OutputSource | None = None
         self.ended: Ended | None = None
         """Told of each remote task that is seen to have ended, or is given up."""
         self._looker = Looker(session, request_timeout)
-        self._schedule = Schedule(interval=interval, look_rate=look_rate, jitter=jitter)
+        self._schedule = Schedule(
+            interval=interval,
+            look_rate=look_rate,
+            jitter=jitter,
+            rarity=rarity(interval) if webhooks else 1.0,
+        )
+        self.news = News(self._schedule, wake=self._wake, watch_all=watch_all, always=webhooks)
         self._held = held
         self._observed = observed
         self._waits: dict[Watch, list[Wait]] = {}
@@ -149,13 +165,6 @@ class Poller:
         """Return the seconds between two looks at one task, as things stand."""
         return self._schedule.interval()
 
-    def hasten(self, kind: TaskKind[..., Any], id: str) -> None:
-        """Look at this task now, if anybody waits for it."""
-        watch = self._schedule.get(kind, id)
-        if watch is not None:
-            self._schedule.hasten(watch, asyncio.get_running_loop().time())
-            self._wake()
-
     def check_loop(self) -> asyncio.AbstractEventLoop:
         """Return the running loop; the first one asked on is the client's own.
 
@@ -183,12 +192,25 @@ class Poller:
             raise ConfigurationError("Close the client on the event loop it was used on.")
         return True
 
+    def at_home(self, call: Callable[[], None]) -> bool:
+        """Call this on the client's loop, from whatever loop; return False once it is closed."""
+        if self._closed is not None:
+            return False
+        loop, process = self._home or (None, os.getpid())
+        if loop is None or loop is asyncio.get_running_loop():
+            call()
+        elif process == os.getpid():
+            with suppress(RuntimeError):  # its loop is over, and all waits with it
+                loop.call_soon_threadsafe(call)
+        return True
+
     async def aclose(self) -> None:
         """End every wait with `ClientClosed` and stop looking."""
         self._closed = ClientClosed(
             "The client was closed while tasks were waited for. They go on; "
             "a2e.attach(task.ref) brings each back."
         )
+        self.news.close()
         if self.outlived():
             return
         self._fail_all(self._closed)
@@ -218,6 +240,7 @@ class Poller:
             self._break(error)
         finally:
             self._runner = None
+            self.news.rest()
 
     async def _sleep(self, loop: asyncio.AbstractEventLoop, until: float | None) -> None:
         if until is not None and until <= loop.time():
@@ -295,7 +318,12 @@ class Poller:
                 continue
             record = read_record(look.kind, raw, self.source)
             if record.done:
-                self._schedule.drop(watch)
+                if self._schedule.ended(watch):
+                    logger.warning(
+                        "no webhook event came for the last %d tasks; looking as often as "
+                        "without webhooks. Can the service reach webhook_url?",
+                        MISSED,
+                    )
             else:
                 self._schedule.seen(watch, look, now)
             self._deliver(watch, record, now)
@@ -365,6 +393,7 @@ class Poller:
 
     def _join(self, wait: Wait, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
+        self.news.listen()
         for id in wait.missing:
             self._watch(wait.task, id, now).append(wait)
         self._order += 1
@@ -379,14 +408,16 @@ class Poller:
     def _watch(self, task: "Task[Any]", id: str, now: float) -> list[Wait]:
         watch = self._schedule.get(task.kind, id)
         if watch is None:
-            looked = task.looked_at
-            due = now if looked is None else max(now, looked + self._schedule.interval())
+            due, told = self.news.first_look(task, now)
             born = task.born
             if born == LONG_AGO and (made := id_time(id)) is not None:
                 # Started elsewhere, perhaps a moment ago: it is forgiven like one of our own.
                 born = now - max(0.0, time.time() - made)
-            watch = self._schedule.add(task.kind, id, now=now, due=due, born=born)
+            watch = self._schedule.add(
+                task.kind, id, now=now, due=due, born=born, hook=task.hook, told=told
+            )
             self._waits[watch] = []
+        self._schedule.name(watch, task.hook)
         return self._waits[watch]
 
     def _leave(self, wait: Wait) -> None:

@@ -15,17 +15,18 @@ How a kind is looked at, cheapest first:
 The interval is the user's ``poll_interval``, stretched so that looks take at most the share of
 the rate that is theirs. It does not grow with waiting: what has run for long is no less likely
 to end now. Only errors back off.
+
+A task whose start carried a webhook is looked at more rarely, as long as events do come: a look
+is only needed lest one was lost. Once its event has come, the interval is the usual one again.
 """
 
 import heapq
 import sys
 from collections.abc import Callable, Iterator
-from enum import StrEnum
 from typing import Any, Final
 
-from attrs import define, field
-
 from a2e_async.tasks.kind import TaskKind
+from a2e_async.tasks.watches import After, Lane, Look, Mode, Watch
 
 FORGIVEN: Final = 60.0
 """Seconds after its start in which a task may be unknown to the service."""
@@ -44,75 +45,19 @@ STAY_ALONE: Final = 3
 ALONE_FOR: Final = 600.0
 """Seconds after which a kind tries its shared call again: a hiccup must not cost for hours."""
 
+MISSED: Final = 3
+"""Ends in a row of which no webhook event told, before tasks are looked at as often as without."""
+
 GONE_AFTER: Final = 3
 """Looks in a row that must miss a task whose kind has no detail, before it counts as gone."""
-
-
-class Mode(StrEnum):
-    """The call a look is made with."""
-
-    BATCH = "batch_detail"
-    PROCESSING = "list_processing"
-    LIST = "list"
-    DETAIL = "detail"
-
-
-class After(StrEnum):
-    """What becomes of a watch after a look that did not show its record."""
-
-    AGAIN = "again"
-    GIVE_UP = "give up"
-
-
-@define(eq=False)
-class Watch:
-    """One remote task that somebody waits for. Times are seconds on the caller's clock."""
-
-    kind: TaskKind[..., Any]
-    id: str
-    due: float
-    born: float
-    """When its start was answered; far in the past for tasks started elsewhere."""
-    good_at: float
-    """When a look last succeeded (or the watch began)."""
-    errors: int = 0
-    why: str = ""
-    """What the last of these errors was."""
-    absent: int = 0
-    alone: bool = False
-    in_flight: bool = False
-    dropped: bool = False
-    queued: int = 0
-    """Number of its newest queue entry; older entries are stale."""
-
-
-@define(eq=False)
-class Look:
-    """One call to make now and the watches it is made for."""
-
-    kind: TaskKind[..., Any]
-    mode: Mode
-    watches: list[Watch]
-    at: float
-
-
-@define(eq=False)
-class _Lane:
-    """All watches of one kind."""
-
-    kind: TaskKind[..., Any]
-    watches: dict[str, Watch] = field(factory=dict[str, Watch])
-    heap: list[tuple[float, int, Watch]] = field(factory=list[tuple[float, int, Watch]])
-    alone: int = 0
-    share_at: float | None = None
-    """When those that are asked for alone may share a call again."""
 
 
 class Schedule:
     """The state of all looks of one client. Times are absolute seconds; no I/O, no clock.
 
     ``interval`` in seconds, ``look_rate`` in calls per second (None: no bound), ``jitter``
-    returns a number in [0, 1).
+    returns a number in [0, 1). ``rarity``: how many intervals pass between two looks at a task
+    whose webhook event is awaited.
     """
 
     def __init__(
@@ -121,11 +66,15 @@ class Schedule:
         interval: float,
         look_rate: float | None,
         jitter: Callable[[], float],
+        rarity: float = 1.0,
     ) -> None:
         self._interval = interval
+        self._rarity = rarity
+        self._missed = 0
+        self._hooks: dict[str, list[Watch]] = {}
         self._look_rate = look_rate
         self._jitter = jitter
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
         self._halves: list[Look] = []
         self._count = 0
         self._entry = 0
@@ -139,21 +88,44 @@ class Schedule:
 
     def get(self, kind: TaskKind[..., Any], id: str) -> Watch | None:
         """Return the watch on this task, None if there is none."""
-        lane = self._lanes.get(kind.name)
+        return self.find(kind.name, id)
+
+    def find(self, kind: str, id: str) -> Watch | None:
+        """Return the watch on a task by its kind's name."""
+        lane = self._lanes.get(kind)
         return lane.watches.get(id) if lane else None
 
     def add(
-        self, kind: TaskKind[..., Any], id: str, *, now: float, due: float, born: float
+        self,
+        kind: TaskKind[..., Any],
+        id: str,
+        *,
+        now: float,
+        due: float,
+        born: float,
+        hook: str | None = None,
+        told: bool = False,
     ) -> Watch:
-        """Begin to watch a task that is not watched; it is due first at ``due``."""
+        """Begin to watch a task that is not watched; it is due first at ``due``.
+
+        ``hook`` names its start in webhook events; ``told``: one has come already.
+        """
         lane = self._lanes.get(kind.name)
         if lane is None:
-            lane = self._lanes[kind.name] = _Lane(kind)
-        watch = Watch(kind, id, due, born, now)
+            lane = self._lanes[kind.name] = Lane(kind)
+        watch = Watch(kind, id, due, born, now, told=told, awaited=due > now)
         lane.watches[id] = watch
         self._count += 1
+        self.name(watch, hook)
         self._push(lane, watch)
         return watch
+
+    def name(self, watch: Watch, hook: str | None) -> None:
+        """Say what names a watch in webhook events, unless that is known."""
+        if hook is not None and watch.hook is None:
+            watch.hook = hook
+            self._hooks.setdefault(hook, []).append(watch)
+            self._lanes[watch.kind.name].rare += watch.rare
 
     def drop(self, watch: Watch) -> None:
         """Stop watching; what a call under way says about it no longer matters."""
@@ -163,7 +135,13 @@ class Schedule:
         lane = self._lanes[watch.kind.name]
         del lane.watches[watch.id]
         lane.alone -= watch.alone
+        lane.rare -= watch.rare
         self._count -= 1
+        if watch.hook is not None:
+            named = self._hooks[watch.hook]
+            named.remove(watch)
+            if not named:
+                del self._hooks[watch.hook]
         if not lane.watches:
             del self._lanes[watch.kind.name]
         elif len(lane.heap) > 64 and len(lane.heap) > 4 * len(lane.watches):
@@ -171,10 +149,40 @@ class Schedule:
             heapq.heapify(lane.heap)
 
     def hasten(self, watch: Watch, now: float) -> None:
-        """Make a watch due now (a webhook came, or its wait is about to end)."""
+        """Make a watch due now: its wait is about to end."""
         if not watch.in_flight and watch.due > now:
             watch.due = now
             self._push(self._lanes[watch.kind.name], watch)
+
+    def event(self, hook: str, now: float) -> None:
+        """A webhook event came for the start of this hook: look at what is watched of it."""
+        self._missed = 0
+        for watch in self._hooks.get(hook, ()):
+            self.nudge(watch, now)
+
+    def nudge(self, watch: Watch, now: float) -> None:
+        """Something says that a task is over: look now, but so at most once an interval.
+
+        It may be forged or come too early: the usual interval holds from here on.
+        """
+        lane = self._lanes[watch.kind.name]
+        lane.rare -= watch.rare
+        watch.told = True
+        when = max(now, watch.nudged + self.interval())
+        if when == now:
+            watch.nudged = now
+        if watch.in_flight:
+            watch.again = min(watch.again, when)
+        elif when < watch.due:
+            watch.due = when
+            self._push(lane, watch)
+
+    def ended(self, watch: Watch) -> bool:
+        """Its end was seen: stop watching. Return whether events have just proved unreliable."""
+        missed = watch.rare and watch.awaited and self._rarity > 1
+        self.drop(watch)
+        self._missed += missed
+        return missed and self._missed == MISSED
 
     def plan(self, now: float, room: int = sys.maxsize) -> list[Look]:
         """Return the calls to make now; their watches count as in flight until told otherwise.
@@ -197,11 +205,21 @@ class Schedule:
         firsts = (self._first(lane) for lane in self._lanes.values())
         return min((w.due for w in firsts if w is not None), default=None)
 
-    def interval(self) -> float:
-        """Return the seconds between two looks at one task, as things stand."""
-        if not self._look_rate:
-            return self._interval
-        return max(self._interval, sum(map(self._cost, self._lanes.values())) / self._look_rate)
+    def interval(self, *, rare: bool = False) -> float:
+        """Return the seconds between two looks at one task, as things stand.
+
+        ``rare``: at one whose webhook event is awaited.
+        """
+        interval = self._interval
+        if self._look_rate:
+            calls = sum(map(self._cost, self._lanes.values()))
+            interval = max(interval, calls / self._look_rate)
+        return interval * self._rare if rare else interval
+
+    @property
+    def _rare(self) -> float:
+        """How many intervals pass between two looks where an event is awaited."""
+        return self._rarity if self._missed < MISSED else 1.0
 
     # -- what a look showed --------------------------------------------------------------
 
@@ -209,6 +227,7 @@ class Schedule:
         """The look showed the record, and it is not terminal: look again in due time."""
         watch.errors = 0
         watch.good_at = now
+        watch.awaited = True
         if look.mode is not Mode.DETAIL:
             watch.absent = 0
         elif watch.alone and watch.absent < STAY_ALONE:
@@ -254,6 +273,7 @@ class Schedule:
             if watch.dropped:
                 continue
             watch.errors += 1
+            watch.again = float("inf")
             if watch.errors >= ERRORS_IN_A_ROW and now - watch.good_at >= SILENCE:
                 over.append(watch)
             else:
@@ -272,7 +292,7 @@ class Schedule:
 
     # -- inside --------------------------------------------------------------------------
 
-    def _fill(self, lane: _Lane, now: float) -> Look:
+    def _fill(self, lane: Lane, now: float) -> Look:
         mode = self._mode(lane)
         first = self._pop(lane)
         if first.alone or mode is Mode.DETAIL:
@@ -306,7 +326,7 @@ class Schedule:
             self._requeue(watch, now)
         return Look(half.kind, Mode.DETAIL, half.watches[:1], now)
 
-    def _mode(self, lane: _Lane) -> Mode:
+    def _mode(self, lane: Lane) -> Mode:
         kind, shared = lane.kind, len(lane.watches) - lane.alone
         if kind.batch_at is not None:
             return Mode.BATCH
@@ -318,17 +338,22 @@ class Schedule:
             return Mode.LIST
         return Mode.DETAIL
 
-    def _cost(self, lane: _Lane) -> int:
-        """Return the calls that one look at everything in the lane takes."""
-        mode, shared = self._mode(lane), len(lane.watches) - lane.alone
+    def _cost(self, lane: Lane) -> float:
+        """Return the calls that the looks of one interval at everything in the lane take."""
+        count = len(lane.watches)
+        mode, shared = self._mode(lane), count - lane.alone
         if mode is Mode.DETAIL:
-            return len(lane.watches)
+            return count - lane.rare + lane.rare / self._rare
         if mode is Mode.BATCH:
-            return lane.alone + -(-shared // lane.kind.batch_most)
-        pages = 1 if mode is Mode.PROCESSING else -(-shared // lane.kind.page_most)
-        return lane.alone + (pages if shared else 0)
+            calls = lane.alone + -(-shared // lane.kind.batch_most)
+        elif mode is Mode.PROCESSING:
+            calls = lane.alone + (1 if shared else 0)
+        else:
+            calls = lane.alone + -(-shared // lane.kind.page_most)
+        # A shared call is made as often as the one that needs it most.
+        return calls / self._rare if lane.rare == count else calls
 
-    def _share_again(self, lane: _Lane, now: float) -> None:
+    def _share_again(self, lane: Lane, now: float) -> None:
         """Now and then let a whole kind try the shared call again: one call tells for all."""
         if lane.share_at is None:
             lane.share_at = now + ALONE_FOR
@@ -346,31 +371,31 @@ class Schedule:
     def _again(self, watch: Watch, look: Look, now: float) -> None:
         # The interval counts from when the look was planned, so that it stays constant; a call
         # that itself took longer must not make the next one follow at once.
-        interval = self.interval()
+        interval = self.interval(rare=watch.rare)
         self._requeue(watch, max(look.at + interval, now + interval / 4))
 
     def _requeue(self, watch: Watch, due: float) -> None:
         if watch.dropped:
             return
         watch.in_flight = False
-        watch.due = due
+        watch.due, watch.again = min(due, watch.again), float("inf")
         self._push(self._lanes[watch.kind.name], watch)
 
-    def _push(self, lane: _Lane, watch: Watch) -> None:
+    def _push(self, lane: Lane, watch: Watch) -> None:
         self._entry += 1
         watch.queued = self._entry
         heapq.heappush(lane.heap, (watch.due, self._entry, watch))
 
-    def _pop(self, lane: _Lane) -> Watch:
+    def _pop(self, lane: Lane) -> Watch:
         watch = heapq.heappop(lane.heap)[2]
         watch.in_flight = True
         return watch
 
-    def _due(self, lane: _Lane, now: float) -> bool:
+    def _due(self, lane: Lane, now: float) -> bool:
         first = self._first(lane)
         return first is not None and first.due <= now
 
-    def _first(self, lane: _Lane) -> Watch | None:
+    def _first(self, lane: Lane) -> Watch | None:
         while lane.heap and not self._live(lane.heap[0]):
             heapq.heappop(lane.heap)
         return lane.heap[0][2] if lane.heap else None

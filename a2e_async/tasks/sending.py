@@ -14,6 +14,7 @@ from a2e_async.inputs import MediaInput
 from a2e_async.models import MediaType, Record, Recovery
 from a2e_async.redact import excerpt
 from a2e_async.tasks.flight import Flight, Prepareds
+from a2e_async.tasks.hooks import Webhook
 from a2e_async.tasks.journal import Entry, State, TakenOver
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.quotes import is_timed, unsent_body
@@ -64,6 +65,7 @@ class Sender:
         places: "Places",
         book: "Book | None",
         resend: bool,
+        webhook: Webhook | None,
         quote: "Quote | None",
         emit: Callable[[Event], None],
         keep: Callable[[Task[Any]], None],
@@ -76,6 +78,7 @@ class Sender:
         self._places = places
         self._book = book
         self._resend = resend
+        self._webhook = webhook
         self._ask_price = quote
         self._emit = emit
         self._keep = keep
@@ -213,10 +216,11 @@ class Sender:
                 await self._book.intend(flight)
 
         kind = flight.kind
+        asked = self._webhook.inputs(flight.hook) if self._webhook and flight.hook else {}
         return await self._session.request(
             kind.start_at.method,
             kind.start_at.path,
-            json=body,
+            json={**body, **asked},
             repeat=Repeat.CHARGED,
             priority=Priority.START,
             timeout=flight.timeout,
@@ -263,6 +267,7 @@ class Sender:
             now=asyncio.get_running_loop().time(),
             meta=flight.inputs.meta,
             key=flight.inputs.key,
+            hook=flight.hook,
         )
         flight.task = task
         self._places.accepted(flight, task)
@@ -290,7 +295,12 @@ class Sender:
     def _standing(self, flight: Flight, entry: Entry) -> Task[Any]:
         """Return the handle of a task that a key stands for already."""
         task: Task[Any] = Task(
-            flight.services, flight.kind, entry.ids, meta=flight.inputs.meta, key=flight.inputs.key
+            flight.services,
+            flight.kind,
+            entry.ids,
+            meta=flight.inputs.meta,
+            key=flight.inputs.key,
+            hook=entry.hook,
         )
         if entry.state is State.ACCEPTED:
             self._places.adopt(flight.services.caller, task)

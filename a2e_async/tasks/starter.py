@@ -20,6 +20,7 @@ from a2e_async.inputs import Media, TaskInput
 from a2e_async.models import Record, Recovery
 from a2e_async.tasks.budget import Held
 from a2e_async.tasks.flight import Flight, Prepareds, input_digest, new_mark, wire_name
+from a2e_async.tasks.hooks import Webhook
 from a2e_async.tasks.journal import State
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.places import Places
@@ -60,6 +61,7 @@ class Starter:
         mark_names: bool,
         book: "Book | None" = None,
         resend: bool = False,
+        webhook: Webhook | None = None,
         quote: "Quote | None" = None,
         budget: "Budget | None" = None,
         max_unfinished: int | None = None,
@@ -73,6 +75,7 @@ class Starter:
         self._book = book
         self._budget = budget
         self.places = Places(services, max_unfinished)
+        self._webhook = webhook
         self._recoverer = Recoverer(session, request_timeout=request_timeout, claimed=self._claimed)
         self._sender = Sender(
             session,
@@ -81,6 +84,7 @@ class Starter:
             places=self.places,
             book=book,
             resend=resend,
+            webhook=webhook,
             quote=quote,
             emit=emit,
             keep=self.keep,
@@ -144,7 +148,8 @@ class Starter:
         """
         self._check_open()
         self._services.poller.check_loop()
-        name, mark = wire_name(kind, inputs.name, self._mark(), mark_names=self._mark_names)
+        own = self._mark()
+        name, mark = wire_name(kind, inputs.name, own, mark_names=self._mark_names)
         media = await self._prepare(inputs)
         self._check_open()
         digest = input_digest(kind, inputs, media)
@@ -159,9 +164,12 @@ class Starter:
                 mark=mark,
                 services=services or self._services,
                 timeout=timeout,
+                hook=own if self._webhook is not None and kind.webhook else None,
                 key=inputs.key,
                 held=Held(tuple(one for one in (self._budget, budget) if one is not None)),
             )
+            if flight.hook is not None:
+                self._services.poller.news.listen()
             self._send_off(flight)
         return await self._ride(flight)
 
@@ -209,6 +217,7 @@ class Starter:
             mark=entry.mark,
             services=self._services,
             timeout=0,
+            hook=entry.hook,
             key=entry.key,
             own_key=entry.own_key,
             recovery=recovery_of(entry),
@@ -223,7 +232,9 @@ class Starter:
     def attach(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any]:
         """Return the handle of a task that the journal knows."""
         key = None if entry.own_key else entry.key
-        task: Task[Any] = Task(self._services, kind, entry.ids, meta=entry.meta, key=key)
+        task: Task[Any] = Task(
+            self._services, kind, entry.ids, meta=entry.meta, key=key, hook=entry.hook
+        )
         self._remember(task)
         if entry.state is State.ACCEPTED:
             self.places.adopt(None, task)

@@ -55,6 +55,7 @@ class Task(Generic[R]):
         "_price",
         "_services",
         "born",
+        "hook",
         "ids",
         "key",
         "kind",
@@ -73,11 +74,13 @@ class Task(Generic[R]):
         now: float | None = None,
         meta: Mapping[str, Any] | None = None,
         key: str | None = None,
+        hook: str | None = None,
     ) -> None:
         self.kind = kind
         self.ids = ids
         self.meta = meta
         self.key = key
+        self.hook = hook
         self.looked_at = now
         self.loose = False
         self._noted = False

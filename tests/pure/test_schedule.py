@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from a2e_async.tasks.schedule import ALONE_FOR, Look, Mode, Schedule
+from a2e_async.tasks.schedule import ALONE_FOR, Schedule
+from a2e_async.tasks.watches import Look, Mode
 
 from .world import (
     BATCH,

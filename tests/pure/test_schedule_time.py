@@ -14,10 +14,9 @@ from a2e_async.tasks.schedule import (
     ERRORS_IN_A_ROW,
     FORGIVEN,
     SILENCE,
-    Look,
-    Mode,
     Schedule,
 )
+from a2e_async.tasks.watches import Look, Mode
 
 from .world import BATCH, BATCH_ONLY, DETAIL, KINDS, LIST_ONLY, FailedCall, World, all_shown, world
 

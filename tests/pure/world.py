@@ -11,7 +11,8 @@ from attrs import define, field
 from a2e_async.inputs import TaskInput
 from a2e_async.models import Record
 from a2e_async.tasks.kind import Endpoint, TaskKind
-from a2e_async.tasks.schedule import After, Look, Mode, Schedule, Watch
+from a2e_async.tasks.schedule import Schedule
+from a2e_async.tasks.watches import After, Look, Mode, Watch
 
 AT = Endpoint("GET", "/x/{id}")
 EPS = 1e-6

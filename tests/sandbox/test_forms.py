@@ -231,6 +231,7 @@ async def test_webhooks_are_delivered_once(tmp_path: Path) -> None:
         await api.start("dubbing")
         sandbox.advance(100_000)
         await asyncio.sleep(0.3)
+        assert [delivery.status for delivery in sandbox.webhooks] == [500, 500]
     await runner.cleanup()
     told = {body["data"]["_id"]: (token, body["event"]) for token, body in got}
     assert told == {
