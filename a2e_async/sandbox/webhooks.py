@@ -66,7 +66,7 @@ class Webhooks:
         kind = task.kind.name
         event = "task.failed" if task.failure else "task.completed"
         late, copies = 0.0, 1
-        if self._fault("forge_webhook", kind):
+        if self._fault("forge_webhook", kind) is not None:
             forged = Delivery(task_id=task.id, kind=kind, event=event, true=False)
             self.deliveries.append(forged)
             yield self._post(session, task, forged, 0.0)

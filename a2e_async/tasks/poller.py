@@ -32,7 +32,7 @@ from a2e_async.errors import (
 )
 from a2e_async.models import OutputSource, Record
 from a2e_async.tasks.hooks import rarity
-from a2e_async.tasks.kind import LONG_AGO, check_watchable, id_time
+from a2e_async.tasks.kind import LONG_AGO, TaskKind, check_watchable, id_time
 from a2e_async.tasks.looks import Looker
 from a2e_async.tasks.news import News, WatchAll
 from a2e_async.tasks.schedule import MISSED, Schedule

@@ -159,6 +159,14 @@ def test_inputs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
+def test_webhooks(name: str) -> None:
+    """A start asks for webhook events where that is documented, and only there."""
+    kind = kind_named(name)
+    documented = WEBHOOK & set(start_schema(kind).get("properties", {}))
+    assert documented == (WEBHOOK if kind.webhook else set())
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_python_names(name: str) -> None:
     """They are the snake_case of the wire's; ``timeout`` means something else in Python."""
     for wire, f in own_inputs(kind_named(name)).items():

@@ -67,6 +67,8 @@ class World:
     now: float = 0.0
     looks: list[tuple[float, Mode, tuple[str, ...]]] = field(factory=list)
     delays: list[float] = field(factory=list)
+    distrusted: int = 0
+    """How often webhook events have proved unreliable."""
     given_up: dict[str, float] = field(factory=dict)
     gaps: list[tuple[float, float]] = field(factory=list)
     widest: float = 0.0
@@ -87,11 +89,12 @@ class World:
         *,
         due: float | None = None,
         born: float | None = None,
+        hook: str | None = None,
     ) -> Watch:
         """Begin to watch a task now."""
         due = self.now if due is None else due
         born = self.now if born is None else born
-        watch = self.schedule.add(of, id, now=self.now, due=due, born=born)
+        watch = self.schedule.add(of, id, now=self.now, due=due, born=born, hook=hook)
         self._planned[id] = due
         return watch
 
@@ -157,7 +160,8 @@ class World:
                     self._over(watch)
             elif self.ends.get(watch.id, float("inf")) <= look.at:
                 self.delays.append(self.now - self.ends[watch.id])
-                self.drop(watch)
+                self.distrusted += self.schedule.ended(watch)
+                self._planned.pop(watch.id, None)
             else:
                 self.schedule.seen(watch, look, self.now)
 

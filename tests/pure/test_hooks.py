@@ -1,0 +1,108 @@
+"""The tokens of webhooks, where they go, and what is remembered of events."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from a2e_async.config import clean_webhook_secret, clean_webhook_url
+from a2e_async.errors import ConfigurationError
+from a2e_async.redact import redact
+from a2e_async.tasks.flight import new_mark
+from a2e_async.tasks.hooks import TOKEN_MOST, Heard, Webhook, hook_of, token
+
+SECRET = "a secret of the test, long enough"
+HOOK = "a2e-0123456789abcdefghij"
+
+
+def test_a_token_names_its_start_and_fits() -> None:
+    made = token(SECRET, HOOK)
+    assert len(made) == 68 <= TOKEN_MOST
+    assert hook_of(SECRET, made.encode()) == HOOK
+    assert SECRET not in made
+    assert len({token(SECRET, new_mark()) for _ in range(50)}) == 50
+
+
+def test_a_token_of_another_secret_is_none() -> None:
+    assert hook_of(SECRET + "x", token(SECRET, HOOK).encode()) is None
+    assert hook_of(SECRET, token(SECRET + "x", HOOK).encode()) is None
+
+
+def test_every_changed_byte_is_noticed() -> None:
+    made = token(SECRET, HOOK).encode()
+    for place in range(len(made)):
+        for other in (b"A", b"B", b"b", b"-", b"\x00", b"\xff"):
+            changed = made[:place] + other + made[place + 1 :]
+            assert changed == made or hook_of(SECRET, changed) is None
+    for odd in (made + b"=", made + b" ", b" " + made, made[:-1], made * 2, made + b"\n"):
+        assert hook_of(SECRET, odd) is None
+
+
+@given(st.binary(max_size=400) | st.text(max_size=300).map(str.encode))
+def test_nothing_else_is_a_token(given: bytes) -> None:
+    assert hook_of(SECRET, given) is None
+
+
+def test_the_secret_is_shown_nowhere() -> None:
+    webhook = Webhook("https://x.example/a2e", SECRET)
+    assert SECRET not in repr(webhook)
+    made = webhook.inputs(HOOK)
+    assert made["webhook_url"] == "https://x.example/a2e"
+    shown = redact(f"body was {made}")
+    assert HOOK not in shown
+    assert made["webhook_token"][-43:] not in shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://x.example/a2e",
+        "https://x.example:8443/a2e/?app=1",
+        "http://127.0.0.1:8080/",
+        "http://localhost:1/a2e",
+        "http://[::1]:80/",
+        "https://x.example/" + "a" * 2030,
+    ],
+)
+def test_where_events_may_go(url: str) -> None:
+    assert clean_webhook_url(url) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("http://x.example/a2e", "must begin with https://"),
+        ("http://10.0.0.7/a2e", "must begin with https://"),
+        ("http://127.0.0.1.x.example/", "must begin with https://"),
+        ("https://u:p@x.example/", "must not hold credentials"),
+        ("https://x.example/#here", "must not hold credentials or a fragment"),
+        ("https://x.example/" + "a" * 2031, "has 2049 characters; the service takes 2048"),
+        ("https://x.example/\n", "must look like"),
+        ("//x.example", "must look like"),
+    ],
+)
+def test_where_events_may_not_go(url: str, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        clean_webhook_url(url)
+
+
+def test_a_secret_must_be_there_and_long() -> None:
+    assert clean_webhook_secret({"A2E_WEBHOOK_SECRET": f" {SECRET}\n"}) == SECRET
+    for given, says in ((None, "is not set"), (" ", "is not set"), ("short-one", "is shorter")):
+        env = {} if given is None else {"A2E_WEBHOOK_SECRET": given}
+        with pytest.raises(ConfigurationError, match=says) as caught:
+            clean_webhook_secret(env)
+        assert "secrets.token_urlsafe(32)" in str(caught.value)
+        assert "short-one" not in str(caught.value)
+
+
+def test_events_are_news_once_in_a_while() -> None:
+    heard = Heard(most=3)
+    assert heard.note("a", 1.0, 2.0)
+    assert not heard.note("a", 2.9, 2.0)
+    assert heard.at("a") == 1.0
+    assert heard.note("a", 3.0, 2.0)
+    for n, hook in enumerate("bcd"):
+        assert heard.note(hook, 4.0 + n, 2.0)
+    assert heard.at("a") is None
+    assert [heard.at(hook) for hook in "bcd"] == [4.0, 5.0, 6.0]
+    assert heard.at(None) is None

@@ -1,0 +1,192 @@
+"""Looks at tasks of which a webhook event is awaited: rarer, moved by events, never driven."""
+
+import random
+import statistics
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from a2e_async.tasks.hooks import RAREST, TICKS, rarity
+from a2e_async.tasks.schedule import MISSED, Look
+
+from .world import BATCH, DETAIL, KINDS, FailedCall, World, all_shown, world
+
+
+def times(w: World, id: str = "t") -> list[float]:
+    return [at for at, _, ids in w.looks if id in ids]
+
+
+def test_rarer_while_an_event_is_awaited() -> None:
+    """Every 15 ticks; a task without a webhook keeps the tick."""
+    w = world(rarity=15.0)
+    w.add(DETAIL, "t", hook="h")
+    w.add(DETAIL, "plain")
+    w.run(100.0)
+    assert times(w) == pytest.approx([0, 15, 30, 45, 60, 75, 90])
+    assert len(times(w, "plain")) == 101
+
+
+def test_how_rare_is_rare() -> None:
+    """Fifteen ticks, but at most 30 s; a user's own longer tick stays as it is."""
+    assert rarity(2.0) * 2.0 == RAREST == TICKS * 2.0
+    assert rarity(0.1) == TICKS
+    assert rarity(10.0) * 10.0 == RAREST
+    assert rarity(60.0) == 1.0
+
+
+def test_an_event_moves_the_look_and_ends_the_rarity() -> None:
+    """It may have come too early: the usual tick holds from there on."""
+    w = world(rarity=15.0)
+    w.add(DETAIL, "t", due=15.0, hook="h")
+    w.at(4.5, lambda: w.schedule.event("h", w.now))
+    w.run(8.0)
+    assert times(w) == pytest.approx([4.5, 5.5, 6.5, 7.5])
+
+
+def test_an_event_of_another_start_moves_nothing() -> None:
+    w = world(rarity=15.0)
+    w.add(DETAIL, "t", due=15.0, hook="h")
+    w.at(4.5, lambda: w.schedule.event("other", w.now))
+    w.run(14.0)
+    assert not w.looks
+
+
+def test_a_start_of_several_tasks_has_one_hook() -> None:
+    """The event does not say which of them has ended: all are looked at."""
+    w = world(rarity=15.0)
+    for id in ("a", "b"):
+        w.add(DETAIL, id, due=15.0, hook="h")
+    w.at(3.0, lambda: w.schedule.event("h", w.now))
+    w.run(3.5)
+    assert times(w, "a") == times(w, "b") == [3.0]
+
+
+def test_a_look_under_way_may_have_come_too_early() -> None:
+    """Another one follows at once."""
+    w = world(rarity=15.0, latency=lambda: 0.4)
+    w.add(DETAIL, "t", hook="h")
+    w.at(0.3, lambda: w.schedule.event("h", w.now))
+    w.run(2.0)
+    assert times(w) == pytest.approx([0.0, 0.4, 1.4])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    gap=st.floats(0.001, 3.0),
+    kind=st.sampled_from(KINDS),
+    latency=st.floats(0.0, 0.9),
+    hooked=st.booleans(),
+)
+def test_a_flood_of_events_makes_two_looks_an_interval_at_most(
+    gap: float, kind: object, latency: float, hooked: bool
+) -> None:
+    """Replayed or not: each look that a flood brings forward takes the place of a later one."""
+    w = world(rarity=15.0, latency=lambda: latency)
+    watch = w.add(kind, "t", hook="h" if hooked else None)  # type: ignore[arg-type]
+    n = 0
+    while n * gap < 50:
+        w.at(n * gap, lambda: w.schedule.nudge(watch, w.now))
+        n += 1
+    w.run(50.0)
+    seen = times(w)
+    assert len(seen) <= 2 * 50 + 2
+    for begin in seen:
+        assert sum(begin <= at < begin + 0.999 for at in seen) <= 2
+
+
+def test_events_that_stay_out_are_not_relied_on() -> None:
+    """After three ends that no event told of, all are looked at as often as without."""
+    w = world(rarity=15.0)
+    for n in range(MISSED):
+        w.ends[f"{n}"] = 1.0 + n
+        w.add(DETAIL, f"{n}", due=15.0, hook=f"h{n}")
+    w.add(DETAIL, "t", due=15.0, hook="h")
+    w.run(20.0)
+    assert w.distrusted == 1
+    assert times(w)[1:] == pytest.approx([16, 17, 18, 19, 20])
+    w.at(20.4, lambda: w.schedule.event("h", w.now))
+    w.run(20.5)
+    w.add(DETAIL, "next", hook="h-next")
+    w.run(50.0)
+    assert times(w, "next") == pytest.approx([20.5, 35.5])
+
+
+def test_what_had_ended_before_it_was_watched_proves_nothing() -> None:
+    """As after a restart: its event went to a process that is gone."""
+    w = world(rarity=15.0)
+    for n in range(10):
+        w.ends[f"{n}"] = -5.0
+        w.add(DETAIL, f"{n}", hook=f"h{n}")
+    w.run(1.0)
+    assert len(w.delays) == 10
+    w.add(DETAIL, "t", hook="h")
+    w.run(20.0)
+    assert times(w) == pytest.approx([1, 16])
+    assert not w.distrusted
+
+
+def test_tasks_in_one_call_share_it() -> None:
+    """A call that another task needs shows the rare ones, too, at no cost."""
+    w = world(rarity=15.0)
+    w.add(BATCH, "plain")
+    for n in range(50):
+        w.add(BATCH, f"{n}", hook=f"h{n}")
+    w.run(10.0)
+    assert len(w.looks) == 11
+    assert all(len(ids) == 51 for _, _, ids in w.looks)
+
+
+def test_an_error_backs_off_whatever_events_say() -> None:
+    def failing(w: World, look: Look) -> set[str]:
+        raise FailedCall
+
+    w = world(failing, rarity=15.0, latency=lambda: 0.5, jitter=lambda: 0.999)
+    w.add(DETAIL, "t", hook="h")
+    w.at(0.2, lambda: w.schedule.event("h", w.now))
+    w.run(2.0)
+    assert times(w) == [0.0]
+
+
+def test_the_rate_is_kept_and_used() -> None:
+    """1,000 single looks at 5 a second: 200 s a round, and not fifteen times that."""
+    w = world(rarity=15.0, look_rate=5.0, latency=lambda: 0.0, interval=2.0)
+    for n in range(1000):
+        w.add(DETAIL, f"{n}", due=n / 5.0, hook=f"h{n}")
+    w.run(1000.0)
+    assert len(w.calls(200.0)) == pytest.approx(5.0 * 800, rel=0.05)
+    gaps = [b - a for a, b in pairwise(times(w, "7"))]
+    assert gaps == pytest.approx([200.0] * len(gaps), rel=0.05)
+    for n in range(900):
+        w.drop(w.schedule.find("detail", f"{n}"))  # type: ignore[arg-type]
+    w.run(2000.0)
+    # Its few tasks now fit into the rate: 15 ticks of 2 s are the interval again.
+    later = [b - a for a, b in pairwise(t for t in times(w, "950") if t > 1300)]
+    assert later == pytest.approx([30.0] * len(later), rel=0.05)
+
+
+def test_delay_and_calls() -> None:
+    """One event in 15 lost: the mean delay is as of looks alone, at a fraction of the calls."""
+
+    def run(rare: float, lost: float) -> tuple[float, float]:
+        chance = random.Random(5)
+        w = world(all_shown, rarity=rare, interval=2.0, latency=lambda: 0.1)
+        for n in range(300):
+            start, lasts = n * 30.0, chance.uniform(60, 120)
+            w.ends[f"{n}"] = start + lasts
+            w.at(start, lambda n=n: w.add(DETAIL, f"{n}", due=w.now + 2.0 * rare, hook=f"h{n}"))
+            if chance.random() >= lost:
+                w.at(start + lasts, lambda n=n: w.schedule.event(f"h{n}", w.now))
+        w.run(1e5)
+        assert len(w.delays) == 300
+        return statistics.mean(w.delays), len(w.looks) / 300
+
+    delay, calls = run(15.0, 1 / 15)
+    plain_delay, plain_calls = run(1.0, 1.0)
+    assert plain_delay == pytest.approx(1.1, abs=0.15)
+    assert delay < 1.5 * plain_delay
+    assert calls < plain_calls / 8
+    sure_delay, sure_calls = run(15.0, 0.0)
+    assert sure_delay == pytest.approx(0.1, abs=0.01)
+    assert sure_calls < 4.5

@@ -1,0 +1,277 @@
+"""What events do to waits: they are awaited, and never believed."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from a2e_async import A2E, Status
+from a2e_async.errors import ConfigurationError, InvalidRequest, TaskFailed
+from a2e_async.sandbox import Sandbox
+from a2e_async.tasks.hooks import token
+
+from .conftest import DUB, KEY, LATER, SECRET, Door, MakeClient, looks, token_of, until, waiting
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_event_ends_the_wait(a2e: A2E, sandbox: Sandbox, door: Door) -> None:
+    """One start, one event, one look."""
+    task = await a2e.dubbing.start(**DUB)
+    wait = await waiting(a2e, task)
+    sandbox.advance(4000)
+    record = await asyncio.wait_for(wait, 10)
+    assert record.status is Status.SUCCEEDED
+    assert looks(sandbox) == 1
+    await until(lambda: door.answers == [204])
+    assert (a2e.webhooks.received, a2e.webhooks.refused) == (1, 0)
+
+
+async def test_a_failure_is_told_as_well(a2e: A2E, sandbox: Sandbox) -> None:
+    sandbox.faults.fail("dubbing", "no speech found")
+    wait = await waiting(a2e, await a2e.dubbing.start(**DUB))
+    sandbox.advance(4000)
+    with pytest.raises(TaskFailed, match="no speech found"):
+        await asyncio.wait_for(wait, 10)
+    assert looks(sandbox) == 1
+
+
+async def test_a_start_of_several_tasks(a2e: A2E, sandbox: Sandbox) -> None:
+    """All carry the token of their one start."""
+    task = await a2e.text_to_image.start(prompt="a lake", max_images=2)
+    assert len(task.ids) == 2
+    wait = await waiting(a2e, task)
+    sandbox.advance(4000)
+    assert len((await asyncio.wait_for(wait, 10)).outputs) == 2
+    assert looks(sandbox) <= 2
+
+
+async def test_twice_is_once(a2e: A2E, sandbox: Sandbox, door: Door) -> None:
+    sandbox.faults.repeat_webhook(copies=5)
+    wait = await waiting(a2e, await a2e.dubbing.start(**DUB))
+    sandbox.advance(4000)
+    await asyncio.wait_for(wait, 10)
+    await until(lambda: len(door.answers) == 5)
+    await asyncio.sleep(0.05)
+    assert door.answers == [204] * 5
+    assert looks(sandbox) == 1
+
+
+async def test_a_forged_event_costs_nothing(a2e: A2E, sandbox: Sandbox, door: Door) -> None:
+    sandbox.faults.forge_webhook()
+    sandbox.faults.drop_webhook()
+    wait = await waiting(a2e, await a2e.dubbing.start(**DUB))
+    sandbox.advance(4000)
+    await until(lambda: door.answers)
+    await asyncio.sleep(0.05)
+    assert door.answers == [401]
+    assert not wait.done()
+    assert looks(sandbox) == 0
+    wait.cancel()
+
+
+async def test_a_lost_event_costs_a_delay(
+    make_client: MakeClient, sandbox: Sandbox, door: Door
+) -> None:
+    """The look that is made lest an event is lost finds the end."""
+    sandbox.faults.drop_webhook()
+    door.client = a2e = make_client(webhook_url=door.url, poll_interval=0.02)
+    wait = await waiting(a2e, await a2e.dubbing.start(**DUB))
+    sandbox.advance(4000)
+    assert (await asyncio.wait_for(wait, 10)).status is Status.SUCCEEDED
+    assert not door.answers
+
+
+async def test_an_early_event_costs_a_look(
+    make_client: MakeClient, sandbox: Sandbox, door: Door
+) -> None:
+    """The task still runs: the wait goes on, at the usual interval."""
+    sandbox.faults.early_webhook()
+    door.client = a2e = make_client(webhook_url=door.url, poll_interval=0.3)
+    wait = await waiting(a2e, await a2e.dubbing.start(**DUB))
+    await until(lambda: looks(sandbox) == 1)
+    assert door.answers == [204]
+    assert not wait.done()
+    sandbox.faults.drop_webhook()
+    sandbox.advance(4000)
+    assert (await asyncio.wait_for(wait, 10)).status is Status.SUCCEEDED
+
+
+async def test_an_event_may_overtake_the_starts_answer(
+    a2e: A2E, sandbox: Sandbox, door: Door
+) -> None:
+    """It is known which start it is of before it is known what that start has made."""
+    sandbox.faults.slow(1.0, "start", accepted=True)
+    starting = asyncio.ensure_future(a2e.dubbing.start(**DUB))
+    await until(sandbox.ledger.starts)
+    sandbox.advance(4000)
+    await until(lambda: door.answers == [204])
+    assert not starting.done()
+    task = await starting
+    assert not task.done, "the answer is of before the end"
+    assert (await task.wait(timeout=10)).status is Status.SUCCEEDED
+    assert looks(sandbox) == 1
+
+
+async def test_an_event_of_a_start_whose_answer_is_lost(a2e: A2E, sandbox: Sandbox) -> None:
+    """Once the start is found by its name, it is waited for as any other."""
+    sandbox.faults.drop_after_accept("dubbing")
+    task = await a2e.dubbing.start(**DUB)
+    before = looks(sandbox)
+    wait = await waiting(a2e, task)
+    sandbox.advance(4000)
+    await asyncio.wait_for(wait, 10)
+    assert looks(sandbox) == before + 1
+    assert len(sandbox.ledger.starts()) == 1
+
+
+async def test_an_event_before_anybody_waits(a2e: A2E, sandbox: Sandbox, door: Door) -> None:
+    """It is remembered: the first look is made at once. One wait after the other makes no more."""
+    task = await a2e.dubbing.start(**DUB)
+    sandbox.advance(4000)
+    await until(lambda: door.answers == [204])
+    assert looks(sandbox) == 0
+    assert (await task.wait(timeout=10)).status is Status.SUCCEEDED
+
+
+async def test_a_replayed_event_is_no_lever(
+    make_client: MakeClient, sandbox: Sandbox, door: Door
+) -> None:
+    """A thousand valid copies while the task runs: two looks an interval at most."""
+    door.client = a2e = make_client(webhook_url=door.url, poll_interval=0.5)
+    task = await a2e.dubbing.start(**DUB)
+    wait = await waiting(a2e, task)
+    take = a2e.webhooks.app()._take
+    hook = token_of(sandbox).partition(".")[0]
+    begun = asyncio.get_running_loop().time()
+    for _ in range(1000):
+        assert take(hook)
+        await asyncio.sleep(0.001)
+    passed = asyncio.get_running_loop().time() - begun
+    assert looks(sandbox) <= 2 + 2 * passed / 0.5
+    assert not wait.done()
+    wait.cancel()
+
+
+async def test_each_wait_after_an_event_is_no_lever_either(
+    a2e: A2E, sandbox: Sandbox, door: Door
+) -> None:
+    """Somebody asks again and again with short waits; the event has come too early."""
+    sandbox.faults.early_webhook()
+    task = await a2e.dubbing.start(**DUB)
+    await until(lambda: door.answers == [204])
+    for _ in range(5):
+        wait = await waiting(a2e, task)
+        await asyncio.sleep(0.05)
+        wait.cancel()
+    assert looks(sandbox) == 1
+
+
+async def test_kinds_without_webhooks_keep_their_interval(
+    make_client: MakeClient, sandbox: Sandbox, door: Door
+) -> None:
+    a2e = make_client(webhook_url=door.url)
+    await a2e.photobook.start(face_image_url="https://media.example/a.png")
+    (charge,) = sandbox.ledger.starts()
+    assert not {"webhook_url", "webhook_token"} & charge.body.keys()
+
+
+async def test_without_a_webhook_nothing_is_sent(make_client: MakeClient, sandbox: Sandbox) -> None:
+    a2e = make_client()
+    await a2e.dubbing.start(**DUB)
+    assert not {"webhook_url", "webhook_token"} & sandbox.ledger.starts()[0].body.keys()
+    for get in (a2e.webhooks.app, a2e.webhooks.aiohttp_app):
+        with pytest.raises(ConfigurationError, match="A2E\\(webhook_url="):
+            get()
+
+
+async def test_events_that_never_come_are_told_of(
+    make_client: MakeClient,
+    sandbox: Sandbox,
+    door: Door,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A wrong address must not make everything late for ever."""
+    sandbox.faults.drop_webhook(times=None)
+    a2e = make_client(webhook_url=door.url, poll_interval=0.02)
+    for _ in range(3):
+        wait = await waiting(a2e, await a2e.dubbing.start(**DUB))
+        sandbox.advance(4000)
+        await asyncio.wait_for(wait, 10)
+    (said,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert "no webhook event came for the last 3 tasks" in said
+
+
+async def test_what_is_sent_and_shown(
+    make_client: MakeClient, sandbox: Sandbox, door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The secret is nowhere, the token only where it must be."""
+    caplog.set_level(logging.DEBUG)
+    events: list[Any] = []
+    door.client = a2e = make_client(webhook_url=door.url, on_event=events.append)
+    task = await a2e.dubbing.start(**DUB, name="of the user")
+    sent = token_of(sandbox)
+    wait = await waiting(a2e, task)
+    sandbox.advance(4000)
+    record = await asyncio.wait_for(wait, 10)
+    sandbox.faults.code_error(400, f"bad webhook_token {sent} at {door.url}", "start")
+    with pytest.raises(InvalidRequest) as caught:
+        await a2e.dubbing.start(**DUB)
+    shown = [repr(x) for x in (a2e, a2e.webhooks, a2e.webhooks.app(), a2e._parts, record, task)]
+    text = "\n".join([*shown, caplog.text, repr(events), str(caught.value), repr(vars(caught.value))])
+    assert SECRET not in text
+    assert sent not in text
+    assert record.name == "of the user"
+    assert "webhook" not in str(record.extra)
+
+
+async def test_a_key_stays_the_same_with_and_without(
+    make_client: MakeClient, sandbox: Sandbox, door: Door, journal: Any
+) -> None:
+    """Where events go is no part of what a start asks for."""
+    with_hook = make_client(webhook_url=door.url, journal=journal)
+    task = await with_hook.dubbing.start(**DUB, key="talk-17")
+    without = make_client(journal=journal)
+    assert (await without.dubbing.start(**DUB, key="talk-17")).ref == task.ref
+    assert len(sandbox.ledger.starts()) == 1
+
+
+async def test_a_missing_secret_is_told_before_anything_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("A2E_WEBHOOK_SECRET")
+    with pytest.raises(ConfigurationError, match="A2E_WEBHOOK_SECRET is not set"):
+        A2E(KEY, webhook_url="https://x.example/a2e")
+    A2E(KEY)
+
+
+async def test_a_closed_client_takes_nothing(a2e: A2E, sandbox: Sandbox) -> None:
+    await a2e.dubbing.start(**DUB)
+    hook = token_of(sandbox).partition(".")[0]
+    app = a2e.webhooks.app()
+    assert app._take(hook)
+    await a2e.aclose()
+    assert not app._take(hook)
+
+
+async def test_events_come_in_on_another_loop(
+    make_client: MakeClient, sandbox: Sandbox, door: Door
+) -> None:
+    """The receiver may be served by a thread of its own."""
+    a2e = make_client(webhook_url=door.url)
+    sandbox.faults.drop_webhook()
+    wait = await waiting(a2e, await a2e.dubbing.start(**DUB))
+    sandbox.advance(4000)
+    hook = token_of(sandbox).partition(".")[0]
+
+    async def elsewhere() -> bool:
+        return a2e.webhooks.app()._take(hook)
+
+    assert await asyncio.to_thread(asyncio.run, elsewhere())
+    assert (await asyncio.wait_for(wait, 10)).status is Status.SUCCEEDED
+
+
+def test_the_interval_is_long_enough_to_prove_something() -> None:
+    assert LATER > 10
+    assert len(token(SECRET, "a2e-0123456789abcdefghij")) <= 256
