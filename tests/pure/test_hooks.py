@@ -87,8 +87,8 @@ def test_where_events_may_not_go(url: str, says: str) -> None:
 
 def test_a_secret_must_be_there_and_long() -> None:
     assert clean_webhook_secret({"A2E_WEBHOOK_SECRET": f" {SECRET}\n"}) == SECRET
-    for given, says in ((None, "is not set"), (" ", "is not set"), ("short-one", "is shorter")):
-        env = {} if given is None else {"A2E_WEBHOOK_SECRET": given}
+    for text, says in ((None, "is not set"), (" ", "is not set"), ("short-one", "is shorter")):
+        env = {} if text is None else {"A2E_WEBHOOK_SECRET": text}
         with pytest.raises(ConfigurationError, match=says) as caught:
             clean_webhook_secret(env)
         assert "secrets.token_urlsafe(32)" in str(caught.value)

@@ -219,7 +219,9 @@ async def test_what_is_sent_and_shown(
     with pytest.raises(InvalidRequest) as caught:
         await a2e.dubbing.start(**DUB)
     shown = [repr(x) for x in (a2e, a2e.webhooks, a2e.webhooks.app(), a2e._parts, record, task)]
-    text = "\n".join([*shown, caplog.text, repr(events), str(caught.value), repr(vars(caught.value))])
+    text = "\n".join(
+        [*shown, caplog.text, repr(events), str(caught.value), repr(vars(caught.value))]
+    )
     assert SECRET not in text
     assert sent not in text
     assert record.name == "of the user"
