@@ -34,6 +34,7 @@ from a2e_async.tasks.journal_file import (
     version_of,
     whereabouts,
 )
+from a2e_async.tasks.journal_rules import same_start, stepped
 from a2e_async.tasks.owner import is_dead
 
 T = TypeVar("T")
@@ -268,8 +269,7 @@ class Store:
             return Begun(entry, mine=True, new=True)
         self._change -= 1
         found = self._sure(entry.key)
-        same = (found.kind, found.digest) == (entry.kind, entry.digest)
-        if not same or found.state > State.INTENT or not self.take(entry.key):
+        if not same_start(found, entry) or found.state > State.INTENT or not self.take(entry.key):
             return Begun(found, mine=False, new=False)
         return Begun(self._sure(entry.key), mine=True, new=False)
 
@@ -277,29 +277,17 @@ class Store:
         self, key: str, state: State, values: Changes, columns: dict[str, rows.Value]
     ) -> Entry | None:
         """Bring an entry forward and set ``values``, which are ``columns`` in the table."""
-        entry = self.get(key)
-        if state <= State.INTENT and (
-            entry is None or entry.owner != self.owner or entry.state > State.INTENT
-        ):
-            raise TakenOver("Another client goes on with this start; nothing was sent by this one.")
-        if entry is None:
+        step = stepped(self.get(key), self.owner, state, values, self._now)
+        if step is None:
             return None
-        changes: dict[str, Any] = {**values, "updated_at": self._now}
-        columns = {**columns, "updated_at": self._now}
-        if "ids" in changes:
-            new = tuple(id for id in dict.fromkeys(changes["ids"]) if id not in entry.ids)
-            changes["ids"] = entry.ids + new
-            columns["ids"] = rows.to_column("ids", changes["ids"])
-            if new:
-                state = max(state, State.ACCEPTED)
-                (seq,) = self.db.execute("SELECT seq FROM jobs WHERE key = ?", (key,)).fetchone()
-                self._claim(entry.kind, new, seq)
-            if new and entry.ids and changes.get("coins") is not None:
-                columns["coins"] = changes["coins"] = changes["coins"] + (entry.coins or 0)
-        changes["state"] = max(entry.state, state)
-        columns["state"] = int(changes["state"])
+        entry, new = step
+        follows = ("ids", "coins", "state", "updated_at")
+        columns = columns | {name: rows.to_column(name, getattr(entry, name)) for name in follows}
+        if new:
+            (seq,) = self.db.execute("SELECT seq FROM jobs WHERE key = ?", (key,)).fetchone()
+            self._claim(entry.kind, new, seq)
         self._update(key, columns)
-        return evolve(entry, **changes)
+        return entry
 
     def drop(self, key: str) -> bool:
         """Forget an entry of this client that was not accepted."""

@@ -1,0 +1,1 @@
+"""Adapters to outside systems, one small module each; the core never imports them."""
