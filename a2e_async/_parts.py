@@ -207,7 +207,8 @@ def build(
         services,
         files,
         request_timeout=request_timeout,
-        mark_names=mark_names,
+        # Others start jobs of this account: a name of the user's alone proves nothing then.
+        mark_names=mark_names or getattr(journal, "shared", False),
         book=book,
         resend=resend,
         webhook=webhook,
@@ -269,6 +270,16 @@ def _presigner(session: Session, options: CallOptions, own: tuple[Budget, ...]) 
 
 def open_journal(journal: Any) -> Journal:
     """Return the journal that `A2E` was given, by its path or as an object; no I/O but a look."""
+    if isinstance(journal, str) and "://" in journal:
+        if not journal.startswith(("postgresql://", "postgres://")):
+            raise ConfigurationError("journal must be a file's path or a postgresql:// URL.")
+        try:
+            from a2e_async.contrib.postgres import PostgresJournal
+        except ImportError as error:
+            raise ConfigurationError(
+                "A journal in PostgreSQL needs psycopg: pip install 'a2e-async[postgres]'."
+            ) from error
+        return PostgresJournal(journal)
     if isinstance(journal, str | os.PathLike):
         from a2e_async.tasks.journal_sqlite import SqliteJournal
 

@@ -1,0 +1,164 @@
+"""A journal in PostgreSQL: many workers on many hosts, under one account.
+
+``A2E(journal="postgresql://…")`` makes one. The clock of its leases is the database's own, so
+hosts may differ in theirs. A worker is told by NOTIFY of what others do to the entries it watches.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final, Unpack
+
+from attrs import evolve
+
+from a2e_async.contrib import postgres_tables as tables
+from a2e_async.contrib.postgres_link import Connection, Target, run
+from a2e_async.contrib.postgres_worker import Told, Worker
+from a2e_async.tasks.journal import Begun, Changes, Entry, Spent, State
+
+PRUNED: Final = 5_000
+"""Entries pruned in one transaction."""
+
+CHANGEABLE: Final = frozenset(Changes.__annotations__)
+
+_PLAIN: Final = Entry(key="", kind="", digest="")
+
+
+class PostgresJournal:
+    """A `Journal` in the database ``url``, whose tables are made when it is first used.
+
+    ``url`` is what libpq takes: ``postgresql://user@host/database``, with ``PGPASSWORD`` or
+    ``~/.pgpass`` or the password in it. ``clock`` (seconds since 1970) stands in for the
+    database's in tests, ``host_clock`` for the loop's. Nothing is opened before the first use; one
+    object belongs to one event loop. It holds one connection, and makes it anew when it is lost;
+    operations wait up to 45 s for a database that is away, then raise `JournalError`. In a child
+    of the process that used it every method raises: make a new one there.
+    """
+
+    shared = True
+    """Others start jobs under the same account: names carry marks, the pace is shared."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Callable[[], float] | None = None,
+        host_clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.target = Target(url)
+        self._worker = Worker(self.target, clock=clock, host_clock=host_clock)
+
+    def __repr__(self) -> str:
+        return f"<PostgresJournal {self.target}>"
+
+    @property
+    def owner(self) -> str:
+        """The name under which this client owns entries; unique to this object."""
+        return self._worker.owner
+
+    async def open(self) -> None:
+        """Connect, and make the tables if need be."""
+        await self._worker.ask(query=_nothing)
+
+    async def aclose(self) -> None:
+        """Carry out what was asked for, give up the leases, disconnect. May be called again."""
+        await self._worker.aclose()
+
+    async def begin(self, entry: Entry) -> Begun:
+        """Write a new entry, or return what its key stands for already."""
+        self._held(entry)
+        return await self._worker.ask(entry.key, lambda group: group.begin(entry))
+
+    async def advance(self, key: str, state: State, **values: Unpack[Changes]) -> Entry | None:
+        """Bring an entry forward (never back), set fields, and return it.
+
+        Raises `TakenOver` for a step up to `State.INTENT` that is not this client's to take.
+        """
+        if unknown := values.keys() - CHANGEABLE:
+            raise TypeError(f"advance() cannot set {', '.join(sorted(unknown))}")
+        self._held(evolve(_PLAIN, key=key, **values))
+        return await self._worker.ask(key, lambda group: group.advance(key, state, values))
+
+    async def drop(self, key: str) -> bool:
+        """Forget an entry of this client of which nothing is at the service; tell whether."""
+        return await self._worker.ask(key, lambda group: group.drop(key))
+
+    async def take(self, key: str) -> bool:
+        """Become the owner of an open entry whose owner is gone; tell whether it is ours."""
+        return await self._worker.ask(key, lambda group: group.take(key))
+
+    async def get(self, key: str) -> Entry | None:
+        """Return the entry of a key."""
+        rows = await self._select(tables.BY_KEY, ([key],))
+        return tables.to_entry(rows[0]) if rows else None
+
+    async def find(self, kind: str, id: str) -> Entry | None:
+        """Return the entry that holds this remote task (the first that claimed it)."""
+        rows = await self._select(tables.BY_TASK, (kind, id))
+        return tables.to_entry(rows[0]) if rows else None
+
+    async def entries(
+        self,
+        *,
+        states: Collection[State] | None = None,
+        open_only: bool = False,
+        after: int = 0,
+        limit: int = 1000,
+    ) -> tuple[Sequence[Entry], int]:
+        """Return entries in the order they began, and the place to go on after (0 at the end).
+
+        One whose beginning is being committed just now may be missing.
+        """
+        if limit < 1:
+            raise ValueError("limit must be at least 1")
+        among = () if states is None else ([int(state) for state in states],)
+        query = tables.page_query(open_only, states is not None)
+        rows = await self._select(query, (after, *among, limit))
+        entries = [tables.to_entry(row) for row in rows]
+        return entries, rows[-1][-1] if len(rows) == limit else 0
+
+    def watch(self, key: str, told: Told) -> Callable[[], None]:
+        """Call ``told`` on this loop when others change the entry; return what ends that.
+
+        It is told at once where the notification comes through, and within 5 s where it is lost.
+        """
+        return self._worker.watch(key, told)
+
+    async def prune(
+        self, before: float, *, states: Collection[State] = (State.FINISHED, State.SAVED)
+    ) -> int:
+        """Forget closed entries last changed before ``before``; return how many."""
+        among = [int(state) for state in states]
+
+        async def some(link: Connection) -> int:
+            cursor = await run(link, tables.PRUNE, (before, among, PRUNED))
+            keys = [row[0] for row in await cursor.fetchall()]
+            await run(link, tables.TELL, (keys, self.owner))
+            return len(keys)
+
+        pruned = more = await self._worker.ask(query=some)
+        while more == PRUNED:
+            pruned += (more := await self._worker.ask(query=some))
+        return pruned
+
+    async def spent(self) -> Sequence[Spent]:
+        """Return coins spent and reserved by day (UTC) and kind, in that order."""
+        return [
+            Spent(day=day, kind=kind, coins=coins, reserved=reserved, starts=starts)
+            for day, kind, coins, reserved, starts in await self._select(tables.SUMS)
+        ]
+
+    async def _select(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        async def select(link: Connection) -> list[tuple[Any, ...]]:
+            return await (await run(link, query, values)).fetchall()
+
+        return await self._worker.ask(query=select)
+
+    def _held(self, entry: Entry) -> None:
+        try:
+            tables.to_row(entry)
+        except (TypeError, ValueError, RecursionError) as error:
+            why = f"it cannot hold these values ({type(error).__name__}: {error})"
+            raise self.target.unusable(why, "Give plain JSON values.") from error
+
+
+async def _nothing(_: Connection) -> None:
+    """Connecting is all that is wanted."""

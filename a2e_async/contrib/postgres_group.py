@@ -1,0 +1,100 @@
+"""What a group of operations does to the entries it touches (pure).
+
+They are read and locked together, changed here, in order, by the rules that every journal keeps,
+and written together: one transaction for all that is asked for at one time.
+"""
+
+from collections.abc import Callable
+
+from attrs import define, evolve, field
+
+from a2e_async.tasks.journal import Begun, Changes, Entry, State
+from a2e_async.tasks.journal_rules import same_start, stepped
+
+
+@define(eq=False)
+class Group:
+    """The entries of some keys, as they are and as they become.
+
+    ``now`` is the database's clock (seconds since 1970), ``alive`` tells whether an owner lives.
+    """
+
+    owner: str
+    now: float
+    alive: Callable[[str], bool]
+    found: dict[str, tuple[int, Entry]]
+    """What is in the database: its place and the entry, by key."""
+    entries: dict[str, Entry] = field(init=False)
+    made: set[str] = field(factory=set[str])
+    """Keys whose entries are new, also where another stood before."""
+    claims: list[tuple[str, str]] = field(factory=list[tuple[str, str]])
+    """Ids, and the keys of the entries that claim them."""
+
+    def __attrs_post_init__(self) -> None:
+        self.entries = {key: entry for key, (_, entry) in self.found.items()}
+
+    def begin(self, entry: Entry) -> Begun:
+        """Add an entry, or return what its key stands for already."""
+        found = self.entries.get(entry.key)
+        if found is None:
+            entry = evolve(entry, owner=self.owner, created_at=self.now, updated_at=self.now)
+            self.entries[entry.key] = entry
+            self.made.add(entry.key)
+            self.claims += [(id, entry.key) for id in entry.ids]
+            return Begun(entry, mine=True, new=True)
+        mine = same_start(found, entry) and found.state <= State.INTENT and self.take(entry.key)
+        return Begun(self.entries[entry.key], mine=mine, new=False)
+
+    def advance(self, key: str, state: State, values: Changes) -> Entry | None:
+        """Bring an entry forward; raises `TakenOver`."""
+        step = stepped(self.entries.get(key), self.owner, state, values, self.now)
+        if step is None:
+            return None
+        self.entries[key], new = step
+        self.claims += [(id, key) for id in new]
+        return self.entries[key]
+
+    def drop(self, key: str) -> bool:
+        """Forget an entry of this client that was not accepted."""
+        entry = self.entries.get(key)
+        if entry is None or entry.owner != self.owner or entry.state > State.INTENT:
+            return False
+        del self.entries[key]
+        self.made.discard(key)
+        return True
+
+    def take(self, key: str) -> bool:
+        """Become the owner of an open entry whose owner is gone."""
+        entry = self.entries.get(key)
+        if entry is None or not entry.open:
+            return False
+        if entry.owner != self.owner:
+            if entry.owner is not None and self.alive(entry.owner):
+                return False
+            self.entries[key] = evolve(entry, owner=self.owner, updated_at=self.now)
+        return True
+
+    @property
+    def gone(self) -> list[int]:
+        """Places in the database that are to be emptied."""
+        return [
+            seq
+            for key, (seq, _) in self.found.items()
+            if key not in self.entries or key in self.made
+        ]
+
+    @property
+    def changed(self) -> list[tuple[int, Entry]]:
+        """Entries to be written over those in the database, with their places."""
+        return [
+            (seq, self.entries[key])
+            for key, (seq, entry) in self.found.items()
+            if key in self.entries and key not in self.made and self.entries[key] is not entry
+        ]
+
+    @property
+    def touched(self) -> list[str]:
+        """Keys whose entries are not what they were."""
+        keys = {*self.found, *self.entries}
+        before = {key: entry for key, (_, entry) in self.found.items()}
+        return [key for key in keys if self.entries.get(key) is not before.get(key)]

@@ -1,0 +1,161 @@
+"""The tables of the PostgreSQL journal, and how entries become rows and back (pure).
+
+**Later versions.** `a2e_version` counts the migrations that a database has gone through. The n-th
+of `MIGRATIONS` leads from version n to n + 1; to change the tables, append one and never touch
+those before it.
+
+What the database itself must see has a column; all else of an entry is one JSON document, as
+text: PostgreSQL's own text and ``jsonb`` cannot hold every string.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from attrs import fields
+
+from a2e_async.tasks.journal import Entry, State
+
+MIGRATIONS: Final[tuple[str, ...]] = (
+    """
+    CREATE TABLE a2e_jobs (
+        seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        key text NOT NULL UNIQUE,
+        kind text NOT NULL,
+        digest text NOT NULL,
+        state smallint NOT NULL,
+        ids text[] NOT NULL,
+        coins bigint,
+        reserved bigint,
+        succeeded boolean,
+        owner text,
+        created_at double precision NOT NULL,
+        updated_at double precision NOT NULL,
+        rest text NOT NULL
+    );
+    CREATE INDEX a2e_jobs_open ON a2e_jobs (seq) WHERE state < 4 AND succeeded IS NOT FALSE;
+    CREATE TABLE a2e_tasks (
+        kind text, id text, seq bigint NOT NULL, PRIMARY KEY (kind, id)
+    );
+    CREATE TABLE a2e_owners (
+        owner text PRIMARY KEY, until double precision NOT NULL, groups bigint NOT NULL
+    ) WITH (fillfactor = 50);
+    CREATE TABLE a2e_watches (key text, owner text, PRIMARY KEY (key, owner));
+    CREATE TABLE a2e_pruned (
+        day text, kind text,
+        coins bigint NOT NULL, reserved bigint NOT NULL, starts bigint NOT NULL,
+        PRIMARY KEY (day, kind)
+    );
+    CREATE TABLE a2e_paces (
+        account text PRIMARY KEY,
+        arrives double precision NOT NULL,
+        held_until double precision NOT NULL
+    ) WITH (fillfactor = 10);
+    """,
+)
+
+VERSION: Final = len(MIGRATIONS)
+"""Of the tables that this package writes."""
+
+OPEN: Final = "state < 4 AND succeeded IS NOT FALSE"
+"""`Entry.open` in SQL, word for word the condition of the index on open entries."""
+
+COLUMNS: Final = (
+    "key", "kind", "digest", "state", "ids", "coins", "reserved", "succeeded", "owner",
+    "created_at", "updated_at",
+)  # fmt: skip
+
+REST: Final = tuple(one.name for one in fields(Entry) if one.name not in COLUMNS)
+"""Fields of an entry in its document."""
+
+_ALL: Final = ", ".join((*COLUMNS, "rest"))
+
+# Every statement below is put together from names of this module alone.
+INSERT: Final = f"""INSERT INTO a2e_jobs ({_ALL})
+    VALUES ({", ".join("%s" for _ in (*COLUMNS, "rest"))}) RETURNING seq"""  # noqa: S608
+UPDATE: Final = f"""UPDATE a2e_jobs
+    SET {", ".join(f"{name} = %s" for name in (*COLUMNS, "rest"))} WHERE seq = %s"""  # noqa: S608
+DELETE: Final = "DELETE FROM a2e_jobs WHERE seq = %s"
+LOCK: Final = f"SELECT {_ALL}, seq FROM a2e_jobs WHERE key = ANY(%s) ORDER BY key FOR UPDATE"  # noqa: S608
+BY_KEY: Final = f"SELECT {_ALL}, seq FROM a2e_jobs WHERE key = ANY(%s)"  # noqa: S608
+BY_TASK: Final = f"""SELECT {_ALL} FROM a2e_jobs
+    WHERE seq = (SELECT seq FROM a2e_tasks WHERE kind = %s AND id = %s)"""  # noqa: S608
+OWNERS: Final = """SELECT owner, until FROM a2e_owners
+    WHERE owner IN (SELECT owner FROM a2e_jobs WHERE key = ANY(%s))"""
+CLAIM: Final = """INSERT INTO a2e_tasks SELECT kind, %s, seq FROM a2e_jobs WHERE key = %s
+    ON CONFLICT (kind, id) DO NOTHING"""
+# Told after the commit: who began to watch before it hears of it here, who did so later has
+# read the committed entry. It stays out of the commit, which would else queue with all others.
+TELL: Final = """SELECT pg_notify('a2e_' || right(owner, 32), key) FROM a2e_watches
+    WHERE key = ANY(%s) AND owner <> %s"""
+
+_CLOCK: Final = "coalesce(%s, extract(epoch FROM clock_timestamp())::float8)"
+BEAT: Final = f"""INSERT INTO a2e_owners AS mine VALUES (%s, {_CLOCK} + %s, %s)
+    ON CONFLICT (owner) DO UPDATE SET until = excluded.until,
+    groups = greatest(mine.groups, excluded.groups)
+    RETURNING until, groups"""  # noqa: S608
+"""Renews a lease; it gives the clock too, and which of this owner's groups are committed."""
+
+_MONEY: Final = """SELECT to_char(to_timestamp(created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day,
+    kind, coalesce(coins, 0) AS coins,
+    CASE WHEN coins IS NULL AND succeeded IS NOT FALSE THEN coalesce(reserved, 0) ELSE 0 END
+    AS reserved, 1 AS starts"""
+SUMS: Final = f"""SELECT day, kind, sum(coins)::bigint, sum(reserved)::bigint, sum(starts)::bigint
+    FROM ({_MONEY} FROM a2e_jobs
+    UNION ALL SELECT day, kind, coins, reserved, starts FROM a2e_pruned) AS money
+    GROUP BY day, kind ORDER BY day, kind"""  # noqa: S608
+PRUNE: Final = f"""WITH old AS (
+        DELETE FROM a2e_jobs WHERE seq IN (
+            SELECT seq FROM a2e_jobs WHERE updated_at < %s AND state = ANY(%s) AND NOT ({OPEN})
+            ORDER BY seq LIMIT %s FOR UPDATE SKIP LOCKED
+        ) RETURNING seq, key, kind, coins, reserved, succeeded, created_at
+    ), claims AS (
+        DELETE FROM a2e_tasks WHERE seq IN (SELECT seq FROM old)
+    ), sums AS (
+        INSERT INTO a2e_pruned AS kept
+        SELECT day, kind, sum(coins), sum(reserved), sum(starts) FROM ({_MONEY} FROM old) AS money
+        GROUP BY day, kind ON CONFLICT (day, kind) DO UPDATE SET
+        coins = kept.coins + excluded.coins, reserved = kept.reserved + excluded.reserved,
+        starts = kept.starts + excluded.starts
+    )
+    SELECT key FROM old"""  # noqa: S608
+
+
+def page_query(open_only: bool, among: bool) -> str:
+    """Return the query of a page: the place to go on after, states if ``among``, the limit."""
+    where = "seq > %s" + (f" AND {OPEN}" if open_only else "")
+    where += " AND state = ANY(%s)" if among else ""
+    return f"SELECT {_ALL}, seq FROM a2e_jobs WHERE {where} ORDER BY seq LIMIT %s"  # noqa: S608
+
+
+def to_row(entry: Entry) -> tuple[Any, ...]:
+    """Return an entry's columns and its document. Raises as `json.dumps` does, and `ValueError`."""
+    columns = tuple(_column(getattr(entry, name)) for name in COLUMNS)
+    document = {name: value for name in REST if (value := getattr(entry, name)) is not None}
+    return (*columns, json.dumps(document, separators=(",", ":")))
+
+
+def to_entry(row: tuple[Any, ...]) -> Entry:
+    """Return the entry of a row: its columns, then its document; what follows is left."""
+    values: dict[str, Any] = dict(zip(COLUMNS, row, strict=False))
+    document: Mapping[str, Any] = json.loads(row[len(COLUMNS)])
+    # What a later version has added is kept out of the way.
+    values |= {name: document[name] for name in REST if name in document}
+    values["state"] = State(values["state"])
+    values["ids"] = tuple(values["ids"])
+    values["urls"] = tuple(values.get("urls") or ())
+    return Entry(**values)
+
+
+def _column(value: str | float | tuple[str, ...] | None) -> Any:
+    if isinstance(value, tuple):
+        return [_text(one) for one in value]
+    if isinstance(value, State):
+        return int(value)
+    return _text(value) if isinstance(value, str) else value
+
+
+def _text(value: str) -> str:
+    if "\0" in value or (not value.isascii() and value != value.encode(errors="replace").decode()):
+        raise ValueError("a key or an id holds characters that PostgreSQL cannot")
+    return value

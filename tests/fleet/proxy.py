@@ -1,0 +1,84 @@
+"""A proxy before PostgreSQL that cuts its connections at a chosen moment."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+
+class Proxy:
+    """Forwards bytes. ``cut_at`` are bytes of a client at which everything is cut, once."""
+
+    def __init__(self, port: int) -> None:
+        self._upstream = port
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.port = 0
+        self.cut_at: bytes | None = None
+        self.forwards = True
+        """Whether the bytes with ``cut_at`` still reach the database."""
+        self.refuses = False
+        """New connections are closed at once."""
+        self.cuts = 0
+
+    def before(self, url: str) -> str:
+        """Return the URL that leads through the proxy."""
+        parts = urlsplit(url)
+        return urlunsplit(
+            parts._replace(netloc=parts.netloc.replace(str(parts.port), str(self.port)))
+        )
+
+    def cut(self) -> None:
+        """End all connections without a word."""
+        self.cuts += 1
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refuses:
+            writer.transport.abort()
+            return
+        upstream, database = await asyncio.open_connection("127.0.0.1", self._upstream)
+        self._writers |= {writer, database}
+        back = asyncio.create_task(self._pump(upstream, writer))
+        try:
+            while data := await reader.read(65536):
+                hit = self.cut_at is not None and self.cut_at in data
+                if hit:
+                    self.cut_at = None
+                if not hit or self.forwards:
+                    database.write(data)
+                    await database.drain()
+                if hit:
+                    back.cancel()
+                    await asyncio.sleep(0.05 if self.forwards else 0)  # the database does it
+                    self.cut()
+        except OSError:
+            pass
+        finally:
+            back.cancel()
+            self._writers -= {writer, database}
+            writer.close()
+            database.close()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        writer.close()
+
+
+@asynccontextmanager
+async def proxy(url: str) -> AsyncIterator[Proxy]:
+    """Run a proxy before the database of a URL."""
+    made = Proxy(urlsplit(url).port or 0)
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    made.port = server.sockets[0].getsockname()[1]
+    try:
+        yield made
+    finally:
+        server.close()
+        made.cut()
+        await server.wait_closed()
