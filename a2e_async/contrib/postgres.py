@@ -10,8 +10,9 @@ from typing import Any, Final, Unpack
 from attrs import evolve
 
 from a2e_async.contrib import postgres_tables as tables
+from a2e_async.contrib.postgres_asked import Told
 from a2e_async.contrib.postgres_link import Connection, Target, run
-from a2e_async.contrib.postgres_worker import Told, Worker
+from a2e_async.contrib.postgres_worker import Worker
 from a2e_async.tasks.journal import Begun, Changes, Entry, Spent, State
 
 PRUNED: Final = 5_000
@@ -122,6 +123,18 @@ class PostgresJournal:
         """
         return self._worker.watch(key, told)
 
+    def watch_all(self, told: Callable[[Entry], None]) -> Callable[[], None]:
+        """Call ``told`` on this loop with each entry that others change; return what ends that."""
+        return self._worker.watch_all(told)
+
+    async def heard(self, hook: str) -> Entry | None:
+        """Note that a webhook event came for the start of this hook; return its entry."""
+        rows = await self._select(tables.BY_HOOK, (hook,))
+        if not rows:
+            return None
+        key: str = rows[0][0]
+        return await self._worker.ask(key, lambda group: group.heard(key, hook))
+
     async def prune(
         self, before: float, *, states: Collection[State] = (State.FINISHED, State.SAVED)
     ) -> int:
@@ -131,7 +144,7 @@ class PostgresJournal:
         async def some(link: Connection) -> int:
             cursor = await run(link, tables.PRUNE, (before, among, PRUNED))
             keys = [row[0] for row in await cursor.fetchall()]
-            await run(link, tables.TELL, (keys, self.owner))
+            await self._worker.tell(link, keys)
             return len(keys)
 
         pruned = more = await self._worker.ask(query=some)

@@ -74,6 +74,14 @@ class Group:
             self.entries[key] = evolve(entry, owner=self.owner, updated_at=self.now)
         return True
 
+    def heard(self, key: str, hook: str) -> Entry | None:
+        """Note a webhook event of an entry, unless it is over."""
+        entry = self.entries.get(key)
+        if entry is None or entry.hook != hook or not entry.open:
+            return entry if entry is not None and entry.hook == hook else None
+        self.entries[key] = evolve(entry, event_at=self.now, updated_at=self.now)
+        return self.entries[key]
+
     @property
     def gone(self) -> list[int]:
         """Places in the database that are to be emptied."""
@@ -95,6 +103,6 @@ class Group:
     @property
     def touched(self) -> list[str]:
         """Keys whose entries are not what they were."""
-        keys = {*self.found, *self.entries}
+        keys = dict.fromkeys((*self.found, *self.entries))
         before = {key: entry for key, (_, entry) in self.found.items()}
         return [key for key in keys if self.entries.get(key) is not before.get(key)]

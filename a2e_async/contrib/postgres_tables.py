@@ -28,12 +28,15 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         coins bigint,
         reserved bigint,
         succeeded boolean,
+        hook text,
         owner text,
         created_at double precision NOT NULL,
         updated_at double precision NOT NULL,
         rest text NOT NULL
     );
     CREATE INDEX a2e_jobs_open ON a2e_jobs (seq) WHERE state < 4 AND succeeded IS NOT FALSE;
+    CREATE INDEX a2e_jobs_hook ON a2e_jobs (hook) WHERE hook IS NOT NULL;
+    CREATE INDEX a2e_jobs_updated ON a2e_jobs (updated_at);
     CREATE TABLE a2e_tasks (
         kind text, id text, seq bigint NOT NULL, PRIMARY KEY (kind, id)
     );
@@ -61,7 +64,7 @@ OPEN: Final = "state < 4 AND succeeded IS NOT FALSE"
 """`Entry.open` in SQL, word for word the condition of the index on open entries."""
 
 COLUMNS: Final = (
-    "key", "kind", "digest", "state", "ids", "coins", "reserved", "succeeded", "owner",
+    "key", "kind", "digest", "state", "ids", "coins", "reserved", "succeeded", "hook", "owner",
     "created_at", "updated_at",
 )  # fmt: skip
 
@@ -80,6 +83,8 @@ LOCK: Final = f"SELECT {_ALL}, seq FROM a2e_jobs WHERE key = ANY(%s) ORDER BY ke
 BY_KEY: Final = f"SELECT {_ALL}, seq FROM a2e_jobs WHERE key = ANY(%s)"  # noqa: S608
 BY_TASK: Final = f"""SELECT {_ALL} FROM a2e_jobs
     WHERE seq = (SELECT seq FROM a2e_tasks WHERE kind = %s AND id = %s)"""  # noqa: S608
+BY_HOOK: Final = "SELECT key FROM a2e_jobs WHERE hook = %s ORDER BY seq LIMIT 1"
+SINCE: Final = f"SELECT {_ALL} FROM a2e_jobs WHERE updated_at >= %s"  # noqa: S608
 OWNERS: Final = """SELECT owner, until FROM a2e_owners
     WHERE owner IN (SELECT owner FROM a2e_jobs WHERE key = ANY(%s))"""
 CLAIM: Final = """INSERT INTO a2e_tasks SELECT kind, %s, seq FROM a2e_jobs WHERE key = %s
@@ -88,6 +93,9 @@ CLAIM: Final = """INSERT INTO a2e_tasks SELECT kind, %s, seq FROM a2e_jobs WHERE
 # read the committed entry. It stays out of the commit, which would else queue with all others.
 TELL: Final = """SELECT pg_notify('a2e_' || right(owner, 32), key) FROM a2e_watches
     WHERE key = ANY(%s) AND owner <> %s"""
+TELL_ALL: Final = """SELECT pg_notify('a2e_all', right(%s, 32) || key)
+    FROM unnest(%s::text[]) AS keys (key)
+    WHERE EXISTS (SELECT FROM a2e_watches WHERE key = '' AND owner <> %s)"""
 
 _CLOCK: Final = "coalesce(%s, extract(epoch FROM clock_timestamp())::float8)"
 BEAT: Final = f"""INSERT INTO a2e_owners AS mine VALUES (%s, {_CLOCK} + %s, %s)

@@ -15,12 +15,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import Context
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 import psycopg
-from attrs import define, field
 
 from a2e_async.contrib import postgres_tables as tables
+from a2e_async.contrib.postgres_asked import Asked, Told, Watched
 from a2e_async.contrib.postgres_group import Group
 from a2e_async.contrib.postgres_link import Connection, Target, passes, prepare, run
 from a2e_async.errors import JournalError
@@ -28,7 +28,6 @@ from a2e_async.tasks.journal import HEARTBEAT, LEASE, Entry, TakenOver
 from a2e_async.tasks.owner import is_dead, new_owner
 
 T = TypeVar("T")
-Told = Callable[[Entry | None], None]
 
 GROUP: Final = 1_000
 """Operations in one transaction at most."""
@@ -44,44 +43,6 @@ STANDSTILL: Final = 20.0
 
 FORGOTTEN: Final = 86_400.0
 """Seconds after which the row of an owner that is gone is cleared away."""
-
-
-@define(eq=False)
-class Asked(Generic[T]):
-    """An operation and who waits for it: a step of a group, or else a query.
-
-    ``step`` is given the group that holds the entry of ``key``; ``query`` the connection.
-    """
-
-    future: "asyncio.Future[T]"
-    key: str = ""
-    step: Callable[[Group], T] | None = None
-    query: "Callable[[Connection], Awaitable[T]] | None" = None
-
-    def tell(self, result: T) -> None:
-        if not self.future.done():
-            self.future.set_result(result)
-
-    def fail(self, error: BaseException) -> None:
-        # Each caller gets his own: raising one in several tasks would mix their tracebacks.
-        if not self.future.done():
-            self.future.set_exception(type(error)(*error.args))
-
-
-@define(eq=False)
-class Watched:
-    """Those who want to hear of a key, and what they know of it once ``known``."""
-
-    told: list[Told] = field(factory=list[Told])
-    known: bool = False
-    entry: Entry | None = None
-
-    def see(self, entry: Entry | None) -> None:
-        """Tell of an entry as others have made it."""
-        news = self.known and self.entry != entry
-        self.known, self.entry = True, entry
-        for told in tuple(self.told) if news else ():
-            told(entry)
 
 
 class Worker:
@@ -119,6 +80,11 @@ class Worker:
         self._watched: dict[str, Watched] = {}
         self._noted: set[str] = set()
         self._unregistered: set[str] = set()
+        self._listeners: list[Callable[[Entry], None]] = []
+        self._changed: dict[str, None] = {}
+        """Keys of entries that others have changed and the listeners do not know yet."""
+        self._heard_at: float | None = None
+        """The database's time up to which the listeners know of everything."""
 
     @property
     def owner(self) -> str:
@@ -159,6 +125,25 @@ class Worker:
                 self._unregistered.add(key)
 
         return end
+
+    def watch_all(self, told: Callable[[Entry], None]) -> Callable[[], None]:
+        """Have ``told`` called with every entry that others change; return what ends that."""
+        self._check()
+        self._listeners.append(told)
+        self._unregistered.add("")
+        self._wake()
+
+        def end() -> None:
+            if told in self._listeners:
+                self._listeners.remove(told)
+                self._unregistered.add("")
+
+        return end
+
+    async def tell(self, link: Connection, keys: list[str]) -> None:
+        """Tell the other workers, after the commit, whose entries have changed."""
+        await run(link, tables.TELL, (keys, self._owner))
+        await run(link, tables.TELL_ALL, (self._owner, keys, self._owner))
 
     async def aclose(self) -> None:
         """Carry out what was asked for, give up the leases, disconnect. May be called again."""
@@ -214,7 +199,7 @@ class Worker:
         try:
             if steps:
                 await self._carry_out(steps)
-            if self._unregistered or self._noted or self._due():
+            if self._unregistered or self._noted or self._changed or self._due():
                 # Who waits for nothing does not care that the database is away.
                 with suppress(*(() if work else (JournalError,))):
                     await self._patiently(self._look_around, patient=bool(work))
@@ -231,9 +216,9 @@ class Worker:
 
     async def _rest(self) -> None:
         """Wait for work, for the database to say something, or for the next heartbeat."""
-        if self._link is not None and self._watched:
+        if self._link is not None and (self._watched or self._listeners):
             await self._hear(self._link)  # what came in beside answers makes no noise
-        if self._stirred or self._noted:
+        if self._stirred or self._noted or self._changed:
             return
         loop = asyncio.get_running_loop()
         self._alarm = loop.create_future()
@@ -260,7 +245,10 @@ class Worker:
         """Take in what the database has said by itself."""
         try:
             async for note in link.notifies(timeout=0):
-                self._noted.add(note.payload)
+                if note.channel != "a2e_all":
+                    self._noted.add(note.payload)
+                elif note.payload[:32] != self.owner[-32:]:
+                    self._changed[note.payload[32:]] = None
         except psycopg.Error:
             self._cut()  # the next heartbeat makes a new one
 
@@ -299,6 +287,7 @@ class Worker:
             )
             if self._clock() is None:
                 self._started = (await started.fetchall())[0][0]
+            heard_at = self._heard_at
             # Waits for the end of whatever the connection before has left under way.
             now = await self._beat(link, self._committed)
             await run(link, "DELETE FROM a2e_owners WHERE until < %s", (now - FORGOTTEN,))
@@ -306,8 +295,12 @@ class Worker:
                 link,
                 "DELETE FROM a2e_watches WHERE owner NOT IN (SELECT owner FROM a2e_owners)",
             )
-            for key in self._watched:
+            for key in (*self._watched, *([""] if self._listeners else [])):
                 await self._register(link, key)
+            if self._listeners and heard_at is not None:
+                # What was told while nobody listened here.
+                missed = await run(link, tables.SINCE, (heard_at - HEARTBEAT,))
+                self._tell_all([tables.to_entry(row) for row in await missed.fetchall()])
         except BaseException:
             await link.close()
             raise
@@ -346,7 +339,8 @@ class Worker:
         cursor = await run(link, tables.BEAT, (self._owner, self._clock(), LEASE, group))
         ((until, self._committed),) = await cursor.fetchall()
         self._beaten = before
-        return float(until) - LEASE
+        self._heard_at = float(until) - LEASE
+        return self._heard_at
 
     async def _look_around(self, link: Connection) -> None:
         """Renew the lease, begin and end watching, and tell the watchers what others did."""
@@ -362,15 +356,23 @@ class Worker:
         self._unregistered -= keys
         keys = (keys | self._noted) & self._watched.keys()
         self._noted.clear()
-        if keys:
-            cursor = await run(link, tables.BY_KEY, (list(keys),))
+        changed, self._changed = self._changed, {}
+        if keys or changed:
+            cursor = await run(link, tables.BY_KEY, ([*keys, *changed],))
             entries = {row[0]: tables.to_entry(row) for row in await cursor.fetchall()}
-            for key in keys:
-                if key in self._watched:
-                    self._watched[key].see(entries.get(key))
+            for key in keys & self._watched.keys():
+                self._watched[key].see(entries.get(key))
+            self._tell_all([entries[key] for key in changed if key in entries])
+
+    def _tell_all(self, entries: list[Entry]) -> None:
+        for told in tuple(self._listeners):
+            for entry in entries:
+                told(entry)
 
     async def _register(self, link: Connection, key: str) -> None:
-        if key in self._watched:
+        if not key:
+            await run(link, "LISTEN a2e_all" if self._listeners else "UNLISTEN a2e_all")
+        if key in self._watched or (not key and self._listeners):
             query = "INSERT INTO a2e_watches VALUES (%s, %s) ON CONFLICT DO NOTHING"
         else:
             query = "DELETE FROM a2e_watches WHERE key = %s AND owner = %s"
@@ -467,7 +469,7 @@ class Worker:
             for id, key in group.claims:
                 await run(link, tables.CLAIM, (id, key))
             await link.execute("COMMIT")
-            await run(link, tables.TELL, (group.touched, self._owner))
+            await self.tell(link, group.touched)
 
     def _see(self, group: Group) -> None:
         """Tell watchers what others had done before this group; what it did itself they know."""

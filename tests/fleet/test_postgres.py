@@ -231,3 +231,19 @@ def test_a_wrong_url_is_told_without_its_password(url: str) -> None:
     while error is not None:
         assert "horse" not in str(error)
         error = error.__cause__ or error.__context__
+
+
+async def test_what_changed_while_the_line_was_cut_is_heard_of(url: str) -> None:
+    async with proxy(url) as way:
+        journal, other = PostgresJournal(way.before(url)), PostgresJournal(url)
+        told: list[str] = []
+        journal.watch_all(lambda entry: told.append(entry.key))
+        await journal.open()
+        way.refuses = True
+        way.cut()
+        await other.begin(entry("missed"))
+        way.refuses = False
+        await journal.get("missed")
+        assert "missed" in told
+        await journal.aclose()
+        await other.aclose()
