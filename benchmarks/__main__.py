@@ -25,6 +25,7 @@ NAMES = (
     "journal",
     "batch",
     "peers",
+    "sse",
 )
 
 

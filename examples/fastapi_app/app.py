@@ -8,6 +8,7 @@ The journal (`jobs.db`) is its only database: each job's key comes from the brow
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -38,6 +39,11 @@ class Jobs:
         if key not in self._saving:  # a second click
             self._saving[key] = asyncio.create_task(self._save(task))
             self._saving[key].add_done_callback(lambda _: self._saving.pop(key))
+
+    async def news(self, key: str) -> None:
+        """Return when a job may have been saved; it may be another worker that saves it."""
+        saving = self._saving.get(key)
+        await (asyncio.wait([saving]) if saving else asyncio.sleep(1))
 
     async def ended(self) -> None:
         await asyncio.gather(self._resuming, *self._saving.values(), return_exceptions=True)
@@ -89,6 +95,10 @@ async def refuse(request: Request, error: A2EError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 422)
     if isinstance(error, errors.KeyConflict):
         return JSONResponse({"detail": "This key belongs to another job."}, 409)
+    if isinstance(error, errors.TooBusy):
+        status = 429 if error.scope == "caller" else 503
+        wait = {"Retry-After": str(math.ceil(error.retry_after))}
+        return JSONResponse({"detail": "Waiting for your other jobs."}, status, wait)
     log.error("%s", error)
     return JSONResponse({"detail": "Try again in a minute."}, 503, {"Retry-After": "60"})
 
@@ -111,7 +121,9 @@ async def start(
     if file and (file.size or 0) > LARGEST:
         raise HTTPException(413, f"The file is larger than {LARGEST // 2**20} MB.")
     jobs: Jobs = request.state.jobs
-    task = await jobs.a2e.dubbing.start(
+    caller = request.client.host if request.client else ""  # better: who is logged in
+    a2e = jobs.a2e.for_caller(caller, max_unfinished=3, max_wait=1)
+    task = await a2e.dubbing.start(
         source_url=await file.read() if file else str(url),
         target_lang=target_lang,
         key=idempotency_key,
@@ -131,14 +143,14 @@ async def events(request: Request, job: Job) -> EventSourceResponse:
 
 
 async def updates(request: Request, job: Entry) -> AsyncIterator[JSONServerSentEvent]:
-    a2e: A2E = request.state.jobs.a2e
+    jobs: Jobs = request.state.jobs
     yield JSONServerSentEvent(show(job))
     if job.ref and job.open:
-        async for record in a2e.attach(job.ref).updates():
+        async for record in jobs.a2e.attach(job.ref).updates():
             if not record.done:
                 yield JSONServerSentEvent(show(job, record.status, record.progress))
     while job.open:
-        await asyncio.sleep(0.2)  # its file is being saved, perhaps by another worker
+        await jobs.news(job.key)
         job = await find(request, job.key)
     yield JSONServerSentEvent(show(job))
 

@@ -65,6 +65,19 @@ def test_pages_come_and_go(site: Site, sandbox: Sandbox) -> None:
     assert len(sandbox.ledger.starts()) == 2
 
 
+def test_too_many_at_once(site: Site, sandbox: Sandbox) -> None:
+    """Who has three jobs under way is told how long to wait, and pays nothing meanwhile."""
+    keys = [f"{n:032x}" for n in range(4)]
+    for key in keys[:3]:
+        assert site.post(key).status_code == 202
+    refused = site.post(keys[3])
+    assert (refused.status_code, int(refused.headers["retry-after"]) > 0) == (429, True)
+    assert site.post(keys[0]).status_code == 202  # known already
+    sandbox.advance(600)
+    wait_for(lambda: site.post(keys[3]).status_code == 202)
+    assert len(sandbox.ledger.starts()) == 4
+
+
 def test_bad_input(site: Site, sandbox: Sandbox) -> None:
     """What cannot work is refused, with a reason, before anything is paid."""
     url = {"url": "https://media.example/a.wav"}
