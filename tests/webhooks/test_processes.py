@@ -1,0 +1,227 @@
+"""Events and ends that one client learns of wake the waits of others, through the journal."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from a2e_async import A2E, Status
+from a2e_async.errors import JournalError
+from a2e_async.sandbox import Sandbox
+from a2e_async.tasks.journal import State
+from a2e_async.tasks.journal_sqlite import SqliteJournal
+
+from .conftest import DUB, KEY, Door, MakeClient, looks, token_of, until, waiting
+
+pytestmark = pytest.mark.anyio
+
+Shared = Callable[..., A2E]
+
+
+@pytest.fixture
+def shared(make_client: MakeClient, door: Door, journal: Path) -> Shared:
+    """Make clients of one journal that ask for events."""
+
+    def make(**options: Any) -> A2E:
+        return make_client(**{"webhook_url": door.url, "journal": journal, **options})
+
+    return make
+
+
+async def test_an_event_wakes_the_wait_of_another_client(
+    shared: Shared, sandbox: Sandbox, door: Door
+) -> None:
+    """It comes to a client that knows nothing of the start."""
+    door.client, starter = shared(), shared()
+    wait = await waiting(starter, await starter.dubbing.start(**DUB))
+    sandbox.advance(4000)
+    assert (await asyncio.wait_for(wait, 10)).status is Status.SUCCEEDED
+    assert door.answers == [204]
+    assert looks(sandbox) == 1
+
+
+async def test_an_event_reaches_another_client_before_its_start_is_answered(
+    shared: Shared, sandbox: Sandbox, door: Door, journal: Path
+) -> None:
+    door.client, starter = shared(), shared()
+    reader = SqliteJournal(journal)
+    sandbox.faults.slow(2.0, "start", accepted=True)
+    starting = asyncio.ensure_future(starter.dubbing.start(**DUB))
+    await until(sandbox.ledger.starts)
+    sandbox.advance(4000)
+    heard = starter._parts.poller.news._heard
+    await until(lambda: heard.at(token_of(sandbox).partition(".")[0]) is not None)
+    ((entry,), _) = await reader.entries()
+    assert (entry.state, entry.event_at is not None) == (State.INTENT, True)
+    assert not starting.done()
+    await (await starting).wait(timeout=10)
+    assert looks(sandbox) == 1
+    await reader.aclose()
+
+
+async def test_an_end_that_another_saw_is_looked_at(
+    make_client: MakeClient, sandbox: Sandbox, journal: Path
+) -> None:
+    """Without webhooks: who looks often tells who looks rarely."""
+    quick, slow = make_client(journal=journal, poll_interval=0.05), make_client(journal=journal)
+    task = await quick.dubbing.start(**DUB)
+    wait = await waiting(slow, slow.attach(task.ref))
+    await until(lambda: looks(sandbox) == 1)
+    await asyncio.sleep(0.05)
+    sandbox.advance(4000)
+    await task
+    assert (await asyncio.wait_for(wait, 10)).status is Status.SUCCEEDED
+    assert looks(sandbox) <= 3
+
+
+async def test_a_task_attached_by_its_ref_is_woken_where_the_event_comes(
+    shared: Shared, sandbox: Sandbox, door: Door
+) -> None:
+    """Only the journal knows which start it is of."""
+    starter, door.client = shared(), shared()
+    task = await starter.dubbing.start(**DUB)
+    wait = await waiting(door.client, door.client.attach(task.ref))
+    await until(lambda: looks(sandbox) == 1)
+    await asyncio.sleep(0.05)
+    sandbox.advance(4000)
+    assert (await asyncio.wait_for(wait, 10)).status is Status.SUCCEEDED
+    assert looks(sandbox) == 2
+
+
+async def test_tokens_outlive_a_restart(shared: Shared, sandbox: Sandbox, door: Door) -> None:
+    """What was started before is told of after; its fallback looks are as rare."""
+    first = shared()
+    await first.dubbing.start(**DUB, meta={"user": 5})
+    await first.aclose()
+    door.client = second = shared()
+    (task,) = [task async for task in second.unfinished()]
+    wait = await waiting(second, task)
+    await until(lambda: looks(sandbox) == 1)
+    await asyncio.sleep(0.05)
+    sandbox.advance(4000)
+    assert (await asyncio.wait_for(wait, 10)).status is Status.SUCCEEDED
+    assert looks(sandbox) == 2
+    assert task.meta == {"user": 5}
+
+
+async def test_a_key_brings_its_events_back(shared: Shared, sandbox: Sandbox, door: Door) -> None:
+    first, second = shared(), shared()
+    await first.dubbing.start(**DUB, key="talk-17")
+    await first.aclose()
+    door.client = second
+    task = await second.dubbing.start(**DUB, key="talk-17")
+    assert task.hook == token_of(sandbox).partition(".")[0]
+    assert len(sandbox.ledger.starts()) == 1
+
+
+async def test_replays_write_little(shared: Shared, sandbox: Sandbox, journal: Path) -> None:
+    """A thousand copies of one event: the journal hears of it once an interval."""
+    a2e = shared()
+    await a2e.dubbing.start(**DUB)
+    reader = SqliteJournal(journal)
+    told: list[Any] = []
+    reader.watch_all(told.append)
+    await reader.open()
+    take = a2e.webhooks.app()._take
+    for _ in range(1000):
+        assert take(token_of(sandbox).partition(".")[0])
+    await until(lambda: told)
+    await asyncio.sleep(0.4)
+    assert len(told) == 1
+    await reader.aclose()
+
+
+async def test_a_journal_that_fails_costs_no_event(
+    shared: Shared, sandbox: Sandbox, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door.client = a2e = shared()
+
+    async def fail(hook: str) -> None:
+        raise JournalError("the disk is full.")
+
+    monkeypatch.setattr(a2e.journal, "heard", fail)
+    wait = await waiting(a2e, await a2e.dubbing.start(**DUB))
+    sandbox.advance(4000)
+    await asyncio.wait_for(wait, 10)
+    await until(lambda: a2e.webhooks.received == 1)
+
+
+async def test_waits_share_one_listener(make_client: MakeClient, journal: Path) -> None:
+    """None for each wait, none when nobody waits."""
+    a2e = make_client(journal=journal)
+    ids = [f"68c3e20ad54b2f0047dd{n:04x}" for n in range(300)]
+    waits = [asyncio.ensure_future(a2e.attach(f"dubbing:{id}").wait(timeout=0)) for id in ids]
+    await asyncio.sleep(0)
+    writer = a2e.journal._writer  # type: ignore[union-attr]
+    assert len(writer.watchers.listeners) == 1
+    assert not len(writer.watchers)
+    await asyncio.gather(*waits, return_exceptions=True)
+    await until(lambda: not writer.watchers.listeners)
+
+
+# -- real processes ------------------------------------------------------------------------
+
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def run(sandbox: Sandbox, journal: Path) -> Iterator[Start]:
+    made: list[subprocess.Popen[str]] = []
+
+    def start(what: str, hook_url: str, given: str) -> "subprocess.Popen[str]":
+        words = [str(Path(__file__).parent / "child.py"), what, sandbox.base_url, KEY]
+        made.append(
+            subprocess.Popen(
+                [sys.executable, *words, str(journal), hook_url, given],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return made[-1]
+
+    yield start
+    for process in made:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def free() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return (await asyncio.to_thread(process.stdout.readline)).strip()
+
+
+async def test_three_processes(sandbox: Sandbox, run: Start, free: int) -> None:
+    """One receives, one has started and is killed, one waits by the ref alone."""
+    hook_url = f"http://127.0.0.1:{free}/a2e"
+    receiver = run("receive", hook_url, str(free))
+    starter = run("start", hook_url, "talk-17")
+    assert await line(receiver) == "serving"
+    ref = await line(starter)
+    waiter = run("wait", hook_url, ref)
+    assert await line(waiter) in ("queued", "running")
+    starter.kill()
+    before = looks(sandbox)
+    sandbox.advance(4000)
+    assert await line(waiter) == "succeeded"
+    assert await line(waiter) == "over dubbing"
+    assert looks(sandbox) == before + 1
+    assert receiver.stdin is not None
+    receiver.stdin.write("\n")
+    receiver.stdin.flush()
+    assert await line(receiver) == "received 1"
+    assert [delivery.status for delivery in sandbox.webhooks] == [204]
