@@ -25,6 +25,7 @@ from a2e_async.cli.serve import sandbox
 from a2e_async.cli.settings import Settings, common_last
 from a2e_async.cli.tasks import TASK, list_tasks
 from a2e_async.cli.voice import say, voices
+from a2e_async.cli.webhook import WEBHOOK
 from a2e_async.errors import InvalidInput
 
 _HELP = (
@@ -51,6 +52,7 @@ def build(tokens: Sequence[str] = (), *, offering: bool = False) -> App:
         app.command(verb)
     app.command(batch, help=BATCH, sort_key=6)
     app.command(JOURNAL)
+    app.command(WEBHOOK)
     app.command(TASK)
     app.command(list_tasks, name="list", sort_key=9)
     app.command(kinds, sort_key=10)
