@@ -13,7 +13,6 @@ from a2e_async.cli.desk import Desk, conduct
 from a2e_async.cli.journal.entries import existing
 from a2e_async.cli.numbers import WHOLE
 from a2e_async.cli.settings import Settings
-from a2e_async.cli.show import plain
 from a2e_async.config import clean_webhook_secret
 from a2e_async.redact import redact
 
@@ -128,4 +127,6 @@ def _event(body: bytes) -> str | None:
         event = document.get("event")
     except (ValueError, AttributeError, RecursionError):
         return None
-    return plain(redact(event))[:40] if isinstance(event, str) else None
+    if not isinstance(event, str):
+        return None
+    return "".join(c for c in redact(event) if c.isprintable())[:40]

@@ -24,6 +24,12 @@ SECRET = "a secret of the test, long enough"
 HOOK = "a2e-0123456789abcdefghij"
 TOKEN = token(SECRET, HOOK)
 
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
 Listen = Callable[..., "subprocess.Popen[str]"]
 
 
