@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from a2e_async.client import A2E
     from a2e_async.errors import A2EError
     from a2e_async.models import Failure, Output, Page, Record, Recovery, Status
-    from a2e_async.tasks.batch import Outcome
+    from a2e_async.tasks.batch import Outcome, Plan
     from a2e_async.tasks.budget import Budget
     from a2e_async.tasks.kind import Job
     from a2e_async.tasks.task import Task
@@ -32,6 +32,7 @@ __all__ = [
     "Outcome",
     "Output",
     "Page",
+    "Plan",
     "Priority",
     "Record",
     "Recovery",
@@ -54,6 +55,7 @@ _HOME = {
     "Outcome": "tasks.batch",
     "Output": "models",
     "Page": "models",
+    "Plan": "tasks.batch",
     "Priority": "transport.ratelimit",
     "Record": "models",
     "Recovery": "models",

@@ -297,13 +297,14 @@ class A2E(Namespaces):
         retry_failed: int = 0,
         budget: "Budget | int | None" = None,
         download_to: str | os.PathLike[str] | None = None,
+        dry_run: bool = False,
     ) -> AsyncGenerator["Outcome[R]"]:
         """Run many jobs: ``async for outcome in a2e.batch(jobs): …``, as they are completed.
 
-        ``jobs`` are made by a namespace's ``job(…)`` and are asked for one by one. At most
-        ``limit`` of them are under way; ``retry_failed`` is how often a task that the service
-        failed is started anew (and paid anew); ``budget`` is a `Budget`, or coins, for what its
-        jobs cost in all runs that share the journal; every output is saved into
+        ``jobs`` are made by a namespace's ``job(…)``, or `Job`, and are asked for one by one.
+        At most ``limit`` of them are under way; ``retry_failed`` is how often a task that the
+        service failed is started anew (and paid anew); ``budget`` is a `Budget`, or coins, for
+        what its jobs cost in all runs that share the journal; every output is saved into
         ``download_to``. One job's failure leaves the others alone: it is ``outcome.error``.
 
         Nothing is started unless the batch is iterated: leaving the loop stops spending. With a
@@ -311,12 +312,18 @@ class A2E(Namespaces):
         without a ``key`` are told by their inputs. What would meet every start (a refused key,
         no coins left, a journal that fails) ends the batch, after what is under way.
 
+        ``dry_run=True`` spends nothing: nothing is uploaded, started, waited for or written.
+        ``outcome.plan`` tells what a run would do with each job and what that costs,
+        ``outcome.error`` what is wrong with it, or that it would not fit the budget.
+
         Costs coins. Raises `InvalidInput`, and what ended the batch.
         """
-        from a2e_async.tasks.batch import Desk, check_batch, run_batch
+        from a2e_async.resources.calls import quote
+        from a2e_async.tasks.batch import Desk, Runner, Worker, check_batch, run_batch
         from a2e_async.tasks.budget import as_budget
+        from a2e_async.tasks.dry_run import Planner
 
-        check_batch(limit, retry_failed)
+        check_batch(limit, retry_failed, dry_run)
         room, own = self._room, as_budget(budget)
         desk = Desk(
             start=lambda job: room.starter.start(
@@ -327,17 +334,22 @@ class A2E(Namespaces):
                 budget=own,
             ),
             digest=lambda job: room.starter.digest(job.kind, job.input),
+            look=lambda job: room.starter.look(job.kind, job.input),
+            price=lambda path, body: quote(room, path, body),
             attach=lambda job, entry: room.starter.attach(job.kind, entry),
             book=self._parts.book,
             count=own.count if own is not None else lambda _: None,
         )
-        return run_batch(
-            desk,
-            jobs,
-            limit=limit,
-            retry_failed=retry_failed,
-            download_to=None if download_to is None else Path(download_to),
-        )
+        place = None if download_to is None else Path(download_to)
+        worker: Worker = Runner(desk=desk, retry_failed=retry_failed, download_to=place)
+        if dry_run:
+            worker = Planner(
+                desk=desk,
+                retry_failed=retry_failed,
+                download_to=place,
+                budgets=(*self._parts.budgets, *([own] if own else [])),
+            )
+        return run_batch(worker, jobs, limit=limit)
 
     async def unfinished(self) -> AsyncGenerator["Task[Any]"]:
         """Yield every task of the journal that was begun and is not yet saved.

@@ -10,7 +10,7 @@ import psutil
 
 from a2e_async.models import Record, Status
 from a2e_async.resources.talking_video import TALKING_VIDEO, TalkingVideoInput
-from a2e_async.tasks.batch import Desk, run_batch
+from a2e_async.tasks.batch import Desk, Runner, run_batch
 from a2e_async.tasks.kind import Job
 from benchmarks.common import Row
 
@@ -57,7 +57,8 @@ async def _run(count: int) -> tuple[float, float]:
     before = most = process.memory_info().rss
     began = time.perf_counter()
     done = 0
-    batch = run_batch(desk, _jobs(count), limit=LIMIT, retry_failed=0, download_to=None)
+    worker = Runner(desk=desk, retry_failed=0, download_to=None)
+    batch = run_batch(worker, _jobs(count), limit=LIMIT)
     async for outcome in batch:
         assert outcome.ok
         done += 1

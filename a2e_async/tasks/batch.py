@@ -6,10 +6,9 @@ what is done and continues what is open.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Protocol, TypeVar
 
 from attrs import evolve, frozen
 
@@ -25,12 +24,14 @@ from a2e_async.errors import (
 )
 from a2e_async.inputs import TaskInput
 from a2e_async.models import Record
-from a2e_async.tasks.journal import State
-from a2e_async.tasks.kind import Job
+from a2e_async.tasks.journal import Entry, State
+from a2e_async.tasks.kind import Job, check_watchable
+from a2e_async.tasks.seen import Seen
 from a2e_async.tasks.task import Task, save_outputs
 
 if TYPE_CHECKING:
     from a2e_async.tasks.book import Book
+    from a2e_async.tasks.quotes import AskPrice
 
 R = TypeVar("R", bound=Record)
 
@@ -48,13 +49,37 @@ MOST: Final = 10_000
 """Unfinished tasks of one batch at most."""
 
 
+Step = Literal["start", "find", "wait", "save", "done", "failed"]
+
+
+@frozen(kw_only=True)
+class Plan:
+    """What a run would do with a job next, as a dry run sees it.
+
+    ``step``: "start" it; "find" a start whose answer was lost, before anything else; "wait" for
+    a task that was started; "save" the files of one that is finished; nothing, for it is
+    "done", or "failed" and not to be started anew. ``coins`` is what a start would cost, None
+    where the service tells no price, and 0 where none is due; ``about`` says that the length
+    of a file which it has not seen may change that. ``paid`` is what earlier runs paid for it.
+    ``uploads`` counts local files that no job before it has.
+    """
+
+    step: Step
+    coins: int | None = 0
+    about: bool = False
+    paid: int = 0
+    uploads: int = 0
+
+
 @frozen(kw_only=True)
 class Outcome(Generic[R]):
     """What became of one job: its record, or the error that it ended with.
 
     ``paths`` are its files, where the batch saved them. ``task`` is None when it was never
     started. ``earlier``: an earlier run of the batch has done it; then ``record`` is None, and
-    ``await outcome.task`` asks the service for it as long as it is kept there.
+    ``await outcome.task`` asks the service for it as long as it is kept there. ``plan`` is given
+    by a dry run alone, which starts and waits for nothing; ``error`` then says why the job could
+    not be started, `BudgetExceeded` if it would not fit any more.
     """
 
     job: Job[R]
@@ -63,6 +88,7 @@ class Outcome(Generic[R]):
     error: Exception | None = None
     paths: tuple[Path, ...] = ()
     earlier: bool = False
+    plan: Plan | None = None
 
     @property
     def ok(self) -> bool:
@@ -73,6 +99,8 @@ class Outcome(Generic[R]):
         """Return the record, or raise the error."""
         if self.error is not None:
             raise self.error
+        if self.plan is not None:
+            raise InvalidInput("This is the outcome of a dry run: nothing was started.")
         if self.record is None:
             raise InvalidInput(
                 "An earlier run has done this job; its files are outcome.paths, its record is "
@@ -87,13 +115,16 @@ class Desk:
 
     start: "Callable[[Job[Any]], Any]"
     digest: "Callable[[Job[Any]], Any]"
+    look: "Callable[[Job[Any]], Any]"
+    """Returns the digest, and those of the local files."""
+    price: "AskPrice"
     attach: "Callable[[Job[Any], Any], Task[Any]]"
     book: "Book | None"
     count: "Callable[[int | None], None]"
     """Told what a job cost that an earlier run has done."""
 
 
-def check_batch(limit: Any, retry_failed: Any) -> None:
+def check_batch(limit: Any, retry_failed: Any, dry_run: Any = False) -> None:
     """Raise `InvalidInput` for figures that cannot be."""
     for name, value, low, high in (
         ("limit", limit, 1, MOST),
@@ -101,21 +132,37 @@ def check_batch(limit: Any, retry_failed: Any) -> None:
     ):
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise InvalidInput(f"{name} must be a whole number from {low} to {high}.", field=name)
+    if not isinstance(dry_run, bool):
+        raise InvalidInput("dry_run must be True or False.", field="dry_run")
+
+
+class Worker(Protocol):
+    """Does what is to be done with each job; closed when the batch ends."""
+
+    stopping: ClassVar[tuple[type[Exception], ...]]
+    """Errors of one job which end the batch."""
+
+    @property
+    def desk(self) -> Desk:
+        """What it works with."""
+        ...
+
+    async def one(self, job: Job[R]) -> Outcome[R]:
+        """Return what became of a job; raise nothing."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is held."""
+        ...
 
 
 async def run_batch(
-    desk: Desk,
-    jobs: "Iterable[Job[R]] | AsyncIterable[Job[R]]",
-    *,
-    limit: int,
-    retry_failed: int,
-    download_to: Path | None,
+    worker: Worker, jobs: "Iterable[Job[R]] | AsyncIterable[Job[R]]", *, limit: int
 ) -> AsyncGenerator[Outcome[R]]:
     """Yield the outcome of every job as it is completed; see `A2E.batch`."""
-    source = _Source(jobs)
+    source, seen = _Source(jobs), Seen()
     running: set[asyncio.Task[Outcome[R]]] = set()
     pulling: asyncio.Task[Job[R] | None] | None = None
-    keys: Counter[int] = Counter()
     stopped: Exception | None = None
     try:
         while True:
@@ -130,12 +177,12 @@ async def run_batch(
                 job = pulling.result()
                 pulling = None
                 if job is not None:
-                    work = _one(desk, await _keyed(desk, job, keys), retry_failed, download_to)
+                    work = worker.one(await _keyed(worker.desk, job, seen))
                     running.add(asyncio.create_task(work))
             for ended in [task for task in done if task in running]:
                 running.discard(ended)
                 outcome = ended.result()
-                if isinstance(outcome.error, STOPPING):
+                if isinstance(outcome.error, worker.stopping):
                     stopped = stopped or outcome.error
                 yield outcome
             if stopped is not None and pulling is not None:
@@ -151,10 +198,12 @@ async def run_batch(
             task.cancel()
         if left:
             await asyncio.wait(left)
+        seen.close()
+        worker.close()
         await source.aclose()
 
 
-async def _keyed(desk: Desk, job: Job[R], keys: Counter[int]) -> Job[R]:
+async def _keyed(desk: Desk, job: Job[R], seen: Seen) -> Job[R]:
     """Give a job without a key the one that the same job has in every run of the batch."""
     if not isinstance(job, Job):
         raise InvalidInput(f"A batch takes jobs, such as a2e.dubbing.job(…), not {job!r:.60}.")
@@ -164,31 +213,47 @@ async def _keyed(desk: Desk, job: Job[R], keys: Counter[int]) -> Job[R]:
         digest: str = await desk.digest(job)
     except InvalidInput:
         return job  # which is told where it is started
-    short = int(digest[:16], 16)  # a million of them must fit into memory
-    keys[short] += 1
-    return _with_key(job, f"batch:{digest[:32]}:{keys[short]}")
+    return with_key(job, f"batch:{digest[:32]}:{seen.count(digest)}")
 
 
-def _with_key(job: Job[R], key: str) -> Job[R]:
+def with_key(job: Job[R], key: str) -> Job[R]:
+    """Return the job under another key."""
     inputs: TaskInput = evolve(job.input, key=key)
-    return evolve(job, input=inputs)
+    return evolve(job, input=inputs)  # type: ignore[misc]  # mypy knows no own __init__ here
 
 
-async def _one(desk: Desk, job: Job[R], retry_failed: int, download_to: Path | None) -> Outcome[R]:
-    """Return what became of a job; failed tasks are started anew as often as is allowed."""
-    tries = 0
-    while True:
-        current = job if not tries or job.key is None else _with_key(job, f"{job.key}~{tries}")
-        outcome = await _try(desk, job, current, download_to)
-        if not isinstance(outcome.error, TaskFailed) or tries >= retry_failed:
-            return outcome
-        tries += 1
+def again(job: Job[R], tries: int) -> Job[R]:
+    """Return the job as it is started after so many failures."""
+    return job if not tries or job.key is None else with_key(job, f"{job.key}~{tries}")
+
+
+@frozen(kw_only=True)
+class Runner:
+    """Starts jobs, waits for their tasks and saves their files."""
+
+    desk: Desk
+    retry_failed: int
+    download_to: Path | None
+    stopping: ClassVar[tuple[type[Exception], ...]] = STOPPING
+
+    async def one(self, job: Job[R]) -> Outcome[R]:
+        """Return what became of a job; failed tasks are started anew as often as is allowed."""
+        tries = 0
+        while True:
+            outcome = await _try(self.desk, job, again(job, tries), self.download_to)
+            if not isinstance(outcome.error, TaskFailed) or tries >= self.retry_failed:
+                return outcome
+            tries += 1
+
+    def close(self) -> None:
+        """Hold nothing."""
 
 
 async def _try(desk: Desk, job: Job[R], current: Job[R], download_to: Path | None) -> Outcome[R]:
     task: Task[R] | None = None
     record: R | None = None
     try:
+        check_watchable(current.kind)  # what cannot be waited for must not be paid here
         if (earlier := await _earlier(desk, job, current, download_to)) is not None:
             return earlier
         started: Task[R] = await desk.start(current)
@@ -213,15 +278,18 @@ async def _earlier(
         return None
     if entry.digest != await desk.digest(current):
         return None  # other inputs under the same key: the start tells
-    paths = tuple(Path(path) for path in entry.paths.values())
-    if download_to is not None and (entry.state is not State.SAVED or not _all_there(paths)):
+    if not nothing_left(entry, download_to):
         return None
     desk.count(entry.coins)
+    paths = tuple(Path(path) for path in entry.paths.values())
     return Outcome(job=job, task=desk.attach(current, entry), paths=paths, earlier=True)
 
 
-def _all_there(paths: tuple[Path, ...]) -> bool:
-    return all(path.is_file() for path in paths)
+def nothing_left(entry: Entry, download_to: Path | None) -> bool:
+    """Whether a task that succeeded is done: saved, where that is wanted, and its files there."""
+    if download_to is None:
+        return True
+    return entry.state is State.SAVED and all(Path(path).is_file() for path in entry.paths.values())
 
 
 class _Source(Generic[R]):

@@ -34,7 +34,7 @@ from a2e_async.transport.retry import Repeat, could_be_accepted
 if TYPE_CHECKING:
     from a2e_async.tasks.book import Book
     from a2e_async.tasks.poller import Poller
-    from a2e_async.tasks.quotes import Quote
+    from a2e_async.tasks.quotes import AskPrice
     from a2e_async.transport.session import Answer, Session
 
 T = TypeVar("T")
@@ -104,7 +104,7 @@ class ChargedCalls:
         poller: "Poller",
         *,
         book: "Book | None" = None,
-        quote: "Quote | None" = None,
+        quote: "AskPrice | None" = None,
         budgets: tuple[Budget, ...] = (),
         emit: Callable[[Event], None],
     ) -> None:

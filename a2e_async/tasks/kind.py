@@ -4,17 +4,19 @@ Nothing else in the package knows the paths or the vocabulary of a kind; the pol
 starter, the namespaces and the command line all read them here.
 """
 
+import importlib
 import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, Final, Generic, ParamSpec, TypeVar
+from typing import Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from a2e_async.errors import InvalidInput
-from a2e_async.inputs import TaskInput
+from a2e_async.inputs import TaskInput, build_input
 from a2e_async.models import MediaType, Record, Status
+from a2e_async.narrow import is_map
 from a2e_async.reading import FieldReader
 
 P = ParamSpec("P")
@@ -173,12 +175,47 @@ class TaskKind(Generic[P, R]):
         return f"{self.name}:{'+'.join(ids)}"
 
 
-@frozen
+@frozen(init=False)
 class Job(Generic[R]):
-    """A start that has not been made: a kind and its checked inputs."""
+    """A start that has not been made: a kind and its checked inputs.
+
+    ``kind`` is a namespace's ``kind`` or its name, ``input`` an object of the kind's inputs or a
+    mapping of what ``start()`` takes: ``Job("dubbing", {"source_url": …}, key="talk-17")``.
+    ``a2e.dubbing.job(…)`` makes the same. Raises `InvalidInput`.
+    """
 
     kind: "TaskKind[..., R]"
     input: TaskInput
+
+    @overload
+    def __init__(
+        self,
+        kind: "TaskKind[..., R]",
+        input: TaskInput | Mapping[str, Any],
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: "Job[Record]",
+        kind: str,
+        input: TaskInput | Mapping[str, Any],
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        kind: Any,
+        input: TaskInput | Mapping[str, Any],
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Check the inputs; nothing is sent."""
+        chosen = _kind_of(kind)
+        object.__setattr__(self, "kind", chosen)  # it is frozen
+        object.__setattr__(self, "input", _job_input(chosen, input, key=key, meta=meta))
 
     @property
     def key(self) -> str | None:
@@ -189,6 +226,38 @@ class Job(Generic[R]):
     def meta(self) -> Mapping[str, Any] | None:
         """The user's own values."""
         return self.input.meta
+
+
+def _kind_of(given: Any) -> TaskKind[..., Any]:
+    if isinstance(given, TaskKind):
+        return cast("TaskKind[..., Any]", given)
+    if not isinstance(given, str):
+        raise InvalidInput(
+            f"kind must be a kind, as a2e.dubbing.kind, or its name, not {given!r:.60}.",
+            field="kind",
+        )
+    # The kinds stand above this module, which only knows what one is: asked for by name.
+    registry: Any = importlib.import_module("a2e_async.resources.registry")
+    kind: TaskKind[..., Any] = registry.kind_named(given)
+    return kind
+
+
+def _job_input(kind: TaskKind[..., Any], given: Any, **beside: Any) -> TaskInput:
+    """Return a job's inputs with the key and meta that were given beside them."""
+    made = given
+    if is_map(given):
+        made = build_input(kind.input, (), {str(name): value for name, value in given.items()})
+    if not isinstance(made, cast("type[TaskInput]", kind.input)):
+        raise InvalidInput(
+            f"input must be a mapping of what a2e.{kind.name}.start() takes, or its "
+            f"{getattr(kind.input, '__name__', 'inputs')}, not {type(given).__name__}.",
+            field="input",
+        )
+    changes = {name: value for name, value in beside.items() if value is not None}
+    for name in changes:
+        if getattr(made, name) is not None:
+            raise InvalidInput(f"{name} is given in the input and beside it.", field=name)
+    return evolve(made, **changes) if changes else made
 
 
 def check_id(id: Any) -> str:

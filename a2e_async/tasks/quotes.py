@@ -8,7 +8,7 @@ from a2e_async.models import Output
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    Quote = Callable[[str, Mapping[str, Any]], Awaitable[int | None]]
+    AskPrice = Callable[[str, Mapping[str, Any]], Awaitable[int | None]]
     """Asks for the price of a call by its path and body, in coins; None where none is told."""
 
 NOT_UPLOADED: Final = "https://example.invalid/not-uploaded"

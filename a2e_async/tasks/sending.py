@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from a2e_async.tasks.book import Book
     from a2e_async.tasks.budget import Budget
     from a2e_async.tasks.places import Places
-    from a2e_async.tasks.quotes import Quote
+    from a2e_async.tasks.quotes import AskPrice
     from a2e_async.transport.session import Answer, Session
     from a2e_async.transport.upload import Prepared
 
@@ -66,7 +66,7 @@ class Sender:
         book: "Book | None",
         resend: bool,
         webhook: Webhook | None,
-        quote: "Quote | None",
+        quote: "AskPrice | None",
         emit: Callable[[Event], None],
         keep: Callable[[Task[Any]], None],
         withdraw: Callable[[Flight], None],

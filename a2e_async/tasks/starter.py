@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from a2e_async.tasks.book import Book
     from a2e_async.tasks.budget import Budget
     from a2e_async.tasks.journal import Entry
-    from a2e_async.tasks.quotes import Quote
+    from a2e_async.tasks.quotes import AskPrice
     from a2e_async.transport.session import Session
     from a2e_async.transport.upload import Prepared
 
@@ -62,7 +62,7 @@ class Starter:
         book: "Book | None" = None,
         resend: bool = False,
         webhook: Webhook | None = None,
-        quote: "Quote | None" = None,
+        quote: "AskPrice | None" = None,
         budget: "Budget | None" = None,
         max_unfinished: int | None = None,
         emit: Callable[[Event], None],
@@ -196,7 +196,14 @@ class Starter:
 
     async def digest(self, kind: TaskKind[..., Any], inputs: TaskInput) -> str:
         """Return the digest of a start's inputs, local files by their content; no network."""
-        return input_digest(kind, inputs, await self._prepare(inputs))
+        digest, _ = await self.look(kind, inputs)
+        return digest
+
+    async def look(self, kind: TaskKind[..., Any], inputs: TaskInput) -> tuple[str, frozenset[str]]:
+        """Return that digest, and those of the local files' contents; no network."""
+        media = await self._prepare(inputs)
+        local = frozenset(item.digest for item in media.values() if not isinstance(item, str))
+        return input_digest(kind, inputs, media), local
 
     # -- what a journal knows ------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ both checkers report an ignore that is not needed.
 from pathlib import Path
 from typing import assert_type
 
-from a2e_async import A2E, Output, Page, RetryPolicy, Status, Task
+from a2e_async import A2E, Job, Outcome, Output, Page, Record, RetryPolicy, Status, Task
 from a2e_async.errors import StartOutcomeUnknown, TaskFailed, TooBusy
 from a2e_async.events import Attempt, Event
 from a2e_async.resources.dubbing import DubbingRecord
@@ -55,6 +55,15 @@ async def good() -> None:
         await a2e.talking_video.start(video_url=b"...", prompt="p", negative_prompt="n", duration=5)
         assert_type((await a2e.credits.balance()).coins, int)
         assert_type(await a2e.files.upload("talk.wav"), str)
+        typed = Job(a2e.dubbing.kind, {"source_url": "talk.wav", "target_lang": "es"}, key="t")
+        assert_type(typed, Job[DubbingRecord])
+        assert_type(a2e.dubbing.job(source_url="talk.wav", target_lang="es"), Job[DubbingRecord])
+        assert_type(Job("dubbing", {}, "key", {"to": "es"}), Job[Record])
+        async for outcome in a2e.batch([typed], limit=5, budget=500, dry_run=True):
+            assert_type(outcome, Outcome[DubbingRecord])
+            assert_type(outcome.record, DubbingRecord | None)
+            if outcome.plan is not None:
+                assert_type(outcome.plan.coins, int | None)
         quick = a2e.with_options(request_timeout=5)
         assert_type(quick, A2E)
         assert_type(a2e.for_caller("user-42", max_unfinished=3, max_wait=0), A2E)

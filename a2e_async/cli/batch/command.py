@@ -177,25 +177,45 @@ def _refuse(desk: Desk, order: _Order, found: Found) -> int:
 
 
 async def _estimate(desk: Desk, order: _Order, found: Found) -> int:
-    from a2e_async.cli.batch.quotes import quote_all
+    from a2e_async.cli.batch.quotes import AT_ONCE, Quotes
+    from a2e_async.tasks.budget import Budget
     from a2e_async.tasks.journal_sqlite import SqliteJournal
 
     # One that is not there yet is not made: nothing was begun.
     there = order.journal is not None and order.journal.is_file()
     journal = SqliteJournal(order.journal) if there and order.journal else None
+    quotes = Quotes()
     async with desk.client(journal) as a2e:
+        outcomes = a2e.batch(
+            read_jobs(order.file),
+            limit=AT_ONCE,
+            retry_failed=order.retry_failed,
+            download_to=order.out.absolute(),
+            dry_run=True,
+        )
         with progress(desk.printer, "asking for prices") as say:
-            quotes = await quote_all(a2e, read_jobs(order.file), journal, say)
+            async with aclosing(outcomes):
+                async for outcome in outcomes:
+                    quotes.take(outcome)
+                    say(f"asking for prices: {quotes.jobs} jobs")
+    if quotes.wrong.count:
+        return _refuse(desk, order, quotes.wrong)
     about = "about " if quotes.about else ""
     lines = [f"{about}{coins_word(quotes.coins)} for {counted(quotes.priced, 'job')}"]
     if quotes.unpriced:
         lines.append(f"no figure from the service for {counted(quotes.unpriced, 'job')}")
+    if quotes.uploads:
+        lines.append(
+            f"{counted(quotes.uploads, 'file')} to upload: the service tells no price, a budget "
+            "counts 1 coin for each"
+        )
     if quotes.begun:
         lines.append(f"{counted(quotes.begun, 'job')} begun before: nothing more to pay")
     fits = None
     if order.budget is not None:
         # The price of the rest is what the batch itself will count for it.
         total = quotes.paid + quotes.coins + quotes.unpriced * (order.unknown_cost or 0)
+        total += quotes.uploads * Budget(0).upload_cost
         fits = total <= order.budget
         lines.append(_fit_word(order, quotes, total))
     desk.printer.out("\n".join(lines))
@@ -207,6 +227,7 @@ async def _estimate(desk: Desk, order: _Order, found: Found) -> int:
         "about": bool(quotes.about),
         "priced": quotes.priced,
         "unpriced": quotes.unpriced,
+        "uploads": quotes.uploads,
         "budget": order.budget,
         "fits": fits,
     }

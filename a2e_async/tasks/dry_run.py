@@ -1,0 +1,163 @@
+"""A batch that spends nothing: every job is checked, priced, and compared with the journal."""
+
+import asyncio
+import hashlib
+import json
+from pathlib import Path
+from typing import ClassVar, Final, TypeVar
+
+from attrs import define, evolve, field
+
+from a2e_async.errors import (
+    BudgetExceeded,
+    InvalidRequest,
+    KeyConflict,
+    ServerError,
+    TransportError,
+)
+from a2e_async.models import Record
+from a2e_async.tasks.batch import STOPPING, Desk, Outcome, Plan, again, nothing_left
+from a2e_async.tasks.budget import UPLOAD, Budget, Held
+from a2e_async.tasks.journal import Entry, State
+from a2e_async.tasks.kind import Job, check_watchable
+from a2e_async.tasks.quotes import is_timed, unsent_body
+from a2e_async.tasks.seen import Seen
+
+R = TypeVar("R", bound=Record)
+
+REMEMBERED: Final = 10_000
+"""Prices that are kept; jobs that the service sees alike are asked for once."""
+
+
+@define(kw_only=True, eq=False)
+class Planner:
+    """Tells of each job what a run would do with it. ``budgets`` are left as they are."""
+
+    desk: Desk
+    retry_failed: int
+    download_to: Path | None
+    budgets: tuple[Budget, ...]
+    stopping: ClassVar[tuple[type[Exception], ...]] = (
+        *(kind for kind in STOPPING if kind is not BudgetExceeded),
+        ServerError,
+        TransportError,
+    )
+    """What makes every question vain. A full budget is told of each job that would not fit."""
+    _seen: Seen = field(factory=Seen, init=False)
+    _prices: "dict[str, asyncio.Future[int | None]]" = field(
+        factory=dict[str, "asyncio.Future[int | None]"], init=False
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Count in copies: a dry run must not fill the budget of the run after it."""
+        self.budgets = tuple(budget.copy() for budget in self.budgets)
+
+    async def one(self, job: Job[R]) -> Outcome[R]:
+        """Return what a run would do with a job, and why it could not."""
+        try:
+            check_watchable(job.kind)
+            digest, files = await self.desk.look(job)
+            if (outcome := await self._begun(job, digest)) is not None:
+                return outcome
+            plan = await self._start(job, files)
+        except Exception as error:
+            return Outcome(job=job, error=error)
+        return Outcome(job=job, plan=plan, error=self._refusal(job, plan))
+
+    def close(self) -> None:
+        """Ask for nothing more."""
+        for asked in self._prices.values():
+            asked.cancel()
+        self._seen.close()
+
+    # -- what earlier runs, and jobs before it, have begun ---------------------------------------
+
+    async def _begun(self, job: Job[R], digest: str) -> Outcome[R] | None:
+        """Return the outcome of a job whose key stands for something already."""
+        if job.key is None:
+            return None
+        paid, tries = 0, 0
+        while self.desk.book is not None:
+            current = again(job, tries)
+            entry = await self.desk.book.journal.get(current.key or "")
+            if entry is None or entry.state is State.RESERVED:
+                break
+            if (entry.kind, entry.digest) != (job.kind.name, digest):
+                raise _conflict(job, entry.ref)
+            paid += self._count(entry)
+            if entry.succeeded is not False or tries >= self.retry_failed:
+                return self._stands(job, current, entry, paid)
+            tries += 1
+        first = self._seen.first(digest, "key", job.key)
+        if first != digest:
+            raise _conflict(job, None)
+        if self._seen.count("again", job.key) > 1:
+            return Outcome(job=job, plan=Plan(step="wait", paid=paid))
+        return None
+
+    def _stands(self, job: Job[R], current: Job[R], entry: Entry, paid: int) -> Outcome[R]:
+        plan, paths = Plan(step="wait", paid=paid), tuple(map(Path, entry.paths.values()))
+        if entry.state is State.INTENT:
+            return Outcome(job=job, plan=evolve(plan, step="find"))
+        if entry.succeeded is False:
+            plan = evolve(plan, step="failed")
+        elif entry.succeeded:
+            done = nothing_left(entry, self.download_to)
+            plan = evolve(plan, step="done" if done else "save")
+        task = self.desk.attach(current, entry) if entry.ids else None
+        return Outcome(job=job, plan=plan, task=task, paths=paths, earlier=plan.step == "done")
+
+    def _count(self, entry: Entry) -> int:
+        held = Held(self.budgets)
+        if entry.state is State.INTENT:
+            held.owe(entry.reserved or 0)
+        else:
+            held.count(entry.coins)
+        return entry.coins or 0
+
+    # -- what is to be started ----------------------------------------------------------------
+
+    async def _start(self, job: Job[R], files: frozenset[str]) -> Plan:
+        coins = await self._price(job, files)
+        return Plan(
+            step="start",
+            coins=coins,
+            about=coins is not None and is_timed(job.input),
+            uploads=sum(self._seen.count("file", digest) == 1 for digest in files),
+        )
+
+    async def _price(self, job: Job[R], files: frozenset[str]) -> int | None:
+        path, body = job.kind.start_at.path, unsent_body(job.input)
+        alike = {name: value for name, value in body.items() if name != job.kind.name_wire}
+        mark = hashlib.sha256(json.dumps([path, alike], sort_keys=True).encode()).hexdigest()
+        asked = self._prices.get(mark)
+        if asked is None:
+            asked = asyncio.ensure_future(self.desk.price(path, body))
+            if len(self._prices) < REMEMBERED:
+                self._prices[mark] = asked
+        try:
+            return await asyncio.shield(asked)
+        except InvalidRequest:
+            if not files:
+                raise
+            return None  # they have no address yet, without which some quotes are refused
+
+    def _refusal(self, job: Job[R], plan: Plan) -> BudgetExceeded | None:
+        """Set its price aside for good; return why it does not fit."""
+        held = Held(self.budgets)
+        try:
+            for _ in range(plan.uploads):
+                Held(self.budgets).reserve(UPLOAD, None)
+            held.reserve(job.kind.name, plan.coins)
+        except BudgetExceeded as error:
+            return error
+        held.settle(job.kind.name, None)
+        return None
+
+
+def _conflict(job: Job[R], ref: str | None) -> KeyConflict:
+    return KeyConflict(
+        f"key {job.key!r} was used before with other inputs. Use another key, or the same inputs.",
+        key=job.key or "",
+        ref=ref,
+    )

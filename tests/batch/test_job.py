@@ -1,0 +1,68 @@
+"""Jobs made by hand: by a kind or its name, from an object or a mapping."""
+
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from a2e_async import A2E, Job
+from a2e_async.errors import InvalidInput
+from a2e_async.resources.dubbing import DUBBING, DubbingInput
+from a2e_async.resources.talking_video import TALKING_VIDEO, TalkingVideoInput
+from a2e_async.sandbox import Sandbox
+
+from .conftest import DUB, TALK
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_all_ways_are_one(a2e: A2E, sandbox: Sandbox) -> None:
+    """They are the same start, paid once."""
+    made = a2e.dubbing.job(**DUB, key="k", meta={"to": "es"})
+    ways: list[Job[Any]] = [
+        made,
+        Job(a2e.dubbing.kind, DUB, key="k", meta={"to": "es"}),
+        Job("dubbing", {**DUB, "key": "k"}, meta={"to": "es"}),
+        Job(DUBBING, DubbingInput(**DUB), "k", {"to": "es"}),
+        Job(DUBBING, DubbingInput(**DUB, key="k", meta={"to": "es"})),
+    ]
+    assert all(job == made for job in ways)
+    assert (made.key, made.meta) == ("k", {"to": "es"})
+    assert evolve(made) == made
+    assert all([o.ok async for o in a2e.batch(ways)])
+    assert len(sandbox.ledger.starts()) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "beside", "field"),
+    [
+        ("dubing", DUB, {}, "kind"),
+        (None, DUB, {}, "kind"),
+        ("dubbing", {"source_url": "https://m.example/a.wav"}, {}, "target_lang"),
+        ("dubbing", {**DUB, "colour": 1}, {}, "colour"),
+        ("dubbing", TalkingVideoInput(**TALK), {}, "input"),
+        (TALKING_VIDEO, "jobs", {}, "input"),
+        (TALKING_VIDEO, [TALK], {}, "input"),
+        ("dubbing", DUB, {"key": ""}, "key"),
+        ("dubbing", DUB, {"key": 5}, "key"),
+        ("dubbing", DUB, {"meta": [1]}, "meta"),
+        ("dubbing", {**DUB, "key": "a"}, {"key": "b"}, "key"),
+        (DUBBING, DubbingInput(**DUB, key="a"), {"key": "a"}, "key"),
+        ("dubbing", {**DUB, 5: 1}, {}, "5"),
+    ],
+    ids=str,
+)
+def test_what_is_refused(kind: Any, given: Any, beside: dict[str, Any], field: str) -> None:
+    """Before anything is sent, with the input that is wrong."""
+    with pytest.raises(InvalidInput) as caught:
+        Job(kind, given, **beside)
+    assert caught.value.field == field
+
+
+async def test_what_cannot_be_waited_for_is_not_paid(a2e: A2E, sandbox: Sandbox) -> None:
+    """A batch could not know when it is done."""
+    (outcome,) = [
+        o async for o in a2e.batch([Job("wan30", {"model": "wan3.0-video", "prompt": "a lake"})])
+    ]
+    assert isinstance(outcome.error, InvalidInput)
+    assert sandbox.ledger.charges == ()
