@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from a2e_async import errors, events
+    from a2e_async._blocking.client import BlockingA2E, blocking
+    from a2e_async._blocking.faces import BlockingTask
     from a2e_async.client import A2E
     from a2e_async.errors import A2EError
     from a2e_async.models import Failure, Output, Page, Record, Recovery, Status
@@ -26,6 +28,8 @@ __all__ = [
     "A2E",
     "A2EError",
     "Answer",
+    "BlockingA2E",
+    "BlockingTask",
     "Budget",
     "Failure",
     "Job",
@@ -40,6 +44,7 @@ __all__ = [
     "Status",
     "Task",
     "__version__",
+    "blocking",
     "errors",
     "events",
 ]
@@ -49,6 +54,8 @@ _HOME = {
     "A2E": "client",
     "A2EError": "errors",
     "Answer": "transport.envelope",
+    "BlockingA2E": "_blocking.client",
+    "BlockingTask": "_blocking.faces",
     "Budget": "tasks.budget",
     "Failure": "models",
     "Job": "tasks.kind",
@@ -62,6 +69,7 @@ _HOME = {
     "RetryPolicy": "transport.retry",
     "Status": "models",
     "Task": "tasks.task",
+    "blocking": "_blocking.client",
 }
 
 

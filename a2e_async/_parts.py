@@ -13,7 +13,7 @@ from a2e_async import __version__
 from a2e_async.config import Account
 from a2e_async.errors import ClientClosed, ConfigurationError
 from a2e_async.events import Event, Update
-from a2e_async.models import Output, Record
+from a2e_async.models import Output, OutputSource, Record
 from a2e_async.narrow import is_map
 from a2e_async.resources.calls import delete, find, quote
 from a2e_async.resources.files import Files, PresignFor
@@ -83,6 +83,12 @@ class Parts:
         presign_for = _presigner(self.session, room.options(), self.budgets)
         made = evolve(room, files=room.files.asking(presign_for))
         return made
+
+    def hand_out(self, wrap: Callable[[OutputSource], OutputSource]) -> None:
+        """Let all outputs that are made from now on be fetched another way."""
+        source = wrap(self.base.source)
+        self.base = evolve(self.base, source=source)
+        self.poller.source = self.starter.source = source
 
     def check_open(self) -> None:
         """Raise `ClientClosed` after `aclose`."""

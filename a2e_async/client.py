@@ -15,7 +15,7 @@ from a2e_async.namespaces import Namespaces
 
 if TYPE_CHECKING:
     from a2e_async.events import Event
-    from a2e_async.models import Record, Recovery
+    from a2e_async.models import OutputSource, Record, Recovery
     from a2e_async.resources import base, files
     from a2e_async.tasks.batch import Outcome
     from a2e_async.tasks.budget import Budget
@@ -232,6 +232,11 @@ class A2E(Namespaces):
         room.starter.places.active = True
         made = check_caller(caller, max_unfinished, max_wait)
         return self._twin(room.request_timeout, room.start_timeout, room.priority, made)
+
+    def _hand_out(self, wrap: "Callable[[OutputSource], OutputSource]") -> None:
+        """Let outputs be fetched another way (for a client that was just made)."""
+        self._parts.hand_out(wrap)
+        self._room = self._parts.room(self._room.request_timeout, self._room.start_timeout)
 
     def _twin(self, *options: Any) -> Self:
         twin = object.__new__(type(self))

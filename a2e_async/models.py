@@ -5,7 +5,7 @@ the wire name is the field's own.
 """
 
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from enum import StrEnum
@@ -69,9 +69,11 @@ class Failure:
 class OutputSource(Protocol):
     """Fetches outputs; the client gives one to every output it makes."""
 
-    async def save(self, output: "Output", path: Path, *, directory: bool) -> Path: ...
+    def save(
+        self, output: "Output", path: Path, *, directory: bool
+    ) -> Coroutine[Any, Any, Path]: ...
 
-    async def read(self, output: "Output", max_bytes: int) -> bytes: ...
+    def read(self, output: "Output", max_bytes: int) -> Coroutine[Any, Any, bytes]: ...
 
     def open(self, output: "Output") -> AbstractAsyncContextManager[AsyncIterator[bytes]]: ...
 
@@ -104,7 +106,9 @@ class Output:
         for name, value in state.items():
             setattr(self, name, value)
 
-    async def save(self, path: str | os.PathLike[str]) -> Path:
+    # These hand on what the source gives, unawaited: that of a blocking client gives no coroutine.
+
+    def save(self, path: str | os.PathLike[str]) -> Coroutine[Any, Any, Path]:
         """Write the file to ``path`` and return it; into ``path`` if that is a directory.
 
         Directories that are missing are made; a ``path`` that ends with a slash is one. The
@@ -112,12 +116,12 @@ class Output:
         download is resumed and an expired URL renewed. A link of that name is replaced, not
         what it points to. Raises `TransferError`.
         """
-        directory = os.fspath(path).endswith(("/", os.sep)) or os.path.isdir(path)  # noqa: ASYNC240, PTH112  # one stat, microseconds
-        return await self._bound().save(self, Path(path), directory=directory)
+        directory = os.fspath(path).endswith(("/", os.sep)) or os.path.isdir(path)  # noqa: PTH112  # one stat, microseconds
+        return self._bound().save(self, Path(path), directory=directory)
 
-    async def read(self, *, max_bytes: int = 64 * 1024 * 1024) -> bytes:
+    def read(self, *, max_bytes: int = 64 * 1024 * 1024) -> Coroutine[Any, Any, bytes]:
         """Return the whole file; raises `TransferError` if it is larger than ``max_bytes``."""
-        return await self._bound().read(self, max_bytes)
+        return self._bound().read(self, max_bytes)
 
     def open(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """``async with output.open() as chunks: async for chunk in chunks: …``."""

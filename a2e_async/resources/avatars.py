@@ -74,7 +74,7 @@ class Avatars:
         )
         return read_avatars(answer.data)
 
-    async def custom(self, **filters: Any) -> Page[Avatar]:
+    async def custom(self, /, **filters: Any) -> Page[Avatar]:
         """Return the avatars that were added by `add`.
 
         The service documents neither paging nor filters here: ``filters`` are JSON values that
@@ -88,7 +88,7 @@ class Avatars:
         )
         return Page(read_avatars(answer.data), read_total(answer.data))
 
-    async def add(self, **data: Any) -> Avatar | None:
+    async def add(self, /, **data: Any) -> Avatar | None:
         """Add an avatar to the account; return it, None when the service does not show it.
 
         The service does not document what it takes: ``data`` are JSON values that are sent as
@@ -104,7 +104,7 @@ class Avatars:
         )
         return next(iter(read_avatars(answer.data)), None)
 
-    async def update(self, id: str, **data: Any) -> None:
+    async def update(self, /, id: str, **data: Any) -> None:
         """Change an avatar of the account; what is left out keeps its value.
 
         ``data`` as in `add`. Raises `NotFound`. ``PUT /api/v1/custom_avatar/{id}``.

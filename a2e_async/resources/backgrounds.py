@@ -61,7 +61,7 @@ class Backgrounds:
         )
         return _one(answer.data, path, "custom")
 
-    async def custom(self, **filters: Any) -> Page[Background]:
+    async def custom(self, /, **filters: Any) -> Page[Background]:
         """Return the account's own backgrounds.
 
         The service documents neither paging nor filters here: ``filters`` are JSON values that

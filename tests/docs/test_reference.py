@@ -17,7 +17,7 @@ from a2e_async.resources.registry import kind_named, kind_names
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = DOCS / "reference"
 FOUNDATIONS = {
-    *("index", "client", "namespace", "tasks", "batch", "recovery"),
+    *("index", "client", "blocking", "namespace", "tasks", "batch", "recovery"),
     *("errors", "events", "sandbox"),
 }
 

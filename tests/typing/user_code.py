@@ -7,7 +7,20 @@ both checkers report an ignore that is not needed.
 from pathlib import Path
 from typing import assert_type
 
-from a2e_async import A2E, Job, Outcome, Output, Page, Record, RetryPolicy, Status, Task
+import a2e_async
+from a2e_async import (
+    A2E,
+    BlockingA2E,
+    BlockingTask,
+    Job,
+    Outcome,
+    Output,
+    Page,
+    Record,
+    RetryPolicy,
+    Status,
+    Task,
+)
 from a2e_async.errors import StartOutcomeUnknown, TaskFailed, TooBusy
 from a2e_async.events import Attempt, Event
 from a2e_async.resources.dubbing import DubbingRecord
@@ -89,3 +102,34 @@ async def refused(a2e: A2E) -> None:
     await a2e.talking_video.quote(video_url="a", prompt="p")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     a2e.dubbing.job("talk.wav", "es")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     A2E(poll="fast")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+def script() -> None:
+    with a2e_async.blocking(journal="jobs.db", rate=5) as a2e:
+        assert_type(a2e, BlockingA2E)
+        assert_type(a2e.dubbing.run(source_url=b"...", target_lang="es"), DubbingRecord)
+        task = a2e.dubbing.start(source_url="talk.wav", target_lang="es", key="talk-17")
+        assert_type(task, BlockingTask[DubbingRecord])
+        assert_type(task.wait(timeout=60).duration, float | None)
+        for record in task.updates():
+            assert_type(record, DubbingRecord)
+        assert_type(task.download("out"), list[Path])
+        assert_type(a2e.dubbing.list(page=2), Page[DubbingRecord])
+        assert_type(a2e.files.download(task.wait().output, "talk.mp3"), Path)
+        with a2e.files.open(task.wait().output) as chunks:
+            assert_type(next(chunks), bytes)
+        jobs = (a2e.dubbing.job(source_url=u, target_lang="fr") for u in ("a.wav", "b.wav"))
+        for outcome in a2e.batch(jobs, limit=2):
+            assert_type(outcome.unwrap(), DubbingRecord)
+        for left in a2e.unfinished():
+            print(left.ref, left.meta)
+        assert_type(a2e.credits.balance().coins, int)
+        assert_type(a2e.for_caller("user-42", max_unfinished=3), BlockingA2E)
+        assert_type(a2e.with_options(request_timeout=5).attach("dubbing:x").ref, str)
+        assert_type(a2e.veo.get_1080p("66ea4dd87db10c73fa29b570"), Output | None)
+        speech = a2e.speech.say("Good morning.", tts_id="66ea4dd87db10c73fa29b570")
+        assert_type(speech, Output)
+        a2e.dubbing.run(source_url="talk.wav")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+        a2e.dubbing.run(source_url="talk.wav", target_lang=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        a2e.voices.public(country=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    a2e_async.blocking(ratee=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
