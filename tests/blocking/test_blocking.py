@@ -238,7 +238,7 @@ def test_options_and_callers(a2e: BlockingA2E) -> None:
 
 NOT_THERE = {
     A2E: {"aclose", "webhooks"},  # close; who is sent events has an event loop
-    Task: {"kind", "born", "looked_at", "loose", "open_ids", "observe"},
+    Task: {"kind", "born", "hook", "looked_at", "loose", "open_ids", "observe"},
 }
 """Names that the blocking faces do without: they are the client's own, or called otherwise."""
 
