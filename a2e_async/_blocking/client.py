@@ -139,6 +139,7 @@ class BlockingA2E(BlockingNamespaces):
         retry_failed: int = 0,
         budget: "Budget | int | None" = None,
         download_to: str | os.PathLike[str] | None = None,
+        dry_run: bool = False,
     ) -> "Iterator[Outcome[R]]":
         """Run many jobs, as they are completed; see `A2E.batch`. Costs coins.
 
@@ -151,6 +152,7 @@ class BlockingA2E(BlockingNamespaces):
             retry_failed=retry_failed,
             budget=budget,
             download_to=download_to,
+            dry_run=dry_run,
         )
         return self._bridge.iterate(outcomes)
 

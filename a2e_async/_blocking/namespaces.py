@@ -53,6 +53,7 @@ class BlockingImageToVideo(BlockingTaskNamespace[P, R]):
     mark_copied = waits(ImageToVideo.mark_copied)
     extend_prompt = waits(ImageToVideo.extend_prompt)
     stream_prompt = opens(ImageToVideo.stream_prompt)
+    unclaimed_prompts = tells(ImageToVideo.unclaimed_prompts)
 
 
 class BlockingRenamable(BlockingTaskNamespace[P, R]):
