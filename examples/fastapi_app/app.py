@@ -9,6 +9,7 @@ The journal (`jobs.db`) is its only database: each job's key comes from the brow
 import asyncio
 import logging
 import math
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -63,7 +64,10 @@ class Jobs:
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-    async with A2E(journal="jobs.db") as a2e:
+    webhook_url = os.environ.get("A2E_WEBHOOK_URL")  # such as https://example.com/a2e/
+    async with A2E(journal="jobs.db", webhook_url=webhook_url) as a2e:
+        if webhook_url:
+            app.mount("/a2e", a2e.webhooks.app())
         jobs = Jobs(a2e)
         yield {"jobs": jobs}
     await jobs.ended()  # closing the client has ended their waits

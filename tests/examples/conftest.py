@@ -14,7 +14,7 @@ from .site import Site
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """A service whose time passes only when a test says so (or as slowly as in truth)."""
-    with Sandbox(speed=1, make_results="stdlib") as made:
+    with Sandbox(speed=1, make_results="stdlib", deliver_webhooks=True) as made:
         yield made
 
 
@@ -34,11 +34,17 @@ def program(tmp_path: Path, sandbox: Sandbox) -> Iterator[Callable[..., Program]
 
 
 @pytest.fixture
-def site(program: Callable[..., Program]) -> Iterator[Site]:
+def site(program: Callable[..., Program], request: pytest.FixtureRequest) -> Iterator[Site]:
+    """The FastAPI example; with the parameter "webhooks" it hears of the ends of its tasks."""
     port = free_port()
+    environ = {}
+    if getattr(request, "param", None) == "webhooks":
+        environ["A2E_WEBHOOK_URL"] = f"http://127.0.0.1:{port}/a2e/"
+        environ["A2E_WEBHOOK_SECRET"] = "0123456789abcdef0123456789abcdef"
+    folder = EXAMPLES / "fastapi_app"
     app = program(
-        "-m", "uvicorn", "--app-dir", EXAMPLES / "fastapi_app", "app:app", "--port", str(port),
-    )  # fmt: skip
+        *("-m", "uvicorn", "--app-dir", folder, "app:app", "--port", str(port)), **environ
+    )
     made = Site(app, port)
     with made.http:
         made.start()

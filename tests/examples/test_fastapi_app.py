@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from a2e_async.sandbox import Sandbox
 
 from .programs import wait_for
@@ -63,6 +65,17 @@ def test_pages_come_and_go(site: Site, sandbox: Sandbox) -> None:
     site.app.stop()
     stream.close()
     assert len(sandbox.ledger.starts()) == 2
+
+
+@pytest.mark.parametrize("site", ["webhooks"], indirect=True)
+def test_webhooks(site: Site, sandbox: Sandbox) -> None:
+    """With an address given, the service tells of the end; what others tell is refused."""
+    site.post()
+    assert site.http.post("/a2e/").status_code == 401
+    sandbox.advance(600)
+    assert list(site.events())[-1]["status"] == "succeeded"
+    wait_for(lambda: '"POST /a2e/ HTTP/1.1" 204' in site.app.log.read_text())
+    site.app.stop()
 
 
 def test_too_many_at_once(site: Site, sandbox: Sandbox) -> None:
