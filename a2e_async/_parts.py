@@ -1,7 +1,9 @@
 """The parts of a client and how they are joined; loaded when the first client is made."""
 
 import asyncio
+import hashlib
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -139,7 +141,7 @@ def build(
     emit = _guarded(on_event) if on_event is not None else None
     tell = emit or _ignore
     proxy = None if proxy is None else check_proxy(proxy)
-    pacer = Pacer(rate, burst)
+    pacer = _pacer(account, rate, burst, journal, tell)
     session = Session(
         account,
         pacer=pacer,
@@ -272,6 +274,22 @@ def _presigner(session: Session, options: CallOptions, own: tuple[Budget, ...]) 
         return presign
 
     return presign_for
+
+
+def _pacer(
+    account: Account,
+    rate: float | None,
+    burst: int,
+    journal: Journal | None,
+    tell: Callable[[Event], None],
+) -> Pacer:
+    """Return the client's pace; through a journal of many hosts it is that of the account."""
+    limiter: Callable[..., Pacer] | None = getattr(journal, "limiter", None)
+    if limiter is None or rate is None or math.isinf(rate):
+        return Pacer(rate, burst)
+    # Enough to tell accounts apart, and no way back to the key.
+    name = hashlib.sha256(f"{account.base_url}\0{account.api_key}".encode()).hexdigest()[:32]
+    return limiter(rate, burst, name, tell)
 
 
 def open_journal(journal: Any) -> Journal:

@@ -86,4 +86,15 @@ class Saved:
     size: int
 
 
-Event = Attempt | Hold | Accepted | StartLost | Update | Transfer | Saved
+@frozen(kw_only=True)
+class PaceAlone:
+    """The database that shares the pace among clients is away: this one keeps to ``rate``.
+
+    In requests per second: its share. It is told once; when the database is back, the pace is
+    shared again.
+    """
+
+    rate: float
+
+
+Event = Attempt | Hold | Accepted | StartLost | Update | Transfer | Saved | PaceAlone

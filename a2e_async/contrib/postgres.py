@@ -5,7 +5,7 @@ hosts may differ in theirs. A worker is told by NOTIFY of what others do to the 
 """
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from attrs import evolve
 
@@ -13,7 +13,11 @@ from a2e_async.contrib import postgres_tables as tables
 from a2e_async.contrib.postgres_asked import Told
 from a2e_async.contrib.postgres_link import Connection, Target, run
 from a2e_async.contrib.postgres_worker import Worker
+from a2e_async.events import Event
 from a2e_async.tasks.journal import Begun, Changes, Entry, Spent, State
+
+if TYPE_CHECKING:
+    from a2e_async.contrib.postgres_limiter import PostgresLimiter
 
 PRUNED: Final = 5_000
 """Entries pruned in one transaction."""
@@ -54,6 +58,16 @@ class PostgresJournal:
     def owner(self) -> str:
         """The name under which this client owns entries; unique to this object."""
         return self._worker.owner
+
+    def limiter(
+        self, rate: float, burst: float, account: str, emit: Callable[[Event], None]
+    ) -> "PostgresLimiter":
+        """Return a client's pace that shares ``rate`` (requests/s) with all of ``account``."""
+        from a2e_async.contrib.postgres_limiter import PostgresLimiter
+
+        made = PostgresLimiter(self.target, rate, burst, account, emit=emit)
+        self._worker.on_hold(account, made.held_elsewhere)
+        return made
 
     async def open(self) -> None:
         """Connect, and make the tables if need be."""

@@ -129,8 +129,9 @@ async def prepare(connection: Connection, target: Target) -> None:
 
 
 async def _version(connection: Connection) -> int:
-    there = await (await connection.execute("SELECT to_regclass('a2e_version')")).fetchone()
-    if there is None or there[0] is None:
+    # Not to_regclass(): it answers from a cache that may not know of what was just committed.
+    query = "SELECT FROM pg_class WHERE relname = 'a2e_version' AND pg_table_is_visible(oid)"
+    if await (await connection.execute(query)).fetchone() is None:
         return 0
     row = await (await connection.execute("SELECT max(version) FROM a2e_version")).fetchone()
     return int(row[0] or 0) if row else 0

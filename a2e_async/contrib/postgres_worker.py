@@ -83,6 +83,7 @@ class Worker:
         self._listeners: list[Callable[[Entry], None]] = []
         self._changed: dict[str, None] = {}
         """Keys of entries that others have changed and the listeners do not know yet."""
+        self._holds: dict[str, Callable[[float], None]] = {}
         self._heard_at: float | None = None
         """The database's time up to which the listeners know of everything."""
 
@@ -139,6 +140,10 @@ class Worker:
                 self._unregistered.add("")
 
         return end
+
+    def on_hold(self, account: str, held: Callable[[float], None]) -> None:
+        """Have ``held`` called with the seconds for which another worker's account must wait."""
+        self._holds[account] = held
 
     async def tell(self, link: Connection, keys: list[str]) -> None:
         """Tell the other workers, after the commit, whose entries have changed."""
@@ -245,12 +250,19 @@ class Worker:
         """Take in what the database has said by itself."""
         try:
             async for note in link.notifies(timeout=0):
-                if note.channel != "a2e_all":
+                if note.channel == "a2e_hold":
+                    self._hold(note)
+                elif note.channel != "a2e_all":
                     self._noted.add(note.payload)
                 elif note.payload[:32] != self.owner[-32:]:
                     self._changed[note.payload[32:]] = None
         except psycopg.Error:
             self._cut()  # the next heartbeat makes a new one
+
+    def _hold(self, note: psycopg.Notify) -> None:
+        seconds, _, account = note.payload.partition(" ")
+        if account in self._holds:
+            self._holds[account](float(seconds))
 
     # -- the connection ------------------------------------------------------------------------
 
@@ -282,6 +294,7 @@ class Worker:
         try:
             await prepare(link, self.target)
             await link.execute(f"LISTEN a2e_{self.owner[-32:]}".encode())
+            await link.execute("LISTEN a2e_hold")
             started = await run(
                 link, "SELECT extract(epoch FROM pg_postmaster_start_time())::float8"
             )

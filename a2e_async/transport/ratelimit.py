@@ -20,7 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Final
+from typing import Final, Protocol
 
 from attrs import define
 
@@ -57,6 +57,20 @@ class HeldTooLong(Exception):  # a signal inside the transport, never shown to u
         super().__init__(seconds)
         self.seconds = seconds
         self.held = held
+
+
+class Bucket(Protocol):
+    """The state of a pace; `Gcra` is that of one client alone."""
+
+    @property
+    def interval(self) -> float: ...
+    @property
+    def burst(self) -> float: ...
+    def ready_at(self, now: float, cost: float = 1) -> float: ...
+    def take(self, now: float, cost: float = 1) -> None: ...
+    def try_take(self, now: float, cost: float = 1) -> bool: ...
+    def give_back(self, cost: float) -> None: ...
+    def drain(self, now: float) -> None: ...
 
 
 class Gcra:
@@ -125,7 +139,7 @@ class Pacer:
     def __init__(
         self, rate: float | None, burst: float, *, clock: Callable[[], float] | None = None
     ) -> None:
-        self._gcra = Gcra(rate, burst)
+        self._gcra: Bucket = Gcra(rate, burst)
         self._clock = clock
         self._hold = -math.inf
         self._queue: list[tuple[float, int, _Turn]] = []
@@ -174,7 +188,7 @@ class Pacer:
             math.inf if max_hold is None else max_hold,
         )
         self._refuse(turn, now)
-        ready = self._gcra.ready_at(now, cost)
+        ready = self._soonest(now, cost)
         if ready > turn.deadline:
             raise HeldTooLong(ready - now, held=False)
         self._count += 1
@@ -227,6 +241,10 @@ class Pacer:
             if not turn.future.done():
                 turn.future.set_exception(copy.copy(error))
         self._pump()
+
+    def _soonest(self, now: float, cost: float) -> float:
+        """Return when a turn can come at the earliest."""
+        return self._gcra.ready_at(now, cost)
 
     def _now(self) -> float:
         return (self._clock or self._find_clock())()

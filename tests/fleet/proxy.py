@@ -11,6 +11,7 @@ class Proxy:
 
     def __init__(self, port: int) -> None:
         self._upstream = port
+        self.serving: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
         self.cut_at: bytes | None = None
@@ -34,10 +35,18 @@ class Proxy:
             writer.transport.abort()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.serving.add(task)
+        task.add_done_callback(self.serving.discard)
         if self.refuses:
             writer.transport.abort()
             return
-        upstream, database = await asyncio.open_connection("127.0.0.1", self._upstream)
+        try:
+            upstream, database = await asyncio.open_connection("127.0.0.1", self._upstream)
+        except OSError:
+            writer.transport.abort()
+            return
         self._writers |= {writer, database}
         back = asyncio.create_task(self._pump(upstream, writer))
         try:
@@ -59,6 +68,7 @@ class Proxy:
             self._writers -= {writer, database}
             writer.close()
             database.close()
+            await asyncio.gather(back, return_exceptions=True)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -79,6 +89,11 @@ async def proxy(url: str) -> AsyncIterator[Proxy]:
     try:
         yield made
     finally:
+        made.refuses = True
         server.close()
         made.cut()
         await server.wait_closed()
+        await asyncio.sleep(0.01)  # who was let in last is turned away
+        made.cut()
+        if made.serving:
+            await asyncio.wait(made.serving)
