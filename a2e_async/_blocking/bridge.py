@@ -7,6 +7,7 @@ closed, at the latest when the program ends; it is a daemon, so that a second Ct
 
 import asyncio
 import atexit
+import logging
 import os
 import sys
 import threading
@@ -22,6 +23,8 @@ from anyio.from_thread import BlockingPortal
 from a2e_async.client import A2E
 from a2e_async.errors import ClientClosed, ConfigurationError
 from a2e_async.transport.loops import closed_error, forked
+
+logger = logging.getLogger("a2e_async.blocking")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -64,17 +67,15 @@ class Bridge:
             portal = self._open()
             self._calls.add(call)
         try:
-            future = portal.start_task_soon(run)
+            future = _spawn(portal, run)
             call.future = future
             if call.ended.is_set():
                 future.cancel()  # the thread is over, and may not have seen it
             while not wait([future], timeout=TICK).done:
                 pass  # Ctrl-C comes in here
             return future.result()
-        except (CancelledError, RuntimeError) as error:
-            if self.closed:
-                raise closed_error() from error
-            raise
+        except CancelledError as error:
+            raise closed_error() from error
         except BaseException:
             # Ctrl-C: what comes after it must not find the call half done.
             if call.future is not None and call.future.cancel():
@@ -138,8 +139,8 @@ class Bridge:
             return
         if self.inside:
             raise _inside()
-        ending = portal.start_task_soon(self._close, portal)
-        ending.result()
+        with suppress(ClientClosed, CancelledError):  # a loop that a callback has ended
+            _spawn(portal, partial(self._close, portal)).result()
         thread.join()
 
     # -- inside ----------------------------------------------------------------------------
@@ -163,17 +164,20 @@ class Bridge:
 
     def _serve(self, ready: "Future[BlockingPortal]") -> None:
         async def main() -> None:
-            async with BlockingPortal() as portal:
-                ready.set_result(portal)
-                await portal.sleep_until_stopped()
+            try:
+                async with BlockingPortal() as portal:
+                    ready.set_result(portal)
+                    await portal.sleep_until_stopped()
+            finally:
+                await self.client.aclose()  # once more, should the loop not have been told to end
 
         try:
             anyio.run(main)
         except BaseException as error:
             if not ready.done():
                 ready.set_exception(error)
-                return
-            raise
+            else:  # as SystemExit in a callback does
+                logger.exception("the event loop of a blocking client has ended")
         finally:
             # A call that came in the very moment of closing waits for nobody.
             for call in tuple(self._calls):
@@ -204,6 +208,13 @@ class _Call:
     def __init__(self) -> None:
         self.future: Future[Any] | None = None
         self.ended = threading.Event()
+
+
+def _spawn(portal: BlockingPortal, work: Callable[[], Awaitable[T]]) -> "Future[T]":
+    try:
+        return portal.start_task_soon(work)
+    except RuntimeError as error:
+        raise closed_error() from error
 
 
 def _inside() -> ConfigurationError:

@@ -225,6 +225,24 @@ def test_called_from_inside(make_client: MakeClient) -> None:
     assert "on_event" in str(errors[0])
 
 
+def test_a_loop_that_a_callback_has_ended(make_client: MakeClient) -> None:
+    """SystemExit is for the whole program; whoever goes on is told, and does not wait."""
+
+    events: list[Any] = []
+
+    def on_event(event: Any) -> None:
+        events.append(event)
+        if len(events) == 1:
+            raise SystemExit(3)
+
+    a2e = make_client(on_event=on_event)
+    with pytest.raises(SystemExit):
+        a2e.credits.balance()
+    for _ in range(2):
+        with pytest.raises(ClientClosed):
+            a2e.credits.balance()
+
+
 def test_options_and_callers(a2e: BlockingA2E) -> None:
     """Twins share the thread, and close with it."""
     user = a2e.with_options(request_timeout=5).for_caller("u", max_unfinished=2)
