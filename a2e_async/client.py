@@ -361,7 +361,9 @@ class A2E(Namespaces):
 
         For who comes back after a restart: ``async for task in a2e.unfinished(): …``; wait for
         it, download it. Starts whose answer was lost are looked for first; those that are not
-        found stay in the journal. What another living process is at work on is left to it.
+        found stay in the journal, and are in `unknown`, as are paid calls that start no task
+        (speech and the like) whose answer was lost: ``a2e journal settle`` closes such an entry
+        by hand. What another living process is at work on is left to it.
         ``task.key`` and ``task.meta`` are what the start was given. Raises `JournalError`, and
         `ConfigurationError` without a journal.
         """
@@ -374,7 +376,10 @@ class A2E(Namespaces):
         self._parts.check_open()
         names = frozenset(kind_names())
         found = unfinished(
-            book, self._room.starter, lambda name: kind_named(name) if name in names else None
+            book,
+            self._room.starter,
+            self._room.charged,
+            lambda name: kind_named(name) if name in names else None,
         )
         async with aclosing(found) as tasks:
             async for task in tasks:

@@ -64,8 +64,13 @@ class Desk:
     """Where the service is, once there is a client."""
 
     @asynccontextmanager
-    async def client(self, journal: "Journal | None" = None) -> "AsyncGenerator[A2E]":
-        """Give the client that the shared flags describe; close it in the end."""
+    async def client(
+        self, journal: "Journal | None" = None, *, resend: bool = False
+    ) -> "AsyncGenerator[A2E]":
+        """Give the client that the shared flags describe; close it in the end.
+
+        ``resend`` allows it to send once more what is proved to be absent.
+        """
         from a2e_async.client import A2E
 
         online = self.settings if isinstance(self.settings, Online) else Online()
@@ -77,7 +82,13 @@ class Desk:
                 "a2e demo."
             )
         self.host = urlsplit(resolve_account(key, online.base_url).base_url).netloc
-        a2e = A2E(key, base_url=online.base_url, on_event=self._hear, journal=journal)
+        a2e = A2E(
+            key,
+            base_url=online.base_url,
+            on_event=self._hear,
+            journal=journal,
+            on_unknown="resend_may_pay_twice" if resend else "raise",
+        )
         try:
             async with a2e:
                 yield a2e

@@ -58,6 +58,12 @@ class Book:
                     ref=entry.ref,
                 )
             if entry.state >= State.ACCEPTED:
+                if not entry.ids:
+                    raise KeyConflict(
+                        f"key {flight.key!r} stands for a start that was paid and never found, and "
+                        "was closed by hand. Use another key to start, and pay, anew.",
+                        key=flight.key,
+                    )
                 return entry
             if begun.mine:
                 if entry.state is State.INTENT:

@@ -33,6 +33,7 @@ from a2e_async.transport.retry import Repeat, could_be_accepted
 
 if TYPE_CHECKING:
     from a2e_async.tasks.book import Book
+    from a2e_async.tasks.journal import Entry
     from a2e_async.tasks.poller import Poller
     from a2e_async.tasks.quotes import AskPrice
     from a2e_async.transport.session import Answer, Session
@@ -72,6 +73,8 @@ class _Flight(Generic[T]):
     """One call on its way. ``sent`` turns True at the instant its bytes leave."""
 
     what: ChargedCall[T]
+    key: str = field(factory=lambda: f"call:{uuid.uuid4().hex}")
+    """Its key in the journal."""
     carry: asyncio.Task[T] | None = None
     sent: bool = False
     alone: bool = False
@@ -120,6 +123,7 @@ class ChargedCalls:
         self._duties: set[Duty] = set()
         self._unclaimed: dict[str, deque[Any]] = {}
         self._lost: deque[Recovery] = deque(maxlen=KEPT)
+        self._flying: set[_Flight[Any]] = set()
         self._closed = False
 
     def unclaimed(self, kind: str) -> tuple[Any, ...]:
@@ -129,6 +133,24 @@ class ChargedCalls:
     def unknown(self) -> tuple[Recovery, ...]:
         """Return calls whose outcome is unknown and whose callers were gone by then."""
         return tuple(self._lost)
+
+    def busy(self) -> set[str]:
+        """Return the journal's keys of the calls that are under way in this client."""
+        return {flight.key for flight in self._flying}
+
+    def lost_before(self, entry: "Entry") -> None:
+        """Take in a call of an earlier process, or of this one, whose answer was lost."""
+        from a2e_async.tasks.book import recovery_of
+
+        recovery = recovery_of(entry)
+        if not any(_is_same(one, recovery) for one in self._lost):
+            self._lost.append(recovery)
+            logger.warning(
+                "the outcome of a call (%s, key %s) is unknown: it may have been charged; "
+                "a2e.credits.history() shows whether it was",
+                entry.kind,
+                entry.key,
+            )
 
     async def call(self, what: ChargedCall[T]) -> T:
         """Send a call once and return what it gave.
@@ -141,7 +163,9 @@ class ChargedCalls:
             raise ClientClosed("The client is closed; nothing was sent. Make a new A2E().")
         self._poller.check_loop()
         flight = _Flight(what)
+        self._flying.add(flight)
         carry = flight.carry = self._spawn(self._carry(flight))
+        carry.add_done_callback(lambda _: self._flying.discard(flight))
         try:
             await asyncio.wait([carry])
         except asyncio.CancelledError:
@@ -253,7 +277,7 @@ class ChargedCalls:
                 flight.withdrawn = True
                 flight.carry.cancel()
 
-        key = f"call:{uuid.uuid4().hex}"
+        key = flight.key
         counted = UPLOAD if what.upload else what.kind
         held = await self.set_aside(counted, what.path, what.body)
 
@@ -382,6 +406,11 @@ def _refusal(data: Any) -> str | None:
         if data.get("success") is False:
             return "the service said success: false and no reason"
     return None
+
+
+def _is_same(one: Recovery, other: Recovery) -> bool:
+    apart = abs((one.sent_at - other.sent_at).total_seconds())
+    return (one.kind, one.digest) == (other.kind, other.digest) and apart < 0.001
 
 
 def _digest(what: ChargedCall[Any]) -> str:

@@ -12,6 +12,7 @@ from a2e_async.tasks.task import Task
 
 if TYPE_CHECKING:
     from a2e_async.tasks.book import Book
+    from a2e_async.tasks.charged import ChargedCalls
     from a2e_async.tasks.starter import Starter
 
 logger = logging.getLogger("a2e_async.journal")
@@ -21,12 +22,16 @@ PAGE: Final = 500
 
 
 async def unfinished(
-    book: "Book", starter: "Starter", kind_of: Callable[[str], TaskKind[..., Any] | None]
+    book: "Book",
+    starter: "Starter",
+    charged: "ChargedCalls",
+    kind_of: Callable[[str], TaskKind[..., Any] | None],
 ) -> AsyncGenerator[Task[Any]]:
     """Yield every open task of the journal that no other process is at work on.
 
     Tasks whose ids are known come first, in the order they were begun; then those whose start
-    had no answer, as they are found. One that is not found is logged, and stays in the journal.
+    had no answer, as they are found. One that is not found is logged, and stays in the journal;
+    so does a paid call that starts no task, which nobody can look for: ``charged`` is told of it.
     ``kind_of`` gives the kind of a name, None for what is no task.
     """
     searches: list[asyncio.Task[Task[Any]]] = []
@@ -34,12 +39,16 @@ async def unfinished(
         after = 0
         while True:
             entries, after = await book.journal.entries(open_only=True, after=after, limit=PAGE)
-            busy = starter.busy()
-            left = [entry for entry in entries if entry.key not in busy and kind_of(entry.kind)]
+            busy = starter.busy() | charged.busy()
+            left = [entry for entry in entries if entry.key not in busy]
             ours = await asyncio.gather(*(book.journal.take(entry.key) for entry in left))
             for entry, mine in zip(left, ours, strict=True):
                 kind = kind_of(entry.kind)
-                if not mine or kind is None:
+                if not mine:
+                    continue
+                if kind is None:
+                    if entry.state is State.INTENT:
+                        charged.lost_before(entry)
                     continue
                 if entry.state is State.RESERVED:
                     await book.journal.drop(entry.key)  # nothing was sent

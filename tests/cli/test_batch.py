@@ -169,10 +169,33 @@ def test_an_unknown_start_is_told_and_found_by_the_next_run(
     by_key = {line["key"]: line for line in report(tmp_path / "report.jsonl")}
     assert {key: line["status"] for key, line in by_key.items()} == {"a": "unknown", "b": "ok"}
     assert "may have been charged" in result.err
+    assert "Running this again looks for them first: a2e batch jobs.jsonl" in result.err
+    assert "a2e journal settle jobs.db KEY --as unpaid" in result.err
+    assert "--on-unknown resend-may-pay-twice" in result.err
     sandbox.advance(100_000)
     assert a2e("batch", "jobs.jsonl", *RUN).code == 0
     assert len(sandbox.ledger.starts()) == 2
     assert len(results(tmp_path / "out")) == 2
+
+
+def test_what_never_arrived_is_sent_again_when_allowed(
+    a2e: Invoke, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed, as it were, between the journal and the network: unknown, until it is allowed."""
+    monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.03, 0.06))
+    monkeypatch.setattr("a2e_async.tasks.sending.RESEND_AFTER", 0.2)
+    write(tmp_path / "seen.jsonl", dub("seen"))
+    assert a2e("batch", "seen.jsonl", *RUN).code == 0  # the list is seen to repeat marks
+    write(tmp_path / "jobs.jsonl", dub("a"), dub("b"))
+    sandbox.faults.drop_before_accept("dubbing", times=1)
+    first = a2e("batch", "jobs.jsonl", *RUN, "--limit", "1")
+    assert first.code == exits.PARTIAL
+    again = a2e("batch", "jobs.jsonl", *RUN, "--limit", "1")
+    assert again.code == exits.PARTIAL
+    assert len(sandbox.ledger.starts()) == 2
+    allowed = a2e("batch", "jobs.jsonl", *RUN, "--on-unknown", "resend-may-pay-twice")
+    assert allowed.code == 0, allowed.err
+    assert len(sandbox.ledger.starts()) == 3
 
 
 def test_no_coins_end_it_with_their_own_code(a2e: Invoke, sandbox: Sandbox) -> None:

@@ -85,6 +85,16 @@ ROWS = {
     "a paid call that starts no task": [
         "client/test_speech.py::test_lost",
         f"{KEPT}::test_paid_calls_that_are_no_tasks",
+        "cli/test_journal_settle.py::test_a_call_without_a_task_is_shown_and_closed",
+    ],
+    "nobody ever finds it": [
+        "cli/test_journal_settle.py::test_unpaid_frees_the_key",
+        "cli/test_journal_settle.py::test_paid_keeps_the_key_from_paying_again",
+        "cli/test_journal_settle.py::test_a_task_that_was_found_by_hand",
+    ],
+    "a batch was killed after it wrote": [
+        "cli/test_batch.py::test_what_never_arrived_is_sent_again_when_allowed",
+        "cli/test_journal_settle.py::test_unpaid_frees_the_key",
     ],
     "… or its caller is cancelled": [
         "client/test_speech.py::test_cancelled_after_it_was_sent",

@@ -4,9 +4,9 @@ import asyncio
 import shlex
 from contextlib import aclosing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 from cyclopts import Parameter
 
 from a2e_async.cli import exits
@@ -44,6 +44,9 @@ HELP: Final = (
 )
 
 
+OnUnknown = Literal["raise", "resend-may-pay-twice"]
+
+
 @frozen(kw_only=True)
 class _Order:
     """What the command was told."""
@@ -56,6 +59,7 @@ class _Order:
     report: Path | None
     budget: int | None = None
     unknown_cost: int | None = None
+    on_unknown: OnUnknown = "raise"
 
     def again(self) -> str:
         """Return the command that goes on."""
@@ -67,6 +71,7 @@ class _Order:
             ("--report", self.report, None),
             ("--budget", self.budget, None),
             ("--unknown-cost", self.unknown_cost, None),
+            ("--on-unknown", self.on_unknown, "raise"),
         ):
             words += [] if value == usual else [flag, str(value)]
         return shlex.join(words)
@@ -109,6 +114,14 @@ def batch(
             help="Coins that a start counts for in the budget where the service says no price.",
         ),
     ] = None,
+    on_unknown: Annotated[
+        OnUnknown,
+        Parameter(
+            help="What becomes of a start whose answer was lost and which is not found. raise: it "
+            "is not sent again. resend-may-pay-twice: it is, 3 minutes after it was sent, if the "
+            "service's list shows that it is not there; the list may be wrong."
+        ),
+    ] = "raise",
     dry_run: Annotated[
         bool,
         Parameter(
@@ -129,6 +142,7 @@ def batch(
         report=report,
         budget=budget,
         unknown_cost=unknown_cost,
+        on_unknown=on_unknown,
     )
     return conduct(settings, lambda desk: _batch(desk, order, dry_run=dry_run))
 
@@ -257,7 +271,8 @@ async def _run(desk: Desk, order: _Order, jobs: int, budget: "Budget | None") ->
     desk.listeners.append(tally.hear)
     with reporting(order.report, order.file, order.journal) as report:
         try:
-            async with desk.client(journal) as a2e:
+            resend = order.on_unknown != "raise"
+            async with desk.client(journal, resend=resend) as a2e:
                 await journal.open()
                 await _consume(desk, a2e, order, _Ledger(desk, order, tally, report, journal))
         except asyncio.CancelledError:
@@ -368,6 +383,23 @@ def _farewell(order: _Order, tally: Tally) -> list[str]:
     ]
 
 
+def _ways(order: _Order) -> list[str]:
+    """Return what can be done about unknown starts, the safest first."""
+    again = evolve(order, on_unknown="resend-may-pay-twice").again()
+    settle = shlex.join(["a2e", "journal", "settle", str(order.journal)])
+    return [
+        "Unknown starts may have been charged and were not sent again. Running this again looks "
+        f"for them first: {order.again()}",
+        f"If the service's own list shows that one is not there, free its key, then run it again: "
+        f"{settle} KEY --as unpaid",
+        *(
+            [f"Or send again those that are proved to be absent, 3 minutes after: {again}"]
+            if order.on_unknown == "raise"
+            else []
+        ),
+    ]
+
+
 def _close(desk: Desk, order: _Order, tally: Tally) -> int:
     printer, counts = desk.printer, tally.counts
     printer.note(f"{tally.over} of {tally.total} · {tally.words()}")
@@ -379,10 +411,7 @@ def _close(desk: Desk, order: _Order, tally: Tally) -> int:
             bool(counts["failed"]),
             "Failed jobs are not started again, for that costs again; --retry-failed 1 allows it.",
         ),
-        (
-            bool(counts["unknown"]),
-            "Unknown starts may have been charged: running this again looks for them first.",
-        ),
+        *((bool(counts["unknown"]), hint) for hint in _ways(order)),
         (bool(counts["error"]), f"Try what is left again with: {order.again()}"),
         (tally.over != tally.total, f"{order.file} was changed since it was checked."),
     ]

@@ -22,18 +22,20 @@ from a2e_async.cli.journal.entries import (
     entry_lines,
     entry_row,
     existing,
+    settle_word,
 )
+from a2e_async.cli.journal.settle import Verdict
 from a2e_async.cli.numbers import WHOLE
 from a2e_async.cli.places import make_ready
 from a2e_async.cli.printer import Printer, columns
 from a2e_async.cli.settings import KindName, Online, Settings
 from a2e_async.cli.show import counted
 from a2e_async.errors import InvalidInput
-from a2e_async.tasks.journal import LEASE
+from a2e_async.tasks.journal import LEASE, Entry, State
 from a2e_async.tasks.kind import split_ref
 
 if TYPE_CHECKING:
-    from a2e_async.tasks.journal import Entry, Journal
+    from a2e_async.tasks.journal import Journal
 
 JOURNAL = App(
     name="journal",
@@ -63,13 +65,15 @@ def list_entries(
     """List what a journal has open, in the order it was begun. No network."""
 
     async def work(desk: Desk) -> int:
-        count, items = 0, list[Any]()
+        count, items, unknown = 0, list[Any](), list[Entry]()
         async with aclosing(existing(journal)) as opened:
             found = each(opened, open_only=not all, kind=kind)
             rows: list[tuple[str, ...]] = []
             async with aclosing(found) as entries:
                 async for entry in entries:
                     count += 1
+                    if entry.state is State.INTENT and not unknown:
+                        unknown.append(entry)
                     if settings.json:
                         items.append(entry_json(entry))
                         continue
@@ -79,6 +83,8 @@ def list_entries(
                         rows.clear()
         if rows or not count:
             desk.printer.out(columns([HEAD, *rows]))
+        if unknown:
+            desk.printer.note(settle_word(journal, unknown[0]))
         entries_word = "1 entry" if count == 1 else f"{count} entries"
         desk.printer.note(entries_word if all else f"{entries_word} open")
         desk.printer.json({"journal": str(journal), "items": items})
@@ -104,9 +110,10 @@ def show(
             raise InvalidInput(f"{key!r:.80} is no key and no ref of {journal}.", field="key")
         desk.printer.out(columns(entry_lines(entry)))
         if entry.open:
-            desk.printer.note(
-                f"Finish it with: {shlex.join(['a2e', 'journal', 'resume', str(journal)])}"
-            )
+            words = ["a2e", "journal", "resume", str(journal)]
+            desk.printer.note(f"Finish it with: {shlex.join(words)}")
+        if entry.state is State.INTENT:
+            desk.printer.note(settle_word(journal, entry))
         desk.printer.json(entry_json(entry))
         return exits.OK
 
@@ -159,6 +166,64 @@ def resume(
         code = exits.OK if found.complete else exits.PARTIAL
         desk.printer.json({"items": found.items, "foreign": found.foreign, "exit_code": code})
         return code
+
+    return conduct(settings, work)
+
+
+@JOURNAL.command
+def settle(
+    journal: Where,
+    key: Annotated[str, Parameter(help="The key of the entry.")],
+    /,
+    *,
+    verdict: Annotated[
+        Verdict,
+        Parameter(
+            name="--as",
+            help="paid: it was charged. unpaid: nothing of it is at the service, so that its key "
+            "is free again.",
+        ),
+    ],
+    task: Annotated[
+        str | None,
+        Parameter(help="With paid: the task that it made, such as dubbing:66ea4dd8…, to be saved."),
+    ] = None,
+    coins: Annotated[
+        int | None,
+        Parameter(
+            help="With paid: what it cost.", converter=WHOLE, validator=validators.Number(gte=0)
+        ),
+    ] = None,
+    yes: Annotated[
+        bool, Parameter(name=("--yes", "-y"), negative="", show_default=False, help="Do not ask.")
+    ] = False,
+    settings: Settings = Settings(),  # noqa: B008  # frozen
+) -> int:
+    """Close an entry whose outcome stays unknown, by what you saw at the service.
+
+    First let a2e journal resume, or the same batch, look for it; then look at the service's own
+    list, or at a2e credits --history. No network.
+    """
+    from a2e_async.cli.journal import settle as by_hand
+
+    async def work(desk: Desk) -> int:
+        async with aclosing(existing(journal)) as opened:
+            entry = await _find(opened, key)
+            if entry is None:
+                raise InvalidInput(f"{key!r:.80} is no key of {journal}.", field="key")
+            what = await by_hand.prepare(opened, entry, verdict, ref=task, coins=coins)
+            if not yes and not agreed(desk.printer, what.question, "settle", "settled"):
+                return exits.USAGE
+            await by_hand.settle(opened, what)
+            left = await opened.get(entry.key)
+        said = "forgotten" if left is None else f"settled as {left.ref or 'paid and lost'}"
+        desk.printer.out(f"{entry.key} {said}")
+        if left is not None and left.open:
+            desk.printer.note(
+                f"Save it with: {shlex.join(['a2e', 'journal', 'resume', str(journal)])}"
+            )
+        desk.printer.json({"key": entry.key, "entry": left and entry_json(left)})
+        return exits.OK
 
     return conduct(settings, work)
 

@@ -1,5 +1,6 @@
 """A journal's entries as text and as JSON."""
 
+import shlex
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,7 +54,15 @@ async def each(
 
 def state_word(entry: Entry) -> str:
     """Return in a word or two how an entry stands. Unknown: it may have been charged."""
-    return "failed" if entry.succeeded is False else _WORDS[entry.state]
+    if entry.succeeded is False:
+        return "failed" if entry.ids else "paid, lost"
+    return _WORDS[entry.state]
+
+
+def settle_word(journal: Path, entry: Entry) -> str:
+    """Return what can be done about an entry that nobody finds."""
+    words = shlex.join(["a2e", "journal", "settle", str(journal), entry.key])
+    return f"Unknown may have been charged. What stays so can be closed: {words} --as paid|unpaid"
 
 
 def entry_row(entry: Entry) -> tuple[str, ...]:

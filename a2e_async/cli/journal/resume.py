@@ -10,12 +10,11 @@ from attrs import define, field
 
 from a2e_async.cli.batch.bar import Tally, bar
 from a2e_async.cli.batch.report import status_of
-from a2e_async.cli.desk import Desk, message_of, where
+from a2e_async.cli.desk import Desk, lost_word, message_of, where
 from a2e_async.cli.journal.entries import each
 from a2e_async.cli.outages import outages
 from a2e_async.cli.show import instead
 from a2e_async.errors import TaskFailed
-from a2e_async.resources.registry import kind_names
 from a2e_async.tasks.batch import STOPPING
 from a2e_async.tasks.book import recovery_of
 from a2e_async.tasks.journal import State
@@ -49,17 +48,17 @@ async def resume_all(
 
     Raises what makes waiting for all of them vain: a key that is refused, a journal that fails.
     """
-    names, seen = frozenset(kind_names()), set[str]()
+    seen = set[str]()
     async with aclosing(each(journal, open_only=True)) as entries:
-        async for entry in entries:
-            found.tally.total += entry.kind in names
+        async for _ in entries:
+            found.tally.total += 1
     with bar(desk.printer, found.tally) as update, outages(desk):
         stopped = await _wait_for_all(desk, a2e, found, seen, update, out=out, limit=limit)
     if stopped is not None:
         raise stopped
     async with aclosing(each(journal, open_only=True)) as entries:
         async for entry in entries:
-            if entry.kind in names and entry.ref not in seen:
+            if entry.ref not in seen:
                 await _tell_left(desk, journal, found, entry)
 
 
@@ -147,9 +146,10 @@ async def _tell_left(desk: Desk, journal: "Journal", found: Resumed, entry: "Ent
     found.tally.counts["unknown"] += 1
     recovery = recovery_of(entry)
     named = f"Look for the name {recovery.name!r} in" if recovery.name else "Look in"
+    said = lost_word(recovery)
     desk.printer.error(
-        f"{entry.key}: a {entry.kind} start was sent and not found: it may have been charged. "
-        f"{named}: {where(recovery)}"
+        f"{entry.key}: {said[0].lower()}{said[1:]} was sent and not found: it may have been "
+        f"charged. {named}: {where(recovery)}. Then: a2e journal settle"
     )
     found.items.append(
         {
