@@ -26,6 +26,7 @@ NAMES = (
     "batch",
     "peers",
     "sse",
+    "tick",
 )
 
 

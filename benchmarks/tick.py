@@ -1,0 +1,172 @@
+"""Calls against delay over tick lengths and ride-along windows, in virtual time.
+
+The package's own schedule looks at a simulated population, under the client's rate limit: starts
+and looks share one pace, looks have half of it. A look takes 0.2 s and shows what was true in its
+middle. No clock, no network, no noise: the same figures on every machine.
+
+A ride-along window of w means that a call which is due takes along the tasks due within w
+seconds. The package takes along everything of the kind (no window); the narrower ones are made
+here, to show what that is worth.
+"""
+
+import heapq
+import itertools
+import math
+import random
+import statistics
+from functools import cache
+from typing import Any, Final
+
+from a2e_async.client import LOOK_SHARE
+from a2e_async.resources.talking_video import TALKING_VIDEO
+from a2e_async.tasks.schedule import Look, Mode, Schedule
+from a2e_async.transport.ratelimit import PATIENCE, Gcra, Priority
+from benchmarks.common import Row, keep
+from benchmarks.peers.population import bimodal, lognormal
+
+RATE: Final = 10.0
+BURST: Final = 10.0
+TRIP: Final = 0.2
+"""Seconds from sending a look to reading its answer."""
+
+TICKS: Final = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
+DEFAULT: Final = 2.0
+WINDOWS: Final = (0.0, 0.5, math.inf)
+"""As shares of the tick."""
+
+LAWS: Final = {
+    "videos, 90 s lognormal": (lognormal, 90.0),
+    "videos, 60 or 240 s": (bimodal, 150.0),
+    "images, 8 s lognormal": (lognormal, 8.0),
+}
+
+
+class Windowed(Schedule):
+    """A schedule whose calls take along only what is due within a window."""
+
+    window = math.inf
+
+    def _fill(self, lane: Any, now: float) -> Look:
+        first = self._pop(lane)
+        chosen = [first]
+        while len(chosen) < lane.kind.batch_most:
+            next_ = self._first(lane)
+            if next_ is None or next_.due > now + self.window:
+                break
+            chosen.append(self._pop(lane))
+        return Look(lane.kind, Mode.BATCH, chosen, now)
+
+
+def begins(pattern: str, mean: float, jobs: int) -> list[float]:
+    """Return when each job is started: all at once, or so that 300 are in flight."""
+    gap = 0.0 if pattern == "burst" else max(mean / 300, 2 / RATE)
+    return [n * gap for n in range(jobs)]
+
+
+@cache
+def simulate(law: str, pattern: str, tick: float, share: float, jobs: int) -> dict[str, float]:
+    """Return calls per job, and mean and p95 delay (s), of one population."""
+    quantile, mean = LAWS[law]
+    shares = [(n + 0.5) / jobs for n in range(jobs)]
+    random.Random(1).shuffle(shares)
+    rng = random.Random(2)
+    schedule = Windowed(interval=tick, look_rate=RATE * LOOK_SHARE, jitter=rng.random)
+    schedule.window = share * tick
+    pace = Gcra(RATE, BURST)
+    ends: dict[str, float] = {}
+    delays: list[float] = []
+    calls = 0
+    order = itertools.count()
+    events: list[tuple[float, int, str, Any]] = []
+    # As the client's own: by arrival, and a look lets starts pass it for its patience.
+    queue: list[tuple[float, int, str, Any]] = []
+
+    def at(when: float, what: str, value: Any = None) -> None:
+        heapq.heappush(events, (when, next(order), what, value))
+
+    alarm = math.inf
+
+    def wake() -> None:
+        nonlocal alarm
+        when = schedule.next_wake()
+        if when is not None and when < alarm:
+            alarm = when
+            at(when, "wake")
+
+    for n, when in enumerate(begins(pattern, mean, jobs)):
+        at(when, "start", n)
+    while events:
+        now, _, what, value = heapq.heappop(events)
+        if what in ("start", "look"):
+            patience = PATIENCE[Priority.START if what == "start" else Priority.LOOK]
+            heapq.heappush(queue, (now + patience, next(order), what, value))
+            if len(queue) == 1:
+                at(pace.ready_at(now), "turn")
+        elif what == "turn":
+            _, _, what, value = heapq.heappop(queue)
+            pace.take(now)
+            if queue:
+                at(pace.ready_at(now), "turn")
+            if what == "start":
+                ends[f"{value:024x}"] = now + TRIP / 2 + quantile(mean, shares[value])
+                at(now + TRIP, "started", f"{value:024x}")
+            else:
+                calls += 1
+                at(now + TRIP, "answer", value)
+        elif what == "started":
+            due = now + schedule.interval()
+            schedule.add(TALKING_VIDEO, value, now=now, due=due, born=now)
+            wake()
+        elif what == "answer":
+            for watch in value.watches:
+                if ends[watch.id] <= now - TRIP / 2:
+                    schedule.drop(watch)
+                    delays.append(now - ends[watch.id])
+                else:
+                    schedule.seen(watch, value, now)
+            wake()
+        elif what == "wake" and now >= alarm:
+            alarm = math.inf
+            for look in schedule.plan(now):
+                at(now, "look", look)
+            wake()
+    delays.sort()
+    return {
+        "calls_per_job": calls / jobs,
+        "mean_delay": statistics.fmean(delays),
+        "p95_delay": delays[int(len(delays) * 0.95)],
+    }
+
+
+def run(short: bool) -> list[Row]:
+    """Return the default's figures; the whole sweep is kept for the docs."""
+    jobs = 200 if short else 800
+    ticks = (1.0, DEFAULT) if short else TICKS
+    laws = list(LAWS)[:1] if short else list(LAWS)
+    points = [
+        {
+            "law": law,
+            "pattern": pattern,
+            "tick": tick,
+            "window": None if math.isinf(share) else share,
+            **simulate(law, pattern, tick, share, jobs),
+        }
+        for law in laws
+        for pattern in ("steady", "burst")
+        for tick in ticks
+        for share in (WINDOWS if law == laws[0] else WINDOWS[-1:])
+    ]
+    keep("tick", {"jobs": jobs, "rate": RATE, "default": DEFAULT, "points": points})
+    whole = simulate(laws[0], "steady", DEFAULT, math.inf, jobs)
+    none = simulate(laws[0], "steady", DEFAULT, 0.0, jobs)
+    return [
+        Row(
+            what=f"looks per job, tick of {DEFAULT:.0f} s, 300 in flight, rate {RATE:.0f}/s",
+            peer="only what is due",
+            peer_value=f"{none['calls_per_job']:.2f} at {none['mean_delay']:.2f} s",
+            ours=f"{whole['calls_per_job']:.2f} at {whole['mean_delay']:.2f} s",
+            ratio=whole["calls_per_job"] / none["calls_per_job"],
+            goal="<= 1x",
+            reached=whole["calls_per_job"] <= none["calls_per_job"],
+        )
+    ]
