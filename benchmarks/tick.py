@@ -14,6 +14,7 @@ import itertools
 import math
 import random
 import statistics
+from collections import deque
 from functools import cache
 from typing import Any, Final
 
@@ -57,6 +58,34 @@ class Windowed(Schedule):
         return Look(lane.kind, Mode.BATCH, chosen, now)
 
 
+class Queue:
+    """Whose turn is next, as in the client's pacer.
+
+    By arrival; a look lets starts pass it for its patience, and then has every second turn.
+    """
+
+    def __init__(self) -> None:
+        self.starts: deque[tuple[float, str, Any]] = deque()
+        self.looks: deque[tuple[float, str, Any]] = deque()
+        self.passed = False
+
+    def __len__(self) -> int:
+        return len(self.starts) + len(self.looks)
+
+    def push(self, now: float, what: str, value: Any) -> None:
+        look = what == "look"
+        patience = PATIENCE[Priority.LOOK if look else Priority.START]
+        (self.looks if look else self.starts).append((now + patience, what, value))
+
+    def pop(self, now: float) -> tuple[str, Any]:
+        first = min((q for q in (self.starts, self.looks) if q), key=lambda q: q[0][0])
+        overdue = self.looks and self.looks[0][0] <= now and not self.passed
+        taken = self.looks if overdue else first
+        self.passed = taken is not first
+        _, what, value = taken.popleft()
+        return what, value
+
+
 def begins(pattern: str, mean: float, jobs: int) -> list[float]:
     """Return when each job is started: all at once, or so that 300 are in flight."""
     gap = 0.0 if pattern == "burst" else max(mean / 300, 2 / RATE)
@@ -78,8 +107,7 @@ def simulate(law: str, pattern: str, tick: float, share: float, jobs: int) -> di
     calls = 0
     order = itertools.count()
     events: list[tuple[float, int, str, Any]] = []
-    # As the client's own: by arrival, and a look lets starts pass it for its patience.
-    queue: list[tuple[float, int, str, Any]] = []
+    queue = Queue()
 
     def at(when: float, what: str, value: Any = None) -> None:
         heapq.heappush(events, (when, next(order), what, value))
@@ -98,14 +126,13 @@ def simulate(law: str, pattern: str, tick: float, share: float, jobs: int) -> di
     while events:
         now, _, what, value = heapq.heappop(events)
         if what in ("start", "look"):
-            patience = PATIENCE[Priority.START if what == "start" else Priority.LOOK]
-            heapq.heappush(queue, (now + patience, next(order), what, value))
+            queue.push(now, what, value)
             if len(queue) == 1:
                 at(pace.ready_at(now), "turn")
         elif what == "turn":
-            _, _, what, value = heapq.heappop(queue)
+            what, value = queue.pop(now)
             pace.take(now)
-            if queue:
+            if len(queue):
                 at(pace.ready_at(now), "turn")
             if what == "start":
                 ends[f"{value:024x}"] = now + TRIP / 2 + quantile(mean, shares[value])

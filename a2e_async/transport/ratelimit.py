@@ -6,7 +6,9 @@ any t seconds at most ``rate * t + burst`` requests leave.
 
 Who must wait stands in one queue, ordered by arrival plus the patience of its priority. A
 start passes the looks that came within the last seconds, but never those that have waited
-longer than their patience: lower classes are delayed, not starved.
+longer than their patience: lower classes are delayed, not starved. Where thousands of starts
+came before a look, it does not wait for all of them either: looks that have waited longer than
+their patience have every second turn, so that ends are seen while a crowd is being started.
 
 Nothing here runs in the background. A queue has at most one timer; a place or a grant goes
 straight from who gives it to who is next.
@@ -143,6 +145,9 @@ class Pacer:
         self._clock = clock
         self._hold = -math.inf
         self._queue: list[tuple[float, int, _Turn]] = []
+        self._looks: deque[tuple[float, _Turn]] = deque()
+        self._passed = False
+        """The last turn went to a look before its place in the queue."""
         self._ends: list[tuple[float, int, _Turn]] = []
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -193,6 +198,8 @@ class Pacer:
             raise HeldTooLong(ready - now, held=False)
         self._count += 1
         heapq.heappush(self._queue, (now + PATIENCE[priority], self._count, turn))
+        if priority is Priority.LOOK:
+            self._looks.append((now + PATIENCE[priority], turn))
         if turn.deadline < math.inf:
             heapq.heappush(self._ends, (turn.deadline, self._count, turn))
             if len(self._ends) > 2 * len(self._queue) + 64:
@@ -266,15 +273,18 @@ class Pacer:
         queue, ends, now = self._queue, self._ends, self._now()
         wake = math.inf
         while queue:
-            turn = queue[0][2]
-            if not turn.future.done():
-                ready = max(self._hold, self._gcra.ready_at(now, turn.cost))
-                if ready > now + _TICK:
-                    wake = ready
-                    break
-                self._gcra.take(now, turn.cost)
-                turn.future.set_result(None)
-            heapq.heappop(queue)
+            first = queue[0][2]
+            if first.future.done():
+                heapq.heappop(queue)
+                continue
+            turn = self._overdue(now) or first
+            ready = max(self._hold, self._gcra.ready_at(now, turn.cost))
+            if ready > now + _TICK:
+                wake = ready
+                break
+            self._gcra.take(now, turn.cost)
+            turn.future.set_result(None)
+            self._passed = turn is not first
         while ends:
             end, _, turn = ends[0]
             if not turn.future.done():
@@ -287,6 +297,13 @@ class Pacer:
             heapq.heappop(ends)
         if wake < math.inf:
             self._timer = asyncio.get_running_loop().call_at(wake, self._pump)
+
+    def _overdue(self, now: float) -> _Turn | None:
+        """Return the look whose turn it is before its place in the queue, if there is one."""
+        looks = self._looks
+        while looks and looks[0][1].future.done():
+            looks.popleft()
+        return looks[0][1] if looks and looks[0][0] <= now and not self._passed else None
 
 
 class Gate:

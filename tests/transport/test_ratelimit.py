@@ -158,6 +158,31 @@ def test_a_flood_of_starts_delays_a_list_by_its_patience_and_no_more() -> None:
     in_steps(main)
 
 
+def test_looks_have_every_second_turn_when_a_crowd_of_starts_came_before_them() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        pacer, begun, order = Pacer(10, 1), loop.time(), list[tuple[Priority, float]]()
+        assert pacer.try_acquire()
+
+        async def one(priority: Priority) -> None:
+            await pacer.acquire(priority=priority)
+            order.append((priority, loop.time() - begun))
+
+        await asyncio.gather(
+            *(one(Priority.START) for _ in range(200)), *(one(Priority.LOOK) for _ in range(20))
+        )
+        looks = [at for priority, at in order if priority is Priority.LOOK]
+        assert looks[0] <= PATIENCE[Priority.LOOK] + 0.2
+        assert looks[-1] <= PATIENCE[Priority.LOOK] + 20 * 0.2 + 0.2
+        first = next(n for n, (priority, _) in enumerate(order) if priority is Priority.LOOK)
+        turns = [priority for priority, _ in order[first : first + 40]]
+        assert turns == [Priority.LOOK, Priority.START] * 20
+        assert not pacer._queue
+        assert len(order) == 220
+
+    in_steps(main)
+
+
 def test_cancelled_waiters_give_their_place_back() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
