@@ -8,13 +8,15 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "a2e_async"
 author = "The a2e_async contributors"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "a2e_reference"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_design", "a2e_reference"]
 html_theme = "furo"
 html_title = "a2e_async"
 html_copy_source = False
-exclude_patterns = ["_build", "_ext"]
+exclude_patterns = ["_build", "_ext", "_figures"]
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 myst_heading_anchors = 3
-myst_enable_extensions = ["fieldlist"]
+myst_enable_extensions = ["colon_fence", "fieldlist"]
 
 # A name in single backticks is a link where the reference has it, and code elsewhere.
 default_role = "py:obj"

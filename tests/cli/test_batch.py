@@ -5,15 +5,19 @@ import os
 import signal
 import sqlite3
 import subprocess
+from collections import Counter
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from rich.console import Console
 
 from a2e_async.cli import exits
-from a2e_async.cli.batch.bar import Tally
+from a2e_async.cli.batch.bar import Tally, bar
 from a2e_async.cli.batch.check import read_jobs
+from a2e_async.cli.printer import Printer
 from a2e_async.sandbox import Sandbox, check_media, media
 
 from .conftest import Invoke, Result, ended, environment, interrupt, popen
@@ -375,3 +379,26 @@ def test_pace_and_time_left() -> None:
     assert Tally(total=9, began=0.0).pace(5.0) == ""
     tally.coins, tally.unpriced = 30, 1
     assert tally.words() == ("8 done · 50 earlier · 2 failed · 30 coins and 1 of unknown price")
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_a_narrow_terminal_cuts_no_figure(width: int) -> None:
+    """How many are over, and of how many, and all that is said of them, can be read."""
+    written = StringIO()
+
+    class Narrow(Printer):
+        live = True
+
+        def console(self, *, stderr: bool = True) -> Console:
+            return Console(file=written, width=width, force_terminal=True, color_system=None)
+
+    tally = Tally(
+        total=1036, coins=20198, unpriced=41, counts=Counter(ok=150, earlier=35, failed=1)
+    )
+    with bar(Narrow(), tally) as update:
+        update()
+    said = written.getvalue()
+    assert "…" not in said
+    words = " ".join(said.split())
+    assert "186/1036" in words
+    assert {"150", "35", "failed", "20198", "41"} <= {*words.split()}

@@ -1,6 +1,12 @@
-"""Every Python block of the README and of docs/ runs, against the sandbox."""
+"""Every block of the README and of docs/ runs, against the sandbox.
+
+Python blocks run one by one, as a program, as tests, or as the inside of a program. Shell blocks
+of a page run in their order in one directory; before them, each Python block that begins with
+``# name.py`` is written there. A shell block that cannot run here says why in a comment before it.
+"""
 
 import asyncio
+import os
 import re
 import shutil
 import subprocess
@@ -92,3 +98,46 @@ def test_block_runs(
         run_whole(code)
     else:
         asyncio.run(run_inside(code, sandbox))
+
+
+def shell_pages() -> Iterator[Any]:
+    """Yield each page that has shell blocks to run; those of the README are run by CI."""
+    for page in PAGES[1:]:
+        if any(code for reason, code in shell_blocks(page.read_text()) if not reason):
+            yield pytest.param(page, id=page.stem)
+
+
+def shell_blocks(text: str) -> list[tuple[str, str]]:
+    """Return each shell block, and the reason why it is not run (or nothing)."""
+    found = re.findall(
+        r"^( *)(?:<!-- not run: (.+?) -->\n *)?```sh\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL
+    )
+    return [(reason, textwrap.dedent(code)) for _, reason, code in found]
+
+
+@pytest.mark.parametrize("page", list(shell_pages()))
+def test_shell_blocks_run(page: Path, sandbox: Sandbox, folder: Path) -> None:
+    """What a page tells to type works, in its order."""
+    text = page.read_text()
+    for kind, suffix in (("python", "py"), ("json", "jsonl")):
+        blocks = re.findall(rf"^```{kind}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        for code in blocks:
+            name = re.match(rf"# (\w+\.{suffix})\n", code)
+            if name or kind == "json":
+                (folder / (name[1] if name else "jobs.jsonl")).write_text(code)
+    code = "\n".join(code for reason, code in shell_blocks(text) if not reason)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", code],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "A2E_API_KEY": sandbox.api_key,
+            "A2E_BASE_URL": sandbox.base_url,
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

@@ -92,13 +92,15 @@ def bar(printer: Printer, tally: Tally) -> Generator[Callable[[], None]]:
         yield _now_and_then(printer, tally)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Column
 
     # Lines for stdout go through the bar only where they are on the same terminal.
     with Progress(
-        BarColumn(20),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}", markup=False),
-        TimeElapsedColumn(),
+        # On a narrow terminal the words wrap, before a figure is cut.
+        BarColumn(20, table_column=Column(no_wrap=True)),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=False)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
         console=printer.console(),
         transient=True,
         redirect_stdout=is_terminal(sys.stdout),
