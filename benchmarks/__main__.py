@@ -27,6 +27,7 @@ NAMES = (
     "peers",
     "sse",
     "tick",
+    "webhooks",
 )
 
 

@@ -168,6 +168,8 @@ class Schedule:
         lane = self._lanes[watch.kind.name]
         lane.rare -= watch.rare
         watch.told = True
+        if self._mode(lane) is Mode.PROCESSING and watch.kind.look_at is not None:
+            self._set_alone(watch, True)  # it shows no ends
         when = max(now, watch.nudged + self.interval())
         if when == now:
             watch.nudged = now

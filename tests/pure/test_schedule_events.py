@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from a2e_async.tasks.hooks import RAREST, TICKS, rarity
-from a2e_async.tasks.schedule import MISSED, Look
+from a2e_async.tasks.schedule import MISSED
+from a2e_async.tasks.watches import Look, Mode
 
-from .world import BATCH, DETAIL, KINDS, FailedCall, World, all_shown, world
+from .world import BATCH, DETAIL, KINDS, PROCESSING, FailedCall, World, all_shown, world
 
 
 def times(w: World, id: str = "t") -> list[float]:
@@ -136,6 +137,19 @@ def test_tasks_in_one_call_share_it() -> None:
     w.run(10.0)
     assert len(w.looks) == 11
     assert all(len(ids) == 51 for _, _, ids in w.looks)
+
+
+def test_what_is_over_is_asked_for_alone_where_the_shared_call_shows_no_ends() -> None:
+    """One call instead of two; should it run still, it shares the call again."""
+    w = world(rarity=15.0, interval=1.0)
+    for id in ("a", "b"):
+        w.add(PROCESSING, id, due=15.0, hook=f"h-{id}")
+    w.at(3.0, lambda: w.schedule.event("h-a", w.now))
+    w.run(4.5)
+    assert [(mode, ids) for _, mode, ids in w.looks] == [
+        (Mode.DETAIL, ("a",)),
+        (Mode.PROCESSING, ("a", "b")),
+    ]
 
 
 def test_an_error_backs_off_whatever_events_say() -> None:
