@@ -92,6 +92,7 @@ def test_block_runs(
     """A block of the documentation does what it says, as it stands there."""
     monkeypatch.setenv("A2E_API_KEY", sandbox.api_key)
     monkeypatch.setenv("A2E_BASE_URL", sandbox.base_url)
+    monkeypatch.setenv("A2E_WEBHOOK_SECRET", "of the examples, long enough")
     if "def test_" in code:
         run_tests(code, folder)
     elif "asyncio.run(" in code:

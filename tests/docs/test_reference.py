@@ -18,7 +18,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = DOCS / "reference"
 FOUNDATIONS = {
     *("index", "client", "blocking", "namespace", "tasks", "batch", "recovery"),
-    *("errors", "events", "sandbox"),
+    *("webhooks", "errors", "events", "sandbox"),
 }
 
 

@@ -7,6 +7,8 @@ both checkers report an ignore that is not needed.
 from pathlib import Path
 from typing import assert_type
 
+from aiohttp import web
+
 import a2e_async
 from a2e_async import (
     A2E,
@@ -26,11 +28,21 @@ from a2e_async.events import Attempt, Event
 from a2e_async.resources.dubbing import DubbingRecord
 from a2e_async.resources.image_to_video import ImageToVideoRecord
 from a2e_async.resources.talking_video import TalkingVideoRecord
+from a2e_async.webhooks import Receiver
 
 
 def on_event(event: Event) -> None:
     if isinstance(event, Attempt):
         print(event.path, event.duration)
+
+
+def receivers(a2e: A2E) -> None:
+    receiver = a2e.webhooks.app()
+    assert_type(receiver, Receiver)
+    app = web.Application()
+    app.add_subapp("/a2e", a2e.webhooks.aiohttp_app())
+    assert_type(a2e.webhooks.received + a2e.webhooks.refused, int)
+    A2E(webhook_url="https://your-app.example/a2e")
 
 
 async def good() -> None:
@@ -95,6 +107,8 @@ async def errors(a2e: A2E) -> None:
 
 
 async def refused(a2e: A2E) -> None:
+    A2E(webhook_url=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    a2e.webhooks.app("/a2e")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await a2e.dubbing.start(target_lang="es")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await a2e.dubbing.start(source_url=1, target_lang="es")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await a2e.dubbing.start(source_url="a", target_lang="es", lang="x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
