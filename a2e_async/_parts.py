@@ -14,7 +14,7 @@ from attrs import define, evolve
 from a2e_async import __version__
 from a2e_async.config import Account
 from a2e_async.errors import ClientClosed, ConfigurationError
-from a2e_async.events import Event, Update
+from a2e_async.events import Event
 from a2e_async.models import Output, OutputSource, Record
 from a2e_async.narrow import is_map
 from a2e_async.resources.calls import delete, find, quote
@@ -30,7 +30,8 @@ from a2e_async.tasks.journal import Journal
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.poller import Poller
 from a2e_async.tasks.starter import FINISH_STARTS, Starter
-from a2e_async.tasks.task import Task, TaskServices
+from a2e_async.tasks.task import TaskServices
+from a2e_async.tasks.telling import Teller
 from a2e_async.transport.ratelimit import Gate, Pacer, Priority
 from a2e_async.transport.retry import Repeat, RetryPolicy
 from a2e_async.transport.session import Session
@@ -59,6 +60,7 @@ class Parts:
     budgets: tuple[Budget, ...]
     """What the client itself may pay."""
     webhooks: Webhooks
+    teller: Teller | None
     base: Room
     """What the client's own parts work with; made without options."""
     closed: bool = False
@@ -100,7 +102,7 @@ class Parts:
     async def aclose(self) -> None:
         """Close all parts: paid calls first, then waits, paid presigns, at last the connections."""
         self.poller.outlived()  # from another loop: refused, and the client goes on
-        self.closed = True
+        again, self.closed = self.closed, True
         try:
             # Shielded against scopes around the caller: what is paid for must be heard of.
             with anyio.CancelScope(shield=True, deadline=anyio.current_time() + 2 * FINISH_STARTS):
@@ -114,6 +116,8 @@ class Parts:
                 await self.file_session.aclose()
                 if self.book is not None:
                     await self.book.journal.aclose()
+                if self.teller is not None and not again:
+                    self.teller.closed()
 
 
 def build(
@@ -139,9 +143,9 @@ def build(
 ) -> Parts:
     """Return the joined parts of a new client; no I/O, no loop needed."""
     emit = _guarded(on_event) if on_event is not None else None
-    tell = emit or _ignore
+    teller = None if emit is None else Teller(emit)
     proxy = None if proxy is None else check_proxy(proxy)
-    pacer = _pacer(account, rate, burst, journal, tell)
+    pacer = _pacer(account, rate, burst, journal, emit or _ignore)
     session = Session(
         account,
         pacer=pacer,
@@ -154,7 +158,7 @@ def build(
         emit=emit,
         user_agent=USER_AGENT,
     )
-    file_session = FileSession(trust_env=trust_env, proxy=proxy, emit=tell, user_agent=USER_AGENT)
+    file_session = FileSession(trust_env=trust_env, proxy=proxy, emit=emit, user_agent=USER_AGENT)
 
     async def look(name: str, id: str) -> Record:
         record: Record = await find(base, kind_named(name), id)
@@ -166,19 +170,8 @@ def build(
     budgets = () if budget is None else (budget,)
     downloader = Downloader(file_session, renew)
     presign_for = _presigner(session, {"timeout": request_timeout}, budgets)
-    uploader = Uploader(file_session, presign_for(None), emit=tell)
+    uploader = Uploader(file_session, presign_for(None), emit=emit)
     files = Files(uploader, downloader, look, presign_for)
-
-    def observed(task: Task[Any], record: Record) -> None:
-        tell(
-            Update(
-                ref=task.kind.ref(task.ids),
-                kind=task.kind.name,
-                status=record.status,
-                raw_status=record.raw_status,
-                progress=record.progress,
-            )
-        )
 
     poller = Poller(
         session,
@@ -186,7 +179,7 @@ def build(
         look_rate=look_rate,
         request_timeout=request_timeout,
         held=lambda: pacer.held_for(session.clock()) > 0,
-        observed=observed if emit else None,
+        teller=teller,
         webhooks=webhook is not None,
         watch_all=None if journal is None else journal.watch_all,
     )
@@ -223,10 +216,12 @@ def build(
         quote=ask_price,
         budget=budget,
         max_unfinished=max_unfinished,
-        emit=tell,
+        teller=teller,
     )
     starter.source = downloader
-    charged = ChargedCalls(session, poller, book=book, quote=ask_price, budgets=budgets, emit=tell)
+    charged = ChargedCalls(
+        session, poller, book=book, quote=ask_price, budgets=budgets, teller=teller
+    )
     base = Room(
         session=session,
         starter=starter,
@@ -248,6 +243,7 @@ def build(
         book=book,
         budgets=budgets,
         webhooks=Webhooks(webhook, poller, book),
+        teller=teller,
         base=base,
     )
 

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeGuard, TypeVar
 from attrs import define, field, frozen
 
 from a2e_async.errors import A2EError, ClientClosed, InvalidRequest, StartOutcomeUnknown
-from a2e_async.events import Event, StartLost
 from a2e_async.inputs import is_url
 from a2e_async.models import Output, Recovery
 from a2e_async.narrow import is_map
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from a2e_async.tasks.journal import Entry
     from a2e_async.tasks.poller import Poller
     from a2e_async.tasks.quotes import AskPrice
+    from a2e_async.tasks.telling import Teller
     from a2e_async.transport.session import Answer, Session
 
 T = TypeVar("T")
@@ -109,7 +109,7 @@ class ChargedCalls:
         book: "Book | None" = None,
         quote: "AskPrice | None" = None,
         budgets: tuple[Budget, ...] = (),
-        emit: Callable[[Event], None],
+        teller: "Teller | None" = None,
     ) -> None:
         self._session = session
         self._poller = poller  # which knows the client's event loop
@@ -118,7 +118,7 @@ class ChargedCalls:
         self._budgets = budgets
         self._unpriced: set[str] = set()
         """Operations for which the service was seen to quote nothing."""
-        self._emit = emit
+        self._teller = teller
         self._carrying: set[asyncio.Task[Any]] = set()
         self._duties: set[Duty] = set()
         self._unclaimed: dict[str, deque[Any]] = {}
@@ -366,7 +366,8 @@ class ChargedCalls:
             recovery.kind,
             recovery.digest[:12],
         )
-        self._emit(StartLost(recovery=recovery))
+        if self._teller is not None:
+            self._teller.lost(recovery)
         return StartOutcomeUnknown(
             f"POST {what.path} was sent, but its outcome is unknown ({why}). It may have been "
             f"carried out and charged, so it was not sent again. {what.advice}; "

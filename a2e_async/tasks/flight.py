@@ -60,6 +60,8 @@ class Flight:
     lost: StartOutcomeUnknown | None = None
     held: Held = field(factory=Held)
     """What its budgets have set aside for it."""
+    number: int | None = None
+    """What events call it by, where somebody listens."""
     place: "Place | None" = None
     """Its turn among all starts, until its task is known: the task holds it from then on."""
 

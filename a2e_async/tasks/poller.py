@@ -42,6 +42,7 @@ from a2e_async.transport.loops import forked, wrong_loop
 
 if TYPE_CHECKING:
     from a2e_async.tasks.task import Task
+    from a2e_async.tasks.telling import Teller
     from a2e_async.transport.session import Session
 
 logger = logging.getLogger("a2e_async.poller")
@@ -95,7 +96,7 @@ class Poller:
         look_rate: float | None,
         request_timeout: float,
         held: Callable[[], bool],
-        observed: "Callable[[Task[Any], Record], None] | None" = None,
+        teller: "Teller | None" = None,
         webhooks: bool = False,
         watch_all: WatchAll | None = None,
         jitter: Callable[[], float] = random.random,
@@ -112,7 +113,7 @@ class Poller:
         )
         self.news = News(self._schedule, wake=self._wake, watch_all=watch_all, always=webhooks)
         self._held = held
-        self._observed = observed
+        self._teller = teller
         self._waits: dict[Watch, list[Wait]] = {}
         self._deadlines: list[tuple[float, int, Wait]] = []
         self._waiting = 0
@@ -141,10 +142,16 @@ class Poller:
             return
         self._join(wait, loop)
         heapq.heappush(self._deadlines, (deadline, wait.order, wait))
+        if self._teller is not None:
+            self._teller.waited_for(task)
         try:
             await wait.future
-        finally:
+        except BaseException as error:
             self._leave(wait)
+            if self._teller is not None and not isinstance(error, TaskGone):
+                self._teller.wait_ended(task, error, last=not self._waited_for(task))
+            raise
+        self._leave(wait)
 
     def follow(self, task: "Task[Any]") -> Callable[[], object]:
         """Look at a task that nobody waits for, until it has ended; return what ends that."""
@@ -290,7 +297,7 @@ class Poller:
 
     async def _look(self, look: Look, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            rows, whole = await self._looker.fetch(look)
+            rows, whole = await self._fetch(look, loop)
         except _FINAL as error:
             self._give_up(look.watches, error)
         except (NotFound, InvalidRequest) as error:
@@ -303,6 +310,20 @@ class Poller:
             if not self._waits.get(watch):
                 self._take(watch)
         self._wake()
+
+    async def _fetch(
+        self, look: Look, loop: asyncio.AbstractEventLoop
+    ) -> tuple[Mapping[str, Any], bool]:
+        if self._teller is None:
+            return await self._looker.fetch(look)
+        began, failed = loop.time(), None
+        try:
+            return await self._looker.fetch(look)
+        except BaseException as error:
+            failed = error
+            raise
+        finally:
+            self._teller.looked(look, loop.time() - began, failed)
 
     def _show(self, look: Look, rows: Mapping[str, Any], whole: bool, now: float) -> None:
         for watch in look.watches:
@@ -334,12 +355,16 @@ class Poller:
 
     def _deliver(self, watch: Watch, record: Record, now: float) -> None:
         changed: dict[Task[Any], bool] = {}
+        told: set[tuple[str, ...]] = set()
         for wait in list(self._waits.get(watch, ())):
             task = wait.task
             if task not in changed:
+                before = task.looked_at
                 changed[task] = task.observe(record, now)
-                if changed[task] and self._observed is not None and not wait.quiet:
-                    self._observed(task, record)
+                tells = changed[task] and not wait.quiet and task.ids not in told
+                if self._teller is not None and tells:
+                    told.add(task.ids)  # however many handles it has
+                    self._teller.seen(task, record, before, now)
             if record.done:
                 wait.missing.discard(watch.id)
             if not wait.missing or (wait.change and changed[task]):
@@ -355,7 +380,11 @@ class Poller:
                 self._last_look(watch)
             return
         self._tell_ended(watch, seen=False)
-        for wait in self._take(watch):
+        waits = self._take(watch)
+        if self._teller is not None:
+            for task in {wait.task for wait in waits if not wait.quiet}:
+                self._teller.gone(task)
+        for wait in waits:
             self._end(
                 wait,
                 TaskGone(
@@ -439,6 +468,11 @@ class Poller:
             # What is over would keep its task until its deadline, hours later.
             self._deadlines = [entry for entry in self._deadlines if not entry[2].future.done()]
             heapq.heapify(self._deadlines)
+
+    def _waited_for(self, task: "Task[Any]") -> bool:
+        watches = (self._schedule.get(task.kind, id) for id in task.ids)
+        waits = (wait for watch in watches if watch for wait in self._waits.get(watch, ()))
+        return any(not wait.quiet and not wait.future.done() for wait in waits)
 
     def _take(self, watch: Watch) -> list[Wait]:
         waits = self._waits.pop(watch, [])

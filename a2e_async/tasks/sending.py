@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import evolve
 
 from a2e_async.errors import A2EError, InvalidRequest, StartOutcomeUnknown
-from a2e_async.events import Accepted, Event, StartLost
 from a2e_async.inputs import MediaInput
 from a2e_async.models import MediaType, Record, Recovery
 from a2e_async.redact import excerpt
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from a2e_async.tasks.budget import Budget
     from a2e_async.tasks.places import Places
     from a2e_async.tasks.quotes import AskPrice
+    from a2e_async.tasks.telling import Teller
     from a2e_async.transport.session import Answer, Session
     from a2e_async.transport.upload import Prepared
 
@@ -67,7 +67,7 @@ class Sender:
         resend: bool,
         webhook: Webhook | None,
         quote: "AskPrice | None",
-        emit: Callable[[Event], None],
+        teller: "Teller | None",
         keep: Callable[[Task[Any]], None],
         withdraw: Callable[[Flight], None],
     ) -> None:
@@ -80,7 +80,7 @@ class Sender:
         self._resend = resend
         self._webhook = webhook
         self._ask_price = quote
-        self._emit = emit
+        self._teller = teller
         self._keep = keep
         self._withdraw = withdraw
 
@@ -118,7 +118,7 @@ class Sender:
         found = await self._recoverer.find(flight.kind, recovery)
         if not found.sure:
             raise self._unknown(flight, recovery, "it was not found", found)
-        return await self._accepted(flight, found.records)
+        return await self._accepted(flight, found.records, found=True)
 
     # -- the sending -------------------------------------------------------------------------
 
@@ -256,7 +256,9 @@ class Sender:
             return await self._look(flight, "the service answered success without a task")
         return await self._accepted(flight, start)
 
-    async def _accepted(self, flight: Flight, rows: Sequence[Mapping[str, Any]]) -> Task[Any]:
+    async def _accepted(
+        self, flight: Flight, rows: Sequence[Mapping[str, Any]], *, found: bool = False
+    ) -> Task[Any]:
         kind = flight.kind
         ids = tuple(dict.fromkeys(id for raw in rows if (id := read_id(raw))))
         task: Task[Any] = Task(
@@ -277,9 +279,8 @@ class Sender:
         claimed = flight.riders > 0
         if not claimed:
             self._keep(task)
-        self._emit(
-            Accepted(ref=kind.ref(task.ids), kind=kind.name, coins=task.coins, claimed=claimed)
-        )
+        if self._teller is not None:
+            self._teller.accepted(flight, task, claimed=claimed, found=found)
         return task
 
     def _read(
@@ -305,6 +306,8 @@ class Sender:
         if entry.state is State.ACCEPTED:
             self._places.adopt(flight.services.caller, task)
         flight.task = task
+        if self._teller is not None:
+            self._teller.resumed(task, flight.number)
         return task
 
     async def _forget(self, flight: Flight) -> None:
@@ -337,7 +340,7 @@ class Sender:
             return await self._start(flight)
         if found.sure:
             logger.info("a %s start whose answer was lost was found", recovery.kind)
-            return await self._accepted(flight, found.records)
+            return await self._accepted(flight, found.records, found=True)
         raise self._lose(flight, why, found) from cause
 
     async def _wait_for_absence(self, flight: Flight, recovery: Recovery) -> Found:
@@ -354,7 +357,8 @@ class Sender:
             recovery.kind,
             recovery.mark or f"of the user's, inputs {recovery.digest[:12]}",
         )
-        self._emit(StartLost(recovery=recovery))
+        if self._teller is not None:
+            self._teller.lost(recovery, flight.number)
         return self._unknown(flight, recovery, why, found)
 
     def _unknown(

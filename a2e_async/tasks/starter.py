@@ -15,7 +15,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from a2e_async.errors import ClientClosed, KeyConflict, StartOutcomeUnknown
-from a2e_async.events import Event
 from a2e_async.inputs import Media, TaskInput
 from a2e_async.models import Record, Recovery
 from a2e_async.tasks.budget import Held
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from a2e_async.tasks.budget import Budget
     from a2e_async.tasks.journal import Entry
     from a2e_async.tasks.quotes import AskPrice
+    from a2e_async.tasks.telling import Teller
     from a2e_async.transport.session import Session
     from a2e_async.transport.upload import Prepared
 
@@ -65,7 +65,7 @@ class Starter:
         quote: "AskPrice | None" = None,
         budget: "Budget | None" = None,
         max_unfinished: int | None = None,
-        emit: Callable[[Event], None],
+        teller: "Teller | None" = None,
         mark: Callable[[], str] = new_mark,
     ) -> None:
         self._services = services
@@ -74,6 +74,7 @@ class Starter:
         self._mark = mark
         self._book = book
         self._budget = budget
+        self._teller = teller
         self.places = Places(services, max_unfinished)
         self._webhook = webhook
         self._recoverer = Recoverer(session, request_timeout=request_timeout, claimed=self._claimed)
@@ -86,7 +87,7 @@ class Starter:
             resend=resend,
             webhook=webhook,
             quote=quote,
-            emit=emit,
+            teller=teller,
             keep=self.keep,
             withdraw=self._withdraw,
         )
@@ -245,6 +246,8 @@ class Starter:
         self._remember(task)
         if entry.state is State.ACCEPTED:
             self.places.adopt(None, task)
+        if self._teller is not None:
+            self._teller.resumed(task)
         return task
 
     async def aclose(self) -> None:
@@ -294,8 +297,11 @@ class Starter:
 
     def _send_off(self, flight: Flight) -> None:
         # An empty context: what the caller has in its own must not outlive it.
+        context = Context()
+        if self._teller is not None:
+            self._teller.asked(flight, context)
         flight.carry = asyncio.get_running_loop().create_task(
-            self._sender.carry(flight), context=Context()
+            self._sender.carry(flight), context=context
         )
         self._follow(flight)
         if flight.key is not None:
@@ -369,6 +375,8 @@ class Starter:
             flight.lost = error
             if not flight.riders:
                 self._lost.append(error.recovery)
+        elif self._teller is not None and (error is not None or carry.cancelled()):
+            self._teller.not_started(flight, error)
         if flight.task is not None:
             self._remember(flight.task)
         # A key keeps standing for a task, and for a start that may have been charged: in the

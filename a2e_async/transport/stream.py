@@ -328,7 +328,8 @@ class Stream:
 
     def _tell(self) -> None:
         self._told = self.at
-        self.files.emit(Transfer(direction="down", name=self.name, done=self.at, total=self.total))
+        if (emit := self.files.emit) is not None:
+            emit(Transfer(direction="down", name=self.name, done=self.at, total=self.total))
 
     def _drop(self) -> None:
         response, self._response = self._response, None

@@ -36,10 +36,6 @@ _READ_BUFFER: Final = 512 * 1024
 _MAX_CHUNKS: Final = 256  # a trickle of tiny chunks is written before it becomes a long list
 
 
-def _ignore(_: Event) -> None:
-    pass
-
-
 @define(eq=False, kw_only=True)
 class FileSession:
     """The connections, threads and pace that up- and downloads share; it holds no credentials.
@@ -52,7 +48,7 @@ class FileSession:
     stall_timeout: float = 60.0
     trust_env: bool = True
     proxy: str | None = field(default=None, repr=False)
-    emit: Callable[[Event], None] = _ignore
+    emit: Callable[[Event], None] | None = None
     user_agent: str = "a2e-async"
     sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep
     rng: Callable[[], float] = random.random
@@ -343,7 +339,8 @@ class Downloader:
                         await behind.settle()
                 finally:
                     await self.files.run(lambda: part.close(keep=keep))
-            self.files.emit(Saved(path=str(saved), size=part.size))
+            if self.files.emit is not None:
+                self.files.emit(Saved(path=str(saved), size=part.size, ref=output.ref))
             return saved
 
     async def _open_part(self, stream: Stream, part: PartFile, is_file: bool) -> None:

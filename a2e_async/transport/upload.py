@@ -241,7 +241,8 @@ class _Body:
                 yield block[start : start + _SLICE]
                 self.moved()
             done += len(block)
-            emit(Transfer(direction="up", name=self._prepared.name, done=done, total=size))
+            if emit is not None:
+                emit(Transfer(direction="up", name=self._prepared.name, done=done, total=size))
 
 
 def _look_at(call: "asyncio.Task[_Presigned]") -> None:

@@ -2,11 +2,16 @@
 
 import logging
 from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Final
 
 from a2e_async.events import Attempt, Event, Hold
 from a2e_async.transport.wire import Call
 
 logger = logging.getLogger("a2e_async.transport")
+
+START: Final[ContextVar[int | None]] = ContextVar("START", default=None)
+"""The number of the start that the running code carries; only set where somebody listens."""
 
 
 class Watcher:
@@ -52,6 +57,7 @@ class Watcher:
                 error=error,
                 retry_in=retry_in,
                 trace_id=trace_id,
+                start=START.get(),
             )
             self._send(self._emit, event)
 

@@ -40,7 +40,7 @@ async def test_save_writes_all_and_tells(store: Store, kit: Kit, tmp_path: Path)
     assert (moves[-1].done, moves[-1].total, moves[-1].name) == (len(DATA), len(DATA), "a.mp4")
     assert [m.done for m in moves] == sorted({m.done for m in moves})
     assert len(moves) <= len(DATA) // (256 * 1024) + 1
-    assert kit.events[-1] == Saved(path=str(target), size=len(DATA))
+    assert kit.events[-1] == Saved(path=str(target), size=len(DATA), ref="dubbing:66ea4dd8aa")
 
 
 async def test_nothing_of_the_user_leaves(

@@ -1,0 +1,1 @@
+"""Tests of what a program is told while it runs."""
