@@ -13,7 +13,7 @@ from attrs import evolve
 from a2e_async.errors import JournalError, KeyConflict
 from a2e_async.models import Output, Record, Recovery, Status
 from a2e_async.tasks.flight import Flight
-from a2e_async.tasks.journal import Entry, Journal, State
+from a2e_async.tasks.journal import Entry, Journal, State, TakenOver
 from a2e_async.tasks.kind import TaskKind, split_ref
 
 if TYPE_CHECKING:
@@ -40,12 +40,17 @@ class Book:
         """Take a start's key; return the entry of the task that it stands for already.
 
         When a process died while it sent this very start, ``flight.recovery`` tells what to
-        look for. While another process is at it, this waits. Raises `KeyConflict`.
+        look for. While another process is at it, this waits. A free key is not taken yet where
+        nothing is paid before the start itself: `intend` does both in one durable step. Raises
+        `KeyConflict`.
         """
         await self._settle()
         if flight.key is None:
             flight.key, flight.own_key = f"auto:{uuid.uuid4().hex}", True
         if flight.own_key:
+            return None
+        flight.begun = False
+        if flight.uploaded and await self.journal.get(flight.key) is None:
             return None
         while True:
             begun = await self.journal.begin(self._entry(flight, State.RESERVED))
@@ -66,6 +71,7 @@ class Book:
                     )
                 return entry
             if begun.mine:
+                flight.begun = True
                 if entry.state is State.INTENT:
                     flight.recovery = recovery_of(entry)
                     if entry.reserved is not None and not flight.held:
@@ -76,12 +82,20 @@ class Book:
             await self._news(entry)
 
     async def intend(self, flight: Flight) -> None:
-        """Write down that the start's bytes are about to leave."""
+        """Write down that the start's bytes are about to leave.
+
+        Raises `TakenOver` when its key was taken meanwhile: then nothing may be sent.
+        """
         assert flight.key is not None  # noqa: S101  # given by reserve()
         recovery = flight.recovery
         assert recovery is not None  # noqa: S101  # made before the request
         if flight.own_key:
             await self.journal.begin(self._entry(flight, State.INTENT))
+        elif not flight.begun:
+            begun = await self.journal.begin(self._entry(flight, State.INTENT))
+            if not begun.new:
+                raise TakenOver("Another start has taken this key; nothing was sent by this one.")
+            flight.begun = True
         else:
             await self.journal.advance(
                 flight.key,
@@ -142,7 +156,9 @@ class Book:
         if flight.key is None:
             return
         try:
-            await self.journal.drop(flight.key)
+            # Cancelled while its key was being taken: what stands there may be another's.
+            if (flight.own_key or flight.begun) or await self._is_of(flight, flight.key):
+                await self.journal.drop(flight.key)
         except JournalError as error:
             logger.warning("%s", error)  # at worst it is looked for in vain
 
@@ -259,6 +275,12 @@ class Book:
         return {id for id, entry in zip(asked, entries, strict=True) if entry is not None}
 
     # -- inside ------------------------------------------------------------------------------
+
+    async def _is_of(self, flight: Flight, key: str) -> bool:
+        entry, recovery = await self.journal.get(key), flight.recovery
+        if entry is None or recovery is None or entry.owner != self.journal.owner:
+            return False
+        return (entry.mark, entry.sent_at) == (flight.mark, recovery.sent_at.timestamp())
 
     async def _of(self, kind: str, id: str) -> Entry | None:
         try:

@@ -47,6 +47,8 @@ class Flight:
     hook: str | None = None
     """What names it in its webhook's token; None when it asks for no events."""
     key: str | None = None
+    begun: bool = False
+    """The journal has its key for it."""
     own_key: bool = False
     """The key was made for the journal; the user gave none."""
     carry: "asyncio.Task[Task[Any]] | None" = None
@@ -64,6 +66,11 @@ class Flight:
     """What events call it by, where somebody listens."""
     place: "Place | None" = None
     """Its turn among all starts, until its task is known: the task holds it from then on."""
+
+    @property
+    def uploaded(self) -> bool:
+        """Whether nothing has to go up, and be paid, before it can be sent."""
+        return all(isinstance(item, str) for item in self.media.values())
 
 
 def new_mark() -> str:

@@ -177,13 +177,12 @@ class Sender:
         """
         if not flight.held.budgets or flight.held:
             return True
-        local = any(not isinstance(item, str) for item in flight.media.values())
         path, quoted = flight.kind.start_at.path, None
         try:
             if self._ask_price:
                 quoted = await self._ask_price(path, unsent_body(flight.inputs))
         except InvalidRequest:
-            if not local:
+            if flight.uploaded:
                 raise
             return False
         flight.held.reserve(flight.kind.name, quoted)

@@ -19,7 +19,8 @@ from a2e_async.errors import (
     TaskFailed,
     TaskGone,
 )
-from a2e_async.sandbox import Sandbox
+from a2e_async.sandbox import Sandbox, media
+from a2e_async.tasks.journal_sqlite import SqliteJournal
 
 from .conftest import DUB, TALK, MakeClient
 
@@ -289,6 +290,47 @@ async def test_paid_calls_that_are_no_tasks(
         await a2e.speech.say("Good morning.", tts_id=voice)
     assert sorted(states(journal)) == [1, 4]
     assert [task async for task in a2e.unfinished()] == []
+
+
+async def test_a_start_is_two_durable_steps(
+    a2e: A2E, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a user's key, too: it is taken by the intent itself where nothing is paid before."""
+    steps: list[str] = []
+    for name in ("begin", "advance", "drop", "take"):
+        real = getattr(SqliteJournal, name)
+
+        def noted(*args: Any, _real: Any = real, _name: str = name, **kwargs: Any) -> Any:
+            steps.append(_name)
+            return _real(*args, **kwargs)
+
+        monkeypatch.setattr(SqliteJournal, name, noted)
+    await a2e.dubbing.start(**DUB, key="k")
+    assert steps == ["begin", "advance"]
+    steps.clear()
+    picture = media.portrait().read_bytes()
+    await a2e.image_to_video.start(
+        image_url=picture, prompt="p", negative_prompt="n", key="with a file"
+    )
+    assert steps == ["begin", "advance", "advance"]
+
+
+@pytest.mark.parametrize("key", [True, False], ids=["a key", "no key"])
+async def test_cancelled_at_every_turn(
+    a2e: A2E, sandbox: Sandbox, journal: Path, key: bool
+) -> None:
+    """Nothing stands as perhaps paid that was not sent, and nothing paid is forgotten."""
+    for turns in range(70):
+        own = {"key": f"k{turns}"} if key else {}
+        work = asyncio.create_task(a2e.dubbing.start(**DUB, **own))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+    await a2e.aclose()
+    kept = {row["ids"] for row in rows(journal)}
+    assert kept == {charge.ids[0] for charge in sandbox.ledger.starts()}
+    assert set(states(journal)) <= {2}
 
 
 PROMPT: Any = {
