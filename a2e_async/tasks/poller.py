@@ -339,7 +339,7 @@ class Poller:
                 continue
             record = read_record(look.kind, raw, self.source)
             if record.done:
-                if self._schedule.ended(watch):
+                if self._schedule.ended(watch, now):
                     logger.warning(
                         "no webhook event came for the last %d tasks; looking as often as "
                         "without webhooks. Can the service reach webhook_url?",

@@ -71,6 +71,8 @@ class Schedule:
         self._interval = interval
         self._rarity = rarity
         self._missed = 0
+        self._unheard: dict[str, float] = {}
+        """When ends were seen of which no event had told, oldest first."""
         self._hooks: dict[str, list[Watch]] = {}
         self._look_rate = look_rate
         self._jitter = jitter
@@ -157,6 +159,7 @@ class Schedule:
     def event(self, hook: str, now: float) -> None:
         """A webhook event came for the start of this hook: look at what is watched of it."""
         self._missed = 0
+        self._unheard.pop(hook, None)
         for watch in self._hooks.get(hook, ()):
             self.nudge(watch, now)
 
@@ -179,12 +182,18 @@ class Schedule:
             watch.due = when
             self._push(lane, watch)
 
-    def ended(self, watch: Watch) -> bool:
+    def ended(self, watch: Watch, now: float) -> bool:
         """Its end was seen: stop watching. Return whether events have just proved unreliable."""
-        missed = watch.rare and watch.awaited and self._rarity > 1
+        if watch.hook is not None and watch.rare and watch.awaited and self._rarity > 1:
+            self._unheard[watch.hook] = now
         self.drop(watch)
-        self._missed += missed
-        return missed and self._missed == MISSED
+        # The look for another task may show an end before its event is there.
+        late = now - self._interval * self._rarity
+        trusted = self._missed < MISSED
+        while self._unheard and (oldest := next(iter(self._unheard.items())))[1] <= late:
+            del self._unheard[oldest[0]]
+            self._missed += 1
+        return trusted and self._missed >= MISSED
 
     def plan(self, now: float, room: int = sys.maxsize) -> list[Look]:
         """Return the calls to make now; their watches count as in flight until told otherwise.

@@ -99,19 +99,34 @@ def test_a_flood_of_events_makes_two_looks_an_interval_at_most(
 
 def test_events_that_stay_out_are_not_relied_on() -> None:
     """After three ends that no event told of, all are looked at as often as without."""
-    w = world(rarity=15.0)
-    for n in range(MISSED):
-        w.ends[f"{n}"] = 1.0 + n
+    w = world(rarity=15.0, latency=lambda: 0.0)
+    for n in range(MISSED + 1):
+        w.ends[f"{n}"] = 1.0 + 16 * (n == MISSED)
         w.add(DETAIL, f"{n}", due=15.0, hook=f"h{n}")
     w.add(DETAIL, "t", due=15.0, hook="h")
-    w.run(20.0)
+    w.run(29.5)
+    assert not w.distrusted, "an event may come late"
+    w.run(34.0)
     assert w.distrusted == 1
-    assert times(w)[1:] == pytest.approx([16, 17, 18, 19, 20])
-    w.at(20.4, lambda: w.schedule.event("h", w.now))
-    w.run(20.5)
+    assert times(w) == pytest.approx([15, 30, 31, 32, 33, 34])
+    w.at(34.4, lambda: w.schedule.event("h", w.now))
+    w.run(34.5)
     w.add(DETAIL, "next", hook="h-next")
-    w.run(50.0)
-    assert times(w, "next") == pytest.approx([20.5, 35.5])
+    w.run(60.0)
+    assert times(w, "next") == pytest.approx([34.5, 49.5])
+
+
+def test_an_end_that_is_seen_before_its_event_is_none_missed() -> None:
+    """Many end at a time, and the look for one shows the others."""
+    w = world(rarity=15.0, latency=lambda: 0.0)
+    w.add(BATCH, "plain")
+    for n in range(50):
+        w.ends[f"{n}"] = 10.0 + n
+        w.at(12.5 + n, lambda n=n: w.schedule.event(f"h{n}", w.now))
+        w.add(BATCH, f"{n}", due=15.0, hook=f"h{n}")
+    w.run(80.0)
+    assert len(w.delays) == 50
+    assert not w.distrusted
 
 
 def test_what_had_ended_before_it_was_watched_proves_nothing() -> None:

@@ -160,7 +160,7 @@ class World:
                     self._over(watch)
             elif self.ends.get(watch.id, float("inf")) <= look.at:
                 self.delays.append(self.now - self.ends[watch.id])
-                self.distrusted += self.schedule.ended(watch)
+                self.distrusted += self.schedule.ended(watch, self.now)
                 self._planned.pop(watch.id, None)
             else:
                 self.schedule.seen(watch, look, self.now)

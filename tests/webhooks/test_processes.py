@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E, Status
-from a2e_async.errors import JournalError
+from a2e_async.errors import JournalError, StartOutcomeUnknown
 from a2e_async.sandbox import Sandbox
 from a2e_async.tasks.journal import State
 from a2e_async.tasks.journal_sqlite import SqliteJournal
@@ -107,6 +107,28 @@ async def test_tokens_outlive_a_restart(shared: Shared, sandbox: Sandbox, door: 
     assert (await asyncio.wait_for(wait, 10)).status is Status.SUCCEEDED
     assert looks(sandbox) == 2
     assert task.meta == {"user": 5}
+
+
+async def test_a_start_that_is_found_after_a_restart_keeps_its_token(
+    shared: Shared, sandbox: Sandbox, door: Door
+) -> None:
+    """Its answer was lost, and the process with it."""
+    first = shared()
+    sandbox.faults.drop_after_accept("dubbing")
+    sandbox.faults.list_lag(60.0, "dubbing")
+    with pytest.raises(StartOutcomeUnknown):
+        await first.dubbing.start(**DUB)
+    await first.aclose()
+    sandbox.advance(100)
+    door.client = second = shared()
+    (task,) = [task async for task in second.unfinished()]
+    assert task.hook == token_of(sandbox).partition(".")[0]
+    before = looks(sandbox)
+    wait = await waiting(second, task)
+    sandbox.advance(4000)
+    await asyncio.wait_for(wait, 10)
+    assert looks(sandbox) == before + 1
+    assert len(sandbox.ledger.starts()) == 1
 
 
 async def test_a_key_brings_its_events_back(shared: Shared, sandbox: Sandbox, door: Door) -> None:
