@@ -12,11 +12,13 @@ from typing import Any
 
 import a2e_async.tasks.recoverer as recoverer
 import a2e_async.tasks.sending as sending
-from a2e_async import A2E, Job
+from a2e_async import A2E, Budget, Job
+from a2e_async.sandbox.media import clip
 from a2e_async.tasks.book import Book
 from a2e_async.tasks.journal_sqlite import SqliteJournal
 from a2e_async.transport.session import Session
-from a2e_async.transport.transfer import Downloader
+from a2e_async.transport.transfer import Downloader, FileSession
+from a2e_async.transport.upload import Uploader
 
 
 def die() -> None:
@@ -40,11 +42,18 @@ def kill_at(owner: type, method: str, call: int, when: str) -> None:
     setattr(owner, method, wrapped)
 
 
-OWNERS: dict[str, type] = {"Book": Book, "Session": Session, "Downloader": Downloader}
+OWNERS: dict[str, type] = {
+    "Book": Book,
+    "Downloader": Downloader,
+    "FileSession": FileSession,
+    "Session": Session,
+    "SqliteJournal": SqliteJournal,
+    "Uploader": Uploader,
+}
 
 
 def jobs(a2e: A2E, count: int) -> Iterator[Job[Any]]:
-    """Return jobs of three kinds, half of them without a key."""
+    """Return jobs of three kinds, half of them without a key; one has a file of this machine."""
     media = "https://media.example/"
     for n in range(count):
         key = f"job-{n}" if n % 2 else None
@@ -52,7 +61,10 @@ def jobs(a2e: A2E, count: int) -> Iterator[Job[Any]]:
             yield a2e.dubbing.job(source_url=f"{media}{n}.wav", target_lang="es", key=key)
         elif n % 3 == 1:
             yield a2e.talking_video.job(
-                video_url=f"{media}{n}.mp4", prompt="p", negative_prompt="n", key=key
+                video_url=clip() if n == 4 else f"{media}{n}.mp4",
+                prompt="p",
+                negative_prompt="n",
+                key=key,
             )
         else:
             yield a2e.text_to_image.job(prompt=f"lake {n}", key=key, name=f"lake {n}")
@@ -75,6 +87,7 @@ async def main(options: dict[str, Any]) -> int:
         start_timeout=0.6,
         journal=journal,
         on_unknown="resend_may_pay_twice",
+        budget=Budget(100_000, unknown_cost=100),
     ) as a2e:
         failed = 0
         made = jobs(a2e, options["jobs"])

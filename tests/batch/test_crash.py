@@ -112,31 +112,80 @@ FAULTS: dict[str, Callable[[Faults], None]] = {
     "slow answer": lambda faults: faults.slow(1.0, "start", times=2, accepted=True),
 }
 
-POINTS: list[tuple[str, str, int, str]] = [
-    (owner, method, call, when)
-    for owner, method in (
-        ("Book", "reserve"),
-        ("Book", "intend"),
-        ("Book", "accept"),
-        ("Book", "finish"),
-        ("Book", "save"),
-        ("Book", "lose"),
-        ("Session", "_attempt"),
-        ("Downloader", "save"),
-    )
-    for call, when in ((1, "before"), (2, "after"))
+STEPS: list[tuple[str, str]] = [
+    ("Book", "reserve"),
+    ("Book", "intend"),
+    ("Book", "accept"),
+    ("Book", "finish"),
+    ("Book", "save"),
+    ("Book", "lose"),
+    ("Book", "drop"),
+    ("Session", "_attempt"),
+    ("Uploader", "_ask"),
+    ("Downloader", "save"),
 ]
+"""Each of these always."""
+
+MORE: dict[tuple[str, str], int] = {
+    ("SqliteJournal", "begin"): 4,
+    ("SqliteJournal", "advance"): 8,
+    ("SqliteJournal", "get"): 4,
+    ("Session", "_attempt"): 14,
+    ("Uploader", "_put"): 1,
+    ("Uploader", "upload"): 1,
+    ("FileSession", "get"): 3,
+    ("Downloader", "_fill"): 3,
+    ("Book", "accept"): 6,
+    ("Book", "save"): 6,
+}
+"""In the whole matrix, too: each of so many calls."""
+
+RARE = {"lose", "drop", "_ask"}
+"""What a run reaches only when answers are lost or refused, or reaches but once."""
+
+Point = tuple[str, str, int, str]
 
 
-@pytest.mark.parametrize("point", POINTS, ids=lambda point: "-".join(map(str, point)))
-def test_killed_at_a_step(sandbox: Sandbox, tmp_path: Path, point: tuple[Any, ...]) -> None:
-    """Before and after each step that the journal and the network know, under some fault."""
+def matrix() -> list[tuple[Point, str]]:
+    """Return steps with the faults under which a process is killed there.
+
+    Each step once, under some fault; with A2E_CRASHES=200 every call of every step under every
+    fault.
+    """
     faults = list(FAULTS)
-    FAULTS[faults[POINTS.index(point) % len(faults)]](sandbox.faults)  # type: ignore[arg-type]
+    points = [
+        (owner, name, call, when)
+        for owner, name in STEPS
+        for call, when in ((1, "before"), (2, "after"))
+    ]
+    if KILLS < 200:
+        turns = ((point, faults[n % len(faults)]) for n, point in enumerate(points))
+        return [(p, "refused" if p[1] == "drop" else fault) for p, fault in turns]
+    points += [
+        (owner, name, call, when)
+        for (owner, name), calls in MORE.items()
+        for call in range(1, calls + 1)
+        for when in ("before", "after")
+    ]
+    return [(point, fault) for point in dict.fromkeys(points) for fault in (*FAULTS, "refused")]
+
+
+@pytest.mark.parametrize(
+    ("point", "fault"),
+    matrix(),
+    ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value)),
+)
+def test_killed_at_a_step(sandbox: Sandbox, tmp_path: Path, point: Point, fault: str) -> None:
+    """Before and after each step that the journal and the network know, under some fault."""
+    if fault == "refused":
+        sandbox.faults.http_error(400, role="start", times=2)
+    else:
+        FAULTS[fault](sandbox.faults)
     runs = Runs(sandbox, tmp_path)
     first = runs.begin(point=point)
-    first.communicate(timeout=60)
-    if point[1] != "lose":  # which a run without a lost answer never reaches
+    _, told = first.communicate(timeout=60)
+    assert "Traceback" not in told, told
+    if point[:2] in STEPS and point[2] <= 2 and point[1] not in RARE:
         assert first.returncode == -signal.SIGKILL
     runs.until_done()
     runs.check()
