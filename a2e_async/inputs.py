@@ -310,6 +310,10 @@ def _check_bounds(f: InputField, value: Any) -> None:
                 field=f.name,
             )
     if isinstance(value, str) and f.note(Media) is None:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InvalidInput(f"{f.name} holds what is no UTF-8 text.", field=f.name) from None
         length = f.note(Length)
         most = length.most if length else MAX_TEXT
         if len(value) > most:

@@ -64,6 +64,8 @@ class Flight:
     """What its budgets have set aside for it."""
     number: int | None = None
     """What events call it by, where somebody listens."""
+    sent_at: float | None = None
+    """When this process was about to send it, by the loop's clock (s)."""
     place: "Place | None" = None
     """Its turn among all starts, until its task is known: the task holds it from then on."""
 

@@ -33,6 +33,9 @@ UNDER_WAY: Final = 600.0
 RESEND_AFTER: Final = 180.0
 """Seconds after a start before which its absence proves nothing."""
 
+CLOCKS_APART: Final = 600.0
+"""Seconds that the clock which timed a start may be wrong, as another machine's may."""
+
 _MARK: Final = re.compile(r"a2e-[0-9a-v]{20}\Z")
 
 Raw = Mapping[str, Any]
@@ -49,6 +52,14 @@ class Found:
     records: tuple[Raw, ...] = ()
     sure: bool = False
     absent: bool = False
+
+
+def wait_for_absence(age: float, after: float = RESEND_AFTER) -> float:
+    """Return the seconds to wait before a start's absence proves something.
+
+    ``age`` is how long ago it was sent, by clocks that may be apart: only a great one is believed.
+    """
+    return 0.0 if age >= after + CLOCKS_APART else after
 
 
 def echo_of(body: Mapping[str, Any]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import evolve
@@ -18,7 +18,7 @@ from a2e_async.tasks.journal import Entry, State, TakenOver
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.quotes import is_timed, unsent_body
 from a2e_async.tasks.recoverer import Recoverer, listing
-from a2e_async.tasks.recovery import RESEND_AFTER, Found, echo_of
+from a2e_async.tasks.recovery import RESEND_AFTER, Found, echo_of, wait_for_absence
 from a2e_async.tasks.status import Refusal, read_id, read_record, read_start
 from a2e_async.tasks.task import Task
 from a2e_async.transport.ratelimit import Priority
@@ -213,6 +213,7 @@ class Sender:
             flight.recovery = evolve(flight.recovery, sent_at=datetime.now(UTC))
             if self._book is not None:
                 await self._book.intend(flight)
+            flight.sent_at = asyncio.get_running_loop().time()
 
         kind = flight.kind
         asked = self._webhook.inputs(flight.hook) if self._webhook and flight.hook else {}
@@ -344,8 +345,13 @@ class Sender:
 
     async def _wait_for_absence(self, flight: Flight, recovery: Recovery) -> Found:
         """Search once more when enough time has passed for absence to prove something."""
-        until = recovery.sent_at + timedelta(seconds=RESEND_AFTER)
-        await asyncio.sleep(max(0.0, (until - datetime.now(UTC)).total_seconds()))
+        if flight.sent_at is not None:  # by this process, whose own clock it is
+            since = asyncio.get_running_loop().time() - flight.sent_at
+            left = RESEND_AFTER - since
+        else:
+            age = (datetime.now(UTC) - recovery.sent_at).total_seconds()
+            left = wait_for_absence(age, RESEND_AFTER)
+        await asyncio.sleep(max(0.0, left))
         return await self._recoverer.find(flight.kind, recovery)
 
     def _lose(self, flight: Flight, why: str, found: Found | None = None) -> StartOutcomeUnknown:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -13,12 +14,14 @@ from a2e_async import A2E, Job, Outcome
 from a2e_async.errors import (
     InsufficientCredits,
     InvalidInput,
+    JournalError,
     KeyConflict,
     StartOutcomeUnknown,
     TaskFailed,
     TransferError,
 )
 from a2e_async.sandbox import Sandbox
+from a2e_async.tasks.seen import Seen
 
 from .conftest import DUB, TALK, MakeClient
 
@@ -301,3 +304,53 @@ async def test_two_clients_share_one_batch(
     assert all(o.ok for outcomes in both for o in outcomes)
     assert len(sandbox.ledger.starts()) == 20
     assert len([name for name in files(tmp_path) if not name.startswith("jobs.db")]) == 20
+
+
+async def test_one_place_and_all_unknown_still_ends(a2e: A2E, sandbox: Sandbox) -> None:
+    """Each holds its place while it is looked for, and no longer."""
+    sandbox.faults.list_lag(1e9, times=None)
+    sandbox.faults.drop_after_accept(times=None)
+    outcomes = [o async for o in a2e.batch(jobs(a2e, 5), limit=1)]
+    assert [type(o.error) for o in outcomes] == [StartOutcomeUnknown] * 5
+    assert len(sandbox.ledger.starts()) == 5
+
+
+@pytest.mark.parametrize("step", [1, 5, 17])
+async def test_cancelled_at_any_turn_and_run_again(
+    make_client: MakeClient, sandbox: Sandbox, tmp_path: Path, step: int
+) -> None:
+    """However often it is cut, the batch is done in the end, each job paid and saved once."""
+    for turns in (*range(1, 120, 3 + step), *range(120, 1500, 97 * step)):
+        client = make_client()
+        batch = client.batch(jobs(client, 4), limit=2, download_to=tmp_path / "out")
+
+        async def run(batch: Any = batch) -> None:
+            async with aclosing(batch):
+                async for _ in batch:
+                    pass
+
+        work = asyncio.create_task(run())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        await client.aclose()
+    last = make_client()
+    done = [o async for o in last.batch(jobs(last, 4), download_to=tmp_path / "out")]
+    assert [o.error for o in done] == [None] * 4
+    assert len(sandbox.ledger.starts()) == 4
+    assert len([path for path in (tmp_path / "out").iterdir() if path.name[0] != "."]) == 4
+
+
+async def test_a_disk_without_room_for_notes_ends_it(
+    a2e: A2E, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs without a key are counted in a file of its own; nothing starts that was not counted."""
+
+    def full(self: Seen, *words: str) -> int:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Seen, "_value", full)
+    with pytest.raises(JournalError, match="temporary files full"):
+        [o async for o in a2e.batch([a2e.dubbing.job(**DUB)])]
+    assert sandbox.ledger.starts() == ()

@@ -46,6 +46,8 @@ async def test_all_ways_are_one(a2e: A2E, sandbox: Sandbox) -> None:
         ("dubbing", DUB, {"key": ""}, "key"),
         ("dubbing", DUB, {"key": 5}, "key"),
         ("dubbing", DUB, {"meta": [1]}, "meta"),
+        ("dubbing", DUB, {"key": "\ud800"}, "key"),
+        ("text_to_image", {"prompt": "a \udcff"}, {}, "prompt"),
         ("dubbing", {**DUB, "key": "a"}, {"key": "b"}, "key"),
         (DUBBING, DubbingInput(**DUB, key="a"), {"key": "a"}, "key"),
         ("dubbing", {**DUB, 5: 1}, {}, "5"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from a2e_async.inputs import TaskInput
 from a2e_async.models import Record, Recovery
 from a2e_async.tasks.kind import Endpoint, TaskKind
-from a2e_async.tasks.recovery import Found, echo_of, match, repeats_names
+from a2e_async.tasks.recovery import Found, echo_of, match, repeats_names, wait_for_absence
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 MARK = "a2e-" + "0123456789abcdefghij"
@@ -178,3 +178,12 @@ def test_no_record_is_adopted_twice(names: Any, rows: Any, claimed: set[int]) ->
     for start, f in zip(starts, found, strict=True):
         assert not f.sure or len(f.records) == start.expected
         assert not (f.sure and f.absent)
+
+
+@pytest.mark.parametrize(
+    ("age", "wait"),
+    [(1.0, 180.0), (181.0, 180.0), (779.0, 180.0), (780.0, 0.0), (1e6, 0.0), (-86400.0, 180.0)],
+)
+def test_absence_proves_nothing_by_clocks_that_are_apart(age: float, wait: float) -> None:
+    """A start of another process is waited for in full, unless it is old by any clock."""
+    assert wait_for_absence(age) == wait
