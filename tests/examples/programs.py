@@ -49,7 +49,7 @@ class Program:
     """A program in a process of its own; `kill` and `stop` end it, `start` runs it (again)."""
 
     def __init__(self, arguments: list[str | Path], directory: Path, environ: dict[str, str]):
-        self._arguments = [sys.executable, "-X", "dev", *arguments]
+        self._arguments = [sys.executable, "-W", "default", *arguments]
         self._directory = directory
         self._environ = {**os.environ, "PYTHONUNBUFFERED": "1", **environ}
         self._process: subprocess.Popen[bytes] | None = None
