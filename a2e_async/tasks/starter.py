@@ -216,6 +216,9 @@ class Starter:
         """Look for a start whose process died; return its task, or raise."""
         from a2e_async.tasks.book import recovery_of
 
+        # Two searches for one mark would take each other for the start of somebody else.
+        if (under_way := self._keys.get(entry.key)) is not None:
+            return await self._ride(under_way)
         flight = Flight(
             kind=kind,
             inputs=TaskInput(meta=entry.meta, key=None if entry.own_key else entry.key),
@@ -230,6 +233,8 @@ class Starter:
             own_key=entry.own_key,
             recovery=recovery_of(entry),
         )
+        if not entry.own_key:
+            self._keys[entry.key] = flight
         try:
             return await self._find(flight)
         except StartOutcomeUnknown as error:

@@ -162,6 +162,34 @@ async def test_what_another_client_works_on_is_left_to_it(
     assert len([task async for task in owner.unfinished()]) == 1
 
 
+async def test_a_lost_start_is_looked_for_once(
+    make_client: MakeClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A browser sends a start again that the restarted app is looking for."""
+    before = make_client(start_timeout=0.2)
+    sandbox.faults.list_lag(100_000)
+    sandbox.faults.drop_after_accept()
+    with pytest.raises(StartOutcomeUnknown):
+        await before.dubbing.start(**DUB, key="k")
+    await before.aclose()
+    monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.3, 0.3))
+    after = make_client()
+    scans = sandbox.calls["list", "dubbing"]
+
+    async def resume() -> list[Any]:
+        return [task async for task in after.unfinished()]
+
+    resuming = asyncio.create_task(resume())
+    while sandbox.calls["list", "dubbing"] == scans:
+        await asyncio.sleep(0.005)
+    starting = asyncio.create_task(after.dubbing.start(**DUB, key="k"))
+    await asyncio.sleep(0.05)
+    sandbox.advance(100_000)
+    (task,) = await resuming
+    assert (await starting).ids == task.ids == sandbox.ledger.starts()[0].ids
+    assert after.unknown() == ()
+
+
 @pytest.mark.parametrize("named", [None, "talk"])
 async def test_a_lost_start_is_found_by_the_next_client(
     make_client: MakeClient, sandbox: Sandbox, journal: Path, named: str | None

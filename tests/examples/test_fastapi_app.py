@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from a2e_async.sandbox import Sandbox
@@ -45,6 +46,21 @@ def test_finished_while_down(site: Site, sandbox: Sandbox) -> None:
     site.start()
     results = site.app.log.parent / "results"
     wait_for(lambda: results.is_dir() and list(results.glob("*.wav")))
+    assert list(site.events())[-1]["status"] == "succeeded"
+    assert len(sandbox.ledger.starts()) == 1
+
+
+def test_killed_during_a_start(site: Site, sandbox: Sandbox) -> None:
+    """The answer to a paid start is lost with the process; the browser's next try finds it."""
+    sandbox.faults.drop_after_accept("dubbing")
+    with ThreadPoolExecutor(1) as pool:
+        click = pool.submit(site.post)
+        wait_for(sandbox.ledger.starts)
+        site.app.kill()
+        assert isinstance(click.exception(), httpx.TransportError)
+    site.start()
+    assert site.post().status_code == 202
+    sandbox.advance(600)
     assert list(site.events())[-1]["status"] == "succeeded"
     assert len(sandbox.ledger.starts()) == 1
 
