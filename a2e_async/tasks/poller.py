@@ -15,9 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Final, Protocol
-
-from attrs import define
+from typing import TYPE_CHECKING, Any, Final
 
 from a2e_async.errors import (
     A2EError,
@@ -32,11 +30,12 @@ from a2e_async.errors import (
 )
 from a2e_async.models import OutputSource, Record
 from a2e_async.tasks.hooks import rarity
-from a2e_async.tasks.kind import LONG_AGO, TaskKind, check_watchable, id_time
+from a2e_async.tasks.kind import LONG_AGO, check_watchable, id_time
 from a2e_async.tasks.looks import Looker
 from a2e_async.tasks.news import News, WatchAll
 from a2e_async.tasks.schedule import MISSED, Schedule
 from a2e_async.tasks.status import read_record
+from a2e_async.tasks.waits import Ended, Wait, broken, gone, timed_out
 from a2e_async.tasks.watches import After, Look, Mode, Watch
 from a2e_async.transport.loops import forked, wrong_loop
 
@@ -55,30 +54,6 @@ LOOKS_AT_ONCE: Final = 32
 
 # Errors that no later look can mend: they end the waits at once.
 _FINAL: Final = (AuthenticationError, PermissionDenied, ConfigurationError, ClientClosed)
-
-
-class Ended(Protocol):
-    """Told that a remote task has ended (``seen``), or that no look will tell."""
-
-    def __call__(self, kind: TaskKind[..., Any], id: str, *, seen: bool) -> None: ...
-
-
-@define(eq=False)
-class Wait:
-    """Somebody waiting for a task. ``future`` gets None when what was waited for is there."""
-
-    task: "Task[Any]"
-    future: "asyncio.Future[None]"
-    deadline: float
-    missing: set[str]
-    """Ids without a terminal record."""
-    change: bool
-    """Resolve at the first changed record, not only at the end."""
-    quiet: bool = False
-    """Nobody's: what it sees is told by `Poller.ended` alone."""
-    last: bool = False
-    """The deadline is here: the look under way or due is the last."""
-    order: int = 0
 
 
 class Poller:
@@ -284,7 +259,7 @@ class Poller:
             if wait.future.done():
                 continue
             if wait.last or self._held():
-                self._end(wait, self._timeout(wait))
+                wait.end(self._timeout(wait))
                 continue
             wait.last = True
             heapq.heappush(self._deadlines, (now + LAST_LOOK, order, wait))
@@ -368,9 +343,9 @@ class Poller:
             if record.done:
                 wait.missing.discard(watch.id)
             if not wait.missing or (wait.change and changed[task]):
-                self._end(wait, None)
+                wait.end()
             elif wait.last and not record.done:
-                self._end(wait, self._timeout(wait))
+                wait.end(self._timeout(wait))
 
     def _absent(self, watch: Watch, look: Look, now: float) -> None:
         if watch.dropped:
@@ -385,16 +360,7 @@ class Poller:
             for task in {wait.task for wait in waits if not wait.quiet}:
                 self._teller.gone(task)
         for wait in waits:
-            self._end(
-                wait,
-                TaskGone(
-                    f"The service does not know {watch.kind.ref((watch.id,))}: it was deleted, "
-                    "has expired, or belongs to another account. If its result was saved, "
-                    "nothing is lost; else look for it with list(). What was seen of it is "
-                    "error.task.parts.",
-                    task=wait.task,
-                ),
-            )
+            wait.end(gone(wait.task, watch))
 
     def _refused(self, look: Look, error: A2EError, now: float) -> None:
         alone = look.mode is Mode.BATCH and len(look.watches) == 1 and not look.kind.look_at
@@ -482,7 +448,7 @@ class Poller:
     def _last_look(self, watch: Watch) -> None:
         for wait in list(self._waits.get(watch, ())):
             if wait.last:
-                self._end(wait, self._timeout(wait))
+                wait.end(self._timeout(wait))
 
     def _tell_ended(self, watch: Watch, *, seen: bool) -> None:
         if self.ended is not None:
@@ -498,7 +464,7 @@ class Poller:
                 mine.add_note(
                     f"while waiting for {watch.kind.ref((watch.id,))}; it goes on at the service"
                 )
-                self._end(wait, mine)
+                wait.end(mine)
 
     def _fail_all(self, error: A2EError) -> None:
         for watch in list(self._schedule):
@@ -506,12 +472,7 @@ class Poller:
 
     def _break(self, error: Exception) -> None:
         logger.error("the poller broke; all waits end", exc_info=error)
-        broken = A2EError(
-            f"The poller broke ({type(error).__name__}: {error}). This is a fault of a2e_async; "
-            "please report it. The tasks go on; a2e.attach(task.ref) brings each back."
-        )
-        broken.__cause__ = error
-        self._fail_all(broken)
+        self._fail_all(broken(error))
 
     def _looked(self, looking: "asyncio.Task[None]") -> None:
         self._looking.discard(looking)
@@ -520,32 +481,6 @@ class Poller:
             assert isinstance(error, Exception)  # noqa: S101  # a BaseException ends the loop itself
             self._break(error)
 
-    @staticmethod
-    def _end(wait: Wait, error: A2EError | None) -> None:
-        if wait.future.done():
-            return
-        if error is None:
-            wait.future.set_result(None)
-        else:
-            wait.future.set_exception(error)
-
-    def _trouble(self, wait: Wait) -> str:
-        """Return how looking went of late, if it went badly."""
-        watches = (self._schedule.get(wait.task.kind, id) for id in wait.missing)
-        worst = max((w for w in watches if w is not None), key=lambda w: w.errors, default=None)
-        if worst is None or not worst.errors:
-            return ""
-        return f"; the last {worst.errors} looks failed with {worst.why}"
-
     def _timeout(self, wait: Wait) -> TaskTimeout:
-        task = wait.task
-        known = (
-            f"last seen {task.record.raw_status or task.record.status}"
-            if task.record
-            else "never seen"
-        )
-        return TaskTimeout(
-            f"{task.ref} is not finished ({known}, {task.elapsed:.0f} s old{self._trouble(wait)}). "
-            "It goes on and is paid for: wait again, or later with a2e.attach(error.ref).",
-            task=task,
-        )
+        kind = wait.task.kind
+        return timed_out(wait.task, (self._schedule.get(kind, id) for id in wait.missing))

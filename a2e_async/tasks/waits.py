@@ -1,0 +1,84 @@
+"""One wait for a task, and what its caller is told when it ends without a record."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import define
+
+from a2e_async.errors import A2EError, TaskGone, TaskTimeout
+from a2e_async.tasks.kind import TaskKind
+from a2e_async.tasks.watches import Watch
+
+if TYPE_CHECKING:
+    from a2e_async.tasks.task import Task
+
+
+class Ended(Protocol):
+    """Told that a remote task has ended (``seen``), or that no look will tell."""
+
+    def __call__(self, kind: TaskKind[..., Any], id: str, *, seen: bool) -> None: ...
+
+
+@define(eq=False)
+class Wait:
+    """Somebody waiting for a task. ``future`` gets None when what was waited for is there."""
+
+    task: "Task[Any]"
+    future: "asyncio.Future[None]"
+    deadline: float
+    missing: set[str]
+    """Ids without a terminal record."""
+    change: bool
+    """Resolve at the first changed record, not only at the end."""
+    quiet: bool = False
+    """Nobody's: what it sees is told by `Poller.ended` alone."""
+    last: bool = False
+    """The deadline is here: the look under way or due is the last."""
+    order: int = 0
+
+    def end(self, error: A2EError | None = None) -> None:
+        """Let its caller go on, or raise."""
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(None)
+        else:
+            self.future.set_exception(error)
+
+
+def timed_out(task: "Task[Any]", watches: Iterable[Watch | None]) -> TaskTimeout:
+    """Return the error of a wait whose deadline has come; ``watches`` are on what is missing."""
+    known = (
+        f"last seen {task.record.raw_status or task.record.status}" if task.record else "never seen"
+    )
+    worst = max((w for w in watches if w is not None), key=lambda w: w.errors, default=None)
+    trouble = ""
+    if worst is not None and worst.errors:
+        trouble = f"; the last {worst.errors} looks failed with {worst.why}"
+    return TaskTimeout(
+        f"{task.ref} is not finished ({known}, {task.elapsed:.0f} s old{trouble}). "
+        "It goes on and is paid for: wait again, or later with a2e.attach(error.ref).",
+        task=task,
+    )
+
+
+def gone(task: "Task[Any]", watch: Watch) -> TaskGone:
+    """Return the error of a wait for what the service does not know."""
+    return TaskGone(
+        f"The service does not know {watch.kind.ref((watch.id,))}: it was deleted, "
+        "has expired, or belongs to another account. If its result was saved, "
+        "nothing is lost; else look for it with list(). What was seen of it is "
+        "error.task.parts.",
+        task=task,
+    )
+
+
+def broken(error: Exception) -> A2EError:
+    """Return what all waits are told when the poller itself fails."""
+    told = A2EError(
+        f"The poller broke ({type(error).__name__}: {error}). This is a fault of a2e_async; "
+        "please report it. The tasks go on; a2e.attach(task.ref) brings each back."
+    )
+    told.__cause__ = error
+    return told
