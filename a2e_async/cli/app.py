@@ -9,6 +9,8 @@ from cyclopts import App, CycloptsError, MissingArgumentError
 from a2e_async import __version__
 from a2e_async.cli import exits
 from a2e_async.cli.account import coins
+from a2e_async.cli.agents import HELP as MCP
+from a2e_async.cli.agents import mcp
 from a2e_async.cli.batch.command import HELP as BATCH
 from a2e_async.cli.batch.command import batch
 from a2e_async.cli.catalogue import kinds
@@ -61,6 +63,7 @@ def build(tokens: Sequence[str] = (), *, offering: bool = False) -> App:
     app.command(avatars, sort_key=12)
     app.command(backgrounds, sort_key=12)
     app.command(coins, name="credits", sort_key=13)
+    app.command(mcp, help=MCP, sort_key=14)
     app.command(doctor, sort_key=14)
     app.command(completion, help=COMPLETION, sort_key=15)
     return app

@@ -33,6 +33,7 @@ from a2e_async.resources.registry import kind_named, kind_names
 if TYPE_CHECKING:
     from a2e_async.client import A2E
     from a2e_async.models import Output, Recovery
+    from a2e_async.tasks.budget import Budget
     from a2e_async.tasks.journal import Journal
     from a2e_async.tasks.task import Task
 
@@ -65,7 +66,11 @@ class Desk:
 
     @asynccontextmanager
     async def client(
-        self, journal: "Journal | None" = None, *, resend: bool = False
+        self,
+        journal: "Journal | None" = None,
+        *,
+        resend: bool = False,
+        budget: "Budget | None" = None,
     ) -> "AsyncGenerator[A2E]":
         """Give the client that the shared flags describe; close it in the end.
 
@@ -87,6 +92,7 @@ class Desk:
             base_url=online.base_url,
             on_event=self._hear,
             journal=journal,
+            budget=budget,
             on_unknown="resend_may_pay_twice" if resend else "raise",
         )
         try:

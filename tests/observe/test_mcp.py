@@ -1,0 +1,236 @@
+"""The MCP server as an agent meets it: the SDK's client over stdio, the sandbox behind it."""
+
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client, StdioServerParameters
+
+from a2e_async.contrib.mcp import count_spent, make_server
+from a2e_async.errors import ConfigurationError
+from a2e_async.sandbox import Sandbox
+from a2e_async.sandbox import media as samples
+from a2e_async.tasks.budget import Budget
+from tests.client.conftest import MakeClient
+
+pytestmark = pytest.mark.anyio
+DUB = {"source_url": "https://media.example/talk.wav", "target_lang": "es"}
+PICTURE = {"prompt": "a red boat"}
+Serve = Callable[..., AbstractAsyncContextManager[Client]]
+
+
+@pytest.fixture
+def sandbox_options() -> dict[str, Any]:
+    return {"speed": 6000}
+
+
+@pytest.fixture
+def serve(make_client: MakeClient, tmp_path: Path) -> Serve:
+    """Serve in this process, with a client of its own each time, and give an agent's client."""
+
+    @asynccontextmanager
+    async def run(coins: int | None = 500, files: Path | None = None) -> AsyncIterator[Client]:
+        budget = None if coins is None else Budget(coins)
+        a2e = make_client(journal=tmp_path / "jobs.db", budget=budget)
+        if budget is not None and a2e.journal is not None:
+            await count_spent(a2e.journal, budget)
+        server = make_server(a2e, out=tmp_path / "results", files=files, budget=budget)
+        async with Client(server) as client:
+            yield client
+        await a2e.aclose()
+
+    return run
+
+
+@pytest.fixture
+def spawn(sandbox: Sandbox, tmp_path: Path) -> Serve:
+    """Run ``a2e mcp`` with these flags and give a client of it."""
+
+    @asynccontextmanager
+    async def run(*flags: str) -> AsyncIterator[Client]:
+        env = {
+            "A2E_API_KEY": sandbox.api_key,
+            "A2E_BASE_URL": sandbox.base_url,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        }
+        out = str(tmp_path / "results")
+        command = ["-m", "a2e_async", "mcp", "--out", out, *flags]
+        server = StdioServerParameters(
+            command=sys.executable, args=command, env=env, cwd=str(tmp_path)
+        )
+        async with Client(server, read_timeout_seconds=30) as client:
+            yield client
+
+    return run
+
+
+async def call(client: Client, tool: str, **arguments: Any) -> Any:
+    """Return what a tool gave; it may not have failed."""
+    result = await client.call_tool(tool, arguments)
+    assert not result.is_error, result.content
+    return result.structured_content
+
+
+async def refused(client: Client, tool: str, **arguments: Any) -> str:
+    """Return what a tool said when it refused."""
+    result = await client.call_tool(tool, arguments)
+    assert result.is_error, result.structured_content
+    return "".join(getattr(part, "text", "") for part in result.content)
+
+
+async def test_from_kinds_to_file(spawn: Serve, sandbox: Sandbox, tmp_path: Path) -> None:
+    """An agent finds a kind, asks its price, starts it, waits, and has the file."""
+    async with spawn("--budget", "500") as client:
+        names = {tool.name for tool in (await client.list_tools()).tools}
+        assert names == {
+            *("kinds", "quote", "start", "status", "wait", "download", "unfinished"),
+        }
+        assert "image_to_video" in (await call(client, "kinds"))["kinds"]
+        described = await call(client, "kinds", kind="image_to_video")
+        assert described["inputs"]["image_url"]["required"]
+        assert not {"key", "meta", "extra"} & set(described["inputs"])
+        inputs = {
+            "image_url": "https://media.example/face.png",
+            "prompt": "wave",
+            "negative_prompt": "blurry",
+        }
+        price = (await call(client, "quote", kind="image_to_video", inputs=inputs))["coins"]
+        started = await call(client, "start", kind="image_to_video", inputs=inputs)
+        assert started["paid_now"]
+        assert started["budget"]["left"] == 500 - price
+        said: list[Any] = []
+
+        async def heard(progress: float, total: float | None, message: str | None) -> None:
+            said.append(message)
+
+        waited = await client.call_tool(
+            "wait", {"ref": started["ref"], "seconds": 30}, progress_callback=heard
+        )
+        assert waited.structured_content is not None
+        assert waited.structured_content["done"]
+        assert waited.structured_content["next"] == "call download"
+        assert said
+        assert "http" not in json.dumps(waited.structured_content)
+        assert [t["ref"] for t in (await call(client, "unfinished"))["tasks"]] == [started["ref"]]
+        (path,) = (await call(client, "download", ref=started["ref"]))["paths"]
+        assert Path(path).parent == tmp_path / "results"
+        assert Path(path).stat().st_size > 0
+        assert not (await call(client, "unfinished"))["tasks"]
+        chained = {"video_url": started["ref"], "prompt": "smile", "negative_prompt": "blurry"}
+        await call(client, "start", kind="talking_video", inputs=chained)
+    assert len(sandbox.ledger.starts()) == 2
+
+
+async def test_repeated_starts_are_paid_once(serve: Serve, sandbox: Sandbox) -> None:
+    """In one run and the next; another key is another start; other inputs a conflict."""
+    async with serve() as client:
+        first = await call(client, "start", kind="dubbing", inputs=DUB)
+        again = await call(client, "start", kind="dubbing", inputs=DUB)
+        assert (again["ref"], again["paid_now"]) == (first["ref"], False)
+        assert again["budget"] == first["budget"]
+    async with serve() as client:
+        later = await call(client, "start", kind="dubbing", inputs=DUB)
+        assert (later["ref"], later["paid_now"]) == (first["ref"], False)
+        assert later["budget"]["left"] <= first["budget"]["left"]
+        other = await call(client, "start", kind="dubbing", inputs=DUB, key="second")
+        assert other["ref"] != first["ref"]
+        inputs = {**DUB, "target_lang": "fr"}
+        said = await refused(client, "start", kind="dubbing", inputs=inputs, key="second")
+        assert "other inputs" in said
+    assert len(sandbox.ledger.starts()) == 2
+
+
+async def test_a_lost_answer_is_not_paid_twice(serve: Serve, sandbox: Sandbox) -> None:
+    sandbox.faults.drop_after_accept("dubbing")
+    async with serve() as client:
+        await call(client, "start", kind="dubbing", inputs=DUB)
+        await call(client, "start", kind="dubbing", inputs=DUB)
+    assert len(sandbox.ledger.starts()) == 1
+
+
+async def test_no_budget_no_start(serve: Serve, sandbox: Sandbox) -> None:
+    async with serve(None) as client:
+        assert "--budget" in await refused(client, "start", kind="dubbing", inputs=DUB)
+        assert (await call(client, "quote", kind="text_to_image", inputs=PICTURE))["coins"]
+    assert not sandbox.ledger.charges
+
+
+async def test_the_budget_holds_over_runs(serve: Serve, sandbox: Sandbox) -> None:
+    """What earlier runs have paid counts; the refusal tells whom to ask."""
+    async with serve() as client:
+        price = (await call(client, "quote", kind="dubbing", inputs=DUB))["coins"]
+    async with serve(2 * price - 1) as client:
+        await call(client, "start", kind="dubbing", inputs=DUB)
+    async with serve(2 * price - 1) as client:
+        said = await refused(client, "start", kind="dubbing", inputs={**DUB, "target_lang": "fr"})
+    assert "Tell the person" in said
+    assert len(sandbox.ledger.starts()) == 1
+
+
+async def test_local_files_come_from_one_directory(
+    serve: Serve, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """No path, link or absolute name leads out of it, and there is none unless it is allowed."""
+    allowed = tmp_path / "in"
+    allowed.mkdir()
+    (allowed / "talk.wav").write_bytes(samples.speech().read_bytes())
+    secret = tmp_path / "secret.wav"
+    secret.write_bytes(samples.speech().read_bytes())
+    (allowed / "link.wav").symlink_to(secret)
+    async with serve(files=allowed) as client:
+        for path in ("../secret.wav", str(secret), "link.wav", "\0", "in/../../secret.wav", "."):
+            said = await refused(
+                client, "start", kind="dubbing", inputs={**DUB, "source_url": path}
+            )
+            assert "allowed directory" in said
+        assert not sandbox.ledger.charges
+        await call(client, "start", kind="dubbing", inputs={**DUB, "source_url": "talk.wav"})
+    async with serve() as client:
+        inputs = {"source_url": "talk.wav", "target_lang": "fr"}
+        assert "--files" in await refused(client, "start", kind="dubbing", inputs=inputs)
+    assert len(sandbox.ledger.starts()) == 1
+
+
+async def test_bad_calls_are_told(serve: Serve, sandbox: Sandbox) -> None:
+    """Nothing is spent, and each refusal names what to mend."""
+    async with serve() as client:
+        for arguments, word in (
+            ({"kind": "dubing", "inputs": DUB}, "Did you mean dubbing"),
+            ({"kind": "dubbing", "inputs": {}}, "must be given"),
+            ({"kind": "dubbing", "inputs": {**DUB, "lang": "es"}}, "target_lang"),
+            ({"kind": "dubbing", "inputs": {**DUB, "extra": {"x": 1}}}, "no input 'extra'"),
+            ({"kind": "dubbing", "inputs": {**DUB, "key": "mine"}}, "no input 'key'"),
+            ({"kind": "dubbing", "inputs": {**DUB, "source_url": 3}}, "is text"),
+        ):
+            assert word in await refused(client, "start", **arguments)
+        assert "TaskGone" in await refused(client, "wait", ref="dubbing:66ea4dd80000000000000000")
+        assert "InvalidInput" in await refused(client, "status", ref="nonsense")
+        assert "wait" in await refused(client, "wait", ref="dubbing:1", seconds=1e9)
+    assert not sandbox.ledger.charges
+
+
+async def test_slow_and_failed_tasks(serve: Serve, sandbox: Sandbox) -> None:
+    """Not done yet is no error; a failure says that another try costs."""
+    sandbox.faults.stuck("dubbing")
+    async with serve() as client:
+        slow = await call(client, "start", kind="dubbing", inputs=DUB)
+        stands = await call(client, "wait", ref=slow["ref"], seconds=0.1)
+        assert not stands["done"]
+        assert "do not start it again" in stands["next"]
+        assert "wait first" in await refused(client, "download", ref=slow["ref"])
+        sandbox.faults.fail("dubbing", "no speech was found")
+        failed = await call(client, "start", kind="dubbing", inputs=DUB, key="another")
+        stands = await call(client, "wait", ref=failed["ref"], seconds=30)
+        assert stands["failure"] == "no speech was found"
+        assert "new key" in stands["next"]
+        assert "no speech" in await refused(client, "download", ref=failed["ref"])
+
+
+async def test_without_a_journal(make_client: MakeClient, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="journal"):
+        make_server(make_client(), out=tmp_path)
