@@ -325,11 +325,12 @@ class A2E(Namespaces):
         """
         from a2e_async.resources.calls import quote
         from a2e_async.tasks.batch import Desk, Runner, Worker, check_batch, run_batch
-        from a2e_async.tasks.budget import as_budget
+        from a2e_async.tasks.budget import as_budget, held_by
         from a2e_async.tasks.dry_run import Planner
 
         check_batch(limit, retry_failed, dry_run)
         room, own = self._room, as_budget(budget)
+        held = held_by(*self._parts.budgets, own)
         desk = Desk(
             start=lambda job: room.starter.start(
                 job.kind,
@@ -343,7 +344,7 @@ class A2E(Namespaces):
             price=lambda path, body: quote(room, path, body),
             attach=lambda job, entry: room.starter.attach(job.kind, entry),
             book=self._parts.book,
-            count=own.count if own is not None else lambda _: None,
+            count=held.count,
         )
         place = None if download_to is None else Path(download_to)
         worker: Worker = Runner(desk=desk, retry_failed=retry_failed, download_to=place)
@@ -352,7 +353,7 @@ class A2E(Namespaces):
                 desk=desk,
                 retry_failed=retry_failed,
                 download_to=place,
-                budgets=(*self._parts.budgets, *([own] if own else [])),
+                budgets=held.budgets,
             )
         return run_batch(worker, jobs, limit=limit)
 

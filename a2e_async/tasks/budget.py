@@ -152,6 +152,11 @@ class Held:
             budget.release(price)
 
 
+def held_by(*budgets: Budget | None) -> Held:
+    """Return what these budgets will hold, each once; None is no budget."""
+    return Held(tuple(dict.fromkeys(budget for budget in budgets if budget is not None)))
+
+
 def as_budget(value: Any) -> Budget | None:
     """Return a budget that was given as one or as coins. Raises `InvalidInput`."""
     if value is None or isinstance(value, Budget):

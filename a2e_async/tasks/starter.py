@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from a2e_async.errors import ClientClosed, KeyConflict, StartOutcomeUnknown
 from a2e_async.inputs import Media, TaskInput
 from a2e_async.models import Record, Recovery
-from a2e_async.tasks.budget import Held
+from a2e_async.tasks.budget import held_by
 from a2e_async.tasks.flight import Flight, Prepareds, input_digest, new_mark, wire_name
 from a2e_async.tasks.hooks import Webhook
 from a2e_async.tasks.journal import State
@@ -167,7 +167,7 @@ class Starter:
                 timeout=timeout,
                 hook=own if self._webhook is not None and kind.webhook else None,
                 key=inputs.key,
-                held=Held(tuple(one for one in (self._budget, budget) if one is not None)),
+                held=held_by(self._budget, budget),
             )
             if flight.hook is not None:
                 self._services.poller.news.listen()

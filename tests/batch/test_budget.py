@@ -158,3 +158,19 @@ async def test_a_key_that_stands_costs_nothing_more(
     task = await make_client(budget=budget).dubbing.start(**DUB, key="k")
     assert task.ids == sandbox.ledger.starts()[0].ids
     assert len(sandbox.ledger.starts()) == 1
+
+
+async def test_one_budget_for_both_counts_once(make_client: MakeClient, sandbox: Sandbox) -> None:
+    """Given to the client and to the batch, it is one budget; so in the next run."""
+    budget = Budget(1000)
+    client = make_client(budget=budget)
+    jobs = [client.talking_video.job(**TALK, key=f"k{n}") for n in range(3)]
+    assert all([o.ok async for o in client.batch(jobs, budget=budget)])
+    assert budget.spent == sandbox.ledger.spent
+    await client.aclose()
+    budget, mine = Budget(1000), Budget(1000)
+    for options in ({"budget": budget}, {}):
+        client = make_client(budget=budget if options else mine)
+        assert all([o.earlier async for o in client.batch(jobs, **options)])
+        await client.aclose()
+    assert budget.spent == mine.spent == sandbox.ledger.spent
