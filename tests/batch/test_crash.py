@@ -1,4 +1,8 @@
-"""A process that is killed anywhere, and run again until it is done: paid once, saved once."""
+"""A process that is killed anywhere, and run again until it is done: paid once, saved once.
+
+The whole matrix, every step under every fault and 200 random kills, takes about 25 minutes:
+``A2E_CRASHES=200 python -m pytest tests/batch/test_crash.py``.
+"""
 
 import json
 import os
