@@ -22,8 +22,10 @@ _as_kind = Parameter(
 )
 if TYPE_CHECKING:
     KindName = Annotated[str, _as_kind]
-else:  # what a shell can complete
-    KindName = Annotated[Literal[kind_names()], _as_kind]
+else:
+    # The names are what a shell can complete. Any text, lest pydantic, where a program has loaded
+    # it, tells of a wrong one before `kind_named` does.
+    KindName = Annotated[Literal[kind_names()] | str, _as_kind]
 
 
 @Parameter(name="*")

@@ -169,7 +169,7 @@ class _Tools:
     ) -> Result:
         """Start a task and return its ref. COSTS COINS, once for the same kind and inputs."""
         found = kind_named(kind)
-        digest = _digest(kind, inputs)
+        digest = _digest(kind, {name: self._stamped(value) for name, value in inputs.items()})
         key = key or f"mcp:{digest[:32]}"
         if (known := await self._known(found, key, digest)) is not None:
             return {**_shown(known), "key": key, "paid_now": False, "budget": self._left()}
@@ -293,6 +293,16 @@ class _Tools:
                 f"{field}: {ref} is not finished; wait first.", field=field
             ) from error
         return record.output
+
+    def _stamped(self, value: Any) -> Any:
+        """Return a value; with a local file's size and time, so that a new version is another."""
+        if is_sequence(value):
+            return [self._stamped(item) for item in value]
+        path = _inside(self._files, value) if self._files and isinstance(value, str) else None
+        if path is None:
+            return value
+        seen = path.stat()
+        return [value, seen.st_size, seen.st_mtime_ns]
 
     def _file(self, field: str, value: str) -> Path:
         if self._files is None:

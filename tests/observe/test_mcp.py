@@ -190,10 +190,15 @@ async def test_local_files_come_from_one_directory(
             assert "allowed directory" in said
         assert not sandbox.ledger.charges
         await call(client, "start", kind="dubbing", inputs={**DUB, "source_url": "talk.wav"})
+        (allowed / "talk.wav").write_bytes(samples.speech().read_bytes() + bytes(2))
+        again = await call(
+            client, "start", kind="dubbing", inputs={**DUB, "source_url": "talk.wav"}
+        )
+        assert again["paid_now"]  # another version of the file is another start
     async with serve() as client:
         inputs = {"source_url": "talk.wav", "target_lang": "fr"}
         assert "--files" in await refused(client, "start", kind="dubbing", inputs=inputs)
-    assert len(sandbox.ledger.starts()) == 1
+    assert len(sandbox.ledger.starts()) == 2
 
 
 async def test_bad_calls_are_told(serve: Serve, sandbox: Sandbox) -> None:
