@@ -1,7 +1,8 @@
-"""Run the benchmarks: ``python -m benchmarks [--short] [--out DIR] [name …]``.
+"""Run the benchmarks: ``python -m benchmarks [--short] [--docs] [--out DIR] [name …]``.
 
-Prints one table and writes ``results.json``. The exit code is 0 when the benchmarks ran: a
-missed goal is shown, not failed, because machines differ (``--strict`` fails on it).
+Prints one table and writes ``results.json``, and a file more for each that finds curves. The exit
+code is 0 when the benchmarks ran: a missed goal is shown, not failed, because machines differ
+(``--strict`` fails on it).
 """
 
 import argparse
@@ -28,6 +29,8 @@ NAMES = (
     "sse",
     "tick",
     "webhooks",
+    "scale",
+    "starts",
 )
 
 
@@ -38,6 +41,9 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="fewer rounds, about a minute")
     parser.add_argument("--strict", action="store_true", help="fail when a goal is missed")
     parser.add_argument("--readme", action="store_true", help="put the table into README.md")
+    parser.add_argument(
+        "--docs", action="store_true", help="write docs/benchmarks.md and its plots"
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     rows: list[Row] = []
@@ -60,6 +66,8 @@ def main() -> int:
     for name, found in DETAILS.items():
         text = json.dumps({**head, **found}, indent=1)
         (arguments.out / f"{name}.json").write_text(text + "\n")
+    if arguments.docs:
+        importlib.import_module("benchmarks.report").write(arguments.out)
     return 1 if arguments.strict and not all(row.reached for row in rows) else 0
 
 

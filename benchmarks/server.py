@@ -1,23 +1,57 @@
 """A server without a framework: answers every request with a prepared body.
 
-    python -m benchmarks.server [record|silent|delay MS]
+    python -m benchmarks.server [record|silent|delay MS|start MS|batch]
 
-``record`` answers one task's record, ``silent`` never answers, ``delay`` waits first.
+``record`` answers one task's record, ``silent`` never answers, ``delay`` waits first; ``start``
+gives each record an id of its own, after some time; ``batch`` answers a record for each id that
+the request names.
+
+An id for ``batch`` has the end of its task in its second eight digits: milliseconds of the
+system's clock, modulo 2**32.
 """
 
 import asyncio
+import itertools
 import json
+import re
 import sys
+import time
 
 from benchmarks.common import RECORD
 
 BODY = json.dumps({"code": 0, "data": RECORD, "trace_id": "t-1"}).encode()
-ANSWER = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
-    + str(len(BODY)).encode()
-    + b"\r\n\r\n"
-    + BODY
-)
+NUMBERS = itertools.count(1)
+ID = re.compile(rb"[0-9a-f]{24}")
+
+
+def framed(body: bytes) -> bytes:
+    """Return a whole answer."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
+    return head + str(len(body)).encode() + b"\r\n\r\n" + body
+
+
+ANSWER = framed(BODY)
+OPEN = json.dumps(RECORD).encode()
+DONE = json.dumps(
+    {**RECORD, "current_status": "completed", "result_url": "https://media.example/out.mp4"}
+).encode()
+
+
+def start(_: bytes) -> bytes:
+    """Return the record of a new task."""
+    return framed(BODY.replace(RECORD["_id"].encode(), b"%024x" % next(NUMBERS)))
+
+
+def batch(request: bytes) -> bytes:
+    """Return a record for each id in the request."""
+    now, own = int(time.time() * 1000) & 0xFFFFFFFF, RECORD["_id"].encode()
+    rows = [
+        (DONE if int(id[8:16], 16) <= now else OPEN).replace(own, id) for id in ID.findall(request)
+    ]
+    data = b",".join(rows)
+    if b"batchDetail" in request[:200]:
+        data = b"[" + data + b"]"
+    return framed(b'{"code": 0, "trace_id": "t-1", "data": ' + data + b"}")
 
 
 class Fast(asyncio.Protocol):
@@ -45,17 +79,23 @@ class Fast(asyncio.Protocol):
             length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
             if len(self.buffer) < end + 4 + length:
                 return
+            request = self.buffer[: end + 4 + length]
             self.buffer = self.buffer[end + 4 + length :]
             if self.mode == "silent":
                 continue
+            make = MAKERS.get(self.mode)
+            answer = make(request) if make else ANSWER
             if self.delay:
-                asyncio.get_running_loop().call_later(self.delay, self.answer)
+                asyncio.get_running_loop().call_later(self.delay, self.answer, answer)
             else:
-                self.answer()
+                self.answer(answer)
 
-    def answer(self) -> None:
+    def answer(self, answer: bytes) -> None:
         if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(ANSWER)
+            self.transport.write(answer)
+
+
+MAKERS = {"start": start, "batch": batch}
 
 
 async def main(mode: str, delay: float) -> None:

@@ -89,6 +89,7 @@ class Words:
     def meaning(self) -> Mapping[str, Status]:
         """What each known word means."""
         return {
+            **dict.fromkeys(self.running, Status.RUNNING),
             **dict.fromkeys(self.queued, Status.QUEUED),
             **dict.fromkeys(self.failed, Status.FAILED),
             **dict.fromkeys(self.succeeded, Status.SUCCEEDED),
@@ -96,8 +97,7 @@ class Words:
 
     def knows(self, word: str) -> bool:
         """Whether a word, as the service wrote it, is one of these."""
-        word = word.strip().lower()
-        return word in self.meaning or word in self.running
+        return word.strip().lower() in self.meaning
 
 
 @frozen(kw_only=True, eq=False)

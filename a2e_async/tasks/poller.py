@@ -112,7 +112,7 @@ class Poller:
             raise copy.copy(self._closed)
         check_watchable(task.kind)
         loop = self.check_loop()
-        wait = Wait(task, loop.create_future(), deadline, set(task.open_ids), change)
+        wait = Wait(task, loop.create_future(), deadline, task.open_ids, change)
         if not wait.missing:
             return
         self._join(wait, loop)
@@ -131,7 +131,7 @@ class Poller:
     def follow(self, task: "Task[Any]") -> Callable[[], object]:
         """Look at a task that nobody waits for, until it has ended; return what ends that."""
         loop = self.check_loop()
-        wait = Wait(task, loop.create_future(), math.inf, set(task.open_ids), False, quiet=True)
+        wait = Wait(task, loop.create_future(), math.inf, task.open_ids, False, quiet=True)
 
         def over(future: "asyncio.Future[None]") -> None:
             if not future.cancelled():
@@ -341,7 +341,7 @@ class Poller:
                     told.add(task.ids)  # however many handles it has
                     self._teller.seen(task, record, before, now)
             if record.done:
-                wait.missing.discard(watch.id)
+                wait.missing = tuple(id for id in wait.missing if id != watch.id)
             if not wait.missing or (wait.change and changed[task]):
                 wait.end()
             elif wait.last and not record.done:

@@ -182,8 +182,12 @@ class Task(Generic[R]):
         """
         self._services.claim(self)
         deadline = self._deadline(timeout)
-        while not self.done:
-            await self._look(deadline, change=False)
+        try:
+            while not self.done:
+                await self._services.poller.wait(self, deadline=deadline)
+        except TaskGone:
+            await self._note(None)
+            raise
         record = self.record
         assert record is not None  # noqa: S101  # done means that every part was seen
         await self._note(record)
@@ -210,7 +214,11 @@ class Task(Generic[R]):
             elif self.done:
                 return
             else:
-                await self._look(deadline, change=True)
+                try:
+                    await self._services.poller.wait(self, deadline=deadline, change=True)
+                except TaskGone:
+                    await self._note(None)
+                    raise
 
     async def download(self, directory: str | os.PathLike[str]) -> list[Path]:
         """Wait if need be, save every output into ``directory`` and return the paths, in order.
@@ -246,13 +254,6 @@ class Task(Generic[R]):
                 failed = failed or error  # the others may still be refunded
         if failed is not None:
             raise failed
-
-    async def _look(self, deadline: float, *, change: bool) -> None:
-        try:
-            await self._services.poller.wait(self, deadline=deadline, change=change)
-        except TaskGone:
-            await self._note(None)
-            raise
 
     async def _note(self, record: R | None) -> None:
         if self._services.finished is not None and not self._noted:

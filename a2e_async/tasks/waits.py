@@ -27,7 +27,7 @@ class Wait:
     task: "Task[Any]"
     future: "asyncio.Future[None]"
     deadline: float
-    missing: set[str]
+    missing: tuple[str, ...]
     """Ids without a terminal record."""
     change: bool
     """Resolve at the first changed record, not only at the end."""
