@@ -40,10 +40,10 @@ class Control:
 
     async def started(self, count: int) -> None:
         """Return when the server has taken that many jobs."""
-        for _ in range(600):
+        for _ in range(3000):
             if (await self.tell())["charges"] >= count:
                 return
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.02)
         raise TimeoutError(f"not all of {count} jobs were started")
 
 
@@ -95,19 +95,14 @@ async def run_jobs(driver: Driver, control: Control, options: dict[str, Any]) ->
     }
 
 
-async def hold(driver: Driver, count: int) -> "list[asyncio.Task[bool]]":
-    """Return that many waits on jobs that do not end; all are started."""
-    gate = asyncio.Semaphore(AT_ONCE)
+async def hold(driver: Driver, control: Control, count: int) -> "list[asyncio.Task[bool]]":
+    """Return that many waits on jobs that do not end; all are started, some at a time."""
     running: list[asyncio.Task[bool]] = []
-
-    async def one() -> bool:
-        return await driver.run(prompt(1e6))
-
-    for _ in range(count):
-        await gate.acquire()
-        task = asyncio.create_task(one())
-        running.append(task)
-        asyncio.get_running_loop().call_later(0.05, gate.release)
+    before = (await control.tell())["charges"]
+    while len(running) < count:
+        some = min(AT_ONCE, count - len(running))
+        running += [asyncio.create_task(driver.run(prompt(1e6))) for _ in range(some)]
+        await control.started(before + len(running))
     return running
 
 
@@ -116,12 +111,11 @@ async def measure_memory(
 ) -> dict[str, Any]:
     """Return the growth of resident memory per pending job in bytes."""
     process = psutil.Process()
-    running = await hold(driver, 100)
+    running = await hold(driver, control, 100)
     await asyncio.sleep(1)
     gc.collect()
     before = process.memory_info().rss
-    running += await hold(driver, options["count"])
-    await control.started(options["count"] + 100)
+    running += await hold(driver, control, options["count"])
     await asyncio.sleep(1.5)
     gc.collect()
     grown = process.memory_info().rss - before
@@ -133,8 +127,7 @@ async def measure_waits(
     driver: Driver, control: Control, options: dict[str, Any]
 ) -> dict[str, Any]:
     """Return CPU and calls per second while that many jobs are waited for."""
-    running = await hold(driver, options["count"])
-    await control.started(options["count"])
+    running = await hold(driver, control, options["count"])
     await asyncio.sleep(options["settle"])
     calls = sum((await control.tell())["calls"].values())
     before, began = time.process_time(), time.perf_counter()
