@@ -186,9 +186,10 @@ class Webhooks:
 
     async def aclose(self) -> None:
         """Pass nothing more on."""
-        if self._passing is not None:
-            self._passing.cancel()
-            await asyncio.wait([self._passing])
+        if self._passing is None or self._passing.done() or self._poller.outlived():
+            return
+        self._passing.cancel()
+        await asyncio.wait([self._passing])
 
     def _take(self, hook: str) -> bool:
         return self._poller.at_home(lambda: self._event(hook))

@@ -44,7 +44,8 @@ class Webhook:
 
 def token(secret: str, hook: str) -> str:
     """Return the token of a hook: 68 characters."""
-    digest = hmac.digest(secret.encode(), b"a2e webhook " + hook.encode(), "sha256")
+    key = secret.encode("utf-8", "surrogateescape")  # as the environment gave it
+    digest = hmac.digest(key, b"a2e webhook " + hook.encode(), "sha256")
     return f"{hook}.{urlsafe_b64encode(digest).decode().rstrip('=')}"
 
 

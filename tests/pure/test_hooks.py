@@ -27,6 +27,11 @@ def test_a_token_of_another_secret_is_none() -> None:
     assert hook_of(SECRET, token(SECRET + "x", HOOK).encode()) is None
 
 
+def test_a_secret_may_be_any_bytes() -> None:
+    odd = "\udcff\udc80 é, as the environment gives it"
+    assert hook_of(odd, token(odd, HOOK).encode()) == HOOK
+
+
 def test_every_changed_byte_is_noticed() -> None:
     made = token(SECRET, HOOK).encode()
     for place in range(len(made)):

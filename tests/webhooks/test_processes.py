@@ -18,8 +18,6 @@ from a2e_async.tasks.journal_sqlite import SqliteJournal
 
 from .conftest import DUB, KEY, Door, MakeClient, looks, token_of, until, waiting
 
-pytestmark = pytest.mark.anyio
-
 Shared = Callable[..., A2E]
 
 
@@ -184,6 +182,18 @@ async def test_waits_share_one_listener(make_client: MakeClient, journal: Path) 
     assert not len(writer.watchers)
     await asyncio.gather(*waits, return_exceptions=True)
     await until(lambda: not writer.watchers.listeners)
+
+
+def test_a_client_is_closed_after_its_loop(journal: Path) -> None:
+    """An event came on a loop that is over; closing on another one neither hangs nor fails."""
+    a2e = A2E(KEY, journal=journal, webhook_url="https://x.example/a2e")
+
+    async def hear() -> None:
+        assert a2e.webhooks.app()._take("a2e-0123456789abcdefghij")
+        await asyncio.sleep(0)
+
+    asyncio.run(hear())
+    asyncio.run(asyncio.wait_for(a2e.aclose(), 10))
 
 
 # -- real processes ------------------------------------------------------------------------
