@@ -361,6 +361,22 @@ async def test_cancelled_at_every_turn(
     assert set(states(journal)) <= {2}
 
 
+async def test_two_clients_race_for_a_key(make_client: MakeClient, sandbox: Sandbox) -> None:
+    """Both find it free; one takes it. The other gets its task, or is told of other inputs."""
+    one, two = make_client(), make_client()
+    for n in range(12):
+        same = await asyncio.gather(*(c.dubbing.start(**DUB, key=f"k{n}") for c in (one, two)))
+        assert same[0].ids == same[1].ids
+        other = {**DUB, "target_lang": "fr"}
+        ended = await asyncio.gather(
+            one.dubbing.start(**DUB, key=f"x{n}"),
+            two.dubbing.start(**other, key=f"x{n}"),
+            return_exceptions=True,
+        )
+        assert sum(isinstance(end, KeyConflict) for end in ended) == 1, ended
+    assert len(sandbox.ledger.starts()) == 24
+
+
 PROMPT: Any = {
     "reference_id": "r1",
     "prompt": "a lake",
