@@ -7,7 +7,19 @@ from typing import Any
 import pytest
 
 from a2e_async.errors import A2EError
-from a2e_async.events import Accepted, Attempt, Event, Hold, Saved, StartLost, Transfer, Update
+from a2e_async.events import (
+    Accepted,
+    Asked,
+    Attempt,
+    Event,
+    Finished,
+    Hold,
+    Looked,
+    Saved,
+    StartLost,
+    Transfer,
+    Update,
+)
 from a2e_async.sandbox import Sandbox, media
 
 from .conftest import BLIND, DUB, FORBIDDEN, LONG, MakeClient, assert_discreet
@@ -32,7 +44,10 @@ async def test_whole_run(
     with pytest.raises(A2EError):
         await client.image_to_video.start(**MOVE)
     kinds = {type(event) for event in events}
-    assert kinds == {Accepted, Attempt, Hold, Saved, StartLost, Transfer, Update}
+    assert kinds == {
+        *(Asked, Accepted, Attempt, Finished, Hold),
+        *(Looked, Saved, StartLost, Transfer, Update),
+    }
     accepted = [e for e in events if isinstance(e, Accepted)]
     assert [(e.ref, e.kind, e.claimed, e.coins) for e in accepted] == [
         (task.ref, "image_to_video", True, 60)
