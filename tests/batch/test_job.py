@@ -52,7 +52,6 @@ async def test_all_ways_are_one(a2e: A2E, sandbox: Sandbox) -> None:
         (DUBBING, DubbingInput(**DUB, key="a"), {"key": "a"}, "key"),
         ("dubbing", {**DUB, 5: 1}, {}, "5"),
     ],
-    ids=str,
 )
 def test_what_is_refused(kind: Any, given: Any, beside: dict[str, Any], field: str) -> None:
     """Before anything is sent, with the input that is wrong."""
