@@ -265,8 +265,8 @@ def tick(found: dict[str, Any]) -> str:
             "looks at the same tick and tells no sooner; without any (0) the looks no longer fit "
             "into their half of the rate.",
             "- With everything in one call the curve is a plain trade: half the tick, half the "
-            "delay, twice the looks. 2 s stands where a look less per job costs more than half a "
-            "second; who wants news at once sets `poll_interval=1` and pays twice 0.4 looks.",
+            "delay, twice the looks. At 2 s half a look per job buys a mean delay of a second; "
+            "who wants the news sooner sets `poll_interval=1` and pays for twice the looks.",
             "- A tick fitted to durations gains nothing here: one call serves all jobs, so there "
             "is always one that is about to end.\n",
             _table(
@@ -384,8 +384,8 @@ INTRO: Final = """\
 # Benchmarks
 
 Made by `python -m benchmarks --docs`, which runs everything in about a quarter of an hour and
-writes this page; `--short` takes a minute or two and shows that it still runs. What each measures,
-and what it does not, stands in `benchmarks/README.md`. Ratios within one run say something; figures
+writes this page; `--short` shows that it still runs. What each measures, and what it does not,
+stands in `benchmarks/README.md`. Ratios within one run say something; figures
 of different machines do not compare. The server stands on the loopback and answers at once.
 """
 
