@@ -89,7 +89,7 @@ async def one_round(way: Callable[[], Awaitable[None]], calls: int) -> tuple[flo
 
 def run(short: bool) -> list[Row]:
     """Return the figures; those of uvloop and of the busy server are kept for the docs."""
-    calls, rounds = ("500", "1") if short else ("1500", "5")
+    calls, rounds = ("300", "1") if short else ("1000", "3")
     points: list[dict[str, Any]] = []
     for delay in ("0", "100"):
         for loop in ("asyncio", "uvloop"):

@@ -157,7 +157,7 @@ def measure(short: bool) -> dict[str, Any]:
             for label, interval in settings(CLIENTS[name]).items()
             if not short or interval is None
         ),
-        6 if short else 3,
+        6 if short else 4,
     )
     found: dict[str, Any] = {}
     for name in names:
