@@ -57,7 +57,7 @@ async def measure(base_url: str, count: int, paced: bool, seconds: float) -> dic
         # Some end during what is measured, late enough that their looks are in step.
         ending = max(5, min(200, count // 10))
         settle = max(2.5, min(count / 200 / 5, seconds))
-        ends = [settle + seconds * 0.5 * n / ending for n in range(ending)]
+        ends = [settle + seconds * 0.25 * n / ending for n in range(ending)]
 
         async def wait(number: int) -> None:
             after = ends[number] * 1000 if number < ending else NEVER
@@ -112,7 +112,7 @@ class Calls:
 
 def point(count: int, paced: bool, loop: str, short: bool) -> dict[str, Any]:
     """Return one point of the curves, from a process of its own."""
-    seconds = 3.0 if short else max(8.0, min(50.0, count / 200 / 5)) if paced else 6.0
+    seconds = 3.0 if short else max(8.0, min(70.0, 1.4 * count / 1000)) if paced else 6.0
     with server("batch") as base_url:
         options = json.dumps([count, paced, seconds])
         return dict(run_child(__name__, "scale", base_url, loop, options))
