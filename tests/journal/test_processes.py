@@ -66,8 +66,8 @@ async def test_what_was_acknowledged_outlives_a_kill(tmp_path: Path, start: Star
     told: dict[str, int] = {}
     for n in range(50):
         child = start("walk", path, n)
-        lines = [out(child).readline()]
-        await asyncio.sleep(chance.uniform(0, 0.05))
+        lines = [out(child).readline() for _ in range(chance.randrange(30, 100))]
+        await asyncio.sleep(chance.uniform(0, 0.005))
         child.kill()
         lines += out(child).read().splitlines()
         for line in lines:
