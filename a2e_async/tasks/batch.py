@@ -120,7 +120,7 @@ class Desk:
     price: "AskPrice"
     attach: "Callable[[Job[Any], Any], Task[Any]]"
     book: "Book | None"
-    count: "Callable[[int | None], None]"
+    count: "Callable[[int | None, str | None], None]"
     """Told what a job cost that an earlier run has done."""
 
 
@@ -280,7 +280,7 @@ async def _earlier(
         return None  # other inputs under the same key: the start tells
     if not nothing_left(entry, download_to):
         return None
-    desk.count(entry.coins)
+    desk.count(entry.coins, entry.ref)
     paths = tuple(Path(path) for path in entry.paths.values())
     return Outcome(job=job, task=desk.attach(current, entry), paths=paths, earlier=True)
 

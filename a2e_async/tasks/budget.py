@@ -11,6 +11,9 @@ _MOST: Final = 2**53
 UPLOAD: Final = "upload"
 """The kind under which uploads count."""
 
+REMEMBERED: Final = 10_000
+"""Tasks that a budget remembers to have counted."""
+
 
 def _coins(budget: "Budget", attribute: Any, value: Any) -> None:
     name = attribute.name
@@ -39,6 +42,7 @@ class Budget:
     _spent: int = field(default=0, init=False)
     _reserved: int = field(default=0, init=False)
     _last: dict[str, int] = field(factory=dict[str, int], init=False, repr=False)
+    _counted: dict[str, None] = field(factory=dict[str, None], init=False, repr=False)
 
     @property
     def spent(self) -> int:
@@ -73,9 +77,10 @@ class Budget:
         self._reserved += price
         return price
 
-    def settle(self, kind: str, reserved: int, price: int | None) -> None:
+    def settle(self, kind: str, reserved: int, price: int | None, ref: str | None = None) -> None:
         """Count an accepted call at its price, or at what was reserved if that is not told."""
         paid = reserved if price is None else price
+        self._is_new(ref)
         self._reserved -= reserved
         self._spent += paid
         self._last[kind] = paid
@@ -88,14 +93,25 @@ class Budget:
         """Set aside, whatever is left, what an earlier process may have paid."""
         self._reserved += coins
 
-    def count(self, coins: int | None) -> None:
-        """Count a task that was paid before."""
-        self._spent += coins or 0
+    def count(self, coins: int | None, ref: str | None = None) -> None:
+        """Count a task that was paid before; one of this ``ref`` that is counted is left out."""
+        if self._is_new(ref):
+            self._spent += coins or 0
+
+    def _is_new(self, ref: str | None) -> bool:
+        if ref is None:
+            return True
+        new = ref not in self._counted
+        self._counted[ref] = None
+        while len(self._counted) > REMEMBERED:
+            del self._counted[next(iter(self._counted))]
+        return new
 
     def copy(self) -> "Budget":
         """Return a budget that stands as this one does, and goes its own way."""
         twin = evolve(self)
-        twin._spent, twin._reserved, twin._last = self._spent, self._reserved, dict(self._last)
+        twin._spent, twin._reserved = self._spent, self._reserved
+        twin._last, twin._counted = dict(self._last), dict(self._counted)
         return twin
 
 
@@ -132,18 +148,18 @@ class Held:
             budget.owe(coins)
             self._set.append((budget, coins))
 
-    def settle(self, kind: str, coins: int | None) -> None:
-        """Count the call as accepted at this price."""
+    def settle(self, kind: str, coins: int | None, ref: str | None = None) -> None:
+        """Count the call as accepted at this price; ``ref`` of the task it made, if it did."""
         kept, self._set = self._set, []
         for budget, price in kept:
-            budget.settle(kind, price, coins)
+            budget.settle(kind, price, coins, ref)
         if not kept:  # found again, and nothing was known of its price
-            self.count(coins)
+            self.count(coins, ref)
 
-    def count(self, coins: int | None) -> None:
-        """Count a task that was paid before."""
+    def count(self, coins: int | None, ref: str | None = None) -> None:
+        """Count a task that was paid before, once in each budget."""
         for budget in self.budgets:
-            budget.count(coins)
+            budget.count(coins, ref)
 
     def release(self) -> None:
         """Give all of it back: nothing was accepted."""

@@ -112,7 +112,7 @@ class Planner:
         if entry.state is State.INTENT:
             held.owe(entry.reserved or 0)
         else:
-            held.count(entry.coins)
+            held.count(entry.coins, entry.ref)
         return entry.coins or 0
 
     # -- what is to be started ----------------------------------------------------------------

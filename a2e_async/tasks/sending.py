@@ -103,7 +103,7 @@ class Sender:
             standing = await self._book.reserve(flight)
             if standing is not None:
                 flight.held.release()
-                flight.held.count(standing.coins)
+                flight.held.count(standing.coins, standing.ref)
                 return self._standing(flight, standing)
         if flight.recovery is not None:
             flight.sent = True  # before this carry: it is looked for, not withdrawn
@@ -273,7 +273,7 @@ class Sender:
         )
         flight.task = task
         self._places.accepted(flight, task)
-        flight.held.settle(kind.name, task.coins)
+        flight.held.settle(kind.name, task.coins, kind.ref(ids))
         if self._book is not None:
             await self._book.accept(flight, ids, task.coins)
         claimed = flight.riders > 0

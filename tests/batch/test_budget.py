@@ -174,3 +174,22 @@ async def test_one_budget_for_both_counts_once(make_client: MakeClient, sandbox:
         assert all([o.earlier async for o in client.batch(jobs, **options)])
         await client.aclose()
     assert budget.spent == mine.spent == sandbox.ledger.spent
+
+
+async def test_a_key_that_is_used_again_is_counted_once(
+    make_client: MakeClient, sandbox: Sandbox
+) -> None:
+    """A user who clicks often pays once, and so does the budget: here, and in the next process."""
+    budget = Budget(1000)
+    client = make_client(budget=budget)
+    cost = await price(client)
+    for _ in range(3):
+        await client.talking_video.start(**TALK, key="k")
+    assert (budget.spent, budget.reserved) == (cost, 0)
+    await client.aclose()
+    later = Budget(1000)
+    after = make_client(budget=later)
+    for _ in range(3):
+        await after.talking_video.start(**TALK, key="k")
+    assert (later.spent, later.reserved) == (cost, 0)
+    assert len(sandbox.ledger.starts()) == 1
