@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from a2e_async.errors import A2EError, StartOutcomeUnknown
-from a2e_async.tasks.journal import State
+from a2e_async.tasks.journal import Entry, State
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.task import Task
 
@@ -50,6 +50,8 @@ async def unfinished(
                     if entry.state is State.INTENT:
                         charged.lost_before(entry)
                     continue
+                if entry.state < State.ACCEPTED and not await _still(book, starter, entry):
+                    continue
                 if entry.state is State.RESERVED:
                     await book.journal.drop(entry.key)  # nothing was sent
                 elif entry.state is State.INTENT:
@@ -73,3 +75,9 @@ async def unfinished(
             search.cancel()
         if searches:
             await asyncio.gather(*searches, return_exceptions=True)
+
+
+async def _still(book: "Book", starter: "Starter", entry: Entry) -> bool:
+    """Whether an entry is as it was read: meanwhile a start of this client may have taken it up."""
+    now = await book.journal.get(entry.key)
+    return now is not None and now.state is entry.state and entry.key not in starter.busy()

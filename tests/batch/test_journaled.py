@@ -20,6 +20,7 @@ from a2e_async.errors import (
     TaskGone,
 )
 from a2e_async.sandbox import Sandbox, media
+from a2e_async.tasks.journal import Entry, State
 from a2e_async.tasks.journal_sqlite import SqliteJournal
 
 from .conftest import DUB, TALK, MakeClient
@@ -484,3 +485,34 @@ async def test_a_task_that_a_retry_has_made(
     (found,) = [one async for one in make_client().unfinished()]
     assert found.ids == again.ids
     assert (await found).output
+
+
+async def test_a_key_started_while_the_unfinished_are_gone_through(
+    make_client: MakeClient, sandbox: Sandbox, journal: Path
+) -> None:
+    """What a dead process had not sent is forgotten, but not what was begun with its key since."""
+    portrait = media.portrait()
+    move = {"image_url": portrait, "prompt": "wave", "negative_prompt": "blurry"}
+    first = make_client()
+    await first.dubbing.start(**DUB, key="one")
+    job = first.image_to_video.job(**move, key="two")
+    digest = await first._parts.starter.digest(job.kind, job.input)  # pyright: ignore[reportPrivateUsage]
+    assert first.journal is not None
+    for key in ("two", "three"):
+        await first.journal.begin(Entry(key=key, kind="image_to_video", digest=digest))
+    await first.aclose()
+    second = make_client()
+    left = second.unfinished()
+    await anext(left)  # and what is done with it takes its time
+    sandbox.faults.slow(0.5, "start", accepted=True)
+    starting = asyncio.create_task(second.image_to_video.start(**move, key="two"))
+    async with asyncio.timeout(10):
+        while not sandbox.ledger.starts("image_to_video"):
+            await asyncio.sleep(0.01)
+    assert [task async for task in left] == []
+    assert second.journal is not None
+    entry = await second.journal.get("two")
+    assert entry is not None
+    assert entry.state >= State.INTENT
+    assert await second.journal.get("three") is None
+    assert (await starting).key == "two"
