@@ -256,13 +256,14 @@ def _presigner(session: Session, options: CallOptions, own: tuple[Budget, ...]) 
             held = Held(own if budgets is None else budgets)
             held.reserve(UPLOAD, None)
             # Charged: an answer that is lost is not asked for again.
-            with spending(held, UPLOAD) as sent:
+            with spending(held, UPLOAD) as (sent, refused):
                 answer = await session.request(
                     "POST",
                     PRESIGN_PATH,
                     json=dict(body),
                     repeat=Repeat.CHARGED,
                     on_sent=sent,
+                    on_refused=refused,
                     **options,
                 )
             return answer.data if is_map(answer.data) else {}

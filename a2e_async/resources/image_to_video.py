@@ -212,13 +212,14 @@ class ImageToVideo(TaskNamespace[P, R]):
         room, body = self._room, {**body, "stream": True}
         held = await room.charged.set_aside(_EXTEND, path, body)
         async with AsyncExitStack() as opened:
-            with spending(held, _EXTEND) as sent:
+            with spending(held, _EXTEND) as (sent, refused):
                 stream = room.session.stream(
                     "POST",
                     path,
                     json=body,
                     repeat=Repeat.CHARGED,
                     on_sent=sent,
+                    on_refused=refused,
                     **room.options(),
                 )
                 events = await opened.enter_async_context(stream)

@@ -86,7 +86,7 @@ async def send(
         )
     # Priced as the operation, whatever it is: a budget is for all that may cost.
     held = await room.charged.set_aside(path, path, body if is_map(body) else {})
-    with spending(held, path) as sent:
+    with spending(held, path) as (sent, refused):
         return await room.session.request(
             verb,
             path,
@@ -96,4 +96,5 @@ async def send(
             timeout=room.start_timeout,
             priority=priority,
             on_sent=sent,
+            on_refused=refused,
         )

@@ -377,10 +377,11 @@ class ChargedCalls:
 
 
 @contextmanager
-def spending(held: Held, kind: str) -> Generator[Callable[[], None]]:
+def spending(held: Held, kind: str) -> Generator[tuple[Callable[[], None], Callable[[], None]]]:
     """Settle what is set aside when the block ends, or give it back if nothing can be paid.
 
-    It yields the ``on_sent`` of the block's request. What may have been accepted stays set aside.
+    It yields ``on_sent`` and ``on_refused`` of the block's request. What may have been accepted
+    stays set aside.
     """
     sent = False
 
@@ -388,8 +389,12 @@ def spending(held: Held, kind: str) -> Generator[Callable[[], None]]:
         nonlocal sent
         sent = True
 
+    def on_refused() -> None:
+        nonlocal sent
+        sent = False
+
     try:
-        yield on_sent
+        yield on_sent, on_refused
     except BaseException as error:
         if not sent or (isinstance(error, A2EError) and not could_be_accepted(error)):
             held.release()

@@ -9,6 +9,7 @@ import pytest
 
 from a2e_async import A2E, Budget
 from a2e_async.errors import BudgetExceeded, InvalidRequest, ServerError, StartOutcomeUnknown
+from a2e_async.events import Hold
 from a2e_async.sandbox import Sandbox, media
 
 from .conftest import DUB, TALK, MakeClient
@@ -219,3 +220,23 @@ async def test_a_start_of_a_dead_process_counts(make_client: MakeClient, sandbox
     budget = Budget(1000)
     await make_client(budget=budget).talking_video.start(**TALK, key="k")
     assert (budget.spent, budget.reserved) == (cost, 0)
+
+
+@pytest.mark.parametrize(("call", "role"), [(raw, "legacy"), (stream_prompt, "action")])
+async def test_cancelled_after_a_429(
+    make_client: MakeClient, sandbox: Sandbox, call: Call, role: str
+) -> None:
+    """Nothing is at the service then, and nothing stays set aside."""
+    budget = Budget(500, unknown_cost=7)
+    held = asyncio.Event()
+    client = make_client(
+        budget=budget, on_event=lambda event: held.set() if isinstance(event, Hold) else None
+    )
+    sandbox.faults.http_error(429, role=role, times=None, retry_after=5)
+    calling = asyncio.create_task(call(client))
+    await asyncio.wait_for(held.wait(), 10)
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    assert (budget.spent, budget.reserved) == (0, 0)
+    assert not sandbox.ledger.charges
