@@ -344,7 +344,7 @@ class A2E(Namespaces):
             price=lambda path, body: quote(room, path, body),
             attach=lambda job, entry: room.starter.attach(job.kind, entry),
             book=self._parts.book,
-            count=held.count,
+            count=lambda entry: held.stands(entry.key, entry.cost, entry.ref),
         )
         place = None if download_to is None else Path(download_to)
         worker: Worker = Runner(desk=desk, retry_failed=retry_failed, download_to=place)

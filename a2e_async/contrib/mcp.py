@@ -97,8 +97,17 @@ def make_server(
 
 async def count_spent(journal: Journal, budget: Budget) -> None:
     """Count in ``budget`` what the journal's starts have cost in earlier runs."""
-    for spent in await journal.spent():
-        budget.count(spent.coins + spent.reserved)
+    coins = sum(spent.coins + spent.reserved for spent in await journal.spent())
+    after = 0
+    while True:
+        entries, after = await journal.entries(open_only=True, after=after)
+        for entry in entries:
+            if entry.state is State.INTENT and entry.reserved is not None:
+                coins -= entry.reserved
+                budget.keep(budget.owe(entry.reserved, entry.key), entry.key)
+        if not after:
+            break
+    budget.count(coins)
 
 
 def _tool(method: Callable[P, Coroutine[Any, Any, Result]]) -> Callable[P, Any]:

@@ -120,8 +120,8 @@ class Desk:
     price: "AskPrice"
     attach: "Callable[[Job[Any], Any], Task[Any]]"
     book: "Book | None"
-    count: "Callable[[int | None, str | None], None]"
-    """Told what a job cost that an earlier run has done."""
+    count: "Callable[[Entry], None]"
+    """Told of a job that an earlier run has done and paid."""
 
 
 def check_batch(limit: Any, retry_failed: Any, dry_run: Any = False) -> None:
@@ -280,7 +280,7 @@ async def _earlier(
         return None  # other inputs under the same key: the start tells
     if not nothing_left(entry, download_to):
         return None
-    desk.count(entry.coins, entry.ref)
+    desk.count(entry)
     paths = tuple(Path(path) for path in entry.paths.values())
     return Outcome(job=job, task=desk.attach(current, entry), paths=paths, earlier=True)
 

@@ -43,6 +43,8 @@ class Budget:
     _reserved: int = field(default=0, init=False)
     _last: dict[str, int] = field(factory=dict[str, int], init=False, repr=False)
     _counted: dict[str, None] = field(factory=dict[str, None], init=False, repr=False)
+    _owed: dict[str, int] = field(factory=dict[str, int], init=False, repr=False)
+    """What is reserved for starts whose outcome is unknown, by their keys."""
 
     @property
     def spent(self) -> int:
@@ -89,9 +91,25 @@ class Budget:
         """Give back what was set aside for a call that was not accepted."""
         self._reserved -= reserved
 
-    def owe(self, coins: int) -> None:
-        """Set aside, whatever is left, what an earlier process may have paid."""
+    def owe(self, coins: int, key: str) -> int:
+        """Set aside, whatever is left, what an earlier start of a key may have paid; return it.
+
+        What `keep` has kept for this key stands for it already.
+        """
+        kept = self._owed.pop(key, None)
+        if kept is not None:
+            return kept
         self._reserved += coins
+        return coins
+
+    def keep(self, reserved: int, key: str) -> None:
+        """Leave set aside what a start of this key may have paid, until more is known of it."""
+        self._owed[key] = reserved
+
+    def stands(self, key: str, coins: int | None, ref: str | None) -> None:
+        """Count what a key stands for; nothing is set aside for it any more."""
+        self._reserved -= self._owed.pop(key, 0)
+        self.count(coins, ref)
 
     def count(self, coins: int | None, ref: str | None = None) -> None:
         """Count a task that was paid before; one of this ``ref`` that is counted is left out."""
@@ -112,6 +130,7 @@ class Budget:
         twin = evolve(self)
         twin._spent, twin._reserved = self._spent, self._reserved
         twin._last, twin._counted = dict(self._last), dict(self._counted)
+        twin._owed = dict(self._owed)
         return twin
 
 
@@ -142,11 +161,15 @@ class Held:
             self.release()
             raise
 
-    def owe(self, coins: int) -> None:
-        """Set aside what an earlier process may have paid, whatever is left."""
-        for budget in self.budgets:
-            budget.owe(coins)
-            self._set.append((budget, coins))
+    def owe(self, coins: int, key: str) -> None:
+        """Set aside what an earlier start of this key may have paid, whatever is left."""
+        self._set += [(budget, budget.owe(coins, key)) for budget in self.budgets]
+
+    def keep(self, key: str) -> None:
+        """Leave what is set aside to the next start of this key."""
+        kept, self._set = self._set, []
+        for budget, price in kept:
+            budget.keep(price, key)
 
     def settle(self, kind: str, coins: int | None, ref: str | None = None) -> None:
         """Count the call as accepted at this price; ``ref`` of the task it made, if it did."""
@@ -154,12 +177,14 @@ class Held:
         for budget, price in kept:
             budget.settle(kind, price, coins, ref)
         if not kept:  # found again, and nothing was known of its price
-            self.count(coins, ref)
+            for budget in self.budgets:
+                budget.count(coins, ref)
 
-    def count(self, coins: int | None, ref: str | None = None) -> None:
-        """Count a task that was paid before, once in each budget."""
+    def stands(self, key: str, coins: int | None, ref: str | None) -> None:
+        """Count, once, the task that a key stands for; nothing is set aside."""
+        self.release()
         for budget in self.budgets:
-            budget.count(coins, ref)
+            budget.stands(key, coins, ref)
 
     def release(self) -> None:
         """Give all of it back: nothing was accepted."""

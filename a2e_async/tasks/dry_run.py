@@ -110,9 +110,9 @@ class Planner:
     def _count(self, entry: Entry) -> int:
         held = Held(self.budgets)
         if entry.state is State.INTENT:
-            held.owe(entry.reserved or 0)
+            held.owe(entry.reserved or 0, entry.key)
         else:
-            held.count(entry.coins, entry.ref)
+            held.stands(entry.key, entry.cost, entry.ref)
         return entry.coins or 0
 
     # -- what is to be started ----------------------------------------------------------------

@@ -100,6 +100,13 @@ class Entry:
         return f"{self.kind}:{'+'.join(self.ids)}" if self.ids else None
 
     @property
+    def cost(self) -> int:
+        """Coins that it has cost, as far as is known: what was reserved where no price was told."""
+        if self.coins is not None:
+            return self.coins
+        return 0 if self.succeeded is False else self.reserved or 0
+
+    @property
     def open(self) -> bool:
         """Whether something is left to do for it: a start to find, a task to wait for or save."""
         return self.state < State.SAVED and self.succeeded is not False

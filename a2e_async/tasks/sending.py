@@ -97,13 +97,17 @@ class Sender:
                 # This process was stopped for so long that another one took the key: nothing
                 # was sent here, and what that one does is waited for.
                 flight.recovery = None
+            except BaseException:
+                # What is still set aside may have been paid: the next start of this key looks.
+                if self._book is not None and flight.key is not None:
+                    flight.held.keep(flight.key)
+                raise
 
     async def _carry(self, flight: Flight) -> Task[Any]:
         if self._book is not None:
             standing = await self._book.reserve(flight)
             if standing is not None:
-                flight.held.release()
-                flight.held.count(standing.coins, standing.ref)
+                flight.held.stands(standing.key, standing.cost, standing.ref)
                 return self._standing(flight, standing)
         if flight.recovery is not None:
             flight.sent = True  # before this carry: it is looked for, not withdrawn

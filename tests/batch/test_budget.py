@@ -193,3 +193,43 @@ async def test_a_key_that_is_used_again_is_counted_once(
         await after.talking_video.start(**TALK, key="k")
     assert (later.spent, later.reserved) == (cost, 0)
     assert len(sandbox.ledger.starts()) == 1
+
+
+async def test_a_lost_start_asked_for_again_is_reserved_once(
+    make_client: MakeClient, sandbox: Sandbox
+) -> None:
+    """Until it is found, by a start or by a search; then it is spent."""
+    budget = Budget(1000)
+    client = make_client(budget=budget)
+    cost = await price(client)
+    sandbox.faults.list_lag(3600, times=None)
+    for key in ("found", "searched"):
+        sandbox.faults.drop_after_accept()
+        for _ in range(3):
+            with pytest.raises(StartOutcomeUnknown):
+                await client.talking_video.start(**TALK, key=key)
+    assert (budget.spent, budget.reserved) == (0, 2 * cost)
+    sandbox.faults.clear()
+    sandbox.advance(3600)
+    await client.talking_video.start(**TALK, key="found")
+    assert (budget.spent, budget.reserved) == (cost, cost)
+    assert len([task async for task in client.unfinished()]) == 2
+    await client.talking_video.start(**TALK, key="searched")
+    assert (budget.spent, budget.reserved) == (2 * cost, 0)
+    assert len(sandbox.ledger.starts()) == 2
+
+
+async def test_what_was_reserved_counts_in_later_runs(
+    make_client: MakeClient, sandbox: Sandbox
+) -> None:
+    """Where the service tells no price, also after a restart."""
+    for _ in range(2):
+        budget = Budget(1000, unknown_cost=300)
+        client = make_client(budget=budget)
+        jobs = [client.voice_clone.job(voice_urls=["https://m.example/a.wav"], key="v")]
+        assert all([o.ok async for o in client.batch(jobs)])
+        spent = budget.spent
+        await client.voice_clone.start(voice_urls=["https://m.example/a.wav"], key="v")
+        assert (budget.spent, budget.reserved) == (spent, 0)
+        assert spent in (300, sandbox.ledger.spent)
+        await client.aclose()

@@ -239,3 +239,24 @@ async def test_slow_and_failed_tasks(serve: Serve, sandbox: Sandbox) -> None:
 async def test_without_a_journal(make_client: MakeClient, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="journal"):
         make_server(make_client(), out=tmp_path)
+
+
+async def test_a_lost_start_is_reserved_once(
+    serve: Serve, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is asked for again, in this run and the next; then it is spent."""
+    monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01,))
+    sandbox.faults.drop_after_accept()
+    sandbox.faults.list_lag(1e5, times=None)
+    for _ in range(2):
+        async with serve() as client:
+            for _ in range(2):
+                await refused(client, "start", kind="dubbing", inputs=DUB)
+            budget = (await call(client, "unfinished"))["budget"]
+            assert budget["left"] == 500 - sandbox.ledger.spent
+    sandbox.advance(1e5)
+    async with serve() as client:
+        started = await call(client, "start", kind="dubbing", inputs=DUB)
+    cost = sandbox.ledger.spent
+    assert started["budget"] == {"coins": 500, "spent": cost, "left": 500 - cost}
+    assert len(sandbox.ledger.starts()) == 1
