@@ -1,7 +1,13 @@
 """The command ``mcp``: what agents can call, over stdin and stdout."""
 
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from attrs import frozen
 from cyclopts import Parameter
@@ -90,5 +96,40 @@ async def _serve(desk: Desk, order: _Order) -> int:
         if budget is not None:
             await count_spent(book, budget)
         server = make_server(a2e, out=order.out.resolve(), files=order.files, budget=budget)
-        await server.run_stdio_async()
+        await _until_told(server.run_stdio_async)
     return exits.OK
+
+
+async def _until_told(serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Serve until stdin ends, or until this is cancelled, which makes it end.
+
+    The SDK reads stdin in a thread, which no cancellation reaches; and a Ctrl-C at a terminal,
+    or the SIGTERM of a host that keeps stdin open, must not wait for another line.
+    """
+    if os.name != "posix":
+        await serve()
+        return
+    given = os.dup(0)
+    ours, theirs = socket.socketpair()
+    os.dup2(theirs.fileno(), 0)
+    theirs.close()
+    threading.Thread(target=_pass_on, args=(given, ours), daemon=True).start()
+    serving = asyncio.create_task(serve())
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        _end(ours)
+        await asyncio.wait([serving])
+        raise
+
+
+def _pass_on(given: int, ours: socket.socket) -> None:
+    with suppress(OSError):  # nobody reads any more
+        while part := os.read(given, 65536):
+            ours.sendall(part)
+    _end(ours)
+
+
+def _end(ours: socket.socket) -> None:
+    with suppress(OSError):
+        ours.shutdown(socket.SHUT_WR)

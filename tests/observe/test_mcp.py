@@ -1,7 +1,9 @@
 """The MCP server as an agent meets it: the SDK's client over stdio, the sandbox behind it."""
 
+import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -260,3 +262,26 @@ async def test_a_lost_start_is_reserved_once(
     cost = sandbox.ledger.spent
     assert started["budget"] == {"coins": 500, "spent": cost, "left": 500 - cost}
     assert len(sandbox.ledger.starts()) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_it_though_stdin_stays_open(
+    sandbox: Sandbox, tmp_path: Path, number: int
+) -> None:
+    env = {"A2E_API_KEY": sandbox.api_key, "A2E_BASE_URL": sandbox.base_url}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "a2e_async", "mcp"),
+        env=env | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        cwd=tmp_path,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}\n')
+    assert b'"id":1' in (await process.stdout.readline()).replace(b" ", b"")  # it reads by now
+    process.send_signal(number)
+    assert await asyncio.wait_for(process.wait(), 60) == 128 + number
+    process.stdin.close()
