@@ -28,3 +28,9 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: Any) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """Twice the cores for ``-n auto``: the tests wait half of their time."""
     return 2 * (os.cpu_count() or 1)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Run on asyncio: the package has no other."""
+    return "asyncio"

@@ -92,6 +92,7 @@ def test_no_encoding_ends_a_command(sandbox: Sandbox, tmp_path: Path, encoding: 
         result = ended(process)
         assert result.code == 0, result.err
         assert result.out
+    assert sandbox.tasks[0].body["name"] == "día ☀"  # what was typed, whatever the locale
 
 
 @posix
