@@ -77,7 +77,7 @@ def mcp(
 
 async def _serve(desk: Desk, order: _Order) -> int:
     try:
-        from a2e_async.contrib.mcp import count_spent, make_server
+        from a2e_async.contrib.mcp import make_server
     except ImportError as error:
         raise ConfigurationError(
             "a2e mcp needs the MCP SDK: pip install 'a2e-async[mcp]'."
@@ -93,8 +93,6 @@ async def _serve(desk: Desk, order: _Order) -> int:
     budget = None if order.budget is None else Budget(order.budget, unknown_cost=order.unknown_cost)
     book = SqliteJournal(str(order.journal or order.out / "a2e-jobs.db"))
     async with desk.client(book, budget=budget) as a2e:
-        if budget is not None:
-            await count_spent(book, budget)
         server = make_server(a2e, out=order.out.resolve(), files=order.files, budget=budget)
         await _until_told(server.run_stdio_async)
     return exits.OK

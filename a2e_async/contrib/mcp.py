@@ -6,6 +6,7 @@ journal; nothing is paid without a budget; results go into one directory, and lo
 of one.
 """
 
+import asyncio
 import hashlib
 import json
 from collections import OrderedDict
@@ -95,21 +96,6 @@ def make_server(
     return server
 
 
-async def count_spent(journal: Journal, budget: Budget) -> None:
-    """Count in ``budget`` what the journal's starts have cost in earlier runs."""
-    coins = sum(spent.coins + spent.reserved for spent in await journal.spent())
-    after = 0
-    while True:
-        entries, after = await journal.entries(open_only=True, after=after)
-        for entry in entries:
-            if entry.state is State.INTENT and entry.reserved is not None:
-                coins -= entry.reserved
-                budget.keep(budget.owe(entry.reserved, entry.key), entry.key)
-        if not after:
-            break
-    budget.count(coins)
-
-
 def _tool(method: Callable[P, Coroutine[Any, Any, Result]]) -> Callable[P, Any]:
     """Let errors reach the agent as text that it can act on."""
 
@@ -145,6 +131,11 @@ class _Tools:
         self._files = files
         self._budget = budget
         self._tasks: OrderedDict[str, Task[Any]] = OrderedDict()
+        self._keys: set[str] = set()
+        """Keys of this run's starts, which are counted by themselves."""
+        self._others = 0
+        """Coins of other runs that are counted."""
+        self._counting = asyncio.Lock()
 
     @_tool
     async def kinds(
@@ -161,7 +152,7 @@ class _Tools:
         """Ask what a start would cost, in coins (null: the service cannot tell). Free."""
         given = await self._given(kind_named(kind), inputs)
         coins = await self._a2e.kind(kind).quote(**given)
-        return {"coins": coins, "budget": self._left()}
+        return {"coins": coins, "budget": await self._left()}
 
     @_tool
     async def start(
@@ -181,16 +172,18 @@ class _Tools:
         digest = _digest(kind, {name: self._stamped(value) for name, value in inputs.items()})
         key = key or f"mcp:{digest[:32]}"
         if (known := await self._known(found, key, digest)) is not None:
-            return {**_shown(known), "key": key, "paid_now": False, "budget": self._left()}
+            return {**_shown(known), "key": key, "paid_now": False, "budget": await self._left()}
         if self._budget is None:
             raise ToolError(
                 "This server may not pay: it was started without a budget. Tell the person you "
                 "work for; they can start it as: a2e mcp --budget COINS"
             )
         given = await self._given(found, inputs)
+        self._keys.add(key)
+        await self._count(self._budget)
         task = await self._a2e.kind(kind).start(**given, key=key, meta={INPUTS_OF: digest})
         self._keep(task)
-        return {**_shown(task), "key": key, "paid_now": True, "budget": self._left()}
+        return {**_shown(task), "key": key, "paid_now": True, "budget": await self._left()}
 
     @_tool
     async def status(self, ref: Ref) -> Result:
@@ -227,15 +220,25 @@ class _Tools:
             {"key": e.key, "kind": e.kind, "ref": e.ref, "state": e.state.name.lower()}
             for e in entries
         ]
-        return {"tasks": listed, "more": bool(more), "budget": self._left()}
+        return {"tasks": listed, "more": bool(more), "budget": await self._left()}
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _left(self) -> Result | None:
+    async def _left(self) -> Result | None:
         budget = self._budget
         if budget is None:
             return None
+        await self._count(budget)
         return {"coins": budget.coins, "spent": budget.spent, "left": budget.left}
+
+    async def _count(self, budget: Budget) -> None:
+        """Count what other runs that share the journal have spent by now; its own starts count."""
+        async with self._counting:
+            entries = [await self._journal.get(key) for key in self._keys]
+            own = sum(entry.cost for entry in entries if entry)
+            total = sum(spent.coins + spent.reserved for spent in await self._journal.spent())
+            budget.count(total - own - self._others)
+            self._others = total - own
 
     def _task(self, ref: str) -> Task[Any]:
         return self._tasks.get(ref) or self._keep(self._a2e.attach(ref))
@@ -408,4 +411,4 @@ def _digest(kind: str, inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(wire.encode()).hexdigest()
 
 
-__all__ = ["count_spent", "make_server"]
+__all__ = ["make_server"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mcp import Client, StdioServerParameters
 
-from a2e_async.contrib.mcp import count_spent, make_server
+from a2e_async.contrib.mcp import make_server
 from a2e_async.errors import ConfigurationError
 from a2e_async.sandbox import Sandbox
 from a2e_async.sandbox import media as samples
@@ -39,8 +39,6 @@ def serve(make_client: MakeClient, tmp_path: Path) -> Serve:
     async def run(coins: int | None = 500, files: Path | None = None) -> AsyncIterator[Client]:
         budget = None if coins is None else Budget(coins)
         a2e = make_client(journal=tmp_path / "jobs.db", budget=budget)
-        if budget is not None and a2e.journal is not None:
-            await count_spent(a2e.journal, budget)
         server = make_server(a2e, out=tmp_path / "results", files=files, budget=budget)
         async with Client(server) as client:
             yield client
@@ -285,3 +283,26 @@ async def test_a_signal_ends_it_though_stdin_stays_open(
     process.send_signal(number)
     assert await asyncio.wait_for(process.wait(), 60) == 128 + number
     process.stdin.close()
+
+
+async def test_two_servers_of_one_journal_keep_one_budget(serve: Serve, sandbox: Sandbox) -> None:
+    """What one has spent is gone for the other, too."""
+    talk = {"video_url": "https://media.example/a.mp4", "negative_prompt": "blurry"}
+    async with serve(40) as one, serve(40) as other:
+        first = await call(one, "start", kind="talking_video", inputs={**talk, "prompt": "0"})
+        cost = sandbox.ledger.spent
+        assert first["budget"]["left"] == 40 - cost
+        assert (await call(other, "unfinished"))["budget"] == first["budget"]
+        for n in range(1, 40 // cost):
+            client = (one, other)[n % 2]
+            inputs = {**talk, "prompt": str(n)}
+            await call(client, "start", kind="talking_video", inputs=inputs)
+        spent = sandbox.ledger.spent
+        assert 40 - spent < cost
+        for client in (one, other):
+            inputs = {**talk, "prompt": "more"}
+            assert "left in the budget" in await refused(
+                client, "start", kind="talking_video", inputs=inputs
+            )
+            assert (await call(client, "unfinished"))["budget"]["spent"] == spent
+    assert sandbox.ledger.spent == spent
