@@ -46,6 +46,7 @@ class Bridge:
         self._lock = threading.Lock()
         self._portal: BlockingPortal | None = None
         self._thread: threading.Thread | None = None
+        self._ready: Future[BlockingPortal] = Future()
         self._calls: set[_Call] = set()
 
     @property
@@ -58,6 +59,7 @@ class Bridge:
         call = _Call()
 
         async def run() -> T:
+            call.task = asyncio.current_task()
             try:
                 return await work(*args, **kwargs)
             finally:
@@ -78,7 +80,9 @@ class Bridge:
             raise closed_error() from error
         except BaseException:
             # Ctrl-C: what comes after it must not find the call half done.
-            if call.future is not None and call.future.cancel():
+            if call.future is None:
+                self._end_unseen(portal, call)
+            elif call.future.cancel():
                 call.ended.wait()
             raise
         finally:
@@ -135,8 +139,10 @@ class Bridge:
             first, self.closed = not self.closed, True
             portal, thread = self._portal, self._thread
         atexit.unregister(self.close)
-        if not first or portal is None or thread is None:
+        if not first or thread is None or thread.ident is None:
             return
+        if portal is None:  # the call that began the thread was interrupted
+            portal = self._ready.result()
         if self.inside:
             raise _inside()
         with suppress(ClientClosed, CancelledError):  # a loop that a callback has ended
@@ -153,13 +159,16 @@ class Bridge:
         if self.closed:
             raise closed_error()
         if self._portal is None:
-            ready: Future[BlockingPortal] = Future()
-            self._thread = threading.Thread(
-                target=self._serve, args=(ready,), name="a2e_async-blocking", daemon=True
-            )
-            self._thread.start()
-            self._portal = ready.result()
+            # Each step may be interrupted; the next call goes on with the same thread.
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._serve, args=(self._ready,), name="a2e_async-blocking", daemon=True
+                )
+            if self._thread.ident is None:
+                self._thread.start()
+            portal = self._ready.result()
             atexit.register(self.close)
+            self._portal = portal
         return self._portal
 
     def _serve(self, ready: "Future[BlockingPortal]") -> None:
@@ -191,6 +200,19 @@ class Bridge:
         finally:
             await portal.stop(cancel_remaining=True)
 
+    def _end_unseen(self, portal: BlockingPortal, call: "_Call") -> None:
+        """End a call that was interrupted while it was handed over, if it has been."""
+
+        async def end() -> None:  # what was handed over before it has begun before it
+            if call.task is None:
+                call.ended.set()
+            else:
+                call.task.cancel()
+
+        with suppress(ClientClosed):
+            _spawn(portal, end)
+            call.ended.wait()
+
     def _end(self, stream: AsyncIterator[Any]) -> None:
         aclose = getattr(stream, "aclose", None)
         if aclose is None:
@@ -207,6 +229,7 @@ class _Call:
 
     def __init__(self) -> None:
         self.future: Future[Any] | None = None
+        self.task: asyncio.Task[Any] | None = None
         self.ended = threading.Event()
 
 

@@ -15,6 +15,7 @@ import pytest
 
 import a2e_async
 from a2e_async import A2E, BlockingA2E, BlockingTask, Output, Status
+from a2e_async._blocking import bridge
 from a2e_async._blocking.client import BlockingJournal
 from a2e_async._blocking.faces import BlockingTaskNamespace
 from a2e_async.errors import (
@@ -300,3 +301,47 @@ def test_loaded_when_it_is_used() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def interrupted_once(monkeypatch: pytest.MonkeyPatch, where: Any, name: str) -> None:
+    """Let Ctrl-C come right after the next call of this function."""
+    inner = getattr(where, name)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(where, name, inner)
+        inner(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, name, call)
+
+
+@LONG
+def test_interrupted_while_a_call_is_handed_over(
+    a2e: BlockingA2E, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call is cancelled all the same: nothing goes on, or pays, behind the caller's back."""
+    a2e.credits.balance()
+    interrupted_once(monkeypatch, bridge, "_spawn")
+    with pytest.raises(KeyboardInterrupt):
+        a2e.dubbing.run(**DUB)
+    outcomes = a2e.batch([a2e.dubbing.job(**DUB) for _ in range(3)])
+    interrupted_once(monkeypatch, bridge, "_spawn")
+    with pytest.raises(KeyboardInterrupt):
+        next(outcomes)
+    end = time.monotonic() + 20
+    while len(a2e.unclaimed()) != len(sandbox.ledger.starts()):  # answers that are on their way
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_interrupted_while_the_thread_begins(
+    a2e: BlockingA2E, monkeypatch: pytest.MonkeyPatch, goes_on: bool
+) -> None:
+    """The next call goes on with that thread; closing ends it."""
+    interrupted_once(monkeypatch, threading.Thread, "start")
+    with pytest.raises(KeyboardInterrupt):
+        a2e.credits.balance()
+    if goes_on:
+        a2e.credits.balance()
+    assert [t.name for t in threading.enumerate()].count("a2e_async-blocking") == 1
