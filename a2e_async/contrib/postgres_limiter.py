@@ -36,7 +36,7 @@ MOST: Final = 1_000
 AWAY: Final = 2.0
 """Seconds without an answer after which the database counts as away, and until it is asked anew."""
 
-COUNTED: Final = 30.0
+COUNTED: Final = 10.0
 """Seconds between two counts of the workers."""
 
 _NOW: Final = "extract(epoch FROM clock_timestamp())::float8"
@@ -222,9 +222,9 @@ class PostgresLimiter(Pacer):
         if self._alone is not None:
             return
         share = 1 / max(1, self._workers)
-        self._alone = Gcra(self._rate * share, max(1.0, self._turns.burst * share))
-        # What was sent just now counts.
-        self._alone.drain(self._now())
+        # No burst, after the turns that are taken: what others do just now is not known.
+        self._alone = Gcra(self._rate * share, 1)
+        self._alone.take(max(self._now(), self._turns.last))
         logger.warning(
             "%s, which shares the pace, is away (%s); this client keeps to %.3g requests/s",
             self._target,
@@ -238,6 +238,9 @@ class PostgresLimiter(Pacer):
         if self._now() - self._counted >= COUNTED:
             ((workers,),) = await (await run(link, _COUNT)).fetchall()
             self._workers, self._counted = int(workers), self._now()
+        if self._alone is not None:
+            # The row does not know what was sent meanwhile: go on without a burst.
+            await link.execute(_HOLD.encode(), {**self._values, "seconds": 0})
         while self._holds:
             seconds = self._holds[0] - self._now()
             await link.execute(_HOLD.encode(), {**self._values, "seconds": max(0.0, seconds)})

@@ -1,0 +1,207 @@
+"""The show: workers that are killed, a database that is restarted, and what was paid and saved."""
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import procrastinate
+import psycopg
+from attrs import define, field, frozen
+
+from a2e_async.contrib.postgres import PostgresJournal
+from a2e_async.sandbox import Sandbox
+from a2e_async.tasks.journal import Entry, State
+
+from .server import Server
+
+ROOT = Path(__file__).parents[2]
+TIMES = 0.05
+"""Seconds between two looks at how many calls the service has had."""
+
+
+@frozen(kw_only=True)
+class Result:
+    """What came of a run."""
+
+    jobs: int
+    charges: int
+    saved: int
+    files: int
+    seconds: float
+    killed: int
+    restarts: int
+    excess: float
+    """The most calls in any 5 s, as a share of what rate and burst allow."""
+    requests: Counter[tuple[str, str]]
+    states: Counter[str]
+
+
+@define(eq=False)
+class Fleet:
+    """Worker processes; each that ends is replaced by a new one, as by a supervisor."""
+
+    count: int
+    environment: dict[str, str]
+    concurrency: int
+    log: Path
+    workers: list[subprocess.Popen[bytes]] = field(factory=list[subprocess.Popen[bytes]])
+    killed: int = 0
+
+    def __enter__(self) -> "Fleet":
+        self.workers = [self._start() for _ in range(self.count)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            worker.kill()
+            worker.wait()
+
+    def kill(self) -> None:
+        """End one worker as the kernel would."""
+        worker = random.choice(self.workers)
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+        self.killed += 1
+
+    def replace(self) -> None:
+        """Start a new worker for each that has ended."""
+        for n, worker in enumerate(self.workers):
+            if worker.poll() is not None:
+                self.workers[n] = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "procrastinate", "--app=tests.fleet.app.app"),
+                    *("worker", f"--concurrency={self.concurrency}"),
+                ],
+                cwd=ROOT,
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+
+@asynccontextmanager
+async def queue(url: str) -> AsyncIterator[procrastinate.App]:
+    """Open an app that only gives out jobs."""
+    app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=url))
+    async with app.open_async():
+        yield app
+
+
+async def show(
+    server: Server,
+    out: Path,
+    *,
+    jobs: int,
+    workers: int = 4,
+    rate: float = 30,
+    burst: int = 10,
+    speed: float = 30,
+    kill_every: float | None = None,
+    restart_at: float | None = None,
+    patience: float = 300,
+) -> Result:
+    """Run ``jobs`` jobs through a fleet; kill a worker every some seconds, restart the database.
+
+    ``restart_at`` is the share of the jobs after whose end the database is restarted.
+    """
+    url = server.url()
+    out.mkdir()
+    calls: list[tuple[float, int]] = []
+    with Sandbox(
+        speed=speed, rate_limit=(1.02 * rate, burst + rate), make_results="stdlib"
+    ) as sandbox:
+        environment = {
+            "A2E_FLEET_URL": url,
+            "A2E_FLEET_OUT": str(out),
+            "A2E_FLEET_RATE": f"{rate},{burst}",
+            "A2E_API_KEY": sandbox.api_key,
+            "A2E_BASE_URL": sandbox.base_url,
+        }
+        async with queue(url) as app:
+            await app.schema_manager.apply_schema_async()
+            start = app.configure_task("a2e.start", queue="a2e", allow_unknown=True)
+            for n in range(jobs):
+                await start.defer_async(**_job(n))
+        begun = time.monotonic()
+        restarts, next_kill = 0, begun + (kill_every or 0) + 3
+        done = 0
+        fleet = Fleet(workers, environment, -(-jobs // workers), out.parent / f"{out.name}.log")
+        with fleet:
+            while done < jobs and time.monotonic() - begun < patience:
+                await asyncio.sleep(TIMES)
+                now = time.monotonic()
+                calls.append((now, sandbox.calls_total))
+                fleet.replace()
+                if kill_every is not None and now >= next_kill:
+                    fleet.kill()
+                    next_kill = now + kill_every
+                if len(calls) % 10 == 0:
+                    done = _done(url)
+                    if restart_at is not None and not restarts and done >= restart_at * jobs:
+                        restarts += 1
+                        await asyncio.to_thread(server.stop)
+                        await asyncio.to_thread(server.start)
+            seconds = time.monotonic() - begun
+        journal = PostgresJournal(url)
+        states = Counter([entry.state.name async for entry in _entries(journal)])
+        await journal.aclose()
+        return Result(
+            jobs=jobs,
+            charges=len(sandbox.ledger.starts()),
+            saved=states[State.SAVED.name],
+            files=sum(path.is_file() and path.suffix != ".part" for path in out.rglob("*")),
+            seconds=seconds,
+            killed=fleet.killed,
+            restarts=restarts,
+            excess=_excess(calls, rate, burst),
+            requests=sandbox.calls,
+            states=states,
+        )
+
+
+def _job(n: int) -> dict[str, object]:
+    url = f"https://media.example/{n}.wav"
+    return {"kind": "dubbing", "inputs": {"source_url": url, "target_lang": "es"}}
+
+
+async def _entries(journal: PostgresJournal) -> AsyncIterator[Entry]:
+    page, after = await journal.entries()
+    while True:
+        for entry in page:
+            yield entry
+        if not after:
+            return
+        page, after = await journal.entries(after=after)
+
+
+def _done(url: str) -> int:
+    with suppress(psycopg.Error), psycopg.connect(url) as db:
+        query = """SELECT count(*) FROM procrastinate_jobs
+            WHERE task_name = 'a2e.start' AND status IN ('succeeded', 'failed')"""
+        row = db.execute(query).fetchone()
+        return int(row[0]) if row else 0
+    return 0
+
+
+def _excess(calls: list[tuple[float, int]], rate: float, burst: float, window: float = 5) -> float:
+    """Return the most calls within ``window`` s as a share of what is allowed in it."""
+    most, first = 0, 0
+    for at, count in calls:
+        while calls[first][0] < at - window:
+            first += 1
+        if first:
+            most = max(most, count - calls[first - 1][1])
+    return most / (rate * (window + TIMES) + burst)

@@ -1,0 +1,264 @@
+"""Jobs of a queue: run many times, paid once; given over when their worker ends."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import procrastinate
+import psycopg
+import pytest
+from procrastinate import jobs
+
+from a2e_async import A2E
+from a2e_async.contrib import procrastinate as module
+from a2e_async.contrib.procrastinate import Again, make_app
+from a2e_async.errors import (
+    ClientClosed,
+    ConfigurationError,
+    InsufficientCredits,
+    JournalError,
+    TaskFailed,
+)
+from a2e_async.sandbox import Sandbox
+
+from .server import Server
+from .show import ROOT, show
+
+INPUTS = {"source_url": "https://media.example/talk.wav", "target_lang": "es"}
+JOB = {"kind": "dubbing", "inputs": INPUTS}
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(speed=600, make_results="stdlib") as made:
+        yield made
+
+
+def app_of(url: str, sandbox: Sandbox, **others: Any) -> procrastinate.App:
+    def client() -> A2E:
+        return A2E(sandbox.api_key, base_url=sandbox.base_url, journal=url, poll_interval=0.1)
+
+    return make_app(url, **{"client": client, **others})
+
+
+async def defer(app: procrastinate.App, name: str = "a2e.start", **values: Any) -> int:
+    return await app.configure_task(name).defer_async(**(values or JOB))
+
+
+async def run(app: procrastinate.App) -> None:
+    """Run what is in the queue, to its end."""
+    await app.run_worker_async(wait=False, install_signal_handlers=False)
+
+
+def states(url: str) -> list[str]:
+    with psycopg.connect(url) as db:
+        query = """SELECT status::text FROM procrastinate_jobs
+            WHERE task_name <> 'a2e.sweep' ORDER BY id"""
+        return [row[0] for row in db.execute(query)]
+
+
+async def test_two_jobs_of_one_key_are_paid_once(
+    url: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    done: list[tuple[str, object]] = []
+
+    async def on_done(task: Any, record: Any) -> None:
+        done.append((task.ref, task.meta))
+
+    app = app_of(url, sandbox, download_to=tmp_path, on_done=on_done)
+    async with app.open_async():
+        await app.schema_manager.apply_schema_async()
+        for _ in range(2):
+            await defer(app, **JOB, key="talk-17", meta={"chat": 4711})
+        await run(app)
+        assert states(url) == ["succeeded"] * 2
+        assert len(sandbox.ledger.starts()) == 1
+        assert len(set(done := [ref for ref, _ in done])) == 1
+        await defer(app, "a2e.follow", ref=done[0])
+        await run(app)
+    assert states(url) == ["succeeded"] * 3
+    assert len(sandbox.ledger.starts()) == 1
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
+
+
+async def test_a_job_that_is_tried_again_is_not_paid_again(url: str, sandbox: Sandbox) -> None:
+    calls = 0
+
+    async def on_done(task: Any, record: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            raise ClientClosed("as if its worker ended")
+
+    app = app_of(url, sandbox, on_done=on_done)
+    async with app.open_async():
+        await app.schema_manager.apply_schema_async()
+        await defer(app)
+        for _ in range(3):
+            await run(app)
+    assert (calls, states(url)) == (3, ["succeeded"])
+    assert len(sandbox.ledger.starts()) == 1
+
+
+async def test_a_worker_that_is_told_to_end_hands_its_jobs_over(
+    url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GRACE", 0.1)
+    waiting, forever = asyncio.Event(), asyncio.Event()
+    owners: list[str | None] = []
+
+    async def never(task: Any, record: Any) -> None:
+        waiting.set()
+        await forever.wait()
+
+    first = app_of(url, sandbox, on_done=never)
+    async with first.open_async():
+        await first.schema_manager.apply_schema_async()
+        await defer(first)
+        worker = asyncio.create_task(first.run_worker_async(install_signal_handlers=False))
+        await waiting.wait()
+        worker.cancel()
+        await asyncio.wait([worker])
+        assert states(url) == ["todo"]
+    with psycopg.connect(url) as db:
+        owners = [row[0] for row in db.execute("SELECT owner FROM a2e_owners")]
+    assert owners == []  # its lease was given up
+    second = app_of(url, sandbox)
+    async with second.open_async():
+        await run(second)
+    assert states(url) == ["succeeded"]
+    assert len(sandbox.ledger.starts()) == 1
+
+
+async def test_a_job_that_its_user_aborts_is_over(url: str, sandbox: Sandbox) -> None:
+    waiting, forever = asyncio.Event(), asyncio.Event()
+
+    async def never(task: Any, record: Any) -> None:
+        waiting.set()
+        await forever.wait()
+
+    app = app_of(url, sandbox, on_done=never)
+    async with app.open_async():
+        await app.schema_manager.apply_schema_async()
+        number = await defer(app)
+        worker = asyncio.create_task(run(app))
+        await waiting.wait()
+        await app.job_manager.cancel_job_by_id_async(number, abort=True)
+        await worker
+    assert states(url) == ["aborted"]
+
+
+async def test_jobs_of_a_dead_worker_are_swept_and_those_of_others_left(
+    url: str, sandbox: Sandbox
+) -> None:
+    app = app_of(url, sandbox)
+
+    @app.task(name="other")
+    async def other() -> None: ...
+
+    async with app.open_async():
+        await app.schema_manager.apply_schema_async()
+        await defer(app)
+        await app.configure_task("other").defer_async()
+        await app.configure_task("a2e.sweep").defer_async(timestamp=0)
+        dead = await app.job_manager.register_worker()
+        for _ in range(3):
+            assert await app.job_manager.fetch_job(queues=None, worker_id=dead)
+        with psycopg.connect(url, autocommit=True) as db:
+            db.execute(
+                "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour'"
+            )
+            for times in range(2):  # the sweep of the dead worker is no hindrance
+                await app.configure_task("a2e.sweep").defer_async(timestamp=times + 1)
+                await app.run_worker_async(
+                    wait=False, install_signal_handlers=False, stalled_worker_timeout=7200
+                )
+            query = "SELECT status::text FROM procrastinate_jobs WHERE task_name = 'a2e.sweep'"
+            assert [row[0] for row in db.execute(query)] == ["succeeded"] * 2
+    assert states(url) == ["succeeded", "doing"]
+    assert len(sandbox.ledger.starts()) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (ClientClosed("closed"), True),
+        (JournalError("away"), True),
+        (OSError("no space left"), True),
+        (ConfigurationError("no key"), False),
+        (ValueError("a bug of on_done"), False),
+        (asyncio.CancelledError(), False),
+    ],
+)
+def test_what_is_tried_again(error: BaseException, again: bool) -> None:
+    job = jobs.Job(
+        id=1, queue="a2e", lock=None, queueing_lock=None, task_name="a2e.start", attempts=99
+    )
+    assert (Again().get_retry_decision(exception=error, job=job) is not None) is again
+
+
+def test_what_has_cost_or_would_cost_again_is_not_tried_again() -> None:
+    for final in (InsufficientCredits, TaskFailed):
+        assert not issubclass(final, module._PASSING)
+
+
+async def test_a_client_without_a_journal_is_refused(url: str, sandbox: Sandbox) -> None:
+    def bare() -> A2E:
+        return A2E(sandbox.api_key, base_url=sandbox.base_url)
+
+    app = app_of(url, sandbox, client=bare)
+    async with app.open_async():
+        await app.schema_manager.apply_schema_async()
+        await defer(app)
+        await run(app)
+    assert states(url) == ["failed"]
+    assert not sandbox.ledger.starts()
+    with pytest.raises(ConfigurationError, match="dead_after"):
+        make_app(url, dead_after=0)
+
+
+def test_procrastinates_own_commands_run_it(url: str, sandbox: Sandbox, tmp_path: Path) -> None:
+    def command(*arguments: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "procrastinate", "--app=tests.fleet.app.app", *arguments],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "A2E_FLEET_URL": url,
+                "A2E_FLEET_OUT": str(tmp_path),
+                "A2E_FLEET_RATE": "50,10",
+                "A2E_API_KEY": sandbox.api_key,
+                "A2E_BASE_URL": sandbox.base_url,
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    command("schema", "--apply")
+    command("defer", "a2e.start", json.dumps(JOB))
+    command("worker", "--one-shot")
+    assert states(url) == ["succeeded"]
+    assert len(sandbox.ledger.starts()) == 1
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
+
+
+async def test_workers_that_are_killed_and_a_database_that_is_restarted(
+    postgres: Server, tmp_path: Path
+) -> None:
+    """The small form of the show: nothing paid twice, nothing lost, the rate kept."""
+    found = await show(
+        postgres, tmp_path / "out", jobs=60, kill_every=2.5, restart_at=0.4, patience=120
+    )
+    assert (found.charges, found.saved, found.files) == (60, 60, 60), found
+    assert found.killed >= 1, found
+    assert found.restarts == 1, found
+    assert found.excess <= 1.02, found
