@@ -33,7 +33,7 @@ from a2e_async.errors import (
     TransportError,
 )
 from a2e_async.models import Record
-from a2e_async.tasks.journal import State
+from a2e_async.tasks.journal import Entry, State
 
 if TYPE_CHECKING:
     from a2e_async.tasks.task import Task
@@ -175,7 +175,11 @@ def make_app(
     async def follow(*, ref: str) -> str:
         """Follow a job that is started, save its files; return its ref."""
         with _Aborts():
-            return await finish(a2e().attach(ref))
+            task = a2e().attach(ref)
+            entry = await _entry(a2e(), task)
+            if entry is not None and task.meta is None:
+                task.meta = entry.meta
+            return await finish(task)
 
     # As Procrastinate's documentation has it: jobs of workers that are gone are tried again.
     @app.periodic(cron=sweep)
@@ -207,6 +211,10 @@ class _Aborts:
 
 async def _saved(a2e: A2E, task: "Task[Any]") -> bool:
     """Whether an earlier run has saved the files of a task."""
-    journal = a2e.journal
-    entry = None if journal is None else await journal.find(task.kind.name, task.ids[0])
+    entry = await _entry(a2e, task)
     return entry is not None and entry.state is State.SAVED and bool(entry.paths)
+
+
+async def _entry(a2e: A2E, task: "Task[Any]") -> Entry | None:
+    journal = a2e.journal
+    return None if journal is None else await journal.find(task.kind.name, task.ids[0])
