@@ -56,8 +56,8 @@ def run(short: bool) -> list[Row]:
                 peer_value=f"{bare * 1e6:.0f} us",
                 ours=f"{ours * 1e6:.0f} us",
                 ratio=ours / bare,
-                goal="<= 1.25x",
-                reached=ours / bare <= 1.25,
+                goal="<= 1.15x",
+                reached=ours / bare <= 1.15,
             )
         )
     return rows
