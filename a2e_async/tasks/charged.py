@@ -177,6 +177,8 @@ class ChargedCalls:
                 carry.cancel()
             raise
         if carry.cancelled():
+            if flight.result is not None:
+                return flight.result  # paid for; only its journal was too slow for the closing
             raise ClientClosed("The client was closed before the call was sent; nothing was spent.")
         return carry.result()
 

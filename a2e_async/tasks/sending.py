@@ -137,6 +137,8 @@ class Sender:
             answer = await self._request(flight, body)
             return await self._answered(flight, answer)
         except asyncio.CancelledError as error:
+            if flight.task is not None:
+                return flight.task  # only its journal was too slow for the closing
             if flight.sent:
                 raise self._lose(flight, "the client stopped before the answer came") from error
             await self._forget(flight)

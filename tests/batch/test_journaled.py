@@ -516,3 +516,21 @@ async def test_a_key_started_while_the_unfinished_are_gone_through(
     assert entry.state >= State.INTENT
     assert await second.journal.get("three") is None
     assert (await starting).key == "two"
+
+
+async def test_a_journal_that_hangs_while_the_client_closes_costs_no_task(
+    make_client: MakeClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("a2e_async.tasks.starter.FINISH_STARTS", 0.2)
+    hung = asyncio.Event()
+
+    async def hang(*_: object) -> None:
+        hung.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("a2e_async.tasks.book.Book.accept", hang)
+    client = make_client()
+    starting = asyncio.create_task(client.dubbing.start(**DUB))
+    await hung.wait()
+    await client.aclose()
+    assert (await starting).ids == sandbox.ledger.starts()[0].ids

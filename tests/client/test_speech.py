@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -306,3 +307,24 @@ async def test_close_at_every_turn(make_client: MakeClient, sandbox: Sandbox, vo
             made += len(client.speech.unclaimed())
             assert spoken(sandbox) == made
     assert made
+
+
+async def test_paid_and_its_journal_hangs_while_the_client_closes(
+    make_client: MakeClient, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was paid for is given to its caller, whatever the journal does."""
+    monkeypatch.setattr("a2e_async.tasks.charged.FINISH_STARTS", 0.2)
+    hung = asyncio.Event()
+
+    async def hang(*_: object) -> None:
+        hung.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("a2e_async.tasks.book.Book.end_call", hang)
+    client = make_client(journal=tmp_path / "jobs.db")
+    voice = (await client.voices.public(country="en", region="US"))[0].id
+    speaking = asyncio.create_task(client.speech.say(TEXT, tts_id=voice))
+    await hung.wait()
+    await client.aclose()
+    assert (await speaking).url
+    assert sandbox.calls[SPEAK] == 1
