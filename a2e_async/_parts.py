@@ -182,6 +182,7 @@ def build(
         teller=teller,
         webhooks=webhook is not None,
         watch_all=None if journal is None else journal.watch_all,
+        share=pacer.look_share,
     )
     poller.source = downloader
 

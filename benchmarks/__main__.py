@@ -31,6 +31,7 @@ NAMES = (
     "webhooks",
     "scale",
     "starts",
+    "fleet",
 )
 
 

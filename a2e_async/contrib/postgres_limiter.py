@@ -53,7 +53,10 @@ _TAKE: Final = f"""WITH pace AS (
 _HOLD: Final = f"""UPDATE a2e_paces SET held_until = greatest(held_until, {_NOW} + %(seconds)s),
     arrives = greatest(arrives, {_NOW} + %(seconds)s + (%(burst)s - 1) * %(interval)s)
     WHERE account = %(account)s"""  # noqa: S608
-_COUNT: Final = f"SELECT count(*) FROM a2e_owners WHERE until > {_NOW}"  # noqa: S608
+# Who listens to all changes waits for tasks, and so looks at them.
+_COUNT: Final = f"""SELECT count(*),
+    count(*) FILTER (WHERE owner IN (SELECT owner FROM a2e_watches WHERE key = ''))
+    FROM a2e_owners WHERE until > {_NOW}"""  # noqa: S608
 
 
 class Turns:
@@ -135,13 +138,17 @@ class PostgresLimiter(Pacer):
             "ahead": AHEAD,
         }
         self.account = account
-        self._workers = 1
+        self._workers = self._lookers = 1
         self._counted = -math.inf
         self._retry = -math.inf
         self._link: Connection | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._holds: list[float] = []
         self._called = asyncio.Event()
+
+    def look_share(self) -> float:
+        """Return this client's part of the looks: all that wait for tasks have the same."""
+        return 1 / max(1, self._lookers)
 
     def pause_until(self, until: float) -> bool:
         """Hold everybody of the fleet until ``until`` (loop time); return whether that is news."""
@@ -236,8 +243,9 @@ class PostgresLimiter(Pacer):
     async def _ask(self, wanted: int) -> None:
         link = self._link or await self._connect()
         if self._now() - self._counted >= COUNTED:
-            ((workers,),) = await (await run(link, _COUNT)).fetchall()
-            self._workers, self._counted = int(workers), self._now()
+            ((workers, lookers),) = await (await run(link, _COUNT)).fetchall()
+            self._workers, self._lookers = int(workers), int(lookers)
+            self._counted = self._now()
         if self._alone is not None:
             # The row does not know what was sent meanwhile: go on without a burst.
             await link.execute(_HOLD.encode(), {**self._values, "seconds": 0})

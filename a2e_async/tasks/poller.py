@@ -60,7 +60,8 @@ class Poller:
     """Looks at everything that is waited for. ``clock`` is the running loop's time in seconds.
 
     ``webhooks``: events are awaited of starts that asked for them. ``news`` takes them in, and
-    what other clients write into the journal whose ``watch_all`` is given.
+    what other clients write into the journal whose ``watch_all`` is given. ``share`` returns which
+    part of ``look_rate`` is this client's.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Poller:
         teller: "Teller | None" = None,
         webhooks: bool = False,
         watch_all: WatchAll | None = None,
+        share: Callable[[], float] = lambda: 1.0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.source: OutputSource | None = None
@@ -85,6 +87,7 @@ class Poller:
             look_rate=look_rate,
             jitter=jitter,
             rarity=rarity(interval) if webhooks else 1.0,
+            share=share,
         )
         self.news = News(self._schedule, wake=self._wake, watch_all=watch_all, always=webhooks)
         self._held = held

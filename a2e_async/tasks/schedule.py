@@ -57,7 +57,8 @@ class Schedule:
 
     ``interval`` in seconds, ``look_rate`` in calls per second (None: no bound), ``jitter``
     returns a number in [0, 1). ``rarity``: how many intervals pass between two looks at a task
-    whose webhook event is awaited.
+    whose webhook event is awaited. ``share`` returns which part of ``look_rate`` is this
+    client's, as others of its account look, too.
     """
 
     def __init__(
@@ -67,8 +68,10 @@ class Schedule:
         look_rate: float | None,
         jitter: Callable[[], float],
         rarity: float = 1.0,
+        share: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self._interval = interval
+        self._share = share
         self._rarity = rarity
         self._missed = 0
         self._unheard: dict[str, float] = {}
@@ -224,7 +227,7 @@ class Schedule:
         interval = self._interval
         if self._look_rate:
             calls = sum(map(self._cost, self._lanes.values()))
-            interval = max(interval, calls / self._look_rate)
+            interval = max(interval, calls / (self._look_rate * self._share()))
         return interval * self._rare if rare else interval
 
     @property

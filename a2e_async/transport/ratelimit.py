@@ -156,6 +156,10 @@ class Pacer:
     def __len__(self) -> int:
         return sum(not turn.future.done() for _, _, turn in self._queue)
 
+    def look_share(self) -> float:
+        """Return which part of all looks at tasks is this client's (above 0, at most 1)."""
+        return 1.0
+
     def held_for(self, now: float) -> float:
         """Return the seconds that the service's pause still lasts, 0 if there is none."""
         return max(0.0, self._hold - now)

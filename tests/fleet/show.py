@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -205,3 +206,17 @@ def _excess(calls: list[tuple[float, int]], rate: float, burst: float, window: f
         if first:
             most = max(most, count - calls[first - 1][1])
     return most / (rate * (window + TIMES) + burst)
+
+
+def main() -> None:
+    """Run the full form, disturbed and not: ``python -m tests.fleet.show``."""
+    with tempfile.TemporaryDirectory() as home, Server(durable=True) as server:
+        for name, disturbed in (
+            ("undisturbed", {}),
+            ("disturbed", {"kill_every": 4.0, "restart_at": 0.4}),
+        ):
+            print(name, asyncio.run(show(server, Path(home, name), jobs=1_000, **disturbed)))  # noqa: T201  # its output
+
+
+if __name__ == "__main__":
+    main()

@@ -172,3 +172,29 @@ async def test_clients_of_one_account_share_its_rate_by_the_url_alone(url: str) 
 
         await asyncio.gather(*(work(a2e) for a2e in clients for _ in range(2)))
         assert sandbox.calls["coins", ""] == 120
+
+
+async def test_those_who_wait_for_tasks_share_the_looks(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many look, the account's looks keep to one part of the rate."""
+    monkeypatch.setattr(module, "COUNTED", 0.0)
+    journals = [PostgresJournal(url) for _ in range(3)]
+    pacers = [journal.limiter(1000, 1, "account", lambda _: None) for journal in journals]
+    for journal in journals:
+        await journal.open()
+    await take(pacers[0], 1)
+    assert pacers[0].look_share() == 1
+    ends = [journal.watch_all(lambda _: None) for journal in journals[:2]]
+    async with asyncio.timeout(10):
+        while pacers[0].look_share() != 0.5:
+            await take(pacers[0], 1)
+    ends[1]()
+    async with asyncio.timeout(10):
+        while pacers[0].look_share() != 1:
+            await take(pacers[0], 1)
+    ends[0]()
+    for pacer in pacers:
+        pacer.close(CLOSED)
+    for journal in journals:
+        await journal.aclose()

@@ -292,3 +292,12 @@ def test_the_interval_stretches_with_the_cost_and_returns() -> None:
         s.drop(watch)
     assert s.interval() == 2.0
     assert {look.mode for look in s.plan(0.0)} == {Mode.BATCH}
+
+
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_workers_of_one_account_divide_the_looks(share: float) -> None:
+    """A worker that waits for its part of the tasks looks as often as one that waits for all."""
+    s = Schedule(interval=1.0, look_rate=5.0, jitter=lambda: 0.5, share=lambda: share)
+    for n in range(int(400 * share)):
+        s.add(DETAIL, f"t{n}", now=0.0, due=0.0, born=0.0)
+    assert s.interval() == 80.0

@@ -1,0 +1,153 @@
+"""A fleet on PostgreSQL: calls for 10,000 unfinished tasks, the shared pace, durable intents.
+
+A server of its own (fsync on) is started from the PostgreSQL programs of this machine. The tasks
+are spread over 1, 2 and 4 worker processes, as a queue does it; what is counted is what reaches
+the service. Beside it, the same through a client's own pace and its own file.
+"""
+
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from a2e_async import A2E
+from a2e_async.contrib.postgres import PostgresJournal
+from a2e_async.contrib.postgres_limiter import COUNTED
+from a2e_async.tasks.journal import Entry, Journal, State
+from a2e_async.tasks.journal_sqlite import SqliteJournal
+from a2e_async.transport.ratelimit import Pacer
+from benchmarks.common import Row, keep, run_child, server
+from benchmarks.scale import NEVER, Calls, task_id
+from tests.fleet.server import MISSING, Server, programs
+
+WORKERS: Final = (1, 2, 4)
+TASKS: Final = 10_000
+WRITERS: Final = 50
+
+
+def run(short: bool) -> list[Row]:
+    """Return the rows; one that says what is missing where there is no PostgreSQL."""
+    if programs() is None:
+        return [
+            Row(
+                what="a fleet on PostgreSQL",
+                peer="",
+                peer_value="",
+                ours=MISSING,
+                ratio=None,
+                goal="",
+                reached=True,
+            )
+        ]
+    # The looks of 10,000 tasks come round in 10 s.
+    seconds = 20.0 if short else 60.0
+    # At the account's pace the processes hardly do anything: side by side they do not disturb.
+    with Server(durable=True) as postgres, ThreadPoolExecutor(3 if short else 1) as pool:
+        urls = [postgres.url() for _ in WORKERS]
+        found = pool.map(lambda count, url: _looks(url, count, seconds), WORKERS, urls)
+        looks = dict(zip(WORKERS, found, strict=True))
+        turns = 500 if short else 5_000
+        shared, alone = asyncio.run(_pace(postgres.url(), turns))
+        entries = 500 if short else 5_000
+        intents = asyncio.run(_intents(PostgresJournal(postgres.url()), entries))
+    with tempfile.TemporaryDirectory() as home:
+        file = asyncio.run(_intents(SqliteJournal(Path(home, "jobs.db")), entries))
+    keep("fleet", {"tasks": TASKS, "looks_per_s": looks})
+    one = looks[1]
+    return [
+        *(
+            Row(
+                what=f"calls/s for {TASKS:,} unfinished tasks, {count} workers",
+                peer="one worker",
+                peer_value=f"{one:.2f}",
+                ours=f"{looks[count]:.2f}",
+                ratio=looks[count] / one,
+                goal="<= 1.10x",
+                reached=looks[count] <= 1.1 * one,
+            )
+            for count in WORKERS[1:]
+        ),
+        Row(
+            what="a turn of the shared pace, many at once",
+            peer="a client's own pace",
+            peer_value=f"{alone * 1e6:.0f} us",
+            ours=f"{shared * 1e6:.0f} us",
+            ratio=shared / alone,
+            goal="<= 1 ms",
+            reached=shared <= 0.001,
+        ),
+        Row(
+            what=f"durable intents/s, {WRITERS} writers",
+            peer="in a file (SQLite)",
+            peer_value=f"{file:,.0f}",
+            ours=f"{intents:,.0f}",
+            ratio=intents / file,
+            goal=">= 1,000",
+            reached=intents >= 1_000,
+        ),
+    ]
+
+
+def _looks(url: str, workers: int, seconds: float) -> float:
+    """Return the calls per second that ``workers`` make for `TASKS` in all."""
+    with server("batch") as base_url, ThreadPoolExecutor(workers) as pool:
+        share = TASKS // workers
+        options = [json.dumps([base_url, url, n * share, share, seconds]) for n in range(workers)]
+        return sum(pool.map(lambda one: run_child(__name__, one), options))
+
+
+async def _worker(base_url: str, url: str, first: int, share: int, seconds: float) -> float:
+    """Wait for a share of the tasks; return the calls per second."""
+    async with A2E("bench-key", base_url=base_url, journal=url) as a2e:
+        waits = [
+            asyncio.create_task(a2e.talking_video.attach(task_id(number, NEVER)).wait(timeout=3600))
+            for number in range(first, first + share)
+        ]
+        await asyncio.sleep(1.5 * COUNTED)  # by then each knows how many look
+        calls, began = Calls(a2e), time.perf_counter()
+        await asyncio.sleep(seconds)
+        made = calls.made / (time.perf_counter() - began)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+    return made
+
+
+async def _pace(url: str, turns: int) -> tuple[float, float]:
+    """Return the seconds for one turn: of the shared pace, and of a client's own."""
+    journal = PostgresJournal(url)
+    shared = journal.limiter(1e6, 1e6, "account", lambda _: None)
+    alone = Pacer(1e6, 1e6)
+    found: list[float] = []
+    for pacer in (shared, alone):
+        await pacer.acquire()
+        began = time.perf_counter()
+        for _ in range(turns // WRITERS):
+            await asyncio.gather(*(pacer.acquire() for _ in range(WRITERS)))
+        found.append((time.perf_counter() - began) / turns)
+    await journal.aclose()
+    return found[0], found[1]
+
+
+async def _intents(journal: Journal, count: int) -> float:
+    """Return how many starts a second are written down before they leave."""
+
+    async def write(first: int) -> None:
+        for n in range(count // WRITERS):
+            entry = Entry(key=f"{first}-{n}", kind="dubbing", digest="d", state=State.INTENT)
+            await journal.begin(entry)
+
+    await journal.open()
+    began = time.perf_counter()
+    await asyncio.gather(*(write(first) for first in range(WRITERS)))
+    took = time.perf_counter() - began
+    await journal.aclose()
+    return count / took
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(_worker(*json.loads(sys.argv[1])))))
