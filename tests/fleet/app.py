@@ -4,13 +4,31 @@ import os
 
 from a2e_async import A2E
 from a2e_async.contrib.procrastinate import make_app
+from a2e_async.tasks import recoverer, sending
+
+# The sandbox shows a start at once: to wait for long would prove nothing more.
+recoverer.PAUSES = (0.5, 1.0, 2.0)  # type: ignore[misc]  # a test is not patient
+sending.RESEND_AFTER = 4.0  # type: ignore[misc]  # a test is not patient
 
 URL = os.environ["A2E_FLEET_URL"]
 RATE, BURST = (float(part) for part in os.environ["A2E_FLEET_RATE"].split(","))
 
+
+def client() -> A2E:
+    """Return the client of one worker."""
+    return A2E(
+        journal=URL,
+        rate=RATE,
+        burst=int(BURST),
+        poll_interval=1,
+        # A worker that dies just before it sends leaves a start that is nowhere.
+        on_unknown="resend_may_pay_twice",
+    )
+
+
 app = make_app(
     URL,
-    client=lambda: A2E(journal=URL, rate=RATE, burst=int(BURST), poll_interval=1),
+    client=client,
     download_to=os.environ["A2E_FLEET_OUT"],
     dead_after=3,
     sweep="* * * * * */2",

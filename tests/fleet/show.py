@@ -120,7 +120,7 @@ async def show(
     """
     url = server.url()
     out.mkdir()
-    calls: list[tuple[float, int]] = []
+    calls: list[tuple[float, int, float]] = []
     with Sandbox(
         speed=speed, rate_limit=(1.02 * rate, burst + rate), make_results="stdlib"
     ) as sandbox:
@@ -144,7 +144,7 @@ async def show(
             while done < jobs and time.monotonic() - begun < patience:
                 await asyncio.sleep(TIMES)
                 now = time.monotonic()
-                calls.append((now, sandbox.calls_total))
+                calls.append((now, sandbox.calls_total, time.monotonic()))
                 fleet.replace()
                 if kill_every is not None and now >= next_kill:
                     fleet.kill()
@@ -197,15 +197,21 @@ def _done(url: str) -> int:
     return 0
 
 
-def _excess(calls: list[tuple[float, int]], rate: float, burst: float, window: float = 5) -> float:
-    """Return the most calls within ``window`` s as a share of what is allowed in it."""
-    most, first = 0, 0
-    for at, count in calls:
-        while calls[first][0] < at - window:
+def _excess(
+    calls: list[tuple[float, int, float]], rate: float, burst: float, window: float = 5
+) -> float:
+    """Return the most calls within about ``window`` s as a share of what is allowed in it.
+
+    Each reading lies between two instants; the time between two is taken at its longest.
+    """
+    most, first = 0.0, 0
+    for at, count, after in calls:
+        while first + 1 < len(calls) and calls[first + 1][0] < at - window:
             first += 1
-        if first:
-            most = max(most, count - calls[first - 1][1])
-    return most / (rate * (window + TIMES) + burst)
+        begun, before, _ = calls[first]
+        if after - begun >= window:
+            most = max(most, (count - before) / (rate * (after - begun) + burst))
+    return most
 
 
 def main() -> None:
