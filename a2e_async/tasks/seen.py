@@ -14,10 +14,17 @@ class Seen:
     """Marks of a million jobs: beyond a small cache they are on disk, in a file without a name."""
 
     def __init__(self) -> None:
-        # A database without a name is a file of its own that vanishes when it is closed.
-        self._db = sqlite3.connect("", isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = OFF")
-        self._db.execute(_TABLE)
+        self._opened: sqlite3.Connection | None = None
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        """Opened on first use: what is made and never iterated has nothing to close."""
+        if self._opened is None:
+            # A database without a name is a file of its own that vanishes when it is closed.
+            self._opened = sqlite3.connect("", isolation_level=None)
+            self._opened.execute("PRAGMA journal_mode = OFF")
+            self._opened.execute(_TABLE)
+        return self._opened
 
     def count(self, *words: str) -> int:
         """Return how often this was met, now included. Raises `JournalError` on a full disk."""
@@ -39,7 +46,9 @@ class Seen:
 
     def close(self) -> None:
         """Forget everything."""
-        self._db.close()
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
     def _value(self, mark: int) -> str | int:
         query = "SELECT value FROM seen WHERE mark = ?"
