@@ -6,7 +6,8 @@ Procrastinate's own: ``procrastinate --app=fleet.app worker``.
 
 A job of the queue may run many times: it is retried after an error, and after its worker died.
 Its start is still paid once, as every run starts under the same key, the queue job's own id
-unless a ``key`` is given: the journal gives back the task, or looks for it.
+unless a ``key`` is given: the journal gives back the task, or looks for it. Queues that share a
+journal need keys of your own, as their ids are the same.
 """
 
 import asyncio
