@@ -113,13 +113,13 @@ async def test_shutdown_with_clients_still_connected() -> None:
     async with aiohttp.ClientSession() as http:
         async with Sandbox() as sandbox:
             api = Api(sandbox, http)
-            sandbox.faults.slow(600)
+            sandbox.faults.slow(60)
             waiting = asyncio.create_task(api.get("/api/v1/user/remainingCoins"))
             await asyncio.sleep(0.05)
             await api.get("/api/v1/user/remainingCoins")
         with pytest.raises(aiohttp.ClientError):
             await waiting
-    assert time.monotonic() - begun < 300  # it did not wait for the answer
+    assert time.monotonic() - begun < 2
 
 
 @pytest.mark.anyio
