@@ -10,31 +10,19 @@ documentation), the checks made before anything is sent, the body on the wire, a
 line. ``None`` means: not sent.
 """
 
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from types import NoneType, UnionType
-from typing import (
-    Annotated,
-    Any,
-    ClassVar,
-    Final,
-    Literal,
-    TypeGuard,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Annotated, Any, ClassVar, Final, get_args, get_origin, get_type_hints
 
-from attrs import NOTHING, define, fields, frozen
+from attrs import NOTHING, define, field, fields, frozen
 
 from a2e_async.errors import InvalidInput
 from a2e_async.free_json import free_json, shown
+from a2e_async.hints import Test, fitter, is_whole, say, takes_mapping, takes_sequence
 from a2e_async.models import MediaType, Output, Wire
-from a2e_async.narrow import is_map, is_sequence
+from a2e_async.narrow import is_sequence
 
 MediaInput = str | os.PathLike[str] | bytes | Output
 """A URL, a local path, the bytes themselves, or the Output of another task."""
@@ -42,8 +30,8 @@ MediaInput = str | os.PathLike[str] | bytes | Output
 MAX_TEXT: Final = 20_000
 """Characters; longer texts are refused by every kind, so they are refused here."""
 
-_TOO_LARGE: Final = 2**63
-"""No service means such a number, and one of thousands of digits cannot even be written."""
+_URL: Final = re.compile(r"(?i)https?://[^/?#@]+(?:[/?#]|$)")
+_SCHEME: Final = re.compile(r"(?i)[a-z][a-z0-9+.\-]+://")
 
 
 @frozen
@@ -106,6 +94,16 @@ class InputField:
     notes: tuple[Any, ...]
     required: bool
     common: bool
+    fits: Test = field(eq=False, repr=False)
+    """Whether a value is what the annotation says."""
+    media: Media | None
+    as_text: bool
+    many: bool
+    """It may be a list."""
+    mapping: bool
+    """It may be a mapping, or hold one."""
+    most: int
+    """Characters of a text at most."""
 
     def note(self, cls: type[Any]) -> Any:
         """Return the annotation's note of that class, or None."""
@@ -174,7 +172,7 @@ class TaskInput:
         """Yield every media input: its field, its place in a list (None if alone), its value."""
         for f in input_fields(type(self)):
             value = getattr(self, f.name)
-            if value is None or f.note(Media) is None:
+            if value is None or f.media is None:
                 continue
             if is_sequence(value):
                 for place, item in enumerate(value):
@@ -192,9 +190,9 @@ class TaskInput:
             value = getattr(self, f.name)
             if value is None or f.common:
                 continue
-            if f.note(AsText) is not None:
+            if f.as_text:
                 body[f.wire] = str(value)
-            elif f.note(Media) is None:
+            elif f.media is None:
                 body[f.wire] = list(value) if is_sequence(value) else value
             elif is_sequence(value):
                 body[f.wire] = [urls[f.name, place] for place in range(len(value))]
@@ -204,11 +202,14 @@ class TaskInput:
 
     def _check_json(self) -> None:
         fields_here = input_fields(type(self))
-        for label in (f.name for f in fields_here if _takes_mapping(f.hint)):
-            # The user's own values go nowhere; all others reach the service.
-            setattr(self, label, free_json(label, getattr(self, label), sent=label != "meta"))
+        for f in fields_here:
+            if f.mapping and (value := getattr(self, f.name)) is not None:
+                # The user's own values go nowhere; all others reach the service.
+                setattr(self, f.name, free_json(f.name, value, sent=f.name != "meta"))
+        if not self.extra:
+            return
         declared = {f.wire: f.name for f in fields_here if not f.common} | dict(self.given_as)
-        for name in self.extra or {}:
+        for name in self.extra:
             if name in declared or name in self.always:
                 given = declared.get(name, name)
                 raise InvalidInput(f"extra: give {name!r} as {given}=….", field="extra")
@@ -236,17 +237,39 @@ def _read_fields(cls: Any) -> tuple[InputField, ...]:
         wire = next((n.name for n in notes if isinstance(n, Wire)), attribute.name)
         required = attribute.default is NOTHING
         common = attribute.name in _COMMON
-        made.append(InputField(attribute.name, wire, hint, notes, required, common))
+        length = next((n.most for n in notes if isinstance(n, Length)), MAX_TEXT)
+        made.append(
+            InputField(
+                name=attribute.name,
+                wire=wire,
+                hint=hint,
+                notes=notes,
+                required=required,
+                common=common,
+                fits=fitter(hint),
+                media=next((n for n in notes if isinstance(n, Media)), None),
+                as_text=any(isinstance(n, AsText) for n in notes),
+                many=takes_sequence(hint),
+                mapping=takes_mapping(hint),
+                most=length,
+            )
+        )
     return tuple(made)
+
+
+@cache
+def _names(cls: Any) -> dict[str, bool]:
+    """Return the names of a kind's inputs, and whether each must be given."""
+    return {f.name: f.required for f in input_fields(cls)}
 
 
 def build_input(cls: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> TaskInput:
     """Return ``cls(*args, **kwargs)``; a wrong or missing name is an `InvalidInput`, too."""
-    known = {f.name: f for f in input_fields(cls)}
     if args:
         raise InvalidInput("Inputs are given by name, such as source_url=….")
+    known = _names(cls)
     unknown = [name for name in kwargs if name not in known]
-    missing = [f.name for f in known.values() if f.required and f.name not in kwargs]
+    missing = [name for name, required in known.items() if required and name not in kwargs]
     if unknown:
         names = ", ".join(sorted(known))
         raise InvalidInput(
@@ -266,9 +289,10 @@ def is_url(value: str) -> bool:
 def clean_url(value: str, field: str) -> str:
     """Return a media URL fit for the wire (spaces percent-encoded); refuse control characters."""
     url = value.strip().replace(" ", "%20")
-    if any(c.isspace() or not c.isprintable() for c in url) or len(url) > 8192:
+    # What is printable is no white space: of that, the plain space alone is, and there is none.
+    if not url.isprintable() or len(url) > 8192:
         raise InvalidInput(f"{field}: the URL holds a line break or is too long.", field=field)
-    if not re.match(r"(?i)https?://[^/?#@]+(?:[/?#]|$)", url):
+    if not _URL.match(url):
         raise InvalidInput(f"{field}: the URL has no host or holds credentials.", field=field)
     return url
 
@@ -282,18 +306,18 @@ def plain_number(value: float) -> str:
 
 
 def _check(f: InputField, value: Any) -> None:
-    if f.note(Media) is not None:
+    if f.media is not None:
         items: Sequence[Any] = value if is_sequence(value) else (value,)
-        if items is value and not _takes_sequence(f.hint):
+        if items is value and not f.many:
             raise InvalidInput(f"{f.name} takes one file, not a list.", field=f.name)
-        if items is not value and _takes_sequence(f.hint):
+        if items is not value and f.many:
             raise InvalidInput(f"{f.name} takes a list.", field=f.name)
         for item in items:
             check_media(f.name, item)
-    elif not _fits(value, f.hint):
-        if _is_whole(value) and _fits(0, f.hint):
+    elif not f.fits(value):
+        if is_whole(value) and f.fits(0):
             raise InvalidInput(f"{f.name} is too large a number.", field=f.name)
-        raise InvalidInput(f"{f.name} must be {_say(f.hint)}, got {shown(value)}.", field=f.name)
+        raise InvalidInput(f"{f.name} must be {say(f.hint)}, got {shown(value)}.", field=f.name)
     _check_bounds(f, value)
 
 
@@ -309,16 +333,14 @@ def _check_bounds(f: InputField, value: Any) -> None:
                 f"{plain_number(note.high)}, got {shown(value)}.",
                 field=f.name,
             )
-    if isinstance(value, str) and f.note(Media) is None:
+    if isinstance(value, str) and f.media is None:
         try:
             value.encode()
         except UnicodeEncodeError:
             raise InvalidInput(f"{f.name} holds what is no UTF-8 text.", field=f.name) from None
-        length = f.note(Length)
-        most = length.most if length else MAX_TEXT
-        if len(value) > most:
+        if len(value) > f.most:
             raise InvalidInput(
-                f"{f.name} must have at most {most} characters, got {len(value)}.", field=f.name
+                f"{f.name} must have at most {f.most} characters, got {len(value)}.", field=f.name
             )
         if f.required and not value.strip():
             raise InvalidInput(f"{f.name} must not be blank.", field=f.name)
@@ -337,7 +359,7 @@ def check_media(name: str, value: Any) -> None:
             raise InvalidInput(f"{name} is blank.", field=name)
         if is_url(value):
             clean_url(value, name)
-        elif re.match(r"(?i)[a-z][a-z0-9+.\-]+://", value) or value[:5].lower() == "data:":
+        elif _SCHEME.match(value) or value[:5].lower() == "data:":
             raise InvalidInput(
                 f"{name} takes an http(s) URL, a path, bytes or an Output; "
                 f"not {value.partition(':')[0][:20]}:….",
@@ -350,56 +372,3 @@ def check_media(name: str, value: Any) -> None:
         raise InvalidInput(
             f"{name} must be a URL, a path, bytes or an Output, got {shown(value)}.", field=name
         )
-
-
-def _takes_sequence(hint: Any) -> bool:
-    return any(get_origin(part) in (Sequence, list, tuple) for part in (hint, *get_args(hint)))
-
-
-def _takes_mapping(hint: Any) -> bool:
-    return (
-        hint is Mapping or get_origin(hint) is Mapping or any(map(_takes_mapping, get_args(hint)))
-    )
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    origin = get_origin(hint)
-    if hint is Any:
-        return True
-    if origin is Annotated:
-        return _fits(value, get_args(hint)[0])
-    if origin in (Union, UnionType):
-        return any(_fits(value, part) for part in get_args(hint))
-    if origin is Literal:
-        return any(value == word and type(value) is type(word) for word in get_args(hint))
-    if origin in (Sequence, list, tuple):
-        inner = get_args(hint)[0]
-        return is_sequence(value) and all(_fits(item, inner) for item in value)
-    if origin is Mapping or hint is Mapping:
-        return is_map(value)
-    if hint in (None, NoneType):
-        return value is None
-    if hint is float and isinstance(value, float):
-        return math.isfinite(value)
-    if hint in (int, float):
-        return _is_whole(value) and -_TOO_LARGE < value < _TOO_LARGE
-    return isinstance(value, hint)
-
-
-def _is_whole(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _say(hint: Any) -> str:
-    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    words = [w for part in parts if part is not NoneType for w in _words(part)]
-    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " or " + words[-1]
-
-
-def _words(hint: Any) -> list[str]:
-    if get_origin(hint) is Literal:
-        return [repr(word) for word in get_args(hint)]
-    if get_origin(hint) in (Sequence, list, tuple):
-        return ["a list of " + _say(get_args(hint)[0])]
-    names = {str: "text", int: "a whole number", float: "a number", bool: "True or False"}
-    return [names.get(hint, "a mapping" if get_origin(hint) is Mapping else str(hint))]

@@ -1,0 +1,79 @@
+"""What the annotation of an input allows, read once for each (pure)."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, TypeGuard, Union, get_args, get_origin
+
+from a2e_async.narrow import is_map, is_sequence
+
+_TOO_LARGE: Final = 2**63
+"""No service means such a number, and one of thousands of digits cannot even be written."""
+
+_LISTS: Final = (Sequence, list, tuple)
+
+Test = Callable[[Any], bool]
+"""Tells whether a value is what an annotation says."""
+
+
+def fitter(hint: Any) -> Test:
+    """Return what tells whether a value fits ``hint``."""
+    origin = get_origin(hint)
+    if hint is Any:
+        return lambda value: True
+    if origin is Annotated:
+        return fitter(get_args(hint)[0])
+    if origin in (Union, UnionType):
+        tests = [fitter(part) for part in get_args(hint)]
+        return lambda value: any(fits(value) for fits in tests)
+    if origin is Literal:
+        words = get_args(hint)
+        return lambda value: any(value == word and type(value) is type(word) for word in words)
+    if takes_sequence(origin):
+        fits = fitter(get_args(hint)[0])
+        return lambda value: is_sequence(value) and all(map(fits, value))
+    if Mapping in (hint, origin):
+        return is_map
+    if hint in (None, NoneType):
+        return lambda value: value is None
+    if hint is float:
+        return lambda value: math.isfinite(value) if isinstance(value, float) else _counts(value)
+    if hint is int:
+        return _counts
+    return lambda value: isinstance(value, hint)
+
+
+def is_whole(value: Any) -> TypeGuard[int]:
+    """Return whether a value is a whole number, of whatever size."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def takes_sequence(hint: Any) -> bool:
+    """Return whether ``hint`` allows a list."""
+    parts = (hint, *get_args(hint))
+    return any(part in _LISTS or get_origin(part) in _LISTS for part in parts)
+
+
+def takes_mapping(hint: Any) -> bool:
+    """Return whether ``hint`` allows a mapping, within a list, too."""
+    return hint is Mapping or get_origin(hint) is Mapping or any(map(takes_mapping, get_args(hint)))
+
+
+def say(hint: Any) -> str:
+    """Return what ``hint`` allows in words: ``text or a whole number``."""
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    words = [w for part in parts if part is not NoneType for w in _words(part)]
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " or " + words[-1]
+
+
+def _counts(value: Any) -> bool:
+    return is_whole(value) and -_TOO_LARGE < value < _TOO_LARGE
+
+
+def _words(hint: Any) -> list[str]:
+    if get_origin(hint) is Literal:
+        return [repr(word) for word in get_args(hint)]
+    if get_origin(hint) in _LISTS:
+        return ["a list of " + say(get_args(hint)[0])]
+    names = {str: "text", int: "a whole number", float: "a number", bool: "True or False"}
+    return [names.get(hint, "a mapping" if get_origin(hint) is Mapping else str(hint))]
