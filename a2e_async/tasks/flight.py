@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from a2e_async.transport.upload import Prepared
 
 _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuv"
+_PLACES: Final = range(0, 100, 5)
 
 Prepareds = Mapping[tuple[str, int | None], "Prepared | str"]
 """Each media input of a start, by field and place: its URL, or a checked local file."""
@@ -77,7 +78,9 @@ class Flight:
 
 def new_mark() -> str:
     """Return a name no other start has: 100 random bits."""
-    return "a2e-" + "".join(secrets.choice(_ALPHABET) for _ in range(20))
+    # From 13 bytes asked for at once: the system's randomness costs by the call, not by the byte.
+    bits = int.from_bytes(secrets.token_bytes(13))
+    return "a2e-" + "".join([_ALPHABET[bits >> place & 31] for place in _PLACES])
 
 
 def wire_name(
