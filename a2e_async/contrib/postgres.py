@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 from attrs import evolve
 
 from a2e_async.contrib import postgres_tables as tables
-from a2e_async.contrib.postgres_asked import Told
 from a2e_async.contrib.postgres_link import Connection, Target, run
+from a2e_async.contrib.postgres_news import Told
 from a2e_async.contrib.postgres_worker import Worker
 from a2e_async.events import Event
 from a2e_async.tasks.journal import Begun, Changes, Entry, Spent, State
 
 if TYPE_CHECKING:
+    from a2e_async.contrib.postgres_crew import PostgresCrew
     from a2e_async.contrib.postgres_limiter import PostgresLimiter
 
 PRUNED: Final = 5_000
@@ -66,8 +67,14 @@ class PostgresJournal:
         from a2e_async.contrib.postgres_limiter import PostgresLimiter
 
         made = PostgresLimiter(self.target, rate, burst, account, emit=emit)
-        self._worker.on_hold(account, made.held_elsewhere)
+        self._worker.news.on_hold(account, made.held_elsewhere)
         return made
+
+    def crew(self, account: str) -> "PostgresCrew":
+        """Return the clients of ``account`` on this database, of whom one looks for all."""
+        from a2e_async.contrib.postgres_crew import PostgresCrew
+
+        return PostgresCrew(self._worker, account)
 
     async def open(self) -> None:
         """Connect, and make the tables if need be."""
@@ -135,11 +142,11 @@ class PostgresJournal:
 
         It is told at once where the notification comes through, and within 5 s where it is lost.
         """
-        return self._worker.watch(key, told)
+        return self._worker.news.watch(key, told)
 
     def watch_all(self, told: Callable[[Entry], None]) -> Callable[[], None]:
         """Call ``told`` on this loop with each entry that others change; return what ends that."""
-        return self._worker.watch_all(told)
+        return self._worker.news.watch_all(told)
 
     async def heard(self, hook: str) -> Entry | None:
         """Note that a webhook event came for the start of this hook; return its entry."""
@@ -158,7 +165,7 @@ class PostgresJournal:
         async def some(link: Connection) -> int:
             cursor = await run(link, tables.PRUNE, (before, among, PRUNED))
             keys = [row[0] for row in await cursor.fetchall()]
-            await self._worker.tell(link, keys)
+            await self._worker.news.tell(link, keys)
             return len(keys)
 
         pruned = more = await self._worker.ask(query=some)

@@ -1,17 +1,16 @@
-"""What a journal's worker is asked for, and who wants to hear of an entry."""
+"""What a journal's worker is asked for, and what else uses its connection."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from attrs import define, field
+import psycopg
+from attrs import define
 
 from a2e_async.contrib.postgres_group import Group
 from a2e_async.contrib.postgres_link import Connection
-from a2e_async.tasks.journal import Entry
 
 T = TypeVar("T")
-Told = Callable[[Entry | None], None]
 
 
 @define(eq=False)
@@ -36,17 +35,30 @@ class Asked(Generic[T]):
             self.future.set_exception(type(error)(*error.args))
 
 
-@define(eq=False)
-class Watched:
-    """Those who want to hear of a key, and what they know of it once ``known``."""
+class Rider(Protocol):
+    """Hears what comes over the worker's connection, and uses it between the operations."""
 
-    told: list[Told] = field(factory=list[Told])
-    known: bool = False
-    entry: Entry | None = None
+    @property
+    def pending(self) -> bool:
+        """Whether it has something for the next turn."""
+        ...
 
-    def see(self, entry: Entry | None) -> None:
-        """Tell of an entry as others have made it."""
-        news = self.known and self.entry != entry
-        self.known, self.entry = True, entry
-        for told in tuple(self.told) if news else ():
-            told(entry)
+    async def connected(self, link: Connection) -> None:
+        """Begin on a new connection, before anything else uses it. Raises `psycopg.Error`."""
+        ...
+
+    async def turn(self, link: Connection, *, beat: bool) -> None:
+        """Do what is pending; ``beat``: the lease has just been renewed. May be tried again."""
+        ...
+
+    def heard(self, note: psycopg.Notify) -> None:
+        """Take in what the database says; most of it is for others."""
+        ...
+
+    def lost(self) -> None:
+        """The connection is gone: what was said since may be missed."""
+        ...
+
+    async def leave(self, link: Connection) -> None:
+        """The client is closed. Raises `psycopg.Error`."""
+        ...

@@ -55,6 +55,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         held_until double precision NOT NULL
     ) WITH (fillfactor = 10);
     """,
+    "CREATE TABLE a2e_leaders (account text PRIMARY KEY, owner text NOT NULL)",
 )
 
 VERSION: Final = len(MIGRATIONS)
@@ -103,6 +104,20 @@ BEAT: Final = f"""INSERT INTO a2e_owners AS mine VALUES (%s, {_CLOCK} + %s, %s)
     groups = greatest(mine.groups, excluded.groups)
     RETURNING until, groups"""  # noqa: S608
 """Renews a lease; it gives the clock too, and which of this owner's groups are committed."""
+
+LEADER: Final = f"""SELECT led.owner, coalesce(until > {_CLOCK}, false)
+    FROM a2e_leaders AS led LEFT JOIN a2e_owners USING (owner) WHERE account = %s"""  # noqa: S608
+"""Gives who leads the clients of an account, and whether its lease holds."""
+
+LEAD: Final = """INSERT INTO a2e_leaders AS led VALUES (%s, %s)
+    ON CONFLICT (account) DO UPDATE SET owner = excluded.owner WHERE led.owner = %s
+    RETURNING owner"""
+"""Becomes the leader in place of one that is gone; no row where another was faster."""
+
+RESIGN: Final = "DELETE FROM a2e_leaders WHERE account = %s AND owner = %s"
+ALIVE: Final = f"SELECT owner FROM a2e_owners WHERE owner = ANY(%s) AND until > {_CLOCK}"  # noqa: S608
+SEND: Final = """SELECT pg_notify('a2e_m_' || right(name, 32), %s || ' ' || message)
+    FROM unnest(%s::text[], %s::text[]) AS said (name, message)"""
 
 _MONEY: Final = """SELECT to_char(to_timestamp(created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day,
     kind, coalesce(coins, 0) AS coins,

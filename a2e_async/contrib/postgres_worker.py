@@ -1,4 +1,4 @@
-"""The asyncio task that alone uses a journal's connection: groups of steps, leases, news.
+"""The asyncio task that alone uses a journal's connection: groups of steps, the lease, riders.
 
 What is asked for at one time is one transaction, in two round trips; it is durable
 (``synchronous_commit``) before anybody is told.
@@ -20,11 +20,12 @@ from typing import Any, Final, TypeVar
 import psycopg
 
 from a2e_async.contrib import postgres_tables as tables
-from a2e_async.contrib.postgres_asked import Asked, Told, Watched
+from a2e_async.contrib.postgres_asked import Asked, Rider
 from a2e_async.contrib.postgres_group import Group
 from a2e_async.contrib.postgres_link import Connection, Target, passes, prepare, run
+from a2e_async.contrib.postgres_news import News
 from a2e_async.errors import JournalError
-from a2e_async.tasks.journal import HEARTBEAT, LEASE, Entry, TakenOver
+from a2e_async.tasks.journal import HEARTBEAT, LEASE, TakenOver
 from a2e_async.tasks.owner import is_dead, new_owner
 
 T = TypeVar("T")
@@ -59,7 +60,8 @@ class Worker:
         host_clock: Callable[[], float] | None = None,
     ) -> None:
         self.target = target
-        self._clock: Callable[[], float | None] = clock or _database_clock
+        self.clock: Callable[[], float | None] = clock or _database_clock
+        """Gives the database's time in tests, else None: it asks its own clock."""
         self._host_clock = host_clock
         self._owner: str | None = None
         self._home: tuple[asyncio.AbstractEventLoop, int] | None = None
@@ -77,20 +79,18 @@ class Worker:
         """The last of this owner's groups that the database is known to hold."""
         self._started = float("-inf")
         """When the database was started: the leases of before could not be renewed meanwhile."""
-        self._watched: dict[str, Watched] = {}
-        self._noted: set[str] = set()
-        self._unregistered: set[str] = set()
-        self._listeners: list[Callable[[Entry], None]] = []
-        self._changed: dict[str, None] = {}
-        """Keys of entries that others have changed and the listeners do not know yet."""
-        self._holds: dict[str, Callable[[float], None]] = {}
-        self._heard_at: float | None = None
-        """The database's time up to which the listeners know of everything."""
+        self.news = News(lambda: self.name, self.stir)
+        self._riders: list[Rider] = [self.news]
 
     @property
     def owner(self) -> str:
         """The name under which entries are owned; unique to this object."""
         self._check()
+        return self.name
+
+    @property
+    def name(self) -> str:
+        """The same, also while the journal closes."""
         if self._owner is None:
             self._owner = new_owner()
         return self._owner
@@ -105,50 +105,13 @@ class Worker:
         self._check()
         asked = Asked[T](asyncio.get_running_loop().create_future(), key, step, query)
         self._queue.append(asked)
-        self._wake()
+        self.stir()
         return asked.future
 
-    def watch(self, key: str, told: Told) -> Callable[[], None]:
-        """Have ``told`` called when others change an entry; return what ends that."""
-        self._check()
-        if key not in self._watched:
-            self._watched[key] = Watched()
-            self._unregistered.add(key)
-        watched = self._watched[key]
-        watched.told.append(told)
-        self._wake()
-
-        def end() -> None:
-            if told in watched.told:
-                watched.told.remove(told)
-            if not watched.told and self._watched.get(key) is watched:
-                del self._watched[key]
-                self._unregistered.add(key)
-
-        return end
-
-    def watch_all(self, told: Callable[[Entry], None]) -> Callable[[], None]:
-        """Have ``told`` called with every entry that others change; return what ends that."""
-        self._check()
-        self._listeners.append(told)
-        self._unregistered.add("")
-        self._wake()
-
-        def end() -> None:
-            if told in self._listeners:
-                self._listeners.remove(told)
-                self._unregistered.add("")
-
-        return end
-
-    def on_hold(self, account: str, held: Callable[[float], None]) -> None:
-        """Have ``held`` called with the seconds for which another worker's account must wait."""
-        self._holds[account] = held
-
-    async def tell(self, link: Connection, keys: list[str]) -> None:
-        """Tell the other workers, after the commit, whose entries have changed."""
-        await run(link, tables.TELL, (keys, self._owner))
-        await run(link, tables.TELL_ALL, (self._owner, keys, self._owner))
+    def ride(self, rider: Rider) -> None:
+        """Let something else use the connection between the operations."""
+        self.stir()
+        self._riders.append(rider)
 
     async def aclose(self) -> None:
         """Carry out what was asked for, give up the leases, disconnect. May be called again."""
@@ -156,7 +119,7 @@ class Worker:
         if self._home is None or self._home[1] != os.getpid():
             return
         if self._runner is not None and self._home[0] is asyncio.get_running_loop():
-            self._ring()
+            self.ring()
             await asyncio.wait([self._runner])
 
     def _check(self) -> asyncio.AbstractEventLoop | None:
@@ -167,19 +130,25 @@ class Worker:
             raise self.target.unusable("it is closed", "Make a new client.")
         return None if self._home is None else self._home[0]
 
-    def _wake(self) -> None:
+    def stir(self) -> None:
         """Have the runner turn to what is new; the first use starts it."""
-        loop = asyncio.get_running_loop()
         home = self._check()
+        loop = asyncio.get_running_loop()
         if home is not None and home is not loop and not home.is_closed():
             why = "it belongs to another event loop"
             raise self.target.unusable(why, "Make a new client on this one.")
         if self._runner is None or self._runner.done():
             self._home = loop, os.getpid()
-            _ = self.owner
+            _ = self.name
             # An empty context: what the first caller had set must not leak into later work.
             self._runner = loop.create_task(self._run(), context=Context())
-        self._ring()
+        self.ring()
+
+    def ring(self) -> None:
+        """Have the runner, if there is one, turn to what is new."""
+        self._stirred = True
+        if self._alarm is not None and not self._alarm.done():
+            self._alarm.set_result(None)
 
     # -- the runner ----------------------------------------------------------------------------
 
@@ -204,7 +173,7 @@ class Worker:
         try:
             if steps:
                 await self._carry_out(steps)
-            if self._unregistered or self._noted or self._changed or self._due():
+            if self._due() or any(rider.pending for rider in self._riders):
                 # Who waits for nothing does not care that the database is away.
                 with suppress(*(() if work else (JournalError,))):
                     await self._patiently(self._look_around, patient=bool(work))
@@ -221,16 +190,16 @@ class Worker:
 
     async def _rest(self) -> None:
         """Wait for work, for the database to say something, or for the next heartbeat."""
-        if self._link is not None and (self._watched or self._listeners):
+        if self._link is not None:
             await self._hear(self._link)  # what came in beside answers makes no noise
-        if self._stirred or self._noted or self._changed:
+        if self._stirred or any(rider.pending for rider in self._riders):
             return
         loop = asyncio.get_running_loop()
         self._alarm = loop.create_future()
-        timer = loop.call_later(HEARTBEAT, self._ring)
+        timer = loop.call_later(HEARTBEAT, self.ring)
         place = None if self._link is None or self._link.closed else self._link.fileno()
         if place is not None:
-            loop.add_reader(place, self._ring)
+            loop.add_reader(place, self.ring)
         try:
             await self._alarm
         finally:
@@ -241,28 +210,14 @@ class Worker:
         if self._link is not None:
             await self._hear(self._link)
 
-    def _ring(self) -> None:
-        self._stirred = True
-        if self._alarm is not None and not self._alarm.done():
-            self._alarm.set_result(None)
-
     async def _hear(self, link: Connection) -> None:
         """Take in what the database has said by itself."""
         try:
             async for note in link.notifies(timeout=0):
-                if note.channel == "a2e_hold":
-                    self._hold(note)
-                elif note.channel != "a2e_all":
-                    self._noted.add(note.payload)
-                elif note.payload[:32] != self.owner[-32:]:
-                    self._changed[note.payload[32:]] = None
+                for rider in self._riders:
+                    rider.heard(note)
         except psycopg.Error:
             self._cut()  # the next heartbeat makes a new one
-
-    def _hold(self, note: psycopg.Notify) -> None:
-        seconds, _, account = note.payload.partition(" ")
-        if account in self._holds:
-            self._holds[account](float(seconds))
 
     # -- the connection ------------------------------------------------------------------------
 
@@ -293,14 +248,11 @@ class Worker:
         link = await self.target.connect()
         try:
             await prepare(link, self.target)
-            await link.execute(f"LISTEN a2e_{self.owner[-32:]}".encode())
-            await link.execute("LISTEN a2e_hold")
             started = await run(
                 link, "SELECT extract(epoch FROM pg_postmaster_start_time())::float8"
             )
-            if self._clock() is None:
+            if self.clock() is None:
                 self._started = (await started.fetchall())[0][0]
-            heard_at = self._heard_at
             # Waits for the end of whatever the connection before has left under way.
             now = await self._beat(link, self._committed)
             await run(link, "DELETE FROM a2e_owners WHERE until < %s", (now - FORGOTTEN,))
@@ -308,17 +260,13 @@ class Worker:
                 link,
                 "DELETE FROM a2e_watches WHERE owner NOT IN (SELECT owner FROM a2e_owners)",
             )
-            for key in (*self._watched, *([""] if self._listeners else [])):
-                await self._register(link, key)
-            if self._listeners and heard_at is not None:
-                # What was told while nobody listened here.
-                missed = await run(link, tables.SINCE, (heard_at - HEARTBEAT,))
-                self._tell_all([tables.to_entry(row) for row in await missed.fetchall()])
+            for rider in self._riders:
+                await rider.connected(link)
+            self.news.heard_at = now
         except BaseException:
             await link.close()
             raise
         self._link, self._reached = link, True
-        self._noted.update(self._watched)
         return link
 
     def _cut(self) -> None:
@@ -326,6 +274,8 @@ class Worker:
         link, self._link = self._link, None
         if link is not None:
             link.pgconn.finish()
+            for rider in self._riders:
+                rider.lost()
 
     async def _leave(self) -> None:
         """Give up the lease: others may take this client's entries at once."""
@@ -334,62 +284,39 @@ class Worker:
             return
         with suppress(psycopg.Error, TimeoutError):  # a lease that cannot be given up expires
             async with asyncio.timeout(STANDSTILL):
-                await run(link, "DELETE FROM a2e_watches WHERE owner = %s", (self._owner,))
-                await run(link, "DELETE FROM a2e_owners WHERE owner = %s", (self._owner,))
+                for rider in self._riders:
+                    await rider.leave(link)
+                await run(link, "DELETE FROM a2e_owners WHERE owner = %s", (self.name,))
                 await link.close()
 
-    # -- leases and news -----------------------------------------------------------------------
+    # -- the lease -----------------------------------------------------------------------------
 
-    def _time(self) -> float:
+    def time(self) -> float:
+        """Return the host's time in seconds."""
         return (self._host_clock or asyncio.get_running_loop().time)()
 
     def _due(self) -> bool:
-        return self._time() - self._beaten >= HEARTBEAT
+        return self.time() - self._beaten >= HEARTBEAT
 
     async def _beat(self, link: Connection, group: int) -> float:
         """Renew the lease and return the database's time."""
-        before = self._time()
-        cursor = await run(link, tables.BEAT, (self._owner, self._clock(), LEASE, group))
+        before = self.time()
+        cursor = await run(link, tables.BEAT, (self.name, self.clock(), LEASE, group))
         ((until, self._committed),) = await cursor.fetchall()
         self._beaten = before
-        self._heard_at = float(until) - LEASE
-        return self._heard_at
+        return float(until) - LEASE
 
     async def _look_around(self, link: Connection) -> None:
-        """Renew the lease, begin and end watching, and tell the watchers what others did."""
-        if self._due():
+        """Renew the lease if it is time to, and let the riders do what they have to."""
+        beat = self._due()
+        if beat:
             # Losing the last heartbeat in a crash makes a lease no older than it then is.
             async with link.transaction():
                 await link.execute("SET LOCAL synchronous_commit = off")
-                await self._beat(link, self._committed)
-            self._noted.update(self._watched)  # a notification may have been lost
-        keys = set(self._unregistered)
-        for key in keys:
-            await self._register(link, key)
-        self._unregistered -= keys
-        keys = (keys | self._noted) & self._watched.keys()
-        self._noted.clear()
-        changed, self._changed = self._changed, {}
-        if keys or changed:
-            cursor = await run(link, tables.BY_KEY, ([*keys, *changed],))
-            entries = {row[0]: tables.to_entry(row) for row in await cursor.fetchall()}
-            for key in keys & self._watched.keys():
-                self._watched[key].see(entries.get(key))
-            self._tell_all([entries[key] for key in changed if key in entries])
-
-    def _tell_all(self, entries: list[Entry]) -> None:
-        for told in tuple(self._listeners):
-            for entry in entries:
-                told(entry)
-
-    async def _register(self, link: Connection, key: str) -> None:
-        if not key:
-            await run(link, "LISTEN a2e_all" if self._listeners else "UNLISTEN a2e_all")
-        if key in self._watched or (not key and self._listeners):
-            query = "INSERT INTO a2e_watches VALUES (%s, %s) ON CONFLICT DO NOTHING"
-        else:
-            query = "DELETE FROM a2e_watches WHERE key = %s AND owner = %s"
-        await run(link, query, (key, self._owner))
+                self.news.heard_at = await self._beat(link, self._committed)
+        for rider in self._riders:
+            if beat or rider.pending:
+                await rider.turn(link, beat=beat)
 
     # -- groups --------------------------------------------------------------------------------
 
@@ -441,7 +368,7 @@ class Worker:
                 asked.fail(error)
             return
         if group is not None:
-            self._see(group)
+            self.news.see(group)
         for asked, result in results:
             if isinstance(result, TakenOver):
                 asked.fail(result)
@@ -451,8 +378,8 @@ class Worker:
     async def _load(self, link: Connection, keys: list[str], number: int) -> Group:
         async with link.pipeline():
             await link.execute("BEGIN")
-            before = self._time()
-            beat = await run(link, tables.BEAT, (self._owner, self._clock(), LEASE, number))
+            before = self.time()
+            beat = await run(link, tables.BEAT, (self.name, self.clock(), LEASE, number))
             locked = await run(link, tables.LOCK, (keys,))
             # A statement of its own: it sees what was committed while the lock was waited for.
             owners = await run(link, tables.OWNERS, (keys,))
@@ -469,7 +396,7 @@ class Worker:
             return graced or now < leases[owner] <= now + 2 * LEASE
 
         found = {row[0]: (int(row[-1]), tables.to_entry(row)) for row in await locked.fetchall()}
-        return Group(self.owner, now, alive, found)
+        return Group(self.name, now, alive, found)
 
     async def _write(self, link: Connection, group: Group) -> None:
         async with link.pipeline():
@@ -482,15 +409,7 @@ class Worker:
             for id, key in group.claims:
                 await run(link, tables.CLAIM, (id, key))
             await link.execute("COMMIT")
-            await self.tell(link, group.touched)
-
-    def _see(self, group: Group) -> None:
-        """Tell watchers what others had done before this group; what it did itself they know."""
-        for key in self._watched.keys() & {*group.found, *group.entries}:
-            watched = self._watched[key]
-            if watched.known:
-                watched.see(group.found[key][1] if key in group.found else None)
-                watched.entry = group.entries.get(key)
+            await self.news.tell(link, group.touched)
 
 
 class _Raced(psycopg.OperationalError):

@@ -294,6 +294,16 @@ def id_time(id: str) -> float | None:
     return float(int(id[:8], 16)) if _OBJECT_ID.fullmatch(id) else None
 
 
+def born_at(id: str, now: float, wall: float) -> float:
+    """Return when a task started elsewhere began, on the clock of ``now``; else long ago.
+
+    ``wall`` is that same instant in seconds since 1970. Just begun, it is forgiven for being
+    unknown like one of this client's own.
+    """
+    made = id_time(id)
+    return LONG_AGO if made is None else now - max(0.0, wall - made)
+
+
 def split_ref(ref: Any) -> tuple[str, tuple[str, ...]]:
     """Return a ref's kind name and ids; raise `InvalidInput` for anything else."""
     kind, colon, ids = ref.partition(":") if isinstance(ref, str) else ("", "", "")

@@ -48,6 +48,9 @@ ALONE_FOR: Final = 600.0
 MISSED: Final = 3
 """Ends in a row of which no webhook event told, before tasks are looked at as often as without."""
 
+BACKUP: Final = 300.0
+"""Seconds of silence after which a task that another client looks at is looked at here."""
+
 GONE_AFTER: Final = 3
 """Looks in a row that must miss a task whose kind has no detail, before it counts as gone."""
 
@@ -81,6 +84,8 @@ class Schedule:
         self._jitter = jitter
         self._lanes: dict[str, Lane] = {}
         self._halves: list[Look] = []
+        self.dropped: Callable[[Watch], None] = _nothing
+        """Told of each watch that ends."""
         self._count = 0
         self._entry = 0
 
@@ -141,6 +146,7 @@ class Schedule:
         del lane.watches[watch.id]
         lane.alone -= watch.alone
         lane.rare -= watch.rare
+        lane.elsewhere -= watch.elsewhere
         self._count -= 1
         if watch.hook is not None:
             named = self._hooks[watch.hook]
@@ -152,6 +158,28 @@ class Schedule:
         elif len(lane.heap) > 64 and len(lane.heap) > 4 * len(lane.watches):
             lane.heap = [entry for entry in lane.heap if self._live(entry)]
             heapq.heapify(lane.heap)
+        self.dropped(watch)
+
+    def hand_over(self, watch: Watch, now: float) -> None:
+        """Another client looks at it from here on; here only after a long silence."""
+        if not watch.elsewhere:
+            watch.elsewhere = True
+            self._lanes[watch.kind.name].elsewhere += 1
+        self._move(watch, now + BACKUP)
+
+    def take_back(self, watch: Watch, now: float) -> None:
+        """Look at it here again, now."""
+        if watch.elsewhere:
+            watch.elsewhere = False
+            self._lanes[watch.kind.name].elsewhere -= 1
+            self._move(watch, now)
+
+    def told(self, watch: Watch, now: float) -> None:
+        """The client that looks at it has told how it stands: not terminal."""
+        watch.errors = 0
+        watch.good_at = now
+        watch.awaited = True
+        self._move(watch, now + BACKUP)
 
     def hasten(self, watch: Watch, now: float) -> None:
         """Make a watch due now: its wait is about to end."""
@@ -354,8 +382,8 @@ class Schedule:
 
     def _cost(self, lane: Lane) -> float:
         """Return the calls that the looks of one interval at everything in the lane take."""
-        count = len(lane.watches)
-        mode, shared = self._mode(lane), count - lane.alone
+        count = len(lane.watches) - lane.elsewhere
+        mode, shared = self._mode(lane), max(0, count - lane.alone)
         if mode is Mode.DETAIL:
             return count - lane.rare + lane.rare / self._rare
         if mode is Mode.BATCH:
@@ -385,7 +413,7 @@ class Schedule:
     def _again(self, watch: Watch, look: Look, now: float) -> None:
         # The interval counts from when the look was planned, so that it stays constant; a call
         # that itself took longer must not make the next one follow at once.
-        interval = self.interval(rare=watch.rare)
+        interval = BACKUP if watch.elsewhere else self.interval(rare=watch.rare)
         self._requeue(watch, max(look.at + interval, now + interval / 4))
 
     def _requeue(self, watch: Watch, due: float) -> None:
@@ -394,6 +422,12 @@ class Schedule:
         watch.in_flight = False
         watch.due, watch.again = min(due, watch.again), float("inf")
         self._push(self._lanes[watch.kind.name], watch)
+
+    def _move(self, watch: Watch, due: float) -> None:
+        """Have it due then; after a look under way that is decided by what it shows."""
+        if not watch.in_flight:
+            watch.due = due
+            self._push(self._lanes[watch.kind.name], watch)
 
     def _push(self, lane: Lane, watch: Watch) -> None:
         self._entry += 1
@@ -418,3 +452,7 @@ class Schedule:
     def _live(entry: tuple[float, int, Watch]) -> bool:
         watch = entry[2]
         return not watch.dropped and not watch.in_flight and watch.queued == entry[1]
+
+
+def _nothing(_: Watch) -> None:
+    """Nobody wants to know."""

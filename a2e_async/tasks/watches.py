@@ -25,6 +25,15 @@ class After(StrEnum):
 
 
 @define(eq=False)
+class Guest:
+    """Another client that waits for a task, and what it was last told."""
+
+    every: bool
+    """It wants each change, not only those of the status."""
+    shown: Any = None
+
+
+@define(eq=False)
 class Watch:
     """One remote task that somebody waits for. Times are seconds on the caller's clock."""
 
@@ -55,6 +64,11 @@ class Watch:
     awaited: bool = False
     """There was time for an event to come before it was looked at."""
 
+    elsewhere: bool = False
+    """Another client looks at it and tells."""
+    guests: dict[str, Guest] | None = None
+    """Other clients for which this one looks at it, by their names."""
+
     @property
     def rare(self) -> bool:
         """Whether it is looked at more rarely, as an event is awaited."""
@@ -80,5 +94,6 @@ class Lane:
     heap: list[tuple[float, int, Watch]] = field(factory=list[tuple[float, int, Watch]])
     alone: int = 0
     rare: int = 0
+    elsewhere: int = 0
     share_at: float | None = None
     """When those that are asked for alone may share a call again."""

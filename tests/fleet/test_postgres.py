@@ -107,6 +107,15 @@ async def test_a_restart_of_the_database_is_waited_out(url: str, postgres: Serve
     await other.aclose()
 
 
+async def test_what_was_asked_for_is_carried_out_before_it_closes(url: str) -> None:
+    journal = PostgresJournal(url)
+    await journal.open()
+    asked = [asyncio.ensure_future(journal.begin(entry(f"k{n}"))) for n in range(5)]
+    await asyncio.sleep(0)  # they have asked; nothing was carried out
+    await journal.aclose()
+    assert all([(await begun).new for begun in asked])
+
+
 async def test_a_database_that_stays_away_is_told(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

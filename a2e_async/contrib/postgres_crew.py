@@ -1,0 +1,153 @@
+"""A crew in PostgreSQL: its leader is a row, its messages go by NOTIFY and are stored nowhere."""
+
+from typing import Final
+
+import psycopg
+
+from a2e_async.contrib import postgres_tables as tables
+from a2e_async.contrib.postgres_link import Connection, run
+from a2e_async.contrib.postgres_worker import Worker
+from a2e_async.tasks.crew import Member
+from a2e_async.tasks.owner import is_dead
+
+REST: Final = 60.0
+"""Seconds for which one that has resigned does not lead again."""
+
+
+class PostgresCrew:
+    """The clients of ``account`` that use one database (a `Crew`, and a `Rider` of its worker)."""
+
+    def __init__(self, worker: Worker, account: str) -> None:
+        self._worker = worker
+        self._account = account
+        self._member: Member | None = None
+        self._leader: str | None = None
+        self._listens = False
+        self._unsettled = False
+        self._stirred = False
+        self._unsent: list[tuple[str, str]] = []
+        self._senders: set[str] = set()
+        self._resigned_at = float("-inf")
+        self._resigns = False
+
+    @property
+    def name(self) -> str:
+        """This client's name among them: as the owner of its entries."""
+        return self._worker.name
+
+    def join(self, member: Member) -> None:
+        """Take part from now on. Raises `JournalError`."""
+        self._worker.ride(self)
+        self._member, self._unsettled = member, True
+
+    def stir(self) -> None:
+        """There is something in the outbox."""
+        self._stirred = True
+        self._worker.ring()
+
+    def resign(self) -> None:
+        """Do not lead for a minute. The others are told with the next turn."""
+        self._resigned_at = self._worker.time()
+        self._resigns = True
+        self._lead(None)
+        self._worker.ring()
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is to be said or settled."""
+        return self._stirred or self._unsettled or self._resigns
+
+    async def connected(self, link: Connection) -> None:
+        """Listen, and settle who leads: it may have changed, and messages may be lost."""
+        self._listens = False
+        await self._listen(link)
+        self._unsettled = True
+
+    async def turn(self, link: Connection, *, beat: bool) -> None:
+        """Say what is to be said; settle who leads."""
+        await self._listen(link)
+        if self._resigns:
+            await self._give_up_lead(link)
+            self._resigns = False
+        if beat or self._unsettled:
+            self._unsettled = False
+            await self._settle(link)
+        if beat and self._leader == self.name and self._senders:
+            asked = (sorted(self._senders), self._worker.clock())
+            alive = {row[0] for row in await (await run(link, tables.ALIVE, asked)).fetchall()}
+            for gone in self._senders - alive:
+                self._senders.discard(gone)
+                self._told().left(gone)
+        self._stirred = False
+        self._unsent += self._told().outbox()
+        if self._unsent:
+            names, messages = zip(*self._unsent, strict=True)
+            await run(link, tables.SEND, (self.name, list(names), list(messages)))
+            self._unsent = []
+
+    def heard(self, note: psycopg.Notify) -> None:
+        """Take in what another client says, and who leads."""
+        first, _, rest = note.payload.partition(" ")
+        if note.channel == f"a2e_m_{self.name[-32:]}":
+            self._senders.add(first)
+            self._told().heard(first, rest)
+        elif note.channel == "a2e_lead" and first == self._account and rest != self.name:
+            if rest and not self._resigns:
+                self._lead(rest)
+            else:
+                self._unsettled = True
+
+    def lost(self) -> None:
+        """Nobody can be reached."""
+        self._unsent, self._senders = [], set()
+        self._lead(None)
+
+    async def leave(self, link: Connection) -> None:
+        """Another one may lead at once."""
+        await self._give_up_lead(link)
+
+    async def _listen(self, link: Connection) -> None:
+        if not self._listens:
+            await link.execute(f"LISTEN a2e_m_{self.name[-32:]}".encode())
+            await link.execute("LISTEN a2e_lead")
+            self._listens = True
+
+    async def _settle(self, link: Connection) -> None:
+        """Find out who leads; lead, if nobody does."""
+        found = await (
+            await run(link, tables.LEADER, (self._worker.clock(), self._account))
+        ).fetchall()
+        leader, alive = found[0] if found else ("", False)
+        alive = alive and not is_dead(leader)
+        rests = self._worker.time() - self._resigned_at < REST
+        if not alive and not rests:
+            values = (self._account, self.name, leader)
+            if not await (await run(link, tables.LEAD, values)).fetchall():
+                self._unsettled = True  # another one was faster
+                return
+            leader, alive = self.name, True
+        if not alive:
+            self._lead(None)
+        elif leader != self._leader:
+            self._lead(leader)
+            if leader == self.name:
+                await self._announce(link, leader)
+
+    async def _announce(self, link: Connection, leader: str) -> None:
+        notice = f"{self._account} {leader}"
+        await link.execute("SELECT pg_notify('a2e_lead', %s)", (notice,))
+
+    async def _give_up_lead(self, link: Connection) -> None:
+        if (await run(link, tables.RESIGN, (self._account, self.name))).rowcount:
+            await self._announce(link, "")
+
+    def _lead(self, leader: str | None) -> None:
+        if leader is None and self._leader is None:
+            return
+        self._leader = leader
+        self._unsent = []
+        self._told().led_by(leader)
+
+    def _told(self) -> Member:
+        assert self._member is not None  # noqa: S101  # it rides only once somebody has joined
+        return self._member

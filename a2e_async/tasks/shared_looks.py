@@ -1,0 +1,292 @@
+"""One client looks at the tasks that all clients of the account wait for (pure).
+
+It is the leader of their `Crew`. A client that follows hands each of its tasks over once it has
+looked at it itself (or has just started it), and hears what the leader's looks show: every change
+of its status and its end, as the service gave it. So the calls of a fleet are those of one client.
+
+Nothing hangs on the leader alone. A follower still looks by itself at long intervals, at the
+deadline of a wait, and when the leader says that it cannot; without a leader all look as ever.
+What is heard is read and checked like an answer of the service.
+
+Watches with a webhook are looked at rarely anyway, and stay with their own client.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from attrs import define, field
+
+from a2e_async.errors import A2EError
+from a2e_async.models import Record
+from a2e_async.narrow import is_map
+from a2e_async.tasks.crew import Crew
+from a2e_async.tasks.kind import TaskKind, born_at, is_id
+from a2e_async.tasks.schedule import BACKUP, Schedule
+from a2e_async.tasks.watches import Guest, Watch
+
+MESSAGE: Final = 7_000
+"""Bytes of a message at most: what PostgreSQL passes on ends at 8,000."""
+
+IDS: Final = 50
+"""Ids in one message; the longest ids of all fit."""
+
+TROUBLE: Final = 3
+"""Looks in a row that may fail before another client shall try to lead."""
+
+
+@define(eq=False)
+class _Ids:
+    """Ids by the names of their kinds, in order."""
+
+    by_kind: dict[str, dict[str, bool]] = field(factory=dict[str, dict[str, bool]])
+
+    def add(self, kind: str, id: str, *, every: bool = False) -> None:
+        self.by_kind.setdefault(kind, {})[id] = every
+
+    def remove(self, kind: str, id: str) -> None:
+        self.by_kind.get(kind, {}).pop(id, None)
+
+    def take(self) -> Iterable[tuple[str, list[str], bool]]:
+        """Give them away, some at a time."""
+        taken, self.by_kind = self.by_kind, {}
+        for kind, ids in taken.items():
+            for every in (False, True):
+                some = [id for id, one in ids.items() if one is every]
+                for at in range(0, len(some), IDS):
+                    yield kind, some[at : at + IDS], every
+
+
+class SharedLooks:
+    """The part of one client, over its schedule (a `Member` of the crew).
+
+    ``kind_named`` raises `A2EError` for a kind that this client does not know. ``show`` delivers
+    a record as the service gave it, and tells whether it could be read. ``spare`` drops a watch
+    if nobody waits for it. ``wake`` has the poller turn to its schedule, ``start`` begin to if it
+    does not. ``wall`` is the time in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        crew: Crew,
+        schedule: Schedule,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        kind_named: Callable[[str], TaskKind[..., Any]],
+        show: Callable[[Watch, Any], bool],
+        spare: Callable[[Watch], None],
+        wake: Callable[[], None],
+        start: Callable[[], None],
+    ) -> None:
+        self._crew = crew
+        self._schedule = schedule
+        self._clock = clock
+        self._wall = wall
+        self._kind_named = kind_named
+        self._show = show
+        self._spare = spare
+        self._wake = wake
+        self._start = start
+        self._joined = self._closed = False
+        self._leader: str | None = None
+        self._refused: set[tuple[str, str]] = set()
+        """What the leader cannot look at."""
+        self._every: set[tuple[str, str]] = set()
+        """What is watched here for each change."""
+        self._wants = _Ids()
+        self._leaves = _Ids()
+        self._news: list[tuple[str, str]] = []
+        self._telling: Watch | None = None
+        schedule.dropped = self._dropped
+
+    @property
+    def leads(self) -> bool:
+        """Whether this client looks for all."""
+        return self._leader is not None and self._leader == self._crew.name
+
+    @property
+    def settled(self) -> bool:
+        """Whether one client looks for all, be it this one or another."""
+        return self._leader is not None
+
+    def join(self) -> None:
+        """Take part, if that has not begun. Raises `JournalError`."""
+        if not self._joined:
+            self._crew.join(self)
+            self._joined = True
+
+    def close(self) -> None:
+        """Take no part any more."""
+        self._closed = True
+        self._leader = None
+        for watch in self._schedule:
+            watch.guests = None
+
+    # -- following -------------------------------------------------------------------------
+
+    def offer(self, watch: Watch, now: float, *, every: bool = False) -> None:
+        """This client knows how the task stands: from here on the leader may look at it.
+
+        ``every``: each change matters here, not only those of the status.
+        """
+        place = watch.kind.name, watch.id
+        if every:
+            self._every.add(place)
+        if not self.settled or self.leads or watch.rare or watch.dropped:
+            return
+        if place in self._refused:
+            return
+        if watch.elsewhere and not every and now - watch.good_at < BACKUP:
+            return
+        # Else it is new, or nothing was heard of it for so long that the leader may not know.
+        self._schedule.hand_over(watch, now)
+        self._leaves.remove(*place)
+        self._wants.add(*place, every=place in self._every)
+        self._crew.stir()
+
+    def _take_in(self, kind: str, id: str, row: Any) -> None:
+        watch = self._schedule.find(kind, id)
+        if watch is None or not watch.elsewhere:
+            return
+        self._telling = watch
+        try:
+            read = self._show(watch, row)
+        finally:
+            self._telling = None
+        if not read:
+            self._take_back(kind, [id])
+
+    def _take_back(self, kind: str, ids: list[str]) -> None:
+        for id in ids:
+            watch = self._schedule.find(kind, id)
+            if watch is not None and watch.elsewhere:
+                self._refused.add((kind, id))
+                self._schedule.take_back(watch, self._clock())
+
+    # -- leading ---------------------------------------------------------------------------
+
+    def saw(self, watch: Watch, row: Any, record: Record) -> None:
+        """A look showed this: tell those who wait for it elsewhere, if it is news."""
+        for name, guest in (watch.guests or {}).items():
+            shown = row if guest.every else record.raw_status or record.status
+            if record.done or shown != guest.shown:
+                guest.shown = shown
+                self._tell(name, {"saw": [watch.kind.name, watch.id, row]}, watch)
+        if record.done:
+            watch.guests = None
+
+    def failed(self, watches: list[Watch], *, final: bool = False) -> None:
+        """A look failed: after some, another client shall try; at once if none can succeed."""
+        bad = final or any(watch.errors >= TROUBLE for watch in watches)
+        if self.leads and bad and any(watch.guests for watch in self._schedule):
+            self._crew.resign()
+
+    def _invite(self, sender: str, kind: str, ids: list[str], *, every: bool) -> None:
+        try:
+            known = self._kind_named(kind)
+        except A2EError:  # of a later version
+            self._tell(sender, {"look": [kind, ids]})
+            return
+        now = self._clock()
+        for id in ids:
+            watch = self._schedule.get(known, id)
+            if watch is None:
+                due = now + self._schedule.interval()
+                born = born_at(id, now, self._wall())
+                watch = self._schedule.add(known, id, now=now, due=due, born=born)
+            if watch.guests is None:
+                watch.guests = {}
+            guest = watch.guests.get(sender)
+            if guest is None or guest.every is not every:
+                watch.guests[sender] = Guest(every)
+        self._start()
+
+    def _see_off(self, sender: str, watches: Iterable[Watch | None]) -> None:
+        for watch in watches:
+            if watch is not None and watch.guests and sender in watch.guests:
+                del watch.guests[sender]
+                if not watch.guests:
+                    watch.guests = None
+                    self._spare(watch)
+
+    def _tell(self, to: str, message: Mapping[str, Any], watch: Watch | None = None) -> None:
+        text = json.dumps(message, separators=(",", ":"))
+        if watch is not None and len(text) > MESSAGE:
+            text = json.dumps({"look": [watch.kind.name, [watch.id]]})
+        self._news.append((to, text))
+        self._crew.stir()
+
+    def _dropped(self, watch: Watch) -> None:
+        place = watch.kind.name, watch.id
+        self._refused.discard(place)
+        self._every.discard(place)
+        self._wants.remove(*place)
+        if watch.elsewhere and watch is not self._telling and not self._closed:
+            self._leaves.add(*place)
+            self._crew.stir()
+        for guest in watch.guests or ():
+            # It was given up here: who waits for it finds out for itself.
+            self._tell(guest, {"look": [place[0], [watch.id]]})
+        watch.guests = None
+
+    # -- what the crew says ----------------------------------------------------------------
+
+    def led_by(self, leader: str | None) -> None:
+        """This client now leads, or another does, or nobody that can be reached."""
+        if self._closed:
+            return
+        self._leader = leader
+        self._wants, self._leaves, self._news = _Ids(), _Ids(), []
+        self._refused.clear()
+        now = self._clock()
+        for watch in list(self._schedule):
+            if not self.leads and watch.guests is not None:
+                watch.guests = None
+                self._spare(watch)
+            if watch.elsewhere:
+                self._schedule.take_back(watch, now)
+            if watch.awaited:
+                self.offer(watch, now)
+        self._wake()
+
+    def heard(self, sender: str, message: str) -> None:
+        """Another client wants a task looked at, or tells what it has seen."""
+        try:
+            said: Any = json.loads(message)
+        except ValueError:
+            return
+        for what, value in said.items() if is_map(said) and not self._closed else ():
+            match value:
+                case [str(kind), list(ids)] if what != "saw":
+                    known = [id for id in ids if isinstance(id, str) and is_id(id)]
+                    if what in ("want", "want_all") and self.leads:
+                        self._invite(sender, kind, known, every=what == "want_all")
+                    elif what == "leave":
+                        self._see_off(sender, [self._schedule.find(kind, id) for id in known])
+                    elif what == "look" and sender == self._leader:
+                        self._take_back(kind, known)
+                        self._wake()
+                case [str(kind), str(id), row] if what == "saw" and sender == self._leader:
+                    self._take_in(kind, id, row)
+                case _:
+                    pass  # a later version says more
+
+    def left(self, name: str) -> None:
+        """Another client is gone: nobody there waits any more."""
+        self._see_off(name, list(self._schedule))
+
+    def outbox(self) -> list[tuple[str, str]]:
+        """Give what is to be said, and to whom, in order."""
+        said, self._news = self._news, []
+        leaves, wants = list(self._leaves.take()), list(self._wants.take())
+        if self._leader is not None and not self.leads:
+            words = [
+                *(("leave", kind, ids) for kind, ids, _ in leaves),
+                *(("want_all" if every else "want", kind, ids) for kind, ids, every in wants),
+            ]
+            said += [
+                (self._leader, json.dumps({what: [kind, ids]}, separators=(",", ":")))
+                for what, kind, ids in words
+            ]
+        return said
