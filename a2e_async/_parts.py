@@ -24,6 +24,7 @@ from a2e_async.resources.room import CallOptions, Room
 from a2e_async.tasks.book import Book
 from a2e_async.tasks.budget import UPLOAD, Budget, Held
 from a2e_async.tasks.charged import ChargedCalls, spending
+from a2e_async.tasks.crew import Crew
 from a2e_async.tasks.fair import Caller
 from a2e_async.tasks.hooks import Webhook
 from a2e_async.tasks.journal import Journal
@@ -183,6 +184,8 @@ def build(
         webhooks=webhook is not None,
         watch_all=None if journal is None else journal.watch_all,
         share=pacer.look_share,
+        crew=_crew(account, journal),
+        kind_named=kind_named,
     )
     poller.source = downloader
 
@@ -285,9 +288,18 @@ def _pacer(
     limiter: Callable[..., Pacer] | None = getattr(journal, "limiter", None)
     if limiter is None or rate is None or math.isinf(rate):
         return Pacer(rate, burst)
-    # Enough to tell accounts apart, and no way back to the key.
-    name = hashlib.sha256(f"{account.base_url}\0{account.api_key}".encode()).hexdigest()[:32]
-    return limiter(rate, burst, name, tell)
+    return limiter(rate, burst, _account_name(account), tell)
+
+
+def _crew(account: Account, journal: Journal | None) -> Crew | None:
+    """Return the other clients of the account, if the journal knows of them."""
+    crew: Callable[[str], Crew] | None = getattr(journal, "crew", None)
+    return None if crew is None else crew(_account_name(account))
+
+
+def _account_name(account: Account) -> str:
+    """Return enough to tell accounts apart, and no way back to the key."""
+    return hashlib.sha256(f"{account.base_url}\0{account.api_key}".encode()).hexdigest()[:32]
 
 
 def open_journal(journal: Any) -> Journal:

@@ -71,11 +71,14 @@ class News:
         return news
 
     def ended(self, entry: Entry) -> None:
-        """Something says that the tasks of an entry have ended: look at those waited for."""
+        """Something says that the tasks of an entry have ended: look at those waited for.
+
+        Who looks at them for this client hears so, too.
+        """
         now = asyncio.get_running_loop().time()
         for id in entry.ids:
             watch = self._schedule.find(entry.kind, id)
-            if watch is not None:
+            if watch is not None and not watch.elsewhere:
                 self._schedule.nudge(watch, now)
                 self._wake()
 

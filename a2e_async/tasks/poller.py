@@ -22,7 +22,9 @@ from a2e_async.errors import (
     AuthenticationError,
     ClientClosed,
     ConfigurationError,
+    DecodeError,
     InvalidRequest,
+    JournalError,
     NotFound,
     PermissionDenied,
     TaskGone,
@@ -30,16 +32,18 @@ from a2e_async.errors import (
 )
 from a2e_async.models import OutputSource, Record
 from a2e_async.tasks.hooks import rarity
-from a2e_async.tasks.kind import LONG_AGO, check_watchable, id_time
+from a2e_async.tasks.kind import LONG_AGO, TaskKind, born_at, check_watchable
 from a2e_async.tasks.looks import Looker
 from a2e_async.tasks.news import News, WatchAll
 from a2e_async.tasks.schedule import MISSED, Schedule
+from a2e_async.tasks.shared_looks import SharedLooks
 from a2e_async.tasks.status import read_record
 from a2e_async.tasks.waits import Ended, Wait, broken, gone, timed_out
 from a2e_async.tasks.watches import After, Look, Mode, Watch
 from a2e_async.transport.loops import forked, wrong_loop
 
 if TYPE_CHECKING:
+    from a2e_async.tasks.crew import Crew
     from a2e_async.tasks.task import Task
     from a2e_async.tasks.telling import Teller
     from a2e_async.transport.session import Session
@@ -61,7 +65,8 @@ class Poller:
 
     ``webhooks``: events are awaited of starts that asked for them. ``news`` takes them in, and
     what other clients write into the journal whose ``watch_all`` is given. ``share`` returns which
-    part of ``look_rate`` is this client's.
+    part of ``look_rate`` is this client's. With a ``crew`` one of its clients looks for all;
+    ``kind_named`` finds the kinds of the others' tasks.
     """
 
     def __init__(
@@ -76,6 +81,8 @@ class Poller:
         webhooks: bool = False,
         watch_all: WatchAll | None = None,
         share: Callable[[], float] = lambda: 1.0,
+        crew: "Crew | None" = None,
+        kind_named: Callable[[str], TaskKind[..., Any]] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.source: OutputSource | None = None
@@ -87,8 +94,22 @@ class Poller:
             look_rate=look_rate,
             jitter=jitter,
             rarity=rarity(interval) if webhooks else 1.0,
-            share=share,
+            share=self._look_share,
         )
+        self._share = share
+        self._shared: SharedLooks | None = None
+        if crew is not None and kind_named is not None:
+            self._shared = SharedLooks(
+                crew,
+                self._schedule,
+                clock=lambda: asyncio.get_running_loop().time(),
+                wall=time.time,
+                kind_named=kind_named,
+                show=self._show_told,
+                spare=self._spare,
+                wake=self._wake,
+                start=self._start,
+            )
         self.news = News(self._schedule, wake=self._wake, watch_all=watch_all, always=webhooks)
         self._held = held
         self._teller = teller
@@ -146,6 +167,10 @@ class Poller:
             self._join(wait, loop)
         return wait.future.cancel
 
+    def _look_share(self) -> float:
+        """Return this client's part of the looks: all of them, where it looks for the others."""
+        return 1.0 if self._shared is not None and self._shared.settled else self._share()
+
     def interval(self) -> float:
         """Return the seconds between two looks at one task, as things stand."""
         return self._schedule.interval()
@@ -196,6 +221,8 @@ class Poller:
             "a2e.attach(task.ref) brings each back."
         )
         self.news.close()
+        if self._shared is not None:
+            self._shared.close()
         if self.outlived():
             return
         self._fail_all(self._closed)
@@ -277,6 +304,8 @@ class Poller:
         try:
             rows, whole = await self._fetch(look, loop)
         except _FINAL as error:
+            if self._shared is not None:
+                self._shared.failed(look.watches, final=True)
             self._give_up(look.watches, error)
         except (NotFound, InvalidRequest) as error:
             self._refused(look, error, loop.time())
@@ -285,8 +314,7 @@ class Poller:
         else:
             self._show(look, rows, whole, loop.time())
         for watch in look.watches:
-            if not self._waits.get(watch):
-                self._take(watch)
+            self._spare(watch)
         self._wake()
 
     async def _fetch(
@@ -316,20 +344,40 @@ class Poller:
                     self._last_look(watch)
                 continue
             record = read_record(look.kind, raw, self.source)
-            if record.done:
-                if self._schedule.ended(watch, now):
-                    logger.warning(
-                        "no webhook event came for the last %d tasks; looking as often as "
-                        "without webhooks. Can the service reach webhook_url?",
-                        MISSED,
-                    )
-            else:
-                self._schedule.seen(watch, look, now)
-            self._deliver(watch, record, now)
-            if record.done:
-                self._tell_ended(watch, seen=True)
-                # Its waits leave later, when the schedule no longer knows it.
-                self._waits.pop(watch, None)
+            if self._shared is not None:
+                self._shared.saw(watch, raw, record)
+                if not record.done:
+                    self._shared.offer(watch, now)
+            self._take_in(watch, record, look, now)
+
+    def _show_told(self, watch: Watch, raw: Any) -> bool:
+        """Take in what another client has seen; tell whether it is a record of this task."""
+        try:
+            record = read_record(watch.kind, raw, self.source)
+        except DecodeError:
+            return False
+        if record.id != watch.id:
+            return False
+        self._take_in(watch, record, None, asyncio.get_running_loop().time())
+        return True
+
+    def _take_in(self, watch: Watch, record: Record, look: Look | None, now: float) -> None:
+        if record.done:
+            if self._schedule.ended(watch, now):
+                logger.warning(
+                    "no webhook event came for the last %d tasks; looking as often as "
+                    "without webhooks. Can the service reach webhook_url?",
+                    MISSED,
+                )
+        elif look is None:
+            self._schedule.told(watch, now)
+        else:
+            self._schedule.seen(watch, look, now)
+        self._deliver(watch, record, now)
+        if record.done:
+            self._tell_ended(watch, seen=True)
+            # Its waits leave later, when the schedule no longer knows it.
+            self._waits.pop(watch, None)
 
     def _deliver(self, watch: Watch, record: Record, now: float) -> None:
         changed: dict[Task[Any], bool] = {}
@@ -384,6 +432,8 @@ class Poller:
         for watch in look.watches:
             watch.why = type(error).__name__
         self._give_up(self._schedule.failed(look, now), error)
+        if self._shared is not None:
+            self._shared.failed(look.watches)
         for watch in look.watches:
             self._last_look(watch)
 
@@ -392,31 +442,41 @@ class Poller:
     def _join(self, wait: Wait, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         self.news.listen()
+        if self._shared is not None:
+            with suppress(JournalError):  # who needs it will be told
+                self._shared.join()
         for id in wait.missing:
-            self._watch(wait.task, id, now).append(wait)
+            watch = self._watch(wait.task, id, now)
+            self._waits.setdefault(watch, []).append(wait)
+            if self._shared is not None and (watch.awaited or wait.change):
+                self._shared.offer(watch, now, every=wait.change)
         self._order += 1
         wait.order = self._order
         self._waiting += 1
+        self._start()
+
+    def _start(self) -> None:
+        """Look at what is due; the first watch starts the loop."""
         if self._runner is None:
+            loop = asyncio.get_running_loop()
+            self.news.listen()
             # An empty context: what the first caller had set must not leak into later looks.
             self._runner = loop.create_task(self._run(loop), context=Context())
         else:
             self._wake()
 
-    def _watch(self, task: "Task[Any]", id: str, now: float) -> list[Wait]:
+    def _watch(self, task: "Task[Any]", id: str, now: float) -> Watch:
         watch = self._schedule.get(task.kind, id)
         if watch is None:
             due, told = self.news.first_look(task, now)
             born = task.born
-            if born == LONG_AGO and (made := id_time(id)) is not None:
-                # Started elsewhere, perhaps a moment ago: it is forgiven like one of our own.
-                born = now - max(0.0, time.time() - made)
+            if born == LONG_AGO:
+                born = born_at(id, now, time.time())
             watch = self._schedule.add(
                 task.kind, id, now=now, due=due, born=born, hook=task.hook, told=told
             )
-            self._waits[watch] = []
         self._schedule.name(watch, task.hook)
-        return self._waits[watch]
+        return watch
 
     def _leave(self, wait: Wait) -> None:
         """Take a wait off its watches; a watch nobody waits for any more is dropped."""
@@ -427,8 +487,8 @@ class Poller:
                 continue
             waits.remove(wait)
             # A look under way is kept: who waits again for this id shares it.
-            if not waits and not watch.in_flight:
-                self._take(watch)
+            if not watch.in_flight:
+                self._spare(watch)
         self._waiting -= 1
         if not len(self._schedule):
             self._deadlines.clear()
@@ -442,6 +502,11 @@ class Poller:
         watches = (self._schedule.get(task.kind, id) for id in task.ids)
         waits = (wait for watch in watches if watch for wait in self._waits.get(watch, ()))
         return any(not wait.quiet and not wait.future.done() for wait in waits)
+
+    def _spare(self, watch: Watch) -> None:
+        """Look at it no more, if nobody waits for it any more, here or elsewhere."""
+        if not self._waits.get(watch) and not watch.guests:
+            self._take(watch)
 
     def _take(self, watch: Watch) -> list[Wait]:
         waits = self._waits.pop(watch, [])
