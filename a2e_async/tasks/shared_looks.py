@@ -19,7 +19,7 @@ from attrs import define, field
 
 from a2e_async.errors import A2EError
 from a2e_async.models import Record
-from a2e_async.narrow import is_map
+from a2e_async.narrow import is_list, is_map
 from a2e_async.tasks.crew import Crew
 from a2e_async.tasks.kind import TaskKind, born_at, is_id
 from a2e_async.tasks.schedule import BACKUP, Schedule
@@ -258,7 +258,7 @@ class SharedLooks:
             return
         for what, value in said.items() if is_map(said) and not self._closed else ():
             match value:
-                case [str(kind), list(ids)] if what != "saw":
+                case [str(kind), ids] if what != "saw" and is_list(ids):
                     known = [id for id in ids if isinstance(id, str) and is_id(id)]
                     if what in ("want", "want_all") and self.leads:
                         self._invite(sender, kind, known, every=what == "want_all")
