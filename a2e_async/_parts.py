@@ -102,7 +102,7 @@ class Parts:
 
     async def aclose(self) -> None:
         """Close all parts: paid calls first, then waits, paid presigns, at last the connections."""
-        self.poller.outlived()  # from another loop: refused, and the client goes on
+        self.poller.home.outlived()  # from another loop: refused, and the client goes on
         again, self.closed = self.closed, True
         try:
             # Shielded against scopes around the caller: what is paid for must be heard of.

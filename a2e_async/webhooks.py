@@ -186,7 +186,7 @@ class Webhooks:
 
     async def aclose(self) -> None:
         """Pass nothing more on."""
-        if self._passing is None or self._passing.done() or self._poller.outlived():
+        if self._passing is None or self._passing.done() or self._poller.home.outlived():
             return
         self._passing.cancel()
         await asyncio.wait([self._passing])

@@ -161,7 +161,7 @@ class ChargedCalls:
         """
         if self._closed:
             raise ClientClosed("The client is closed; nothing was sent. Make a new A2E().")
-        self._poller.check_loop()
+        self._poller.home.check()
         flight = _Flight(what)
         self._flying.add(flight)
         carry = flight.carry = self._spawn(self._carry(flight))
@@ -212,7 +212,7 @@ class ChargedCalls:
     async def aclose(self) -> None:
         """Do what is owed and let calls under way end (at most 30 s), then give them up."""
         self._closed = True
-        if self._poller.outlived():
+        if self._poller.home.outlived():
             return
         until = asyncio.get_running_loop().time() + FINISH_STARTS
         while True:

@@ -64,7 +64,7 @@ class Places:
         self._seeing: asyncio.Handle | None = None
         self._usual: dict[str, float] = {}
         self._closed = False
-        self._poller.ended = self.ended
+        self._poller.waits.ended = self.ended
 
     # -- the way of a start ------------------------------------------------------------------
 

@@ -6,10 +6,8 @@ wait: a wait is a small object on the watches of its ids, and one heap holds the
 
 import asyncio
 import copy
-import heapq
 import logging
 import math
-import os
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -28,7 +26,6 @@ from a2e_async.errors import (
     NotFound,
     PermissionDenied,
     TaskGone,
-    TaskTimeout,
 )
 from a2e_async.models import OutputSource, Record
 from a2e_async.tasks.hooks import rarity
@@ -38,9 +35,10 @@ from a2e_async.tasks.news import News, WatchAll
 from a2e_async.tasks.schedule import MISSED, Schedule
 from a2e_async.tasks.shared_looks import SharedLooks
 from a2e_async.tasks.status import read_record
-from a2e_async.tasks.waits import Ended, Wait, broken, gone, timed_out
+from a2e_async.tasks.waiting import Waits
+from a2e_async.tasks.waits import Wait, broken
 from a2e_async.tasks.watches import After, Look, Mode, Watch
-from a2e_async.transport.loops import forked, wrong_loop
+from a2e_async.transport.loops import Home
 
 if TYPE_CHECKING:
     from a2e_async.tasks.crew import Crew
@@ -49,9 +47,6 @@ if TYPE_CHECKING:
     from a2e_async.transport.session import Session
 
 logger = logging.getLogger("a2e_async.poller")
-
-LAST_LOOK: Final = 5.0
-"""Seconds that the one look at a wait's deadline may take."""
 
 LOOKS_AT_ONCE: Final = 32
 """Looks on their way at the same time; half of the default number of connections."""
@@ -85,9 +80,8 @@ class Poller:
         kind_named: Callable[[str], TaskKind[..., Any]] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        self.home = Home()
         self.source: OutputSource | None = None
-        self.ended: Ended | None = None
-        """Told of each remote task that is seen to have ended, or is given up."""
         self._looker = Looker(session, request_timeout)
         self._schedule = Schedule(
             interval=interval,
@@ -96,6 +90,7 @@ class Poller:
             rarity=rarity(interval) if webhooks else 1.0,
             share=self._look_share,
         )
+        self.waits = Waits(self._schedule, teller)
         self._share = share
         self._shared: SharedLooks | None = None
         if crew is not None and kind_named is not None:
@@ -106,22 +101,17 @@ class Poller:
                 wall=time.time,
                 kind_named=kind_named,
                 show=self._show_told,
-                spare=self._spare,
+                spare=self.waits.spare,
                 wake=self._wake,
                 start=self._start,
             )
         self.news = News(self._schedule, wake=self._wake, watch_all=watch_all, always=webhooks)
         self._held = held
         self._teller = teller
-        self._waits: dict[Watch, list[Wait]] = {}
-        self._deadlines: list[tuple[float, int, Wait]] = []
-        self._waiting = 0
-        self._order = 0
         self._runner: asyncio.Task[None] | None = None
         self._looking: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.Future[None] | None = None
         self._closed: ClientClosed | None = None
-        self._home: tuple[asyncio.AbstractEventLoop, int] | None = None
 
     def __len__(self) -> int:
         return len(self._schedule)
@@ -132,39 +122,50 @@ class Poller:
         ``deadline`` is an instant of the loop's clock. Raises `TaskTimeout` after one last
         look at it, `TaskGone`, `ClientClosed`, or the error that ended the looks.
         """
-        if self._closed is not None:
-            raise copy.copy(self._closed)
-        check_watchable(task.kind)
-        loop = self.check_loop()
-        wait = Wait(task, loop.create_future(), deadline, task.open_ids, change)
-        if not wait.missing:
-            return
-        self._join(wait, loop)
-        heapq.heappush(self._deadlines, (deadline, wait.order, wait))
-        if self._teller is not None:
-            self._teller.waited_for(task)
+        wait = self.begin(task, deadline=deadline, change=change)
         try:
             await wait.future
         except BaseException as error:
-            self._leave(wait)
-            if self._teller is not None and not isinstance(error, TaskGone):
-                self._teller.wait_ended(task, error, last=not self._waited_for(task))
+            self.end(wait, error)
             raise
-        self._leave(wait)
+        self.end(wait)
+
+    def begin(self, task: "Task[Any]", *, deadline: float, change: bool = False) -> Wait:
+        """Begin a wait, as `wait` does; its ``future`` is to be awaited, then `end` called."""
+        if self._closed is not None:
+            raise copy.copy(self._closed)
+        check_watchable(task.kind)
+        loop = self.home.check()
+        wait = Wait(task, loop.create_future(), deadline, task.open_ids, change)
+        if not wait.missing:
+            wait.end()
+        self._join(wait)
+        if self._teller is not None:
+            self._teller.waited_for(task)
+        return wait
+
+    def end(self, wait: Wait, error: BaseException | None = None) -> None:
+        """End a wait that was begun; ``error`` is what came of it, or of its caller."""
+        self.waits.leave(wait)
+        if not len(self._schedule):
+            self._wake()
+        task, teller = wait.task, self._teller
+        if teller is not None and error is not None and not isinstance(error, TaskGone):
+            teller.wait_ended(task, error, last=not self.waits.waited_for(task))
 
     def follow(self, task: "Task[Any]") -> Callable[[], object]:
         """Look at a task that nobody waits for, until it has ended; return what ends that."""
-        loop = self.check_loop()
+        loop = self.home.check()
         wait = Wait(task, loop.create_future(), math.inf, task.open_ids, False, quiet=True)
 
         def over(future: "asyncio.Future[None]") -> None:
             if not future.cancelled():
                 future.exception()  # `ended` was told
-            self._leave(wait)
+            self.waits.leave(wait)
 
         if wait.missing and self._closed is None:
             wait.future.add_done_callback(over)
-            self._join(wait, loop)
+            self._join(wait)
         return wait.future.cancel
 
     def _look_share(self) -> float:
@@ -175,44 +176,11 @@ class Poller:
         """Return the seconds between two looks at one task, as things stand."""
         return self._schedule.interval()
 
-    def check_loop(self) -> asyncio.AbstractEventLoop:
-        """Return the running loop; the first one asked on is the client's own.
-
-        Raises `ConfigurationError` on another one, and in a forked process: a wait there would
-        stand in a queue that nobody serves.
-        """
-        loop = asyncio.get_running_loop()
-        if self._home is None:
-            self._home = loop, os.getpid()
-        elif self._home[1] != os.getpid():
-            raise forked()
-        elif self._home[0] is not loop:
-            raise wrong_loop()
-        return loop
-
-    def outlived(self) -> bool:
-        """Tell whether the client's loop is over (or the parent's), so that none can be told.
-
-        Raises `ConfigurationError` while that loop lives and another one asks.
-        """
-        if self._home is None or self._home[0] is asyncio.get_running_loop():
-            return False
-        loop, process = self._home
-        if process == os.getpid() and not loop.is_closed():
-            raise ConfigurationError("Close the client on the event loop it was used on.")
-        return True
-
     def at_home(self, call: Callable[[], None]) -> bool:
         """Call this on the client's loop, from whatever loop; return False once it is closed."""
-        if self._closed is not None:
-            return False
-        loop, process = self._home or (None, os.getpid())
-        if loop is None or loop is asyncio.get_running_loop():
-            call()
-        elif process == os.getpid():
-            with suppress(RuntimeError):  # its loop is over, and all waits with it
-                loop.call_soon_threadsafe(call)
-        return True
+        if self._closed is None:
+            self.home.call(call)
+        return self._closed is None
 
     async def aclose(self) -> None:
         """End every wait with `ClientClosed` and stop looking."""
@@ -223,9 +191,9 @@ class Poller:
         self.news.close()
         if self._shared is not None:
             self._shared.close()
-        if self.outlived():
+        if self.home.outlived():
             return
-        self._fail_all(self._closed)
+        self.waits.fail_all(self._closed)
         self._wake()
         tasks = [*self._looking, *([self._runner] if self._runner else [])]
         for task in tasks:
@@ -239,14 +207,14 @@ class Poller:
         try:
             while len(self._schedule):
                 now = loop.time()
-                self._expire(now)
+                self.waits.expire(now, held=self._held())
                 for look in self._schedule.plan(now, LOOKS_AT_ONCE - len(self._looking)):
                     looking = loop.create_task(self._look(look, loop))
                     self._looking.add(looking)
                     looking.add_done_callback(self._looked)
                 await self._sleep(loop, self._next_wake())
         except asyncio.CancelledError:
-            self._fail_all(self._closed or ClientClosed("The event loop is shutting down."))
+            self.waits.fail_all(self._closed or ClientClosed("The event loop is shutting down."))
             raise
         except Exception as error:
             self._break(error)
@@ -273,30 +241,11 @@ class Poller:
             self._alarm.set_result(None)
 
     def _next_wake(self) -> float | None:
-        while self._deadlines and self._deadlines[0][2].future.done():
-            heapq.heappop(self._deadlines)
         # With all places taken the end of a look wakes the loop.
         full = len(self._looking) >= LOOKS_AT_ONCE
         due = None if full else self._schedule.next_wake()
-        if self._deadlines:
-            first = self._deadlines[0][0]
-            return first if due is None else min(first, due)
-        return due
-
-    def _expire(self, now: float) -> None:
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _, order, wait = heapq.heappop(self._deadlines)
-            if wait.future.done():
-                continue
-            if wait.last or self._held():
-                wait.end(self._timeout(wait))
-                continue
-            wait.last = True
-            heapq.heappush(self._deadlines, (now + LAST_LOOK, order, wait))
-            for id in wait.missing:
-                watch = self._schedule.get(wait.task.kind, id)
-                if watch is not None:
-                    self._schedule.hasten(watch, now)
+        deadline = self.waits.next_deadline()
+        return min((when for when in (due, deadline) if when is not None), default=None)
 
     # -- one look --------------------------------------------------------------------------
 
@@ -306,7 +255,7 @@ class Poller:
         except _FINAL as error:
             if self._shared is not None:
                 self._shared.failed(look.watches, final=True)
-            self._give_up(look.watches, error)
+            self.waits.give_up(look.watches, error)
         except (NotFound, InvalidRequest) as error:
             self._refused(look, error, loop.time())
         except A2EError as error:
@@ -314,7 +263,7 @@ class Poller:
         else:
             self._show(look, rows, whole, loop.time())
         for watch in look.watches:
-            self._spare(watch)
+            self.waits.spare(watch)
         self._wake()
 
     async def _fetch(
@@ -341,7 +290,7 @@ class Poller:
                     self._absent(watch, look, now)
                 else:
                     self._schedule.seen(watch, look, now)
-                    self._last_look(watch)
+                    self.waits.last_look(watch)
                 continue
             record = read_record(look.kind, raw, self.source)
             if self._shared is not None:
@@ -373,45 +322,16 @@ class Poller:
             self._schedule.told(watch, now)
         else:
             self._schedule.seen(watch, look, now)
-        self._deliver(watch, record, now)
-        if record.done:
-            self._tell_ended(watch, seen=True)
-            # Its waits leave later, when the schedule no longer knows it.
-            self._waits.pop(watch, None)
-
-    def _deliver(self, watch: Watch, record: Record, now: float) -> None:
-        changed: dict[Task[Any], bool] = {}
-        told: set[tuple[str, ...]] = set()
-        for wait in list(self._waits.get(watch, ())):
-            task = wait.task
-            if task not in changed:
-                before = task.looked_at
-                changed[task] = task.observe(record, now)
-                tells = changed[task] and not wait.quiet and task.ids not in told
-                if self._teller is not None and tells:
-                    told.add(task.ids)  # however many handles it has
-                    self._teller.seen(task, record, before, now)
-            if record.done:
-                wait.missing = tuple(id for id in wait.missing if id != watch.id)
-            if not wait.missing or (wait.change and changed[task]):
-                wait.end()
-            elif wait.last and not record.done:
-                wait.end(self._timeout(wait))
+        self.waits.deliver(watch, record, now)
 
     def _absent(self, watch: Watch, look: Look, now: float) -> None:
         if watch.dropped:
             return
         if self._schedule.absent(watch, look, now) is After.AGAIN:
             if look.mode is Mode.DETAIL:
-                self._last_look(watch)
+                self.waits.last_look(watch)
             return
-        self._tell_ended(watch, seen=False)
-        waits = self._take(watch)
-        if self._teller is not None:
-            for task in {wait.task for wait in waits if not wait.quiet}:
-                self._teller.gone(task)
-        for wait in waits:
-            wait.end(gone(wait.task, watch))
+        self.waits.gone(watch)
 
     def _refused(self, look: Look, error: A2EError, now: float) -> None:
         alone = look.mode is Mode.BATCH and len(look.watches) == 1 and not look.kind.look_at
@@ -421,7 +341,7 @@ class Poller:
             if isinstance(error, NotFound):
                 self._absent(look.watches[0], look, now)
             else:
-                self._give_up(look.watches, error)
+                self.waits.give_up(look.watches, error)
         elif look.mode is Mode.BATCH or look.kind.look_at is not None:
             self._schedule.split(look)
         else:
@@ -431,28 +351,26 @@ class Poller:
         logger.debug("look at %d %s failed: %s", len(look.watches), look.kind.name, error)
         for watch in look.watches:
             watch.why = type(error).__name__
-        self._give_up(self._schedule.failed(look, now), error)
+        self.waits.give_up(self._schedule.failed(look, now), error)
         if self._shared is not None:
             self._shared.failed(look.watches)
         for watch in look.watches:
-            self._last_look(watch)
+            self.waits.last_look(watch)
 
     # -- the waits -------------------------------------------------------------------------
 
-    def _join(self, wait: Wait, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
+    def _join(self, wait: Wait) -> None:
+        now = asyncio.get_running_loop().time()
         self.news.listen()
         if self._shared is not None:
             with suppress(JournalError):  # who needs it will be told
                 self._shared.join()
-        for id in wait.missing:
-            watch = self._watch(wait.task, id, now)
-            self._waits.setdefault(watch, []).append(wait)
-            if self._shared is not None and (watch.awaited or wait.change):
-                self._shared.offer(watch, now, every=wait.change)
-        self._order += 1
-        wait.order = self._order
-        self._waiting += 1
+        watches = [self._watch(wait.task, id, now) for id in wait.missing]
+        self.waits.add(wait, watches)
+        if self._shared is not None:
+            for watch in watches:
+                if watch.awaited or wait.change:
+                    self._shared.offer(watch, now, every=wait.change)
         self._start()
 
     def _start(self) -> None:
@@ -478,69 +396,9 @@ class Poller:
         self._schedule.name(watch, task.hook)
         return watch
 
-    def _leave(self, wait: Wait) -> None:
-        """Take a wait off its watches; a watch nobody waits for any more is dropped."""
-        for id in wait.task.ids:
-            watch = self._schedule.get(wait.task.kind, id)
-            waits = self._waits.get(watch) if watch is not None else None
-            if watch is None or waits is None or wait not in waits:
-                continue
-            waits.remove(wait)
-            # A look under way is kept: who waits again for this id shares it.
-            if not watch.in_flight:
-                self._spare(watch)
-        self._waiting -= 1
-        if not len(self._schedule):
-            self._deadlines.clear()
-            self._wake()
-        elif len(self._deadlines) > 64 and len(self._deadlines) > 4 * self._waiting:
-            # What is over would keep its task until its deadline, hours later.
-            self._deadlines = [entry for entry in self._deadlines if not entry[2].future.done()]
-            heapq.heapify(self._deadlines)
-
-    def _waited_for(self, task: "Task[Any]") -> bool:
-        watches = (self._schedule.get(task.kind, id) for id in task.ids)
-        waits = (wait for watch in watches if watch for wait in self._waits.get(watch, ()))
-        return any(not wait.quiet and not wait.future.done() for wait in waits)
-
-    def _spare(self, watch: Watch) -> None:
-        """Look at it no more, if nobody waits for it any more, here or elsewhere."""
-        if not self._waits.get(watch) and not watch.guests:
-            self._take(watch)
-
-    def _take(self, watch: Watch) -> list[Wait]:
-        waits = self._waits.pop(watch, [])
-        self._schedule.drop(watch)
-        return waits
-
-    def _last_look(self, watch: Watch) -> None:
-        for wait in list(self._waits.get(watch, ())):
-            if wait.last:
-                wait.end(self._timeout(wait))
-
-    def _tell_ended(self, watch: Watch, *, seen: bool) -> None:
-        if self.ended is not None:
-            self.ended(watch.kind, watch.id, seen=seen)
-
-    def _give_up(self, watches: list[Watch], error: A2EError) -> None:
-        for watch in watches:
-            self._tell_ended(watch, seen=False)
-            for wait in self._take(watch):
-                # Each waiter gets its own exception: a shared one would grow a traceback of all.
-                mine = copy.copy(error)
-                mine.__cause__ = error.__cause__
-                mine.add_note(
-                    f"while waiting for {watch.kind.ref((watch.id,))}; it goes on at the service"
-                )
-                wait.end(mine)
-
-    def _fail_all(self, error: A2EError) -> None:
-        for watch in list(self._schedule):
-            self._give_up([watch], error)
-
     def _break(self, error: Exception) -> None:
         logger.error("the poller broke; all waits end", exc_info=error)
-        self._fail_all(broken(error))
+        self.waits.fail_all(broken(error))
 
     def _looked(self, looking: "asyncio.Task[None]") -> None:
         self._looking.discard(looking)
@@ -548,7 +406,3 @@ class Poller:
         if not looking.cancelled() and (error := looking.exception()) is not None:
             assert isinstance(error, Exception)  # noqa: S101  # a BaseException ends the loop itself
             self._break(error)
-
-    def _timeout(self, wait: Wait) -> TaskTimeout:
-        kind = wait.task.kind
-        return timed_out(wait.task, (self._schedule.get(kind, id) for id in wait.missing))

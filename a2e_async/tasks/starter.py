@@ -148,7 +148,7 @@ class Starter:
         be found; `ApiError` when the service refused.
         """
         self._check_open()
-        self._services.poller.check_loop()
+        self._services.poller.home.check()
         own = self._mark()
         name, mark = wire_name(kind, inputs.name, own, mark_names=self._mark_names)
         media = await self._prepare(inputs)
@@ -179,7 +179,7 @@ class Starter:
     ) -> "Task[R]":
         """Look for a start whose answer was lost; return its task, or raise as `start` does."""
         self._check_open()
-        self._services.poller.check_loop()
+        self._services.poller.home.check()
         flight = Flight(
             kind=kind,
             inputs=TaskInput(),
@@ -258,7 +258,7 @@ class Starter:
     async def aclose(self) -> None:
         """Let starts under way end (at most 30 s), then give them up, loudly."""
         self._closed = True
-        if self._services.poller.outlived():
+        if self._services.poller.home.outlived():
             return
         self.places.close()
         await self._recoverer.aclose()

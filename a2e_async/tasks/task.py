@@ -2,8 +2,8 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Generator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -85,10 +85,14 @@ class Task(Generic[R]):
         self.loose = False
         self._noted = False
         self.born = LONG_AGO if now is None else now
-        self._begun = datetime.now(UTC)
+        self._begun = time.time()
         self._services = services
-        self._parts: dict[str, R] = {record.id: record for record in records}
+        self._parts: tuple[R | None, ...] = ()
+        """What was last seen, in the order of the ids; empty before the first."""
         self._merged: R | None = None
+        for record in records:
+            if record.id in ids:
+                self._keep(ids.index(record.id), record)
         self._price = self.record.coins if self.record else None
 
     def __repr__(self) -> str:
@@ -121,16 +125,17 @@ class Task(Generic[R]):
     @property
     def record(self) -> R | None:
         """What was last seen, None before the first look at an attached task."""
-        if len(self._parts) < len(self.ids):
-            return None
         if self._merged is None:
-            self._merged = merge_records(tuple(self._parts[id] for id in self.ids))
+            parts = self.parts
+            if len(parts) < len(self.ids):
+                return None
+            self._merged = merge_records(parts)
         return self._merged
 
     @property
     def parts(self) -> tuple[R, ...]:
         """What was last seen of each of its remote tasks; one that was never seen is missing."""
-        return tuple(self._parts[id] for id in self.ids if id in self._parts)
+        return tuple(part for part in self._parts if part is not None)
 
     @property
     def status(self) -> Status | None:
@@ -153,23 +158,32 @@ class Task(Generic[R]):
     def elapsed(self) -> float:
         """Seconds since it was created (or, if that is not known, since this handle was made)."""
         created = self.record.created_at if self.record else None
-        return max(0.0, (datetime.now(UTC) - (created or self._begun)).total_seconds())
+        begun = self._begun if created is None else created.timestamp()
+        return max(0.0, time.time() - begun)
 
     @property
     def open_ids(self) -> tuple[str, ...]:
         """Ids of the remote tasks that are not known to have ended."""
-        parts = self._parts
-        return tuple(id for id in self.ids if id not in parts or not parts[id].done)
+        if not any(self._parts):
+            return self.ids
+        seen = zip(self.ids, self._parts, strict=True)
+        return tuple(id for id, part in seen if part is None or not part.done)
 
     def observe(self, record: Record, now: float) -> bool:
         """Take in what a look showed (for the poller); return whether it was news."""
-        before = self._parts.get(record.id)
+        place = self.ids.index(record.id)
+        before = self._parts[place] if self._parts else None
         self.looked_at = now
         if before == record or (before is not None and before.done and not record.done):
             return False
-        self._parts[record.id] = record  # type: ignore[assignment]  # the poller reads it by this task's kind
-        self._merged = None
+        self._keep(place, record)  # type: ignore[arg-type]  # the poller reads it by this task's kind
         return True
+
+    def _keep(self, place: int, record: R) -> None:
+        parts = list(self._parts or (None,) * len(self.ids))
+        parts[place] = record
+        self._parts = tuple(parts)
+        self._merged = None
 
     # -- with I/O --------------------------------------------------------------------------
 
@@ -182,9 +196,17 @@ class Task(Generic[R]):
         """
         self._services.claim(self)
         deadline = self._deadline(timeout)
+        poller = self._services.poller
         try:
             while not self.done:
-                await self._services.poller.wait(self, deadline=deadline)
+                # As `Poller.wait` does, whose frame would weigh more than all else of a wait.
+                wait = poller.begin(self, deadline=deadline)
+                try:
+                    await wait.future
+                except BaseException as error:
+                    poller.end(wait, error)
+                    raise
+                poller.end(wait)
         except TaskGone:
             await self._note(None)
             raise

@@ -1,6 +1,7 @@
-"""One wait for a task, and what its caller is told when it ends without a record."""
+"""Waits for tasks, their deadlines, and what a caller is told when one ends without a record."""
 
 import asyncio
+import heapq
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,10 +33,12 @@ class Wait:
     change: bool
     """Resolve at the first changed record, not only at the end."""
     quiet: bool = False
-    """Nobody's: what it sees is told by `Poller.ended` alone."""
+    """Nobody's: what it sees is told by `Waits.ended` alone."""
     last: bool = False
     """The deadline is here: the look under way or due is the last."""
-    order: int = 0
+
+    def __lt__(self, other: "Wait") -> bool:
+        return self.deadline < other.deadline
 
     def end(self, error: A2EError | None = None) -> None:
         """Let its caller go on, or raise."""
@@ -45,6 +48,41 @@ class Wait:
             self.future.set_result(None)
         else:
             self.future.set_exception(error)
+
+
+class Deadlines:
+    """Waits in the order of their deadlines. The waits themselves are the heap: no entry each."""
+
+    def __init__(self) -> None:
+        self._heap: list[Wait] = []
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, wait: Wait) -> None:
+        """Take in a wait that is not there."""
+        heapq.heappush(self._heap, wait)
+
+    def pop(self, now: float) -> Wait | None:
+        """Take out a wait whose deadline has come, None when there is none."""
+        first = self.first()
+        if first is None or first.deadline > now:
+            return None
+        return heapq.heappop(self._heap)
+
+    def first(self) -> Wait | None:
+        """Return the wait whose deadline comes first."""
+        while self._heap and self._heap[0].future.done():
+            heapq.heappop(self._heap)
+        return self._heap[0] if self._heap else None
+
+    def tidy(self, waiting: int) -> None:
+        """Forget what is over, if that is most: it would keep its task until its deadline."""
+        if not waiting:
+            self._heap.clear()
+        elif len(self._heap) > 64 and len(self._heap) > 4 * waiting:
+            self._heap = [wait for wait in self._heap if not wait.future.done()]
+            heapq.heapify(self._heap)
 
 
 def timed_out(task: "Task[Any]", watches: Iterable[Watch | None]) -> TaskTimeout:

@@ -1,11 +1,14 @@
 """What the schedule knows of each watched task, and the calls it plans (pure)."""
 
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
 from a2e_async.tasks.kind import TaskKind
+
+if TYPE_CHECKING:
+    from a2e_async.tasks.waits import Wait
 
 
 class Mode(StrEnum):
@@ -66,6 +69,8 @@ class Watch:
 
     elsewhere: bool = False
     """Another client looks at it and tells."""
+    waits: "tuple[Wait, ...]" = ()
+    """Who waits for it here."""
     guests: dict[str, Guest] | None = None
     """Other clients for which this one looks at it, by their names."""
 

@@ -1,4 +1,9 @@
-"""What is said to who uses a client where it cannot work: each text once."""
+"""The event loop a client belongs to, and what is said to who uses it where it cannot work."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import suppress
 
 from a2e_async.errors import ClientClosed, ConfigurationError
 
@@ -16,6 +21,49 @@ def forked() -> ConfigurationError:
         "This client was used before the process was forked. Its connections belong to the "
         "parent; make a new A2E() in the child."
     )
+
+
+class Home:
+    """The loop and the process that a client is first used on."""
+
+    def __init__(self) -> None:
+        self._at: tuple[asyncio.AbstractEventLoop, int] | None = None
+
+    def check(self) -> asyncio.AbstractEventLoop:
+        """Return the running loop; the first one asked on is the client's own.
+
+        Raises `ConfigurationError` on another one, and in a forked process: a wait there would
+        stand in a queue that nobody serves.
+        """
+        loop = asyncio.get_running_loop()
+        if self._at is None:
+            self._at = loop, os.getpid()
+        elif self._at[1] != os.getpid():
+            raise forked()
+        elif self._at[0] is not loop:
+            raise wrong_loop()
+        return loop
+
+    def outlived(self) -> bool:
+        """Tell whether the client's loop is over (or the parent's), so that none can be told.
+
+        Raises `ConfigurationError` while that loop lives and another one asks.
+        """
+        if self._at is None or self._at[0] is asyncio.get_running_loop():
+            return False
+        loop, process = self._at
+        if process == os.getpid() and not loop.is_closed():
+            raise ConfigurationError("Close the client on the event loop it was used on.")
+        return True
+
+    def call(self, do: Callable[[], None]) -> None:
+        """Call this on the client's loop, from whatever loop."""
+        loop, process = self._at or (None, os.getpid())
+        if loop is None or loop is asyncio.get_running_loop():
+            do()
+        elif process == os.getpid():
+            with suppress(RuntimeError):  # its loop is over, and all waits with it
+                loop.call_soon_threadsafe(do)
 
 
 def closed_error(what: str = "") -> ClientClosed:

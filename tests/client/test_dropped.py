@@ -86,8 +86,7 @@ async def test_nothing_is_kept_of_finished_waits(a2e: A2E) -> None:
     await keeper
     gc.collect()
     assert len(poller) == 0
-    assert not poller._waits
-    assert len(poller._deadlines) <= 64 + 4
+    assert len(poller.waits._deadlines) <= 64 + 4
 
 
 async def test_an_id_given_twice(a2e: A2E) -> None:

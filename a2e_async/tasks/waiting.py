@@ -1,0 +1,152 @@
+"""The waits of one client: which hang on which watch, what ends them, and who is told."""
+
+import copy
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from a2e_async.errors import A2EError, TaskTimeout
+from a2e_async.models import Record
+from a2e_async.tasks.schedule import Schedule
+from a2e_async.tasks.waits import Deadlines, Ended, Wait, gone, timed_out
+from a2e_async.tasks.watches import Watch
+
+if TYPE_CHECKING:
+    from a2e_async.tasks.task import Task
+    from a2e_async.tasks.telling import Teller
+
+LAST_LOOK: Final = 5.0
+"""Seconds that the one look at a wait's deadline may take."""
+
+
+class Waits:
+    """Joins waits to the watches of a schedule, and ends them by what is seen."""
+
+    def __init__(self, schedule: Schedule, teller: "Teller | None") -> None:
+        self.ended: Ended | None = None
+        """Told of each remote task that is seen to have ended, or is given up."""
+        self._schedule = schedule
+        self._teller = teller
+        self._deadlines = Deadlines()
+        self._waiting = 0
+
+    def add(self, wait: Wait, watches: list[Watch]) -> None:
+        """Take in a new wait, for what these watches show."""
+        for watch in watches:
+            watch.waits += (wait,)
+        self._waiting += 1
+        if wait.deadline < math.inf:
+            self._deadlines.add(wait)
+
+    def leave(self, wait: Wait) -> None:
+        """Take a wait off its watches; a watch nobody waits for any more is dropped."""
+        for id in wait.task.ids:
+            watch = self._schedule.get(wait.task.kind, id)
+            if watch is None or wait not in watch.waits:
+                continue
+            watch.waits = tuple(other for other in watch.waits if other is not wait)
+            # A look under way is kept: who waits again for this id shares it.
+            if not watch.in_flight:
+                self.spare(watch)
+        self._waiting -= 1
+        self._deadlines.tidy(self._waiting)
+
+    def spare(self, watch: Watch) -> None:
+        """Look at it no more, if nobody waits for it any more, here or elsewhere."""
+        if not watch.waits and not watch.guests:
+            self._schedule.drop(watch)
+
+    def waited_for(self, task: "Task[Any]") -> bool:
+        """Tell whether somebody waits for a task."""
+        watches = (self._schedule.get(task.kind, id) for id in task.ids)
+        waits = (wait for watch in watches if watch for wait in watch.waits)
+        return any(not wait.quiet and not wait.future.done() for wait in waits)
+
+    # -- deadlines -------------------------------------------------------------------------
+
+    def next_deadline(self) -> float | None:
+        """Return when `expire` has something to do."""
+        first = self._deadlines.first()
+        return None if first is None else first.deadline
+
+    def expire(self, now: float, *, held: bool) -> None:
+        """Have waits whose deadline has come looked at once more, then end them.
+
+        ``held``: the service has asked for a pause, so no look can be made.
+        """
+        while (wait := self._deadlines.pop(now)) is not None:
+            if wait.last or held:
+                wait.end(self._timeout(wait))
+                continue
+            wait.last = True
+            wait.deadline = now + LAST_LOOK
+            self._deadlines.add(wait)
+            for id in wait.missing:
+                watch = self._schedule.get(wait.task.kind, id)
+                if watch is not None:
+                    self._schedule.hasten(watch, now)
+
+    def last_look(self, watch: Watch) -> None:
+        """A look showed nothing new: end those that had no other look left."""
+        for wait in watch.waits:
+            if wait.last:
+                wait.end(self._timeout(wait))
+
+    # -- ends ------------------------------------------------------------------------------
+
+    def deliver(self, watch: Watch, record: Record, now: float) -> None:
+        """Give a record to all who wait for it."""
+        changed: dict[Task[Any], bool] = {}
+        told: set[tuple[str, ...]] = set()
+        for wait in watch.waits:
+            task = wait.task
+            if task not in changed:
+                before = task.looked_at
+                changed[task] = task.observe(record, now)
+                tells = changed[task] and not wait.quiet and task.ids not in told
+                if self._teller is not None and tells:
+                    told.add(task.ids)  # however many handles it has
+                    self._teller.seen(task, record, before, now)
+            if record.done:
+                wait.missing = tuple(id for id in wait.missing if id != watch.id)
+            if not wait.missing or (wait.change and changed[task]):
+                wait.end()
+            elif wait.last and not record.done:
+                wait.end(self._timeout(wait))
+        if record.done:
+            self._tell_ended(watch, seen=True)
+
+    def gone(self, watch: Watch) -> None:
+        """The service does not know the task: end its waits with `TaskGone`."""
+        self._tell_ended(watch, seen=False)
+        self._schedule.drop(watch)
+        if self._teller is not None:
+            for task in {wait.task for wait in watch.waits if not wait.quiet}:
+                self._teller.gone(task)
+        for wait in watch.waits:
+            wait.end(gone(wait.task, watch))
+
+    def give_up(self, watches: list[Watch], error: A2EError) -> None:
+        """End all waits for these with an error."""
+        for watch in watches:
+            self._tell_ended(watch, seen=False)
+            self._schedule.drop(watch)
+            for wait in watch.waits:
+                # Each waiter gets its own exception: a shared one would grow a traceback of all.
+                mine = copy.copy(error)
+                mine.__cause__ = error.__cause__
+                mine.add_note(
+                    f"while waiting for {watch.kind.ref((watch.id,))}; it goes on at the service"
+                )
+                wait.end(mine)
+
+    def fail_all(self, error: A2EError) -> None:
+        """End all waits with an error."""
+        self.give_up(list(self._schedule), error)
+
+    def _tell_ended(self, watch: Watch, *, seen: bool) -> None:
+        if self.ended is not None:
+            self.ended(watch.kind, watch.id, seen=seen)
+
+    def _timeout(self, wait: Wait) -> TaskTimeout:
+        kind = wait.task.kind
+        return timed_out(wait.task, (self._schedule.get(kind, id) for id in wait.missing))
