@@ -8,6 +8,8 @@ with a default leaves the rest as it is.
 
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
+from operator import attrgetter
 from typing import Any, Final
 
 from a2e_async.tasks.journal import Changes, Entry, State
@@ -126,6 +128,7 @@ def page_query(states: tuple[State, ...] | None, open_only: bool) -> str:
     return f"SELECT {_ALL}, seq FROM {source} {where} ORDER BY seq LIMIT ?"  # noqa: S608  # names and numbers of this module
 
 
+@cache
 def update_query(columns: tuple[str, ...]) -> str:
     """Return the statement that sets ``columns`` of one entry; the last parameter is its key."""
     return f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in columns)} WHERE key = ?"  # noqa: S608  # names of this module
@@ -133,7 +136,10 @@ def update_query(columns: tuple[str, ...]) -> str:
 
 def to_row(entry: Entry) -> tuple[Value, ...]:
     """Return an entry's columns, in the order of `COLUMNS`."""
-    return tuple(to_column(name, getattr(entry, name)) for name in COLUMNS)
+    values = list(_FIELDS(entry))
+    for place, write in _WRITE_AT:
+        values[place] = write(values[place])
+    return tuple(values)
 
 
 def to_column(name: str, value: Any) -> Value:
@@ -144,10 +150,10 @@ def to_column(name: str, value: Any) -> Value:
 
 def to_entry(row: tuple[Any, ...]) -> Entry:
     """Return the entry of a row whose first columns are `COLUMNS`."""
-    values: dict[str, Any] = dict(zip(COLUMNS, row, strict=False))
-    for name, read in _READ.items():
-        values[name] = read(values[name])
-    return Entry(**values)
+    values = list(row)
+    for place, read in _READ_AT:
+        values[place] = read(values[place])
+    return Entry(**dict(zip(COLUMNS, values, strict=False)))
 
 
 def _json(value: Any) -> str:
@@ -184,3 +190,7 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "meta": lambda text: None if text is None else json.loads(text),
     "own_key": bool,
 }
+
+_FIELDS: Final[Callable[[Entry], tuple[Any, ...]]] = attrgetter(*COLUMNS)
+_WRITE_AT: Final = tuple((COLUMNS.index(name), write) for name, write in _WRITE.items())
+_READ_AT: Final = tuple((COLUMNS.index(name), read) for name, read in _READ.items())
