@@ -2,17 +2,14 @@
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import evolve
-
 from a2e_async.errors import JournalError, KeyConflict
 from a2e_async.models import Output, Record, Recovery, Status
-from a2e_async.tasks.flight import Flight
+from a2e_async.tasks.flight import Flight, made_key
 from a2e_async.tasks.journal import Entry, Journal, State, TakenOver
 from a2e_async.tasks.kind import TaskKind, split_ref
 
@@ -46,7 +43,7 @@ class Book:
         """
         await self._settle()
         if flight.key is None:
-            flight.key, flight.own_key = f"auto:{uuid.uuid4().hex}", True
+            flight.key, flight.own_key = made_key("auto"), True
         if flight.own_key:
             return None
         flight.begun = False
@@ -120,7 +117,7 @@ class Book:
             return  # looked for by what the user kept of it, without the journal
         # What cannot be asked for again has come as far as it ever will.
         state = State.ACCEPTED if flight.kind.watchable else State.SAVED
-        paid = evolve(self._entry(flight, state), ids=ids, coins=coins)
+        paid = self._entry(flight, state, ids, coins)
         try:
             await self._write(paid)
         except JournalError:
@@ -184,7 +181,7 @@ class Book:
         if await self.claimed(task.kind, task.ids):
             return
         made = Entry(
-            key=f"auto:{uuid.uuid4().hex}",
+            key=made_key("auto"),
             kind=task.kind.name,
             digest=recovery.digest,
             state=State.ACCEPTED,
@@ -309,9 +306,12 @@ class Book:
         finally:
             end()
 
-    def _entry(self, flight: Flight, state: State) -> Entry:
+    def _entry(
+        self, flight: Flight, state: State, ids: tuple[str, ...] = (), coins: int | None = None
+    ) -> Entry:
         assert flight.key is not None  # noqa: S101  # given by reserve()
-        entry = Entry(
+        recovery = flight.recovery
+        return Entry(
             key=flight.key,
             kind=flight.kind.name,
             digest=flight.digest,
@@ -319,16 +319,16 @@ class Book:
             path=flight.kind.start_at.path,
             name=flight.name,
             mark=flight.mark,
+            echo={} if recovery is None else dict(recovery.echo),
             expected=flight.kind.expected(flight.inputs),
+            sent_at=None if recovery is None else recovery.sent_at.timestamp(),
+            ids=ids,
+            coins=coins,
             reserved=flight.held.price,
             meta=flight.inputs.meta,
             own_key=flight.own_key,
             hook=flight.hook,
         )
-        recovery = flight.recovery
-        if recovery is None:
-            return entry
-        return evolve(entry, echo=dict(recovery.echo), sent_at=recovery.sent_at.timestamp())
 
 
 def _whole(path: Path) -> str:

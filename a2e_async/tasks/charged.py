@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import uuid
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from a2e_async.models import Output, Recovery
 from a2e_async.narrow import is_map
 from a2e_async.redact import excerpt, stable_url
 from a2e_async.tasks.budget import UPLOAD, Budget, Held
+from a2e_async.tasks.flight import made_key
 from a2e_async.tasks.starter import FINISH_STARTS
 from a2e_async.tasks.task import Task
 from a2e_async.transport.ratelimit import Priority
@@ -73,7 +73,7 @@ class _Flight(Generic[T]):
     """One call on its way. ``sent`` turns True at the instant its bytes leave."""
 
     what: ChargedCall[T]
-    key: str = field(factory=lambda: f"call:{uuid.uuid4().hex}")
+    key: str = field(factory=lambda: made_key("call"))
     """Its key in the journal."""
     carry: asyncio.Task[T] | None = None
     sent: bool = False

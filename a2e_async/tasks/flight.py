@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import secrets
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -81,6 +82,15 @@ def new_mark() -> str:
     # From 13 bytes asked for at once: the system's randomness costs by the call, not by the byte.
     bits = int.from_bytes(secrets.token_bytes(13))
     return "a2e-" + "".join([_ALPHABET[bits >> place & 31] for place in _PLACES])
+
+
+def made_key(what: str) -> str:
+    """Return a key under which the journal keeps what its user gave none; nothing else has it.
+
+    It begins with the time: keys that are made together stand together in the journal's index,
+    so that a commit writes one page of it, not one for each.
+    """
+    return f"{what}:{time.time_ns():016x}{secrets.token_hex(8)}"
 
 
 def wire_name(
