@@ -158,21 +158,11 @@ class Sender:
             raise
 
     async def _body(self, flight: Flight) -> dict[str, Any]:
-        """Upload what is local and return the body; note what to look for should it be lost."""
+        """Upload what is local and return the body."""
         kind = flight.kind
         body = flight.inputs.to_wire(await self._upload(flight.media, flight.held.budgets))
         if kind.name_wire and flight.name:
             body[kind.name_wire] = flight.name
-        flight.recovery = Recovery(
-            kind=kind.name,
-            path=kind.start_at.path,
-            name=flight.name,
-            mark=flight.mark,
-            digest=flight.digest,
-            sent_at=datetime.now(UTC),
-            expected=kind.expected(flight.inputs),
-            echo={} if flight.mark else echo_of(body),
-        )
         return body
 
     async def _set_aside(self, flight: Flight) -> bool:
@@ -215,8 +205,7 @@ class Sender:
 
         async def before() -> None:
             # The clock starts here: what went before was waiting for the pace.
-            assert flight.recovery is not None  # noqa: S101  # set before the request is made
-            flight.recovery = evolve(flight.recovery, sent_at=datetime.now(UTC))
+            flight.recovery = self._lookout(flight, body)
             if self._book is not None:
                 await self._book.intend(flight)
             flight.sent_at = asyncio.get_running_loop().time()
@@ -226,13 +215,27 @@ class Sender:
         return await self._session.request(
             kind.start_at.method,
             kind.start_at.path,
-            json={**body, **asked},
+            json={**body, **asked} if asked else body,
             repeat=Repeat.CHARGED,
             priority=Priority.START,
             timeout=flight.timeout,
             before=before,
             on_sent=sent,
             on_refused=refused,
+        )
+
+    def _lookout(self, flight: Flight, body: Mapping[str, Any]) -> Recovery:
+        """Return what to look for should the answer be lost."""
+        kind = flight.kind
+        return Recovery(
+            kind=kind.name,
+            path=kind.start_at.path,
+            name=flight.name,
+            mark=flight.mark,
+            digest=flight.digest,
+            sent_at=datetime.now(UTC),
+            expected=kind.expected(flight.inputs),
+            echo={} if flight.mark else echo_of(body),
         )
 
     async def _upload(
