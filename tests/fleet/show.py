@@ -18,6 +18,7 @@ import psycopg
 from attrs import define, field, frozen
 
 from a2e_async.contrib.postgres import PostgresJournal
+from a2e_async.contrib.postgres_limiter import STALE
 from a2e_async.sandbox import Sandbox
 from a2e_async.tasks.journal import Entry, State
 
@@ -202,7 +203,8 @@ def _excess(
 ) -> float:
     """Return the most calls within about ``window`` s as a share of what is allowed in it.
 
-    Each reading lies between two instants; the time between two is taken at its longest.
+    A turn may be used up to `STALE` s late, so those of that much more time can fall into it. Each
+    reading lies between two instants; the time between two is taken at its longest.
     """
     most, first = 0.0, 0
     for at, count, after in calls:
@@ -210,7 +212,7 @@ def _excess(
             first += 1
         begun, before, _ = calls[first]
         if after - begun >= window:
-            most = max(most, (count - before) / (rate * (after - begun) + burst))
+            most = max(most, (count - before) / (rate * (after - begun + STALE) + burst))
     return most
 
 

@@ -269,9 +269,16 @@ async def test_workers_that_are_killed_and_a_database_that_is_restarted(
 ) -> None:
     """The small form of the show: nothing paid twice, nothing lost, the rate kept."""
     found = await show(
-        postgres, tmp_path / "out", jobs=60, kill_every=2.5, restart_at=0.4, patience=120
+        postgres,
+        tmp_path / "out",
+        jobs=60,
+        rate=8,  # so low that the pace decides how long it takes
+        burst=4,
+        kill_every=2.5,
+        restart_at=0.4,
+        patience=120,
     )
     assert (found.charges, found.saved, found.files) == (60, 60, 60), found
     assert found.killed >= 1, found
     assert found.restarts == 1, found
-    assert found.excess <= 1.2, found  # the full form has 1.02; here others load the machine
+    assert found.excess <= 1.02, found
