@@ -1,5 +1,7 @@
 """A crew in PostgreSQL: its leader is a row, its messages go by NOTIFY and are stored nowhere."""
 
+import logging
+from collections.abc import Callable
 from typing import Final
 
 import psycopg
@@ -9,6 +11,8 @@ from a2e_async.contrib.postgres_link import Connection, run
 from a2e_async.contrib.postgres_worker import Worker
 from a2e_async.tasks.crew import Member
 from a2e_async.tasks.owner import is_dead
+
+logger = logging.getLogger("a2e_async.poller")
 
 REST: Final = 60.0
 """Seconds for which one that has resigned does not lead again."""
@@ -76,10 +80,9 @@ class PostgresCrew:
             asked = (sorted(self._senders), self._worker.clock())
             alive = {row[0] for row in await (await run(link, tables.ALIVE, asked)).fetchall()}
             for gone in self._senders - alive:
-                self._senders.discard(gone)
-                self._told().left(gone)
+                self._forget(gone)
         self._stirred = False
-        self._unsent += self._told().outbox()
+        self._tell(lambda member: self._unsent.extend(member.outbox()))
         if self._unsent:
             names, messages = zip(*self._unsent, strict=True)
             await run(link, tables.SEND, (self.name, list(names), list(messages)))
@@ -90,7 +93,7 @@ class PostgresCrew:
         first, _, rest = note.payload.partition(" ")
         if note.channel == f"a2e_m_{self.name[-32:]}":
             self._senders.add(first)
-            self._told().heard(first, rest)
+            self._tell(lambda member: member.heard(first, rest))
         elif note.channel == "a2e_lead" and first == self._account and rest != self.name:
             if rest and not self._resigns:
                 self._lead(rest)
@@ -146,8 +149,16 @@ class PostgresCrew:
             return
         self._leader = leader
         self._unsent = []
-        self._told().led_by(leader)
+        self._tell(lambda member: member.led_by(leader))
 
-    def _told(self) -> Member:
-        assert self._member is not None  # noqa: S101  # it rides only once somebody has joined
-        return self._member
+    def _forget(self, name: str) -> None:
+        self._senders.discard(name)
+        self._tell(lambda member: member.left(name))
+
+    def _tell(self, call: Callable[[Member], object]) -> None:
+        """Let nothing that looks do wrong hurt the journal, whose connection this is."""
+        try:
+            if self._member is not None:
+                call(self._member)
+        except Exception:
+            logger.exception("what another client said could not be taken in")

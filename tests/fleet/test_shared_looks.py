@@ -297,6 +297,7 @@ async def test_other_accounts_are_apart(url: str, sandbox: Sandbox) -> None:
         '{"want": ["nothing", ["66ea4dd87db10c73fa29b570"]]}',
         '{"want": ["dubbing", ["../../admin"]]}',
         '{"later": {"version": 2}}',
+        "[" * 7000,
     ],
 )
 async def test_nonsense_hurts_nobody(clients: Clients, sandbox: Sandbox, message: str) -> None:
