@@ -10,6 +10,7 @@ import pytest
 from a2e_async import A2E
 from a2e_async.contrib import postgres_worker as module
 from a2e_async.contrib.postgres import PostgresJournal
+from a2e_async.contrib.postgres_tables import MIGRATIONS, VERSION
 from a2e_async.errors import ConfigurationError, JournalError
 from a2e_async.tasks.journal import Entry, State
 
@@ -149,6 +150,32 @@ async def test_workers_that_make_the_tables_at_once(url: str) -> None:
     journals = [PostgresJournal(url) for _ in range(6)]
     await asyncio.gather(*(journal.open() for journal in journals))
     await asyncio.gather(*(journal.aclose() for journal in journals))
+
+
+async def test_the_tables_of_every_earlier_version_are_brought_up_to_date(url: str) -> None:
+    for version in range(1, VERSION):
+        with psycopg.connect(url, autocommit=True) as db:
+            for table in (
+                "leaders",
+                "paces",
+                "pruned",
+                "watches",
+                "owners",
+                "tasks",
+                "jobs",
+                "version",
+            ):
+                db.execute(f"DROP TABLE IF EXISTS a2e_{table}".encode())
+            for migration in MIGRATIONS[:version]:
+                db.execute(migration.encode())
+            db.execute("CREATE TABLE a2e_version (version int)")
+            db.execute("INSERT INTO a2e_version VALUES (%s)", (version,))
+        journal = PostgresJournal(url)
+        assert (await journal.begin(entry())).new
+        await journal.aclose()
+        with psycopg.connect(url) as db:
+            assert db.execute("SELECT version FROM a2e_version").fetchall() == [(VERSION,)]
+            assert db.execute("SELECT FROM a2e_leaders").fetchall() == []
 
 
 async def test_a_later_version_is_left_alone(url: str) -> None:
