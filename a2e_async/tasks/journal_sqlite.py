@@ -7,232 +7,23 @@ Never put the file on a network drive: SQLite's locks do not hold there.
 """
 
 import asyncio
-import atexit
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
-from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import Any, Final, TypeVar, Unpack
+from typing import Final, TypeVar, Unpack
 
-from attrs import define, field
-
-from a2e_async.errors import JournalError
-from a2e_async.tasks.journal import HEARTBEAT, Begun, Changes, Entry, Spent, State
-from a2e_async.tasks.journal_file import checked, explain, patiently, unusable
+from a2e_async.tasks.journal import Begun, Changes, Entry, Spent, State
+from a2e_async.tasks.journal_file import checked, unusable
 from a2e_async.tasks.journal_rows import CHANGEABLE, Value, page_query, to_column, to_row
-from a2e_async.tasks.journal_store import Clock, News, Store, Work
-from a2e_async.tasks.owner import new_owner
+from a2e_async.tasks.journal_store import Clock, Store
+from a2e_async.tasks.journal_writer import Asked, Listener, Watcher, Writer, closed
 
 T = TypeVar("T")
 V = TypeVar("V")
 
-GROUP: Final = 2_000
-"""Operations in one transaction at most."""
-
-WATCH: Final = 0.25
-"""Seconds between two looks at what others wrote, while somebody waits for it."""
-
 PRUNED: Final = 5_000
 """Entries pruned in one transaction; others get their turn in between."""
-
-EXIT: Final = 2.0
-"""Seconds that the end of the interpreter waits for a journal that was not closed."""
-
-
-@define(eq=False)
-class _Asked(Work[T]):
-    """An operation and who waits for it, None for one that only wakes the thread."""
-
-    future: "asyncio.Future[T] | None" = None
-
-
-@define(eq=False)
-class _Watcher:
-    """Somebody who wants to hear of a key, on his loop."""
-
-    loop: asyncio.AbstractEventLoop
-    told: Callable[[Entry | None], None]
-    live: bool = True
-
-    def tell(self, entry: Entry | None) -> None:
-        if self.live:
-            self.told(entry)
-
-
-@define(eq=False)
-class _Listener:
-    """Somebody who wants to hear of every entry, on his loop."""
-
-    loop: asyncio.AbstractEventLoop
-    told: Callable[[Entry], None]
-    live: bool = True
-
-    def tell(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            if self.live:
-                self.told(entry)
-
-
-class _Watched(dict[str, "tuple[_Watcher, ...]"]):
-    """Watchers by key. While anybody listens to all, every key counts as watched."""
-
-    listeners: tuple[_Listener, ...] = ()
-
-    def __contains__(self, key: object) -> bool:
-        return bool(self.listeners) or super().__contains__(key)
-
-    def __bool__(self) -> bool:
-        return bool(self.listeners) or len(self) > 0
-
-
-@define(eq=False)
-class _Writer:
-    """The thread that alone touches the file, and the queue that leads to it.
-
-    It knows nothing of the journal object, so that one can be dropped and end it.
-    """
-
-    path: Path
-    clock: Clock
-    owner: str = field(factory=new_owner)
-    process: int = field(factory=os.getpid)
-    watchers: _Watched = field(factory=_Watched)
-    _queue: "SimpleQueue[_Asked[Any] | None]" = field(factory=SimpleQueue["_Asked[Any] | None"])
-    _lock: threading.Lock = field(factory=threading.Lock)
-    _thread: threading.Thread | None = None
-    _stopping: bool = False
-    _ended: "list[asyncio.Future[None]] | None" = field(factory=list["asyncio.Future[None]"])
-    """Who waits for the end; None after it."""
-    _store: Store | None = None
-
-    # -- on the loops ------------------------------------------------------------------------
-
-    def submit(self, work: _Asked[Any]) -> None:
-        """Hand an operation over; the first one starts the thread."""
-        with self._lock:
-            if self._stopping:
-                raise closed(self.path)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="a2e-journal", daemon=True)
-                self._thread.start()
-                _WRITERS.add(self)
-            self._queue.put(work)
-
-    def stop(self) -> None:
-        """End the thread when all that was handed over is carried out."""
-        if self.process != os.getpid():
-            return
-        with self._lock:
-            if not self._stopping:
-                self._stopping = True
-                self._queue.put(None)
-
-    async def stopped(self) -> None:
-        """Return when the thread is at its end."""
-        if self._thread is None:
-            return
-        with self._lock:
-            ended = asyncio.get_running_loop().create_future()
-            if self._ended is not None:
-                self._ended.append(ended)
-            else:
-                ended.set_result(None)
-        await ended
-        self._thread.join()
-
-    def join(self, seconds: float) -> None:
-        """Wait for the thread's end."""
-        if self._thread is not None:
-            self._thread.join(seconds)
-
-    def watch(self, key: str, watcher: _Watcher) -> None:
-        """Add a watcher; the thread begins to look around."""
-        with self._lock:
-            self.watchers[key] = (*self.watchers.get(key, ()), watcher)
-
-    def unwatch(self, key: str, watcher: _Watcher) -> None:
-        """Take a watcher away; it hears nothing more."""
-        watcher.live = False
-        with self._lock:
-            left = tuple(w for w in self.watchers.get(key, ()) if w is not watcher)
-            if left:
-                self.watchers[key] = left
-            else:
-                self.watchers.pop(key, None)
-
-    def listen(self, listener: _Listener) -> None:
-        """Add somebody who hears of all that others change."""
-        with self._lock:
-            self.watchers.listeners = (*self.watchers.listeners, listener)
-
-    def unlisten(self, listener: _Listener) -> None:
-        """Take him away; he hears nothing more."""
-        listener.live = False
-        with self._lock:
-            left = tuple(one for one in self.watchers.listeners if one is not listener)
-            self.watchers.listeners = left
-
-    # -- in the thread -----------------------------------------------------------------------
-
-    def _run(self) -> None:
-        while self._turn():
-            pass
-        if self._store is not None:
-            with suppress(Exception):  # a lease that cannot be given up expires
-                patiently(self._store.leave)
-            self._store.close()
-        with self._lock:
-            waiting, self._ended = self._ended or (), None
-        for future in waiting:
-            _call(future.get_loop(), _end, future)
-
-    def _turn(self) -> bool:
-        """Wait for work or for the time to look around; return whether to go on."""
-        work, stopping = self._next(WATCH if self.watchers else HEARTBEAT)
-        news: News = []
-        try:
-            if self._store is None and work:
-                self._store = Store.open(self.path, self.owner, self.clock)
-            if self._store is not None:
-                news = self._carry_out(self._store, work)
-        except Exception as error:  # whoever waits must hear of it
-            for item in work:
-                item.error = explain(self.path, error)
-        _tell(work)
-        self._spread(news)
-        return not stopping
-
-    def _carry_out(self, store: Store, work: list[_Asked[Any]]) -> News:
-        if work or store.due():
-            return store.group(work, self.watchers)
-        return store.news(self.watchers) if self.watchers else []
-
-    def _next(self, wait: float) -> tuple[list[_Asked[Any]], bool]:
-        work: list[_Asked[Any]] = []
-        try:
-            item = self._queue.get(timeout=wait)
-            while item is not None:
-                work.append(item)
-                if len(work) >= GROUP:
-                    return work, False
-                item = self._queue.get_nowait()
-        except Empty:
-            return work, False
-        return work, True
-
-    def _spread(self, news: News) -> None:
-        for key, entry in news:
-            for watcher in self.watchers.get(key, ()):
-                _call(watcher.loop, watcher.tell, entry)
-        listeners = self.watchers.listeners
-        changed = [entry for _, entry in news if entry is not None] if listeners else []
-        if changed:
-            for listener in listeners:
-                _call(listener.loop, listener.tell, changed)
 
 
 class SqliteJournal:
@@ -253,7 +44,7 @@ class SqliteJournal:
     ) -> None:
         self.path = checked(path)
         self._clock = Clock(clock, host_clock)
-        self._writer: _Writer | None = None
+        self._writer: Writer | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -329,10 +120,10 @@ class SqliteJournal:
         It is told within about 0.3 s; None: the entry is gone. Watch first, then `get`.
         """
         writer = self._at_work()
-        watcher = _Watcher(asyncio.get_running_loop(), told)
+        watcher = Watcher(asyncio.get_running_loop(), told)
         writer.watch(key, watcher)
         # Wakes the thread, which else would look around only after its next heartbeat.
-        writer.submit(_Asked(lambda store: None, writes=False))
+        writer.submit(Asked(lambda store: None, writes=False))
         return lambda: writer.unwatch(key, watcher)
 
     def watch_all(self, told: Callable[[Entry], None]) -> Callable[[], None]:
@@ -341,9 +132,9 @@ class SqliteJournal:
         It is told within about 0.3 s.
         """
         writer = self._at_work()
-        listener = _Listener(asyncio.get_running_loop(), told)
+        listener = Listener(asyncio.get_running_loop(), told)
         writer.listen(listener)
-        writer.submit(_Asked(lambda store: None, writes=False))
+        writer.submit(Asked(lambda store: None, writes=False))
         return lambda: writer.unlisten(listener)
 
     async def heard(self, hook: str) -> Entry | None:
@@ -369,11 +160,11 @@ class SqliteJournal:
         """Return coins spent and reserved by day (UTC) and kind, in that order."""
         return await self._do(lambda store: store.spent(), writes=False)
 
-    def _at_work(self) -> _Writer:
+    def _at_work(self) -> Writer:
         if self._closed:
             raise closed(self.path)
         if self._writer is None:
-            self._writer = _Writer(self.path, self._clock)
+            self._writer = Writer(self.path, self._clock)
             # Its own end of the interpreter comes before that of `finalize`, and waits.
             weakref.finalize(self, self._writer.stop).atexit = False
         if self._writer.process != os.getpid():
@@ -383,7 +174,7 @@ class SqliteJournal:
 
     def _do(self, do: Callable[[Store], T], *, writes: bool = True) -> "asyncio.Future[T]":
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._at_work().submit(_Asked(do, writes, future=future))
+        self._at_work().submit(Asked(do, writes, future=future))
         return future
 
     def _held(self, write: Callable[[V], T], value: V) -> T:
@@ -394,55 +185,5 @@ class SqliteJournal:
             raise unusable(self.path, why, "Give plain JSON values.") from error
 
 
-def closed(path: Path) -> JournalError:
-    """Return the error of a use after `SqliteJournal.aclose`."""
-    return unusable(path, "it is closed", "Make a new client.")
-
-
-_WRITERS: "Final[weakref.WeakSet[_Writer]]" = weakref.WeakSet()
-
-
-@atexit.register
-def _stop_all() -> None:
-    """End journals that nobody closed, so that their leases do not have to expire."""
-    writers = [writer for writer in _WRITERS if writer.process == os.getpid()]
-    for writer in writers:
-        writer.stop()
-    deadline = time.monotonic() + EXIT
-    for writer in writers:
-        writer.join(max(0.0, deadline - time.monotonic()))
-
-
 def _columns(values: Changes) -> dict[str, Value]:
     return {name: to_column(name, value) for name, value in values.items()}
-
-
-def _tell(work: Sequence[_Asked[Any]]) -> None:
-    """Give results to those who wait, in one step for each loop."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Asked[Any]]] = {}
-    for item in work:
-        if item.future is not None:
-            by_loop.setdefault(item.future.get_loop(), []).append(item)
-    for loop, items in by_loop.items():
-        _call(loop, _resolve, items)
-
-
-def _resolve(work: Sequence[_Asked[Any]]) -> None:
-    for item in work:
-        if item.future is None or item.future.done():
-            continue  # its caller was cancelled
-        if item.error is not None:
-            # Each caller gets his own: raising one in several tasks would mix their tracebacks.
-            item.future.set_exception(type(item.error)(*item.error.args))
-        else:
-            item.future.set_result(item.value)
-
-
-def _end(future: "asyncio.Future[None]") -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _call(loop: asyncio.AbstractEventLoop, do: Callable[..., None], *args: Any) -> None:
-    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        loop.call_soon_threadsafe(do, *args)
