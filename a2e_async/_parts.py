@@ -22,8 +22,8 @@ from a2e_async.resources.files import Files, PresignFor
 from a2e_async.resources.registry import kind_named
 from a2e_async.resources.room import CallOptions, Room
 from a2e_async.tasks.book import Book
-from a2e_async.tasks.budget import UPLOAD, Budget, Held
-from a2e_async.tasks.charged import ChargedCalls, spending
+from a2e_async.tasks.budget import UPLOAD, Budget, Held, spending
+from a2e_async.tasks.charged import ChargedCalls
 from a2e_async.tasks.crew import Crew
 from a2e_async.tasks.fair import Caller
 from a2e_async.tasks.hooks import Webhook

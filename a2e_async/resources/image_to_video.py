@@ -13,7 +13,8 @@ from a2e_async.models import Record
 from a2e_async.narrow import is_map
 from a2e_async.resources.base import R, TaskNamespace
 from a2e_async.resources.files import Source
-from a2e_async.tasks.charged import ChargedCall, spending
+from a2e_async.tasks.budget import spending
+from a2e_async.tasks.charged import ChargedCall
 from a2e_async.tasks.kind import Endpoint, P, Result, TaskKind, check_id
 from a2e_async.transport.retry import Repeat
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from a2e_async.errors import InvalidInput
 from a2e_async.free_json import check_name, free_json
 from a2e_async.narrow import is_map, is_sequence
-from a2e_async.tasks.charged import spending
+from a2e_async.tasks.budget import spending
 from a2e_async.transport.ratelimit import Priority
 from a2e_async.transport.retry import Repeat
 

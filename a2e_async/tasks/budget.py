@@ -1,10 +1,13 @@
 """A bound on what paid calls may cost, kept before each is sent (pure)."""
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from attrs import define, evolve, field
 
-from a2e_async.errors import BudgetExceeded, InvalidInput
+from a2e_async.errors import A2EError, BudgetExceeded, InvalidInput
+from a2e_async.transport.retry import could_be_accepted
 
 _MOST: Final = 2**53
 
@@ -205,3 +208,29 @@ def as_budget(value: Any) -> Budget | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return Budget(value)
     raise InvalidInput("budget must be a Budget or a number of coins.", field="budget")
+
+
+@contextmanager
+def spending(held: Held, kind: str) -> Generator[tuple[Callable[[], None], Callable[[], None]]]:
+    """Settle what is set aside when the block ends, or give it back if nothing can be paid.
+
+    It yields ``on_sent`` and ``on_refused`` of the block's request. What may have been accepted
+    stays set aside.
+    """
+    sent = False
+
+    def on_sent() -> None:
+        nonlocal sent
+        sent = True
+
+    def on_refused() -> None:
+        nonlocal sent
+        sent = False
+
+    try:
+        yield on_sent, on_refused
+    except BaseException as error:
+        if not sent or (isinstance(error, A2EError) and not could_be_accepted(error)):
+            held.release()
+        raise
+    held.settle(kind, None)

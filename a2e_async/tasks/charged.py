@@ -6,12 +6,9 @@ that is cancelled before the bytes leave withdraws it; afterwards it runs to its
 """
 
 import asyncio
-import hashlib
-import json
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeGuard, TypeVar
@@ -19,12 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeGuard, TypeVar
 from attrs import define, field, frozen
 
 from a2e_async.errors import A2EError, ClientClosed, InvalidRequest, StartOutcomeUnknown
-from a2e_async.inputs import is_url
 from a2e_async.models import Output, Recovery
 from a2e_async.narrow import is_map
-from a2e_async.redact import excerpt, stable_url
+from a2e_async.redact import excerpt
 from a2e_async.tasks.budget import UPLOAD, Budget, Held
-from a2e_async.tasks.flight import made_key
+from a2e_async.tasks.flight import call_digest, made_key
 from a2e_async.tasks.starter import FINISH_STARTS
 from a2e_async.tasks.task import Task
 from a2e_async.transport.ratelimit import Priority
@@ -262,7 +258,7 @@ class ChargedCalls:
             path=what.path,
             name=None,
             mark=None,
-            digest=_digest(what),
+            digest=call_digest(what.kind, what.body),
             sent_at=datetime.now(UTC),
         )
 
@@ -378,32 +374,6 @@ class ChargedCalls:
         )
 
 
-@contextmanager
-def spending(held: Held, kind: str) -> Generator[tuple[Callable[[], None], Callable[[], None]]]:
-    """Settle what is set aside when the block ends, or give it back if nothing can be paid.
-
-    It yields ``on_sent`` and ``on_refused`` of the block's request. What may have been accepted
-    stays set aside.
-    """
-    sent = False
-
-    def on_sent() -> None:
-        nonlocal sent
-        sent = True
-
-    def on_refused() -> None:
-        nonlocal sent
-        sent = False
-
-    try:
-        yield on_sent, on_refused
-    except BaseException as error:
-        if not sent or (isinstance(error, A2EError) and not could_be_accepted(error)):
-            held.release()
-        raise
-    held.settle(kind, None)
-
-
 def _refusal(data: Any) -> str | None:
     """Return the reason that an answer without a result gives, if it says that there is none."""
     if is_map(data):
@@ -419,16 +389,6 @@ def _refusal(data: Any) -> str | None:
 def _is_same(one: Recovery, other: Recovery) -> bool:
     apart = abs((one.sent_at - other.sent_at).total_seconds())
     return (one.kind, one.digest) == (other.kind, other.digest) and apart < 0.001
-
-
-def _digest(what: ChargedCall[Any]) -> str:
-    """Return a digest of what a call asks for: equal inputs, equal digest."""
-    body = {
-        name: stable_url(value) if isinstance(value, str) and is_url(value) else value
-        for name, value in what.body.items()
-    }
-    wire = json.dumps([what.kind, body], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(wire.encode()).hexdigest()
 
 
 def _price_of(value: object) -> int | None:

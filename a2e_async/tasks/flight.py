@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import define, field
 
 from a2e_async.errors import InvalidInput, StartOutcomeUnknown
-from a2e_async.inputs import TaskInput
+from a2e_async.inputs import TaskInput, is_url
 from a2e_async.models import Recovery
 from a2e_async.redact import stable_url
 from a2e_async.tasks.budget import Held
@@ -128,5 +128,18 @@ def input_digest(kind: TaskKind[..., Any], inputs: TaskInput, media: Prepareds) 
         place: stable_url(item) if isinstance(item, str) else f"sha256:{item.digest}"
         for place, item in media.items()
     }
-    wire = json.dumps([kind.name, inputs.to_wire(urls)], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(wire.encode()).hexdigest()
+    return _digest([kind.name, inputs.to_wire(urls)])
+
+
+def call_digest(kind: str, body: Mapping[str, Any]) -> str:
+    """Return a digest of what a paid call without a task asks for: equal inputs, equal digest."""
+    asked = {
+        name: stable_url(value) if isinstance(value, str) and is_url(value) else value
+        for name, value in body.items()
+    }
+    return _digest([kind, asked])
+
+
+def _digest(wire: Any) -> str:
+    text = json.dumps(wire, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
