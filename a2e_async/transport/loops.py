@@ -70,3 +70,33 @@ def closed_error(what: str = "") -> ClientClosed:
     """Return the error of every call that finds the client closed."""
     before = f"{what}: the" if what else "The"
     return ClientClosed(f"{before} client is closed. Make a new A2E(), or close it later.")
+
+
+class Naps:
+    """Pauses that closing the client ends."""
+
+    def __init__(self) -> None:
+        self.under_way: set[asyncio.Future[None]] = set()
+
+    async def take(self, seconds: float) -> None:
+        """Return after so many seconds. Raises `ClientClosed` when the client is closed."""
+        loop = asyncio.get_running_loop()
+        nap: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(seconds, _wake, nap)
+        self.under_way.add(nap)
+        try:
+            await nap
+        finally:
+            timer.cancel()
+            self.under_way.discard(nap)
+
+    def close(self) -> None:
+        """End all that are under way."""
+        for nap in self.under_way:
+            if not nap.done():
+                nap.set_exception(closed_error())
+
+
+def _wake(nap: "asyncio.Future[None]") -> None:
+    if not nap.done():
+        nap.set_result(None)

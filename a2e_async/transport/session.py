@@ -17,7 +17,6 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from json import dumps
 from typing import Any, Final, Unpack
 from urllib.parse import urlsplit
 
@@ -25,11 +24,11 @@ import aiohttp
 from aiohttp import hdrs
 
 from a2e_async.config import Account
-from a2e_async.errors import A2EError, ConfigurationError, DecodeError
+from a2e_async.errors import A2EError, DecodeError
 from a2e_async.events import Event
 from a2e_async.transport.envelope import TRACE_HEADER, Answer, read_answer, read_plain
 from a2e_async.transport.link import Link
-from a2e_async.transport.loops import closed_error
+from a2e_async.transport.loops import Naps, closed_error
 from a2e_async.transport.ratelimit import Gate, HeldTooLong, Pacer, Priority
 from a2e_async.transport.retry import (
     Quota,
@@ -40,18 +39,18 @@ from a2e_async.transport.retry import (
     judge,
     parse_retry_after,
 )
-from a2e_async.transport.sse import EventReader
 from a2e_async.transport.watch import Watcher
 from a2e_async.transport.wire import (
     Call,
     CallOptions,
-    TooLarge,
+    absolute,
     client_timeout,
     current,
     held,
     is_stream,
     late,
     read_body,
+    read_events,
     translate,
     wire_json,
     wire_params,
@@ -118,7 +117,7 @@ class Session:
         self._watcher = Watcher(emit)
         self._quota = Quota()
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
-        self._sleepers: set[asyncio.Future[None]] = set()
+        self._naps = Naps()
 
     def __repr__(self) -> str:
         return f"<Session {self._base}{' closed' if self._link.closed else ''}>"
@@ -164,7 +163,7 @@ class Session:
         headers = None if json is None else _JSON
         call = Call(
             method,
-            _absolute(path),
+            absolute(path),
             wire_params(params) if params else None,
             None if json is None else wire_json(json),
             {**_STREAM, **(headers or {})} if streamed else headers,
@@ -193,7 +192,7 @@ class Session:
         that is no stream gives one pair: "result" and its data as JSON.
         """
         answer = await self.request(method, path, streamed=True, **options)
-        call, events = answer.data, self._events(answer)
+        call, events = answer.data, read_events(answer, self._failed)
         try:
             yield events
         finally:
@@ -210,9 +209,7 @@ class Session:
         closed = closed_error()
         self._pacer.close(closed)
         self._gate.close(closed)
-        for sleeper in self._sleepers:
-            if not sleeper.done():
-                sleeper.set_exception(closed_error())
+        self._naps.close()
         if http is not None:
             await http.close()
 
@@ -266,7 +263,7 @@ class Session:
             call.last = outcome
             # After a 429 the pacer holds this call with all others, in their order.
             if call.after is not Verdict.PACED:
-                await self._sleep(delay)
+                await self._naps.take(delay)
 
     async def _attempt(
         self, http: aiohttp.ClientSession, call: Call, now: float
@@ -393,17 +390,6 @@ class Session:
         if error is not None:
             raise error
 
-    async def _sleep(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        sleeper: asyncio.Future[None] = loop.create_future()
-        timer = loop.call_later(seconds, _wake, sleeper)
-        self._sleepers.add(sleeper)
-        try:
-            await sleeper
-        finally:
-            timer.cancel()
-            self._sleepers.discard(sleeper)
-
     # -- errors ----------------------------------------------------------------------------
 
     def _failed(self, raw: Exception, call: Call) -> A2EError:
@@ -411,35 +397,3 @@ class Session:
             return closed_error(f"{call.method} {call.path}")
         elapsed = self._link.time() - call.first
         return translate(raw, call, host=self._host, secret=self._secret, elapsed=elapsed)
-
-    async def _events(self, answer: Answer) -> AsyncGenerator[tuple[str, str], None]:
-        call = answer.data
-        if not isinstance(call, Call) or call.response is None:
-            yield "result", dumps(answer.data)
-            return
-        reader = EventReader()
-        try:
-            async for chunk in call.response.content.iter_any():
-                for event in reader.feed(chunk):
-                    yield event
-                if reader.pending > call.max_bytes:
-                    raise TooLarge
-        except (aiohttp.ClientError, OSError, TooLarge) as raw:
-            error = self._failed(raw, call)
-        else:
-            for event in reader.finish():
-                yield event
-            return
-        raise error
-
-
-def _wake(sleeper: "asyncio.Future[None]") -> None:
-    if not sleeper.done():
-        sleeper.set_result(None)
-
-
-def _absolute(path: str) -> str:
-    # Anything else could turn the host into another one, and the key would go there.
-    if not path.startswith("/"):
-        raise ConfigurationError(f"the path {path!r} must begin with '/'.")
-    return path

@@ -8,7 +8,7 @@ shows that aiohttp put an idempotent request on a second connection, silently.
 
 import json as json_module
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 from urllib.parse import urlsplit
@@ -29,9 +29,10 @@ from a2e_async.errors import (
     ResponseTimeout,
 )
 from a2e_async.redact import excerpt
-from a2e_async.transport.envelope import MAYBE_CHARGED
+from a2e_async.transport.envelope import MAYBE_CHARGED, Answer
 from a2e_async.transport.ratelimit import Priority
 from a2e_async.transport.retry import Repeat, Retrier, Verdict
+from a2e_async.transport.sse import EventReader
 
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
@@ -137,6 +138,33 @@ async def read_body(response: aiohttp.ClientResponse, most: int) -> bytes:
     return b"".join(chunks)
 
 
+async def read_events(
+    answer: Answer, failed: Callable[[Exception, Call], A2EError]
+) -> AsyncGenerator[tuple[str, str], None]:
+    """Yield the (event, data) pairs of an answer to `Session.stream`.
+
+    Raises what ``failed`` makes of an error of aiohttp.
+    """
+    call = answer.data
+    if not isinstance(call, Call) or call.response is None:
+        yield "result", json_module.dumps(answer.data)
+        return
+    reader = EventReader()
+    try:
+        async for chunk in call.response.content.iter_any():
+            for event in reader.feed(chunk):
+                yield event
+            if reader.pending > call.max_bytes:
+                raise TooLarge
+    except (aiohttp.ClientError, OSError, TooLarge) as raw:
+        error = failed(raw, call)
+    else:
+        for event in reader.finish():
+            yield event
+        return
+    raise error
+
+
 def is_stream(response: aiohttp.ClientResponse) -> bool:
     """Return whether a good answer comes as Server-Sent Events."""
     kind = response.headers.get(aiohttp.hdrs.CONTENT_TYPE, "")
@@ -154,6 +182,14 @@ def client_timeout(seconds: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(
         total=seconds, connect=connect, sock_connect=connect, ceil_threshold=math.inf
     )
+
+
+def absolute(path: str) -> str:
+    """Return a path that begins with "/". Raises `ConfigurationError` for any other."""
+    # Anything else could turn the host into another one, and the key would go there.
+    if not path.startswith("/"):
+        raise ConfigurationError(f"the path {path!r} must begin with '/'.")
+    return path
 
 
 def wire_params(params: Mapping[str, Any]) -> dict[str, str]:

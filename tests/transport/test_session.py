@@ -492,7 +492,7 @@ async def test_closing_ends_calls_that_wait(serve: Any, connect: Any, reply: Any
     assert crowded._gate.try_enter()
     sessions = (pausing, paced, crowded)
     tasks = [asyncio.create_task(session.request("GET", "/x")) for session in sessions]
-    await until(lambda: bool(pausing._sleepers))
+    await until(lambda: bool(pausing._naps.under_way))
     for session in sessions:
         await session.aclose()
     for task in tasks:

@@ -25,7 +25,7 @@ def check(session: Any, gate: Gate, pacer: Pacer) -> None:
     assert (gate.used, gate.starts) == (0, 0)
     assert not pacer._queue
     assert pacer._timer is None
-    assert not session._sleepers
+    assert not session._naps.under_way
     http = session._link._http
     assert http is None or not http.connector._acquired
 
@@ -104,7 +104,7 @@ async def test_cancelled_while_it_waits(
         release = gate.leave
     task = asyncio.create_task(session.request("GET", "/x"))
     if where == "pause":
-        while not session._sleepers:  # watches what has no event
+        while not session._naps.under_way:  # watches what has no event
             await asyncio.sleep(0)
     await step(steps)
     task.cancel()
