@@ -6,6 +6,7 @@ between scans and gives each start its result.
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextvars import Context
 from datetime import UTC
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
 
-from a2e_async.errors import A2EError
-from a2e_async.models import Recovery
+from a2e_async.errors import A2EError, StartOutcomeUnknown
+from a2e_async.models import Record, Recovery
 from a2e_async.tasks.kind import Endpoint, TaskKind
 from a2e_async.tasks.recovery import (
     PAUSES,
@@ -30,6 +31,7 @@ from a2e_async.tasks.status import read_id, read_rows, read_total
 from a2e_async.transport.ratelimit import Priority
 
 if TYPE_CHECKING:
+    from a2e_async.tasks.book import Book
     from a2e_async.transport.session import Answer, Session
 
 PAGES: Final = 20
@@ -38,7 +40,32 @@ PAGES: Final = 20
 LAST_SCAN: Final = 5.0
 """Seconds that the last scan may take."""
 
+REMEMBERED: Final = 10_000
+"""Ids of tasks whose starts a client knows: a search must not take them for another's."""
+
 Claimed = Callable[[TaskKind[..., Any], Collection[str]], Awaitable[Collection[str]]]
+
+
+class Claims:
+    """Whose is whose: which tasks belong to starts that the client, or its journal, knows."""
+
+    def __init__(self, book: "Book | None") -> None:
+        self._book = book
+        self._ours: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def add(self, kind: TaskKind[..., Any], ids: Sequence[str]) -> None:
+        """Remember the tasks of a start of this client."""
+        for id in ids:
+            self._ours[kind.name, id] = None
+        while len(self._ours) > REMEMBERED:
+            self._ours.popitem(last=False)
+
+    async def among(self, kind: TaskKind[..., Any], ids: Collection[str]) -> set[str]:
+        """Return which of these tasks are known to belong to starts."""
+        known = {id for id in ids if (kind.name, id) in self._ours}
+        if self._book is not None:
+            known |= await self._book.claimed(kind, set(ids) - known)
+        return known
 
 
 @define(eq=False)
@@ -224,3 +251,33 @@ def _offset(answer: "Answer", now: float) -> float:
     except (TypeError, ValueError):
         return 0.0
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
+
+
+def unknown_start(
+    kind: TaskKind[..., Any], recovery: Recovery, why: str, candidates: Sequence[Record]
+) -> StartOutcomeUnknown:
+    """Return the error of a start that may have been paid, with what its user can do about it."""
+    if candidates:
+        advice = "error.candidates are tasks that may be it: attach the one that is"
+    elif listing(kind) is None:
+        advice = (
+            "The service lists no tasks of this kind: look at its site, or at "
+            "a2e.credits.history(), before you start it anew"
+        )
+    elif recovery.name is None:
+        advice = (
+            f"Its start takes no name: look at the newest of a2e.{kind.name}.list(), by their "
+            "inputs and time, before you start it anew"
+        )
+    else:
+        advice = (
+            f"Look for the name {recovery.name!r} among the newest of a2e.{kind.name}.list() "
+            "before you start it anew, or let a2e.recover(error.recovery) look"
+        )
+    return StartOutcomeUnknown(
+        f"The {recovery.kind} start was sent, but its outcome is unknown ({why}). It may "
+        f"have been accepted and charged, so it was not sent again. {advice}; error.recovery "
+        "holds the details.",
+        recovery=recovery,
+        candidates=tuple(candidates),
+    )

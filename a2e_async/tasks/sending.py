@@ -17,7 +17,7 @@ from a2e_async.tasks.hooks import Webhook
 from a2e_async.tasks.journal import Entry, State, TakenOver
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.quotes import is_timed, unsent_body
-from a2e_async.tasks.recoverer import Recoverer, listing
+from a2e_async.tasks.recoverer import Recoverer, unknown_start
 from a2e_async.tasks.recovery import RESEND_AFTER, Found, echo_of, wait_for_absence
 from a2e_async.tasks.status import Refusal, read_id, read_record, read_start
 from a2e_async.tasks.task import Task
@@ -378,29 +378,5 @@ class Sender:
     def _unknown(
         self, flight: Flight, recovery: Recovery, why: str, found: Found | None = None
     ) -> StartOutcomeUnknown:
-        kind = flight.kind
-        candidates = self._read(kind, found.records) if found else ()
-        if candidates:
-            advice = "error.candidates are tasks that may be it: attach the one that is"
-        elif listing(kind) is None:
-            advice = (
-                "The service lists no tasks of this kind: look at its site, or at "
-                "a2e.credits.history(), before you start it anew"
-            )
-        elif recovery.name is None:
-            advice = (
-                f"Its start takes no name: look at the newest of a2e.{kind.name}.list(), by their "
-                "inputs and time, before you start it anew"
-            )
-        else:
-            advice = (
-                f"Look for the name {recovery.name!r} among the newest of a2e.{kind.name}.list() "
-                "before you start it anew, or let a2e.recover(error.recovery) look"
-            )
-        return StartOutcomeUnknown(
-            f"The {recovery.kind} start was sent, but its outcome is unknown ({why}). It may "
-            f"have been accepted and charged, so it was not sent again. {advice}; error.recovery "
-            "holds the details.",
-            recovery=recovery,
-            candidates=candidates,
-        )
+        candidates = self._read(flight.kind, found.records) if found else ()
+        return unknown_start(flight.kind, recovery, why, candidates)

@@ -8,8 +8,7 @@ byte has left withdraws it; afterwards the start runs to its end and the task is
 import asyncio
 import copy
 import logging
-from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -23,7 +22,7 @@ from a2e_async.tasks.hooks import Webhook
 from a2e_async.tasks.journal import State
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.places import Places
-from a2e_async.tasks.recoverer import Recoverer
+from a2e_async.tasks.recoverer import Claims, Recoverer
 from a2e_async.tasks.sending import MediaDesk, Sender
 from a2e_async.tasks.task import Task, TaskServices
 
@@ -43,9 +42,6 @@ logger = logging.getLogger("a2e_async.starter")
 
 FINISH_STARTS: Final = 30.0
 """Seconds that closing the client leaves to starts under way."""
-
-REMEMBERED: Final = 10_000
-"""Ids of tasks whose starts this client knows: a search must not take them for another's."""
 
 
 class Starter:
@@ -77,7 +73,10 @@ class Starter:
         self._teller = teller
         self.places = Places(services, max_unfinished)
         self._webhook = webhook
-        self._recoverer = Recoverer(session, request_timeout=request_timeout, claimed=self._claimed)
+        self._claims = Claims(book)
+        self._recoverer = Recoverer(
+            session, request_timeout=request_timeout, claimed=self._claims.among
+        )
         self._sender = Sender(
             session,
             desk,
@@ -96,7 +95,6 @@ class Starter:
         self._unclaimed: dict[str, Task[Any]] = {}
         self._lost: list[Recovery] = []
         self._keys: dict[str, Flight] = {}
-        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._closed = False
 
     @property
@@ -248,7 +246,7 @@ class Starter:
         task: Task[Any] = Task(
             self._services, kind, entry.ids, meta=entry.meta, key=key, hook=entry.hook
         )
-        self._remember(task)
+        self._claims.add(kind, task.ids)
         if entry.state is State.ACCEPTED:
             self.places.adopt(None, task)
         if self._teller is not None:
@@ -383,7 +381,7 @@ class Starter:
         elif self._teller is not None and (error is not None or carry.cancelled()):
             self._teller.not_started(flight, error)
         if flight.task is not None:
-            self._remember(flight.task)
+            self._claims.add(flight.kind, flight.task.ids)
         # A key keeps standing for a task, and for a start that may have been charged: in the
         # journal, or else here.
         if self._book is not None or (flight.task is None and flight.lost is None):
@@ -392,21 +390,6 @@ class Starter:
     def _free(self, flight: Flight, key: str | None) -> None:
         if key is not None and self._keys.get(key) is flight:
             del self._keys[key]
-
-    # -- whose is whose ------------------------------------------------------------------------
-
-    def _remember(self, task: Task[Any]) -> None:
-        for id in task.ids:
-            self._known[task.kind.name, id] = None
-        while len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
-
-    async def _claimed(self, kind: TaskKind[..., Any], ids: Collection[str]) -> set[str]:
-        """Return which of these tasks are known to belong to other starts."""
-        ours = {id for id in ids if (kind.name, id) in self._known}
-        if self._book is not None:
-            ours |= await self._book.claimed(kind, set(ids) - ours)
-        return ours
 
 
 def _ref(task: Task[Any]) -> str:
