@@ -32,9 +32,13 @@ try:
     # The extra `fast`. What it refuses (NaN, huge numbers) is read the long way.
     from orjson import loads as _quick_loads
 except ImportError:
+    _first_value: Final = json.JSONDecoder().raw_decode
 
     def _quick_loads(body: bytes | bytearray | memoryview | str, /) -> Any:
-        return json.loads(body if isinstance(body, str) else str(body, "utf-8"))
+        text = body if isinstance(body, str) else str(body, "utf-8")
+        # All that `json.loads` does beyond it is to skip blanks before and after.
+        value, end = _first_value(text)
+        return value if end == len(text) else json.loads(text)
 
 
 # Code 0 is the documented success. The others were never seen, but reading an accepted and
