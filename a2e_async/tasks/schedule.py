@@ -20,7 +20,6 @@ A task whose start carried a webhook is looked at more rarely, as long as events
 is only needed lest one was lost. Once its event has come, the interval is the usual one again.
 """
 
-import heapq
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -36,9 +35,6 @@ SILENCE: Final = 300.0
 """A wait ends with an error after this many failed looks in a row and seconds without one."""
 
 BACKOFF_MOST: Final = 30.0
-LIST_WORTH: Final = 8
-"""Tasks of one kind from which a page of the list is cheaper than their details."""
-
 STAY_ALONE: Final = 3
 """A running task that was absent from the shared answer so often is asked for alone."""
 
@@ -87,7 +83,6 @@ class Schedule:
         self.dropped: Callable[[Watch], None] = _nothing
         """Told of each watch that ends."""
         self._count = 0
-        self._entry = 0
 
     def __len__(self) -> int:
         return self._count
@@ -127,7 +122,7 @@ class Schedule:
         lane.watches[id] = watch
         self._count += 1
         self.name(watch, hook)
-        self._push(lane, watch)
+        lane.push(watch)
         return watch
 
     def name(self, watch: Watch, hook: str | None) -> None:
@@ -155,9 +150,8 @@ class Schedule:
                 del self._hooks[watch.hook]
         if not lane.watches:
             del self._lanes[watch.kind.name]
-        elif len(lane.heap) > 64 and len(lane.heap) > 4 * len(lane.watches):
-            lane.heap = [entry for entry in lane.heap if self._live(entry)]
-            heapq.heapify(lane.heap)
+        else:
+            lane.tidy()
         self.dropped(watch)
 
     def hand_over(self, watch: Watch, now: float) -> None:
@@ -165,6 +159,7 @@ class Schedule:
         if not watch.elsewhere:
             watch.elsewhere = True
             self._lanes[watch.kind.name].elsewhere += 1
+            self._set_alone(watch, False)
         self._move(watch, now + BACKUP)
 
     def take_back(self, watch: Watch, now: float) -> None:
@@ -185,7 +180,7 @@ class Schedule:
         """Make a watch due now: its wait is about to end."""
         if not watch.in_flight and watch.due > now:
             watch.due = now
-            self._push(self._lanes[watch.kind.name], watch)
+            self._lanes[watch.kind.name].push(watch)
 
     def event(self, hook: str, now: float) -> None:
         """A webhook event came for the start of this hook: look at what is watched of it."""
@@ -202,7 +197,7 @@ class Schedule:
         lane = self._lanes[watch.kind.name]
         lane.rare -= watch.rare
         watch.told = True
-        if self._mode(lane) is Mode.PROCESSING and watch.kind.look_at is not None:
+        if lane.mode is Mode.PROCESSING and watch.kind.look_at is not None:
             self._set_alone(watch, True)  # it shows no ends
         when = max(now, watch.nudged + self.interval())
         if when == now:
@@ -211,7 +206,7 @@ class Schedule:
             watch.again = min(watch.again, when)
         elif when < watch.due:
             watch.due = when
-            self._push(lane, watch)
+            lane.push(watch)
 
     def ended(self, watch: Watch, now: float) -> bool:
         """Its end was seen: stop watching. Return whether events have just proved unreliable."""
@@ -236,7 +231,7 @@ class Schedule:
         self._halves = []
         lanes = list(self._lanes.values())
         while lanes and len(looks) < room:
-            lanes = [lane for lane in lanes if self._due(lane, now)]
+            lanes = [lane for lane in lanes if lane.due(now)]
             looks += [self._fill(lane, now) for lane in lanes[: room - len(looks)]]
         return looks
 
@@ -244,7 +239,7 @@ class Schedule:
         """Return when `plan` has something to do next, None while all is in flight."""
         if self._halves:
             return float("-inf")
-        firsts = (self._first(lane) for lane in self._lanes.values())
+        firsts = (lane.first() for lane in self._lanes.values())
         return min((w.due for w in firsts if w is not None), default=None)
 
     def interval(self, *, rare: bool = False) -> float:
@@ -254,7 +249,7 @@ class Schedule:
         """
         interval = self._interval
         if self._look_rate:
-            calls = sum(map(self._cost, self._lanes.values()))
+            calls = sum(lane.calls(self._rare) for lane in self._lanes.values())
             interval = max(interval, calls / (self._look_rate * self._share()))
         return interval * self._rare if rare else interval
 
@@ -335,19 +330,19 @@ class Schedule:
     # -- inside --------------------------------------------------------------------------
 
     def _fill(self, lane: Lane, now: float) -> Look:
-        mode = self._mode(lane)
-        first = self._pop(lane)
+        mode = lane.mode
+        first = lane.pop()
         if first.alone or mode is Mode.DETAIL:
             return Look(lane.kind, Mode.DETAIL, [first], now)
         most = lane.kind.batch_most if mode is Mode.BATCH else len(lane.watches)
         kept: list[Watch] = []
         chosen = [first]
-        while len(chosen) < most and self._first(lane) is not None:
-            watch = self._pop(lane)
+        while len(chosen) < most and lane.first() is not None:
+            watch = lane.pop()
             (kept if watch.alone else chosen).append(watch)
         for watch in kept:
             watch.in_flight = False
-            self._push(lane, watch)
+            lane.push(watch)
         if mode is Mode.BATCH and len(chosen) == 1 and lane.kind.look_at is not None:
             mode = Mode.DETAIL
         return Look(lane.kind, mode, chosen, now)
@@ -367,33 +362,6 @@ class Schedule:
         for watch in half.watches[1:]:
             self._requeue(watch, now)
         return Look(half.kind, Mode.DETAIL, half.watches[:1], now)
-
-    def _mode(self, lane: Lane) -> Mode:
-        kind, shared = lane.kind, len(lane.watches) - lane.alone
-        if kind.batch_at is not None:
-            return Mode.BATCH
-        # What is over leaves the processing list: alone it can never show an end.
-        shows_ends = kind.look_at is not None or kind.list_at is None
-        if kind.processing_at is not None and shows_ends and (shared > 1 or not kind.look_at):
-            return Mode.PROCESSING
-        if kind.list_at is not None and (kind.look_at is None or shared >= LIST_WORTH):
-            return Mode.LIST
-        return Mode.DETAIL
-
-    def _cost(self, lane: Lane) -> float:
-        """Return the calls that the looks of one interval at everything in the lane take."""
-        count = len(lane.watches) - lane.elsewhere
-        mode, shared = self._mode(lane), max(0, count - lane.alone)
-        if mode is Mode.DETAIL:
-            return count - lane.rare + lane.rare / self._rare
-        if mode is Mode.BATCH:
-            calls = lane.alone + -(-shared // lane.kind.batch_most)
-        elif mode is Mode.PROCESSING:
-            calls = lane.alone + (1 if shared else 0)
-        else:
-            calls = lane.alone + -(-shared // lane.kind.page_most)
-        # A shared call is made as often as the one that needs it most.
-        return calls / self._rare if lane.rare == count else calls
 
     def _share_again(self, lane: Lane, now: float) -> None:
         """Now and then let a whole kind try the shared call again: one call tells for all."""
@@ -421,37 +389,13 @@ class Schedule:
             return
         watch.in_flight = False
         watch.due, watch.again = min(due, watch.again), float("inf")
-        self._push(self._lanes[watch.kind.name], watch)
+        self._lanes[watch.kind.name].push(watch)
 
     def _move(self, watch: Watch, due: float) -> None:
         """Have it due then; after a look under way that is decided by what it shows."""
         if not watch.in_flight:
             watch.due = due
-            self._push(self._lanes[watch.kind.name], watch)
-
-    def _push(self, lane: Lane, watch: Watch) -> None:
-        self._entry += 1
-        watch.queued = self._entry
-        heapq.heappush(lane.heap, (watch.due, self._entry, watch))
-
-    def _pop(self, lane: Lane) -> Watch:
-        watch = heapq.heappop(lane.heap)[2]
-        watch.in_flight = True
-        return watch
-
-    def _due(self, lane: Lane, now: float) -> bool:
-        first = self._first(lane)
-        return first is not None and first.due <= now
-
-    def _first(self, lane: Lane) -> Watch | None:
-        while lane.heap and not self._live(lane.heap[0]):
-            heapq.heappop(lane.heap)
-        return lane.heap[0][2] if lane.heap else None
-
-    @staticmethod
-    def _live(entry: tuple[float, int, Watch]) -> bool:
-        watch = entry[2]
-        return not watch.dropped and not watch.in_flight and watch.queued == entry[1]
+            self._lanes[watch.kind.name].push(watch)
 
 
 def _nothing(_: Watch) -> None:
