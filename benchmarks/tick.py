@@ -48,13 +48,13 @@ class Windowed(Schedule):
     window = math.inf
 
     def _fill(self, lane: Any, now: float) -> Look:
-        first = self._pop(lane)
+        first = lane.pop()
         chosen = [first]
         while len(chosen) < lane.kind.batch_most:
-            next_ = self._first(lane)
+            next_ = lane.first()
             if next_ is None or next_.due > now + self.window:
                 break
-            chosen.append(self._pop(lane))
+            chosen.append(lane.pop())
         return Look(lane.kind, Mode.BATCH, chosen, now)
 
 
