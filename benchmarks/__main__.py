@@ -49,7 +49,9 @@ def main() -> int:
     arguments = parser.parse_args()
     rows: list[Row] = []
     for name in arguments.names or NAMES:
+        began = time.monotonic()
         rows += importlib.import_module(f"benchmarks.{name}").run(arguments.short)
+        print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
     machine = f"{platform.system()} {platform.machine()}, CPython {platform.python_version()}"
     today = time.strftime("%Y-%m-%d", time.gmtime())
     title = f"{machine}, {os.cpu_count()} cores, {today}{', short form' if arguments.short else ''}"

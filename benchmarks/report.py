@@ -60,6 +60,12 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows), ""])
 
 
+def _folded(head: list[str], rows: list[list[str]]) -> str:
+    """Return a table that a reader opens."""
+    summary = f"<details><summary>The {len(rows)} points</summary>"
+    return f"{summary}\n\n{_table(head, rows)}\n</details>\n"
+
+
 def _number(value: float | None, form: str = "{:.2f}") -> str:
     return "" if value is None else form.format(value)
 
@@ -269,7 +275,7 @@ def tick(found: dict[str, Any]) -> str:
             "who wants the news sooner sets `poll_interval=1` and pays for twice the looks.",
             "- A tick fitted to durations gains nothing here: one call serves all jobs, so there "
             "is always one that is about to end.\n",
-            _table(
+            _folded(
                 ["population", "pattern", "tick s", "looks per job", "mean delay s", "p95 s"], shown
             ),
         ]
@@ -330,7 +336,7 @@ def scale(found: dict[str, Any]) -> str:
             "default rate the looks then reach their half of it: beyond 2,000 waits the tick is "
             "stretched, by design, so that 10,000 are looked at each 10 s and 50,000 each 50 s, "
             "and the CPU stays where it is. Without a rate the CPU goes with the records read.\n",
-            _table(
+            _folded(
                 [
                     "waits",
                     "rate",
