@@ -21,7 +21,7 @@ from a2e_async.errors import A2EError
 from a2e_async.models import Record
 from a2e_async.narrow import is_list, is_map
 from a2e_async.tasks.crew import Crew
-from a2e_async.tasks.kind import TaskKind, born_at, is_id
+from a2e_async.tasks.kind import TaskKind, born_at, check_watchable, is_id
 from a2e_async.tasks.schedule import BACKUP, Schedule
 from a2e_async.tasks.watches import Guest, Watch
 
@@ -163,6 +163,8 @@ class SharedLooks:
             if watch is not None and watch.elsewhere:
                 self._refused.add((kind, id))
                 self._schedule.take_back(watch, self._clock())
+                self._leaves.add(kind, id)
+                self._crew.stir()
 
     # -- leading ---------------------------------------------------------------------------
 
@@ -185,6 +187,7 @@ class SharedLooks:
     def _invite(self, sender: str, kind: str, ids: list[str], *, every: bool) -> None:
         try:
             known = self._kind_named(kind)
+            check_watchable(known)
         except A2EError:  # of a later version
             self._tell(sender, {"look": [kind, ids]})
             return
