@@ -120,10 +120,6 @@ class _Field:
     hook: Callable[[Any, Any], Any]
 
 
-_NEW: Final = _Field("", "", (), None, None, False, lambda value, _: value)
-"""Stands for a wire name that is not modelled."""
-
-
 @frozen(eq=False)
 class FieldReader:
     """Reads the own fields of a record class from its raw form."""
@@ -131,8 +127,9 @@ class FieldReader:
     fields: tuple[_Field, ...]
     named: frozenset[str]
     """Every wire name that one of them reads."""
-    plan: Mapping[str, _Field | None]
-    """By wire name: who reads it. None: the kind's field map, or a field of several names."""
+    known: frozenset[str]
+    """These, and what the kind's field map reads; all others are left over."""
+    single: tuple[_Field, ...]
     several: tuple[_Field, ...]
     """Fields that can stand under several names, of which the first counts."""
 
@@ -159,25 +156,19 @@ class FieldReader:
             made.append(
                 _Field(attribute.name, wire.name, wire.also, target, exact, target is float, hook)
             )
-        several = tuple(f for f in made if f.also)
         named = frozenset(w for f in made for w in (f.wire, *f.also))
-        shared = taken | {w for f in several for w in (f.wire, *f.also)}
-        plan = dict.fromkeys(shared) | {f.wire: f for f in made if not f.also}
-        return cls(tuple(made), named, plan, several)
+        single = tuple(f for f in made if not f.also)
+        return cls(tuple(made), named, taken | named, single, tuple(f for f in made if f.also))
 
     def read(self, raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the own fields by name, and what is left over (``extra``) by wire name."""
         own: dict[str, Any] = {}
         extra: dict[str, Any] = {}
-        plan = self.plan
-        # One pass over what came: every look reads every record, mostly with cold caches.
-        for wire, value in raw.items():
-            f = plan.get(wire, _NEW)
-            if f is None:
-                continue
-            if f is _NEW:
-                extra[wire] = value
-            elif value.__class__ is f.exact:
+        # Every look reads every record, mostly with cold caches: the few fields are asked for,
+        # not each of the many names that came.
+        for f in self.single:
+            value: Any = raw.get(f.wire)
+            if value.__class__ is f.exact:
                 own[f.name] = value
             elif f.number and value.__class__ is int and -_WHOLE < value < _WHOLE:
                 own[f.name] = float(value)
@@ -185,6 +176,8 @@ class FieldReader:
                 _read_odd(f, raw, own, extra)
         for f in self.several:
             _read_odd(f, raw, own, extra)
+        if not self.known.issuperset(raw):
+            extra.update((wire, raw[wire]) for wire in raw if wire not in self.known)
         return own, extra
 
 

@@ -109,7 +109,7 @@ def read_plain(body: bytes, headers: Mapping[str, str]) -> Answer | None:
     if value.__class__ is not dict or "data" not in value:
         return None
     code = value.get("code")
-    if code.__class__ is not int or code != 0 or value.get("success", True) in (False, "false"):
+    if code.__class__ is not int or code != 0 or value.get("success", True) is not True:
         return None
     message = _message(value) if "msg" in value or "message" in value else ""
     trace = value.get("trace_id")

@@ -372,7 +372,7 @@ class Gate:
         if is_start:
             self.starts -= 1
         looks, starts = self._looks, self._starts
-        while self.used < self.limit:
+        while self.used < self.limit and (looks or starts):
             while looks and looks[0][1].done():
                 looks.popleft()
             while starts and starts[0][1].done():
