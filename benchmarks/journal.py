@@ -2,14 +2,15 @@
 
 The peer is the journal that people write by hand: aiosqlite with one connection in the same mode
 (WAL, ``synchronous=FULL``), a row inserted and committed for each start. A start is two durable
-steps: its intent before it is sent, its id after.
+steps: its intent before it is sent, its id after. What a user's key adds is measured on whole
+starts: those of a client without a journal, of one with, and of one with keys take turns.
 """
 
 import asyncio
 import importlib.util
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,8 @@ from a2e_async.events import Attempt, Event
 from a2e_async.sandbox import Sandbox
 from a2e_async.tasks.journal import Entry, State
 from a2e_async.tasks.journal_sqlite import SqliteJournal
-from benchmarks.common import Row, at_once, median
+from benchmarks.common import Row, at_once, median, server
+from benchmarks.starts import INPUTS
 
 WRITERS = 50
 ALONE = 300
@@ -105,17 +107,11 @@ async def many(journal: Steps, count: int) -> float:
     return count / (time.perf_counter() - begun)
 
 
-async def alone(journal: Steps, look: Callable[[str], Awaitable[object]] | None = None) -> float:
-    """Return the median of what the steps of one start take, in ms.
-
-    ``look`` comes before them where the user gave a key: is it free?
-    """
+async def alone(journal: Steps) -> float:
+    """Return the median of what the steps of one start take, in ms."""
     times: list[float] = []
-    first = 10**9 if look is None else 2 * 10**9
-    for n in range(first, first + ALONE):
+    for n in range(10**9, 10**9 + ALONE):
         begun = time.perf_counter()
-        if look is not None:
-            await look(f"talk-{n}")
         await journal.intend(entry(n))
         await journal.accept(f"talk-{n}", f"{n:024x}")
         times.append((time.perf_counter() - begun) * 1000)
@@ -136,14 +132,24 @@ async def measure(make: Callable[[Path], "Ours | ByHand"], rounds: int) -> tuple
     return median(rates), median(added)
 
 
-async def keyed(rounds: int) -> float:
-    """Return the median of ms added to a start with a user's key."""
-    added: list[float] = []
-    for _ in range(rounds):
-        with tempfile.TemporaryDirectory() as directory:
-            async with Ours(Path(directory) / "jobs.db") as ours:
-                added.append(await alone(ours, ours.journal.get))
-    return median(added)
+async def whole(base_url: str) -> tuple[float, float]:
+    """Return the ms that a journal adds to a whole start, and that it adds with a user's key."""
+    options: dict[str, Any] = {"base_url": base_url, "rate": None}
+    with tempfile.TemporaryDirectory() as directory:
+        async with (
+            A2E(KEY, **options) as plain,
+            A2E(KEY, journal=Path(directory) / "jobs.db", **options) as kept,
+        ):
+            ways: list[tuple[A2E, bool]] = [(plain, False), (kept, False), (kept, True)]
+            times: list[list[float]] = [[], [], []]
+            for n in range(2 * ALONE):
+                for (a2e, keyed), taken in zip(ways, times, strict=True):
+                    more: dict[str, Any] = {"key": f"talk-{n}"} if keyed else {}
+                    begun = time.perf_counter()
+                    await a2e.talking_video.start(**INPUTS, **more)
+                    taken.append((time.perf_counter() - begun) * 1000)
+    without, journal, with_key = map(median, times)
+    return journal - without, with_key - without
 
 
 async def first_look(count: int) -> float:
@@ -212,7 +218,8 @@ def run(short: bool) -> list[Row]:
     by_hand = (
         asyncio.run(measure(ByHand, rounds)) if importlib.util.find_spec("aiosqlite") else None
     )
-    with_key = asyncio.run(keyed(rounds))
+    with server("start", "0") as base_url:
+        journal, with_key = asyncio.run(whole(base_url))
     seconds = asyncio.run(read(100_000))
     taken = 10_000 if short else 100_000
     looked = asyncio.run(first_look(taken))
@@ -235,6 +242,15 @@ def run(short: bool) -> list[Row]:
             ratio=added / by_hand[1] if by_hand else None,
             goal="<= 1 ms",
             reached=added <= 1,
+        ),
+        Row(
+            what="what it adds to a whole start, all included, p50",
+            peer="",
+            peer_value="",
+            ours=f"{journal:.2f} ms",
+            ratio=None,
+            goal="",
+            reached=True,
         ),
         Row(
             what="the same with a key of the user's, p50",

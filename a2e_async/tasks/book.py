@@ -33,13 +33,13 @@ class Book:
 
     # -- a start -----------------------------------------------------------------------------
 
-    async def reserve(self, flight: Flight) -> Entry | None:
+    async def reserve(self, flight: Flight, *, look: bool = True) -> Entry | None:
         """Take a start's key; return the entry of the task that it stands for already.
 
         When a process died while it sent this very start, ``flight.recovery`` tells what to
         look for. While another process is at it, this waits. A free key is not taken yet where
-        nothing is paid before the start itself: `intend` does both in one durable step. Raises
-        `KeyConflict`.
+        nothing is paid before the start itself: `intend` does both in one durable step. Without
+        ``look`` such a key is not even asked for: `intend` finds out. Raises `KeyConflict`.
         """
         await self._settle()
         if flight.key is None:
@@ -47,7 +47,7 @@ class Book:
         if flight.own_key:
             return None
         flight.begun = False
-        if flight.uploaded and await self.journal.get(flight.key) is None:
+        if flight.uploaded and (not look or await self.journal.get(flight.key) is None):
             return None
         while True:
             begun = await self.journal.begin(self._entry(flight, State.RESERVED))

@@ -90,22 +90,30 @@ class Sender:
         Raises `StartOutcomeUnknown`, `KeyConflict`, `JournalError`, and what the service and
         the network raise.
         """
+        look = not self._goes_now(flight)
         while True:
             try:
-                return await self._carry(flight)
+                return await self._carry(flight, look=look)
             except TakenOver:
-                # This process was stopped for so long that another one took the key: nothing
-                # was sent here, and what that one does is waited for.
-                flight.recovery = None
+                # Its key stands for a start already, or this process was stopped for so long that
+                # another one took it: nothing was sent here, and what that one does is waited for.
+                flight.recovery, look = None, True
             except BaseException:
                 # What is still set aside may have been paid: the next start of this key looks.
                 if self._book is not None and flight.key is not None:
                     flight.held.keep(flight.key)
                 raise
 
-    async def _carry(self, flight: Flight) -> Task[Any]:
+    def _goes_now(self, flight: Flight) -> bool:
+        """Return whether nothing is done, asked or waited for between here and the intent.
+
+        Then the intent itself tells whether the key is free, and no look comes before it.
+        """
+        return not (flight.held.budgets or self._places.active) and self._session.is_free()
+
+    async def _carry(self, flight: Flight, *, look: bool) -> Task[Any]:
         if self._book is not None:
-            standing = await self._book.reserve(flight)
+            standing = await self._book.reserve(flight, look=look)
             if standing is not None:
                 flight.held.stands(standing.key, standing.cost, standing.ref)
                 return self._standing(flight, standing)

@@ -171,6 +171,13 @@ class Pacer:
         now = (self._clock or self._find_clock())()
         return self._hold <= now and self._gcra.try_take(now, cost)
 
+    def is_free(self, cost: float = 1) -> bool:
+        """Return whether `try_acquire` would take a turn now."""
+        if self._queue or self._closed is not None:
+            return False
+        now = self._now()
+        return self._hold <= now and self._gcra.ready_at(now, cost) <= now
+
     async def acquire(
         self,
         cost: float = 1,
@@ -341,6 +348,11 @@ class Gate:
             self.starts += 1
         self.used += 1
         return True
+
+    def is_free(self, is_start: bool = False) -> bool:
+        """Return whether `try_enter` would take a place now."""
+        full = self.used >= self.limit or (is_start and self.starts >= self.start_limit)
+        return not full and self._closed is None
 
     async def enter(self, is_start: bool = False, deadline: float | None = None) -> None:
         """Wait for a place. Raises `HeldTooLong` at ``deadline`` (loop time).

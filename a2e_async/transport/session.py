@@ -52,6 +52,7 @@ from a2e_async.transport.wire import (
     read_body,
     read_events,
     translate,
+    usual_timeout,
     wire_json,
     wire_params,
 )
@@ -63,8 +64,6 @@ MAX_BYTES: Final = 32 * 1024 * 1024
 
 DECODE_ATTEMPTS: Final = 2
 """How often an unreadable answer is asked for: a wrong host answers so for ever."""
-
-_TIMEOUTS: Final = 64
 
 # What aiohttp raises before a request is written; RuntimeError when its session was closed.
 _EXPECTED: Final = (aiohttp.ClientError, OSError, RuntimeError)
@@ -116,7 +115,6 @@ class Session:
         )
         self._watcher = Watcher(emit)
         self._quota = Quota()
-        self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
         self._naps = Naps()
 
     def __repr__(self) -> str:
@@ -126,6 +124,10 @@ class Session:
     def closed(self) -> bool:
         """True after `aclose`."""
         return self._link.closed
+
+    def is_free(self) -> bool:
+        """Return whether a start would be sent at once: neither pace nor connections keep it."""
+        return self._pacer.is_free() and self._gate.is_free(is_start=True)
 
     def clock(self) -> float:
         """Return the running loop's time in seconds; deadlines are instants of it."""
@@ -206,9 +208,8 @@ class Session:
         if self.closed:
             return
         http = self._link.close()
-        closed = closed_error()
-        self._pacer.close(closed)
-        self._gate.close(closed)
+        for queue in (self._pacer, self._gate):
+            queue.close(closed_error())
         self._naps.close()
         if http is not None:
             await http.close()
@@ -235,7 +236,7 @@ class Session:
                 raise late(call)
             try:
                 if call.before is not None:
-                    await call.before()
+                    await self._prepare(call, call.before)
                 outcome = await self._attempt(http, call, sent)
             except asyncio.CancelledError:
                 if self._watcher.listens():
@@ -274,7 +275,7 @@ class Session:
         if call.deadline is not None and call.deadline - now < call.timeout:
             timeout = client_timeout(call.deadline - now)
         else:
-            timeout = self._timeouts.get(call.timeout) or self._keep_timeout(call.timeout)
+            timeout = usual_timeout(call.timeout)
         response: aiohttp.ClientResponse | None = None
         token = current.set(call)
         try:
@@ -313,8 +314,7 @@ class Session:
         if status == 200 and (plain := read_plain(body, headers)) is not None:
             return plain
         if (wait := headers.get(hdrs.RETRY_AFTER)) is not None:
-            date = headers.get(hdrs.DATE)
-            call.retry_after = parse_retry_after(wait, datetime.now(UTC), date)
+            call.retry_after = parse_retry_after(wait, datetime.now(UTC), headers.get(hdrs.DATE))
         try:
             answer = read_answer(
                 method=call.method,
@@ -334,12 +334,6 @@ class Session:
             return error
         answer.headers = headers
         return answer
-
-    def _keep_timeout(self, seconds: float) -> aiohttp.ClientTimeout:
-        if len(self._timeouts) >= _TIMEOUTS:
-            self._timeouts.clear()
-        timeout = self._timeouts[seconds] = client_timeout(seconds)
-        return timeout
 
     def _decide(self, call: Call, error: A2EError) -> float | None:
         """Return the seconds until the next attempt, None when ``error`` is the outcome."""
@@ -389,6 +383,13 @@ class Session:
             raise
         if error is not None:
             raise error
+
+    async def _prepare(self, call: Call, before: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await before()
+        except BaseException:
+            self._pacer.give_back(call.cost)  # nothing is sent in this turn
+            raise
 
     # -- errors ----------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import json as json_module
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -182,6 +183,10 @@ def client_timeout(seconds: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(
         total=seconds, connect=connect, sock_connect=connect, ceil_threshold=math.inf
     )
+
+
+usual_timeout: Final = lru_cache(64)(client_timeout)
+"""The same for a timeout that many attempts have."""
 
 
 def absolute(path: str) -> str:

@@ -20,7 +20,7 @@ from a2e_async.errors import (
     TaskGone,
 )
 from a2e_async.sandbox import Sandbox, media
-from a2e_async.tasks.journal import Entry, State
+from a2e_async.tasks.journal import Begun, Entry, State
 from a2e_async.tasks.journal_sqlite import SqliteJournal
 
 from .conftest import DUB, TALK, MakeClient
@@ -433,6 +433,48 @@ async def test_a_users_key_may_look_like_ours(a2e: A2E, sandbox: Sandbox, journa
     with pytest.raises(StartOutcomeUnknown):
         await a2e.dubbing.start(**DUB, key="auto:mine")
     assert [(row["state"], row["own_key"]) for row in rows(journal)] == [(1, 0)]
+
+
+async def test_a_known_key_takes_no_turn_of_the_pace(
+    make_client: MakeClient, sandbox: Sandbox
+) -> None:
+    """Nothing is sent for it, so whoever comes next need not wait for it."""
+    known = await make_client().dubbing.start(**DUB, key="k")
+    slow = make_client(rate=0.001, burst=1)
+    async with asyncio.timeout(60):  # a turn is 1,000 s
+        for _ in range(3):
+            assert (await slow.dubbing.start(**DUB, key="k")).ids == known.ids
+        with pytest.raises(KeyConflict):
+            await slow.dubbing.start(**{**DUB, "target_lang": "fr"}, key="k")
+        await slow.dubbing.start(**DUB, key="new")
+        # Now the pace is used up, and a known key is still nothing that waits for it.
+        assert (await slow.dubbing.start(**DUB, key="k")).ids == known.ids
+    assert len(sandbox.ledger.charges) == 2
+
+
+async def test_a_free_key_is_asked_for_by_the_intent_alone(
+    make_client: MakeClient, journal: Path
+) -> None:
+    """A start that goes at once is two steps, with a key of the user's as without."""
+    steps: list[str] = []
+
+    class Counting(SqliteJournal):
+        async def begin(self, entry: Entry) -> Begun:
+            steps.append(f"begin {entry.state.name}")
+            return await super().begin(entry)
+
+        async def get(self, key: str) -> Entry | None:
+            steps.append("get")
+            return await super().get(key)
+
+    a2e = make_client(journal=Counting(journal))
+    await a2e.dubbing.start(**DUB, key="k")
+    assert steps == ["begin INTENT"]
+    steps.clear()
+    fresh = make_client(journal=Counting(journal))
+    await fresh.dubbing.start(**DUB, key="k")
+    assert steps[0] == "begin INTENT"
+    assert states(journal) == [2]
 
 
 async def test_what_cannot_be_waited_for_is_not_open(a2e: A2E, journal: Path) -> None:
