@@ -271,7 +271,7 @@ def _times(count: Count) -> str:
 def _value(flag: Flag, given: Any) -> Any:
     if not flag.is_json:
         # Files keep the bytes that the file system knows them by.
-        return given if flag.media else _as_typed(given)
+        return given if flag.media else as_typed(given)
     text, source = _json_text(flag, given)
     try:
         value = json.loads(text)
@@ -286,10 +286,10 @@ def _value(flag: Flag, given: Any) -> Any:
     return value
 
 
-def _as_typed(given: Any) -> Any:
+def as_typed(given: Any) -> Any:
     """Return a text as it was typed: in a locale without UTF-8 Python leaves its bytes escaped."""
     if is_list(given):
-        return [_as_typed(one) for one in given]
+        return [as_typed(one) for one in given]
     if not isinstance(given, str) or given.isascii():
         return given
     try:
@@ -301,7 +301,7 @@ def _as_typed(given: Any) -> Any:
 def _json_text(flag: Flag, given: str) -> tuple[str, str]:
     """Return the JSON text that was given, or that is in the file, and words for where it is."""
     if not given.startswith("@"):
-        return _as_typed(given), ""
+        return as_typed(given), ""
     path = Path(given[1:])
     try:
         return path.read_text(encoding="utf-8-sig"), f" (in {path})"

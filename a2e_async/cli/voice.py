@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from a2e_async.cli import exits
 from a2e_async.cli.desk import Desk, conduct
+from a2e_async.cli.flags import as_typed
 from a2e_async.cli.jobs import UNDER_WAY
 from a2e_async.cli.numbers import NUMBER
 from a2e_async.cli.places import make_file_ready
@@ -93,7 +94,7 @@ def say(
                 output = await _spoken(
                     desk,
                     a2e.speech.say(
-                        text,
+                        as_typed(text),
                         tts_id=voice,
                         user_voice_id=own_voice,
                         country=country,

@@ -58,6 +58,14 @@ def test_say_saves_the_file_that_is_named(
     assert charge.body == {"msg": "Good day.", "tts_id": voice, "speechRate": 2.0}
 
 
+def test_what_is_said_is_what_was_typed(sandbox: Sandbox, voice: str, tmp_path: Path) -> None:
+    """In a locale without UTF-8 Python leaves the bytes of a text escaped."""
+    env = environment(sandbox, PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", LC_ALL="C")
+    result = ended(popen("say", "día ☀", "--voice", voice, env=env, cwd=tmp_path))
+    assert result.code == 0, result.err
+    assert sandbox.ledger.charges[-1].body["msg"] == "día ☀"
+
+
 def test_say_saves_into_a_directory(a2e: Invoke, voice: str, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     for words, parent in (([], "."), (["-o", "there"], "there"), (["-o", "made/"], "made")):

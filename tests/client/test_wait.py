@@ -1,6 +1,7 @@
 """Waiting: deadlines, trouble while looking, tasks that are gone, and closing."""
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
@@ -127,6 +128,15 @@ async def test_deadline_while_the_service_stalls(a2e: A2E, sandbox: Sandbox) -> 
 
 
 @LONG
+@pytest.mark.parametrize("timeout", [math.inf, 1e300])
+async def test_a_wait_without_end(a2e: A2E, timeout: float) -> None:
+    task = await a2e.dubbing.start(**DUB)
+    async for _ in task.updates(timeout=timeout):
+        pass
+    assert task.done
+    assert (await (await a2e.dubbing.start(**DUB)).wait(timeout=timeout)).output
+
+
 async def test_hold_while_waiting(a2e: A2E, sandbox: Sandbox) -> None:
     """A short pause of the service delays a wait and does not end it."""
     task = await a2e.dubbing.start(**DUB)

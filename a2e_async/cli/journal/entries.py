@@ -95,7 +95,7 @@ def entry_json(entry: Entry) -> dict[str, Any]:
     sent = None if entry.sent_at is None else _when(entry.sent_at).isoformat()
     return {
         "key": entry.key,
-        "own_key": entry.own_key,
+        "key_given": not entry.own_key,
         "kind": entry.kind,
         "state": entry.state.name.lower(),
         "open": entry.open,
