@@ -15,13 +15,14 @@ from a2e_async.inputs import TaskInput, is_url
 from a2e_async.models import Recovery
 from a2e_async.redact import stable_url
 from a2e_async.tasks.budget import Held
-from a2e_async.tasks.kind import MARK_DIGITS, TaskKind
+from a2e_async.tasks.kind import TaskKind
 
 if TYPE_CHECKING:
     from a2e_async.tasks.places import Place
     from a2e_async.tasks.task import Task, TaskServices
     from a2e_async.transport.upload import Prepared
 
+_ALPHABET: Final = "0123456789abcdefghijklmnopqrstuv"
 _PLACES: Final = range(0, 100, 5)
 
 Prepareds = Mapping[tuple[str, int | None], "Prepared | str"]
@@ -80,7 +81,7 @@ def new_mark() -> str:
     """Return a name no other start has: 100 random bits."""
     # From 13 bytes asked for at once: the system's randomness costs by the call, not by the byte.
     bits = int.from_bytes(secrets.token_bytes(13))
-    return "a2e-" + "".join([MARK_DIGITS[bits >> place & 31] for place in _PLACES])
+    return "a2e-" + "".join([_ALPHABET[bits >> place & 31] for place in _PLACES])
 
 
 def made_key(what: str) -> str:

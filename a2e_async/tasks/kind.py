@@ -29,7 +29,7 @@ LONG_AGO: Final = float("-inf")
 _ID: Final = re.compile(r"[A-Za-z0-9_\-]{1,128}")
 _OBJECT_ID: Final = re.compile(r"[0-9a-f]{24}")
 _MARK_LENGTH: Final = 24
-MARK_DIGITS: Final = "0123456789abcdefghijklmnopqrstuv"
+_MARK_ALONE: Final = re.compile(r"a2e-[0-9a-v]{20}")
 _MARK: Final = re.compile(r"\s?\ba2e-[0-9a-v]{20}\Z")
 
 
@@ -317,11 +317,8 @@ def split_ref(ref: Any) -> tuple[str, tuple[str, ...]]:
 
 def split_mark(name: str | None) -> str | None:
     """Return a record's name without the client's mark; None when nothing else is there."""
-    if not name:
+    if not name or _MARK_ALONE.fullmatch(name):
         return None
-    end = name[-_MARK_LENGTH:]
-    if end[:4] != "a2e-" or end[4:].strip(MARK_DIGITS):
+    if name[-_MARK_LENGTH:][:4] != "a2e-":
         return name
-    if len(name) == _MARK_LENGTH:  # the usual name, told without the engine of expressions
-        return None
     return _MARK.sub("", name) or None

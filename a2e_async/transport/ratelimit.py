@@ -384,7 +384,7 @@ class Gate:
         if is_start:
             self.starts -= 1
         looks, starts = self._looks, self._starts
-        while self.used < self.limit and (looks or starts):
+        while self.used < self.limit:
             while looks and looks[0][1].done():
                 looks.popleft()
             while starts and starts[0][1].done():
