@@ -45,6 +45,12 @@ QUEUE: Final = "a2e"
 PAUSE_MOST: Final = 300.0
 """Seconds between two tries of a job at most."""
 
+LOST_PAUSE: Final = 3600.0
+"""The same for a start that stays unknown: it is looked for, and nothing hangs on the minute."""
+
+LOST_TRIES: Final = 36
+"""Tries after which a start that stays unknown is the end of its job, after about a day."""
+
 GRACE: Final = 5.0
 """Seconds that a worker which is told to end leaves to its jobs; they go on in other workers."""
 
@@ -70,7 +76,8 @@ Done = Callable[["Task[Any]", Record], Awaitable[None]]
 class Again(procrastinate.BaseRetryStrategy):
     """Tries a job again after what may be over by itself, for ever; every other error is its end.
 
-    What the service has refused or failed is not tried again: it would only cost again.
+    What the service has refused or failed is not tried again: it would only cost again. A start
+    that stays unknown is looked for during about a day, then its job fails.
     """
 
     def get_retry_decision(
@@ -82,7 +89,10 @@ class Again(procrastinate.BaseRetryStrategy):
             return procrastinate.RetryDecision(retry_in={"seconds": 0})
         if not isinstance(exception, _PASSING):
             return None
-        pause = min(PAUSE_MOST, 2.0 ** min(job.attempts, 10))
+        lost = isinstance(exception, StartOutcomeUnknown)
+        if lost and job.attempts >= LOST_TRIES:
+            return None
+        pause = min(LOST_PAUSE if lost else PAUSE_MOST, 2.0 ** min(job.attempts, 12))
         return procrastinate.RetryDecision(retry_in={"seconds": int(pause)})
 
 

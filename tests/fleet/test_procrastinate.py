@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from a2e_async.errors import (
     ConfigurationError,
     InsufficientCredits,
     JournalError,
+    StartOutcomeUnknown,
     TaskFailed,
 )
+from a2e_async.models import Recovery
 from a2e_async.sandbox import Sandbox
 
 from .server import Server
@@ -213,6 +216,29 @@ def test_what_is_tried_again(error: BaseException, again: bool) -> None:
         id=1, queue="a2e", lock=None, queueing_lock=None, task_name="a2e.start", attempts=99
     )
     assert (Again().get_retry_decision(exception=error, job=job) is not None) is again
+
+
+def test_a_start_that_stays_unknown_is_looked_for_during_a_day() -> None:
+    recovery = Recovery("dubbing", "/x", None, "a2e-mark", "digest", datetime.now(UTC))
+    error = StartOutcomeUnknown("lost", recovery=recovery)
+    waited, attempts = 0.0, 0
+    while True:
+        job = jobs.Job(
+            id=1,
+            queue="a2e",
+            lock=None,
+            queueing_lock=None,
+            task_name="a2e.start",
+            attempts=attempts,
+        )
+        decision = Again().get_retry_decision(exception=error, job=job)
+        if decision is None:
+            break
+        assert decision.retry_at is not None
+        waited += (decision.retry_at - datetime.now(UTC)).total_seconds()
+        attempts += 1
+    assert 23 * 3600 < waited < 26 * 3600
+    assert attempts <= 40
 
 
 def test_what_has_cost_or_would_cost_again_is_not_tried_again() -> None:
