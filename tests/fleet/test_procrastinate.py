@@ -219,7 +219,9 @@ def test_what_is_tried_again(error: BaseException, again: bool) -> None:
 
 
 def test_a_start_that_stays_unknown_is_looked_for_during_a_day() -> None:
-    recovery = Recovery("dubbing", "/x", None, "a2e-mark", "digest", datetime.now(UTC))
+    recovery = Recovery(
+        kind="dubbing", path="/x", name=None, mark=None, digest="d", sent_at=datetime.now(UTC)
+    )
     error = StartOutcomeUnknown("lost", recovery=recovery)
     waited, attempts = 0.0, 0
     while True:
