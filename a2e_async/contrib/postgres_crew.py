@@ -10,12 +10,16 @@ from a2e_async.contrib import postgres_tables as tables
 from a2e_async.contrib.postgres_link import Connection, run
 from a2e_async.contrib.postgres_worker import Worker
 from a2e_async.tasks.crew import Member
+from a2e_async.tasks.journal import LEASE
 from a2e_async.tasks.owner import is_dead
 
 logger = logging.getLogger("a2e_async.poller")
 
 REST: Final = 60.0
 """Seconds for which one that has resigned does not lead again."""
+
+LONGEST: Final = 7_500
+"""Bytes of what a client says with its name, at most: an answer to it must fit, too."""
 
 
 class PostgresCrew:
@@ -31,6 +35,8 @@ class PostgresCrew:
         self._stirred = False
         self._unsent: list[tuple[str, str]] = []
         self._senders: set[str] = set()
+        """Who may have to be told to the member as gone, while this client leads."""
+        self._beaten = float("-inf")
         self._resigned_at = float("-inf")
         self._resigns = False
 
@@ -43,6 +49,7 @@ class PostgresCrew:
         """Take part from now on. Raises `JournalError`."""
         self._worker.ride(self)
         self._member, self._unsettled = member, True
+        self._beaten = self._worker.time()
 
     def stir(self) -> None:
         """There is something in the outbox."""
@@ -73,6 +80,10 @@ class PostgresCrew:
         if self._resigns:
             await self._give_up_lead(link)
             self._resigns = False
+        if beat:
+            before, self._beaten = self._beaten, self._worker.time()
+            if self._beaten - before > LEASE:
+                self._lead(None)  # it stood still: the leader has taken it for gone
         if beat or self._unsettled:
             self._unsettled = False
             await self._settle(link)
@@ -92,17 +103,18 @@ class PostgresCrew:
         """Take in what another client says, and who leads."""
         first, _, rest = note.payload.partition(" ")
         if note.channel == f"a2e_m_{self.name[-32:]}":
-            self._senders.add(first)
-            self._tell(lambda member: member.heard(first, rest))
+            if note.payload.isascii() and len(note.payload) <= LONGEST:
+                self._senders.add(first)
+                self._tell(lambda member: member.heard(first, rest))
         elif note.channel == "a2e_lead" and first == self._account and rest != self.name:
-            if rest and not self._resigns:
-                self._lead(rest)
+            if rest and rest == self._leader:
+                self._lead(rest)  # it has lost what it was told
             else:
-                self._unsettled = True
+                self._unsettled = True  # the row decides: other schemas share the channel
 
     def lost(self) -> None:
         """Nobody can be reached."""
-        self._unsent, self._senders = [], set()
+        self._unsent = []
         self._lead(None)
 
     async def leave(self, link: Connection) -> None:
@@ -148,7 +160,7 @@ class PostgresCrew:
         if leader is None and self._leader is None:
             return
         self._leader = leader
-        self._unsent = []
+        self._unsent, self._senders = [], set()
         self._tell(lambda member: member.led_by(leader))
 
     def _forget(self, name: str) -> None:

@@ -42,6 +42,9 @@ FIRST_PATIENCE: Final = 5.0
 STANDSTILL: Final = 20.0
 """Seconds without an end after which one attempt is given up and its connection with it."""
 
+REPAIR: Final = 1.0
+"""Seconds after which riders that have something to do try again what has failed."""
+
 FORGOTTEN: Final = 86_400.0
 """Seconds after which the row of an owner that is gone is cleared away."""
 
@@ -71,6 +74,8 @@ class Worker:
         self._stirred = False
         """Something has come up since the last turn."""
         self._link: Connection | None = None
+        self._failing = False
+        """What the riders had to do could not be done: they may be ready, the database is not."""
         self._reached = False
         self._closed = False
         self._beaten = float("-inf")
@@ -174,9 +179,11 @@ class Worker:
             if steps:
                 await self._carry_out(steps)
             if self._due() or any(rider.pending for rider in self._riders):
+                self._failing = True
                 # Who waits for nothing does not care that the database is away.
                 with suppress(*(() if work else (JournalError,))):
                     await self._patiently(self._look_around, patient=bool(work))
+                    self._failing = False
         except JournalError as error:
             for asked in work:
                 asked.fail(error)
@@ -192,11 +199,12 @@ class Worker:
         """Wait for work, for the database to say something, or for the next heartbeat."""
         if self._link is not None:
             await self._hear(self._link)  # what came in beside answers makes no noise
-        if self._stirred or any(rider.pending for rider in self._riders):
+        pending = any(rider.pending for rider in self._riders)
+        if self._stirred or (pending and not self._failing):
             return
         loop = asyncio.get_running_loop()
         self._alarm = loop.create_future()
-        timer = loop.call_later(HEARTBEAT, self.ring)
+        timer = loop.call_later(REPAIR if pending else HEARTBEAT, self.ring)
         place = None if self._link is None or self._link.closed else self._link.fileno()
         if place is not None:
             loop.add_reader(place, self.ring)
@@ -378,13 +386,13 @@ class Worker:
     async def _load(self, link: Connection, keys: list[str], number: int) -> Group:
         async with link.pipeline():
             await link.execute("BEGIN")
-            before = self.time()
             beat = await run(link, tables.BEAT, (self.name, self.clock(), LEASE, number))
             locked = await run(link, tables.LOCK, (keys,))
             # A statement of its own: it sees what was committed while the lock was waited for.
             owners = await run(link, tables.OWNERS, (keys,))
         ((until, _),) = await beat.fetchall()
-        self._beaten, now = before, float(until) - LEASE
+        # No heartbeat of the riders': a client that writes all the time must look around, too.
+        now = float(until) - LEASE
         leases = dict[str, float](await owners.fetchall())
 
         def alive(owner: str) -> bool:

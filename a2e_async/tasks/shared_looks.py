@@ -165,6 +165,7 @@ class SharedLooks:
                 self._schedule.take_back(watch, self._clock())
                 self._leaves.add(kind, id)
                 self._crew.stir()
+                self._wake()
 
     # -- leading ---------------------------------------------------------------------------
 
@@ -192,17 +193,22 @@ class SharedLooks:
             self._tell(sender, {"look": [kind, ids]})
             return
         now = self._clock()
+        rare: list[str] = []
         for id in ids:
             watch = self._schedule.get(known, id)
+            if watch is not None and watch.rare:
+                rare.append(id)  # an event is awaited here: too seldom for who awaits none
+                continue
             if watch is None:
                 due = now + self._schedule.interval()
                 born = born_at(id, now, self._wall())
                 watch = self._schedule.add(known, id, now=now, due=due, born=born)
             if watch.guests is None:
                 watch.guests = {}
-            guest = watch.guests.get(sender)
-            if guest is None or guest.every is not every:
-                watch.guests[sender] = Guest(every)
+            # A new one, also where it was one: it may have missed what it was told last.
+            watch.guests[sender] = Guest(every)
+        if rare:
+            self._tell(sender, {"look": [kind, rare]})
         self._start()
 
     def _see_off(self, sender: str, watches: Iterable[Watch | None]) -> None:
@@ -257,7 +263,7 @@ class SharedLooks:
         """Another client wants a task looked at, or tells what it has seen."""
         try:
             said: Any = json.loads(message)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         for what, value in said.items() if is_map(said) and not self._closed else ():
             match value:
@@ -269,7 +275,6 @@ class SharedLooks:
                         self._see_off(sender, [self._schedule.find(kind, id) for id in known])
                     elif what == "look" and sender == self._leader:
                         self._take_back(kind, known)
-                        self._wake()
                 case [str(kind), str(id), row] if what == "saw" and sender == self._leader:
                     self._take_in(kind, id, row)
                 case _:

@@ -13,10 +13,12 @@ import pytest
 
 from a2e_async import A2E
 from a2e_async.contrib import postgres_crew
+from a2e_async.contrib.postgres_link import Target
 from a2e_async.errors import TaskGone, TaskTimeout
 from a2e_async.events import Event, Looked
 from a2e_async.sandbox import Sandbox
 from a2e_async.tasks import schedule, shared_looks
+from a2e_async.tasks.journal import State
 
 from .proxy import proxy
 from .server import Server
@@ -74,6 +76,12 @@ async def until(true: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
         while not true():
             await asyncio.sleep(0.01)
+
+
+def crew_of(a2e: A2E) -> postgres_crew.PostgresCrew:
+    journal: Any = a2e._parts.book and a2e._parts.book.journal
+    riders = journal._worker._riders
+    return next(one for one in riders if isinstance(one, postgres_crew.PostgresCrew))
 
 
 def leaders(url: str) -> list[str]:
@@ -320,10 +328,102 @@ async def test_one_that_has_resigned_leads_again_later(
     monkeypatch.setattr("a2e_async.contrib.postgres_worker.HEARTBEAT", 0.2)
     a2e = await clients.make()
     waits = await settle(clients, a2e)
-    journal: Any = a2e._parts.book.journal
-    crew = next(r for r in journal._worker._riders if hasattr(r, "resign"))
-    crew.resign()
+    crew_of(a2e).resign()
     await until(lambda: not leaders(clients.url))
     await until(lambda: leaders(clients.url))
+    sandbox.advance(3600)
+    assert all(record.output for record in await asyncio.gather(*waits))
+
+
+async def test_a_database_that_is_away_is_not_rushed(
+    url: str, clients: Clients, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a client has to say meanwhile waits: it does not try to connect without a pause."""
+    tries = Counter[str]()
+    connect = Target.connect
+
+    async def count(self: Target) -> Any:
+        tries[str(self)] += 1
+        return await connect(self)
+
+    monkeypatch.setattr(Target, "connect", count)
+    async with proxy(url) as way:
+        a2e = await clients.make(way.before(url))
+        waits = await settle(clients, a2e)
+        way.refuses = True
+        way.cut()
+        await until(lambda: not crew_of(a2e)._leader)
+        tries.clear()
+        crew_of(a2e).stir()
+        await asyncio.sleep(0.5)
+        assert tries.total() <= 5
+        way.refuses = False
+        sandbox.advance(3600)
+        assert all(record.output for record in await asyncio.gather(*waits))
+        await a2e.aclose()
+
+
+async def test_one_that_writes_all_the_time_sees_that_nobody_leads(
+    clients: Clients, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its writing renews the lease, but is no heartbeat."""
+    monkeypatch.setattr("a2e_async.contrib.postgres_worker.HEARTBEAT", 0.3)
+    a2e = await clients.make()
+    waits = await settle(clients, a2e)
+    (leader,) = leaders(clients.url)
+    journal: Any = a2e._parts.book and a2e._parts.book.journal
+    with psycopg.connect(clients.url, autocommit=True) as db:
+        db.execute("UPDATE a2e_leaders SET owner = 'gone'")
+    async with asyncio.timeout(10):
+        while leaders(clients.url) != [leader]:
+            await journal.advance("nothing", State.FINISHED)
+    sandbox.advance(3600)
+    assert all(record.output for record in await asyncio.gather(*waits))
+
+
+async def test_one_that_stood_still_says_again_what_it_wants(
+    clients: Clients, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile its leader has taken it for gone."""
+    monkeypatch.setattr("a2e_async.contrib.postgres_worker.HEARTBEAT", 0.2)
+    first, second = await clients.make(), await clients.make()
+    waits = await settle(clients, first, second)
+    crew_of(first)._forget(crew_of(second).name)
+    before = clients.looks[1].copy()
+    crew_of(second)._beaten -= 60
+    await asyncio.sleep(0.5)
+    sandbox.advance(3600)
+    async with asyncio.timeout(10):
+        assert all(record.output for record in await asyncio.gather(*waits))
+    assert max((clients.looks[1] - before).values()) == 1
+
+
+async def test_what_cannot_be_read_is_looked_at_at_once(clients: Clients, sandbox: Sandbox) -> None:
+    first, second = await clients.make(), await clients.make()
+    await settle(clients, first)
+    task = await second.dubbing.start(**DUB)
+    wait = asyncio.create_task(task.wait())
+    await until(lambda: [w.elsewhere for w in second._parts.poller._schedule] == [True])
+    before = clients.looks[1]["dubbing"]
+    said = json.dumps({"saw": ["dubbing", task.ids[0], None]})
+    with psycopg.connect(clients.url, autocommit=True) as db:
+        words = (f"a2e_m_{crew_of(second).name[-32:]}", f"{crew_of(first).name} {said}")
+        db.execute("SELECT pg_notify(%s, %s)", words)
+    await until(lambda: clients.looks[1]["dubbing"] > before + 2)
+    sandbox.advance(3600)
+    assert (await wait).output
+
+
+async def test_who_leads_in_another_schema_leads_nobody_here(
+    clients: Clients, sandbox: Sandbox
+) -> None:
+    """All schemas of a database share its channels."""
+    first, second = await clients.make(), await clients.make()
+    waits = await settle(clients, first, second)
+    leader = crew_of(first).name
+    with psycopg.connect(clients.url, autocommit=True) as db:
+        db.execute("SELECT pg_notify('a2e_lead', %s)", (f"{crew_of(first)._account} elsewhere",))
+    await asyncio.sleep(0.3)
+    assert [crew_of(a2e)._leader for a2e in (first, second)] == [leader, leader]
     sandbox.advance(3600)
     assert all(record.output for record in await asyncio.gather(*waits))
