@@ -133,6 +133,8 @@ class SharedLooks:
         place = watch.kind.name, watch.id
         if every:
             self._every.add(place)
+        if watch.rare:
+            self._decline(watch)
         if not self.settled or self.leads or watch.rare or watch.dropped:
             return
         if place in self._refused:
@@ -211,6 +213,12 @@ class SharedLooks:
             self._tell(sender, {"look": [kind, rare]})
         self._start()
 
+    def _decline(self, watch: Watch) -> None:
+        """Who waits for it elsewhere shall look by itself."""
+        for guest in watch.guests or ():
+            self._tell(guest, {"look": [watch.kind.name, [watch.id]]})
+        watch.guests = None
+
     def _see_off(self, sender: str, watches: Iterable[Watch | None]) -> None:
         for watch in watches:
             if watch is not None and watch.guests and sender in watch.guests:
@@ -234,10 +242,7 @@ class SharedLooks:
         if watch.elsewhere and watch is not self._telling and not self._closed:
             self._leaves.add(*place)
             self._crew.stir()
-        for guest in watch.guests or ():
-            # It was given up here: who waits for it finds out for itself.
-            self._tell(guest, {"look": [place[0], [watch.id]]})
-        watch.guests = None
+        self._decline(watch)  # it was given up here
 
     # -- what the crew says ----------------------------------------------------------------
 

@@ -362,3 +362,48 @@ def test_a_kind_that_the_leader_does_not_know(town: Town, monkeypatch: pytest.Mo
     second.wait(ref)
     town.run(1012)
     assert second.heard[ref] <= 1011.5
+
+
+@pytest.mark.parametrize("first_alone", [True, False])
+def test_a_task_for_which_the_leader_awaits_an_event(town: Town, first_alone: bool) -> None:
+    """It looks too seldom for one that awaits none."""
+    first, second = town.client(), town.client()
+    first.schedule = Schedule(interval=1.0, look_rate=None, jitter=town.rng.random, rarity=200.0)
+    first.shared._schedule = first.schedule
+    first.schedule.dropped = first.shared._dropped
+    first.wait(town.task("batch", 1e9))
+    town.run(1002)
+    ref = town.task("detail", 1050.5)
+    if first_alone:
+        first.wait(ref)
+        town.run(1005)
+        first.schedule.name(first.schedule.find(*ref), "hook")  # type: ignore[arg-type]  # it waits
+    second.wait(ref)
+    town.run(1010)
+    if not first_alone:
+        first.wait(ref)
+        watch = first.schedule.find(*ref)
+        assert watch is not None
+        assert watch.guests
+        first.schedule.name(watch, "hook")
+    town.run(1060)
+    assert second.heard[ref] <= 1052
+
+
+def test_who_asks_again_is_told_again(town: Town) -> None:
+    """What it was told last may be what it has lost."""
+    first, second = town.client(), town.client()
+    first.wait(town.task("batch", 1e9))
+    town.run(1002)
+    ref = town.task("batch", 1e9)
+    second.wait(ref)
+    town.run(1005)
+    watch = second.schedule.find(*ref)
+    assert watch is not None
+    before = watch.good_at
+    second.leave(ref)
+    second.wait(ref)
+    town.run(1010)
+    watch = second.schedule.find(*ref)
+    assert watch is not None
+    assert watch.good_at > max(before, 1005.2)
