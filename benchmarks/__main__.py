@@ -2,7 +2,8 @@
 
 Prints one table and writes ``results.json``, and a file more for each that finds curves. The exit
 code is 0 when the benchmarks ran: a missed goal is shown, not failed, because machines differ
-(``--strict`` fails on it).
+(``--strict`` fails on it). One that fails is told at the end, and the others' figures are kept;
+README and docs are written from one whole run of all of them, or not at all.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import json
 import os
 import platform
 import time
+import traceback
 from pathlib import Path
 
 from benchmarks.common import DETAILS, Row, print_table, to_json, to_markdown
@@ -50,11 +52,19 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
+    if (arguments.readme or arguments.docs) and (arguments.names or arguments.short):
+        parser.error("--readme and --docs are for a run of everything in its full form")
     rows: list[Row] = []
     shown: list[Row] = []
+    failed: list[str] = []
     for name in arguments.names or NAMES:
         began = time.monotonic()
-        found = importlib.import_module(f"benchmarks.{name}").run(arguments.short)
+        try:
+            found = importlib.import_module(f"benchmarks.{name}").run(arguments.short)
+        except Exception:
+            failed.append(name)
+            traceback.print_exc()
+            continue
         rows += found
         shown += [] if name in ELSEWHERE else found
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
@@ -62,7 +72,7 @@ def main() -> int:
     today = time.strftime("%Y-%m-%d", time.gmtime())
     title = f"{machine}, {os.cpu_count()} cores, {today}{', short form' if arguments.short else ''}"
     print_table(title, rows)
-    if arguments.readme:
+    if arguments.readme and not failed:
         readme = Path(__file__).parents[1] / "README.md"
         table = f"<!-- benchmarks -->\n{to_markdown(title, shown)}\n<!-- /benchmarks -->"
         text = readme.read_text()
@@ -75,8 +85,11 @@ def main() -> int:
     for name, detail in DETAILS.items():
         text = json.dumps({**head, **detail}, indent=1)
         (arguments.out / f"{name}.json").write_text(text + "\n")
-    if arguments.docs:
+    if arguments.docs and not failed:
         importlib.import_module("benchmarks.report").write(arguments.out)
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+        return 1
     return 1 if arguments.strict and not all(row.reached for row in rows) else 0
 
 

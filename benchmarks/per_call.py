@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 import time
+from importlib.util import find_spec
 
 import aiohttp
 
@@ -45,7 +46,10 @@ def run(short: bool) -> list[Row]:
     """Return the figures, with the standard library's JSON and with the extra ``fast``."""
     rows: list[Row] = []
     sizes = ("2000", "3") if short else ("6000", "9")
-    for label, without in (("", "orjson"), (", with the extra fast", "")):
+    forms = [("", "orjson")]
+    if find_spec("orjson") is not None:
+        forms.append((", with the extra fast", ""))
+    for label, without in forms:
         with server("record") as base_url:
             found = run_child(__name__, base_url, *sizes, without=without)
         bare, ours = median(found["bare"]), median(found["ours"])
