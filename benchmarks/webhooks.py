@@ -159,7 +159,7 @@ def run(short: bool) -> list[Row]:
     """Return the figures."""
     os.environ["A2E_WEBHOOK_SECRET"] = SECRET
     rows: list[Row] = []
-    found = asyncio.run(measure_all(100 if short else 300))
+    found = asyncio.run(measure_all(40 if short else 300))
     for kind, off, on in zip(KINDS, found[::2], found[1::2], strict=True):
         rows += [
             Row(

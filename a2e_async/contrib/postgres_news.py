@@ -132,7 +132,7 @@ class News:
         mine = self._owner()[-32:]
         if note.channel == "a2e_hold":
             seconds, _, account = note.payload.partition(" ")
-            if account in self._holds:
+            if account in self._holds and seconds.replace(".", "", 1).isdecimal():
                 self._holds[account](float(seconds))
         elif note.channel == f"a2e_{mine}":
             self._noted.add(note.payload)
