@@ -11,7 +11,7 @@ from cyclopts import App, Group, Parameter
 from a2e_async.cli import exits
 from a2e_async.cli.batch.check import check_key
 from a2e_async.cli.desk import ON_SITE, Desk, conduct
-from a2e_async.cli.flags import as_command, has_timed_file, in_flags
+from a2e_async.cli.flags import as_command, as_typed, has_timed_file, in_flags
 from a2e_async.cli.numbers import SECONDS
 from a2e_async.cli.outages import outages
 from a2e_async.cli.places import Place, place_for
@@ -127,6 +127,7 @@ def start(
     settings: Online = Online(),  # noqa: B008  # frozen
 ) -> int:
     """Start a task; its ref goes to stdout."""
+    key = as_typed(key)
 
     async def work(desk: Desk) -> int:
         async with _journaled(desk, journal, key) as a2e:
@@ -151,6 +152,7 @@ def run(
     settings: Online = Online(),  # noqa: B008  # frozen
 ) -> int:
     """Start a task, wait, save; the paths go to stdout."""
+    key = as_typed(key)
 
     async def work(desk: Desk) -> int:
         named = kind_named(kind)

@@ -96,7 +96,13 @@ class PostgresCrew:
         self._tell(lambda member: self._unsent.extend(member.outbox()))
         if self._unsent:
             names, messages = zip(*self._unsent, strict=True)
-            await run(link, tables.SEND, (self.name, list(names), list(messages)))
+            try:
+                await run(link, tables.SEND, (self.name, list(names), list(messages)))
+            except psycopg.Error as error:
+                if link.closed:
+                    raise
+                # Lost, it costs a delay; tried for ever, it would stand in the journal's way.
+                logger.warning("the other clients could not be told what was seen: %s", error)
             self._unsent = []
 
     def heard(self, note: psycopg.Notify) -> None:

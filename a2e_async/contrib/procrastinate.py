@@ -13,6 +13,7 @@ journal need keys of your own, as their ids are the same.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,8 +49,8 @@ PAUSE_MOST: Final = 300.0
 LOST_PAUSE: Final = 3600.0
 """The same for a start that stays unknown: it is looked for, and nothing hangs on the minute."""
 
-LOST_TRIES: Final = 36
-"""Tries after which a start that stays unknown is the end of its job, after about a day."""
+LOST_FOR: Final = timedelta(days=1)
+"""Time since it was sent after which a start that stays unknown is the end of its job."""
 
 GRACE: Final = 5.0
 """Seconds that a worker which is told to end leaves to its jobs; they go on in other workers."""
@@ -77,7 +78,7 @@ class Again(procrastinate.BaseRetryStrategy):
     """Tries a job again after what may be over by itself, for ever; every other error is its end.
 
     What the service has refused or failed is not tried again: it would only cost again. A start
-    that stays unknown is looked for during about a day, then its job fails.
+    that stays unknown is looked for during a day, then its job fails.
     """
 
     def get_retry_decision(
@@ -89,10 +90,12 @@ class Again(procrastinate.BaseRetryStrategy):
             return procrastinate.RetryDecision(retry_in={"seconds": 0})
         if not isinstance(exception, _PASSING):
             return None
-        lost = isinstance(exception, StartOutcomeUnknown)
-        if lost and job.attempts >= LOST_TRIES:
-            return None
-        pause = min(LOST_PAUSE if lost else PAUSE_MOST, 2.0 ** min(job.attempts, 12))
+        most = PAUSE_MOST
+        if isinstance(exception, StartOutcomeUnknown):
+            most = LOST_PAUSE
+            if datetime.now(UTC) - exception.recovery.sent_at > LOST_FOR:
+                return None
+        pause = min(most, 2.0 ** min(job.attempts, 12))
         return procrastinate.RetryDecision(retry_in={"seconds": int(pause)})
 
 

@@ -1,6 +1,7 @@
 """Terminals and pipes of all sorts."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -93,6 +94,17 @@ def test_no_encoding_ends_a_command(sandbox: Sandbox, tmp_path: Path, encoding: 
         assert result.code == 0, result.err
         assert result.out
     assert sandbox.tasks[0].body["name"] == "día ☀"  # what was typed, whatever the locale
+
+
+def test_a_key_is_what_was_typed(sandbox: Sandbox, tmp_path: Path) -> None:
+    env = environment(sandbox, PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", LC_ALL="C")
+    words = ["start", *DUB, "--key", "día ☀", "--journal", "jobs.db"]
+    first, again = (ended(popen(*words, env=env, cwd=tmp_path)) for _ in range(2))
+    assert (first.code, again.code) == (0, 0), first.err + again.err
+    assert first.out == again.out
+    shown = ended(popen("journal", "show", "jobs.db", "día ☀", "--json", env=env, cwd=tmp_path))
+    assert json.loads(shown.out)["key"] == "día ☀"
+    assert len(sandbox.ledger.starts()) == 1
 
 
 @posix

@@ -127,7 +127,6 @@ async def test_deadline_while_the_service_stalls(a2e: A2E, sandbox: Sandbox) -> 
             await task.wait(timeout=0.1)
 
 
-@LONG
 @pytest.mark.parametrize("timeout", [math.inf, 1e300])
 async def test_a_wait_without_end(a2e: A2E, timeout: float) -> None:
     task = await a2e.dubbing.start(**DUB)
@@ -137,6 +136,7 @@ async def test_a_wait_without_end(a2e: A2E, timeout: float) -> None:
     assert (await (await a2e.dubbing.start(**DUB)).wait(timeout=timeout)).output
 
 
+@LONG
 async def test_hold_while_waiting(a2e: A2E, sandbox: Sandbox) -> None:
     """A short pause of the service delays a wait and does not end it."""
     task = await a2e.dubbing.start(**DUB)

@@ -14,6 +14,7 @@ from a2e_async.cli import exits
 from a2e_async.cli.ask import agreed
 from a2e_async.cli.batch.bar import Tally
 from a2e_async.cli.desk import Desk, conduct
+from a2e_async.cli.flags import as_typed
 from a2e_async.cli.journal.entries import (
     HEAD,
     PAGE,
@@ -291,6 +292,7 @@ def seconds_of(age: str) -> float:
 
 
 async def _find(journal: "Journal", key: str) -> "Entry | None":
+    key = as_typed(key)
     entry = await journal.get(key)
     if entry is not None:
         return entry
