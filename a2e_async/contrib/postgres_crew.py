@@ -102,7 +102,9 @@ class PostgresCrew:
                 if link.closed:
                     raise
                 # Lost, it costs a delay; tried for ever, it would stand in the journal's way.
-                logger.warning("the other clients could not be told what was seen: %s", error)
+                # (Its text may repeat what was to be said, signed addresses included.)
+                name = type(error).__name__
+                logger.warning("the other clients could not be told what was seen: %s", name)
             self._unsent = []
 
     def heard(self, note: psycopg.Notify) -> None:

@@ -436,3 +436,30 @@ async def test_who_leads_in_another_schema_leads_nobody_here(
     assert [crew_of(a2e)._leader for a2e in (first, second)] == [leader, leader]
     sandbox.advance(3600)
     assert all(record.output for record in await asyncio.gather(*waits))
+
+
+async def test_what_cannot_be_said_costs_a_delay_and_no_more(
+    clients: Clients,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The journal goes on, and nothing of what was to be said is in the log."""
+    first, second = await clients.make(), await clients.make()
+    waits = await settle(clients, first)
+    with monkeypatch.context() as patched:
+        broken = "SELECT (%s::text || %s::text[]::text || %s::text[]::text)::int"
+        patched.setattr(postgres_crew.tables, "SEND", broken)
+        task = await second.dubbing.start(**DUB)
+        wait = asyncio.create_task(task.wait())
+        await until(lambda: "could not be told" in caplog.text)
+        assert second.journal is not None
+        assert await second.journal.find("dubbing", task.ids[0]) is not None
+    assert task.ids[0] not in caplog.text
+    assert len(sandbox.ledger.starts()) == 3
+    sandbox.advance(3600)
+    # As after the long silence that follows, which is cut short.
+    poller = second._parts.poller
+    poller._schedule.take_back(next(iter(poller._schedule)), asyncio.get_running_loop().time())
+    poller._wake()
+    assert all(record.output for record in await asyncio.gather(wait, *waits))
