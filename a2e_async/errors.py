@@ -161,7 +161,9 @@ class ApiError(A2EError):
 
     ``http_status``; ``code`` (the envelope's, None without envelope); ``message`` (the
     service's own text); ``trace_id`` (tell it to the service's support); ``method`` and
-    ``path``; ``body`` (first 500 characters, redacted); ``attempts``.
+    ``path``; ``body`` (first 500 characters, redacted); ``attempts``; ``from_api`` (True when the
+    response was the API's own JSON envelope with a ``code``, False for anything that a proxy,
+    firewall or gateway may have sent).
     """
 
     def __init__(
@@ -176,6 +178,7 @@ class ApiError(A2EError):
         body: str = "",
         attempts: int = 1,
         advice: str = "",
+        from_api: bool = False,
     ) -> None:
         shown = f"HTTP {http_status}" if code is None else f"HTTP {http_status}, code {code}"
         trace = f" [trace {trace_id}]" if trace_id else ""
@@ -190,6 +193,7 @@ class ApiError(A2EError):
         self.path = path
         self.body = body
         self.attempts = attempts
+        self.from_api = from_api
 
 
 class AuthenticationError(ApiError):

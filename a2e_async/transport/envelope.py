@@ -194,7 +194,13 @@ def _read_value(reply: _Reply, value: Any, trace_header: str | None) -> Answer:
     if not good or refused:
         if reply.charged and (id := _named(value)):
             raise _undecodable(reply, f"a refusal that names a record ({id})", trace)
-        raise _api_error(reply, code, message or _reason(value.get("data")), trace)
+        raise _api_error(
+            reply,
+            code,
+            message or _reason(value.get("data")),
+            trace,
+            from_api=code is not None and refused,
+        )
     data: Any = value
     if enveloped:
         data = value.get("data")
@@ -299,6 +305,7 @@ def _api_error(
     *,
     kind: type[ApiError] | None = None,
     advice: str = "",
+    from_api: bool = False,
 ) -> ApiError:
     kind = kind or classify(reply.http_status, code, message)
     if reply.charged and kind is ServerError:
@@ -313,6 +320,7 @@ def _api_error(
         "body": _clean(reply.body, reply.secret),
         "attempts": reply.attempts,
         "advice": advice or advice_for(kind, code),
+        "from_api": from_api,
     }
     if kind is RateLimited:
         return RateLimited(retry_after=reply.retry_after, **fields)
