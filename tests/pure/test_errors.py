@@ -38,6 +38,7 @@ API: dict[str, Any] = {
     "body": "{}",
     "attempts": 3,
     "advice": "Do this next.",
+    "from_api": True,
 }
 CLASSES = [getattr(errors, name) for name in errors.__all__]
 
