@@ -169,7 +169,7 @@ class HostileServer:
             if ordered is not None and not ordered.accepts:
                 if ordered.accept_late is not None:
                     self._accept_later(ordered.accept_late, route, body, account)
-                return json_reply(self._preview(route, body))
+                return json_reply(None, code=503, status=503, message="not accepted")
             return json_reply(self._accept(route, body, account))
         if route.kind is None:
             return json_reply(self._own(route, request.query))
@@ -191,10 +191,6 @@ class HostileServer:
         if route.step is Step.PRESIGN:
             return self.storage.presign(body, self.base_url)
         return f"{self.base_url}/cdn/{route.name}-{len(self.ledger)}.wav"
-
-    def _preview(self, route: Route, body: Mapping[str, Any]) -> Any:
-        """Return what an answer would hold, had the request been accepted: an id of no task."""
-        return {"_id": self._new_id(), **body} if route.kind is not None else None
 
     def _accept_later(
         self, seconds: float, route: Route, body: Mapping[str, Any], account: str

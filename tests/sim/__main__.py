@@ -1,0 +1,45 @@
+"""``python -m tests.sim``: run worlds by hand."""
+
+import argparse
+import sys
+import time
+
+import simloom
+
+from .runs import run_many, run_world, shrink, summary
+from .world import TROUBLES
+
+
+def main() -> int:
+    """Run what the command line asks for; 1 where a law was broken."""
+    parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
+    parser.add_argument("--runs", type=int, default=100, help="how many worlds")
+    parser.add_argument("--start", type=int, default=0, help="the first seed")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--seed", type=int, help="only this world")
+    parser.add_argument("--log", action="store_true", help="with its story")
+    parser.add_argument("--shrink", type=int, default=0, help="try so many smaller worlds")
+    parser.add_argument("--focus", choices=sorted(set(TROUBLES)), help="the only trouble")
+    options = parser.parse_args()
+    if options.seed is None:
+        began = time.perf_counter()
+        seeds = range(options.start, options.start + options.runs)
+        reports = list(run_many(seeds, jobs=options.jobs, focus=options.focus))
+        print(summary(reports, began=began))  # noqa: T201
+        return int(any(report.failed for report in reports))
+    if options.shrink:
+        text, story = shrink(options.seed, most=options.shrink, focus=options.focus)
+        print(text)  # noqa: T201
+    else:
+        result, story = run_world(options.seed, focus=options.focus)
+        print(f"{result.outcome}: {result.error!r:.600}; {len(result.tape)} draws")  # noqa: T201
+    if options.log or options.shrink:
+        print("\n".join(story.lines))  # noqa: T201
+    for violation in story.violations:
+        print(violation)  # noqa: T201
+    return int(bool(story.violations))
+
+
+if __name__ == "__main__":
+    simloom.pin_hashseed()
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""The disks of machines: journals and files in a directory of the world, with cuts and delays.
+
+SQLite and the file system are real, but work is done at moments that the world draws, without
+threads. What a transaction has committed is durable; a machine that loses power before or after
+that learns no more about it. A file that was not finished may lose what was not synced.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import simloom
+from simloom._context import current_host
+
+from a2e_async.errors import JournalError
+from a2e_async.tasks.journal import HEARTBEAT
+from a2e_async.tasks.journal_sqlite import SqliteJournal
+from a2e_async.tasks.journal_store import Clock
+from a2e_async.tasks.journal_writer import WATCH, Asked, Writer, closed
+from a2e_async.transport.partfile import PartFile
+
+from .draws import chance, part
+
+
+@dataclass
+class Disk:
+    """One machine's disk. ``delay`` is the longest time of one step (s), ``breaks`` in percent."""
+
+    directory: Path
+    delay: float = 0.0
+    breaks: int = 0
+    parts: list[PartFile] = field(default_factory=list)
+    """Unfinished files that the machine has open."""
+
+    def step(self) -> float:
+        """Draw how long one step takes."""
+        return self.delay * part("disk.step") if self.delay else 0.0
+
+    def broken(self) -> bool:
+        """Draw whether a step fails."""
+        return chance("disk.broken", self.breaks)
+
+    def cut_power(self) -> None:
+        """Close what is open; of unfinished files a part of what was written may be lost."""
+        for one in self.parts:
+            if one._fd < 0:
+                continue
+            size = os.fstat(one._fd).st_size
+            os.ftruncate(one._fd, int(size * (1 - part("disk.torn"))))
+            os.close(one._fd)
+            one._fd = -1
+        self.parts.clear()
+
+
+class SimulatedWriter(Writer):
+    """The journal's writer without its thread: its turns come when the world says so."""
+
+    def attach(self, disk: Disk) -> None:
+        """Say which disk it works on."""
+        self.disk = disk
+        self.pending: list[Asked[Any]] = []
+        self.wake = asyncio.Event()
+        self.serving: asyncio.Task[None] | None = None
+
+    def submit(self, work: Asked[Any]) -> None:
+        """Hand an operation over."""
+        if self._stopping:
+            raise closed(self.path)
+        if work.future is not None:
+            work.future = self._reported_later(work.future)
+        self.pending.append(work)
+        self.wake.set()
+        if self.serving is None:
+            self.serving = asyncio.get_running_loop().create_task(self._serve())
+
+    def _reported_later(self, caller: "asyncio.Future[Any]") -> "asyncio.Future[Any]":
+        """Return a future whose result reaches the caller some time after the commit."""
+        loop = asyncio.get_running_loop()
+        inner: asyncio.Future[Any] = loop.create_future()
+
+        def report() -> None:
+            if caller.done():
+                return
+            if (error := inner.exception()) is not None:
+                caller.set_exception(error)
+            else:
+                caller.set_result(inner.result())
+
+        inner.add_done_callback(lambda _: loop.call_later(self.disk.step(), report))
+        return inner
+
+    async def _serve(self) -> None:
+        while not self._stopping or self.pending:
+            if not self.pending:
+                self.wake.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(WATCH if self.watchers else HEARTBEAT):
+                        await self.wake.wait()
+            if wait := self.disk.step():
+                await asyncio.sleep(wait)
+            if self.pending and self.disk.broken():
+                for work in self.pending:
+                    if work.future is not None and not work.future.done():
+                        work.future.set_exception(JournalError("The simulated disk fails."))
+                self.pending.clear()
+            self._turn()
+        if self._store is not None:
+            self._store.leave()
+            self._store.close()
+
+    def _next(self, wait: float) -> tuple[list[Asked[Any]], bool]:
+        work, self.pending = self.pending, []
+        return work, self._stopping
+
+    def stop(self) -> None:
+        """End it when all that was handed over is carried out."""
+        self._stopping = True
+        self.wake.set()
+
+    async def stopped(self) -> None:
+        """Return when it is at its end."""
+        if self.serving is not None:
+            await self.serving
+
+
+def simulated_journal(
+    path: Path,
+    disk: Disk,
+    *,
+    owner: str,
+    wall: Callable[[], float],
+    host_clock: Callable[[], float],
+) -> SqliteJournal:
+    """Return a SQLite journal of the product whose writer is simulated."""
+    journal = SqliteJournal(path, clock=wall, host_clock=host_clock)
+    writer = SimulatedWriter(path, Clock(wall, host_clock), owner=owner)
+    writer.attach(disk)
+    journal._writer = writer
+    return journal
+
+
+class SimulatedExecutor:
+    """Stands for the threads that read and write files: each call is one step of the disk."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def submit(self, call: Callable[..., Any], *args: Any) -> "concurrent.futures.Future[Any]":
+        """Make the call some time later."""
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+        def run() -> None:
+            try:
+                future.set_result(call(*args))
+            except Exception as error:
+                future.set_exception(error)
+
+        asyncio.get_running_loop().call_later(self._disk.step(), run)
+        return future
+
+    def shutdown(self, **_: Any) -> None:
+        """Nothing runs on."""
+
+
+@contextlib.contextmanager
+def part_files_known(disks: dict[str, Disk]) -> Iterator[None]:
+    """Note which unfinished files each machine has open, for its power cuts."""
+    original = PartFile.open
+
+    def opened(self: PartFile, **options: Any) -> None:
+        original(self, **options)
+        host: simloom.Host | None = current_host.get()
+        if host is not None and host.name in disks:
+            disks[host.name].parts.append(self)
+
+    with patch.object(PartFile, "open", opened):
+        yield

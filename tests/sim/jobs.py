@@ -1,0 +1,101 @@
+"""What the users of a world want: jobs under keys, whatever happens to the programs."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .draws import pick, pick_from
+
+KINDS: Final = (
+    "dubbing",
+    "image_to_video",
+    "text_to_image",
+    "seedance",
+    "voice_clone",
+    "avatar_video",
+    "head_swap",
+    "kling_image",
+    "face_swap",
+    "video_twin",
+)
+SEVERAL: Final = {"image_to_video": "number_of_images", "text_to_image": "max_images"}
+"""Inputs that order several tasks with one start."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job. ``tag`` stands in its inputs, so that the ledger tells whose a start is."""
+
+    key: str
+    tag: str
+    kind: str
+    count: int
+    name: str | None
+    after: float
+    """Seconds after a program's begin when it starts the job."""
+    timeout: float
+    """Seconds that one wait takes at most."""
+    saves: bool
+    """Its results are saved as files; else they are read."""
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The inputs of its start."""
+        url = f"https://media.example/{self.tag}"
+        prompts = {"prompt": self.tag, "negative_prompt": "n"}
+        inputs: dict[str, Any] = {
+            "dubbing": {"source_url": f"{url}.wav", "target_lang": "es"},
+            "image_to_video": {"image_url": f"{url}.png", **prompts},
+            "text_to_image": {"prompt": self.tag},
+            "kling_image": {"prompt": self.tag, "n": self.count},
+            "seedance": {"prompt": self.tag},
+            "voice_clone": {"voice_urls": [f"{url}.wav"]},
+            "avatar_video": {
+                "anchor_id": "68c3e20ad54b2f0047dd3c4c",
+                "anchor_type": 0,
+                "audio_src": f"{url}.wav",
+            },
+            "head_swap": {"image_url": f"{url}.png", "target_image_url": f"{url}-2.png"},
+            "face_swap": {"video_url": f"{url}.mp4", "face_url": f"{url}.png"},
+            "video_twin": {"image_url": f"{url}.png"},
+        }[self.kind]
+        if self.kind in SEVERAL:
+            inputs[SEVERAL[self.kind]] = self.count
+        return inputs | ({"name": self.name} if self.name and self.kind != "head_swap" else {})
+
+
+def draw_jobs(count: int, *, account: str) -> list[Job]:
+    """Draw jobs of one account. Some have a twin: equal inputs and name under another key."""
+    jobs: list[Job] = []
+    for number in range(count):
+        key = f"{account}-job-{number}"
+        if jobs and pick("job.twin", False, False, False, False, True):
+            twin = jobs[-1]
+            jobs.append(
+                Job(
+                    key,
+                    twin.tag,
+                    twin.kind,
+                    twin.count,
+                    twin.name,
+                    twin.after,
+                    twin.timeout,
+                    twin.saves,
+                )
+            )
+            continue
+        kind = pick_from("job.kind", KINDS)
+        several = kind in SEVERAL or kind == "kling_image"
+        names = (f"name of {key}", None, "take", "  Caf\u00e9 <b>N\u00b02</b> & \U0001f3b5 ")
+        jobs.append(
+            Job(
+                key=key,
+                tag=f"tag-{key}-end",
+                kind=kind,
+                count=pick("job.count", 1, 1, 2, 3) if several else 1,
+                name=pick_from("job.name", names),
+                after=float(pick("job.after", 0, 0, 1, 5, 30)),
+                timeout=float(pick("job.timeout", 900, 300, 60, 20)),
+                saves=pick("job.saves", False, True),
+            )
+        )
+    return jobs

@@ -1,0 +1,230 @@
+"""The ten laws, checked at the end of a world: one function for each."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from a2e_async.tasks.journal import Entry, State
+from tests.hostile import KINDS, AcceptedStart, RemoteTask
+
+from .jobs import Job
+from .service import SimulatedService
+from .story import Story, Violation
+
+SECRETS: Final = ("X-Amz-Signature", "signature-")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """All that is known at a world's end."""
+
+    story: Story
+    service: SimulatedService
+    jobs: Sequence[Job]
+    entries: Sequence[Entry]
+    api_keys: Sequence[str]
+    directory: Path
+    clocks_jumped: bool
+
+    def keys(self, tag: str) -> set[str]:
+        """Return the keys of the jobs with this tag."""
+        return {job.key for job in self.jobs if job.tag == tag}
+
+    def accepted(self, tag: str) -> list[AcceptedStart]:
+        """Return the accepted starts of jobs with this tag."""
+        return self.service.server.ledger.mentioning(tag)
+
+    def entries_of(self, tag: str) -> list[Entry]:
+        """Return the journal's entries of jobs with this tag."""
+        keys = self.keys(tag)
+        return [entry for entry in self.entries if entry.key in keys]
+
+    def task(self, id: str) -> RemoteTask:
+        """Return a task of the service."""
+        return self.service.server.tasks[id]
+
+    @property
+    def tags(self) -> list[str]:
+        """The jobs' tags, each once. Twins share one."""
+        return list(dict.fromkeys(job.tag for job in self.jobs))
+
+
+Broken = Iterator[Violation]
+
+
+def paid_once(end: Ending) -> Broken:
+    """1. One logical start makes at most one accepted POST."""
+    for tag in end.tags:
+        paid, keys = len(end.accepted(tag)), end.keys(tag)
+        if paid > len(keys):
+            yield Violation("1 paid twice", f"{sorted(keys)}: {paid} accepted starts")
+
+
+def nothing_forgotten(end: Ending) -> Broken:
+    """2. Only the API can refuse: what was accepted has its entry."""
+    for tag in end.tags:
+        paid, entries = end.accepted(tag), end.entries_of(tag)
+        if len(paid) > len(entries):
+            text = f"{sorted(end.keys(tag))}: {len(paid)} accepted, {len(entries)} entries"
+            yield Violation("2 forgotten", text)
+
+
+def ids_on_disk(end: Ending) -> Broken:
+    """3. Every task that a start made is in its entry, or the start is known to be unknown."""
+    for tag in end.tags:
+        entries = end.entries_of(tag)
+        known = {id for entry in entries for id in entry.ids}
+        missing = [id for start in end.accepted(tag) for id in start.ids if id not in known]
+        if not missing:
+            continue
+        keys = end.keys(tag)
+        what = (
+            f"{sorted(keys)} ({entries[0].kind if entries else '?'}): {[i[-4:] for i in missing]}"
+        )
+        unknown = [entry for entry in entries if entry.state is State.INTENT]
+        if not unknown:
+            yield Violation("3 ids", f"{what} are in no entry")
+        elif not keys & end.story.reported_unknown:
+            yield Violation("3 silent", f"{what} stay unknown, and nobody was told")
+        elif findable(end, tag):
+            yield Violation("3 findable", f"{what} are in the list and were not found")
+
+
+def findable(end: Ending, tag: str) -> bool:
+    """Whether a search must find a lost start: the list shows it as it was sent, and alone."""
+    job = next(job for job in end.jobs if job.tag == tag)
+    kind = KINDS[job.kind]
+    if kind.list is None or kind.name_input is None or not end.service.honest_lists:
+        return False
+    if len(end.keys(tag)) > 1 or len(end.accepted(tag)) > 1:
+        return False  # equal starts: none may be taken for another
+    by_time = job.name is not None
+    behaviour = end.service.server.behaviour
+    clocks_agree = not end.clocks_jumped and (behaviour.sends_date or not behaviour.clock_skew)
+    return clocks_agree or not by_time
+
+
+def one_id_one_start(end: Ending) -> Broken:
+    """4. One remote id belongs to one start."""
+    holders: dict[str, str] = {}
+    for entry in end.entries:
+        for id in entry.ids:
+            if id in holders:
+                text = f"{id[-4:]} under {holders[id]} and {entry.key}"
+                yield Violation("4 shared id", text)
+            holders[id] = entry.key
+    for tag in end.tags:
+        own = {id for start in end.accepted(tag) for id in start.ids}
+        for entry in end.entries_of(tag):
+            foreign = [id[-4:] for id in entry.ids if id not in own]
+            if foreign:
+                yield Violation("4 foreign id", f"{entry.key} holds {foreign}")
+
+
+def closed_rightly(end: Ending) -> Broken:
+    """5. An entry closes only with its files, an acknowledgement, a failure or the user's word."""
+    for entry in end.entries:
+        tasks = [end.task(id) for id in entry.ids if id in end.service.server.tasks]
+        failed = any(task.fails for task in tasks)
+        if not tasks:
+            continue
+        if entry.succeeded is False and not failed:
+            text = f"{entry.key}: closed as failed ({entry.failure}), and it did not fail"
+            yield Violation("5 closed", text)
+        acknowledged = entry.key in end.story.acknowledged or not KINDS[entry.kind].media
+        if entry.state is State.SAVED and not acknowledged and not saved(end, tasks):
+            text = f"{entry.key}: closed as saved, and nobody has its results"
+            yield Violation("5 closed", text)
+
+
+def saved(end: Ending, tasks: Sequence[RemoteTask]) -> bool:
+    """Whether all results of these tasks are files on disk."""
+    contents = {path.read_bytes() for path in result_files(end)}
+    return all(task.content() in contents for task in tasks)
+
+
+def results_arrive(end: Ending) -> Broken:
+    """5. What was paid and succeeded is in the user's hands at the end."""
+    for tag in end.tags:
+        for entry in end.entries_of(tag):
+            tasks = [end.task(id) for id in entry.ids if id in end.service.server.tasks]
+            if not tasks or any(task.fails for task in tasks):
+                continue
+            if entry.key not in end.story.acknowledged:
+                text = f"{entry.key} ({entry.kind}): its results never came ({entry.state.name})"
+                yield Violation("5 result", text)
+                continue
+            got = end.story.results[entry.key]
+            lacking = [
+                t.id[-4:] for t in tasks if t.kind.media and f"{entry.kind}:{t.id}" not in got
+            ]
+            if lacking:
+                yield Violation("5 result", f"{entry.key}: results of {lacking} never came")
+
+
+def result_files(end: Ending) -> list[Path]:
+    """Return the files that stand under final names."""
+    return [
+        path
+        for path in sorted(end.directory.rglob("results/*/*"))
+        if path.is_file() and not path.name.endswith((".part", ".json"))
+    ]
+
+
+def files_complete(end: Ending) -> Broken:
+    """6. A file under its final name is complete and is what it claims to be."""
+    true = {task.content() for task in end.service.server.tasks.values()}
+    for path in result_files(end):
+        content = path.read_bytes()
+        if content not in true:
+            yield Violation("6 file", f"{path.name} holds {len(content)} B: {content[:30]!r}")
+
+
+def entries_of_one_account(end: Ending) -> Broken:
+    """9. An entry's tasks are of one account."""
+    for entry in end.entries:
+        accounts = {end.task(id).account for id in entry.ids if id in end.service.server.tasks}
+        if len(accounts) > 1:
+            yield Violation("9 account", f"{entry.key} holds tasks of {sorted(accounts)}")
+
+
+def no_secrets(end: Ending) -> Broken:
+    """10. No secret is in what was raised, logged, emitted or stored."""
+    secrets = (*end.api_keys, *SECRETS)
+    for secret in secrets:
+        text = next((text for text in end.story.texts if secret in text), None)
+        if text is not None:
+            where = text.index(secret)
+            yield Violation("10 secret", f"{secret} in {text[max(0, where - 80) : where + 20]!r}")
+    for path in sorted(end.directory.rglob("*")):
+        if path.is_file() and path.suffix in (".db", ".db-wal", ".json", ".part"):
+            content = path.read_bytes()
+            for secret in secrets:
+                if secret.encode() in content:
+                    yield Violation("10 secret", f"{secret} in the file {path.name}")
+    if end.service.server.keys_at_storage:
+        yield Violation("10 secret", f"the key was sent to {end.service.server.keys_at_storage}")
+
+
+CHECKS: Final[Sequence[Callable[[Ending], Broken]]] = (
+    paid_once,
+    nothing_forgotten,
+    ids_on_disk,
+    one_id_one_start,
+    closed_rightly,
+    results_arrive,
+    files_complete,
+    entries_of_one_account,
+    no_secrets,
+)
+"""The laws that hold at the end. Those of waits (7) are checked by the programs as they go."""
+
+
+def check(end: Ending) -> Counter[str]:
+    """Write every broken law into the story; return how often each one was broken."""
+    for law in CHECKS:
+        for violation in law(end):
+            end.story.violated(violation.law, violation.text)
+    return Counter(violation.law for violation in end.story.violations)

@@ -1,0 +1,312 @@
+"""A program of a world: it starts its jobs under their keys, waits, fetches, acknowledges.
+
+After a crash its next life does the same again and works off `unfinished()`.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import simloom
+
+from a2e_async import A2E
+from a2e_async import errors as e
+from a2e_async.tasks.task import Task
+from tests.hostile import RemoteTask
+
+from .disk import Disk, simulated_journal
+from .draws import chance, part, pick
+from .jobs import Job
+from .service import BASE_URL, SimulatedService
+from .story import Story
+
+SLACK = 16.0
+"""Seconds that a wait may take beyond its timeout: one request, by the client's options."""
+
+
+class Program:
+    """One program on one machine, over all its lives. ``journal`` is a path on a disk.
+
+    Several programs may share a journal, as processes of one machine or as a fleet does.
+    """
+
+    def __init__(
+        self,
+        world: simloom.World,
+        name: str,
+        story: Story,
+        service: SimulatedService,
+        jobs: list[Job],
+        *,
+        journal: Path,
+        disk: Disk,
+        api_key: str,
+    ) -> None:
+        self.name, self.story, self.service, self.jobs = name, story, service, jobs
+        self.host = world.host(name)
+        self.journal, self.disk, self.api_key = journal, disk, api_key
+        self.life = 0
+        self.ended = asyncio.Event()
+        self.results = disk.directory / "results"
+        self.drains = pick("program.drains", True, True, False)
+        """Works off `unfinished()` at each begin."""
+        self.cancels = pick("program.cancels", 0, 0, 20)
+        """Percent of starts that are cancelled while they are under way."""
+        self.closes = pick("program.closes", None, None, 15.0, 60.0)
+        """Seconds after which it closes its client, whatever is under way."""
+        self.budget = pick("program.budget", None, None, 1000)
+
+    def client(self) -> A2E:
+        """Return the client of this life."""
+        loop = asyncio.get_running_loop()
+        journal = simulated_journal(
+            self.journal,
+            self.disk,
+            owner=f"{self.name}-life-{self.life}",
+            wall=lambda: self.wall(),
+            host_clock=loop.time,
+        )
+        return A2E(
+            self.api_key,
+            base_url=BASE_URL,
+            journal=journal,
+            start_timeout=20,
+            request_timeout=15,
+            trust_env=False,
+            budget=self.budget,
+            on_event=lambda event: self.story.texts.append(repr(event)),
+        )
+
+    def wall(self) -> float:
+        """Return the machine's wall clock."""
+        import time
+
+        return time.time()
+
+    async def run(self) -> None:
+        """Live once: start the jobs, work off what is unfinished, close."""
+        story = self.story
+        self.life += 1
+        story.say(f"{self.name}: life {self.life} begins")
+        self.ended.clear()
+        async with self.client() as a2e:
+            work = [
+                asyncio.create_task(self.guard(self.do(a2e, job), job.key)) for job in self.jobs
+            ]
+            if self.drains or story.calm:
+                work.append(asyncio.create_task(self.guard(self.drain(a2e), "unfinished()")))
+            if self.closes and not story.calm:
+                await asyncio.wait(work, timeout=self.closes)
+            elif work:
+                await asyncio.wait(work)
+            if not all(one.done() for one in work):
+                await self.close_early(a2e, work)
+            for recovery in a2e.unknown():
+                story.reported_unknown.update(
+                    job.key for job in self.jobs if job.kind == recovery.kind
+                )
+        story.say(f"{self.name}: life {self.life} ends")
+        self.ended.set()
+
+    async def close_early(self, a2e: A2E, work: list[asyncio.Task[None]]) -> None:
+        """Close the client while jobs are under way: all of them must end soon."""
+        self.story.say(f"{self.name}: closes while jobs are under way")
+        began = self.now()
+        await a2e.aclose()
+        if self.now() - began > 100:
+            self.story.violated("7 close", f"aclose() took {self.now() - began:.0f} s")
+        await asyncio.wait(work, timeout=60)
+        for one in work:
+            if not one.done():
+                self.story.violated("7 close", "a call still waits 60 s after aclose()")
+                one.cancel()
+
+    def now(self) -> float:
+        """Return the world's time in seconds."""
+        return asyncio.get_running_loop().time()
+
+    async def guard(self, work: Any, what: str) -> None:
+        """Let nothing but the package's errors come out."""
+        try:
+            await work
+        except e.A2EError as error:
+            self.note(what, error)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            cause = f" <- {type(error.__cause__).__name__}" if error.__cause__ else ""
+            text = f"{what}: {type(error).__name__}: {str(error)[:200]}{cause}"
+            self.story.violated("foreign error", text)
+
+    def note(self, what: str, error: Exception) -> None:
+        """Write an error down, with all that it shows."""
+        self.story.texts += [repr(error), str(error), repr(vars(error))]
+        self.story.say(f"{self.name}: {what}: {type(error).__name__}: {str(error)[:160]}")
+
+    # -- one job -----------------------------------------------------------------------------------
+
+    async def do(self, a2e: A2E, job: Job) -> None:
+        """Start a job, or go on with it, up to its acknowledged results."""
+        story = self.story
+        if not story.calm:
+            await asyncio.sleep(job.after)
+        for _ in range(6 if story.calm else 2):
+            try:
+                task = await self.start(a2e, job)
+            except e.StartOutcomeUnknown as error:
+                self.note(job.key, error)
+                story.reported_unknown.add(job.key)
+            except e.ClientClosed:
+                raise
+            except e.A2EError as error:
+                self.note(job.key, error)
+                if isinstance(error, e.KeyConflict):
+                    story.violated("4 key", f"{job.key}: {error}")
+            else:
+                if task is not None:
+                    story.say(f"{self.name}: {job.key} is {task.ref[-40:]}")
+                    await self.finish(task, job.key, job.timeout, saves=job.saves)
+                    return
+            await asyncio.sleep(5)
+
+    async def start(self, a2e: A2E, job: Job) -> Task[Any] | None:
+        """Start a job; None when the start was cancelled on the way."""
+        starting = asyncio.create_task(
+            a2e.kind(job.kind).start(**job.inputs, key=job.key, meta={"key": job.key})
+        )
+        if not self.story.calm and chance("start.cancelled", self.cancels):
+            await asyncio.wait([starting], timeout=part("start.cancelled_after", 8))
+            starting.cancel()
+            self.story.say(f"{self.name}: {job.key} start cancelled")
+        try:
+            return await starting
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                raise
+            return None
+
+    async def drain(self, a2e: A2E) -> None:
+        """Work off what earlier lives left."""
+        work = []
+        async for task in a2e.unfinished():
+            key = str((task.meta or {}).get("key"))
+            self.story.say(f"{self.name}: unfinished() gives {key} {task.ref[-40:]}")
+            self.check_own(task, key)
+            work.append(
+                asyncio.create_task(self.guard(self.finish(task, key, 900.0), f"unfinished {key}"))
+            )
+        if work:
+            await asyncio.wait(work)
+
+    def check_own(self, task: Task[Any], key: str) -> None:
+        """Check that a task is of this program's account and of the job it is given for."""
+        for id in task.ids:
+            one = self.service.server.tasks.get(id)
+            if one is not None and one.account != self.api_key:
+                text = f"{key}: {id[-4:]} of {one.account} was given to {self.api_key}"
+                self.story.violated("9 account", text)
+
+    async def finish(
+        self, task: Task[Any], key: str, timeout: float, *, saves: bool = False
+    ) -> None:
+        """Wait for a task, fetch its results, acknowledge it."""
+        truth = [self.service.server.tasks.get(id) for id in task.ids]
+        self.check_whose(task, key, truth)
+        record = await self.wait(task, key, timeout, truth)
+        if record is None:
+            return
+        running = [one.id[-4:] for one in truth if one and not one.ended(self.now())]
+        if running:
+            text = f"{key}: wait returned a {record.status} record while {running} run on"
+            self.story.violated("7 early", text)
+        good = await self.fetch(record, key, saves=saves)
+        if good is None:
+            return
+        for ref, data in good.items():
+            one = self.service.server.tasks.get(ref.partition(":")[2])
+            if one is None or data != one.content():
+                self.story.violated("6 content", f"{key}: {ref} has other content ({len(data)} B)")
+        lacking = [one.id[-4:] for one in truth if one and one.kind.media and not one.fails]
+        if len(good) < len(lacking):
+            text = f"{key}: {len(good)} results of {len(lacking)} tasks ({record.status})"
+            self.story.violated("5 outputs", text)
+            return
+        self.story.results[key].update(good)
+        await task.ack()
+        self.story.acknowledged.add(key)
+        self.story.say(f"{self.name}: {key} done")
+
+    def check_whose(self, task: Task[Any], key: str, truth: list[RemoteTask | None]) -> None:
+        """Check that a job is given tasks of its own start."""
+        job = next((job for job in self.jobs if job.key == key), None)
+        for id, one in zip(task.ids, truth, strict=True):
+            if one is None or (job is not None and job.tag not in str(one.body)):
+                text = f"{key} was given {id[-4:]}, which is of {one and one.body}"
+                self.story.violated("4 mixed", text)
+
+    async def wait(
+        self, task: Task[Any], key: str, timeout: float, truth: list[RemoteTask | None]
+    ) -> Any:
+        """Return the task's final record; None where it failed or was not seen to end."""
+        story = self.story
+        for _ in range(6 if story.calm else 3):
+            began = self.now()
+            limit = 2000.0 if story.calm else timeout
+            try:
+                return await task.wait(timeout=limit)
+            except e.TaskFailed as error:
+                self.note(key, error)
+                if not any(one and one.fails and one.ended(self.now()) for one in truth):
+                    story.violated("5 failed", f"{key}: TaskFailed, and the service failed nothing")
+                story.failed.add(key)
+                return None
+            except e.TaskTimeout:
+                story.say(f"{self.name}: {key} timed out")
+            except e.TaskGone as error:
+                self.note(key, error)
+                if not any(one and one.hidden[1] > began for one in truth):
+                    story.violated("5 gone", f"{key}: {str(error)[:150]}")
+            except e.ClientClosed:
+                raise
+            except e.A2EError as error:
+                self.note(f"{key} wait ended", error)
+                if self.now() - began < min(limit, 290):
+                    spent = self.now() - began
+                    text = f"{key}: ended after {spent:.0f} s with {type(error).__name__}: {error}"
+                    story.violated("7 wait", text[:300])
+            finally:
+                over = self.now() - began - limit
+                if over > SLACK:
+                    text = f"{key} ({task.kind.name}): timeout {limit:g} s, {over:.0f} s more"
+                    story.violated("7 overrun", text)
+        return None
+
+    async def fetch(self, record: Any, key: str, *, saves: bool) -> dict[str, bytes] | None:
+        """Return the record's results, by ref; None where they could not be fetched."""
+        good: dict[str, bytes] = {}
+        for _ in range(5):
+            try:
+                for output in record.outputs:
+                    good[output.ref] = await self.fetch_one(output, key, saves=saves)
+            except e.ClientClosed:
+                raise
+            except e.A2EError as error:
+                self.note(f"{key} fetch", error)
+                await asyncio.sleep(5)
+            else:
+                return good
+        return None
+
+    async def fetch_one(self, output: Any, key: str, *, saves: bool) -> bytes:
+        """Read one result, or save it and read the file."""
+        if not saves:
+            content: bytes = await output.read()
+            return content
+        path = await output.save(self.results / key)
+        return Path(path).read_bytes()
+
+
+def start_on(host: simloom.Host, program: Program) -> None:
+    """Run a program on its host."""
+    host.spawn(program.run)

@@ -1,0 +1,111 @@
+"""What simloom's loop needs for programs of this kind: task ownership, power cuts, the end."""
+
+import asyncio
+import contextlib
+import gc
+import sys
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any
+
+import simloom
+from simloom._context import current_host
+
+
+class OrderedTask(asyncio.Task[Any]):
+    """A task whose place in a set follows from its number, not from its address."""
+
+    made = 0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        OrderedTask.made += 1
+        self.number = OrderedTask.made
+        super().__init__(*args, **options)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+def prepare_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Let tasks that are made in an empty context belong to the host of whoever makes them.
+
+    The client makes its own tasks in `Context()`; what those make in turn (requests, connections,
+    timers) would belong to no host and outlive its crash.
+    """
+    OrderedTask.made = 0
+
+    def factory(
+        loop: asyncio.AbstractEventLoop,
+        coro: Coroutine[Any, Any, Any],
+        *,
+        context: Context | None = None,
+        **options: Any,
+    ) -> asyncio.Task[Any]:
+        host = current_host.get()
+        if context is not None and host is not None and context.get(current_host) is None:
+            context.run(current_host.set, host)
+        return OrderedTask(coro, loop=loop, context=context, **options)
+
+    loop.set_task_factory(factory)
+
+    def unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # aiohttp's server stumbles over a request whose connection was lost meanwhile: not ours.
+        task: Any = context.get("future") or context.get("task")
+        name = getattr(getattr(task, "get_coro", lambda: None)(), "__qualname__", "")
+        if name != "RequestHandler.start":
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(unhandled)
+
+
+def cut_power(host: simloom.Host) -> None:
+    """Crash a host. Timers of this life must not fire in the next one."""
+    loop: Any = host._loop
+    for handle in [*loop._ready, *(timer for _, _, timer in loop._scheduled)]:
+        context = getattr(handle, "_context", None)
+        if context is None or context.get(current_host) is not host:
+            continue
+        owner = getattr(getattr(handle, "_callback", None), "__self__", None)
+        if not isinstance(owner, asyncio.Task):
+            handle.cancel()
+    # aiohttp makes some tasks itself (`asyncio.Task(eager_start=True)`), past the loop's factory.
+    for task in asyncio.all_tasks(loop):
+        if task.get_context().get(current_host) is host and task is not asyncio.current_task():
+            host._register(task)
+    host.crash()
+
+
+def take_down(loop: Any) -> None:
+    """End what crashed, at a world's end.
+
+    simloom would let it run its ``finally`` blocks on the loop, where it may wait for ever for
+    what its crash has dropped (connections, callbacks).
+    """
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    loop.set_exception_handler(lambda *_: None)
+    loop._revive_crashed = list
+    for task in loop._crashed_tasks:
+        task._log_destroy_pending = False
+        for _ in range(50):
+            _close_chain(task.get_coro())
+            if task.get_coro().cr_frame is None:
+                break
+    gc.collect()
+    sys.unraisablehook = hook
+
+
+def _close_chain(inner: Any) -> None:
+    chain = []
+    while inner is not None and hasattr(inner, "close"):
+        chain.append(inner)
+        inner = next(
+            (
+                below
+                for name in ("cr_await", "ag_await", "gi_yieldfrom")
+                if (below := getattr(inner, name, None)) is not None
+            ),
+            None,
+        )
+    for one in reversed(chain):
+        with contextlib.suppress(BaseException):
+            one.close()  # it may await something in a finally block: then once more

@@ -1,0 +1,268 @@
+"""One world: programs, their machines and the service, and the troubles that befall them."""
+
+import asyncio
+import contextlib
+import logging
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from unittest.mock import patch
+
+import simloom
+from simloom._context import current_host
+
+from . import laws
+from .clocks import machine_clocks
+from .disk import Disk, SimulatedExecutor, part_files_known, simulated_journal
+from .draws import part, pick
+from .jobs import draw_jobs
+from .program import Program, start_on
+from .runtime import cut_power, prepare_loop, take_down
+from .service import SimulatedService, hosted
+from .story import Story
+
+API_KEYS: Final = ("sk_first_secret_key", "sk_second_secret_key")
+TROUBLES: Final = (
+    "none",
+    "crash",
+    "crash",
+    "partition",
+    "reset",
+    "service crash",
+    "clog",
+    "clock jump",
+)
+LAST_LIFE: Final = 9000.0
+"""Seconds that the last, quiet life may take."""
+
+
+class _Heard(logging.Handler):
+    """Takes everything that the package logs into the story."""
+
+    def __init__(self, story: Story) -> None:
+        super().__init__(logging.DEBUG)
+        self._story = story
+
+    def emit(self, record: logging.LogRecord) -> None:
+        cause = f" <- {record.exc_info[1]!r}" if record.exc_info else ""
+        text = f"{record.name}: {record.getMessage()}{cause}"
+        self._story.texts.append(text)
+        if record.levelno >= logging.ERROR:
+            self._story.say(f"LOG {text[:300]}")
+
+
+@contextlib.contextmanager
+def _heard(story: Story) -> Iterator[None]:
+    logger, handler = logging.getLogger("a2e_async"), _Heard(story)
+    level, spread = logger.level, logger.propagate
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = spread
+
+
+@contextlib.contextmanager
+def _files_of(disks: dict[str, Disk]) -> Iterator[None]:
+    """Give each machine's file transfers its own disk instead of threads."""
+
+    def executor(*_: object, **__: object) -> SimulatedExecutor:
+        return SimulatedExecutor(disks[current_host.get().name])
+
+    with (
+        part_files_known(disks),
+        patch("a2e_async.transport.transfer.ThreadPoolExecutor", executor),
+    ):
+        yield
+
+
+@dataclass
+class Setting:
+    """The drawn inhabitants of a world."""
+
+    story: Story
+    service: SimulatedService
+    programs: list[Program]
+    disks: dict[str, Disk]
+    directory: Path
+    offsets: dict[str, float]
+    jumped: bool = field(default=False)
+
+
+def _memory() -> str | None:
+    """Return a directory in memory, where there is one: syncing costs nothing there."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+async def live(
+    world: simloom.World, *, focus: str | None = None, story: Story | None = None
+) -> Story:
+    """Let one world happen; raise `AssertionError` when a law was broken.
+
+    ``focus`` makes every trouble this one. ``story`` is filled, also when this raises.
+    """
+    story = Story() if story is None else story
+    loop = asyncio.get_running_loop()
+    prepare_loop(loop)
+    disks: dict[str, Disk] = {}
+    with (
+        tempfile.TemporaryDirectory(dir=_memory(), prefix="a2e-sim-") as directory,
+        machine_clocks() as offsets,
+        _files_of(disks),
+        _heard(story),
+    ):
+        setting = _draw(world, story, Path(directory), disks, offsets)
+        for program in setting.programs:
+            start_on(program.host, program)
+        there = hosted(world, setting.service)
+        await _troubles(world, setting, there, focus)
+        await _last_life(world, setting)
+        await _check(world, setting)
+        story.over = True
+        for program in setting.programs:
+            _crash(program)
+        setting.service.stopped.set()
+        await world.sleep(1)
+        take_down(loop)
+    assert not story.violations, "; ".join(map(str, story.violations[:4]))
+    return story
+
+
+def _draw(
+    world: simloom.World,
+    story: Story,
+    directory: Path,
+    disks: dict[str, Disk],
+    offsets: dict[str, float],
+) -> Setting:
+    world.net.set_latency(0.001, pick("net.latency", 0.002, 0.05, 0.8))
+    service = SimulatedService(story)
+    crowd = pick("world.programs", "one", "one", "two", "two accounts")
+    programs: list[Program] = []
+    for number in range(1 if crowd == "one" else 2):
+        name = f"machine-{number + 1}"
+        disk = disks[name] = Disk(directory / name)
+        disk.directory.mkdir()
+        disk.delay = pick("disk.delay", 0.0, 0.002, 0.05, 1.0)
+        disk.breaks = pick("disk.breaks", 0, 0, 0, 4)
+        account = number if crowd == "two accounts" else 0
+        jobs = draw_jobs(1 + simloom.draw("jobs", 4), account=f"account-{account}-{number}")
+        if programs and crowd == "two" and pick("jobs.shared", False, True):
+            jobs += programs[0].jobs[:2]
+        programs.append(
+            Program(
+                world,
+                name,
+                story,
+                service,
+                jobs,
+                journal=directory / "jobs.db",
+                disk=disk,
+                api_key=API_KEYS[account],
+            )
+        )
+        offsets[name] = float(pick("clock.offset", 0, 0, 0, -45, 3600))
+    story.say(f"world: {crowd}, rate {service.rate}, {service.spelling}, offsets {offsets}")
+    story.say(f"world: {service.server.behaviour}")
+    for program in programs:
+        for job in program.jobs:
+            story.say(f"world: {program.name} {job}")
+    jumped = any(offsets.values())
+    return Setting(story, service, programs, disks, directory, offsets, jumped)
+
+
+def _crash(program: Program) -> None:
+    cut_power(program.host)
+    program.disk.cut_power()
+
+
+async def _troubles(
+    world: simloom.World, setting: Setting, there: simloom.Host, focus: str | None
+) -> None:
+    """Let a few things go wrong. Early moments are the interesting ones: starts are under way."""
+    story = setting.story
+    for _ in range(simloom.draw("troubles", 4) + (3 if focus else 0)):
+        when = pick("trouble.when", 0.5, 0.01, 0.1, 2.0, 10.0, 45.0)
+        await world.sleep(when * (1 + part("trouble.part", 10)))
+        program = setting.programs[simloom.draw("trouble.whom", len(setting.programs))]
+        here = program.host
+        trouble = focus or pick("trouble", *TROUBLES)
+        story.say(f"world: {trouble} ({program.name})")
+        if trouble == "crash":
+            _crash(program)
+            await world.sleep(pick("trouble.down", 1, 0.1, 20, 100))
+            here.restart()
+        elif trouble == "partition":
+            world.net.partition([here], [there])
+            await world.sleep(pick("trouble.cut", 1, 10, 60))
+            world.net.heal()
+        elif trouble == "reset":
+            world.net.reset_connections(here, there)
+        elif trouble == "service crash":
+            cut_power(there)
+            await world.sleep(pick("trouble.down", 1, 5, 40))
+            there.restart()
+        elif trouble == "clog":
+            world.net.clog_node_in(there, latency=(0.5, 4.0))
+            await world.sleep(10)
+            world.net.clog_node_in(there, latency=(0.001, 0.01))
+        elif trouble == "clock jump":
+            setting.jumped = True
+            setting.offsets[here.name] += pick("clock.jump", 60.0, -60.0, 7200.0, -7200.0)
+
+
+async def _last_life(world: simloom.World, setting: Setting) -> None:
+    """Let all programs live once more, without faults: whatever was paid must come out now."""
+    programs, story = setting.programs, setting.story
+    with contextlib.suppress(TimeoutError):
+        await world.until(
+            lambda: all(program.ended.is_set() for program in programs),
+            timeout=pick("quiet.after", 600, 60),
+            poll=1,
+        )
+    for program in programs:
+        _crash(program)
+    await world.sleep(100)  # leases run out, late starts arrive
+    story.calm = True
+    setting.service.calm_down()
+    story.say("world: the last life, no faults")
+    for program in programs:
+        program.disk.breaks = 0
+        program.ended.clear()
+        program.host.restart()
+    try:
+        await world.until(
+            lambda: all(program.ended.is_set() for program in programs), timeout=LAST_LIFE, poll=5
+        )
+    except TimeoutError:
+        story.violated("7 hang", f"the last life did not end within {LAST_LIFE:.0f} s")
+
+
+async def _check(world: simloom.World, setting: Setting) -> None:
+    loop = asyncio.get_running_loop()
+    journal = simulated_journal(
+        setting.directory / "jobs.db",
+        Disk(setting.directory),
+        owner="checker",
+        wall=loop.time,
+        host_clock=loop.time,
+    )
+    entries, _ = await journal.entries()
+    await journal.aclose()
+    jobs = list({job.key: job for program in setting.programs for job in program.jobs}.values())
+    ending = laws.Ending(
+        story=setting.story,
+        service=setting.service,
+        jobs=jobs,
+        entries=entries,
+        api_keys=API_KEYS,
+        directory=setting.directory,
+        clocks_jumped=setting.jumped,
+    )
+    laws.check(ending)
