@@ -1,12 +1,11 @@
 """``python -m tests.sim``: run worlds by hand."""
 
 import argparse
+import os
 import sys
 import time
 
-import simloom
-
-from .runs import run_many, run_world, shrink, summary
+from .runs import pinned, run_many, run_world, shrink, summary, work
 from .world import TROUBLES
 
 
@@ -20,26 +19,35 @@ def main() -> int:
     parser.add_argument("--log", action="store_true", help="with its story")
     parser.add_argument("--shrink", type=int, default=0, help="try so many smaller worlds")
     parser.add_argument("--focus", choices=sorted(set(TROUBLES)), help="the only trouble")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--step", type=int, default=1, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.worker:
+        seeds = range(options.start, options.start + options.runs * options.step, options.step)
+        work(seeds, focus=options.focus)
+        return 0
     if options.seed is None:
         began = time.perf_counter()
-        seeds = range(options.start, options.start + options.runs)
-        reports = list(run_many(seeds, jobs=options.jobs, focus=options.focus))
-        print(summary(reports, began=began))  # noqa: T201
+        reports = list(
+            run_many(options.start, options.runs, jobs=options.jobs, focus=options.focus)
+        )
+        print(summary(reports, began=began))
         return int(any(report.failed for report in reports))
     if options.shrink:
         text, story = shrink(options.seed, most=options.shrink, focus=options.focus)
-        print(text)  # noqa: T201
+        print(text)
     else:
         result, story = run_world(options.seed, focus=options.focus)
-        print(f"{result.outcome}: {result.error!r:.600}; {len(result.tape)} draws")  # noqa: T201
+        print(f"{result.outcome}: {result.error!r:.600}; {len(result.tape)} draws")
     if options.log or options.shrink:
-        print("\n".join(story.lines))  # noqa: T201
+        print("\n".join(story.lines))
     for violation in story.violations:
-        print(violation)  # noqa: T201
+        print(violation)
     return int(bool(story.violations))
 
 
 if __name__ == "__main__":
-    simloom.pin_hashseed()
+    if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets follows from it
+        command = [sys.executable, "-m", "tests.sim", *sys.argv[1:]]
+        os.execve(sys.executable, command, pinned())
     sys.exit(main())

@@ -1,11 +1,16 @@
 """Running worlds: one by its seed, many in several processes, and the smallest that fails."""
 
-import multiprocessing
+import contextlib
+import gc
+import json
+import os
+import subprocess
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import simloom
@@ -20,6 +25,8 @@ OPTIONS: Final[dict[str, Any]] = {
     "wall_epoch": EPOCH,
 }
 
+ROOT: Final = Path(__file__).parents[2]
+
 
 @dataclass(frozen=True)
 class Report:
@@ -33,6 +40,17 @@ class Report:
     def failed(self) -> bool:
         """Whether a law was broken, or the world itself failed."""
         return bool(self.violations)
+
+    def to_json(self) -> str:
+        """Return it as one line of text."""
+        broken = [[one.law, one.text] for one in self.violations]
+        return json.dumps([self.seed, broken, self.figures])
+
+    @classmethod
+    def from_json(cls, line: bytes) -> "Report":
+        """Read it back."""
+        seed, broken, figures = json.loads(line)
+        return cls(seed, tuple(Violation(*one) for one in broken), Counter(figures))
 
 
 def run_world(seed: int, *, focus: str | None = None) -> tuple[simloom.RunResult, Story]:
@@ -61,14 +79,52 @@ def report(seed: int, *, focus: str | None = None) -> Report:
     return Report(seed, violations, figures)
 
 
-def run_many(seeds: Iterable[int], *, jobs: int = 1, focus: str | None = None) -> Iterator[Report]:
-    """Run many worlds, in several processes; yield their reports as they end."""
-    one = partial(report, focus=focus)
-    if jobs == 1:
-        yield from map(one, seeds)
-        return
-    with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=200) as pool:
-        yield from pool.imap_unordered(one, seeds, chunksize=4)
+def run_many(start: int, runs: int, *, jobs: int = 1, focus: str | None = None) -> Iterator[Report]:
+    """Run many worlds in processes of their own; yield their reports as they end.
+
+    The order of sets follows from the hash seed, so it is pinned there: a seed replays everywhere.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "tests.sim",
+        "--worker",
+        *(["--focus", focus] if focus else []),
+    ]
+    shares = [
+        [*command, "--start", str(start + n), "--runs", str(len(range(n, runs, jobs)))]
+        for n in range(jobs)
+    ]
+    with contextlib.ExitStack() as stack:
+        workers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [*share, "--step", str(jobs)], cwd=ROOT, env=pinned(), stdout=subprocess.PIPE
+                )
+            )
+            for share in shares
+        ]
+        for worker in workers:
+            assert worker.stdout is not None
+            for line in worker.stdout:
+                yield Report.from_json(line)
+        if any(worker.wait() for worker in workers):
+            raise RuntimeError("a process of worlds failed; see its output on stderr")
+
+
+def work(seeds: Iterable[int], *, focus: str | None = None) -> None:
+    """Run worlds one after the other; print a report of each as a line of JSON."""
+    for number, seed in enumerate(seeds):
+        print(report(seed, focus=focus).to_json(), flush=True)
+        if number == 0:
+            # simloom collects garbage often; what is loaded by now need not be looked at.
+            gc.collect()
+            gc.freeze()
+
+
+def pinned() -> dict[str, str]:
+    """Return an environment with a fixed hash seed."""
+    return {**os.environ, "PYTHONHASHSEED": "0"}
 
 
 def shrink(seed: int, *, most: int, focus: str | None = None) -> tuple[str, Story]:
