@@ -172,7 +172,7 @@ class HostileServer:
                 return json_reply(None, code=503, status=503, message="not accepted")
             return json_reply(self._accept(route, body, account))
         if route.kind is None:
-            return json_reply(self._own(route, request.query))
+            return json_reply(self._own(route, request.query, body))
         if route.step in (Step.DETAIL, Step.DELETE):
             return self._one(route.step, route.kind, route.id or body.get("_id"), account)
         if route.step is Step.BATCH_DETAIL:
@@ -296,9 +296,18 @@ class HostileServer:
 
     # -- all else --------------------------------------------------------------------------------
 
-    def _own(self, route: Route, query: Mapping[str, str]) -> Any:
+    def _quote(self, body: Mapping[str, Any]) -> Any:
+        """Return the true price of a start."""
+        path = str(body.get("endpoint", "")).removeprefix("POST ")
+        wanted, inputs = find_route("POST", path, {}), body.get("requestBody")
+        kind = wanted.kind if wanted else None
+        count = kind.ordered(inputs) if kind and isinstance(inputs, dict) else 1
+        coins = self.behaviour.coins
+        return {"coins": coins * count if isinstance(coins, int) else coins}
+
+    def _own(self, route: Route, query: Mapping[str, str], body: Mapping[str, Any]) -> Any:
         if route.name == "quote":
-            return self.behaviour.quote
+            return self.behaviour.quote or self._quote(body)
         if route.name == "balance":
             return {"coins": 100_000 - self.ledger.coins}
         rows = [

@@ -1,7 +1,7 @@
 """The service's tasks, and how their records look at a moment."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -106,7 +106,8 @@ class Behaviour:
     """Seconds by which the service's clock is ahead."""
     sends_date: bool = True
     batch_limit: int = 200
-    quote: Any = field(default_factory=lambda: {"coins": 7})
+    quote: Any = None
+    """Data of every quote; None for the true price."""
 
 
 def render(

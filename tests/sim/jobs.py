@@ -1,7 +1,10 @@
 """What the users of a world want: jobs under keys, whatever happens to the programs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
+
+from tests.hostile.tasks import PNG
 
 from .draws import pick, pick_from
 
@@ -36,6 +39,8 @@ class Job:
     """Seconds that one wait takes at most."""
     saves: bool
     """Its results are saved as files; else they are read."""
+    file: Path | None = None
+    """A local file that is uploaded as its main input; only kinds that show their tag besides."""
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -58,30 +63,23 @@ class Job:
             "face_swap": {"video_url": f"{url}.mp4", "face_url": f"{url}.png"},
             "video_twin": {"image_url": f"{url}.png"},
         }[self.kind]
+        if self.file is not None:
+            inputs["image_url"] = self.file
         if self.kind in SEVERAL:
             inputs[SEVERAL[self.kind]] = self.count
         return inputs | ({"name": self.name} if self.name and self.kind != "head_swap" else {})
 
 
-def draw_jobs(count: int, *, account: str) -> list[Job]:
-    """Draw jobs of one account. Some have a twin: equal inputs and name under another key."""
+def draw_jobs(count: int, *, account: str, directory: Path) -> list[Job]:
+    """Draw jobs of one account. Some have a twin: equal inputs and name under another key.
+
+    Files of inputs are written into ``directory``.
+    """
     jobs: list[Job] = []
     for number in range(count):
         key = f"{account}-job-{number}"
         if jobs and pick("job.twin", False, False, False, False, True):
-            twin = jobs[-1]
-            jobs.append(
-                Job(
-                    key,
-                    twin.tag,
-                    twin.kind,
-                    twin.count,
-                    twin.name,
-                    twin.after,
-                    twin.timeout,
-                    twin.saves,
-                )
-            )
+            jobs.append(replace(jobs[-1], key=key))
             continue
         kind = pick_from("job.kind", KINDS)
         several = kind in SEVERAL or kind == "kling_image"
@@ -96,6 +94,33 @@ def draw_jobs(count: int, *, account: str) -> list[Job]:
                 after=float(pick("job.after", 0, 0, 1, 5, 30)),
                 timeout=float(pick("job.timeout", 900, 300, 60, 20)),
                 saves=pick("job.saves", False, True),
+                file=_file(directory, key) if kind == "image_to_video" else None,
             )
         )
     return jobs
+
+
+def draw_batch(count: int, *, account: str) -> list[Job]:
+    """Draw the jobs of a batch, in kinds that take a tag and make one task each."""
+    return [
+        Job(
+            key=f"{account}-row-{number}",
+            tag=f"tag-{account}-row-{number}-end",
+            kind=pick_from("batch.kind", ("dubbing", "seedance", "image_to_video")),
+            count=1,
+            name=None,
+            after=0.0,
+            timeout=900.0,
+            saves=True,
+        )
+        for number in range(count)
+    ]
+
+
+def _file(directory: Path, key: str) -> Path | None:
+    """Write a picture for a job, or draw that it has a URL instead."""
+    if not pick("job.file", False, True):
+        return None
+    path = directory / f"{key}.png"
+    path.write_bytes(PNG + key.encode() * 9)
+    return path

@@ -16,6 +16,7 @@ from tests.hostile import RemoteTask
 
 from .disk import Disk, simulated_journal
 from .draws import chance, part, pick
+from .hooks import serve_webhooks, webhook_url
 from .jobs import Job
 from .service import BASE_URL, SimulatedService
 from .story import Story
@@ -37,12 +38,14 @@ class Program:
         story: Story,
         service: SimulatedService,
         jobs: list[Job],
+        batch: list[Job],
         *,
         journal: Path,
         disk: Disk,
         api_key: str,
     ) -> None:
-        self.name, self.story, self.service, self.jobs = name, story, service, jobs
+        self.name, self.story, self.service = name, story, service
+        self.jobs, self.batch = jobs, batch
         self.host = world.host(name)
         self.journal, self.disk, self.api_key = journal, disk, api_key
         self.life = 0
@@ -55,6 +58,12 @@ class Program:
         self.closes = pick("program.closes", None, None, 15.0, 60.0)
         """Seconds after which it closes its client, whatever is under way."""
         self.budget = pick("program.budget", None, None, 1000)
+        self.batch_budget = pick("batch.budget", None, 30, 15)
+        """Coins that the batch may cost in all lives together."""
+        self.batch_limit = pick("batch.limit", 3, 1, 10)
+        self.speaks = pick("program.speaks", 0, 0, 2)
+        """Speech calls of each life."""
+        self.hooked = pick("program.webhooks", False, False, True)
 
     def client(self) -> A2E:
         """Return the client of this life."""
@@ -74,6 +83,7 @@ class Program:
             request_timeout=15,
             trust_env=False,
             budget=self.budget,
+            webhook_url=webhook_url(self.name) if self.hooked else None,
             on_event=lambda event: self.story.texts.append(repr(event)),
         )
 
@@ -89,10 +99,19 @@ class Program:
         self.life += 1
         story.say(f"{self.name}: life {self.life} begins")
         self.ended.clear()
+        hooks: asyncio.Task[None] | None = None
         async with self.client() as a2e:
             work = [
                 asyncio.create_task(self.guard(self.do(a2e, job), job.key)) for job in self.jobs
             ]
+            work += [
+                asyncio.create_task(self.guard(self.speak(a2e, n), "speech"))
+                for n in range(self.speaks)
+            ]
+            if self.batch:
+                work.append(asyncio.create_task(self.guard(self.run_batch(a2e), "batch")))
+            if self.hooked:
+                hooks = asyncio.create_task(serve_webhooks(a2e, self.name))
             if self.drains or story.calm:
                 work.append(asyncio.create_task(self.guard(self.drain(a2e), "unfinished()")))
             if self.closes and not story.calm:
@@ -103,8 +122,10 @@ class Program:
                 await self.close_early(a2e, work)
             for recovery in a2e.unknown():
                 story.reported_unknown.update(
-                    job.key for job in self.jobs if job.kind == recovery.kind
+                    job.key for job in [*self.jobs, *self.batch] if job.kind == recovery.kind
                 )
+            if hooks is not None:
+                hooks.cancel()
         story.say(f"{self.name}: life {self.life} ends")
         self.ended.set()
 
@@ -186,11 +207,73 @@ class Program:
                 raise
             return None
 
+    async def speak(self, a2e: A2E, number: int) -> None:
+        """Order a line of speech; each one may be paid once."""
+        text = f"line {number} of {self.name} in life {self.life}."
+        try:
+            await a2e.speech.say(text, tts_id="66ea4dd87db10c73fa29b5aa")
+        finally:
+            paid = len(self.service.server.ledger.mentioning(text))
+            if paid > 1:
+                self.story.violated("1 paid twice", f"speech {text!r}: {paid} times")
+
+    async def run_batch(self, a2e: A2E) -> None:
+        """Run the batch, as every life does: it goes on where the last one ended."""
+        story, refused = self.story, 0
+        outcomes = a2e.batch(
+            [a2e.kind(job.kind).job(**job.inputs, key=job.key) for job in self.batch],
+            limit=self.batch_limit,
+            budget=self.batch_budget,
+            download_to=self.results / "batch",
+        )
+        async for outcome in outcomes:
+            key = str(outcome.job.key)
+            if outcome.ok:
+                story.say(f"{self.name}: {key} in the batch done")
+                if outcome.task is not None:
+                    await self.check_saved(key, outcome.task, outcome.paths)
+            elif isinstance(outcome.error, e.A2EError):
+                self.note(f"{key} in the batch", outcome.error)
+                refused += isinstance(outcome.error, e.BudgetExceeded)
+                if isinstance(outcome.error, e.StartOutcomeUnknown):
+                    story.reported_unknown.add(key)
+                if isinstance(outcome.error, e.TaskFailed):
+                    story.failed.add(key)
+            else:
+                story.violated("foreign error", f"{key} in the batch: {outcome.error!r}")
+        self.check_budget(refused)
+
+    async def check_saved(self, key: str, task: Task[Any], paths: Any) -> None:
+        """Check that a batch's job has all of its files."""
+        saved = sorted(path.read_bytes() for path in paths)
+        tasks = [self.service.server.tasks[id] for id in task.ids]
+        if saved != sorted(one.content() for one in tasks if one.kind.media):
+            self.story.violated("6 batch", f"{key}: {len(saved)} files that are not its results")
+            return
+        for one in tasks:
+            self.story.results[key][f"{one.kind.kind}:{one.id}"] = one.content()
+        self.story.acknowledged.add(key)
+
+    def check_budget(self, refused: int) -> None:
+        """Check that a batch's budget is a bound, and that no job was refused while it had room."""
+        if self.batch_budget is None:
+            return
+        ledger = self.service.server.ledger
+        spent = sum(start.coins for job in self.batch for start in ledger.mentioning(job.tag))
+        if spent > self.batch_budget:
+            text = f"{spent} coins spent by the batch, {self.batch_budget} allowed"
+            self.story.violated("8 budget", text)
+        price = self.service.server.behaviour.coins
+        unknown = self.story.reported_unknown & {job.key for job in self.batch}
+        if refused and self.story.calm and not unknown and spent + price <= self.batch_budget:
+            text = f"{refused} refused with {spent} of {self.batch_budget} coins spent"
+            self.story.violated("8 unspent", text)
+
     async def drain(self, a2e: A2E) -> None:
         """Work off what earlier lives left."""
         work = []
         async for task in a2e.unfinished():
-            key = str((task.meta or {}).get("key"))
+            key = str(task.key)
             self.story.say(f"{self.name}: unfinished() gives {key} {task.ref[-40:]}")
             self.check_own(task, key)
             work.append(
@@ -239,7 +322,7 @@ class Program:
 
     def check_whose(self, task: Task[Any], key: str, truth: list[RemoteTask | None]) -> None:
         """Check that a job is given tasks of its own start."""
-        job = next((job for job in self.jobs if job.key == key), None)
+        job = next((job for job in [*self.jobs, *self.batch] if job.key == key), None)
         for id, one in zip(task.ids, truth, strict=True):
             if one is None or (job is not None and job.tag not in str(one.body)):
                 text = f"{key} was given {id[-4:]}, which is of {one and one.body}"

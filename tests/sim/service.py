@@ -13,6 +13,7 @@ from tests.hostile.spelling import SPELLINGS
 
 from .clocks import EPOCH
 from .draws import chance, pick, pick_from
+from .hooks import deliver
 from .story import Story
 
 BASE_URL: Final = "http://service"
@@ -154,7 +155,10 @@ class SimulatedService:
         runner = web.ServerRunner(web.Server(self.handle), access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "service", 80).start()
+        events = asyncio.create_task(deliver(self.server, self.story))
         await self.stopped.wait()
+        events.cancel()
+        await asyncio.wait([events])
         await runner.cleanup()
 
 

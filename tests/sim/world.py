@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import logging
+import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from unittest.mock import patch
 
 import simloom
@@ -17,13 +18,14 @@ from . import laws
 from .clocks import machine_clocks
 from .disk import Disk, SimulatedExecutor, part_files_known, simulated_journal
 from .draws import part, pick
-from .jobs import draw_jobs
+from .jobs import draw_batch, draw_jobs
 from .program import Program, start_on
 from .runtime import cut_power, prepare_loop, take_down
 from .service import SimulatedService, hosted
 from .story import Story
 
 API_KEYS: Final = ("sk_first_secret_key", "sk_second_secret_key")
+WEBHOOK_SECRET: Final = "secret-of-webhooks-0123456789-abcdefghijkl"
 TROUBLES: Final = (
     "none",
     "crash",
@@ -75,9 +77,14 @@ def _files_of(disks: dict[str, Disk]) -> Iterator[None]:
     def executor(*_: object, **__: object) -> SimulatedExecutor:
         return SimulatedExecutor(disks[current_host.get().name])
 
+    async def run_sync(call: Callable[..., Any], *args: Any, **_: object) -> Any:
+        return await asyncio.wrap_future(executor().submit(call, *args))
+
     with (
         part_files_known(disks),
         patch("a2e_async.transport.transfer.ThreadPoolExecutor", executor),
+        patch("anyio.to_thread.run_sync", run_sync),
+        patch.dict(os.environ, A2E_WEBHOOK_SECRET=WEBHOOK_SECRET),
     ):
         yield
 
@@ -152,7 +159,9 @@ def _draw(
         disk.delay = pick("disk.delay", 0.0, 0.002, 0.05, 1.0)
         disk.breaks = pick("disk.breaks", 0, 0, 0, 4)
         account = number if crowd == "two accounts" else 0
-        jobs = draw_jobs(1 + simloom.draw("jobs", 4), account=f"account-{account}-{number}")
+        mine = f"account-{account}-{number}"
+        jobs = draw_jobs(1 + simloom.draw("jobs", 4), account=mine, directory=disk.directory)
+        batch = draw_batch(pick("batch.rows", 0, 0, 0, 5), account=mine)
         if programs and crowd == "two" and pick("jobs.shared", False, True):
             jobs += programs[0].jobs[:2]
         programs.append(
@@ -162,6 +171,7 @@ def _draw(
                 story,
                 service,
                 jobs,
+                batch,
                 journal=directory / "jobs.db",
                 disk=disk,
                 api_key=API_KEYS[account],
@@ -171,7 +181,7 @@ def _draw(
     story.say(f"world: {crowd}, rate {service.rate}, {service.spelling}, offsets {offsets}")
     story.say(f"world: {service.server.behaviour}")
     for program in programs:
-        for job in program.jobs:
+        for job in (*program.jobs, *program.batch):
             story.say(f"world: {program.name} {job}")
     jumped = any(offsets.values())
     return Setting(story, service, programs, disks, directory, offsets, jumped)
@@ -255,13 +265,14 @@ async def _check(world: simloom.World, setting: Setting) -> None:
     )
     entries, _ = await journal.entries()
     await journal.aclose()
-    jobs = list({job.key: job for program in setting.programs for job in program.jobs}.values())
+    every = (job for program in setting.programs for job in (*program.jobs, *program.batch))
+    jobs = list({job.key: job for job in every}.values())
     ending = laws.Ending(
         story=setting.story,
         service=setting.service,
         jobs=jobs,
         entries=entries,
-        api_keys=API_KEYS,
+        api_keys=(*API_KEYS, WEBHOOK_SECRET),
         directory=setting.directory,
         clocks_jumped=setting.jumped,
     )

@@ -1,0 +1,56 @@
+"""Webhooks in a world: a receiver on each machine, and what the service sends there."""
+
+import asyncio
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from a2e_async import A2E
+from tests.hostile import HostileServer
+
+from .draws import chance
+from .story import Story
+
+PORT = 8080
+
+
+def webhook_url(machine: str) -> str:
+    """Return the public URL of a machine's receiver."""
+    return f"https://{machine}.example/a2e"
+
+
+async def serve_webhooks(a2e: A2E, machine: str) -> None:
+    """Serve a client's receiver on its machine, until this is cancelled."""
+    runner = web.AppRunner(a2e.webhooks.aiohttp_app(), access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, machine, PORT).start()
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+
+
+class _Proxy:
+    """Stands for TLS and names: sends to the machine itself what goes to its public URL."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    def post(self, url: str, **options: Any) -> Any:
+        """Post to the machine behind a public URL."""
+        machine = url.removeprefix("https://").partition(".")[0]
+        return self._session.post(f"http://{machine}:{PORT}/", **options)
+
+
+async def deliver(server: HostileServer, story: Story) -> None:
+    """Send the events of the service: some are lost, some repeated, some forged."""
+    timeout = aiohttp.ClientTimeout(total=10)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        proxy: Any = _Proxy(session)
+        while True:
+            await asyncio.sleep(2)
+            if not any(not task.event_sent for task in server.tasks.values()):
+                continue
+            lose = not story.calm and chance("webhook.lost", 20)
+            await server.deliver_webhooks(proxy, copies=1 + chance("webhook.twice", 20), lose=lose)
