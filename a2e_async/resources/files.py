@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from a2e_async._clock import utc_now
 from a2e_async.errors import InvalidInput, TransferError
 from a2e_async.inputs import MediaInput, clean_url, is_url
 from a2e_async.models import MediaType, Output, Record
@@ -128,7 +129,7 @@ class Files:
 
     async def renew(self, output: Output) -> Output:
         """Return the output with a URL that is good for a while; asks the service if need be."""
-        if output.expires_at is None or output.expires_at > datetime.now(UTC) + _SOON:
+        if output.expires_at is None or output.expires_at > utc_now() + _SOON:
             return output
         return await self.refetch(output)
 
@@ -166,7 +167,7 @@ def _check_output(output: Output, allowed: tuple[MediaType, ...], field: str) ->
             "know better, give output.url.",
             field=field,
         )
-    gone = output.expires_at is not None and output.expires_at <= datetime.now(UTC)
+    gone = output.expires_at is not None and output.expires_at <= utc_now()
     if gone and output.ref is None:
         raise InvalidInput(
             f"{field}: the URL of this Output has expired, and it belongs to no task by which it "

@@ -4,13 +4,14 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from attrs import field, frozen
 
+from a2e_async._clock import utc_now
 from a2e_async.errors import A2EError, ClientClosed, DecodeError, InvalidRequest, NotFound
 from a2e_async.resources.plain import (
     Fields,
@@ -141,7 +142,7 @@ class StreamingAvatars:
         """
         check_id_in(avatar_id, "avatar_id")
         check_whole(expire_seconds, "expire_seconds", most=MAX_STAY)
-        charged, until = self._room.charged, datetime.now(UTC) + timedelta(seconds=expire_seconds)
+        charged, until = self._room.charged, utc_now() + timedelta(seconds=expire_seconds)
         with older(of_record=True):
             entered, duty = await charged.call(
                 ChargedCall(
@@ -187,7 +188,7 @@ async def _leave(room: Room, entered: StreamingRoom) -> None:
             **room.options(),
         )
     except A2EError as error:
-        over = datetime.now(UTC) >= entered.expires_at
+        over = utc_now() >= entered.expires_at
         # An earlier try whose answer was lost may have been heard.
         again = isinstance(error, InvalidRequest | NotFound) and error.attempts > 1
         if over or again:

@@ -10,11 +10,11 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeGuard, TypeVar
 
 from attrs import define, field, frozen
 
+from a2e_async._clock import utc_now
 from a2e_async.errors import A2EError, ClientClosed, InvalidRequest, StartOutcomeUnknown
 from a2e_async.models import Output, Recovery
 from a2e_async.narrow import is_map
@@ -259,7 +259,7 @@ class ChargedCalls:
             name=None,
             mark=None,
             digest=call_digest(what.kind, what.body),
-            sent_at=datetime.now(UTC),
+            sent_at=utc_now(),
         )
 
         def sent() -> None:

@@ -9,12 +9,12 @@ import copy
 import logging
 import math
 import random
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
+from a2e_async._clock import wall_time
 from a2e_async.errors import (
     A2EError,
     AuthenticationError,
@@ -98,7 +98,7 @@ class Poller:
                 crew,
                 self._schedule,
                 clock=lambda: asyncio.get_running_loop().time(),
-                wall=time.time,
+                wall=wall_time,
                 kind_named=kind_named,
                 show=self._show_told,
                 spare=self.waits.spare,
@@ -389,7 +389,7 @@ class Poller:
             due, told = self.news.first_look(task, now)
             born = task.born
             if born == LONG_AGO:
-                born = born_at(id, now, time.time())
+                born = born_at(id, now, wall_time())
             watch = self._schedule.add(
                 task.kind, id, now=now, due=due, born=born, hook=task.hook, told=told
             )

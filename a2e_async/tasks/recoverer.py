@@ -5,7 +5,6 @@ between scans and gives each start its result.
 """
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextvars import Context
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
 
+from a2e_async._clock import wall_time
 from a2e_async.errors import A2EError, StartOutcomeUnknown
 from a2e_async.models import Record, Recovery
 from a2e_async.tasks.kind import Endpoint, TaskKind
@@ -92,7 +92,7 @@ class Recoverer:
         *,
         request_timeout: float,
         claimed: Claimed,
-        wall: Callable[[], float] = time.time,
+        wall: Callable[[], float] = wall_time,
         pauses: Sequence[float] | None = None,
     ) -> None:
         self._session = session

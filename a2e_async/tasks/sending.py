@@ -3,11 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import evolve
 
+from a2e_async._clock import utc_now
 from a2e_async.errors import A2EError, InvalidRequest, StartOutcomeUnknown
 from a2e_async.inputs import MediaInput
 from a2e_async.models import MediaType, Record, Recovery
@@ -241,7 +241,7 @@ class Sender:
             name=flight.name,
             mark=flight.mark,
             digest=flight.digest,
-            sent_at=datetime.now(UTC),
+            sent_at=utc_now(),
             expected=kind.expected(flight.inputs),
             echo={} if flight.mark else echo_of(body),
         )
@@ -342,7 +342,7 @@ class Sender:
         recovery = flight.recovery
         assert recovery is not None  # noqa: S101  # only what was sent can be lost
         if cause is not None and recovery.lost_at is None:
-            recovery = flight.recovery = evolve(recovery, lost_at=datetime.now(UTC))
+            recovery = flight.recovery = evolve(recovery, lost_at=utc_now())
         if self._book is not None:
             await self._book.lose(flight)
         try:
@@ -366,7 +366,7 @@ class Sender:
             since = asyncio.get_running_loop().time() - flight.sent_at
             left = RESEND_AFTER - since
         else:
-            age = (datetime.now(UTC) - recovery.sent_at).total_seconds()
+            age = (utc_now() - recovery.sent_at).total_seconds()
             left = wait_for_absence(age, RESEND_AFTER)
         await asyncio.sleep(max(0.0, left))
         return await self._recoverer.find(flight.kind, recovery)

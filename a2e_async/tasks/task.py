@@ -2,13 +2,13 @@
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from attrs import define
 
+from a2e_async._clock import wall_time
 from a2e_async.errors import A2EError, InvalidInput, TaskFailed, TaskGone
 from a2e_async.models import Record, Status, merge_records
 from a2e_async.tasks.kind import LONG_AGO, TaskKind
@@ -85,7 +85,7 @@ class Task(Generic[R]):
         self.loose = False
         self._noted = False
         self.born = LONG_AGO if now is None else now
-        self._begun = time.time()
+        self._begun = wall_time()
         self._services = services
         self._parts: tuple[R | None, ...] = ()
         """What was last seen, in the order of the ids; empty before the first."""
@@ -159,7 +159,7 @@ class Task(Generic[R]):
         """Seconds since it was created (or, if that is not known, since this handle was made)."""
         created = self.record.created_at if self.record else None
         begun = self._begun if created is None else created.timestamp()
-        return max(0.0, time.time() - begun)
+        return max(0.0, wall_time() - begun)
 
     @property
     def open_ids(self) -> tuple[str, ...]:

@@ -16,13 +16,13 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any, Final, Unpack
 from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import hdrs
 
+from a2e_async._clock import utc_now
 from a2e_async.config import Account
 from a2e_async.errors import A2EError, DecodeError
 from a2e_async.events import Event
@@ -314,7 +314,7 @@ class Session:
         if status == 200 and (plain := read_plain(body, headers)) is not None:
             return plain
         if (wait := headers.get(hdrs.RETRY_AFTER)) is not None:
-            call.retry_after = parse_retry_after(wait, datetime.now(UTC), headers.get(hdrs.DATE))
+            call.retry_after = parse_retry_after(wait, utc_now(), headers.get(hdrs.DATE))
         try:
             answer = read_answer(
                 method=call.method,

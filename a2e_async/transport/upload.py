@@ -1,7 +1,6 @@
 """Local files to public URLs: checked without network, paid for once, sent as they are."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
@@ -10,6 +9,7 @@ import aiohttp
 import anyio
 from attrs import define, field, frozen
 
+from a2e_async._clock import wall_time
 from a2e_async.errors import ClientClosed, DecodeError, TransferError
 from a2e_async.events import Event, Transfer
 from a2e_async.redact import bare_url, redact
@@ -65,7 +65,7 @@ class Uploader:
     files: FileSession
     presign: Presign
     keep_for: float = field(default=24 * 3600, kw_only=True)
-    clock: Callable[[], float] = field(default=time.time, kw_only=True)
+    clock: Callable[[], float] = field(default=wall_time, kw_only=True)
     emit: Callable[[Event], None] | None = field(default=None, kw_only=True)
     _entries: dict[tuple[str, str], _Entry] = field(
         init=False, factory=dict[tuple[str, str], _Entry]

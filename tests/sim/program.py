@@ -11,6 +11,7 @@ import simloom
 
 from a2e_async import A2E
 from a2e_async import errors as e
+from a2e_async._clock import wall_time
 from a2e_async.tasks.task import Task
 from tests.hostile import RemoteTask
 
@@ -72,7 +73,7 @@ class Program:
             self.journal,
             self.disk,
             owner=f"{self.name}-life-{self.life}",
-            wall=lambda: self.wall(),
+            wall=wall_time,
             host_clock=loop.time,
         )
         return A2E(
@@ -86,12 +87,6 @@ class Program:
             webhook_url=webhook_url(self.name) if self.hooked else None,
             on_event=lambda event: self.story.texts.append(repr(event)),
         )
-
-    def wall(self) -> float:
-        """Return the machine's wall clock."""
-        import time
-
-        return time.time()
 
     async def run(self) -> None:
         """Live once: start the jobs, work off what is unfinished, close."""
