@@ -84,7 +84,9 @@ def is_url(text: str) -> bool:
     return urlsplit(text).scheme in ("postgresql", "postgres")
 
 
-async def run(connection: Connection, query: str, values: tuple[Any, ...] = ()) -> Cursor:
+async def run(
+    connection: Connection, query: str, values: tuple[Any, ...] | Mapping[str, Any] = ()
+) -> Cursor:
     """Execute one of this package's own statements, put together from its own names alone."""
     return await connection.execute(query.encode(), values or None)
 
