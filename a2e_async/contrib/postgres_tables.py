@@ -187,8 +187,7 @@ KEEP_UPLOAD: Final = """INSERT INTO a2e_uploads VALUES (%s, %s, %s, %s, %s)
     ON CONFLICT (account, digest, content_type)
     DO UPDATE SET url = excluded.url, until = excluded.until"""
 CLEAR_UPLOADS: Final = f"DELETE FROM a2e_uploads WHERE until <= {_CLOCK}"  # noqa: S608
-ADOPT: Final = (
-    """WITH mine AS (
+ADOPT: Final = f"""WITH mine AS (
         UPDATE a2e_jobs SET account = %(account)s WHERE account = %(former)s AND NOT EXISTS (
             SELECT FROM a2e_jobs AS other
             WHERE other.key = a2e_jobs.key AND other.account IN (%(account)s, '')
@@ -200,16 +199,15 @@ ADOPT: Final = (
         DELETE FROM a2e_pruned WHERE account = %(former)s
         RETURNING day, kind, coins, reserved, starts
     ), added AS (
-        """
-    + f"""{_PRUNED} SELECT %(account)s, day, kind, coins, reserved, starts FROM sums {_ADD}
+        {_PRUNED} SELECT %(account)s, day, kind, coins, reserved, starts FROM sums {_ADD}
     ), uploads AS (
         UPDATE a2e_uploads SET account = %(account)s WHERE account = %(former)s AND NOT EXISTS (
-            SELECT FROM a2e_uploads AS other WHERE other.account = %(account)s
-            AND (other.digest, other.content_type) = (a2e_uploads.digest, a2e_uploads.content_type)
+            SELECT FROM a2e_uploads AS other
+            WHERE (other.account, other.digest, other.content_type)
+            = (%(account)s, a2e_uploads.digest, a2e_uploads.content_type)
         )
     )
-    SELECT key FROM mine"""
-)  # noqa: S608
+    SELECT key FROM mine"""  # noqa: S608
 
 
 def page_query(open_only: bool, among: bool) -> str:

@@ -116,9 +116,9 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             created_at REAL NOT NULL,
             updated_at REAL NOT NULL
         )""",
-        """INSERT INTO jobs SELECT seq, change, '', key, kind, digest, state, path, name, mark, echo,
-            expected, sent_at, lost_at, ids, coins, reserved, 0, succeeded, failure, NULL, NULL,
-            urls, outputs, paths, meta, own_key, hook, event_at, owner, created_at, updated_at
+        """INSERT INTO jobs SELECT seq, change, '', key, kind, digest, state, path, name, mark,
+            echo, expected, sent_at, lost_at, ids, coins, reserved, 0, succeeded, failure, NULL,
+            NULL, urls, outputs, paths, meta, own_key, hook, event_at, owner, created_at, updated_at
             FROM jobs_2""",
         "DROP TABLE jobs_2",
         "CREATE UNIQUE INDEX jobs_key ON jobs (key, account)",

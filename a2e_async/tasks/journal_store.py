@@ -357,7 +357,7 @@ class Store:
         return rows.to_entries(found), found[-1][-1] if len(found) == limit else 0
 
     def prune(self, query: str, before: float, after: int, limit: int) -> tuple[int, int]:
-        """Forget entries of `prune_query` from ``after`` on; return how many, and where to go on."""
+        """Forget entries of `prune_query` after a place; return how many, and where to go on."""
         found = self.db.execute(query, (after, before, before, *self._mine, limit)).fetchall()
         for seq, kind, ids in found:
             self.db.execute(rows.KEEP_SUM, (seq,))
@@ -397,7 +397,7 @@ class Store:
     def accounts(self, *, open_only: bool) -> list[AccountEntries]:
         """Return how many entries each account has."""
         found = self.db.execute(rows.accounts_query(open_only))
-        return [AccountEntries(account=name, entries=all, open=some) for name, all, some in found]
+        return [AccountEntries(account=row[0], entries=row[1], open=row[2]) for row in found]
 
     def adopt(self, former: str) -> int:
         """Give the entries of another account to this one."""

@@ -315,8 +315,8 @@ class ModelJournal:
                 counts[entry.account][0] += 1
                 counts[entry.account][1] += entry.open
         return [
-            AccountEntries(account=account, entries=all, open=some)
-            for account, (all, some) in sorted(counts.items())
+            AccountEntries(account=account, entries=count, open=some)
+            for account, (count, some) in sorted(counts.items())
         ]
 
     async def adopt(self, former: str) -> int:
