@@ -59,13 +59,15 @@ class Book:
         Raises `JournalError` that names the paid tasks which could not be written.
         """
         failure: JournalError | None = None
-        try:
-            await self._settle()
-        except JournalError as error:
-            failure = error
+        if self._owed:
+            try:
+                await self._settle()
+            except JournalError as error:
+                failure = error
         await self.journal.aclose()
         if failure is not None:
             refs = ", ".join(str(entry.ref) for entry in self._owed)
+            self._owed.clear()  # it is said once
             logger.error("paid and never written into the journal: %s", refs)
             raise JournalError(f"{failure} Paid, and not in the journal: {refs}.") from failure
 
@@ -262,7 +264,9 @@ class Book:
             own_key=True,
         )
         try:
-            await self.journal.begin(made)
+            begun = await self.journal.begin(made)
+            if not begun.entry.ids:  # another start has just claimed it
+                await self.journal.drop(made.key)
         except JournalError:
             self._owed.append(made)
             logger.exception("%s could not be written into the journal", made.ref)

@@ -131,6 +131,15 @@ async def test_what_is_owed_is_written_when_the_client_closes(
     assert await entries(tmp_path / "jobs.db") == {"a": task.ids}
 
 
+async def test_closing_a_client_that_did_nothing_makes_no_journal(
+    server: AccountServer, tmp_path: Path
+) -> None:
+    for account in (None, "acme"):
+        async with client(server, tmp_path / "jobs.db", account=account):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_closing_says_which_paid_tasks_could_not_be_written(
     server: AccountServer, tmp_path: Path
 ) -> None:
@@ -141,3 +150,4 @@ async def test_closing_says_which_paid_tasks_could_not_be_written(
     with pytest.raises(JournalError, match=f"Paid, and not in the journal: {task.ref}"):
         await a2e.aclose()
     assert a2e.closed
+    await a2e.aclose()  # which says it once
