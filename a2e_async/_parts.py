@@ -1,7 +1,6 @@
 """The parts of a client and how they are joined; loaded when the first client is made."""
 
 import asyncio
-import hashlib
 import logging
 import math
 import os
@@ -22,12 +21,13 @@ from a2e_async.resources.files import Files, PresignFor
 from a2e_async.resources.registry import kind_named
 from a2e_async.resources.room import CallOptions, Room
 from a2e_async.tasks.book import Book
-from a2e_async.tasks.budget import UPLOAD, Budget, Held, spending
+from a2e_async.tasks.budget import UPLOAD, UPLOAD_COST, Budget, Held, spending
 from a2e_async.tasks.charged import ChargedCalls
 from a2e_async.tasks.crew import Crew
 from a2e_async.tasks.fair import Caller
 from a2e_async.tasks.hooks import Webhook
 from a2e_async.tasks.journal import Journal
+from a2e_async.tasks.journal_address import database_address
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.poller import Poller
 from a2e_async.tasks.starter import FINISH_STARTS, Starter
@@ -37,7 +37,7 @@ from a2e_async.transport.ratelimit import Gate, Pacer, Priority
 from a2e_async.transport.retry import Repeat, RetryPolicy
 from a2e_async.transport.session import Session
 from a2e_async.transport.transfer import Downloader, FileSession
-from a2e_async.transport.upload import PRESIGN_PATH, Presign, Uploader
+from a2e_async.transport.upload import PRESIGN_PATH, Uploader
 from a2e_async.transport.wire import check_proxy
 from a2e_async.webhooks import Webhooks
 
@@ -85,7 +85,7 @@ class Parts:
             start_timeout=start_timeout,
             priority=priority,
         )
-        presign_for = _presigner(self.session, room.options(), self.budgets)
+        presign_for = _presigner(self.session, room.options(), self.budgets, self.book)
         made = evolve(room, files=room.files.asking(presign_for))
         return made
 
@@ -115,10 +115,12 @@ class Parts:
                 await self.uploader.aclose()
                 await self.session.aclose()
                 await self.file_session.aclose()
-                if self.book is not None:
-                    await self.book.journal.aclose()
-                if self.teller is not None and not again:
-                    self.teller.closed()
+                try:
+                    if self.book is not None:
+                        await self.book.aclose()
+                finally:
+                    if self.teller is not None and not again:
+                        self.teller.closed()
 
 
 def build(
@@ -170,8 +172,12 @@ def build(
 
     budgets = () if budget is None else (budget,)
     downloader = Downloader(file_session, renew)
-    presign_for = _presigner(session, {"timeout": request_timeout}, budgets)
-    uploader = Uploader(file_session, presign_for(None), emit=emit)
+    book = None
+    if journal is not None:
+        book = Book(journal, account.label, former=account.key_label)
+        downloader.saved = book.save
+    presign_for = _presigner(session, {"timeout": request_timeout}, budgets, book)
+    uploader = Uploader(file_session, presign_for(None), emit=emit, records=book)
     files = Files(uploader, downloader, look, presign_for)
 
     poller = Poller(
@@ -194,10 +200,6 @@ def build(
 
     async def ask_price(path: str, body: Mapping[str, Any]) -> int | None:
         return await quote(base, path, body)
-
-    book = None if journal is None else Book(journal)
-    if book is not None:
-        downloader.saved = book.save
 
     services = TaskServices(
         poller=poller,
@@ -252,27 +254,45 @@ def build(
     )
 
 
-def _presigner(session: Session, options: CallOptions, own: tuple[Budget, ...]) -> PresignFor:
+@define(eq=False)
+class _Presigner:
+    """Makes the call for an upload URL for one caller, who pays for it."""
+
+    session: Session
+    options: CallOptions
+    budgets: tuple[Budget, ...]
+    book: Book | None
+    coins: int = 0
+    """What its calls have cost so far."""
+
+    async def __call__(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        held = Held(self.budgets)
+        held.reserve(UPLOAD, None)
+        coins = UPLOAD_COST if held.price is None else held.price
+        # Charged: an answer that is lost is not asked for again.
+        with spending(held, UPLOAD) as (sent, refused):
+            answer = await self.session.request(
+                "POST",
+                PRESIGN_PATH,
+                json=dict(body),
+                repeat=Repeat.CHARGED,
+                on_sent=sent,
+                on_refused=refused,
+                **self.options,
+            )
+        self.coins += coins
+        if self.book is not None:
+            await self.book.pay_upload(coins)
+        return answer.data if is_map(answer.data) else {}
+
+
+def _presigner(
+    session: Session, options: CallOptions, own: tuple[Budget, ...], book: Book | None
+) -> PresignFor:
     """Return what makes the call for an upload URL, under these options."""
 
-    def presign_for(budgets: tuple[Budget, ...] | None) -> Presign:
-        async def presign(body: Mapping[str, Any]) -> Mapping[str, Any]:
-            held = Held(own if budgets is None else budgets)
-            held.reserve(UPLOAD, None)
-            # Charged: an answer that is lost is not asked for again.
-            with spending(held, UPLOAD) as (sent, refused):
-                answer = await session.request(
-                    "POST",
-                    PRESIGN_PATH,
-                    json=dict(body),
-                    repeat=Repeat.CHARGED,
-                    on_sent=sent,
-                    on_refused=refused,
-                    **options,
-                )
-            return answer.data if is_map(answer.data) else {}
-
-        return presign
+    def presign_for(budgets: tuple[Budget, ...] | None) -> _Presigner:
+        return _Presigner(session, options, own if budgets is None else budgets, book)
 
     return presign_for
 
@@ -288,40 +308,36 @@ def _pacer(
     limiter: Callable[..., Pacer] | None = getattr(journal, "limiter", None)
     if limiter is None or rate is None or math.isinf(rate):
         return Pacer(rate, burst)
-    return limiter(rate, burst, _account_name(account), tell)
+    return limiter(rate, burst, account.label, tell)
 
 
 def _crew(account: Account, journal: Journal | None) -> Crew | None:
     """Return the other clients of the account, if the journal knows of them."""
     crew: Callable[[str], Crew] | None = getattr(journal, "crew", None)
-    return None if crew is None else crew(_account_name(account))
-
-
-def _account_name(account: Account) -> str:
-    """Return enough to tell accounts apart, and no way back to the key."""
-    return hashlib.sha256(f"{account.base_url}\0{account.api_key}".encode()).hexdigest()[:32]
+    return None if crew is None else crew(account.label)
 
 
 def open_journal(journal: Any) -> Journal:
-    """Return the journal that `A2E` was given, by its path or as an object; no I/O but a look."""
-    if isinstance(journal, str) and "://" in journal:
-        if not journal.startswith(("postgresql://", "postgres://")):
-            raise ConfigurationError("journal must be a file's path or a postgresql:// URL.")
+    """Return the journal that `A2E` was given, by its path or as an object; no I/O but a look.
+
+    A text that addresses a database is never taken for a path. Raises `ConfigurationError`.
+    """
+    if isinstance(journal, str) and (database := database_address(journal)) is not None:
         try:
             from a2e_async.contrib.postgres import PostgresJournal
         except ImportError as error:
             raise ConfigurationError(
                 "A journal in PostgreSQL needs psycopg: pip install 'a2e-async[postgres]'."
             ) from error
-        return PostgresJournal(journal)
+        return PostgresJournal(database)
     if isinstance(journal, str | os.PathLike):
         from a2e_async.tasks.journal_sqlite import SqliteJournal
 
         return SqliteJournal(os.fspath(journal))
-    if all(hasattr(journal, name) for name in ("begin", "advance", "find", "watch_all")):
+    if all(hasattr(journal, name) for name in ("bind", "begin", "advance", "watch_all")):
         made: Journal = journal
         return made
-    raise ConfigurationError(f"journal must be a path or a Journal, got {journal!r:.60}.")
+    raise ConfigurationError(f"journal must be a path or a Journal, not {type(journal).__name__}.")
 
 
 def check_retry(retry: object) -> None:

@@ -43,7 +43,9 @@ class A2E(Namespaces):
     used on. Use one for a whole program: tasks that wait under one client are looked at
     together.
 
-    ``api_key`` and ``base_url`` default to A2E_API_KEY and A2E_BASE_URL.
+    ``api_key`` and ``base_url`` default to A2E_API_KEY and A2E_BASE_URL. ``account`` (or
+    A2E_ACCOUNT) is your own name for the account: a journal knows it by this name and the host,
+    and else by a digest of the key, which a new key would change.
     ``request_timeout`` and ``start_timeout`` bound one answer (s), never a task.
     ``poll_interval`` is the time between two looks at a task (s). ``rate`` (requests/s, None
     for no limit) and ``burst`` (requests) pace all calls; ``max_connections`` bounds them.
@@ -68,6 +70,7 @@ class A2E(Namespaces):
         api_key: str | None = None,
         *,
         base_url: str | None = None,
+        account: str | None = None,
         request_timeout: float = 60,
         start_timeout: float = 180,
         poll_interval: float = 2,
@@ -86,7 +89,7 @@ class A2E(Namespaces):
         trust_env: bool = True,
         proxy: str | None = None,
     ) -> None:
-        account = resolve_account(api_key, base_url)
+        resolved = resolve_account(api_key, base_url, name=account)
         for name, value in (
             ("request_timeout", request_timeout),
             ("start_timeout", start_timeout),
@@ -131,7 +134,7 @@ class A2E(Namespaces):
 
         check_retry(retry)
         self._parts = build(
-            account,
+            resolved,
             request_timeout=request_timeout,
             poll_interval=poll_interval,
             rate=rate,
@@ -357,14 +360,16 @@ class A2E(Namespaces):
             )
         return run_batch(worker, jobs, limit=limit)
 
-    async def unfinished(self) -> AsyncGenerator["Task[Any]"]:
+    async def unfinished(self, *, missing: bool = False) -> AsyncGenerator["Task[Any]"]:
         """Yield every task of the journal that was begun and is not yet saved.
 
         For who comes back after a restart: ``async for task in a2e.unfinished(): …``; wait for
         it, download it. Starts whose answer was lost are looked for first; those that are not
         found stay in the journal, and are in `unknown`, as are paid calls that start no task
         (speech and the like) whose answer was lost: ``a2e journal settle`` closes such an entry
-        by hand. What another living process is at work on is left to it.
+        by hand. What another living process is at work on is left to it, and what belongs to
+        another account is skipped. A task that the service knows no more is given out only with
+        ``missing=True``; it stays in the journal until it is seen again, settled or pruned.
         ``task.key`` and ``task.meta`` are what the start was given. Raises `JournalError`, and
         `ConfigurationError` without a journal.
         """
@@ -381,6 +386,7 @@ class A2E(Namespaces):
             self._room.starter,
             self._room.charged,
             lambda name: kind_named(name) if name in names else None,
+            missing=missing,
         )
         async with aclosing(found) as tasks:
             async for task in tasks:

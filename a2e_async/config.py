@@ -1,7 +1,9 @@
 """Where the key and the host come from, checked before anything is sent (pure but for env)."""
 
+import hashlib
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
@@ -21,30 +23,69 @@ WEBHOOK_URL_MOST: Final = 2048
 WEBHOOK_SECRET_LEAST: Final = 16
 """Characters that cannot be guessed through the tokens made with them."""
 
+_ACCOUNT_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
 _DOCS_HOSTS: Final = frozenset({"api.a2e.ai"})
 _QUOTES: Final = "\"'`\u201c\u201d\u2018\u2019"
 
 
 @frozen
 class Account:
-    """Key and host of one account; the key is left out of the repr."""
+    """Key and host of one account; the key is left out of the repr. ``name`` is the user's own."""
 
     api_key: str = field(repr=False)
     base_url: str
+    name: str | None = None
+
+    @property
+    def key_label(self) -> str:
+        """What names the account by its key and host, with no way back to the key."""
+        digest = hashlib.sha256(self.api_key.encode()).hexdigest()
+        return f"key-{digest[:20]}@{_bare_host(self.base_url)}"
+
+    @property
+    def label(self) -> str:
+        """What names the account in journals: by the user's name for it, else by its key."""
+        return f"{self.name}@{_bare_host(self.base_url)}" if self.name else self.key_label
 
 
 def resolve_account(
-    api_key: str | None, base_url: str | None, env: Mapping[str, str] | None = None
+    api_key: str | None,
+    base_url: str | None,
+    env: Mapping[str, str] | None = None,
+    *,
+    name: str | None = None,
 ) -> Account:
-    """Return the key and host to use: arguments first, then A2E_API_KEY and A2E_BASE_URL.
+    """Return the key, host and name to use: arguments first, then the environment.
 
-    Raises `ConfigurationError` for a missing or damaged key or an unusable host.
+    That is A2E_API_KEY, A2E_BASE_URL and A2E_ACCOUNT. Raises `ConfigurationError` for a missing
+    or damaged key, an unusable host or name.
     """
     env = os.environ if env is None else env
     return Account(
         clean_api_key(api_key, env.get("A2E_API_KEY")),
         clean_base_url(base_url or env.get("A2E_BASE_URL") or DEFAULT_BASE_URL),
+        clean_account_name(name, env.get("A2E_ACCOUNT")),
     )
+
+
+def clean_account_name(given: str | None, from_env: str | None = None) -> str | None:
+    """Return the user's name for the account, None for none; raise `ConfigurationError`."""
+    where = "account" if given is not None else "A2E_ACCOUNT"
+    name = given if given is not None else (from_env or "").strip() or None
+    if name is None:
+        return None
+    if not isinstance(name, str) or not _ACCOUNT_NAME.fullmatch(name):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers pass anything
+        raise ConfigurationError(
+            f"{where} must be a name of at most 64 letters, digits, '.', '_' or '-'."
+        )
+    return name
+
+
+def _bare_host(base_url: str) -> str:
+    """Return host and port, without the port that goes without saying."""
+    scheme, _, host = base_url.partition("://")
+    return host.removesuffix(":443" if scheme == "https" else ":80")
 
 
 def clean_api_key(given: str | None, from_env: str | None = None) -> str:

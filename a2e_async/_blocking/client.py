@@ -126,9 +126,12 @@ class BlockingA2E(BlockingNamespaces):
         tasks = self._bridge.do(self._inner.unclaimed)
         return tuple(BlockingTask(self._bridge, task) for task in tasks)
 
-    def unfinished(self) -> Iterator[BlockingTask[Any]]:
-        """Yield every task of the journal that was begun and is not yet saved."""
-        for task in self._bridge.iterate(self._inner.unfinished()):
+    def unfinished(self, *, missing: bool = False) -> Iterator[BlockingTask[Any]]:
+        """Yield every task of the journal that was begun and is not yet saved.
+
+        Those that the service knows no more only with ``missing``.
+        """
+        for task in self._bridge.iterate(self._inner.unfinished(missing=missing)):
             yield BlockingTask(self._bridge, task)
 
     def batch(

@@ -19,7 +19,7 @@ from a2e_async.cli.printer import Printer, one_line
 from a2e_async.cli.settings import Online, Settings
 from a2e_async.cli.show import output_json
 from a2e_async.cli.signals import ending
-from a2e_async.config import resolve_account
+from a2e_async.config import Account, resolve_account
 from a2e_async.errors import (
     A2EError,
     ConfigurationError,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from a2e_async.client import A2E
     from a2e_async.models import Output, Recovery
     from a2e_async.tasks.budget import Budget
-    from a2e_async.tasks.journal import Journal
+    from a2e_async.tasks.journal import AccountEntries, Journal
     from a2e_async.tasks.task import Task
 
 _CUT_OFF: Final = {
@@ -63,6 +63,8 @@ class Desk:
     """The command that looks again for a start whose answer was lost, where there is one."""
     host: str = ""
     """Where the service is, once there is a client."""
+    others: "Sequence[AccountEntries]" = ()
+    """Other accounts that have entries in the journal."""
 
     @asynccontextmanager
     async def client(
@@ -77,7 +79,35 @@ class Desk:
         ``resend`` allows it to send once more what is proved to be absent.
         """
         from a2e_async.client import A2E
+        from a2e_async.tasks.book import others_in, others_word
 
+        account = self.account()
+        self.host = urlsplit(account.base_url).netloc
+        a2e = A2E(
+            account.api_key,
+            base_url=account.base_url,
+            account=account.name,
+            on_event=self._hear,
+            journal=journal,
+            budget=budget,
+            on_unknown="resend_may_pay_twice" if resend else "raise",
+        )
+        try:
+            async with a2e:
+                if journal is not None:
+                    self.others = await others_in(journal, account.label)
+                if self.others:
+                    self.printer.note(f"{others_word(self.others)}.")
+                yield a2e
+        finally:
+            # Closing let starts under way end; what came of them is nobody's yet.
+            for task in a2e.unclaimed():
+                self.track(task)
+            self.left += self.collect() if self.collect else ()
+            self.lost += [found for found in a2e.unknown() if found not in self.lost]
+
+    def account(self) -> Account:
+        """Return the account that the shared flags and the environment name."""
         online = self.settings if isinstance(self.settings, Online) else Online()
         # Made here and not by A2E so that the message names the variable that was meant.
         key = os.environ.get(online.api_key_env)
@@ -86,24 +116,7 @@ class Desk:
                 f"There is no API key: set {online.api_key_env}. To try without an account: "
                 "a2e demo."
             )
-        self.host = urlsplit(resolve_account(key, online.base_url).base_url).netloc
-        a2e = A2E(
-            key,
-            base_url=online.base_url,
-            on_event=self._hear,
-            journal=journal,
-            budget=budget,
-            on_unknown="resend_may_pay_twice" if resend else "raise",
-        )
-        try:
-            async with a2e:
-                yield a2e
-        finally:
-            # Closing let starts under way end; what came of them is nobody's yet.
-            for task in a2e.unclaimed():
-                self.track(task)
-            self.left += self.collect() if self.collect else ()
-            self.lost += [found for found in a2e.unknown() if found not in self.lost]
+        return resolve_account(key, online.base_url)
 
     def track(self, task: "Task[Any]") -> None:
         """Remember a task, so that an interruption can tell how to come back to it."""

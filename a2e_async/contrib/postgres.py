@@ -14,7 +14,17 @@ from a2e_async.contrib.postgres_link import Connection, Target, run
 from a2e_async.contrib.postgres_news import Told
 from a2e_async.contrib.postgres_worker import Worker
 from a2e_async.events import Event
-from a2e_async.tasks.journal import Begun, Changes, Entry, Spent, State
+from a2e_async.tasks.budget import UPLOAD
+from a2e_async.tasks.journal import (
+    AccountEntries,
+    Begun,
+    Changes,
+    Entry,
+    Spent,
+    State,
+    Upload,
+)
+from a2e_async.tasks.journal_rules import bound, priced
 
 if TYPE_CHECKING:
     from a2e_async.contrib.postgres_crew import PostgresCrew
@@ -76,6 +86,13 @@ class PostgresJournal:
 
         return PostgresCrew(self._worker, account)
 
+    def bind(self, account: str) -> None:
+        """Serve this account alone from now on: see and write no other one's entries.
+
+        Raises `ConfigurationError` when it is bound to another one.
+        """
+        self._worker.account = bound(self._worker.account, account)
+
     async def open(self) -> None:
         """Connect, and make the tables if need be."""
         await self._worker.ask(query=_nothing)
@@ -86,8 +103,9 @@ class PostgresJournal:
 
     async def begin(self, entry: Entry) -> Begun:
         """Write a new entry, or return what its key stands for already."""
+        entry = priced(entry)
         self._held(entry)
-        return await self._worker.ask(entry.key, lambda group: group.begin(entry))
+        return await self._worker.ask(entry.key, lambda group: group.begin(entry), ids=entry.ids)
 
     async def advance(self, key: str, state: State, **values: Unpack[Changes]) -> Entry | None:
         """Bring an entry forward (never back), set fields, and return it.
@@ -97,7 +115,9 @@ class PostgresJournal:
         if unknown := values.keys() - CHANGEABLE:
             raise TypeError(f"advance() cannot set {', '.join(sorted(unknown))}")
         self._held(evolve(_PLAIN, key=key, **values))
-        return await self._worker.ask(key, lambda group: group.advance(key, state, values))
+        return await self._worker.ask(
+            key, lambda group: group.advance(key, state, values), ids=values.get("ids", ())
+        )
 
     async def drop(self, key: str) -> bool:
         """Forget an entry of this client of which nothing is at the service; tell whether."""
@@ -109,13 +129,13 @@ class PostgresJournal:
 
     async def get(self, key: str) -> Entry | None:
         """Return the entry of a key."""
-        rows = await self._select(tables.BY_KEY, ([key],))
-        return tables.to_entry(rows[0]) if rows else None
+        rows = await self._select(tables.BY_KEY, ([key], *self._worker.mine))
+        return self._read(rows[-1]) if rows else None
 
     async def find(self, kind: str, id: str) -> Entry | None:
         """Return the entry that holds this remote task (the first that claimed it)."""
-        rows = await self._select(tables.BY_TASK, (kind, id))
-        return tables.to_entry(rows[0]) if rows else None
+        rows = await self._select(tables.BY_TASK, (kind, id, *self._worker.mine))
+        return self._read(rows[0]) if rows else None
 
     async def entries(
         self,
@@ -133,9 +153,8 @@ class PostgresJournal:
             raise ValueError("limit must be at least 1")
         among = () if states is None else ([int(state) for state in states],)
         query = tables.page_query(open_only, states is not None)
-        rows = await self._select(query, (after, *among, limit))
-        entries = [tables.to_entry(row) for row in rows]
-        return entries, rows[-1][-1] if len(rows) == limit else 0
+        rows = await self._select(query, (after, *self._worker.mine, *among, limit))
+        return tables.to_entries(rows), rows[-1][-1] if len(rows) == limit else 0
 
     def watch(self, key: str, told: Told) -> Callable[[], None]:
         """Call ``told`` on this loop when others change the entry; return what ends that.
@@ -150,20 +169,28 @@ class PostgresJournal:
 
     async def heard(self, hook: str) -> Entry | None:
         """Note that a webhook event came for the start of this hook; return its entry."""
-        rows = await self._select(tables.BY_HOOK, (hook,))
+        rows = await self._select(tables.BY_HOOK, (hook, *self._worker.mine))
         if not rows:
             return None
         key: str = rows[0][0]
         return await self._worker.ask(key, lambda group: group.heard(key, hook))
 
     async def prune(
-        self, before: float, *, states: Collection[State] = (State.FINISHED, State.SAVED)
+        self,
+        before: float,
+        *,
+        states: Collection[State] = (State.FINISHED, State.SAVED),
+        missing: bool = False,
     ) -> int:
-        """Forget closed entries last changed before ``before``; return how many."""
+        """Forget closed entries last changed before ``before``; return how many.
+
+        With ``missing`` also those that are missing since before then.
+        """
         among = [int(state) for state in states]
+        values = (before, among, missing, before, *self._worker.mine, PRUNED)
 
         async def some(link: Connection) -> int:
-            cursor = await run(link, tables.PRUNE, (before, among, PRUNED))
+            cursor = await run(link, tables.PRUNE, values)
             keys = [row[0] for row in await cursor.fetchall()]
             await self._worker.news.tell(link, keys)
             return len(keys)
@@ -177,8 +204,57 @@ class PostgresJournal:
         """Return coins spent and reserved by day (UTC) and kind, in that order."""
         return [
             Spent(day=day, kind=kind, coins=coins, reserved=reserved, starts=starts)
-            for day, kind, coins, reserved, starts in await self._select(tables.SUMS)
+            for day, kind, coins, reserved, starts in await self._select(
+                tables.SUMS, self._worker.mine
+            )
         ]
+
+    async def uploaded(self, digest: str, content_type: str) -> Upload | None:
+        """Return where a content was uploaded to, if it can still be read there."""
+        what = (*self._worker.mine, digest, content_type, self._worker.clock())
+        for url, until in await self._select(tables.UPLOADED, what):
+            return Upload(digest=digest, content_type=content_type, url=url, until=until)
+        return None
+
+    async def keep_upload(self, upload: Upload) -> None:
+        """Keep where a content was uploaded to, and nothing that is over."""
+        account = self._worker.account or ""
+
+        async def keep(link: Connection) -> None:
+            await run(link, tables.CLEAR_UPLOADS, (self._worker.clock(),))
+            values = (account, upload.digest, upload.content_type, upload.url, upload.until)
+            await run(link, tables.KEEP_UPLOAD, values)
+
+        await self._worker.ask(query=keep)
+
+    async def pay_upload(self, coins: int) -> None:
+        """Count in `spent` what was paid to upload a file."""
+        values = (self._worker.account or "", self._worker.clock(), UPLOAD, coins)
+        await self._worker.ask(query=lambda link: run(link, tables.PAY, values))
+
+    async def accounts(self, *, open_only: bool = False) -> Sequence[AccountEntries]:
+        """Return how many entries each account has, also those that this client does not see."""
+        return [
+            AccountEntries(account=account, entries=entries, open=some)
+            for account, entries, some in await self._select(tables.accounts_query(open_only))
+        ]
+
+    async def adopt(self, former: str) -> int:
+        """Give the entries of another account to this client's; return how many."""
+        values = {"account": self._worker.account or "", "former": former}
+
+        async def adopt(link: Connection) -> int:
+            cursor = await run(link, tables.ADOPT, values)
+            return len(await cursor.fetchall())
+
+        return await self._worker.ask(query=adopt)
+
+    def _read(self, row: tuple[Any, ...]) -> Entry:
+        try:
+            return tables.to_entry(row)
+        except Exception as error:
+            why = f"its entry of {row[0]!r} cannot be read ({type(error).__name__})"
+            raise self.target.unusable(why, "Look at that row.") from error
 
     async def _select(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         async def select(link: Connection) -> list[tuple[Any, ...]]:

@@ -17,11 +17,13 @@ T = TypeVar("T")
 class Asked(Generic[T]):
     """An operation and who waits for it: a step of a group, or else a query.
 
-    ``step`` is given the group that holds the entry of ``key``; ``query`` the connection.
+    ``step`` is given the group that holds the entry of ``key``, and knows who holds the tasks
+    ``ids``; ``query`` the connection.
     """
 
     future: "asyncio.Future[T]"
     key: str = ""
+    ids: tuple[str, ...] = ()
     step: Callable[[Group], T] | None = None
     query: "Callable[[Connection], Awaitable[T]] | None" = None
 

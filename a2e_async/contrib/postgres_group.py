@@ -4,31 +4,37 @@ They are read and locked together, changed here, in order, by the rules that eve
 and written together: one transaction for all that is asked for at one time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attrs import define, evolve, field
 
 from a2e_async.tasks.journal import Begun, Changes, Entry, State
-from a2e_async.tasks.journal_rules import same_start, stepped
+from a2e_async.tasks.journal_rules import new_ids, same_start, stepped, without
 
 
 @define(eq=False)
 class Group:
     """The entries of some keys, as they are and as they become.
 
-    ``now`` is the database's clock (seconds since 1970), ``alive`` tells whether an owner lives.
+    ``now`` is the database's clock (seconds since 1970), ``alive`` tells whether an owner lives,
+    ``account`` is the client's.
     """
 
     owner: str
+    account: str | None
     now: float
     alive: Callable[[str], bool]
     found: dict[str, tuple[int, Entry]]
     """What is in the database: its place and the entry, by key."""
+    held: set[tuple[str, str, str]]
+    """Tasks that entries hold, of those that the steps claim: kind, id and account."""
+    broken: set[str] = field(factory=set[str])
+    """Keys whose entries cannot be read."""
     entries: dict[str, Entry] = field(init=False)
     made: set[str] = field(factory=set[str])
     """Keys whose entries are new, also where another stood before."""
-    claims: list[tuple[str, str]] = field(factory=list[tuple[str, str]])
-    """Ids, and the keys of the entries that claim them."""
+    claims: list[tuple[str, str, str]] = field(factory=list[tuple[str, str, str]])
+    """Ids, and the keys and accounts of the entries that claim them."""
 
     def __attrs_post_init__(self) -> None:
         self.entries = {key: entry for key, (_, entry) in self.found.items()}
@@ -37,21 +43,34 @@ class Group:
         """Add an entry, or return what its key stands for already."""
         found = self.entries.get(entry.key)
         if found is None:
-            entry = evolve(entry, owner=self.owner, created_at=self.now, updated_at=self.now)
+            account = self.account or ""
+            if held := self._held(entry.kind, entry.ids, account):
+                entry = without(entry, held)
+            entry = evolve(
+                entry,
+                account=account,
+                owner=self.owner,
+                created_at=self.now,
+                updated_at=self.now,
+            )
             self.entries[entry.key] = entry
             self.made.add(entry.key)
-            self.claims += [(id, entry.key) for id in entry.ids]
+            self._claim(entry, entry.ids)
             return Begun(entry, mine=True, new=True)
         mine = same_start(found, entry) and found.state <= State.INTENT and self.take(entry.key)
         return Begun(self.entries[entry.key], mine=mine, new=False)
 
     def advance(self, key: str, state: State, values: Changes) -> Entry | None:
         """Bring an entry forward; raises `TakenOver`."""
-        step = stepped(self.entries.get(key), self.owner, state, values, self.now)
+        entry = self.entries.get(key)
+        held: Sequence[str] = ()
+        if entry is not None:
+            held = self._held(entry.kind, new_ids(entry, values), entry.account)
+        step = stepped(entry, self.owner, state, values, self.now, account=self.account, held=held)
         if step is None:
             return None
         self.entries[key], new = step
-        self.claims += [(id, key) for id in new]
+        self._claim(self.entries[key], new)
         return self.entries[key]
 
     def drop(self, key: str) -> bool:
@@ -81,6 +100,30 @@ class Group:
             return entry if entry is not None and entry.hook == hook else None
         self.entries[key] = evolve(entry, event_at=self.now, updated_at=self.now)
         return self.entries[key]
+
+    def _held(self, kind: str, ids: Sequence[str], account: str) -> list[str]:
+        """Return which of these tasks other entries hold."""
+        return [
+            id
+            for id in ids
+            if any(
+                (kind, id) == (its_kind, its_id) and (not account or whose in (account, ""))
+                for its_kind, its_id, whose in self.held
+            )
+        ]
+
+    def _claim(self, entry: Entry, ids: Sequence[str]) -> None:
+        self.claims += [(id, entry.key, entry.account) for id in ids]
+        self.held |= {(entry.kind, id, entry.account) for id in ids}
+
+    @property
+    def moved(self) -> list[tuple[str, list[str], int]]:
+        """Accounts that entries have come to, with the ids that these hold and their places."""
+        return [
+            (entry.account, list(self.found[entry.key][1].ids), seq)
+            for seq, entry in self.changed
+            if entry.account != self.found[entry.key][1].account
+        ]
 
     @property
     def gone(self) -> list[int]:

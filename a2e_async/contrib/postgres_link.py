@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import conninfo
 
 from a2e_async.contrib.postgres_tables import MIGRATIONS, VERSION
 from a2e_async.errors import ConfigurationError, JournalError
+from a2e_async.tasks.journal_address import database_address
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
@@ -37,14 +37,12 @@ class Target:
     """Where the database is. Its ``repr`` and its errors never hold the password."""
 
     def __init__(self, url: str) -> None:
-        try:
-            given = conninfo.conninfo_to_dict(url)
-        except psycopg.Error:
-            given = None
+        given = _settings(url)
         if given is None:  # outside of the handler: the driver's error repeats the whole URL
             raise ConfigurationError(
-                "The PostgreSQL URL cannot be read. It must look like "
-                "postgresql://user@host:5432/database; special characters are written as %XX."
+                "The PostgreSQL address cannot be read. It must look like "
+                "postgresql://user@host:5432/database, where special characters are written as "
+                "%XX, or like host=… dbname=…."
             )
         self._info = conninfo.make_conninfo("", **{**_PATIENT, **given})
         host = given.get("host") or given.get("hostaddr") or "localhost"
@@ -57,6 +55,11 @@ class Target:
 
     def __repr__(self) -> str:
         return self.name
+
+    @property
+    def conninfo(self) -> str:
+        """What libpq connects with; it may hold the password."""
+        return self._info
 
     async def connect(self) -> Connection:
         """Return a connection. Raises `psycopg.Error`."""
@@ -79,12 +82,26 @@ class Target:
         return JournalError(f"The journal {self.name} cannot be used: {why}. {advice}")
 
 
-def is_url(text: str) -> bool:
-    """Whether it names a PostgreSQL database."""
-    return urlsplit(text).scheme in ("postgresql", "postgres")
+def _settings(url: str) -> dict[str, Any] | None:
+    """Return the settings of an address, None for one that cannot be read as it was meant.
+
+    A character of a password that should have been written as %XX ends it: what follows would be
+    taken for the host or the database, and be shown as such.
+    """
+    try:
+        given = conninfo.conninfo_to_dict(database_address(url) or "")
+    except (psycopg.Error, UnicodeError, ConfigurationError):
+        return None
+    shown = "".join(str(given.get(name) or "") for name in ("host", "hostaddr", "dbname"))
+    ports = str(given.get("port") or "").replace(",", "")
+    if not given or any(sign in shown for sign in "@=?") or (ports and not ports.isdecimal()):
+        return None
+    return given
 
 
-async def run(connection: Connection, query: str, values: tuple[Any, ...] = ()) -> Cursor:
+async def run(
+    connection: Connection, query: str, values: tuple[Any, ...] | Mapping[str, Any] = ()
+) -> Cursor:
     """Execute one of this package's own statements, put together from its own names alone."""
     return await connection.execute(query.encode(), values or None)
 

@@ -30,11 +30,20 @@ class Watched:
 
 
 class News:
-    """Watches entries for the client ``owner`` (a `Rider`). ``stir``: something is pending."""
+    """Watches entries for the client ``owner`` (a `Rider`). ``stir``: something is pending.
 
-    def __init__(self, owner: Callable[[], str], stir: Callable[[], None]) -> None:
+    ``mine`` returns the parameters of `postgres_tables.MINE`.
+    """
+
+    def __init__(
+        self,
+        owner: Callable[[], str],
+        stir: Callable[[], None],
+        mine: Callable[[], tuple[str | None, str | None]],
+    ) -> None:
         self._owner = owner
         self._stir = stir
+        self._mine = mine
         self._watched: dict[str, Watched] = {}
         self._noted: set[str] = set()
         self._unregistered: set[str] = set()
@@ -105,8 +114,8 @@ class News:
         for key in (*self._watched, *([""] if self._listeners else [])):
             await self._register(link, key)
         if self._listeners and self.heard_at is not None:
-            missed = await run(link, tables.SINCE, (self.heard_at - HEARTBEAT,))
-            self._tell_all([tables.to_entry(row) for row in await missed.fetchall()])
+            missed = await run(link, tables.SINCE, (self.heard_at - HEARTBEAT, *self._mine()))
+            self._tell_all(tables.to_entries(await missed.fetchall()))
         self._noted.update(self._watched)
 
     async def turn(self, link: Connection, *, beat: bool) -> None:
@@ -121,8 +130,8 @@ class News:
         self._noted.clear()
         changed, self._changed = self._changed, {}
         if keys or changed:
-            cursor = await run(link, tables.BY_KEY, ([*keys, *changed],))
-            entries = {row[0]: tables.to_entry(row) for row in await cursor.fetchall()}
+            cursor = await run(link, tables.BY_KEY, ([*keys, *changed], *self._mine()))
+            entries = {entry.key: entry for entry in tables.to_entries(await cursor.fetchall())}
             for key in keys & self._watched.keys():
                 self._watched[key].see(entries.get(key))
             self._tell_all([entries[key] for key in changed if key in entries])

@@ -9,12 +9,15 @@ text: PostgreSQL's own text and ``jsonb`` cannot hold every string.
 """
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from attrs import fields
 
 from a2e_async.tasks.journal import Entry, State
+
+logger = logging.getLogger("a2e_async.journal")
 
 MIGRATIONS: Final[tuple[str, ...]] = (
     """
@@ -56,6 +59,24 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     ) WITH (fillfactor = 10);
     """,
     "CREATE TABLE a2e_leaders (account text PRIMARY KEY, owner text NOT NULL)",
+    # Entries from before accounts have the account "".
+    """
+    ALTER TABLE a2e_jobs ADD COLUMN account text NOT NULL DEFAULT '';
+    ALTER TABLE a2e_jobs ADD COLUMN missing_since double precision;
+    ALTER TABLE a2e_jobs DROP CONSTRAINT a2e_jobs_key_key;
+    CREATE UNIQUE INDEX a2e_jobs_key ON a2e_jobs (key, account);
+    ALTER TABLE a2e_tasks ADD COLUMN account text NOT NULL DEFAULT '';
+    ALTER TABLE a2e_tasks DROP CONSTRAINT a2e_tasks_pkey;
+    ALTER TABLE a2e_tasks ADD PRIMARY KEY (id, kind, account);
+    ALTER TABLE a2e_pruned ADD COLUMN account text NOT NULL DEFAULT '';
+    ALTER TABLE a2e_pruned DROP CONSTRAINT a2e_pruned_pkey;
+    ALTER TABLE a2e_pruned ADD PRIMARY KEY (account, day, kind);
+    CREATE TABLE a2e_uploads (
+        account text, digest text, content_type text,
+        url text NOT NULL, until double precision NOT NULL,
+        PRIMARY KEY (account, digest, content_type)
+    );
+    """,
 )
 
 VERSION: Final = len(MIGRATIONS)
@@ -65,8 +86,8 @@ OPEN: Final = "state < 4 AND succeeded IS NOT FALSE"
 """`Entry.open` in SQL, word for word the condition of the index on open entries."""
 
 COLUMNS: Final = (
-    "key", "kind", "digest", "state", "ids", "coins", "reserved", "succeeded", "hook", "owner",
-    "created_at", "updated_at",
+    "key", "kind", "digest", "state", "ids", "coins", "reserved", "succeeded", "missing_since",
+    "hook", "account", "owner", "created_at", "updated_at",
 )  # fmt: skip
 
 REST: Final = tuple(one.name for one in fields(Entry) if one.name not in COLUMNS)
@@ -74,22 +95,31 @@ REST: Final = tuple(one.name for one in fields(Entry) if one.name not in COLUMNS
 
 _ALL: Final = ", ".join((*COLUMNS, "rest"))
 
+MINE: Final = "(%s::text IS NULL OR account IN (%s, ''))"
+"""Whether a client of an account sees a row; the account twice, None sees them all."""
+
 # Every statement below is put together from names of this module alone.
 INSERT: Final = f"""INSERT INTO a2e_jobs ({_ALL})
     VALUES ({", ".join("%s" for _ in (*COLUMNS, "rest"))}) RETURNING seq"""  # noqa: S608
 UPDATE: Final = f"""UPDATE a2e_jobs
     SET {", ".join(f"{name} = %s" for name in (*COLUMNS, "rest"))} WHERE seq = %s"""  # noqa: S608
 DELETE: Final = "DELETE FROM a2e_jobs WHERE seq = %s"
-LOCK: Final = f"SELECT {_ALL}, seq FROM a2e_jobs WHERE key = ANY(%s) ORDER BY key FOR UPDATE"  # noqa: S608
-BY_KEY: Final = f"SELECT {_ALL}, seq FROM a2e_jobs WHERE key = ANY(%s)"  # noqa: S608
+_BY_KEY: Final = f"SELECT {_ALL}, seq FROM a2e_jobs WHERE key = ANY(%s) AND {MINE}"  # noqa: S608
+# Of several accounts' entries under one key, who is bound to none gets the last of these.
+LOCK: Final = f"{_BY_KEY} ORDER BY key, account DESC FOR UPDATE"
+BY_KEY: Final = f"{_BY_KEY} ORDER BY account DESC"
 BY_TASK: Final = f"""SELECT {_ALL} FROM a2e_jobs
-    WHERE seq = (SELECT seq FROM a2e_tasks WHERE kind = %s AND id = %s)"""  # noqa: S608
-BY_HOOK: Final = "SELECT key FROM a2e_jobs WHERE hook = %s ORDER BY seq LIMIT 1"
-SINCE: Final = f"SELECT {_ALL} FROM a2e_jobs WHERE updated_at >= %s"  # noqa: S608
+    WHERE seq = (SELECT seq FROM a2e_tasks WHERE kind = %s AND id = %s AND {MINE}
+    ORDER BY account DESC LIMIT 1)"""  # noqa: S608
+BY_HOOK: Final = f"SELECT key FROM a2e_jobs WHERE hook = %s AND {MINE} ORDER BY seq LIMIT 1"  # noqa: S608
+SINCE: Final = f"SELECT {_ALL} FROM a2e_jobs WHERE updated_at >= %s AND {MINE}"  # noqa: S608
+HELD: Final = "SELECT kind, id, account FROM a2e_tasks WHERE id = ANY(%s)"
 OWNERS: Final = """SELECT owner, until FROM a2e_owners
     WHERE owner IN (SELECT owner FROM a2e_jobs WHERE key = ANY(%s))"""
-CLAIM: Final = """INSERT INTO a2e_tasks SELECT kind, %s, seq FROM a2e_jobs WHERE key = %s
-    ON CONFLICT (kind, id) DO NOTHING"""
+# Without ON CONFLICT: where another client has just claimed the task, all is done again.
+CLAIM: Final = """INSERT INTO a2e_tasks (kind, id, account, seq)
+    SELECT kind, %s, account, seq FROM a2e_jobs WHERE key = %s AND account = %s"""
+MOVE_CLAIMS: Final = "UPDATE a2e_tasks SET account = %s WHERE id = ANY(%s) AND seq = %s"
 # Told after the commit: who began to watch before it hears of it here, who did so later has
 # read the committed entry. It stays out of the commit, which would else queue with all others.
 TELL: Final = """SELECT pg_notify('a2e_' || right(owner, 32), key) FROM a2e_watches
@@ -119,36 +149,82 @@ ALIVE: Final = f"SELECT owner FROM a2e_owners WHERE owner = ANY(%s) AND until > 
 SEND: Final = """SELECT pg_notify('a2e_m_' || right(name, 32), %s || ' ' || message)
     FROM unnest(%s::text[], %s::text[]) AS said (name, message)"""
 
-_MONEY: Final = """SELECT to_char(to_timestamp(created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day,
+_MONEY: Final = """SELECT account,
+    to_char(to_timestamp(created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day,
     kind, coalesce(coins, 0) AS coins,
     CASE WHEN coins IS NULL AND succeeded IS NOT FALSE THEN coalesce(reserved, 0) ELSE 0 END
     AS reserved, 1 AS starts"""
 SUMS: Final = f"""SELECT day, kind, sum(coins)::bigint, sum(reserved)::bigint, sum(starts)::bigint
     FROM ({_MONEY} FROM a2e_jobs
-    UNION ALL SELECT day, kind, coins, reserved, starts FROM a2e_pruned) AS money
-    GROUP BY day, kind ORDER BY day, kind"""  # noqa: S608
+    UNION ALL SELECT account, day, kind, coins, reserved, starts FROM a2e_pruned) AS money
+    WHERE {MINE} GROUP BY day, kind ORDER BY day, kind"""  # noqa: S608
+_ADD: Final = """ON CONFLICT (account, day, kind) DO UPDATE SET
+    coins = kept.coins + excluded.coins, reserved = kept.reserved + excluded.reserved,
+    starts = kept.starts + excluded.starts"""
+_PRUNED: Final = "INSERT INTO a2e_pruned AS kept (account, day, kind, coins, reserved, starts)"
+PAY: Final = f"""{_PRUNED} VALUES (
+    %s, to_char(to_timestamp({_CLOCK}) AT TIME ZONE 'UTC', 'YYYY-MM-DD'), %s, %s, 0, 1) {_ADD}"""
 PRUNE: Final = f"""WITH old AS (
         DELETE FROM a2e_jobs WHERE seq IN (
-            SELECT seq FROM a2e_jobs WHERE updated_at < %s AND state = ANY(%s) AND NOT ({OPEN})
-            ORDER BY seq LIMIT %s FOR UPDATE SKIP LOCKED
-        ) RETURNING seq, key, kind, coins, reserved, succeeded, created_at
+            SELECT seq FROM a2e_jobs WHERE (
+                (updated_at < %s AND state = ANY(%s) AND NOT ({OPEN})) OR (%s AND {OPEN}
+                AND missing_since < %s)
+            ) AND {MINE} ORDER BY seq LIMIT %s FOR UPDATE SKIP LOCKED
+        ) RETURNING seq, key, account, kind, coins, reserved, succeeded, created_at
     ), claims AS (
         DELETE FROM a2e_tasks WHERE seq IN (SELECT seq FROM old)
     ), sums AS (
-        INSERT INTO a2e_pruned AS kept
-        SELECT day, kind, sum(coins), sum(reserved), sum(starts) FROM ({_MONEY} FROM old) AS money
-        GROUP BY day, kind ON CONFLICT (day, kind) DO UPDATE SET
-        coins = kept.coins + excluded.coins, reserved = kept.reserved + excluded.reserved,
-        starts = kept.starts + excluded.starts
+        {_PRUNED}
+        SELECT account, day, kind, sum(coins), sum(reserved), sum(starts)
+        FROM ({_MONEY} FROM old) AS money GROUP BY account, day, kind {_ADD}
     )
     SELECT key FROM old"""  # noqa: S608
 
+UPLOADED: Final = f"""SELECT url, until FROM a2e_uploads
+    WHERE {MINE} AND digest = %s AND content_type = %s AND until > {_CLOCK}
+    ORDER BY until DESC LIMIT 1"""  # noqa: S608
+KEEP_UPLOAD: Final = """INSERT INTO a2e_uploads VALUES (%s, %s, %s, %s, %s)
+    ON CONFLICT (account, digest, content_type)
+    DO UPDATE SET url = excluded.url, until = excluded.until"""
+CLEAR_UPLOADS: Final = f"DELETE FROM a2e_uploads WHERE until <= {_CLOCK}"  # noqa: S608
+ADOPT: Final = f"""WITH mine AS (
+        UPDATE a2e_jobs SET account = %(account)s WHERE account = %(former)s AND NOT EXISTS (
+            SELECT FROM a2e_jobs AS other
+            WHERE other.key = a2e_jobs.key AND other.account IN (%(account)s, '')
+        ) RETURNING seq, key
+    ), claims AS (
+        UPDATE a2e_tasks SET account = %(account)s
+        WHERE seq IN (SELECT seq FROM mine) AND account = %(former)s
+    ), sums AS (
+        DELETE FROM a2e_pruned WHERE account = %(former)s
+        RETURNING day, kind, coins, reserved, starts
+    ), added AS (
+        {_PRUNED} SELECT %(account)s, day, kind, coins, reserved, starts FROM sums {_ADD}
+    ), uploads AS (
+        UPDATE a2e_uploads SET account = %(account)s WHERE account = %(former)s AND NOT EXISTS (
+            SELECT FROM a2e_uploads AS other
+            WHERE (other.account, other.digest, other.content_type)
+            = (%(account)s, a2e_uploads.digest, a2e_uploads.content_type)
+        )
+    )
+    SELECT key FROM mine"""  # noqa: S608
+
 
 def page_query(open_only: bool, among: bool) -> str:
-    """Return the query of a page: the place to go on after, states if ``among``, the limit."""
-    where = "seq > %s" + (f" AND {OPEN}" if open_only else "")
+    """Return the query of a page.
+
+    Its parameters: the place to go on after, the account twice, states if ``among``, the limit.
+    """
+    where = f"seq > %s AND {MINE}" + (f" AND {OPEN}" if open_only else "")
     where += " AND state = ANY(%s)" if among else ""
     return f"SELECT {_ALL}, seq FROM a2e_jobs WHERE {where} ORDER BY seq LIMIT %s"  # noqa: S608
+
+
+def accounts_query(open_only: bool) -> str:
+    """Return the query that counts the entries of each account, and those that are open."""
+    where = f" WHERE {OPEN}" if open_only else ""
+    return f"""SELECT account, count(*), count(*) FILTER (WHERE {OPEN}) FROM a2e_jobs{where}
+        GROUP BY account ORDER BY account COLLATE "C\""""  # noqa: S608
 
 
 def to_row(entry: Entry) -> tuple[Any, ...]:
@@ -168,6 +244,18 @@ def to_entry(row: tuple[Any, ...]) -> Entry:
     values["ids"] = tuple(values["ids"])
     values["urls"] = tuple(values.get("urls") or ())
     return Entry(**values)
+
+
+def to_entries(rows: Iterable[tuple[Any, ...]]) -> list[Entry]:
+    """Return the entries of rows. One that cannot be read is logged and left out."""
+    entries: list[Entry] = []
+    for row in rows:
+        try:
+            entries.append(to_entry(row))
+        except Exception as error:  # whatever is in it must not hide the others
+            why = type(error).__name__
+            logger.error("an entry of the journal cannot be read: key %r (%s)", row[0], why)  # noqa: TRY400
+    return entries
 
 
 def _column(value: str | float | tuple[str, ...] | None) -> Any:

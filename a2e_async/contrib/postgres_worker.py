@@ -84,7 +84,9 @@ class Worker:
         """The last of this owner's groups that the database is known to hold."""
         self._started = float("-inf")
         """When the database was started: the leases of before could not be renewed meanwhile."""
-        self.news = News(lambda: self.name, self.stir)
+        self.account: str | None = None
+        """Whose entries are seen and written; None: all are seen, new ones have no account."""
+        self.news = News(lambda: self.name, self.stir, lambda: self.mine)
         self._riders: list[Rider] = [self.news]
 
     @property
@@ -100,15 +102,22 @@ class Worker:
             self._owner = new_owner()
         return self._owner
 
+    @property
+    def mine(self) -> tuple[str | None, str | None]:
+        """The parameters of `postgres_tables.MINE`."""
+        return self.account, self.account
+
     def ask(
         self,
         key: str = "",
         step: Callable[[Group], T] | None = None,
         query: "Callable[[Connection], Awaitable[T]] | None" = None,
+        *,
+        ids: tuple[str, ...] = (),
     ) -> "asyncio.Future[T]":
         """Have a step of a group, or else a query, carried out."""
         self._check()
-        asked = Asked[T](asyncio.get_running_loop().create_future(), key, step, query)
+        asked = Asked[T](asyncio.get_running_loop().create_future(), key, ids, step, query)
         self._queue.append(asked)
         self.stir()
         return asked.future
@@ -342,9 +351,12 @@ class Worker:
             results.clear()
             group = None
             try:
-                loaded = await self._load(link, sorted({asked.key for asked in steps}), number)
+                loaded = await self._load(link, steps, number)
                 for asked in steps:
                     assert asked.step is not None  # noqa: S101  # only steps come here
+                    if asked.key in loaded.broken:
+                        results.append((asked, self._unreadable(asked.key)))
+                        continue
                     try:
                         results.append((asked, asked.step(loaded)))
                     except TakenOver as error:
@@ -378,16 +390,22 @@ class Worker:
         if group is not None:
             self.news.see(group)
         for asked, result in results:
-            if isinstance(result, TakenOver):
+            if isinstance(result, JournalError):
                 asked.fail(result)
             else:
                 asked.tell(result)
 
-    async def _load(self, link: Connection, keys: list[str], number: int) -> Group:
+    def _unreadable(self, key: str) -> JournalError:
+        return self.target.unusable(f"its entry of {key!r} cannot be read", "Look at that row.")
+
+    async def _load(self, link: Connection, steps: list[Asked[Any]], number: int) -> Group:
+        keys = sorted({asked.key for asked in steps})
+        ids = sorted({id for asked in steps for id in asked.ids})
         async with link.pipeline():
             await link.execute("BEGIN")
             beat = await run(link, tables.BEAT, (self.name, self.clock(), LEASE, number))
-            locked = await run(link, tables.LOCK, (keys,))
+            locked = await run(link, tables.LOCK, (keys, *self.mine))
+            holders = await run(link, tables.HELD, (ids,)) if ids else None
             # A statement of its own: it sees what was committed while the lock was waited for.
             owners = await run(link, tables.OWNERS, (keys,))
         ((until, _),) = await beat.fetchall()
@@ -403,8 +421,17 @@ class Worker:
             graced = now - self._started < LEASE
             return graced or now < leases[owner] <= now + 2 * LEASE
 
-        found = {row[0]: (int(row[-1]), tables.to_entry(row)) for row in await locked.fetchall()}
-        return Group(self.name, now, alive, found)
+        rows = {row[0]: row for row in await locked.fetchall()}
+        entries = {entry.key: entry for entry in tables.to_entries(rows.values())}
+        return Group(
+            self.name,
+            self.account,
+            now,
+            alive,
+            found={key: (int(rows[key][-1]), entry) for key, entry in entries.items()},
+            held=set() if holders is None else set(await holders.fetchall()),
+            broken=rows.keys() - entries.keys(),
+        )
 
     async def _write(self, link: Connection, group: Group) -> None:
         async with link.pipeline():
@@ -414,8 +441,10 @@ class Worker:
                 await run(link, tables.INSERT, tables.to_row(group.entries[key]))
             for seq, entry in group.changed:
                 await run(link, tables.UPDATE, (*tables.to_row(entry), seq))
-            for id, key in group.claims:
-                await run(link, tables.CLAIM, (id, key))
+            for move in group.moved:
+                await run(link, tables.MOVE_CLAIMS, move)
+            for claim in group.claims:
+                await run(link, tables.CLAIM, claim)
             await link.execute("COMMIT")
             await self.news.tell(link, group.touched)
 

@@ -23,6 +23,8 @@ from procrastinate import jobs
 from procrastinate.exceptions import ConnectorException, JobAborted
 
 from a2e_async.client import A2E
+from a2e_async.contrib.postgres import PostgresJournal
+from a2e_async.contrib.postgres_link import Target
 from a2e_async.errors import (
     ClientClosed,
     ConfigurationError,
@@ -132,16 +134,18 @@ def make_app(
     A worker without a heartbeat for ``dead_after`` seconds counts as dead. Its jobs are given to
     others by a periodic task at the times of ``sweep`` (cron; a sixth field counts seconds).
 
-    Raises `ConfigurationError`, also in the first job when the client has no journal.
+    ``url`` is what `PostgresJournal` takes. Raises `ConfigurationError`, also in the first job when
+    the client has no journal.
     """
     if not dead_after > 0:
         raise ConfigurationError(f"dead_after must be seconds above 0, got {dead_after!r:.60}.")
+    target = Target(url)
     held: list[A2E] = []
 
     def a2e() -> A2E:
         # Made by the first job, on the worker's loop; one for all of its jobs.
         if not held:
-            made = client() if client is not None else A2E(journal=url)
+            made = client() if client is not None else A2E(journal=PostgresJournal(url))
             if made.journal is None:
                 raise ConfigurationError("The client of a queue needs a journal.")
             held.append(made)
@@ -152,7 +156,7 @@ def make_app(
             await held.pop().aclose()
 
     app = procrastinate.App(
-        connector=_Connector(close, conninfo=url),
+        connector=_Connector(close, conninfo=target.conninfo),
         worker_defaults={
             "concurrency": CONCURRENCY,
             "update_heartbeat_interval": dead_after / 3,

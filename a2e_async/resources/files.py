@@ -1,10 +1,10 @@
 """``a2e.files``: local media up to the service's storage, results down to disk."""
 
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from a2e_async._clock import utc_now
@@ -17,7 +17,7 @@ from a2e_async.transport.mediatype import sniff
 if TYPE_CHECKING:
     from a2e_async.tasks.budget import Budget
     from a2e_async.transport.transfer import Downloader
-    from a2e_async.transport.upload import Prepared, Presign, Uploader
+    from a2e_async.transport.upload import Prepared, Uploader
 
 MAX_UPLOAD: Final = 5 * 1024**3
 """Bytes; the most that one presigned PUT takes."""
@@ -30,8 +30,16 @@ Source = tuple[MediaInput, tuple[MediaType, ...], str]
 _SOON: Final = timedelta(seconds=60)
 
 
-PresignFor = Callable[["tuple[Budget, ...] | None"], "Presign"]
-"""Makes the paid call for an upload URL, which counts in these budgets."""
+class PaidPresign(Protocol):
+    """Makes the paid call for an upload URL. ``coins``: what its calls have cost so far."""
+
+    coins: int
+
+    async def __call__(self, body: Mapping[str, Any]) -> Mapping[str, Any]: ...
+
+
+PresignFor = Callable[["tuple[Budget, ...] | None"], PaidPresign]
+"""Returns that call for one caller; it counts in these budgets."""
 
 
 class Files:
@@ -52,14 +60,16 @@ class Files:
     async def upload(self, source: str | os.PathLike[str] | bytes) -> str:
         """Upload a local file or bytes and return its public URL (kept for about 3 days).
 
-        The same content is not sent twice by one client within 24 hours. Costs what the
+        The same content is not sent twice within 24 hours by one client, nor by several that share
+        a journal. Costs what the
         service charges for ``POST /api/v1/r2/upload-presigned-url``; all who upload the same
         content at one time share that call, with the options of who came first. Raises
         `InvalidInput`, `TransferError`, `ApiError`.
         """
         if not isinstance(source, str | os.PathLike | bytes):
             raise InvalidInput("upload takes a path or bytes.", field="source")
-        return await self.upload_prepared(await self.prepare(source, ANY_MEDIA, "source"))
+        url, _ = await self.upload_prepared(await self.prepare(source, ANY_MEDIA, "source"))
+        return url
 
     async def download(self, source: str | Output, path: str | os.PathLike[str]) -> Path:
         """Save a result, by its URL or Output, to a file or into a directory; return the path.
@@ -94,7 +104,8 @@ class Files:
         """Return such URLs of several inputs; none is uploaded before all were checked."""
         ready = [await self.ready(*source) for source in sources]
         return [
-            item if isinstance(item, str) else await self.upload_prepared(item) for item in ready
+            item if isinstance(item, str) else (await self.upload_prepared(item))[0]
+            for item in ready
         ]
 
     async def ready(
@@ -123,9 +134,13 @@ class Files:
 
     async def upload_prepared(
         self, prepared: "Prepared", budgets: "tuple[Budget, ...] | None" = None
-    ) -> str:
-        """Upload what `prepare` checked and return its URL; ``budgets`` for the client's own."""
-        return await self._uploader.upload(prepared, self._presign_for(budgets))
+    ) -> tuple[str, int]:
+        """Upload what `prepare` checked; return its URL and the coins that this call has paid.
+
+        ``budgets`` stand in for the client's own.
+        """
+        presign = self._presign_for(budgets)
+        return await self._uploader.upload(prepared, presign), presign.coins
 
     async def renew(self, output: Output) -> Output:
         """Return the output with a URL that is good for a while; asks the service if need be."""

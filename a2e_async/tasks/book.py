@@ -2,15 +2,27 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from attrs import evolve
+
 from a2e_async.errors import JournalError, KeyConflict
 from a2e_async.models import Output, Record, Recovery, Status
+from a2e_async.redact import redact
 from a2e_async.tasks.flight import Flight, made_key
-from a2e_async.tasks.journal import Entry, Journal, State, TakenOver
+from a2e_async.tasks.journal import (
+    AccountEntries,
+    ClosedBy,
+    Entry,
+    Journal,
+    State,
+    TakenOver,
+    Upload,
+)
 from a2e_async.tasks.kind import TaskKind, split_ref
 
 if TYPE_CHECKING:
@@ -23,13 +35,41 @@ LOOK_AGAIN: Final = 5.0
 
 
 class Book:
-    """Writes what happens to a client's starts into its journal."""
+    """Writes what happens to a client's starts into its journal.
 
-    def __init__(self, journal: Journal) -> None:
+    ``account`` is the one that it serves. ``former`` names it by its key, where the user has named
+    it otherwise: who has the key may take over the entries from before the name was given.
+    """
+
+    def __init__(self, journal: Journal, account: str, *, former: str | None = None) -> None:
+        journal.bind(account)
         self.journal = journal
+        self._account = account
+        self._former = None if former == account else former
         self._saving: dict[str, asyncio.Lock] = {}
         self._owed: list[Entry] = []
-        """Paid tasks that the journal could not take."""
+        """Paid tasks that the journal could not take. Each leaves once it is written."""
+        self._settling = asyncio.Lock()
+        """Held while they are written: of two writers one would remove what the other wrote."""
+        self._told_of_others = False
+
+    async def aclose(self) -> None:
+        """Write what is owed and close the journal.
+
+        Raises `JournalError` that names the paid tasks which could not be written.
+        """
+        failure: JournalError | None = None
+        if self._owed:
+            try:
+                await self._settle()
+            except JournalError as error:
+                failure = error
+        await self.journal.aclose()
+        if failure is not None:
+            refs = ", ".join(str(entry.ref) for entry in self._owed)
+            self._owed.clear()  # it is said once
+            logger.error("paid and never written into the journal: %s", refs)
+            raise JournalError(f"{failure} Paid, and not in the journal: {refs}.") from failure
 
     # -- a start -----------------------------------------------------------------------------
 
@@ -41,10 +81,12 @@ class Book:
         nothing is paid before the start itself: `intend` does both in one durable step. Without
         ``look`` such a key is not even asked for: `intend` finds out. Raises `KeyConflict`.
         """
-        await self._settle()
+        await (self._settle() if flight.key is None else self.ready())
         if flight.key is None:
             flight.key, flight.own_key = made_key("auto"), True
         if flight.own_key:
+            if not flight.uploaded:
+                await self.journal.open()  # before an upload is paid for
             return None
         flight.begun = False
         if flight.uploaded and (not look or await self.journal.get(flight.key) is None):
@@ -105,36 +147,68 @@ class Book:
                 sent_at=recovery.sent_at.timestamp(),
                 lost_at=None,
                 reserved=flight.held.price,
+                uploads=flight.upload_coins,
                 hook=flight.hook,
             )
 
-    async def accept(self, flight: Flight, ids: tuple[str, ...], coins: int | None) -> None:
-        """Write down what was paid for. A journal that fails now must not cost the task.
+    async def accept(
+        self, flight: Flight, ids: tuple[str, ...], coins: int | None
+    ) -> tuple[str, ...]:
+        """Write down what was paid for; return those of the ids that another start holds.
 
-        Then the ids are kept, and nothing more is started before they are written.
+        A journal that fails now must not cost the task: the ids are kept, and nothing more is
+        started before they are written.
         """
         if flight.key is None:
-            return  # looked for by what the user kept of it, without the journal
+            return ()  # looked for by what the user kept of it, without the journal
         # What cannot be asked for again has come as far as it ever will.
-        state = State.ACCEPTED if flight.kind.watchable else State.SAVED
-        paid = self._entry(flight, state, ids, coins)
+        watchable = flight.kind.watchable
+        paid = self._entry(flight, State.ACCEPTED if watchable else State.SAVED, ids, coins)
+        if not watchable:
+            paid = evolve(paid, closed_by=ClosedBy.NO_FILES)
         try:
-            await self._write(paid)
+            written = await self._write(paid)
         except JournalError:
             self._owed.append(paid)
             logger.exception(
                 "%s was paid and could not be written into the journal",
                 flight.kind.ref(ids),
             )
+            return ()
+        except BaseException:  # the client stops; what was asked for may not have come about
+            self._owed.append(paid)
+            raise
+        held = tuple(id for id in ids if id not in written.ids)
+        if held:
+            logger.error("%s belongs to another start already", flight.kind.ref(held))
+        return held
 
-    async def _write(self, paid: Entry) -> None:
-        if not await self.journal.advance(paid.key, paid.state, ids=paid.ids, coins=paid.coins):
-            await self.journal.begin(paid)
+    async def _write(self, paid: Entry) -> Entry:
+        """Write the ids of a paid task into its entry, which may be gone; return that."""
+        values: dict[str, Any] = {"ids": paid.ids, "coins": paid.coins}
+        if paid.closed_by is not None:
+            values["closed_by"] = paid.closed_by
+        written = await self.journal.advance(paid.key, paid.state, **values)
+        return written or (await self.journal.begin(paid)).entry
 
     async def _settle(self) -> None:
-        while self._owed:
-            await self._write(self._owed[0])
-            self._owed.pop(0)
+        """Write what is owed, each by itself. Raises `JournalError` when one of them fails."""
+        if not self._owed and self._former is None:
+            return
+        async with self._settling:
+            if self._former is not None:
+                await self.journal.adopt(self._former)
+                self._former = None
+            failure: JournalError | None = None
+            for paid in tuple(self._owed):
+                try:
+                    await self._write(paid)
+                except JournalError as error:
+                    failure = error
+                else:
+                    self._owed.remove(paid)
+            if failure is not None:
+                raise failure
 
     async def lose(self, flight: Flight) -> None:
         """Write down when hope for the start's answer was given up."""
@@ -190,14 +264,16 @@ class Book:
             own_key=True,
         )
         try:
-            await self.journal.begin(made)
+            begun = await self.journal.begin(made)
+            if not begun.entry.ids:  # another start has just claimed it
+                await self.journal.drop(made.key)
         except JournalError:
             self._owed.append(made)
             logger.exception("%s could not be written into the journal", made.ref)
 
     async def end_call(self, key: str, urls: tuple[str, ...]) -> None:
         """Write down what a paid call gave: there is no other way back to it."""
-        await self._note(key, State.SAVED, succeeded=True, urls=urls)
+        await self._note(key, State.SAVED, succeeded=True, urls=urls, closed_by=ClosedBy.RETURNED)
 
     async def drop_call(self, key: str) -> None:
         """Forget a call that was refused or never sent."""
@@ -223,22 +299,39 @@ class Book:
     # -- its task ----------------------------------------------------------------------------
 
     async def finish(self, task: "Task[Any]", record: Record | None) -> None:
-        """Write down how a task ended; None when the service does not know it any more."""
+        """Write down how a task ended; None when the service does not know it any more.
+
+        Only what the API said itself closes an entry: a task that it does not know is missing,
+        and one that is completed without its result is still to be waited for.
+        """
         entry = await self._of(task.kind.name, task.ids[0])
-        if entry is None or entry.state >= State.FINISHED:
+        if entry is None or not entry.open:
             return
         if record is None:
-            gone = "the service does not know it any more"
-            await self._note(entry.key, State.FINISHED, succeeded=False, failure=gone)
+            if not entry.missing:
+                await self._note(entry.key, entry.state, missing_since=time.time())
+            return
+        if entry.state >= State.FINISHED and not entry.missing:
             return
         good = record.status is Status.SUCCEEDED
+        coins = record.coins if record.coins is not None else entry.coins
+        if good and task.kind.results and not all(part.outputs for part in record.parts):
+            await self._note(entry.key, entry.state, coins=coins, missing_since=None)
+            return
+        changes: dict[str, Any] = {}
+        if not good:
+            changes["closed_by"] = ClosedBy.FAILED
+        elif not record.outputs:
+            changes["closed_by"] = ClosedBy.NO_FILES
         await self._note(
             entry.key,
             State.SAVED if good and not record.outputs else State.FINISHED,
             succeeded=good,
-            failure=record.failure.message[:500] if record.failure else None,
-            coins=record.coins if record.coins is not None else entry.coins,
+            failure=_text(record.failure.message) if record.failure else None,
+            coins=coins,
             outputs=len(record.outputs),
+            missing_since=None,
+            **changes,
         )
 
     async def save(self, output: Output, path: Path) -> None:
@@ -255,7 +348,12 @@ class Book:
             entry = await self._of(kind, ids[0]) or entry
             paths = {**entry.paths, f"{ids[0]}#{output.index}": _whole(path)}
             done = entry.outputs is not None and len(paths) >= entry.outputs
-            await self._note(entry.key, State.SAVED if done else entry.state, paths=paths)
+            if done:
+                await self._note(
+                    entry.key, State.SAVED, paths=paths, closed_by=entry.closed_by or ClosedBy.SAVED
+                )
+            else:
+                await self._note(entry.key, entry.state, paths=paths)
         if done:
             self._saving.pop(entry.key, None)
 
@@ -263,13 +361,48 @@ class Book:
         """Write down that nothing is left to do for a task; its user has the results."""
         entry = await self.journal.find(task.kind.name, task.ids[0])
         if entry is not None:
-            await self.journal.advance(entry.key, State.SAVED)
+            reason = entry.closed_by or ClosedBy.ACKNOWLEDGED
+            await self.journal.advance(entry.key, State.SAVED, closed_by=reason)
 
     async def claimed(self, kind: TaskKind[..., Any], ids: Collection[str]) -> set[str]:
         """Return which of these tasks belong to starts that the journal knows."""
         asked = list(ids)
         entries = await asyncio.gather(*(self._of(kind.name, id) for id in asked))
         return {id for id, entry in zip(asked, entries, strict=True) if entry is not None}
+
+    # -- uploads -----------------------------------------------------------------------------
+
+    async def uploaded(self, digest: str, content_type: str) -> tuple[str, float] | None:
+        """Return the URL of a content that a client of this account has uploaded, and its end."""
+        upload = await self.journal.uploaded(digest, content_type)
+        return None if upload is None else (upload.url, upload.until)
+
+    async def keep_upload(self, digest: str, content_type: str, url: str, until: float) -> None:
+        """Keep where a content was uploaded to, for the other clients of this account."""
+        upload = Upload(digest=digest, content_type=content_type, url=url, until=until)
+        try:
+            await self.journal.keep_upload(upload)
+        except JournalError as error:
+            logger.warning("%s", error)  # they upload, and pay for, it again
+
+    async def pay_upload(self, coins: int) -> None:
+        """Count what was paid for an upload."""
+        try:
+            await self.journal.pay_upload(coins)
+        except JournalError as error:
+            logger.warning("%s", error)  # it is paid: to lose it, too, would cost more
+
+    # -- accounts ----------------------------------------------------------------------------
+
+    async def ready(self) -> None:
+        """Write what is owed; log, once, what is left to other accounts."""
+        await self._settle()
+        if self._told_of_others:
+            return
+        self._told_of_others = True
+        others = await others_in(self.journal, self._account)
+        if others:
+            logger.warning("%s", others_word(others))
 
     # -- inside ------------------------------------------------------------------------------
 
@@ -325,10 +458,31 @@ class Book:
             ids=ids,
             coins=coins,
             reserved=flight.held.price,
+            uploads=flight.upload_coins,
             meta=flight.inputs.meta,
             own_key=flight.own_key,
             hook=flight.hook,
         )
+
+
+async def others_in(journal: Journal, account: str) -> list[AccountEntries]:
+    """Return the other accounts that have entries in a journal."""
+    return [one for one in await journal.accounts() if one.account not in ("", account)]
+
+
+def others_word(others: Collection[AccountEntries]) -> str:
+    """Return what to say where a journal holds entries of other accounts."""
+    count, left = sum(one.entries for one in others), sum(one.open for one in others)
+    return (
+        f"{count} entries of other accounts in this journal were skipped ({left} of them open): "
+        f"{', '.join(one.account for one in others)}. If the API key of this account has changed, "
+        "a2e journal adopt gives it the entries of its former key"
+    )
+
+
+def _text(said: str) -> str:
+    """Return a text of the service as every journal can hold it."""
+    return redact(said)[:500].encode(errors="replace").decode().replace("\0", "")
 
 
 def _whole(path: Path) -> str:

@@ -14,6 +14,9 @@ _MOST: Final = 2**53
 UPLOAD: Final = "upload"
 """The kind under which uploads count."""
 
+UPLOAD_COST: Final = 1
+"""Coins that an upload counts for where no budget says otherwise."""
+
 REMEMBERED: Final = 10_000
 """Tasks that a budget remembers to have counted."""
 
@@ -41,7 +44,7 @@ class Budget:
 
     coins: int = field(validator=_coins)
     unknown_cost: int | None = field(default=None, validator=_coins)
-    upload_cost: int = field(default=1, validator=_coins)
+    upload_cost: int = field(default=UPLOAD_COST, validator=_coins)
     _spent: int = field(default=0, init=False)
     _reserved: int = field(default=0, init=False)
     _last: dict[str, int] = field(factory=dict[str, int], init=False, repr=False)

@@ -64,6 +64,8 @@ class Flight:
     lost: StartOutcomeUnknown | None = None
     held: Held = field(factory=Held)
     """What its budgets have set aside for it."""
+    upload_coins: int = 0
+    """Coins paid to upload its inputs."""
     number: int | None = None
     """What events call it by, where somebody listens."""
     sent_at: float | None = None

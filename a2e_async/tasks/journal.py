@@ -10,7 +10,14 @@ Decisions belong to the living: `Journal.begin`, `Journal.take`, `Journal.drop` 
 `State.INTENT` need the lease. A client that stood still for longer than `LEASE` may find that
 another one has taken its entry: its step to `State.INTENT` then raises `TakenOver`, and nothing
 may be sent. Facts are never refused: from `State.ACCEPTED` on, `Journal.advance` writes down
-what any client knows, and ids are only ever added, for each of them may have been paid.
+what any client knows, and ids are only ever added, for each of them may have been paid. One
+remote task belongs to one entry: an id that another entry holds is not added, and the entry that
+comes back shows it.
+
+**Accounts.** A client binds its journal to its account (`Journal.bind`). From then on it sees
+the entries of that account alone, and those without one: they are from before journals knew
+accounts, and become the account's when it brings one of them forward. The same key in two
+accounts is two starts. A journal that was never bound sees every entry.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -28,11 +35,32 @@ HEARTBEAT: Final = 5.0
 """Seconds between two heartbeats."""
 
 
+MAX_COINS: Final = 2**40
+"""The highest price that is kept; a higher one is no price, and sums of these fit a column."""
+
+
 class TakenOver(JournalError):
     """The entry is no longer this client's: another one works on it, or it was dropped.
 
     Nothing may be sent for it. It never reaches a user: who gets it waits for the other client.
     """
+
+
+class ClosedBy:
+    """Why an entry is closed, as ``Entry.closed_by``. Nothing else closes one."""
+
+    SAVED: Final = "saved"
+    """Its files are on disk."""
+    ACKNOWLEDGED: Final = "acknowledged"
+    """The user called ``task.ack()``."""
+    FAILED: Final = "failed"
+    """The API said that the task failed."""
+    SETTLED: Final = "settled"
+    """The user closed it with ``a2e journal settle``."""
+    NO_FILES: Final = "no files"
+    """Its kind makes no files, or cannot be polled: there is nothing to save."""
+    RETURNED: Final = "returned"
+    """A paid call without a task: its caller has the result."""
 
 
 class State(IntEnum):
@@ -57,9 +85,9 @@ class Entry:
     Of the inputs only digests are kept: ``digest`` of all, ``echo`` of those that a record
     repeats, by wire name. ``sent_at`` and ``lost_at`` (seconds since 1970) bound the time in
     which the service may have made the task. ``coins`` is the accepted price, ``reserved`` what
-    a budget set aside for it. ``own_key``: the key was made by the client, not by the user.
-    The journal itself sets ``event_at``, ``owner``, ``created_at`` and ``updated_at`` (seconds
-    since 1970).
+    a budget set aside for it, ``uploads`` what was paid to upload its inputs. ``own_key``: the key
+    was made by the client, not by the user. The journal itself sets ``event_at``, ``account``,
+    ``owner``, ``created_at`` and ``updated_at`` (seconds since 1970).
     """
 
     key: str
@@ -76,8 +104,13 @@ class Entry:
     ids: tuple[str, ...] = ()
     coins: int | None = None
     reserved: int | None = None
+    uploads: int = 0
     succeeded: bool | None = None
     failure: str | None = None
+    missing_since: float | None = None
+    """When the service was found to know its task no more (seconds since 1970); it stays open."""
+    closed_by: str | None = None
+    """One of `ClosedBy`; None while it is open, and for entries of earlier versions."""
     urls: tuple[str, ...] = field(default=(), repr=False)
     """Results of a charged call that is no task: there is no other way back to them."""
     outputs: int | None = None
@@ -90,6 +123,8 @@ class Entry:
     """What names the start in its webhook's token; None for a start without one."""
     event_at: float | None = None
     """When a webhook event of it last came, as `Journal.heard` was told."""
+    account: str = ""
+    """The account that it belongs to; "" for none in particular."""
     owner: str | None = None
     created_at: float = 0.0
     updated_at: float = 0.0
@@ -101,15 +136,23 @@ class Entry:
 
     @property
     def cost(self) -> int:
-        """Coins that it has cost, as far as is known: what was reserved where no price was told."""
+        """Coins that it has cost with its uploads, as far as is known.
+
+        Without a known price, what was reserved.
+        """
         if self.coins is not None:
-            return self.coins
-        return 0 if self.succeeded is False else self.reserved or 0
+            return self.coins + self.uploads
+        return self.uploads + (0 if self.succeeded is False else self.reserved or 0)
 
     @property
     def open(self) -> bool:
         """Whether something is left to do for it: a start to find, a task to wait for or save."""
         return self.state < State.SAVED and self.succeeded is not False
+
+    @property
+    def missing(self) -> bool:
+        """Whether it is open and the service was found to know its task no more."""
+        return self.open and self.missing_since is not None
 
 
 class Changes(TypedDict, total=False):
@@ -125,8 +168,11 @@ class Changes(TypedDict, total=False):
     ids: tuple[str, ...]
     coins: int | None
     reserved: int | None
+    uploads: int
     succeeded: bool | None
     failure: str | None
+    missing_since: float | None
+    closed_by: str | None
     urls: tuple[str, ...]
     outputs: int | None
     paths: Mapping[str, str]
@@ -155,7 +201,7 @@ class Spent:
 
     ``day`` is in UTC, like ``2026-01-12``. ``coins`` is the sum of the accepted prices,
     ``reserved`` what is set aside for starts whose price is not known and that did not fail;
-    ``starts`` counts the entries. Pruned entries still count.
+    ``starts`` counts the entries. Pruned entries still count. Uploads have the kind "upload".
     """
 
     day: str
@@ -163,6 +209,28 @@ class Spent:
     coins: int
     reserved: int
     starts: int
+
+
+@frozen(kw_only=True)
+class Upload:
+    """A local input that was uploaded: the service can read it at ``url`` until ``until``.
+
+    ``digest`` is that of the content; ``until`` is in seconds since 1970.
+    """
+
+    digest: str
+    content_type: str
+    url: str
+    until: float
+
+
+@frozen(kw_only=True)
+class AccountEntries:
+    """How many entries of one account a journal holds, and how many of them are open."""
+
+    account: str
+    entries: int
+    open: int
 
 
 class Journal(Protocol):
@@ -178,6 +246,13 @@ class Journal(Protocol):
         """The name under which this client owns entries; unique to this object."""
         ...
 
+    def bind(self, account: str) -> None:
+        """Serve this account alone from now on: see and write no other one's entries.
+
+        Raises `ConfigurationError` when it is bound to another one.
+        """
+        ...
+
     async def open(self) -> None:
         """Open the store; the other methods do it by themselves."""
         ...
@@ -187,7 +262,10 @@ class Journal(Protocol):
         ...
 
     async def begin(self, entry: Entry) -> Begun:
-        """Write a new entry, or return what its key stands for already."""
+        """Write a new entry, or return what its key stands for already.
+
+        An id that another entry holds is left out; left without any, it is not accepted.
+        """
         ...
 
     async def advance(self, key: str, state: State, **values: Unpack[Changes]) -> Entry | None:
@@ -196,8 +274,9 @@ class Journal(Protocol):
         A ``state`` up to `State.INTENT` raises `TakenOver` when the entry is not this client's.
         Any later one is a fact and is written whoever tells it; None when the entry is not
         there (then `begin` can write it anew). ``ids`` are added to those that are there and
-        make the entry accepted. When ids are added to others, ``coins`` is their price and is
-        added, too.
+        make the entry accepted, except those that another entry holds: they are not in the
+        entry that is returned. When ids are added to others, ``coins`` is their price and is
+        added, too. A price that is none (below 0, above `MAX_COINS`) is left out.
         """
         ...
 
@@ -226,7 +305,8 @@ class Journal(Protocol):
     ) -> tuple[Sequence[Entry], int]:
         """Return entries in the order they began, and the place to go on after (0 at the end).
 
-        No entry is given twice or left out because others write between two pages.
+        No entry is given twice or left out because others write between two pages. One that
+        cannot be read is logged and left out.
         """
         ...
 
@@ -262,15 +342,44 @@ class Journal(Protocol):
         ...
 
     async def prune(
-        self, before: float, *, states: Collection[State] = (State.FINISHED, State.SAVED)
+        self,
+        before: float,
+        *,
+        states: Collection[State] = (State.FINISHED, State.SAVED),
+        missing: bool = False,
     ) -> int:
         """Forget entries with nothing left to do, last changed before ``before``; return how many.
 
-        ``before`` is in seconds since 1970. Open entries are never pruned. A pruned key is free:
-        used again, it starts, and pays, again. `spent` keeps counting what was pruned.
+        ``before`` is in seconds since 1970. Open entries are never pruned, but with ``missing``
+        also those missing since before then. A pruned key is free: used again, it starts, and
+        pays, again. `spent` keeps counting what was pruned.
         """
         ...
 
     async def spent(self) -> Sequence[Spent]:
         """Return coins spent and reserved by day and kind, in that order."""
+        ...
+
+    async def uploaded(self, digest: str, content_type: str) -> Upload | None:
+        """Return where a content was uploaded to, if it can still be read there."""
+        ...
+
+    async def keep_upload(self, upload: Upload) -> None:
+        """Keep where a content was uploaded to."""
+        ...
+
+    async def pay_upload(self, coins: int) -> None:
+        """Count in `spent` what was paid to upload a file."""
+        ...
+
+    async def accounts(self, *, open_only: bool = False) -> Sequence[AccountEntries]:
+        """Return how many entries each account has, also those that this client does not see."""
+        ...
+
+    async def adopt(self, former: str) -> int:
+        """Give the entries of another account to this client's; return how many.
+
+        For an account whose key has changed. An entry whose key this account has used, too,
+        stays where it is.
+        """
         ...

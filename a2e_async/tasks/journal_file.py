@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from a2e_async.errors import JournalError
 from a2e_async.tasks import journal_rows
+from a2e_async.tasks.journal_address import file_path
 
 T = TypeVar("T")
 
@@ -37,8 +38,11 @@ if hasattr(os, "register_at_fork"):
 
 
 def checked(path: str | os.PathLike[str]) -> Path:
-    """Return the absolute path of a journal; raise `JournalError` for what cannot be one."""
-    text = os.fspath(path)
+    """Return the absolute path of a journal; raise `JournalError` for what cannot be one.
+
+    Raises `ConfigurationError` for the address of a database.
+    """
+    text = file_path(os.fsdecode(path))
     if not text or text == ":memory:" or text.startswith("file:"):
         raise JournalError("A journal must be a file on this machine. Give its path.")
     where = Path(text).absolute()

@@ -7,12 +7,15 @@ with a default leaves the rest as it is.
 """
 
 import json
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from operator import attrgetter
 from typing import Any, Final
 
 from a2e_async.tasks.journal import Changes, Entry, State
+
+logger = logging.getLogger("a2e_async.journal")
 
 APPLICATION: Final = 0x41324A4C
 """``application_id`` of a journal: tells it from other SQLite files."""
@@ -75,6 +78,81 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE jobs ADD COLUMN event_at REAL",
         "CREATE INDEX jobs_hook ON jobs (hook) WHERE hook IS NOT NULL",
     ),
+    (
+        # Entries from before accounts have the account "". The tables are made again because a
+        # constraint of a table cannot be changed.
+        "ALTER TABLE jobs RENAME TO jobs_2",
+        """CREATE TABLE jobs (
+            seq INTEGER PRIMARY KEY,
+            change INTEGER NOT NULL,
+            account TEXT NOT NULL,
+            key TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            state INTEGER NOT NULL,
+            path TEXT NOT NULL,
+            name TEXT,
+            mark TEXT,
+            echo TEXT,
+            expected INTEGER NOT NULL,
+            sent_at REAL,
+            lost_at REAL,
+            ids TEXT,
+            coins INTEGER,
+            reserved INTEGER,
+            uploads INTEGER NOT NULL,
+            succeeded INTEGER,
+            failure TEXT,
+            missing_since REAL,
+            closed_by TEXT,
+            urls TEXT,
+            outputs INTEGER,
+            paths TEXT,
+            meta TEXT,
+            own_key INTEGER NOT NULL,
+            hook TEXT,
+            event_at REAL,
+            owner TEXT,
+            created_at REAL NOT NULL,
+            updated_at REAL NOT NULL
+        )""",
+        """INSERT INTO jobs SELECT seq, change, '', key, kind, digest, state, path, name, mark,
+            echo, expected, sent_at, lost_at, ids, coins, reserved, 0, succeeded, failure, NULL,
+            NULL, urls, outputs, paths, meta, own_key, hook, event_at, owner, created_at, updated_at
+            FROM jobs_2""",
+        "DROP TABLE jobs_2",
+        "CREATE UNIQUE INDEX jobs_key ON jobs (key, account)",
+        "CREATE INDEX jobs_open ON jobs (seq) WHERE state < 4 AND succeeded IS NOT 0",
+        "CREATE INDEX jobs_change ON jobs (change)",
+        "CREATE INDEX jobs_hook ON jobs (hook) WHERE hook IS NOT NULL",
+        "ALTER TABLE tasks RENAME TO tasks_2",
+        """CREATE TABLE tasks (
+            kind TEXT NOT NULL, id TEXT NOT NULL, account TEXT NOT NULL, seq INTEGER NOT NULL,
+            PRIMARY KEY (kind, id, account)
+        ) WITHOUT ROWID""",
+        "INSERT INTO tasks SELECT kind, id, '', seq FROM tasks_2",
+        "DROP TABLE tasks_2",
+        "ALTER TABLE pruned RENAME TO pruned_2",
+        """CREATE TABLE pruned (
+            account TEXT NOT NULL,
+            day TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            coins INTEGER NOT NULL,
+            reserved INTEGER NOT NULL,
+            starts INTEGER NOT NULL,
+            PRIMARY KEY (account, day, kind)
+        ) WITHOUT ROWID""",
+        "INSERT INTO pruned SELECT '', day, kind, coins, reserved, starts FROM pruned_2",
+        "DROP TABLE pruned_2",
+        """CREATE TABLE uploads (
+            account TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            content_type TEXT NOT NULL,
+            url TEXT NOT NULL,
+            until REAL NOT NULL,
+            PRIMARY KEY (account, digest, content_type)
+        ) WITHOUT ROWID""",
+    ),
 )
 
 VERSION: Final = len(MIGRATIONS)
@@ -85,8 +163,9 @@ OPEN: Final = "state < 4 AND succeeded IS NOT 0"
 
 COLUMNS: Final = (
     "key", "kind", "digest", "state", "path", "name", "mark", "echo", "expected", "sent_at",
-    "lost_at", "ids", "coins", "reserved", "succeeded", "failure", "urls", "outputs", "paths",
-    "meta", "own_key", "hook", "event_at", "owner", "created_at", "updated_at",
+    "lost_at", "ids", "coins", "reserved", "uploads", "succeeded", "failure", "missing_since",
+    "closed_by", "urls", "outputs", "paths", "meta", "own_key", "hook", "event_at", "account",
+    "owner", "created_at", "updated_at",
 )  # fmt: skip
 
 CHANGEABLE: Final = frozenset(Changes.__annotations__)
@@ -94,33 +173,84 @@ CHANGEABLE: Final = frozenset(Changes.__annotations__)
 Value = str | int | float | None
 """What a column holds."""
 
+MINE: Final = "(? IS NULL OR account IN (?, ''))"
+"""Whether a client of an account sees a row; the account twice, None sees them all."""
+
+# Every statement below is put together from names and numbers of this module alone.
 _ALL: Final = ", ".join(COLUMNS)
 INSERT: Final = (
-    f"INSERT INTO jobs (seq, change, {_ALL}) "  # noqa: S608  # names of this module
-    f"VALUES ({', '.join('?' * (len(COLUMNS) + 2))}) ON CONFLICT (key) DO NOTHING"
+    f"INSERT INTO jobs (seq, change, {_ALL}) SELECT {', '.join('?' * (len(COLUMNS) + 2))} "  # noqa: S608
+    f"WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE key = ? AND {MINE})"
 )
-BY_KEY: Final = f"SELECT {_ALL} FROM jobs WHERE key = ?"  # noqa: S608  # names of this module
+BY_KEY: Final = f"SELECT {_ALL}, seq FROM jobs WHERE key = ? AND {MINE} ORDER BY account LIMIT 1"  # noqa: S608
 BY_TASK: Final = (
-    f"SELECT {', '.join(f'jobs.{name}' for name in COLUMNS)} "  # noqa: S608  # names of this module
-    "FROM tasks JOIN jobs USING (seq) WHERE tasks.kind = ? AND tasks.id = ?"
+    f"SELECT {', '.join(f'jobs.{name}' for name in COLUMNS)}, jobs.seq "  # noqa: S608
+    "FROM (SELECT seq FROM tasks WHERE kind = ? AND id = ? "
+    f"AND {MINE} ORDER BY account DESC LIMIT 1) JOIN jobs USING (seq)"
 )
-BY_HOOK: Final = f"SELECT {_ALL} FROM jobs WHERE hook = ? ORDER BY seq LIMIT 1"  # noqa: S608  # names of this module
-CHANGED: Final = f"SELECT {_ALL} FROM jobs WHERE change > ? ORDER BY change"  # noqa: S608  # names of this module
+BY_HOOK: Final = f"SELECT {_ALL}, seq FROM jobs WHERE hook = ? AND {MINE} ORDER BY seq LIMIT 1"  # noqa: S608
+CHANGED: Final = f"SELECT {_ALL} FROM jobs WHERE change > ? AND {MINE} ORDER BY change"  # noqa: S608
+HOLDER: Final = """SELECT seq FROM tasks WHERE kind = ? AND id = ?
+    AND (? = '' OR account IN (?, ''))"""
+"""Finds the entry that holds a task; of the account given twice, or of any for none."""
 
-_MONEY: Final = """SELECT date(created_at, 'unixepoch') AS day, kind, coalesce(coins, 0) AS coins,
+_SET_ACCOUNT: Final = "SET account = ? WHERE account = ?"
+ADOPT: Final = (
+    f"""UPDATE jobs {_SET_ACCOUNT} AND NOT EXISTS (
+        SELECT 1 FROM jobs AS mine WHERE mine.key = jobs.key AND mine.account IN (?, ''))""",  # noqa: S608
+    """UPDATE OR IGNORE tasks SET account = ?
+        WHERE account = ? AND seq IN (SELECT seq FROM jobs WHERE account = ?)""",
+    f"UPDATE OR IGNORE uploads {_SET_ACCOUNT}",
+)
+
+_MONEY: Final = """SELECT account, date(created_at, 'unixepoch') AS day, kind,
+    coalesce(coins, 0) AS coins,
     CASE WHEN coins IS NULL AND succeeded IS NOT 0 THEN coalesce(reserved, 0) ELSE 0 END
     AS reserved, 1 AS starts FROM jobs"""
-KEEP_SUM: Final = f"""INSERT INTO pruned {_MONEY} WHERE seq = ? ON CONFLICT (day, kind) DO UPDATE
+_ADD: Final = """ON CONFLICT (account, day, kind) DO UPDATE
     SET coins = coins + excluded.coins, reserved = reserved + excluded.reserved,
-    starts = starts + excluded.starts"""  # noqa: S608  # names of this module
+    starts = starts + excluded.starts"""
+KEEP_SUM: Final = f"INSERT INTO pruned {_MONEY} WHERE seq = ? {_ADD}"
+ADD_SUM: Final = f"INSERT INTO pruned VALUES (?, date(?, 'unixepoch'), ?, ?, 0, 1) {_ADD}"  # noqa: S608
+MOVE_SUMS: Final = (
+    f"""INSERT INTO pruned SELECT ?, day, kind, coins, reserved, starts FROM pruned
+        WHERE account = ? {_ADD}""",  # noqa: S608
+    "DELETE FROM pruned WHERE account = ?",
+)
 SUMS: Final = f"""SELECT day, kind, sum(coins), sum(reserved), sum(starts)
-    FROM ({_MONEY} UNION ALL SELECT day, kind, coins, reserved, starts FROM pruned)
-    GROUP BY day, kind ORDER BY day, kind"""  # noqa: S608  # names of this module
+    FROM ({_MONEY} UNION ALL SELECT account, day, kind, coins, reserved, starts FROM pruned)
+    WHERE {MINE} GROUP BY day, kind ORDER BY day, kind"""  # noqa: S608
+
+UPLOADED: Final = f"""SELECT url, until FROM uploads
+    WHERE {MINE} AND digest = ? AND content_type = ? AND until > ? ORDER BY until DESC LIMIT 1"""  # noqa: S608
+
+
+def accounts_query(open_only: bool) -> str:
+    """Return the query that counts the entries of each account, and those that are open."""
+    source = f"jobs INDEXED BY jobs_open WHERE {OPEN}" if open_only else "jobs"
+    return f"SELECT account, count(*), sum({OPEN}) FROM {source} GROUP BY account ORDER BY account"  # noqa: S608
+
+
+def prune_query(states: tuple[State, ...], missing: bool) -> str:
+    """Return the query of entries to prune.
+
+    Its parameters are the place to go on after, the age twice, the account twice, the limit.
+    """
+    among = ", ".join(str(int(state)) for state in states)
+    closed = f"updated_at < ? AND state IN ({among}) AND NOT ({OPEN})"
+    gone = f"missing_since < ? AND ({OPEN})" if missing else "? IS NULL"
+    return (
+        f"SELECT seq, kind, ids FROM jobs WHERE seq > ? AND (({closed}) OR ({gone})) "  # noqa: S608
+        f"AND {MINE} ORDER BY seq LIMIT ?"
+    )
 
 
 def page_query(states: tuple[State, ...] | None, open_only: bool) -> str:
-    """Return the query of a page: parameters are the place to go on after and the limit."""
-    where = "seq > ?"
+    """Return the query of a page.
+
+    Its parameters are the place to go on after, the account twice, and the limit.
+    """
+    where = f"seq > ? AND {MINE}"
     if states is not None:
         where += f" AND state IN ({', '.join(str(int(state)) for state in states)})"
     # Without statistics SQLite would rather walk through all the closed entries.
@@ -130,8 +260,8 @@ def page_query(states: tuple[State, ...] | None, open_only: bool) -> str:
 
 @cache
 def update_query(columns: tuple[str, ...]) -> str:
-    """Return the statement that sets ``columns`` of one entry; the last parameter is its key."""
-    return f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in columns)} WHERE key = ?"  # noqa: S608  # names of this module
+    """Return the statement that sets ``columns`` of one entry; the last parameter is its seq."""
+    return f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in columns)} WHERE seq = ?"  # noqa: S608  # names of this module
 
 
 def to_row(entry: Entry) -> tuple[Value, ...]:
@@ -154,6 +284,18 @@ def to_entry(row: tuple[Any, ...]) -> Entry:
     for place, read in _READ_AT:
         values[place] = read(values[place])
     return Entry(**dict(zip(COLUMNS, values, strict=False)))
+
+
+def to_entries(rows: Iterable[tuple[Any, ...]]) -> list[Entry]:
+    """Return the entries of rows. One that cannot be read is logged and left out."""
+    entries: list[Entry] = []
+    for row in rows:
+        try:
+            entries.append(to_entry(row))
+        except Exception as error:  # whatever is in it must not hide the others
+            why = type(error).__name__
+            logger.error("an entry of the journal cannot be read: key %r (%s)", row[0], why)  # noqa: TRY400
+    return entries
 
 
 def _json(value: Any) -> str:

@@ -1,10 +1,12 @@
 """What a step does to an entry: the rules of `Journal`, for whatever stores it (pure)."""
 
+from collections.abc import Collection
 from typing import Any
 
 from attrs import evolve
 
-from a2e_async.tasks.journal import Changes, Entry, State, TakenOver
+from a2e_async.errors import ConfigurationError
+from a2e_async.tasks.journal import MAX_COINS, Changes, Entry, State, TakenOver
 
 
 def same_start(found: Entry, entry: Entry) -> bool:
@@ -12,13 +14,59 @@ def same_start(found: Entry, entry: Entry) -> bool:
     return (found.kind, found.digest) == (entry.kind, entry.digest)
 
 
+def price(value: Any) -> int | None:
+    """Return a price as it can be kept: whole coins from 0 to `MAX_COINS`, None for all else.
+
+    What a service says of a price must never keep the id of a paid task from being written.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_COINS:
+        return None
+    return value
+
+
+def bound(before: str | None, account: str) -> str:
+    """Return the account that a journal serves; raise `ConfigurationError` for a second one."""
+    if before not in (None, account):
+        raise ConfigurationError(
+            "A journal object serves one account. Make another one for this account."
+        )
+    return account
+
+
+def priced(entry: Entry) -> Entry:
+    """Return a new entry without prices that cannot be kept."""
+    coins, reserved = price(entry.coins), price(entry.reserved)
+    if (coins, reserved) == (entry.coins, entry.reserved):
+        return entry
+    return evolve(entry, coins=coins, reserved=reserved)
+
+
+def without(entry: Entry, held: Collection[str]) -> Entry:
+    """Return a new entry without the ids that other entries hold."""
+    ids = tuple(id for id in entry.ids if id not in held)
+    return evolve(entry, ids=ids, state=entry.state if ids else min(entry.state, State.INTENT))
+
+
+def new_ids(entry: Entry, values: Changes) -> tuple[str, ...]:
+    """Return the ids of a step that the entry does not hold yet, each once."""
+    return tuple(id for id in dict.fromkeys(values.get("ids", ())) if id not in entry.ids)
+
+
 def stepped(
-    entry: Entry | None, owner: str, state: State, values: Changes, now: float
+    entry: Entry | None,
+    owner: str,
+    state: State,
+    values: Changes,
+    now: float,
+    *,
+    account: str | None = None,
+    held: Collection[str] = (),
 ) -> tuple[Entry, tuple[str, ...]] | None:
     """Return an entry after a step of ``owner``, and the ids that are new to it.
 
-    None when there is no entry. Raises `TakenOver` for a step before sending that is not its to
-    take.
+    ``held`` are ids that other entries hold: they are left out. ``account`` is the client's, to
+    which an entry without one belongs once it is brought forward. None when there is no entry.
+    Raises `TakenOver` for a step before sending that is not its to take.
     """
     if state <= State.INTENT and (
         entry is None or entry.owner != owner or entry.state > State.INTENT
@@ -27,12 +75,20 @@ def stepped(
     if entry is None:
         return None
     changes: dict[str, Any] = {**values, "updated_at": now}
-    ids = dict.fromkeys(values.get("ids", ()))
-    new = tuple(id for id in ids if id not in entry.ids)
+    wanted = new_ids(entry, values)
+    new = tuple(id for id in wanted if id not in held)
     changes["ids"] = entry.ids + new
-    if new:
+    for name in changes.keys() & {"coins", "reserved"}:
+        changes[name] = price(changes[name])
+    if wanted and not new and not entry.ids:
+        # Nothing of it is this entry's: its own task is still to be found.
+        state = min(state, State.INTENT)
+        changes.pop("coins", None)
+    elif new:
         state = max(state, State.ACCEPTED)
-    if new and entry.ids and changes.get("coins") is not None:
-        changes["coins"] += entry.coins or 0
+        if entry.ids and changes.get("coins") is not None:
+            changes["coins"] = price(changes["coins"] + (entry.coins or 0))
     changes["state"] = max(entry.state, state)
+    if account and not entry.account and changes["state"] > entry.state:
+        changes["account"] = account
     return evolve(entry, **changes), new

@@ -13,10 +13,26 @@ import weakref
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, TypeVar, Unpack
 
-from a2e_async.tasks.journal import Begun, Changes, Entry, Spent, State
+from a2e_async.tasks.journal import (
+    AccountEntries,
+    Begun,
+    Changes,
+    Entry,
+    Spent,
+    State,
+    Upload,
+)
 from a2e_async.tasks.journal_file import checked, unusable
-from a2e_async.tasks.journal_rows import CHANGEABLE, Value, page_query, to_column, to_row
-from a2e_async.tasks.journal_store import Clock, Store
+from a2e_async.tasks.journal_rows import (
+    CHANGEABLE,
+    Value,
+    page_query,
+    prune_query,
+    to_column,
+    to_row,
+)
+from a2e_async.tasks.journal_rules import bound, priced
+from a2e_async.tasks.journal_store import Clock, Scope, Store
 from a2e_async.tasks.journal_writer import Asked, Listener, Watcher, Writer, closed
 
 T = TypeVar("T")
@@ -44,6 +60,7 @@ class SqliteJournal:
     ) -> None:
         self.path = checked(path)
         self._clock = Clock(clock, host_clock)
+        self._scope = Scope()
         self._writer: Writer | None = None
         self._closed = False
 
@@ -54,6 +71,13 @@ class SqliteJournal:
     def owner(self) -> str:
         """The name under which this client owns entries; unique to this object."""
         return self._at_work().owner
+
+    def bind(self, account: str) -> None:
+        """Serve this account alone from now on: see and write no other one's entries.
+
+        Raises `ConfigurationError` when it is bound to another one.
+        """
+        self._scope.account = bound(self._scope.account, account)
 
     async def open(self) -> None:
         """Open the file. Raises `JournalError` when it is no journal, or of a later version."""
@@ -69,6 +93,7 @@ class SqliteJournal:
 
     async def begin(self, entry: Entry) -> Begun:
         """Write a new entry, or return what its key stands for already."""
+        entry = priced(entry)
         row = self._held(to_row, entry)
         return await self._do(lambda store: store.begin(entry, row))
 
@@ -77,7 +102,8 @@ class SqliteJournal:
 
         A ``state`` up to `State.INTENT` raises `TakenOver` when the entry is not this client's or
         is accepted already: nothing may be sent. Any later one is a fact and is written whoever
-        tells it; None when the entry is not there. ``ids`` are added to those that are there.
+        tells it; None when the entry is not there. ``ids`` are added to those that are there,
+        except those that another entry holds.
         """
         if unknown := values.keys() - CHANGEABLE:
             raise TypeError(f"advance() cannot set {', '.join(sorted(unknown))}")
@@ -142,13 +168,20 @@ class SqliteJournal:
         return await self._do(lambda store: store.heard(hook))
 
     async def prune(
-        self, before: float, *, states: Collection[State] = (State.FINISHED, State.SAVED)
+        self,
+        before: float,
+        *,
+        states: Collection[State] = (State.FINISHED, State.SAVED),
+        missing: bool = False,
     ) -> int:
-        """Forget closed entries last changed before ``before``; return how many."""
-        among = tuple(sorted(states))
+        """Forget closed entries last changed before ``before``; return how many.
+
+        With ``missing`` also those that are missing since before then.
+        """
+        query = prune_query(tuple(sorted(states)), missing)
 
         def some(start: int) -> "asyncio.Future[tuple[int, int]]":
-            return self._do(lambda store: store.prune(before, among, start, PRUNED))
+            return self._do(lambda store: store.prune(query, before, start, PRUNED))
 
         pruned, after = await some(0)
         while after:
@@ -160,11 +193,31 @@ class SqliteJournal:
         """Return coins spent and reserved by day (UTC) and kind, in that order."""
         return await self._do(lambda store: store.spent(), writes=False)
 
+    async def uploaded(self, digest: str, content_type: str) -> Upload | None:
+        """Return where a content was uploaded to, if it can still be read there."""
+        return await self._do(lambda store: store.uploaded(digest, content_type), writes=False)
+
+    async def keep_upload(self, upload: Upload) -> None:
+        """Keep where a content was uploaded to."""
+        await self._do(lambda store: store.keep_upload(upload))
+
+    async def pay_upload(self, coins: int) -> None:
+        """Count in `spent` what was paid to upload a file."""
+        await self._do(lambda store: store.pay_upload(coins))
+
+    async def accounts(self, *, open_only: bool = False) -> Sequence[AccountEntries]:
+        """Return how many entries each account has, also those that this client does not see."""
+        return await self._do(lambda store: store.accounts(open_only=open_only), writes=False)
+
+    async def adopt(self, former: str) -> int:
+        """Give the entries of another account to this client's; return how many."""
+        return await self._do(lambda store: store.adopt(former))
+
     def _at_work(self) -> Writer:
         if self._closed:
             raise closed(self.path)
         if self._writer is None:
-            self._writer = Writer(self.path, self._clock)
+            self._writer = Writer(self.path, self._clock, self._scope)
             # Its own end of the interpreter comes before that of `finalize`, and waits.
             weakref.finalize(self, self._writer.stop).atexit = False
         if self._writer.process != os.getpid():

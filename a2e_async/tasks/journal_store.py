@@ -15,15 +15,18 @@ from attrs import define, evolve, field, frozen
 
 from a2e_async.errors import JournalError
 from a2e_async.tasks import journal_rows as rows
+from a2e_async.tasks.budget import UPLOAD
 from a2e_async.tasks.journal import (
     HEARTBEAT,
     LEASE,
+    AccountEntries,
     Begun,
     Changes,
     Entry,
     Spent,
     State,
     TakenOver,
+    Upload,
 )
 from a2e_async.tasks.journal_file import (
     connect,
@@ -34,7 +37,7 @@ from a2e_async.tasks.journal_file import (
     version_of,
     whereabouts,
 )
-from a2e_async.tasks.journal_rules import same_start, stepped
+from a2e_async.tasks.journal_rules import new_ids, same_start, stepped, without
 from a2e_async.tasks.owner import is_dead
 
 T = TypeVar("T")
@@ -64,6 +67,14 @@ class Clock:
 
 
 @define(eq=False)
+class Scope:
+    """Whose entries are seen and written. The journal object makes it and sets it once."""
+
+    account: str | None = None
+    """None: every account's are seen, and new entries have none."""
+
+
+@define(eq=False)
 class Work(Generic[T]):
     """One operation, and what came of it: ``error`` or else ``value``."""
 
@@ -80,6 +91,7 @@ class Store:
     path: Path
     owner: str
     clock: Clock
+    scope: Scope
     db: sqlite3.Connection
     real: str
     """The path without links."""
@@ -97,9 +109,9 @@ class Store:
     _checkpoint_at: int = CHECKPOINT
 
     @classmethod
-    def open(cls, path: Path, owner: str, clock: Clock) -> "Store":
+    def open(cls, path: Path, owner: str, clock: Clock, scope: Scope) -> "Store":
         """Open the file and take up the lease. Raises as `connect` does."""
-        store = cls(path, owner, clock, connect(path), os.path.realpath(path))
+        store = cls(path, owner, clock, scope, connect(path), os.path.realpath(path))
         try:
             store.group([])
             store.place, _ = whereabouts(store.real)
@@ -195,11 +207,12 @@ class Store:
         news: News = []
         change, drops = self._told
         if change < self._change:
-            changed = self.db.execute(rows.CHANGED, (change,))
-            news += [(row[0], rows.to_entry(row)) for row in changed if row[0] in watched]
+            changed = self.db.execute(rows.CHANGED, (change, *self._mine))
+            seen = rows.to_entries(row for row in changed if row[0] in watched)
+            news += [(entry.key, entry) for entry in seen]
             self._gone.difference_update(key for key, _ in news)
         if drops < self._drops:
-            gone = {key for key in list(watched) if self.get(key) is None}
+            gone = {key for key in list(watched) if self._row(key) is None}
             news += [(key, None) for key in gone - self._gone]
             self._gone = gone
         return news
@@ -259,35 +272,48 @@ class Store:
 
     def begin(self, entry: Entry, row: tuple[rows.Value, ...]) -> Begun:
         """Write ``entry``, whose columns are ``row``, or return what its key stands for."""
-        self._change += 1
-        ours = (self.owner, self._now, self._now)
-        made = self.db.execute(rows.INSERT, (self._change, self._change, *row[:-3], *ours))
-        if made.rowcount:
-            self._claim(entry.kind, entry.ids, self._change)
-            owner, created_at, updated_at = ours
-            entry = evolve(entry, owner=owner, created_at=created_at, updated_at=updated_at)
+        if held := self._held(entry.kind, entry.ids, self._account):
+            entry = without(entry, held)
+            row = rows.to_row(entry)
+        seq = self._change + 1
+        ours = (self._account, self.owner, self._now, self._now)
+        values = (seq, seq, *row[:-4], *ours, entry.key, *self._mine)
+        if self.db.execute(rows.INSERT, values).rowcount:
+            self._change = seq
+            account, owner, created_at, updated_at = ours
+            entry = evolve(
+                entry, account=account, owner=owner, created_at=created_at, updated_at=updated_at
+            )
+            self._claim(entry, entry.ids, seq)
             return Begun(entry, mine=True, new=True)
-        self._change -= 1
-        found = self._sure(entry.key)
+        found, _ = self._sure(entry.key)
         if not same_start(found, entry) or found.state > State.INTENT or not self.take(entry.key):
             return Begun(found, mine=False, new=False)
-        return Begun(self._sure(entry.key), mine=True, new=False)
+        return Begun(self._sure(entry.key)[0], mine=True, new=False)
 
     def advance(
         self, key: str, state: State, values: Changes, columns: dict[str, rows.Value]
     ) -> Entry | None:
         """Bring an entry forward and set ``values``, which are ``columns`` in the table."""
-        step = stepped(self.get(key), self.owner, state, values, self._now)
-        if step is None:
+        entry, seq = self._found(key)
+        held: Collection[str] = ()
+        if entry is not None:
+            held = self._held(entry.kind, new_ids(entry, values), entry.account)
+        step = stepped(
+            entry, self.owner, state, values, self._now, account=self.scope.account, held=held
+        )
+        if entry is None or step is None:
             return None
-        entry, new = step
-        follows = ("ids", "coins", "state", "updated_at")
-        columns = columns | {name: rows.to_column(name, getattr(entry, name)) for name in follows}
-        if new:
-            (seq,) = self.db.execute("SELECT seq FROM jobs WHERE key = ?", (key,)).fetchone()
-            self._claim(entry.kind, new, seq)
-        self._update(key, columns)
-        return entry
+        after, new = step
+        follows = ("ids", "coins", "reserved", "state", "account", "updated_at")
+        columns = columns | {name: rows.to_column(name, getattr(after, name)) for name in follows}
+        if after.account != entry.account:
+            owned = [(after.account, entry.kind, id, seq) for id in entry.ids]
+            query = "UPDATE tasks SET account = ? WHERE (kind, id, seq) = (?, ?, ?)"
+            self.db.executemany(query, owned)
+        self._claim(after, new, seq)
+        self._update(seq, columns)
+        return after
 
     def drop(self, key: str) -> bool:
         """Forget an entry of this client that was not accepted."""
@@ -298,49 +324,41 @@ class Store:
 
     def take(self, key: str) -> bool:
         """Become the owner of an open entry whose owner is gone."""
-        entry = self.get(key)
+        entry, seq = self._found(key)
         if entry is None or not entry.open:
             return False
         if entry.owner != self.owner:
             if self._alive(entry.owner):
                 return False
-            self._update(key, {"owner": self.owner, "updated_at": self._now})
+            self._update(seq, {"owner": self.owner, "updated_at": self._now})
         return True
 
     def get(self, key: str) -> Entry | None:
         """Return the entry of a key."""
-        row = self.db.execute(rows.BY_KEY, (key,)).fetchone()
-        return None if row is None else rows.to_entry(row)
+        return self._found(key)[0]
 
     def find(self, kind: str, id: str) -> Entry | None:
         """Return the entry of a remote task."""
-        row = self.db.execute(rows.BY_TASK, (kind, id)).fetchone()
+        row = self.db.execute(rows.BY_TASK, (kind, id, *self._mine)).fetchone()
         return None if row is None else rows.to_entry(row)
 
     def heard(self, hook: str) -> Entry | None:
         """Note an event of the start of this hook; return its entry."""
-        row = self.db.execute(rows.BY_HOOK, (hook,)).fetchone()
+        row = self.db.execute(rows.BY_HOOK, (hook, *self._mine)).fetchone()
         entry = None if row is None else rows.to_entry(row)
         if entry is None or not entry.open:
             return entry
-        self._update(entry.key, {"event_at": self._now, "updated_at": self._now})
+        self._update(row[-1], {"event_at": self._now, "updated_at": self._now})
         return evolve(entry, event_at=self._now, updated_at=self._now)
 
     def entries(self, query: str, after: int, limit: int) -> tuple[list[Entry], int]:
         """Return a page of `page_query`, and the place to go on after."""
-        found = self.db.execute(query, (after, limit)).fetchall()
-        return [rows.to_entry(row) for row in found], found[-1][-1] if len(found) == limit else 0
+        found = self.db.execute(query, (after, *self._mine, limit)).fetchall()
+        return rows.to_entries(found), found[-1][-1] if len(found) == limit else 0
 
-    def prune(
-        self, before: float, states: tuple[State, ...], after: int, limit: int
-    ) -> tuple[int, int]:
-        """Forget closed entries from ``after`` on; return how many, and the place to go on."""
-        among = ", ".join(str(int(state)) for state in states)
-        found = self.db.execute(
-            f"SELECT seq, kind, ids FROM jobs WHERE seq > ? AND updated_at < ? "  # noqa: S608  # numbers
-            f"AND state IN ({among}) AND NOT ({rows.OPEN}) ORDER BY seq LIMIT ?",
-            (after, before, limit),
-        ).fetchall()
+    def prune(self, query: str, before: float, after: int, limit: int) -> tuple[int, int]:
+        """Forget entries of `prune_query` after a place; return how many, and where to go on."""
+        found = self.db.execute(query, (after, before, before, *self._mine, limit)).fetchall()
         for seq, kind, ids in found:
             self.db.execute(rows.KEEP_SUM, (seq,))
             self.db.execute("DELETE FROM jobs WHERE seq = ?", (seq,))
@@ -353,19 +371,82 @@ class Store:
         """Return sums of money by day and kind."""
         return [
             Spent(day=day, kind=kind, coins=coins, reserved=reserved, starts=starts)
-            for day, kind, coins, reserved, starts in self.db.execute(rows.SUMS)
+            for day, kind, coins, reserved, starts in self.db.execute(rows.SUMS, self._mine)
         ]
 
-    def _sure(self, key: str) -> Entry:
-        """Return the entry of a key that is there."""
-        return rows.to_entry(self.db.execute(rows.BY_KEY, (key,)).fetchone())
+    def uploaded(self, digest: str, content_type: str) -> Upload | None:
+        """Return where a content can still be read."""
+        values = (*self._mine, digest, content_type, self._now)
+        row = self.db.execute(rows.UPLOADED, values).fetchone()
+        if row is None:
+            return None
+        return Upload(digest=digest, content_type=content_type, url=row[0], until=row[1])
 
-    def _update(self, key: str, columns: dict[str, rows.Value]) -> None:
+    def keep_upload(self, upload: Upload) -> None:
+        """Keep where a content was uploaded to, and nothing that is over."""
+        self.db.execute("DELETE FROM uploads WHERE until <= ?", (self._now,))
+        self.db.execute(
+            "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?)",
+            (self._account, upload.digest, upload.content_type, upload.url, upload.until),
+        )
+
+    def pay_upload(self, coins: int) -> None:
+        """Count what was paid for an upload."""
+        self.db.execute(rows.ADD_SUM, (self._account, self._now, UPLOAD, coins))
+
+    def accounts(self, *, open_only: bool) -> list[AccountEntries]:
+        """Return how many entries each account has."""
+        found = self.db.execute(rows.accounts_query(open_only))
+        return [AccountEntries(account=row[0], entries=row[1], open=row[2]) for row in found]
+
+    def adopt(self, former: str) -> int:
+        """Give the entries of another account to this one."""
+        account = self._account
+        entries, tasks, uploads = rows.ADOPT
+        adopted = self.db.execute(entries, (account, former, account)).rowcount
+        self.db.execute(tasks, (account, former, account))
+        self.db.execute(uploads, (account, former))
+        add, clear = rows.MOVE_SUMS
+        self.db.execute(add, (account, former))
+        self.db.execute(clear, (former,))
+        return adopted
+
+    @property
+    def _account(self) -> str:
+        return self.scope.account or ""
+
+    @property
+    def _mine(self) -> tuple[str | None, str | None]:
+        """The parameters of `rows.MINE`."""
+        return self.scope.account, self.scope.account
+
+    def _row(self, key: str) -> tuple[Any, ...] | None:
+        row: tuple[Any, ...] | None = self.db.execute(rows.BY_KEY, (key, *self._mine)).fetchone()
+        return row
+
+    def _found(self, key: str) -> tuple[Entry | None, int]:
+        """Return the entry of a key and its place."""
+        row = self._row(key)
+        return (None, 0) if row is None else (rows.to_entry(row), row[-1])
+
+    def _sure(self, key: str) -> tuple[Entry, int]:
+        """Return the entry of a key that is there, and its place."""
+        entry, seq = self._found(key)
+        assert entry is not None  # noqa: S101  # it was seen in this transaction
+        return entry, seq
+
+    def _update(self, seq: int, columns: dict[str, rows.Value]) -> None:
         self._change += 1
         columns["change"] = self._change
-        self.db.execute(rows.update_query(tuple(columns)), (*columns.values(), key))
+        self.db.execute(rows.update_query(tuple(columns)), (*columns.values(), seq))
 
-    def _claim(self, kind: str, ids: Sequence[str], seq: int) -> None:
+    def _held(self, kind: str, ids: Sequence[str], account: str) -> list[str]:
+        """Return which of these tasks other entries hold."""
+        query, at = rows.HOLDER, (account, account)
+        return [id for id in ids if self.db.execute(query, (kind, id, *at)).fetchone()]
+
+    def _claim(self, entry: Entry, ids: Sequence[str], seq: int) -> None:
         if ids:
-            query = "INSERT INTO tasks VALUES (?, ?, ?) ON CONFLICT (kind, id) DO NOTHING"
-            self.db.executemany(query, [(kind, id, seq) for id in ids])
+            query = "INSERT INTO tasks VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+            claims = [(entry.kind, id, entry.account, seq) for id in ids]
+            self.db.executemany(query, claims)

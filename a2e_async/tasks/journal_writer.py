@@ -20,7 +20,7 @@ from attrs import define, field
 from a2e_async.errors import JournalError
 from a2e_async.tasks.journal import HEARTBEAT, Entry
 from a2e_async.tasks.journal_file import explain, patiently, unusable
-from a2e_async.tasks.journal_store import Clock, News, Store, Work
+from a2e_async.tasks.journal_store import Clock, News, Scope, Store, Work
 from a2e_async.tasks.owner import new_owner
 
 T = TypeVar("T")
@@ -90,6 +90,7 @@ class Writer:
 
     path: Path
     clock: Clock
+    scope: Scope
     owner: str = field(factory=new_owner)
     process: int = field(factory=os.getpid)
     watchers: _Watched = field(factory=_Watched)
@@ -188,7 +189,7 @@ class Writer:
         news: News = []
         try:
             if self._store is None and work:
-                self._store = Store.open(self.path, self.owner, self.clock)
+                self._store = Store.open(self.path, self.owner, self.clock, self.scope)
             if self._store is not None:
                 news = self._carry_out(self._store, work)
         except Exception as error:  # whoever waits must hear of it

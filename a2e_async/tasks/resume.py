@@ -26,21 +26,29 @@ async def unfinished(
     starter: "Starter",
     charged: "ChargedCalls",
     kind_of: Callable[[str], TaskKind[..., Any] | None],
+    *,
+    missing: bool = False,
 ) -> AsyncGenerator[Task[Any]]:
     """Yield every open task of the journal that no other process is at work on.
 
     Tasks whose ids are known come first, in the order they were begun; then those whose start
     had no answer, as they are found. One that is not found is logged, and stays in the journal;
     so does a paid call that starts no task, which nobody can look for: ``charged`` is told of it.
-    ``kind_of`` gives the kind of a name, None for what is no task.
+    ``kind_of`` gives the kind of a name, None for what is no task. Tasks that are missing at the
+    service are left out, unless ``missing``.
     """
     searches: list[asyncio.Task[Task[Any]]] = []
     try:
+        await book.ready()
         after = 0
         while True:
             entries, after = await book.journal.entries(open_only=True, after=after, limit=PAGE)
             busy = starter.busy() | charged.busy()
-            left = [entry for entry in entries if entry.key not in busy]
+            left = [
+                entry
+                for entry in entries
+                if entry.key not in busy and (missing or not entry.missing)
+            ]
             ours = await asyncio.gather(*(book.journal.take(entry.key) for entry in left))
             for entry, mine in zip(left, ours, strict=True):
                 kind = kind_of(entry.kind)

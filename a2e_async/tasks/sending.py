@@ -12,7 +12,7 @@ from a2e_async.errors import A2EError, InvalidRequest, StartOutcomeUnknown
 from a2e_async.inputs import MediaInput
 from a2e_async.models import MediaType, Record, Recovery
 from a2e_async.redact import excerpt
-from a2e_async.tasks.flight import Flight, Prepareds
+from a2e_async.tasks.flight import Flight
 from a2e_async.tasks.hooks import Webhook
 from a2e_async.tasks.journal import Entry, State, TakenOver
 from a2e_async.tasks.kind import TaskKind
@@ -46,7 +46,7 @@ class MediaDesk(Protocol):
 
     async def upload_prepared(
         self, prepared: "Prepared", budgets: "tuple[Budget, ...] | None" = None
-    ) -> str: ...
+    ) -> tuple[str, int]: ...
 
 
 class Sender:
@@ -168,7 +168,7 @@ class Sender:
     async def _body(self, flight: Flight) -> dict[str, Any]:
         """Upload what is local and return the body."""
         kind = flight.kind
-        body = flight.inputs.to_wire(await self._upload(flight.media, flight.held.budgets))
+        body = flight.inputs.to_wire(await self._upload(flight))
         if kind.name_wire and flight.name:
             body[kind.name_wire] = flight.name
         return body
@@ -246,14 +246,15 @@ class Sender:
             echo={} if flight.mark else echo_of(body),
         )
 
-    async def _upload(
-        self, media: Prepareds, budgets: "tuple[Budget, ...]"
-    ) -> dict[tuple[str, int | None], str]:
-        urls = {place: item for place, item in media.items() if isinstance(item, str)}
+    async def _upload(self, flight: Flight) -> dict[tuple[str, int | None], str]:
+        urls: dict[tuple[str, int | None], str] = {}
         # One after the other: a start rarely has two files, and the connections are shared.
-        for place, item in media.items():
-            if not isinstance(item, str):
-                urls[place] = await self._desk.upload_prepared(item, budgets)
+        for place, item in flight.media.items():
+            if isinstance(item, str):
+                urls[place] = item
+                continue
+            urls[place], coins = await self._desk.upload_prepared(item, flight.held.budgets)
+            flight.upload_coins += coins
         return urls
 
     async def _answered(self, flight: Flight, answer: "Answer") -> Task[Any]:

@@ -280,7 +280,8 @@ class Task(Generic[R]):
     async def _note(self, record: R | None) -> None:
         if self._services.finished is not None and not self._noted:
             await self._services.finished(self, record)
-            self._noted = True
+            # One that was missing may come back.
+            self._noted = record is not None
 
     def _deadline(self, timeout: float | None) -> float:
         seconds = self.kind.patience if timeout is None else timeout

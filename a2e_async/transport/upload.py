@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import aiohttp
 import anyio
@@ -34,6 +34,18 @@ Presign = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """The call for an upload URL: what is asked, to what is answered."""
 
 
+class UploadRecords(Protocol):
+    """Remembers uploads beyond this client; a journal does."""
+
+    async def uploaded(self, digest: str, content_type: str) -> tuple[str, float] | None:
+        """Return a content's public URL and how long it holds, in seconds since 1970."""
+        ...
+
+    async def keep_upload(self, digest: str, content_type: str, url: str, until: float) -> None:
+        """Remember that URL."""
+        ...
+
+
 @frozen
 class _Presigned:
     upload_url: str = field(repr=False)
@@ -59,7 +71,7 @@ class Uploader:
 
     ``presign`` makes the (charged) call for an upload URL, at the cost of who asks for it first;
     it runs in a task of its own, so that its answer is kept even when the caller is cancelled.
-    ``clock``: wall-clock seconds.
+    ``records`` know what other clients of the account have uploaded. ``clock``: wall-clock seconds.
     """
 
     files: FileSession
@@ -67,6 +79,7 @@ class Uploader:
     keep_for: float = field(default=24 * 3600, kw_only=True)
     clock: Callable[[], float] = field(default=wall_time, kw_only=True)
     emit: Callable[[Event], None] | None = field(default=None, kw_only=True)
+    records: UploadRecords | None = field(default=None, kw_only=True)
     _entries: dict[tuple[str, str], _Entry] = field(
         init=False, factory=dict[tuple[str, str], _Entry]
     )
@@ -75,8 +88,8 @@ class Uploader:
         """Return a public URL of the content, uploaded now or within the last ``keep_for``.
 
         ``presign`` is this caller's own form of that call, should it be made for this one.
-        Raises `TransferError`, `DecodeError`, and what ``presign`` raises. A failed presign is
-        told to all who waited for it: each would pay to try again.
+        Raises `TransferError`, `DecodeError`, and what ``presign`` and ``records`` raise. A failed
+        presign is told to all who waited for it: each would pay to try again.
         """
         entry = self._entry(prepared)
         entry.users += 1
@@ -86,6 +99,8 @@ class Uploader:
                 while True:
                     if entry.url is not None and self.clock() < entry.until:
                         return entry.url
+                    if (known := await self._known(entry, prepared)) is not None:
+                        return known
                     signed = await self._presigned(entry, prepared, presign or self.presign)
                     async with entry.lock:
                         if entry.url is not None and self.clock() < entry.until:
@@ -94,6 +109,7 @@ class Uploader:
                         if self._live(signed) and await self._put_all(prepared, signed):
                             entry.url = signed.public_url
                             entry.until = self.clock() + self.keep_for
+                            await self._keep(entry, prepared)
                             return entry.url
                         if entry.presigned is signed:
                             entry.presigned = None  # its time is over
@@ -102,6 +118,21 @@ class Uploader:
                         raise _error(prepared, signed, "was not sent before its URLs expired")
         finally:
             entry.users -= 1
+
+    async def _known(self, entry: _Entry, prepared: Prepared) -> str | None:
+        """Return the URL of a content that another client has uploaded."""
+        if self.records is None or entry.presigned is not None or entry.presigning is not None:
+            return None
+        found = await self.records.uploaded(prepared.digest, prepared.content_type)
+        if found is None or self.clock() >= found[1]:
+            return None
+        entry.url, entry.until = found
+        return entry.url
+
+    async def _keep(self, entry: _Entry, prepared: Prepared) -> None:
+        url = entry.url or ""
+        if self.records is not None and url == bare_url(url):  # a signature is not to be kept
+            await self.records.keep_upload(prepared.digest, prepared.content_type, url, entry.until)
 
     async def aclose(self, timeout: float = 30.0) -> None:
         """Let presign calls under way end, for ``timeout`` seconds; then cancel them."""

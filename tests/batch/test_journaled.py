@@ -484,10 +484,10 @@ async def test_what_cannot_be_waited_for_is_not_open(a2e: A2E, journal: Path) ->
     assert [task async for task in a2e.unfinished()] == []
 
 
-async def test_what_is_gone_is_not_open(
+async def test_what_is_gone_is_missing(
     make_client: MakeClient, sandbox: Sandbox, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A task that was deleted at the service is not waited for in every run."""
+    """A task that was deleted at the service is not waited for in every run, and stays open."""
     monkeypatch.setattr("a2e_async.tasks.schedule.FORGIVEN", 0.0)
     a2e = make_client(poll_interval=60)
     task = await a2e.talking_video.start(**TALK)
@@ -495,8 +495,11 @@ async def test_what_is_gone_is_not_open(
     await task.delete()
     with pytest.raises(TaskGone):
         await a2e.attach(task.ref).wait(timeout=30)
-    assert [(row["state"], row["succeeded"]) for row in rows(journal)] == [(3, 0)]
+    (row,) = rows(journal)
+    assert (row["state"], row["succeeded"], row["closed_by"]) == (2, None, None)
+    assert row["missing_since"] is not None
     assert [task async for task in a2e.unfinished()] == []
+    assert [one.ref async for one in a2e.unfinished(missing=True)] == [task.ref]
 
 
 async def test_what_was_spent(make_client: MakeClient, sandbox: Sandbox) -> None:

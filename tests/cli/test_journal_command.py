@@ -255,6 +255,13 @@ def test_a_refused_key_ends_it_with_its_own_code(
     a2e: Invoke, kept: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("A2E_API_KEY", "sk_test_another_9876543210")
+    skipped = a2e("journal", "resume", "jobs.db")
+    assert skipped.code == exits.PARTIAL
+    assert (
+        "3 entries of other accounts in this journal were skipped (1 of them open)" in skipped.err
+    )
+    former = a2e("journal", "accounts", "jobs.db", "--json").document["items"][0]["account"]
+    assert a2e("journal", "adopt", "jobs.db", "--from", former, "--yes").out == "3 adopted\n"
     result = a2e("journal", "resume", "jobs.db")
     assert result.code == exits.KEY
     assert len(items(a2e)) == 1

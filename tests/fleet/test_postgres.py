@@ -156,6 +156,7 @@ async def test_the_tables_of_every_earlier_version_are_brought_up_to_date(url: s
     for version in range(1, VERSION):
         with psycopg.connect(url, autocommit=True) as db:
             for table in (
+                "uploads",
                 "leaders",
                 "paces",
                 "pruned",

@@ -13,7 +13,19 @@ from typing import Any
 import pytest
 from attrs import evolve, field, frozen
 
-from a2e_async.tasks.journal import LEASE, Begun, Entry, Journal, Spent, State, TakenOver
+from a2e_async.errors import ConfigurationError
+from a2e_async.tasks.journal import (
+    LEASE,
+    MAX_COINS,
+    AccountEntries,
+    Begun,
+    Entry,
+    Journal,
+    Spent,
+    State,
+    TakenOver,
+    Upload,
+)
 
 from .model import Time, World
 
@@ -31,8 +43,11 @@ class Clients:
         time = Time(self.world)
         return self.make(time), time
 
-    def journal(self) -> Journal:
-        return self.client()[0]
+    def journal(self, account: str | None = None) -> Journal:
+        made = self.client()[0]
+        if account is not None:
+            made.bind(account)
+        return made
 
     def crash(self, time: Time) -> None:
         """Let a client's process be gone for longer than its lease."""
@@ -82,6 +97,9 @@ class JournalContract:
             lost_at=2.5,
             coins=0,
             reserved=30,
+            uploads=2,
+            missing_since=3.5,
+            closed_by="saved",
             urls=("https://media.example/a",),
             outputs=2,
             paths={"x#0": "out/a.mp3", "x#1": "out/ü.mp3"},
@@ -408,10 +426,207 @@ class JournalContract:
             told: list[Entry | None] = []
             end = journal.watch(key, told.append)
             _, seen = await asyncio.gather(
-                other.advance(key, State.ACCEPTED, ids=("a",)), journal.get(key)
+                other.advance(key, State.ACCEPTED, ids=(f"a{n}",)), journal.get(key)
             )
             assert seen is not None
             if not seen.ids:
                 # It may first hear of the entry's beginning, which was just before.
                 await soon(partial(accepted, told))
             end()
+
+    # -- accounts ------------------------------------------------------------------------------
+
+    async def test_one_key_in_two_accounts_is_two_starts(self, clients: Clients) -> None:
+        one, two = clients.journal("one"), clients.journal("two")
+        begun = [
+            await journal.begin(entry(digest=digest))
+            for journal, digest in ((one, "d1"), (two, "d2"))
+        ]
+        assert [(b.new, b.entry.account) for b in begun] == [(True, "one"), (True, "two")]
+        await one.advance("talk-17", State.ACCEPTED, ids=("a",), coins=3)
+        await two.advance("talk-17", State.ACCEPTED, ids=("a", "b"), coins=5)
+        assert [
+            (await one.get("talk-17") or entry()).ids,
+            (await two.get("talk-17") or entry()).ids,
+        ] == [("a",), ("a", "b")]
+        assert (await one.find("dubbing", "a") or entry()).account == "one"
+        assert (await two.find("dubbing", "a") or entry()).account == "two"
+        assert await one.find("dubbing", "b") is None
+        assert [sum(day.coins for day in await journal.spent()) for journal in (one, two)] == [3, 5]
+        assert sum(day.coins for day in await clients.journal().spent()) == 8
+        assert await clients.journal().accounts() == [
+            AccountEntries(account="one", entries=1, open=1),
+            AccountEntries(account="two", entries=1, open=1),
+        ]
+
+    async def test_nothing_of_another_account_is_seen_or_changed(self, clients: Clients) -> None:
+        one, time = clients.client()
+        one.bind("one")
+        two = clients.journal("two")
+        paid = {"state": State.ACCEPTED, "ids": ("a",), "hook": "h-1"}
+        kept = (await one.begin(entry(**paid))).entry
+        await one.begin(entry("done", state=State.SAVED, coins=2))
+        clients.crash(time)
+        assert await two.get("talk-17") is None
+        assert await two.find("dubbing", "a") is None
+        assert await two.heard("h-1") is None
+        assert await keys(two) == await keys(two, open_only=True) == []
+        assert not await two.take("talk-17")
+        assert not await two.drop("talk-17")
+        assert await two.advance("talk-17", State.SAVED) is None
+        with pytest.raises(TakenOver):
+            await two.advance("talk-17", State.INTENT)
+        assert await two.prune(float("inf")) == 0
+        assert await two.spent() == []
+        assert await clients.journal("one").get("talk-17") == kept
+
+    async def test_changes_of_another_account_are_not_heard_of(self, clients: Clients) -> None:
+        one, two, peer = (clients.journal(name) for name in ("one", "two", "one"))
+        told: list[Entry] = []
+        watched: list[Entry | None] = []
+        one.watch_all(told.append)
+        one.watch("talk-17", watched.append)
+        await one.get("talk-17")
+        await two.begin(entry())
+        begun = await peer.begin(entry())
+        await soon(lambda: told and watched)
+        assert told == watched == [begun.entry]
+
+    async def test_a_journal_serves_one_account(self, clients: Clients) -> None:
+        journal = clients.journal("one")
+        journal.bind("one")
+        with pytest.raises(ConfigurationError, match="one account"):
+            journal.bind("two")
+
+    async def test_an_entry_without_account_becomes_whose_it_is_brought_forward(
+        self, clients: Clients
+    ) -> None:
+        """Those of earlier versions have none."""
+        old, one, two = clients.journal(), clients.journal("one"), clients.journal("two")
+        await old.begin(entry(state=State.ACCEPTED, ids=("a",)))
+        await old.aclose()
+        for journal in (one, two):
+            assert not (await journal.begin(entry())).new
+            assert await journal.find("dubbing", "a") is not None
+        assert await two.take("talk-17")
+        await two.advance("talk-17", State.ACCEPTED, missing_since=5.0)
+        assert (await one.get("talk-17") or entry()).account == ""
+        seen = await one.advance("talk-17", State.FINISHED, succeeded=True, missing_since=None)
+        assert (seen or entry()).account == "one"
+        assert await one.find("dubbing", "a") == seen
+        assert await two.get("talk-17") is await two.find("dubbing", "a") is None
+        assert (await two.begin(entry())).new
+
+    async def test_a_former_accounts_entries_are_adopted(self, clients: Clients) -> None:
+        old, new = clients.journal("old"), clients.journal("new")
+        await old.begin(entry("a", state=State.ACCEPTED, ids=("1",), coins=4))
+        await old.begin(entry("b", state=State.SAVED, ids=("2",), coins=2))
+        await old.begin(entry("both", state=State.ACCEPTED, ids=("3",)))
+        await old.pay_upload(1)
+        await old.prune(float("inf"))
+        await new.begin(entry("both"))
+        await new.pay_upload(1)
+        assert await new.adopt("old") == 1
+        assert (await new.find("dubbing", "1") or entry()).key == "a"
+        assert sorted(await keys(new)) == ["a", "both"]
+        assert await keys(old) == ["both"]
+        assert (await old.find("dubbing", "3") or entry()).key == "both"
+        assert [(day.kind, day.coins) for day in await new.spent()] == [
+            ("dubbing", 6),
+            ("upload", 2),
+        ]
+        assert await new.adopt("old") == await new.adopt("nobody") == 0
+
+    # -- what a server says ----------------------------------------------------------------------
+
+    async def test_a_task_belongs_to_one_entry(self, clients: Clients) -> None:
+        journal, other = clients.journal(), clients.journal()
+        await journal.begin(entry("a", state=State.INTENT))
+        await other.begin(entry("b", state=State.INTENT))
+        first = await journal.advance("a", State.ACCEPTED, ids=("1",), coins=4)
+        refused = await other.advance("b", State.ACCEPTED, ids=("1",), coins=4)
+        assert refused is not None
+        assert (refused.ids, refused.state, refused.coins) == ((), State.INTENT, None)
+        some = await other.advance("b", State.ACCEPTED, ids=("1", "2"), coins=5)
+        assert some is not None
+        assert (some.ids, some.state, some.coins) == (("2",), State.ACCEPTED, 5)
+        late = (await other.begin(entry("c", state=State.ACCEPTED, ids=("1", "2")))).entry
+        assert (late.ids, late.state) == ((), State.INTENT)
+        assert await other.find("dubbing", "1") == first
+        assert await journal.find("dubbing", "2") == some
+        assert [one.ids for one in (await journal.entries())[0]] == [("1",), ("2",), ()]
+
+    async def test_two_clients_that_claim_one_task_at_once(self, clients: Clients) -> None:
+        journals = [clients.journal() for _ in range(4)]
+        for n, journal in enumerate(journals):
+            await journal.begin(entry(str(n), state=State.INTENT))
+        steps = await asyncio.gather(
+            *(
+                journal.advance(str(n), State.ACCEPTED, ids=("a",))
+                for n, journal in enumerate(journals)
+            )
+        )
+        assert sorted(len(step.ids) for step in steps if step) == [0, 0, 0, 1]
+
+    @pytest.mark.parametrize(
+        "coins", [2**40 + 1, 2**63, 2**70, -1, True, 1.5, float("nan"), "7", [1]], ids=str
+    )
+    async def test_no_price_keeps_an_id_from_being_written(
+        self, clients: Clients, coins: Any
+    ) -> None:
+        journal = clients.journal()
+        await journal.begin(entry(state=State.INTENT, reserved=9))
+        paid = await journal.advance("talk-17", State.ACCEPTED, ids=("a",), coins=coins)
+        begun = await journal.begin(entry("b", coins=coins, reserved=coins))
+        assert paid is not None
+        assert (paid.ids, paid.coins, begun.new) == (("a",), None, True)
+        assert (begun.entry.coins, begun.entry.reserved) == (None, None)
+        assert [(day.coins, day.reserved) for day in await journal.spent()] == [(0, 9)]
+
+    async def test_sums_of_the_highest_prices_can_be_kept(self, clients: Clients) -> None:
+        journal = clients.journal()
+        for n in range(3):
+            await journal.begin(entry(str(n), state=State.SAVED, coins=MAX_COINS))
+        await journal.prune(float("inf"))
+        (day,) = await journal.spent()
+        assert day.coins == 3 * MAX_COINS
+
+    # -- missing tasks, uploads -------------------------------------------------------------------
+
+    async def test_a_missing_task_stays_open_until_it_is_pruned(self, clients: Clients) -> None:
+        journal = clients.journal()
+        await journal.begin(entry("a", state=State.ACCEPTED, ids=("1",), coins=3))
+        await journal.begin(entry("b", state=State.ACCEPTED, ids=("2",)))
+        await journal.advance("a", State.ACCEPTED, missing_since=50.0)
+        assert await keys(journal, open_only=True) == ["a", "b"]
+        assert await journal.prune(float("inf")) == 0
+        assert await journal.prune(50.0, missing=True) == 0
+        assert await journal.prune(51.0, missing=True) == 1
+        assert await keys(journal) == ["b"]
+        assert await journal.find("dubbing", "1") is None
+        assert sum(day.coins for day in await journal.spent()) == 3
+
+    async def test_an_upload_is_kept_while_it_lives(self, clients: Clients) -> None:
+        journal, other = clients.journal("one"), clients.journal("one")
+        until = 1_768_000_000.0 + clients.world.now + 60
+        upload = Upload(digest="d", content_type="audio/wav", url="https://x/a", until=until)
+        assert await journal.uploaded("d", "audio/wav") is None
+        await journal.keep_upload(upload)
+        await journal.keep_upload(upload)
+        assert await other.uploaded("d", "audio/wav") == upload
+        assert await other.uploaded("d", "video/mp4") is None
+        assert await clients.journal("two").uploaded("d", "audio/wav") is None
+        clients.world.now += 61
+        assert await other.uploaded("d", "audio/wav") is None
+        later = evolve(upload, url="https://x/b", until=until + 3600)
+        await journal.keep_upload(later)
+        assert await other.uploaded("d", "audio/wav") == later
+
+    async def test_what_is_paid_for_uploads_is_summed(self, clients: Clients) -> None:
+        journal = clients.journal("one")
+        await journal.pay_upload(2)
+        await journal.pay_upload(1)
+        assert await clients.journal().spent() == [
+            Spent(day=DAY, kind="upload", coins=3, reserved=0, starts=2)
+        ]
+        assert await clients.journal("two").spent() == []

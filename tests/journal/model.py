@@ -7,15 +7,19 @@ from typing import Any, Unpack
 
 from attrs import define, evolve, field
 
+from a2e_async.errors import ConfigurationError
 from a2e_async.tasks.journal import (
     HEARTBEAT,
     LEASE,
+    MAX_COINS,
+    AccountEntries,
     Begun,
     Changes,
     Entry,
     Spent,
     State,
     TakenOver,
+    Upload,
 )
 
 Told = Callable[[Entry | None], None]
@@ -41,10 +45,11 @@ class World:
     """What all clients of one journal share."""
 
     now: float = 1_000.0
-    entries: dict[str, tuple[int, Entry]] = field(factory=dict[str, tuple[int, Entry]])
+    entries: dict[int, Entry] = field(factory=dict[int, Entry])
     leases: dict[str, float] = field(factory=dict[str, float])
-    claims: dict[tuple[str, str], str] = field(factory=dict[tuple[str, str], str])
     pruned: list[Entry] = field(factory=list[Entry])
+    uploads: dict[tuple[str, str, str], Upload] = field(factory=dict[tuple[str, str, str], Upload])
+    paid: list[tuple[str, float, int]] = field(factory=list[tuple[str, float, int]])
     begun: int = 0
     watchers: list[tuple["ModelJournal", str, Told]] = field(
         factory=list[tuple["ModelJournal", str, Told]]
@@ -54,13 +59,12 @@ class World:
         factory=list[tuple["ModelJournal", ToldAll]]
     )
 
-    def tell(self, by: "ModelJournal", key: str) -> None:
-        entry = self.entries[key][1] if key in self.entries else None
+    def tell(self, by: "ModelJournal", key: str, entry: Entry | None) -> None:
         for client, told_all in tuple(self.listeners):
-            if client is not by and entry is not None:
+            if client is not by and entry is not None and client.sees(entry.account):
                 told_all(entry)
         for client, watched, told in tuple(self.watchers):
-            if client is not by and watched == key:
+            if client is not by and watched == key and (not entry or client.sees(entry.account)):
                 told(entry)
 
 
@@ -71,7 +75,16 @@ class ModelJournal:
     world: World
     owner: str
     time: Time
+    account: str | None = None
     beaten: float = float("-inf")
+
+    def sees(self, account: str) -> bool:
+        return self.account is None or account in (self.account, "")
+
+    def bind(self, account: str) -> None:
+        if self.account not in (None, account):
+            raise ConfigurationError("A journal object serves one account.")
+        self.account = account
 
     def _beat(self) -> None:
         now = self.time.host()
@@ -82,16 +95,30 @@ class ModelJournal:
                         del self.world.leases[owner]
             self.world.leases[self.owner], self.beaten = now + LEASE, now
 
-    def _entry(self, key: str) -> Entry | None:
+    def _seen(self) -> list[tuple[int, Entry]]:
         self._beat()
-        return self.world.entries[key][1] if key in self.world.entries else None
+        return [pair for pair in sorted(self.world.entries.items()) if self.sees(pair[1].account)]
 
-    def _put(self, entry: Entry) -> Entry:
-        seq, _ = self.world.entries[entry.key]
+    def _at(self, key: str) -> int | None:
+        found = [(one.account, seq) for seq, one in self._seen() if one.key == key]
+        return min(found)[1] if found else None
+
+    def _entry(self, key: str) -> Entry | None:
+        at = self._at(key)
+        return None if at is None else self.world.entries[at]
+
+    def _put(self, at: int, entry: Entry) -> Entry:
         entry = evolve(entry, updated_at=self.time.wall())
-        self.world.entries[entry.key] = seq, entry
-        self.world.tell(self, entry.key)
+        self.world.entries[at] = entry
+        self.world.tell(self, entry.key, entry)
         return entry
+
+    def _held(self, kind: str, id: str, account: str) -> bool:
+        """Whether an entry of the account, or of none, holds a task."""
+        return any(
+            one.kind == kind and id in one.ids and (not account or one.account in (account, ""))
+            for one in self.world.entries.values()
+        )
 
     def _alive(self, owner: str | None) -> bool:
         return self.world.leases.get(owner or "", 0) > self.time.host()
@@ -103,68 +130,90 @@ class ModelJournal:
         self.world.leases.pop(self.owner, None)
 
     async def begin(self, entry: Entry) -> Begun:
-        found = self._entry(entry.key)
-        if found is None:
+        at = self._at(entry.key)
+        if at is None:
             self.world.begun += 1
-            now = self.time.wall()
-            entry = evolve(entry, owner=self.owner, created_at=now, updated_at=now)
-            self.world.entries[entry.key] = self.world.begun, entry
-            for id in entry.ids:
-                self.world.claims.setdefault((entry.kind, id), entry.key)
-            self.world.tell(self, entry.key)
+            now, account = self.time.wall(), self.account or ""
+            ids = tuple(id for id in entry.ids if not self._held(entry.kind, id, account))
+            entry = evolve(
+                entry,
+                ids=ids,
+                state=entry.state if ids or not entry.ids else min(entry.state, State.INTENT),
+                coins=_price(entry.coins),
+                reserved=_price(entry.reserved),
+                account=account,
+                owner=self.owner,
+                created_at=now,
+                updated_at=now,
+            )
+            self.world.entries[self.world.begun] = entry
+            self.world.tell(self, entry.key, entry)
             return Begun(entry, mine=True, new=True)
+        found = self.world.entries[at]
         mine = (
             (found.kind, found.digest) == (entry.kind, entry.digest)
             and found.state < State.ACCEPTED
             and await self.take(entry.key)
         )
-        return Begun(self.world.entries[entry.key][1], mine=mine, new=False)
+        return Begun(self.world.entries[at], mine=mine, new=False)
 
     async def advance(self, key: str, state: State, **values: Unpack[Changes]) -> Entry | None:
-        entry = self._entry(key)
+        at = self._at(key)
+        entry = None if at is None else self.world.entries[at]
         before_sending = state in (State.RESERVED, State.INTENT)
         if before_sending and (
             entry is None or entry.owner != self.owner or entry.state >= State.ACCEPTED
         ):
             raise TakenOver(key)
-        if entry is None:
+        if at is None or entry is None:
             return None
         changes: dict[str, Any] = dict(values)
-        new = [id for id in values.get("ids", ()) if id not in entry.ids]
-        if new and entry.ids and values.get("coins") is not None:
-            changes["coins"] += entry.coins or 0
+        for name in changes.keys() & {"coins", "reserved"}:
+            changes[name] = _price(changes[name])
+        wanted = [id for id in values.get("ids", ()) if id not in entry.ids]
+        new = [id for id in wanted if not self._held(entry.kind, id, entry.account)]
+        if new and entry.ids and changes.get("coins") is not None:
+            changes["coins"] = _price(changes["coins"] + (entry.coins or 0))
         if new:
             state = max(state, State.ACCEPTED)
+        elif wanted and not entry.ids:
+            state = min(state, State.INTENT)
+            changes.pop("coins", None)
         changes["ids"] = (*entry.ids, *dict.fromkeys(new))
-        for id in new:
-            self.world.claims.setdefault((entry.kind, id), key)
-        return self._put(evolve(entry, **changes, state=max(state, entry.state)))
+        if state > entry.state and self.account and not entry.account:
+            changes["account"] = self.account
+        return self._put(at, evolve(entry, **changes, state=max(state, entry.state)))
 
     async def drop(self, key: str) -> bool:
-        entry = self._entry(key)
+        at = self._at(key)
+        entry = None if at is None else self.world.entries[at]
         if entry is None or entry.owner != self.owner or entry.state >= State.ACCEPTED:
             return False
-        del self.world.entries[key]
-        self.world.tell(self, key)
+        assert at is not None
+        del self.world.entries[at]
+        self.world.tell(self, key, None)
         return True
 
     async def take(self, key: str) -> bool:
-        entry = self._entry(key)
-        if entry is None or not entry.open:
+        at = self._at(key)
+        entry = None if at is None else self.world.entries[at]
+        if at is None or entry is None or not entry.open:
             return False
         if entry.owner == self.owner:
             return True
         if self._alive(entry.owner):
             return False
-        self._put(evolve(entry, owner=self.owner))
+        self._put(at, evolve(entry, owner=self.owner))
         return True
 
     async def get(self, key: str) -> Entry | None:
         return self._entry(key)
 
     async def find(self, kind: str, id: str) -> Entry | None:
-        key = self.world.claims.get((kind, id))
-        return self._entry(key) if key else None
+        found = [
+            (one.account, -seq) for seq, one in self._seen() if one.kind == kind and id in one.ids
+        ]
+        return self.world.entries[-max(found)[1]] if found else None
 
     async def entries(
         self,
@@ -174,10 +223,9 @@ class ModelJournal:
         after: int = 0,
         limit: int = 1000,
     ) -> tuple[Sequence[Entry], int]:
-        self._beat()
         page = [
             (seq, entry)
-            for seq, entry in sorted(self.world.entries.values(), key=lambda pair: pair[0])
+            for seq, entry in self._seen()
             if seq > after
             and (not open_only or entry.open)
             and (states is None or entry.state in states)
@@ -190,12 +238,11 @@ class ModelJournal:
         return lambda: self.world.watchers.remove(watcher)
 
     async def heard(self, hook: str) -> Entry | None:
-        self._beat()
-        found = sorted(pair for pair in self.world.entries.values() if pair[1].hook == hook)
-        entry = found[0][1] if found else None
-        if entry is None or not entry.open:
-            return entry
-        return self._put(evolve(entry, event_at=self.time.wall()))
+        found = [(seq, one) for seq, one in self._seen() if one.hook == hook]
+        if not found:
+            return None
+        at, entry = found[0]
+        return self._put(at, evolve(entry, event_at=self.time.wall())) if entry.open else entry
 
     def watch_all(self, told: ToldAll) -> Callable[[], None]:
         listener = (self, told)
@@ -203,34 +250,101 @@ class ModelJournal:
         return lambda: self.world.listeners.remove(listener)
 
     async def prune(
-        self, before: float, *, states: Collection[State] = (State.FINISHED, State.SAVED)
+        self,
+        before: float,
+        *,
+        states: Collection[State] = (State.FINISHED, State.SAVED),
+        missing: bool = False,
     ) -> int:
-        self._beat()
         old = [
-            entry
-            for _, entry in self.world.entries.values()
-            if not entry.open and entry.updated_at < before and entry.state in states
+            (seq, entry)
+            for seq, entry in self._seen()
+            if (not entry.open and entry.updated_at < before and entry.state in states)
+            or (missing and entry.missing and (entry.missing_since or 0) < before)
         ]
-        for entry in old:
-            del self.world.entries[entry.key]
+        for seq, entry in old:
+            del self.world.entries[seq]
             self.world.pruned.append(entry)
-            for id in entry.ids:
-                if self.world.claims.get((entry.kind, id)) == entry.key:
-                    del self.world.claims[entry.kind, id]
-            self.world.tell(self, entry.key)
+            self.world.tell(self, entry.key, None)
         return len(old)
 
     async def spent(self) -> Sequence[Spent]:
         self._beat()
         sums: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
-        for entry in (*self.world.pruned, *(entry for _, entry in self.world.entries.values())):
-            day = datetime.fromtimestamp(entry.created_at, UTC).date().isoformat()
+        for entry in (*self.world.pruned, *self.world.entries.values()):
+            if not self.sees(entry.account):
+                continue
             held = entry.coins is None and entry.succeeded is not False
-            total = sums[day, entry.kind]
+            total = sums[_day(entry.created_at), entry.kind]
             total[0] += entry.coins or 0
             total[1] += (entry.reserved or 0) if held else 0
             total[2] += 1
+        for account, at, coins in self.world.paid:
+            if self.sees(account):
+                total = sums[_day(at), "upload"]
+                total[0] += coins
+                total[2] += 1
         return [
             Spent(day=day, kind=kind, coins=coins, reserved=reserved, starts=starts)
             for (day, kind), (coins, reserved, starts) in sorted(sums.items())
         ]
+
+    async def uploaded(self, digest: str, content_type: str) -> Upload | None:
+        self._beat()
+        found = [
+            one
+            for (account, *what), one in self.world.uploads.items()
+            if self.sees(account) and what == [digest, content_type]
+        ]
+        best = max(found, key=lambda one: one.until, default=None)
+        return best if best is not None and best.until > self.time.wall() else None
+
+    async def keep_upload(self, upload: Upload) -> None:
+        self._beat()
+        self.world.uploads[self.account or "", upload.digest, upload.content_type] = upload
+
+    async def pay_upload(self, coins: int) -> None:
+        self._beat()
+        self.world.paid.append((self.account or "", self.time.wall(), coins))
+
+    async def accounts(self, *, open_only: bool = False) -> Sequence[AccountEntries]:
+        self._beat()
+        counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        for entry in self.world.entries.values():
+            if entry.open or not open_only:
+                counts[entry.account][0] += 1
+                counts[entry.account][1] += entry.open
+        return [
+            AccountEntries(account=account, entries=count, open=some)
+            for account, (count, some) in sorted(counts.items())
+        ]
+
+    async def adopt(self, former: str) -> int:
+        account = self.account or ""
+        keys = {one.key for one in self.world.entries.values() if one.account in (account, "")}
+        adopted = 0
+        for seq, entry in tuple(self.world.entries.items()):
+            if entry.account == former and entry.key not in keys:
+                self.world.entries[seq] = evolve(entry, account=account)
+                adopted += 1
+        self.world.pruned = [
+            evolve(one, account=account) if one.account == former else one
+            for one in self.world.pruned
+        ]
+        for name, *what in tuple(self.world.uploads):
+            if name == former and (account, *what) not in self.world.uploads:
+                upload = self.world.uploads.pop((name, *what))
+                self.world.uploads[account, upload.digest, upload.content_type] = upload
+        self.world.paid = [
+            (account if name == former else name, at, coins) for name, at, coins in self.world.paid
+        ]
+        return adopted
+
+
+def _price(value: Any) -> int | None:
+    fine = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COINS
+    return value if fine else None
+
+
+def _day(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).date().isoformat()

@@ -12,14 +12,16 @@ from attrs import frozen
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from a2e_async.tasks.journal import Entry, Journal, State, TakenOver
+from a2e_async.tasks.journal import Entry, Journal, State, TakenOver, Upload
 from a2e_async.tasks.journal_sqlite import SqliteJournal
 
 from .model import ModelJournal, Time, World
 
 KEYS = st.sampled_from(["a", "b", "c"])
 IDS = st.lists(st.sampled_from(["1", "2", "3"]), max_size=2, unique=True).map(tuple)
-PRICES = st.none() | st.integers(0, 50)
+PRICES = st.none() | st.integers(0, 50) | st.sampled_from([-1, 2**40, 2**63, True, 0.5, "7"])
+ACCOUNTS: list[Any] = [None, "x", "y"]
+"""The accounts of the clients; the first one is bound to none."""
 VALUES = st.fixed_dictionaries(
     {},
     optional={
@@ -28,6 +30,8 @@ VALUES = st.fixed_dictionaries(
         "reserved": PRICES,
         "sent_at": st.none() | st.floats(0, 1e9),
         "succeeded": st.none() | st.booleans(),
+        "missing_since": st.none() | st.floats(1.767e9, 1.769e9),
+        "uploads": st.integers(0, 3),
         "failure": st.none() | st.text(st.characters(codec="utf-8"), max_size=5),
         "paths": st.dictionaries(st.sampled_from(["x#0", "x#1"]), st.text("ab/", min_size=1)),
         "hook": st.sampled_from(["h1", "h2"]),
@@ -56,13 +60,17 @@ class Clients(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.world = World()
         self.gone: list[Pair] = []
-        self.pairs = [self.pair() for _ in range(3)]
+        self.pairs = [self.pair(who) for who in range(3)]
 
-    def pair(self) -> Pair:
+    def pair(self, who: int) -> Pair:
         time = Time(self.world)
         path = self.directory / "jobs.db"
         real = SqliteJournal(path, clock=time.wall, host_clock=time.host)
-        return Pair(real, ModelJournal(self.world, self.runner.run(owner_of(real)), time), time)
+        pair = Pair(real, ModelJournal(self.world, self.runner.run(owner_of(real)), time), time)
+        if ACCOUNTS[who] is not None:
+            pair.real.bind(ACCOUNTS[who])
+            pair.model.bind(ACCOUNTS[who])
+        return pair
 
     def both(self, pair: Pair, method: str, *args: Any, **values: Any) -> Any:
         """Call a method of both; return what both gave."""
@@ -95,22 +103,39 @@ class Clients(RuleBasedStateMachine):
     def heard(self, who: int, hook: str) -> None:
         self.both(self.pairs[who], "heard", hook)
 
-    @rule(who=who, ago=st.integers(0, 60), states=st.sets(st.sampled_from(State)))
-    def prune(self, who: int, ago: int, states: set[State]) -> None:
+    @rule(
+        who=who,
+        ago=st.integers(0, 60),
+        states=st.sets(st.sampled_from(State)),
+        missing=st.booleans(),
+    )
+    def prune(self, who: int, ago: int, states: set[State], missing: bool) -> None:
         pair = self.pairs[who]
-        self.both(pair, "prune", pair.time.wall() - ago, states=states)
+        self.both(pair, "prune", pair.time.wall() - ago, states=states, missing=missing)
+
+    @rule(who=st.integers(1, 2))
+    def adopt(self, who: int) -> None:
+        self.both(self.pairs[who], "adopt", ACCOUNTS[3 - who])
+
+    @rule(who=who, coins=st.integers(0, 5), lives=st.floats(1, 100))
+    def upload(self, who: int, coins: int, lives: float) -> None:
+        pair = self.pairs[who]
+        self.both(pair, "pay_upload", coins)
+        until = pair.time.wall() + lives
+        upload = Upload(digest="d", content_type="audio/wav", url=f"https://x/{coins}", until=until)
+        self.both(pair, "keep_upload", upload)
 
     @rule(who=who)
     def close_and_open_again(self, who: int) -> None:
         self.both(self.pairs[who], "aclose")
-        self.pairs[who] = self.pair()
+        self.pairs[who] = self.pair(who)
 
     @rule(who=who)
     def crash(self, who: int) -> None:
         """A killed process says nothing more; another one comes."""
         self.pairs[who].time.frozen = self.world.now
         self.gone.append(self.pairs[who])
-        self.pairs[who] = self.pair()
+        self.pairs[who] = self.pair(who)
 
     @rule(who=who)
     def stop(self, who: int) -> None:
@@ -150,7 +175,13 @@ class Clients(RuleBasedStateMachine):
             assert self.runner.run(pages(pair.real, filters)) == self.runner.run(
                 pages(pair.model, filters)
             )
-        self.both(pair, "spent")
+        self.both(pair, "accounts")
+        self.both(pair, "accounts", open_only=True)
+        for pair in self.pairs:
+            self.both(pair, "spent")
+            self.both(pair, "uploaded", "d", "audio/wav")
+            for id in "123":
+                self.both(pair, "find", "k", id)
 
     def teardown(self) -> None:
         for pair in (*self.pairs, *self.gone):

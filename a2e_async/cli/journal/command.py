@@ -46,6 +46,11 @@ JOURNAL = App(
 
 Where = Annotated[Path, Parameter(help="The journal, such as jobs.db.")]
 
+Whose = Annotated[
+    str | None,
+    Parameter(name="--account", help="Only this account; a2e journal accounts names them."),
+]
+
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -61,29 +66,32 @@ def list_entries(
         ),
     ] = False,
     kind: Annotated[KindName | None, Parameter(name="--kind", help="Only this kind.")] = None,
+    account: Whose = None,
     settings: Settings = Settings(),  # noqa: B008  # frozen
 ) -> int:
     """List what a journal has open, in the order it was begun. No network."""
 
     async def work(desk: Desk) -> int:
         count, items, unknown = 0, list[Any](), list[Entry]()
-        async with aclosing(existing(journal)) as opened:
+        async with aclosing(existing(journal, account)) as opened:
+            # Which account is of interest only where there are several.
+            head = (*HEAD, "ACCOUNT") if len(await opened.accounts()) > 1 else HEAD
             found = each(opened, open_only=not all, kind=kind)
             rows: list[tuple[str, ...]] = []
             async with aclosing(found) as entries:
                 async for entry in entries:
                     count += 1
-                    if entry.state is State.INTENT and not unknown:
+                    if (entry.state is State.INTENT or entry.missing) and not unknown:
                         unknown.append(entry)
                     if settings.json:
                         items.append(entry_json(entry))
                         continue
-                    rows.append(entry_row(entry))
+                    rows.append(entry_row(entry)[: len(head)])
                     if len(rows) == PAGE:
-                        desk.printer.out(columns([HEAD, *rows]))
+                        desk.printer.out(columns([head, *rows]))
                         rows.clear()
         if rows or not count:
-            desk.printer.out(columns([HEAD, *rows]))
+            desk.printer.out(columns([head, *rows]))
         if unknown:
             desk.printer.note(settle_word(journal, unknown[0]))
         entries_word = "1 entry" if count == 1 else f"{count} entries"
@@ -100,20 +108,21 @@ def show(
     key: Annotated[str, Parameter(help="A key, or a ref such as dubbing:66ea4dd8….")],
     /,
     *,
+    account: Whose = None,
     settings: Settings = Settings(),  # noqa: B008  # frozen
 ) -> int:
     """Say what a journal knows of one start. No network."""
 
     async def work(desk: Desk) -> int:
-        async with aclosing(existing(journal)) as opened:
-            entry = await _find(opened, key)
+        async with aclosing(existing(journal, account)) as opened:
+            entry = await _find(opened, key, account)
         if entry is None:
             raise InvalidInput(f"{key!r:.80} is no key and no ref of {journal}.", field="key")
         desk.printer.out(columns(entry_lines(entry)))
         if entry.open:
             words = ["a2e", "journal", "resume", str(journal)]
             desk.printer.note(f"Finish it with: {shlex.join(words)}")
-        if entry.state is State.INTENT:
+        if entry.state is State.INTENT or entry.missing:
             desk.printer.note(settle_word(journal, entry))
         desk.printer.json(entry_json(entry))
         return exits.OK
@@ -150,7 +159,6 @@ def resume(
         desk.farewell = lambda: [f"Nothing is lost. Go on with: {shlex.join(words)}"]
         found = Resumed(tally=Tally(total=0))
         async with desk.client(opened) as a2e:
-            await opened.open()
             await resume_all(desk, a2e, opened, found, out=out.absolute(), limit=limit)
         desk.running.clear()
         foreign = counted(found.foreign, "entry").replace("entrys", "entries")
@@ -159,12 +167,15 @@ def resume(
                 f"{foreign} left to another process, at work on them now or within the last "
                 f"{LEASE:.0f} s."
             )
+        nothing = bool(desk.others) and not found.tally.over
+        if nothing:
+            desk.printer.error("Nothing in this journal is of this account.")
         counts = found.tally.counts
         desk.printer.note(
             f"{counts['ok']} saved"
             + "".join(f" · {counts[s]} {s}" for s in ("failed", "unknown", "error") if counts[s])
         )
-        code = exits.OK if found.complete else exits.PARTIAL
+        code = exits.OK if found.complete and not nothing else exits.PARTIAL
         desk.printer.json({"items": found.items, "foreign": found.foreign, "exit_code": code})
         return code
 
@@ -182,7 +193,7 @@ def settle(
         Parameter(
             name="--as",
             help="paid: it was charged. unpaid: nothing of it is at the service, so that its key "
-            "is free again.",
+            "is free again; of a missing task: its coins were given back.",
         ),
     ],
     task: Annotated[
@@ -195,12 +206,13 @@ def settle(
             help="With paid: what it cost.", converter=WHOLE, validator=validators.Number(gte=0)
         ),
     ] = None,
+    account: Whose = None,
     yes: Annotated[
         bool, Parameter(name=("--yes", "-y"), negative="", show_default=False, help="Do not ask.")
     ] = False,
     settings: Settings = Settings(),  # noqa: B008  # frozen
 ) -> int:
-    """Close an entry whose outcome stays unknown, by what you saw at the service.
+    """Close an entry whose outcome stays unknown, or whose task is missing, by what you saw.
 
     First let a2e journal resume, or the same batch, look for it; then look at the service's own
     list, or at a2e credits --history. No network.
@@ -208,8 +220,8 @@ def settle(
     from a2e_async.cli.journal import settle as by_hand
 
     async def work(desk: Desk) -> int:
-        async with aclosing(existing(journal)) as opened:
-            entry = await _find(opened, key)
+        async with aclosing(existing(journal, account)) as opened:
+            entry = await _find(opened, key, account)
             if entry is None:
                 raise InvalidInput(f"{key!r:.80} is no key of {journal}.", field="key")
             what = await by_hand.prepare(opened, entry, verdict, ref=task, coins=coins)
@@ -217,7 +229,7 @@ def settle(
                 return exits.USAGE
             await by_hand.settle(opened, what)
             left = await opened.get(entry.key)
-        said = "forgotten" if left is None else f"settled as {left.ref or 'paid and lost'}"
+        said = "forgotten" if left is None else f"settled as {by_hand.word(what)}"
         desk.printer.out(f"{entry.key} {said}")
         if left is not None and left.open:
             desk.printer.note(
@@ -237,6 +249,13 @@ def prune(
     older_than: Annotated[
         str, Parameter(help="How long ago they ended at least: 30d, 12h, 90m, 45s or 2w.")
     ],
+    missing: Annotated[
+        bool,
+        Parameter(
+            negative="", show_default=False, help="Those, too, that are missing for so long."
+        ),
+    ] = False,
+    account: Whose = None,
     yes: Annotated[
         bool, Parameter(name=("--yes", "-y"), negative="", show_default=False, help="Do not ask.")
     ] = False,
@@ -245,8 +264,8 @@ def prune(
     """Forget entries with nothing left to do. Their keys are free again: used anew, they pay."""
 
     async def work(desk: Desk) -> int:
-        async with aclosing(existing(journal)) as opened:
-            pruned = await opened.prune(before)
+        async with aclosing(existing(journal, account)) as opened:
+            pruned = await opened.prune(before, missing=missing)
         desk.printer.out(f"{pruned} forgotten")
         desk.printer.json({"journal": str(journal), "pruned": pruned})
         return exits.OK
@@ -259,6 +278,65 @@ def prune(
     )
     if not yes and not agreed(printer, question, "prune", "forgotten"):
         return exits.USAGE
+    return conduct(settings, work)
+
+
+@JOURNAL.command
+def accounts(journal: Where, /, *, settings: Settings = Settings()) -> int:  # noqa: B008  # frozen
+    """List the accounts that have entries in a journal. No network.
+
+    An account is named by A2E_ACCOUNT and its host, otherwise by a digest of its key. Entries of
+    earlier versions have none: they belong to the account that first goes on with them.
+    """
+
+    async def work(desk: Desk) -> int:
+        async with aclosing(existing(journal)) as opened:
+            found = await opened.accounts()
+        rows = [(one.account or "-", str(one.entries), str(one.open)) for one in found]
+        desk.printer.out(columns([("ACCOUNT", "ENTRIES", "OPEN"), *rows]))
+        items = [{"account": o.account, "entries": o.entries, "open": o.open} for o in found]
+        desk.printer.json({"journal": str(journal), "items": items})
+        return exits.OK
+
+    return conduct(settings, work)
+
+
+@JOURNAL.command
+def adopt(
+    journal: Where,
+    /,
+    *,
+    former: Annotated[
+        str, Parameter(name="--from", help="The account; a2e journal accounts names them.")
+    ],
+    yes: Annotated[
+        bool, Parameter(name=("--yes", "-y"), negative="", show_default=False, help="Do not ask.")
+    ] = False,
+    settings: Online = Online(),  # noqa: B008  # frozen
+) -> int:
+    """Give the entries of an account's former key, host or name to the account in use. No network.
+
+    For a key that was changed: without it, entries of the former key are another account's.
+    """
+
+    async def work(desk: Desk) -> int:
+        account = desk.account().label
+        question = (
+            f"Is {former} the same account as {account}? Its tasks are then looked for there."
+        )
+        if not yes and not agreed(desk.printer, question, "adopt", "adopted"):
+            return exits.USAGE
+        async with aclosing(existing(journal, account)) as opened:
+            if former not in {one.account for one in await opened.accounts()}:
+                raise InvalidInput(f"{journal} has no entries of {former!r:.120}.", field="from")
+            adopted = await opened.adopt(former)
+            left = sum(one.entries for one in await opened.accounts() if one.account == former)
+        desk.printer.out(f"{adopted} adopted")
+        if left:
+            desk.printer.note(f"{left} left: {account} has used their keys, too.")
+        desk.printer.json({"account": account, "adopted": adopted, "left": left})
+        return exits.OK
+
     return conduct(settings, work)
 
 
@@ -291,8 +369,14 @@ def seconds_of(age: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
-async def _find(journal: "Journal", key: str) -> "Entry | None":
+async def _find(journal: "Journal", key: str, account: str | None) -> "Entry | None":
     key = as_typed(key)
+    if account is None and len(await journal.accounts()) > 1:
+        raise InvalidInput(
+            "This journal holds entries of several accounts, which may use the same key. Say which "
+            "with --account; a2e journal accounts names them.",
+            field="account",
+        )
     entry = await journal.get(key)
     if entry is not None:
         return entry

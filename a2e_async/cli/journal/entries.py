@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from a2e_async.cli.show import moment, plain
 from a2e_async.errors import InvalidInput
 from a2e_async.redact import bare_url, redact
-from a2e_async.tasks.journal import Entry, State
+from a2e_async.tasks.journal import ClosedBy, Entry, State
 
 if TYPE_CHECKING:
     from a2e_async.tasks.journal import Journal
@@ -29,13 +29,19 @@ _WORDS: Final = {
 }
 
 
-def existing(path: Path) -> "SqliteJournal":
-    """Return the journal of a file that is there; raise `InvalidInput` otherwise."""
+def existing(path: Path, account: str | None = None) -> "SqliteJournal":
+    """Return the journal of a file that is there, for one account or for all.
+
+    Raises `InvalidInput`, and `ConfigurationError` for the address of a database.
+    """
     from a2e_async.tasks.journal_sqlite import SqliteJournal
 
+    journal = SqliteJournal(path)
     if not path.is_file():
         raise InvalidInput(f"There is no journal {str(path)!r}.", field="journal")
-    return SqliteJournal(path)
+    if account is not None:
+        journal.bind(account)
+    return journal
 
 
 async def each(
@@ -54,22 +60,31 @@ async def each(
 
 def state_word(entry: Entry) -> str:
     """Return in a word or two how an entry stands. Unknown: it may have been charged."""
+    if entry.missing:
+        return "missing"
     if entry.succeeded is False:
-        return "failed" if entry.ids else "paid, lost"
+        lost = entry.closed_by == ClosedBy.SETTLED or not entry.ids
+        return "paid, lost" if lost else "failed"
     return _WORDS[entry.state]
 
 
 def settle_word(journal: Path, entry: Entry) -> str:
     """Return what can be done about an entry that nobody finds."""
     words = shlex.join(["a2e", "journal", "settle", str(journal), entry.key])
-    return f"Unknown may have been charged. What stays so can be closed: {words} --as paid|unpaid"
+    said = (
+        "Missing was paid for, and the service knows it no more"
+        if entry.missing
+        else "Unknown may have been charged"
+    )
+    return f"{said}. What stays so can be closed: {words} --as paid|unpaid"
 
 
 def entry_row(entry: Entry) -> tuple[str, ...]:
-    """Return an entry as a row below `HEAD`."""
+    """Return an entry as a row below `HEAD`, and its account."""
     coins = "" if entry.coins is None else str(entry.coins)
     begun = moment(_when(entry.created_at))
-    return entry.key, entry.kind, state_word(entry), coins, begun, entry.ref or ""
+    said = state_word(entry)
+    return entry.key, entry.kind, said, coins, begun, entry.ref or "", entry.account
 
 
 def entry_lines(entry: Entry) -> list[tuple[str, str]]:
@@ -78,12 +93,18 @@ def entry_lines(entry: Entry) -> list[tuple[str, str]]:
         ("key", entry.key),
         ("kind", entry.kind),
         ("state", state_word(entry)),
+        ("closed by", entry.closed_by),
+        ("account", entry.account),
         ("ref", entry.ref),
         ("name", entry.name),
         ("coins", None if entry.coins is None else str(entry.coins)),
         ("failure", entry.failure),
         ("begun", moment(_when(entry.created_at))),
         ("sent", None if entry.sent_at is None else moment(_when(entry.sent_at))),
+        (
+            "missing since",
+            None if entry.missing_since is None else moment(_when(entry.missing_since)),
+        ),
         ("changed", moment(_when(entry.updated_at))),
         *(("file", path) for path in entry.paths.values()),
     ]
@@ -93,12 +114,16 @@ def entry_lines(entry: Entry) -> list[tuple[str, str]]:
 def entry_json(entry: Entry) -> dict[str, Any]:
     """Return an entry as JSON values: no digests of inputs, no signatures of URLs."""
     sent = None if entry.sent_at is None else _when(entry.sent_at).isoformat()
+    missing = None if entry.missing_since is None else _when(entry.missing_since).isoformat()
     return {
         "key": entry.key,
         "key_given": not entry.own_key,
         "kind": entry.kind,
         "state": entry.state.name.lower(),
         "open": entry.open,
+        "missing_since": missing,
+        "closed_by": entry.closed_by,
+        "account": entry.account,
         "ref": entry.ref,
         "ids": list(entry.ids),
         "name": entry.name,
@@ -106,6 +131,7 @@ def entry_json(entry: Entry) -> dict[str, Any]:
         "failure": redact(entry.failure) if entry.failure else None,
         "coins": entry.coins,
         "reserved": entry.reserved,
+        "uploads": entry.uploads,
         "paths": list(entry.paths.values()),
         "urls": [bare_url(url) for url in entry.urls],
         "operation": entry.path,

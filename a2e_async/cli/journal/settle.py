@@ -7,7 +7,7 @@ from attrs import frozen
 
 from a2e_async.cli.show import coins_word
 from a2e_async.errors import InvalidInput
-from a2e_async.tasks.journal import Entry, State
+from a2e_async.tasks.journal import ClosedBy, Entry, State
 from a2e_async.tasks.kind import split_ref
 from a2e_async.tasks.recovery import RESEND_AFTER
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Verdict = Literal["paid", "unpaid"]
 
 LOST: Final = "closed by hand: paid, and its result was never found"
+REFUNDED: Final = "closed by hand: its coins were given back"
 
 
 @frozen(kw_only=True)
@@ -33,9 +34,13 @@ class Settling:
         """What is asked before it is done."""
         entry, paid = self.entry, self.entry.reserved if self.coins is None else self.coins
         what = f"{entry.key} ({entry.kind}, sent {_ago(entry)} ago)"
+        if self.verdict == "unpaid" and entry.missing:
+            return f"Close {what}, whose coins were given back? Its key starts nothing any more."
         if self.verdict == "unpaid":
             free = "" if entry.own_key else " Its key is free again: a batch with it pays for it."
             return f"Forget {what}, as nothing of it is at the service?{free}"
+        if paid is None:
+            paid = entry.coins
         price = "an unknown price" if paid is None else coins_word(paid)
         if self.ref is not None:
             return f"Note that {what} is {self.ref}, paid {price}?"
@@ -46,7 +51,7 @@ async def prepare(
     journal: "Journal", entry: Entry, verdict: Verdict, *, ref: str | None, coins: int | None
 ) -> Settling:
     """Check that it can be done now; this process owns the entry then. Raises `InvalidInput`."""
-    if entry.state is not State.INTENT:
+    if entry.state is not State.INTENT and not entry.missing:
         raise InvalidInput(_NO_NEED[entry.state].format(key=entry.key), field="key")
     if not await journal.take(entry.key):
         raise InvalidInput(
@@ -56,32 +61,50 @@ async def prepare(
         if ref is not None or coins is not None:
             raise InvalidInput("--task and --coins go with --as paid.", field="as")
         left = RESEND_AFTER - (time.time() - _sent(entry))
-        if left > 0:
+        if left > 0 and not entry.missing:
             raise InvalidInput(
                 f"It was sent {_ago(entry)} ago, and the service may show it late: that nothing is "
                 f"there can be told {left:.0f} s from now.",
                 field="as",
             )
     if ref is not None:
+        if entry.missing:
+            raise InvalidInput(f"{entry.key!r} has its task: {entry.ref}.", field="task")
         await _check_task(journal, entry, ref)
     return Settling(entry=entry, verdict=verdict, ref=ref, coins=coins)
 
 
 async def settle(journal: "Journal", what: Settling) -> None:
     """Do it. Raises `InvalidInput` when the entry has changed meanwhile."""
-    entry, coins = what.entry, what.coins if what.coins is not None else what.entry.reserved
+    entry, coins = what.entry, what.coins
+    if coins is None:
+        coins = entry.reserved if entry.coins is None else entry.coins
     if await journal.get(entry.key) != entry and not await journal.take(entry.key):
         raise InvalidInput(f"{entry.key!r} has changed meanwhile; look at it again.", field="key")
-    if what.verdict == "unpaid":
+    if entry.missing:
+        unpaid = what.verdict == "unpaid"
+        failure, coins = (REFUNDED, 0) if unpaid else (LOST, coins)
+    elif what.verdict == "unpaid":
         if not await journal.drop(entry.key):
             raise InvalidInput(f"{entry.key!r} has changed meanwhile.", field="key")
         return
+    else:
+        failure = LOST
     changes: dict[str, Any] = {} if coins is None else {"coins": coins}
     if what.ref is not None:
         _, ids = split_ref(what.ref)
         await journal.advance(entry.key, State.ACCEPTED, ids=ids, **changes)
     else:
-        await journal.advance(entry.key, State.FINISHED, succeeded=False, failure=LOST, **changes)
+        changes |= {"succeeded": False, "failure": failure, "closed_by": ClosedBy.SETTLED}
+        await journal.advance(entry.key, State.FINISHED, **changes)
+
+
+def word(what: Settling) -> str:
+    """Return what an entry was settled as."""
+    if what.ref is not None:
+        return what.ref
+    refunded = what.verdict == "unpaid"
+    return "given back" if refunded else "paid and lost"
 
 
 _NO_NEED: Final = {
