@@ -221,10 +221,10 @@ def environment_proxy(base_url: str) -> str | None:
     collide with the bearer token.
     """
     parts = urlsplit(base_url)
-    if proxy_bypass(parts.hostname or ""):
+    if proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
     proxies = getproxies()
-    found = proxies.get(parts.scheme) or proxies.get("all")
+    found = (proxies.get(parts.scheme) or proxies.get("all") or "").strip()
     if not found:
         return None
     # A bare name is usual there; as an argument it is more likely a mistake.
@@ -237,6 +237,7 @@ def check_proxy(url: str) -> str:
     Raises `ConfigurationError` for what aiohttp cannot use; the text has no part of ``url``,
     for a proxy's often has a password.
     """
+    url = url.strip()
     full = url if "://" in url else f"http://{url}"
     try:
         parts, port = urlsplit(full), URL(full).explicit_port
