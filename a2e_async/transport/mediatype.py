@@ -91,7 +91,9 @@ _HEIF: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", 
 _BARE_QUICKTIME: Final = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
 _FRAGMENTS: Final = frozenset({b"styp", b"moof", b"sidx"})
 
-_TEXTS: Final = frozenset("html htm txt srt vtt ass csv md svg json xml".split())
+_TEXTS: Final = frozenset(
+    {"html", "htm", "txt", "srt", "vtt", "ass", "csv", "md", "svg", "json", "xml"}
+)
 """Extensions of files that are text."""
 
 _WITHOUT_MAGIC: Final = frozenset({"mp3", "aac"})
@@ -187,7 +189,7 @@ def may_be_text(output: Output, target: str | None, content_type: str | None) ->
     """
     if output.media != "file":
         return False
-    for name in (_last_segment(output.url), target or ""):
+    for name in (url_name(output.url), target or ""):
         extension = _extension(name)
         if extension in _TEXTS:
             return True
@@ -344,7 +346,7 @@ def stem_of(output: Output, *, numbered: bool = False) -> str:
         if name != ref:  # another ref could lose the same characters
             name = f"{name}-{hashlib.sha256(output.ref.encode('utf-8', 'replace')).hexdigest()[:8]}"
         return safe_name(name + number)
-    name = _last_segment(output.url)
+    name = url_name(output.url)
     stem, dot, ext = name.rpartition(".")
     return stem if dot and ext.lower() in _BY_EXTENSION else name
 
@@ -363,14 +365,14 @@ def suggest_name(
     media type, else from the URL's path, else from those bytes. Without a ref the sender's file
     name or the URL's last segment is used.
     """
-    media, mime = sniff(head, _last_segment(output.url)) if head else UNKNOWN
+    media, mime = sniff(head, url_name(output.url)) if head else UNKNOWN
     extension = extension_for(content_type or "")
     if document_in(head) is None and _by_magic(head[:HEAD_BYTES], "") is not None:
         labelled = media_of(content_type or "")
         if media not in ("file", labelled) and {media, labelled} != {"audio", "video"}:
             extension = extension_for(mime)
     if extension is None:
-        ending = _extension(_last_segment(output.url))
+        ending = _extension(url_name(output.url))
         extension = ending if ending in _BY_EXTENSION else None
     if extension is None:
         extension = extension_for(sniff(head, None)[1])
@@ -382,7 +384,8 @@ def suggest_name(
     return safe_name(f"{stem}.{extension}" if extension else stem)
 
 
-def _last_segment(url: str) -> str:
+def url_name(url: str) -> str:
+    """Return the last part of a URL's path as a safe file name."""
     path = re.split(r"[?#]", url.partition("://")[2], maxsplit=1)[0].partition("/")[2]
     return safe_name(unquote(path.rstrip("/").rpartition("/")[2]), "result")
 

@@ -317,10 +317,9 @@ class Stream:
                 break
         if self._position < max(self.total or 0, self.at):
             raise Cut(f"the answer ended at {self._position:,} of {self.total or self.at:,} bytes")
+        # aiohttp takes any end of a connection for the end of such a body.
         if self._protocol is not None and isinstance(self._protocol.exception(), OSError):
-            # aiohttp takes any end of a connection for the end of such a body.
-            if not isinstance(self._protocol.exception(), aiohttp.ServerDisconnectedError):
-                raise Cut("the connection was reset before the end")
+            raise Cut("the connection was reset before the end")
         if not self.at:
             raise Rejected("is empty. Ask for the task's record again in a minute.")
         self._end()

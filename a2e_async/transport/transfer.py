@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import random
 import re
@@ -315,9 +316,10 @@ class Downloader:
         """Write ``output`` to ``path`` (into it, if ``directory``) and return the file's path.
 
         A ``path`` without suffix that does not exist becomes a directory, unless the result's
-        name would have no suffix either. A file of that name is replaced; if it is a link, then the link and not what it points
-        to. Raises `InvalidInput` for a path without a name, and `TransferError`; the ``.part``
-        file stays then for a later call to go on with, unless the disk is full.
+        name would have no suffix either. A file of that name is replaced; if it is a link, then
+        the link and not what it points to. Raises `InvalidInput` for a path without a name, and
+        `TransferError`; the ``.part`` file stays then for a later call to go on with, unless
+        the disk is full or the server gives nothing by which versions of a file are told apart.
         """
         where = await self._save(output, path, directory, self.renew)
         if self.saved is not None:
@@ -435,9 +437,7 @@ class Downloader:
         """Return whether an earlier run left what was not judged, or cannot be the result."""
         return part.size < HEAD_BYTES or stream.refuses(part.head(HEAD_BYTES)) is not None
 
-    async def _open_part(
-        self, stream: Stream, part: PartFile, path: Path, directory: bool
-    ) -> bool:
+    async def _open_part(self, stream: Stream, part: PartFile, path: Path, directory: bool) -> bool:
         """Open the part once this transfer's turn has come: open files are few.
 
         Returns whether ``path`` becomes a directory if the result's name has a suffix: it has
@@ -487,6 +487,8 @@ class Downloader:
 
 def _disk_error(error: OSError, stream: Stream, path: Path, kept: bool) -> TransferError:
     reason = error.strerror or str(error)
+    if error.errno == errno.ENAMETOOLONG:
+        raise InvalidInput(f"{str(path)[:80]}… cannot be written: {reason}.", field="path")
     if not kept:
         advice = "Free some space."
     elif stream.at:

@@ -215,20 +215,25 @@ def wire_json(value: Any) -> bytes:
 
 
 def environment_proxy(base_url: str) -> str | None:
-    """Return the proxy that the environment names for this host, once for all requests.
+    """Return the proxy that the environment names for this host, for API and files alike.
 
-    aiohttp's own ``trust_env`` asks anew for each request, in a thread, and lets a netrc entry
-    collide with the bearer token.
+    aiohttp's own ``trust_env`` asks for each request, in a thread, knows no ALL_PROXY and lets a
+    netrc entry collide with the bearer token. Raises `ConfigurationError` as `check_proxy`.
     """
-    parts = urlsplit(base_url)
+    found = proxy_setting(base_url)
+    return None if found is None else check_proxy(found)
+
+
+def proxy_setting(url: str) -> str | None:
+    """Return the environment's proxy for a URL, unchecked; a bare name is given a scheme."""
+    parts = urlsplit(url)
     if proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
     proxies = getproxies()
     found = (proxies.get(parts.scheme) or proxies.get("all") or "").strip()
     if not found:
         return None
-    # A bare name is usual there; as an argument it is more likely a mistake.
-    return check_proxy(found if "://" in found else f"http://{found}")
+    return found if "://" in found else f"http://{found}"
 
 
 def check_proxy(url: str) -> str:
