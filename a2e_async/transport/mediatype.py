@@ -130,10 +130,11 @@ def looks_like(data: bytes, name: str) -> bool:
     return extension in _WITHOUT_MAGIC and _FRAME_SYNC.search(data) is not None
 
 
-def document_in(head: bytes) -> str | None:
-    """Return what kind of text a body begins with, None where it is no text.
+def document_in(head: bytes, mime: str = "") -> str | None:
+    """Return what kind of document a body begins with, None where it is none.
 
-    ``head`` is its first `HEAD_BYTES`, or all of it.
+    ``head`` is its first `HEAD_BYTES`, or all of it; ``mime`` its Content-Type. A text without
+    words or structure counts only where the Content-Type calls it one.
     """
     for mark, coding in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
@@ -150,7 +151,7 @@ def document_in(head: bytes) -> str | None:
         return None if _SVG.match(text) else "an XML document"
     if text.startswith(("{", "[")):
         return "a JSON document"
-    return "a text"
+    return "a text" if is_textual(mime) or _WORDS.search(text) else None
 
 
 def _is_text(head: bytes) -> bool:
@@ -171,6 +172,11 @@ _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_WORDS: Final = re.compile(
+    r"\w[.,:;!?)'\"]*\s+['\"(]*\w"
+    r"|^\W*(\w*(forbidden|unauthori[sz]ed|denied|error|gateway|request|expired|unavailable|found"
+    r"|gone|time_?out)|null|none|nil|undefined|true|false|ok)\W*$"
 )
 _SVG: Final = re.compile(r"(?s)(?:<\?xml[^>]*>|<!--.*?-->|<!doctype svg[^>]*>|\s+)*<svg[\s>]")
 _FRAME_SYNC: Final = re.compile(rb"\xff[\xe2-\xff]")

@@ -166,7 +166,7 @@ def _check_type(
 ) -> tuple[MediaType, str]:
     media, mime = sniff(head, name)
     if name is not None and not looks_like(head, name):
-        what = document_in(head[:HEAD_BYTES]) or "something else"
+        what = document_in(head[:HEAD_BYTES], "text/plain") or "something else"
         if head.startswith(b"version https://git-lfs"):
             what = "a git-lfs pointer; get the file itself with `git lfs pull`"
         raise InvalidInput(f"{shown} is not what its name says: it is {what}.", field=field)

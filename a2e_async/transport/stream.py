@@ -127,6 +127,11 @@ class Stream:
         """True when the bytes given out are not those the server counts."""
         return any(decoder.active for decoder in self._decoders)
 
+    @property
+    def _textless(self) -> bool:
+        """True when the result cannot be a text."""
+        return not may_be_text(self.output, self.target, self.content_type)
+
     async def enter(self) -> None:
         """Wait for a place among the parallel transfers; `close` gives it back."""
         if not self._slot:
@@ -173,10 +178,8 @@ class Stream:
 
     def refuses(self, head: bytes) -> str | None:
         """Return what a file that begins with ``head`` is, where that cannot be the result."""
-        found = document_in(head)
-        if found is None or may_be_text(self.output, self.target, self.content_type):
-            return None
-        return found
+        found = document_in(head, self.content_type or "")
+        return found if self._textless else None
 
     def error(self, what: str, status: int | None = None) -> TransferError:
         """Return the error that says ``what`` happened to this download."""
@@ -262,7 +265,7 @@ class Stream:
             not self._same_version(response)
             or (total is not None and self.total is not None and total != self.total)
             or codings(response.headers.get("Content-Encoding")) != self._codings
-            or (is_textual(_mime(response)) and self.refuses(b"text"))
+            or (is_textual(_mime(response)) and self._textless)
         ):
             self._whole = True
             self._changed("changed while it was read")
@@ -371,8 +374,7 @@ class Stream:
             head = self._head = self._head + data
             if len(head) < HEAD_BYTES and not last:
                 return b""
-            textless = not may_be_text(self.output, self.target, self.content_type)
-            if textless and not self._decoders and head.startswith(GZIP_MAGIC):
+            if self._textless and not self._decoders and head.startswith(GZIP_MAGIC):
                 # Packed, and no label says so; no media file begins like that.
                 self._decoders, self._head = [Decoder("gzip")], b""
                 data = self._decode_end(head) if last else self._decode(head)

@@ -96,7 +96,6 @@ class Uploader:
                 while True:
                     if entry.url is not None and self._sent(entry):
                         return entry.url
-                    await self.check(prepared)  # before an upload URL is paid for
                     signed = await self._presigned(entry, prepared, presign or self.presign)
                     async with entry.lock:
                         if entry.url is not None and self._sent(entry):
@@ -121,8 +120,7 @@ class Uploader:
         entry = self._entries.get((prepared.digest, prepared.content_type))
         if entry is not None and (self._sent(entry) or self._promised(entry)):
             return
-        if (failure := await self.files.run(change_of, prepared)) is not None:
-            raise _error(prepared, None, failure)
+        await self._check(prepared)
 
     async def aclose(self, timeout: float = 30.0) -> None:
         """Let presign calls under way end, for ``timeout`` seconds; then cancel them."""
@@ -144,6 +142,10 @@ class Uploader:
                 break
             del self._entries[key]
         return self._entries.setdefault((prepared.digest, prepared.content_type), _Entry())
+
+    async def _check(self, prepared: Prepared) -> None:
+        if (failure := await self.files.run(change_of, prepared)) is not None:
+            raise _error(prepared, None, failure)
 
     def _sent(self, entry: _Entry) -> bool:
         return entry.url is not None and self.clock() < entry.until
@@ -170,8 +172,9 @@ class Uploader:
 
     async def _ask(self, entry: _Entry, prepared: Prepared, presign: Presign) -> _Presigned:
         extension = extension_for(prepared.content_type) or "bin"
-        asked_at = self.clock()
         try:
+            await self._check(prepared)
+            asked_at = self.clock()
             answer = await presign(
                 {
                     "key": f"a2e-async/{prepared.digest}.{extension}",
