@@ -71,7 +71,7 @@ class OutputSource(Protocol):
     """Fetches outputs; the client gives one to every output it makes."""
 
     def save(
-        self, output: "Output", path: Path, *, directory: bool
+        self, output: "Output", path: Path, *, directory: bool | None
     ) -> Coroutine[Any, Any, Path]: ...
 
     def read(self, output: "Output", max_bytes: int) -> Coroutine[Any, Any, bytes]: ...
@@ -119,7 +119,12 @@ class Output:
         what it points to. Raises `InvalidInput`, `TransferError`.
         """
         where = local_path(path, "path")
-        directory = path_text(path, "path").endswith(("/", os.sep)) or where.is_dir()  # one stat
+        # One or two stats, microseconds.
+        directory: bool | None = os.path.isdir(where)  # noqa: PTH112  # any error means no
+        if path_text(path, "path").endswith(("/", os.sep)):
+            directory = True
+        elif not (directory or where.suffix or os.path.lexists(where)):
+            directory = None
         return self._bound().save(self, where, directory=directory)
 
     def read(self, *, max_bytes: int = 64 * 1024 * 1024) -> Coroutine[Any, Any, bytes]:

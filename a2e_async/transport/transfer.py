@@ -312,11 +312,11 @@ class Downloader:
     saved: Callable[[Output, Path], Awaitable[None]] | None = None
     """Awaited when an output is on disk, before its path is handed out."""
 
-    async def save(self, output: Output, path: Path, *, directory: bool) -> Path:
+    async def save(self, output: Output, path: Path, *, directory: bool | None) -> Path:
         """Write ``output`` to ``path`` (into it, if ``directory``) and return the file's path.
 
-        A ``path`` without suffix that does not exist becomes a directory, unless the result's
-        name would have no suffix either. A file of that name is replaced; if it is a link, then
+        Where ``directory`` is None the path becomes a directory if the result's name has a
+        suffix, and a file if it has none. A file of that name is replaced; if it is a link, then
         the link and not what it points to. Raises `InvalidInput` for a path without a name, and
         `TransferError`; the ``.part`` file stays then for a later call to go on with, unless
         the disk is full or the server gives nothing by which versions of a file are told apart.
@@ -383,7 +383,9 @@ class Downloader:
             finally:
                 stream.close()
 
-    async def _save(self, output: Output, path: Path, directory: bool, renew: Renew | None) -> Path:
+    async def _save(
+        self, output: Output, path: Path, directory: bool | None, renew: Renew | None
+    ) -> Path:
         if not directory and not path.name:
             raise InvalidInput("The path to save to has no file name.", field="path")
         if directory:
@@ -437,16 +439,17 @@ class Downloader:
         """Return whether an earlier run left what was not judged, or cannot be the result."""
         return part.size < HEAD_BYTES or stream.refuses(part.head(HEAD_BYTES)) is not None
 
-    async def _open_part(self, stream: Stream, part: PartFile, path: Path, directory: bool) -> bool:
+    async def _open_part(
+        self, stream: Stream, part: PartFile, path: Path, directory: bool | None
+    ) -> bool:
         """Open the part once this transfer's turn has come: open files are few.
 
-        Returns whether ``path`` becomes a directory if the result's name has a suffix: it has
-        none itself, and nothing of that name exists.
+        Returns whether ``path`` may still become a directory.
         """
 
         def open_part() -> bool:
-            part.open(target_is_file=not directory)
-            return not (directory or path.suffix or os.path.lexists(path))
+            part.open(target_is_file=directory is False)
+            return directory is None and not path.is_file()
 
         while True:
             await stream.enter()
