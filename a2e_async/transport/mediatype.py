@@ -125,8 +125,10 @@ def looks_like(data: bytes, name: str) -> bool:
     """
     extension = _extension(name)
     media, _ = _BY_EXTENSION.get(extension, UNKNOWN)
-    if media == "file" or _by_magic(data[:HEAD_BYTES], extension) is not None:
+    if media == "file":
         return True
+    if (found := _by_magic(data[:HEAD_BYTES], extension)) is not None:
+        return media_of(found) != "file"
     return extension in _WITHOUT_MAGIC and _FRAME_SYNC.search(data) is not None
 
 

@@ -109,6 +109,13 @@ current: ContextVar[Call | None] = ContextVar("a2e_async_call", default=None)
 class MarkedRequest(aiohttp.ClientRequest):
     """A request that tells its call when it begins to be written."""
 
+    def update_proxy(self, proxy: URL | None, proxy_auth: Any, proxy_headers: Any) -> None:
+        """Take the proxy without the session's headers.
+
+        aiohttp would give them to it, the API key as Proxy-Authorization, outside of any TLS.
+        """
+        super().update_proxy(proxy, proxy_auth, None)
+
     # Not async: this stands on the way of every request, and a coroutine more is not free.
     def send(  # pyright: ignore[reportIncompatibleMethodOverride]  # it calls the type of an async method CoroutineType
         self, conn: "Connection"
