@@ -17,7 +17,7 @@ class Structure:
     """What is seen of one file: `feed` it from its first byte on, then ask for the verdict."""
 
     def __init__(self) -> None:
-        self.position = 0
+        self.position: int = 0
 
     def feed(self, data: bytes) -> None:
         """Take in the next bytes."""
