@@ -23,6 +23,8 @@ from a2e_async.free_json import free_json, shown
 from a2e_async.hints import Test, fitter, is_whole, say, takes_mapping, takes_sequence
 from a2e_async.models import MediaType, Output, Wire
 from a2e_async.narrow import is_sequence
+from a2e_async.paths import path_text
+from a2e_async.urls import BadUrl, split_url
 
 MediaInput = str | os.PathLike[str] | bytes | Output
 """A URL, a local path, the bytes themselves, or the Output of another task."""
@@ -31,6 +33,7 @@ MAX_TEXT: Final = 20_000
 """Characters; longer texts are refused by every kind, so they are refused here."""
 
 _URL: Final = re.compile(r"(?i)https?://[^/?#@]+(?:[/?#]|$)")
+_HOST_END: Final = re.compile(r"[/?#]")
 _SCHEME: Final = re.compile(r"(?i)[a-z][a-z0-9+.\-]+://")
 
 
@@ -287,14 +290,24 @@ def is_url(value: str) -> bool:
 
 
 def clean_url(value: str, field: str) -> str:
-    """Return a media URL fit for the wire (spaces percent-encoded); refuse control characters."""
+    """Return a media URL fit for the wire: spaces percent-encoded, the host in ASCII.
+
+    Raises `InvalidInput` for what cannot be requested: control characters, credentials, no host
+    or an impossible one, a port out of range.
+    """
     url = value.strip().replace(" ", "%20")
     # What is printable is no white space: of that, the plain space alone is, and there is none.
     if not url.isprintable() or len(url) > 8192:
         raise InvalidInput(f"{field}: the URL holds a line break or is too long.", field=field)
     if not _URL.match(url):
         raise InvalidInput(f"{field}: the URL has no host or holds credentials.", field=field)
-    return url
+    try:
+        parts = split_url(url)
+    except BadUrl as error:
+        raise InvalidInput(f"{field}: the URL cannot be used: {error}.", field=field) from None
+    scheme, _, rest = url.partition("://")
+    host = _HOST_END.split(rest, maxsplit=1)[0]
+    return url if host.isascii() else f"{scheme}://{parts.authority}{rest[len(host) :]}"
 
 
 def plain_number(value: float) -> str:
@@ -368,7 +381,9 @@ def check_media(name: str, value: Any) -> None:
         elif "\0" in value:
             raise InvalidInput(f"{name}: the path holds a NUL character.", field=name)
         return
-    if not isinstance(value, os.PathLike):
+    if isinstance(value, os.PathLike):
+        path_text(value, name)
+    else:
         raise InvalidInput(
             f"{name} must be a URL, a path, bytes or an Output, got {shown(value)}.", field=name
         )

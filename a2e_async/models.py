@@ -24,6 +24,7 @@ from typing import (
 from attrs import define, evolve, field, fields, frozen
 
 from a2e_async.errors import DecodeError, InvalidInput
+from a2e_async.paths import local_path, path_text
 from a2e_async.redact import bare_url, stable_url
 
 T = TypeVar("T")
@@ -70,7 +71,7 @@ class OutputSource(Protocol):
     """Fetches outputs; the client gives one to every output it makes."""
 
     def save(
-        self, output: "Output", path: Path, *, directory: bool
+        self, output: "Output", path: Path, *, directory: bool | None
     ) -> Coroutine[Any, Any, Path]: ...
 
     def read(self, output: "Output", max_bytes: int) -> Coroutine[Any, Any, bytes]: ...
@@ -111,13 +112,20 @@ class Output:
     def save(self, path: str | os.PathLike[str]) -> Coroutine[Any, Any, Path]:
         """Write the file to ``path`` and return it; into ``path`` if that is a directory.
 
-        Directories that are missing are made; a ``path`` that ends with a slash is one. The
-        file appears complete or not at all (a ``.part`` file beside it until then); a cut
+        Directories that are missing are made. A ``path`` that ends with a slash is one; so is
+        one without suffix that does not exist, if the result's own name has a suffix. The file
+        appears complete or not at all (a ``.part`` file beside it until then); a cut
         download is resumed and an expired URL renewed. A link of that name is replaced, not
-        what it points to. Raises `TransferError`.
+        what it points to. Raises `InvalidInput`, `TransferError`.
         """
-        directory = os.fspath(path).endswith(("/", os.sep)) or os.path.isdir(path)  # noqa: PTH112  # one stat, microseconds
-        return self._bound().save(self, Path(path), directory=directory)
+        where = local_path(path, "path")
+        # One or two stats, microseconds.
+        directory: bool | None = os.path.isdir(where)  # noqa: PTH112  # any error means no
+        if path_text(path, "path").endswith(("/", os.sep)):
+            directory = True
+        elif not (directory or where.suffix or os.path.lexists(where)):
+            directory = None
+        return self._bound().save(self, where, directory=directory)
 
     def read(self, *, max_bytes: int = 64 * 1024 * 1024) -> Coroutine[Any, Any, bytes]:
         """Return the whole file; raises `TransferError` if it is larger than ``max_bytes``."""

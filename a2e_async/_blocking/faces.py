@@ -120,7 +120,7 @@ class OutputFace:
         self._bridge = bridge
         self._source = source
 
-    def save(self, output: Output, path: Path, *, directory: bool) -> Any:
+    def save(self, output: Output, path: Path, *, directory: bool | None) -> Any:
         """Write the output; see `Output.save`."""
         return self._run(self._source.save, output, path, directory=directory)
 

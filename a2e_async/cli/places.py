@@ -49,9 +49,12 @@ def place_for(out: str, count: int = 1) -> Place:
 def make_file_ready(out: str) -> str:
     """Make ready where one file is to be saved, and return it as `Output.save` takes it.
 
-    ``out`` is a directory if it is one already or ends with a slash. Raises as `make_ready`.
+    ``out`` is a directory if it is one already, ends with a slash, or has no suffix and does not
+    exist. Raises as `make_ready`.
     """
-    if out.endswith(("/", os.sep)) or Path(out).is_dir():
+    path = Path(out)
+    new = not path.suffix and not os.path.lexists(path)
+    if out.endswith(("/", os.sep)) or path.is_dir() or new:
         make_ready(Path(out))
         return f"{out}/"
     make_ready(Path(out).parent)

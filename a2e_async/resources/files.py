@@ -5,14 +5,14 @@ from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from urllib.parse import urlsplit
 
 from a2e_async._clock import utc_now
 from a2e_async.errors import InvalidInput, TransferError
 from a2e_async.inputs import MediaInput, clean_url, is_url
 from a2e_async.models import MediaType, Output, Record
+from a2e_async.paths import path_text
 from a2e_async.tasks.kind import split_ref
-from a2e_async.transport.mediatype import sniff
+from a2e_async.transport.mediatype import sniff, url_name
 
 if TYPE_CHECKING:
     from a2e_async.tasks.budget import Budget
@@ -74,10 +74,10 @@ class Files:
     async def download(self, source: str | Output, path: str | os.PathLike[str]) -> Path:
         """Save a result, by its URL or Output, to a file or into a directory; return the path.
 
-        Free, without the API key. Raises `InvalidInput`, `TransferError`.
+        ``path`` means what it means to `Output.save`. Free, without the API key. Raises
+        `InvalidInput`, `TransferError`.
         """
-        if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-            raise InvalidInput(f"path must be a path, not {type(path).__name__}.", field="path")
+        path_text(path, "path")
         output = source
         if isinstance(source, str):
             if not is_url(source):
@@ -132,6 +132,11 @@ class Files:
         assert not isinstance(source, Output)  # noqa: S101  # outputs have a URL already
         return await prepare(source, allowed=allowed, field=field, max_bytes=MAX_UPLOAD)
 
+    async def check_prepared(self, *prepared: "Prepared") -> None:
+        """Raise `TransferError` if one of these files changed since; nothing is sent."""
+        for one in prepared:
+            await self._uploader.check(one)
+
     async def upload_prepared(
         self, prepared: "Prepared", budgets: "tuple[Budget, ...] | None" = None
     ) -> tuple[str, int]:
@@ -175,7 +180,7 @@ class Files:
 
 def _check_output(output: Output, allowed: tuple[MediaType, ...], field: str) -> None:
     """Refuse an output that cannot be what is wanted, or that nobody can fetch any more."""
-    ending, _ = sniff(b"", urlsplit(output.url).path)  # may know better than the record's kind
+    ending, _ = sniff(b"", url_name(output.url))  # may know better than the record's kind
     if "file" not in (output.media, *allowed) and not {output.media, ending} & set(allowed):
         raise InvalidInput(
             f"{field} takes {' or '.join(allowed)}, and this Output is {output.media}. If you "

@@ -6,7 +6,6 @@ Each may be gone; then it raises `NotFound` and says what to use instead.
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
-from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
@@ -35,7 +34,7 @@ from a2e_async.resources.streaming import StreamingAvatars
 from a2e_async.tasks.charged import ChargedCall
 from a2e_async.tasks.kind import check_id
 from a2e_async.tasks.status import read_one, read_record, read_rows, read_total
-from a2e_async.transport.mediatype import sniff
+from a2e_async.transport.mediatype import sniff, url_name
 from a2e_async.transport.ratelimit import Priority
 from a2e_async.transport.retry import Repeat
 
@@ -406,7 +405,7 @@ def _marked(room: Room, answer: "Answer") -> Output | None:
     url = answered(answer.data, "result_url", "url", bare="url").url("result_url", "url")
     if url is None:
         return None
-    media, _ = sniff(b"", urlsplit(url).path)
+    media, _ = sniff(b"", url_name(url))
     return as_output(url, media, room.source)
 
 

@@ -48,6 +48,8 @@ class MediaDesk(Protocol):
         self, prepared: "Prepared", budgets: "tuple[Budget, ...] | None" = None
     ) -> tuple[str, int]: ...
 
+    async def check_prepared(self, *prepared: "Prepared") -> None: ...
+
 
 class Sender:
     """Sends the starts of one client. ``resend``: once more where absence is proved.
@@ -248,6 +250,9 @@ class Sender:
 
     async def _upload(self, flight: Flight) -> dict[tuple[str, int | None], str]:
         urls: dict[tuple[str, int | None], str] = {}
+        local = [item for item in flight.media.values() if not isinstance(item, str)]
+        if len(local) > 1:  # the first must not be paid for when the second is gone
+            await self._desk.check_prepared(*local)
         # One after the other: a start rarely has two files, and the connections are shared.
         for place, item in flight.media.items():
             if isinstance(item, str):

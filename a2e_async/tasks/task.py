@@ -11,6 +11,7 @@ from attrs import define
 from a2e_async._clock import wall_time
 from a2e_async.errors import A2EError, InvalidInput, TaskFailed, TaskGone
 from a2e_async.models import Record, Status, merge_records
+from a2e_async.paths import local_path
 from a2e_async.tasks.kind import LONG_AGO, TaskKind
 
 if TYPE_CHECKING:
@@ -330,11 +331,7 @@ async def save_outputs(record: Record, directory: str | os.PathLike[str]) -> lis
 
 
 def _directory(given: str | os.PathLike[str]) -> str:
-    if not isinstance(given, str | os.PathLike) or not os.fspath(given):
-        raise InvalidInput(
-            f"directory must be a path, not {type(given).__name__}.", field="directory"
-        )
-    return os.fsdecode(given)
+    return str(local_path(given, "directory"))
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -1,5 +1,7 @@
 """What a file is, what to call it, and when its URL expires (pure)."""
 
+import codecs
+import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -55,6 +57,11 @@ _BY_EXTENSION: Final[dict[str, tuple[MediaType, str]]] = {
     "htm": ("file", "text/html"),
     "txt": ("file", "text/plain"),
     "srt": ("file", "application/x-subrip"),
+    "vtt": ("file", "text/vtt"),
+    "ass": ("file", "text/x-ssa"),
+    "csv": ("file", "text/csv"),
+    "md": ("file", "text/markdown"),
+    "svg": ("file", "image/svg+xml"),
     "json": ("file", "application/json"),
     "xml": ("file", "application/xml"),
     "pdf": ("file", "application/pdf"),
@@ -81,7 +88,16 @@ _EXTENSIONS: Final[dict[str, str]] = {
 }
 
 _HEIF: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"})
-_BARE_QUICKTIME: Final = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip"})
+_BARE_QUICKTIME: Final = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
+_FRAGMENTS: Final = frozenset({b"styp", b"moof", b"sidx"})
+
+_TEXTS: Final = frozenset(
+    {"html", "htm", "txt", "srt", "vtt", "ass", "csv", "md", "svg", "json", "xml"}
+)
+"""Extensions of files that are text."""
+
+_WITHOUT_MAGIC: Final = frozenset({"mp3", "aac"})
+"""Extensions of sound that may begin with anything; all other media begin with a magic number."""
 
 # Containers that hold sound alone just as well; only the name tells.
 _SOUND_ONLY: Final = {
@@ -100,6 +116,97 @@ def sniff(head: bytes, name: str | None) -> tuple[MediaType, str]:
     if extension in _SOUND_ONLY.get(mime, ()):
         return _BY_EXTENSION[extension]
     return media_of(mime), mime
+
+
+def looks_like(data: bytes, name: str) -> bool:
+    """Return False for a file whose first bytes are not of the media that its name promises.
+
+    ``data`` is up to 64 KiB from its beginning. True for a name that promises no media.
+    """
+    extension = _extension(name)
+    media, _ = _BY_EXTENSION.get(extension, UNKNOWN)
+    if media == "file":
+        return True
+    if (found := _by_magic(data[:HEAD_BYTES], extension)) is not None:
+        return media_of(found) != "file"
+    return extension in _WITHOUT_MAGIC and _FRAME_SYNC.search(data) is not None
+
+
+def document_in(head: bytes, mime: str = "") -> str | None:
+    """Return what kind of document a body begins with, None where it is none.
+
+    ``head`` is its first `HEAD_BYTES`, or all of it; ``mime`` its Content-Type. A text without
+    words or structure counts only where the Content-Type calls it one.
+    """
+    for mark, coding in _BYTE_ORDER_MARKS:
+        if head.startswith(mark):
+            text = head[len(mark) :].decode(coding, "ignore")
+            break
+    else:
+        if head.startswith(b"#EXTM3U") or not _is_text(head):
+            return None
+        text = head.decode("utf-8", "replace")
+    text = text.lstrip().lower()
+    if text.startswith(("<!doctype html", "<html", "<head", "<body", "<title", "<h1")):
+        return "a web page"
+    if text.startswith("<"):
+        return None if _SVG.match(text) else "an XML document"
+    if text.startswith(("{", "[")):
+        return "a JSON document"
+    return "a text" if is_textual(mime) or _WORDS.search(text) else None
+
+
+def _is_text(head: bytes) -> bool:
+    if not head or head.translate(None, _TEXT_BYTES):
+        return False
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        # Some other coding of text; few bytes of it could as well be something else.
+        return len(head) >= 64 or head.lstrip()[:1] in (b"<", b"{", b"[")
+    return True
+
+
+_TEXT_BYTES: Final = bytes({9, 10, 11, 12, 13, 27, *range(32, 127), *range(128, 256)})
+_BYTE_ORDER_MARKS: Final = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_WORDS: Final = re.compile(
+    r"\w[.,:;!?)'\"]*\s+['\"(]*\w"
+    r"|^\W*(\w*(forbidden|unauthori[sz]ed|denied|error|gateway|request|expired|unavailable|found"
+    r"|gone|time_?out)|null|none|nil|undefined|true|false|ok)\W*$"
+)
+_SVG: Final = re.compile(r"(?s)(?:<\?xml[^>]*>|<!--.*?-->|<!doctype svg[^>]*>|\s+)*<svg[\s>]")
+_FRAME_SYNC: Final = re.compile(rb"\xff[\xe2-\xff]")
+
+
+def is_textual(mime: str) -> bool:
+    """Return whether a Content-Type means text, such as a store's error document."""
+    kind = mime.partition(";")[0].strip().lower()
+    return kind.startswith("text/") or kind.endswith(("json", "xml", "html"))
+
+
+def may_be_text(output: Output, target: str | None, content_type: str | None) -> bool:
+    """Return whether a text can be what ``output`` promises; ``target`` is the file's name.
+
+    The results of a task are media, unless something says that this one is text.
+    """
+    if output.media != "file":
+        return False
+    for name in (url_name(output.url), target or ""):
+        extension = _extension(name)
+        if extension in _TEXTS:
+            return True
+        if extension in _BY_EXTENSION:
+            return False
+    if output.ref is None:
+        return True
+    extension = extension_for(content_type or "") or ""
+    return extension in _TEXTS - {"html", "htm", "txt", "json", "xml"}
 
 
 def media_of(mime: str) -> MediaType:
@@ -132,7 +239,7 @@ def _extension(name: str) -> str:
 
 
 def _by_magic(head: bytes, extension: str) -> str | None:
-    if head[:4] in (b"RIFF", b"RF64", b"BW64"):
+    if head[:4] in (b"RIFF", b"RF64", b"BW64", b"RIFX"):
         return {b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo", b"WEBP": "image/webp"}.get(
             head[8:12]
         )
@@ -149,6 +256,8 @@ def _by_magic(head: bytes, extension: str) -> str | None:
         return "audio/aiff"
     if len(head) >= 12 and head[4:8] in _BARE_QUICKTIME:
         return "video/quicktime"
+    if len(head) >= 12 and head[4:8] in _FRAGMENTS:
+        return "video/mp4"
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:14].lower()
     if start.startswith((b"<!doctype html", b"<html")):
         return "text/html"
@@ -164,6 +273,10 @@ _MAGICS: Final = (
     (b"GIF89a", "image/gif"),
     (b"II*\x00", "image/tiff"),
     (b"MM\x00*", "image/tiff"),
+    (b"II+\x00", "image/tiff"),
+    (b"MM\x00+", "image/tiff"),
+    (b"riff\x2e\x91\xcf\x11", "audio/wav"),  # Wave64
+    (b"ADIF", "audio/aac"),
     (b"fLaC", "audio/flac"),
     (b"ID3", "audio/mpeg"),
     (b"#!AMR", "audio/amr"),
@@ -236,8 +349,12 @@ def stem_of(output: Output, *, numbered: bool = False) -> str:
     """
     if output.ref:
         number = f"-{output.index}" if output.index or numbered else ""
-        return safe_name(output.ref.replace(":", "-")[: MAX_NAME_CHARS - 16].strip() + number)
-    name = _last_segment(output.url)
+        ref = output.ref.replace(":", "-", 1)
+        name = safe_name(ref[: MAX_NAME_CHARS - 16].strip())
+        if name != ref:  # another ref could lose the same characters
+            name = f"{name}-{hashlib.sha256(output.ref.encode('utf-8', 'replace')).hexdigest()[:8]}"
+        return safe_name(name + number)
+    name = url_name(output.url)
     stem, dot, ext = name.rpartition(".")
     return stem if dot and ext.lower() in _BY_EXTENSION else name
 
@@ -252,12 +369,18 @@ def suggest_name(
 ) -> str:
     """Return a safe file name for ``output``: ``{kind}-{id}[-{n}].{ext}``.
 
-    The extension comes from the Content-Type, else from the URL's path, else from the first
-    bytes (``head``). Without a ref the sender's file name or the URL's last segment is used.
+    The extension comes from the Content-Type unless the first bytes (``head``) are of another
+    media type, else from the URL's path, else from those bytes. Without a ref the sender's file
+    name or the URL's last segment is used.
     """
+    media, mime = sniff(head, url_name(output.url)) if head else UNKNOWN
     extension = extension_for(content_type or "")
+    if document_in(head) is None and _by_magic(head[:HEAD_BYTES], "") is not None:
+        labelled = media_of(content_type or "")
+        if media not in ("file", labelled) and {media, labelled} != {"audio", "video"}:
+            extension = extension_for(mime)
     if extension is None:
-        ending = _extension(_last_segment(output.url))
+        ending = _extension(url_name(output.url))
         extension = ending if ending in _BY_EXTENSION else None
     if extension is None:
         extension = extension_for(sniff(head, None)[1])
@@ -269,8 +392,10 @@ def suggest_name(
     return safe_name(f"{stem}.{extension}" if extension else stem)
 
 
-def _last_segment(url: str) -> str:
-    return safe_name(unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2]), "result")
+def url_name(url: str) -> str:
+    """Return the last part of a URL's path as a safe file name."""
+    path = re.split(r"[?#]", url.partition("://")[2], maxsplit=1)[0].partition("/")[2]
+    return safe_name(unquote(path.rstrip("/").rpartition("/")[2]), "result")
 
 
 def _disposition_name(header: str | None) -> str | None:

@@ -10,12 +10,13 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from attrs import define, field
 
-from a2e_async.redact import bare_url
+from a2e_async.redact import stable_url
 
 try:
     import fcntl
@@ -27,7 +28,7 @@ _CAN_LOCK: bool = fcntl is not None
 DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Reasons for which a part is removed: it could not be completed, and it fills the disk."""
 
-_ETAG_ATTRIBUTE: Final = "user.a2e.etag"
+_ATTRIBUTE: Final = "user.a2e.version"
 _MAX_VECTORS: Final = 512  # below IOV_MAX everywhere
 _FLAGS: Final = (
     os.O_RDWR
@@ -43,8 +44,9 @@ _FLAGS: Final = (
 class PartFile:
     """One file on its way to ``directory / name``.
 
-    The part's name follows from the name and the bare URL, so that a later process finds and
-    resumes it; whoever holds its lock owns it, anyone else takes a part of a name of its own.
+    The part's name follows from the name and the URL without its signature, so that a later
+    process finds and resumes it; whoever holds its lock owns it, anyone else takes a part of a
+    name of its own. A part is worth keeping only with a ``validator`` (for If-Range) beside it.
     """
 
     directory: Path
@@ -52,7 +54,7 @@ class PartFile:
     url: str
     path: Path = field(init=False)
     size: int = field(init=False, default=0)
-    etag: str | None = field(init=False, default=None)
+    validator: str | None = field(init=False, default=None)
     resumable: bool = field(init=False, default=True)
     _fd: int = field(init=False, default=-1)
     _shared: bool = field(init=False, default=False)
@@ -62,7 +64,7 @@ class PartFile:
         self.directory.mkdir(parents=True, exist_ok=True)
         if target_is_file:
             self._check_target(self.directory / self.name)
-        digest = hashlib.sha256(bare_url(self.url).encode("utf-8", "replace")).hexdigest()[:8]
+        digest = part_digest(self.url)
         short = os.fsencode(self.name)[:200].decode("utf-8", "ignore")
         if self._take(self.directory / f".{short}.{digest}.part"):
             return
@@ -110,15 +112,23 @@ class PartFile:
                 return False
             self.path, self._fd, self._shared = path, fd, True
             self.size = os.lseek(fd, 0, os.SEEK_END)
-            self.etag = _recall(fd) if self.size else None
+            self.validator = _recall(fd) if self.size else None
+            if self.size and self.validator is None:
+                self.restart()  # nothing proves what it is a part of
             return True
         return False
 
-    def write(self, blocks: Sequence[bytes], etag: str | None) -> None:
-        """Append all of ``blocks``; ``etag`` is remembered for the next run's resume."""
-        if etag != self.etag:
-            self.etag = etag
-            _remember(self._fd, etag)
+    def head(self, size: int) -> bytes:
+        """Return the first ``size`` bytes."""
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        data = os.read(self._fd, size)
+        os.lseek(self._fd, 0, os.SEEK_END)
+        return data
+
+    def write(self, blocks: Sequence[bytes], validator: str | None) -> None:
+        """Append all of ``blocks``; ``validator`` is kept for the next run's resume."""
+        if validator != self.validator:
+            self.validator = validator if _remember(self._fd, validator) else None
         rest: list[bytes | memoryview] = list(blocks)
         while rest:
             written = _write_some(self._fd, rest[:_MAX_VECTORS])
@@ -135,26 +145,32 @@ class PartFile:
         """Forget what is there."""
         os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)
-        self.size = 0
+        self.size, self.validator = 0, None
 
     def finish(self, name_for: Callable[[bytes], str], *, replace: bool) -> Path:
         """Put the complete part in its place under the name chosen by its first bytes.
 
-        Without ``replace`` a name that is taken is left alone and the URL's digest added.
+        The name may lead into a directory, which is made. Without ``replace`` a name that is
+        taken is left alone and the URL's digest added.
         """
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        target = self.directory / name_for(os.read(self._fd, 512))
+        target = self.directory / name_for(self.head(512))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if replace:
+            self._check_target(target)
+        try:
+            os.fsync(self._fd)
+        except OSError:
+            self.resumable = False  # what is on disk is not known any more
+            raise
         _remember(self._fd, None)
-        os.fsync(self._fd)
         if not _CAN_LOCK:
             self._close_fd()  # Windows renames no open file
         if replace or not self._place_new(target):
             if not replace:
-                digest = hashlib.sha256(bare_url(self.url).encode("utf-8", "replace"))
-                target = target.with_stem(f"{target.stem}-{digest.hexdigest()[:8]}")
+                target = target.with_stem(f"{target.stem}-{_digest(self.url)}")
             self.path.replace(target)
         self._close_fd()
-        _sync_directory(self.directory)
+        _sync_directory(target.parent)
         return target
 
     def _place_new(self, target: Path) -> bool:
@@ -174,7 +190,7 @@ class PartFile:
         """Let go of the part; it stays on disk if ``keep`` and a later run can resume it."""
         if self._fd < 0:
             return
-        drop = not (keep and self.resumable and self._shared and self.size)
+        drop = not (keep and self.resumable and self._shared and self.size and self.validator)
         if drop and _CAN_LOCK:
             with contextlib.suppress(OSError):
                 self.path.unlink()
@@ -195,23 +211,44 @@ def _write_some(fd: int, blocks: Sequence[bytes | memoryview]) -> int:
     return os.write(fd, blocks[0])
 
 
-def _remember(fd: int, etag: str | None) -> None:
+def part_digest(url: str) -> str:
+    """Return what stands for a URL in the name of its part, however it is signed."""
+    return _digest(stable_url(url))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
+
+
+@cache
+def _boot() -> str:
+    """Return what changes when the machine starts: a power cut can leave holes in a part."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return "-"
+
+
+def _remember(fd: int, validator: str | None) -> bool:
+    """Keep a validator beside the part for a later run; False where that cannot be."""
     xattr: Any = os if hasattr(os, "setxattr") else None
-    if xattr is None:
-        return
-    with contextlib.suppress(OSError):  # a help for later runs, not a need
-        if etag:
-            xattr.setxattr(fd, _ETAG_ATTRIBUTE, etag.encode())
+    try:
+        if validator:
+            xattr.setxattr(fd, _ATTRIBUTE, f"{_boot()} {validator}".encode())
         else:
-            xattr.removexattr(fd, _ETAG_ATTRIBUTE)
+            xattr.removexattr(fd, _ATTRIBUTE)
+    except (OSError, AttributeError):
+        return False
+    return True
 
 
 def _recall(fd: int) -> str | None:
     xattr: Any = os if hasattr(os, "getxattr") else None
     try:
-        return xattr.getxattr(fd, _ETAG_ATTRIBUTE).decode("ascii") if xattr else None
-    except (OSError, ValueError):
+        boot, _, validator = xattr.getxattr(fd, _ATTRIBUTE).decode().partition(" ")
+    except (OSError, ValueError, AttributeError):
         return None
+    return validator if boot == _boot() else None
 
 
 def _sync_directory(directory: Path) -> None:

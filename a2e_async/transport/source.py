@@ -6,7 +6,7 @@ import os
 import stat
 import threading
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import anyio.to_thread
@@ -15,10 +15,19 @@ from attrs import define, field, frozen
 
 from a2e_async.errors import InvalidInput
 from a2e_async.models import MediaType
-from a2e_async.transport.mediatype import HEAD_BYTES, extensions_of, sniff
+from a2e_async.paths import local_path
+from a2e_async.transport.mediatype import (
+    HEAD_BYTES,
+    document_in,
+    extensions_of,
+    looks_like,
+    sniff,
+)
 
 BLOCK: Final = 1024 * 1024
 """Bytes read at once."""
+
+_SEEN: Final = 64 * 1024  # first bytes that must show what a file is
 
 _hashers: RunVar[anyio.CapacityLimiter] = RunVar("a2e_hashers")
 
@@ -90,9 +99,9 @@ def _inspect(
     if isinstance(source, bytes | bytearray | memoryview):
         data = bytes(source)
         _check_size(len(data), f"{field}: the bytes", field, max_bytes)
-        media, mime = _check_type(data[:HEAD_BYTES], None, f"{field}: the bytes", allowed, field)
+        media, mime = _check_type(data[:_SEEN], None, f"{field}: the bytes", allowed, field)
         return Prepared(hashlib.sha256(data).hexdigest(), len(data), mime, media, field, data)
-    path = Path(source)
+    path = local_path(source, field)
     shown = f"{field}: {path}"
     try:
         # A FIFO without a writer would hold open() for ever.
@@ -103,7 +112,7 @@ def _inspect(
                 what = "a directory" if stat.S_ISDIR(state.st_mode) else "no regular file"
                 raise InvalidInput(f"{shown} is {what}. Give a file, bytes or a URL.", field=field)
             _check_size(state.st_size, shown, field, max_bytes)
-            head = os.read(fd, HEAD_BYTES)
+            head = os.read(fd, _SEEN)
             media, mime = _check_type(head, path.name, shown, allowed, field)
             digest = hashlib.sha256(head)
             while not stop.is_set() and (block := os.read(fd, BLOCK)):
@@ -156,6 +165,11 @@ def _check_type(
     head: bytes, name: str | None, shown: str, allowed: tuple[MediaType, ...], field: str
 ) -> tuple[MediaType, str]:
     media, mime = sniff(head, name)
+    if name is not None and not looks_like(head, name):
+        what = document_in(head[:HEAD_BYTES], "text/plain") or "something else"
+        if head.startswith(b"version https://git-lfs"):
+            what = "a git-lfs pointer; get the file itself with `git lfs pull`"
+        raise InvalidInput(f"{shown} is not what its name says: it is {what}.", field=field)
     if media in allowed or "file" in allowed:
         return media, mime
     what = "of an unknown type" if mime == "application/octet-stream" else mime
@@ -164,6 +178,20 @@ def _check_type(
         f"({', '.join(extensions_of(allowed))}).",
         field=field,
     )
+
+
+_CHANGED: Final = "changed since it was looked at, or while it was sent"
+
+
+def change_of(prepared: Prepared) -> str | None:
+    """Return what happened to a file since it was prepared; None if nothing. Blocks."""
+    if isinstance(prepared.source, bytes):
+        return None
+    try:
+        state = prepared.source.stat()
+    except OSError as error:
+        return f"cannot be read any more: {error.strerror}"
+    return None if _stamp(state) == prepared.stamp else _CHANGED
 
 
 class ChangedError(OSError):
@@ -177,6 +205,7 @@ class LocalSource:
     prepared: Prepared
     failure: str | None = field(init=False, default=None)
     _fd: int = field(init=False, default=-1)
+    _hash: Any = field(init=False, default=None)
     _lock: threading.Lock = field(init=False, factory=threading.Lock)
 
     def open(self) -> None:
@@ -195,11 +224,15 @@ class LocalSource:
     def check(self) -> None:
         """Raise `ChangedError` if the file changed since it was prepared."""
         if self._fd >= 0 and _stamp(os.fstat(self._fd)) != self.prepared.stamp:
-            self.failure = "changed since it was looked at, or while it was sent"
+            self.failure = _CHANGED
             raise ChangedError(self.failure)
 
     def read(self, offset: int) -> bytes:
-        """Return the next block from ``offset`` on."""
+        """Return the next block from ``offset`` on.
+
+        The last one only if all that was read is what was prepared: a change that keeps size
+        and time must not be sent under the digest of something else.
+        """
         if isinstance(self.prepared.source, bytes):
             return self.prepared.source[offset : offset + BLOCK]
         with self._lock:
@@ -209,6 +242,14 @@ class LocalSource:
             block = os.read(self._fd, min(BLOCK, self.prepared.size - offset))
         if not block:
             self.failure = "became shorter while it was sent"
+            raise ChangedError(self.failure)
+        if not offset:
+            self._hash = hashlib.sha256()
+        self._hash.update(block)
+        if offset + len(block) == self.prepared.size and (
+            self._hash.hexdigest() != self.prepared.digest
+        ):
+            self.failure = _CHANGED
             raise ChangedError(self.failure)
         return block
 

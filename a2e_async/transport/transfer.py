@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import random
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Final, TypeVar
+from urllib.parse import urljoin
 
 import aiohttp
 import anyio
@@ -20,10 +23,12 @@ from a2e_async.events import Event, Saved
 from a2e_async.models import Output
 from a2e_async.redact import bare_url
 from a2e_async.transport.loops import closed_error, forked, wrong_loop
-from a2e_async.transport.mediatype import stem_of, suggest_name
+from a2e_async.transport.mediatype import HEAD_BYTES, stem_of, suggest_name
 from a2e_async.transport.partfile import DISK_FULL, PartFile
 from a2e_async.transport.source import BLOCK, NO_HANDLES
 from a2e_async.transport.stream import Chunks, Renew, Stream
+from a2e_async.transport.wire import environment_proxy
+from a2e_async.urls import BadUrl, split_url
 
 __all__ = ["Downloader", "FileSession"]
 
@@ -59,6 +64,10 @@ class FileSession:
     _loop: asyncio.AbstractEventLoop | None = field(init=False, default=None)
     _pid: int = field(init=False, default=0)
     _users: int = field(init=False, default=0)
+    _scopes: set[anyio.CancelScope] = field(init=False, factory=set[anyio.CancelScope])
+    """Of what waits for the network; entered and left by `interruptible`."""
+    _proxies: dict[str, str | None] = field(init=False, factory=dict[str, str | None], repr=False)
+    """By origin, so that the environment is read once for each."""
 
     def session(self) -> aiohttp.ClientSession:
         """Return the HTTP session, made on first use.
@@ -79,7 +88,6 @@ class FileSession:
                     total=None, sock_connect=30, sock_read=self.stall_timeout
                 ),
                 auto_decompress=False,
-                trust_env=self.trust_env,
                 read_bufsize=_READ_BUFFER,
                 middlewares=(self._bare,),
             )
@@ -96,33 +104,61 @@ class FileSession:
         assert self._gate is not None  # noqa: S101  # session() has made it
         return self._gate
 
-    async def get(self, url: str, headers: dict[str, str]) -> aiohttp.ClientResponse:
-        """Return the answer to a GET, its body unread, after at most 5 redirects.
+    async def request(self, method: str, url: str, **options: Any) -> aiohttp.ClientResponse:
+        """Return the response to one request, its body unread; redirects are not followed.
 
-        A redirect from https to anything else is refused with `TransferError`.
+        Raises `BadUrl`, and what aiohttp raises.
         """
         where = request_url(url)
-        for _ in range(MAX_REDIRECTS + 1):
-            response = await self.session().get(
-                where, headers=headers, allow_redirects=False, proxy=self.proxy
+        proxy = self._proxy_for(where)
+        session = self.session()
+        try:
+            return await session.request(
+                method, where, allow_redirects=False, proxy=proxy, **options
             )
+        except ValueError as error:
+            if isinstance(error, A2EError):
+                raise
+            # Hosts that neither aiohttp nor the system's resolver can spell.
+            raise BadUrl("its host cannot be looked up") from None
+
+    async def get(self, url: str, headers: dict[str, str]) -> aiohttp.ClientResponse:
+        """Return the response to a GET, its body unread, after at most 5 redirects.
+
+        A redirect from https to anything else is refused with `TransferError`. Raises `BadUrl`
+        for ``url`` itself.
+        """
+        where = url
+        for _ in range(MAX_REDIRECTS + 1):
+            try:
+                response = await self.request("GET", where, headers=headers)
+            except BadUrl as error:
+                if where is url:
+                    raise
+                raise _redirected(url, f"to a malformed URL: {error}") from None
             location = response.headers.get("Location")
             if response.status not in (301, 302, 303, 307, 308) or not location:
                 return response
             response.release()
-            there = where.join(request_url(location))
-            if there.scheme not in ("https", where.scheme):
-                raise TransferError(
-                    f"{bare_url(url)} redirects to an address that is not https. It was not "
-                    "followed; get a fresh URL.",
-                    url=bare_url(url),
-                    http_status=response.status,
+            try:
+                there = _follow(where, location)
+            except ValueError:
+                raise _redirected(url, "to a malformed URL", response.status) from None
+            if not there.lower().startswith(("https://", f"{where.partition(':')[0].lower()}://")):
+                raise _redirected(
+                    url, "to an address that is not https. It was not followed", response.status
                 )
             where = there
-        raise TransferError(
-            f"{bare_url(url)} redirects more than {MAX_REDIRECTS} times. Get a fresh URL.",
-            url=bare_url(url),
-        )
+        raise _redirected(url, f"more than {MAX_REDIRECTS} times")
+
+    def _proxy_for(self, url: URL) -> str | None:
+        """Return the proxy that the API's requests would take to this host."""
+        if self.proxy is not None or not self.trust_env:
+            return self.proxy
+        origin = str(url.origin())
+        if origin not in self._proxies:
+            self._proxies[origin] = environment_proxy(origin)
+        return self._proxies[origin]
 
     async def pause(self, failures: int, *, at_least: float = 0.0) -> None:
         """Sleep before the next try: 0.5 s, doubled with each failure up to 8 s, jittered."""
@@ -168,9 +204,24 @@ class FileSession:
             if self.closed:
                 self._drop_pool()
 
+    @contextmanager
+    def interruptible(self) -> Generator[None]:
+        """End what is awaited inside with `ClientClosed` as soon as the client is closed."""
+        self.session()
+        with anyio.CancelScope() as scope:
+            self._scopes.add(scope)
+            try:
+                yield
+            finally:
+                self._scopes.discard(scope)
+        if scope.cancelled_caught:
+            raise closed_error()
+
     async def aclose(self) -> None:
         """Close all connections; transfers under way end with `ClientClosed`."""
         self.closed = True
+        for scope in tuple(self._scopes):
+            scope.cancel()
         session, self._session = self._session, None
         if session is not None and self._pid == os.getpid():
             await session.close()
@@ -202,9 +253,33 @@ class FileSession:
 
 
 def request_url(url: str) -> URL:
-    """Return ``url`` as it is, for a signature covers its spelling; quoted only if it must be."""
-    plain = url.isascii() and url.isprintable() and " " not in url
-    return URL(url, encoded=plain)
+    """Return ``url`` as it is, for a signature covers its spelling. Raises `BadUrl`."""
+    parts = split_url(url)
+    # As a path: a query of its own would lose the "?" of one that is empty.
+    return URL.build(
+        scheme=parts.scheme, authority=parts.authority, path=parts.target, encoded=True
+    )
+
+
+def _follow(where: str, location: str) -> str:
+    """Return where a redirect leads, as it is spelled. Raises ValueError."""
+    location = location.strip()
+    if location.lower().startswith(("http://", "https://")):
+        return location
+    scheme, _, rest = where.partition("://")
+    if location.startswith("//"):
+        return f"{scheme}:{location}"
+    if location.startswith("/"):
+        return f"{scheme}://{re.split('[/?#]', rest, maxsplit=1)[0]}{location}"
+    return urljoin(where, location)
+
+
+def _redirected(url: str, where: str, status: int | None = None) -> TransferError:
+    return TransferError(
+        f"{bare_url(url)} redirects {where}. Get a fresh URL.",
+        url=bare_url(url),
+        http_status=status,
+    )
 
 
 @define(eq=False)
@@ -237,12 +312,14 @@ class Downloader:
     saved: Callable[[Output, Path], Awaitable[None]] | None = None
     """Awaited when an output is on disk, before its path is handed out."""
 
-    async def save(self, output: Output, path: Path, *, directory: bool) -> Path:
+    async def save(self, output: Output, path: Path, *, directory: bool | None) -> Path:
         """Write ``output`` to ``path`` (into it, if ``directory``) and return the file's path.
 
-        A file of that name is replaced; if it is a link, then the link and not what it points
-        to. Raises `InvalidInput` for a path without a name, and `TransferError`; the ``.part``
-        file stays then for a later call to go on with, unless the disk is full.
+        Where ``directory`` is None the path becomes a directory if the result's name has a
+        suffix, and a file if it has none. A file of that name is replaced; if it is a link, then
+        the link and not what it points to. Raises `InvalidInput` for a path without a name, and
+        `TransferError`; the ``.part`` file stays then for a later call to go on with, unless
+        the disk is full or the server gives nothing by which versions of a file are told apart.
         """
         where = await self._save(output, path, directory, self.renew)
         if self.saved is not None:
@@ -251,7 +328,7 @@ class Downloader:
 
     async def read(self, output: Output, max_bytes: int) -> bytes:
         """Return the whole file; raises `TransferError` if it has more than ``max_bytes``."""
-        with self.files.using():
+        with self.files.using(), self.files.interruptible():
             stream = self._stream(output, self.renew)
             blocks: list[bytes] = []
             size = restarts = 0
@@ -282,15 +359,17 @@ class Downloader:
 
         Raises `InvalidInput` for what is not an http(s) URL, and `TransferError`.
         """
-        if not url.lower().startswith(("http://", "https://")) or not request_url(url).host:
-            raise InvalidInput("A download needs an http(s) URL.", field="url")
+        try:
+            request_url(url)
+        except BadUrl as error:
+            raise InvalidInput(f"The URL cannot be fetched: {error}.", field="url") from None
         with self.files.using():
             into = os.fspath(path).endswith(("/", os.sep)) or await self.files.run(
                 os.path.isdir, path
             )
             return await self._save(Output(url=url), Path(path), into, None)
 
-    def _stream(self, output: Output, renew: Renew | None, **options: bool) -> Stream:
+    def _stream(self, output: Output, renew: Renew | None, **options: Any) -> Stream:
         return Stream(self.files, output, suggest_name(output, None), renew, **options)
 
     @asynccontextmanager
@@ -298,34 +377,46 @@ class Downloader:
         with self.files.using():
             stream = self._stream(output, self.renew, rewind=False, hold_slot=False)
             try:
-                await stream.start()
+                with self.files.interruptible():
+                    await stream.start()
                 yield Chunks(stream)
             finally:
                 stream.close()
 
-    async def _save(self, output: Output, path: Path, directory: bool, renew: Renew | None) -> Path:
+    async def _save(
+        self, output: Output, path: Path, directory: bool | None, renew: Renew | None
+    ) -> Path:
         if not directory and not path.name:
             raise InvalidInput("The path to save to has no file name.", field="path")
-        stream = self._stream(output, renew)
         if directory:
             part = PartFile(path, stem_of(output), output.url)
+            stream = self._stream(output, renew)
         else:
             part = PartFile(path.parent, path.name, output.url)
+            stream = self._stream(output, renew, target=path.name)
             stream.name, stream.path = path.name, str(path)
         with self.files.using():
             behind = _Behind(self.files)
             keep = True
             try:
-                await self._open_part(stream, part, not directory)
-                stream.resume(part.size, part.etag)
-                await self._fill(stream, part, behind)
+                with self.files.interruptible():
+                    maybe_directory = await self._open_part(stream, part, path, directory)
+                    if part.size and await self.files.run(lambda: self._void(stream, part)):
+                        await self.files.run(part.restart)
+                    stream.resume(part.size, part.validator)
+                    await self._fill(stream, part, behind)
 
                 def name_for(head: bytes) -> str:
-                    if not directory:
-                        return path.name
-                    return suggest_name(output, stream.content_type, stream.disposition, head=head)
+                    """Return the name below the part's directory."""
+                    made = suggest_name(output, stream.content_type, stream.disposition, head=head)
+                    if directory:
+                        return made
+                    if maybe_directory and PurePath(made).suffix:
+                        return str(PurePath(path.name, made))
+                    return path.name
 
-                replace = not directory or output.ref is not None
+                into = directory or maybe_directory
+                replace = not into or output.ref is not None
                 saved = await self.files.run(lambda: part.finish(name_for, replace=replace))
             except OSError as error:
                 if isinstance(error, A2EError):  # a timeout is an OSError
@@ -343,18 +434,31 @@ class Downloader:
                 self.files.emit(Saved(path=str(saved), size=part.size, ref=output.ref))
             return saved
 
-    async def _open_part(self, stream: Stream, part: PartFile, is_file: bool) -> None:
-        """Open the part once this transfer's turn has come: open files are few."""
+    @staticmethod
+    def _void(stream: Stream, part: PartFile) -> bool:
+        """Return whether an earlier run left what was not judged, or cannot be the result."""
+        return part.size < HEAD_BYTES or stream.refuses(part.head(HEAD_BYTES)) is not None
+
+    async def _open_part(
+        self, stream: Stream, part: PartFile, path: Path, directory: bool | None
+    ) -> bool:
+        """Open the part once this transfer's turn has come: open files are few.
+
+        Returns whether ``path`` may still become a directory.
+        """
+
+        def open_part() -> bool:
+            part.open(target_is_file=directory is False)
+            return directory is None and not path.is_file()
+
         while True:
             await stream.enter()
             try:
-                await self.files.run(lambda: part.open(target_is_file=is_file))
+                return await self.files.run(open_part)
             except OSError as error:
                 if error.errno not in NO_HANDLES:
                     raise
                 await stream.again(error)
-            else:
-                return
 
     async def _fill(self, stream: Stream, part: PartFile, behind: _Behind) -> None:
         blocks: list[bytes] = []
@@ -368,17 +472,17 @@ class Downloader:
                 size += len(data)
                 if size >= BLOCK or len(blocks) >= _MAX_CHUNKS:
                     part.resumable = not stream.encoded
-                    await behind.put(part.write, blocks, stream.etag)
+                    await behind.put(part.write, blocks, stream.validator)
                     blocks, size = [], 0
         except A2EError:
             if stream.restarts != restarts:
                 await behind.put(part.restart)
             elif blocks:
-                await behind.put(part.write, blocks, stream.etag)
+                await behind.put(part.write, blocks, stream.validator)
             part.resumable = not stream.encoded
             await behind.settle()
             raise
-        await behind.put(part.write, blocks, stream.etag)
+        await behind.put(part.write, blocks, stream.validator)
         await behind.settle()
         if part.size != stream.at and not stream.encoded:
             raise stream.error(f"was not written as a whole ({part.size:,} bytes). Try again.")
@@ -386,6 +490,8 @@ class Downloader:
 
 def _disk_error(error: OSError, stream: Stream, path: Path, kept: bool) -> TransferError:
     reason = error.strerror or str(error)
+    if error.errno == errno.ENAMETOOLONG:
+        raise InvalidInput(f"{str(path)[:80]}… cannot be written: {reason}.", field="path")
     if not kept:
         advice = "Free some space."
     elif stream.at:

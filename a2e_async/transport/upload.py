@@ -1,6 +1,7 @@
 """Local files to public URLs: checked without network, paid for once, sent as they are."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
@@ -14,9 +15,18 @@ from a2e_async.errors import ClientClosed, DecodeError, TransferError
 from a2e_async.events import Event, Transfer
 from a2e_async.redact import bare_url, redact
 from a2e_async.transport.mediatype import extension_for
-from a2e_async.transport.source import LocalSource, Prepared, prepare
-from a2e_async.transport.stream import BUSY, FINAL, TRANSIENT, Cut, refusal, retry_after
-from a2e_async.transport.transfer import FileSession, request_url
+from a2e_async.transport.source import LocalSource, Prepared, change_of, prepare
+from a2e_async.transport.stream import (
+    BUSY,
+    FINAL,
+    TRANSIENT,
+    Cut,
+    refusal,
+    retry_after,
+    safe_cause,
+)
+from a2e_async.transport.transfer import FileSession
+from a2e_async.urls import BadUrl, split_url
 
 __all__ = ["PRESIGN_PATH", "Prepared", "Uploader", "prepare"]
 
@@ -97,16 +107,18 @@ class Uploader:
             with self.files.using():
                 rounds = 0
                 while True:
-                    if entry.url is not None and self.clock() < entry.until:
+                    if entry.url is not None and self._sent(entry):
                         return entry.url
                     if (known := await self._known(entry, prepared)) is not None:
                         return known
                     signed = await self._presigned(entry, prepared, presign or self.presign)
                     async with entry.lock:
-                        if entry.url is not None and self.clock() < entry.until:
+                        if entry.url is not None and self._sent(entry):
                             return entry.url
                         entry.url = None
-                        if self._live(signed) and await self._put_all(prepared, signed):
+                        with self.files.interruptible():
+                            sent = self._live(signed) and await self._put_all(prepared, signed)
+                        if sent:
                             entry.url = signed.public_url
                             entry.until = self.clock() + self.keep_for
                             await self._keep(entry, prepared)
@@ -133,6 +145,12 @@ class Uploader:
         url = entry.url or ""
         if self.records is not None and url == bare_url(url):  # a signature is not to be kept
             await self.records.keep_upload(prepared.digest, prepared.content_type, url, entry.until)
+    async def check(self, prepared: Prepared) -> None:
+        """Raise `TransferError` if a file that is to be sent changed since it was prepared."""
+        entry = self._entries.get((prepared.digest, prepared.content_type))
+        if entry is not None and (self._sent(entry) or self._promised(entry)):
+            return
+        await self._check(prepared)
 
     async def aclose(self, timeout: float = 30.0) -> None:
         """Let presign calls under way end, for ``timeout`` seconds; then cancel them."""
@@ -155,6 +173,18 @@ class Uploader:
             del self._entries[key]
         return self._entries.setdefault((prepared.digest, prepared.content_type), _Entry())
 
+    async def _check(self, prepared: Prepared) -> None:
+        if (failure := await self.files.run(change_of, prepared)) is not None:
+            raise _error(prepared, None, failure)
+
+    def _sent(self, entry: _Entry) -> bool:
+        return entry.url is not None and self.clock() < entry.until
+
+    def _promised(self, entry: _Entry) -> bool:
+        """Return whether there is an upload URL for this content, or will be without our doing."""
+        known = entry.presigned is not None and self._live(entry.presigned)
+        return known or entry.presigning is not None
+
     async def _presigned(self, entry: _Entry, prepared: Prepared, presign: Presign) -> _Presigned:
         signed = entry.presigned
         if signed is not None and self._live(signed):
@@ -172,8 +202,9 @@ class Uploader:
 
     async def _ask(self, entry: _Entry, prepared: Prepared, presign: Presign) -> _Presigned:
         extension = extension_for(prepared.content_type) or "bin"
-        asked_at = self.clock()
         try:
+            await self._check(prepared)
+            asked_at = self.clock()
             answer = await presign(
                 {
                     "key": f"a2e-async/{prepared.digest}.{extension}",
@@ -205,14 +236,16 @@ class Uploader:
                 if status == 403 and not self._live(signed):
                     return False
                 raise _error(prepared, signed, f"was refused by the store ({said})", status)
-            except FINAL as error:
-                raise _error(prepared, signed, f"cannot be sent: {redact(str(error))}") from error
+            except (BadUrl, *FINAL) as error:
+                raise _error(
+                    prepared, signed, f"cannot be sent: {redact(str(error))}"
+                ) from safe_cause(error)
             except TRANSIENT as error:
                 if failures == MAX_TRIES:
                     why = redact(str(error)) or type(error).__name__
                     raise _error(
                         prepared, signed, f"could not be sent in {MAX_TRIES} tries: {why}"
-                    ) from error
+                    ) from safe_cause(error)
                 after = error.after if isinstance(error, Cut) else 0.0
             await self.files.pause(failures - 1, at_least=after)
         raise AssertionError("the last try returns or raises")
@@ -224,15 +257,14 @@ class Uploader:
             body.moved()
             try:
                 await self.files.run(source.open)
-                async with self.files.session().put(
-                    request_url(signed.upload_url),
+                async with await self.files.request(
+                    "PUT",
+                    signed.upload_url,
                     data=body,
                     headers={
                         "Content-Type": prepared.content_type,
                         "Content-Length": str(prepared.size),
                     },
-                    allow_redirects=False,
-                    proxy=self.files.proxy,
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
                 ) as response:
                     if response.status in BUSY or response.status >= 500:
@@ -283,8 +315,10 @@ def _look_at(call: "asyncio.Task[_Presigned]") -> None:
 
 def _url_in(answer: Any, name: str) -> str:
     value = cast("Mapping[str, Any]", answer).get(name) if isinstance(answer, Mapping) else None
-    if isinstance(value, str) and value.startswith(("https://", "http://")):
-        return value
+    if isinstance(value, str):
+        with contextlib.suppress(BadUrl):
+            split_url(value)
+            return value
     raise DecodeError(
         f"The answer to the request for an upload URL has no usable {name}. Nothing was sent; "
         "give a public URL as input instead, or try again later.",
@@ -294,12 +328,13 @@ def _url_in(answer: Any, name: str) -> str:
 
 
 def _error(
-    prepared: Prepared, signed: _Presigned, what: str, status: int | None = None
+    prepared: Prepared, signed: _Presigned | None, what: str, status: int | None = None
 ) -> TransferError:
     path = str(prepared.source) if isinstance(prepared.source, Path) else None
+    kept = "the upload URL is kept while it lives" if signed else "nothing was sent or paid"
     return TransferError(
-        f"{path or prepared.name} {what}. Try again; the upload URL is kept while it lives.",
-        url=bare_url(signed.upload_url),
+        f"{path or prepared.name} {what}. Try again; {kept}.",
+        url=bare_url(signed.upload_url) if signed else None,
         path=path,
         http_status=status,
     )

@@ -109,6 +109,13 @@ current: ContextVar[Call | None] = ContextVar("a2e_async_call", default=None)
 class MarkedRequest(aiohttp.ClientRequest):
     """A request that tells its call when it begins to be written."""
 
+    def update_proxy(self, proxy: URL | None, proxy_auth: Any, proxy_headers: Any) -> None:
+        """Take the proxy without the session's headers.
+
+        aiohttp would give them to it, the API key as Proxy-Authorization, outside of any TLS.
+        """
+        super().update_proxy(proxy, proxy_auth, None)
+
     # Not async: this stands on the way of every request, and a coroutine more is not free.
     def send(  # pyright: ignore[reportIncompatibleMethodOverride]  # it calls the type of an async method CoroutineType
         self, conn: "Connection"
@@ -215,20 +222,25 @@ def wire_json(value: Any) -> bytes:
 
 
 def environment_proxy(base_url: str) -> str | None:
-    """Return the proxy that the environment names for this host, once for all requests.
+    """Return the proxy that the environment names for this host, for API and files alike.
 
-    aiohttp's own ``trust_env`` asks anew for each request, in a thread, and lets a netrc entry
-    collide with the bearer token.
+    aiohttp's own ``trust_env`` asks for each request, in a thread, knows no ALL_PROXY and lets a
+    netrc entry collide with the bearer token. Raises `ConfigurationError` as `check_proxy`.
     """
-    parts = urlsplit(base_url)
-    if proxy_bypass(parts.hostname or ""):
+    found = proxy_setting(base_url)
+    return None if found is None else check_proxy(found)
+
+
+def proxy_setting(url: str) -> str | None:
+    """Return the environment's proxy for a URL, unchecked; a bare name is given a scheme."""
+    parts = urlsplit(url)
+    if proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
     proxies = getproxies()
-    found = proxies.get(parts.scheme) or proxies.get("all")
+    found = (proxies.get(parts.scheme) or proxies.get("all") or "").strip()
     if not found:
         return None
-    # A bare name is usual there; as an argument it is more likely a mistake.
-    return check_proxy(found if "://" in found else f"http://{found}")
+    return found if "://" in found else f"http://{found}"
 
 
 def check_proxy(url: str) -> str:
@@ -237,6 +249,7 @@ def check_proxy(url: str) -> str:
     Raises `ConfigurationError` for what aiohttp cannot use; the text has no part of ``url``,
     for a proxy's often has a password.
     """
+    url = url.strip()
     full = url if "://" in url else f"http://{url}"
     try:
         parts, port = urlsplit(full), URL(full).explicit_port

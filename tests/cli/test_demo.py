@@ -133,7 +133,7 @@ def test_parts_of_this_run_go_and_its_files_are_counted(tmp_path: Path) -> None:
     ours, theirs = PartFile(tmp_path, "a.mp4", output.url), PartFile(tmp_path, "b.mp4", "http://b")
     for part in (ours, theirs):
         part.open(target_is_file=False)
-        part.write([b"half"], None)
+        part.write([b"half"], '"v"')
         part.close(keep=True)
     assert len(list(tmp_path.glob(".*.part"))) == 2
     job = DemoJob(number=1, kind="dubbing", label="", inputs={})

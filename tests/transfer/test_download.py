@@ -73,7 +73,7 @@ async def test_too_many_redirects(store: Store, kit: Kit) -> None:
 
 
 async def test_the_url_is_sent_as_spelled(store: Store, kit: Kit) -> None:
-    store.put("/a b", b"x")
+    store.put("/a b", b"\0")
     await kit.down.read(out(f"{store.url}/a%20b?sig=a%2Fb%7E+c"), 10)
     assert store.seen[0].path == "/a%20b?sig=a%2Fb%7E+c"
 
@@ -212,16 +212,19 @@ async def test_busy_store(store: Store, kit: Kit) -> None:
 
 async def test_web_page_for_media(store: Store, kit: Kit, tmp_path: Path) -> None:
     url = store.put("/a.mp4", b"<html>sign in</html>", "text/html; charset=utf-8")
+    kit.fresh = [url]
     with pytest.raises(TransferError, match="web page where a video was expected"):
         await kit.down.save(out(url), tmp_path / "a.mp4", directory=False)
     assert list(tmp_path.iterdir()) == []
-    assert await kit.down.read(out(url, "file"), 99) == b"<html>sign in</html>"
+    page = store.put("/a.html", b"<html>sign in</html>", "text/html")
+    assert await kit.down.read(out(page, "file"), 99) == b"<html>sign in</html>"
 
 
 @pytest.mark.parametrize("chunked", [True, False])
 async def test_empty_is_refused(store: Store, kit: Kit, tmp_path: Path, chunked: bool) -> None:
     url = store.put("/a.mp4", b"")
     store.no_length = chunked
+    kit.fresh = [url]
     with pytest.raises(TransferError, match="is empty"):
         await kit.down.save(out(url), tmp_path / "a.mp4", directory=False)
     assert list(tmp_path.iterdir()) == []
@@ -250,6 +253,7 @@ async def test_store_that_encodes_anyway(store: Store, kit: Kit, tmp_path: Path)
     target = await kit.down.save(out(url), tmp_path / "a.mp4", directory=False)
     assert target.read_bytes() == bytes(3 * MIB) + DATA
     store.always = Fault(headers={"Content-Encoding": "gzip"}, data=packed[:-9])
+    kit.fresh = [url]
     with pytest.raises(TransferError, match="damaged"):
         await kit.down.save(out(url), tmp_path / "b.mp4", directory=False)
     assert parts(tmp_path) == []
@@ -318,7 +322,7 @@ async def test_a_later_client_resumes(store: Store, kit: Kit, tmp_path: Path) ->
 def _leave_part(directory: Path, url: str, data: bytes) -> None:
     part = partfile.PartFile(directory, "a.mp4", url)
     part.open(target_is_file=True)
-    part.write([data], None)
+    part.write([data], '"earlier"')
     part.close(keep=True)
 
 
@@ -620,8 +624,8 @@ async def test_closing_ends_transfers(store: Store, kit: Kit, tmp_path: Path) ->
 
 
 async def test_not_from_another_loop(store: Store, kit: Kit) -> None:
-    url = store.put("/a.mp4", b"x")
-    assert await kit.down.read(out(url), 9) == b"x"
+    url = store.put("/a.mp4", b"\0")
+    assert await kit.down.read(out(url), 9) == b"\0"
 
     def elsewhere() -> None:
         asyncio.run(kit.down.read(out(url), 9))
@@ -631,7 +635,7 @@ async def test_not_from_another_loop(store: Store, kit: Kit) -> None:
 
 
 async def test_parallel_transfers_are_bounded(store: Store, tmp_path: Path) -> None:
-    url = store.put("/a.mp4", b"x")
+    url = store.put("/a.mp4", b"\0")
     store.always = Fault(hang=True)
     files = FileSession(max_parallel=3)
     down = Downloader(files, None)
@@ -642,5 +646,5 @@ async def test_parallel_transfers_are_bounded(store: Store, tmp_path: Path) -> N
         await asyncio.sleep(0)
     assert len(store.seen) == 3
     store.release.set()
-    assert await asyncio.gather(*tasks) == [b"x"] * 9
+    assert await asyncio.gather(*tasks) == [b"\0"] * 9
     await files.aclose()

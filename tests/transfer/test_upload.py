@@ -120,7 +120,7 @@ async def test_prepare_refuses(tmp_path: Path, talk: Path, monkeypatch: pytest.M
         (tmp_path / "page.png", "is text/html; audio or video or image is wanted"),
         (tmp_path / "what.xyz", "unknown type"),
         (b"", "is empty"),
-        ("nul\0byte", "cannot be read"),
+        ("nul\0byte", "NUL"),
     ):
         with pytest.raises(InvalidInput, match=said) as caught:
             await ready(source)

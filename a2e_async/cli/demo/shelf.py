@@ -1,14 +1,13 @@
 """The directory of a demo's results, and what of it this run made."""
 
 import contextlib
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from attrs import frozen
 
-from a2e_async.redact import bare_url
+from a2e_async.transport.partfile import part_digest
 
 if TYPE_CHECKING:
     from a2e_async.cli.demo.work import DemoJob
@@ -37,7 +36,7 @@ class Shelf:
             record = job.task.record if job.task is not None else None
             for output in record.outputs if record is not None else ():
                 # Parts are named after their URL; those of another run are let alone.
-                digest = hashlib.sha256(bare_url(output.url).encode()).hexdigest()[:8]
+                digest = part_digest(output.url)
                 with contextlib.suppress(OSError):
                     for part in self.directory.glob(f".*.{digest}*.part"):
                         part.unlink(missing_ok=True)

@@ -5,12 +5,12 @@ import sys
 from importlib import metadata
 from importlib.util import find_spec
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from a2e_async import __version__
 from a2e_async.cli.doctor.findings import Finding
 from a2e_async.config import DEFAULT_BASE_URL, clean_api_key, clean_base_url
 from a2e_async.errors import ConfigurationError
+from a2e_async.transport.wire import proxy_setting
 
 _PACKAGES = ("aiohttp", "anyio", "attrs", "cattrs")
 
@@ -74,18 +74,9 @@ def address(given: str | None) -> tuple[str | None, Finding]:
     return url, Finding("ok", "address", f"{url} ({source if chosen else 'default'})")
 
 
-def env_proxy(url: str) -> str | None:
-    """Return the proxy that the environment names for an address, as it stands there."""
-    parts = urlsplit(url)
-    found = getproxies().get(parts.scheme)
-    if not found or proxy_bypass(parts.netloc):
-        return None
-    return found if "://" in found else f"http://{found}"
-
-
 def proxy_for(url: str) -> str | None:
     """Return the proxy that the environment names for an address, without credentials."""
-    found = env_proxy(url)
+    found = proxy_setting(url)
     if found is None:
         return None
     parts = urlsplit(found)

@@ -9,8 +9,8 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from a2e_async.cli.doctor.findings import Finding, Level
-from a2e_async.cli.doctor.machine import env_proxy
 from a2e_async.cli.printer import one_line
+from a2e_async.transport.wire import proxy_setting
 
 STEP = 10.0
 """Seconds that each step may take."""
@@ -61,7 +61,7 @@ async def clock(url: str) -> Finding:
         async with (
             # Not trust_env: it would send what a netrc file holds for this host.
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(url, allow_redirects=False, proxy=env_proxy(url)) as answer,
+            session.get(url, allow_redirects=False, proxy=proxy_setting(url)) as answer,
         ):
             said = answer.headers.get("Date")
     except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -1,0 +1,39 @@
+"""Local paths as users give them, checked before anything is done with them (pure)."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from a2e_async.errors import InvalidInput
+
+
+def local_path(given: Any, field: str) -> Path:
+    """Return a str or PathLike as a path. Raises `InvalidInput` that names ``field``.
+
+    "~" is a shell's spelling: as a path it would be a directory of that name.
+    """
+    text = path_text(given, field)
+    path = Path(text)
+    if path.parts[:1] == ("~",):
+        raise InvalidInput(
+            f"{field}: '~' is not expanded here. Give Path(…).expanduser().", field=field
+        )
+    return path
+
+
+def path_text(given: Any, field: str) -> str:
+    """Return a str or PathLike as text, bytes decoded. Raises `InvalidInput`."""
+    if isinstance(given, str | os.PathLike):
+        try:
+            text = os.fsdecode(os.fspath(given))
+        except (TypeError, ValueError):
+            text = ""
+        if "\0" in text:
+            raise InvalidInput(f"{field}: the path holds a NUL character.", field=field)
+        if text:
+            return text
+    raise InvalidInput(f"{field} must be a path, not {_shown(given)}.", field=field)
+
+
+def _shown(given: Any) -> str:
+    return "an empty text" if given == "" else type(given).__name__
