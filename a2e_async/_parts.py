@@ -46,7 +46,7 @@ logger = logging.getLogger("a2e_async")
 USER_AGENT = f"a2e_async/{__version__}"
 
 
-@define(kw_only=True)
+@define(kw_only=True, repr=False)
 class Parts:
     """Everything that clients made by `A2E.with_options` share."""
 
@@ -299,7 +299,7 @@ def _crew(account: Account, journal: Journal | None) -> Crew | None:
 
 def _account_name(account: Account) -> str:
     """Return enough to tell accounts apart, and no way back to the key."""
-    return hashlib.sha256(f"{account.base_url}\0{account.api_key}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{account.base_url}\0{account.api_key.reveal()}".encode()).hexdigest()[:32]
 
 
 def open_journal(journal: Any) -> Journal:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from a2e_async.config import clean_webhook_secret, clean_webhook_url, resolve_account
-from a2e_async.errors import ConfigurationError, InvalidInput
+from a2e_async.errors import ConfigurationError, InvalidInput, sealed
 from a2e_async.namespaces import Namespaces
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class A2E(Namespaces):
     Raises `ConfigurationError`.
     """
 
+    @sealed
     def __init__(
         self,
         api_key: str | None = None,
@@ -244,6 +245,7 @@ class A2E(Namespaces):
         twin._room = self._parts.room(*options)
         return twin
 
+    @sealed
     async def request(
         self,
         method: str,

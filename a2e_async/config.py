@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 
 from a2e_async.errors import ConfigurationError
+from a2e_async.redact import Secret
 
 DEFAULT_BASE_URL: Final = "https://video.a2e.ai"
 """The service's global host."""
@@ -27,9 +28,9 @@ _QUOTES: Final = "\"'`\u201c\u201d\u2018\u2019"
 
 @frozen
 class Account:
-    """Key and host of one account; the key is left out of the repr."""
+    """Key and host of one account."""
 
-    api_key: str = field(repr=False)
+    api_key: Secret = field(converter=Secret)
     base_url: str
 
 

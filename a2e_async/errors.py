@@ -5,8 +5,10 @@ program needs as attributes, survives pickling, and ends its message with what t
 None of them ever holds an API key or a signed URL.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast
 
 if TYPE_CHECKING:
     from a2e_async.models import Record, Recovery
@@ -42,6 +44,60 @@ __all__ = [
     "TransferError",
     "TransportError",
 ]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
+
+
+def without_frames(error: E) -> E:
+    """Return ``error`` without the frames that it and its causes came through.
+
+    Tools that print the locals of a traceback would show keys, headers, bodies and URLs.
+    """
+    left: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while left:
+        one = left.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            one.__traceback__ = None
+            left += [one.__cause__, one.__context__]
+    return error
+
+
+def sealed(method: Callable[P, T]) -> Callable[P, T]:
+    """Keep a method's arguments, and all frames below it, out of the tracebacks of its errors.
+
+    An exception that is not of this package is a fault to be reported: it keeps its frames.
+    """
+    if iscoroutinefunction(method):
+
+        @wraps(method)
+        async def wait(*args: P.args, **kwargs: P.kwargs) -> Any:
+            try:
+                return await method(*args, **kwargs)
+            except BaseException as error:
+                del args, kwargs
+                raise seal(error)
+
+        return cast("Callable[P, T]", wait)
+
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(*args, **kwargs)
+        except BaseException as error:
+            del args, kwargs
+            raise seal(error)
+
+    return call
+
+
+def seal(error: BaseException) -> BaseException:
+    """Return what `sealed` raises instead of an exception that a method raised."""
+    foreign = isinstance(error, Exception) and not isinstance(error, A2EError)
+    return error if foreign else without_frames(error)
 
 
 def _rebuild(cls: type["A2EError"], args: tuple[Any, ...], state: dict[str, Any]) -> "A2EError":

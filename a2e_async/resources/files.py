@@ -74,6 +74,8 @@ class Files:
             output = Output(url=clean_url(source, "source"), source=self._downloader)
         elif isinstance(source, Output) and source.source is None:
             output = self.bind(source)
+            if output.unsigned and output.ref is not None:
+                output = await self.refetch(output)
         if not isinstance(output, Output):
             raise InvalidInput("download takes an http(s) URL or an Output.", field="source")
         return await output.save(path)
@@ -128,6 +130,13 @@ class Files:
 
     async def renew(self, output: Output) -> Output:
         """Return the output with a URL that is good for a while; asks the service if need be."""
+        if output.unsigned:
+            if output.ref is None:
+                raise InvalidInput(
+                    "This Output lost the signature of its URL when it was pickled, and it belongs "
+                    "to no task by which it could be renewed. Make it anew, or keep output.url."
+                )
+            return await self.refetch(output)
         if output.expires_at is None or output.expires_at > datetime.now(UTC) + _SOON:
             return output
         return await self.refetch(output)

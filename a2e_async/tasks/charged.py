@@ -54,7 +54,7 @@ class ChargedCall(Generic[T]):
 
     kind: str
     path: str
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] = field(repr=False)
     timeout: float
     priority: Priority | None = None
     read: "Callable[[Answer], T | None]"
@@ -64,7 +64,7 @@ class ChargedCall(Generic[T]):
     advice: str = "The service keeps no list to look in"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Flight(Generic[T]):
     """One call on its way. ``sent`` turns True at the instant its bytes leave."""
 

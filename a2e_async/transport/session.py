@@ -24,9 +24,10 @@ import aiohttp
 from aiohttp import hdrs
 
 from a2e_async.config import Account
-from a2e_async.errors import A2EError, DecodeError
+from a2e_async.errors import A2EError, DecodeError, without_frames
 from a2e_async.events import Event
-from a2e_async.transport.envelope import TRACE_HEADER, Answer, read_answer, read_plain
+from a2e_async.redact import HiddenText
+from a2e_async.transport.envelope import TRACE_HEADER, Answer, clean_trace, read_answer, read_plain
 from a2e_async.transport.link import Link
 from a2e_async.transport.loops import Naps, closed_error
 from a2e_async.transport.ratelimit import Gate, HeldTooLong, Pacer, Priority
@@ -105,7 +106,7 @@ class Session:
         self._link = Link(
             account.base_url,
             {
-                "Authorization": f"Bearer {account.api_key}",
+                "Authorization": HiddenText(f"Bearer {account.api_key.reveal()}"),
                 "x-lang": language,
                 "User-Agent": user_agent,
                 "Accept": "application/json",
@@ -292,12 +293,14 @@ class Session:
             headers = response.headers
             if call.stream and is_stream(response):
                 call.response = response
-                return Answer(call, None, "", headers.get(TRACE_HEADER), status, headers)
+                trace = clean_trace(headers.get(TRACE_HEADER))
+                return Answer(call, None, "", trace, status, headers)
             length = response.content_length
             if length is None or length > call.max_bytes or hdrs.CONTENT_ENCODING in headers:
                 body = await read_body(response, call.max_bytes)
             else:
                 body = await response.read()
+            body = self._secret.scrub(body)
         except Exception as raw:
             if response is not None:
                 response.close()
@@ -305,10 +308,10 @@ class Session:
             if not (call.sends or self.closed or isinstance(raw, _EXPECTED)):
                 raise
             return self._failed(raw, call)
-        except BaseException:
+        except BaseException as error:
             if response is not None:
                 response.close()
-            raise
+            raise without_frames(error)  # aiohttp's hold headers, body and proxy
         finally:
             current.reset(token)
         if status == 200 and (plain := read_plain(body, headers)) is not None:
@@ -331,7 +334,7 @@ class Session:
                 charged=call.repeat is Repeat.CHARGED,
             )
         except A2EError as error:
-            return error
+            return without_frames(error)
         answer.headers = headers
         return answer
 

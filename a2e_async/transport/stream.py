@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 from attrs import define, field
 
-from a2e_async.errors import TransferError
+from a2e_async.errors import TransferError, seal, sealed
 from a2e_async.events import Transfer
 from a2e_async.models import Output
 from a2e_async.redact import bare_url, redact
+from a2e_async.transport.wire import clean_cause
 
 if TYPE_CHECKING:
     from a2e_async.transport.transfer import FileSession
@@ -51,7 +52,7 @@ FINAL: Final = (aiohttp.InvalidURL, aiohttp.ClientSSLError, ssl.CertificateError
 TRANSIENT: Final = (Cut, aiohttp.ClientError, OSError)  # TimeoutError is an OSError
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Stream:
     """The bytes of one output, in order, each once, checked for length.
 
@@ -102,13 +103,14 @@ class Stream:
             await self.files.gate().acquire()
             self._slot = True
 
+    @sealed
     async def start(self) -> None:
         """Get to the first usable answer. Raises `TransferError`."""
         while self._response is None and not self._finished:
             try:
                 await self._begin()
             except FINAL as error:
-                raise self.error(f"cannot be fetched: {_told(error)}") from error
+                raise self.error(f"cannot be fetched: {_told(error)}") from clean_cause(error)
             except TRANSIENT as error:
                 await self.again(error)
 
@@ -316,7 +318,7 @@ class Stream:
             raise self.error(
                 f"could not be read to its end: {_told(error)} ({MAX_TRIES} tries in a row, "
                 f"{self.at:,} bytes so far). Try again; what is there is kept."
-            ) from error
+            ) from clean_cause(error)
         after = error.after if isinstance(error, Cut) else 0.0
         await self.files.pause(self._failures - 1, at_least=after)
 
@@ -342,7 +344,7 @@ class Stream:
             self.files.gate().release()
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Chunks:
     """Iterates over a stream; an object, because a generator must not hold its clean-up."""
 
@@ -352,7 +354,11 @@ class Chunks:
         return self
 
     async def __anext__(self) -> bytes:
-        if data := await self._source.pull():
+        try:
+            data = await self._source.pull()
+        except BaseException as error:
+            raise seal(error)  # noqa: B904  # it is the same one
+        if data:
             return data
         raise StopAsyncIteration
 

@@ -10,13 +10,14 @@ import aiohttp
 import anyio
 from attrs import define, field, frozen
 
-from a2e_async.errors import ClientClosed, DecodeError, TransferError
+from a2e_async.errors import ClientClosed, DecodeError, TransferError, sealed
 from a2e_async.events import Event, Transfer
 from a2e_async.redact import bare_url, redact
 from a2e_async.transport.mediatype import extension_for
 from a2e_async.transport.source import LocalSource, Prepared, prepare
 from a2e_async.transport.stream import BUSY, FINAL, TRANSIENT, Cut, refusal, retry_after
 from a2e_async.transport.transfer import FileSession, request_url
+from a2e_async.transport.wire import clean_cause
 
 __all__ = ["PRESIGN_PATH", "Prepared", "Uploader", "prepare"]
 
@@ -37,11 +38,11 @@ Presign = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 @frozen
 class _Presigned:
     upload_url: str = field(repr=False)
-    public_url: str
+    public_url: str = field(repr=False)
     until: float
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Entry:
     """What is known of one content: its upload URL, and its public URL once it is there."""
 
@@ -71,6 +72,7 @@ class Uploader:
         init=False, factory=dict[tuple[str, str], _Entry]
     )
 
+    @sealed
     async def upload(self, prepared: Prepared, presign: Presign | None = None) -> str:
         """Return a public URL of the content, uploaded now or within the last ``keep_for``.
 
@@ -175,13 +177,14 @@ class Uploader:
                     return False
                 raise _error(prepared, signed, f"was refused by the store ({said})", status)
             except FINAL as error:
-                raise _error(prepared, signed, f"cannot be sent: {redact(str(error))}") from error
+                why = redact(str(error)) or type(error).__name__
+                raise _error(prepared, signed, f"cannot be sent: {why}") from clean_cause(error)
             except TRANSIENT as error:
                 if failures == MAX_TRIES:
                     why = redact(str(error)) or type(error).__name__
                     raise _error(
                         prepared, signed, f"could not be sent in {MAX_TRIES} tries: {why}"
-                    ) from error
+                    ) from clean_cause(error)
                 after = error.after if isinstance(error, Cut) else 0.0
             await self.files.pause(failures - 1, at_least=after)
         raise AssertionError("the last try returns or raises")
@@ -210,7 +213,7 @@ class Uploader:
                 await self.files.run(source.check)
             except (aiohttp.ClientError, OSError) as error:
                 if source.failure is not None:
-                    raise _error(prepared, signed, source.failure) from error
+                    raise _error(prepared, signed, source.failure) from clean_cause(error)
                 raise
             else:
                 return result
