@@ -17,6 +17,7 @@ from a2e_async.errors import ClientClosed, ConfigurationError
 from a2e_async.events import Event
 from a2e_async.models import Output, OutputSource, Record
 from a2e_async.narrow import is_map
+from a2e_async.redact import redact
 from a2e_async.resources.calls import delete, find, quote
 from a2e_async.resources.files import Files, PresignFor
 from a2e_async.resources.registry import kind_named
@@ -299,7 +300,8 @@ def _crew(account: Account, journal: Journal | None) -> Crew | None:
 
 def _account_name(account: Account) -> str:
     """Return enough to tell accounts apart, and no way back to the key."""
-    return hashlib.sha256(f"{account.base_url}\0{account.api_key.reveal()}".encode()).hexdigest()[:32]
+    named = f"{account.base_url}\0{account.api_key.reveal()}".encode()
+    return hashlib.sha256(named).hexdigest()[:32]
 
 
 def open_journal(journal: Any) -> Journal:
@@ -321,7 +323,9 @@ def open_journal(journal: Any) -> Journal:
     if all(hasattr(journal, name) for name in ("begin", "advance", "find", "watch_all")):
         made: Journal = journal
         return made
-    raise ConfigurationError(f"journal must be a path or a Journal, got {journal!r:.60}.")
+    raise ConfigurationError(
+        f"journal must be a path or a Journal, got {redact(repr(journal)):.60}."
+    )
 
 
 def check_retry(retry: object) -> None:

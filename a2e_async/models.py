@@ -97,6 +97,9 @@ class _Bound:
 
     source: "OutputSource | None"
 
+    def _bind(self, source: "OutputSource | None") -> None:
+        self.source = source
+
 
 @define(eq=True, unsafe_hash=True, kw_only=True, init=False)
 class Output(_Bound):
@@ -125,8 +128,8 @@ class Output(_Bound):
         index: int = 0,
         source: OutputSource | None = None,
     ) -> None:
-        self.__attrs_init__(url=url, media=media, expires_at=expires_at, ref=ref, index=index)  # type: ignore[attr-defined]  # made by attrs
-        self.source = source
+        self.__attrs_init__(url=url, media=media, expires_at=expires_at, ref=ref, index=index)
+        self._bind(source)
 
     @property
     def url(self) -> str:
@@ -147,7 +150,7 @@ class Output(_Bound):
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             setattr(self, name, value)
-        self.source = None
+        self._bind(None)
 
     # These hand on what the source gives, unawaited: that of a blocking client gives no coroutine.
 

@@ -5,7 +5,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Final, SupportsIndex, cast
+from typing import Any, Final, SupportsIndex
 from urllib.parse import quote
 from weakref import WeakSet
 
@@ -34,7 +34,8 @@ _TOKEN: Final = re.compile(
 )
 _HOOK: Final = re.compile(r"a2e-[0-9a-v]{20}\.[\w\-]{43}", re.ASCII)
 _USERINFO: Final = re.compile(
-    rf"(?i)((?:{_SCHEME})|(?<![a-z0-9+.\-])[a-z][a-z0-9+.\-]{{1,20}}://)[^/?#\s\"\\]*@"
+    rf"(?i)({_SCHEME})[^/?#\s\"\\]*@"
+    r"|((?<![a-z0-9+.\-])[a-z][a-z0-9+.\-]{1,20}://)[^/?#\s\"\\:]*:[^/?#\s\"\\]*@"
 )
 _CUT_URL: Final = re.compile(rf"(?i){_SCHEME}[^/?#\s\"]*\Z")
 
@@ -169,7 +170,7 @@ class SignedUrl(str):
 
 def _unsigned(bare: str, identity: str) -> SignedUrl:
     made = SignedUrl(bare)
-    made._identity, made._reveal = identity, None  # noqa: SLF001  # the class's own constructor  # pyright: ignore[reportPrivateUsage]
+    made._identity, made._reveal = identity, None  # pyright: ignore[reportPrivateUsage]
     return made
 
 
@@ -188,13 +189,13 @@ def conceal(value: Any) -> Any:
         shown = redact(value)
         return value if shown == value else shown
     if isinstance(value, list | tuple):
-        items = cast("list[Any] | tuple[Any, ...]", value)
+        items: list[Any] | tuple[Any, ...] = value
         kept = [conceal(item) for item in items]
         if all(new is old for new, old in zip(kept, items, strict=True)):
             return items
         return kept if isinstance(items, list) else tuple(kept)
     if isinstance(value, dict):
-        named = cast("dict[Any, Any]", value)
+        named: dict[Any, Any] = value
         made = {name: conceal(item) for name, item in named.items()}
         return named if all(made[name] is named[name] for name in named) else made
     return value
@@ -211,7 +212,7 @@ def redact(text: str, secret: "str | Secret | None" = None) -> str:
     """
     for pattern, shown in _known(secret):
         text = pattern.sub(shown, text)
-    text = _USERINFO.sub(r"\1", text)
+    text = _USERINFO.sub(lambda m: m[1] or m[2], text)
     text = _QUERY.sub(lambda m: f"{m[1]}?[query]" if m[2] else m[1], text)
     text = _BEARER.sub(r"\1[key]", text)
     text = _AUTHORIZATION.sub(r"\1[key]", text)

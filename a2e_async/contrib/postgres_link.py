@@ -8,7 +8,8 @@ import psycopg
 from psycopg import conninfo
 
 from a2e_async.contrib.postgres_tables import MIGRATIONS, VERSION
-from a2e_async.errors import ConfigurationError, JournalError
+from a2e_async.errors import ConfigurationError, JournalError, sealed
+from a2e_async.redact import Secret, redact
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
@@ -36,6 +37,7 @@ _MAKING: Final = 0x41324A4C
 class Target:
     """Where the database is. Its ``repr`` and its errors never hold the password."""
 
+    @sealed
     def __init__(self, url: str) -> None:
         try:
             given = conninfo.conninfo_to_dict(url)
@@ -46,11 +48,11 @@ class Target:
                 "The PostgreSQL URL cannot be read. It must look like "
                 "postgresql://user@host:5432/database; special characters are written as %XX."
             )
-        self._info = conninfo.make_conninfo("", **{**_PATIENT, **given})
+        self._info = Secret(conninfo.make_conninfo("", **{**_PATIENT, **given}), "[database]")
         host = given.get("host") or given.get("hostaddr") or "localhost"
         self.name = f"{host}/{given.get('dbname') or given.get('user') or ''}"
         self._secrets = tuple(
-            str(value)
+            Secret(str(value), "***")
             for key, value in given.items()
             if key in ("password", "sslpassword", "passfile", "oauth_client_secret") and value
         )
@@ -60,7 +62,8 @@ class Target:
 
     async def connect(self) -> Connection:
         """Return a connection. Raises `psycopg.Error`."""
-        connection = await psycopg.AsyncConnection.connect(self._info, autocommit=True)
+        connect = psycopg.AsyncConnection.connect
+        connection = await connect(self._info.reveal(), autocommit=True)
         connection.prepare_threshold = 2
         return connection
 
@@ -68,9 +71,9 @@ class Target:
         """Return what a failure means to a user."""
         if isinstance(error, JournalError):
             return error
-        text = next(iter(str(error).strip().splitlines()), "")
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
+        text = redact(next(iter(str(error).strip().splitlines()), ""))
+        for secret in self._secrets:  # the short ones, too
+            text = text.replace(secret.reveal(), secret.shown)
         why = f"{type(error).__name__}: {text}".rstrip(": ")
         return self.unusable(why, "Nothing more is started until it answers.")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from a2e_async.errors import InvalidInput, TransferError
+from a2e_async.errors import InvalidInput, TransferError, sealed
 from a2e_async.inputs import MediaInput, clean_url, is_url
 from a2e_async.models import MediaType, Output, Record
 from a2e_async.tasks.kind import split_ref
@@ -48,6 +48,7 @@ class Files:
         self._look = look
         self._presign_for = presign_for
 
+    @sealed
     async def upload(self, source: str | os.PathLike[str] | bytes) -> str:
         """Upload a local file or bytes and return its public URL (kept for about 3 days).
 
@@ -60,6 +61,7 @@ class Files:
             raise InvalidInput("upload takes a path or bytes.", field="source")
         return await self.upload_prepared(await self.prepare(source, ANY_MEDIA, "source"))
 
+    @sealed
     async def download(self, source: str | Output, path: str | os.PathLike[str]) -> Path:
         """Save a result, by its URL or Output, to a file or into a directory; return the path.
 

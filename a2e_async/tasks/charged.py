@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeGuard, TypeVar
 
 from attrs import define, field, frozen
 
-from a2e_async.errors import A2EError, ClientClosed, InvalidRequest, StartOutcomeUnknown
+from a2e_async.errors import A2EError, ClientClosed, InvalidRequest, StartOutcomeUnknown, sealed
 from a2e_async.models import Output, Recovery
 from a2e_async.narrow import is_map
 from a2e_async.redact import excerpt
@@ -148,6 +148,7 @@ class ChargedCalls:
                 entry.key,
             )
 
+    @sealed
     async def call(self, what: ChargedCall[T]) -> T:
         """Send a call once and return what it gave.
 

@@ -51,8 +51,8 @@ class Webhook:
 def token(secret: str | Secret, hook: str) -> str:
     """Return the token of a hook: 68 characters."""
     said = secret.reveal() if isinstance(secret, Secret) else secret
-    # As the environment gave it.
-    digest = hmac.digest(said.encode("utf-8", "surrogateescape"), b"a2e webhook " + hook.encode(), "sha256")
+    key = said.encode("utf-8", "surrogateescape")  # as the environment gave it
+    digest = hmac.digest(key, b"a2e webhook " + hook.encode(), "sha256")
     return f"{hook}.{urlsafe_b64encode(digest).decode().rstrip('=')}"
 
 

@@ -150,7 +150,8 @@ class Starter:
             return await self._ride(flight)
         except BaseException as error:
             # The frames below hold media URLs, bodies and tokens.
-            raise seal(error)  # noqa: B904  # it is the same one
+            seal(error)
+            raise
 
     async def _take_off(
         self,

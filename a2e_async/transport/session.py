@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import hdrs
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from a2e_async.config import Account
 from a2e_async.errors import A2EError, DecodeError, without_frames
@@ -125,6 +126,14 @@ class Session:
     def closed(self) -> bool:
         """True after `aclose`."""
         return self._link.closed
+
+    def without_key(self, answer: Answer) -> Answer:
+        """Return an answer whose headers do not repeat the API key; for who is given them."""
+        key = self._secret.reveal()
+        if any(key in value for value in answer.headers.values()):
+            pairs = [(name, value.replace(key, "[key]")) for name, value in answer.headers.items()]
+            answer.headers = CIMultiDictProxy(CIMultiDict(pairs))
+        return answer
 
     def is_free(self) -> bool:
         """Return whether a start would be sent at once: neither pace nor connections keep it."""
@@ -311,7 +320,8 @@ class Session:
         except BaseException as error:
             if response is not None:
                 response.close()
-            raise without_frames(error)  # aiohttp's hold headers, body and proxy
+            without_frames(error)  # aiohttp's hold headers, body and proxy
+            raise
         finally:
             current.reset(token)
         if status == 200 and (plain := read_plain(body, headers)) is not None:

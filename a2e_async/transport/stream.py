@@ -35,7 +35,7 @@ GONE: Final = frozenset({401, 403, 404, 410})
 BUSY: Final = frozenset({408, 425, 429})
 
 _RANGE: Final = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)")
-_REASON: Final = re.compile(rb"<Code>(\w{1,60})</Code>")
+_REASON: Final = re.compile(rb"<Code>([A-Za-z]{1,60})</Code>")
 
 
 class Cut(Exception):
@@ -357,7 +357,8 @@ class Chunks:
         try:
             data = await self._source.pull()
         except BaseException as error:
-            raise seal(error)  # noqa: B904  # it is the same one
+            seal(error)
+            raise
         if data:
             return data
         raise StopAsyncIteration

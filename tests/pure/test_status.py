@@ -213,7 +213,6 @@ def test_an_odd_decoration_never_costs_the_output(field: str, value: Any) -> Non
         assert getattr(record, name) == value
 
 
-
 @pytest.mark.parametrize(
     ("field", "value"),
     [
