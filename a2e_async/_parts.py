@@ -46,7 +46,7 @@ logger = logging.getLogger("a2e_async")
 USER_AGENT = f"a2e_async/{__version__}"
 
 
-@define(kw_only=True)
+@define(kw_only=True, repr=False)
 class Parts:
     """Everything that clients made by `A2E.with_options` share."""
 

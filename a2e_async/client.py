@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from a2e_async.config import clean_webhook_secret, clean_webhook_url, resolve_account
-from a2e_async.errors import ConfigurationError, InvalidInput
+from a2e_async.errors import ConfigurationError, InvalidInput, sealed
 from a2e_async.namespaces import Namespaces
+from a2e_async.redact import redact
 
 if TYPE_CHECKING:
     from a2e_async.events import Event
@@ -65,6 +66,7 @@ class A2E(Namespaces):
     Raises `ConfigurationError`.
     """
 
+    @sealed
     def __init__(
         self,
         api_key: str | None = None,
@@ -118,7 +120,7 @@ class A2E(Namespaces):
             ("proxy", proxy, "a URL", proxy is None or isinstance(proxy, str)),
         ):
             if not fine:
-                raise ConfigurationError(f"{name} must be {wanted}, got {value!r:.60}.")
+                raise ConfigurationError(f"{name} must be {wanted}, got {redact(repr(value)):.60}.")
         secret = None
         if webhook_url is not None:
             webhook_url, secret = clean_webhook_url(webhook_url), clean_webhook_secret()
@@ -247,6 +249,7 @@ class A2E(Namespaces):
         twin._room = self._parts.room(*options)
         return twin
 
+    @sealed
     async def request(
         self,
         method: str,
@@ -270,7 +273,8 @@ class A2E(Namespaces):
         """
         from a2e_async.resources.raw import send
 
-        return await send(self._room, method, path, params=params, json=json, charged=charged)
+        answer = await send(self._room, method, path, params=params, json=json, charged=charged)
+        return self._parts.session.without_key(answer)
 
     def attach(self, ref: str) -> "Task[Any]":
         """Return the handle of a task by its ``ref``, in any process, without a request."""

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 
 from a2e_async.errors import ConfigurationError
+from a2e_async.redact import Secret
 
 DEFAULT_BASE_URL: Final = "https://video.a2e.ai"
 """The service's global host."""
@@ -31,16 +32,16 @@ _QUOTES: Final = "\"'`\u201c\u201d\u2018\u2019"
 
 @frozen
 class Account:
-    """Key and host of one account; the key is left out of the repr. ``name`` is the user's own."""
+    """Key and host of one account. ``name`` is the user's own name for it."""
 
-    api_key: str = field(repr=False)
+    api_key: Secret = field(converter=Secret)
     base_url: str
     name: str | None = None
 
     @property
     def key_label(self) -> str:
         """What names the account by its key and host, with no way back to the key."""
-        digest = hashlib.sha256(self.api_key.encode()).hexdigest()
+        digest = hashlib.sha256(self.api_key.reveal().encode()).hexdigest()
         return f"key-{digest[:20]}@{_bare_host(self.base_url)}"
 
     @property

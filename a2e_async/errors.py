@@ -5,8 +5,12 @@ program needs as attributes, survives pickling, and ends its message with what t
 None of them ever holds an API key or a signed URL.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast
+
+from a2e_async.redact import redact
 
 if TYPE_CHECKING:
     from a2e_async.models import Record, Recovery
@@ -43,6 +47,78 @@ __all__ = [
     "TransportError",
 ]
 
+P = ParamSpec("P")
+T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
+
+
+def without_frames(error: E) -> E:
+    """Return ``error`` without the frames that it and its causes came through.
+
+    Tools that print the locals of a traceback would show keys, headers, bodies and URLs. A cause
+    of another library whose own text shows a secret is replaced.
+    """
+    left: list[BaseException] = [error]
+    seen: set[int] = set()
+    while left:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.__traceback__ = None
+        if one.__cause__ is not None:
+            one.__cause__ = _harmless(one.__cause__)
+            left.append(one.__cause__)
+        if one.__context__ is not None:
+            one.__context__ = _harmless(one.__context__)
+            left.append(one.__context__)
+    return error
+
+
+def _harmless(raw: BaseException) -> BaseException:
+    shown = f"{raw} {raw!r}"
+    if isinstance(raw, A2EError) or redact(shown) == shown:
+        return raw
+    kept = Exception(f"{type(raw).__name__}: {redact(str(raw))}")
+    kept.__cause__, kept.__context__ = raw.__cause__, raw.__context__
+    return kept
+
+
+def sealed(method: Callable[P, T]) -> Callable[P, T]:
+    """Keep a method's arguments, and all frames below it, out of the tracebacks of its errors.
+
+    An exception that is not of this package is a fault to be reported: it keeps its frames.
+    """
+    if iscoroutinefunction(method):
+
+        @wraps(method)
+        async def wait(*args: P.args, **kwargs: P.kwargs) -> Any:
+            try:
+                return await method(*args, **kwargs)
+            except BaseException as error:
+                del args, kwargs
+                seal(error)
+                raise
+
+        return cast("Callable[P, T]", wait)
+
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(*args, **kwargs)
+        except BaseException as error:
+            del args, kwargs
+            seal(error)
+            raise
+
+    return call
+
+
+def seal(error: BaseException) -> None:
+    """Drop the frames that an error came through, unless it is a fault: to be raised again."""
+    if isinstance(error, A2EError) or not isinstance(error, Exception):
+        without_frames(error)
+
 
 def _rebuild(cls: type["A2EError"], args: tuple[Any, ...], state: dict[str, Any]) -> "A2EError":
     error = cls.__new__(cls)
@@ -52,7 +128,10 @@ def _rebuild(cls: type["A2EError"], args: tuple[Any, ...], state: dict[str, Any]
 
 
 class A2EError(Exception):
-    """Base of every error of this package."""
+    """Base of every error of this package. Its text is cleaned of secrets."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*(redact(arg) if isinstance(arg, str) else arg for arg in args))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args, self._state())

@@ -24,6 +24,7 @@ from a2e_async.hints import Test, fitter, is_whole, say, takes_mapping, takes_se
 from a2e_async.models import MediaType, Output, Wire
 from a2e_async.narrow import is_sequence
 from a2e_async.paths import path_text
+from a2e_async.redact import live_url
 from a2e_async.urls import BadUrl, split_url
 
 MediaInput = str | os.PathLike[str] | bytes | Output
@@ -151,6 +152,10 @@ class TaskInput:
     def __attrs_init_subclass__(cls) -> None:
         # Inputs hold prompts and whole files; they stay out of logs.
         cls.__repr__ = TaskInput.__repr__  # type: ignore[method-assign]  # attrs made one with all fields
+
+    def __rich_repr__(self) -> Iterator[str]:
+        """Yield what rich shows: the names of the inputs, as the repr."""
+        yield from (f.name for f in input_fields(type(self)) if getattr(self, f.name) is not None)
 
     def __repr__(self) -> str:
         given = [f.name for f in input_fields(type(self)) if getattr(self, f.name) is not None]
@@ -295,7 +300,7 @@ def clean_url(value: str, field: str) -> str:
     Raises `InvalidInput` for what cannot be requested: control characters, credentials, no host
     or an impossible one, a port out of range.
     """
-    url = value.strip().replace(" ", "%20")
+    url = live_url(value).strip().replace(" ", "%20")
     # What is printable is no white space: of that, the plain space alone is, and there is none.
     if not url.isprintable() or len(url) > 8192:
         raise InvalidInput(f"{field}: the URL holds a line break or is too long.", field=field)

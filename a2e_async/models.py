@@ -22,10 +22,11 @@ from typing import (
 )
 
 from attrs import define, evolve, field, fields, frozen
+from attrs.converters import optional
 
 from a2e_async.errors import DecodeError, InvalidInput
 from a2e_async.paths import local_path, path_text
-from a2e_async.redact import bare_url, stable_url
+from a2e_async.redact import SignedUrl, bare_url, live_url, redact, stable_url
 
 T = TypeVar("T")
 
@@ -61,10 +62,13 @@ class FromText:
 
 @frozen
 class Failure:
-    """Why a task failed, in the service's own words. ``code`` is None where it gave none."""
+    """Why a task failed, in the service's own words, without the secrets that they repeat.
 
-    message: str
-    code: str | None = None
+    ``code`` is None where it gave none.
+    """
+
+    message: str = field(converter=redact)
+    code: str | None = field(default=None, converter=optional(redact))
 
 
 class OutputSource(Protocol):
@@ -79,33 +83,75 @@ class OutputSource(Protocol):
     def open(self, output: "Output") -> AbstractAsyncContextManager[AsyncIterator[bytes]]: ...
 
 
-@define(eq=True, unsafe_hash=True, kw_only=True)
-class Output:
+def _without_query(url: str) -> str:
+    return url if isinstance(url, SignedUrl) or bare_url(url) == url else SignedUrl(url)
+
+
+def _identity(url: str) -> str:
+    return url.identity if isinstance(url, SignedUrl) else stable_url(url)
+
+
+class _Bound:
+    """Holds what fetches an output: no field of it, so that nothing walks into the client."""
+
+    __slots__ = ("source",)
+
+    source: "OutputSource | None"
+
+    def _bind(self, source: "OutputSource | None") -> None:
+        self.source = source
+
+
+@define(eq=True, unsafe_hash=True, kw_only=True, init=False)
+class Output(_Bound):
     """One result file of a task, still on the service's storage.
 
     ``url`` is signed and expires (``expires_at``, None when the URL does not tell); fetching
     renews it. ``media`` is video, audio, image or file. Every media input accepts an Output.
+    Printed, serialised and pickled it has ``bare_url`` alone, the URL without its query.
     """
 
-    url: str = field(eq=stable_url)
+    bare_url: str = field(converter=_without_query, eq=_identity, alias="url")
     media: MediaType = "file"
     expires_at: datetime | None = field(default=None, eq=False)
     ref: str | None = field(default=None, eq=False)
     """The task it belongs to, as in ``Task.ref`` (one remote task)."""
     index: int = field(default=0, eq=False)
     """Its place among the outputs of that task."""
-    source: OutputSource | None = field(default=None, eq=False, repr=False)
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        media: MediaType = "file",
+        expires_at: datetime | None = None,
+        ref: str | None = None,
+        index: int = 0,
+        source: OutputSource | None = None,
+    ) -> None:
+        self.__attrs_init__(url=url, media=media, expires_at=expires_at, ref=ref, index=index)
+        self._bind(source)
+
+    @property
+    def url(self) -> str:
+        """The URL with its signature; of an unpickled output only what is left of it."""
+        return live_url(self.bare_url)
+
+    @property
+    def unsigned(self) -> bool:
+        """True once its signature was lost by pickling: the URL must be asked for again."""
+        return isinstance(self.bare_url, SignedUrl) and self.bare_url.signed is None
 
     def __repr__(self) -> str:
-        return f"Output({bare_url(self.url)!r}, media={self.media!r})"
+        return f"Output({str(self.bare_url)!r}, media={self.media!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {a.name: getattr(self, a.name) for a in fields(Output)}
-        return {**state, "source": None}
+        return {a.name: getattr(self, a.name) for a in fields(Output)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             setattr(self, name, value)
+        self._bind(None)
 
     # These hand on what the source gives, unawaited: that of a blocking client gives no coroutine.
 
@@ -139,7 +185,7 @@ class Output:
         if self.source is None:
             raise InvalidInput(
                 "This Output belongs to no client (it was unpickled or made by hand); get it "
-                "again with a2e.attach(ref), or use a2e.files.download(output.url, path)."
+                "again with a2e.attach(ref), or use a2e.files.download(output, path)."
             )
         return self.source
 
@@ -150,7 +196,8 @@ class Record:
 
     ``progress`` is 0-1 and only there when the service tells it; ``coins`` likewise.
     ``name`` is the user's own (None when the client chose one). ``extra`` keeps what is not
-    modelled, under its wire name.
+    modelled, under its wire name. A URL that has a query, in ``extra`` or in a kind's own field,
+    is given without it; its attribute ``signed`` is the whole one (`a2e_async.redact.SignedUrl`).
     """
 
     id: str
@@ -172,6 +219,11 @@ class Record:
     def __attrs_init_subclass__(cls) -> None:
         # A kind's own fields echo prompts and signed URLs; they stay out of logs.
         cls.__repr__ = Record.__repr__  # type: ignore[method-assign]  # attrs made one with all fields
+
+    def __rich_repr__(self) -> Iterator[tuple[str, Any]]:
+        """Yield what rich shows: no more than the repr."""
+        for name in ("id", "status", "raw_status", "failure", "outputs"):
+            yield name, getattr(self, name)
 
     def __repr__(self) -> str:
         word = f" ({self.raw_status})" if self.raw_status else ""

@@ -1,40 +1,231 @@
-"""Takes secrets out of text before it reaches a log, a repr or an exception (pure)."""
+"""Keeps secrets out of text before it reaches a log, a repr, an exception or a file (pure)."""
 
 import re
-from typing import Final
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any, Final, SupportsIndex
+from urllib.parse import quote
+from weakref import WeakSet
 
-# Each pattern consumes whatever it began on (the query is optional), so that no text makes it
-# start over and over. Slashes may be escaped, as some JSON writers do.
-_SCHEME: Final = r"https?:(?:\\?/){2}"
-_QUERY: Final = re.compile(rf"(?i)({_SCHEME}[^\s\"<>?#]*)([?#][^\s\"<>]*)?")
+# Characters as they stand in a URL, in percent-encoded text (several times over), in HTML and in
+# JSON. Each pattern below consumes whatever it began on (what may be missing is optional), so that
+# no text makes it start over and over.
+_PERCENT: Final = "%(?:25){0,3}"
+_COLON: Final = rf"(?::|{_PERCENT}3a|&#(?:58|x3a);|\\u003a)"
+_SLASH: Final = rf"(?:\\{{0,3}}/|{_PERCENT}2f|&#(?:47|x2f);|\\u002f)"
+_MARK: Final = rf"(?:[?#]|{_PERCENT}(?:3f|23)|&#(?:63|35|x3f|x23);|\\u00(?:3f|23))"
+_EQUALS: Final = rf"(?:=|{_PERCENT}3d|&#(?:61|x3d);|\\u003d)"
+_SCHEME: Final = rf"https?{_COLON}{_SLASH}{{2}}"
+
+# A query that a line break cuts in two goes on where the next line does not begin with a word.
+_NEXT_LINE: Final = r"(?:[ \t]*\r?\n[ \t]*(?=[^\s\"<>]*[=&%]|[^\s\"<>]{12})[^\s\"<>]+)*"
+_QUERY: Final = re.compile(
+    rf"(?i)({_SCHEME}(?:(?!{_MARK})[^\s\"<>])*)({_MARK}[^\s\"<>]*{_NEXT_LINE})?"
+)
 _BEARER: Final = re.compile(r"(?i)\b(bearer[\s:=\"']+)[^\s\"',;]+")
+_AUTHORIZATION: Final = re.compile(
+    r"(?i)\b(authorization[\"']?\s{0,9}[:=]\s{0,9}[\"']?(?:(?:basic|digest|token)\s{1,9})?)"
+    r"(?!bearer\b)[^\s\"',;]+"
+)
 _TOKEN: Final = re.compile(
     r"(?:(?<![A-Za-z])|(?<=\\[nrt]))(?:sk_[\w\-.~+/=]{6,}|eyJ[\w\-.]{8,})", re.ASCII
 )
 _HOOK: Final = re.compile(r"a2e-[0-9a-v]{20}\.[\w\-]{43}", re.ASCII)
-_USERINFO: Final = re.compile(rf"(?i)({_SCHEME})[^/?#\s\"\\]*@")
+_USERINFO: Final = re.compile(
+    rf"(?i)({_SCHEME})[^/?#\s\"\\]*@"
+    r"|((?<![a-z0-9+.\-])[a-z][a-z0-9+.\-]{1,20}://)[^/?#\s\"\\:]*:[^/?#\s\"\\]*@"
+)
 _CUT_URL: Final = re.compile(rf"(?i){_SCHEME}[^/?#\s\"]*\Z")
+
+# Names under which signatures and passwords stand where no URL is around them.
+_NAME: Final = (
+    r"(?:(?<![\w\-])|(?<=26)|(?<=3[fF])|(?<=\\[nrt]))("
+    r"x-(?:amz|goog|oss|tos|cos|obs|bce|ms)-[\w\-]{1,40}|q-(?:signature|ak|sign-[\w\-]{1,20})|"
+    r"[\w\-]{0,40}(?:signature|token|secret|password|passwd|credentials?|accesskeyid|accessid|"
+    r"api[-_]?key|access[-_]?key)|"
+    r"sig|sign|key-pair-id|policy|auth[-_]?key|auth|pwd|jwt|hmac|hdnt[sl]|wssecret)"
+)
+_PARAMETER: Final = re.compile(rf"(?i){_NAME}({_EQUALS})(?![\[\s…])[^\s\"'<>,;)]+")
+_MEMBER: Final = re.compile(rf"(?i){_NAME}(\\?[\"']\s{{0,9}}:\s{{0,9}}\\?[\"'])[^\"'\\\[]+")
+_LABEL: Final = re.compile(
+    rf"(?i){_NAME}(\s{{0,9}}:\s{{0,9}})(?=[^\s\"'<>,;\d]*\d)[^\s\"'<>,;\[]{{8,}}"
+)
 
 EXCERPT_CHARS: Final = 500
 """Characters of a server's text that an exception keeps."""
 
+SHORTEST: Final = 6
+"""Characters of a secret that is searched for in texts: a shorter one stands in any text."""
 
-def redact(text: str, secret: str | None = None) -> str:
+_secrets: "WeakSet[Secret]" = WeakSet()
+"""The secrets of all clients in use: a text of one may quote those of another."""
+
+
+class Secret:
+    """A text that no repr, copy, pickle or traceback shows; `reveal` gives it.
+
+    While it is alive, `redact` takes it out of every text, as ``shown``.
+    """
+
+    __slots__ = ("__weakref__", "reveal", "scrub", "shown")
+
+    reveal: Callable[[], str]
+    """Return the text."""
+    scrub: Callable[[bytes], bytes]
+    """Return a body without the text, where it stands in it as it is."""
+
+    def __init__(self, text: "str | Secret", shown: str = "[key]") -> None:
+        said = text.reveal() if isinstance(text, Secret) else text
+        raw, instead = said.encode("utf-8", "surrogateescape"), shown.encode()
+        long_enough = len(said) >= SHORTEST
+        # In closures, not in attributes: what walks over attributes does not find it.
+        self.reveal = lambda: said
+        self.scrub = lambda body: body.replace(raw, instead) if long_enough else body
+        self.shown = shown
+        _secrets.add(self)
+
+    def __repr__(self) -> str:
+        return self.shown
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (self.shown,)
+
+    def __copy__(self) -> "Secret":
+        return self
+
+    def __deepcopy__(self, _: Any) -> "Secret":
+        return self
+
+
+class HiddenText(str):
+    """A text that other libraries need as text; its repr does not show it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'[hidden]'"
+
+    def __getitem__(self, place: SupportsIndex | slice) -> "HiddenText":
+        return type(self)(str.__getitem__(self, place))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, ("[hidden]",)
+
+
+class LiveUrl(HiddenText):
+    """A URL with its signature; its repr leaves the query out."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(redact(str(self)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (str(self),)  # it was asked for by name
+
+
+class SignedUrl(str):
+    """A URL of a record, without its credentials, query and fragment, which may sign it.
+
+    ``signed`` is the URL as the service gave it, None once it was pickled. So printing, storing
+    or serialising a record never gives a signature away.
+    """
+
+    __slots__ = ("_identity", "_reveal")
+
+    _identity: str | None
+    _reveal: "Callable[[], LiveUrl] | None"
+
+    def __new__(cls, url: str) -> "SignedUrl":
+        """Return the URL, bare; ``url`` itself stays in ``signed``."""
+        made = super().__new__(cls, bare_url(url))
+        live = LiveUrl(url)
+        made._identity, made._reveal = None, lambda: live
+        return made
+
+    @property
+    def signed(self) -> "LiveUrl | None":
+        """The URL as the service gave it, None once it was pickled."""
+        return None if self._reveal is None else self._reveal()
+
+    @property
+    def identity(self) -> str:
+        """What tells this URL from others, however each is signed; not a URL."""
+        if self._reveal is not None:
+            url, bare = stable_url(self._reveal()), str(self)
+            return url if url == bare else f"{bare} {sha256(url.encode()).hexdigest()[:16]}"
+        return self._identity or str(self)
+
+    def __copy__(self) -> "SignedUrl":
+        return self
+
+    def __deepcopy__(self, _: Any) -> "SignedUrl":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unsigned, (str(self), self.identity)
+
+
+def _unsigned(bare: str, identity: str) -> SignedUrl:
+    made = SignedUrl(bare)
+    made._identity, made._reveal = identity, None  # pyright: ignore[reportPrivateUsage]
+    return made
+
+
+def conceal(value: Any) -> Any:
+    """Return a JSON value of the service with `SignedUrl` for each URL that has a query.
+
+    Webhook tokens, and queries of URLs inside of longer texts, are taken out. What holds none of
+    these is returned as it is, not copied.
+    """
+    if isinstance(value, str):
+        # Every poll of every task comes through here: most texts are told apart by two searches.
+        if "://" not in value and "a2e-" not in value:
+            return value
+        if _WHOLE_URL.fullmatch(value):
+            return value if bare_url(value) == value else SignedUrl(value)
+        shown = redact(value)
+        return value if shown == value else shown
+    if isinstance(value, list | tuple):
+        items: list[Any] | tuple[Any, ...] = value
+        kept = [conceal(item) for item in items]
+        if all(new is old for new, old in zip(kept, items, strict=True)):
+            return items
+        return kept if isinstance(items, list) else tuple(kept)
+    if isinstance(value, dict):
+        named: dict[Any, Any] = value
+        made = {name: conceal(item) for name, item in named.items()}
+        return named if all(made[name] is named[name] for name in named) else made
+    return value
+
+
+_WHOLE_URL: Final = re.compile(r"(?i)\s*https?://[^\s\"<>]*\s*")
+
+
+def redact(text: str, secret: "str | Secret | None" = None) -> str:
     """Return ``text`` without bearer tokens, API keys, URL credentials and URL queries.
 
-    Queries go as a whole: signed result and upload URLs carry their signature there.
-    ``secret`` is the API key in use; it is removed wherever it stands.
+    Queries go as a whole: signed result and upload URLs carry their signature there. Every
+    `Secret` in use, and ``secret``, is removed wherever it stands, encoded or not.
     """
-    if secret and len(secret) >= 6:
-        text = text.replace(secret, "[key]")
-    text = _USERINFO.sub(r"\1", text)
+    for pattern, shown in _known(secret):
+        text = pattern.sub(shown, text)
+    text = _USERINFO.sub(lambda m: m[1] or m[2], text)
     text = _QUERY.sub(lambda m: f"{m[1]}?[query]" if m[2] else m[1], text)
     text = _BEARER.sub(r"\1[key]", text)
+    text = _AUTHORIZATION.sub(r"\1[key]", text)
     text = _HOOK.sub("[webhook token]", text)
-    return _TOKEN.sub("[key]", text)
+    text = _TOKEN.sub("[key]", text)
+    for pattern in (_PARAMETER, _MEMBER, _LABEL):
+        text = pattern.sub(r"\1\2[hidden]", text)
+    return text
 
 
-def excerpt(body: bytes | str, secret: str | None = None, limit: int = EXCERPT_CHARS) -> str:
+def excerpt(
+    body: bytes | str, secret: "str | Secret | None" = None, limit: int = EXCERPT_CHARS
+) -> str:
     """Return the first ``limit`` characters of a body, redacted, on one line."""
     if isinstance(body, bytes):
         body = body[: limit * 8 + 1].decode("utf-8", "replace")
@@ -72,11 +263,48 @@ def bare_url(url: str) -> str:
     return scheme + slashes + host.rpartition("@")[2] + slash + path
 
 
-def _drop_cut(head: str, secret: str | None) -> str:
+def live_url(url: str) -> str:
+    """Return a URL as it is fetched: with its signature, where it was not lost by pickling."""
+    return (url.signed or url) if isinstance(url, SignedUrl) else url
+
+
+def _known(secret: "str | Secret | None") -> Iterator[tuple["re.Pattern[str]", str]]:
+    if isinstance(secret, str) and len(secret) >= SHORTEST:
+        yield _forms(secret), "[key]"
+    for one in _in_use():
+        text = one.reveal()
+        if len(text) >= SHORTEST:
+            yield _forms(text), one.shown
+
+
+def _in_use() -> "tuple[Secret, ...]":
+    while True:
+        try:
+            return tuple(_secrets)
+        except RuntimeError:  # another thread has just made a client
+            continue
+
+
+@lru_cache(16)
+def _forms(secret: str) -> "re.Pattern[str]":
+    """Return what finds a secret as it is, in other case, escaped, encoded and reversed."""
+    raw = secret.encode("utf-8", "surrogateescape")
+    forms = {secret, secret[::-1], secret.replace("/", "\\/"), quote(raw, safe=""), raw.hex()}
+    for shift in range(3):
+        # Base64 of anything that holds it: the letters that no neighbour changes.
+        coded = b64encode(b"\0" * shift + raw).decode().rstrip("=")
+        inner = coded[(shift * 8 + 5) // 6 : (shift + len(raw)) * 8 // 6]
+        if len(inner) >= 2 * SHORTEST:
+            forms |= {inner, inner.replace("+", "-").replace("/", "_")}
+    return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))), re.IGNORECASE)
+
+
+def _drop_cut(head: str, secret: "str | Secret | None") -> str:
     """Return a text that was cut without what the cut made unrecognisable at its end."""
-    if secret:
-        for length in range(min(len(secret) - 1, len(head)), 0, -1):
-            if head.endswith(secret[:length]):
+    known = {secret} if isinstance(secret, str) else set[str]()
+    for text in known | {one.reveal() for one in _in_use()}:
+        for length in range(min(len(text) - 1, len(head)), 0, -1):
+            if head.endswith(text[:length]):
                 head = head[:-length]
                 break
     return _CUT_URL.sub("", head)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import frozen
 
 from a2e_async.errors import ConfigurationError
+from a2e_async.redact import Secret
 from a2e_async.tasks.hooks import Webhook, hook_of
 
 if TYPE_CHECKING:
@@ -60,12 +61,12 @@ class Receiver:
 
     def __init__(
         self,
-        secret: str,
+        secret: str | Secret,
         take: Callable[[str], bool],
         *,
         seen: Callable[[Receipt], None] | None = None,
     ) -> None:
-        self._secret = secret
+        self._secret = Secret(secret, "[webhook secret]")
         self._take = take
         self._seen = seen
         self._left = BURST

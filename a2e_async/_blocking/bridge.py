@@ -21,7 +21,7 @@ import anyio
 from anyio.from_thread import BlockingPortal
 
 from a2e_async.client import A2E
-from a2e_async.errors import ClientClosed, ConfigurationError
+from a2e_async.errors import ClientClosed, ConfigurationError, seal, without_frames
 from a2e_async.transport.loops import closed_error, forked
 
 logger = logging.getLogger("a2e_async.blocking")
@@ -77,13 +77,16 @@ class Bridge:
                 pass  # Ctrl-C comes in here
             return future.result()
         except CancelledError as error:
-            raise closed_error() from error
-        except BaseException:
+            del args, kwargs
+            raise closed_error() from without_frames(error)
+        except BaseException as error:
             # Ctrl-C: what comes after it must not find the call half done.
             if call.future is None:
                 self._end_unseen(portal, call)
             elif call.future.cancel():
                 call.ended.wait()
+            del args, kwargs  # the frames, this one included, hold media URLs
+            seal(error)
             raise
         finally:
             self._calls.discard(call)

@@ -20,6 +20,7 @@ from a2e_async._blocking.faces import (
 )
 from a2e_async._blocking.namespaces import BlockingFiles, BlockingNamespaces
 from a2e_async.client import A2E
+from a2e_async.errors import sealed
 from a2e_async.models import Record
 from a2e_async.tasks.journal import Journal
 from a2e_async.tasks.kind import Job
@@ -188,6 +189,7 @@ class _Pulled(AsyncIterator[T]):
 
 
 def _like(client: Callable[P, A2E]) -> Callable[P, BlockingA2E]:
+    @sealed
     @functools.wraps(client, assigned=(), updated=())  # for its parameters alone
     def blocking(*args: P.args, **kwargs: P.kwargs) -> BlockingA2E:
         """Return a client for programs without an event loop: ``with blocking() as a2e: …``.

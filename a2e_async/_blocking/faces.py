@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from a2e_async._blocking.bridge import Bridge
+from a2e_async.errors import sealed
 from a2e_async.models import Output, OutputSource, Page, Record, Status
 from a2e_async.tasks.kind import Job
 from a2e_async.tasks.task import Task
@@ -244,18 +245,22 @@ class BlockingTaskNamespace(Generic[P, R]):
         """The kind, as data."""
         return self._inner.kind
 
+    @sealed
     def start(self, *args: P.args, **kwargs: P.kwargs) -> BlockingTask[R]:
         """Start a task; see `TaskNamespace.start`. Costs coins."""
         return self._task(self._bridge.call(self._inner.start, *args, **kwargs))
 
+    @sealed
     def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Start a task and wait for its record; see `TaskNamespace.run`. Costs coins."""
         return self._bridge.call(self._inner.run, *args, **kwargs)
 
+    @sealed
     def job(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Return a start that is checked but not made (for a batch)."""
         return self._inner.job(*args, **kwargs)
 
+    @sealed
     def quote(self, *args: P.args, **kwargs: P.kwargs) -> int | None:
         """Return the coins this start would cost, None where the service cannot tell."""
         return self._bridge.call(self._inner.quote, *args, **kwargs)

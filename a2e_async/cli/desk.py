@@ -84,7 +84,7 @@ class Desk:
         account = self.account()
         self.host = urlsplit(account.base_url).netloc
         a2e = A2E(
-            account.api_key,
+            account.api_key.reveal(),
             base_url=account.base_url,
             account=account.name,
             on_event=self._hear,

@@ -13,6 +13,7 @@ from a2e_async.contrib import postgres_tables as tables
 from a2e_async.contrib.postgres_link import Connection, Target, run
 from a2e_async.contrib.postgres_news import Told
 from a2e_async.contrib.postgres_worker import Worker
+from a2e_async.errors import sealed
 from a2e_async.events import Event
 from a2e_async.tasks.budget import UPLOAD
 from a2e_async.tasks.journal import (
@@ -52,6 +53,7 @@ class PostgresJournal:
     shared = True
     """Others start jobs under the same account: names carry marks, the pace is shared."""
 
+    @sealed
     def __init__(
         self,
         url: str,

@@ -7,7 +7,8 @@ import psycopg
 from psycopg import conninfo
 
 from a2e_async.contrib.postgres_tables import MIGRATIONS, VERSION
-from a2e_async.errors import ConfigurationError, JournalError
+from a2e_async.errors import ConfigurationError, JournalError, sealed
+from a2e_async.redact import Secret, redact
 from a2e_async.tasks.journal_address import database_address
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
@@ -36,6 +37,7 @@ _MAKING: Final = 0x41324A4C
 class Target:
     """Where the database is. Its ``repr`` and its errors never hold the password."""
 
+    @sealed
     def __init__(self, url: str) -> None:
         given = _settings(url)
         if given is None:  # outside of the handler: the driver's error repeats the whole URL
@@ -44,11 +46,11 @@ class Target:
                 "postgresql://user@host:5432/database, where special characters are written as "
                 "%XX, or like host=… dbname=…."
             )
-        self._info = conninfo.make_conninfo("", **{**_PATIENT, **given})
+        self._info = Secret(conninfo.make_conninfo("", **{**_PATIENT, **given}), "[database]")
         host = given.get("host") or given.get("hostaddr") or "localhost"
         self.name = f"{host}/{given.get('dbname') or given.get('user') or ''}"
         self._secrets = tuple(
-            str(value)
+            Secret(str(value), "***")
             for key, value in given.items()
             if key in ("password", "sslpassword", "passfile", "oauth_client_secret") and value
         )
@@ -59,11 +61,12 @@ class Target:
     @property
     def conninfo(self) -> str:
         """What libpq connects with; it may hold the password."""
-        return self._info
+        return self._info.reveal()
 
     async def connect(self) -> Connection:
         """Return a connection. Raises `psycopg.Error`."""
-        connection = await psycopg.AsyncConnection.connect(self._info, autocommit=True)
+        connect = psycopg.AsyncConnection.connect
+        connection = await connect(self._info.reveal(), autocommit=True)
         connection.prepare_threshold = 2
         return connection
 
@@ -71,9 +74,9 @@ class Target:
         """Return what a failure means to a user."""
         if isinstance(error, JournalError):
             return error
-        text = next(iter(str(error).strip().splitlines()), "")
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
+        text = redact(next(iter(str(error).strip().splitlines()), ""))
+        for secret in self._secrets:  # the short ones, too
+            text = text.replace(secret.reveal(), secret.shown)
         why = f"{type(error).__name__}: {text}".rstrip(": ")
         return self.unusable(why, "Nothing more is started until it answers.")
 

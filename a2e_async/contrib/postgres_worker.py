@@ -24,7 +24,7 @@ from a2e_async.contrib.postgres_asked import Asked, Rider
 from a2e_async.contrib.postgres_group import Group
 from a2e_async.contrib.postgres_link import Connection, Target, passes, prepare, run
 from a2e_async.contrib.postgres_news import News
-from a2e_async.errors import JournalError
+from a2e_async.errors import JournalError, without_frames
 from a2e_async.tasks.journal import HEARTBEAT, LEASE, TakenOver
 from a2e_async.tasks.owner import is_dead, new_owner
 
@@ -257,7 +257,8 @@ class Worker:
                 if lost:
                     self._cut()
                 if not (lost or passes(error)) or loop.time() >= deadline:
-                    raise self.target.explain(error) from error
+                    # The driver's frames hold the password.
+                    raise self.target.explain(error) from without_frames(error)
             await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311  # no secret
             pause = min(2 * pause, 1.0)
 

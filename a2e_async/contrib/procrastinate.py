@@ -35,8 +35,10 @@ from a2e_async.errors import (
     TaskTimeout,
     TransferError,
     TransportError,
+    sealed,
 )
 from a2e_async.models import Record
+from a2e_async.redact import Secret
 from a2e_async.tasks.journal import Entry, State
 
 if TYPE_CHECKING:
@@ -116,6 +118,7 @@ class _Connector(procrastinate.PsycopgConnector):
             await super().close_async()
 
 
+@sealed
 def make_app(
     url: str,
     *,
@@ -141,11 +144,14 @@ def make_app(
         raise ConfigurationError(f"dead_after must be seconds above 0, got {dead_after!r:.60}.")
     target = Target(url)
     held: list[A2E] = []
+    journal = Secret(url, "[database]")
 
     def a2e() -> A2E:
         # Made by the first job, on the worker's loop; one for all of its jobs.
         if not held:
-            made = client() if client is not None else A2E(journal=PostgresJournal(url))
+            made = (
+                client() if client is not None else A2E(journal=PostgresJournal(journal.reveal()))
+            )
             if made.journal is None:
                 raise ConfigurationError("The client of a queue needs a journal.")
             held.append(made)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
-from a2e_async.errors import DecodeError
+from a2e_async.errors import DecodeError, sealed
 from a2e_async.inputs import MediaInput, check_media
 from a2e_async.models import Page
 from a2e_async.resources.avatars import Origin, read_origin
@@ -43,6 +43,7 @@ class Backgrounds:
     def __repr__(self) -> str:
         return "<a2e.backgrounds>"
 
+    @sealed
     async def add(self, image: MediaInput) -> Background:
         """Add a picture (URL, path, bytes or Output) to the account and return it.
 

@@ -3,10 +3,10 @@
 import asyncio
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from a2e_async.errors import ConfigurationError, InvalidInput
+from a2e_async.errors import ConfigurationError, InvalidInput, sealed
 from a2e_async.inputs import Doc, TaskInput, build_input, input_fields
 from a2e_async.models import Page, Record
 from a2e_async.resources.calls import (
@@ -205,9 +205,9 @@ def _show_inputs(namespace: TaskNamespace[..., Any], kind: TaskKind[..., Any]) -
     """Give start, run, job and quote the kind's real signature and documentation."""
     of: Any = type(namespace)  # mypy does not believe that a class has a hash
     for name, (doc, signature) in _shown(of, kind).items():
-        shown = _wrapped(getattr(namespace, name))
+        shown: Any = sealed(getattr(namespace, name))
         shown.__doc__ = doc
-        shown.__signature__ = signature  # type: ignore[attr-defined]  # read by inspect
+        shown.__signature__ = signature
         vars(namespace)[name] = shown
 
 
@@ -240,19 +240,3 @@ def _shown(of: type[Any], kind: TaskKind[..., Any]) -> dict[str, tuple[str, insp
         doc = "\n".join([inspect.getdoc(method) or "", "", _INTRO, *lines])
         shown[name] = doc, inspect.Signature(parameters, return_annotation=returns)
     return shown
-
-
-def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
-    if inspect.iscoroutinefunction(method):
-
-        @functools.wraps(method)
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            return await method(*args, **kwargs)
-
-        return call
-
-    @functools.wraps(method)
-    def plain(*args: Any, **kwargs: Any) -> Any:
-        return method(*args, **kwargs)
-
-    return plain

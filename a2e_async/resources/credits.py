@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import frozen
 
-from a2e_async.errors import DecodeError, InvalidInput
+from a2e_async.errors import DecodeError, InvalidInput, sealed
 from a2e_async.models import Page
 from a2e_async.narrow import is_map, whole
 from a2e_async.reading import read_time
@@ -102,6 +102,7 @@ class Credits:
                 return
             page += 1
 
+    @sealed
     async def quote(self, endpoint: str, body: Mapping[str, Any]) -> int | None:
         """Return what a call would cost in coins, None where the service gives no figure.
 

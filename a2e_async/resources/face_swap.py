@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from attrs import define, field, frozen
 
-from a2e_async.errors import DecodeError
+from a2e_async.errors import DecodeError, sealed
 from a2e_async.inputs import Doc, Media, MediaInput, TaskInput, check_media
 from a2e_async.models import Record
 from a2e_async.redact import stable_url
@@ -83,6 +83,7 @@ class SavedFace:
 class FaceSwap(TaskNamespace[P, R]):
     """``a2e.face_swap``: the tasks, and the faces that the account keeps."""
 
+    @sealed
     async def save_face(self, face_url: MediaInput) -> SavedFace:
         """Keep a face (URL, path, bytes or Output) for later swaps and return it.
 

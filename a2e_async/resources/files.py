@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from a2e_async._clock import utc_now
-from a2e_async.errors import InvalidInput, TransferError
+from a2e_async.errors import InvalidInput, TransferError, sealed
 from a2e_async.inputs import MediaInput, clean_url, is_url
 from a2e_async.models import MediaType, Output, Record
 from a2e_async.paths import path_text
@@ -57,6 +57,7 @@ class Files:
         self._look = look
         self._presign_for = presign_for
 
+    @sealed
     async def upload(self, source: str | os.PathLike[str] | bytes) -> str:
         """Upload a local file or bytes and return its public URL (kept for about 3 days).
 
@@ -71,6 +72,7 @@ class Files:
         url, _ = await self.upload_prepared(await self.prepare(source, ANY_MEDIA, "source"))
         return url
 
+    @sealed
     async def download(self, source: str | Output, path: str | os.PathLike[str]) -> Path:
         """Save a result, by its URL or Output, to a file or into a directory; return the path.
 
@@ -85,6 +87,8 @@ class Files:
             output = Output(url=clean_url(source, "source"), source=self._downloader)
         elif isinstance(source, Output) and source.source is None:
             output = self.bind(source)
+            if output.unsigned and output.ref is not None:
+                output = await self.refetch(output)
         if not isinstance(output, Output):
             raise InvalidInput("download takes an http(s) URL or an Output.", field="source")
         return await output.save(path)
@@ -149,6 +153,13 @@ class Files:
 
     async def renew(self, output: Output) -> Output:
         """Return the output with a URL that is good for a while; asks the service if need be."""
+        if output.unsigned:
+            if output.ref is None:
+                raise InvalidInput(
+                    "This Output lost the signature of its URL when it was pickled, and it belongs "
+                    "to no task by which it could be renewed. Make it anew, or keep output.url."
+                )
+            return await self.refetch(output)
         if output.expires_at is None or output.expires_at > utc_now() + _SOON:
             return output
         return await self.refetch(output)

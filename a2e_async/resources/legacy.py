@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from attrs import field, frozen
 
-from a2e_async.errors import DecodeError, InvalidInput, NotFound
+from a2e_async.errors import DecodeError, InvalidInput, NotFound, sealed
 from a2e_async.inputs import MediaInput, check_media, is_url
 from a2e_async.models import Output, Page
 from a2e_async.narrow import is_map, is_sequence
@@ -81,6 +81,7 @@ class Legacy:
 
     # -- media -----------------------------------------------------------------------------
 
+    @sealed
     async def watermark(
         self,
         media: MediaInput,
@@ -156,6 +157,7 @@ class Legacy:
         """
         return self._room.charged.unclaimed("watermark")
 
+    @sealed
     async def transfer(self, url: str | Output) -> str:
         """Copy a file into the service's storage and return the URL of the copy.
 
@@ -182,6 +184,7 @@ class Legacy:
                 )
             )
 
+    @sealed
     async def upload_permit(
         self,
         key: str,

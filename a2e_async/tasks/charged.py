@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeGuard, TypeVar
 from attrs import define, field, frozen
 
 from a2e_async._clock import utc_now
-from a2e_async.errors import A2EError, ClientClosed, InvalidRequest, StartOutcomeUnknown
+from a2e_async.errors import A2EError, ClientClosed, InvalidRequest, StartOutcomeUnknown, sealed
 from a2e_async.models import Output, Recovery
 from a2e_async.narrow import is_map
 from a2e_async.redact import excerpt
@@ -54,7 +54,7 @@ class ChargedCall(Generic[T]):
 
     kind: str
     path: str
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] = field(repr=False)
     timeout: float
     priority: Priority | None = None
     read: "Callable[[Answer], T | None]"
@@ -64,7 +64,7 @@ class ChargedCall(Generic[T]):
     advice: str = "The service keeps no list to look in"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Flight(Generic[T]):
     """One call on its way. ``sent`` turns True at the instant its bytes leave."""
 
@@ -148,6 +148,7 @@ class ChargedCalls:
                 entry.key,
             )
 
+    @sealed
     async def call(self, what: ChargedCall[T]) -> T:
         """Send a call once and return what it gave.
 

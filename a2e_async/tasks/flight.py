@@ -29,7 +29,7 @@ Prepareds = Mapping[tuple[str, int | None], "Prepared | str"]
 """Each media input of a start, by field and place: its URL, or a checked local file."""
 
 
-@define(eq=False, kw_only=True)
+@define(eq=False, kw_only=True, repr=False)
 class Flight:
     """A start and its callers.
 
@@ -72,6 +72,9 @@ class Flight:
     """When this process was about to send it, by the loop's clock (s)."""
     place: "Place | None" = None
     """Its turn among all starts, until its task is known: the task holds it from then on."""
+
+    def __repr__(self) -> str:
+        return f"<Flight of {self.kind.name}, key {self.key!r}{', sent' if self.sent else ''}>"
 
     @property
     def uploaded(self) -> bool:

@@ -13,6 +13,8 @@ from typing import Final
 
 from attrs import field, frozen
 
+from a2e_async.redact import Secret
+
 TOKEN_MOST: Final = 256
 """Characters of a token that the service takes."""
 
@@ -30,26 +32,31 @@ REMEMBERED: Final = 10_000
 _TOKEN: Final = re.compile(r"(a2e-[0-9a-v]{20})\.([A-Za-z0-9_\-]{43})")
 
 
+def _webhook_secret(text: str | Secret) -> Secret:
+    return Secret(text, "[webhook secret]")
+
+
 @frozen
 class Webhook:
     """Where the service is to send its events, and the secret that signs their tokens."""
 
     url: str = field(repr=False)
-    secret: str = field(repr=False)
+    secret: Secret = field(converter=_webhook_secret)
 
     def inputs(self, hook: str) -> dict[str, str]:
         """Return the inputs that ask for the events of the start of this hook."""
         return {"webhook_url": self.url, "webhook_token": token(self.secret, hook)}
 
 
-def token(secret: str, hook: str) -> str:
+def token(secret: str | Secret, hook: str) -> str:
     """Return the token of a hook: 68 characters."""
-    key = secret.encode("utf-8", "surrogateescape")  # as the environment gave it
+    said = secret.reveal() if isinstance(secret, Secret) else secret
+    key = said.encode("utf-8", "surrogateescape")  # as the environment gave it
     digest = hmac.digest(key, b"a2e webhook " + hook.encode(), "sha256")
     return f"{hook}.{urlsafe_b64encode(digest).decode().rstrip('=')}"
 
 
-def hook_of(secret: str, given: bytes) -> str | None:
+def hook_of(secret: str | Secret, given: bytes) -> str | None:
     """Return the hook of a token that was made with this secret; None for any other bytes."""
     if len(given) > TOKEN_MOST or not given.isascii():
         return None

@@ -13,7 +13,7 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from a2e_async.errors import ClientClosed, KeyConflict, StartOutcomeUnknown
+from a2e_async.errors import ClientClosed, KeyConflict, StartOutcomeUnknown, seal
 from a2e_async.inputs import Media, TaskInput
 from a2e_async.models import Record, Recovery
 from a2e_async.tasks.budget import held_by
@@ -145,6 +145,23 @@ class Starter:
         anything is spent; `StartOutcomeUnknown` when the answer was lost and the task could not
         be found; `ApiError` when the service refused.
         """
+        try:
+            flight = await self._take_off(kind, inputs, timeout, services, budget)
+            return await self._ride(flight)
+        except BaseException as error:
+            # The frames below hold media URLs, bodies and tokens.
+            seal(error)
+            raise
+
+    async def _take_off(
+        self,
+        kind: TaskKind[..., Any],
+        inputs: TaskInput,
+        timeout: float,
+        services: TaskServices | None,
+        budget: "Budget | None",
+    ) -> Flight:
+        """Return the start under way that these inputs join, or a new one, sent off."""
         self._check_open()
         self._services.poller.home.check()
         own = self._mark()
@@ -170,7 +187,7 @@ class Starter:
             if flight.hook is not None:
                 self._services.poller.news.listen()
             self._send_off(flight)
-        return await self._ride(flight)
+        return flight
 
     async def recover(
         self, kind: "TaskKind[..., R]", recovery: Recovery, *, timeout: float

@@ -20,12 +20,18 @@ from a2e_async.models import (
 )
 from a2e_async.narrow import is_list, is_map, whole
 from a2e_async.reading import read_time
-from a2e_async.redact import excerpt
+from a2e_async.redact import conceal, excerpt
 from a2e_async.tasks.kind import TaskKind, is_id, split_mark
 from a2e_async.transport.mediatype import expires_at
 
 R = TypeVar("R", bound=Record)
 Raw = Mapping[str, Any]
+
+FAILURE_CHARS: Final = 5_000
+"""Characters of a failure's text that are kept."""
+
+WORD_CHARS: Final = 100
+"""Characters of an unknown status word that are kept."""
 
 _LIST_KEYS: Final = ("rows", "list", "data", "records", "items", "tasks")
 _MESSAGES: Final = ("message", "msg")
@@ -84,18 +90,22 @@ def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = 
         )
     words = kind.words
     own, extra = kind.reader.read(raw)
+    for field, value in own.items():
+        if value.__class__ is str or value.__class__ is tuple:
+            own[field] = conceal(value)
     word: Any = raw.get(words.field)
     status = words.meaning.get(word) if word.__class__ is str else None
     if status is None:
         if word and word.__class__ is not str:
             extra[words.field] = word
         status, word = read_status(kind, raw)
+        word = excerpt(word, limit=WORD_CHARS)
     if words.proof and not words.knows(word) and raw.get(words.proof):
         status = Status.SUCCEEDED
     if kind.name_wire:
         name: Any = raw.get(kind.name_wire)
         if name.__class__ is str and name.strip():
-            own["name"] = split_mark(name)
+            own["name"] = conceal(split_mark(name))
         elif name:
             _keep_odd(extra, raw, kind.name_wire)
     coins = raw.get("coins")
@@ -116,6 +126,8 @@ def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = 
         if raw.get(result.field):
             own["outputs"] = _outputs(kind, raw, id, source, extra)
             break
+    if extra:
+        extra = conceal(extra)
     return kind.record(id=id, status=status, raw_status=word, extra=extra, **own)
 
 
@@ -236,7 +248,7 @@ def _outputs(
 def _failure(kind: TaskKind[..., Any], raw: Raw) -> Failure:
     text = next((t for f in kind.failure_texts if (t := _text(raw.get(f)))), None)
     code = next((c for f in kind.failure_codes if (c := _code(raw.get(f)))), None)
-    return Failure(text or "the service gave no reason", code)
+    return Failure(text[:FAILURE_CHARS] if text else "the service gave no reason", code)
 
 
 def _code(value: Any) -> str | None:

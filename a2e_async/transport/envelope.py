@@ -25,7 +25,7 @@ from a2e_async.errors import (
     ServerError,
 )
 from a2e_async.narrow import is_list, is_map
-from a2e_async.redact import excerpt
+from a2e_async.redact import Secret, excerpt, redact
 from a2e_async.transport.classify import advice_for, classify
 
 try:
@@ -91,7 +91,7 @@ class _Reply:
     host: str
     http_status: int
     body: bytes
-    secret: str
+    secret: str | Secret
     attempts: int
     retry_after: float | None
     charged: bool
@@ -111,7 +111,7 @@ def read_plain(body: bytes, headers: Mapping[str, str]) -> Answer | None:
     code = value.get("code")
     if code.__class__ is not int or code != 0 or value.get("success", True) is not True:
         return None
-    message = _message(value) if "msg" in value or "message" in value else ""
+    message = _shown(_message(value)) if "msg" in value or "message" in value else ""
     trace = value.get("trace_id")
     if (
         trace.__class__ is not str
@@ -132,7 +132,7 @@ def read_answer(
     body: bytes,
     trace_header: str | None,
     retry_after: float | None,
-    secret: str,
+    secret: str | Secret,
     attempts: int,
     loads: Callable[[bytes], Any] = json.loads,
     location: str | None = None,
@@ -161,7 +161,7 @@ def read_answer(
     good = 200 <= http_status < 300
     if good and not body.strip():
         if http_status != 200 or method == "DELETE":
-            return Answer(None, None, "", _clean_trace(trace_header), http_status)
+            return Answer(None, None, "", clean_trace(trace_header), http_status)
         raise _undecodable(reply, "an empty answer", trace_header)
     try:
         value = _decode(body, loads)
@@ -179,7 +179,7 @@ def _read_value(reply: _Reply, value: Any, trace_header: str | None) -> Answer:
     good = 200 <= reply.http_status < 300
     if not is_map(value):
         if good:
-            return Answer(value, None, "", _clean_trace(trace_header), reply.http_status)
+            return Answer(value, None, "", clean_trace(trace_header), reply.http_status)
         raise _api_error(reply, None, _text(value), trace_header)
     trace = _trace(value, trace_header)
     message = _message(value)
@@ -206,7 +206,7 @@ def _read_value(reply: _Reply, value: Any, trace_header: str | None) -> Answer:
         data = value.get("data")
         if "data" not in value and (rest := value.keys() - _ENVELOPE_KEYS):
             data = {key: value[key] for key in value if key in rest}
-    return Answer(data, code, message, trace, reply.http_status)
+    return Answer(data, code, _shown(message), trace, reply.http_status)
 
 
 def _named(value: Mapping[str, Any]) -> str | None:
@@ -283,16 +283,23 @@ def _text(value: Any, depth: int = 3) -> str:
 
 def _trace(value: Mapping[str, Any], header: str | None) -> str | None:
     trace = value.get("trace_id") or value.get("traceId")
-    return _clean_trace(trace if isinstance(trace, str) and trace else header)
+    return clean_trace(trace if isinstance(trace, str) and trace else header)
 
 
-def _clean_trace(trace: str | None) -> str | None:
-    if not trace or trace.isalnum():
-        return trace[:_TRACE_CHARS] if trace else None
-    return excerpt(trace, limit=_TRACE_CHARS)
+def clean_trace(trace: str | None) -> str | None:
+    """Return a trace id, None for one that holds a secret."""
+    if not trace:
+        return None
+    head = " ".join(trace[: 2 * _TRACE_CHARS].split())
+    return head[:_TRACE_CHARS] if redact(head) == head and "[key]" not in head else None
 
 
-def _clean(text: str | bytes, secret: str) -> str:
+def _shown(message: str) -> str:
+    """Return the message of a success; most are a word."""
+    return message if message.isalpha() else redact(message)
+
+
+def _clean(text: str | bytes, secret: str | Secret) -> str:
     # Lone surrogates are legal in JSON and fatal to whoever prints them.
     return excerpt(text, secret).encode("utf-8", "replace").decode()
 
@@ -337,7 +344,7 @@ def _not_json(reply: _Reply, content_type: str, trace: str | None, why: Exceptio
         else:
             what = "an answer that is not JSON"
         return _undecodable(reply, what, trace)
-    trace = _clean_trace(trace)
+    trace = clean_trace(trace)
     if not page:
         text = reply.body[:4000].decode("utf-8", "replace")
         return _api_error(reply, None, text, trace)
@@ -351,7 +358,7 @@ def _not_json(reply: _Reply, content_type: str, trace: str | None, why: Exceptio
 
 
 def _undecodable(reply: _Reply, what: str, trace: str | None) -> DecodeError:
-    trace = _clean_trace(trace)
+    trace = clean_trace(trace)
     shown = f" [trace {trace}]" if trace else ""
     return DecodeError(
         f"{reply.method} {reply.path}: {reply.host} sent {what} (HTTP {reply.http_status})"

@@ -90,7 +90,7 @@ class Link:
 
     def _open(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
-        proxy = self._proxy
+        proxy: str | None = self._proxy
         if proxy is None and self._trust_env:
             proxy = environment_proxy(self._base)
         self._http = aiohttp.ClientSession(

@@ -21,12 +21,14 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import hdrs
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from a2e_async._clock import utc_now
 from a2e_async.config import Account
-from a2e_async.errors import A2EError, DecodeError
+from a2e_async.errors import A2EError, DecodeError, without_frames
 from a2e_async.events import Event
-from a2e_async.transport.envelope import TRACE_HEADER, Answer, read_answer, read_plain
+from a2e_async.redact import HiddenText
+from a2e_async.transport.envelope import TRACE_HEADER, Answer, clean_trace, read_answer, read_plain
 from a2e_async.transport.link import Link
 from a2e_async.transport.loops import Naps, closed_error
 from a2e_async.transport.ratelimit import Gate, HeldTooLong, Pacer, Priority
@@ -105,7 +107,7 @@ class Session:
         self._link = Link(
             account.base_url,
             {
-                "Authorization": f"Bearer {account.api_key}",
+                "Authorization": HiddenText(f"Bearer {account.api_key.reveal()}"),
                 "x-lang": language,
                 "User-Agent": user_agent,
                 "Accept": "application/json",
@@ -124,6 +126,14 @@ class Session:
     def closed(self) -> bool:
         """True after `aclose`."""
         return self._link.closed
+
+    def without_key(self, answer: Answer) -> Answer:
+        """Return an answer whose headers do not repeat the API key; for who is given them."""
+        key = self._secret.reveal()
+        if any(key in value for value in answer.headers.values()):
+            pairs = [(name, value.replace(key, "[key]")) for name, value in answer.headers.items()]
+            answer.headers = CIMultiDictProxy(CIMultiDict(pairs))
+        return answer
 
     def is_free(self) -> bool:
         """Return whether a start would be sent at once: neither pace nor connections keep it."""
@@ -292,12 +302,14 @@ class Session:
             headers = response.headers
             if call.stream and is_stream(response):
                 call.response = response
-                return Answer(call, None, "", headers.get(TRACE_HEADER), status, headers)
+                trace = clean_trace(headers.get(TRACE_HEADER))
+                return Answer(call, None, "", trace, status, headers)
             length = response.content_length
             if length is None or length > call.max_bytes or hdrs.CONTENT_ENCODING in headers:
                 body = await read_body(response, call.max_bytes)
             else:
                 body = await response.read()
+            body = self._secret.scrub(body)
         except Exception as raw:
             if response is not None:
                 response.close()
@@ -305,9 +317,10 @@ class Session:
             if not (call.sends or self.closed or isinstance(raw, _EXPECTED)):
                 raise
             return self._failed(raw, call)
-        except BaseException:
+        except BaseException as error:
             if response is not None:
                 response.close()
+            without_frames(error)  # aiohttp's hold headers, body and proxy
             raise
         finally:
             current.reset(token)
@@ -331,7 +344,7 @@ class Session:
                 charged=call.repeat is Repeat.CHARGED,
             )
         except A2EError as error:
-            return error
+            return without_frames(error)
         answer.headers = headers
         return answer
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 from attrs import define, field
 
-from a2e_async.errors import TransferError
+from a2e_async.errors import TransferError, seal, sealed
 from a2e_async.events import Transfer
 from a2e_async.models import Output
 from a2e_async.redact import bare_url, redact
 from a2e_async.transport.coding import GZIP_MAGIC, Damaged, Decoder, Unsupported, codings
 from a2e_async.transport.container import Structure, structure_of
 from a2e_async.transport.mediatype import HEAD_BYTES, document_in, is_textual, may_be_text
+from a2e_async.transport.wire import clean_cause
 from a2e_async.urls import BadUrl
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ SETTLED: Final = 60.0
 """Seconds after which a file's Last-Modified tells its versions apart (RFC 9110, 8.8.2.2)."""
 
 _RANGE: Final = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)")
-_REASON: Final = re.compile(rb"<Code>(\w{1,60})</Code>")
+_REASON: Final = re.compile(rb"<Code>([A-Za-z]{1,60})</Code>")
 
 
 class Cut(Exception):
@@ -65,7 +66,7 @@ FINAL: Final = (aiohttp.ClientSSLError, ssl.CertificateError)
 TRANSIENT: Final = (Cut, aiohttp.ClientError, OSError)  # TimeoutError is an OSError
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Stream:
     """The bytes of one output, in order, each once, checked for length and kind.
 
@@ -138,6 +139,7 @@ class Stream:
             await self.files.gate().acquire()
             self._slot = True
 
+    @sealed
     async def start(self) -> None:
         """Get to the first usable answer. Raises `TransferError`."""
         while self._response is None and not self._finished:
@@ -146,7 +148,7 @@ class Stream:
             except BadUrl as error:
                 await self._renewed(f"its URL is malformed: {error}", None, "cannot be fetched")
             except FINAL as error:
-                raise self.error(f"cannot be fetched: {_told(error)}") from safe_cause(error)
+                raise self.error(f"cannot be fetched: {_told(error)}") from clean_cause(error)
             except TRANSIENT as error:
                 await self.again(error)
 
@@ -458,7 +460,7 @@ class Stream:
             raise self.error(
                 f"could not be read to its end: {_told(error)} ({MAX_TRIES} tries in a row, "
                 f"{self.at:,} bytes so far). Try again; what is there is kept."
-            ) from safe_cause(error)
+            ) from clean_cause(error)
         after = error.after if isinstance(error, Cut) else 0.0
         await self.files.pause(self._failures - 1, at_least=after)
 
@@ -484,7 +486,7 @@ class Stream:
             self.files.gate().release()
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Chunks:
     """Iterates over a stream; an object, because a generator must not hold its clean-up."""
 
@@ -494,8 +496,12 @@ class Chunks:
         return self
 
     async def __anext__(self) -> bytes:
-        with self._source.files.interruptible():
-            data = await self._source.pull()
+        try:
+            with self._source.files.interruptible():
+                data = await self._source.pull()
+        except BaseException as error:
+            seal(error)
+            raise
         if data:
             return data
         raise StopAsyncIteration
@@ -525,15 +531,6 @@ def _mime(response: aiohttp.ClientResponse) -> str:
 def _protocol(response: aiohttp.ClientResponse) -> Any:
     connection = response.connection
     return None if connection is None else connection.protocol
-
-
-def safe_cause(error: BaseException) -> BaseException:
-    """Return an error that may be shown as a cause: some of aiohttp's show the whole URL."""
-    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientConnectorError):
-        kept: BaseException = aiohttp.ClientError(f"{type(error).__name__}: {_told(error)}")
-        kept.__cause__ = getattr(error, "os_error", None)
-        return kept
-    return error
 
 
 def retry_after(response: aiohttp.ClientResponse) -> float:

@@ -18,7 +18,7 @@ import anyio
 from attrs import define, field
 from yarl import URL
 
-from a2e_async.errors import A2EError, InvalidInput, TransferError
+from a2e_async.errors import A2EError, InvalidInput, TransferError, sealed
 from a2e_async.events import Event, Saved
 from a2e_async.models import Output
 from a2e_async.redact import bare_url
@@ -27,7 +27,7 @@ from a2e_async.transport.mediatype import HEAD_BYTES, stem_of, suggest_name
 from a2e_async.transport.partfile import DISK_FULL, PartFile
 from a2e_async.transport.source import BLOCK, NO_HANDLES
 from a2e_async.transport.stream import Chunks, Renew, Stream
-from a2e_async.transport.wire import environment_proxy
+from a2e_async.transport.wire import clean_cause, environment_proxy
 from a2e_async.urls import BadUrl, split_url
 
 __all__ = ["Downloader", "FileSession"]
@@ -241,7 +241,7 @@ class FileSession:
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
             # aiohttp would silently send it again: over a closed session, and a PUT uncounted.
             if self.closed:
-                raise closed_error() from error
+                raise closed_error() from clean_cause(error)
             if request.method != "PUT" or isinstance(error, aiohttp.ClientConnectorError):
                 raise
             raise aiohttp.ClientConnectionError(str(error) or type(error).__name__) from error
@@ -312,6 +312,7 @@ class Downloader:
     saved: Callable[[Output, Path], Awaitable[None]] | None = None
     """Awaited when an output is on disk, before its path is handed out."""
 
+    @sealed
     async def save(self, output: Output, path: Path, *, directory: bool | None) -> Path:
         """Write ``output`` to ``path`` (into it, if ``directory``) and return the file's path.
 
@@ -326,6 +327,7 @@ class Downloader:
             await self.saved(output, where)
         return where
 
+    @sealed
     async def read(self, output: Output, max_bytes: int) -> bytes:
         """Return the whole file; raises `TransferError` if it has more than ``max_bytes``."""
         with self.files.using(), self.files.interruptible():
@@ -354,6 +356,7 @@ class Downloader:
         """
         return self._open(output)
 
+    @sealed
     async def fetch_url(self, url: str, path: str | os.PathLike[str]) -> Path:
         """Download any URL as `save` does; one that is refused cannot be renewed.
 

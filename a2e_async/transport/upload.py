@@ -11,7 +11,7 @@ import anyio
 from attrs import define, field, frozen
 
 from a2e_async._clock import wall_time
-from a2e_async.errors import ClientClosed, DecodeError, TransferError
+from a2e_async.errors import ClientClosed, DecodeError, TransferError, sealed
 from a2e_async.events import Event, Transfer
 from a2e_async.redact import bare_url, redact
 from a2e_async.transport.mediatype import extension_for
@@ -23,9 +23,9 @@ from a2e_async.transport.stream import (
     Cut,
     refusal,
     retry_after,
-    safe_cause,
 )
 from a2e_async.transport.transfer import FileSession
+from a2e_async.transport.wire import clean_cause
 from a2e_async.urls import BadUrl, split_url
 
 __all__ = ["PRESIGN_PATH", "Prepared", "Uploader", "prepare"]
@@ -59,11 +59,11 @@ class UploadRecords(Protocol):
 @frozen
 class _Presigned:
     upload_url: str = field(repr=False)
-    public_url: str
+    public_url: str = field(repr=False)
     until: float
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Entry:
     """What is known of one content: its upload URL, and its public URL once it is there."""
 
@@ -94,6 +94,7 @@ class Uploader:
         init=False, factory=dict[tuple[str, str], _Entry]
     )
 
+    @sealed
     async def upload(self, prepared: Prepared, presign: Presign | None = None) -> str:
         """Return a public URL of the content, uploaded now or within the last ``keep_for``.
 
@@ -145,6 +146,7 @@ class Uploader:
         url = entry.url or ""
         if self.records is not None and url == bare_url(url):  # a signature is not to be kept
             await self.records.keep_upload(prepared.digest, prepared.content_type, url, entry.until)
+
     async def check(self, prepared: Prepared) -> None:
         """Raise `TransferError` if a file that is to be sent changed since it was prepared."""
         entry = self._entries.get((prepared.digest, prepared.content_type))
@@ -237,15 +239,14 @@ class Uploader:
                     return False
                 raise _error(prepared, signed, f"was refused by the store ({said})", status)
             except (BadUrl, *FINAL) as error:
-                raise _error(
-                    prepared, signed, f"cannot be sent: {redact(str(error))}"
-                ) from safe_cause(error)
+                why = redact(str(error)) or type(error).__name__
+                raise _error(prepared, signed, f"cannot be sent: {why}") from clean_cause(error)
             except TRANSIENT as error:
                 if failures == MAX_TRIES:
                     why = redact(str(error)) or type(error).__name__
                     raise _error(
                         prepared, signed, f"could not be sent in {MAX_TRIES} tries: {why}"
-                    ) from safe_cause(error)
+                    ) from clean_cause(error)
                 after = error.after if isinstance(error, Cut) else 0.0
             await self.files.pause(failures - 1, at_least=after)
         raise AssertionError("the last try returns or raises")
@@ -273,7 +274,7 @@ class Uploader:
                 await self.files.run(source.check)
             except (aiohttp.ClientError, OSError) as error:
                 if source.failure is not None:
-                    raise _error(prepared, signed, source.failure) from error
+                    raise _error(prepared, signed, source.failure) from clean_cause(error)
                 raise
             else:
                 return result

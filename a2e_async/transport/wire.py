@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapp
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypedDict
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -28,8 +28,10 @@ from a2e_async.errors import (
     InvalidInput,
     RateLimited,
     ResponseTimeout,
+    sealed,
+    without_frames,
 )
-from a2e_async.redact import excerpt
+from a2e_async.redact import HiddenText, Secret, excerpt, redact
 from a2e_async.transport.envelope import MAYBE_CHARGED, Answer
 from a2e_async.transport.ratelimit import Priority
 from a2e_async.transport.retry import Repeat, Retrier, Verdict
@@ -42,9 +44,9 @@ CONNECT_TIMEOUT: Final = 30.0
 """Seconds for name look-up, connection and TLS, at most nine tenths of the whole timeout."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Call:
-    """One call on its way through its attempts."""
+    """One call on its way through its attempts. Its repr has neither body nor query."""
 
     method: str
     path: str
@@ -76,6 +78,9 @@ class Call:
     after: Verdict | None = None
     last: A2EError | None = None
     response: aiohttp.ClientResponse | None = None
+
+    def __repr__(self) -> str:
+        return f"<Call {self.method} {self.path}, attempt {self.attempt}>"
 
     def mark(self) -> None:
         """The bytes leave now. If ``on_sent`` raises they do not."""
@@ -221,6 +226,7 @@ def wire_json(value: Any) -> bytes:
         raise InvalidInput(f"This cannot be sent as JSON: {error}.") from None
 
 
+@sealed
 def environment_proxy(base_url: str) -> str | None:
     """Return the proxy that the environment names for this host, for API and files alike.
 
@@ -243,7 +249,22 @@ def proxy_setting(url: str) -> str | None:
     return found if "://" in found else f"http://{found}"
 
 
-def check_proxy(url: str) -> str:
+class ProxyUrl(HiddenText):
+    """A proxy's URL. Its repr has no password, and no text repeats it while this is in use."""
+
+    __slots__ = ("_password",)
+
+    _password: Secret
+
+    def __new__(cls, url: str) -> "ProxyUrl":
+        """Return the URL; it must be one that can be read."""
+        made = super().__new__(cls, url)
+        made._password = Secret(unquote(urlsplit(url).password or ""), "[password]")
+        return made
+
+
+@sealed
+def check_proxy(url: str) -> ProxyUrl:
     """Return the proxy's URL, with the ``http://`` that ``host:port`` lacks.
 
     Raises `ConfigurationError` for what aiohttp cannot use; the text has no part of ``url``,
@@ -261,10 +282,10 @@ def check_proxy(url: str) -> str:
             "The proxy is not an HTTP proxy that can be used. Give one like http://host:port as "
             "proxy=…; or, if it is the environment's, pass trust_env=False."
         )
-    return full
+    return ProxyUrl(full)
 
 
-def translate(raw: Exception, call: Call, *, host: str, secret: str, elapsed: float) -> A2EError:
+def translate(raw: Exception, call: Call, *, host: str, secret: Secret, elapsed: float) -> A2EError:
     """Return the error of the tree for what aiohttp raised during an attempt of ``call``."""
     where = f"{call.method} {call.path}"
     why = excerpt(str(raw), secret) or type(raw).__name__
@@ -315,7 +336,7 @@ def translate(raw: Exception, call: Call, *, host: str, secret: str, elapsed: fl
             f"({why}). {then}",
             **fields,
         )
-    error.__cause__ = _clean_cause(raw, secret)
+    error.__cause__ = clean_cause(raw, secret)
     return error
 
 
@@ -357,17 +378,25 @@ def _unreadable(call: Call, text: str, status: int) -> DecodeError:
     )
 
 
-def _clean_cause(raw: Exception, secret: str) -> Exception:
-    """Return the exception to keep as the cause.
+def clean_cause(raw: BaseException, secret: str | Secret | None = None) -> BaseException:
+    """Return what to keep of another library's exception as the cause of an error.
 
-    The repr of some of aiohttp's shows the request's headers (the key) or the proxy's password.
+    Some of aiohttp's show the request's headers (the key), its URL or the proxy's password in
+    their repr, and all come through frames that hold them.
     """
-    if isinstance(raw, aiohttp.ClientResponseError | aiohttp.ClientConnectorError):
-        text = raw.message if isinstance(raw, aiohttp.ClientResponseError) else str(raw)
-        kept: Exception = aiohttp.ClientError(f"{type(raw).__name__}: {excerpt(text, secret)}")
+    text = raw.message if isinstance(raw, aiohttp.ClientResponseError) else str(raw)
+    shown = f"{text} {raw!r}"
+    if isinstance(raw, _TELLING) or redact(shown, secret) != shown:
+        kept: BaseException = aiohttp.ClientError(f"{type(raw).__name__}: {excerpt(text, secret)}")
         os_error = getattr(raw, "os_error", None)
         if isinstance(os_error, OSError):
+            os_error.__context__ = os_error.__cause__ = None
             kept.__cause__ = os_error
-        return kept
-    raw.__context__ = raw.__cause__ = None
-    return raw
+    else:
+        kept = raw
+        kept.__context__ = kept.__cause__ = None
+    return without_frames(kept)
+
+
+_TELLING: Final = (aiohttp.ClientResponseError, aiohttp.ClientConnectorError, aiohttp.InvalidURL)
+"""Exceptions whose attributes hold the request or the proxy."""

@@ -74,10 +74,10 @@ def test_any_text_is_a_clean_key_or_refused_without_being_told(text: str) -> Non
 def test_the_argument_goes_before_the_environment() -> None:
     """Arguments win; an empty argument is an error rather than a silent fallback."""
     env = {"A2E_API_KEY": "  from_env\n", "A2E_BASE_URL": "https://env.example/api/v1"}
-    assert resolve_account(None, None, env).api_key == "from_env"
+    assert resolve_account(None, None, env).api_key.reveal() == "from_env"
     assert resolve_account(None, None, env).base_url == "https://env.example"
     made = resolve_account(f" {KEY} ", "https://arg.example", env)
-    assert (made.api_key, made.base_url) == (KEY, "https://arg.example")
+    assert (made.api_key.reveal(), made.base_url) == (KEY, "https://arg.example")
     assert KEY not in repr(made)
     assert resolve_account(KEY, None, {}).base_url == DEFAULT_BASE_URL
     with pytest.raises(ConfigurationError, match="no API key"):

@@ -100,7 +100,7 @@ def test_task_errors_keep_the_ref_and_drop_the_handle(cls: type[TaskError]) -> N
     assert twin.task is None
     if cls is TaskFailed:
         assert twin.record == RECORD
-        assert twin.record.outputs[0].url == "https://h/a?x"
+        assert twin.record.outputs[0].url == "https://h/a"  # its query may be a signature
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)

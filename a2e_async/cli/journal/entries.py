@@ -98,7 +98,7 @@ def entry_lines(entry: Entry) -> list[tuple[str, str]]:
         ("ref", entry.ref),
         ("name", entry.name),
         ("coins", None if entry.coins is None else str(entry.coins)),
-        ("failure", entry.failure),
+        ("failure", redact(entry.failure) if entry.failure else None),
         ("begun", moment(_when(entry.created_at))),
         ("sent", None if entry.sent_at is None else moment(_when(entry.sent_at))),
         (
