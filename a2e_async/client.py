@@ -326,6 +326,7 @@ class A2E(Namespaces):
 
         Costs coins. Raises `InvalidInput`, and what ended the batch.
         """
+        from a2e_async._parts import counting
         from a2e_async.resources.calls import quote
         from a2e_async.tasks.batch import Desk, Runner, Worker, check_batch, run_batch
         from a2e_async.tasks.budget import as_budget, held_by
@@ -334,12 +335,13 @@ class A2E(Namespaces):
         check_batch(limit, retry_failed, dry_run)
         room, own = self._room, as_budget(budget)
         held = held_by(*self._parts.budgets, own)
+        services = counting(room.tasks, held_by(own).budgets)
         desk = Desk(
             start=lambda job: room.starter.start(
                 job.kind,
                 job.input,
                 timeout=room.start_timeout,
-                services=room.tasks,
+                services=services,
                 budget=own,
             ),
             digest=lambda job: room.starter.digest(job.kind, job.input),

@@ -112,7 +112,7 @@ class Book:
                 if entry.state is State.INTENT:
                     flight.recovery = recovery_of(entry)
                     if entry.reserved is not None and not flight.held:
-                        flight.held.owe(entry.reserved, flight.key)
+                        flight.held.owe(entry.reserved, flight.reserved_for or "")
                     flight.name, flight.mark = entry.name, entry.mark
                     flight.hook = entry.hook
                 return None

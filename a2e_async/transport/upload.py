@@ -134,6 +134,15 @@ class Uploader:
         if self.records is not None and url == bare_url(url):  # a signature is not to be kept
             await self.records.keep_upload(prepared.digest, prepared.content_type, url, entry.until)
 
+    def costs(self, prepared: Prepared) -> bool:
+        """Return whether an upload of this content would now make the charged call itself."""
+        entry = self._entries.get((prepared.digest, prepared.content_type))
+        if entry is None:
+            return True
+        there = entry.url is not None and self.clock() < entry.until
+        signed = entry.presigned is not None and self._live(entry.presigned)
+        return not (there or signed or entry.presigning is not None)
+
     async def aclose(self, timeout: float = 30.0) -> None:
         """Let presign calls under way end, for ``timeout`` seconds; then cancel them."""
         calls = [e.presigning for e in self._entries.values() if e.presigning is not None]
