@@ -24,6 +24,7 @@ from typing import (
 from attrs import define, evolve, field, fields, frozen
 
 from a2e_async.errors import DecodeError, InvalidInput
+from a2e_async.narrow import price
 from a2e_async.redact import bare_url, stable_url
 
 T = TypeVar("T")
@@ -211,7 +212,7 @@ def merge_records(parts: tuple[R, ...]) -> R:
     if len(parts) == 1:
         return parts[0]
     known = any(p.progress is not None for p in parts)
-    coins = [p.coins for p in parts if p.coins is not None]
+    coins = [coins for p in parts if (coins := price(p.coins)) is not None]
     leading = min(parts, key=lambda p: _MERGE_ORDER[p.status])
     begun = leading.status is Status.QUEUED and any(p.done for p in parts)
     return evolve(

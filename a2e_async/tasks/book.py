@@ -12,6 +12,7 @@ from attrs import evolve
 
 from a2e_async.errors import JournalError, KeyConflict
 from a2e_async.models import Output, Record, Recovery, Status
+from a2e_async.narrow import price
 from a2e_async.redact import redact
 from a2e_async.tasks.flight import Flight, made_key
 from a2e_async.tasks.journal import (
@@ -310,7 +311,7 @@ class Book:
         if entry.state >= State.FINISHED and not entry.missing:
             return
         good = record.status is Status.SUCCEEDED
-        coins = record.coins if record.coins is not None else entry.coins
+        coins = _more(price(record.coins), entry.coins)
         if good and task.kind.results and not all(part.outputs for part in record.parts):
             await self._note(entry.key, entry.state, coins=coins, missing_since=None)
             return
@@ -459,6 +460,11 @@ class Book:
             own_key=flight.own_key,
             hook=flight.hook,
         )
+
+
+def _more(told: int | None, known: int | None) -> int | None:
+    """Return what a task has cost: it never falls below what was known before."""
+    return known if told is None else max(told, known or 0)
 
 
 async def others_in(journal: Journal, account: str) -> list[AccountEntries]:

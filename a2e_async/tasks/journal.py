@@ -27,6 +27,7 @@ from typing import Any, Final, Protocol, TypedDict, Unpack
 from attrs import field, frozen
 
 from a2e_async.errors import JournalError
+from a2e_async.narrow import price
 
 LEASE: Final = 30.0
 """Seconds after its last heartbeat in which a client still owns its open entries."""
@@ -140,8 +141,8 @@ class Entry:
 
         Without a known price, what was reserved.
         """
-        if self.coins is not None:
-            return self.coins + self.uploads
+        if (coins := price(self.coins)) is not None:
+            return coins + self.uploads
         return self.uploads + (0 if self.succeeded is False else self.reserved or 0)
 
     @property

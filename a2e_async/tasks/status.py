@@ -18,7 +18,7 @@ from a2e_async.models import (
     Record,
     Status,
 )
-from a2e_async.narrow import MAX_PRICE, is_list, is_map, price, whole
+from a2e_async.narrow import is_list, is_map, whole
 from a2e_async.reading import read_time
 from a2e_async.redact import excerpt
 from a2e_async.tasks.kind import TaskKind, is_id, split_mark
@@ -99,12 +99,7 @@ def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = 
         elif name:
             _keep_odd(extra, raw, kind.name_wire)
     coins = raw.get("coins")
-    if coins.__class__ is int and 0 <= coins <= MAX_PRICE:
-        own["coins"] = coins
-    elif coins is not None:
-        own["coins"] = price(coins)
-        if coins and own["coins"] != coins:  # understood or not, it is not what is documented
-            extra["coins"] = coins
+    own["coins"] = coins if coins.__class__ is int else _kept(extra, "coins", coins, whole)
     try:
         own["created_at"] = read_time(raw["createdAt"])
     except (KeyError, TypeError, ValueError, OverflowError, OSError):
