@@ -103,6 +103,10 @@ class Budget:
         """Coins that further calls may cost; below 0 when prices were higher than quoted."""
         return self.coins - self._spent - self._reserved
 
+    def figures(self) -> str:
+        """Return how it stands, in words."""
+        return f"{self.free} free, {self._reserved} reserved, {self._spent} spent"
+
     def reserve(self, kind: str, quoted: int | None) -> int:
         """Set the price of a paid call aside and return it. Raises `BudgetExceeded`."""
         with _lock:
@@ -122,8 +126,8 @@ class Budget:
             settled = self._spent + self._reserved - self._in_flight
             what = " and ".join(sorted({kind for kind, _ in needs}))
             raise BudgetExceeded(
-                f"This paid call ({what}) costs {total} coins, and too few of {self.coins} are "
-                f"left in the budget: {self._figures()}. It was not sent.",
+                f"This paid call ({what}) costs {total} coins, and {self.free} of {self.coins} "
+                f"are left in the budget: {self.figures()}. It was not sent.",
                 pending=settled + total <= self.coins,
             )
         return prices
@@ -246,7 +250,7 @@ class Budget:
         """Return the refusal of a call before which others wait."""
         return BudgetExceeded(
             f"Other paid calls wait for room in the budget of {self.coins} before this one: "
-            f"{self._figures()}. It was not sent.",
+            f"{self.figures()}. It was not sent.",
             pending=True,
         )
 
@@ -264,9 +268,6 @@ class Budget:
                 pending=self._calls[kind] > 0,  # which will tell
             )
         return price
-
-    def _figures(self) -> str:
-        return f"{self.free} free, {self._reserved} reserved, {self._spent} spent"
 
     def _begin(self, kind: str, reserved: int) -> None:
         self._in_flight += reserved
