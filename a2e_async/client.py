@@ -231,9 +231,9 @@ class A2E(Namespaces):
         """
         from a2e_async.tasks.fair import check_caller
 
+        made = check_caller(caller, max_unfinished, max_wait)
         room = self._room
         room.starter.places.active = True
-        made = check_caller(caller, max_unfinished, max_wait)
         return self._twin(room.request_timeout, room.start_timeout, room.priority, made)
 
     def _hand_out(self, wrap: "Callable[[OutputSource], OutputSource]") -> None:
@@ -331,6 +331,7 @@ class A2E(Namespaces):
         from a2e_async.tasks.batch import Desk, Runner, Worker, check_batch, run_batch
         from a2e_async.tasks.budget import as_budget, held_by
         from a2e_async.tasks.dry_run import Planner
+        from a2e_async.tasks.task import directory_named
 
         check_batch(limit, retry_failed, dry_run)
         room, own = self._room, as_budget(budget)
@@ -351,7 +352,7 @@ class A2E(Namespaces):
             book=self._parts.book,
             count=lambda entry: held.stands(entry.key, entry.cost, entry.ref),
         )
-        place = None if download_to is None else Path(download_to)
+        place = None if download_to is None else Path(directory_named(download_to, "download_to"))
         worker: Worker = Runner(desk=desk, retry_failed=retry_failed, download_to=place)
         if dry_run:
             worker = Planner(
@@ -428,7 +429,7 @@ class A2E(Namespaces):
 def _check_positive(name: str, value: Any) -> None:
     fine = isinstance(value, int | float) and not isinstance(value, bool)
     if not fine or not math.isfinite(value) or value <= 0:
-        raise ConfigurationError(f"{name} must be a number above 0, got {value!r}.")
+        raise ConfigurationError(f"{name} must be a number above 0, got {value!r:.60}.")
 
 
 def _is_whole(value: Any) -> bool:

@@ -30,6 +30,9 @@ MediaInput = str | os.PathLike[str] | bytes | Output
 MAX_TEXT: Final = 20_000
 """Characters; longer texts are refused by every kind, so they are refused here."""
 
+MAX_PATH: Final = 4096
+"""Characters of a local path; Linux and macOS take no longer ones."""
+
 _URL: Final = re.compile(r"(?i)https?://[^/?#@]+(?:[/?#]|$)")
 _SCHEME: Final = re.compile(r"(?i)[a-z][a-z0-9+.\-]+://")
 
@@ -354,6 +357,12 @@ def check_media(name: str, value: Any) -> None:
         if not value:
             raise InvalidInput(f"{name} is empty.", field=name)
         return
+    if isinstance(value, os.PathLike):
+        path: Any = os.fspath(value)
+        if not isinstance(path, str):
+            raise InvalidInput(f"{name}: the path must be text, not bytes.", field=name)
+        _check_path(name, path)
+        return
     if isinstance(value, str):
         if not value.strip():
             raise InvalidInput(f"{name} is blank.", field=name)
@@ -365,10 +374,20 @@ def check_media(name: str, value: Any) -> None:
                 f"not {value.partition(':')[0][:20]}:….",
                 field=name,
             )
-        elif "\0" in value:
-            raise InvalidInput(f"{name}: the path holds a NUL character.", field=name)
+        else:
+            _check_path(name, value)
         return
-    if not isinstance(value, os.PathLike):
+    raise InvalidInput(
+        f"{name} must be a URL, a path, bytes or an Output, got {shown(value)}.", field=name
+    )
+
+
+def _check_path(name: str, path: str) -> None:
+    if "\0" in path:
+        raise InvalidInput(f"{name}: the path holds a NUL character.", field=name)
+    if len(path) > MAX_PATH:
         raise InvalidInput(
-            f"{name} must be a URL, a path, bytes or an Output, got {shown(value)}.", field=name
+            f"{name}: {len(path)} characters are too many for a path. Give the bytes themselves "
+            "instead of a text that encodes them, such as base64.",
+            field=name,
         )

@@ -308,7 +308,7 @@ def _json_text(flag: Flag, given: str) -> tuple[str, str]:
     except (OSError, ValueError) as error:  # ValueError: not UTF-8
         why = (error.strerror if isinstance(error, OSError) else None) or "it is not UTF-8 text"
         raise InvalidInput(
-            f"{flag.flag}: {str(path)!r} cannot be read: {why}.", field=flag.name
+            f"{flag.flag}: {str(path)!r:.200} cannot be read: {why}.", field=flag.name
         ) from None
 
 

@@ -256,8 +256,8 @@ class _Tools:
             return None
         if entry.kind != kind.name or (entry.meta or {}).get(INPUTS_OF) != digest:
             raise ToolError(
-                f"The key {key!r} stands for a start with other inputs. Give another key to pay "
-                "for this one, or the same inputs to get that one."
+                f"The key {key!r:.60} stands for a start with other inputs. Give another key to "
+                "pay for this one, or the same inputs to get that one."
             )
         if entry.state < State.ACCEPTED or entry.ref is None:
             return None  # it is looked for, or sent, by the start itself
@@ -326,8 +326,7 @@ class _Tools:
         path = _inside(self._files, value)
         if path is None:
             raise InvalidInput(
-                f"{field}: there is no file {value[:200]!r} in the allowed directory "
-                f"{self._files}.",
+                f"{field}: there is no file {value[:90]!r} in the allowed directory {self._files}.",
                 field=field,
             )
         return path

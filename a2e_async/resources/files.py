@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from a2e_async.errors import BudgetExceeded, InvalidInput, TransferError
-from a2e_async.inputs import MediaInput, clean_url, is_url
+from a2e_async.handle import Handle
+from a2e_async.inputs import MediaInput, check_media, clean_url, is_url
 from a2e_async.models import MediaType, Output, Record
 from a2e_async.tasks.budget import UPLOAD, Held
 from a2e_async.tasks.kind import split_ref
@@ -42,7 +43,7 @@ PresignFor = Callable[["Held"], PaidPresign]
 """Returns that call for one caller; it counts where that has reserved something, or will."""
 
 
-class Files:
+class Files(Handle):
     """Uploads and downloads. Inputs and outputs of tasks use it by themselves."""
 
     def __init__(
@@ -72,6 +73,7 @@ class Files:
         """
         if not isinstance(source, str | os.PathLike | bytes):
             raise InvalidInput("upload takes a path or bytes.", field="source")
+        check_media("source", source)
         url, _ = await self.upload_prepared(await self.prepare(source, ANY_MEDIA, "source"))
         return url
 

@@ -95,7 +95,7 @@ class Book:
             entry = begun.entry
             if (entry.kind, entry.digest) != (flight.kind.name, flight.digest):
                 raise KeyConflict(
-                    f"key {flight.key!r} was used before with other inputs. "
+                    f"key {flight.key!r:.60} was used before with other inputs. "
                     "Use another key, or the same inputs.",
                     key=flight.key,
                     ref=entry.ref,
@@ -103,8 +103,8 @@ class Book:
             if entry.state >= State.ACCEPTED:
                 if not entry.ids:
                     raise KeyConflict(
-                        f"key {flight.key!r} stands for a start that was paid and never found, and "
-                        "was closed by hand. Use another key to start, and pay, anew.",
+                        f"key {flight.key!r:.60} stands for a start that was paid and never "
+                        "found, and was closed by hand. Use another key to start, and pay, anew.",
                         key=flight.key,
                     )
                 return entry

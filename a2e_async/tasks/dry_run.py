@@ -158,7 +158,8 @@ class Planner:
 
 def _conflict(job: Job[R], ref: str | None) -> KeyConflict:
     return KeyConflict(
-        f"key {job.key!r} was used before with other inputs. Use another key, or the same inputs.",
+        f"key {job.key!r:.60} was used before with other inputs. "
+        "Use another key, or the same inputs.",
         key=job.key or "",
         ref=ref,
     )

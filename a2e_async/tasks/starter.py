@@ -296,7 +296,7 @@ class Starter:
             return None
         if flight.digest != digest:
             raise KeyConflict(
-                f"key {key!r} was used before with other inputs. "
+                f"key {key!r:.60} was used before with other inputs. "
                 "Use another key, or the same inputs.",
                 key=key,
                 ref=flight.task.ref if flight.task else None,

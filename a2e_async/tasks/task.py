@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from attrs import define
 
 from a2e_async.errors import A2EError, InvalidInput, TaskFailed, TaskGone
+from a2e_async.handle import Handle
 from a2e_async.models import Record, Status, merge_records
 from a2e_async.narrow import price
 from a2e_async.tasks.kind import LONG_AGO, TaskKind
@@ -39,7 +40,7 @@ class TaskServices:
     """Whose tasks these are, by `A2E.for_caller`."""
 
 
-class Task(Generic[R]):
+class Task(Handle, Generic[R]):
     """A task at the service. Made by ``start()`` or ``attach()``, never by hand.
 
     Await it (often, from many places) for its finished record; cancelling a wait leaves the
@@ -249,7 +250,7 @@ class Task(Generic[R]):
         The directory is made if it is missing. Raises what `wait` and `Output.save` raise; a
         task that ended without any output raises `DecodeError`.
         """
-        where = _directory(directory)  # a mistake is told now, not in two hours
+        where = directory_named(directory)  # a mistake is told now, not in two hours
         return await save_outputs(await self.wait(), where)
 
     async def ack(self) -> None:
@@ -308,7 +309,7 @@ async def save_outputs(record: Record, directory: str | os.PathLike[str]) -> lis
 
     if not record.outputs:
         _ = record.output  # which says why there is none
-    target = f"{_directory(directory)}{os.sep}"
+    target = f"{directory_named(directory)}{os.sep}"
     paths: dict[int, Path] = {}
 
     async def save(place: int) -> None:
@@ -330,12 +331,14 @@ async def save_outputs(record: Record, directory: str | os.PathLike[str]) -> lis
     return [paths[place] for place in sorted(paths)]
 
 
-def _directory(given: str | os.PathLike[str]) -> str:
-    if not isinstance(given, str | os.PathLike) or not os.fspath(given):
+def directory_named(given: Any, name: str = "directory") -> str:
+    """Return the path of a directory as text. Raises `InvalidInput`."""
+    path = os.fspath(given) if isinstance(given, str | os.PathLike) else b""
+    if not isinstance(path, str) or not path or "\0" in path:
         raise InvalidInput(
-            f"directory must be a path, not {type(given).__name__}.", field="directory"
+            f"{name} must be a path as text, not {type(given).__name__}.", field=name
         )
-    return os.fsdecode(given)
+    return path
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -55,12 +55,13 @@ def check_file(path: Path) -> None:
     """Raise `InvalidInput` for what cannot be a batch file."""
     if path.suffix.lower() not in (".jsonl", ".ndjson", ".csv"):
         raise InvalidInput(
-            f"{str(path)!r} must end with .jsonl or .csv: that tells how it is read.", field="file"
+            f"{str(path)!r:.200} must end with .jsonl or .csv: that tells how it is read.",
+            field="file",
         )
     if not path.is_file():
         # A pipe cannot be one: the file is read twice, first to check it.
         why = "is no regular file" if path.exists() else "does not exist"
-        raise InvalidInput(f"{str(path)!r} {why}.", field="file")
+        raise InvalidInput(f"{str(path)!r:.200} {why}.", field="file")
 
 
 def read_rows(path: Path) -> Generator[Row | Wrong]:
