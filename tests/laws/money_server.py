@@ -33,6 +33,9 @@ class Service:
         self.upload_gate: asyncio.Event | None = None
         self.lose = 0
         self.refuse = 0
+        self.refuse_upload = 0
+        self.finish_later: dict[str, Any] | None = None
+        """What a record has once it is asked for; the start's answer says that it is running."""
         self.paid: list[str] = []
         self.calls: Counter[str] = Counter()
         self.records: dict[str, dict[str, Any]] = {}
@@ -80,6 +83,9 @@ class Service:
         if price is not TELL_NOTHING:
             record["coins"] = price
         self.records[id] = record
+        if self.finish_later is not None:
+            self.records[id] = {**record, **self.finish_later}
+            record["current_status"] = "processing"
         if self.lose:
             self.lose -= 1
             self.records.pop(id)
@@ -100,6 +106,9 @@ class Service:
 
     async def _presign(self, request: web.Request) -> web.Response:
         asked = await request.json()
+        if self.refuse_upload:
+            self.refuse_upload -= 1
+            return web.json_response({"code": 1, "msg": "no"}, status=400)
         self.paid.append("upload")
         if self.upload_gate is not None:
             await self.upload_gate.wait()
