@@ -76,8 +76,8 @@ class Budget:
     """What was counted for a task, by its ref."""
     _owed: dict[str, int] = field(factory=dict[str, int], init=False, repr=False)
     """What is reserved for starts whose outcome is unknown, by their keys."""
-    _elsewhere: int = field(default=0, init=False, repr=False)
-    """The part of what is reserved that other runs have reserved."""
+    _elsewhere: tuple[int, int] = field(default=(0, 0), init=False, repr=False)
+    """The parts of what is spent and of what is reserved that are those of other runs."""
     _waiters: "dict[_Waiter, None]" = field(
         factory=lambda: dict[_Waiter, None](), init=False, repr=False
     )
@@ -203,21 +203,25 @@ class Budget:
     def count(self, coins: int | None, ref: str | None = None) -> None:
         """Count a task that was paid before; one of this ``ref`` that is counted is left out."""
         with _lock:
-            self._count(as_price(coins) or 0, ref)
+            if ref not in self._counted:
+                self._count(as_price(coins) or 0, ref)
             self._notify()
 
     def correct(self, coins: int | None, ref: str) -> None:
         """Count a task at its price where more is known of it now; it never falls."""
         told = as_price(coins)
-        if told is not None and ref in self._counted:
-            self.count(told, ref)
-
-    def reserve_elsewhere(self, coins: int) -> None:
-        """Set aside what other runs have reserved by now, in the place of what it was."""
         with _lock:
-            coins = as_price(coins) or 0
-            self._reserved += coins - self._elsewhere
-            self._elsewhere = coins
+            if told is not None and ref in self._counted:
+                self._count(told, ref)
+                self._notify()
+
+    def count_elsewhere(self, spent: int, reserved: int) -> None:
+        """Count what other runs have spent and reserved, in the place of what they had."""
+        now = (as_price(spent) or 0, as_price(reserved) or 0)
+        with _lock:
+            self._spent += now[0] - self._elsewhere[0]
+            self._reserved += now[1] - self._elsewhere[1]
+            self._elsewhere = now
             self._notify()
 
     def copy(self) -> "Budget":
@@ -280,6 +284,7 @@ class Budget:
             del self._calls[kind]
 
     def _count(self, coins: int, ref: str | None) -> None:
+        """Count a task at its price; one that is counted already only for what is more."""
         before = 0 if ref is None else self._counted.pop(ref, 0)
         more = max(0, coins - before)
         self._spent += more

@@ -6,7 +6,9 @@ accepted paid call is in `Service.paid`.
 
 import asyncio
 import json
+import time
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any, Self
 
 from aiohttp import web
@@ -39,6 +41,8 @@ class Service:
         self.paid: list[str] = []
         self.calls: Counter[str] = Counter()
         self.records: dict[str, dict[str, Any]] = {}
+        self.lost: dict[str, dict[str, Any]] = {}
+        """Tasks of lost starts, in no list until `show_lost`."""
         self.base_url = ""
 
     async def __aenter__(self) -> Self:
@@ -65,17 +69,22 @@ class Service:
         """Return how many starts were accepted."""
         return self.paid.count("start")
 
+    def show_lost(self) -> None:
+        """Show the tasks of lost starts in the list."""
+        self.records |= self.lost
+
     async def _start(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.calls["start"] += 1
         if self.refuse:
             self.refuse -= 1
             return web.json_response({"code": 1, "msg": "no"}, status=400)
-        id = f"{len(self.paid):024x}"
+        id = f"{int(time.time()):08x}{len(self.paid):016x}"
         self.paid.append("start")
         record = {
             "_id": id,
             "name": body.get("name"),
+            "createdAt": datetime.now(UTC).isoformat(),
             "current_status": "completed",
             "result_url": f"{self.base_url}/files/{id}.mp4",
         }
@@ -88,7 +97,7 @@ class Service:
             record["current_status"] = "processing"
         if self.lose:
             self.lose -= 1
-            self.records.pop(id)
+            self.lost[id] = self.records.pop(id)
             if self.gate is not None:
                 await self.gate.wait()
             assert request.transport is not None
@@ -131,8 +140,8 @@ class Service:
         name = request.path.rsplit("/", 1)[1]
         if name in self.records:
             return _ok(self.records[name])
-        if name in ("allRecords", "allProcessing"):
-            return _ok([])
+        if name in ("allRecords", "allProcessing", "processing"):
+            return _ok([row for id, row in self.records.items() if id in self.lost])
         return web.json_response({"code": 404, "msg": "no such task"}, status=404)
 
     async def _file(self, _: web.Request) -> web.Response:

@@ -314,3 +314,33 @@ async def test_two_clients_on_one_budget(service: Service) -> None:
     async with client(service, budget=budget) as one, client(service, budget=budget) as two:
         await asyncio.gather(*(a2e.dubbing.start(**DUB) for a2e in (one, two) for _ in range(3)))
     assert (budget.spent, budget.reserved) == (6, 0)
+
+
+async def test_uploads_of_earlier_runs_count(service: Service, tmp_path: Path) -> None:
+    """A batch's budget is for all runs that share the journal, their uploads included."""
+    for _ in range(2):
+        budget = Budget(100)
+        async with client(service, journal=tmp_path / "j.db") as a2e:
+            jobs = [
+                a2e.dubbing.job(**{**DUB, "source_url": sound(n % 3)}, key=f"k{n}")
+                for n in range(6)
+            ]
+            assert await run_all(a2e, jobs, limit=2, budget=budget) == (6, None)
+            paid = service.starts() + service.paid.count("upload")
+            assert (paid, budget.spent, budget.reserved) == (9, 9, 0)
+            # Once more in one process: nothing is counted twice.
+            assert await run_all(a2e, jobs, limit=2, budget=budget) == (6, None)
+            assert budget.spent == 9
+
+
+async def test_a_lost_start_that_is_found_counts_once(service: Service) -> None:
+    """Reserved while it is unknown, spent when `recover` has found it."""
+    service.lose, service.quote = 1, 3
+    budget = Budget(100)
+    async with client(service, budget=budget) as a2e:
+        with pytest.raises(StartOutcomeUnknown) as caught:
+            await a2e.dubbing.start(**DUB)
+        assert (budget.spent, budget.reserved) == (0, 3)
+        service.show_lost()
+        await a2e.recover(caught.value.recovery)
+        assert (budget.spent, budget.reserved) == (1, 0)
