@@ -17,7 +17,15 @@ from aiohttp.test_utils import TestServer
 KEY = "sk_test_0123456789"
 DUB = {"source_url": "https://media.example/talk.wav", "target_lang": "es"}
 START = "/api/v1/userDubbing/startDubbing"
-TELL_NOTHING = object()
+
+
+class _Nothing:
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+TELL_NOTHING = _Nothing()
+"""Stands for a value that an answer leaves out."""
 
 
 class Service:

@@ -29,7 +29,7 @@ def client(service: Service, **options: Any) -> A2E:
 
 
 @pytest.mark.parametrize("where", ["quote", "start", "end", "all"])
-@pytest.mark.parametrize("odd", ODD, ids=str)
+@pytest.mark.parametrize("odd", ODD, ids=repr)
 async def test_odd_prices(service: Service, tmp_path: Path, odd: Any, where: str) -> None:
     """In a quote, in a start's answer, in the record at the end, or everywhere."""
     if where in ("quote", "all"):
