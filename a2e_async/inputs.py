@@ -22,7 +22,7 @@ from a2e_async.errors import InvalidInput
 from a2e_async.free_json import free_json, shown
 from a2e_async.hints import Test, fitter, is_whole, say, takes_mapping, takes_sequence
 from a2e_async.models import MediaType, Output, Wire
-from a2e_async.narrow import is_sequence
+from a2e_async.narrow import is_sequence, path_text
 
 MediaInput = str | os.PathLike[str] | bytes | Output
 """A URL, a local path, the bytes themselves, or the Output of another task."""
@@ -357,12 +357,6 @@ def check_media(name: str, value: Any) -> None:
         if not value:
             raise InvalidInput(f"{name} is empty.", field=name)
         return
-    if isinstance(value, os.PathLike):
-        path: Any = os.fspath(value)
-        if not isinstance(path, str):
-            raise InvalidInput(f"{name}: the path must be text, not bytes.", field=name)
-        _check_path(name, path)
-        return
     if isinstance(value, str):
         if not value.strip():
             raise InvalidInput(f"{name} is blank.", field=name)
@@ -377,9 +371,12 @@ def check_media(name: str, value: Any) -> None:
         else:
             _check_path(name, value)
         return
-    raise InvalidInput(
-        f"{name} must be a URL, a path, bytes or an Output, got {shown(value)}.", field=name
-    )
+    if (path := path_text(value)) is None:
+        raise InvalidInput(
+            f"{name} must be a URL, a path as text, bytes or an Output, got {shown(value)}.",
+            field=name,
+        )
+    _check_path(name, path)
 
 
 def _check_path(name: str, path: str) -> None:

@@ -1,6 +1,7 @@
-"""Tells what decoded JSON is, so that type checkers follow (pure)."""
+"""Tells what decoded JSON and other values are, so that type checkers follow (pure)."""
 
 import math
+import os
 from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 
@@ -28,6 +29,16 @@ def whole(value: object) -> int | None:
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def path_text(value: object) -> str | None:
+    """Return a path as text; None for what is no path, or one of bytes."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, os.PathLike):
+        return None
+    path: object = os.fspath(value)  # pyright: ignore  # any path
+    return path if isinstance(path, str) else None
 
 
 def price(value: object) -> int | None:

@@ -12,7 +12,7 @@ from attrs import define
 from a2e_async.errors import A2EError, InvalidInput, TaskFailed, TaskGone
 from a2e_async.handle import Handle
 from a2e_async.models import Record, Status, merge_records
-from a2e_async.narrow import price
+from a2e_async.narrow import path_text, price
 from a2e_async.tasks.kind import LONG_AGO, TaskKind
 
 if TYPE_CHECKING:
@@ -333,8 +333,8 @@ async def save_outputs(record: Record, directory: str | os.PathLike[str]) -> lis
 
 def directory_named(given: Any, name: str = "directory") -> str:
     """Return the path of a directory as text. Raises `InvalidInput`."""
-    path = os.fspath(given) if isinstance(given, str | os.PathLike) else b""
-    if not isinstance(path, str) or not path or "\0" in path:
+    path = path_text(given)
+    if not path or "\0" in path:
         raise InvalidInput(
             f"{name} must be a path as text, not {type(given).__name__}.", field=name
         )
