@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import anyio
@@ -21,7 +21,7 @@ from a2e_async.resources.files import Files, PresignFor
 from a2e_async.resources.registry import kind_named
 from a2e_async.resources.room import CallOptions, Room
 from a2e_async.tasks.book import Book
-from a2e_async.tasks.budget import UPLOAD, UPLOAD_COST, Budget, Held, spending
+from a2e_async.tasks.budget import UPLOAD, UPLOAD_COST, Budget, BudgetQueue, Held, spending
 from a2e_async.tasks.charged import ChargedCalls
 from a2e_async.tasks.crew import Crew
 from a2e_async.tasks.fair import Caller
@@ -31,7 +31,7 @@ from a2e_async.tasks.journal_address import database_address
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.poller import Poller
 from a2e_async.tasks.starter import FINISH_STARTS, Starter
-from a2e_async.tasks.task import TaskServices
+from a2e_async.tasks.task import Task, TaskServices
 from a2e_async.tasks.telling import Teller
 from a2e_async.transport.ratelimit import Gate, Pacer, Priority
 from a2e_async.transport.retry import Repeat, RetryPolicy
@@ -85,7 +85,7 @@ class Parts:
             start_timeout=start_timeout,
             priority=priority,
         )
-        presign_for = _presigner(self.session, room.options(), self.budgets, self.book)
+        presign_for = _presigner(self.session, room.options(), self.book)
         made = evolve(room, files=room.files.asking(presign_for))
         return made
 
@@ -176,9 +176,10 @@ def build(
     if journal is not None:
         book = Book(journal, account.label, former=account.key_label)
         downloader.saved = book.save
-    presign_for = _presigner(session, {"timeout": request_timeout}, budgets, book)
-    uploader = Uploader(file_session, presign_for(None), emit=emit, records=book)
-    files = Files(uploader, downloader, look, presign_for)
+    queue = BudgetQueue()
+    presign_for = _presigner(session, {"timeout": request_timeout}, book)
+    uploader = Uploader(file_session, presign_for(Held(budgets)), emit=emit, records=book)
+    files = Files(uploader, downloader, look, presign_for, budgets, queue)
 
     poller = Poller(
         session,
@@ -206,7 +207,7 @@ def build(
         claim=lambda task: starter.claim(task),
         dropped=lambda task: starter.dropped(task),
         delete=delete_one,
-        finished=None if book is None else book.finish,
+        finished=_finisher(budgets, None if book is None else book.finish),
         delivered=None if book is None else book.deliver,
     )
     starter = Starter(
@@ -221,12 +222,19 @@ def build(
         webhook=webhook,
         quote=ask_price,
         budget=budget,
+        queue=queue,
         max_unfinished=max_unfinished,
         teller=teller,
     )
     starter.source = downloader
     charged = ChargedCalls(
-        session, poller, book=book, quote=ask_price, budgets=budgets, teller=teller
+        session,
+        poller,
+        book=book,
+        quote=ask_price,
+        budgets=budgets,
+        queue=queue,
+        teller=teller,
     )
     base = Room(
         session=session,
@@ -254,23 +262,43 @@ def build(
     )
 
 
+Finish = Callable[[Task[Any], Record | None], Coroutine[Any, Any, None]]
+
+
+def _finisher(budgets: tuple[Budget, ...], finish: Finish | None) -> Finish | None:
+    """Return what is called with a task's end: budgets learn its price, a journal all of it."""
+    if not budgets:
+        return finish
+
+    async def finished(task: Task[Any], record: Record | None) -> None:
+        Held(budgets).correct(task.coins, task.kind.ref(task.ids))
+        if finish is not None:
+            await finish(task, record)
+
+    return finished
+
+
+def counting(services: TaskServices, budgets: tuple[Budget, ...]) -> TaskServices:
+    """Return services whose tasks tell these budgets, too, what they have cost in the end."""
+    return evolve(services, finished=_finisher(budgets, services.finished))
+
+
 @define(eq=False)
 class _Presigner:
     """Makes the call for an upload URL for one caller, who pays for it."""
 
     session: Session
     options: CallOptions
-    budgets: tuple[Budget, ...]
+    held: Held
     book: Book | None
     coins: int = 0
     """What its calls have cost so far."""
 
     async def __call__(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        held = Held(self.budgets)
-        held.reserve(UPLOAD, None)
-        coins = UPLOAD_COST if held.price is None else held.price
+        paid = self.held.upload()
+        coins = UPLOAD_COST if paid.price is None else paid.price
         # Charged: an answer that is lost is not asked for again.
-        with spending(held, UPLOAD) as (sent, refused):
+        with spending(paid, UPLOAD) as (sent, refused):
             answer = await self.session.request(
                 "POST",
                 PRESIGN_PATH,
@@ -286,13 +314,11 @@ class _Presigner:
         return answer.data if is_map(answer.data) else {}
 
 
-def _presigner(
-    session: Session, options: CallOptions, own: tuple[Budget, ...], book: Book | None
-) -> PresignFor:
+def _presigner(session: Session, options: CallOptions, book: Book | None) -> PresignFor:
     """Return what makes the call for an upload URL, under these options."""
 
-    def presign_for(budgets: tuple[Budget, ...] | None) -> _Presigner:
-        return _Presigner(session, options, own if budgets is None else budgets, book)
+    def presign_for(held: Held) -> _Presigner:
+        return _Presigner(session, options, held, book)
 
     return presign_for
 

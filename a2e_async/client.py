@@ -6,7 +6,6 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from enum import IntEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from a2e_async.config import clean_webhook_secret, clean_webhook_url, resolve_account
@@ -233,9 +232,9 @@ class A2E(Namespaces):
         """
         from a2e_async.tasks.fair import check_caller
 
+        made = check_caller(caller, max_unfinished, max_wait)
         room = self._room
         room.starter.places.active = True
-        made = check_caller(caller, max_unfinished, max_wait)
         return self._twin(room.request_timeout, room.start_timeout, room.priority, made)
 
     def _hand_out(self, wrap: "Callable[[OutputSource], OutputSource]") -> None:
@@ -330,6 +329,8 @@ class A2E(Namespaces):
 
         Costs coins. Raises `InvalidInput`, and what ended the batch.
         """
+        from a2e_async._parts import counting
+        from a2e_async.paths import local_path
         from a2e_async.resources.calls import quote
         from a2e_async.tasks.batch import Desk, Runner, Worker, check_batch, run_batch
         from a2e_async.tasks.budget import as_budget, held_by
@@ -338,12 +339,13 @@ class A2E(Namespaces):
         check_batch(limit, retry_failed, dry_run)
         room, own = self._room, as_budget(budget)
         held = held_by(*self._parts.budgets, own)
+        services = counting(room.tasks, held_by(own).budgets)
         desk = Desk(
             start=lambda job: room.starter.start(
                 job.kind,
                 job.input,
                 timeout=room.start_timeout,
-                services=room.tasks,
+                services=services,
                 budget=own,
             ),
             digest=lambda job: room.starter.digest(job.kind, job.input),
@@ -353,7 +355,7 @@ class A2E(Namespaces):
             book=self._parts.book,
             count=lambda entry: held.stands(entry.key, entry.cost, entry.ref),
         )
-        place = None if download_to is None else Path(download_to)
+        place = None if download_to is None else local_path(download_to, "download_to")
         worker: Worker = Runner(desk=desk, retry_failed=retry_failed, download_to=place)
         if dry_run:
             worker = Planner(
@@ -430,7 +432,7 @@ class A2E(Namespaces):
 def _check_positive(name: str, value: Any) -> None:
     fine = isinstance(value, int | float) and not isinstance(value, bool)
     if not fine or not math.isfinite(value) or value <= 0:
-        raise ConfigurationError(f"{name} must be a number above 0, got {value!r}.")
+        raise ConfigurationError(f"{name} must be a number above 0, got {value!r:.60}.")
 
 
 def _is_whole(value: Any) -> bool:

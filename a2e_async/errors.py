@@ -160,7 +160,15 @@ class ClientClosed(A2EError):
 
 
 class BudgetExceeded(A2EError):
-    """A start would pass the budget; it was not sent."""
+    """A paid call would pass the budget; it was not sent.
+
+    ``pending`` is True when its caller's ``max_wait`` ended while calls in flight could still
+    make room: a later try may succeed.
+    """
+
+    def __init__(self, message: str, *, pending: bool = False) -> None:
+        super().__init__(message)
+        self.pending = pending
 
 
 class TooBusy(A2EError):

@@ -383,12 +383,12 @@ def check_media(name: str, value: Any) -> None:
                 f"not {value.partition(':')[0][:20]}:….",
                 field=name,
             )
-        elif "\0" in value:
-            raise InvalidInput(f"{name}: the path holds a NUL character.", field=name)
+        else:
+            path_text(value, name)
         return
-    if isinstance(value, os.PathLike):
-        path_text(value, name)
-    else:
+    if not isinstance(value, os.PathLike):
         raise InvalidInput(
-            f"{name} must be a URL, a path, bytes or an Output, got {shown(value)}.", field=name
+            f"{name} must be a URL, a path as text, bytes or an Output, got {shown(value)}.",
+            field=name,
         )
+    path_text(value, name)

@@ -25,6 +25,7 @@ from attrs import define, evolve, field, fields, frozen
 from attrs.converters import optional
 
 from a2e_async.errors import DecodeError, InvalidInput
+from a2e_async.narrow import price
 from a2e_async.paths import local_path, path_text
 from a2e_async.redact import SignedUrl, bare_url, live_url, redact, stable_url
 
@@ -271,7 +272,7 @@ def merge_records(parts: tuple[R, ...]) -> R:
     if len(parts) == 1:
         return parts[0]
     known = any(p.progress is not None for p in parts)
-    coins = [p.coins for p in parts if p.coins is not None]
+    coins = [coins for p in parts if (coins := price(p.coins)) is not None]
     leading = min(parts, key=lambda p: _MERGE_ORDER[p.status])
     begun = leading.status is Status.QUEUED and any(p.done for p in parts)
     return evolve(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, overload
 
+from a2e_async.handle import Handle
 from a2e_async.resources.registry import kind_names
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class _Namespace(Generic[N]):
         return made
 
 
-class Namespaces:
+class Namespaces(Handle):
     """What `A2E` offers by name: one namespace a kind of task, and those of the account."""
 
     _room: "Room"

@@ -1,7 +1,11 @@
-"""Tells what decoded JSON is, so that type checkers follow (pure)."""
+"""Tells what decoded JSON and other values are, so that type checkers follow (pure)."""
 
+import math
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any, Final, TypeGuard
+
+MAX_PRICE: Final = 2**40
+"""Coins; no paid call costs as much, and sums of such prices fit into any database."""
 
 
 def is_map(value: object) -> TypeGuard[Mapping[str, Any]]:
@@ -24,3 +28,20 @@ def whole(value: object) -> int | None:
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def price(value: object) -> int | None:
+    """Return a price in whole coins, rounded up; None for anything that can be none.
+
+    Every price that the service gives passes through here. A number as text counts; what is
+    negative, not finite, above `MAX_PRICE`, a bool or no number at all does not.
+    """
+    if isinstance(value, str):
+        # Longer texts are no prices, and would cost time to read.
+        try:
+            value = float(value) if len(value) <= 40 else None
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return math.ceil(value) if 0 <= value <= MAX_PRICE else None

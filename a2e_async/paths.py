@@ -2,9 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from a2e_async.errors import InvalidInput
+
+MAX_PATH: Final = 4096
+"""Characters of a local path; Linux and macOS take no longer ones."""
 
 
 def local_path(given: Any, field: str) -> Path:
@@ -30,6 +33,12 @@ def path_text(given: Any, field: str) -> str:
             text = ""
         if "\0" in text:
             raise InvalidInput(f"{field}: the path holds a NUL character.", field=field)
+        if len(text) > MAX_PATH:
+            raise InvalidInput(
+                f"{field}: {len(text)} characters are too many for a path. Give the bytes "
+                "themselves instead of a text that encodes them, such as base64.",
+                field=field,
+            )
         if text:
             return text
     raise InvalidInput(f"{field} must be a path, not {_shown(given)}.", field=field)

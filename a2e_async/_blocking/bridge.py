@@ -42,7 +42,8 @@ class Bridge:
     def __init__(self, client: A2E) -> None:
         self.client = client
         self.closed = False
-        self._home = os.getpid()
+        self._home: int | None = None
+        """The process of the first call; until then the client is anybody's."""
         self._lock = threading.Lock()
         self._portal: BlockingPortal | None = None
         self._thread: threading.Thread | None = None
@@ -136,7 +137,7 @@ class Bridge:
 
         When this is interrupted, the rest is left to the thread for as long as the program runs.
         """
-        if self._home != os.getpid():
+        if self._home not in (None, os.getpid()):
             return
         with self._lock:
             first, self.closed = not self.closed, True
@@ -155,12 +156,13 @@ class Bridge:
     # -- inside ----------------------------------------------------------------------------
 
     def _open(self) -> BlockingPortal:
-        if self._home != os.getpid():
+        if self._home not in (None, os.getpid()):
             raise forked()
         if self.inside:
             raise _inside()
         if self.closed:
             raise closed_error()
+        self._home = os.getpid()
         if self._portal is None:
             # Each step may be interrupted; the next call goes on with the same thread.
             if self._thread is None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar,
 
 from a2e_async._blocking.bridge import Bridge
 from a2e_async.errors import sealed
+from a2e_async.handle import Handle
 from a2e_async.models import Output, OutputSource, Page, Record, Status
 from a2e_async.tasks.kind import Job
 from a2e_async.tasks.task import Task
@@ -33,7 +34,7 @@ R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
 
-class Face(Generic[T]):
+class Face(Handle, Generic[T]):
     """Something blocking that stands before something async."""
 
     def __init__(self, bridge: Bridge, inner: T) -> None:
@@ -140,7 +141,7 @@ class OutputFace:
         return self._bridge.call(work, *args, **kwargs)
 
 
-class BlockingTask(Generic[R]):
+class BlockingTask(Handle, Generic[R]):
     """A task at the service, as `Task` is, with methods that wait. Usable from any thread."""
 
     def __init__(self, bridge: Bridge, task: Task[R]) -> None:
@@ -226,7 +227,7 @@ class BlockingTask(Generic[R]):
         self._bridge.call(self._task.ack)
 
 
-class BlockingTaskNamespace(Generic[P, R]):
+class BlockingTaskNamespace(Handle, Generic[P, R]):
     """All operations of one kind, as `TaskNamespace` has them."""
 
     def __init__(self, bridge: Bridge, inner: "TaskNamespace[P, R]") -> None:

@@ -18,6 +18,7 @@ from a2e_async._blocking.faces import (
     tells,
     waits,
 )
+from a2e_async.handle import Handle
 from a2e_async.models import Output, Record
 from a2e_async.namespaces import Namespaces, _Namespace  # pyright: ignore[reportPrivateUsage]  # what it lists is this module's business, too
 from a2e_async.resources.avatars import Avatars
@@ -204,7 +205,7 @@ class _Slot(Generic[F]):
         return made
 
 
-class BlockingNamespaces:
+class BlockingNamespaces(Handle):
     """What a blocking client offers by name."""
 
     # -- pictures --------------------------------------------------------------------------

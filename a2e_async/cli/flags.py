@@ -1,7 +1,6 @@
 """The flags of a kind's inputs, made from their declaration."""
 
 import inspect
-import json
 import os
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from attrs import frozen
 from cyclopts import Group, Parameter
 
+from a2e_async.cli import strict_json
 from a2e_async.cli.numbers import choice_of, each, number, one, whole
 from a2e_async.errors import InvalidInput
 from a2e_async.inputs import (
@@ -274,8 +274,8 @@ def _value(flag: Flag, given: Any) -> Any:
         return given if flag.media else as_typed(given)
     text, source = _json_text(flag, given)
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = strict_json.parse(text)
+    except ValueError as error:
         raise InvalidInput(
             f"{flag.flag} must be JSON such as '{_sample(flag.many)}'{source}: {error}.",
             field=flag.name,
@@ -308,7 +308,7 @@ def _json_text(flag: Flag, given: str) -> tuple[str, str]:
     except (OSError, ValueError) as error:  # ValueError: not UTF-8
         why = (error.strerror if isinstance(error, OSError) else None) or "it is not UTF-8 text"
         raise InvalidInput(
-            f"{flag.flag}: {str(path)!r} cannot be read: {why}.", field=flag.name
+            f"{flag.flag}: {str(path)!r:.200} cannot be read: {why}.", field=flag.name
         ) from None
 
 

@@ -232,7 +232,7 @@ async def _start(
     if accepted:
         printer.note(f"started {task.ref} · {coins_word(task.coins)}")
     else:
-        printer.note(f"{task.ref} is what the key {key!r} stands for; nothing was started")
+        printer.note(f"{task.ref} is what the key {key!r:.60} stands for; nothing was started")
     return task
 
 

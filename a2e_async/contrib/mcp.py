@@ -133,8 +133,6 @@ class _Tools:
         self._tasks: OrderedDict[str, Task[Any]] = OrderedDict()
         self._keys: set[str] = set()
         """Keys of this run's starts, which are counted by themselves."""
-        self._others = 0
-        """Coins of other runs that are counted."""
         self._counting = asyncio.Lock()
 
     @_tool
@@ -235,10 +233,16 @@ class _Tools:
         """Count what other runs that share the journal have spent by now; its own starts count."""
         async with self._counting:
             entries = [await self._journal.get(key) for key in self._keys]
-            own = sum(entry.cost for entry in entries if entry)
-            total = sum(spent.coins + spent.reserved for spent in await self._journal.spent())
-            budget.count(total - own - self._others)
-            self._others = total - own
+            mine = [entry for entry in entries if entry]
+            days = await self._journal.spent()
+            own = sum(entry.cost for entry in mine)
+            # What a task of unknown price counts for stands beside the prices, here as there.
+            unknown = sum(
+                e.reserved or 0 for e in mine if e.coins is None and e.succeeded is not False
+            )
+            reserved = sum(day.reserved for day in days) - unknown
+            spent = sum(day.coins for day in days) - (own - unknown)
+            budget.count_elsewhere(spent, reserved)
 
     def _task(self, ref: str) -> Task[Any]:
         return self._tasks.get(ref) or self._keep(self._a2e.attach(ref))
@@ -256,8 +260,8 @@ class _Tools:
             return None
         if entry.kind != kind.name or (entry.meta or {}).get(INPUTS_OF) != digest:
             raise ToolError(
-                f"The key {key!r} stands for a start with other inputs. Give another key to pay "
-                "for this one, or the same inputs to get that one."
+                f"The key {key!r:.60} stands for a start with other inputs. Give another key to "
+                "pay for this one, or the same inputs to get that one."
             )
         if entry.state < State.ACCEPTED or entry.ref is None:
             return None  # it is looked for, or sent, by the start itself
@@ -326,8 +330,7 @@ class _Tools:
         path = _inside(self._files, value)
         if path is None:
             raise InvalidInput(
-                f"{field}: there is no file {value[:200]!r} in the allowed directory "
-                f"{self._files}.",
+                f"{field}: there is no file {value[:90]!r} in the allowed directory {self._files}.",
                 field=field,
             )
         return path

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from a2e_async.errors import ConfigurationError, InvalidInput, sealed
+from a2e_async.handle import Handle
 from a2e_async.inputs import Doc, TaskInput, build_input, input_fields
 from a2e_async.models import Page, Record
 from a2e_async.resources.calls import (
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Record)
 
 
-class TaskNamespace(Generic[P, R]):
+class TaskNamespace(Handle, Generic[P, R]):
     """All operations of one kind. ``start``, ``run``, ``job`` and ``quote`` take its inputs."""
 
     def __init__(self, room: Room, kind: TaskKind[P, R]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from a2e_async.errors import ApiError, InvalidInput, InvalidRequest, NotFound
 from a2e_async.models import Page, Record
-from a2e_async.narrow import is_map
+from a2e_async.narrow import is_map, price
 from a2e_async.resources.room import Room
 from a2e_async.tasks.kind import Endpoint, TaskKind, check_id, check_watchable
 from a2e_async.tasks.status import read_id, read_one, read_record, read_rows, read_total
@@ -187,10 +187,9 @@ async def quote(room: Room, path: str, body: Mapping[str, Any]) -> int | None:
     data = answer.data
     if is_map(data):
         for key in ("coins", "credits", "cost", "price", "estimatedCoins", "estimated_coins"):
-            value = data.get(key)
-            if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-                return -int(-value // 1)
-    return data if isinstance(data, int) and not isinstance(data, bool) else None
+            if (coins := price(data.get(key))) is not None:
+                return coins
+    return price(data)
 
 
 async def delete(room: Room, kind: TaskKind[..., Any], id: str) -> None:

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from a2e_async._clock import utc_now
-from a2e_async.errors import InvalidInput, TransferError, sealed
-from a2e_async.inputs import MediaInput, clean_url, is_url
+from a2e_async.errors import BudgetExceeded, InvalidInput, TransferError, sealed
+from a2e_async.handle import Handle
+from a2e_async.inputs import MediaInput, check_media, clean_url, is_url
 from a2e_async.models import MediaType, Output, Record
 from a2e_async.paths import path_text
+from a2e_async.tasks.budget import UPLOAD, Held
 from a2e_async.tasks.kind import split_ref
 from a2e_async.transport.mediatype import sniff, url_name
 
 if TYPE_CHECKING:
-    from a2e_async.tasks.budget import Budget
+    from a2e_async.tasks.budget import Budget, BudgetQueue
     from a2e_async.transport.transfer import Downloader
     from a2e_async.transport.upload import Prepared, Uploader
 
@@ -38,11 +40,11 @@ class PaidPresign(Protocol):
     async def __call__(self, body: Mapping[str, Any]) -> Mapping[str, Any]: ...
 
 
-PresignFor = Callable[["tuple[Budget, ...] | None"], PaidPresign]
-"""Returns that call for one caller; it counts in these budgets."""
+PresignFor = Callable[["Held"], PaidPresign]
+"""Returns that call for one caller; it counts where that has reserved something, or will."""
 
 
-class Files:
+class Files(Handle):
     """Uploads and downloads. Inputs and outputs of tasks use it by themselves."""
 
     def __init__(
@@ -51,11 +53,15 @@ class Files:
         downloader: "Downloader",
         look: Callable[[str, str], Coroutine[Any, Any, Record]],
         presign_for: "PresignFor",
+        budgets: "tuple[Budget, ...]",
+        queue: "BudgetQueue",
     ) -> None:
         self._uploader = uploader
         self._downloader = downloader
         self._look = look
         self._presign_for = presign_for
+        self._budgets = budgets
+        self._queue = queue
 
     @sealed
     async def upload(self, source: str | os.PathLike[str] | bytes) -> str:
@@ -69,6 +75,7 @@ class Files:
         """
         if not isinstance(source, str | os.PathLike | bytes):
             raise InvalidInput("upload takes a path or bytes.", field="source")
+        check_media("source", source)
         url, _ = await self.upload_prepared(await self.prepare(source, ANY_MEDIA, "source"))
         return url
 
@@ -97,7 +104,9 @@ class Files:
 
     def asking(self, presign_for: "PresignFor") -> "Files":
         """Return the same with another form of the call for an upload URL."""
-        return Files(self._uploader, self._downloader, self._look, presign_for)
+        return Files(
+            self._uploader, self._downloader, self._look, presign_for, self._budgets, self._queue
+        )
 
     async def url(self, source: MediaInput, allowed: tuple[MediaType, ...], field: str) -> str:
         """Return the URL under which the service can read ``source``; upload it if need be."""
@@ -142,14 +151,31 @@ class Files:
             await self._uploader.check(one)
 
     async def upload_prepared(
-        self, prepared: "Prepared", budgets: "tuple[Budget, ...] | None" = None
+        self, prepared: "Prepared", held: "Held | None" = None
     ) -> tuple[str, int]:
         """Upload what `prepare` checked; return its URL and the coins that this call has paid.
 
-        ``budgets`` stand in for the client's own.
+        It counts in the budgets of ``held``, and raises `BudgetExceeded` where they have no room
+        now. Without, it waits for room in the client's own.
         """
-        presign = self._presign_for(budgets)
-        return await self._uploader.upload(prepared, presign), presign.coins
+        if held is not None:
+            presign = self._presign_for(held)
+            return await self._uploader.upload(prepared, presign), presign.coins
+        held = Held(self._budgets)
+        try:
+            while True:
+                try:
+                    return await self.upload_prepared(prepared, held)
+                except BudgetExceeded:  # of whoever makes the call that all of them share
+                    await self._queue.reserve(
+                        held, lambda: [(UPLOAD, None)] if self.costs(prepared) else []
+                    )
+        finally:
+            held.release()
+
+    def costs(self, prepared: "Prepared") -> bool:
+        """Return whether an upload would be paid for now, as far as this client knows."""
+        return self._uploader.costs(prepared)
 
     async def renew(self, output: Output) -> Output:
         """Return the output with a URL that is good for a while; asks the service if need be."""

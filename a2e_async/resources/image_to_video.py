@@ -230,7 +230,7 @@ class ImageToVideo(TaskNamespace[P, R]):
         body: dict[str, Any] = {k: v for k, v in inputs.items() if v is not None}
         unknown = body.keys() - PromptInputs.__annotations__.keys()
         if unknown:
-            raise InvalidInput(f"There is no input {min(unknown)!r}.", field=min(unknown))
+            raise InvalidInput(f"There is no input {min(unknown)!r:.60}.", field=min(unknown))
         for name in ("reference_id", "prompt", "negative_prompt"):
             if not isinstance(body.get(name), str):
                 raise InvalidInput(f"{name} must be text.", field=name)

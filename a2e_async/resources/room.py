@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from attrs import define
 
+from a2e_async.handle import Handle
 from a2e_async.models import OutputSource
 from a2e_async.tasks.task import TaskServices
 from a2e_async.transport.ratelimit import Priority
@@ -23,7 +24,7 @@ class CallOptions(TypedDict):
 
 
 @define(kw_only=True, frozen=True)
-class Room:
+class Room(Handle):
     """What a namespace works with: the client's parts and the options in force."""
 
     session: "Session"

@@ -47,7 +47,7 @@ def check_use(
     use = uses.get(value) if value is not None else None
     if use is None:
         return
-    label = f"{by}={value!r}" + (" (the service's default)" if said is None else "")
+    label = f"{by}={value!r:.60}" + (" (the service's default)" if said is None else "")
     for group in use.needs:
         names = group if isinstance(group, tuple) else (group,)
         if not any(given(inputs, name) for name in names):

@@ -138,7 +138,7 @@ class WanInput(TaskInput):
         if self.model in _OLDER:
             if self.task_type not in (None, "first_frame"):
                 raise InvalidInput(
-                    f"task_type={self.task_type!r} needs model={_WAN_27!r}.", field="model"
+                    f"task_type={self.task_type!r:.60} needs model={_WAN_27!r}.", field="model"
                 )
             check_use(self, "task_type", _USES, usual="first_frame")
             if self.model in (None, "wan2.5-i2v-preview"):

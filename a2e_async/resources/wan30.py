@@ -119,7 +119,7 @@ class Wan30Input(TaskInput):
         check_least(self, 1, "duration")
         for name in ("input", "parameters"):
             if not is_map((self.extra or {}).get(name, {})):
-                raise InvalidInput(f"extra: {name!r} must be a mapping.", field="extra")
+                raise InvalidInput(f"extra: {name!r:.60} must be a mapping.", field="extra")
         if self.link_url is not None:
             self.link_url = clean_url(self.link_url, "link_url")
             if self.file_url is not None:

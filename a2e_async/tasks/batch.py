@@ -182,7 +182,7 @@ async def run_batch(
             for ended in [task for task in done if task in running]:
                 running.discard(ended)
                 outcome = ended.result()
-                if isinstance(outcome.error, worker.stopping):
+                if isinstance(outcome.error, worker.stopping) and not _passes(outcome.error):
                     stopped = stopped or outcome.error
                 yield outcome
             if stopped is not None and pulling is not None:
@@ -201,6 +201,11 @@ async def run_batch(
         seen.close()
         worker.close()
         await source.aclose()
+
+
+def _passes(error: Exception) -> bool:
+    """Return whether what stopped one job may let the next ones through."""
+    return isinstance(error, BudgetExceeded) and error.pending
 
 
 async def _keyed(desk: Desk, job: Job[R], seen: Seen) -> Job[R]:

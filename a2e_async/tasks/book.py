@@ -12,6 +12,7 @@ from attrs import evolve
 
 from a2e_async.errors import JournalError, KeyConflict
 from a2e_async.models import Output, Record, Recovery, Status
+from a2e_async.narrow import price
 from a2e_async.redact import redact
 from a2e_async.tasks.flight import Flight, made_key
 from a2e_async.tasks.journal import (
@@ -96,7 +97,7 @@ class Book:
             entry = begun.entry
             if (entry.kind, entry.digest) != (flight.kind.name, flight.digest):
                 raise KeyConflict(
-                    f"key {flight.key!r} was used before with other inputs. "
+                    f"key {flight.key!r:.60} was used before with other inputs. "
                     "Use another key, or the same inputs.",
                     key=flight.key,
                     ref=entry.ref,
@@ -104,8 +105,8 @@ class Book:
             if entry.state >= State.ACCEPTED:
                 if not entry.ids:
                     raise KeyConflict(
-                        f"key {flight.key!r} stands for a start that was paid and never found, and "
-                        "was closed by hand. Use another key to start, and pay, anew.",
+                        f"key {flight.key!r:.60} stands for a start that was paid and never "
+                        "found, and was closed by hand. Use another key to start, and pay, anew.",
                         key=flight.key,
                     )
                 return entry
@@ -114,7 +115,7 @@ class Book:
                 if entry.state is State.INTENT:
                     flight.recovery = recovery_of(entry)
                     if entry.reserved is not None and not flight.held:
-                        flight.held.owe(entry.reserved, flight.key)
+                        flight.held.owe(entry.reserved, flight.reserved_for or "")
                     flight.name, flight.mark = entry.name, entry.mark
                     flight.hook = entry.hook
                 return None
@@ -314,7 +315,7 @@ class Book:
         if entry.state >= State.FINISHED and not entry.missing:
             return
         good = record.status is Status.SUCCEEDED
-        coins = record.coins if record.coins is not None else entry.coins
+        coins = _more(price(record.coins), entry.coins)
         if good and task.kind.results and not all(part.outputs for part in record.parts):
             await self._note(entry.key, entry.state, coins=coins, missing_since=None)
             return
@@ -463,6 +464,11 @@ class Book:
             own_key=flight.own_key,
             hook=flight.hook,
         )
+
+
+def _more(told: int | None, known: int | None) -> int | None:
+    """Return what a task has cost: it never falls below what was known before."""
+    return known if told is None else max(told, known or 0)
 
 
 async def others_in(journal: Journal, account: str) -> list[AccountEntries]:

@@ -19,7 +19,7 @@ from a2e_async.errors import A2EError, ClientClosed, InvalidRequest, StartOutcom
 from a2e_async.models import Output, Recovery
 from a2e_async.narrow import is_map
 from a2e_async.redact import excerpt
-from a2e_async.tasks.budget import UPLOAD, Budget, Held
+from a2e_async.tasks.budget import UPLOAD, Budget, BudgetQueue, Held
 from a2e_async.tasks.flight import call_digest, made_key
 from a2e_async.tasks.starter import FINISH_STARTS
 from a2e_async.tasks.task import Task
@@ -78,6 +78,8 @@ class _Flight(Generic[T]):
     withdrawn: bool = False
     result: T | None = None
     lost: StartOutcomeUnknown | None = None
+    held: Held = field(factory=Held)
+    """What its budgets have reserved for it."""
 
 
 @define(eq=False)
@@ -105,6 +107,7 @@ class ChargedCalls:
         book: "Book | None" = None,
         quote: "AskPrice | None" = None,
         budgets: tuple[Budget, ...] = (),
+        queue: BudgetQueue | None = None,
         teller: "Teller | None" = None,
     ) -> None:
         self._session = session
@@ -112,6 +115,7 @@ class ChargedCalls:
         self._book = book
         self._ask_price = quote
         self._budgets = budgets
+        self._queue = queue or BudgetQueue()
         self._unpriced: set[str] = set()
         """Operations for which the service was seen to quote nothing."""
         self._teller = teller
@@ -191,7 +195,10 @@ class ChargedCalls:
         return duty
 
     async def set_aside(self, kind: str, path: str, body: Mapping[str, Any]) -> Held:
-        """Reserve the price of a paid call in the client's budget. Raises `BudgetExceeded`."""
+        """Reserve the price of a paid call in the client's budget, as soon as there is room.
+
+        Raises `BudgetExceeded` when nothing in flight can make room, `ClientClosed`.
+        """
         held = Held(self._budgets)
         if not self._budgets:
             return held
@@ -203,12 +210,13 @@ class ChargedCalls:
                 logger.debug("no price for %s: %s", path, error)  # the call itself tells
             if quoted is None:
                 self._unpriced.add(path)
-        held.reserve(kind, quoted)
+        await self._queue.reserve(held, lambda: [(kind, quoted)])
         return held
 
     async def aclose(self) -> None:
         """Do what is owed and let calls under way end (at most 30 s), then give them up."""
         self._closed = True
+        self._queue.close()
         if self._poller.home.outlived():
             return
         until = asyncio.get_running_loop().time() + FINISH_STARTS
@@ -247,6 +255,7 @@ class ChargedCalls:
             flight.lost = error
             raise
         finally:
+            flight.held.keep()  # what is neither settled nor given back may have been paid
             # Here and not later: the loop may end in the turn in which this task does.
             if flight.alone:
                 self._settle(flight)
@@ -254,6 +263,8 @@ class ChargedCalls:
 
     async def _send(self, flight: _Flight[T]) -> T:
         what = flight.what
+        counted = UPLOAD if what.upload else what.kind
+        held = flight.held = await self.set_aside(counted, what.path, what.body)
         recovery = Recovery(
             kind=what.kind,
             path=what.path,
@@ -277,8 +288,6 @@ class ChargedCalls:
                 flight.carry.cancel()
 
         key = flight.key
-        counted = UPLOAD if what.upload else what.kind
-        held = await self.set_aside(counted, what.path, what.body)
 
         async def before() -> None:
             if self._book is not None:

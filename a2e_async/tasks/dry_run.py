@@ -17,7 +17,7 @@ from a2e_async.errors import (
 )
 from a2e_async.models import Record
 from a2e_async.tasks.batch import STOPPING, Desk, Outcome, Plan, again, nothing_left
-from a2e_async.tasks.budget import UPLOAD, Budget, Held
+from a2e_async.tasks.budget import UPLOAD, Budget, Held, Need
 from a2e_async.tasks.journal import Entry, State
 from a2e_async.tasks.kind import Job, check_watchable
 from a2e_async.tasks.quotes import is_timed, unsent_body
@@ -145,19 +145,21 @@ class Planner:
     def _refusal(self, job: Job[R], plan: Plan) -> BudgetExceeded | None:
         """Set its price aside for good; return why it does not fit."""
         held = Held(self.budgets)
+        uploads: list[Need] = [(UPLOAD, None)] * plan.uploads
         try:
-            for _ in range(plan.uploads):
-                Held(self.budgets).reserve(UPLOAD, None)
-            held.reserve(job.kind.name, plan.coins)
+            held.reserve((job.kind.name, plan.coins), *uploads)
         except BudgetExceeded as error:
             return error
+        for _ in uploads:
+            held.upload().settle(UPLOAD, None)
         held.settle(job.kind.name, None)
         return None
 
 
 def _conflict(job: Job[R], ref: str | None) -> KeyConflict:
     return KeyConflict(
-        f"key {job.key!r} was used before with other inputs. Use another key, or the same inputs.",
+        f"key {job.key!r:.60} was used before with other inputs. "
+        "Use another key, or the same inputs.",
         key=job.key or "",
         ref=ref,
     )

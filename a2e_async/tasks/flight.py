@@ -77,9 +77,21 @@ class Flight:
         return f"<Flight of {self.kind.name}, key {self.key!r}{', sent' if self.sent else ''}>"
 
     @property
+    def reserved_for(self) -> str | None:
+        """What budgets call a reservation for it that may have been paid."""
+        if self.key is not None and not self.own_key:
+            return self.key
+        lost = self.recovery
+        return None if lost is None else _name_of(lost)
+
+    @property
     def uploaded(self) -> bool:
         """Whether nothing has to go up, and be paid, before it can be sent."""
         return all(isinstance(item, str) for item in self.media.values())
+
+
+def _name_of(lost: Recovery) -> str:
+    return f"{lost.mark or lost.digest}@{lost.sent_at.timestamp():.3f}"
 
 
 def new_mark() -> str:

@@ -27,6 +27,7 @@ from typing import Any, Final, Protocol, TypedDict, Unpack
 from attrs import field, frozen
 
 from a2e_async.errors import JournalError
+from a2e_async.narrow import MAX_PRICE, price
 
 LEASE: Final = 30.0
 """Seconds after its last heartbeat in which a client still owns its open entries."""
@@ -35,7 +36,7 @@ HEARTBEAT: Final = 5.0
 """Seconds between two heartbeats."""
 
 
-MAX_COINS: Final = 2**40
+MAX_COINS: Final = MAX_PRICE
 """The highest price that is kept; a higher one is no price, and sums of these fit a column."""
 
 
@@ -140,8 +141,8 @@ class Entry:
 
         Without a known price, what was reserved.
         """
-        if self.coins is not None:
-            return self.coins + self.uploads
+        if (coins := price(self.coins)) is not None:
+            return coins + self.uploads
         return self.uploads + (0 if self.succeeded is False else self.reserved or 0)
 
     @property

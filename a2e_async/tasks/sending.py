@@ -3,15 +3,17 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import evolve
 
 from a2e_async._clock import utc_now
-from a2e_async.errors import A2EError, InvalidRequest, StartOutcomeUnknown
+from a2e_async.errors import A2EError, BudgetExceeded, InvalidRequest, StartOutcomeUnknown
 from a2e_async.inputs import MediaInput
 from a2e_async.models import MediaType, Record, Recovery
 from a2e_async.redact import excerpt
+from a2e_async.tasks.budget import UPLOAD
 from a2e_async.tasks.flight import Flight
 from a2e_async.tasks.hooks import Webhook
 from a2e_async.tasks.journal import Entry, State, TakenOver
@@ -27,7 +29,7 @@ from a2e_async.transport.retry import Repeat, could_be_accepted
 if TYPE_CHECKING:
     from a2e_async.models import OutputSource
     from a2e_async.tasks.book import Book
-    from a2e_async.tasks.budget import Budget
+    from a2e_async.tasks.budget import BudgetQueue, Held, Need
     from a2e_async.tasks.places import Places
     from a2e_async.tasks.quotes import AskPrice
     from a2e_async.tasks.telling import Teller
@@ -45,10 +47,12 @@ class MediaDesk(Protocol):
     ) -> "Prepared | str": ...
 
     async def upload_prepared(
-        self, prepared: "Prepared", budgets: "tuple[Budget, ...] | None" = None
+        self, prepared: "Prepared", held: "Held | None" = None
     ) -> tuple[str, int]: ...
 
     async def check_prepared(self, *prepared: "Prepared") -> None: ...
+
+    def costs(self, prepared: "Prepared") -> bool: ...
 
 
 class Sender:
@@ -69,6 +73,7 @@ class Sender:
         resend: bool,
         webhook: Webhook | None,
         quote: "AskPrice | None",
+        queue: "BudgetQueue",
         teller: "Teller | None",
         keep: Callable[[Task[Any]], None],
         withdraw: Callable[[Flight], None],
@@ -82,6 +87,7 @@ class Sender:
         self._resend = resend
         self._webhook = webhook
         self._ask_price = quote
+        self._queue = queue
         self._teller = teller
         self._keep = keep
         self._withdraw = withdraw
@@ -102,8 +108,7 @@ class Sender:
                 flight.recovery, look = None, True
             except BaseException:
                 # What is still set aside may have been paid: the next start of this key looks.
-                if self._book is not None and flight.key is not None:
-                    flight.held.keep(flight.key)
+                flight.held.keep(flight.reserved_for)
                 raise
 
     def _goes_now(self, flight: Flight) -> bool:
@@ -138,13 +143,7 @@ class Sender:
 
     async def _start(self, flight: Flight) -> Task[Any]:
         try:
-            told = await self._set_aside(flight)
-            if self._places.active:
-                await self._places.take(flight)
-            body = await self._body(flight)
-            if not told:
-                await self._set_aside_anew(flight, body)
-            answer = await self._request(flight, body)
+            answer = await self._request(flight, await self._pay_for(flight))
             return await self._answered(flight, answer)
         except asyncio.CancelledError as error:
             if flight.task is not None:
@@ -167,6 +166,46 @@ class Sender:
             await self._forget(flight)
             raise
 
+    async def _pay_for(self, flight: Flight) -> dict[str, Any]:
+        """Reserve the start's price, wait for its slot, upload its files; return the body.
+
+        Whatever has to wait for a budget gives back all that it holds before: its slot, and what
+        it has reserved.
+        """
+        needs, final = await self._price(flight)
+        if needs and not flight.held:
+            await self._reserve(flight, lambda: needs)
+        while True:
+            if self._places.active:
+                await self._places.take(flight)
+            try:
+                body = await self._body(flight)
+                if not final:
+                    needs, final = await self._true_price(flight, body), True
+                    flight.held.reserve(*needs)
+            except BudgetExceeded:
+                # Its own budgets decide, and now also for the uploads that it still needs.
+                self._places.free(flight)
+                await self._reserve(flight, partial(self._needs, flight, needs))
+            else:
+                flight.held.release(UPLOAD)  # what others have uploaded meanwhile
+                return body
+
+    async def _reserve(self, flight: Flight, needs: "Callable[[], Sequence[Need]]") -> None:
+        caller = flight.services.caller
+        await self._queue.reserve(
+            flight.held, needs, max_wait=None if caller is None else caller.max_wait
+        )
+
+    def _needs(self, flight: Flight, needs: "Sequence[Need]") -> "list[Need]":
+        """Return what is to be reserved for a start whose files are not all uploaded yet."""
+        costly = {
+            item.digest
+            for item in flight.media.values()
+            if not isinstance(item, str) and self._desk.costs(item)
+        }
+        return [*needs, *((UPLOAD, None) for _ in costly)]
+
     async def _body(self, flight: Flight) -> dict[str, Any]:
         """Upload what is local and return the body."""
         kind = flight.kind
@@ -175,29 +214,31 @@ class Sender:
             body[kind.name_wire] = flight.name
         return body
 
-    async def _set_aside(self, flight: Flight) -> bool:
-        """Reserve the start's price in its budgets before its uploads are paid, or refuse it.
+    async def _price(self, flight: Flight) -> "tuple[list[Need], bool]":
+        """Return what to reserve for a start before its uploads, and whether that is final.
 
-        Returns whether that price is final: not while files have no address and the service has
-        refused to quote without, nor where their length may decide.
+        It is not while files have no address and the service has refused to quote without, nor
+        where their length may decide.
         """
-        if not flight.held.budgets or flight.held:
-            return True
-        path, quoted = flight.kind.start_at.path, None
+        if not flight.held.budgets:
+            return [], True
+        if flight.held:  # since it was sent before
+            return [(flight.kind.name, flight.held.price)], True
+        quoted = None
         try:
             if self._ask_price:
+                path = flight.kind.start_at.path
                 quoted = await self._ask_price(path, unsent_body(flight.inputs))
         except InvalidRequest:
             if flight.uploaded:
                 raise
-            return False
-        flight.held.reserve(flight.kind.name, quoted)
-        return not is_timed(flight.inputs)
+            return [], False
+        return [(flight.kind.name, quoted)], not is_timed(flight.inputs)
 
-    async def _set_aside_anew(self, flight: Flight, body: Mapping[str, Any]) -> None:
-        """Reserve the true price, now that the service can see the media; or refuse the start."""
+    async def _true_price(self, flight: Flight, body: Mapping[str, Any]) -> "list[Need]":
+        """Return the price to reserve now that the service can see the media."""
         quoted = await self._ask_price(flight.kind.start_at.path, body) if self._ask_price else None
-        flight.held.reserve(flight.kind.name, quoted)
+        return [(flight.kind.name, quoted)]
 
     async def _request(self, flight: Flight, body: Mapping[str, Any]) -> "Answer":
         def sent() -> None:
@@ -258,7 +299,7 @@ class Sender:
             if isinstance(item, str):
                 urls[place] = item
                 continue
-            urls[place], coins = await self._desk.upload_prepared(item, flight.held.budgets)
+            urls[place], coins = await self._desk.upload_prepared(item, flight.held)
             flight.upload_coins += coins
         return urls
 

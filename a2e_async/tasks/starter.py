@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from a2e_async.errors import ClientClosed, KeyConflict, StartOutcomeUnknown, seal
 from a2e_async.inputs import Media, TaskInput
 from a2e_async.models import Record, Recovery
-from a2e_async.tasks.budget import held_by
+from a2e_async.tasks.budget import BudgetQueue, held_by
 from a2e_async.tasks.flight import Flight, Prepareds, input_digest, new_mark, wire_name
 from a2e_async.tasks.hooks import Webhook
 from a2e_async.tasks.journal import State
@@ -60,6 +60,7 @@ class Starter:
         webhook: Webhook | None = None,
         quote: "AskPrice | None" = None,
         budget: "Budget | None" = None,
+        queue: "BudgetQueue | None" = None,
         max_unfinished: int | None = None,
         teller: "Teller | None" = None,
         mark: Callable[[], str] = new_mark,
@@ -70,6 +71,7 @@ class Starter:
         self._mark = mark
         self._book = book
         self._budget = budget
+        self._queue = queue or BudgetQueue()
         self._teller = teller
         self.places = Places(services, max_unfinished)
         self._webhook = webhook
@@ -86,6 +88,7 @@ class Starter:
             resend=resend,
             webhook=webhook,
             quote=quote,
+            queue=self._queue,
             teller=teller,
             keep=self.keep,
             withdraw=self._withdraw,
@@ -207,6 +210,7 @@ class Starter:
             recovery=recovery,
         )
         task = await self._find(flight)
+        self._found(flight, task)
         self._lost = [one for one in self._lost if one != recovery]
         return task
 
@@ -251,11 +255,13 @@ class Starter:
         if not entry.own_key:
             self._keys[entry.key] = flight
         try:
-            return await self._find(flight)
+            task = await self._find(flight)
         except StartOutcomeUnknown as error:
             if error.recovery not in self._lost:
                 self._lost.append(error.recovery)
             raise
+        self._found(flight, task)
+        return task
 
     def attach(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any]:
         """Return the handle of a task that the journal knows."""
@@ -276,6 +282,7 @@ class Starter:
         if self._services.poller.home.outlived():
             return
         self.places.close()
+        self._queue.close()
         await self._recoverer.aclose()
         carrying = list(self._carrying)
         if not carrying:
@@ -306,7 +313,7 @@ class Starter:
             return None
         if flight.digest != digest:
             raise KeyConflict(
-                f"key {key!r} was used before with other inputs. "
+                f"key {key!r:.60} was used before with other inputs. "
                 "Use another key, or the same inputs.",
                 key=key,
                 ref=flight.task.ref if flight.task else None,
@@ -333,6 +340,12 @@ class Starter:
         )
         self._follow(flight)
         return await self._ride(flight)
+
+    def _found(self, flight: Flight, task: Task[Any]) -> None:
+        """Count a start that was found, where a budget of the client has reserved its price."""
+        name = flight.reserved_for
+        if name is not None:
+            held_by(self._budget).found(name, task.coins, _ref(task))
 
     def _follow(self, flight: Flight) -> None:
         assert flight.carry is not None  # noqa: S101  # made just now

@@ -10,7 +10,9 @@ from attrs import define
 
 from a2e_async._clock import wall_time
 from a2e_async.errors import A2EError, InvalidInput, TaskFailed, TaskGone
+from a2e_async.handle import Handle
 from a2e_async.models import Record, Status, merge_records
+from a2e_async.narrow import price
 from a2e_async.paths import local_path
 from a2e_async.tasks.kind import LONG_AGO, TaskKind
 
@@ -39,7 +41,7 @@ class TaskServices:
     """Whose tasks these are, by `A2E.for_caller`."""
 
 
-class Task(Generic[R]):
+class Task(Handle, Generic[R]):
     """A task at the service. Made by ``start()`` or ``attach()``, never by hand.
 
     Await it (often, from many places) for its finished record; cancelling a wait leaves the
@@ -94,7 +96,7 @@ class Task(Generic[R]):
         for record in records:
             if record.id in ids:
                 self._keep(ids.index(record.id), record)
-        self._price = self.record.coins if self.record else None
+        self._price = price(self.record.coins) if self.record else None
 
     def __repr__(self) -> str:
         return f"<Task {self.kind.ref(self.ids)} {self.status or 'not looked at'}>"
@@ -150,9 +152,9 @@ class Task(Generic[R]):
 
     @property
     def coins(self) -> int | None:
-        """What it cost, None when the service has not said."""
+        """What it cost, None when the service has not said, or has said what can be no price."""
         # Not every look tells what the start told.
-        coins = self.record.coins if self.record else None
+        coins = price(self.record.coins) if self.record else None
         return self._price if coins is None else coins
 
     @property

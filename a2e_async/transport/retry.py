@@ -84,13 +84,13 @@ class RetryPolicy:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
                 raise InvalidInput(
-                    f"RetryPolicy({name}={value!r}) must be a number of at least {least}.",
+                    f"RetryPolicy({name}={value!r:.60}) must be a number of at least {least}.",
                     field=name,
                 )
         attempts = self.max_attempts
         if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers pass anything
             raise InvalidInput(
-                f"RetryPolicy(max_attempts={attempts!r}) must be a whole number of at least 1.",
+                f"RetryPolicy(max_attempts={attempts!r:.60}) must be a whole number of at least 1.",
                 field="max_attempts",
             )
 

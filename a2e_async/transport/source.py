@@ -102,7 +102,8 @@ def _inspect(
         media, mime = _check_type(data[:_SEEN], None, f"{field}: the bytes", allowed, field)
         return Prepared(hashlib.sha256(data).hexdigest(), len(data), mime, media, field, data)
     path = local_path(source, field)
-    shown = f"{field}: {path}"
+    named = str(path)
+    shown = f"{field}: {named if len(named) <= 200 else f'{named[:60]}…{named[-30:]}'}"
     try:
         # A FIFO without a writer would hold open() for ever.
         fd = os.open(path, _READ_FLAGS)
@@ -131,7 +132,7 @@ def _inspect(
             f"{shown} cannot be read: {why}. Give an existing file, bytes, or a URL that begins "
             "with https://.",
             field=field,
-        ) from error
+        ) from (error if len(named) <= 200 else None)  # its text holds the path
     return Prepared(
         digest.hexdigest(), state.st_size, mime, media, path.name, path.absolute(), _stamp(state)
     )

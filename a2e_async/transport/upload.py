@@ -149,10 +149,13 @@ class Uploader:
 
     async def check(self, prepared: Prepared) -> None:
         """Raise `TransferError` if a file that is to be sent changed since it was prepared."""
+        if self.costs(prepared):
+            await self._check(prepared)
+
+    def costs(self, prepared: Prepared) -> bool:
+        """Return whether an upload of this content would now make the charged call itself."""
         entry = self._entries.get((prepared.digest, prepared.content_type))
-        if entry is not None and (self._sent(entry) or self._promised(entry)):
-            return
-        await self._check(prepared)
+        return entry is None or not (self._sent(entry) or self._promised(entry))
 
     async def aclose(self, timeout: float = 30.0) -> None:
         """Let presign calls under way end, for ``timeout`` seconds; then cancel them."""

@@ -205,7 +205,7 @@ def absolute(path: str) -> str:
     """Return a path that begins with "/". Raises `ConfigurationError` for any other."""
     # Anything else could turn the host into another one, and the key would go there.
     if not path.startswith("/"):
-        raise ConfigurationError(f"the path {path!r} must begin with '/'.")
+        raise ConfigurationError(f"the path {path!r:.60} must begin with '/'.")
     return path
 
 

@@ -105,6 +105,7 @@ def test_a_budget_ends_a_batch_and_a_larger_one_goes_on(
     result = a2e(*words, str(one))
     assert result.code == exits.COINS
     assert f"0 of {one} are left" in result.err
+    assert f"1 started, 1 held back by the budget: 0 free, 0 reserved, {one} spent" in result.err
     assert "A larger --budget" in result.err
     assert f"--budget {one}" in result.err
     assert len(sandbox.ledger.starts()) == 1

@@ -49,6 +49,7 @@ def make(cls: type[A2EError]) -> A2EError:
     wire: dict[str, Any] = {"method": "GET", "path": "/p"}
     special: dict[str, dict[str, Any]] = {
         "InvalidInput": {"field": "prompt"},
+        "BudgetExceeded": {"pending": True},
         "TooBusy": {
             "retry_after": 2.5,
             "unfinished": 3,

@@ -32,6 +32,10 @@ class Tally:
     counts: Counter[Status] = field(factory=Counter[Status])
     coins: int = 0
     budget: "Budget | None" = None
+    started: int = 0
+    """Starts that the service has accepted."""
+    refused: int = 0
+    """Jobs that did not fit the budget."""
     unpriced: int = 0
     """Starts of which the service has not said what they cost."""
     began: float = field(factory=time.monotonic)
@@ -39,6 +43,7 @@ class Tally:
     def hear(self, event: Event) -> None:
         """Count what a start cost."""
         if isinstance(event, Accepted):
+            self.started += 1
             self.coins += event.coins or 0
             self.unpriced += event.coins is None
 
@@ -77,6 +82,15 @@ class Tally:
         left = seconds_word((self.total - self.over) / rate)
         each = f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.1f}/min"
         return f" · {each} · {left} left"
+
+
+def held_back_word(tally: Tally, budget: "Budget") -> str:
+    """Return what a budget that ended the batch has let through, as people read it."""
+    held_back = tally.refused + tally.total - tally.over
+    return (
+        f"{tally.started} started, {held_back} held back by the budget: {budget.figures()} "
+        f"of {coins_word(budget.coins)}"
+    )
 
 
 def budget_word(budget: "Budget") -> str:

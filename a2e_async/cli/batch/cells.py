@@ -1,8 +1,9 @@
 """The cells of a CSV file as values, by the declaration of each input (pure)."""
 
-import json
+import unicodedata
 from typing import Any, Final
 
+from a2e_async.cli import strict_json
 from a2e_async.cli.flags import Flag
 from a2e_async.cli.numbers import number, whole
 from a2e_async.errors import InvalidInput
@@ -35,6 +36,31 @@ def value_of(flag: Flag, cell: str) -> Any:
     return cell
 
 
+_INVISIBLE: Final = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
+"""Categories of characters that show nothing: control and format characters, and white space."""
+
+
+def is_invisible(character: str) -> bool:
+    """Return whether a character shows nothing, as a zero-width space or a BOM."""
+    return unicodedata.category(character) in _INVISIBLE
+
+
+def is_plain(text: str) -> bool:
+    """Return whether no invisible character could make a text look like another one.
+
+    Within a text, spaces and the joiners of scripts and emoji are plain.
+    """
+    return text == trimmed(text) and not any(
+        is_invisible(one) and one not in " \u200c\u200d" for one in text
+    )
+
+
+def trimmed(text: str) -> str:
+    """Return a text without the invisible characters around it."""
+    seen = [place for place, character in enumerate(text) if not is_invisible(character)]
+    return text[seen[0] : seen[-1] + 1] if seen else ""
+
+
 def _yes_or_no(flag: Flag, said: str) -> bool:
     if said.lower() in _YES | _NO:
         return said.lower() in _YES
@@ -44,9 +70,11 @@ def _yes_or_no(flag: Flag, said: str) -> bool:
 def _from_json(flag: Flag, cell: str) -> Any:
     wanted, sample = ("list", '["a", "b"]') if flag.many else ("object", '{"name": 1}')
     try:
-        value = json.loads(cell)
-    except (ValueError, RecursionError):
-        value = None
+        value = strict_json.parse(cell)
+    except ValueError as error:
+        raise InvalidInput(
+            f"must be a JSON {wanted} such as {sample}: {error}.", field=flag.name
+        ) from None
     if not (is_list(value) if flag.many else is_map(value)):
         raise InvalidInput(f"must be a JSON {wanted} such as {sample}.", field=flag.name)
     return value

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 
+from a2e_async.cli.batch.cells import is_plain
 from a2e_async.cli.batch.rows import Row, Wrong, read_rows
 from a2e_async.errors import InvalidInput
 from a2e_async.inputs import Media, build_input, check_media, input_fields, is_url
@@ -109,8 +110,20 @@ def job_of(row: Row, base: Path) -> LineJob:
 
 
 def check_key(key: str | None) -> None:
-    """Raise `InvalidInput` for a key that the client could have made itself."""
-    if key is not None and key.startswith(OWN_KEYS):
+    """Raise `InvalidInput` for a key that the client could have made, or that looks like another.
+
+    A key with a space or zero-width character too many would start, and pay for, the same job
+    a second time.
+    """
+    if key is None:
+        return
+    if not is_plain(key):
+        raise InvalidInput(
+            "must not begin or end with a space, nor hold characters that cannot be seen: "
+            f"{ascii(key)[:60]}.",
+            field="key",
+        )
+    if key.startswith(OWN_KEYS):
         raise InvalidInput(
             f"must not begin with {' or '.join(OWN_KEYS)}: such keys are the client's own.",
             field="key",

@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 from cyclopts import Parameter
 
 from a2e_async.cli import exits
-from a2e_async.cli.batch.bar import Tally, bar, budget_word
+from a2e_async.cli.batch.bar import Tally, bar, budget_word, held_back_word
 from a2e_async.cli.batch.check import SHOWN, Found, check_all, read_jobs
 from a2e_async.cli.batch.rows import check_file
 from a2e_async.cli.desk import Desk, conduct
@@ -278,6 +278,8 @@ async def _run(desk: Desk, order: _Order, jobs: int, budget: "Budget | None") ->
         except asyncio.CancelledError:
             raise  # told by the farewell
         except Exception as error:
+            if budget is not None and isinstance(error, BudgetExceeded):
+                desk.printer.note(held_back_word(tally, budget))
             for line in _farewell(order, tally):
                 desk.printer.note(line)
             # The journal knows them all: nobody has to come back to each.
@@ -304,6 +306,7 @@ class _Ledger:
 
         line = report_line(outcome, await self._coins(outcome))
         self.tally.counts[line["status"]] += 1
+        self.tally.refused += isinstance(outcome.error, BudgetExceeded)
         if self.report is not None:
             self.report.write(line)
         printer = self.desk.printer

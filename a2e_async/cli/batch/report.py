@@ -75,7 +75,8 @@ def reporting(path: Path | None, *others: Path) -> Generator[Report | None]:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
     except OSError as error:
         raise InvalidInput(
-            f"The report {str(path)!r} cannot be written: {error.strerror}. Nothing was started.",
+            f"The report {str(path)!r:.200} cannot be written: {error.strerror}. "
+            "Nothing was started.",
             field="report",
         ) from error
     try:
@@ -90,4 +91,6 @@ def check_report(path: Path, *others: Path) -> None:
         if path.resolve() == other.resolve() or (
             path.exists() and other.exists() and path.samefile(other)
         ):
-            raise InvalidInput(f"--report is {str(other)!r} itself; give another.", field="report")
+            raise InvalidInput(
+                f"--report is {str(other)!r:.200} itself; give another.", field="report"
+            )

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from a2e_async.cli.batch.cells import value_of
+from a2e_async.cli import strict_json
+from a2e_async.cli.batch.cells import trimmed, value_of
 from a2e_async.cli.flags import Flag, flags_of
 from a2e_async.errors import InvalidInput
 from a2e_async.inputs import input_fields
@@ -54,12 +55,13 @@ def check_file(path: Path) -> None:
     """Raise `InvalidInput` for what cannot be a batch file."""
     if path.suffix.lower() not in (".jsonl", ".ndjson", ".csv"):
         raise InvalidInput(
-            f"{str(path)!r} must end with .jsonl or .csv: that tells how it is read.", field="file"
+            f"{str(path)!r:.200} must end with .jsonl or .csv: that tells how it is read.",
+            field="file",
         )
     if not path.is_file():
         # A pipe cannot be one: the file is read twice, first to check it.
         why = "is no regular file" if path.exists() else "does not exist"
-        raise InvalidInput(f"{str(path)!r} {why}.", field="file")
+        raise InvalidInput(f"{str(path)!r:.200} {why}.", field="file")
 
 
 def read_rows(path: Path) -> Generator[Row | Wrong]:
@@ -84,10 +86,10 @@ def _json_rows(path: Path) -> Generator[Row | Wrong]:
 
 def _json_row(number: int, line: bytes) -> Row:
     try:
-        found = json.loads(line.decode("utf-8"))
+        found = strict_json.parse(line.decode("utf-8"))
     except UnicodeDecodeError:
         raise InvalidInput("it is not UTF-8 text.") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InvalidInput(f"it is not JSON: {error}.") from None
     if not is_map(found):
         raise InvalidInput(f"it must be a JSON object with {', '.join(MEMBERS)}.")
@@ -156,6 +158,9 @@ def _csv_row(number: int, head: Sequence[str], cells: Sequence[str]) -> Row:
     if any(cell.strip() for cell in cells[len(head) :]) or "" in given:
         raise InvalidInput("it has more cells than there are columns.")
     kind = _kind(given.pop("kind", None))
+    if "key" in given:
+        # Spreadsheets and people add what is not seen; it must not make another key of it.
+        given["key"] = trimmed(given["key"])
     flags = _flags(kind)
     # What this kind does not take is left for its inputs to refuse, in their words.
     inputs = {

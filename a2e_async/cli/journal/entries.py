@@ -38,7 +38,7 @@ def existing(path: Path, account: str | None = None) -> "SqliteJournal":
 
     journal = SqliteJournal(path)
     if not path.is_file():
-        raise InvalidInput(f"There is no journal {str(path)!r}.", field="journal")
+        raise InvalidInput(f"There is no journal {str(path)!r:.200}.", field="journal")
     if account is not None:
         journal.bind(account)
     return journal

@@ -1,0 +1,346 @@
+"""Law 8: a price is a bound. What is only reserved is not spent, and jobs wait for it to settle."""
+
+import asyncio
+import io
+import wave
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from a2e_async import A2E, Budget
+from a2e_async.errors import (
+    BudgetExceeded,
+    ClientClosed,
+    InvalidRequest,
+    StartOutcomeUnknown,
+)
+
+from .money_server import DUB, KEY, TELL_NOTHING, Service
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    async with Service() as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def quick_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches for lost starts give up after a moment."""
+    monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.01))
+
+
+def client(service: Service, **options: Any) -> A2E:
+    defaults: dict[str, Any] = {"rate": None, "poll_interval": 0.05, "trust_env": False}
+    return A2E(KEY, base_url=service.base_url, **{**defaults, **options})
+
+
+def sound(seed: int = 0) -> bytes:
+    """Return a short WAV; each seed gives other bytes."""
+    made = io.BytesIO()
+    with wave.open(made, "wb") as wav:
+        wav.setnchannels(1)
+        wav.setsampwidth(2)
+        wav.setframerate(8000)
+        wav.writeframes(bytes([seed % 256, 1]) * 800)
+    return made.getvalue()
+
+
+async def until(condition: Any) -> None:
+    """Return once a condition holds."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def run_all(a2e: A2E, jobs: list[Any], **options: Any) -> tuple[int, Exception | None]:
+    """Return how many jobs of a batch succeeded, and what ended it."""
+    good = 0
+    try:
+        async with asyncio.timeout(60):
+            async for outcome in a2e.batch(jobs, **options):
+                good += outcome.ok
+    except BudgetExceeded as error:
+        return good, error
+    return good, None
+
+
+# -- jobs wait for reservations ------------------------------------------------------------------
+
+
+async def test_a_batch_spends_its_whole_budget(service: Service, tmp_path: Path) -> None:
+    """Every row fits although far more is reserved at once than the budget holds."""
+    talk = sound()
+    budget = Budget(61)
+    async with client(service, journal=tmp_path / "j.db") as a2e:
+        jobs = [a2e.dubbing.job(**{**DUB, "source_url": talk}, key=f"r{n}") for n in range(60)]
+        good, error = await run_all(a2e, jobs, limit=50, budget=budget)
+    assert (good, error) == (60, None)
+    assert service.paid.count("upload") == 1
+    assert (budget.spent, budget.reserved, budget.free) == (61, 0, 0)
+
+
+@pytest.mark.parametrize("whose", ["client", "batch", "both"])
+async def test_prices_below_their_quotes(service: Service, whose: str) -> None:
+    """A quote is only a reservation: what is paid in the end decides how many jobs fit."""
+    service.quote, service.price = 10, 1
+    budget, other = Budget(30), Budget(29)
+    mine = {"client": budget, "batch": None, "both": other}[whose]
+    async with client(service, budget=mine) as a2e:
+        jobs = [a2e.dubbing.job(**DUB) for _ in range(20)]
+        good, error = await run_all(
+            a2e, jobs, limit=20, budget=None if whose == "client" else budget
+        )
+    assert (good, error) == (20, None)
+    assert budget.spent == 20
+    assert budget.reserved == 0
+
+
+async def test_concurrent_starts_wait(service: Service) -> None:
+    """Plain starts, too, and each is refused only when nothing can make room for it any more."""
+    service.quote, service.price = 10, 4
+    budget = Budget(30)
+    async with client(service, budget=budget) as a2e:
+        starts = (a2e.dubbing.start(**DUB) for _ in range(12))
+        ended = await asyncio.gather(*starts, return_exceptions=True)
+    refused = [error for error in ended if isinstance(error, BudgetExceeded)]
+    assert service.starts() == 6  # 24 coins; 6 are left, and a start is quoted at 10
+    assert len(refused) == 6
+    assert "6 free, 0 reserved, 24 spent" in str(refused[0])
+
+
+async def test_callers_wait_under_the_clients_budget(service: Service) -> None:
+    """`for_caller` changes the turns and not the budget."""
+    service.quote, service.price = 10, 1
+    budget = Budget(15)
+    async with client(service, budget=budget, max_unfinished=2) as a2e:
+        users = [a2e.for_caller(f"u{n}", max_unfinished=1) for n in range(3)]
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(user.dubbing.run(**DUB) for user in users for _ in range(2)))
+    assert (budget.spent, budget.reserved) == (6, 0)
+
+
+async def test_speech_waits(service: Service) -> None:
+    """A call without a task waits like a start."""
+    service.gate, service.quote = asyncio.Event(), TELL_NOTHING
+    budget = Budget(10, unknown_cost=10)
+    async with client(service, budget=budget) as a2e:
+        first = asyncio.create_task(a2e.speech.say("hello", tts_id=KEY_ID))
+        await until(lambda: service.paid)
+        second = asyncio.create_task(a2e.dubbing.start(**DUB))
+        await asyncio.sleep(0.05)
+        assert not second.done()
+        service.gate.set()
+        await first
+        with pytest.raises(BudgetExceeded, match="0 free, 0 reserved, 10 spent"):
+            await second
+
+
+KEY_ID = "66ea4dd87db10c73fa29b570"
+
+
+async def test_uploads_wait(service: Service) -> None:
+    """The second of two is refused once the first is paid, and not before."""
+    service.upload_gate = asyncio.Event()
+    budget = Budget(3, upload_cost=2)
+    async with client(service, budget=budget) as a2e:
+        first = asyncio.create_task(a2e.files.upload(sound(1)))
+        await until(lambda: service.paid)
+        second = asyncio.create_task(a2e.files.upload(sound(2)))
+        await asyncio.sleep(0.05)
+        assert not second.done()
+        service.upload_gate.set()
+        await first
+        with pytest.raises(BudgetExceeded):
+            await second
+    assert (budget.spent, budget.reserved) == (2, 0)
+
+
+async def test_starts_that_need_uploads_never_block_each_other(service: Service) -> None:
+    """Each holds its own price and needs one coin more: one gives way, and both are paid."""
+    service.quote, service.price = 10, 5
+    budget = Budget(20, upload_cost=1)
+    async with client(service, budget=budget) as a2e:
+        starts = (a2e.dubbing.start(**{**DUB, "source_url": sound(n)}) for n in range(3))
+        async with asyncio.timeout(20):
+            ended = await asyncio.gather(*starts, return_exceptions=True)
+    # 6 + 6 are paid; then 8 are left, and the third is quoted at 11.
+    assert sum(isinstance(end, BudgetExceeded) for end in ended) == 1
+    assert service.paid.count("upload") == service.starts() == 2
+    assert (budget.spent, budget.reserved) == (12, 0)
+
+
+async def test_a_start_that_waits_holds_no_slot(service: Service) -> None:
+    """One slot, and a price that grows once the file is seen: the slot is given back meanwhile."""
+    service.quote = lambda body: 1 if "invalid" in body["source_url"] else 10
+    service.price, service.gate = 6, asyncio.Event()
+    budget = Budget(16, upload_cost=1)
+    async with client(service, budget=budget, max_unfinished=1) as a2e:
+        big = {**DUB, "source_url": sound()}
+        starts = [asyncio.create_task(a2e.dubbing.start(**big)) for _ in range(2)]
+        await until(lambda: service.starts() == 1)
+        plain = asyncio.create_task(a2e.dubbing.start(**DUB))
+        service.gate.set()
+        async with asyncio.timeout(20):
+            ended = await asyncio.gather(*starts, plain, return_exceptions=True)
+    assert sum(not isinstance(end, BaseException) for end in ended) in (1, 2)
+    assert budget.reserved == 0
+    assert budget.spent == 1 + 6 * service.starts()
+
+
+async def test_an_unknown_outcome_ends_the_wait(service: Service) -> None:
+    """What was lost stays reserved: who waited for it to settle is refused and does not hang."""
+    service.quote, service.lose, service.gate = 10, 1, asyncio.Event()
+    budget = Budget(15)
+    async with client(service, budget=budget) as a2e:
+        lost = asyncio.create_task(a2e.dubbing.start(**DUB))
+        await until(lambda: service.starts() == 1)
+        waits = asyncio.create_task(a2e.dubbing.start(**DUB))
+        await until(lambda: service.calls["quote"] == 2)
+        service.gate.set()
+        with pytest.raises(StartOutcomeUnknown):
+            await lost
+        async with asyncio.timeout(10):
+            with pytest.raises(BudgetExceeded, match="5 free, 10 reserved, 0 spent"):
+                await waits
+    assert (budget.spent, budget.reserved, budget.free) == (0, 10, 5)
+
+
+async def test_a_refused_start_makes_room(service: Service) -> None:
+    """What was not accepted goes to who waits."""
+    service.quote, service.refuse, service.price = 10, 1, 10
+    budget = Budget(10)
+    async with client(service, budget=budget) as a2e:
+        ended = await asyncio.gather(
+            a2e.dubbing.start(**DUB), a2e.dubbing.start(**DUB), return_exceptions=True
+        )
+    assert sorted(type(end).__name__ for end in ended) == [InvalidRequest.__name__, "Task"]
+    assert (budget.spent, budget.reserved) == (10, 0)
+
+
+async def test_a_price_that_is_just_being_learned(service: Service) -> None:
+    """A kind without a quote waits for the first of its kind to tell what it costs."""
+    quotes = [7]
+    service.quote = lambda _: quotes.pop() if quotes else TELL_NOTHING
+    service.gate, service.price = asyncio.Event(), 3
+    budget = Budget(10)
+    async with client(service, budget=budget) as a2e:
+        first = asyncio.create_task(a2e.dubbing.start(**DUB))
+        await until(lambda: service.starts() == 1)
+        second = asyncio.create_task(a2e.dubbing.start(**DUB))
+        await until(lambda: service.calls["quote"] == 2)
+        service.gate.set()
+        await asyncio.gather(first, second)
+    assert budget.spent == 6
+
+
+async def test_closing_ends_the_wait(service: Service) -> None:
+    """`aclose` ends a start that waits for room; nothing of it was sent."""
+    service.gate = asyncio.Event()
+    budget = Budget(1)
+    a2e = client(service, budget=budget)
+    first = asyncio.create_task(a2e.dubbing.start(**DUB))
+    await until(lambda: service.starts() == 1)
+    waits = [
+        asyncio.create_task(a2e.dubbing.start(**DUB)),
+        asyncio.create_task(a2e.speech.say("hello", tts_id=KEY_ID)),
+        asyncio.create_task(a2e.files.upload(sound())),
+        asyncio.create_task(a2e.request("POST", "/api/v1/other", json={"text": "x"}, charged=True)),
+    ]
+    await until(lambda: service.calls["quote"] >= 2)
+    await asyncio.sleep(0.05)
+    closing = asyncio.create_task(a2e.aclose())
+    await asyncio.sleep(0)
+    for wait in (waits[0], waits[2]):
+        async with asyncio.timeout(5):
+            with pytest.raises(ClientClosed):
+                await wait
+    service.gate.set()
+    await closing
+    await first
+    ended = await asyncio.gather(*waits, return_exceptions=True)
+    assert not [end for end in ended if not isinstance(end, ClientClosed | BudgetExceeded)]
+    assert service.paid == ["start"]
+    assert (budget.spent, budget.reserved) == (1, 0)
+
+
+async def test_a_cancelled_wait_leaves_the_queue(service: Service) -> None:
+    """Whoever waits behind it gets its turn."""
+    service.gate, service.quote = asyncio.Event(), 6
+    budget = Budget(10)
+    async with client(service, budget=budget) as a2e:
+        first = asyncio.create_task(a2e.dubbing.start(**DUB))
+        await until(lambda: service.starts() == 1)
+        gone = asyncio.create_task(a2e.dubbing.start(**DUB))
+        await until(lambda: service.calls["quote"] == 2)
+        last = asyncio.create_task(a2e.dubbing.start(**DUB))
+        await until(lambda: service.calls["quote"] == 3)
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        service.gate.set()
+        await asyncio.gather(first, last)
+    assert (budget.spent, budget.reserved) == (2, 0)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.05])
+async def test_a_caller_bounds_its_wait(service: Service, seconds: float) -> None:
+    """``max_wait`` holds for a budget, too, and what may still make room is said."""
+    service.gate = asyncio.Event()
+    budget = Budget(1)
+    async with client(service, budget=budget) as a2e:
+        user = a2e.for_caller("u", max_wait=seconds)
+        first = asyncio.create_task(user.dubbing.start(**DUB))
+        await until(lambda: service.starts() == 1)
+        with pytest.raises(BudgetExceeded, match="0 free, 1 reserved, 0 spent") as caught:
+            await user.dubbing.start(**DUB)
+        assert caught.value.pending
+        service.gate.set()
+        await first
+        with pytest.raises(BudgetExceeded) as caught:
+            await user.dubbing.start(**DUB)
+        assert not caught.value.pending
+    assert service.starts() == 1
+
+
+async def test_two_clients_on_one_budget(service: Service) -> None:
+    """A start of one client makes room for one of the other."""
+    service.quote, service.price = 10, 1
+    budget = Budget(15)
+    async with client(service, budget=budget) as one, client(service, budget=budget) as two:
+        await asyncio.gather(*(a2e.dubbing.start(**DUB) for a2e in (one, two) for _ in range(3)))
+    assert (budget.spent, budget.reserved) == (6, 0)
+
+
+async def test_uploads_of_earlier_runs_count(service: Service, tmp_path: Path) -> None:
+    """A batch's budget is for all runs that share the journal, their uploads included."""
+    for _ in range(2):
+        budget = Budget(100)
+        async with client(service, journal=tmp_path / "j.db") as a2e:
+            jobs = [
+                a2e.dubbing.job(**{**DUB, "source_url": sound(n % 3)}, key=f"k{n}")
+                for n in range(6)
+            ]
+            assert await run_all(a2e, jobs, limit=2, budget=budget) == (6, None)
+            paid = service.starts() + service.paid.count("upload")
+            assert (paid, budget.spent, budget.reserved) == (9, 9, 0)
+            # Once more in one process: nothing is counted twice.
+            assert await run_all(a2e, jobs, limit=2, budget=budget) == (6, None)
+            assert budget.spent == 9
+
+
+async def test_a_lost_start_that_is_found_counts_once(service: Service) -> None:
+    """Reserved while it is unknown, spent when `recover` has found it."""
+    service.lose, service.quote = 1, 3
+    budget = Budget(100)
+    async with client(service, budget=budget) as a2e:
+        with pytest.raises(StartOutcomeUnknown) as caught:
+            await a2e.dubbing.start(**DUB)
+        assert (budget.spent, budget.reserved) == (0, 3)
+        service.show_lost()
+        await a2e.recover(caught.value.recovery)
+        assert (budget.spent, budget.reserved) == (1, 0)

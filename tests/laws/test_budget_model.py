@@ -1,0 +1,151 @@
+"""Any sequence of what happens to reservations, with any price that a service may give."""
+
+import math
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from a2e_async import Budget
+from a2e_async.errors import BudgetExceeded
+from a2e_async.narrow import MAX_PRICE, price
+from a2e_async.tasks.budget import UPLOAD, Held, Need
+
+KINDS = ("dubbing", "veo")
+REFS = [f"dubbing:{n:024x}" for n in range(6)]
+KEYS = ("a", "b")
+ANY_REF = st.sampled_from(REFS)
+TOLD: st.SearchStrategy[Any] = st.one_of(
+    st.integers(0, 12),
+    st.integers(-(2**80), -1),
+    st.integers(MAX_PRICE + 1, 2**200),
+    st.sampled_from(
+        [None, True, False, math.nan, math.inf, -math.inf, 2.5, -0.0, "7", "x", [], {}]
+    ),
+)
+
+
+class Budgets(RuleBasedStateMachine):
+    """Two budgets of one client, and what the test knows to be reserved and paid in each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.budgets = (Budget(40, unknown_cost=3), Budget(25, unknown_cost=5, upload_cost=2))
+        self.flying: list[Held] = []
+        self.kept: dict[str, int] = {}
+        self.before = [0, 0]
+        self.paid: dict[str, int] = {}
+
+    def pick(self, index: int) -> Held:
+        return self.flying.pop(index % len(self.flying))
+
+    @rule(kind=st.sampled_from(KINDS), quoted=TOLD, uploads=st.integers(0, 2))
+    def reserve(self, kind: str, quoted: Any, uploads: int) -> None:
+        held = Held(self.budgets)
+        needs: list[Need] = [(kind, quoted), *[(UPLOAD, None)] * uploads]
+        rooms = [budget.left for budget in self.budgets]
+        try:
+            held.reserve(*needs)
+        except BudgetExceeded as error:
+            assert not held
+            assert [budget.left for budget in self.budgets] == rooms
+            if error.pending:  # only where something in flight may make room
+                assert self.flying
+            return
+        self.flying.append(held)
+        assert all(budget.left >= 0 for budget in self.budgets)
+
+    @precondition(lambda self: self.flying)
+    @rule(
+        index=st.integers(0, 99), kind=st.sampled_from(KINDS), told=TOLD, ref=st.sampled_from(REFS)
+    )
+    def settle(self, index: int, kind: str, told: Any, ref: str) -> None:
+        held = self.pick(index)
+        held.settle(kind, told, ref)
+        if (known := price(told)) is not None:
+            self.paid[ref] = max(known, self.paid.get(ref, 0))
+
+    @precondition(lambda self: self.flying)
+    @rule(index=st.integers(0, 99))
+    def release(self, index: int) -> None:
+        self.pick(index).release()
+
+    @precondition(lambda self: self.flying)
+    @rule(index=st.integers(0, 99), key=st.sampled_from([None, *KEYS]))
+    def lose(self, index: int, key: str | None) -> None:
+        self.pick(index).keep(key)
+
+    @rule(coins=TOLD, key=st.sampled_from(KEYS))
+    def owe(self, coins: Any, key: str) -> None:
+        held = Held(self.budgets)
+        held.owe(coins, key)
+        self.flying.append(held)
+
+    @precondition(lambda self: self.flying)
+    @rule(index=st.integers(0, 99))
+    def upload(self, index: int) -> None:
+        held = self.flying[index % len(self.flying)]
+        with suppress(BudgetExceeded):
+            held.upload().settle(UPLOAD, None)
+
+    @rule(key=st.sampled_from(KEYS), told=TOLD, ref=st.sampled_from(REFS), how=st.integers(0, 2))
+    def find(self, key: str, told: Any, ref: str, how: int) -> None:
+        held = Held(self.budgets)
+        if how == 0:
+            held.stands(key, told, ref)
+        elif how == 1:
+            held.found(key, told, ref)
+        else:
+            held.correct(told, ref)
+
+    @invariant()
+    def nothing_grows(self) -> None:
+        for place, budget in enumerate(self.budgets):
+            assert budget.spent >= self.before[place]
+            self.before[place] = budget.spent
+            assert budget.reserved >= 0
+            assert budget.left <= budget.coins
+            assert budget.free == max(0, budget.left)
+            assert budget.spent >= sum(self.paid.values())
+
+    @invariant()
+    def what_is_in_flight_is_reserved(self) -> None:
+        for budget in self.budgets:
+            flying = sum(
+                coins for held in self.flying for mine, _, coins in held._set if mine is budget
+            )
+            assert flying == budget._in_flight <= budget.reserved
+
+    def teardown(self) -> None:
+        for held in self.flying:
+            held.release()
+        for budget in self.budgets:
+            assert budget._in_flight == 0
+            assert not budget._calls
+            assert budget.reserved >= sum(budget._owed.values())
+
+
+Budgets.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestBudgets = Budgets.TestCase
+
+
+@given(TOLD)
+def test_a_price_is_one_or_none(told: Any) -> None:
+    """Whatever a service sends, it is a whole number from 0 to a bound, or it is no price."""
+    found = price(told)
+    assert found is None or (type(found) is int and 0 <= found <= MAX_PRICE)
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        *[(0, 0), (7, 7), (7.0, 7), (2.1, 3), ("7", 7), (-0.0, 0), (MAX_PRICE, MAX_PRICE)],
+        *[(bad, None) for bad in (-1, 2**63, 2**70, MAX_PRICE + 1, True, math.nan, math.inf)],
+        *[(bad, None) for bad in (None, "", "x", "-5", "nan", "1e999", "9" * 5000, [], {}, b"7")],
+    ],
+)
+def test_prices(told: Any, found: int | None) -> None:
+    assert price(told) == found
