@@ -24,3 +24,19 @@ def whole(value: object) -> int | None:
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def deeper_than(value: object, most: int) -> bool:
+    """Return whether lists and objects are nested more than ``most`` levels deep.
+
+    Without recursion: what is nested too deeply breaks whoever walks, compares or copies it.
+    """
+    level: list[Any] = [value]
+    for _ in range(most + 1):
+        level = [part for part in level if part.__class__ is dict or part.__class__ is list]
+        if not level:
+            return False
+        level = [
+            inner for part in level for inner in (part.values() if part.__class__ is dict else part)
+        ]
+    return True
