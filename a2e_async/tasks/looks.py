@@ -68,10 +68,12 @@ class Looker:
             by_id(kind, rows, found)
             total = read_total(answer.data)
             # A service that ignores paging gives the same page again and again; one that gives
-            # fewer records than it is asked for must not make the rest look gone.
-            short = len(rows) < kind.page_most and (alone or kind.paging is None)
+            # fewer records than it is asked for, or counts wrongly, must not make the rest look
+            # gone: who cannot be asked for alone is looked for until nothing new comes.
+            short = len(rows) < kind.page_most
             whole = len(found) >= total if total is not None else short
-            if len(found) == before or whole or wanted <= found.keys():
+            ends = whole and (alone or kind.paging is None)
+            if len(found) == before or ends or wanted <= found.keys():
                 return found, True
         return found, alone
 

@@ -31,7 +31,7 @@ from a2e_async.tasks.hooks import rarity
 from a2e_async.tasks.kind import TaskKind, check_watchable
 from a2e_async.tasks.looks import Looker
 from a2e_async.tasks.news import News, WatchAll
-from a2e_async.tasks.schedule import MISSED, Schedule
+from a2e_async.tasks.schedule import FALL_BACK_AFTER, MISSED, Schedule
 from a2e_async.tasks.shared_looks import SharedLooks
 from a2e_async.tasks.status import read_record
 from a2e_async.tasks.waiting import Waits
@@ -113,6 +113,8 @@ class Poller:
         self._looking: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.Future[None] | None = None
         self._closed: ClientClosed | None = None
+        self._troubled = False
+        """The log tells of failing polls, once until one works again."""
 
     def __len__(self) -> int:
         return len(self._schedule)
@@ -259,6 +261,7 @@ class Poller:
             logger.exception("a poll of %s failed in an unforeseen way", look.kind.name)
             self._failed(look, _unreadable(look, error), loop.time())
         else:
+            self._troubled = False
             self._schedule.answered(look, loop.time())
             self._show(look, rows, whole, loop.time())
         for watch in look.watches:
@@ -288,7 +291,7 @@ class Poller:
                 if whole:
                     self._absent(watch, look, now)
                 else:
-                    self._schedule.seen(watch, look, now)
+                    self._schedule.unsure(watch, look, now)
                     self.waits.last_look(watch)
                 continue
             try:
@@ -358,11 +361,12 @@ class Poller:
         if self._shared is not None:
             self._shared.failed(look.watches, final=True)
         # One answer must not end many waits: each task is asked for by its own detail, or the
-        # shared call is made once more.
+        # shared call is made again, and others in its place.
         if self._schedule.ask_alone(look, now):
             return
         shared = look.mode is not Mode.DETAIL and len(look.watches) > 1
-        ends = [w for w in look.watches if not shared or isinstance(w.error, _DENIED)]
+        again = [w for w in look.watches if isinstance(w.error, _DENIED)]
+        ends = [w for w in again if w.errors >= FALL_BACK_AFTER] if shared else look.watches
         self.waits.give_up(ends, error)
         if shared:
             self._unanswered(look, error, now)
@@ -388,7 +392,8 @@ class Poller:
             self._in_trouble(watch)
 
     def _in_trouble(self, watch: Watch) -> None:
-        if watch.errors == TROUBLE and not watch.dropped:
+        if watch.errors == TROUBLE and not self._troubled and not watch.dropped:
+            self._troubled = True
             logger.warning(
                 "the last %d polls of %s failed; polling goes on until its wait's timeout: %s",
                 watch.errors,

@@ -286,14 +286,20 @@ class Schedule:
         self._answered(watch, now)
         watch.missed = 0
         if look.confirms:  # the list shows what other calls do not
-            lane = self._lanes[watch.kind.name]
-            self._replace(lane, lane.choose((*lane.down, Mode.LIST)) or Mode.DETAIL, now)
+            others = [mode for mode in Mode if mode is not Mode.LIST]
+            self._lanes[watch.kind.name].down.update(dict.fromkeys(others, now + ALONE_FOR))
         if look.mode is not Mode.DETAIL:
             watch.absent = 0
         elif watch.alone and watch.absent < STAY_ALONE:
             self._set_alone(watch, False)
         elif watch.alone:
             self._share_again(self._lanes[watch.kind.name], now)
+        self._again(watch, look, now)
+
+    def unsure(self, watch: Watch, look: Look, now: float) -> None:
+        """The answer is fine and does not tell whether the service knows it: look again."""
+        self._answered(watch, now)
+        watch.missed = 0
         self._again(watch, look, now)
 
     def absent(self, watch: Watch, look: Look, now: float) -> After:
