@@ -36,6 +36,7 @@ __all__ = [
     "PermissionDenied",
     "RateLimited",
     "ResponseTimeout",
+    "ResultMissing",
     "ServerError",
     "StartOutcomeUnknown",
     "TaskError",
@@ -415,5 +416,21 @@ class TaskTimeout(TaskError, TimeoutError):
     """The wait's time is over; the task itself goes on and can be waited for again."""
 
 
+class ResultMissing(TaskTimeout):
+    """The service calls the task completed and does not show its result, or not all of it.
+
+    ``record`` is what it does show, with any results that are there. The task stays open:
+    wait for it again later.
+    """
+
+    def __init__(self, message: str, *, task: "Task[Any]", record: "Record") -> None:
+        super().__init__(message, task=task)
+        self.record = record
+
+
 class TaskGone(TaskError):
-    """The service does not know the task (deleted, expired, or of another account)."""
+    """The service does not know the task (deleted, expired, or of another account).
+
+    It said so in several answers over some minutes, and its list agrees. In a journal the task
+    is kept as missing.
+    """

@@ -45,3 +45,19 @@ def price(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return math.ceil(value) if 0 <= value <= MAX_PRICE else None
+
+
+def deeper_than(value: object, most: int) -> bool:
+    """Return whether lists and objects are nested more than ``most`` levels deep.
+
+    Without recursion: what is nested too deeply breaks whoever walks, compares or copies it.
+    """
+    level: list[Any] = [value]
+    for _ in range(most + 1):
+        level = [part for part in level if part.__class__ is dict or part.__class__ is list]
+        if not level:
+            return False
+        level = [
+            inner for part in level for inner in (part.values() if part.__class__ is dict else part)
+        ]
+    return True

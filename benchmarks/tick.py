@@ -142,7 +142,7 @@ def simulate(law: str, pattern: str, tick: float, share: float, jobs: int) -> di
                 at(now + TRIP, "answer", value)
         elif what == "started":
             due = now + schedule.interval()
-            schedule.add(TALKING_VIDEO, value, now=now, due=due, born=now)
+            schedule.add(TALKING_VIDEO, value, now=now, due=due)
             wake()
         elif what == "answer":
             for watch in value.watches:

@@ -14,6 +14,7 @@ from a2e_async.resources.calls import (
     delete,
     find,
     get_many,
+    iter_pages,
     list_page,
     needed,
     quote,
@@ -136,21 +137,16 @@ class TaskNamespace(Handle, Generic[P, R]):
         if not isinstance(page_size, int):
             raise InvalidInput("page_size must be a whole number.", field="page_size")
         size = min(page_size, self.kind.page_most)
-        seen: set[str] = set()
-        page = 1
-        while True:
-            found = await self.list(page=page, page_size=size, status=status)
-            fresh = [record for record in found if record.id not in seen]
-            for record in fresh:
-                seen.add(record.id)
+        if self.kind.paging is None:
+            for record in await self.list(page_size=size, status=status):
                 yield record
-            # New tasks push old ones onto the next page, so a page may hold known ones; a page
-            # without any news means the end, or a service that ignores paging. A short page
-            # alone does not: the service may give fewer records than it is asked for.
-            whole = found.total is not None and len(seen) >= found.total
-            if not fresh or whole or self.kind.paging is None:
-                return
-            page += 1
+            return
+
+        async def read(page: int) -> Page[R]:
+            return await self.list(page=page, page_size=size, status=status)
+
+        async for record in iter_pages(read, lambda record: record.id):
+            yield record
 
     async def delete(self, id: str) -> None:
         """Delete a task and its results. Raises `NotFound`, or `InvalidRequest` while it runs."""

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from a2e_async.errors import ApiError, InvalidInput, InvalidRequest, NotFound
@@ -10,13 +10,14 @@ from a2e_async.models import Page, Record
 from a2e_async.narrow import is_map, price
 from a2e_async.resources.room import Room
 from a2e_async.tasks.kind import Endpoint, TaskKind, check_id, check_watchable
-from a2e_async.tasks.status import read_id, read_one, read_record, read_rows, read_total
+from a2e_async.tasks.status import by_id, read_id, read_one, read_record, read_rows, read_total
 from a2e_async.transport.ratelimit import Priority
 
 if TYPE_CHECKING:
     from a2e_async.transport.session import Answer
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 logger = logging.getLogger("a2e_async.resources")
 
@@ -31,10 +32,10 @@ def needed(kind: TaskKind[..., Any], endpoint: Endpoint | None, what: str) -> En
 def read_all(room: Room, kind: TaskKind[..., R], data: Any) -> tuple[R, ...]:
     """Return the records of a list answer; a row without an id is left out, and logged."""
     rows = read_rows(data)
-    named = [raw for raw in rows if read_id(raw)]
-    if len(named) < len(rows):
-        logger.warning("%d %s records came without an id", len(rows) - len(named), kind.name)
-    return tuple(read_record(kind, raw, room.source) for raw in named)
+    nameless = sum(1 for raw in rows if read_id(raw) is None)
+    if nameless:
+        logger.warning("%d %s records came without an id", nameless, kind.name)
+    return tuple(read_record(kind, raw, room.source) for raw in by_id(kind, rows).values())
 
 
 async def get_many(room: Room, kind: TaskKind[..., R], ids: Sequence[str]) -> dict[str, R]:
@@ -89,6 +90,55 @@ def _page_params(
     return params if status is None else {**params, "status": status}
 
 
+STALE_PAGES: Final = 3
+"""Pages in a row that may show nothing new, where a list counts more than it has shown."""
+
+
+async def iter_pages(
+    read: Callable[[int], Awaitable[Page[T]]], id_of: Callable[[T], str | None]
+) -> AsyncIterator[T]:
+    """Yield what the pages of a list show, from page 1 on, each thing once.
+
+    A service may ignore paging, give fewer rows than it is asked for, and count wrongly: only a
+    page that shows nothing new is the end. Rows move to later pages when new ones are made
+    meanwhile, and to earlier ones when some are deleted; then the page before is read again.
+    What has no id is compared by the page as a whole.
+    """
+    seen: set[str] = set()
+    total: int | None = None
+    before: tuple[T, ...] = ()
+    page = furthest = 1
+    stale = 0
+    while True:
+        try:
+            found = await read(page)
+        except (NotFound, InvalidRequest):
+            if page == 1 or total is None or len(seen) < total:
+                raise
+            return  # some services refuse the page after the last one
+        fresh = False
+        for item in found.items if found.items != before else ():
+            id = id_of(item)
+            if id not in seen:
+                fresh = True
+                if id is not None:
+                    seen.add(id)
+                yield item
+        before = found.items
+        shrunk = total is not None and found.total is not None and found.total < total
+        total = found.total
+        if page == furthest:
+            if shrunk and page > 1:
+                page -= 1
+                continue
+            stale = 0 if fresh else stale + 1
+            more = bool(found.items) and total is not None and len(seen) < total
+            if stale and not (more and stale < STALE_PAGES):
+                return
+        furthest += 1
+        page = furthest
+
+
 SEARCHED: Final = 10
 """Pages of a list that are searched for one task that cannot be asked for alone."""
 
@@ -120,7 +170,7 @@ async def find(room: Room, kind: TaskKind[..., R], id: str) -> R:
                     return record
             fresh = {record.id for record in listed} - seen
             seen |= fresh
-            if not fresh or (listed.total is not None and len(seen) >= listed.total):
+            if not fresh or kind.paging is None:  # its count may be wrong
                 break
         else:
             advice = f"It is not among the newest {len(seen)}; iter() goes on to the older ones."

@@ -10,11 +10,11 @@ from a2e_async.errors import DecodeError, InvalidInput, sealed
 from a2e_async.models import Page
 from a2e_async.narrow import is_map, whole
 from a2e_async.reading import read_time
-from a2e_async.resources.calls import quote
+from a2e_async.resources.calls import iter_pages, quote
 from a2e_async.resources.plain import check_whole, free_body
 from a2e_async.resources.raw import check_path
 from a2e_async.resources.room import Room
-from a2e_async.tasks.status import read_rows, read_total
+from a2e_async.tasks.status import read_id, read_rows, read_total
 from a2e_async.transport.ratelimit import Priority
 
 
@@ -93,14 +93,12 @@ class Credits:
         self, *, spending: bool | None = None, since: datetime | None = None
     ) -> AsyncIterator[Transaction]:
         """Yield all transactions, newest first, page by page."""
-        page = 1
-        while True:
-            found = await self.history(page=page, page_size=100, spending=spending, since=since)
-            for transaction in found:
-                yield transaction
-            if len(found) < 100:
-                return
-            page += 1
+
+        async def read(page: int) -> Page[Transaction]:
+            return await self.history(page=page, page_size=100, spending=spending, since=since)
+
+        async for transaction in iter_pages(read, lambda one: read_id(one.raw)):
+            yield transaction
 
     @sealed
     async def quote(self, endpoint: str, body: Mapping[str, Any]) -> int | None:

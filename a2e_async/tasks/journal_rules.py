@@ -6,22 +6,13 @@ from typing import Any
 from attrs import evolve
 
 from a2e_async.errors import ConfigurationError
-from a2e_async.tasks.journal import MAX_COINS, Changes, Entry, State, TakenOver
+from a2e_async.narrow import price
+from a2e_async.tasks.journal import Changes, Entry, State, TakenOver
 
 
 def same_start(found: Entry, entry: Entry) -> bool:
     """Whether two entries of one key are of the same start."""
     return (found.kind, found.digest) == (entry.kind, entry.digest)
-
-
-def price(value: Any) -> int | None:
-    """Return a price as it can be kept: whole coins from 0 to `MAX_COINS`, None for all else.
-
-    What a service says of a price must never keep the id of a paid task from being written.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_COINS:
-        return None
-    return value
 
 
 def bound(before: str | None, account: str) -> str:

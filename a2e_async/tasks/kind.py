@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 from a2e_async.errors import InvalidInput
 from a2e_async.inputs import TaskInput, build_input
 from a2e_async.models import MediaType, Record, Status
-from a2e_async.narrow import is_map
+from a2e_async.narrow import is_list, is_map
 from a2e_async.reading import FieldReader
 
 P = ParamSpec("P")
@@ -170,6 +170,17 @@ class TaskKind(Generic[P, R]):
         """What reads the record class's own fields."""
         return FieldReader.of(self.record, self.taken)
 
+    def is_over(self, record: Record) -> bool:
+        """Whether a record is the last one of its task.
+
+        It failed, or succeeded with all its results: some are shown a while after ``completed``.
+        """
+        if record.status is not Status.SUCCEEDED or not self.results:
+            return record.status.terminal
+        # A list that holds more than URLs was kept in `extra`: one of the results is missing.
+        partly = any(is_list(record.extra.get(result.field)) for result in self.results)
+        return bool(record.outputs) and not partly
+
     def ref(self, ids: tuple[str, ...]) -> str:
         """Return the text that brings a task of these ids back: ``kind:id+id``."""
         return f"{self.name}:{'+'.join(ids)}"
@@ -292,16 +303,6 @@ def id_time(id: str) -> float | None:
     The service's ids begin with their time, as those of the database behind it do.
     """
     return float(int(id[:8], 16)) if _OBJECT_ID.fullmatch(id) else None
-
-
-def born_at(id: str, now: float, wall: float) -> float:
-    """Return when a task started elsewhere began, on the clock of ``now``; else long ago.
-
-    ``wall`` is that same instant in seconds since 1970. Just begun, it is forgiven for being
-    unknown like one of this client's own.
-    """
-    made = id_time(id)
-    return LONG_AGO if made is None else now - max(0.0, wall - made)
 
 
 def split_ref(ref: Any) -> tuple[str, tuple[str, ...]]:

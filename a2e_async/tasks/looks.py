@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from a2e_async.errors import DecodeError
-from a2e_async.narrow import is_map
-from a2e_async.tasks.kind import TaskKind
-from a2e_async.tasks.status import read_id, read_one, read_rows, read_total
+from a2e_async.errors import A2EError, DecodeError
+from a2e_async.narrow import is_list, is_map
+from a2e_async.tasks.kind import Endpoint, TaskKind
+from a2e_async.tasks.status import Raw, by_id, read_id, read_one, read_rows, read_total
 from a2e_async.tasks.watches import Look, Mode
 from a2e_async.transport.ratelimit import Priority
 
@@ -34,44 +34,77 @@ class Looker:
         Raises the `ApiError`, `TransportError` or `DecodeError` that came instead.
         """
         kind = look.kind
-        if look.mode is Mode.DETAIL and kind.look_at is not None:
+        if look.mode is Mode.DETAIL and kind.detail_at is not None:
             id = look.watches[0].id
-            path, params = kind.look_at.for_id(id)
-            answer = await self._get(kind.look_at.method, path, params=params)
+            path, params = kind.detail_at.for_id(id)
+            answer = await self._get(kind.detail_at.method, path, params=params)
             row = read_one(kind, answer.data, id)
-            if row is None and not _empty(answer.data):
+            # An answer without a record says that there is none only if the list can confirm it.
+            listed = kind.look_at is not None and kind.list_at is not None
+            if row is None and not (listed and _empty(answer.data)):
                 raise _shapeless(kind, path, answer)
             return ({} if row is None else {id: row}), True
         if look.mode is Mode.BATCH and kind.batch_at is not None:
             ids = [watch.id for watch in look.watches]
             answer = await self._get(kind.batch_at.method, kind.batch_at.path, json={"ids": ids})
-            return _by_id(kind, kind.batch_at.path, answer), True
+            return by_id(kind, _rows(kind, kind.batch_at.path, answer)), True
         if look.mode is Mode.PROCESSING and kind.processing_at is not None:
-            answer = await self._get(kind.processing_at.method, kind.processing_at.path)
-            return _by_id(kind, kind.processing_at.path, answer), True
-        return await self._read_list(look)
+            return by_id(kind, await self._read_new(kind, kind.processing_at)), True
+        return await (self._confirm(look) if look.confirms else self._read_list(look))
 
     async def _read_list(self, look: Look) -> tuple[Mapping[str, Any], bool]:
         kind = look.kind
-        assert kind.list_at is not None  # noqa: S101  # the schedule plans LIST only for kinds that have one
-        found: dict[str, Any] = {}
         wanted = {watch.id for watch in look.watches}
         alone = kind.look_at is not None
+        found: dict[str, Raw] = {}
         for page in range(1, (LIST_PAGES if alone else LAST_PAGE) + 1):
-            names = kind.paging
-            paging = {names.page: page, names.size: names.most} if names else None
-            answer = await self._get(kind.list_at.method, kind.list_at.path, params=paging)
-            rows = _by_id(kind, kind.list_at.path, answer)
-            fresh = rows.keys() - found.keys()
-            found.update(rows)
+            try:
+                answer, rows = await self._read_page(kind, page)
+            except A2EError:
+                if page == 1:
+                    raise
+                return found, False  # what the pages before it show is good
+            before = len(found)
+            by_id(kind, rows, found)
             total = read_total(answer.data)
             # A service that ignores paging gives the same page again and again; one that gives
-            # fewer records than it is asked for must not make the rest look gone.
-            short = len(rows) < kind.page_most and (alone or names is None)
+            # fewer records than it is asked for, or counts wrongly, must not make the rest look
+            # gone: who cannot be asked for alone is looked for until nothing new comes.
+            short = len(rows) < kind.page_most
             whole = len(found) >= total if total is not None else short
-            if not fresh or whole or wanted <= found.keys():
+            ends = whole and (alone or kind.paging is None)
+            if len(found) == before or ends or wanted <= found.keys():
                 return found, True
         return found, alone
+
+    async def _confirm(self, look: Look) -> tuple[Mapping[str, Any], bool]:
+        """Read everything that could show a task, whatever a list says of its own length."""
+        kind = look.kind
+        wanted = {watch.id for watch in look.watches}
+        found: dict[str, Raw] = {}
+        for place in {kind.processing_at, kind.shows_new} - {None, kind.list_at}:
+            assert place is not None  # noqa: S101  # taken out above
+            by_id(kind, await self._read_new(kind, place), found)
+        whole = False
+        for page in range(1, LAST_PAGE + 1):
+            before = len(found)
+            answer, rows = await self._read_page(kind, page)
+            by_id(kind, rows, found)
+            # `null` is no list: it says nothing of what there is.
+            whole = whole or _holds_list(answer.data)
+            if wanted <= found.keys() or kind.paging is None or len(found) == before:
+                return found, whole
+        return found, whole and kind.look_at is not None
+
+    async def _read_page(self, kind: TaskKind[..., Any], page: int) -> "tuple[Answer, list[Raw]]":
+        assert kind.list_at is not None  # noqa: S101  # the schedule plans LIST only for kinds that have one
+        names = kind.paging
+        paging = {names.page: page, names.size: names.most} if names else None
+        answer = await self._get(kind.list_at.method, kind.list_at.path, params=paging)
+        return answer, _rows(kind, kind.list_at.path, answer)
+
+    async def _read_new(self, kind: TaskKind[..., Any], at: Endpoint) -> list[Raw]:
+        return _rows(kind, at.path, await self._get(at.method, at.path))
 
     async def _get(
         self, method: str, path: str, *, params: Any = None, json: Any = None
@@ -87,11 +120,15 @@ class Looker:
         )
 
 
-def _by_id(kind: TaskKind[..., Any], path: str, answer: "Answer") -> dict[str, Any]:
+def _rows(kind: TaskKind[..., Any], path: str, answer: "Answer") -> list[Raw]:
     rows = read_rows(answer.data)
-    if not rows and not _empty(answer.data):
+    if not any(map(read_id, rows)) and not _empty(answer.data):
         raise _shapeless(kind, path, answer)
-    return {id: row for row in rows if (id := read_id(row))}
+    return rows
+
+
+def _holds_list(data: Any) -> bool:
+    return is_list(data) or (is_map(data) and any(map(is_list, data.values())))
 
 
 def _empty(data: Any) -> bool:

@@ -14,12 +14,11 @@ from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
-from a2e_async._clock import wall_time
 from a2e_async.errors import (
     A2EError,
+    ApiError,
     AuthenticationError,
     ClientClosed,
-    ConfigurationError,
     DecodeError,
     InvalidRequest,
     JournalError,
@@ -29,10 +28,10 @@ from a2e_async.errors import (
 )
 from a2e_async.models import OutputSource, Record
 from a2e_async.tasks.hooks import rarity
-from a2e_async.tasks.kind import LONG_AGO, TaskKind, born_at, check_watchable
+from a2e_async.tasks.kind import TaskKind, check_watchable
 from a2e_async.tasks.looks import Looker
 from a2e_async.tasks.news import News, WatchAll
-from a2e_async.tasks.schedule import MISSED, Schedule
+from a2e_async.tasks.schedule import FALL_BACK_AFTER, MISSED, Schedule
 from a2e_async.tasks.shared_looks import SharedLooks
 from a2e_async.tasks.status import read_record
 from a2e_async.tasks.waiting import Waits
@@ -51,8 +50,11 @@ logger = logging.getLogger("a2e_async.poller")
 LOOKS_AT_ONCE: Final = 32
 """Looks on their way at the same time; half of the default number of connections."""
 
-# Errors that no later look can mend: they end the waits at once.
-_FINAL: Final = (AuthenticationError, PermissionDenied, ConfigurationError, ClientClosed)
+TROUBLE: Final = 5
+"""Failed polls of a task in a row of which the log tells."""
+
+# Refusals that end waits when the API itself says so: no later poll is answered otherwise.
+_DENIED: Final = (AuthenticationError, PermissionDenied)
 
 
 class Poller:
@@ -98,7 +100,6 @@ class Poller:
                 crew,
                 self._schedule,
                 clock=lambda: asyncio.get_running_loop().time(),
-                wall=wall_time,
                 kind_named=kind_named,
                 show=self._show_told,
                 spare=self.waits.spare,
@@ -112,6 +113,8 @@ class Poller:
         self._looking: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.Future[None] | None = None
         self._closed: ClientClosed | None = None
+        self._troubled = False
+        """The log tells of failing polls, once until one works again."""
 
     def __len__(self) -> int:
         return len(self._schedule)
@@ -120,7 +123,7 @@ class Poller:
         """Return when the task is done (or, with ``change``, when its record has changed).
 
         ``deadline`` is an instant of the loop's clock. Raises `TaskTimeout` after one last
-        look at it, `TaskGone`, `ClientClosed`, or the error that ended the looks.
+        look at it, `ResultMissing`, `TaskGone`, `ClientClosed`, or the API's own 401 or 403.
         """
         wait = self.begin(task, deadline=deadline, change=change)
         try:
@@ -252,15 +255,14 @@ class Poller:
     async def _look(self, look: Look, loop: asyncio.AbstractEventLoop) -> None:
         try:
             rows, whole = await self._fetch(look, loop)
-        except _FINAL as error:
-            if self._shared is not None:
-                self._shared.failed(look.watches, final=True)
-            self.waits.give_up(look.watches, error)
-        except (NotFound, InvalidRequest) as error:
-            self._refused(look, error, loop.time())
         except A2EError as error:
             self._failed(look, error, loop.time())
+        except Exception as error:
+            logger.exception("a poll of %s failed in an unforeseen way", look.kind.name)
+            self._failed(look, _unreadable(look, error), loop.time())
         else:
+            self._troubled = False
+            self._schedule.answered(look, loop.time())
             self._show(look, rows, whole, loop.time())
         for watch in look.watches:
             self.waits.spare(watch)
@@ -289,13 +291,19 @@ class Poller:
                 if whole:
                     self._absent(watch, look, now)
                 else:
-                    self._schedule.seen(watch, look, now)
+                    self._schedule.unsure(watch, look, now)
                     self.waits.last_look(watch)
                 continue
-            record = read_record(look.kind, raw, self.source)
+            try:
+                record = read_record(look.kind, raw, self.source)
+            except Exception as error:
+                self._schedule.unreadable(watch, look, _unreadable(look, error), now)
+                self._in_trouble(watch)
+                continue
+            over = look.kind.is_over(record)
             if self._shared is not None:
                 self._shared.saw(watch, raw, record)
-                if not record.done:
+                if not over:
                     self._shared.offer(watch, now)
             self._take_in(watch, record, look, now)
 
@@ -303,7 +311,7 @@ class Poller:
         """Take in what another client has seen; tell whether it is a record of this task."""
         try:
             record = read_record(watch.kind, raw, self.source)
-        except DecodeError:
+        except Exception:
             return False
         if record.id != watch.id:
             return False
@@ -311,7 +319,7 @@ class Poller:
         return True
 
     def _take_in(self, watch: Watch, record: Record, look: Look | None, now: float) -> None:
-        if record.done:
+        if watch.kind.is_over(record):
             if self._schedule.ended(watch, now):
                 logger.warning(
                     "no webhook event came for the last %d tasks; looking as often as "
@@ -327,35 +335,72 @@ class Poller:
     def _absent(self, watch: Watch, look: Look, now: float) -> None:
         if watch.dropped:
             return
-        if self._schedule.absent(watch, look, now) is After.AGAIN:
-            if look.mode is Mode.DETAIL:
-                self.waits.last_look(watch)
-            return
-        self.waits.gone(watch)
+        after = self._schedule.absent(watch, look, now)
+        if after is After.GIVE_UP:
+            self.waits.gone(watch)
+        elif after is After.AGAIN:
+            self.waits.last_look(watch)
 
-    def _refused(self, look: Look, error: A2EError, now: float) -> None:
-        alone = look.mode is Mode.BATCH and len(look.watches) == 1 and not look.kind.look_at
-        if alone and look.kind.list_at is not None:
-            self._schedule.list_instead(look)
-        elif look.mode is Mode.DETAIL or alone:
-            if isinstance(error, NotFound):
-                self._absent(look.watches[0], look, now)
-            else:
-                self.waits.give_up(look.watches, error)
-        elif look.mode is Mode.BATCH or look.kind.look_at is not None:
-            self._schedule.split(look)
-        else:
-            self._failed(look, error, now)
+    # -- one that failed -------------------------------------------------------------------
 
     def _failed(self, look: Look, error: A2EError, now: float) -> None:
-        logger.debug("look at %d %s failed: %s", len(look.watches), look.kind.name, error)
-        for watch in look.watches:
-            watch.why = type(error).__name__
-        self.waits.give_up(self._schedule.failed(look, now), error)
+        if isinstance(error, ClientClosed):
+            self.waits.give_up(look.watches, error)
+        # What else does not come from the API itself says nothing about a task.
+        elif not isinstance(error, ApiError) or not error.from_api:
+            self._unanswered(look, error, now)
+        elif isinstance(error, _DENIED):
+            self._denied(look, error, now)
+        elif isinstance(error, NotFound | InvalidRequest):
+            self._refused(look, error, now)
+        else:
+            self._unanswered(look, error, now)
+
+    def _denied(self, look: Look, error: A2EError, now: float) -> None:
+        """Let a 401 or 403 of the API end the waits that it is about."""
+        if self._shared is not None:
+            self._shared.failed(look.watches, final=True)
+        # One answer must not end many waits: each task is asked for by its own detail, or the
+        # shared call is made again, and others in its place.
+        if self._schedule.ask_alone(look, now):
+            return
+        shared = look.mode is not Mode.DETAIL and len(look.watches) > 1
+        again = [w for w in look.watches if isinstance(w.error, _DENIED)]
+        ends = [w for w in again if w.errors >= FALL_BACK_AFTER] if shared else look.watches
+        self.waits.give_up(ends, error)
+        if shared:
+            self._unanswered(look, error, now)
+
+    def _refused(self, look: Look, error: A2EError, now: float) -> None:
+        kind, shared = look.kind, look.mode is not Mode.DETAIL
+        single = look.mode is Mode.BATCH and len(look.watches) == 1 and not kind.look_at
+        if single and kind.list_at is not None:
+            self._schedule.list_instead(look)
+        elif shared and not single and (look.mode is Mode.BATCH or kind.look_at is not None):
+            self._schedule.split(look)
+        elif isinstance(error, NotFound) and (single or (not shared and kind.look_at is not None)):
+            self._absent(look.watches[0], look, now)
+        else:
+            self._unanswered(look, error, now)
+
+    def _unanswered(self, look: Look, error: A2EError, now: float) -> None:
+        logger.debug("poll of %d %s failed: %s", len(look.watches), look.kind.name, error)
+        self._schedule.failed(look, error, now)
         if self._shared is not None:
             self._shared.failed(look.watches)
         for watch in look.watches:
-            self.waits.last_look(watch)
+            self._in_trouble(watch)
+
+    def _in_trouble(self, watch: Watch) -> None:
+        if watch.errors == TROUBLE and not self._troubled and not watch.dropped:
+            self._troubled = True
+            logger.warning(
+                "the last %d polls of %s failed; polling goes on until its wait's timeout: %s",
+                watch.errors,
+                watch.kind.ref((watch.id,)),
+                watch.error,
+            )
+        self.waits.last_look(watch)
 
     # -- the waits -------------------------------------------------------------------------
 
@@ -375,7 +420,8 @@ class Poller:
 
     def _start(self) -> None:
         """Look at what is due; the first watch starts the loop."""
-        if self._runner is None:
+        # An eager task (3.12+) may have ended before it was known here.
+        if self._runner is None or self._runner.done():
             loop = asyncio.get_running_loop()
             self.news.listen()
             # An empty context: what the first caller had set must not leak into later looks.
@@ -387,12 +433,7 @@ class Poller:
         watch = self._schedule.get(task.kind, id)
         if watch is None:
             due, told = self.news.first_look(task, now)
-            born = task.born
-            if born == LONG_AGO:
-                born = born_at(id, now, wall_time())
-            watch = self._schedule.add(
-                task.kind, id, now=now, due=due, born=born, hook=task.hook, told=told
-            )
+            watch = self._schedule.add(task.kind, id, now=now, due=due, hook=task.hook, told=told)
         self._schedule.name(watch, task.hook)
         return watch
 
@@ -406,3 +447,12 @@ class Poller:
         if not looking.cancelled() and (error := looking.exception()) is not None:
             assert isinstance(error, Exception)  # noqa: S101  # a BaseException ends the loop itself
             self._break(error)
+
+
+def _unreadable(look: Look, error: Exception) -> DecodeError:
+    """Return the error of an answer that cannot be read, in whatever way it is odd."""
+    if isinstance(error, DecodeError):
+        return error
+    made = DecodeError(f"An answer about {look.kind.name} cannot be read ({type(error).__name__}).")
+    made.__cause__ = error
+    return made

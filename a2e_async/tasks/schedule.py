@@ -12,9 +12,13 @@ How a kind is looked at, cheapest first:
 - the list, where there is no detail or enough tasks to make a page cheaper than details;
 - detail, one call a task.
 
+A call that keeps failing is replaced by the next one of these that works, which is tried once
+first: where the whole service is down, one shared call must not become hundreds of details. Now
+and then the cheaper call is tried again.
+
 The interval is the user's ``poll_interval``, stretched so that looks take at most the share of
 the rate that is theirs. It does not grow with waiting: what has run for long is no less likely
-to end now. Only errors back off.
+to end now. Only errors back off, and they never end a wait: its own deadline does.
 
 A task whose start carried a webhook is looked at more rarely, as long as events do come: a look
 is only needed lest one was lost. Once its event has come, the interval is the usual one again.
@@ -24,15 +28,26 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from a2e_async.errors import A2EError
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.watches import After, Lane, Look, Mode, Watch
 
-FORGIVEN: Final = 60.0
-"""Seconds after its start in which a task may be unknown to the service."""
+NOT_FOUND_POLLS: Final = 3
+NOT_FOUND_FOR: Final = 120.0
+"""So many polls in a row, over so many seconds, must not find a task before it counts as gone.
 
-ERRORS_IN_A_ROW: Final = 10
-SILENCE: Final = 300.0
-"""A wait ends with an error after this many failed looks in a row and seconds without one."""
+A record can be invisible for a while after its start, and a gateway may answer "not found" for
+minutes. No clock of another machine, and no age of the task, counts here.
+"""
+
+NOT_FOUND_UNCONFIRMED_FOR: Final = 300.0
+"""The same where the kind has no list that could confirm it."""
+
+FALL_BACK_AFTER: Final = 2
+"""Failures in a row after which another call is tried in place of the one that fails."""
+
+DOWN_FOR: Final = 60.0
+"""Seconds for which a call that fails is replaced by one that works; doubled at each relapse."""
 
 BACKOFF_MOST: Final = 30.0
 STAY_ALONE: Final = 3
@@ -46,9 +61,6 @@ MISSED: Final = 3
 
 BACKUP: Final = 300.0
 """Seconds of silence after which a task that another client looks at is looked at here."""
-
-GONE_AFTER: Final = 3
-"""Looks in a row that must miss a task whose kind has no detail, before it counts as gone."""
 
 
 class Schedule:
@@ -107,7 +119,6 @@ class Schedule:
         *,
         now: float,
         due: float,
-        born: float,
         hook: str | None = None,
         told: bool = False,
     ) -> Watch:
@@ -118,7 +129,7 @@ class Schedule:
         lane = self._lanes.get(kind.name)
         if lane is None:
             lane = self._lanes[kind.name] = Lane(kind)
-        watch = Watch(kind, id, due, born, now, told=told, awaited=due > now)
+        watch = Watch(kind, id, due, now, told=told, awaited=due > now)
         lane.watches[id] = watch
         self._count += 1
         self.name(watch, hook)
@@ -171,8 +182,8 @@ class Schedule:
 
     def told(self, watch: Watch, now: float) -> None:
         """The client that looks at it has told how it stands: not terminal."""
-        watch.errors = 0
-        watch.good_at = now
+        self._answered(watch, now)
+        watch.missed = 0
         watch.awaited = True
         self._move(watch, now + BACKUP)
 
@@ -260,48 +271,64 @@ class Schedule:
 
     # -- what a look showed --------------------------------------------------------------
 
+    def answered(self, look: Look, now: float) -> None:
+        """The call of a look works. One that was tried in place of another replaces it."""
+        lane = self._lanes.get(look.kind.name)
+        if lane is None:
+            return
+        lane.spans.pop(look.mode, None)
+        lane.tried.clear()
+        if look.instead_of is not None:
+            self._replace(lane, look.instead_of, now)
+
     def seen(self, watch: Watch, look: Look, now: float) -> None:
         """The look showed the record, and it is not terminal: look again in due time."""
-        watch.errors = 0
-        watch.good_at = now
-        watch.awaited = True
+        self._answered(watch, now)
+        watch.missed = 0
+        if look.confirms:  # the list shows what other calls do not
+            others = [mode for mode in Mode if mode is not Mode.LIST]
+            self._lanes[watch.kind.name].down.update(dict.fromkeys(others, now + ALONE_FOR))
         if look.mode is not Mode.DETAIL:
             watch.absent = 0
         elif watch.alone and watch.absent < STAY_ALONE:
             self._set_alone(watch, False)
         elif watch.alone:
             self._share_again(self._lanes[watch.kind.name], now)
-        if watch.kind.look_at is None:
-            watch.absent = 0
+        self._again(watch, look, now)
+
+    def unsure(self, watch: Watch, look: Look, now: float) -> None:
+        """The answer is fine and does not tell whether the service knows it: look again."""
+        self._answered(watch, now)
+        watch.missed = 0
         self._again(watch, look, now)
 
     def absent(self, watch: Watch, look: Look, now: float) -> After:
-        """The look did not show the record.
+        """The answer did not hold the record, and it is one that should.
 
-        After a shared call the task is asked for alone, at once; when the task's own detail
-        does not know it, it is forgiven for a while after its start, then given up.
+        After a shared call the task is asked for alone, at once. It is given up when several
+        answers in a row, over some minutes, did not know it, and the list confirms that.
         """
-        watch.errors = 0
-        watch.good_at = now
-        if look.mode is not Mode.DETAIL and watch.kind.look_at is not None:
-            watch.absent += 1
-            self._set_alone(watch, True)
-            self._requeue(watch, now)
-            return After.AGAIN
-        if watch.kind.look_at is None:
-            watch.absent += 1
-        missed = watch.kind.look_at is None and watch.absent < GONE_AFTER
-        if missed or now - watch.born < FORGIVEN:
+        self._answered(watch, now)
+        if look.confirms:
+            return After.GIVE_UP
+        if look.mode is not Mode.DETAIL and self._lanes[watch.kind.name].asks_alone:
+            self._ask_alone(watch, now)
+            return After.ALONE
+        if not watch.missed:
+            watch.missed_since = now
+        watch.missed += 1
+        listed = watch.kind.list_at is not None
+        least = NOT_FOUND_FOR if listed else NOT_FOUND_UNCONFIRMED_FOR
+        if watch.missed < NOT_FOUND_POLLS or now - watch.missed_since < least:
             self._again(watch, look, now)
             return After.AGAIN
-        return After.GIVE_UP
+        if not listed:
+            return After.GIVE_UP
+        self._halves.append(Look(watch.kind, Mode.LIST, [watch], now, confirms=True))
+        return After.AGAIN
 
-    def failed(self, look: Look, now: float) -> list[Watch]:
-        """The call failed (transport, 5xx, unreadable). Return the watches to give up.
-
-        The others are looked at again after a growing, jittered pause.
-        """
-        over: list[Watch] = []
+    def failed(self, look: Look, error: A2EError, now: float) -> None:
+        """The call failed: look again after a growing, jittered pause, perhaps by another call."""
         tries = 1 + max((w.errors for w in look.watches), default=0)
         bound = min(BACKOFF_MOST, self._interval * 2.0 ** min(tries, 16))
         # Never sooner than without the error: the share of the rate holds in bad times, too.
@@ -310,12 +337,33 @@ class Schedule:
             if watch.dropped:
                 continue
             watch.errors += 1
+            watch.error = error
+            watch.missed = 0
             watch.again = float("inf")
-            if watch.errors >= ERRORS_IN_A_ROW and now - watch.good_at >= SILENCE:
-                over.append(watch)
-            else:
-                self._requeue(watch, now + pause)
-        return over
+            self._requeue(watch, now + pause)
+        self._find_another(look, tries)
+
+    def unreadable(self, watch: Watch, look: Look, error: A2EError, now: float) -> None:
+        """The answer is fine but for this record: ask for it alone, or later."""
+        if look.mode is not Mode.DETAIL and self._lanes[watch.kind.name].asks_alone:
+            self._ask_alone(watch, now)
+            watch.errors += 1
+            watch.error = error
+        else:
+            self.failed(Look(look.kind, look.mode, [watch], look.at), error, now)
+
+    def ask_alone(self, look: Look, now: float) -> bool:
+        """A shared call was refused, which says nothing of one task: ask for each by its detail.
+
+        Return False where that cannot be.
+        """
+        lane = self._lanes.get(look.kind.name)
+        if look.mode is Mode.DETAIL or lane is None or not lane.asks_alone:
+            return False
+        for watch in look.watches:
+            if not watch.dropped:
+                self._ask_alone(watch, now)
+        return True
 
     def split(self, look: Look) -> None:
         """A shared call was refused as such: ask again in halves until the cause stands alone."""
@@ -330,28 +378,34 @@ class Schedule:
     # -- inside --------------------------------------------------------------------------
 
     def _fill(self, lane: Lane, now: float) -> Look:
-        mode = lane.mode
+        if lane.down:
+            lane.down = {mode: until for mode, until in lane.down.items() if until > now}
+        mode, instead_of = lane.mode, None
         first = lane.pop()
-        if first.alone or mode is Mode.DETAIL:
-            return Look(lane.kind, Mode.DETAIL, [first], now)
+        if lane.trial is not None:
+            (mode, instead_of), lane.trial = lane.trial, None
+        elif first.alone and lane.asks_alone:
+            mode = Mode.DETAIL
+        if mode is Mode.DETAIL:
+            return Look(lane.kind, mode, [first], now, instead_of)
         most = lane.kind.batch_most if mode is Mode.BATCH else len(lane.watches)
         kept: list[Watch] = []
         chosen = [first]
         while len(chosen) < most and lane.first() is not None:
             watch = lane.pop()
-            (kept if watch.alone else chosen).append(watch)
+            (kept if watch.alone and instead_of is None else chosen).append(watch)
         for watch in kept:
             watch.in_flight = False
             lane.push(watch)
-        if mode is Mode.BATCH and len(chosen) == 1 and lane.kind.look_at is not None:
+        if mode is Mode.BATCH and len(chosen) == 1 and instead_of is None and lane.asks_alone:
             mode = Mode.DETAIL
-        return Look(lane.kind, mode, chosen, now)
+        return Look(lane.kind, mode, chosen, now, instead_of)
 
     def _half(self, half: Look, now: float) -> Look | None:
         half.watches = [w for w in half.watches if not w.dropped]
         half.at = now
-        if not half.watches:
-            return None
+        if not half.watches or half.confirms:
+            return half if half.watches else None
         apart = len(half.watches) == 1 or half.mode is not Mode.BATCH
         if not apart or half.kind.look_at is None:
             return half
@@ -362,6 +416,44 @@ class Schedule:
         for watch in half.watches[1:]:
             self._requeue(watch, now)
         return Look(half.kind, Mode.DETAIL, half.watches[:1], now)
+
+    def _find_another(self, look: Look, tries: int) -> None:
+        """Have another call tried in place of one that keeps failing."""
+        lane = self._lanes.get(look.kind.name)
+        if lane is None or look.confirms or look.mode in lane.down:
+            return
+        failing = look.instead_of
+        if failing is not None:
+            lane.tried.append(look.mode)
+        # One that has failed before is known: its next failure is enough.
+        elif tries >= FALL_BACK_AFTER or look.mode in lane.spans:
+            other = lane.choose((look.mode, *lane.down, *lane.tried))
+            if other is None:
+                lane.tried.clear()
+            else:
+                lane.trial = other, look.mode
+
+    def _replace(self, lane: Lane, failing: Mode, now: float) -> None:
+        """Leave a call alone for a while; look soon by another, and not at all tasks at once."""
+        if failing in lane.down:
+            return
+        span = lane.spans[failing] = min(2 * lane.spans.get(failing, DOWN_FOR / 2), ALONE_FOR)
+        lane.down[failing] = now + span
+        waiting = [w for w in lane.watches.values() if w.errors and not w.in_flight]
+        step = self.interval() / max(1, len(waiting)) if lane.mode is Mode.DETAIL else 0.0
+        for place, watch in enumerate(waiting):
+            if now + step * place < watch.due:
+                watch.due = now + step * place
+                lane.push(watch)
+
+    def _answered(self, watch: Watch, now: float) -> None:
+        watch.errors, watch.error = 0, None
+        watch.good_at = now
+
+    def _ask_alone(self, watch: Watch, now: float) -> None:
+        watch.absent += 1
+        self._set_alone(watch, True)
+        self._requeue(watch, now)
 
     def _share_again(self, lane: Lane, now: float) -> None:
         """Now and then let a whole kind try the shared call again: one call tells for all."""

@@ -21,7 +21,7 @@ from a2e_async.errors import A2EError
 from a2e_async.models import Record
 from a2e_async.narrow import is_list, is_map
 from a2e_async.tasks.crew import Crew
-from a2e_async.tasks.kind import TaskKind, born_at, check_watchable, is_id
+from a2e_async.tasks.kind import TaskKind, check_watchable, is_id
 from a2e_async.tasks.schedule import BACKUP, Schedule
 from a2e_async.tasks.watches import Guest, Watch
 
@@ -63,7 +63,7 @@ class SharedLooks:
     ``kind_named`` raises `A2EError` for a kind that this client does not know. ``show`` delivers
     a record as the service gave it, and tells whether it could be read. ``spare`` drops a watch
     if nobody waits for it. ``wake`` has the poller turn to its schedule, ``start`` begin to if it
-    does not. ``wall`` is the time in seconds since 1970.
+    does not.
     """
 
     def __init__(
@@ -72,7 +72,6 @@ class SharedLooks:
         schedule: Schedule,
         *,
         clock: Callable[[], float],
-        wall: Callable[[], float],
         kind_named: Callable[[str], TaskKind[..., Any]],
         show: Callable[[Watch, Any], bool],
         spare: Callable[[Watch], None],
@@ -82,7 +81,6 @@ class SharedLooks:
         self._crew = crew
         self._schedule = schedule
         self._clock = clock
-        self._wall = wall
         self._kind_named = kind_named
         self._show = show
         self._spare = spare
@@ -173,12 +171,13 @@ class SharedLooks:
 
     def saw(self, watch: Watch, row: Any, record: Record) -> None:
         """A look showed this: tell those who wait for it elsewhere, if it is news."""
+        over = watch.kind.is_over(record)
         for name, guest in (watch.guests or {}).items():
             shown = row if guest.every else record.raw_status or record.status
-            if record.done or shown != guest.shown:
+            if over or shown != guest.shown:
                 guest.shown = shown
                 self._tell(name, {"saw": [watch.kind.name, watch.id, row]}, watch)
-        if record.done:
+        if over:
             watch.guests = None
 
     def failed(self, watches: list[Watch], *, final: bool = False) -> None:
@@ -203,8 +202,7 @@ class SharedLooks:
                 continue
             if watch is None:
                 due = now + self._schedule.interval()
-                born = born_at(id, now, self._wall())
-                watch = self._schedule.add(known, id, now=now, due=due, born=born)
+                watch = self._schedule.add(known, id, now=now, due=due)
             if watch.guests is None:
                 watch.guests = {}
             # A new one, also where it was one: it may have missed what it was told last.

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -18,10 +18,11 @@ from a2e_async.models import (
     Record,
     Status,
 )
-from a2e_async.narrow import is_list, is_map, whole
+from a2e_async.narrow import deeper_than, is_list, is_map, whole
 from a2e_async.reading import read_time
 from a2e_async.redact import conceal, excerpt
 from a2e_async.tasks.kind import TaskKind, is_id, split_mark
+from a2e_async.transport.envelope import MAX_DEPTH
 from a2e_async.transport.mediatype import expires_at
 
 R = TypeVar("R", bound=Record)
@@ -35,6 +36,7 @@ WORD_CHARS: Final = 100
 
 _LIST_KEYS: Final = ("rows", "list", "data", "records", "items", "tasks")
 _MESSAGES: Final = ("message", "msg")
+_ORDER: Final = {Status.QUEUED: 0, Status.RUNNING: 1, Status.FAILED: 2, Status.SUCCEEDED: 3}
 _NOT_FAILED: Final = frozenset({"", "0", "none", "null"})
 
 # A bare text that is no reason: a URL, an id, a word of consent. Its start may have been charged.
@@ -148,6 +150,28 @@ def read_rows(data: Any) -> list[Raw]:
     return []
 
 
+def by_id(
+    kind: TaskKind[..., Any], rows: Iterable[Raw], known: dict[str, Raw] | None = None
+) -> dict[str, Raw]:
+    """Return records by their ids, added to those ``known``; rows without an id are left out.
+
+    A service may show one record twice, once as it was: the one that has come further counts.
+    """
+    found = {} if known is None else known
+    for row in rows:
+        id = read_id(row)
+        if id is None or (id in found and _advance(kind, row) < _advance(kind, found[id])):
+            continue
+        found[id] = row
+    return found
+
+
+def _advance(kind: TaskKind[..., Any], raw: Raw) -> tuple[int, bool]:
+    """Return how far a record has come, to be compared with that of another."""
+    status, _ = read_status(kind, raw)
+    return _ORDER[status], any(raw.get(result.field) for result in kind.results)
+
+
 def read_one(kind: TaskKind[..., Any], data: Any, id: str) -> Raw | None:
     """Return the record that a detail answer gives for ``id``; None where it holds none.
 
@@ -156,9 +180,8 @@ def read_one(kind: TaskKind[..., Any], data: Any, id: str) -> Raw | None:
     if is_map(data) and data.get("_id") == id:
         return data
     rows = read_rows(data)
-    for row in rows:
-        if read_id(row) == id:
-            return row
+    if (found := by_id(kind, rows).get(id)) is not None:
+        return found
     nameless = rows or ([data] if is_map(data) else [])
     if len(nameless) == 1 and not read_id(nameless[0]) and kind.words.field in nameless[0]:
         return {**nameless[0], "_id": id}
@@ -209,9 +232,10 @@ def read_start(kind: TaskKind[..., Any], data: Any) -> tuple[Raw, ...] | Refusal
 def _parsed(text: str) -> Any:
     """Return what a text holds that looks like JSON; nothing where it is none."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return None
+    return None if deeper_than(value, MAX_DEPTH) else value
 
 
 def _outputs(

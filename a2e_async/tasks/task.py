@@ -3,13 +3,21 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Generator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from attrs import define
 
 from a2e_async._clock import wall_time
-from a2e_async.errors import A2EError, InvalidInput, TaskFailed, TaskGone
+from a2e_async.errors import (
+    A2EError,
+    DecodeError,
+    InvalidInput,
+    ResultMissing,
+    TaskFailed,
+    TaskGone,
+)
 from a2e_async.handle import Handle
 from a2e_async.models import Record, Status, merge_records
 from a2e_async.narrow import price
@@ -147,7 +155,7 @@ class Task(Handle, Generic[R]):
 
     @property
     def done(self) -> bool:
-        """True when it is known to have ended, well or badly."""
+        """True when it is known to have ended, well or badly, and its results are there."""
         return not self.open_ids
 
     @property
@@ -170,14 +178,16 @@ class Task(Handle, Generic[R]):
         if not any(self._parts):
             return self.ids
         seen = zip(self.ids, self._parts, strict=True)
-        return tuple(id for id, part in seen if part is None or not part.done)
+        over = self.kind.is_over
+        return tuple(id for id, part in seen if part is None or not over(part))
 
     def observe(self, record: Record, now: float) -> bool:
         """Take in what a look showed (for the poller); return whether it was news."""
         place = self.ids.index(record.id)
         before = self._parts[place] if self._parts else None
         self.looked_at = now
-        if before == record or (before is not None and before.done and not record.done):
+        over = self.kind.is_over
+        if before == record or (before is not None and over(before) and not over(record)):
             return False
         self._keep(place, record)  # type: ignore[arg-type]  # the poller reads it by this task's kind
         return True
@@ -195,7 +205,9 @@ class Task(Handle, Generic[R]):
 
         ``timeout`` in seconds; without one the kind's own (2 hours for most). Raises
         `TaskFailed` (its ``record`` says why and keeps the good outputs), `TaskTimeout` (the
-        task goes on), `TaskGone`, or the error that made looking impossible.
+        task goes on; its ``__cause__`` is the last error, if polls failed), `ResultMissing`
+        (completed, and still without its result two minutes later), `TaskGone`, `ClientClosed`,
+        or `AuthenticationError` and `PermissionDenied` where the API itself refuses.
         """
         self._services.claim(self)
         deadline = self._deadline(timeout)
@@ -223,14 +235,15 @@ class Task(Handle, Generic[R]):
     async def updates(self, *, timeout: float | None = None) -> AsyncIterator[R]:
         """Yield what is known, then each change, at last the final record; then end.
 
-        A failed task is yielded like any other. Raises `TaskTimeout`, `TaskGone`.
+        A failed task is yielded like any other, a completed one once its result is there.
+        Raises what `wait` raises, but for `TaskFailed`.
         """
         self._services.claim(self)
         deadline = self._deadline(timeout)
         shown: R | None = None
         while True:
             record = self.record
-            if record is not None and record is not shown:
+            if record is not None and record is not shown and (self.done or not record.done):
                 # Also what another wait saw while this one's reader was busy.
                 shown = record
                 if self.done:
@@ -248,11 +261,18 @@ class Task(Handle, Generic[R]):
     async def download(self, directory: str | os.PathLike[str]) -> list[Path]:
         """Wait if need be, save every output into ``directory`` and return the paths, in order.
 
-        The directory is made if it is missing. Raises what `wait` and `Output.save` raise; a
-        task that ended without any output raises `DecodeError`.
+        The directory is made if it is missing. Raises what `wait` and `Output.save` raise; before
+        `ResultMissing` those that are there are saved.
         """
         where = _directory(directory)  # a mistake is told now, not in two hours
-        return await save_outputs(await self.wait(), where)
+        try:
+            record = await self.wait()
+        except ResultMissing as error:
+            if error.record.outputs:
+                with suppress(DecodeError):  # which says that others are missing
+                    await save_outputs(error.record, where)
+            raise
+        return await save_outputs(record, where)
 
     async def ack(self) -> None:
         """Tell the journal that its results are where they belong: `unfinished` leaves it out.
@@ -260,7 +280,7 @@ class Task(Handle, Generic[R]):
         For results that are sent on and not saved as files (a bot's answer). Without a journal
         nothing happens. Raises `InvalidInput` before its end, `JournalError`.
         """
-        if not self.done:
+        if not self.done and not (self.record is not None and self.record.done):
             raise InvalidInput(f"{self.ref} has not ended yet; wait for it before ack().")
         if self._services.delivered is not None:
             await self._services.delivered(self)

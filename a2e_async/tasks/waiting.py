@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any, Final
 from a2e_async.errors import A2EError, TaskTimeout
 from a2e_async.models import Record
 from a2e_async.tasks.schedule import Schedule
-from a2e_async.tasks.waits import Deadlines, Ended, Wait, gone, timed_out
+from a2e_async.tasks.waits import Deadlines, Ended, Wait, gone, result_missing, timed_out
 from a2e_async.tasks.watches import Watch
 
 if TYPE_CHECKING:
     from a2e_async.tasks.task import Task
     from a2e_async.tasks.telling import Teller
 
-LAST_LOOK: Final = 5.0
+LAST_LOOK: Final = 2.0
 """Seconds that the one look at a wait's deadline may take."""
+
+RESULT_WITHIN: Final = 120.0
+"""Seconds for which the result of a completed task that does not show it is polled for."""
 
 
 class Waits:
@@ -97,6 +100,7 @@ class Waits:
         """Give a record to all who wait for it."""
         changed: dict[Task[Any], bool] = {}
         told: set[tuple[str, ...]] = set()
+        over = watch.kind.is_over(record)
         for wait in watch.waits:
             task = wait.task
             if task not in changed:
@@ -106,14 +110,32 @@ class Waits:
                 if self._teller is not None and tells:
                     told.add(task.ids)  # however many handles it has
                     self._teller.seen(task, record, before, now)
-            if record.done:
+            if over:
                 wait.missing = tuple(id for id in wait.missing if id != watch.id)
             if not wait.missing or (wait.change and changed[task]):
                 wait.end()
-            elif wait.last and not record.done:
+            elif wait.last and not over:
                 wait.end(self._timeout(wait))
-        if record.done:
+        if over:
             self._tell_ended(watch, seen=True)
+        elif record.done:
+            self._await_result(watch, now)
+        elif watch.result_by < math.inf:
+            watch.result_by = math.inf
+
+    def _await_result(self, watch: Watch, now: float) -> None:
+        """Poll for a result that is late; end waits for nothing else after some time."""
+        if watch.result_by == math.inf:
+            watch.result_by = now + RESULT_WITHIN
+            if watch.rare:
+                self._schedule.nudge(watch, now)  # its event has come, or never will
+        if now < watch.result_by:
+            return
+        self._tell_ended(watch, seen=False)
+        for wait in watch.waits:
+            record = wait.task.record
+            if record is not None and record.done:
+                wait.end(result_missing(wait.task))
 
     def gone(self, watch: Watch) -> None:
         """The service does not know the task: end its waits with `TaskGone`."""

@@ -1,13 +1,14 @@
 """Waits for tasks, their deadlines, and what a caller is told when one ends without a record."""
 
 import asyncio
+import copy
 import heapq
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define
 
-from a2e_async.errors import A2EError, TaskGone, TaskTimeout
+from a2e_async.errors import A2EError, ResultMissing, TaskGone, TaskTimeout
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.watches import Watch
 
@@ -87,17 +88,41 @@ class Deadlines:
 
 def timed_out(task: "Task[Any]", watches: Iterable[Watch | None]) -> TaskTimeout:
     """Return the error of a wait whose deadline has come; ``watches`` are on what is missing."""
+    if _only_results_missing(task):
+        return result_missing(task)
     known = (
         f"last seen {task.record.raw_status or task.record.status}" if task.record else "never seen"
     )
     worst = max((w for w in watches if w is not None), key=lambda w: w.errors, default=None)
-    trouble = ""
-    if worst is not None and worst.errors:
-        trouble = f"; the last {worst.errors} looks failed with {worst.why}"
-    return TaskTimeout(
+    trouble, cause = "", None
+    if worst is not None and worst.error is not None:
+        trouble = f"; the last {worst.errors} polls failed with {type(worst.error).__name__}"
+        cause = copy.copy(worst.error)
+    error = TaskTimeout(
         f"{task.ref} is not finished ({known}, {task.elapsed:.0f} s old{trouble}). "
         "It goes on and is paid for: wait again, or later with a2e.attach(error.ref).",
         task=task,
+    )
+    error.__cause__ = cause
+    return error
+
+
+def _only_results_missing(task: "Task[Any]") -> bool:
+    """Whether all remote tasks have ended and only results of theirs are not there."""
+    return task.record is not None and task.record.done and not task.done
+
+
+def result_missing(task: "Task[Any]") -> ResultMissing:
+    """Return the error of a wait for a completed task that shows no result."""
+    record = task.record
+    assert record is not None  # noqa: S101  # it was seen completed
+    some = f" {len(record.outputs)} other results are in error.record." if record.outputs else ""
+    return ResultMissing(
+        f"The service calls {task.ref} completed but does not show its result, or not all of "
+        f"it.{some} It is paid for and stays open: wait for it again in some minutes, or later "
+        "with a2e.attach(error.ref); if it stays so, tell the service's support.",
+        task=task,
+        record=record,
     )
 
 
@@ -106,8 +131,8 @@ def gone(task: "Task[Any]", watch: Watch) -> TaskGone:
     return TaskGone(
         f"The service does not know {watch.kind.ref((watch.id,))}: it was deleted, "
         "has expired, or belongs to another account. If its result was saved, "
-        "nothing is lost; else look for it with list(). What was seen of it is "
-        "error.task.parts.",
+        "nothing is lost; else look for it with list(), or wait again later. What was seen of "
+        "it is error.task.parts.",
         task=task,
     )
 

@@ -1,11 +1,13 @@
 """What the schedule knows of each watched task, and the calls it plans (pure)."""
 
 import heapq
+from collections.abc import Collection
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
 
+from a2e_async.errors import A2EError
 from a2e_async.tasks.kind import TaskKind
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ class Mode(StrEnum):
 class After(StrEnum):
     """What becomes of a watch after a look that did not show its record."""
 
+    ALONE = "alone"
+    """It is asked for by its own detail, at once: this look says nothing yet."""
     AGAIN = "again"
     GIVE_UP = "give up"
 
@@ -47,14 +51,20 @@ class Watch:
     kind: TaskKind[..., Any]
     id: str
     due: float
-    born: float
-    """When its start was answered; far in the past for tasks started elsewhere."""
     good_at: float
     """When a look last succeeded (or the watch began)."""
     errors: int = 0
-    why: str = ""
-    """What the last of these errors was."""
+    """Failed looks in a row."""
+    error: A2EError | None = None
+    """The last of these errors."""
     absent: int = 0
+    """Shared answers in a row that left it out."""
+    missed: int = 0
+    """Answers in a row by which the service does not know it."""
+    missed_since: float = 0.0
+    """When the first of these came."""
+    result_by: float = float("inf")
+    """It was seen completed without its result, for which this is the last moment."""
     alone: bool = False
     in_flight: bool = False
     dropped: bool = False
@@ -92,6 +102,10 @@ class Look:
     mode: Mode
     watches: list[Watch]
     at: float
+    instead_of: Mode | None = None
+    """The call that keeps failing, when this one is tried in its place."""
+    confirms: bool = False
+    """It confirms by the list that the service does not know a task."""
 
 
 @define(eq=False)
@@ -108,20 +122,42 @@ class Lane:
     """When those that are asked for alone may share a call again."""
     entry: int = 0
     """Number of the newest entry of the heap."""
+    down: dict[Mode, float] = field(factory=dict[Mode, float])
+    """Calls that keep failing while another one works, and when each is tried again."""
+    spans: dict[Mode, float] = field(factory=dict[Mode, float])
+    """For how many seconds each was left alone the last time, until it works again."""
+    tried: list[Mode] = field(factory=list[Mode])
+    """What has been tried in place of a failing call, in vain."""
+    trial: tuple[Mode, Mode] | None = None
+    """The call to try next, and the failing one that it may replace."""
 
     @property
     def mode(self) -> Mode:
         """The cheapest call that shows them; who is ``alone`` is asked for by its detail."""
+        return self.choose(self.down) or self.choose() or Mode.DETAIL
+
+    def choose(self, without: Collection[Mode] = ()) -> Mode | None:
+        """Return the cheapest call that shows them, but none of these; None if none is left."""
         kind, shared = self.kind, len(self.watches) - self.alone
-        if kind.batch_at is not None:
+        if kind.batch_at is not None and Mode.BATCH not in without:
             return Mode.BATCH
         # What is over leaves the processing list: alone it can never show an end.
         shows_ends = kind.look_at is not None or kind.list_at is None
-        if kind.processing_at is not None and shows_ends and (shared > 1 or not kind.look_at):
+        halfway = kind.processing_at is not None and Mode.PROCESSING not in without
+        if halfway and shows_ends and (shared > 1 or not kind.look_at):
             return Mode.PROCESSING
-        if kind.list_at is not None and (kind.look_at is None or shared >= LIST_WORTH):
+        listed = kind.list_at is not None and Mode.LIST not in without
+        if listed and (kind.look_at is None or shared >= LIST_WORTH):
             return Mode.LIST
-        return Mode.DETAIL
+        # Last of all also a detail that cannot be relied on, or a list for few.
+        if kind.detail_at is not None and Mode.DETAIL not in without:
+            return Mode.DETAIL
+        return Mode.LIST if listed else None
+
+    @property
+    def asks_alone(self) -> bool:
+        """Whether one task can be asked for by its own detail."""
+        return self.kind.look_at is not None and Mode.DETAIL not in self.down
 
     def calls(self, rarity: float) -> float:
         """Return the calls that the looks of one interval at all of them take.

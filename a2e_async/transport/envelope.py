@@ -24,7 +24,7 @@ from a2e_async.errors import (
     RateLimited,
     ServerError,
 )
-from a2e_async.narrow import is_list, is_map
+from a2e_async.narrow import deeper_than, is_list, is_map
 from a2e_async.redact import Secret, excerpt, redact
 from a2e_async.transport.classify import advice_for, classify
 
@@ -49,6 +49,13 @@ _ENVELOPE_KEYS: Final = frozenset(
     {"code", "data", "trace_id", "traceId", "message", "msg", "success", "error", "errors"}
 )
 _TRACE_CHARS: Final = 128
+
+MAX_DEPTH: Final = 64
+"""Levels of lists and objects in an answer; records have three or four.
+
+Parsers give up at some depth, each at its own; below it, what was parsed breaks later, where it
+is walked, compared, copied or pickled.
+"""
 
 TRACE_HEADER: Final = "X-Trace-Id"
 """Where a trace id stands that the body does not have."""
@@ -106,7 +113,7 @@ def read_plain(body: bytes, headers: Mapping[str, str]) -> Answer | None:
         value = _quick_loads(body)
     except (ValueError, RecursionError):
         return None
-    if value.__class__ is not dict or "data" not in value:
+    if value.__class__ is not dict or "data" not in value or _too_deep(body, value):
         return None
     code = value.get("code")
     if code.__class__ is not int or code != 0 or value.get("success", True) is not True:
@@ -168,11 +175,16 @@ def read_answer(
     except (ValueError, RecursionError) as error:
         failed = _not_json(reply, content_type, trace_header, error)
     else:
-        try:
+        if not _too_deep(body, value):
             return _read_value(reply, value, trace_header)
-        except RecursionError:
-            failed = _undecodable(reply, "an answer nested too deeply", trace_header)
+        failed = _undecodable(reply, "an answer nested too deeply", trace_header)
     raise failed
+
+
+def _too_deep(body: bytes, value: Any) -> bool:
+    # Few answers have so many brackets at all: most are not walked through.
+    brackets = body.count(b"{") + body.count(b"[")
+    return brackets > MAX_DEPTH and deeper_than(value, MAX_DEPTH)
 
 
 def _read_value(reply: _Reply, value: Any, trace_header: str | None) -> Answer:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from a2e_async.tasks.schedule import ALONE_FOR, Schedule
+from a2e_async.tasks.schedule import ALONE_FOR, NOT_FOUND_UNCONFIRMED_FOR, Schedule
 from a2e_async.tasks.watches import Look, Mode
 
 from .world import (
@@ -273,7 +273,7 @@ def test_bisecting_isolates_one_poisoned_id(size: int, data: st.DataObject) -> N
 def test_bisecting_without_a_detail_gives_up_only_the_poisoned_id(
     size: int, data: st.DataObject
 ) -> None:
-    """Where there is no detail the poisoned id ends alone, after its time of forgiveness."""
+    """Where there is no detail the poisoned id ends alone, after its minutes."""
     bad = f"t{data.draw(st.integers(0, size - 1))}"
 
     def answer(w: World, look: Look) -> set[str]:
@@ -283,8 +283,8 @@ def test_bisecting_without_a_detail_gives_up_only_the_poisoned_id(
 
     w = world(answer, latency=lambda: 0.05)
     for n in range(size):
-        w.add(BATCH_ONLY, f"t{n}", born=-1000.0)
-    w.run(10.0)
+        w.add(BATCH_ONLY, f"t{n}")
+    w.run(NOT_FOUND_UNCONFIRMED_FOR + 10.0)
     assert set(w.given_up) == {bad}
     assert len(w.schedule) == size - 1
 
@@ -302,8 +302,8 @@ def test_two_kinds_of_one_name_do_not_share_a_lane_by_accident() -> None:
 def test_early_is_free_within_one_call() -> None:
     """A call that is made anyway takes along who is due soon, up to the bound of the batch."""
     s = Schedule(interval=10.0, look_rate=None, jitter=lambda: 0.5)
-    s.add(BATCH, "first", now=0.0, due=0.0, born=0.0)
+    s.add(BATCH, "first", now=0.0, due=0.0)
     for n in range(300):
-        s.add(BATCH, f"t{n}", now=0.0, due=1.0 + n / 100, born=0.0)
+        s.add(BATCH, f"t{n}", now=0.0, due=1.0 + n / 100)
     (look,) = s.plan(0.0)
     assert [w.id for w in look.watches] == ["first", *(f"t{n}" for n in range(199))]

@@ -9,16 +9,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from a2e_async.errors import A2EError
 from a2e_async.tasks.schedule import (
     BACKOFF_MOST,
-    ERRORS_IN_A_ROW,
-    FORGIVEN,
-    SILENCE,
+    NOT_FOUND_FOR,
+    NOT_FOUND_UNCONFIRMED_FOR,
     Schedule,
 )
 from a2e_async.tasks.watches import Look, Mode
 
-from .world import BATCH, BATCH_ONLY, DETAIL, KINDS, LIST_ONLY, FailedCall, World, all_shown, world
+from .world import (
+    BATCH,
+    DETAIL,
+    KINDS,
+    LISTED,
+    PROCESSING,
+    FailedCall,
+    World,
+    all_shown,
+    kind,
+    world,
+)
 
 
 def failing(w: World, look: Look) -> set[str]:
@@ -62,15 +73,15 @@ def test_a_success_resets_the_pause() -> None:
     assert pauses[8] == pytest.approx(1.0)
 
 
-def test_giving_up_takes_ten_errors_and_five_minutes_of_silence() -> None:
-    """At a small interval the silence decides; at a large one the tenth error does."""
-    for interval, since in ((1.0, SILENCE), (60.0, 60.0 * (ERRORS_IN_A_ROW - 1))):
-        w = world(failing, interval=interval, jitter=lambda: 0.9, latency=lambda: 0.0)
-        w.add(DETAIL, "t")
-        w.run(5000.0)
-        assert list(w.given_up) == ["t"]
-        assert since <= w.given_up["t"] <= since + max(BACKOFF_MOST, interval) + 1
-        assert len(w.looks) >= ERRORS_IN_A_ROW
+@pytest.mark.parametrize("of", KINDS, ids=lambda k: k.name)
+def test_failures_never_end_a_wait(of) -> None:  # type: ignore[no-untyped-def]
+    """However many and however long: the wait's own deadline does, which is not seen here."""
+    w = world(failing, latency=lambda: 0.0)
+    w.add(of, "t")
+    w.run(20_000.0)
+    assert not w.given_up
+    assert len(w.schedule) == 1
+    assert len(w.looks) >= 20_000 / BACKOFF_MOST
 
 
 @settings(max_examples=25, deadline=None)
@@ -90,53 +101,139 @@ def test_one_good_look_in_ten_keeps_a_wait_alive(good_every: int) -> None:
     assert not w.given_up
 
 
-def test_an_answered_404_breaks_the_silence() -> None:
-    """Silence counts from the last answer, also from one that did not know the task yet."""
+@pytest.mark.parametrize("of", KINDS, ids=lambda k: k.name)
+def test_an_unknown_task_is_given_up_after_minutes(of) -> None:  # type: ignore[no-untyped-def]
+    """However old it is: several answers in a row, over some minutes, must not know it."""
+    w = world(lambda w, look: set())
+    w.add(of, "t")
+    least = NOT_FOUND_FOR if of.list_at is not None else NOT_FOUND_UNCONFIRMED_FOR
+    w.run(least - 0.5)
+    assert not w.given_up
+    w.run(least + 5.0)
+    assert least <= w.given_up["t"] <= least + 3.0
+    if of.list_at is not None:
+        assert w.looks[-1][1] is Mode.LIST, "the list has confirmed it"
+
+
+@pytest.mark.parametrize("of", KINDS, ids=lambda k: k.name)
+@pytest.mark.parametrize("between", ["shown", "failed"])
+def test_only_answers_in_a_row_count(of, between: str) -> None:  # type: ignore[no-untyped-def]
+    """One that shows the task, and one that fails, begin the time anew."""
+    times = iter([100.0 * n for n in range(1, 1000)])
+    due = [next(times)]
 
     def answer(w: World, look: Look) -> set[str]:
-        if look.at >= FORGIVEN - 1:
+        if look.at < due[0]:
+            return set()
+        due[0] = next(times)
+        if between == "failed":
             raise FailedCall
-        return set()
+        return all_shown(w, look)
 
-    w = world(answer, jitter=lambda: 0.0, latency=lambda: 0.0)
-    w.add(DETAIL, "t")
-    w.run(2000.0)
-    assert w.given_up["t"] >= FORGIVEN - 2 + SILENCE
-
-
-@pytest.mark.parametrize("of", [DETAIL, BATCH], ids=lambda k: k.name)
-def test_an_unknown_task_is_forgiven_for_a_minute_after_its_start(of) -> None:  # type: ignore[no-untyped-def]
-    """404s within 60 s of the start are waited out; later, and for old tasks, they end it."""
-    w = world(lambda w, look: set())
-    w.add(of, "young")
-    w.run(FORGIVEN - 0.5)
+    w = world(answer)
+    w.add(of, "t")
+    w.run(3000.0)
     assert not w.given_up
-    w.run(FORGIVEN + 2.5)
-    assert FORGIVEN <= w.given_up["young"] <= FORGIVEN + 2.5
-    old = world(lambda w, look: set())
-    old.add(of, "old", born=-math.inf)
-    old.run(1.0)
-    assert set(old.given_up) == {"old"}
 
 
-@pytest.mark.parametrize("of", [BATCH_ONLY, LIST_ONLY], ids=lambda k: k.name)
-def test_a_kind_without_detail_is_given_up_after_several_misses(of) -> None:  # type: ignore[no-untyped-def]
-    """One answer that misses an old task may be a hiccup; three in a row are the end."""
-    w = world(lambda w, look: set())
-    w.add(of, "old", born=-math.inf)
-    w.run(1.0)
+@pytest.mark.parametrize("of", [BATCH, LISTED], ids=lambda k: k.name)
+def test_what_the_list_shows_is_not_gone(of) -> None:  # type: ignore[no-untyped-def]
+    """Where the detail does not know what the list shows, the list is asked from there on."""
+    w = world(lambda w, look: all_shown(w, look) if look.mode is Mode.LIST else set())
+    w.ends["t"] = 500.0
+    w.add(of, "t")
+    w.run(510.0)
     assert not w.given_up
-    w.run(10.0)
-    assert set(w.given_up) == {"old"}
+    assert w.delays
+    assert w.delays[0] < 2.0
+
+
+BROKEN = [
+    (BATCH, 20, {Mode.BATCH}),
+    (BATCH, 3, {Mode.BATCH}),
+    (BATCH, 20, {Mode.BATCH, Mode.LIST}),
+    (BATCH, 20, {Mode.BATCH, Mode.DETAIL}),
+    (BATCH, 1, {Mode.DETAIL}),
+    (PROCESSING, 5, {Mode.PROCESSING}),
+    (PROCESSING, 5, {Mode.PROCESSING, Mode.LIST}),
+    (LISTED, 20, {Mode.LIST}),
+    (LISTED, 3, {Mode.DETAIL}),
+    (kind("flaky", "detail", "list", "batch"), 5, {Mode.BATCH}),
+]
+
+
+@pytest.mark.parametrize(("of", "count", "broken"), BROKEN)
+def test_a_call_that_fails_is_replaced_by_one_that_works(of, count, broken) -> None:  # type: ignore[no-untyped-def]
+    """The end is seen by another call, the broken one is tried now and then, at little cost."""
+
+    def answer(w: World, look: Look) -> set[str]:
+        if look.mode in broken:
+            raise FailedCall
+        return all_shown(w, look)
+
+    w = world(answer, latency=lambda: 0.05)
+    for n in range(count):
+        w.ends[f"t{n}"] = 300.0
+        w.add(of, f"t{n}")
+    w.run(290.0)
+    late = w.calls(60.0)
+    good = [ids for _, mode, ids in late if mode not in broken]
+    assert sum(map(len, good)) >= 0.8 * 230 * count
+    assert len(late) - len(good) <= 16
+    assert any(mode in broken for _, mode, _ in late), "it is tried again"
+    w.run(310.0)
+    assert len(w.delays) == count
+    assert not w.given_up
+
+
+def test_a_call_that_works_again_is_used_again() -> None:
+    def answer(w: World, look: Look) -> set[str]:
+        if look.mode is Mode.BATCH and look.at < 5.0:
+            raise FailedCall
+        return all_shown(w, look)
+
+    w = world(answer, latency=lambda: 0.05)
+    for n in range(20):
+        w.add(BATCH, f"t{n}")
+    w.run(200.0)
+    assert {mode for _, mode, _ in w.calls(100.0)} == {Mode.BATCH}
+    assert len(w.calls(100.0)) <= 102
+
+
+@pytest.mark.parametrize("of", [BATCH, PROCESSING, LISTED], ids=lambda k: k.name)
+def test_an_outage_does_not_turn_one_call_into_many(of) -> None:  # type: ignore[no-untyped-def]
+    """Where nothing works, one task alone tries another call."""
+    w = world(failing, latency=lambda: 0.05)
+    for n in range(180):
+        w.add(of, f"t{n}")
+    w.run(600.0)
+    assert len(w.looks) <= 3 * 600 / (BACKOFF_MOST / 2) + 20
+
+
+def test_a_record_that_cannot_be_read_concerns_itself_alone() -> None:
+    s = Schedule(interval=1.0, look_rate=None, jitter=lambda: 0.5)
+    watches = [s.add(BATCH, f"t{n}", now=0.0, due=0.0) for n in range(3)]
+    (look,) = s.plan(0.0)
+    error = A2EError("odd")
+    s.answered(look, 0.1)
+    s.unreadable(watches[0], look, error, 0.1)
+    for watch in watches[1:]:
+        s.seen(watch, look, 0.1)
+    (alone,) = s.plan(0.1)
+    assert (alone.mode, [w.id for w in alone.watches]) == (Mode.DETAIL, ["t0"])
+    s.unreadable(watches[0], alone, error, 0.2)
+    assert [w.errors for w in watches] == [2, 0, 0]
+    assert watches[0].due > 0.2
+    assert watches[1].due == watches[2].due == pytest.approx(1.0)
 
 
 def test_nothing_leaks_in_a_hundred_thousand_watches() -> None:
     """The queue stays bounded while 100,000 watches come and go beside one that stays."""
     s = Schedule(interval=1.0, look_rate=None, jitter=lambda: 0.5)
-    s.add(BATCH, "stays", now=0.0, due=1e9, born=0.0)
+    s.add(BATCH, "stays", now=0.0, due=1e9)
     most = 0
     for n in range(100_000):
-        watch = s.add(BATCH, f"t{n}", now=0.0, due=1e6 + n, born=0.0)
+        watch = s.add(BATCH, f"t{n}", now=0.0, due=1e6 + n)
         if n % 3 == 0:
             s.hasten(watch, 0.0)
         s.drop(watch)
@@ -160,7 +257,7 @@ def test_nothing_leaks_in_a_hundred_thousand_watches() -> None:
 def test_next_wake_is_the_earliest_due(dues, dropped, hastened) -> None:  # type: ignore[no-untyped-def]
     """`next_wake` is exactly when the earliest live watch is due, and `plan` is quiet before."""
     s = Schedule(interval=1.0, look_rate=None, jitter=lambda: 0.5)
-    watches = [s.add(k, f"t{n}", now=0.0, due=due, born=0.0) for n, (k, due) in enumerate(dues)]
+    watches = [s.add(k, f"t{n}", now=0.0, due=due) for n, (k, due) in enumerate(dues)]
     for n, watch in enumerate(watches):
         if n in hastened:
             s.hasten(watch, 2.5)
@@ -177,7 +274,7 @@ def test_next_wake_is_the_earliest_due(dues, dropped, hastened) -> None:  # type
 def test_halves_wake_at_once_and_skip_the_dropped() -> None:
     """After a split there is something to do now; who was dropped meanwhile is not asked for."""
     s = Schedule(interval=1.0, look_rate=None, jitter=lambda: 0.5)
-    watches = [s.add(BATCH, f"t{n}", now=0.0, due=0.0, born=0.0) for n in range(8)]
+    watches = [s.add(BATCH, f"t{n}", now=0.0, due=0.0) for n in range(8)]
     (look,) = s.plan(0.0)
     s.split(look)
     assert s.next_wake() == -math.inf
@@ -192,7 +289,7 @@ def test_halves_wake_at_once_and_skip_the_dropped() -> None:
 def test_hasten_brings_a_look_now_and_not_a_second_one() -> None:
     """A hastened watch is looked at now, once; one in flight or due already is left alone."""
     s = Schedule(interval=10.0, look_rate=None, jitter=lambda: 0.5)
-    watch = s.add(DETAIL, "t", now=0.0, due=10.0, born=0.0)
+    watch = s.add(DETAIL, "t", now=0.0, due=10.0)
     assert s.plan(1.0) == []
     s.hasten(watch, 1.0)
     s.hasten(watch, 1.0)
@@ -206,15 +303,15 @@ def test_hasten_brings_a_look_now_and_not_a_second_one() -> None:
 def test_a_hastened_or_dropped_look_under_way_leaves_no_trace() -> None:
     """Hastening what is in flight changes nothing; what was dropped in flight never returns."""
     s = Schedule(interval=10.0, look_rate=None, jitter=lambda: 0.5)
-    watch = s.add(DETAIL, "t", now=0.0, due=0.0, born=0.0)
-    gone = s.add(DETAIL, "gone", now=0.0, due=0.0, born=0.0)
+    watch = s.add(DETAIL, "t", now=0.0, due=0.0)
+    gone = s.add(DETAIL, "gone", now=0.0, due=0.0)
     looks = s.plan(0.0)
     watch.due = 99.0
     s.hasten(watch, 1.0)
     assert s.next_wake() is None
     s.drop(gone)
     for look in looks:
-        assert s.failed(look, 1.0) == []
+        s.failed(look, A2EError("failed"), 1.0)
     assert gone.errors == 0
     assert [w.id for look in s.plan(1e6) for w in look.watches] == ["t"]
 
@@ -222,7 +319,7 @@ def test_a_hastened_or_dropped_look_under_way_leaves_no_trace() -> None:
 def test_who_stood_alone_is_forgotten_when_dropped() -> None:
     """The rest of the lane is shared and priced as if the lone watch had never been."""
     s = Schedule(interval=1.0, look_rate=1.0, jitter=lambda: 0.5)
-    watches = [s.add(BATCH, f"t{n}", now=0.0, due=0.0, born=0.0) for n in range(250)]
+    watches = [s.add(BATCH, f"t{n}", now=0.0, due=0.0) for n in range(250)]
     for look in s.plan(0.0):
         for watch in look.watches:
             if watch in watches[:100]:
@@ -283,10 +380,10 @@ def test_steady_load_costs_less_than_a_call_a_job() -> None:
 def test_the_interval_stretches_with_the_cost_and_returns() -> None:
     """The interval is calls per round over the rate, and never below the user's."""
     s = Schedule(interval=2.0, look_rate=5.0, jitter=lambda: 0.5)
-    watches = [s.add(DETAIL, f"t{n}", now=0.0, due=0.0, born=0.0) for n in range(100)]
+    watches = [s.add(DETAIL, f"t{n}", now=0.0, due=0.0) for n in range(100)]
     assert s.interval() == pytest.approx(20.0)
     for n in range(450):
-        s.add(BATCH, f"b{n}", now=0.0, due=0.0, born=0.0)
+        s.add(BATCH, f"b{n}", now=0.0, due=0.0)
     assert s.interval() == pytest.approx(103 / 5)
     for watch in watches:
         s.drop(watch)
@@ -299,5 +396,5 @@ def test_workers_of_one_account_divide_the_looks(share: float) -> None:
     """A worker that waits for its part of the tasks looks as often as one that waits for all."""
     s = Schedule(interval=1.0, look_rate=5.0, jitter=lambda: 0.5, share=lambda: share)
     for n in range(int(400 * share)):
-        s.add(DETAIL, f"t{n}", now=0.0, due=0.0, born=0.0)
+        s.add(DETAIL, f"t{n}", now=0.0, due=0.0)
     assert s.interval() == 80.0

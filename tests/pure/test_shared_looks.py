@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from attrs import define, field
 
-from a2e_async.errors import InvalidInput
+from a2e_async.errors import A2EError, InvalidInput
 from a2e_async.models import Record, Status
 from a2e_async.tasks.crew import Member
 from a2e_async.tasks.journal import LEASE
@@ -48,7 +48,6 @@ class Client:
             self,
             self.schedule,
             clock=lambda: self.town.now,
-            wall=lambda: self.town.now,
             kind_named=lambda name: NAMED[name],
             show=self.show,
             spare=self.spare,
@@ -76,7 +75,7 @@ class Client:
         now = self.town.now
         if self.schedule.find(*ref) is None:
             due = now + 1.0 if started else now
-            watch = self.schedule.add(NAMED[ref[0]], ref[1], now=now, due=due, born=now)
+            watch = self.schedule.add(NAMED[ref[0]], ref[1], now=now, due=due)
             if watch.awaited:
                 self.shared.offer(watch, now)
 
@@ -110,7 +109,7 @@ class Client:
     def _answered(self, look: Look) -> None:
         town, now = self.town, self.town.now
         if self.broken:
-            self.schedule.failed(look, now)
+            self.schedule.failed(look, A2EError("failed"), now)
             self.shared.failed(look.watches)
             return
         for watch in look.watches:

@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import define, field
 
+from a2e_async.errors import A2EError
 from a2e_async.inputs import TaskInput
 from a2e_async.models import Record
 from a2e_async.tasks.kind import Endpoint, TaskKind
@@ -88,13 +89,11 @@ class World:
         id: str,
         *,
         due: float | None = None,
-        born: float | None = None,
         hook: str | None = None,
     ) -> Watch:
         """Begin to watch a task now."""
         due = self.now if due is None else due
-        born = self.now if born is None else born
-        watch = self.schedule.add(of, id, now=self.now, due=due, born=born, hook=hook)
+        watch = self.schedule.add(of, id, now=self.now, due=due, hook=hook)
         self._planned[id] = due
         return watch
 
@@ -146,12 +145,12 @@ class World:
         try:
             shown = self.answer(self, look)
         except FailedCall:
-            for watch in self.schedule.failed(look, self.now):
-                self._over(watch)
+            self.schedule.failed(look, A2EError("failed"), self.now)
             return
         except Refused:
             self._refused(look)
             return
+        self.schedule.answered(look, self.now)
         for watch in look.watches:
             if watch.dropped:
                 continue
