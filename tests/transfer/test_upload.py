@@ -117,7 +117,7 @@ async def test_prepare_refuses(tmp_path: Path, talk: Path, monkeypatch: pytest.M
         (tmp_path / "empty.wav", "is empty"),
         (tmp_path / "fifo.wav", "no regular file"),
         (tmp_path / "socket.wav", "cannot be read"),
-        (tmp_path / "page.png", "is text/html; audio or video or image is wanted"),
+        (tmp_path / "page.png", "is not what its name says: it is a web page"),
         (tmp_path / "what.xyz", "unknown type"),
         (b"", "is empty"),
         ("nul\0byte", "NUL"),
