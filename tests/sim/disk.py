@@ -20,8 +20,6 @@ from simloom._context import current_host
 
 from a2e_async.errors import JournalError
 from a2e_async.tasks.journal import HEARTBEAT
-from a2e_async.tasks.journal_sqlite import SqliteJournal
-from a2e_async.tasks.journal_store import Clock
 from a2e_async.tasks.journal_writer import WATCH, Asked, Writer, closed
 from a2e_async.transport.partfile import PartFile
 
@@ -61,23 +59,24 @@ class Disk:
 class SimulatedWriter(Writer):
     """The journal's writer without its thread: its turns come when the world says so."""
 
-    def attach(self, disk: Disk) -> None:
-        """Say which disk it works on."""
-        self.disk = disk
-        self.pending: list[Asked[Any]] = []
-        self.wake = asyncio.Event()
-        self.serving: asyncio.Task[None] | None = None
-
     def submit(self, work: Asked[Any]) -> None:
         """Hand an operation over."""
         if self._stopping:
             raise closed(self.path)
+        if not hasattr(self, "pending"):
+            self.disk = self.disk_here()
+            self.pending: list[Asked[Any]] = []
+            self.wake = asyncio.Event()
+            self.serving = asyncio.get_running_loop().create_task(self._serve())
         if work.future is not None:
             work.future = self._reported_later(work.future)
         self.pending.append(work)
         self.wake.set()
-        if self.serving is None:
-            self.serving = asyncio.get_running_loop().create_task(self._serve())
+
+    @staticmethod
+    def disk_here() -> Disk:
+        """Return the disk of the machine that this runs on; replaced by `simulated_disks`."""
+        raise NotImplementedError
 
     def _reported_later(self, caller: "asyncio.Future[Any]") -> "asyncio.Future[Any]":
         """Return a future whose result reaches the caller some time after the commit."""
@@ -121,28 +120,13 @@ class SimulatedWriter(Writer):
     def stop(self) -> None:
         """End it when all that was handed over is carried out."""
         self._stopping = True
-        self.wake.set()
+        if hasattr(self, "wake"):
+            self.wake.set()
 
     async def stopped(self) -> None:
         """Return when it is at its end."""
-        if self.serving is not None:
+        if hasattr(self, "serving"):
             await self.serving
-
-
-def simulated_journal(
-    path: Path,
-    disk: Disk,
-    *,
-    owner: str,
-    wall: Callable[[], float],
-    host_clock: Callable[[], float],
-) -> SqliteJournal:
-    """Return a SQLite journal of the product whose writer is simulated."""
-    journal = SqliteJournal(path, clock=wall, host_clock=host_clock)
-    writer = SimulatedWriter(path, Clock(wall, host_clock), owner=owner)
-    writer.attach(disk)
-    journal._writer = writer
-    return journal
 
 
 class SimulatedExecutor:
@@ -169,15 +153,33 @@ class SimulatedExecutor:
 
 
 @contextlib.contextmanager
-def part_files_known(disks: dict[str, Disk]) -> Iterator[None]:
-    """Note which unfinished files each machine has open, for its power cuts."""
-    original = PartFile.open
+def simulated_disks(disks: dict[str, Disk]) -> Iterator[None]:
+    """Let journals and file transfers work on the disk of the machine that they run on.
+
+    ``disks`` are known by their machines' names; what runs on none works on one without faults.
+    """
+    perfect = Disk(Path())
+    open_part = PartFile.open
+
+    def here() -> Disk:
+        host: simloom.Host | None = current_host.get()
+        return perfect if host is None else disks[host.name]
+
+    def executor(*_: object, **__: object) -> SimulatedExecutor:
+        return SimulatedExecutor(here())
+
+    async def run_sync(call: Callable[..., Any], *args: Any, **_: object) -> Any:
+        return await asyncio.wrap_future(executor().submit(call, *args))
 
     def opened(self: PartFile, **options: Any) -> None:
-        original(self, **options)
-        host: simloom.Host | None = current_host.get()
-        if host is not None and host.name in disks:
-            disks[host.name].parts.append(self)
+        open_part(self, **options)
+        here().parts.append(self)
 
-    with patch.object(PartFile, "open", opened):
+    with (
+        patch.object(SimulatedWriter, "disk_here", staticmethod(here)),
+        patch("a2e_async.tasks.journal_sqlite.Writer", SimulatedWriter),
+        patch("a2e_async.transport.transfer.ThreadPoolExecutor", executor),
+        patch("anyio.to_thread.run_sync", run_sync),
+        patch.object(PartFile, "open", opened),
+    ):
         yield

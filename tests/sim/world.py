@@ -5,18 +5,19 @@ import contextlib
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from unittest.mock import patch
 
 import simloom
-from simloom._context import current_host
+
+from a2e_async.tasks.journal_sqlite import SqliteJournal
 
 from . import laws
 from .clocks import machine_clocks
-from .disk import Disk, SimulatedExecutor, part_files_known, simulated_journal
+from .disk import Disk, simulated_disks
 from .draws import part, pick
 from .jobs import draw_batch, draw_jobs
 from .program import Program, start_on
@@ -70,25 +71,6 @@ def _heard(story: Story) -> Iterator[None]:
         logger.propagate = spread
 
 
-@contextlib.contextmanager
-def _files_of(disks: dict[str, Disk]) -> Iterator[None]:
-    """Give each machine's file transfers its own disk instead of threads."""
-
-    def executor(*_: object, **__: object) -> SimulatedExecutor:
-        return SimulatedExecutor(disks[current_host.get().name])
-
-    async def run_sync(call: Callable[..., Any], *args: Any, **_: object) -> Any:
-        return await asyncio.wrap_future(executor().submit(call, *args))
-
-    with (
-        part_files_known(disks),
-        patch("a2e_async.transport.transfer.ThreadPoolExecutor", executor),
-        patch("anyio.to_thread.run_sync", run_sync),
-        patch.dict(os.environ, A2E_WEBHOOK_SECRET=WEBHOOK_SECRET),
-    ):
-        yield
-
-
 @dataclass
 class Setting:
     """The drawn inhabitants of a world."""
@@ -121,8 +103,9 @@ async def live(
     with (
         tempfile.TemporaryDirectory(dir=_memory(), prefix="a2e-sim-") as directory,
         machine_clocks() as offsets,
-        _files_of(disks),
+        simulated_disks(disks),
         _heard(story),
+        patch.dict(os.environ, A2E_WEBHOOK_SECRET=WEBHOOK_SECRET),
     ):
         setting = _draw(world, story, Path(directory), disks, offsets)
         for program in setting.programs:
@@ -256,13 +239,7 @@ async def _last_life(world: simloom.World, setting: Setting) -> None:
 
 async def _check(world: simloom.World, setting: Setting) -> None:
     loop = asyncio.get_running_loop()
-    journal = simulated_journal(
-        setting.directory / "jobs.db",
-        Disk(setting.directory),
-        owner="checker",
-        wall=loop.time,
-        host_clock=loop.time,
-    )
+    journal = SqliteJournal(setting.directory / "jobs.db", host_clock=loop.time)
     entries, _ = await journal.entries()
     await journal.aclose()
     every = (job for program in setting.programs for job in (*program.jobs, *program.batch))

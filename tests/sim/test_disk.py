@@ -1,0 +1,49 @@
+"""The journal on a simulated disk keeps the contract of all journals; power cuts lose no commit."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from a2e_async.tasks.journal import Entry, Journal, State
+from a2e_async.tasks.journal_sqlite import SqliteJournal
+from tests.journal.contract import Clients, JournalContract
+from tests.journal.model import Time
+
+from .disk import Disk, SimulatedExecutor, SimulatedWriter, simulated_disks
+
+
+class TestSimulated(JournalContract):
+    @pytest.fixture
+    async def clients(self, tmp_path: Path) -> AsyncIterator[Clients]:
+        made: list[Journal] = []
+
+        def make(time: Time) -> Journal:
+            path = tmp_path / "jobs.db"
+            made.append(SqliteJournal(path, clock=time.wall, host_clock=time.host))
+            return made[-1]
+
+        with simulated_disks({}):
+            yield Clients(make)
+            for journal in made:
+                await journal.aclose()
+
+
+async def test_what_was_committed_is_there_after_a_power_cut(tmp_path: Path) -> None:
+    with simulated_disks({}):
+        first = SqliteJournal(tmp_path / "jobs.db")
+        await first.begin(Entry(key="k", kind="dubbing", digest="d", state=State.INTENT))
+        assert isinstance(first._writer, SimulatedWriter)
+        first._writer.serving.cancel()  # the power is cut: nothing of it goes on
+        second = SqliteJournal(tmp_path / "jobs.db")
+        assert await second.get("k") is not None
+        await second.aclose()
+
+
+async def test_file_work_is_done_later_and_without_threads() -> None:
+    done: list[int] = []
+    future = SimulatedExecutor(Disk(Path())).submit(done.append, 1)
+    assert not done
+    await asyncio.wrap_future(future)
+    assert done == [1]
