@@ -120,7 +120,7 @@ class HostileServer:
                         headers={"X-A2e-Webhook-Token": str(task.body.get("webhook_token", ""))},
                     ):
                         pass
-                except aiohttp.ClientError:
+                except (aiohttp.ClientError, TimeoutError):
                     pass  # the service makes one attempt and does not mind
         return len(due)
 

@@ -1,6 +1,7 @@
 """Webhooks in a world: a receiver on each machine, and what the service sends there."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import aiohttp
@@ -53,4 +54,20 @@ async def deliver(server: HostileServer, story: Story) -> None:
             if not any(not task.event_sent for task in server.tasks.values()):
                 continue
             lose = not story.calm and chance("webhook.lost", 20)
+            if chance("webhook.forged", 10):
+                await _forge(proxy, server)
             await server.deliver_webhooks(proxy, copies=1 + chance("webhook.twice", 20), lose=lose)
+
+
+async def _forge(proxy: Any, server: HostileServer) -> None:
+    """Send an event that is not the service's, to every receiver that a start named."""
+    token = f"a2e-{'0' * 20}.{'x' * 43}"
+    urls = {task.body.get("webhook_url") for task in server.tasks.values()} - {None}
+    for url in sorted(map(str, urls)):
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with proxy.post(
+                url,
+                json={"event": "task.completed"},
+                headers={"X-A2e-Webhook-Token": token},
+            ):
+                pass
