@@ -66,7 +66,7 @@ async def send(request: web.BaseRequest, reply: Reply, date: str | None) -> web.
     if date is not None:
         headers["Date"] = date
     if reply.abort_at == BEFORE_HEAD:
-        _abort(request)
+        reset(request)
         return web.Response(status=500)
     plain = (
         reply.declared_length is None
@@ -97,14 +97,14 @@ async def _send_body(request: web.BaseRequest, response: web.StreamResponse, rep
             await asyncio.sleep(reply.chunk_pause)
         await response.write(body[start : start + size])
     if reply.abort_at is not None:
-        _abort(request)
+        reset(request)
     elif reply.declared_length is None or reply.declared_length == len(body):
         await response.write_eof()
     else:
         response.force_close()
 
 
-def _abort(request: web.BaseRequest) -> None:
+def reset(request: web.BaseRequest) -> None:
     """Reset the connection: not an orderly end, which may stand for the end of a body."""
     transport = request.transport
     if transport is None:
@@ -112,6 +112,6 @@ def _abort(request: web.BaseRequest) -> None:
     connection = transport.get_extra_info("socket")
     if connection is not None:
         linger = struct.pack("ii", 1, 0)
-        with contextlib.suppress(OSError, AttributeError):  # a simulated socket has no options
+        with contextlib.suppress(OSError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     transport.abort()

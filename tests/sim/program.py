@@ -216,22 +216,26 @@ class Program:
             budget=self.batch_budget,
             download_to=self.results / "batch",
         )
-        async for outcome in outcomes:
-            key = str(outcome.job.key)
-            if outcome.ok:
-                story.say(f"{self.name}: {key} in the batch done")
-                # What was acknowledged elsewhere, without files, is done for the batch, too.
-                if outcome.task is not None and key not in story.acknowledged:
-                    await self.check_saved(key, outcome.task, outcome.paths)
-            elif isinstance(outcome.error, e.A2EError):
-                self.note(f"{key} in the batch", outcome.error)
-                refused += isinstance(outcome.error, e.BudgetExceeded)
-                if isinstance(outcome.error, e.StartOutcomeUnknown):
-                    story.reported_unknown.add(key)
-                if isinstance(outcome.error, e.TaskFailed):
-                    story.failed.add(key)
-            else:
-                story.violated("foreign error", f"{key} in the batch: {outcome.error!r}")
+        try:
+            async for outcome in outcomes:
+                key = str(outcome.job.key)
+                if outcome.ok:
+                    story.say(f"{self.name}: {key} in the batch done")
+                    # What was acknowledged elsewhere, without files, is done for the batch, too.
+                    if outcome.task is not None and key not in story.acknowledged:
+                        await self.check_saved(key, outcome.task, outcome.paths)
+                elif isinstance(outcome.error, e.A2EError):
+                    self.note(f"{key} in the batch", outcome.error)
+                    refused += isinstance(outcome.error, e.BudgetExceeded)
+                    if isinstance(outcome.error, e.StartOutcomeUnknown):
+                        story.reported_unknown.add(key)
+                    if isinstance(outcome.error, e.TaskFailed):
+                        story.failed.add(key)
+                else:
+                    story.violated("foreign error", f"{key} in the batch: {outcome.error!r}")
+        except e.BudgetExceeded as error:  # no start of the batch would fit any more
+            self.note("batch", error)
+            refused += 1
         self.check_budget(refused)
 
     async def check_saved(self, key: str, task: Task[Any], paths: Any) -> None:

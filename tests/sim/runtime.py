@@ -84,12 +84,24 @@ def take_down(loop: Any) -> None:
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     loop.set_exception_handler(lambda *_: None)
     loop._revive_crashed = list
-    for task in loop._crashed_tasks:
-        task._log_destroy_pending = False
-        for _ in range(50):
-            _close_chain(task.get_coro())
-            if task.get_coro().cr_frame is None:
-                break
+
+    def dead(_: Any, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        # What the ``finally`` blocks begin never runs, either.
+        task = OrderedTask(coro, loop=loop, **options)
+        loop._crash_tasks([task])
+        return task
+
+    loop.set_task_factory(dead)
+    closed = 0
+    while closed < len(loop._crashed_tasks):
+        for task in loop._crashed_tasks[closed:]:
+            closed += 1
+            task._log_destroy_pending = False
+            for _ in range(50):
+                _close_chain(task.get_coro())
+                if getattr(task.get_coro(), "cr_frame", None) is None:
+                    break
+    loop.set_task_factory(None)
     gc.collect()
     sys.unraisablehook = hook
 

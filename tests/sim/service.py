@@ -7,7 +7,7 @@ from typing import Any, Final
 import simloom
 from aiohttp import web
 
-from tests.hostile import KINDS, Fault, HostileServer, OrderedFault, RemoteTask, Step
+from tests.hostile import Fault, HostileServer, OrderedFault, RemoteTask, Step
 from tests.hostile.catalogue import FILE_FAULTS, LOST, ODD_ACCEPTANCES, REFUSALS
 from tests.hostile.spelling import SPELLINGS
 
@@ -91,6 +91,8 @@ class SimulatedService:
         behaviour.page_overlap = pick("service.overlap", 0, 0, 1)
         behaviour.repeats_rows = pick("service.repeats", False, False, True)
         behaviour.ignores_paging = pick("service.ignores_paging", False, False, False, True)
+        if behaviour.ignores_paging:
+            behaviour.page_limit = None  # else most tasks would be shown nowhere
         behaviour.stale_duplicates = pick("service.stale", False, False, True)
         self.spelling = pick("service.spelling", "unchanged", "unchanged", *SPELLINGS)
         behaviour.respell = SPELLINGS[self.spelling]
@@ -162,6 +164,17 @@ class SimulatedService:
         await runner.cleanup()
 
 
+def reset(request: web.BaseRequest) -> None:
+    """Reset a simulated connection, whose ``abort`` looks like an orderly end to its peer."""
+    transport: Any = request.transport
+    if transport is None:
+        return
+    peer = transport._peer
+    if peer is not None and not peer._closed:
+        asyncio.get_running_loop().call_soon(peer._reset_by_peer, context=peer._host_ctx)
+    transport._force_close(None)
+
+
 def hosted(world: simloom.World, service: SimulatedService) -> simloom.Host:
     """Run the service on a host of its own."""
     host = world.host("service")
@@ -169,4 +182,4 @@ def hosted(world: simloom.World, service: SimulatedService) -> simloom.Host:
     return host
 
 
-__all__ = ["BASE_URL", "KINDS", "SimulatedService", "hosted"]
+__all__ = ["BASE_URL", "SimulatedService", "hosted", "reset"]

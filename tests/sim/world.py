@@ -22,7 +22,7 @@ from .draws import part, pick
 from .jobs import draw_batch, draw_jobs
 from .program import Program, start_on
 from .runtime import cut_power, prepare_loop, take_down
-from .service import SimulatedService, hosted
+from .service import SimulatedService, hosted, reset
 from .story import Story
 
 API_KEYS: Final = ("sk_first_secret_key", "sk_second_secret_key")
@@ -105,6 +105,7 @@ async def live(
         machine_clocks() as offsets,
         simulated_disks(disks),
         _heard(story),
+        patch("tests.hostile.reply.reset", reset),
         patch.dict(os.environ, A2E_WEBHOOK_SECRET=WEBHOOK_SECRET),
     ):
         setting = _draw(world, story, Path(directory), disks, offsets)
