@@ -1,0 +1,49 @@
+"""A hostile server on the test's own loop, and clients that give up quickly."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from a2e_async import A2E
+from tests.hostile import HostileServer
+
+API_KEY = "Qz7-topsecret-0123456789"
+
+
+@pytest.fixture
+async def hostile(anyio_backend: str) -> AsyncIterator[HostileServer]:
+    """Return a running hostile server that behaves, until it is told otherwise."""
+    async with HostileServer() as server:
+        yield server
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches for lost starts give up after a moment instead of 45 s."""
+    monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.02))
+
+
+MakeClient = Callable[..., A2E]
+
+
+@pytest.fixture
+async def make_client(hostile: HostileServer, quick: None) -> AsyncIterator[MakeClient]:
+    """Make clients of the hostile server; they are closed at the test's end."""
+    async with contextlib.AsyncExitStack() as clients:
+
+        def make(api_key: str = API_KEY, **options: Any) -> A2E:
+            defaults: dict[str, Any] = {
+                "base_url": hostile.base_url,
+                "rate": None,
+                "poll_interval": 0.02,
+                "trust_env": False,
+            }
+            made = A2E(api_key, **{**defaults, **options})
+            clients.push_async_callback(made.aclose)
+            return made
+
+        yield make
+    await asyncio.sleep(0)
