@@ -239,6 +239,7 @@ def older(instead: str = "", *, of_record: bool = False) -> Generator[None]:
             path=error.path,
             body=getattr(error, "body", "") or getattr(error, "excerpt", ""),
             attempts=error.attempts,
+            from_api=getattr(error, "from_api", False),
             advice="This older operation seems to be gone from the service; nothing was done. "
             + (instead or "There is nothing in its place."),
         ) from error

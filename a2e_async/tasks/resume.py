@@ -34,7 +34,7 @@ async def unfinished(
     so does a paid call that starts no task, which nobody can look for: ``charged`` is told of it.
     ``kind_of`` gives the kind of a name, None for what is no task.
     """
-    searches: list[asyncio.Task[Task[Any]]] = []
+    searches: list[asyncio.Task[Task[Any] | None]] = []
     try:
         after = 0
         while True:
@@ -57,6 +57,8 @@ async def unfinished(
                 elif entry.state is State.INTENT:
                     searches.append(asyncio.create_task(starter.resume(kind, entry)))
                 else:
+                    if len(entry.ids) < entry.expected and entry.name:
+                        searches.append(asyncio.create_task(starter.rest(kind, entry)))
                     yield starter.attach(kind, entry)
             if not after:
                 break
@@ -69,7 +71,8 @@ async def unfinished(
             except A2EError as error:
                 logger.warning("a start could not be looked for: %s", error)
                 continue
-            yield task
+            if task is not None:
+                yield task
     finally:
         for search in searches:
             search.cancel()
