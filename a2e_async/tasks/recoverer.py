@@ -252,8 +252,8 @@ class Recoverer:
     async def _run(self, kind: TaskKind[..., Any], lane: "_Lane") -> None:
         loop = asyncio.get_running_loop()
         try:
-            while lane.searches:
-                left = min(search.due for search in lane.searches) - loop.time()
+            while searches := [one for one in lane.searches if not one.future.done()]:
+                left = min(search.due for search in searches) - loop.time()
                 if left > 0:
                     lane.joined.clear()
                     with suppress(TimeoutError):
@@ -261,7 +261,6 @@ class Recoverer:
                             await lane.joined.wait()
                     continue
                 # All take part: a scan that is made anyway costs nothing more.
-                searches = list(lane.searches)
                 await self._scan(kind, searches)
                 for search in searches:
                     self._next(search, loop.time())

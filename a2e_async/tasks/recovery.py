@@ -29,8 +29,8 @@ from a2e_async.redact import stable_url
 from a2e_async.tasks.kind import MARK_LENGTH, TaskKind, id_time
 from a2e_async.tasks.status import read_id
 
-PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 7.0, 10.0, 10.0, 10.0)
-"""Seconds before each search; 44.5 in all. A list can lag behind a start."""
+PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 7.0, 7.0, 8.0)
+"""Seconds before each search; 29.5 in all. A list can lag behind a start."""
 
 FIRST_PAUSES: Final = (0.0, 0.5)
 """Seconds before the searches that a start waits for when its response names too few tasks."""

@@ -125,19 +125,40 @@ class Uploader:
         return self._entries.setdefault((prepared.digest, prepared.content_type), _Entry())
 
     async def _presigned(self, entry: _Entry, prepared: Prepared, presign: Presign) -> _Presigned:
+        if entry.presigning is None and (entry.presigned is None or not self._live(entry.presigned)):
+            await self._check(prepared)
         signed = entry.presigned
         if signed is not None and self._live(signed):
             return signed
         call = entry.presigning
         if call is None:
-            call = entry.presigning = asyncio.create_task(self._ask(entry, prepared, presign))
+            call = asyncio.create_task(self._ask(entry, prepared, presign))
             call.add_done_callback(_look_at)
+            if not call.done():  # as an eager task may be
+                entry.presigning = call
         try:
             return await asyncio.shield(call)
         except asyncio.CancelledError:
             if call.cancelled():  # by aclose(), not this caller
                 raise ClientClosed("The client was closed before the upload began.") from None
             raise
+
+    async def _check(self, prepared: Prepared) -> None:
+        """Raise `TransferError` if the file is gone or has changed, before anything is paid."""
+        if isinstance(prepared.source, bytes):
+            return
+        source = LocalSource(prepared)
+        try:
+            await self.files.run(source.open)
+        except OSError as error:
+            if source.failure is None:
+                return  # too many files are open just now
+            path = str(prepared.source)
+            raise TransferError(
+                f"{path} {source.failure}. Nothing was sent or paid.", path=path
+            ) from error
+        finally:
+            await self.files.run(source.close)
 
     async def _ask(self, entry: _Entry, prepared: Prepared, presign: Presign) -> _Presigned:
         extension = extension_for(prepared.content_type) or "bin"
