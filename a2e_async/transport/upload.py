@@ -125,7 +125,9 @@ class Uploader:
         return self._entries.setdefault((prepared.digest, prepared.content_type), _Entry())
 
     async def _presigned(self, entry: _Entry, prepared: Prepared, presign: Presign) -> _Presigned:
-        if entry.presigning is None and (entry.presigned is None or not self._live(entry.presigned)):
+        if entry.presigning is None and (
+            entry.presigned is None or not self._live(entry.presigned)
+        ):
             await self._check(prepared)
         signed = entry.presigned
         if signed is not None and self._live(signed):

@@ -155,7 +155,9 @@ async def test_a_refused_paid_call_gives_its_reservation_back(
     assert budget.left == 10
 
 
-@pytest.mark.parametrize("fault", [Fault.status(303), Fault.page(403), Fault.status(409)], ids=named)
+@pytest.mark.parametrize(
+    "fault", [Fault.status(303), Fault.page(403), Fault.status(409)], ids=named
+)
 async def test_a_presign_that_may_be_paid_stays_reserved(
     hostile: HostileServer, make_client: MakeClient, fault: Fault
 ) -> None:
