@@ -230,6 +230,7 @@ def older(instead: str = "", *, of_record: bool = False) -> Generator[None]:
     except (ApiError, DecodeError) as error:
         if not _is_gone(error, of_record):
             raise
+        refused = isinstance(error, ApiError) and error.from_api
         raise NotFound(
             http_status=error.http_status,
             code=getattr(error, "code", None),
@@ -239,7 +240,9 @@ def older(instead: str = "", *, of_record: bool = False) -> Generator[None]:
             path=error.path,
             body=getattr(error, "body", "") or getattr(error, "excerpt", ""),
             attempts=error.attempts,
-            advice="This older operation seems to be gone from the service; nothing was done. "
+            from_api=refused,
+            advice="This older operation seems to be gone from the service"
+            + ("; nothing was done. " if refused else ". ")
             + (instead or "There is nothing in its place."),
         ) from error
 

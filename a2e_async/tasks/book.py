@@ -1,10 +1,14 @@
 """The journal as starts and tasks use it: each step written down before the next one is taken."""
 
 import asyncio
+import atexit
 import logging
 import time
-from collections.abc import Collection
+import weakref
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,11 +29,15 @@ from a2e_async.tasks.journal import (
     Upload,
 )
 from a2e_async.tasks.kind import TaskKind, split_ref
+from a2e_async.tasks.recovery import same_recovery
 
 if TYPE_CHECKING:
     from a2e_async.tasks.task import Task
 
 logger = logging.getLogger("a2e_async.journal")
+
+_CANCELLED_AT_MOST: Final = 5
+"""How often dropping an entry is tried again because its coroutine was cancelled."""
 
 LOOK_AGAIN: Final = 5.0
 """Seconds after which a start that another process owns is asked for again: it may have died."""
@@ -53,6 +61,10 @@ class Book:
         self._settling = asyncio.Lock()
         """Held while they are written: of two writers one would remove what the other wrote."""
         self._told_of_others = False
+        self._unsent: dict[str, float] = {}
+        """When starts were about to be sent (seconds since 1970) whose bytes have not left yet."""
+        _BOOKS.add(self)
+        _withdraw_at_exit()
 
     async def aclose(self) -> None:
         """Write what is owed and close the journal.
@@ -129,6 +141,7 @@ class Book:
         assert flight.key is not None  # noqa: S101  # given by reserve()
         recovery = flight.recovery
         assert recovery is not None  # noqa: S101  # made before the request
+        self._unsent[flight.key] = recovery.sent_at.timestamp()
         if flight.own_key:
             await self.journal.begin(self._entry(flight, State.INTENT))
         elif not flight.begun:
@@ -152,16 +165,42 @@ class Book:
                 hook=flight.hook,
             )
 
+    def sent(self, key: str | None) -> None:
+        """The bytes of a start leave now: from here on it is never withdrawn."""
+        if key is not None:
+            self._unsent.pop(key, None)
+
+    def refused(self, key: str | None, sent_at: datetime) -> None:
+        """Nothing of a start is at the service: it may be withdrawn until it is sent again."""
+        if key is not None:
+            self._unsent[key] = sent_at.timestamp()
+
+    def withdraw(self, key: str | None) -> None:
+        """Drop the entry of a start that was not sent, without waiting, where the journal can.
+
+        For the end of a loop or of a process, which leaves no time for a coroutine.
+        """
+        sent_at = None if key is None else self._unsent.pop(key, None)
+        drop: Callable[[str, float], None] | None = getattr(self.journal, "withdraw", None)
+        if key is not None and sent_at is not None and drop is not None:
+            with suppress(JournalError):  # at worst it is looked for in vain
+                drop(key, sent_at)
+
+    def withdraw_all(self) -> None:
+        """Drop the entries of all starts that were not sent."""
+        for key in list(self._unsent):
+            self.withdraw(key)
+
     async def accept(
         self, flight: Flight, ids: tuple[str, ...], coins: int | None
     ) -> tuple[str, ...]:
-        """Write down what was paid for; return those of the ids that another start holds.
+        """Write down what was paid for; return the ids without those of another entry.
 
-        A journal that fails now must not cost the task: the ids are kept, and nothing more is
+        A journal that fails now must not cost the task: then the ids are kept, and nothing more is
         started before they are written.
         """
         if flight.key is None:
-            return ()  # looked for by what the user kept of it, without the journal
+            return ids  # looked for by what the user kept of it, without the journal
         # What cannot be asked for again has come as far as it ever will.
         watchable = flight.kind.watchable
         paid = self._entry(flight, State.ACCEPTED if watchable else State.SAVED, ids, coins)
@@ -175,14 +214,15 @@ class Book:
                 "%s was paid and could not be written into the journal",
                 flight.kind.ref(ids),
             )
-            return ()
+            return ids
         except BaseException:  # the client stops; what was asked for may not have come about
             self._owed.append(paid)
             raise
-        held = tuple(id for id in ids if id not in written.ids)
-        if held:
+        ours = tuple(id for id in ids if id in written.ids)
+        if len(ours) < len(ids):
+            held = tuple(id for id in ids if id not in written.ids)
             logger.error("%s belongs to another start already", flight.kind.ref(held))
-        return held
+        return ours
 
     async def _write(self, paid: Entry) -> Entry:
         """Write the ids of a paid task into its entry, which may be gone; return that."""
@@ -227,18 +267,44 @@ class Book:
         """Forget a start of which nothing is at the service."""
         if flight.key is None:
             return
+        # Cancelled while its key was being taken: what stands there may be another's.
+        own = flight.own_key or flight.begun
+        # The end of `asyncio.run` cancels what is already being cancelled: go on all the same.
+        for _ in range(_CANCELLED_AT_MOST):
+            try:
+                await self._drop(flight, flight.key, own=own)
+            except asyncio.CancelledError:
+                own = False  # dropped perhaps, and taken again since
+                continue
+            break
+        self._unsent.pop(flight.key, None)
+
+    async def _drop(self, flight: Flight, key: str, *, own: bool) -> None:
         try:
-            # Cancelled while its key was being taken: what stands there may be another's.
-            if (flight.own_key or flight.begun) or await self._is_of(flight, flight.key):
-                await self.journal.drop(flight.key)
+            if own or await self._is_of(flight, key):
+                await self.journal.drop(key)
         except JournalError as error:
             logger.warning("%s", error)  # at worst it is looked for in vain
+
+    async def unresolved(self, kind: TaskKind[..., Any]) -> list[tuple[str, Recovery]]:
+        """Return what to look for of each start of a kind that was sent and has no task yet.
+
+        By their keys; also those that other clients are at work on. Raises `JournalError`.
+        """
+        found: list[tuple[str, Recovery]] = []
+        after = 0
+        while True:
+            entries, after = await self.journal.entries(states=[State.INTENT], after=after)
+            found += [(one.key, recovery_of(one)) for one in entries if one.kind == kind.name]
+            if not after:
+                return found
 
     # -- a paid call that is no task ---------------------------------------------------------
 
     async def intend_call(self, key: str, recovery: Recovery) -> None:
         """Write down that the bytes of a paid call without a task are about to leave."""
         await self._settle()
+        self._unsent[key] = recovery.sent_at.timestamp()
         await self.journal.begin(
             Entry(
                 key=key,
@@ -278,10 +344,31 @@ class Book:
 
     async def drop_call(self, key: str) -> None:
         """Forget a call that was refused or never sent."""
+        self._unsent.pop(key, None)
         try:
             await self.journal.drop(key)
         except JournalError as error:
             logger.warning("%s", error)
+
+    async def know(self, flight: Flight) -> None:
+        """Give a start that is searched for by its recovery the key of its entry, if it has one."""
+        recovery = flight.recovery
+        assert recovery is not None  # noqa: S101  # it is what is looked for
+        for key, lost in await self.unresolved(flight.kind):
+            if same_recovery(lost, recovery):
+                entry = await self.journal.get(key)
+                if entry is not None:
+                    flight.key, flight.own_key = key, entry.own_key
+                    return
+
+    async def complete(self, key: str) -> None:
+        """Write down that no further task of an accepted start is searched for."""
+        try:
+            entry = await self.journal.get(key)
+            if entry is not None and entry.ids:
+                await self.journal.advance(key, entry.state, expected=len(entry.ids))
+        except JournalError as error:
+            logger.warning("%s", error)  # at worst they are searched for once more
 
     # -- events ------------------------------------------------------------------------------
 
@@ -489,6 +576,24 @@ def others_word(others: Collection[AccountEntries]) -> str:
 def _text(said: str) -> str:
     """Return a text of the service as every journal can hold it."""
     return redact(said)[:500].encode(errors="replace").decode().replace("\0", "")
+
+
+_BOOKS: "Final[weakref.WeakSet[Book]]" = weakref.WeakSet()
+
+
+@cache
+def _withdraw_at_exit() -> None:
+    """Have intents of which nothing was sent dropped when the interpreter ends.
+
+    Called when a journal is there: what is registered last at exit is run first, and the journal
+    has to be open still.
+    """
+    atexit.register(_withdraw_all)
+
+
+def _withdraw_all() -> None:
+    for book in list(_BOOKS):
+        book.withdraw_all()
 
 
 def _whole(path: Path) -> str:

@@ -19,8 +19,10 @@ from a2e_async.errors import A2EError, ClientClosed, InvalidRequest, StartOutcom
 from a2e_async.models import Output, Recovery
 from a2e_async.narrow import is_map
 from a2e_async.redact import excerpt
+from a2e_async.tasks.book import recovery_of
 from a2e_async.tasks.budget import UPLOAD, Budget, BudgetQueue, Held
 from a2e_async.tasks.flight import call_digest, made_key
+from a2e_async.tasks.recovery import same_recovery
 from a2e_async.tasks.starter import FINISH_STARTS
 from a2e_async.tasks.task import Task
 from a2e_async.transport.ratelimit import Priority
@@ -140,10 +142,8 @@ class ChargedCalls:
 
     def lost_before(self, entry: "Entry") -> None:
         """Take in a call of an earlier process, or of this one, whose answer was lost."""
-        from a2e_async.tasks.book import recovery_of
-
         recovery = recovery_of(entry)
-        if not any(_is_same(one, recovery) for one in self._lost):
+        if not any(same_recovery(one, recovery) for one in self._lost):
             self._lost.append(recovery)
             logger.warning(
                 "the outcome of a call (%s, key %s) is unknown: it may have been charged; "
@@ -279,10 +279,14 @@ class ChargedCalls:
                 # The cancellation is on its way and would come only after the bytes.
                 raise asyncio.CancelledError
             flight.sent = True
+            if self._book is not None:
+                self._book.sent(key)
 
         def refused() -> None:
             # A 429: nothing is at the service, so the call may be withdrawn again.
             flight.sent = False
+            if self._book is not None:
+                self._book.refused(key, recovery.sent_at)
             if flight.alone and flight.carry is not None:
                 flight.withdrawn = True
                 flight.carry.cancel()
@@ -323,6 +327,11 @@ class ChargedCalls:
                 raise self._lose(what, recovery, f"{type(error).__name__}: {error}") from error
             await self._forget(key, held)
             raise
+        except BaseException:
+            # Ctrl-C in this very step, or the loop was closed: no time to wait for the journal.
+            if self._book is not None and not flight.sent:
+                self._book.withdraw(key)
+            raise
         if result is not None:
             flight.result = result  # paid: whatever comes between now, it is not lost
             held.settle(counted, _price_of(result))
@@ -332,7 +341,8 @@ class ChargedCalls:
                 urls = (result.url,) if isinstance(result, Output) else ()
                 await self._book.end_call(key, urls)
             return result
-        if reason := _refusal(answer.data):
+        reason = _refusal(answer.data)
+        if reason and answer.code is not None and answer.http_status == 200:
             await self._forget(key, held)
             raise InvalidRequest(
                 http_status=answer.http_status,
@@ -342,6 +352,7 @@ class ChargedCalls:
                 method="POST",
                 path=what.path,
                 advice="The service made nothing.",
+                from_api=True,
             )
         raise self._lose(what, recovery, "the service answered success without a result")
 
@@ -394,11 +405,6 @@ def _refusal(data: Any) -> str | None:
         if data.get("success") is False:
             return "the service said success: false and no reason"
     return None
-
-
-def _is_same(one: Recovery, other: Recovery) -> bool:
-    apart = abs((one.sent_at - other.sent_at).total_seconds())
-    return (one.kind, one.digest) == (other.kind, other.digest) and apart < 0.001
 
 
 def _price_of(value: object) -> int | None:

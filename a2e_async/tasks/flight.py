@@ -49,6 +49,8 @@ class Flight:
     hook: str | None = None
     """What names it in its webhook's token; None when it asks for no events."""
     key: str | None = None
+    nameless: object = field(factory=object)
+    """Stands for it among all starts where it has no key."""
     begun: bool = False
     """The journal has its key for it."""
     own_key: bool = False
@@ -83,6 +85,16 @@ class Flight:
             return self.key
         lost = self.recovery
         return None if lost is None else _name_of(lost)
+
+    @property
+    def token(self) -> object:
+        """What stands for it among all starts: its key, where it has one."""
+        return self.nameless if self.key is None else self.key
+
+    def forget_inputs(self) -> None:
+        """Let go of its media, which may be large: nothing will be sent any more."""
+        self.media = {}
+        self.inputs = TaskInput(meta=self.inputs.meta, key=self.inputs.key)
 
     @property
     def uploaded(self) -> bool:

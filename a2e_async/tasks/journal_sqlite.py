@@ -114,6 +114,20 @@ class SqliteJournal:
         """Forget an entry of this client of which nothing is at the service; tell whether."""
         return await self._do(lambda store: store.drop(key))
 
+    def withdraw(self, key: str, sent_at: float) -> None:
+        """Drop an entry of this client whose start was not sent; return before it is done.
+
+        For when the event loop ends before a coroutine could: nothing happens if the entry is of
+        another attempt than that of ``sent_at`` (seconds since 1970).
+        """
+
+        def drop(store: Store) -> None:
+            entry = store.get(key)
+            if entry is not None and entry.sent_at == sent_at:
+                store.drop(key)
+
+        self._at_work().submit(Asked(drop, writes=True))
+
     async def take(self, key: str) -> bool:
         """Become the owner of an open entry whose owner is gone; tell whether it is ours."""
         return await self._do(lambda store: store.take(key))

@@ -28,7 +28,8 @@ LONG_AGO: Final = float("-inf")
 
 _ID: Final = re.compile(r"[A-Za-z0-9_\-]{1,128}")
 _OBJECT_ID: Final = re.compile(r"[0-9a-f]{24}")
-_MARK_LENGTH: Final = 24
+MARK_LENGTH: Final = 24
+"""Characters of the mark by which a client finds a start again."""
 _MARK_ALONE: Final = re.compile(r"a2e-[0-9a-v]{20}")
 _MARK: Final = re.compile(r"\s?\ba2e-[0-9a-v]{20}\Z")
 
@@ -320,6 +321,6 @@ def split_mark(name: str | None) -> str | None:
     """Return a record's name without the client's mark; None when nothing else is there."""
     if not name or _MARK_ALONE.fullmatch(name):
         return None
-    if name[-_MARK_LENGTH:][:4] != "a2e-":
+    if name[-MARK_LENGTH:][:4] != "a2e-":
         return name
     return _MARK.sub("", name) or None

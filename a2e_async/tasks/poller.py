@@ -425,7 +425,9 @@ class Poller:
             loop = asyncio.get_running_loop()
             self.news.listen()
             # An empty context: what the first caller had set must not leak into later looks.
-            self._runner = loop.create_task(self._run(loop), context=Context())
+            runner = loop.create_task(self._run(loop), context=Context())
+            if not runner.done():  # as an eager task may be
+                self._runner = runner
         else:
             self._wake()
 

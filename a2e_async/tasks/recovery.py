@@ -1,16 +1,24 @@
-"""Finds the tasks of starts whose answer was lost, among the records of their kind's list (pure).
+"""Finds the tasks of starts whose answer was lost, among the records of their kind's lists (pure).
 
 A start that the client named carries a mark no other start has: a record that shows the mark is
 its task. Under a user's own name a record counts when it repeats the name and the inputs and was
 made in the time in which the start was under way. Only exactly as many unclaimed records as the
-starts can have made are adopted; anything else is left to the user, as candidates.
+starts can have made are adopted, and none that could belong to another start which is under way
+or unresolved. Anything else is left to the user, as candidates: also records whose name, inputs
+or time the service may have changed.
 """
 
 import hashlib
+import html
 import json
 import re
+import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from enum import IntEnum
+from functools import lru_cache
 from typing import Any, Final
+from urllib.parse import unquote
 
 from attrs import frozen
 
@@ -18,17 +26,26 @@ from a2e_async.models import Recovery
 from a2e_async.narrow import is_sequence
 from a2e_async.reading import read_time
 from a2e_async.redact import stable_url
-from a2e_async.tasks.kind import TaskKind, id_time
+from a2e_async.tasks.kind import MARK_LENGTH, TaskKind, id_time
 from a2e_async.tasks.status import read_id
 
-PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 7.0, 10.0, 10.0, 10.0)
-"""Seconds before each search; 44.5 in all. A list can lag behind a start."""
+PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 7.0, 7.0, 8.0)
+"""Seconds before each search; 29.5 in all. A list can lag behind a start."""
+
+FIRST_PAUSES: Final = (0.0, 0.5)
+"""Seconds before the searches that a start waits for when its response names too few tasks."""
 
 SLACK: Final = 30.0
 """Seconds that a record's time may lie outside the time in which its start was under way."""
 
 UNDER_WAY: Final = 600.0
-"""Seconds after which a start whose process died was certainly not under way any more."""
+"""Seconds after which a start whose process died was certainly not under way any more.
+
+Also how long a gateway may hold a request before it passes it on.
+"""
+
+CLOCK_ERROR: Final = 26 * 3600.0
+"""Seconds that a record's time may be wrong, as by a time zone, for it to be a candidate."""
 
 RESEND_AFTER: Final = 180.0
 """Seconds after a start before which its absence proves nothing."""
@@ -36,22 +53,48 @@ RESEND_AFTER: Final = 180.0
 CLOCKS_APART: Final = 600.0
 """Seconds that the clock which timed a start may be wrong, as another machine's may."""
 
-_MARK: Final = re.compile(r"a2e-[0-9a-v]{20}\Z")
+_MARK: Final = re.compile(r"a2e-[0-9a-v]{20}")
 
 Raw = Mapping[str, Any]
 
 
 @frozen
 class Found:
-    """What a look through the list showed for a start.
+    """What a look through the lists showed for a start.
 
-    ``records`` are its tasks when ``sure``, else candidates. ``absent``: the list was read
-    back to before the start, it repeats names, and nothing in it can be this start's.
+    ``records`` are its tasks when ``sure``, else candidates, the likeliest first. ``absent``: the
+    lists were read back to before the start, they repeat names, and nothing in them can be this
+    start's.
     """
 
     records: tuple[Raw, ...] = ()
     sure: bool = False
     absent: bool = False
+
+
+@frozen
+class Rival:
+    """Another start that has no task yet: a record may be its own.
+
+    ``in_flight``: its response may still come and name any of the records.
+    """
+
+    lost: Recovery
+    in_flight: bool
+
+
+class _Name(IntEnum):
+    """How the name that a record shows compares with the name that was sent."""
+
+    SAME = 0
+    ALTERED = 1
+    """The same but for case, spaces, punctuation, escapes, emoji or Unicode form."""
+    CUT = 2
+    NONE = 3
+    """The record shows no name."""
+    OTHER = 4
+    FOREIGN = 5
+    """It carries the mark of another start."""
 
 
 def wait_for_absence(age: float, after: float = RESEND_AFTER) -> float:
@@ -65,6 +108,17 @@ def wait_for_absence(age: float, after: float = RESEND_AFTER) -> float:
 def echo_of(body: Mapping[str, Any]) -> dict[str, str]:
     """Return digests of what a record may repeat of a start's body, by wire name."""
     return {name: _digest(value) for name, value in body.items()}
+
+
+def same_recovery(one: Recovery, other: Recovery) -> bool:
+    """Return whether two recoveries are of one start; its journal keeps times less exactly."""
+    apart = abs((one.sent_at - other.sent_at).total_seconds())
+    return (one.kind, one.digest, one.name, one.mark) == (
+        other.kind,
+        other.digest,
+        other.name,
+        other.mark,
+    ) and apart < 0.001
 
 
 def begins_at(lost: Sequence[Recovery], offset: float) -> float:
@@ -89,9 +143,14 @@ def made_at(raw: Raw) -> float | None:
 
 
 def repeats_names(kind: TaskKind[..., Any], rows: Sequence[Raw]) -> bool:
-    """Whether the list shows names as they were sent: some record carries a client's mark."""
-    wire = kind.name_wire
-    return wire is not None and any(_MARK.search(str(raw.get(wire, ""))) for raw in rows)
+    """Whether the list shows names as they were sent: some record ends with a client's mark."""
+    names = (_shown(kind, raw) for raw in rows)
+    return any(_MARK.fullmatch(name[-MARK_LENGTH:]) for name in names)
+
+
+def carries(kind: TaskKind[..., Any], raw: Raw, mark: str) -> bool:
+    """Whether a record shows this mark, which makes it the task of the mark's start."""
+    return mark in _shown(kind, raw).casefold()
 
 
 def match(
@@ -102,61 +161,227 @@ def match(
     claimed: Collection[str],
     offset: float,
     complete: bool,
+    rivals: Sequence[Rival] = (),
 ) -> list[Found]:
-    """Return what the list shows for each of these starts of one kind, in their order.
+    """Return what the lists show for each of these starts of one kind, in their order.
 
-    ``claimed`` are ids that belong to other starts; ``offset`` is the service's clock less
-    ours, in seconds; ``complete`` tells whether the rows reach back to before the starts, in a
-    list that repeats names.
+    ``claimed`` are ids that belong to other starts; ``rivals`` are other starts of the kind that
+    have no task yet; ``offset`` is the service's clock less ours, in seconds; ``complete`` tells
+    whether the rows reach back to before the starts, in lists that repeat names.
     """
     free = {id: raw for raw in rows if (id := read_id(raw)) and id not in claimed}
-    found: list[Found] = [Found()] * len(lost)
-    for group in _groups(lost):
-        starts = [lost[place] for place in group]
-        fits = [id for id, raw in free.items() if _fits(kind, starts, raw, offset)]
-        fits.sort(key=lambda id: (made_at(free[id]) or 0.0, id))
-        wanted = sum(start.expected for start in starts)
-        sure = len(fits) == wanted and kind.name_wire is not None and bool(starts[0].name)
-        ids = iter(fits)
-        for place in group:
-            mine = [next(ids) for _ in range(lost[place].expected)] if sure else fits
-            records = tuple(free[id] for id in mine)
-            found[place] = Found(records, sure, complete and not fits)
-        if sure:
-            for id in fits:
-                del free[id]
+    sure = _by_mark(kind, lost, free) | _by_name(kind, lost, rivals, free, offset)
+    taken = {id for ids in sure.values() for id in ids}
+    left = [raw for id, raw in free.items() if id not in taken]
+    found: list[Found] = []
+    for place, start in enumerate(lost):
+        if place in sure:
+            found.append(Found(tuple(free[id] for id in sure[place]), sure=True))
+        else:
+            records = _candidates(kind, start, left, offset)
+            found.append(Found(records, absent=complete and not records))
     return found
 
 
-def _groups(lost: Sequence[Recovery]) -> Iterator[list[int]]:
-    """Starts that no record can tell apart stand together, the earliest first; a mark alone."""
-    groups: dict[Any, list[int]] = {}
-    for place, item in enumerate(lost):
-        groups.setdefault(item.mark or (item.name, item.digest), []).append(place)
-    for group in groups.values():
-        yield sorted(group, key=lambda place: lost[place].sent_at)
+def _by_mark(
+    kind: TaskKind[..., Any], lost: Sequence[Recovery], free: Mapping[str, Raw]
+) -> dict[int, list[str]]:
+    """Return the tasks of the starts that carry a mark, where there are as many as expected."""
+    sure: dict[int, list[str]] = {}
+    marked = {place: start.mark for place, start in enumerate(lost) if start.mark}
+    if not marked or kind.name_wire is None:
+        return sure
+    shown: dict[str, list[str]] = {}
+    for id, raw in free.items():
+        for mark in _MARK.findall(_shown(kind, raw).casefold()):
+            shown.setdefault(mark, []).append(id)
+    for place, mark in marked.items():
+        ids = shown.get(mark, [])
+        if len(ids) == lost[place].expected and list(marked.values()).count(mark) == 1:
+            sure[place] = _in_order(ids, free)
+    return sure
 
 
-def _fits(kind: TaskKind[..., Any], starts: Sequence[Recovery], raw: Raw, offset: float) -> bool:
+def _by_name(
+    kind: TaskKind[..., Any],
+    lost: Sequence[Recovery],
+    rivals: Sequence[Rival],
+    free: Mapping[str, Raw],
+    offset: float,
+) -> dict[int, list[str]]:
+    """Return the tasks of starts under a user's own name, where nothing is ambiguous.
+
+    Starts that could have made the same record stand together. They get their tasks, the earlier
+    start the earlier one, only if nothing tells them apart, no response to any of them may still
+    come, and there are exactly as many records as they can have made.
+    """
+    sure: dict[int, list[str]] = {}
+    if kind.name_wire is None or all(start.mark or not start.name for start in lost):
+        return sure
+    starts = [*lost, *(rival.lost for rival in rivals)]
+    in_flight = {len(lost) + n for n, rival in enumerate(rivals) if rival.in_flight}
+    longest = max((len(_shown(kind, raw)) for raw in free.values()), default=0)
+    could: dict[str, set[int]] = {}
+    for id, raw in free.items():
+        fits = {
+            place: name
+            for place, start in enumerate(starts)
+            if (name := _could_be(kind, start, raw, offset, longest)) is not None
+        }
+        if any(name is _Name.SAME and not starts[place].mark for place, name in fits.items()):
+            could[id] = set(fits)
+    for places, ids in _groups(could):
+        members = sorted(places, key=lambda place: starts[place].sent_at)
+        alike = {(starts[p].mark, starts[p].name, starts[p].digest) for p in members}
+        wanted = sum(starts[place].expected for place in members)
+        if len(alike) > 1 or places & in_flight or len(ids) != wanted:
+            continue
+        ordered = iter(_in_order(ids, free))
+        shares = {p: [next(ordered) for _ in range(starts[p].expected)] for p in members}
+        if all(
+            _is_in_time(starts[p], free[id], offset) for p, share in shares.items() for id in share
+        ):
+            sure |= {place: share for place, share in shares.items() if place < len(lost)}
+    return sure
+
+
+def _groups(could: Mapping[str, set[int]]) -> Iterator[tuple[set[int], list[str]]]:
+    """Join records that may belong to the same starts; yield the starts and the records."""
+    groups: list[tuple[set[int], list[str]]] = []
+    for id, places in could.items():
+        joined, ids = set(places), [id]
+        apart: list[tuple[set[int], list[str]]] = []
+        for group in groups:
+            if group[0] & joined:
+                joined |= group[0]
+                ids = group[1] + ids
+            else:
+                apart.append(group)
+        groups = [*apart, (joined, ids)]
+    yield from groups
+
+
+def _could_be(
+    kind: TaskKind[..., Any], start: Recovery, raw: Raw, offset: float, longest: int
+) -> _Name | None:
+    """Return how a record's name fits a start that may have made it; None for any other.
+
+    A name counts as cut only where the lists show none that is longer (than ``longest``).
+    """
+    name = _compare(kind, start, raw)
+    cut = name is _Name.CUT and len(_shown(kind, raw)) + 1 >= longest
+    if not (name in (_Name.SAME, _Name.ALTERED) or cut) or _inputs(kind, start, raw)[1]:
+        return None
+    return name if _is_in_time(start, raw, offset, late=UNDER_WAY) else None
+
+
+def _candidates(
+    kind: TaskKind[..., Any], start: Recovery, rows: Sequence[Raw], offset: float
+) -> tuple[Raw, ...]:
+    """Return the records that may be of a start though not for certain, the likeliest first."""
+    ranked: list[tuple[tuple[Any, ...], Raw]] = []
+    for raw in rows:
+        name = _compare(kind, start, raw)
+        if name is _Name.FOREIGN:
+            continue
+        alike, unlike = _inputs(kind, start, raw)
+        in_time = _is_in_time(start, raw, offset)
+        near = in_time or _is_in_time(start, raw, offset, CLOCK_ERROR, UNDER_WAY + CLOCK_ERROR)
+        if name is _Name.SAME:
+            good = near or start.mark is not None
+        elif name is _Name.ALTERED:
+            good = near
+        elif name is _Name.CUT:
+            good = near and (alike > 0 or not unlike)
+        elif name is _Name.NONE:
+            good = in_time or (near and alike > 0 and not unlike)
+        else:
+            good = in_time and alike > 0 and not unlike
+        if good:
+            ranked.append(((name, unlike, not in_time, _order(raw)), raw))
+    ranked.sort(key=lambda item: item[0])
+    return tuple(raw for _, raw in ranked)
+
+
+def _in_order(ids: Collection[str], free: Mapping[str, Raw]) -> list[str]:
+    return sorted(ids, key=lambda id: _order(free[id]))
+
+
+def _order(raw: Raw) -> tuple[float, str]:
+    return made_at(raw) or 0.0, read_id(raw) or ""
+
+
+def _is_in_time(
+    start: Recovery, raw: Raw, offset: float, early: float = 0.0, late: float = 0.0
+) -> bool:
+    """Whether a record was made while its start was under way, or so many seconds off it."""
+    # Without a time nothing speaks against it. Its id has a time, too, which may be the right one.
+    times = {made_at(raw), id_time(read_id(raw) or "")} if early else {made_at(raw)}
+    begin, end = begins_at([start], offset) - early, ends_at(start, offset) + late
+    return any(when is None or begin <= when <= end for when in times)
+
+
+def _compare(kind: TaskKind[..., Any], start: Recovery, raw: Raw) -> _Name:
+    shown = _shown(kind, raw)
+    if start.mark is not None and start.mark in shown.casefold():
+        return _Name.SAME
+    if _MARK.search(shown.casefold()):
+        return _Name.FOREIGN
+    if not shown.strip() or kind.name_wire is None:
+        return _Name.NONE
+    if not start.name:
+        return _Name.OTHER
+    if shown == start.name:
+        return _Name.SAME if start.mark is None else _Name.ALTERED
+    sent, plain = _plain(start.name), _plain(shown)
+    if sent == plain:
+        return _Name.ALTERED
+    return _Name.CUT if plain and sent.startswith(plain) else _Name.OTHER
+
+
+def _shown(kind: TaskKind[..., Any], raw: Raw) -> str:
     name = raw.get(kind.name_wire) if kind.name_wire else None
-    one = starts[0]
-    if one.mark is not None:
-        return isinstance(name, str) and name.strip().endswith(one.mark)
-    if name != one.name or not _repeats(one.echo, raw):
-        return False
-    when = made_at(raw)
-    if when is None:
-        return True  # without a time nothing speaks against it; the count still does
-    return begins_at(starts, offset) <= when <= max(ends_at(start, offset) for start in starts)
+    return name if isinstance(name, str) else ""
 
 
-def _repeats(echo: Mapping[str, str], raw: Raw) -> bool:
-    """Whether the record repeats the inputs, as far as it shows them."""
-    return all(
-        _digest(raw[name]) == digest
-        for name, digest in echo.items()
-        if raw.get(name) not in (None, "", [])
-    )
+@lru_cache(4096)
+def _plain(name: str) -> str:
+    """Return what is left of a name by whatever a service may do to it, but for cutting it."""
+    text = unicodedata.normalize("NFKD", html.unescape(unquote(name))).casefold()
+    return "".join(char for char in text if char.isalnum())
+
+
+def _inputs(kind: TaskKind[..., Any], start: Recovery, raw: Raw) -> tuple[int, int]:
+    """Return how many inputs that a record shows are those of the start, and how many are not."""
+    alike = unlike = 0
+    for name, digest in start.echo.items():
+        value = raw.get(name)
+        if name == kind.name_wire or value in (None, "", []):
+            continue
+        if any(_digest(form) == digest for form in _forms(value)):
+            alike += 1
+        else:
+            unlike += 1
+    return alike, unlike
+
+
+def _forms(value: Any) -> Iterator[Any]:
+    """Yield a value as it is shown, and as it may have been sent: numbers may return as text."""
+    yield value
+    if isinstance(value, str):
+        with suppress(ValueError, RecursionError):
+            yield json.loads(value.strip().lower())
+        yield value.strip()
+    elif isinstance(value, bool):
+        yield str(value).lower()
+        yield int(value)
+    elif isinstance(value, int | float):
+        yield str(value)
+        if value in (0, 1):
+            yield bool(value)
+        if isinstance(value, float) and value.is_integer():
+            yield int(value)
+            yield str(int(value))
 
 
 def _digest(value: Any) -> str:

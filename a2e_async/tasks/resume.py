@@ -37,7 +37,7 @@ async def unfinished(
     ``kind_of`` gives the kind of a name, None for what is no task. Tasks that are missing at the
     service are left out, unless ``missing``.
     """
-    searches: list[asyncio.Task[Task[Any]]] = []
+    searches: list[asyncio.Task[Task[Any] | None]] = []
     try:
         await book.ready()
         after = 0
@@ -65,6 +65,8 @@ async def unfinished(
                 elif entry.state is State.INTENT:
                     searches.append(asyncio.create_task(starter.resume(kind, entry)))
                 else:
+                    if len(entry.ids) < entry.expected and entry.name:
+                        searches.append(asyncio.create_task(starter.rest(kind, entry)))
                     yield starter.attach(kind, entry)
             if not after:
                 break
@@ -77,7 +79,8 @@ async def unfinished(
             except A2EError as error:
                 logger.warning("a start could not be looked for: %s", error)
                 continue
-            yield task
+            if task is not None:
+                yield task
     finally:
         for search in searches:
             search.cancel()

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,16 +13,25 @@ from a2e_async.errors import A2EError, BudgetExceeded, InvalidRequest, StartOutc
 from a2e_async.inputs import MediaInput
 from a2e_async.models import MediaType, Record, Recovery
 from a2e_async.redact import excerpt
+from a2e_async.tasks.book import recovery_of
 from a2e_async.tasks.budget import UPLOAD
 from a2e_async.tasks.flight import Flight
 from a2e_async.tasks.hooks import Webhook
 from a2e_async.tasks.journal import Entry, State, TakenOver
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.quotes import is_timed, unsent_body
-from a2e_async.tasks.recoverer import Recoverer, unknown_start
-from a2e_async.tasks.recovery import RESEND_AFTER, Found, echo_of, wait_for_absence
+from a2e_async.tasks.recoverer import Claims, Recoverer, listings, unknown_start
+from a2e_async.tasks.recovery import (
+    FIRST_PAUSES,
+    RESEND_AFTER,
+    Found,
+    Raw,
+    carries,
+    echo_of,
+    wait_for_absence,
+)
 from a2e_async.tasks.status import Refusal, read_id, read_record, read_start
-from a2e_async.tasks.task import Task
+from a2e_async.tasks.task import Task, TaskServices
 from a2e_async.transport.ratelimit import Priority
 from a2e_async.transport.retry import Repeat, could_be_accepted
 
@@ -58,8 +67,8 @@ class MediaDesk(Protocol):
 class Sender:
     """Sends the starts of one client. ``resend``: once more where absence is proved.
 
-    ``keep`` is told of a task that nobody waits for any more, ``withdraw`` of a start that
-    may be withdrawn again.
+    ``keep`` takes a task that no caller waits for any more, ``withdraw`` a start that may be
+    withdrawn again, ``later`` a search that outlives its start.
     """
 
     def __init__(
@@ -67,6 +76,7 @@ class Sender:
         session: "Session",
         desk: MediaDesk,
         recoverer: Recoverer,
+        claims: Claims,
         *,
         places: "Places",
         book: "Book | None",
@@ -77,11 +87,13 @@ class Sender:
         teller: "Teller | None",
         keep: Callable[[Task[Any]], None],
         withdraw: Callable[[Flight], None],
+        later: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self.source: OutputSource | None = None
         self._session = session
         self._desk = desk
         self._recoverer = recoverer
+        self._claims = claims
         self._places = places
         self._book = book
         self._resend = resend
@@ -91,6 +103,7 @@ class Sender:
         self._teller = teller
         self._keep = keep
         self._withdraw = withdraw
+        self._later = later
 
     async def carry(self, flight: Flight) -> Task[Any]:
         """Return the task of a start: found by its key, found by a search, or started.
@@ -123,6 +136,7 @@ class Sender:
             standing = await self._book.reserve(flight, look=look)
             if standing is not None:
                 flight.held.stands(standing.key, standing.cost, standing.ref)
+                self._complete_later(flight, standing)
                 return self._standing(flight, standing)
         if flight.recovery is not None:
             flight.sent = True  # before this carry: it is looked for, not withdrawn
@@ -134,7 +148,8 @@ class Sender:
         flight.sent = True
         recovery = flight.recovery
         assert recovery is not None  # noqa: S101  # it is what is looked for
-        found = await self._recoverer.find(flight.kind, recovery)
+        self._claims.lost(flight.kind, recovery, flight.token)
+        found = await self._recoverer.find(flight.kind, recovery, flight.token)
         if not found.sure:
             raise self._unknown(flight, recovery, "it was not found", found)
         return await self._accepted(flight, found.records, found=True)
@@ -164,6 +179,11 @@ class Sender:
             if flight.sent:
                 raise self._lose(flight, f"{type(error).__name__}: {error}") from error
             await self._forget(flight)
+            raise
+        except BaseException:
+            # Ctrl-C in this very step, or the loop was closed: no time to wait for the journal.
+            if self._book is not None and not flight.sent:
+                self._book.withdraw(flight.key)
             raise
 
     async def _pay_for(self, flight: Flight) -> dict[str, Any]:
@@ -245,12 +265,19 @@ class Sender:
             if flight.withdrawn:
                 # The cancellation is on its way and would come only after the bytes.
                 raise asyncio.CancelledError
+            assert flight.recovery is not None  # noqa: S101  # made before
             flight.sent = True
+            self._claims.sent(kind, flight.recovery, flight.token)
+            if self._book is not None:
+                self._book.sent(flight.key)
             self._places.sent(flight)
 
         def refused() -> None:
             # A 429: nothing is at the service, so the start may be withdrawn again.
             flight.sent = False
+            self._claims.settled(flight.token)
+            if self._book is not None and flight.recovery is not None:
+                self._book.refused(flight.key, flight.recovery.sent_at)
             if not flight.riders:
                 self._withdraw(flight)
 
@@ -286,7 +313,7 @@ class Sender:
             digest=flight.digest,
             sent_at=utc_now(),
             expected=kind.expected(flight.inputs),
-            echo={} if flight.mark else echo_of(body),
+            echo=echo_of(body),
         )
 
     async def _upload(self, flight: Flight) -> dict[tuple[str, int | None], str]:
@@ -306,7 +333,7 @@ class Sender:
     async def _answered(self, flight: Flight, answer: "Answer") -> Task[Any]:
         kind = flight.kind
         start = read_start(kind, answer.data)
-        if isinstance(start, Refusal):
+        if isinstance(start, Refusal) and answer.code is not None and answer.http_status == 200:
             raise InvalidRequest(
                 http_status=answer.http_status,
                 code=answer.code,
@@ -315,31 +342,36 @@ class Sender:
                 method=kind.start_at.method,
                 path=kind.start_at.path,
                 advice="The service made no task.",
+                from_api=True,
             )
-        if start is None:
+        if start is None or isinstance(start, Refusal):
             return await self._look(flight, "the service answered success without a task")
         return await self._accepted(flight, start)
 
     async def _accepted(
-        self, flight: Flight, rows: Sequence[Mapping[str, Any]], *, found: bool = False
+        self, flight: Flight, rows: Sequence[Raw], *, found: bool = False
     ) -> Task[Any]:
         kind = flight.kind
-        ids = tuple(dict.fromkeys(id for raw in rows if (id := read_id(raw))))
-        task: Task[Any] = Task(
-            flight.services,
-            kind,
-            ids,
-            records=self._read(kind, rows),
-            now=asyncio.get_running_loop().time(),
-            meta=flight.inputs.meta,
-            key=flight.inputs.key,
-            hook=flight.hook,
-        )
-        flight.task = task
-        self._places.accepted(flight, task)
-        flight.held.settle(kind.name, task.coins, kind.ref(ids))
-        if self._book is not None:
-            await self._book.accept(flight, ids, task.coins)
+        named = tuple(dict.fromkeys(id for raw in rows if (id := read_id(raw))))
+        ids = self._claims.claim(kind, named, flight.token)
+        if ids:
+            self._claims.settled(flight.token)
+            task = self._take(flight, ids, rows)
+            flight.held.settle(kind.name, task.coins, kind.ref(ids))
+            if self._book is not None:
+                ids = await self._book.accept(flight, ids, task.coins)
+        if not ids:
+            # One remote task belongs to one start, also in the journal.
+            flight.task = None
+            self._claims.release(kind, named, flight.token)
+            why = f"the service named a task of another start ({named[0]})"
+            if found:
+                raise self._lose(flight, why)
+            return await self._look(flight, why)
+        if len(ids) < len(task.ids):
+            task = self._take(flight, ids, rows)
+        if not found:
+            task = await self._complete(flight, task)
         claimed = flight.riders > 0
         if not claimed:
             self._keep(task)
@@ -347,9 +379,129 @@ class Sender:
             self._teller.accepted(flight, task, claimed=claimed, found=found)
         return task
 
-    def _read(
-        self, kind: TaskKind[..., Any], start: Sequence[Mapping[str, Any]]
-    ) -> tuple[Record, ...]:
+    def _take(self, flight: Flight, ids: tuple[str, ...], rows: Sequence[Raw]) -> Task[Any]:
+        """Return the handle of a start's tasks, which is what the start gives from now on."""
+        task = self._handle(flight, ids, self._read(flight.kind, rows))
+        flight.task = task
+        self._places.accepted(flight, task)
+        return task
+
+    def _handle(
+        self, flight: Flight, ids: tuple[str, ...], records: tuple[Record, ...]
+    ) -> Task[Any]:
+        return Task(
+            flight.services,
+            flight.kind,
+            ids,
+            records=records,
+            now=asyncio.get_running_loop().time(),
+            meta=flight.inputs.meta,
+            key=flight.inputs.key,
+            hook=flight.hook,
+        )
+
+    # -- a response that names fewer tasks than were ordered -----------------------------------
+
+    async def _complete(self, flight: Flight, task: Task[Any]) -> Task[Any]:
+        """Search for tasks of a start that its response did not name; return the handle of all.
+
+        What two scans do not show is searched for while the start has returned already; then it
+        is unclaimed.
+        """
+        recovery = self._rest_of(flight.kind, flight.recovery, task.ids)
+        outputs = sum(len(part.outputs) for part in task.parts)
+        if recovery is None or outputs >= recovery.expected + len(task.ids):
+            return task
+        self._claims.lost(flight.kind, recovery, flight.token)
+        rows = await self._find_rest(flight.kind, recovery, flight.token, FIRST_PAUSES)
+        if not rows:
+            self._later(self._find_later(flight, recovery))
+            return task
+        self._claims.settled(flight.token)
+        ids = tuple(id for raw in rows if (id := read_id(raw)))
+        records = self._read(flight.kind, rows)
+        rest = self._handle(flight, ids, records)
+        self._places.adopt(flight.services.caller, rest)
+        for budget in flight.held.budgets:
+            budget.count(rest.coins, flight.kind.ref(ids))
+        if self._book is not None:
+            await self._book.accept(flight, ids, rest.coins)
+        if not flight.riders:
+            self._keep(rest)  # its other tasks are kept by themselves
+            return task
+        flight.task = task = self._handle(flight, task.ids + ids, task.parts + records)
+        return task
+
+    def _rest_of(
+        self, kind: TaskKind[..., Any], recovery: Recovery | None, ids: Sequence[str]
+    ) -> Recovery | None:
+        """Return what to search for where a start has fewer tasks than it ordered, None if not."""
+        if recovery is None or not recovery.name or not listings(kind):
+            return None
+        missing = recovery.expected - len(ids)
+        return evolve(recovery, expected=missing) if missing > 0 else None
+
+    async def _find_rest(
+        self,
+        kind: TaskKind[..., Any],
+        recovery: Recovery,
+        token: object,
+        pauses: Sequence[float] | None = None,
+    ) -> tuple[Raw, ...]:
+        found = await self._recoverer.find(kind, recovery, token, pauses=pauses)
+        if found.sure:
+            return found.records
+        if pauses is not None or recovery.mark is None:
+            return ()
+        # Fewer than ordered, and yet its own: no other start has its mark.
+        rows = tuple(raw for raw in found.records if carries(kind, raw, recovery.mark))
+        own = self._claims.claim(kind, [id for raw in rows if (id := read_id(raw))], token)
+        return tuple(raw for raw in rows if read_id(raw) in own)
+
+    def _complete_later(self, flight: Flight, entry: Entry) -> None:
+        """Search for tasks of an earlier run's start that its response did not name."""
+        rest = self._rest_of(flight.kind, recovery_of(entry), entry.ids)
+        if rest is not None and entry.open and self._claims.token_of(rest) is None:
+            self._later(self._find_later(flight, rest))
+
+    async def _find_later(self, flight: Flight, recovery: Recovery) -> None:
+        task = await self.find_rest(
+            flight.kind, recovery, flight.token, services=flight.services, meta=flight.inputs.meta
+        )
+        if task is not None:
+            for budget in flight.held.budgets:
+                budget.count(task.coins, flight.kind.ref(task.ids))
+            self._keep(task)
+
+    async def find_rest(
+        self,
+        kind: TaskKind[..., Any],
+        recovery: Recovery,
+        token: object,
+        *,
+        services: TaskServices,
+        meta: Mapping[str, Any] | None,
+    ) -> Task[Any] | None:
+        """Search for the tasks that a start's response did not name; return them, None for none.
+
+        They get an entry of their own in the journal; the start's own is complete then.
+        """
+        self._claims.lost(kind, recovery, token)
+        rows = await self._find_rest(kind, recovery, token)
+        self._claims.settled(token)
+        ids = tuple(id for raw in rows if (id := read_id(raw)))
+        now = asyncio.get_running_loop().time()
+        task = Task(services, kind, ids, records=self._read(kind, rows), now=now, meta=meta)
+        if ids:
+            self._places.adopt(services.caller, task)
+            logger.info("%s was found, which the response to its start did not name", task.ref)
+            if self._book is not None:
+                await self._book.adopt(task, recovery)
+        if self._book is not None and isinstance(token, str) and not self._recoverer.closed:
+            await self._book.complete(token)
+        return task if ids else None
+
+    def _read(self, kind: TaskKind[..., Any], start: Sequence[Raw]) -> tuple[Record, ...]:
         try:
             return tuple(read_record(kind, raw, self.source) for raw in start)
         except Exception:
@@ -375,6 +527,7 @@ class Sender:
         return task
 
     async def _forget(self, flight: Flight) -> None:
+        self._claims.settled(flight.token)
         self._places.free(flight)
         flight.held.release()
         if self._book is not None:
@@ -390,10 +543,11 @@ class Sender:
         assert recovery is not None  # noqa: S101  # only what was sent can be lost
         if cause is not None and recovery.lost_at is None:
             recovery = flight.recovery = evolve(recovery, lost_at=utc_now())
+        self._claims.lost(flight.kind, recovery, flight.token)
         if self._book is not None:
             await self._book.lose(flight)
         try:
-            found = await self._recoverer.find(flight.kind, recovery)
+            found = await self._recoverer.find(flight.kind, recovery, flight.token)
             if found.absent and self._resend:
                 found = await self._wait_for_absence(flight, recovery)
         except asyncio.CancelledError as error:
@@ -401,6 +555,7 @@ class Sender:
         if found.absent and self._resend:
             logger.warning("a %s start was not found and is sent again", recovery.kind)
             flight.sent, flight.recovery = False, None
+            self._claims.settled(flight.token)
             return await self._start(flight)
         if found.sure:
             logger.info("a %s start whose answer was lost was found", recovery.kind)
@@ -416,11 +571,12 @@ class Sender:
             age = (utc_now() - recovery.sent_at).total_seconds()
             left = wait_for_absence(age, RESEND_AFTER)
         await asyncio.sleep(max(0.0, left))
-        return await self._recoverer.find(flight.kind, recovery)
+        return await self._recoverer.find(flight.kind, recovery, flight.token, far=True)
 
     def _lose(self, flight: Flight, why: str, found: Found | None = None) -> StartOutcomeUnknown:
         recovery = flight.recovery
         assert recovery is not None  # noqa: S101  # only what was sent can be lost
+        self._claims.lost(flight.kind, recovery, flight.token)
         logger.warning(
             "the outcome of a %s start is unknown (name %s); it was not sent again",
             recovery.kind,

@@ -8,14 +8,17 @@ byte has left withdraws it; afterwards the start runs to its end and the task is
 import asyncio
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from attrs import evolve
+
 from a2e_async.errors import ClientClosed, KeyConflict, StartOutcomeUnknown, seal
 from a2e_async.inputs import Media, TaskInput
 from a2e_async.models import Record, Recovery
+from a2e_async.tasks.book import recovery_of
 from a2e_async.tasks.budget import BudgetQueue, held_by
 from a2e_async.tasks.flight import Flight, Prepareds, input_digest, new_mark, wire_name
 from a2e_async.tasks.hooks import Webhook
@@ -76,13 +79,12 @@ class Starter:
         self.places = Places(services, max_unfinished)
         self._webhook = webhook
         self._claims = Claims(book)
-        self._recoverer = Recoverer(
-            session, request_timeout=request_timeout, claimed=self._claims.among
-        )
+        self._recoverer = Recoverer(session, request_timeout=request_timeout, claims=self._claims)
         self._sender = Sender(
             session,
             desk,
             self._recoverer,
+            self._claims,
             places=self.places,
             book=book,
             resend=resend,
@@ -92,7 +94,10 @@ class Starter:
             teller=teller,
             keep=self.keep,
             withdraw=self._withdraw,
+            later=self._search_later,
         )
+        self._searching: set[asyncio.Task[None]] = set()
+        """Searches for tasks that the response to a start did not name."""
         self._carrying: set[asyncio.Task[Task[Any]]] = set()
         self._flying: set[Flight] = set()
         self._unclaimed: dict[str, Task[Any]] = {}
@@ -164,7 +169,7 @@ class Starter:
         services: TaskServices | None,
         budget: "Budget | None",
     ) -> Flight:
-        """Return the start under way that these inputs join, or a new one, sent off."""
+        """Return the start in progress that these inputs join, or a new one."""
         self._check_open()
         self._services.poller.home.check()
         own = self._mark()
@@ -189,7 +194,6 @@ class Starter:
             )
             if flight.hook is not None:
                 self._services.poller.news.listen()
-            self._send_off(flight)
         return flight
 
     async def recover(
@@ -208,7 +212,10 @@ class Starter:
             services=self._services,
             timeout=timeout,
             recovery=recovery,
+            nameless=self._claims.token_of(recovery) or object(),
         )
+        if self._book is not None:
+            await self._book.know(flight)
         task = await self._find(flight)
         self._found(flight, task)
         self._lost = [one for one in self._lost if one != recovery]
@@ -233,8 +240,6 @@ class Starter:
 
     async def resume(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any]:
         """Look for a start whose process died; return its task, or raise."""
-        from a2e_async.tasks.book import recovery_of
-
         # Two searches for one mark would take each other for the start of somebody else.
         if (under_way := self._keys.get(entry.key)) is not None:
             return await self._ride(under_way)
@@ -263,13 +268,24 @@ class Starter:
         self._found(flight, task)
         return task
 
+    async def rest(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any] | None:
+        """Search for the tasks of an accepted start that its response did not name."""
+        lost = recovery_of(entry)
+        return await self._sender.find_rest(
+            kind,
+            evolve(lost, expected=entry.expected - len(entry.ids)),
+            entry.key,
+            services=self._services,
+            meta=entry.meta,
+        )
+
     def attach(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any]:
         """Return the handle of a task that the journal knows."""
         key = None if entry.own_key else entry.key
         task: Task[Any] = Task(
             self._services, kind, entry.ids, meta=entry.meta, key=key, hook=entry.hook
         )
-        self._claims.add(kind, task.ids)
+        self._claims.claim(kind, task.ids, entry.key)
         if entry.state is State.ACCEPTED:
             self.places.adopt(None, task)
         if self._teller is not None:
@@ -284,7 +300,7 @@ class Starter:
         self.places.close()
         self._queue.close()
         await self._recoverer.aclose()
-        carrying = list(self._carrying)
+        carrying = [*self._carrying, *self._searching]
         if not carrying:
             return
         _, late = await asyncio.wait(carrying, timeout=FINISH_STARTS)
@@ -322,24 +338,26 @@ class Starter:
 
     # -- the sending -------------------------------------------------------------------------
 
-    def _send_off(self, flight: Flight) -> None:
+    async def _find(self, flight: Flight) -> Task[Any]:
+        return await self._ride(flight, search=True)
+
+    def _launch(self, flight: Flight, *, search: bool) -> None:
+        """Send a start, or only search for it, in an asyncio task that the client owns."""
         # An empty context: what the caller has in its own must not outlive it.
         context = Context()
-        if self._teller is not None:
-            self._teller.asked(flight, context)
-        flight.carry = asyncio.get_running_loop().create_task(
-            self._sender.carry(flight), context=context
-        )
-        self._follow(flight)
-        if flight.key is not None:
-            self._keys[flight.key] = flight
-
-    async def _find(self, flight: Flight) -> Task[Any]:
-        flight.carry = asyncio.get_running_loop().create_task(
-            self._sender.find(flight), context=Context()
-        )
-        self._follow(flight)
-        return await self._ride(flight)
+        self._flying.add(flight)
+        if search:
+            work = self._sender.find(flight)
+        else:
+            if self._teller is not None:
+                self._teller.asked(flight, context)
+            if flight.inputs.key is not None:
+                self._keys[flight.inputs.key] = flight
+            work = self._sender.carry(flight)
+        # An eager task factory runs it at once, up to where it first waits.
+        carry = flight.carry = asyncio.get_running_loop().create_task(work, context=context)
+        self._carrying.add(carry)
+        carry.add_done_callback(partial(self._carried, flight, flight.inputs.key))
 
     def _found(self, flight: Flight, task: Task[Any]) -> None:
         """Count a start that was found, where a budget of the client has reserved its price."""
@@ -347,17 +365,27 @@ class Starter:
         if name is not None:
             held_by(self._budget).found(name, task.coins, _ref(task))
 
-    def _follow(self, flight: Flight) -> None:
-        assert flight.carry is not None  # noqa: S101  # made just now
-        self._carrying.add(flight.carry)
-        self._flying.add(flight)
-        flight.carry.add_done_callback(partial(self._carried, flight, flight.key))
+    def _search_later(self, search: Coroutine[Any, Any, None]) -> None:
+        """Go on with a search whose start has returned, for as long as the client is open."""
+        if self._closed:
+            search.close()
+            return
+        task = asyncio.get_running_loop().create_task(search, context=Context())
+        self._searching.add(task)
+        task.add_done_callback(self._searched)
 
-    async def _ride(self, flight: Flight) -> Task[Any]:
+    def _searched(self, task: asyncio.Task[None]) -> None:
+        self._searching.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a search for the rest of a start failed", exc_info=error)
+
+    async def _ride(self, flight: Flight, *, search: bool = False) -> Task[Any]:
         """Wait for a start under way. The last caller to be cancelled withdraws it if it can."""
         key = flight.inputs.key
-        assert flight.carry is not None  # noqa: S101  # set where the flight is made
         flight.riders += 1
+        if flight.carry is None:
+            self._launch(flight, search=search)
+        assert flight.carry is not None  # noqa: S101  # launched by its first caller
         try:
             if not flight.carry.done():
                 await asyncio.wait([flight.carry])
@@ -410,8 +438,7 @@ class Starter:
                 self._lost.append(error.recovery)
         elif self._teller is not None and (error is not None or carry.cancelled()):
             self._teller.not_started(flight, error)
-        if flight.task is not None:
-            self._claims.add(flight.kind, flight.task.ids)
+        flight.forget_inputs()
         # A key keeps standing for a task, and for a start that may have been charged: in the
         # journal, or else here.
         if self._book is not None or (flight.task is None and flight.lost is None):

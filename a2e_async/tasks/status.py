@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -38,13 +37,6 @@ _LIST_KEYS: Final = ("rows", "list", "data", "records", "items", "tasks")
 _MESSAGES: Final = ("message", "msg")
 _ORDER: Final = {Status.QUEUED: 0, Status.RUNNING: 1, Status.FAILED: 2, Status.SUCCEEDED: 3}
 _NOT_FAILED: Final = frozenset({"", "0", "none", "null"})
-
-# A bare text that is no reason: a URL, an id, a word of consent. Its start may have been charged.
-_MAY_BE_SUCCESS: Final = re.compile(
-    r"(?i)\s*(https?://.*|[0-9a-f]{24}|ok|true|done|success(ful(ly)?)?|accepted|submitted|created"
-    r"|started|queued|initialized|sent|pending|processing|completed)\W*\Z",
-    re.DOTALL,
-)
 
 
 def read_id(raw: Raw) -> str | None:
@@ -172,6 +164,13 @@ def _advance(kind: TaskKind[..., Any], raw: Raw) -> tuple[int, bool]:
     return _ORDER[status], any(raw.get(result.field) for result in kind.results)
 
 
+def is_list_data(data: Any) -> bool:
+    """Return whether a list's response holds a list at all, be it empty."""
+    if is_map(data):
+        return any(is_list(data.get(key)) or is_map(data.get(key)) for key in _LIST_KEYS)
+    return is_list(data)
+
+
 def read_one(kind: TaskKind[..., Any], data: Any, id: str) -> Raw | None:
     """Return the record that a detail answer gives for ``id``; None where it holds none.
 
@@ -206,17 +205,16 @@ class Refusal:
 
 
 def read_start(kind: TaskKind[..., Any], data: Any) -> tuple[Raw, ...] | Refusal | None:
-    """Return the records of a start's answer, its refusal, or None when it says neither.
+    """Return the records of a start's response, its refusal, or None when it is neither.
 
-    None must be treated as an unknown outcome: the start may have been charged.
+    None must be treated as an unknown outcome: the start may have been charged. So must a
+    refusal that did not come in the API's own envelope. A bare text says too little to refuse.
     """
     if isinstance(data, str) and data.lstrip()[:1] in ("{", "["):
         data = _parsed(data)
     rows = tuple(row for row in read_rows(data) if read_id(row))
     if rows:
         return rows
-    if isinstance(data, str) and data.strip() and not _MAY_BE_SUCCESS.match(data):
-        return Refusal(data.strip())
     if is_map(data):
         refused = data.get("success") is False
         # A message alone may as well say that all is well; it counts next to `success: false`.

@@ -19,6 +19,9 @@ from a2e_async.errors import (
     ServerError,
 )
 
+_REFUSING_STATUSES: Final = frozenset({200, 400, 401, 402, 403, 404, 405, 413, 415, 422})
+"""HTTP statuses under which the API's own envelope says that it did not carry a request out."""
+
 _AGE_CODES: Final = frozenset({1003, 1004})
 _OCCUPIED: Final = 1001
 
@@ -110,6 +113,18 @@ def classify(status: int, code: int | None, message: str) -> type[ApiError]:
     if effective >= 400:
         return InvalidRequest
     return NotFound if _ABSENT.search(text) else ApiError
+
+
+def is_refusal(status: int, code: int | None, *, from_api: bool) -> bool:
+    """Return whether a failure response proves that the request was not carried out.
+
+    Only the API itself can prove it: by its JSON envelope (``from_api``) under a status that it
+    uses for refusals, unless the envelope's ``code`` reports a fault of the server, or by a 429.
+    Redirects, 408, 409, 425, 499, 5xx and whatever a proxy or gateway writes prove nothing.
+    """
+    if status == 429:
+        return True
+    return from_api and status in _REFUSING_STATUSES and not 500 <= (code or 0) <= 599
 
 
 def advice_for(kind: type[ApiError], code: int | None) -> str:

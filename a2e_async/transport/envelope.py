@@ -22,11 +22,10 @@ from a2e_async.errors import (
     DecodeError,
     NotFound,
     RateLimited,
-    ServerError,
 )
 from a2e_async.narrow import deeper_than, is_list, is_map
 from a2e_async.redact import Secret, excerpt, redact
-from a2e_async.transport.classify import advice_for, classify
+from a2e_async.transport.classify import advice_for, classify, is_refusal
 
 try:
     # The extra `fast`. What it refuses (NaN, huge numbers) is read the long way.
@@ -164,7 +163,7 @@ def read_answer(
         charged=charged,
     )
     if 300 <= http_status < 400:
-        raise _redirected(reply, location)
+        raise _redirect_error(reply, location)
     good = 200 <= http_status < 300
     if good and not body.strip():
         if http_status != 200 or method == "DELETE":
@@ -197,11 +196,14 @@ def _read_value(reply: _Reply, value: Any, trace_header: str | None) -> Answer:
     message = _message(value)
     code, refused = _code(value.get("code"))
     enveloped = "code" in value or ("data" in value and value.keys() <= _ENVELOPE_KEYS)
+    from_api = code is not None and refused
     if "_id" in value and "data" not in value:
         # A record without an envelope, whose own fields may be called code or success.
-        enveloped = refused = False
+        enveloped = refused = from_api = False
         code = None
     elif value.get("success") in (False, "false"):
+        # Beside a good code it is the API's own word only where it answered 200.
+        from_api = from_api or (code is not None and reply.http_status == 200)
         refused = True
     if not good or refused:
         if reply.charged and (id := _named(value)):
@@ -211,7 +213,7 @@ def _read_value(reply: _Reply, value: Any, trace_header: str | None) -> Answer:
             code,
             message or _reason(value.get("data")),
             trace,
-            from_api=code is not None and refused,
+            from_api=from_api,
         )
     data: Any = value
     if enveloped:
@@ -327,7 +329,7 @@ def _api_error(
     from_api: bool = False,
 ) -> ApiError:
     kind = kind or classify(reply.http_status, code, message)
-    if reply.charged and kind is ServerError:
+    if reply.charged and not is_refusal(reply.http_status, code, from_api=from_api):
         advice = MAYBE_CHARGED
     fields: dict[str, Any] = {
         "http_status": reply.http_status,
@@ -384,8 +386,9 @@ def _undecodable(reply: _Reply, what: str, trace: str | None) -> DecodeError:
     )
 
 
-def _redirected(reply: _Reply, location: str | None) -> ConfigurationError:
+def _redirect_error(reply: _Reply, location: str | None) -> ConfigurationError:
     said = f"{reply.method} {reply.path}: {reply.host} answered with a redirect"
+    charged = f" {MAYBE_CHARGED}" if reply.charged else ""
     scheme = host = ""
     try:
         parts = urlsplit(location or "")
@@ -394,10 +397,10 @@ def _redirected(reply: _Reply, location: str | None) -> ConfigurationError:
         pass
     if not host:
         return ConfigurationError(
-            f"{said} (HTTP {reply.http_status}), which the API never does. Check base_url."
+            f"{said} (HTTP {reply.http_status}), which the API never does. Check base_url.{charged}"
         )
     target = _clean(f"{scheme}://{host}", reply.secret)
     return ConfigurationError(
         f"{said} to {target}. Redirects are not followed, so that the key is not sent to "
-        f"another host; if {target} is the API, base_url should be {target}."
+        f"another host; if {target} is the API, base_url should be {target}.{charged}"
     )

@@ -5,7 +5,8 @@ Four verdicts about one failed attempt:
 * *not delivered*: no byte left this machine. Sending again is safe for everything.
 * *paced*: the service refused because of the pace (429). Safe again, after the pause.
 * *unknown*: it was sent, and what became of it is not known (5xx, reset, timeout, an answer
-  that cannot be read). Safe again only where a repetition costs nothing.
+  that cannot be read, a rate limit that only a gateway reports). Safe again only where a
+  repetition costs nothing.
 * *final*: the service gave its answer.
 
 What a repetition costs is the call's `Repeat`. One `Quota`, shared by all calls of a client,
@@ -23,6 +24,7 @@ from attrs import define, field, frozen
 
 from a2e_async.errors import (
     A2EError,
+    ApiError,
     ConnectError,
     ConnectionLost,
     DecodeError,
@@ -31,6 +33,7 @@ from a2e_async.errors import (
     ResponseTimeout,
     ServerError,
 )
+from a2e_async.transport.classify import is_refusal
 
 PACE_INITIAL: Final = 1.0
 """Seconds of the first pause after a 429 that names none (its upper bound; jittered)."""
@@ -98,7 +101,7 @@ class RetryPolicy:
 def judge(error: BaseException, sent: bool) -> Verdict:
     """Return what ``error`` tells about the attempt; ``sent``: its bytes may have left."""
     if isinstance(error, RateLimited):
-        return Verdict.PACED
+        return Verdict.UNKNOWN if could_be_accepted(error) else Verdict.PACED
     if isinstance(error, ConnectError):
         return Verdict.NOT_DELIVERED
     if isinstance(error, ServerError | DecodeError | ResponseTimeout | ConnectionLost):
@@ -109,8 +112,16 @@ def judge(error: BaseException, sent: bool) -> Verdict:
 
 
 def could_be_accepted(error: A2EError) -> bool:
-    """Return whether a charged call that ended so may have been accepted all the same."""
-    return isinstance(error, ServerError | DecodeError | ResponseTimeout | ConnectionLost)
+    """Return whether a charged call that was sent and ended so may have been accepted.
+
+    It may, unless the API itself refused it: any other error comes from something in between, or
+    says too little.
+    """
+    if isinstance(error, ConnectError):
+        return False
+    if not isinstance(error, ApiError):
+        return True
+    return not is_refusal(error.http_status, error.code, from_api=error.from_api)
 
 
 @define

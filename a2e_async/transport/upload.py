@@ -196,8 +196,10 @@ class Uploader:
             return signed
         call = entry.presigning
         if call is None:
-            call = entry.presigning = asyncio.create_task(self._ask(entry, prepared, presign))
+            call = asyncio.create_task(self._ask(entry, prepared, presign))
             call.add_done_callback(_look_at)
+            if not call.done():  # as an eager task may be
+                entry.presigning = call
         try:
             return await asyncio.shield(call)
         except asyncio.CancelledError:

@@ -152,7 +152,6 @@ REFUSED = {
     "401": Refused(lambda f: f.http_error(401, role="start"), AuthenticationError),
     "402": Refused(lambda f: f.http_error(402, role="start"), InsufficientCredits),
     "403": Refused(lambda f: f.http_error(403, role="start"), PermissionDenied),
-    "403 html": Refused(lambda f: f.http_error(403, role="start", html=True), PermissionDenied),
     "422": Refused(lambda f: f.http_error(422, role="start"), InvalidRequest),
     "429 too long": Refused(
         lambda f: f.http_error(429, role="start", retry_after=3600), RateLimited

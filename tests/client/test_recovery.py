@@ -190,13 +190,13 @@ async def test_how_far_a_list_was_read(order: str, first_page_is_enough: bool) -
             data = first if params["pageNum"] == 1 else more
             return Answer(data, 0, "", None, 200, {"Date": format_datetime(now, usegmt=True)})
 
-    lost = Recovery(kind="dubbing", path="/x", name="n", mark=None, digest="d", sent_at=now)
+    lost = Recovery(kind="talking_video", path="/x", name="n", mark=None, digest="d", sent_at=now)
     read = await read_back(
         cast("Any", Session()),
-        kind_named("dubbing"),
+        kind_named("talking_video"),
         [lost],
         timeout=1,
         deadline=1,
         wall=now.timestamp,
     )
-    assert (len(read[0]) == 3, read[2]) == (first_page_is_enough, True)
+    assert (len(read.rows) == 3, read.complete) == (first_page_is_enough, True)

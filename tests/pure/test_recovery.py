@@ -84,7 +84,7 @@ def test_exactly_as_many() -> None:
 
 
 def test_a_users_name_needs_inputs_and_time() -> None:
-    """Name, repeated inputs and the time in which it was under way must all fit."""
+    """Name, repeated inputs and time must all fit; else a record is a candidate at most."""
     start = lost("talk", None)
     good = row(1, "talk", prompt="a lake", image_url="https://m.example/a.png?Signature=2")
     assert look([start], [good])[0].sure
@@ -96,7 +96,16 @@ def test_a_users_name_needs_inputs_and_time() -> None:
         {"createdAt": (NOW - timedelta(seconds=31)).isoformat()},
         {"createdAt": (NOW + timedelta(seconds=41)).isoformat()},
     ):
-        assert look([start], [good | wrong])[0] == Found(absent=True), wrong
+        assert look([start], [good | wrong])[0] == Found((good | wrong,)), wrong
+    for other in ({"name": "walk", "prompt": "a river"}, {"name": OTHER_MARK}):
+        assert look([start], [good | other])[0] == Found(absent=True), other
+    day = timedelta(days=2)
+    for made in (NOW - day, NOW + day):
+        late = good | {
+            "createdAt": made.isoformat(),
+            "_id": f"{int(made.timestamp()):08x}" + 16 * "0",
+        }
+        assert look([start], [late])[0] == Found(absent=True), made
     # What the record does not show speaks neither for nor against it.
     for unshown in ({"prompt": ""}, {"prompt": None}, {"n": 2}, {"createdAt": None, "_id": "x"}):
         assert look([start], [good | unshown])[0].sure, unshown

@@ -49,16 +49,21 @@ LINE: dict[str, Any] = {"method": "POST", "path": "/x", "sent": True}
 @pytest.mark.parametrize(
     ("error", "verdict", "maybe"),
     [
-        (RateLimited(retry_after=1, **API), Verdict.PACED, False),
+        (RateLimited(retry_after=1, **{**API, "http_status": 429}), Verdict.PACED, False),
+        (RateLimited(retry_after=1, from_api=True, **API), Verdict.PACED, False),
+        (RateLimited(retry_after=1, **API), Verdict.UNKNOWN, True),
         (ConnectError("", **LINE), Verdict.NOT_DELIVERED, False),
         (ConnectionLost("", **LINE), Verdict.UNKNOWN, True),
         (ResponseTimeout("", **LINE), Verdict.UNKNOWN, True),
         (ServerError(**API), Verdict.UNKNOWN, True),
         (DecodeError(""), Verdict.UNKNOWN, True),
-        (InvalidRequest(**API), Verdict.FINAL, False),
-        (AuthenticationError(**API), Verdict.FINAL, False),
-        (ApiError(**API), Verdict.FINAL, False),
-        (ConfigurationError(""), Verdict.FINAL, False),
+        (InvalidRequest(from_api=True, **API), Verdict.FINAL, False),
+        (AuthenticationError(from_api=True, **API), Verdict.FINAL, False),
+        (ApiError(from_api=True, **API), Verdict.FINAL, False),
+        (InvalidRequest(**API), Verdict.FINAL, True),
+        (InvalidRequest(from_api=True, **{**API, "http_status": 409}), Verdict.FINAL, True),
+        (InvalidRequest(from_api=True, **{**API, "code": 503}), Verdict.FINAL, True),
+        (ConfigurationError(""), Verdict.FINAL, True),
     ],
 )
 def test_every_error_has_its_verdict(error: A2EError, verdict: Verdict, maybe: bool) -> None:

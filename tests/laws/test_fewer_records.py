@@ -1,0 +1,127 @@
+"""Law 3: every task that a start made is found, also those that its response does not name."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from a2e_async import A2E, Task
+from a2e_async.tasks.recoverer import PAUSES
+from tests.contract.samples import SAMPLES
+from tests.hostile import Fault, HostileServer, Step
+from tests.laws.conftest import MakeClient
+
+SEVERAL = {
+    "image_to_video": {"number_of_images": 3},
+    "text_to_image": {"max_images": 3},
+    "kling_image": {"n": 3},
+}
+FEWER = {
+    "first alone": Fault.fewer_records(),
+    "one record": Fault.edit("one record", lambda data: data[0]),
+    "rows without ids": Fault.edit("no ids", lambda data: [data[0], *({} for _ in data[1:])]),
+    "ids of a wrong type": Fault.edit(
+        "odd ids", lambda data: [data[0], *({**row, "_id": 7} for row in data[1:])]
+    ),
+}
+
+
+def known(a2e: A2E, *tasks: Task[Any]) -> set[str]:
+    return {id for task in (*tasks, *a2e.unclaimed()) for id in task.ids}
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+@pytest.mark.parametrize("fewer", FEWER)
+@pytest.mark.parametrize("name", [None, "take"])
+async def test_the_rest_is_found_at_once(
+    hostile: HostileServer,
+    make_client: MakeClient,
+    tmp_path: Path,
+    kind: str,
+    fewer: str,
+    name: str | None,
+) -> None:
+    hostile.faults.add(Step.START, FEWER[fewer])
+    a2e = make_client(journal=tmp_path / "jobs.db")
+    task = await a2e.kind(kind).start(**{**SAMPLES[kind], **SEVERAL[kind]}, name=name, key="k")
+    assert sorted(task.ids) == sorted(hostile.ledger.ids)
+    assert len(task.ids) == 3
+    assert a2e.journal is not None
+    entry = await a2e.journal.get("k")
+    assert entry is not None
+    assert sorted(entry.ids) == sorted(task.ids)
+    assert len((await task.wait(timeout=20)).parts) == 3
+
+
+async def test_a_list_that_lags_shows_the_rest_later(
+    hostile: HostileServer,
+    make_client: MakeClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The start returns with what it knows; the rest is unclaimed once it is found."""
+    monkeypatch.setattr("a2e_async.tasks.sending.FIRST_PAUSES", (0.0,))
+    monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", PAUSES)
+    hostile.behaviour.list_lag = 0.3
+    hostile.faults.add(Step.START, Fault.fewer_records())
+    a2e = make_client(journal=tmp_path / "jobs.db")
+    inputs = {**SAMPLES["image_to_video"], "number_of_images": 3}
+    task = await a2e.image_to_video.start(**inputs, key="k")
+    assert len(task.ids) == 1
+    while len(known(a2e, task)) < 3:
+        await asyncio.sleep(0.01)
+    assert known(a2e, task) == set(hostile.ledger.ids)
+    (rest,) = a2e.unclaimed()
+    assert len((await rest.wait(timeout=20)).outputs) == 2
+    await a2e.aclose()
+    again = make_client(journal=tmp_path / "jobs.db")
+    left = [one async for one in again.unfinished()]
+    assert sorted(id for one in left for id in one.ids) == sorted(hostile.ledger.ids)
+
+
+async def test_a_later_run_goes_on_with_the_search(
+    hostile: HostileServer, make_client: MakeClient, tmp_path: Path
+) -> None:
+    """A client that closed too early leaves the search to `unfinished`, or to the same key."""
+    hostile.behaviour.list_lag = 60
+    hostile.faults.add(Step.START, Fault.fewer_records(), times=2)
+    first = make_client(journal=tmp_path / "jobs.db")
+    inputs = {**SAMPLES["image_to_video"], "number_of_images": 3}
+    for key in ("k1", "k2"):
+        starting = asyncio.create_task(first.image_to_video.start(**inputs, key=key))
+        await asyncio.sleep(0)
+        assert len((await starting).ids) == 1
+    # As if it had been killed: what it found out afterwards was not written.
+    assert first.journal is not None
+    for key in ("k1", "k2"):
+        entry = await first.journal.get(key)
+        assert entry is not None
+        await first.journal.advance(key, entry.state, expected=3)
+    await first.aclose()
+    hostile.behaviour.list_lag = 0
+    second = make_client(journal=tmp_path / "jobs.db")
+    again = await second.image_to_video.start(**inputs, key="k1")
+    while len(known(second, again)) < 3:
+        await asyncio.sleep(0.01)
+    found = [task async for task in second.unfinished()]
+    assert known(second, *found) == set(hostile.ledger.ids)
+
+
+async def test_fewer_tasks_than_ordered(
+    hostile: HostileServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that makes one task with all outputs costs a search, and nothing else."""
+    task = hostile.accept
+    monkeypatch.setattr(
+        hostile,
+        "accept",
+        lambda kind, body, account="": task(kind, {**body, "max_images": 1}, account),
+    )
+    a2e = make_client()
+    made = await a2e.text_to_image.start(prompt="a lake", max_images=3)
+    assert list(made.ids) == hostile.ledger.ids
+    assert len(made.ids) == 1
+    assert (await made.wait(timeout=20)).output
+    await a2e.aclose()
+    assert a2e.unclaimed() == ()
