@@ -86,7 +86,7 @@ class SimulatedService:
         behaviour.clock_skew = float(pick("service.skew", 0, 0, -40, 90, -3600, 7200))
         behaviour.sends_date = pick("service.date", True, True, False)
         behaviour.result_delay = float(pick("service.result_delay", 0, 0, 4, 30))
-        behaviour.page_limit = pick("service.page_limit", None, None, 5, 1)
+        behaviour.page_limit = pick("service.page_limit", None, None, 5, 2)
         behaviour.counts = pick("service.counts", True, False)
         behaviour.page_overlap = pick("service.overlap", 0, 0, 1)
         behaviour.repeats_rows = pick("service.repeats", False, False, True)
