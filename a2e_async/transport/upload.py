@@ -145,6 +145,7 @@ class Uploader:
         url = entry.url or ""
         if self.records is not None and url == bare_url(url):  # a signature is not to be kept
             await self.records.keep_upload(prepared.digest, prepared.content_type, url, entry.until)
+
     async def check(self, prepared: Prepared) -> None:
         """Raise `TransferError` if a file that is to be sent changed since it was prepared."""
         entry = self._entries.get((prepared.digest, prepared.content_type))
