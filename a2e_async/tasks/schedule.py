@@ -276,6 +276,7 @@ class Schedule:
         lane = self._lanes.get(look.kind.name)
         if lane is None:
             return
+        lane.worked[look.mode] = now
         lane.spans.pop(look.mode, None)
         lane.tried.clear()
         if look.instead_of is not None:
@@ -382,6 +383,7 @@ class Schedule:
             lane.down = {mode: until for mode, until in lane.down.items() if until > now}
         mode, instead_of = lane.mode, None
         first = lane.pop()
+        tried = lane.trial is not None
         if lane.trial is not None:
             (mode, instead_of), lane.trial = lane.trial, None
         elif first.alone and lane.asks_alone:
@@ -393,11 +395,11 @@ class Schedule:
         chosen = [first]
         while len(chosen) < most and lane.first() is not None:
             watch = lane.pop()
-            (kept if watch.alone and instead_of is None else chosen).append(watch)
+            (kept if watch.alone and not tried else chosen).append(watch)
         for watch in kept:
             watch.in_flight = False
             lane.push(watch)
-        if mode is Mode.BATCH and len(chosen) == 1 and instead_of is None and lane.asks_alone:
+        if mode is Mode.BATCH and len(chosen) == 1 and not tried and lane.asks_alone:
             mode = Mode.DETAIL
         return Look(lane.kind, mode, chosen, now, instead_of)
 
@@ -431,7 +433,10 @@ class Schedule:
             if other is None:
                 lane.tried.clear()
             else:
-                lane.trial = other, look.mode
+                # What works for others is not replaced: it fails for this task.
+                since = max(watch.good_at for watch in look.watches)
+                works = lane.worked.get(look.mode, float("-inf")) > since
+                lane.trial = other, None if works else look.mode
 
     def _replace(self, lane: Lane, failing: Mode, now: float) -> None:
         """Leave a call alone for a while; look soon by another, and not at all tasks at once."""

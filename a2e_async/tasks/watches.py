@@ -128,8 +128,10 @@ class Lane:
     """For how many seconds each was left alone the last time, until it works again."""
     tried: list[Mode] = field(factory=list[Mode])
     """What has been tried in place of a failing call, in vain."""
-    trial: tuple[Mode, Mode] | None = None
-    """The call to try next, and the failing one that it may replace."""
+    worked: dict[Mode, float] = field(factory=dict[Mode, float])
+    """When each call last worked."""
+    trial: tuple[Mode, Mode | None] | None = None
+    """The call to try next, and the failing one that it may replace for the whole kind."""
 
     @property
     def mode(self) -> Mode:
@@ -142,9 +144,9 @@ class Lane:
         if kind.batch_at is not None and Mode.BATCH not in without:
             return Mode.BATCH
         # What is over leaves the processing list: alone it can never show an end.
-        shows_ends = kind.look_at is not None or kind.list_at is None
+        alone = kind.look_at is not None and Mode.DETAIL not in without
         halfway = kind.processing_at is not None and Mode.PROCESSING not in without
-        if halfway and shows_ends and (shared > 1 or not kind.look_at):
+        if halfway and (alone or kind.list_at is None) and (shared > 1 or not alone):
             return Mode.PROCESSING
         listed = kind.list_at is not None and Mode.LIST not in without
         if listed and (kind.look_at is None or shared >= LIST_WORTH):

@@ -488,8 +488,8 @@ async def test_what_is_gone_is_missing(
     make_client: MakeClient, sandbox: Sandbox, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A task that was deleted at the service is not waited for in every run, and stays open."""
-    monkeypatch.setattr("a2e_async.tasks.schedule.FORGIVEN", 0.0)
-    a2e = make_client(poll_interval=60)
+    monkeypatch.setattr("a2e_async.tasks.schedule.NOT_FOUND_FOR", 0.2)
+    a2e = make_client()
     task = await a2e.talking_video.start(**TALK)
     sandbox.advance(3600)  # only what has ended can be deleted
     await task.delete()

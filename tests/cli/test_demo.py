@@ -59,12 +59,13 @@ def test_as_json(tmp_path: Path) -> None:
 def test_what_goes_wrong_ends_with_1(tmp_path: Path) -> None:
     faults: list[dict[str, object]] = [
         {"fault": "fail", "kind": "dubbing", "message": "too noisy"},
-        {"fault": "no_result", "kind": "talking_video"},
+        {"fault": "fail", "kind": "talking_video", "message": "no face"},
         {"fault": "cut_download", "after_bytes": 1000, "times": 2},
     ]
     result = demo(tmp_path, faults=faults)
     assert result.code == exits.FAILED
     assert "too noisy" in result.err
+    assert "no face" in result.err
     assert result.err.count("error: job ") == 2
     assert result.out.splitlines()[-1] == "6 jobs · 6 charges · 4 files"
     assert "Traceback" not in result.err

@@ -40,6 +40,12 @@ def quick_searches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def gone_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the service does not know is given up after a moment instead of two minutes."""
+    monkeypatch.setattr("a2e_async.tasks.schedule.NOT_FOUND_FOR", 0.2)
+
+
+@pytest.fixture
 def sandbox_options() -> dict[str, Any]:
     """Options of the sandbox; tests that need others parametrize this name."""
     return {}

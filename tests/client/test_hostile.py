@@ -11,9 +11,9 @@ from attrs import define, field
 
 from a2e_async import A2E
 from a2e_async.errors import (
-    DecodeError,
     InvalidRequest,
     NotFound,
+    ResultMissing,
     StartOutcomeUnknown,
     TaskFailed,
     TaskGone,
@@ -146,6 +146,7 @@ async def test_a_list_that_is_too_long_to_search(service: Service) -> None:
         await service.a2e.seedance.get(ID)
 
 
+@pytest.mark.usefixtures("gone_soon")
 async def test_one_of_two_is_gone(service: Service) -> None:
     """What was seen of the others is in the error's task."""
     good = {"_id": ID, "current_status": "completed", "image_urls": [CLIP]}
@@ -159,13 +160,17 @@ async def test_one_of_two_is_gone(service: Service) -> None:
     assert task.parts[0].output
 
 
-async def test_a_part_without_a_result(a2e: A2E, sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_part_without_a_result(
+    a2e: A2E, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is told, after the others were saved."""
+    monkeypatch.setattr("a2e_async.tasks.waiting.RESULT_WITHIN", 0.2)
     sandbox.faults.no_result("kling_image")
     task = await a2e.kling_image.start(prompt="a lake", n=3)
-    record = await task
-    assert len(record.outputs) == 2
-    with pytest.raises(DecodeError, match="no result"):
+    with pytest.raises(ResultMissing) as caught:
+        await task
+    assert len(caught.value.record.outputs) == 2
+    with pytest.raises(ResultMissing):
         await task.download(tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
 

@@ -118,6 +118,7 @@ async def test_timeout(a2e: A2E) -> None:
     assert caught.value.ref == task.ref
 
 
+@pytest.mark.usefixtures("gone_soon")
 async def test_gone(a2e: A2E) -> None:
     """updates() of a task the service does not know raise TaskGone."""
     with pytest.raises(TaskGone):

@@ -271,7 +271,7 @@ async def test_a_line_that_is_cut(url: str, clients: Clients, sandbox: Sandbox) 
 async def test_deadlines_and_tasks_that_are_gone(
     clients: Clients, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule, "FORGIVEN", 1.0)
+    monkeypatch.setattr(schedule, "NOT_FOUND_FOR", 1.0)
     first, second = await clients.make(), await clients.make()
     waits = await settle(clients, first)
     task = await second.image_to_video.start(**MOVE)

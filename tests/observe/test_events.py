@@ -192,7 +192,10 @@ async def test_waits_that_end_early(client: A2E, told: Listener) -> None:
     assert not told.of(Finished)
 
 
-async def test_attached_and_gone(client: A2E, told: Listener) -> None:
+async def test_attached_and_gone(
+    client: A2E, told: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("a2e_async.tasks.schedule.NOT_FOUND_FOR", 0.2)
     task = client.attach("dubbing:66ea4dd80000000000000000")
     assert not told
     with pytest.raises(TaskGone):

@@ -201,8 +201,11 @@ async def test_local_files_come_from_one_directory(
     assert len(sandbox.ledger.starts()) == 2
 
 
-async def test_bad_calls_are_told(serve: Serve, sandbox: Sandbox) -> None:
+async def test_bad_calls_are_told(
+    serve: Serve, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is spent, and each refusal names what to mend."""
+    monkeypatch.setattr("a2e_async.tasks.schedule.NOT_FOUND_FOR", 0.2)
     async with serve() as client:
         for arguments, word in (
             ({"kind": "dubing", "inputs": DUB}, "Did you mean dubbing"),
