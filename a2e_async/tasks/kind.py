@@ -176,11 +176,18 @@ class TaskKind(Generic[P, R]):
 
         It failed, or succeeded with all its results: some are shown a while after ``completed``.
         """
-        if record.status is not Status.SUCCEEDED or not self.results:
-            return record.status.terminal
+        if record.status is not Status.SUCCEEDED:
+            return record.status is Status.FAILED
+        if not self.results:
+            return self._proof is None or bool(getattr(record, self._proof))
         # A list that holds more than URLs was kept in `extra`: one of the results is missing.
         partly = any(is_list(record.extra.get(result.field)) for result in self.results)
         return bool(record.outputs) and not partly
+
+    @cached_property
+    def _proof(self) -> str | None:
+        """The record's field that is filled at its end, for kinds that make no files."""
+        return next((f.name for f in self.reader.fields if f.wire == self.words.proof), None)
 
     def ref(self, ids: tuple[str, ...]) -> str:
         """Return the text that brings a task of these ids back: ``kind:id+id``."""

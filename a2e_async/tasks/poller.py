@@ -50,7 +50,7 @@ logger = logging.getLogger("a2e_async.poller")
 LOOKS_AT_ONCE: Final = 32
 """Looks on their way at the same time; half of the default number of connections."""
 
-TROUBLE: Final = 5
+WARN_AFTER: Final = 5
 """Failed polls of a task in a row of which the log tells."""
 
 # Refusals that end waits when the API itself says so: no later poll is answered otherwise.
@@ -113,7 +113,7 @@ class Poller:
         self._looking: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.Future[None] | None = None
         self._closed: ClientClosed | None = None
-        self._troubled = False
+        self._warned = False
         """The log tells of failing polls, once until one works again."""
 
     def __len__(self) -> int:
@@ -261,7 +261,7 @@ class Poller:
             logger.exception("a poll of %s failed in an unforeseen way", look.kind.name)
             self._failed(look, _unreadable(look, error), loop.time())
         else:
-            self._troubled = False
+            self._warned = False
             self._schedule.answered(look, loop.time())
             self._show(look, rows, whole, loop.time())
         for watch in look.watches:
@@ -291,14 +291,14 @@ class Poller:
                 if whole:
                     self._absent(watch, look, now)
                 else:
-                    self._schedule.unsure(watch, look, now)
+                    self._schedule.inconclusive(watch, look, now)
                     self.waits.last_look(watch)
                 continue
             try:
                 record = read_record(look.kind, raw, self.source)
             except Exception as error:
                 self._schedule.unreadable(watch, look, _unreadable(look, error), now)
-                self._in_trouble(watch)
+                self._after_failure(watch)
                 continue
             over = look.kind.is_over(record)
             if self._shared is not None:
@@ -389,11 +389,11 @@ class Poller:
         if self._shared is not None:
             self._shared.failed(look.watches)
         for watch in look.watches:
-            self._in_trouble(watch)
+            self._after_failure(watch)
 
-    def _in_trouble(self, watch: Watch) -> None:
-        if watch.errors == TROUBLE and not self._troubled and not watch.dropped:
-            self._troubled = True
+    def _after_failure(self, watch: Watch) -> None:
+        if watch.errors == WARN_AFTER and not self._warned and not watch.dropped:
+            self._warned = True
             logger.warning(
                 "the last %d polls of %s failed; polling goes on until its wait's timeout: %s",
                 watch.errors,

@@ -183,7 +183,7 @@ class Schedule:
     def told(self, watch: Watch, now: float) -> None:
         """The client that looks at it has told how it stands: not terminal."""
         self._answered(watch, now)
-        watch.missed = 0
+        watch.not_found = 0
         watch.awaited = True
         self._move(watch, now + BACKUP)
 
@@ -285,7 +285,7 @@ class Schedule:
     def seen(self, watch: Watch, look: Look, now: float) -> None:
         """The look showed the record, and it is not terminal: look again in due time."""
         self._answered(watch, now)
-        watch.missed = 0
+        watch.not_found = 0
         if look.confirms:  # the list shows what other calls do not
             others = [mode for mode in Mode if mode is not Mode.LIST]
             self._lanes[watch.kind.name].down.update(dict.fromkeys(others, now + ALONE_FOR))
@@ -297,10 +297,10 @@ class Schedule:
             self._share_again(self._lanes[watch.kind.name], now)
         self._again(watch, look, now)
 
-    def unsure(self, watch: Watch, look: Look, now: float) -> None:
+    def inconclusive(self, watch: Watch, look: Look, now: float) -> None:
         """The answer is fine and does not tell whether the service knows it: look again."""
         self._answered(watch, now)
-        watch.missed = 0
+        watch.not_found = 0
         self._again(watch, look, now)
 
     def absent(self, watch: Watch, look: Look, now: float) -> After:
@@ -315,12 +315,12 @@ class Schedule:
         if look.mode is not Mode.DETAIL and self._lanes[watch.kind.name].asks_alone:
             self._ask_alone(watch, now)
             return After.ALONE
-        if not watch.missed:
-            watch.missed_since = now
-        watch.missed += 1
+        if not watch.not_found:
+            watch.not_found_since = now
+        watch.not_found += 1
         listed = watch.kind.list_at is not None
         least = NOT_FOUND_FOR if listed else NOT_FOUND_UNCONFIRMED_FOR
-        if watch.missed < NOT_FOUND_POLLS or now - watch.missed_since < least:
+        if watch.not_found < NOT_FOUND_POLLS or now - watch.not_found_since < least:
             self._again(watch, look, now)
             return After.AGAIN
         if not listed:
@@ -339,7 +339,7 @@ class Schedule:
                 continue
             watch.errors += 1
             watch.error = error
-            watch.missed = 0
+            watch.not_found = 0
             watch.again = float("inf")
             self._requeue(watch, now + pause)
         self._find_another(look, tries)

@@ -59,9 +59,9 @@ class Watch:
     """The last of these errors."""
     absent: int = 0
     """Shared answers in a row that left it out."""
-    missed: int = 0
+    not_found: int = 0
     """Answers in a row by which the service does not know it."""
-    missed_since: float = 0.0
+    not_found_since: float = 0.0
     """When the first of these came."""
     result_by: float = float("inf")
     """It was seen completed without its result, for which this is the last moment."""

@@ -286,8 +286,9 @@ async def test_a_result_that_is_late_is_waited_for(
 ) -> None:
     hostile.behaviour.duration, hostile.behaviour.result_delay = 0.05, 0.4
     a2e = make_client(journal=tmp_path / "jobs.db")
-    tasks = await started(a2e, *WITH_RESULT)
-    results = await outcomes(tasks)
+    twin, *tasks = await started(a2e, "video_twin", *WITH_RESULT)
+    trained, *results = await outcomes([twin, *tasks])
+    assert trained.anchor_id
     wrong = [
         kind
         for kind, result in zip(WITH_RESULT, results, strict=True)
