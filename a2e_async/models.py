@@ -130,7 +130,11 @@ class Output(_Bound):
         index: int = 0,
         source: OutputSource | None = None,
     ) -> None:
-        self.__attrs_init__(url=url, media=media, expires_at=expires_at, ref=ref, index=index)
+        self.bare_url = url
+        self.media = media
+        self.expires_at = expires_at
+        self.ref = ref
+        self.index = index
         self._bind(source)
 
     @property

@@ -2,10 +2,10 @@
 
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Final, SupportsIndex
+from typing import Any, Final, SupportsIndex, cast
 from urllib.parse import quote
 from weakref import WeakSet
 
@@ -189,13 +189,13 @@ def conceal(value: Any) -> Any:
         shown = redact(value)
         return value if shown == value else shown
     if isinstance(value, list | tuple):
-        items: list[Any] | tuple[Any, ...] = value
+        items: Sequence[Any] = cast("Any", value)
         kept = [conceal(item) for item in items]
         if all(new is old for new, old in zip(kept, items, strict=True)):
             return items
         return kept if isinstance(items, list) else tuple(kept)
     if isinstance(value, dict):
-        named: dict[Any, Any] = value
+        named: dict[Any, Any] = cast("Any", value)
         made = {name: conceal(item) for name, item in named.items()}
         return named if all(made[name] is named[name] for name in named) else made
     return value
