@@ -113,8 +113,11 @@ async def test_fewer_tasks_than_ordered(
 ) -> None:
     """A service that makes one task with all outputs costs a search, and nothing else."""
     task = hostile.accept
-    monkeypatch.setattr(hostile, "accept", lambda kind, body, account="": task(kind, {
-        **body, "max_images": 1}, account))
+    monkeypatch.setattr(
+        hostile,
+        "accept",
+        lambda kind, body, account="": task(kind, {**body, "max_images": 1}, account),
+    )
     a2e = make_client()
     made = await a2e.text_to_image.start(prompt="a lake", max_images=3)
     assert list(made.ids) == hostile.ledger.ids
