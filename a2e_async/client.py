@@ -287,9 +287,9 @@ class A2E(Namespaces):
     async def recover(self, recovery: "Recovery") -> "Task[Any]":
         """Look again for a start whose answer was lost; return its task.
 
-        ``recovery`` is that of `StartOutcomeUnknown`, or of `unknown`. The kind's list is searched
-        for up to 45 s; nothing is started. Raises `StartOutcomeUnknown` when it is not found, or
-        not for certain: ``error.candidates`` are what it may be.
+        ``recovery`` is that of `StartOutcomeUnknown`, or of `unknown`. The kind's lists are
+        searched for up to 30 s; nothing is started. Raises `StartOutcomeUnknown` when it is not
+        found, or not for certain: ``error.candidates`` are what it may be.
         """
         from a2e_async.models import Recovery
         from a2e_async.resources.registry import kind_named

@@ -23,7 +23,7 @@ from a2e_async.inputs import (
 )
 from a2e_async.models import Record, Wire
 from a2e_async.tasks.kind import Endpoint, TaskKind
-from a2e_async.tasks.recoverer import listing
+from a2e_async.tasks.recoverer import listings
 
 NO: Final = "no"
 
@@ -74,7 +74,7 @@ def common_inputs() -> str:
 def recovery_table(kinds: Sequence[TaskKind[..., Any]]) -> str:
     """Return the table of how far the search for a lost start reaches, kind by kind."""
     rows = ((f"[{kind.name}]({kind.name}.md)", _searched(kind), _reach(kind)) for kind in kinds)
-    return table(("kind", "searched for up to 45 s", "what `start()` gives"), rows)
+    return table(("kind", "searched for up to 30 s", "what `start()` gives"), rows)
 
 
 def table(head: Sequence[str], rows: "collections.abc.Iterable[Sequence[str]]") -> str:
@@ -159,30 +159,29 @@ def _looks(kind: TaskKind[..., Any]) -> str:
 
 
 def _lost(kind: TaskKind[..., Any]) -> str:
-    if listing(kind) is None:
+    if not listings(kind):
         said = (
             "`StartOutcomeUnknown` at once: there is no list to search; look on the service's site"
         )
     elif kind.name_wire is None:
         said = (
-            "its list is searched for up to 45 s; as its start takes no name, "
+            "its list is searched for up to 30 s; as its start takes no name, "
             "`StartOutcomeUnknown` with `error.candidates`"
         )
     else:
         said = (
-            "its list is searched for its name, for up to 45 s; `start()` returns the task, or "
+            "its list is searched for its name, for up to 30 s; `start()` returns the task, or "
             "`a2e.recover(error.recovery)` finds it later"
         )
     return f"{said} ([more](recovery.md))"
 
 
 def _searched(kind: TaskKind[..., Any]) -> str:
-    at = listing(kind)
-    return "no list" if at is None else _shown(at)
+    return ", ".join(map(_shown, listings(kind))) or "no list"
 
 
 def _reach(kind: TaskKind[..., Any]) -> str:
-    if listing(kind) is None:
+    if not listings(kind):
         return "`StartOutcomeUnknown` at once"
     if kind.name_wire is None:
         return "candidates only: its start takes no name"
