@@ -3,7 +3,6 @@
 import asyncio
 import atexit
 import logging
-import time
 import weakref
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve
 
+from a2e_async._clock import wall_time
 from a2e_async.errors import JournalError, KeyConflict
 from a2e_async.models import Output, Record, Recovery, Status
 from a2e_async.narrow import price
@@ -397,7 +397,7 @@ class Book:
             return
         if record is None:
             if not entry.missing:
-                await self._note(entry.key, entry.state, missing_since=time.time())
+                await self._note(entry.key, entry.state, missing_since=wall_time())
             return
         if entry.state >= State.FINISHED and not entry.missing:
             return

@@ -3,7 +3,6 @@
 import hashlib
 import re
 import ssl
-import time
 from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 from attrs import define, field
 
+from a2e_async._clock import wall_time
 from a2e_async.errors import TransferError, seal, sealed
 from a2e_async.events import Transfer
 from a2e_async.models import Output
@@ -513,7 +513,7 @@ def validator_of(response: aiohttp.ClientResponse) -> str | None:
     if etag and not etag.startswith("W/"):
         return etag
     modified = response.headers.get("Last-Modified", "").strip()
-    changed, now = _moment(modified), _moment(response.headers.get("Date", "")) or time.time()
+    changed, now = _moment(modified), _moment(response.headers.get("Date", "")) or wall_time()
     return modified if changed is not None and now - changed >= SETTLED else None
 
 
