@@ -1,0 +1,107 @@
+"""One life of a program that starts paid jobs and may be killed at any turn of its event loop.
+
+Run in a process of its own by `tests/laws/test_killed.py`: equal jobs under equal keys in each
+life, on one journal.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import a2e_async.tasks.recoverer as recoverer
+from a2e_async import A2E, RetryPolicy
+from a2e_async.errors import A2EError, StartOutcomeUnknown
+from a2e_async.tasks.journal_sqlite import SqliteJournal
+
+API_KEY = "Qz7-topsecret-0123456789"
+
+UNKNOWN = 3
+"""Exit code of a life whose only trouble is starts that are not found."""
+
+
+class DoomedLoop(asyncio.SelectorEventLoop):
+    """An event loop whose process is killed after so many turns."""
+
+    def __init__(self, turns: int | None) -> None:
+        super().__init__()
+        self._turns_left = turns
+
+    def _run_once(self) -> None:
+        if self._turns_left is not None:
+            self._turns_left -= 1
+            if self._turns_left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        super()._run_once()  # type: ignore[misc]  # not in the type stubs
+
+
+def inputs(key: str) -> dict[str, Any]:
+    """Return the inputs of a key's job; its URL says whose it is."""
+    media = f"https://media.example/{key}"
+    return {
+        "dubbing": {"source_url": f"{media}.wav", "target_lang": "es"},
+        "talking_video": {"video_url": f"{media}.mp4", "prompt": "p", "negative_prompt": "n"},
+        "image_to_video": {
+            "image_url": f"{media}.png",
+            "prompt": "p",
+            "negative_prompt": "n",
+            "number_of_images": 2,
+        },
+    }[kind_of(key)]
+
+
+def kind_of(key: str) -> str:
+    """Return the kind of a key's job: ``dubbing-0`` is a dubbing."""
+    return key.partition("-")[0]
+
+
+async def work(base_url: str, directory: Path, keys: list[str], number: int) -> int:
+    """Start the jobs, and finish whatever the journal still holds."""
+    # The leases of earlier lives have run out, as if 100 s had passed since each.
+    later = 100.0 * number
+    journal = SqliteJournal(directory / "jobs.db", host_clock=lambda: time.monotonic() + later)
+    troubles: list[A2EError] = []
+    async with A2E(
+        API_KEY,
+        base_url=base_url,
+        journal=journal,
+        rate=None,
+        poll_interval=0.02,
+        request_timeout=2,
+        start_timeout=2,
+        trust_env=False,
+        retry=RetryPolicy(initial=0.001, max_delay=0.01, max_attempts=3),
+    ) as a2e:
+
+        async def job(key: str) -> None:
+            try:
+                task = await a2e.kind(kind_of(key)).start(**inputs(key), key=key)
+                await task.wait(timeout=10)
+                await task.download(directory / "out")
+            except A2EError as error:
+                troubles.append(error)
+
+        await asyncio.gather(*map(job, keys))
+        async for task in a2e.unfinished():
+            try:
+                await task.wait(timeout=10)
+                await task.download(directory / "out")
+            except A2EError as error:
+                troubles.append(error)
+    for trouble in troubles:
+        sys.stderr.write(f"{trouble!r:.300}\n")
+    if all(isinstance(trouble, StartOutcomeUnknown) for trouble in troubles):
+        return UNKNOWN if troubles else 0
+    return 1
+
+
+def live(base_url: str, directory: Path, keys: list[str], number: int, turns: int | None) -> None:
+    """Live once; killed after so many turns of the loop, None for never."""
+    recoverer.PAUSES = (0.02, 0.05)  # type: ignore[misc]  # no test waits 45 s
+    with asyncio.Runner(loop_factory=partial(DoomedLoop, turns)) as runner:
+        code = runner.run(work(base_url, directory, keys, number))
+    os._exit(code)
