@@ -244,6 +244,8 @@ class PostgresJournal:
     async def adopt(self, former: str) -> int:
         """Give the entries of another account to this client's; return how many."""
         values = {"account": self._worker.account or "", "former": former}
+        if former == values["account"]:
+            return 0
 
         async def adopt(link: Connection) -> int:
             cursor = await run(link, tables.ADOPT, values)

@@ -191,6 +191,10 @@ ADOPT: Final = f"""WITH mine AS (
         UPDATE a2e_jobs SET account = %(account)s WHERE account = %(former)s AND NOT EXISTS (
             SELECT FROM a2e_jobs AS other
             WHERE other.key = a2e_jobs.key AND other.account IN (%(account)s, '')
+        ) AND NOT EXISTS (
+            SELECT FROM a2e_tasks AS its JOIN a2e_tasks AS other USING (kind, id)
+            WHERE its.seq = a2e_jobs.seq AND its.id = ANY(a2e_jobs.ids)
+            AND other.account IN (%(account)s, '')
         ) RETURNING seq, key
     ), claims AS (
         UPDATE a2e_tasks SET account = %(account)s
@@ -201,11 +205,14 @@ ADOPT: Final = f"""WITH mine AS (
     ), added AS (
         {_PRUNED} SELECT %(account)s, day, kind, coins, reserved, starts FROM sums {_ADD}
     ), uploads AS (
-        UPDATE a2e_uploads SET account = %(account)s WHERE account = %(former)s AND NOT EXISTS (
-            SELECT FROM a2e_uploads AS other
-            WHERE (other.account, other.digest, other.content_type)
-            = (%(account)s, a2e_uploads.digest, a2e_uploads.content_type)
-        )
+        DELETE FROM a2e_uploads WHERE account = %(former)s
+        RETURNING digest, content_type, url, until
+    ), kept AS (
+        INSERT INTO a2e_uploads AS kept
+        SELECT %(account)s, digest, content_type, url, until FROM uploads
+        ON CONFLICT (account, digest, content_type)
+        DO UPDATE SET url = excluded.url, until = excluded.until
+        WHERE excluded.until > kept.until
     )
     SELECT key FROM mine"""  # noqa: S608
 

@@ -380,7 +380,7 @@ class Journal(Protocol):
     async def adopt(self, former: str) -> int:
         """Give the entries of another account to this client's; return how many.
 
-        For an account whose key has changed. An entry whose key this account has used, too,
-        stays where it is.
+        For an account whose key has changed. An entry whose key or task is in an entry of this
+        account, too, stays where it is.
         """
         ...

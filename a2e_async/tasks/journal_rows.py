@@ -194,13 +194,18 @@ HOLDER: Final = """SELECT seq FROM tasks WHERE kind = ? AND id = ?
     AND (? = '' OR account IN (?, ''))"""
 """Finds the entry that holds a task; of the account given twice, or of any for none."""
 
-_SET_ACCOUNT: Final = "SET account = ? WHERE account = ?"
 ADOPT: Final = (
-    f"""UPDATE jobs {_SET_ACCOUNT} AND NOT EXISTS (
-        SELECT 1 FROM jobs AS mine WHERE mine.key = jobs.key AND mine.account IN (?, ''))""",  # noqa: S608
-    """UPDATE OR IGNORE tasks SET account = ?
+    """UPDATE jobs SET account = ? WHERE account = ? AND NOT EXISTS (
+        SELECT 1 FROM jobs AS mine WHERE mine.key = jobs.key AND mine.account IN (?, '')
+        ) AND NOT EXISTS (
+        SELECT 1 FROM tasks JOIN tasks AS mine USING (kind, id)
+        WHERE tasks.seq = jobs.seq AND tasks.account = jobs.account AND mine.account IN (?, ''))""",
+    """UPDATE tasks SET account = ?
         WHERE account = ? AND seq IN (SELECT seq FROM jobs WHERE account = ?)""",
-    f"UPDATE OR IGNORE uploads {_SET_ACCOUNT}",
+    """INSERT INTO uploads SELECT ?, digest, content_type, url, until FROM uploads
+        WHERE account = ? ON CONFLICT DO UPDATE SET url = excluded.url, until = excluded.until
+        WHERE excluded.until > uploads.until""",
+    "DELETE FROM uploads WHERE account = ?",
 )
 
 _MONEY: Final = """SELECT account, date(created_at, 'unixepoch') AS day, kind,

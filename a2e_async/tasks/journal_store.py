@@ -345,8 +345,10 @@ class Store:
     def heard(self, hook: str) -> Entry | None:
         """Note an event of the start of this hook; return its entry."""
         row = self.db.execute(rows.BY_HOOK, (hook, *self._mine)).fetchone()
-        entry = None if row is None else rows.to_entry(row)
-        if entry is None or not entry.open:
+        if row is None:
+            return None
+        entry = rows.to_entry(row)
+        if not entry.open:
             return entry
         self._update(row[-1], {"event_at": self._now, "updated_at": self._now})
         return evolve(entry, event_at=self._now, updated_at=self._now)
@@ -402,13 +404,15 @@ class Store:
     def adopt(self, former: str) -> int:
         """Give the entries of another account to this one."""
         account = self._account
-        entries, tasks, uploads = rows.ADOPT
-        adopted = self.db.execute(entries, (account, former, account)).rowcount
+        if former == account:
+            return 0
+        entries, tasks, uploads, clear_uploads = rows.ADOPT
+        adopted = self.db.execute(entries, (account, former, account, account)).rowcount
         self.db.execute(tasks, (account, former, account))
-        self.db.execute(uploads, (account, former))
         add, clear = rows.MOVE_SUMS
-        self.db.execute(add, (account, former))
-        self.db.execute(clear, (former,))
+        for move, remove in ((uploads, clear_uploads), (add, clear)):
+            self.db.execute(move, (account, former))
+            self.db.execute(remove, (former,))
         return adopted
 
     @property

@@ -524,18 +524,20 @@ class JournalContract:
         await old.begin(entry("both", state=State.ACCEPTED, ids=("3",)))
         await old.pay_upload(1)
         await old.prune(float("inf"))
+        await old.begin(entry("task", state=State.ACCEPTED, ids=("4",)))
         await new.begin(entry("both"))
+        await new.begin(entry("other", state=State.ACCEPTED, ids=("4",)))
         await new.pay_upload(1)
         assert await new.adopt("old") == 1
         assert (await new.find("dubbing", "1") or entry()).key == "a"
-        assert sorted(await keys(new)) == ["a", "both"]
-        assert await keys(old) == ["both"]
+        assert sorted(await keys(new)) == ["a", "both", "other"]
+        assert await keys(old) == ["both", "task"]
         assert (await old.find("dubbing", "3") or entry()).key == "both"
         assert [(day.kind, day.coins) for day in await new.spent()] == [
             ("dubbing", 6),
             ("upload", 2),
         ]
-        assert await new.adopt("old") == await new.adopt("nobody") == 0
+        assert await new.adopt("old") == await new.adopt("nobody") == await new.adopt("new") == 0
 
     # -- what a server says ----------------------------------------------------------------------
 

@@ -301,7 +301,10 @@ class ModelJournal:
 
     async def keep_upload(self, upload: Upload) -> None:
         self._beat()
-        self.world.uploads[self.account or "", upload.digest, upload.content_type] = upload
+        now = self.time.wall()
+        live = {place: one for place, one in self.world.uploads.items() if one.until > now}
+        live[self.account or "", upload.digest, upload.content_type] = upload
+        self.world.uploads = live
 
     async def pay_upload(self, coins: int) -> None:
         self._beat()
@@ -324,17 +327,21 @@ class ModelJournal:
         keys = {one.key for one in self.world.entries.values() if one.account in (account, "")}
         adopted = 0
         for seq, entry in tuple(self.world.entries.items()):
-            if entry.account == former and entry.key not in keys:
+            known = any(self._held(entry.kind, id, account) for id in entry.ids)
+            if entry.account == former and entry.key not in keys and not known:
                 self.world.entries[seq] = evolve(entry, account=account)
                 adopted += 1
         self.world.pruned = [
             evolve(one, account=account) if one.account == former else one
             for one in self.world.pruned
         ]
-        for name, *what in tuple(self.world.uploads):
-            if name == former and (account, *what) not in self.world.uploads:
-                upload = self.world.uploads.pop((name, *what))
-                self.world.uploads[account, upload.digest, upload.content_type] = upload
+        for (name, *_), upload in tuple(self.world.uploads.items()):
+            if name == former:
+                del self.world.uploads[former, upload.digest, upload.content_type]
+                place = (account, upload.digest, upload.content_type)
+                mine = self.world.uploads.get(place)
+                if mine is None or upload.until > mine.until:
+                    self.world.uploads[place] = upload
         self.world.paid = [
             (account if name == former else name, at, coins) for name, at, coins in self.world.paid
         ]

@@ -122,7 +122,7 @@ class Clients(RuleBasedStateMachine):
         pair = self.pairs[who]
         self.both(pair, "pay_upload", coins)
         until = pair.time.wall() + lives
-        upload = Upload(digest="d", content_type="audio/wav", url=f"https://x/{coins}", until=until)
+        upload = Upload(digest="d", content_type="audio/wav", url=f"https://x/{until}", until=until)
         self.both(pair, "keep_upload", upload)
 
     @rule(who=who)

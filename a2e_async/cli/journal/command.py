@@ -333,7 +333,7 @@ def adopt(
             left = sum(one.entries for one in await opened.accounts() if one.account == former)
         desk.printer.out(f"{adopted} adopted")
         if left:
-            desk.printer.note(f"{left} left: {account} has used their keys, too.")
+            desk.printer.note(f"{left} left: {account} has their keys or tasks, too.")
         desk.printer.json({"account": account, "adopted": adopted, "left": left})
         return exits.OK
 
