@@ -54,6 +54,8 @@ WITHIN = frozenset(
     for name in (
         "asking",
         "bind",
+        "check_prepared",
+        "costs",
         "prepare",
         "ready",
         "refetch",

@@ -62,6 +62,7 @@ def make(cls: type[A2EError]) -> A2EError:
         "TransferError": {"url": "https://h/a", "path": "/tmp/a", "http_status": 403, "done": 7},
         "StartOutcomeUnknown": {"recovery": RECOVERY, "candidates": [RECORD]},
         "TaskFailed": {"task": handle, "record": RECORD},
+        "ResultMissing": {"task": handle, "record": RECORD},
     }
     if issubclass(cls, ApiError):
         return cls(**API, **({"retry_after": 1.5} if cls is RateLimited else {}))
