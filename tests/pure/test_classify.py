@@ -129,11 +129,8 @@ def test_words_far_behind_do_not_decide() -> None:
 def test_words_are_whole_and_of_any_case() -> None:
     found = _words("a b", "c+")
     assert isinstance(found, re.Pattern)
-    assert [
-        found.search(text) is not None for text in ("x A B.", "ccC", "a bx", "xc", "a", "b")
-    ] == [
-        *(True, True, False, False, False, False),
-    ]
+    texts = ("x A B.", "ccC", "a bx", "xc", "a", "b")
+    assert [text for text in texts if found.search(text)] == ["x A B.", "ccC"]
 
 
 REFUSING = {200, 400, 401, 402, 403, 404, 405, 413, 415, 422, 429}
