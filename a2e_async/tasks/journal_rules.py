@@ -69,16 +69,19 @@ def stepped(
     wanted = new_ids(entry, values)
     new = tuple(id for id in wanted if id not in held)
     changes["ids"] = entry.ids + new
-    for name in changes.keys() & {"coins", "reserved"}:
-        changes[name] = price(changes[name])
+    if "reserved" in changes:
+        changes["reserved"] = price(changes["reserved"])
+    coins = price(changes.pop("coins", None))
     if wanted and not new and not entry.ids:
         # Nothing of it is this entry's: its own task is still to be found.
         state = min(state, State.INTENT)
-        changes.pop("coins", None)
+        coins = None
     elif new:
         state = max(state, State.ACCEPTED)
-        if entry.ids and changes.get("coins") is not None:
-            changes["coins"] = price(changes["coins"] + (entry.coins or 0))
+        if entry.ids and coins is not None:
+            coins = price(coins + (entry.coins or 0))
+    if coins is not None:  # what is known to be paid stays known
+        changes["coins"] = coins
     changes["state"] = max(entry.state, state)
     if account and not entry.account and changes["state"] > entry.state:
         changes["account"] = account

@@ -234,7 +234,10 @@ class JournalContract:
         settled = await other.advance("talk-17", State.FINISHED, ids=("b", "a"), coins=16)
         assert settled is not None
         assert (settled.ids, settled.coins) == (("b", "a"), 16)
-        assert await journal.advance("never", State.ACCEPTED, ids=("c",)) is None
+        later = await other.advance("talk-17", State.ACCEPTED, ids=("c",), coins=None)
+        assert later is not None
+        assert (later.ids, later.coins) == (("b", "a", "c"), 16)
+        assert await journal.advance("never", State.ACCEPTED, ids=("d",)) is None
 
     async def test_ids_make_an_entry_accepted(self, clients: Clients) -> None:
         journal = clients.journal()
@@ -571,7 +574,7 @@ class JournalContract:
         assert sorted(len(step.ids) for step in steps if step) == [0, 0, 0, 1]
 
     @pytest.mark.parametrize(
-        "coins", [2**40 + 1, 2**63, 2**70, -1, True, 1.5, float("nan"), "7", [1]], ids=str
+        "coins", [2**40 + 1, 2**63, 2**70, -1, True, float("nan"), "x", [1]], ids=str
     )
     async def test_no_price_keeps_an_id_from_being_written(
         self, clients: Clients, coins: Any
@@ -584,6 +587,16 @@ class JournalContract:
         assert (paid.ids, paid.coins, begun.new) == (("a",), None, True)
         assert (begun.entry.coins, begun.entry.reserved) == (None, None)
         assert [(day.coins, day.reserved) for day in await journal.spent()] == [(0, 9)]
+
+    @pytest.mark.parametrize(("told", "coins"), [(1.5, 2), ("7", 7), (4.0, 4)], ids=str)
+    async def test_a_price_is_kept_in_whole_coins(
+        self, clients: Clients, told: Any, coins: int
+    ) -> None:
+        journal = clients.journal()
+        begun = await journal.begin(entry(state=State.INTENT, reserved=told))
+        paid = await journal.advance("talk-17", State.ACCEPTED, ids=("a",), coins=told)
+        assert paid is not None
+        assert (begun.entry.reserved, paid.coins) == (coins, coins)
 
     async def test_sums_of_the_highest_prices_can_be_kept(self, clients: Clients) -> None:
         journal = clients.journal()

@@ -1,5 +1,6 @@
 """What a journal does, in memory and without haste: the reference that the others are held to."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
@@ -170,6 +171,7 @@ class ModelJournal:
         changes: dict[str, Any] = dict(values)
         for name in changes.keys() & {"coins", "reserved"}:
             changes[name] = _price(changes[name])
+        known = {} if entry.coins is None else {"coins": entry.coins}
         wanted = [id for id in values.get("ids", ()) if id not in entry.ids]
         new = [id for id in wanted if not self._held(entry.kind, id, entry.account)]
         if new and entry.ids and changes.get("coins") is not None:
@@ -179,6 +181,8 @@ class ModelJournal:
         elif wanted and not entry.ids:
             state = min(state, State.INTENT)
             changes.pop("coins", None)
+        if changes.get("coins") is None:
+            changes |= known
         changes["ids"] = (*entry.ids, *dict.fromkeys(new))
         if state > entry.state and self.account and not entry.account:
             changes["account"] = self.account
@@ -349,8 +353,10 @@ class ModelJournal:
 
 
 def _price(value: Any) -> int | None:
-    fine = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COINS
-    return value if fine else None
+    if isinstance(value, str) and value.isdigit():
+        value = int(value)
+    fine = isinstance(value, int | float) and not isinstance(value, bool)
+    return math.ceil(value) if fine and 0 <= value <= MAX_COINS else None
 
 
 def _day(at: float) -> str:

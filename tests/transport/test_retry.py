@@ -133,6 +133,59 @@ def test_the_pause_grows_and_the_servers_word_is_believed_once() -> None:
     assert retrier.pause(2, 30.0) == 30.0
 
 
+@pytest.mark.parametrize("drawn", [0.0, 0.25, 0.999])
+def test_a_pause_is_drawn_from_the_upper_half_of_its_bound(drawn: float) -> None:
+    retrier = Retrier(RetryPolicy(), Repeat.FREE, Quota(), lambda: drawn)
+    for attempt, bound in ((1, 1.0), (2, 2.0), (5, 15.0)):
+        assert retrier.pause(attempt, None) == bound * (0.5 + drawn / 2)
+        assert retrier.pause(attempt + 1, 0.0) == bound * (0.5 + drawn / 2)
+        assert retrier.next_delay(Verdict.PACED, attempt, 0, None) == bound * (0.5 + drawn / 2)
+
+
+def test_a_delay_is_drawn_up_to_its_bound() -> None:
+    retrier = Retrier(RetryPolicy(), Repeat.FREE, Quota(), lambda: 0.5)
+    delays = [retrier.next_delay(Verdict.UNKNOWN, attempt, 0, None) for attempt in range(1, 8)]
+    assert delays == [0.25, 0.5, 1.0, 2.0, 4.0, 7.5, 7.5]
+    assert retrier.next_delay(Verdict.UNKNOWN, 8, 0, None) is None
+    assert retrier.next_delay(Verdict.UNKNOWN, 3, 0, 0.5) == 1.0
+    assert retrier.next_delay(Verdict.UNKNOWN, 3, 0, 1.5) == 1.5
+    assert retrier.next_delay(Verdict.PACED, 3, 0, 0.5) == 0.5
+
+
+def test_the_last_attempt_begins_at_the_end_of_the_time() -> None:
+    retrier = Retrier(RetryPolicy(max_elapsed=10), Repeat.FREE, Quota(), lambda: 0.5)
+    assert retrier.next_delay(Verdict.PACED, 1, 8.0, 2.0) == 2.0
+    assert retrier.next_delay(Verdict.PACED, 1, 8.0, 2.1) is None
+    assert retrier.next_delay(Verdict.PACED, 1, float("nan"), 2.0) is None
+
+
+def test_only_repetitions_that_are_made_take_of_the_quota() -> None:
+    quota = Quota()
+    for repeat in Repeat:
+        retrier = Retrier(RetryPolicy(max_elapsed=10), repeat, quota, lambda: 0.5)
+        assert retrier.next_delay(Verdict.FINAL, 1, 0, None) is None
+        assert retrier.next_delay(Verdict.PACED, 1, 11.0, None) is None
+        assert retrier.next_delay(Verdict.NOT_DELIVERED, 8, 0, None) is None
+    assert retrier.next_delay(Verdict.UNKNOWN, 1, 0, None) is None
+    assert quota.left == 500
+    assert retrier.next_delay(Verdict.PACED, 1, 0, 1.0) == 1.0
+    assert quota.left == 495
+    assert retrier.next_delay(Verdict.NOT_DELIVERED, 1, 0, None) == 0.25
+    assert quota.left == 481
+
+
+def test_a_quota_may_be_taken_to_its_end() -> None:
+    quota = Quota(capacity=20, left=19)
+    assert quota.take(Verdict.NOT_DELIVERED)
+    assert quota.take(Verdict.PACED)
+    assert quota.left == 0
+    assert not quota.take(Verdict.PACED)
+    quota.succeeded(Verdict.PACED)
+    assert quota.left == 5
+    assert Quota(left=0).left == 0
+    assert Quota(capacity=7).left == 7
+
+
 @pytest.mark.parametrize("attempt", [1, 2])
 def test_no_pause_is_longer_than_the_longest_hold(attempt: int) -> None:
     retrier = Retrier(RetryPolicy(), Repeat.FREE, Quota(), lambda: 0.0)
@@ -179,9 +232,10 @@ def test_the_quota_ends_a_storm_and_fills_again() -> None:
     ],
 )
 def test_a_policy_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInput) as caught:
+    ((name, value),) = wrong.items()
+    with pytest.raises(InvalidInput, match=rf"^RetryPolicy\({name}={value!r}\) must") as caught:
         RetryPolicy(**wrong)
-    assert caught.value.field in wrong
+    assert caught.value.field == name
 
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
@@ -208,6 +262,12 @@ NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
         ("٣", None),
         ("Fri, 99 Nov 2026 12:00:30 GMT", None),
         ("9" * 400, None),
+        ("+2", 2.0),
+        ("9" * 18, float("9" * 18)),
+        ("9" * 19, None),
+        ("Fri, 20 Nov 2026 13:00:30 +0100", 30.0),
+        ("Fri, 20 Nov 2026 12:00:30" + " " * 35 + "GMT" + "X", 30.0),
+        ("Fri, 20 Nov 2026 12:00:30" + " " * 36 + "GMT" + "X", None),
     ],
 )
 def test_retry_after(value: str | None, seconds: float | None) -> None:
