@@ -92,9 +92,10 @@ class SimulatedWriter(Writer):
         inner: asyncio.Future[Any] = loop.create_future()
 
         def report() -> None:
+            error = inner.exception()
             if caller.done():
                 return
-            if (error := inner.exception()) is not None:
+            if error is not None:
                 caller.set_exception(error)
             else:
                 caller.set_result(inner.result())
