@@ -315,8 +315,10 @@ class A2E(Namespaces):
         ``jobs`` are made by a namespace's ``job(…)``, or `Job`, and are asked for one by one.
         At most ``limit`` of them are under way; ``retry_failed`` is how often a task that the
         service failed is started anew (and paid anew); ``budget`` is a `Budget`, or coins, for
-        what its jobs cost in all runs that share the journal; every output is saved into
-        ``download_to``. One job's failure leaves the others alone: it is ``outcome.error``.
+        what its jobs cost in all runs that share the journal (``jobs`` with a length are read
+        once before the first start, to count what they cost before; of a generator each counts
+        when it comes); every output is saved into ``download_to``. One job's failure leaves the
+        others alone: it is ``outcome.error``.
 
         Nothing is started unless the batch is iterated: leaving the loop stops spending. With a
         journal the same batch, run again, skips what is done and continues what is open; jobs
@@ -353,16 +355,15 @@ class A2E(Namespaces):
             price=lambda path, body: quote(room, path, body),
             attach=lambda job, entry: room.starter.attach(job.kind, entry),
             book=self._parts.book,
-            count=lambda entry: held.stands(entry.key, entry.cost, entry.ref),
         )
         place = None if download_to is None else local_path(download_to, "download_to")
-        worker: Worker = Runner(desk=desk, retry_failed=retry_failed, download_to=place)
+        worker: Worker = Runner(desk=desk, retry_failed=retry_failed, download_to=place, held=held)
         if dry_run:
             worker = Planner(
                 desk=desk,
                 retry_failed=retry_failed,
                 download_to=place,
-                budgets=held.budgets,
+                held=held,
             )
         return run_batch(worker, jobs, limit=limit)
 

@@ -6,7 +6,15 @@ what is done and continues what is open.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Sized,
+)
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Protocol, TypeVar
 
@@ -31,6 +39,7 @@ from a2e_async.tasks.task import Task, save_outputs
 
 if TYPE_CHECKING:
     from a2e_async.tasks.book import Book
+    from a2e_async.tasks.budget import Held
     from a2e_async.tasks.quotes import AskPrice
 
 R = TypeVar("R", bound=Record)
@@ -47,6 +56,9 @@ STOPPING: Final = (
 
 MOST: Final = 10_000
 """Unfinished tasks of one batch at most."""
+
+READ_AHEAD: Final = 200
+"""Jobs whose entries are read at a time before a batch with a budget starts anything."""
 
 
 Step = Literal["start", "find", "wait", "save", "done", "failed"]
@@ -120,8 +132,6 @@ class Desk:
     price: "AskPrice"
     attach: "Callable[[Job[Any], Any], Task[Any]]"
     book: "Book | None"
-    count: "Callable[[Entry], None]"
-    """Told of a job that an earlier run has done and paid."""
 
 
 def check_batch(limit: Any, retry_failed: Any, dry_run: Any = False) -> None:
@@ -147,6 +157,11 @@ class Worker(Protocol):
         """What it works with."""
         ...
 
+    @property
+    def held(self) -> "Held":
+        """The budgets that its jobs count for."""
+        ...
+
     async def one(self, job: Job[R]) -> Outcome[R]:
         """Return what became of a job; raise nothing."""
         ...
@@ -165,6 +180,8 @@ async def run_batch(
     pulling: asyncio.Task[Job[R] | None] | None = None
     stopped: Exception | None = None
     try:
+        if worker.held.budgets and isinstance(jobs, Sized) and isinstance(jobs, Iterable):
+            await _count_known(worker, jobs)
         while True:
             wanted = stopped is None and not source.ended and len(running) < limit
             if wanted and pulling is None:
@@ -203,6 +220,40 @@ async def run_batch(
         await source.aclose()
 
 
+async def _count_known(worker: Worker, jobs: Iterable[Job[Any]]) -> None:
+    """Count what earlier runs paid for these jobs, before the first of them is started.
+
+    Else a job without a task would be started on coins that one after it has cost already.
+    """
+    if worker.desk.book is None:
+        return
+    seen, left = Seen(), iter(jobs)
+    try:
+        while part := list(islice(left, READ_AHEAD)):
+            keyed = [await _keyed(worker.desk, job, seen) for job in part if isinstance(job, Job)]
+            await asyncio.gather(*(_count_job(worker, job) for job in keyed))
+    finally:
+        seen.close()
+
+
+async def _count_job(worker: Worker, job: Job[Any]) -> None:
+    desk = worker.desk
+    if job.key is None or desk.book is None:
+        return
+    for tries in count():
+        entry = await desk.book.journal.get(again(job, tries).key or "")
+        if entry is None or entry.state is State.RESERVED:
+            return
+        try:
+            if (entry.kind, entry.digest) != (job.kind.name, await desk.digest(job)):
+                return  # another start's: the job will be refused
+        except InvalidInput:
+            return
+        worker.held.known(entry.key, entry.cost, entry.ref)
+        if entry.succeeded is not False:
+            return
+
+
 def _passes(error: Exception) -> bool:
     """Return whether what stopped one job may let the next ones through."""
     return isinstance(error, BudgetExceeded) and error.pending
@@ -239,13 +290,14 @@ class Runner:
     desk: Desk
     retry_failed: int
     download_to: Path | None
+    held: "Held"
     stopping: ClassVar[tuple[type[Exception], ...]] = STOPPING
 
     async def one(self, job: Job[R]) -> Outcome[R]:
         """Return what became of a job; failed tasks are started anew as often as is allowed."""
         tries = 0
         while True:
-            outcome = await _try(self.desk, job, again(job, tries), self.download_to)
+            outcome = await _try(self, job, again(job, tries))
             if not isinstance(outcome.error, TaskFailed) or tries >= self.retry_failed:
                 return outcome
             tries += 1
@@ -254,12 +306,13 @@ class Runner:
         """Hold nothing."""
 
 
-async def _try(desk: Desk, job: Job[R], current: Job[R], download_to: Path | None) -> Outcome[R]:
+async def _try(worker: Runner, job: Job[R], current: Job[R]) -> Outcome[R]:
+    desk, download_to = worker.desk, worker.download_to
     task: Task[R] | None = None
     record: R | None = None
     try:
         check_watchable(current.kind)  # what cannot be waited for must not be paid here
-        if (earlier := await _earlier(desk, job, current, download_to)) is not None:
+        if (earlier := await _earlier(worker, job, current)) is not None:
             return earlier
         started: Task[R] = await desk.start(current)
         task = started
@@ -272,10 +325,9 @@ async def _try(desk: Desk, job: Job[R], current: Job[R], download_to: Path | Non
     return Outcome(job=job, task=task, record=record, paths=tuple(paths))
 
 
-async def _earlier(
-    desk: Desk, job: Job[R], current: Job[R], download_to: Path | None
-) -> Outcome[R] | None:
+async def _earlier(worker: Runner, job: Job[R], current: Job[R]) -> Outcome[R] | None:
     """Return the outcome of a job that is done and saved; its files must still be there."""
+    desk = worker.desk
     if desk.book is None or current.key is None:
         return None
     entry = await desk.book.journal.get(current.key)
@@ -283,9 +335,9 @@ async def _earlier(
         return None
     if entry.digest != await desk.digest(current):
         return None  # other inputs under the same key: the start tells
-    if not nothing_left(entry, download_to):
+    if not nothing_left(entry, worker.download_to):
         return None
-    desk.count(entry)
+    worker.held.stands(entry.key, entry.cost, entry.ref)
     paths = tuple(Path(path) for path in entry.paths.values())
     return Outcome(job=job, task=desk.attach(current, entry), paths=paths, earlier=True)
 

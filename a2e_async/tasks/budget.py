@@ -76,6 +76,8 @@ class Budget:
     """What was counted for a task, by its ref."""
     _owed: dict[str, int] = field(factory=dict[str, int], init=False, repr=False)
     """What is reserved for starts whose outcome is unknown, by their keys."""
+    _ahead: dict[str, int] = field(factory=dict[str, int], init=False, repr=False)
+    """What was counted for keys of a batch before their turn."""
     _elsewhere: tuple[int, int] = field(default=(0, 0), init=False, repr=False)
     """The parts of what is spent and of what is reserved that are those of other runs."""
     _waiters: "dict[_Waiter, None]" = field(
@@ -185,10 +187,27 @@ class Budget:
                 self._owed[key] = self._owed.get(key, 0) + reserved
             self._notify()
 
+    def known(self, key: str, coins: int, ref: str | None) -> None:
+        """Count what a key of a batch stands for before its turn, whatever is left.
+
+        Without a ``ref`` its outcome is unknown, and it is reserved.
+        """
+        told = as_price(coins) or 0
+        with _lock:
+            if key in self._owed or key in self._ahead or ref in self._counted:
+                return
+            if ref is None:
+                self._owed[key] = told
+                self._reserved += told
+            else:
+                self._ahead[key] = told
+                self._spent += told
+
     def stands(self, key: str, coins: int | None, ref: str | None) -> None:
         """Count what a key stands for; nothing is set aside for it any more."""
         with _lock:
             self._reserved -= self._owed.pop(key, 0)
+            self._spent -= self._ahead.pop(key, 0)
             self.count(coins, ref)
 
     def found(self, key: str, coins: int | None, ref: str) -> None:
@@ -230,7 +249,8 @@ class Budget:
         with _lock:
             twin._spent, twin._reserved = self._spent, self._reserved
             twin._last, twin._counted = dict(self._last), dict(self._counted)
-            twin._owed, twin._elsewhere = dict(self._owed), self._elsewhere
+            twin._owed, twin._ahead = dict(self._owed), dict(self._ahead)
+            twin._elsewhere = self._elsewhere
         return twin
 
     # -- who waits for room ------------------------------------------------------------------
@@ -397,6 +417,11 @@ class Held:
         if not kept:  # found again, and nothing was known of its price
             for budget in self.budgets:
                 budget.count(coins, ref)
+
+    def known(self, key: str, coins: int, ref: str | None) -> None:
+        """Count what a key of a batch stands for before its turn."""
+        for budget in self.budgets:
+            budget.known(key, coins, ref)
 
     def stands(self, key: str, coins: int | None, ref: str | None) -> None:
         """Count, once, the task that a key stands for; nothing is set aside."""

@@ -17,7 +17,7 @@ from a2e_async.errors import (
 )
 from a2e_async.models import Record
 from a2e_async.tasks.batch import STOPPING, Desk, Outcome, Plan, again, nothing_left
-from a2e_async.tasks.budget import UPLOAD, Budget, Held, Need
+from a2e_async.tasks.budget import UPLOAD, Held, Need
 from a2e_async.tasks.journal import Entry, State
 from a2e_async.tasks.kind import Job, check_watchable
 from a2e_async.tasks.quotes import is_timed, unsent_body
@@ -31,12 +31,12 @@ REMEMBERED: Final = 10_000
 
 @define(kw_only=True, eq=False)
 class Planner:
-    """Tells of each job what a run would do with it. ``budgets`` are left as they are."""
+    """Tells of each job what a run would do with it. The budgets are left as they are."""
 
     desk: Desk
     retry_failed: int
     download_to: Path | None
-    budgets: tuple[Budget, ...]
+    held: Held
     stopping: ClassVar[tuple[type[Exception], ...]] = (
         *(kind for kind in STOPPING if kind is not BudgetExceeded),
         ServerError,
@@ -50,7 +50,7 @@ class Planner:
 
     def __attrs_post_init__(self) -> None:
         """Count in copies: a dry run must not fill the budget of the run after it."""
-        self.budgets = tuple(budget.copy() for budget in self.budgets)
+        self.held = Held(tuple(budget.copy() for budget in self.held.budgets))
 
     async def one(self, job: Job[R]) -> Outcome[R]:
         """Return what a run would do with a job, and why it could not."""
@@ -108,7 +108,7 @@ class Planner:
         return Outcome(job=job, plan=plan, task=task, paths=paths, earlier=plan.step == "done")
 
     def _count(self, entry: Entry) -> int:
-        held = Held(self.budgets)
+        held = Held(self.held.budgets)
         if entry.state is State.INTENT:
             held.owe(entry.reserved or 0, entry.key)
         else:
@@ -144,7 +144,7 @@ class Planner:
 
     def _refusal(self, job: Job[R], plan: Plan) -> BudgetExceeded | None:
         """Set its price aside for good; return why it does not fit."""
-        held = Held(self.budgets)
+        held = Held(self.held.budgets)
         uploads: list[Need] = [(UPLOAD, None)] * plan.uploads
         try:
             held.reserve((job.kind.name, plan.coins), *uploads)

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import wave
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E, Budget
+from a2e_async.cli import main
 from a2e_async.errors import (
     BudgetExceeded,
     ClientClosed,
@@ -331,6 +333,83 @@ async def test_uploads_of_earlier_runs_count(service: Service, tmp_path: Path) -
             # Once more in one process: nothing is counted twice.
             assert await run_all(a2e, jobs, limit=2, budget=budget) == (6, None)
             assert budget.spent == 9
+
+
+@pytest.mark.parametrize("first", ["done", "failed", "unknown"])
+@pytest.mark.parametrize("keyed", [True, False])
+async def test_later_rows_of_earlier_runs_count_first(
+    service: Service, tmp_path: Path, first: str, keyed: bool
+) -> None:
+    """A row is not started on coins that later rows of the same batch have cost already."""
+    service.lose = first == "unknown"
+    failed = {"current_status": "failed", "failed_message": "no"}
+    service.finish_later = failed if first == "failed" else None
+    budget = Budget(2)
+    async with client(service, journal=tmp_path / "j.db") as a2e:
+
+        def jobs(*numbers: int) -> list[Any]:
+            url = "https://media.example/{}.wav"
+            return [
+                a2e.dubbing.job(
+                    **{**DUB, "source_url": url.format(n)}, key=f"r{n}" if keyed else None
+                )
+                for n in numbers
+            ]
+
+        await run_all(a2e, jobs(2, 3), limit=1, budget=2)
+        service.finish_later = None
+        assert service.starts() == 2
+        planned = [one async for one in a2e.batch(jobs(1), budget=2, dry_run=True)]
+        assert planned[0].ok
+        planned = [one async for one in a2e.batch(jobs(1, 2, 3), limit=1, budget=2, dry_run=True)]
+        assert isinstance(planned[0].error, BudgetExceeded)
+        good, error = await run_all(a2e, jobs(1, 2, 3), limit=1, budget=budget)
+        assert (good, type(error), service.starts()) == (0, BudgetExceeded, 2)
+        unknown = first == "unknown"
+        assert (budget.spent, budget.reserved) == ((1, 1) if unknown else (2, 0))
+        # Counted once: with room for one more, the first row is started.
+        larger = Budget(3)
+        good, error = await run_all(a2e, jobs(1, 2, 3), limit=1, budget=larger)
+        assert (service.starts(), error) == (3, None)
+        assert (larger.spent, larger.reserved) == ((2, 1) if unknown else (3, 0))
+
+
+async def test_the_command_counts_later_rows_first(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`a2e batch` with a budget, after rows were put before those that are paid."""
+    monkeypatch.setenv("A2E_API_KEY", KEY)
+    monkeypatch.setenv("A2E_BASE_URL", service.base_url)
+    rows = [
+        {
+            "kind": "dubbing",
+            "key": f"r{n}",
+            "input": {**DUB, "source_url": f"https://media.example/{n}.wav"},
+        }
+        for n in range(3)
+    ]
+
+    async def batch(*chosen: dict[str, Any]) -> int:
+        jobs = tmp_path / "jobs.jsonl"
+        jobs.write_text("\n".join(map(json.dumps, chosen)))
+        command = ["batch", str(jobs), "-o", str(tmp_path), "--journal", str(tmp_path / "j.db")]
+        options = ["--budget", "2", "--limit", "1"]
+        return await asyncio.to_thread(main, [*command, *options])
+
+    await batch(*rows[1:])
+    assert service.starts() == 2
+    assert await batch(*rows) != 0
+    assert service.starts() == 2
+
+
+async def test_a_row_with_other_inputs_does_not_count(service: Service, tmp_path: Path) -> None:
+    """What a key stands for is a row's price only when it is that row's start."""
+    async with client(service, journal=tmp_path / "j.db") as a2e:
+        await (await a2e.dubbing.start(**DUB, key="taken")).wait()
+        other = {**DUB, "source_url": "https://media.example/other.wav"}
+        jobs = [a2e.dubbing.job(**DUB, key="new"), a2e.dubbing.job(**other, key="taken")]
+        good, error = await run_all(a2e, jobs, limit=1, budget=1)
+    assert (good, error) == (1, None)
 
 
 async def test_a_lost_start_that_is_found_counts_once(service: Service) -> None:

@@ -12,7 +12,8 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Final
 from unittest.mock import patch
 
 import simloom
@@ -20,10 +21,15 @@ from simloom._context import current_host
 
 from a2e_async.errors import JournalError
 from a2e_async.tasks.journal import HEARTBEAT
-from a2e_async.tasks.journal_writer import WATCH, Asked, Writer, closed
+from a2e_async.tasks.journal_writer import Asked, Writer, closed
 from a2e_async.transport.partfile import PartFile
 
 from .draws import chance, part
+
+WATCH: Final = 1.0
+"""Seconds between two looks at a shared journal. The true value only takes more steps."""
+
+_NO_FINALIZERS: Final = SimpleNamespace(finalize=lambda *_: SimpleNamespace())
 
 
 @dataclass
@@ -33,6 +39,8 @@ class Disk:
     directory: Path
     delay: float = 0.0
     breaks: int = 0
+    shared: bool = False
+    """Programs of other machines write to the same journal."""
     parts: list[PartFile] = field(default_factory=list)
     """Unfinished files that the machine has open."""
 
@@ -68,7 +76,7 @@ class SimulatedWriter(Writer):
             self.pending: list[Asked[Any]] = []
             self.wake = asyncio.Event()
             self.serving = asyncio.get_running_loop().create_task(self._serve())
-        if work.future is not None:
+        if work.future is not None and self.disk.delay:
             work.future = self._reported_later(work.future)
         self.pending.append(work)
         self.wake.set()
@@ -84,9 +92,10 @@ class SimulatedWriter(Writer):
         inner: asyncio.Future[Any] = loop.create_future()
 
         def report() -> None:
+            error = inner.exception()
             if caller.done():
                 return
-            if (error := inner.exception()) is not None:
+            if error is not None:
                 caller.set_exception(error)
             else:
                 caller.set_result(inner.result())
@@ -97,11 +106,8 @@ class SimulatedWriter(Writer):
     async def _serve(self) -> None:
         while not self._stopping or self.pending:
             if not self.pending:
-                self.wake.clear()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(WATCH if self.watchers else HEARTBEAT):
-                        await self.wake.wait()
-            if wait := self.disk.step():
+                await self._idle()
+            if self.pending and (wait := self.disk.step()):
                 await asyncio.sleep(wait)
             if self.pending and self.disk.broken():
                 for work in self.pending:
@@ -112,6 +118,16 @@ class SimulatedWriter(Writer):
         if self._store is not None:
             self._store.leave()
             self._store.close()
+
+    async def _idle(self) -> None:
+        """Wait for work, or for the time to look at what others wrote."""
+        self.wake.clear()
+        wait = WATCH if self.watchers and self.disk.shared else HEARTBEAT
+        timer = asyncio.get_running_loop().call_later(wait, self.wake.set)
+        try:
+            await self.wake.wait()
+        finally:
+            timer.cancel()
 
     def _next(self, wait: float) -> tuple[list[Asked[Any]], bool]:
         work, self.pending = self.pending, []
@@ -178,6 +194,8 @@ def simulated_disks(disks: dict[str, Disk]) -> Iterator[None]:
     with (
         patch.object(SimulatedWriter, "disk_here", staticmethod(here)),
         patch("a2e_async.tasks.journal_sqlite.Writer", SimulatedWriter),
+        # A finalizer would keep the writer of a crashed program, and with it the world.
+        patch("a2e_async.tasks.journal_sqlite.weakref", _NO_FINALIZERS),
         patch("a2e_async.transport.transfer.ThreadPoolExecutor", executor),
         patch("anyio.to_thread.run_sync", run_sync),
         patch.object(PartFile, "open", opened),

@@ -50,7 +50,7 @@ async def deliver(server: HostileServer, story: Story) -> None:
     async with aiohttp.ClientSession(timeout=timeout) as session:
         proxy: Any = _Proxy(session)
         while True:
-            await asyncio.sleep(2)
+            await asyncio.sleep(5)
             if not any(not task.event_sent for task in server.tasks.values()):
                 continue
             lose = not story.calm and chance("webhook.lost", 20)

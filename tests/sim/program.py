@@ -60,7 +60,7 @@ class Program:
         self.closes = pick("program.closes", None, None, 15.0, 60.0)
         """Seconds after which it closes its client, whatever is under way."""
         self.budget = pick("program.budget", None, None, 1000)
-        self.batch_budget = pick("batch.budget", None, 30, 15)
+        self.batch_budget = pick("batch.budget", None, 24, 15)
         """Coins that the batch may cost in all lives together."""
         self.batch_limit = pick("batch.limit", 3, 1, 10)
         self.speaks = pick("program.speaks", 0, 0, 2)

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -141,11 +141,12 @@ def _draw(
         disk = disks[name] = Disk(directory / name)
         disk.directory.mkdir()
         disk.delay = pick("disk.delay", 0.0, 0.002, 0.05, 1.0)
+        disk.shared = crowd != "one"
         disk.breaks = pick("disk.breaks", 0, 0, 0, 4)
         account = number if crowd == "two accounts" else 0
         mine = f"account-{account}-{number}"
-        jobs = draw_jobs(1 + simloom.draw("jobs", 4), account=mine, directory=disk.directory)
-        batch = draw_batch(pick("batch.rows", 0, 0, 0, 5), account=mine)
+        jobs = draw_jobs(1 + simloom.draw("jobs", 3), account=mine, directory=disk.directory)
+        batch = draw_batch(pick("batch.rows", 0, 0, 0, 4), account=mine)
         if programs and crowd == "two" and pick("jobs.shared", False, True):
             jobs += programs[0].jobs[:2]
         programs.append(
@@ -215,11 +216,7 @@ async def _last_life(world: simloom.World, setting: Setting) -> None:
     """Let all programs live once more, without faults: whatever was paid must come out now."""
     programs, story = setting.programs, setting.story
     with contextlib.suppress(TimeoutError):
-        await world.until(
-            lambda: all(program.ended.is_set() for program in programs),
-            timeout=pick("quiet.after", 600, 60),
-            poll=1,
-        )
+        await _all_ended(programs, within=pick("quiet.after", 300, 60))
     for program in programs:
         _crash(program)
     await world.sleep(100)  # leases run out, late starts arrive
@@ -231,11 +228,15 @@ async def _last_life(world: simloom.World, setting: Setting) -> None:
         program.ended.clear()
         program.host.restart()
     try:
-        await world.until(
-            lambda: all(program.ended.is_set() for program in programs), timeout=LAST_LIFE, poll=5
-        )
+        await _all_ended(programs, within=LAST_LIFE)
     except TimeoutError:
         story.violated("7 hang", f"the last life did not end within {LAST_LIFE:.0f} s")
+
+
+async def _all_ended(programs: Sequence[Program], *, within: float) -> None:
+    async with asyncio.timeout(within):
+        for program in programs:
+            await program.ended.wait()
 
 
 async def _check(world: simloom.World, setting: Setting) -> None:

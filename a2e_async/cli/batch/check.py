@@ -93,6 +93,22 @@ def read_jobs(path: Path) -> Generator[LineJob]:
             yield job_of(row, base)
 
 
+@frozen
+class CheckedFile:
+    """The ``jobs`` jobs of a file that was checked before; each iteration reads it again."""
+
+    path: Path
+    jobs: int
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return self.jobs
+
+    def __iter__(self) -> Generator[LineJob]:
+        """Yield them, as `read_jobs` does."""
+        return read_jobs(self.path)
+
+
 def job_of(row: Row, base: Path) -> LineJob:
     """Return a row's job; its local paths are those of ``base``. Raises `InvalidInput`."""
     kind = kind_named(row.kind)

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from a2e_async.cli import exits
 from a2e_async.cli.batch.bar import Tally, bar, budget_word, held_back_word
-from a2e_async.cli.batch.check import SHOWN, Found, check_all, read_jobs
+from a2e_async.cli.batch.check import SHOWN, CheckedFile, Found, check_all, read_jobs
 from a2e_async.cli.batch.rows import check_file
 from a2e_async.cli.desk import Desk, conduct
 from a2e_async.cli.jobs import NOT_SEEN, UNDER_WAY
@@ -331,7 +331,7 @@ class _Ledger:
 
 async def _consume(desk: Desk, a2e: "A2E", order: _Order, ledger: _Ledger) -> None:
     outcomes = a2e.batch(
-        read_jobs(order.file),
+        CheckedFile(order.file, ledger.tally.total),
         limit=order.limit,
         retry_failed=order.retry_failed,
         budget=ledger.tally.budget,
