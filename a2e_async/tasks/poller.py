@@ -56,6 +56,8 @@ WARN_AFTER: Final = 5
 # Refusals that end waits when the API itself says so: no later poll is answered otherwise.
 _DENIED: Final = (AuthenticationError, PermissionDenied)
 
+_DENYING: Final = frozenset({401, 403})
+
 
 class Poller:
     """Looks at everything that is waited for. ``clock`` is the running loop's time in seconds.
@@ -349,7 +351,7 @@ class Poller:
         # What else does not come from the API itself says nothing about a task.
         elif not isinstance(error, ApiError) or not error.from_api:
             self._unanswered(look, error, now)
-        elif isinstance(error, _DENIED):
+        elif isinstance(error, _DENIED) and _DENYING & {error.http_status, error.code}:
             self._denied(look, error, now)
         elif isinstance(error, NotFound | InvalidRequest):
             self._refused(look, error, now)

@@ -136,7 +136,8 @@ def document_in(head: bytes, mime: str = "") -> str | None:
     """Return what kind of document a body begins with, None where it is none.
 
     ``head`` is its first `HEAD_BYTES`, or all of it; ``mime`` its Content-Type. A text without
-    words or structure counts only where the Content-Type calls it one.
+    words or structure counts only where the Content-Type calls it one, or where it is blank or
+    has letters of another alphabet than ASCII's, which bytes of media do not form by chance.
     """
     for mark, coding in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
@@ -153,7 +154,9 @@ def document_in(head: bytes, mime: str = "") -> str | None:
         return None if _SVG.match(text) else "an XML document"
     if text.startswith(("{", "[")):
         return "a JSON document"
-    return "a text" if is_textual(mime) or _WORDS.search(text) else None
+    if not text or is_textual(mime) or _WORDS.search(text):
+        return "a text"
+    return "a text" if any(char.isalpha() and not char.isascii() for char in text) else None
 
 
 def _is_text(head: bytes) -> bool:
@@ -163,11 +166,13 @@ def _is_text(head: bytes) -> bool:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
         # Some other coding of text; few bytes of it could as well be something else.
-        return len(head) >= 64 or head.lstrip()[:1] in (b"<", b"{", b"[")
+        mostly_ascii = 4 * len(head.translate(None, _HIGH_BYTES)) >= 3 * len(head)
+        return mostly_ascii or len(head) >= 64 or head.lstrip()[:1] in (b"<", b"{", b"[")
     return True
 
 
 _TEXT_BYTES: Final = bytes({9, 10, 11, 12, 13, 27, *range(32, 127), *range(128, 256)})
+_HIGH_BYTES: Final = bytes(range(128, 256))
 _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),

@@ -81,6 +81,8 @@ NOTHING_SAID: Final = [
     Fault.refusal(404, 404, "record not found"),
     Fault.refusal(422, 422, "no"),
     Fault.refusal(200, 1, "system busy"),
+    Fault.refusal(400, 400, "invalid token in the text, upgrade your plan"),
+    Fault.refusal(200, 1, "free users: pro or max only"),
     Fault.envelope(500, 500),
     Fault.body("text", b"upstream connect error", "text/plain"),
     Fault.body("half", b'{"code":0,"data":{"_id":'),
