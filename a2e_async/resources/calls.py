@@ -10,7 +10,15 @@ from a2e_async.models import Page, Record
 from a2e_async.narrow import is_map, price
 from a2e_async.resources.room import Room
 from a2e_async.tasks.kind import Endpoint, TaskKind, check_id, check_watchable
-from a2e_async.tasks.status import by_id, read_id, read_one, read_record, read_rows, read_total
+from a2e_async.tasks.status import (
+    ListEnd,
+    by_id,
+    read_id,
+    read_one,
+    read_record,
+    read_rows,
+    read_total,
+)
 from a2e_async.transport.ratelimit import Priority
 
 if TYPE_CHECKING:
@@ -90,17 +98,12 @@ def _page_params(
     return params if status is None else {**params, "status": status}
 
 
-STALE_PAGES: Final = 3
-"""Pages in a row that may show nothing new, where a list counts more than it has shown."""
-
-
 async def iter_pages(
     read: Callable[[int], Awaitable[Page[T]]], id_of: Callable[[T], str | None]
 ) -> AsyncIterator[T]:
     """Yield what the pages of a list show, from page 1 on, each thing once.
 
-    A service may ignore paging, give fewer rows than it is asked for, and count wrongly: only a
-    page that shows nothing new is the end. Rows move to later pages when new ones are made
+    `ListEnd` tells the end. Rows move to later pages when new ones are made
     meanwhile, and to earlier ones when some are deleted; then the page before is read again.
     What has no id is compared by the page as a whole.
     """
@@ -108,7 +111,7 @@ async def iter_pages(
     total: int | None = None
     before: tuple[T, ...] = ()
     page = furthest = 1
-    stale = 0
+    end = ListEnd()
     while True:
         try:
             found = await read(page)
@@ -131,9 +134,7 @@ async def iter_pages(
             if shrunk and page > 1:
                 page -= 1
                 continue
-            stale = 0 if fresh else stale + 1
-            more = bool(found.items) and total is not None and len(seen) < total
-            if stale and not (more and stale < STALE_PAGES):
+            if end.reached(fresh=fresh, rows=bool(found.items), seen=len(seen), total=total):
                 return
         furthest += 1
         page = furthest
@@ -163,6 +164,7 @@ async def find(room: Room, kind: TaskKind[..., R], id: str) -> R:
             return found[id]
     elif kind.list_at is not None:
         seen: set[str] = set()
+        end = ListEnd()
         for page in range(1, SEARCHED + 1 if kind.paging else 2):
             listed = await list_page(room, kind, page, min(kind.page_most, 100))
             for record in listed:
@@ -170,7 +172,10 @@ async def find(room: Room, kind: TaskKind[..., R], id: str) -> R:
                     return record
             fresh = {record.id for record in listed} - seen
             seen |= fresh
-            if not fresh or kind.paging is None:  # its count may be wrong
+            ended = end.reached(
+                fresh=bool(fresh), rows=bool(listed), seen=len(seen), total=listed.total
+            )
+            if ended or kind.paging is None:
                 break
         else:
             advice = f"It is not among the newest {len(seen)}; iter() goes on to the older ones."

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from a2e_async.errors import A2EError, DecodeError
 from a2e_async.narrow import is_list, is_map
 from a2e_async.tasks.kind import Endpoint, TaskKind
-from a2e_async.tasks.status import Raw, by_id, read_id, read_one, read_rows, read_total
+from a2e_async.tasks.status import ListEnd, Raw, by_id, read_id, read_one, read_rows, read_total
 from a2e_async.tasks.watches import Look, Mode
 from a2e_async.transport.ratelimit import Priority
 
@@ -57,6 +57,7 @@ class Looker:
         wanted = {watch.id for watch in look.watches}
         alone = kind.look_at is not None
         found: dict[str, Raw] = {}
+        end = ListEnd()
         for page in range(1, (LIST_PAGES if alone else LAST_PAGE) + 1):
             try:
                 answer, rows = await self._read_page(kind, page)
@@ -67,13 +68,14 @@ class Looker:
             before = len(found)
             by_id(kind, rows, found)
             total = read_total(answer.data)
-            # A service that ignores paging gives the same page again and again; one that gives
-            # fewer records than it is asked for, or counts wrongly, must not make the rest look
-            # gone: who cannot be asked for alone is looked for until nothing new comes.
+            # One that gives fewer records than it is asked for, or counts wrongly, must not make
+            # the rest look gone: who cannot be asked for alone is looked for up to the end.
             short = len(rows) < kind.page_most
             whole = len(found) >= total if total is not None else short
-            ends = whole and (alone or kind.paging is None)
-            if len(found) == before or ends or wanted <= found.keys():
+            ends = kind.paging is None or (alone and whole)
+            fresh = len(found) > before
+            ended = end.reached(fresh=fresh, rows=bool(rows), seen=len(found), total=total)
+            if ended or ends or wanted <= found.keys():
                 return found, True
         return found, alone
 
@@ -85,14 +87,16 @@ class Looker:
         for place in {kind.processing_at, kind.shows_new} - {None, kind.list_at}:
             assert place is not None  # noqa: S101  # taken out above
             by_id(kind, await self._read_new(kind, place), found)
-        whole = False
+        whole, end = False, ListEnd()
         for page in range(1, LAST_PAGE + 1):
             before = len(found)
             answer, rows = await self._read_page(kind, page)
             by_id(kind, rows, found)
             # `null` is no list: it says nothing of what there is.
             whole = whole or _holds_list(answer.data)
-            if wanted <= found.keys() or kind.paging is None or len(found) == before:
+            fresh, total = len(found) > before, read_total(answer.data)
+            ended = end.reached(fresh=fresh, rows=bool(rows), seen=len(found), total=total)
+            if wanted <= found.keys() or kind.paging is None or ended:
                 return found, whole
         return found, whole and kind.look_at is not None
 

@@ -32,7 +32,7 @@ from a2e_async.tasks.recovery import (
     repeats_names,
     same_recovery,
 )
-from a2e_async.tasks.status import is_list_data, read_id, read_rows, read_total
+from a2e_async.tasks.status import ListEnd, is_list_data, read_id, read_rows, read_total
 from a2e_async.transport.ratelimit import Priority
 
 if TYPE_CHECKING:
@@ -406,7 +406,7 @@ class _List:
 
     async def read(self, wall: Callable[[], float]) -> bool:
         """Read it back to before the starts; return whether that succeeded."""
-        rows = self.rows
+        rows, end = self.rows, ListEnd()
         paging = self.kind.paging if self.endpoint is self.kind.list_at else None
         for page in range(1, PAGES + 1):
             params = {paging.page: page, paging.size: paging.most} if paging else None
@@ -430,7 +430,8 @@ class _List:
             sorted_back = bool(times) and times == sorted(times, reverse=True)
             total = read_total(answer.data)
             # A short page alone does not tell the end: the service may give fewer than asked for.
-            whole = paging is None or not fresh or (total is not None and len(rows) >= total)
+            ended = end.reached(fresh=bool(fresh), rows=bool(found), seen=len(rows), total=total)
+            whole = paging is None or ended or (total is not None and len(rows) >= total)
             begin = begins_at(self.lost, self.offset) - (CLOCK_ERROR if self.far else 0.0)
             if whole or (sorted_back and times[-1] < begin):
                 return True

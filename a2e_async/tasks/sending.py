@@ -413,8 +413,9 @@ class Sender:
         if recovery is None or outputs >= recovery.expected + len(task.ids):
             return task
         self._claims.lost(flight.kind, recovery, flight.token)
-        rows = await self._find_rest(flight.kind, recovery, flight.token, FIRST_PAUSES)
-        if not rows:
+        found = await self._find_rest(flight.kind, recovery, flight.token, FIRST_PAUSES)
+        rows = found.records
+        if not found.sure:
             self._later(self._find_later(flight, recovery))
             return task
         self._claims.settled(flight.token)
@@ -447,16 +448,15 @@ class Sender:
         recovery: Recovery,
         token: object,
         pauses: Sequence[float] | None = None,
-    ) -> tuple[Raw, ...]:
+    ) -> Found:
         found = await self._recoverer.find(kind, recovery, token, pauses=pauses)
-        if found.sure:
-            return found.records
-        if pauses is not None or recovery.mark is None:
-            return ()
+        if found.sure or pauses is not None or recovery.mark is None:
+            return found
         # Fewer than ordered, and yet its own: no other start has its mark.
         rows = tuple(raw for raw in found.records if carries(kind, raw, recovery.mark))
         own = self._claims.claim(kind, [id for raw in rows if (id := read_id(raw))], token)
-        return tuple(raw for raw in rows if read_id(raw) in own)
+        rows = tuple(raw for raw in rows if read_id(raw) in own)
+        return Found(rows, sure=True) if rows else found
 
     def _complete_later(self, flight: Flight, entry: Entry) -> None:
         """Search for tasks of an earlier run's start that its response did not name."""
@@ -484,22 +484,36 @@ class Sender:
     ) -> Task[Any] | None:
         """Search for the tasks that a start's response did not name; return them, None for none.
 
-        They get an entry of their own in the journal; the start's own is complete then.
+        They get an entry of their own in the journal; the start's own is complete then, or once
+        the lists prove that there are no more. Else later runs search again.
         """
         self._claims.lost(kind, recovery, token)
-        rows = await self._find_rest(kind, recovery, token)
+        found = await self._find_rest(kind, recovery, token)
         self._claims.settled(token)
-        ids = tuple(id for raw in rows if (id := read_id(raw)))
-        now = asyncio.get_running_loop().time()
-        task = Task(services, kind, ids, records=self._read(kind, rows), now=now, meta=meta)
-        if ids:
+        task: Task[Any] | None = None
+        if found.sure:
+            ids = tuple(id for raw in found.records if (id := read_id(raw)))
+            records = self._read(kind, found.records)
+            now = asyncio.get_running_loop().time()
+            task = Task(services, kind, ids, records=records, now=now, meta=meta)
             self._places.adopt(services.caller, task)
             logger.info("%s was found, which the response to its start did not name", task.ref)
             if self._book is not None:
                 await self._book.adopt(task, recovery)
-        if self._book is not None and isinstance(token, str) and not self._recoverer.closed:
+        elif self._recoverer.closed:
+            return None
+        elif not found.absent:
+            logger.warning(
+                "the response to a %s start (name %s) named %d tasks fewer than were ordered, "
+                "which were not found; it may be: %s",
+                kind.name,
+                recovery.name,
+                recovery.expected,
+                ", ".join(kind.ref((id,)) for raw in found.records if (id := read_id(raw))) or "?",
+            )
+        if (found.sure or found.absent) and self._book is not None and isinstance(token, str):
             await self._book.complete(token)
-        return task if ids else None
+        return task
 
     def _read(self, kind: TaskKind[..., Any], start: Sequence[Raw]) -> tuple[Record, ...]:
         try:

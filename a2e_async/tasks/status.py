@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from attrs import frozen
+from attrs import define, frozen
 
 from a2e_async.errors import DecodeError
 from a2e_async.inputs import is_url
@@ -185,6 +185,28 @@ def read_one(kind: TaskKind[..., Any], data: Any, id: str) -> Raw | None:
     if len(nameless) == 1 and not read_id(nameless[0]) and kind.words.field in nameless[0]:
         return {**nameless[0], "_id": id}
     return None
+
+
+STALE_PAGES: Final = 3
+"""Pages in a row that may show nothing new, where a list counts more than it has shown."""
+
+
+@define
+class ListEnd:
+    """Tells whether a list that is read page by page is at its end, whatever its service does.
+
+    It may ignore paging, give fewer rows than it is asked for, repeat some, and count wrongly:
+    only a page that shows nothing new is the end, and not the first such where the count says
+    that more are to come.
+    """
+
+    _stale: int = 0
+
+    def reached(self, *, fresh: bool, rows: bool, seen: int, total: int | None) -> bool:
+        """Take in a page: whether it shows something new, and any rows; return whether to stop."""
+        self._stale = 0 if fresh else self._stale + 1
+        more = rows and total is not None and seen < total
+        return not fresh and not (more and self._stale < STALE_PAGES)
 
 
 def read_total(data: Any) -> int | None:

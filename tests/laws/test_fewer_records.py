@@ -108,6 +108,31 @@ async def test_a_later_run_goes_on_with_the_search(
     assert known(second, *found) == set(hostile.ledger.ids)
 
 
+@pytest.mark.parametrize("kind", SEVERAL)
+async def test_a_rest_that_is_not_found_for_certain_is_told(
+    hostile: HostileServer,
+    make_client: MakeClient,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+) -> None:
+    """Its candidates are logged, and the entry still says how many tasks were ordered."""
+    hostile.behaviour.respell = str.upper
+    hostile.faults.add(Step.START, Fault.fewer_records())
+    a2e = make_client(journal=tmp_path / "jobs.db")
+    inputs = {**SAMPLES[kind], **SEVERAL[kind], "name": "My take"}
+    task = await a2e.kind(kind).start(**inputs, key="k")
+    async with asyncio.timeout(20):
+        while "were not found" not in caplog.text:
+            await asyncio.sleep(0.01)
+    assert "search for the rest of a start failed" not in caplog.text
+    assert all(id in caplog.text for id in hostile.ledger.ids if id not in task.ids)
+    assert a2e.journal is not None
+    entry = await a2e.journal.get("k")
+    assert entry is not None
+    assert (entry.ids, entry.expected) == (task.ids, 3)
+
+
 async def test_fewer_tasks_than_ordered(
     hostile: HostileServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

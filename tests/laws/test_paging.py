@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from a2e_async.errors import ServerError
+from tests.contract.samples import SAMPLES
 from tests.hostile import KINDS, Fault, HostileServer, Step
 from tests.laws.conftest import API_KEY, MakeClient
 
@@ -52,6 +53,11 @@ def counts_one(hostile: HostileServer) -> None:
 
 def counts_too_many(hostile: HostileServer) -> None:
     hostile.behaviour.list_shape = lambda rows, full: {"rows": rows, "count": 10 * full}
+
+
+def one_row_pages_that_repeat(hostile: HostileServer) -> None:
+    """Every second page shows nothing new, and the count says so."""
+    hostile.behaviour.page_limit, hostile.behaviour.repeats_rows = 1, True
 
 
 @pytest.mark.parametrize("kind", LISTED)
@@ -165,3 +171,39 @@ async def test_a_task_further_back_is_found(
     a2e = make_client()
     assert (await a2e.seedance.get(ids[110])).id == ids[110]
     assert (await a2e.attach(f"seedance:{ids[110]}").wait(timeout=20)).output
+
+
+async def test_a_page_without_anything_new_is_not_the_end(
+    hostile: HostileServer, make_client: MakeClient
+) -> None:
+    """Nor a wait's, for a kind that only has a list."""
+    ids = fill(hostile, "seedance", 6)
+    one_row_pages_that_repeat(hostile)
+    hostile.finish()
+    a2e = make_client()
+    assert [record.id async for record in a2e.seedance.iter()] == ids
+    assert (await a2e.seedance.get(ids[3])).id == ids[3]
+    assert (await a2e.seedance.attach(ids[5]).wait(timeout=10)).id == ids[5]
+
+
+async def test_a_page_without_anything_new_proves_no_absence(
+    hostile: HostileServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lost start further back is found, and not sent again."""
+    monkeypatch.setattr("a2e_async.tasks.sending.RESEND_AFTER", 0.1)
+    a2e = make_client(on_unknown="resend_may_pay_twice")
+    hostile.faults.add(Step.START, Fault.page(502), times=2)
+    await a2e.veo.start(**SAMPLES["veo"])  # found: the list is seen to repeat marks
+    one_row_pages_that_repeat(hostile)
+    accept = hostile.accept
+
+    def accept_others_after(*args: Any) -> Any:
+        made = accept(*args)
+        for _ in range(3):
+            accept(KINDS["veo"], {}, API_KEY)
+        return made
+
+    monkeypatch.setattr(hostile, "accept", accept_others_after)
+    task = await a2e.veo.start(**SAMPLES["veo"])
+    assert hostile.count(Step.START) == 2
+    assert task.ids == hostile.ledger.starts[1].ids

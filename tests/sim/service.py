@@ -29,7 +29,6 @@ POLLS: Final = (
     Fault.refusal(429, 429, "too many requests", Retry_After="3"),
     Fault.refusal(404, 404, "record not found"),
     Fault.refusal(400, 400, "cannot read"),
-    Fault.field("_id", "6b0b7d2f000000000000ffff"),
     Fault.field("_id", None),
     Fault.field("createdAt", {}),
     Fault.field("coins", 2**70),
@@ -37,6 +36,8 @@ POLLS: Final = (
     Fault.edit("odd rows", lambda data: _with_odd_rows(data)),
 )
 """Faults of a poll. No 401 or 403 of the API: those end waits, as they should."""
+DETAILS: Final = (*POLLS, Fault.field("_id", "6b0b7d2f000000000000ffff"))
+"""Faults of a detail. In a list a foreign id under a start's own mark could not be told."""
 FILES: Final = (*FILE_FAULTS, *SLOW, Fault.slow(90))
 UPLOADS: Final = (
     *(Fault.status(status) for status in (403, 408, 429, 500, 503)),
@@ -51,6 +52,7 @@ _BY_STEP: Final[Mapping[Step, tuple[Fault, ...]]] = {
     Step.FILE: FILES,
     Step.UPLOAD: UPLOADS,
     Step.QUOTE: QUOTES,
+    Step.DETAIL: DETAILS,
 }
 
 
@@ -86,7 +88,7 @@ class SimulatedService:
         behaviour.clock_skew = float(pick("service.skew", 0, 0, -40, 90, -3600, 7200))
         behaviour.sends_date = pick("service.date", True, True, False)
         behaviour.result_delay = float(pick("service.result_delay", 0, 0, 4, 30))
-        behaviour.page_limit = pick("service.page_limit", None, None, 5, 2)
+        behaviour.page_limit = pick("service.page_limit", None, None, 5, 2, 1)
         behaviour.counts = pick("service.counts", True, False)
         behaviour.page_overlap = pick("service.overlap", 0, 0, 1)
         behaviour.repeats_rows = pick("service.repeats", False, False, True)
