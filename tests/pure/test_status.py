@@ -281,3 +281,27 @@ def test_outputs_know_where_they_come_from() -> None:
     source: Any = object()
     (output,) = read_record(DUBBING, {"_id": ID, "result_url": OUT}, source).outputs
     assert output.source is source
+
+
+def test_each_field_of_results_may_be_empty() -> None:
+    record = read_record(MEASURED, {"_id": ID, "result": "", "more": ["https://h/1"]})
+    assert [(o.url, o.media) for o in record.outputs] == [("https://h/1", "image")]
+
+
+def test_one_url_twice_in_the_only_field_is_two_results() -> None:
+    record = read_record(DUBBING, {"_id": ID, "result_url": [OUT, OUT]})
+    assert [o.index for o in record.outputs] == [0, 1]
+
+
+def test_outputs_tell_when_they_expire() -> None:
+    url = "https://h/a.mp3?X-Amz-Date=20260101T000000Z&X-Amz-Expires=60&X-Amz-Signature=a"
+    (output,) = read_record(DUBBING, {"_id": ID, "result_url": f" {url} "}).outputs
+    assert output.expires_at == datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("code", [7, -7, 10**18 - 1, 1 - 10**18, 10**18, -(10**18)])
+def test_a_failures_number_has_at_most_18_digits(code: int) -> None:
+    raw = {"_id": ID, "current_status": "failed", "failed_code": code}
+    failure = read_record(DUBBING, raw).failure
+    assert failure is not None
+    assert failure.code == (str(code) if abs(code) < 10**18 else None)
