@@ -34,11 +34,7 @@ MODULES: Final = {
     "a2e_async/tasks/budget.py": ("tests/pure/test_budget.py",),
     "a2e_async/tasks/book.py": ("tests/pure/test_book.py",),
     "a2e_async/tasks/journal_rules.py": ("tests/pure/test_journal_rules.py",),
-    "a2e_async/tasks/schedule.py": (
-        "tests/pure/test_schedule.py",
-        "tests/pure/test_schedule_events.py",
-        "tests/pure/test_schedule_time.py",
-    ),
+    "a2e_async/tasks/schedule.py": ("tests/pure/test_schedule_steps.py",),
     "a2e_async/tasks/status.py": (
         "tests/pure/test_start_answers.py",
         "tests/pure/test_odd_kinds.py",

@@ -240,7 +240,7 @@ def read_start(kind: TaskKind[..., Any], data: Any) -> tuple[Raw, ...] | Refusal
     if is_map(data):
         refused = data.get("success") is False
         # A message alone may as well say that all is well; it counts next to `success: false`.
-        names = (*kind.failure_texts, *_MESSAGES) if refused else kind.failure_texts
+        names = (*kind.failure_texts, *_MESSAGES)
         if not refused:
             names = tuple(name for name in names if name not in _MESSAGES)
         reason = next((t for name in names if (t := _text(data.get(name)))), "")

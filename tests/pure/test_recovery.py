@@ -11,7 +11,25 @@ from hypothesis import strategies as st
 from a2e_async.inputs import TaskInput
 from a2e_async.models import Record, Recovery
 from a2e_async.tasks.kind import Endpoint, TaskKind
-from a2e_async.tasks.recovery import Found, echo_of, match, repeats_names, wait_for_absence
+from a2e_async.tasks.recovery import (
+    CLOCK_ERROR,
+    SLACK,
+    UNDER_WAY,
+    Found,
+    Rival,
+    _compare,
+    _forms,
+    _Name,
+    begins_at,
+    carries,
+    echo_of,
+    ends_at,
+    made_at,
+    match,
+    repeats_names,
+    same_recovery,
+    wait_for_absence,
+)
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 MARK = "a2e-" + "0123456789abcdefghij"
@@ -55,10 +73,11 @@ def look(
     claimed: tuple[int, ...] = (),
     offset: float = 0,
     complete: bool = True,
+    rivals: tuple[Rival, ...] = (),
 ) -> list[Found]:
     """Return what the list shows."""
     ids = {f"{n:024x}" for n in claimed}
-    return match(kind, starts, rows, claimed=ids, offset=offset, complete=complete)
+    return match(kind, starts, rows, claimed=ids, offset=offset, complete=complete, rivals=rivals)
 
 
 def numbers(found: Found) -> list[int]:
@@ -196,3 +215,377 @@ def test_no_record_is_adopted_twice(names: Any, rows: Any, claimed: set[int]) ->
 def test_absence_proves_nothing_by_clocks_that_are_apart(age: float, wait: float) -> None:
     """A start of another process is waited for in full, unless it is old by any clock."""
     assert wait_for_absence(age) == wait
+    assert wait_for_absence(age, 60.0) == (0.0 if age >= 660.0 else 60.0)
+
+
+# -- times -------------------------------------------------------------------------------------
+
+
+def test_the_time_in_which_a_start_was_under_way() -> None:
+    """From its first moment to when hope was given up; long, where a process died."""
+    first, second = lost(), lost(sent_at=NOW + timedelta(seconds=7), lost_at=None)
+    at = NOW.timestamp()
+    assert begins_at([second, first], 100) == at + 100 - SLACK
+    assert begins_at([second], -100) == at + 7 - 100 - SLACK
+    assert ends_at(first, 100) == at + 10 + 100 + SLACK
+    assert ends_at(second, 100) == at + 7 + 100 + UNDER_WAY
+
+
+def test_when_a_record_was_made() -> None:
+    """By its own word, else by its id."""
+    id = f"{int(NOW.timestamp()):08x}" + 16 * "0"
+    assert made_at({"_id": id, "createdAt": "2026-03-01T13:00:00Z"}) == NOW.timestamp() + 3600
+    for odd in (None, "soon", [], 10**400, True):
+        assert made_at({"_id": id, "createdAt": odd}) == NOW.timestamp()
+    assert made_at({"_id": id}) == NOW.timestamp()
+    assert made_at({"_id": "x"}) is None
+    assert made_at({}) is None
+
+
+def test_a_name_is_adopted_up_to_the_ends_of_its_time() -> None:
+    start = lost("talk", None)
+    for at, sure in ((-30, True), (-30.1, False), (40, True), (40.1, False)):
+        assert look([start], [row(1, "talk", at=at)])[0].sure is sure, at
+    dead = lost("talk", None, lost_at=None)
+    for at, sure in ((600, True), (600.1, False)):
+        assert look([dead], [row(1, "talk", at=at)])[0].sure is sure, at
+
+
+def test_what_is_passed_on_late_makes_a_name_ambiguous() -> None:
+    """A gateway may have held a start: then two records are those of one or of two starts."""
+    start = lost("talk", None)
+    for late, sure in ((640, False), (640.1, True), (-30, False), (-30.1, True)):
+        found = look([start], [row(1, "talk"), row(2, "talk", at=late)])[0]
+        assert found.sure is sure, late
+        assert sorted(numbers(found)) == ([1] if sure else [1, 2])
+
+
+@pytest.mark.parametrize("name", ["talk", "TALK!"])
+def test_candidates_may_be_a_day_off(name: str) -> None:
+    """As by a time zone; by the record's time or by that of its id."""
+    start = lost("talk", None, expected=2)
+    for at in (-30 - CLOCK_ERROR, 40 + UNDER_WAY + CLOCK_ERROR):
+        assert numbers(look([start], [row(1, name, at=at)])[0]) == [1]
+        far = row(1, name, at=at + (-1 if at < 0 else 1))
+        assert look([start], [far])[0] == Found(absent=True)
+        far["_id"] = f"{int(NOW.timestamp()):08x}" + 16 * "0"
+        assert look([start], [far])[0] == Found((far,))
+
+
+# -- names -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown", "name"),
+    [
+        ("talk", "talk", _Name.SAME),
+        *(("talk 1", other, _Name.ALTERED) for other in ("Talk 1", "talk1", " talk 1 ", "talk-1")),
+        ("Größe ✓", "GRÖSSE", _Name.ALTERED),
+        ("Größe ✓", "große", _Name.ALTERED),
+        ("a & b", "a &amp; b", _Name.ALTERED),
+        ("a é b", "a%20%C3%A9%20b", _Name.ALTERED),
+        *(("a talk", cut, _Name.CUT) for cut in ("a", "A", "a tal", "at…")),
+        *(("talk", other, _Name.OTHER) for other in ("alk", "talks", "✓", "walk", "!")),
+        *(("talk", none, _Name.NONE) for none in ("", "  ", None, 5, ["talk"])),
+        ("", "talk", _Name.OTHER),
+        (None, "talk", _Name.OTHER),
+        *(("talk", foreign, _Name.FOREIGN) for foreign in (OTHER_MARK, f"talk {OTHER_MARK} x")),
+        ("talk", f"talk {OTHER_MARK.upper()}", _Name.FOREIGN),
+    ],
+)
+def test_names_are_compared(sent: str | None, shown: Any, name: _Name) -> None:
+    start = lost(sent, None)
+    assert _compare(KIND, start, row(1, shown)) is name
+    assert _compare(NAMELESS, start, row(1, shown)) is _Name.NONE
+
+
+@pytest.mark.parametrize(
+    ("shown", "name"),
+    [
+        (MARK, _Name.SAME),
+        (MARK.upper(), _Name.SAME),
+        (f"talk {MARK}", _Name.SAME),
+        (f"x{MARK}x", _Name.SAME),
+        (f"talk {OTHER_MARK}", _Name.FOREIGN),
+        ("talk", _Name.CUT),
+        (f"talk {MARK[:-1]}", _Name.CUT),
+        (f"talk {MARK[4:]}", _Name.OTHER),
+        (f"talk {MARK.replace('-', ' ')}", _Name.ALTERED),
+    ],
+)
+def test_names_are_compared_by_their_mark(shown: str, name: _Name) -> None:
+    assert _compare(KIND, lost(f"talk {MARK}"), row(1, shown)) is name
+
+
+def test_a_name_that_lost_nothing_but_the_mark_is_not_the_same() -> None:
+    """The mark is what tells one start from another."""
+    assert _compare(KIND, lost("talk"), row(1, "talk")) is _Name.ALTERED
+
+
+def test_marks_are_found_in_names() -> None:
+    assert carries(KIND, row(1, f"x {MARK.upper()}."), MARK)
+    assert not carries(KIND, row(1, OTHER_MARK), MARK)
+    assert not carries(NAMELESS, row(1, MARK), MARK)
+    assert not repeats_names(KIND, [row(1, f"{MARK} x"), row(2, MARK.upper()), row(3, MARK[1:])])
+    assert repeats_names(KIND, [row(1, None), row(2, MARK)])
+
+
+def test_a_mark_finds_its_records_whatever_became_of_the_name() -> None:
+    rows = [row(1, f"X {MARK.upper()} …"), row(2, OTHER_MARK.upper())]
+    found = look([lost(), lost(OTHER_MARK, OTHER_MARK)], rows)
+    assert [(f.sure, numbers(f)) for f in found] == [(True, [1]), (True, [2])]
+    found = look([lost()], [row(1, f"{MARK} {OTHER_MARK}")])
+    assert found[0].sure
+
+
+def test_one_mark_under_two_starts_finds_neither() -> None:
+    found = look([lost(), lost()], [row(1)])
+    assert [(f.sure, numbers(f)) for f in found] == [(False, [1]), (False, [1])]
+
+
+def test_a_kind_without_names_has_no_marks() -> None:
+    """What is called name there is none."""
+    assert not look([lost()], [row(1)], kind=NAMELESS)[0].sure
+    assert not look([lost("talk", None)], [row(1, "talk")], kind=NAMELESS)[0].sure
+
+
+def test_tasks_of_one_start_are_in_the_order_of_their_time() -> None:
+    rows = [row(3, at=5), row(1, at=6), row(2, at=5), row(4, at=-1)]
+    assert numbers(look([lost(expected=4)], rows)[0]) == [4, 2, 3, 1]
+    rows = [row(n, "talk", at=at) for n, at in ((3, 5), (1, 6), (2, 5), (4, -1))]
+    found = look([lost("talk", None, expected=4)], rows)[0]
+    assert (found.sure, numbers(found)) == (True, [4, 2, 3, 1])
+
+
+# -- who else could have made a record ---------------------------------------------------------
+
+
+def rival(name: str | None = "talk", mark: str | None = None, **values: Any) -> Rival:
+    """Return another start of the kind that has no task yet."""
+    in_flight = values.pop("in_flight", False)
+    return Rival(lost(name, mark, **values), in_flight=in_flight)
+
+
+def test_an_equal_start_shares_what_there_is() -> None:
+    start = lost("talk", None)
+    rows = [row(1, "talk", at=4), row(2, "talk", at=5)]
+    later = rival(sent_at=NOW + timedelta(seconds=1))
+    earlier = rival(sent_at=NOW - timedelta(seconds=1))
+    for other, number in ((later, 1), (earlier, 2)):
+        found = look([start], rows, rivals=(other,))
+        assert [(f.sure, numbers(f)) for f in found] == [(True, [number])]
+        assert not look([start], rows[:1], rivals=(other,))[0].sure
+        assert not look([start], [*rows, row(3, "talk")], rivals=(other,))[0].sure
+
+
+def test_nothing_is_adopted_while_an_answer_may_name_it() -> None:
+    start = lost("talk", None)
+    rows = [row(1, "talk", at=4), row(2, "talk", at=5)]
+    assert not look([start], rows, rivals=(rival(in_flight=True),))[0].sure
+    assert not look([start], rows, rivals=(rival(), rival(in_flight=True)))[0].sure
+    other = lost("walk", None)
+    found = look([start, other], [row(1, "talk"), row(2, "walk")], rivals=(rival(in_flight=True),))
+    assert [f.sure for f in found] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        rival("Talk"),
+        rival("talk", digest="e"),
+        rival(f"talk {MARK}", MARK),
+        rival("talk", "a2e-" + "8" * 20),
+        rival("talked"),
+    ],
+)
+def test_a_start_that_may_have_made_the_record_makes_it_ambiguous(other: Rival) -> None:
+    """Its name may have been altered or cut: also where there are as many records as starts."""
+    start = lost("talk", None)
+    for rows in ([row(1, "talk")], [row(1, "talk"), row(2, "talk", at=6)]):
+        assert not look([start], rows, rivals=(other,))[0].sure
+    later = evolve(other.lost, sent_at=NOW + timedelta(hours=1), lost_at=None)
+    assert look([start], [row(1, "talk")], rivals=(Rival(later, in_flight=True),))[0].sure
+
+
+def test_a_name_is_cut_only_where_no_longer_one_is_shown() -> None:
+    """But for one character: a cut name may have lost a space at its end, too."""
+    start, other = lost("talk", None), rival("talk of today", digest="e")
+    for long, sure in (("talk5", False), ("talk56", True)):
+        assert look([start], [row(1, "talk"), row(2, long)], rivals=(other,))[0].sure is sure
+
+
+def test_a_start_with_other_inputs_did_not_make_the_record() -> None:
+    start, other = lost("talk", None), rival(echo=echo_of({"prompt": "a river"}), digest="e")
+    assert look([start], [row(1, "talk", prompt="a lake")], rivals=(other,))[0].sure
+    assert not look([start], [row(1, "talk")], rivals=(other,))[0].sure
+
+
+def test_shares_follow_the_times_of_their_starts() -> None:
+    """A record outside the time of the start whose turn it is proves that something is wrong."""
+    first = lost("talk", None)
+    second = evolve(first, sent_at=NOW + timedelta(seconds=300), lost_at=None)
+    for at, sure in ((5, False), (270, True)):
+        found = look([first, second], [row(1, "talk", at=4), row(2, "talk", at=at)])
+        assert [f.sure for f in found] == [sure, sure], at
+
+
+def test_starts_are_joined_by_the_records_they_may_have_made() -> None:
+    """Two records that one start joins are shared by all who could have made either."""
+    one, two = lost("talk", None, digest="1"), lost("Talk", None, digest="2")
+    rows = [row(1, "talk"), row(2, "Talk")]
+    assert [f.sure for f in look([one, two], rows)] == [False, False]
+    far = lost("walk", None, digest="3")
+    found = look([one, far, two], [*rows, row(3, "walk")])
+    assert [(f.sure, numbers(f)) for f in found] == [
+        (False, [1, 2]),
+        (True, [3]),
+        (False, [2, 1]),
+    ]
+    three = [row(1, "talk", at=1), row(2, "walk", at=2), row(3, "talk", at=3)]
+    found = look([lost("talk", None, expected=2), lost("walk", None)], three)
+    assert [(f.sure, numbers(f)) for f in found] == [(True, [1, 3]), (True, [2])]
+
+
+def test_adopted_records_are_no_candidates_of_others() -> None:
+    found = look([lost(), lost("talk", None, expected=2)], [row(1), row(2, "talk")])
+    assert [(f.sure, numbers(f)) for f in found] == [(True, [1]), (False, [2])]
+
+
+# -- candidates --------------------------------------------------------------------------------
+
+SAME_INPUTS = {"prompt": "a lake"}
+OTHER_INPUTS = {"prompt": "a river"}
+UNLIKE = {"image_url": "https://m.example/b.png"}
+NEAR, FAR = 3600.0, 3 * 86400.0
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "inputs", "good"),
+    [
+        *(("talk", at, inputs, at < FAR) for at in (5, NEAR, FAR) for inputs in ({}, OTHER_INPUTS)),
+        *(("Talk", at, inputs, at < FAR) for at in (5, NEAR, FAR) for inputs in ({}, OTHER_INPUTS)),
+        *(("tal", at, {}, at < FAR) for at in (5, NEAR, FAR)),
+        ("tal", 5, SAME_INPUTS | UNLIKE, True),
+        ("tal", NEAR, OTHER_INPUTS, False),
+        ("tal", 5, OTHER_INPUTS, False),
+        (None, 5, {}, True),
+        (None, 5, OTHER_INPUTS, True),
+        (None, NEAR, {}, False),
+        (None, NEAR, SAME_INPUTS, True),
+        (None, NEAR, SAME_INPUTS | UNLIKE, False),
+        (None, FAR, SAME_INPUTS, False),
+        ("walk", 5, SAME_INPUTS, True),
+        ("walk", 5, {}, False),
+        ("walk", 5, SAME_INPUTS | UNLIKE, False),
+        ("walk", NEAR, SAME_INPUTS, False),
+        (f"talk {OTHER_MARK}", 5, SAME_INPUTS, False),
+    ],
+)
+def test_what_may_be_a_starts_record(
+    name: str | None, at: float, inputs: dict[str, Any], good: bool
+) -> None:
+    start = lost("talk", None, expected=5)
+    raw = row(1, name, at=at, **inputs)
+    assert look([start], [raw])[0] == Found((raw,) if good else (), absent=not good)
+
+
+def test_a_record_with_the_mark_is_a_candidate_whenever_it_was_made() -> None:
+    assert numbers(look([lost(expected=2)], [row(1, at=FAR)])[0]) == [1]
+    assert numbers(look([lost(f"talk {MARK}")], [row(1, "Talk", at=NEAR)])[0]) == [1]
+
+
+def test_the_likeliest_candidates_come_first() -> None:
+    """By name, then by inputs, by time, and the earliest."""
+    start = lost("talk", None, expected=20)
+    rows = [
+        row(9, "walk", **SAME_INPUTS),
+        row(8, None),
+        row(7, "tal"),
+        row(6, "Talk"),
+        row(5, "talk", **OTHER_INPUTS),
+        row(4, "talk", at=NEAR),
+        row(3, "talk", at=8),
+        row(2, "talk", at=7),
+        row(1, "talk", at=7),
+    ]
+    assert numbers(look([start], rows)[0]) == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+
+
+# -- inputs ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "forms"),
+    [
+        ("x", ["x", "x"]),
+        ("5", ["5", 5, "5"]),
+        (" True ", [" True ", True, "True"]),
+        ("[1]", ["[1]", [1], "[1]"]),
+        ("[" * 100_000, ["[" * 100_000] * 2),
+        (True, [True, "true", 1]),
+        (False, [False, "false", 0]),
+        (1, [1, "1", True]),
+        (0, [0, "0", False]),
+        (5, [5, "5"]),
+        (5.0, [5.0, "5.0", 5, "5"]),
+        (1.0, [1.0, "1.0", True, 1, "1"]),
+        (2.5, [2.5, "2.5"]),
+        (None, [None]),
+        ([1], [[1]]),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_a_value_may_have_been_sent_in_other_forms(value: Any, forms: list[Any]) -> None:
+    made = list(_forms(value))
+    assert [(type(form), form) for form in made] == [(type(form), form) for form in forms]
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown", "alike"),
+    [
+        (5, "5", True),
+        ("5", 5, True),
+        (5, 5.0, True),
+        (True, "True", True),
+        (True, 1, True),
+        ("a lake", " a lake ", True),
+        ("a lake", "A lake", False),
+        (5, 6, False),
+        (["https://m.example/a?Signature=1", 5], ["https://m.example/a?Signature=2", 5], True),
+        (("https://m.example/a?Signature=1",), ["https://m.example/a"], True),
+        (["a", "b"], ["b", "a"], False),
+        ({"a": 1, "b": [2]}, {"b": [2], "a": 1}, True),
+        ({"a": 1}, {"a": 2}, False),
+        (timedelta(1), "1 day, 0:00:00", True),
+    ],
+)
+def test_inputs_are_compared(sent: Any, shown: Any, alike: bool) -> None:
+    start = lost("talk", None, echo=echo_of({"x": sent}))
+    assert look([start], [row(1, "talk", x=shown)])[0].sure is alike
+    start = lost(None, None, echo=echo_of({"x": sent}))
+    assert bool(look([start], [row(1, "walk", x=shown)])[0].records) is alike
+
+
+@pytest.mark.parametrize("nothing", [None, "", []])
+def test_inputs_that_a_record_does_not_show_say_nothing(nothing: Any) -> None:
+    start = lost("talk", None, echo=echo_of({"x": nothing, "y": 5, "name": "other"}))
+    assert look([start], [row(1, "talk", x=nothing, y=5)])[0].sure
+    assert not look([lost(None, None, echo=start.echo)], [row(1, "walk", x=nothing)])[0].records
+
+
+def test_of_inputs_only_digests_are_kept() -> None:
+    assert echo_of({}) == {}
+    echo = echo_of({"a": "x", "b": ["x"], "c": 1})
+    assert list(echo) == ["a", "b", "c"]
+    assert all(len(digest) == 16 and int(digest, 16) for digest in echo.values())
+    assert len(set(echo.values())) == 3
+
+
+def test_one_start_is_known_again() -> None:
+    """By all that names it; its times may have lost their last digits."""
+    start = lost()
+    for micro, same in ((0, True), (999, True), (-999, True), (1000, False), (-1000, False)):
+        assert same_recovery(start, lost(sent_at=NOW + timedelta(microseconds=micro))) is same
+    for other in ({"kind": "b"}, {"digest": "e"}, {"name": "x"}, {"mark": None}):
+        assert not same_recovery(start, evolve(start, **other))
+    assert same_recovery(start, evolve(start, path="/other", lost_at=None, echo={}))

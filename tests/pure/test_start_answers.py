@@ -3,10 +3,21 @@
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from a2e_async.reading import drift
 from a2e_async.resources.registry import kind_named
-from a2e_async.tasks.status import Refusal, read_record, read_rows, read_start, read_total
+from a2e_async.tasks.status import (
+    Refusal,
+    by_id,
+    is_list_data,
+    read_one,
+    read_record,
+    read_rows,
+    read_start,
+    read_total,
+)
+from a2e_async.transport.envelope import MAX_DEPTH
 
 DUBBING = kind_named("dubbing")
 ID, ID2 = "66ea4dd87db10c73fa29b570", "66ea4dd87db10c73fa29b571"
@@ -208,3 +219,105 @@ def test_drift_is_told() -> None:
         "newer: not modelled",
         "user_id: missing",
     )
+
+
+# -- several records of one task ---------------------------------------------------------------
+
+STATES: list[dict[str, Any]] = [
+    {"current_status": "sent"},
+    {"current_status": "processing"},
+    {"current_status": "failed"},
+    {"current_status": "completed"},
+    {"current_status": "completed", "result_url": "https://h/a.mp4"},
+]
+
+
+@pytest.mark.parametrize("first", range(5))
+@pytest.mark.parametrize("second", range(5))
+def test_of_two_records_of_one_task_the_further_one_counts(first: int, second: int) -> None:
+    """In whatever order they stand, in one answer or over several; the later one of equals."""
+    one, other = ({"_id": ID, "n": n, **STATES[n]} for n in (first, second))
+    further = one if first > second else other
+    assert by_id(DUBBING, [one, other]) == {ID: further}
+    assert read_one(DUBBING, {"rows": [one, other]}, ID) is further
+    known = {ID: one, ID2: TWO}
+    assert by_id(DUBBING, [other], known) is known
+    assert known == {ID: further, ID2: TWO}
+    assert by_id(DUBBING, [one, {**other, "_id": ID2}]) == {ID: one, ID2: {**other, "_id": ID2}}
+
+
+def test_rows_without_an_id_are_left_out() -> None:
+    old = {"_id": ID, "current_status": "sent"}
+    new = {"_id": ID, "current_status": "failed"}
+    assert by_id(DUBBING, [new, {}, {"_id": ""}, old, TWO]) == {ID: new, ID2: TWO}
+    assert by_id(DUBBING, []) == {}
+
+
+def test_a_detail_of_another_task_is_not_taken_for_it() -> None:
+    assert read_one(DUBBING, {"_id": ID2, "current_status": "sent"}, ID) is None
+    assert read_one(DUBBING, {"id": ID, "current_status": "sent"}, ID) == {
+        "id": ID,
+        "current_status": "sent",
+    }
+
+
+@pytest.mark.parametrize("key", ["rows", "list", "data", "records", "items", "tasks"])
+def test_what_holds_a_list(key: str) -> None:
+    assert is_list_data([])
+    assert is_list_data({key: []})
+    assert is_list_data({key: {}})
+    assert not is_list_data({key: None})
+    assert not is_list_data({key: "text"})
+    assert not is_list_data({"other": []})
+    for nothing in (None, "text", 5, {}):
+        assert not is_list_data(nothing)
+
+
+def test_an_empty_list_says_so() -> None:
+    assert read_total({"count": 0}) == 0
+    assert read_total({"total": 0}) == 0
+    assert read_total({"count": -1, "total": 3}) == 3
+
+
+# -- a start's response as text ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        (f'{{"_id": "{ID}"}}', [ID]),
+        (f' \n [{{"_id": "{ID}"}}, {{"_id": "{ID2}"}}] ', [ID, ID2]),
+        (f'{{"data": {{"_id": "{ID}"}}}}', [ID]),
+    ],
+)
+def test_a_text_may_be_the_records_in_json(text: str, ids: list[str]) -> None:
+    start = read_start(DUBBING, text)
+    assert isinstance(start, tuple)
+    assert [raw["_id"] for raw in start] == ids
+
+
+def test_a_text_may_be_a_refusal_in_json() -> None:
+    assert read_start(DUBBING, '{"success": false, "msg": "no"}') == Refusal("no")
+
+
+@pytest.mark.parametrize("text", ["{", "[", "5", f'"{ID}"', ID, f'{{"_id": "{ID}"'])
+def test_a_text_that_is_no_json_is_unknown(text: str) -> None:
+    assert read_start(DUBBING, text) is None
+
+
+@pytest.mark.parametrize(
+    ("levels", "read"), [(MAX_DEPTH, True), (MAX_DEPTH + 1, False), (100_000, False)]
+)
+def test_a_text_that_is_nested_too_deeply_is_unknown(levels: int, read: bool) -> None:
+    lists = "[" * (levels - 1) + "]" * (levels - 1)
+    start = read_start(DUBBING, f'{{"_id": "{ID}", "x": {lists}}}')
+    assert (start is not None) is read
+
+
+@pytest.mark.parametrize("name", ["message", "msg"])
+def test_a_message_refuses_only_next_to_success_false(name: str) -> None:
+    """Also where the kind gives the reasons of failures under that name."""
+    kind = evolve(DUBBING, name="any", failure_texts=(name, "failed_message"))
+    assert read_start(kind, {name: "done"}) is None
+    assert read_start(kind, {name: "done", "failed_message": "no"}) == Refusal("no")
+    assert read_start(kind, {name: "bad", "success": False}) == Refusal("bad")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from a2e_async.errors import DecodeError
 from a2e_async.models import Record, Status
 from a2e_async.redact import conceal
 from a2e_async.resources.registry import kind_named
@@ -219,3 +220,88 @@ def test_json_of_the_wire_survives() -> None:
     record = read_record(DUBBING, raw)
     assert (record.coins, record.duration, record.created_at) == (None, None, None)
     assert set(record.extra) == {"coins", "duration", "createdAt"}
+
+
+# -- ids, words, sources -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "id", ["", "é", "a b", "x" * 129, " " * 24, "é" * 25, "a" * 23 + ".", 5, []]
+)
+def test_what_is_no_id(id: Any) -> None:
+    """A record without one cannot be asked for again."""
+    with pytest.raises(DecodeError) as caught:
+        read_record(DUBBING, {"_id": id, "name": "x", "a": 1})
+    assert str(caught.value) == "The service gave a dubbing record without an id."
+    assert caught.value.excerpt == "_id, name, a"
+
+
+@pytest.mark.parametrize("id", ["a", "a-b_c", "x" * 128, ID])
+def test_an_id_may_stand_under_either_name(id: str) -> None:
+    for raw in ({"_id": id}, {"id": id}, {"_id": "", "id": id}, {"_id": id, "id": "other"}):
+        assert read_record(DUBBING, raw).id == id
+
+
+@pytest.mark.parametrize(("raw", "word"), [([], "list"), ("x", "str"), (None, "NoneType")])
+def test_what_is_no_record(raw: Any, word: str) -> None:
+    with pytest.raises(DecodeError) as caught:
+        read_record(DUBBING, raw)
+    assert str(caught.value) == f"The service gave {word} where a dubbing record is due."
+
+
+def test_a_kind_may_write_its_words_in_capitals() -> None:
+    kind = evolve(DUBBING, words=Words(succeeded=frozenset({"Done"})))
+    assert read_status(kind, {"current_status": "Done"}) == (Status.SUCCEEDED, "Done")
+    assert read_record(kind, {"_id": ID, "current_status": "Done"}).status is Status.SUCCEEDED
+    assert read_status(kind, {"current_status": "done"}) == (Status.RUNNING, "done")
+
+
+def test_a_long_word_is_cut() -> None:
+    record = read_record(DUBBING, {"_id": ID, "current_status": "x" * 5000})
+    assert 100 <= len(record.raw_status) <= 102
+    assert record.status is Status.RUNNING
+
+
+def test_no_field_shows_a_signature() -> None:
+    """Neither a text nor one of several."""
+    record = read_record(DUBBING, {"_id": ID, "source_url": OUT, "num_speakers": 2})
+    assert record.source_url == "https://results.example/a.mp3"
+    assert record.num_speakers == 2
+    many = read_record(kind_named("flux2"), {"_id": ID, "input_images": [OUT, OUT]})
+    assert many.input_images == ("https://results.example/a.mp3",) * 2
+    assert "abc" not in repr((record, many))
+
+
+def test_an_odd_progress_is_kept() -> None:
+    assert read_record(MEASURED, {"_id": ID, "process": "half"}).extra == {"process": "half"}
+    assert read_record(MEASURED, {"_id": ID, "process": 50}).extra == {}
+
+
+def test_outputs_know_where_they_come_from() -> None:
+    source: Any = object()
+    (output,) = read_record(DUBBING, {"_id": ID, "result_url": OUT}, source).outputs
+    assert output.source is source
+
+
+def test_each_field_of_results_may_be_empty() -> None:
+    record = read_record(MEASURED, {"_id": ID, "result": "", "more": ["https://h/1"]})
+    assert [(o.url, o.media) for o in record.outputs] == [("https://h/1", "image")]
+
+
+def test_one_url_twice_in_the_only_field_is_two_results() -> None:
+    record = read_record(DUBBING, {"_id": ID, "result_url": [OUT, OUT]})
+    assert [o.index for o in record.outputs] == [0, 1]
+
+
+def test_outputs_tell_when_they_expire() -> None:
+    url = "https://h/a.mp3?X-Amz-Date=20260101T000000Z&X-Amz-Expires=60&X-Amz-Signature=a"
+    (output,) = read_record(DUBBING, {"_id": ID, "result_url": f" {url} "}).outputs
+    assert output.expires_at == datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("code", [7, -7, 10**18 - 1, 1 - 10**18, 10**18, -(10**18)])
+def test_a_failures_number_has_at_most_18_digits(code: int) -> None:
+    raw = {"_id": ID, "current_status": "failed", "failed_code": code}
+    failure = read_record(DUBBING, raw).failure
+    assert failure is not None
+    assert failure.code == (str(code) if abs(code) < 10**18 else None)

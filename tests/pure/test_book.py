@@ -1,0 +1,965 @@
+"""What a client writes into its journal at each step, and what it does where the journal fails."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from a2e_async import Budget
+from a2e_async.errors import JournalError, KeyConflict
+from a2e_async.inputs import TaskInput
+from a2e_async.models import Failure, Output, Record, Recovery, Status
+from a2e_async.resources.registry import kind_named
+from a2e_async.tasks import book as module
+from a2e_async.tasks.book import Book, recovery_of
+from a2e_async.tasks.budget import Held
+from a2e_async.tasks.flight import Flight
+from a2e_async.tasks.journal import Changes, ClosedBy, Entry, State, TakenOver
+from tests.journal.model import ModelJournal, Time, World
+
+DUBBING = kind_named("dubbing")
+VOICE = kind_named("voice_clone")
+NO_POLL = evolve(
+    DUBBING, name="blind", detail_at=None, list_at=None, batch_at=None, processing_at=None
+)
+A, B, C = "a" * 24, "b" * 24, "c" * 24
+NOW = datetime(2026, 1, 10, 12, tzinfo=UTC)
+LATER = datetime(2026, 1, 10, 12, 1, tzinfo=UTC)
+LONGEST = 10.0
+
+
+class Failing(ModelJournal):
+    """A journal whose methods named in ``fails`` raise."""
+
+    fails: frozenset[str] = frozenset()
+    opened: int = 0
+    closed: int = 0
+    withdrawn: tuple[tuple[str, float], ...] = ()
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in object.__getattribute__(self, "fails"):
+            return self._fail
+        return object.__getattribute__(self, name)
+
+    async def _fail(self, *_: Any, **__: Any) -> Any:
+        raise JournalError("The disk is full.")
+
+    def instead(self, **methods: Any) -> None:
+        """Have these methods do something else."""
+        self.__dict__.update(methods)
+
+    async def open(self) -> None:
+        self.opened += 1
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+    def withdraw(self, key: str, sent_at: float) -> None:
+        self.withdrawn += ((key, sent_at),)
+        if "drop" in self.fails:
+            raise JournalError("no")
+
+
+class Clients:
+    """Clients of one journal."""
+
+    def __init__(self) -> None:
+        self.world = World()
+
+    def book(self, account: str = "x", *, former: str | None = None) -> tuple[Book, Failing]:
+        name = f"client{len(self.world.leases)}"
+        self.world.leases[name] = 1e9
+        journal = Failing(self.world, name, Time(self.world))
+        return Book(journal, account, former=former), journal  # type: ignore[arg-type]
+
+    @property
+    def entries(self) -> list[Entry]:
+        return list(self.world.entries.values())
+
+    def change(self, **values: Any) -> None:
+        """Change the only entry."""
+        ((at, entry),) = self.world.entries.items()
+        self.world.entries[at] = evolve(entry, **values)
+
+
+@pytest.fixture
+def clients() -> Clients:
+    return Clients()
+
+
+def recovery(**values: Any) -> Recovery:
+    given = {"kind": "dubbing", "path": "/start", "name": "n", "mark": "m", "digest": "d"}
+    given |= {"sent_at": NOW, "expected": 2, "echo": {"e": "1"}}
+    return Recovery(**{**given, **values})
+
+
+def flight(key: str | None = "k", **values: Any) -> Flight:
+    given: dict[str, Any] = {"kind": DUBBING, "inputs": TaskInput(meta={"a": 1}), "media": {}}
+    given |= {"digest": "d", "name": "n", "mark": "m", "services": None, "timeout": 1.0}
+    return Flight(**{**given, "key": key, **values})
+
+
+def held(coins: int) -> Held:
+    made = Held((Budget(100),))
+    made.reserve(("dubbing", coins))
+    return made
+
+
+def sent(key: str | None = "k", **values: Any) -> Flight:
+    """Return a start that is about to be sent."""
+    return flight(key, **{"recovery": recovery(), **values})
+
+
+def of(*ids: str, kind: Any = DUBBING) -> Any:
+    """Return a task as its book sees it."""
+    return SimpleNamespace(kind=kind, ids=ids)
+
+
+async def accepted(book: Book, *ids: str, coins: int | None = 5, **values: Any) -> None:
+    """Write down a start that was accepted."""
+    start = sent(**values)
+    await book.intend(start)
+    await book.accept(start, ids, coins)
+
+
+def warned(caplog: pytest.LogCaptureFixture, level: int = logging.WARNING) -> list[str]:
+    return [one.getMessage() for one in caplog.records if one.levelno == level]
+
+
+# -- a key ---------------------------------------------------------------------------------------
+
+
+async def test_a_start_without_a_key_is_given_one(clients: Clients) -> None:
+    book, journal = clients.book()
+    one, other = flight(None), flight(None, media={("url", None): object()})
+    for start, opened in ((one, 0), (other, 1)):
+        assert await book.reserve(start) is None
+        assert start.own_key
+        assert start.key is not None
+        assert start.key.startswith("auto:")
+        assert journal.opened == opened
+    assert clients.entries == []
+
+
+async def test_a_free_key_is_taken_with_the_intent(clients: Clients) -> None:
+    """One durable step, where nothing is paid before."""
+    book, _ = clients.book()
+    start = flight(begun=True)
+    assert await book.reserve(start) is None
+    assert not start.begun
+    assert clients.entries == []
+
+
+async def test_a_key_is_taken_before_an_upload_is_paid(clients: Clients) -> None:
+    book, journal = clients.book()
+    start = flight(media={("url", None): object()}, hook="h", held=held(7), upload_coins=2)
+    assert await book.reserve(start) is None
+    assert start.begun
+    (entry,) = clients.entries
+    assert entry == Entry(
+        key="k",
+        kind="dubbing",
+        digest="d",
+        state=State.RESERVED,
+        name="n",
+        path=DUBBING.start_at.path,
+        mark="m",
+        reserved=7,
+        uploads=2,
+        hook="h",
+        meta={"a": 1},
+        account="x",
+        owner=journal.owner,
+        created_at=entry.created_at,
+        updated_at=entry.updated_at,
+    )
+
+
+@pytest.mark.parametrize("look", [True, False])
+async def test_a_key_gives_the_task_it_stands_for(clients: Clients, look: bool) -> None:
+    book, _ = clients.book()
+    await accepted(book, A)
+    other, _ = clients.book()
+    entry = await other.reserve(flight(), look=look)
+    assert (None if entry is None else entry.ids) == ((A,) if look else None)
+
+
+@pytest.mark.parametrize("other", [{"digest": "e"}, {"kind": VOICE}])
+async def test_a_key_stands_for_one_start(clients: Clients, other: dict[str, Any]) -> None:
+    book, _ = clients.book()
+    await accepted(book, A)
+    with pytest.raises(KeyConflict) as caught:
+        await book.reserve(flight(**other))
+    assert str(caught.value).startswith("key 'k' was used before with other inputs. Use another")
+    assert (caught.value.key, caught.value.ref) == ("k", f"dubbing:{A}")
+
+
+async def test_a_key_that_was_closed_by_hand_is_not_free(clients: Clients) -> None:
+    book, _ = clients.book()
+    await book.intend(sent())
+    clients.change(state=State.SAVED)
+    with pytest.raises(KeyConflict) as caught:
+        await book.reserve(flight())
+    assert str(caught.value).startswith("key 'k' stands for a start that was paid and never found")
+    assert caught.value.key == "k"
+
+
+async def test_a_start_whose_process_died_is_looked_for(clients: Clients) -> None:
+    book, journal = clients.book()
+    await book.intend(sent(held=held(7), hook="h"))
+    del clients.world.leases[journal.owner]
+    other, _ = clients.book()
+    budget = Budget(100)
+    start = flight(name=None, mark="other", held=Held((budget,)))
+    assert await other.reserve(start) is None
+    assert start.recovery == recovery(path=DUBBING.start_at.path, expected=1)
+    assert (start.name, start.mark, start.hook, start.begun) == ("n", "m", "h", True)
+    assert budget.reserved == 7
+    start.held.keep("k")
+    again = flight(held=held(4))
+    await other.reserve(again)
+    assert again.held.price == 4
+
+
+async def test_a_start_that_was_not_sent_is_begun_again(clients: Clients) -> None:
+    book, journal = clients.book()
+    local = {("url", None): object()}
+    await book.reserve(flight(media=local))
+    del clients.world.leases[journal.owner]
+    other, _ = clients.book()
+    start = flight(name="mine", mark="other", held=Held((Budget(100),)))
+    await other.reserve(start)
+    assert (start.begun, start.recovery, start.name, start.mark) == (True, None, "mine", "other")
+    assert not start.held
+
+
+async def test_a_start_of_another_process_is_waited_for(clients: Clients) -> None:
+    book, _ = clients.book()
+    start = sent()
+    await book.intend(start)
+    other, _ = clients.book()
+    waiting = asyncio.create_task(other.reserve(flight()))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    await book.accept(start, (A,), 5)
+    entry = await asyncio.wait_for(waiting, LONGEST)
+    assert entry is not None
+    assert entry.ids == (A,)
+    assert clients.world.watchers == []
+
+
+async def test_a_process_that_dies_without_a_word_is_noticed(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_AGAIN", 0.01)
+    book, journal = clients.book()
+    await book.intend(sent())
+    other, _ = clients.book()
+    start = flight()
+    waiting = asyncio.create_task(other.reserve(start))
+    await asyncio.sleep(0)
+    del clients.world.leases[journal.owner]
+    assert await asyncio.wait_for(waiting, LONGEST) is None
+    assert start.recovery is not None
+
+
+# -- an intent -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_an_intent_holds_all_that_finds_the_start_again(clients: Clients, own: bool) -> None:
+    book, journal = clients.book()
+    start = sent(hook="h", held=held(7), upload_coins=2, own_key=own)
+    await book.intend(start)
+    assert start.begun is not own
+    (entry,) = clients.entries
+    assert entry == Entry(
+        key="k",
+        kind="dubbing",
+        digest="d",
+        state=State.INTENT,
+        name="n",
+        path=DUBBING.start_at.path,
+        mark="m",
+        reserved=7,
+        uploads=2,
+        hook="h",
+        meta={"a": 1},
+        account="x",
+        owner=journal.owner,
+        own_key=own,
+        sent_at=NOW.timestamp(),
+        echo={"e": "1"},
+        created_at=entry.created_at,
+        updated_at=entry.updated_at,
+    )
+
+
+async def test_an_intent_after_its_key_was_taken(clients: Clients) -> None:
+    book, _ = clients.book()
+    start = flight(media={("url", None): object()})
+    await book.reserve(start)
+    clients.change(lost_at=5.0)
+    start.recovery = recovery(name="N", mark="M")
+    start.held, start.upload_coins, start.hook = held(7), 2, "h"
+    await book.intend(start)
+    (entry,) = clients.entries
+    assert recovery_of(entry) == start.recovery
+    assert (entry.state, entry.lost_at) == (State.INTENT, None)
+    assert (entry.reserved, entry.uploads, entry.hook) == (7, 2, "h")
+
+
+async def test_a_key_that_was_taken_meanwhile_sends_nothing(clients: Clients) -> None:
+    book, _ = clients.book()
+    other, _ = clients.book()
+    await other.intend(sent())
+    start = sent()
+    with pytest.raises(TakenOver, match=r"^Another start has taken this key; nothing was sent by"):
+        await book.intend(start)
+    assert not start.begun
+
+
+async def test_what_was_not_sent_is_withdrawn(clients: Clients) -> None:
+    book, journal = clients.book()
+    for key in ("a", "b", "c", "d"):
+        await book.intend(sent(key))
+    at = NOW.timestamp()
+    book.sent("b")
+    book.sent(None)
+    book.sent("unknown")
+    book.sent("c")
+    book.refused("c", LATER)
+    book.refused(None, LATER)
+    book.withdraw(None)
+    book.withdraw("b")
+    book.withdraw("a")
+    book.withdraw("a")
+    assert journal.withdrawn == (("a", at),)
+    book.withdraw_all()
+    book.withdraw_all()
+    assert sorted(journal.withdrawn) == [("a", at), ("c", LATER.timestamp()), ("d", at)]
+    journal.fails = frozenset({"drop"})
+    await book.intend(sent("e"))
+    book.withdraw("e")
+    assert len(journal.withdrawn) == 4
+
+
+async def test_at_exit_all_books_withdraw(clients: Clients) -> None:
+    journals = []
+    books = []
+    for n in range(2):
+        book, journal = clients.book()
+        await book.intend(sent(f"k{n}"))
+        books.append(book)
+        journals.append(journal)
+    module._withdraw_all()
+    assert [one[0] for journal in journals for one in journal.withdrawn] == ["k0", "k1"]
+
+
+# -- a paid start --------------------------------------------------------------------------------
+
+
+async def test_what_was_accepted_is_written(clients: Clients) -> None:
+    book, _ = clients.book()
+    start = sent()
+    await book.intend(start)
+    assert await book.accept(start, (A, B), 5) == (A, B)
+    (entry,) = clients.entries
+    assert (entry.state, entry.ids, entry.coins) == (State.ACCEPTED, (A, B), 5)
+    assert entry.closed_by is None
+
+
+async def test_an_entry_that_is_gone_is_written_again(clients: Clients) -> None:
+    book, _ = clients.book()
+    start = sent(held=held(7))
+    assert await book.accept(start, (A,), 5) == (A,)
+    (entry,) = clients.entries
+    assert (entry.state, entry.ids, entry.coins, entry.reserved) == (State.ACCEPTED, (A,), 5, 7)
+    assert entry.sent_at == NOW.timestamp()
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_what_cannot_be_polled_is_closed(clients: Clients, gone: bool) -> None:
+    book, _ = clients.book()
+    start = sent(kind=NO_POLL)
+    if not gone:
+        await book.intend(start)
+    await book.accept(start, (A,), 5)
+    (entry,) = clients.entries
+    assert (entry.state, entry.closed_by) == (State.SAVED, ClosedBy.NO_FILES)
+
+
+async def test_ids_of_other_entries_are_not_its_own(
+    clients: Clients, caplog: pytest.LogCaptureFixture
+) -> None:
+    book, _ = clients.book()
+    await accepted(book, A, key="other")
+    start = sent()
+    await book.intend(start)
+    assert await book.accept(start, (A, B), 5) == (B,)
+    assert warned(caplog, logging.ERROR) == [f"dubbing:{A} belongs to another start already"]
+
+
+async def test_without_a_key_nothing_is_written(clients: Clients) -> None:
+    book, _ = clients.book()
+    assert await book.accept(sent(None), (A,), 5) == (A,)
+    assert clients.entries == []
+
+
+async def test_what_the_journal_could_not_take_is_written_before_the_next_start(
+    clients: Clients, caplog: pytest.LogCaptureFixture
+) -> None:
+    book, journal = clients.book()
+    for key in ("a", "b"):
+        await book.intend(sent(key))
+    journal.fails = frozenset({"advance"})
+    assert await book.accept(sent("a"), (A,), 5) == (A,)
+    assert await book.accept(sent("b"), (B,), 6) == (B,)
+    assert warned(caplog, logging.ERROR) == [
+        f"dubbing:{id} was paid and could not be written into the journal" for id in (A, B)
+    ]
+    for start in (flight(), flight(None)):
+        with pytest.raises(JournalError, match=r"^The disk is full\.$"):
+            await book.reserve(start)
+    with pytest.raises(JournalError):
+        await book.intend_call("c", recovery())
+    journal.fails = frozenset()
+    await book.reserve(flight())
+    assert [(e.ids, e.coins) for e in clients.entries] == [((A,), 5), ((B,), 6)]
+    assert book._owed == []
+
+
+async def test_one_that_cannot_be_written_does_not_keep_others_back(clients: Clients) -> None:
+    book, journal = clients.book()
+    journal.fails = frozenset({"advance"})
+    for key, id in (("a", A), ("b", B), ("c", C)):
+        await book.accept(sent(key), (id,), 5)
+
+    async def advance(key: str, *_: Any, **__: Changes) -> None:
+        if key == "b":
+            raise JournalError("The disk is full.")
+
+    journal.fails = frozenset()
+    journal.instead(advance=advance)
+    with pytest.raises(JournalError):
+        await book.ready()
+    assert [entry.key for entry in clients.entries] == ["a", "c"]
+    assert [entry.key for entry in book._owed] == ["b"]
+
+
+async def test_a_client_that_stops_while_it_writes_owes_it(clients: Clients) -> None:
+    book, journal = clients.book()
+
+    async def cancelled(*_: Any, **__: Any) -> None:
+        raise asyncio.CancelledError
+
+    journal.instead(advance=cancelled)
+    with pytest.raises(asyncio.CancelledError):
+        await book.accept(sent(), (A,), 5)
+    journal.instead(advance=Failing.advance.__get__(journal))
+    await book.aclose()
+    assert [entry.ids for entry in clients.entries] == [(A,)]
+    assert journal.closed == 1
+
+
+async def test_what_is_never_written_is_named_at_the_end(
+    clients: Clients, caplog: pytest.LogCaptureFixture
+) -> None:
+    book, journal = clients.book()
+    journal.fails = frozenset({"advance"})
+    await book.accept(sent("a"), (A,), 5)
+    await book.accept(sent("b"), (B, C), 5)
+    caplog.clear()
+    with pytest.raises(JournalError) as caught:
+        await book.aclose()
+    named = f"dubbing:{A}, dubbing:{B}+{C}"
+    assert str(caught.value) == f"The disk is full. Paid, and not in the journal: {named}."
+    assert warned(caplog, logging.ERROR) == [f"paid and never written into the journal: {named}"]
+    assert journal.closed == 1
+    await book.aclose()
+    assert journal.closed == 2
+
+
+async def test_hope_that_is_given_up_is_written(
+    clients: Clients, caplog: pytest.LogCaptureFixture
+) -> None:
+    book, journal = clients.book()
+    start = sent()
+    await book.intend(start)
+    await book.lose(start)
+    assert clients.entries[0].lost_at is None
+    start.recovery = recovery(lost_at=LATER)
+    await book.lose(start)
+    assert (clients.entries[0].lost_at, clients.entries[0].state) == (
+        LATER.timestamp(),
+        State.INTENT,
+    )
+    await book.lose(sent(None, recovery=recovery(lost_at=LATER)))
+    await book.lose(flight())
+    journal.fails = frozenset({"advance"})
+    await book.lose(start)
+    assert warned(caplog) == ["The disk is full."]
+
+
+# -- dropping ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_a_start_that_was_refused_is_dropped(clients: Clients, own: bool) -> None:
+    book, journal = clients.book()
+    start = sent(own_key=own)
+    await book.intend(start)
+    await book.drop(start)
+    assert clients.entries == []
+    book.withdraw("k")
+    assert journal.withdrawn == ()
+    await book.drop(sent(None))
+
+
+@pytest.mark.parametrize(
+    ("values", "dropped"),
+    [
+        ({}, True),
+        ({"mark": "other"}, False),
+        ({"recovery": recovery(sent_at=LATER)}, False),
+        ({"recovery": None}, False),
+        ({"key": "other"}, False),
+    ],
+)
+async def test_of_a_cancelled_start_only_its_own_entry_is_dropped(
+    clients: Clients, values: dict[str, Any], dropped: bool
+) -> None:
+    """Its key may have been taken by another start in between."""
+    book, _ = clients.book()
+    await book.intend(sent())
+    await book.drop(sent(**values))
+    assert (clients.entries == []) is dropped
+
+
+async def test_the_entry_of_another_client_is_not_dropped(clients: Clients) -> None:
+    book, _ = clients.book()
+    await book.intend(sent())
+    other, journal = clients.book()
+    seen: list[str] = []
+
+    async def drop(key: str) -> bool:
+        seen.append(key)
+        return False
+
+    journal.instead(drop=drop)
+    await other.drop(sent())
+    assert seen == []
+    assert len(clients.entries) == 1
+
+
+@pytest.mark.parametrize("times", [1, 4, 5, 9])
+async def test_dropping_goes_on_while_it_is_cancelled(clients: Clients, times: int) -> None:
+    book, journal = clients.book()
+    start = sent()
+    await book.intend(start)
+    calls: list[str] = []
+    get = journal.get
+
+    async def cancelled(key: str) -> Any:
+        calls.append(key)
+        if len(calls) <= times:
+            raise asyncio.CancelledError
+        return await get(key)
+
+    async def drop(key: str) -> bool:
+        if not calls:
+            return await cancelled(key)  # type: ignore[no-any-return]
+        return await ModelJournal.drop(journal, key)
+
+    journal.instead(drop=drop, get=cancelled)
+    await book.drop(start)
+    assert len(calls) == min(times + 1, 5)
+    assert (clients.entries == []) is (times < 5)
+
+
+@pytest.mark.parametrize("what", ["drop", "drop_call"])
+async def test_a_drop_that_fails_is_logged(
+    clients: Clients, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    book, journal = clients.book()
+    start = sent()
+    await book.intend(start)
+    journal.fails = frozenset({"drop"})
+    await (book.drop(start) if what == "drop" else book.drop_call("k"))
+    assert warned(caplog) == ["The disk is full."]
+    book.withdraw("k")
+    assert journal.withdrawn == ()
+
+
+# -- what is searched for ------------------------------------------------------------------------
+
+
+async def test_what_was_sent_and_has_no_task_is_unresolved(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book, journal = clients.book()
+    for key in ("a", "b", "c"):
+        await book.intend(sent(key, digest=key))
+    await book.intend(sent("voice", kind=VOICE))
+    await accepted(book, A, key="done")
+    pages = journal.entries
+
+    async def short(**values: Any) -> Any:
+        return await pages(**values, limit=2)
+
+    journal.instead(entries=short)
+    found = await book.unresolved(DUBBING)
+    assert [(key, lost.digest) for key, lost in found] == [("a", "a"), ("b", "b"), ("c", "c")]
+    journal.fails = frozenset({"entries"})
+    with pytest.raises(JournalError):
+        await book.unresolved(DUBBING)
+
+
+async def test_a_search_by_its_recovery_has_the_key_of_its_entry(clients: Clients) -> None:
+    book, _ = clients.book()
+    await book.intend(sent("a", recovery=recovery(sent_at=LATER)))
+    await book.intend(sent("b", own_key=True))
+    start = sent(None)
+    await book.know(start)
+    assert (start.key, start.own_key) == ("b", True)
+    start = sent(None, recovery=recovery(digest="e"))
+    await book.know(start)
+    assert (start.key, start.own_key) == (None, False)
+
+
+async def test_a_start_whose_tasks_are_all_known_is_complete(
+    clients: Clients, caplog: pytest.LogCaptureFixture
+) -> None:
+    book, journal = clients.book()
+    await book.intend(sent())
+    clients.change(expected=3)
+    await book.complete("k")
+    await book.complete("other")
+    assert clients.entries[0].expected == 3
+    await book.accept(sent(), (A, B), 5)
+    await book.complete("k")
+    assert (clients.entries[0].expected, clients.entries[0].state) == (2, State.ACCEPTED)
+    journal.fails = frozenset({"advance"})
+    await book.complete("k")
+    assert warned(caplog) == ["The disk is full."]
+
+
+def test_a_recovery_is_what_an_entry_holds() -> None:
+    entry = Entry(key="k", kind="dubbing", digest="d", path="/p", name="n", mark="m", expected=3)
+    entry = evolve(entry, echo={"a": "b"}, created_at=NOW.timestamp())
+    made = recovery_of(entry)
+    assert made == recovery(path="/p", expected=3, echo={"a": "b"})
+    made = recovery_of(evolve(entry, sent_at=0.0, lost_at=0.0))
+    assert made.sent_at == made.lost_at == datetime(1970, 1, 1, tzinfo=UTC)
+
+
+# -- paid calls without a task -------------------------------------------------------------------
+
+
+async def test_a_paid_call_is_written_before_and_after(clients: Clients) -> None:
+    book, journal = clients.book()
+    await book.intend_call("k", recovery(kind="speech"))
+    (entry,) = clients.entries
+    assert (entry.kind, entry.digest, entry.path) == ("speech", "d", "/start")
+    assert (entry.state, entry.sent_at, entry.own_key) == (State.INTENT, NOW.timestamp(), True)
+    book.withdraw("k")
+    assert journal.withdrawn == (("k", NOW.timestamp()),)
+    await book.end_call("k", ("https://u",))
+    (entry,) = clients.entries
+    assert (entry.state, entry.succeeded, entry.urls) == (State.SAVED, True, ("https://u",))
+    assert entry.closed_by == ClosedBy.RETURNED
+
+
+async def test_a_call_that_was_refused_is_forgotten(clients: Clients) -> None:
+    book, journal = clients.book()
+    await book.intend_call("k", recovery(kind="speech"))
+    await book.drop_call("k")
+    book.withdraw_all()
+    assert clients.entries == []
+    assert journal.withdrawn == ()
+
+
+async def test_a_task_that_a_call_made_is_written_once(
+    clients: Clients, caplog: pytest.LogCaptureFixture
+) -> None:
+    book, journal = clients.book()
+    for _ in range(2):
+        await book.adopt(of(A, B), recovery())
+    (entry,) = clients.entries
+    assert (entry.kind, entry.digest, entry.path) == ("dubbing", "d", "/start")
+    assert (entry.state, entry.ids, entry.own_key) == (State.ACCEPTED, (A, B), True)
+    assert entry.key.startswith("auto:")
+    journal.fails = frozenset({"begin"})
+    await book.adopt(of(C), recovery())
+    assert warned(caplog, logging.ERROR) == [f"dubbing:{C} could not be written into the journal"]
+    journal.fails = frozenset()
+    await book.ready()
+    assert [entry.ids for entry in clients.entries] == [(A, B), (C,)]
+
+
+async def test_a_task_that_another_start_has_just_claimed_is_left_to_it(clients: Clients) -> None:
+    book, journal = clients.book()
+    await accepted(book, A)
+
+    async def nothing(*_: Any) -> None:
+        return None
+
+    journal.instead(find=nothing)
+    await book.adopt(of(A), recovery())
+    assert [entry.key for entry in clients.entries] == ["k"]
+
+
+# -- the end of a task ---------------------------------------------------------------------------
+
+
+def output(index: int = 0, id: str = A) -> Output:
+    return Output(url="https://h/x", media="video", ref=f"dubbing:{id}", index=index)
+
+
+def record(status: Status = Status.SUCCEEDED, outputs: int = 1, **values: Any) -> Record:
+    return Record(id=A, status=status, outputs=tuple(output(n) for n in range(outputs)), **values)
+
+
+async def test_a_good_end_is_finished(clients: Clients) -> None:
+    book, _ = clients.book()
+    await accepted(book, A)
+    await book.finish(of(A), record(outputs=2, coins=7))
+    (entry,) = clients.entries
+    assert (entry.state, entry.succeeded, entry.outputs) == (State.FINISHED, True, 2)
+    assert (entry.coins, entry.closed_by, entry.failure) == (7, None, None)
+    await book.finish(of(A), record(outputs=5, coins=9))
+    assert clients.entries[0].outputs == 2
+
+
+@pytest.mark.parametrize(("told", "coins"), [(None, 5), (3, 5), (5, 5), (8, 8), (-1, 5)])
+async def test_a_price_never_falls(clients: Clients, told: int | None, coins: int) -> None:
+    book, _ = clients.book()
+    await accepted(book, A)
+    await book.finish(of(A), record(coins=told))
+    assert clients.entries[0].coins == coins
+
+
+async def test_a_price_may_be_told_at_the_end(clients: Clients) -> None:
+    book, _ = clients.book()
+    await accepted(book, A, coins=None)
+    await book.finish(of(A), record(coins=3))
+    assert clients.entries[0].coins == 3
+
+
+async def test_a_bad_end_closes(clients: Clients) -> None:
+    book, _ = clients.book()
+    await accepted(book, A)
+    said = "no\0 face\ud800" + "x" * 600
+    await book.finish(of(A), record(Status.FAILED, 0, failure=Failure(said, "7")))
+    (entry,) = clients.entries
+    assert (entry.state, entry.succeeded) == (State.FINISHED, False)
+    assert (entry.closed_by, entry.outputs) == (ClosedBy.FAILED, 0)
+    assert entry.failure is not None
+    assert entry.failure.startswith("no face?xxx")
+    assert 480 <= len(entry.failure) <= 500
+    assert not entry.open
+
+
+async def test_a_kind_without_files_is_closed_by_its_end(clients: Clients) -> None:
+    book, _ = clients.book()
+    await accepted(book, A, kind=VOICE)
+    await book.finish(of(A, kind=VOICE), record(outputs=0, coins=7))
+    (entry,) = clients.entries
+    assert (entry.state, entry.succeeded, entry.outputs) == (State.SAVED, True, 0)
+    assert entry.closed_by == ClosedBy.NO_FILES
+
+
+async def test_an_end_without_its_result_closes_nothing(clients: Clients) -> None:
+    book, _ = clients.book()
+    await accepted(book, A)
+    await book.finish(of(A), None)
+    await book.finish(of(A), record(outputs=0, coins=7))
+    (entry,) = clients.entries
+    assert (entry.state, entry.succeeded, entry.coins) == (State.ACCEPTED, None, 7)
+    assert entry.missing_since is None
+    parts = (record(), record(outputs=0))
+    await book.finish(of(A), record(parts=parts))
+    assert clients.entries[0].state is State.ACCEPTED
+    await book.finish(of(A), record(parts=(record(), record())))
+    assert clients.entries[0].state is State.FINISHED
+
+
+async def test_a_task_that_is_not_known_any_more_is_missing(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book, _ = clients.book()
+    await accepted(book, A)
+    times = iter([50.0, 60.0])
+    monkeypatch.setattr(module, "wall_time", lambda: next(times))
+    for _ in range(2):
+        await book.finish(of(A), None)
+        assert (clients.entries[0].state, clients.entries[0].missing_since) == (
+            State.ACCEPTED,
+            50.0,
+        )
+    await book.finish(of(A), record())
+    assert (clients.entries[0].state, clients.entries[0].missing_since) == (State.FINISHED, None)
+    await book.finish(of(A), None)
+    assert clients.entries[0].missing
+    await book.finish(of(A), record(outputs=3))
+    assert (clients.entries[0].outputs, clients.entries[0].missing_since) == (3, None)
+
+
+async def test_what_is_closed_or_unknown_stays(clients: Clients) -> None:
+    book, _ = clients.book()
+    await book.finish(of(A), record())
+    await accepted(book, A)
+    await book.deliver(of(A))
+    before = clients.entries
+    await book.finish(of(A), None)
+    await book.finish(of(A), record(coins=99))
+    assert clients.entries == before
+
+
+@pytest.mark.parametrize("what", ["find", "advance"])
+async def test_an_end_that_cannot_be_written_is_logged(
+    clients: Clients, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    book, journal = clients.book()
+    await accepted(book, A)
+    journal.fails = frozenset({what})
+    await book.finish(of(A), record())
+    await book.save(output(), Path("a"))
+    assert set(warned(caplog)) == {"The disk is full."}
+
+
+# -- saved files ---------------------------------------------------------------------------------
+
+
+async def test_the_last_file_closes(clients: Clients, tmp_path: Path) -> None:
+    book, _ = clients.book()
+    await accepted(book, A, B)
+    await book.save(output(0), tmp_path / "0")
+    assert clients.entries[0].state is State.ACCEPTED
+    await book.finish(of(A), record(outputs=2))
+    await book.save(output(0), tmp_path / "0 again")
+    assert (clients.entries[0].state, clients.entries[0].closed_by) == (State.FINISHED, None)
+    await book.save(output(1, A), Path("relative"))
+    (entry,) = clients.entries
+    assert (entry.state, entry.closed_by) == (State.SAVED, ClosedBy.SAVED)
+    assert entry.paths == {
+        f"{A}#0": str(tmp_path / "0 again"),
+        f"{A}#1": str(Path("relative").absolute()),
+    }
+    assert book._saving == {}
+    await book.save(Output(url="https://h/x", media="video", index=0), tmp_path / "x")
+    await book.save(output(0, C), tmp_path / "x")
+    assert clients.entries == [entry]
+
+
+async def test_files_that_are_saved_at_once_are_all_written(
+    clients: Clients, tmp_path: Path
+) -> None:
+    book, journal = clients.book()
+    await accepted(book, A)
+    await book.finish(of(A), record(outputs=4))
+    advance = journal.advance
+
+    async def slow(*args: Any, **values: Any) -> Any:
+        await asyncio.sleep(0)
+        return await advance(*args, **values)
+
+    journal.instead(advance=slow)
+    await asyncio.gather(*(book.save(output(n), tmp_path / str(n)) for n in range(4)))
+    (entry,) = clients.entries
+    assert (len(entry.paths), entry.state) == (4, State.SAVED)
+
+
+async def test_why_an_entry_was_closed_stays(clients: Clients, tmp_path: Path) -> None:
+    book, _ = clients.book()
+    await accepted(book, A)
+    await book.finish(of(A), record())
+    await book.deliver(of(A))
+    assert (clients.entries[0].state, clients.entries[0].closed_by) == (
+        State.SAVED,
+        ClosedBy.ACKNOWLEDGED,
+    )
+    await book.save(output(), tmp_path / "x")
+    assert clients.entries[0].closed_by == ClosedBy.ACKNOWLEDGED
+    clients.change(closed_by=ClosedBy.SETTLED)
+    await book.deliver(of(A))
+    await book.deliver(of(B))
+    assert clients.entries[0].closed_by == ClosedBy.SETTLED
+
+
+# -- others --------------------------------------------------------------------------------------
+
+
+async def test_which_tasks_belong_to_starts(clients: Clients) -> None:
+    book, _ = clients.book()
+    await accepted(book, A, B)
+    assert await book.claimed(DUBBING, [A, C, B]) == {A, B}
+    assert await book.claimed(VOICE, [A]) == set()
+
+
+async def test_uploads_are_shared(clients: Clients, caplog: pytest.LogCaptureFixture) -> None:
+    book, journal = clients.book()
+    await book.keep_upload("d", "audio/wav", "https://u", 2e9)
+    await book.pay_upload(3)
+    other, _ = clients.book()
+    assert await other.uploaded("d", "audio/wav") == ("https://u", 2e9)
+    assert await other.uploaded("d", "audio/mp3") is None
+    assert [paid[2] for paid in clients.world.paid] == [3]
+    journal.fails = frozenset({"keep_upload", "pay_upload"})
+    await book.keep_upload("d", "audio/wav", "https://u", 2e9)
+    await book.pay_upload(3)
+    assert warned(caplog) == ["The disk is full."] * 2
+
+
+async def test_events_are_passed_on(clients: Clients, caplog: pytest.LogCaptureFixture) -> None:
+    book, journal = clients.book()
+    await accepted(book, A, hook="h")
+    heard = await book.heard(["other", "h"])
+    assert [entry.key for entry in heard] == ["k"]
+    assert heard[0].event_at is not None
+    journal.fails = frozenset({"heard"})
+    assert await book.heard(["h"]) == []
+    assert warned(caplog) == ["The disk is full."]
+
+
+async def test_entries_of_other_accounts_are_told_once(
+    clients: Clients, caplog: pytest.LogCaptureFixture
+) -> None:
+    other, _ = clients.book("y")
+    await accepted(other, A, key="y1")
+    await accepted(other, B, key="y2")
+    await other.deliver(of(B))
+    third, _ = clients.book("z")
+    await third.intend(sent("z"))
+    book, _ = clients.book("x")
+    await accepted(book, A)
+    for _ in range(2):
+        await book.ready()
+    assert warned(caplog) == [
+        "3 entries of other accounts in this journal were skipped (2 of them open): y, z. "
+        "If the API key of this account has changed, a2e journal adopt gives it the entries of "
+        "its former key"
+    ]
+    caplog.clear()
+    alone, _ = Clients().book()
+    await alone.ready()
+    assert warned(caplog) == []
+
+
+async def test_the_entries_of_the_former_name_are_taken_over_once(clients: Clients) -> None:
+    old, _ = clients.book("y")
+    await accepted(old, A)
+    book, journal = clients.book("x", former="y")
+    await book.ready()
+    assert [entry.account for entry in clients.entries] == ["x"]
+    journal.fails = frozenset({"adopt"})
+    await book.ready()
+    same, journal = clients.book("x", former="x")
+    journal.fails = frozenset({"adopt"})
+    await same.ready()
