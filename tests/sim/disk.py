@@ -156,6 +156,8 @@ class SimulatedExecutor:
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
         def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return  # cancelled before its turn, as in a queue of threads
             try:
                 future.set_result(call(*args))
             except Exception as error:
