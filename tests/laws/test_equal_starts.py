@@ -79,17 +79,23 @@ class SlowJournal(SqliteJournal):
 
 
 async def test_an_id_is_claimed_before_it_is_written(
-    hostile: HostileServer, make_client: MakeClient, tmp_path: Path
+    hostile: HostileServer,
+    make_client: MakeClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The second start's id is its own from the response on, however slow its journal."""
+    monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.1, 0.3))
     journal = SlowJournal(tmp_path / "jobs.db")
     a2e = make_client(journal=journal)
     hostile.faults.add(Step.START, Fault.disconnect(), after_accept=False)
-    second = asyncio.create_task(start(a2e, "k2"))
-    first = await outcome(start(a2e, "k1"))
+    first = asyncio.create_task(outcome(start(a2e, "k1")))
+    while not hostile.count(Step.START):  # the first to arrive is the one that is lost
+        await asyncio.sleep(0)
+    second = asyncio.create_task(outcome(start(a2e, "k2")))
+    assert await first == ()
     journal.free.set()
-    taken = await outcome(second) or first
-    assert list(taken) == hostile.ledger.ids
+    assert list(await second) == hostile.ledger.ids
     entries, _ = await journal.entries()
     assert sorted(len(entry.ids) for entry in entries) == [0, 1]
 
