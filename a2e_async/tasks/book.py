@@ -29,7 +29,7 @@ from a2e_async.tasks.journal import (
     Upload,
 )
 from a2e_async.tasks.kind import TaskKind, split_ref
-from a2e_async.tasks.recovery import same_recovery
+from a2e_async.tasks.recovery import UNDER_WAY, same_recovery
 
 if TYPE_CHECKING:
     from a2e_async.tasks.task import Task
@@ -90,7 +90,8 @@ class Book:
         """Take a start's key; return the entry of the task that it stands for already.
 
         When a process died while it sent this very start, ``flight.recovery`` tells what to
-        look for. While another process is at it, this waits. A free key is not taken yet where
+        look for; also when another process has lost it, and holds its key. While that waits for
+        its response, this waits. A free key is not taken yet where
         nothing is paid before the start itself: `intend` does both in one durable step. Without
         ``look`` such a key is not even asked for: `intend` finds out. Raises `KeyConflict`.
         """
@@ -101,7 +102,7 @@ class Book:
             if not flight.uploaded:
                 await self.journal.open()  # before an upload is paid for
             return None
-        flight.begun = False
+        flight.begun = flight.foreign = False
         if flight.uploaded and (not look or await self.journal.get(flight.key) is None):
             return None
         while True:
@@ -122,8 +123,9 @@ class Book:
                         key=flight.key,
                     )
                 return entry
-            if begun.mine:
-                flight.begun = True
+            flight.foreign = not begun.mine and _given_up(entry)
+            if begun.mine or flight.foreign:
+                flight.begun = begun.mine
                 if entry.state is State.INTENT:
                     flight.recovery = recovery_of(entry)
                     if entry.reserved is not None and not flight.held:
@@ -254,7 +256,7 @@ class Book:
     async def lose(self, flight: Flight) -> None:
         """Write down when hope for the start's answer was given up."""
         recovery = flight.recovery
-        if flight.key is None or recovery is None or recovery.lost_at is None:
+        if flight.key is None or flight.foreign or recovery is None or recovery.lost_at is None:
             return
         try:
             await self.journal.advance(
@@ -551,6 +553,13 @@ class Book:
             own_key=flight.own_key,
             hook=flight.hook,
         )
+
+
+def _given_up(entry: Entry) -> bool:
+    """Whether no response to the start of an entry can come any more."""
+    if entry.state is not State.INTENT or entry.sent_at is None:
+        return False
+    return entry.lost_at is not None or wall_time() - entry.sent_at > UNDER_WAY
 
 
 def _more(told: int | None, known: int | None) -> int | None:

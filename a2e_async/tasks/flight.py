@@ -53,6 +53,8 @@ class Flight:
     """Stands for it among all starts where it has no key."""
     begun: bool = False
     """The journal has its key for it."""
+    foreign: bool = False
+    """Another client holds its key and waits for no response: it is searched for, never sent."""
     own_key: bool = False
     """The key was made for the journal; the user gave none."""
     carry: "asyncio.Task[Task[Any]] | None" = None

@@ -558,15 +558,16 @@ class Sender:
         if cause is not None and recovery.lost_at is None:
             recovery = flight.recovery = evolve(recovery, lost_at=utc_now())
         self._claims.lost(flight.kind, recovery, flight.token)
+        resends = self._resend and not flight.foreign
         if self._book is not None:
             await self._book.lose(flight)
         try:
             found = await self._recoverer.find(flight.kind, recovery, flight.token)
-            if found.absent and self._resend:
+            if found.absent and resends:
                 found = await self._wait_for_absence(flight, recovery)
         except asyncio.CancelledError as error:
             raise self._lose(flight, "the client stopped before it was found") from error
-        if found.absent and self._resend:
+        if found.absent and resends:
             logger.warning("a %s start was not found and is sent again", recovery.kind)
             flight.sent, flight.recovery = False, None
             self._claims.settled(flight.token)

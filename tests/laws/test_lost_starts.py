@@ -215,3 +215,45 @@ async def test_nothing_else_in_the_response_keeps_an_id_from_being_written(
     entry = await a2e.journal.get("k")
     assert entry is not None
     assert entry.ids == task.ids
+
+
+@pytest.mark.parametrize("option", ["raise", "resend_may_pay_twice"])
+async def test_a_lost_start_of_a_living_client_is_searched_for_by_others(
+    hostile: HostileServer,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    option: str,
+) -> None:
+    """Its owner has given it up, and keeps nobody else from looking for it."""
+    monkeypatch.setattr("a2e_async.tasks.sending.RESEND_AFTER", 0.05)
+    hostile.behaviour.respell = lambda name: ""
+    hostile.behaviour.list_lag = 3600
+    hostile.faults.add(Step.START, Fault.disconnect())
+    one = make_client(journal=tmp_path / "jobs.db")
+    two = make_client(journal=tmp_path / "jobs.db", on_unknown=option)
+    for client in (one, two, one, two):
+        with pytest.raises(StartOutcomeUnknown):
+            async with asyncio.timeout(10):
+                await client.dubbing.start(**SAMPLES["dubbing"], key="k")
+    hostile.behaviour.list_lag = 0
+    hostile.behaviour.respell = lambda name: name
+    async with asyncio.timeout(10):
+        tasks = [await client.dubbing.start(**SAMPLES["dubbing"], key="k") for client in (two, one)]
+    assert [list(task.ids) for task in tasks] == [hostile.ledger.ids] * 2
+    assert hostile.count(Step.START) == 1
+
+
+async def test_a_start_in_flight_elsewhere_is_waited_for(
+    hostile: HostileServer, make_client: MakeClient, tmp_path: Path
+) -> None:
+    """Its response may still come: nobody searches for it."""
+    hostile.faults.add(Step.START, Fault.slow(0.5))
+    one, two = (make_client(journal=tmp_path / "jobs.db") for _ in range(2))
+    first = asyncio.create_task(one.dubbing.start(**SAMPLES["dubbing"], key="k"))
+    while not hostile.count(Step.START):
+        await asyncio.sleep(0.01)
+    second = await two.dubbing.start(**SAMPLES["dubbing"], key="k")
+    assert (await first).ids == second.ids
+    assert hostile.count(Step.LIST) == hostile.count(Step.PROCESSING) == 0
+    assert hostile.count(Step.START) == 1
