@@ -254,7 +254,10 @@ async def test_a_start_that_was_not_sent_is_begun_again(clients: Clients) -> Non
     assert not start.held
 
 
-async def test_a_start_of_another_process_is_waited_for(clients: Clients) -> None:
+async def test_a_start_of_another_process_is_waited_for(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_AGAIN", 1000.0)
     book, _ = clients.book()
     start = sent()
     await book.intend(start)
@@ -293,7 +296,7 @@ async def test_an_intent_holds_all_that_finds_the_start_again(clients: Clients, 
     book, journal = clients.book()
     start = sent(hook="h", held=held(7), upload_coins=2, own_key=own)
     await book.intend(start)
-    assert start.begun is not own
+    assert start.begun == (not own)
     (entry,) = clients.entries
     assert entry == Entry(
         key="k",
@@ -536,6 +539,29 @@ async def test_a_start_that_was_refused_is_dropped(clients: Clients, own: bool) 
     book.withdraw("k")
     assert journal.withdrawn == ()
     await book.drop(sent(None))
+
+
+async def test_a_start_that_was_never_sent_is_dropped(clients: Clients) -> None:
+    """Whatever came of it: the key was taken by this very start."""
+    book, _ = clients.book()
+    start = flight(media={("url", None): object()})
+    await book.reserve(start)
+    await book.drop(start)
+    assert clients.entries == []
+    start = sent(own_key=True)
+    await book.intend(start)
+    start.recovery = None
+    await book.drop(start)
+    assert clients.entries == []
+    await book.drop_call("unknown")
+
+
+async def test_a_journal_may_have_no_way_to_withdraw_at_once(clients: Clients) -> None:
+    clients.world.leases["plain"] = 1e9
+    book = Book(ModelJournal(clients.world, "plain", Time(clients.world)), "x")  # type: ignore[arg-type]
+    await book.intend(sent())
+    book.withdraw("k")
+    assert len(clients.entries) == 1
 
 
 @pytest.mark.parametrize(
