@@ -27,10 +27,7 @@ MODULES: Final = {
     ),
     "a2e_async/transport/retry.py": ("tests/transport/test_retry.py",),
     "a2e_async/transport/partfile.py": ("tests/pure/test_partfile.py",),
-    "a2e_async/tasks/recovery.py": (
-        "tests/pure/test_recovery.py",
-        "tests/laws/test_lost_starts.py",
-    ),
+    "a2e_async/tasks/recovery.py": ("tests/pure/test_recovery.py",),
     "a2e_async/tasks/budget.py": ("tests/pure/test_budget.py",),
     "a2e_async/tasks/book.py": ("tests/pure/test_book.py",),
     "a2e_async/tasks/journal_rules.py": ("tests/pure/test_journal_rules.py",),

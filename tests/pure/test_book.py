@@ -195,7 +195,9 @@ async def test_a_key_stands_for_one_start(clients: Clients, other: dict[str, Any
     await accepted(book, A)
     with pytest.raises(KeyConflict) as caught:
         await book.reserve(flight(**other))
-    assert str(caught.value).startswith("key 'k' was used before with other inputs. Use another")
+    assert str(caught.value) == (
+        "key 'k' was used before with other inputs. Use another key, or the same inputs."
+    )
     assert (caught.value.key, caught.value.ref) == ("k", f"dubbing:{A}")
 
 
@@ -205,7 +207,10 @@ async def test_a_key_that_was_closed_by_hand_is_not_free(clients: Clients) -> No
     clients.change(state=State.SAVED)
     with pytest.raises(KeyConflict) as caught:
         await book.reserve(flight())
-    assert str(caught.value).startswith("key 'k' stands for a start that was paid and never found")
+    assert str(caught.value) == (
+        "key 'k' stands for a start that was paid and never found, and was closed by hand. "
+        "Use another key to start, and pay, anew."
+    )
     assert caught.value.key == "k"
 
 
@@ -226,6 +231,17 @@ async def test_a_start_whose_process_died_is_looked_for(clients: Clients) -> Non
     assert again.held.price == 4
 
 
+async def test_what_a_budget_holds_for_a_key_stands_for_its_start(clients: Clients) -> None:
+    book, journal = clients.book()
+    await book.intend(sent(held=held(7)))
+    del clients.world.leases[journal.owner]
+    other, _ = clients.book()
+    budget = Budget(100)
+    budget.keep(budget.reserve("dubbing", 4), "k", "dubbing")
+    await other.reserve(flight(held=Held((budget,))))
+    assert budget.reserved == 4
+
+
 async def test_a_start_that_was_not_sent_is_begun_again(clients: Clients) -> None:
     book, journal = clients.book()
     local = {("url", None): object()}
@@ -238,7 +254,10 @@ async def test_a_start_that_was_not_sent_is_begun_again(clients: Clients) -> Non
     assert not start.held
 
 
-async def test_a_start_of_another_process_is_waited_for(clients: Clients) -> None:
+async def test_a_start_of_another_process_is_waited_for(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_AGAIN", 1000.0)
     book, _ = clients.book()
     start = sent()
     await book.intend(start)
@@ -277,7 +296,7 @@ async def test_an_intent_holds_all_that_finds_the_start_again(clients: Clients, 
     book, journal = clients.book()
     start = sent(hook="h", held=held(7), upload_coins=2, own_key=own)
     await book.intend(start)
-    assert start.begun is not own
+    assert start.begun == (not own)
     (entry,) = clients.entries
     assert entry == Entry(
         key="k",
@@ -520,6 +539,29 @@ async def test_a_start_that_was_refused_is_dropped(clients: Clients, own: bool) 
     book.withdraw("k")
     assert journal.withdrawn == ()
     await book.drop(sent(None))
+
+
+async def test_a_start_that_was_never_sent_is_dropped(clients: Clients) -> None:
+    """Whatever came of it: the key was taken by this very start."""
+    book, _ = clients.book()
+    start = flight(media={("url", None): object()})
+    await book.reserve(start)
+    await book.drop(start)
+    assert clients.entries == []
+    start = sent(own_key=True)
+    await book.intend(start)
+    start.recovery = None
+    await book.drop(start)
+    assert clients.entries == []
+    await book.drop_call("unknown")
+
+
+async def test_a_journal_may_have_no_way_to_withdraw_at_once(clients: Clients) -> None:
+    clients.world.leases["plain"] = 1e9
+    book = Book(ModelJournal(clients.world, "plain", Time(clients.world)), "x")  # type: ignore[arg-type]
+    await book.intend(sent())
+    book.withdraw("k")
+    assert len(clients.entries) == 1
 
 
 @pytest.mark.parametrize(
@@ -939,8 +981,10 @@ async def test_entries_of_other_accounts_are_told_once(
     await third.intend(sent("z"))
     book, _ = clients.book("x")
     await accepted(book, A)
-    for _ in range(2):
-        await book.ready()
+    await book.reserve(flight(None))
+    assert warned(caplog) == []
+    await book.reserve(flight())
+    await book.ready()
     assert warned(caplog) == [
         "3 entries of other accounts in this journal were skipped (2 of them open): y, z. "
         "If the API key of this account has changed, a2e journal adopt gives it the entries of "

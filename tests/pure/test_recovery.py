@@ -378,6 +378,13 @@ def test_an_equal_start_shares_what_there_is() -> None:
         assert not look([start], [*rows, row(3, "talk")], rivals=(other,))[0].sure
 
 
+def test_what_may_be_a_rivals_stays_a_candidate() -> None:
+    other = lost("walk", None)
+    rows = [row(1, "talk", at=4, **SAME_INPUTS), row(2, "talk", at=5, **SAME_INPUTS)]
+    found = look([lost("talk", None), other], rows, rivals=(rival(),))
+    assert [(f.sure, numbers(f)) for f in found] == [(True, [1]), (False, [2])]
+
+
 def test_nothing_is_adopted_while_an_answer_may_name_it() -> None:
     start = lost("talk", None)
     rows = [row(1, "talk", at=4), row(2, "talk", at=5)]
@@ -386,6 +393,8 @@ def test_nothing_is_adopted_while_an_answer_may_name_it() -> None:
     other = lost("walk", None)
     found = look([start, other], [row(1, "talk"), row(2, "walk")], rivals=(rival(in_flight=True),))
     assert [f.sure for f in found] == [False, True]
+    rivals = (rival("walk"), rival("sing", in_flight=True))
+    assert look([start], rows[:1], rivals=rivals)[0].sure
 
 
 @pytest.mark.parametrize(
@@ -498,8 +507,10 @@ def test_the_likeliest_candidates_come_first() -> None:
     """By name, then by inputs, by time, and the earliest."""
     start = lost("talk", None, expected=20)
     rows = [
-        row(9, "walk", **SAME_INPUTS),
-        row(8, None),
+        row(11, OTHER_MARK),
+        row(10, "walk", **SAME_INPUTS),
+        row(9, None, **OTHER_INPUTS | UNLIKE),
+        row(8, None, **OTHER_INPUTS),
         row(7, "tal"),
         row(6, "Talk"),
         row(5, "talk", **OTHER_INPUTS),
@@ -508,7 +519,7 @@ def test_the_likeliest_candidates_come_first() -> None:
         row(2, "talk", at=7),
         row(1, "talk", at=7),
     ]
-    assert numbers(look([start], rows)[0]) == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert numbers(look([start], rows)[0]) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
 
 
 # -- inputs ------------------------------------------------------------------------------------
@@ -571,6 +582,8 @@ def test_inputs_that_a_record_does_not_show_say_nothing(nothing: Any) -> None:
     start = lost("talk", None, echo=echo_of({"x": nothing, "y": 5, "name": "other"}))
     assert look([start], [row(1, "talk", x=nothing, y=5)])[0].sure
     assert not look([lost(None, None, echo=start.echo)], [row(1, "walk", x=nothing)])[0].records
+    shows = row(1, "walk", x=nothing, y=5)
+    assert look([lost(None, None, echo=start.echo)], [shows])[0].records
 
 
 def test_of_inputs_only_digests_are_kept() -> None:
