@@ -57,7 +57,7 @@ class Looker:
         wanted = {watch.id for watch in look.watches}
         alone = kind.look_at is not None
         found: dict[str, Raw] = {}
-        end = ListEnd()
+        end = ListEnd(thorough=not alone)
         for page in range(1, (LIST_PAGES if alone else LAST_PAGE) + 1):
             try:
                 answer, rows = await self._read_page(kind, page)
@@ -87,7 +87,7 @@ class Looker:
         for place in {kind.processing_at, kind.shows_new} - {None, kind.list_at}:
             assert place is not None  # noqa: S101  # taken out above
             by_id(kind, await self._read_new(kind, place), found)
-        whole, end = False, ListEnd()
+        whole, end = False, ListEnd(thorough=True)
         for page in range(1, LAST_PAGE + 1):
             before = len(found)
             answer, rows = await self._read_page(kind, page)

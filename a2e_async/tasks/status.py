@@ -197,15 +197,17 @@ class ListEnd:
 
     It may ignore paging, give fewer rows than it is asked for, repeat some, and count wrongly:
     only a page that shows nothing new is the end, and not the first such where the count says
-    that more are to come.
+    that more are to come. With ``thorough`` it never is, unless it is empty or one of several:
+    then what is not shown is not in the list.
     """
 
+    thorough: bool = False
     _stale: int = 0
 
     def reached(self, *, fresh: bool, rows: bool, seen: int, total: int | None) -> bool:
         """Take in a page: whether it shows something new, and any rows; return whether to stop."""
         self._stale = 0 if fresh else self._stale + 1
-        more = rows and total is not None and seen < total
+        more = rows and (self.thorough or (total is not None and seen < total))
         return not fresh and not (more and self._stale < STALE_PAGES)
 
 
