@@ -403,10 +403,11 @@ class _List:
     far: bool
     rows: dict[str, Raw] = field(factory=dict[str, Raw])
     offset: float | None = None
+    """The service's clock less ours (s); None where it tells no time."""
 
     async def read(self, wall: Callable[[], float]) -> bool:
         """Read it back to before the starts; return whether that succeeded."""
-        rows, end = self.rows, ListEnd()
+        rows, end = self.rows, ListEnd(thorough=True)
         paging = self.kind.paging if self.endpoint is self.kind.list_at else None
         for page in range(1, PAGES + 1):
             params = {paging.page: page, paging.size: paging.most} if paging else None
@@ -418,7 +419,7 @@ class _List:
                 timeout=self.timeout,
                 deadline=self.deadline,
             )
-            if self.offset is None:
+            if page == 1:
                 self.offset = _offset(answer, wall())
             found = read_rows(answer.data)
             if not found and not is_list_data(answer.data):
@@ -431,19 +432,20 @@ class _List:
             total = read_total(answer.data)
             # A short page alone does not tell the end: the service may give fewer than asked for.
             ended = end.reached(fresh=bool(fresh), rows=bool(found), seen=len(rows), total=total)
-            whole = paging is None or ended or (total is not None and len(rows) >= total)
-            begin = begins_at(self.lost, self.offset) - (CLOCK_ERROR if self.far else 0.0)
-            if whole or (sorted_back and times[-1] < begin):
+            begin = begins_at(self.lost, self.offset or 0.0)
+            if self.far or self.offset is None:
+                begin -= CLOCK_ERROR
+            if paging is None or ended or (sorted_back and times[-1] < begin):
                 return True
         return False
 
 
-def _offset(answer: "Answer", now: float) -> float:
-    """Return the service's clock less ours, in seconds; 0 where it tells no time."""
+def _offset(answer: "Answer", now: float) -> float | None:
+    """Return the service's clock less ours, in seconds; None where it tells no time."""
     try:
         moment = parsedate_to_datetime(answer.headers.get("Date", ""))
     except (TypeError, ValueError):
-        return 0.0
+        return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
 
 
