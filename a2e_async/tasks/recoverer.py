@@ -154,6 +154,11 @@ class _Search:
     tries: int = 0
     seen: Found = field(factory=Found)
 
+    @property
+    def is_last(self) -> bool:
+        """Whether no scan follows the next one, which then trusts no record's time."""
+        return self.tries + 1 >= len(self.pauses)
+
 
 @define(eq=False)
 class _Lane:
@@ -296,7 +301,7 @@ class Recoverer:
                 timeout=self._request_timeout,
                 deadline=max(search.deadline for search in searches),
                 wall=self._wall,
-                far=any(search.far for search in searches),
+                far=any(search.far or search.is_last for search in searches),
             )
             # In this order: a start that is no rival any more has claimed its tasks.
             named = any(one.mark is None and one.name for one in lost)
