@@ -154,10 +154,10 @@ class _Search:
     tries: int = 0
     seen: Found = field(factory=Found)
 
-    @property
-    def is_last(self) -> bool:
-        """Whether no scan follows the next one, which then trusts no record's time."""
-        return self.tries + 1 >= len(self.pauses)
+    def is_last(self, now: float) -> bool:
+        """Whether no scan follows the one that begins now, which then trusts no record's time."""
+        after = self.pauses[self.tries + 1 :]
+        return not after or now + after[0] >= self.deadline - LAST_SCAN
 
 
 @define(eq=False)
@@ -290,6 +290,7 @@ class Recoverer:
             search.due = now + search.pauses[search.tries]
 
     async def _scan(self, kind: TaskKind[..., Any], searches: list[_Search]) -> None:
+        now = asyncio.get_running_loop().time()
         # Several callers may look for the same start.
         by_token = {search.token: search for search in searches}
         lost = [search.lost for search in by_token.values()]
@@ -301,7 +302,7 @@ class Recoverer:
                 timeout=self._request_timeout,
                 deadline=max(search.deadline for search in searches),
                 wall=self._wall,
-                far=any(search.far or search.is_last for search in searches),
+                far=any(search.far or search.is_last(now) for search in searches),
             )
             # In this order: a start that is no rival any more has claimed its tasks.
             named = any(one.mark is None and one.name for one in lost)
