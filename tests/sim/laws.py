@@ -88,8 +88,13 @@ def ids_on_disk(end: Ending) -> Broken:
             yield Violation("3 ids", f"{what} are in no entry")
         elif not keys & end.story.reported_unknown:
             yield Violation("3 silent", f"{what} stay unknown, and nobody was told")
-        elif findable(end, tag):
+        elif findable(end, tag) and not set(missing) <= offered(end, tag):
             yield Violation("3 findable", f"{what} are in the list and were not found")
+
+
+def offered(end: Ending, tag: str) -> set[str]:
+    """Return the tasks that a user was offered as candidates for a lost start."""
+    return {id for key in end.keys(tag) for id in end.story.candidates[key]}
 
 
 def findable(end: Ending, tag: str) -> bool:

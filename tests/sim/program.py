@@ -154,6 +154,11 @@ class Program:
         self.story.texts += [repr(error), str(error), repr(vars(error))]
         self.story.say(f"{self.name}: {what}: {type(error).__name__}: {str(error)[:160]}")
 
+    def note_unknown(self, key: str, error: e.StartOutcomeUnknown) -> None:
+        """Note that a start's outcome is unknown, and which tasks it may be."""
+        self.story.reported_unknown.add(key)
+        self.story.candidates[key].update(record.id for record in error.candidates)
+
     # -- one job -----------------------------------------------------------------------------------
 
     async def do(self, a2e: A2E, job: Job) -> None:
@@ -166,7 +171,7 @@ class Program:
                 task = await self.start(a2e, job)
             except e.StartOutcomeUnknown as error:
                 self.note(job.key, error)
-                story.reported_unknown.add(job.key)
+                self.note_unknown(job.key, error)
             except e.ClientClosed:
                 raise
             except e.A2EError as error:
@@ -228,7 +233,7 @@ class Program:
                     self.note(f"{key} in the batch", outcome.error)
                     refused += isinstance(outcome.error, e.BudgetExceeded)
                     if isinstance(outcome.error, e.StartOutcomeUnknown):
-                        story.reported_unknown.add(key)
+                        self.note_unknown(key, outcome.error)
                     if isinstance(outcome.error, e.TaskFailed):
                         story.failed.add(key)
                 else:

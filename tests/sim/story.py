@@ -30,6 +30,8 @@ class Story:
     """Jobs whose failure a program was told of."""
     reported_unknown: set[str] = field(default_factory=set)
     """Jobs whose unknown outcome a program was told of."""
+    candidates: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Ids of tasks that a program was offered as what a job of unknown outcome may be."""
     texts: list[str] = field(default_factory=list)
     """Everything that was raised or logged: searched for secrets."""
     calm: bool = False
