@@ -4,7 +4,7 @@ Durations and deadlines are measured on the event loop's own clock, which never 
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -22,7 +22,7 @@ def utc_now() -> datetime:
 
 
 @contextmanager
-def clock_set(wall: Callable[[], float]) -> Iterator[None]:
+def clock_set(wall: Callable[[], float]) -> Generator[None]:
     """Let ``wall`` (seconds since 1970) be the clock of all clients meanwhile; for tests."""
     global _wall
     before, _wall = _wall, wall

@@ -353,14 +353,8 @@ class Sender:
     ) -> Task[Any]:
         kind = flight.kind
         named = tuple(dict.fromkeys(id for raw in rows if (id := read_id(raw))))
-        ids = self._claims.claim(kind, named, flight.token)
-        if ids:
-            self._claims.settled(flight.token)
-            task = self._take(flight, ids, rows)
-            flight.held.settle(kind.name, task.coins, kind.ref(ids))
-            if self._book is not None:
-                ids = await self._book.accept(flight, ids, task.coins)
-        if not ids:
+        task = await self._write_down(flight, named, rows)
+        if task is None:
             # One remote task belongs to one start, also in the journal.
             flight.task = None
             self._claims.release(kind, named, flight.token)
@@ -368,8 +362,6 @@ class Sender:
             if found:
                 raise self._lose(flight, why)
             return await self._look(flight, why)
-        if len(ids) < len(task.ids):
-            task = self._take(flight, ids, rows)
         if not found:
             task = await self._complete(flight, task)
         claimed = flight.riders > 0
@@ -378,6 +370,24 @@ class Sender:
         if self._teller is not None:
             self._teller.accepted(flight, task, claimed=claimed, found=found)
         return task
+
+    async def _write_down(
+        self, flight: Flight, named: tuple[str, ...], rows: Sequence[Raw]
+    ) -> Task[Any] | None:
+        """Claim a start's tasks and journal them; None where all of them are another start's."""
+        kind = flight.kind
+        ids = self._claims.claim(kind, named, flight.token)
+        if not ids:
+            return None
+        self._claims.settled(flight.token)
+        task = self._take(flight, ids, rows)
+        flight.held.settle(kind.name, task.coins, kind.ref(ids))
+        if self._book is None:
+            return task
+        ours = await self._book.accept(flight, ids, task.coins)
+        if not ours:
+            return None
+        return task if len(ours) == len(ids) else self._take(flight, ours, rows)
 
     def _take(self, flight: Flight, ids: tuple[str, ...], rows: Sequence[Raw]) -> Task[Any]:
         """Return the handle of a start's tasks, which is what the start gives from now on."""
