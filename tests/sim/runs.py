@@ -91,7 +91,8 @@ def run_many(start: int, runs: int, *, jobs: int = 1, focus: str | None = None) 
     The order of sets follows from the hash seed, so it is pinned there: a seed replays everywhere.
     """
     shares = [
-        worker(range(start + n, start + runs, jobs), focus=focus) for n in range(min(jobs, runs))
+        worker_command(range(start + n, start + runs, jobs), focus=focus)
+        for n in range(min(jobs, runs))
     ]
     with contextlib.ExitStack() as stack:
         workers = [
@@ -108,7 +109,7 @@ def run_many(start: int, runs: int, *, jobs: int = 1, focus: str | None = None) 
             raise RuntimeError("a process of worlds failed; see its output on stderr")
 
 
-def worker(seeds: range, *, focus: str | None = None) -> list[str]:
+def worker_command(seeds: range, *, focus: str | None = None) -> list[str]:
     """Return the command of a process that runs worlds, see `work`."""
     command = [sys.executable, "-m", "tests.sim", "--worker", "--step", str(seeds.step)]
     command += ["--start", str(seeds.start), "--runs", str(len(seeds))]
@@ -120,7 +121,7 @@ def work(seeds: range, *, focus: str | None = None) -> None:
     with unrecorded():
         for number, seed in enumerate(seeds):
             if number == AFRESH:
-                os.execve(sys.executable, worker(seeds[number:], focus=focus), pinned())
+                os.execve(sys.executable, worker_command(seeds[number:], focus=focus), pinned())
             print(report(seed, focus=focus).to_json(), flush=True)
             if number == 0:
                 # What is loaded by now stays: later collections need not look at it.
