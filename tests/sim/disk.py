@@ -113,6 +113,7 @@ class SimulatedWriter(Writer):
                 for work in self.pending:
                     if work.future is not None and not work.future.done():
                         work.future.set_exception(JournalError("The simulated disk fails."))
+                        work.future.exception()  # after a crash nobody else retrieves it
                 self.pending.clear()
             self._turn()
         if self._store is not None:

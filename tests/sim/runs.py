@@ -28,6 +28,9 @@ OPTIONS: Final[dict[str, Any]] = {
     "gc_interval": 20_011,  # steps: most worlds are over by then, and end with a collection
 }
 
+AFRESH: Final = 200
+"""Worlds after which a process begins afresh: some of them leave a little behind."""
+
 ROOT: Final = Path(__file__).parents[2]
 
 
@@ -87,23 +90,14 @@ def run_many(start: int, runs: int, *, jobs: int = 1, focus: str | None = None) 
 
     The order of sets follows from the hash seed, so it is pinned there: a seed replays everywhere.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "tests.sim",
-        "--worker",
-        *(["--focus", focus] if focus else []),
-    ]
     shares = [
-        [*command, "--start", str(start + n), "--runs", str(len(range(n, runs, jobs)))]
-        for n in range(jobs)
+        worker_command(range(start + n, start + runs, jobs), focus=focus)
+        for n in range(min(jobs, runs))
     ]
     with contextlib.ExitStack() as stack:
         workers = [
             stack.enter_context(
-                subprocess.Popen(
-                    [*share, "--step", str(jobs)], cwd=ROOT, env=pinned(), stdout=subprocess.PIPE
-                )
+                subprocess.Popen(share, cwd=ROOT, env=pinned(), stdout=subprocess.PIPE)
             )
             for share in shares
         ]
@@ -115,10 +109,19 @@ def run_many(start: int, runs: int, *, jobs: int = 1, focus: str | None = None) 
             raise RuntimeError("a process of worlds failed; see its output on stderr")
 
 
-def work(seeds: Iterable[int], *, focus: str | None = None) -> None:
+def worker_command(seeds: range, *, focus: str | None = None) -> list[str]:
+    """Return the command of a process that runs worlds, see `work`."""
+    command = [sys.executable, "-m", "tests.sim", "--worker", "--step", str(seeds.step)]
+    command += ["--start", str(seeds.start), "--runs", str(len(seeds))]
+    return command + (["--focus", focus] if focus else [])
+
+
+def work(seeds: range, *, focus: str | None = None) -> None:
     """Run worlds one after the other; print a report of each as a line of JSON."""
     with unrecorded():
         for number, seed in enumerate(seeds):
+            if number == AFRESH:
+                os.execve(sys.executable, worker_command(seeds[number:], focus=focus), pinned())
             print(report(seed, focus=focus).to_json(), flush=True)
             if number == 0:
                 # What is loaded by now stays: later collections need not look at it.

@@ -93,6 +93,8 @@ class SimulatedService:
         behaviour.page_overlap = pick("service.overlap", 0, 0, 1)
         behaviour.repeats_rows = pick("service.repeats", False, False, True)
         behaviour.ignores_paging = pick("service.ignores_paging", False, False, False, True)
+        if behaviour.page_limit == 1 and (behaviour.repeats_rows or behaviour.page_overlap):
+            behaviour.counts = True  # else nothing tells such pages from the end
         if behaviour.ignores_paging:
             behaviour.page_limit = None  # else most tasks would be shown nowhere
         behaviour.stale_duplicates = pick("service.stale", False, False, True)
