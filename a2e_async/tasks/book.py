@@ -398,7 +398,8 @@ class Book:
         if entry is None or not entry.open:
             return
         if record is None:
-            if not entry.missing:
+            # Without an account, from an older journal, it may be another account's.
+            if entry.account and not entry.missing:
                 await self._note(entry.key, entry.state, missing_since=wall_time())
             return
         if entry.state >= State.FINISHED and not entry.missing:

@@ -149,7 +149,7 @@ class Sender:
         recovery = flight.recovery
         assert recovery is not None  # noqa: S101  # it is what is looked for
         self._claims.lost(flight.kind, recovery, flight.token)
-        found = await self._recoverer.find(flight.kind, recovery, flight.token)
+        found = await self._search(flight, recovery)
         if not found.sure:
             raise self._unknown(flight, recovery, "it was not found", found)
         return await self._accepted(flight, found.records, found=True)
@@ -362,7 +362,9 @@ class Sender:
             if found:
                 raise self._lose(flight, why)
             return await self._look(flight, why)
-        if not found:
+        if found:
+            self._complete_found(flight, task)
+        else:
             task = await self._complete(flight, task)
         claimed = flight.riders > 0
         if not claimed:
@@ -418,9 +420,8 @@ class Sender:
         What two scans do not show is searched for while the start has returned already; then it
         is unclaimed.
         """
-        recovery = self._rest_of(flight.kind, flight.recovery, task.ids)
-        outputs = sum(len(part.outputs) for part in task.parts)
-        if recovery is None or outputs >= recovery.expected + len(task.ids):
+        recovery = self._rest_of(flight.kind, flight.recovery, task.ids, task.parts)
+        if recovery is None:
             return task
         self._claims.lost(flight.kind, recovery, flight.token)
         found = await self._find_rest(flight.kind, recovery, flight.token, FIRST_PAUSES)
@@ -443,14 +444,30 @@ class Sender:
         flight.task = task = self._handle(flight, task.ids + ids, task.parts + records)
         return task
 
+    def _complete_found(self, flight: Flight, task: Task[Any]) -> None:
+        """Go on searching where a search has found fewer tasks than the start ordered."""
+        recovery = self._rest_of(flight.kind, flight.recovery, task.ids, task.parts)
+        if recovery is not None:
+            self._later(self._find_later(flight, recovery))
+
     def _rest_of(
-        self, kind: TaskKind[..., Any], recovery: Recovery | None, ids: Sequence[str]
+        self,
+        kind: TaskKind[..., Any],
+        recovery: Recovery | None,
+        ids: Sequence[str],
+        parts: Sequence[Record] = (),
     ) -> Recovery | None:
-        """Return what to search for where a start has fewer tasks than it ordered, None if not."""
+        """Return what to search for where a start has fewer tasks than it ordered, None if not.
+
+        Nothing is missing where the records that are known have all outputs.
+        """
         if recovery is None or not recovery.name or not listings(kind):
             return None
         missing = recovery.expected - len(ids)
-        return evolve(recovery, expected=missing) if missing > 0 else None
+        outputs = sum(len(part.outputs) for part in parts)
+        if missing <= 0 or outputs >= recovery.expected:
+            return None
+        return evolve(recovery, expected=missing)
 
     async def _find_rest(
         self,
@@ -460,9 +477,17 @@ class Sender:
         pauses: Sequence[float] | None = None,
     ) -> Found:
         found = await self._recoverer.find(kind, recovery, token, pauses=pauses)
-        if found.sure or pauses is not None or recovery.mark is None:
+        return found if pauses is not None else self._by_mark(kind, recovery, token, found)
+
+    def _by_mark(
+        self, kind: TaskKind[..., Any], recovery: Recovery, token: object, found: Found
+    ) -> Found:
+        """Return the tasks that carry a start's mark, if a search was not sure of any.
+
+        They are its own, though fewer than ordered: no other start has its mark.
+        """
+        if found.sure or recovery.mark is None:
             return found
-        # Fewer than ordered, and yet its own: no other start has its mark.
         rows = tuple(raw for raw in found.records if carries(kind, raw, recovery.mark))
         own = self._claims.claim(kind, [id for raw in rows if (id := read_id(raw))], token)
         rows = tuple(raw for raw in rows if read_id(raw) in own)
@@ -572,7 +597,7 @@ class Sender:
         if self._book is not None:
             await self._book.lose(flight)
         try:
-            found = await self._recoverer.find(flight.kind, recovery, flight.token)
+            found = await self._search(flight, recovery)
             if found.absent and resends:
                 found = await self._wait_for_absence(flight, recovery)
         except asyncio.CancelledError as error:
@@ -586,6 +611,11 @@ class Sender:
             logger.info("a %s start whose answer was lost was found", recovery.kind)
             return await self._accepted(flight, found.records, found=True)
         raise self._lose(flight, why, found) from cause
+
+    async def _search(self, flight: Flight, recovery: Recovery) -> Found:
+        """Search for a start whose response was lost."""
+        found = await self._recoverer.find(flight.kind, recovery, flight.token)
+        return self._by_mark(flight.kind, recovery, flight.token, found)
 
     async def _wait_for_absence(self, flight: Flight, recovery: Recovery) -> Found:
         """Search once more when enough time has passed for absence to prove something."""

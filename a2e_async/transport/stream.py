@@ -44,6 +44,7 @@ BUSY: Final = frozenset({408, 421, 423, 425, 429, 460, 499})
 SETTLED: Final = 60.0
 """Seconds after which a file's Last-Modified tells its versions apart (RFC 9110, 8.8.2.2)."""
 
+_EXPECTED: Final = {"audio": "an audio file", "image": "an image", "video": "a video"}
 _RANGE: Final = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)")
 _REASON: Final = re.compile(rb"<Code>([A-Za-z]{1,60})</Code>")
 
@@ -382,7 +383,7 @@ class Stream:
                 data = self._decode_end(head) if last else self._decode(head)
                 return self._judge(data, last=last)
             if what := self.refuses(head):
-                wanted = "the result" if self.output.media == "file" else f"a {self.output.media}"
+                wanted = _EXPECTED.get(self.output.media, "the result")
                 raise Rejected(
                     f"gave {what} where {wanted} was expected. The link leads to a page about "
                     "the file, or the store shows an error; get a fresh URL."

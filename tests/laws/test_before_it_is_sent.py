@@ -13,7 +13,6 @@ import pytest
 
 from a2e_async import A2E
 from a2e_async.errors import TransferError
-from a2e_async.tasks.book import Book
 from a2e_async.tasks.journal import Begun, Entry, State
 from a2e_async.tasks.journal_sqlite import SqliteJournal
 from tests.contract.samples import SAMPLES
@@ -146,9 +145,9 @@ async def test_what_was_sent_is_never_withdrawn(
 ) -> None:
     a2e = make_client(journal=tmp_path / "jobs.db")
     await a2e.dubbing.start(**SAMPLES["dubbing"], key="k")
-    journal = a2e.journal
+    journal, book = a2e.journal, a2e._parts.book
     assert journal is not None
-    book = Book(journal)
+    assert book is not None
     book.withdraw("k")
     book.withdraw_all()
     assert (await journal.get("k")) is not None

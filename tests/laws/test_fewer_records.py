@@ -150,3 +150,51 @@ async def test_fewer_tasks_than_ordered(
     assert (await made.wait(timeout=20)).output
     await a2e.aclose()
     assert a2e.unclaimed() == ()
+
+
+@pytest.mark.parametrize("name", [None, "take"])
+async def test_fewer_tasks_than_ordered_and_no_response(
+    hostile: HostileServer,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    name: str | None,
+) -> None:
+    """What carries the start's own mark is its task, also when there is less of it than ordered."""
+    accept = hostile.accept
+    monkeypatch.setattr(
+        hostile,
+        "accept",
+        lambda kind, body, account="": accept(kind, {**body, "max_images": 1}, account),
+    )
+    hostile.faults.add(Step.START, Fault.page(502))
+    a2e = make_client(journal=tmp_path / "jobs.db", mark_names=True)
+    made = await a2e.text_to_image.start(prompt="a lake", max_images=3, name=name, key="k")
+    assert list(made.ids) == hostile.ledger.ids
+    assert len(made.ids) == 1
+    assert (await made.wait(timeout=20)).output
+    await a2e.aclose()
+    again = make_client(journal=tmp_path / "jobs.db")
+    assert (
+        await again.text_to_image.start(prompt="a lake", max_images=3, name=name, key="k")
+    ).ref == made.ref
+    assert len(hostile.ledger) == 1
+
+
+async def test_a_lost_start_whose_tasks_come_into_the_list_one_by_one(
+    hostile: HostileServer,
+    make_client: MakeClient,
+    tmp_path: Path,
+) -> None:
+    """The start gives what was found; the rest is unclaimed once it is found."""
+    hostile.faults.add(Step.START, Fault.page(502))
+    one = Fault.edit("one row", lambda data: {**data, "rows": data["rows"][:1]})
+    hostile.faults.add(Step.LIST, one, times=2)
+    a2e = make_client(journal=tmp_path / "jobs.db")
+    task = await a2e.image_to_video.start(
+        **{**SAMPLES["image_to_video"], "number_of_images": 3}, key="k"
+    )
+    while len(known(a2e, task)) < 3:
+        await asyncio.sleep(0.01)
+    assert known(a2e, task) == set(hostile.ledger.ids)
+    assert len(hostile.ledger) == 1

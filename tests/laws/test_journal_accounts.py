@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E
-from a2e_async.errors import ConfigurationError
+from a2e_async.errors import ConfigurationError, TaskGone
+from a2e_async.tasks.journal import Entry, State
+from a2e_async.tasks.journal_sqlite import SqliteJournal
 
 from .journal_server import AccountServer
 
@@ -102,6 +104,29 @@ async def test_a_named_account_outlives_its_key(
     async with client(server, TWO, tmp_path, account="other") as a2e:
         assert [task async for task in a2e.unfinished()] == []
     assert len(server.tasks) == 1
+
+
+async def test_an_entry_without_an_account_is_hidden_by_none(
+    server: AccountServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A journal from before accounts: another account's 404 says nothing about its tasks."""
+    monkeypatch.setattr("a2e_async.tasks.schedule.NOT_FOUND_FOR", 0.1)
+    monkeypatch.setattr("a2e_async.tasks.schedule.NOT_FOUND_UNCONFIRMED_FOR", 0.1)
+    async with A2E(ONE, base_url=server.url, rate=None) as a2e:
+        paid = await a2e.dubbing.start(**DUB)
+    old = SqliteJournal(str(tmp_path / "jobs.db"))
+    await old.begin(
+        Entry(key="k", kind="dubbing", digest="d", state=State.ACCEPTED, path="/", ids=paid.ids)
+    )
+    await old.aclose()
+    async with client(server, TWO, tmp_path) as a2e:
+        for task in [task async for task in a2e.unfinished()]:
+            with pytest.raises(TaskGone):
+                await task.wait(timeout=20)
+    server.finish()
+    async with client(server, ONE, tmp_path) as a2e:
+        (found,) = [task async for task in a2e.unfinished()]
+        assert (await found.wait(timeout=20)).output
 
 
 @pytest.mark.parametrize("name", ["", " ", "a b", "a@b", "x" * 65, "ä", 7, b"acme"])
