@@ -37,6 +37,11 @@ def figures(budget: Budget) -> tuple[int, int, int]:
     return budget.spent, budget.reserved, budget.left
 
 
+def idle(budget: Budget) -> bool:
+    """Return whether no call is in flight."""
+    return budget._in_flight == 0 and not budget._calls
+
+
 def filled(budget: Budget, kind: str, coins: int) -> Held:
     """Return what a call in flight holds."""
     held = Held((budget,))
@@ -73,8 +78,10 @@ def test_a_call_is_reserved_and_then_counted_at_its_price() -> None:
     assert figures(budget) == (0, 10, 0)
     budget.settle("a", 4, 3)
     assert figures(budget) == (3, 6, 1)
+    assert not idle(budget)
     budget.settle("b", 6, None)
     assert figures(budget) == (9, 0, 1)
+    assert idle(budget)
 
 
 def test_prices_above_the_quote_leave_less_than_nothing() -> None:
@@ -124,6 +131,7 @@ def test_the_price_of_a_kind_is_learnt() -> None:
     assert budget.check([("a", None)]) == [6]
     budget.settle("b", budget.reserve("a", 6), 5, reserved_as="a")
     assert budget.check([("a", None), ("b", None)]) == [6, 5]
+    assert idle(budget)
     budget.settle("free", budget.reserve("free", 0), 0)
     assert budget.check([("free", None)]) == [0]
 
@@ -134,8 +142,10 @@ def test_a_price_that_is_not_known_is_refused() -> None:
     budget.reserve("other", 1)
     with pytest.raises(BudgetExceeded) as caught:
         budget.reserve("a", None)
-    assert str(caught.value).startswith("The price of this paid call (a) is not known: the ")
-    assert "Give Budget(unknown_cost=…)" in str(caught.value)
+    assert str(caught.value) == (
+        "The price of this paid call (a) is not known: the service quotes none, and none was made "
+        "under this budget yet. Give Budget(unknown_cost=…). It was not sent."
+    )
     assert caught.value.pending is False
     budget.reserve("a", 1)
     budget.reserve("a", 1)
@@ -222,7 +232,12 @@ def test_an_unknown_outcome_stays_set_aside_under_its_key() -> None:
     assert figures(budget) == (5, 2, 93)
     assert budget.owe(6, "k") == 6
     assert figures(budget) == (5, 8, 87)
-    assert not budget._calls.keys() - {""}
+    budget.keep(6, "k")
+    assert idle(budget)
+    budget.owe(6, "k")
+    budget.release(6)
+    assert figures(budget) == (5, 2, 93)
+    assert idle(budget)
 
 
 def test_what_a_key_stands_for_counts_in_the_place_of_what_is_set_aside() -> None:
@@ -246,6 +261,8 @@ def test_a_task_that_is_found_counts_where_something_is_set_aside() -> None:
     budget.found("l", 6, "a:2")
     budget.found("l", 6, "a:3")
     assert figures(budget) == (10, 0, 90)
+    budget.correct(9, "a:2")
+    assert budget.spent == 13
 
 
 def test_other_runs_count_as_they_stand_now() -> None:
@@ -285,7 +302,7 @@ def test_calls_in_flight_are_left_to_the_process_that_made_them(
     budget.reserve("a", 8)
     monkeypatch.setattr(os, "getpid", lambda: -1)
     with pytest.raises(BudgetExceeded) as caught:
-        budget.reserve("a", 5)
+        budget.reserve("a", 3)
     assert caught.value.pending is False
     with pytest.raises(BudgetExceeded) as caught:
         budget.reserve("a", None)
@@ -351,6 +368,8 @@ def test_an_upload_takes_what_was_set_aside_for_it() -> None:
     assert (one.reserved, other.reserved) == (1, 2)
     more.release()
     assert (one.reserved, other.reserved) == (0, 0)
+    assert idle(one)
+    assert idle(other)
 
 
 def test_no_upload_beyond_a_budget() -> None:
@@ -382,8 +401,16 @@ def test_an_earlier_start_is_owed_and_settled_under_its_key() -> None:
     held.owe(50, "k")
     held.settle("a", None, "a:1")
     assert figures(budget) == (6, 0, 94)
-    assert budget._in_flight == 0
+    assert idle(budget)
     assert budget.check([("a", None)]) == [6]
+    budget.correct(8, "a:1")
+    assert budget.spent == 8
+    held.reserve((UPLOAD, None))
+    held.owe(6, "l")
+    assert budget.reserved == 7
+    held.release()
+    assert budget.reserved == 0
+    assert idle(budget)
 
 
 def test_what_is_kept_without_a_key_stays() -> None:
@@ -399,11 +426,15 @@ def test_a_call_that_held_nothing_is_counted() -> None:
     held = Held((budget,))
     held.settle("a", 4, "a:1")
     held.settle("a", 4, "a:1")
+    assert budget.spent == 4
     held.correct(6, "a:1")
     assert figures(budget) == (6, 0, 94)
     filled(budget, "a", 5).keep("k")
     held.found("k", 3, "a:2")
     assert figures(budget) == (9, 0, 91)
+    held.correct(4, "a:2")
+    assert budget.spent == 10
+    assert idle(budget)
 
 
 def test_what_a_key_stands_for_needs_nothing_set_aside() -> None:
@@ -412,6 +443,9 @@ def test_what_a_key_stands_for_needs_nothing_set_aside() -> None:
     held = filled(budget, "a", 4)
     held.stands("k", 3, "a:1")
     assert figures(budget) == (3, 0, 97)
+    held.correct(4, "a:1")
+    assert budget.spent == 4
+    assert idle(budget)
 
 
 # -- who waits -----------------------------------------------------------------------------------
@@ -503,6 +537,27 @@ async def test_who_comes_later_does_not_pass() -> None:
     await asyncio.gather(waiting, return_exceptions=True)
     await queue.reserve(Held((budget,)), needs(1), max_wait=0)
     flying.release()
+
+
+async def test_who_found_no_room_keeps_its_turn() -> None:
+    budget, queue = Budget(10), BudgetQueue()
+    first, second = filled(budget, "a", 4), filled(budget, "a", 4)
+    waiting = asyncio.create_task(queue.reserve(Held((budget,)), needs(9), max_wait=LONGEST))
+    await turns()
+    first.release()
+    await turns()
+    assert budget.first is not None
+    with pytest.raises(BudgetExceeded, match=r"^Other paid calls wait"):
+        await queue.reserve(Held((budget,)), needs(1), max_wait=0)
+    second.release()
+    await waiting
+    assert budget.reserved == 9
+    assert queue._waiting == set()
+
+
+def test_who_is_in_no_queue_can_leave_it() -> None:
+    waiter: Any = object()
+    Budget(10).leave(waiter)
 
 
 async def test_who_leaves_wakes_the_next() -> None:

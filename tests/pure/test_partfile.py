@@ -273,6 +273,7 @@ def test_a_second_writer_has_a_part_of_its_own(disk: Disk) -> None:
     assert second.path.name.startswith(f".a.mp4.{DIGEST}.")
     assert len(second.path.name) == len(first.path.name) + 9
     assert second.path.suffix == ".part"
+    assert not stat.S_IMODE(second.path.stat().st_mode) & 0o111
     second.write([b"half"], '"v1"')
     second.close(keep=True)  # nobody would find it
     assert disk.names() == [first.path.name]
@@ -396,9 +397,9 @@ def test_the_first_bytes_choose_the_name(disk: Disk) -> None:
     part = disk.part()
     part.write([b"x" * 511 + b"yz"], '"v1"')
     heads: list[bytes] = []
-    target = part.finish(lambda head: heads.append(head) or "in/b.mp4", replace=True)
+    target = part.finish(lambda head: heads.append(head) or "in/deep/b.mp4", replace=True)
     assert heads == [b"x" * 511 + b"y"]
-    assert target == disk.directory / "in" / "b.mp4"
+    assert target == disk.directory / "in" / "deep" / "b.mp4"
     assert target.read_bytes() == b"x" * 511 + b"yz"
     assert disk.names() == ["in"]
     assert part._fd == -1
