@@ -20,6 +20,7 @@ from a2e_async.tasks.book import Book, recovery_of
 from a2e_async.tasks.budget import Held
 from a2e_async.tasks.flight import Flight
 from a2e_async.tasks.journal import Changes, ClosedBy, Entry, State, TakenOver
+from a2e_async.tasks.recovery import UNDER_WAY
 from tests.journal.model import ModelJournal, Time, World
 
 DUBBING = kind_named("dubbing")
@@ -88,7 +89,9 @@ class Clients:
 
 
 @pytest.fixture
-def clients() -> Clients:
+def clients(monkeypatch: pytest.MonkeyPatch) -> Clients:
+    """Give the clients of one journal, ten seconds after `NOW`."""
+    monkeypatch.setattr(module, "wall_time", lambda: NOW.timestamp() + 10)
     return Clients()
 
 
@@ -271,6 +274,41 @@ async def test_a_start_of_another_process_is_waited_for(
     assert entry is not None
     assert entry.ids == (A,)
     assert clients.world.watchers == []
+
+
+@pytest.mark.parametrize(
+    ("values", "foreign"),
+    [
+        ({"lost_at": LATER.timestamp()}, True),
+        ({"sent_at": NOW.timestamp() + 10 - UNDER_WAY - 0.1}, True),
+        ({"sent_at": NOW.timestamp() + 10 - UNDER_WAY}, False),
+        ({"sent_at": None, "lost_at": 1.0}, False),
+        ({"state": State.RESERVED, "lost_at": 1.0}, False),
+    ],
+)
+async def test_a_start_that_a_living_process_gave_up_is_looked_for(
+    clients: Clients, values: dict[str, Any], foreign: bool
+) -> None:
+    """But it stays that process's: this one neither sends it nor gives it up."""
+    book, _ = clients.book()
+    await book.intend(sent())
+    clients.change(**values)
+    other, _ = clients.book()
+    start = flight(foreign=True)
+    waiting = asyncio.create_task(other.reserve(start))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert waiting.done() is foreign
+    assert start.foreign is foreign
+    assert not start.begun
+    assert (start.recovery is not None) is foreign
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    start.recovery = recovery(lost_at=NOW)
+    before = clients.entries
+    if foreign:
+        await other.lose(start)
+    assert clients.entries == before
 
 
 async def test_a_process_that_dies_without_a_word_is_noticed(

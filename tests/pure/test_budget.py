@@ -265,6 +265,35 @@ def test_a_task_that_is_found_counts_where_something_is_set_aside() -> None:
     assert budget.spent == 13
 
 
+def test_what_keys_of_a_batch_stand_for_counts_before_their_turn() -> None:
+    """Once, whatever is left; and no longer once their turn comes."""
+    budget = Budget(10)
+    held = Held((budget,))
+    budget.count(1, "a:0")
+    for _ in range(2):
+        held.known("k", 3, "a:1")
+        held.known("lost", 4, None)
+        held.known("counted", 5, "a:0")
+        assert figures(budget) == (4, 4, 2)
+    held.known("much", 20, "a:2")
+    assert figures(budget) == (24, 4, -18)
+    budget.stands("k", 2, "a:1")
+    budget.stands("much", 2, "a:2")
+    assert figures(budget) == (5, 4, 1)
+    budget.stands("k", 2, "a:1")
+    assert budget.owe(9, "lost") == 4
+    assert figures(budget) == (5, 4, 1)
+    odd: Any = -1
+    budget.known("odd", odd, "a:3")
+    assert figures(budget) == (5, 4, 1)
+    twin = budget.copy()
+    twin.known("new", 1, "a:4")
+    budget.stands("new", 1, "a:4")
+    assert (twin.spent, budget.spent) == (6, 6)
+    twin.stands("new", 1, "a:4")
+    assert twin.spent == 6
+
+
 def test_other_runs_count_as_they_stand_now() -> None:
     budget = Budget(100)
     budget.count_elsewhere(10, 5)

@@ -8,6 +8,8 @@ from attrs import evolve
 from a2e_async.reading import drift
 from a2e_async.resources.registry import kind_named
 from a2e_async.tasks.status import (
+    STALE_PAGES,
+    ListEnd,
     Refusal,
     by_id,
     is_list_data,
@@ -321,3 +323,35 @@ def test_a_message_refuses_only_next_to_success_false(name: str) -> None:
     assert read_start(kind, {name: "done"}) is None
     assert read_start(kind, {name: "done", "failed_message": "no"}) == Refusal("no")
     assert read_start(kind, {name: "bad", "success": False}) == Refusal("bad")
+
+
+# -- the end of a list -------------------------------------------------------------------------
+
+NEW = {"fresh": True, "rows": True}
+STALE = {"fresh": False, "rows": True}
+EMPTY = {"fresh": False, "rows": False}
+
+
+def test_a_page_that_shows_something_new_is_never_the_end() -> None:
+    end = ListEnd()
+    assert not any(end.reached(**NEW, seen=5, total=total) for total in (None, 0, 5, 9))
+
+
+def test_a_page_that_shows_nothing_new_is_the_end() -> None:
+    """But where the list counts more than it has shown it is only the third such."""
+    for total in (None, 0, 4, 5):
+        assert ListEnd().reached(**STALE, seen=5, total=total)
+    end = ListEnd()
+    for _ in range(2):
+        stops = [end.reached(**STALE, seen=5, total=6) for _ in range(STALE_PAGES)]
+        assert stops == [False] * (STALE_PAGES - 1) + [True]
+        assert not end.reached(**NEW, seen=5, total=6)
+    assert ListEnd().reached(**EMPTY, seen=5, total=6)
+
+
+def test_a_thorough_reading_needs_an_empty_page_or_several_stale_ones() -> None:
+    for total in (None, 0, 5, 6):
+        end = ListEnd(thorough=True)
+        stops = [end.reached(**STALE, seen=5, total=total) for _ in range(STALE_PAGES)]
+        assert stops == [False] * (STALE_PAGES - 1) + [True]
+        assert ListEnd(thorough=True).reached(**EMPTY, seen=5, total=total)
