@@ -166,7 +166,7 @@ def test_an_unknown_start_is_told_and_found_by_the_next_run(
 ) -> None:
     monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.03, 0.06))
     write(tmp_path / "jobs.jsonl", dub("a"), picture("b"))
-    sandbox.faults.list_lag(100_000)
+    sandbox.faults.list_lag(100_000, "dubbing")
     sandbox.faults.drop_after_accept("dubbing")
     result = a2e("batch", "jobs.jsonl", *RUN)
     assert result.code == exits.PARTIAL

@@ -20,6 +20,7 @@ BATCH = "batch/test_batch.py"
 BUDGET = "batch/test_budget.py"
 CALLS = "batch/test_budget_calls.py"
 CRASH = "batch/test_crash.py"
+WAITS = "laws/test_waits.py"
 OWNERS = "journal/test_processes.py"
 
 # By the beginning of the row. Where the journal changes what happens, the last one is with it.
@@ -105,7 +106,15 @@ ROWS = {
         f"{KEPT}::test_unfinished_after_a_restart",
     ],
     "your wait times out": [f"{WAIT}::test_timeout_zero", f"{WAIT}::test_stuck"],
-    "looking at it fails": [f"{WAIT}::test_trouble_while_looking"],
+    "polling it fails": [
+        f"{WAITS}::test_an_answer_that_says_nothing_ends_no_wait",
+        f"{WAITS}::test_trouble_without_end_ends_a_wait_at_its_timeout",
+        f"{WAITS}::test_the_apis_own_refusal_ends_the_wait_that_it_is_about",
+    ],
+    "it is completed and its result": [
+        f"{WAITS}::test_a_result_that_is_late_is_waited_for",
+        f"{WAITS}::test_a_result_that_stays_out_leaves_the_task_open",
+    ],
     "the service fails the task": [
         f"{BATCH}::test_one_failure_leaves_the_others_alone",
         f"{KEPT}::test_a_failed_task_is_no_longer_open",

@@ -70,7 +70,8 @@ def test_recovery_is_told_of_each_kind(writer: ModuleType) -> None:
     rows = dict(re.findall(r"^\| \[(\w+)\]\(\w+\.md\) \| (.*) \|$", text, re.MULTILINE))
     assert set(rows) == set(kind_names())
     assert rows["dubbing"] == (
-        "`GET /api/v1/userDubbing/allRecords` | the task, found by its unique `name`"
+        "`GET /api/v1/userDubbing/allProcessing`, `GET /api/v1/userDubbing/allRecords` | "
+        "the task, found by its unique `name`"
     )
     assert "/trainingRecord`" in rows["voice_clone"]
     assert {name for name in rows if "candidates only" in rows[name]} == {"head_swap"}

@@ -10,7 +10,6 @@ from a2e_async import __version__
 from a2e_async.cli.doctor.findings import Finding
 from a2e_async.config import DEFAULT_BASE_URL, clean_api_key, clean_base_url
 from a2e_async.errors import ConfigurationError
-from a2e_async.transport.wire import proxy_setting
 
 _PACKAGES = ("aiohttp", "anyio", "attrs", "cattrs")
 
@@ -76,6 +75,8 @@ def address(given: str | None) -> tuple[str | None, Finding]:
 
 def proxy_for(url: str) -> str | None:
     """Return the proxy that the environment names for an address, without credentials."""
+    from a2e_async.transport.wire import proxy_setting  # it loads aiohttp, which help does not need
+
     found = proxy_setting(url)
     if found is None:
         return None
