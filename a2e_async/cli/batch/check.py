@@ -131,17 +131,17 @@ def check_key(key: str | None) -> None:
     A key with a space or zero-width character too many would start, and pay for, the same job
     a second time.
     """
-    if key is None:
-        return
+    if key is None or not key.strip():
+        return  # a blank one is refused with the other inputs
     if not is_plain(key):
         raise InvalidInput(
-            "must not begin or end with a space, nor hold characters that cannot be seen: "
+            "key must not begin or end with a space, nor hold characters that cannot be seen: "
             f"{ascii(key)[:60]}.",
             field="key",
         )
     if key.startswith(OWN_KEYS):
         raise InvalidInput(
-            f"must not begin with {' or '.join(OWN_KEYS)}: such keys are the client's own.",
+            f"key must not begin with {' or '.join(OWN_KEYS)}: such keys are the client's own.",
             field="key",
         )
 
