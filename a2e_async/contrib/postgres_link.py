@@ -58,9 +58,8 @@ class Target:
     def __repr__(self) -> str:
         return self.name
 
-    @property
     def conninfo(self) -> str:
-        """What libpq connects with; it may hold the password."""
+        """Return what libpq connects with. A method, as it may hold the password."""
         return self._info.reveal()
 
     async def connect(self) -> Connection:

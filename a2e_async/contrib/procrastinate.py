@@ -162,7 +162,7 @@ def make_app(
             await held.pop().aclose()
 
     app = procrastinate.App(
-        connector=_Connector(close, conninfo=target.conninfo),
+        connector=_Connector(close, conninfo=target.conninfo()),
         worker_defaults={
             "concurrency": CONCURRENCY,
             "update_heartbeat_interval": dead_after / 3,
