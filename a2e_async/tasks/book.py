@@ -330,6 +330,7 @@ class Book:
             state=State.ACCEPTED,
             path=recovery.path,
             ids=task.ids,
+            meta=task.meta,
             own_key=True,
         )
         try:

@@ -16,6 +16,11 @@ from .story import Story, Violation
 SECRETS: Final = ("X-Amz-Signature", "signature-")
 
 
+def key_of(entry: Entry) -> str:
+    """Return the key of the job that an entry is of: tasks found later have one of their own."""
+    return str((entry.meta or {}).get("key", entry.key))
+
+
 @dataclass(frozen=True)
 class Ending:
     """All that is known at a world's end."""
@@ -39,7 +44,7 @@ class Ending:
     def entries_of(self, tag: str) -> list[Entry]:
         """Return the journal's entries of jobs with this tag."""
         keys = self.keys(tag)
-        return [entry for entry in self.entries if entry.key in keys]
+        return [entry for entry in self.entries if key_of(entry) in keys]
 
     def task(self, id: str) -> RemoteTask:
         """Return a task of the service."""
@@ -138,7 +143,7 @@ def closed_rightly(end: Ending) -> Broken:
         if entry.succeeded is False and not failed:
             text = f"{entry.key}: closed as failed ({entry.failure}), and it did not fail"
             yield Violation("5 closed", text)
-        acknowledged = entry.key in end.story.acknowledged or not KINDS[entry.kind].media
+        acknowledged = key_of(entry) in end.story.acknowledged or not KINDS[entry.kind].media
         if entry.state is State.SAVED and not acknowledged and not saved(end, tasks):
             text = f"{entry.key}: closed as saved, and nobody has its results"
             yield Violation("5 closed", text)
@@ -157,11 +162,11 @@ def results_arrive(end: Ending) -> Broken:
             tasks = [end.task(id) for id in entry.ids if id in end.service.server.tasks]
             if not tasks or any(task.fails for task in tasks):
                 continue
-            if entry.key not in end.story.acknowledged:
+            if key_of(entry) not in end.story.acknowledged:
                 text = f"{entry.key} ({entry.kind}): its results never came ({entry.state.name})"
                 yield Violation("5 result", text)
                 continue
-            got = end.story.results[entry.key]
+            got = end.story.results[key_of(entry)]
             lacking = [
                 t.id[-4:] for t in tasks if t.kind.media and f"{entry.kind}:{t.id}" not in got
             ]

@@ -216,7 +216,10 @@ class Program:
         """Run the batch, as every life does: it goes on where the last one ended."""
         story, refused = self.story, 0
         outcomes = a2e.batch(
-            [a2e.kind(job.kind).job(**job.inputs, key=job.key) for job in self.batch],
+            [
+                a2e.kind(job.kind).job(**job.inputs, key=job.key, meta={"key": job.key})
+                for job in self.batch
+            ],
             limit=self.batch_limit,
             budget=self.batch_budget,
             download_to=self.results / "batch",
@@ -273,7 +276,8 @@ class Program:
         """Work off what earlier lives left."""
         work = []
         async for task in a2e.unfinished():
-            key = str(task.key)
+            # Tasks of a start that are found later have its meta, and no key.
+            key = str(task.key or (task.meta or {}).get("key"))
             self.story.say(f"{self.name}: unfinished() gives {key} {task.ref[-40:]}")
             self.check_own(task, key)
             work.append(
@@ -316,8 +320,8 @@ class Program:
             self.story.violated("5 outputs", text)
             return
         self.story.results[key].update(good)
+        self.story.acknowledged.add(key)  # a batch may see the closed entry before this goes on
         await task.ack()
-        self.story.acknowledged.add(key)
         self.story.say(f"{self.name}: {key} done")
 
     def check_whose(self, task: Task[Any], key: str, truth: list[RemoteTask | None]) -> None:
