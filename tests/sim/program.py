@@ -12,6 +12,7 @@ import simloom
 from a2e_async import A2E
 from a2e_async import errors as e
 from a2e_async._clock import wall_time
+from a2e_async.tasks.journal import State
 from a2e_async.tasks.journal_sqlite import SqliteJournal
 from a2e_async.tasks.task import Task
 from tests.hostile import RemoteTask
@@ -244,7 +245,7 @@ class Program:
         except e.BudgetExceeded as error:  # no start of the batch would fit any more
             self.note("batch", error)
             refused += 1
-        self.check_budget(refused)
+        await self.check_budget(a2e, refused)
 
     async def check_saved(self, key: str, task: Task[Any], paths: Any) -> None:
         """Check that a batch's job has all of its files."""
@@ -257,7 +258,7 @@ class Program:
             self.story.results[key][f"{one.kind.kind}:{one.id}"] = one.content()
         self.story.acknowledged.add(key)
 
-    def check_budget(self, refused: int) -> None:
+    async def check_budget(self, a2e: A2E, refused: int) -> None:
         """Check that a batch's budget is a bound, and that no job was refused while it had room."""
         if self.batch_budget is None:
             return
@@ -267,7 +268,11 @@ class Program:
             text = f"{spent} coins spent by the batch, {self.batch_budget} allowed"
             self.story.violated("8 budget", text)
         price = self.service.server.behaviour.coins
-        unknown = self.story.reported_unknown & {job.key for job in self.batch}
+        keys = {job.key for job in self.batch}
+        unknown = self.story.reported_unknown & keys
+        if a2e.journal is not None:  # a batch that ends early has not told of all of them
+            entries, _ = await a2e.journal.entries(states=[State.INTENT])
+            unknown |= {entry.key for entry in entries} & keys
         if refused and self.story.calm and not unknown and spent + price <= self.batch_budget:
             text = f"{refused} refused with {spent} of {self.batch_budget} coins spent"
             self.story.violated("8 unspent", text)
