@@ -42,6 +42,7 @@ class HostileServer:
         self._wall = wall or time.time
         self._id_count = 0
         self._late: set[asyncio.Task[None]] = set()
+        self._answering: set[asyncio.Task[Any]] = set()
         self._runner: web.ServerRunner | None = None
 
     # -- its life --------------------------------------------------------------------------------
@@ -58,8 +59,8 @@ class HostileServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for late in self._late:
-            late.cancel()
+        for task in (*self._late, *self._answering):
+            task.cancel()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -127,7 +128,16 @@ class HostileServer:
     # -- requests --------------------------------------------------------------------------------
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer any request."""
+        """Answer any request. Slow answers are given up when the server is closed."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._answering.add(task)
+        try:
+            return await self._handle(request)
+        finally:
+            self._answering.discard(task)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         content = await request.content.read()
         if request.path.startswith(("/files/", "/uploads/", "/cdn/")):
             step = Step.UPLOAD if request.method == "PUT" else Step.FILE
