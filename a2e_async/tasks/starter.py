@@ -293,12 +293,18 @@ class Starter:
         return task
 
     async def aclose(self) -> None:
-        """Let starts under way end (at most 30 s), then give them up, loudly."""
+        """Let starts in progress end (at most 30 s), then give them up and log it.
+
+        Before, for at most as long, searches for tasks that the response to a start did not name
+        go on: they are paid for, and nothing but the start's own key would search for them again.
+        """
         self._closed = True
         if self._services.poller.home.outlived():
             return
         self.places.close()
         self._queue.close()
+        if self._searching:
+            await asyncio.wait(self._searching, timeout=FINISH_STARTS)
         await self._recoverer.aclose()
         carrying = [*self._carrying, *self._searching]
         if not carrying:
