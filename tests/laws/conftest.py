@@ -22,8 +22,9 @@ async def hostile(anyio_backend: str) -> AsyncIterator[HostileServer]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Searches for lost starts give up after a moment instead of 45 s."""
+    """Searches for lost starts give up after two scans instead of 30 s, however long these take."""
     monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.02))
+    monkeypatch.setattr("a2e_async.tasks.recoverer.LAST_SCAN", 60.0)
 
 
 MakeClient = Callable[..., A2E]
