@@ -5,7 +5,8 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,16 @@ class Interrupting(SqliteJournal):
         do, self.do = self.do, None
         if do is not None:
             do()
+
+
+@pytest.fixture(autouse=True)
+def unclosed_sessions_are_collected() -> Iterator[None]:
+    """Collect sessions of ended loops: later their warning would fail another test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        for _ in range(3):
+            gc.collect()
 
 
 UNCLOSED = pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")

@@ -120,7 +120,7 @@ def sent(key: str | None = "k", **values: Any) -> Flight:
 
 def of(*ids: str, kind: Any = DUBBING) -> Any:
     """Return a task as its book sees it."""
-    return SimpleNamespace(kind=kind, ids=ids)
+    return SimpleNamespace(kind=kind, ids=ids, meta=None)
 
 
 async def accepted(book: Book, *ids: str, coins: int | None = 5, **values: Any) -> None:
