@@ -183,7 +183,7 @@ class Files(Handle):
             if output.ref is None:
                 raise InvalidInput(
                     "This Output lost the signature of its URL when it was pickled, and it belongs "
-                    "to no task by which it could be renewed. Make it anew, or keep output.url."
+                    "to no task by which it could be renewed. Make a new one, or keep output.url."
                 )
             return await self.refetch(output)
         if output.expires_at is None or output.expires_at > utc_now() + _SOON:

@@ -119,7 +119,7 @@ class Book:
                 if not entry.ids:
                     raise KeyConflict(
                         f"key {flight.key!r:.60} stands for a start that was paid and never "
-                        "found, and was closed by hand. Use another key to start, and pay, anew.",
+                        "found, and was closed by hand. Use another key to start, and pay, again.",
                         key=flight.key,
                     )
                 return entry

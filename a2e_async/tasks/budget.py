@@ -552,7 +552,7 @@ class BudgetQueue:
     def _try(
         self, held: Held, needs: Callable[[], Sequence[Need]], waiter: _Waiter | None
     ) -> BudgetExceeded | None:
-        """Reserve if there is room and nobody waits before; return why not, raise if never."""
+        """Reserve if there is room and no earlier waiter; return why not, raise if never."""
         if self._closed:
             raise _closed()
         with _lock:

@@ -128,7 +128,7 @@ class Session:
         return self._link.closed
 
     def without_key(self, answer: Answer) -> Answer:
-        """Return an answer whose headers do not repeat the API key; for who is given them."""
+        """Return an answer whose headers, as a caller gets them, do not repeat the API key."""
         key = self._secret.reveal()
         if any(key in value for value in answer.headers.values()):
             pairs = [(name, value.replace(key, "[key]")) for name, value in answer.headers.items()]

@@ -100,7 +100,7 @@ class Uploader:
 
         ``presign`` is this caller's own form of that call, should it be made for this one.
         Raises `TransferError`, `DecodeError`, and what ``presign`` and ``records`` raise. A failed
-        presign is told to all who waited for it: each would pay to try again.
+        presign is raised to all its waiters: each would pay to try again.
         """
         entry = self._entry(prepared)
         entry.users += 1

@@ -212,7 +212,7 @@ async def test_a_key_that_was_closed_by_hand_is_not_free(clients: Clients) -> No
         await book.reserve(flight())
     assert str(caught.value) == (
         "key 'k' stands for a start that was paid and never found, and was closed by hand. "
-        "Use another key to start, and pay, anew."
+        "Use another key to start, and pay, again."
     )
     assert caught.value.key == "k"
 
