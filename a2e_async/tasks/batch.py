@@ -1,8 +1,8 @@
-"""Many jobs: bounded, as they are completed, resumable.
+"""Runs many jobs with limited concurrency, yields outcomes as they complete, and is resumable.
 
-A batch starts only while it is iterated: leaving the loop, closing or dropping the iterator stops
-spending. What runs by then goes on at the service; with a journal the same batch, run again, skips
-what is done and continues what is open.
+A batch starts jobs only while it is iterated: leaving the loop, or closing or dropping the
+iterator, stops new starts. Running tasks continue at the service. With a journal, running the
+same batch again skips jobs that are done and continues the others.
 """
 
 import asyncio
@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Record)
 
-# Each of these would meet every further start: no more are made, and the batch ends with it.
+# Each of these would hit every further job as well, so it stops new starts. The batch raises it
+# once the running jobs have ended.
 STOPPING: Final = (
     AuthenticationError,
     BudgetExceeded,
@@ -55,10 +56,10 @@ STOPPING: Final = (
 )
 
 MOST: Final = 10_000
-"""Unfinished tasks of one batch at most."""
+"""Maximum number of unfinished tasks of one batch."""
 
 READ_AHEAD: Final = 200
-"""Jobs whose entries are read at a time before a batch with a budget starts anything."""
+"""How many jobs' entries are read at a time before a batch with a budget starts a job."""
 
 
 Step = Literal["start", "find", "wait", "save", "done", "failed"]
@@ -66,14 +67,14 @@ Step = Literal["start", "find", "wait", "save", "done", "failed"]
 
 @frozen(kw_only=True)
 class Plan:
-    """What a run would do with a job next, as a dry run sees it.
+    """What a run would do with a job, according to a dry run.
 
-    ``step``: "start" it; "find" a start whose answer was lost, before anything else; "wait" for
-    a task that was started; "save" the files of one that is finished; nothing, for it is
-    "done", or "failed" and not to be started anew. ``coins`` is what a start would cost, None
-    where the service tells no price, and 0 where none is due; ``about`` says that the length
-    of a file which it has not seen may change that. ``paid`` is what earlier runs paid for it.
-    ``uploads`` counts local files that no job before it has.
+    ``step`` is "start"; "find": search for a start whose response was lost; "wait" for a task
+    that was started; "save" the files of a finished task; "done"; or "failed": nothing is left
+    to do, and it is not started again. ``coins`` is the price of the start: None if the service
+    quotes none, 0 if nothing is started. ``about``: the price may change with the duration of
+    a file that is not uploaded yet. ``paid`` are the coins that earlier runs paid for the job.
+    ``uploads`` counts its local files that no earlier job has.
     """
 
     step: Step
@@ -85,13 +86,13 @@ class Plan:
 
 @frozen(kw_only=True)
 class Outcome(Generic[R]):
-    """What became of one job: its record, or the error that it ended with.
+    """The outcome of one job: its record, or the error that it ended with.
 
-    ``paths`` are its files, where the batch saved them. ``task`` is None when it was never
-    started. ``earlier``: an earlier run of the batch has done it; then ``record`` is None, and
-    ``await outcome.task`` asks the service for it as long as it is kept there. ``plan`` is given
-    by a dry run alone, which starts and waits for nothing; ``error`` then says why the job could
-    not be started, `BudgetExceeded` if it would not fit any more.
+    ``paths`` are its files, if the batch saved them. ``task`` is None if it was never started.
+    ``earlier``: an earlier run of the batch has completed the job; then ``record`` is None, and
+    ``await outcome.task`` requests it for as long as the service keeps it. Only a dry run sets
+    ``plan``; ``error`` then tells why the job could not be started: `BudgetExceeded` if the
+    budget has no room left for it.
     """
 
     job: Job[R]
@@ -104,7 +105,7 @@ class Outcome(Generic[R]):
 
     @property
     def ok(self) -> bool:
-        """Whether the job is done (and saved, where the batch saves)."""
+        """Whether the job succeeded (and its files are saved, if the batch saves files)."""
         return self.error is None
 
     def unwrap(self) -> R:
@@ -112,62 +113,62 @@ class Outcome(Generic[R]):
         if self.error is not None:
             raise self.error
         if self.plan is not None:
-            raise InvalidInput("This is the outcome of a dry run: nothing was started.")
+            raise InvalidInput("A dry run starts nothing, so this outcome has no record.")
         if self.record is None:
             raise InvalidInput(
-                "An earlier run has done this job; its files are outcome.paths, its record is "
-                "`await outcome.task`."
+                "An earlier run has completed this job. Its files are in outcome.paths; get its "
+                "record with `await outcome.task`."
             )
         return self.record
 
 
 @frozen(kw_only=True)
 class Desk:
-    """What a batch works with: how a start is made, and how its inputs are digested."""
+    """The functions of the client that a batch uses."""
 
     start: "Callable[[Job[Any]], Any]"
     digest: "Callable[[Job[Any]], Any]"
     look: "Callable[[Job[Any]], Any]"
-    """Returns the digest, and those of the local files."""
+    """Return the digest of a job's inputs, and those of its local files."""
     price: "AskPrice"
     attach: "Callable[[Job[Any], Any], Task[Any]]"
     book: "Book | None"
 
 
 def check_batch(limit: Any, retry_failed: Any, dry_run: Any = False) -> None:
-    """Raise `InvalidInput` for figures that cannot be."""
+    """Raise `InvalidInput` for options out of range."""
     for name, value, low, high in (
         ("limit", limit, 1, MOST),
         ("retry_failed", retry_failed, 0, 10),
     ):
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise InvalidInput(f"{name} must be a whole number from {low} to {high}.", field=name)
+            raise InvalidInput(f"{name} must be an integer from {low} to {high}.", field=name)
     if not isinstance(dry_run, bool):
         raise InvalidInput("dry_run must be True or False.", field="dry_run")
 
 
 class Worker(Protocol):
-    """Does what is to be done with each job; closed when the batch ends."""
+    """Processes the jobs of a batch one by one; closed when the batch ends."""
 
     stopping: ClassVar[tuple[type[Exception], ...]]
-    """Errors of one job which end the batch."""
+    """Errors of a single job that end the batch."""
 
     @property
     def desk(self) -> Desk:
-        """What it works with."""
+        """The client's functions that it uses."""
         ...
 
     @property
     def held(self) -> "Held":
-        """The budgets that its jobs count for."""
+        """A reservation in the budgets that count its jobs."""
         ...
 
     async def one(self, job: Job[R]) -> Outcome[R]:
-        """Return what became of a job; raise nothing."""
+        """Process a job and return its outcome; never raises."""
         ...
 
     def close(self) -> None:
-        """Let go of what is held."""
+        """Release its resources."""
         ...
 
 
@@ -203,7 +204,7 @@ async def run_batch(
                     stopped = stopped or outcome.error
                 yield outcome
             if stopped is not None and pulling is not None:
-                # A source that waits for its next job must not keep the batch from ending.
+                # Do not wait for a source that may take forever to produce its next job.
                 pulling.cancel()
                 await asyncio.gather(pulling, return_exceptions=True)
                 pulling = None
@@ -223,7 +224,7 @@ async def run_batch(
 async def _count_known(worker: Worker, jobs: Iterable[Job[Any]]) -> None:
     """Count what earlier runs paid for these jobs, before the first of them is started.
 
-    Else a job without a task would be started on coins that one after it has cost already.
+    Otherwise an early job could be started with coins that a later job has already cost.
     """
     if worker.desk.book is None:
         return
@@ -246,7 +247,7 @@ async def _count_job(worker: Worker, job: Job[Any]) -> None:
             return
         try:
             if (entry.kind, entry.digest) != (job.kind.name, await desk.digest(job)):
-                return  # another start's: the job will be refused
+                return  # the key has other inputs: starting the job will raise `KeyConflict`
         except InvalidInput:
             return
         worker.held.known(entry.key, entry.cost, entry.ref)
@@ -255,12 +256,12 @@ async def _count_job(worker: Worker, job: Job[Any]) -> None:
 
 
 def _passes(error: Exception) -> bool:
-    """Return whether what stopped one job may let the next ones through."""
+    """Return whether later jobs may succeed in spite of this error."""
     return isinstance(error, BudgetExceeded) and error.pending
 
 
 async def _keyed(desk: Desk, job: Job[R], seen: Seen) -> Job[R]:
-    """Give a job without a key the one that the same job has in every run of the batch."""
+    """Return the job with a key that is the same in every run of the batch."""
     if not isinstance(job, Job):
         raise InvalidInput(f"A batch takes jobs, such as a2e.dubbing.job(…), not {job!r:.60}.")
     if job.key is not None or desk.book is None:
@@ -268,18 +269,18 @@ async def _keyed(desk: Desk, job: Job[R], seen: Seen) -> Job[R]:
     try:
         digest: str = await desk.digest(job)
     except InvalidInput:
-        return job  # which is told where it is started
+        return job  # starting it raises the same error
     return with_key(job, f"batch:{digest[:32]}:{seen.count(digest)}")
 
 
 def with_key(job: Job[R], key: str) -> Job[R]:
-    """Return the job under another key."""
+    """Return a copy of the job with another key."""
     inputs: TaskInput = evolve(job.input, key=key)
     return evolve(job, input=inputs)  # type: ignore[misc]  # mypy knows no own __init__ here
 
 
 def again(job: Job[R], tries: int) -> Job[R]:
-    """Return the job as it is started after so many failures."""
+    """Return the job with the key of its start after so many failures."""
     return job if not tries or job.key is None else with_key(job, f"{job.key}~{tries}")
 
 
@@ -294,7 +295,10 @@ class Runner:
     stopping: ClassVar[tuple[type[Exception], ...]] = STOPPING
 
     async def one(self, job: Job[R]) -> Outcome[R]:
-        """Return what became of a job; failed tasks are started anew as often as is allowed."""
+        """Run a job and return its outcome; start failed tasks again up to ``retry_failed`` times.
+
+        Each new start is charged again, if the service does not refund failed tasks.
+        """
         tries = 0
         while True:
             outcome = await _try(self, job, again(job, tries))
@@ -303,7 +307,7 @@ class Runner:
             tries += 1
 
     def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing: there is nothing to release."""
 
 
 async def _try(worker: Runner, job: Job[R], current: Job[R]) -> Outcome[R]:
@@ -311,7 +315,7 @@ async def _try(worker: Runner, job: Job[R], current: Job[R]) -> Outcome[R]:
     task: Task[R] | None = None
     record: R | None = None
     try:
-        check_watchable(current.kind)  # what cannot be waited for must not be paid here
+        check_watchable(current.kind)  # do not pay for a task that cannot be polled
         if (earlier := await _earlier(worker, job, current)) is not None:
             return earlier
         started: Task[R] = await desk.start(current)
@@ -326,7 +330,7 @@ async def _try(worker: Runner, job: Job[R], current: Job[R]) -> Outcome[R]:
 
 
 async def _earlier(worker: Runner, job: Job[R], current: Job[R]) -> Outcome[R] | None:
-    """Return the outcome of a job that is done and saved; its files must still be there."""
+    """Return the outcome of a job that is done and saved, if its files still exist."""
     desk = worker.desk
     if desk.book is None or current.key is None:
         return None
@@ -334,7 +338,7 @@ async def _earlier(worker: Runner, job: Job[R], current: Job[R]) -> Outcome[R] |
     if entry is None or entry.kind != current.kind.name or not entry.succeeded:
         return None
     if entry.digest != await desk.digest(current):
-        return None  # other inputs under the same key: the start tells
+        return None  # the key has other inputs: starting the job raises `KeyConflict`
     if not nothing_left(entry, worker.download_to):
         return None
     worker.held.stands(entry.key, entry.cost, entry.ref)
@@ -343,14 +347,14 @@ async def _earlier(worker: Runner, job: Job[R], current: Job[R]) -> Outcome[R] |
 
 
 def nothing_left(entry: Entry, download_to: Path | None) -> bool:
-    """Whether a task that succeeded is done: saved, where that is wanted, and its files there."""
+    """Whether nothing is left to do for a successful task: its files exist, if they are wanted."""
     if download_to is None:
         return True
     return entry.state is State.SAVED and all(Path(path).is_file() for path in entry.paths.values())
 
 
 class _Source(Generic[R]):
-    """The jobs, one at a time, from any iterable; none is asked for before it can be started."""
+    """The jobs of any iterable, one at a time; reads a job only when it can be started."""
 
     def __init__(self, jobs: "Iterable[Job[R]] | AsyncIterable[Job[R]]") -> None:
         self.ended = False
@@ -360,7 +364,7 @@ class _Source(Generic[R]):
         elif isinstance(jobs, Iterable):
             self._sync = iter(jobs)
         else:
-            raise InvalidInput("jobs must be an iterable of jobs.", field="jobs")
+            raise InvalidInput("jobs must be an iterable or async iterable of jobs.", field="jobs")
 
     async def pull(self) -> Job[R] | None:
         """Return the next job, None at the end."""
@@ -373,7 +377,7 @@ class _Source(Generic[R]):
             return None
 
     async def aclose(self) -> None:
-        """Close a generator that was given."""
+        """Close the iterable if it is an async generator."""
         close = getattr(self._async, "aclose", None)
         if close is not None:
             await close()

@@ -1,4 +1,4 @@
-"""The journal as starts and tasks use it: each step written down before the next one is taken."""
+"""Records the steps of a client's starts and tasks in its journal, each before the next one."""
 
 import asyncio
 import atexit
@@ -37,17 +37,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger("a2e_async.journal")
 
 _CANCELLED_AT_MOST: Final = 5
-"""How often dropping an entry is tried again because its coroutine was cancelled."""
+"""How often dropping an entry is attempted if its coroutine is cancelled."""
 
 LOOK_AGAIN: Final = 5.0
-"""Seconds after which a start that another process owns is asked for again: it may have died."""
+"""Seconds between two checks of a start that another process owns, because it may have died."""
 
 
 class Book:
-    """Writes what happens to a client's starts into its journal.
+    """Records a client's starts, paid calls, tasks and uploads in its journal.
 
-    ``account`` is the one that it serves. ``former`` names it by its key, where the user has named
-    it otherwise: who has the key may take over the entries from before the name was given.
+    ``account`` is the client's account. ``former_account`` is the account name derived from the
+    API key, if the user has given a name: entries from before that are moved to ``account``.
     """
 
     def __init__(self, journal: Journal, account: str, *, former: str | None = None) -> None:
@@ -57,19 +57,19 @@ class Book:
         self._former = None if former == account else former
         self._saving: dict[str, asyncio.Lock] = {}
         self._owed: list[Entry] = []
-        """Paid tasks that the journal could not take. Each leaves once it is written."""
+        """Entries of paid tasks that could not be written yet."""
         self._settling = asyncio.Lock()
-        """Held while they are written: of two writers one would remove what the other wrote."""
+        """Held while they are written: two writers would remove each other's entries."""
         self._told_of_others = False
         self._unsent: dict[str, float] = {}
-        """When starts were about to be sent (seconds since 1970) whose bytes have not left yet."""
+        """``sent_at`` (seconds since 1970) of intents whose request is not written yet, by key."""
         _BOOKS.add(self)
         _withdraw_at_exit()
 
     async def aclose(self) -> None:
-        """Write what is owed and close the journal.
+        """Write what is still unwritten and close the journal.
 
-        Raises `JournalError` that names the paid tasks which could not be written.
+        Raises a `JournalError` that names the paid tasks which could not be written.
         """
         failure: JournalError | None = None
         if self._owed:
@@ -80,27 +80,32 @@ class Book:
         await self.journal.aclose()
         if failure is not None:
             refs = ", ".join(str(entry.ref) for entry in self._owed)
-            self._owed.clear()  # it is said once
-            logger.error("paid and never written into the journal: %s", refs)
-            raise JournalError(f"{failure} Paid, and not in the journal: {refs}.") from failure
+            self._owed.clear()  # report it once, even if the client is closed again
+            logger.error("paid tasks could not be written to the journal: %s", refs)
+            raise JournalError(
+                f"{failure} These tasks are paid and not in the journal: {refs}. Attach them by "
+                "these refs."
+            ) from failure
 
     # -- a start -----------------------------------------------------------------------------
 
     async def reserve(self, flight: Flight, *, look: bool = True) -> Entry | None:
-        """Take a start's key; return the entry of the task that it stands for already.
+        """Reserve a start's key; return the entry if the key already has a task.
 
-        When a process died while it sent this very start, ``flight.recovery`` tells what to
-        look for; also when another process has lost it, and holds its key. While that waits for
-        its response, this waits. A free key is not taken yet where
-        nothing is paid before the start itself: `intend` does both in one durable step. Without
-        ``look`` such a key is not even asked for: `intend` finds out. Raises `KeyConflict`.
+        ``attempt.recovery`` is set if an earlier process died while it sent this start, or if
+        another process owns the key and has lost the response. While another process waits for
+        its response, this method waits, too.
+
+        If no upload has to be paid first, a free key is not reserved here: `record_intent` does
+        both in one durable write. Without ``check_first`` such a key is not even read here.
+        Raises `KeyConflict`.
         """
         await (self._settle() if flight.key is None else self.ready())
         if flight.key is None:
             flight.key, flight.own_key = made_key("auto"), True
         if flight.own_key:
             if not flight.uploaded:
-                await self.journal.open()  # before an upload is paid for
+                await self.journal.open()  # fail before an upload is paid for
             return None
         flight.begun = flight.foreign = False
         if flight.uploaded and (not look or await self.journal.get(flight.key) is None):
@@ -118,8 +123,9 @@ class Book:
             if entry.state >= State.ACCEPTED:
                 if not entry.ids:
                     raise KeyConflict(
-                        f"key {flight.key!r:.60} stands for a start that was paid and never "
-                        "found, and was closed by hand. Use another key to start, and pay, again.",
+                        f"key {flight.key!r:.60} belongs to a start that was charged, was never "
+                        "found and was closed by hand (a2e journal settle). To start again "
+                        "(charged again), use another key.",
                         key=flight.key,
                     )
                 return entry
@@ -136,20 +142,20 @@ class Book:
             await self._news(entry)
 
     async def intend(self, flight: Flight) -> None:
-        """Write down that the start's bytes are about to leave.
+        """Record that the start is about to be sent.
 
-        Raises `TakenOver` when its key was taken meanwhile: then nothing may be sent.
+        Raises `LeaseLost` if another client has taken the key meanwhile; then nothing may be sent.
         """
-        assert flight.key is not None  # noqa: S101  # given by reserve()
+        assert flight.key is not None  # noqa: S101  # set by reserve_key()
         recovery = flight.recovery
-        assert recovery is not None  # noqa: S101  # made before the request
+        assert recovery is not None  # noqa: S101  # set before the request
         self._unsent[flight.key] = recovery.sent_at.timestamp()
         if flight.own_key:
             await self.journal.begin(self._entry(flight, State.INTENT))
         elif not flight.begun:
             begun = await self.journal.begin(self._entry(flight, State.INTENT))
             if not begun.new:
-                raise TakenOver("Another start has taken this key; nothing was sent by this one.")
+                raise TakenOver("Another start has this key; nothing was sent by this one.")
             flight.begun = True
         else:
             await self.journal.advance(
@@ -168,24 +174,24 @@ class Book:
             )
 
     def sent(self, key: str | None) -> None:
-        """The bytes of a start leave now: from here on it is never withdrawn."""
+        """Note that a start is being sent: from now on it is never withdrawn."""
         if key is not None:
             self._unsent.pop(key, None)
 
     def refused(self, key: str | None, sent_at: datetime) -> None:
-        """Nothing of a start is at the service: it may be withdrawn until it is sent again."""
+        """Note that the service refused a start: it can be withdrawn until it is sent again."""
         if key is not None:
             self._unsent[key] = sent_at.timestamp()
 
     def withdraw(self, key: str | None) -> None:
-        """Drop the entry of a start that was not sent, without waiting, where the journal can.
+        """Drop the entry of a start that was not sent, without waiting, if the journal can.
 
-        For the end of a loop or of a process, which leaves no time for a coroutine.
+        Used when an event loop or a process ends and no coroutine can run any more.
         """
         sent_at = None if key is None else self._unsent.pop(key, None)
         drop: Callable[[str, float], None] | None = getattr(self.journal, "withdraw", None)
         if key is not None and sent_at is not None and drop is not None:
-            with suppress(JournalError):  # at worst it is looked for in vain
+            with suppress(JournalError):  # at worst the next run searches for it in vain
                 drop(key, sent_at)
 
     def withdraw_all(self) -> None:
@@ -196,14 +202,14 @@ class Book:
     async def accept(
         self, flight: Flight, ids: tuple[str, ...], coins: int | None
     ) -> tuple[str, ...]:
-        """Write down what was paid for; return the ids without those of another entry.
+        """Record the ids of an accepted start; return those that no other entry holds.
 
-        A journal that fails now must not cost the task: then the ids are kept, and nothing more is
-        started before they are written.
+        If the journal fails now, the task must not be lost: the entry is kept in memory, and no
+        further start is made before it is written.
         """
         if flight.key is None:
-            return ids  # looked for by what the user kept of it, without the journal
-        # What cannot be asked for again has come as far as it ever will.
+            return ids  # a recover() of a start that is not in this journal
+        # A task that cannot be polled will never get any further than this.
         watchable = flight.kind.watchable
         paid = self._entry(flight, State.ACCEPTED if watchable else State.SAVED, ids, coins)
         if not watchable:
@@ -213,21 +219,21 @@ class Book:
         except JournalError:
             self._owed.append(paid)
             logger.exception(
-                "%s was paid and could not be written into the journal",
+                "%s is paid but could not be written to the journal; retrying later",
                 flight.kind.ref(ids),
             )
             return ids
-        except BaseException:  # the client stops; what was asked for may not have come about
+        except BaseException:  # the client is closing: the write may not have happened
             self._owed.append(paid)
             raise
         ours = tuple(id for id in ids if id in written.ids)
         if len(ours) < len(ids):
             held = tuple(id for id in ids if id not in written.ids)
-            logger.error("%s belongs to another start already", flight.kind.ref(held))
+            logger.error("%s already belongs to another start", flight.kind.ref(held))
         return ours
 
     async def _write(self, paid: Entry) -> Entry:
-        """Write the ids of a paid task into its entry, which may be gone; return that."""
+        """Write the ids of a paid task; create the entry again if it is gone. Return it."""
         values: dict[str, Any] = {"ids": paid.ids, "coins": paid.coins}
         if paid.closed_by is not None:
             values["closed_by"] = paid.closed_by
@@ -235,7 +241,7 @@ class Book:
         return written or (await self.journal.begin(paid)).entry
 
     async def _settle(self) -> None:
-        """Write what is owed, each by itself. Raises `JournalError` when one of them fails."""
+        """Write all unwritten entries. Raises `JournalError` if one of them fails."""
         if not self._owed and self._former is None:
             return
         async with self._settling:
@@ -254,7 +260,7 @@ class Book:
                 raise failure
 
     async def lose(self, flight: Flight) -> None:
-        """Write down when hope for the start's answer was given up."""
+        """Record that no response will arrive for the start."""
         recovery = flight.recovery
         if flight.key is None or flight.foreign or recovery is None or recovery.lost_at is None:
             return
@@ -263,20 +269,21 @@ class Book:
                 flight.key, State.INTENT, lost_at=recovery.lost_at.timestamp()
             )
         except JournalError as error:
-            logger.warning("%s", error)  # what counts, the intent, is there
+            logger.warning("%s", error)  # the intent is recorded, which is what matters
 
     async def drop(self, flight: Flight) -> None:
-        """Forget a start of which nothing is at the service."""
+        """Drop the entry of a start that the service did not accept."""
         if flight.key is None:
             return
-        # Cancelled while its key was being taken: what stands there may be another's.
+        # If it was cancelled while its key was being reserved, the entry may be another start's.
         own = flight.own_key or flight.begun
-        # The end of `asyncio.run` cancels what is already being cancelled: go on all the same.
+        # `asyncio.run` may cancel this a second time at its end: try again all the same, or the
+        # next run would search for a start that was never sent.
         for _ in range(_CANCELLED_AT_MOST):
             try:
                 await self._drop(flight, flight.key, own=own)
             except asyncio.CancelledError:
-                own = False  # dropped perhaps, and taken again since
+                own = False  # it may have been dropped, and reserved by another start since
                 continue
             break
         self._unsent.pop(flight.key, None)
@@ -286,12 +293,12 @@ class Book:
             if own or await self._is_of(flight, key):
                 await self.journal.drop(key)
         except JournalError as error:
-            logger.warning("%s", error)  # at worst it is looked for in vain
+            logger.warning("%s", error)  # at worst the next run searches for it in vain
 
     async def unresolved(self, kind: TaskKind[..., Any]) -> list[tuple[str, Recovery]]:
-        """Return what to look for of each start of a kind that was sent and has no task yet.
+        """Return key and recovery of each start of a kind that was sent and has no task yet.
 
-        By their keys; also those that other clients are at work on. Raises `JournalError`.
+        Includes those that other clients are working on. Raises `JournalError`.
         """
         found: list[tuple[str, Recovery]] = []
         after = 0
@@ -301,10 +308,10 @@ class Book:
             if not after:
                 return found
 
-    # -- a paid call that is no task ---------------------------------------------------------
+    # -- paid calls without a task -----------------------------------------------------------
 
     async def intend_call(self, key: str, recovery: Recovery) -> None:
-        """Write down that the bytes of a paid call without a task are about to leave."""
+        """Record that a paid call without a task is about to be sent."""
         await self._settle()
         self._unsent[key] = recovery.sent_at.timestamp()
         await self.journal.begin(
@@ -320,7 +327,7 @@ class Book:
         )
 
     async def adopt(self, task: "Task[Any]", recovery: Recovery) -> None:
-        """Write down a task that a paid call has made, unless the journal knows it."""
+        """Record a task that a paid call or a search has found, unless it is recorded already."""
         if await self.claimed(task.kind, task.ids):
             return
         made = Entry(
@@ -335,18 +342,18 @@ class Book:
         )
         try:
             begun = await self.journal.begin(made)
-            if not begun.entry.ids:  # another start has just claimed it
+            if not begun.entry.ids:  # another start has claimed the task just now
                 await self.journal.drop(made.key)
         except JournalError:
             self._owed.append(made)
-            logger.exception("%s could not be written into the journal", made.ref)
+            logger.exception("%s could not be written to the journal; retrying later", made.ref)
 
     async def end_call(self, key: str, urls: tuple[str, ...]) -> None:
-        """Write down what a paid call gave: there is no other way back to it."""
+        """Record the result of a paid call; the service has no list to find it in."""
         await self._note(key, State.SAVED, succeeded=True, urls=urls, closed_by=ClosedBy.RETURNED)
 
     async def drop_call(self, key: str) -> None:
-        """Forget a call that was refused or never sent."""
+        """Drop the entry of a call that was refused or never sent."""
         self._unsent.pop(key, None)
         try:
             await self.journal.drop(key)
@@ -354,9 +361,9 @@ class Book:
             logger.warning("%s", error)
 
     async def know(self, flight: Flight) -> None:
-        """Give a start that is searched for by its recovery the key of its entry, if it has one."""
+        """Set the key of an attempt that searches by its recovery, if the journal has its entry."""
         recovery = flight.recovery
-        assert recovery is not None  # noqa: S101  # it is what is looked for
+        assert recovery is not None  # noqa: S101  # set by whoever asks for a search
         for key, lost in await self.unresolved(flight.kind):
             if same_recovery(lost, recovery):
                 entry = await self.journal.get(key)
@@ -365,18 +372,18 @@ class Book:
                     return
 
     async def complete(self, key: str) -> None:
-        """Write down that no further task of an accepted start is searched for."""
+        """Record that an accepted start has no further tasks to search for."""
         try:
             entry = await self.journal.get(key)
             if entry is not None and entry.ids:
                 await self.journal.advance(key, entry.state, expected=len(entry.ids))
         except JournalError as error:
-            logger.warning("%s", error)  # at worst they are searched for once more
+            logger.warning("%s", error)  # at worst the next run searches again
 
-    # -- events ------------------------------------------------------------------------------
+    # -- webhook events ------------------------------------------------------------------------
 
     async def heard(self, hooks: Collection[str]) -> list[Entry]:
-        """Tell the other clients that webhook events came; return the entries of these starts."""
+        """Record webhook events, which notifies other clients; return the starts' entries."""
         told = await asyncio.gather(*(self._hear(hook) for hook in hooks))
         return [entry for entry in told if entry is not None]
 
@@ -384,22 +391,23 @@ class Book:
         try:
             return await self.journal.heard(hook)
         except JournalError as error:
-            logger.warning("%s", error)  # they look in their own time
+            logger.warning("%s", error)  # without the notification they poll at their own pace
             return None
 
-    # -- its task ----------------------------------------------------------------------------
+    # -- tasks -------------------------------------------------------------------------------
 
     async def finish(self, task: "Task[Any]", record: Record | None) -> None:
-        """Write down how a task ended; None when the service does not know it any more.
+        """Record how a task ended; ``record`` is None if the service no longer knows the task.
 
-        Only what the API said itself closes an entry: a task that it does not know is missing,
-        and one that is completed without its result is still to be waited for.
+        Only an answer of the API closes an entry. A task that the service does not know is
+        recorded as missing, and one that is completed without a result remains open.
         """
         entry = await self._of(task.kind.name, task.ids[0])
         if entry is None or not entry.open:
             return
         if record is None:
-            # Without an account, from an older journal, it may be another account's.
+            # Entries of older journals have no account: the task may be another account's, whose
+            # key would find it.
             if entry.account and not entry.missing:
                 await self._note(entry.key, entry.state, missing_since=wall_time())
             return
@@ -427,14 +435,14 @@ class Book:
         )
 
     async def save(self, output: Output, path: Path) -> None:
-        """Write down that one output of a task is on disk."""
+        """Record that one output of a task is saved."""
         if output.ref is None:
             return
         kind, ids = split_ref(output.ref)
         entry = await self._of(kind, ids[0])
         if entry is None:
             return
-        # Outputs of one task are saved side by side; each adds its path to those before it.
+        # Outputs of one task are saved concurrently, and each adds its path to the stored ones.
         lock = self._saving.setdefault(entry.key, asyncio.Lock())
         async with lock:
             entry = await self._of(kind, ids[0]) or entry
@@ -450,14 +458,14 @@ class Book:
             self._saving.pop(entry.key, None)
 
     async def deliver(self, task: "Task[Any]") -> None:
-        """Write down that nothing is left to do for a task; its user has the results."""
+        """Record that the user has the results of a task: nothing is left to do."""
         entry = await self.journal.find(task.kind.name, task.ids[0])
         if entry is not None:
             reason = entry.closed_by or ClosedBy.ACKNOWLEDGED
             await self.journal.advance(entry.key, State.SAVED, closed_by=reason)
 
     async def claimed(self, kind: TaskKind[..., Any], ids: Collection[str]) -> set[str]:
-        """Return which of these tasks belong to starts that the journal knows."""
+        """Return which of these task ids the journal has."""
         asked = list(ids)
         entries = await asyncio.gather(*(self._of(kind.name, id) for id in asked))
         return {id for id, entry in zip(asked, entries, strict=True) if entry is not None}
@@ -465,29 +473,29 @@ class Book:
     # -- uploads -----------------------------------------------------------------------------
 
     async def uploaded(self, digest: str, content_type: str) -> tuple[str, float] | None:
-        """Return the URL of a content that a client of this account has uploaded, and its end."""
+        """Return the URL of uploaded content and its expiry (seconds since 1970), if any."""
         upload = await self.journal.uploaded(digest, content_type)
         return None if upload is None else (upload.url, upload.until)
 
     async def keep_upload(self, digest: str, content_type: str, url: str, until: float) -> None:
-        """Keep where a content was uploaded to, for the other clients of this account."""
+        """Store the URL of uploaded content for the other clients of this account."""
         upload = Upload(digest=digest, content_type=content_type, url=url, until=until)
         try:
             await self.journal.keep_upload(upload)
         except JournalError as error:
-            logger.warning("%s", error)  # they upload, and pay for, it again
+            logger.warning("%s", error)  # at worst they upload it, and pay for it, again
 
     async def pay_upload(self, coins: int) -> None:
-        """Count what was paid for an upload."""
+        """Record the price of an upload (coins)."""
         try:
             await self.journal.pay_upload(coins)
         except JournalError as error:
-            logger.warning("%s", error)  # it is paid: to lose it, too, would cost more
+            logger.warning("%s", error)  # failing now would waste the paid upload
 
     # -- accounts ----------------------------------------------------------------------------
 
     async def ready(self) -> None:
-        """Write what is owed; log, once, what is left to other accounts."""
+        """Write unwritten entries; log, once, that the journal has entries of other accounts."""
         await self._settle()
         if self._told_of_others:
             return
@@ -515,14 +523,14 @@ class Book:
         try:
             await self.journal.advance(key, state, **values)
         except JournalError as error:
-            logger.warning("%s", error)  # it is learnt again at the next look
+            logger.warning("%s", error)  # the next poll or the next run records it again
 
     async def _news(self, seen: Entry) -> None:
         """Wait until another client has changed the entry, or may have died."""
         told = asyncio.Event()
         end = self.journal.watch(seen.key, lambda _: told.set())
         try:
-            # What changed before the watch began is not told by it.
+            # A change before the listener was added is not reported, so compare once.
             if await self.journal.get(seen.key) == seen:
                 async with asyncio.timeout(LOOK_AGAIN):
                     await told.wait()
@@ -534,7 +542,7 @@ class Book:
     def _entry(
         self, flight: Flight, state: State, ids: tuple[str, ...] = (), coins: int | None = None
     ) -> Entry:
-        assert flight.key is not None  # noqa: S101  # given by reserve()
+        assert flight.key is not None  # noqa: S101  # set by reserve_key()
         recovery = flight.recovery
         return Entry(
             key=flight.key,
@@ -558,14 +566,14 @@ class Book:
 
 
 def _given_up(entry: Entry) -> bool:
-    """Whether no response to the start of an entry can come any more."""
+    """Whether a response to the start of an entry can no longer arrive."""
     if entry.state is not State.INTENT or entry.sent_at is None:
         return False
     return entry.lost_at is not None or wall_time() - entry.sent_at > UNDER_WAY
 
 
 def _more(told: int | None, known: int | None) -> int | None:
-    """Return what a task has cost: it never falls below what was known before."""
+    """Return the price of a task (coins): the reported one, but never below the known one."""
     return known if told is None else max(told, known or 0)
 
 
@@ -575,17 +583,20 @@ async def others_in(journal: Journal, account: str) -> list[AccountEntries]:
 
 
 def others_word(others: Collection[AccountEntries]) -> str:
-    """Return what to say where a journal holds entries of other accounts."""
+    """Return the log message for a journal with entries of other accounts."""
     count, left = sum(one.entries for one in others), sum(one.open for one in others)
     return (
         f"{count} entries of other accounts in this journal were skipped ({left} of them open): "
         f"{', '.join(one.account for one in others)}. If the API key of this account has changed, "
-        "a2e journal adopt gives it the entries of its former key"
+        "run a2e journal adopt to move the entries of the former key to this account"
     )
 
 
 def _text(said: str) -> str:
-    """Return a text of the service as every journal can hold it."""
+    """Return a text of the service in a form that every journal can store.
+
+    Secrets are removed. NUL and lone surrogates are valid in JSON, but not in PostgreSQL.
+    """
     return redact(said)[:500].encode(errors="replace").decode().replace("\0", "")
 
 
@@ -594,10 +605,10 @@ _BOOKS: "Final[weakref.WeakSet[Book]]" = weakref.WeakSet()
 
 @cache
 def _withdraw_at_exit() -> None:
-    """Have intents of which nothing was sent dropped when the interpreter ends.
+    """Drop unsent intents when the interpreter exits.
 
-    Called when a journal is there: what is registered last at exit is run first, and the journal
-    has to be open still.
+    Registered after the journal's own handler: exit handlers run in reverse order, and the
+    journal must still be open.
     """
     atexit.register(_withdraw_all)
 
@@ -608,12 +619,12 @@ def _withdraw_all() -> None:
 
 
 def _whole(path: Path) -> str:
-    """Return the path as it holds in any directory: the next run may be called from another."""
+    """Return the absolute path: the next run may have another working directory."""
     return str(path.absolute())
 
 
 def recovery_of(entry: Entry) -> Recovery:
-    """Return what to look for when an entry's start was sent and nothing more is known."""
+    """Return what identifies an entry's start at the service."""
     sent = entry.sent_at if entry.sent_at is not None else entry.created_at
     return Recovery(
         kind=entry.kind,

@@ -1,10 +1,10 @@
-"""A bound on what paid calls may cost, kept before each is sent.
+"""A limit on the cost of paid calls, enforced before each call is sent.
 
-What a `Budget` holds falls into three: coins that were spent, coins reserved for calls in flight,
-and coins reserved for calls whose outcome is unknown. Only the second will change by itself. So a
-call is refused when the other two leave no room for it, and waits (in `BudgetQueue`) while calls
-in flight may still make room. Who waits holds nothing: no reservation in any budget, no slot, no
-connection. Calls in flight never wait for a budget, and therefore always settle.
+A `Budget` counts three amounts: coins spent, coins reserved for calls in flight, and coins
+reserved for calls whose outcome is unknown. Only the second changes without a new call. So a call
+is refused if the other two leave no room for it, and waits (in `BudgetQueue`) while calls in
+flight may still make room. A waiting call holds nothing: no reservation in any budget, no slot
+and no connection. Calls in flight never wait for a budget, so they always complete.
 """
 
 import asyncio
@@ -24,19 +24,19 @@ from a2e_async.transport.retry import could_be_accepted
 _MOST: Final = 2**53
 
 UPLOAD: Final = "upload"
-"""The kind under which uploads count."""
+"""The kind under which uploads are counted."""
 
 UPLOAD_COST: Final = 1
-"""Coins that an upload counts for where no budget says otherwise."""
+"""Default number of coins that an upload counts for."""
 
 REMEMBERED: Final = 10_000
-"""Tasks that a budget remembers to have counted."""
+"""How many counted tasks a budget remembers."""
 
 Need = tuple[str, int | None]
-"""A paid call that is to be made: its kind, and its price as it was quoted."""
+"""A paid call that needs a reservation: its kind, and its quoted price in coins or None."""
 
 _lock: Final = RLock()
-"""Held while a budget changes: blocking clients share budgets across threads."""
+"""Held while a budget changes: blocking clients may share budgets across threads."""
 
 
 def _coins(budget: "Budget", attribute: Any, value: Any) -> None:
@@ -44,22 +44,24 @@ def _coins(budget: "Budget", attribute: Any, value: Any) -> None:
     if value is None and name == "unknown_cost":
         return
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MOST:
-        raise InvalidInput(f"Budget({name}=…) must be a whole number of coins.", field=name)
+        raise InvalidInput(
+            f"Budget({name}=…) must be a whole number of coins, 0 or more.", field=name
+        )
 
 
 @define(eq=False)
 class Budget:
-    """At most ``coins`` for what a client or a batch pays, over its whole life.
+    """A limit of ``coins`` on everything that a client or a batch pays.
 
-    Before a paid call is sent its price is reserved: what the service quotes, else what this
-    kind last cost, else ``unknown_cost``; without any of these it is refused. When the service
-    has accepted it, the true price counts, where it is told. A call for which there is no room
-    waits as long as calls in flight may make some. What has an unknown outcome stays reserved.
-    What keys of a journal stand for already counts as it was paid.
+    Before a paid call is sent, its price is reserved: the service's quote, else the last price
+    of this kind, else ``unknown_cost``. Without any of these the call is refused. Once the
+    service has accepted it, the actual price is counted, if the service reports one. A call
+    waits for room while calls in flight may make some. Calls with an unknown outcome stay
+    reserved. A journal key that already has a task counts with the price of that task.
 
-    The service tells no price of an upload: each counts ``upload_cost`` coins. A batch's own
-    budget counts its starts and their uploads, a client's all paid calls. Several clients may
-    share one, also in several threads.
+    The service reports no price for uploads, so each counts ``upload_cost`` coins. The budget of
+    a batch counts its starts and their uploads, that of a client all paid calls. Clients may
+    share a budget, also across threads.
     """
 
     coins: int = field(validator=_coins)
@@ -68,18 +70,18 @@ class Budget:
     _spent: int = field(default=0, init=False)
     _reserved: int = field(default=0, init=False)
     _in_flight: int = field(default=0, init=False, repr=False)
-    """The part of what is reserved that settles by itself."""
+    """The part of the reserved coins that belongs to calls in flight."""
     _calls: "Counter[str]" = field(factory=Counter[str], init=False, repr=False)
-    """How many calls of a kind are in flight."""
+    """How many calls of each kind are in flight."""
     _last: dict[str, int] = field(factory=dict[str, int], init=False, repr=False)
     _counted: dict[str, int] = field(factory=dict[str, int], init=False, repr=False)
-    """What was counted for a task, by its ref."""
+    """Coins counted for each task, by its ref."""
     _owed: dict[str, int] = field(factory=dict[str, int], init=False, repr=False)
-    """What is reserved for starts whose outcome is unknown, by their keys."""
+    """Coins reserved for starts with an unknown outcome, by key."""
     _ahead: dict[str, int] = field(factory=dict[str, int], init=False, repr=False)
-    """What was counted for keys of a batch before their turn."""
+    """Coins counted for keys of a batch before these jobs run."""
     _elsewhere: tuple[int, int] = field(default=(0, 0), init=False, repr=False)
-    """The parts of what is spent and of what is reserved that are those of other runs."""
+    """Coins spent and reserved by other runs; included in the totals."""
     _waiters: "dict[_Waiter, None]" = field(
         factory=lambda: dict[_Waiter, None](), init=False, repr=False
     )
@@ -87,39 +89,39 @@ class Budget:
 
     @property
     def spent(self) -> int:
-        """Coins that accepted calls have cost."""
+        """Coins spent on accepted calls."""
         return self._spent
 
     @property
     def reserved(self) -> int:
-        """Coins set aside for calls in flight, and for those whose outcome is unknown."""
+        """Coins reserved for calls in flight and for calls with an unknown outcome."""
         return self._reserved
 
     @property
     def free(self) -> int:
-        """Coins that are neither spent nor reserved."""
+        """Coins neither spent nor reserved; never below 0."""
         return max(0, self.left)
 
     @property
     def left(self) -> int:
-        """Coins that further calls may cost; below 0 when prices were higher than quoted."""
+        """Coins left for further calls; below 0 if prices were higher than quoted."""
         return self.coins - self._spent - self._reserved
 
     def figures(self) -> str:
-        """Return how it stands, in words."""
+        """Return the free, reserved and spent coins as a text for errors."""
         return f"{self.free} free, {self._reserved} reserved, {self._spent} spent"
 
     def reserve(self, kind: str, quoted: int | None) -> int:
-        """Set the price of a paid call aside and return it. Raises `BudgetExceeded`."""
+        """Reserve the price of a paid call and return it (coins). Raises `BudgetExceeded`."""
         with _lock:
             (reserved,) = self.check([(kind, quoted)])
             self.add(kind, reserved)
         return reserved
 
     def check(self, needs: Sequence[Need]) -> list[int]:
-        """Return the prices of calls for all of which there is room now.
+        """Return the prices to reserve for these calls, if there is room for all of them.
 
-        Raises `BudgetExceeded`, ``pending`` while calls in flight may make room.
+        Otherwise raises `BudgetExceeded`, with ``pending`` while calls in flight may make room.
         """
         self._leave_other_process()
         prices = [self._price(*need) for need in needs]
@@ -128,14 +130,14 @@ class Budget:
             settled = self._spent + self._reserved - self._in_flight
             what = " and ".join(sorted({kind for kind, _ in needs}))
             raise BudgetExceeded(
-                f"This paid call ({what}) costs {total} coins, and {self.free} of {self.coins} "
-                f"are left in the budget: {self.figures()}. It was not sent.",
+                f"This paid call ({what}) costs {total} coins, but only {self.free} of "
+                f"{self.coins} are left in the budget: {self.figures()}. It was not sent.",
                 pending=settled + total <= self.coins,
             )
         return prices
 
     def add(self, kind: str, reserved: int) -> None:
-        """Set the price of a call in flight aside, whatever is left."""
+        """Reserve the price of a call in flight, even if there is no room."""
         with _lock:
             self._reserved += reserved
             self._begin(kind, reserved)
@@ -149,7 +151,7 @@ class Budget:
         *,
         reserved_as: str | None = None,
     ) -> None:
-        """Count an accepted call at its price, or at what was reserved if that is not told."""
+        """Count an accepted call at its price, or at the reserved one if none is reported."""
         told = as_price(price)
         paid = reserved if told is None else told
         with _lock:
@@ -160,16 +162,16 @@ class Budget:
             self._notify()
 
     def release(self, reserved: int, kind: str = "") -> None:
-        """Give back what was set aside for a call that was not accepted."""
+        """Release the reservation of a call that was not accepted."""
         with _lock:
             self._end(kind, reserved)
             self._reserved -= reserved
             self._notify()
 
     def owe(self, coins: int, key: str) -> int:
-        """Set aside, whatever is left, what an earlier start of a key may have paid; return it.
+        """Reserve what an earlier start of a key may have paid; return it (coins).
 
-        What `keep` has kept for this key stands for it already.
+        Reserves even if there is no room. What `retain` keeps for this key is not added again.
         """
         with _lock:
             kept = self._owed.pop(key, None)
@@ -180,7 +182,7 @@ class Budget:
             return kept
 
     def keep(self, reserved: int, key: str | None, kind: str = "") -> None:
-        """Leave set aside what may have been paid, until more is known of this key."""
+        """Keep a reservation that may have been paid, until the key's outcome is known."""
         with _lock:
             self._end(kind, reserved)
             if key is not None:
@@ -188,9 +190,9 @@ class Budget:
             self._notify()
 
     def known(self, key: str, coins: int, ref: str | None) -> None:
-        """Count what a key of a batch stands for before its turn, whatever is left.
+        """Count what an earlier run paid for a key of a batch, even if there is no room.
 
-        Without a ``ref`` its outcome is unknown, and it is reserved.
+        Without a ``ref`` the outcome is unknown and the coins are reserved.
         """
         told = as_price(coins) or 0
         with _lock:
@@ -204,14 +206,14 @@ class Budget:
                 self._spent += told
 
     def stands(self, key: str, coins: int | None, ref: str | None) -> None:
-        """Count what a key stands for; nothing is set aside for it any more."""
+        """Count the task that a key already has, instead of anything reserved for the key."""
         with _lock:
             self._reserved -= self._owed.pop(key, 0)
             self._spent -= self._ahead.pop(key, 0)
             self.count(coins, ref)
 
     def found(self, key: str, coins: int | None, ref: str) -> None:
-        """Count a task that was found, if something is set aside for its key."""
+        """Count a found task, if coins are reserved for its key."""
         told = as_price(coins)
         with _lock:
             if key in self._owed:
@@ -220,14 +222,14 @@ class Budget:
                 self.count(kept if told is None else told, ref)
 
     def count(self, coins: int | None, ref: str | None = None) -> None:
-        """Count a task that was paid before; one of this ``ref`` that is counted is left out."""
+        """Count a task that was paid earlier, unless this ``ref`` has been counted."""
         with _lock:
             if ref not in self._counted:
                 self._count(as_price(coins) or 0, ref)
             self._notify()
 
     def correct(self, coins: int | None, ref: str) -> None:
-        """Count a task at its price where more is known of it now; it never falls."""
+        """Raise the counted price of a task once a higher one is known; never lower it."""
         told = as_price(coins)
         with _lock:
             if told is not None and ref in self._counted:
@@ -235,7 +237,7 @@ class Budget:
                 self._notify()
 
     def count_elsewhere(self, spent: int, reserved: int) -> None:
-        """Count what other runs have spent and reserved, in the place of what they had."""
+        """Set what other runs have spent and reserved; replaces the values set before."""
         now = (as_price(spent) or 0, as_price(reserved) or 0)
         with _lock:
             self._spent += now[0] - self._elsewhere[0]
@@ -244,7 +246,7 @@ class Budget:
             self._notify()
 
     def copy(self) -> "Budget":
-        """Return a budget that stands as this one does, and goes its own way."""
+        """Return an independent budget with the same amounts."""
         twin = evolve(self)
         with _lock:
             twin._spent, twin._reserved = self._spent, self._reserved
@@ -253,28 +255,28 @@ class Budget:
             twin._elsewhere = self._elsewhere
         return twin
 
-    # -- who waits for room ------------------------------------------------------------------
+    # -- waiters -----------------------------------------------------------------------------
 
     @property
     def first(self) -> "_Waiter | None":
-        """Who waits the longest."""
+        """The waiter that has waited longest."""
         self._leave_other_process()
         return next(iter(self._waiters), None)
 
     def enter(self, waiter: "_Waiter") -> None:
-        """Queue up."""
+        """Add a waiter at the end of the queue."""
         self._waiters[waiter] = None
 
     def leave(self, waiter: "_Waiter") -> None:
-        """Leave the queue: the next one may find room."""
+        """Remove a waiter and wake the next one, which may find room."""
         if self._waiters.pop(waiter, waiter) is None:
             self._notify()
 
     def contended(self) -> BudgetExceeded:
-        """Return the refusal of a call before which others wait."""
+        """Return the error for a call behind other waiting calls."""
         return BudgetExceeded(
-            f"Other paid calls wait for room in the budget of {self.coins} before this one: "
-            f"{self.figures()}. It was not sent.",
+            f"Other paid calls are waiting for room in the budget of {self.coins} coins before "
+            f"this one: {self.figures()}. It was not sent.",
             pending=True,
         )
 
@@ -286,10 +288,10 @@ class Budget:
             price = self._last.get(kind, self.unknown_cost)
         if price is None:
             raise BudgetExceeded(
-                f"The price of this paid call ({kind}) is not known: the service quotes none, and "
-                "none was made under this budget yet. Give Budget(unknown_cost=…). It was not "
+                f"The price of this paid call ({kind}) is unknown: the service quotes none, and "
+                "this budget has not paid for one yet. Give Budget(unknown_cost=…). It was not "
                 "sent.",
-                pending=self._calls[kind] > 0,  # which will tell
+                pending=self._calls[kind] > 0,  # a call in flight will show the price
             )
         return price
 
@@ -304,7 +306,7 @@ class Budget:
             del self._calls[kind]
 
     def _count(self, coins: int, ref: str | None) -> None:
-        """Count a task at its price; one that is counted already only for what is more."""
+        """Add a task's price; for a task counted before only the difference, if positive."""
         before = 0 if ref is None else self._counted.pop(ref, 0)
         more = max(0, coins - before)
         self._spent += more
@@ -315,12 +317,15 @@ class Budget:
             del self._counted[next(iter(self._counted))]
 
     def _notify(self) -> None:
-        """Let the first of those who wait look again; each that leaves wakes the next."""
+        """Wake the first waiter whose event loop still runs; each waiter that leaves wakes the next.
+
+        Waking only the first keeps the order: a later one could take the room otherwise.
+        """
         while (first := self.first) is not None and not first.wake():
             del self._waiters[first]
 
     def _leave_other_process(self) -> None:
-        """After a fork: the calls in flight are the parent's, and never settle here."""
+        """Reset calls in flight after a fork: they are the parent's and never complete here."""
         if self._process != os.getpid():
             self._process = os.getpid()
             self._in_flight = 0
@@ -330,9 +335,9 @@ class Budget:
 
 @define(eq=False)
 class Held:
-    """What some budgets have set aside for one paid call and its uploads: all of them, or none.
+    """What several budgets have reserved for one paid call and its uploads: all of them or none.
 
-    Made for one call and changed by whoever makes it.
+    It belongs to a single call and is not shared between calls.
     """
 
     budgets: tuple[Budget, ...] = ()
@@ -341,26 +346,26 @@ class Held:
     )
 
     def __bool__(self) -> bool:
-        """Whether something is set aside."""
+        """Whether anything is reserved."""
         return bool(self._set)
 
     @property
     def price(self) -> int | None:
-        """Coins that are set aside for the call itself (or its uploads alone), None for nothing."""
+        """Coins reserved for the call, or for its uploads if only those; None for nothing."""
         own = [price for _, kind, price in self._set if kind != UPLOAD]
         return max(own or [price for _, _, price in self._set], default=None)
 
     def reserve(self, *needs: Need) -> None:
-        """Set these prices aside in each budget, in the place of what was.
+        """Reserve these prices in each budget, instead of what was reserved.
 
-        Raises `BudgetExceeded`, ``pending`` only where all budgets may have room in the end.
+        Raises `BudgetExceeded`, with ``pending`` only if all budgets may get room.
         """
         with _lock:
             self.release()
             self.take(self.check(needs))
 
     def check(self, needs: Sequence[Need]) -> "list[tuple[Budget, str, int]]":
-        """Return what would be set aside in each budget; raises as `reserve`."""
+        """Return what would be reserved in each budget; raises as `reserve` does."""
         refusals: list[BudgetExceeded] = []
         found: list[tuple[Budget, str, int]] = []
         for budget in self.budgets:
@@ -376,13 +381,13 @@ class Held:
         return found
 
     def take(self, found: "list[tuple[Budget, str, int]]") -> None:
-        """Set aside what `check` has found room for."""
+        """Reserve what `check_room` has returned."""
         for budget, kind, price in found:
             budget.add(kind, price)
         self._set = found
 
     def upload(self) -> "Held":
-        """Return what is set aside for one upload, else set it aside now.
+        """Split off the reservation of one upload, or reserve one now.
 
         Raises `BudgetExceeded`.
         """
@@ -398,49 +403,49 @@ class Held:
         return part
 
     def owe(self, coins: int, key: str) -> None:
-        """Set aside what an earlier start of this key may have paid, whatever is left."""
+        """Reserve what an earlier start of this key may have paid, even if there is no room."""
         self._set += [(budget, "", budget.owe(coins, key)) for budget in self.budgets]
 
     def keep(self, key: str | None = None) -> None:
-        """Leave what is set aside: it may have been paid. ``key`` is that of its next start."""
+        """Keep the reservation, which may have been paid, for the next start with this key."""
         kept, self._set = self._set, []
         for budget, kind, price in kept:
             budget.keep(price, key, kind)
 
     def settle(self, kind: str, coins: int | None, ref: str | None = None) -> None:
-        """Count the call as accepted at this price; ``ref`` of the task it made, if it did."""
+        """Count the call as accepted at this price (coins); ``ref`` is that of its task."""
         if kind != UPLOAD:
-            self.release(UPLOAD)  # it turned out to need none
+            self.release(UPLOAD)  # uploads that turned out not to be needed
         kept, self._set = self._set, []
         for budget, reserved_as, price in kept:
             budget.settle(kind, price, coins, ref, reserved_as=reserved_as)
-        if not kept:  # found again, and nothing was known of its price
+        if not kept:  # a found start without a reservation: its price was unknown
             for budget in self.budgets:
                 budget.count(coins, ref)
 
     def known(self, key: str, coins: int, ref: str | None) -> None:
-        """Count what a key of a batch stands for before its turn."""
+        """Count what an earlier run paid for a key of a batch, before its job runs."""
         for budget in self.budgets:
             budget.known(key, coins, ref)
 
     def stands(self, key: str, coins: int | None, ref: str | None) -> None:
-        """Count, once, the task that a key stands for; nothing is set aside."""
+        """Count, once, the task that a key already has; release the reservation."""
         self.release()
         for budget in self.budgets:
             budget.stands(key, coins, ref)
 
     def found(self, key: str, coins: int | None, ref: str) -> None:
-        """Count, once, a task that was found, where something is set aside for its key."""
+        """Count, once, a found task, if coins are reserved for its key."""
         for budget in self.budgets:
             budget.found(key, coins, ref)
 
     def correct(self, coins: int | None, ref: str) -> None:
-        """Count a task at its price where more is known of it now."""
+        """Raise the counted price of a task once a higher one is known."""
         for budget in self.budgets:
             budget.correct(coins, ref)
 
     def release(self, kind: str | None = None) -> None:
-        """Give back what was set aside, or that of one kind: it was not accepted."""
+        """Release the reservation, or the part of one kind: the call was not accepted."""
         gone = [one for one in self._set if kind in (None, one[1])]
         self._set = [one for one in self._set if one not in gone]
         for budget, reserved_as, price in gone:
@@ -448,13 +453,13 @@ class Held:
 
 
 def held_by(*budgets: Budget | None) -> Held:
-    """Return what these budgets will hold, each once; None is no budget."""
+    """Return an empty reservation in these budgets; None and duplicates are left out."""
     return Held(tuple(dict.fromkeys(budget for budget in budgets if budget is not None)))
 
 
 @define(eq=False)
 class _Waiter:
-    """One call that waits for room. It belongs to its event loop."""
+    """One call that waits for room. It belongs to one event loop."""
 
     _loop: asyncio.AbstractEventLoop
     turn: "asyncio.Future[None]" = field(init=False)
@@ -463,11 +468,11 @@ class _Waiter:
         self.rest()
 
     def rest(self) -> None:
-        """Wait for the next change."""
+        """Prepare to wait for the next change."""
         self.turn = self._loop.create_future()
 
     def wake(self) -> bool:
-        """Let it look again, from whatever thread; return whether its loop still lives."""
+        """Wake the waiter, from any thread; return False if its event loop is closed."""
         if self._loop.is_closed():
             return False
         if _running_loop() is self._loop:
@@ -475,7 +480,7 @@ class _Waiter:
         else:
             try:
                 self._loop.call_soon_threadsafe(self._go)
-            except RuntimeError:  # closed in this moment
+            except RuntimeError:  # the loop was closed just now
                 return False
         return True
 
@@ -492,10 +497,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 class BudgetQueue:
-    """The calls of one client that wait for room in budgets; first come, first served.
-
-    Made with the client and closed by it.
-    """
+    """The calls of one client that wait for room in budgets: first come, first served."""
 
     def __init__(self) -> None:
         self._waiting: set[_Waiter] = set()
@@ -508,11 +510,11 @@ class BudgetQueue:
         *,
         max_wait: float | None = None,
     ) -> None:
-        """Set prices aside, in the place of what was, as soon as there is room in all budgets.
+        """Reserve prices, instead of what was reserved, once all budgets have room.
 
-        ``needs`` are asked for again after each wait. ``max_wait`` in seconds. Raises
-        `BudgetExceeded` when nothing in flight can make room (or not within ``max_wait``: then it
-        is ``pending``), `ClientClosed`.
+        ``get_priced_calls`` is called again after each wait. ``max_wait`` in seconds. Raises
+        `BudgetExceeded` when no call in flight can make room, or (then ``pending``) after
+        ``max_wait``; `ClientClosed` when the client is closed.
         """
         held.release()
         refused = self._try(held, needs, None)
@@ -523,11 +525,11 @@ class BudgetQueue:
         try:
             async with asyncio.timeout(max_wait):
                 await self._wait(held, needs)
-        except TimeoutError:  # nothing within raises one
+        except TimeoutError:  # only this timeout: nothing inside raises one
             raise refused from None
 
     def close(self) -> None:
-        """End every wait with `ClientClosed`; nothing of these calls was sent."""
+        """Fail every waiting call with `ClientClosed`; none of them was sent."""
         self._closed = True
         for waiter in self._waiting:
             waiter.wake()
@@ -539,7 +541,7 @@ class BudgetQueue:
                 budget.enter(waiter)
         self._waiting.add(waiter)
         try:
-            # Room may have been made between the first try and this.
+            # Try before waiting: room may have been made since the first try.
             while self._try(held, needs, waiter) is not None:
                 await waiter.turn
                 waiter.rest()
@@ -552,7 +554,10 @@ class BudgetQueue:
     def _try(
         self, held: Held, needs: Callable[[], Sequence[Need]], waiter: _Waiter | None
     ) -> BudgetExceeded | None:
-        """Reserve if there is room and no earlier waiter; return why not, raise if never."""
+        """Reserve if there is room and no earlier waiter.
+
+        Return the error if there is no room yet; raise it if there can be none.
+        """
         if self._closed:
             raise _closed()
         with _lock:
@@ -570,11 +575,11 @@ class BudgetQueue:
 
 
 def _closed() -> ClientClosed:
-    return ClientClosed("The client was closed before the call was sent; nothing was spent.")
+    return ClientClosed("The client was closed before the call was sent; nothing was charged.")
 
 
 def as_budget(value: Any) -> Budget | None:
-    """Return a budget that was given as one or as coins. Raises `InvalidInput`."""
+    """Return a `Budget` for a `Budget` or a number of coins. Raises `InvalidInput`."""
     if value is None or isinstance(value, Budget):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
@@ -584,10 +589,10 @@ def as_budget(value: Any) -> Budget | None:
 
 @contextmanager
 def spending(held: Held, kind: str) -> Generator[tuple[Callable[[], None], Callable[[], None]]]:
-    """Settle what is set aside when the block ends, or give it back if nothing can be paid.
+    """Commit the reservation when the block ends, or release it if nothing can be charged.
 
-    It yields ``on_sent`` and ``on_refused`` of the block's request. What may have been accepted
-    stays set aside.
+    Yields the callbacks ``on_sent`` and ``on_refused`` for the block's request. If the request may
+    have been accepted, the reservation is kept.
     """
     sent = False
 

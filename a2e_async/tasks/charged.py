@@ -1,8 +1,8 @@
-"""Charged calls that start no task: each is sent once, and what it paid for is kept.
+"""Charged calls that start no task: each is sent at most once, and its result is kept.
 
-Speech, watermarks, rooms and the like have no list to be found in again, so the answer is all
-there is. As with starts, the call is carried by an asyncio task that the client owns: a caller
-that is cancelled before the bytes leave withdraws it; afterwards it runs to its end.
+The service has no list of speech, watermarks, streaming rooms and the like, so a lost response
+cannot be recovered. As with starts, the call runs in an asyncio task that the client owns: a
+caller cancelled before the request is sent withdraws it; after that the call completes.
 """
 
 import asyncio
@@ -41,17 +41,18 @@ T = TypeVar("T")
 logger = logging.getLogger("a2e_async.charged")
 
 KEPT: Final = 100
-"""Results of each kind that are kept for callers who are gone; the oldest goes first."""
+"""How many results of each kind are kept for cancelled callers; the oldest are dropped first."""
 
 
 @frozen(kw_only=True)
 class ChargedCall(Generic[T]):
-    """One paid call. ``read`` returns what its answer gives, None when nothing of use is in it.
+    """One paid call. ``read_result`` returns the result in a response, None if there is none.
 
-    ``left`` is given a result that nobody took; without it an Output, or anything where ``keep``
-    is True, is kept for `unclaimed`, and the rest is dropped. ``upload`` tells a permit to upload,
-    which counts in a budget as such. ``timeout`` in seconds; ``advice`` says where to look when
-    the answer was lost. ``kind`` is no task kind: it names the call in `Recovery`.
+    ``on_unclaimed`` receives the result if the caller was cancelled. Without it, an `Output` is
+    kept for `unclaimed`, other results only with ``keep_unclaimed``. ``is_upload``: the call is a
+    permission to upload, which budgets count as an upload. ``timeout`` in seconds. ``advice``
+    tells the user where to check if the response is lost. ``kind`` names the call in `Recovery`;
+    it is not a task kind.
     """
 
     kind: str
@@ -63,12 +64,12 @@ class ChargedCall(Generic[T]):
     left: Callable[[T], None] | None = None
     keep: bool = False
     upload: bool = False
-    advice: str = "The service keeps no list to look in"
+    advice: str = "The service has no list of these results"
 
 
 @define(eq=False, repr=False)
 class _Flight(Generic[T]):
-    """One call on its way. ``sent`` turns True at the instant its bytes leave."""
+    """One call in progress. ``sent`` becomes True immediately before the request is written."""
 
     what: ChargedCall[T]
     key: str = field(factory=lambda: made_key("call"))
@@ -86,13 +87,13 @@ class _Flight(Generic[T]):
 
 @define(eq=False)
 class Duty:
-    """Something owed to the service. It is done once, at the latest when the client closes."""
+    """A cleanup at the service. It runs once, at the latest when the client is closed."""
 
     _start: "Callable[[Duty], asyncio.Task[None]]"
     _doing: asyncio.Task[None] | None = field(default=None, init=False)
 
     def begin(self) -> asyncio.Task[None]:
-        """Return the asyncio task of the client's that does it; begins it if need be."""
+        """Start the cleanup if it has not run yet; return its asyncio task."""
         if self._doing is None:
             self._doing = self._start(self)
         return self._doing
@@ -113,13 +114,13 @@ class ChargedCalls:
         teller: "Teller | None" = None,
     ) -> None:
         self._session = session
-        self._poller = poller  # which knows the client's event loop
+        self._poller = poller  # for the event loop that the client belongs to
         self._book = book
         self._ask_price = quote
         self._budgets = budgets
         self._queue = queue or BudgetQueue()
         self._unpriced: set[str] = set()
-        """Operations for which the service was seen to quote nothing."""
+        """Paths for which the service has quoted no price."""
         self._teller = teller
         self._carrying: set[asyncio.Task[Any]] = set()
         self._duties: set[Duty] = set()
@@ -129,39 +130,39 @@ class ChargedCalls:
         self._closed = False
 
     def unclaimed(self, kind: str) -> tuple[Any, ...]:
-        """Return paid results of this kind whose callers were gone, oldest first."""
+        """Return paid results of this kind whose callers were cancelled, oldest first."""
         return tuple(self._unclaimed.get(kind, ()))
 
     def unknown(self) -> tuple[Recovery, ...]:
-        """Return calls whose outcome is unknown and whose callers were gone by then."""
+        """Return calls whose outcome is unknown and whose callers were cancelled."""
         return tuple(self._lost)
 
     def busy(self) -> set[str]:
-        """Return the journal's keys of the calls that are under way in this client."""
+        """Return the journal keys of the calls in progress in this client."""
         return {flight.key for flight in self._flying}
 
     def lost_before(self, entry: "Entry") -> None:
-        """Take in a call of an earlier process, or of this one, whose answer was lost."""
+        """Add a journaled call whose response was lost, by this process or an earlier one."""
         recovery = recovery_of(entry)
         if not any(same_recovery(one, recovery) for one in self._lost):
             self._lost.append(recovery)
             logger.warning(
                 "the outcome of a call (%s, key %s) is unknown: it may have been charged; "
-                "a2e.credits.history() shows whether it was",
+                "check a2e.credits.history()",
                 entry.kind,
                 entry.key,
             )
 
     @sealed
     async def call(self, what: ChargedCall[T]) -> T:
-        """Send a call once and return what it gave.
+        """Send a call at most once and return its result.
 
-        Raises `StartOutcomeUnknown` when the answer was lost, `ApiError` when the service
-        refused, `BudgetExceeded` before anything is sent, `ClientClosed` when the client was
-        closed before it was sent.
+        Raises `StartOutcomeUnknown` when the response was lost, `ApiError` when the service
+        refused, `BudgetExceeded` before anything is sent, and `ClientClosed` when the client was
+        closed before the call was sent.
         """
         if self._closed:
-            raise ClientClosed("The client is closed; nothing was sent. Make a new A2E().")
+            raise ClientClosed("The client is closed; nothing was sent. Create a new A2E().")
         self._poller.home.check()
         flight = _Flight(what)
         self._flying.add(flight)
@@ -179,12 +180,14 @@ class ChargedCalls:
             raise
         if carry.cancelled():
             if flight.result is not None:
-                return flight.result  # paid for; only its journal was too slow for the closing
-            raise ClientClosed("The client was closed before the call was sent; nothing was spent.")
+                return flight.result  # paid; the client closed while the journal was written
+            raise ClientClosed(
+                "The client was closed before the call was sent; nothing was charged."
+            )
         return carry.result()
 
     def owe(self, do: Callable[[], Coroutine[Any, Any, None]]) -> Duty:
-        """Return a duty that the client does when it closes, unless it was begun before."""
+        """Return a cleanup that runs when the client closes, unless it has run before."""
 
         def start(duty: Duty) -> asyncio.Task[None]:
             self._duties.discard(duty)
@@ -195,9 +198,9 @@ class ChargedCalls:
         return duty
 
     async def set_aside(self, kind: str, path: str, body: Mapping[str, Any]) -> Held:
-        """Reserve the price of a paid call in the client's budget, as soon as there is room.
+        """Reserve the price of a paid call in the client's budget; wait for room if necessary.
 
-        Raises `BudgetExceeded` when nothing in flight can make room, `ClientClosed`.
+        Raises `BudgetExceeded` when no call in flight can make room, and `ClientClosed`.
         """
         held = Held(self._budgets)
         if not self._budgets:
@@ -207,14 +210,18 @@ class ChargedCalls:
             try:
                 quoted = await self._ask_price(path, body)
             except InvalidRequest as error:
-                logger.debug("no price for %s: %s", path, error)  # the call itself tells
+                # Invalid inputs are not reported here: the call itself gets the same error.
+                logger.debug("no price for %s: %s", path, error)
             if quoted is None:
                 self._unpriced.add(path)
         await self._queue.reserve(held, lambda: [(kind, quoted)])
         return held
 
     async def aclose(self) -> None:
-        """Do what is owed and let calls under way end (at most 30 s), then give them up."""
+        """Run the deferred cleanups and wait for calls in progress, at most 30 s in all.
+
+        Then cancel what is left.
+        """
         self._closed = True
         self._queue.close()
         if self._poller.home.outlived():
@@ -237,7 +244,8 @@ class ChargedCalls:
     # -- inside ----------------------------------------------------------------------------
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        # An empty context: what the caller has in its own must not outlive it.
+        # An empty context, because the task may outlive the caller's: a copy of the caller's
+        # context would keep its values (a request, a session) alive.
         task = asyncio.get_running_loop().create_task(work, context=Context())
         self._carrying.add(task)
         task.add_done_callback(self._ended)
@@ -246,7 +254,7 @@ class ChargedCalls:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._carrying.discard(task)
         if not task.cancelled():
-            task.exception()  # seen here, should every caller have gone
+            task.exception()  # marks it as retrieved: the caller may have been cancelled
 
     async def _carry(self, flight: _Flight[T]) -> T:
         try:
@@ -255,8 +263,8 @@ class ChargedCalls:
             flight.lost = error
             raise
         finally:
-            flight.held.keep()  # what is neither settled nor given back may have been paid
-            # Here and not later: the loop may end in the turn in which this task does.
+            flight.held.keep()  # neither committed nor released: it may have been charged
+            # Not in a done callback: the loop may stop before it would run.
             if flight.alone:
                 self._settle(flight)
         return flight.result
@@ -276,14 +284,15 @@ class ChargedCalls:
 
         def sent() -> None:
             if flight.withdrawn:
-                # The cancellation is on its way and would come only after the bytes.
+                # The cancellation has been requested but would only arrive after the request
+                # was written. This is the last point at which nothing has been sent.
                 raise asyncio.CancelledError
             flight.sent = True
             if self._book is not None:
                 self._book.sent(key)
 
         def refused() -> None:
-            # A 429: nothing is at the service, so the call may be withdrawn again.
+            # 429: the service did not accept it, so the call can be withdrawn again.
             flight.sent = False
             if self._book is not None:
                 self._book.refused(key, recovery.sent_at)
@@ -312,7 +321,7 @@ class ChargedCalls:
             result = what.read(answer)
         except asyncio.CancelledError as error:
             if flight.sent:
-                why = "the client stopped before the answer came"
+                why = "the client was closed before the response arrived"
                 raise self._lose(what, recovery, why) from error
             await self._forget(key, held)
             raise
@@ -322,18 +331,18 @@ class ChargedCalls:
             await self._forget(key, held)
             raise
         except Exception as error:
-            # A fault of this package must not make a paid call look like one that never was.
+            # A bug in this package must not report a call that may be charged as not sent.
             if flight.sent:
                 raise self._lose(what, recovery, f"{type(error).__name__}: {error}") from error
             await self._forget(key, held)
             raise
         except BaseException:
-            # Ctrl-C in this very step, or the loop was closed: no time to wait for the journal.
+            # KeyboardInterrupt, or the loop is closing: awaiting the journal is not possible.
             if self._book is not None and not flight.sent:
                 self._book.withdraw(key)
             raise
         if result is not None:
-            flight.result = result  # paid: whatever comes between now, it is not lost
+            flight.result = result  # set first: a cancellation below must not lose what was paid
             held.settle(counted, _price_of(result))
             if self._book is not None:
                 if _is_task(result):
@@ -351,10 +360,10 @@ class ChargedCalls:
                 trace_id=answer.trace_id,
                 method="POST",
                 path=what.path,
-                advice="The service made nothing.",
+                advice="The service created nothing.",
                 from_api=True,
             )
-        raise self._lose(what, recovery, "the service answered success without a result")
+        raise self._lose(what, recovery, "the service reported success without a result")
 
     async def _forget(self, key: str, held: Held) -> None:
         held.release()
@@ -362,7 +371,7 @@ class ChargedCalls:
             await self._book.drop_call(key)
 
     def _settle(self, flight: _Flight[T]) -> None:
-        """Look after what came of a call whose caller is gone."""
+        """Keep or pass on the result of a call whose caller was cancelled."""
         if flight.lost is not None:
             self._lost.append(flight.lost.recovery)
         elif flight.result is None:
@@ -377,7 +386,7 @@ class ChargedCalls:
         if len(kept) == KEPT:
             logger.warning("%d unclaimed results of %s: the oldest is dropped", KEPT, kind)
         kept.append(result)
-        logger.info("a result of %s was paid, and its caller was cancelled", kind)
+        logger.info("kept a paid result of %s whose caller was cancelled", kind)
 
     def _lose(self, what: ChargedCall[Any], recovery: Recovery, why: str) -> StartOutcomeUnknown:
         logger.warning(
@@ -389,26 +398,26 @@ class ChargedCalls:
             self._teller.lost(recovery)
         return StartOutcomeUnknown(
             f"POST {what.path} was sent, but its outcome is unknown ({why}). It may have been "
-            f"carried out and charged, so it was not sent again. {what.advice}; "
-            "a2e.credits.history() shows whether it was paid.",
+            f"charged, so it was not sent again. {what.advice}; a2e.credits.history() shows "
+            "whether it was charged.",
             recovery=recovery,
         )
 
 
 def _refusal(data: Any) -> str | None:
-    """Return the reason that an answer without a result gives, if it says that there is none."""
+    """Return why there is no result, if the response says so."""
     if is_map(data):
         for name in ("failed_message", "faild_message"):
             reason = data.get(name)
             if isinstance(reason, str) and reason.strip():
                 return reason.strip()
         if data.get("success") is False:
-            return "the service said success: false and no reason"
+            return "the service answered success: false without a reason"
     return None
 
 
 def _price_of(value: object) -> int | None:
-    """Return what a call has cost, where its result tells."""
+    """Return the price of a call (coins), if its result has one."""
     return value.coins if _is_task(value) else None
 
 

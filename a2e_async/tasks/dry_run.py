@@ -1,4 +1,4 @@
-"""A batch that spends nothing: every job is checked, priced, and compared with the journal."""
+"""The dry run of a batch: checks and prices every job, and compares it with the journal."""
 
 import asyncio
 import hashlib
@@ -26,12 +26,12 @@ from a2e_async.tasks.seen import Seen
 R = TypeVar("R", bound=Record)
 
 REMEMBERED: Final = 10_000
-"""Prices that are kept; jobs that the service sees alike are asked for once."""
+"""How many prices are cached; jobs with equal request bodies are quoted once."""
 
 
 @define(kw_only=True, eq=False)
 class Planner:
-    """Tells of each job what a run would do with it. The budgets are left as they are."""
+    """Plans what a run would do with each job, without changing the budgets."""
 
     desk: Desk
     retry_failed: int
@@ -42,18 +42,18 @@ class Planner:
         ServerError,
         TransportError,
     )
-    """What makes every question vain. A full budget is told of each job that would not fit."""
+    """Errors that end the dry run. A full budget does not: it is reported per job."""
     _seen: Seen = field(factory=Seen, init=False)
     _prices: "dict[str, asyncio.Future[int | None]]" = field(
         factory=dict[str, "asyncio.Future[int | None]"], init=False
     )
 
     def __attrs_post_init__(self) -> None:
-        """Count in copies: a dry run must not fill the budget of the run after it."""
+        """Use copies of the budgets: a dry run must not use up those of the run after it."""
         self.held = Held(tuple(budget.copy() for budget in self.held.budgets))
 
     async def one(self, job: Job[R]) -> Outcome[R]:
-        """Return what a run would do with a job, and why it could not."""
+        """Return an outcome with the plan for a job, or with the error that it would cause."""
         try:
             check_watchable(job.kind)
             digest, files = await self.desk.look(job)
@@ -65,15 +65,15 @@ class Planner:
         return Outcome(job=job, plan=plan, error=self._refusal(job, plan))
 
     def close(self) -> None:
-        """Ask for nothing more."""
+        """Cancel pending price quotes and release resources."""
         for asked in self._prices.values():
             asked.cancel()
         self._seen.close()
 
-    # -- what earlier runs, and jobs before it, have begun ---------------------------------------
+    # -- jobs that earlier runs, or earlier jobs of this run, have started -----------------------
 
     async def _begun(self, job: Job[R], digest: str) -> Outcome[R] | None:
-        """Return the outcome of a job whose key stands for something already."""
+        """Return the outcome of a job whose key is in use already, None for a new job."""
         if job.key is None:
             return None
         paid, tries = 0, 0
@@ -115,7 +115,7 @@ class Planner:
             held.stands(entry.key, entry.cost, entry.ref)
         return entry.coins or 0
 
-    # -- what is to be started ----------------------------------------------------------------
+    # -- new jobs -----------------------------------------------------------------------------
 
     async def _start(self, job: Job[R], files: frozenset[str]) -> Plan:
         coins = await self._price(job, files)
@@ -140,10 +140,10 @@ class Planner:
         except InvalidRequest:
             if not files:
                 raise
-            return None  # they have no address yet, without which some quotes are refused
+            return None  # some kinds are only quoted with the files' URLs, after the upload
 
     def _refusal(self, job: Job[R], plan: Plan) -> BudgetExceeded | None:
-        """Set its price aside for good; return why it does not fit."""
+        """Count the job's price in the copies; return an error if there is no room."""
         held = Held(self.held.budgets)
         uploads: list[Need] = [(UPLOAD, None)] * plan.uploads
         try:

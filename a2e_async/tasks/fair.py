@@ -1,9 +1,9 @@
-"""Whose start goes next (pure): fair turns among callers, and caps on unfinished tasks.
+"""The fair queue (pure): round-robin among tenants, and caps on unfinished tasks.
 
-Each caller has a queue of its own, and the callers take turns: one start each, whoever asked for
-how many. A start may go when its caller has fewer than `IN_LINE` starts on their way to the
-service, and when neither its caller nor the client would pass its cap. All of it is about numbers:
-who waits, and how the end of a task is seen, is the business of `places`.
+Each tenant has its own queue, and the tenants take turns with one start each, however many they
+have queued. A start is admitted if its tenant has fewer than `MAX_ADMITTED_UNSENT` admitted but
+unsent starts, and if neither the tenant's nor the client's cap would be exceeded. This module
+only counts; `AdmissionControl` does the waiting and observes the end of tasks.
 """
 
 import math
@@ -17,25 +17,25 @@ from attrs import define, field, frozen
 from a2e_async.errors import InvalidInput
 
 IN_LINE: Final = 4
-"""Starts of one caller that may be on their way to the service and not yet sent.
+"""Maximum number of admitted but unsent starts of one tenant.
 
-They stand in the client's pace and upload their files; what is behind them is another caller's
-turn. A few keep the pace busy; each more would be one start more before everybody else's next.
+These starts upload their files and wait for the rate limiter. A few are enough to keep the rate
+limiter busy; each further one would delay the next start of all other tenants.
 """
 
 AT_LEAST: Final = 1.0
-"""Seconds that an estimate says at least."""
+"""Minimum estimate of a waiting time (s)."""
 
 OVERDUE: Final = 0.1
-"""What is left of a task that has run longer than usual, as a share of the usual time."""
+"""Estimated remaining time of an overdue task, as a share of the typical duration."""
 
 Scope = Literal["caller", "client"]
-"""Whose cap is reached."""
+"""The cap that is reached: the tenant's ("caller") or the client's."""
 
 
 @frozen
 class Caller:
-    """Whose starts these are. ``max_wait`` in seconds bounds how long one waits for its place."""
+    """The owner of some starts. ``max_wait`` limits how long a start waits for its slot (s)."""
 
     name: str
     max_unfinished: int | None = None
@@ -43,16 +43,16 @@ class Caller:
 
 
 def check_caller(name: Any, max_unfinished: Any, max_wait: Any) -> Caller:
-    """Return a caller as it was named. Raises `InvalidInput`."""
+    """Return a tenant with these options. Raises `InvalidInput`."""
     if not isinstance(name, str) or not name:
         raise InvalidInput(
-            f"caller must be a text, such as str(user.id), not {type(name).__name__}.",
+            f"caller must be a non-empty str, such as str(user.id), not {type(name).__name__}.",
             field="caller",
         )
     whole = isinstance(max_unfinished, int) and not isinstance(max_unfinished, bool)
     if max_unfinished is not None and not (whole and max_unfinished > 0):
         raise InvalidInput(
-            f"max_unfinished must be a whole number above 0, got {max_unfinished!r:.60}.",
+            f"max_unfinished must be an integer of at least 1, got {max_unfinished!r:.60}.",
             field="max_unfinished",
         )
     number = isinstance(max_wait, int | float) and not isinstance(max_wait, bool)
@@ -65,18 +65,18 @@ def check_caller(name: Any, max_unfinished: Any, max_wait: Any) -> Caller:
 
 
 class Stage(Enum):
-    """Where a start stands."""
+    """How far a start has come."""
 
     WAITING = "waiting"
     IN_LINE = "in line"
-    """Its turn has come; its bytes have not left."""
+    """It has a slot and has not been sent."""
     SENT = "sent"
     OVER = "over"
 
 
 @define(eq=False)
 class Ticket:
-    """One start and what it takes: ``cost`` remote tasks, under its caller's cap ``most``."""
+    """One start. It needs ``task_count`` remote tasks under its tenant's ``max_unfinished``."""
 
     caller: str | None
     cost: int = 1
@@ -89,7 +89,7 @@ T = TypeVar("T", bound=Ticket)
 
 @define(eq=False)
 class _Lane(Generic[T]):
-    """One caller: who waits, how many tasks are unfinished, how many starts are in line."""
+    """One tenant: its queue, its unfinished tasks, and its admitted but unsent starts."""
 
     queue: "OrderedDict[T, None]" = field(factory=lambda: OrderedDict[T, None]())
     used: int = 0
@@ -101,14 +101,15 @@ class _Lane(Generic[T]):
 
 
 def _fits(used: int, cost: int, most: int | None) -> bool:
-    # What takes more than the cap by itself goes alone: else it would wait for ever.
+    # A start with more tasks than the cap is admitted when nothing else runs: otherwise it would
+    # wait forever.
     return most is None or used + cost <= most or not used
 
 
 class FairQueue(Generic[T]):
-    """The state of all turns of one client. ``most``: its cap on unfinished remote tasks.
+    """The queues of one client. ``max_unfinished`` limits its unfinished remote tasks.
 
-    The methods that may make room return the tickets whose turn has come by it.
+    Methods that may make room return the starts that are admitted as a result.
     """
 
     def __init__(self, most: int | None = None) -> None:
@@ -117,28 +118,28 @@ class FairQueue(Generic[T]):
         self.waiting = 0
         self._lanes: dict[str | None, _Lane[T]] = {}
         self._turns: OrderedDict[str | None, _Lane[T]] = OrderedDict()
-        """Callers whose own limits let their next start go, in the order of their turns."""
+        """Tenants whose own limits admit their next start, in the order of their turns."""
 
     def __len__(self) -> int:
         return len(self._lanes)
 
     def join(self, ticket: T) -> bool:
-        """Queue a start up; tell whether its turn is now."""
+        """Queue a start; return whether it is admitted at once."""
         lane = self._lanes.setdefault(ticket.caller, _Lane())
         lane.queue[ticket] = None
         self.waiting += 1
-        # Nobody else's can have come by it: it takes and makes no room.
+        # No other start can be admitted by this: joining the queue makes no room.
         return ticket in self._see(ticket.caller, lane)
 
     def add(self, ticket: T) -> Sequence[T]:
-        """Count a start that is under way already, whatever the caps."""
+        """Count a start that is already running, even beyond the caps."""
         lane = self._lanes.setdefault(ticket.caller, _Lane())
         ticket.stage = Stage.SENT
         self._count(lane, ticket.cost)
         return self._see(ticket.caller, lane)
 
     def sent(self, ticket: T) -> Sequence[T]:
-        """The start's bytes have left: it is in line no longer."""
+        """Note that an admitted start has been sent."""
         if ticket.stage is not Stage.IN_LINE:
             return ()
         ticket.stage = Stage.SENT
@@ -147,14 +148,14 @@ class FairQueue(Generic[T]):
         return self._see(ticket.caller, lane)
 
     def resize(self, ticket: T, cost: int) -> Sequence[T]:
-        """So many of the start's remote tasks are unfinished now."""
+        """Set how many of the start's remote tasks are unfinished."""
         lane = self._lanes[ticket.caller]
         self._count(lane, cost - ticket.cost)
         ticket.cost = cost
         return self._see(ticket.caller, lane)
 
     def leave(self, ticket: T) -> Sequence[T]:
-        """The start was given up, or all it has made is finished. Leaving twice is harmless."""
+        """Remove a start that was given up or whose tasks have ended. Idempotent."""
         if ticket.stage is Stage.OVER:
             return ()
         lane = self._lanes[ticket.caller]
@@ -167,26 +168,27 @@ class FairQueue(Generic[T]):
         ticket.stage = Stage.OVER
         return self._see(ticket.caller, lane)
 
-    # -- what is told of it ----------------------------------------------------------------
+    # -- queries ---------------------------------------------------------------------------
 
     def unfinished(self, caller: str | None) -> int:
-        """Return how many remote tasks of a caller count."""
+        """Return how many unfinished remote tasks a tenant has."""
         lane = self._lanes.get(caller)
         return lane.used if lane else 0
 
     def blocked(self, ticket: T) -> Scope | None:
-        """Return whose cap keeps a waiting start; None when only its turn has not come."""
+        """Return the cap that blocks a waiting start; None if it only waits for its turn."""
         lane = self._lanes[ticket.caller]
         before = self._before(lane, ticket)
         if not _fits(lane.used + before, ticket.cost, ticket.most):
             return "caller"
-        # Whoever has a turn and does not go is kept by the client's cap, and all behind it.
+        # A ready tenant whose start is not admitted is blocked by the client's cap, and so are
+        # all tenants behind it.
         if self._turns or not _fits(self.used + before, ticket.cost, self.most):
             return "client"
         return None
 
     def kept(self) -> "tuple[bool, set[str | None]]":
-        """Return whether the client's cap keeps anybody, and the callers kept by their own."""
+        """Return whether the client's cap blocks a start, and the tenants their own cap blocks."""
         own = {
             name
             for name, lane in self._lanes.items()
@@ -195,7 +197,7 @@ class FairQueue(Generic[T]):
         return bool(self._turns), own
 
     def ahead(self, ticket: T, scope: Scope) -> int:
-        """Return how many waiting starts go before this one, where the others keep their turns."""
+        """Return how many waiting starts will be admitted before this one, by round-robin."""
         lane = self._lanes[ticket.caller]
         own = list(lane.queue).index(ticket)
         if scope == "caller":
@@ -218,14 +220,14 @@ class FairQueue(Generic[T]):
         self.used += more
 
     def _see(self, name: str | None, lane: _Lane[T]) -> Sequence[T]:
-        """Give a caller its turn, or take it, as things stand now; then let go who can."""
+        """Update whether a tenant is ready, then admit all starts for which there is room."""
         self._place(name, lane)
         return self._pump()
 
     def _place(self, name: str | None, lane: _Lane[T]) -> None:
         head = lane.head
         if head is not None and lane.line < IN_LINE and _fits(lane.used, head.cost, head.most):
-            self._turns.setdefault(name, lane)  # at the end, unless it stands there already
+            self._turns.setdefault(name, lane)  # keeps its position if it is ready already
             return
         self._turns.pop(name, None)
         if head is None and not lane.used and not lane.line:
@@ -236,8 +238,8 @@ class FairQueue(Generic[T]):
         while self._turns:
             name, lane = next(iter(self._turns.items()))
             ticket = lane.head
-            # The first waits until there is room for it: a start of many tasks must not be
-            # passed for ever by those of one.
+            # Stop here even if a later start would fit: otherwise small starts could overtake
+            # one with many tasks forever.
             if ticket is None or not _fits(self.used, ticket.cost, self.most):
                 break
             del lane.queue[ticket]
@@ -252,10 +254,10 @@ class FairQueue(Generic[T]):
 
 
 def room_in(needed: int, left: Sequence[float], usual: float) -> float:
-    """Return the seconds until ``needed`` places will be free, as far as can be told.
+    """Estimate the seconds until ``needed`` slots will be free.
 
-    ``left`` is what is left of each task that holds one (s), ``usual`` how long the next ones
-    will hold theirs.
+    ``remaining_times`` (s) are those of the tasks in slots; ``typical_duration`` (s) is how long
+    the next tasks will occupy theirs.
     """
     if not left:
         return AT_LEAST
@@ -264,5 +266,5 @@ def room_in(needed: int, left: Sequence[float], usual: float) -> float:
 
 
 def left_of(age: float, usual: float) -> float:
-    """Return what is left of a task of this age (s) that usually takes ``usual`` seconds."""
+    """Estimate the remaining seconds of a task of this age (s)."""
     return max(usual - age, usual * OVERDUE)

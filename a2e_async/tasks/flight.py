@@ -1,4 +1,4 @@
-"""One start on its way: what it sends, who waits for it, and what is known of its outcome."""
+"""One paid start in progress: its request, its waiters and what is known about its outcome."""
 
 import asyncio
 import hashlib
@@ -26,16 +26,16 @@ _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuv"
 _PLACES: Final = range(0, 100, 5)
 
 Prepareds = Mapping[tuple[str, int | None], "Prepared | str"]
-"""Each media input of a start, by field and place: its URL, or a checked local file."""
+"""Each media input of a start by field and list index: its URL or a checked local file."""
 
 
 @define(eq=False, kw_only=True, repr=False)
 class Flight:
-    """A start and its callers.
+    """A start and its waiters.
 
-    ``sent`` turns True at the instant its bytes leave: from then on it is never withdrawn,
-    unless the service refuses it because of the pace. ``key`` is the user's, or in a journal
-    one made for it.
+    ``sent`` becomes True immediately before the request is written. From then on the start is
+    never withdrawn, unless the service answers 429. ``key`` is the user's; with a journal, a
+    generated one if the user gave none.
     """
 
     kind: TaskKind[..., Any]
@@ -47,42 +47,42 @@ class Flight:
     services: "TaskServices"
     timeout: float
     hook: str | None = None
-    """What names it in its webhook's token; None when it asks for no events."""
+    """Identifies the start in its webhook token; None if it requests no webhook."""
     key: str | None = None
     nameless: object = field(factory=object)
-    """Stands for it among all starts where it has no key."""
+    """Identifies the start if it has no key."""
     begun: bool = False
-    """The journal has its key for it."""
+    """The journal has reserved the key for this attempt."""
     foreign: bool = False
-    """Another client holds its key and waits for no response: it is searched for, never sent."""
+    """Another client owns the key and lost its response: search for the task, never submit."""
     own_key: bool = False
-    """The key was made for the journal; the user gave none."""
+    """The key was generated for the journal; the user gave none."""
     carry: "asyncio.Task[Task[Any]] | None" = None
     riders: int = 0
     sent: bool = False
     withdrawn: bool = False
     delivered: bool = False
     recovery: Recovery | None = None
-    """What it was sent with, once it was; a start to look for before anything is sent."""
+    """What identifies the start at the service: set before it is sent, or by an earlier run."""
     task: "Task[Any] | None" = None
     lost: StartOutcomeUnknown | None = None
     held: Held = field(factory=Held)
-    """What its budgets have set aside for it."""
+    """What its budgets have reserved for it."""
     upload_coins: int = 0
     """Coins paid to upload its inputs."""
     number: int | None = None
-    """What events call it by, where somebody listens."""
+    """The number of this start in events, if there is a listener."""
     sent_at: float | None = None
-    """When this process was about to send it, by the loop's clock (s)."""
+    """Event loop time (s) just before this process sent it."""
     place: "Place | None" = None
-    """Its turn among all starts, until its task is known: the task holds it from then on."""
+    """Its slot. Once the task is known, the task occupies the slot and this is None."""
 
     def __repr__(self) -> str:
         return f"<Flight of {self.kind.name}, key {self.key!r}{', sent' if self.sent else ''}>"
 
     @property
     def reserved_for(self) -> str | None:
-        """What budgets call a reservation for it that may have been paid."""
+        """The key under which budgets keep its reservation while its outcome is unknown."""
         if self.key is not None and not self.own_key:
             return self.key
         lost = self.recovery
@@ -90,17 +90,17 @@ class Flight:
 
     @property
     def token(self) -> object:
-        """What stands for it among all starts: its key, where it has one."""
+        """Identifies the start among all starts of the client: its key, if it has one."""
         return self.nameless if self.key is None else self.key
 
     def forget_inputs(self) -> None:
-        """Let go of its media, which may be large: nothing will be sent any more."""
+        """Drop the media, which may be large: nothing will be sent any more."""
         self.media = {}
         self.inputs = TaskInput(meta=self.inputs.meta, key=self.inputs.key)
 
     @property
     def uploaded(self) -> bool:
-        """Whether nothing has to go up, and be paid, before it can be sent."""
+        """Whether the start can be sent without uploading (and paying for) a file."""
         return all(isinstance(item, str) for item in self.media.values())
 
 
@@ -109,17 +109,17 @@ def _name_of(lost: Recovery) -> str:
 
 
 def new_mark() -> str:
-    """Return a name no other start has: 100 random bits."""
-    # From 13 bytes asked for at once: the system's randomness costs by the call, not by the byte.
+    """Return a unique name with 100 random bits."""
+    # One call for 13 bytes: the cost of system randomness is per call, not per byte.
     bits = int.from_bytes(secrets.token_bytes(13))
     return "a2e-" + "".join([_ALPHABET[bits >> place & 31] for place in _PLACES])
 
 
 def made_key(what: str) -> str:
-    """Return a key under which the journal keeps what its user gave none; nothing else has it.
+    """Return a unique journal key for a start without a key of its own.
 
-    It begins with the time: keys that are made together stand together in the journal's index,
-    so that a commit writes one page of it, not one for each.
+    It begins with the time, so keys generated together are neighbours in the journal's index
+    and a group commit writes few index pages.
     """
     return f"{what}:{time.time_ns():016x}{secrets.token_hex(8)}"
 
@@ -127,10 +127,10 @@ def made_key(what: str) -> str:
 def wire_name(
     kind: TaskKind[..., Any], name: str | None, mark: str, *, mark_names: bool
 ) -> tuple[str | None, str | None]:
-    """Return the name that goes out and the mark in it, None each where there is none."""
+    """Return the name to send and the mark in it; each is None if there is none."""
     if kind.name_wire is None:
         if name:
-            raise InvalidInput(f"{kind.name} takes no name at the service.", field="name")
+            raise InvalidInput(f"{kind.name} does not accept a name.", field="name")
         return None, None
     if name is not None and len(name) > kind.name_most:
         raise InvalidInput(
@@ -143,17 +143,18 @@ def wire_name(
         return mark, mark
     if len(name) + 1 + len(mark) > kind.name_most:
         raise InvalidInput(
-            f"name must have at most {kind.name_most - len(mark) - 1} characters where the "
-            "client marks names.",
+            f"name must have at most {kind.name_most - len(mark) - 1} characters, because the "
+            "client adds a mark to it.",
             field="name",
         )
     return f"{name} {mark}", mark
 
 
 def input_digest(kind: TaskKind[..., Any], inputs: TaskInput, media: Prepareds) -> str:
-    """Return a digest of what a start asks for: equal inputs, equal digest.
+    """Return a digest of a start's inputs; equal inputs have equal digests.
 
-    Local media count by content, URLs without their signature, names not at all.
+    Local files count by content, URLs without their signature, and names not at all: a retry
+    with a newly signed URL must be recognised as the same start.
     """
     urls = {
         place: stable_url(item) if isinstance(item, str) else f"sha256:{item.digest}"
@@ -163,7 +164,7 @@ def input_digest(kind: TaskKind[..., Any], inputs: TaskInput, media: Prepareds) 
 
 
 def call_digest(kind: str, body: Mapping[str, Any]) -> str:
-    """Return a digest of what a paid call without a task asks for: equal inputs, equal digest."""
+    """Return a digest of the inputs of a paid call without a task."""
     asked = {
         name: stable_url(value) if isinstance(value, str) and is_url(value) else value
         for name, value in body.items()

@@ -1,7 +1,8 @@
-"""Who owns open entries of a journal: a name that tells, on Linux, whether its process still lives.
+"""Names of journal owners. On Linux a name shows whether its process is still alive.
 
-A lease alone would keep the entries of a process that was killed for half a minute. A process of
-the same boot and the same process namespace can be asked for; of all others only the lease tells.
+With the lease alone, the entries of a killed process would be locked until it expires (30 s). For
+owners in the same boot and process namespace the process id is checked; for all others only the
+lease counts.
 """
 
 import hashlib
@@ -13,22 +14,25 @@ from uuid import uuid4
 
 @cache
 def _scope() -> str:
-    """Return what names this boot and process namespace; "" where it cannot be told."""
+    """Return an id of this boot and process namespace, "" if unknown.
+
+    A process id alone is not enough: other containers and earlier boots reuse the same numbers.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
-        space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115  # its text, not its target
+        space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115  # the link's text is the id
     except OSError:
         return ""
     return hashlib.sha256(boot + space.encode()).hexdigest()[:16]
 
 
 def new_owner() -> str:
-    """Return a new owner's name for this process; unique."""
+    """Return a new unique owner name for this process."""
     return f"{_scope()}.{os.getpid()}.{uuid4().hex}"
 
 
 def is_dead(owner: str) -> bool:
-    """Whether an owner's process is certainly gone. False where that cannot be told."""
+    """Whether an owner's process has certainly ended. False if unknown."""
     scope, _, rest = owner.partition(".")
     pid = rest.partition(".")[0]
     if not scope or scope != _scope() or not pid.isascii() or not pid.isdigit():
@@ -38,5 +42,5 @@ def is_dead(owner: str) -> bool:
     except ProcessLookupError:
         return True
     except (OSError, OverflowError):
-        return False  # another user's process, or a number that is none
+        return False  # another user's process, or not a valid process id
     return False

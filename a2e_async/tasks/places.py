@@ -1,8 +1,8 @@
-"""Carries out whose turn it is: starts wait here for their place, and tasks hold it to their end.
+"""Admission control: starts wait here for a slot, and their tasks occupy it until they end.
 
-A place is held from a start's turn until its tasks are known to have ended. Nobody may be
-waiting for them, so while a start waits for a place the client itself looks at the tasks that
-hold those it could have; the poller makes these looks together with all others.
+A slot is occupied from the admission of a start until its tasks are known to have ended. No
+caller may be waiting for these tasks. So while a start waits for a slot, the client itself polls
+the tasks in slots that the start could use; the poller combines this with all other polling.
 """
 
 import asyncio
@@ -21,36 +21,39 @@ if TYPE_CHECKING:
     from a2e_async.tasks.flight import Flight
 
 USUAL: Final = 60.0
-"""Seconds that a task takes where nothing is known of its kind."""
+"""Assumed duration (s) of a task if nothing is known about its kind."""
 
 NEWEST: Final = 0.3
-"""Weight of the newest task in what its kind usually takes."""
+"""Weight of the newest task in the moving average of its kind's duration."""
 
 LINGER: Final = 1.5
-"""Intervals for which a refusal keeps the client looking, so that the next try finds the truth."""
+"""Polling intervals during which the client keeps polling after `TooBusy`.
+
+So the caller's next try sees the current number of unfinished tasks.
+"""
 
 
 @define(eq=False, kw_only=True)
 class Place(Ticket):
-    """A start's place: in the queue, then at the service."""
+    """A start's slot: first in the queue, then occupied by its tasks."""
 
     kind: TaskKind[..., Any]
     counted: bool
-    """Some cap is in force; else it only takes its turn."""
+    """A cap applies; otherwise the start only waits for its turn and then frees the slot."""
     granted: "asyncio.Future[None] | None" = None
     open: set[str] = field(factory=set[str])
-    """Ids of its tasks that are not known to have ended."""
+    """Ids of its tasks that may still be running."""
     since: float = 0.0
     handle: Task[Any] | None = None
     unfollow: Callable[[], object] | None = None
 
 
 class Places:
-    """The places of one client. ``most``: its cap on unfinished remote tasks."""
+    """The slots of one client. ``max_unfinished`` limits its unfinished remote tasks."""
 
     def __init__(self, services: TaskServices, most: int | None) -> None:
         self.active = most is not None
-        """Starts have to ask here: there is a cap, or there are callers."""
+        """Whether starts need a slot: there is a cap, or there are tenants."""
         self._services = services
         self._poller = services.poller
         self._fair: FairQueue[Place] = FairQueue(most)
@@ -59,19 +62,19 @@ class Places:
         self._held: dict[tuple[str, str], Place] = {}
         self._followed: set[Place] = set()
         self._refused: set[str | None] = set()
-        """Callers that were refused of late; None where the client's own cap was reached."""
+        """Tenants with a recent `TooBusy`; None stands for the client's own cap."""
         self._lingering: asyncio.TimerHandle | None = None
         self._seeing: asyncio.Handle | None = None
         self._usual: dict[str, float] = {}
         self._closed = False
         self._poller.waits.ended = self.ended
 
-    # -- the way of a start ------------------------------------------------------------------
+    # -- steps of a start ----------------------------------------------------------------------
 
     async def take(self, flight: "Flight") -> None:
-        """Wait for a start's turn. Raises `TooBusy` when that takes too long for its caller."""
+        """Wait for a slot. Raises `TooBusy` after the tenant's ``max_wait``."""
         if flight.place is not None:
-            return  # sent for the second time, under the same place
+            return  # a second submission keeps the slot of the first
         if self._closed:
             raise _closed()
         caller = flight.services.caller
@@ -86,7 +89,7 @@ class Places:
             raise
 
     def sent(self, flight: "Flight") -> None:
-        """The start's bytes leave now."""
+        """Note that the start is being sent."""
         if flight.place is None:
             return
         self._go(self._fair.sent(flight.place))
@@ -94,7 +97,7 @@ class Places:
             self.free(flight)
 
     def accepted(self, flight: "Flight", task: Task[Any]) -> None:
-        """The service has made the start's tasks: they hold its place until their end."""
+        """Pass the start's slot on to its tasks, which occupy it until they end."""
         place, flight.place = flight.place, None
         if place is None:
             self.adopt(flight.services.caller, task)
@@ -104,7 +107,7 @@ class Places:
             self._leave(place)
 
     def adopt(self, caller: Caller | None, task: Task[Any]) -> None:
-        """Count a task that was begun before and found again; it does not wait."""
+        """Count a task that was started earlier; it needs no admission."""
         if self._fair.most is None and (caller is None or caller.max_unfinished is None):
             return
         place = self._new(caller, task.kind, 0)
@@ -113,13 +116,16 @@ class Places:
             self._go(self._fair.add(place))
 
     def free(self, flight: "Flight") -> None:
-        """Nothing of the start is at the service, or nothing can be known of it."""
+        """Free a start's slot: it was not accepted, or its outcome will remain unknown."""
         place, flight.place = flight.place, None
         if place is not None:
             self._leave(place)
 
     def ended(self, kind: TaskKind[..., Any], id: str, *, seen: bool) -> None:
-        """A remote task has ended (``seen``), is gone, or cannot be looked at any more."""
+        """Free the slot of a remote task that ended, disappeared or cannot be polled any more.
+
+        Only an end that was observed tells how long tasks of the kind take.
+        """
         place = self._held.pop((kind.name, id), None)
         if place is None:
             return
@@ -132,7 +138,7 @@ class Places:
             self._leave(place)
 
     def close(self) -> None:
-        """End every wait for a place with `ClientClosed`; nothing of these starts was sent."""
+        """Fail every waiting start with `ClientClosed`; none of them was sent."""
         self._closed = True
         for place in self._waiting:
             if place.granted is not None and not place.granted.done():
@@ -141,7 +147,7 @@ class Places:
             if timer is not None:
                 timer.cancel()
 
-    # -- waiting for a place -----------------------------------------------------------------
+    # -- waiting for a slot --------------------------------------------------------------------
 
     def _new(self, caller: Caller | None, kind: TaskKind[..., Any], cost: int) -> Place:
         if caller is None:
@@ -159,13 +165,13 @@ class Places:
 
         def late() -> None:
             nonlocal timer
-            assert place.granted is not None  # noqa: S101  # made just now
+            assert place.granted is not None  # noqa: S101  # set above
             if place.granted.done():
                 return
             scope = self._fair.blocked(place)
             if scope is not None:
                 place.granted.set_exception(self._too_busy(place, scope))
-            else:  # no cap keeps it: its turn comes as fast as the pace lets it
+            else:  # no cap blocks it, only the rate limiter: its turn will come
                 timer = loop.call_later(self._poller.interval(), late)
 
         if longest is not None:
@@ -184,7 +190,7 @@ class Places:
         own = scope == "caller"
         used = self._fair.unfinished(place.caller) if own else self._fair.used
         most = place.most if own else self._fair.most
-        assert most is not None  # noqa: S101  # only a cap blocks
+        assert most is not None  # noqa: S101  # without a cap nothing is blocked
         now = asyncio.get_running_loop().time()
         left = [
             left_of(now - held.since, self._time(held.kind))
@@ -194,10 +200,10 @@ class Places:
         ]
         seconds = room_in(used + ahead + place.cost - most, left, self._time(place.kind))
         self._linger(place.caller if own else None)
-        waiting = f", and {ahead} starts wait before this one" if ahead else ""
+        waiting = f", and {ahead} starts are queued before this one" if ahead else ""
         return TooBusy(
             f"{'This caller' if own else 'The client'} has {used} of at most {most} unfinished "
-            f"tasks{waiting}. Nothing was sent; try again in about {math.ceil(seconds)} s "
+            f"tasks{waiting}. Nothing was sent. Try again in about {math.ceil(seconds)} s "
             "(error.retry_after).",
             retry_after=seconds,
             unfinished=used,
@@ -206,10 +212,10 @@ class Places:
             scope=scope,
         )
 
-    # -- holding it --------------------------------------------------------------------------
+    # -- occupying slots -----------------------------------------------------------------------
 
     def _hold(self, place: Place, task: Task[Any]) -> bool:
-        """Let a task's open parts hold a place; return whether any do."""
+        """Let a task's unfinished parts occupy a slot; return whether there are any."""
         kind = task.kind
         fresh = {id for id in task.open_ids if (kind.name, id) not in self._held}
         if not place.counted or not kind.watchable or not fresh:
@@ -229,7 +235,7 @@ class Places:
 
     def _go(self, going: Sequence[Place]) -> None:
         for place in going:
-            # One that was cancelled meanwhile leaves by itself, and passes its turn on.
+            # A start that was cancelled meanwhile frees the slot itself.
             if place.granted is not None and not place.granted.done():
                 place.granted.set_result(None)
         self._see()
@@ -238,19 +244,19 @@ class Places:
         took = asyncio.get_running_loop().time() - place.since
         kind = place.kind
         if kind.usual is not None:
-            took = min(took, kind.usual[1])  # its end may have been seen long after
+            took = min(took, kind.usual[1])  # the end may have been observed much later
         known = self._usual.get(kind.name, took)
         self._usual[kind.name] = known + NEWEST * (took - known)
 
     def _time(self, kind: TaskKind[..., Any]) -> float:
-        """Return the seconds that a task of this kind usually takes."""
+        """Return how long a task of this kind typically takes (s)."""
         usual = sum(kind.usual) / 2 if kind.usual is not None else USUAL
         return self._usual.get(kind.name, usual)
 
-    # -- looking at what holds them ------------------------------------------------------------
+    # -- polling the tasks in slots ------------------------------------------------------------
 
     def _linger(self, refused: str | None) -> None:
-        """Look a little longer: who tries again must not meet tasks that ended long ago."""
+        """Keep polling for a while, so that a retry does not count tasks that have ended."""
         self._refused.add(refused)
         if self._lingering is None:
             loop = asyncio.get_running_loop()
@@ -264,7 +270,7 @@ class Places:
         self._see()
 
     def _see(self) -> None:
-        """Look soon at whatever somebody waits for now."""
+        """Schedule `_update_polling`, if a start waits or was refused, or a slot is polled."""
         needless = not (self._waiting or self._refused or self._followed)
         if self._seeing is None and not needless and not self._closed:
             self._seeing = asyncio.get_running_loop().call_soon(self._follow)
@@ -291,4 +297,4 @@ class Places:
 
 
 def _closed() -> ClientClosed:
-    return ClientClosed("The client was closed before the start was sent; nothing was spent.")
+    return ClientClosed("The client was closed before the start was sent; nothing was charged.")

@@ -1,4 +1,4 @@
-"""What a start would cost, asked before any of its local media is uploaded."""
+"""Price quotes for starts whose local files are not uploaded yet."""
 
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,14 +9,17 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     AskPrice = Callable[[str, Mapping[str, Any]], Awaitable[int | None]]
-    """Asks for the price of a call by its path and body, in coins; None where none is told."""
+    """Requests the price of a call (coins) by its path and body; None if none is quoted."""
 
 NOT_UPLOADED: Final = "https://example.invalid/not-uploaded"
-"""Stands in a quote for a file that has no address yet."""
+"""Replaces the URL of a file that is not uploaded in a quote request.
+
+The host is reserved and never resolves, so the service cannot mistake it for a real file.
+"""
 
 
 def unsent_body(inputs: TaskInput) -> dict[str, Any]:
-    """Return a start's body with placeholders for media that are not uploaded."""
+    """Return a start's body with placeholders for files that are not uploaded."""
     urls = {
         (f.name, place): clean_url(value, f.name)
         if isinstance(value, str) and is_url(value)
@@ -34,7 +37,10 @@ def is_local(value: Any) -> bool:
 
 
 def is_timed(inputs: TaskInput) -> bool:
-    """Return whether local sound or video is among the inputs: its length may decide the price."""
+    """Return whether a local audio or video file is among the inputs.
+
+    Its duration may change the price, and the service only knows it after the upload.
+    """
     return any(
         is_local(value) and {"audio", "video"} & {*f.note(Media).types}
         for f, _, value in inputs.media()

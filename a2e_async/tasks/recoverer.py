@@ -1,7 +1,7 @@
-"""Looks for starts whose answer was lost: one scan of a kind's list for all that is looked for.
+"""Searches for starts whose response was lost: one scan of a kind's lists serves all searches.
 
-What a scan shows is judged by `a2e_async.tasks.recovery`; this module reads the pages, waits
-between scans and gives each start its result.
+This module reads the pages, waits between scans and returns each search its result.
+`a2e_async.tasks.recovery` decides which records match.
 """
 
 import asyncio
@@ -40,21 +40,21 @@ if TYPE_CHECKING:
     from a2e_async.transport.session import Answer, Session
 
 PAGES: Final = 20
-"""Pages of a list that one scan reads at most."""
+"""Maximum number of pages of a list that one scan reads."""
 
 LAST_SCAN: Final = 5.0
-"""Seconds that the last scan may take."""
+"""Maximum duration of the last scan (s)."""
 
 REMEMBERED: Final = 10_000
-"""Ids of tasks whose starts a client knows: a search must not take them for another's."""
+"""How many task ids a client remembers with their starts, so that no search claims them again."""
 
 Token = object
-"""What stands for one start: its key, or an object of its own where it has none."""
+"""Identifies one start: its key, or a unique object if it has none."""
 
 
 @define(eq=False)
 class _Open:
-    """A start that was sent and has no task yet. ``in_flight``: its response may still come."""
+    """A start that was sent and has no task yet. ``in_flight``: a response may still arrive."""
 
     kind: str
     lost: Recovery
@@ -62,11 +62,11 @@ class _Open:
 
 
 class Claims:
-    """Which task belongs to which start, as the client and its journal know.
+    """Which task belongs to which start, as far as the client and its journal know.
 
-    The client makes one and its starts change it: a start claims its tasks before anything else is
-    done with them, and no task can be claimed twice. It lives as long as the client and remembers
-    the newest `REMEMBERED` tasks, and as many starts that have none.
+    There is one per client. A start claims its tasks before it uses them, and a task can be
+    claimed only once. Remembers the newest `MAX_REMEMBERED_TASKS` tasks and as many starts
+    without a task.
     """
 
     def __init__(self, book: "Book | None", wall: Callable[[], float] = wall_time) -> None:
@@ -76,7 +76,7 @@ class Claims:
         self._open: OrderedDict[Token, _Open] = OrderedDict()
 
     def claim(self, kind: TaskKind[..., Any], ids: Sequence[str], token: Token) -> tuple[str, ...]:
-        """Claim tasks for a start; return those that are its own now: no other start's."""
+        """Claim tasks for a start; return those that belong to it and to no other start."""
         owners = self._owners
         own = tuple(id for id in ids if owners.setdefault((kind.name, id), token) == token)
         while len(owners) > REMEMBERED:
@@ -84,47 +84,48 @@ class Claims:
         return own
 
     def release(self, kind: TaskKind[..., Any], ids: Collection[str], token: Token) -> None:
-        """Give up what a search has claimed for a start that did not take it."""
+        """Release tasks that a search has claimed for a start which did not use them."""
         for id in ids:
             if self._owners.get((kind.name, id)) == token:
                 del self._owners[kind.name, id]
 
     def sent(self, kind: TaskKind[..., Any], lost: Recovery, token: Token) -> None:
-        """The start's bytes leave now; until it has a task, any new record may be its own."""
+        """Note that a start is being sent: until it has a task, any new record may be its own."""
         self._open[token] = _Open(kind.name, lost, in_flight=True)
 
     def lost(self, kind: TaskKind[..., Any], lost: Recovery, token: Token) -> None:
-        """No response will come any more: its task can only be found."""
+        """Note that no response will arrive: only a search can find the start's task."""
         self._open[token] = _Open(kind.name, lost, in_flight=False)
         while len(self._open) > REMEMBERED:
             self._open.popitem(last=False)
 
     def settled(self, token: Token) -> None:
-        """The start has its task, or is known to have none."""
+        """Note that the start has its task, or is known to have none."""
         self._open.pop(token, None)
 
     def token_of(self, lost: Recovery) -> Token | None:
-        """Return what stands for an unresolved start of this client; None for any other."""
+        """Return the id of an unresolved start of this client, None for any other start."""
         return next(
             (token for token, one in self._open.items() if same_recovery(one.lost, lost)), None
         )
 
     def known(self, kind: TaskKind[..., Any], ids: Collection[str]) -> set[str]:
-        """Return which of these tasks belong to starts of this client."""
+        """Return which of these tasks this client's starts have claimed."""
         return {id for id in ids if (kind.name, id) in self._owners}
 
     async def among(self, kind: TaskKind[..., Any], ids: Collection[str]) -> set[str]:
-        """Return which of these tasks belong to starts that the client or its journal knows."""
+        """Return which of these tasks are claimed, in this client or in its journal."""
         known = self.known(kind, ids)
         if self._book is not None:
             known |= await self._book.claimed(kind, set(ids) - known)
         return known
 
     async def rivals(self, kind: TaskKind[..., Any], searched: Collection[Token]) -> list[Rival]:
-        """Return the starts of a kind that have no task yet, but for those of these tokens.
+        """Return the starts of a kind without a task, except the searched ones.
 
-        Read the lists before: then each record that they show is of a start that is returned
-        here, or has claimed it, or is not known to this client and its journal at all.
+        Call this after reading the lists. Then the start of each listed record either is
+        returned here, or has claimed the record, or is unknown to this client and its journal.
+        In the other order a start could be sent, and its record listed, in between.
         """
         entries = [] if self._book is None else await self._book.unresolved(kind)
         rivals = [
@@ -142,7 +143,7 @@ class Claims:
 
 @define(eq=False)
 class _Search:
-    """One start that is looked for, and who waits for what is found."""
+    """One search for a start, with the future of its caller. Times are event loop times (s)."""
 
     lost: Recovery
     token: Token
@@ -155,23 +156,26 @@ class _Search:
     seen: Found = field(factory=Found)
 
     def is_last(self, now: float) -> bool:
-        """Whether no scan follows the one that begins now, which then trusts no record's time."""
+        """Whether the scan that begins now is the last one.
+
+        The last scan reads further back, in case the times of the records are wrong.
+        """
         after = self.pauses[self.tries + 1 :]
         return not after or now + after[0] >= self.deadline - LAST_SCAN
 
 
 @define(eq=False)
 class _Lane:
-    """What is looked for in one kind's lists. ``joined`` is set when a search is added."""
+    """The searches in one kind's lists. ``search_added`` is set when a search is added."""
 
     searches: list[_Search]
     joined: asyncio.Event = field(factory=asyncio.Event)
 
 
 class Recoverer:
-    """Searches for one client. ``claims`` tell which ids belong to other starts.
+    """Searches for lost starts of one client. ``known_tasks`` has the ids of other starts.
 
-    ``wall`` is the calendar clock in seconds since 1970; ``pauses`` the seconds before each scan.
+    ``wall_clock`` returns seconds since 1970; ``delays`` are the seconds before each scan.
     """
 
     def __init__(
@@ -191,12 +195,12 @@ class Recoverer:
         self._lanes: dict[str, _Lane] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._echoing: set[Endpoint] = set()
-        """Lists that were seen to repeat a mark unchanged."""
+        """Lists that have shown a mark unchanged."""
         self._closed = False
 
     @property
     def closed(self) -> bool:
-        """Whether the client is closing: what a search shows from now on proves nothing."""
+        """Whether the client is closing: results of a search prove nothing from then on."""
         return self._closed
 
     async def find(
@@ -208,11 +212,11 @@ class Recoverer:
         far: bool = False,
         pauses: Sequence[float] | None = None,
     ) -> Found:
-        """Return what a search of bounded time showed; at once when the kind has no list.
+        """Search for a start's tasks; return at once if the kind has no list.
 
-        What is found for certain is claimed for the start of ``token``. ``far``: read the lists so
-        far back that absence holds even if the service's clock is wrong by hours. ``pauses`` are
-        the seconds before each scan, where they are not the usual ones.
+        A certain result is claimed for ``start_id``. ``allow_clock_error``: read the lists so far
+        back that absence is proved even if the service's clock is wrong by hours. ``delays``
+        replace the default seconds before each scan.
         """
         if not listings(kind) or self._closed:
             return Found()
@@ -243,7 +247,7 @@ class Recoverer:
                 lane.searches.remove(search)
 
     async def aclose(self) -> None:
-        """Stop searching; who waits gets what was seen so far."""
+        """Stop all searches; each returns the result of its last scan."""
         self._closed = True
         for lane in self._lanes.values():
             for search in lane.searches:
@@ -265,7 +269,7 @@ class Recoverer:
                         async with asyncio.timeout(left):
                             await lane.joined.wait()
                     continue
-                # All take part: a scan that is made anyway costs nothing more.
+                # All searches of the kind use this scan, due or not: it costs no extra request.
                 await self._scan(kind, searches)
                 for search in searches:
                     self._next(search, loop.time())
@@ -282,7 +286,7 @@ class Recoverer:
         if search.future.done():
             return
         if now < search.due:
-            return  # it only rode along
+            return  # it was not due and only used the scan of another search
         search.tries += 1
         if search.tries >= len(search.pauses) or now >= search.deadline:
             search.future.set_result(search.seen)
@@ -291,7 +295,7 @@ class Recoverer:
 
     async def _scan(self, kind: TaskKind[..., Any], searches: list[_Search]) -> None:
         now = asyncio.get_running_loop().time()
-        # Several callers may look for the same start.
+        # Several callers may search for the same start.
         by_token = {search.token: search for search in searches}
         lost = [search.lost for search in by_token.values()]
         try:
@@ -304,12 +308,13 @@ class Recoverer:
                 wall=self._wall,
                 far=any(search.far or search.is_last(now) for search in searches),
             )
-            # In this order: a start that is no rival any more has claimed its tasks.
+            # Claims are read after the competing starts: a start that stops competing in
+            # between has claimed its tasks by then.
             named = any(one.mark is None and one.name for one in lost)
             rivals = await self._claims.rivals(kind, by_token) if named else []
             claimed = await self._claims.among(kind, scan.rows)
         except A2EError:
-            return  # the next scan may do better; what was seen before stays
+            return  # the next scan may succeed; the last result is kept
         self._echoing |= scan.echoing
         shown = match(
             kind,
@@ -331,27 +336,30 @@ class Recoverer:
 
 
 def listings(kind: TaskKind[..., Any]) -> tuple[Endpoint, ...]:
-    """Return all operations that list tasks of a kind: of those that run, then of all or the rest.
+    """Return the endpoints that list tasks of a kind: running tasks first, then all or the rest.
 
-    Read in this order they show a task also if it ends in between.
+    In this order a task is seen even if it ends between the two requests.
     """
     lists = (kind.shows_new, kind.processing_at, kind.list_at)
     return tuple(dict.fromkeys(endpoint for endpoint in lists if endpoint is not None))
 
 
 def _shows_absence(kind: TaskKind[..., Any]) -> tuple[Endpoint, ...]:
-    """Return the lists that all have to repeat marks before a task can be called absent."""
+    """Return the lists that all must have shown a mark before absence counts as proved.
+
+    A list that drops or changes names would hide the task.
+    """
     if kind.list_at is not None and kind.shows_new is None:
-        return (kind.list_at,)  # it shows what runs, too
+        return (kind.list_at,)  # this list includes running tasks
     return listings(kind)
 
 
 @define(eq=False)
 class Scan:
-    """The records of a kind's lists back to before some starts, newest first.
+    """The records of a kind's lists back to before the searched starts, newest first.
 
-    ``offset``: the service's clock less ours, in seconds; ``complete``: all lists were read far
-    enough; ``echoing``: the lists in which a name was seen to end with a client's mark.
+    ``clock_offset``: the service's clock minus the local one (s). ``reached_back``: all lists
+    were read far enough. ``lists_showing_marks``: the lists with a name that ends with a mark.
     """
 
     rows: dict[str, Raw] = field(factory=dict[str, Raw])
@@ -372,8 +380,8 @@ async def read_back(
 ) -> Scan:
     """Read a kind's lists back to before these starts.
 
-    A day further where ``far``, for the times of the records may be wrong. Raises what the session
-    raises when no list could be read.
+    With ``allow_clock_error`` read `MAX_RECORD_TIME_ERROR` further, because the times of the
+    records may be wrong. If no list can be read, raise the error of the first request.
     """
     scan = Scan()
     failures: list[A2EError] = []
@@ -398,7 +406,7 @@ async def read_back(
 
 @define(eq=False)
 class _List:
-    """One list that is read page by page, newest first."""
+    """Reads one list page by page, newest first."""
 
     session: "Session"
     kind: TaskKind[..., Any]
@@ -409,10 +417,10 @@ class _List:
     far: bool
     rows: dict[str, Raw] = field(factory=dict[str, Raw])
     offset: float | None = None
-    """The service's clock less ours (s); None where it tells no time."""
+    """The service's clock minus the local one (s); None if a response has no date."""
 
     async def read(self, wall: Callable[[], float]) -> bool:
-        """Read it back to before the starts; return whether that succeeded."""
+        """Read the list back to before the starts; return whether that succeeded."""
         rows, end = self.rows, ListEnd(thorough=True)
         paging = self.kind.paging if self.endpoint is self.kind.list_at else None
         for page in range(1, PAGES + 1):
@@ -433,10 +441,11 @@ class _List:
             fresh = {id: raw for raw in found if (id := read_id(raw)) and id not in rows}
             rows |= fresh
             times = [when for raw in found if (when := made_at(raw)) is not None]
-            # Only where the newest come first do older ones tell that nothing newer is to follow.
+            # Only in a list sorted by time does an old record mean that no newer one follows.
             sorted_back = bool(times) and times == sorted(times, reverse=True)
             total = read_total(answer.data)
-            # A short page alone does not tell the end: the service may give fewer than asked for.
+            # A short page is not necessarily the last one: the service may return fewer records
+            # than requested.
             ended = end.reached(fresh=bool(fresh), rows=bool(found), seen=len(rows), total=total)
             begin = begins_at(self.lost, self.offset or 0.0)
             if self.far or self.offset is None:
@@ -447,7 +456,7 @@ class _List:
 
 
 def _offset(answer: "Answer", now: float) -> float | None:
-    """Return the service's clock less ours, in seconds; None where it tells no time."""
+    """Return the service's clock minus the local one (s); None without a date header."""
     try:
         moment = parsedate_to_datetime(answer.headers.get("Date", ""))
     except (TypeError, ValueError):
@@ -458,28 +467,30 @@ def _offset(answer: "Answer", now: float) -> float | None:
 def unknown_start(
     kind: TaskKind[..., Any], recovery: Recovery, why: str, candidates: Sequence[Record]
 ) -> StartOutcomeUnknown:
-    """Return the error of a start that may have been paid, with what its user can do about it."""
+    """Return the error of a start that may have been charged, with advice for the user."""
     if candidates:
-        advice = "error.candidates are tasks that may be it: attach the one that is"
+        advice = (
+            "error.candidates are tasks that may belong to it: pass the right one's id to attach()"
+        )
     elif not listings(kind):
         advice = (
-            "The service lists no tasks of this kind: look at its site, or at "
-            "a2e.credits.history(), before you start it anew"
+            "The service lists no tasks of this kind: check its website or "
+            "a2e.credits.history() before you start it again"
         )
     elif recovery.name is None:
         advice = (
-            f"Its start takes no name: look at the newest of a2e.{kind.name}.list(), by their "
-            "inputs and time, before you start it anew"
+            f"These tasks have no name: compare inputs and times in a2e.{kind.name}.list() "
+            "before you start it again"
         )
     else:
         advice = (
-            f"Look for the name {recovery.name!r} among the newest of a2e.{kind.name}.list() "
-            "before you start it anew, or let a2e.recover(error.recovery) look"
+            f"Before you start it again, search a2e.{kind.name}.list() for the name "
+            f"{recovery.name!r}, or call a2e.recover(error.recovery)"
         )
     return StartOutcomeUnknown(
         f"The {recovery.kind} start was sent, but its outcome is unknown ({why}). It may "
-        f"have been accepted and charged, so it was not sent again. {advice}; error.recovery "
-        "holds the details.",
+        f"have been accepted and charged, so it was not sent again. {advice}; "
+        "error.recovery holds the details.",
         recovery=recovery,
         candidates=tuple(candidates),
     )

@@ -1,11 +1,11 @@
-"""Finds the tasks of starts whose answer was lost, among the records of their kind's lists (pure).
+"""Matches starts whose response was lost with the records of their kind's lists (pure).
 
-A start that the client named carries a mark no other start has: a record that shows the mark is
-its task. Under a user's own name a record counts when it repeats the name and the inputs and was
-made in the time in which the start was under way. Only exactly as many unclaimed records as the
-starts can have made are adopted, and none that could belong to another start which is under way
-or unresolved. Anything else is left to the user, as candidates: also records whose name, inputs
-or time the service may have changed.
+A start named by the client has a unique mark: a record that shows the mark is its task. With a
+name of the user's, a record matches if it has the same name and inputs and was created while the
+start was in flight. Such records are accepted only if there are exactly as many unclaimed ones as
+the starts can have created, and if none of them could belong to another start that is in flight
+or unresolved. Everything else is returned as candidates for the user to decide, including records
+whose name, inputs or time the service may have changed.
 """
 
 import hashlib
@@ -30,28 +30,28 @@ from a2e_async.tasks.kind import MARK_LENGTH, TaskKind, id_time
 from a2e_async.tasks.status import read_id
 
 PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 7.0, 7.0, 8.0)
-"""Seconds before each search; 29.5 in all. A list can lag behind a start."""
+"""Seconds before each scan; 29.5 s in all. New tasks can appear in a list with a delay."""
 
 FIRST_PAUSES: Final = (0.0, 0.5)
-"""Seconds before the searches that a start waits for when its response names too few tasks."""
+"""Seconds before the scans that a start awaits when its response has too few tasks."""
 
 SLACK: Final = 30.0
-"""Seconds that a record's time may lie outside the time in which its start was under way."""
+"""How far (s) a record's time may lie outside the period in which its start was in flight."""
 
 UNDER_WAY: Final = 600.0
-"""Seconds after which a start whose process died was certainly not under way any more.
+"""Seconds after which a start of a dead process is certainly no longer in flight.
 
-Also how long a gateway may hold a request before it passes it on.
+A gateway may hold a request for as long before it passes it on.
 """
 
 CLOCK_ERROR: Final = 26 * 3600.0
-"""Seconds that a record's time may be wrong, as by a time zone, for it to be a candidate."""
+"""How far (s) a candidate's time may be wrong, for example by a time zone."""
 
 RESEND_AFTER: Final = 180.0
-"""Seconds after a start before which its absence proves nothing."""
+"""Seconds after a start during which its absence from the lists proves nothing."""
 
 CLOCKS_APART: Final = 600.0
-"""Seconds that the clock which timed a start may be wrong, as another machine's may."""
+"""How far (s) the clock of another machine that sent a start may be off."""
 
 _MARK: Final = re.compile(r"a2e-[0-9a-v]{20}")
 
@@ -60,11 +60,11 @@ Raw = Mapping[str, Any]
 
 @frozen
 class Found:
-    """What a look through the lists showed for a start.
+    """The result of a search for a start.
 
-    ``records`` are its tasks when ``sure``, else candidates, the likeliest first. ``absent``: the
-    lists were read back to before the start, they repeat names, and nothing in them can be this
-    start's.
+    ``records`` are its tasks if ``is_certain``, else candidates, the most likely first.
+    ``is_absent``: the lists show names, were read back to before the start, and hold no record
+    that could be this start's.
     """
 
     records: tuple[Raw, ...] = ()
@@ -74,9 +74,9 @@ class Found:
 
 @frozen
 class Rival:
-    """Another start that has no task yet: a record may be its own.
+    """Another start without a task, to which a record may belong.
 
-    ``in_flight``: its response may still come and name any of the records.
+    ``in_flight``: its response may still arrive and name any of the records.
     """
 
     lost: Recovery
@@ -84,34 +84,35 @@ class Rival:
 
 
 class _Name(IntEnum):
-    """How the name that a record shows compares with the name that was sent."""
+    """How the name in a record compares with the name that was sent; the best match first."""
 
     SAME = 0
     ALTERED = 1
-    """The same but for case, spaces, punctuation, escapes, emoji or Unicode form."""
+    """Equal except for case, spaces, punctuation, escapes, emoji or Unicode form."""
     CUT = 2
     NONE = 3
     """The record shows no name."""
     OTHER = 4
     FOREIGN = 5
-    """It carries the mark of another start."""
+    """It has the mark of another start."""
 
 
 def wait_for_absence(age: float, after: float = RESEND_AFTER) -> float:
-    """Return the seconds to wait before a start's absence proves something.
+    """Return the seconds to wait until a start's absence counts as proof.
 
-    ``age`` is how long ago it was sent, by clocks that may be apart: only a great one is believed.
+    ``age`` (s) is the time since it was sent, by clocks that may differ. So it only counts if it
+    exceeds the required age by the largest difference.
     """
     return 0.0 if age >= after + CLOCKS_APART else after
 
 
 def echo_of(body: Mapping[str, Any]) -> dict[str, str]:
-    """Return digests of what a record may repeat of a start's body, by wire name."""
+    """Return digests of the body's fields by wire name, to compare with those of a record."""
     return {name: _digest(value) for name, value in body.items()}
 
 
 def same_recovery(one: Recovery, other: Recovery) -> bool:
-    """Return whether two recoveries are of one start; its journal keeps times less exactly."""
+    """Return whether two recoveries belong to one start; a journal rounds their times."""
     apart = abs((one.sent_at - other.sent_at).total_seconds())
     return (one.kind, one.digest, one.name, one.mark) == (
         other.kind,
@@ -122,19 +123,19 @@ def same_recovery(one: Recovery, other: Recovery) -> bool:
 
 
 def begins_at(lost: Sequence[Recovery], offset: float) -> float:
-    """Return the earliest moment (service's seconds since 1970) at which one may have been made."""
+    """Return the earliest possible creation time, in seconds since 1970 of the service's clock."""
     return min(item.sent_at.timestamp() for item in lost) + offset - SLACK
 
 
 def ends_at(lost: Recovery, offset: float) -> float:
-    """Return the latest such moment of one start."""
+    """Return the latest possible creation time of one start's tasks, by the same clock."""
     if lost.lost_at is not None:
         return lost.lost_at.timestamp() + offset + SLACK
     return lost.sent_at.timestamp() + offset + UNDER_WAY
 
 
 def made_at(raw: Raw) -> float | None:
-    """Return when a record was made, in the service's seconds since 1970."""
+    """Return when a record was created, in seconds since 1970 of the service's clock."""
     try:
         return read_time(raw["createdAt"]).timestamp()
     except (KeyError, TypeError, ValueError, OverflowError, OSError):
@@ -143,13 +144,13 @@ def made_at(raw: Raw) -> float | None:
 
 
 def repeats_names(kind: TaskKind[..., Any], rows: Sequence[Raw]) -> bool:
-    """Whether the list shows names as they were sent: some record ends with a client's mark."""
+    """Whether the list shows names unchanged: some record's name ends with a mark."""
     names = (_shown(kind, raw) for raw in rows)
     return any(_MARK.fullmatch(name[-MARK_LENGTH:]) for name in names)
 
 
 def carries(kind: TaskKind[..., Any], raw: Raw, mark: str) -> bool:
-    """Whether a record shows this mark, which makes it the task of the mark's start."""
+    """Whether a record shows this mark and therefore belongs to the start with the mark."""
     return mark in _shown(kind, raw).casefold()
 
 
@@ -163,11 +164,11 @@ def match(
     complete: bool,
     rivals: Sequence[Rival] = (),
 ) -> list[Found]:
-    """Return what the lists show for each of these starts of one kind, in their order.
+    """Return the search result of each of these starts of one kind, in their order.
 
-    ``claimed`` are ids that belong to other starts; ``rivals`` are other starts of the kind that
-    have no task yet; ``offset`` is the service's clock less ours, in seconds; ``complete`` tells
-    whether the rows reach back to before the starts, in lists that repeat names.
+    ``claimed`` are ids that belong to other starts. ``competing`` are other starts of the kind
+    without a task. ``clock_offset`` is the service's clock minus the local one (s).
+    ``reached_back``: the lists show names and were read back to before the starts.
     """
     free = {id: raw for raw in rows if (id := read_id(raw)) and id not in claimed}
     sure = _by_mark(kind, lost, free) | _by_name(kind, lost, rivals, free, offset)
@@ -186,7 +187,7 @@ def match(
 def _by_mark(
     kind: TaskKind[..., Any], lost: Sequence[Recovery], free: Mapping[str, Raw]
 ) -> dict[int, list[str]]:
-    """Return the tasks of the starts that carry a mark, where there are as many as expected."""
+    """Return the tasks of starts with a mark, if there are as many as expected."""
     sure: dict[int, list[str]] = {}
     marked = {place: start.mark for place, start in enumerate(lost) if start.mark}
     if not marked or kind.name_wire is None:
@@ -209,11 +210,11 @@ def _by_name(
     free: Mapping[str, Raw],
     offset: float,
 ) -> dict[int, list[str]]:
-    """Return the tasks of starts under a user's own name, where nothing is ambiguous.
+    """Return the tasks of starts with a user's own name, unless they are ambiguous.
 
-    Starts that could have made the same record stand together. They get their tasks, the earlier
-    start the earlier one, only if nothing tells them apart, no response to any of them may still
-    come, and there are exactly as many records as they can have made.
+    Starts that could have created the same record form a group. They get their tasks, the earlier
+    start the earlier record, only if the starts of the group are indistinguishable, none of them
+    may still get a response, and there are exactly as many records as they can have created.
     """
     sure: dict[int, list[str]] = {}
     if kind.name_wire is None or all(start.mark or not start.name for start in lost):
@@ -246,7 +247,7 @@ def _by_name(
 
 
 def _groups(could: Mapping[str, set[int]]) -> Iterator[tuple[set[int], list[str]]]:
-    """Join records that may belong to the same starts; yield the starts and the records."""
+    """Group records that may belong to the same starts; yield the starts and the records."""
     groups: list[tuple[set[int], list[str]]] = []
     for id, places in could.items():
         joined, ids = set(places), [id]
@@ -264,9 +265,10 @@ def _groups(could: Mapping[str, set[int]]) -> Iterator[tuple[set[int], list[str]
 def _could_be(
     kind: TaskKind[..., Any], start: Recovery, raw: Raw, offset: float, longest: int
 ) -> _Name | None:
-    """Return how a record's name fits a start that may have made it; None for any other.
+    """Return how a record's name matches a start that may have created it, else None.
 
-    A name counts as cut only where the lists show none that is longer (than ``longest``).
+    A name counts as truncated only if the lists show no longer one: otherwise the service does
+    not truncate at this length.
     """
     name = _compare(kind, start, raw)
     cut = name is _Name.CUT and len(_shown(kind, raw)) + 1 >= longest
@@ -278,7 +280,7 @@ def _could_be(
 def _candidates(
     kind: TaskKind[..., Any], start: Recovery, rows: Sequence[Raw], offset: float
 ) -> tuple[Raw, ...]:
-    """Return the records that may be of a start though not for certain, the likeliest first."""
+    """Return the records that may belong to a start, the most likely first."""
     ranked: list[tuple[tuple[Any, ...], Raw]] = []
     for raw in rows:
         name = _compare(kind, start, raw)
@@ -314,8 +316,9 @@ def _order(raw: Raw) -> tuple[float, str]:
 def _is_in_time(
     start: Recovery, raw: Raw, offset: float, early: float = 0.0, late: float = 0.0
 ) -> bool:
-    """Whether a record was made while its start was under way, or so many seconds off it."""
-    # Without a time nothing speaks against it. Its id has a time, too, which may be the right one.
+    """Whether a record was created while its start was in flight, within these extra seconds."""
+    # A record without a time is not ruled out. With extra time, the time in the id counts, too:
+    # it may be right where `createdAt` is in a wrong time zone.
     times = {made_at(raw), id_time(read_id(raw) or "")} if early else {made_at(raw)}
     begin, end = begins_at([start], offset) - early, ends_at(start, offset) + late
     return any(when is None or begin <= when <= end for when in times)
@@ -346,13 +349,13 @@ def _shown(kind: TaskKind[..., Any], raw: Raw) -> str:
 
 @lru_cache(4096)
 def _plain(name: str) -> str:
-    """Return what is left of a name by whatever a service may do to it, but for cutting it."""
+    """Return the part of a name that survives all changes by a service except truncation."""
     text = unicodedata.normalize("NFKD", html.unescape(unquote(name))).casefold()
     return "".join(char for char in text if char.isalnum())
 
 
 def _inputs(kind: TaskKind[..., Any], start: Recovery, raw: Raw) -> tuple[int, int]:
-    """Return how many inputs that a record shows are those of the start, and how many are not."""
+    """Return how many of a record's inputs equal those of the start, and how many differ."""
     alike = unlike = 0
     for name, digest in start.echo.items():
         value = raw.get(name)
@@ -366,7 +369,7 @@ def _inputs(kind: TaskKind[..., Any], start: Recovery, raw: Raw) -> tuple[int, i
 
 
 def _forms(value: Any) -> Iterator[Any]:
-    """Yield a value as it is shown, and as it may have been sent: numbers may return as text."""
+    """Yield the values that may have been sent: a service may return a number as text, say."""
     yield value
     if isinstance(value, str):
         with suppress(ValueError, RecursionError):

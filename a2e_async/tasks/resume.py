@@ -1,4 +1,4 @@
-"""Everything begun and not yet saved, out of the journal: for who comes back after a restart."""
+"""Resumes unfinished tasks from the journal after a restart."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("a2e_async.journal")
 
 PAGE: Final = 500
-"""Entries that are read and taken over at once."""
+"""How many entries are read and acquired at a time."""
 
 
 async def unfinished(
@@ -29,13 +29,14 @@ async def unfinished(
     *,
     missing: bool = False,
 ) -> AsyncGenerator[Task[Any]]:
-    """Yield every open task of the journal that no other process is at work on.
+    """Yield every open task of the journal that no other process is working on.
 
-    Tasks whose ids are known come first, in the order they were begun; then those whose start
-    had no answer, as they are found. One that is not found is logged, and stays in the journal;
-    so does a paid call that starts no task, which nobody can look for: ``charged`` is told of it.
-    ``kind_of`` gives the kind of a name, None for what is no task. Tasks that are missing at the
-    service are left out, unless ``missing``.
+    Tasks with known ids come first, in the order of their starts. Then come tasks whose start got
+    no response, as a search finds them; one that is not found is logged and stays in the journal.
+    Paid calls without a task cannot be searched for: they are added to ``charged_calls``.
+
+    ``find_kind`` returns the kind with a name, None for paid calls. Tasks that the service does
+    not know are left out unless ``missing``.
     """
     searches: list[asyncio.Task[Task[Any] | None]] = []
     try:
@@ -74,10 +75,10 @@ async def unfinished(
             try:
                 task = await search
             except StartOutcomeUnknown as error:
-                logger.warning("%s", error)  # kept by the journal, and by unknown()
+                logger.warning("%s", error)  # stays in the journal and in unknown()
                 continue
             except A2EError as error:
-                logger.warning("a start could not be looked for: %s", error)
+                logger.warning("the search for a start failed: %s", error)
                 continue
             if task is not None:
                 yield task
@@ -89,6 +90,6 @@ async def unfinished(
 
 
 async def _still(book: "Book", starter: "Starter", entry: Entry) -> bool:
-    """Whether an entry is as it was read: meanwhile a start of this client may have taken it up."""
+    """Whether an entry is unchanged: a start in this client may have continued it meanwhile."""
     now = await book.journal.get(entry.key)
     return now is not None and now.state is entry.state and entry.key not in starter.busy()

@@ -1,4 +1,4 @@
-"""What a batch has met so far, in memory that does not grow with it."""
+"""Detects duplicate jobs and files of a batch, in constant memory."""
 
 import hashlib
 import sqlite3
@@ -11,23 +11,29 @@ _COUNT: Final = "INSERT INTO seen VALUES (?, 1) ON CONFLICT (mark) DO UPDATE SET
 
 
 class Seen:
-    """Marks of a million jobs: beyond a small cache they are on disk, in a file without a name."""
+    """Counts of keys and their first values, in a temporary SQLite database.
+
+    A batch may have millions of jobs: beyond SQLite's page cache the data is on disk.
+    """
 
     def __init__(self) -> None:
         self._opened: sqlite3.Connection | None = None
 
     @property
     def _db(self) -> sqlite3.Connection:
-        """Opened on first use: what is made and never iterated has nothing to close."""
+        """The connection, opened on first use: a batch that is never iterated opens no file."""
         if self._opened is None:
-            # A database without a name is a file of its own that vanishes when it is closed.
+            # SQLite stores a database without a name in a temporary file and deletes it on close.
             self._opened = sqlite3.connect("", isolation_level=None)
             self._opened.execute("PRAGMA journal_mode = OFF")
             self._opened.execute(_TABLE)
         return self._opened
 
     def count(self, *words: str) -> int:
-        """Return how often this was met, now included. Raises `JournalError` on a full disk."""
+        """Count an occurrence; return the count so far, including this one.
+
+        Raises `JournalError` if the disk is full.
+        """
         mark = _mark(words)
         try:
             self._db.execute(_COUNT, (mark,))
@@ -36,7 +42,7 @@ class Seen:
             raise _full(error) from error
 
     def first(self, value: str, *words: str) -> str:
-        """Return the value that stood here first: ``value``, unless one was there before."""
+        """Return the first value stored for a key; ``value`` is stored if there is none."""
         mark = _mark(words)
         try:
             self._db.execute("INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING", (mark, value))
@@ -45,7 +51,7 @@ class Seen:
             raise _full(error) from error
 
     def close(self) -> None:
-        """Forget everything."""
+        """Close and delete the database."""
         if self._opened is not None:
             self._opened.close()
             self._opened = None
@@ -63,6 +69,6 @@ def _mark(words: tuple[str, ...]) -> int:
 
 def _full(error: sqlite3.Error) -> JournalError:
     return JournalError(
-        f"The batch can no longer note which jobs it has met: {error}. Is the disk for temporary "
-        "files full? Nothing more was started."
+        f"The batch cannot store which jobs it has started: {error}. Check whether the disk for "
+        "temporary files is full. No further job was started."
     )

@@ -1,4 +1,4 @@
-"""Carries one start: uploads, sends once, and finds what came of it when the answer is lost."""
+"""Runs one start: upload, submit at most once, and search for the task if the response is lost."""
 
 import asyncio
 import logging
@@ -49,7 +49,7 @@ logger = logging.getLogger("a2e_async.starter")
 
 
 class MediaDesk(Protocol):
-    """Turns media inputs into URLs; the client's files do."""
+    """Turns media inputs into URLs. The client's `files` implements it."""
 
     async def ready(
         self, source: MediaInput, allowed: tuple[MediaType, ...], field: str
@@ -65,10 +65,11 @@ class MediaDesk(Protocol):
 
 
 class Sender:
-    """Sends the starts of one client. ``resend``: once more where absence is proved.
+    """Submits the starts of one client.
 
-    ``keep`` takes a task that no caller waits for any more, ``withdraw`` a start that may be
-    withdrawn again, ``later`` a search that outlives its start.
+    ``resend``: submit again once the absence of the task is proved. ``on_unclaimed`` receives a
+    task without a caller, ``withdraw`` an attempt that can be withdrawn again, and
+    ``run_in_background`` a search that continues after its start has returned.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class Sender:
         self._later = later
 
     async def carry(self, flight: Flight) -> Task[Any]:
-        """Return the task of a start: found by its key, found by a search, or started.
+        """Return the task of a start: from its journal entry, by a search, or newly started.
 
         Raises `StartOutcomeUnknown`, `KeyConflict`, `JournalError`, and what the service and
         the network raise.
@@ -116,18 +117,21 @@ class Sender:
             try:
                 return await self._carry(flight, look=look)
             except TakenOver:
-                # Its key stands for a start already, or this process was stopped for so long that
-                # another one took it: nothing was sent here, and what that one does is waited for.
+                # Another start holds the key, or this process was suspended for longer than its
+                # lease and another client took the entry. Nothing was sent from here, so the next
+                # round waits for the other start's result.
                 flight.recovery, look = None, True
             except BaseException:
-                # What is still set aside may have been paid: the next start of this key looks.
+                # What is still reserved may have been charged. It stays reserved until the next
+                # start with this key finds out.
                 flight.held.keep(flight.reserved_for)
                 raise
 
     def _goes_now(self, flight: Flight) -> bool:
-        """Return whether nothing is done, asked or waited for between here and the intent.
+        """Return whether the intent is the next journal write, without any wait before it.
 
-        Then the intent itself tells whether the key is free, and no look comes before it.
+        Then writing the intent also finds out whether the key is free, and reading the entry
+        first would only cost time.
         """
         return not (flight.held.budgets or self._places.active) and self._session.is_free()
 
@@ -139,22 +143,22 @@ class Sender:
                 self._complete_later(flight, standing)
                 return self._standing(flight, standing)
         if flight.recovery is not None:
-            flight.sent = True  # before this carry: it is looked for, not withdrawn
-            return await self._look(flight, "its process ended before the answer came")
+            flight.sent = True  # by an earlier process: search for it, never withdraw it
+            return await self._look(flight, "its process ended before the response arrived")
         return await self._start(flight)
 
     async def find(self, flight: Flight) -> Task[Any]:
-        """Return the task of a start that is only looked for; raise `StartOutcomeUnknown`."""
+        """Search for a start without submitting it. Raises `StartOutcomeUnknown`."""
         flight.sent = True
         recovery = flight.recovery
-        assert recovery is not None  # noqa: S101  # it is what is looked for
+        assert recovery is not None  # noqa: S101  # set by whoever asks for a search
         self._claims.lost(flight.kind, recovery, flight.token)
         found = await self._search(flight, recovery)
         if not found.sure:
             raise self._unknown(flight, recovery, "it was not found", found)
         return await self._accepted(flight, found.records, found=True)
 
-    # -- the sending -------------------------------------------------------------------------
+    # -- submitting ----------------------------------------------------------------------------
 
     async def _start(self, flight: Flight) -> Task[Any]:
         try:
@@ -162,9 +166,11 @@ class Sender:
             return await self._answered(flight, answer)
         except asyncio.CancelledError as error:
             if flight.task is not None:
-                return flight.task  # only its journal was too slow for the closing
+                return flight.task  # accepted; the client closed while the journal was written
             if flight.sent:
-                raise self._lose(flight, "the client stopped before the answer came") from error
+                raise self._lose(
+                    flight, "the client was closed before the response arrived"
+                ) from error
             await self._forget(flight)
             raise
         except StartOutcomeUnknown:
@@ -175,13 +181,13 @@ class Sender:
             await self._forget(flight)
             raise
         except Exception as error:
-            # A fault of this package must not make a paid start look like one that never was.
+            # A bug in this package must not report a start that may be charged as not sent.
             if flight.sent:
                 raise self._lose(flight, f"{type(error).__name__}: {error}") from error
             await self._forget(flight)
             raise
         except BaseException:
-            # Ctrl-C in this very step, or the loop was closed: no time to wait for the journal.
+            # KeyboardInterrupt, or the loop is closing: awaiting the journal is not possible.
             if self._book is not None and not flight.sent:
                 self._book.withdraw(flight.key)
             raise
@@ -189,8 +195,8 @@ class Sender:
     async def _pay_for(self, flight: Flight) -> dict[str, Any]:
         """Reserve the start's price, wait for its slot, upload its files; return the body.
 
-        Whatever has to wait for a budget gives back all that it holds before: its slot, and what
-        it has reserved.
+        Before it waits for a budget it gives back its slot and its reservation. A start that
+        holds one resource while it waits for another could deadlock with a second one.
         """
         needs, final = await self._price(flight)
         if needs and not flight.held:
@@ -204,11 +210,12 @@ class Sender:
                     needs, final = await self._true_price(flight, body), True
                     flight.held.reserve(*needs)
             except BudgetExceeded:
-                # Its own budgets decide, and now also for the uploads that it still needs.
+                # No room for an upload, or the final price is higher: wait for the budget, this
+                # time for the start and all uploads that are left.
                 self._places.free(flight)
                 await self._reserve(flight, partial(self._needs, flight, needs))
             else:
-                flight.held.release(UPLOAD)  # what others have uploaded meanwhile
+                flight.held.release(UPLOAD)  # reserved for files that another start uploaded
                 return body
 
     async def _reserve(self, flight: Flight, needs: "Callable[[], Sequence[Need]]") -> None:
@@ -218,7 +225,7 @@ class Sender:
         )
 
     def _needs(self, flight: Flight, needs: "Sequence[Need]") -> "list[Need]":
-        """Return what is to be reserved for a start whose files are not all uploaded yet."""
+        """Return the prices to reserve for a start and for its uploads that are left."""
         costly = {
             item.digest
             for item in flight.media.values()
@@ -227,7 +234,7 @@ class Sender:
         return [*needs, *((UPLOAD, None) for _ in costly)]
 
     async def _body(self, flight: Flight) -> dict[str, Any]:
-        """Upload what is local and return the body."""
+        """Upload local files and return the request body."""
         kind = flight.kind
         body = flight.inputs.to_wire(await self._upload(flight))
         if kind.name_wire and flight.name:
@@ -235,14 +242,14 @@ class Sender:
         return body
 
     async def _price(self, flight: Flight) -> "tuple[list[Need], bool]":
-        """Return what to reserve for a start before its uploads, and whether that is final.
+        """Return the prices to reserve before the uploads, and whether they are final.
 
-        It is not while files have no address and the service has refused to quote without, nor
-        where their length may decide.
+        They are not final if the service refuses to quote without the files' URLs, or if the
+        price may depend on the duration of a local file.
         """
         if not flight.held.budgets:
             return [], True
-        if flight.held:  # since it was sent before
+        if flight.held:  # still reserved from an earlier submission of this attempt
             return [(flight.kind.name, flight.held.price)], True
         quoted = None
         try:
@@ -256,16 +263,17 @@ class Sender:
         return [(flight.kind.name, quoted)], not is_timed(flight.inputs)
 
     async def _true_price(self, flight: Flight, body: Mapping[str, Any]) -> "list[Need]":
-        """Return the price to reserve now that the service can see the media."""
+        """Return the price to reserve, now that the service can read the media."""
         quoted = await self._ask_price(flight.kind.start_at.path, body) if self._ask_price else None
         return [(flight.kind.name, quoted)]
 
     async def _request(self, flight: Flight, body: Mapping[str, Any]) -> "Answer":
         def sent() -> None:
             if flight.withdrawn:
-                # The cancellation is on its way and would come only after the bytes.
+                # The cancellation has been requested but would only arrive after the request
+                # was written. This is the last point at which nothing has been sent.
                 raise asyncio.CancelledError
-            assert flight.recovery is not None  # noqa: S101  # made before
+            assert flight.recovery is not None  # noqa: S101  # set by before()
             flight.sent = True
             self._claims.sent(kind, flight.recovery, flight.token)
             if self._book is not None:
@@ -273,7 +281,7 @@ class Sender:
             self._places.sent(flight)
 
         def refused() -> None:
-            # A 429: nothing is at the service, so the start may be withdrawn again.
+            # 429: the service did not accept it, so the start can be withdrawn again.
             flight.sent = False
             self._claims.settled(flight.token)
             if self._book is not None and flight.recovery is not None:
@@ -282,7 +290,8 @@ class Sender:
                 self._withdraw(flight)
 
         async def before() -> None:
-            # The clock starts here: what went before was waiting for the pace.
+            # Set here and not earlier: the recovery search relies on this time, and the request
+            # may have waited for the rate limiter for minutes.
             flight.recovery = self._lookout(flight, body)
             if self._book is not None:
                 await self._book.intend(flight)
@@ -303,7 +312,7 @@ class Sender:
         )
 
     def _lookout(self, flight: Flight, body: Mapping[str, Any]) -> Recovery:
-        """Return what to look for should the answer be lost."""
+        """Return what identifies this start in a list, in case the response is lost."""
         kind = flight.kind
         return Recovery(
             kind=kind.name,
@@ -319,9 +328,9 @@ class Sender:
     async def _upload(self, flight: Flight) -> dict[tuple[str, int | None], str]:
         urls: dict[tuple[str, int | None], str] = {}
         local = [item for item in flight.media.values() if not isinstance(item, str)]
-        if len(local) > 1:  # the first must not be paid for when the second is gone
+        if len(local) > 1:  # do not pay for the first upload if the second file has gone
             await self._desk.check_prepared(*local)
-        # One after the other: a start rarely has two files, and the connections are shared.
+        # Sequential: a start rarely has two files, and all starts share the connections.
         for place, item in flight.media.items():
             if isinstance(item, str):
                 urls[place] = item
@@ -355,7 +364,7 @@ class Sender:
         named = tuple(dict.fromkeys(id for raw in rows if (id := read_id(raw))))
         task = await self._write_down(flight, named, rows)
         if task is None:
-            # One remote task belongs to one start, also in the journal.
+            # A remote task belongs to exactly one start, also in the journal.
             flight.task = None
             self._claims.release(kind, named, flight.token)
             why = f"the service named a task of another start ({named[0]})"
@@ -376,7 +385,7 @@ class Sender:
     async def _write_down(
         self, flight: Flight, named: tuple[str, ...], rows: Sequence[Raw]
     ) -> Task[Any] | None:
-        """Claim a start's tasks and journal them; None where all of them are another start's."""
+        """Claim and journal a start's tasks; return None if all belong to another start."""
         kind = flight.kind
         ids = self._claims.claim(kind, named, flight.token)
         if not ids:
@@ -392,7 +401,7 @@ class Sender:
         return task if len(ours) == len(ids) else self._take(flight, ours, rows)
 
     def _take(self, flight: Flight, ids: tuple[str, ...], rows: Sequence[Raw]) -> Task[Any]:
-        """Return the handle of a start's tasks, which is what the start gives from now on."""
+        """Make the handle of a start's tasks and store it as the attempt's result."""
         task = self._handle(flight, ids, self._read(flight.kind, rows))
         flight.task = task
         self._places.accepted(flight, task)
@@ -412,13 +421,13 @@ class Sender:
             hook=flight.hook,
         )
 
-    # -- a response that names fewer tasks than were ordered -----------------------------------
+    # -- responses with fewer tasks than were ordered ------------------------------------------
 
     async def _complete(self, flight: Flight, task: Task[Any]) -> Task[Any]:
-        """Search for tasks of a start that its response did not name; return the handle of all.
+        """Search for tasks that the response left out; return the handle of all.
 
-        What two scans do not show is searched for while the start has returned already; then it
-        is unclaimed.
+        After two scans without success the search continues in the background; tasks that it
+        finds then are unclaimed.
         """
         recovery = self._rest_of(flight.kind, flight.recovery, task.ids, task.parts)
         if recovery is None:
@@ -445,7 +454,7 @@ class Sender:
         return task
 
     def _complete_found(self, flight: Flight, task: Task[Any]) -> None:
-        """Go on searching where a search has found fewer tasks than the start ordered."""
+        """Keep searching if a search found fewer tasks than the start ordered."""
         recovery = self._rest_of(flight.kind, flight.recovery, task.ids, task.parts)
         if recovery is not None:
             self._later(self._find_later(flight, recovery))
@@ -457,9 +466,10 @@ class Sender:
         ids: Sequence[str],
         parts: Sequence[Record] = (),
     ) -> Recovery | None:
-        """Return what to search for where a start has fewer tasks than it ordered, None if not.
+        """Return what to search for if a start has fewer tasks than it ordered, else None.
 
-        Nothing is missing where the records that are known have all outputs.
+        Nothing is missing if the known records have all outputs: some kinds make one task with
+        several outputs.
         """
         if recovery is None or not recovery.name or not listings(kind):
             return None
@@ -482,9 +492,9 @@ class Sender:
     def _by_mark(
         self, kind: TaskKind[..., Any], recovery: Recovery, token: object, found: Found
     ) -> Found:
-        """Return the tasks that carry a start's mark, if a search was not sure of any.
+        """Return the tasks with the start's mark, if the search result is not certain.
 
-        They are its own, though fewer than ordered: no other start has its mark.
+        A mark is unique, so these tasks belong to the start even if they are too few.
         """
         if found.sure or recovery.mark is None:
             return found
@@ -494,7 +504,7 @@ class Sender:
         return Found(rows, sure=True) if rows else found
 
     def _complete_later(self, flight: Flight, entry: Entry) -> None:
-        """Search for tasks of an earlier run's start that its response did not name."""
+        """Search for tasks that the response to an earlier run's start left out."""
         rest = self._rest_of(flight.kind, recovery_of(entry), entry.ids)
         if rest is not None and entry.open and self._claims.token_of(rest) is None:
             self._later(self._find_later(flight, rest))
@@ -517,10 +527,10 @@ class Sender:
         services: TaskServices,
         meta: Mapping[str, Any] | None,
     ) -> Task[Any] | None:
-        """Search for the tasks that a start's response did not name; return them, None for none.
+        """Search for tasks that a start's response left out; return their handle, or None.
 
-        They get an entry of their own in the journal; the start's own is complete then, or once
-        the lists prove that there are no more. Else later runs search again.
+        They get their own journal entry. The start's entry is then marked as complete, also if
+        the lists prove that there are no more tasks. Otherwise later runs search again.
         """
         self._claims.lost(kind, recovery, token)
         found = await self._find_rest(kind, recovery, token)
@@ -532,15 +542,15 @@ class Sender:
             now = asyncio.get_running_loop().time()
             task = Task(services, kind, ids, records=records, now=now, meta=meta)
             self._places.adopt(services.caller, task)
-            logger.info("%s was found, which the response to its start did not name", task.ref)
+            logger.info("found %s, which the response to its start had left out", task.ref)
             if self._book is not None:
                 await self._book.adopt(task, recovery)
         elif self._recoverer.closed:
             return None
         elif not found.absent:
             logger.warning(
-                "the response to a %s start (name %s) named %d tasks fewer than were ordered, "
-                "which were not found; it may be: %s",
+                "the response to a %s start (name %s) had %d tasks fewer than were ordered, and "
+                "they were not found; candidates: %s",
                 kind.name,
                 recovery.name,
                 recovery.expected,
@@ -554,12 +564,12 @@ class Sender:
         try:
             return tuple(read_record(kind, raw, self.source) for raw in start)
         except Exception:
-            # The ids are what was paid for; the first look will show the rest.
-            logger.exception("the first record of a %s could not be read", kind.name)
+            # The ids are enough to keep what was paid for. The first poll reads the record again.
+            logger.exception("the record in the response to a %s start is unreadable", kind.name)
             return ()
 
     def _standing(self, flight: Flight, entry: Entry) -> Task[Any]:
-        """Return the handle of a task that a key stands for already."""
+        """Return a handle for the task that the key's journal entry holds."""
         task: Task[Any] = Task(
             flight.services,
             flight.kind,
@@ -582,14 +592,14 @@ class Sender:
         if self._book is not None:
             await self._book.drop(flight)
 
-    # -- when the answer is lost ---------------------------------------------------------------
+    # -- lost responses ------------------------------------------------------------------------
 
     async def _look(
         self, flight: Flight, why: str, cause: BaseException | None = None
     ) -> Task[Any]:
-        """Look for a start that may have been accepted; raise when it stays unknown."""
+        """Search for a start that may have been accepted; raise if it remains unknown."""
         recovery = flight.recovery
-        assert recovery is not None  # noqa: S101  # only what was sent can be lost
+        assert recovery is not None  # noqa: S101  # set before the request was sent
         if cause is not None and recovery.lost_at is None:
             recovery = flight.recovery = evolve(recovery, lost_at=utc_now())
         self._claims.lost(flight.kind, recovery, flight.token)
@@ -601,14 +611,16 @@ class Sender:
             if found.absent and resends:
                 found = await self._wait_for_absence(flight, recovery)
         except asyncio.CancelledError as error:
-            raise self._lose(flight, "the client stopped before it was found") from error
+            raise self._lose(flight, "the client was closed before it was found") from error
         if found.absent and resends:
-            logger.warning("a %s start was not found and is sent again", recovery.kind)
+            logger.warning(
+                "a %s start is proved absent at the service and is submitted again", recovery.kind
+            )
             flight.sent, flight.recovery = False, None
             self._claims.settled(flight.token)
             return await self._start(flight)
         if found.sure:
-            logger.info("a %s start whose answer was lost was found", recovery.kind)
+            logger.info("found the task of a %s start whose response was lost", recovery.kind)
             return await self._accepted(flight, found.records, found=True)
         raise self._lose(flight, why, found) from cause
 
@@ -618,8 +630,12 @@ class Sender:
         return self._by_mark(flight.kind, recovery, flight.token, found)
 
     async def _wait_for_absence(self, flight: Flight, recovery: Recovery) -> Found:
-        """Search once more when enough time has passed for absence to prove something."""
-        if flight.sent_at is not None:  # by this process, whose own clock it is
+        """Search again once enough time has passed for absence to be a proof.
+
+        Before, a gateway may still hold the request and pass it on, and submitting again would
+        charge twice.
+        """
+        if flight.sent_at is not None:  # sent by this process: its own clock is exact
             since = asyncio.get_running_loop().time() - flight.sent_at
             left = RESEND_AFTER - since
         else:
@@ -630,12 +646,13 @@ class Sender:
 
     def _lose(self, flight: Flight, why: str, found: Found | None = None) -> StartOutcomeUnknown:
         recovery = flight.recovery
-        assert recovery is not None  # noqa: S101  # only what was sent can be lost
+        assert recovery is not None  # noqa: S101  # set before the request was sent
         self._claims.lost(flight.kind, recovery, flight.token)
+        # Not a user's own name: it may be private, so only the digest of the inputs is logged.
         logger.warning(
-            "the outcome of a %s start is unknown (name %s); it was not sent again",
+            "the outcome of a %s start is unknown (%s); it was not sent again",
             recovery.kind,
-            recovery.mark or f"of the user's, inputs {recovery.digest[:12]}",
+            f"name {recovery.mark}" if recovery.mark else f"inputs {recovery.digest[:12]}",
         )
         if self._teller is not None:
             self._teller.lost(recovery, flight.number)

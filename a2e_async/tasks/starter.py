@@ -1,8 +1,8 @@
-"""The way of a paid start: check, upload, send once, keep what came of it.
+"""Starts tasks: joins equal keys, checks the inputs, and keeps tasks that have no caller.
 
-The sending is carried by an asyncio task that the client owns. Cancelling ``start()`` before a
-byte has left withdraws it; afterwards the start runs to its end and the task is kept for
-`unclaimed`. An answer that is lost is looked for, and never answered by a second start.
+Each start runs in an asyncio task that the client owns. Cancelling ``start()`` before the request
+is sent withdraws it. Once it has been sent, the start completes and its task is listed in
+`unclaimed`. When the response is lost, the client searches for the task; it does not submit again.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ R = TypeVar("R", bound=Record)
 logger = logging.getLogger("a2e_async.starter")
 
 FINISH_STARTS: Final = 30.0
-"""Seconds that closing the client leaves to starts under way."""
+"""Seconds that closing the client waits for starts in progress."""
 
 
 class Starter:
@@ -97,7 +97,7 @@ class Starter:
             later=self._search_later,
         )
         self._searching: set[asyncio.Task[None]] = set()
-        """Searches for tasks that the response to a start did not name."""
+        """Running searches for tasks that a start response left out."""
         self._carrying: set[asyncio.Task[Task[Any]]] = set()
         self._flying: set[Flight] = set()
         self._unclaimed: dict[str, Task[Any]] = {}
@@ -107,7 +107,7 @@ class Starter:
 
     @property
     def source(self) -> "OutputSource | None":
-        """What fetches the outputs of tasks that were finished when they were started."""
+        """The source that downloads outputs of tasks which were finished at their start."""
         return self._sender.source
 
     @source.setter
@@ -115,26 +115,26 @@ class Starter:
         self._sender.source = source
 
     def unclaimed(self) -> tuple[Task[Any], ...]:
-        """Return paid tasks that nobody holds: cancelled, or dropped without a look at them."""
+        """Return paid tasks without a caller: it was cancelled, or dropped the handle unused."""
         return tuple(self._unclaimed.values())
 
     def unknown(self) -> tuple[Recovery, ...]:
-        """Return starts whose outcome is unknown and whose callers were gone by then."""
+        """Return starts whose outcome is unknown and whose callers were cancelled."""
         return tuple(self._lost)
 
     def dropped(self, task: Task[Any]) -> None:
-        """A handle was collected that nobody ever waited for or noted."""
+        """Keep a task whose handle was garbage collected before anyone used it."""
         if not self._closed:
             self._unclaimed[_ref(task)] = task
 
     def claim(self, task: Task[Any]) -> None:
-        """Somebody waits for the task: it is nobody's no longer."""
+        """Remove a task from the unclaimed ones: a caller has it now."""
         self._unclaimed.pop(_ref(task), None)
 
     def keep(self, task: Task[Any]) -> None:
-        """Nobody holds the task: its caller was cancelled before it could be handed over."""
+        """Keep a task whose caller was cancelled before it received the handle."""
         self._unclaimed[_ref(task)] = task
-        logger.info("%s was started, and its caller was cancelled", _ref(task))
+        logger.info("%s was started, but its caller was cancelled; see a2e.unclaimed()", _ref(task))
 
     async def start(
         self,
@@ -147,17 +147,18 @@ class Starter:
     ) -> "Task[R]":
         """Start a task and return its handle.
 
-        ``timeout`` in seconds bounds the one answer, not the task; ``services`` are what the
-        handle works with, where they are not the client's own; ``budget`` is one that it
-        counts for beside the client's. Raises `InvalidInput` before
-        anything is spent; `StartOutcomeUnknown` when the answer was lost and the task could not
-        be found; `ApiError` when the service refused.
+        ``timeout`` (s) limits the start request, not the task. ``services`` replace the client's
+        own for this handle. ``budget`` counts this start in addition to the client's budget.
+
+        Raises `InvalidInput` before anything is spent, `StartOutcomeUnknown` when the response
+        was lost and the task could not be found, and `ApiError` when the service refused.
         """
         try:
             flight = await self._take_off(kind, inputs, timeout, services, budget)
             return await self._ride(flight)
         except BaseException as error:
-            # The frames below hold media URLs, bodies and tokens.
+            # Frames below this one hold signed media URLs, request bodies and webhook tokens.
+            # Reporters that print local variables must not see them.
             seal(error)
             raise
 
@@ -169,12 +170,13 @@ class Starter:
         services: TaskServices | None,
         budget: "Budget | None",
     ) -> Flight:
-        """Return the start in progress that these inputs join, or a new one."""
+        """Return the attempt in progress under the same key, or a new one."""
         self._check_open()
         self._services.poller.home.check()
         own = self._mark()
         name, mark = wire_name(kind, inputs.name, own, mark_names=self._mark_names)
         media = await self._prepare(inputs)
+        # Hashing large files takes a while: the client may have been closed since.
         self._check_open()
         digest = input_digest(kind, inputs, media)
         flight = self._under_key(inputs.key, digest)
@@ -199,7 +201,10 @@ class Starter:
     async def recover(
         self, kind: "TaskKind[..., R]", recovery: Recovery, *, timeout: float
     ) -> "Task[R]":
-        """Look for a start whose answer was lost; return its task, or raise as `start` does."""
+        """Search for a start whose response was lost.
+
+        Return its task, or raise as `start` does.
+        """
         self._check_open()
         self._services.poller.home.check()
         flight = Flight(
@@ -222,25 +227,26 @@ class Starter:
         return task
 
     async def digest(self, kind: TaskKind[..., Any], inputs: TaskInput) -> str:
-        """Return the digest of a start's inputs, local files by their content; no network."""
+        """Return the digest of a start's inputs; local files are hashed. No network access."""
         digest, _ = await self.look(kind, inputs)
         return digest
 
     async def look(self, kind: TaskKind[..., Any], inputs: TaskInput) -> tuple[str, frozenset[str]]:
-        """Return that digest, and those of the local files' contents; no network."""
+        """Return that digest, and the content digests of the local files. No network access."""
         media = await self._prepare(inputs)
         local = frozenset(item.digest for item in media.values() if not isinstance(item, str))
         return input_digest(kind, inputs, media), local
 
-    # -- what a journal knows ------------------------------------------------------------------
+    # -- resuming from the journal -------------------------------------------------------------
 
     def busy(self) -> set[str]:
-        """Return the keys of the starts that are under way in this client."""
+        """Return the keys of the starts in progress in this client."""
         return {flight.key for flight in self._flying if flight.key is not None}
 
     async def resume(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any]:
-        """Look for a start whose process died; return its task, or raise."""
-        # Two searches for one mark would take each other for the start of somebody else.
+        """Search for a start whose process died; return its task, or raise."""
+        # Two searches for the same mark would treat each other as competing starts, and neither
+        # would accept the task.
         if (under_way := self._keys.get(entry.key)) is not None:
             return await self._ride(under_way)
         flight = Flight(
@@ -269,7 +275,7 @@ class Starter:
         return task
 
     async def rest(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any] | None:
-        """Search for the tasks of an accepted start that its response did not name."""
+        """Search for tasks of an accepted start that its response left out."""
         lost = recovery_of(entry)
         return await self._sender.find_rest(
             kind,
@@ -280,7 +286,7 @@ class Starter:
         )
 
     def attach(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any]:
-        """Return the handle of a task that the journal knows."""
+        """Return a handle for the task of a journal entry."""
         key = None if entry.own_key else entry.key
         task: Task[Any] = Task(
             self._services, kind, entry.ids, meta=entry.meta, key=key, hook=entry.hook
@@ -293,10 +299,10 @@ class Starter:
         return task
 
     async def aclose(self) -> None:
-        """Let starts in progress end (at most 30 s), then give them up and log it.
+        """Wait for starts in progress (at most 30 s), then cancel them and log that.
 
-        Before, for at most as long, searches for tasks that the response to a start did not name
-        go on: they are paid for, and nothing but the start's own key would search for them again.
+        First wait, at most as long, for searches for tasks that a start response left out. They
+        are paid for, and only another start with the same key would search for them again.
         """
         self._closed = True
         if self._services.poller.home.outlived():
@@ -315,21 +321,21 @@ class Starter:
         if late:
             await asyncio.wait(late)
 
-    # -- before money is spent ---------------------------------------------------------------
+    # -- before anything is charged ----------------------------------------------------------
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ClientClosed("The client is closed; nothing was sent. Make a new A2E().")
+            raise ClientClosed("The client is closed; nothing was sent. Create a new A2E().")
 
     async def _prepare(self, inputs: TaskInput) -> Prepareds:
-        """Return each media input as a URL or as a checked, hashed local file (no network)."""
+        """Return each media input as a URL or as a checked, hashed local file. No network."""
         made: dict[tuple[str, int | None], Prepared | str] = {}
         for f, place, value in inputs.media():
             made[f.name, place] = await self._desk.ready(value, f.note(Media).types, f.name)
         return made
 
     def _under_key(self, key: str | None, digest: str) -> Flight | None:
-        """Return the start that this key stands for, None for a new one."""
+        """Return the attempt with this key, or None. Raises `KeyConflict` for other inputs."""
         flight = self._keys.get(key) if key is not None else None
         if flight is None or key is None:
             return None
@@ -342,14 +348,15 @@ class Starter:
             )
         return flight
 
-    # -- the sending -------------------------------------------------------------------------
+    # -- running an attempt --------------------------------------------------------------------
 
     async def _find(self, flight: Flight) -> Task[Any]:
         return await self._ride(flight, search=True)
 
     def _launch(self, flight: Flight, *, search: bool) -> None:
-        """Send a start, or only search for it, in an asyncio task that the client owns."""
-        # An empty context: what the caller has in its own must not outlive it.
+        """Submit a start, or only search for it, in an asyncio task that the client owns."""
+        # An empty context, because the task may outlive the caller's: a copy of the caller's
+        # context would keep its values (a request, a session) alive.
         context = Context()
         self._flying.add(flight)
         if search:
@@ -360,19 +367,20 @@ class Starter:
             if flight.inputs.key is not None:
                 self._keys[flight.inputs.key] = flight
             work = self._sender.carry(flight)
-        # An eager task factory runs it at once, up to where it first waits.
+        # With an eager task factory it runs here, up to its first await, so everything that the
+        # coroutine uses must be set before.
         carry = flight.carry = asyncio.get_running_loop().create_task(work, context=context)
         self._carrying.add(carry)
         carry.add_done_callback(partial(self._carried, flight, flight.inputs.key))
 
     def _found(self, flight: Flight, task: Task[Any]) -> None:
-        """Count a start that was found, where a budget of the client has reserved its price."""
+        """Count a found start, if the client's budget still reserves its price."""
         name = flight.reserved_for
         if name is not None:
             held_by(self._budget).found(name, task.coins, _ref(task))
 
     def _search_later(self, search: Coroutine[Any, Any, None]) -> None:
-        """Go on with a search whose start has returned, for as long as the client is open."""
+        """Continue a search after its start has returned, until the client is closed."""
         if self._closed:
             search.close()
             return
@@ -383,10 +391,10 @@ class Starter:
     def _searched(self, task: asyncio.Task[None]) -> None:
         self._searching.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a search for the rest of a start failed", exc_info=error)
+            logger.error("the search for remaining tasks of a start failed", exc_info=error)
 
     async def _ride(self, flight: Flight, *, search: bool = False) -> Task[Any]:
-        """Wait for a start under way. The last caller to be cancelled withdraws it if it can."""
+        """Wait for an attempt. When the last waiter is cancelled, withdraw it if possible."""
         key = flight.inputs.key
         flight.riders += 1
         if flight.carry is None:
@@ -394,6 +402,7 @@ class Starter:
         assert flight.carry is not None  # noqa: S101  # launched by its first caller
         try:
             if not flight.carry.done():
+                # Not `await carry`: cancelling one waiter must not cancel the start itself.
                 await asyncio.wait([flight.carry])
         except asyncio.CancelledError:
             flight.riders -= 1
@@ -404,16 +413,16 @@ class Starter:
         flight.delivered = True
         if flight.carry.cancelled():
             raise ClientClosed(
-                "The client was closed before the start was sent; nothing was spent."
+                "The client was closed before the start was sent; nothing was charged."
             )
         if flight.lost is not None and key is not None:
-            # Callers of one key each get their own, or they would share one traceback.
+            # Each waiter raises a copy: one exception raised several times mixes tracebacks.
             mine = copy.copy(flight.lost)
             raise mine from flight.lost.__cause__
         task = flight.carry.result()
         if key is None:
-            # A kept connection remembers, by its context, the request that opened it, and with
-            # it this flight; the task must not live as long.
+            # A pooled connection keeps the context of the request that opened it, and through it
+            # this attempt. Without this the task would live as long as the connection.
             flight.carry = flight.task = None
         self.claim(task)
         task.loose = True
@@ -445,8 +454,8 @@ class Starter:
         elif self._teller is not None and (error is not None or carry.cancelled()):
             self._teller.not_started(flight, error)
         flight.forget_inputs()
-        # A key keeps standing for a task, and for a start that may have been charged: in the
-        # journal, or else here.
+        # A key must keep pointing to its task, and to a start that may have been charged. The
+        # journal remembers that; without a journal the attempt has to stay here.
         if self._book is not None or (flight.task is None and flight.lost is None):
             self._free(flight, key)
 
@@ -456,5 +465,5 @@ class Starter:
 
 
 def _ref(task: Task[Any]) -> str:
-    """Return a task's ref without counting as somebody who notes it down."""
+    """Return a task's ref; reading ``task.ref`` would mark the task as claimed."""
     return task.kind.ref(task.ids)

@@ -125,7 +125,7 @@ async def test_a_rest_that_is_not_found_for_certain_is_told(
     async with asyncio.timeout(20):
         while "were not found" not in caplog.text:
             await asyncio.sleep(0.01)
-    assert "search for the rest of a start failed" not in caplog.text
+    assert "search for remaining tasks of a start failed" not in caplog.text
     assert all(id in caplog.text for id in hostile.ledger.ids if id not in task.ids)
     assert a2e.journal is not None
     entry = await a2e.journal.get("k")
