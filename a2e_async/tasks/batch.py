@@ -297,7 +297,7 @@ class Runner:
     async def one(self, job: Job[R]) -> Outcome[R]:
         """Run a job and return its outcome; start failed tasks again up to ``retry_failed`` times.
 
-        Each new start is charged again, if the service does not refund failed tasks.
+        Each of these starts is charged again.
         """
         tries = 0
         while True:

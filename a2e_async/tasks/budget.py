@@ -317,7 +317,7 @@ class Budget:
             del self._counted[next(iter(self._counted))]
 
     def _notify(self) -> None:
-        """Wake the first waiter whose event loop still runs; each waiter that leaves wakes the next.
+        """Wake the first waiter with a running event loop; a waiter that leaves wakes the next.
 
         Waking only the first keeps the order: a later one could take the room otherwise.
         """

@@ -1,23 +1,22 @@
-"""What a client must not forget: its starts, on disk before each next step happens.
+"""The journal protocol: durable records of starts, each step written before the next one.
 
-A start goes through `State`s: reserved (its key is taken, nothing was sent), intent (its bytes
-may have left), accepted (the service gave its ids), finished, saved. Each is durable before what
-follows it is done, so a process can be killed at any instant and another one knows what may have
-been paid. `Journal` is what stores them; `a2e_async.tasks.journal_sqlite` does it in a file.
+A start goes through `State`s: reserved (its key is taken, nothing was sent), intent (it may have
+been sent), accepted (the service returned its ids), finished, saved. Each state is durable before
+the next step begins, so after a crash at any point another process knows what may have been paid.
+`Journal` is the protocol of a store; `a2e_async.tasks.journal_sqlite` implements it with a file.
 
-**Who may do what.** Each journal object is an owner with a lease that it renews by itself.
-Decisions belong to the living: `Journal.begin`, `Journal.take`, `Journal.drop` and the step to
-`State.INTENT` need the lease. A client that stood still for longer than `LEASE` may find that
-another one has taken its entry: its step to `State.INTENT` then raises `TakenOver`, and nothing
-may be sent. Facts are never refused: from `State.ACCEPTED` on, `Journal.advance` writes down
-what any client knows, and ids are only ever added, for each of them may have been paid. One
-remote task belongs to one entry: an id that another entry holds is not added, and the entry that
-comes back shows it.
+**Ownership.** Each journal object is an owner with a lease that it renews itself. Decisions need
+the lease: `Journal.begin`, `Journal.acquire`, `Journal.drop` and the step to `State.INTENT`. If a
+client was suspended for longer than `LEASE_DURATION`, another one may have acquired its entry;
+then its step to `State.INTENT` raises `LeaseLost`, and nothing may be sent. Facts need no lease:
+from `State.ACCEPTED` on, `Journal.advance` writes what any client knows. Ids are only ever added,
+because each of them may have been paid. A remote task belongs to one entry: an id that another
+entry holds is not added, as the returned entry shows.
 
 **Accounts.** A client binds its journal to its account (`Journal.bind`). From then on it sees
-the entries of that account alone, and those without one: they are from before journals knew
-accounts, and become the account's when it brings one of them forward. The same key in two
-accounts is two starts. A journal that was never bound sees every entry.
+only the entries of that account and those without one. The latter were written before journals
+had accounts; they get the account when the client advances them. The same key in two accounts
+means two starts. A journal that was never bound sees every entry.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -30,64 +29,65 @@ from a2e_async.errors import JournalError
 from a2e_async.narrow import MAX_PRICE, price
 
 LEASE: Final = 30.0
-"""Seconds after its last heartbeat in which a client still owns its open entries."""
+"""Seconds after the last heartbeat during which a client still owns its open entries."""
 
 HEARTBEAT: Final = 5.0
 """Seconds between two heartbeats."""
 
 
 MAX_COINS: Final = MAX_PRICE
-"""The highest price that is kept; a higher one is no price, and sums of these fit a column."""
+"""The highest price that is stored (coins); sums of such prices still fit into a column."""
 
 
 class TakenOver(JournalError):
-    """The entry is no longer this client's: another one works on it, or it was dropped.
+    """The entry is no longer this client's: another client acquired it, or it was dropped.
 
-    Nothing may be sent for it. It never reaches a user: who gets it waits for the other client.
+    Nothing may be sent for it. Users never see this error: the client then waits for the other
+    client's result.
     """
 
 
 class ClosedBy:
-    """Why an entry is closed, as ``Entry.closed_by``. Nothing else closes one."""
+    """The values of ``Entry.closed_by``: all reasons for which an entry is closed."""
 
     SAVED: Final = "saved"
     """Its files are on disk."""
     ACKNOWLEDGED: Final = "acknowledged"
     """The user called ``task.ack()``."""
     FAILED: Final = "failed"
-    """The API said that the task failed."""
+    """The API reported that the task failed."""
     SETTLED: Final = "settled"
     """The user closed it with ``a2e journal settle``."""
     NO_FILES: Final = "no files"
-    """Its kind makes no files, or cannot be polled: there is nothing to save."""
+    """The task has no files or cannot be polled: there is nothing to save."""
     RETURNED: Final = "returned"
-    """A paid call without a task: its caller has the result."""
+    """A paid call without a task returned its result to the caller."""
 
 
 class State(IntEnum):
-    """How far a start has come. It never goes back."""
+    """The progress of a start; it never goes back."""
 
     RESERVED = 0
-    """Its key is taken; nothing was sent."""
+    """Its key is reserved; nothing was sent."""
     INTENT = 1
-    """It is being sent: it may have been accepted and charged."""
+    """It may have been sent, accepted and charged."""
     ACCEPTED = 2
-    """The service gave its ids."""
+    """The service returned its ids."""
     FINISHED = 3
-    """The task has ended at the service, well or badly."""
+    """The task has succeeded or failed at the service."""
     SAVED = 4
     """Its files are on disk, or there is nothing to save."""
 
 
 @frozen(kw_only=True)
 class Entry:
-    """One start as the journal knows it.
+    """The journal's record of one start.
 
-    Of the inputs only digests are kept: ``digest`` of all, ``echo`` of those that a record
-    repeats, by wire name. ``sent_at`` and ``lost_at`` (seconds since 1970) bound the time in
-    which the service may have made the task. ``coins`` is the accepted price, ``reserved`` what
-    a budget set aside for it, ``uploads`` what was paid to upload its inputs. ``own_key``: the key
-    was made by the client, not by the user. The journal itself sets ``event_at``, ``account``,
+    Inputs are stored as digests only: ``digest`` of all of them, ``echo`` of those that a record
+    shows, by wire name. ``sent_at`` and ``lost_at`` (seconds since 1970) limit the period in
+    which the service may have created the task. ``coins`` is the accepted price, ``reserved``
+    the coins that a budget reserved for it, ``uploads`` the coins paid to upload its inputs.
+    ``own_key``: the client generated the key. The journal itself sets ``event_at``, ``account``,
     ``owner``, ``created_at`` and ``updated_at`` (seconds since 1970).
     """
 
@@ -109,55 +109,52 @@ class Entry:
     succeeded: bool | None = None
     failure: str | None = None
     missing_since: float | None = None
-    """When the service was found to know its task no more (seconds since 1970); it stays open."""
+    """When the service first did not know the task (seconds since 1970); the entry stays open."""
     closed_by: str | None = None
-    """One of `ClosedBy`; None while it is open, and for entries of earlier versions."""
+    """One of `ClosedBy`; None while the entry is open, and for entries of earlier versions."""
     urls: tuple[str, ...] = field(default=(), repr=False)
-    """Results of a charged call that is no task: there is no other way back to them."""
+    """The results of a paid call without a task; the service has no list of them."""
     outputs: int | None = None
     """How many files the finished task has."""
     paths: Mapping[str, str] = field(factory=dict[str, str])
-    """Where its files are on disk, by the task's id and the file's place: ``id#0``."""
+    """The paths of saved files, by task id and index of the file: ``id#0``."""
     meta: Mapping[str, Any] | None = field(default=None, repr=False)
     own_key: bool = False
     hook: str | None = None
-    """What names the start in its webhook's token; None for a start without one."""
+    """Identifies the start in its webhook token; None for a start without a webhook."""
     event_at: float | None = None
-    """When a webhook event of it last came, as `Journal.heard` was told."""
+    """When its last webhook event was recorded (seconds since 1970)."""
     account: str = ""
-    """The account that it belongs to; "" for none in particular."""
+    """The account that the entry belongs to; "" if none is known."""
     owner: str | None = None
     created_at: float = 0.0
     updated_at: float = 0.0
 
     @property
     def ref(self) -> str | None:
-        """The task's ref, None before it was accepted."""
+        """The task's ref; None before the start is accepted."""
         return f"{self.kind}:{'+'.join(self.ids)}" if self.ids else None
 
     @property
     def cost(self) -> int:
-        """Coins that it has cost with its uploads, as far as is known.
-
-        Without a known price, what was reserved.
-        """
+        """The price including uploads (coins); the reserved coins if the price is unknown."""
         if (coins := price(self.coins)) is not None:
             return coins + self.uploads
         return self.uploads + (0 if self.succeeded is False else self.reserved or 0)
 
     @property
     def open(self) -> bool:
-        """Whether something is left to do for it: a start to find, a task to wait for or save."""
+        """Whether something is left to do: a start to find, a task to wait for or to save."""
         return self.state < State.SAVED and self.succeeded is not False
 
     @property
     def missing(self) -> bool:
-        """Whether it is open and the service was found to know its task no more."""
+        """Whether it is open and the service no longer knows its task."""
         return self.open and self.missing_since is not None
 
 
 class Changes(TypedDict, total=False):
-    """What `Journal.advance` can set; the fields of `Entry` of the same names."""
+    """The fields of `Entry` that `Journal.advance` can set."""
 
     path: str
     name: str | None
@@ -184,11 +181,12 @@ class Changes(TypedDict, total=False):
 
 @frozen
 class Begun:
-    """What `Journal.begin` found under a key.
+    """The result of `Journal.begin`.
 
-    ``mine``: this client may go on with the entry: it is new, or nothing is known to be accepted
-    and it is this client's or its owner is gone. Otherwise its owner is at work on it, it is
-    accepted, or it was begun for another kind or digest. ``new``: it was written just now.
+    ``is_owner``: this client may continue the start, because the entry is new, or because it is
+    not accepted and belongs to this client or to an owner that is gone. Otherwise another owner
+    works on it, it is accepted, or it was begun with another kind or digest. ``created``: the
+    entry was written by this call.
     """
 
     entry: Entry
@@ -198,11 +196,11 @@ class Begun:
 
 @frozen(kw_only=True)
 class Spent:
-    """Money of the starts of one kind that began on one day.
+    """The cost of the starts of one kind that began on one day.
 
-    ``day`` is in UTC, like ``2026-01-12``. ``coins`` is the sum of the accepted prices,
-    ``reserved`` what is set aside for starts whose price is not known and that did not fail;
-    ``starts`` counts the entries. Pruned entries still count. Uploads have the kind "upload".
+    ``day`` is a UTC date such as ``2026-01-12``. ``coins`` is the sum of the accepted prices,
+    ``reserved`` that of the reservations of starts that have no price and did not fail.
+    ``starts`` counts the entries. Pruned entries are included. Uploads have the kind "upload".
     """
 
     day: str
@@ -214,9 +212,9 @@ class Spent:
 
 @frozen(kw_only=True)
 class Upload:
-    """A local input that was uploaded: the service can read it at ``url`` until ``until``.
+    """An uploaded input file, which the service can read at ``url`` until ``valid_until``.
 
-    ``digest`` is that of the content; ``until`` is in seconds since 1970.
+    ``digest`` is that of the content; ``valid_until`` is in seconds since 1970.
     """
 
     digest: str
@@ -227,7 +225,7 @@ class Upload:
 
 @frozen(kw_only=True)
 class AccountEntries:
-    """How many entries of one account a journal holds, and how many of them are open."""
+    """The number of entries of one account in a journal, and how many of them are open."""
 
     account: str
     entries: int
@@ -235,65 +233,67 @@ class AccountEntries:
 
 
 class Journal(Protocol):
-    """Where a client writes down its starts. All methods return when it is durable.
+    """A store of a client's starts. Methods that write return when the data is durable.
 
-    One object serves one client, which sees to it that no two starts of its own go on with one
-    key. Every method raises `JournalError` when the store fails; then nothing of it was done.
-    Cancelling a caller does not take its operation back.
+    One object serves one client, which makes sure that only one of its own starts uses a key at a
+    time. Every method raises `JournalError` if the store fails; then it has changed nothing.
+    Cancelling a caller does not undo its operation.
     """
 
     @property
     def owner(self) -> str:
-        """The name under which this client owns entries; unique to this object."""
+        """The name under which this object owns entries; unique."""
         ...
 
     def bind(self, account: str) -> None:
-        """Serve this account alone from now on: see and write no other one's entries.
+        """Bind the journal to an account: from now on only its entries are read and written.
 
-        Raises `ConfigurationError` when it is bound to another one.
+        Raises `ConfigurationError` if the journal is bound to another account.
         """
         ...
 
     async def open(self) -> None:
-        """Open the store; the other methods do it by themselves."""
+        """Open the store. The other methods open it themselves when necessary."""
         ...
 
     async def aclose(self) -> None:
-        """Carry out what was asked for, give up all leases and close the store."""
+        """Complete submitted operations, release all leases and close the store."""
         ...
 
     async def begin(self, entry: Entry) -> Begun:
-        """Write a new entry, or return what its key stands for already.
+        """Write a new entry, or return the one that exists under its key.
 
-        An id that another entry holds is left out; left without any, it is not accepted.
+        Ids that another entry holds are left out; an entry left without ids is not accepted.
         """
         ...
 
     async def advance(self, key: str, state: State, **values: Unpack[Changes]) -> Entry | None:
-        """Bring an entry forward (never back), set fields, and return it.
+        """Advance an entry's state (never back), set fields, and return it.
 
-        A ``state`` up to `State.INTENT` raises `TakenOver` when the entry is not this client's.
-        Any later one is a fact and is written whoever tells it; None when the entry is not
-        there (then `begin` can write it anew). ``ids`` are added to those that are there and
-        make the entry accepted, except those that another entry holds: they are not in the
-        entry that is returned. When ids are added to others, ``coins`` is their price and is
-        added, too. A price that is none (below 0, above `MAX_COINS`) is left out.
+        A ``state`` up to `State.INTENT` raises `LeaseLost` if the entry is not this client's. A
+        later state is a fact: any client may write it. Return None if there is no entry; `begin`
+        can create it again.
+
+        ``ids`` are added to the existing ones and make the entry accepted. Ids that another
+        entry holds are left out of the returned entry. If the entry had ids before, ``coins`` is
+        the price of the new ids and is added. An invalid price (below 0 or above `MAX_COINS`) is
+        ignored.
         """
         ...
 
     async def drop(self, key: str) -> bool:
-        """Forget an entry of which nothing is at the service: refused, withdrawn.
+        """Delete the entry of a start that was refused or withdrawn; return whether it was.
 
-        Returns whether it was dropped: only this client's own, and never an accepted one.
+        Only an entry of this client that is not accepted is deleted.
         """
         ...
 
     async def get(self, key: str) -> Entry | None:
-        """Return the entry of a key."""
+        """Return the entry with a key."""
         ...
 
     async def find(self, kind: str, id: str) -> Entry | None:
-        """Return the entry that holds this remote task (the first that claimed it)."""
+        """Return the entry that holds this remote task."""
         ...
 
     async def entries(
@@ -304,41 +304,40 @@ class Journal(Protocol):
         after: int = 0,
         limit: int = 1000,
     ) -> tuple[Sequence[Entry], int]:
-        """Return entries in the order they began, and the place to go on after (0 at the end).
+        """Return a page of entries in the order of creation, and ``after`` of the next page.
 
-        No entry is given twice or left out because others write between two pages. One that
-        cannot be read is logged and left out.
+        ``after`` is 0 on the last page. Writes between two pages neither repeat nor skip an
+        entry. An unreadable entry is logged and left out.
         """
         ...
 
     async def take(self, key: str) -> bool:
-        """Become the owner of an open entry whose owner is gone; tell whether it is ours."""
+        """Acquire an open entry whose owner is gone; return whether it is this client's now."""
         ...
 
     def watch(self, key: str, told: Callable[[Entry | None], None]) -> Callable[[], None]:
-        """Call ``told`` when another client changes the entry; return what ends that.
+        """Call ``callback`` when another client changes the entry; return a function that stops it.
 
-        It gets the entry as it stands now, None when it was dropped or pruned; of several quick
-        changes it may get only the last, and one from just before may come, too. What this
-        object changes is not told. Watch first, then `get`: so nothing that happens in between is
-        missed.
+        The callback receives the current entry, or None if it was dropped or pruned. Of several
+        quick changes it may receive only the last, and also one from just before. Changes by
+        this object are not reported. To miss nothing, call `watch` before `get`.
         """
         ...
 
     async def heard(self, hook: str) -> Entry | None:
-        """Note that a webhook event came for the start of this ``hook``; return its entry.
+        """Record a webhook event for the start with this webhook id; return its entry.
 
-        Whoever it belongs to: ``event_at`` becomes now, and the other clients hear of it as of
-        any change. An entry with nothing left to do is returned as it is; None when there is
-        none (a start writes its hook before it is sent).
+        Any client may record it: ``event_at`` is set, and other clients are notified as of any
+        change. A closed entry is returned unchanged. Return None if there is no entry (a start
+        stores its webhook id before it is sent).
         """
         ...
 
     def watch_all(self, told: Callable[[Entry], None]) -> Callable[[], None]:
-        """Call ``told`` with every entry that another client begins or changes from now on.
+        """Call ``callback`` with every entry that another client begins or changes.
 
-        As with `watch`, of several quick changes it may get only the last. One for a whole
-        client: it costs the same for one wait and for ten thousand.
+        Return a function that stops it. Of several quick changes the callback may receive only
+        the last. One listener serves a whole client, however many waiters it has.
         """
         ...
 
@@ -349,38 +348,38 @@ class Journal(Protocol):
         states: Collection[State] = (State.FINISHED, State.SAVED),
         missing: bool = False,
     ) -> int:
-        """Forget entries with nothing left to do, last changed before ``before``; return how many.
+        """Delete finished entries last changed before ``before``; return how many.
 
-        ``before`` is in seconds since 1970. Open entries are never pruned, but with ``missing``
-        also those missing since before then. A pruned key is free: used again, it starts, and
-        pays, again. `spent` keeps counting what was pruned.
+        ``before`` is in seconds since 1970. Open entries are kept, except with ``missing``: then
+        those missing since before that time are deleted, too. Reusing the key of a deleted entry
+        starts, and charges for, a new task. `spent` still includes deleted entries.
         """
         ...
 
     async def spent(self) -> Sequence[Spent]:
-        """Return coins spent and reserved by day and kind, in that order."""
+        """Return the coins spent and reserved, sorted by day and kind."""
         ...
 
     async def uploaded(self, digest: str, content_type: str) -> Upload | None:
-        """Return where a content was uploaded to, if it can still be read there."""
+        """Return an earlier upload of the same content that is still valid, if any."""
         ...
 
     async def keep_upload(self, upload: Upload) -> None:
-        """Keep where a content was uploaded to."""
+        """Store an upload, so that the same content need not be uploaded again."""
         ...
 
     async def pay_upload(self, coins: int) -> None:
-        """Count in `spent` what was paid to upload a file."""
+        """Add the price of an upload (coins) to `spent`."""
         ...
 
     async def accounts(self, *, open_only: bool = False) -> Sequence[AccountEntries]:
-        """Return how many entries each account has, also those that this client does not see."""
+        """Return how many entries each account has, including accounts not bound here."""
         ...
 
     async def adopt(self, former: str) -> int:
-        """Give the entries of another account to this client's; return how many.
+        """Move the entries of another account to this client's account; return how many.
 
-        For an account whose key has changed. An entry whose key or task is in an entry of this
-        account, too, stays where it is.
+        For an account whose API key has changed. Entries whose key or task is already in an entry
+        of this account are not moved.
         """
         ...

@@ -1,8 +1,8 @@
-"""Tells the address of a database from the path of a journal's file (pure).
+"""Distinguishes a database address from the path of a journal file (pure).
 
-A text that is meant for PostgreSQL and taken for a path would become a local file whose name
-holds the password, and each host would pay for itself. So whatever looks like an address is
-understood or refused, and never quoted in an error.
+An address mistaken for a path would become a local file with the password in its name, and every
+host would start and pay for the same jobs by itself. So a text that looks like an address is
+either accepted as one or refused. Errors never quote it, because it may contain a password.
 """
 
 import re
@@ -17,7 +17,7 @@ _KEYWORDS: Final = (
     r"ssl\w+|target_session_attrs|tcp_user_timeout|uid|user(?:name)?"
 )
 _KEYWORD: Final = re.compile(rf"(?i)(?:^|[\s;,'\"])(?:{_KEYWORDS})\s*=")
-"""A setting of libpq's keyword form, such as ``host=db dbname=a2e``, or of a similar one."""
+"""A setting in libpq's keyword form, such as ``host=db dbname=a2e``, or in a similar form."""
 
 _POSTGRES: Final = re.compile(r"(?i)(?:postgresql|postgres)://")
 _SCHEME: Final = re.compile(
@@ -25,19 +25,19 @@ _SCHEME: Final = re.compile(
     r"(?:postgres|postgresql|pgsql|psql|pg|mysql|mariadb|sqlite|mssql|oracle|jdbc|odbc|redis)"
     r"[a-z0-9+.\-]*:"
 )
-"""The beginning of a URL, also where a path has made one slash of its two."""
+"""The beginning of a URL, also with a single slash: `Path` collapses the two into one."""
 
 _USERINFO: Final = re.compile(r"[^/\\\s]+:[^/\\\s]*@")
-"""User and password of an address without its scheme."""
+"""User and password of an address without a scheme."""
 
 _PATH: Final = re.compile(r"[./~]|[A-Za-z]:[\\/]|\\")
-"""The beginning of what is a path, whatever follows."""
+"""A beginning that only a path has, whatever follows."""
 
 
 def database_address(text: str) -> str | None:
-    """Return the address of a PostgreSQL database as libpq takes it; None for a file's path.
+    """Return the address of a PostgreSQL database for libpq; None for the path of a file.
 
-    Raises `ConfigurationError` for what looks like an address and is none that can be used.
+    Raises `ConfigurationError` for a text that looks like an address but is not a usable one.
     """
     said = text.strip()
     if (found := _POSTGRES.match(said)) is not None:
@@ -52,17 +52,17 @@ def database_address(text: str) -> str | None:
 
 
 def file_path(text: str) -> str:
-    """Return a text that is the path of a file; raise `ConfigurationError` for an address."""
+    """Return ``text`` if it is the path of a file; raise `ConfigurationError` for an address."""
     if database_address(text) is not None:
         raise ConfigurationError(
-            "This journal must be a file on this machine, and the address of a database was given. "
-            "A2E(journal=…) in Python takes both."
+            "This journal must be a file on this machine, but the address of a database was given. "
+            "Give the path of a file; A2E(journal=…) in Python accepts both."
         )
     return text
 
 
 def _refusal() -> ConfigurationError:
     return ConfigurationError(
-        "journal must be a file's path, or the address of a PostgreSQL database: "
-        "postgresql://user@host/database, or host=… dbname=…. What was given is neither."
+        "journal must be the path of a file or the address of a PostgreSQL database: "
+        "postgresql://user@host/database, or host=… dbname=…. The given value is neither."
     )

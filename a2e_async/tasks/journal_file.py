@@ -1,4 +1,4 @@
-"""Opens a journal's SQLite file: makes it, checks that it is one, brings its tables up to date."""
+"""Opens the SQLite file of a journal: creates, checks and migrates it."""
 
 import os
 import sqlite3
@@ -15,48 +15,55 @@ from a2e_async.tasks.journal_address import file_path
 T = TypeVar("T")
 
 BUSY: Final = 10.0
-"""Seconds to wait for another process's transaction; well below a lease."""
+"""Seconds to wait for another process's transaction; well below the duration of a lease."""
 
 _TURN: Final = 0.02
-"""Seconds that SQLite itself waits for a lock. Its pauses grow to 100 ms, in which a busy process
-takes the lock again and again; asking anew in short rounds gives every process its turn."""
+"""Seconds that SQLite itself waits for a lock.
+
+SQLite's pauses between tries grow to 100 ms, during which a busy process can take the lock again
+and again. Many short rounds give every process a chance.
+"""
 
 _WAL_KEPT: Final = 16 * 2**20
-"""Bytes of the write-ahead log that stay on disk after a long reader let it grow."""
+"""Maximum size (bytes) of the write-ahead log after a checkpoint; a long reader lets it grow."""
 
 _making = threading.Lock()
-"""Held while a file is made and first opened: closing a second handle of a file would drop the
-locks that another journal of this process has on it."""
+"""Held while a file is created and opened.
+
+POSIX drops all of a process's locks on a file when any handle of it is closed. Closing the handle
+that created the file could therefore release the locks of another journal in this process.
+"""
 
 if hasattr(os, "register_at_fork"):
 
     def _renew() -> None:
-        global _making  # whoever held it in the parent does not live here
+        global _making  # it may be held by a thread that does not exist in the child
         _making = threading.Lock()
 
     os.register_at_fork(after_in_child=_renew)
 
 
 def checked(path: str | os.PathLike[str]) -> Path:
-    """Return the absolute path of a journal; raise `JournalError` for what cannot be one.
+    """Return the absolute path of a journal file.
 
-    Raises `ConfigurationError` for the address of a database.
+    Raises `JournalError` if it cannot be one, `ConfigurationError` for a database address.
     """
     text = file_path(os.fsdecode(path))
     if not text or text == ":memory:" or text.startswith("file:"):
-        raise JournalError("A journal must be a file on this machine. Give its path.")
+        raise JournalError("The journal must be a file on this machine. Give the path of a file.")
     where = Path(text).absolute()
     if where.is_dir():
         raise unusable(where, "it is a directory", "Give the path of a file.")
     if not where.parent.is_dir():
-        raise unusable(where, "its directory does not exist", "Make the directory first.")
+        raise unusable(where, "its directory does not exist", "Create the directory first.")
     return where
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the file, make it if needed (mode 0600), and bring its tables up to date.
+    """Open the file, create it if necessary (mode 0600), and migrate its tables.
 
-    Raises `JournalError`, `sqlite3.Error` or `OSError`; a file that is no journal is left alone.
+    Raises `JournalError`, `sqlite3.Error` or `OSError`. A file that is not a journal is not
+    changed.
     """
     with _making:
         made = _make(path)
@@ -67,6 +74,7 @@ def connect(path: Path) -> sqlite3.Connection:
             db.close()
             raise
     if made and os.name == "posix":
+        # Without syncing the directory, a new file can disappear in a power failure.
         directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
@@ -76,7 +84,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def patiently(attempt: Callable[[], T]) -> T:
-    """Return what ``attempt`` returns, trying for `BUSY` seconds while the file is locked."""
+    """Call ``attempt`` and return its result; retry for `LOCK_TIMEOUT` while the file is locked."""
     deadline = time.monotonic() + BUSY
     while True:
         try:
@@ -87,7 +95,7 @@ def patiently(attempt: Callable[[], T]) -> T:
 
 
 def explain(path: Path, error: Exception) -> JournalError:
-    """Return what a failure means to a user and what to do about it."""
+    """Return a failure as a `JournalError` that tells the user what to do."""
     if isinstance(error, JournalError):
         return error
     code = _code(error)
@@ -95,49 +103,50 @@ def explain(path: Path, error: Exception) -> JournalError:
         why = f"another process has held it locked for {BUSY:.0f} s"
         return unusable(path, why, "End that process or its transaction.")
     if code == sqlite3.SQLITE_FULL:
-        return unusable(path, "the disk is full", "Make room and try again.")
+        return unusable(path, "the disk is full", "Free some space and try again.")
     if code == sqlite3.SQLITE_IOERR:
-        return unusable(path, f"the disk refused it ({error})", "Check the disk and its quota.")
+        return unusable(path, f"the disk failed ({error})", "Check the disk and its quota.")
     if code == sqlite3.SQLITE_NOTADB:
-        return unusable(path, "it is no journal", "Give another path.")
+        return unusable(path, "it is not a journal", "Give another path.")
     if code == sqlite3.SQLITE_CORRUPT:
-        return unusable(path, "it is damaged", "Keep a copy of it, then restore a sound one.")
+        return unusable(path, "it is corrupt", "Keep a copy of it and restore a backup.")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN) or isinstance(error, OSError):
-        why = f"it cannot be opened and written ({error})"
-        return unusable(path, why, "Check the rights of the file and of its directory.")
-    return unusable(path, f"{type(error).__name__}: {error}", "Nothing more is started.")
+        why = f"it cannot be opened for writing ({error})"
+        return unusable(path, why, "Check the permissions of the file and of its directory.")
+    return unusable(path, f"{type(error).__name__}: {error}", "No further start is made.")
 
 
 def unusable(path: Path, why: str, advice: str) -> JournalError:
-    """Return the error that says why a journal cannot be used and what helps."""
+    """Return the error for a journal that cannot be used, with the reason and an advice."""
     return JournalError(f"The journal {path.name} cannot be used: {why}. {advice}")
 
 
 def whereabouts(real: str) -> tuple[tuple[tuple[int, int], ...], int]:
-    """Return what tells the three files of a database from any others, and the log's bytes.
+    """Return device and inode of a database's three files, and the size of its log (bytes).
 
-    ``real`` is its path without links. Raises `FileNotFoundError` when one is gone.
+    ``real_path`` is the path of the database without links. Raises `FileNotFoundError` if one of
+    the files is gone.
     """
     stats = [os.stat(real + suffix) for suffix in ("", "-wal", "-shm")]  # noqa: PTH116  # half the time of a Path's, in each group
     return tuple((stat.st_dev, stat.st_ino) for stat in stats), stats[1].st_size
 
 
 def version_of(db: sqlite3.Connection) -> int:
-    """Return the version of the tables."""
+    """Return the version of the file's tables."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     return int(version)
 
 
 def too_new(path: Path, version: int) -> JournalError:
-    """Return the error of a file that a later package wrote."""
-    why = f"it is of version {version}, this package knows up to {journal_rows.VERSION}"
+    """Return the error for a file that a later version of this package has written."""
+    why = f"it has version {version}, but this package only supports up to {journal_rows.VERSION}"
     return unusable(path, why, "Update a2e-async.")
 
 
 def _make(path: Path) -> bool:
     try:
-        # Made here, so that nobody else can read it from the beginning on; SQLite gives its other
-        # files the same mode.
+        # Created here and not by SQLite, so that no other user can ever read it. SQLite creates
+        # the log files with the same mode.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
         return False
@@ -145,23 +154,23 @@ def _make(path: Path) -> bool:
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    # Nothing is written, not even the mode of the log, before it is known to be a journal.
+    # Check first: nothing may be written to a file that is not a journal, not even the log mode.
     _check(db, path)
     (mode,) = patiently(lambda: db.execute("PRAGMA journal_mode = WAL").fetchone())
     if mode != "wal":
-        advice = "Put the journal on a disk of this machine."
+        advice = "Put the journal on a local disk of this machine."
         raise unusable(path, "its file system has no shared memory", advice)
     db.execute("PRAGMA synchronous = FULL")
-    db.execute("PRAGMA fullfsync = ON")  # elsewhere than on macOS a sync is one already
+    db.execute("PRAGMA fullfsync = ON")  # for macOS, where fsync does not flush the disk's cache
     db.execute("PRAGMA checkpoint_fullfsync = ON")
-    db.execute("PRAGMA wal_autocheckpoint = 0")  # the store does it, see `Store.checkpoint`
+    db.execute("PRAGMA wal_autocheckpoint = 0")  # see `SqliteStore._checkpoint`
     db.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT}")
     if version_of(db) < journal_rows.VERSION:
         _migrate(db, path)
 
 
 def _check(db: sqlite3.Connection, path: Path) -> None:
-    """Raise `JournalError` unless it is empty or a journal of a known version."""
+    """Raise `JournalError` unless the file is empty or a journal of a supported version."""
 
     def read() -> tuple[int, int, int]:
         (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -172,7 +181,7 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
     if not tables and not application and not version:
         return
     if application != journal_rows.APPLICATION:
-        raise unusable(path, "it is a database of something else", "Give another path.")
+        raise unusable(path, "it is another application's database", "Give another path.")
     if version > journal_rows.VERSION:
         raise too_new(path, version)
 
@@ -180,7 +189,7 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
     patiently(lambda: db.execute("BEGIN IMMEDIATE"))
     try:
-        _check(db, path)  # another process may have been faster
+        _check(db, path)  # again, with the lock: another process may have migrated it
         for migration in journal_rows.MIGRATIONS[version_of(db) :]:
             for statement in migration:
                 db.execute(statement)
@@ -194,5 +203,5 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
 
 
 def _code(error: Exception) -> int:
-    """Return SQLite's primary code of an error, 0 when it has none."""
+    """Return SQLite's primary error code, 0 for an error without one."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

@@ -1,9 +1,9 @@
-"""The tables of the SQLite journal, and how entries become rows and back (pure).
+"""The tables of the SQLite journal, its statements, and the conversion of entries (pure).
 
-**Later versions.** ``user_version`` of a file counts the migrations it has gone through. The n-th
-of `MIGRATIONS` leads from version n to n + 1; to change the tables, append one and never touch
-those before it, so every version ever written can be read. Columns are read by name: adding one
-with a default leaves the rest as it is.
+**Migrations.** The ``user_version`` of a file is the number of migrations applied to it. The n-th
+item of `MIGRATIONS` migrates version n to n + 1. To change the tables, append an item and never
+change earlier ones, so that files of every version can be read. Columns are read by name, so a
+new column with a default needs no other change.
 """
 
 import json
@@ -18,7 +18,7 @@ from a2e_async.tasks.journal import Changes, Entry, State
 logger = logging.getLogger("a2e_async.journal")
 
 APPLICATION: Final = 0x41324A4C
-"""``application_id`` of a journal: tells it from other SQLite files."""
+"""The ``application_id`` of a journal: distinguishes it from other SQLite files."""
 
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
@@ -56,8 +56,9 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             kind TEXT NOT NULL, id TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (kind, id)
         ) WITHOUT ROWID""",
         "CREATE TABLE owners (owner TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID",
-        # `change` numbers every change of an entry, and `seq` is the number of its first one:
-        # a number is never used again, not even after its entry is gone.
+        # Every change of an entry gets the next number in `change`; `seq` is the number of its
+        # first change. Numbers are never reused, not even when the entry is deleted: pages and
+        # listeners continue after the last number they have seen.
         """CREATE TABLE counters (
             one INTEGER PRIMARY KEY CHECK (one = 1),
             change INTEGER NOT NULL,
@@ -79,8 +80,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX jobs_hook ON jobs (hook) WHERE hook IS NOT NULL",
     ),
     (
-        # Entries from before accounts have the account "". The tables are made again because a
-        # constraint of a table cannot be changed.
+        # Entries from before accounts existed get the account "". The tables are created again
+        # because SQLite cannot change a constraint of a table.
         "ALTER TABLE jobs RENAME TO jobs_2",
         """CREATE TABLE jobs (
             seq INTEGER PRIMARY KEY,
@@ -156,10 +157,10 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
 )
 
 VERSION: Final = len(MIGRATIONS)
-"""Of the tables that this package writes."""
+"""The version of the tables that this package writes."""
 
 OPEN: Final = "state < 4 AND succeeded IS NOT 0"
-"""`Entry.open` in SQL, word for word the condition of the index on open entries."""
+"""`Entry.open` in SQL. It must be identical to the index condition, or SQLite ignores the index."""
 
 COLUMNS: Final = (
     "key", "kind", "digest", "state", "path", "name", "mark", "echo", "expected", "sent_at",
@@ -171,12 +172,12 @@ COLUMNS: Final = (
 CHANGEABLE: Final = frozenset(Changes.__annotations__)
 
 Value = str | int | float | None
-"""What a column holds."""
+"""The value of a column."""
 
 MINE: Final = "(? IS NULL OR account IN (?, ''))"
-"""Whether a client of an account sees a row; the account twice, None sees them all."""
+"""Whether a row is visible to an account, given twice as parameter; None sees all rows."""
 
-# Every statement below is put together from names and numbers of this module alone.
+# The statements below contain only names and numbers of this module, never user input (S608).
 _ALL: Final = ", ".join(COLUMNS)
 INSERT: Final = (
     f"INSERT INTO jobs (seq, change, {_ALL}) SELECT {', '.join('?' * (len(COLUMNS) + 2))} "  # noqa: S608
@@ -192,7 +193,7 @@ BY_HOOK: Final = f"SELECT {_ALL}, seq FROM jobs WHERE hook = ? AND {MINE} ORDER 
 CHANGED: Final = f"SELECT {_ALL} FROM jobs WHERE change > ? AND {MINE} ORDER BY change"  # noqa: S608
 HOLDER: Final = """SELECT seq FROM tasks WHERE kind = ? AND id = ?
     AND (? = '' OR account IN (?, ''))"""
-"""Finds the entry that holds a task; of the account given twice, or of any for none."""
+"""Finds the entry that holds a task, in an account (given twice), or in any account for ""."""
 
 ADOPT: Final = (
     """UPDATE jobs SET account = ? WHERE account = ? AND NOT EXISTS (
@@ -231,15 +232,15 @@ UPLOADED: Final = f"""SELECT url, until FROM uploads
 
 
 def accounts_query(open_only: bool) -> str:
-    """Return the query that counts the entries of each account, and those that are open."""
+    """Return the query for the number of entries, and of open entries, of each account."""
     source = f"jobs INDEXED BY jobs_open WHERE {OPEN}" if open_only else "jobs"
     return f"SELECT account, count(*), sum({OPEN}) FROM {source} GROUP BY account ORDER BY account"  # noqa: S608
 
 
 def prune_query(states: tuple[State, ...], missing: bool) -> str:
-    """Return the query of entries to prune.
+    """Return the query for entries to prune.
 
-    Its parameters are the place to go on after, the age twice, the account twice, the limit.
+    Its parameters are the last ``seq`` seen, ``before`` twice, the account twice, and the limit.
     """
     among = ", ".join(str(int(state)) for state in states)
     closed = f"updated_at < ? AND state IN ({among}) AND NOT ({OPEN})"
@@ -251,26 +252,26 @@ def prune_query(states: tuple[State, ...], missing: bool) -> str:
 
 
 def page_query(states: tuple[State, ...] | None, open_only: bool) -> str:
-    """Return the query of a page.
+    """Return the query for a page of entries.
 
-    Its parameters are the place to go on after, the account twice, and the limit.
+    Its parameters are the last ``seq`` seen, the account twice, and the limit.
     """
     where = f"seq > ? AND {MINE}"
     if states is not None:
         where += f" AND state IN ({', '.join(str(int(state)) for state in states)})"
-    # Without statistics SQLite would rather walk through all the closed entries.
+    # INDEXED BY, because without statistics SQLite prefers to scan all closed entries.
     source = f"jobs INDEXED BY jobs_open WHERE {OPEN} AND" if open_only else "jobs WHERE"
     return f"SELECT {_ALL}, seq FROM {source} {where} ORDER BY seq LIMIT ?"  # noqa: S608  # names and numbers of this module
 
 
 @cache
 def update_query(columns: tuple[str, ...]) -> str:
-    """Return the statement that sets ``columns`` of one entry; the last parameter is its seq."""
+    """Return the statement that updates columns of one entry; its last parameter is the seq."""
     return f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in columns)} WHERE seq = ?"  # noqa: S608  # names of this module
 
 
 def to_row(entry: Entry) -> tuple[Value, ...]:
-    """Return an entry's columns, in the order of `COLUMNS`."""
+    """Return an entry's column values in the order of `COLUMNS`."""
     values = list(_FIELDS(entry))
     for place, write in _WRITE_AT:
         values[place] = write(values[place])
@@ -278,13 +279,13 @@ def to_row(entry: Entry) -> tuple[Value, ...]:
 
 
 def to_column(name: str, value: Any) -> Value:
-    """Return a field's value as its column holds it. Raises as `json.dumps` and `str` do."""
+    """Convert a field's value to a column value. Raises as `json.dumps` and `str` do."""
     write = _WRITE.get(name)
     return value if write is None else write(value)
 
 
 def to_entry(row: tuple[Any, ...]) -> Entry:
-    """Return the entry of a row whose first columns are `COLUMNS`."""
+    """Convert a row, whose first columns are `COLUMNS`, to an entry."""
     values = list(row)
     for place, read in _READ_AT:
         values[place] = read(values[place])
@@ -292,14 +293,14 @@ def to_entry(row: tuple[Any, ...]) -> Entry:
 
 
 def to_entries(rows: Iterable[tuple[Any, ...]]) -> list[Entry]:
-    """Return the entries of rows. One that cannot be read is logged and left out."""
+    """Convert rows to entries. An unreadable row is logged and left out."""
     entries: list[Entry] = []
     for row in rows:
         try:
             entries.append(to_entry(row))
-        except Exception as error:  # whatever is in it must not hide the others
+        except Exception as error:  # one bad row must not hide the others
             why = type(error).__name__
-            logger.error("an entry of the journal cannot be read: key %r (%s)", row[0], why)  # noqa: TRY400
+            logger.error("unreadable journal entry: key %r (%s)", row[0], why)  # noqa: TRY400  # a traceback would show the row
     return entries
 
 

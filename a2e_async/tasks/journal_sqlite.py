@@ -1,9 +1,9 @@
 """A journal in one SQLite file: one writer thread, group commit, several processes on one host.
 
-Writes of one moment are committed together: fifty writers wait for one fsync. Between processes
-SQLite's own lock decides; who owns which open entry stands in the table of owners, kept alive by
-a heartbeat. The clock of the leases is the host's monotonic one, the same in all processes.
-Never put the file on a network drive: SQLite's locks do not hold there.
+Concurrent writes are committed together: fifty writers wait for one fsync. Processes are
+serialised by SQLite's lock. Leases are stored in the table ``owners`` and renewed by a heartbeat;
+they use the host's monotonic clock, which all processes share. Never put the file on a network
+drive: SQLite's locks do not work there.
 """
 
 import asyncio
@@ -39,16 +39,16 @@ T = TypeVar("T")
 V = TypeVar("V")
 
 PRUNED: Final = 5_000
-"""Entries pruned in one transaction; others get their turn in between."""
+"""How many entries are pruned in one transaction; other operations can run in between."""
 
 
 class SqliteJournal:
-    """A `Journal` in the file ``path``, made when it is first used, with mode 0600.
+    """A `Journal` in the file ``path``, created at the first use with mode 0600.
 
-    ``clock`` gives seconds since 1970; ``host_clock`` gives the seconds of the leases and must
-    be the same in all processes of the machine. Nothing is opened and no thread runs before the
-    first use; without `aclose` both end when the object is dropped or the interpreter ends. In a
-    child of the process that used it every method raises `JournalError`: make a new one there.
+    ``clock`` returns seconds since 1970. ``host_clock`` returns the seconds for leases and must be
+    the same in all processes of the machine. The file is opened, and a thread started, at the
+    first use. Without `aclose` both end when the object is garbage collected or the interpreter
+    exits. After a fork, every method raises `JournalError` in the child: create a new journal.
     """
 
     def __init__(
@@ -69,22 +69,22 @@ class SqliteJournal:
 
     @property
     def owner(self) -> str:
-        """The name under which this client owns entries; unique to this object."""
+        """The name under which this object owns entries; unique."""
         return self._at_work().owner
 
     def bind(self, account: str) -> None:
-        """Serve this account alone from now on: see and write no other one's entries.
+        """Bind the journal to an account: from now on only its entries are read and written.
 
-        Raises `ConfigurationError` when it is bound to another one.
+        Raises `ConfigurationError` if the journal is bound to another account.
         """
         self._scope.account = bound(self._scope.account, account)
 
     async def open(self) -> None:
-        """Open the file. Raises `JournalError` when it is no journal, or of a later version."""
+        """Open the file. Raises `JournalError` if it is not a journal or has a later version."""
         await self._do(lambda store: None, writes=False)
 
     async def aclose(self) -> None:
-        """Carry out what was asked for, give up the leases, close the file. May be called again."""
+        """Complete submitted operations, release the lease and close the file. Idempotent."""
         self._closed = True
         writer = self._writer
         if writer is not None and writer.process == os.getpid():
@@ -92,18 +92,18 @@ class SqliteJournal:
             await writer.stopped()
 
     async def begin(self, entry: Entry) -> Begun:
-        """Write a new entry, or return what its key stands for already."""
+        """Write a new entry, or return the one that exists under its key."""
         entry = priced(entry)
         row = self._held(to_row, entry)
         return await self._do(lambda store: store.begin(entry, row))
 
     async def advance(self, key: str, state: State, **values: Unpack[Changes]) -> Entry | None:
-        """Bring an entry forward (never back), set fields, and return it.
+        """Advance an entry's state (never back), set fields, and return it.
 
-        A ``state`` up to `State.INTENT` raises `TakenOver` when the entry is not this client's or
-        is accepted already: nothing may be sent. Any later one is a fact and is written whoever
-        tells it; None when the entry is not there. ``ids`` are added to those that are there,
-        except those that another entry holds.
+        A ``state`` up to `State.INTENT` raises `LeaseLost` if the entry is not this client's or is
+        accepted already; then nothing may be sent. A later state is a fact: any client may write
+        it. Return None if there is no entry. ``ids`` are added to the existing ones, except those
+        that another entry holds.
         """
         if unknown := values.keys() - CHANGEABLE:
             raise TypeError(f"advance() cannot set {', '.join(sorted(unknown))}")
@@ -111,14 +111,14 @@ class SqliteJournal:
         return await self._do(lambda store: store.advance(key, state, values, columns))
 
     async def drop(self, key: str) -> bool:
-        """Forget an entry of this client of which nothing is at the service; tell whether."""
+        """Delete this client's entry of a refused or withdrawn start; return whether it was."""
         return await self._do(lambda store: store.drop(key))
 
     def withdraw(self, key: str, sent_at: float) -> None:
-        """Drop an entry of this client whose start was not sent; return before it is done.
+        """Submit the deletion of an entry whose start was not sent, and return at once.
 
-        For when the event loop ends before a coroutine could: nothing happens if the entry is of
-        another attempt than that of ``sent_at`` (seconds since 1970).
+        For the end of an event loop, when no coroutine can run any more. Nothing happens if the
+        entry belongs to a later attempt, with another ``sent_at`` (seconds since 1970).
         """
 
         def drop(store: Store) -> None:
@@ -129,15 +129,15 @@ class SqliteJournal:
         self._at_work().submit(Asked(drop, writes=True))
 
     async def take(self, key: str) -> bool:
-        """Become the owner of an open entry whose owner is gone; tell whether it is ours."""
+        """Acquire an open entry whose owner is gone; return whether it is this client's now."""
         return await self._do(lambda store: store.take(key))
 
     async def get(self, key: str) -> Entry | None:
-        """Return the entry of a key."""
+        """Return the entry with a key."""
         return await self._do(lambda store: store.get(key), writes=False)
 
     async def find(self, kind: str, id: str) -> Entry | None:
-        """Return the entry that holds this remote task (the first that claimed it)."""
+        """Return the entry that holds this remote task."""
         return await self._do(lambda store: store.find(kind, id), writes=False)
 
     async def entries(
@@ -148,28 +148,32 @@ class SqliteJournal:
         after: int = 0,
         limit: int = 1000,
     ) -> tuple[Sequence[Entry], int]:
-        """Return entries in the order they began, and the place to go on after (0 at the end)."""
+        """Return a page of entries in the order of creation, and ``after`` of the next page.
+
+        ``after`` is 0 on the last page.
+        """
         if limit < 1:
             raise ValueError("limit must be at least 1")
         query = page_query(None if states is None else tuple(sorted(states)), open_only)
         return await self._do(lambda store: store.entries(query, after, limit), writes=False)
 
     def watch(self, key: str, told: Callable[[Entry | None], None]) -> Callable[[], None]:
-        """Call ``told`` on this loop when others change the entry; return what ends that.
+        """Call ``callback`` on this loop when another client changes the entry.
 
-        It is told within about 0.3 s; None: the entry is gone. Watch first, then `get`.
+        Return a function that stops it. The callback is called within about 0.3 s, with None if
+        the entry is gone. To miss nothing, call `watch` before `get`.
         """
         writer = self._at_work()
         watcher = Watcher(asyncio.get_running_loop(), told)
         writer.watch(key, watcher)
-        # Wakes the thread, which else would look around only after its next heartbeat.
+        # Wakes the thread, which otherwise would check for changes only at its next heartbeat.
         writer.submit(Asked(lambda store: None, writes=False))
         return lambda: writer.unwatch(key, watcher)
 
     def watch_all(self, told: Callable[[Entry], None]) -> Callable[[], None]:
-        """Call ``told`` on this loop with each entry that others change; return what ends that.
+        """Call ``callback`` on this loop with each entry that another client changes.
 
-        It is told within about 0.3 s.
+        Return a function that stops it. The callback is called within about 0.3 s.
         """
         writer = self._at_work()
         listener = Listener(asyncio.get_running_loop(), told)
@@ -178,7 +182,7 @@ class SqliteJournal:
         return lambda: writer.unlisten(listener)
 
     async def heard(self, hook: str) -> Entry | None:
-        """Note that a webhook event came for the start of this hook; return its entry."""
+        """Record a webhook event for the start with this webhook id; return its entry."""
         return await self._do(lambda store: store.heard(hook))
 
     async def prune(
@@ -188,9 +192,9 @@ class SqliteJournal:
         states: Collection[State] = (State.FINISHED, State.SAVED),
         missing: bool = False,
     ) -> int:
-        """Forget closed entries last changed before ``before``; return how many.
+        """Delete closed entries last changed before ``before``; return how many.
 
-        With ``missing`` also those that are missing since before then.
+        With ``missing`` also delete those missing since before that time (seconds since 1970).
         """
         query = prune_query(tuple(sorted(states)), missing)
 
@@ -204,27 +208,27 @@ class SqliteJournal:
         return pruned
 
     async def spent(self) -> Sequence[Spent]:
-        """Return coins spent and reserved by day (UTC) and kind, in that order."""
+        """Return the coins spent and reserved, sorted by day (UTC) and kind."""
         return await self._do(lambda store: store.spent(), writes=False)
 
     async def uploaded(self, digest: str, content_type: str) -> Upload | None:
-        """Return where a content was uploaded to, if it can still be read there."""
+        """Return an earlier upload of the same content that is still valid, if any."""
         return await self._do(lambda store: store.uploaded(digest, content_type), writes=False)
 
     async def keep_upload(self, upload: Upload) -> None:
-        """Keep where a content was uploaded to."""
+        """Store an upload, so that the same content need not be uploaded again."""
         await self._do(lambda store: store.keep_upload(upload))
 
     async def pay_upload(self, coins: int) -> None:
-        """Count in `spent` what was paid to upload a file."""
+        """Add the price of an upload (coins) to `spent`."""
         await self._do(lambda store: store.pay_upload(coins))
 
     async def accounts(self, *, open_only: bool = False) -> Sequence[AccountEntries]:
-        """Return how many entries each account has, also those that this client does not see."""
+        """Return how many entries each account has, including accounts not bound here."""
         return await self._do(lambda store: store.accounts(open_only=open_only), writes=False)
 
     async def adopt(self, former: str) -> int:
-        """Give the entries of another account to this client's; return how many."""
+        """Move the entries of another account to this client's account; return how many."""
         return await self._do(lambda store: store.adopt(former))
 
     def _at_work(self) -> Writer:
@@ -232,11 +236,11 @@ class SqliteJournal:
             raise closed(self.path)
         if self._writer is None:
             self._writer = Writer(self.path, self._clock, self._scope)
-            # Its own end of the interpreter comes before that of `finalize`, and waits.
+            # Not at exit: the writer's own exit handler runs earlier and waits for the thread.
             weakref.finalize(self, self._writer.stop).atexit = False
         if self._writer.process != os.getpid():
-            why = "it was used before the process was forked and belongs to the parent"
-            raise unusable(self.path, why, "Make a new client in the child.")
+            why = "it was opened before the process was forked and belongs to the parent"
+            raise unusable(self.path, why, "Create a new client in the child process.")
         return self._writer
 
     def _do(self, do: Callable[[Store], T], *, writes: bool = True) -> "asyncio.Future[T]":
@@ -248,7 +252,7 @@ class SqliteJournal:
         try:
             return write(value)
         except (TypeError, ValueError, RecursionError) as error:
-            why = f"it cannot hold these values ({type(error).__name__}: {error})"
+            why = f"it cannot store these values ({type(error).__name__}: {error})"
             raise unusable(self.path, why, "Give plain JSON values.") from error
 
 

@@ -1,7 +1,7 @@
-"""The open file of a SQLite journal and what is done in it, by one thread alone.
+"""The open file of a SQLite journal and its operations. Used by a single thread.
 
-Operations come in groups: one transaction, one fsync for all of them. Inside it a journal's
-rules are kept, see `a2e_async.tasks.journal`.
+Operations run in groups with one transaction and one fsync each. They implement the rules of
+`a2e_async.tasks.journal`.
 """
 
 import os
@@ -43,7 +43,7 @@ from a2e_async.tasks.owner import is_dead
 T = TypeVar("T")
 
 CHECKPOINT: Final = 4 * 2**20
-"""Bytes of the write-ahead log after which it is carried over into the database."""
+"""Size of the write-ahead log (bytes) at which it is checkpointed into the database."""
 
 _OUR_LIMITS: Final = (
     sqlite3.IntegrityError,
@@ -51,16 +51,18 @@ _OUR_LIMITS: Final = (
     sqlite3.ProgrammingError,
     sqlite3.DataError,
 )
-"""SQLite's refusals of one operation's values; its other errors concern the whole file."""
+"""Errors of SQLite caused by a single operation's values; its others concern the whole file."""
 
 News = list[tuple[str, Entry | None]]
-"""Keys that others changed, with their entries; None for one that is gone."""
+"""Keys changed by other clients with their entries; None for a deleted entry."""
 
 
 @frozen
 class Clock:
-    """Where the time comes from: ``wall`` in seconds since 1970, ``host`` the same in all processes
-    of this machine, never set back while it runs."""
+    """The clocks of a journal: ``wall`` in seconds since 1970, ``host`` monotonic seconds.
+
+    ``host`` must be the same in all processes of this machine.
+    """
 
     wall: Callable[[], float]
     host: Callable[[], float]
@@ -68,15 +70,15 @@ class Clock:
 
 @define(eq=False)
 class Scope:
-    """Whose entries are seen and written. The journal object makes it and sets it once."""
+    """The account whose entries are read and written. The journal object sets it once."""
 
     account: str | None = None
-    """None: every account's are seen, and new entries have none."""
+    """None: all entries are visible, and new entries have no account."""
 
 
 @define(eq=False)
 class Work(Generic[T]):
-    """One operation, and what came of it: ``error`` or else ``value``."""
+    """One operation and its outcome: ``error`` or else ``result``."""
 
     do: "Callable[[Store], T]"
     writes: bool
@@ -94,23 +96,23 @@ class Store:
     scope: Scope
     db: sqlite3.Connection
     real: str
-    """The path without links."""
+    """The path with all links resolved."""
     place: tuple[tuple[int, int], ...] = ()
-    """Tells the open files from others that may stand in their place."""
+    """Device and inode of the open files, to notice when they are removed or replaced."""
     _now: float = 0.0
     _change: int = 0
     _drops: int = 0
     _beaten: float = float("-inf")
     _data_version: int | None = None
     _told: tuple[int, int] | None = None
-    """Change and drops up to which the watchers know; None while nobody watches."""
+    """The change and drop counters already reported to listeners; None without listeners."""
     _gone: set[str] = field(factory=set[str])
-    """Watched keys that the watchers know to be gone."""
+    """Watched keys already reported as deleted."""
     _checkpoint_at: int = CHECKPOINT
 
     @classmethod
     def open(cls, path: Path, owner: str, clock: Clock, scope: Scope) -> "Store":
-        """Open the file and take up the lease. Raises as `connect` does."""
+        """Open the file and acquire the lease. Raises as `open_database` does."""
         store = cls(path, owner, clock, scope, connect(path), os.path.realpath(path))
         try:
             store.group([])
@@ -121,22 +123,22 @@ class Store:
         return store
 
     def close(self) -> None:
-        """Close the file; the last one to do so clears the write-ahead log away."""
+        """Close the file; the last process to do so removes the write-ahead log."""
         self.db.close()
 
     # -- transactions ------------------------------------------------------------------------
 
     def group(self, work: Sequence[Work[Any]], watched: Collection[str] = ()) -> News:
-        """Carry out operations in one transaction; return what others did to ``watched`` keys.
+        """Run operations in one transaction; return changes of watched keys by other clients.
 
-        No operations: renew the lease. What one of them raises ends only itself; an error of
-        the whole file is raised, and then nothing was done.
+        Without operations, renew the lease. An error caused by a single operation is stored in
+        that operation. An error of the whole file is raised, and then nothing was written.
         """
         self._stay()
         writes = not work or any(item.writes for item in work)
         news: News = []
         if not writes and self.due():
-            with suppress(sqlite3.Error):  # reading needs no lease
+            with suppress(sqlite3.Error):  # renewing may fail: reading needs no lease
                 news = self._attempt([], True, watched)
         try:
             return news + patiently(lambda: self._attempt(work, writes, watched))
@@ -144,11 +146,13 @@ class Store:
             if not isinstance(error, _OUR_LIMITS):
                 raise
             problem: Exception = error
-        except Exception as error:  # whatever a value of the user's brought about
+        except Exception as error:  # a user's value may raise anything when it is converted
             problem = error
         if len(work) == 1:
             work[0].error = explain(self.path, problem)
             return news
+        # The transaction was rolled back. Run the operations one by one, so that only the one
+        # that caused the error fails.
         for item in work:
             try:
                 news += self.group([item], watched)
@@ -157,7 +161,7 @@ class Store:
         return news
 
     def news(self, watched: Collection[str]) -> News:
-        """Return what others did to ``watched`` keys; quick when the file has not changed."""
+        """Return changes of watched keys by other clients; fast if the file is unchanged."""
         if self._told is not None:
             (version,) = self.db.execute("PRAGMA data_version").fetchone()
             if version == self._data_version:
@@ -218,9 +222,9 @@ class Store:
         return news
 
     def _stay(self) -> None:
-        """Raise `JournalError` when the open files are no longer those under the path.
+        """Raise `JournalError` if the files at the path are no longer the open ones.
 
-        Whatever were written then would be lost with them.
+        Everything written to a removed file would be lost.
         """
         if not self.place:
             return
@@ -229,20 +233,20 @@ class Store:
         except OSError:
             place, log = (), 0
         if place != self.place:
-            advice = "Put them back, or begin a new journal with a new client."
+            advice = "Restore the files, or create a new client to begin a new journal."
             raise unusable(self.path, "its files were removed or replaced", advice)
         if log >= self._checkpoint_at:
             self._checkpoint(log)
 
     def _checkpoint(self, log: int) -> None:
-        """Carry the write-ahead log over into the database and cut it.
+        """Checkpoint the write-ahead log and truncate it.
 
-        SQLite's own way to do it at a commit lets others commit meanwhile, which versions before
-        3.51.3 can, very rarely, get wrong; this way holds the lock for writing.
+        SQLite's automatic checkpoint at a commit lets other processes commit meanwhile, which
+        versions before 3.51.3 handle wrongly in very rare cases. TRUNCATE holds the write lock.
         """
-        with suppress(sqlite3.OperationalError):  # the next commit finds out what is wrong
+        with suppress(sqlite3.OperationalError):  # a real problem will show at the next commit
             (busy, _, _) = self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            # Somebody still reads the log: not to wait for him at each commit, let it grow a bit.
+            # While another process reads the log, let it grow instead of waiting at each commit.
             self._checkpoint_at = (log if busy else 0) + CHECKPOINT
 
     # -- leases --------------------------------------------------------------------------------
@@ -255,13 +259,14 @@ class Store:
         now = self.clock.host()
         self.db.execute("INSERT OR REPLACE INTO owners VALUES (?, ?)", (self.owner, now + LEASE))
         if self._beaten == float("-inf"):
-            # A lease further ahead than any can be is from before the machine was last started.
+            # The monotonic clock restarts at boot, so leases of an earlier boot seem to end far
+            # in the future.
             expired = "DELETE FROM owners WHERE until NOT BETWEEN ? AND ?"
             self.db.execute(expired, (now, now + LEASE + 1))
         return now
 
     def leave(self) -> None:
-        """Give up the lease: others may take this client's entries at once."""
+        """Release the lease, so that other clients can acquire this client's entries at once."""
         self.db.execute("DELETE FROM owners WHERE owner = ?", (self.owner,))
 
     def _alive(self, owner: str | None) -> bool:
@@ -271,7 +276,7 @@ class Store:
     # -- operations ----------------------------------------------------------------------------
 
     def begin(self, entry: Entry, row: tuple[rows.Value, ...]) -> Begun:
-        """Write ``entry``, whose columns are ``row``, or return what its key stands for."""
+        """Write ``entry``, with column values ``row``, or return the one under its key."""
         if held := self._held(entry.kind, entry.ids, self._account):
             entry = without(entry, held)
             row = rows.to_row(entry)
@@ -294,7 +299,7 @@ class Store:
     def advance(
         self, key: str, state: State, values: Changes, columns: dict[str, rows.Value]
     ) -> Entry | None:
-        """Bring an entry forward and set ``values``, which are ``columns`` in the table."""
+        """Advance an entry and set ``values``, whose column values are ``columns``."""
         entry, seq = self._found(key)
         held: Collection[str] = ()
         if entry is not None:
@@ -316,14 +321,14 @@ class Store:
         return after
 
     def drop(self, key: str) -> bool:
-        """Forget an entry of this client that was not accepted."""
+        """Delete an entry of this client that is not accepted."""
         query = "DELETE FROM jobs WHERE key = ? AND owner = ? AND state < ?"
         dropped = self.db.execute(query, (key, self.owner, int(State.ACCEPTED))).rowcount
         self._drops += dropped
         return bool(dropped)
 
     def take(self, key: str) -> bool:
-        """Become the owner of an open entry whose owner is gone."""
+        """Acquire an open entry whose owner is gone; return whether it is this client's now."""
         entry, seq = self._found(key)
         if entry is None or not entry.open:
             return False
@@ -334,16 +339,16 @@ class Store:
         return True
 
     def get(self, key: str) -> Entry | None:
-        """Return the entry of a key."""
+        """Return the entry with a key."""
         return self._found(key)[0]
 
     def find(self, kind: str, id: str) -> Entry | None:
-        """Return the entry of a remote task."""
+        """Return the entry that holds a remote task."""
         row = self.db.execute(rows.BY_TASK, (kind, id, *self._mine)).fetchone()
         return None if row is None else rows.to_entry(row)
 
     def heard(self, hook: str) -> Entry | None:
-        """Note an event of the start of this hook; return its entry."""
+        """Record a webhook event for the start with this webhook id; return its entry."""
         row = self.db.execute(rows.BY_HOOK, (hook, *self._mine)).fetchone()
         if row is None:
             return None
@@ -354,12 +359,12 @@ class Store:
         return evolve(entry, event_at=self._now, updated_at=self._now)
 
     def entries(self, query: str, after: int, limit: int) -> tuple[list[Entry], int]:
-        """Return a page of `page_query`, and the place to go on after."""
+        """Return a page of `page_query`, and the last ``seq``, 0 at the end."""
         found = self.db.execute(query, (after, *self._mine, limit)).fetchall()
         return rows.to_entries(found), found[-1][-1] if len(found) == limit else 0
 
     def prune(self, query: str, before: float, after: int, limit: int) -> tuple[int, int]:
-        """Forget entries of `prune_query` after a place; return how many, and where to go on."""
+        """Delete entries of `prune_query`; return how many, and the last ``seq``, 0 at the end."""
         found = self.db.execute(query, (after, before, before, *self._mine, limit)).fetchall()
         for seq, kind, ids in found:
             self.db.execute(rows.KEEP_SUM, (seq,))
@@ -370,14 +375,14 @@ class Store:
         return len(found), found[-1][0] if len(found) == limit else 0
 
     def spent(self) -> list[Spent]:
-        """Return sums of money by day and kind."""
+        """Return the cost by day and kind."""
         return [
             Spent(day=day, kind=kind, coins=coins, reserved=reserved, starts=starts)
             for day, kind, coins, reserved, starts in self.db.execute(rows.SUMS, self._mine)
         ]
 
     def uploaded(self, digest: str, content_type: str) -> Upload | None:
-        """Return where a content can still be read."""
+        """Return a valid upload of this content, if any."""
         values = (*self._mine, digest, content_type, self._now)
         row = self.db.execute(rows.UPLOADED, values).fetchone()
         if row is None:
@@ -385,7 +390,7 @@ class Store:
         return Upload(digest=digest, content_type=content_type, url=row[0], until=row[1])
 
     def keep_upload(self, upload: Upload) -> None:
-        """Keep where a content was uploaded to, and nothing that is over."""
+        """Store an upload and delete expired ones."""
         self.db.execute("DELETE FROM uploads WHERE until <= ?", (self._now,))
         self.db.execute(
             "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?)",
@@ -393,7 +398,7 @@ class Store:
         )
 
     def pay_upload(self, coins: int) -> None:
-        """Count what was paid for an upload."""
+        """Add the price of an upload (coins) to the sums."""
         self.db.execute(rows.ADD_SUM, (self._account, self._now, UPLOAD, coins))
 
     def accounts(self, *, open_only: bool) -> list[AccountEntries]:
@@ -402,7 +407,7 @@ class Store:
         return [AccountEntries(account=row[0], entries=row[1], open=row[2]) for row in found]
 
     def adopt(self, former: str) -> int:
-        """Give the entries of another account to this one."""
+        """Move the entries of another account to this one; return how many."""
         account = self._account
         if former == account:
             return 0
@@ -421,7 +426,7 @@ class Store:
 
     @property
     def _mine(self) -> tuple[str | None, str | None]:
-        """The parameters of `rows.MINE`."""
+        """The parameters of `rows.IS_VISIBLE`."""
         return self.scope.account, self.scope.account
 
     def _row(self, key: str) -> tuple[Any, ...] | None:
@@ -429,14 +434,14 @@ class Store:
         return row
 
     def _found(self, key: str) -> tuple[Entry | None, int]:
-        """Return the entry of a key and its place."""
+        """Return the entry with a key and its ``seq``."""
         row = self._row(key)
         return (None, 0) if row is None else (rows.to_entry(row), row[-1])
 
     def _sure(self, key: str) -> tuple[Entry, int]:
-        """Return the entry of a key that is there, and its place."""
+        """Return an existing entry with a key and its ``seq``."""
         entry, seq = self._found(key)
-        assert entry is not None  # noqa: S101  # it was seen in this transaction
+        assert entry is not None  # noqa: S101  # it was read in this transaction
         return entry, seq
 
     def _update(self, seq: int, columns: dict[str, rows.Value]) -> None:

@@ -1,6 +1,6 @@
-"""The thread of a SQLite journal: it alone touches the file, and carries out what the loops ask.
+"""The writer thread of a SQLite journal: only this thread accesses the file.
 
-What has been asked for while it was at work is its next group: one transaction, one fsync.
+Operations submitted while a group runs form the next group, with one transaction and one fsync.
 """
 
 import asyncio
@@ -26,25 +26,25 @@ from a2e_async.tasks.owner import new_owner
 T = TypeVar("T")
 
 GROUP: Final = 2_000
-"""Operations in one transaction at most."""
+"""Maximum number of operations in one transaction."""
 
 WATCH: Final = 0.25
-"""Seconds between two looks at what others wrote, while somebody waits for it."""
+"""Seconds between two checks for changes by other processes, while there are listeners."""
 
 EXIT: Final = 2.0
-"""Seconds that the end of the interpreter waits for a journal that was not closed."""
+"""Seconds that the interpreter waits at exit for journals that were not closed."""
 
 
 @define(eq=False)
 class Asked(Work[T]):
-    """An operation and who waits for it, None for one that only wakes the thread."""
+    """An operation and the future of its caller; None for one that only wakes the thread."""
 
     future: "asyncio.Future[T] | None" = None
 
 
 @define(eq=False)
 class Watcher:
-    """Somebody who wants to hear of a key, on his loop."""
+    """A callback for changes of one key, called on the loop of its owner."""
 
     loop: asyncio.AbstractEventLoop
     told: Callable[[Entry | None], None]
@@ -57,7 +57,7 @@ class Watcher:
 
 @define(eq=False)
 class Listener:
-    """Somebody who wants to hear of every entry, on his loop."""
+    """A callback for changes of all entries, called on the loop of its owner."""
 
     loop: asyncio.AbstractEventLoop
     told: Callable[[Entry], None]
@@ -70,7 +70,7 @@ class Listener:
 
 
 class _Watched(dict[str, "tuple[Watcher, ...]"]):
-    """Watchers by key. While anybody listens to all, every key counts as watched."""
+    """Key listeners by key. While there are entry listeners, every key counts as watched."""
 
     listeners: tuple[Listener, ...] = ()
 
@@ -83,9 +83,10 @@ class _Watched(dict[str, "tuple[Watcher, ...]"]):
 
 @define(eq=False)
 class Writer:
-    """The thread that alone touches the file, and the queue that leads to it.
+    """The thread that accesses the file, and its queue of operations.
 
-    It knows nothing of the journal object, so that one can be dropped and end it.
+    It has no reference to the journal object, so that garbage collection of the journal object
+    can stop the thread.
     """
 
     path: Path
@@ -99,13 +100,13 @@ class Writer:
     _thread: threading.Thread | None = None
     _stopping: bool = False
     _ended: "list[asyncio.Future[None]] | None" = field(factory=list["asyncio.Future[None]"])
-    """Who waits for the end; None after it."""
+    """Futures that wait for the end of the thread; None after it."""
     _store: Store | None = None
 
     # -- on the loops ------------------------------------------------------------------------
 
     def submit(self, work: Asked[Any]) -> None:
-        """Hand an operation over; the first one starts the thread."""
+        """Queue an operation; the first one starts the thread."""
         with self._lock:
             if self._stopping:
                 raise closed(self.path)
@@ -116,7 +117,7 @@ class Writer:
             self._queue.put(work)
 
     def stop(self) -> None:
-        """End the thread when all that was handed over is carried out."""
+        """Stop the thread after all queued operations have run."""
         if self.process != os.getpid():
             return
         with self._lock:
@@ -125,7 +126,7 @@ class Writer:
                 self._queue.put(None)
 
     async def stopped(self) -> None:
-        """Return when the thread is at its end."""
+        """Wait until the thread has ended."""
         if self._thread is None:
             return
         with self._lock:
@@ -138,17 +139,17 @@ class Writer:
         self._thread.join()
 
     def join(self, seconds: float) -> None:
-        """Wait for the thread's end."""
+        """Block until the thread has ended, at most for these seconds."""
         if self._thread is not None:
             self._thread.join(seconds)
 
     def watch(self, key: str, watcher: Watcher) -> None:
-        """Add a watcher; the thread begins to look around."""
+        """Add a listener for one key; the thread begins to check for changes."""
         with self._lock:
             self.watchers[key] = (*self.watchers.get(key, ()), watcher)
 
     def unwatch(self, key: str, watcher: Watcher) -> None:
-        """Take a watcher away; it hears nothing more."""
+        """Remove a listener for one key; it is not called any more."""
         watcher.live = False
         with self._lock:
             left = tuple(w for w in self.watchers.get(key, ()) if w is not watcher)
@@ -158,12 +159,12 @@ class Writer:
                 self.watchers.pop(key, None)
 
     def listen(self, listener: Listener) -> None:
-        """Add somebody who hears of all that others change."""
+        """Add a listener for all entries that other clients change."""
         with self._lock:
             self.watchers.listeners = (*self.watchers.listeners, listener)
 
     def unlisten(self, listener: Listener) -> None:
-        """Take him away; he hears nothing more."""
+        """Remove a listener for all entries; it is not called any more."""
         listener.live = False
         with self._lock:
             left = tuple(one for one in self.watchers.listeners if one is not listener)
@@ -175,7 +176,7 @@ class Writer:
         while self._turn():
             pass
         if self._store is not None:
-            with suppress(Exception):  # a lease that cannot be given up expires
+            with suppress(Exception):  # a lease that cannot be released expires by itself
                 patiently(self._store.leave)
             self._store.close()
         with self._lock:
@@ -184,7 +185,7 @@ class Writer:
             _call(future.get_loop(), _end, future)
 
     def _turn(self) -> bool:
-        """Wait for work or for the time to look around; return whether to go on."""
+        """Wait for operations or the next check; run them; return whether to continue."""
         work, stopping = self._next(WATCH if self.watchers else HEARTBEAT)
         news: News = []
         try:
@@ -192,7 +193,7 @@ class Writer:
                 self._store = Store.open(self.path, self.owner, self.clock, self.scope)
             if self._store is not None:
                 news = self._carry_out(self._store, work)
-        except Exception as error:  # whoever waits must hear of it
+        except Exception as error:  # every caller must get a result, or it would wait forever
             for item in work:
                 item.error = explain(self.path, error)
         _tell(work)
@@ -229,8 +230,8 @@ class Writer:
 
 
 def closed(path: Path) -> JournalError:
-    """Return the error of a use after `SqliteJournal.aclose`."""
-    return unusable(path, "it is closed", "Make a new client.")
+    """Return the error for a use after `SqliteJournal.aclose`."""
+    return unusable(path, "it is closed", "Create a new client.")
 
 
 _WRITERS: "Final[weakref.WeakSet[Writer]]" = weakref.WeakSet()
@@ -238,7 +239,7 @@ _WRITERS: "Final[weakref.WeakSet[Writer]]" = weakref.WeakSet()
 
 @atexit.register
 def _stop_all() -> None:
-    """End journals that nobody closed, so that their leases do not have to expire."""
+    """Stop writers of journals that were not closed, to release their leases at once."""
     writers = [writer for writer in _WRITERS if writer.process == os.getpid()]
     for writer in writers:
         writer.stop()
@@ -248,7 +249,7 @@ def _stop_all() -> None:
 
 
 def _tell(work: Sequence[Asked[Any]]) -> None:
-    """Give results to those who wait, in one step for each loop."""
+    """Resolve the futures of a group, with one call for each event loop."""
     by_loop: dict[asyncio.AbstractEventLoop, list[Asked[Any]]] = {}
     for item in work:
         if item.future is not None:
@@ -262,7 +263,7 @@ def _resolve(work: Sequence[Asked[Any]]) -> None:
         if item.future is None or item.future.done():
             continue  # its caller was cancelled
         if item.error is not None:
-            # Each caller gets his own: raising one in several tasks would mix their tracebacks.
+            # A new exception for each caller: one raised in several tasks mixes tracebacks.
             item.future.set_exception(type(item.error)(*item.error.args))
         else:
             item.future.set_result(item.value)
@@ -274,5 +275,5 @@ def _end(future: "asyncio.Future[None]") -> None:
 
 
 def _call(loop: asyncio.AbstractEventLoop, do: Callable[..., None], *args: Any) -> None:
-    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+    with suppress(RuntimeError):  # the loop is closed, so its waiters are gone
         loop.call_soon_threadsafe(do, *args)

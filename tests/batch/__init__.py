@@ -1,1 +1,1 @@
-"""The journal, what comes back after a restart, and batches."""
+"""The journal in use, resuming after a restart, and batches."""

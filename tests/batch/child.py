@@ -53,7 +53,7 @@ OWNERS: dict[str, type] = {
 
 
 def jobs(a2e: A2E, count: int) -> Iterator[Job[Any]]:
-    """Return jobs of three kinds, half of them without a key; one has a file of this machine."""
+    """Return jobs of three kinds, half of them without a key, one with a local file."""
     media = "https://media.example/"
     for n in range(count):
         key = f"job-{n}" if n % 2 else None
@@ -71,12 +71,12 @@ def jobs(a2e: A2E, count: int) -> Iterator[Job[Any]]:
 
 
 async def main(options: dict[str, Any]) -> int:
-    recoverer.PAUSES = (0.02, 0.05, 0.1)  # type: ignore[misc]  # a test is not patient
-    sending.RESEND_AFTER = 0.2  # type: ignore[misc]  # nor is this one
+    recoverer.PAUSES = (0.02, 0.05, 0.1)  # type: ignore[misc]  # shorter for the test
+    sending.RESEND_AFTER = 0.2  # type: ignore[misc]  # shorter, too
     if point := options.get("point"):
         name, method, call, when = point
         kill_at(OWNERS[name], method, call, when)
-    # Leases of earlier runs are over: as if 100 s had gone by since each.
+    # Leases of earlier runs have expired: each run's clock is 100 s ahead of the last one's.
     later = 100.0 * options["run"]
     journal = SqliteJournal(options["journal"], host_clock=lambda: time.monotonic() + later)
     async with A2E(

@@ -1,4 +1,4 @@
-"""A sandbox, a journal's path, and clients that share it, one after the other or at once."""
+"""A sandbox, the path of a journal, and clients that share it in turn or at the same time."""
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def quick_searches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Searches for lost starts give up after a moment instead of 45 s."""
+    """Stop searches for lost starts after a moment instead of 30 s."""
     monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.03, 0.06))
 
 
@@ -45,7 +45,7 @@ MakeClient = Callable[..., A2E]
 
 @pytest.fixture
 async def make_client(sandbox: Sandbox, journal: Path) -> AsyncIterator[MakeClient]:
-    """Make clients of the sandbox with the journal."""
+    """Create clients of the sandbox that use the journal."""
     made: list[A2E] = []
 
     def make(**options: Any) -> A2E:

@@ -1,4 +1,4 @@
-"""Batches: bounded, as completed, one failure alone, resumable, leaving stops spending."""
+"""Batches: limited concurrency, outcomes as completed, isolated failures, resuming, leaving."""
 
 import asyncio
 import gc
@@ -29,13 +29,13 @@ pytestmark = pytest.mark.anyio
 
 
 def jobs(a2e: A2E, count: int, **more: Any) -> Iterator[Job[Any]]:
-    """Make so many dubbing jobs with keys."""
+    """Return this many dubbing jobs with keys."""
     for n in range(count):
         yield a2e.dubbing.job(**{**DUB, **more}, key=f"job-{n}")
 
 
 async def run(a2e: A2E, made: Any, **options: Any) -> list[Outcome[Any]]:
-    """Run a batch to its end."""
+    """Run a batch to its end and return the outcomes."""
     return [outcome async for outcome in a2e.batch(made, **options)]
 
 
@@ -44,7 +44,7 @@ def files(directory: Path) -> list[str]:
 
 
 async def test_all_are_done_and_saved(a2e: A2E, sandbox: Sandbox, tmp_path: Path) -> None:
-    """Mixed kinds, one file each."""
+    """Jobs of several kinds, with one file each."""
     made = [*jobs(a2e, 5), *(a2e.talking_video.job(**TALK, key=f"t-{n}") for n in range(5))]
     outcomes = await run(a2e, made, limit=4, download_to=tmp_path / "out")
     assert {o.job.key for o in outcomes} == {job.key for job in made}
@@ -56,7 +56,7 @@ async def test_all_are_done_and_saved(a2e: A2E, sandbox: Sandbox, tmp_path: Path
 async def test_running_it_again_spends_nothing(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """What is done is skipped without a request; a file that is gone is fetched again."""
+    """Completed jobs are skipped without a request; a deleted file is downloaded again."""
     out = tmp_path / "out"
     first = make_client()
     before = await run(first, jobs(first, 6), download_to=out)
@@ -77,7 +77,7 @@ async def test_running_it_again_spends_nothing(
 async def test_other_inputs_under_a_key(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """A job that was changed is not taken for the one that is done."""
+    """A job with changed inputs is not mistaken for the completed one."""
     client = make_client()
     await run(client, jobs(client, 1), download_to=tmp_path / "out")
     (outcome,) = await run(client, jobs(client, 1, target_lang="fr"), download_to=tmp_path / "out")
@@ -86,7 +86,7 @@ async def test_other_inputs_under_a_key(
 
 
 async def test_jobs_without_keys(make_client: MakeClient, sandbox: Sandbox, tmp_path: Path) -> None:
-    """They are told by their inputs; equal ones are as many jobs as there are."""
+    """Jobs are identified by their inputs; equal jobs are counted."""
 
     def made(a2e: A2E) -> list[Job[Any]]:
         return [a2e.dubbing.job(**DUB) for _ in range(3)] + [a2e.talking_video.job(**TALK)]
@@ -99,7 +99,7 @@ async def test_jobs_without_keys(make_client: MakeClient, sandbox: Sandbox, tmp_
 
 
 async def test_at_most_limit_are_unfinished(a2e: A2E, sandbox: Sandbox) -> None:
-    """Jobs are asked for one by one, not before they can be started."""
+    """The source is read one job at a time, and only when a job can be started."""
     asked = done = 0
     most = 0
 
@@ -119,7 +119,7 @@ async def test_at_most_limit_are_unfinished(a2e: A2E, sandbox: Sandbox) -> None:
 async def test_one_failure_leaves_the_others_alone(
     a2e: A2E, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Failed at the service, refused, lost, and with bad media: each is its own outcome."""
+    """Failed, refused, lost, or with an invalid file: each job has its own outcome."""
     sandbox.faults.fail("dubbing")
     sandbox.faults.http_error(400, role="start", kind="talking_video")
     sandbox.faults.drop_before_accept("image_to_video")
@@ -144,7 +144,7 @@ async def test_one_failure_leaves_the_others_alone(
 async def test_failed_tasks_are_started_anew_when_told(
     make_client: MakeClient, sandbox: Sandbox
 ) -> None:
-    """As often as allowed, each paid; and the next run knows of it."""
+    """Failed tasks are started (and charged) again up to the limit; the next run remembers it."""
     sandbox.faults.fail("dubbing", times=2)
     client = make_client()
     (outcome,) = await run(client, jobs(client, 1), retry_failed=1)
@@ -160,7 +160,7 @@ async def test_failed_tasks_are_started_anew_when_told(
 async def test_no_coins_ends_the_batch(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """What would meet every start is not met by a thousand more."""
+    """After an error that would hit every job, no further job is started."""
     sandbox.faults.http_error(402, role="start", times=None)
     client = make_client()
     outcomes: list[Outcome[Any]] = []
@@ -176,7 +176,7 @@ async def test_no_coins_ends_the_batch(
 
 
 async def test_no_coins_ends_a_batch_that_waits_for_jobs(a2e: A2E, sandbox: Sandbox) -> None:
-    """A worker whose source never ends is told as well."""
+    """A batch also ends if its source blocks forever."""
     closed = asyncio.Event()
 
     async def endless() -> AsyncIterator[Job[Any]]:
@@ -195,7 +195,7 @@ async def test_no_coins_ends_a_batch_that_waits_for_jobs(a2e: A2E, sandbox: Sand
 
 @pytest.mark.parametrize("how", ["break", "aclose", "drop", "cancel"])
 async def test_leaving_stops_spending(a2e: A2E, sandbox: Sandbox, how: str) -> None:
-    """However the loop is left, nothing more is started; running it again continues."""
+    """However the loop is left, no further job is started; running the batch again continues it."""
 
     async def first_two() -> None:
         seen = 0
@@ -227,7 +227,7 @@ async def test_leaving_stops_spending(a2e: A2E, sandbox: Sandbox, how: str) -> N
 
 
 async def test_nothing_happens_before_it_is_iterated(a2e: A2E, sandbox: Sandbox) -> None:
-    """Making a batch asks for no job."""
+    """Creating a batch does not read the source."""
 
     def never() -> Iterator[Job[Any]]:
         raise AssertionError("asked for")
@@ -238,7 +238,7 @@ async def test_nothing_happens_before_it_is_iterated(a2e: A2E, sandbox: Sandbox)
 
 
 async def test_a_source_that_raises(a2e: A2E, sandbox: Sandbox) -> None:
-    """Its error comes out of the loop; what was started is not lost."""
+    """The error of the source is raised by the loop; started tasks are not lost."""
 
     def broken() -> Iterator[Job[Any]]:
         yield from jobs(a2e, 2)
@@ -250,7 +250,7 @@ async def test_a_source_that_raises(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_a_disk_that_fails(a2e: A2E, sandbox: Sandbox, tmp_path: Path) -> None:
-    """The record is kept beside the error, and the next run saves the file."""
+    """The outcome has the record and the error, and the next run saves the file."""
     blocked = tmp_path / "out"
     blocked.write_text("a file where the directory should be")
     (outcome,) = await run(a2e, jobs(a2e, 1), download_to=blocked)
@@ -279,14 +279,14 @@ async def test_a_disk_that_fails(a2e: A2E, sandbox: Sandbox, tmp_path: Path) -> 
 async def test_what_is_refused(
     a2e: A2E, sandbox: Sandbox, made: Any, options: dict[str, Any]
 ) -> None:
-    """Before anything is spent."""
+    """Invalid options are refused before anything is charged."""
     with pytest.raises(InvalidInput):
         await run(a2e, made, **options)
     assert sandbox.calls_total == 0
 
 
 async def test_without_a_journal(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """A batch works in memory, too; it is then not resumable."""
+    """A batch also works without a journal; then it is not resumable."""
     client = make_client(journal=None)
     assert all(o.ok for o in await run(client, jobs(client, 4)))
     assert len(sandbox.ledger.starts()) == 4
@@ -295,7 +295,7 @@ async def test_without_a_journal(make_client: MakeClient, sandbox: Sandbox) -> N
 async def test_two_clients_share_one_batch(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """No job is started twice, and both get all outcomes."""
+    """No job is started twice, and both clients get all outcomes."""
     first, second = make_client(), make_client()
     both = await asyncio.gather(
         *(run(c, jobs(c, 20), limit=5, download_to=tmp_path) for c in (first, second))
@@ -307,7 +307,7 @@ async def test_two_clients_share_one_batch(
 
 
 async def test_one_place_and_all_unknown_still_ends(a2e: A2E, sandbox: Sandbox) -> None:
-    """Each holds its place while it is looked for, and no longer."""
+    """An unknown start occupies its slot only during the search."""
     sandbox.faults.list_lag(1e9, times=None)
     sandbox.faults.drop_after_accept(times=None)
     outcomes = [o async for o in a2e.batch(jobs(a2e, 5), limit=1)]
@@ -318,7 +318,7 @@ async def test_one_place_and_all_unknown_still_ends(a2e: A2E, sandbox: Sandbox) 
 async def test_cancelled_at_any_turn_and_run_again(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """However often it is cut, the batch is done in the end, each job paid and saved once."""
+    """However often it is interrupted, in the end every job is paid and saved exactly once."""
     for turns in (*range(1, 120, 7), *range(120, 1500, 230)):
         client = make_client()
         batch = client.batch(jobs(client, 4), limit=2, download_to=tmp_path / "out")
@@ -344,7 +344,7 @@ async def test_cancelled_at_any_turn_and_run_again(
 async def test_a_disk_without_room_for_notes_ends_it(
     a2e: A2E, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Jobs without a key are counted in a file of its own; nothing starts that was not counted."""
+    """If the temporary database of job counts cannot be written, no further job is started."""
 
     def full(self: Seen, *words: str) -> int:
         raise sqlite3.OperationalError("database or disk is full")

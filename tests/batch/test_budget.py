@@ -1,4 +1,4 @@
-"""Budgets: reserved before a start is sent, settled at its price, never passed by a quote."""
+"""Budgets: reserved before a start, committed at its price, never exceeded by a quote."""
 
 import asyncio
 from typing import Any
@@ -17,14 +17,14 @@ pytestmark = pytest.mark.anyio
 
 
 async def price(a2e: A2E) -> int:
-    """Return what one talking video costs."""
+    """Return the price of one talking video (coins)."""
     quoted = await a2e.talking_video.quote(**TALK)
     assert quoted
     return quoted
 
 
 async def test_a_start_beyond_it_is_not_sent(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Exactly as many as it can pay for, also when all are started at once."""
+    """The budget admits exactly as many starts as it can pay for, also concurrent ones."""
     cost = await price(make_client())
     budget = Budget(cost * 3 + cost - 1)
     client = make_client(budget=budget)
@@ -37,7 +37,7 @@ async def test_a_start_beyond_it_is_not_sent(make_client: MakeClient, sandbox: S
 
 
 async def test_refused_starts_give_back(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """What was not accepted is not counted."""
+    """Refused starts release their reservation."""
     budget = Budget(1000)
     client = make_client(budget=budget)
     sandbox.faults.http_error(400, role="start")
@@ -47,7 +47,7 @@ async def test_refused_starts_give_back(make_client: MakeClient, sandbox: Sandbo
 
 
 async def test_an_unknown_start_stays_reserved(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """It may have been paid."""
+    """A start with an unknown outcome may have been charged and stays reserved."""
     budget = Budget(1000)
     client = make_client(budget=budget)
     sandbox.faults.list_lag(1e9)
@@ -59,7 +59,7 @@ async def test_an_unknown_start_stays_reserved(make_client: MakeClient, sandbox:
 
 
 async def test_prices_that_are_not_told(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """A kind without a quote needs a figure, or a start before."""
+    """A kind without a quote needs `unknown_cost`, or an earlier start of the kind."""
     voice = {"voice_urls": ["https://m.example/a.wav"]}
     with pytest.raises(BudgetExceeded, match="unknown_cost"):
         await make_client(budget=1000).voice_clone.start(**voice)
@@ -72,7 +72,7 @@ async def test_prices_that_are_not_told(make_client: MakeClient, sandbox: Sandbo
 
 
 async def test_a_batch_counts_over_all_its_runs(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """A budget that three jobs fill is full in the next run, too."""
+    """A budget that three jobs use up has no room in the next run either."""
     first = make_client()
     cost = await price(first)
 
@@ -96,7 +96,7 @@ async def test_a_batch_counts_over_all_its_runs(make_client: MakeClient, sandbox
 
 
 async def test_both_budgets_count(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """That of the client and that of the batch."""
+    """The budget of the client and that of the batch."""
     mine = Budget(10_000)
     client = make_client(budget=mine)
     jobs = [client.talking_video.job(**TALK, key=f"k{n}") for n in range(3)]
@@ -106,14 +106,14 @@ async def test_both_budgets_count(make_client: MakeClient, sandbox: Sandbox) -> 
 
 @pytest.mark.parametrize("bad", [-1, 1.5, True, "5", None])
 def test_what_is_no_budget(bad: Any) -> None:
-    """A whole number of coins, 0 or more."""
+    """Coins must be a whole number of at least 0."""
     with pytest.raises(InvalidInput):
         Budget(bad)
 
 
 @pytest.mark.parametrize("bad", [1.5, True, "5", [5]])
 def test_what_a_client_refuses(make_client: MakeClient, bad: Any) -> None:
-    """A budget or a number of coins."""
+    """`budget` must be a `Budget` or a number of coins."""
     with pytest.raises(InvalidInput):
         make_client(budget=bad)
 
@@ -130,7 +130,7 @@ def test_what_a_client_refuses(make_client: MakeClient, bad: Any) -> None:
     ),
 )
 def test_it_never_sends_what_a_quote_forbids(coins: int, steps: list[Any]) -> None:
-    """Reserved and spent by quoted prices never pass the coins."""
+    """Coins spent and reserved at quoted prices never exceed the budget."""
     budget = Budget(coins, unknown_cost=7)
     quoted_only = 0
     for what, quoted, paid in steps:
@@ -152,7 +152,7 @@ def test_it_never_sends_what_a_quote_forbids(coins: int, steps: list[Any]) -> No
 async def test_a_key_that_stands_costs_nothing_more(
     make_client: MakeClient, sandbox: Sandbox
 ) -> None:
-    """It counts as it was paid, and needs no room in the budget."""
+    """A key that has a task counts with its price and needs no room in the budget."""
     await make_client().dubbing.start(**DUB, key="k")
     budget = Budget(0)
     task = await make_client(budget=budget).dubbing.start(**DUB, key="k")
@@ -161,7 +161,7 @@ async def test_a_key_that_stands_costs_nothing_more(
 
 
 async def test_one_budget_for_both_counts_once(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Given to the client and to the batch, it is one budget; so in the next run."""
+    """One budget for the client and the batch counts each start once, also in the next run."""
     budget = Budget(1000)
     client = make_client(budget=budget)
     jobs = [client.talking_video.job(**TALK, key=f"k{n}") for n in range(3)]
@@ -179,7 +179,7 @@ async def test_one_budget_for_both_counts_once(make_client: MakeClient, sandbox:
 async def test_a_key_that_is_used_again_is_counted_once(
     make_client: MakeClient, sandbox: Sandbox
 ) -> None:
-    """A user who clicks often pays once, and so does the budget: here, and in the next process."""
+    """Repeated starts with one key are paid and counted once, also in the next process."""
     budget = Budget(1000)
     client = make_client(budget=budget)
     cost = await price(client)
@@ -198,7 +198,7 @@ async def test_a_key_that_is_used_again_is_counted_once(
 async def test_a_lost_start_asked_for_again_is_reserved_once(
     make_client: MakeClient, sandbox: Sandbox
 ) -> None:
-    """Until it is found, by a start or by a search; then it is spent."""
+    """A lost start stays reserved until a start or a search finds it; then it counts as spent."""
     budget = Budget(1000)
     client = make_client(budget=budget)
     cost = await price(client)
@@ -222,7 +222,7 @@ async def test_a_lost_start_asked_for_again_is_reserved_once(
 async def test_what_was_reserved_counts_in_later_runs(
     make_client: MakeClient, sandbox: Sandbox
 ) -> None:
-    """Where the service tells no price, also after a restart."""
+    """A start without a quoted price stays reserved after a restart."""
     for _ in range(2):
         budget = Budget(1000, unknown_cost=300)
         client = make_client(budget=budget)

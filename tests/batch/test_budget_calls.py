@@ -1,4 +1,4 @@
-"""Budgets count all that is paid: calls without a task, uploads, starts with local files."""
+"""Budgets count everything paid: calls without a task, uploads, starts with local files."""
 
 import asyncio
 import io
@@ -69,7 +69,7 @@ Call = Callable[[A2E], Awaitable[None]]
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_full(make_client: MakeClient, sandbox: Sandbox, call: Call) -> None:
-    """Nothing is paid beyond the budget, whatever is called."""
+    """A full budget refuses every paid call."""
     with pytest.raises(BudgetExceeded, match="left in the budget"):
         await call(make_client(budget=Budget(0, unknown_cost=1)))
     assert sandbox.ledger.charges == ()
@@ -77,7 +77,7 @@ async def test_full(make_client: MakeClient, sandbox: Sandbox, call: Call) -> No
 
 @pytest.mark.parametrize("call", PRICED)
 async def test_without_a_figure(make_client: MakeClient, sandbox: Sandbox, call: Call) -> None:
-    """A price that nobody tells is refused, and the way out is told."""
+    """A call without a price is refused, and the error names the option that helps."""
     with pytest.raises(BudgetExceeded, match=r"unknown_cost=…"):
         await call(make_client(budget=500))
     assert sandbox.ledger.charges == ()
@@ -85,7 +85,7 @@ async def test_without_a_figure(make_client: MakeClient, sandbox: Sandbox, call:
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_counted(make_client: MakeClient, call: Call) -> None:
-    """What was made has cost what a figure says."""
+    """A call without a quote counts with `unknown_cost`."""
     budget = Budget(500, unknown_cost=7, upload_cost=3)
     await call(make_client(budget=budget))
     assert (budget.spent, budget.reserved) == (3 if call in (upload, transfer) else 7, 0)
@@ -94,7 +94,7 @@ async def test_counted(make_client: MakeClient, call: Call) -> None:
 async def test_an_unquotable_call_is_asked_for_once(
     make_client: MakeClient, sandbox: Sandbox
 ) -> None:
-    """Where the service quotes nothing it is not asked before each call."""
+    """If the service quotes no price, it is not asked before each call."""
     client = make_client(budget=Budget(500, unknown_cost=7))
     for _ in range(3):
         await say(client)
@@ -102,7 +102,7 @@ async def test_an_unquotable_call_is_asked_for_once(
 
 
 async def test_a_lost_call_stays_reserved(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """It may have been paid; one that was refused is given back."""
+    """A lost call may have been charged and stays reserved; a refused one is released."""
     budget = Budget(500, unknown_cost=7)
     client = make_client(budget=budget)
     sandbox.faults.http_error(502, role="action", kind="avatar_video", accepted=True)
@@ -116,7 +116,7 @@ async def test_a_lost_call_stays_reserved(make_client: MakeClient, sandbox: Sand
 
 
 async def test_a_lost_upload_stays_reserved(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """So does an upload; one that was refused is given back."""
+    """So does a lost upload; a refused one is released."""
     budget = Budget(500)
     client = make_client(budget=budget)
     sandbox.faults.http_error(500, role="presign", accepted=True)
@@ -130,7 +130,7 @@ async def test_a_lost_upload_stays_reserved(make_client: MakeClient, sandbox: Sa
 
 
 async def test_a_withdrawn_call_is_given_back(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Cancelled at any turn, the books are true: paid and counted, or neither."""
+    """Cancelled at any await: the call is paid and counted, or neither."""
     voice = (await make_client().voices.public())[0]
     budget = Budget(5000, unknown_cost=7)
     client = make_client(budget=budget)
@@ -151,7 +151,7 @@ async def test_a_withdrawn_call_is_given_back(make_client: MakeClient, sandbox: 
 async def test_uploads_are_not_paid_for_a_start_that_does_not_fit(
     make_client: MakeClient, sandbox: Sandbox
 ) -> None:
-    """The price is asked before the file goes up."""
+    """The price is requested before the file is uploaded."""
     client = make_client(budget=2)
     with pytest.raises(BudgetExceeded):
         await client.talking_video.start(**{**TALK, "video_url": str(media.clip())})
@@ -161,7 +161,7 @@ async def test_uploads_are_not_paid_for_a_start_that_does_not_fit(
 
 
 def long_sound(seconds: int) -> bytes:
-    """Return silence of some length."""
+    """Return a silent audio file of some length."""
     made = io.BytesIO()
     with wave.open(made, "wb") as sound:
         sound.setnchannels(1)
@@ -172,7 +172,7 @@ def long_sound(seconds: int) -> bytes:
 
 
 async def test_a_length_that_decides_the_price(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Once the service can see a file its true price counts, before the start is sent."""
+    """The price is requested again after the upload and counted before the start is sent."""
     guessed = await make_client().dubbing.quote(**DUB)
     assert guessed
     budget = Budget(guessed + 1)
@@ -189,7 +189,7 @@ async def test_a_length_that_decides_the_price(make_client: MakeClient, sandbox:
 
 
 async def test_a_batch_counts_its_uploads(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """In its own budget, once for a content, and in the client's."""
+    """A batch's own budget counts an upload once per content, and so does the client's."""
     mine, own = Budget(10_000), Budget(10_000)
     client = make_client(budget=mine)
     jobs = [
@@ -202,7 +202,7 @@ async def test_a_batch_counts_its_uploads(make_client: MakeClient, sandbox: Sand
 
 
 async def test_a_start_of_a_dead_process_counts(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Found or not, what it was to cost is set aside in the budget of the next run."""
+    """Found or not, the price of a dead process's start is reserved in the next run's budget."""
     first = make_client(budget=1000)
     sandbox.faults.list_lag(3600)
     sandbox.faults.drop_after_accept()
@@ -226,7 +226,7 @@ async def test_a_start_of_a_dead_process_counts(make_client: MakeClient, sandbox
 async def test_cancelled_after_a_429(
     make_client: MakeClient, sandbox: Sandbox, call: Call, role: str
 ) -> None:
-    """Nothing is at the service then, and nothing stays set aside."""
+    """After a 429 nothing was accepted, so nothing stays reserved."""
     budget = Budget(500, unknown_cost=7)
     held = asyncio.Event()
     client = make_client(

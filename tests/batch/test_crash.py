@@ -1,6 +1,6 @@
-"""A process that is killed anywhere, and run again until it is done: paid once, saved once.
+"""A process is killed anywhere and run again until all is done: paid once, saved once.
 
-The whole matrix, every step under every fault and 200 random kills, takes about 25 minutes:
+The full matrix, every step under every fault and 200 random kills, takes about 25 minutes:
 ``A2E_CRASHES=200 python -m pytest tests/batch/test_crash.py``.
 """
 
@@ -26,12 +26,12 @@ KEY = "Qz7-topsecret-0123456789"
 JOBS = 6
 RUNS = 12
 KILLS = int(os.environ.get("A2E_CRASHES", "12"))
-"""Random instants at which a process is killed; 200 for the whole matrix."""
+"""How often a process is killed at a random moment; 200 for the full matrix."""
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """A sandbox in a thread, whose list has shown a mark of ours before."""
+    """A sandbox in a thread, whose list has shown a client's mark before."""
     with Sandbox(speed=3000, seed=7, api_key=KEY, make_results="stdlib") as made:
         for path, body in (
             ("/api/v1/userDubbing/startDubbing", {"source_url": "https://m.example/a.wav"}),
@@ -56,7 +56,7 @@ def _start(sandbox: Sandbox, path: str, body: dict[str, Any]) -> None:
 
 
 class Runs:
-    """Runs of one batch over one journal."""
+    """Runs of one batch with one journal."""
 
     def __init__(self, sandbox: Sandbox, directory: Path) -> None:
         self.sandbox = sandbox
@@ -84,7 +84,7 @@ class Runs:
         )
 
     def until_done(self) -> None:
-        """Run it again until it says that all is done."""
+        """Run the batch again until a run reports that all jobs are done."""
         told = ""
         for _ in range(RUNS):
             run = self.begin()
@@ -95,7 +95,7 @@ class Runs:
         pytest.fail(f"not done after {RUNS} runs: {told}")
 
     def check(self) -> None:
-        """Charges are jobs, files are jobs, and the journal says the same as the ledger."""
+        """Check that charges match jobs, files match jobs, and the journal matches the ledger."""
         charges = self.sandbox.ledger.starts()[self.before :]
         names = [charge.body["name"] for charge in charges]
         assert len(charges) == JOBS, names
@@ -128,7 +128,7 @@ STEPS: list[tuple[str, str]] = [
     ("Uploader", "_ask"),
     ("Downloader", "save"),
 ]
-"""Each of these always."""
+"""Steps that are always tested."""
 
 MORE: dict[tuple[str, str], int] = {
     ("SqliteJournal", "begin"): 4,
@@ -142,10 +142,10 @@ MORE: dict[tuple[str, str], int] = {
     ("Book", "accept"): 6,
     ("Book", "save"): 6,
 }
-"""In the whole matrix, too: each of so many calls."""
+"""Steps of the full matrix, with the number of calls."""
 
 RARE = {"lose", "drop", "_ask"}
-"""What a run reaches only when answers are lost or refused, or reaches but once."""
+"""Steps that a run reaches only with lost or refused responses, or only once."""
 
 Point = tuple[str, str, int, str]
 
@@ -153,8 +153,8 @@ Point = tuple[str, str, int, str]
 def matrix() -> list[tuple[Point, str]]:
     """Return steps with the faults under which a process is killed there.
 
-    Each step once, under some fault; with A2E_CRASHES=200 every call of every step under every
-    fault.
+    By default each step once, under one fault; with A2E_CRASHES=200 every call of every step
+    under every fault.
     """
     faults = list(FAULTS)
     points = [
@@ -180,7 +180,7 @@ def matrix() -> list[tuple[Point, str]]:
     ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value)),
 )
 def test_killed_at_a_step(sandbox: Sandbox, tmp_path: Path, point: Point, fault: str) -> None:
-    """Before and after each step that the journal and the network know, under some fault."""
+    """Killed before and after each step of the journal and the network, under some fault."""
     if fault == "refused":
         sandbox.faults.http_error(400, role="start", times=2)
     else:
@@ -197,13 +197,13 @@ def test_killed_at_a_step(sandbox: Sandbox, tmp_path: Path, point: Point, fault:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_killed_at_random(sandbox: Sandbox, tmp_path: Path, fault: str) -> None:
-    """Killed again and again at any instant."""
+    """Killed repeatedly at random moments."""
     chance = random.Random(fault)
     FAULTS[fault](sandbox.faults)
     runs = Runs(sandbox, tmp_path)
     for _ in range(max(1, KILLS // len(FAULTS))):
         run = runs.begin()
-        time.sleep(chance.uniform(0.35, 1.6))  # the instant decides nothing: any will do
+        time.sleep(chance.uniform(0.35, 1.6))  # any moment will do
         run.send_signal(signal.SIGKILL)
         _, told = run.communicate(timeout=60)
         assert "Traceback" not in told, told
@@ -212,12 +212,12 @@ def test_killed_at_random(sandbox: Sandbox, tmp_path: Path, fault: str) -> None:
 
 
 def test_two_processes_one_is_killed(sandbox: Sandbox, tmp_path: Path) -> None:
-    """They share a journal and a batch; the one that lives finishes what the other began."""
+    """Two processes share a journal and a batch; the survivor finishes what the other began."""
     runs = Runs(sandbox, tmp_path)
     both = [runs.begin(run=1), runs.begin(run=1)]
     while len(sandbox.ledger.starts()) < runs.before + 2:
         assert any(run.poll() is None for run in both)
-        time.sleep(0.01)  # which of them is killed in what, decides nothing
+        time.sleep(0.01)  # any process, at any step, will do
     both[0].send_signal(signal.SIGKILL)
     both[0].communicate(timeout=60)
     _, told = both[1].communicate(timeout=60)

@@ -1,4 +1,4 @@
-"""Dry runs say what a run would do and cost, and spend, send and write nothing."""
+"""A dry run reports what a run would do and cost, and charges, sends and writes nothing."""
 
 import asyncio
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def talks(a2e: A2E, count: int, **more: Any) -> Iterator[Job[Any]]:
 
 
 async def dry(a2e: A2E, jobs: Any, **options: Any) -> dict[str | None, Outcome[Any]]:
-    """Return the outcomes of a dry run by key; it must leave no trace at the service."""
+    """Return the outcomes of a dry run by key; check that it leaves no trace at the service."""
     outcomes = a2e.batch(jobs, dry_run=True, **options)
     return {outcome.job.key: outcome async for outcome in outcomes}
 
@@ -45,12 +45,12 @@ def steps(found: dict[str | None, Outcome[Any]]) -> dict[str | None, str]:
 async def test_prices_and_nothing_spent(
     a2e: A2E, sandbox: Sandbox, journal: Path, tmp_path: Path
 ) -> None:
-    """Each job has its price; jobs that the service sees alike are asked for once."""
+    """Each job has its price; jobs with equal request bodies are quoted once."""
     found = await dry(a2e, talks(a2e, 5), download_to=tmp_path / "out", limit=1)
     cost = await a2e.talking_video.quote(**TALK)
     assert [o.plan for o in found.values()] == [Plan(step="start", coins=cost)] * 5
     assert all(o.ok and o.task is None and not o.earlier for o in found.values())
-    assert sandbox.calls_total == sandbox.calls["quote", ""] == 2  # that of this test, too
+    assert sandbox.calls_total == sandbox.calls["quote", ""] == 2  # includes the quote above
     assert not (tmp_path / "out").exists()
     assert a2e.journal is not None
     assert await a2e.journal.entries() == ([], 0)
@@ -59,7 +59,7 @@ async def test_prices_and_nothing_spent(
 
 
 async def test_uploads_are_counted_not_made(a2e: A2E, sandbox: Sandbox) -> None:
-    """Local files are checked; each content would go up once; their length may change prices."""
+    """Local files are checked; each content counts as one upload; durations may change prices."""
     sound = str(media.speech())
     jobs = [a2e.dubbing.job(**{**DUB, "source_url": sound}, key=f"k{n}") for n in range(3)]
     jobs += [a2e.dubbing.job(**DUB, key="url")]
@@ -75,7 +75,7 @@ async def test_uploads_are_counted_not_made(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_what_is_wrong_with_a_job(a2e: A2E, sandbox: Sandbox) -> None:
-    """What the service or this package would refuse is told, and the others are planned."""
+    """Jobs that would be refused get an error; the others are planned."""
     jobs = [
         a2e.talking_video.job(**TALK, key="a"),
         a2e.talking_video.job(**{**TALK, "prompt": "other"}, key="a"),
@@ -87,14 +87,14 @@ async def test_what_is_wrong_with_a_job(a2e: A2E, sandbox: Sandbox) -> None:
     done = [o async for o in a2e.batch(reversed(jobs), dry_run=True, limit=1)]
     errors = [type(o.error) for o in done]
     assert errors == [InvalidRequest, InvalidInput, type(None), KeyConflict, type(None)]
-    assert [o.plan and o.plan.coins for o in (done[2], done[4])][1] == 0  # the task of the first
+    assert [o.plan and o.plan.coins for o in (done[2], done[4])][1] == 0  # the task of the first job
     assert sandbox.ledger.charges == ()
 
 
 async def test_what_earlier_runs_have_begun(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Done, to save, to wait for, to find, failed: none of them would be paid again."""
+    """Done, to save, to wait for, to find, failed: none of them would be charged again."""
     first = make_client()
     out = tmp_path / "out"
     jobs = list(talks(first, 6))
@@ -131,7 +131,7 @@ async def test_what_earlier_runs_have_begun(
 
 
 async def test_it_tells_what_does_not_fit(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """As many as fit are told to; the budgets themselves stay as they are."""
+    """Jobs beyond the budget get an error; the budgets themselves do not change."""
     cost = await make_client().talking_video.quote(**TALK)
     assert cost
     own, mine = Budget(3 * cost), Budget(2 * cost)
@@ -153,7 +153,7 @@ async def test_it_tells_what_does_not_fit(make_client: MakeClient, sandbox: Sand
 
 
 async def test_without_a_journal(make_client: MakeClient) -> None:
-    """Nothing is known of earlier runs; equal jobs without a key are starts of their own."""
+    """Earlier runs are unknown; equal jobs without a key are separate starts."""
     client = make_client(journal=None)
     jobs = [client.talking_video.job(**TALK) for _ in range(3)]
     planned = [o.plan async for o in client.batch(jobs, dry_run=True)]
@@ -161,7 +161,7 @@ async def test_without_a_journal(make_client: MakeClient) -> None:
 
 
 async def test_what_makes_it_vain_ends_it(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """A refused key, or no network, is not asked about for every job."""
+    """An invalid API key or a missing network ends the dry run at the first job."""
     bad = A2E("wrong-key-0123456789", base_url=sandbox.base_url, rate=None)
     with pytest.raises(AuthenticationError):
         await dry(bad, talks(bad, 50), limit=1)
@@ -173,7 +173,7 @@ async def test_what_makes_it_vain_ends_it(make_client: MakeClient, sandbox: Sand
 
 
 async def test_it_can_be_left(a2e: A2E, sandbox: Sandbox) -> None:
-    """At any turn of the loop: nothing is left running, nothing is spent."""
+    """Interrupted at any await: nothing is left running, nothing is charged."""
     for count in range(0, 60, 3):
         outcomes = a2e.batch(talks(a2e, 5), dry_run=True, limit=3)
 

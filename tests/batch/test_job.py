@@ -1,4 +1,4 @@
-"""Jobs made by hand: by a kind or its name, from an object or a mapping."""
+"""Jobs created directly: by a kind or its name, from an object or a mapping."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_all_ways_are_one(a2e: A2E, sandbox: Sandbox) -> None:
-    """They are the same start, paid once."""
+    """All ways to create a job give the same start, paid once."""
     made = a2e.dubbing.job(**DUB, key="k", meta={"to": "es"})
     ways: list[Job[Any]] = [
         made,
@@ -54,14 +54,14 @@ async def test_all_ways_are_one(a2e: A2E, sandbox: Sandbox) -> None:
     ],
 )
 def test_what_is_refused(kind: Any, given: Any, beside: dict[str, Any], field: str) -> None:
-    """Before anything is sent, with the input that is wrong."""
+    """Refused before anything is sent; the error names the invalid input."""
     with pytest.raises(InvalidInput) as caught:
         Job(kind, given, **beside)
     assert caught.value.field == field
 
 
 async def test_what_cannot_be_waited_for_is_not_paid(a2e: A2E, sandbox: Sandbox) -> None:
-    """A batch could not know when it is done."""
+    """A kind that cannot be polled is refused: a batch could not tell when it is done."""
     (outcome,) = [
         o async for o in a2e.batch([Job("wan30", {"model": "wan3.0-video", "prompt": "a lake"})])
     ]

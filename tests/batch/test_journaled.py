@@ -1,4 +1,4 @@
-"""Starts, ends and files as the journal keeps them, and what another client makes of it."""
+"""Starts, ends and files as the journal records them, and how another client resumes them."""
 
 import asyncio
 import sqlite3
@@ -43,7 +43,7 @@ def states(journal: Path) -> list[int]:
 
 
 async def test_from_start_to_file(a2e: A2E, journal: Path, tmp_path: Path) -> None:
-    """Accepted, finished and saved, each when it is so."""
+    """Accepted, finished and saved are each recorded at the right time."""
     task = await a2e.dubbing.start(**DUB, key="talk-17", meta={"user": 5})
     assert states(journal) == [2]
     record = await task
@@ -59,7 +59,7 @@ async def test_from_start_to_file(a2e: A2E, journal: Path, tmp_path: Path) -> No
 async def test_several_outputs_are_saved_when_all_are(
     a2e: A2E, journal: Path, tmp_path: Path
 ) -> None:
-    """One file of two is not the end."""
+    """A task with two files is not saved after the first."""
     task = await a2e.text_to_image.start(prompt="a lake", max_images=2)
     record = await task
     await record.outputs[0].save(tmp_path / "a.png")
@@ -69,13 +69,13 @@ async def test_several_outputs_are_saved_when_all_are(
 
 
 async def test_a_kind_without_files_is_done_at_its_end(a2e: A2E, journal: Path) -> None:
-    """There is nothing to save of a voice."""
+    """A cloned voice has no file to save."""
     await a2e.voice_clone.run(voice_urls=["https://m.example/a.wav"])
     assert states(journal) == [4]
 
 
 async def test_a_failed_task_is_no_longer_open(a2e: A2E, sandbox: Sandbox, journal: Path) -> None:
-    """It is written down with the reason, and nobody waits for it again."""
+    """A failure is recorded with its reason, and the task is not resumed."""
     sandbox.faults.fail("dubbing")
     with pytest.raises(TaskFailed):
         await a2e.dubbing.run(**DUB)
@@ -85,7 +85,7 @@ async def test_a_failed_task_is_no_longer_open(a2e: A2E, sandbox: Sandbox, journ
 
 
 async def test_what_is_refused_is_forgotten(a2e: A2E, sandbox: Sandbox, journal: Path) -> None:
-    """Nothing is at the service, so the key is free again."""
+    """A refused start is dropped, so its key is free again."""
     sandbox.faults.http_error(400, role="start")
     with pytest.raises(InvalidRequest):
         await a2e.dubbing.start(**DUB, key="k")
@@ -94,7 +94,7 @@ async def test_what_is_refused_is_forgotten(a2e: A2E, sandbox: Sandbox, journal:
 
 
 async def test_a_key_is_one_task_for_ever(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """In the same client, in another at the same time, and in one that comes later."""
+    """A key has one task: in the same client, in a concurrent one and in a later one."""
     first, second = make_client(), make_client()
     tasks = await asyncio.gather(
         *(client.dubbing.start(**DUB, key="k") for client in (first, second, first, second))
@@ -114,7 +114,7 @@ async def test_a_key_is_one_task_for_ever(make_client: MakeClient, sandbox: Sand
 async def test_unfinished_after_a_restart(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Running and finished but unsaved tasks come back, saved and failed ones do not."""
+    """Running tasks, and finished but unsaved ones, are resumed; saved and failed ones are not."""
     before = make_client()
     kept = await before.dubbing.start(**DUB, key="kept", meta={"n": 1})
     await before.dubbing.run(**DUB, key="unsaved")
@@ -135,7 +135,7 @@ async def test_unfinished_after_a_restart(
 async def test_an_acknowledged_result_does_not_come_back(
     make_client: MakeClient, sandbox: Sandbox
 ) -> None:
-    """Who sent a result on has no file to show for it; before its end there is nothing to ack."""
+    """A result can be acknowledged without saving its files, but not before the task has ended."""
     sandbox.faults.stuck(times=1)
     a2e = make_client()
     task = await a2e.dubbing.start(**DUB)
@@ -150,13 +150,13 @@ async def test_an_acknowledged_result_does_not_come_back(
     async with A2E(sandbox.api_key, base_url=sandbox.base_url) as plain:
         attached = plain.attach(sent_on.ref)
         await attached
-        await attached.ack()  # without a journal: nothing
+        await attached.ack()  # has no effect without a journal
 
 
 async def test_what_another_client_works_on_is_left_to_it(
     make_client: MakeClient, sandbox: Sandbox
 ) -> None:
-    """Its owner is alive."""
+    """An entry of a living owner is not resumed."""
     owner = make_client()
     await owner.dubbing.start(**DUB)
     assert [task async for task in make_client().unfinished()] == []
@@ -166,7 +166,7 @@ async def test_what_another_client_works_on_is_left_to_it(
 async def test_a_lost_start_is_looked_for_once(
     make_client: MakeClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A browser sends a start again that the restarted app is looking for."""
+    """A browser repeats a start that the restarted app is already searching for."""
     before = make_client(start_timeout=0.2)
     sandbox.faults.list_lag(100_000)
     sandbox.faults.drop_after_accept()
@@ -195,7 +195,7 @@ async def test_a_lost_start_is_looked_for_once(
 async def test_a_lost_start_is_found_by_the_next_client(
     make_client: MakeClient, sandbox: Sandbox, journal: Path, named: str | None
 ) -> None:
-    """The intent is enough, with a mark or with a user's name."""
+    """The intent is enough to find it, with a mark or with a user's name."""
     before = make_client()
     sandbox.faults.list_lag(100_000)
     sandbox.faults.drop_after_accept()
@@ -205,7 +205,7 @@ async def test_a_lost_start_is_found_by_the_next_client(
     await before.aclose()
     after = make_client()
     assert [task async for task in after.unfinished()] == []
-    # It is not passed over in silence.
+    # It is logged.
     assert [recovery.kind for recovery in after.unknown()] == ["dubbing"]
     sandbox.advance(100_000)
     (task,) = [task async for task in after.unfinished()]
@@ -216,7 +216,7 @@ async def test_a_lost_start_is_found_by_the_next_client(
 
 
 async def test_the_same_key_looks_again(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """A start that was lost under a key is looked for when the key is used again."""
+    """A start that was lost under a key is searched for when the key is used again."""
     client = make_client()
     sandbox.faults.list_lag(100_000)
     sandbox.faults.drop_after_accept()
@@ -233,10 +233,10 @@ async def test_the_same_key_looks_again(make_client: MakeClient, sandbox: Sandbo
 async def test_resending_what_is_proved_absent(
     make_client: MakeClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only where told so, the list repeats names, and enough time has passed."""
+    """Only if enabled, if the list shows names, and after enough time."""
     monkeypatch.setattr("a2e_async.tasks.sending.RESEND_AFTER", 0.3)
     careful = make_client()
-    await careful.dubbing.start(**DUB)  # whose mark shows that the list repeats names
+    await careful.dubbing.start(**DUB)  # its mark proves that the list shows names
     sandbox.faults.drop_before_accept()
     with pytest.raises(StartOutcomeUnknown):
         await careful.dubbing.start(**DUB, key="k")
@@ -250,7 +250,7 @@ async def test_resending_what_is_proved_absent(
 async def test_absence_is_not_proved_without_an_echo(
     make_client: MakeClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An empty list may as well be one that shows no names."""
+    """An empty list does not prove that the list shows names."""
     monkeypatch.setattr("a2e_async.tasks.sending.RESEND_AFTER", 0.01)
     bold = make_client(on_unknown="resend_may_pay_twice")
     sandbox.faults.drop_before_accept()
@@ -262,7 +262,7 @@ async def test_absence_is_not_proved_without_an_echo(
 async def test_a_withdrawn_start_is_forgotten(
     make_client: MakeClient, sandbox: Sandbox, journal: Path
 ) -> None:
-    """Cancelled before its bytes left: neither in the journal nor paid."""
+    """Cancelled before it was sent: neither in the journal nor charged."""
     client = make_client(rate=1, burst=1)
     await client.dubbing.start(**DUB)
     waiting = asyncio.create_task(client.dubbing.start(**DUB, key="k"))
@@ -275,7 +275,7 @@ async def test_a_withdrawn_start_is_forgotten(
 
 
 async def test_without_a_journal(make_client: MakeClient) -> None:
-    """Said clearly."""
+    """The error tells that a journal is needed."""
     client = make_client(journal=None)
     with pytest.raises(ConfigurationError, match="needs a journal"):
         [task async for task in client.unfinished()]
@@ -283,7 +283,7 @@ async def test_without_a_journal(make_client: MakeClient) -> None:
 
 @pytest.mark.parametrize("bad", [5, b"jobs.db", object(), ["jobs.db"]])
 def test_what_is_no_journal(make_client: MakeClient, bad: object) -> None:
-    """A path or a journal."""
+    """`journal` must be a path or a journal."""
     with pytest.raises(ConfigurationError):
         make_client(journal=bad)
 
@@ -291,7 +291,7 @@ def test_what_is_no_journal(make_client: MakeClient, bad: object) -> None:
 async def test_a_journal_that_cannot_be_written(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Nothing is started that could not be written down."""
+    """Nothing is started that cannot be recorded."""
     broken = tmp_path / "broken.db"
     broken.write_bytes(b"this is no database" * 100)
     client = make_client(journal=broken)
@@ -303,7 +303,7 @@ async def test_a_journal_that_cannot_be_written(
 async def test_paid_calls_that_are_no_tasks(
     make_client: MakeClient, sandbox: Sandbox, journal: Path
 ) -> None:
-    """Speech: its intent, and the URL that is the only way back to it."""
+    """For speech the intent and the URL are recorded: the service has no list of it."""
     a2e = make_client()
     voice = (await a2e.voices.public())[0].id
     said = await a2e.speech.say("Good morning.", tts_id=voice)
@@ -324,7 +324,7 @@ async def test_paid_calls_that_are_no_tasks(
 async def test_a_start_is_two_durable_steps(
     a2e: A2E, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a user's key, too: it is taken by the intent itself where nothing is paid before."""
+    """Also with a user's key: the intent reserves the key if nothing is paid before."""
     steps: list[str] = []
     for name in ("begin", "advance", "drop", "take"):
         real = getattr(SqliteJournal, name)
@@ -348,7 +348,7 @@ async def test_a_start_is_two_durable_steps(
 async def test_cancelled_at_every_turn(
     a2e: A2E, sandbox: Sandbox, journal: Path, key: bool
 ) -> None:
-    """Nothing stands as perhaps paid that was not sent, and nothing paid is forgotten."""
+    """Nothing unsent is recorded as possibly charged, and nothing charged is lost."""
     for turns in range(0, 70, 2):
         own = {"key": f"k{turns}"} if key else {}
         work = asyncio.create_task(a2e.dubbing.start(**DUB, **own))
@@ -363,7 +363,7 @@ async def test_cancelled_at_every_turn(
 
 
 async def test_two_clients_race_for_a_key(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Both find it free; one takes it. The other gets its task, or is told of other inputs."""
+    """Both find the key free and one reserves it. The other gets its task, or `KeyConflict`."""
     one, two = make_client(), make_client()
     for n in range(12):
         same = await asyncio.gather(*(c.dubbing.start(**DUB, key=f"k{n}") for c in (one, two)))
@@ -390,7 +390,7 @@ PROMPT: Any = {
 async def test_a_paid_call_outlives_its_caller(
     make_client: MakeClient, sandbox: Sandbox, journal: Path, cut: bool
 ) -> None:
-    """What may cost runs to its end and is written down, whoever waits for it."""
+    """A call that may be charged completes and is recorded, even without a caller."""
     a2e = make_client()
     picture = await a2e.text_to_image.run(prompt="a lake")
     calls: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
@@ -409,13 +409,13 @@ async def test_a_paid_call_outlives_its_caller(
         await asyncio.gather(work, return_exceptions=True)
     await a2e.aclose()
     made = {row["kind"]: row["state"] for row in rows(journal) if row["kind"] in calls}
-    # What was withdrawn before its bytes left is forgotten: then there is nothing to keep.
+    # A start that was withdrawn before it was sent leaves no entry.
     assert set(made.values()) <= {4}
     assert cut or made.keys() == calls.keys()
 
 
 async def test_a_cancelled_prompt_is_unclaimed(a2e: A2E, sandbox: Sandbox) -> None:
-    """Its text may have been paid."""
+    """The text of a cancelled prompt may have been charged, so it is kept."""
     sandbox.faults.slow(0.2, role="action", kind="image_to_video")
     work = asyncio.create_task(a2e.image_to_video.extend_prompt(**PROMPT))
     while not sandbox.calls["action", "image_to_video"]:
@@ -427,7 +427,7 @@ async def test_a_cancelled_prompt_is_unclaimed(a2e: A2E, sandbox: Sandbox) -> No
 
 
 async def test_a_users_key_may_look_like_ours(a2e: A2E, sandbox: Sandbox, journal: Path) -> None:
-    """It is written down before its bytes leave like any other."""
+    """A user's key that looks like a generated one is recorded as any other."""
     sandbox.faults.list_lag(1e9)
     sandbox.faults.drop_after_accept()
     with pytest.raises(StartOutcomeUnknown):
@@ -438,16 +438,16 @@ async def test_a_users_key_may_look_like_ours(a2e: A2E, sandbox: Sandbox, journa
 async def test_a_known_key_takes_no_turn_of_the_pace(
     make_client: MakeClient, sandbox: Sandbox
 ) -> None:
-    """Nothing is sent for it, so whoever comes next need not wait for it."""
+    """Nothing is sent for a known key, so the rate limiter is not used."""
     known = await make_client().dubbing.start(**DUB, key="k")
     slow = make_client(rate=0.001, burst=1)
-    async with asyncio.timeout(60):  # a turn is 1,000 s
+    async with asyncio.timeout(60):  # waiting for the rate limiter would take 1,000 s
         for _ in range(3):
             assert (await slow.dubbing.start(**DUB, key="k")).ids == known.ids
         with pytest.raises(KeyConflict):
             await slow.dubbing.start(**{**DUB, "target_lang": "fr"}, key="k")
         await slow.dubbing.start(**DUB, key="new")
-        # Now the pace is used up, and a known key is still nothing that waits for it.
+        # The rate limit is used up now; a known key still does not wait for it.
         assert (await slow.dubbing.start(**DUB, key="k")).ids == known.ids
     assert len(sandbox.ledger.charges) == 2
 
@@ -455,7 +455,7 @@ async def test_a_known_key_takes_no_turn_of_the_pace(
 async def test_a_free_key_is_asked_for_by_the_intent_alone(
     make_client: MakeClient, journal: Path
 ) -> None:
-    """A start that goes at once is two steps, with a key of the user's as without."""
+    """An immediate start needs two writes, with a user's key as well as without."""
     steps: list[str] = []
 
     class Counting(SqliteJournal):
@@ -478,7 +478,7 @@ async def test_a_free_key_is_asked_for_by_the_intent_alone(
 
 
 async def test_what_cannot_be_waited_for_is_not_open(a2e: A2E, journal: Path) -> None:
-    """A start-only kind has come as far as it ever will."""
+    """A kind that can only be started is closed at once."""
     await a2e.wan30.start(model="wan3.0-video", prompt="a lake")
     assert states(journal) == [4]
     assert [task async for task in a2e.unfinished()] == []
@@ -487,11 +487,11 @@ async def test_what_cannot_be_waited_for_is_not_open(a2e: A2E, journal: Path) ->
 async def test_what_is_gone_is_missing(
     make_client: MakeClient, sandbox: Sandbox, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A task that was deleted at the service is not waited for in every run, and stays open."""
+    """A task deleted at the service is not polled in every run, but its entry stays open."""
     monkeypatch.setattr("a2e_async.tasks.schedule.NOT_FOUND_FOR", 0.2)
     a2e = make_client()
     task = await a2e.talking_video.start(**TALK)
-    sandbox.advance(3600)  # only what has ended can be deleted
+    sandbox.advance(3600)  # only tasks that have ended can be deleted
     await task.delete()
     with pytest.raises(TaskGone):
         await a2e.attach(task.ref).wait(timeout=30)
@@ -503,7 +503,7 @@ async def test_what_is_gone_is_missing(
 
 
 async def test_what_was_spent(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """The client's journal sums it up, by day and kind."""
+    """The client's journal sums up the coins by day and kind."""
     a2e = make_client()
     await a2e.talking_video.start(**TALK)
     await a2e.image_to_video.start(
@@ -518,7 +518,7 @@ async def test_what_was_spent(make_client: MakeClient, sandbox: Sandbox) -> None
 async def test_a_task_that_a_retry_has_made(
     make_client: MakeClient, sandbox: Sandbox, journal: Path
 ) -> None:
-    """It is paid and new: the next client knows of it."""
+    """A retried task is paid and new, and the next client resumes it."""
     first = make_client()
     sandbox.faults.fail("caption_removal")
     task = await first.caption_removal.start(source_url="https://m.example/a.mp4")
@@ -535,7 +535,7 @@ async def test_a_task_that_a_retry_has_made(
 async def test_a_key_started_while_the_unfinished_are_gone_through(
     make_client: MakeClient, sandbox: Sandbox, journal: Path
 ) -> None:
-    """What a dead process had not sent is forgotten, but not what was begun with its key since."""
+    """An unsent start of a dead process is dropped, but not a new one with the same key."""
     portrait = media.portrait()
     move = {"image_url": portrait, "prompt": "wave", "negative_prompt": "blurry"}
     first = make_client()
@@ -548,7 +548,7 @@ async def test_a_key_started_while_the_unfinished_are_gone_through(
     await first.aclose()
     second = make_client()
     left = second.unfinished()
-    await anext(left)  # and what is done with it takes its time
+    await anext(left)  # the caller takes a while to process it
     sandbox.faults.slow(0.5, "start", accepted=True)
     starting = asyncio.create_task(second.image_to_video.start(**move, key="two"))
     async with asyncio.timeout(10):

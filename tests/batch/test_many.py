@@ -1,4 +1,4 @@
-"""Two thousand jobs, a tenth of them with some fault: every one ends, none is paid twice."""
+"""Two thousand jobs, a tenth of them with a fault: every one ends, none is paid twice."""
 
 import asyncio
 import random
@@ -22,7 +22,7 @@ JOBS = 2000
 async def test_two_thousand_jobs(
     make_client: MakeClient, sandbox: Sandbox, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The journal and the service's ledger agree to the coin."""
+    """The journal and the service's ledger agree exactly."""
     chance = random.Random(7)
     faults = sandbox.faults
     orders = (
@@ -76,7 +76,7 @@ async def test_two_thousand_jobs(
 async def test_two_clients_one_dies(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """What a client that is gone had begun is finished by another, once its lease is over."""
+    """Another client finishes the work of a dead one once its lease has expired."""
     from a2e_async.tasks.journal_sqlite import SqliteJournal
 
     path, later = tmp_path / "shared.db", 0.0

@@ -1,4 +1,4 @@
-"""Whatever is lost, cancelled, held or restarted: a key is paid once, and nothing is lost."""
+"""Whatever is lost, cancelled, delayed or restarted: each key is paid once, nothing is lost."""
 
 import asyncio
 import sqlite3
@@ -20,7 +20,7 @@ KEYS = st.sampled_from([f"k{n}" for n in range(4)])
 
 
 class Money(RuleBasedStateMachine):
-    """A client with a journal, its service, and what may happen between them."""
+    """A client with a journal, its service, and events that may happen between them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Money(RuleBasedStateMachine):
         self.directory = tempfile.TemporaryDirectory()
         self.runner = asyncio.Runner()
         self.held: dict[str, str] = {}
-        """The ref that each key stands for, once it was told."""
+        """The ref of the task of each key, once known."""
 
     def run(self, work: Any) -> Any:
         return self.runner.run(work)
@@ -68,12 +68,12 @@ class Money(RuleBasedStateMachine):
 
     @rule(key=KEYS)
     def starts(self, key: str) -> None:
-        """A start, new or of a key that stands for a task."""
+        """Start a new key or one that has a task."""
         self.run(self.start(key))
 
     @rule(keys=st.lists(KEYS, min_size=2, max_size=4))
     def starts_many(self, keys: list[str]) -> None:
-        """Several at once, with keys that may be equal."""
+        """Start several tasks at once, with keys that may be equal."""
 
         async def at_once() -> None:
             await asyncio.gather(*(self.start(key) for key in keys))
@@ -86,7 +86,7 @@ class Money(RuleBasedStateMachine):
         )
     )
     def trouble(self, fault: str) -> None:
-        """The next start meets it."""
+        """Inject a fault into the next start."""
         faults = self.sandbox.faults
         {
             "drop_before": lambda: faults.drop_before_accept(),
@@ -101,7 +101,7 @@ class Money(RuleBasedStateMachine):
 
     @rule(key=KEYS, turns=st.integers(0, 12))
     def cancels(self, key: str, turns: int) -> None:
-        """A caller goes away in the middle."""
+        """Cancel a caller during a start."""
 
         async def cancel() -> None:
             starting = asyncio.create_task(self.start(key))
@@ -114,7 +114,7 @@ class Money(RuleBasedStateMachine):
 
     @rule()
     def restarts(self) -> None:
-        """The client is closed, and another one comes back to what was begun."""
+        """Close the client; another one resumes its unfinished tasks."""
 
         async def again() -> None:
             await self.client.aclose()
@@ -127,12 +127,12 @@ class Money(RuleBasedStateMachine):
 
     @rule()
     def time_goes_by(self) -> None:
-        """Lists show what they lagged with; tasks end."""
+        """Lists show delayed records; tasks end."""
         self.sandbox.advance(120)
 
     @invariant()
     def no_key_is_paid_twice(self) -> None:
-        """One charge a key at most, and what a key stands for was charged."""
+        """Each key is charged at most once, and the task of each key was charged."""
         if not hasattr(self, "sandbox"):
             return
         charges = self.sandbox.ledger.starts()
@@ -142,7 +142,7 @@ class Money(RuleBasedStateMachine):
         assert set(self.held.values()) <= paid
 
     def teardown(self) -> None:
-        """In the end everything that was charged is in the journal, or found from it."""
+        """At the end, everything charged is in the journal or can be found from it."""
         if not hasattr(self, "sandbox"):
             self.runner.close()
             return

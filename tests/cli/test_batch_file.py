@@ -117,7 +117,7 @@ def test_a_journal_that_is_none(a2e: Invoke, sandbox: Sandbox) -> None:
     Path("jobs.db").write_bytes(b"this is no database" * 100)
     result = a2e("batch", "jobs.jsonl", *RUN)
     assert result.code == exits.SERVICE
-    assert "it is no journal" in result.err
+    assert "it is not a journal" in result.err
     assert sandbox.calls_total == 0
 
 

@@ -194,7 +194,7 @@ def test_a_file_that_is_no_journal_is_left_alone(a2e: Invoke) -> None:
     Path("notes.db").write_text("notes " * 1000)
     result = a2e("journal", "list", "notes.db")
     assert result.code == exits.SERVICE
-    assert "it is no journal" in result.err
+    assert "it is not a journal" in result.err
     assert Path("notes.db").read_text() == "notes " * 1000
 
 

@@ -1,4 +1,4 @@
-"""Processes for the tests: ``python child.py what path …``. They say on stdout what is durable."""
+"""Child processes: ``python child.py COMMAND PATH …``. They print what is durable."""
 
 import asyncio
 import gc
@@ -21,7 +21,7 @@ def say(*words: object) -> None:
 
 
 async def walk(path: str, name: str) -> None:
-    """Bring one start after the other through all states, eight at once, for ever."""
+    """Take one start after the other through all states, eight at a time, forever."""
     journal = SqliteJournal(path)
 
     async def starts(n: int) -> None:
@@ -39,7 +39,7 @@ async def walk(path: str, name: str) -> None:
 
 
 async def claim(path: str, count: str) -> None:
-    """Begin keys that others begin, too; say which this process wrote."""
+    """Begin keys that other processes begin, too; print which ones this process created."""
     journal = SqliteJournal(path)
     await journal.open()
     say("ready")
@@ -54,7 +54,7 @@ async def claim(path: str, count: str) -> None:
 
 
 async def leave(path: str) -> None:
-    """End without closing anything, with writes under way."""
+    """Exit without closing anything, while writes are running."""
     journal = SqliteJournal(path)
     kept.append(journal)
     await journal.begin(Entry(key="done", kind="k", digest="d"))
@@ -68,7 +68,7 @@ async def leave(path: str) -> None:
 
 
 async def hold(path: str) -> None:
-    """Hold an entry until the end of stdin."""
+    """Own an entry until stdin is closed."""
     journal = SqliteJournal(path)
     await journal.begin(Entry(key="held", kind="k", digest="d"))
     say("held")
@@ -77,10 +77,10 @@ async def hold(path: str) -> None:
 
 
 def fork(path: str) -> None:
-    """Use a journal, and one that was not used before, in a forked child; then in the parent."""
-    warnings.simplefilter("ignore", DeprecationWarning)  # later versions warn of what is tested
+    """Use an opened and an unopened journal in a forked child, then in the parent."""
+    warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn about forking with threads
     journal, fresh = SqliteJournal(path), SqliteJournal(path)
-    # No loop is open meanwhile: a child that closes its copy of one silences the parent's.
+    # No event loop is open during the fork: closing the child's copy would break the parent's.
     asyncio.run(journal.begin(Entry(key="parent", kind="k", digest="d")))
     child = os.fork()
     if child == 0:
@@ -107,14 +107,14 @@ async def in_child(journal: SqliteJournal, fresh: SqliteJournal) -> None:
 
 
 async def read_only(path: str) -> None:
-    """Use a journal without the right to write it."""
+    """Use a journal without permission to write to it."""
     if os.geteuid() == 0:
         os.seteuid(65_534)
     await refused(SqliteJournal(path))
 
 
 async def full(path: str) -> None:
-    """Use a journal until its files may not grow, and when they may again."""
+    """Use a journal until its files cannot grow, and again once they can."""
     import resource
 
     journal = SqliteJournal(path)

@@ -1,4 +1,4 @@
-"""A journal in a file of its own, and a look into that file from outside."""
+"""A journal in a temporary file, and a direct connection to that file."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Generator
@@ -12,7 +12,7 @@ from a2e_async.tasks.journal_sqlite import SqliteJournal
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The package runs on asyncio alone; older versions of anyio would try others, too."""
+    """Use asyncio only: older versions of anyio would run other backends as well."""
     return "asyncio"
 
 
@@ -30,6 +30,6 @@ async def journal(path: Path) -> AsyncIterator[SqliteJournal]:
 
 @contextmanager
 def plain(path: Path) -> Generator[sqlite3.Connection]:
-    """Open the file as anybody could."""
+    """Open the file without the package."""
     with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as db:
         yield db

@@ -34,7 +34,7 @@ DAY = "2026-01-09"
 
 @frozen(eq=False)
 class Clients:
-    """Makes clients of one journal. Each has a clock of its own, on the world's time."""
+    """Creates clients of one journal. Each has its own clock, based on the world's time."""
 
     make: Callable[[Time], Journal]
     world: World = field(factory=World)
@@ -50,7 +50,7 @@ class Clients:
         return made
 
     def crash(self, time: Time) -> None:
-        """Let a client's process be gone for longer than its lease."""
+        """Simulate the death of a client's process, until its lease has expired."""
         time.frozen = self.world.now
         self.world.now += LEASE + 2
 
@@ -71,7 +71,7 @@ async def keys(journal: Journal, **filters: Any) -> list[str]:
 
 
 async def soon(condition: Callable[[], Any]) -> None:
-    """Return when a condition holds; fail after 10 s."""
+    """Wait until a condition holds; fail after 10 s."""
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.005)
@@ -82,7 +82,7 @@ def accepted(told: list[Entry | None]) -> bool:
 
 
 class JournalContract:
-    """The behaviour of a `Journal`."""
+    """The required behaviour of a `Journal`."""
 
     async def test_an_entry_comes_back_as_it_was_written(self, clients: Clients) -> None:
         journal = clients.journal()
@@ -184,7 +184,7 @@ class JournalContract:
     async def test_a_lease_from_before_a_reboot_is_over(self, clients: Clients) -> None:
         journal, other = clients.journal(), clients.journal()
         await journal.begin(entry())
-        clients.world.now = 3.0  # the host's clock begins anew
+        clients.world.now = 3.0  # the host's clock restarts
         assert await other.take("talk-17")
 
     async def test_a_closed_client_leaves_its_entries(self, clients: Clients) -> None:
@@ -198,7 +198,7 @@ class JournalContract:
         await journal.begin(entry())
         clients.crash(time)
         assert (await other.begin(entry())).mine
-        time.frozen = None  # the stopped process goes on
+        time.frozen = None  # the suspended process continues
         with pytest.raises(TakenOver):
             await journal.advance("talk-17", State.INTENT, sent_at=9.0)
         with pytest.raises(TakenOver):
@@ -220,7 +220,7 @@ class JournalContract:
             await journal.advance("talk-17", State.INTENT)
 
     async def test_facts_are_never_refused(self, clients: Clients) -> None:
-        """Two clients sent for one key, as a process was stopped in between: both paid."""
+        """Two clients have sent the same key, as one process was suspended: both were charged."""
         (journal, time), other = clients.client(), clients.journal()
         await journal.begin(entry(state=State.INTENT))
         clients.crash(time)
@@ -391,7 +391,7 @@ class JournalContract:
         assert [one.key for one in told] == ["a", "a", "mine"]
 
     async def test_an_event_is_told_to_all_others(self, clients: Clients) -> None:
-        """Whichever client hears of it, and before it is known what the start has made."""
+        """Any client may record the event, even before the start's task is known."""
         owner, receiver = clients.journal(), clients.journal()
         await owner.begin(entry(hook="h-17", state=State.INTENT))
         await owner.begin(entry("b"))
@@ -433,7 +433,7 @@ class JournalContract:
             )
             assert seen is not None
             if not seen.ids:
-                # It may first hear of the entry's beginning, which was just before.
+                # The creation of the entry, just before, may be reported first.
                 await soon(partial(accepted, told))
             end()
 
@@ -504,7 +504,7 @@ class JournalContract:
     async def test_an_entry_without_account_becomes_whose_it_is_brought_forward(
         self, clients: Clients
     ) -> None:
-        """Those of earlier versions have none."""
+        """Entries of earlier versions have no account."""
         old, one, two = clients.journal(), clients.journal("one"), clients.journal("two")
         await old.begin(entry(state=State.ACCEPTED, ids=("a",)))
         await old.aclose()
@@ -542,7 +542,7 @@ class JournalContract:
         ]
         assert await new.adopt("old") == await new.adopt("nobody") == await new.adopt("new") == 0
 
-    # -- what a server says ----------------------------------------------------------------------
+    # -- values from the service ----------------------------------------------------------------------
 
     async def test_a_task_belongs_to_one_entry(self, clients: Clients) -> None:
         journal, other = clients.journal(), clients.journal()

@@ -1,4 +1,4 @@
-"""What a journal does, in memory and without haste: the reference that the others are held to."""
+"""An in-memory journal: the reference model for the other implementations."""
 
 import math
 from collections import defaultdict
@@ -29,7 +29,7 @@ ToldAll = Callable[[Entry], None]
 
 @define(eq=False)
 class Time:
-    """The clocks of one client. A frozen one stands still: its process was stopped or killed."""
+    """The clocks of one client. A frozen clock simulates a suspended or killed process."""
 
     world: "World"
     frozen: float | None = None
@@ -43,7 +43,7 @@ class Time:
 
 @define(eq=False)
 class World:
-    """What all clients of one journal share."""
+    """The state that all clients of a journal share."""
 
     now: float = 1_000.0
     entries: dict[int, Entry] = field(factory=dict[int, Entry])
@@ -90,7 +90,7 @@ class ModelJournal:
     def _beat(self) -> None:
         now = self.time.host()
         if now - self.beaten >= HEARTBEAT:
-            if self.beaten == float("-inf"):  # who comes clears away the leases that are over
+            if self.beaten == float("-inf"):  # a new client deletes expired leases
                 for owner, until in tuple(self.world.leases.items()):
                     if not now <= until <= now + LEASE + 1:
                         del self.world.leases[owner]
@@ -115,7 +115,7 @@ class ModelJournal:
         return entry
 
     def _held(self, kind: str, id: str, account: str) -> bool:
-        """Whether an entry of the account, or of none, holds a task."""
+        """Whether an entry of the account, or one without an account, holds a task."""
         return any(
             one.kind == kind and id in one.ids and (not account or one.account in (account, ""))
             for one in self.world.entries.values()

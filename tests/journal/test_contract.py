@@ -1,4 +1,4 @@
-"""Each journal is held to the contract; so is the model that the others are compared with."""
+"""Runs the contract for each journal, and for the model that they are compared with."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

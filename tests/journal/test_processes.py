@@ -1,4 +1,4 @@
-"""Several processes on one file: they compete, die, stop, fork, and run out of disk."""
+"""Several processes with one file: they compete, die, are suspended, fork, and fill the disk."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals and forks are POS
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Start a child; whatever is left of it in the end is killed."""
+    """Start a child process; kill it at the end if it still runs."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*args: object) -> "subprocess.Popen[str]":
@@ -52,7 +52,7 @@ def out(process: "subprocess.Popen[str]") -> IO[str]:
 
 
 def said(process: "subprocess.Popen[str]") -> list[str]:
-    """Return all lines of a child that ends by itself, well."""
+    """Return all lines of a child process that must end successfully."""
     lines = process.communicate(timeout=30)[0].splitlines()
     assert process.returncode == 0
     return lines
@@ -60,7 +60,7 @@ def said(process: "subprocess.Popen[str]") -> list[str]:
 
 @posix
 async def test_what_was_acknowledged_outlives_a_kill(tmp_path: Path, start: Start) -> None:
-    """Fifty processes die at random moments; each acknowledged step is in the file."""
+    """Fifty processes die at random moments; every acknowledged step is in the file."""
     path = tmp_path / "jobs.db"
     chance = random.Random(4)
     told: dict[str, int] = {}
@@ -114,7 +114,7 @@ async def test_an_end_without_closing_loses_nothing(tmp_path: Path, start: Start
 
 @posix
 async def test_a_killed_owner_is_succeeded(tmp_path: Path, start: Start) -> None:
-    """With the real clock of the host: moved on by as much as a lease lasts."""
+    """Uses the host's real clock, shifted by the duration of a lease."""
     child = start("hold", tmp_path / "jobs.db")
     assert out(child).readline() == "held\n"
     ahead = 0.0
@@ -144,7 +144,7 @@ async def test_a_stopped_owner_notices_on_waking(tmp_path: Path, start: Start) -
 async def test_a_forked_child_leaves_the_file_alone(tmp_path: Path, start: Start) -> None:
     lines = said(start("fork", tmp_path / "jobs.db"))
     assert [line.split()[0] for line in lines] == ["refused", "refused", "mine", "child", "log"]
-    assert all("Make a new client in the child." in line for line in lines[:2])
+    assert all("Create a new client in the child process." in line for line in lines[:2])
     assert lines[2:] == ["mine False", "child 0", "log True"]
     journal = SqliteJournal(tmp_path / "jobs.db")
     assert [one.key for one in (await journal.entries())[0]] == ["parent", "after"]
@@ -154,7 +154,7 @@ async def test_a_forked_child_leaves_the_file_alone(tmp_path: Path, start: Start
 @posix
 @pytest.mark.parametrize("locked", ["file", "directory"])
 async def test_what_cannot_be_written_is_told(locked: str, start: Start) -> None:
-    # Not below pytest's own directory, which only its owner may enter.
+    # Not in pytest's own directory, which other users cannot enter.
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         path = directory / "jobs.db"
@@ -169,7 +169,7 @@ async def test_what_cannot_be_written_is_told(locked: str, start: Start) -> None
         (line,) = said(start("read_only", path))
         directory.chmod(0o700)
     assert line.startswith("refused The journal jobs.db cannot be used: it cannot be opened and")
-    assert line.endswith("Check the rights of the file and of its directory.")
+    assert line.endswith("Check the permissions of the file and of its directory.")
 
 
 @posix
@@ -181,7 +181,7 @@ async def test_a_full_disk_is_told_and_then_forgotten(tmp_path: Path, start: Sta
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asked of Linux' own files")
 async def test_a_killed_process_is_taken_over_at_once(start: Start, tmp_path: Path) -> None:
-    """Its lease is not waited for: it is known to be gone. A living one keeps its entries."""
+    """A dead process's entries are acquired at once; a living process keeps its own."""
     path = tmp_path / "jobs.db"
     child = start("hold", path)
     assert out(child).readline() == "held\n"
@@ -196,7 +196,7 @@ async def test_a_killed_process_is_taken_over_at_once(start: Start, tmp_path: Pa
 
 
 def test_who_is_dead() -> None:
-    """Only a process of this boot and namespace can be known to be gone."""
+    """Only a process of the same boot and namespace can be recognised as dead."""
     mine = new_owner()
     scope, pid, unique = mine.split(".")
     assert (pid, len(unique)) == (str(os.getpid()), 32)

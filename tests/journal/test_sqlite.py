@@ -1,4 +1,4 @@
-"""The file of a SQLite journal: how it is made and brought up to date, and what is refused."""
+"""The file of a SQLite journal: creation, migration, and the files it refuses."""
 
 import asyncio
 import stat
@@ -72,7 +72,7 @@ async def test_an_empty_file_becomes_a_journal(path: Path, journal: SqliteJourna
 async def test_what_is_no_database_is_left_alone(path: Path, journal: SqliteJournal) -> None:
     path.write_text("the diary of somebody else" * 100)
     for _ in range(2):
-        with pytest.raises(JournalError, match=r"it is no journal\. Give another path\."):
+        with pytest.raises(JournalError, match=r"it is not a journal\. Give another path\."):
             await journal.open()
     assert path.read_text() == "the diary of somebody else" * 100
 
@@ -85,7 +85,7 @@ async def test_a_database_of_something_else_is_left_alone(
         db.execute("CREATE TABLE jobs (key)")
         db.execute(f"PRAGMA user_version = {version}")
     before = path.read_bytes()
-    with pytest.raises(JournalError, match="it is a database of something else"):
+    with pytest.raises(JournalError, match="it is another application's database"):
         await journal.begin(entry())
     assert path.read_bytes() == before
 
@@ -99,7 +99,7 @@ async def test_a_later_version_is_left_alone(path: Path) -> None:
         await journal.begin(entry("2"))
     await journal.aclose()
     before = path.read_bytes()
-    with pytest.raises(JournalError, match="it is of version"):
+    with pytest.raises(JournalError, match="it has version"):
         await SqliteJournal(path).open()
     assert path.read_bytes() == before
 
@@ -205,7 +205,7 @@ async def test_a_damaged_file_is_told(path: Path, journal: SqliteJournal) -> Non
     await first.aclose()
     content = path.read_bytes()
     path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
-    with pytest.raises(JournalError, match=r"it is damaged\. Keep a copy of it"):
+    with pytest.raises(JournalError, match=r"it is corrupt\. Keep a copy of it"):
         await journal.begin(entry())
 
 

@@ -1,4 +1,4 @@
-"""The SQLite journal does as the model does, whatever its clients do, in any order."""
+"""The SQLite journal behaves like the model, whatever its clients do, in any order."""
 
 import asyncio
 import shutil
@@ -21,7 +21,7 @@ KEYS = st.sampled_from(["a", "b", "c"])
 IDS = st.lists(st.sampled_from(["1", "2", "3"]), max_size=2, unique=True).map(tuple)
 PRICES = st.none() | st.integers(0, 50) | st.sampled_from([-1, 2**40, 2**63, True, 0.5, "7"])
 ACCOUNTS: list[Any] = [None, "x", "y"]
-"""The accounts of the clients; the first one is bound to none."""
+"""The accounts of the clients; the first client is not bound to one."""
 VALUES = st.fixed_dictionaries(
     {},
     optional={
@@ -42,7 +42,7 @@ VALUES = st.fixed_dictionaries(
 
 @frozen(eq=False)
 class Pair:
-    """One client, in the file and in the model, on the same clock."""
+    """One client of the file and one of the model, with the same clock."""
 
     real: SqliteJournal
     model: ModelJournal
@@ -50,7 +50,7 @@ class Pair:
 
 
 class Clients(RuleBasedStateMachine):
-    """Up to three clients on one file. Some stop for a while, some die, time passes."""
+    """Up to three clients of one file. Some are suspended, some die, time passes."""
 
     who = st.integers(0, 2)
 
@@ -73,7 +73,7 @@ class Clients(RuleBasedStateMachine):
         return pair
 
     def both(self, pair: Pair, method: str, *args: Any, **values: Any) -> Any:
-        """Call a method of both; return what both gave."""
+        """Call a method of both and return both results."""
         answers = [
             self.runner.run(answer(getattr(journal, method)(*args, **values)))
             for journal in (pair.real, pair.model)
@@ -132,14 +132,14 @@ class Clients(RuleBasedStateMachine):
 
     @rule(who=who)
     def crash(self, who: int) -> None:
-        """A killed process says nothing more; another one comes."""
+        """Kill a process and start another one."""
         self.pairs[who].time.frozen = self.world.now
         self.gone.append(self.pairs[who])
         self.pairs[who] = self.pair(who)
 
     @rule(who=who)
     def stop(self, who: int) -> None:
-        """Its clock stands still; what it does then is done in an instant of before."""
+        """Suspend a client: its clock stops, and its operations run at that earlier time."""
         self.pairs[who].time.frozen = self.pairs[who].time.host()
 
     @precondition(lambda self: any(pair.time.frozen is not None for pair in self.pairs))
@@ -147,7 +147,7 @@ class Clients(RuleBasedStateMachine):
     def go_on(self) -> None:
         for pair in self.pairs:
             pair.time.frozen = None
-            # Its thread would renew the lease by itself, soon; here it does so now.
+            # Its thread would renew the lease soon; do it now, so that the test is deterministic.
             self.both(pair, "get", "a")
 
     @rule(seconds=st.sampled_from([0.5, 4.0, 6.0, 29.0, 31.0, 86_400.0]))
@@ -159,7 +159,7 @@ class Clients(RuleBasedStateMachine):
 
     @rule()
     def reboot(self) -> None:
-        """All processes die, and the host's clock begins anew."""
+        """Kill all processes and restart the host's clock."""
         for who in range(3):
             self.crash(who)
         self.world.now = 1.0

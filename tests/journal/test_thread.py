@@ -1,4 +1,4 @@
-"""The thread of a SQLite journal: how it comes and goes, and what its callers get from it."""
+"""The thread of a SQLite journal: its start and end, and the results of its callers."""
 
 import asyncio
 import gc
@@ -42,7 +42,7 @@ async def test_closing_carries_out_what_was_asked(path: Path) -> None:
     assert threads() == before
     assert [one.name for one in path.parent.iterdir()] == ["jobs.db"]
     for call in (journal.begin(entry()), journal.open(), journal.get("1")):
-        with pytest.raises(JournalError, match=r"it is closed\. Make a new client\."):
+        with pytest.raises(JournalError, match=r"it is closed\. Create a new client\."):
             await call
     with pytest.raises(JournalError, match="it is closed"):
         journal.watch("1", print)
@@ -75,7 +75,7 @@ async def test_a_watch_wakes_the_thread(path: Path, journal: SqliteJournal) -> N
     await asyncio.gather(journal.open(), other.open())
     told: list[Entry | None] = []
     journal.watch("talk-17", told.append)
-    # Without a watch it would sleep until its next heartbeat, 5 s from now.
+    # Without a listener the thread would sleep until its next heartbeat, in 5 s.
     async with asyncio.timeout(3):
         n = 0
         while not told:
@@ -96,7 +96,7 @@ async def test_a_dropped_journal_ends(path: Path) -> None:
 
 
 def test_each_loop_has_a_journal(path: Path) -> None:
-    """Several loops in threads of one process, each with an object, on one file."""
+    """Several event loops in threads of one process, each with its own journal object, one file."""
     new: list[bool] = []
 
     async def begin_all() -> None:

@@ -200,4 +200,4 @@ async def test_an_entry_that_cannot_be_read_hides_no_other(
             with closing(sqlite3.connect(path)) as db, db:
                 db.execute(f"UPDATE jobs SET {damage} WHERE key = 'b'")
     assert len(server.tasks) == 4
-    assert "an entry of the journal cannot be read: key 'b'" in caplog.text
+    assert "unreadable journal entry: key 'b'" in caplog.text

@@ -147,7 +147,7 @@ async def test_closing_says_which_paid_tasks_could_not_be_written(
     a2e = client(server, journal)
     journal.broken = True
     task = await a2e.dubbing.start(**DUB, key="a")
-    with pytest.raises(JournalError, match=f"Paid, and not in the journal: {task.ref}"):
+    with pytest.raises(JournalError, match=f"paid and not in the journal: {task.ref}"):
         await a2e.aclose()
     assert a2e.closed
     await a2e.aclose()  # which says it once

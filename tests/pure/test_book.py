@@ -211,8 +211,8 @@ async def test_a_key_that_was_closed_by_hand_is_not_free(clients: Clients) -> No
     with pytest.raises(KeyConflict) as caught:
         await book.reserve(flight())
     assert str(caught.value) == (
-        "key 'k' stands for a start that was paid and never found, and was closed by hand. "
-        "Use another key to start, and pay, again."
+        "key 'k' belongs to a start that was charged, was never found and was closed by hand "
+        "(a2e journal settle). To start again (charged again), use another key."
     )
     assert caught.value.key == "k"
 
@@ -384,7 +384,7 @@ async def test_a_key_that_was_taken_meanwhile_sends_nothing(clients: Clients) ->
     other, _ = clients.book()
     await other.intend(sent())
     start = sent()
-    with pytest.raises(TakenOver, match=r"^Another start has taken this key; nothing was sent by"):
+    with pytest.raises(TakenOver, match=r"^Another start has this key; nothing was sent by"):
         await book.intend(start)
     assert not start.begun
 
@@ -467,7 +467,7 @@ async def test_ids_of_other_entries_are_not_its_own(
     start = sent()
     await book.intend(start)
     assert await book.accept(start, (A, B), 5) == (B,)
-    assert warned(caplog, logging.ERROR) == [f"dubbing:{A} belongs to another start already"]
+    assert warned(caplog, logging.ERROR) == [f"dubbing:{A} already belongs to another start"]
 
 
 async def test_without_a_key_nothing_is_written(clients: Clients) -> None:
@@ -486,7 +486,8 @@ async def test_what_the_journal_could_not_take_is_written_before_the_next_start(
     assert await book.accept(sent("a"), (A,), 5) == (A,)
     assert await book.accept(sent("b"), (B,), 6) == (B,)
     assert warned(caplog, logging.ERROR) == [
-        f"dubbing:{id} was paid and could not be written into the journal" for id in (A, B)
+        f"dubbing:{id} is paid but could not be written to the journal; retrying later"
+        for id in (A, B)
     ]
     for start in (flight(), flight(None)):
         with pytest.raises(JournalError, match=r"^The disk is full\.$"):
@@ -543,8 +544,13 @@ async def test_what_is_never_written_is_named_at_the_end(
     with pytest.raises(JournalError) as caught:
         await book.aclose()
     named = f"dubbing:{A}, dubbing:{B}+{C}"
-    assert str(caught.value) == f"The disk is full. Paid, and not in the journal: {named}."
-    assert warned(caplog, logging.ERROR) == [f"paid and never written into the journal: {named}"]
+    assert str(caught.value) == (
+        f"The disk is full. These tasks are paid and not in the journal: {named}. "
+        "Attach them by these refs."
+    )
+    assert warned(caplog, logging.ERROR) == [
+        f"paid tasks could not be written to the journal: {named}"
+    ]
     assert journal.closed == 1
     await book.aclose()
     assert journal.closed == 2
@@ -784,7 +790,9 @@ async def test_a_task_that_a_call_made_is_written_once(
     assert entry.key.startswith("auto:")
     journal.fails = frozenset({"begin"})
     await book.adopt(of(C), recovery())
-    assert warned(caplog, logging.ERROR) == [f"dubbing:{C} could not be written into the journal"]
+    assert warned(caplog, logging.ERROR) == [
+        f"dubbing:{C} could not be written to the journal; retrying later"
+    ]
     journal.fails = frozenset()
     await book.ready()
     assert [entry.ids for entry in clients.entries] == [(A, B), (C,)]
@@ -1033,8 +1041,8 @@ async def test_entries_of_other_accounts_are_told_once(
     await book.ready()
     assert warned(caplog) == [
         "3 entries of other accounts in this journal were skipped (2 of them open): y, z. "
-        "If the API key of this account has changed, a2e journal adopt gives it the entries of "
-        "its former key"
+        "If the API key of this account has changed, run a2e journal adopt to move the entries of "
+        "the former key to this account"
     ]
     caplog.clear()
     old = Clients()

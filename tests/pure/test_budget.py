@@ -99,7 +99,7 @@ def test_a_refusal_says_what_there_is() -> None:
     with pytest.raises(BudgetExceeded) as caught:
         budget.check([("b", 5), (UPLOAD, None), ("a", 1), (UPLOAD, None)])
     assert str(caught.value) == (
-        "This paid call (a and b and upload) costs 8 coins, and 6 of 10 are left in the budget: "
+        "This paid call (a and b and upload) costs 8 coins, but only 6 of 10 are left in the budget: "
         "6 free, 4 reserved, 0 spent. It was not sent."
     )
     assert budget.check([]) == []
@@ -143,8 +143,8 @@ def test_a_price_that_is_not_known_is_refused() -> None:
     with pytest.raises(BudgetExceeded) as caught:
         budget.reserve("a", None)
     assert str(caught.value) == (
-        "The price of this paid call (a) is not known: the service quotes none, and none was made "
-        "under this budget yet. Give Budget(unknown_cost=…). It was not sent."
+        "The price of this paid call (a) is unknown: the service quotes none, and this budget has "
+        "not paid for one yet. Give Budget(unknown_cost=…). It was not sent."
     )
     assert caught.value.pending is False
     budget.reserve("a", 1)
@@ -558,7 +558,7 @@ async def test_who_comes_later_does_not_pass() -> None:
     with pytest.raises(BudgetExceeded) as caught:
         await queue.reserve(Held((budget,)), needs(1), max_wait=0)
     assert str(caught.value) == (
-        "Other paid calls wait for room in the budget of 10 before this one: "
+        "Other paid calls are waiting for room in the budget of 10 coins before this one: "
         "2 free, 8 reserved, 0 spent. It was not sent."
     )
     assert caught.value.pending is True
@@ -576,7 +576,7 @@ async def test_who_found_no_room_keeps_its_turn() -> None:
     first.release()
     await turns()
     assert budget.first is not None
-    with pytest.raises(BudgetExceeded, match=r"^Other paid calls wait"):
+    with pytest.raises(BudgetExceeded, match=r"^Other paid calls are waiting"):
         await queue.reserve(Held((budget,)), needs(1), max_wait=0)
     second.release()
     await waiting

@@ -42,7 +42,7 @@ def test_one_start_has_one_kind_and_one_digest() -> None:
 
 def test_a_journal_serves_one_account() -> None:
     assert bound(None, "x") == bound("x", "x") == "x"
-    with pytest.raises(ConfigurationError, match=r"^A journal object serves one account\. Make "):
+    with pytest.raises(ConfigurationError, match=r"^A journal object serves one account\. Create "):
         bound("x", "y")
     with pytest.raises(ConfigurationError):
         bound("", "y")
@@ -76,7 +76,7 @@ def test_new_ids_are_taken_once_in_their_order() -> None:
 def test_nothing_is_sent_for_what_belongs_to_another(state: State) -> None:
     """A step before sending is the owner's, and only while nothing was accepted."""
     for entry in (None, evolve(ENTRY, owner="other"), at(State.ACCEPTED, A), at(State.SAVED)):
-        with pytest.raises(TakenOver, match=r"^Another client goes on with this start; nothing "):
+        with pytest.raises(TakenOver, match=r"^Another client has taken over this start; nothing "):
             stepped(entry, "me", state, {}, 7.0)
     for before in (State.RESERVED, State.INTENT):
         assert step(at(before), state)[0].state == max(before, state)
