@@ -176,47 +176,47 @@ async def run_batch(
     worker: Worker, jobs: "Iterable[Job[R]] | AsyncIterable[Job[R]]", *, limit: int
 ) -> AsyncGenerator[Outcome[R]]:
     """Yield the outcome of every job as it is completed; see `A2E.batch`."""
-    source, seen = _Source(jobs), Seen()
+    source, duplicates = _Source(jobs), Seen()
     running: set[asyncio.Task[Outcome[R]]] = set()
-    pulling: asyncio.Task[Job[R] | None] | None = None
-    stopped: Exception | None = None
+    next_job: asyncio.Task[Job[R] | None] | None = None
+    fatal: Exception | None = None
     try:
         if worker.held.budgets and isinstance(jobs, Sized) and isinstance(jobs, Iterable):
             await _count_known(worker, jobs)
         while True:
-            wanted = stopped is None and not source.ended and len(running) < limit
-            if wanted and pulling is None:
-                pulling = asyncio.create_task(source.pull())
-            waiting: set[asyncio.Task[Any]] = {*running, *({pulling} if pulling else ())}
+            wanted = fatal is None and not source.ended and len(running) < limit
+            if wanted and next_job is None:
+                next_job = asyncio.create_task(source.pull())
+            waiting: set[asyncio.Task[Any]] = {*running, *({next_job} if next_job else ())}
             if not waiting:
                 break
             done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if pulling is not None and pulling in done:
-                job = pulling.result()
-                pulling = None
+            if next_job is not None and next_job in done:
+                job = next_job.result()
+                next_job = None
                 if job is not None:
-                    work = worker.one(await _keyed(worker.desk, job, seen))
+                    work = worker.one(await _keyed(worker.desk, job, duplicates))
                     running.add(asyncio.create_task(work))
             for ended in [task for task in done if task in running]:
                 running.discard(ended)
                 outcome = ended.result()
                 if isinstance(outcome.error, worker.stopping) and not _passes(outcome.error):
-                    stopped = stopped or outcome.error
+                    fatal = fatal or outcome.error
                 yield outcome
-            if stopped is not None and pulling is not None:
+            if fatal is not None and next_job is not None:
                 # Do not wait for a source that may take forever to produce its next job.
-                pulling.cancel()
-                await asyncio.gather(pulling, return_exceptions=True)
-                pulling = None
-        if stopped is not None:
-            raise stopped
+                next_job.cancel()
+                await asyncio.gather(next_job, return_exceptions=True)
+                next_job = None
+        if fatal is not None:
+            raise fatal
     finally:
-        left = [*running, *([pulling] if pulling else [])]
-        for task in left:
+        remaining = [*running, *([next_job] if next_job else [])]
+        for task in remaining:
             task.cancel()
-        if left:
-            await asyncio.wait(left)
-        seen.close()
+        if remaining:
+            await asyncio.wait(remaining)
+        duplicates.close()
         worker.close()
         await source.aclose()
 
@@ -228,25 +228,27 @@ async def _count_known(worker: Worker, jobs: Iterable[Job[Any]]) -> None:
     """
     if worker.desk.book is None:
         return
-    seen, left = Seen(), iter(jobs)
+    duplicates, remaining = Seen(), iter(jobs)
     try:
-        while part := list(islice(left, READ_AHEAD)):
-            keyed = [await _keyed(worker.desk, job, seen) for job in part if isinstance(job, Job)]
+        while chunk := list(islice(remaining, READ_AHEAD)):
+            keyed = [
+                await _keyed(worker.desk, job, duplicates) for job in chunk if isinstance(job, Job)
+            ]
             await asyncio.gather(*(_count_job(worker, job) for job in keyed))
     finally:
-        seen.close()
+        duplicates.close()
 
 
 async def _count_job(worker: Worker, job: Job[Any]) -> None:
-    desk = worker.desk
-    if job.key is None or desk.book is None:
+    services = worker.desk
+    if job.key is None or services.book is None:
         return
-    for tries in count():
-        entry = await desk.book.journal.get(again(job, tries).key or "")
+    for failures in count():
+        entry = await services.book.journal.get(again(job, failures).key or "")
         if entry is None or entry.state is State.RESERVED:
             return
         try:
-            if (entry.kind, entry.digest) != (job.kind.name, await desk.digest(job)):
+            if (entry.kind, entry.digest) != (job.kind.name, await services.digest(job)):
                 return  # the key has other inputs: starting the job will raise `KeyConflict`
         except InvalidInput:
             return
@@ -299,26 +301,26 @@ class Runner:
 
         Each of these starts is charged again.
         """
-        tries = 0
+        failures = 0
         while True:
-            outcome = await _try(self, job, again(job, tries))
-            if not isinstance(outcome.error, TaskFailed) or tries >= self.retry_failed:
+            outcome = await _try(self, job, again(job, failures))
+            if not isinstance(outcome.error, TaskFailed) or failures >= self.retry_failed:
                 return outcome
-            tries += 1
+            failures += 1
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""
 
 
 async def _try(worker: Runner, job: Job[R], current: Job[R]) -> Outcome[R]:
-    desk, download_to = worker.desk, worker.download_to
+    services, download_to = worker.desk, worker.download_to
     task: Task[R] | None = None
     record: R | None = None
     try:
         check_watchable(current.kind)  # do not pay for a task that cannot be polled
         if (earlier := await _earlier(worker, job, current)) is not None:
             return earlier
-        started: Task[R] = await desk.start(current)
+        started: Task[R] = await services.start(current)
         task = started
         record = await started.wait()
         paths: list[Path] = []
@@ -331,19 +333,19 @@ async def _try(worker: Runner, job: Job[R], current: Job[R]) -> Outcome[R]:
 
 async def _earlier(worker: Runner, job: Job[R], current: Job[R]) -> Outcome[R] | None:
     """Return the outcome of a job that is done and saved, if its files still exist."""
-    desk = worker.desk
-    if desk.book is None or current.key is None:
+    services = worker.desk
+    if services.book is None or current.key is None:
         return None
-    entry = await desk.book.journal.get(current.key)
+    entry = await services.book.journal.get(current.key)
     if entry is None or entry.kind != current.kind.name or not entry.succeeded:
         return None
-    if entry.digest != await desk.digest(current):
+    if entry.digest != await services.digest(current):
         return None  # the key has other inputs: starting the job raises `KeyConflict`
     if not nothing_left(entry, worker.download_to):
         return None
     worker.held.stands(entry.key, entry.cost, entry.ref)
     paths = tuple(Path(path) for path in entry.paths.values())
-    return Outcome(job=job, task=desk.attach(current, entry), paths=paths, earlier=True)
+    return Outcome(job=job, task=services.attach(current, entry), paths=paths, earlier=True)
 
 
 def nothing_left(entry: Entry, download_to: Path | None) -> bool:

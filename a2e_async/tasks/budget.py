@@ -152,8 +152,8 @@ class Budget:
         reserved_as: str | None = None,
     ) -> None:
         """Count an accepted call at its price, or at the reserved one if none is reported."""
-        told = as_price(price)
-        paid = reserved if told is None else told
+        reported = as_price(price)
+        paid = reserved if reported is None else reported
         with _lock:
             self._end(kind if reserved_as is None else reserved_as, reserved)
             self._reserved -= reserved
@@ -194,16 +194,16 @@ class Budget:
 
         Without a ``ref`` the outcome is unknown and the coins are reserved.
         """
-        told = as_price(coins) or 0
+        reported = as_price(coins) or 0
         with _lock:
             if key in self._owed or key in self._ahead or ref in self._counted:
                 return
             if ref is None:
-                self._owed[key] = told
-                self._reserved += told
+                self._owed[key] = reported
+                self._reserved += reported
             else:
-                self._ahead[key] = told
-                self._spent += told
+                self._ahead[key] = reported
+                self._spent += reported
 
     def stands(self, key: str, coins: int | None, ref: str | None) -> None:
         """Count the task that a key already has, instead of anything reserved for the key."""
@@ -214,12 +214,12 @@ class Budget:
 
     def found(self, key: str, coins: int | None, ref: str) -> None:
         """Count a found task, if coins are reserved for its key."""
-        told = as_price(coins)
+        reported = as_price(coins)
         with _lock:
             if key in self._owed:
                 kept = self._owed.pop(key)
                 self._reserved -= kept
-                self.count(kept if told is None else told, ref)
+                self.count(kept if reported is None else reported, ref)
 
     def count(self, coins: int | None, ref: str | None = None) -> None:
         """Count a task that was paid earlier, unless this ``ref`` has been counted."""
@@ -230,30 +230,30 @@ class Budget:
 
     def correct(self, coins: int | None, ref: str) -> None:
         """Raise the counted price of a task once a higher one is known; never lower it."""
-        told = as_price(coins)
+        reported = as_price(coins)
         with _lock:
-            if told is not None and ref in self._counted:
-                self._count(told, ref)
+            if reported is not None and ref in self._counted:
+                self._count(reported, ref)
                 self._notify()
 
     def count_elsewhere(self, spent: int, reserved: int) -> None:
         """Set what other runs have spent and reserved; replaces the values set before."""
-        now = (as_price(spent) or 0, as_price(reserved) or 0)
+        new = (as_price(spent) or 0, as_price(reserved) or 0)
         with _lock:
-            self._spent += now[0] - self._elsewhere[0]
-            self._reserved += now[1] - self._elsewhere[1]
-            self._elsewhere = now
+            self._spent += new[0] - self._elsewhere[0]
+            self._reserved += new[1] - self._elsewhere[1]
+            self._elsewhere = new
             self._notify()
 
     def copy(self) -> "Budget":
         """Return an independent budget with the same amounts."""
-        twin = evolve(self)
+        clone = evolve(self)
         with _lock:
-            twin._spent, twin._reserved = self._spent, self._reserved
-            twin._last, twin._counted = dict(self._last), dict(self._counted)
-            twin._owed, twin._ahead = dict(self._owed), dict(self._ahead)
-            twin._elsewhere = self._elsewhere
-        return twin
+            clone._spent, clone._reserved = self._spent, self._reserved
+            clone._last, clone._counted = dict(self._last), dict(self._counted)
+            clone._owed, clone._ahead = dict(self._owed), dict(self._ahead)
+            clone._elsewhere = self._elsewhere
+        return clone
 
     # -- waiters -----------------------------------------------------------------------------
 
@@ -367,7 +367,7 @@ class Held:
     def check(self, needs: Sequence[Need]) -> "list[tuple[Budget, str, int]]":
         """Return what would be reserved in each budget; raises as `reserve` does."""
         refusals: list[BudgetExceeded] = []
-        found: list[tuple[Budget, str, int]] = []
+        parts: list[tuple[Budget, str, int]] = []
         for budget in self.budgets:
             try:
                 prices = budget.check(needs)
@@ -375,10 +375,10 @@ class Held:
                 refusals.append(error)
             else:
                 kinds = (kind for kind, _ in needs)
-                found += [(budget, kind, price) for kind, price in zip(kinds, prices, strict=True)]
+                parts += [(budget, kind, price) for kind, price in zip(kinds, prices, strict=True)]
         if refusals:
             raise min(refusals, key=lambda error: error.pending)
-        return found
+        return parts
 
     def take(self, found: "list[tuple[Budget, str, int]]") -> None:
         """Reserve what `check_room` has returned."""
@@ -394,10 +394,10 @@ class Held:
         part = Held(self.budgets)
         with _lock:
             for budget in self.budgets:
-                mine = next((s for s in self._set if s[0] is budget and s[1] == UPLOAD), None)
-                if mine is not None:
-                    self._set.remove(mine)
-                    part._set.append(mine)
+                own = next((s for s in self._set if s[0] is budget and s[1] == UPLOAD), None)
+                if own is not None:
+                    self._set.remove(own)
+                    part._set.append(own)
             if not part:
                 part.reserve((UPLOAD, None))
         return part
@@ -408,18 +408,18 @@ class Held:
 
     def keep(self, key: str | None = None) -> None:
         """Keep the reservation, which may have been paid, for the next start with this key."""
-        kept, self._set = self._set, []
-        for budget, kind, price in kept:
+        parts, self._set = self._set, []
+        for budget, kind, price in parts:
             budget.keep(price, key, kind)
 
     def settle(self, kind: str, coins: int | None, ref: str | None = None) -> None:
         """Count the call as accepted at this price (coins); ``ref`` is that of its task."""
         if kind != UPLOAD:
             self.release(UPLOAD)  # uploads that turned out not to be needed
-        kept, self._set = self._set, []
-        for budget, reserved_as, price in kept:
+        parts, self._set = self._set, []
+        for budget, reserved_as, price in parts:
             budget.settle(kind, price, coins, ref, reserved_as=reserved_as)
-        if not kept:  # a found start without a reservation: its price was unknown
+        if not parts:  # a found start without a reservation: its price was unknown
             for budget in self.budgets:
                 budget.count(coins, ref)
 
@@ -446,9 +446,9 @@ class Held:
 
     def release(self, kind: str | None = None) -> None:
         """Release the reservation, or the part of one kind: the call was not accepted."""
-        gone = [one for one in self._set if kind in (None, one[1])]
-        self._set = [one for one in self._set if one not in gone]
-        for budget, reserved_as, price in gone:
+        released = [one for one in self._set if kind in (None, one[1])]
+        self._set = [one for one in self._set if one not in released]
+        for budget, reserved_as, price in released:
             budget.release(price, reserved_as)
 
 
@@ -562,7 +562,7 @@ class BudgetQueue:
             raise _closed()
         with _lock:
             try:
-                found = held.check(needs())
+                parts = held.check(needs())
             except BudgetExceeded as error:
                 if not error.pending:
                     raise
@@ -570,7 +570,7 @@ class BudgetQueue:
             for budget in held.budgets:
                 if budget.first not in (None, waiter):
                     return budget.contended()
-            held.take(found)
+            held.take(parts)
         return None
 
 

@@ -139,7 +139,7 @@ class ChargedCalls:
 
     def busy(self) -> set[str]:
         """Return the journal keys of the calls in progress in this client."""
-        return {flight.key for flight in self._flying}
+        return {attempt.key for attempt in self._flying}
 
     def lost_before(self, entry: "Entry") -> None:
         """Add a journaled call whose response was lost, by this process or an earlier one."""
@@ -164,27 +164,27 @@ class ChargedCalls:
         if self._closed:
             raise ClientClosed("The client is closed; nothing was sent. Create a new A2E().")
         self._poller.home.check()
-        flight = _Flight(what)
-        self._flying.add(flight)
-        carry = flight.carry = self._spawn(self._carry(flight))
-        carry.add_done_callback(lambda _: self._flying.discard(flight))
+        attempt = _Flight(what)
+        self._flying.add(attempt)
+        run_task = attempt.carry = self._spawn(self._carry(attempt))
+        run_task.add_done_callback(lambda _: self._flying.discard(attempt))
         try:
-            await asyncio.wait([carry])
+            await asyncio.wait([run_task])
         except asyncio.CancelledError:
-            flight.alone = True
-            if carry.done():
-                self._settle(flight)
-            elif not flight.sent:
-                flight.withdrawn = True
-                carry.cancel()
+            attempt.alone = True
+            if run_task.done():
+                self._settle(attempt)
+            elif not attempt.sent:
+                attempt.withdrawn = True
+                run_task.cancel()
             raise
-        if carry.cancelled():
-            if flight.result is not None:
-                return flight.result  # paid; the client closed while the journal was written
+        if run_task.cancelled():
+            if attempt.result is not None:
+                return attempt.result  # paid; the client closed while the journal was written
             raise ClientClosed(
                 "The client was closed before the call was sent; nothing was charged."
             )
-        return carry.result()
+        return run_task.result()
 
     def owe(self, do: Callable[[], Coroutine[Any, Any, None]]) -> Duty:
         """Return a cleanup that runs when the client closes, unless it has run before."""
@@ -202,9 +202,9 @@ class ChargedCalls:
 
         Raises `BudgetExceeded` when no call in flight can make room, and `ClientClosed`.
         """
-        held = Held(self._budgets)
+        reservation = Held(self._budgets)
         if not self._budgets:
-            return held
+            return reservation
         quoted: int | None = None
         if kind != UPLOAD and self._ask_price is not None and path not in self._unpriced:
             try:
@@ -214,8 +214,8 @@ class ChargedCalls:
                 logger.debug("no price for %s: %s", path, error)
             if quoted is None:
                 self._unpriced.add(path)
-        await self._queue.reserve(held, lambda: [(kind, quoted)])
-        return held
+        await self._queue.reserve(reservation, lambda: [(kind, quoted)])
+        return reservation
 
     async def aclose(self) -> None:
         """Run the deferred cleanups and wait for calls in progress, at most 30 s in all.
@@ -226,19 +226,19 @@ class ChargedCalls:
         self._queue.close()
         if self._poller.home.outlived():
             return
-        until = asyncio.get_running_loop().time() + FINISH_STARTS
+        deadline = asyncio.get_running_loop().time() + FINISH_STARTS
         while True:
-            for duty in tuple(self._duties):
-                duty.begin()
+            for cleanup in tuple(self._duties):
+                cleanup.begin()
             if not self._carrying:
                 return
-            left = until - asyncio.get_running_loop().time()
+            left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
                 break
             await asyncio.wait(self._carrying, timeout=left)
         late = list(self._carrying)
-        for carry in late:
-            carry.cancel()
+        for run_task in late:
+            run_task.cancel()
         await asyncio.wait(late)
 
     # -- inside ----------------------------------------------------------------------------
@@ -270,15 +270,15 @@ class ChargedCalls:
         return flight.result
 
     async def _send(self, flight: _Flight[T]) -> T:
-        what = flight.what
-        counted = UPLOAD if what.upload else what.kind
-        held = flight.held = await self.set_aside(counted, what.path, what.body)
+        call = flight.what
+        counted_kind = UPLOAD if call.upload else call.kind
+        reservation = flight.held = await self.set_aside(counted_kind, call.path, call.body)
         recovery = Recovery(
-            kind=what.kind,
-            path=what.path,
+            kind=call.kind,
+            path=call.path,
             name=None,
             mark=None,
-            digest=call_digest(what.kind, what.body),
+            digest=call_digest(call.kind, call.body),
             sent_at=utc_now(),
         )
 
@@ -307,34 +307,34 @@ class ChargedCalls:
                 await self._book.intend_call(key, recovery)
 
         try:
-            answer = await self._session.request(
+            response = await self._session.request(
                 "POST",
-                what.path,
-                json=dict(what.body),
+                call.path,
+                json=dict(call.body),
                 repeat=Repeat.CHARGED,
-                priority=Priority.START if what.priority is None else what.priority,
-                timeout=what.timeout,
+                priority=Priority.START if call.priority is None else call.priority,
+                timeout=call.timeout,
                 before=before,
                 on_sent=sent,
                 on_refused=refused,
             )
-            result = what.read(answer)
+            result = call.read(response)
         except asyncio.CancelledError as error:
             if flight.sent:
                 why = "the client was closed before the response arrived"
-                raise self._lose(what, recovery, why) from error
-            await self._forget(key, held)
+                raise self._lose(call, recovery, why) from error
+            await self._forget(key, reservation)
             raise
         except A2EError as error:
             if flight.sent and could_be_accepted(error):
-                raise self._lose(what, recovery, str(error)) from error
-            await self._forget(key, held)
+                raise self._lose(call, recovery, str(error)) from error
+            await self._forget(key, reservation)
             raise
         except Exception as error:
             # A bug in this package must not report a call that may be charged as not sent.
             if flight.sent:
-                raise self._lose(what, recovery, f"{type(error).__name__}: {error}") from error
-            await self._forget(key, held)
+                raise self._lose(call, recovery, f"{type(error).__name__}: {error}") from error
+            await self._forget(key, reservation)
             raise
         except BaseException:
             # KeyboardInterrupt, or the loop is closing: awaiting the journal is not possible.
@@ -343,27 +343,27 @@ class ChargedCalls:
             raise
         if result is not None:
             flight.result = result  # set first: a cancellation below must not lose what was paid
-            held.settle(counted, _price_of(result))
+            reservation.settle(counted_kind, _price_of(result))
             if self._book is not None:
                 if _is_task(result):
                     await self._book.adopt(result, recovery)
                 urls = (result.url,) if isinstance(result, Output) else ()
                 await self._book.end_call(key, urls)
             return result
-        reason = _refusal(answer.data)
-        if reason and answer.code is not None and answer.http_status == 200:
-            await self._forget(key, held)
+        reason = _refusal(response.data)
+        if reason and response.code is not None and response.http_status == 200:
+            await self._forget(key, reservation)
             raise InvalidRequest(
-                http_status=answer.http_status,
-                code=answer.code,
+                http_status=response.http_status,
+                code=response.code,
                 message=excerpt(reason),
-                trace_id=answer.trace_id,
+                trace_id=response.trace_id,
                 method="POST",
-                path=what.path,
+                path=call.path,
                 advice="The service created nothing.",
                 from_api=True,
             )
-        raise self._lose(what, recovery, "the service reported success without a result")
+        raise self._lose(call, recovery, "the service reported success without a result")
 
     async def _forget(self, key: str, held: Held) -> None:
         held.release()
@@ -382,10 +382,10 @@ class ChargedCalls:
             self._keep(flight.what.kind, flight.result)
 
     def _keep(self, kind: str, result: Any) -> None:
-        kept = self._unclaimed.setdefault(kind, deque(maxlen=KEPT))
-        if len(kept) == KEPT:
+        results = self._unclaimed.setdefault(kind, deque(maxlen=KEPT))
+        if len(results) == KEPT:
             logger.warning("%d unclaimed results of %s: the oldest is dropped", KEPT, kind)
-        kept.append(result)
+        results.append(result)
         logger.info("kept a paid result of %s whose caller was cancelled", kind)
 
     def _lose(self, what: ChargedCall[Any], recovery: Recovery, why: str) -> StartOutcomeUnknown:

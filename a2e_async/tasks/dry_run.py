@@ -66,8 +66,8 @@ class Planner:
 
     def close(self) -> None:
         """Cancel pending price quotes and release resources."""
-        for asked in self._prices.values():
-            asked.cancel()
+        for quote in self._prices.values():
+            quote.cancel()
         self._seen.close()
 
     # -- jobs that earlier runs, or earlier jobs of this run, have started -----------------------
@@ -76,20 +76,20 @@ class Planner:
         """Return the outcome of a job whose key is in use already, None for a new job."""
         if job.key is None:
             return None
-        paid, tries = 0, 0
+        paid, failures = 0, 0
         while self.desk.book is not None:
-            current = again(job, tries)
-            entry = await self.desk.book.journal.get(current.key or "")
+            keyed_job = again(job, failures)
+            entry = await self.desk.book.journal.get(keyed_job.key or "")
             if entry is None or entry.state is State.RESERVED:
                 break
             if (entry.kind, entry.digest) != (job.kind.name, digest):
                 raise _conflict(job, entry.ref)
             paid += self._count(entry)
-            if entry.succeeded is not False or tries >= self.retry_failed:
-                return self._stands(job, current, entry, paid)
-            tries += 1
-        first = self._seen.first(digest, "key", job.key)
-        if first != digest:
+            if entry.succeeded is not False or failures >= self.retry_failed:
+                return self._stands(job, keyed_job, entry, paid)
+            failures += 1
+        first_digest = self._seen.first(digest, "key", job.key)
+        if first_digest != digest:
             raise _conflict(job, None)
         if self._seen.count("again", job.key) > 1:
             return Outcome(job=job, plan=Plan(step="wait", paid=paid))
@@ -108,11 +108,11 @@ class Planner:
         return Outcome(job=job, plan=plan, task=task, paths=paths, earlier=plan.step == "done")
 
     def _count(self, entry: Entry) -> int:
-        held = Held(self.held.budgets)
+        reservation = Held(self.held.budgets)
         if entry.state is State.INTENT:
-            held.owe(entry.reserved or 0, entry.key)
+            reservation.owe(entry.reserved or 0, entry.key)
         else:
-            held.stands(entry.key, entry.cost, entry.ref)
+            reservation.stands(entry.key, entry.cost, entry.ref)
         return entry.coins or 0
 
     # -- new jobs -----------------------------------------------------------------------------
@@ -128,15 +128,17 @@ class Planner:
 
     async def _price(self, job: Job[R], files: frozenset[str]) -> int | None:
         path, body = job.kind.start_at.path, unsent_body(job.input)
-        alike = {name: value for name, value in body.items() if name != job.kind.name_wire}
-        mark = hashlib.sha256(json.dumps([path, alike], sort_keys=True).encode()).hexdigest()
-        asked = self._prices.get(mark)
-        if asked is None:
-            asked = asyncio.ensure_future(self.desk.price(path, body))
+        quoted_body = {name: value for name, value in body.items() if name != job.kind.name_wire}
+        cache_key = hashlib.sha256(
+            json.dumps([path, quoted_body], sort_keys=True).encode()
+        ).hexdigest()
+        quote = self._prices.get(cache_key)
+        if quote is None:
+            quote = asyncio.ensure_future(self.desk.price(path, body))
             if len(self._prices) < REMEMBERED:
-                self._prices[mark] = asked
+                self._prices[cache_key] = quote
         try:
-            return await asyncio.shield(asked)
+            return await asyncio.shield(quote)
         except InvalidRequest:
             if not files:
                 raise
@@ -144,15 +146,15 @@ class Planner:
 
     def _refusal(self, job: Job[R], plan: Plan) -> BudgetExceeded | None:
         """Count the job's price in the copies; return an error if there is no room."""
-        held = Held(self.held.budgets)
+        reservation = Held(self.held.budgets)
         uploads: list[Need] = [(UPLOAD, None)] * plan.uploads
         try:
-            held.reserve((job.kind.name, plan.coins), *uploads)
+            reservation.reserve((job.kind.name, plan.coins), *uploads)
         except BudgetExceeded as error:
             return error
         for _ in uploads:
-            held.upload().settle(UPLOAD, None)
-        held.settle(job.kind.name, None)
+            reservation.upload().settle(UPLOAD, None)
+        reservation.settle(job.kind.name, None)
         return None
 
 

@@ -125,61 +125,61 @@ class FairQueue(Generic[T]):
 
     def join(self, ticket: T) -> bool:
         """Queue a start; return whether it is admitted at once."""
-        lane = self._lanes.setdefault(ticket.caller, _Lane())
-        lane.queue[ticket] = None
+        queue = self._lanes.setdefault(ticket.caller, _Lane())
+        queue.queue[ticket] = None
         self.waiting += 1
         # No other start can be admitted by this: joining the queue makes no room.
-        return ticket in self._see(ticket.caller, lane)
+        return ticket in self._see(ticket.caller, queue)
 
     def add(self, ticket: T) -> Sequence[T]:
         """Count a start that is already running, even beyond the caps."""
-        lane = self._lanes.setdefault(ticket.caller, _Lane())
+        queue = self._lanes.setdefault(ticket.caller, _Lane())
         ticket.stage = Stage.SENT
-        self._count(lane, ticket.cost)
-        return self._see(ticket.caller, lane)
+        self._count(queue, ticket.cost)
+        return self._see(ticket.caller, queue)
 
     def sent(self, ticket: T) -> Sequence[T]:
         """Note that an admitted start has been sent."""
         if ticket.stage is not Stage.IN_LINE:
             return ()
         ticket.stage = Stage.SENT
-        lane = self._lanes[ticket.caller]
-        lane.line -= 1
-        return self._see(ticket.caller, lane)
+        queue = self._lanes[ticket.caller]
+        queue.line -= 1
+        return self._see(ticket.caller, queue)
 
     def resize(self, ticket: T, cost: int) -> Sequence[T]:
         """Set how many of the start's remote tasks are unfinished."""
-        lane = self._lanes[ticket.caller]
-        self._count(lane, cost - ticket.cost)
+        queue = self._lanes[ticket.caller]
+        self._count(queue, cost - ticket.cost)
         ticket.cost = cost
-        return self._see(ticket.caller, lane)
+        return self._see(ticket.caller, queue)
 
     def leave(self, ticket: T) -> Sequence[T]:
         """Remove a start that was given up or whose tasks have ended. Idempotent."""
         if ticket.stage is Stage.OVER:
             return ()
-        lane = self._lanes[ticket.caller]
+        queue = self._lanes[ticket.caller]
         if ticket.stage is Stage.WAITING:
-            del lane.queue[ticket]
+            del queue.queue[ticket]
             self.waiting -= 1
         else:
-            lane.line -= ticket.stage is Stage.IN_LINE
-            self._count(lane, -ticket.cost)
+            queue.line -= ticket.stage is Stage.IN_LINE
+            self._count(queue, -ticket.cost)
         ticket.stage = Stage.OVER
-        return self._see(ticket.caller, lane)
+        return self._see(ticket.caller, queue)
 
     # -- queries ---------------------------------------------------------------------------
 
     def unfinished(self, caller: str | None) -> int:
         """Return how many unfinished remote tasks a tenant has."""
-        lane = self._lanes.get(caller)
-        return lane.used if lane else 0
+        queue = self._lanes.get(caller)
+        return queue.used if queue else 0
 
     def blocked(self, ticket: T) -> Scope | None:
         """Return the cap that blocks a waiting start; None if it only waits for its turn."""
-        lane = self._lanes[ticket.caller]
-        before = self._before(lane, ticket)
-        if not _fits(lane.used + before, ticket.cost, ticket.most):
+        queue = self._lanes[ticket.caller]
+        before = self._before(queue, ticket)
+        if not _fits(queue.used + before, ticket.cost, ticket.most):
             return "caller"
         # A ready tenant whose start is not admitted is blocked by the client's cap, and so are
         # all tenants behind it.
@@ -191,29 +191,29 @@ class FairQueue(Generic[T]):
         """Return whether the client's cap blocks a start, and the tenants their own cap blocks."""
         own = {
             name
-            for name, lane in self._lanes.items()
-            if (head := lane.head) and not _fits(lane.used, head.cost, head.most)
+            for name, queue in self._lanes.items()
+            if (head := queue.head) and not _fits(queue.used, head.cost, head.most)
         }
         return bool(self._turns), own
 
     def ahead(self, ticket: T, scope: Scope) -> int:
         """Return how many waiting starts will be admitted before this one, by round-robin."""
-        lane = self._lanes[ticket.caller]
-        own = list(lane.queue).index(ticket)
+        queue = self._lanes[ticket.caller]
+        own_position = list(queue.queue).index(ticket)
         if scope == "caller":
-            return own
-        others = (len(other.queue) for other in self._turns.values() if other is not lane)
-        return own + sum(min(waiting, own + 1) for waiting in others)
+            return own_position
+        others = (len(other.queue) for other in self._turns.values() if other is not queue)
+        return own_position + sum(min(queued, own_position + 1) for queued in others)
 
     # -- inside ----------------------------------------------------------------------------
 
     def _before(self, lane: _Lane[T], ticket: T) -> int:
-        cost = 0
+        count = 0
         for other in lane.queue:
             if other is ticket:
                 break
-            cost += other.cost
-        return cost
+            count += other.cost
+        return count
 
     def _count(self, lane: _Lane[T], more: int) -> None:
         lane.used += more
@@ -234,23 +234,23 @@ class FairQueue(Generic[T]):
             self._lanes.pop(name, None)
 
     def _pump(self) -> Sequence[T]:
-        going: list[T] = []
+        admitted: list[T] = []
         while self._turns:
-            name, lane = next(iter(self._turns.items()))
-            ticket = lane.head
+            name, queue = next(iter(self._turns.items()))
+            start = queue.head
             # Stop here even if a later start would fit: otherwise small starts could overtake
             # one with many tasks forever.
-            if ticket is None or not _fits(self.used, ticket.cost, self.most):
+            if start is None or not _fits(self.used, start.cost, self.most):
                 break
-            del lane.queue[ticket]
+            del queue.queue[start]
             self.waiting -= 1
-            ticket.stage = Stage.IN_LINE
-            lane.line += 1
-            self._count(lane, ticket.cost)
+            start.stage = Stage.IN_LINE
+            queue.line += 1
+            self._count(queue, start.cost)
             del self._turns[name]
-            self._place(name, lane)
-            going.append(ticket)
-        return going
+            self._place(name, queue)
+            admitted.append(start)
+        return admitted
 
 
 def room_in(needed: int, left: Sequence[float], usual: float) -> float:
@@ -261,8 +261,8 @@ def room_in(needed: int, left: Sequence[float], usual: float) -> float:
     """
     if not left:
         return AT_LEAST
-    rounds, place = divmod(max(1, needed) - 1, len(left))
-    return max(AT_LEAST, sorted(left)[place] + rounds * usual)
+    rounds, index = divmod(max(1, needed) - 1, len(left))
+    return max(AT_LEAST, sorted(left)[index] + rounds * usual)
 
 
 def left_of(age: float, usual: float) -> float:

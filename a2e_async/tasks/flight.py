@@ -85,8 +85,8 @@ class Flight:
         """The key under which budgets keep its reservation while its outcome is unknown."""
         if self.key is not None and not self.own_key:
             return self.key
-        lost = self.recovery
-        return None if lost is None else _name_of(lost)
+        recovery = self.recovery
+        return None if recovery is None else _name_of(recovery)
 
     @property
     def token(self) -> object:
@@ -112,7 +112,7 @@ def new_mark() -> str:
     """Return a unique name with 100 random bits."""
     # One call for 13 bytes: the cost of system randomness is per call, not per byte.
     bits = int.from_bytes(secrets.token_bytes(13))
-    return "a2e-" + "".join([_ALPHABET[bits >> place & 31] for place in _PLACES])
+    return "a2e-" + "".join([_ALPHABET[bits >> offset & 31] for offset in _PLACES])
 
 
 def made_key(what: str) -> str:
@@ -165,11 +165,11 @@ def input_digest(kind: TaskKind[..., Any], inputs: TaskInput, media: Prepareds) 
 
 def call_digest(kind: str, body: Mapping[str, Any]) -> str:
     """Return a digest of the inputs of a paid call without a task."""
-    asked = {
+    inputs = {
         name: stable_url(value) if isinstance(value, str) and is_url(value) else value
         for name, value in body.items()
     }
-    return _digest([kind, asked])
+    return _digest([kind, inputs])
 
 
 def _digest(wire: Any) -> str:

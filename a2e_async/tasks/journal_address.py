@@ -39,16 +39,16 @@ def database_address(text: str) -> str | None:
 
     Raises `ConfigurationError` for a text that looks like an address but is not a usable one.
     """
-    said = text.strip()
-    if (found := _POSTGRES.match(said)) is not None:
-        return f"postgresql://{said[found.end() :]}"
-    if "://" in said or _SCHEME.match(said):
+    address = text.strip()
+    if (scheme := _POSTGRES.match(address)) is not None:
+        return f"postgresql://{address[scheme.end() :]}"
+    if "://" in address or _SCHEME.match(address):
         raise _refusal()
-    if _PATH.match(said):
+    if _PATH.match(address):
         return None
-    if _USERINFO.match(said):
+    if _USERINFO.match(address):
         raise _refusal()
-    return said if _KEYWORD.search(said) else None
+    return address if _KEYWORD.search(address) else None
 
 
 def file_path(text: str) -> str:

@@ -273,8 +273,8 @@ def update_query(columns: tuple[str, ...]) -> str:
 def to_row(entry: Entry) -> tuple[Value, ...]:
     """Return an entry's column values in the order of `COLUMNS`."""
     values = list(_FIELDS(entry))
-    for place, write in _WRITE_AT:
-        values[place] = write(values[place])
+    for index, write in _WRITE_AT:
+        values[index] = write(values[index])
     return tuple(values)
 
 
@@ -287,8 +287,8 @@ def to_column(name: str, value: Any) -> Value:
 def to_entry(row: tuple[Any, ...]) -> Entry:
     """Convert a row, whose first columns are `COLUMNS`, to an entry."""
     values = list(row)
-    for place, read in _READ_AT:
-        values[place] = read(values[place])
+    for index, read in _READ_AT:
+        values[index] = read(values[index])
     return Entry(**dict(zip(COLUMNS, values, strict=False)))
 
 

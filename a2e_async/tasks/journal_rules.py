@@ -65,13 +65,13 @@ def stepped(
         raise TakenOver("Another client has taken over this start; nothing was sent by this one.")
     if entry is None:
         return None
-    changes: dict[str, Any] = {**values, "updated_at": now}
+    updates: dict[str, Any] = {**values, "updated_at": now}
     wanted = new_ids(entry, values)
     new = tuple(id for id in wanted if id not in held)
-    changes["ids"] = entry.ids + new
-    if "reserved" in changes:
-        changes["reserved"] = price(changes["reserved"])
-    coins = price(changes.pop("coins", None))
+    updates["ids"] = entry.ids + new
+    if "reserved" in updates:
+        updates["reserved"] = price(updates["reserved"])
+    coins = price(updates.pop("coins", None))
     if wanted and not new and not entry.ids:
         # All ids belong to other entries, so this start's own task is still to be found.
         state = min(state, State.INTENT)
@@ -81,8 +81,8 @@ def stepped(
         if entry.ids and coins is not None:
             coins = price(coins + (entry.coins or 0))
     if coins is not None:  # a known price is never replaced by an unknown one
-        changes["coins"] = coins
-    changes["state"] = max(entry.state, state)
-    if account and not entry.account and changes["state"] > entry.state:
-        changes["account"] = account
-    return evolve(entry, **changes), new
+        updates["coins"] = coins
+    updates["state"] = max(entry.state, state)
+    if account and not entry.account and updates["state"] > entry.state:
+        updates["account"] = account
+    return evolve(entry, **updates), new

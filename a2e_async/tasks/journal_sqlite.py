@@ -164,11 +164,11 @@ class SqliteJournal:
         the entry is gone. To miss nothing, call `watch` before `get`.
         """
         writer = self._at_work()
-        watcher = Watcher(asyncio.get_running_loop(), told)
-        writer.watch(key, watcher)
+        listener = Watcher(asyncio.get_running_loop(), told)
+        writer.watch(key, listener)
         # Wakes the thread, which otherwise would check for changes only at its next heartbeat.
         writer.submit(Asked(lambda store: None, writes=False))
-        return lambda: writer.unwatch(key, watcher)
+        return lambda: writer.unwatch(key, listener)
 
     def watch_all(self, told: Callable[[Entry], None]) -> Callable[[], None]:
         """Call ``callback`` on this loop with each entry that another client changes.
@@ -198,12 +198,12 @@ class SqliteJournal:
         """
         query = prune_query(tuple(sorted(states)), missing)
 
-        def some(start: int) -> "asyncio.Future[tuple[int, int]]":
+        def prune_batch(start: int) -> "asyncio.Future[tuple[int, int]]":
             return self._do(lambda store: store.prune(query, before, start, PRUNED))
 
-        pruned, after = await some(0)
+        pruned, after = await prune_batch(0)
         while after:
-            more, after = await some(after)
+            more, after = await prune_batch(after)
             pruned += more
         return pruned
 

@@ -135,30 +135,30 @@ class Store:
         that operation. An error of the whole file is raised, and then nothing was written.
         """
         self._stay()
-        writes = not work or any(item.writes for item in work)
-        news: News = []
+        writes = not work or any(operation.writes for operation in work)
+        changed: News = []
         if not writes and self.due():
             with suppress(sqlite3.Error):  # renewing may fail: reading needs no lease
-                news = self._attempt([], True, watched)
+                changed = self._attempt([], True, watched)
         try:
-            return news + patiently(lambda: self._attempt(work, writes, watched))
+            return changed + patiently(lambda: self._attempt(work, writes, watched))
         except (sqlite3.Error, JournalError) as error:
             if not isinstance(error, _OUR_LIMITS):
                 raise
-            problem: Exception = error
+            cause: Exception = error
         except Exception as error:  # a user's value may raise anything when it is converted
-            problem = error
+            cause = error
         if len(work) == 1:
-            work[0].error = explain(self.path, problem)
-            return news
+            work[0].error = explain(self.path, cause)
+            return changed
         # The transaction was rolled back. Run the operations one by one, so that only the one
         # that caused the error fails.
-        for item in work:
+        for operation in work:
             try:
-                news += self.group([item], watched)
+                changed += self.group([operation], watched)
             except (sqlite3.Error, OSError, JournalError) as error:
-                item.error = explain(self.path, error)
-        return news
+                operation.error = explain(self.path, error)
+        return changed
 
     def news(self, watched: Collection[str]) -> News:
         """Return changes of watched keys by other clients; fast if the file is unchanged."""
@@ -175,21 +175,21 @@ class Store:
         db.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
         try:
             self._now = self.clock.wall()
-            self._change, self._drops = before = self._counters()
-            news = self._news(watched) if watched else []
-            beaten = self._beaten
+            self._change, self._drops = counters_before = self._counters()
+            changed = self._news(watched) if watched else []
+            last_heartbeat = self._beaten
             if writes:
                 if (version := version_of(db)) != rows.VERSION:
                     raise too_new(self.path, version)
                 if not work or self.due():
-                    beaten = self._beat()
-            for item in work:
-                item.error = None
+                    last_heartbeat = self._beat()
+            for operation in work:
+                operation.error = None
                 try:
-                    item.value = item.do(self)
+                    operation.value = operation.do(self)
                 except TakenOver as error:  # raised before anything was written
-                    item.error = error
-            if (self._change, self._drops) != before:
+                    operation.error = error
+            if (self._change, self._drops) != counters_before:
                 db.execute("UPDATE counters SET change = ?, drops = ?", (self._change, self._drops))
             db.execute("COMMIT")
         except BaseException:
@@ -197,8 +197,8 @@ class Store:
                 db.execute("ROLLBACK")
             raise
         self._told = (self._change, self._drops) if watched else None
-        self._beaten = beaten
-        return news
+        self._beaten = last_heartbeat
+        return changed
 
     def _counters(self) -> tuple[int, int]:
         change, drops = self.db.execute("SELECT change, drops FROM counters").fetchone()
@@ -208,18 +208,18 @@ class Store:
         if self._told is None:
             self._gone.clear()
             return []
-        news: News = []
+        changed_entries: News = []
         change, drops = self._told
         if change < self._change:
             changed = self.db.execute(rows.CHANGED, (change, *self._mine))
             seen = rows.to_entries(row for row in changed if row[0] in watched)
-            news += [(entry.key, entry) for entry in seen]
-            self._gone.difference_update(key for key, _ in news)
+            changed_entries += [(entry.key, entry) for entry in seen]
+            self._gone.difference_update(key for key, _ in changed_entries)
         if drops < self._drops:
             gone = {key for key in list(watched) if self._row(key) is None}
-            news += [(key, None) for key in gone - self._gone]
+            changed_entries += [(key, None) for key in gone - self._gone]
             self._gone = gone
-        return news
+        return changed_entries
 
     def _stay(self) -> None:
         """Raise `JournalError` if the files at the path are no longer the open ones.
@@ -229,14 +229,14 @@ class Store:
         if not self.place:
             return
         try:
-            place, log = whereabouts(self.real)
+            file_ids, log_size = whereabouts(self.real)
         except OSError:
-            place, log = (), 0
-        if place != self.place:
+            file_ids, log_size = (), 0
+        if file_ids != self.place:
             advice = "Restore the files, or create a new client to begin a new journal."
             raise unusable(self.path, "its files were removed or replaced", advice)
-        if log >= self._checkpoint_at:
-            self._checkpoint(log)
+        if log_size >= self._checkpoint_at:
+            self._checkpoint(log_size)
 
     def _checkpoint(self, log: int) -> None:
         """Checkpoint the write-ahead log and truncate it.
@@ -277,23 +277,27 @@ class Store:
 
     def begin(self, entry: Entry, row: tuple[rows.Value, ...]) -> Begun:
         """Write ``entry``, with column values ``row``, or return the one under its key."""
-        if held := self._held(entry.kind, entry.ids, self._account):
-            entry = without(entry, held)
+        if held_ids := self._held(entry.kind, entry.ids, self._account):
+            entry = without(entry, held_ids)
             row = rows.to_row(entry)
         seq = self._change + 1
-        ours = (self._account, self.owner, self._now, self._now)
-        values = (seq, seq, *row[:-4], *ours, entry.key, *self._mine)
+        own_values = (self._account, self.owner, self._now, self._now)
+        values = (seq, seq, *row[:-4], *own_values, entry.key, *self._mine)
         if self.db.execute(rows.INSERT, values).rowcount:
             self._change = seq
-            account, owner, created_at, updated_at = ours
+            account, owner, created_at, updated_at = own_values
             entry = evolve(
                 entry, account=account, owner=owner, created_at=created_at, updated_at=updated_at
             )
             self._claim(entry, entry.ids, seq)
             return Begun(entry, mine=True, new=True)
-        found, _ = self._sure(entry.key)
-        if not same_start(found, entry) or found.state > State.INTENT or not self.take(entry.key):
-            return Begun(found, mine=False, new=False)
+        existing, _ = self._sure(entry.key)
+        if (
+            not same_start(existing, entry)
+            or existing.state > State.INTENT
+            or not self.take(entry.key)
+        ):
+            return Begun(existing, mine=False, new=False)
         return Begun(self._sure(entry.key)[0], mine=True, new=False)
 
     def advance(
@@ -301,21 +305,21 @@ class Store:
     ) -> Entry | None:
         """Advance an entry and set ``values``, whose column values are ``columns``."""
         entry, seq = self._found(key)
-        held: Collection[str] = ()
+        held_ids: Collection[str] = ()
         if entry is not None:
-            held = self._held(entry.kind, new_ids(entry, values), entry.account)
+            held_ids = self._held(entry.kind, new_ids(entry, values), entry.account)
         step = stepped(
-            entry, self.owner, state, values, self._now, account=self.scope.account, held=held
+            entry, self.owner, state, values, self._now, account=self.scope.account, held=held_ids
         )
         if entry is None or step is None:
             return None
         after, new = step
-        follows = ("ids", "coins", "reserved", "state", "account", "updated_at")
-        columns = columns | {name: rows.to_column(name, getattr(after, name)) for name in follows}
+        derived = ("ids", "coins", "reserved", "state", "account", "updated_at")
+        columns = columns | {name: rows.to_column(name, getattr(after, name)) for name in derived}
         if after.account != entry.account:
-            owned = [(after.account, entry.kind, id, seq) for id in entry.ids]
+            moved = [(after.account, entry.kind, id, seq) for id in entry.ids]
             query = "UPDATE tasks SET account = ? WHERE (kind, id, seq) = (?, ?, ?)"
-            self.db.executemany(query, owned)
+            self.db.executemany(query, moved)
         self._claim(after, new, seq)
         self._update(seq, columns)
         return after
@@ -451,8 +455,8 @@ class Store:
 
     def _held(self, kind: str, ids: Sequence[str], account: str) -> list[str]:
         """Return which of these tasks other entries hold."""
-        query, at = rows.HOLDER, (account, account)
-        return [id for id in ids if self.db.execute(query, (kind, id, *at)).fetchone()]
+        query, account_params = rows.HOLDER, (account, account)
+        return [id for id in ids if self.db.execute(query, (kind, id, *account_params)).fetchone()]
 
     def _claim(self, entry: Entry, ids: Sequence[str], seq: int) -> None:
         if ids:

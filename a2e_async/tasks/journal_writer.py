@@ -152,9 +152,9 @@ class Writer:
         """Remove a listener for one key; it is not called any more."""
         watcher.live = False
         with self._lock:
-            left = tuple(w for w in self.watchers.get(key, ()) if w is not watcher)
-            if left:
-                self.watchers[key] = left
+            remaining = tuple(w for w in self.watchers.get(key, ()) if w is not watcher)
+            if remaining:
+                self.watchers[key] = remaining
             else:
                 self.watchers.pop(key, None)
 
@@ -167,8 +167,8 @@ class Writer:
         """Remove a listener for all entries; it is not called any more."""
         listener.live = False
         with self._lock:
-            left = tuple(one for one in self.watchers.listeners if one is not listener)
-            self.watchers.listeners = left
+            remaining = tuple(one for one in self.watchers.listeners if one is not listener)
+            self.watchers.listeners = remaining
 
     # -- in the thread -----------------------------------------------------------------------
 
@@ -186,18 +186,18 @@ class Writer:
 
     def _turn(self) -> bool:
         """Wait for operations or the next check; run them; return whether to continue."""
-        work, stopping = self._next(WATCH if self.watchers else HEARTBEAT)
-        news: News = []
+        operations, stopping = self._next(WATCH if self.watchers else HEARTBEAT)
+        changed: News = []
         try:
-            if self._store is None and work:
+            if self._store is None and operations:
                 self._store = Store.open(self.path, self.owner, self.clock, self.scope)
             if self._store is not None:
-                news = self._carry_out(self._store, work)
+                changed = self._carry_out(self._store, operations)
         except Exception as error:  # every caller must get a result, or it would wait forever
-            for item in work:
-                item.error = explain(self.path, error)
-        _tell(work)
-        self._spread(news)
+            for operation in operations:
+                operation.error = explain(self.path, error)
+        _tell(operations)
+        self._spread(changed)
         return not stopping
 
     def _carry_out(self, store: Store, work: list[Asked[Any]]) -> News:
@@ -206,22 +206,22 @@ class Writer:
         return store.news(self.watchers) if self.watchers else []
 
     def _next(self, wait: float) -> tuple[list[Asked[Any]], bool]:
-        work: list[Asked[Any]] = []
+        operations: list[Asked[Any]] = []
         try:
-            item = self._queue.get(timeout=wait)
-            while item is not None:
-                work.append(item)
-                if len(work) >= GROUP:
-                    return work, False
-                item = self._queue.get_nowait()
+            operation = self._queue.get(timeout=wait)
+            while operation is not None:
+                operations.append(operation)
+                if len(operations) >= GROUP:
+                    return operations, False
+                operation = self._queue.get_nowait()
         except Empty:
-            return work, False
-        return work, True
+            return operations, False
+        return operations, True
 
     def _spread(self, news: News) -> None:
         for key, entry in news:
-            for watcher in self.watchers.get(key, ()):
-                _call(watcher.loop, watcher.tell, entry)
+            for key_listener in self.watchers.get(key, ()):
+                _call(key_listener.loop, key_listener.tell, entry)
         listeners = self.watchers.listeners
         changed = [entry for _, entry in news if entry is not None] if listeners else []
         if changed:
@@ -251,22 +251,22 @@ def _stop_all() -> None:
 def _tell(work: Sequence[Asked[Any]]) -> None:
     """Resolve the futures of a group, with one call for each event loop."""
     by_loop: dict[asyncio.AbstractEventLoop, list[Asked[Any]]] = {}
-    for item in work:
-        if item.future is not None:
-            by_loop.setdefault(item.future.get_loop(), []).append(item)
+    for operation in work:
+        if operation.future is not None:
+            by_loop.setdefault(operation.future.get_loop(), []).append(operation)
     for loop, items in by_loop.items():
         _call(loop, _resolve, items)
 
 
 def _resolve(work: Sequence[Asked[Any]]) -> None:
-    for item in work:
-        if item.future is None or item.future.done():
+    for operation in work:
+        if operation.future is None or operation.future.done():
             continue  # its caller was cancelled
-        if item.error is not None:
+        if operation.error is not None:
             # A new exception for each caller: one raised in several tasks mixes tracebacks.
-            item.future.set_exception(type(item.error)(*item.error.args))
+            operation.future.set_exception(type(operation.error)(*operation.error.args))
         else:
-            item.future.set_result(item.value)
+            operation.future.set_result(operation.value)
 
 
 def _end(future: "asyncio.Future[None]") -> None:

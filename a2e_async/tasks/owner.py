@@ -19,11 +19,11 @@ def _scope() -> str:
     A process id alone is not enough: other containers and earlier boots reuse the same numbers.
     """
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
-        space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115  # the link's text is the id
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_bytes()
+        namespace = os.readlink("/proc/self/ns/pid")  # noqa: PTH115  # the link's text is the id
     except OSError:
         return ""
-    return hashlib.sha256(boot + space.encode()).hexdigest()[:16]
+    return hashlib.sha256(boot_id + namespace.encode()).hexdigest()[:16]
 
 
 def new_owner() -> str:

@@ -77,13 +77,13 @@ class Places:
             return  # a second submission keeps the slot of the first
         if self._closed:
             raise _closed()
-        caller = flight.services.caller
-        cost = flight.kind.expected(flight.inputs)
-        flight.place = place = self._new(caller, flight.kind, cost)
-        if self._fair.join(place):
+        tenant = flight.services.caller
+        task_count = flight.kind.expected(flight.inputs)
+        flight.place = slot = self._new(tenant, flight.kind, task_count)
+        if self._fair.join(slot):
             return
         try:
-            await self._wait(place, caller.max_wait if caller else None)
+            await self._wait(slot, tenant.max_wait if tenant else None)
         except BaseException:
             self.free(flight)
             raise
@@ -98,51 +98,51 @@ class Places:
 
     def accepted(self, flight: "Flight", task: Task[Any]) -> None:
         """Pass the start's slot on to its tasks, which occupy it until they end."""
-        place, flight.place = flight.place, None
-        if place is None:
+        slot, flight.place = flight.place, None
+        if slot is None:
             self.adopt(flight.services.caller, task)
-        elif self._hold(place, task):
-            self._go(self._fair.resize(place, len(place.open)))
+        elif self._hold(slot, task):
+            self._go(self._fair.resize(slot, len(slot.open)))
         else:
-            self._leave(place)
+            self._leave(slot)
 
     def adopt(self, caller: Caller | None, task: Task[Any]) -> None:
         """Count a task that was started earlier; it needs no admission."""
         if self._fair.most is None and (caller is None or caller.max_unfinished is None):
             return
-        place = self._new(caller, task.kind, 0)
-        if self._hold(place, task):
-            place.cost = len(place.open)
-            self._go(self._fair.add(place))
+        slot = self._new(caller, task.kind, 0)
+        if self._hold(slot, task):
+            slot.cost = len(slot.open)
+            self._go(self._fair.add(slot))
 
     def free(self, flight: "Flight") -> None:
         """Free a start's slot: it was not accepted, or its outcome will remain unknown."""
-        place, flight.place = flight.place, None
-        if place is not None:
-            self._leave(place)
+        slot, flight.place = flight.place, None
+        if slot is not None:
+            self._leave(slot)
 
     def ended(self, kind: TaskKind[..., Any], id: str, *, seen: bool) -> None:
         """Free the slot of a remote task that ended, disappeared or cannot be polled any more.
 
         Only an end that was observed tells how long tasks of the kind take.
         """
-        place = self._held.pop((kind.name, id), None)
-        if place is None:
+        slot = self._held.pop((kind.name, id), None)
+        if slot is None:
             return
-        place.open.discard(id)
+        slot.open.discard(id)
         if seen:
-            self._learn(place)
-        if place.open:
-            self._go(self._fair.resize(place, len(place.open)))
+            self._learn(slot)
+        if slot.open:
+            self._go(self._fair.resize(slot, len(slot.open)))
         else:
-            self._leave(place)
+            self._leave(slot)
 
     def close(self) -> None:
         """Fail every waiting start with `ClientClosed`; none of them was sent."""
         self._closed = True
-        for place in self._waiting:
-            if place.granted is not None and not place.granted.done():
-                place.granted.set_exception(_closed())
+        for slot in self._waiting:
+            if slot.granted is not None and not slot.granted.done():
+                slot.granted.set_exception(_closed())
         for timer in (self._lingering, self._seeing):
             if timer is not None:
                 timer.cancel()
@@ -152,9 +152,9 @@ class Places:
     def _new(self, caller: Caller | None, kind: TaskKind[..., Any], cost: int) -> Place:
         if caller is None:
             return Place(caller=None, cost=cost, kind=kind, counted=self._fair.most is not None)
-        most = caller.max_unfinished
-        counted = most is not None or self._fair.most is not None
-        return Place(caller=caller.name, cost=cost, most=most, kind=kind, counted=counted)
+        max_unfinished = caller.max_unfinished
+        counted = max_unfinished is not None or self._fair.most is not None
+        return Place(caller=caller.name, cost=cost, most=max_unfinished, kind=kind, counted=counted)
 
     async def _wait(self, place: Place, longest: float | None) -> None:
         if longest == 0 and (scope := self._fair.blocked(place)) is not None:
@@ -163,7 +163,7 @@ class Places:
         place.granted = loop.create_future()
         timer: asyncio.TimerHandle | None = None
 
-        def late() -> None:
+        def on_timeout() -> None:
             nonlocal timer
             assert place.granted is not None  # noqa: S101  # set above
             if place.granted.done():
@@ -172,10 +172,10 @@ class Places:
             if scope is not None:
                 place.granted.set_exception(self._too_busy(place, scope))
             else:  # no cap blocks it, only the rate limiter: its turn will come
-                timer = loop.call_later(self._poller.interval(), late)
+                timer = loop.call_later(self._poller.interval(), on_timeout)
 
         if longest is not None:
-            timer = loop.call_later(longest or self._poller.interval(), late)
+            timer = loop.call_later(longest or self._poller.interval(), on_timeout)
         self._waiting.add(place)
         self._see()
         try:
@@ -187,27 +187,29 @@ class Places:
 
     def _too_busy(self, place: Place, scope: Scope) -> TooBusy:
         ahead = self._fair.ahead(place, scope)
-        own = scope == "caller"
-        used = self._fair.unfinished(place.caller) if own else self._fair.used
-        most = place.most if own else self._fair.most
-        assert most is not None  # noqa: S101  # without a cap nothing is blocked
+        own_cap = scope == "caller"
+        unfinished = self._fair.unfinished(place.caller) if own_cap else self._fair.used
+        max_unfinished = place.most if own_cap else self._fair.most
+        assert max_unfinished is not None  # noqa: S101  # without a cap nothing is blocked
         now = asyncio.get_running_loop().time()
-        left = [
-            left_of(now - held.since, self._time(held.kind))
-            for held in self._holding
-            if not own or held.caller == place.caller
-            for _ in held.open
+        remaining = [
+            left_of(now - occupied.since, self._time(occupied.kind))
+            for occupied in self._holding
+            if not own_cap or occupied.caller == place.caller
+            for _ in occupied.open
         ]
-        seconds = room_in(used + ahead + place.cost - most, left, self._time(place.kind))
-        self._linger(place.caller if own else None)
+        seconds = room_in(
+            unfinished + ahead + place.cost - max_unfinished, remaining, self._time(place.kind)
+        )
+        self._linger(place.caller if own_cap else None)
         waiting = f", and {ahead} starts are queued before this one" if ahead else ""
         return TooBusy(
-            f"{'This caller' if own else 'The client'} has {used} of at most {most} unfinished "
-            f"tasks{waiting}. Nothing was sent. Try again in about {math.ceil(seconds)} s "
+            f"{'This caller' if own_cap else 'The client'} has {unfinished} of at most "
+            f"{max_unfinished} unfinished tasks{waiting}. Nothing was sent. Try again in about {math.ceil(seconds)} s "
             "(error.retry_after).",
             retry_after=seconds,
-            unfinished=used,
-            max_unfinished=most,
+            unfinished=unfinished,
+            max_unfinished=max_unfinished,
             ahead=ahead,
             scope=scope,
         )
@@ -234,19 +236,19 @@ class Places:
         self._go(self._fair.leave(place))
 
     def _go(self, going: Sequence[Place]) -> None:
-        for place in going:
+        for slot in going:
             # A start that was cancelled meanwhile frees the slot itself.
-            if place.granted is not None and not place.granted.done():
-                place.granted.set_result(None)
+            if slot.granted is not None and not slot.granted.done():
+                slot.granted.set_result(None)
         self._see()
 
     def _learn(self, place: Place) -> None:
-        took = asyncio.get_running_loop().time() - place.since
+        duration = asyncio.get_running_loop().time() - place.since
         kind = place.kind
         if kind.usual is not None:
-            took = min(took, kind.usual[1])  # the end may have been observed much later
-        known = self._usual.get(kind.name, took)
-        self._usual[kind.name] = known + NEWEST * (took - known)
+            duration = min(duration, kind.usual[1])  # the end may have been observed much later
+        average = self._usual.get(kind.name, duration)
+        self._usual[kind.name] = average + NEWEST * (duration - average)
 
     def _time(self, kind: TaskKind[..., Any]) -> float:
         """Return how long a task of this kind typically takes (s)."""
@@ -277,17 +279,19 @@ class Places:
 
     def _follow(self) -> None:
         self._seeing = None
-        everything, callers = self._fair.kept()
-        everything = everything or None in self._refused
-        callers |= self._refused
-        wanted = {one for one in self._holding if everything or one.caller in callers}
-        for place in self._followed - wanted:
-            self._unfollow(place)
-        for place in wanted - self._followed:
-            self._followed.add(place)
-            if place.handle is None:
-                place.handle = Task(self._services, place.kind, tuple(place.open))
-            place.unfollow = self._poller.follow(place.handle)
+        all_tenants, tenants = self._fair.kept()
+        all_tenants = all_tenants or None in self._refused
+        tenants |= self._refused
+        wanted = {
+            occupied for occupied in self._holding if all_tenants or occupied.caller in tenants
+        }
+        for slot in self._followed - wanted:
+            self._unfollow(slot)
+        for slot in wanted - self._followed:
+            self._followed.add(slot)
+            if slot.handle is None:
+                slot.handle = Task(self._services, slot.kind, tuple(slot.open))
+            slot.unfollow = self._poller.follow(slot.handle)
 
     def _unfollow(self, place: Place) -> None:
         self._followed.discard(place)

@@ -170,37 +170,37 @@ def match(
     without a task. ``clock_offset`` is the service's clock minus the local one (s).
     ``reached_back``: the lists show names and were read back to before the starts.
     """
-    free = {id: raw for raw in rows if (id := read_id(raw)) and id not in claimed}
-    sure = _by_mark(kind, lost, free) | _by_name(kind, lost, rivals, free, offset)
-    taken = {id for ids in sure.values() for id in ids}
-    left = [raw for id, raw in free.items() if id not in taken]
-    found: list[Found] = []
-    for place, start in enumerate(lost):
-        if place in sure:
-            found.append(Found(tuple(free[id] for id in sure[place]), sure=True))
+    unclaimed = {id: raw for raw in rows if (id := read_id(raw)) and id not in claimed}
+    certain = _by_mark(kind, lost, unclaimed) | _by_name(kind, lost, rivals, unclaimed, offset)
+    matched = {id for ids in certain.values() for id in ids}
+    left = [raw for id, raw in unclaimed.items() if id not in matched]
+    results: list[Found] = []
+    for index, start in enumerate(lost):
+        if index in certain:
+            results.append(Found(tuple(unclaimed[id] for id in certain[index]), sure=True))
         else:
             records = _candidates(kind, start, left, offset)
-            found.append(Found(records, absent=complete and not records))
-    return found
+            results.append(Found(records, absent=complete and not records))
+    return results
 
 
 def _by_mark(
     kind: TaskKind[..., Any], lost: Sequence[Recovery], free: Mapping[str, Raw]
 ) -> dict[int, list[str]]:
     """Return the tasks of starts with a mark, if there are as many as expected."""
-    sure: dict[int, list[str]] = {}
-    marked = {place: start.mark for place, start in enumerate(lost) if start.mark}
-    if not marked or kind.name_wire is None:
-        return sure
-    shown: dict[str, list[str]] = {}
+    certain: dict[int, list[str]] = {}
+    mark_by_start = {index: start.mark for index, start in enumerate(lost) if start.mark}
+    if not mark_by_start or kind.name_wire is None:
+        return certain
+    ids_by_mark: dict[str, list[str]] = {}
     for id, raw in free.items():
         for mark in _MARK.findall(_shown(kind, raw).casefold()):
-            shown.setdefault(mark, []).append(id)
-    for place, mark in marked.items():
-        ids = shown.get(mark, [])
-        if len(ids) == lost[place].expected and list(marked.values()).count(mark) == 1:
-            sure[place] = _in_order(ids, free)
-    return sure
+            ids_by_mark.setdefault(mark, []).append(id)
+    for index, mark in mark_by_start.items():
+        ids = ids_by_mark.get(mark, [])
+        if len(ids) == lost[index].expected and list(mark_by_start.values()).count(mark) == 1:
+            certain[index] = _in_order(ids, free)
+    return certain
 
 
 def _by_name(
@@ -216,49 +216,57 @@ def _by_name(
     start the earlier record, only if the starts of the group are indistinguishable, none of them
     may still get a response, and there are exactly as many records as they can have created.
     """
-    sure: dict[int, list[str]] = {}
+    certain: dict[int, list[str]] = {}
     if kind.name_wire is None or all(start.mark or not start.name for start in lost):
-        return sure
+        return certain
     starts = [*lost, *(rival.lost for rival in rivals)]
     in_flight = {len(lost) + n for n, rival in enumerate(rivals) if rival.in_flight}
-    longest = max((len(_shown(kind, raw)) for raw in free.values()), default=0)
-    could: dict[str, set[int]] = {}
+    longest_name = max((len(_shown(kind, raw)) for raw in free.values()), default=0)
+    possible_starts: dict[str, set[int]] = {}
     for id, raw in free.items():
-        fits = {
+        matches = {
             place: name
             for place, start in enumerate(starts)
-            if (name := _could_be(kind, start, raw, offset, longest)) is not None
+            if (name := _could_be(kind, start, raw, offset, longest_name)) is not None
         }
-        if any(name is _Name.SAME and not starts[place].mark for place, name in fits.items()):
-            could[id] = set(fits)
-    for places, ids in _groups(could):
-        members = sorted(places, key=lambda place: starts[place].sent_at)
-        alike = {(starts[p].mark, starts[p].name, starts[p].digest) for p in members}
+        if any(name is _Name.SAME and not starts[place].mark for place, name in matches.items()):
+            possible_starts[id] = set(matches)
+    for group, ids in _groups(possible_starts):
+        members = sorted(group, key=lambda place: starts[place].sent_at)
+        identities = {
+            (starts[start_index].mark, starts[start_index].name, starts[start_index].digest)
+            for start_index in members
+        }
         wanted = sum(starts[place].expected for place in members)
-        if len(alike) > 1 or places & in_flight or len(ids) != wanted:
+        if len(identities) > 1 or group & in_flight or len(ids) != wanted:
             continue
         ordered = iter(_in_order(ids, free))
-        shares = {p: [next(ordered) for _ in range(starts[p].expected)] for p in members}
+        shares = {
+            start_index: [next(ordered) for _ in range(starts[start_index].expected)]
+            for start_index in members
+        }
         if all(
-            _is_in_time(starts[p], free[id], offset) for p, share in shares.items() for id in share
+            _is_in_time(starts[start_index], free[id], offset)
+            for start_index, share in shares.items()
+            for id in share
         ):
-            sure |= {place: share for place, share in shares.items() if place < len(lost)}
-    return sure
+            certain |= {place: share for place, share in shares.items() if place < len(lost)}
+    return certain
 
 
 def _groups(could: Mapping[str, set[int]]) -> Iterator[tuple[set[int], list[str]]]:
     """Group records that may belong to the same starts; yield the starts and the records."""
     groups: list[tuple[set[int], list[str]]] = []
-    for id, places in could.items():
-        joined, ids = set(places), [id]
-        apart: list[tuple[set[int], list[str]]] = []
+    for id, starts in could.items():
+        joined, ids = set(starts), [id]
+        separate: list[tuple[set[int], list[str]]] = []
         for group in groups:
             if group[0] & joined:
                 joined |= group[0]
                 ids = group[1] + ids
             else:
-                apart.append(group)
-        groups = [*apart, (joined, ids)]
+                separate.append(group)
+        groups = [*separate, (joined, ids)]
     yield from groups
 
 
@@ -271,8 +279,8 @@ def _could_be(
     not truncate at this length.
     """
     name = _compare(kind, start, raw)
-    cut = name is _Name.CUT and len(_shown(kind, raw)) + 1 >= longest
-    if not (name in (_Name.SAME, _Name.ALTERED) or cut) or _inputs(kind, start, raw)[1]:
+    truncated = name is _Name.CUT and len(_shown(kind, raw)) + 1 >= longest
+    if not (name in (_Name.SAME, _Name.ALTERED) or truncated) or _inputs(kind, start, raw)[1]:
         return None
     return name if _is_in_time(start, raw, offset, late=UNDER_WAY) else None
 
@@ -286,21 +294,21 @@ def _candidates(
         name = _compare(kind, start, raw)
         if name is _Name.FOREIGN:
             continue
-        alike, unlike = _inputs(kind, start, raw)
+        same, different = _inputs(kind, start, raw)
         in_time = _is_in_time(start, raw, offset)
         near = in_time or _is_in_time(start, raw, offset, CLOCK_ERROR, UNDER_WAY + CLOCK_ERROR)
         if name is _Name.SAME:
-            good = near or start.mark is not None
+            plausible = near or start.mark is not None
         elif name is _Name.ALTERED:
-            good = near
+            plausible = near
         elif name is _Name.CUT:
-            good = near and (alike > 0 or not unlike)
+            plausible = near and (same > 0 or not different)
         elif name is _Name.NONE:
-            good = in_time or (near and alike > 0 and not unlike)
+            plausible = in_time or (near and same > 0 and not different)
         else:
-            good = in_time and alike > 0 and not unlike
-        if good:
-            ranked.append(((name, unlike, not in_time, _order(raw)), raw))
+            plausible = in_time and same > 0 and not different
+        if plausible:
+            ranked.append(((name, different, not in_time, _order(raw)), raw))
     ranked.sort(key=lambda item: item[0])
     return tuple(raw for _, raw in ranked)
 
@@ -356,16 +364,16 @@ def _plain(name: str) -> str:
 
 def _inputs(kind: TaskKind[..., Any], start: Recovery, raw: Raw) -> tuple[int, int]:
     """Return how many of a record's inputs equal those of the start, and how many differ."""
-    alike = unlike = 0
+    same = different = 0
     for name, digest in start.echo.items():
         value = raw.get(name)
         if name == kind.name_wire or value in (None, "", []):
             continue
         if any(_digest(form) == digest for form in _forms(value)):
-            alike += 1
+            same += 1
         else:
-            unlike += 1
-    return alike, unlike
+            different += 1
+    return same, different
 
 
 def _forms(value: Any) -> Iterator[Any]:

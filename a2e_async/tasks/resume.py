@@ -45,15 +45,17 @@ async def unfinished(
         while True:
             entries, after = await book.journal.entries(open_only=True, after=after, limit=PAGE)
             busy = starter.busy() | charged.busy()
-            left = [
+            open_entries = [
                 entry
                 for entry in entries
                 if entry.key not in busy and (missing or not entry.missing)
             ]
-            ours = await asyncio.gather(*(book.journal.take(entry.key) for entry in left))
-            for entry, mine in zip(left, ours, strict=True):
+            acquired = await asyncio.gather(
+                *(book.journal.take(entry.key) for entry in open_entries)
+            )
+            for entry, is_owner in zip(open_entries, acquired, strict=True):
                 kind = kind_of(entry.kind)
-                if not mine:
+                if not is_owner:
                     continue
                 if kind is None:
                     if entry.state is State.INTENT:
@@ -91,5 +93,5 @@ async def unfinished(
 
 async def _still(book: "Book", starter: "Starter", entry: Entry) -> bool:
     """Whether an entry is unchanged: a start in this client may have continued it meanwhile."""
-    now = await book.journal.get(entry.key)
-    return now is not None and now.state is entry.state and entry.key not in starter.busy()
+    current = await book.journal.get(entry.key)
+    return current is not None and current.state is entry.state and entry.key not in starter.busy()

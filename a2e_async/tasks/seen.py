@@ -34,19 +34,21 @@ class Seen:
 
         Raises `JournalError` if the disk is full.
         """
-        mark = _mark(words)
+        row_id = _mark(words)
         try:
-            self._db.execute(_COUNT, (mark,))
-            return int(self._value(mark))
+            self._db.execute(_COUNT, (row_id,))
+            return int(self._value(row_id))
         except sqlite3.Error as error:
             raise _full(error) from error
 
     def first(self, value: str, *words: str) -> str:
         """Return the first value stored for a key; ``value`` is stored if there is none."""
-        mark = _mark(words)
+        row_id = _mark(words)
         try:
-            self._db.execute("INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING", (mark, value))
-            return str(self._value(mark))
+            self._db.execute(
+                "INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING", (row_id, value)
+            )
+            return str(self._value(row_id))
         except sqlite3.Error as error:
             raise _full(error) from error
 

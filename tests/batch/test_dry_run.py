@@ -87,7 +87,9 @@ async def test_what_is_wrong_with_a_job(a2e: A2E, sandbox: Sandbox) -> None:
     done = [o async for o in a2e.batch(reversed(jobs), dry_run=True, limit=1)]
     errors = [type(o.error) for o in done]
     assert errors == [InvalidRequest, InvalidInput, type(None), KeyConflict, type(None)]
-    assert [o.plan and o.plan.coins for o in (done[2], done[4])][1] == 0  # the task of the first job
+    assert [o.plan and o.plan.coins for o in (done[2], done[4])][
+        1
+    ] == 0  # the task of the first job
     assert sandbox.ledger.charges == ()
 
 

@@ -78,7 +78,9 @@ async def hold(path: str) -> None:
 
 def fork(path: str) -> None:
     """Use an opened and an unopened journal in a forked child, then in the parent."""
-    warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn about forking with threads
+    warnings.simplefilter(
+        "ignore", DeprecationWarning
+    )  # newer Pythons warn about forking with threads
     journal, fresh = SqliteJournal(path), SqliteJournal(path)
     # No event loop is open during the fork: closing the child's copy would break the parent's.
     asyncio.run(journal.begin(Entry(key="parent", kind="k", digest="d")))

@@ -1,4 +1,4 @@
-"""What every journal does. A new implementation is held to it by a subclass with a fixture:
+"""The contract tests for journals. To test an implementation, subclass with a fixture:
 
 class TestMine(JournalContract):
     @pytest.fixture
@@ -542,7 +542,7 @@ class JournalContract:
         ]
         assert await new.adopt("old") == await new.adopt("nobody") == await new.adopt("new") == 0
 
-    # -- values from the service ----------------------------------------------------------------------
+    # -- values from the service -----------------------------------------------------------------
 
     async def test_a_task_belongs_to_one_entry(self, clients: Clients) -> None:
         journal, other = clients.journal(), clients.journal()

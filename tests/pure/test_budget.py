@@ -99,8 +99,8 @@ def test_a_refusal_says_what_there_is() -> None:
     with pytest.raises(BudgetExceeded) as caught:
         budget.check([("b", 5), (UPLOAD, None), ("a", 1), (UPLOAD, None)])
     assert str(caught.value) == (
-        "This paid call (a and b and upload) costs 8 coins, but only 6 of 10 are left in the budget: "
-        "6 free, 4 reserved, 0 spent. It was not sent."
+        "This paid call (a and b and upload) costs 8 coins, but only 6 of 10 are left in the "
+        "budget: 6 free, 4 reserved, 0 spent. It was not sent."
     )
     assert budget.check([]) == []
     assert figures(budget) == (0, 4, 6)
