@@ -205,8 +205,8 @@ class Places:
         waiting = f", and {ahead} starts are queued before this one" if ahead else ""
         return TooBusy(
             f"{'This caller' if own_cap else 'The client'} has {unfinished} of at most "
-            f"{max_unfinished} unfinished tasks{waiting}. Nothing was sent. Try again in about {math.ceil(seconds)} s "
-            "(error.retry_after).",
+            f"{max_unfinished} unfinished tasks{waiting}. Nothing was sent. Try again in about "
+            f"{math.ceil(seconds)} s (error.retry_after).",
             retry_after=seconds,
             unfinished=unfinished,
             max_unfinished=max_unfinished,
