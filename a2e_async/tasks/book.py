@@ -4,7 +4,7 @@ import asyncio
 import atexit
 import logging
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -18,7 +18,7 @@ from a2e_async.errors import JournalError, KeyConflict
 from a2e_async.models import Output, Record, Recovery, Status
 from a2e_async.narrow import price
 from a2e_async.redact import redact
-from a2e_async.tasks.flight import Flight, made_key
+from a2e_async.tasks.flight import Flight, made_key, rest_key
 from a2e_async.tasks.journal import (
     AccountEntries,
     ClosedBy,
@@ -228,6 +228,8 @@ class Book:
 
     async def _write(self, paid: Entry) -> Entry:
         """Write the ids of a paid task into its entry, which may be gone; return that."""
+        if not paid.ids:  # the rest of a start, whose tasks are still searched for
+            return (await self.journal.begin(paid)).entry
         values: dict[str, Any] = {"ids": paid.ids, "coins": paid.coins}
         if paid.closed_by is not None:
             values["closed_by"] = paid.closed_by
@@ -364,14 +366,76 @@ class Book:
                     flight.key, flight.own_key = key, entry.own_key
                     return
 
+    # -- tasks of a start that its response did not name ---------------------------------------
+
+    async def intend_rest(
+        self, key: str, rest: Recovery, meta: Mapping[str, Any] | None
+    ) -> Entry | None:
+        """Write down what the response to a start left out, as an entry of its own; return that.
+
+        The start's own entry closes with the files that are known, so it cannot stand for tasks
+        that are still to be found. None where the rest is found already, was settled, or another
+        client searches for it. A journal that fails now writes it later, like a paid id.
+        """
+        missing = _rest_entry(key, rest, meta)
+        try:
+            begun = await self.journal.begin(missing)
+        except JournalError:
+            self._owed.append(missing)
+            logger.exception("what a start still lacks could not be written into the journal")
+            return missing
+        entry = begun.entry
+        ours = begun.mine and entry.own_key and entry.state is State.INTENT
+        return entry if ours else None
+
+    async def accept_rest(self, key: str, task: "Task[Any]", rest: Recovery) -> None:
+        """Write down the tasks that were found of a start whose response left them out."""
+        paid = evolve(
+            _rest_entry(key, rest, task.meta),
+            state=State.ACCEPTED,
+            ids=task.ids,
+            coins=task.coins,
+        )
+        try:
+            await self._write(paid)
+        except JournalError:
+            self._owed.append(paid)
+            logger.exception("%s could not be written into the journal", paid.ref)
+        await self.complete(key)
+
+    async def drop_rest(self, key: str) -> None:
+        """Write down that a start has no further tasks: the lists prove it, or its outputs do."""
+        try:
+            if await self.journal.take(rest_key(key)):
+                await self.journal.drop(rest_key(key))
+        except JournalError as error:
+            logger.warning("%s", error)  # at worst they are searched for once more
+        await self.complete(key)
+
+    async def lacks(self, key: str) -> bool:
+        """Return whether tasks of a start are missing still; True where the journal cannot tell."""
+        try:
+            entry = await self.journal.get(key)
+        except JournalError:
+            return True
+        return entry is None or len(entry.ids) < entry.expected
+
     async def complete(self, key: str) -> None:
         """Write down that no further task of an accepted start is searched for."""
         try:
-            entry = await self.journal.get(key)
-            if entry is not None and entry.ids:
-                await self.journal.advance(key, entry.state, expected=len(entry.ids))
+            await complete(self.journal, key)
         except JournalError as error:
             logger.warning("%s", error)  # at worst they are searched for once more
+
+    async def rest_of(self, entry: Entry) -> Entry | None:
+        """Give what an accepted start lacks an entry of its own, where it lacks something.
+
+        Before its own entry closes. Returns the new entry if this client may search for it.
+        """
+        if not entry.ids or len(entry.ids) >= entry.expected or not entry.name:
+            return None
+        rest = evolve(recovery_of(entry), expected=entry.expected - len(entry.ids))
+        return await self.intend_rest(entry.key, rest, entry.meta)
 
     # -- events ------------------------------------------------------------------------------
 
@@ -411,6 +475,10 @@ class Book:
             await self._note(entry.key, entry.state, coins=coins, missing_since=None)
             return
         changes: dict[str, Any] = {}
+        if good and entry.expected > len(entry.ids) and len(record.outputs) >= entry.expected:
+            await self.drop_rest(entry.key)  # one record carries all that was ordered
+        else:
+            await self.rest_of(entry)
         if not good:
             changes["closed_by"] = ClosedBy.FAILED
         elif not record.outputs:
@@ -441,6 +509,7 @@ class Book:
             paths = {**entry.paths, f"{ids[0]}#{output.index}": _whole(path)}
             done = entry.outputs is not None and len(paths) >= entry.outputs
             if done:
+                await self.rest_of(entry)
                 await self._note(
                     entry.key, State.SAVED, paths=paths, closed_by=entry.closed_by or ClosedBy.SAVED
                 )
@@ -453,6 +522,7 @@ class Book:
         """Write down that nothing is left to do for a task; its user has the results."""
         entry = await self.journal.find(task.kind.name, task.ids[0])
         if entry is not None:
+            await self.rest_of(entry)
             reason = entry.closed_by or ClosedBy.ACKNOWLEDGED
             await self.journal.advance(entry.key, State.SAVED, closed_by=reason)
 
@@ -555,6 +625,32 @@ class Book:
             own_key=flight.own_key,
             hook=flight.hook,
         )
+
+
+async def complete(journal: Journal, key: str) -> None:
+    """Write down that an accepted start has no tasks but those that its entry names."""
+    entry = await journal.get(key)
+    if entry is not None and entry.ids:
+        await journal.advance(key, entry.state, expected=len(entry.ids))
+
+
+def _rest_entry(key: str, rest: Recovery, meta: Mapping[str, Any] | None) -> Entry:
+    """Return the entry for what the response to the start of a key left out."""
+    return Entry(
+        key=rest_key(key),
+        kind=rest.kind,
+        digest=rest.digest,
+        state=State.INTENT,
+        path=rest.path,
+        name=rest.name,
+        mark=rest.mark,
+        echo=dict(rest.echo),
+        expected=rest.expected,
+        sent_at=rest.sent_at.timestamp(),
+        lost_at=wall_time(),
+        meta=meta,
+        own_key=True,
+    )
 
 
 def _given_up(entry: Entry) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from a2e_async.errors import A2EError, StartOutcomeUnknown
+from a2e_async.tasks.flight import start_of_rest
 from a2e_async.tasks.journal import Entry, State
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.task import Task
@@ -38,6 +39,7 @@ async def unfinished(
     service are left out, unless ``missing``.
     """
     searches: list[asyncio.Task[Task[Any] | None]] = []
+    searched: set[str] = set()
     try:
         await book.ready()
         after = 0
@@ -47,12 +49,12 @@ async def unfinished(
             left = [
                 entry
                 for entry in entries
-                if entry.key not in busy and (missing or not entry.missing)
+                if entry.key not in busy | searched and (missing or not entry.missing)
             ]
             ours = await asyncio.gather(*(book.journal.take(entry.key) for entry in left))
             for entry, mine in zip(left, ours, strict=True):
                 kind = kind_of(entry.kind)
-                if not mine:
+                if not mine or entry.key in searched:
                     continue
                 if kind is None:
                     if entry.state is State.INTENT:
@@ -63,10 +65,12 @@ async def unfinished(
                 if entry.state is State.RESERVED:
                     await book.journal.drop(entry.key)  # nothing was sent
                 elif entry.state is State.INTENT:
-                    searches.append(asyncio.create_task(starter.resume(kind, entry)))
+                    find = starter.resume if start_of_rest(entry.key) is None else starter.rest
+                    searches.append(asyncio.create_task(find(kind, entry)))
                 else:
-                    if len(entry.ids) < entry.expected and entry.name:
-                        searches.append(asyncio.create_task(starter.rest(kind, entry)))
+                    if (rest := await book.rest_of(entry)) is not None:
+                        searched.add(rest.key)  # it is read again on a later page
+                        searches.append(asyncio.create_task(starter.rest(kind, rest)))
                     yield starter.attach(kind, entry)
             if not after:
                 break

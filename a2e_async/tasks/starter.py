@@ -13,8 +13,6 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from attrs import evolve
-
 from a2e_async.errors import ClientClosed, KeyConflict, StartOutcomeUnknown, seal
 from a2e_async.inputs import Media, TaskInput
 from a2e_async.models import Record, Recovery
@@ -235,8 +233,9 @@ class Starter:
     # -- what a journal knows ------------------------------------------------------------------
 
     def busy(self) -> set[str]:
-        """Return the keys of the starts that are under way in this client."""
-        return {flight.key for flight in self._flying if flight.key is not None}
+        """Return the keys of the entries that this client is at work on: starts and searches."""
+        searched = {token for token in self._sender.searching if isinstance(token, str)}
+        return searched | {flight.key for flight in self._flying if flight.key is not None}
 
     async def resume(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any]:
         """Look for a start whose process died; return its task, or raise."""
@@ -262,22 +261,23 @@ class Starter:
         try:
             task = await self._find(flight)
         except StartOutcomeUnknown as error:
-            if error.recovery not in self._lost:
-                self._lost.append(error.recovery)
+            self._note_lost(error.recovery)
             raise
         self._found(flight, task)
         return task
 
     async def rest(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any] | None:
-        """Search for the tasks of an accepted start that its response did not name."""
-        lost = recovery_of(entry)
-        return await self._sender.find_rest(
-            kind,
-            evolve(lost, expected=entry.expected - len(entry.ids)),
-            entry.key,
-            services=self._services,
-            meta=entry.meta,
-        )
+        """Search for what the response to a start left out, by the entry that it was given.
+
+        None where nothing is missing. Raises `StartOutcomeUnknown` when it is not found.
+        """
+        try:
+            return await self._sender.find_rest(
+                kind, recovery_of(entry), entry.key, services=self._services, meta=entry.meta
+            )
+        except StartOutcomeUnknown as error:
+            self._note_lost(error.recovery)
+            raise
 
     def attach(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any]:
         """Return the handle of a task that the journal knows."""
@@ -382,8 +382,15 @@ class Starter:
 
     def _searched(self, task: asyncio.Task[None]) -> None:
         self._searching.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, StartOutcomeUnknown):
+            self._note_lost(error.recovery)
+        elif error is not None:
             logger.error("a search for the rest of a start failed", exc_info=error)
+
+    def _note_lost(self, recovery: Recovery) -> None:
+        if recovery not in self._lost:
+            self._lost.append(recovery)
 
     async def _ride(self, flight: Flight, *, search: bool = False) -> Task[Any]:
         """Wait for a start under way. The last caller to be cancelled withdraws it if it can."""
