@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E, Task
+from a2e_async.cli.journal import settle
 from a2e_async.errors import JournalError, TaskFailed
 from a2e_async.tasks.journal import Begun, Entry, State
 from a2e_async.tasks.recoverer import PAUSES
@@ -333,3 +334,27 @@ async def test_a_full_disk_delays_the_entry_of_the_rest(
     await a2e.image_to_video.start(**SAMPLES["image_to_video"])
     entries, _ = await a2e.journal.entries(states=[State.INTENT])
     assert [entry.expected for entry in entries] == [2]
+
+
+@pytest.mark.parametrize("verdict", ["unpaid", "paid"])
+async def test_a_rest_that_is_settled_is_not_searched_for_again(
+    hostile: HostileServer,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    verdict: settle.Verdict,
+) -> None:
+    """What the user has settled stays settled, while the named task is still open."""
+    monkeypatch.setattr(settle, "RESEND_AFTER", -1)
+    first = make_client(journal=tmp_path / "jobs.db")
+    task = await lose_the_rest(hostile, first, key="k")
+    await first.aclose()
+    second = make_client(journal=tmp_path / "jobs.db")
+    assert second.journal is not None
+    (rest,), _ = await second.journal.entries(states=[State.INTENT])
+    what = await settle.prepare(second.journal, rest, verdict, ref=None, coins=None)
+    await settle.settle(second.journal, what)
+    for _ in range(2):
+        assert [one.ids async for one in second.unfinished()] == [task.ids]
+    assert second.unknown() == ()
+    assert (await second.journal.entries(states=[State.INTENT]))[0] == []
