@@ -4,7 +4,7 @@ import asyncio
 import atexit
 import logging
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -18,7 +18,7 @@ from a2e_async.errors import JournalError, KeyConflict
 from a2e_async.models import Output, Record, Recovery, Status
 from a2e_async.narrow import price
 from a2e_async.redact import redact
-from a2e_async.tasks.flight import Flight, made_key
+from a2e_async.tasks.flight import Flight, made_key, rest_key
 from a2e_async.tasks.journal import (
     AccountEntries,
     ClosedBy,
@@ -234,6 +234,8 @@ class Book:
 
     async def _write(self, paid: Entry) -> Entry:
         """Write the ids of a paid task; create the entry again if it is gone. Return it."""
+        if not paid.ids:  # remaining tasks of a start, which are still being searched for
+            return (await self.journal.begin(paid)).entry
         values: dict[str, Any] = {"ids": paid.ids, "coins": paid.coins}
         if paid.closed_by is not None:
             values["closed_by"] = paid.closed_by
@@ -371,14 +373,78 @@ class Book:
                     flight.key, flight.own_key = key, entry.own_key
                     return
 
+    # -- tasks that a start response left out --------------------------------------------------
+
+    async def intend_rest(
+        self, key: str, rest: Recovery, meta: Mapping[str, Any] | None
+    ) -> Entry | None:
+        """Record the tasks that a start response left out as a separate entry; return it.
+
+        The start's own entry closes once the known files are saved, so it cannot represent tasks
+        that are still to be found. Return None if they have been found, the entry was settled,
+        or another client searches for them. If the journal fails now, the entry is kept in memory
+        and written later, like the ids of a paid task.
+        """
+        missing = _rest_entry(key, rest, meta)
+        try:
+            begun = await self.journal.begin(missing)
+        except JournalError:
+            self._owed.append(missing)
+            logger.exception("the remaining tasks of a start could not be written to the journal")
+            return missing
+        entry = begun.entry
+        ours = begun.mine and entry.own_key and entry.state is State.INTENT
+        return entry if ours else None
+
+    async def accept_rest(self, key: str, task: "Task[Any]", rest: Recovery) -> None:
+        """Record found tasks that a start response had left out."""
+        paid = evolve(
+            _rest_entry(key, rest, task.meta),
+            state=State.ACCEPTED,
+            ids=task.ids,
+            coins=task.coins,
+        )
+        try:
+            await self._write(paid)
+        except JournalError:
+            self._owed.append(paid)
+            logger.exception("%s could not be written to the journal; retrying later", paid.ref)
+        await self.complete(key)
+
+    async def drop_rest(self, key: str) -> None:
+        """Record that a start has no further tasks, as the lists or its outputs prove."""
+        try:
+            if await self.journal.take(rest_key(key)):
+                await self.journal.drop(rest_key(key))
+        except JournalError as error:
+            logger.warning("%s", error)  # at worst the next run searches again
+        await self.complete(key)
+
+    async def lacks(self, key: str) -> bool:
+        """Return whether tasks of a start are still missing; True if the journal fails."""
+        try:
+            entry = await self.journal.get(key)
+        except JournalError:
+            return True
+        return entry is None or len(entry.ids) < entry.expected
+
     async def complete(self, key: str) -> None:
         """Record that an accepted start has no further tasks to search for."""
         try:
-            entry = await self.journal.get(key)
-            if entry is not None and entry.ids:
-                await self.journal.advance(key, entry.state, expected=len(entry.ids))
+            await complete(self.journal, key)
         except JournalError as error:
             logger.warning("%s", error)  # at worst the next run searches again
+
+    async def rest_of(self, entry: Entry) -> Entry | None:
+        """Record the remaining tasks of an accepted start as a separate entry, if there are any.
+
+        Called before the start's own entry closes. Return the new entry if this client may
+        search for these tasks, else None.
+        """
+        if not entry.ids or len(entry.ids) >= entry.expected or not entry.name:
+            return None
+        rest = evolve(recovery_of(entry), expected=entry.expected - len(entry.ids))
+        return await self.intend_rest(entry.key, rest, entry.meta)
 
     # -- webhook events ------------------------------------------------------------------------
 
@@ -419,6 +485,10 @@ class Book:
             await self._note(entry.key, entry.state, coins=coins, missing_since=None)
             return
         changes: dict[str, Any] = {}
+        if good and entry.expected > len(entry.ids) and len(record.outputs) >= entry.expected:
+            await self.drop_rest(entry.key)  # one task has all outputs that were ordered
+        else:
+            await self.rest_of(entry)
         if not good:
             changes["closed_by"] = ClosedBy.FAILED
         elif not record.outputs:
@@ -449,6 +519,7 @@ class Book:
             paths = {**entry.paths, f"{ids[0]}#{output.index}": _whole(path)}
             done = entry.outputs is not None and len(paths) >= entry.outputs
             if done:
+                await self.rest_of(entry)
                 await self._note(
                     entry.key, State.SAVED, paths=paths, closed_by=entry.closed_by or ClosedBy.SAVED
                 )
@@ -461,6 +532,7 @@ class Book:
         """Record that the user has the results of a task: nothing is left to do."""
         entry = await self.journal.find(task.kind.name, task.ids[0])
         if entry is not None:
+            await self.rest_of(entry)
             reason = entry.closed_by or ClosedBy.ACKNOWLEDGED
             await self.journal.advance(entry.key, State.SAVED, closed_by=reason)
 
@@ -563,6 +635,32 @@ class Book:
             own_key=flight.own_key,
             hook=flight.hook,
         )
+
+
+async def complete(journal: Journal, key: str) -> None:
+    """Record that an accepted start has only the tasks in its entry."""
+    entry = await journal.get(key)
+    if entry is not None and entry.ids:
+        await journal.advance(key, entry.state, expected=len(entry.ids))
+
+
+def _rest_entry(key: str, rest: Recovery, meta: Mapping[str, Any] | None) -> Entry:
+    """Return the entry for the tasks that the response to a key's start left out."""
+    return Entry(
+        key=rest_key(key),
+        kind=rest.kind,
+        digest=rest.digest,
+        state=State.INTENT,
+        path=rest.path,
+        name=rest.name,
+        mark=rest.mark,
+        echo=dict(rest.echo),
+        expected=rest.expected,
+        sent_at=rest.sent_at.timestamp(),
+        lost_at=wall_time(),
+        meta=meta,
+        own_key=True,
+    )
 
 
 def _given_up(entry: Entry) -> bool:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuv"
 _PLACES: Final = range(0, 100, 5)
+_REST: Final = "auto:rest:"
 
 Prepareds = Mapping[tuple[str, int | None], "Prepared | str"]
 """Each media input of a start by field and list index: its URL or a checked local file."""
@@ -122,6 +123,19 @@ def made_key(what: str) -> str:
     and a group commit writes few index pages.
     """
     return f"{what}:{time.time_ns():016x}{secrets.token_hex(8)}"
+
+
+def rest_key(key: str) -> str:
+    """Return the key of the entry for tasks that the response to this key's start left out.
+
+    It follows from the start's own key, so that there is one such entry, whoever makes it.
+    """
+    return f"{_REST}{key}"
+
+
+def start_of_rest(key: str) -> str | None:
+    """Return the key of the start that a `rest_key` belongs to; None for any other key."""
+    return key.removeprefix(_REST) if key.startswith(_REST) else None
 
 
 def wire_name(

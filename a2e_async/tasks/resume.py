@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from a2e_async.errors import A2EError, StartOutcomeUnknown
+from a2e_async.tasks.flight import start_of_rest
 from a2e_async.tasks.journal import Entry, State
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.task import Task
@@ -39,6 +40,7 @@ async def unfinished(
     not know are left out unless ``missing``.
     """
     searches: list[asyncio.Task[Task[Any] | None]] = []
+    searched: set[str] = set()
     try:
         await book.ready()
         after = 0
@@ -48,14 +50,14 @@ async def unfinished(
             open_entries = [
                 entry
                 for entry in entries
-                if entry.key not in busy and (missing or not entry.missing)
+                if entry.key not in busy | searched and (missing or not entry.missing)
             ]
             acquired = await asyncio.gather(
                 *(book.journal.take(entry.key) for entry in open_entries)
             )
             for entry, is_owner in zip(open_entries, acquired, strict=True):
                 kind = kind_of(entry.kind)
-                if not is_owner:
+                if not is_owner or entry.key in searched:
                     continue
                 if kind is None:
                     if entry.state is State.INTENT:
@@ -66,10 +68,12 @@ async def unfinished(
                 if entry.state is State.RESERVED:
                     await book.journal.drop(entry.key)  # nothing was sent
                 elif entry.state is State.INTENT:
-                    searches.append(asyncio.create_task(starter.resume(kind, entry)))
+                    find = starter.resume if start_of_rest(entry.key) is None else starter.rest
+                    searches.append(asyncio.create_task(find(kind, entry)))
                 else:
-                    if len(entry.ids) < entry.expected and entry.name:
-                        searches.append(asyncio.create_task(starter.rest(kind, entry)))
+                    if (rest := await book.rest_of(entry)) is not None:
+                        searched.add(rest.key)  # a later page has this new entry, too
+                        searches.append(asyncio.create_task(starter.rest(kind, rest)))
                     yield starter.attach(kind, entry)
             if not after:
                 break

@@ -15,7 +15,7 @@ from a2e_async.models import MediaType, Record, Recovery
 from a2e_async.redact import excerpt
 from a2e_async.tasks.book import recovery_of
 from a2e_async.tasks.budget import UPLOAD
-from a2e_async.tasks.flight import Flight
+from a2e_async.tasks.flight import Flight, rest_key, start_of_rest
 from a2e_async.tasks.hooks import Webhook
 from a2e_async.tasks.journal import Entry, State, TakenOver
 from a2e_async.tasks.kind import TaskKind
@@ -91,6 +91,8 @@ class Sender:
         later: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self.source: OutputSource | None = None
+        self.searching: set[object] = set()
+        """The ids of running searches for tasks that a start response left out."""
         self._session = session
         self._desk = desk
         self._recoverer = recoverer
@@ -140,7 +142,9 @@ class Sender:
             standing = await self._book.reserve(flight, look=look)
             if standing is not None:
                 flight.held.stands(standing.key, standing.cost, standing.ref)
-                self._complete_later(flight, standing)
+                if standing.open:  # a closed entry has a separate one for remaining tasks
+                    rest = self._rest_of(flight.kind, recovery_of(standing), standing.ids)
+                    await self._find_later(flight, rest)
                 return self._standing(flight, standing)
         if flight.recovery is not None:
             flight.sent = True  # by an earlier process: search for it, never withdraw it
@@ -350,11 +354,11 @@ class Sender:
                 trace_id=answer.trace_id,
                 method=kind.start_at.method,
                 path=kind.start_at.path,
-                advice="The service made no task.",
+                advice="The service created no task.",
                 from_api=True,
             )
         if start is None or isinstance(start, Refusal):
-            return await self._look(flight, "the service answered success without a task")
+            return await self._look(flight, "the service reported success without a task")
         return await self._accepted(flight, start)
 
     async def _accepted(
@@ -372,7 +376,8 @@ class Sender:
                 raise self._lose(flight, why)
             return await self._look(flight, why)
         if found:
-            self._complete_found(flight, task)
+            rest = self._rest_of(kind, flight.recovery, task.ids, task.parts)
+            await self._find_later(flight, rest)
         else:
             task = await self._complete(flight, task)
         claimed = flight.riders > 0
@@ -433,10 +438,10 @@ class Sender:
         if recovery is None:
             return task
         self._claims.lost(flight.kind, recovery, flight.token)
-        found = await self._find_rest(flight.kind, recovery, flight.token, FIRST_PAUSES)
+        found = await self._recoverer.find(flight.kind, recovery, flight.token, pauses=FIRST_PAUSES)
         rows = found.records
         if not found.sure:
-            self._later(self._find_later(flight, recovery))
+            await self._find_later(flight, recovery)
             return task
         self._claims.settled(flight.token)
         ids = tuple(id for raw in rows if (id := read_id(raw)))
@@ -452,12 +457,6 @@ class Sender:
             return task
         flight.task = task = self._handle(flight, task.ids + ids, task.parts + records)
         return task
-
-    def _complete_found(self, flight: Flight, task: Task[Any]) -> None:
-        """Keep searching if a search found fewer tasks than the start ordered."""
-        recovery = self._rest_of(flight.kind, flight.recovery, task.ids, task.parts)
-        if recovery is not None:
-            self._later(self._find_later(flight, recovery))
 
     def _rest_of(
         self,
@@ -479,16 +478,6 @@ class Sender:
             return None
         return evolve(recovery, expected=missing)
 
-    async def _find_rest(
-        self,
-        kind: TaskKind[..., Any],
-        recovery: Recovery,
-        token: object,
-        pauses: Sequence[float] | None = None,
-    ) -> Found:
-        found = await self._recoverer.find(kind, recovery, token, pauses=pauses)
-        return found if pauses is not None else self._by_mark(kind, recovery, token, found)
-
     def _by_mark(
         self, kind: TaskKind[..., Any], recovery: Recovery, token: object, found: Found
     ) -> Found:
@@ -503,16 +492,35 @@ class Sender:
         rows = tuple(raw for raw in rows if read_id(raw) in own)
         return Found(rows, sure=True) if rows else found
 
-    def _complete_later(self, flight: Flight, entry: Entry) -> None:
-        """Search for tasks that the response to an earlier run's start left out."""
-        rest = self._rest_of(flight.kind, recovery_of(entry), entry.ids)
-        if rest is not None and entry.open and self._claims.token_of(rest) is None:
-            self._later(self._find_later(flight, rest))
+    async def _find_later(self, flight: Flight, rest: Recovery | None) -> None:
+        """Search for remaining tasks in the background, so that the start can return.
 
-    async def _find_later(self, flight: Flight, recovery: Recovery) -> None:
-        task = await self.find_rest(
-            flight.kind, recovery, flight.token, services=flight.services, meta=flight.inputs.meta
-        )
+        They are recorded in the journal first, because the start's own entry may close at once.
+        """
+        if rest is None:
+            return
+        key = None if self._book is None else flight.key
+        token = object() if key is None else rest_key(key)
+        if token in self.searching:
+            return
+        self._claims.settled(flight.token)
+        self._claims.lost(flight.kind, rest, token)
+        self.searching.add(token)
+        if self._book is not None and key is not None:
+            entry = None
+            try:
+                entry = await self._book.intend_rest(key, rest, flight.inputs.meta)
+            finally:
+                if entry is None:  # found already, or searched for by another client
+                    self._claims.settled(token)
+                    self.searching.discard(token)
+            if entry is None:
+                return
+        self._later(self._count_rest(flight, rest, token))
+
+    async def _count_rest(self, flight: Flight, rest: Recovery, token: object) -> None:
+        services, meta = flight.services, flight.inputs.meta
+        task = await self.find_rest(flight.kind, rest, token, services=services, meta=meta)
         if task is not None:
             for budget in flight.held.budgets:
                 budget.count(task.coins, flight.kind.ref(task.ids))
@@ -521,44 +529,56 @@ class Sender:
     async def find_rest(
         self,
         kind: TaskKind[..., Any],
-        recovery: Recovery,
+        rest: Recovery,
         token: object,
         *,
         services: TaskServices,
         meta: Mapping[str, Any] | None,
     ) -> Task[Any] | None:
-        """Search for tasks that a start's response left out; return their handle, or None.
+        """Search for tasks that a start's response left out; return their handle.
 
-        They get their own journal entry. The start's entry is then marked as complete, also if
-        the lists prove that there are no more tasks. Otherwise later runs search again.
+        Return None if there are none, as the lists prove or because one record has all outputs.
+        With a journal, ``start_id`` is the key of their entry. Raises `StartOutcomeUnknown` if
+        they are not found; then the entry stays open and later runs search again.
         """
-        self._claims.lost(kind, recovery, token)
-        found = await self._find_rest(kind, recovery, token)
-        self._claims.settled(token)
-        task: Task[Any] | None = None
+        self.searching.add(token)
+        try:
+            self._claims.lost(kind, rest, token)
+            found = await self._recoverer.find(kind, rest, token)
+            found = self._by_mark(kind, rest, token, found)
+        finally:
+            self.searching.discard(token)
+        key = start_of_rest(token) if isinstance(token, str) else None
+        book = None if key is None else self._book
         if found.sure:
+            self._claims.settled(token)
             ids = tuple(id for raw in found.records if (id := read_id(raw)))
             records = self._read(kind, found.records)
             now = asyncio.get_running_loop().time()
-            task = Task(services, kind, ids, records=records, now=now, meta=meta)
+            task: Task[Any] = Task(services, kind, ids, records=records, now=now, meta=meta)
             self._places.adopt(services.caller, task)
             logger.info("found %s, which the response to its start had left out", task.ref)
-            if self._book is not None:
-                await self._book.adopt(task, recovery)
-        elif self._recoverer.closed:
+            if book is not None and key is not None:
+                await book.accept_rest(key, task, rest)
+            return task
+        if found.absent and not self._recoverer.closed:
+            self._claims.settled(token)
+            if book is not None and key is not None:
+                await book.drop_rest(key)
             return None
-        elif not found.absent:
-            logger.warning(
-                "the response to a %s start (name %s) had %d tasks fewer than were ordered, and "
-                "they were not found; candidates: %s",
-                kind.name,
-                recovery.name,
-                recovery.expected,
-                ", ".join(kind.ref((id,)) for raw in found.records if (id := read_id(raw))) or "?",
-            )
-        if (found.sure or found.absent) and self._book is not None and isinstance(token, str):
-            await self._book.complete(token)
-        return task
+        if book is not None and key is not None and not await book.lacks(key):
+            self._claims.settled(token)
+            return None
+        logger.warning(
+            "the response to a %s start (name %s) had %d tasks fewer than were ordered, and they "
+            "were not found; candidates: %s",
+            kind.name,
+            rest.name,
+            rest.expected,
+            ", ".join(kind.ref((id,)) for raw in found.records if (id := read_id(raw))) or "?",
+        )
+        why = f"its response had {rest.expected} tasks fewer than were ordered"
+        raise unknown_start(kind, rest, why, self._read(kind, found.records))
 
     def _read(self, kind: TaskKind[..., Any], start: Sequence[Raw]) -> tuple[Record, ...]:
         try:

@@ -13,8 +13,6 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from attrs import evolve
-
 from a2e_async.errors import ClientClosed, KeyConflict, StartOutcomeUnknown, seal
 from a2e_async.inputs import Media, TaskInput
 from a2e_async.models import Record, Recovery
@@ -240,8 +238,9 @@ class Starter:
     # -- resuming from the journal -------------------------------------------------------------
 
     def busy(self) -> set[str]:
-        """Return the keys of the starts in progress in this client."""
-        return {flight.key for flight in self._flying if flight.key is not None}
+        """Return the keys of the entries in use by this client: its starts and searches."""
+        searched = {token for token in self._sender.searching if isinstance(token, str)}
+        return searched | {flight.key for flight in self._flying if flight.key is not None}
 
     async def resume(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any]:
         """Search for a start whose process died; return its task, or raise."""
@@ -268,22 +267,23 @@ class Starter:
         try:
             task = await self._find(flight)
         except StartOutcomeUnknown as error:
-            if error.recovery not in self._lost:
-                self._lost.append(error.recovery)
+            self._note_lost(error.recovery)
             raise
         self._found(flight, task)
         return task
 
     async def rest(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any] | None:
-        """Search for tasks of an accepted start that its response left out."""
-        lost = recovery_of(entry)
-        return await self._sender.find_rest(
-            kind,
-            evolve(lost, expected=entry.expected - len(entry.ids)),
-            entry.key,
-            services=self._services,
-            meta=entry.meta,
-        )
+        """Search for the tasks that a start response left out, by their journal entry.
+
+        Return None if none are missing. Raises `StartOutcomeUnknown` if they are not found.
+        """
+        try:
+            return await self._sender.find_rest(
+                kind, recovery_of(entry), entry.key, services=self._services, meta=entry.meta
+            )
+        except StartOutcomeUnknown as error:
+            self._note_lost(error.recovery)
+            raise
 
     def attach(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any]:
         """Return a handle for the task of a journal entry."""
@@ -390,8 +390,15 @@ class Starter:
 
     def _searched(self, task: asyncio.Task[None]) -> None:
         self._searching.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, StartOutcomeUnknown):
+            self._note_lost(error.recovery)
+        elif error is not None:
             logger.error("the search for remaining tasks of a start failed", exc_info=error)
+
+    def _note_lost(self, recovery: Recovery) -> None:
+        if recovery not in self._lost:
+            self._lost.append(recovery)
 
     async def _ride(self, flight: Flight, *, search: bool = False) -> Task[Any]:
         """Wait for an attempt. When the last waiter is cancelled, withdraw it if possible."""

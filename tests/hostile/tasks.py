@@ -78,6 +78,8 @@ class Behaviour:
     """The word of a running task; None for the kind's usual one."""
     result_delay: float = 0.0
     """Seconds for which a record is completed and has no result yet."""
+    outputs: int = 1
+    """Files of one record, where its kind can have several."""
     regresses: Callable[[RemoteTask], bool] = lambda _: False
     """Whether an ended task's record shows it as running this time."""
     detail_lag: float = 0.0
@@ -134,18 +136,20 @@ def render(
     else:
         row[kind.status_field] = kind.succeeded
         if now >= task.ends_at + behaviour.result_delay:
-            row.update(_result(task, base))
+            row.update(_result(task, base, behaviour.outputs))
     return row
 
 
-def _result(task: RemoteTask, base: str) -> dict[str, Any]:
+def _result(task: RemoteTask, base: str, outputs: int) -> dict[str, Any]:
     field_name = task.kind.result_field
     if field_name == "_id":
         return {}
     if task.kind.media is None:
         return {field_name: task.id}
     url = result_url(task, base)
-    return {field_name: [url] if field_name.endswith("urls") else url}
+    if field_name.endswith("urls"):
+        return {field_name: [url, *(f"{url}&n={n}" for n in range(1, outputs))]}
+    return {field_name: url}
 
 
 def result_url(task: RemoteTask, base: str) -> str:

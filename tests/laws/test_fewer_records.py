@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E, Task
+from a2e_async.cli.journal import settle
+from a2e_async.errors import JournalError, TaskFailed
+from a2e_async.tasks.journal import Begun, Entry, State
 from a2e_async.tasks.recoverer import PAUSES
 from tests.contract.samples import SAMPLES
 from tests.hostile import Fault, HostileServer, Step
@@ -198,3 +201,160 @@ async def test_a_lost_start_whose_tasks_come_into_the_list_one_by_one(
         await asyncio.sleep(0.01)
     assert known(a2e, task) == set(hostile.ledger.ids)
     assert len(hostile.ledger) == 1
+
+
+async def lose_the_rest(hostile: HostileServer, a2e: A2E, **options: Any) -> Task[Any]:
+    """Start three videos of which the response names one, and no search is sure of the others."""
+    hostile.behaviour.respell = str.upper
+    hostile.faults.add(Step.START, Fault.fewer_records())
+    inputs = {**SAMPLES["image_to_video"], "number_of_images": 3, "name": "My take"}
+    task: Task[Any] = await a2e.image_to_video.start(**inputs, **options)
+    assert len(task.ids) == 1
+    async with asyncio.timeout(20):
+        while not a2e.unknown():
+            await asyncio.sleep(0.01)
+    return task
+
+
+@pytest.mark.parametrize("with_journal", [True, False])
+async def test_a_rest_that_is_not_found_is_unknown(
+    hostile: HostileServer, make_client: MakeClient, tmp_path: Path, with_journal: bool
+) -> None:
+    """What was paid and is not found is listed, and can be searched for again."""
+    a2e = make_client(journal=tmp_path / "jobs.db" if with_journal else None)
+    task = await lose_the_rest(hostile, a2e, key="k" if with_journal else None)
+    (lost,) = a2e.unknown()
+    assert (lost.kind, lost.name, lost.expected) == ("image_to_video", "My take", 2)
+    hostile.behaviour.respell = str  # the service shows the name as it was given
+    rest = await a2e.recover(lost)
+    assert {*task.ids, *rest.ids} == set(hostile.ledger.ids)
+    assert a2e.unknown() == ()
+
+
+@pytest.mark.parametrize("closed", ["saved", "acknowledged", "failed"])
+async def test_a_closed_entry_does_not_hide_the_rest(
+    hostile: HostileServer, make_client: MakeClient, tmp_path: Path, closed: str
+) -> None:
+    """The named task's entry closes; what was not named has an open entry of its own."""
+    first = make_client(journal=tmp_path / "jobs.db")
+    if closed == "failed":
+        hostile.behaviour.fails = lambda _: True
+    task = await lose_the_rest(hostile, first, key="k")
+    if closed == "saved":
+        await task.download(tmp_path / "out")
+    elif closed == "acknowledged":
+        await task.wait(timeout=20)
+        await task.ack()
+    else:
+        with pytest.raises(TaskFailed):
+            await task.wait(timeout=20)
+    assert first.journal is not None
+    entry = await first.journal.get("k")
+    assert entry is not None
+    assert not entry.open
+    await first.aclose()
+
+    second = make_client(journal=tmp_path / "jobs.db")
+    assert [one async for one in second.unfinished()] == []  # in vain once more
+    assert [lost.expected for lost in second.unknown()] == [2]
+    await second.aclose()
+
+    hostile.behaviour.respell = str
+    third = make_client(journal=tmp_path / "jobs.db")
+    found = [one async for one in third.unfinished()]
+    assert known(third, task, *found) == set(hostile.ledger.ids)
+    assert len(hostile.ledger) == 1
+    await third.aclose()
+
+    fourth = make_client(journal=tmp_path / "jobs.db")
+    assert [one.ids async for one in fourth.unfinished()] == [one.ids for one in found]
+
+
+async def test_an_entry_closed_by_a_client_that_knows_only_the_ref(
+    hostile: HostileServer, make_client: MakeClient, tmp_path: Path
+) -> None:
+    """A process died before it wrote what its start lacked; the next one only saves the task."""
+    hostile.behaviour.respell = str.upper
+    first = make_client(journal=tmp_path / "jobs.db")
+    task = await lose_the_rest(hostile, first, key="k")
+    assert first.journal is not None
+    (rest,) = [entry for entry in (await first.journal.entries())[0] if entry.state is State.INTENT]
+    assert await first.journal.drop(rest.key)
+    await first.aclose()
+    second = make_client(journal=tmp_path / "jobs.db")
+    await second.attach(task.ref).download(tmp_path / "out")
+    assert second.journal is not None
+    assert await second.journal.get(rest.key) is not None
+
+
+async def test_one_record_with_all_outputs_leaves_nothing_to_find(
+    hostile: HostileServer,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Only its end shows that nothing is missing, where the list does not repeat the name."""
+    accept = hostile.accept
+    monkeypatch.setattr(
+        hostile,
+        "accept",
+        lambda kind, body, account="": accept(kind, {**body, "n": 1}, account),
+    )
+    hostile.behaviour.respell = str.upper
+    hostile.behaviour.outputs = 3
+    a2e = make_client(journal=tmp_path / "jobs.db")
+    task = await a2e.kling_image.start(prompt="a lake", n=3, name="My take", key="k")
+    assert len((await task.wait(timeout=20)).outputs) == 3
+    async with asyncio.timeout(20):
+        while a2e.journal is None or len((await a2e.journal.entries(open_only=True))[0]) > 1:
+            await asyncio.sleep(0.01)
+    await a2e.aclose()
+    assert a2e.unknown() == ()
+
+
+async def test_a_full_disk_delays_the_entry_of_the_rest(
+    hostile: HostileServer,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """What could not be written is written before the next start."""
+    a2e = make_client(journal=tmp_path / "jobs.db")
+    assert a2e.journal is not None
+    begin = a2e.journal.begin
+
+    async def full(entry: Entry) -> Begun:
+        if entry.expected == 2:
+            raise JournalError("The disk is full.")
+        return await begin(entry)
+
+    monkeypatch.setattr(a2e.journal, "begin", full)
+    await lose_the_rest(hostile, a2e, key="k")
+    monkeypatch.undo()
+    await a2e.image_to_video.start(**SAMPLES["image_to_video"])
+    entries, _ = await a2e.journal.entries(states=[State.INTENT])
+    assert [entry.expected for entry in entries] == [2]
+
+
+@pytest.mark.parametrize("verdict", ["unpaid", "paid"])
+async def test_a_rest_that_is_settled_is_not_searched_for_again(
+    hostile: HostileServer,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    verdict: settle.Verdict,
+) -> None:
+    """What the user has settled stays settled, while the named task is still open."""
+    monkeypatch.setattr(settle, "RESEND_AFTER", -1)
+    first = make_client(journal=tmp_path / "jobs.db")
+    task = await lose_the_rest(hostile, first, key="k")
+    await first.aclose()
+    second = make_client(journal=tmp_path / "jobs.db")
+    assert second.journal is not None
+    (rest,), _ = await second.journal.entries(states=[State.INTENT])
+    what = await settle.prepare(second.journal, rest, verdict, ref=None, coins=None)
+    await settle.settle(second.journal, what)
+    for _ in range(2):
+        assert [one.ids async for one in second.unfinished()] == [task.ids]
+    assert second.unknown() == ()
+    assert (await second.journal.entries(states=[State.INTENT]))[0] == []

@@ -7,6 +7,8 @@ from attrs import frozen
 
 from a2e_async.cli.show import coins_word
 from a2e_async.errors import InvalidInput
+from a2e_async.tasks.book import complete
+from a2e_async.tasks.flight import start_of_rest
 from a2e_async.tasks.journal import ClosedBy, Entry, State
 from a2e_async.tasks.kind import split_ref
 from a2e_async.tasks.recovery import RESEND_AFTER
@@ -87,6 +89,8 @@ async def settle(journal: "Journal", what: Settling) -> None:
     elif what.verdict == "unpaid":
         if not await journal.drop(entry.key):
             raise InvalidInput(f"{entry.key!r} has changed meanwhile.", field="key")
+        if (start := start_of_rest(entry.key)) is not None:
+            await complete(journal, start)
         return
     else:
         failure = LOST
