@@ -128,7 +128,7 @@ def made_key(what: str) -> str:
 def rest_key(key: str) -> str:
     """Return the key of the entry for tasks that the response to this key's start left out.
 
-    It follows from the start's own key, so that there is one such entry, whoever makes it.
+    It is derived from the start's key, so that all clients use the same entry.
     """
     return f"{_REST}{key}"
 
