@@ -111,8 +111,8 @@ class Book:
         if flight.uploaded and (not look or await self.journal.get(flight.key) is None):
             return None
         while True:
-            begun = await self.journal.begin(self._entry(flight, State.RESERVED))
-            entry = begun.entry
+            result = await self.journal.begin(self._entry(flight, State.RESERVED))
+            entry = result.entry
             if (entry.kind, entry.digest) != (flight.kind.name, flight.digest):
                 raise KeyConflict(
                     f"key {flight.key!r:.60} was used before with other inputs. "
@@ -129,9 +129,9 @@ class Book:
                         key=flight.key,
                     )
                 return entry
-            flight.foreign = not begun.mine and _given_up(entry)
-            if begun.mine or flight.foreign:
-                flight.begun = begun.mine
+            flight.foreign = not result.mine and _given_up(entry)
+            if result.mine or flight.foreign:
+                flight.begun = result.mine
                 if entry.state is State.INTENT:
                     flight.recovery = recovery_of(entry)
                     if entry.reserved is not None and not flight.held:
@@ -153,8 +153,8 @@ class Book:
         if flight.own_key:
             await self.journal.begin(self._entry(flight, State.INTENT))
         elif not flight.begun:
-            begun = await self.journal.begin(self._entry(flight, State.INTENT))
-            if not begun.new:
+            result = await self.journal.begin(self._entry(flight, State.INTENT))
+            if not result.new:
                 raise TakenOver("Another start has this key; nothing was sent by this one.")
             flight.begun = True
         else:
@@ -211,25 +211,25 @@ class Book:
             return ids  # a recover() of a start that is not in this journal
         # A task that cannot be polled will never get any further than this.
         watchable = flight.kind.watchable
-        paid = self._entry(flight, State.ACCEPTED if watchable else State.SAVED, ids, coins)
+        entry = self._entry(flight, State.ACCEPTED if watchable else State.SAVED, ids, coins)
         if not watchable:
-            paid = evolve(paid, closed_by=ClosedBy.NO_FILES)
+            entry = evolve(entry, closed_by=ClosedBy.NO_FILES)
         try:
-            written = await self._write(paid)
+            written = await self._write(entry)
         except JournalError:
-            self._owed.append(paid)
+            self._owed.append(entry)
             logger.exception(
                 "%s is paid but could not be written to the journal; retrying later",
                 flight.kind.ref(ids),
             )
             return ids
         except BaseException:  # the client is closing: the write may not have happened
-            self._owed.append(paid)
+            self._owed.append(entry)
             raise
         ours = tuple(id for id in ids if id in written.ids)
         if len(ours) < len(ids):
-            held = tuple(id for id in ids if id not in written.ids)
-            logger.error("%s already belongs to another start", flight.kind.ref(held))
+            others_ids = tuple(id for id in ids if id not in written.ids)
+            logger.error("%s already belongs to another start", flight.kind.ref(others_ids))
         return ours
 
     async def _write(self, paid: Entry) -> Entry:
@@ -251,13 +251,13 @@ class Book:
                 await self.journal.adopt(self._former)
                 self._former = None
             failure: JournalError | None = None
-            for paid in tuple(self._owed):
+            for entry in tuple(self._owed):
                 try:
-                    await self._write(paid)
+                    await self._write(entry)
                 except JournalError as error:
                     failure = error
                 else:
-                    self._owed.remove(paid)
+                    self._owed.remove(entry)
             if failure is not None:
                 raise failure
 
@@ -343,8 +343,8 @@ class Book:
             own_key=True,
         )
         try:
-            begun = await self.journal.begin(made)
-            if not begun.entry.ids:  # another start has claimed the task just now
+            result = await self.journal.begin(made)
+            if not result.entry.ids:  # another start has claimed the task just now
                 await self.journal.drop(made.key)
         except JournalError:
             self._owed.append(made)
@@ -366,8 +366,8 @@ class Book:
         """Set the key of an attempt that searches by its recovery, if the journal has its entry."""
         recovery = flight.recovery
         assert recovery is not None  # noqa: S101  # set by whoever asks for a search
-        for key, lost in await self.unresolved(flight.kind):
-            if same_recovery(lost, recovery):
+        for key, other_recovery in await self.unresolved(flight.kind):
+            if same_recovery(other_recovery, recovery):
                 entry = await self.journal.get(key)
                 if entry is not None:
                     flight.key, flight.own_key = key, entry.own_key
@@ -450,8 +450,8 @@ class Book:
 
     async def heard(self, hooks: Collection[str]) -> list[Entry]:
         """Record webhook events, which notifies other clients; return the starts' entries."""
-        told = await asyncio.gather(*(self._hear(hook) for hook in hooks))
-        return [entry for entry in told if entry is not None]
+        entries = await asyncio.gather(*(self._hear(hook) for hook in hooks))
+        return [entry for entry in entries if entry is not None]
 
     async def _hear(self, hook: str) -> Entry | None:
         try:
@@ -538,9 +538,9 @@ class Book:
 
     async def claimed(self, kind: TaskKind[..., Any], ids: Collection[str]) -> set[str]:
         """Return which of these task ids the journal has."""
-        asked = list(ids)
-        entries = await asyncio.gather(*(self._of(kind.name, id) for id in asked))
-        return {id for id, entry in zip(asked, entries, strict=True) if entry is not None}
+        id_list = list(ids)
+        entries = await asyncio.gather(*(self._of(kind.name, id) for id in id_list))
+        return {id for id, entry in zip(id_list, entries, strict=True) if entry is not None}
 
     # -- uploads -----------------------------------------------------------------------------
 
@@ -599,17 +599,17 @@ class Book:
 
     async def _news(self, seen: Entry) -> None:
         """Wait until another client has changed the entry, or may have died."""
-        told = asyncio.Event()
-        end = self.journal.watch(seen.key, lambda _: told.set())
+        changed = asyncio.Event()
+        stop_watching = self.journal.watch(seen.key, lambda _: changed.set())
         try:
             # A change before the listener was added is not reported, so compare once.
             if await self.journal.get(seen.key) == seen:
                 async with asyncio.timeout(LOOK_AGAIN):
-                    await told.wait()
+                    await changed.wait()
         except TimeoutError:
             pass
         finally:
-            end()
+            stop_watching()
 
     def _entry(
         self, flight: Flight, state: State, ids: tuple[str, ...] = (), coins: int | None = None
@@ -712,8 +712,8 @@ def _withdraw_at_exit() -> None:
 
 
 def _withdraw_all() -> None:
-    for book in list(_BOOKS):
-        book.withdraw_all()
+    for recorder in list(_BOOKS):
+        recorder.withdraw_all()
 
 
 def _whole(path: Path) -> str:

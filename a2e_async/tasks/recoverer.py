@@ -106,7 +106,8 @@ class Claims:
     def token_of(self, lost: Recovery) -> Token | None:
         """Return the id of an unresolved start of this client, None for any other start."""
         return next(
-            (token for token, one in self._open.items() if same_recovery(one.lost, lost)), None
+            (start_id for start_id, one in self._open.items() if same_recovery(one.lost, lost)),
+            None,
         )
 
     def known(self, kind: TaskKind[..., Any], ids: Collection[str]) -> set[str]:
@@ -128,17 +129,19 @@ class Claims:
         In the other order a start could be sent, and its record listed, in between.
         """
         entries = [] if self._book is None else await self._book.unresolved(kind)
-        rivals = [
+        competing = [
             Rival(one.lost, one.in_flight)
-            for token, one in self._open.items()
-            if one.kind == kind.name and token not in searched
+            for start_id, one in self._open.items()
+            if one.kind == kind.name and start_id not in searched
         ]
-        for key, lost in entries:
+        for key, recovery in entries:
             if key in searched or key in self._open:
                 continue
-            age = self._wall() - lost.sent_at.timestamp()
-            rivals.append(Rival(lost, in_flight=lost.lost_at is None and age < UNDER_WAY))
-        return rivals
+            age = self._wall() - recovery.sent_at.timestamp()
+            competing.append(
+                Rival(recovery, in_flight=recovery.lost_at is None and age < UNDER_WAY)
+            )
+        return competing
 
 
 @define(eq=False)
@@ -223,18 +226,18 @@ class Recoverer:
         loop = asyncio.get_running_loop()
         now = loop.time()
         pauses = self._pauses if pauses is None else pauses
-        over = now + sum(pauses) + LAST_SCAN
+        deadline = now + sum(pauses) + LAST_SCAN
         future: asyncio.Future[Found] = loop.create_future()
-        search = _Search(lost, token, far, pauses, future, now + pauses[0], over)
-        lane = self._lanes.get(kind.name)
-        if lane is None:
-            lane = self._lanes[kind.name] = _Lane([search])
-            runner = loop.create_task(self._run(kind, lane), context=Context())
-            self._running.add(runner)
-            runner.add_done_callback(self._running.discard)
+        search = _Search(lost, token, far, pauses, future, now + pauses[0], deadline)
+        kind_searches = self._lanes.get(kind.name)
+        if kind_searches is None:
+            kind_searches = self._lanes[kind.name] = _Lane([search])
+            scan_task = loop.create_task(self._run(kind, kind_searches), context=Context())
+            self._running.add(scan_task)
+            scan_task.add_done_callback(self._running.discard)
         else:
-            lane.searches.append(search)
-            lane.joined.set()
+            kind_searches.searches.append(search)
+            kind_searches.joined.set()
         try:
             return await future
         except asyncio.CancelledError:
@@ -243,18 +246,18 @@ class Recoverer:
                 self._claims.release(kind, ids, token)
             raise
         finally:
-            if search in lane.searches:
-                lane.searches.remove(search)
+            if search in kind_searches.searches:
+                kind_searches.searches.remove(search)
 
     async def aclose(self) -> None:
         """Stop all searches; each returns the result of its last scan."""
         self._closed = True
-        for lane in self._lanes.values():
-            for search in lane.searches:
+        for kind_searches in self._lanes.values():
+            for search in kind_searches.searches:
                 if not search.future.done():
                     search.future.set_result(search.seen)
-        for runner in list(self._running):
-            runner.cancel()
+        for scan_task in list(self._running):
+            scan_task.cancel()
         if self._running:
             await asyncio.wait(self._running)
 
@@ -296,13 +299,13 @@ class Recoverer:
     async def _scan(self, kind: TaskKind[..., Any], searches: list[_Search]) -> None:
         now = asyncio.get_running_loop().time()
         # Several callers may search for the same start.
-        by_token = {search.token: search for search in searches}
-        lost = [search.lost for search in by_token.values()]
+        by_start_id = {search.token: search for search in searches}
+        recoveries = [search.lost for search in by_start_id.values()]
         try:
             scan = await read_back(
                 self._session,
                 kind,
-                lost,
+                recoveries,
                 timeout=self._request_timeout,
                 deadline=max(search.deadline for search in searches),
                 wall=self._wall,
@@ -310,29 +313,29 @@ class Recoverer:
             )
             # Claims are read after the competing starts: a start that stops competing in
             # between has claimed its tasks by then.
-            named = any(one.mark is None and one.name for one in lost)
-            rivals = await self._claims.rivals(kind, by_token) if named else []
+            named = any(one.mark is None and one.name for one in recoveries)
+            competing = await self._claims.rivals(kind, by_start_id) if named else []
             claimed = await self._claims.among(kind, scan.rows)
         except A2EError:
             return  # the next scan may succeed; the last result is kept
         self._echoing |= scan.echoing
         shown = match(
             kind,
-            lost,
+            recoveries,
             list(scan.rows.values()),
             claimed=claimed | self._claims.known(kind, scan.rows),
             offset=scan.offset,
             complete=scan.complete and self._echoing.issuperset(_shows_absence(kind)),
-            rivals=rivals,
+            rivals=competing,
         )
-        for token, found in zip(by_token, shown, strict=True):
-            waiting = [s for s in searches if s.token == token and not s.future.done()]
+        for start_id, result in zip(by_start_id, shown, strict=True):
+            waiting = [s for s in searches if s.token == start_id and not s.future.done()]
             for search in waiting:
-                search.seen = found
-            if found.sure and waiting:
-                self._claims.claim(kind, [read_id(raw) or "" for raw in found.records], token)
+                search.seen = result
+            if result.sure and waiting:
+                self._claims.claim(kind, [read_id(raw) or "" for raw in result.records], start_id)
                 for search in waiting:
-                    search.future.set_result(found)
+                    search.future.set_result(result)
 
 
 def listings(kind: TaskKind[..., Any]) -> tuple[Endpoint, ...]:
@@ -425,7 +428,7 @@ class _List:
         paging = self.kind.paging if self.endpoint is self.kind.list_at else None
         for page in range(1, PAGES + 1):
             params = {paging.page: page, paging.size: paging.most} if paging else None
-            answer = await self.session.request(
+            response = await self.session.request(
                 self.endpoint.method,
                 self.endpoint.path,
                 params=params,
@@ -434,16 +437,16 @@ class _List:
                 deadline=self.deadline,
             )
             if page == 1:
-                self.offset = _offset(answer, wall())
-            found = read_rows(answer.data)
-            if not found and not is_list_data(answer.data):
+                self.offset = _offset(response, wall())
+            found = read_rows(response.data)
+            if not found and not is_list_data(response.data):
                 return False
             fresh = {id: raw for raw in found if (id := read_id(raw)) and id not in rows}
             rows |= fresh
             times = [when for raw in found if (when := made_at(raw)) is not None]
             # Only in a list sorted by time does an old record mean that no newer one follows.
             sorted_back = bool(times) and times == sorted(times, reverse=True)
-            total = read_total(answer.data)
+            total = read_total(response.data)
             # A short page is not necessarily the last one: the service may return fewer records
             # than requested.
             ended = end.reached(fresh=bool(fresh), rows=bool(found), seen=len(rows), total=total)

@@ -114,15 +114,15 @@ class Sender:
         Raises `StartOutcomeUnknown`, `KeyConflict`, `JournalError`, and what the service and
         the network raise.
         """
-        look = not self._goes_now(flight)
+        check_key = not self._goes_now(flight)
         while True:
             try:
-                return await self._carry(flight, look=look)
+                return await self._carry(flight, look=check_key)
             except TakenOver:
                 # Another start holds the key, or this process was suspended for longer than its
                 # lease and another client took the entry. Nothing was sent from here, so the next
                 # round waits for the other start's result.
-                flight.recovery, look = None, True
+                flight.recovery, check_key = None, True
             except BaseException:
                 # What is still reserved may have been charged. It stays reserved until the next
                 # start with this key finds out.
@@ -139,13 +139,13 @@ class Sender:
 
     async def _carry(self, flight: Flight, *, look: bool) -> Task[Any]:
         if self._book is not None:
-            standing = await self._book.reserve(flight, look=look)
-            if standing is not None:
-                flight.held.stands(standing.key, standing.cost, standing.ref)
-                if standing.open:  # a closed entry has a separate one for remaining tasks
-                    rest = self._rest_of(flight.kind, recovery_of(standing), standing.ids)
+            entry = await self._book.reserve(flight, look=look)
+            if entry is not None:
+                flight.held.stands(entry.key, entry.cost, entry.ref)
+                if entry.open:  # a closed entry has a separate one for remaining tasks
+                    rest = self._rest_of(flight.kind, recovery_of(entry), entry.ids)
                     await self._find_later(flight, rest)
-                return self._standing(flight, standing)
+                return self._standing(flight, entry)
         if flight.recovery is not None:
             flight.sent = True  # by an earlier process: search for it, never withdraw it
             return await self._look(flight, "its process ended before the response arrived")
@@ -157,17 +157,17 @@ class Sender:
         recovery = flight.recovery
         assert recovery is not None  # noqa: S101  # set by whoever asks for a search
         self._claims.lost(flight.kind, recovery, flight.token)
-        found = await self._search(flight, recovery)
-        if not found.sure:
-            raise self._unknown(flight, recovery, "it was not found", found)
-        return await self._accepted(flight, found.records, found=True)
+        result = await self._search(flight, recovery)
+        if not result.sure:
+            raise self._unknown(flight, recovery, "it was not found", result)
+        return await self._accepted(flight, result.records, found=True)
 
     # -- submitting ----------------------------------------------------------------------------
 
     async def _start(self, flight: Flight) -> Task[Any]:
         try:
-            answer = await self._request(flight, await self._pay_for(flight))
-            return await self._answered(flight, answer)
+            response = await self._request(flight, await self._pay_for(flight))
+            return await self._answered(flight, response)
         except asyncio.CancelledError as error:
             if flight.task is not None:
                 return flight.task  # accepted; the client closed while the journal was written
@@ -202,22 +202,22 @@ class Sender:
         Before it waits for a budget it gives back its slot and its reservation. A start that
         holds one resource while it waits for another could deadlock with a second one.
         """
-        needs, final = await self._price(flight)
-        if needs and not flight.held:
-            await self._reserve(flight, lambda: needs)
+        prices, final = await self._price(flight)
+        if prices and not flight.held:
+            await self._reserve(flight, lambda: prices)
         while True:
             if self._places.active:
                 await self._places.take(flight)
             try:
                 body = await self._body(flight)
                 if not final:
-                    needs, final = await self._true_price(flight, body), True
-                    flight.held.reserve(*needs)
+                    prices, final = await self._true_price(flight, body), True
+                    flight.held.reserve(*prices)
             except BudgetExceeded:
                 # No room for an upload, or the final price is higher: wait for the budget, this
                 # time for the start and all uploads that are left.
                 self._places.free(flight)
-                await self._reserve(flight, partial(self._needs, flight, needs))
+                await self._reserve(flight, partial(self._needs, flight, prices))
             else:
                 flight.held.release(UPLOAD)  # reserved for files that another start uploaded
                 return body
@@ -230,12 +230,12 @@ class Sender:
 
     def _needs(self, flight: Flight, needs: "Sequence[Need]") -> "list[Need]":
         """Return the prices to reserve for a start and for its uploads that are left."""
-        costly = {
+        charged_digests = {
             item.digest
             for item in flight.media.values()
             if not isinstance(item, str) and self._desk.costs(item)
         }
-        return [*needs, *((UPLOAD, None) for _ in costly)]
+        return [*needs, *((UPLOAD, None) for _ in charged_digests)]
 
     async def _body(self, flight: Flight) -> dict[str, Any]:
         """Upload local files and return the request body."""
@@ -255,16 +255,16 @@ class Sender:
             return [], True
         if flight.held:  # still reserved from an earlier submission of this attempt
             return [(flight.kind.name, flight.held.price)], True
-        quoted = None
+        quote = None
         try:
             if self._ask_price:
                 path = flight.kind.start_at.path
-                quoted = await self._ask_price(path, unsent_body(flight.inputs))
+                quote = await self._ask_price(path, unsent_body(flight.inputs))
         except InvalidRequest:
             if flight.uploaded:
                 raise
             return [], False
-        return [(flight.kind.name, quoted)], not is_timed(flight.inputs)
+        return [(flight.kind.name, quote)], not is_timed(flight.inputs)
 
     async def _true_price(self, flight: Flight, body: Mapping[str, Any]) -> "list[Need]":
         """Return the price to reserve, now that the service can read the media."""
@@ -365,13 +365,13 @@ class Sender:
         self, flight: Flight, rows: Sequence[Raw], *, found: bool = False
     ) -> Task[Any]:
         kind = flight.kind
-        named = tuple(dict.fromkeys(id for raw in rows if (id := read_id(raw))))
-        task = await self._write_down(flight, named, rows)
+        named_ids = tuple(dict.fromkeys(id for raw in rows if (id := read_id(raw))))
+        task = await self._write_down(flight, named_ids, rows)
         if task is None:
             # A remote task belongs to exactly one start, also in the journal.
             flight.task = None
-            self._claims.release(kind, named, flight.token)
-            why = f"the service named a task of another start ({named[0]})"
+            self._claims.release(kind, named_ids, flight.token)
+            why = f"the service named a task of another start ({named_ids[0]})"
             if found:
                 raise self._lose(flight, why)
             return await self._look(flight, why)
@@ -438,22 +438,24 @@ class Sender:
         if recovery is None:
             return task
         self._claims.lost(flight.kind, recovery, flight.token)
-        found = await self._recoverer.find(flight.kind, recovery, flight.token, pauses=FIRST_PAUSES)
-        rows = found.records
-        if not found.sure:
+        result = await self._recoverer.find(
+            flight.kind, recovery, flight.token, pauses=FIRST_PAUSES
+        )
+        rows = result.records
+        if not result.sure:
             await self._find_later(flight, recovery)
             return task
         self._claims.settled(flight.token)
         ids = tuple(id for raw in rows if (id := read_id(raw)))
         records = self._read(flight.kind, rows)
-        rest = self._handle(flight, ids, records)
-        self._places.adopt(flight.services.caller, rest)
+        remaining = self._handle(flight, ids, records)
+        self._places.adopt(flight.services.caller, remaining)
         for budget in flight.held.budgets:
-            budget.count(rest.coins, flight.kind.ref(ids))
+            budget.count(remaining.coins, flight.kind.ref(ids))
         if self._book is not None:
-            await self._book.accept(flight, ids, rest.coins)
+            await self._book.accept(flight, ids, remaining.coins)
         if not flight.riders:
-            self._keep(rest)  # its other tasks are kept by themselves
+            self._keep(remaining)  # `_handle_accepted` keeps the start's other tasks
             return task
         flight.task = task = self._handle(flight, task.ids + ids, task.parts + records)
         return task
@@ -544,16 +546,16 @@ class Sender:
         self.searching.add(token)
         try:
             self._claims.lost(kind, rest, token)
-            found = await self._recoverer.find(kind, rest, token)
-            found = self._by_mark(kind, rest, token, found)
+            result = await self._recoverer.find(kind, rest, token)
+            result = self._by_mark(kind, rest, token, result)
         finally:
             self.searching.discard(token)
         key = start_of_rest(token) if isinstance(token, str) else None
         book = None if key is None else self._book
-        if found.sure:
+        if result.sure:
             self._claims.settled(token)
-            ids = tuple(id for raw in found.records if (id := read_id(raw)))
-            records = self._read(kind, found.records)
+            ids = tuple(id for raw in result.records if (id := read_id(raw)))
+            records = self._read(kind, result.records)
             now = asyncio.get_running_loop().time()
             task: Task[Any] = Task(services, kind, ids, records=records, now=now, meta=meta)
             self._places.adopt(services.caller, task)
@@ -561,7 +563,7 @@ class Sender:
             if book is not None and key is not None:
                 await book.accept_rest(key, task, rest)
             return task
-        if found.absent and not self._recoverer.closed:
+        if result.absent and not self._recoverer.closed:
             self._claims.settled(token)
             if book is not None and key is not None:
                 await book.drop_rest(key)
@@ -575,10 +577,10 @@ class Sender:
             kind.name,
             rest.name,
             rest.expected,
-            ", ".join(kind.ref((id,)) for raw in found.records if (id := read_id(raw))) or "?",
+            ", ".join(kind.ref((id,)) for raw in result.records if (id := read_id(raw))) or "?",
         )
         why = f"its response had {rest.expected} tasks fewer than were ordered"
-        raise unknown_start(kind, rest, why, self._read(kind, found.records))
+        raise unknown_start(kind, rest, why, self._read(kind, result.records))
 
     def _read(self, kind: TaskKind[..., Any], start: Sequence[Raw]) -> tuple[Record, ...]:
         try:
@@ -627,27 +629,27 @@ class Sender:
         if self._book is not None:
             await self._book.lose(flight)
         try:
-            found = await self._search(flight, recovery)
-            if found.absent and resends:
-                found = await self._wait_for_absence(flight, recovery)
+            result = await self._search(flight, recovery)
+            if result.absent and resends:
+                result = await self._wait_for_absence(flight, recovery)
         except asyncio.CancelledError as error:
             raise self._lose(flight, "the client was closed before it was found") from error
-        if found.absent and resends:
+        if result.absent and resends:
             logger.warning(
                 "a %s start is proved absent at the service and is submitted again", recovery.kind
             )
             flight.sent, flight.recovery = False, None
             self._claims.settled(flight.token)
             return await self._start(flight)
-        if found.sure:
+        if result.sure:
             logger.info("found the task of a %s start whose response was lost", recovery.kind)
-            return await self._accepted(flight, found.records, found=True)
-        raise self._lose(flight, why, found) from cause
+            return await self._accepted(flight, result.records, found=True)
+        raise self._lose(flight, why, result) from cause
 
     async def _search(self, flight: Flight, recovery: Recovery) -> Found:
         """Search for a start whose response was lost."""
-        found = await self._recoverer.find(flight.kind, recovery, flight.token)
-        return self._by_mark(flight.kind, recovery, flight.token, found)
+        result = await self._recoverer.find(flight.kind, recovery, flight.token)
+        return self._by_mark(flight.kind, recovery, flight.token, result)
 
     async def _wait_for_absence(self, flight: Flight, recovery: Recovery) -> Found:
         """Search again once enough time has passed for absence to be a proof.

@@ -152,8 +152,8 @@ class Starter:
         was lost and the task could not be found, and `ApiError` when the service refused.
         """
         try:
-            flight = await self._take_off(kind, inputs, timeout, services, budget)
-            return await self._ride(flight)
+            attempt = await self._take_off(kind, inputs, timeout, services, budget)
+            return await self._ride(attempt)
         except BaseException as error:
             # Frames below this one hold signed media URLs, request bodies and webhook tokens.
             # Reporters that print local variables must not see them.
@@ -177,9 +177,9 @@ class Starter:
         # Hashing large files takes a while: the client may have been closed since.
         self._check_open()
         digest = input_digest(kind, inputs, media)
-        flight = self._under_key(inputs.key, digest)
-        if flight is None:
-            flight = Flight(
+        attempt = self._under_key(inputs.key, digest)
+        if attempt is None:
+            attempt = Flight(
                 kind=kind,
                 inputs=inputs,
                 media=media,
@@ -192,9 +192,9 @@ class Starter:
                 key=inputs.key,
                 held=held_by(self._budget, budget),
             )
-            if flight.hook is not None:
+            if attempt.hook is not None:
                 self._services.poller.news.listen()
-        return flight
+        return attempt
 
     async def recover(
         self, kind: "TaskKind[..., R]", recovery: Recovery, *, timeout: float
@@ -205,7 +205,7 @@ class Starter:
         """
         self._check_open()
         self._services.poller.home.check()
-        flight = Flight(
+        attempt = Flight(
             kind=kind,
             inputs=TaskInput(),
             media={},
@@ -218,9 +218,9 @@ class Starter:
             nameless=self._claims.token_of(recovery) or object(),
         )
         if self._book is not None:
-            await self._book.know(flight)
-        task = await self._find(flight)
-        self._found(flight, task)
+            await self._book.know(attempt)
+        task = await self._find(attempt)
+        self._found(attempt, task)
         self._lost = [one for one in self._lost if one != recovery]
         return task
 
@@ -240,15 +240,15 @@ class Starter:
     def busy(self) -> set[str]:
         """Return the keys of the entries in use by this client: its starts and searches."""
         searched = {token for token in self._sender.searching if isinstance(token, str)}
-        return searched | {flight.key for flight in self._flying if flight.key is not None}
+        return searched | {attempt.key for attempt in self._flying if attempt.key is not None}
 
     async def resume(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any]:
         """Search for a start whose process died; return its task, or raise."""
         # Two searches for the same mark would treat each other as competing starts, and neither
         # would accept the task.
-        if (under_way := self._keys.get(entry.key)) is not None:
-            return await self._ride(under_way)
-        flight = Flight(
+        if (running_attempt := self._keys.get(entry.key)) is not None:
+            return await self._ride(running_attempt)
+        attempt = Flight(
             kind=kind,
             inputs=TaskInput(meta=entry.meta, key=None if entry.own_key else entry.key),
             media={},
@@ -263,13 +263,13 @@ class Starter:
             recovery=recovery_of(entry),
         )
         if not entry.own_key:
-            self._keys[entry.key] = flight
+            self._keys[entry.key] = attempt
         try:
-            task = await self._find(flight)
+            task = await self._find(attempt)
         except StartOutcomeUnknown as error:
             self._note_lost(error.recovery)
             raise
-        self._found(flight, task)
+        self._found(attempt, task)
         return task
 
     async def rest(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any] | None:
@@ -312,12 +312,12 @@ class Starter:
         if self._searching:
             await asyncio.wait(self._searching, timeout=FINISH_STARTS)
         await self._recoverer.aclose()
-        carrying = [*self._carrying, *self._searching]
-        if not carrying:
+        run_tasks = [*self._carrying, *self._searching]
+        if not run_tasks:
             return
-        _, late = await asyncio.wait(carrying, timeout=FINISH_STARTS)
-        for carry in late:
-            carry.cancel()
+        _, late = await asyncio.wait(run_tasks, timeout=FINISH_STARTS)
+        for run_task in late:
+            run_task.cancel()
         if late:
             await asyncio.wait(late)
 
@@ -329,24 +329,24 @@ class Starter:
 
     async def _prepare(self, inputs: TaskInput) -> Prepareds:
         """Return each media input as a URL or as a checked, hashed local file. No network."""
-        made: dict[tuple[str, int | None], Prepared | str] = {}
+        prepared: dict[tuple[str, int | None], Prepared | str] = {}
         for f, place, value in inputs.media():
-            made[f.name, place] = await self._desk.ready(value, f.note(Media).types, f.name)
-        return made
+            prepared[f.name, place] = await self._desk.ready(value, f.note(Media).types, f.name)
+        return prepared
 
     def _under_key(self, key: str | None, digest: str) -> Flight | None:
         """Return the attempt with this key, or None. Raises `KeyConflict` for other inputs."""
-        flight = self._keys.get(key) if key is not None else None
-        if flight is None or key is None:
+        attempt = self._keys.get(key) if key is not None else None
+        if attempt is None or key is None:
             return None
-        if flight.digest != digest:
+        if attempt.digest != digest:
             raise KeyConflict(
                 f"key {key!r:.60} was used before with other inputs. "
                 "Use another key, or the same inputs.",
                 key=key,
-                ref=flight.task.ref if flight.task else None,
+                ref=attempt.task.ref if attempt.task else None,
             )
-        return flight
+        return attempt
 
     # -- running an attempt --------------------------------------------------------------------
 
@@ -369,9 +369,9 @@ class Starter:
             work = self._sender.carry(flight)
         # With an eager task factory it runs here, up to its first await, so everything that the
         # coroutine uses must be set before.
-        carry = flight.carry = asyncio.get_running_loop().create_task(work, context=context)
-        self._carrying.add(carry)
-        carry.add_done_callback(partial(self._carried, flight, flight.inputs.key))
+        run_task = flight.carry = asyncio.get_running_loop().create_task(work, context=context)
+        self._carrying.add(run_task)
+        run_task.add_done_callback(partial(self._carried, flight, flight.inputs.key))
 
     def _found(self, flight: Flight, task: Task[Any]) -> None:
         """Count a found start, if the client's budget still reserves its price."""
@@ -424,8 +424,8 @@ class Starter:
             )
         if flight.lost is not None and key is not None:
             # Each waiter raises a copy: one exception raised several times mixes tracebacks.
-            mine = copy.copy(flight.lost)
-            raise mine from flight.lost.__cause__
+            own_copy = copy.copy(flight.lost)
+            raise own_copy from flight.lost.__cause__
         task = flight.carry.result()
         if key is None:
             # A pooled connection keeps the context of the request that opened it, and through it
