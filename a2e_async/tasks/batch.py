@@ -184,6 +184,7 @@ async def run_batch(
         if worker.held.budgets and isinstance(jobs, Sized) and isinstance(jobs, Iterable):
             await _count_known(worker, jobs)
         while True:
+            # Read a job only when it can be started: the source may be large, or not ready yet.
             wanted = fatal is None and not source.ended and len(running) < limit
             if wanted and next_job is None:
                 next_job = asyncio.create_task(source.pull())

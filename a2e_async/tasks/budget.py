@@ -127,6 +127,8 @@ class Budget:
         prices = [self._price(*need) for need in needs]
         total = sum(prices)
         if needs and total > self.left:
+            # Coins in flight may be released, all others not. So the call is only pending if it
+            # fits beside those others.
             settled = self._spent + self._reserved - self._in_flight
             what = " and ".join(sorted({kind for kind, _ in needs}))
             raise BudgetExceeded(
@@ -197,7 +199,7 @@ class Budget:
         reported = as_price(coins) or 0
         with _lock:
             if key in self._owed or key in self._ahead or ref in self._counted:
-                return
+                return  # counted already: the same budget may serve several runs
             if ref is None:
                 self._owed[key] = reported
                 self._reserved += reported
@@ -313,6 +315,7 @@ class Budget:
         if ref is None:
             return
         self._counted[ref] = before + more
+        # Limits the memory. A forgotten task would be counted again if its key were used again.
         while len(self._counted) > REMEMBERED:
             del self._counted[next(iter(self._counted))]
 
@@ -360,6 +363,7 @@ class Held:
 
         Raises `BudgetExceeded`, with ``pending`` only if all budgets may get room.
         """
+        # One lock for both steps: another thread could take the room between them.
         with _lock:
             self.release()
             self.take(self.check(needs))
@@ -377,6 +381,7 @@ class Held:
                 kinds = (kind for kind, _ in needs)
                 parts += [(budget, kind, price) for kind, price in zip(kinds, prices, strict=True)]
         if refusals:
+            # An error that is not pending wins: waiting for the other budgets would be in vain.
             raise min(refusals, key=lambda error: error.pending)
         return parts
 

@@ -206,6 +206,7 @@ class ChargedCalls:
         if not self._budgets:
             return reservation
         quoted: int | None = None
+        # The service quotes nothing for uploads; budgets count a fixed price for them.
         if kind != UPLOAD and self._ask_price is not None and path not in self._unpriced:
             try:
                 quoted = await self._ask_price(path, body)
@@ -228,6 +229,7 @@ class ChargedCalls:
             return
         deadline = asyncio.get_running_loop().time() + FINISH_STARTS
         while True:
+            # In the loop: a call in progress may add a cleanup when it completes.
             for cleanup in tuple(self._duties):
                 cleanup.begin()
             if not self._carrying:

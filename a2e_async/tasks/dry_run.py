@@ -138,6 +138,7 @@ class Planner:
             if len(self._prices) < REMEMBERED:
                 self._prices[cache_key] = quote
         try:
+            # Shielded: other jobs with the same request body wait for the same quote.
             return await asyncio.shield(quote)
         except InvalidRequest:
             if not files:

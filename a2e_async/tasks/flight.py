@@ -79,7 +79,9 @@ class Flight:
     """Its slot. Once the task is known, the task occupies the slot and this is None."""
 
     def __repr__(self) -> str:
-        return f"<Flight of {self.kind.name}, key {self.key!r}{', sent' if self.sent else ''}>"
+        return (
+            f"<StartAttempt of {self.kind.name}, key {self.key!r}{', sent' if self.sent else ''}>"
+        )
 
     @property
     def reserved_for(self) -> str | None:
@@ -152,6 +154,7 @@ def wire_name(
             field="name",
         )
     if name and not mark_names:
+        # Without a mark a lost start can still be found by its name, unless it is ambiguous.
         return name, None
     if not name:
         return mark, mark

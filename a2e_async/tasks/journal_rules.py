@@ -59,6 +59,7 @@ def stepped(
     account: an entry without one gets it when its state advances. Raises `LeaseLost` for a step
     up to `State.INTENT` by a client that does not own the entry.
     """
+    # Decisions need the lease. Facts do not: what was paid must be recorded, whoever learns of it.
     if state <= State.INTENT and (
         entry is None or entry.owner != owner or entry.state > State.INTENT
     ):
@@ -78,6 +79,7 @@ def stepped(
         coins = None
     elif new:
         state = max(state, State.ACCEPTED)
+        # The price of further ids is that of these ids alone.
         if entry.ids and coins is not None:
             coins = price(coins + (entry.coins or 0))
     if coins is not None:  # a known price is never replaced by an unknown one

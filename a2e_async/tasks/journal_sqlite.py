@@ -244,6 +244,8 @@ class SqliteJournal:
         return self._writer
 
     def _do(self, do: Callable[[Store], T], *, writes: bool = True) -> "asyncio.Future[T]":
+        # Not a coroutine: the operation is submitted now, even if the caller is cancelled before
+        # it awaits the result.
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._at_work().submit(Asked(do, writes, future=future))
         return future

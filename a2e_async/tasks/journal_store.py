@@ -172,6 +172,8 @@ class Store:
 
     def _attempt(self, work: Sequence[Work[Any]], writes: bool, watched: Collection[str]) -> News:
         db = self.db
+        # IMMEDIATE waits for the write lock here. A read transaction that is upgraded later fails
+        # at once if another process has written meanwhile.
         db.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
         try:
             self._now = self.clock.wall()
@@ -179,6 +181,7 @@ class Store:
             changed = self._news(watched) if watched else []
             last_heartbeat = self._beaten
             if writes:
+                # A later version of this package may have migrated the open file.
                 if (version := version_of(db)) != rows.VERSION:
                     raise too_new(self.path, version)
                 if not work or self.due():
@@ -196,6 +199,7 @@ class Store:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
+        # Only after the commit: a rolled back transaction has renewed and reported nothing.
         self._told = (self._change, self._drops) if watched else None
         self._beaten = last_heartbeat
         return changed
@@ -207,7 +211,7 @@ class Store:
     def _news(self, watched: Collection[str]) -> News:
         if self._told is None:
             self._gone.clear()
-            return []
+            return []  # the listeners are new: only later changes are reported
         changed_entries: News = []
         change, drops = self._told
         if change < self._change:
@@ -371,7 +375,7 @@ class Store:
         """Delete entries of `prune_query`; return how many, and the last ``seq``, 0 at the end."""
         found = self.db.execute(query, (after, before, before, *self._mine, limit)).fetchall()
         for seq, kind, ids in found:
-            self.db.execute(rows.KEEP_SUM, (seq,))
+            self.db.execute(rows.KEEP_SUM, (seq,))  # first: it reads the row
             self.db.execute("DELETE FROM jobs WHERE seq = ?", (seq,))
             claimed = [(kind, id, seq) for id in ids.split("+")] if ids else []
             self.db.executemany("DELETE FROM tasks WHERE (kind, id, seq) = (?, ?, ?)", claimed)

@@ -107,10 +107,12 @@ class Writer:
 
     def submit(self, work: Asked[Any]) -> None:
         """Queue an operation; the first one starts the thread."""
+        # With the lock: an operation queued after the stop signal would never run.
         with self._lock:
             if self._stopping:
                 raise closed(self.path)
             if self._thread is None:
+                # A daemon, because a blocked file must not keep the interpreter from exiting.
                 self._thread = threading.Thread(target=self._run, name="a2e-journal", daemon=True)
                 self._thread.start()
                 _WRITERS.add(self)
@@ -119,7 +121,7 @@ class Writer:
     def stop(self) -> None:
         """Stop the thread after all queued operations have run."""
         if self.process != os.getpid():
-            return
+            return  # the thread does not exist in a forked child
         with self._lock:
             if not self._stopping:
                 self._stopping = True
@@ -208,6 +210,7 @@ class Writer:
     def _next(self, wait: float) -> tuple[list[Asked[Any]], bool]:
         operations: list[Asked[Any]] = []
         try:
+            # Wait for the first operation only; take all others that are queued already.
             operation = self._queue.get(timeout=wait)
             while operation is not None:
                 operations.append(operation)

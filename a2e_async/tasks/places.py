@@ -94,6 +94,7 @@ class Places:
             return
         self._go(self._fair.sent(flight.place))
         if not flight.place.counted:
+            # Without a cap the slot only served the order of the starts.
             self.free(flight)
 
     def accepted(self, flight: "Flight", task: Task[Any]) -> None:
@@ -157,6 +158,7 @@ class Places:
         return Place(caller=caller.name, cost=cost, most=max_unfinished, kind=kind, counted=counted)
 
     async def _wait(self, place: Place, longest: float | None) -> None:
+        # With max_wait=0 a start still waits for its turn (below), but not for a cap.
         if longest == 0 and (scope := self._fair.blocked(place)) is not None:
             raise self._too_busy(place, scope)
         loop = asyncio.get_running_loop()
@@ -220,6 +222,7 @@ class Places:
         """Let a task's unfinished parts occupy a slot; return whether there are any."""
         kind = task.kind
         fresh = {id for id in task.open_ids if (kind.name, id) not in self._held}
+        # A task that cannot be polled would occupy its slot forever.
         if not place.counted or not kind.watchable or not fresh:
             return False
         place.open = fresh
@@ -275,10 +278,12 @@ class Places:
         """Schedule `_update_polling`, if a start waits or was refused, or a slot is polled."""
         needless = not (self._waiting or self._refused or self._followed)
         if self._seeing is None and not needless and not self._closed:
+            # Deferred, so that many changes in one iteration of the loop cause one update.
             self._seeing = asyncio.get_running_loop().call_soon(self._follow)
 
     def _follow(self) -> None:
         self._seeing = None
+        # Poll only tasks whose end can admit a waiting start: each poll costs a request.
         all_tenants, tenants = self._fair.kept()
         all_tenants = all_tenants or None in self._refused
         tenants |= self._refused

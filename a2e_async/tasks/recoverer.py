@@ -241,6 +241,8 @@ class Recoverer:
         try:
             return await future
         except asyncio.CancelledError:
+            # A scan may have claimed tasks for this search just before. Release them, so that the
+            # next search for the start can claim them.
             if future.done() and not future.cancelled() and future.result().sure:
                 ids = [id for raw in future.result().records if (id := read_id(raw))]
                 self._claims.release(kind, ids, token)
@@ -313,6 +315,7 @@ class Recoverer:
             )
             # Claims are read after the competing starts: a start that stops competing in
             # between has claimed its tasks by then.
+            # Competing starts need a journal query, and matter only for names without a mark.
             named = any(one.mark is None and one.name for one in recoveries)
             competing = await self._claims.rivals(kind, by_start_id) if named else []
             claimed = await self._claims.among(kind, scan.rows)
@@ -394,6 +397,7 @@ async def read_back(
         try:
             complete = await reading.read(wall)
         except A2EError as error:
+            # The other lists may still show the task, but prove no absence any more.
             failures.append(error)
             complete = False
         else:

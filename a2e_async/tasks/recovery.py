@@ -139,6 +139,7 @@ def made_at(raw: Raw) -> float | None:
     try:
         return read_time(raw["createdAt"]).timestamp()
     except (KeyError, TypeError, ValueError, OverflowError, OSError):
+        # Records of some kinds have no `createdAt`, but an ObjectId begins with its creation time.
         id = read_id(raw)
         return id_time(id) if id else None
 
@@ -172,6 +173,7 @@ def match(
     """
     unclaimed = {id: raw for raw in rows if (id := read_id(raw)) and id not in claimed}
     certain = _by_mark(kind, lost, unclaimed) | _by_name(kind, lost, rivals, unclaimed, offset)
+    # Records that certainly belong to one start are not candidates of the others.
     matched = {id for ids in certain.values() for id in ids}
     left = [raw for id, raw in unclaimed.items() if id not in matched]
     results: list[Found] = []
@@ -194,10 +196,12 @@ def _by_mark(
         return certain
     ids_by_mark: dict[str, list[str]] = {}
     for id, raw in free.items():
+        # Case is ignored here, because a service may change it; marks are lower-case.
         for mark in _MARK.findall(_shown(kind, raw).casefold()):
             ids_by_mark.setdefault(mark, []).append(id)
     for index, mark in mark_by_start.items():
         ids = ids_by_mark.get(mark, [])
+        # Fewer records than expected may only mean that the list lags behind.
         if len(ids) == lost[index].expected and list(mark_by_start.values()).count(mark) == 1:
             certain[index] = _in_order(ids, free)
     return certain
@@ -238,6 +242,7 @@ def _by_name(
             for start_index in members
         }
         wanted = sum(starts[place].expected for place in members)
+        # Otherwise a paid task could be assigned to the wrong start.
         if len(identities) > 1 or group & in_flight or len(ids) != wanted:
             continue
         ordered = iter(_in_order(ids, free))
@@ -309,6 +314,7 @@ def _candidates(
             plausible = in_time and same > 0 and not different
         if plausible:
             ranked.append(((name, different, not in_time, _order(raw)), raw))
+    # By name, then by the number of different inputs, then by time, the oldest first.
     ranked.sort(key=lambda item: item[0])
     return tuple(raw for _, raw in ranked)
 
@@ -358,6 +364,7 @@ def _shown(kind: TaskKind[..., Any], raw: Raw) -> str:
 @lru_cache(4096)
 def _plain(name: str) -> str:
     """Return the part of a name that survives all changes by a service except truncation."""
+    # A service may escape a name for HTML or URLs, normalise it, or remove emoji and punctuation.
     text = unicodedata.normalize("NFKD", html.unescape(unquote(name))).casefold()
     return "".join(char for char in text if char.isalnum())
 
@@ -368,7 +375,7 @@ def _inputs(kind: TaskKind[..., Any], start: Recovery, raw: Raw) -> tuple[int, i
     for name, digest in start.echo.items():
         value = raw.get(name)
         if name == kind.name_wire or value in (None, "", []):
-            continue
+            continue  # an empty field is no difference: records show only part of the inputs
         if any(_digest(form) == digest for form in _forms(value)):
             same += 1
         else:

@@ -68,6 +68,7 @@ async def unfinished(
                 if entry.state is State.RESERVED:
                     await book.journal.drop(entry.key)  # nothing was sent
                 elif entry.state is State.INTENT:
+                    # Searches take up to half a minute; known tasks are yielded meanwhile.
                     find = starter.resume if start_of_rest(entry.key) is None else starter.rest
                     searches.append(asyncio.create_task(find(kind, entry)))
                 else:

@@ -25,7 +25,7 @@ class Seen:
         if self._opened is None:
             # SQLite stores a database without a name in a temporary file and deletes it on close.
             self._opened = sqlite3.connect("", isolation_level=None)
-            self._opened.execute("PRAGMA journal_mode = OFF")
+            self._opened.execute("PRAGMA journal_mode = OFF")  # nothing to recover after a crash
             self._opened.execute(_TABLE)
         return self._opened
 
@@ -65,6 +65,7 @@ class Seen:
 
 
 def _mark(words: tuple[str, ...]) -> int:
+    # 64 bits fit an integer key; a collision among a million keys has a chance of 3e-8.
     digest = hashlib.sha256("\0".join(words).encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 

@@ -350,6 +350,6 @@ async def test_a_disk_without_room_for_notes_ends_it(
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(Seen, "_value", full)
-    with pytest.raises(JournalError, match="temporary files full"):
+    with pytest.raises(JournalError, match="temporary files is full"):
         [o async for o in a2e.batch([a2e.dubbing.job(**DUB)])]
     assert sandbox.ledger.starts() == ()

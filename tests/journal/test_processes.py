@@ -168,7 +168,9 @@ async def test_what_cannot_be_written_is_told(locked: str, start: Start) -> None
             directory.chmod(0o555)
         (line,) = said(start("read_only", path))
         directory.chmod(0o700)
-    assert line.startswith("refused The journal jobs.db cannot be used: it cannot be opened and")
+    assert line.startswith(
+        "refused The journal jobs.db cannot be used: it cannot be opened for writing ("
+    )
     assert line.endswith("Check the permissions of the file and of its directory.")
 
 

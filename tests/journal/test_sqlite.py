@@ -40,7 +40,7 @@ def test_what_is_no_path_of_a_file_is_refused(
     given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(JournalError, match=r"Give|Make"):
+    with pytest.raises(JournalError, match=r"Give|Create"):
         SqliteJournal(given)
 
 
