@@ -141,7 +141,7 @@ async def test_one_failure_leaves_the_others_alone(
         outcomes["no file"].unwrap()
 
 
-async def test_failed_tasks_are_started_anew_when_told(
+async def test_retry_failed_starts_failed_tasks_again(
     make_client: MakeClient, sandbox: Sandbox
 ) -> None:
     """Failed tasks are started (and charged) again up to the limit; the next run remembers it."""
@@ -175,7 +175,7 @@ async def test_no_coins_ends_the_batch(
     assert sandbox.calls["start", "dubbing"] <= 3
 
 
-async def test_no_coins_ends_a_batch_that_waits_for_jobs(a2e: A2E, sandbox: Sandbox) -> None:
+async def test_no_coins_ends_a_batch_with_a_blocked_source(a2e: A2E, sandbox: Sandbox) -> None:
     """A batch also ends if its source blocks forever."""
     closed = asyncio.Event()
 
@@ -306,7 +306,7 @@ async def test_two_clients_share_one_batch(
     assert len([name for name in files(tmp_path) if not name.startswith("jobs.db")]) == 20
 
 
-async def test_one_place_and_all_unknown_still_ends(a2e: A2E, sandbox: Sandbox) -> None:
+async def test_a_limit_of_one_with_unknown_starts_still_ends(a2e: A2E, sandbox: Sandbox) -> None:
     """An unknown start occupies its slot only during the search."""
     sandbox.faults.list_lag(1e9, times=None)
     sandbox.faults.drop_after_accept(times=None)
@@ -315,7 +315,7 @@ async def test_one_place_and_all_unknown_still_ends(a2e: A2E, sandbox: Sandbox) 
     assert len(sandbox.ledger.starts()) == 5
 
 
-async def test_cancelled_at_any_turn_and_run_again(
+async def test_cancelled_at_any_await_and_run_again(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """However often it is interrupted, in the end every job is paid and saved exactly once."""
@@ -341,7 +341,7 @@ async def test_cancelled_at_any_turn_and_run_again(
     assert len([path for path in (tmp_path / "out").iterdir() if path.name[0] != "."]) == 4
 
 
-async def test_a_disk_without_room_for_notes_ends_it(
+async def test_a_full_temporary_disk_ends_the_batch(
     a2e: A2E, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the temporary database of job counts cannot be written, no further job is started."""

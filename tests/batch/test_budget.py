@@ -36,7 +36,9 @@ async def test_a_start_beyond_it_is_not_sent(make_client: MakeClient, sandbox: S
     assert (budget.spent, budget.reserved, budget.left) == (3 * cost, 0, cost - 1)
 
 
-async def test_refused_starts_give_back(make_client: MakeClient, sandbox: Sandbox) -> None:
+async def test_refused_starts_release_their_reservation(
+    make_client: MakeClient, sandbox: Sandbox
+) -> None:
     """Refused starts release their reservation."""
     budget = Budget(1000)
     client = make_client(budget=budget)
@@ -58,7 +60,7 @@ async def test_an_unknown_start_stays_reserved(make_client: MakeClient, sandbox:
     assert budget.spent == 0
 
 
-async def test_prices_that_are_not_told(make_client: MakeClient, sandbox: Sandbox) -> None:
+async def test_kinds_without_a_quote(make_client: MakeClient, sandbox: Sandbox) -> None:
     """A kind without a quote needs `unknown_cost`, or an earlier start of the kind."""
     voice = {"voice_urls": ["https://m.example/a.wav"]}
     with pytest.raises(BudgetExceeded, match="unknown_cost"):
@@ -105,14 +107,14 @@ async def test_both_budgets_count(make_client: MakeClient, sandbox: Sandbox) -> 
 
 
 @pytest.mark.parametrize("bad", [-1, 1.5, True, "5", None])
-def test_what_is_no_budget(bad: Any) -> None:
+def test_invalid_budgets(bad: Any) -> None:
     """Coins must be a whole number of at least 0."""
     with pytest.raises(InvalidInput):
         Budget(bad)
 
 
 @pytest.mark.parametrize("bad", [1.5, True, "5", [5]])
-def test_what_a_client_refuses(make_client: MakeClient, bad: Any) -> None:
+def test_invalid_budget_options(make_client: MakeClient, bad: Any) -> None:
     """`budget` must be a `Budget` or a number of coins."""
     with pytest.raises(InvalidInput):
         make_client(budget=bad)
@@ -129,7 +131,7 @@ def test_what_a_client_refuses(make_client: MakeClient, bad: Any) -> None:
         max_size=20,
     ),
 )
-def test_it_never_sends_what_a_quote_forbids(coins: int, steps: list[Any]) -> None:
+def test_quoted_prices_never_exceed_the_budget(coins: int, steps: list[Any]) -> None:
     """Coins spent and reserved at quoted prices never exceed the budget."""
     budget = Budget(coins, unknown_cost=7)
     quoted_only = 0
@@ -149,7 +151,7 @@ def test_it_never_sends_what_a_quote_forbids(coins: int, steps: list[Any]) -> No
         assert budget.reserved == quoted_only
 
 
-async def test_a_key_that_stands_costs_nothing_more(
+async def test_a_key_with_a_task_costs_nothing_more(
     make_client: MakeClient, sandbox: Sandbox
 ) -> None:
     """A key that has a task counts with its price and needs no room in the budget."""
@@ -195,7 +197,7 @@ async def test_a_key_that_is_used_again_is_counted_once(
     assert len(sandbox.ledger.starts()) == 1
 
 
-async def test_a_lost_start_asked_for_again_is_reserved_once(
+async def test_a_repeated_lost_start_is_reserved_once(
     make_client: MakeClient, sandbox: Sandbox
 ) -> None:
     """A lost start stays reserved until a start or a search finds it; then it counts as spent."""

@@ -68,7 +68,9 @@ Call = Callable[[A2E], Awaitable[None]]
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_full(make_client: MakeClient, sandbox: Sandbox, call: Call) -> None:
+async def test_a_full_budget_refuses_every_call(
+    make_client: MakeClient, sandbox: Sandbox, call: Call
+) -> None:
     """A full budget refuses every paid call."""
     with pytest.raises(BudgetExceeded, match="left in the budget"):
         await call(make_client(budget=Budget(0, unknown_cost=1)))
@@ -76,7 +78,9 @@ async def test_full(make_client: MakeClient, sandbox: Sandbox, call: Call) -> No
 
 
 @pytest.mark.parametrize("call", PRICED)
-async def test_without_a_figure(make_client: MakeClient, sandbox: Sandbox, call: Call) -> None:
+async def test_a_call_without_a_price_is_refused(
+    make_client: MakeClient, sandbox: Sandbox, call: Call
+) -> None:
     """A call without a price is refused, and the error names the option that helps."""
     with pytest.raises(BudgetExceeded, match=r"unknown_cost=…"):
         await call(make_client(budget=500))
@@ -84,16 +88,16 @@ async def test_without_a_figure(make_client: MakeClient, sandbox: Sandbox, call:
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_counted(make_client: MakeClient, call: Call) -> None:
+async def test_a_call_without_a_quote_counts_with_unknown_cost(
+    make_client: MakeClient, call: Call
+) -> None:
     """A call without a quote counts with `unknown_cost`."""
     budget = Budget(500, unknown_cost=7, upload_cost=3)
     await call(make_client(budget=budget))
     assert (budget.spent, budget.reserved) == (3 if call in (upload, transfer) else 7, 0)
 
 
-async def test_an_unquotable_call_is_asked_for_once(
-    make_client: MakeClient, sandbox: Sandbox
-) -> None:
+async def test_a_missing_quote_is_requested_once(make_client: MakeClient, sandbox: Sandbox) -> None:
     """If the service quotes no price, it is not asked before each call."""
     client = make_client(budget=Budget(500, unknown_cost=7))
     for _ in range(3):
@@ -129,7 +133,7 @@ async def test_a_lost_upload_stays_reserved(make_client: MakeClient, sandbox: Sa
     assert (budget.spent, budget.reserved) == (0, 1)
 
 
-async def test_a_withdrawn_call_is_given_back(make_client: MakeClient, sandbox: Sandbox) -> None:
+async def test_a_withdrawn_call_is_released(make_client: MakeClient, sandbox: Sandbox) -> None:
     """Cancelled at any await: the call is paid and counted, or neither."""
     voice = (await make_client().voices.public())[0]
     budget = Budget(5000, unknown_cost=7)
@@ -171,7 +175,9 @@ def long_sound(seconds: int) -> bytes:
     return made.getvalue()
 
 
-async def test_a_length_that_decides_the_price(make_client: MakeClient, sandbox: Sandbox) -> None:
+async def test_the_price_may_depend_on_the_duration(
+    make_client: MakeClient, sandbox: Sandbox
+) -> None:
     """The price is requested again after the upload and counted before the start is sent."""
     guessed = await make_client().dubbing.quote(**DUB)
     assert guessed

@@ -74,7 +74,7 @@ async def test_uploads_are_counted_not_made(a2e: A2E, sandbox: Sandbox) -> None:
     assert sandbox.ledger.charges == ()
 
 
-async def test_what_is_wrong_with_a_job(a2e: A2E, sandbox: Sandbox) -> None:
+async def test_invalid_jobs_get_an_error(a2e: A2E, sandbox: Sandbox) -> None:
     """Jobs that would be refused get an error; the others are planned."""
     jobs = [
         a2e.talking_video.job(**TALK, key="a"),
@@ -93,7 +93,7 @@ async def test_what_is_wrong_with_a_job(a2e: A2E, sandbox: Sandbox) -> None:
     assert sandbox.ledger.charges == ()
 
 
-async def test_what_earlier_runs_have_begun(
+async def test_jobs_of_earlier_runs(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Done, to save, to wait for, to find, failed: none of them would be charged again."""
@@ -132,7 +132,7 @@ async def test_what_earlier_runs_have_begun(
     assert sandbox.ledger.charges == charges
 
 
-async def test_it_tells_what_does_not_fit(make_client: MakeClient, sandbox: Sandbox) -> None:
+async def test_jobs_beyond_the_budget(make_client: MakeClient, sandbox: Sandbox) -> None:
     """Jobs beyond the budget get an error; the budgets themselves do not change."""
     cost = await make_client().talking_video.quote(**TALK)
     assert cost
@@ -162,7 +162,7 @@ async def test_without_a_journal(make_client: MakeClient) -> None:
     assert [plan.step for plan in planned if plan] == ["start"] * 3
 
 
-async def test_what_makes_it_vain_ends_it(make_client: MakeClient, sandbox: Sandbox) -> None:
+async def test_fatal_errors_end_it(make_client: MakeClient, sandbox: Sandbox) -> None:
     """An invalid API key or a missing network ends the dry run at the first job."""
     bad = A2E("wrong-key-0123456789", base_url=sandbox.base_url, rate=None)
     with pytest.raises(AuthenticationError):
@@ -193,6 +193,6 @@ async def test_it_can_be_left(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("bad", ["yes", 1, None])
-def test_what_is_no_switch(a2e: A2E, bad: Any) -> None:
+def test_dry_run_must_be_a_bool(a2e: A2E, bad: Any) -> None:
     with pytest.raises(InvalidInput, match="dry_run"):
         a2e.batch([], dry_run=bad)

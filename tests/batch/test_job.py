@@ -60,7 +60,7 @@ def test_what_is_refused(kind: Any, given: Any, beside: dict[str, Any], field: s
     assert caught.value.field == field
 
 
-async def test_what_cannot_be_waited_for_is_not_paid(a2e: A2E, sandbox: Sandbox) -> None:
+async def test_kinds_without_polling_are_refused(a2e: A2E, sandbox: Sandbox) -> None:
     """A kind that cannot be polled is refused: a batch could not tell when it is done."""
     (outcome,) = [
         o async for o in a2e.batch([Job("wan30", {"model": "wan3.0-video", "prompt": "a lake"})])

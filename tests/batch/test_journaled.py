@@ -84,7 +84,7 @@ async def test_a_failed_task_is_no_longer_open(a2e: A2E, sandbox: Sandbox, journ
     assert [task async for task in a2e.unfinished()] == []
 
 
-async def test_what_is_refused_is_forgotten(a2e: A2E, sandbox: Sandbox, journal: Path) -> None:
+async def test_a_refused_start_is_dropped(a2e: A2E, sandbox: Sandbox, journal: Path) -> None:
     """A refused start is dropped, so its key is free again."""
     sandbox.faults.http_error(400, role="start")
     with pytest.raises(InvalidRequest):
@@ -93,7 +93,7 @@ async def test_what_is_refused_is_forgotten(a2e: A2E, sandbox: Sandbox, journal:
     await a2e.dubbing.start(**{**DUB, "target_lang": "fr"}, key="k")
 
 
-async def test_a_key_is_one_task_for_ever(make_client: MakeClient, sandbox: Sandbox) -> None:
+async def test_a_key_has_one_task_forever(make_client: MakeClient, sandbox: Sandbox) -> None:
     """A key has one task: in the same client, in a concurrent one and in a later one."""
     first, second = make_client(), make_client()
     tasks = await asyncio.gather(
@@ -132,7 +132,7 @@ async def test_unfinished_after_a_restart(
     assert len(sandbox.ledger.starts()) == 3
 
 
-async def test_an_acknowledged_result_does_not_come_back(
+async def test_an_acknowledged_task_is_not_resumed(
     make_client: MakeClient, sandbox: Sandbox
 ) -> None:
     """A result can be acknowledged without saving its files, but not before the task has ended."""
@@ -153,7 +153,7 @@ async def test_an_acknowledged_result_does_not_come_back(
         await attached.ack()  # has no effect without a journal
 
 
-async def test_what_another_client_works_on_is_left_to_it(
+async def test_entries_of_a_living_owner_are_not_resumed(
     make_client: MakeClient, sandbox: Sandbox
 ) -> None:
     """An entry of a living owner is not resumed."""
@@ -163,7 +163,7 @@ async def test_what_another_client_works_on_is_left_to_it(
     assert len([task async for task in owner.unfinished()]) == 1
 
 
-async def test_a_lost_start_is_looked_for_once(
+async def test_a_lost_start_is_searched_for_once(
     make_client: MakeClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A browser repeats a start that the restarted app is already searching for."""
@@ -215,7 +215,7 @@ async def test_a_lost_start_is_found_by_the_next_client(
     assert len(sandbox.ledger.starts()) == 1
 
 
-async def test_the_same_key_looks_again(make_client: MakeClient, sandbox: Sandbox) -> None:
+async def test_the_same_key_searches_again(make_client: MakeClient, sandbox: Sandbox) -> None:
     """A start that was lost under a key is searched for when the key is used again."""
     client = make_client()
     sandbox.faults.list_lag(100_000)
@@ -230,7 +230,7 @@ async def test_the_same_key_looks_again(make_client: MakeClient, sandbox: Sandbo
     assert len(sandbox.ledger.starts()) == 1
 
 
-async def test_resending_what_is_proved_absent(
+async def test_resubmitting_after_proved_absence(
     make_client: MakeClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only if enabled, if the list shows names, and after enough time."""
@@ -247,7 +247,7 @@ async def test_resending_what_is_proved_absent(
     assert task.ids == sandbox.ledger.starts()[1].ids
 
 
-async def test_absence_is_not_proved_without_an_echo(
+async def test_absence_is_not_proved_if_no_name_was_shown(
     make_client: MakeClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An empty list does not prove that the list shows names."""
@@ -259,7 +259,7 @@ async def test_absence_is_not_proved_without_an_echo(
     assert sandbox.calls["start", "dubbing"] == 1
 
 
-async def test_a_withdrawn_start_is_forgotten(
+async def test_a_withdrawn_start_is_dropped(
     make_client: MakeClient, sandbox: Sandbox, journal: Path
 ) -> None:
     """Cancelled before it was sent: neither in the journal nor charged."""
@@ -282,7 +282,7 @@ async def test_without_a_journal(make_client: MakeClient) -> None:
 
 
 @pytest.mark.parametrize("bad", [5, b"jobs.db", object(), ["jobs.db"]])
-def test_what_is_no_journal(make_client: MakeClient, bad: object) -> None:
+def test_invalid_journals(make_client: MakeClient, bad: object) -> None:
     """`journal` must be a path or a journal."""
     with pytest.raises(ConfigurationError):
         make_client(journal=bad)
@@ -345,7 +345,7 @@ async def test_a_start_is_two_durable_steps(
 
 
 @pytest.mark.parametrize("key", [True, False], ids=["a key", "no key"])
-async def test_cancelled_at_every_turn(
+async def test_cancelled_at_every_await(
     a2e: A2E, sandbox: Sandbox, journal: Path, key: bool
 ) -> None:
     """Nothing unsent is recorded as possibly charged, and nothing charged is lost."""
@@ -426,7 +426,7 @@ async def test_a_cancelled_prompt_is_unclaimed(a2e: A2E, sandbox: Sandbox) -> No
     assert [found.prompt for found in a2e.image_to_video.unclaimed_prompts()]
 
 
-async def test_a_users_key_may_look_like_ours(a2e: A2E, sandbox: Sandbox, journal: Path) -> None:
+async def test_a_users_key_may_look_generated(a2e: A2E, sandbox: Sandbox, journal: Path) -> None:
     """A user's key that looks like a generated one is recorded as any other."""
     sandbox.faults.list_lag(1e9)
     sandbox.faults.drop_after_accept()
@@ -435,7 +435,7 @@ async def test_a_users_key_may_look_like_ours(a2e: A2E, sandbox: Sandbox, journa
     assert [(row["state"], row["own_key"]) for row in rows(journal)] == [(1, 0)]
 
 
-async def test_a_known_key_takes_no_turn_of_the_pace(
+async def test_a_known_key_skips_the_rate_limiter(
     make_client: MakeClient, sandbox: Sandbox
 ) -> None:
     """Nothing is sent for a known key, so the rate limiter is not used."""
@@ -452,9 +452,7 @@ async def test_a_known_key_takes_no_turn_of_the_pace(
     assert len(sandbox.ledger.charges) == 2
 
 
-async def test_a_free_key_is_asked_for_by_the_intent_alone(
-    make_client: MakeClient, journal: Path
-) -> None:
+async def test_the_intent_alone_reserves_a_free_key(make_client: MakeClient, journal: Path) -> None:
     """An immediate start needs two writes, with a user's key as well as without."""
     steps: list[str] = []
 
@@ -477,14 +475,14 @@ async def test_a_free_key_is_asked_for_by_the_intent_alone(
     assert states(journal) == [2]
 
 
-async def test_what_cannot_be_waited_for_is_not_open(a2e: A2E, journal: Path) -> None:
+async def test_kinds_without_polling_are_closed_at_once(a2e: A2E, journal: Path) -> None:
     """A kind that can only be started is closed at once."""
     await a2e.wan30.start(model="wan3.0-video", prompt="a lake")
     assert states(journal) == [4]
     assert [task async for task in a2e.unfinished()] == []
 
 
-async def test_what_is_gone_is_missing(
+async def test_a_deleted_task_is_missing(
     make_client: MakeClient, sandbox: Sandbox, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A task deleted at the service is not polled in every run, but its entry stays open."""
@@ -515,7 +513,7 @@ async def test_what_was_spent(make_client: MakeClient, sandbox: Sandbox) -> None
     assert make_client(journal=None).journal is None
 
 
-async def test_a_task_that_a_retry_has_made(
+async def test_a_task_made_by_a_retry_is_recorded(
     make_client: MakeClient, sandbox: Sandbox, journal: Path
 ) -> None:
     """A retried task is paid and new, and the next client resumes it."""
@@ -532,7 +530,7 @@ async def test_a_task_that_a_retry_has_made(
     assert (await found).output
 
 
-async def test_a_key_started_while_the_unfinished_are_gone_through(
+async def test_a_key_started_during_unfinished(
     make_client: MakeClient, sandbox: Sandbox, journal: Path
 ) -> None:
     """An unsent start of a dead process is dropped, but not a new one with the same key."""
@@ -563,7 +561,7 @@ async def test_a_key_started_while_the_unfinished_are_gone_through(
     assert (await starting).key == "two"
 
 
-async def test_a_journal_that_hangs_while_the_client_closes_costs_no_task(
+async def test_a_journal_that_blocks_the_close_loses_no_task(
     make_client: MakeClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("a2e_async.tasks.starter.FINISH_STARTS", 0.2)

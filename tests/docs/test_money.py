@@ -29,7 +29,7 @@ ROWS = {
     "the service refuses the start": [
         f"{MONEY}::test_refused",
         f"{MONEY}::test_insufficient_coins",
-        f"{KEPT}::test_what_is_refused_is_forgotten",
+        f"{KEPT}::test_a_refused_start_is_dropped",
     ],
     "the service cannot be reached": [f"{MONEY}::test_connection_refused"],
     "the service is busy": [f"{MONEY}::test_paced"],
@@ -38,8 +38,8 @@ ROWS = {
         f"{CALLS}::test_uploads_are_not_paid_for_a_start_that_does_not_fit",
         f"{BUDGET}::test_a_batch_counts_over_all_its_runs",
     ],
-    "… and only its files' length": [f"{CALLS}::test_a_length_that_decides_the_price"],
-    "another paid call": [f"{CALLS}::test_full"],
+    "… and only its files' length": [f"{CALLS}::test_the_price_may_depend_on_the_duration"],
+    "another paid call": [f"{CALLS}::test_a_full_budget_refuses_every_call"],
     "the start must wait for a place": [
         "client/test_callers.py::test_no_more_than_the_cap",
         "client/test_callers.py::test_refused_at_once",
@@ -53,7 +53,7 @@ ROWS = {
     "the answer to that upload": [f"{MONEY}::test_presign_lost"],
     "your code is cancelled before": [
         f"{CANCEL}::test_every_turn",
-        f"{KEPT}::test_a_withdrawn_start_is_forgotten",
+        f"{KEPT}::test_a_withdrawn_start_is_dropped",
     ],
     "… and after": [
         f"{CANCEL}::test_ways_to_cancel",
@@ -63,11 +63,11 @@ ROWS = {
     "the client is closed meanwhile": [f"{CANCEL}::test_close_lets_starts_finish"],
     "the same `key` is started again": [
         f"{KEYS}::test_same_key",
-        f"{KEPT}::test_a_key_is_one_task_for_ever",
+        f"{KEPT}::test_a_key_has_one_task_forever",
     ],
     "… with other inputs": [
         f"{KEYS}::test_key_conflict",
-        f"{KEPT}::test_a_key_is_one_task_for_ever",
+        f"{KEPT}::test_a_key_has_one_task_forever",
     ],
     "it is found in the kind's list": [
         f"{FOUND}::test_found",
@@ -76,12 +76,12 @@ ROWS = {
     "it is not found": [
         f"{FOUND}::test_candidates",
         f"{FOUND}::test_recover_later",
-        f"{KEPT}::test_the_same_key_looks_again",
+        f"{KEPT}::test_the_same_key_searches_again",
     ],
     "the kind has no list": [f"{FOUND}::test_without_a_list"],
     "its absence is proved": [
-        f"{KEPT}::test_absence_is_not_proved_without_an_echo",
-        f"{KEPT}::test_resending_what_is_proved_absent",
+        f"{KEPT}::test_absence_is_not_proved_if_no_name_was_shown",
+        f"{KEPT}::test_resubmitting_after_proved_absence",
     ],
     "a paid call that starts no task": [
         "client/test_speech.py::test_lost",
@@ -119,7 +119,7 @@ ROWS = {
         f"{BATCH}::test_one_failure_leaves_the_others_alone",
         f"{KEPT}::test_a_failed_task_is_no_longer_open",
     ],
-    "… in a batch with `retry_failed`": [f"{BATCH}::test_failed_tasks_are_started_anew_when_told"],
+    "… in a batch with `retry_failed`": [f"{BATCH}::test_retry_failed_starts_failed_tasks_again"],
     "the result URL has expired": [f"{LOADS}::test_expired_is_renewed_and_goes_on"],
     "a download is cut": [f"{LOADS}::test_cut_many_times_resumes_at_the_byte"],
     "the disk fails": [f"{LOADS}::test_disk_errors", f"{BATCH}::test_a_disk_that_fails"],
@@ -127,8 +127,8 @@ ROWS = {
     "while a start was on its way": [f"{CRASH}::test_killed_at_a_step"],
     "while a task was waited for": [f"{CRASH}::test_killed_at_random"],
     "… less than 30 s ago": [
-        f"{OWNERS}::test_a_killed_owner_is_succeeded",
-        "journal/test_processes.py::test_a_killed_process_is_taken_over_at_once",
+        f"{OWNERS}::test_entries_of_a_killed_owner_are_acquired",
+        "journal/test_processes.py::test_a_killed_process_loses_its_entries_at_once",
     ],
     "two processes run the same batch": [
         f"{BATCH}::test_two_clients_share_one_batch",

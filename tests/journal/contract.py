@@ -193,7 +193,7 @@ class JournalContract:
         await journal.aclose()
         assert await other.take("talk-17")
 
-    async def test_nothing_is_sent_for_what_another_took(self, clients: Clients) -> None:
+    async def test_a_lost_lease_forbids_sending(self, clients: Clients) -> None:
         (journal, time), other = clients.client(), clients.journal()
         await journal.begin(entry())
         clients.crash(time)
@@ -210,7 +210,7 @@ class JournalContract:
         assert (kept.state, kept.sent_at, kept.owner) == (State.RESERVED, None, other.owner)
         assert await other.advance("talk-17", State.INTENT)
 
-    async def test_nothing_is_sent_for_what_is_gone_or_accepted(self, clients: Clients) -> None:
+    async def test_dropped_and_accepted_entries_forbid_sending(self, clients: Clients) -> None:
         journal = clients.journal()
         with pytest.raises(TakenOver):
             await journal.advance("never", State.INTENT)
@@ -331,7 +331,7 @@ class JournalContract:
             Spent(day="2026-01-10", kind="dubbing", coins=2, reserved=0, starts=1),
         ]
 
-    async def test_watchers_hear_of_others_alone(self, clients: Clients) -> None:
+    async def test_key_listeners_get_changes_of_others(self, clients: Clients) -> None:
         journal, other = clients.journal(), clients.journal()
         told: list[Entry | None] = []
         unwatched: list[Entry | None] = []
@@ -364,7 +364,7 @@ class JournalContract:
         assert [one and one.state for one in told] == [2, 4, None, 0, None]
         assert not unwatched
 
-    async def test_all_changes_of_others_are_heard(self, clients: Clients) -> None:
+    async def test_entry_listeners_get_all_changes_of_others(self, clients: Clients) -> None:
         journal, other = clients.journal(), clients.journal()
         told: list[Entry] = []
         await other.begin(entry("old"))
@@ -390,7 +390,7 @@ class JournalContract:
         await soon(lambda: marker)
         assert [one.key for one in told] == ["a", "a", "mine"]
 
-    async def test_an_event_is_told_to_all_others(self, clients: Clients) -> None:
+    async def test_a_webhook_event_notifies_all_others(self, clients: Clients) -> None:
         """Any client may record the event, even before the start's task is known."""
         owner, receiver = clients.journal(), clients.journal()
         await owner.begin(entry(hook="h-17", state=State.INTENT))
@@ -410,7 +410,7 @@ class JournalContract:
         assert (await owner.heard("h-b") or entry()).key == "b"
         assert await receiver.heard("h-none") is None
 
-    async def test_an_event_changes_nothing_that_is_over(self, clients: Clients) -> None:
+    async def test_a_webhook_event_does_not_change_a_closed_entry(self, clients: Clients) -> None:
         journal = clients.journal()
         await journal.begin(entry("done", hook="h-1", state=State.SAVED, ids=("1",)))
         failed = {"state": State.FINISHED, "succeeded": False}
@@ -483,7 +483,7 @@ class JournalContract:
         assert await two.spent() == []
         assert await clients.journal("one").get("talk-17") == kept
 
-    async def test_changes_of_another_account_are_not_heard_of(self, clients: Clients) -> None:
+    async def test_changes_of_another_account_are_not_reported(self, clients: Clients) -> None:
         one, two, peer = (clients.journal(name) for name in ("one", "two", "one"))
         told: list[Entry] = []
         watched: list[Entry | None] = []
@@ -501,7 +501,7 @@ class JournalContract:
         with pytest.raises(ConfigurationError, match="one account"):
             journal.bind("two")
 
-    async def test_an_entry_without_account_becomes_whose_it_is_brought_forward(
+    async def test_an_entry_without_account_gets_the_one_that_advances_it(
         self, clients: Clients
     ) -> None:
         """Entries of earlier versions have no account."""
@@ -576,7 +576,7 @@ class JournalContract:
     @pytest.mark.parametrize(
         "coins", [2**40 + 1, 2**63, 2**70, -1, True, float("nan"), "x", [1]], ids=str
     )
-    async def test_no_price_keeps_an_id_from_being_written(
+    async def test_an_invalid_price_does_not_block_an_id(
         self, clients: Clients, coins: Any
     ) -> None:
         journal = clients.journal()
@@ -621,7 +621,7 @@ class JournalContract:
         assert await journal.find("dubbing", "1") is None
         assert sum(day.coins for day in await journal.spent()) == 3
 
-    async def test_an_upload_is_kept_while_it_lives(self, clients: Clients) -> None:
+    async def test_an_upload_is_kept_until_it_expires(self, clients: Clients) -> None:
         journal, other = clients.journal("one"), clients.journal("one")
         until = 1_768_000_000.0 + clients.world.now + 60
         upload = Upload(digest="d", content_type="audio/wav", url="https://x/a", until=until)

@@ -113,7 +113,7 @@ async def test_an_end_without_closing_loses_nothing(tmp_path: Path, start: Start
 
 
 @posix
-async def test_a_killed_owner_is_succeeded(tmp_path: Path, start: Start) -> None:
+async def test_entries_of_a_killed_owner_are_acquired(tmp_path: Path, start: Start) -> None:
     """Uses the host's real clock, shifted by the duration of a lease."""
     child = start("hold", tmp_path / "jobs.db")
     assert out(child).readline() == "held\n"
@@ -153,7 +153,7 @@ async def test_a_forked_child_leaves_the_file_alone(tmp_path: Path, start: Start
 
 @posix
 @pytest.mark.parametrize("locked", ["file", "directory"])
-async def test_what_cannot_be_written_is_told(locked: str, start: Start) -> None:
+async def test_missing_permissions_are_reported(locked: str, start: Start) -> None:
     # Not in pytest's own directory, which other users cannot enter.
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -175,14 +175,14 @@ async def test_what_cannot_be_written_is_told(locked: str, start: Start) -> None
 
 
 @posix
-async def test_a_full_disk_is_told_and_then_forgotten(tmp_path: Path, start: Start) -> None:
+async def test_a_full_disk_is_reported_and_recovered_from(tmp_path: Path, start: Start) -> None:
     refused, *rest = said(start("full", tmp_path / "jobs.db"))
     assert refused.startswith("refused The journal jobs.db cannot be used: the disk ")
     assert rest == ["read before", "again True"]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asked of Linux' own files")
-async def test_a_killed_process_is_taken_over_at_once(start: Start, tmp_path: Path) -> None:
+async def test_a_killed_process_loses_its_entries_at_once(start: Start, tmp_path: Path) -> None:
     """A dead process's entries are acquired at once; a living process keeps its own."""
     path = tmp_path / "jobs.db"
     child = start("hold", path)
@@ -197,7 +197,7 @@ async def test_a_killed_process_is_taken_over_at_once(start: Start, tmp_path: Pa
         await journal.aclose()
 
 
-def test_who_is_dead() -> None:
+def test_which_owners_count_as_dead() -> None:
     """Only a process of the same boot and namespace can be recognised as dead."""
     mine = new_owner()
     scope, pid, unique = mine.split(".")

@@ -36,7 +36,7 @@ def test_it_is_as_durable_as_can_be(path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", ["", ":memory:", "file:x", ".", "nowhere/jobs.db"])
-def test_what_is_no_path_of_a_file_is_refused(
+def test_invalid_paths_are_refused(
     given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -69,7 +69,7 @@ async def test_an_empty_file_becomes_a_journal(path: Path, journal: SqliteJourna
     assert (await journal.begin(entry())).new
 
 
-async def test_what_is_no_database_is_left_alone(path: Path, journal: SqliteJournal) -> None:
+async def test_other_files_are_not_changed(path: Path, journal: SqliteJournal) -> None:
     path.write_text("the diary of somebody else" * 100)
     for _ in range(2):
         with pytest.raises(JournalError, match=r"it is not a journal\. Give another path\."):
@@ -78,7 +78,7 @@ async def test_what_is_no_database_is_left_alone(path: Path, journal: SqliteJour
 
 
 @pytest.mark.parametrize("version", [0, 1, 99])
-async def test_a_database_of_something_else_is_left_alone(
+async def test_other_databases_are_not_changed(
     path: Path, journal: SqliteJournal, version: int
 ) -> None:
     with plain(path) as db:
@@ -90,7 +90,7 @@ async def test_a_database_of_something_else_is_left_alone(
     assert path.read_bytes() == before
 
 
-async def test_a_later_version_is_left_alone(path: Path) -> None:
+async def test_a_later_version_is_not_changed(path: Path) -> None:
     journal = SqliteJournal(path)
     await journal.begin(entry())
     with plain(path) as db:
@@ -147,7 +147,7 @@ def test_there_is_a_dump_of_every_version() -> None:
     assert [dump.stem for dump in VERSIONS] == [str(n + 1) for n in range(journal_rows.VERSION)]
 
 
-async def test_tables_are_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_old_tables_are_migrated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = SqliteJournal(path)
     begun = await journal.begin(entry())
     await journal.aclose()
@@ -199,7 +199,7 @@ async def test_a_removed_file_is_noticed(path: Path, journal: SqliteJournal, how
     assert (await journal.begin(entry("2"))).new
 
 
-async def test_a_damaged_file_is_told(path: Path, journal: SqliteJournal) -> None:
+async def test_a_corrupt_file_is_reported(path: Path, journal: SqliteJournal) -> None:
     first = SqliteJournal(path)
     await first.begin(entry())
     await first.aclose()
@@ -276,7 +276,7 @@ async def test_the_log_stays_small(path: Path, journal: SqliteJournal) -> None:
         (journal_rows.update_query(("state",)), (1, 7), "INTEGER PRIMARY KEY (rowid=?)"),
     ],
 )
-async def test_what_is_asked_often_is_indexed(
+async def test_frequent_queries_use_an_index(
     path: Path, journal: SqliteJournal, query: str, parameters: tuple[Any, ...], index: str
 ) -> None:
     await journal.open()
@@ -293,9 +293,7 @@ async def test_what_is_asked_often_is_indexed(
 @pytest.mark.parametrize(
     "bad", [{"meta": {"x": object()}}, {"expected": 2**70}, {"name": "\udc80"}, {"path": None}]
 )
-async def test_one_bad_operation_ends_only_itself(
-    journal: SqliteJournal, bad: dict[str, Any]
-) -> None:
+async def test_a_bad_operation_fails_alone(journal: SqliteJournal, bad: dict[str, Any]) -> None:
     await journal.begin(entry("old"))
     calls = [journal.begin(entry(str(n))) for n in range(5)]
     calls.insert(2, journal.begin(entry("bad", **bad)))
@@ -318,7 +316,7 @@ async def test_only_known_values_are_set(journal: SqliteJournal) -> None:
         await journal.entries(limit=0)
 
 
-def test_what_it_shows_holds_no_values(path: Path) -> None:
+def test_repr_and_errors_show_no_values(path: Path) -> None:
     assert repr(SqliteJournal(path)) == "<SqliteJournal jobs.db>"
     shown = repr(entry(echo={"a": "e1"}, meta={"secret": 1}, urls=("https://x/?sig=1",)))
     assert not {"e1", "secret", "sig"} & set(shown.replace("'", " ").replace("=", " ").split())

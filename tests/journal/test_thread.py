@@ -31,7 +31,7 @@ async def test_nothing_happens_before_the_first_use(path: Path) -> None:
         await journal.begin(entry())
 
 
-async def test_closing_carries_out_what_was_asked(path: Path) -> None:
+async def test_closing_completes_submitted_operations(path: Path) -> None:
     before = threads()
     journal = SqliteJournal(path)
     asked = [asyncio.ensure_future(journal.begin(entry(str(n)))) for n in range(3_000)]
@@ -48,7 +48,7 @@ async def test_closing_carries_out_what_was_asked(path: Path) -> None:
         journal.watch("1", print)
 
 
-async def test_a_cancelled_caller_takes_nothing_back(journal: SqliteJournal) -> None:
+async def test_cancelling_a_caller_does_not_undo_its_operation(journal: SqliteJournal) -> None:
     asked = asyncio.ensure_future(journal.begin(entry()))
     await asyncio.sleep(0)
     asked.cancel()
@@ -70,7 +70,7 @@ async def test_a_cancelled_closing_closes(path: Path) -> None:
     assert threads() == before
 
 
-async def test_a_watch_wakes_the_thread(path: Path, journal: SqliteJournal) -> None:
+async def test_adding_a_listener_wakes_the_thread(path: Path, journal: SqliteJournal) -> None:
     other = SqliteJournal(path)
     await asyncio.gather(journal.open(), other.open())
     told: list[Entry | None] = []
@@ -134,7 +134,7 @@ def test_a_closed_loop_does_not_stop_it(path: Path) -> None:
     assert asyncio.run(look()) is not None
 
 
-async def test_errors_are_each_callers_own(path: Path, journal: SqliteJournal) -> None:
+async def test_each_caller_gets_its_own_exception(path: Path, journal: SqliteJournal) -> None:
     with plain(path) as db:
         db.execute("CREATE TABLE something (x)")
     errors = await asyncio.gather(*(journal.get(str(n)) for n in range(3)), return_exceptions=True)
