@@ -59,7 +59,7 @@ def stepped(
     account: an entry without one gets it when its state advances. Raises `LeaseLost` for a step
     up to `State.INTENT` by a client that does not own the entry.
     """
-    # Decisions need the lease. Facts do not: what was paid must be recorded, whoever learns of it.
+    # Decisions need the lease. Facts do not: any client must be able to record what was paid.
     if state <= State.INTENT and (
         entry is None or entry.owner != owner or entry.state > State.INTENT
     ):

@@ -444,7 +444,7 @@ class Starter:
             self._withdraw(flight)
 
     def _withdraw(self, flight: Flight) -> None:
-        assert flight.carry is not None  # noqa: S101  # set where the flight is made
+        assert flight.carry is not None  # noqa: S101  # set by its first waiter
         flight.withdrawn = True
         flight.carry.cancel()
         self._free(flight, flight.inputs.key)
