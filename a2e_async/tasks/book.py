@@ -83,8 +83,8 @@ class Book:
             self._owed.clear()  # report it once, even if the client is closed again
             logger.error("paid tasks could not be written to the journal: %s", refs)
             raise JournalError(
-                f"{failure} These tasks are paid and not in the journal: {refs}. Attach them by "
-                "these refs."
+                f"{failure} These tasks are paid and not in the journal: {refs}. Attach them with "
+                "a2e.attach(ref)."
             ) from failure
 
     # -- a start -----------------------------------------------------------------------------

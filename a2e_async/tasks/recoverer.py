@@ -477,7 +477,8 @@ def unknown_start(
     """Return the error of a start that may have been charged, with advice for the user."""
     if candidates:
         advice = (
-            "error.candidates are tasks that may belong to it: pass the right one's id to attach()"
+            "error.candidates are tasks that may belong to it: attach the right one with "
+            f"a2e.{kind.name}.attach(id)"
         )
     elif not listings(kind):
         advice = (

@@ -546,7 +546,7 @@ async def test_what_is_never_written_is_named_at_the_end(
     named = f"dubbing:{A}, dubbing:{B}+{C}"
     assert str(caught.value) == (
         f"The disk is full. These tasks are paid and not in the journal: {named}. "
-        "Attach them by these refs."
+        "Attach them with a2e.attach(ref)."
     )
     assert warned(caplog, logging.ERROR) == [
         f"paid tasks could not be written to the journal: {named}"
