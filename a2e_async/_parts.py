@@ -104,7 +104,7 @@ class Parts:
             raise ClientClosed("This client is closed. Create a new A2E().")
 
     async def aclose(self) -> None:
-        """Close all components: paid calls first, then waits and paid presigns, connections last."""
+        """Close all components: paid calls first, then waits and presigns, connections last."""
         self.poller.home.outlived()  # raises on another loop, before anything is closed
         again, self.closed = self.closed, True
         try:

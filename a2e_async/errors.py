@@ -120,7 +120,7 @@ def sealed(method: Callable[P, T]) -> Callable[P, T]:
 
 
 def seal(error: BaseException) -> None:
-    """Drop the traceback frames of an error that is to be raised again, unless it indicates a bug."""
+    """Drop the traceback frames of an error before it is raised again, unless it is a bug."""
     if isinstance(error, A2EError) or not isinstance(error, Exception):
         without_frames(error)
 

@@ -196,7 +196,10 @@ class Transfer:
 
 @frozen(kw_only=True)
 class Saved:
-    """A result file is complete on disk. ``size`` in bytes; ``ref`` is the ref of its task, if any."""
+    """A result file is complete on disk.
+
+    ``size`` in bytes; ``ref`` is the ref of its task (a single remote task), if it has one.
+    """
 
     path: str
     size: int

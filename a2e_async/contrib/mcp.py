@@ -203,7 +203,7 @@ class _Tools:
 
     @_tool
     async def download(self, ref: Ref) -> Result:
-        """Save all outputs of a finished task in the results directory; return their paths. Free."""
+        """Save all outputs of a finished task in the results directory; return the paths. Free."""
         task = self._task(ref)
         try:
             await task.wait(timeout=0)
@@ -213,7 +213,7 @@ class _Tools:
 
     @_tool
     async def unfinished(self) -> Result:
-        """List tasks of all runs that were started and are not saved yet, and what was spent. Free."""
+        """List tasks of all runs that are started but not saved yet, and the coins spent. Free."""
         entries, more = await self._journal.entries(open_only=True, limit=200)
         listed = [
             {"key": e.key, "kind": e.kind, "ref": e.ref, "state": e.state.name.lower()}
@@ -280,8 +280,7 @@ class _Tools:
         return _shown(task)
 
     async def _given(self, kind: TaskKind[..., Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return an agent's inputs as arguments of `start`; raise `InvalidInput` for any not
-        allowed."""
+        """Return an agent's inputs as arguments of `start`; raise `InvalidInput` for others."""
         known = {f.name: f for f in _own_inputs(kind)}
         if wrong := [name for name in inputs if name not in known]:
             names = ", ".join(known)
@@ -317,7 +316,7 @@ class _Tools:
         return record.output
 
     def _stamped(self, value: Any) -> Any:
-        """Return a value; a local file with its size and time, so that a new version counts as new."""
+        """Return a value, with size and time for a local file: a new version counts as new."""
         if is_sequence(value):
             return [self._stamped(item) for item in value]
         path = _inside(self._files, value) if self._files and isinstance(value, str) else None

@@ -14,7 +14,7 @@ the changes of the record are its span events. Names:
 - ``a2e.coins``: coins charged for starts of this process, by kind, if the service reports them;
 - ``a2e.task.duration``: seconds from a task's creation to its observed end, by kind and status;
 - ``a2e.task.delay``: upper limit of the seconds between a task's end and its observation;
-- ``a2e.look.duration``: seconds per poll, by kind and ``a2e.mode``;
+- ``a2e.poll.duration``: seconds per poll, by kind and ``a2e.mode``;
 - ``a2e.request.duration``: seconds per API request, by method and status. Its count divided by that
   of ``a2e.task.duration`` is the number of requests per job.
 """
@@ -101,7 +101,7 @@ class _Instrument:
         self._coins = meter.create_counter("a2e.coins", "{coin}")
         self._duration = meter.create_histogram("a2e.task.duration", "s")
         self._delay = meter.create_histogram("a2e.task.delay", "s")
-        self._looks = meter.create_histogram("a2e.look.duration", "s")
+        self._looks = meter.create_histogram("a2e.poll.duration", "s")
         self._requests = meter.create_histogram("a2e.request.duration", "s")
 
     def __call__(self, event: Event) -> None:

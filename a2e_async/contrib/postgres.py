@@ -76,7 +76,7 @@ class PostgresJournal:
     def limiter(
         self, rate: float, burst: float, account: str, emit: Callable[[Event], None]
     ) -> "PostgresLimiter":
-        """Return a rate limiter that shares ``rate`` (requests/s) with all clients of ``account``."""
+        """Return a rate limiter that shares ``rate`` (requests/s) within ``account``."""
         from a2e_async.contrib.postgres_limiter import PostgresLimiter
 
         made = PostgresLimiter(self.target, rate, burst, account, emit=emit)
@@ -84,7 +84,7 @@ class PostgresJournal:
         return made
 
     def crew(self, account: str) -> "PostgresCrew":
-        """Return the group of clients of ``account`` on this database, one of which polls for all."""
+        """Return the group of clients of ``account`` on this database; one polls for all."""
         from a2e_async.contrib.postgres_crew import PostgresCrew
 
         return PostgresCrew(self._worker, account)
@@ -127,8 +127,7 @@ class PostgresJournal:
         return await self._worker.ask(key, lambda group: group.drop(key))
 
     async def take(self, key: str) -> bool:
-        """Become the owner of an open entry whose owner is dead; return whether this client is the
-        owner."""
+        """Become the owner of an open entry whose owner is dead; return whether it is owned now."""
         return await self._worker.ask(key, lambda group: group.take(key))
 
     async def get(self, key: str) -> Entry | None:
@@ -241,8 +240,7 @@ class PostgresJournal:
         await self._worker.ask(query=lambda link: run(link, tables.PAY, values))
 
     async def accounts(self, *, open_only: bool = False) -> Sequence[AccountEntries]:
-        """Return the number of entries of each account, including those that this client does not
-        see."""
+        """Return the number of entries of each account, including accounts not visible here."""
         return [
             AccountEntries(account=account, entries=entries, open=some)
             for account, entries, some in await self._select(tables.accounts_query(open_only))

@@ -149,11 +149,11 @@ class PostgresLimiter(Pacer):
         self._called = asyncio.Event()
 
     def look_share(self) -> float:
-        """Return this client's fraction of the polls: all workers that wait for tasks get the same."""
+        """Return this client's fraction of the poll rate, the same for all polling workers."""
         return 1 / max(1, self._lookers)
 
     def pause_until(self, until: float) -> bool:
-        """Hold all clients of the account until ``until`` (loop time); return whether that is news."""
+        """Hold all clients of the account until ``until`` (loop time); return True if it is new."""
         news = super().pause_until(until)
         if news:
             self._holds.append(until)

@@ -74,7 +74,7 @@ class News:
         return end
 
     def watch_all(self, told: Callable[[Entry], None]) -> Callable[[], None]:
-        """Call ``callback`` with every entry that others change; return a function that stops it."""
+        """Call ``callback`` with every entry that others change; return a function to stop it."""
         self._stir()
         self._listeners.append(told)
         self._unregistered.add("")
@@ -87,7 +87,7 @@ class News:
         return end
 
     def on_hold(self, account: str, held: Callable[[float], None]) -> None:
-        """Call ``callback`` with the seconds of a pause that another worker of the account reports."""
+        """Call ``callback`` with the seconds of a pause that another worker reports."""
         self._holds[account] = held
 
     async def tell(self, link: Connection, keys: list[str]) -> None:

@@ -71,7 +71,7 @@ def hook_of(secret: str | Secret, given: bytes) -> str | None:
 
 
 def rarity(interval: float) -> float:
-    """Return how many poll intervals pass between two polls of a task while webhook events arrive."""
+    """Return how many poll intervals pass between two polls while webhook events arrive."""
     return max(1.0, min(TICKS * interval, RAREST) / interval)
 
 
@@ -83,7 +83,7 @@ class Heard:
         self._most = most
 
     def note(self, hook: str, now: float, again: float) -> bool:
-        """Record an event. Return False if the last one is less than ``min_interval`` seconds old."""
+        """Record an event; return False if the last one is less than ``min_interval`` s old."""
         last = self._at.get(hook)
         if last is not None and now - last < again:
             return False

@@ -63,7 +63,7 @@ class News:
             self._end, self._since = None, float("inf")
 
     def event(self, hook: str) -> bool:
-        """Handle a webhook event of a start; return False if one arrived within the last interval."""
+        """Handle a webhook event of a start; return False if one arrived just before."""
         now = asyncio.get_running_loop().time()
         news = self._heard.note(hook, now, self._schedule.interval())
         if news:
@@ -84,7 +84,7 @@ class News:
                 self._wake()
 
     def first_look(self, task: "Task[Any]", now: float) -> tuple[float, bool]:
-        """Return when a new waiter polls first, and whether an event has reported the end already."""
+        """Return when a new waiter polls first, and whether an event has reported the end."""
         looked, heard = task.looked_at, self._heard.at(task.hook)
         if looked is None:
             return now, heard is not None

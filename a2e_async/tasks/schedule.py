@@ -288,7 +288,8 @@ class Schedule:
             self._replace(lane, look.instead_of, now)
 
     def seen(self, watch: Watch, look: Look, now: float) -> None:
-        """The response contained the record and it is not terminal: poll again after the interval."""
+        """The response contained the record and it is not terminal: poll again after an interval.
+        """
         self._answered(watch, now)
         watch.not_found = 0
         if look.confirms:  # the list shows a task that the other modes do not
@@ -334,7 +335,7 @@ class Schedule:
         return After.AGAIN
 
     def failed(self, look: Look, error: A2EError, now: float) -> None:
-        """The request failed: poll again after a growing, jittered pause, perhaps in another mode."""
+        """The request failed: poll again after a growing, jittered pause, maybe in another mode."""
         tries = 1 + max((w.errors for w in look.watches), default=0)
         bound = min(BACKOFF_MOST, self._interval * 2.0 ** min(tries, 16))
         # Never sooner than without the error: the rate share also applies while the service fails.
@@ -467,7 +468,7 @@ class Schedule:
         self._requeue(watch, now)
 
     def _share_again(self, lane: Lane, now: float) -> None:
-        """Now and then let the whole kind retry the shared request, which serves all tasks at once."""
+        """Now and then let the whole kind retry the shared request: it serves all tasks at once."""
         if lane.share_at is None:
             lane.share_at = now + ALONE_FOR
         elif now >= lane.share_at:

@@ -181,7 +181,10 @@ class SharedLooks:
             watch.guests = None
 
     def failed(self, watches: list[Watch], *, final: bool = False) -> None:
-        """A poll failed: resign after several failures, or at once if this client cannot succeed."""
+        """A poll failed: resign after several failures, or at once if ``final``.
+
+        Another client may be able to poll, for instance where this client's key is refused.
+        """
         bad = final or any(watch.errors >= TROUBLE for watch in watches)
         if self.leads and bad and any(watch.guests for watch in self._schedule):
             self._crew.resign()

@@ -205,7 +205,7 @@ class ListEnd:
     _stale: int = 0
 
     def reached(self, *, fresh: bool, rows: bool, seen: int, total: int | None) -> bool:
-        """Record one page: whether it has new records, and any at all. Return True to stop reading."""
+        """Record whether a page has new records, and any at all; return True to stop reading."""
         self._stale = 0 if fresh else self._stale + 1
         more = rows and (self.thorough or (total is not None and seen < total))
         return not fresh and not (more and self._stale < STALE_PAGES)

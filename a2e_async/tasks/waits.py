@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Ended(Protocol):
-    """Called when a remote task has ended (``observed``) or is no longer polled (not ``observed``)."""
+    """Called when a remote task has ended (``observed``) or is no longer polled."""
 
     def __call__(self, kind: TaskKind[..., Any], id: str, *, seen: bool) -> None: ...
 

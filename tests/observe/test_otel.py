@@ -95,7 +95,7 @@ async def test_a_task_is_a_child_of_its_caller(
     assert telemetry.total("a2e.coins") == task.coins
     assert telemetry.total("a2e.tasks.unfinished") == 0
     assert telemetry.total("a2e.task.duration") == telemetry.total("a2e.task.delay") == 1
-    assert telemetry.total("a2e.request.duration") == 1 + telemetry.total("a2e.look.duration")
+    assert telemetry.total("a2e.request.duration") == 1 + telemetry.total("a2e.poll.duration")
 
 
 async def test_callers_at_once_keep_their_own(
