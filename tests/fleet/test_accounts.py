@@ -1,4 +1,4 @@
-"""The laws of accounts, uploads and damaged entries, kept by a journal in PostgreSQL."""
+"""The laws for accounts, uploads and damaged entries, with a journal in PostgreSQL."""
 
 from collections.abc import AsyncIterator
 from typing import Any
