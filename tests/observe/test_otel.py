@@ -74,7 +74,7 @@ def telemetry() -> Iterator[Telemetry]:
 async def test_a_task_is_a_child_of_its_caller(
     make_client: MakeClient, telemetry: Telemetry
 ) -> None:
-    """The span is a child of the caller's, contains attempts and updates, and ends with the task."""
+    """The span is a child of the caller's, with attempts and updates, and ends with the task."""
     client = make_client(on_event=telemetry.listener())
     with telemetry.tracers.get_tracer("app").start_as_current_span("request") as request:
         task = await client.image_to_video.start(**MOVE)
