@@ -206,9 +206,9 @@ async def test_a_value_that_cannot_be_held_hurts_nobody_else(url: str) -> None:
         await long
     assert (await fine).new
     for wrong in ("nul\0", "\ud800"):
-        with pytest.raises(JournalError, match="cannot hold"):
+        with pytest.raises(JournalError, match="cannot store"):
             await journal.begin(entry(wrong))
-    with pytest.raises(JournalError, match="cannot hold"):
+    with pytest.raises(JournalError, match="cannot store"):
         await journal.begin(entry("x", meta={"x": object()}))
     await journal.aclose()
 

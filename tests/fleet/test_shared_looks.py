@@ -452,7 +452,7 @@ async def test_what_cannot_be_said_costs_a_delay_and_no_more(
         patched.setattr(postgres_crew.tables, "SEND", broken)
         task = await second.dubbing.start(**DUB)
         wait = asyncio.create_task(task.wait())
-        await until(lambda: "could not be told" in caplog.text)
+        await until(lambda: "could not be sent" in caplog.text)
         assert second.journal is not None
         assert await second.journal.find("dubbing", task.ids[0]) is not None
     assert task.ids[0] not in caplog.text

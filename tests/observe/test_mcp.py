@@ -168,7 +168,7 @@ async def test_the_budget_holds_over_runs(serve: Serve, sandbox: Sandbox) -> Non
         await call(client, "start", kind="dubbing", inputs=DUB)
     async with serve(2 * price - 1) as client:
         said = await refused(client, "start", kind="dubbing", inputs={**DUB, "target_lang": "fr"})
-    assert "Tell the person" in said
+    assert "Tell your user" in said
     assert len(sandbox.ledger.starts()) == 1
 
 

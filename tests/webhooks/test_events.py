@@ -202,7 +202,7 @@ async def test_events_that_never_come_are_told_of(
         await asyncio.wait_for(wait, 10)
         if said := "".join(r.getMessage() for r in caplog.records if r.levelno > logging.INFO):
             break
-    assert "no webhook event came for the last 3 tasks" in said
+    assert "no webhook event arrived for the last 3 tasks" in said
 
 
 async def test_what_is_sent_and_shown(
