@@ -89,11 +89,11 @@ class Receiver:
             await send({"type": "websocket.close"})
             return
         tokens = [v for name, v in scope["headers"] if name.lower() == _HEADER]
-        hook, status = self._judge(scope["method"], tokens)
+        webhook_id, status = self._judge(scope["method"], tokens)
         body = await _collect(_asgi_body(receive)) if status == 204 else b""
         headers = [(b"content-length", b"0")] if status != 204 else []
         headers += [(b"allow", b"POST")] if status == 405 else []
-        self._tell(Receipt(status, hook, body))
+        self._tell(Receipt(status, webhook_id, body))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
@@ -104,23 +104,23 @@ class Receiver:
         tokens = [
             value.encode("utf-8", "surrogateescape") for value in request.headers.getall(HEADER, [])
         ]
-        hook, status = self._judge(request.method, tokens)
+        webhook_id, status = self._judge(request.method, tokens)
         body = await _collect(request.content.readany) if status == 204 else b""
-        self._tell(Receipt(status, hook, body))
-        answer = web.Response(status=status, headers={"Allow": "POST"} if status == 405 else None)
+        self._tell(Receipt(status, webhook_id, body))
+        response = web.Response(status=status, headers={"Allow": "POST"} if status == 405 else None)
         if status != 204:
-            answer.force_close()  # the rest of the body was not read
-        return answer
+            response.force_close()  # the rest of the body was not read
+        return response
 
     def _judge(self, method: str, tokens: Sequence[bytes]) -> tuple[str | None, int]:
         if method != "POST":
             return None, 405
-        hook = hook_of(self._secret, tokens[0]) if len(tokens) == 1 else None
-        if hook is None:
+        webhook_id = hook_of(self._secret, tokens[0]) if len(tokens) == 1 else None
+        if webhook_id is None:
             return None, 401
         if not self._room():
-            return hook, 429
-        return hook, 204 if self._take(hook) else 503
+            return webhook_id, 429
+        return webhook_id, 204 if self._take(webhook_id) else 503
 
     def _room(self) -> bool:
         now = asyncio.get_running_loop().time()
@@ -210,8 +210,8 @@ class Webhooks:
 
     async def _pass_on(self, book: "Book") -> None:
         while self._owed:
-            hooks, self._owed = self._owed, set()
-            for entry in await book.heard(hooks):
+            webhook_ids, self._owed = self._owed, set()
+            for entry in await book.heard(webhook_ids):
                 self._poller.news.ended(entry)
 
 

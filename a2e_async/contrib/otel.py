@@ -70,10 +70,10 @@ def instrument(
     """
     if not isinstance(max_spans, int) or max_spans < 1:
         raise InvalidInput("max_spans must be an integer above 0.", field="max_spans")
-    name, ours = "a2e_async", version("a2e-async")
+    name, package_version = "a2e_async", version("a2e-async")
     return _Instrument(
-        trace.get_tracer(name, ours, tracer_provider),
-        metrics.get_meter(name, ours, meter_provider),
+        trace.get_tracer(name, package_version, tracer_provider),
+        metrics.get_meter(name, package_version, meter_provider),
         max_spans,
     )
 
@@ -122,8 +122,10 @@ class _Instrument:
                 if event.ref not in self._tasks:
                     self._follow(event.ref, self._task(event.ref, event.kind))
             case Looked():
-                about = _some(event.kind, **{"a2e.mode": event.mode, "error.type": event.error})
-                self._looks.record(event.duration, about)
+                attributes = _some(
+                    event.kind, **{"a2e.mode": event.mode, "error.type": event.error}
+                )
+                self._looks.record(event.duration, attributes)
             case Update():
                 self._update(event)
             case Finished():
@@ -138,18 +140,18 @@ class _Instrument:
     # -- a start -----------------------------------------------------------------------------
 
     def _attempt(self, event: Attempt) -> None:
-        about = _attributes(
+        attributes = _attributes(
             **{
                 "http.request.method": event.method,
                 "http.response.status_code": event.status,
                 "error.type": event.error,
             }
         )
-        self._requests.record(event.duration, about)
+        self._requests.record(event.duration, attributes)
         if event.start is not None and (start := self._starts.get(event.start)):
             more = {"a2e.retry_in": event.retry_in, "a2e.waited": event.waited}
-            told = _attributes(**{"url.path": event.path, **more})
-            start.span.add_event("attempt", {**about, **told})
+            details = _attributes(**{"url.path": event.path, **more})
+            start.span.add_event("attempt", {**attributes, **details})
 
     def _known(self, event: Accepted | Resumed) -> None:
         resumed = isinstance(event, Resumed)
@@ -189,18 +191,18 @@ class _Instrument:
         task = self._again(event.ref, event.kind)
         if task is not None:
             status = {"a2e.status": event.status.value, "a2e.raw_status": event.raw_status}
-            told = _attributes(**status, **{"a2e.progress": event.progress})
-            task.span.add_event("update", told)
+            details = _attributes(**status, **{"a2e.progress": event.progress})
+            task.span.add_event("update", details)
 
     def _finished(self, event: Finished) -> None:
         status = event.status.value if event.status else "gone"
-        about = _some(event.kind, **{"a2e.status": status})
+        attributes = _some(event.kind, **{"a2e.status": status})
         task = self._again(event.ref, event.kind)
         if task is None:
             return  # its end was recorded before
-        self._duration.record(event.elapsed, about)
+        self._duration.record(event.elapsed, attributes)
         if event.delay is not None:
-            self._delay.record(event.delay, about)
+            self._delay.record(event.delay, attributes)
         self._price(task, event.coins)
         error = {Status.FAILED: "TaskFailed", None: "TaskGone"}.get(event.status)
         self._leave(event.ref, status, error)

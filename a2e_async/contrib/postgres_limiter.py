@@ -245,23 +245,23 @@ class PostgresLimiter(Pacer):
         self._emit(PaceAlone(rate=self._rate * share))
 
     async def _ask(self, wanted: int) -> None:
-        link = self._link or await self._connect()
+        connection = self._link or await self._connect()
         if self._now() - self._counted >= COUNTED:
-            ((workers, lookers),) = await (await run(link, _COUNT)).fetchall()
+            ((workers, lookers),) = await (await run(connection, _COUNT)).fetchall()
             self._workers, self._lookers = int(workers), int(lookers)
             self._counted = self._now()
         if self._alone is not None:
             # The row does not contain what was sent meanwhile: continue without a burst.
-            await link.execute(_HOLD.encode(), {**self._values, "seconds": 0})
+            await connection.execute(_HOLD.encode(), {**self._values, "seconds": 0})
         while self._holds:
             seconds = self._holds[0] - self._now()
-            await link.execute(_HOLD.encode(), {**self._values, "seconds": max(0.0, seconds)})
+            await connection.execute(_HOLD.encode(), {**self._values, "seconds": max(0.0, seconds)})
             notice = f"{seconds:.3f} {self.account}"
-            await link.execute("SELECT pg_notify('a2e_hold', %s)", (notice,))
+            await connection.execute("SELECT pg_notify('a2e_hold', %s)", (notice,))
             self._holds.pop(0)
         if wanted <= 0:
             return
-        cursor = await link.execute(_TAKE.encode(), {**self._values, "wanted": wanted})
+        cursor = await connection.execute(_TAKE.encode(), {**self._values, "wanted": wanted})
         ((first, turns, held),) = await cursor.fetchall()
         # Relative to the arrival of the response, which is later than the database's clock reading:
         # never too early.
@@ -272,20 +272,20 @@ class PostgresLimiter(Pacer):
             self._turns.add(now + max(0.0, float(held), float(first) + n * self._turns.interval))
 
     async def _connect(self) -> Connection:
-        link = await self._target.connect()
+        connection = await self._target.connect()
         try:
-            await prepare(link, self._target)
-            await link.execute("SET synchronous_commit = off")
-            await link.execute(
+            await prepare(connection, self._target)
+            await connection.execute("SET synchronous_commit = off")
+            await connection.execute(
                 "INSERT INTO a2e_paces VALUES (%s, 0, 0) ON CONFLICT DO NOTHING", (self.account,)
             )
         except BaseException:
-            link.pgconn.finish()
+            connection.pgconn.finish()
             raise
-        self._link = link
-        return link
+        self._link = connection
+        return connection
 
     def _cut(self) -> None:
-        link, self._link = self._link, None
-        if link is not None:
-            link.pgconn.finish()
+        connection, self._link = self._link, None
+        if connection is not None:
+            connection.pgconn.finish()

@@ -61,13 +61,13 @@ class News:
         if key not in self._watched:
             self._watched[key] = Watched()
             self._unregistered.add(key)
-        watched = self._watched[key]
-        watched.told.append(told)
+        listeners = self._watched[key]
+        listeners.told.append(told)
 
         def end() -> None:
-            if told in watched.told:
-                watched.told.remove(told)
-            if not watched.told and self._watched.get(key) is watched:
+            if told in listeners.told:
+                listeners.told.remove(told)
+            if not listeners.told and self._watched.get(key) is listeners:
                 del self._watched[key]
                 self._unregistered.add(key)
 
@@ -98,10 +98,10 @@ class News:
     def see(self, group: Group) -> None:
         """Report what others had changed before this transaction; its own changes are known."""
         for key in self._watched.keys() & {*group.found, *group.entries}:
-            watched = self._watched[key]
-            if watched.known:
-                watched.see(group.found[key][1] if key in group.found else None)
-                watched.entry = group.entries.get(key)
+            listeners = self._watched[key]
+            if listeners.known:
+                listeners.see(group.found[key][1] if key in group.found else None)
+                listeners.entry = group.entries.get(key)
 
     @property
     def pending(self) -> bool:

@@ -190,7 +190,7 @@ class Worker:
         try:
             if steps:
                 await self._carry_out(steps)
-            if self._due() or any(rider.pending for rider in self._riders):
+            if self._due() or any(user.pending for user in self._riders):
                 self._failing = True
                 # Without callers that wait, nobody needs to know that the database is unreachable.
                 with suppress(*(() if work else (JournalError,))):
@@ -212,7 +212,7 @@ class Worker:
         if self._link is not None:
             # Notifications that arrived with a result do not make the socket readable again.
             await self._hear(self._link)
-        pending = any(rider.pending for rider in self._riders)
+        pending = any(user.pending for user in self._riders)
         if self._stirred or (pending and not self._failing):
             return
         loop = asyncio.get_running_loop()
@@ -234,9 +234,9 @@ class Worker:
     async def _hear(self, link: Connection) -> None:
         """Dispatch the notifications that the database has sent."""
         try:
-            async for note in link.notifies(timeout=0):
-                for rider in self._riders:
-                    rider.heard(note)
+            async for notification in link.notifies(timeout=0):
+                for user in self._riders:
+                    user.heard(notification)
         except psycopg.Error:
             self._cut()  # the next heartbeat makes a new one
 
@@ -267,49 +267,49 @@ class Worker:
             pause = min(2 * pause, 1.0)
 
     async def _connect(self) -> Connection:
-        link = await self.target.connect()
+        connection = await self.target.connect()
         try:
-            await prepare(link, self.target)
+            await prepare(connection, self.target)
             started = await run(
-                link, "SELECT extract(epoch FROM pg_postmaster_start_time())::float8"
+                connection, "SELECT extract(epoch FROM pg_postmaster_start_time())::float8"
             )
             if self.clock() is None:
                 self._started = (await started.fetchall())[0][0]
             # Waits for the end of a transaction that the previous connection left open.
-            now = await self._beat(link, self._committed)
-            await run(link, "DELETE FROM a2e_owners WHERE until < %s", (now - FORGOTTEN,))
+            now = await self._beat(connection, self._committed)
+            await run(connection, "DELETE FROM a2e_owners WHERE until < %s", (now - FORGOTTEN,))
             await run(
-                link,
+                connection,
                 "DELETE FROM a2e_watches WHERE owner NOT IN (SELECT owner FROM a2e_owners)",
             )
-            for rider in self._riders:
-                await rider.connected(link)
+            for user in self._riders:
+                await user.connected(connection)
             self.news.heard_at = now
         except BaseException:
-            await link.close()
+            await connection.close()
             raise
-        self._link, self._reached = link, True
-        return link
+        self._link, self._reached = connection, True
+        return connection
 
     def _cut(self) -> None:
         """Close the connection without a protocol exchange: its state is unknown."""
-        link, self._link = self._link, None
-        if link is not None:
-            link.pgconn.finish()
-            for rider in self._riders:
-                rider.lost()
+        connection, self._link = self._link, None
+        if connection is not None:
+            connection.pgconn.finish()
+            for user in self._riders:
+                user.lost()
 
     async def _leave(self) -> None:
         """Give up the lease, so that others can take over this client's entries at once."""
-        link = self._link
-        if link is None:
+        connection = self._link
+        if connection is None:
             return
         with suppress(psycopg.Error, TimeoutError):  # otherwise the lease expires by itself
             async with asyncio.timeout(STANDSTILL):
-                for rider in self._riders:
-                    await rider.leave(link)
-                await run(link, "DELETE FROM a2e_owners WHERE owner = %s", (self.name,))
-                await link.close()
+                for user in self._riders:
+                    await user.leave(connection)
+                await run(connection, "DELETE FROM a2e_owners WHERE owner = %s", (self.name,))
+                await connection.close()
 
     # -- the lease -----------------------------------------------------------------------------
 
@@ -330,16 +330,16 @@ class Worker:
 
     async def _look_around(self, link: Connection) -> None:
         """Renew the lease if it is due, and let the connection users do their pending work."""
-        beat = self._due()
-        if beat:
+        heartbeat = self._due()
+        if heartbeat:
             # No fsync is needed: a lease whose last heartbeat is lost in a crash only expires
             # earlier.
             async with link.transaction():
                 await link.execute("SET LOCAL synchronous_commit = off")
                 self.news.heard_at = await self._beat(link, self._committed)
-        for rider in self._riders:
-            if beat or rider.pending:
-                await rider.turn(link, beat=beat)
+        for user in self._riders:
+            if heartbeat or user.pending:
+                await user.turn(link, beat=heartbeat)
 
     # -- transactions --------------------------------------------------------------------------
 
@@ -410,12 +410,12 @@ class Worker:
         ids = sorted({id for asked in steps for id in asked.ids})
         async with link.pipeline():
             await link.execute("BEGIN")
-            beat = await run(link, tables.BEAT, (self.name, self.clock(), LEASE, number))
+            heartbeat = await run(link, tables.BEAT, (self.name, self.clock(), LEASE, number))
             locked = await run(link, tables.LOCK, (keys, *self.mine))
             holders = await run(link, tables.HELD, (ids,)) if ids else None
             # A separate statement: it also sees what was committed while it waited for the lock.
             owners = await run(link, tables.OWNERS, (keys,))
-        ((until, _),) = await beat.fetchall()
+        ((until, _),) = await heartbeat.fetchall()
         # Does not count as a heartbeat: a client that writes all the time must do maintenance, too.
         now = float(until) - LEASE
         leases = dict[str, float](await owners.fetchall())

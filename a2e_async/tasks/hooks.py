@@ -54,8 +54,8 @@ class Webhook:
 
 def token(secret: str | Secret, hook: str) -> str:
     """Return the signed token of a webhook id: 68 characters."""
-    said = secret.reveal() if isinstance(secret, Secret) else secret
-    key = said.encode("utf-8", "surrogateescape")  # the bytes of the environment variable
+    text = secret.reveal() if isinstance(secret, Secret) else secret
+    key = text.encode("utf-8", "surrogateescape")  # the bytes of the environment variable
     digest = hmac.digest(key, b"a2e webhook " + hook.encode(), "sha256")
     return f"{hook}.{urlsafe_b64encode(digest).decode().rstrip('=')}"
 

@@ -37,37 +37,37 @@ class Looker:
         if look.mode is Mode.DETAIL and kind.detail_at is not None:
             id = look.watches[0].id
             path, params = kind.detail_at.for_id(id)
-            answer = await self._get(kind.detail_at.method, path, params=params)
-            row = read_one(kind, answer.data, id)
+            response = await self._get(kind.detail_at.method, path, params=params)
+            row = read_one(kind, response.data, id)
             # A response without a record proves absence only if the list can confirm it.
             listed = kind.look_at is not None and kind.list_at is not None
-            if row is None and not (listed and _empty(answer.data)):
-                raise _shapeless(kind, path, answer)
+            if row is None and not (listed and _empty(response.data)):
+                raise _shapeless(kind, path, response)
             return ({} if row is None else {id: row}), True
         if look.mode is Mode.BATCH and kind.batch_at is not None:
-            ids = [watch.id for watch in look.watches]
-            answer = await self._get(kind.batch_at.method, kind.batch_at.path, json={"ids": ids})
-            return by_id(kind, _rows(kind, kind.batch_at.path, answer)), True
+            ids = [polled.id for polled in look.watches]
+            response = await self._get(kind.batch_at.method, kind.batch_at.path, json={"ids": ids})
+            return by_id(kind, _rows(kind, kind.batch_at.path, response)), True
         if look.mode is Mode.PROCESSING and kind.processing_at is not None:
             return by_id(kind, await self._read_new(kind, kind.processing_at)), True
         return await (self._confirm(look) if look.confirms else self._read_list(look))
 
     async def _read_list(self, look: Look) -> tuple[Mapping[str, Any], bool]:
         kind = look.kind
-        wanted = {watch.id for watch in look.watches}
+        wanted = {polled.id for polled in look.watches}
         alone = kind.look_at is not None
         found: dict[str, Raw] = {}
         end = ListEnd(thorough=not alone)
         for page in range(1, (LIST_PAGES if alone else LAST_PAGE) + 1):
             try:
-                answer, rows = await self._read_page(kind, page)
+                response, rows = await self._read_page(kind, page)
             except A2EError:
                 if page == 1:
                     raise
                 return found, False  # the records of the pages before it are still valid
             before = len(found)
             by_id(kind, rows, found)
-            total = read_total(answer.data)
+            total = read_total(response.data)
             # A service that returns short pages or counts wrongly must not make tasks look deleted:
             # tasks without a detail endpoint are searched for up to the end of the list.
             short = len(rows) < kind.page_most
@@ -82,7 +82,7 @@ class Looker:
     async def _confirm(self, look: Look) -> tuple[Mapping[str, Any], bool]:
         """Read every list that could contain the task, whatever the list reports as its length."""
         kind = look.kind
-        wanted = {watch.id for watch in look.watches}
+        wanted = {polled.id for polled in look.watches}
         found: dict[str, Raw] = {}
         for place in {kind.processing_at, kind.shows_new} - {None, kind.list_at}:
             assert place is not None  # noqa: S101  # removed from the set above
@@ -90,11 +90,11 @@ class Looker:
         whole, end = False, ListEnd(thorough=True)
         for page in range(1, LAST_PAGE + 1):
             before = len(found)
-            answer, rows = await self._read_page(kind, page)
+            response, rows = await self._read_page(kind, page)
             by_id(kind, rows, found)
             # `null` is not a list: it does not prove that there are no tasks.
-            whole = whole or _holds_list(answer.data)
-            fresh, total = len(found) > before, read_total(answer.data)
+            whole = whole or _holds_list(response.data)
+            fresh, total = len(found) > before, read_total(response.data)
             ended = end.reached(fresh=fresh, rows=bool(rows), seen=len(found), total=total)
             if wanted <= found.keys() or kind.paging is None or ended:
                 return found, whole
@@ -104,8 +104,8 @@ class Looker:
         assert kind.list_at is not None  # noqa: S101  # LIST is planned only for kinds with a list
         names = kind.paging
         paging = {names.page: page, names.size: names.most} if names else None
-        answer = await self._get(kind.list_at.method, kind.list_at.path, params=paging)
-        return answer, _rows(kind, kind.list_at.path, answer)
+        response = await self._get(kind.list_at.method, kind.list_at.path, params=paging)
+        return response, _rows(kind, kind.list_at.path, response)
 
     async def _read_new(self, kind: TaskKind[..., Any], at: Endpoint) -> list[Raw]:
         return _rows(kind, at.path, await self._get(at.method, at.path))

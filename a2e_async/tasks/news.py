@@ -78,9 +78,9 @@ class News:
         """
         now = asyncio.get_running_loop().time()
         for id in entry.ids:
-            watch = self._schedule.find(entry.kind, id)
-            if watch is not None and not watch.elsewhere:
-                self._schedule.nudge(watch, now)
+            polled = self._schedule.find(entry.kind, id)
+            if polled is not None and not polled.elsewhere:
+                self._schedule.nudge(polled, now)
                 self._wake()
 
     def first_look(self, task: "Task[Any]", now: float) -> tuple[float, bool]:

@@ -130,13 +130,13 @@ class Poller:
         ``deadline`` is a time of the loop's clock (s). Raises `TaskTimeout` after one last poll of
         the task, `ResultMissing`, `TaskGone`, `ClientClosed`, or the API's own 401 or 403 error.
         """
-        wait = self.begin(task, deadline=deadline, change=change)
+        waiter = self.begin(task, deadline=deadline, change=change)
         try:
-            await wait.future
+            await waiter.future
         except BaseException as error:
-            self.end(wait, error)
+            self.end(waiter, error)
             raise
-        self.end(wait)
+        self.end(waiter)
 
     def begin(self, task: "Task[Any]", *, deadline: float, change: bool = False) -> Wait:
         """Register a waiter, as `wait` does.
@@ -147,37 +147,37 @@ class Poller:
             raise copy.copy(self._closed)
         check_watchable(task.kind)
         loop = self.home.check()
-        wait = Wait(task, loop.create_future(), deadline, task.open_ids, change)
-        if not wait.missing:
-            wait.end()
-        self._join(wait)
+        waiter = Wait(task, loop.create_future(), deadline, task.open_ids, change)
+        if not waiter.missing:
+            waiter.end()
+        self._join(waiter)
         if self._teller is not None:
             self._teller.waited_for(task)
-        return wait
+        return waiter
 
     def end(self, wait: Wait, error: BaseException | None = None) -> None:
         """Remove a waiter; ``error`` is what its wait ended with, if it failed or was cancelled."""
         self.waits.leave(wait)
         if not len(self._schedule):
             self._wake()
-        task, teller = wait.task, self._teller
-        if teller is not None and error is not None and not isinstance(error, TaskGone):
-            teller.wait_ended(task, error, last=not self.waits.waited_for(task))
+        task, emitter = wait.task, self._teller
+        if emitter is not None and error is not None and not isinstance(error, TaskGone):
+            emitter.wait_ended(task, error, last=not self.waits.waited_for(task))
 
     def follow(self, task: "Task[Any]") -> Callable[[], object]:
         """Poll a task without a waiter until it ends. Return a function that stops polling."""
         loop = self.home.check()
-        wait = Wait(task, loop.create_future(), math.inf, task.open_ids, False, quiet=True)
+        waiter = Wait(task, loop.create_future(), math.inf, task.open_ids, False, quiet=True)
 
         def over(future: "asyncio.Future[None]") -> None:
             if not future.cancelled():
                 future.exception()  # mark it as retrieved; `on_task_ended` has been called
-            self.waits.leave(wait)
+            self.waits.leave(waiter)
 
-        if wait.missing and self._closed is None:
-            wait.future.add_done_callback(over)
-            self._join(wait)
-        return wait.future.cancel
+        if waiter.missing and self._closed is None:
+            waiter.future.add_done_callback(over)
+            self._join(waiter)
+        return waiter.future.cancel
 
     def _look_share(self) -> float:
         """Return this client's fraction of the poll rate.
@@ -222,8 +222,8 @@ class Poller:
             while len(self._schedule):
                 now = loop.time()
                 self.waits.expire(now, held=self._held())
-                for look in self._schedule.plan(now, LOOKS_AT_ONCE - len(self._looking)):
-                    looking = loop.create_task(self._look(look, loop))
+                for request in self._schedule.plan(now, LOOKS_AT_ONCE - len(self._looking)):
+                    looking = loop.create_task(self._look(request, loop))
                     self._looking.add(looking)
                     looking.add_done_callback(self._looked)
                 await self._sleep(loop, self._next_wake())
@@ -276,8 +276,8 @@ class Poller:
             self._warned = False
             self._schedule.answered(look, loop.time())
             self._show(look, rows, whole, loop.time())
-        for watch in look.watches:
-            self.waits.spare(watch)
+        for polled in look.watches:
+            self.waits.spare(polled)
         self._wake()
 
     async def _fetch(
@@ -295,29 +295,29 @@ class Poller:
             self._teller.looked(look, loop.time() - began, failed)
 
     def _show(self, look: Look, rows: Mapping[str, Any], whole: bool, now: float) -> None:
-        for watch in look.watches:
-            if watch.dropped:
+        for polled in look.watches:
+            if polled.dropped:
                 continue
-            raw = rows.get(watch.id)
+            raw = rows.get(polled.id)
             if raw is None:
                 if whole:
-                    self._absent(watch, look, now)
+                    self._absent(polled, look, now)
                 else:
-                    self._schedule.inconclusive(watch, look, now)
-                    self.waits.last_look(watch)
+                    self._schedule.inconclusive(polled, look, now)
+                    self.waits.last_look(polled)
                 continue
             try:
                 record = read_record(look.kind, raw, self.source)
             except Exception as error:
-                self._schedule.unreadable(watch, look, _unreadable(look, error), now)
-                self._after_failure(watch)
+                self._schedule.unreadable(polled, look, _unreadable(look, error), now)
+                self._after_failure(polled)
                 continue
             over = look.kind.is_over(record)
             if self._shared is not None:
-                self._shared.saw(watch, raw, record)
+                self._shared.saw(polled, raw, record)
                 if not over:
-                    self._shared.offer(watch, now)
-            self._take_in(watch, record, look, now)
+                    self._shared.offer(polled, now)
+            self._take_in(polled, record, look, now)
 
     def _show_told(self, watch: Watch, raw: Any) -> bool:
         """Handle a record that the leader sent; return False if it is not a record of this task."""
@@ -401,8 +401,8 @@ class Poller:
         self._schedule.failed(look, error, now)
         if self._shared is not None:
             self._shared.failed(look.watches)
-        for watch in look.watches:
-            self._after_failure(watch)
+        for polled in look.watches:
+            self._after_failure(polled)
 
     def _after_failure(self, watch: Watch) -> None:
         if watch.errors == WARN_AFTER and not self._warned and not watch.dropped:
@@ -423,12 +423,12 @@ class Poller:
         if self._shared is not None:
             with suppress(JournalError):  # polling works without peers; the next write reports it
                 self._shared.join()
-        watches = [self._watch(wait.task, id, now) for id in wait.missing]
-        self.waits.add(wait, watches)
+        polled_tasks = [self._watch(wait.task, id, now) for id in wait.missing]
+        self.waits.add(wait, polled_tasks)
         if self._shared is not None:
-            for watch in watches:
-                if watch.awaited or wait.change:
-                    self._shared.offer(watch, now, every=wait.change)
+            for polled in polled_tasks:
+                if polled.awaited or wait.change:
+                    self._shared.offer(polled, now, every=wait.change)
         self._start()
 
     def _start(self) -> None:
@@ -445,12 +445,12 @@ class Poller:
             self._wake()
 
     def _watch(self, task: "Task[Any]", id: str, now: float) -> Watch:
-        watch = self._schedule.get(task.kind, id)
-        if watch is None:
+        polled = self._schedule.get(task.kind, id)
+        if polled is None:
             due, told = self.news.first_look(task, now)
-            watch = self._schedule.add(task.kind, id, now=now, due=due, hook=task.hook, told=told)
-        self._schedule.name(watch, task.hook)
-        return watch
+            polled = self._schedule.add(task.kind, id, now=now, due=due, hook=task.hook, told=told)
+        self._schedule.name(polled, task.hook)
+        return polled
 
     def _break(self, error: Exception) -> None:
         logger.error("the poller crashed; all waits end with an error", exc_info=error)

@@ -104,8 +104,8 @@ class Schedule:
         return self._count
 
     def __iter__(self) -> Iterator[Watch]:
-        for lane in self._lanes.values():
-            yield from lane.watches.values()
+        for queue in self._lanes.values():
+            yield from queue.watches.values()
 
     def get(self, kind: TaskKind[..., Any], id: str) -> Watch | None:
         """Return the polled task of this id, None if it is not polled."""
@@ -113,8 +113,8 @@ class Schedule:
 
     def find(self, kind: str, id: str) -> Watch | None:
         """Return the polled task of this id, by the name of its kind."""
-        lane = self._lanes.get(kind)
-        return lane.watches.get(id) if lane else None
+        queue = self._lanes.get(kind)
+        return queue.watches.get(id) if queue else None
 
     def add(
         self,
@@ -131,15 +131,15 @@ class Schedule:
         ``webhook_id`` identifies its start in webhook events; ``hinted``: an event has arrived
         already.
         """
-        lane = self._lanes.get(kind.name)
-        if lane is None:
-            lane = self._lanes[kind.name] = Lane(kind)
-        watch = Watch(kind, id, due, now, told=told, awaited=due > now)
-        lane.watches[id] = watch
+        queue = self._lanes.get(kind.name)
+        if queue is None:
+            queue = self._lanes[kind.name] = Lane(kind)
+        polled = Watch(kind, id, due, now, told=told, awaited=due > now)
+        queue.watches[id] = polled
         self._count += 1
-        self.name(watch, hook)
-        lane.push(watch)
-        return watch
+        self.name(polled, hook)
+        queue.push(polled)
+        return polled
 
     def name(self, watch: Watch, hook: str | None) -> None:
         """Set the id that webhook events of the task carry, unless it is known."""
@@ -153,21 +153,21 @@ class Schedule:
         if watch.dropped:
             return
         watch.dropped = True
-        lane = self._lanes[watch.kind.name]
-        del lane.watches[watch.id]
-        lane.alone -= watch.alone
-        lane.rare -= watch.rare
-        lane.elsewhere -= watch.elsewhere
+        queue = self._lanes[watch.kind.name]
+        del queue.watches[watch.id]
+        queue.alone -= watch.alone
+        queue.rare -= watch.rare
+        queue.elsewhere -= watch.elsewhere
         self._count -= 1
         if watch.hook is not None:
             named = self._hooks[watch.hook]
             named.remove(watch)
             if not named:
                 del self._hooks[watch.hook]
-        if not lane.watches:
+        if not queue.watches:
             del self._lanes[watch.kind.name]
         else:
-            lane.tidy()
+            queue.tidy()
         self.dropped(watch)
 
     def hand_over(self, watch: Watch, now: float) -> None:
@@ -202,18 +202,18 @@ class Schedule:
         """Handle a webhook event of a start: poll its tasks early."""
         self._missed = 0
         self._unheard.pop(hook, None)
-        for watch in self._hooks.get(hook, ()):
-            self.nudge(watch, now)
+        for polled in self._hooks.get(hook, ()):
+            self.nudge(polled, now)
 
     def nudge(self, watch: Watch, now: float) -> None:
         """Poll the task now, as its end was reported, but at most once per interval.
 
         The report may be forged or too early, so the normal interval applies from here on.
         """
-        lane = self._lanes[watch.kind.name]
-        lane.rare -= watch.rare
+        queue = self._lanes[watch.kind.name]
+        queue.rare -= watch.rare
         watch.told = True
-        if lane.mode is Mode.PROCESSING and watch.kind.look_at is not None:
+        if queue.mode is Mode.PROCESSING and watch.kind.look_at is not None:
             self._set_alone(watch, True)  # the processing list shows no ended tasks
         when = max(now, watch.nudged + self.interval())
         if when == now:
@@ -222,7 +222,7 @@ class Schedule:
             watch.again = min(watch.again, when)
         elif when < watch.due:
             watch.due = when
-            lane.push(watch)
+            queue.push(watch)
 
     def ended(self, watch: Watch, now: float) -> bool:
         """Stop polling a task whose end was seen; return True if events just became unreliable."""
@@ -243,19 +243,19 @@ class Schedule:
         Returns at most ``max_requests``, taking kinds in turn: thousands of detail requests of one
         kind must not delay the single request that serves all tasks of another.
         """
-        looks = [look for half in self._halves if (look := self._half(half, now))]
+        requests = [request for half in self._halves if (request := self._half(half, now))]
         self._halves = []
-        lanes = list(self._lanes.values())
-        while lanes and len(looks) < room:
-            lanes = [lane for lane in lanes if lane.due(now)]
-            looks += [self._fill(lane, now) for lane in lanes[: room - len(looks)]]
-        return looks
+        queues = list(self._lanes.values())
+        while queues and len(requests) < room:
+            queues = [queue for queue in queues if queue.due(now)]
+            requests += [self._fill(queue, now) for queue in queues[: room - len(requests)]]
+        return requests
 
     def next_wake(self) -> float | None:
         """Return when `plan` has something to do next, None while all tasks are in flight."""
         if self._halves:
             return float("-inf")
-        firsts = (lane.first() for lane in self._lanes.values())
+        firsts = (queue.first() for queue in self._lanes.values())
         return min((w.due for w in firsts if w is not None), default=None)
 
     def interval(self, *, rare: bool = False) -> float:
@@ -265,7 +265,7 @@ class Schedule:
         """
         interval = self._interval
         if self._look_rate:
-            calls = sum(lane.calls(self._rare) for lane in self._lanes.values())
+            calls = sum(queue.calls(self._rare) for queue in self._lanes.values())
             interval = max(interval, calls / (self._look_rate * self._share()))
         return interval * self._rare if rare else interval
 
@@ -278,18 +278,17 @@ class Schedule:
 
     def answered(self, look: Look, now: float) -> None:
         """The request succeeded. A mode that was tried in place of another now replaces it."""
-        lane = self._lanes.get(look.kind.name)
-        if lane is None:
+        queue = self._lanes.get(look.kind.name)
+        if queue is None:
             return
-        lane.worked[look.mode] = now
-        lane.spans.pop(look.mode, None)
-        lane.tried.clear()
+        queue.worked[look.mode] = now
+        queue.spans.pop(look.mode, None)
+        queue.tried.clear()
         if look.instead_of is not None:
-            self._replace(lane, look.instead_of, now)
+            self._replace(queue, look.instead_of, now)
 
     def seen(self, watch: Watch, look: Look, now: float) -> None:
-        """The response contained the record and it is not terminal: poll again after an interval.
-        """
+        """The response contained the record, and it is not terminal: poll again in time."""
         self._answered(watch, now)
         watch.not_found = 0
         if look.confirms:  # the list shows a task that the other modes do not
@@ -325,8 +324,8 @@ class Schedule:
             watch.not_found_since = now
         watch.not_found += 1
         listed = watch.kind.list_at is not None
-        least = NOT_FOUND_FOR if listed else NOT_FOUND_UNCONFIRMED_FOR
-        if watch.not_found < NOT_FOUND_POLLS or now - watch.not_found_since < least:
+        min_seconds = NOT_FOUND_FOR if listed else NOT_FOUND_UNCONFIRMED_FOR
+        if watch.not_found < NOT_FOUND_POLLS or now - watch.not_found_since < min_seconds:
             self._again(watch, look, now)
             return After.AGAIN
         if not listed:
@@ -340,14 +339,14 @@ class Schedule:
         bound = min(BACKOFF_MOST, self._interval * 2.0 ** min(tries, 16))
         # Never sooner than without the error: the rate share also applies while the service fails.
         pause = max(self.interval(), bound * (0.5 + 0.5 * self._jitter()))
-        for watch in look.watches:
-            if watch.dropped:
+        for polled in look.watches:
+            if polled.dropped:
                 continue
-            watch.errors += 1
-            watch.error = error
-            watch.not_found = 0
-            watch.again = float("inf")
-            self._requeue(watch, now + pause)
+            polled.errors += 1
+            polled.error = error
+            polled.not_found = 0
+            polled.again = float("inf")
+            self._requeue(polled, now + pause)
         self._find_another(look, tries)
 
     def unreadable(self, watch: Watch, look: Look, error: A2EError, now: float) -> None:
@@ -364,12 +363,12 @@ class Schedule:
 
         The refusal of a shared request says nothing about a single task.
         """
-        lane = self._lanes.get(look.kind.name)
-        if look.mode is Mode.DETAIL or lane is None or not lane.asks_alone:
+        queue = self._lanes.get(look.kind.name)
+        if look.mode is Mode.DETAIL or queue is None or not queue.asks_alone:
             return False
-        for watch in look.watches:
-            if not watch.dropped:
-                self._ask_alone(watch, now)
+        for polled in look.watches:
+            if not polled.dropped:
+                self._ask_alone(polled, now)
         return True
 
     def split(self, look: Look) -> None:
@@ -400,11 +399,11 @@ class Schedule:
         kept: list[Watch] = []
         chosen = [first]
         while len(chosen) < most and lane.first() is not None:
-            watch = lane.pop()
-            (kept if watch.alone and not tried else chosen).append(watch)
-        for watch in kept:
-            watch.in_flight = False
-            lane.push(watch)
+            polled = lane.pop()
+            (kept if polled.alone and not tried else chosen).append(polled)
+        for polled in kept:
+            polled.in_flight = False
+            lane.push(polled)
         if mode is Mode.BATCH and len(chosen) == 1 and not tried and lane.asks_alone:
             mode = Mode.DETAIL
         return Look(lane.kind, mode, chosen, now, instead_of)
@@ -419,31 +418,31 @@ class Schedule:
             return half
         # Counts as an absence; otherwise a request that is always refused would be retried for
         # ever.
-        for watch in half.watches:
-            watch.absent += 1
-            self._set_alone(watch, True)
-        for watch in half.watches[1:]:
-            self._requeue(watch, now)
+        for polled in half.watches:
+            polled.absent += 1
+            self._set_alone(polled, True)
+        for polled in half.watches[1:]:
+            self._requeue(polled, now)
         return Look(half.kind, Mode.DETAIL, half.watches[:1], now)
 
     def _find_another(self, look: Look, tries: int) -> None:
         """Try another mode in place of one that keeps failing."""
-        lane = self._lanes.get(look.kind.name)
-        if lane is None or look.confirms or look.mode in lane.down:
+        queue = self._lanes.get(look.kind.name)
+        if queue is None or look.confirms or look.mode in queue.down:
             return
         failing = look.instead_of
         if failing is not None:
-            lane.tried.append(look.mode)
+            queue.tried.append(look.mode)
         # A mode that was disabled before needs only one more failure.
-        elif tries >= FALL_BACK_AFTER or look.mode in lane.spans:
-            other = lane.choose((look.mode, *lane.down, *lane.tried))
+        elif tries >= FALL_BACK_AFTER or look.mode in queue.spans:
+            other = queue.choose((look.mode, *queue.down, *queue.tried))
             if other is None:
-                lane.tried.clear()
+                queue.tried.clear()
             else:
                 # A mode that works for other tasks is not replaced: it fails because of this task.
-                since = max(watch.good_at for watch in look.watches)
-                works = lane.worked.get(look.mode, float("-inf")) > since
-                lane.trial = other, None if works else look.mode
+                since = max(polled.good_at for polled in look.watches)
+                works = queue.worked.get(look.mode, float("-inf")) > since
+                queue.trial = other, None if works else look.mode
 
     def _replace(self, lane: Lane, failing: Mode, now: float) -> None:
         """Skip a failing mode for a while; poll soon in another one, spread over an interval."""
@@ -453,10 +452,10 @@ class Schedule:
         lane.down[failing] = now + span
         waiting = [w for w in lane.watches.values() if w.errors and not w.in_flight]
         step = self.interval() / max(1, len(waiting)) if lane.mode is Mode.DETAIL else 0.0
-        for place, watch in enumerate(waiting):
-            if now + step * place < watch.due:
-                watch.due = now + step * place
-                lane.push(watch)
+        for place, polled in enumerate(waiting):
+            if now + step * place < polled.due:
+                polled.due = now + step * place
+                lane.push(polled)
 
     def _answered(self, watch: Watch, now: float) -> None:
         watch.errors, watch.error = 0, None
@@ -473,9 +472,9 @@ class Schedule:
             lane.share_at = now + ALONE_FOR
         elif now >= lane.share_at:
             lane.share_at = None
-            for watch in lane.watches.values():
-                watch.absent = min(watch.absent, STAY_ALONE - 1)
-                self._set_alone(watch, False)
+            for polled in lane.watches.values():
+                polled.absent = min(polled.absent, STAY_ALONE - 1)
+                self._set_alone(polled, False)
 
     def _set_alone(self, watch: Watch, alone: bool) -> None:
         if watch.alone is not alone and not watch.dropped:

@@ -118,8 +118,8 @@ class SharedLooks:
         """Stop taking part."""
         self._closed = True
         self._leader = None
-        for watch in self._schedule:
-            watch.guests = None
+        for polled in self._schedule:
+            polled.guests = None
 
     # -- following -------------------------------------------------------------------------
 
@@ -146,12 +146,12 @@ class SharedLooks:
         self._crew.stir()
 
     def _take_in(self, kind: str, id: str, row: Any) -> None:
-        watch = self._schedule.find(kind, id)
-        if watch is None or not watch.elsewhere:
+        polled = self._schedule.find(kind, id)
+        if polled is None or not polled.elsewhere:
             return
-        self._telling = watch
+        self._telling = polled
         try:
-            read = self._show(watch, row)
+            read = self._show(polled, row)
         finally:
             self._telling = None
         if not read:
@@ -159,10 +159,10 @@ class SharedLooks:
 
     def _take_back(self, kind: str, ids: list[str]) -> None:
         for id in ids:
-            watch = self._schedule.find(kind, id)
-            if watch is not None and watch.elsewhere:
+            polled = self._schedule.find(kind, id)
+            if polled is not None and polled.elsewhere:
                 self._refused.add((kind, id))
-                self._schedule.take_back(watch, self._clock())
+                self._schedule.take_back(polled, self._clock())
                 self._leaves.add(kind, id)
                 self._crew.stir()
                 self._wake()
@@ -172,10 +172,10 @@ class SharedLooks:
     def saw(self, watch: Watch, row: Any, record: Record) -> None:
         """Send a record to the followers of its task, if it is news to them."""
         over = watch.kind.is_over(record)
-        for name, guest in (watch.guests or {}).items():
-            shown = row if guest.every else record.raw_status or record.status
-            if over or shown != guest.shown:
-                guest.shown = shown
+        for name, follower in (watch.guests or {}).items():
+            shown = row if follower.every else record.raw_status or record.status
+            if over or shown != follower.shown:
+                follower.shown = shown
                 self._tell(name, {"saw": [watch.kind.name, watch.id, row]}, watch)
         if over:
             watch.guests = None
@@ -185,8 +185,8 @@ class SharedLooks:
 
         Another client may be able to poll, for instance where this client's key is refused.
         """
-        bad = final or any(watch.errors >= TROUBLE for watch in watches)
-        if self.leads and bad and any(watch.guests for watch in self._schedule):
+        bad = final or any(polled.errors >= TROUBLE for polled in watches)
+        if self.leads and bad and any(polled.guests for polled in self._schedule):
             self._crew.resign()
 
     def _invite(self, sender: str, kind: str, ids: list[str], *, every: bool) -> None:
@@ -199,34 +199,34 @@ class SharedLooks:
         now = self._clock()
         rare: list[str] = []
         for id in ids:
-            watch = self._schedule.get(known, id)
-            if watch is not None and watch.rare:
+            polled = self._schedule.get(known, id)
+            if polled is not None and polled.rare:
                 rare.append(id)  # polled rarely here: too rarely for a follower without webhooks
                 continue
-            if watch is None:
+            if polled is None:
                 due = now + self._schedule.interval()
-                watch = self._schedule.add(known, id, now=now, due=due)
-            if watch.guests is None:
-                watch.guests = {}
+                polled = self._schedule.add(known, id, now=now, due=due)
+            if polled.guests is None:
+                polled.guests = {}
             # Also replaces an existing follower, which may have missed the last message.
-            watch.guests[sender] = Guest(every)
+            polled.guests[sender] = Guest(every)
         if rare:
             self._tell(sender, {"look": [kind, rare]})
         self._start()
 
     def _decline(self, watch: Watch) -> None:
         """Tell followers to poll this task themselves."""
-        for guest in watch.guests or ():
-            self._tell(guest, {"look": [watch.kind.name, [watch.id]]})
+        for follower in watch.guests or ():
+            self._tell(follower, {"look": [watch.kind.name, [watch.id]]})
         watch.guests = None
 
     def _see_off(self, sender: str, watches: Iterable[Watch | None]) -> None:
-        for watch in watches:
-            if watch is not None and watch.guests and sender in watch.guests:
-                del watch.guests[sender]
-                if not watch.guests:
-                    watch.guests = None
-                    self._spare(watch)
+        for polled in watches:
+            if polled is not None and polled.guests and sender in polled.guests:
+                del polled.guests[sender]
+                if not polled.guests:
+                    polled.guests = None
+                    self._spare(polled)
 
     def _tell(self, to: str, message: Mapping[str, Any], watch: Watch | None = None) -> None:
         text = json.dumps(message, separators=(",", ":"))
@@ -255,23 +255,23 @@ class SharedLooks:
         self._wants, self._leaves, self._news = _Ids(), _Ids(), []
         self._refused.clear()
         now = self._clock()
-        for watch in list(self._schedule):
-            if not self.leads and watch.guests is not None:
-                watch.guests = None
-                self._spare(watch)
-            if watch.elsewhere:
-                self._schedule.take_back(watch, now)
-            if watch.awaited:
-                self.offer(watch, now)
+        for polled in list(self._schedule):
+            if not self.leads and polled.guests is not None:
+                polled.guests = None
+                self._spare(polled)
+            if polled.elsewhere:
+                self._schedule.take_back(polled, now)
+            if polled.awaited:
+                self.offer(polled, now)
         self._wake()
 
     def heard(self, sender: str, message: str) -> None:
         """Handle a message: a task to poll, or a record that the leader has seen."""
         try:
-            said: Any = json.loads(message)
+            text: Any = json.loads(message)
         except (ValueError, RecursionError):
             return
-        for what, value in said.items() if is_map(said) and not self._closed else ():
+        for what, value in text.items() if is_map(text) and not self._closed else ():
             match value:
                 case [str(kind), ids] if what != "saw" and is_list(ids):
                     known = [id for id in ids if isinstance(id, str) and is_id(id)]
@@ -292,15 +292,15 @@ class SharedLooks:
 
     def outbox(self) -> list[tuple[str, str]]:
         """Return and clear the messages to send, as (recipient, message), in order."""
-        said, self._news = self._news, []
-        leaves, wants = list(self._leaves.take()), list(self._wants.take())
+        text, self._news = self._news, []
+        to_withdraw, to_delegate = list(self._leaves.take()), list(self._wants.take())
         if self._leader is not None and not self.leads:
             words = [
-                *(("leave", kind, ids) for kind, ids, _ in leaves),
-                *(("want_all" if every else "want", kind, ids) for kind, ids, every in wants),
+                *(("leave", kind, ids) for kind, ids, _ in to_withdraw),
+                *(("want_all" if every else "want", kind, ids) for kind, ids, every in to_delegate),
             ]
-            said += [
+            text += [
                 (self._leader, json.dumps({what: [kind, ids]}, separators=(",", ":")))
                 for what, kind, ids in words
             ]
-        return said
+        return text

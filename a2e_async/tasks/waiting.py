@@ -37,8 +37,8 @@ class Waits:
 
     def add(self, wait: Wait, watches: list[Watch]) -> None:
         """Add a waiter to these polled tasks."""
-        for watch in watches:
-            watch.waits += (wait,)
+        for polled in watches:
+            polled.waits += (wait,)
         self._waiting += 1
         if wait.deadline < math.inf:
             self._deadlines.add(wait)
@@ -46,13 +46,13 @@ class Waits:
     def leave(self, wait: Wait) -> None:
         """Remove a waiter; a polled task without waiters is dropped."""
         for id in wait.task.ids:
-            watch = self._schedule.get(wait.task.kind, id)
-            if watch is None or wait not in watch.waits:
+            polled = self._schedule.get(wait.task.kind, id)
+            if polled is None or wait not in polled.waits:
                 continue
-            watch.waits = tuple(other for other in watch.waits if other is not wait)
+            polled.waits = tuple(other for other in polled.waits if other is not wait)
             # A request in flight is kept: a waiter that joins before its response shares it.
-            if not watch.in_flight:
-                self.spare(watch)
+            if not polled.in_flight:
+                self.spare(polled)
         self._waiting -= 1
         self._deadlines.tidy(self._waiting)
 
@@ -63,9 +63,9 @@ class Waits:
 
     def waited_for(self, task: "Task[Any]") -> bool:
         """Return whether a caller waits for the task."""
-        watches = (self._schedule.get(task.kind, id) for id in task.ids)
-        waits = (wait for watch in watches if watch for wait in watch.waits)
-        return any(not wait.quiet and not wait.future.done() for wait in waits)
+        polled_tasks = (self._schedule.get(task.kind, id) for id in task.ids)
+        waits = (waiter for polled in polled_tasks if polled for waiter in polled.waits)
+        return any(not waiter.quiet and not waiter.future.done() for waiter in waits)
 
     # -- deadlines -------------------------------------------------------------------------
 
@@ -79,23 +79,23 @@ class Waits:
 
         ``rate_limited``: the service asked for a pause, so no poll can be made.
         """
-        while (wait := self._deadlines.pop(now)) is not None:
-            if wait.last or held:
-                wait.end(self._timeout(wait))
+        while (waiter := self._deadlines.pop(now)) is not None:
+            if waiter.last or held:
+                waiter.end(self._timeout(waiter))
                 continue
-            wait.last = True
-            wait.deadline = now + LAST_LOOK
-            self._deadlines.add(wait)
-            for id in wait.missing:
-                watch = self._schedule.get(wait.task.kind, id)
-                if watch is not None:
-                    self._schedule.hasten(watch, now)
+            waiter.last = True
+            waiter.deadline = now + LAST_LOOK
+            self._deadlines.add(waiter)
+            for id in waiter.missing:
+                polled = self._schedule.get(waiter.task.kind, id)
+                if polled is not None:
+                    self._schedule.hasten(polled, now)
 
     def last_look(self, watch: Watch) -> None:
         """End the waiters that were waiting for their last poll: it showed nothing new."""
-        for wait in watch.waits:
-            if wait.last:
-                wait.end(self._timeout(wait))
+        for waiter in watch.waits:
+            if waiter.last:
+                waiter.end(self._timeout(waiter))
 
     # -- ends ------------------------------------------------------------------------------
 
@@ -104,21 +104,21 @@ class Waits:
         changed: dict[Task[Any], bool] = {}
         told: set[tuple[str, ...]] = set()
         over = watch.kind.is_over(record)
-        for wait in watch.waits:
-            task = wait.task
+        for waiter in watch.waits:
+            task = waiter.task
             if task not in changed:
                 before = task.looked_at
                 changed[task] = task.observe(record, now)
-                tells = changed[task] and not wait.quiet and task.ids not in told
+                tells = changed[task] and not waiter.quiet and task.ids not in told
                 if self._teller is not None and tells:
                     told.add(task.ids)  # one event a task, however many handles it has
                     self._teller.seen(task, record, before, now)
             if over:
-                wait.missing = tuple(id for id in wait.missing if id != watch.id)
-            if not wait.missing or (wait.change and changed[task]):
-                wait.end()
-            elif wait.last and not over:
-                wait.end(self._timeout(wait))
+                waiter.missing = tuple(id for id in waiter.missing if id != watch.id)
+            if not waiter.missing or (waiter.change and changed[task]):
+                waiter.end()
+            elif waiter.last and not over:
+                waiter.end(self._timeout(waiter))
         if over:
             self._tell_ended(watch, seen=True)
         elif record.done:
@@ -135,35 +135,35 @@ class Waits:
         if now < watch.result_by:
             return
         self._tell_ended(watch, seen=False)
-        for wait in watch.waits:
-            record = wait.task.record
+        for waiter in watch.waits:
+            record = waiter.task.record
             if record is not None and record.done:
-                wait.end(result_missing(wait.task))
+                waiter.end(result_missing(waiter.task))
 
     def gone(self, watch: Watch) -> None:
         """End the waits for a task that the service does not know with `TaskGone`."""
         self._tell_ended(watch, seen=False)
         self._schedule.drop(watch)
         if self._teller is not None:
-            for task in {wait.task for wait in watch.waits if not wait.quiet}:
+            for task in {waiter.task for waiter in watch.waits if not waiter.quiet}:
                 self._teller.gone(task)
-        for wait in watch.waits:
-            wait.end(gone(wait.task, watch))
+        for waiter in watch.waits:
+            waiter.end(gone(waiter.task, watch))
 
     def give_up(self, watches: list[Watch], error: A2EError) -> None:
         """End all waits for these tasks with an error."""
-        for watch in watches:
-            self._tell_ended(watch, seen=False)
-            self._schedule.drop(watch)
-            for wait in watch.waits:
+        for polled in watches:
+            self._tell_ended(polled, seen=False)
+            self._schedule.drop(polled)
+            for waiter in polled.waits:
                 # Each waiter gets its own exception: a shared one would collect the tracebacks of
                 # all.
                 mine = copy.copy(error)
                 mine.__cause__ = error.__cause__
                 mine.add_note(
-                    f"while waiting for {watch.kind.ref((watch.id,))}; the task keeps running"
+                    f"while waiting for {polled.kind.ref((polled.id,))}; the task keeps running"
                 )
-                wait.end(mine)
+                waiter.end(mine)
 
     def fail_all(self, error: A2EError) -> None:
         """End all waits with an error."""

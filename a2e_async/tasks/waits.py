@@ -82,7 +82,7 @@ class Deadlines:
         if not waiting:
             self._heap.clear()
         elif len(self._heap) > 64 and len(self._heap) > 4 * waiting:
-            self._heap = [wait for wait in self._heap if not wait.future.done()]
+            self._heap = [waiter for waiter in self._heap if not waiter.future.done()]
             heapq.heapify(self._heap)
 
 

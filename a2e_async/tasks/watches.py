@@ -193,9 +193,9 @@ class Lane:
 
     def pop(self) -> Watch:
         """Remove and return the task that is due first, marked as in flight."""
-        watch = heapq.heappop(self.heap)[2]
-        watch.in_flight = True
-        return watch
+        polled = heapq.heappop(self.heap)[2]
+        polled.in_flight = True
+        return polled
 
     def due(self, now: float) -> bool:
         """Whether a task is due."""
@@ -216,5 +216,5 @@ class Lane:
 
 
 def _live(entry: tuple[float, int, Watch]) -> bool:
-    watch = entry[2]
-    return not watch.dropped and not watch.in_flight and watch.queued == entry[1]
+    polled = entry[2]
+    return not polled.dropped and not polled.in_flight and polled.queued == entry[1]
