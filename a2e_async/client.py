@@ -131,6 +131,8 @@ class A2E(Namespaces):
                 f"on_unknown must be 'raise' or 'resend_may_pay_twice', got {on_unknown!r:.60}."
             )
 
+        # Imported here, because `import a2e_async` must stay fast: aiohttp is only loaded by a
+        # client.
         from a2e_async._parts import build, check_retry, open_journal
         from a2e_async.tasks.budget import as_budget
         from a2e_async.tasks.hooks import Webhook
@@ -236,6 +238,7 @@ class A2E(Namespaces):
 
         made = check_caller(caller, max_unfinished, max_wait)
         room = self._room
+        # Starts only wait for slots once at least one caller or a cap exists.
         room.starter.places.active = True
         return self._twin(room.request_timeout, room.start_timeout, room.priority, made)
 

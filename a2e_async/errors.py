@@ -126,6 +126,7 @@ def seal(error: BaseException) -> None:
 
 
 def _rebuild(cls: type["A2EError"], args: tuple[Any, ...], state: dict[str, Any]) -> "A2EError":
+    # Without calling `__init__`, whose parameters differ between the classes.
     error = cls.__new__(cls)
     error.args = args
     error.__dict__.update(state)
@@ -406,6 +407,7 @@ class TaskError(A2EError):
         self.ref = task.ref
 
     def _state(self) -> dict[str, Any]:
+        # A task handle belongs to its client and cannot be pickled.
         return {**self.__dict__, "task": None}
 
 

@@ -115,6 +115,7 @@ class Receiver:
     def _judge(self, method: str, tokens: Sequence[bytes]) -> tuple[str | None, int]:
         if method != "POST":
             return None, 405
+        # Several token headers are refused: a proxy and the app might each read another one.
         webhook_id = hook_of(self._secret, tokens[0]) if len(tokens) == 1 else None
         if webhook_id is None:
             return None, 401

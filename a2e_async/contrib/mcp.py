@@ -178,6 +178,7 @@ class _Tools:
                 "can run it with a2e mcp --budget COINS"
             )
         given = await self._given(found, inputs)
+        # Before the start is sent: its cost must not be counted as that of another run.
         self._keys.add(key)
         await self._count(self._budget)
         task = await self._a2e.kind(kind).start(**given, key=key, meta={INPUTS_OF: digest})

@@ -57,6 +57,7 @@ class Group:
             self.made.add(entry.key)
             self._claim(entry, entry.ids)
             return Begun(entry, mine=True, new=True)
+        # Only a start that was not accepted yet can be taken over and sent by this client.
         mine = same_start(found, entry) and found.state <= State.INTENT and self.take(entry.key)
         return Begun(self.entries[entry.key], mine=mine, new=False)
 

@@ -65,6 +65,7 @@ class Target:
         """Return a connection. Raises `psycopg.Error`."""
         connect = psycopg.AsyncConnection.connect
         connection = await connect(self._info.reveal(), autocommit=True)
+        # Statements repeat all the time: prepare them at their second use.
         connection.prepare_threshold = 2
         return connection
 

@@ -99,6 +99,7 @@ class Again(procrastinate.BaseRetryStrategy):
             most = LOST_PAUSE
             if datetime.now(UTC) - exception.recovery.sent_at > LOST_FOR:
                 return None
+        # The exponent is capped: jobs are retried without limit.
         pause = min(most, 2.0 ** min(job.attempts, 12))
         return procrastinate.RetryDecision(retry_in={"seconds": int(pause)})
 

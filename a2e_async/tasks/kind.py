@@ -290,6 +290,7 @@ def _job_input(kind: TaskKind[..., Any], given: Any, **beside: Any) -> TaskInput
 
 def check_id(id: Any) -> str:
     """Return a record's id unchanged; raise `InvalidInput` if it cannot be an id."""
+    # The fast path for the usual form of an id; the pattern accepts further forms.
     if isinstance(id, str) and len(id) == 24 and id.isalnum() and id.isascii():
         return id
     if not isinstance(id, str) or not _ID.fullmatch(id):
@@ -337,6 +338,7 @@ def split_mark(name: str | None) -> str | None:
     """Return a record's name without the client's mark, None if nothing else is left."""
     if not name or _MARK_ALONE.fullmatch(name):
         return None
+    # Cheaper than the pattern, and enough for nearly all names.
     if name[-MARK_LENGTH:][:4] != "a2e-":
         return name
     return _MARK.sub("", name) or None

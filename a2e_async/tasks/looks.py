@@ -120,6 +120,7 @@ class Looker:
             json=json,
             priority=Priority.LOOK,
             timeout=self._request_timeout,
+            # The schedule retries failed polls itself, with its own back-off.
             retry=False,
         )
 

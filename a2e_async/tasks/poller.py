@@ -144,10 +144,12 @@ class Poller:
         The caller awaits its ``future`` and then calls `remove_waiter`.
         """
         if self._closed is not None:
+            # Each caller gets its own copy: a shared exception would collect the tracebacks of all.
             raise copy.copy(self._closed)
         check_watchable(task.kind)
         loop = self.home.check()
         waiter = Wait(task, loop.create_future(), deadline, task.open_ids, change)
+        # The task has ended already: its future is resolved, so awaiting it returns at once.
         if not waiter.missing:
             waiter.end()
         self._join(waiter)
@@ -158,6 +160,7 @@ class Poller:
     def end(self, wait: Wait, error: BaseException | None = None) -> None:
         """Remove a waiter; ``error`` is what its wait ended with, if it failed or was cancelled."""
         self.waits.leave(wait)
+        # Without polled tasks the loop must end now, not at its next scheduled wake-up.
         if not len(self._schedule):
             self._wake()
         task, emitter = wait.task, self._teller
@@ -175,6 +178,7 @@ class Poller:
             self.waits.leave(waiter)
 
         if waiter.missing and self._closed is None:
+            # No caller awaits this waiter, so a callback removes it when its future is resolved.
             waiter.future.add_done_callback(over)
             self._join(waiter)
         return waiter.future.cancel
@@ -205,6 +209,7 @@ class Poller:
         self.news.close()
         if self._shared is not None:
             self._shared.close()
+        # The loop has ended, and with it every waiter and poll: nothing is left to be cancelled.
         if self.home.outlived():
             return
         self.waits.fail_all(self._closed)
@@ -276,6 +281,7 @@ class Poller:
             self._warned = False
             self._schedule.answered(look, loop.time())
             self._show(look, rows, whole, loop.time())
+        # Waiters that left during the request kept their tasks in the schedule: drop these now.
         for polled in look.watches:
             self.waits.spare(polled)
         self._wake()
@@ -356,6 +362,7 @@ class Poller:
     # -- failed polls ----------------------------------------------------------------------
 
     def _failed(self, look: Look, error: A2EError, now: float) -> None:
+        # Only the API itself can end a wait here; everything else is retried until the deadline.
         if isinstance(error, ClientClosed):
             self.waits.give_up(look.watches, error)
         # A failure that does not come from the API itself (a proxy, a gateway) says nothing about
@@ -386,6 +393,7 @@ class Poller:
 
     def _refused(self, look: Look, error: A2EError, now: float) -> None:
         kind, shared = look.kind, look.mode is not Mode.DETAIL
+        # A refused request with several ids may be refused because of any one of them.
         single = look.mode is Mode.BATCH and len(look.watches) == 1 and not kind.look_at
         if single and kind.list_at is not None:
             self._schedule.list_instead(look)

@@ -155,6 +155,7 @@ class Schedule:
         watch.dropped = True
         queue = self._lanes[watch.kind.name]
         del queue.watches[watch.id]
+        # The queue keeps counts, so that `interval` need not visit every task.
         queue.alone -= watch.alone
         queue.rare -= watch.rare
         queue.elsewhere -= watch.elsewhere
@@ -200,8 +201,9 @@ class Schedule:
 
     def event(self, hook: str, now: float) -> None:
         """Handle a webhook event of a start: poll its tasks early."""
+        # One event that arrives proves that the service can reach the webhook URL.
         self._missed = 0
-        self._unheard.pop(hook, None)
+        self._unheard.pop(hook, None)  # late, but not lost
         for polled in self._hooks.get(hook, ()):
             self.nudge(polled, now)
 
@@ -215,6 +217,7 @@ class Schedule:
         watch.told = True
         if queue.mode is Mode.PROCESSING and watch.kind.look_at is not None:
             self._set_alone(watch, True)  # the processing list shows no ended tasks
+        # At most one early poll per interval, however many events are replayed.
         when = max(now, watch.nudged + self.interval())
         if when == now:
             watch.nudged = now
@@ -320,6 +323,7 @@ class Schedule:
         if look.mode is not Mode.DETAIL and self._lanes[watch.kind.name].asks_alone:
             self._ask_alone(watch, now)
             return After.ALONE
+        # The first of the consecutive misses: the time over which they are spread counts from here.
         if not watch.not_found:
             watch.not_found_since = now
         watch.not_found += 1
@@ -336,6 +340,7 @@ class Schedule:
     def failed(self, look: Look, error: A2EError, now: float) -> None:
         """The request failed: poll again after a growing, jittered pause, maybe in another mode."""
         tries = 1 + max((w.errors for w in look.watches), default=0)
+        # The exponent is capped: a float overflows after about a thousand failures.
         bound = min(BACKOFF_MOST, self._interval * 2.0 ** min(tries, 16))
         # Never sooner than without the error: the rate share also applies while the service fails.
         pause = max(self.interval(), bound * (0.5 + 0.5 * self._jitter()))
@@ -373,6 +378,7 @@ class Schedule:
 
     def split(self, look: Look) -> None:
         """Send a refused shared request again in halves, until the offending id is alone."""
+        # Halving finds one offending id among 200 with about 16 requests instead of 200.
         middle = -(-len(look.watches) // 2)
         for half in (look.watches[:middle], look.watches[middle:]):
             self._halves.append(Look(look.kind, look.mode, half, look.at))
@@ -396,6 +402,7 @@ class Schedule:
         if mode is Mode.DETAIL:
             return Look(lane.kind, mode, [first], now, instead_of)
         most = lane.kind.batch_most if mode is Mode.BATCH else len(lane.watches)
+        # Tasks that need their detail request are taken out of the way and put back afterwards.
         kept: list[Watch] = []
         chosen = [first]
         while len(chosen) < most and lane.first() is not None:
@@ -428,6 +435,7 @@ class Schedule:
     def _find_another(self, look: Look, tries: int) -> None:
         """Try another mode in place of one that keeps failing."""
         queue = self._lanes.get(look.kind.name)
+        # A confirmation is sent once; a disabled mode has its replacement already.
         if queue is None or look.confirms or look.mode in queue.down:
             return
         failing = look.instead_of

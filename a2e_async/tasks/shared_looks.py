@@ -25,6 +25,8 @@ from a2e_async.tasks.kind import TaskKind, check_watchable, is_id
 from a2e_async.tasks.schedule import BACKUP, Schedule
 from a2e_async.tasks.watches import Guest, Watch
 
+# Clients of different versions exchange these messages, so their words never change: want, want_all
+# and leave go to the leader; saw (a record) and look (poll it yourself) come from it.
 MESSAGE: Final = 7_000
 """Maximum size of a message: the payload limit of PostgreSQL's NOTIFY is 8,000 bytes."""
 
@@ -161,6 +163,7 @@ class SharedLooks:
         for id in ids:
             polled = self._schedule.find(kind, id)
             if polled is not None and polled.elsewhere:
+                # Not offered again to this leader: it would refuse again.
                 self._refused.add((kind, id))
                 self._schedule.take_back(polled, self._clock())
                 self._leaves.add(kind, id)
@@ -230,6 +233,7 @@ class SharedLooks:
 
     def _tell(self, to: str, message: Mapping[str, Any], watch: Watch | None = None) -> None:
         text = json.dumps(message, separators=(",", ":"))
+        # A record that is too large for a message is not sent: the follower polls the task itself.
         if watch is not None and len(text) > MESSAGE:
             text = json.dumps({"look": [watch.kind.name, [watch.id]]})
         self._news.append((to, text))
@@ -240,6 +244,7 @@ class SharedLooks:
         self._refused.discard(place)
         self._every.discard(place)
         self._wants.remove(*place)
+        # While the leader's final record is delivered, it has dropped the task itself.
         if watch.elsewhere and watch is not self._telling and not self._closed:
             self._leaves.add(*place)
             self._crew.stir()
@@ -252,6 +257,7 @@ class SharedLooks:
         if self._closed:
             return
         self._leader = leader
+        # Whatever was queued was meant for the previous leader.
         self._wants, self._leaves, self._news = _Ids(), _Ids(), []
         self._refused.clear()
         now = self._clock()

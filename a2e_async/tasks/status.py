@@ -58,6 +58,7 @@ def read_status(kind: TaskKind[..., Any], raw: Raw) -> tuple[Status, str]:
     said = next((value for value in values if isinstance(value, str) and value), "")
     if not said:
         return Status.RUNNING, ""
+    # Almost every value is known as it is; only others are normalised.
     status = kind.words.meaning.get(said)
     if status is None:
         status = kind.words.meaning.get(said.strip().lower(), Status.RUNNING)

@@ -40,6 +40,7 @@ class Teller:
     def asked(self, flight: "Flight", context: Context) -> None:
         """A start was requested; ``context`` is the context that its asyncio task runs in."""
         flight.number = next(self._numbers)
+        # Requests that are made in this context then carry the number of the start.
         context.run(START.set, flight.number)
         self.emit(Asked(start=flight.number, kind=flight.kind.name))
 

@@ -47,6 +47,7 @@ class Waits:
         """Remove a waiter; a polled task without waiters is dropped."""
         for id in wait.task.ids:
             polled = self._schedule.get(wait.task.kind, id)
+            # The task may have been dropped already, for instance because it has ended.
             if polled is None or wait not in polled.waits:
                 continue
             polled.waits = tuple(other for other in polled.waits if other is not wait)
@@ -83,6 +84,7 @@ class Waits:
             if waiter.last or held:
                 waiter.end(self._timeout(waiter))
                 continue
+            # The last poll may take `LAST_POLL_TIMEOUT` seconds; then the waiter expires for good.
             waiter.last = True
             waiter.deadline = now + LAST_LOOK
             self._deadlines.add(waiter)
@@ -124,7 +126,7 @@ class Waits:
         elif record.done:
             self._await_result(watch, now)
         elif watch.result_by < math.inf:
-            watch.result_by = math.inf
+            watch.result_by = math.inf  # it runs again: a later completion gets the full time
 
     def _await_result(self, watch: Watch, now: float) -> None:
         """Poll for a late result; after `RESULT_GRACE_SECONDS` end the waits."""

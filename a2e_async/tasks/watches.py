@@ -172,6 +172,7 @@ class Lane:
 
         ``webhook_factor`` is how many intervals pass between two polls of a webhook-backed task.
         """
+        # Delegated tasks are polled by the leader and cost this client nothing.
         count = len(self.watches) - self.elsewhere
         mode, shared = self.mode, max(0, count - self.alone)
         if mode is Mode.DETAIL:
