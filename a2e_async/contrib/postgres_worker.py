@@ -186,7 +186,6 @@ class Worker:
 
     async def _turn(self, work: list[Asked[Any]]) -> None:
         self._stirred = False
-
         steps = sorted((asked for asked in work if asked.step), key=lambda asked: asked.key)
         try:
             if steps:
