@@ -213,7 +213,7 @@ async def test_bad_calls_are_told(
             ({"kind": "dubbing", "inputs": {**DUB, "lang": "es"}}, "target_lang"),
             ({"kind": "dubbing", "inputs": {**DUB, "extra": {"x": 1}}}, "no input 'extra'"),
             ({"kind": "dubbing", "inputs": {**DUB, "key": "mine"}}, "no input 'key'"),
-            ({"kind": "dubbing", "inputs": {**DUB, "source_url": 3}}, "is text"),
+            ({"kind": "dubbing", "inputs": {**DUB, "source_url": 3}}, "must be text"),
         ):
             assert word in await refused(client, "start", **arguments)
         assert "TaskGone" in await refused(client, "wait", ref="dubbing:66ea4dd80000000000000000")
