@@ -65,7 +65,7 @@ class Target:
         """Return a connection. Raises `psycopg.Error`."""
         connect = psycopg.AsyncConnection.connect
         connection = await connect(self._info.reveal(), autocommit=True)
-        # Statements repeat all the time: prepare them at their second use.
+        # The same few statements repeat all the time: prepare them early.
         connection.prepare_threshold = 2
         return connection
 

@@ -291,7 +291,7 @@ class Schedule:
             self._replace(queue, look.instead_of, now)
 
     def seen(self, watch: Watch, look: Look, now: float) -> None:
-        """The response contained the record, and it is not terminal: poll again in time."""
+        """The response contained the record, and it is not terminal: poll again later."""
         self._answered(watch, now)
         watch.not_found = 0
         if look.confirms:  # the list shows a task that the other modes do not
