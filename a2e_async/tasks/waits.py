@@ -123,7 +123,7 @@ def result_missing(task: "Task[Any]") -> ResultMissing:
     record = task.record
     assert record is not None  # noqa: S101  # its completed record was seen
     some = (
-        f" The {len(record.outputs)} available results are in error.record."
+        f" The results that are available ({len(record.outputs)}) are in error.record."
         if record.outputs
         else ""
     )
