@@ -1,4 +1,4 @@
-"""The parts of a client and how they are joined; loaded when the first client is made."""
+"""Wires a client's components together; imported when the first client is created."""
 
 import asyncio
 import logging
@@ -48,7 +48,10 @@ USER_AGENT = f"a2e_async/{__version__}"
 
 @define(kw_only=True, repr=False)
 class Parts:
-    """Everything that clients made by `A2E.with_options` share."""
+    """The components that clients made by `A2E.with_options` share.
+
+    Created by `build_components`; lives until the last of these clients is closed.
+    """
 
     account: Account
     session: Session
@@ -59,11 +62,11 @@ class Parts:
     charged: ChargedCalls
     book: Book | None
     budgets: tuple[Budget, ...]
-    """What the client itself may pay."""
+    """Budgets for everything that the client starts."""
     webhooks: Webhooks
     teller: Teller | None
     base: Room
-    """What the client's own parts work with; made without options."""
+    """The request context of the client's own components, without user options."""
     closed: bool = False
 
     def room(
@@ -73,7 +76,7 @@ class Parts:
         priority: Priority | None = None,
         caller: Caller | None = None,
     ) -> Room:
-        """Return what namespaces work with, under these options."""
+        """Return the request context that namespaces use, with these options."""
 
         async def delete_one(kind: TaskKind[..., Any], id: str) -> None:
             await delete(made, kind, id)
@@ -90,7 +93,7 @@ class Parts:
         return made
 
     def hand_out(self, wrap: Callable[[OutputSource], OutputSource]) -> None:
-        """Let all outputs that are made from now on be fetched another way."""
+        """Wrap the source that downloads all outputs created from now on."""
         source = wrap(self.base.source)
         self.base = evolve(self.base, source=source)
         self.poller.source = self.starter.source = source
@@ -98,14 +101,15 @@ class Parts:
     def check_open(self) -> None:
         """Raise `ClientClosed` after `aclose`."""
         if self.closed:
-            raise ClientClosed("This client is closed. Make a new A2E().")
+            raise ClientClosed("This client is closed. Create a new A2E().")
 
     async def aclose(self) -> None:
-        """Close all parts: paid calls first, then waits, paid presigns, at last the connections."""
-        self.poller.home.outlived()  # from another loop: refused, and the client goes on
+        """Close all components: paid calls first, then waits and presigns, connections last."""
+        self.poller.home.outlived()  # raises on another loop, before anything is closed
         again, self.closed = self.closed, True
         try:
-            # Shielded against scopes around the caller: what is paid for must be heard of.
+            # Shielded from cancellation around the caller: the response of a paid call must be
+            # recorded.
             with anyio.CancelScope(shield=True, deadline=anyio.current_time() + 2 * FINISH_STARTS):
                 await asyncio.gather(self.starter.aclose(), self.charged.aclose())
         finally:
@@ -144,7 +148,7 @@ def build(
     max_unfinished: int | None = None,
     webhook: Webhook | None = None,
 ) -> Parts:
-    """Return the joined parts of a new client; no I/O, no loop needed."""
+    """Create the components of a new client. No I/O; no running loop is needed."""
     emit = _guarded(on_event) if on_event is not None else None
     teller = None if emit is None else Teller(emit)
     proxy = None if proxy is None else check_proxy(proxy)
@@ -215,7 +219,8 @@ def build(
         services,
         files,
         request_timeout=request_timeout,
-        # Others start jobs of this account: a name of the user's alone proves nothing then.
+        # Other clients start jobs of the same account: a name that the user gave does not prove
+        # that a task is this client's.
         mark_names=mark_names or getattr(journal, "shared", False),
         book=book,
         resend=resend,
@@ -266,7 +271,7 @@ Finish = Callable[[Task[Any], Record | None], Coroutine[Any, Any, None]]
 
 
 def _finisher(budgets: tuple[Budget, ...], finish: Finish | None) -> Finish | None:
-    """Return what is called with a task's end: budgets learn its price, a journal all of it."""
+    """Return a function that reports a task's end to the budgets (its price) and to the journal."""
     if not budgets:
         return finish
 
@@ -279,25 +284,25 @@ def _finisher(budgets: tuple[Budget, ...], finish: Finish | None) -> Finish | No
 
 
 def counting(services: TaskServices, budgets: tuple[Budget, ...]) -> TaskServices:
-    """Return services whose tasks tell these budgets, too, what they have cost in the end."""
+    """Return services whose tasks also report their final price to these budgets."""
     return evolve(services, finished=_finisher(budgets, services.finished))
 
 
 @define(eq=False)
 class _Presigner:
-    """Makes the call for an upload URL for one caller, who pays for it."""
+    """Requests upload URLs for one caller, whose budget pays for them."""
 
     session: Session
     options: CallOptions
     held: Held
     book: Book | None
     coins: int = 0
-    """What its calls have cost so far."""
+    """Total cost of its requests so far."""
 
     async def __call__(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         paid = self.held.upload()
         coins = UPLOAD_COST if paid.price is None else paid.price
-        # Charged: an answer that is lost is not asked for again.
+        # A charged request: if its response is lost it is not sent again.
         with spending(paid, UPLOAD) as (sent, refused):
             answer = await self.session.request(
                 "POST",
@@ -315,7 +320,7 @@ class _Presigner:
 
 
 def _presigner(session: Session, options: CallOptions, book: Book | None) -> PresignFor:
-    """Return what makes the call for an upload URL, under these options."""
+    """Return a function that creates presigners with these request options."""
 
     def presign_for(held: Held) -> _Presigner:
         return _Presigner(session, options, held, book)
@@ -330,7 +335,7 @@ def _pacer(
     journal: Journal | None,
     tell: Callable[[Event], None],
 ) -> Pacer:
-    """Return the client's pace; through a journal of many hosts it is that of the account."""
+    """Return the client's rate limiter, or that of the whole account from a shared journal."""
     limiter: Callable[..., Pacer] | None = getattr(journal, "limiter", None)
     if limiter is None or rate is None or math.isinf(rate):
         return Pacer(rate, burst)
@@ -338,15 +343,15 @@ def _pacer(
 
 
 def _crew(account: Account, journal: Journal | None) -> Crew | None:
-    """Return the other clients of the account, if the journal knows of them."""
+    """Return the group of clients of the account, if the journal offers one."""
     crew: Callable[[str], Crew] | None = getattr(journal, "crew", None)
     return None if crew is None else crew(account.label)
 
 
 def open_journal(journal: Any) -> Journal:
-    """Return the journal that `A2E` was given, by its path or as an object; no I/O but a look.
+    """Return the journal that `A2E` was given as a path, an address or an object. Connects nowhere.
 
-    A text that addresses a database is never taken for a path. Raises `ConfigurationError`.
+    A text that is a database address is never taken for a path. Raises `ConfigurationError`.
     """
     if isinstance(journal, str) and (database := database_address(journal)) is not None:
         try:
@@ -367,13 +372,13 @@ def open_journal(journal: Any) -> Journal:
 
 
 def check_retry(retry: object) -> None:
-    """Raise `ConfigurationError` unless it is a policy, or None."""
+    """Raise `ConfigurationError` unless ``retry`` is a policy or None."""
     if retry is not None and not isinstance(retry, RetryPolicy):
         raise ConfigurationError(f"retry must be a RetryPolicy, got {retry!r:.60}.")
 
 
 def _ignore(_: Event) -> None:
-    """Nobody listens."""
+    """The emitter of a client without ``on_event``."""
 
 
 def _guarded(on_event: Callable[[Event], None]) -> Callable[[Event], None]:
@@ -381,7 +386,7 @@ def _guarded(on_event: Callable[[Event], None]) -> Callable[[Event], None]:
         try:
             on_event(event)
         except Exception:
-            logger.exception("on_event raised; the client goes on")
+            logger.exception("on_event raised an exception; the client continues")
 
     return emit
 

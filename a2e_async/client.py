@@ -1,4 +1,4 @@
-"""`A2E`, the client: puts the parts together and holds the namespaces."""
+"""`A2E`, the client: wires the components and holds the namespaces."""
 
 import logging
 import math
@@ -33,34 +33,36 @@ logger = logging.getLogger("a2e_async")
 logger.addHandler(logging.NullHandler())
 
 LOOK_SHARE: Final = 0.5
-"""Share of the rate that looks at running tasks may take; the rest is for starts."""
+"""Maximum share of the rate limit for polls; the rest is left for starts."""
 
 
 class A2E(Namespaces):
     """A client of one A2E account. ``async with A2E() as a2e: …`` or ``await a2e.aclose()``.
 
-    Making one does no I/O and needs no running loop; it then belongs to the loop it is first
-    used on. Use one for a whole program: tasks that wait under one client are looked at
-    together.
+    Creating one does no I/O and needs no running loop; it then belongs to the event loop on which
+    it is first used. Use a single client for the whole program: the tasks that one client waits for
+    are polled together.
 
     ``api_key`` and ``base_url`` default to A2E_API_KEY and A2E_BASE_URL. ``account`` (or
-    A2E_ACCOUNT) is your own name for the account: a journal knows it by this name and the host,
-    and else by a digest of the key, which a new key would change.
-    ``request_timeout`` and ``start_timeout`` bound one answer (s), never a task.
-    ``poll_interval`` is the time between two looks at a task (s). ``rate`` (requests/s, None
-    for no limit) and ``burst`` (requests) pace all calls; ``max_connections`` bounds them.
-    ``retry`` is a `RetryPolicy`. ``mark_names`` appends a unique mark to names you give.
-    ``on_event`` is called with each `a2e_async.events` value. ``language`` picks that of the
-    service's messages. ``trust_env`` takes proxies from the environment, ``proxy`` names one.
+    A2E_ACCOUNT) is your own name for the account. A journal identifies the account by this name and
+    the host, or else by a digest of the key, which changes with the key.
 
-    ``journal`` is a file's path (or a `Journal`): every start is in it before its bytes leave.
-    ``on_unknown="resend_may_pay_twice"`` sends a start once more whose absence from the
-    service's list is proved, 3 minutes after it was lost. ``budget`` is a `Budget`, or coins,
-    for everything this client starts. ``max_unfinished`` is how many remote tasks of this client
-    may be unfinished at a time: further starts wait for a place (see `for_caller`).
+    ``request_timeout`` and ``start_timeout`` limit a single response (s), never a task.
+    ``poll_interval`` is the time between two polls of a task (s). ``rate`` (requests/s, None for no
+    limit) and ``burst`` (requests) limit the rate of all requests, ``max_connections`` their number
+    in flight. ``retry`` is a `RetryPolicy`. ``mark_names`` appends a unique mark to the names you
+    give. ``on_event`` is called with each `a2e_async.events` value. ``language`` selects the
+    language of the service's messages. ``trust_env`` takes proxies from the environment, ``proxy``
+    sets one.
 
-    ``webhook_url`` is where `webhooks` is served: starts ask the service to tell of their end
-    there. It needs a secret of yours in A2E_WEBHOOK_SECRET.
+    ``journal`` is the path of a file (or a `Journal`): every start is recorded in it before it is
+    sent. With ``on_unknown="resend_may_pay_twice"`` a start without a response is submitted again
+    once its absence from the service's list is proved, 3 minutes after it was lost. ``budget`` is a
+    `Budget`, or coins, for everything this client starts. ``max_unfinished`` is the maximum number
+    of unfinished remote tasks of this client: further starts wait for a slot (see `for_caller`).
+
+    ``webhook_url`` is the public URL at which `webhooks` is served: starts ask the service to
+    report their end there. It requires a secret of yours in A2E_WEBHOOK_SECRET.
 
     Raises `ConfigurationError`.
     """
@@ -129,6 +131,8 @@ class A2E(Namespaces):
                 f"on_unknown must be 'raise' or 'resend_may_pay_twice', got {on_unknown!r:.60}."
             )
 
+        # Imported here, because `import a2e_async` must stay fast: aiohttp is only loaded by a
+        # client.
         from a2e_async._parts import build, check_retry, open_journal
         from a2e_async.tasks.budget import as_budget
         from a2e_async.tasks.hooks import Webhook
@@ -171,13 +175,13 @@ class A2E(Namespaces):
 
     @property
     def journal(self) -> "Journal | None":
-        """The client's journal, or None: its entries, and what was spent by day and kind."""
+        """The client's journal, or None: its entries, and the coins spent by day and kind."""
         book = self._parts.book
         return None if book is None else book.journal
 
     @property
     def closed(self) -> bool:
-        """True once `aclose` was called."""
+        """True after `aclose` was called."""
         return self._parts.closed
 
     async def __aenter__(self) -> Self:
@@ -188,9 +192,9 @@ class A2E(Namespaces):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the client: starts under way end (at most 30 s), pending waits get `ClientClosed`.
+        """Close the client: starts in flight finish (at most 30 s), waits raise `ClientClosed`.
 
-        Tasks go on at the service. May be called from any asyncio task, and often.
+        Tasks keep running at the service. May be called from any asyncio task, and repeatedly.
         """
         await self._parts.aclose()
 
@@ -201,7 +205,7 @@ class A2E(Namespaces):
         start_timeout: float | None = None,
         priority: "Priority | None" = None,
     ) -> Self:
-        """Return a client with other options for its calls; all else is shared with this one."""
+        """Return a client with other request options; everything else is shared with this one."""
         for name, value in (("request_timeout", request_timeout), ("start_timeout", start_timeout)):
             if value is not None:
                 _check_positive(name, value)
@@ -220,25 +224,26 @@ class A2E(Namespaces):
     ) -> Self:
         """Return a client for one of many callers, such as a user of your service.
 
-        All is shared with this one, but callers take turns: one who asks for a thousand starts
-        does not keep another one's single start waiting behind them. ``caller`` is your own name
-        for whoever it is; it is never sent. At most ``max_unfinished`` remote tasks of the caller
-        are unfinished at a time, beside the cap of `A2E` for all; further starts wait for their
-        place, at most ``max_wait`` seconds (None: as long as it takes; 0: not at all), then
-        raise `TooBusy` with ``retry_after``. Cancelled while it waits, a start leaves the queue.
+        Everything is shared with this one, but callers take turns: a thousand starts of one caller
+        do not delay a single start of another. ``caller`` is your own name for the caller; it is
+        never sent. At most ``max_unfinished`` remote tasks of the caller are unfinished at a time,
+        in addition to the cap of `A2E` for all callers. Further starts wait for a slot, at most
+        ``max_wait`` seconds (None: no limit; 0: not at all), then raise `TooBusy` with
+        ``retry_after``. A start that is cancelled while waiting leaves the queue.
 
-        A task holds its place until this client has seen its end. `unclaimed` is the caller's
-        own. Raises `InvalidInput`.
+        A task occupies its slot until this client has seen its end. `unclaimed` lists only the
+        caller's tasks. Raises `InvalidInput`.
         """
         from a2e_async.tasks.fair import check_caller
 
         made = check_caller(caller, max_unfinished, max_wait)
         room = self._room
+        # Starts only wait for slots once at least one caller or a cap exists.
         room.starter.places.active = True
         return self._twin(room.request_timeout, room.start_timeout, room.priority, made)
 
     def _hand_out(self, wrap: "Callable[[OutputSource], OutputSource]") -> None:
-        """Let outputs be fetched another way (for a client that was just made)."""
+        """Wrap the source that downloads outputs (for a client that was just created)."""
         self._parts.hand_out(wrap)
         self._room = self._parts.room(self._room.request_timeout, self._room.start_timeout)
 
@@ -258,15 +263,15 @@ class A2E(Namespaces):
         json: Any = None,
         charged: bool | None = None,
     ) -> "Answer":
-        """Send any call to the API, for what this package has no method for.
+        """Send any API request, for operations that this package has no method for.
 
-        It takes the same way as all others (key, pace, connections, timeouts, errors); the
-        `Answer` has ``data``, ``http_status``, ``headers``, ``trace_id``, ``code`` and
-        ``message``. ``path`` is the operation's own, such as ``/api/v1/userDubbing/allRecords``.
+        It is sent like all others (key, rate limit, connections, timeouts, errors). The returned
+        `ApiResponse` has ``data``, ``http_status``, ``headers``, ``trace_id``, ``code`` and
+        ``message``. ``path`` is that of the operation, such as ``/api/v1/userDubbing/allRecords``.
 
-        A POST or PATCH counts as ``charged``: its lost answer is raised and never asked for
-        again, and is lost, too, when the caller is cancelled. ``charged=False`` says that it only
-        reads. Inputs that bear on a safety check of the service are refused.
+        A POST or PATCH counts as ``charged``: it is never sent again if its response is lost, but
+        raises. Its response is also lost if the caller is cancelled. ``charged=False`` states that
+        it only reads. Inputs that affect a safety check of the service are refused.
 
         Raises `InvalidInput` (nothing sent), `ApiError`, `TransportError`, `DecodeError`.
         """
@@ -285,17 +290,21 @@ class A2E(Namespaces):
         return Task(self._room.tasks, kind_named(name), ids)
 
     async def recover(self, recovery: "Recovery") -> "Task[Any]":
-        """Look again for a start whose answer was lost; return its task.
+        """Search again for a start whose response was lost; return its task.
 
-        ``recovery`` is that of `StartOutcomeUnknown`, or of `unknown`. The kind's lists are
-        searched for up to 30 s; nothing is started. Raises `StartOutcomeUnknown` when it is not
-        found, or not for certain: ``error.candidates`` are what it may be.
+        ``recovery`` comes from `StartOutcomeUnknown` or from `unknown`. The kind's lists are
+        searched for up to 30 s; nothing is started. Raises `StartOutcomeUnknown` if the task is not
+        found or not certain: ``error.candidates`` are the records that it may be.
         """
         from a2e_async.models import Recovery
         from a2e_async.resources.registry import kind_named
 
         if not isinstance(recovery, Recovery):
-            raise InvalidInput("recover takes the recovery of an error.", field="recovery")
+            raise InvalidInput(
+                "recover() takes a Recovery: error.recovery of StartOutcomeUnknown, or an item of "
+                "unknown().",
+                field="recovery",
+            )
         return await self._room.starter.recover(
             kind_named(recovery.kind), recovery, timeout=self._room.start_timeout
         )
@@ -310,26 +319,27 @@ class A2E(Namespaces):
         download_to: str | os.PathLike[str] | None = None,
         dry_run: bool = False,
     ) -> AsyncGenerator["Outcome[R]"]:
-        """Run many jobs: ``async for outcome in a2e.batch(jobs): …``, as they are completed.
+        """Run many jobs: ``async for outcome in a2e.batch(jobs): …``, in order of completion.
 
-        ``jobs`` are made by a namespace's ``job(…)``, or `Job`, and are asked for one by one.
-        At most ``limit`` of them are under way; ``retry_failed`` is how often a task that the
-        service failed is started anew (and paid anew); ``budget`` is a `Budget`, or coins, for
-        what its jobs cost in all runs that share the journal (``jobs`` with a length are read
-        once before the first start, to count what they cost before; of a generator each counts
-        when it comes); every output is saved into ``download_to``. One job's failure leaves the
-        others alone: it is ``outcome.error``.
+        ``jobs`` are created by a namespace's ``job(…)``, or by `Job`, and are consumed one by one.
+        At most ``limit`` of them are in progress. ``retry_failed`` is how often a task that failed
+        at the service is started again (and charged again). ``budget`` is a `Budget`, or coins, for
+        the cost of its jobs in all runs that share the journal. (``jobs`` with a length are read
+        once before the first start, to count what they cost in earlier runs; of a generator each
+        job is counted when it is consumed.) Every output is saved into ``download_to``. The failure
+        of a job does not affect the others: it is ``outcome.error``.
 
         Nothing is started unless the batch is iterated: leaving the loop stops spending. With a
-        journal the same batch, run again, skips what is done and continues what is open; jobs
-        without a ``key`` are told by their inputs. What would meet every start (a refused key,
-        no coins left, a journal that fails) ends the batch, after what is under way.
+        journal the same batch, run again, skips finished jobs and continues unfinished ones; jobs
+        without a ``key`` are identified by their inputs. An error that would hit every job (a
+        refused key, no coins left, a failing journal) stops new starts; jobs in progress finish,
+        then it is raised.
 
-        ``dry_run=True`` spends nothing: nothing is uploaded, started, waited for or written.
-        ``outcome.plan`` tells what a run would do with each job and what that costs,
-        ``outcome.error`` what is wrong with it, or that it would not fit the budget.
+        ``dry_run=True`` costs nothing: nothing is uploaded, started, awaited or written.
+        ``outcome.plan`` reports what a run would do with each job and what that costs,
+        ``outcome.error`` what is wrong with it, or that it would exceed the budget.
 
-        Costs coins. Raises `InvalidInput`, and what ended the batch.
+        Costs coins. Raises `InvalidInput`, and the error that ended the batch.
         """
         from a2e_async._parts import counting
         from a2e_async.paths import local_path
@@ -368,24 +378,25 @@ class A2E(Namespaces):
         return run_batch(worker, jobs, limit=limit)
 
     async def unfinished(self, *, missing: bool = False) -> AsyncGenerator["Task[Any]"]:
-        """Yield every task of the journal that was begun and is not yet saved.
+        """Yield every task of the journal that was started and is not saved yet.
 
-        For who comes back after a restart: ``async for task in a2e.unfinished(): …``; wait for
-        it, download it. Starts whose answer was lost are looked for first; those that are not
-        found stay in the journal, and are in `unknown`, as are paid calls that start no task
-        (speech and the like) whose answer was lost: ``a2e journal settle`` closes such an entry
-        by hand. What another living process is at work on is left to it, and what belongs to
-        another account is skipped. A task that the service knows no more is given out only with
-        ``missing=True``; it stays in the journal until it is seen again, settled or pruned.
-        ``task.key`` and ``task.meta`` are what the start was given. Raises `JournalError`, and
-        `ConfigurationError` without a journal.
+        For use after a restart: ``async for task in a2e.unfinished(): …``; wait for each task and
+        download it. Starts whose response was lost are searched for first. Those that are not found
+        stay in the journal and are listed by `unknown`, as are paid calls without a task (speech
+        and similar) whose response was lost: ``a2e journal settle`` closes such an entry by hand.
+        Entries that another live process works on, and those of other accounts, are skipped. A task
+        that the service no longer knows is yielded only with ``missing=True``; it stays in the
+        journal until it is seen again, settled or pruned. ``task.key`` and ``task.meta`` are those
+        of the start. Raises `JournalError`, and `ConfigurationError` without a journal.
         """
         from a2e_async.resources.registry import kind_named, kind_names
         from a2e_async.tasks.resume import unfinished
 
         book = self._parts.book
         if book is None:
-            raise ConfigurationError("unfinished() needs a journal: A2E(journal='jobs.db').")
+            raise ConfigurationError(
+                "unfinished() needs a journal: create the client with A2E(journal='jobs.db')."
+            )
         self._parts.check_open()
         names = frozenset(kind_names())
         found = unfinished(
@@ -400,12 +411,13 @@ class A2E(Namespaces):
                 yield task
 
     def unclaimed(self) -> "tuple[Task[Any], ...]":
-        """Return paid tasks that nobody holds.
+        """Return paid tasks that no caller holds.
 
-        ``start()`` was cancelled after it was sent, ``run()`` while it waited, or the handle
-        was dropped before its end without anybody reading its ``ref`` (as when a sibling in a
-        ``gather`` fails). A task leaves this list when it is waited for, or given to who
-        starts it by its key. With `for_caller`, the caller's own: ``task.caller`` is whose.
+        ``start()`` was cancelled after its request was sent, ``run()`` during its wait, or the
+        handle was dropped before the task's end without its ``ref`` being read (as when a sibling
+        in a ``gather`` fails). A task leaves this list when a caller waits for it, or starts it
+        again by its key. With `for_caller` only the caller's tasks are returned; ``task.caller`` is
+        the name.
         """
         caller, tasks = self._room.tasks.caller, self._room.starter.unclaimed()
         if caller is None:
@@ -413,16 +425,16 @@ class A2E(Namespaces):
         return tuple(task for task in tasks if task.caller == caller.name)
 
     def unknown(self) -> "tuple[Recovery, ...]":
-        """Return starts that may have been paid and whose callers were cancelled meanwhile.
+        """Return starts that may have been charged and whose callers were cancelled meanwhile.
 
-        The answer to each was lost, and it was not found; `recover` looks again. A caller that
-        still waits gets `StartOutcomeUnknown` instead. Other paid calls (speech, watermarks,
-        rooms) are here, too; there is no list in which those could be found.
+        Their responses were lost and their tasks not found; `recover` searches again. A caller that
+        still waits gets `StartOutcomeUnknown` instead. Other paid calls (speech, watermarks, rooms)
+        are listed, too, but cannot be searched for: the service has no list of them.
         """
         return (*self._room.starter.unknown(), *self._room.charged.unknown())
 
     def kind(self, name: str) -> "base.TaskNamespace[..., Record]":
-        """Return the namespace of a kind by its name, as text from a file or a command line."""
+        """Return the namespace of a kind by its name, for names from a file or a command line."""
         from a2e_async.resources.registry import kind_named
 
         kind_named(name)

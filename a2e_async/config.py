@@ -1,4 +1,7 @@
-"""Where the key and the host come from, checked before anything is sent (pure but for env)."""
+"""Resolves and checks the API key, host and webhook settings before any request is sent.
+
+Pure, except that defaults come from the environment.
+"""
 
 import hashlib
 import ipaddress
@@ -14,15 +17,15 @@ from a2e_async.errors import ConfigurationError
 from a2e_async.redact import Secret
 
 DEFAULT_BASE_URL: Final = "https://video.a2e.ai"
-"""The service's global host."""
+"""The service's worldwide host."""
 
 API_PREFIX: Final = "/api/v1"
 
 WEBHOOK_URL_MOST: Final = 2048
-"""Characters of a webhook's address that the service takes."""
+"""Maximum length of a webhook URL that the service accepts."""
 
 WEBHOOK_SECRET_LEAST: Final = 16
-"""Characters that cannot be guessed through the tokens made with them."""
+"""Minimum length of the secret: a shorter one could be guessed from the tokens it signs."""
 
 _ACCOUNT_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -32,7 +35,7 @@ _QUOTES: Final = "\"'`\u201c\u201d\u2018\u2019"
 
 @frozen
 class Account:
-    """Key and host of one account. ``name`` is the user's own name for it."""
+    """API key and host of one account. ``name`` is the user's own name for it."""
 
     api_key: Secret = field(converter=Secret)
     base_url: str
@@ -40,13 +43,13 @@ class Account:
 
     @property
     def key_label(self) -> str:
-        """What names the account by its key and host, with no way back to the key."""
+        """Identifies the account by its key and host; the key cannot be derived from it."""
         digest = hashlib.sha256(self.api_key.reveal().encode()).hexdigest()
         return f"key-{digest[:20]}@{_bare_host(self.base_url)}"
 
     @property
     def label(self) -> str:
-        """What names the account in journals: by the user's name for it, else by its key."""
+        """Identifies the account in journals: the user's name for it, or else `key_label`."""
         return f"{self.name}@{_bare_host(self.base_url)}" if self.name else self.key_label
 
 
@@ -57,10 +60,10 @@ def resolve_account(
     *,
     name: str | None = None,
 ) -> Account:
-    """Return the key, host and name to use: arguments first, then the environment.
+    """Return the account to use: arguments first, then the environment.
 
-    That is A2E_API_KEY, A2E_BASE_URL and A2E_ACCOUNT. Raises `ConfigurationError` for a missing
-    or damaged key, an unusable host or name.
+    The variables are A2E_API_KEY, A2E_BASE_URL and A2E_ACCOUNT. Raises `ConfigurationError` for a
+    missing or damaged key and an unusable host or name.
     """
     env = os.environ if env is None else env
     return Account(
@@ -71,7 +74,10 @@ def resolve_account(
 
 
 def clean_account_name(given: str | None, from_env: str | None = None) -> str | None:
-    """Return the user's name for the account, None for none; raise `ConfigurationError`."""
+    """Return the user's name for the account, None if there is none.
+
+    Raises `ConfigurationError` for an invalid name.
+    """
     where = "account" if given is not None else "A2E_ACCOUNT"
     name = given if given is not None else (from_env or "").strip() or None
     if name is None:
@@ -84,13 +90,16 @@ def clean_account_name(given: str | None, from_env: str | None = None) -> str | 
 
 
 def _bare_host(base_url: str) -> str:
-    """Return host and port, without the port that goes without saying."""
+    """Return host and port, without the default port of the scheme."""
     scheme, _, host = base_url.partition("://")
     return host.removesuffix(":443" if scheme == "https" else ":80")
 
 
 def clean_api_key(given: str | None, from_env: str | None = None) -> str:
-    """Return the key without surrounding white space; refuse what can only answer 401."""
+    """Return the key without surrounding white space.
+
+    Raises `ConfigurationError` for a key that could only be answered with 401.
+    """
     where = "api_key" if given is not None else "A2E_API_KEY"
     key = given if given is not None else from_env
     if key is not None and not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers pass anything
@@ -98,25 +107,25 @@ def clean_api_key(given: str | None, from_env: str | None = None) -> str:
     key = (key or "").strip()
     if not key:
         raise ConfigurationError(
-            "There is no API key. Set A2E_API_KEY or pass A2E(api_key=…); to try without an "
-            "account run `a2e demo`."
+            "There is no API key. Set A2E_API_KEY or pass A2E(api_key=…). To try the package "
+            "without an account, run `a2e demo`."
         )
     if key[0] in _QUOTES or key[-1] in _QUOTES:
         raise ConfigurationError(f"{where} has quotes around the key. Remove them.")
     if key.lower().split()[0] in ("bearer", "bearer:"):
-        raise ConfigurationError(f"{where} begins with 'Bearer'. Give the key alone.")
+        raise ConfigurationError(f"{where} begins with 'Bearer'. Give only the key.")
     if any(c.isspace() or not c.isprintable() or not c.isascii() for c in key):
         raise ConfigurationError(
-            f"{where} holds a space, line break or special character. Copy the key again."
+            f"{where} contains a space, line break or special character. Copy the key again."
         )
     return key
 
 
 def clean_base_url(url: str) -> str:
-    """Return scheme, host and port of the API, with ``/api/v1`` taken off if it was given.
+    """Return scheme, host and port of the API; a trailing ``/api/v1`` is removed.
 
-    Raises `ConfigurationError` for the documentation host, for a URL with credentials, query
-    or another path, and for plain http to a public host (the key would travel in the open).
+    Raises `ConfigurationError` for the documentation host, for a URL with credentials, query or
+    another path, and for plain http to a public host (the key would be sent unencrypted).
     """
     if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers pass anything
         raise ConfigurationError(f"base_url must be text, not {type(url).__name__}.")
@@ -129,33 +138,33 @@ def clean_base_url(url: str) -> str:
             f"base_url has no valid host or port; it must look like {DEFAULT_BASE_URL}."
         ) from None
     if port == 0:
-        raise ConfigurationError("base_url has the port 0. Give the port of the service.")
+        raise ConfigurationError("base_url has port 0. Give the port of the service.")
     if parts.scheme not in ("http", "https") or not host or any(c.isspace() for c in said):
         raise ConfigurationError(f"base_url must look like {DEFAULT_BASE_URL}.")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigurationError("base_url must not hold credentials, a query or a fragment.")
+        raise ConfigurationError("base_url must not contain credentials, a query or a fragment.")
     if host in _DOCS_HOSTS:
         raise ConfigurationError(
-            f"{host} is the documentation, not the API. Use {DEFAULT_BASE_URL}."
+            f"{host} serves the documentation, not the API. Use {DEFAULT_BASE_URL}."
         )
     path = parts.path.rstrip("/")
     if path not in ("", "/api", API_PREFIX):
         raise ConfigurationError(
-            f"base_url has the path {path!r:.60}; give the host alone, such as {DEFAULT_BASE_URL}."
+            f"base_url has the path {path!r:.60}. Give only the host, such as {DEFAULT_BASE_URL}."
         )
     if parts.scheme == "http" and not _is_local(host):
         raise ConfigurationError(
-            f"base_url uses http, so the key would travel unencrypted to {host}. Use https."
+            f"base_url uses http, so the key would be sent unencrypted to {host}. Use https."
         )
     shown = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{shown}" + (f":{port}" if port else "")
 
 
 def clean_webhook_url(url: str) -> str:
-    """Return where webhook events are to go, as given; raise `ConfigurationError`.
+    """Return the URL for webhook events unchanged; raise `ConfigurationError` if it is invalid.
 
-    The service takes https alone. Plain http passes for this machine's own addresses, which only
-    the sandbox can reach.
+    The service requires https. Plain http is allowed for loopback addresses, which only the sandbox
+    can reach.
     """
     if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers pass anything
         raise ConfigurationError(f"webhook_url must be text, not {type(url).__name__}.")
@@ -170,27 +179,28 @@ def clean_webhook_url(url: str) -> str:
         raise shape
     if len(url) > WEBHOOK_URL_MOST:
         raise ConfigurationError(
-            f"webhook_url has {len(url)} characters; the service takes {WEBHOOK_URL_MOST}."
+            f"webhook_url has {len(url)} characters; the service accepts at most "
+            f"{WEBHOOK_URL_MOST}."
         )
     if parts.username or parts.password or parts.fragment:
-        raise ConfigurationError("webhook_url must not hold credentials or a fragment.")
+        raise ConfigurationError("webhook_url must not contain credentials or a fragment.")
     if parts.scheme == "http" and not _is_loopback(host):
         raise ConfigurationError(
-            "webhook_url must begin with https://: the service sends its events nowhere else. "
-            "http is for 127.0.0.1, with the sandbox."
+            "webhook_url must begin with https://: the service sends events to https URLs only. "
+            "http works only for 127.0.0.1, with the sandbox."
         )
     return url
 
 
 def clean_webhook_secret(env: Mapping[str, str] | None = None) -> str:
-    """Return A2E_WEBHOOK_SECRET; raise `ConfigurationError` that says how to make one."""
+    """Return A2E_WEBHOOK_SECRET; the `ConfigurationError` for a missing one says how to make it."""
     secret = (os.environ if env is None else env).get("A2E_WEBHOOK_SECRET", "").strip()
     if len(secret) < WEBHOOK_SECRET_LEAST:
         short = f"shorter than {WEBHOOK_SECRET_LEAST} characters" if secret else "not set"
         raise ConfigurationError(
-            f"webhook_url needs a secret, and A2E_WEBHOOK_SECRET is {short}. Make one with "
-            "`python -c 'import secrets; print(secrets.token_urlsafe(32))'` and give all processes "
-            "of the app the same."
+            f"webhook_url needs a secret, and A2E_WEBHOOK_SECRET is {short}. Generate one with "
+            "`python -c 'import secrets; print(secrets.token_urlsafe(32))'` and set it to the same "
+            "value in all processes of the app."
         )
     return secret
 
@@ -206,7 +216,8 @@ def _is_local(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_private
     except ValueError:
-        # A host that begins with a digit can be an address in disguise (134744072 is 8.8.8.8).
+        # A host that begins with a digit can be an IP address in another notation (134744072 is
+        # 8.8.8.8).
         if "." not in host:
             return not host[0].isdigit()
         return host.endswith((".localhost", ".local", ".internal", ".test"))

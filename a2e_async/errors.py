@@ -1,8 +1,8 @@
-"""Every exception this package raises on purpose.
+"""Every exception that this package raises on purpose.
 
-One tree below `A2EError`. Each error is raised at one place, carries the ids and numbers a
-program needs as attributes, survives pickling, and ends its message with what to do next.
-None of them ever holds an API key or a signed URL.
+All are subclasses of `A2EError`. Each carries the ids and numbers that a program needs as
+attributes, can be pickled, and ends its message with what to do next. None of them ever contains an
+API key or a signed URL.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,10 +54,10 @@ E = TypeVar("E", bound=BaseException)
 
 
 def without_frames(error: E) -> E:
-    """Return ``error`` without the frames that it and its causes came through.
+    """Return ``error`` without the traceback frames of it and its causes.
 
-    Tools that print the locals of a traceback would show keys, headers, bodies and URLs. A cause
-    of another library whose own text shows a secret is replaced.
+    Tools that print the local variables of a traceback would show keys, headers, bodies and URLs. A
+    cause from another library whose own text contains a secret is replaced.
     """
     left: list[BaseException] = [error]
     seen: set[int] = set()
@@ -88,7 +88,8 @@ def _harmless(raw: BaseException) -> BaseException:
 def sealed(method: Callable[P, T]) -> Callable[P, T]:
     """Keep a method's arguments, and all frames below it, out of the tracebacks of its errors.
 
-    An exception that is not of this package is a fault to be reported: it keeps its frames.
+    An exception from outside this package indicates a bug and keeps its frames, so that it can be
+    reported.
     """
     if iscoroutinefunction(method):
 
@@ -113,18 +114,19 @@ def sealed(method: Callable[P, T]) -> Callable[P, T]:
             raise
 
     shown: Any = call
-    # Who changes a default of the method, as tests do, finds it here, too.
+    # Tests that change a default of the method find it here, too.
     shown.__kwdefaults__ = getattr(method, "__kwdefaults__", None)
     return call
 
 
 def seal(error: BaseException) -> None:
-    """Drop the frames that an error came through, unless it is a fault: to be raised again."""
+    """Drop the traceback frames of an error before it is raised again, unless it is a bug."""
     if isinstance(error, A2EError) or not isinstance(error, Exception):
         without_frames(error)
 
 
 def _rebuild(cls: type["A2EError"], args: tuple[Any, ...], state: dict[str, Any]) -> "A2EError":
+    # Without calling `__init__`, whose parameters differ between the classes.
     error = cls.__new__(cls)
     error.args = args
     error.__dict__.update(state)
@@ -132,7 +134,7 @@ def _rebuild(cls: type["A2EError"], args: tuple[Any, ...], state: dict[str, Any]
 
 
 class A2EError(Exception):
-    """Base of every error of this package. Its text is cleaned of secrets."""
+    """Base class of all errors of this package. Secrets are removed from its text."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*(redact(arg) if isinstance(arg, str) else arg for arg in args))
@@ -145,13 +147,13 @@ class A2EError(Exception):
 
 
 class ConfigurationError(A2EError):
-    """The client was set up or used in a way that cannot work (key, host, loop, fork)."""
+    """The client was set up or used in a way that cannot work (key, host, event loop, fork)."""
 
 
 class InvalidInput(A2EError, ValueError):
-    """An input was refused on this machine; nothing was sent and nothing was spent.
+    """An input was refused locally; nothing was sent or charged.
 
-    ``field`` names the input, where one input is to blame.
+    ``field`` is the name of the input, if a single input is the reason.
     """
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
@@ -160,14 +162,14 @@ class InvalidInput(A2EError, ValueError):
 
 
 class ClientClosed(A2EError):
-    """The client was closed before or while the call was made."""
+    """The client was closed before or during the call."""
 
 
 class BudgetExceeded(A2EError):
-    """A paid call would pass the budget; it was not sent.
+    """A paid call would exceed the budget; it was not sent.
 
-    ``pending`` is True when its caller's ``max_wait`` ended while calls in flight could still
-    make room: a later try may succeed.
+    ``pending`` is True if its caller's ``max_wait`` ended while calls in flight could still free
+    budget: a later attempt may succeed.
     """
 
     def __init__(self, message: str, *, pending: bool = False) -> None:
@@ -176,12 +178,12 @@ class BudgetExceeded(A2EError):
 
 
 class TooBusy(A2EError):
-    """A start would have to wait longer for its place than its caller may; it was not sent.
+    """A start would wait longer for its slot than its caller allows; it was not sent.
 
-    ``retry_after``: seconds after which there may be one (an estimate); ``unfinished`` remote
-    tasks of at most ``max_unfinished``; ``ahead`` counts the starts that wait before it;
-    ``scope`` is "caller" where the caller's own cap is reached (HTTP 429 in a web app), "client"
-    where that of the whole client is (503).
+    ``retry_after``: estimated seconds until a slot is free; ``unfinished`` of at most
+    ``max_unfinished`` remote tasks are running; ``ahead`` is the number of starts queued before it;
+    ``scope`` is "caller" if the caller's own cap is reached (HTTP 429 in a web app), "client" if
+    that of the whole client is (503).
     """
 
     def __init__(
@@ -205,7 +207,7 @@ class TooBusy(A2EError):
 class KeyConflict(A2EError):
     """A ``key`` was used before with other inputs; nothing was sent.
 
-    ``key`` is the key, ``ref`` the task that holds it (None while its start is under way).
+    ``key`` is the key, ``ref`` the task that it started (None while that start is in flight).
     """
 
     def __init__(self, message: str, *, key: str, ref: str | None = None) -> None:
@@ -219,10 +221,10 @@ class JournalError(A2EError):
 
 
 class TransportError(A2EError):
-    """No usable answer came back over the network.
+    """No usable response arrived over the network.
 
-    ``sent`` tells whether the request may have reached the service; ``attempts`` how often it
-    was tried.
+    ``sent`` is True if the request may have reached the service; ``attempts`` is the number of
+    attempts.
     """
 
     def __init__(
@@ -240,21 +242,21 @@ class ConnectError(TransportError):
 
 
 class ResponseTimeout(TransportError):
-    """The request was sent and no complete answer came within the time limit."""
+    """The request was sent, but no complete response arrived within the time limit."""
 
 
 class ConnectionLost(TransportError):
-    """The connection broke after the request was sent and before the answer was complete."""
+    """The connection broke after the request was sent and before the response was complete."""
 
 
 class ApiError(A2EError):
-    """The service answered, and the answer is a failure.
+    """The service responded with an error.
 
-    ``http_status``; ``code`` (the envelope's, None without envelope); ``message`` (the
-    service's own text); ``trace_id`` (tell it to the service's support); ``method`` and
-    ``path``; ``body`` (first 500 characters, redacted); ``attempts``; ``from_api`` (True when the
-    response was the API's own JSON envelope with a ``code``, False for anything that a proxy,
-    firewall or gateway may have sent).
+    ``http_status``; ``code`` (of the API's envelope, None without one); ``message`` (the service's
+    own text); ``trace_id`` (give it to the service's support); ``method`` and ``path``; ``body``
+    (first 500 characters, redacted); ``attempts``; ``from_api`` (True if the response was the API's
+    own JSON envelope with a ``code``, False for anything that a proxy, firewall or gateway may have
+    sent).
     """
 
     def __init__(
@@ -292,7 +294,7 @@ class AuthenticationError(ApiError):
 
 
 class PermissionDenied(ApiError):
-    """Refused (403): the account's plan or the content; ``message`` is all there is to tell."""
+    """Refused (403) because of the account's plan or the content; only ``message`` says which."""
 
 
 class ContentRejected(PermissionDenied):
@@ -304,7 +306,7 @@ class NotFound(ApiError):
 
 
 class InvalidRequest(ApiError):
-    """The service refused the request's inputs (400 and its kin)."""
+    """The service refused the inputs of the request (400 and similar)."""
 
 
 class InsufficientCredits(ApiError):
@@ -314,7 +316,7 @@ class InsufficientCredits(ApiError):
 class RateLimited(ApiError):
     """Too many requests (429), for longer than the caller could wait.
 
-    ``retry_after``: seconds until the service takes requests again, None when it did not say.
+    ``retry_after``: seconds until the service accepts requests again, None if it did not say.
     """
 
     def __init__(self, *, retry_after: float | None = None, **fields: Any) -> None:
@@ -327,7 +329,7 @@ class ServerError(ApiError):
 
 
 class DecodeError(A2EError):
-    """An answer came that is not what the API promises (HTML, broken JSON, wrong shape).
+    """The response is not what the API documents (HTML, broken JSON, wrong shape).
 
     ``http_status``, ``method``, ``path``, ``excerpt`` (first 500 characters, redacted).
     """
@@ -355,8 +357,8 @@ class DecodeError(A2EError):
 class TransferError(A2EError):
     """A file could not be uploaded, downloaded or written.
 
-    ``url`` has no query; ``path`` is the local file, if there is one; ``done`` counts the
-    bytes that did arrive.
+    ``url`` has no query; ``path`` is the local file, if there is one; ``done`` is the number of
+    bytes that were transferred.
     """
 
     def __init__(
@@ -376,11 +378,12 @@ class TransferError(A2EError):
 
 
 class StartOutcomeUnknown(A2EError):
-    """A start was sent and its answer is lost: it may have been accepted and charged.
+    """A start was sent and its response was lost: it may have been accepted and charged.
 
-    It was not sent again. ``recovery`` holds all that is needed to look for the task (its
-    mark, name, inputs' digest and time window; JSON by ``recovery.to_dict()``);
-    ``candidates`` are records that may be it. ``__cause__`` is the error that hid the answer.
+    It was not sent again. ``recovery`` has everything that is needed to search for the task (its
+    mark, name, digest of the inputs and time window; as JSON from ``recovery.to_dict()``);
+    ``candidates`` are records that may be the task. ``__cause__`` is the error because of which the
+    response is missing.
     """
 
     def __init__(
@@ -392,9 +395,9 @@ class StartOutcomeUnknown(A2EError):
 
 
 class TaskError(A2EError):
-    """A task did not end as wished.
+    """A wait for a task failed, or the task itself did.
 
-    ``task`` is its handle (None after unpickling), ``ref`` the text that brings it back:
+    ``task`` is its handle (None after unpickling), ``ref`` identifies it for
     ``a2e.attach(error.ref)``.
     """
 
@@ -404,11 +407,12 @@ class TaskError(A2EError):
         self.ref = task.ref
 
     def _state(self) -> dict[str, Any]:
+        # A task handle belongs to its client and cannot be pickled.
         return {**self.__dict__, "task": None}
 
 
 class TaskFailed(TaskError):
-    """The service ended the task as failed. ``record`` says why and keeps any good outputs."""
+    """The service reports the task as failed. ``record`` has the reason and any good outputs."""
 
     def __init__(self, message: str, *, task: "Task[Any]", record: "Record") -> None:
         super().__init__(message, task=task)
@@ -416,13 +420,13 @@ class TaskFailed(TaskError):
 
 
 class TaskTimeout(TaskError, TimeoutError):
-    """The wait's time is over; the task itself goes on and can be waited for again."""
+    """The wait timed out; the task itself keeps running and can be waited for again."""
 
 
 class ResultMissing(TaskTimeout):
-    """The service calls the task completed and does not show its result, or not all of it.
+    """The service reports the task as completed but without its result, or without all results.
 
-    ``record`` is what it does show, with any results that are there. The task stays open:
+    ``record`` is the last record, with the results that are available. The task stays unfinished:
     wait for it again later.
     """
 
@@ -434,6 +438,6 @@ class ResultMissing(TaskTimeout):
 class TaskGone(TaskError):
     """The service does not know the task (deleted, expired, or of another account).
 
-    It said so in several answers over some minutes, and its list agrees. In a journal the task
-    is kept as missing.
+    Several responses over some minutes said so, and the list confirms it. A journal keeps the task
+    as missing.
     """

@@ -1,9 +1,9 @@
-"""What `A2E(on_event=…)` is told: small frozen values, one class per thing that happens.
+"""Events for `A2E(on_event=…)`: small frozen values, one class per occurrence.
 
-The way of a job: `Asked`, an `Attempt` for each request, `Accepted` (or `Resumed`, `NotStarted`,
-`StartLost`), `Looked` and `Update` while it is waited for, `Finished`, `Saved`. None of them holds
-inputs, signed URLs or keys; ``error`` is always the name of an exception's class. Nothing is made
-when nobody listens.
+The events of a job, in order: `StartRequested`, an `Attempt` per request, `Accepted` (or `Resumed`,
+`NotStarted`, `StartLost`), `Polled` and `Update` during a wait, `Finished`, `Saved`. No event
+contains inputs, signed URLs or keys; ``error`` is always the name of an exception class. Without
+``on_event`` no events are created.
 """
 
 from attrs import frozen
@@ -13,11 +13,12 @@ from a2e_async.models import Recovery, Status
 
 @frozen(kw_only=True)
 class Asked:
-    """A start was asked for; its inputs are good. Told in the context of who called ``start()``.
+    """A start was requested and its inputs are valid.
 
-    ``start`` is its number in this client: `Accepted`, `Resumed`, `NotStarted` or `StartLost`
-    with the same number tells what came of it, and each `Attempt` made for it has it, too. A
-    second call under a key whose start is under way is none of its own.
+    Emitted in the context of the ``start()`` call. ``start`` is its number in this client:
+    `Accepted`, `Resumed`, `NotStarted` or `StartLost` with the same number reports the outcome, and
+    each `Attempt` made for it carries the number, too. A second call with the key of a start in
+    flight joins that start and emits no event of its own.
     """
 
     start: int
@@ -26,13 +27,14 @@ class Asked:
 
 @frozen(kw_only=True)
 class Attempt:
-    """One request on the wire is over (one event for each attempt, good or bad).
+    """One HTTP request has finished (one event per attempt, successful or not).
 
-    ``path`` has no query. ``attempt`` counts from 1. ``sends`` counts how often the HTTP
-    library put it on the wire (2 when it silently re-sent an idempotent request over a dead
-    connection, 0 when no connection came about). Times in seconds. ``retry_in`` is the pause
-    before the next attempt, None when there is none. ``start`` is the number of the start that
-    it was made for (its uploads and its price, too), None for anything else.
+    ``path`` has no query. ``attempt`` counts from 1. ``sends`` is how often the HTTP library sent
+    it (2 when it silently re-sent an idempotent request after a dead connection, 0 when no
+    connection was made). ``waited`` is the time in the queue before it was sent, ``duration`` the
+    time after that (s). ``retry_in`` is the pause before the next attempt (s), None if there is
+    none. ``start`` is the number of the start that it was made for (uploads and quotes included),
+    None for other requests.
     """
 
     method: str
@@ -50,7 +52,7 @@ class Attempt:
 
 @frozen(kw_only=True)
 class Hold:
-    """The service asked for a pause: all callers of this client wait ``seconds``."""
+    """The service asked for a pause: all requests of this client wait ``seconds``."""
 
     seconds: float
     method: str
@@ -59,12 +61,11 @@ class Hold:
 
 @frozen(kw_only=True)
 class Accepted:
-    """A start was accepted and charged ``coins`` (None: the service did not say).
+    """A start was accepted and charged ``coins`` (None: the service did not report the price).
 
-    ``claimed`` is False when the caller of ``start()`` was cancelled meanwhile: the task is
-    then listed by ``a2e.unclaimed()``. ``found``: the answer was lost, and the task was found at
-    the service. ``start`` is None for one that was only looked for, by ``a2e.recover()`` or
-    ``a2e.unfinished()``.
+    ``claimed`` is False if the caller of ``start()`` was cancelled meanwhile: the task is then
+    listed by ``a2e.unclaimed()``. ``found``: the response was lost, and the task was found at the
+    service. ``start`` is None for a task found by ``a2e.recover()`` or ``a2e.unfinished()``.
     """
 
     ref: str
@@ -77,10 +78,10 @@ class Accepted:
 
 @frozen(kw_only=True)
 class Resumed:
-    """The journal knows the task: nothing was sent or paid.
+    """The journal already has the task: nothing was sent or charged.
 
-    Its key stands for it already (``start`` is the start that asked), or ``a2e.unfinished()``
-    gave it back (None).
+    Either its key was used again (``start`` is the number of that start), or ``a2e.unfinished()``
+    returned it (None).
     """
 
     ref: str
@@ -90,10 +91,11 @@ class Resumed:
 
 @frozen(kw_only=True)
 class NotStarted:
-    """A start ended without a task and cost nothing: a budget, the service or its caller said no.
+    """A start ended without a task and without cost.
 
-    ``error`` is the exception's name (``BudgetExceeded``, ``InsufficientCredits``, …), None for a
-    start that was withdrawn because its caller was cancelled or the client closed.
+    It was refused by a budget or the service, or withdrawn. ``error`` is the name of the exception
+    (``BudgetExceeded``, ``InsufficientCredits``, …), None for a start that was withdrawn because
+    its caller was cancelled or the client closed.
     """
 
     start: int
@@ -103,7 +105,7 @@ class NotStarted:
 
 @frozen(kw_only=True)
 class StartLost:
-    """A start's outcome is unknown; see `a2e_async.errors.StartOutcomeUnknown`.
+    """The outcome of a start is unknown; see `a2e_async.errors.StartOutcomeUnknown`.
 
     ``start`` is None for a paid call that starts no task.
     """
@@ -114,7 +116,10 @@ class StartLost:
 
 @frozen(kw_only=True)
 class Attached:
-    """The first wait begins for a task that this client has not seen. Told in its context."""
+    """The first wait begins for a task that this client has not polled yet.
+
+    Emitted in the context of the waiting call.
+    """
 
     ref: str
     kind: str
@@ -122,10 +127,10 @@ class Attached:
 
 @frozen(kw_only=True)
 class Looked:
-    """One look at ``tasks`` remote tasks of a kind is over; ``mode`` is the call it was made with.
+    """A poll of ``tasks`` remote tasks of one kind has finished; ``mode`` is the endpoint it used.
 
-    ``mode`` is detail, batch_detail, list_processing or list. ``duration`` in seconds, the time
-    in the queue included. ``error`` is None for a good one.
+    ``mode`` is detail, batch_detail, list_processing or list. ``duration`` in seconds includes the
+    time in the queue. ``error`` is None if the poll succeeded.
     """
 
     kind: str
@@ -137,7 +142,7 @@ class Looked:
 
 @frozen(kw_only=True)
 class Update:
-    """A look showed a changed record."""
+    """A poll showed a changed record."""
 
     ref: str
     kind: str
@@ -148,10 +153,10 @@ class Update:
 
 @frozen(kw_only=True)
 class Finished:
-    """A task was seen to have ended, all of its parts. ``status`` None: the service lost it.
+    """All parts of a task have ended. ``status`` is None if the service no longer knows the task.
 
-    ``elapsed`` is the seconds since it was created. ``delay`` is the most that can have passed
-    between its end and this look: the time since the look before (s), None at the first look.
+    ``elapsed`` is the time since its creation (s). ``delay`` is the upper limit of the time between
+    its end and this poll: the time since the previous poll (s), None at the first poll.
     """
 
     ref: str
@@ -164,10 +169,10 @@ class Finished:
 
 @frozen(kw_only=True)
 class WaitEnded:
-    """A wait ended before its task did; the task goes on.
+    """A wait ended before its task did; the task keeps running.
 
-    ``error`` is ``TaskTimeout``, ``ClientClosed``, ``CancelledError`` or what made looking
-    impossible. ``last``: nobody else waits for it now.
+    ``error`` is ``TaskTimeout``, ``ClientClosed``, ``CancelledError`` or the error that made
+    polling impossible. ``last``: no other caller waits for the task.
     """
 
     ref: str
@@ -178,7 +183,10 @@ class WaitEnded:
 
 @frozen(kw_only=True)
 class Transfer:
-    """Bytes moved. ``direction`` is "up" or "down"; ``total`` is None when not known."""
+    """Progress of a file transfer. ``direction`` is "up" or "down"; ``total`` is None if unknown.
+
+    ``done`` and ``total`` in bytes.
+    """
 
     direction: str
     name: str
@@ -188,7 +196,10 @@ class Transfer:
 
 @frozen(kw_only=True)
 class Saved:
-    """A result file is complete on disk. ``ref`` is its task's (one remote task), if it has one."""
+    """A result file is complete on disk.
+
+    ``size`` in bytes; ``ref`` is the ref of its task (a single remote task), if it has one.
+    """
 
     path: str
     size: int
@@ -197,10 +208,10 @@ class Saved:
 
 @frozen(kw_only=True)
 class PaceAlone:
-    """The database that shares the pace among clients is away: this one keeps to ``rate``.
+    """The database that shares the rate limit is unreachable: this client limits itself.
 
-    In requests per second: its share. It is told once; when the database is back, the pace is
-    shared again.
+    ``rate`` is its share in requests per second. Emitted once; the limit is shared again when the
+    database is back.
     """
 
     rate: float
@@ -208,7 +219,7 @@ class PaceAlone:
 
 @frozen(kw_only=True)
 class Closed:
-    """The client is closed: nothing follows."""
+    """The client is closed; no more events follow."""
 
 
 Event = (

@@ -1,4 +1,4 @@
-"""What stands for something that lives in a client: it is shared, and never copied or pickled."""
+"""Base class of objects that belong to one client: never copied, never pickled."""
 
 from typing import Any, NoReturn, Self
 
@@ -6,7 +6,7 @@ from a2e_async.errors import InvalidInput
 
 
 class Handle:
-    """A copy of it, alone or within other values, is the thing itself."""
+    """Copying it, alone or inside other values, returns the object itself."""
 
     __slots__ = ()
 
@@ -18,6 +18,6 @@ class Handle:
 
     def __reduce__(self) -> NoReturn:
         raise InvalidInput(
-            "Clients, tasks and what else belongs to a client work in one process only and cannot "
-            "be pickled. Keep the ref of a task and use a2e.attach(ref) where you need it."
+            "Clients, tasks and other objects of a client work in one process only and cannot be "
+            "pickled. Keep the ref of a task and call a2e.attach(ref) where you need it."
         )

@@ -1,7 +1,7 @@
-"""What the service's answers become: records, outputs, pages.
+"""What responses are decoded into: records, outputs, pages.
 
-Records are attrs classes. A field's wire name stands in its annotation (`Wire`); without one
-the wire name is the field's own.
+Records are attrs classes. `WireName` in a field's annotation gives its name in the JSON; without it
+both names are equal.
 """
 
 import os
@@ -35,7 +35,7 @@ MediaType = Literal["video", "audio", "image", "file"]
 
 
 class Status(StrEnum):
-    """Where a task stands, whatever word its kind uses for it."""
+    """The status of a task, in the same words for all kinds."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -44,13 +44,13 @@ class Status(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """True when the task will not change any more."""
+        """True if the task will not change any more."""
         return self is Status.SUCCEEDED or self is Status.FAILED
 
 
 @frozen
 class Wire:
-    """A field's name on the wire, and other spellings that occur there."""
+    """A field's name in the service's JSON, and alternative spellings used there."""
 
     name: str
     also: tuple[str, ...] = ()
@@ -58,14 +58,14 @@ class Wire:
 
 @frozen
 class FromText:
-    """A number that its kind writes as text."""
+    """A number that the service writes as text."""
 
 
 @frozen
 class Failure:
-    """Why a task failed, in the service's own words, without the secrets that they repeat.
+    """Why a task failed, in the service's own words, with secrets removed.
 
-    ``code`` is None where it gave none.
+    ``code`` is None if the service gave none.
     """
 
     message: str = field(converter=redact)
@@ -73,7 +73,7 @@ class Failure:
 
 
 class OutputSource(Protocol):
-    """Fetches outputs; the client gives one to every output it makes."""
+    """Downloads outputs; the client gives one to every output it creates."""
 
     def save(
         self, output: "Output", path: Path, *, directory: bool | None
@@ -93,7 +93,7 @@ def _identity(url: str) -> str:
 
 
 class _Bound:
-    """Holds what fetches an output: no field of it, so that nothing walks into the client."""
+    """Keeps the output's source out of its fields: a serialiser must not reach the client."""
 
     __slots__ = ("source",)
 
@@ -105,20 +105,20 @@ class _Bound:
 
 @define(eq=True, unsafe_hash=True, kw_only=True, init=False)
 class Output(_Bound):
-    """One result file of a task, still on the service's storage.
+    """One result file of a task, stored at the service.
 
-    ``url`` is signed and expires (``expires_at``, None when the URL does not tell); fetching
-    renews it. ``media`` is video, audio, image or file. Every media input accepts an Output.
-    Printed, serialised and pickled it has ``bare_url`` alone, the URL without its query.
+    ``url`` is signed and expires (``expires_at``, None if the URL does not say when); downloading
+    renews it. ``media`` is video, audio, image or file. Every media input accepts an Output. Its
+    repr, pickle and serialised forms contain only ``bare_url``, the URL without its query.
     """
 
     bare_url: str = field(converter=_without_query, eq=_identity, alias="url")
     media: MediaType = "file"
     expires_at: datetime | None = field(default=None, eq=False)
     ref: str | None = field(default=None, eq=False)
-    """The task it belongs to, as in ``Task.ref`` (one remote task)."""
+    """The ref of its task, as in ``Task.ref`` (a single remote task)."""
     index: int = field(default=0, eq=False)
-    """Its place among the outputs of that task."""
+    """Its position among the outputs of that task."""
 
     def __init__(
         self,
@@ -139,12 +139,12 @@ class Output(_Bound):
 
     @property
     def url(self) -> str:
-        """The URL with its signature; of an unpickled output only what is left of it."""
+        """The URL with its signature; without it for an unpickled output."""
         return live_url(self.bare_url)
 
     @property
     def unsigned(self) -> bool:
-        """True once its signature was lost by pickling: the URL must be asked for again."""
+        """True if its signature was lost by pickling: the URL must be requested again."""
         return isinstance(self.bare_url, SignedUrl) and self.bare_url.signed is None
 
     def __repr__(self) -> str:
@@ -158,20 +158,20 @@ class Output(_Bound):
             setattr(self, name, value)
         self._bind(None)
 
-    # These hand on what the source gives, unawaited: that of a blocking client gives no coroutine.
+    # Not `async def`: the source of a blocking client returns results, not coroutines.
 
     def save(self, path: str | os.PathLike[str]) -> Coroutine[Any, Any, Path]:
-        """Write the file to ``path`` and return it; into ``path`` if that is a directory.
+        """Download the file to ``path``, or into it if it is a directory; return the file's path.
 
-        Directories that are missing are made. A ``path`` that ends with a slash is one; so is
-        one without suffix that does not exist, if the result's own name has a suffix. The file
-        appears complete or not at all (a ``.part`` file beside it until then); a cut
-        download is resumed and an expired URL renewed. A link of that name is replaced, not
-        what it points to. Raises `InvalidInput`, `TransferError`.
+        Missing directories are created. A ``path`` with a trailing slash is a directory; so is one
+        without a suffix that does not exist, if the result's own name has a suffix. The file
+        appears complete or not at all (until then it is a ``.part`` file beside it). An interrupted
+        download is resumed, and an expired URL is renewed. A symbolic link at ``path`` is replaced,
+        not its target. Raises `InvalidInput`, `TransferError`.
         """
         where = local_path(path, "path")
-        # One or two stats, microseconds.
-        directory: bool | None = os.path.isdir(where)  # noqa: PTH112  # any error means no
+        # One or two stat calls take microseconds: no worker thread is needed.
+        directory: bool | None = os.path.isdir(where)  # noqa: PTH112  # False on any error
         if path_text(path, "path").endswith(("/", os.sep)):
             directory = True
         elif not (directory or where.suffix or os.path.lexists(where)):
@@ -179,17 +179,17 @@ class Output(_Bound):
         return self._bound().save(self, where, directory=directory)
 
     def read(self, *, max_bytes: int = 64 * 1024 * 1024) -> Coroutine[Any, Any, bytes]:
-        """Return the whole file; raises `TransferError` if it is larger than ``max_bytes``."""
+        """Return the file's bytes; raises `TransferError` if it is larger than ``max_bytes``."""
         return self._bound().read(self, max_bytes)
 
     def open(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """``async with output.open() as chunks: async for chunk in chunks: …``."""
+        """Stream the file: ``async with output.open() as chunks: async for chunk in chunks: …``."""
         return self._bound().open(self)
 
     def _bound(self) -> OutputSource:
         if self.source is None:
             raise InvalidInput(
-                "This Output belongs to no client (it was unpickled or made by hand); get it "
+                "This Output belongs to no client (it was unpickled or made by hand). Get it "
                 "again with a2e.attach(ref), or use a2e.files.download(output, path)."
             )
         return self.source
@@ -197,12 +197,12 @@ class Output(_Bound):
 
 @define(kw_only=True)
 class Record:
-    """What the service says of one task. Kinds add their own fields.
+    """What the service reports about one task. Kinds add their own fields.
 
-    ``progress`` is 0-1 and only there when the service tells it; ``coins`` likewise.
-    ``name`` is the user's own (None when the client chose one). ``extra`` keeps what is not
-    modelled, under its wire name. A URL that has a query, in ``extra`` or in a kind's own field,
-    is given without it; its attribute ``signed`` is the whole one (`a2e_async.redact.SignedUrl`).
+    ``progress`` is 0-1, None if the service does not report it; ``coins`` likewise. ``name`` is the
+    user's own (None if the client chose one). ``extra`` keeps fields that are not modelled, under
+    their wire names. A URL with a query, in ``extra`` or in a kind's own field, is stored without
+    the query; its attribute ``signed`` is the complete URL (`a2e_async.redact.SignedUrl`).
     """
 
     id: str
@@ -218,15 +218,15 @@ class Record:
     _parts: "tuple[Record, ...]" = field(default=(), repr=False)
 
     instead_of_outputs: ClassVar[str] = ""
-    """For kinds that make no files: where their result stands."""
+    """For kinds that make no files: where their result is."""
 
     @classmethod
     def __attrs_init_subclass__(cls) -> None:
-        # A kind's own fields echo prompts and signed URLs; they stay out of logs.
-        cls.__repr__ = Record.__repr__  # type: ignore[method-assign]  # attrs made one with all fields
+        # A kind's own fields repeat prompts and signed URLs, which must stay out of logs.
+        cls.__repr__ = Record.__repr__  # type: ignore[method-assign]  # attrs' own shows all fields
 
     def __rich_repr__(self) -> Iterator[tuple[str, Any]]:
-        """Yield what rich shows: no more than the repr."""
+        """Yield the fields that rich shows: no more than the repr."""
         for name in ("id", "status", "raw_status", "failure", "outputs"):
             yield name, getattr(self, name)
 
@@ -236,19 +236,19 @@ class Record:
 
     @property
     def done(self) -> bool:
-        """True when the task will not change any more."""
+        """True if the task will not change any more."""
         return self.status.terminal
 
     @property
     def parts(self) -> tuple[Self, ...]:
-        """One record for each remote task: the record itself, unless one start made several."""
+        """One record per remote task: the record itself, unless the start made several."""
         return self._parts or (self,)  # type: ignore[return-value]  # parts are of one class by construction
 
     @property
     def output(self) -> Output:
-        """The one output. Raises `InvalidInput` unless there is exactly one to have.
+        """The single output. Raises `InvalidInput` unless there is exactly one.
 
-        A task that the service calls successful but that has no result raises `DecodeError`.
+        Raises `DecodeError` if the service reports success but gives no result.
         """
         if len(self.outputs) == 1 and all(part.outputs for part in self._parts):
             return self.outputs[0]
@@ -262,8 +262,8 @@ class Record:
             )
         if self.status is Status.SUCCEEDED:
             raise DecodeError(
-                f"The service calls {self.id} completed but gives no result for it. "
-                "Look again in a minute with get(); if it stays so, tell the service's support."
+                f"The service reports {self.id} as completed but gives no result. Call get() "
+                "again in a minute; if the result stays missing, contact the service's support."
             )
         raise InvalidInput(f"{self.id} has no output: it is {self.status}. Wait for it first.")
 
@@ -272,7 +272,7 @@ R = TypeVar("R", bound=Record)
 
 
 def merge_records(parts: tuple[R, ...]) -> R:
-    """Return one record for several remote tasks of one start, in their order."""
+    """Return one record for all remote tasks of a start, in their order."""
     if len(parts) == 1:
         return parts[0]
     known = any(p.progress is not None for p in parts)
@@ -294,8 +294,8 @@ def merge_records(parts: tuple[R, ...]) -> R:
     )
 
 
-# The part that speaks for all: one that runs, else one that waits (the whole has begun once any
-# part is over), else one that failed.
+# Which part determines the merged status: a running one first, then a queued one (though the whole
+# counts as running once any part is done), then a failed one.
 _MERGE_ORDER: Final = {
     Status.RUNNING: 0,
     Status.QUEUED: 1,
@@ -306,7 +306,7 @@ _MERGE_ORDER: Final = {
 
 @frozen
 class Page(Generic[T]):
-    """One page of a list. ``total`` is None where the service does not count."""
+    """One page of a list. ``total`` is None if the service does not report it."""
 
     items: tuple[T, ...]
     total: int | None = None
@@ -320,13 +320,13 @@ class Page(Generic[T]):
 
 @frozen(kw_only=True)
 class Recovery:
-    """All that is needed to look for a task whose start answer was lost.
+    """Everything that is needed to search for a task whose start response was lost.
 
-    ``mark`` is the unique name the start carried (None when the user gave a name), ``name``
-    the name on the wire, ``digest`` of the inputs, ``echo`` digests of what a record may repeat
-    of them. ``sent_at`` is when it was ready to be sent, ``lost_at`` when hope for its answer
-    was given up (None: its process ended meanwhile); ``expected`` how many remote tasks it
-    would make.
+    ``mark`` is the unique name that the start carried (None if the user gave a name), ``name`` the
+    name in the request, ``digest`` that of the inputs, ``echo`` has digests of the inputs that a
+    record may repeat. ``sent_at`` is when it was ready to be sent, ``lost_at`` when the client
+    stopped waiting for the response (None: its process ended first); ``expected`` how many remote
+    tasks the start makes.
     """
 
     kind: str
@@ -340,7 +340,7 @@ class Recovery:
     echo: Mapping[str, str] = field(factory=dict[str, str], repr=False, hash=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+        """Return the values as JSON-compatible types."""
         values = {a.name: getattr(self, a.name) for a in fields(Recovery)}
         for name in ("sent_at", "lost_at"):
             values[name] = values[name].isoformat() if values[name] else None
@@ -348,7 +348,7 @@ class Recovery:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recovery":
-        """Return the value that `to_dict` wrote; unknown entries are ignored."""
+        """Return the `Recovery` that `to_dict` wrote; unknown keys are ignored."""
         known: dict[str, Any] = {a.name: values[a.name] for a in fields(cls) if a.name in values}
         for name in ("sent_at", "lost_at"):
             if known.get(name):

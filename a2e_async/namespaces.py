@@ -1,4 +1,4 @@
-"""Every namespace of a client, by its name; each is loaded and made when it is first used."""
+"""All namespaces of a client by name; each is imported and created at its first use."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, overload
@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     from a2e_async.resources import credits as credits_module
     from a2e_async.resources.room import Room
 else:
-    # A namespace's module is loaded when the namespace is first used, so that importing the
-    # package stays quick however many kinds there are; type checkers see the real ones.
+    # A namespace's module is imported at its first use, so that importing the package stays fast
+    # however many kinds there are. Type checkers see the real modules.
     from a2e_async._lazy import lazy_module
 
     _OTHERS = ("avatars", "backgrounds", "base", "legacy", "speech", "voices")
@@ -66,7 +66,7 @@ N = TypeVar("N")
 
 
 class _Namespace(Generic[N]):
-    """A namespace that is made when it is first used, and kept by its client."""
+    """A namespace that is created at its first use and kept by its client."""
 
     def __init__(self, make: "Callable[[Room], N]") -> None:
         self._make = make
@@ -90,7 +90,7 @@ class _Namespace(Generic[N]):
 
 
 class Namespaces(Handle):
-    """What `A2E` offers by name: one namespace a kind of task, and those of the account."""
+    """The namespaces of `A2E`: one per kind of task, and those of the account."""
 
     _room: "Room"
 

@@ -1,7 +1,7 @@
-"""Receives the service's webhook events and tells the poller to look.
+"""Receives the service's webhook events and triggers a status check.
 
-An event is a hint. Only its token is read: it says which start the event is of, and that this
-client asked for it. The body is thrown away, so nothing that anybody sends can become a result.
+An event is only a hint. The receiver reads nothing but its token, which identifies the start and
+proves that this client asked for the event. The body is discarded, so no sender can forge a result.
 """
 
 import asyncio
@@ -26,17 +26,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger("a2e_async.webhooks")
 
 HEADER: Final = "X-A2e-Webhook-Token"
-"""The request header in which the service gives a start's token back."""
+"""The request header in which the service returns the token of the start."""
 
 BODY_MOST: Final = 64 * 1024
-"""Bytes of a body that are read (and dropped) before the answer."""
+"""Bytes of a body that are read (and discarded) before the response."""
 
 BODY_TIME: Final = 5.0
-"""Seconds for which a body is read."""
+"""Time limit for reading a body (s)."""
 
 RATE: Final = 500.0
+"""Accepted events per second. Further ones get 429; their tasks are polled at the normal interval.
+"""
 BURST: Final = 5_000.0
-"""Events per second, and at once, that are taken; what is more gets 429, and a look in its time."""
+"""Accepted events at once."""
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -45,7 +47,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 @frozen
 class Receipt:
-    """What came of one request: the HTTP status it got, and its start if its token was right."""
+    """The outcome of one request: its HTTP status, and its webhook id if the token was valid."""
 
     status: int
     hook: str | None = None
@@ -53,10 +55,11 @@ class Receipt:
 
 
 class Receiver:
-    """An ASGI app that takes events, whatever its path. ``take`` gets the hook of each valid one.
+    """An ASGI app that accepts webhook events on any path.
 
-    204: taken. 401: no token, or not one of ours. 405: not a POST. 429: too many. 503: closed,
-    when ``take`` returns False. ``seen`` is told of every request.
+    ``on_event`` is called with the webhook id of each valid event, ``on_request`` with the outcome
+    of every request. Responses: 204 accepted; 401 no token, or an invalid one; 405 not a POST; 429
+    too many events; 503 the client is closed (``on_event`` returned False).
     """
 
     def __init__(
@@ -78,7 +81,7 @@ class Receiver:
         return f"<Receiver {self.received} received, {self.refused} refused>"
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one ASGI connection."""
+        """Handle one ASGI connection."""
         if scope["type"] == "lifespan":
             await _live(receive, send)
             return
@@ -86,38 +89,39 @@ class Receiver:
             await send({"type": "websocket.close"})
             return
         tokens = [v for name, v in scope["headers"] if name.lower() == _HEADER]
-        hook, status = self._judge(scope["method"], tokens)
+        webhook_id, status = self._judge(scope["method"], tokens)
         body = await _collect(_asgi_body(receive)) if status == 204 else b""
         headers = [(b"content-length", b"0")] if status != 204 else []
         headers += [(b"allow", b"POST")] if status == 405 else []
-        self._tell(Receipt(status, hook, body))
+        self._tell(Receipt(status, webhook_id, body))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
     async def handle(self, request: "web.Request") -> "web.Response":
-        """Answer one request of aiohttp.web."""
+        """Handle one aiohttp.web request."""
         from aiohttp import web
 
         tokens = [
             value.encode("utf-8", "surrogateescape") for value in request.headers.getall(HEADER, [])
         ]
-        hook, status = self._judge(request.method, tokens)
+        webhook_id, status = self._judge(request.method, tokens)
         body = await _collect(request.content.readany) if status == 204 else b""
-        self._tell(Receipt(status, hook, body))
-        answer = web.Response(status=status, headers={"Allow": "POST"} if status == 405 else None)
+        self._tell(Receipt(status, webhook_id, body))
+        response = web.Response(status=status, headers={"Allow": "POST"} if status == 405 else None)
         if status != 204:
-            answer.force_close()  # its body is not read
-        return answer
+            response.force_close()  # the rest of the body was not read
+        return response
 
     def _judge(self, method: str, tokens: Sequence[bytes]) -> tuple[str | None, int]:
         if method != "POST":
             return None, 405
-        hook = hook_of(self._secret, tokens[0]) if len(tokens) == 1 else None
-        if hook is None:
+        # Several token headers are refused: a proxy and the app might each read another one.
+        webhook_id = hook_of(self._secret, tokens[0]) if len(tokens) == 1 else None
+        if webhook_id is None:
             return None, 401
         if not self._room():
-            return hook, 429
-        return hook, 204 if self._take(hook) else 503
+            return webhook_id, 429
+        return webhook_id, 204 if self._take(webhook_id) else 503
 
     def _room(self) -> bool:
         now = asyncio.get_running_loop().time()
@@ -138,9 +142,9 @@ class Receiver:
 
 
 class Webhooks:
-    """``a2e.webhooks``: the receiver of a client's events, to be put into a web app.
+    """``a2e.webhooks``: the receiver of a client's events, to mount in a web app.
 
-    ``received`` and ``refused`` count requests: events with a valid token, and all others.
+    ``received`` counts requests with a valid token, ``refused`` all others.
     """
 
     def __init__(self, webhook: Webhook | None, poller: "Poller", book: "Book | None") -> None:
@@ -152,30 +156,30 @@ class Webhooks:
 
     @property
     def received(self) -> int:
-        """Requests so far that carried a valid token."""
+        """Number of requests so far with a valid token."""
         return self._receiver.received if self._receiver else 0
 
     @property
     def refused(self) -> int:
-        """Requests so far that were refused."""
+        """Number of refused requests so far."""
         return self._receiver.refused if self._receiver else 0
 
     def app(self) -> Receiver:
-        """Return the receiver as an ASGI app, to be mounted where ``webhook_url`` leads.
+        """Return the receiver as an ASGI app, to mount at the path of ``webhook_url``.
 
-        It answers POST on any path. Raises `ConfigurationError` without ``webhook_url``.
+        It accepts POST on any path. Raises `ConfigurationError` without ``webhook_url``.
         """
         if self._receiver is None:
             raise ConfigurationError(
-                "There are no webhooks to receive: make the client with A2E(webhook_url=…)."
+                "This client receives no webhooks: create it with A2E(webhook_url=…)."
             )
         return self._receiver
 
     def aiohttp_app(self) -> "web.Application":
-        """Return the receiver for aiohttp.web: ``app.add_subapp("/a2e", …)``.
+        """Return the receiver as an aiohttp.web app: ``app.add_subapp("/a2e", …)``.
 
-        It answers POST on that path, with a slash at its end or without. Raises
-        `ConfigurationError` without ``webhook_url``.
+        It accepts POST on that path, with or without a trailing slash. Raises `ConfigurationError`
+        without ``webhook_url``.
         """
         from aiohttp import web
 
@@ -186,7 +190,7 @@ class Webhooks:
         return app
 
     async def aclose(self) -> None:
-        """Pass nothing more on."""
+        """Stop recording events in the journal."""
         if self._passing is None or self._passing.done() or self._poller.home.outlived():
             return
         self._passing.cancel()
@@ -196,10 +200,10 @@ class Webhooks:
         return self._poller.at_home(lambda: self._event(hook))
 
     def _event(self, hook: str) -> None:
-        logger.debug("a webhook event of %s", hook)
+        logger.debug("webhook event for %s", hook)
         if not self._poller.news.event(hook) or self._book is None:
             return
-        # It may be of a start that another process waits for.
+        # Another process may be waiting for this start: record the event in the journal.
         self._owed.add(hook)
         if self._passing is None or self._passing.done():
             loop = asyncio.get_running_loop()
@@ -207,8 +211,8 @@ class Webhooks:
 
     async def _pass_on(self, book: "Book") -> None:
         while self._owed:
-            hooks, self._owed = self._owed, set()
-            for entry in await book.heard(hooks):
+            webhook_ids, self._owed = self._owed, set()
+            for entry in await book.heard(webhook_ids):
                 self._poller.news.ended(entry)
 
 
@@ -216,7 +220,7 @@ _HEADER: Final = HEADER.lower().encode()
 
 
 async def _live(receive: Receive, send: Send) -> None:
-    """Answer the messages of a server that starts and stops."""
+    """Handle the ASGI lifespan protocol of a server that starts and stops."""
     while True:
         message = await receive()
         await send({"type": f"{message['type']}.complete"})
@@ -240,10 +244,10 @@ def _asgi_body(receive: Receive) -> Callable[[], Awaitable[bytes]]:
 
 
 async def _collect(read: Callable[[], Awaitable[bytes]]) -> bytes:
-    """Return the beginning of a body; what is long, slow or broken is left where it is."""
+    """Return the beginning of a body; stop reading where it is too long, too slow or broken."""
     parts: list[bytes] = []
     size = 0
-    with suppress(Exception):  # whatever becomes of the body, its event is taken
+    with suppress(Exception):  # the event is accepted whatever happens to its body
         async with asyncio.timeout(BODY_TIME):
             while size < BODY_MOST and (part := await read()):
                 parts.append(part[: BODY_MOST - size])

@@ -182,7 +182,7 @@ def message_of(error: BaseException) -> str:
     """Return an error's message on one line; what nobody raised on purpose is named, too."""
     said = one_line(str(error))
     if isinstance(error, TaskTimeout):  # its advice is for those who write Python
-        state = said.partition(" It goes on")[0]
+        state = said.partition(" It keeps running")[0]
         return f"{state} It goes on and is paid for; come back with: a2e task wait {error.ref}"
     if isinstance(error, StartOutcomeUnknown):  # so is this one's; the command to look is told
         state, end, _ = said.partition("it was not sent again.")

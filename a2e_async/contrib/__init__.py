@@ -1,1 +1,1 @@
-"""Adapters to outside systems, one small module each; the core never imports them."""
+"""Adapters to other systems, one small module each; the core never imports them."""

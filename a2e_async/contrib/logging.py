@@ -1,8 +1,8 @@
 """Events as log records: ``A2E(on_event=log_events())``.
 
-Each record's message reads well alone; its fields are attributes of the record, too, for a JSON
-formatter: ``a2e_event`` is the event's class, ``a2e_ref``, ``a2e_kind``, ``a2e_coins`` and so on
-are its fields.
+Each record has a readable message. The event's fields are also attributes of the record, for a JSON
+formatter: ``a2e_event`` is the event's class name, ``a2e_ref``, ``a2e_kind``, ``a2e_coins`` and so
+on are its fields.
 """
 
 import logging
@@ -17,17 +17,17 @@ from a2e_async.events import Event
 from a2e_async.models import Recovery, Status
 
 Said = tuple[int, str]
-"""A level and a message."""
+"""A log level and a message."""
 
 
 def log_events(
     logger: "logging.Logger | logging.LoggerAdapter[Any] | None" = None,
 ) -> Callable[[Event], None]:
-    """Return what writes every event into ``logger`` (by default ``a2e_async.events``).
+    """Return a function that logs every event to ``logger`` (default: ``a2e_async.events``).
 
-    WARNING is for what may need somebody: holds, lost starts, what was refused, has failed or
-    is waited for in vain; INFO for what costs and what comes of it; DEBUG for all requests, looks
-    and bytes. A record is made only where its level is on.
+    WARNING: what may need attention (rate-limit pauses, lost starts, refusals, failures, failed
+    waits). INFO: what costs coins, and its outcome. DEBUG: requests, polls and transferred bytes. A
+    record is only created if its level is enabled.
     """
     to = logging.getLogger("a2e_async.events") if logger is None else logger
 
@@ -42,10 +42,10 @@ def log_events(
 def _said(event: Event) -> Said:
     match event:
         case events.Asked():
-            return logging.DEBUG, f"{event.kind} start {event.start} asked for"
+            return logging.DEBUG, f"{event.kind} start {event.start} requested"
         case events.Accepted():
-            price = "price not told" if event.coins is None else f"{event.coins} coins"
-            found = ", found after its answer was lost" if event.found else ""
+            price = "price unknown" if event.coins is None else f"{event.coins} coins"
+            found = ", found after its response was lost" if event.found else ""
             alone = "" if event.claimed else ", its caller was cancelled"
             level = logging.INFO if event.claimed and not event.found else logging.WARNING
             return level, f"{event.ref} accepted, {price}{found}{alone}"
@@ -58,13 +58,16 @@ def _said(event: Event) -> Said:
         case events.Resumed():
             return logging.INFO, f"{event.ref} resumed from the journal"
         case events.Hold():
-            return logging.WARNING, f"all calls hold for {event.seconds:.1f} s"
+            return logging.WARNING, f"rate limited: all requests pause for {event.seconds:.1f} s"
         case events.PaceAlone():
-            return logging.WARNING, f"the shared pace is away: {event.rate:g} requests/s alone"
+            return (
+                logging.WARNING,
+                f"shared rate limit unreachable: limiting this client to {event.rate:g} requests/s",
+            )
         case events.Finished(status=Status.SUCCEEDED):
             return logging.INFO, f"{event.ref} succeeded after {event.elapsed:.1f} s"
         case events.Finished():
-            return logging.WARNING, f"{event.ref} {event.status or 'is gone'}"
+            return logging.WARNING, f"{event.ref} {event.status or 'is unknown to the service'}"
         case events.WaitEnded(error="CancelledError"):
             return logging.INFO, f"a wait for {event.ref} was cancelled"
         case events.WaitEnded():
@@ -82,10 +85,10 @@ def _detail(event: Event) -> Said:
             said = f"{event.method} {event.path}: {came}, {event.duration:.3f} s"
             if event.retry_in is None:
                 return logging.DEBUG, said
-            return logging.INFO, f"{said}; again in {event.retry_in:.1f} s"
+            return logging.INFO, f"{said}; retry in {event.retry_in:.1f} s"
         case events.Looked():
             level = logging.DEBUG if event.error is None else logging.INFO
-            return level, f"looked at {event.tasks} {event.kind}: {event.error or event.mode}"
+            return level, f"polled {event.tasks} {event.kind}: {event.error or event.mode}"
         case events.Attached():
             return logging.DEBUG, f"{event.ref} attached"
         case events.Update():
@@ -102,7 +105,7 @@ def _extra(event: Event) -> dict[str, Any]:
     for attribute in fields(type(event)):
         value = getattr(event, attribute.name)
         if isinstance(value, Recovery):
-            # Its name may be of the user's; the mark and the digest are ours.
+            # The name may be the user's own and is left out; mark and digest are generated here.
             found |= {
                 "a2e_kind": value.kind,
                 "a2e_mark": value.mark,

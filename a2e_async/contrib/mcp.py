@@ -1,9 +1,9 @@
 """An MCP server, for agents that make media: ``a2e mcp``. Needs the extra ``mcp``.
 
-An agent repeats itself, makes up paths and does not know what things cost. So a start is told by
-its key (one of its inputs where none is given) and paid once, in every run that shares the
-journal; nothing is paid without a budget; results go into one directory, and local inputs come out
-of one.
+An agent repeats calls, invents paths and does not know what things cost. So a start is identified
+by its key (or by its inputs, if there is none) and charged once in all runs that share the journal;
+nothing is charged without a budget; results are saved in one directory, and local inputs are read
+from one.
 """
 
 import asyncio
@@ -46,30 +46,31 @@ P = ParamSpec("P")
 Result = dict[str, Any]
 
 LONGEST: Final = 300.0
-"""Seconds that one call of ``wait`` takes at most."""
+"""Maximum duration of one call of ``wait`` (s)."""
 
 KEPT: Final = 1000
-"""Tasks whose handles are kept."""
+"""Maximum number of task handles in memory."""
 
 INPUTS_OF: Final = "mcp_inputs"
-"""Where ``meta`` holds the digest of what the agent gave."""
+"""Key in ``meta`` under which the digest of the agent's inputs is stored."""
 
 INSTRUCTIONS: Final = """\
-Make pictures, videos and sound with A2E. Starting costs coins of a real person; looking does not.
-Call kinds, then kinds(kind) for the inputs of one, quote for its price, start, wait until done is
-true, and download. A start with the same kind and inputs is the same task and is paid once: after
-an error or a lost answer simply call start again with the same arguments. Give a key of your own
-only to pay for another try of the same inputs. Never start anew what is merely slow: wait again."""
+Make images, videos and audio with A2E. Starting a task costs coins that a real person pays for;
+checking its status is free. Call kinds, then kinds(kind) for the inputs of one kind, quote for the
+price, start, wait until done is true, and download. Starting the same kind with the same inputs
+returns the same task and is charged once: after an error or a lost response, call start again with
+the same arguments. Pass a key of your own only to pay for another attempt with the same inputs. If
+a task is slow, call wait again; do not start another one."""
 
-Kind = Annotated[str, Field(description="A kind of task, as the tool kinds names them.")]
+Kind = Annotated[str, Field(description="A kind of task, as listed by the tool kinds.")]
 Inputs = Annotated[
     dict[str, Any],
     Field(
-        description="The kind's inputs by name. A media input takes a URL, a path inside the "
-        "allowed input directory, or the ref of a finished task, whose output it then is."
+        description="The kind's inputs by name. A media input is a URL, a path inside the "
+        "allowed input directory, or the ref of a finished task, whose output is then used."
     ),
 ]
-Ref = Annotated[str, Field(description="A task's ref, as start returned it.")]
+Ref = Annotated[str, Field(description="The ref of a task, as returned by start.")]
 
 _READS: Final = ToolAnnotations(read_only_hint=True, open_world_hint=True)
 _PAYS: Final = ToolAnnotations(
@@ -80,13 +81,15 @@ _PAYS: Final = ToolAnnotations(
 def make_server(
     a2e: A2E, *, out: Path, files: Path | None = None, budget: Budget | None = None
 ) -> MCPServer[Any]:
-    """Return a server for one client. Its journal must be there; ``budget`` is the client's own.
+    """Return an MCP server for one client, which needs a journal; ``budget`` is the client's own.
 
-    Without a budget it refuses to start tasks. Results are saved in ``out``; local inputs are
-    read from ``files`` alone, without it from nowhere. Raises `ConfigurationError`.
+    Without a budget it refuses to start tasks. Results are saved in ``out``. Local inputs are read
+    from ``files`` only; without it there are no local inputs. Raises `ConfigurationError`.
     """
     if a2e.journal is None:
-        raise ConfigurationError("The MCP server needs a client with a journal.")
+        raise ConfigurationError(
+            "The MCP server needs a client with a journal: create it with A2E(journal=…)."
+        )
     server: MCPServer[Any] = MCPServer("a2e", instructions=INSTRUCTIONS, version=__version__)
     tools = _Tools(a2e, a2e.journal, out, None if files is None else files.resolve(), budget)
     for tool in (tools.kinds, tools.quote, tools.status, tools.wait, tools.unfinished):
@@ -97,21 +100,19 @@ def make_server(
 
 
 def _tool(method: Callable[P, Coroutine[Any, Any, Result]]) -> Callable[P, Any]:
-    """Let errors reach the agent as text that it can act on."""
+    """Turn errors into text that the agent can act on."""
 
     @wraps(method)
     async def call(*args: P.args, **kwargs: P.kwargs) -> Result:
         try:
             return await method(*args, **kwargs)
         except BudgetExceeded as error:
-            raise ToolError(
-                f"{error} Tell the person you work for; only they can raise it."
-            ) from error
+            raise ToolError(f"{error} Tell your user; only they can raise the budget.") from error
         except StartOutcomeUnknown as error:
             raise ToolError(
-                f"The {error.recovery.kind} start was sent and its answer is lost: it may have "
-                "been paid. Call start again with the same arguments: it is looked for, and not "
-                "paid twice. Do not give another key."
+                f"The {error.recovery.kind} start was sent, but its response was lost: it may have "
+                "been charged. Call start again with the same arguments: that searches for the "
+                "task and is not charged twice. Do not pass another key."
             ) from error
         except A2EError as error:
             raise ToolError(f"{type(error).__name__}: {error}") from error
@@ -120,7 +121,7 @@ def _tool(method: Callable[P, Coroutine[Any, Any, Result]]) -> Callable[P, Any]:
 
 
 class _Tools:
-    """What an agent can call; the docstrings are what it reads."""
+    """The tools that an agent can call; it reads their docstrings."""
 
     def __init__(
         self, a2e: A2E, journal: Journal, out: Path, files: Path | None, budget: Budget | None
@@ -132,7 +133,7 @@ class _Tools:
         self._budget = budget
         self._tasks: OrderedDict[str, Task[Any]] = OrderedDict()
         self._keys: set[str] = set()
-        """Keys of this run's starts, which are counted by themselves."""
+        """Keys that this run started, whose cost the budget has counted already."""
         self._counting = asyncio.Lock()
 
     @_tool
@@ -147,7 +148,7 @@ class _Tools:
 
     @_tool
     async def quote(self, kind: Kind, inputs: Inputs) -> Result:
-        """Ask what a start would cost, in coins (null: the service cannot tell). Free."""
+        """Return the price of a start in coins (null: the service does not report it). Free."""
         given = await self._given(kind_named(kind), inputs)
         coins = await self._a2e.kind(kind).quote(**given)
         return {"coins": coins, "budget": await self._left()}
@@ -160,8 +161,8 @@ class _Tools:
         key: Annotated[
             str | None,
             Field(
-                description="Your own name for this start. The same key is the same task, paid "
-                "once. Without one the kind and the inputs decide."
+                description="Your own name for this start. The same key returns the same task, "
+                "charged once. By default the kind and the inputs identify the start."
             ),
         ] = None,
     ) -> Result:
@@ -173,10 +174,11 @@ class _Tools:
             return {**_shown(known), "key": key, "paid_now": False, "budget": await self._left()}
         if self._budget is None:
             raise ToolError(
-                "This server may not pay: it was started without a budget. Tell the person you "
-                "work for; they can start it as: a2e mcp --budget COINS"
+                "This server cannot start tasks, because it has no budget. Tell your user: they "
+                "can run it with a2e mcp --budget COINS"
             )
         given = await self._given(found, inputs)
+        # Before the start is sent: its cost must not be counted as that of another run.
         self._keys.add(key)
         await self._count(self._budget)
         task = await self._a2e.kind(kind).start(**given, key=key, meta={INPUTS_OF: digest})
@@ -185,7 +187,7 @@ class _Tools:
 
     @_tool
     async def status(self, ref: Ref) -> Result:
-        """Look at a task once. Free."""
+        """Check the status of a task once. Free."""
         return await self._look(ref, 0)
 
     @_tool
@@ -194,10 +196,10 @@ class _Tools:
         ref: Ref,
         context: Context,
         seconds: Annotated[
-            float, Field(ge=0, le=LONGEST, description="How long to wait; the task goes on.")
+            float, Field(ge=0, le=LONGEST, description="How long to wait; the task keeps running.")
         ] = 50,
     ) -> Result:
-        """Wait for a task and return how it stands. Not done yet is no error: wait again. Free."""
+        """Wait for a task and return its status. Not done yet is not an error: wait again. Free."""
         return await self._look(ref, seconds, context)
 
     @_tool
@@ -212,7 +214,7 @@ class _Tools:
 
     @_tool
     async def unfinished(self) -> Result:
-        """List what was started, in any run, and is not saved yet; and what is spent. Free."""
+        """List tasks of all runs that are started but not saved yet, and the coins spent. Free."""
         entries, more = await self._journal.entries(open_only=True, limit=200)
         listed = [
             {"key": e.key, "kind": e.kind, "ref": e.ref, "state": e.state.name.lower()}
@@ -220,7 +222,7 @@ class _Tools:
         ]
         return {"tasks": listed, "more": bool(more), "budget": await self._left()}
 
-    # -- inside ------------------------------------------------------------------------------
+    # -- internals ---------------------------------------------------------------------------
 
     async def _left(self) -> Result | None:
         budget = self._budget
@@ -230,13 +232,14 @@ class _Tools:
         return {"coins": budget.coins, "spent": budget.spent, "left": budget.left}
 
     async def _count(self, budget: Budget) -> None:
-        """Count what other runs that share the journal have spent by now; its own starts count."""
+        """Add to the budget what other runs that share the journal have spent by now."""
         async with self._counting:
             entries = [await self._journal.get(key) for key in self._keys]
             mine = [entry for entry in entries if entry]
             days = await self._journal.spent()
             own = sum(entry.cost for entry in mine)
-            # What a task of unknown price counts for stands beside the prices, here as there.
+            # The journal lists the reservation of a task with unknown price separately from known
+            # prices; so does the budget.
             unknown = sum(
                 e.reserved or 0 for e in mine if e.coins is None and e.succeeded is not False
             )
@@ -254,17 +257,17 @@ class _Tools:
         return task
 
     async def _known(self, kind: TaskKind[..., Any], key: str, digest: str) -> Task[Any] | None:
-        """Return the task that a key stands for already, without asking the budget again."""
+        """Return the existing task of a key, so that the budget is not checked again."""
         entry = await self._journal.get(key)
         if entry is None:
             return None
         if entry.kind != kind.name or (entry.meta or {}).get(INPUTS_OF) != digest:
             raise ToolError(
-                f"The key {key!r:.60} stands for a start with other inputs. Give another key to "
-                "pay for this one, or the same inputs to get that one."
+                f"The key {key!r:.60} was used for a start with other inputs. Pass another key to "
+                "pay for a new start, or the same inputs to get the existing task."
             )
         if entry.state < State.ACCEPTED or entry.ref is None:
-            return None  # it is looked for, or sent, by the start itself
+            return None  # starting it again searches for the task, or sends the start
         return self._task(entry.ref)
 
     async def _look(self, ref: str, seconds: float, context: Context | None = None) -> Result:
@@ -278,12 +281,13 @@ class _Tools:
         return _shown(task)
 
     async def _given(self, kind: TaskKind[..., Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return an agent's inputs as `start` takes them; only what is allowed to it."""
+        """Return an agent's inputs as arguments of `start`; raise `InvalidInput` for others."""
         known = {f.name: f for f in _own_inputs(kind)}
         if wrong := [name for name in inputs if name not in known]:
             names = ", ".join(known)
             raise InvalidInput(
-                f"{kind.name} has no input {wrong[0][:60]!r}. There are: {names}.", field=wrong[0]
+                f"{kind.name} has no input {wrong[0][:60]!r}. Its inputs are: {names}.",
+                field=wrong[0],
             )
         return {
             name: await self._media(name, value) if known[name].note(Media) else value
@@ -294,7 +298,9 @@ class _Tools:
         if is_sequence(value):
             return [await self._media(field, item) for item in value]
         if not isinstance(value, str):
-            raise InvalidInput(f"{field}: a media input is text.", field=field)
+            raise InvalidInput(
+                f"{field}: a media input must be text: a URL, a path or a ref.", field=field
+            )
         if is_url(value):
             return value
         if value.partition(":")[0] in kind_names():
@@ -306,12 +312,12 @@ class _Tools:
             record: Record = await self._task(ref).wait(timeout=0)
         except TaskTimeout as error:
             raise InvalidInput(
-                f"{field}: {ref} is not finished; wait first.", field=field
+                f"{field}: {ref} is not finished. Call wait first.", field=field
             ) from error
         return record.output
 
     def _stamped(self, value: Any) -> Any:
-        """Return a value; with a local file's size and time, so that a new version is another."""
+        """Return a value, with size and time for a local file: a new version counts as new."""
         if is_sequence(value):
             return [self._stamped(item) for item in value]
         path = _inside(self._files, value) if self._files and isinstance(value, str) else None
@@ -323,8 +329,8 @@ class _Tools:
     def _file(self, field: str, value: str) -> Path:
         if self._files is None:
             raise InvalidInput(
-                f"{field}: this server reads no local files; give a URL or the ref of a task. (It "
-                "does when started as: a2e mcp --files DIRECTORY)",
+                f"{field}: this server reads no local files. Pass a URL or the ref of a task, or "
+                "ask your user to run it with a2e mcp --files DIRECTORY",
                 field=field,
             )
         path = _inside(self._files, value)
@@ -337,16 +343,16 @@ class _Tools:
 
 
 def _inside(directory: Path, name: str) -> Path | None:
-    """Return a file's real path, None unless it is in the directory, links followed."""
+    """Return a file's real path, None unless it is inside the directory after resolving links."""
     try:
         path = (directory / name).resolve()
         return path if path.is_relative_to(directory) and path.is_file() else None
-    except (OSError, ValueError):  # too long, or a null character
+    except (OSError, ValueError):  # the name is too long or contains a null character
         return None
 
 
 def _shown(task: Task[Any]) -> Result:
-    """Return how a task stands, with what to do next. No URL of a result is told."""
+    """Return a task's status and what to do next. Result URLs are signed and are left out."""
     record = task.record
     return {
         "ref": task.ref,
@@ -367,7 +373,7 @@ def _next(task: Task[Any]) -> str:
     if not task.done:
         return "call wait; do not start it again"
     if task.status is Status.FAILED:
-        return "it failed; another try costs again and needs a new key"
+        return "it failed; another attempt is charged again and needs a new key"
     record = task.record
     return "call download" if record and record.outputs else "nothing is left to do"
 

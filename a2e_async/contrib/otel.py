@@ -1,21 +1,22 @@
-"""OpenTelemetry: one span for each task, and metrics. Needs the extra ``otel``.
+"""OpenTelemetry: one span per task, and metrics. Needs the extra ``otel``.
 
-``A2E(on_event=instrument())`` takes the global providers. A task's span begins where ``start()``
-is called, as a child of the caller's span, and ends with the task. Requests of the start and
-changes of the record are its events. Span names, attributes and metrics:
+``A2E(on_event=instrument())`` uses the global providers. A task's span begins with the call of
+``start()``, as a child of the caller's span, and ends with the task. The requests of the start and
+the changes of the record are its span events. Names:
 
 - span ``a2e.task <kind>``, of kind client, with ``a2e.kind``, ``a2e.ref``, ``a2e.status``,
-  ``a2e.coins`` and ``error.type``; its events ``attempt`` (``http.request.method``, ``url.path``,
-  ``http.response.status_code``, ``error.type``), ``accepted``, ``update`` and ``wait ended``;
-- ``a2e.tasks.unfinished``: tasks that are followed and have not ended;
+  ``a2e.coins`` and ``error.type``; its span events are ``attempt`` (``http.request.method``,
+  ``url.path``, ``http.response.status_code``, ``error.type``), ``accepted``, ``update`` and ``wait
+  ended``;
+- ``a2e.tasks.unfinished``: tasks with a span that have not ended;
 - ``a2e.starts``: starts by kind and ``a2e.outcome`` (accepted, found, resumed, lost, withdrawn, or
-  the error's name);
-- ``a2e.coins``: coins that starts of this process have cost, by kind, where the service tells;
-- ``a2e.task.duration``: seconds from a task's creation to its seen end, by kind and status;
-- ``a2e.task.delay``: the most seconds that its end can have gone unseen;
-- ``a2e.look.duration``: seconds that looks took, by kind and ``a2e.mode``;
-- ``a2e.request.duration``: seconds of each request to the API, by method and status. Its count
-  over that of ``a2e.task.duration`` is the calls per job.
+  the name of the error);
+- ``a2e.coins``: coins charged for starts of this process, by kind, if the service reports them;
+- ``a2e.task.duration``: seconds from a task's creation to its observed end, by kind and status;
+- ``a2e.task.delay``: upper limit of the seconds between a task's end and its observation;
+- ``a2e.poll.duration``: seconds per poll, by kind and ``a2e.mode``;
+- ``a2e.request.duration``: seconds per API request, by method and status. Its count divided by that
+  of ``a2e.task.duration`` is the number of requests per job.
 """
 
 from collections import OrderedDict
@@ -47,10 +48,10 @@ from a2e_async.events import (
 from a2e_async.models import Status
 
 MOST: Final = 10_000
-"""Spans that are open at a time: of more tasks, the oldest spans end early."""
+"""Maximum number of open spans; beyond it the oldest ones end early."""
 
 FORMER: Final = 1000
-"""Spans that ended before their tasks and are remembered, so that later ones link to them."""
+"""Ended spans of unfinished tasks that are remembered, so that later spans can link to them."""
 
 Attributes = Mapping[str, str | int | float]
 
@@ -61,25 +62,25 @@ def instrument(
     meter_provider: MeterProvider | None = None,
     max_spans: int = MOST,
 ) -> Callable[[Event], None]:
-    """Return what makes spans and metrics of one client's events.
+    """Return a callback that creates spans and metrics from one client's events.
 
-    Each client needs one of its own. A task's span ends with its task; before that when the last
-    wait for it times out or fails (a later wait gets a new span that links to it), when the
-    client closes, and when ``max_spans`` others are open. Raises `InvalidInput`.
+    Each client needs its own. A task's span ends with its task, or earlier: when the last wait for
+    it times out or fails (a later wait creates a new span that links to it), when the client
+    closes, or when ``max_spans`` newer ones are open. Raises `InvalidInput`.
     """
     if not isinstance(max_spans, int) or max_spans < 1:
-        raise InvalidInput("max_spans must be a whole number above 0.", field="max_spans")
-    name, ours = "a2e_async", version("a2e-async")
+        raise InvalidInput("max_spans must be an integer above 0.", field="max_spans")
+    name, package_version = "a2e_async", version("a2e-async")
     return _Instrument(
-        trace.get_tracer(name, ours, tracer_provider),
-        metrics.get_meter(name, ours, meter_provider),
+        trace.get_tracer(name, package_version, tracer_provider),
+        metrics.get_meter(name, package_version, meter_provider),
         max_spans,
     )
 
 
 @define(eq=False)
 class _Followed:
-    """A task that is followed. ``owes``: this process started it and its price is not told yet."""
+    """The open span of a task. ``awaits_price``: started here, and its price is not known yet."""
 
     span: Span
     kind: str
@@ -87,7 +88,7 @@ class _Followed:
 
 
 class _Instrument:
-    """Makes spans and metrics of events."""
+    """Creates spans and metrics from events; called with each event."""
 
     def __init__(self, tracer: trace.Tracer, meter: metrics.Meter, most: int) -> None:
         self._tracer = tracer
@@ -100,11 +101,11 @@ class _Instrument:
         self._coins = meter.create_counter("a2e.coins", "{coin}")
         self._duration = meter.create_histogram("a2e.task.duration", "s")
         self._delay = meter.create_histogram("a2e.task.delay", "s")
-        self._looks = meter.create_histogram("a2e.look.duration", "s")
+        self._looks = meter.create_histogram("a2e.poll.duration", "s")
         self._requests = meter.create_histogram("a2e.request.duration", "s")
 
     def __call__(self, event: Event) -> None:
-        """Take in one event."""
+        """Handle one event."""
         match event:
             case Asked():
                 self._starts[event.start] = _Followed(self._begin(event.kind), event.kind)
@@ -121,8 +122,10 @@ class _Instrument:
                 if event.ref not in self._tasks:
                     self._follow(event.ref, self._task(event.ref, event.kind))
             case Looked():
-                about = _some(event.kind, **{"a2e.mode": event.mode, "error.type": event.error})
-                self._looks.record(event.duration, about)
+                attributes = _some(
+                    event.kind, **{"a2e.mode": event.mode, "error.type": event.error}
+                )
+                self._looks.record(event.duration, attributes)
             case Update():
                 self._update(event)
             case Finished():
@@ -137,18 +140,18 @@ class _Instrument:
     # -- a start -----------------------------------------------------------------------------
 
     def _attempt(self, event: Attempt) -> None:
-        about = _attributes(
+        attributes = _attributes(
             **{
                 "http.request.method": event.method,
                 "http.response.status_code": event.status,
                 "error.type": event.error,
             }
         )
-        self._requests.record(event.duration, about)
+        self._requests.record(event.duration, attributes)
         if event.start is not None and (start := self._starts.get(event.start)):
             more = {"a2e.retry_in": event.retry_in, "a2e.waited": event.waited}
-            told = _attributes(**{"url.path": event.path, **more})
-            start.span.add_event("attempt", {**about, **told})
+            details = _attributes(**{"url.path": event.path, **more})
+            start.span.add_event("attempt", {**attributes, **details})
 
     def _known(self, event: Accepted | Resumed) -> None:
         resumed = isinstance(event, Resumed)
@@ -160,7 +163,7 @@ class _Instrument:
         if event.ref in self._tasks:
             if start is not None:
                 start.span.set_attributes({"a2e.ref": event.ref})
-                start.span.end()  # the task has its span
+                start.span.end()  # the task already has a span
             return
         task = start or self._task(event.ref, event.kind)
         task.span.set_attributes({"a2e.ref": event.ref})
@@ -188,18 +191,18 @@ class _Instrument:
         task = self._again(event.ref, event.kind)
         if task is not None:
             status = {"a2e.status": event.status.value, "a2e.raw_status": event.raw_status}
-            told = _attributes(**status, **{"a2e.progress": event.progress})
-            task.span.add_event("update", told)
+            details = _attributes(**status, **{"a2e.progress": event.progress})
+            task.span.add_event("update", details)
 
     def _finished(self, event: Finished) -> None:
         status = event.status.value if event.status else "gone"
-        about = _some(event.kind, **{"a2e.status": status})
+        attributes = _some(event.kind, **{"a2e.status": status})
         task = self._again(event.ref, event.kind)
         if task is None:
-            return  # seen to its end before
-        self._duration.record(event.elapsed, about)
+            return  # its end was recorded before
+        self._duration.record(event.elapsed, attributes)
         if event.delay is not None:
-            self._delay.record(event.delay, about)
+            self._delay.record(event.delay, attributes)
         self._price(task, event.coins)
         error = {Status.FAILED: "TaskFailed", None: "TaskGone"}.get(event.status)
         self._leave(event.ref, status, error)
@@ -221,7 +224,7 @@ class _Instrument:
         for ref in list(self._tasks):
             self._leave(ref, "unfinished")
 
-    # -- inside ------------------------------------------------------------------------------
+    # -- internals ---------------------------------------------------------------------------
 
     def _begin(self, kind: str, links: tuple[Link, ...] = ()) -> Span:
         return self._tracer.start_span(
@@ -235,7 +238,7 @@ class _Instrument:
         return _Followed(span, kind)
 
     def _again(self, ref: str, kind: str) -> _Followed | None:
-        """Return the task as it is followed; a new span where its former one ended too early."""
+        """Return the task's open span, or a new one if its former span ended before the task."""
         if ref in self._former and ref not in self._tasks:
             self._follow(ref, self._task(ref, kind))
         return self._tasks.get(ref)

@@ -1,7 +1,8 @@
 """A journal in PostgreSQL: many workers on many hosts, under one account.
 
-``A2E(journal="postgresql://…")`` makes one. The clock of its leases is the database's own, so
-hosts may differ in theirs. A worker is told by NOTIFY of what others do to the entries it watches.
+``A2E(journal="postgresql://…")`` creates one. Its leases use the database's clock, so the clocks of
+the hosts may differ. NOTIFY informs a worker of changes that others make to the entries it listens
+to.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -40,18 +41,18 @@ _PLAIN: Final = Entry(key="", kind="", digest="")
 
 
 class PostgresJournal:
-    """A `Journal` in the database ``url``, whose tables are made when it is first used.
+    """A `Journal` in the database ``url``; its tables are created at the first use.
 
-    ``url`` is what libpq takes: ``postgresql://user@host/database``, with ``PGPASSWORD`` or
-    ``~/.pgpass`` or the password in it. ``clock`` (seconds since 1970) stands in for the
-    database's in tests, ``host_clock`` for the loop's. Nothing is opened before the first use; one
-    object belongs to one event loop. It holds one connection, and makes it anew when it is lost;
-    operations wait up to 45 s for a database that is away, then raise `JournalError`. In a child
-    of the process that used it every method raises: make a new one there.
+    ``url`` is a libpq URL: ``postgresql://user@host/database``. The password comes from
+    ``PGPASSWORD``, ``~/.pgpass`` or the URL. In tests ``clock`` (seconds since 1970) replaces the
+    database's clock, and ``host_clock`` the loop's. Nothing is opened before the first use; an
+    object belongs to one event loop. It holds one connection and reconnects if that is lost. An
+    operation waits up to 45 s for an unreachable database, then raises `JournalError`. In a child
+    of the process that used it every method raises: create a new one there.
     """
 
     shared = True
-    """Others start jobs under the same account: names carry marks, the pace is shared."""
+    """Other clients start jobs of the same account: names carry marks, the rate limit is shared."""
 
     @sealed
     def __init__(
@@ -75,7 +76,7 @@ class PostgresJournal:
     def limiter(
         self, rate: float, burst: float, account: str, emit: Callable[[Event], None]
     ) -> "PostgresLimiter":
-        """Return a client's pace that shares ``rate`` (requests/s) with all of ``account``."""
+        """Return a rate limiter that shares ``rate`` (requests/s) within ``account``."""
         from a2e_async.contrib.postgres_limiter import PostgresLimiter
 
         made = PostgresLimiter(self.target, rate, burst, account, emit=emit)
@@ -83,36 +84,36 @@ class PostgresJournal:
         return made
 
     def crew(self, account: str) -> "PostgresCrew":
-        """Return the clients of ``account`` on this database, of whom one looks for all."""
+        """Return the group of clients of ``account`` on this database; one polls for all."""
         from a2e_async.contrib.postgres_crew import PostgresCrew
 
         return PostgresCrew(self._worker, account)
 
     def bind(self, account: str) -> None:
-        """Serve this account alone from now on: see and write no other one's entries.
+        """Use only this account from now on: its entries alone are read and written.
 
-        Raises `ConfigurationError` when it is bound to another one.
+        Raises `ConfigurationError` if the journal is bound to another account.
         """
         self._worker.account = bound(self._worker.account, account)
 
     async def open(self) -> None:
-        """Connect, and make the tables if need be."""
+        """Connect, and create the tables if necessary."""
         await self._worker.ask(query=_nothing)
 
     async def aclose(self) -> None:
-        """Carry out what was asked for, give up the leases, disconnect. May be called again."""
+        """Finish pending operations, give up the leases, disconnect. May be called again."""
         await self._worker.aclose()
 
     async def begin(self, entry: Entry) -> Begun:
-        """Write a new entry, or return what its key stands for already."""
+        """Write a new entry, or return the existing one of its key."""
         entry = priced(entry)
         self._held(entry)
         return await self._worker.ask(entry.key, lambda group: group.begin(entry), ids=entry.ids)
 
     async def advance(self, key: str, state: State, **values: Unpack[Changes]) -> Entry | None:
-        """Bring an entry forward (never back), set fields, and return it.
+        """Move an entry to a later state (never back), set fields, and return it.
 
-        Raises `TakenOver` for a step up to `State.INTENT` that is not this client's to take.
+        Raises `LeaseLost` for a step up to `State.INTENT` if another client owns the entry.
         """
         if unknown := values.keys() - CHANGEABLE:
             raise TypeError(f"advance() cannot set {', '.join(sorted(unknown))}")
@@ -122,11 +123,11 @@ class PostgresJournal:
         )
 
     async def drop(self, key: str) -> bool:
-        """Forget an entry of this client of which nothing is at the service; tell whether."""
+        """Delete an entry of this client that has no task at the service; return whether it did."""
         return await self._worker.ask(key, lambda group: group.drop(key))
 
     async def take(self, key: str) -> bool:
-        """Become the owner of an open entry whose owner is gone; tell whether it is ours."""
+        """Become the owner of an open entry whose owner is dead; return whether it is owned now."""
         return await self._worker.ask(key, lambda group: group.take(key))
 
     async def get(self, key: str) -> Entry | None:
@@ -135,7 +136,7 @@ class PostgresJournal:
         return self._read(rows[-1]) if rows else None
 
     async def find(self, kind: str, id: str) -> Entry | None:
-        """Return the entry that holds this remote task (the first that claimed it)."""
+        """Return the entry of this remote task (the first one that claimed it)."""
         rows = await self._select(tables.BY_TASK, (kind, id, *self._worker.mine))
         return self._read(rows[0]) if rows else None
 
@@ -147,9 +148,9 @@ class PostgresJournal:
         after: int = 0,
         limit: int = 1000,
     ) -> tuple[Sequence[Entry], int]:
-        """Return entries in the order they began, and the place to go on after (0 at the end).
+        """Return entries in order of creation, and the ``after`` of the next page (0 at the end).
 
-        One whose beginning is being committed just now may be missing.
+        An entry that is just being committed may be missing.
         """
         if limit < 1:
             raise ValueError("limit must be at least 1")
@@ -159,18 +160,22 @@ class PostgresJournal:
         return tables.to_entries(rows), rows[-1][-1] if len(rows) == limit else 0
 
     def watch(self, key: str, told: Told) -> Callable[[], None]:
-        """Call ``told`` on this loop when others change the entry; return what ends that.
+        """Call ``callback`` on this loop when others change the entry.
 
-        It is told at once where the notification comes through, and within 5 s where it is lost.
+        It is called at once if the notification arrives, and within 5 s if it is lost. Return a
+        function that stops it.
         """
         return self._worker.news.watch(key, told)
 
     def watch_all(self, told: Callable[[Entry], None]) -> Callable[[], None]:
-        """Call ``told`` on this loop with each entry that others change; return what ends that."""
+        """Call ``callback`` on this loop with each entry that others change.
+
+        Return a function that stops it.
+        """
         return self._worker.news.watch_all(told)
 
     async def heard(self, hook: str) -> Entry | None:
-        """Note that a webhook event came for the start of this hook; return its entry."""
+        """Record a webhook event of a start; return the entry of the start."""
         rows = await self._select(tables.BY_HOOK, (hook, *self._worker.mine))
         if not rows:
             return None
@@ -184,9 +189,9 @@ class PostgresJournal:
         states: Collection[State] = (State.FINISHED, State.SAVED),
         missing: bool = False,
     ) -> int:
-        """Forget closed entries last changed before ``before``; return how many.
+        """Delete closed entries last changed before ``before``; return how many.
 
-        With ``missing`` also those that are missing since before then.
+        With ``missing`` also entries that have been missing at the service since before then.
         """
         among = [int(state) for state in states]
         values = (before, among, missing, before, *self._worker.mine, PRUNED)
@@ -212,14 +217,14 @@ class PostgresJournal:
         ]
 
     async def uploaded(self, digest: str, content_type: str) -> Upload | None:
-        """Return where a content was uploaded to, if it can still be read there."""
+        """Return the earlier upload of a content, if its URL is still readable."""
         what = (*self._worker.mine, digest, content_type, self._worker.clock())
         for url, until in await self._select(tables.UPLOADED, what):
             return Upload(digest=digest, content_type=content_type, url=url, until=until)
         return None
 
     async def keep_upload(self, upload: Upload) -> None:
-        """Keep where a content was uploaded to, and nothing that is over."""
+        """Record an upload, and delete expired ones."""
         account = self._worker.account or ""
 
         async def keep(link: Connection) -> None:
@@ -230,19 +235,19 @@ class PostgresJournal:
         await self._worker.ask(query=keep)
 
     async def pay_upload(self, coins: int) -> None:
-        """Count in `spent` what was paid to upload a file."""
+        """Add the cost of an upload to `spent`."""
         values = (self._worker.account or "", self._worker.clock(), UPLOAD, coins)
         await self._worker.ask(query=lambda link: run(link, tables.PAY, values))
 
     async def accounts(self, *, open_only: bool = False) -> Sequence[AccountEntries]:
-        """Return how many entries each account has, also those that this client does not see."""
+        """Return the number of entries of each account, including accounts not visible here."""
         return [
             AccountEntries(account=account, entries=entries, open=some)
             for account, entries, some in await self._select(tables.accounts_query(open_only))
         ]
 
     async def adopt(self, former: str) -> int:
-        """Give the entries of another account to this client's; return how many."""
+        """Move the entries of another account to this client's account; return how many."""
         values = {"account": self._worker.account or "", "former": former}
         if former == values["account"]:
             return 0
@@ -257,8 +262,8 @@ class PostgresJournal:
         try:
             return tables.to_entry(row)
         except Exception as error:
-            why = f"its entry of {row[0]!r} cannot be read ({type(error).__name__})"
-            raise self.target.unusable(why, "Look at that row.") from error
+            why = f"its entry for key {row[0]!r} cannot be decoded ({type(error).__name__})"
+            raise self.target.unusable(why, "Check that row of a2e_jobs.") from error
 
     async def _select(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         async def select(link: Connection) -> list[tuple[Any, ...]]:
@@ -270,9 +275,9 @@ class PostgresJournal:
         try:
             tables.to_row(entry)
         except (TypeError, ValueError, RecursionError) as error:
-            why = f"it cannot hold these values ({type(error).__name__}: {error})"
-            raise self.target.unusable(why, "Give plain JSON values.") from error
+            why = f"it cannot store these values ({type(error).__name__}: {error})"
+            raise self.target.unusable(why, "Pass plain JSON values.") from error
 
 
 async def _nothing(_: Connection) -> None:
-    """Connecting is all that is wanted."""
+    """A query that does nothing, to connect."""

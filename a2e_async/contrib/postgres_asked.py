@@ -1,4 +1,4 @@
-"""What a journal's worker is asked for, and what else uses its connection."""
+"""Requests to a journal's worker, and the protocol of what else uses its connection."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 @define(eq=False)
 class Asked(Generic[T]):
-    """An operation and who waits for it: a step of a group, or else a query.
+    """A requested operation and its caller's future: either a step of a transaction or a query.
 
-    ``step`` is given the group that holds the entry of ``key``, and knows who holds the tasks
-    ``ids``; ``query`` the connection.
+    ``step`` is called with the transaction that holds the entry of ``key`` and knows which entries
+    claim the tasks ``ids``; ``query`` is called with the connection.
     """
 
     future: "asyncio.Future[T]"
@@ -32,35 +32,36 @@ class Asked(Generic[T]):
             self.future.set_result(result)
 
     def fail(self, error: BaseException) -> None:
-        # Each caller gets his own: raising one in several tasks would mix their tracebacks.
+        # Each caller gets its own exception: raising one in several tasks would mix their
+        # tracebacks.
         if not self.future.done():
             self.future.set_exception(type(error)(*error.args))
 
 
 class Rider(Protocol):
-    """Hears what comes over the worker's connection, and uses it between the operations."""
+    """Receives notifications of the worker's connection, and uses it between operations."""
 
     @property
     def pending(self) -> bool:
-        """Whether it has something for the next turn."""
+        """Whether it has work for the next turn."""
         ...
 
     async def connected(self, link: Connection) -> None:
-        """Begin on a new connection, before anything else uses it. Raises `psycopg.Error`."""
+        """Set up a new connection, before anything else uses it. Raises `psycopg.Error`."""
         ...
 
     async def turn(self, link: Connection, *, beat: bool) -> None:
-        """Do what is pending; ``beat``: the lease has just been renewed. May be tried again."""
+        """Do the pending work; ``heartbeat``: the lease was just renewed. May be retried."""
         ...
 
     def heard(self, note: psycopg.Notify) -> None:
-        """Take in what the database says; most of it is for others."""
+        """Handle a notification; most of them are for other users of the connection."""
         ...
 
     def lost(self) -> None:
-        """The connection is gone: what was said since may be missed."""
+        """The connection is lost: notifications since then may be missed."""
         ...
 
     async def leave(self, link: Connection) -> None:
-        """The client is closed. Raises `psycopg.Error`."""
+        """The client is closing. Raises `psycopg.Error`."""
         ...

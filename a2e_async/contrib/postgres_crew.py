@@ -1,4 +1,4 @@
-"""A crew in PostgreSQL: its leader is a row, its messages go by NOTIFY and are stored nowhere."""
+"""A peer group in PostgreSQL: the leader is a row, messages are sent by NOTIFY and never stored."""
 
 import logging
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from a2e_async.tasks.owner import is_dead
 logger = logging.getLogger("a2e_async.poller")
 
 REST: Final = 60.0
-"""Seconds for which one that has resigned does not lead again."""
+"""Time (s) for which a client that has resigned does not lead again."""
 
 LONGEST: Final = 7_500
-"""Bytes of what a client says with its name, at most: an answer to it must fit, too."""
+"""Maximum size of a payload (bytes): a reply to it, with the name, must fit as well."""
 
 
 class PostgresCrew:
-    """The clients of ``account`` that use one database (a `Crew`, and a `Rider` of its worker)."""
+    """The clients of ``account`` on one database (a `PeerGroup`, and a `ConnectionUser`)."""
 
     def __init__(self, worker: Worker, account: str) -> None:
         self._worker = worker
@@ -35,29 +35,29 @@ class PostgresCrew:
         self._stirred = False
         self._unsent: list[tuple[str, str]] = []
         self._senders: set[str] = set()
-        """Who may have to be told to the member as gone, while this client leads."""
+        """Clients whose disappearance must be reported to the callbacks while this client leads."""
         self._beaten = float("-inf")
         self._resigned_at = float("-inf")
         self._resigns = False
 
     @property
     def name(self) -> str:
-        """This client's name among them: as the owner of its entries."""
+        """This client's name in the group: the owner name of its entries."""
         return self._worker.name
 
     def join(self, member: Member) -> None:
-        """Take part from now on. Raises `JournalError`."""
+        """Join the group. Raises `JournalError`."""
         self._worker.ride(self)
         self._member, self._unsettled = member, True
         self._beaten = self._worker.time()
 
     def stir(self) -> None:
-        """There is something in the outbox."""
+        """Schedule a flush of the outbox."""
         self._stirred = True
         self._worker.ring()
 
     def resign(self) -> None:
-        """Do not lead for a minute. The others are told with the next turn."""
+        """Do not lead for a minute. The others are notified in the next turn."""
         self._resigned_at = self._worker.time()
         self._resigns = True
         self._lead(None)
@@ -65,17 +65,17 @@ class PostgresCrew:
 
     @property
     def pending(self) -> bool:
-        """Whether something is to be said or settled."""
+        """Whether messages must be sent or the leader must be found."""
         return self._stirred or self._unsettled or self._resigns
 
     async def connected(self, link: Connection) -> None:
-        """Listen, and settle who leads: it may have changed, and messages may be lost."""
+        """Listen, and find the leader again: it may have changed, and messages may be lost."""
         self._listens = False
         await self._listen(link)
         self._unsettled = True
 
     async def turn(self, link: Connection, *, beat: bool) -> None:
-        """Say what is to be said; settle who leads."""
+        """Send the messages; find the leader if necessary."""
         await self._listen(link)
         if self._resigns:
             await self._give_up_lead(link)
@@ -83,7 +83,7 @@ class PostgresCrew:
         if beat:
             before, self._beaten = self._beaten, self._worker.time()
             if self._beaten - before > LEASE:
-                self._lead(None)  # it stood still: the leader has taken it for gone
+                self._lead(None)  # this process was suspended: the leader considers it dead
         if beat or self._unsettled:
             self._unsettled = False
             await self._settle(link)
@@ -101,14 +101,15 @@ class PostgresCrew:
             except psycopg.Error as error:
                 if link.closed:
                     raise
-                # Lost, it costs a delay; tried for ever, it would stand in the journal's way.
-                # (Its text may repeat what was to be said, signed addresses included.)
+                # A lost message only costs a delay, while endless retries would block the journal.
+                # (The error's text may repeat the message, signed URLs included, so it is not
+                # logged.)
                 name = type(error).__name__
-                logger.warning("the other clients could not be told what was seen: %s", name)
+                logger.warning("poll results could not be sent to the other clients: %s", name)
             self._unsent = []
 
     def heard(self, note: psycopg.Notify) -> None:
-        """Take in what another client says, and who leads."""
+        """Handle a message of another client, or a change of the leader."""
         first, _, rest = note.payload.partition(" ")
         if note.channel == f"a2e_m_{self.name[-32:]}":
             if note.payload.isascii() and len(note.payload) <= LONGEST:
@@ -116,17 +117,17 @@ class PostgresCrew:
                 self._tell(lambda member: member.heard(first, rest))
         elif note.channel == "a2e_lead" and first == self._account and rest != self.name:
             if rest and rest == self._leader:
-                self._lead(rest)  # it has lost what it was told
+                self._lead(rest)  # the leader reconnected and may have missed messages
             else:
-                self._unsettled = True  # the row decides: other schemas share the channel
+                self._unsettled = True  # read the row: other schemas share this channel
 
     def lost(self) -> None:
-        """Nobody can be reached."""
+        """Without a connection no client can be reached."""
         self._unsent = []
         self._lead(None)
 
     async def leave(self, link: Connection) -> None:
-        """Another one may lead at once."""
+        """Give up leadership, so that another client can lead at once."""
         await self._give_up_lead(link)
 
     async def _listen(self, link: Connection) -> None:
@@ -136,7 +137,7 @@ class PostgresCrew:
             self._listens = True
 
     async def _settle(self, link: Connection) -> None:
-        """Find out who leads; lead, if nobody does."""
+        """Find the leader; become the leader if there is none."""
         found = await (
             await run(link, tables.LEADER, (self._worker.clock(), self._account))
         ).fetchall()
@@ -146,7 +147,7 @@ class PostgresCrew:
         if not alive and not rests:
             values = (self._account, self.name, leader)
             if not await (await run(link, tables.LEAD, values)).fetchall():
-                self._unsettled = True  # another one was faster
+                self._unsettled = True  # another client was faster
                 return
             leader, alive = self.name, True
         if not alive:
@@ -176,9 +177,9 @@ class PostgresCrew:
         self._tell(lambda member: member.left(name))
 
     def _tell(self, call: Callable[[Member], object]) -> None:
-        """Let nothing that looks do wrong hurt the journal, whose connection this is."""
+        """Call a callback; errors of the polling code must not stop the journal's connection."""
         try:
             if self._member is not None:
                 call(self._member)
         except Exception:
-            logger.exception("what another client said could not be taken in")
+            logger.exception("a message of another client could not be handled")

@@ -1,7 +1,7 @@
-"""What a group of operations does to the entries it touches (pure).
+"""The transaction of a group of operations, and the entries that it changes (pure).
 
-They are read and locked together, changed here, in order, by the rules that every journal keeps,
-and written together: one transaction for all that is asked for at one time.
+The entries are read and locked together, changed here, in order, by the rules that all journals
+share, and written together: one transaction for all operations that are pending at one time.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,10 +14,10 @@ from a2e_async.tasks.journal_rules import new_ids, same_start, stepped, without
 
 @define(eq=False)
 class Group:
-    """The entries of some keys, as they are and as they become.
+    """The entries of some keys, as stored and as changed.
 
-    ``now`` is the database's clock (seconds since 1970), ``alive`` tells whether an owner lives,
-    ``account`` is the client's.
+    ``now`` is the database's clock (seconds since 1970), ``is_alive`` returns whether an owner
+    holds a valid lease, ``account`` is the client's.
     """
 
     owner: str
@@ -25,22 +25,22 @@ class Group:
     now: float
     alive: Callable[[str], bool]
     found: dict[str, tuple[int, Entry]]
-    """What is in the database: its place and the entry, by key."""
+    """Stored row number and entry, by key."""
     held: set[tuple[str, str, str]]
-    """Tasks that entries hold, of those that the steps claim: kind, id and account."""
+    """Tasks that entries claim, of those that the steps claim: (kind, id, account)."""
     broken: set[str] = field(factory=set[str])
-    """Keys whose entries cannot be read."""
+    """Keys whose entries cannot be decoded."""
     entries: dict[str, Entry] = field(init=False)
     made: set[str] = field(factory=set[str])
-    """Keys whose entries are new, also where another stood before."""
+    """Keys whose entries are new, including those that replace a stored one."""
     claims: list[tuple[str, str, str]] = field(factory=list[tuple[str, str, str]])
-    """Ids, and the keys and accounts of the entries that claim them."""
+    """New claims: (id, key, account) of the claiming entry."""
 
     def __attrs_post_init__(self) -> None:
         self.entries = {key: entry for key, (_, entry) in self.found.items()}
 
     def begin(self, entry: Entry) -> Begun:
-        """Add an entry, or return what its key stands for already."""
+        """Add an entry, or return the existing one of its key."""
         found = self.entries.get(entry.key)
         if found is None:
             account = self.account or ""
@@ -57,11 +57,12 @@ class Group:
             self.made.add(entry.key)
             self._claim(entry, entry.ids)
             return Begun(entry, mine=True, new=True)
+        # Only a start that was not accepted yet can be taken over and sent by this client.
         mine = same_start(found, entry) and found.state <= State.INTENT and self.take(entry.key)
         return Begun(self.entries[entry.key], mine=mine, new=False)
 
     def advance(self, key: str, state: State, values: Changes) -> Entry | None:
-        """Bring an entry forward; raises `TakenOver`."""
+        """Move an entry to a later state; raises `LeaseLost`."""
         entry = self.entries.get(key)
         held: Sequence[str] = ()
         if entry is not None:
@@ -74,7 +75,7 @@ class Group:
         return self.entries[key]
 
     def drop(self, key: str) -> bool:
-        """Forget an entry of this client that was not accepted."""
+        """Delete an entry of this client that was not accepted."""
         entry = self.entries.get(key)
         if entry is None or entry.owner != self.owner or entry.state > State.INTENT:
             return False
@@ -83,7 +84,7 @@ class Group:
         return True
 
     def take(self, key: str) -> bool:
-        """Become the owner of an open entry whose owner is gone."""
+        """Become the owner of an open entry whose owner is dead."""
         entry = self.entries.get(key)
         if entry is None or not entry.open:
             return False
@@ -94,7 +95,7 @@ class Group:
         return True
 
     def heard(self, key: str, hook: str) -> Entry | None:
-        """Note a webhook event of an entry, unless it is over."""
+        """Record a webhook event of an entry, unless the entry is closed."""
         entry = self.entries.get(key)
         if entry is None or entry.hook != hook or not entry.open:
             return entry if entry is not None and entry.hook == hook else None
@@ -102,7 +103,7 @@ class Group:
         return self.entries[key]
 
     def _held(self, kind: str, ids: Sequence[str], account: str) -> list[str]:
-        """Return which of these tasks other entries hold."""
+        """Return which of these tasks other entries claim."""
         return [
             id
             for id in ids
@@ -118,7 +119,7 @@ class Group:
 
     @property
     def moved(self) -> list[tuple[str, list[str], int]]:
-        """Accounts that entries have come to, with the ids that these hold and their places."""
+        """Claims of entries whose account has changed: (new account, ids, row number)."""
         return [
             (entry.account, list(self.found[entry.key][1].ids), seq)
             for seq, entry in self.changed
@@ -127,7 +128,7 @@ class Group:
 
     @property
     def gone(self) -> list[int]:
-        """Places in the database that are to be emptied."""
+        """Row numbers to delete."""
         return [
             seq
             for key, (seq, _) in self.found.items()
@@ -136,7 +137,7 @@ class Group:
 
     @property
     def changed(self) -> list[tuple[int, Entry]]:
-        """Entries to be written over those in the database, with their places."""
+        """Row numbers and entries to update."""
         return [
             (seq, self.entries[key])
             for key, (seq, entry) in self.found.items()
@@ -145,7 +146,7 @@ class Group:
 
     @property
     def touched(self) -> list[str]:
-        """Keys whose entries are not what they were."""
+        """Keys whose entries have changed."""
         keys = dict.fromkeys((*self.found, *self.entries))
         before = {key: entry for key, (_, entry) in self.found.items()}
         return [key for key in keys if self.entries.get(key) is not before.get(key)]

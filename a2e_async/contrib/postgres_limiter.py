@@ -1,12 +1,13 @@
-"""The pace of a whole fleet: the generic cell rate of `a2e_async.transport.ratelimit`, in one row.
+"""The rate limit of a whole fleet: the generic cell rate algorithm, with its state in one row.
 
-A worker asks for the turns that its queue needs: one statement moves the row on and gives their
-instants, counted from the database's now, so clocks do not matter. It gives at least one turn,
-however late, and as many as come within `AHEAD`: who is late in the line asks once and not again
-and again, and what a worker takes with it when it dies is little. Priorities, deadlines and the
-queue stay the worker's own. No statement waits for a disk.
+See `a2e_async.transport.ratelimit` for the algorithm. A worker requests as many turns as its queue
+needs: one statement advances the row and returns their times, relative to the database's clock, so
+the workers' clocks do not matter. It returns at least one turn, however late, and all that fall
+within `PREFETCH_SECONDS`. So a worker far back in the line asks once and does not poll, and few
+turns are lost when a worker dies. Priorities, deadlines and the queue are local to each worker. No
+statement waits for a disk.
 
-While the database is away each worker keeps to its share of the rate by itself.
+While the database is unreachable each worker limits itself to its share of the rate.
 """
 
 import asyncio
@@ -25,19 +26,19 @@ from a2e_async.transport.ratelimit import Gcra, Pacer
 logger = logging.getLogger("a2e_async.transport")
 
 AHEAD: Final = 0.25
-"""Seconds for which more than one turn is taken in advance."""
+"""Time (s) within which turns are fetched in advance."""
 
 STALE: Final = 0.5
-"""Seconds after which a turn that nobody used is over: used later, it would come on top."""
+"""Time (s) after which an unused turn expires: used later, it would exceed the rate."""
 
 MOST: Final = 1_000
-"""Turns taken in one statement."""
+"""Turns fetched in one statement."""
 
 AWAY: Final = 2.0
-"""Seconds without an answer after which the database counts as away, and until it is asked anew."""
+"""Timeout (s) after which the database counts as unreachable; also the pause before a retry."""
 
 COUNTED: Final = 10.0
-"""Seconds between two counts of the workers."""
+"""Time (s) between two counts of the workers."""
 
 _NOW: Final = "extract(epoch FROM clock_timestamp())::float8"
 _TAKE: Final = f"""WITH pace AS (
@@ -53,14 +54,14 @@ _TAKE: Final = f"""WITH pace AS (
 _HOLD: Final = f"""UPDATE a2e_paces SET held_until = greatest(held_until, {_NOW} + %(seconds)s),
     arrives = greatest(arrives, {_NOW} + %(seconds)s + (%(burst)s - 1) * %(interval)s)
     WHERE account = %(account)s"""  # noqa: S608
-# Who listens to all changes waits for tasks, and so looks at them.
+# A worker that listens to all changes (key '') waits for tasks, and therefore polls.
 _COUNT: Final = f"""SELECT count(*),
     count(*) FILTER (WHERE owner IN (SELECT owner FROM a2e_watches WHERE key = ''))
     FROM a2e_owners WHERE until > {_NOW}"""  # noqa: S608
 
 
 class Turns:
-    """Turns that were taken in the database, as the state of a pace: when each may be used."""
+    """Turns fetched from the database, as a token bucket: the times at which each may be used."""
 
     def __init__(self, interval: float, burst: float) -> None:
         self.interval = interval
@@ -76,11 +77,11 @@ class Turns:
         return self._due[-1] if self._due else -math.inf
 
     def add(self, due: float) -> None:
-        """Take in one turn."""
+        """Add one turn."""
         self._due.append(due)
 
     def ready_at(self, now: float, cost: float = 1) -> float:
-        """Return when ``cost`` may be taken; inf while there are not enough turns."""
+        """Return when ``cost`` turns may be used; infinity while there are not enough."""
         while self._due and self._due[0] < now - STALE:
             self._due.popleft()
         needed = max(1, math.ceil(cost))
@@ -92,27 +93,28 @@ class Turns:
             self._due.popleft()
 
     def try_take(self, now: float, cost: float = 1) -> bool:
-        """Use turns if they are there and due."""
+        """Use turns if they are due; return whether they were."""
         if self.ready_at(now, cost) > now:
             return False
         self.take(now, cost)
         return True
 
     def give_back(self, cost: float) -> None:
-        """Take turns in again that were not used."""
+        """Return turns that were not used."""
         first = self._due[0] if self._due else None
         now = asyncio.get_running_loop().time()
         self._due.extendleft([now if first is None else min(now, first)] * max(1, math.ceil(cost)))
 
     def drain(self, now: float) -> None:
-        """Nothing to do: the database's row is drained."""
+        """Do nothing: the burst is drained in the database's row."""
 
 
 class PostgresLimiter(Pacer):
-    """The `Pacer` of one client, whose rate is that of all clients of ``account`` together.
+    """The `RateLimiter` of one client, whose rate is shared by all clients of ``account``.
 
-    ``rate`` requests per second, ``burst`` of them at once. It holds a connection of its own, as
-    turns must not wait for the journal's commits. ``emit`` is told when it must go on alone.
+    ``rate`` in requests per second, ``burst`` of them at once. It has its own connection, because
+    turns must not wait for the journal's commits. ``emit`` is called when it must limit itself
+    alone.
     """
 
     def __init__(
@@ -147,11 +149,11 @@ class PostgresLimiter(Pacer):
         self._called = asyncio.Event()
 
     def look_share(self) -> float:
-        """Return this client's part of the looks: all that wait for tasks have the same."""
+        """Return this client's fraction of the poll rate, the same for all polling workers."""
         return 1 / max(1, self._lookers)
 
     def pause_until(self, until: float) -> bool:
-        """Hold everybody of the fleet until ``until`` (loop time); return whether that is news."""
+        """Hold all clients of the account until ``until`` (loop time); return True if it is new."""
         news = super().pause_until(until)
         if news:
             self._holds.append(until)
@@ -160,11 +162,11 @@ class PostgresLimiter(Pacer):
         return news
 
     def held_elsewhere(self, seconds: float) -> None:
-        """Another worker was told to wait for ``seconds``."""
+        """Another worker was asked to pause for ``seconds``."""
         super().pause_until(self._now() + seconds)
 
     def close(self, error: BaseException) -> None:
-        """Fail everybody who waits, and who comes later; disconnect."""
+        """Fail all queued and later requests with ``error``; disconnect."""
         super().close(error)
         if self._fetching is not None:
             self._fetching.cancel()
@@ -181,7 +183,7 @@ class PostgresLimiter(Pacer):
     def _fetch(self) -> None:
         if self._closed is None and (self._fetching is None or self._fetching.done()):
             loop = asyncio.get_running_loop()
-            # An empty context: what the first caller had set must not leak into later work.
+            # An empty context: the first caller's context variables must not leak into later work.
             self._fetching = loop.create_task(self._run(), context=Context())
 
     async def _run(self) -> None:
@@ -191,7 +193,7 @@ class PostgresLimiter(Pacer):
             if not self._holds and wanted <= len(self._turns):
                 return
             if not self._holds and self._turns.last > now + AHEAD / 2:
-                # Woken by nobody: what comes meanwhile has its turn after these.
+                # No need to wake early: requests queued meanwhile get turns after these.
                 self._called.clear()
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(self._turns.last - AHEAD / 2):
@@ -205,13 +207,13 @@ class PostgresLimiter(Pacer):
             try:
                 async with asyncio.timeout(AWAY):
                     await self._ask(wanted)
-            except Exception as error:  # whatever it is: those in the queue must go on
+            except Exception as error:  # whatever it is, the queue must not stop
                 self._cut()
                 self._retry = self._now() + AWAY
                 self._go_alone(error)
             else:
                 if self._alone is not None:
-                    logger.info("the pace is shared again through %s", self._target)
+                    logger.info("the rate limit is shared again through %s", self._target)
                     self._alone = None
                 return
         if self._alone is None:
@@ -229,11 +231,13 @@ class PostgresLimiter(Pacer):
         if self._alone is not None:
             return
         share = 1 / max(1, self._workers)
-        # No burst, after the turns that are taken: what others do just now is not known.
+        # Without a burst, and after the turns that were fetched: how much the others send now is
+        # unknown.
         self._alone = Gcra(self._rate * share, 1)
         self._alone.take(max(self._now(), self._turns.last))
         logger.warning(
-            "%s, which shares the pace, is away (%s); this client keeps to %.3g requests/s",
+            "%s, which shares the rate limit, is unreachable (%s); this client limits itself to "
+            "%.3g requests/s",
             self._target,
             type(error).__name__,
             self._rate * share,
@@ -241,25 +245,26 @@ class PostgresLimiter(Pacer):
         self._emit(PaceAlone(rate=self._rate * share))
 
     async def _ask(self, wanted: int) -> None:
-        link = self._link or await self._connect()
+        connection = self._link or await self._connect()
         if self._now() - self._counted >= COUNTED:
-            ((workers, lookers),) = await (await run(link, _COUNT)).fetchall()
+            ((workers, lookers),) = await (await run(connection, _COUNT)).fetchall()
             self._workers, self._lookers = int(workers), int(lookers)
             self._counted = self._now()
         if self._alone is not None:
-            # The row does not know what was sent meanwhile: go on without a burst.
-            await link.execute(_HOLD.encode(), {**self._values, "seconds": 0})
+            # The row does not contain what was sent meanwhile: continue without a burst.
+            await connection.execute(_HOLD.encode(), {**self._values, "seconds": 0})
         while self._holds:
             seconds = self._holds[0] - self._now()
-            await link.execute(_HOLD.encode(), {**self._values, "seconds": max(0.0, seconds)})
+            await connection.execute(_HOLD.encode(), {**self._values, "seconds": max(0.0, seconds)})
             notice = f"{seconds:.3f} {self.account}"
-            await link.execute("SELECT pg_notify('a2e_hold', %s)", (notice,))
+            await connection.execute("SELECT pg_notify('a2e_hold', %s)", (notice,))
             self._holds.pop(0)
         if wanted <= 0:
             return
-        cursor = await link.execute(_TAKE.encode(), {**self._values, "wanted": wanted})
+        cursor = await connection.execute(_TAKE.encode(), {**self._values, "wanted": wanted})
         ((first, turns, held),) = await cursor.fetchall()
-        # Counted from the answer, which comes later than the database's now: never too early.
+        # Relative to the arrival of the response, which is later than the database's clock reading:
+        # never too early.
         now = self._now()
         if held > 0:
             super().pause_until(now + float(held))
@@ -267,20 +272,20 @@ class PostgresLimiter(Pacer):
             self._turns.add(now + max(0.0, float(held), float(first) + n * self._turns.interval))
 
     async def _connect(self) -> Connection:
-        link = await self._target.connect()
+        connection = await self._target.connect()
         try:
-            await prepare(link, self._target)
-            await link.execute("SET synchronous_commit = off")
-            await link.execute(
+            await prepare(connection, self._target)
+            await connection.execute("SET synchronous_commit = off")
+            await connection.execute(
                 "INSERT INTO a2e_paces VALUES (%s, 0, 0) ON CONFLICT DO NOTHING", (self.account,)
             )
         except BaseException:
-            link.pgconn.finish()
+            connection.pgconn.finish()
             raise
-        self._link = link
-        return link
+        self._link = connection
+        return connection
 
     def _cut(self) -> None:
-        link, self._link = self._link, None
-        if link is not None:
-            link.pgconn.finish()
+        connection, self._link = self._link, None
+        if connection is not None:
+            connection.pgconn.finish()

@@ -1,4 +1,4 @@
-"""One connection to PostgreSQL: made, checked, its tables brought up to date; errors explained."""
+"""One connection to PostgreSQL: opened, checked, its schema migrated; errors made readable."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -15,8 +15,7 @@ Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
 
 LOCK_WAIT: Final = 10_000
-"""Milliseconds to wait for another client's transaction, and that one may stand still; well
-below a lease."""
+"""Timeout for locks and for idle transactions (ms): well below the duration of a lease."""
 
 _PATIENT: Final[Mapping[str, str]] = {
     "connect_timeout": "5",
@@ -27,24 +26,24 @@ _PATIENT: Final[Mapping[str, str]] = {
     "target_session_attrs": "read-write",
     "application_name": "a2e_async",
 }
-"""What a connection is made with, unless its URL says otherwise: a database that is gone without
-a word is noticed within half a lease, and no standby is taken for the primary."""
+"""Connection parameters, unless the URL sets them. They detect a database that disappears silently
+within half a lease, and reject a standby in place of the primary."""
 
 _MAKING: Final = 0x41324A4C
-"""The advisory lock under which tables are made."""
+"""Key of the advisory lock under which tables are created."""
 
 
 class Target:
-    """Where the database is. Its ``repr`` and its errors never hold the password."""
+    """The address of the database. Its ``repr`` and its errors never contain the password."""
 
     @sealed
     def __init__(self, url: str) -> None:
         given = _settings(url)
-        if given is None:  # outside of the handler: the driver's error repeats the whole URL
+        if given is None:  # raised outside the handler: the driver's error contains the whole URL
             raise ConfigurationError(
-                "The PostgreSQL address cannot be read. It must look like "
-                "postgresql://user@host:5432/database, where special characters are written as "
-                "%XX, or like host=… dbname=…."
+                "The PostgreSQL address is invalid. It must look like "
+                "postgresql://user@host:5432/database, with special characters written as %XX, or "
+                "like host=… dbname=…."
             )
         self._info = Secret(conninfo.make_conninfo("", **{**_PATIENT, **given}), "[database]")
         host = given.get("host") or given.get("hostaddr") or "localhost"
@@ -59,36 +58,37 @@ class Target:
         return self.name
 
     def conninfo(self) -> str:
-        """Return what libpq connects with. A method, as it may hold the password."""
+        """Return the connection string for libpq. A method, because it may contain the password."""
         return self._info.reveal()
 
     async def connect(self) -> Connection:
         """Return a connection. Raises `psycopg.Error`."""
         connect = psycopg.AsyncConnection.connect
         connection = await connect(self._info.reveal(), autocommit=True)
+        # The same few statements repeat all the time: prepare them early.
         connection.prepare_threshold = 2
         return connection
 
     def explain(self, error: BaseException) -> JournalError:
-        """Return what a failure means to a user."""
+        """Return the `JournalError` that explains a failure to the user."""
         if isinstance(error, JournalError):
             return error
         text = redact(next(iter(str(error).strip().splitlines()), ""))
-        for secret in self._secrets:  # the short ones, too
+        for secret in self._secrets:  # also those too short for `redact`
             text = text.replace(secret.reveal(), secret.shown)
         why = f"{type(error).__name__}: {text}".rstrip(": ")
-        return self.unusable(why, "Nothing more is started until it answers.")
+        return self.unusable(why, "No job is started until the database responds again.")
 
     def unusable(self, why: str, advice: str) -> JournalError:
-        """Return the error that says why the database cannot be used and what helps."""
+        """Return an error that says why the database cannot be used, and what to do."""
         return JournalError(f"The journal {self.name} cannot be used: {why}. {advice}")
 
 
 def _settings(url: str) -> dict[str, Any] | None:
-    """Return the settings of an address, None for one that cannot be read as it was meant.
+    """Return the settings in an address, None if it cannot be parsed as it was meant.
 
-    A character of a password that should have been written as %XX ends it: what follows would be
-    taken for the host or the database, and be shown as such.
+    A special character in a password that is not written as %XX ends the password: the rest would
+    be taken for the host or the database, and be shown in errors.
     """
     try:
         given = conninfo.conninfo_to_dict(database_address(url) or "")
@@ -104,20 +104,20 @@ def _settings(url: str) -> dict[str, Any] | None:
 async def run(
     connection: Connection, query: str, values: tuple[Any, ...] | Mapping[str, Any] = ()
 ) -> Cursor:
-    """Execute one of this package's own statements, put together from its own names alone."""
+    """Execute a statement of this package, which contains no text from outside."""
     return await connection.execute(query.encode(), values or None)
 
 
 def passes(error: BaseException) -> bool:
-    """Whether it may be over by itself: not what the database refuses as such."""
+    """Return whether an error may be transient, as opposed to a statement that was refused."""
     large = isinstance(error, psycopg.errors.ProgramLimitExceeded)
     return isinstance(error, psycopg.OperationalError) and not large
 
 
 async def prepare(connection: Connection, target: Target) -> None:
-    """Make a new connection fit for the journal; make or update the tables if need be.
+    """Prepare a new connection for the journal; create or migrate the tables if necessary.
 
-    Raises `psycopg.Error`, and `JournalError` when a later version has written them.
+    Raises `psycopg.Error`, and `JournalError` if a later version of the package wrote the tables.
     """
     await connection.execute(
         "SELECT set_config('synchronous_commit', 'on', false) "
@@ -133,9 +133,9 @@ async def prepare(connection: Connection, target: Target) -> None:
         return
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MAKING,))
-        version = await _version(connection)  # another one may have been faster
+        version = await _version(connection)  # another client may have been faster
         if version > VERSION:
-            why = f"it is of version {version}, this package knows up to {VERSION}"
+            why = f"its schema has version {version}, this package supports up to {VERSION}"
             raise target.unusable(why, "Update a2e-async.")
         if version == 0:
             await connection.execute("CREATE TABLE IF NOT EXISTS a2e_version (version int)")
@@ -148,7 +148,7 @@ async def prepare(connection: Connection, target: Target) -> None:
 
 
 async def _version(connection: Connection) -> int:
-    # Not to_regclass(): it answers from a cache that may not know of what was just committed.
+    # Not to_regclass(): its cache may not contain a table that was just committed.
     query = "SELECT FROM pg_class WHERE relname = 'a2e_version' AND pg_table_is_visible(oid)"
     if await (await connection.execute(query)).fetchone() is None:
         return 0

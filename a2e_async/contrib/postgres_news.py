@@ -1,4 +1,4 @@
-"""News of entries that other clients change: who wants to hear of what, and what they heard."""
+"""Notifications of entries that other clients change, and who listens to which keys."""
 
 from collections.abc import Callable
 
@@ -15,14 +15,14 @@ Told = Callable[[Entry | None], None]
 
 @define(eq=False)
 class Watched:
-    """Those who want to hear of a key, and what they know of it once ``known``."""
+    """The callbacks of a key, and the last known entry once ``entry_is_known``."""
 
     told: list[Told] = field(factory=list[Told])
     known: bool = False
     entry: Entry | None = None
 
     def see(self, entry: Entry | None) -> None:
-        """Tell of an entry as others have made it."""
+        """Call the callbacks with an entry as others have changed it."""
         news = self.known and self.entry != entry
         self.known, self.entry = True, entry
         for told in tuple(self.told) if news else ():
@@ -30,9 +30,10 @@ class Watched:
 
 
 class News:
-    """Watches entries for the client ``owner`` (a `Rider`). ``stir``: something is pending.
+    """Listens to entries for the client ``owner`` (a `ConnectionUser`).
 
-    ``mine`` returns the parameters of `postgres_tables.MINE`.
+    ``request_turn`` schedules a turn of the worker. ``account_filter`` returns the parameters of
+    `postgres_tables.IS_VISIBLE`.
     """
 
     def __init__(
@@ -49,31 +50,31 @@ class News:
         self._unregistered: set[str] = set()
         self._listeners: list[Callable[[Entry], None]] = []
         self._changed: dict[str, None] = {}
-        """Keys of entries that others have changed and the listeners do not know yet."""
+        """Keys of entries that others have changed and that were not reported to callbacks yet."""
         self._holds: dict[str, Callable[[float], None]] = {}
         self.heard_at: float | None = None
-        """The database's time up to which the listeners know of everything."""
+        """The database's time up to which all changes were reported to callbacks."""
 
     def watch(self, key: str, told: Told) -> Callable[[], None]:
-        """Have ``told`` called when others change an entry; return what ends that."""
-        self._stir()  # first: it refuses a journal that cannot be used
+        """Call ``callback`` when others change an entry; return a function that stops it."""
+        self._stir()  # first, because it raises for a journal that cannot be used
         if key not in self._watched:
             self._watched[key] = Watched()
             self._unregistered.add(key)
-        watched = self._watched[key]
-        watched.told.append(told)
+        listeners = self._watched[key]
+        listeners.told.append(told)
 
         def end() -> None:
-            if told in watched.told:
-                watched.told.remove(told)
-            if not watched.told and self._watched.get(key) is watched:
+            if told in listeners.told:
+                listeners.told.remove(told)
+            if not listeners.told and self._watched.get(key) is listeners:
                 del self._watched[key]
                 self._unregistered.add(key)
 
         return end
 
     def watch_all(self, told: Callable[[Entry], None]) -> Callable[[], None]:
-        """Have ``told`` called with every entry that others change; return what ends that."""
+        """Call ``callback`` with every entry that others change; return a function to stop it."""
         self._stir()
         self._listeners.append(told)
         self._unregistered.add("")
@@ -86,29 +87,29 @@ class News:
         return end
 
     def on_hold(self, account: str, held: Callable[[float], None]) -> None:
-        """Have ``held`` called with the seconds for which another worker's account must wait."""
+        """Call ``callback`` with the seconds of a pause that another worker reports."""
         self._holds[account] = held
 
     async def tell(self, link: Connection, keys: list[str]) -> None:
-        """Tell the other workers, after the commit, whose entries have changed."""
+        """Notify the other workers, after the commit, of changed entries."""
         await run(link, tables.TELL, (keys, self._owner()))
         await run(link, tables.TELL_ALL, (self._owner(), keys, self._owner()))
 
     def see(self, group: Group) -> None:
-        """Tell watchers what others had done before this group; what it did itself they know."""
+        """Report what others had changed before this transaction; its own changes are known."""
         for key in self._watched.keys() & {*group.found, *group.entries}:
-            watched = self._watched[key]
-            if watched.known:
-                watched.see(group.found[key][1] if key in group.found else None)
-                watched.entry = group.entries.get(key)
+            listeners = self._watched[key]
+            if listeners.known:
+                listeners.see(group.found[key][1] if key in group.found else None)
+                listeners.entry = group.entries.get(key)
 
     @property
     def pending(self) -> bool:
-        """Whether something is to be looked up or registered."""
+        """Whether keys must be registered or entries read."""
         return bool(self._unregistered or self._noted or self._changed)
 
     async def connected(self, link: Connection) -> None:
-        """Listen again, and catch up on what was told while nobody did."""
+        """Listen again, and catch up on changes made while disconnected."""
         await link.execute(f"LISTEN a2e_{self._owner()[-32:]}".encode())
         await link.execute("LISTEN a2e_hold")
         for key in (*self._watched, *([""] if self._listeners else [])):
@@ -119,7 +120,7 @@ class News:
         self._noted.update(self._watched)
 
     async def turn(self, link: Connection, *, beat: bool) -> None:
-        """Begin and end watching, and tell the watchers what others did."""
+        """Register and unregister keys, and report what others changed."""
         if beat:
             self._noted.update(self._watched)  # a notification may have been lost
         keys = set(self._unregistered)
@@ -137,7 +138,7 @@ class News:
             self._tell_all([entries[key] for key in changed if key in entries])
 
     def heard(self, note: psycopg.Notify) -> None:
-        """Take in that another client has changed an entry, or must hold its pace."""
+        """Handle a notification of a changed entry, or of a rate-limit pause."""
         mine = self._owner()[-32:]
         if note.channel == "a2e_hold":
             seconds, _, account = note.payload.partition(" ")
@@ -149,10 +150,10 @@ class News:
             self._changed[note.payload[32:]] = None
 
     def lost(self) -> None:
-        """Nothing to do: `connected` catches up."""
+        """Do nothing: `connected` catches up."""
 
     async def leave(self, link: Connection) -> None:
-        """Watch nothing any more."""
+        """Stop listening."""
         await run(link, "DELETE FROM a2e_watches WHERE owner = %s", (self._owner(),))
 
     def _tell_all(self, entries: list[Entry]) -> None:

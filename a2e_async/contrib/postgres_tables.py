@@ -1,11 +1,11 @@
-"""The tables of the PostgreSQL journal, and how entries become rows and back (pure).
+"""Tables and statements of the PostgreSQL journal; conversion of entries to rows (pure).
 
-**Later versions.** `a2e_version` counts the migrations that a database has gone through. The n-th
-of `MIGRATIONS` leads from version n to n + 1; to change the tables, append one and never touch
-those before it.
+**Later versions.** `a2e_version` is the number of migrations that a database has gone through. The
+n-th of `MIGRATIONS` leads from version n to n + 1. To change the tables, append a migration and
+never edit an earlier one.
 
-What the database itself must see has a column; all else of an entry is one JSON document, as
-text: PostgreSQL's own text and ``jsonb`` cannot hold every string.
+Values that SQL statements use have a column. All others are in one JSON document, stored as text:
+PostgreSQL's own text and ``jsonb`` types cannot store every string.
 """
 
 import json
@@ -59,7 +59,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     ) WITH (fillfactor = 10);
     """,
     "CREATE TABLE a2e_leaders (account text PRIMARY KEY, owner text NOT NULL)",
-    # Entries from before accounts have the account "".
+    # Entries written before accounts existed have the account "".
     """
     ALTER TABLE a2e_jobs ADD COLUMN account text NOT NULL DEFAULT '';
     ALTER TABLE a2e_jobs ADD COLUMN missing_since double precision;
@@ -80,10 +80,10 @@ MIGRATIONS: Final[tuple[str, ...]] = (
 )
 
 VERSION: Final = len(MIGRATIONS)
-"""Of the tables that this package writes."""
+"""Version of the tables that this package writes."""
 
 OPEN: Final = "state < 4 AND succeeded IS NOT FALSE"
-"""`Entry.open` in SQL, word for word the condition of the index on open entries."""
+"""`Entry.open` in SQL, identical to the condition of the index on open entries."""
 
 COLUMNS: Final = (
     "key", "kind", "digest", "state", "ids", "coins", "reserved", "succeeded", "missing_since",
@@ -91,21 +91,21 @@ COLUMNS: Final = (
 )  # fmt: skip
 
 REST: Final = tuple(one.name for one in fields(Entry) if one.name not in COLUMNS)
-"""Fields of an entry in its document."""
+"""Fields of an entry that are in its document."""
 
 _ALL: Final = ", ".join((*COLUMNS, "rest"))
 
 MINE: Final = "(%s::text IS NULL OR account IN (%s, ''))"
-"""Whether a client of an account sees a row; the account twice, None sees them all."""
+"""Whether a client may see a row. Takes the account twice; None sees all rows."""
 
-# Every statement below is put together from names of this module alone.
+# Every statement below is assembled from constants of this module only.
 INSERT: Final = f"""INSERT INTO a2e_jobs ({_ALL})
     VALUES ({", ".join("%s" for _ in (*COLUMNS, "rest"))}) RETURNING seq"""  # noqa: S608
 UPDATE: Final = f"""UPDATE a2e_jobs
     SET {", ".join(f"{name} = %s" for name in (*COLUMNS, "rest"))} WHERE seq = %s"""  # noqa: S608
 DELETE: Final = "DELETE FROM a2e_jobs WHERE seq = %s"
 _BY_KEY: Final = f"SELECT {_ALL}, seq FROM a2e_jobs WHERE key = ANY(%s) AND {MINE}"  # noqa: S608
-# Of several accounts' entries under one key, who is bound to none gets the last of these.
+# If several accounts have an entry of a key, a client without an account gets the last of them.
 LOCK: Final = f"{_BY_KEY} ORDER BY key, account DESC FOR UPDATE"
 BY_KEY: Final = f"{_BY_KEY} ORDER BY account DESC"
 BY_TASK: Final = f"""SELECT {_ALL} FROM a2e_jobs
@@ -116,12 +116,12 @@ SINCE: Final = f"SELECT {_ALL} FROM a2e_jobs WHERE updated_at >= %s AND {MINE}" 
 HELD: Final = "SELECT kind, id, account FROM a2e_tasks WHERE id = ANY(%s)"
 OWNERS: Final = """SELECT owner, until FROM a2e_owners
     WHERE owner IN (SELECT owner FROM a2e_jobs WHERE key = ANY(%s))"""
-# Without ON CONFLICT: where another client has just claimed the task, all is done again.
+# Without ON CONFLICT: if another client has just claimed the task, the transaction is retried.
 CLAIM: Final = """INSERT INTO a2e_tasks (kind, id, account, seq)
     SELECT kind, %s, account, seq FROM a2e_jobs WHERE key = %s AND account = %s"""
 MOVE_CLAIMS: Final = "UPDATE a2e_tasks SET account = %s WHERE id = ANY(%s) AND seq = %s"
-# Told after the commit: who began to watch before it hears of it here, who did so later has
-# read the committed entry. It stays out of the commit, which would else queue with all others.
+# Sent after the commit. A client that listened before gets it; one that listens later reads the
+# committed entry. Inside the transaction NOTIFY would serialise all commits.
 TELL: Final = """SELECT pg_notify('a2e_' || right(owner, 32), key) FROM a2e_watches
     WHERE key = ANY(%s) AND owner <> %s"""
 TELL_ALL: Final = """SELECT pg_notify('a2e_all', right(%s, 32) || key)
@@ -133,16 +133,16 @@ BEAT: Final = f"""INSERT INTO a2e_owners AS mine VALUES (%s, {_CLOCK} + %s, %s)
     ON CONFLICT (owner) DO UPDATE SET until = excluded.until,
     groups = greatest(mine.groups, excluded.groups)
     RETURNING until, groups"""  # noqa: S608
-"""Renews a lease; it gives the clock too, and which of this owner's groups are committed."""
+"""Renews a lease; returns the clock, too, and the last committed transaction of this owner."""
 
 LEADER: Final = f"""SELECT led.owner, coalesce(until > {_CLOCK}, false)
     FROM a2e_leaders AS led LEFT JOIN a2e_owners USING (owner) WHERE account = %s"""  # noqa: S608
-"""Gives who leads the clients of an account, and whether its lease holds."""
+"""Returns the leader of an account's clients, and whether its lease is valid."""
 
 LEAD: Final = """INSERT INTO a2e_leaders AS led VALUES (%s, %s)
     ON CONFLICT (account) DO UPDATE SET owner = excluded.owner WHERE led.owner = %s
     RETURNING owner"""
-"""Becomes the leader in place of one that is gone; no row where another was faster."""
+"""Become the leader in place of a dead one; returns no row if another client was faster."""
 
 RESIGN: Final = "DELETE FROM a2e_leaders WHERE account = %s AND owner = %s"
 ALIVE: Final = f"SELECT owner FROM a2e_owners WHERE owner = ANY(%s) AND until > {_CLOCK}"  # noqa: S608
@@ -218,9 +218,10 @@ ADOPT: Final = f"""WITH mine AS (
 
 
 def page_query(open_only: bool, among: bool) -> str:
-    """Return the query of a page.
+    """Return the query for a page of entries.
 
-    Its parameters: the place to go on after, the account twice, states if ``among``, the limit.
+    Its parameters: the row number to continue after, the account twice, the states if ``by_state``,
+    the limit.
     """
     where = f"seq > %s AND {MINE}" + (f" AND {OPEN}" if open_only else "")
     where += " AND state = ANY(%s)" if among else ""
@@ -228,7 +229,7 @@ def page_query(open_only: bool, among: bool) -> str:
 
 
 def accounts_query(open_only: bool) -> str:
-    """Return the query that counts the entries of each account, and those that are open."""
+    """Return the query that counts the entries of each account, and its open ones."""
     where = f" WHERE {OPEN}" if open_only else ""
     return f"""SELECT account, count(*), count(*) FILTER (WHERE {OPEN}) FROM a2e_jobs{where}
         GROUP BY account ORDER BY account COLLATE "C\""""  # noqa: S608
@@ -242,10 +243,10 @@ def to_row(entry: Entry) -> tuple[Any, ...]:
 
 
 def to_entry(row: tuple[Any, ...]) -> Entry:
-    """Return the entry of a row: its columns, then its document; what follows is left."""
+    """Return the entry of a row: its columns, then its document; further columns are ignored."""
     values: dict[str, Any] = dict(zip(COLUMNS, row, strict=False))
     document: Mapping[str, Any] = json.loads(row[len(COLUMNS)])
-    # What a later version has added is kept out of the way.
+    # Fields that a later version has added are ignored.
     values |= {name: document[name] for name in REST if name in document}
     values["state"] = State(values["state"])
     values["ids"] = tuple(values["ids"])
@@ -254,14 +255,14 @@ def to_entry(row: tuple[Any, ...]) -> Entry:
 
 
 def to_entries(rows: Iterable[tuple[Any, ...]]) -> list[Entry]:
-    """Return the entries of rows. One that cannot be read is logged and left out."""
+    """Return the entries of rows. One that cannot be decoded is logged and omitted."""
     entries: list[Entry] = []
     for row in rows:
         try:
             entries.append(to_entry(row))
-        except Exception as error:  # whatever is in it must not hide the others
+        except Exception as error:  # a damaged entry must not hide the others
             why = type(error).__name__
-            logger.error("an entry of the journal cannot be read: key %r (%s)", row[0], why)  # noqa: TRY400
+            logger.error("a journal entry cannot be decoded: key %r (%s)", row[0], why)  # noqa: TRY400
     return entries
 
 
@@ -275,5 +276,5 @@ def _column(value: str | float | tuple[str, ...] | None) -> Any:
 
 def _text(value: str) -> str:
     if "\0" in value or (not value.isascii() and value != value.encode(errors="replace").decode()):
-        raise ValueError("a key or an id holds characters that PostgreSQL cannot")
+        raise ValueError("a key or an id contains characters that PostgreSQL cannot store")
     return value

@@ -1,11 +1,11 @@
-"""The asyncio task that alone uses a journal's connection: groups of steps, the lease, riders.
+"""The asyncio task that owns a journal's connection: transactions, the lease, other users.
 
-What is asked for at one time is one transaction, in two round trips; it is durable
-(``synchronous_commit``) before anybody is told.
+Operations that are pending at the same time share one transaction, in two round trips. It is
+durable (``synchronous_commit``) before any caller gets its result.
 
-**When the connection is lost after COMMIT was sent**, nobody knows whether it was carried out.
-Each transaction numbers itself in its owner's row: the next connection writes that row first, so
-the old transaction is over, and finds there whether it has come about.
+**If the connection is lost after COMMIT was sent**, the outcome is unknown. Each transaction writes
+its number into its owner's row. The next connection first writes that row, which waits for the end
+of the old transaction, and then reads there whether it was committed.
 """
 
 import asyncio
@@ -31,28 +31,29 @@ from a2e_async.tasks.owner import is_dead, new_owner
 T = TypeVar("T")
 
 GROUP: Final = 1_000
-"""Operations in one transaction at most."""
+"""Maximum number of operations in one transaction."""
 
 PATIENCE: Final = 45.0
-"""Seconds in which a database that was there may be away: a restart, a failover."""
+"""Time (s) for which a database that was reachable may be away: a restart, a failover."""
 
 FIRST_PATIENCE: Final = 5.0
-"""The same before it was ever reached: a wrong URL must be told soon."""
+"""The same before the first connection: a wrong URL must be reported soon."""
 
 STANDSTILL: Final = 20.0
-"""Seconds without an end after which one attempt is given up and its connection with it."""
+"""Time limit (s) for one attempt; after it the attempt and its connection are abandoned."""
 
 REPAIR: Final = 1.0
-"""Seconds after which riders that have something to do try again what has failed."""
+"""Time (s) after which connection users retry pending work that has failed."""
 
 FORGOTTEN: Final = 86_400.0
-"""Seconds after which the row of an owner that is gone is cleared away."""
+"""Time (s) after which the row of a dead owner is deleted."""
 
 
 class Worker:
-    """Carries out what a journal is asked for. ``clock`` None: the database's own.
+    """Executes the operations of a journal. ``clock`` None: the database's own clock.
 
-    Nothing is opened before the first use. It belongs to the loop it is first used on.
+    Nothing is opened before the first use. It belongs to the event loop on which it is first used.
+    Its run loop is the only user of the connection.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Worker:
     ) -> None:
         self.target = target
         self.clock: Callable[[], float | None] = clock or _database_clock
-        """Gives the database's time in tests, else None: it asks its own clock."""
+        """Returns the time in tests, else None: the database then uses its own clock."""
         self._host_clock = host_clock
         self._owner: str | None = None
         self._home: tuple[asyncio.AbstractEventLoop, int] | None = None
@@ -72,20 +73,22 @@ class Worker:
         self._runner: asyncio.Task[None] | None = None
         self._alarm: asyncio.Future[None] | None = None
         self._stirred = False
-        """Something has come up since the last turn."""
+        """Work has arrived since the last turn."""
         self._link: Connection | None = None
         self._failing = False
-        """What the riders had to do could not be done: they may be ready, the database is not."""
+        """Pending work of the connection users failed: retry later, the database may be
+        unreachable."""
         self._reached = False
         self._closed = False
         self._beaten = float("-inf")
         self._groups = 0
         self._committed = 0
-        """The last of this owner's groups that the database is known to hold."""
+        """The last of this owner's transactions that is known to be committed."""
         self._started = float("-inf")
-        """When the database was started: the leases of before could not be renewed meanwhile."""
+        """When the database server started: leases could not be renewed while it was down."""
         self.account: str | None = None
-        """Whose entries are seen and written; None: all are seen, new ones have no account."""
+        """The account whose entries are read and written; None: all are read, new ones have none.
+        """
         self.news = News(lambda: self.name, self.stir, lambda: self.mine)
         self._riders: list[Rider] = [self.news]
 
@@ -104,7 +107,7 @@ class Worker:
 
     @property
     def mine(self) -> tuple[str | None, str | None]:
-        """The parameters of `postgres_tables.MINE`."""
+        """The parameters of `postgres_tables.IS_VISIBLE`."""
         return self.account, self.account
 
     def ask(
@@ -115,7 +118,7 @@ class Worker:
         *,
         ids: tuple[str, ...] = (),
     ) -> "asyncio.Future[T]":
-        """Have a step of a group, or else a query, carried out."""
+        """Submit a step of a transaction, or else a query; return the future of its result."""
         self._check()
         asked = Asked[T](asyncio.get_running_loop().create_future(), key, ids, step, query)
         self._queue.append(asked)
@@ -123,12 +126,12 @@ class Worker:
         return asked.future
 
     def ride(self, rider: Rider) -> None:
-        """Let something else use the connection between the operations."""
+        """Let another object use the connection between operations."""
         self.stir()
         self._riders.append(rider)
 
     async def aclose(self) -> None:
-        """Carry out what was asked for, give up the leases, disconnect. May be called again."""
+        """Finish pending operations, give up the leases, disconnect. May be called again."""
         self._closed = True
         if self._home is None or self._home[1] != os.getpid():
             return
@@ -139,27 +142,27 @@ class Worker:
     def _check(self) -> asyncio.AbstractEventLoop | None:
         if self._home is not None and self._home[1] != os.getpid():
             why = "it was used before the process was forked and belongs to the parent"
-            raise self.target.unusable(why, "Make a new client in the child.")
+            raise self.target.unusable(why, "Create a new client in the child.")
         if self._closed:
-            raise self.target.unusable("it is closed", "Make a new client.")
+            raise self.target.unusable("it is closed", "Create a new client.")
         return None if self._home is None else self._home[0]
 
     def stir(self) -> None:
-        """Have the runner turn to what is new; the first use starts it."""
+        """Wake the run loop for new work; the first use starts it."""
         home = self._check()
         loop = asyncio.get_running_loop()
         if home is not None and home is not loop and not home.is_closed():
             why = "it belongs to another event loop"
-            raise self.target.unusable(why, "Make a new client on this one.")
+            raise self.target.unusable(why, "Create a new client on this one.")
         if self._runner is None or self._runner.done():
             self._home = loop, os.getpid()
             _ = self.name
-            # An empty context: what the first caller had set must not leak into later work.
+            # An empty context: the first caller's context variables must not leak into later work.
             self._runner = loop.create_task(self._run(), context=Context())
         self.ring()
 
     def ring(self) -> None:
-        """Have the runner, if there is one, turn to what is new."""
+        """Wake the run loop, if it runs."""
         self._stirred = True
         if self._alarm is not None and not self._alarm.done():
             self._alarm.set_result(None)
@@ -177,7 +180,7 @@ class Worker:
             await self._leave()
         finally:
             for asked in (*work, *self._queue):
-                asked.fail(self.target.unusable("its event loop has ended", "Make a new client."))
+                asked.fail(self.target.unusable("its event loop has ended", "Create a new client."))
             self._queue.clear()
             self._cut()
 
@@ -187,9 +190,9 @@ class Worker:
         try:
             if steps:
                 await self._carry_out(steps)
-            if self._due() or any(rider.pending for rider in self._riders):
+            if self._due() or any(user.pending for user in self._riders):
                 self._failing = True
-                # Who waits for nothing does not care that the database is away.
+                # Without callers that wait, nobody needs to know that the database is unreachable.
                 with suppress(*(() if work else (JournalError,))):
                     await self._patiently(self._look_around, patient=bool(work))
                     self._failing = False
@@ -205,10 +208,11 @@ class Worker:
                     asked.fail(error)
 
     async def _rest(self) -> None:
-        """Wait for work, for the database to say something, or for the next heartbeat."""
+        """Wait for work, a notification, or the next heartbeat."""
         if self._link is not None:
-            await self._hear(self._link)  # what came in beside answers makes no noise
-        pending = any(rider.pending for rider in self._riders)
+            # Notifications that arrived with a result do not make the socket readable again.
+            await self._hear(self._link)
+        pending = any(user.pending for user in self._riders)
         if self._stirred or (pending and not self._failing):
             return
         loop = asyncio.get_running_loop()
@@ -228,11 +232,11 @@ class Worker:
             await self._hear(self._link)
 
     async def _hear(self, link: Connection) -> None:
-        """Take in what the database has said by itself."""
+        """Dispatch the notifications that the database has sent."""
         try:
-            async for note in link.notifies(timeout=0):
-                for rider in self._riders:
-                    rider.heard(note)
+            async for notification in link.notifies(timeout=0):
+                for user in self._riders:
+                    user.heard(notification)
         except psycopg.Error:
             self._cut()  # the next heartbeat makes a new one
 
@@ -241,7 +245,7 @@ class Worker:
     async def _patiently(
         self, do: "Callable[[Connection], Awaitable[T]]", *, patient: bool = True
     ) -> T:
-        """Return what ``do`` returns, with a new connection and again while it cannot be done.
+        """Return the result of ``operation``, reconnecting and retrying until the time limit.
 
         Raises `JournalError`.
         """
@@ -257,55 +261,55 @@ class Worker:
                 if lost:
                     self._cut()
                 if not (lost or passes(error)) or loop.time() >= deadline:
-                    # The driver's frames hold the password.
+                    # The driver's frames contain the password.
                     raise self.target.explain(error) from without_frames(error)
             await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311  # no secret
             pause = min(2 * pause, 1.0)
 
     async def _connect(self) -> Connection:
-        link = await self.target.connect()
+        connection = await self.target.connect()
         try:
-            await prepare(link, self.target)
+            await prepare(connection, self.target)
             started = await run(
-                link, "SELECT extract(epoch FROM pg_postmaster_start_time())::float8"
+                connection, "SELECT extract(epoch FROM pg_postmaster_start_time())::float8"
             )
             if self.clock() is None:
                 self._started = (await started.fetchall())[0][0]
-            # Waits for the end of whatever the connection before has left under way.
-            now = await self._beat(link, self._committed)
-            await run(link, "DELETE FROM a2e_owners WHERE until < %s", (now - FORGOTTEN,))
+            # Waits for the end of a transaction that the previous connection left open.
+            now = await self._beat(connection, self._committed)
+            await run(connection, "DELETE FROM a2e_owners WHERE until < %s", (now - FORGOTTEN,))
             await run(
-                link,
+                connection,
                 "DELETE FROM a2e_watches WHERE owner NOT IN (SELECT owner FROM a2e_owners)",
             )
-            for rider in self._riders:
-                await rider.connected(link)
+            for user in self._riders:
+                await user.connected(connection)
             self.news.heard_at = now
         except BaseException:
-            await link.close()
+            await connection.close()
             raise
-        self._link, self._reached = link, True
-        return link
+        self._link, self._reached = connection, True
+        return connection
 
     def _cut(self) -> None:
-        """Close the connection without a word: nothing of it can be relied on."""
-        link, self._link = self._link, None
-        if link is not None:
-            link.pgconn.finish()
-            for rider in self._riders:
-                rider.lost()
+        """Close the connection without a protocol exchange: its state is unknown."""
+        connection, self._link = self._link, None
+        if connection is not None:
+            connection.pgconn.finish()
+            for user in self._riders:
+                user.lost()
 
     async def _leave(self) -> None:
-        """Give up the lease: others may take this client's entries at once."""
-        link = self._link
-        if link is None:
+        """Give up the lease, so that others can take over this client's entries at once."""
+        connection = self._link
+        if connection is None:
             return
-        with suppress(psycopg.Error, TimeoutError):  # a lease that cannot be given up expires
+        with suppress(psycopg.Error, TimeoutError):  # otherwise the lease expires by itself
             async with asyncio.timeout(STANDSTILL):
-                for rider in self._riders:
-                    await rider.leave(link)
-                await run(link, "DELETE FROM a2e_owners WHERE owner = %s", (self.name,))
-                await link.close()
+                for user in self._riders:
+                    await user.leave(connection)
+                await run(connection, "DELETE FROM a2e_owners WHERE owner = %s", (self.name,))
+                await connection.close()
 
     # -- the lease -----------------------------------------------------------------------------
 
@@ -325,21 +329,22 @@ class Worker:
         return float(until) - LEASE
 
     async def _look_around(self, link: Connection) -> None:
-        """Renew the lease if it is time to, and let the riders do what they have to."""
-        beat = self._due()
-        if beat:
-            # Losing the last heartbeat in a crash makes a lease no older than it then is.
+        """Renew the lease if it is due, and let the connection users do their pending work."""
+        heartbeat = self._due()
+        if heartbeat:
+            # No fsync is needed: a lease whose last heartbeat is lost in a crash only expires
+            # earlier.
             async with link.transaction():
                 await link.execute("SET LOCAL synchronous_commit = off")
                 self.news.heard_at = await self._beat(link, self._committed)
-        for rider in self._riders:
-            if beat or rider.pending:
-                await rider.turn(link, beat=beat)
+        for user in self._riders:
+            if heartbeat or user.pending:
+                await user.turn(link, beat=heartbeat)
 
-    # -- groups --------------------------------------------------------------------------------
+    # -- transactions --------------------------------------------------------------------------
 
     async def _carry_out(self, steps: list[Asked[Any]]) -> None:
-        """Carry out steps in one transaction. What one of them raises ends only itself."""
+        """Execute steps in one transaction. An error raised by a step affects only its caller."""
         self._groups += 1
         number = self._groups
         results: list[tuple[Asked[Any], Any]] = []
@@ -348,7 +353,7 @@ class Worker:
         async def attempt(link: Connection) -> None:
             nonlocal group
             if group is not None and self._committed >= number:
-                return  # the last attempt's COMMIT was carried out, its answer was lost
+                return  # the last attempt was committed, but its response was lost
             results.clear()
             group = None
             try:
@@ -370,16 +375,16 @@ class Worker:
                 await link.execute("ROLLBACK")
                 await self._beat(link, self._committed)
                 if self._committed >= number:
-                    return  # what failed came after the commit
+                    return  # the failure came after the commit
                 group = None
                 if isinstance(error, psycopg.errors.UniqueViolation):
-                    raise _Raced from error  # another client has just begun the same key
+                    raise _Raced from error  # another client has just inserted the same key
                 raise
 
         try:
             await self._patiently(attempt)
         except JournalError as error:
-            # A value that the database refuses must not hurt its neighbours.
+            # A value that the database refuses must not fail the other operations.
             refused = isinstance(error.__cause__, psycopg.Error) and not passes(error.__cause__)
             if len(steps) > 1 and refused:
                 for asked in steps:
@@ -397,28 +402,29 @@ class Worker:
                 asked.tell(result)
 
     def _unreadable(self, key: str) -> JournalError:
-        return self.target.unusable(f"its entry of {key!r} cannot be read", "Look at that row.")
+        reason = f"its entry for key {key!r} cannot be decoded"
+        return self.target.unusable(reason, "Check that row of a2e_jobs.")
 
     async def _load(self, link: Connection, steps: list[Asked[Any]], number: int) -> Group:
         keys = sorted({asked.key for asked in steps})
         ids = sorted({id for asked in steps for id in asked.ids})
         async with link.pipeline():
             await link.execute("BEGIN")
-            beat = await run(link, tables.BEAT, (self.name, self.clock(), LEASE, number))
+            heartbeat = await run(link, tables.BEAT, (self.name, self.clock(), LEASE, number))
             locked = await run(link, tables.LOCK, (keys, *self.mine))
             holders = await run(link, tables.HELD, (ids,)) if ids else None
-            # A statement of its own: it sees what was committed while the lock was waited for.
+            # A separate statement: it also sees what was committed while it waited for the lock.
             owners = await run(link, tables.OWNERS, (keys,))
-        ((until, _),) = await beat.fetchall()
-        # No heartbeat of the riders': a client that writes all the time must look around, too.
+        ((until, _),) = await heartbeat.fetchall()
+        # Does not count as a heartbeat: a client that writes all the time must do maintenance, too.
         now = float(until) - LEASE
         leases = dict[str, float](await owners.fetchall())
 
         def alive(owner: str) -> bool:
             if owner not in leases or is_dead(owner):
                 return False
-            # While the database was away nobody could renew a lease. One that is far ahead is of
-            # a clock that was set back.
+            # No lease could be renewed while the database was down. A lease far in the future was
+            # written before the database's clock was set back.
             graced = now - self._started < LEASE
             return graced or now < leases[owner] <= now + 2 * LEASE
 
@@ -451,8 +457,8 @@ class Worker:
 
 
 class _Raced(psycopg.OperationalError):
-    """Another client was faster; look again."""
+    """Another client was faster; read again."""
 
 
 def _database_clock() -> None:
-    """The database's own clock is taken."""
+    """Return None: the database uses its own clock."""

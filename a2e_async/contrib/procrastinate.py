@@ -1,13 +1,13 @@
-"""A queue of jobs on Procrastinate: who started what and who follows it, on many hosts.
+"""A job queue on Procrastinate: starts jobs and follows them, on many hosts.
 
-`make_app` gives a Procrastinate app with two tasks. ``a2e.start`` starts a job and follows it to
-its saved files; ``a2e.follow`` does the rest for a job that is started already. Workers are
-Procrastinate's own: ``procrastinate --app=fleet.app worker``.
+`make_app` returns a Procrastinate app with two tasks. ``a2e.start`` starts a job and follows it
+until its files are saved; ``a2e.follow`` does the same for a job that is already started. Workers
+are Procrastinate's own: ``procrastinate --app=fleet.app worker``.
 
-A job of the queue may run many times: it is retried after an error, and after its worker died.
-Its start is still paid once, as every run starts under the same key, the queue job's own id
-unless a ``key`` is given: the journal gives back the task, or looks for it. Queues that share a
-journal need keys of your own, as their ids are the same.
+A queue job may run several times: it is retried after an error, and after its worker died. Its
+start is still charged once, because every run uses the same key: the id of the queue job, unless
+you give a ``key``. The journal then returns the existing task, or searches for it. Queues that
+share a journal need keys of your own, as their job ids overlap.
 """
 
 import asyncio
@@ -45,22 +45,22 @@ if TYPE_CHECKING:
     from a2e_async.tasks.task import Task
 
 QUEUE: Final = "a2e"
-"""The queue of both tasks, unless another one is given where a job is deferred."""
+"""The queue of both tasks, unless a job is deferred to another one."""
 
 PAUSE_MOST: Final = 300.0
-"""Seconds between two tries of a job at most."""
+"""Maximum delay between two attempts of a job (s)."""
 
 LOST_PAUSE: Final = 3600.0
-"""The same for a start that stays unknown: it is looked for, and nothing hangs on the minute."""
+"""The same limit (s) for an unknown start: it is only searched for, which is not urgent."""
 
 LOST_FOR: Final = timedelta(days=1)
-"""Time since it was sent after which a start that stays unknown is the end of its job."""
+"""Age of an unknown start at which its job fails."""
 
 GRACE: Final = 5.0
-"""Seconds that a worker which is told to end leaves to its jobs; they go on in other workers."""
+"""Time that a stopping worker gives its jobs (s); other workers continue them."""
 
 CONCURRENCY: Final = 500
-"""Jobs of one worker at a time: nearly all of them only wait."""
+"""Concurrent jobs per worker: nearly all of them only wait."""
 
 _PASSING: Final = (
     ClientClosed,
@@ -79,18 +79,18 @@ Done = Callable[["Task[Any]", Record], Awaitable[None]]
 
 @define
 class Again(procrastinate.BaseRetryStrategy):
-    """Tries a job again after what may be over by itself, for ever; every other error is its end.
+    """Retries a job without limit after a transient error; any other error fails the job.
 
-    What the service has refused or failed is not tried again: it would only cost again. A start
-    that stays unknown is looked for during a day, then its job fails.
+    What the service refused or failed is not retried: that would only be charged again. An unknown
+    start is searched for during a day, then its job fails.
     """
 
     def get_retry_decision(
         self, *, exception: BaseException, job: jobs.Job
     ) -> procrastinate.RetryDecision | None:
-        """Return when to try again, None for never."""
+        """Return when to retry, None for never."""
         if isinstance(exception, JobAborted | ClientClosed):
-            # The worker is told to end: another one goes on at once.
+            # The worker is stopping: another one continues at once.
             return procrastinate.RetryDecision(retry_in={"seconds": 0})
         if not isinstance(exception, _PASSING):
             return None
@@ -99,15 +99,16 @@ class Again(procrastinate.BaseRetryStrategy):
             most = LOST_PAUSE
             if datetime.now(UTC) - exception.recovery.sent_at > LOST_FOR:
                 return None
+        # The exponent is capped: jobs are retried without limit.
         pause = min(most, 2.0 ** min(job.attempts, 12))
         return procrastinate.RetryDecision(retry_in={"seconds": int(pause)})
 
 
 class _Connector(procrastinate.PsycopgConnector):
-    """Closes the client before the pool: its leases go over to other workers at once."""
+    """Closes the client before the pool, so that other workers can take over its leases at once."""
 
     def __init__(self, close: Callable[[], Awaitable[None]], **pool: Any) -> None:
-        super().__init__(**pool)  # pyright: ignore[reportUnknownMemberType]  # untyped in part there
+        super().__init__(**pool)  # pyright: ignore[reportUnknownMemberType]  # partly untyped
         self._close = close
 
     async def close_async(self) -> None:
@@ -130,30 +131,36 @@ def make_app(
 ) -> procrastinate.App:
     """Return a Procrastinate app whose queue is in the PostgreSQL database ``url``.
 
-    Each worker makes one `A2E` by ``client``, with its journal in the same database if none is
-    given. Results are saved into ``download_to`` if that is given, each once; then ``on_done`` is
-    called with the task and its record. It is called again if its worker dies meanwhile.
+    Each worker creates one `A2E` with ``client``; by default its journal is in the same database.
+    If ``download_to`` is given, each result is saved there once. Then ``on_done`` is called with
+    the task and its record; it is called again if the worker dies before it returns.
 
-    A worker without a heartbeat for ``dead_after`` seconds counts as dead. Its jobs are given to
-    others by a periodic task at the times of ``sweep`` (cron; a sixth field counts seconds).
+    A worker without a heartbeat for ``dead_after`` seconds counts as dead. A periodic task gives
+    its jobs to other workers, at the times of ``sweep`` (a cron expression; a sixth field means
+    seconds).
 
-    ``url`` is what `PostgresJournal` takes. Raises `ConfigurationError`, also in the first job when
-    the client has no journal.
+    ``url`` is the same as for `PostgresJournal`. Raises `ConfigurationError`; if the client has no
+    journal it is raised in the first job.
     """
     if not dead_after > 0:
-        raise ConfigurationError(f"dead_after must be seconds above 0, got {dead_after!r:.60}.")
+        raise ConfigurationError(
+            f"dead_after must be a number of seconds above 0, got {dead_after!r:.60}."
+        )
     target = Target(url)
     held: list[A2E] = []
     journal = Secret(url, "[database]")
 
     def a2e() -> A2E:
-        # Made by the first job, on the worker's loop; one for all of its jobs.
+        # Created by the first job, on the worker's loop; shared by all of its jobs.
         if not held:
             made = (
                 client() if client is not None else A2E(journal=PostgresJournal(journal.reveal()))
             )
             if made.journal is None:
-                raise ConfigurationError("The client of a queue needs a journal.")
+                raise ConfigurationError(
+                    "The client of a queue needs a journal: without one a retried job would be "
+                    "charged again. Create it with A2E(journal=…)."
+                )
             held.append(made)
         return held[0]
 
@@ -197,7 +204,7 @@ def make_app(
 
     @app.task(name="a2e.follow", queue=QUEUE, retry=Again())
     async def follow(*, ref: str) -> str:
-        """Follow a job that is started, save its files; return its ref."""
+        """Follow a job that is already started, save its files; return its ref."""
         with _Aborts():
             task = a2e().attach(ref)
             entry = await _entry(a2e(), task)
@@ -205,16 +212,16 @@ def make_app(
                 task.meta = entry.meta
             return await finish(task)
 
-    # As Procrastinate's documentation has it: jobs of workers that are gone are tried again.
+    # The sweep that Procrastinate's documentation recommends: retry the jobs of dead workers.
     @app.periodic(cron=sweep)
     @app.task(name="a2e.sweep", queue=QUEUE, queueing_lock="a2e.sweep", pass_context=True)
     async def give_over(context: procrastinate.JobContext, timestamp: int) -> None:
         """Give the jobs of dead workers to others."""
         manager = context.app.job_manager
         for job in await manager.get_stalled_jobs(seconds_since_heartbeat=dead_after):
-            with suppress(ConnectorException):  # another sweep, of just now, was first
+            with suppress(ConnectorException):  # a concurrent sweep was faster
                 if job.task_name == give_over.name:
-                    # Nobody needs it any more: this one has come.
+                    # A stalled sweep is obsolete: this one does its work.
                     await manager.finish_job(job, status=jobs.Status.ABORTED, delete_job=True)
                 elif job.task_name in (start.name, follow.name):
                     await manager.retry_job(job)
@@ -223,7 +230,7 @@ def make_app(
 
 
 class _Aborts:
-    """Ends a cancelled job in Procrastinate's way, which tries again only after a shutdown."""
+    """Aborts a cancelled job in Procrastinate's way, which retries it only after a shutdown."""
 
     def __enter__(self) -> None:
         pass
@@ -234,7 +241,7 @@ class _Aborts:
 
 
 async def _saved(a2e: A2E, task: "Task[Any]") -> bool:
-    """Whether an earlier run has saved the files of a task."""
+    """Return whether an earlier run saved the task's files."""
     entry = await _entry(a2e, task)
     return entry is not None and entry.state is State.SAVED and bool(entry.paths)
 

@@ -1,1 +1,1 @@
-"""Tasks: how they are started, looked at, waited for and held."""
+"""Tasks: starting, polling, waiting, and the task handle."""

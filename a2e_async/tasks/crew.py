@@ -1,53 +1,53 @@
-"""The clients of one account that know of each other: one of them leads, and looks for all.
+"""Protocols of a group of clients of one account, in which one leader polls for all.
 
-A journal that is shared by hosts may offer a `Crew` (``journal.crew(account)``).
+A journal that is shared by several hosts may offer a `PeerGroup` (``journal.peers(account)``).
 """
 
 from typing import Protocol
 
 
 class Member(Protocol):
-    """What a crew tells a client. All is called on the client's loop."""
+    """Callbacks of one client in its group. All are called on the client's loop."""
 
     def led_by(self, leader: str | None) -> None:
-        """This client now leads, or another does, or (None) nobody that can be reached.
+        """This client (by its own name), another one, or no reachable one (None) leads from now on.
 
-        What was said before may be lost, also when the leader is the same.
+        Messages sent before this call may be lost, even if the leader is the same as before.
         """
         ...
 
     def heard(self, sender: str, message: str) -> None:
-        """Another client says this. Not to be trusted further than what it leads to is checked."""
+        """Handle a message of another client. Untrusted: whatever it causes must be checked."""
         ...
 
     def left(self, name: str) -> None:
-        """Another client that had said something is gone."""
+        """Another client that sent messages has gone."""
         ...
 
     def outbox(self) -> list[tuple[str, str]]:
-        """Give what is to be said, and to whom, in order."""
+        """Return and clear the messages to send, as (recipient, message), in order."""
         ...
 
 
 class Crew(Protocol):
-    """The clients of one account, as one of them sees them.
+    """The clients of one account, from the view of one of them.
 
-    A leader stays until it closes, resigns, or its lease (`a2e_async.tasks.journal.LEASE`) is over.
+    A leader stays until it closes, resigns, or its lease (`a2e_async.tasks.journal.LEASE`) expires.
     """
 
     @property
     def name(self) -> str:
-        """This client's name among them."""
+        """This client's name in the group."""
         ...
 
     def join(self, member: Member) -> None:
-        """Take part from now on. Raises `JournalError`."""
+        """Join the group. Raises `JournalError`."""
         ...
 
     def stir(self) -> None:
-        """There is something in the outbox."""
+        """Schedule a flush of the outbox."""
         ...
 
     def resign(self) -> None:
-        """Do not lead, now and for a while."""
+        """Give up leadership, and do not lead again for a while."""
         ...

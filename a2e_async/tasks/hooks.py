@@ -1,8 +1,9 @@
-"""Webhooks as a start and a receiver see them: the token that comes back (pure).
+"""Webhook tokens, which a start sends and the receiver verifies (pure).
 
-A start's id is not known when it is sent, so its token names the start by its mark, its *hook*,
-and proves by an HMAC that this client made it. Nothing has to be kept to check one: any process
-with the secret can, before the start's answer has come and after a restart.
+A task's id is not known when its start is sent. So the token identifies the start by its webhook id
+(the mark of the start) and proves by an HMAC that this client made it. Verifying one needs no
+stored state: any process with the secret can do it, even before the start's response has arrived
+and after a restart.
 """
 
 import hmac
@@ -16,18 +17,21 @@ from attrs import field, frozen
 from a2e_async.redact import Secret
 
 TOKEN_MOST: Final = 256
-"""Characters of a token that the service takes."""
+"""Maximum length of a token that the service accepts."""
 
 TICKS: Final = 15
-RAREST: Final = 30.0
-"""While events come, a task is looked at every 15 ticks, at most every 30 s, lest one was lost.
+"""Poll intervals between two polls of a task while webhook events arrive, in case one is lost.
 
-A lost event costs half of that on average, 15 s at the usual tick of 2 s. Waiting by looks alone
-costs half a tick, 1 s, each time. So the mean delay is the smaller one as long as fewer than one
-event in 15 is lost, at a fifteenth of the looks. Where more are lost, see `schedule.MISSED`."""
+At the default interval of 2 s a lost event costs 15 s on average, half of these 15 intervals;
+polling at every interval costs 1 s on average for each task. So the mean delay is lower with
+webhooks as long as fewer than one event in 15 is lost, at a fifteenth of the requests. If more are
+lost, see `schedule.MAX_MISSED_EVENTS`.
+"""
+RAREST: Final = 30.0
+"""Upper limit of that time (s)."""
 
 REMEMBERED: Final = 10_000
-"""Starts whose events are remembered, should one come before its start's answer does."""
+"""Starts whose events are remembered, in case one arrives before the response of its start."""
 
 _TOKEN: Final = re.compile(r"(a2e-[0-9a-v]{20})\.([A-Za-z0-9_\-]{43})")
 
@@ -38,26 +42,26 @@ def _webhook_secret(text: str | Secret) -> Secret:
 
 @frozen
 class Webhook:
-    """Where the service is to send its events, and the secret that signs their tokens."""
+    """The URL that receives the service's events, and the secret that signs their tokens."""
 
     url: str = field(repr=False)
     secret: Secret = field(converter=_webhook_secret)
 
     def inputs(self, hook: str) -> dict[str, str]:
-        """Return the inputs that ask for the events of the start of this hook."""
+        """Return the start inputs that ask for webhook events."""
         return {"webhook_url": self.url, "webhook_token": token(self.secret, hook)}
 
 
 def token(secret: str | Secret, hook: str) -> str:
-    """Return the token of a hook: 68 characters."""
-    said = secret.reveal() if isinstance(secret, Secret) else secret
-    key = said.encode("utf-8", "surrogateescape")  # as the environment gave it
+    """Return the signed token of a webhook id: 68 characters."""
+    text = secret.reveal() if isinstance(secret, Secret) else secret
+    key = text.encode("utf-8", "surrogateescape")  # the bytes of the environment variable
     digest = hmac.digest(key, b"a2e webhook " + hook.encode(), "sha256")
     return f"{hook}.{urlsafe_b64encode(digest).decode().rstrip('=')}"
 
 
 def hook_of(secret: str | Secret, given: bytes) -> str | None:
-    """Return the hook of a token that was made with this secret; None for any other bytes."""
+    """Return the webhook id of a token signed with this secret, None for any other bytes."""
     if len(given) > TOKEN_MOST or not given.isascii():
         return None
     found = _TOKEN.fullmatch(given.decode())
@@ -67,19 +71,19 @@ def hook_of(secret: str | Secret, given: bytes) -> str | None:
 
 
 def rarity(interval: float) -> float:
-    """Return how many intervals pass between two looks at a task while events come."""
+    """Return how many poll intervals pass between two polls while webhook events arrive."""
     return max(1.0, min(TICKS * interval, RAREST) / interval)
 
 
 class Heard:
-    """Which events came, and when last; bounded. Times are seconds on the caller's clock."""
+    """The most recent event of each start, bounded. Times are seconds of the caller's clock."""
 
     def __init__(self, most: int = REMEMBERED) -> None:
         self._at: OrderedDict[str, float] = OrderedDict()
         self._most = most
 
     def note(self, hook: str, now: float, again: float) -> bool:
-        """Take an event in. Return whether it is news: the first in ``again`` seconds."""
+        """Record an event; return False if the last one is less than ``min_interval`` s old."""
         last = self._at.get(hook)
         if last is not None and now - last < again:
             return False
@@ -90,5 +94,5 @@ class Heard:
         return True
 
     def at(self, hook: str | None) -> float | None:
-        """Return when an event of this hook last came."""
+        """Return when the last event of this webhook id arrived, None if none did."""
         return None if hook is None else self._at.get(hook)

@@ -1,7 +1,7 @@
-"""A kind of task as data (pure): its operations, its words, its fields.
+"""A kind of task as data (pure): its operations, status vocabulary and fields.
 
-Nothing else in the package knows the paths or the vocabulary of a kind; the poller, the
-starter, the namespaces and the command line all read them here.
+No other module knows the paths or the vocabulary of a kind: the poller, the start code, the
+namespaces and the command line all read them from here.
 """
 
 import importlib
@@ -23,27 +23,32 @@ P = ParamSpec("P")
 R = TypeVar("R", bound=Record)
 
 HOUR: Final = 3600.0
+"""Seconds."""
 
 LONG_AGO: Final = float("-inf")
+"""A time before every time of the loop's clock."""
 
 _ID: Final = re.compile(r"[A-Za-z0-9_\-]{1,128}")
 _OBJECT_ID: Final = re.compile(r"[0-9a-f]{24}")
 MARK_LENGTH: Final = 24
-"""Characters of the mark by which a client finds a start again."""
+"""Characters of the mark that a client appends to a name to find its start again."""
 _MARK_ALONE: Final = re.compile(r"a2e-[0-9a-v]{20}")
 _MARK: Final = re.compile(r"\s?\ba2e-[0-9a-v]{20}\Z")
 
 
 @frozen
 class Endpoint:
-    """One operation: HTTP method and path. ``{id}`` in the path, or ``query``, takes the id."""
+    """One operation: an HTTP method and a path.
+
+    The id replaces ``{id}`` in the path, or is sent as the query parameter ``id_parameter``.
+    """
 
     method: str
     path: str
     query: str | None = None
 
     def for_id(self, id: str) -> tuple[str, dict[str, str] | None]:
-        """Return the path and the query parameters that name one record."""
+        """Return the path and the query parameters that address one record."""
         if self.query:
             return self.path, {self.query: id}
         return self.path.replace("{id}", id), None
@@ -51,7 +56,7 @@ class Endpoint:
 
 @frozen
 class Result:
-    """A record's field that holds result URLs (one or a list), and what they are."""
+    """A record's field that holds result URLs (one, or a list of them), and their media type."""
 
     field: str
     media: MediaType
@@ -59,7 +64,8 @@ class Result:
 
 @frozen(kw_only=True)
 class Paging:
-    """Names and bounds of a list's paging. ``statuses`` are the words it can be filtered by."""
+    """Parameter names and limits of a paged list; ``status_filters`` are the statuses it can filter
+    by."""
 
     page: str = "pageNum"
     size: str = "pageSize"
@@ -69,11 +75,11 @@ class Paging:
 
 @frozen(kw_only=True)
 class Words:
-    """Where a record's state stands and which words it uses there.
+    """The field that holds a record's status, and what the values mean.
 
-    A word that is in none of the sets means: still running; those of ``running`` are known to
-    mean it. ``also`` names fields that hold the word where ``field`` does not; a record that
-    has a value in ``proof`` is finished, unless its word is a known one and says otherwise.
+    A value in none of the sets means that the task is running; those of ``running`` are known to
+    mean it. ``fallback_fields`` hold the status where ``field`` is missing. A value in
+    ``completion_field`` means success unless a recognised status says otherwise.
     """
 
     field: str = "current_status"
@@ -88,7 +94,7 @@ class Words:
 
     @cached_property
     def meaning(self) -> Mapping[str, Status]:
-        """What each known word means."""
+        """The `Status` of each known value, in lower case."""
         return {
             **dict.fromkeys(self.running, Status.RUNNING),
             **dict.fromkeys(self.queued, Status.QUEUED),
@@ -97,22 +103,22 @@ class Words:
         }
 
     def knows(self, word: str) -> bool:
-        """Whether a word, as the service wrote it, is one of these."""
+        """Return whether a status value, as the service wrote it, is known."""
         return word.strip().lower() in self.meaning
 
 
 @frozen(kw_only=True, eq=False)
 class TaskKind(Generic[P, R]):
-    """One kind of task. ``input`` and ``record`` are its classes, the rest is data.
+    """One kind of task. ``input`` and ``record`` are its classes; everything else is data.
 
-    ``expected`` tells how many remote tasks a start makes; ``patience`` is the default
-    timeout of a wait in seconds; ``name_most`` the longest name in characters; ``name_wire``
-    is None for kinds whose start takes no name; ``paging`` is None for lists that have none.
-    ``shows_new`` is the operation that shows the newest tasks whatever their state, where the
-    list does not. ``flaky_detail`` marks a detail operation that refuses records that there
-    are: waits leave it alone. ``webhook``: its start takes a webhook. ``usual`` bounds the usual
-    seconds from start to end; ``summary`` says in a few words what the kind does; ``live``
-    whether it was tried against the real service.
+    ``expected_tasks`` returns how many remote tasks a start makes; ``default_timeout`` is that of a
+    wait (s); ``max_name_length`` in characters; ``name_field`` is None for kinds whose start takes
+    no name; ``paging`` is None for lists without pages. ``recovery_lists`` is the operation that
+    lists the newest tasks whatever their status, where the list does not. ``unreliable_detail``
+    marks a detail operation that refuses existing records: it is not used for polling.
+    ``accepts_webhook``: the start takes a webhook. ``typical_duration`` is the usual range from
+    start to end (s); ``summary`` says in a few words what the kind does; ``tested_live`` whether it
+    was tried against the real service.
     """
 
     name: str
@@ -145,22 +151,22 @@ class TaskKind(Generic[P, R]):
 
     @cached_property
     def look_at(self) -> Endpoint | None:
-        """The operation by which a wait asks for one record; None where none can be trusted."""
+        """The operation that polls a single task; None if there is no reliable one."""
         return None if self.flaky_detail else self.detail_at
 
     @cached_property
     def watchable(self) -> bool:
-        """Whether any operation tells how a task stands."""
+        """Whether any operation reports the status of a task."""
         return any((self.detail_at, self.batch_at, self.processing_at, self.list_at))
 
     @cached_property
     def page_most(self) -> int:
-        """Records of the list that one call gives at most."""
+        """Maximum number of records in one list page."""
         return self.paging.most if self.paging else sys.maxsize
 
     @cached_property
     def taken(self) -> frozenset[str]:
-        """Wire names that the field map itself reads."""
+        """Wire names that map to common record fields."""
         names = {"_id", "id", self.words.field, *self.words.also, "coins", "createdAt"}
         names.update(name for name in (self.name_wire, self.words.progress) if name)
         names.update(result.field for result in self.results)
@@ -168,39 +174,40 @@ class TaskKind(Generic[P, R]):
 
     @cached_property
     def reader(self) -> FieldReader:
-        """What reads the record class's own fields."""
+        """Decodes the record class's own fields."""
         return FieldReader.of(self.record, self.taken)
 
     def is_over(self, record: Record) -> bool:
-        """Whether a record is the last one of its task.
+        """Return whether a record is the final one of its task.
 
-        It failed, or succeeded with all its results: some are shown a while after ``completed``.
+        It failed, or succeeded with all its results: some results appear only a while after the
+        status ``completed``.
         """
         if record.status is not Status.SUCCEEDED:
             return record.status is Status.FAILED
         if not self.results:
             return self._proof is None or bool(getattr(record, self._proof))
-        # A list that holds more than URLs was kept in `extra`: one of the results is missing.
+        # A list with entries other than URLs was kept in `extra`: a result is missing.
         partly = any(is_list(record.extra.get(result.field)) for result in self.results)
         return bool(record.outputs) and not partly
 
     @cached_property
     def _proof(self) -> str | None:
-        """The record's field that is filled at its end, for kinds that make no files."""
+        """The record attribute that is filled at the end, for kinds that make no files."""
         return next((f.name for f in self.reader.fields if f.wire == self.words.proof), None)
 
     def ref(self, ids: tuple[str, ...]) -> str:
-        """Return the text that brings a task of these ids back: ``kind:id+id``."""
+        """Return the ref that `A2E.attach` takes for these ids: ``kind:id+id``."""
         return f"{self.name}:{'+'.join(ids)}"
 
 
 @frozen(init=False)
 class Job(Generic[R]):
-    """A start that has not been made: a kind and its checked inputs.
+    """A start that was not sent yet: a kind and its checked inputs.
 
-    ``kind`` is a namespace's ``kind`` or its name, ``input`` an object of the kind's inputs or a
-    mapping of what ``start()`` takes: ``Job("dubbing", {"source_url": …}, key="talk-17")``.
-    ``a2e.dubbing.job(…)`` makes the same. Raises `InvalidInput`.
+    ``kind`` is a namespace's ``kind`` or its name; ``input`` is an object of the kind's input class
+    or a mapping of the arguments of ``start()``: ``Job("dubbing", {"source_url": …},
+    key="talk-17")``. ``a2e.dubbing.job(…)`` makes the same. Raises `InvalidInput`.
     """
 
     kind: "TaskKind[..., R]"
@@ -233,17 +240,17 @@ class Job(Generic[R]):
     ) -> None:
         """Check the inputs; nothing is sent."""
         chosen = _kind_of(kind)
-        object.__setattr__(self, "kind", chosen)  # it is frozen
+        object.__setattr__(self, "kind", chosen)  # the class is frozen
         object.__setattr__(self, "input", _job_input(chosen, input, key=key, meta=meta))
 
     @property
     def key(self) -> str | None:
-        """The user's key for it."""
+        """Your key for the start."""
         return self.input.key
 
     @property
     def meta(self) -> Mapping[str, Any] | None:
-        """The user's own values."""
+        """Your own values for the start."""
         return self.input.meta
 
 
@@ -252,35 +259,38 @@ def _kind_of(given: Any) -> TaskKind[..., Any]:
         return cast("TaskKind[..., Any]", given)
     if not isinstance(given, str):
         raise InvalidInput(
-            f"kind must be a kind, as a2e.dubbing.kind, or its name, not {given!r:.60}.",
+            f"kind must be a kind such as a2e.dubbing.kind, or its name, not {given!r:.60}.",
             field="kind",
         )
-    # The kinds stand above this module, which only knows what one is: asked for by name.
+    # The registry imports this module, so it is only imported when it is needed.
     registry: Any = importlib.import_module("a2e_async.resources.registry")
     kind: TaskKind[..., Any] = registry.kind_named(given)
     return kind
 
 
 def _job_input(kind: TaskKind[..., Any], given: Any, **beside: Any) -> TaskInput:
-    """Return a job's inputs with the key and meta that were given beside them."""
+    """Return a job's inputs, with the key and meta that were given as separate arguments."""
     made = given
     if is_map(given):
         made = build_input(kind.input, (), {str(name): value for name, value in given.items()})
     if not isinstance(made, cast("type[TaskInput]", kind.input)):
         raise InvalidInput(
-            f"input must be a mapping of what a2e.{kind.name}.start() takes, or its "
+            f"input must be a mapping of the arguments of a2e.{kind.name}.start(), or a "
             f"{getattr(kind.input, '__name__', 'inputs')}, not {type(given).__name__}.",
             field="input",
         )
     changes = {name: value for name, value in beside.items() if value is not None}
     for name in changes:
         if getattr(made, name) is not None:
-            raise InvalidInput(f"{name} is given in the input and beside it.", field=name)
+            raise InvalidInput(
+                f"{name} is given twice: in the input and as an argument. Give it once.", field=name
+            )
     return evolve(made, **changes) if changes else made
 
 
 def check_id(id: Any) -> str:
-    """Return a record's id as given; raise `InvalidInput` for what cannot be one."""
+    """Return a record's id unchanged; raise `InvalidInput` if it cannot be an id."""
+    # The fast path for the usual form of an id; the pattern accepts further forms.
     if isinstance(id, str) and len(id) == 24 and id.isalnum() and id.isascii():
         return id
     if not isinstance(id, str) or not _ID.fullmatch(id):
@@ -291,12 +301,12 @@ def check_id(id: Any) -> str:
 
 
 def check_watchable(kind: TaskKind[..., Any]) -> None:
-    """Raise `InvalidInput` for a kind that the service starts and then tells nothing of."""
+    """Raise `InvalidInput` for a kind whose status the service does not report."""
     if not kind.watchable:
         raise InvalidInput(
-            f"{kind.name} has no operation that tells how a task stands, so it cannot be waited "
-            f"for. Start it with a2e.{kind.name}.start() and note task.ref; its result is shown "
-            "on the service's site."
+            f"{kind.name} has no operation that reports the status of a task, so a2e cannot wait "
+            f"for it. Start it with a2e.{kind.name}.start() and note task.ref; its result is "
+            "shown on the service's site."
         )
 
 
@@ -306,15 +316,15 @@ def is_id(text: str) -> bool:
 
 
 def id_time(id: str) -> float | None:
-    """Return when a record was made, in seconds since 1970, as far as its id tells.
+    """Return a record's creation time in seconds since 1970, None if its id does not contain it.
 
-    The service's ids begin with their time, as those of the database behind it do.
+    The service's ids have the form of MongoDB object ids, whose first four bytes are that time.
     """
     return float(int(id[:8], 16)) if _OBJECT_ID.fullmatch(id) else None
 
 
 def split_ref(ref: Any) -> tuple[str, tuple[str, ...]]:
-    """Return a ref's kind name and ids; raise `InvalidInput` for anything else."""
+    """Return the kind name and the ids of a ref; raise `InvalidInput` for anything else."""
     kind, colon, ids = ref.partition(":") if isinstance(ref, str) else ("", "", "")
     if not colon or not kind or not ids:
         raise InvalidInput(
@@ -325,9 +335,10 @@ def split_ref(ref: Any) -> tuple[str, tuple[str, ...]]:
 
 
 def split_mark(name: str | None) -> str | None:
-    """Return a record's name without the client's mark; None when nothing else is there."""
+    """Return a record's name without the client's mark, None if nothing else is left."""
     if not name or _MARK_ALONE.fullmatch(name):
         return None
+    # Cheaper than the pattern, and enough for nearly all names.
     if name[-MARK_LENGTH:][:4] != "a2e-":
         return name
     return _MARK.sub("", name) or None

@@ -1,6 +1,6 @@
-"""What tells a wait to look before its time: webhook events, and what other clients saw.
+"""Early polls: triggered by webhook events and by what other clients write into the journal.
 
-Neither is believed: each only moves the next look to now, and no more than one look an interval.
+Neither source is trusted. Each only moves a poll to now, at most once per poll interval.
 """
 
 import asyncio
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from a2e_async.tasks.task import Task
 
 WatchAll = Callable[[Callable[[Entry], None]], Callable[[], None]]
-"""`Journal.watch_all`."""
+"""Signature of `Journal.watch_all`."""
 
 
 class News:
-    """Takes news in for the waits of one client. ``wake`` lets the poller look at its schedule.
+    """Triggers early polls for the waiters of one client.
 
-    ``watch_all`` is the journal's, where there is one. ``always``: webhook events are awaited,
-    which can come before anybody waits.
+    ``wake`` makes the poller read its schedule. ``listen_to_all`` is the journal's
+    `Journal.watch_all`, if there is a journal. ``has_webhooks``: webhook events are expected, which
+    can arrive before a waiter exists.
     """
 
     def __init__(
@@ -44,25 +45,25 @@ class News:
         self._since = float("-inf") if watch_all is None else float("inf")
 
     def listen(self) -> None:
-        """Begin to hear of what other clients of the journal do, if that has not begun."""
+        """Start listening to the journal changes of other clients, if not started yet."""
         if self._watch_all is not None and self._end is None:
-            with suppress(JournalError):  # who needs it will be told; looks go on without
+            with suppress(JournalError):  # polling works without it; the next write reports it
                 self._end = self._watch_all(self._changed)
                 self._since = asyncio.get_running_loop().time()
 
     def rest(self) -> None:
-        """Nobody waits: only events are still listened for."""
+        """Stop listening when there are no waiters, unless webhook events are expected."""
         if not self._always:
             self.close()
 
     def close(self) -> None:
-        """Hear nothing more."""
+        """Stop listening."""
         if self._end is not None:
             self._end()
             self._end, self._since = None, float("inf")
 
     def event(self, hook: str) -> bool:
-        """A webhook event came for the start of this hook; return whether that is news."""
+        """Handle a webhook event of a start; return False if one arrived just before."""
         now = asyncio.get_running_loop().time()
         news = self._heard.note(hook, now, self._schedule.interval())
         if news:
@@ -71,26 +72,26 @@ class News:
         return news
 
     def ended(self, entry: Entry) -> None:
-        """Something says that the tasks of an entry have ended: look at those waited for.
+        """Poll the tasks of a journal entry that is reported to have ended.
 
-        Who looks at them for this client hears so, too.
+        Delegated tasks are skipped: the leader that polls them gets the same report.
         """
         now = asyncio.get_running_loop().time()
         for id in entry.ids:
-            watch = self._schedule.find(entry.kind, id)
-            if watch is not None and not watch.elsewhere:
-                self._schedule.nudge(watch, now)
+            polled = self._schedule.find(entry.kind, id)
+            if polled is not None and not polled.elsewhere:
+                self._schedule.nudge(polled, now)
                 self._wake()
 
     def first_look(self, task: "Task[Any]", now: float) -> tuple[float, bool]:
-        """Return when a wait looks first, and whether an event has told of an end already."""
+        """Return when a new waiter polls first, and whether an event has reported the end."""
         looked, heard = task.looked_at, self._heard.at(task.hook)
         if looked is None:
             return now, heard is not None
         if heard is not None and (heard >= looked or looked == task.born):
-            # The event may have overtaken the start's own answer.
+            # The event may have overtaken the response of the start.
             return now, True
-        # What came before anybody listened cannot have been heard.
+        # An event that arrived before this client listened cannot have been seen.
         rare = task.hook is not None and heard is None and self._since <= looked
         return max(now, looked + self._schedule.interval(rare=rare)), heard is not None
 

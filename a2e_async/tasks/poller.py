@@ -1,7 +1,8 @@
-"""Carries out what the schedule decides, for all waits of one client, and resolves them.
+"""Runs the poll schedule of one client and resolves its waiters.
 
-One asyncio task per client runs while anybody waits. It holds no timer, scope or task per
-wait: a wait is a small object on the watches of its ids, and one heap holds the deadlines.
+One asyncio task per client runs while there is at least one waiter. A waiter has no timer, cancel
+scope or task of its own: it is a small object attached to the `PolledTask` of each of its ids, and
+one heap holds all deadlines. This keeps ten thousand waiters cheap.
 """
 
 import asyncio
@@ -48,24 +49,26 @@ if TYPE_CHECKING:
 logger = logging.getLogger("a2e_async.poller")
 
 LOOKS_AT_ONCE: Final = 32
-"""Looks on their way at the same time; half of the default number of connections."""
+"""Maximum number of concurrent poll requests: half of the default connection limit."""
 
 WARN_AFTER: Final = 5
-"""Failed polls of a task in a row of which the log tells."""
+"""Consecutive failed polls of a task after which a warning is logged."""
 
-# Refusals that end waits when the API itself says so: no later poll is answered otherwise.
+# Refusals that end a wait if the API itself sent them: no later poll can succeed.
 _DENIED: Final = (AuthenticationError, PermissionDenied)
 
 _DENYING: Final = frozenset({401, 403})
 
 
 class Poller:
-    """Looks at everything that is waited for. ``clock`` is the running loop's time in seconds.
+    """Polls every task that has a waiter. Times are seconds of the running loop's clock.
 
-    ``webhooks``: events are awaited of starts that asked for them. ``news`` takes them in, and
-    what other clients write into the journal whose ``watch_all`` is given. ``share`` returns which
-    part of ``look_rate`` is this client's. With a ``crew`` one of its clients looks for all;
-    ``kind_named`` finds the kinds of the others' tasks.
+    ``webhooks``: starts of this client ask for webhook events. ``listen_to_all`` is the journal's
+    `Journal.watch_all`; changes that other clients write there trigger a poll. ``rate_share``
+    returns the fraction of ``poll_rate`` that belongs to this client. With ``peers`` one client
+    polls for the whole group; ``kind_named`` finds the kinds of the other clients' tasks.
+
+    Created once per client; only the client's event loop changes it.
     """
 
     def __init__(
@@ -116,86 +119,97 @@ class Poller:
         self._alarm: asyncio.Future[None] | None = None
         self._closed: ClientClosed | None = None
         self._warned = False
-        """The log tells of failing polls, once until one works again."""
+        """Failing polls were logged; they are not logged again until a poll succeeds."""
 
     def __len__(self) -> int:
         return len(self._schedule)
 
     async def wait(self, task: "Task[Any]", *, deadline: float, change: bool = False) -> None:
-        """Return when the task is done (or, with ``change``, when its record has changed).
+        """Return when the task is done or, with ``any_change``, when its record has changed.
 
-        ``deadline`` is an instant of the loop's clock. Raises `TaskTimeout` after one last
-        look at it, `ResultMissing`, `TaskGone`, `ClientClosed`, or the API's own 401 or 403.
+        ``deadline`` is a time of the loop's clock (s). Raises `TaskTimeout` after one last poll of
+        the task, `ResultMissing`, `TaskGone`, `ClientClosed`, or the API's own 401 or 403 error.
         """
-        wait = self.begin(task, deadline=deadline, change=change)
+        waiter = self.begin(task, deadline=deadline, change=change)
         try:
-            await wait.future
+            await waiter.future
         except BaseException as error:
-            self.end(wait, error)
+            self.end(waiter, error)
             raise
-        self.end(wait)
+        self.end(waiter)
 
     def begin(self, task: "Task[Any]", *, deadline: float, change: bool = False) -> Wait:
-        """Begin a wait, as `wait` does; its ``future`` is to be awaited, then `end` called."""
+        """Register a waiter, as `wait` does.
+
+        The caller awaits its ``future`` and then calls `remove_waiter`.
+        """
         if self._closed is not None:
+            # Each caller gets its own copy: a shared exception would collect the tracebacks of all.
             raise copy.copy(self._closed)
         check_watchable(task.kind)
         loop = self.home.check()
-        wait = Wait(task, loop.create_future(), deadline, task.open_ids, change)
-        if not wait.missing:
-            wait.end()
-        self._join(wait)
+        waiter = Wait(task, loop.create_future(), deadline, task.open_ids, change)
+        # The task has ended already: its future is resolved, so awaiting it returns at once.
+        if not waiter.missing:
+            waiter.end()
+        self._join(waiter)
         if self._teller is not None:
             self._teller.waited_for(task)
-        return wait
+        return waiter
 
     def end(self, wait: Wait, error: BaseException | None = None) -> None:
-        """End a wait that was begun; ``error`` is what came of it, or of its caller."""
+        """Remove a waiter; ``error`` is what its wait ended with, if it failed or was cancelled."""
         self.waits.leave(wait)
+        # Without polled tasks the loop must end now, not at its next scheduled wake-up.
         if not len(self._schedule):
             self._wake()
-        task, teller = wait.task, self._teller
-        if teller is not None and error is not None and not isinstance(error, TaskGone):
-            teller.wait_ended(task, error, last=not self.waits.waited_for(task))
+        task, emitter = wait.task, self._teller
+        if emitter is not None and error is not None and not isinstance(error, TaskGone):
+            emitter.wait_ended(task, error, last=not self.waits.waited_for(task))
 
     def follow(self, task: "Task[Any]") -> Callable[[], object]:
-        """Look at a task that nobody waits for, until it has ended; return what ends that."""
+        """Poll a task without a waiter until it ends. Return a function that stops polling."""
         loop = self.home.check()
-        wait = Wait(task, loop.create_future(), math.inf, task.open_ids, False, quiet=True)
+        waiter = Wait(task, loop.create_future(), math.inf, task.open_ids, False, quiet=True)
 
         def over(future: "asyncio.Future[None]") -> None:
             if not future.cancelled():
-                future.exception()  # `ended` was told
-            self.waits.leave(wait)
+                future.exception()  # mark it as retrieved; `on_task_ended` has been called
+            self.waits.leave(waiter)
 
-        if wait.missing and self._closed is None:
-            wait.future.add_done_callback(over)
-            self._join(wait)
-        return wait.future.cancel
+        if waiter.missing and self._closed is None:
+            # No caller awaits this waiter, so a callback removes it when its future is resolved.
+            waiter.future.add_done_callback(over)
+            self._join(waiter)
+        return waiter.future.cancel
 
     def _look_share(self) -> float:
-        """Return this client's part of the looks: all of them, where it looks for the others."""
+        """Return this client's fraction of the poll rate.
+
+        That is all of it while one client polls for the group: the others do not poll.
+        """
         return 1.0 if self._shared is not None and self._shared.settled else self._share()
 
     def interval(self) -> float:
-        """Return the seconds between two looks at one task, as things stand."""
+        """Return the current interval between two polls of a task (s)."""
         return self._schedule.interval()
 
     def at_home(self, call: Callable[[], None]) -> bool:
-        """Call this on the client's loop, from whatever loop; return False once it is closed."""
+        """Call ``callback`` on the client's loop, from any thread; return False once closed."""
         if self._closed is None:
             self.home.call(call)
         return self._closed is None
 
     async def aclose(self) -> None:
-        """End every wait with `ClientClosed` and stop looking."""
+        """End every wait with `ClientClosed` and stop polling."""
         self._closed = ClientClosed(
-            "The client was closed while tasks were waited for. They go on; "
-            "a2e.attach(task.ref) brings each back."
+            "The client was closed while it was waiting for tasks. The tasks keep running; "
+            "get each one back with a2e.attach(task.ref)."
         )
         self.news.close()
         if self._shared is not None:
             self._shared.close()
+        # The loop has ended, and with it every waiter and poll: nothing is left to be cancelled.
         if self.home.outlived():
             return
         self.waits.fail_all(self._closed)
@@ -213,8 +227,8 @@ class Poller:
             while len(self._schedule):
                 now = loop.time()
                 self.waits.expire(now, held=self._held())
-                for look in self._schedule.plan(now, LOOKS_AT_ONCE - len(self._looking)):
-                    looking = loop.create_task(self._look(look, loop))
+                for request in self._schedule.plan(now, LOOKS_AT_ONCE - len(self._looking)):
+                    looking = loop.create_task(self._look(request, loop))
                     self._looking.add(looking)
                     looking.add_done_callback(self._looked)
                 await self._sleep(loop, self._next_wake())
@@ -229,7 +243,8 @@ class Poller:
 
     async def _sleep(self, loop: asyncio.AbstractEventLoop, until: float | None) -> None:
         if until is not None and until <= loop.time():
-            # Even with looks due at once the others get their turn.
+            # Yield to other tasks even if a poll is due now; otherwise a busy schedule would block
+            # the loop.
             await asyncio.sleep(0)
             return
         self._alarm = loop.create_future()
@@ -246,13 +261,13 @@ class Poller:
             self._alarm.set_result(None)
 
     def _next_wake(self) -> float | None:
-        # With all places taken the end of a look wakes the loop.
+        # At the limit of concurrent polls, the end of a poll wakes the loop.
         full = len(self._looking) >= LOOKS_AT_ONCE
         due = None if full else self._schedule.next_wake()
         deadline = self.waits.next_deadline()
         return min((when for when in (due, deadline) if when is not None), default=None)
 
-    # -- one look --------------------------------------------------------------------------
+    # -- one poll --------------------------------------------------------------------------
 
     async def _look(self, look: Look, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -260,14 +275,15 @@ class Poller:
         except A2EError as error:
             self._failed(look, error, loop.time())
         except Exception as error:
-            logger.exception("a poll of %s failed in an unforeseen way", look.kind.name)
+            logger.exception("unexpected error while polling %s", look.kind.name)
             self._failed(look, _unreadable(look, error), loop.time())
         else:
             self._warned = False
             self._schedule.answered(look, loop.time())
             self._show(look, rows, whole, loop.time())
-        for watch in look.watches:
-            self.waits.spare(watch)
+        # Waiters that left during the request kept their tasks in the schedule: drop these now.
+        for polled in look.watches:
+            self.waits.spare(polled)
         self._wake()
 
     async def _fetch(
@@ -285,32 +301,32 @@ class Poller:
             self._teller.looked(look, loop.time() - began, failed)
 
     def _show(self, look: Look, rows: Mapping[str, Any], whole: bool, now: float) -> None:
-        for watch in look.watches:
-            if watch.dropped:
+        for polled in look.watches:
+            if polled.dropped:
                 continue
-            raw = rows.get(watch.id)
+            raw = rows.get(polled.id)
             if raw is None:
                 if whole:
-                    self._absent(watch, look, now)
+                    self._absent(polled, look, now)
                 else:
-                    self._schedule.inconclusive(watch, look, now)
-                    self.waits.last_look(watch)
+                    self._schedule.inconclusive(polled, look, now)
+                    self.waits.last_look(polled)
                 continue
             try:
                 record = read_record(look.kind, raw, self.source)
             except Exception as error:
-                self._schedule.unreadable(watch, look, _unreadable(look, error), now)
-                self._after_failure(watch)
+                self._schedule.unreadable(polled, look, _unreadable(look, error), now)
+                self._after_failure(polled)
                 continue
             over = look.kind.is_over(record)
             if self._shared is not None:
-                self._shared.saw(watch, raw, record)
+                self._shared.saw(polled, raw, record)
                 if not over:
-                    self._shared.offer(watch, now)
-            self._take_in(watch, record, look, now)
+                    self._shared.offer(polled, now)
+            self._take_in(polled, record, look, now)
 
     def _show_told(self, watch: Watch, raw: Any) -> bool:
-        """Take in what another client has seen; tell whether it is a record of this task."""
+        """Handle a record that the leader sent; return False if it is not a record of this task."""
         try:
             record = read_record(watch.kind, raw, self.source)
         except Exception:
@@ -324,8 +340,8 @@ class Poller:
         if watch.kind.is_over(record):
             if self._schedule.ended(watch, now):
                 logger.warning(
-                    "no webhook event came for the last %d tasks; looking as often as "
-                    "without webhooks. Can the service reach webhook_url?",
+                    "no webhook event arrived for the last %d tasks; polling at the normal "
+                    "interval again. Check that the service can reach webhook_url.",
                     MISSED,
                 )
         elif look is None:
@@ -343,12 +359,14 @@ class Poller:
         elif after is After.AGAIN:
             self.waits.last_look(watch)
 
-    # -- one that failed -------------------------------------------------------------------
+    # -- failed polls ----------------------------------------------------------------------
 
     def _failed(self, look: Look, error: A2EError, now: float) -> None:
+        # Only the API itself can end a wait here; everything else is retried until the deadline.
         if isinstance(error, ClientClosed):
             self.waits.give_up(look.watches, error)
-        # What else does not come from the API itself says nothing about a task.
+        # A failure that does not come from the API itself (a proxy, a gateway) says nothing about
+        # the task.
         elif not isinstance(error, ApiError) or not error.from_api:
             self._unanswered(look, error, now)
         elif isinstance(error, _DENIED) and _DENYING & {error.http_status, error.code}:
@@ -359,11 +377,11 @@ class Poller:
             self._unanswered(look, error, now)
 
     def _denied(self, look: Look, error: A2EError, now: float) -> None:
-        """Let a 401 or 403 of the API end the waits that it is about."""
+        """Let a 401 or 403 of the API end the waits that it concerns."""
         if self._shared is not None:
             self._shared.failed(look.watches, final=True)
-        # One answer must not end many waits: each task is asked for by its own detail, or the
-        # shared call is made again, and others in its place.
+        # One response must not end many waits. Each task is polled by its own detail request; where
+        # that is impossible the shared request is sent again, or another request in its place.
         if self._schedule.ask_alone(look, now):
             return
         shared = look.mode is not Mode.DETAIL and len(look.watches) > 1
@@ -375,6 +393,7 @@ class Poller:
 
     def _refused(self, look: Look, error: A2EError, now: float) -> None:
         kind, shared = look.kind, look.mode is not Mode.DETAIL
+        # A refused request with several ids may be refused because of any one of them.
         single = look.mode is Mode.BATCH and len(look.watches) == 1 and not kind.look_at
         if single and kind.list_at is not None:
             self._schedule.list_instead(look)
@@ -390,73 +409,73 @@ class Poller:
         self._schedule.failed(look, error, now)
         if self._shared is not None:
             self._shared.failed(look.watches)
-        for watch in look.watches:
-            self._after_failure(watch)
+        for polled in look.watches:
+            self._after_failure(polled)
 
     def _after_failure(self, watch: Watch) -> None:
         if watch.errors == WARN_AFTER and not self._warned and not watch.dropped:
             self._warned = True
             logger.warning(
-                "the last %d polls of %s failed; polling goes on until its wait's timeout: %s",
+                "the last %d polls of %s failed; polling continues until the wait times out: %s",
                 watch.errors,
                 watch.kind.ref((watch.id,)),
                 watch.error,
             )
         self.waits.last_look(watch)
 
-    # -- the waits -------------------------------------------------------------------------
+    # -- waiters ---------------------------------------------------------------------------
 
     def _join(self, wait: Wait) -> None:
         now = asyncio.get_running_loop().time()
         self.news.listen()
         if self._shared is not None:
-            with suppress(JournalError):  # who needs it will be told
+            with suppress(JournalError):  # polling works without peers; the next write reports it
                 self._shared.join()
-        watches = [self._watch(wait.task, id, now) for id in wait.missing]
-        self.waits.add(wait, watches)
+        polled_tasks = [self._watch(wait.task, id, now) for id in wait.missing]
+        self.waits.add(wait, polled_tasks)
         if self._shared is not None:
-            for watch in watches:
-                if watch.awaited or wait.change:
-                    self._shared.offer(watch, now, every=wait.change)
+            for polled in polled_tasks:
+                if polled.awaited or wait.change:
+                    self._shared.offer(polled, now, every=wait.change)
         self._start()
 
     def _start(self) -> None:
-        """Look at what is due; the first watch starts the loop."""
-        # An eager task (3.12+) may have ended before it was known here.
+        """Start the poll loop, or wake it if it is running."""
+        # An eager task (Python 3.12+) may have finished before `create_task` returned.
         if self._runner is None or self._runner.done():
             loop = asyncio.get_running_loop()
             self.news.listen()
-            # An empty context: what the first caller had set must not leak into later looks.
+            # An empty context: the first caller's context variables must not leak into later polls.
             runner = loop.create_task(self._run(loop), context=Context())
-            if not runner.done():  # as an eager task may be
+            if not runner.done():  # an eager task may be
                 self._runner = runner
         else:
             self._wake()
 
     def _watch(self, task: "Task[Any]", id: str, now: float) -> Watch:
-        watch = self._schedule.get(task.kind, id)
-        if watch is None:
+        polled = self._schedule.get(task.kind, id)
+        if polled is None:
             due, told = self.news.first_look(task, now)
-            watch = self._schedule.add(task.kind, id, now=now, due=due, hook=task.hook, told=told)
-        self._schedule.name(watch, task.hook)
-        return watch
+            polled = self._schedule.add(task.kind, id, now=now, due=due, hook=task.hook, told=told)
+        self._schedule.name(polled, task.hook)
+        return polled
 
     def _break(self, error: Exception) -> None:
-        logger.error("the poller broke; all waits end", exc_info=error)
+        logger.error("the poller crashed; all waits end with an error", exc_info=error)
         self.waits.fail_all(broken(error))
 
     def _looked(self, looking: "asyncio.Task[None]") -> None:
         self._looking.discard(looking)
         self._wake()
         if not looking.cancelled() and (error := looking.exception()) is not None:
-            assert isinstance(error, Exception)  # noqa: S101  # a BaseException ends the loop itself
+            assert isinstance(error, Exception)  # noqa: S101  # a BaseException stops the loop
             self._break(error)
 
 
 def _unreadable(look: Look, error: Exception) -> DecodeError:
-    """Return the error of an answer that cannot be read, in whatever way it is odd."""
+    """Return the error for a response that cannot be decoded, whatever is wrong with it."""
     if isinstance(error, DecodeError):
         return error
-    made = DecodeError(f"An answer about {look.kind.name} cannot be read ({type(error).__name__}).")
+    made = DecodeError(f"A {look.kind.name} response cannot be decoded ({type(error).__name__}).")
     made.__cause__ = error
     return made

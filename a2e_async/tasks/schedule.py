@@ -1,27 +1,27 @@
-"""Decides which tasks are looked at now, in which calls, and when to wake next (pure).
+"""Decides which tasks to poll now, with which requests, and when to wake next (pure).
 
-Every watched task is due once per interval. When one is due, the call it needs is filled with
-the others of its kind that are due soonest: a call that is made anyway costs nothing more, so
-tasks of one kind fall into step by themselves and the number of calls follows the interval and
-not the number of tasks.
+Every polled task is due once per interval. When one is due, its request is filled with the tasks of
+the same kind that are due next: they add nothing to the cost of a request that is sent anyway. So
+the tasks of one kind synchronise by themselves, and the number of requests depends on the interval
+and not on the number of tasks.
 
-How a kind is looked at, cheapest first:
+Modes, cheapest first:
 
-- batchDetail, up to 200 ids a call;
-- the list of what is being processed, one call for all; who is absent there is asked for alone;
-- the list, where there is no detail or enough tasks to make a page cheaper than details;
-- detail, one call a task.
+- batch detail: up to 200 ids per request;
+- the processing list: one request for all; tasks that are absent there are polled by detail;
+- the list: where there is no detail endpoint, or enough tasks to make a page cheaper;
+- detail: one request per task.
 
-A call that keeps failing is replaced by the next one of these that works, which is tried once
-first: where the whole service is down, one shared call must not become hundreds of details. Now
-and then the cheaper call is tried again.
+A mode that keeps failing is replaced by the next one that works. The replacement is tried with a
+single request first: if the whole service is down, one shared request must not become hundreds of
+detail requests. The cheaper mode is retried now and then.
 
-The interval is the user's ``poll_interval``, stretched so that looks take at most the share of
-the rate that is theirs. It does not grow with waiting: what has run for long is no less likely
-to end now. Only errors back off, and they never end a wait: its own deadline does.
+The interval is the user's ``poll_interval``, stretched so that polls use at most their share of the
+rate limit. It does not grow while a task runs: a long-running task is no less likely to end now.
+Only errors back off, and they never end a wait; only its own deadline does.
 
-A task whose start carried a webhook is looked at more rarely, as long as events do come: a look
-is only needed lest one was lost. Once its event has come, the interval is the usual one again.
+A task whose start asked for webhook events is polled less often while events do arrive: polls then
+only guard against a lost event. Once its event has arrived, the normal interval applies.
 """
 
 import sys
@@ -33,43 +33,47 @@ from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.watches import After, Lane, Look, Mode, Watch
 
 NOT_FOUND_POLLS: Final = 3
+"""Consecutive polls that must not find a task before it counts as gone."""
 NOT_FOUND_FOR: Final = 120.0
-"""So many polls in a row, over so many seconds, must not find a task before it counts as gone.
+"""Time (s) over which these polls must be spread.
 
 A record can be invisible for a while after its start, and a gateway may answer "not found" for
-minutes. No clock of another machine, and no age of the task, counts here.
+minutes. Neither another machine's clock nor the task's age is considered.
 """
 
 NOT_FOUND_UNCONFIRMED_FOR: Final = 300.0
-"""The same where the kind has no list that could confirm it."""
+"""The same time (s) for kinds that have no list to confirm the absence."""
 
 FALL_BACK_AFTER: Final = 2
-"""Failures in a row after which another call is tried in place of the one that fails."""
+"""Consecutive failures after which another mode is tried in place of the failing one."""
 
 DOWN_FOR: Final = 60.0
-"""Seconds for which a call that fails is replaced by one that works; doubled at each relapse."""
+"""Time (s) for which a failing mode is skipped; doubled each time it fails again."""
 
 BACKOFF_MOST: Final = 30.0
+"""Maximum pause (s) after failed polls."""
 STAY_ALONE: Final = 3
-"""A running task that was absent from the shared answer so often is asked for alone."""
+"""Absences from shared responses after which a running task stays polled by detail."""
 
 ALONE_FOR: Final = 600.0
-"""Seconds after which a kind tries its shared call again: a hiccup must not cost for hours."""
+"""Time (s) after which a kind retries its shared request: one hiccup must not cost for hours."""
 
 MISSED: Final = 3
-"""Ends in a row of which no webhook event told, before tasks are looked at as often as without."""
+"""Consecutive ends without a webhook event after which tasks are polled at the normal interval."""
 
 BACKUP: Final = 300.0
-"""Seconds of silence after which a task that another client looks at is looked at here."""
+"""Time (s) without a report from the leader after which a delegated task is polled here."""
 
 
 class Schedule:
-    """The state of all looks of one client. Times are absolute seconds; no I/O, no clock.
+    """The state of all polls of one client. Times are absolute seconds; no I/O, no clock.
 
-    ``interval`` in seconds, ``look_rate`` in calls per second (None: no bound), ``jitter``
-    returns a number in [0, 1). ``rarity``: how many intervals pass between two looks at a task
-    whose webhook event is awaited. ``share`` returns which part of ``look_rate`` is this
-    client's, as others of its account look, too.
+    ``interval`` in seconds; ``poll_rate`` in requests per second (None: unlimited); ``jitter``
+    returns a number in [0, 1). ``webhook_factor``: how many intervals pass between two polls of a
+    task whose webhook event is expected. ``rate_share`` returns the fraction of ``poll_rate`` that
+    belongs to this client, as other clients of its account poll, too.
+
+    Owned by the `Poller`, which is the only one to change it.
     """
 
     def __init__(
@@ -86,31 +90,31 @@ class Schedule:
         self._rarity = rarity
         self._missed = 0
         self._unheard: dict[str, float] = {}
-        """When ends were seen of which no event had told, oldest first."""
+        """When ends were seen that no webhook event reported, by webhook id, oldest first."""
         self._hooks: dict[str, list[Watch]] = {}
         self._look_rate = look_rate
         self._jitter = jitter
         self._lanes: dict[str, Lane] = {}
         self._halves: list[Look] = []
         self.dropped: Callable[[Watch], None] = _nothing
-        """Told of each watch that ends."""
+        """Called with each task that is no longer polled."""
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[Watch]:
-        for lane in self._lanes.values():
-            yield from lane.watches.values()
+        for queue in self._lanes.values():
+            yield from queue.watches.values()
 
     def get(self, kind: TaskKind[..., Any], id: str) -> Watch | None:
-        """Return the watch on this task, None if there is none."""
+        """Return the polled task of this id, None if it is not polled."""
         return self.find(kind.name, id)
 
     def find(self, kind: str, id: str) -> Watch | None:
-        """Return the watch on a task by its kind's name."""
-        lane = self._lanes.get(kind)
-        return lane.watches.get(id) if lane else None
+        """Return the polled task of this id, by the name of its kind."""
+        queue = self._lanes.get(kind)
+        return queue.watches.get(id) if queue else None
 
     def add(
         self,
@@ -122,51 +126,53 @@ class Schedule:
         hook: str | None = None,
         told: bool = False,
     ) -> Watch:
-        """Begin to watch a task that is not watched; it is due first at ``due``.
+        """Begin to poll a task that is not polled yet; its first poll is due at ``due_at``.
 
-        ``hook`` names its start in webhook events; ``told``: one has come already.
+        ``webhook_id`` identifies its start in webhook events; ``hinted``: an event has arrived
+        already.
         """
-        lane = self._lanes.get(kind.name)
-        if lane is None:
-            lane = self._lanes[kind.name] = Lane(kind)
-        watch = Watch(kind, id, due, now, told=told, awaited=due > now)
-        lane.watches[id] = watch
+        queue = self._lanes.get(kind.name)
+        if queue is None:
+            queue = self._lanes[kind.name] = Lane(kind)
+        polled = Watch(kind, id, due, now, told=told, awaited=due > now)
+        queue.watches[id] = polled
         self._count += 1
-        self.name(watch, hook)
-        lane.push(watch)
-        return watch
+        self.name(polled, hook)
+        queue.push(polled)
+        return polled
 
     def name(self, watch: Watch, hook: str | None) -> None:
-        """Say what names a watch in webhook events, unless that is known."""
+        """Set the id that webhook events of the task carry, unless it is known."""
         if hook is not None and watch.hook is None:
             watch.hook = hook
             self._hooks.setdefault(hook, []).append(watch)
             self._lanes[watch.kind.name].rare += watch.rare
 
     def drop(self, watch: Watch) -> None:
-        """Stop watching; what a call under way says about it no longer matters."""
+        """Stop polling the task; a response in flight is ignored for it."""
         if watch.dropped:
             return
         watch.dropped = True
-        lane = self._lanes[watch.kind.name]
-        del lane.watches[watch.id]
-        lane.alone -= watch.alone
-        lane.rare -= watch.rare
-        lane.elsewhere -= watch.elsewhere
+        queue = self._lanes[watch.kind.name]
+        del queue.watches[watch.id]
+        # The queue keeps counts, so that `interval` need not visit every task.
+        queue.alone -= watch.alone
+        queue.rare -= watch.rare
+        queue.elsewhere -= watch.elsewhere
         self._count -= 1
         if watch.hook is not None:
             named = self._hooks[watch.hook]
             named.remove(watch)
             if not named:
                 del self._hooks[watch.hook]
-        if not lane.watches:
+        if not queue.watches:
             del self._lanes[watch.kind.name]
         else:
-            lane.tidy()
+            queue.tidy()
         self.dropped(watch)
 
     def hand_over(self, watch: Watch, now: float) -> None:
-        """Another client looks at it from here on; here only after a long silence."""
+        """Let the leader poll the task; this client polls it only after a long silence."""
         if not watch.elsewhere:
             watch.elsewhere = True
             self._lanes[watch.kind.name].elsewhere += 1
@@ -174,42 +180,44 @@ class Schedule:
         self._move(watch, now + BACKUP)
 
     def take_back(self, watch: Watch, now: float) -> None:
-        """Look at it here again, now."""
+        """Poll a delegated task in this client again, now."""
         if watch.elsewhere:
             watch.elsewhere = False
             self._lanes[watch.kind.name].elsewhere -= 1
             self._move(watch, now)
 
     def told(self, watch: Watch, now: float) -> None:
-        """The client that looks at it has told how it stands: not terminal."""
+        """The leader reported the task as not finished."""
         self._answered(watch, now)
         watch.not_found = 0
         watch.awaited = True
         self._move(watch, now + BACKUP)
 
     def hasten(self, watch: Watch, now: float) -> None:
-        """Make a watch due now: its wait is about to end."""
+        """Make the task due now because a wait for it is about to time out."""
         if not watch.in_flight and watch.due > now:
             watch.due = now
             self._lanes[watch.kind.name].push(watch)
 
     def event(self, hook: str, now: float) -> None:
-        """A webhook event came for the start of this hook: look at what is watched of it."""
+        """Handle a webhook event of a start: poll its tasks early."""
+        # One event that arrives proves that the service can reach the webhook URL.
         self._missed = 0
-        self._unheard.pop(hook, None)
-        for watch in self._hooks.get(hook, ()):
-            self.nudge(watch, now)
+        self._unheard.pop(hook, None)  # late, but not lost
+        for polled in self._hooks.get(hook, ()):
+            self.nudge(polled, now)
 
     def nudge(self, watch: Watch, now: float) -> None:
-        """Something says that a task is over: look now, but so at most once an interval.
+        """Poll the task now, as its end was reported, but at most once per interval.
 
-        It may be forged or come too early: the usual interval holds from here on.
+        The report may be forged or too early, so the normal interval applies from here on.
         """
-        lane = self._lanes[watch.kind.name]
-        lane.rare -= watch.rare
+        queue = self._lanes[watch.kind.name]
+        queue.rare -= watch.rare
         watch.told = True
-        if lane.mode is Mode.PROCESSING and watch.kind.look_at is not None:
-            self._set_alone(watch, True)  # it shows no ends
+        if queue.mode is Mode.PROCESSING and watch.kind.look_at is not None:
+            self._set_alone(watch, True)  # the processing list shows no ended tasks
+        # At most one early poll per interval, however many events are replayed.
         when = max(now, watch.nudged + self.interval())
         if when == now:
             watch.nudged = now
@@ -217,14 +225,14 @@ class Schedule:
             watch.again = min(watch.again, when)
         elif when < watch.due:
             watch.due = when
-            lane.push(watch)
+            queue.push(watch)
 
     def ended(self, watch: Watch, now: float) -> bool:
-        """Its end was seen: stop watching. Return whether events have just proved unreliable."""
+        """Stop polling a task whose end was seen; return True if events just became unreliable."""
         if watch.hook is not None and watch.rare and watch.awaited and self._rarity > 1:
             self._unheard[watch.hook] = now
         self.drop(watch)
-        # The look for another task may show an end before its event is there.
+        # A poll made for another task may show an end before its event arrives.
         late = now - self._interval * self._rarity
         trusted = self._missed < MISSED
         while self._unheard and (oldest := next(iter(self._unheard.items())))[1] <= late:
@@ -233,60 +241,60 @@ class Schedule:
         return trusted and self._missed >= MISSED
 
     def plan(self, now: float, room: int = sys.maxsize) -> list[Look]:
-        """Return the calls to make now; their watches count as in flight until told otherwise.
+        """Return the requests to send now; their tasks are in flight until a result is reported.
 
-        At most ``room`` calls, the kinds by turns: thousands of details of one kind must not
-        stand before the one call that serves all tasks of another.
+        Returns at most ``max_requests``, taking kinds in turn: thousands of detail requests of one
+        kind must not delay the single request that serves all tasks of another.
         """
-        looks = [look for half in self._halves if (look := self._half(half, now))]
+        requests = [request for half in self._halves if (request := self._half(half, now))]
         self._halves = []
-        lanes = list(self._lanes.values())
-        while lanes and len(looks) < room:
-            lanes = [lane for lane in lanes if lane.due(now)]
-            looks += [self._fill(lane, now) for lane in lanes[: room - len(looks)]]
-        return looks
+        queues = list(self._lanes.values())
+        while queues and len(requests) < room:
+            queues = [queue for queue in queues if queue.due(now)]
+            requests += [self._fill(queue, now) for queue in queues[: room - len(requests)]]
+        return requests
 
     def next_wake(self) -> float | None:
-        """Return when `plan` has something to do next, None while all is in flight."""
+        """Return when `plan` has something to do next, None while all tasks are in flight."""
         if self._halves:
             return float("-inf")
-        firsts = (lane.first() for lane in self._lanes.values())
+        firsts = (queue.first() for queue in self._lanes.values())
         return min((w.due for w in firsts if w is not None), default=None)
 
     def interval(self, *, rare: bool = False) -> float:
-        """Return the seconds between two looks at one task, as things stand.
+        """Return the current interval between two polls of a task (s).
 
-        ``rare``: at one whose webhook event is awaited.
+        ``webhook_backed``: of a task whose webhook event is expected.
         """
         interval = self._interval
         if self._look_rate:
-            calls = sum(lane.calls(self._rare) for lane in self._lanes.values())
+            calls = sum(queue.calls(self._rare) for queue in self._lanes.values())
             interval = max(interval, calls / (self._look_rate * self._share()))
         return interval * self._rare if rare else interval
 
     @property
     def _rare(self) -> float:
-        """How many intervals pass between two looks where an event is awaited."""
+        """How many intervals currently pass between two polls of a webhook-backed task."""
         return self._rarity if self._missed < MISSED else 1.0
 
-    # -- what a look showed --------------------------------------------------------------
+    # -- poll results --------------------------------------------------------------------
 
     def answered(self, look: Look, now: float) -> None:
-        """The call of a look works. One that was tried in place of another replaces it."""
-        lane = self._lanes.get(look.kind.name)
-        if lane is None:
+        """The request succeeded. A mode that was tried in place of another now replaces it."""
+        queue = self._lanes.get(look.kind.name)
+        if queue is None:
             return
-        lane.worked[look.mode] = now
-        lane.spans.pop(look.mode, None)
-        lane.tried.clear()
+        queue.worked[look.mode] = now
+        queue.spans.pop(look.mode, None)
+        queue.tried.clear()
         if look.instead_of is not None:
-            self._replace(lane, look.instead_of, now)
+            self._replace(queue, look.instead_of, now)
 
     def seen(self, watch: Watch, look: Look, now: float) -> None:
-        """The look showed the record, and it is not terminal: look again in due time."""
+        """The response contained the record, and it is not terminal: poll again later."""
         self._answered(watch, now)
         watch.not_found = 0
-        if look.confirms:  # the list shows what other calls do not
+        if look.confirms:  # the list shows a task that the other modes do not
             others = [mode for mode in Mode if mode is not Mode.LIST]
             self._lanes[watch.kind.name].down.update(dict.fromkeys(others, now + ALONE_FOR))
         if look.mode is not Mode.DETAIL:
@@ -298,16 +306,16 @@ class Schedule:
         self._again(watch, look, now)
 
     def inconclusive(self, watch: Watch, look: Look, now: float) -> None:
-        """The answer is fine and does not tell whether the service knows it: look again."""
+        """The response is valid but cannot tell whether the service knows the task: poll again."""
         self._answered(watch, now)
         watch.not_found = 0
         self._again(watch, look, now)
 
     def absent(self, watch: Watch, look: Look, now: float) -> After:
-        """The answer did not hold the record, and it is one that should.
+        """The response should have contained the record and did not.
 
-        After a shared call the task is asked for alone, at once. It is given up when several
-        answers in a row, over some minutes, did not know it, and the list confirms that.
+        After a shared request the task is polled by detail, at once. It is given up once several
+        consecutive responses, spread over some minutes, did not know it and the list confirms that.
         """
         self._answered(watch, now)
         if look.confirms:
@@ -315,12 +323,13 @@ class Schedule:
         if look.mode is not Mode.DETAIL and self._lanes[watch.kind.name].asks_alone:
             self._ask_alone(watch, now)
             return After.ALONE
+        # The first of the consecutive misses: the time over which they are spread counts from here.
         if not watch.not_found:
             watch.not_found_since = now
         watch.not_found += 1
         listed = watch.kind.list_at is not None
-        least = NOT_FOUND_FOR if listed else NOT_FOUND_UNCONFIRMED_FOR
-        if watch.not_found < NOT_FOUND_POLLS or now - watch.not_found_since < least:
+        min_seconds = NOT_FOUND_FOR if listed else NOT_FOUND_UNCONFIRMED_FOR
+        if watch.not_found < NOT_FOUND_POLLS or now - watch.not_found_since < min_seconds:
             self._again(watch, look, now)
             return After.AGAIN
         if not listed:
@@ -329,23 +338,24 @@ class Schedule:
         return After.AGAIN
 
     def failed(self, look: Look, error: A2EError, now: float) -> None:
-        """The call failed: look again after a growing, jittered pause, perhaps by another call."""
+        """The request failed: poll again after a growing, jittered pause, maybe in another mode."""
         tries = 1 + max((w.errors for w in look.watches), default=0)
+        # The exponent is capped: a float overflows after about a thousand failures.
         bound = min(BACKOFF_MOST, self._interval * 2.0 ** min(tries, 16))
-        # Never sooner than without the error: the share of the rate holds in bad times, too.
+        # Never sooner than without the error: the rate share also applies while the service fails.
         pause = max(self.interval(), bound * (0.5 + 0.5 * self._jitter()))
-        for watch in look.watches:
-            if watch.dropped:
+        for polled in look.watches:
+            if polled.dropped:
                 continue
-            watch.errors += 1
-            watch.error = error
-            watch.not_found = 0
-            watch.again = float("inf")
-            self._requeue(watch, now + pause)
+            polled.errors += 1
+            polled.error = error
+            polled.not_found = 0
+            polled.again = float("inf")
+            self._requeue(polled, now + pause)
         self._find_another(look, tries)
 
     def unreadable(self, watch: Watch, look: Look, error: A2EError, now: float) -> None:
-        """The answer is fine but for this record: ask for it alone, or later."""
+        """The response is valid except for this record: poll it by detail, or later."""
         if look.mode is not Mode.DETAIL and self._lanes[watch.kind.name].asks_alone:
             self._ask_alone(watch, now)
             watch.errors += 1
@@ -354,29 +364,30 @@ class Schedule:
             self.failed(Look(look.kind, look.mode, [watch], look.at), error, now)
 
     def ask_alone(self, look: Look, now: float) -> bool:
-        """A shared call was refused, which says nothing of one task: ask for each by its detail.
+        """Poll each task by detail after a shared request was refused; return False if impossible.
 
-        Return False where that cannot be.
+        The refusal of a shared request says nothing about a single task.
         """
-        lane = self._lanes.get(look.kind.name)
-        if look.mode is Mode.DETAIL or lane is None or not lane.asks_alone:
+        queue = self._lanes.get(look.kind.name)
+        if look.mode is Mode.DETAIL or queue is None or not queue.asks_alone:
             return False
-        for watch in look.watches:
-            if not watch.dropped:
-                self._ask_alone(watch, now)
+        for polled in look.watches:
+            if not polled.dropped:
+                self._ask_alone(polled, now)
         return True
 
     def split(self, look: Look) -> None:
-        """A shared call was refused as such: ask again in halves until the cause stands alone."""
+        """Send a refused shared request again in halves, until the offending id is alone."""
+        # Halving finds one offending id among 200 with about 16 requests instead of 200.
         middle = -(-len(look.watches) // 2)
         for half in (look.watches[:middle], look.watches[middle:]):
             self._halves.append(Look(look.kind, look.mode, half, look.at))
 
     def list_instead(self, look: Look) -> None:
-        """A shared call was refused though nothing is asked for alone: read the list at once."""
+        """Read the list at once, for a kind whose refused shared request has no detail endpoint."""
         self._halves.append(Look(look.kind, Mode.LIST, look.watches, look.at))
 
-    # -- inside --------------------------------------------------------------------------
+    # -- internals -----------------------------------------------------------------------
 
     def _fill(self, lane: Lane, now: float) -> Look:
         if lane.down:
@@ -391,14 +402,15 @@ class Schedule:
         if mode is Mode.DETAIL:
             return Look(lane.kind, mode, [first], now, instead_of)
         most = lane.kind.batch_most if mode is Mode.BATCH else len(lane.watches)
+        # Tasks that need their detail request are taken out of the way and put back afterwards.
         kept: list[Watch] = []
         chosen = [first]
         while len(chosen) < most and lane.first() is not None:
-            watch = lane.pop()
-            (kept if watch.alone and not tried else chosen).append(watch)
-        for watch in kept:
-            watch.in_flight = False
-            lane.push(watch)
+            polled = lane.pop()
+            (kept if polled.alone and not tried else chosen).append(polled)
+        for polled in kept:
+            polled.in_flight = False
+            lane.push(polled)
         if mode is Mode.BATCH and len(chosen) == 1 and not tried and lane.asks_alone:
             mode = Mode.DETAIL
         return Look(lane.kind, mode, chosen, now, instead_of)
@@ -411,45 +423,47 @@ class Schedule:
         apart = len(half.watches) == 1 or half.mode is not Mode.BATCH
         if not apart or half.kind.look_at is None:
             return half
-        # Counted as an absence, lest a call that is always refused be tried again for ever.
-        for watch in half.watches:
-            watch.absent += 1
-            self._set_alone(watch, True)
-        for watch in half.watches[1:]:
-            self._requeue(watch, now)
+        # Counts as an absence; otherwise a request that is always refused would be retried for
+        # ever.
+        for polled in half.watches:
+            polled.absent += 1
+            self._set_alone(polled, True)
+        for polled in half.watches[1:]:
+            self._requeue(polled, now)
         return Look(half.kind, Mode.DETAIL, half.watches[:1], now)
 
     def _find_another(self, look: Look, tries: int) -> None:
-        """Have another call tried in place of one that keeps failing."""
-        lane = self._lanes.get(look.kind.name)
-        if lane is None or look.confirms or look.mode in lane.down:
+        """Try another mode in place of one that keeps failing."""
+        queue = self._lanes.get(look.kind.name)
+        # A confirmation is sent once; a disabled mode has its replacement already.
+        if queue is None or look.confirms or look.mode in queue.down:
             return
         failing = look.instead_of
         if failing is not None:
-            lane.tried.append(look.mode)
-        # One that has failed before is known: its next failure is enough.
-        elif tries >= FALL_BACK_AFTER or look.mode in lane.spans:
-            other = lane.choose((look.mode, *lane.down, *lane.tried))
+            queue.tried.append(look.mode)
+        # A mode that was disabled before needs only one more failure.
+        elif tries >= FALL_BACK_AFTER or look.mode in queue.spans:
+            other = queue.choose((look.mode, *queue.down, *queue.tried))
             if other is None:
-                lane.tried.clear()
+                queue.tried.clear()
             else:
-                # What works for others is not replaced: it fails for this task.
-                since = max(watch.good_at for watch in look.watches)
-                works = lane.worked.get(look.mode, float("-inf")) > since
-                lane.trial = other, None if works else look.mode
+                # A mode that works for other tasks is not replaced: it fails because of this task.
+                since = max(polled.good_at for polled in look.watches)
+                works = queue.worked.get(look.mode, float("-inf")) > since
+                queue.trial = other, None if works else look.mode
 
     def _replace(self, lane: Lane, failing: Mode, now: float) -> None:
-        """Leave a call alone for a while; look soon by another, and not at all tasks at once."""
+        """Skip a failing mode for a while; poll soon in another one, spread over an interval."""
         if failing in lane.down:
             return
         span = lane.spans[failing] = min(2 * lane.spans.get(failing, DOWN_FOR / 2), ALONE_FOR)
         lane.down[failing] = now + span
         waiting = [w for w in lane.watches.values() if w.errors and not w.in_flight]
         step = self.interval() / max(1, len(waiting)) if lane.mode is Mode.DETAIL else 0.0
-        for place, watch in enumerate(waiting):
-            if now + step * place < watch.due:
-                watch.due = now + step * place
-                lane.push(watch)
+        for place, polled in enumerate(waiting):
+            if now + step * place < polled.due:
+                polled.due = now + step * place
+                lane.push(polled)
 
     def _answered(self, watch: Watch, now: float) -> None:
         watch.errors, watch.error = 0, None
@@ -461,14 +475,14 @@ class Schedule:
         self._requeue(watch, now)
 
     def _share_again(self, lane: Lane, now: float) -> None:
-        """Now and then let a whole kind try the shared call again: one call tells for all."""
+        """Now and then let the whole kind retry the shared request: it serves all tasks at once."""
         if lane.share_at is None:
             lane.share_at = now + ALONE_FOR
         elif now >= lane.share_at:
             lane.share_at = None
-            for watch in lane.watches.values():
-                watch.absent = min(watch.absent, STAY_ALONE - 1)
-                self._set_alone(watch, False)
+            for polled in lane.watches.values():
+                polled.absent = min(polled.absent, STAY_ALONE - 1)
+                self._set_alone(polled, False)
 
     def _set_alone(self, watch: Watch, alone: bool) -> None:
         if watch.alone is not alone and not watch.dropped:
@@ -476,8 +490,8 @@ class Schedule:
             self._lanes[watch.kind.name].alone += 1 if alone else -1
 
     def _again(self, watch: Watch, look: Look, now: float) -> None:
-        # The interval counts from when the look was planned, so that it stays constant; a call
-        # that itself took longer must not make the next one follow at once.
+        # The interval counts from when the request was planned, so that it stays constant. The next
+        # request must not follow at once even if this one took longer than the interval.
         interval = BACKUP if watch.elsewhere else self.interval(rare=watch.rare)
         self._requeue(watch, max(look.at + interval, now + interval / 4))
 
@@ -489,11 +503,11 @@ class Schedule:
         self._lanes[watch.kind.name].push(watch)
 
     def _move(self, watch: Watch, due: float) -> None:
-        """Have it due then; after a look under way that is decided by what it shows."""
+        """Set the due time; for a task in flight the result of its request decides instead."""
         if not watch.in_flight:
             watch.due = due
             self._lanes[watch.kind.name].push(watch)
 
 
 def _nothing(_: Watch) -> None:
-    """Nobody wants to know."""
+    """Default of ``on_dropped``: nothing has to be notified."""

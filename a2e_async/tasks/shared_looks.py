@@ -1,14 +1,14 @@
-"""One client looks at the tasks that all clients of the account wait for (pure).
+"""One client polls the tasks that all clients of the account wait for (pure).
 
-It is the leader of their `Crew`. A client that follows hands each of its tasks over once it has
-looked at it itself (or has just started it), and hears what the leader's looks show: every change
-of its status and its end, as the service gave it. So the calls of a fleet are those of one client.
+This is the leader of their `PeerGroup`. A follower delegates each task to the leader once it has
+polled it itself (or has just started it). The leader then sends it every status change and the
+final record, as the service returned them. So a fleet sends as many poll requests as one client.
 
-Nothing hangs on the leader alone. A follower still looks by itself at long intervals, at the
-deadline of a wait, and when the leader says that it cannot; without a leader all look as ever.
-What is heard is read and checked like an answer of the service.
+Nothing depends on the leader alone. A follower still polls by itself at long intervals, at the
+deadline of a wait, and when the leader asks it to; without a leader all clients poll as usual.
+Records from the leader are decoded and checked like a response of the service.
 
-Watches with a webhook are looked at rarely anyway, and stay with their own client.
+Webhook-backed tasks are polled rarely anyway and stay with their own client.
 """
 
 import json
@@ -25,19 +25,21 @@ from a2e_async.tasks.kind import TaskKind, check_watchable, is_id
 from a2e_async.tasks.schedule import BACKUP, Schedule
 from a2e_async.tasks.watches import Guest, Watch
 
+# Clients of different versions exchange these messages, so their words never change: want, want_all
+# and leave go to the leader; saw (a record) and look (poll it yourself) come from it.
 MESSAGE: Final = 7_000
-"""Bytes of a message at most: what PostgreSQL passes on ends at 8,000."""
+"""Maximum size of a message: the payload limit of PostgreSQL's NOTIFY is 8,000 bytes."""
 
 IDS: Final = 50
-"""Ids in one message; the longest ids of all fit."""
+"""Ids per message; even ids of maximum length fit."""
 
 TROUBLE: Final = 3
-"""Looks in a row that may fail before another client shall try to lead."""
+"""Consecutive failed polls after which another client should try to lead."""
 
 
 @define(eq=False)
 class _Ids:
-    """Ids by the names of their kinds, in order."""
+    """Ids to send, by the names of their kinds, in order."""
 
     by_kind: dict[str, dict[str, bool]] = field(factory=dict[str, dict[str, bool]])
 
@@ -48,7 +50,7 @@ class _Ids:
         self.by_kind.get(kind, {}).pop(id, None)
 
     def take(self) -> Iterable[tuple[str, list[str], bool]]:
-        """Give them away, some at a time."""
+        """Yield the ids in chunks of one message each, and clear them."""
         taken, self.by_kind = self.by_kind, {}
         for kind, ids in taken.items():
             for every in (False, True):
@@ -58,12 +60,12 @@ class _Ids:
 
 
 class SharedLooks:
-    """The part of one client, over its schedule (a `Member` of the crew).
+    """This client's side of leader polling, over its schedule (the `PeerCallbacks` of its group).
 
-    ``kind_named`` raises `A2EError` for a kind that this client does not know. ``show`` delivers
-    a record as the service gave it, and tells whether it could be read. ``spare`` drops a watch
-    if nobody waits for it. ``wake`` has the poller turn to its schedule, ``start`` begin to if it
-    does not.
+    ``kind_named`` raises `A2EError` for a kind that this client does not know. ``deliver`` handles
+    a record as the service returned it, and returns whether it could be decoded. ``drop_if_unused``
+    drops a task without waiters. ``wake`` makes the poller read its schedule; ``ensure_running``
+    starts the poller if it is idle.
     """
 
     def __init__(
@@ -89,9 +91,9 @@ class SharedLooks:
         self._joined = self._closed = False
         self._leader: str | None = None
         self._refused: set[tuple[str, str]] = set()
-        """What the leader cannot look at."""
+        """Tasks that the leader cannot poll."""
         self._every: set[tuple[str, str]] = set()
-        """What is watched here for each change."""
+        """Tasks whose every change is needed here."""
         self._wants = _Ids()
         self._leaves = _Ids()
         self._news: list[tuple[str, str]] = []
@@ -100,33 +102,33 @@ class SharedLooks:
 
     @property
     def leads(self) -> bool:
-        """Whether this client looks for all."""
+        """Whether this client polls for all."""
         return self._leader is not None and self._leader == self._crew.name
 
     @property
     def settled(self) -> bool:
-        """Whether one client looks for all, be it this one or another."""
+        """Whether one client, this one or another, polls for all."""
         return self._leader is not None
 
     def join(self) -> None:
-        """Take part, if that has not begun. Raises `JournalError`."""
+        """Join the group if not joined yet. Raises `JournalError`."""
         if not self._joined:
             self._crew.join(self)
             self._joined = True
 
     def close(self) -> None:
-        """Take no part any more."""
+        """Stop taking part."""
         self._closed = True
         self._leader = None
-        for watch in self._schedule:
-            watch.guests = None
+        for polled in self._schedule:
+            polled.guests = None
 
     # -- following -------------------------------------------------------------------------
 
     def offer(self, watch: Watch, now: float, *, every: bool = False) -> None:
-        """This client knows how the task stands: from here on the leader may look at it.
+        """Delegate a task to the leader, now that this client knows its state.
 
-        ``every``: each change matters here, not only those of the status.
+        ``every_change``: every change is needed here, not only status changes.
         """
         place = watch.kind.name, watch.id
         if every:
@@ -139,19 +141,19 @@ class SharedLooks:
             return
         if watch.elsewhere and not every and now - watch.good_at < BACKUP:
             return
-        # Else it is new, or nothing was heard of it for so long that the leader may not know.
+        # Otherwise it is new, or the silence was so long that the leader may not know the task.
         self._schedule.hand_over(watch, now)
         self._leaves.remove(*place)
         self._wants.add(*place, every=place in self._every)
         self._crew.stir()
 
     def _take_in(self, kind: str, id: str, row: Any) -> None:
-        watch = self._schedule.find(kind, id)
-        if watch is None or not watch.elsewhere:
+        polled = self._schedule.find(kind, id)
+        if polled is None or not polled.elsewhere:
             return
-        self._telling = watch
+        self._telling = polled
         try:
-            read = self._show(watch, row)
+            read = self._show(polled, row)
         finally:
             self._telling = None
         if not read:
@@ -159,10 +161,11 @@ class SharedLooks:
 
     def _take_back(self, kind: str, ids: list[str]) -> None:
         for id in ids:
-            watch = self._schedule.find(kind, id)
-            if watch is not None and watch.elsewhere:
+            polled = self._schedule.find(kind, id)
+            if polled is not None and polled.elsewhere:
+                # Not offered again to this leader: it would refuse again.
                 self._refused.add((kind, id))
-                self._schedule.take_back(watch, self._clock())
+                self._schedule.take_back(polled, self._clock())
                 self._leaves.add(kind, id)
                 self._crew.stir()
                 self._wake()
@@ -170,63 +173,67 @@ class SharedLooks:
     # -- leading ---------------------------------------------------------------------------
 
     def saw(self, watch: Watch, row: Any, record: Record) -> None:
-        """A look showed this: tell those who wait for it elsewhere, if it is news."""
+        """Send a record to the followers of its task, if it is news to them."""
         over = watch.kind.is_over(record)
-        for name, guest in (watch.guests or {}).items():
-            shown = row if guest.every else record.raw_status or record.status
-            if over or shown != guest.shown:
-                guest.shown = shown
+        for name, follower in (watch.guests or {}).items():
+            shown = row if follower.every else record.raw_status or record.status
+            if over or shown != follower.shown:
+                follower.shown = shown
                 self._tell(name, {"saw": [watch.kind.name, watch.id, row]}, watch)
         if over:
             watch.guests = None
 
     def failed(self, watches: list[Watch], *, final: bool = False) -> None:
-        """A look failed: after some, another client shall try; at once if none can succeed."""
-        bad = final or any(watch.errors >= TROUBLE for watch in watches)
-        if self.leads and bad and any(watch.guests for watch in self._schedule):
+        """A poll failed: resign after several failures, or at once if ``final``.
+
+        Another client may be able to poll, for instance where this client's key is refused.
+        """
+        bad = final or any(polled.errors >= TROUBLE for polled in watches)
+        if self.leads and bad and any(polled.guests for polled in self._schedule):
             self._crew.resign()
 
     def _invite(self, sender: str, kind: str, ids: list[str], *, every: bool) -> None:
         try:
             known = self._kind_named(kind)
             check_watchable(known)
-        except A2EError:  # of a later version
+        except A2EError:  # a kind of a later version
             self._tell(sender, {"look": [kind, ids]})
             return
         now = self._clock()
         rare: list[str] = []
         for id in ids:
-            watch = self._schedule.get(known, id)
-            if watch is not None and watch.rare:
-                rare.append(id)  # an event is awaited here: too seldom for who awaits none
+            polled = self._schedule.get(known, id)
+            if polled is not None and polled.rare:
+                rare.append(id)  # polled rarely here: too rarely for a follower without webhooks
                 continue
-            if watch is None:
+            if polled is None:
                 due = now + self._schedule.interval()
-                watch = self._schedule.add(known, id, now=now, due=due)
-            if watch.guests is None:
-                watch.guests = {}
-            # A new one, also where it was one: it may have missed what it was told last.
-            watch.guests[sender] = Guest(every)
+                polled = self._schedule.add(known, id, now=now, due=due)
+            if polled.guests is None:
+                polled.guests = {}
+            # Also replaces an existing follower, which may have missed the last message.
+            polled.guests[sender] = Guest(every)
         if rare:
             self._tell(sender, {"look": [kind, rare]})
         self._start()
 
     def _decline(self, watch: Watch) -> None:
-        """Who waits for it elsewhere shall look by itself."""
-        for guest in watch.guests or ():
-            self._tell(guest, {"look": [watch.kind.name, [watch.id]]})
+        """Tell followers to poll this task themselves."""
+        for follower in watch.guests or ():
+            self._tell(follower, {"look": [watch.kind.name, [watch.id]]})
         watch.guests = None
 
     def _see_off(self, sender: str, watches: Iterable[Watch | None]) -> None:
-        for watch in watches:
-            if watch is not None and watch.guests and sender in watch.guests:
-                del watch.guests[sender]
-                if not watch.guests:
-                    watch.guests = None
-                    self._spare(watch)
+        for polled in watches:
+            if polled is not None and polled.guests and sender in polled.guests:
+                del polled.guests[sender]
+                if not polled.guests:
+                    polled.guests = None
+                    self._spare(polled)
 
     def _tell(self, to: str, message: Mapping[str, Any], watch: Watch | None = None) -> None:
         text = json.dumps(message, separators=(",", ":"))
+        # A record that is too large for a message is not sent: the follower polls the task itself.
         if watch is not None and len(text) > MESSAGE:
             text = json.dumps({"look": [watch.kind.name, [watch.id]]})
         self._news.append((to, text))
@@ -237,38 +244,40 @@ class SharedLooks:
         self._refused.discard(place)
         self._every.discard(place)
         self._wants.remove(*place)
+        # While the leader's final record is delivered, it has dropped the task itself.
         if watch.elsewhere and watch is not self._telling and not self._closed:
             self._leaves.add(*place)
             self._crew.stir()
-        self._decline(watch)  # it was given up here
+        self._decline(watch)  # this client no longer polls it
 
-    # -- what the crew says ----------------------------------------------------------------
+    # -- callbacks of the group ------------------------------------------------------------
 
     def led_by(self, leader: str | None) -> None:
-        """This client now leads, or another does, or nobody that can be reached."""
+        """This client leads from now on, or another one, or no reachable one (None)."""
         if self._closed:
             return
         self._leader = leader
+        # Whatever was queued was meant for the previous leader.
         self._wants, self._leaves, self._news = _Ids(), _Ids(), []
         self._refused.clear()
         now = self._clock()
-        for watch in list(self._schedule):
-            if not self.leads and watch.guests is not None:
-                watch.guests = None
-                self._spare(watch)
-            if watch.elsewhere:
-                self._schedule.take_back(watch, now)
-            if watch.awaited:
-                self.offer(watch, now)
+        for polled in list(self._schedule):
+            if not self.leads and polled.guests is not None:
+                polled.guests = None
+                self._spare(polled)
+            if polled.elsewhere:
+                self._schedule.take_back(polled, now)
+            if polled.awaited:
+                self.offer(polled, now)
         self._wake()
 
     def heard(self, sender: str, message: str) -> None:
-        """Another client wants a task looked at, or tells what it has seen."""
+        """Handle a message: a task to poll, or a record that the leader has seen."""
         try:
-            said: Any = json.loads(message)
+            text: Any = json.loads(message)
         except (ValueError, RecursionError):
             return
-        for what, value in said.items() if is_map(said) and not self._closed else ():
+        for what, value in text.items() if is_map(text) and not self._closed else ():
             match value:
                 case [str(kind), ids] if what != "saw" and is_list(ids):
                     known = [id for id in ids if isinstance(id, str) and is_id(id)]
@@ -281,23 +290,23 @@ class SharedLooks:
                 case [str(kind), str(id), row] if what == "saw" and sender == self._leader:
                     self._take_in(kind, id, row)
                 case _:
-                    pass  # a later version says more
+                    pass  # a message of a later version
 
     def left(self, name: str) -> None:
-        """Another client is gone: nobody there waits any more."""
+        """Another client has gone: it no longer waits for any task."""
         self._see_off(name, list(self._schedule))
 
     def outbox(self) -> list[tuple[str, str]]:
-        """Give what is to be said, and to whom, in order."""
-        said, self._news = self._news, []
-        leaves, wants = list(self._leaves.take()), list(self._wants.take())
+        """Return and clear the messages to send, as (recipient, message), in order."""
+        text, self._news = self._news, []
+        to_withdraw, to_delegate = list(self._leaves.take()), list(self._wants.take())
         if self._leader is not None and not self.leads:
             words = [
-                *(("leave", kind, ids) for kind, ids, _ in leaves),
-                *(("want_all" if every else "want", kind, ids) for kind, ids, every in wants),
+                *(("leave", kind, ids) for kind, ids, _ in to_withdraw),
+                *(("want_all" if every else "want", kind, ids) for kind, ids, every in to_delegate),
             ]
-            said += [
+            text += [
                 (self._leader, json.dumps({what: [kind, ids]}, separators=(",", ":")))
                 for what, kind, ids in words
             ]
-        return said
+        return text

@@ -1,4 +1,4 @@
-"""Reads the service's answers by their kind (pure): records, lists, and start answers."""
+"""Decodes the service's responses by their kind (pure): records, lists, and start responses."""
 
 import json
 import math
@@ -28,10 +28,10 @@ R = TypeVar("R", bound=Record)
 Raw = Mapping[str, Any]
 
 FAILURE_CHARS: Final = 5_000
-"""Characters of a failure's text that are kept."""
+"""Characters of a failure message that are kept."""
 
 WORD_CHARS: Final = 100
-"""Characters of an unknown status word that are kept."""
+"""Characters of an unknown status that are kept."""
 
 _LIST_KEYS: Final = ("rows", "list", "data", "records", "items", "tasks")
 _MESSAGES: Final = ("message", "msg")
@@ -40,7 +40,7 @@ _NOT_FAILED: Final = frozenset({"", "0", "none", "null"})
 
 
 def read_id(raw: Raw) -> str | None:
-    """Return the record's id, or None when it has none."""
+    """Return the record's id, None if it has none."""
     for key in ("_id", "id"):
         value = raw.get(key)
         if isinstance(value, str) and is_id(value):
@@ -49,15 +49,16 @@ def read_id(raw: Raw) -> str | None:
 
 
 def read_status(kind: TaskKind[..., Any], raw: Raw) -> tuple[Status, str]:
-    """Return where a record stands, and the service's own word for it.
+    """Return a record's status, and the service's own value for it.
 
-    An unknown or missing word means running: a paid job is never given up on a guess.
+    An unknown or missing value means running: a paid job is never given up on a guess.
     """
     words = kind.words
     values = (raw.get(field) for field in (words.field, *words.also))
     said = next((value for value in values if isinstance(value, str) and value), "")
     if not said:
         return Status.RUNNING, ""
+    # Almost every value is known as it is; only others are normalised.
     status = kind.words.meaning.get(said)
     if status is None:
         status = kind.words.meaning.get(said.strip().lower(), Status.RUNNING)
@@ -65,21 +66,21 @@ def read_status(kind: TaskKind[..., Any], raw: Raw) -> tuple[Status, str]:
 
 
 def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = None) -> R:
-    """Return one record. Raises `DecodeError` when it has no id, and for nothing else.
+    """Return the decoded record. Raises `DecodeError` if it has no id, and for nothing else.
 
-    What cannot be read where it stands is kept in ``extra``. Every look comes through here,
-    hence the short ways for the values that almost always come.
+    A value that does not fit its field is kept in ``extra``. Every poll goes through here; hence
+    the fast paths for the values that occur almost always.
     """
     if not is_map(raw):
         raise DecodeError(
-            f"The service gave {type(raw).__name__} where a {kind.name} record is due."
+            f"The service returned {type(raw).__name__} instead of a {kind.name} record."
         )
     id: Any = raw.get("_id")
     if id.__class__ is not str or len(id) != 24 or not id.isalnum():
         id = read_id(raw)
     if id is None:
         raise DecodeError(
-            f"The service gave a {kind.name} record without an id.",
+            f"The service returned a {kind.name} record without an id.",
             excerpt=excerpt(", ".join(map(str, raw))),
         )
     words = kind.words
@@ -126,7 +127,7 @@ def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = 
 
 
 def read_rows(data: Any) -> list[Raw]:
-    """Return the records of a list answer, in any of the shapes that occur."""
+    """Return the records in a list response, in any shape that the service uses."""
     if is_list(data):
         return [row for row in data if is_map(row)]
     if is_map(data):
@@ -145,9 +146,9 @@ def read_rows(data: Any) -> list[Raw]:
 def by_id(
     kind: TaskKind[..., Any], rows: Iterable[Raw], known: dict[str, Raw] | None = None
 ) -> dict[str, Raw]:
-    """Return records by their ids, added to those ``known``; rows without an id are left out.
+    """Return the records by id, added to those in ``known``; records without an id are left out.
 
-    A service may show one record twice, once as it was: the one that has come further counts.
+    A service may list a record twice, once in an outdated state: the more advanced one is kept.
     """
     found = {} if known is None else known
     for row in rows:
@@ -159,22 +160,22 @@ def by_id(
 
 
 def _advance(kind: TaskKind[..., Any], raw: Raw) -> tuple[int, bool]:
-    """Return how far a record has come, to be compared with that of another."""
+    """Return how far a record has come, for comparison with another version of it."""
     status, _ = read_status(kind, raw)
     return _ORDER[status], any(raw.get(result.field) for result in kind.results)
 
 
 def is_list_data(data: Any) -> bool:
-    """Return whether a list's response holds a list at all, be it empty."""
+    """Return whether a list response contains a list, even an empty one."""
     if is_map(data):
         return any(is_list(data.get(key)) or is_map(data.get(key)) for key in _LIST_KEYS)
     return is_list(data)
 
 
 def read_one(kind: TaskKind[..., Any], data: Any, id: str) -> Raw | None:
-    """Return the record that a detail answer gives for ``id``; None where it holds none.
+    """Return the record that a detail response contains for ``id``, None if there is none.
 
-    It may stand in a list, and a detail that was asked for by its id may leave the id out.
+    It may be inside a list, and a detail requested by id may omit the id.
     """
     if is_map(data) and data.get("_id") == id:
         return data
@@ -188,31 +189,31 @@ def read_one(kind: TaskKind[..., Any], data: Any, id: str) -> Raw | None:
 
 
 STALE_PAGES: Final = 3
-"""Pages in a row that may show nothing new, where a list counts more than it has shown."""
+"""Pages in a row without new records that are read if the list's count promises more."""
 
 
 @define
 class ListEnd:
-    """Tells whether a list that is read page by page is at its end, whatever its service does.
+    """Detects the end of a list that is read page by page, however its service behaves.
 
-    It may ignore paging, give fewer rows than it is asked for, repeat some, and count wrongly:
-    only a page that shows nothing new is the end, and not the first such where the count says
-    that more are to come. With ``thorough`` it never is, unless it is empty or one of several:
-    then what is not shown is not in the list.
+    It may ignore paging, return short pages, repeat records, and count wrongly: only a page without
+    new records is the end, and not yet the first such page if the count promises more. With
+    ``thorough`` only an empty page or several stale ones are the end: a record that was not seen
+    then is not in the list.
     """
 
     thorough: bool = False
     _stale: int = 0
 
     def reached(self, *, fresh: bool, rows: bool, seen: int, total: int | None) -> bool:
-        """Take in a page: whether it shows something new, and any rows; return whether to stop."""
+        """Record whether a page has new records, and any at all; return True to stop reading."""
         self._stale = 0 if fresh else self._stale + 1
         more = rows and (self.thorough or (total is not None and seen < total))
         return not fresh and not (more and self._stale < STALE_PAGES)
 
 
 def read_total(data: Any) -> int | None:
-    """Return how many records a list has over all pages, None when it does not say."""
+    """Return the number of records on all pages, None if the response does not contain it."""
     if is_map(data):
         for key in ("count", "total"):
             total = whole(data.get(key))
@@ -223,16 +224,16 @@ def read_total(data: Any) -> int | None:
 
 @frozen
 class Refusal:
-    """A start answered 200 and says that it made no task; ``reason`` in its words."""
+    """A start was answered with 200 but created no task; ``reason`` is the service's text."""
 
     reason: str
 
 
 def read_start(kind: TaskKind[..., Any], data: Any) -> tuple[Raw, ...] | Refusal | None:
-    """Return the records of a start's response, its refusal, or None when it is neither.
+    """Return the records in a start response, its refusal, or None if it is neither.
 
-    None must be treated as an unknown outcome: the start may have been charged. So must a
-    refusal that did not come in the API's own envelope. A bare text says too little to refuse.
+    None must be treated as an unknown outcome: the start may have been charged. The same holds for
+    a refusal outside the API's own envelope. A bare text is too little to count as a refusal.
     """
     if isinstance(data, str) and data.lstrip()[:1] in ("{", "["):
         data = _parsed(data)
@@ -241,18 +242,18 @@ def read_start(kind: TaskKind[..., Any], data: Any) -> tuple[Raw, ...] | Refusal
         return rows
     if is_map(data):
         refused = data.get("success") is False
-        # A message alone may as well say that all is well; it counts next to `success: false`.
+        # A message alone may also report success; it counts only with `success: false`.
         names = (*kind.failure_texts, *_MESSAGES)
         if not refused:
             names = tuple(name for name in names if name not in _MESSAGES)
         reason = next((t for name in names if (t := _text(data.get(name)))), "")
         if reason or refused:
-            return Refusal(reason or "the service said success: false and no reason")
+            return Refusal(reason or "the service returned success: false without a reason")
     return None
 
 
 def _parsed(text: str) -> Any:
-    """Return what a text holds that looks like JSON; nothing where it is none."""
+    """Return the value of a JSON text, None if it is not valid JSON."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -306,14 +307,14 @@ def _code(value: Any) -> str | None:
 
 
 def _keep_odd(extra: dict[str, Any], raw: Raw, name: str) -> None:
-    """Keep a value that stands where a text (or a failure's number) is due and is none."""
+    """Keep a value that is neither text nor number where one is expected."""
     value = raw.get(name)
     if value and (isinstance(value, bool) or not isinstance(value, str | int | float)):
         extra[name] = value
 
 
 def _kept(extra: dict[str, Any], name: str, value: Any, read: Callable[[Any], Any]) -> Any:
-    """Return what ``read`` makes of a value; one that it cannot read stays in ``extra``."""
+    """Return the value that ``read`` decodes; a value it cannot decode is kept in ``extra``."""
     made = None if value is None else read(value)
     if made is None and value:
         extra[name] = value

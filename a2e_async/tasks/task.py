@@ -1,4 +1,4 @@
-"""The handle people hold: one start, its remote task or tasks, and what is known of them."""
+"""The handle of a start: its remote task or tasks, and their last known records."""
 
 import asyncio
 import os
@@ -35,26 +35,26 @@ R = TypeVar("R", bound=Record)
 
 @define(kw_only=True)
 class TaskServices:
-    """What a task needs of its client; the client makes one of these."""
+    """The parts of a client that its tasks use. Made by the client; shared by its tasks."""
 
     poller: "Poller"
     claim: "Callable[[Task[Any]], None]"
     dropped: "Callable[[Task[Any]], None]"
     delete: "Callable[[TaskKind[..., Any], str], Coroutine[Any, Any, None]]"
     finished: "Callable[[Task[Any], Record | None], Coroutine[Any, Any, None]] | None" = None
-    """Writes an end into the journal, where there is one."""
+    """Records a task's end in the journal, if there is one."""
     delivered: "Callable[[Task[Any]], Coroutine[Any, Any, None]] | None" = None
-    """Writes into the journal that nothing is left to do."""
+    """Records in the journal that the task's results are delivered."""
     caller: "Caller | None" = None
-    """Whose tasks these are, by `A2E.for_caller`."""
+    """The tenant that the tasks belong to, see `A2E.for_caller`."""
 
 
 class Task(Handle, Generic[R]):
     """A task at the service. Made by ``start()`` or ``attach()``, never by hand.
 
-    Await it (often, from many places) for its finished record; cancelling a wait leaves the
-    task and all other waits alone. Everything but `wait`, `updates`, `download`, `ack`
-    and `delete` is without I/O.
+    Await it for its final record, any number of times and from many asyncio tasks; cancelling a
+    wait affects neither the task nor other waits. Only `wait`, `updates`, `download`, `ack` and
+    `delete` do I/O.
     """
 
     __slots__ = (
@@ -99,7 +99,7 @@ class Task(Handle, Generic[R]):
         self._begun = wall_time()
         self._services = services
         self._parts: tuple[R | None, ...] = ()
-        """What was last seen, in the order of the ids; empty before the first."""
+        """The last known record of each id, in the order of the ids; empty before the first one."""
         self._merged: R | None = None
         for record in records:
             if record.id in ids:
@@ -107,11 +107,11 @@ class Task(Handle, Generic[R]):
         self._price = price(self.record.coins) if self.record else None
 
     def __repr__(self) -> str:
-        return f"<Task {self.kind.ref(self.ids)} {self.status or 'not looked at'}>"
+        return f"<Task {self.kind.ref(self.ids)} {self.status or 'not polled yet'}>"
 
     def __del__(self) -> None:
-        # Paid, and its caller lost it before it could wait or write its ref down (as when a
-        # sibling in a gather fails): it comes back to life in the client's list.
+        # The task was paid for, and its handle is garbage-collected before the caller waited for it
+        # or read its ref (as when a sibling in a gather fails): list it in `A2E.unclaimed`.
         if self.loose and not self.done:
             self.loose = False
             self._services.dropped(self)
@@ -123,19 +123,19 @@ class Task(Handle, Generic[R]):
 
     @property
     def ref(self) -> str:
-        """All that is needed to come back: ``a2e.attach(ref)``, in any process."""
+        """The text that identifies the task in any process: ``a2e.attach(ref)``."""
         self.loose = False
         return self.kind.ref(self.ids)
 
     @property
     def caller(self) -> str | None:
-        """Whose it is, where it was started or attached by `A2E.for_caller`."""
+        """The caller it was started or attached for, see `A2E.for_caller`."""
         caller = self._services.caller
         return None if caller is None else caller.name
 
     @property
     def record(self) -> R | None:
-        """What was last seen, None before the first look at an attached task."""
+        """The last known record, None before the first poll of an attached task."""
         if self._merged is None:
             parts = self.parts
             if len(parts) < len(self.ids):
@@ -145,29 +145,29 @@ class Task(Handle, Generic[R]):
 
     @property
     def parts(self) -> tuple[R, ...]:
-        """What was last seen of each of its remote tasks; one that was never seen is missing."""
+        """The last known records of its remote tasks; those that were never polled are missing."""
         return tuple(part for part in self._parts if part is not None)
 
     @property
     def status(self) -> Status | None:
-        """Where it stood when last seen."""
+        """The last known status."""
         return self.record.status if self.record else None
 
     @property
     def done(self) -> bool:
-        """True when it is known to have ended, well or badly, and its results are there."""
+        """True once it is known to have ended, successfully or not, with its results."""
         return not self.open_ids
 
     @property
     def coins(self) -> int | None:
-        """What it cost, None when the service has not said, or has said what can be no price."""
-        # Not every look tells what the start told.
+        """Its price in coins, None if the service did not report a valid one."""
+        # Not every poll response repeats the price that the start response contained.
         coins = price(self.record.coins) if self.record else None
         return self._price if coins is None else coins
 
     @property
     def elapsed(self) -> float:
-        """Seconds since it was created (or, if that is not known, since this handle was made)."""
+        """Seconds since its creation or, if that is unknown, since this handle was made."""
         created = self.record.created_at if self.record else None
         begun = self._begun if created is None else created.timestamp()
         return max(0.0, wall_time() - begun)
@@ -182,14 +182,14 @@ class Task(Handle, Generic[R]):
         return tuple(id for id, part in seen if part is None or not over(part))
 
     def observe(self, record: Record, now: float) -> bool:
-        """Take in what a look showed (for the poller); return whether it was news."""
+        """Store a polled record (called by the poller); return whether it is news."""
         place = self.ids.index(record.id)
         before = self._parts[place] if self._parts else None
         self.looked_at = now
         over = self.kind.is_over
         if before == record or (before is not None and over(before) and not over(record)):
             return False
-        self._keep(place, record)  # type: ignore[arg-type]  # the poller reads it by this task's kind
+        self._keep(place, record)  # type: ignore[arg-type]  # the poller decodes it by this kind
         return True
 
     def _keep(self, place: int, record: R) -> None:
@@ -201,20 +201,21 @@ class Task(Handle, Generic[R]):
     # -- with I/O --------------------------------------------------------------------------
 
     async def wait(self, *, timeout: float | None = None) -> R:
-        """Return the record when the task has ended.
+        """Wait until the task has ended and return its record.
 
-        ``timeout`` in seconds; without one the kind's own (2 hours for most). Raises
-        `TaskFailed` (its ``record`` says why and keeps the good outputs), `TaskTimeout` (the
-        task goes on; its ``__cause__`` is the last error, if polls failed), `ResultMissing`
-        (completed, and still without its result two minutes later), `TaskGone`, `ClientClosed`,
-        or `AuthenticationError` and `PermissionDenied` where the API itself refuses.
+        ``timeout`` in seconds; by default that of the kind (2 hours for most). Raises `TaskFailed`
+        (its ``record`` has the reason and any good outputs), `TaskTimeout` (the task keeps running;
+        its ``__cause__`` is the last error, if polls failed), `ResultMissing` (completed, but
+        without its result two minutes later), `TaskGone`, `ClientClosed`, or `AuthenticationError`
+        and `PermissionDenied` if the API itself refuses.
         """
         self._services.claim(self)
         deadline = self._deadline(timeout)
         poller = self._services.poller
         try:
             while not self.done:
-                # As `Poller.wait` does, whose frame would weigh more than all else of a wait.
+                # The same as `Poller.wait`, inlined: its coroutine frame would use more memory than
+                # the rest of a wait.
                 wait = poller.begin(self, deadline=deadline)
                 try:
                     await wait.future
@@ -226,17 +227,17 @@ class Task(Handle, Generic[R]):
             await self._note(None)
             raise
         record = self.record
-        assert record is not None  # noqa: S101  # done means that every part was seen
+        assert record is not None  # noqa: S101  # done means that every part has a record
         await self._note(record)
         if record.status is Status.FAILED:
             raise self._failed(record)
         return record
 
     async def updates(self, *, timeout: float | None = None) -> AsyncIterator[R]:
-        """Yield what is known, then each change, at last the final record; then end.
+        """Yield the known record, then each changed one, up to and including the final one.
 
-        A failed task is yielded like any other, a completed one once its result is there.
-        Raises what `wait` raises, but for `TaskFailed`.
+        A failed task is yielded like any other, a completed one once its result is available.
+        Raises the same errors as `wait`, except `TaskFailed`.
         """
         self._services.claim(self)
         deadline = self._deadline(timeout)
@@ -244,7 +245,7 @@ class Task(Handle, Generic[R]):
         while True:
             record = self.record
             if record is not None and record is not shown and (self.done or not record.done):
-                # Also what another wait saw while this one's reader was busy.
+                # Includes changes that another wait saw while this iterator's consumer was busy.
                 shown = record
                 if self.done:
                     await self._note(record)
@@ -259,26 +260,26 @@ class Task(Handle, Generic[R]):
                     raise
 
     async def download(self, directory: str | os.PathLike[str]) -> list[Path]:
-        """Wait if need be, save every output into ``directory`` and return the paths, in order.
+        """Wait if necessary, save every output into ``directory`` and return the paths, in order.
 
-        The directory is made if it is missing. Raises what `wait` and `Output.save` raise; before
-        `ResultMissing` those that are there are saved.
+        The directory is created if it is missing. Raises the errors of `wait` and `Output.save`; if
+        `ResultMissing` is raised, the available outputs are saved first.
         """
-        where = _directory(directory)  # a mistake is told now, not in two hours
+        where = _directory(directory)  # report a bad path now, not after two hours of waiting
         try:
             record = await self.wait()
         except ResultMissing as error:
             if error.record.outputs:
-                with suppress(DecodeError):  # which says that others are missing
+                with suppress(DecodeError):  # it reports the missing ones, as `ResultMissing` does
                     await save_outputs(error.record, where)
             raise
         return await save_outputs(record, where)
 
     async def ack(self) -> None:
-        """Tell the journal that its results are where they belong: `unfinished` leaves it out.
+        """Mark the task's results as delivered in the journal: `A2E.unfinished` then omits it.
 
-        For results that are sent on and not saved as files (a bot's answer). Without a journal
-        nothing happens. Raises `InvalidInput` before its end, `JournalError`.
+        For results that are passed on and not saved as files (a bot's reply). Does nothing without
+        a journal. Raises `InvalidInput` if the task has not ended, and `JournalError`.
         """
         if not self.done and not (self.record is not None and self.record.done):
             raise InvalidInput(f"{self.ref} has not ended yet; wait for it before ack().")
@@ -286,24 +287,24 @@ class Task(Handle, Generic[R]):
             await self._services.delivered(self)
 
     async def delete(self) -> None:
-        """Delete the task and its results at the service (``DELETE`` of its kind).
+        """Delete the task and its results at the service (the kind's ``DELETE`` operation).
 
-        The service refunds only what it has not begun, and refuses with `InvalidRequest`
-        while the task is under way. There is no other way to cancel.
+        The service refunds only tasks that it has not begun, and refuses with `InvalidRequest`
+        while the task is running. There is no other way to cancel a task.
         """
         failed: Exception | None = None
         for id in self.ids:
             try:
                 await self._services.delete(self.kind, id)
             except A2EError as error:
-                failed = failed or error  # the others may still be refunded
+                failed = failed or error  # delete the others anyway: they may be refunded
         if failed is not None:
             raise failed
 
     async def _note(self, record: R | None) -> None:
         if self._services.finished is not None and not self._noted:
             await self._services.finished(self, record)
-            # One that was missing may come back.
+            # A task that was reported missing may reappear.
             self._noted = record is not None
 
     def _deadline(self, timeout: float | None) -> float:
@@ -318,18 +319,18 @@ class Task(Handle, Generic[R]):
         code = f" (code {failure.code})" if failure and failure.code else ""
         kept = f" {len(record.outputs)} good outputs are in error.record." if record.outputs else ""
         return TaskFailed(
-            f"{self.ref} failed: {why.rstrip('.')}{code}.{kept} A new start costs again.",
+            f"{self.ref} failed: {why.rstrip('.')}{code}.{kept} A new start is charged again.",
             task=self,
             record=record,
         )
 
 
 async def save_outputs(record: Record, directory: str | os.PathLike[str]) -> list[Path]:
-    """Save every output of a record into ``directory``, side by side; return the paths in order."""
+    """Save every output of a record into ``directory``, concurrently; return the paths in order."""
     from anyio import create_task_group
 
     if not record.outputs:
-        _ = record.output  # which says why there is none
+        _ = record.output  # raises with the reason
     target = f"{_directory(directory)}{os.sep}"
     paths: dict[int, Path] = {}
 
@@ -348,7 +349,7 @@ async def save_outputs(record: Record, directory: str | os.PathLike[str]) -> lis
             raise error from error.__cause__
     for part in record.parts:
         if not part.outputs:
-            _ = part.output  # which says that this one has none; the others are saved
+            _ = part.output  # raises for this part; the outputs of the others are saved
     return [paths[place] for place in sorted(paths)]
 
 

@@ -1,4 +1,4 @@
-"""What a listener is told of starts and tasks. A client that nobody listens to has no Teller."""
+"""Emits the events of starts and tasks. A client without ``on_event`` has no `EventEmitter`."""
 
 from collections.abc import Callable
 from contextvars import Context
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Teller:
-    """Makes the events of one client's starts and tasks. ``emit`` never raises."""
+    """Emits the events of one client's starts and tasks. ``emit`` never raises."""
 
     def __init__(self, emit: Callable[[Event], None]) -> None:
         self.emit = emit
@@ -38,13 +38,14 @@ class Teller:
     # -- a start -----------------------------------------------------------------------------
 
     def asked(self, flight: "Flight", context: Context) -> None:
-        """A start was asked for, and runs in this context of its own."""
+        """A start was requested; ``context`` is the context that its asyncio task runs in."""
         flight.number = next(self._numbers)
+        # Requests that are made in this context then carry the number of the start.
         context.run(START.set, flight.number)
         self.emit(Asked(start=flight.number, kind=flight.kind.name))
 
     def accepted(self, flight: "Flight", task: "Task[Any]", *, claimed: bool, found: bool) -> None:
-        """A start has its task, which may be over already."""
+        """A start has its task, which may have ended already."""
         ref = task.kind.ref(task.ids)
         self.emit(
             Accepted(
@@ -60,7 +61,7 @@ class Teller:
             self._finished(task, None)
 
     def resumed(self, task: "Task[Any]", start: int | None = None) -> None:
-        """The journal knows a task."""
+        """The task of a start was found in the journal."""
         self.emit(Resumed(ref=task.kind.ref(task.ids), kind=task.kind.name, start=start))
 
     def lost(self, recovery: Recovery, start: int | None = None) -> None:
@@ -68,7 +69,7 @@ class Teller:
         self.emit(StartLost(recovery=recovery, start=start))
 
     def not_started(self, flight: "Flight", error: BaseException | None) -> None:
-        """A start ended without a task; None when it was withdrawn."""
+        """A start ended without a task; ``error`` is None if it was withdrawn."""
         if flight.number is not None:
             name = None if error is None else type(error).__name__
             self.emit(NotStarted(start=flight.number, kind=flight.kind.name, error=name))
@@ -81,7 +82,7 @@ class Teller:
             self.emit(Attached(ref=task.kind.ref(task.ids), kind=task.kind.name))
 
     def looked(self, look: "Look", duration: float, error: BaseException | None) -> None:
-        """A look is over."""
+        """A poll has finished."""
         self.emit(
             Looked(
                 kind=look.kind.name,
@@ -93,7 +94,7 @@ class Teller:
         )
 
     def seen(self, task: "Task[Any]", record: Record, before: float | None, now: float) -> None:
-        """A look showed a changed record; the look before was at ``before``."""
+        """A poll showed a changed record; ``previous_poll_at`` is when it was polled before."""
         self.emit(
             Update(
                 ref=task.kind.ref(task.ids),

@@ -1,4 +1,4 @@
-"""The waits of one client: which hang on which watch, what ends them, and who is told."""
+"""The registry of one client's waiters: attaches them to polled tasks and resolves them."""
 
 import copy
 import math
@@ -15,151 +15,157 @@ if TYPE_CHECKING:
     from a2e_async.tasks.telling import Teller
 
 LAST_LOOK: Final = 2.0
-"""Seconds that the one look at a wait's deadline may take."""
+"""Maximum duration (s) of the last poll that is made at a waiter's deadline."""
 
 RESULT_WITHIN: Final = 120.0
-"""Seconds for which the result of a completed task that does not show it is polled for."""
+"""How long (s) a completed task is polled for a result that it does not show yet."""
 
 
 class Waits:
-    """Joins waits to the watches of a schedule, and ends them by what is seen."""
+    """Attaches waiters to the tasks of a schedule and resolves them by the records that arrive.
+
+    Owned by the `Poller`; used on its loop only.
+    """
 
     def __init__(self, schedule: Schedule, teller: "Teller | None") -> None:
         self.ended: Ended | None = None
-        """Told of each remote task that is seen to have ended, or is given up."""
+        """Called for each remote task that has ended, or that is no longer polled."""
         self._schedule = schedule
         self._teller = teller
         self._deadlines = Deadlines()
         self._waiting = 0
 
     def add(self, wait: Wait, watches: list[Watch]) -> None:
-        """Take in a new wait, for what these watches show."""
-        for watch in watches:
-            watch.waits += (wait,)
+        """Add a waiter to these polled tasks."""
+        for polled in watches:
+            polled.waits += (wait,)
         self._waiting += 1
         if wait.deadline < math.inf:
             self._deadlines.add(wait)
 
     def leave(self, wait: Wait) -> None:
-        """Take a wait off its watches; a watch nobody waits for any more is dropped."""
+        """Remove a waiter; a polled task without waiters is dropped."""
         for id in wait.task.ids:
-            watch = self._schedule.get(wait.task.kind, id)
-            if watch is None or wait not in watch.waits:
+            polled = self._schedule.get(wait.task.kind, id)
+            # The task may have been dropped already, for instance because it has ended.
+            if polled is None or wait not in polled.waits:
                 continue
-            watch.waits = tuple(other for other in watch.waits if other is not wait)
-            # A look under way is kept: who waits again for this id shares it.
-            if not watch.in_flight:
-                self.spare(watch)
+            polled.waits = tuple(other for other in polled.waits if other is not wait)
+            # A request in flight is kept: a waiter that joins before its response shares it.
+            if not polled.in_flight:
+                self.spare(polled)
         self._waiting -= 1
         self._deadlines.tidy(self._waiting)
 
     def spare(self, watch: Watch) -> None:
-        """Look at it no more, if nobody waits for it any more, here or elsewhere."""
+        """Stop polling if no local or remote waiter remains."""
         if not watch.waits and not watch.guests:
             self._schedule.drop(watch)
 
     def waited_for(self, task: "Task[Any]") -> bool:
-        """Tell whether somebody waits for a task."""
-        watches = (self._schedule.get(task.kind, id) for id in task.ids)
-        waits = (wait for watch in watches if watch for wait in watch.waits)
-        return any(not wait.quiet and not wait.future.done() for wait in waits)
+        """Return whether a caller waits for the task."""
+        polled_tasks = (self._schedule.get(task.kind, id) for id in task.ids)
+        waits = (waiter for polled in polled_tasks if polled for waiter in polled.waits)
+        return any(not waiter.quiet and not waiter.future.done() for waiter in waits)
 
     # -- deadlines -------------------------------------------------------------------------
 
     def next_deadline(self) -> float | None:
-        """Return when `expire` has something to do."""
+        """Return the next time at which `expire` has something to do."""
         first = self._deadlines.first()
         return None if first is None else first.deadline
 
     def expire(self, now: float, *, held: bool) -> None:
-        """Have waits whose deadline has come looked at once more, then end them.
+        """Poll tasks of expired waiters one last time, then end these waits.
 
-        ``held``: the service has asked for a pause, so no look can be made.
+        ``rate_limited``: the service asked for a pause, so no poll can be made.
         """
-        while (wait := self._deadlines.pop(now)) is not None:
-            if wait.last or held:
-                wait.end(self._timeout(wait))
+        while (waiter := self._deadlines.pop(now)) is not None:
+            if waiter.last or held:
+                waiter.end(self._timeout(waiter))
                 continue
-            wait.last = True
-            wait.deadline = now + LAST_LOOK
-            self._deadlines.add(wait)
-            for id in wait.missing:
-                watch = self._schedule.get(wait.task.kind, id)
-                if watch is not None:
-                    self._schedule.hasten(watch, now)
+            # The last poll may take `LAST_POLL_TIMEOUT` seconds; then the waiter expires for good.
+            waiter.last = True
+            waiter.deadline = now + LAST_LOOK
+            self._deadlines.add(waiter)
+            for id in waiter.missing:
+                polled = self._schedule.get(waiter.task.kind, id)
+                if polled is not None:
+                    self._schedule.hasten(polled, now)
 
     def last_look(self, watch: Watch) -> None:
-        """A look showed nothing new: end those that had no other look left."""
-        for wait in watch.waits:
-            if wait.last:
-                wait.end(self._timeout(wait))
+        """End the waiters that were waiting for their last poll: it showed nothing new."""
+        for waiter in watch.waits:
+            if waiter.last:
+                waiter.end(self._timeout(waiter))
 
     # -- ends ------------------------------------------------------------------------------
 
     def deliver(self, watch: Watch, record: Record, now: float) -> None:
-        """Give a record to all who wait for it."""
+        """Pass a record to all waiters of its task."""
         changed: dict[Task[Any], bool] = {}
         told: set[tuple[str, ...]] = set()
         over = watch.kind.is_over(record)
-        for wait in watch.waits:
-            task = wait.task
+        for waiter in watch.waits:
+            task = waiter.task
             if task not in changed:
                 before = task.looked_at
                 changed[task] = task.observe(record, now)
-                tells = changed[task] and not wait.quiet and task.ids not in told
+                tells = changed[task] and not waiter.quiet and task.ids not in told
                 if self._teller is not None and tells:
-                    told.add(task.ids)  # however many handles it has
+                    told.add(task.ids)  # one event a task, however many handles it has
                     self._teller.seen(task, record, before, now)
             if over:
-                wait.missing = tuple(id for id in wait.missing if id != watch.id)
-            if not wait.missing or (wait.change and changed[task]):
-                wait.end()
-            elif wait.last and not over:
-                wait.end(self._timeout(wait))
+                waiter.missing = tuple(id for id in waiter.missing if id != watch.id)
+            if not waiter.missing or (waiter.change and changed[task]):
+                waiter.end()
+            elif waiter.last and not over:
+                waiter.end(self._timeout(waiter))
         if over:
             self._tell_ended(watch, seen=True)
         elif record.done:
             self._await_result(watch, now)
         elif watch.result_by < math.inf:
-            watch.result_by = math.inf
+            watch.result_by = math.inf  # it runs again: a later completion gets the full time
 
     def _await_result(self, watch: Watch, now: float) -> None:
-        """Poll for a result that is late; end waits for nothing else after some time."""
+        """Poll for a late result; after `RESULT_GRACE_SECONDS` end the waits."""
         if watch.result_by == math.inf:
             watch.result_by = now + RESULT_WITHIN
             if watch.rare:
-                self._schedule.nudge(watch, now)  # its event has come, or never will
+                self._schedule.nudge(watch, now)  # no further event will announce the result
         if now < watch.result_by:
             return
         self._tell_ended(watch, seen=False)
-        for wait in watch.waits:
-            record = wait.task.record
+        for waiter in watch.waits:
+            record = waiter.task.record
             if record is not None and record.done:
-                wait.end(result_missing(wait.task))
+                waiter.end(result_missing(waiter.task))
 
     def gone(self, watch: Watch) -> None:
-        """The service does not know the task: end its waits with `TaskGone`."""
+        """End the waits for a task that the service does not know with `TaskGone`."""
         self._tell_ended(watch, seen=False)
         self._schedule.drop(watch)
         if self._teller is not None:
-            for task in {wait.task for wait in watch.waits if not wait.quiet}:
+            for task in {waiter.task for waiter in watch.waits if not waiter.quiet}:
                 self._teller.gone(task)
-        for wait in watch.waits:
-            wait.end(gone(wait.task, watch))
+        for waiter in watch.waits:
+            waiter.end(gone(waiter.task, watch))
 
     def give_up(self, watches: list[Watch], error: A2EError) -> None:
-        """End all waits for these with an error."""
-        for watch in watches:
-            self._tell_ended(watch, seen=False)
-            self._schedule.drop(watch)
-            for wait in watch.waits:
-                # Each waiter gets its own exception: a shared one would grow a traceback of all.
+        """End all waits for these tasks with an error."""
+        for polled in watches:
+            self._tell_ended(polled, seen=False)
+            self._schedule.drop(polled)
+            for waiter in polled.waits:
+                # Each waiter gets its own exception: a shared one would collect the tracebacks of
+                # all.
                 mine = copy.copy(error)
                 mine.__cause__ = error.__cause__
                 mine.add_note(
-                    f"while waiting for {watch.kind.ref((watch.id,))}; it goes on at the service"
+                    f"while waiting for {polled.kind.ref((polled.id,))}; the task keeps running"
                 )
-                wait.end(mine)
+                waiter.end(mine)
 
     def fail_all(self, error: A2EError) -> None:
         """End all waits with an error."""

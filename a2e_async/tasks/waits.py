@@ -1,4 +1,4 @@
-"""Waits for tasks, their deadlines, and what a caller is told when one ends without a record."""
+"""Waiters, their deadlines, and the errors that a wait can end with."""
 
 import asyncio
 import copy
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
 
 
 class Ended(Protocol):
-    """Told that a remote task has ended (``seen``), or that no look will tell."""
+    """Called when a remote task has ended (``observed``) or is no longer polled."""
 
     def __call__(self, kind: TaskKind[..., Any], id: str, *, seen: bool) -> None: ...
 
 
 @define(eq=False)
 class Wait:
-    """Somebody waiting for a task. ``future`` gets None when what was waited for is there."""
+    """A caller that waits for a task. ``future`` is resolved with None when the wait is over."""
 
     task: "Task[Any]"
     future: "asyncio.Future[None]"
     deadline: float
     missing: tuple[str, ...]
-    """Ids without a terminal record."""
+    """Ids whose final record was not seen yet."""
     change: bool
     """Resolve at the first changed record, not only at the end."""
     quiet: bool = False
-    """Nobody's: what it sees is told by `Waits.ended` alone."""
+    """Internal observer; reports only through `WaiterRegistry.on_task_ended`."""
     last: bool = False
-    """The deadline is here: the look under way or due is the last."""
+    """The deadline has passed: the poll in flight, or the one due now, is the last."""
 
     def __lt__(self, other: "Wait") -> bool:
         return self.deadline < other.deadline
 
     def end(self, error: A2EError | None = None) -> None:
-        """Let its caller go on, or raise."""
+        """Resolve the waiter's future, with ``error`` if given, unless it is resolved already."""
         if self.future.done():
             return
         if error is None:
@@ -52,7 +52,7 @@ class Wait:
 
 
 class Deadlines:
-    """Waits in the order of their deadlines. The waits themselves are the heap: no entry each."""
+    """Waiters ordered by deadline. The waiters are the heap entries themselves, to save memory."""
 
     def __init__(self) -> None:
         self._heap: list[Wait] = []
@@ -61,37 +61,42 @@ class Deadlines:
         return len(self._heap)
 
     def add(self, wait: Wait) -> None:
-        """Take in a wait that is not there."""
+        """Add a waiter that is not in the heap."""
         heapq.heappush(self._heap, wait)
 
     def pop(self, now: float) -> Wait | None:
-        """Take out a wait whose deadline has come, None when there is none."""
+        """Remove and return a waiter whose deadline has passed, None if there is none."""
         first = self.first()
         if first is None or first.deadline > now:
             return None
         return heapq.heappop(self._heap)
 
     def first(self) -> Wait | None:
-        """Return the wait whose deadline comes first."""
+        """Return the waiter with the earliest deadline."""
         while self._heap and self._heap[0].future.done():
             heapq.heappop(self._heap)
         return self._heap[0] if self._heap else None
 
     def tidy(self, waiting: int) -> None:
-        """Forget what is over, if that is most: it would keep its task until its deadline."""
+        """Drop resolved waiters once they outnumber the others: each keeps its task alive."""
         if not waiting:
             self._heap.clear()
         elif len(self._heap) > 64 and len(self._heap) > 4 * waiting:
-            self._heap = [wait for wait in self._heap if not wait.future.done()]
+            self._heap = [waiter for waiter in self._heap if not waiter.future.done()]
             heapq.heapify(self._heap)
 
 
 def timed_out(task: "Task[Any]", watches: Iterable[Watch | None]) -> TaskTimeout:
-    """Return the error of a wait whose deadline has come; ``watches`` are on what is missing."""
+    """Return the error for a wait whose deadline has passed.
+
+    ``polled_tasks`` are those that have not ended.
+    """
     if _only_results_missing(task):
         return result_missing(task)
     known = (
-        f"last seen {task.record.raw_status or task.record.status}" if task.record else "never seen"
+        f"last status {task.record.raw_status or task.record.status}"
+        if task.record
+        else "never polled"
     )
     worst = max((w for w in watches if w is not None), key=lambda w: w.errors, default=None)
     trouble, cause = "", None
@@ -100,7 +105,8 @@ def timed_out(task: "Task[Any]", watches: Iterable[Watch | None]) -> TaskTimeout
         cause = copy.copy(worst.error)
     error = TaskTimeout(
         f"{task.ref} is not finished ({known}, {task.elapsed:.0f} s old{trouble}). "
-        "It goes on and is paid for: wait again, or later with a2e.attach(error.ref).",
+        "It keeps running and is already paid for: wait again, or later use "
+        "a2e.attach(error.ref).",
         task=task,
     )
     error.__cause__ = cause
@@ -108,40 +114,45 @@ def timed_out(task: "Task[Any]", watches: Iterable[Watch | None]) -> TaskTimeout
 
 
 def _only_results_missing(task: "Task[Any]") -> bool:
-    """Whether all remote tasks have ended and only results of theirs are not there."""
+    """Return whether all remote tasks have ended and only their results are missing."""
     return task.record is not None and task.record.done and not task.done
 
 
 def result_missing(task: "Task[Any]") -> ResultMissing:
-    """Return the error of a wait for a completed task that shows no result."""
+    """Return the error for a completed task whose result is missing."""
     record = task.record
-    assert record is not None  # noqa: S101  # it was seen completed
-    some = f" {len(record.outputs)} other results are in error.record." if record.outputs else ""
+    assert record is not None  # noqa: S101  # its completed record was seen
+    some = (
+        f" The results that are available ({len(record.outputs)}) are in error.record."
+        if record.outputs
+        else ""
+    )
     return ResultMissing(
-        f"The service calls {task.ref} completed but does not show its result, or not all of "
-        f"it.{some} It is paid for and stays open: wait for it again in some minutes, or later "
-        "with a2e.attach(error.ref); if it stays so, tell the service's support.",
+        f"The service reports {task.ref} as completed but without its result, or without all of "
+        f"its results.{some} It is already paid for and stays unfinished here: wait again in a "
+        "few minutes, or later use a2e.attach(error.ref). If the result stays missing, contact "
+        "the service's support.",
         task=task,
         record=record,
     )
 
 
 def gone(task: "Task[Any]", watch: Watch) -> TaskGone:
-    """Return the error of a wait for what the service does not know."""
+    """Return the error for a task that the service does not know."""
     return TaskGone(
         f"The service does not know {watch.kind.ref((watch.id,))}: it was deleted, "
-        "has expired, or belongs to another account. If its result was saved, "
-        "nothing is lost; else look for it with list(), or wait again later. What was seen of "
-        "it is error.task.parts.",
+        "has expired, or belongs to another account. If its result was saved, nothing is "
+        "lost. Otherwise search for it with list(), or wait again later. The last records "
+        "seen are in error.task.parts.",
         task=task,
     )
 
 
 def broken(error: Exception) -> A2EError:
-    """Return what all waits are told when the poller itself fails."""
+    """Return the error with which all waits end if the poller itself fails."""
     told = A2EError(
-        f"The poller broke ({type(error).__name__}: {error}). This is a fault of a2e_async; "
-        "please report it. The tasks go on; a2e.attach(task.ref) brings each back."
+        f"The poller crashed ({type(error).__name__}: {error}). This is a bug in a2e_async; "
+        "please report it. The tasks keep running; get each one back with a2e.attach(task.ref)."
     )
     told.__cause__ = error
     return told

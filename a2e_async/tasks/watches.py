@@ -1,4 +1,4 @@
-"""What the schedule knows of each watched task, and the calls it plans (pure)."""
+"""State of the polled tasks, and the poll requests that are planned for them (pure)."""
 
 import heapq
 from collections.abc import Collection
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from a2e_async.tasks.waits import Wait
 
 LIST_WORTH: Final = 8
-"""Tasks of one kind from which a page of the list is cheaper than their details."""
+"""Number of tasks of one kind from which one list page costs less than their detail requests."""
 
 
 class Mode(StrEnum):
-    """The call a look is made with."""
+    """The endpoint that a poll request uses."""
 
     BATCH = "batch_detail"
     PROCESSING = "list_processing"
@@ -27,90 +27,96 @@ class Mode(StrEnum):
 
 
 class After(StrEnum):
-    """What becomes of a watch after a look that did not show its record."""
+    """What to do with a task that was missing from a poll response."""
 
     ALONE = "alone"
-    """It is asked for by its own detail, at once: this look says nothing yet."""
+    """Poll it by its own detail request at once: this response proves nothing yet."""
     AGAIN = "again"
+    """Poll it again after the normal interval."""
     GIVE_UP = "give up"
+    """The service does not know it: end its waits."""
 
 
 @define(eq=False)
 class Guest:
-    """Another client that waits for a task, and what it was last told."""
+    """Another client that waits for this task, and what it was last sent."""
 
     every: bool
-    """It wants each change, not only those of the status."""
+    """It wants every change, not only status changes."""
     shown: Any = None
 
 
 @define(eq=False)
 class Watch:
-    """One remote task that somebody waits for. Times are seconds on the caller's clock."""
+    """A remote task that is polled. Times are seconds of the caller's clock.
+
+    Created and changed by the `PollSchedule` alone; it lives until it is dropped from there.
+    """
 
     kind: TaskKind[..., Any]
     id: str
     due: float
     good_at: float
-    """When a look last succeeded (or the watch began)."""
+    """When a poll last succeeded, or when polling began."""
     errors: int = 0
-    """Failed looks in a row."""
+    """Consecutive failed polls."""
     error: A2EError | None = None
-    """The last of these errors."""
+    """The error of the last failed poll."""
     absent: int = 0
-    """Shared answers in a row that left it out."""
+    """Consecutive shared responses (batch, list) that did not contain it."""
     not_found: int = 0
-    """Answers in a row by which the service does not know it."""
+    """Consecutive responses which say that the service does not know it."""
     not_found_since: float = 0.0
-    """When the first of these came."""
+    """When the first of these responses arrived."""
     result_by: float = float("inf")
-    """It was seen completed without its result, for which this is the last moment."""
+    """Deadline for its result, once it was seen completed without one; else infinity."""
     alone: bool = False
+    """It is polled by its own detail request, not in a shared one."""
     in_flight: bool = False
     dropped: bool = False
     queued: int = 0
     """Number of its newest queue entry; older entries are stale."""
     hook: str | None = None
-    """What names its start in webhook events; None when none are awaited."""
+    """Identifies its start in webhook events; None if no event is expected."""
     told: bool = False
-    """An event, or another client, has said that it is over."""
+    """A webhook event or another client reported its end; not yet confirmed by a poll."""
     nudged: float = float("-inf")
-    """When a look was last moved forward because of that."""
+    """When a poll was last made early because of such a report."""
     again: float = float("inf")
-    """When to look again after the look under way, which may have come too early."""
+    """When to poll again after the request in flight, which may have been sent too early."""
     awaited: bool = False
-    """There was time for an event to come before it was looked at."""
+    """Its first poll was late enough for an event to arrive before it."""
 
     elsewhere: bool = False
-    """Another client looks at it and tells."""
+    """The leader polls it and reports changes."""
     waits: "tuple[Wait, ...]" = ()
-    """Who waits for it here."""
+    """Waiters in this client."""
     guests: dict[str, Guest] | None = None
-    """Other clients for which this one looks at it, by their names."""
+    """Other clients for which this one polls it, by name."""
 
     @property
     def rare(self) -> bool:
-        """Whether it is looked at more rarely, as an event is awaited."""
+        """Whether it is polled less often because a webhook event is expected."""
         return self.hook is not None and not self.told
 
 
 @define(eq=False)
 class Look:
-    """One call to make now and the watches it is made for."""
+    """A poll request to send now, and the tasks that it covers."""
 
     kind: TaskKind[..., Any]
     mode: Mode
     watches: list[Watch]
     at: float
     instead_of: Mode | None = None
-    """The call that keeps failing, when this one is tried in its place."""
+    """The failing mode that this request is tried in place of."""
     confirms: bool = False
-    """It confirms by the list that the service does not know a task."""
+    """It reads the lists to confirm that the service does not know a task."""
 
 
 @define(eq=False)
 class Lane:
-    """All watches of one kind, and when each is due."""
+    """All polled tasks of one kind, ordered by when they are due."""
 
     kind: TaskKind[..., Any]
     watches: dict[str, Watch] = field(factory=dict[str, Watch])
@@ -119,31 +125,31 @@ class Lane:
     rare: int = 0
     elsewhere: int = 0
     share_at: float | None = None
-    """When those that are asked for alone may share a call again."""
+    """When tasks that are polled by detail may be part of a shared request again."""
     entry: int = 0
-    """Number of the newest entry of the heap."""
+    """Number of the newest heap entry."""
     down: dict[Mode, float] = field(factory=dict[Mode, float])
-    """Calls that keep failing while another one works, and when each is tried again."""
+    """Modes that keep failing while another one works, and until when each is skipped."""
     spans: dict[Mode, float] = field(factory=dict[Mode, float])
-    """For how many seconds each was left alone the last time, until it works again."""
+    """How long (s) each mode was last skipped; removed once it works again."""
     tried: list[Mode] = field(factory=list[Mode])
-    """What has been tried in place of a failing call, in vain."""
+    """Modes that were tried in place of a failing one and failed as well."""
     worked: dict[Mode, float] = field(factory=dict[Mode, float])
-    """When each call last worked."""
+    """When each mode last worked."""
     trial: tuple[Mode, Mode | None] | None = None
-    """The call to try next, and the failing one that it may replace for the whole kind."""
+    """The mode to try next, and the failing mode that it may replace for the whole kind."""
 
     @property
     def mode(self) -> Mode:
-        """The cheapest call that shows them; who is ``alone`` is asked for by its detail."""
+        """The cheapest working mode; tasks with ``needs_detail`` use the detail request instead."""
         return self.choose(self.down) or self.choose() or Mode.DETAIL
 
     def choose(self, without: Collection[Mode] = ()) -> Mode | None:
-        """Return the cheapest call that shows them, but none of these; None if none is left."""
+        """Return the cheapest mode that is not ``excluded``, None if none is left."""
         kind, shared = self.kind, len(self.watches) - self.alone
         if kind.batch_at is not None and Mode.BATCH not in without:
             return Mode.BATCH
-        # What is over leaves the processing list: alone it can never show an end.
+        # Finished tasks leave the processing list, so that list alone can never show an end.
         alone = kind.look_at is not None and Mode.DETAIL not in without
         halfway = kind.processing_at is not None and Mode.PROCESSING not in without
         if halfway and (alone or kind.list_at is None) and (shared > 1 or not alone):
@@ -151,21 +157,22 @@ class Lane:
         listed = kind.list_at is not None and Mode.LIST not in without
         if listed and (kind.look_at is None or shared >= LIST_WORTH):
             return Mode.LIST
-        # Last of all also a detail that cannot be relied on, or a list for few.
+        # As a last resort: an unreliable detail endpoint, or the list for only a few tasks.
         if kind.detail_at is not None and Mode.DETAIL not in without:
             return Mode.DETAIL
         return Mode.LIST if listed else None
 
     @property
     def asks_alone(self) -> bool:
-        """Whether one task can be asked for by its own detail."""
+        """Whether a single task can be polled by its own detail request."""
         return self.kind.look_at is not None and Mode.DETAIL not in self.down
 
     def calls(self, rarity: float) -> float:
-        """Return the calls that the looks of one interval at all of them take.
+        """Return the number of requests that it takes to poll all of them once.
 
-        ``rarity``: intervals between two looks where an event is awaited.
+        ``webhook_factor`` is how many intervals pass between two polls of a webhook-backed task.
         """
+        # Delegated tasks are polled by the leader and cost this client nothing.
         count = len(self.watches) - self.elsewhere
         mode, shared = self.mode, max(0, count - self.alone)
         if mode is Mode.DETAIL:
@@ -176,39 +183,39 @@ class Lane:
             calls = self.alone + (1 if shared else 0)
         else:
             calls = self.alone + -(-shared // self.kind.page_most)
-        # A shared call is made as often as the one that needs it most.
+        # A shared request is sent as often as its most frequently polled task requires.
         return calls / rarity if self.rare == count else calls
 
     def push(self, watch: Watch) -> None:
-        """Queue a watch for when it is due; older entries of it are stale."""
+        """Queue a task for its due time; its older heap entries become stale."""
         self.entry += 1
         watch.queued = self.entry
         heapq.heappush(self.heap, (watch.due, self.entry, watch))
 
     def pop(self) -> Watch:
-        """Take out the watch that is due first; it is in flight now."""
-        watch = heapq.heappop(self.heap)[2]
-        watch.in_flight = True
-        return watch
+        """Remove and return the task that is due first, marked as in flight."""
+        polled = heapq.heappop(self.heap)[2]
+        polled.in_flight = True
+        return polled
 
     def due(self, now: float) -> bool:
-        """Whether one is due."""
+        """Whether a task is due."""
         first = self.first()
         return first is not None and first.due <= now
 
     def first(self) -> Watch | None:
-        """Return the watch that is due first, None while all are in flight."""
+        """Return the task that is due first, None while all are in flight."""
         while self.heap and not _live(self.heap[0]):
             heapq.heappop(self.heap)
         return self.heap[0][2] if self.heap else None
 
     def tidy(self) -> None:
-        """Forget stale entries, if they are most."""
+        """Remove stale heap entries once they outnumber the others."""
         if len(self.heap) > 64 and len(self.heap) > 4 * len(self.watches):
             self.heap = [entry for entry in self.heap if _live(entry)]
             heapq.heapify(self.heap)
 
 
 def _live(entry: tuple[float, int, Watch]) -> bool:
-    watch = entry[2]
-    return not watch.dropped and not watch.in_flight and watch.queued == entry[1]
+    polled = entry[2]
+    return not polled.dropped and not polled.in_flight and polled.queued == entry[1]

@@ -183,7 +183,7 @@ def test_wan30_nests() -> None:
 
 async def test_wan30_can_only_be_started(a2e: A2E, sandbox: Sandbox) -> None:
     """Its media are uploaded, too; what would need another operation is refused, unspent."""
-    with pytest.raises(InvalidInput, match="cannot be waited"):
+    with pytest.raises(InvalidInput, match="cannot wait for it"):
         await a2e.wan30.run(model="wan3.0-video", prompt="a fox")
     assert unspent(sandbox)
     task = await a2e.wan30.start(
@@ -195,7 +195,7 @@ async def test_wan30_can_only_be_started(a2e: A2E, sandbox: Sandbox) -> None:
     assert item["url"].startswith("http")
     assert charge.body["name"].startswith("a2e-")
     assert task.ref == f"wan30:{charge.ids[0]}"
-    with pytest.raises(InvalidInput, match="cannot be waited"):
+    with pytest.raises(InvalidInput, match="cannot wait for it"):
         await task.wait()
     for refused in (a2e.wan30.list(), a2e.wan30.get(task.ids[0]), a2e.wan30.delete(task.ids[0])):
         with pytest.raises(InvalidInput):

@@ -352,7 +352,7 @@ async def test_broken_poller(
     assert {type(e) for e in errors} == {A2EError}
     assert all("a bug" in str(e) and e.__cause__ is not None for e in errors)  # type: ignore[union-attr]
     await until(lambda: not own_tasks())
-    assert any("poller broke" in r.getMessage() for r in caplog.records)
+    assert any("poller crashed" in r.getMessage() for r in caplog.records)
     with monkeypatch.context() as patch:
         patch.setattr("a2e_async.tasks.poller.read_record", broken)
         waits = [asyncio.create_task(t.wait(timeout=0.3)) for t in tasks * 2]

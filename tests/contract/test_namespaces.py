@@ -115,7 +115,7 @@ async def test_start_wait_download(a2e: A2E, sandbox: Sandbox, tmp_path: Path, n
     task = await a2e.kind(name).start(**SAMPLES[name])
     assert len(sandbox.ledger.starts(name)) == 1
     if not kind.watchable:
-        with pytest.raises(InvalidInput, match="cannot be waited for"):
+        with pytest.raises(InvalidInput, match="cannot wait for it"):
             await task.wait()
         return
     record = await task.wait()

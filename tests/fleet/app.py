@@ -1,4 +1,4 @@
-"""The app of the workers that the tests and the benchmark start; all is told by the environment."""
+"""The worker app that the tests and the benchmark start, configured by the environment."""
 
 import os
 
@@ -6,7 +6,7 @@ from a2e_async import A2E
 from a2e_async.contrib.procrastinate import make_app
 from a2e_async.tasks import recoverer, sending
 
-# The sandbox shows a start at once: to wait for long would prove nothing more.
+# The sandbox lists a start at once: a longer wait would prove nothing more.
 recoverer.PAUSES = (0.5, 1.0, 2.0)  # type: ignore[misc]  # a test is not patient
 sending.RESEND_AFTER = 4.0  # type: ignore[misc]  # a test is not patient
 
@@ -21,7 +21,7 @@ def client() -> A2E:
         rate=RATE,
         burst=int(BURST),
         poll_interval=1,
-        # A worker that dies just before it sends leaves a start that is nowhere.
+        # A worker that dies just before it sends leaves a start that is in no list.
         on_unknown="resend_may_pay_twice",
     )
 

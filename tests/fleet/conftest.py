@@ -14,13 +14,13 @@ from .server import MISSING, Server, programs
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The package runs on asyncio alone; older versions of anyio would try others, too."""
+    """The package supports asyncio only; older versions of anyio would run other backends, too."""
     return "asyncio"
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
-    """One server for all tests; each takes a schema of its own with ``postgres.url()``."""
+    """One server for all tests; each test uses its own schema from ``postgres.url()``."""
     if programs() is None:
         if os.environ.get("A2E_TEST_POSTGRES") == "require":
             pytest.fail(MISSING)
@@ -31,5 +31,5 @@ def postgres() -> Iterator[Server]:
 
 @pytest.fixture
 def url(postgres: Server) -> str:
-    """Return the URL of an empty database, as far as the journal can tell."""
+    """Return the URL of a schema without tables."""
     return postgres.url()

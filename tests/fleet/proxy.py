@@ -1,4 +1,4 @@
-"""A proxy before PostgreSQL that cuts its connections at a chosen moment."""
+"""A proxy in front of PostgreSQL that cuts its connections at a chosen moment."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 
 class Proxy:
-    """Forwards bytes. ``cut_at`` are bytes of a client at which everything is cut, once."""
+    """Forwards bytes. When a client sends ``cut_at``, all connections are cut, once."""
 
     def __init__(self, port: int) -> None:
         self._upstream = port
@@ -16,9 +16,9 @@ class Proxy:
         self.port = 0
         self.cut_at: bytes | None = None
         self.forwards = True
-        """Whether the bytes with ``cut_at`` still reach the database."""
+        """Whether the data with ``cut_at`` still reaches the database."""
         self.refuses = False
-        """New connections are closed at once."""
+        """Close new connections at once."""
         self.cuts = 0
 
     def before(self, url: str) -> str:
@@ -29,7 +29,7 @@ class Proxy:
         )
 
     def cut(self) -> None:
-        """End all connections without a word."""
+        """Close all connections without a protocol exchange."""
         self.cuts += 1
         for writer in self._writers:
             writer.transport.abort()
@@ -82,7 +82,7 @@ class Proxy:
 
 @asynccontextmanager
 async def proxy(url: str) -> AsyncIterator[Proxy]:
-    """Run a proxy before the database of a URL."""
+    """Run a proxy in front of the database of a URL."""
     made = Proxy(urlsplit(url).port or 0)
     server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
     made.port = server.sockets[0].getsockname()[1]

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own, from the binaries of this machine."""
+"""A private PostgreSQL server, from the binaries of this machine."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ MISSING = "no PostgreSQL programs on this machine; on Debian: apt-get install po
 
 
 def programs() -> Path | None:
-    """Return the directory of initdb and pg_ctl, None where there are none."""
+    """Return the directory of initdb and pg_ctl, None if there is none."""
     places = list(Path("/usr/lib/postgresql").glob("*/bin"))
     if (found := shutil.which("pg_ctl")) is not None:
         places.append(Path(found).resolve().parent)
@@ -26,7 +26,7 @@ def programs() -> Path | None:
 
 
 class Server:
-    """A cluster in a directory of its own, on a free port of loopback. ``durable``: with fsync."""
+    """A cluster in its own directory, on a free loopback port. ``durable``: with fsync."""
 
     def __init__(self, *, durable: bool = False) -> None:
         found = programs()
@@ -58,12 +58,12 @@ class Server:
         shutil.rmtree(self._home)
 
     def start(self) -> None:
-        """Return when it takes connections."""
+        """Return once it accepts connections."""
         log = self._home / "log"
         self._run("pg_ctl", "start", "-w", "-D", self._data, "-l", log, "-o", self._options)
 
     def stop(self, mode: str = "immediate") -> None:
-        """End it; ``immediate`` is what a crash leaves, ``fast`` ends all transactions first."""
+        """Stop it; ``immediate`` acts like a crash, ``fast`` ends all transactions first."""
         self._run("pg_ctl", "stop", "-w", "-D", self._data, "-m", mode)
 
     def url(self) -> str:

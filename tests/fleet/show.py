@@ -1,4 +1,4 @@
-"""The show: workers that are killed, a database that is restarted, and what was paid and saved."""
+"""A fleet under failures: workers are killed, the database restarts; counts charges and files."""
 
 import asyncio
 import os
@@ -26,12 +26,12 @@ from .server import Server
 
 ROOT = Path(__file__).parents[2]
 TIMES = 0.05
-"""Seconds between two looks at how many calls the service has had."""
+"""Time (s) between two samples of the service's request count."""
 
 
 @frozen(kw_only=True)
 class Result:
-    """What came of a run."""
+    """The results of a run."""
 
     jobs: int
     charges: int
@@ -41,14 +41,14 @@ class Result:
     killed: int
     restarts: int
     excess: float
-    """The most calls in any 5 s, as a share of what rate and burst allow."""
+    """The maximum number of requests in any 5 s, relative to what rate and burst allow."""
     requests: Counter[tuple[str, str]]
     states: Counter[str]
 
 
 @define(eq=False)
 class Fleet:
-    """Worker processes; each that ends is replaced by a new one, as by a supervisor."""
+    """Worker processes; each one that ends is replaced, as by a supervisor."""
 
     count: int
     environment: dict[str, str]
@@ -67,14 +67,14 @@ class Fleet:
             worker.wait()
 
     def kill(self) -> None:
-        """End one worker as the kernel would."""
+        """Kill one worker with SIGKILL."""
         worker = random.choice(self.workers)
         worker.send_signal(signal.SIGKILL)
         worker.wait()
         self.killed += 1
 
     def replace(self) -> None:
-        """Start a new worker for each that has ended."""
+        """Start a new worker for each one that has ended."""
         for n, worker in enumerate(self.workers):
             if worker.poll() is not None:
                 self.workers[n] = self._start()
@@ -96,7 +96,7 @@ class Fleet:
 
 @asynccontextmanager
 async def queue(url: str) -> AsyncIterator[procrastinate.App]:
-    """Open an app that only gives out jobs."""
+    """Open an app that only defers jobs."""
     app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=url))
     async with app.open_async():
         yield app
@@ -115,9 +115,9 @@ async def show(
     restart_at: float | None = None,
     patience: float = 300,
 ) -> Result:
-    """Run ``jobs`` jobs through a fleet; kill a worker every some seconds, restart the database.
+    """Run ``jobs`` jobs on a fleet; kill a worker every few seconds, restart the database once.
 
-    ``restart_at`` is the share of the jobs after whose end the database is restarted.
+    ``restart_at`` is the share of jobs after whose completion the database is restarted.
     """
     url = server.url()
     out.mkdir()
@@ -201,10 +201,11 @@ def _done(url: str) -> int:
 def _excess(
     calls: list[tuple[float, int, float]], rate: float, burst: float, window: float = 5
 ) -> float:
-    """Return the most calls within about ``window`` s as a share of what is allowed in it.
+    """Return the maximum number of requests within about ``window`` s, relative to the limit.
 
-    A turn may be used up to `STALE` s late, so those of that much more time can fall into it. Each
-    reading lies between two instants; the time between two is taken at its longest.
+    A turn may be used up to `UNUSED_TURN_LIFETIME` s late, so turns of that much more time can fall
+    into the window. Each sample was taken between two instants; the longest possible time between
+    two samples is used.
     """
     most, first = 0.0, 0
     for at, count, after in calls:
@@ -217,7 +218,7 @@ def _excess(
 
 
 def main() -> None:
-    """Run the full form, disturbed and not: ``python -m tests.fleet.show``."""
+    """Run the full form, with and without failures: ``python -m tests.fleet.show``."""
     with tempfile.TemporaryDirectory() as home, Server(durable=True) as server:
         for name, disturbed in (
             ("undisturbed", {}),

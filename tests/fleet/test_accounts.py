@@ -1,4 +1,4 @@
-"""The laws of accounts, uploads and damaged entries, kept by a journal in PostgreSQL."""
+"""The laws for accounts, uploads and damaged entries, with a journal in PostgreSQL."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -70,8 +70,8 @@ async def test_an_entry_that_cannot_be_read_hides_no_other(
     async with client(server, url) as a2e:
         found = [task.ref async for task in a2e.unfinished()]
         assert (found[0], found[-1]) == (refs[0], refs[2])
-        if "colour" not in damage:  # which reads as an entry without details
-            with pytest.raises(A2EError, match="cannot be read"):
+        if "colour" not in damage:  # this one decodes, without details
+            with pytest.raises(A2EError, match="cannot be decoded"):
                 await a2e.dubbing.start(**DUB, key="b")
         assert (await a2e.dubbing.start(**DUB, key="c")).ref == refs[2]
         await a2e.dubbing.start(**DUB, key="d")

@@ -1,4 +1,4 @@
-"""The journal in PostgreSQL is held to the same contract as all others."""
+"""The journal in PostgreSQL fulfils the same contract as all journals."""
 
 from collections.abc import AsyncIterator
 

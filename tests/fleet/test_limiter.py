@@ -1,4 +1,4 @@
-"""One pace for all workers of an account, through the database."""
+"""One rate limit for all workers of an account, through the database."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ def limiter(url: str, rate: float, burst: float, **others: object) -> PostgresLi
 
 
 async def take(one: PostgresLimiter, count: int) -> list[float]:
-    """Return when each of ``count`` turns came."""
+    """Return when each of ``count`` turns was granted."""
     times: list[float] = []
 
     async def turn() -> None:
@@ -156,7 +156,7 @@ async def test_a_client_that_is_closed_ends_who_waits(url: str) -> None:
 
 
 async def test_clients_of_one_account_share_its_rate_by_the_url_alone(url: str) -> None:
-    """Three clients that each kept to the rate alone would be refused a third of their calls."""
+    """Without sharing, a third of the requests of these three clients would be refused."""
     async with AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(Sandbox(speed=600, rate_limit=(60, 25)))
         clients = [
@@ -177,7 +177,7 @@ async def test_clients_of_one_account_share_its_rate_by_the_url_alone(url: str) 
 async def test_those_who_wait_for_tasks_share_the_looks(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many look, the account's looks keep to one part of the rate."""
+    """However many workers poll, the polls of the account stay within their share of the rate."""
     monkeypatch.setattr(module, "COUNTED", 0.0)
     journals = [PostgresJournal(url) for _ in range(3)]
     pacers = [journal.limiter(1000, 1, "account", lambda _: None) for journal in journals]

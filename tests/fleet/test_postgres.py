@@ -1,4 +1,4 @@
-"""What can go wrong between a journal and its database, and what must not come of it."""
+"""Failures between a journal and its database, and what they must not cause."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ def entry(key: str = "talk-17", **values: object) -> Entry:
 
 @pytest.mark.parametrize("forwards", [True, False])
 async def test_a_lost_commit_is_read_back(url: str, forwards: bool) -> None:
-    """The answer to COMMIT is lost: whether it came about is read, not guessed."""
+    """The response to COMMIT is lost: whether it was committed is read, not guessed."""
     async with proxy(url) as way:
         journal = PostgresJournal(way.before(url))
         await journal.open()
@@ -97,7 +97,7 @@ async def test_a_restart_of_the_database_is_waited_out(url: str, postgres: Serve
     stepped = await stepping
     assert stepped is not None
     assert stepped.state is State.INTENT
-    # Leases that could not be renewed meanwhile are not over.
+    # Leases that could not be renewed meanwhile have not expired.
     assert not await other.take("talk-17")
     async with asyncio.timeout(10):
         while not told:
@@ -206,9 +206,9 @@ async def test_a_value_that_cannot_be_held_hurts_nobody_else(url: str) -> None:
         await long
     assert (await fine).new
     for wrong in ("nul\0", "\ud800"):
-        with pytest.raises(JournalError, match="cannot hold"):
+        with pytest.raises(JournalError, match="cannot store"):
             await journal.begin(entry(wrong))
-    with pytest.raises(JournalError, match="cannot hold"):
+    with pytest.raises(JournalError, match="cannot store"):
         await journal.begin(entry("x", meta={"x": object()}))
     await journal.aclose()
 

@@ -1,4 +1,4 @@
-"""Jobs of a queue: run many times, paid once; given over when their worker ends."""
+"""Queue jobs run many times and are charged once; another worker takes over when one ends."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ async def defer(app: procrastinate.App, name: str = "a2e.start", **values: Any) 
 
 
 async def run(app: procrastinate.App) -> None:
-    """Run what is in the queue, to its end."""
+    """Run all jobs in the queue to their end."""
     await app.run_worker_async(
         wait=False, install_signal_handlers=False, shutdown_graceful_timeout=60
     )
@@ -168,7 +168,7 @@ async def test_a_job_that_its_user_aborts_is_over(url: str, sandbox: Sandbox) ->
 async def test_jobs_of_a_dead_worker_are_swept_and_those_of_others_left(
     url: str, sandbox: Sandbox
 ) -> None:
-    # At no time of its own: at the turn of a minute it would be in the queue already.
+    # Never scheduled by itself: at the turn of a minute it would already be queued.
     app = app_of(url, sandbox, sweep="0 0 1 1 *")
 
     @app.task(name="other")
@@ -290,7 +290,7 @@ def test_procrastinates_own_commands_run_it(url: str, sandbox: Sandbox, tmp_path
 async def test_workers_that_are_killed_and_a_database_that_is_restarted(
     postgres: Server, tmp_path: Path
 ) -> None:
-    """The small form of the show: nothing paid twice, nothing lost, the rate kept."""
+    """The small form of `show`: nothing is charged twice, nothing is lost, the rate limit holds."""
     found = await show(
         postgres,
         tmp_path / "out",

@@ -1,4 +1,4 @@
-"""Clients of one account on one database: one of them looks, all know."""
+"""Clients of one account on one database: one of them polls, all get the results."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 class Clients:
-    """Clients of one account, and the ids that each has looked at."""
+    """Clients of one account, and the ids that each has polled."""
 
     def __init__(self, url: str, sandbox: Sandbox, stack: AsyncExitStack) -> None:
         self.url, self.sandbox, self.stack = url, sandbox, stack
@@ -90,7 +90,7 @@ def leaders(url: str) -> list[str]:
 
 
 def settled(a2e: A2E) -> bool:
-    """Whether a client leads, or has handed over all that it waits for."""
+    """Return whether a client leads, or has delegated all tasks that it waits for."""
     shared: Any = a2e._parts.poller._shared
     watches = list(a2e._parts.poller._schedule)
     handed = bool(watches) and all(w.elsewhere and not w.in_flight for w in watches)
@@ -98,7 +98,7 @@ def settled(a2e: A2E) -> bool:
 
 
 async def settle(clients: Clients, *made: A2E) -> list[asyncio.Task[Any]]:
-    """Have the clients wait for two tasks each, the first as the leader; return the waits."""
+    """Let the clients wait for two tasks each, the first one as the leader; return the waits."""
     waits: list[asyncio.Task[Any]] = []
     for a2e in made:
         tasks = (await a2e.talking_video.start(**TALK), await a2e.dubbing.start(**DUB))
@@ -121,7 +121,7 @@ async def test_one_looks_for_all(clients: Clients, sandbox: Sandbox) -> None:
 
 
 async def test_a_task_that_two_wait_for(clients: Clients, sandbox: Sandbox) -> None:
-    """Who brings a task back looks once by itself, and then hears."""
+    """A client that reclaims a task polls it once itself, then receives reports again."""
     first, second = await clients.make(), await clients.make()
     task = await first.dubbing.start(**DUB)
     wait = asyncio.create_task(task.wait())
@@ -136,7 +136,7 @@ async def test_a_task_that_two_wait_for(clients: Clients, sandbox: Sandbox) -> N
 
 
 async def test_progress_is_passed_on(clients: Clients, sandbox: Sandbox) -> None:
-    # So long that a reader has come back long before it would look itself.
+    # Long enough for a follower to reclaim the task before it would poll it itself.
     first, second = [await clients.make(poll_interval=1) for _ in range(2)]
     await settle(clients, first)
     task = await second.avatar_video.start(**SPEAK)
@@ -201,7 +201,7 @@ asyncio.run(main(*json.loads(sys.argv[1])))
 async def test_a_leader_that_is_killed(
     clients: Clients, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its process is gone: the next heartbeat of another one takes over."""
+    """Its process is gone: at its next heartbeat another client takes over."""
     monkeypatch.setattr("a2e_async.contrib.postgres_worker.HEARTBEAT", 0.2)
     second = await clients.make()
     task = await second.dubbing.start(**DUB)
@@ -254,7 +254,7 @@ async def test_without_the_database_each_looks_for_itself(
 
 
 async def test_a_line_that_is_cut(url: str, clients: Clients, sandbox: Sandbox) -> None:
-    """What was said while a follower's line was down is said again."""
+    """Messages sent while a follower was disconnected are sent again."""
     async with proxy(url) as way:
         first = await clients.make()
         second = await clients.make(way.before(url))
@@ -277,7 +277,7 @@ async def test_deadlines_and_tasks_that_are_gone(
     task = await second.image_to_video.start(**MOVE)
     with pytest.raises(TaskTimeout):
         await task.wait(timeout=0.6)
-    # Deleted while it was looked at elsewhere.
+    # Deleted while another client polled it.
     wait = asyncio.create_task(task.wait())
     await until(lambda: settled(second))
     await second.image_to_video.delete(task.ids[0])
@@ -347,7 +347,7 @@ async def test_one_that_has_resigned_leads_again_later(
 async def test_a_database_that_is_away_is_not_rushed(
     url: str, clients: Clients, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a client has to say meanwhile waits: it does not try to connect without a pause."""
+    """Messages queue up meanwhile: the client does not reconnect without pauses."""
     tries = Counter[str]()
     connect = Target.connect
 
@@ -375,7 +375,7 @@ async def test_a_database_that_is_away_is_not_rushed(
 async def test_one_that_writes_all_the_time_sees_that_nobody_leads(
     clients: Clients, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its writing renews the lease, but is no heartbeat."""
+    """Its writes renew the lease, but do not count as heartbeats."""
     monkeypatch.setattr("a2e_async.contrib.postgres_worker.HEARTBEAT", 0.3)
     a2e = await clients.make()
     waits = await settle(clients, a2e)
@@ -393,7 +393,7 @@ async def test_one_that_writes_all_the_time_sees_that_nobody_leads(
 async def test_one_that_stood_still_says_again_what_it_wants(
     clients: Clients, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Meanwhile its leader has taken it for gone."""
+    """Meanwhile its leader considered it dead."""
     monkeypatch.setattr("a2e_async.contrib.postgres_worker.HEARTBEAT", 0.2)
     first, second = await clients.make(), await clients.make()
     waits = await settle(clients, first, second)
@@ -426,7 +426,7 @@ async def test_what_cannot_be_read_is_looked_at_at_once(clients: Clients, sandbo
 async def test_who_leads_in_another_schema_leads_nobody_here(
     clients: Clients, sandbox: Sandbox
 ) -> None:
-    """All schemas of a database share its channels."""
+    """All schemas of a database share its notification channels."""
     first, second = await clients.make(), await clients.make()
     waits = await settle(clients, first, second)
     leader = crew_of(first).name
@@ -444,7 +444,7 @@ async def test_what_cannot_be_said_costs_a_delay_and_no_more(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The journal goes on, and nothing of what was to be said is in the log."""
+    """The journal keeps working, and the log contains nothing of the messages."""
     first, second = await clients.make(), await clients.make()
     waits = await settle(clients, first)
     with monkeypatch.context() as patched:
@@ -452,13 +452,13 @@ async def test_what_cannot_be_said_costs_a_delay_and_no_more(
         patched.setattr(postgres_crew.tables, "SEND", broken)
         task = await second.dubbing.start(**DUB)
         wait = asyncio.create_task(task.wait())
-        await until(lambda: "could not be told" in caplog.text)
+        await until(lambda: "could not be sent" in caplog.text)
         assert second.journal is not None
         assert await second.journal.find("dubbing", task.ids[0]) is not None
     assert task.ids[0] not in caplog.text
     assert len(sandbox.ledger.starts()) == 3
     sandbox.advance(3600)
-    # As after the long silence that follows, which is cut short.
+    # As after the long silence that follows, which the test skips.
     poller = second._parts.poller
     poller._schedule.take_back(next(iter(poller._schedule)), asyncio.get_running_loop().time())
     poller._wake()

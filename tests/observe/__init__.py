@@ -1,1 +1,1 @@
-"""Tests of what a program is told while it runs."""
+"""Tests of events, logs, telemetry and the MCP server."""

@@ -1,4 +1,4 @@
-"""A program can follow each job by events alone, from its start call to its saved file."""
+"""A program can follow each job by events alone, from its start to its saved file."""
 
 import asyncio
 from pathlib import Path
@@ -41,7 +41,7 @@ E = TypeVar("E")
 
 
 class Listener(list[Event]):
-    """What was told, in its order."""
+    """The emitted events, in order."""
 
     def __call__(self, event: Event) -> None:
         self.append(event)
@@ -61,7 +61,7 @@ def client(make_client: MakeClient, told: Listener) -> A2E:
 
 
 async def test_from_start_to_file(client: A2E, told: Listener, media: Path) -> None:
-    """Every step is told once, in order, and each points at the one before."""
+    """Every step is emitted once, in order, and refers to the one before."""
     task = await client.dubbing.start(**DUB)
     (path,) = await task.download(media)
     await client.aclose()
@@ -86,7 +86,7 @@ async def test_from_start_to_file(client: A2E, told: Listener, media: Path) -> N
 
 
 async def test_two_handles_one_end(client: A2E, told: Listener) -> None:
-    """A task is told of once, however many handles and waits it has."""
+    """A task is reported once, however many handles and waits it has."""
     task = await client.dubbing.start(**DUB)
     other = client.attach(task.ref)
     await asyncio.gather(task, task, other, other)
@@ -102,7 +102,7 @@ async def test_failed(client: A2E, sandbox: Sandbox, told: Listener) -> None:
 
 
 async def test_retried_and_held(client: A2E, sandbox: Sandbox, told: Listener) -> None:
-    """Attempts of one start have its number, refused ones too."""
+    """Attempts of one start carry its number, refused ones included."""
     sandbox.faults.http_error(429, role="start", retry_after=0.01)
     await client.dubbing.start(**DUB)
     first, second = told.of(Attempt)
@@ -139,7 +139,7 @@ async def test_refused_by_the_budget(make_client: MakeClient, told: Listener) ->
 
 
 async def test_withdrawn(make_client: MakeClient, sandbox: Sandbox, told: Listener) -> None:
-    """Cancelled before its bytes left, a start is told as one that never was."""
+    """A start that is cancelled before it is sent is reported as withdrawn."""
     client = make_client(on_event=told, rate=0.001, burst=1)
     await client.credits.balance()  # uses up the pace
     start = asyncio.create_task(client.dubbing.start(**DUB))
@@ -155,7 +155,7 @@ async def test_withdrawn(make_client: MakeClient, sandbox: Sandbox, told: Listen
 async def test_a_key_of_the_journal(
     make_client: MakeClient, told: Listener, tmp_path: Path
 ) -> None:
-    """What the journal knows is told as resumed, by its key and by unfinished()."""
+    """A task from the journal is reported as resumed, by its key and by unfinished()."""
     first = make_client(journal=tmp_path / "jobs.db")
     ref = (await first.dubbing.start(**DUB, key="one")).ref
     await first.aclose()
@@ -170,7 +170,7 @@ async def test_a_key_of_the_journal(
 
 @LONG
 async def test_waits_that_end_early(client: A2E, told: Listener) -> None:
-    """A timeout, a cancelled wait and a closed client are told apart."""
+    """A timeout, a cancelled wait and a closed client are reported with different errors."""
     task = await client.dubbing.start(**DUB)
     patient = asyncio.create_task(task.wait())
     with pytest.raises(TaskTimeout):
@@ -227,7 +227,7 @@ async def test_a_listener_that_raises_harms_nothing(
 async def test_nothing_is_made_for_nobody(
     a2e: A2E, monkeypatch: pytest.MonkeyPatch, media: Path
 ) -> None:
-    """Without a listener no event is built, on the whole way of a job."""
+    """Without a listener no event is created during a whole job."""
     from a2e_async import events
 
     made: list[Any] = []
@@ -243,7 +243,7 @@ async def test_nothing_is_made_for_nobody(
 async def test_told_nothing_of_the_inputs(
     client: A2E, told: Listener, sandbox: Sandbox, media: Path
 ) -> None:
-    """No prompt, no key, no signature is in what is told."""
+    """No event contains a prompt, a key or a signature."""
     secret = "a prompt nobody may read"
     url = "https://media.example/clip.mp4?Signature=hush"
     task = await client.talking_video.start(video_url=url, prompt=secret, negative_prompt="blurry")

@@ -1,4 +1,4 @@
-"""Events as log records: levels by what may need somebody, fields for a JSON formatter."""
+"""Events as log records: levels by need for attention, fields for a JSON formatter."""
 
 import logging
 from pathlib import Path
@@ -21,7 +21,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 async def test_the_way_of_a_job(
     make_client: MakeClient, caplog: pytest.LogCaptureFixture, media: Path
 ) -> None:
-    """INFO tells what costs and what comes of it, with fields; DEBUG tells each request."""
+    """INFO reports costs and outcomes, with fields; DEBUG reports each request."""
     caplog.set_level(logging.INFO, NAME)
     client = make_client(on_event=log_events())
     task = await client.dubbing.start(**DUB)
@@ -40,7 +40,7 @@ async def test_the_way_of_a_job(
 async def test_what_may_need_somebody(
     make_client: MakeClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Refused and lost starts are warnings; the user's own name is not told."""
+    """Refused and lost starts are warnings; the user's own name is not logged."""
     caplog.set_level(logging.WARNING, NAME)
     with pytest.raises(BudgetExceeded):
         await make_client(on_event=log_events(), budget=0).dubbing.start(**DUB)
@@ -54,7 +54,7 @@ async def test_what_may_need_somebody(
 
 
 async def test_every_event_can_be_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """No event's field clashes with what a log record has of its own."""
+    """No field of an event clashes with an attribute of a log record."""
     from typing import get_args
 
     from attrs import fields

@@ -1,4 +1,4 @@
-"""The MCP server as an agent meets it: the SDK's client over stdio, the sandbox behind it."""
+"""The MCP server as an agent uses it: the SDK's client over stdio, with the sandbox as service."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ def sandbox_options() -> dict[str, Any]:
 
 @pytest.fixture
 def serve(make_client: MakeClient, tmp_path: Path) -> Serve:
-    """Serve in this process, with a client of its own each time, and give an agent's client."""
+    """Serve in this process, with a new A2E client each time; yield an agent's MCP client."""
 
     @asynccontextmanager
     async def run(coins: int | None = 500, files: Path | None = None) -> AsyncIterator[Client]:
@@ -49,7 +49,7 @@ def serve(make_client: MakeClient, tmp_path: Path) -> Serve:
 
 @pytest.fixture
 def spawn(sandbox: Sandbox, tmp_path: Path) -> Serve:
-    """Run ``a2e mcp`` with these flags and give a client of it."""
+    """Run ``a2e mcp`` with these flags and yield an MCP client."""
 
     @asynccontextmanager
     async def run(*flags: str) -> AsyncIterator[Client]:
@@ -70,21 +70,21 @@ def spawn(sandbox: Sandbox, tmp_path: Path) -> Serve:
 
 
 async def call(client: Client, tool: str, **arguments: Any) -> Any:
-    """Return what a tool gave; it may not have failed."""
+    """Return the result of a tool call, which must succeed."""
     result = await client.call_tool(tool, arguments)
     assert not result.is_error, result.content
     return result.structured_content
 
 
 async def refused(client: Client, tool: str, **arguments: Any) -> str:
-    """Return what a tool said when it refused."""
+    """Return the error text of a tool call, which must fail."""
     result = await client.call_tool(tool, arguments)
     assert result.is_error, result.structured_content
     return "".join(getattr(part, "text", "") for part in result.content)
 
 
 async def test_from_kinds_to_file(spawn: Serve, sandbox: Sandbox, tmp_path: Path) -> None:
-    """An agent finds a kind, asks its price, starts it, waits, and has the file."""
+    """An agent finds a kind, asks its price, starts it, waits, and downloads the file."""
     async with spawn("--budget", "500") as client:
         names = {tool.name for tool in (await client.list_tools()).tools}
         assert names == {
@@ -127,7 +127,7 @@ async def test_from_kinds_to_file(spawn: Serve, sandbox: Sandbox, tmp_path: Path
 
 
 async def test_repeated_starts_are_paid_once(serve: Serve, sandbox: Sandbox) -> None:
-    """In one run and the next; another key is another start; other inputs a conflict."""
+    """In one run and the next. Another key is another start; other inputs are a conflict."""
     async with serve() as client:
         first = await call(client, "start", kind="dubbing", inputs=DUB)
         again = await call(client, "start", kind="dubbing", inputs=DUB)
@@ -161,21 +161,21 @@ async def test_no_budget_no_start(serve: Serve, sandbox: Sandbox) -> None:
 
 
 async def test_the_budget_holds_over_runs(serve: Serve, sandbox: Sandbox) -> None:
-    """What earlier runs have paid counts; the refusal tells whom to ask."""
+    """Costs of earlier runs count; the refusal says who can raise the budget."""
     async with serve() as client:
         price = (await call(client, "quote", kind="dubbing", inputs=DUB))["coins"]
     async with serve(2 * price - 1) as client:
         await call(client, "start", kind="dubbing", inputs=DUB)
     async with serve(2 * price - 1) as client:
         said = await refused(client, "start", kind="dubbing", inputs={**DUB, "target_lang": "fr"})
-    assert "Tell the person" in said
+    assert "Tell your user" in said
     assert len(sandbox.ledger.starts()) == 1
 
 
 async def test_local_files_come_from_one_directory(
     serve: Serve, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """No path, link or absolute name leads out of it, and there is none unless it is allowed."""
+    """No path, link or absolute name leads outside it; without permission no file is read."""
     allowed = tmp_path / "in"
     allowed.mkdir()
     (allowed / "talk.wav").write_bytes(samples.speech().read_bytes())
@@ -204,7 +204,7 @@ async def test_local_files_come_from_one_directory(
 async def test_bad_calls_are_told(
     serve: Serve, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is spent, and each refusal names what to mend."""
+    """Nothing is charged, and each refusal names what to fix."""
     monkeypatch.setattr("a2e_async.tasks.schedule.NOT_FOUND_FOR", 0.2)
     async with serve() as client:
         for arguments, word in (
@@ -213,7 +213,7 @@ async def test_bad_calls_are_told(
             ({"kind": "dubbing", "inputs": {**DUB, "lang": "es"}}, "target_lang"),
             ({"kind": "dubbing", "inputs": {**DUB, "extra": {"x": 1}}}, "no input 'extra'"),
             ({"kind": "dubbing", "inputs": {**DUB, "key": "mine"}}, "no input 'key'"),
-            ({"kind": "dubbing", "inputs": {**DUB, "source_url": 3}}, "is text"),
+            ({"kind": "dubbing", "inputs": {**DUB, "source_url": 3}}, "must be text"),
         ):
             assert word in await refused(client, "start", **arguments)
         assert "TaskGone" in await refused(client, "wait", ref="dubbing:66ea4dd80000000000000000")
@@ -223,7 +223,7 @@ async def test_bad_calls_are_told(
 
 
 async def test_slow_and_failed_tasks(serve: Serve, sandbox: Sandbox) -> None:
-    """Not done yet is no error; a failure says that another try costs."""
+    """Not done yet is not an error; a failure says that another attempt is charged."""
     sandbox.faults.stuck("dubbing")
     async with serve() as client:
         slow = await call(client, "start", kind="dubbing", inputs=DUB)
@@ -247,7 +247,7 @@ async def test_without_a_journal(make_client: MakeClient, tmp_path: Path) -> Non
 async def test_a_lost_start_is_reserved_once(
     serve: Serve, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However often it is asked for again, in this run and the next; then it is spent."""
+    """However often it is requested again, in this run and the next; then it is spent."""
     monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01,))
     sandbox.faults.drop_after_accept()
     sandbox.faults.list_lag(1e5, times=None)
@@ -289,7 +289,7 @@ async def test_a_signal_ends_it_though_stdin_stays_open(
 
 
 async def test_two_servers_of_one_journal_keep_one_budget(serve: Serve, sandbox: Sandbox) -> None:
-    """What one has spent is gone for the other, too."""
+    """What one server has spent is gone for the other, too."""
     talk = {"video_url": "https://media.example/a.mp4", "negative_prompt": "blurry"}
     async with serve(40) as one, serve(40) as other:
         first = await call(one, "start", kind="talking_video", inputs={**talk, "prompt": "0"})

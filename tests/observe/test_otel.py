@@ -1,4 +1,4 @@
-"""One span for each task, from its start call to its end, and metrics that add up."""
+"""One span per task, from its start to its end, and metrics that add up."""
 
 import asyncio
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Telemetry:
-    """Providers in memory, and what they were given."""
+    """In-memory providers, and what they recorded."""
 
     def __init__(self) -> None:
         self._spans = InMemorySpanExporter()
@@ -74,7 +74,7 @@ def telemetry() -> Iterator[Telemetry]:
 async def test_a_task_is_a_child_of_its_caller(
     make_client: MakeClient, telemetry: Telemetry
 ) -> None:
-    """The span begins under the caller's, has its attempts and updates, and ends with the task."""
+    """The span is a child of the caller's, with attempts and updates, and ends with the task."""
     client = make_client(on_event=telemetry.listener())
     with telemetry.tracers.get_tracer("app").start_as_current_span("request") as request:
         task = await client.image_to_video.start(**MOVE)
@@ -95,13 +95,13 @@ async def test_a_task_is_a_child_of_its_caller(
     assert telemetry.total("a2e.coins") == task.coins
     assert telemetry.total("a2e.tasks.unfinished") == 0
     assert telemetry.total("a2e.task.duration") == telemetry.total("a2e.task.delay") == 1
-    assert telemetry.total("a2e.request.duration") == 1 + telemetry.total("a2e.look.duration")
+    assert telemetry.total("a2e.request.duration") == 1 + telemetry.total("a2e.poll.duration")
 
 
 async def test_callers_at_once_keep_their_own(
     make_client: MakeClient, telemetry: Telemetry
 ) -> None:
-    """Each task is under the span of who started it, however many run at once."""
+    """Each task is below the span of its caller, however many callers run concurrently."""
     client = make_client(on_event=telemetry.listener())
     tracer = telemetry.tracers.get_tracer("app")
 
@@ -159,7 +159,7 @@ async def test_found_after_a_lost_answer(
 async def test_a_wait_times_out_and_goes_on(
     make_client: MakeClient, sandbox: Sandbox, telemetry: Telemetry
 ) -> None:
-    """The span ends, as who looks for it must see it; the next one links to it."""
+    """The span ends, so that it is exported; the next one links to it."""
     client = make_client(on_event=telemetry.listener())
     task = await client.dubbing.start(**DUB)
     with pytest.raises(TaskTimeout):
@@ -196,7 +196,7 @@ async def test_a_closed_client_leaves_no_span_open(
 async def test_attached_in_another_process(
     make_client: MakeClient, telemetry: Telemetry, tmp_path: Path
 ) -> None:
-    """A task of elsewhere has one span of its own, and its coins are not counted again."""
+    """A task of another process has its own span, and its coins are not counted again."""
     ref = (await make_client().image_to_video.start(**MOVE)).ref
     client = make_client(on_event=telemetry.listener())
     with telemetry.tracers.get_tracer("app").start_as_current_span("request") as request:

@@ -142,7 +142,7 @@ def test_the_record_of_a_detail(data: Any, found: Mapping[str, Any] | None) -> N
 
 def test_a_kind_that_tells_nothing_cannot_be_waited_for() -> None:
     """Only a start: said clearly. Any other operation is enough."""
-    with pytest.raises(InvalidInput, match="cannot be waited for"):
+    with pytest.raises(InvalidInput, match="cannot wait for it"):
         check_watchable(kind())
     for name in ("detail_at", "batch_at", "processing_at", "list_at"):
         check_watchable(kind(**{name: Endpoint("GET", "/x")}))

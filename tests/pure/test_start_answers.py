@@ -57,7 +57,7 @@ def test_records_in_every_shape_are_a_start(data: Any, ids: list[str]) -> None:
     [
         ({"failed_message": "face not found"}, "face not found"),
         ({"faild_message": "sic"}, "sic"),
-        ({"success": False}, "the service said success: false and no reason"),
+        ({"success": False}, "the service returned success: false without a reason"),
         ({"success": False, "message": "plan too low"}, "plan too low"),
         ({"success": False, "msg": "plan too low", "rows": []}, "plan too low"),
         ({"success": True, "failed_message": "no"}, "no"),

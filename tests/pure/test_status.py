@@ -232,7 +232,7 @@ def test_what_is_no_id(id: Any) -> None:
     """A record without one cannot be asked for again."""
     with pytest.raises(DecodeError) as caught:
         read_record(DUBBING, {"_id": id, "name": "x", "a": 1})
-    assert str(caught.value) == "The service gave a dubbing record without an id."
+    assert str(caught.value) == "The service returned a dubbing record without an id."
     assert caught.value.excerpt == "_id, name, a"
 
 
@@ -246,7 +246,7 @@ def test_an_id_may_stand_under_either_name(id: str) -> None:
 def test_what_is_no_record(raw: Any, word: str) -> None:
     with pytest.raises(DecodeError) as caught:
         read_record(DUBBING, raw)
-    assert str(caught.value) == f"The service gave {word} where a dubbing record is due."
+    assert str(caught.value) == f"The service returned {word} instead of a dubbing record."
 
 
 def test_a_kind_may_write_its_words_in_capitals() -> None:

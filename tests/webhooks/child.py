@@ -1,4 +1,4 @@
-"""Processes for the tests: ``python child.py what url key journal hook_url port``."""
+"""Child processes for the tests: ``python child.py what url key journal hook_url port``."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ def client(url: str, key: str, journal: str, hook_url: str) -> A2E:
 
 
 async def receive(a2e: A2E, port: str) -> None:
-    """Serve the receiver, and wait for nothing."""
+    """Serve the receiver and do nothing else."""
     app = web.Application()
     app.add_subapp("/a2e", a2e.webhooks.aiohttp_app())
     runner = web.AppRunner(app, shutdown_timeout=0.05)
@@ -34,7 +34,7 @@ async def receive(a2e: A2E, port: str) -> None:
 
 
 async def wait(a2e: A2E, ref: str) -> None:
-    """Wait for somebody else's task."""
+    """Wait for a task that another process started."""
     task = a2e.attach(ref)
     async for record in task.updates(timeout=60):
         say(record.status)
@@ -42,7 +42,7 @@ async def wait(a2e: A2E, ref: str) -> None:
 
 
 async def start(a2e: A2E, key: str) -> None:
-    """Start one and wait for it, for ever."""
+    """Start a task and wait for it, until the process is killed."""
     task = await a2e.dubbing.start(
         source_url="https://media.example/talk.wav", target_lang="es", key=key
     )

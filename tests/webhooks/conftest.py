@@ -1,4 +1,4 @@
-"""A sandbox whose time the tests move, clients that ask it for events, and a server for them."""
+"""A sandbox with a controlled clock, clients that ask for webhook events, and a web server."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ KEY = "Qz7-topsecret-0123456789"
 SECRET = "Wh9-another-secret-0123456789"
 DUB = {"source_url": "https://media.example/talk.wav", "target_lang": "es"}
 LATER = 60.0
-"""A poll interval (s) that no test waits for: what is seen sooner was seen because of news."""
+"""A poll interval (s) longer than any test: an earlier poll proves that something triggered it."""
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ async def sandbox(anyio_backend: str) -> AsyncIterator[Sandbox]:
 
 @define
 class Door:
-    """An address that is served by whichever client is put behind it."""
+    """A webhook URL, served by whichever client is set as its receiver."""
 
     url: str
     client: A2E | None = None
@@ -76,7 +76,7 @@ MakeClient = Callable[..., A2E]
 
 
 def own_tasks() -> list[str]:
-    """Return the names of the pending asyncio tasks that a client made."""
+    """Return the names of the pending asyncio tasks that a client created."""
     codes = [getattr(task.get_coro(), "cr_code", None) for task in asyncio.all_tasks()]
     paths = [code.co_filename.replace("\\", "/") for code in codes if code is not None]
     return [path for path in paths if "/a2e_async/" in path and "/sandbox/" not in path]
@@ -84,7 +84,7 @@ def own_tasks() -> list[str]:
 
 @pytest.fixture
 async def make_client(sandbox: Sandbox) -> AsyncIterator[MakeClient]:
-    """Make clients of the sandbox that look at their tasks next to never, unless told to."""
+    """Make clients of the sandbox whose poll interval is `LATER` unless given."""
     made: list[A2E] = []
 
     def make(**options: Any) -> A2E:
@@ -100,33 +100,33 @@ async def make_client(sandbox: Sandbox) -> AsyncIterator[MakeClient]:
 
 @pytest.fixture
 def a2e(make_client: MakeClient, door: Door) -> A2E:
-    """A client whose events come to its own door."""
+    """A client whose webhook events arrive at its own receiver."""
     door.client = make_client(webhook_url=door.url)
     return door.client
 
 
 def token_of(sandbox: Sandbox, place: int = -1) -> str:
-    """Return the token that a start sent."""
+    """Return the webhook token that a start sent."""
     sent: str = sandbox.ledger.starts()[place].body["webhook_token"]
     assert sent == token(SECRET, sent.partition(".")[0])
     return sent
 
 
 def looks(sandbox: Sandbox) -> int:
-    """Return how many calls asked how tasks stand."""
+    """Return the number of status requests."""
     roles = ("detail", "batch_detail", "list", "list_processing")
     return sum(count for (role, _), count in sandbox.calls.items() if role in roles)
 
 
 async def until(true: Callable[[], Any], seconds: float = 10.0) -> None:
-    """Wait until something is so."""
+    """Wait until a condition holds."""
     async with asyncio.timeout(seconds):
         while not true():
             await asyncio.sleep(0.002)
 
 
 async def waiting(a2e: A2E, task: Any) -> "asyncio.Task[Any]":
-    """Return a wait that is under way."""
+    """Return a wait in progress."""
     wait = asyncio.ensure_future(task.wait())
     await asyncio.sleep(0)
     return wait

@@ -1,4 +1,4 @@
-"""The receiver in the apps that the documentation shows."""
+"""The receiver in the web apps that the documentation shows."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_in_fastapi(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Mounted below a path (whose slash counts), or as a route of its own."""
+    """Mounted below a path (the trailing slash matters), or as a route of its own."""
     a2e = make_client(webhook_url="https://x.example/a2e/")
     app = FastAPI()
     app.mount("/a2e", a2e.webhooks.app())

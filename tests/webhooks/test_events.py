@@ -1,4 +1,4 @@
-"""What events do to waits: they are awaited, and never believed."""
+"""How webhook events affect waits: they trigger a poll and are never trusted."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_an_event_ends_the_wait(a2e: A2E, sandbox: Sandbox, door: Door) -> None:
-    """One start, one event, one look."""
+    """One start, one event, one poll."""
     task = await a2e.dubbing.start(**DUB)
     wait = await waiting(a2e, task)
     sandbox.advance(4000)
@@ -38,7 +38,7 @@ async def test_a_failure_is_told_as_well(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_a_start_of_several_tasks(a2e: A2E, sandbox: Sandbox) -> None:
-    """All carry the token of their one start."""
+    """All its tasks carry the token of the start."""
     task = await a2e.text_to_image.start(prompt="a lake", max_images=2)
     assert len(task.ids) == 2
     wait = await waiting(a2e, task)
@@ -74,7 +74,7 @@ async def test_a_forged_event_costs_nothing(a2e: A2E, sandbox: Sandbox, door: Do
 async def test_a_lost_event_costs_a_delay(
     make_client: MakeClient, sandbox: Sandbox, door: Door
 ) -> None:
-    """The look that is made lest an event is lost finds the end."""
+    """The fallback poll finds the end."""
     sandbox.faults.drop_webhook()
     door.client = a2e = make_client(webhook_url=door.url, poll_interval=0.02)
     wait = await waiting(a2e, await a2e.dubbing.start(**DUB))
@@ -86,7 +86,7 @@ async def test_a_lost_event_costs_a_delay(
 async def test_an_early_event_costs_a_look(
     make_client: MakeClient, sandbox: Sandbox, door: Door
 ) -> None:
-    """The task still runs: the wait goes on, at the usual interval."""
+    """The task is still running: the wait continues at the normal interval."""
     sandbox.faults.early_webhook()
     door.client = a2e = make_client(webhook_url=door.url, poll_interval=0.3)
     wait = await waiting(a2e, await a2e.dubbing.start(**DUB))
@@ -101,7 +101,7 @@ async def test_an_early_event_costs_a_look(
 async def test_an_event_may_overtake_the_starts_answer(
     a2e: A2E, sandbox: Sandbox, door: Door
 ) -> None:
-    """It is known which start it is of before it is known what that start has made."""
+    """The event identifies its start before the start's response names the task."""
     sandbox.faults.slow(1.0, "start", accepted=True)
     starting = asyncio.ensure_future(a2e.dubbing.start(**DUB))
     await until(sandbox.ledger.starts)
@@ -115,7 +115,7 @@ async def test_an_event_may_overtake_the_starts_answer(
 
 
 async def test_an_event_of_a_start_whose_answer_is_lost(a2e: A2E, sandbox: Sandbox) -> None:
-    """Once the start is found by its name, it is waited for as any other."""
+    """Once the start is found by its name, waiting works as for any other start."""
     sandbox.faults.drop_after_accept("dubbing")
     task = await a2e.dubbing.start(**DUB)
     before = looks(sandbox)
@@ -127,7 +127,7 @@ async def test_an_event_of_a_start_whose_answer_is_lost(a2e: A2E, sandbox: Sandb
 
 
 async def test_an_event_before_anybody_waits(a2e: A2E, sandbox: Sandbox, door: Door) -> None:
-    """It is remembered: the first look is made at once. One wait after the other makes no more."""
+    """It is remembered: the first wait polls at once, and later waits do not poll more often."""
     task = await a2e.dubbing.start(**DUB)
     sandbox.advance(4000)
     await until(lambda: door.answers == [204])
@@ -138,7 +138,7 @@ async def test_an_event_before_anybody_waits(a2e: A2E, sandbox: Sandbox, door: D
 async def test_a_replayed_event_is_no_lever(
     make_client: MakeClient, sandbox: Sandbox, door: Door
 ) -> None:
-    """A thousand valid copies while the task runs: two looks an interval at most."""
+    """A thousand valid copies while the task runs cause at most two polls per interval."""
     door.client = a2e = make_client(webhook_url=door.url, poll_interval=0.5)
     task = await a2e.dubbing.start(**DUB)
     wait = await waiting(a2e, task)
@@ -157,7 +157,7 @@ async def test_a_replayed_event_is_no_lever(
 async def test_each_wait_after_an_event_is_no_lever_either(
     a2e: A2E, sandbox: Sandbox, door: Door
 ) -> None:
-    """Somebody asks again and again with short waits; the event has come too early."""
+    """An event arrived too early; repeated short waits do not add polls."""
     sandbox.faults.early_webhook()
     task = await a2e.dubbing.start(**DUB)
     await until(lambda: door.answers == [204])
@@ -192,7 +192,7 @@ async def test_events_that_never_come_are_told_of(
     door: Door,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A wrong address must not make everything late for ever."""
+    """A wrong webhook URL must not delay every task for ever: it is logged, and polling adapts."""
     sandbox.faults.drop_webhook(times=None)
     a2e = make_client(webhook_url=door.url, poll_interval=0.02)
     said = ""
@@ -202,13 +202,13 @@ async def test_events_that_never_come_are_told_of(
         await asyncio.wait_for(wait, 10)
         if said := "".join(r.getMessage() for r in caplog.records if r.levelno > logging.INFO):
             break
-    assert "no webhook event came for the last 3 tasks" in said
+    assert "no webhook event arrived for the last 3 tasks" in said
 
 
 async def test_what_is_sent_and_shown(
     make_client: MakeClient, sandbox: Sandbox, door: Door, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The secret is nowhere, the token only where it must be."""
+    """The secret appears nowhere, the token only in the start request."""
     caplog.set_level(logging.DEBUG)
     events: list[Any] = []
     door.client = a2e = make_client(webhook_url=door.url, on_event=events.append)
@@ -233,7 +233,7 @@ async def test_what_is_sent_and_shown(
 async def test_a_key_stays_the_same_with_and_without(
     make_client: MakeClient, sandbox: Sandbox, door: Door, journal: Any
 ) -> None:
-    """Where events go is no part of what a start asks for."""
+    """The webhook URL is not part of the inputs that a key stands for."""
     with_hook = make_client(webhook_url=door.url, journal=journal)
     task = await with_hook.dubbing.start(**DUB, key="talk-17")
     without = make_client(journal=journal)
@@ -262,7 +262,7 @@ async def test_a_closed_client_takes_nothing(a2e: A2E, sandbox: Sandbox) -> None
 async def test_events_come_in_on_another_loop(
     make_client: MakeClient, sandbox: Sandbox, door: Door
 ) -> None:
-    """The receiver may be served by a thread of its own."""
+    """The receiver may be served from another thread."""
     a2e = make_client(webhook_url=door.url)
     sandbox.faults.drop_webhook()
     wait = await waiting(a2e, await a2e.dubbing.start(**DUB))

@@ -1,4 +1,4 @@
-"""Events and ends that one client learns of wake the waits of others, through the journal."""
+"""Events and ends seen by one client wake the waits of others, through the journal."""
 
 import asyncio
 import socket
@@ -23,7 +23,7 @@ Shared = Callable[..., A2E]
 
 @pytest.fixture
 def shared(make_client: MakeClient, door: Door, journal: Path) -> Shared:
-    """Make clients of one journal that ask for events."""
+    """Make clients that share a journal and ask for webhook events."""
 
     def make(**options: Any) -> A2E:
         return make_client(**{"webhook_url": door.url, "journal": journal, **options})
@@ -34,7 +34,7 @@ def shared(make_client: MakeClient, door: Door, journal: Path) -> Shared:
 async def test_an_event_wakes_the_wait_of_another_client(
     shared: Shared, sandbox: Sandbox, door: Door
 ) -> None:
-    """It comes to a client that knows nothing of the start."""
+    """The event arrives at a client that does not know the start."""
     door.client, starter = shared(), shared()
     wait = await waiting(starter, await starter.dubbing.start(**DUB))
     sandbox.advance(4000)
@@ -65,7 +65,7 @@ async def test_an_event_reaches_another_client_before_its_start_is_answered(
 async def test_an_end_that_another_saw_is_looked_at(
     make_client: MakeClient, sandbox: Sandbox, journal: Path
 ) -> None:
-    """Without webhooks: who looks often tells who looks rarely."""
+    """Without webhooks: a client that polls often wakes one that polls rarely."""
     quick, slow = make_client(journal=journal, poll_interval=0.05), make_client(journal=journal)
     task = await quick.dubbing.start(**DUB)
     wait = await waiting(slow, slow.attach(task.ref))
@@ -80,7 +80,7 @@ async def test_an_end_that_another_saw_is_looked_at(
 async def test_a_task_attached_by_its_ref_is_woken_where_the_event_comes(
     shared: Shared, sandbox: Sandbox, door: Door
 ) -> None:
-    """Only the journal knows which start it is of."""
+    """Only the journal knows which start the task belongs to."""
     starter, door.client = shared(), shared()
     task = await starter.dubbing.start(**DUB)
     wait = await waiting(door.client, door.client.attach(task.ref))
@@ -92,7 +92,7 @@ async def test_a_task_attached_by_its_ref_is_woken_where_the_event_comes(
 
 
 async def test_tokens_outlive_a_restart(shared: Shared, sandbox: Sandbox, door: Door) -> None:
-    """What was started before is told of after; its fallback looks are as rare."""
+    """Events of earlier starts are still accepted, and fallback polls stay as rare."""
     first = shared()
     await first.dubbing.start(**DUB, meta={"user": 5})
     await first.aclose()
@@ -110,7 +110,7 @@ async def test_tokens_outlive_a_restart(shared: Shared, sandbox: Sandbox, door: 
 async def test_a_start_that_is_found_after_a_restart_keeps_its_token(
     shared: Shared, sandbox: Sandbox, door: Door
 ) -> None:
-    """Its answer was lost, and the process with it."""
+    """Its response was lost when its process died."""
     first = shared()
     sandbox.faults.drop_after_accept("dubbing")
     sandbox.faults.list_lag(60.0, "dubbing")
@@ -140,7 +140,7 @@ async def test_a_key_brings_its_events_back(shared: Shared, sandbox: Sandbox, do
 
 
 async def test_replays_write_little(shared: Shared, sandbox: Sandbox, journal: Path) -> None:
-    """A thousand copies of one event: the journal hears of it once an interval."""
+    """A thousand copies of one event: at most one journal write per interval."""
     a2e = shared()
     await a2e.dubbing.start(**DUB)
     reader = SqliteJournal(journal)
@@ -172,7 +172,7 @@ async def test_a_journal_that_fails_costs_no_event(
 
 
 async def test_waits_share_one_listener(make_client: MakeClient, journal: Path) -> None:
-    """None for each wait, none when nobody waits."""
+    """One listener for all waits, none without waits."""
     a2e = make_client(journal=journal)
     ids = [f"68c3e20ad54b2f0047dd{n:04x}" for n in range(300)]
     waits = [asyncio.ensure_future(a2e.attach(f"dubbing:{id}").wait(timeout=0)) for id in ids]
@@ -185,7 +185,7 @@ async def test_waits_share_one_listener(make_client: MakeClient, journal: Path) 
 
 
 def test_a_client_is_closed_after_its_loop(journal: Path) -> None:
-    """An event came on a loop that is over; closing on another one neither hangs nor fails."""
+    """An event arrived on a loop that has ended; closing on another loop still works."""
     a2e = A2E(KEY, journal=journal, webhook_url="https://x.example/a2e")
 
     async def hear() -> None:
@@ -238,7 +238,7 @@ async def line(process: "subprocess.Popen[str]") -> str:
 
 
 async def test_three_processes(sandbox: Sandbox, run: Start, free: int) -> None:
-    """One receives, one has started and is killed, one waits by the ref alone."""
+    """One process receives, one starts a task and is killed, one waits by the ref alone."""
     hook_url = f"http://127.0.0.1:{free}/a2e"
     receiver = run("receive", hook_url, str(free))
     starter = run("start", hook_url, "talk-17")

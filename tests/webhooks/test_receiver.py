@@ -1,4 +1,4 @@
-"""The receiver itself: what it takes, what it refuses, and what nobody can make it do."""
+"""The webhook receiver alone: what it accepts, what it refuses, and which attacks it withstands."""
 
 import asyncio
 import itertools
@@ -23,7 +23,7 @@ FORGED = TOKEN[:-1] + ("A" if TOKEN[-1] != "A" else "B")
 
 
 class Asgi:
-    """A server's side of an ASGI app: what it asked for, and what it was told."""
+    """The server side of an ASGI app: the messages that it received from the app."""
 
     def __init__(self, app: Receiver, *tokens: str, method: str = "POST") -> None:
         self.app = app
@@ -34,7 +34,7 @@ class Asgi:
         self.read = 0
 
     async def ask(self, messages: Iterable[Any] = ({"type": "http.request"},)) -> int:
-        """Return the status; after the messages the sender falls silent."""
+        """Return the status; after the given messages the client sends nothing more."""
         coming = iter(messages)
 
         async def receive() -> Any:
@@ -132,7 +132,7 @@ async def test_an_endless_body_is_not_read_to_its_end(app: Receiver, taken: list
 async def test_a_slow_body_is_not_waited_for(
     app: Receiver, taken: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its event is taken before anything of it is read."""
+    """The event is accepted before any of its body is read."""
     monkeypatch.setattr(webhooks, "BODY_TIME", 0.05)
     part = {"type": "http.request", "body": b"{", "more_body": True}
     asking = asyncio.ensure_future(Asgi(app, TOKEN).ask([part]))
@@ -178,7 +178,7 @@ async def test_a_web_socket_is_refused(app: Receiver) -> None:
 
 
 async def test_too_many_at_once_are_turned_away(app: Receiver, taken: list[str]) -> None:
-    """Even right ones: no client has so many tasks. What is lost costs a delay."""
+    """Even valid events: no client has so many tasks. A refused event only costs a delay."""
     statuses = [app._judge("POST", [TOKEN.encode()])[1] for _ in range(int(BURST) + 3000)]
     assert statuses[:5000] == [204] * 5000
     assert 429 in statuses
@@ -186,7 +186,7 @@ async def test_too_many_at_once_are_turned_away(app: Receiver, taken: list[str])
 
 
 async def test_forged_ones_do_not_push_right_ones_away(app: Receiver, taken: list[str]) -> None:
-    """They are told apart before anything is counted, stored or read."""
+    """Invalid tokens are rejected before anything is counted, stored or read."""
     forged = [FORGED.encode()]
     for _ in range(3 * int(BURST)):
         assert app._judge("POST", forged) == (None, 401)
@@ -199,8 +199,8 @@ async def test_forged_ones_do_not_push_right_ones_away(app: Receiver, taken: lis
 
 @pytest.fixture
 async def port(app: Receiver, anyio_backend: str) -> AsyncIterator[int]:
-    """The receiver as a part of somebody's app, below /a2e."""
-    client = webhooks.Webhooks(None, None, None)  # type: ignore[arg-type]  # only its receiver is asked
+    """The receiver as part of a web app, below /a2e."""
+    client = webhooks.Webhooks(None, None, None)  # type: ignore[arg-type]  # only its receiver is used
     client._receiver = app
     whole = web.Application()
     whole.add_subapp("/a2e", client.aiohttp_app())
@@ -213,7 +213,7 @@ async def port(app: Receiver, anyio_backend: str) -> AsyncIterator[int]:
 
 
 async def talk(port: int, *parts: bytes, close: bool = False) -> int:
-    """Send bytes; return the status of the answer, whether all of them were wanted or not."""
+    """Send raw bytes; return the response's status, even if the request was not read to its end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         for part in parts:
@@ -256,7 +256,7 @@ async def test_any_request_with_a_right_token(
 async def test_a_body_that_breaks(
     port: int, taken: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its event came with the head."""
+    """The event was accepted with the headers."""
     monkeypatch.setattr(webhooks, "BODY_TIME", 0.3)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(head(Transfer_Encoding="chunked"))
@@ -267,7 +267,7 @@ async def test_a_body_that_breaks(
 
 
 async def test_a_slow_sender(port: int, taken: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a right token it is heard and answered; with a wrong one it is answered at once."""
+    """With a valid token it gets a response in time; with an invalid one it gets it at once."""
     monkeypatch.setattr(webhooks, "BODY_TIME", 0.05)
     assert await talk(port, head(Content_Length="1000"), b"{") == 204
     assert taken == [HOOK]
