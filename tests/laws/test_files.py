@@ -443,7 +443,7 @@ async def test_open_without_a_validator_compares_what_it_reads_again(
 
     async with client(service) as a2e:
         assert await opened() == OLD
-        with pytest.raises(TransferError, match="changed while it was read"):
+        with pytest.raises(TransferError, match="changed while it was being read"):
             await opened()
 
 

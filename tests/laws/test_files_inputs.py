@@ -271,9 +271,9 @@ async def test_files_that_change_before_their_turn_cost_nothing(
         else:
             second.unlink()
             second.write_bytes(png(200))
-        with pytest.raises(TransferError, match="nothing was sent or paid"):
+        with pytest.raises(TransferError, match="nothing was sent or charged"):
             await files.check_prepared(*prepared)
-        with pytest.raises(TransferError, match="nothing was sent or paid"):
+        with pytest.raises(TransferError, match="nothing was sent or charged"):
             await files.upload_prepared(prepared[1])
     assert service.paid == []
 
