@@ -1,9 +1,9 @@
-"""The journal: durable intents per second, what it adds to a start alone, and reading 100,000.
+"""The journal: durable intents per second, the latency it adds to a start, reading 100,000.
 
-The peer is the journal that people write by hand: aiosqlite with one connection in the same mode
-(WAL, ``synchronous=FULL``), a row inserted and committed for each start. A start is two durable
-steps: its intent before it is sent, its id after. What a user's key adds is measured on whole
-starts: those of a client without a journal, of one with, and of one with keys take turns.
+The peer is a typical hand-written journal: aiosqlite with one connection in the same mode (WAL,
+``synchronous=FULL``), one row inserted and committed per start. A start has two durable steps:
+its intent before it is sent, its id afterwards. The cost of a user key is measured on complete
+starts: those without a journal, with one, and with keys alternate.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ class Ours:
 
 
 class ByHand:
-    """A table, and a commit for each step."""
+    """A table with one commit per step."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -212,7 +212,7 @@ async def read(count: int) -> float:
 
 
 def run(short: bool) -> list[Row]:
-    """Return the figures."""
+    """Return the results."""
     rounds = 3 if short else 5
     rate, added = asyncio.run(measure(Ours, rounds))
     by_hand = (
@@ -235,7 +235,7 @@ def run(short: bool) -> list[Row]:
             reached=rate >= 20_000,
         ),
         Row(
-            what="what the journal adds to one start alone, p50",
+            what="time the journal adds to a single start, p50",
             peer=peer,
             peer_value=f"{by_hand[1]:.2f} ms" if by_hand else "",
             ours=f"{added:.2f} ms",
@@ -244,7 +244,7 @@ def run(short: bool) -> list[Row]:
             reached=added <= 1,
         ),
         Row(
-            what="what it adds to a whole start, all included, p50",
+            what="time it adds to a complete start, p50",
             peer="",
             peer_value="",
             ours=f"{journal:.2f} ms",
@@ -253,7 +253,7 @@ def run(short: bool) -> list[Row]:
             reached=True,
         ),
         Row(
-            what="the same with a key of the user's, p50",
+            what="the same with a user key, p50",
             peer="",
             peer_value="",
             ours=f"{with_key:.2f} ms",
@@ -262,7 +262,7 @@ def run(short: bool) -> list[Row]:
             reached=with_key <= 1,
         ),
         Row(
-            what=f"a new client takes over {taken:,} open tasks, to the first look",
+            what=f"a new client takes over {taken:,} open tasks, to the first poll",
             peer="",
             peer_value="",
             ours=f"{looked:.1f} s",

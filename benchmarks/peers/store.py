@@ -1,4 +1,4 @@
-"""The jobs that the server has taken, the calls that came, and the faults to come."""
+"""The server's accepted jobs, received requests and pending faults."""
 
 import json
 import time
@@ -13,7 +13,7 @@ from benchmarks.peers.population import read_prompt
 
 
 def iso(at: float) -> str:
-    """Return an instant in the form that all these services write."""
+    """Return a time in the format that all these services use."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -51,7 +51,7 @@ class Work:
 
 @define(eq=False)
 class Fault:
-    """What happens to the next ``times`` requests of a role, or to all for some seconds."""
+    """A fault for the next ``times`` requests of a role, or for all during some seconds."""
 
     role: str
     what: str
@@ -59,14 +59,14 @@ class Fault:
     until: float = 0.0
 
     def strikes(self) -> bool:
-        """Tell whether it does so now; each time counts."""
+        """Return whether the fault applies to this request; counts down."""
         self.times -= 1
         return time.time() < self.until if self.until else self.times >= 0
 
 
 @define(eq=False)
 class Store:
-    """All jobs, the calls that came, and the faults to come."""
+    """All jobs, received requests and pending faults."""
 
     works: dict[str, Work] = Factory(dict[str, Work])
     keys: dict[str, Work] = Factory(dict[str, Work])
@@ -75,7 +75,7 @@ class Store:
     count: int = field(default=0)
 
     def accept(self, request: web.Request, body: bytes) -> Work:
-        """Make a job and charge for it; an idempotency key that is known makes no other."""
+        """Create a job and charge for it, unless the idempotency key is known."""
         key = request.headers.get("Idempotency-Key", "")
         if key in self.keys:
             return self.keys[key]
