@@ -335,7 +335,7 @@ def scale(found: dict[str, Any]) -> str:
             "![CPU and delay over the number of waits](benchmarks/scale.svg)\n",
             "Up to 1,000 waits (5 requests every 2 s) only the number of records grows. At the "
             "default rate limit the polls then reach their half of the rate: beyond 2,000 waits "
-            "the tick is extended, by design, so that 10,000 tasks are polled every 10 s and 50,000 "
+            "the tick is extended, by design, so that 10,000 are polled every 10 s and 50,000 "
             "every 50 s, and the CPU stays constant. (A measurement covers 1.4 such rounds and so "
             "contains one or two of them: 5 to 7 calls/s, 5 on average.) Without a rate limit the "
             "CPU is proportional to the records decoded.\n",

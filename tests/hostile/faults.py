@@ -204,7 +204,7 @@ class Fault:
 
     @classmethod
     def encoded(cls, coding: str) -> "Fault":
-        """A Content-Encoding: gzip, gzip-members, deflate, raw-deflate; others set only the header."""
+        """A Content-Encoding: gzip, gzip-members, deflate, raw-deflate; others set a header."""
 
         def change(reply: Reply) -> Reply:
             label, encode = _CODINGS.get(coding, (coding, bytes))

@@ -16,7 +16,7 @@ class Route:
     kind: Kind | None = None
     id: str | None = None
     name: str = ""
-    """The kind, or the name of an operation without a kind."""
+    """The name of an operation that has no kind."""
 
 
 CHARGED_CALLS: Final[Mapping[str, str]] = {
