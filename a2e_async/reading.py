@@ -135,7 +135,7 @@ class FieldReader:
 
     @classmethod
     def of(cls, record: type[Record], taken: frozenset[str]) -> "FieldReader":
-        """Return the decoder of a class; ``taken``: JSON names in the kind's field map."""
+        """Return the decoder of a class; ``mapped_names``: JSON names in the kind's field map."""
         hints = get_type_hints(record, include_extras=True)
         made: list[_Field] = []
         for attribute in fields(record):

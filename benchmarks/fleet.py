@@ -52,14 +52,14 @@ def run(short: bool) -> list[Row]:
     # At this rate limit the processes are nearly idle, so they can run side by side.
     with Server(durable=True) as postgres, ThreadPoolExecutor(len(plans) if short else 3) as pool:
         urls = [postgres.url() for _ in plans]
-        found = pool.map(lambda plan, url: _looks(url, *plan, seconds), plans, urls)
+        found = pool.map(lambda plan, url: _requests_per_second(url, *plan, seconds), plans, urls)
         looks = dict(zip(plans, found, strict=True))
         turns = 500 if short else 5_000
-        shared, alone = asyncio.run(_pace(postgres.url(), turns))
+        shared, alone = asyncio.run(_seconds_per_turn(postgres.url(), turns))
         entries = 500 if short else 5_000
-        intents = asyncio.run(_intents(PostgresJournal(postgres.url()), entries))
+        intents = asyncio.run(_intents_per_second(PostgresJournal(postgres.url()), entries))
     with tempfile.TemporaryDirectory() as home:
-        file = asyncio.run(_intents(SqliteJournal(Path(home, "jobs.db")), entries))
+        file = asyncio.run(_intents_per_second(SqliteJournal(Path(home, "jobs.db")), entries))
     keep("fleet", {"looks_per_s": {f"{t}/{w}": value for (t, w), value in looks.items()}})
     return [
         *(
@@ -96,7 +96,7 @@ def run(short: bool) -> list[Row]:
     ]
 
 
-def _looks(url: str, tasks: int, workers: int, seconds: float) -> float:
+def _requests_per_second(url: str, tasks: int, workers: int, seconds: float) -> float:
     """Return the requests per second of ``workers`` for ``tasks`` in total."""
     with server("batch") as base_url, ThreadPoolExecutor(workers) as pool:
         share = tasks // workers
@@ -122,7 +122,7 @@ async def _worker(base_url: str, url: str, first: int, share: int, seconds: floa
     return made
 
 
-async def _pace(url: str, turns: int) -> tuple[float, float]:
+async def _seconds_per_turn(url: str, turns: int) -> tuple[float, float]:
     """Return the seconds per turn of the shared rate limit and of a client's own."""
     journal = PostgresJournal(url)
     shared = journal.limiter(1e6, 1e6, "account", lambda _: None)
@@ -138,7 +138,7 @@ async def _pace(url: str, turns: int) -> tuple[float, float]:
     return found[0], found[1]
 
 
-async def _intents(journal: Journal, count: int) -> float:
+async def _intents_per_second(journal: Journal, count: int) -> float:
     """Return how many intents are written per second."""
 
     async def write(first: int) -> None:

@@ -139,7 +139,7 @@ async def measure_waits(
     return {"cpu_per_s": cpu / took, "calls_per_s": calls / took, "given_up": gone}
 
 
-async def patiently(patience: float, doing: Awaitable[Any]) -> tuple[Any, str, float]:
+async def outcome_within(patience: float, doing: Awaitable[Any]) -> tuple[Any, str, float]:
     """Return the outcome, the name of the exception, and the seconds it took.
 
     The outcome is "nothing" if it takes more than ``patience`` seconds.
@@ -167,7 +167,7 @@ async def measure_charges(
     """Return the charges of a start whose response is lost, and the caller's result."""
     await driver.run(prompt(0.01))
     await control.reset(role="start", what=options["what"], times=options["times"])
-    _, raised, took = await patiently(options["patience"], driver.start(prompt(1)))
+    _, raised, took = await outcome_within(options["patience"], driver.start(prompt(1)))
     told = await control.tell()
     return {
         "charges": told["charges"],
@@ -184,7 +184,7 @@ async def measure_look_error(
     await driver.run(prompt(0.01))
     fault = {name: options[name] for name in ("what", "times", "seconds") if name in options}
     await control.reset(role="look", **fault)
-    ok, raised, took = await patiently(options["patience"], driver.run(prompt(options["job"])))
+    ok, raised, took = await outcome_within(options["patience"], driver.run(prompt(options["job"])))
     return {"got": raised or ("went on" if ok else "took it for a failed job"), "seconds": took}
 
 
@@ -195,7 +195,7 @@ async def measure_deadline(
     await driver.run(prompt(0.01))
     if options["hang"]:
         await control.reset(role="look", what="hang", times=10**6)
-    _, raised, took = await patiently(
+    _, raised, took = await outcome_within(
         options["patience"], driver.run(prompt(1e6), timeout=options["limit"])
     )
     if raised == NoDeadline.__name__:

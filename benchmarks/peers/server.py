@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from benchmarks.peers.store import Fault, Store, Work, iso
+from benchmarks.peers.store import AcceptedJob, Fault, Store, iso
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -26,7 +26,7 @@ HELD_FOR = 60.0
 STORE = web.AppKey("STORE", Store)
 
 
-def _url(work: Work) -> str:
+def _url(work: AcceptedJob) -> str:
     return f"https://media.example/{work.id}.mp4"
 
 
@@ -82,7 +82,7 @@ async def faults(request: web.Request, handler: Handler) -> web.StreamResponse:
 _A2E = {"queued": "initialized", "running": "processing", "done": "completed", "failed": "failed"}
 
 
-def _a2e(work: Work) -> dict[str, Any]:
+def _a2e(work: AcceptedJob) -> dict[str, Any]:
     state = work.state
     return {
         **work.body,
@@ -166,7 +166,7 @@ _REPLICATE = {
 }
 
 
-def _prediction(work: Work, base: str, *, held: bool = False) -> dict[str, Any]:
+def _prediction(work: AcceptedJob, base: str, *, held: bool = False) -> dict[str, Any]:
     state = work.state
     return {
         "id": work.id,
@@ -229,7 +229,7 @@ async def runway_get(request: web.Request) -> web.Response:
 _OPENAI = {"queued": "queued", "running": "in_progress", "done": "completed", "failed": "failed"}
 
 
-def _video(work: Work) -> dict[str, Any]:
+def _video(work: AcceptedJob) -> dict[str, Any]:
     state = work.state
     return {
         "id": work.id,
@@ -260,7 +260,7 @@ async def openai_get(request: web.Request) -> web.Response:
 _COMFY = {"queued": "queued", "running": "running", "done": "succeeded", "failed": "failed"}
 
 
-def _comfy(work: Work) -> dict[str, Any]:
+def _comfy(work: AcceptedJob) -> dict[str, Any]:
     state, at = work.state, f"/api/v2/jobs/{work.id}"
     output = {
         "node_id": "9",

@@ -18,7 +18,7 @@ def iso(at: float) -> str:
 
 
 @define(eq=False)
-class Work:
+class AcceptedJob:
     """One accepted, and charged, job."""
 
     id: str
@@ -68,13 +68,13 @@ class Fault:
 class Store:
     """All jobs, received requests and pending faults."""
 
-    works: dict[str, Work] = Factory(dict[str, Work])
-    keys: dict[str, Work] = Factory(dict[str, Work])
+    works: dict[str, AcceptedJob] = Factory(dict[str, AcceptedJob])
+    keys: dict[str, AcceptedJob] = Factory(dict[str, AcceptedJob])
     calls: Counter[str] = Factory(Counter[str])
     fault: Fault | None = None
     count: int = field(default=0)
 
-    def accept(self, request: web.Request, body: bytes) -> Work:
+    def accept(self, request: web.Request, body: bytes) -> AcceptedJob:
         """Create a job and charge for it, unless the idempotency key is known."""
         key = request.headers.get("Idempotency-Key", "")
         if key in self.keys:
@@ -89,12 +89,12 @@ class Store:
             inputs = {}
         now = time.time()
         id = f"{int(now):08x}db10c73f{self.count:08x}"
-        work = self.works[id] = Work(id, told[0], now, told[1], told[2], inputs)
+        work = self.works[id] = AcceptedJob(id, told[0], now, told[1], told[2], inputs)
         if key:
             self.keys[key] = work
         return work
 
-    def find(self, id: str) -> Work:
+    def find(self, id: str) -> AcceptedJob:
         work = self.works.get(id)
         if work is None:
             raise web.HTTPNotFound(text="no such job")
