@@ -168,8 +168,8 @@ class Session:
         ``path`` begins with "/" and has no query. ``timeout`` is in seconds per attempt.
         ``deadline`` is a time of `loop_time` after which nothing is sent or awaited. ``on_sent``
         is called before the first byte leaves, and again for an attempt after a 429.
-        ``on_rate_limited`` is called after such a 429, when the service holds no request any
-        more. ``before_send`` is awaited when an attempt has its turn, before it connects.
+        ``on_rate_limited`` is called after such a 429: the request was refused and not
+        executed. ``before_send`` is awaited when an attempt has its turn, before it connects.
         ``retry=False`` makes a single attempt. Raises the errors of `a2e_async.errors`.
         """
         headers = None if json is None else _JSON
