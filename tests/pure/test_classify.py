@@ -164,4 +164,7 @@ def test_advice_is_that_of_the_class(kind: type[ApiError], word: str) -> None:
 def test_where_nothing_is_known_nothing_is_advised() -> None:
     assert advice_for(ApiError, None) == ""
     assert advice_for(ApiError, 1002) == ""
-    assert advice_for(ApiError, 1001) == "All streaming hosts of the service are in use; try again later."
+    assert (
+        advice_for(ApiError, 1001)
+        == "All streaming hosts of the service are in use; try again later."
+    )
