@@ -1,6 +1,6 @@
-"""The calendar clock of this package: read here alone, so that a simulation can set it.
+"""The wall clock of this package. It is read only here, so that simulations can replace it.
 
-Durations and deadlines are measured on the event loop's own clock, which never jumps.
+Durations and deadlines use the event loop's clock, which never jumps.
 """
 
 import time
@@ -12,18 +12,18 @@ _wall: Callable[[], float] = time.time
 
 
 def wall_time() -> float:
-    """Return the time of day in seconds since 1970. It may jump."""
+    """Return the wall-clock time in seconds since 1970. It may jump."""
     return _wall()
 
 
 def utc_now() -> datetime:
-    """Return the time of day in UTC. It may jump."""
+    """Return the wall-clock time in UTC. It may jump."""
     return datetime.fromtimestamp(_wall(), UTC)
 
 
 @contextmanager
 def clock_set(wall: Callable[[], float]) -> Generator[None]:
-    """Let ``wall`` (seconds since 1970) be the clock of all clients meanwhile; for tests."""
+    """Use ``wall_clock`` (seconds since 1970) for all clients within the block; for tests."""
     global _wall
     before, _wall = _wall, wall
     try:

@@ -1,11 +1,11 @@
-"""Modules and names that are loaded when they are first used."""
+"""Modules that are imported when they are first used."""
 
 import importlib
 from typing import Any
 
 
 class LazyModule:
-    """Stands for a module until an attribute of it is asked for."""
+    """A proxy that imports its module on the first attribute access."""
 
     __slots__ = ("_name",)
 
@@ -17,5 +17,5 @@ class LazyModule:
 
 
 def lazy_module(name: str) -> Any:
-    """Return a stand-in for a module."""
+    """Return a proxy for the module ``name`` that imports it on first use."""
     return LazyModule(name)

@@ -1,7 +1,7 @@
-"""JSON values under names that the caller chose: copied, and kept from the safety checks (pure).
+"""Copy JSON values with names chosen by the caller, and refuse safety-check inputs (pure).
 
-The service has inputs that switch off its safety checks. This package never sends them, by none
-of the ways that take any name: ``extra``, mappings, free filters, `A2E.request`.
+The service has inputs that switch off its safety checks. This package never sends them, not even
+through parameters that accept arbitrary names: ``extra``, mappings, filters, `A2E.request`.
 """
 
 import json
@@ -13,12 +13,12 @@ from typing import Any, Final
 from a2e_async.errors import InvalidInput
 from a2e_async.narrow import is_map, is_sequence
 
-# Known ones, and how their newer relatives may be called: guessed on the cautious side. A name
-# is compared without case and without what stands between its words.
+# The known names, and likely names of future ones; rather too many than too few. Names are
+# compared without case and without separators between words.
 _SAFETY: Final = re.compile(
     r"""
-    forced?gen | force\Z                                   # generated in spite of a refusal
-    | minor | underage | under1[68] | suspect | adult      # who may be a child
+    forced?gen | force\Z                                   # generate in spite of a refusal
+    | minor | underage | under1[68] | suspect | adult      # checks whether a person may be a child
     | age(check|verif|gate|limit) | (check|verify)age
     | facemask | maskface | masking | mosaic | faceblur | blurface
     | safe | moderat | nsfw | sfw | contentfilter | filtercontent
@@ -28,42 +28,46 @@ _SAFETY: Final = re.compile(
 
 
 def free_json(label: str, value: Any, *, sent: bool = True) -> Any:
-    """Return a copy of a JSON value, which what the caller does to its own cannot change.
+    """Return a deep copy of a JSON value, so that later changes by the caller have no effect.
 
-    Raises `InvalidInput`, which names ``label``, for what is no JSON and, unless the value stays
-    here (``sent=False``), for a name that bears on a safety check of the service.
+    Raises `InvalidInput`, naming ``label``, if the value is not JSON or, unless ``sent`` is False
+    (the value is not sent to the service), if a name in it concerns a safety check.
     """
     try:
         text = json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"{label} must hold JSON values: {error}.", field=label) from None
-    if sent:  # only now: a value that holds itself would be walked for ever
+        raise InvalidInput(
+            f"{label} must contain only JSON values: {error}.", field=label
+        ) from None
+    if sent:  # after dumps, which rejects a value that contains itself: the walk would not end
         for name in _names_within(value):
             check_name(label, name)
     return json.loads(text)
 
 
 def check_name(label: str, name: Any) -> None:
-    """Raise `InvalidInput` for what is no name, or one that bears on a safety check."""
+    """Raise `InvalidInput` if ``name`` is not a name, or concerns a safety check."""
     if not isinstance(name, str) or not name:
-        raise InvalidInput(f"{label} needs text as names.", field=label)
+        raise InvalidInput(f"{label}: names must be non-empty text.", field=label)
     plain = unicodedata.normalize("NFKC", name).casefold()
-    if not plain.isascii():  # letters that look like others; the service has no such name
-        raise InvalidInput(f"{label}: {shown(name)} has letters that no name has.", field=label)
+    if (
+        not plain.isascii()
+    ):  # look-alike letters could evade the pattern; no name of the service has any
+        raise InvalidInput(f"{label}: {shown(name)} must be an ASCII name.", field=label)
     words = re.sub(r"[^a-z0-9]", "", plain)
     if _SAFETY.search(words) or _SAFETY.search(re.sub(r"[0-9]", "", words)):
         raise InvalidInput(
-            f"{label}: {shown(name)} bears on a safety check of the service; this package "
+            f"{label}: {shown(name)} concerns a safety check of the service; this package "
             "does not send such inputs.",
             field=label,
         )
 
 
 def shown(value: Any) -> str:
-    """Return a value as an error shows it: at most 40 characters of it, for it may be private."""
+    """Return a repr for error messages: at most 40 characters, because values may be private."""
     try:
         text = repr(value[:40] if isinstance(value, str | bytes | bytearray) else value)
-    except Exception:  # a number too long for text, a foreign __repr__
+    except Exception:  # an int with too many digits, or a __repr__ that raises
         return type(value).__name__
     return text if len(text) <= 40 else f"{type(value).__name__} {text[:36]}…"
 

@@ -1,4 +1,4 @@
-"""What the annotation of an input allows, read once for each (pure)."""
+"""Turn the type annotation of an input into a predicate and a description (pure)."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,16 +8,16 @@ from typing import Annotated, Any, Final, Literal, TypeGuard, Union, get_args, g
 from a2e_async.narrow import is_map, is_sequence
 
 _TOO_LARGE: Final = 2**63
-"""No service means such a number, and one of thousands of digits cannot even be written."""
+"""Bound for integers. Python even refuses to format one with thousands of digits."""
 
-_LISTS: Final = (Sequence, list, tuple)
+_SEQUENCE_TYPES: Final = (Sequence, list, tuple)
 
 Test = Callable[[Any], bool]
-"""Tells whether a value is what an annotation says."""
+"""Returns whether a value matches an annotation."""
 
 
 def fitter(hint: Any) -> Test:
-    """Return what tells whether a value fits ``hint``."""
+    """Return a predicate for values that match the annotation ``hint``."""
     origin = get_origin(hint)
     if hint is Any:
         return lambda value: True
@@ -37,43 +37,45 @@ def fitter(hint: Any) -> Test:
     if hint in (None, NoneType):
         return lambda value: value is None
     if hint is float:
-        return lambda value: math.isfinite(value) if isinstance(value, float) else _counts(value)
+        return lambda value: (
+            math.isfinite(value) if isinstance(value, float) else _is_bounded_int(value)
+        )
     if hint is int:
-        return _counts
+        return _is_bounded_int
     return lambda value: isinstance(value, hint)
 
 
 def is_whole(value: Any) -> TypeGuard[int]:
-    """Return whether a value is a whole number, of whatever size."""
+    """Return whether a value is an int of any size, and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def takes_sequence(hint: Any) -> bool:
     """Return whether ``hint`` allows a list."""
     parts = (hint, *get_args(hint))
-    return any(part in _LISTS or get_origin(part) in _LISTS for part in parts)
+    return any(part in _SEQUENCE_TYPES or get_origin(part) in _SEQUENCE_TYPES for part in parts)
 
 
 def takes_mapping(hint: Any) -> bool:
-    """Return whether ``hint`` allows a mapping, within a list, too."""
+    """Return whether ``hint`` allows a mapping, directly or within a list."""
     return hint is Mapping or get_origin(hint) is Mapping or any(map(takes_mapping, get_args(hint)))
 
 
 def say(hint: Any) -> str:
-    """Return what ``hint`` allows in words: ``text or a whole number``."""
+    """Describe ``hint`` for messages, such as ``text or a whole number``."""
     parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    words = [w for part in parts if part is not NoneType for w in _words(part)]
+    words = [w for part in parts if part is not NoneType for w in _describe_parts(part)]
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " or " + words[-1]
 
 
-def _counts(value: Any) -> bool:
+def _is_bounded_int(value: Any) -> bool:
     return is_whole(value) and -_TOO_LARGE < value < _TOO_LARGE
 
 
-def _words(hint: Any) -> list[str]:
+def _describe_parts(hint: Any) -> list[str]:
     if get_origin(hint) is Literal:
         return [repr(word) for word in get_args(hint)]
-    if get_origin(hint) in _LISTS:
+    if get_origin(hint) in _SEQUENCE_TYPES:
         return ["a list of " + say(get_args(hint)[0])]
     names = {str: "text", int: "a whole number", float: "a number", bool: "True or False"}
     return [names.get(hint, "a mapping" if get_origin(hint) is Mapping else str(hint))]

@@ -1,13 +1,13 @@
-"""How a kind's inputs are declared, once: an attrs class whose annotations say the rest.
+"""Declare a kind's inputs once, as an attrs class with annotations.
 
     @define(kw_only=True)
     class DubbingInput(TaskInput):
-        source_url: Annotated[MediaInput, Media("audio", "video"), Doc("What to dub.")]
-        num_speakers: Annotated[int | None, Between(1, 10), Doc("…")] = None
+        source_url: Annotated[MediaInput, AcceptedMedia("audio", "video"), FieldDoc("…")]
+        num_speakers: Annotated[int | None, Range(1, 10), FieldDoc("…")] = None
 
-From that follow the parameters of ``start``, ``run``, ``job`` and ``quote`` (names, types and
-documentation), the checks made before anything is sent, the body on the wire, and the command
-line. ``None`` means: not sent.
+The parameters of ``start``, ``run``, ``job`` and ``quote`` (names, types and documentation), the
+checks before anything is sent, the JSON body and the command line are derived from it. An input
+that is ``None`` is not sent.
 """
 
 import os
@@ -28,10 +28,10 @@ from a2e_async.redact import live_url
 from a2e_async.urls import BadUrl, split_url
 
 MediaInput = str | os.PathLike[str] | bytes | Output
-"""A URL, a local path, the bytes themselves, or the Output of another task."""
+"""A URL, a local path, bytes, or the Output of another task."""
 
 MAX_TEXT: Final = 20_000
-"""Characters; longer texts are refused by every kind, so they are refused here."""
+"""Longest text in characters; every kind of the service refuses longer ones."""
 
 _URL: Final = re.compile(r"(?i)https?://[^/?#@]+(?:[/?#]|$)")
 _HOST_END: Final = re.compile(r"[/?#]")
@@ -40,14 +40,14 @@ _SCHEME: Final = re.compile(r"(?i)[a-z][a-z0-9+.\-]+://")
 
 @frozen
 class Doc:
-    """What an input means, in one or two sentences."""
+    """The documentation of an input: one or two sentences."""
 
     text: str
 
 
 @frozen
 class Between:
-    """A number's bounds, both included."""
+    """The bounds of a number, inclusive."""
 
     low: float
     high: float
@@ -55,7 +55,7 @@ class Between:
 
 @frozen
 class Count:
-    """How many items a list takes, both bounds included; ``high`` is None where none is known."""
+    """The bounds of a list's length, inclusive; ``high`` is None if no maximum is known."""
 
     low: int
     high: int | None = None
@@ -69,18 +69,18 @@ class Count:
 
 @frozen
 class AsText:
-    """A number that goes out as text."""
+    """Send a number as a JSON string, as the service expects for this input."""
 
 
 @frozen
 class Length:
-    """A text's longest length in characters."""
+    """The maximum length of a text, in characters."""
 
     most: int
 
 
 class Media:
-    """An input that takes media: which types the service accepts there."""
+    """The media types that the service accepts for an input."""
 
     __slots__ = ("types",)
 
@@ -90,7 +90,7 @@ class Media:
 
 @frozen
 class InputField:
-    """One declared input, read from its annotation."""
+    """A declared input, built from its annotation."""
 
     name: str
     wire: str
@@ -99,62 +99,63 @@ class InputField:
     required: bool
     common: bool
     fits: Test = field(eq=False, repr=False)
-    """Whether a value is what the annotation says."""
+    """Returns whether a value matches the annotation."""
     media: Media | None
     as_text: bool
     many: bool
-    """It may be a list."""
+    """Whether the input may be a list."""
     mapping: bool
-    """It may be a mapping, or hold one."""
+    """Whether the input may be, or contain, a mapping."""
     most: int
-    """Characters of a text at most."""
+    """Maximum length of a text, in characters."""
 
     def note(self, cls: type[Any]) -> Any:
-        """Return the annotation's note of that class, or None."""
+        """Return the annotation's metadata of class ``cls``, or None."""
         return next((n for n in self.notes if isinstance(n, cls)), None)
 
 
 @define(kw_only=True)
 class TaskInput:
-    """What the inputs of every kind have in common."""
+    """The inputs that all kinds have in common."""
 
     name: Annotated[
         str | None,
         Length(200),
         Doc(
-            "A name for the task; the longest depends on the kind. Without one the client sends "
-            "a unique mark, by which a lost start is found."
+            "A name for the task; its maximum length depends on the kind. By default the client "
+            "sends a unique name, by which it can find the task of a lost start."
         ),
     ] = None
     key: Annotated[
         str | None,
         Length(200),
         Doc(
-            "The same key gives the same task, paid once: in one client's life, and with a "
-            "journal in every process that shares it."
+            "Starts with the same key return the same task and are charged once: within one "
+            "client or, with a journal, in all processes that share the journal."
         ),
     ] = None
     meta: Annotated[
-        Mapping[str, Any] | None, Doc("Your own JSON values; they come back with the task.")
+        Mapping[str, Any] | None,
+        Doc("Your own JSON values; kept with the task, never sent to the service."),
     ] = None
     extra: Annotated[
         Mapping[str, Any] | None,
-        Doc("Inputs newer than this package, under their names on the wire."),
+        Doc("Inputs that this package does not know yet, by their names in the JSON body."),
     ] = None
 
     always: ClassVar[Mapping[str, Any]] = {}
-    """What every start of the kind sends besides: safe choices where the service's are not."""
+    """Fields that every start of the kind sends, where the service's default is not safe."""
 
     given_as: ClassVar[Mapping[str, str]] = {"name": "name"}
-    """Names on the wire that a start fills from a common input, and that input."""
+    """Maps JSON names that a start fills from a common input to the name of that input."""
 
     @classmethod
     def __attrs_init_subclass__(cls) -> None:
-        # Inputs hold prompts and whole files; they stay out of logs.
-        cls.__repr__ = TaskInput.__repr__  # type: ignore[method-assign]  # attrs made one with all fields
+        # Inputs contain prompts and whole files, which must not appear in logs.
+        cls.__repr__ = TaskInput.__repr__  # type: ignore[method-assign]  # attrs generated one with all fields
 
     def __rich_repr__(self) -> Iterator[str]:
-        """Yield what rich shows: the names of the inputs, as the repr."""
+        """Yield the names of the given inputs for rich, as in the repr."""
         yield from (f.name for f in input_fields(type(self)) if getattr(self, f.name) is not None)
 
     def __repr__(self) -> str:
@@ -174,24 +175,24 @@ class TaskInput:
         self.check()
 
     def check(self) -> None:
-        """Check what no single field can tell; kinds override it. Raises `InvalidInput`."""
+        """Check rules across several inputs; kinds override this. Raises `InvalidInput`."""
 
     def media(self) -> Iterator[tuple[InputField, int | None, MediaInput]]:
-        """Yield every media input: its field, its place in a list (None if alone), its value."""
+        """Yield each media input as (field, index in its list or None, value)."""
         for f in input_fields(type(self)):
             value = getattr(self, f.name)
             if value is None or f.media is None:
                 continue
             if is_sequence(value):
-                for place, item in enumerate(value):
-                    yield f, place, item
+                for index, item in enumerate(value):
+                    yield f, index, item
             else:
                 yield f, None, value
 
     def to_wire(self, urls: Mapping[tuple[str, int | None], str]) -> dict[str, Any]:
-        """Return the JSON body, with the media's URLs (by field and place) put in.
+        """Return the JSON body; ``urls`` has the media URLs by field name and list index.
 
-        The common fields are left to the starter, apart from ``extra``.
+        Of the common inputs only ``extra`` is included; the caller adds the others.
         """
         body: dict[str, Any] = dict(self.always)
         for f in input_fields(type(self)):
@@ -203,7 +204,7 @@ class TaskInput:
             elif f.media is None:
                 body[f.wire] = list(value) if is_sequence(value) else value
             elif is_sequence(value):
-                body[f.wire] = [urls[f.name, place] for place in range(len(value))]
+                body[f.wire] = [urls[f.name, index] for index in range(len(value))]
             else:
                 body[f.wire] = urls[f.name, None]
         return body | dict(self.extra or {})
@@ -212,7 +213,7 @@ class TaskInput:
         fields_here = input_fields(type(self))
         for f in fields_here:
             if f.mapping and (value := getattr(self, f.name)) is not None:
-                # The user's own values go nowhere; all others reach the service.
+                # `meta` is never sent; all other mappings are sent to the service.
                 setattr(self, f.name, free_json(f.name, value, sent=f.name != "meta"))
         if not self.extra:
             return
@@ -220,15 +221,15 @@ class TaskInput:
         for name in self.extra:
             if name in declared or name in self.always:
                 given = declared.get(name, name)
-                raise InvalidInput(f"extra: give {name!r} as {given}=….", field="extra")
+                raise InvalidInput(f"extra: pass {name!r} as {given}=… instead.", field="extra")
 
 
-_COMMON: Final = frozenset(a.name for a in fields(TaskInput))
+_COMMON_NAMES: Final = frozenset(a.name for a in fields(TaskInput))
 
 
 def input_fields(cls: type[TaskInput]) -> tuple[InputField, ...]:
-    """Return the declared inputs of a kind, in their order (common ones first)."""
-    key: Any = cls  # attrs classes with eq are hashable as classes; mypy takes them for instances
+    """Return the declared inputs of a kind in order, common inputs first."""
+    key: Any = cls  # the class is hashable; mypy checks the hash of its instances
     return _read_fields(key)
 
 
@@ -244,7 +245,7 @@ def _read_fields(cls: Any) -> tuple[InputField, ...]:
             notes = tuple(rest)
         wire = next((n.name for n in notes if isinstance(n, Wire)), attribute.name)
         required = attribute.default is NOTHING
-        common = attribute.name in _COMMON
+        common = attribute.name in _COMMON_NAMES
         length = next((n.most for n in notes if isinstance(n, Length)), MAX_TEXT)
         made.append(
             InputField(
@@ -266,22 +267,22 @@ def _read_fields(cls: Any) -> tuple[InputField, ...]:
 
 
 @cache
-def _names(cls: Any) -> dict[str, bool]:
-    """Return the names of a kind's inputs, and whether each must be given."""
+def _required_by_name(cls: Any) -> dict[str, bool]:
+    """Return the names of a kind's inputs, each with whether it is required."""
     return {f.name: f.required for f in input_fields(cls)}
 
 
 def build_input(cls: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> TaskInput:
-    """Return ``cls(*args, **kwargs)``; a wrong or missing name is an `InvalidInput`, too."""
+    """Return ``cls(**kwargs)``. Raises `InvalidInput`, also for an unknown or missing name."""
     if args:
-        raise InvalidInput("Inputs are given by name, such as source_url=….")
-    known = _names(cls)
+        raise InvalidInput("Inputs must be passed by name, such as source_url=….")
+    known = _required_by_name(cls)
     unknown = [name for name in kwargs if name not in known]
     missing = [name for name, required in known.items() if required and name not in kwargs]
     if unknown:
         names = ", ".join(sorted(known))
         raise InvalidInput(
-            f"There is no input {shown(unknown[0])}. There are: {names}.", field=unknown[0]
+            f"There is no input {shown(unknown[0])}. Known inputs: {names}.", field=unknown[0]
         )
     if missing:
         raise InvalidInput(f"{' and '.join(missing)} must be given.", field=missing[0])
@@ -290,22 +291,22 @@ def build_input(cls: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> T
 
 
 def is_url(value: str) -> bool:
-    """Return True for a text that is taken as a URL rather than as a local path."""
+    """Return whether a text is treated as a URL rather than as a local path."""
     return value.lstrip()[:8].lower().startswith(("http://", "https://"))
 
 
 def clean_url(value: str, field: str) -> str:
-    """Return a media URL fit for the wire: spaces percent-encoded, the host in ASCII.
+    """Return a media URL ready to be sent: spaces percent-encoded, the host in ASCII.
 
-    Raises `InvalidInput` for what cannot be requested: control characters, credentials, no host
-    or an impossible one, a port out of range.
+    Raises `InvalidInput` for control characters, credentials, a missing or invalid host, or a
+    port out of range.
     """
     url = live_url(value).strip().replace(" ", "%20")
-    # What is printable is no white space: of that, the plain space alone is, and there is none.
+    # Printable text contains no white space but U+0020, and that was replaced above.
     if not url.isprintable() or len(url) > 8192:
-        raise InvalidInput(f"{field}: the URL holds a line break or is too long.", field=field)
+        raise InvalidInput(f"{field}: the URL contains a line break or is too long.", field=field)
     if not _URL.match(url):
-        raise InvalidInput(f"{field}: the URL has no host or holds credentials.", field=field)
+        raise InvalidInput(f"{field}: the URL has no host or contains credentials.", field=field)
     try:
         parts = split_url(url)
     except BadUrl as error:
@@ -316,7 +317,7 @@ def clean_url(value: str, field: str) -> str:
 
 
 def plain_number(value: float) -> str:
-    """Return a bound as people write it: a whole number in full, without point or exponent."""
+    """Format a bound for messages: integers without decimal point or exponent."""
     return str(int(value)) if value == int(value) else f"{value:g}"
 
 
@@ -334,7 +335,7 @@ def _check(f: InputField, value: Any) -> None:
             check_media(f.name, item)
     elif not f.fits(value):
         if is_whole(value) and f.fits(0):
-            raise InvalidInput(f"{f.name} is too large a number.", field=f.name)
+            raise InvalidInput(f"{f.name}: the number is too large.", field=f.name)
         raise InvalidInput(f"{f.name} must be {say(f.hint)}, got {shown(value)}.", field=f.name)
     _check_bounds(f, value)
 
@@ -355,7 +356,7 @@ def _check_bounds(f: InputField, value: Any) -> None:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise InvalidInput(f"{f.name} holds what is no UTF-8 text.", field=f.name) from None
+            raise InvalidInput(f"{f.name} cannot be encoded as UTF-8.", field=f.name) from None
         if len(value) > f.most:
             raise InvalidInput(
                 f"{f.name} must have at most {f.most} characters, got {len(value)}.", field=f.name
@@ -365,7 +366,7 @@ def _check_bounds(f: InputField, value: Any) -> None:
 
 
 def check_media(name: str, value: Any) -> None:
-    """Raise `InvalidInput` for what can be no media input, by its looks alone."""
+    """Raise `InvalidInput` if ``value`` cannot be a media input; without reading any file."""
     if isinstance(value, Output):
         return
     if isinstance(value, bytes):

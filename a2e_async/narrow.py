@@ -1,43 +1,44 @@
-"""Tells what decoded JSON and other values are, so that type checkers follow (pure)."""
+"""Type guards and strict conversions for decoded JSON (pure)."""
 
 import math
 from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 
 MAX_PRICE: Final = 2**40
-"""Coins; no paid call costs as much, and sums of such prices fit into any database."""
+"""Highest credible price in coins; sums of such prices fit into any database's integers."""
 
 
 def is_map(value: object) -> TypeGuard[Mapping[str, Any]]:
-    """Return True for a JSON object."""
+    """Return whether ``value`` is a mapping, such as a JSON object."""
+    # The identity test is a fast path: isinstance of an ABC is slow.
     return value.__class__ is dict or isinstance(value, Mapping)
 
 
 def is_list(value: object) -> TypeGuard[list[Any]]:
-    """Return True for a JSON list."""
+    """Return whether ``value`` is a list."""
     return isinstance(value, list)
 
 
 def is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
-    """Return True for a list or a tuple."""
+    """Return whether ``value`` is a list or a tuple."""
     return isinstance(value, list | tuple)
 
 
 def whole(value: object) -> int | None:
-    """Return a number without a fraction as int (13.0 counts), None for anything else."""
+    """Return an integral number as int (13.0 gives 13); None for anything else."""
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def price(value: object) -> int | None:
-    """Return a price in whole coins, rounded up; None for anything that can be none.
+    """Return a price in whole coins, rounded up; None if ``value`` is not a price.
 
-    Every price that the service gives passes through here. A number as text counts; what is
-    negative, not finite, above `MAX_PRICE`, a bool or no number at all does not.
+    All prices from the service pass through here. A number may be given as text. Negative and
+    non-finite numbers, numbers above `MAX_PRICE` and bools are not prices.
     """
     if isinstance(value, str):
-        # Longer texts are no prices, and would cost time to read.
+        # Longer texts are not prices, and would take long to parse.
         try:
             value = float(value) if len(value) <= 40 else None
         except ValueError:
@@ -48,9 +49,9 @@ def price(value: object) -> int | None:
 
 
 def deeper_than(value: object, most: int) -> bool:
-    """Return whether lists and objects are nested more than ``most`` levels deep.
+    """Return whether lists and objects are nested more than ``max_depth`` levels deep.
 
-    Without recursion: what is nested too deeply breaks whoever walks, compares or copies it.
+    Iterative, because a recursive walk of such a value would itself raise RecursionError.
     """
     level: list[Any] = [value]
     for _ in range(most + 1):

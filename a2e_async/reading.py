@@ -1,7 +1,7 @@
-"""Reads a record class's own fields from their raw form, by one strict cattrs converter (pure).
+"""Decode the fields of a record class from JSON, with a strict cattrs converter (pure).
 
-A decorative field of an unexpected type never costs a paid result: the field is None then and
-the value is kept in ``extra``.
+A field of an unexpected type does not fail the whole record, which may describe a paid result: the
+field becomes None and its value is kept in ``extra``.
 """
 
 import math
@@ -19,14 +19,14 @@ from a2e_async.narrow import is_list
 if TYPE_CHECKING:
     from cattrs import Converter
 
-_WHOLE: Final = 2**53
-"""Whole numbers below it are floats without loss."""
+_MAX_EXACT: Final = 2**53
+"""Integers below it convert to float without loss."""
 
 OWN_FIELDS: Final = frozenset(a.name for a in fields(Record))
-"""Fields every record has; they are read by the kind's field map, not by name."""
+"""Fields of every record; they are decoded by the kind's field map, not by name."""
 
 
-def _strict(kind: type) -> Callable[[Any, Any], Any]:
+def _strict_hook(kind: type) -> Callable[[Any, Any], Any]:
     def hook(value: Any, _: Any) -> Any:
         if isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool):
             return value
@@ -36,7 +36,7 @@ def _strict(kind: type) -> Callable[[Any, Any], Any]:
 
 
 def _strict_float(value: Any, _: Any) -> float:
-    # NaN equals nothing, not even itself: a record that holds one would seem to change for ever.
+    # NaN differs from itself: a record containing it would seem to change with every poll.
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     raise TypeError(f"expected a number, got {type(value).__name__}")
@@ -51,9 +51,9 @@ def _strict_int(value: Any, _: Any) -> int:
 
 
 def read_time(value: Any, _: Any = None) -> datetime:
-    """Return an aware datetime from ISO text or epoch seconds or milliseconds."""
+    """Return an aware datetime from ISO text, epoch seconds or epoch milliseconds."""
     if isinstance(value, str) and value.isdecimal() and value.isascii() and len(value) > 8:
-        value = int(value)  # else 1712101512345 would be read as a day of the year 1712
+        value = int(value)  # fromisoformat would parse "1712101512345" as a date in 1712
     if isinstance(value, str):
         moment = datetime.fromisoformat(value)
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -64,15 +64,15 @@ def read_time(value: Any, _: Any = None) -> datetime:
 
 @cache
 def converter() -> "Converter":
-    """Return the one cattrs converter: strict primitives, aware times, no coercion.
+    """Return the shared cattrs converter: strict primitives, aware datetimes, no coercion.
 
-    Made on first use: cattrs is a quarter of the import time of this package.
+    Created on first use: importing cattrs takes a quarter of this package's import time.
     """
     from cattrs import Converter
 
     made = Converter(detailed_validation=False)
-    made.register_structure_hook(str, _strict(str))
-    made.register_structure_hook(bool, _strict(bool))
+    made.register_structure_hook(str, _strict_hook(str))
+    made.register_structure_hook(bool, _strict_hook(bool))
     made.register_structure_hook(float, _strict_float)
     made.register_structure_hook(int, _strict_int)
     made.register_structure_hook(datetime, read_time)
@@ -98,8 +98,8 @@ def _tuple_hook(target: Any) -> Callable[[Any, Any], Any]:
     return read
 
 
-def _number_in(hook: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Return a hook that reads a number from its text, too."""
+def _accept_numeric_string(hook: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return a hook that also accepts a number in the form of a string."""
 
     def read(value: Any, target: Any) -> Any:
         return hook(float(value) if isinstance(value, str) else value, target)
@@ -114,28 +114,28 @@ class _Field:
     also: tuple[str, ...]
     target: Any
     exact: type | None
-    """A value of exactly this class needs no reading: most are of it."""
+    """Values of exactly this class need no hook: the fast path for most values."""
     number: bool
-    """A float, for which JSON may write a whole number."""
+    """The field is a float, for which JSON may contain an integer."""
     hook: Callable[[Any, Any], Any]
 
 
 @frozen(eq=False)
 class FieldReader:
-    """Reads the own fields of a record class from its raw form."""
+    """Decodes the fields that a record class adds to `Record`."""
 
     fields: tuple[_Field, ...]
     named: frozenset[str]
-    """Every wire name that one of them reads."""
+    """All JSON names of these fields."""
     known: frozenset[str]
-    """These, and what the kind's field map reads; all others are left over."""
+    """These and the names in the kind's field map; all others go to ``extra``."""
     single: tuple[_Field, ...]
     several: tuple[_Field, ...]
-    """Fields that can stand under several names, of which the first counts."""
+    """Fields with several JSON names, of which the first one present is used."""
 
     @classmethod
     def of(cls, record: type[Record], taken: frozenset[str]) -> "FieldReader":
-        """Return the reader of a class; ``taken`` are the wire names of the kind's field map."""
+        """Return the decoder of a class; ``mapped_names``: JSON names in the kind's field map."""
         hints = get_type_hints(record, include_extras=True)
         made: list[_Field] = []
         for attribute in fields(record):
@@ -147,12 +147,12 @@ class FieldReader:
                 hint, *notes = get_args(hint)
                 wire = next((note for note in notes if isinstance(note, Wire)), wire)
             inner = [part for part in get_args(hint) or (hint,) if part is not NoneType]
-            # None is told apart before the hook, so that of `str | None` only `str` is left.
+            # None is handled before the hook, so the hook of `str | None` is that of `str`.
             target = inner[0] if len(inner) == 1 and get_origin(hint) is not tuple else hint
             exact = target if target in (str, int, bool) else None
             hook = converter().get_structure_hook(target)
             if any(isinstance(note, FromText) for note in notes):
-                hook = _number_in(hook)
+                hook = _accept_numeric_string(hook)
             made.append(
                 _Field(attribute.name, wire.name, wire.also, target, exact, target is float, hook)
             )
@@ -161,30 +161,30 @@ class FieldReader:
         return cls(tuple(made), named, taken | named, single, tuple(f for f in made if f.also))
 
     def read(self, raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the own fields by name, and what is left over (``extra``) by wire name."""
+        """Return the fields by attribute name, and the remaining values by JSON name."""
         own: dict[str, Any] = {}
         extra: dict[str, Any] = {}
-        # Every look reads every record, mostly with cold caches: the few fields are asked for,
-        # not each of the many names that came.
+        # Every poll decodes every record, mostly with cold caches: look up the few fields, do not
+        # iterate over the many names in the response.
         for f in self.single:
             value: Any = raw.get(f.wire)
             if value.__class__ is f.exact:
                 own[f.name] = value
-            elif f.number and value.__class__ is int and -_WHOLE < value < _WHOLE:
+            elif f.number and value.__class__ is int and -_MAX_EXACT < value < _MAX_EXACT:
                 own[f.name] = float(value)
             elif value is not None:
-                _read_odd(f, raw, own, extra)
+                _decode_slowly(f, raw, own, extra)
         for f in self.several:
-            _read_odd(f, raw, own, extra)
+            _decode_slowly(f, raw, own, extra)
         if not self.known.issuperset(raw):
             extra.update((wire, raw[wire]) for wire in raw if wire not in self.known)
         return own, extra
 
 
-def _read_odd(
+def _decode_slowly(
     f: _Field, raw: Mapping[str, Any], own: dict[str, Any], extra: dict[str, Any]
 ) -> None:
-    """Read a value that needs its hook, or stands under another name, or does not fit."""
+    """Decode a field that needs its hook, has other names, or is of an unexpected type."""
     for wire in (f.wire, *f.also):
         value = raw.get(wire)
         if value is None:
@@ -199,7 +199,7 @@ def _read_odd(
 
 
 def drift(reader: FieldReader, raw: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what ``raw`` holds beyond or against the model (for tests): one line each."""
+    """Return the differences between ``raw`` and the model, one line each. For tests."""
     own, extra = reader.read(raw)
     return tuple(
         f"{name}: wrong type {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""Keeps secrets out of text before it reaches a log, a repr, an exception or a file (pure)."""
+"""Remove secrets from text before it reaches a log, a repr, an exception or a file (pure)."""
 
 import re
 from base64 import b64encode
@@ -9,9 +9,9 @@ from typing import Any, Final, SupportsIndex, cast
 from urllib.parse import quote
 from weakref import WeakSet
 
-# Characters as they stand in a URL, in percent-encoded text (several times over), in HTML and in
-# JSON. Each pattern below consumes whatever it began on (what may be missing is optional), so that
-# no text makes it start over and over.
+# Characters as they appear in a URL, in text percent-encoded up to several times, in HTML and in
+# JSON. Each pattern below consumes what it began to match (trailing parts are optional), so that
+# no text causes quadratic rescanning.
 _PERCENT: Final = "%(?:25){0,3}"
 _COLON: Final = rf"(?::|{_PERCENT}3a|&#(?:58|x3a);|\\u003a)"
 _SLASH: Final = rf"(?:\\{{0,3}}/|{_PERCENT}2f|&#(?:47|x2f);|\\u002f)"
@@ -19,7 +19,7 @@ _MARK: Final = rf"(?:[?#]|{_PERCENT}(?:3f|23)|&#(?:63|35|x3f|x23);|\\u00(?:3f|23
 _EQUALS: Final = rf"(?:=|{_PERCENT}3d|&#(?:61|x3d);|\\u003d)"
 _SCHEME: Final = rf"https?{_COLON}{_SLASH}{{2}}"
 
-# A query that a line break cuts in two goes on where the next line does not begin with a word.
+# A query broken across lines continues unless the next line begins with an ordinary word.
 _NEXT_LINE: Final = r"(?:[ \t]*\r?\n[ \t]*(?=[^\s\"<>]*[=&%]|[^\s\"<>]{12})[^\s\"<>]+)*"
 _QUERY: Final = re.compile(
     rf"(?i)({_SCHEME}(?:(?!{_MARK})[^\s\"<>])*)({_MARK}[^\s\"<>]*{_NEXT_LINE})?"
@@ -32,41 +32,41 @@ _AUTHORIZATION: Final = re.compile(
 _TOKEN: Final = re.compile(
     r"(?:(?<![A-Za-z])|(?<=\\[nrt]))(?:sk_[\w\-.~+/=]{6,}|eyJ[\w\-.]{8,})", re.ASCII
 )
-_HOOK: Final = re.compile(r"a2e-[0-9a-v]{20}\.[\w\-]{43}", re.ASCII)
+_WEBHOOK_TOKEN: Final = re.compile(r"a2e-[0-9a-v]{20}\.[\w\-]{43}", re.ASCII)
 _USERINFO: Final = re.compile(
     rf"(?i)({_SCHEME})[^/?#\s\"\\]*@"
     r"|((?<![a-z0-9+.\-])[a-z][a-z0-9+.\-]{1,20}://)[^/?#\s\"\\:]*:[^/?#\s\"\\]*@"
 )
 _CUT_URL: Final = re.compile(rf"(?i){_SCHEME}[^/?#\s\"]*\Z")
 
-# Names under which signatures and passwords stand where no URL is around them.
-_NAME: Final = (
+# Names of signatures and passwords that appear outside of URLs, too.
+_CREDENTIAL: Final = (
     r"(?:(?<![\w\-])|(?<=26)|(?<=3[fF])|(?<=\\[nrt]))("
     r"x-(?:amz|goog|oss|tos|cos|obs|bce|ms)-[\w\-]{1,40}|q-(?:signature|ak|sign-[\w\-]{1,20})|"
     r"[\w\-]{0,40}(?:signature|token|secret|password|passwd|credentials?|accesskeyid|accessid|"
     r"api[-_]?key|access[-_]?key)|"
     r"sig|sign|key-pair-id|policy|auth[-_]?key|auth|pwd|jwt|hmac|hdnt[sl]|wssecret)"
 )
-_PARAMETER: Final = re.compile(rf"(?i){_NAME}({_EQUALS})(?![\[\s…])[^\s\"'<>,;)]+")
-_MEMBER: Final = re.compile(rf"(?i){_NAME}(\\?[\"']\s{{0,9}}:\s{{0,9}}\\?[\"'])[^\"'\\\[]+")
+_PARAMETER: Final = re.compile(rf"(?i){_CREDENTIAL}({_EQUALS})(?![\[\s…])[^\s\"'<>,;)]+")
+_JSON_KEY: Final = re.compile(rf"(?i){_CREDENTIAL}(\\?[\"']\s{{0,9}}:\s{{0,9}}\\?[\"'])[^\"'\\\[]+")
 _LABEL: Final = re.compile(
-    rf"(?i){_NAME}(\s{{0,9}}:\s{{0,9}})(?=[^\s\"'<>,;\d]*\d)[^\s\"'<>,;\[]{{8,}}"
+    rf"(?i){_CREDENTIAL}(\s{{0,9}}:\s{{0,9}})(?=[^\s\"'<>,;\d]*\d)[^\s\"'<>,;\[]{{8,}}"
 )
 
 EXCERPT_CHARS: Final = 500
-"""Characters of a server's text that an exception keeps."""
+"""Length of the excerpt of a response that an exception keeps, in characters."""
 
 SHORTEST: Final = 6
-"""Characters of a secret that is searched for in texts: a shorter one stands in any text."""
+"""Shorter secrets are not searched for: such short strings occur in ordinary text."""
 
 _secrets: "WeakSet[Secret]" = WeakSet()
-"""The secrets of all clients in use: a text of one may quote those of another."""
+"""The secrets of all live clients: a text of one may quote a secret of another."""
 
 
 class Secret:
-    """A text that no repr, copy, pickle or traceback shows; `reveal` gives it.
+    """A text that no repr, copy, pickle or traceback reveals; `reveal` returns it.
 
-    While it is alive, `redact` takes it out of every text, as ``shown``.
+    While the object is alive, `redact` replaces it with ``shown`` in every text.
     """
 
     __slots__ = ("__weakref__", "reveal", "scrub", "shown")
@@ -74,13 +74,13 @@ class Secret:
     reveal: Callable[[], str]
     """Return the text."""
     scrub: Callable[[bytes], bytes]
-    """Return a body without the text, where it stands in it as it is."""
+    """Return a body with the literal secret replaced."""
 
     def __init__(self, text: "str | Secret", shown: str = "[key]") -> None:
         said = text.reveal() if isinstance(text, Secret) else text
         raw, instead = said.encode("utf-8", "surrogateescape"), shown.encode()
         long_enough = len(said) >= SHORTEST
-        # In closures, not in attributes: what walks over attributes does not find it.
+        # In closures, not attributes, so that tools that walk over attributes do not find it.
         self.reveal = lambda: said
         self.scrub = lambda body: body.replace(raw, instead) if long_enough else body
         self.shown = shown
@@ -100,7 +100,7 @@ class Secret:
 
 
 class HiddenText(str):
-    """A text that other libraries need as text; its repr does not show it."""
+    """A secret that other libraries need as str; its repr does not show it."""
 
     __slots__ = ()
 
@@ -115,7 +115,7 @@ class HiddenText(str):
 
 
 class LiveUrl(HiddenText):
-    """A URL with its signature; its repr leaves the query out."""
+    """A URL with its signature; its repr leaves out the query."""
 
     __slots__ = ()
 
@@ -123,14 +123,14 @@ class LiveUrl(HiddenText):
         return repr(redact(str(self)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return str, (str(self),)  # it was asked for by name
+        return str, (str(self),)  # the user asked for it explicitly, with `signed`
 
 
 class SignedUrl(str):
-    """A URL of a record, without its credentials, query and fragment, which may sign it.
+    """A URL of a record as str, without credentials, query and fragment, which may sign it.
 
-    ``signed`` is the URL as the service gave it, None once it was pickled. So printing, storing
-    or serialising a record never gives a signature away.
+    ``signed`` is the URL as the service returned it; None after unpickling. So printing, storing
+    or serialising a record never leaks a signature.
     """
 
     __slots__ = ("_identity", "_reveal")
@@ -139,7 +139,7 @@ class SignedUrl(str):
     _reveal: "Callable[[], LiveUrl] | None"
 
     def __new__(cls, url: str) -> "SignedUrl":
-        """Return the URL, bare; ``url`` itself stays in ``signed``."""
+        """Create the bare URL; ``url`` itself is kept in ``signed``."""
         made = super().__new__(cls, bare_url(url))
         live = LiveUrl(url)
         made._identity, made._reveal = None, lambda: live
@@ -147,12 +147,12 @@ class SignedUrl(str):
 
     @property
     def signed(self) -> "LiveUrl | None":
-        """The URL as the service gave it, None once it was pickled."""
+        """The URL as the service returned it; None after unpickling."""
         return None if self._reveal is None else self._reveal()
 
     @property
     def identity(self) -> str:
-        """What tells this URL from others, however each is signed; not a URL."""
+        """Identifies the URL independent of its signature, for comparisons; not a URL."""
         if self._reveal is not None:
             url, bare = stable_url(self._reveal()), str(self)
             return url if url == bare else f"{bare} {sha256(url.encode()).hexdigest()[:16]}"
@@ -175,13 +175,13 @@ def _unsigned(bare: str, identity: str) -> SignedUrl:
 
 
 def conceal(value: Any) -> Any:
-    """Return a JSON value of the service with `SignedUrl` for each URL that has a query.
+    """Return a JSON value with a `SignedUrl` in place of each URL that has a query.
 
-    Webhook tokens, and queries of URLs inside of longer texts, are taken out. What holds none of
-    these is returned as it is, not copied.
+    Webhook tokens, and queries of URLs within longer texts, are removed. Values that contain none
+    of these are returned unchanged, not copied.
     """
     if isinstance(value, str):
-        # Every poll of every task comes through here: most texts are told apart by two searches.
+        # Every poll of every task passes here: two searches rule out most texts.
         if "://" not in value and "a2e-" not in value:
             return value
         if _WHOLE_URL.fullmatch(value):
@@ -207,18 +207,18 @@ _WHOLE_URL: Final = re.compile(r"(?i)\s*https?://[^\s\"<>]*\s*")
 def redact(text: str, secret: "str | Secret | None" = None) -> str:
     """Return ``text`` without bearer tokens, API keys, URL credentials and URL queries.
 
-    Queries go as a whole: signed result and upload URLs carry their signature there. Every
-    `Secret` in use, and ``secret``, is removed wherever it stands, encoded or not.
+    Whole queries are removed, because result and upload URLs carry their signature there. Every
+    live `Secret`, and ``secret``, is removed in plain and encoded forms.
     """
-    for pattern, shown in _known(secret):
+    for pattern, shown in _secret_patterns(secret):
         text = pattern.sub(shown, text)
     text = _USERINFO.sub(lambda m: m[1] or m[2], text)
     text = _QUERY.sub(lambda m: f"{m[1]}?[query]" if m[2] else m[1], text)
     text = _BEARER.sub(r"\1[key]", text)
     text = _AUTHORIZATION.sub(r"\1[key]", text)
-    text = _HOOK.sub("[webhook token]", text)
+    text = _WEBHOOK_TOKEN.sub("[webhook token]", text)
     text = _TOKEN.sub("[key]", text)
-    for pattern in (_PARAMETER, _MEMBER, _LABEL):
+    for pattern in (_PARAMETER, _JSON_KEY, _LABEL):
         text = pattern.sub(r"\1\2[hidden]", text)
     return text
 
@@ -231,7 +231,7 @@ def excerpt(
         body = body[: limit * 8 + 1].decode("utf-8", "replace")
     head = body[: limit * 2]
     if len(body) > len(head):
-        head = _drop_cut(head, secret)
+        head = _drop_partial_secret(head, secret)
     flat = " ".join(redact(head, secret).split())
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
@@ -243,10 +243,10 @@ _SIGNATURE: Final = re.compile(
 
 
 def stable_url(url: str) -> str:
-    """Return what names a file in ``url``: without fragment and without signature parameters.
+    """Return ``url`` without its fragment and signature parameters.
 
-    Two URLs of one file that were signed at different times give the same text. For comparing
-    and hashing only: what is left of the query may still be private.
+    Two URLs of one file, signed at different times, give the same text. For comparing and hashing
+    only: the rest of the query may still be private.
     """
     head, _, rest = url.partition("?")
     if not rest:
@@ -264,34 +264,34 @@ def bare_url(url: str) -> str:
 
 
 def live_url(url: str) -> str:
-    """Return a URL as it is fetched: with its signature, where it was not lost by pickling."""
+    """Return a URL with its signature, unless that was lost by pickling."""
     return (url.signed or url) if isinstance(url, SignedUrl) else url
 
 
-def _known(secret: "str | Secret | None") -> Iterator[tuple["re.Pattern[str]", str]]:
+def _secret_patterns(secret: "str | Secret | None") -> Iterator[tuple["re.Pattern[str]", str]]:
     if isinstance(secret, str) and len(secret) >= SHORTEST:
-        yield _forms(secret), "[key]"
-    for one in _in_use():
+        yield _secret_pattern(secret), "[key]"
+    for one in _live_secrets():
         text = one.reveal()
         if len(text) >= SHORTEST:
-            yield _forms(text), one.shown
+            yield _secret_pattern(text), one.shown
 
 
-def _in_use() -> "tuple[Secret, ...]":
+def _live_secrets() -> "tuple[Secret, ...]":
     while True:
         try:
             return tuple(_secrets)
-        except RuntimeError:  # another thread has just made a client
+        except RuntimeError:  # another thread created a client during the iteration
             continue
 
 
 @lru_cache(16)
-def _forms(secret: str) -> "re.Pattern[str]":
-    """Return what finds a secret as it is, in other case, escaped, encoded and reversed."""
+def _secret_pattern(secret: str) -> "re.Pattern[str]":
+    """Return a pattern for a secret in plain, escaped, encoded and reversed form, any case."""
     raw = secret.encode("utf-8", "surrogateescape")
     forms = {secret, secret[::-1], secret.replace("/", "\\/"), quote(raw, safe=""), raw.hex()}
     for shift in range(3):
-        # Base64 of anything that holds it: the letters that no neighbour changes.
+        # Base64 of text that contains it: the characters that do not depend on the neighbours.
         coded = b64encode(b"\0" * shift + raw).decode().rstrip("=")
         inner = coded[(shift * 8 + 5) // 6 : (shift + len(raw)) * 8 // 6]
         if len(inner) >= 2 * SHORTEST:
@@ -299,10 +299,10 @@ def _forms(secret: str) -> "re.Pattern[str]":
     return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))), re.IGNORECASE)
 
 
-def _drop_cut(head: str, secret: "str | Secret | None") -> str:
-    """Return a text that was cut without what the cut made unrecognisable at its end."""
+def _drop_partial_secret(head: str, secret: "str | Secret | None") -> str:
+    """Remove from the end of truncated text what may be the beginning of a secret or URL."""
     known = {secret} if isinstance(secret, str) else set[str]()
-    for text in known | {one.reveal() for one in _in_use()}:
+    for text in known | {one.reveal() for one in _live_secrets()}:
         for length in range(min(len(text) - 1, len(head)), 0, -1):
             if head.endswith(text[:length]):
                 head = head[:-length]

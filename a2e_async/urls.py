@@ -1,4 +1,4 @@
-"""URLs of files: checked before they are used, and requested as they are spelled (pure)."""
+"""Check and split the URLs of files, without changing their spelling (pure)."""
 
 import ipaddress
 import re
@@ -11,15 +11,16 @@ _ILLEGAL: Final = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9\-._~:/?\[\]@!$&'(
 
 
 class BadUrl(Exception):
-    """The text is no URL that can be requested. Its message names the reason, never the URL."""
+    """The text is not a URL that can be requested. The message never contains the URL."""
 
 
 @frozen
 class SplitUrl:
-    """An http(s) URL in its parts.
+    """The parts of an http(s) URL.
 
-    ``authority`` is ASCII host and port, without credentials; ``target`` is path and query as
-    they were spelled, with only those characters quoted that no request may hold.
+    ``authority`` is host (ASCII) and port, without credentials. ``target`` is path and query as
+    given; only characters that are illegal in a request are percent-encoded, because the
+    signature of a signed URL covers its exact text.
     """
 
     scheme: str
@@ -32,7 +33,7 @@ def split_url(url: str) -> SplitUrl:
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
     if not separator or scheme not in ("http", "https"):
-        raise BadUrl("it is no http(s) URL")
+        raise BadUrl("it is not an http(s) URL")
     rest = rest.partition("#")[0]
     found = re.search(r"[/?]", rest)
     end = found.start() if found else len(rest)
@@ -43,7 +44,7 @@ def split_url(url: str) -> SplitUrl:
     try:
         return SplitUrl(scheme, _authority(authority), _ILLEGAL.sub(_quote, target))
     except UnicodeError:  # lone surrogates
-        raise BadUrl("it holds what is no text") from None
+        raise BadUrl("it contains invalid Unicode") from None
 
 
 def _quote(found: re.Match[str]) -> str:
@@ -58,13 +59,13 @@ def _authority(text: str) -> str:
         except ValueError:
             bracket = ""
         if not bracket or (rest and not rest.startswith(":")):
-            raise BadUrl("its host is no IPv6 address")
+            raise BadUrl("its host is not a valid IPv6 address")
         host, port = f"[{address}]", rest[1:]
     else:
         host, _, port = text.partition(":")
         host = _host(host)
     if port and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
-        raise BadUrl("its port is no number from 1 to 65535")
+        raise BadUrl("its port is not a number from 1 to 65535")
     return f"{host}:{port}" if port else host
 
 
@@ -74,15 +75,15 @@ def _host(text: str) -> str:
     if not host:
         raise BadUrl("it has no host")
     if len(host) > 254 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise BadUrl("its host is no valid name")
+        raise BadUrl("its host is not a valid name")
     for label in labels:
         if label[:4].lower() == "xn--" and not _is_punycode(label[4:]):
-            raise BadUrl("its host is no valid name")
+            raise BadUrl("its host is not a valid name")
     if len(labels) == 4 and all(label.isdigit() for label in labels):
         try:
             ipaddress.IPv4Address(".".join(labels))
         except ValueError:
-            raise BadUrl("its host is no IPv4 address") from None
+            raise BadUrl("its host is not a valid IPv4 address") from None
     return host
 
 
@@ -100,4 +101,4 @@ def _to_ascii(host: str) -> str:
     try:
         return URL.build(scheme="http", host=host).raw_host or ""
     except (ValueError, UnicodeError):
-        raise BadUrl("its host is no valid name") from None
+        raise BadUrl("its host is not a valid name") from None

@@ -1,9 +1,9 @@
 """Run the benchmarks: ``python -m benchmarks [--short] [--docs] [--out DIR] [name …]``.
 
-Prints one table and writes ``results.json``, and a file more for each that finds curves. The exit
-code is 0 when the benchmarks ran: a missed goal is shown, not failed, because machines differ
-(``--strict`` fails on it). One that fails is told at the end, and the others' figures are kept;
-README and docs are written from one whole run of all of them, or not at all.
+Prints a table and writes ``results.json``, plus one file for each benchmark that has curves. The
+exit code is 0 if the benchmarks ran: a missed goal is reported, but is not a failure, because
+machines differ (``--strict`` makes it one). Failed benchmarks are listed at the end, and the other
+results are kept. README and docs are only written from a complete run of all benchmarks.
 """
 
 import argparse
@@ -36,24 +36,24 @@ NAMES = (
     "fleet",
 )
 
-ELSEWHERE = frozenset({"peers", "sse", "tick", "webhooks", "scale"})
-"""Whose rows the README leaves to the page of all figures."""
+DOCS_ONLY = frozenset({"peers", "sse", "tick", "webhooks", "scale"})
+"""Benchmarks whose rows are only in the docs, not in the README."""
 
 
 def main() -> int:
-    """Run what was asked for."""
+    """Run the selected benchmarks."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", default=[], metavar="name", help=", ".join(NAMES))
     parser.add_argument("--short", action="store_true", help="fewer rounds, about a minute")
     parser.add_argument("--strict", action="store_true", help="fail when a goal is missed")
-    parser.add_argument("--readme", action="store_true", help="put the main rows into README.md")
+    parser.add_argument("--readme", action="store_true", help="write the main rows to README.md")
     parser.add_argument(
         "--docs", action="store_true", help="write docs/benchmarks.md and its plots"
     )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     if (arguments.readme or arguments.docs) and (arguments.names or arguments.short):
-        parser.error("--readme and --docs are for a run of everything in its full form")
+        parser.error("--readme and --docs need a full run of all benchmarks")
     rows: list[Row] = []
     shown: list[Row] = []
     failed: list[str] = []
@@ -66,7 +66,7 @@ def main() -> int:
             traceback.print_exc()
             continue
         rows += found
-        shown += [] if name in ELSEWHERE else found
+        shown += [] if name in DOCS_ONLY else found
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
     machine = f"{platform.system()} {platform.machine()}, CPython {platform.python_version()}"
     today = time.strftime("%Y-%m-%d", time.gmtime())

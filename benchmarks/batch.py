@@ -1,6 +1,6 @@
-"""Memory of a batch: a million jobs at limit 50, asked for one by one and forgotten when done.
+"""Memory of a batch: a million jobs at limit 50, generated lazily and dropped when done.
 
-They have no keys, so that the batch tells each by its inputs and remembers which it has met.
+The jobs have no keys, so the batch identifies each by its inputs and remembers them all.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ LIMIT = 50
 
 
 class _Done:
-    """Stands for a task that ends at once: the service is not what is measured."""
+    """A task that is finished at once, because the service is not measured."""
 
     async def wait(self) -> Record:
         await asyncio.sleep(0)
@@ -32,7 +32,7 @@ class _Done:
 
 
 class _Empty:
-    """A journal that knows nothing, so that all jobs are told by their inputs, and counted."""
+    """An empty journal, so that all jobs are identified by their inputs."""
 
     async def get(self, key: str) -> None:
         """Return no entry."""
@@ -49,7 +49,7 @@ def _jobs(count: int) -> Iterator[Job[Any]]:
 
 
 async def _run(count: int) -> tuple[float, float]:
-    """Return MiB that the process grew by at most, and jobs per second."""
+    """Return the peak growth of the process in MiB, and jobs per second."""
 
     async def start(_: Job[Any]) -> Any:
         return _Done()
@@ -86,7 +86,7 @@ async def _run(count: int) -> tuple[float, float]:
 
 
 def run(short: bool) -> list[Row]:
-    """Return the figures."""
+    """Return the results."""
     count = 50_000 if short else 1_000_000
     grown, rate = asyncio.run(_run(count))
     return [

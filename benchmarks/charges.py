@@ -1,6 +1,6 @@
-"""Charges for one logical start when its answer is lost, is a 503, or is a 429 once.
+"""Charges for one logical start whose response is lost, is a 503, or is a single 429.
 
-The peer is the loop that people write by hand: up to three tries on any failure.
+The peer is the usual hand-written loop: up to three attempts on any failure.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ INPUTS = {
 
 
 async def naive(sandbox: Sandbox) -> None:
-    """Start once, trying three times, as most clients in the wild do."""
+    """Start once with up to three attempts, as most clients do."""
     headers = {"Authorization": f"Bearer {sandbox.api_key}"}
     async with aiohttp.ClientSession(sandbox.base_url, headers=headers) as session:
         for _ in range(3):
@@ -42,7 +42,7 @@ async def ours(sandbox: Sandbox) -> None:
 async def charges(
     fault: Callable[[Sandbox], None], client: Callable[[Sandbox], Awaitable[None]]
 ) -> int:
-    """Return the charges that one logical start leaves behind under a fault."""
+    """Return the number of charges for one logical start under a fault."""
     async with Sandbox(speed=600) as sandbox:
         fault(sandbox)
         await client(sandbox)
@@ -71,14 +71,14 @@ FAULTS: dict[str, tuple[str, int, Callable[[Sandbox], None]]] = {
 
 
 def run(short: bool) -> list[Row]:
-    """Return the figures."""
+    """Return the results."""
     rows: list[Row] = []
     for what, (goal, most, fault) in FAULTS.items():
         theirs, mine = asyncio.run(charges(fault, naive)), asyncio.run(charges(fault, ours))
         rows.append(
             Row(
                 what=f"charges for one start: {what}",
-                peer="three tries by hand",
+                peer="three attempts by hand",
                 peer_value=str(theirs),
                 ours=str(mine),
                 ratio=None,

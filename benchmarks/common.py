@@ -1,4 +1,4 @@
-"""Rows, tables, and a server process that answers as fast as it can."""
+"""Rows, tables, and a server process that responds as fast as possible."""
 
 import asyncio
 import contextlib
@@ -31,17 +31,17 @@ RECORD = {
 
 
 DETAILS: dict[str, Any] = {}
-"""What benchmarks found beyond their rows, by name: each becomes a JSON file for the docs."""
+"""Detailed results by name; each becomes a JSON file for the docs."""
 
 
 def keep(name: str, found: Any) -> None:
-    """Keep what a benchmark found for the file of that name."""
+    """Store detailed results for the file ``name``.json."""
     DETAILS[name] = found
 
 
 @frozen(kw_only=True)
 class Row:
-    """One figure: ours beside the peer's. ``ratio`` is None where a ratio says nothing."""
+    """One result beside the peer's. ``ratio`` is None where a ratio is meaningless."""
 
     what: str
     peer: str
@@ -53,7 +53,7 @@ class Row:
 
 
 def print_table(title: str, rows: list[Row]) -> None:
-    """Print the rows under one another."""
+    """Print the rows as an aligned table."""
     print(f"\n{title}")
     head = ("what", "peer", "peer's", "ours", "ratio", "goal", "")
     body = [
@@ -74,7 +74,7 @@ def print_table(title: str, rows: list[Row]) -> None:
 
 
 def to_markdown(title: str, rows: list[Row]) -> str:
-    """Return the rows as a Markdown table under a line that says where they come from."""
+    """Return the rows as a Markdown table below ``title``."""
     lines = [f"{title}:", "", "| what | peer | peer's | ours | ratio | goal |", "|" + "---|" * 6]
     for r in rows:
         ratio = "" if r.ratio is None else f"{r.ratio:.2f}x"
@@ -96,7 +96,7 @@ def median(values: list[float]) -> float:
 
 @contextlib.contextmanager
 def server(*args: str) -> Iterator[str]:
-    """Run `benchmarks.server` in a process of its own; yield its base URL."""
+    """Run `benchmarks.server` in a separate process; yield its base URL."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.server", *args],
         stdout=subprocess.PIPE,
@@ -115,9 +115,9 @@ def server(*args: str) -> Iterator[str]:
 
 
 def run_child(module: str, *args: str, without: str = "") -> Any:
-    """Run a module of this package in a fresh interpreter; return the JSON it prints last.
+    """Run a module of this package in a fresh interpreter; return the JSON on its last line.
 
-    ``without`` names an optional dependency that it must not find.
+    ``without`` names optional dependencies to hide from it.
     """
     code = f"import runpy, sys; sys.modules.update(dict.fromkeys({without.split()!r}))\n"
     code += f"runpy.run_module({module!r}, run_name='__main__')"
@@ -134,7 +134,7 @@ def run_child(module: str, *args: str, without: str = "") -> Any:
 
 
 async def at_once(count: int, calls: int, call: Callable[[], Any]) -> None:
-    """Await ``call()`` ``calls`` times from ``count`` loops at once."""
+    """Await ``call()`` ``calls`` times in total, from ``count`` concurrent loops."""
 
     async def loop(share: int) -> None:
         for _ in range(share):
@@ -144,7 +144,7 @@ async def at_once(count: int, calls: int, call: Callable[[], Any]) -> None:
 
 
 async def lag(samples: list[float], tick: float = 0.001) -> AsyncIterator[None]:
-    """Yield for ever, noting by how much each tick came late (s)."""
+    """Append the delay of each tick, in seconds, to ``samples``; yield after each tick."""
     loop = asyncio.get_running_loop()
     while True:
         before = loop.time()

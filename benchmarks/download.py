@@ -1,4 +1,4 @@
-"""200 MiB to disk against a plain loop that writes on the event loop; and the loop's lag."""
+"""Download 200 MiB to disk: throughput against a plain loop that blocks, and event-loop lag."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ asyncio.run(main())
 
 
 async def measure(rounds: int) -> dict[str, list[float]]:
-    """Return throughputs of both in MiB/s and the loop's lag under ours, p99 in seconds."""
+    """Return both throughputs in MiB/s and the loop's lag during ours, p99 in seconds."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", f"SIZE = {SIZE}\n" + SERVE, stdout=asyncio.subprocess.PIPE
     )
@@ -74,7 +74,7 @@ async def measure(rounds: int) -> dict[str, list[float]]:
 
 async def _plain(session: aiohttp.ClientSession, url: str, path: Path) -> float:
     before = time.perf_counter()
-    with path.open("wb") as file:  # this is the plain loop we compare with
+    with path.open("wb") as file:  # the plain loop to compare with
         async with session.get(url) as response:
             async for chunk in response.content.iter_chunked(64 * 1024):
                 file.write(chunk)
@@ -90,7 +90,7 @@ async def _lag(samples: list[float]) -> None:
 
 
 def run(short: bool) -> list[Row]:
-    """Return the figures."""
+    """Return the results."""
     found = run_child(__name__, "2" if short else "5")
     plain, ours, lag = (median(found[name]) for name in ("plain", "ours", "lag_p99"))
     return [
@@ -104,7 +104,7 @@ def run(short: bool) -> list[Row]:
             reached=ours / plain >= 0.8,
         ),
         Row(
-            what="  lag of the event loop meanwhile, p99",
+            what="  event-loop lag during the download, p99",
             peer="",
             peer_value="",
             ours=f"{lag * 1000:.1f} ms",

@@ -1,4 +1,4 @@
-"""500 callers over 64 connections for 3 s: completions of the luckiest and the unluckiest."""
+"""500 callers over 64 connections for 3 s: most and fewest completions of a caller."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ PATH = f"/api/v1/talkingVideo/{RECORD['_id']}"
 
 
 async def completions(call: Callable[[], Awaitable[object]], seconds: float) -> list[int]:
-    """Return how often each caller got through."""
+    """Return the completions of each caller."""
     counts = [0] * CALLERS
 
     async def caller(place: int) -> None:
@@ -32,7 +32,7 @@ async def completions(call: Callable[[], Awaitable[object]], seconds: float) -> 
 
 
 async def measure(base_url: str, seconds: float) -> dict[str, list[int]]:
-    """Return the spread of both."""
+    """Return the most and fewest completions, with bare aiohttp and with this package."""
     async with (
         aiohttp.ClientSession(base_url, connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as bare,
         A2E("bench-key", base_url=base_url, rate=None, max_connections=CONNECTIONS) as a2e,
@@ -48,7 +48,7 @@ async def measure(base_url: str, seconds: float) -> dict[str, list[int]]:
 
 
 def run(short: bool) -> list[Row]:
-    """Return the figures."""
+    """Return the results."""
     with server("delay", "5") as base_url:
         found = run_child(__name__, base_url, "3")
     most, fewest = found["ours"]

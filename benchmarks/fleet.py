@@ -1,8 +1,8 @@
-"""A fleet on PostgreSQL: calls for unfinished tasks, the shared pace, durable intents.
+"""A fleet on PostgreSQL: polls for unfinished tasks, the shared rate limit, durable intents.
 
-A server of its own (fsync on) is started from the PostgreSQL programs of this machine. The tasks
-are spread over 1, 2 and 4 worker processes, as a queue does it; what is counted is what reaches
-the service. Beside it, the same through a client's own pace and its own file.
+Starts a PostgreSQL server (fsync on) from the programs installed on this machine. The tasks are
+distributed over 1, 2 and 4 worker processes, as by a queue, and the requests that reach the
+service are counted. For comparison: a client's own rate limit and its SQLite journal.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ from tests.fleet.server import MISSING, Server, programs
 WORKERS: Final = (1, 2, 4)
 TASKS: Final = (1_000, 10_000)
 SETTLED: Final = 15.0
-"""Seconds after which each has looked once itself, and knows who looks on."""
+"""Seconds after which each worker has polled once and the leader is elected."""
 LINGER: Final = 3.0
-"""Seconds for which each worker waits on: the end of one must not fall into another's count."""
+"""Seconds that each worker keeps waiting: its shutdown must not fall into another's count."""
 WRITERS: Final = 50
 
 
 def run(short: bool) -> list[Row]:
-    """Return the rows; one that says what is missing where there is no PostgreSQL."""
+    """Return the rows, or one row that says that PostgreSQL is missing."""
     if programs() is None:
         return [
             Row(
@@ -46,20 +46,20 @@ def run(short: bool) -> list[Row]:
                 reached=True,
             )
         ]
-    # The looks of 10,000 tasks come round in 10 s.
+    # 10,000 tasks are polled once in 10 s.
     seconds = 20.0 if short else 60.0
     plans = [(tasks, workers) for tasks in TASKS for workers in WORKERS]
-    # At the account's pace the processes hardly do anything: side by side they do not disturb.
+    # At this rate limit the processes are nearly idle, so they can run side by side.
     with Server(durable=True) as postgres, ThreadPoolExecutor(len(plans) if short else 3) as pool:
         urls = [postgres.url() for _ in plans]
-        found = pool.map(lambda plan, url: _looks(url, *plan, seconds), plans, urls)
+        found = pool.map(lambda plan, url: _requests_per_second(url, *plan, seconds), plans, urls)
         looks = dict(zip(plans, found, strict=True))
         turns = 500 if short else 5_000
-        shared, alone = asyncio.run(_pace(postgres.url(), turns))
+        shared, alone = asyncio.run(_seconds_per_turn(postgres.url(), turns))
         entries = 500 if short else 5_000
-        intents = asyncio.run(_intents(PostgresJournal(postgres.url()), entries))
+        intents = asyncio.run(_intents_per_second(PostgresJournal(postgres.url()), entries))
     with tempfile.TemporaryDirectory() as home:
-        file = asyncio.run(_intents(SqliteJournal(Path(home, "jobs.db")), entries))
+        file = asyncio.run(_intents_per_second(SqliteJournal(Path(home, "jobs.db")), entries))
     keep("fleet", {"looks_per_s": {f"{t}/{w}": value for (t, w), value in looks.items()}})
     return [
         *(
@@ -76,8 +76,8 @@ def run(short: bool) -> list[Row]:
             if workers > 1
         ),
         Row(
-            what="a turn of the shared pace, many at once",
-            peer="a client's own pace",
+            what="a turn of the shared rate limit, many at once",
+            peer="a client's own rate limit",
             peer_value=f"{alone * 1e6:.0f} us",
             ours=f"{shared * 1e6:.0f} us",
             ratio=shared / alone,
@@ -96,8 +96,8 @@ def run(short: bool) -> list[Row]:
     ]
 
 
-def _looks(url: str, tasks: int, workers: int, seconds: float) -> float:
-    """Return the calls per second that ``workers`` make for ``tasks`` in all."""
+def _requests_per_second(url: str, tasks: int, workers: int, seconds: float) -> float:
+    """Return the requests per second of ``workers`` for ``tasks`` in total."""
     with server("batch") as base_url, ThreadPoolExecutor(workers) as pool:
         share = tasks // workers
         options = [json.dumps([base_url, url, n * share, share, seconds]) for n in range(workers)]
@@ -105,7 +105,7 @@ def _looks(url: str, tasks: int, workers: int, seconds: float) -> float:
 
 
 async def _worker(base_url: str, url: str, first: int, share: int, seconds: float) -> float:
-    """Wait for a share of the tasks; return the calls per second."""
+    """Wait for a share of the tasks; return the requests per second."""
     async with A2E("bench-key", base_url=base_url, journal=url) as a2e:
         waits = [
             asyncio.create_task(a2e.talking_video.attach(task_id(number, NEVER)).wait(timeout=3600))
@@ -122,8 +122,8 @@ async def _worker(base_url: str, url: str, first: int, share: int, seconds: floa
     return made
 
 
-async def _pace(url: str, turns: int) -> tuple[float, float]:
-    """Return the seconds for one turn: of the shared pace, and of a client's own."""
+async def _seconds_per_turn(url: str, turns: int) -> tuple[float, float]:
+    """Return the seconds per turn of the shared rate limit and of a client's own."""
     journal = PostgresJournal(url)
     shared = journal.limiter(1e6, 1e6, "account", lambda _: None)
     alone = Pacer(1e6, 1e6)
@@ -138,8 +138,8 @@ async def _pace(url: str, turns: int) -> tuple[float, float]:
     return found[0], found[1]
 
 
-async def _intents(journal: Journal, count: int) -> float:
-    """Return how many starts a second are written down before they leave."""
+async def _intents_per_second(journal: Journal, count: int) -> float:
+    """Return how many intents are written per second."""
 
     async def write(first: int) -> None:
         for n in range(count // WRITERS):

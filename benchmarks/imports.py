@@ -1,4 +1,4 @@
-"""Time of ``from a2e_async import A2E`` in a fresh interpreter, beside ``import aiohttp``."""
+"""Time of ``from a2e_async import A2E`` in a fresh interpreter, compared to ``import aiohttp``."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ def _start(code: str) -> float:
 
 
 def run(short: bool) -> list[Row]:
-    """Return the figures: medians, net of a bare interpreter, interleaved."""
+    """Return the results: medians, net of a bare interpreter, interleaved."""
     codes = ("pass", "import aiohttp", "from a2e_async import A2E")
     times: dict[str, list[float]] = {code: [] for code in codes}
     for _ in range(5 if short else 15):

@@ -1,9 +1,9 @@
-"""The journal: durable intents per second, what it adds to a start alone, and reading 100,000.
+"""The journal: durable intents per second, the latency it adds to a start, reading 100,000.
 
-The peer is the journal that people write by hand: aiosqlite with one connection in the same mode
-(WAL, ``synchronous=FULL``), a row inserted and committed for each start. A start is two durable
-steps: its intent before it is sent, its id after. What a user's key adds is measured on whole
-starts: those of a client without a journal, of one with, and of one with keys take turns.
+The peer is a typical hand-written journal: aiosqlite with one connection in the same mode (WAL,
+``synchronous=FULL``), one row inserted and committed per start. A start has two durable steps:
+its intent before it is sent, its id afterwards. The cost of a user key is measured on complete
+starts: those without a journal, with one, and with keys alternate.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ class Ours:
 
 
 class ByHand:
-    """A table, and a commit for each step."""
+    """A table with one commit per step."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -85,7 +85,7 @@ class ByHand:
 
 
 def entry(n: int) -> Entry:
-    """Return an intent as a start writes it."""
+    """Return an intent entry like that of a start."""
     return Entry(
         key=f"talk-{n}",
         kind="dubbing",
@@ -99,8 +99,8 @@ def entry(n: int) -> Entry:
     )
 
 
-async def many(journal: Steps, count: int) -> float:
-    """Return durable intents per second with 50 writers."""
+async def write_intents(journal: Steps, count: int) -> float:
+    """Write intents with 50 writers; return the intents per second."""
     numbers = iter(range(count))
     begun = time.perf_counter()
     await at_once(WRITERS, count, lambda: journal.intend(entry(next(numbers))))
@@ -108,7 +108,7 @@ async def many(journal: Steps, count: int) -> float:
 
 
 async def alone(journal: Steps) -> float:
-    """Return the median of what the steps of one start take, in ms."""
+    """Return the median duration of the two steps of a start, in ms."""
     times: list[float] = []
     for n in range(10**9, 10**9 + ALONE):
         begun = time.perf_counter()
@@ -125,15 +125,15 @@ async def measure(make: Callable[[Path], "Ours | ByHand"], rounds: int) -> tuple
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as directory:
             async with make(Path(directory) / "jobs.db") as journal:
-                # Written by hand it is slower: the same seconds, not the same number.
+                # The hand-written journal is slower: fewer entries take about the same time.
                 count = 20_000 if isinstance(journal, Ours) else 5_000
-                rates.append(await many(journal, count))
+                rates.append(await write_intents(journal, count))
                 added.append(await alone(journal))
     return median(rates), median(added)
 
 
 async def whole(base_url: str) -> tuple[float, float]:
-    """Return the ms that a journal adds to a whole start, and that it adds with a user's key."""
+    """Return the ms that a journal adds to a complete start, without and with a user key."""
     options: dict[str, Any] = {"base_url": base_url, "rate": None}
     with tempfile.TemporaryDirectory() as directory:
         async with (
@@ -152,24 +152,24 @@ async def whole(base_url: str) -> tuple[float, float]:
     return journal - without, with_key - without
 
 
-async def first_look(count: int) -> float:
-    """Return the seconds from a new client to its first look at one of so many open tasks."""
+async def seconds_to_first_poll(count: int) -> float:
+    """Return the seconds until a new client that takes over many tasks makes its first poll."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "jobs.db"
         with Sandbox(speed=1, api_key=KEY) as sandbox:
             async with Ours(path) as ours:
-                await many(ours, count)
+                await write_intents(ours, count)
                 numbers = iter(range(count))
                 await at_once(WRITERS, count, lambda: _accept(ours, next(numbers)))
             looked: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
-            def hear(event: Event) -> None:
+            def on_event_hook(event: Event) -> None:
                 if isinstance(event, Attempt) and not looked.done():
                     looked.set_result(time.perf_counter())
 
             begun = time.perf_counter()
             async with A2E(
-                KEY, base_url=sandbox.base_url, journal=path, rate=None, on_event=hear
+                KEY, base_url=sandbox.base_url, journal=path, rate=None, on_event=on_event_hook
             ) as a2e:
                 waits: list[asyncio.Task[object]] = []
                 async for task in a2e.unfinished():
@@ -196,7 +196,7 @@ async def read(count: int) -> float:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "jobs.db"
         async with Ours(path) as ours:
-            await many(ours, count)
+            await write_intents(ours, count)
         begun = time.perf_counter()
         journal = SqliteJournal(path)
         found, after = await journal.entries(open_only=True)
@@ -212,7 +212,7 @@ async def read(count: int) -> float:
 
 
 def run(short: bool) -> list[Row]:
-    """Return the figures."""
+    """Return the results."""
     rounds = 3 if short else 5
     rate, added = asyncio.run(measure(Ours, rounds))
     by_hand = (
@@ -222,7 +222,7 @@ def run(short: bool) -> list[Row]:
         journal, with_key = asyncio.run(whole(base_url))
     seconds = asyncio.run(read(100_000))
     taken = 10_000 if short else 100_000
-    looked = asyncio.run(first_look(taken))
+    looked = asyncio.run(seconds_to_first_poll(taken))
     peer = "one aiosqlite connection" if by_hand else MISSING
     return [
         Row(
@@ -235,7 +235,7 @@ def run(short: bool) -> list[Row]:
             reached=rate >= 20_000,
         ),
         Row(
-            what="what the journal adds to one start alone, p50",
+            what="time the journal adds to a single start, p50",
             peer=peer,
             peer_value=f"{by_hand[1]:.2f} ms" if by_hand else "",
             ours=f"{added:.2f} ms",
@@ -244,7 +244,7 @@ def run(short: bool) -> list[Row]:
             reached=added <= 1,
         ),
         Row(
-            what="what it adds to a whole start, all included, p50",
+            what="time it adds to a complete start, p50",
             peer="",
             peer_value="",
             ours=f"{journal:.2f} ms",
@@ -253,7 +253,7 @@ def run(short: bool) -> list[Row]:
             reached=True,
         ),
         Row(
-            what="the same with a key of the user's, p50",
+            what="the same with a user key, p50",
             peer="",
             peer_value="",
             ours=f"{with_key:.2f} ms",
@@ -262,7 +262,7 @@ def run(short: bool) -> list[Row]:
             reached=with_key <= 1,
         ),
         Row(
-            what=f"a new client takes over {taken:,} open tasks, to the first look",
+            what=f"a new client takes over {taken:,} open tasks, to the first poll",
             peer="",
             peer_value="",
             ours=f"{looked:.1f} s",

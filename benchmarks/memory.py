@@ -1,7 +1,7 @@
 """Memory of one pending wait among 10,000, without the caller's task and the last record.
 
-Two processes hold 10,000 asyncio tasks: in one each awaits a bare future, in the other each
-awaits ``task.wait()``. The difference is what a wait costs.
+Two processes each hold 10,000 asyncio tasks. In one they await a bare future, in the other
+``task.wait()``; the difference is the memory of the waits.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ async def measure(base_url: str, count: int, ours: bool) -> float:
         async def wait(id: str) -> Any:
             return await a2e.talking_video.attach(id).wait(timeout=3600)
 
-        # Both processes load and open the same things before the count begins.
+        # Warm up: both processes import and open the same things before the measurement.
         first = asyncio.create_task(wait("66ea4dd87db10c73ffffffff"))
         await asyncio.sleep(0.5)
         gc.collect()
@@ -45,7 +45,7 @@ async def measure(base_url: str, count: int, ours: bool) -> float:
 
 
 def run(short: bool) -> list[Row]:
-    """Return the figures."""
+    """Return the results."""
     count = 10_000
     with server("silent") as base_url:
         bare = run_child(__name__, base_url, str(count), "bare")

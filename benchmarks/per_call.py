@@ -16,7 +16,7 @@ PATH = f"/api/v1/talkingVideo/{RECORD['_id']}"
 
 
 async def measure(base_url: str, calls: int, rounds: int) -> dict[str, list[float]]:
-    """Return CPU seconds per call of both, round by round (interleaved, after one warm-up)."""
+    """Return CPU seconds per call of both, per round (interleaved, after a warm-up round)."""
     found: dict[str, list[float]] = {"bare": [], "ours": []}
     headers = {"Authorization": "Bearer bench-key"}
     async with (
@@ -43,7 +43,7 @@ async def measure(base_url: str, calls: int, rounds: int) -> dict[str, list[floa
 
 
 def run(short: bool) -> list[Row]:
-    """Return the figures, with the standard library's JSON and with the extra ``fast``."""
+    """Return the results, with the standard library's JSON and with the extra ``fast``."""
     rows: list[Row] = []
     sizes = ("2000", "3") if short else ("6000", "9")
     forms = [("", "orjson")]

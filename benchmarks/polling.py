@@ -1,11 +1,11 @@
-"""Looks per job, and delay after the true end, with many tasks in flight.
+"""Polls per job, and delay after the actual end, with many tasks in flight.
 
 1,000 on a kind with batchDetail, 200 on one without (dubbing).
 
-Steady arrivals, 90 s lognormal tasks, a clock ten times as fast as in truth (so all client
-intervals are a tenth). Measured after a warm-up in which the population fills up. The figures
-are in the service's seconds. The peer is one detail call per task and interval, by arithmetic:
-with the mean delay d its interval is 2 d. Peers that are measured stand in `benchmarks.peers`.
+Steady arrivals of 90 s lognormal tasks, on a clock ten times faster than real time (so all client
+intervals are a tenth). Measured after a warm-up until the number in flight is stable. All times
+are in seconds of the service's clock. The peer is computed, not measured: one detail request per
+task and interval, with an interval of 2 d for a mean delay of d. `benchmarks.peers` measures peers.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ def duration(rng: random.Random) -> float:
 async def measure(
     kind: str, in_flight: int, warm_up: float, measured: float, interval: float = INTERVAL
 ) -> dict[str, float]:
-    """Return looks per job, mean and p95 delay (s of the service), jobs, mean in flight."""
+    """Return polls per job, mean and p95 delay (service seconds), jobs, mean in flight."""
     delays: list[float] = []
     flights: list[int] = []
     with Sandbox(speed=SPEED, seed=1, durations={kind: duration}) as sandbox:
@@ -102,13 +102,13 @@ async def measure(
 
 @cache
 def found(short: bool, kind: str = "talking_video", in_flight: int = 1000) -> dict[str, float]:
-    """Return the figures of a kind; measured once in a run."""
+    """Return the results of a kind; measured once per run."""
     return asyncio.run(measure(kind, in_flight, *((200.0, 60.0) if short else (300.0, 200.0))))
 
 
 def run(short: bool) -> list[Row]:
-    """Return the figures."""
-    # In the short form side by side: the delays are those of a busier machine.
+    """Return the results."""
+    # The short form runs both at once, which increases the delays.
     with ThreadPoolExecutor(2 if short else 1) as pool:
         both = pool.submit(found, short), pool.submit(found, short, "dubbing", 200)
         seen, listed = (one.result() for one in both)
@@ -116,7 +116,7 @@ def run(short: bool) -> list[Row]:
     alike = MEAN / (2 * listed["mean_delay"])
     return [
         Row(
-            what=f"looks per job, {seen['in_flight']:.0f} in flight, {MEAN:.0f} s tasks",
+            what=f"polls per job, {seen['in_flight']:.0f} in flight, {MEAN:.0f} s tasks",
             peer=f"one detail per {INTERVAL:.0f} s",
             peer_value=f"{naive:.0f}",
             ours=f"{seen['calls_per_job']:.2f}",
@@ -125,7 +125,7 @@ def run(short: bool) -> list[Row]:
             reached=seen["calls_per_job"] <= 0.5,
         ),
         Row(
-            what="  mean delay after the true end (p95)",
+            what="  mean delay after the actual end (p95)",
             peer=f"one detail per {INTERVAL:.0f} s",
             peer_value=f"{INTERVAL / 2:.2f} s",
             ours=f"{seen['mean_delay']:.2f} s ({seen['p95_delay']:.2f} s)",
@@ -134,7 +134,7 @@ def run(short: bool) -> list[Row]:
             reached=seen["mean_delay"] <= 0.6,
         ),
         Row(
-            what=f"looks per job without batchDetail, {listed['in_flight']:.0f} in flight",
+            what=f"polls per job without batchDetail, {listed['in_flight']:.0f} in flight",
             peer="one detail per task, same delay",
             peer_value=f"{alike:.0f}",
             ours=f"{listed['calls_per_job']:.2f} at {listed['mean_delay']:.2f} s",

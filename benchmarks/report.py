@@ -2,7 +2,7 @@
 
     python -m benchmarks.report [RESULTS]
 
-`python -m benchmarks --docs` does it after its run.
+`python -m benchmarks --docs` does the same after its run.
 """
 
 import json
@@ -61,7 +61,7 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def _folded(head: list[str], rows: list[list[str]]) -> str:
-    """Return a table that a reader opens."""
+    """Return a table that is collapsed by default."""
     summary = f"<details><summary>The {len(rows)} points</summary>"
     return f"{summary}\n\n{_table(head, rows)}\n</details>\n"
 
@@ -109,38 +109,39 @@ def peers(found: dict[str, Any]) -> str:
                         fontsize=6,
                         color=dot.get_color(),
                     )
-    looks.set(xlabel="mean delay (s)", ylabel="looks per job", xscale="symlog", yscale="log")
+    looks.set(xlabel="mean delay (s)", ylabel="polls per job", xscale="symlog", yscale="log")
     cpu.set(
         xlabel="mean delay (s)", ylabel="client CPU per job (ms)", xscale="symlog", yscale="log"
     )
     _save(figure, "peers")
     text = [
-        "\n## Beside the peers\n",
+        "\n## Other clients\n",
         f"{2 * image['each']} jobs of {image['mean']:.0f} s on average (half lognormal, half of "
         f"two speeds), begun within {image['spread']:.0f} s, one in ten failing. A client that "
-        "looks at each job by itself needs the same looks for each of 10,000; ours needs fewer the "
-        "more there are. Delays in seconds, mean (p95).\n",
+        "polls each job separately needs as many polls per job for 10,000 jobs; with a2e_async the "
+        "polls per job decrease. Delays are in seconds, mean (p95).\n",
         _table(
             [
                 "client",
                 "setting",
-                "looks per job",
+                "polls per job",
                 "delay, two speeds",
                 "delay, lognormal",
                 "CPU ms per job",
-                "went wrong",
+                "errors",
             ],
             lines,
         ),
-        "![Looks and CPU per job against delay](benchmarks/peers.svg)\n",
-        "Up: more work; right: later news. The named point of each client is its default. A held "
-        "request or an event stream tells at once, at the price of one open connection for each "
-        "job, which their pools bound at 100; A2E offers neither.\n",
-        "### What a start costs when its answer is lost\n",
-        f"The server takes (and charges) each request, and then the answer fails, up to "
+        "![Polls and CPU per job against delay](benchmarks/peers.svg)\n",
+        "Higher means more work, further right means a longer delay. The labelled point of each "
+        "client is its default. A long-polling request or an event stream reports the end at "
+        "once, but needs one open connection per job, and their pools are limited to 100; A2E "
+        "offers neither.\n",
+        "### Charges when the response to a start is lost\n",
+        f"The server accepts (and charges) each request, and then the response fails, up to "
         f"{max(c['charges']['drop']['calls'] for c in clients.values() if 'charges' in c)} times "
-        "or until the client gives up. Charges, and what the caller got. comfy-sdk sends an "
-        "idempotency key, which its service honours; A2E has none.\n",
+        "or until the client gives up. The table shows the charges and the caller's result. "
+        "comfy-sdk sends an idempotency key, which its service honours; A2E has none.\n",
         _table(
             ["client", *(FAULTS[what] for what in clients["ours"]["charges"])],
             [
@@ -149,11 +150,11 @@ def peers(found: dict[str, Any]) -> str:
                 if "charges" in c
             ],
         ),
-        "### What a failed look and a time limit do\n",
-        "One look answered 500; one dropped; all dropped for 3 s: whether the wait went on, or "
-        "what it raised although the job was well. Then by how much a time limit of 2.5 s was "
-        "passed, on a job that does not end, and when the service does not answer looks either "
-        "(ours has one last look, of 5 s at most).\n",
+        "### Failed polls and timeouts\n",
+        "One poll gets a 500, one is dropped, or all are dropped for 3 s: the table shows whether "
+        "the wait continued, or what it raised although the job succeeded. Then: by how much a "
+        "timeout of 2.5 s was exceeded, for a job that does not end, and if the service does not "
+        "respond to polls either (a2e_async makes one last poll of at most 5 s).\n",
         _table(
             [
                 "client",
@@ -170,11 +171,11 @@ def peers(found: dict[str, Any]) -> str:
                 if "look_errors" in c
             ],
         ),
-        "### What a client weighs\n",
-        "Memory per pending job (its caller's task and last record included), import, and what "
-        "pip installs.\n",
+        "### Size, import time and memory\n",
+        "Memory per pending job (including its caller's task and last record), import time, and "
+        "what pip installs.\n",
         _table(
-            ["client", "version", "KiB per job", "import ms", "own MB", "with all it needs"],
+            ["client", "version", "KiB per job", "import ms", "own MB", "with dependencies"],
             [
                 [
                     c["name"],
@@ -190,18 +191,18 @@ def peers(found: dict[str, Any]) -> str:
                 if c["weight"]
             ],
         ),
-        "How each is driven: "
+        "The call measured for each client: "
         + "; ".join(f"{c['name']}: {c['call'].rstrip('.')}" for c in clients.values())
         + ".\n",
     ]
     if found["missing"]:
-        text.append(f"Not installed, so left out: {', '.join(found['missing'])}.\n")
+        text.append(f"Not installed, so not measured: {', '.join(found['missing'])}.\n")
     return "\n".join(text)
 
 
 def _over(seen: dict[str, Any]) -> str:
     if seen["over"] is None:
-        return "none to set"
+        return "no timeout"
     if seen["got"] == "nothing":
         return f"more than {seen['over']:.0f} s"
     return f"{max(0.0, seen['over']):.2f} s"
@@ -242,7 +243,7 @@ def tick(found: dict[str, Any]) -> str:
         axes.set(
             title=pattern,
             xlabel="mean delay (s)",
-            ylabel="looks per job",
+            ylabel="polls per job",
             xscale="log",
             yscale="log",
         )
@@ -263,20 +264,20 @@ def tick(found: dict[str, Any]) -> str:
     return "\n".join(
         [
             "\n## The tick\n",
-            f"{found['jobs']} jobs under a rate of {found['rate']:.0f}/s, in virtual time: looks "
-            "per job against the mean delay, for ticks from 0.5 to 5 s. The ring is the default "
-            f"of {found['default']:.0f} s.\n",
-            "![Looks per job against delay, over ticks and windows](benchmarks/tick.svg)\n",
-            "- A call that is due takes along everything of its kind. A narrower window costs more "
-            "looks at the same tick and tells no sooner; without any (0) the looks no longer fit "
-            "into their half of the rate.",
-            "- With everything in one call the curve is a plain trade: half the tick, half the "
-            "delay, twice the looks. At 2 s half a look per job buys a mean delay of a second; "
-            "who wants the news sooner sets `poll_interval=1` and pays for twice the looks.",
-            "- A tick fitted to durations gains nothing here: one call serves all jobs, so there "
-            "is always one that is about to end.\n",
+            f"{found['jobs']} jobs with a rate limit of {found['rate']:.0f}/s, in virtual time: "
+            "polls per job against the mean delay, for ticks from 0.5 to 5 s. The ring marks the "
+            f"default of {found['default']:.0f} s.\n",
+            "![Polls per job against delay, by tick and window](benchmarks/tick.svg)\n",
+            "- A poll that is due includes all tasks of its kind. With a narrower window there are "
+            "more polls at the same tick and no shorter delay; with a window of 0 the polls exceed "
+            "their half of the rate.",
+            "- With all tasks in one request, half the tick means half the delay and twice the "
+            "polls. At 2 s the mean delay is one second with half a poll per job; "
+            "`poll_interval=1` halves the delay with twice the polls.",
+            "- A tick adapted to task durations would not help: one request serves all jobs, and "
+            "some job is always about to end.\n",
             _folded(
-                ["population", "pattern", "tick s", "looks per job", "mean delay s", "p95 s"], shown
+                ["population", "pattern", "tick s", "polls per job", "mean delay s", "p95 s"], shown
             ),
         ]
     )
@@ -332,21 +333,21 @@ def scale(found: dict[str, Any]) -> str:
         [
             "\n## From 10 to 50,000 waits\n",
             "![CPU and delay over the number of waits](benchmarks/scale.svg)\n",
-            "Up to 1,000 waits (5 calls each 2 s) nothing but the number of records grows. At the "
-            "default rate the looks then reach their half of it: beyond 2,000 waits the tick is "
-            "stretched, by design, so that 10,000 are looked at each 10 s and 50,000 each 50 s, "
-            "and the CPU stays where it is. (A count over 1.4 such rounds holds one or two of "
-            "them: its calls/s are 5 to 7, on average 5.) Without a rate the CPU goes with the "
-            "records read.\n",
+            "Up to 1,000 waits (5 requests every 2 s) only the number of records grows. At the "
+            "default rate limit the polls then reach their half of the rate: beyond 2,000 waits "
+            "the tick is extended, by design, so that 10,000 are polled every 10 s and 50,000 "
+            "every 50 s, and the CPU stays constant. (A measurement covers 1.4 such rounds and so "
+            "contains one or two of them: 5 to 7 calls/s, 5 on average.) Without a rate limit the "
+            "CPU is proportional to the records decoded.\n",
             _folded(
                 [
                     "waits",
                     "rate",
                     "loop",
                     "% of a core",
-                    "besides decoding",
+                    "without decoding",
                     "calls/s",
-                    "KiB per wait, all in",
+                    "KiB per wait, total",
                     "mean delay s",
                 ],
                 rows,
@@ -372,10 +373,10 @@ def starts(found: dict[str, Any]) -> str:
     ]
     return "\n".join(
         [
-            "\n## The way of a start\n",
-            "50 at once, in one process. When the server answers at once the latency is 50 times "
-            "the CPU of one start, checks, hashes and marks included; a service that takes 100 ms "
-            "hides most of it.\n",
+            "\n## Starts\n",
+            "50 at once, in one process. If the server responds at once, the latency is 50 times "
+            "the CPU of one start, including checks, hashes and names; with a service that takes "
+            "100 ms most of it is hidden.\n",
             _table(["server takes", "loop", "client", "p50 ms", "starts/s", "CPU us"], rows),
         ]
     )
@@ -384,17 +385,17 @@ def starts(found: dict[str, Any]) -> str:
 FAULTS: Final = {
     "drop": "connection drops",
     "503": "503",
-    "429": "429 once (not taken)",
-    "hang": "no answer in 1 s",
+    "429": "429 once (not accepted)",
+    "hang": "no response in 1 s",
 }
 
 INTRO: Final = """\
 # Benchmarks
 
-Made by `python -m benchmarks --docs`, which runs everything in about a quarter of an hour and
-writes this page; `--short` shows that it still runs. What each measures, and what it does not,
-stands in `benchmarks/README.md`. Ratios within one run say something; figures
-of different machines do not compare. The server stands on the loopback and answers at once.
+Generated by `python -m benchmarks --docs`, which runs all benchmarks in about a quarter of an hour
+and writes this page. `benchmarks/README.md` says what each one measures, and what it does not.
+Compare ratios within one run, not numbers from different machines. The server runs on the loopback
+interface and responds at once.
 """
 
 

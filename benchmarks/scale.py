@@ -1,9 +1,9 @@
-"""From 10 to 50,000 waits on one client: CPU, calls and memory while they wait, and the delay.
+"""From 10 to 50,000 waits on one client: CPU, requests, memory and delay.
 
-At the client's own pace (10 calls/s, looks half of it) and without any; on asyncio and uvloop.
-Each point is a process of its own. Beside the waits that only wait, a few end while it is
-measured. "Besides decoding" leaves out what reading the same answers costs alone: JSON and
-records, measured in the same process.
+With the default rate limit (10 requests/s, half of them for polls) and without any; on asyncio and
+uvloop. Each point is measured in a separate process. A few of the waits end during the
+measurement. "Without decoding" subtracts the CPU for decoding the same responses (JSON and
+records), measured in the same process.
 """
 
 import asyncio
@@ -25,17 +25,17 @@ from benchmarks.common import RECORD, Row, keep, run_child, server
 
 SIZES: Final = (10, 100, 1_000, 10_000, 50_000)
 NEVER: Final = 2**31
-"""Milliseconds: longer than it is measured."""
+"""Milliseconds; longer than the measurement."""
 
 
 def task_id(number: int, ends_in: float) -> str:
-    """Return an id whose task ends after so many ms (see `benchmarks.server`)."""
+    """Return the id of a task that ends after this many ms (see `benchmarks.server`)."""
     at = (int(time.time() * 1000) + int(ends_in)) & 0xFFFFFFFF
     return f"66ea4dd8{at:08x}{number:08x}"
 
 
 def decoding(records: int = 200, rounds: int = 30) -> float:
-    """Return the CPU seconds that reading one record of a batch takes."""
+    """Return the CPU seconds to decode one record of a batch."""
     rows = [{**RECORD, "_id": f"{n:024x}"} for n in range(records)]
     body = json.dumps({"code": 0, "data": rows, "trace_id": "t-1"}).encode()
     before = time.process_time()
@@ -54,7 +54,7 @@ async def measure(base_url: str, count: int, paced: bool, seconds: float) -> dic
     async with A2E("bench-key", base_url=base_url, **given) as a2e:
         await a2e.talking_video.attach(task_id(0, -1000)).wait()
         delays: list[float] = []
-        # Some end during what is measured, late enough that their looks are in step.
+        # Some end during the measurement, late enough that their polls are in step.
         ending = max(5, min(200, count // 10))
         settle = max(2.5, min(count / 200 / 5, seconds))
         ends = [settle + seconds * 0.25 * n / ending for n in range(ending)]
@@ -95,7 +95,7 @@ async def measure(base_url: str, count: int, paced: bool, seconds: float) -> dic
 
 
 class Calls:
-    """Counts the looks of a client, and the records they show."""
+    """Counts the polls of a client and the records they return."""
 
     def __init__(self, a2e: A2E) -> None:
         self.made = self.records = 0
@@ -111,7 +111,7 @@ class Calls:
 
 
 def point(count: int, paced: bool, loop: str, short: bool) -> dict[str, Any]:
-    """Return one point of the curves, from a process of its own."""
+    """Return one point of the curves, measured in a separate process."""
     seconds = 3.0 if short else max(8.0, min(70.0, 1.4 * count / 1000)) if paced else 6.0
     with server("batch") as base_url:
         options = json.dumps([count, paced, seconds])
@@ -119,11 +119,11 @@ def point(count: int, paced: bool, loop: str, short: bool) -> dict[str, Any]:
 
 
 def run(short: bool) -> list[Row]:
-    """Return the figures at 10,000 waits; the curves are kept for the docs."""
+    """Return the results at 10,000 waits; store the curves for the docs."""
     sizes = (10, 1_000) if short else SIZES
     loops = ("asyncio", "uvloop")
     curves: list[dict[str, Any]] = []
-    # At the client's pace the processes hardly do anything: side by side they do not disturb.
+    # At this rate limit the processes are nearly idle, so they can run side by side.
     for paced, lanes in ((True, 4), (False, 4 if short else 1)):
         todo = [
             (count, paced, loop, short)
@@ -140,7 +140,7 @@ def run(short: bool) -> list[Row]:
     seen = next(c for c in curves if c["waits"] == most and c["paced"] and c["loop"] == "asyncio")
     return [
         Row(
-            what=f"{most:,} waits at the default pace: CPU besides decoding",
+            what=f"{most:,} waits at the default pace: CPU without decoding",
             peer="decoding their records",
             peer_value=f"{(seen['cpu'] - seen['besides_decoding']) * 100:.1f} % of a core",
             ours=f"{seen['besides_decoding'] * 100:.1f} % of a core",

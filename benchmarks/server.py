@@ -1,12 +1,12 @@
-"""A server without a framework: answers every request with a prepared body.
+"""A server without a framework, which sends prepared responses.
 
     python -m benchmarks.server [record|silent|delay MS|start MS|batch]
 
-``record`` answers one task's record, ``silent`` never answers, ``delay`` waits first; ``start``
-gives each record an id of its own, after some time; ``batch`` answers a record for each id that
-the request names.
+``record`` returns the record of one task, ``silent`` never responds, ``delay`` responds after a
+delay, ``start`` returns a record with a new id after a delay, ``batch`` returns a record for each
+id in the request.
 
-An id for ``batch`` has the end of its task in its second eight digits: milliseconds of the
+The second eight digits of an id for ``batch`` are the end time of its task: milliseconds of the
 system's clock, modulo 2**32.
 """
 
@@ -25,7 +25,7 @@ ID = re.compile(rb"[0-9a-f]{24}")
 
 
 def framed(body: bytes) -> bytes:
-    """Return a whole answer."""
+    """Return a complete HTTP response."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
     return head + str(len(body)).encode() + b"\r\n\r\n" + body
 
@@ -55,7 +55,7 @@ def batch(request: bytes) -> bytes:
 
 
 class Fast(asyncio.Protocol):
-    """Answers each request head (bodies are counted off by Content-Length)."""
+    """Responds to each request head; bodies are skipped by their Content-Length."""
 
     mode = "record"
     delay = 0.0
@@ -99,7 +99,7 @@ MAKERS = {"start": start, "batch": batch}
 
 
 async def main(mode: str, delay: float) -> None:
-    """Serve until the process is ended."""
+    """Serve until the process is terminated."""
     Fast.mode, Fast.delay = mode, delay
     loop = asyncio.get_running_loop()
     listening = await loop.create_server(Fast, "127.0.0.1", 0, backlog=4096)

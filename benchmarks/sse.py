@@ -1,7 +1,7 @@
-"""1,000 streams of live progress from the FastAPI example, each of a job of its own.
+"""1,000 streams of live progress from the FastAPI example, each of a different job.
 
-The jobs run on the sandbox; some end while they are watched, and their files are saved. Beside it
-the same server with streams that are fed by a timer.
+The jobs run on the sandbox; some end while they are streamed, and their files are saved. For
+comparison: the same server with streams that are fed by a timer.
 """
 
 import asyncio
@@ -22,16 +22,16 @@ from benchmarks.common import Row
 
 STREAMS = 1_000
 SPEED = 10.0
-"""Of the sandbox: so tasks of a minute begin to end within seconds."""
+"""Speed of the sandbox: one-minute tasks begin to end within seconds."""
 
 
 def run(short: bool) -> list[Row]:
-    """Return the figures."""
+    """Return the results."""
     return asyncio.run(measure(200, 5) if short else measure(STREAMS, 20))
 
 
 async def measure(count: int, seconds: float) -> list[Row]:
-    """Return the figures for so many streams, read for so long."""
+    """Return the results for so many streams, read for so long."""
     with tempfile.TemporaryDirectory() as folder, sandbox() as account:
         environ = {
             **os.environ,
@@ -68,7 +68,7 @@ async def measure(count: int, seconds: float) -> list[Row]:
 
 @contextlib.contextmanager
 def sandbox() -> Iterator[dict[str, Any]]:
-    """Run the service in a process of its own; yield its address and key."""
+    """Run the service in a separate process; yield its address and key."""
     command = [sys.executable, "-m", "a2e_async.sandbox", "--json", "--exit-with-parent"]
     process = subprocess.Popen(
         [*command, "--speed", str(SPEED), "--make-results", "stdlib"],
@@ -86,7 +86,7 @@ def sandbox() -> Iterator[dict[str, Any]]:
 
 
 async def start(keys: list[str], account: dict[str, Any], journal: Path) -> None:
-    """Start a job under each key, as an earlier run of the app that was killed."""
+    """Start a job under each key, like an earlier run of the app that was killed."""
     async with A2E(
         account["api_key"], base_url=account["base_url"], journal=journal, rate=None
     ) as a2e:
@@ -136,7 +136,7 @@ async def streams(
         before = await told()
         reading = [asyncio.create_task(read(key)) for key in keys]
         await all_open.wait()
-        await told()  # the lag of opening them is not that of serving them
+        await told()  # do not count the lag caused by opening them
         await asyncio.sleep(seconds)
         after = await told()
         for task in reading:

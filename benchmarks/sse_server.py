@@ -1,7 +1,7 @@
-"""The FastAPI example, or streams fed by a timer, under uvicorn: tells its loop's lag and memory.
+"""The FastAPI example, or streams fed by a timer, under uvicorn; reports loop lag and memory.
 
-``python -m benchmarks.sse_server ours|bare``: prints its port; answers each line on stdin with
-the lag (p99, s) since the last one and the resident memory (bytes); ends with stdin.
+``python -m benchmarks.sse_server ours|bare`` prints its port. For each line on stdin it prints the
+loop lag since the previous line (p99, s) and the resident memory (bytes). It ends with stdin.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ def example() -> Any:
 
 
 def bare() -> Any:
-    """Return an app whose streams say something every 2 s, as often as the example looks."""
+    """Return an app whose streams send an event every 2 s, as often as the example polls."""
 
     async def ticks() -> AsyncIterator[JSONServerSentEvent]:
         while True:

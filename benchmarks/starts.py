@@ -1,8 +1,9 @@
 """From a start to its accepted task, 50 at once: against a bare aiohttp POST.
 
-Rounds of the bare POST, of ours without a journal and of ours with one take turns in one process,
-against a server that answers at once and one that takes 100 ms, as a quick service does. At once,
-50 callers of one thread wait for each other's CPU: the latency is 50 times the work of one start.
+Rounds of the bare POST, of this package without a journal and with one alternate in one process,
+against a server that responds at once and one that takes 100 ms, like a fast service. With an
+immediate response, 50 callers in one thread wait for each other's CPU, so the latency is 50 times
+the work of one start.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ async def measure(base_url: str, calls: int, rounds: int) -> dict[str, dict[str,
     """Return p50 latency (s), starts per second and CPU per start (s) of each, by medians."""
     seen: dict[str, list[tuple[float, float, float]]] = {}
     headers = {"Authorization": "Bearer bench-key"}
-    # Starts hold three quarters of the connections: the same 50 for all.
+    # Starts may use three quarters of the connections; this gives 50 to all variants.
     places = AT_ONCE * 4 // 3 + 1
     options: dict[str, Any] = {"base_url": base_url, "rate": None, "max_connections": places}
     with tempfile.TemporaryDirectory() as directory:
@@ -88,7 +89,7 @@ async def one_round(way: Callable[[], Awaitable[None]], calls: int) -> tuple[flo
 
 
 def run(short: bool) -> list[Row]:
-    """Return the figures; those of uvloop and of the busy server are kept for the docs."""
+    """Return the results; store those of uvloop and of the slower server for the docs."""
     calls, rounds = ("300", "1") if short else ("1000", "3")
     points: list[dict[str, Any]] = []
     for delay in ("0", "100"):

@@ -1,12 +1,12 @@
-"""Calls against delay over tick lengths and ride-along windows, in virtual time.
+"""Polls against delay for several tick lengths and batching windows, in virtual time.
 
-The package's own schedule looks at a simulated population, under the client's rate limit: starts
-and looks share one pace, looks have half of it. A look takes 0.2 s and shows what was true in its
-middle. No clock, no network, no noise: the same figures on every machine.
+The package's own schedule polls a simulated population under the client's rate limit: starts and
+polls share one rate, of which polls have half. A poll takes 0.2 s and returns the state at its
+midpoint. There is no clock, network or noise: the results are the same on every machine.
 
-A ride-along window of w means that a call which is due takes along the tasks due within w
-seconds. The package takes along everything of the kind (no window); the narrower ones are made
-here, to show what that is worth.
+With a batching window of w, a poll that is due includes the tasks that are due within w seconds.
+The package includes all tasks of the kind (no window); narrower windows are simulated here to show
+the benefit.
 """
 
 import heapq
@@ -28,12 +28,12 @@ from benchmarks.peers.population import bimodal, lognormal
 RATE: Final = 10.0
 BURST: Final = 10.0
 TRIP: Final = 0.2
-"""Seconds from sending a look to reading its answer."""
+"""Seconds from sending a poll to reading its response."""
 
 TICKS: Final = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
 DEFAULT: Final = 2.0
 WINDOWS: Final = (0.0, 0.5, math.inf)
-"""As shares of the tick."""
+"""Batching windows, as fractions of the tick."""
 
 LAWS: Final = {
     "videos, 90 s lognormal": (lognormal, 90.0),
@@ -43,7 +43,7 @@ LAWS: Final = {
 
 
 class Windowed(Schedule):
-    """A schedule whose calls take along only what is due within a window."""
+    """A schedule whose polls include only the tasks due within a window."""
 
     window = math.inf
 
@@ -59,9 +59,10 @@ class Windowed(Schedule):
 
 
 class Queue:
-    """Whose turn is next, as in the client's pacer.
+    """The queue of the client's rate limiter.
 
-    By arrival; a look lets starts pass it for its patience, and then has every second turn.
+    Ordered by arrival. Later starts overtake a poll until its priority delay is over; after that,
+    polls get every second turn.
     """
 
     def __init__(self) -> None:
@@ -87,14 +88,14 @@ class Queue:
 
 
 def begins(pattern: str, mean: float, jobs: int) -> list[float]:
-    """Return when each job is started: all at once, or so that 300 are in flight."""
+    """Return the start time of each job: all at once, or so that 300 are in flight."""
     gap = 0.0 if pattern == "burst" else max(mean / 300, 2 / RATE)
     return [n * gap for n in range(jobs)]
 
 
 @cache
 def simulate(law: str, pattern: str, tick: float, share: float, jobs: int) -> dict[str, float]:
-    """Return calls per job, and mean and p95 delay (s), of one population."""
+    """Return polls per job, and mean and p95 delay (s), of one population."""
     quantile, mean = LAWS[law]
     shares = [(n + 0.5) / jobs for n in range(jobs)]
     random.Random(1).shuffle(shares)
@@ -166,7 +167,7 @@ def simulate(law: str, pattern: str, tick: float, share: float, jobs: int) -> di
 
 
 def run(short: bool) -> list[Row]:
-    """Return the default's figures; the whole sweep is kept for the docs."""
+    """Return the results of the default tick; store the whole sweep for the docs."""
     jobs = 200 if short else 800
     ticks = (1.0, DEFAULT) if short else TICKS
     laws = list(LAWS)[:1] if short else list(LAWS)
@@ -188,7 +189,7 @@ def run(short: bool) -> list[Row]:
     none = simulate(laws[0], "steady", DEFAULT, 0.0, jobs)
     return [
         Row(
-            what=f"looks per job, tick of {DEFAULT:.0f} s, 300 in flight, rate {RATE:.0f}/s",
+            what=f"polls per job, tick of {DEFAULT:.0f} s, 300 in flight, rate {RATE:.0f}/s",
             peer="only what is due",
             peer_value=f"{none['calls_per_job']:.2f} at {none['mean_delay']:.2f} s",
             ours=f"{whole['calls_per_job']:.2f} at {whole['mean_delay']:.2f} s",

@@ -1,10 +1,10 @@
-"""Webhooks on against off: delay after the true end and looks per job, side by side in one run.
+"""Webhooks on and off: polls per job and delay after the actual end, in one run.
 
-Jobs of 60-120 s arrive in a steady stream on kinds with batchDetail and without, against one
-sandbox whose clock is ten times as fast as in truth (so the client's intervals are a tenth); the
-figures are in the service's seconds. Events come over a real socket; a share of them is lost, as
-the service sends each once. The last rows are what an event and a forged one cost the receiver,
-and what news of other processes cost while 10,000 wait with a journal.
+Jobs of 60-120 s arrive steadily on kinds with and without batchDetail. The sandbox's clock is ten
+times faster than real time (so the client's intervals are a tenth); all times are in seconds of
+the service's clock. Events arrive over a real socket, and some are lost, because the service sends
+each only once. The last rows are the CPU of a valid and of a forged event, and of changes by other
+processes while 10,000 tasks wait with a journal.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ async def served(a2e: A2E, listening: socket.socket) -> AsyncGenerator[None]:
 
 
 async def measure(kind: str, jobs: int, gap: float, *, on: bool) -> dict[str, float]:
-    """Return looks per job, mean and p95 delay (s of the service)."""
+    """Return polls per job, mean and p95 delay (service seconds)."""
     ended: dict[str, float] = {}
     listening = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}/a2e"
@@ -113,7 +113,7 @@ async def per_event(count: int) -> tuple[float, float]:
 
 
 async def news(waits: int, changes: int) -> tuple[float, float]:
-    """Return CPU (share of a core) of waits at rest with a journal, and CPU time (s) per news."""
+    """Return the idle CPU of waits with a journal (cores), and CPU seconds per change."""
     with tempfile.TemporaryDirectory() as directory, Sandbox(speed=1) as sandbox:
         path = Path(directory) / "jobs.db"
         async with A2E(
@@ -133,7 +133,7 @@ async def news(waits: int, changes: int) -> tuple[float, float]:
                 key = str(n)
                 await writer.begin(Entry(key=key, kind="wan", digest="d", state=State.INTENT))
             begun_wall, begun = time.perf_counter(), time.process_time()
-            # The writer's own share is measured without anybody who hears of it.
+            # The CPU of the writer itself is measured without any waits.
             await asyncio.gather(
                 *(writer.advance(str(n), State.ACCEPTED, ids=(f"x{n}",)) for n in range(changes))
             )
@@ -150,20 +150,20 @@ async def news(waits: int, changes: int) -> tuple[float, float]:
 
 
 async def measure_all(jobs: int) -> list[dict[str, float]]:
-    """Return the figures of both kinds, off and on."""
+    """Return the results of both kinds, with webhooks off and on."""
     pairs = [(kind, on) for kind in KINDS for on in (False, True)]
     return await asyncio.gather(*(measure(kind, jobs, 2.0, on=on) for kind, on in pairs))
 
 
 def run(short: bool) -> list[Row]:
-    """Return the figures."""
+    """Return the results."""
     os.environ["A2E_WEBHOOK_SECRET"] = SECRET
     rows: list[Row] = []
     found = asyncio.run(measure_all(40 if short else 300))
     for kind, off, on in zip(KINDS, found[::2], found[1::2], strict=True):
         rows += [
             Row(
-                what=f"webhooks: looks per {kind} job",
+                what=f"webhooks: polls per {kind} job",
                 peer=f"off, every {INTERVAL:.0f} s",
                 peer_value=f"{off['calls_per_job']:.2f}",
                 ours=f"{on['calls_per_job']:.2f}",
@@ -172,7 +172,7 @@ def run(short: bool) -> list[Row]:
                 reached=on["calls_per_job"] <= off["calls_per_job"],
             ),
             Row(
-                what=f"  mean delay after the true end (p95), {LOST:.0%} of events lost",
+                what=f"  mean delay after the actual end (p95), {LOST:.0%} of events lost",
                 peer=f"off, every {INTERVAL:.0f} s",
                 peer_value=f"{off['mean_delay']:.2f} s ({off['p95_delay']:.2f} s)",
                 ours=f"{on['mean_delay']:.2f} s ({on['p95_delay']:.2f} s)",
@@ -195,7 +195,7 @@ def run(short: bool) -> list[Row]:
             reached=forged <= 50e-6,
         ),
         Row(
-            what="CPU per change that another process makes, 10,000 waits with a journal",
+            what="CPU per change made by another process, 10,000 waits with a journal",
             peer="the same at rest",
             peer_value=f"{rest:.2%} of a core",
             ours=f"{each * 1e6:.0f} us",

@@ -1,9 +1,9 @@
-"""Mutation testing of the modules that decide about money and ends: can the tests fail?
+"""Mutation testing of the modules that decide about charges and about the end of a wait.
 
-``python tests/mutation.py`` changes one expression at a time (library mutmut) in a copy of the
-checkout, runs the tests that reach it, and fails if fewer than 92 % of the changes are noticed.
-``--sample N`` tries N mutants of each module, drawn at random, for CI. Survivors are listed;
-``--show`` prints their differences. Needs the extras ``dev`` and ``mutation``.
+``python tests/mutation.py`` changes one expression at a time (with mutmut) in a copy of the
+checkout, runs the tests of the changed module, and fails if less than 92 % of the mutants are
+killed. ``--sample N`` tries N random mutants of each module, for CI. Survivors are listed;
+``--show`` prints their diffs. Needs the extras ``dev`` and ``mutation``.
 """
 
 import argparse
@@ -38,14 +38,14 @@ MODULES: Final = {
         "tests/pure/test_status.py",
     ),
 }
-"""What decides whether something is paid again, and when a wait or an entry ends.
+"""The mutated modules, each with its fast tests.
 
-With each module the tests that reach it quickly; processes they start run the original code.
+Only tests that run the module in their own process: subprocesses run the original code.
 """
 
 SURVIVED: Final = 0
 NO_TESTS: Final = 5, 33
-"""Exit codes of an unnoticed mutant's test run; any other is a failure, crash or timeout."""
+"""Exit codes for a surviving mutant; all others mean that it was killed."""
 
 CONFIG: Final = """
 [tool.mutmut]
@@ -53,14 +53,14 @@ source_paths = ["a2e_async"]
 only_mutate = [{module}]
 pytest_add_cli_args_test_selection = {tests}
 pytest_add_cli_args = ["-p", "no:cacheprovider", "-x"]
-# The texts of log messages decide nothing.
+# Log messages do not affect behaviour.
 do_not_mutate_patterns = ["logger\\\\."]
 also_copy = ["README.md", "CHANGELOG.md", "docs", "benchmarks", "examples"]
 """
 
 
 def copy_checkout(to: Path, module: str) -> None:
-    """Copy the files that git knows, with mutmut's settings added to pyproject.toml."""
+    """Copy the files tracked by git, and add mutmut's settings to pyproject.toml."""
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
     )
@@ -74,7 +74,7 @@ def copy_checkout(to: Path, module: str) -> None:
 
 
 def mutmut(at: Path, *arguments: str) -> str:
-    """Run mutmut in the copy and return what it printed."""
+    """Run mutmut in the copy and return its output."""
     command = [sys.executable, "-m", "mutmut", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(at), "PYTHONDONTWRITEBYTECODE": "1"}
     run = subprocess.run(command, cwd=at, env=environment, capture_output=True, text=True)
@@ -82,7 +82,7 @@ def mutmut(at: Path, *arguments: str) -> str:
 
 
 def exit_codes(at: Path) -> dict[str, int | None]:
-    """Return the exit code of each mutant's test run by its name; None for one not run."""
+    """Return the exit code of each mutant's test run, by name; None if not run."""
     codes: dict[str, int | None] = {}
     for meta in sorted(at.glob("mutants/**/*.meta")):
         codes |= json.loads(meta.read_text())["exit_code_by_key"]
@@ -97,7 +97,7 @@ def try_module(module: str, options: argparse.Namespace, rng: random.Random) -> 
         copy_checkout(at, module)
         names: list[str] = []
         if options.sample:
-            mutmut(at, "run", *jobs, "no mutant has this name")  # makes them, runs none
+            mutmut(at, "run", *jobs, "no mutant has this name")  # creates all mutants, runs none
             every = sorted(exit_codes(at))
             names = rng.sample(every, min(options.sample, len(every)))
         said = mutmut(at, "run", *jobs, *names)
@@ -115,11 +115,13 @@ def try_module(module: str, options: argparse.Namespace, rng: random.Random) -> 
 def main() -> int:
     """Run, print the survivors, and return 1 if too many mutants survived."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sample", type=int, default=0, help="try that many of each, at random")
-    parser.add_argument("--seed", type=int, default=None, help="of the drawing")
+    parser.add_argument(
+        "--sample", type=int, default=0, help="try this many random mutants of each module"
+    )
+    parser.add_argument("--seed", type=int, default=None, help="seed of the random sample")
     parser.add_argument("--min", type=float, default=92.0, help="percent that must be killed")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--show", action="store_true", help="print the survivors' differences")
+    parser.add_argument("--show", action="store_true", help="print the diffs of the survivors")
     parser.add_argument("modules", nargs="*", help="only these files")
     options = parser.parse_args()
     seed = random.randrange(10**6) if options.seed is None else options.seed

@@ -198,7 +198,10 @@ def message_of(error: BaseException) -> str:
 ON_SITE: Final = "its result is shown on the service's site."
 """What there is to say of tasks that the service tells nothing of."""
 
-_KEPT: Final = (" What was fetched is kept for the next try.", "; what is there is kept")
+_KEPT: Final = (
+    " The bytes received are kept for the next attempt.",
+    "; the bytes received are kept",
+)
 
 
 def _has_parts(error: TransferError) -> bool:

@@ -1,7 +1,8 @@
-"""Which error a refusal is: by status, by code, else by the service's own words (pure).
+"""Choose the error class of a refused request: by status, by code, else by the message (pure).
 
-The tables are short and match whole words. They see the message only, without what it quotes:
-a prompt echoed in it must not decide.
+The service has few codes of its own, so the message often has to decide. The patterns are short
+and match whole words. Text that the message quotes is removed first, because it may be an echo of
+the user's prompt.
 """
 
 import re
@@ -20,7 +21,7 @@ from a2e_async.errors import (
 )
 
 _REFUSING_STATUSES: Final = frozenset({200, 400, 401, 402, 403, 404, 405, 413, 415, 422})
-"""HTTP statuses under which the API's own envelope says that it did not carry a request out."""
+"""HTTP statuses with which the API's own JSON envelope rejects a request."""
 
 _AGE_CODES: Final = frozenset({1003, 1004})
 _OCCUPIED: Final = 1001
@@ -53,7 +54,7 @@ _CONTENT: Final = _words(
     r"underage",
     r"age (?:restrict(?:ion|ed)|verification|limit)",
 )
-# Under 403 the service has refused already; the only question left is why.
+# Too common for other statuses. With 403 the request was refused; they only tell why.
 _CONTENT_403: Final = _words(r"portraits?", r"age", r"minors?", r"real (?:person|people)")
 _KEY: Final = _words(
     r"unauthori[sz]ed",
@@ -71,19 +72,20 @@ _ADVICE: Final[dict[type[ApiError], str]] = {
     AuthenticationError: _CHECK_KEY,
     PermissionDenied: (
         "Either the account's plan does not allow this call or the content was refused; the "
-        "service does not say which. If every call answers so, the plan has no API access."
+        "service does not say which. If every call fails like this, the plan has no API access."
     ),
     ContentRejected: "Change the content; the same request will be refused again.",
     InsufficientCredits: "Add coins to the account; nothing was started.",
-    NotFound: "It was deleted, has expired, or belongs to another account.",
+    NotFound: "The object was deleted, has expired, or belongs to another account.",
     InvalidRequest: "Correct the inputs; the same request will be refused again.",
-    RateLimited: "Try later, or lower the client's rate.",
-    ServerError: "The service has a fault; tell its support the trace id if it lasts.",
+    RateLimited: "Try again later, or lower the client's rate.",
+    ServerError: "The service failed; if this continues, report the trace id to its support.",
 }
 
 
 def classify(status: int, code: int | None, message: str) -> type[ApiError]:
-    """Return the class of a refusal (HTTP status, the envelope's code, the service's text)."""
+    """Return the error class for an HTTP status, the envelope's code and the service's message."""
+    # The service reports most errors with HTTP 200 and a status-like code in the body.
     under_200 = 200 <= status < 300
     effective = code if under_200 and code is not None and 400 <= code <= 599 else status
     if effective >= 500:
@@ -98,7 +100,7 @@ def classify(status: int, code: int | None, message: str) -> type[ApiError]:
         return RateLimited
     if code in _AGE_CODES:
         return ContentRejected
-    # Inputs that the service quotes in its message say nothing about the reason.
+    # The slice bounds the work of the patterns on a message of arbitrary length.
     text = _QUOTED.sub(" ", message[:2000])
     if _RATE.search(text):
         return RateLimited
@@ -116,11 +118,12 @@ def classify(status: int, code: int | None, message: str) -> type[ApiError]:
 
 
 def is_refusal(status: int, code: int | None, *, from_api: bool) -> bool:
-    """Return whether a failure response proves that the request was not carried out.
+    """Return whether a failure response proves that the request was not executed.
 
-    Only the API itself can prove it: by its JSON envelope (``from_api``) under a status that it
-    uses for refusals, unless the envelope's ``code`` reports a fault of the server, or by a 429.
-    Redirects, 408, 409, 425, 499, 5xx and whatever a proxy or gateway writes prove nothing.
+    Only the API itself can prove it: with its JSON envelope (``from_api``) and a status that it
+    uses for refusals, unless the envelope's ``code`` reports a server fault, or with a 429.
+    Redirects, 408, 409, 425, 499, 5xx and responses of a proxy or gateway prove nothing: the
+    service may have executed, and charged, the request behind them.
     """
     if status == 429:
         return True
@@ -128,7 +131,7 @@ def is_refusal(status: int, code: int | None, *, from_api: bool) -> bool:
 
 
 def advice_for(kind: type[ApiError], code: int | None) -> str:
-    """Return what the caller is to do next."""
+    """Return a sentence for the error message that says what to do next."""
     if code == _OCCUPIED:
-        return "All streaming hosts of the service are taken; try later."
+        return "All streaming hosts of the service are in use; try again later."
     return _ADVICE.get(kind, "")

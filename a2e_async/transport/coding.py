@@ -1,8 +1,8 @@
-"""Content-Encoding undone, by the bytes rather than by the label (pure).
+"""Decode Content-Encoding, trusting the bytes more than the header (pure).
 
-Stores keep labels that say nothing about the bytes (``aws-chunked``, ``utf-8``, ``binary``) and
-send what was not asked for. A label is followed only where the bytes agree; compressed data that
-ends early is an error, and every member of a gzip file counts.
+Object stores keep headers that do not describe the bytes (``aws-chunked``, ``utf-8``, ``binary``)
+and send encodings that were not requested. A header is followed only if the bytes agree with it.
+Truncated compressed data is an error, and all members of a multi-member gzip file are read.
 """
 
 import importlib
@@ -12,12 +12,12 @@ from typing import Any, Final
 from a2e_async.transport.mediatype import sniff
 
 OUTPUT_BYTES: Final = 1024 * 1024
-"""Bytes that one step gives out at most, whatever its input expands to."""
+"""Most bytes that one call of `ContentDecoder.decode` returns: bounds decompression bombs."""
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 
-_HEAD_BYTES: Final = 18  # a gzip header and more than any other needs
-_BROTLI_STEP: Final = 4096  # its output is not bounded: small steps bound it
+_HEADER_BYTES: Final = 18  # long enough for the header of every supported encoding
+_BROTLI_STEP: Final = 4096  # brotli has no output limit: small input steps bound the output
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _UNKNOWN: Final = frozenset(
     {"compress", "x-compress", "bzip2", "x-bzip2", "xz", "lzma", "exi", "pack200-gzip", "dcb"}
@@ -27,57 +27,63 @@ _KNOWN: Final = frozenset({"gzip", "deflate", "br", "zstd"})
 
 
 class Damaged(Exception):
-    """The compressed data is cut or broken."""
+    """The compressed data is truncated or corrupt."""
 
 
 class Unsupported(Exception):
-    """The coding is real and cannot be undone here."""
+    """The encoding is genuine, but no decoder for it is available."""
 
 
 def codings(label: str | None) -> tuple[str, ...]:
-    """Return the codings of a Content-Encoding header that change bytes, in their order."""
+    """Return the encodings in a Content-Encoding header that change the bytes, in order."""
     names = (name.strip().lower() for name in (label or "").split(","))
     plain = ("gzip" if name == "x-gzip" else name for name in names)
     return tuple(name for name in plain if name in _KNOWN or name in _UNKNOWN)
 
 
 class Decoder:
-    """Undoes one coding. ``active`` is False once the bytes proved not to be encoded."""
+    """Decode one encoding. ``active`` is False once the bytes turned out not to be encoded."""
 
     def __init__(self, coding: str) -> None:
         self.active = True
         self._coding = coding
         self._held = b""
-        """Input that was not decoded yet."""
+        """Input that has not been decoded yet."""
         self._codec: Any = None
-        self._chosen = False
+        self._codec_chosen = False
         self.pending = False
-        """True when ``decode(b"")`` may give more."""
+        """True if ``decode(b"")`` may return more data."""
 
     def decode(self, data: bytes) -> bytes:
-        """Return what ``data`` adds, about 1 MiB at most. Raises `Damaged`, `Unsupported`."""
-        if self._chosen and not self.active:
+        """Return the next decoded bytes, about 1 MiB at most.
+
+        Raises `CorruptedContent` or `UnsupportedEncoding`.
+        """
+        if self._codec_chosen and not self.active:
             return data
         self._held += data
-        if not self._chosen:
-            if len(self._held) < _HEAD_BYTES:
+        if not self._codec_chosen:
+            if len(self._held) < _HEADER_BYTES:
                 return b""
-            self._choose()
+            self._choose_codec()
         return self._step()
 
     def end(self, data: bytes) -> bytes:
-        """Return the rest, after the last ``data``. Raises `Damaged` if more was to come."""
+        """Decode the last ``data`` and return all remaining bytes.
+
+        Raises `CorruptedContent` if the compressed data is incomplete.
+        """
         given = [self.decode(data)]
-        if not self._chosen and self._held:
-            self._choose()
+        if not self._codec_chosen and self._held:
+            self._choose_codec()
         while self._held or self.pending:
             given.append(self._step(last=True))
         if self.active and self._codec is not None and not self._codec.eof:
-            raise Damaged("its compressed data ends too soon")
+            raise Damaged("its compressed data ends too early")
         return b"".join(given)
 
-    def _choose(self) -> None:
-        self._chosen = True
+    def _choose_codec(self) -> None:
+        self._codec_chosen = True
         self._codec = self._codec_for(self._held)
         self.active = self._codec is not None
 
@@ -89,12 +95,12 @@ class Decoder:
         if self._coding == "gzip" or _is_media(head):
             return None
         if self._coding == "deflate":
-            return zlib.decompressobj(-15)
+            return zlib.decompressobj(-15)  # raw deflate, which some servers send, has no header
         if self._coding == "zstd" and head.startswith(_ZSTD_MAGIC):
             return _zstd()
         if self._coding == "br":
             return _Brotli()
-        raise Unsupported(f"is stored in an encoding not asked for ({self._coding}).")
+        raise Unsupported(f"is stored in an encoding that was not requested ({self._coding}).")
 
     def _step(self, *, last: bool = False) -> bytes:
         data, self._held, self.pending = self._held, b"", False
@@ -108,19 +114,19 @@ class Decoder:
             self._codec = self._codec_for(data)
         try:
             given: bytes = self._codec.decompress(data, OUTPUT_BYTES)
-        except Exception as error:  # zlib.error, and each library has its own
+        except Exception as error:  # zlib.error, or the library's own class
             raise Damaged("its compressed data cannot be read") from error
         self._held = self._codec.unused_data or getattr(self._codec, "unconsumed_tail", b"")
         self.pending = bool(self._held) or len(given) >= OUTPUT_BYTES
         return given
 
     def _is_member(self, data: bytes, last: bool) -> bool:
-        """Return whether ``data`` begins another member; raises for what is something else."""
+        """Return whether ``data`` begins another member. Raises for trailing garbage."""
         magic = _ZSTD_MAGIC if self._coding == "zstd" else GZIP_MAGIC
         if data.startswith(magic):
             return True
         if data and (last or not magic.startswith(data)):
-            raise Damaged("its compressed data is followed by something else")
+            raise Damaged("its compressed data is followed by other data")
         return False
 
 
@@ -144,11 +150,11 @@ def _zstd() -> Any:
             return importlib.import_module(name).ZstdDecompressor()
         except ImportError:
             continue
-    raise Unsupported("is stored in an encoding not asked for (zstd).")
+    raise Unsupported("is stored in an encoding that was not requested (zstd).")
 
 
 class _Brotli:
-    """A Brotli library's decoder in the form of zlib's."""
+    """Adapt a Brotli decoder to the interface of zlib's."""
 
     unused_data = b""
 
@@ -160,7 +166,7 @@ class _Brotli:
                 continue
             self.unconsumed_tail = b""
             return
-        raise Unsupported("is stored in an encoding not asked for (br).")
+        raise Unsupported("is stored in an encoding that was not requested (br).")
 
     @property
     def eof(self) -> bool:

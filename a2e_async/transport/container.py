@@ -1,35 +1,36 @@
-"""Whether a media file is complete, by the lengths that it holds itself (pure).
+"""Detect truncated media files from the lengths in their own structure (pure).
 
-Read while the file passes, a few bytes of each block. HTTP tells the end of most bodies; this
-tells it for those that end with their connection, and finds a file that was stored cut.
+The checkers read a few bytes of each block while the file streams past. They are needed where HTTP
+does not give the length (a body that ends with its connection), and they also find a file that
+was already truncated when it was stored.
 """
 
 from typing import ClassVar, Final, Literal
 
 Verdict = Literal["complete", "cut", "unfinished", "unknown"]
-"""``cut``: it surely goes on; ``unfinished``: it should go on; ``unknown``: it does not tell."""
+"""``cut``: certainly truncated; ``unfinished``: probably truncated; ``unknown``: cannot tell."""
 
 _INDEXES: Final = frozenset(b"moov moof meta".split())
 _HEAVY: Final = frozenset(b"moov mdat moof".split())
 
 
 class Structure:
-    """What is seen of one file: `feed` it from its first byte on, then ask for the verdict."""
+    """Checks one file: `feed` it all bytes in order, then call `completeness`."""
 
     def __init__(self) -> None:
         self.position: int = 0
 
     def feed(self, data: bytes) -> None:
-        """Take in the next bytes."""
+        """Process the next bytes."""
         self.position += len(data)
 
     def verdict(self) -> Verdict:
-        """Return what it means that the data ends here."""
+        """Return whether the file is complete if it ends here."""
         return "unknown"
 
 
 class _Blocks(Structure):
-    """A row of blocks, each with its length and type before it."""
+    """A sequence of blocks, each preceded by its length and type."""
 
     known: ClassVar[frozenset[bytes]]
     begins: ClassVar[int] = 0
@@ -39,7 +40,7 @@ class _Blocks(Structure):
         self.seen = set[bytes]()
         self.last = b""
         self.stopped: Verdict | None = None
-        """Set where the blocks need not be followed any further."""
+        """The result, once the remaining blocks need not be followed."""
         self._goal = self.begins
         self._head = b""
 
@@ -57,21 +58,21 @@ class _Blocks(Structure):
                 self._head = b""
 
     def header_of(self, head: bytes) -> int:
-        """Return how long a header is that begins with ``head``."""
+        """Return the length of a header that begins with ``head``, in bytes."""
         return 8
 
     def size_of(self, head: bytes) -> int:
-        """Return the length of the block with this header; 0 where `stopped` is set."""
+        """Return the length of the block in bytes; 0 if `final_answer` is set."""
         raise NotImplementedError
 
     @property
     def beyond(self) -> bool:
-        """True when the last block reaches past the end of the data."""
+        """Whether the last block extends past the end of the data."""
         return self._goal > self.position
 
     @property
     def exact(self) -> bool:
-        """True when the data ends with a block."""
+        """Whether the data ends exactly at the end of a block."""
         return self._goal == self.position and not self._head
 
 
@@ -94,7 +95,7 @@ class _Boxes(_Blocks):
             self.stopped = "unknown"
             return 0
         self.seen.add(self.last)
-        if not size:  # it reaches to the end of the file, wherever that is
+        if not size:  # size 0: the box extends to the end of the file, so it gives no length
             self.stopped = "unknown"
         return size
 
@@ -132,12 +133,12 @@ class _Chunks(_Blocks):
 
 
 class _Riff(Structure):
-    """WAV, WebP, AVI: one length for all."""
+    """WAV, WebP, AVI: one length for the whole file."""
 
     def __init__(self, head: bytes) -> None:
         super().__init__()
         size = int.from_bytes(head[4:8], "little")
-        # Who writes to a pipe does not know the length and leaves one of these.
+        # An encoder that writes to a pipe does not know the length and leaves 0 or a maximum.
         self._end = 8 + size if size and size < 0x7FFFFFFF else None
 
     def verdict(self) -> Verdict:
@@ -147,7 +148,7 @@ class _Riff(Structure):
 
 
 class _Tail(Structure):
-    """JPEG, GIF: a mark at the end."""
+    """JPEG, GIF: an end marker."""
 
     def __init__(self, mark: bytes) -> None:
         super().__init__()
@@ -164,7 +165,7 @@ class _Tail(Structure):
 
 
 def structure_of(head: bytes) -> Structure | None:
-    """Return what follows a file that begins with ``head``, None where that tells no end."""
+    """Return a checker for a file that begins with ``head``; None for an unknown format."""
     if head[4:8] in (b"ftyp", b"styp", b"moov"):
         return _Boxes()
     if head.startswith(b"\x89PNG\r\n\x1a\n"):

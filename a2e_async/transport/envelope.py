@@ -1,9 +1,9 @@
-"""The service's answers in all their shapes: one value or one error out (pure).
+"""Decode the service's responses, in all their shapes, into a value or an error (pure).
 
-An answer counts as good when the HTTP status is 2xx, the envelope's code (if there is one) is
-0, and it does not say ``success: false``. Everything else becomes the one error of the tree
-that tells the caller what to do. Whatever bytes come, nothing but an `Answer` or an `A2EError`
-leaves `read_answer`.
+A response is a success if the HTTP status is 2xx, the envelope's code (if any) is 0, and the
+envelope does not contain ``success: false``. Everything else becomes the error class that tells
+the caller what to do. For any input bytes, `decode_response` either returns an `ApiResponse` or
+raises an `A2EError`.
 """
 
 import json
@@ -28,56 +28,56 @@ from a2e_async.redact import Secret, excerpt, redact
 from a2e_async.transport.classify import advice_for, classify, is_refusal
 
 try:
-    # The extra `fast`. What it refuses (NaN, huge numbers) is read the long way.
+    # The extra `fast`. What it rejects (NaN, huge numbers) takes the slow path.
     from orjson import loads as _quick_loads
 except ImportError:
     _first_value: Final = json.JSONDecoder().raw_decode
 
     def _quick_loads(body: bytes | bytearray | memoryview | str, /) -> Any:
         text = body if isinstance(body, str) else str(body, "utf-8")
-        # All that `json.loads` does beyond it is to skip blanks before and after.
+        # `json.loads` only adds skipping whitespace at both ends, at a measurable cost.
         value, end = _first_value(text)
         return value if end == len(text) else json.loads(text)
 
 
-# Code 0 is the documented success. The others were never seen, but reading an accepted and
-# charged start as refused would be worse than believing them.
-_GOOD_CODES: Final = frozenset({0, 200, 201, 202})
-_GOOD_WORDS: Final = frozenset({"", "ok", "success", "succeeded"})
+# Code 0 is the documented success. The others were never observed, but treating an accepted and
+# charged start as refused would be worse than accepting them.
+_SUCCESS_CODES: Final = frozenset({0, 200, 201, 202})
+_SUCCESS_WORDS: Final = frozenset({"", "ok", "success", "succeeded"})
 _ENVELOPE_KEYS: Final = frozenset(
     {"code", "data", "trace_id", "traceId", "message", "msg", "success", "error", "errors"}
 )
-_TRACE_CHARS: Final = 128
+_MAX_TRACE_CHARS: Final = 128
 
 MAX_DEPTH: Final = 64
-"""Levels of lists and objects in an answer; records have three or four.
+"""Nesting levels of lists and objects allowed in a response; records have three or four.
 
-Parsers give up at some depth, each at its own; below it, what was parsed breaks later, where it
-is walked, compared, copied or pickled.
+Each JSON parser has its own limit. A value just below that limit would parse, but raise
+RecursionError later, when it is compared, copied or pickled.
 """
 
 TRACE_HEADER: Final = "X-Trace-Id"
-"""Where a trace id stands that the body does not have."""
+"""Response header with the trace id, used if the body has none."""
 
 MAYBE_CHARGED: Final = (
-    "It may have been accepted and charged, so it was not sent again; look for it in the list "
-    "before you repeat it."
+    "It may have been accepted and charged, so it was not retried; check the list of tasks "
+    "before you start it again."
 )
 
-_REPORT: Final = "If this lasts, check base_url and report it with the excerpt of this error."
+_REPORT_ADVICE: Final = "If this continues, check base_url and report it with this error's excerpt."
 
-_RECORD: Final = re.compile(r"[0-9a-f]{24}")
+_RECORD_ID: Final = re.compile(r"[0-9a-f]{24}")
 
-_TITLE: Final = re.compile(r"<title[^>]*>\s*([^<]{1,200})", re.IGNORECASE)
+_HTML_TITLE: Final = re.compile(r"<title[^>]*>\s*([^<]{1,200})", re.IGNORECASE)
 
 
 @define(eq=False)
 class Answer:
-    """One good answer. ``data`` is the envelope's data, or the whole body if it has none.
+    """A successful response. ``data`` is the envelope's data, or the whole body if it has none.
 
-    ``code`` is None where no numeric code came; ``headers`` are those of the response. Its repr
-    leaves ``data`` and ``headers`` out, which may hold prompts and signed URLs: print
-    ``answer.data`` to see it.
+    ``code`` is None if the envelope has no numeric code. ``headers`` are the HTTP response
+    headers. The repr leaves out ``data`` and ``headers``, which may contain prompts and signed
+    URLs: print ``response.data`` to see the data.
     """
 
     data: Any = field(repr=False)
@@ -89,8 +89,8 @@ class Answer:
 
 
 @frozen(kw_only=True)
-class _Reply:
-    """What all errors about one answer tell."""
+class _ResponseContext:
+    """The facts that every error about one response reports."""
 
     method: str
     path: str
@@ -104,9 +104,9 @@ class _Reply:
 
 
 def read_plain(body: bytes, headers: Mapping[str, str]) -> Answer | None:
-    """Return the answer if ``body`` (of HTTP 200) is the usual envelope of a success, else None.
+    """Return the response if ``body`` (of HTTP 200) is an ordinary success envelope, else None.
 
-    The short way for almost every call; `read_answer` knows everything else.
+    The fast path for almost every call; `decode_response` handles everything else.
     """
     try:
         value = _quick_loads(body)
@@ -117,14 +117,14 @@ def read_plain(body: bytes, headers: Mapping[str, str]) -> Answer | None:
     code = value.get("code")
     if code.__class__ is not int or code != 0 or value.get("success", True) is not True:
         return None
-    message = _shown(_message(value)) if "msg" in value or "message" in value else ""
+    message = _redacted_message(_message_of(value)) if "msg" in value or "message" in value else ""
     trace = value.get("trace_id")
     if (
         trace.__class__ is not str
         or not trace.replace("-", "").isalnum()
-        or len(trace) > _TRACE_CHARS
+        or len(trace) > _MAX_TRACE_CHARS
     ):
-        trace = _trace(value, headers.get(TRACE_HEADER))
+        trace = _trace_id(value, headers.get(TRACE_HEADER))
     return Answer(value["data"], 0, message, trace, 200, headers)
 
 
@@ -144,14 +144,13 @@ def read_answer(
     location: str | None = None,
     charged: bool = False,
 ) -> Answer:
-    """Return the answer, or raise the error that it is.
+    """Return the decoded response, or raise the error that it reports.
 
-    ``retry_after`` in seconds; ``charged``: a call that may have cost, whatever came back;
-    ``secret`` (the API key) is taken out of every text kept; ``location`` is the target of a
-    redirect. Raises `ApiError` and its children,
-    `DecodeError`, and `ConfigurationError` for a redirect.
+    ``retry_after`` is in seconds. ``charged`` marks a call that may cost coins. ``secret`` (the
+    API key) is removed from every text kept. ``location`` is the target of a redirect. Raises
+    `ApiError` and its subclasses, `DecodeError`, and `ConfigurationError` for a redirect.
     """
-    reply = _Reply(
+    context = _ResponseContext(
         method=method,
         path=path,
         host=host,
@@ -163,55 +162,56 @@ def read_answer(
         charged=charged,
     )
     if 300 <= http_status < 400:
-        raise _redirect_error(reply, location)
+        raise _redirect_error(context, location)
     good = 200 <= http_status < 300
     if good and not body.strip():
         if http_status != 200 or method == "DELETE":
             return Answer(None, None, "", clean_trace(trace_header), http_status)
-        raise _undecodable(reply, "an empty answer", trace_header)
+        raise _decode_error(context, "an empty response", trace_header)
     try:
         value = _decode(body, loads)
     except (ValueError, RecursionError) as error:
-        failed = _not_json(reply, content_type, trace_header, error)
+        failed = _not_json_error(context, content_type, trace_header, error)
     else:
         if not _too_deep(body, value):
-            return _read_value(reply, value, trace_header)
-        failed = _undecodable(reply, "an answer nested too deeply", trace_header)
-    raise failed
+            return _decode_value(context, value, trace_header)
+        failed = _decode_error(context, "a response nested too deeply", trace_header)
+    raise failed  # outside of the handler: the error gets no context
 
 
 def _too_deep(body: bytes, value: Any) -> bool:
-    # Few answers have so many brackets at all: most are not walked through.
+    # Counting brackets is cheap, and few responses have enough of them to need the real check.
     brackets = body.count(b"{") + body.count(b"[")
     return brackets > MAX_DEPTH and deeper_than(value, MAX_DEPTH)
 
 
-def _read_value(reply: _Reply, value: Any, trace_header: str | None) -> Answer:
-    good = 200 <= reply.http_status < 300
+def _decode_value(context: _ResponseContext, value: Any, trace_header: str | None) -> Answer:
+    good = 200 <= context.http_status < 300
     if not is_map(value):
         if good:
-            return Answer(value, None, "", clean_trace(trace_header), reply.http_status)
-        raise _api_error(reply, None, _text(value), trace_header)
-    trace = _trace(value, trace_header)
-    message = _message(value)
-    code, refused = _code(value.get("code"))
+            return Answer(value, None, "", clean_trace(trace_header), context.http_status)
+        raise _api_error(context, None, _text_of(value), trace_header)
+    trace = _trace_id(value, trace_header)
+    message = _message_of(value)
+    code, refused = _numeric_code(value.get("code"))
     enveloped = "code" in value or ("data" in value and value.keys() <= _ENVELOPE_KEYS)
     from_api = code is not None and refused
     if "_id" in value and "data" not in value:
-        # A record without an envelope, whose own fields may be called code or success.
+        # A record without an envelope: its own fields may be named code or success.
         enveloped = refused = from_api = False
         code = None
     elif value.get("success") in (False, "false"):
-        # Beside a good code it is the API's own word only where it answered 200.
-        from_api = from_api or (code is not None and reply.http_status == 200)
+        # With a success code, it proves a refusal by the API only if the status was 200.
+        from_api = from_api or (code is not None and context.http_status == 200)
         refused = True
     if not good or refused:
-        if reply.charged and (id := _named(value)):
-            raise _undecodable(reply, f"a refusal that names a record ({id})", trace)
+        if context.charged and (id := _record_id_in(value)):
+            # A task exists, so the charge may, too: not a refusal that releases the budget.
+            raise _decode_error(context, f"a refusal that names a record ({id})", trace)
         raise _api_error(
-            reply,
+            context,
             code,
-            message or _reason(value.get("data")),
+            message or _failure_reason(value.get("data")),
             trace,
             from_api=from_api,
         )
@@ -220,14 +220,14 @@ def _read_value(reply: _Reply, value: Any, trace_header: str | None) -> Answer:
         data = value.get("data")
         if "data" not in value and (rest := value.keys() - _ENVELOPE_KEYS):
             data = {key: value[key] for key in value if key in rest}
-    return Answer(data, code, _shown(message), trace, reply.http_status)
+    return Answer(data, code, _redacted_message(message), trace, context.http_status)
 
 
-def _named(value: Mapping[str, Any]) -> str | None:
-    """Return the id of a record that an answer shows, whatever else it says."""
+def _record_id_in(value: Mapping[str, Any]) -> str | None:
+    """Return the id of a record in a response body, also of one that reports a failure."""
     data = value.get("data")
     for part in (value, *(data if is_list(data) else (data,))):
-        if is_map(part) and isinstance(id := part.get("_id"), str) and _RECORD.fullmatch(id):
+        if is_map(part) and isinstance(id := part.get("_id"), str) and _RECORD_ID.fullmatch(id):
             return id
     return None
 
@@ -236,7 +236,7 @@ def _decode(body: bytes, loads: Callable[[bytes], Any]) -> Any:
     try:
         return loads(body)
     except (ValueError, RecursionError):
-        # A faster parser may refuse what the standard one takes (NaN, a BOM, other encodings).
+        # A faster parser may reject what the standard one accepts (NaN, a BOM, other encodings).
         body = body.removeprefix(b"\xef\xbb\xbf")
         try:
             return json.loads(body)
@@ -244,8 +244,8 @@ def _decode(body: bytes, loads: Callable[[bytes], Any]) -> Any:
             return json.loads(body.decode("latin-1"))
 
 
-def _code(value: Any) -> tuple[int | None, bool]:
-    """Return the code as a number, and whether it says that the request was refused."""
+def _numeric_code(value: Any) -> tuple[int | None, bool]:
+    """Return the code as a number, and whether it means that the request was refused."""
     if isinstance(value, bool) or value is None:
         return None, False
     if isinstance(value, str):
@@ -253,73 +253,73 @@ def _code(value: Any) -> tuple[int | None, bool]:
         try:
             value = int(word)
         except ValueError:
-            return None, word not in _GOOD_WORDS
+            return None, word not in _SUCCESS_WORDS
     if isinstance(value, float):
         if not math.isfinite(value):
             return None, True
         value = int(value)
     if isinstance(value, int):
-        return value, value not in _GOOD_CODES
+        return value, value not in _SUCCESS_CODES
     return None, True
 
 
-def _message(value: Mapping[str, Any]) -> str:
-    """Return the service's text: its message, and its list of errors where that adds any."""
+def _message_of(value: Mapping[str, Any]) -> str:
+    """Return the service's message, with its list of errors if that adds anything."""
     said = ""
     for key in ("message", "msg", "error", "detail"):
-        if said := _text(value.get(key)):
+        if said := _text_of(value.get(key)):
             break
-    errors = _text(value.get("errors")) if value.get("errors") else ""
+    errors = _text_of(value.get("errors")) if value.get("errors") else ""
     if errors and errors not in said:
         said = f"{said}: {errors}" if said else errors
     return said
 
 
-def _reason(data: Any) -> str:
+def _failure_reason(data: Any) -> str:
     if is_map(data):
-        return _text(data.get("failed_message")) or _text(data.get("faild_message"))
+        return _text_of(data.get("failed_message")) or _text_of(data.get("faild_message"))
     return data.strip() if isinstance(data, str) else ""
 
 
-def _text(value: Any, depth: int = 3) -> str:
+def _text_of(value: Any, depth: int = 3) -> str:
     if isinstance(value, str):
         return value.strip()
     if is_map(value):
         for key in ("message", "msg", "detail", "error", "reason"):
-            if depth and (text := _text(value.get(key), depth - 1)):
+            if depth and (text := _text_of(value.get(key), depth - 1)):
                 return text
         return ", ".join(f"{k}: {v}" for k, v in value.items() if isinstance(v, str | int))
     if is_list(value):
-        parts = (_text(part, depth - 1) for part in value[:20] if depth)
+        parts = (_text_of(part, depth - 1) for part in value[:20] if depth)
         return "; ".join(part for part in parts if part)
     return ""
 
 
-def _trace(value: Mapping[str, Any], header: str | None) -> str | None:
+def _trace_id(value: Mapping[str, Any], header: str | None) -> str | None:
     trace = value.get("trace_id") or value.get("traceId")
     return clean_trace(trace if isinstance(trace, str) and trace else header)
 
 
 def clean_trace(trace: str | None) -> str | None:
-    """Return a trace id, None for one that holds a secret."""
+    """Return a trace id fit for display; None for one that contains a secret."""
     if not trace:
         return None
-    head = " ".join(trace[: 2 * _TRACE_CHARS].split())
-    return head[:_TRACE_CHARS] if redact(head) == head and "[key]" not in head else None
+    head = " ".join(trace[: 2 * _MAX_TRACE_CHARS].split())
+    return head[:_MAX_TRACE_CHARS] if redact(head) == head and "[key]" not in head else None
 
 
-def _shown(message: str) -> str:
-    """Return the message of a success; most are a word."""
+def _redacted_message(message: str) -> str:
+    """Return the message of a success, redacted; most are a single word."""
     return message if message.isalpha() else redact(message)
 
 
 def _clean(text: str | bytes, secret: str | Secret) -> str:
-    # Lone surrogates are legal in JSON and fatal to whoever prints them.
+    # Lone surrogates are legal in JSON, but printing them raises UnicodeEncodeError.
     return excerpt(text, secret).encode("utf-8", "replace").decode()
 
 
 def _api_error(
-    reply: _Reply,
+    context: _ResponseContext,
     code: int | None,
     message: str,
     trace: str | None,
@@ -328,67 +328,69 @@ def _api_error(
     advice: str = "",
     from_api: bool = False,
 ) -> ApiError:
-    kind = kind or classify(reply.http_status, code, message)
-    if reply.charged and not is_refusal(reply.http_status, code, from_api=from_api):
+    kind = kind or classify(context.http_status, code, message)
+    if context.charged and not is_refusal(context.http_status, code, from_api=from_api):
         advice = MAYBE_CHARGED
     fields: dict[str, Any] = {
-        "http_status": reply.http_status,
+        "http_status": context.http_status,
         "code": code,
-        "message": _clean(message, reply.secret),
+        "message": _clean(message, context.secret),
         "trace_id": trace,
-        "method": reply.method,
-        "path": reply.path,
-        "body": _clean(reply.body, reply.secret),
-        "attempts": reply.attempts,
+        "method": context.method,
+        "path": context.path,
+        "body": _clean(context.body, context.secret),
+        "attempts": context.attempts,
         "advice": advice or advice_for(kind, code),
         "from_api": from_api,
     }
     if kind is RateLimited:
-        return RateLimited(retry_after=reply.retry_after, **fields)
+        return RateLimited(retry_after=context.retry_after, **fields)
     return kind(**fields)
 
 
-def _not_json(reply: _Reply, content_type: str, trace: str | None, why: Exception) -> A2EError:
-    page = "html" in content_type.lower() or reply.body.lstrip()[:1] == b"<"
-    if reply.http_status < 300:
+def _not_json_error(
+    context: _ResponseContext, content_type: str, trace: str | None, why: Exception
+) -> A2EError:
+    page = "html" in content_type.lower() or context.body.lstrip()[:1] == b"<"
+    if context.http_status < 300:
         if page:
             what = "a web page instead of JSON, so this host is perhaps not the API"
         elif isinstance(why, RecursionError):
-            what = "an answer nested too deeply"
+            what = "a response nested too deeply"
         else:
-            what = "an answer that is not JSON"
-        return _undecodable(reply, what, trace)
+            what = "a response that is not JSON"
+        return _decode_error(context, what, trace)
     trace = clean_trace(trace)
     if not page:
-        text = reply.body[:4000].decode("utf-8", "replace")
-        return _api_error(reply, None, text, trace)
-    title = _TITLE.search(reply.body[:4000].decode("utf-8", "replace"))
+        text = context.body[:4000].decode("utf-8", "replace")
+        return _api_error(context, None, text, trace)
+    title = _HTML_TITLE.search(context.body[:4000].decode("utf-8", "replace"))
     said = "a web page instead of JSON" + (f" ({title[1].strip()})" if title else "")
-    if reply.http_status in (404, 405):
-        # A page tells of a missing route, never of a missing record.
-        advice = f"The path or the host is wrong: is {reply.host} the API? Check base_url."
-        return _api_error(reply, None, said, trace, kind=NotFound, advice=advice)
-    return _api_error(reply, None, said, trace)
+    if context.http_status in (404, 405):
+        # A web page means a missing route; a missing record is reported in JSON.
+        advice = f"The path or the host is wrong: is {context.host} the API? Check base_url."
+        return _api_error(context, None, said, trace, kind=NotFound, advice=advice)
+    return _api_error(context, None, said, trace)
 
 
-def _undecodable(reply: _Reply, what: str, trace: str | None) -> DecodeError:
+def _decode_error(context: _ResponseContext, what: str, trace: str | None) -> DecodeError:
     trace = clean_trace(trace)
     shown = f" [trace {trace}]" if trace else ""
     return DecodeError(
-        f"{reply.method} {reply.path}: {reply.host} sent {what} (HTTP {reply.http_status})"
-        f"{shown}. {MAYBE_CHARGED if reply.charged else _REPORT}",
-        method=reply.method,
-        path=reply.path,
-        http_status=reply.http_status,
-        excerpt=_clean(reply.body, reply.secret),
+        f"{context.method} {context.path}: {context.host} sent {what} (HTTP {context.http_status})"
+        f"{shown}. {MAYBE_CHARGED if context.charged else _REPORT_ADVICE}",
+        method=context.method,
+        path=context.path,
+        http_status=context.http_status,
+        excerpt=_clean(context.body, context.secret),
         trace_id=trace,
-        attempts=reply.attempts,
+        attempts=context.attempts,
     )
 
 
-def _redirect_error(reply: _Reply, location: str | None) -> ConfigurationError:
-    said = f"{reply.method} {reply.path}: {reply.host} answered with a redirect"
-    charged = f" {MAYBE_CHARGED}" if reply.charged else ""
+def _redirect_error(context: _ResponseContext, location: str | None) -> ConfigurationError:
+    said = f"{context.method} {context.path}: {context.host} responded with a redirect"
+    charged = f" {MAYBE_CHARGED}" if context.charged else ""
     scheme = host = ""
     try:
         parts = urlsplit(location or "")
@@ -397,9 +399,10 @@ def _redirect_error(reply: _Reply, location: str | None) -> ConfigurationError:
         pass
     if not host:
         return ConfigurationError(
-            f"{said} (HTTP {reply.http_status}), which the API never does. Check base_url.{charged}"
+            f"{said} (HTTP {context.http_status}), which the API never does. "
+            f"Check base_url.{charged}"
         )
-    target = _clean(f"{scheme}://{host}", reply.secret)
+    target = _clean(f"{scheme}://{host}", context.secret)
     return ConfigurationError(
         f"{said} to {target}. Redirects are not followed, so that the key is not sent to "
         f"another host; if {target} is the API, base_url should be {target}.{charged}"

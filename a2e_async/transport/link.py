@@ -1,4 +1,4 @@
-"""The one aiohttp session of a client: made on first use, bound to its loop and process."""
+"""Hold a client's aiohttp session: created on first use, bound to one event loop and process."""
 
 import asyncio
 import os
@@ -12,30 +12,31 @@ from a2e_async.transport.loops import closed_error, forked, wrong_loop
 from a2e_async.transport.wire import MarkedRequest, check_proxy, environment_proxy
 
 KEEPALIVE: Final = 4.0
-"""Seconds an idle connection is kept.
+"""Seconds for which an idle connection is kept.
 
-Below the 5 s after which common servers close theirs: a start written to a connection that
-the server is just closing has an unknown outcome. Longer than a poller's tick (2 s).
+Shorter than the 5 s after which common servers close idle connections: a start request written to
+a connection that the server is closing has an unknown outcome. Longer than the poller's tick
+(2 s), so that polls reuse their connections.
 """
 
-_generation = 0
+_fork_generation = 0
 
-# Sessions of the parent process that a forked child has closed. They must not be collected:
-# that would shut down sockets, and entries of the selector, which the parent still uses.
+# Sessions of the parent process, closed by a forked child. They must never be garbage-collected:
+# that would shut down sockets and selector entries that the parent still uses.
 _orphans: list[aiohttp.ClientSession] = []
 
 
-def _forked() -> None:
-    global _generation
-    _generation += 1
+def _count_fork() -> None:
+    global _fork_generation
+    _fork_generation += 1
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+    os.register_at_fork(after_in_child=_count_fork)
 
 
 class Link:
-    """Gives out the aiohttp session to who may use it. Made without I/O and without a loop."""
+    """Creates, hands out and closes the aiohttp session. Constructed without I/O or a loop."""
 
     def __init__(
         self, base_url: str, headers: Mapping[str, str], *, trust_env: bool, proxy: str | None
@@ -48,39 +49,39 @@ class Link:
         self._proxy = None if proxy is None else check_proxy(proxy)
         self._http: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._made_in = 0
+        self._opened_generation = 0
 
     def http(self) -> aiohttp.ClientSession:
-        """Return the session, made now if there is none.
+        """Return the session; create it on first use.
 
-        Raises `ClientClosed`, or `ConfigurationError` on another loop or in a forked process.
+        Raises `ClientClosed`, or `ConfigurationError` on another event loop or in a forked process.
         """
         http = self._http
         if (
             http is not None
             and asyncio.get_running_loop() is self._loop
-            and self._made_in == _generation
+            and self._opened_generation == _fork_generation
         ):
             return http
         if self.closed:
             raise closed_error()
         if http is None:
             return self._open()
-        if self._made_in != _generation:
+        if self._opened_generation != _fork_generation:
             raise forked()
         raise wrong_loop()
 
     def close(self) -> aiohttp.ClientSession | None:
-        """Give out nothing more; return the session that is to be closed, if there is one.
+        """Stop handing out the session; return it for the caller to close, or None.
 
-        Raises `ConfigurationError` while another loop runs that used it.
+        Raises `ConfigurationError` if the session belongs to another loop that is still open.
         """
         http = self._http
-        mine = self._made_in == _generation
+        mine = self._opened_generation == _fork_generation
         if http is not None and mine and self._loop is not asyncio.get_running_loop():
             if self._loop is not None and not self._loop.is_closed():
                 raise ConfigurationError("Close the client on the event loop it was used on.")
-            http.detach()
+            http.detach()  # its loop is closed: nothing could be awaited on it
             http = None
         elif http is not None and not mine:
             _orphans.append(http)
@@ -94,8 +95,9 @@ class Link:
         if proxy is None and self._trust_env:
             proxy = environment_proxy(self._base)
         self._http = aiohttp.ClientSession(
-            # No limit here: aiohttp's own queue is unfair, so the client's gate stands before it.
-            # The threaded resolver is the system's; aiodns, where installed, fails in containers.
+            # No limit here: aiohttp's own queue is unfair, so ConnectionLimiter does the limiting.
+            # ThreadedResolver uses the system's resolver; aiodns, if installed, fails in some
+            # containers.
             connector=aiohttp.TCPConnector(
                 limit=0, resolver=aiohttp.ThreadedResolver(), keepalive_timeout=KEEPALIVE
             ),
@@ -104,7 +106,7 @@ class Link:
             request_class=MarkedRequest,
             proxy=proxy,
         )
-        self._loop, self.time, self._made_in = loop, loop.time, _generation
+        self._loop, self.time, self._opened_generation = loop, loop.time, _fork_generation
         return self._http
 
 

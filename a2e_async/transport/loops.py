@@ -1,4 +1,4 @@
-"""The event loop a client belongs to, and what is said to who uses it where it cannot work."""
+"""Bind a client to one event loop and process; sleeps that end when the client is closed."""
 
 import asyncio
 import os
@@ -9,31 +9,31 @@ from a2e_async.errors import ClientClosed, ConfigurationError
 
 
 def wrong_loop() -> ConfigurationError:
-    """Return the error of a use on another event loop than the first one's."""
+    """Return the error for using a client on a second event loop."""
     return ConfigurationError(
-        "This client was used on another event loop. Make one A2E() per loop and keep it open."
+        "This client was used on another event loop. Create one A2E() per loop and keep it open."
     )
 
 
 def forked() -> ConfigurationError:
-    """Return the error of a use in a child of the process that the client belongs to."""
+    """Return the error for using a client in a forked child process."""
     return ConfigurationError(
         "This client was used before the process was forked. Its connections belong to the "
-        "parent; make a new A2E() in the child."
+        "parent process; create a new A2E() in the child."
     )
 
 
 class Home:
-    """The loop and the process that a client is first used on."""
+    """The event loop and process in which a client was first used."""
 
     def __init__(self) -> None:
         self._at: tuple[asyncio.AbstractEventLoop, int] | None = None
 
     def check(self) -> asyncio.AbstractEventLoop:
-        """Return the running loop; the first one asked on is the client's own.
+        """Return the running loop; the first call binds the client to it.
 
-        Raises `ConfigurationError` on another one, and in a forked process: a wait there would
-        stand in a queue that nobody serves.
+        Raises `ConfigurationError` on another loop or in a forked process, where a waiter would
+        hang: its future would sit in a queue that no running loop serves.
         """
         loop = asyncio.get_running_loop()
         if self._at is None:
@@ -45,9 +45,10 @@ class Home:
         return loop
 
     def outlived(self) -> bool:
-        """Tell whether the client's loop is over (or the parent's), so that none can be told.
+        """Return whether the client's loop is closed, or belongs to the parent process.
 
-        Raises `ConfigurationError` while that loop lives and another one asks.
+        Nothing can be scheduled on such a loop. Raises `ConfigurationError` if the client's loop
+        is still open and the caller runs on a different one.
         """
         if self._at is None or self._at[0] is asyncio.get_running_loop():
             return False
@@ -57,46 +58,46 @@ class Home:
         return True
 
     def call(self, do: Callable[[], None]) -> None:
-        """Call this on the client's loop, from whatever loop."""
+        """Run ``callback`` on the client's loop; may be called from any loop or thread."""
         loop, process = self._at or (None, os.getpid())
         if loop is None or loop is asyncio.get_running_loop():
             do()
         elif process == os.getpid():
-            with suppress(RuntimeError):  # its loop is over, and all waits with it
+            with suppress(RuntimeError):  # the loop was closed, so no waiter is left
                 loop.call_soon_threadsafe(do)
 
 
 def closed_error(what: str = "") -> ClientClosed:
-    """Return the error of every call that finds the client closed."""
-    before = f"{what}: the" if what else "The"
-    return ClientClosed(f"{before} client is closed. Make a new A2E(), or close it later.")
+    """Return the error for a call on a closed client; ``operation`` names the call."""
+    subject = f"{what}: the" if what else "The"
+    return ClientClosed(f"{subject} client is closed. Create a new A2E(), or close it later.")
 
 
 class Naps:
-    """Pauses that closing the client ends."""
+    """Sleeps that end early, with an error, when the client is closed."""
 
     def __init__(self) -> None:
         self.under_way: set[asyncio.Future[None]] = set()
 
     async def take(self, seconds: float) -> None:
-        """Return after so many seconds. Raises `ClientClosed` when the client is closed."""
+        """Sleep for ``seconds``. Raises `ClientClosed` as soon as the client is closed."""
         loop = asyncio.get_running_loop()
-        nap: asyncio.Future[None] = loop.create_future()
-        timer = loop.call_later(seconds, _wake, nap)
-        self.under_way.add(nap)
+        future: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(seconds, _wake, future)
+        self.under_way.add(future)
         try:
-            await nap
+            await future
         finally:
             timer.cancel()
-            self.under_way.discard(nap)
+            self.under_way.discard(future)
 
     def close(self) -> None:
-        """End all that are under way."""
-        for nap in self.under_way:
-            if not nap.done():
-                nap.set_exception(closed_error())
+        """End all pending sleeps with `ClientClosed`."""
+        for future in self.under_way:
+            if not future.done():
+                future.set_exception(closed_error())
 
 
-def _wake(nap: "asyncio.Future[None]") -> None:
-    if not nap.done():
-        nap.set_result(None)
+def _wake(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,4 +1,4 @@
-"""What a file is, what to call it, and when its URL expires (pure)."""
+"""Detect media types, choose file names, and read the expiry of signed URLs (pure)."""
 
 import codecs
 import hashlib
@@ -14,10 +14,10 @@ from a2e_async.models import MediaType, Output
 UNKNOWN: Final[tuple[MediaType, str]] = ("file", "application/octet-stream")
 
 HEAD_BYTES: Final = 512
-"""How many first bytes `sniff` wants to see."""
+"""Leading bytes of a file that `sniff_media_type` needs."""
 
 MAX_NAME_CHARS: Final = 120
-_MAX_NAME_BYTES: Final = 200  # leaves room, below the usual 255, for what a part's name adds
+_MAX_NAME_BYTES: Final = 200  # the usual limit of 255, less what the name of a .part file adds
 
 _BY_EXTENSION: Final[dict[str, tuple[MediaType, str]]] = {
     "png": ("image", "image/png"),
@@ -68,7 +68,7 @@ _BY_EXTENSION: Final[dict[str, tuple[MediaType, str]]] = {
     "zip": ("file", "application/zip"),
 }
 
-_EXTENSIONS: Final[dict[str, str]] = {
+_EXTENSION_BY_MIME: Final[dict[str, str]] = {
     **{mime: ext for ext, (_, mime) in reversed(_BY_EXTENSION.items())},
     "audio/mp3": "mp3",
     "audio/x-wav": "wav",
@@ -87,20 +87,20 @@ _EXTENSIONS: Final[dict[str, str]] = {
     "text/xml": "xml",
 }
 
-_HEIF: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"})
+_HEIF_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"})
 _BARE_QUICKTIME: Final = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
-_FRAGMENTS: Final = frozenset({b"styp", b"moof", b"sidx"})
+_FRAGMENT_BOXES: Final = frozenset({b"styp", b"moof", b"sidx"})
 
-_TEXTS: Final = frozenset(
+_TEXT_EXTENSIONS: Final = frozenset(
     {"html", "htm", "txt", "srt", "vtt", "ass", "csv", "md", "svg", "json", "xml"}
 )
-"""Extensions of files that are text."""
+"""Extensions of text files."""
 
-_WITHOUT_MAGIC: Final = frozenset({"mp3", "aac"})
-"""Extensions of sound that may begin with anything; all other media begin with a magic number."""
+_NO_MAGIC_EXTENSIONS: Final = frozenset({"mp3", "aac"})
+"""Audio extensions without a magic number; all other media files begin with one."""
 
-# Containers that hold sound alone just as well; only the name tells.
-_SOUND_ONLY: Final = {
+# Containers that may hold audio only; the bytes do not tell, the extension does.
+_AUDIO_ONLY_EXTENSIONS: Final = {
     "video/mp4": ("m4a", "m4b"),
     "video/webm": ("weba",),
     "video/x-matroska": ("mka",),
@@ -108,36 +108,36 @@ _SOUND_ONLY: Final = {
 
 
 def sniff(head: bytes, name: str | None) -> tuple[MediaType, str]:
-    """Return media type and MIME type by the first bytes, else by the name's extension."""
+    """Return media type and MIME type from the first bytes, else from the name's extension."""
     extension = _extension(name or "")
-    mime = _by_magic(bytes(head[:HEAD_BYTES]), extension)
+    mime = _mime_by_magic(bytes(head[:HEAD_BYTES]), extension)
     if mime is None:
         return _BY_EXTENSION.get(extension, UNKNOWN)
-    if extension in _SOUND_ONLY.get(mime, ()):
+    if extension in _AUDIO_ONLY_EXTENSIONS.get(mime, ()):
         return _BY_EXTENSION[extension]
     return media_of(mime), mime
 
 
 def looks_like(data: bytes, name: str) -> bool:
-    """Return False for a file whose first bytes are not of the media that its name promises.
+    """Return False if ``data`` is not media although the extension of ``name`` says so.
 
-    ``data`` is up to 64 KiB from its beginning. True for a name that promises no media.
+    ``data`` is the beginning of the file, up to 64 KiB. True if the extension is not of media.
     """
     extension = _extension(name)
     media, _ = _BY_EXTENSION.get(extension, UNKNOWN)
     if media == "file":
         return True
-    if (found := _by_magic(data[:HEAD_BYTES], extension)) is not None:
+    if (found := _mime_by_magic(data[:HEAD_BYTES], extension)) is not None:
         return media_of(found) != "file"
-    return extension in _WITHOUT_MAGIC and _FRAME_SYNC.search(data) is not None
+    return extension in _NO_MAGIC_EXTENSIONS and _FRAME_SYNC.search(data) is not None
 
 
 def document_in(head: bytes, mime: str = "") -> str | None:
-    """Return what kind of document a body begins with, None where it is none.
+    """Return what kind of text document a body is, such as "a web page"; None if it is not text.
 
-    ``head`` is its first `HEAD_BYTES`, or all of it; ``mime`` its Content-Type. A text without
-    words or structure counts only where the Content-Type calls it one, or where it is blank or
-    has letters of another alphabet than ASCII's, which bytes of media do not form by chance.
+    ``head`` is its first `SNIFF_BYTES`, or all of it; ``mime`` is its Content-Type. Text without
+    words or structure counts only if the Content-Type says text, if it is blank, or if it has
+    non-ASCII letters, which the bytes of a media file do not form by chance.
     """
     for mark, coding in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
@@ -165,7 +165,7 @@ def _is_text(head: bytes) -> bool:
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
-        # Some other coding of text; few bytes of it could as well be something else.
+        # Perhaps a legacy text encoding; a few such bytes could as well be binary data.
         mostly_ascii = 4 * len(head.translate(None, _HIGH_BYTES)) >= 3 * len(head)
         return mostly_ascii or len(head) >= 64 or head.lstrip()[:1] in (b"<", b"{", b"[")
     return True
@@ -190,32 +190,32 @@ _FRAME_SYNC: Final = re.compile(rb"\xff[\xe2-\xff]")
 
 
 def is_textual(mime: str) -> bool:
-    """Return whether a Content-Type means text, such as a store's error document."""
+    """Return whether a Content-Type means text, such as the error document of an object store."""
     kind = mime.partition(";")[0].strip().lower()
     return kind.startswith("text/") or kind.endswith(("json", "xml", "html"))
 
 
 def may_be_text(output: Output, target: str | None, content_type: str | None) -> bool:
-    """Return whether a text can be what ``output`` promises; ``target`` is the file's name.
+    """Return whether ``output`` may be a text file; ``target`` is the name of the local file.
 
-    The results of a task are media, unless something says that this one is text.
+    Results of a task are media, unless an extension or the Content-Type says otherwise.
     """
     if output.media != "file":
         return False
     for name in (url_name(output.url), target or ""):
         extension = _extension(name)
-        if extension in _TEXTS:
+        if extension in _TEXT_EXTENSIONS:
             return True
         if extension in _BY_EXTENSION:
             return False
     if output.ref is None:
         return True
     extension = extension_for(content_type or "") or ""
-    return extension in _TEXTS - {"html", "htm", "txt", "json", "xml"}
+    return extension in _TEXT_EXTENSIONS - {"html", "htm", "txt", "json", "xml"}
 
 
 def media_of(mime: str) -> MediaType:
-    """Return the media type that a MIME type stands for."""
+    """Return the media type of a MIME type; "file" for all that is not video, audio or image."""
     match mime.partition("/")[0].strip().lower():
         case "video":
             return "video"
@@ -228,12 +228,12 @@ def media_of(mime: str) -> MediaType:
 
 
 def extension_for(mime: str) -> str | None:
-    """Return the usual file extension (no dot) of a MIME type, None when it tells nothing."""
-    return _EXTENSIONS.get(mime.partition(";")[0].strip().lower())
+    """Return the usual file extension (without dot) of a MIME type, or None."""
+    return _EXTENSION_BY_MIME.get(mime.partition(";")[0].strip().lower())
 
 
 def extensions_of(media: Iterable[MediaType]) -> tuple[str, ...]:
-    """Return the file extensions known for these media types, for messages."""
+    """Return the known file extensions of these media types, for messages."""
     wanted = frozenset(media)
     return tuple(ext for ext, (kind, _) in _BY_EXTENSION.items() if kind in wanted)
 
@@ -243,13 +243,13 @@ def _extension(name: str) -> str:
     return ext.lower() if dot and stem else ""
 
 
-def _by_magic(head: bytes, extension: str) -> str | None:
+def _mime_by_magic(head: bytes, extension: str) -> str | None:
     if head[:4] in (b"RIFF", b"RF64", b"BW64", b"RIFX"):
         return {b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo", b"WEBP": "image/webp"}.get(
             head[8:12]
         )
     if head[4:8] == b"ftyp":
-        return _by_brand(head)
+        return _mime_by_brand(head)
     for magic, mime in _MAGICS:
         if head.startswith(magic):
             return mime
@@ -261,14 +261,14 @@ def _by_magic(head: bytes, extension: str) -> str | None:
         return "audio/aiff"
     if len(head) >= 12 and head[4:8] in _BARE_QUICKTIME:
         return "video/quicktime"
-    if len(head) >= 12 and head[4:8] in _FRAGMENTS:
+    if len(head) >= 12 and head[4:8] in _FRAGMENT_BOXES:
         return "video/mp4"
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:14].lower()
     if start.startswith((b"<!doctype html", b"<html")):
         return "text/html"
     if start.startswith(b"<?xml"):
         return "application/xml"
-    return _by_frame(head)
+    return _mime_by_frame(head)
 
 
 _MAGICS: Final = (
@@ -290,11 +290,11 @@ _MAGICS: Final = (
 )
 
 
-def _by_brand(head: bytes) -> str:
+def _mime_by_brand(head: bytes) -> str:
     brand = head[8:12]
-    if brand in (b"avif", b"avis") or (brand in _HEIF and b"avif" in head[16:64]):
+    if brand in (b"avif", b"avis") or (brand in _HEIF_BRANDS and b"avif" in head[16:64]):
         return "image/avif"
-    if brand in _HEIF:
+    if brand in _HEIF_BRANDS:
         return "image/heic"
     if brand in (b"M4A ", b"M4B ", b"F4A "):
         return "audio/mp4"
@@ -303,16 +303,16 @@ def _by_brand(head: bytes) -> str:
     return {b"qt  ": "video/quicktime", b"M4V ": "video/x-m4v"}.get(brand, "video/mp4")
 
 
-def _by_frame(head: bytes) -> str | None:
-    """Tell raw MPEG audio and AAC (ADTS) by a frame's sync word, and BMP by its header."""
+def _mime_by_frame(head: bytes) -> str | None:
+    """Detect raw MPEG audio and AAC (ADTS) by a frame's sync word, and BMP by its header."""
     if len(head) >= 4 and head[0] == 0xFF:
         if head[1] & 0xF6 == 0xF0:
             return "audio/aac"
-        # Layers III and II only: layer I would take a UTF-16 byte order mark for sound.
+        # Layers III and II only: with layer I, a UTF-16 byte order mark would match.
         if head[1] & 0xE0 == 0xE0 and head[1] >> 1 & 3 in (1, 2):
             known = head[1] >> 3 & 3 != 1 and head[2] >> 4 != 15 and head[2] >> 2 & 3 != 3
             return "audio/mpeg" if known else None
-    # Two letters alone would take any text that begins so for an image.
+    # "BM" alone would match any text that begins with it.
     if head.startswith(b"BM") and len(head) >= 18 and head[6:10] == bytes(4):
         return "image/bmp"
     return None
@@ -321,14 +321,16 @@ def _by_frame(head: bytes) -> str | None:
 # -- names -----------------------------------------------------------------------------------
 
 _UNSAFE: Final = re.compile(r'[<>:"/\\|?*\s]+')
-_DEVICES: Final = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)")
+_WINDOWS_DEVICES: Final = re.compile(
+    r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)"
+)
 
 
 def safe_name(text: str, default: str = "file") -> str:
-    """Return ``text`` as a file name that every system takes and that stays in its directory.
+    """Return ``text`` as a file name that is valid on every system and cannot leave its directory.
 
-    No separators, control or invisible characters, leading dots or reserved Windows names; at
-    most 120 characters, with the extension kept. ``default`` stands in for nothing left.
+    Removes separators, control and invisible characters, leading dots and reserved Windows names;
+    at most 120 characters, keeping the extension. Returns ``default`` if nothing is left.
     """
     text = unicodedata.normalize("NFC", text)
     text = _UNSAFE.sub("-", "".join(c for c in text if unicodedata.category(c)[0] != "C"))
@@ -336,7 +338,7 @@ def safe_name(text: str, default: str = "file") -> str:
     stem, dot, ext = text.rpartition(".")
     tail = f".{ext}" if dot and len(ext) <= 10 else ""
     name = _shorten(stem if tail else text, tail)
-    if _DEVICES.match(name):
+    if _WINDOWS_DEVICES.match(name):
         name = _shorten("_" + name.removesuffix(tail), tail)
     return name or default
 
@@ -348,15 +350,15 @@ def _shorten(stem: str, tail: str) -> str:
 
 
 def stem_of(output: Output, *, numbered: bool = False) -> str:
-    """Return an output's file name without extension, known before anything is fetched.
+    """Return an output's file name without extension, which is known before the download.
 
-    ``numbered`` puts the index there even for the first output.
+    ``numbered`` adds the index even for the first output.
     """
     if output.ref:
         number = f"-{output.index}" if output.index or numbered else ""
         ref = output.ref.replace(":", "-", 1)
         name = safe_name(ref[: MAX_NAME_CHARS - 16].strip())
-        if name != ref:  # another ref could lose the same characters
+        if name != ref:  # removing characters could make the names of two refs equal
             name = f"{name}-{hashlib.sha256(output.ref.encode('utf-8', 'replace')).hexdigest()[:8]}"
         return safe_name(name + number)
     name = url_name(output.url)
@@ -374,13 +376,13 @@ def suggest_name(
 ) -> str:
     """Return a safe file name for ``output``: ``{kind}-{id}[-{n}].{ext}``.
 
-    The extension comes from the Content-Type unless the first bytes (``head``) are of another
-    media type, else from the URL's path, else from those bytes. Without a ref the sender's file
-    name or the URL's last segment is used.
+    The extension comes from the Content-Type, unless the first bytes (``head``) are of another
+    media type; else from the URL's path; else from those bytes. Without a ref, the file name of
+    the Content-Disposition header or the last segment of the URL is used.
     """
     media, mime = sniff(head, url_name(output.url)) if head else UNKNOWN
     extension = extension_for(content_type or "")
-    if document_in(head) is None and _by_magic(head[:HEAD_BYTES], "") is not None:
+    if document_in(head) is None and _mime_by_magic(head[:HEAD_BYTES], "") is not None:
         labelled = media_of(content_type or "")
         if media not in ("file", labelled) and {media, labelled} != {"audio", "video"}:
             extension = extension_for(mime)
@@ -398,7 +400,7 @@ def suggest_name(
 
 
 def url_name(url: str) -> str:
-    """Return the last part of a URL's path as a safe file name."""
+    """Return the last segment of a URL's path as a safe file name."""
     path = re.split(r"[?#]", url.partition("://")[2], maxsplit=1)[0].partition("/")[2]
     return safe_name(unquote(path.rstrip("/").rpartition("/")[2]), "result")
 
@@ -419,10 +421,10 @@ def _disposition_name(header: str | None) -> str | None:
 
 
 def expires_at(url: str) -> datetime | None:
-    """Return when a signed URL stops working, None when it does not tell.
+    """Return when a signed URL expires; None if its query does not say.
 
-    Reads ``Expires`` (epoch seconds), ``X-Amz-Date`` with ``X-Amz-Expires`` (and the same of
-    other stores) and ``se`` (ISO time).
+    Reads ``Expires`` (epoch seconds), ``X-Amz-Date`` with ``X-Amz-Expires`` (and their
+    equivalents of other stores) and ``se`` (ISO time).
     """
     try:
         query = {k.lower(): v for k, v in parse_qsl(urlsplit(url).query)}

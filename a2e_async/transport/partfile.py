@@ -1,6 +1,6 @@
-"""The disk side of a download: a locked, resumable ``.part`` that becomes the file at once.
+"""Write a download to disk: a locked, resumable ``.part`` file that is renamed atomically.
 
-Everything here blocks and runs in a worker thread, one call at a time for each part.
+Everything here blocks and runs in a worker thread, one call at a time for each part file.
 """
 
 import contextlib
@@ -20,17 +20,17 @@ from a2e_async.redact import stable_url
 
 try:
     import fcntl
-except ImportError:  # Windows: no advisory locks, so no part is shared between runs there
-    fcntl = None  # type: ignore[assignment]  # the name must exist either way
+except ImportError:  # Windows has no advisory locks, so part files are not shared between runs
+    fcntl = None  # type: ignore[assignment]  # code below tests it for None
 
 _CAN_LOCK: bool = fcntl is not None
 
 DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""Reasons for which a part is removed: it could not be completed, and it fills the disk."""
+"""Errors after which the part file is removed: keeping it would keep the disk full."""
 
-_ATTRIBUTE: Final = "user.a2e.version"
-_MAX_VECTORS: Final = 512  # below IOV_MAX everywhere
-_FLAGS: Final = (
+_VALIDATOR_ATTRIBUTE: Final = "user.a2e.version"
+_MAX_WRITE_BLOCKS: Final = 512  # below IOV_MAX everywhere
+_OPEN_FLAGS: Final = (
     os.O_RDWR
     | os.O_CREAT
     | getattr(os, "O_CLOEXEC", 0)
@@ -42,11 +42,12 @@ _FLAGS: Final = (
 
 @define(eq=False)
 class PartFile:
-    """One file on its way to ``directory / name``.
+    """A partial download of ``directory / name``.
 
-    The part's name follows from the name and the URL without its signature, so that a later
-    process finds and resumes it; whoever holds its lock owns it, anyone else takes a part of a
-    name of its own. A part is worth keeping only with a ``validator`` (for If-Range) beside it.
+    The part file's name is derived from the file name and the URL without its signature, so that
+    a later process can find and resume it. The writer that holds its lock owns it; other writers
+    use a part file with a random name. A part file is kept only together with a ``validator``
+    (for If-Range), since nothing else proves that the rest belongs to the same version.
     """
 
     directory: Path
@@ -60,20 +61,20 @@ class PartFile:
     _shared: bool = field(init=False, default=False)
 
     def open(self, *, target_is_file: bool) -> None:
-        """Make the directory, take the part and go to its end. Raises OSError."""
+        """Create the directory, open the part file and seek to its end. Raises OSError."""
         self.directory.mkdir(parents=True, exist_ok=True)
         if target_is_file:
-            self._check_target(self.directory / self.name)
+            self._refuse_special_target(self.directory / self.name)
         digest = part_digest(self.url)
         short = os.fsencode(self.name)[:200].decode("utf-8", "ignore")
         if self._take(self.directory / f".{short}.{digest}.part"):
             return
         self.path = self.directory / f".{short}.{digest}.{secrets.token_hex(4)}.part"
-        self._fd = os.open(self.path, _FLAGS | os.O_EXCL, 0o666)
+        self._fd = os.open(self.path, _OPEN_FLAGS | os.O_EXCL, 0o666)
 
     @staticmethod
-    def _check_target(target: Path) -> None:
-        """Refuse what a rename would destroy: a directory, a pipe, a device (``/dev/null``)."""
+    def _refuse_special_target(target: Path) -> None:
+        """Refuse a target that a rename would destroy: a directory, a pipe or a device."""
         try:
             mode = target.stat().st_mode
         except FileNotFoundError:
@@ -81,18 +82,18 @@ class PartFile:
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
+            raise OSError(errno.EINVAL, "it is not a regular file")
 
     def _take(self, path: Path) -> bool:
-        """Open and lock the shared part; False when it belongs to another writer."""
+        """Open and lock the shared part file; return False if another writer owns it."""
         if fcntl is None:
             return False
         for _ in range(8):
             try:
-                fd = os.open(path, _FLAGS, 0o666)
+                fd = os.open(path, _OPEN_FLAGS, 0o666)
             except OSError as error:
                 if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
-                    return False  # something else of that name: leave it alone
+                    return False  # something else has this name: leave it alone
                 raise
             try:
                 state = os.fstat(fd)
@@ -100,7 +101,7 @@ class PartFile:
                     os.close(fd)
                     return False
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # The owner may have renamed it to its target between open and lock.
+                # The owner may have renamed it to its target between our open and lock.
                 here = path.lstat()
                 if (here.st_dev, here.st_ino) != (state.st_dev, state.st_ino):
                     raise FileNotFoundError(path)
@@ -112,9 +113,9 @@ class PartFile:
                 return False
             self.path, self._fd, self._shared = path, fd, True
             self.size = os.lseek(fd, 0, os.SEEK_END)
-            self.validator = _recall(fd) if self.size else None
+            self.validator = _load_validator(fd) if self.size else None
             if self.size and self.validator is None:
-                self.restart()  # nothing proves what it is a part of
+                self.restart()  # nothing proves to which version the bytes belong
             return True
         return False
 
@@ -126,12 +127,12 @@ class PartFile:
         return data
 
     def write(self, blocks: Sequence[bytes], validator: str | None) -> None:
-        """Append all of ``blocks``; ``validator`` is kept for the next run's resume."""
+        """Append all of ``blocks``; store ``validator`` for a later run's resume."""
         if validator != self.validator:
             self.validator = validator if _remember(self._fd, validator) else None
         rest: list[bytes | memoryview] = list(blocks)
         while rest:
-            written = _write_some(self._fd, rest[:_MAX_VECTORS])
+            written = _write_some(self._fd, rest[:_MAX_WRITE_BLOCKS])
             self.size += written
             passed = 0
             while passed < len(rest) and written >= len(rest[passed]):
@@ -142,30 +143,30 @@ class PartFile:
                 rest[0] = memoryview(rest[0])[written:]
 
     def restart(self) -> None:
-        """Forget what is there."""
+        """Discard the content and start at offset 0."""
         os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)
         self.size, self.validator = 0, None
 
     def finish(self, name_for: Callable[[bytes], str], *, replace: bool) -> Path:
-        """Put the complete part in its place under the name chosen by its first bytes.
+        """Move the complete file to its target, whose name ``filename_for`` derives from its head.
 
-        The name may lead into a directory, which is made. Without ``replace`` a name that is
-        taken is left alone and the URL's digest added.
+        The name may contain a directory, which is created. Without ``replace``, an existing file
+        is kept and the URL's digest is added to the new name.
         """
         target = self.directory / name_for(self.head(512))
         target.parent.mkdir(parents=True, exist_ok=True)
         if replace:
-            self._check_target(target)
+            self._refuse_special_target(target)
         try:
             os.fsync(self._fd)
         except OSError:
-            self.resumable = False  # what is on disk is not known any more
+            self.resumable = False  # after a failed fsync the content on disk is unknown
             raise
         _remember(self._fd, None)
         if not _CAN_LOCK:
-            self._close_fd()  # Windows renames no open file
-        if replace or not self._place_new(target):
+            self._close_fd()  # Windows cannot rename an open file
+        if replace or not self._link_new(target):
             if not replace:
                 target = target.with_stem(f"{target.stem}-{_digest(self.url)}")
             self.path.replace(target)
@@ -173,7 +174,7 @@ class PartFile:
         _sync_directory(target.parent)
         return target
 
-    def _place_new(self, target: Path) -> bool:
+    def _link_new(self, target: Path) -> bool:
         try:
             os.link(self.path, target)
         except FileExistsError:
@@ -187,9 +188,11 @@ class PartFile:
         return True
 
     def close(self, *, keep: bool) -> None:
-        """Let go of the part; it stays on disk if ``keep`` and a later run can resume it."""
+        """Close the part file; delete it unless ``keep`` and a later run can resume it."""
         if self._fd < 0:
             return
+        # Elsewhere it is unlinked before the lock is released, so that no other writer can open a
+        # file about to vanish. Windows cannot unlink an open file, and has no locks here.
         drop = not (keep and self.resumable and self._shared and self.size and self.validator)
         if drop and _CAN_LOCK:
             with contextlib.suppress(OSError):
@@ -212,7 +215,7 @@ def _write_some(fd: int, blocks: Sequence[bytes | memoryview]) -> int:
 
 
 def part_digest(url: str) -> str:
-    """Return what stands for a URL in the name of its part, however it is signed."""
+    """Return the digest of a URL for the part file's name, ignoring the URL's signature."""
     return _digest(stable_url(url))
 
 
@@ -222,7 +225,10 @@ def _digest(text: str) -> str:
 
 @cache
 def _boot() -> str:
-    """Return what changes when the machine starts: a power cut can leave holes in a part."""
+    """Return an id of this boot. Parts of earlier boots are not resumed.
+
+    A power failure can leave holes of zeros in a file whose size is already updated.
+    """
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except (OSError, ValueError):
@@ -230,29 +236,29 @@ def _boot() -> str:
 
 
 def _remember(fd: int, validator: str | None) -> bool:
-    """Keep a validator beside the part for a later run; False where that cannot be."""
+    """Store a validator with the part file (as an extended attribute); False if not possible."""
     xattr: Any = os if hasattr(os, "setxattr") else None
     try:
         if validator:
-            xattr.setxattr(fd, _ATTRIBUTE, f"{_boot()} {validator}".encode())
+            xattr.setxattr(fd, _VALIDATOR_ATTRIBUTE, f"{_boot()} {validator}".encode())
         else:
-            xattr.removexattr(fd, _ATTRIBUTE)
+            xattr.removexattr(fd, _VALIDATOR_ATTRIBUTE)
     except (OSError, AttributeError):
         return False
     return True
 
 
-def _recall(fd: int) -> str | None:
+def _load_validator(fd: int) -> str | None:
     xattr: Any = os if hasattr(os, "getxattr") else None
     try:
-        boot, _, validator = xattr.getxattr(fd, _ATTRIBUTE).decode().partition(" ")
+        boot, _, validator = xattr.getxattr(fd, _VALIDATOR_ATTRIBUTE).decode().partition(" ")
     except (OSError, ValueError, AttributeError):
         return None
     return validator if boot == _boot() else None
 
 
 def _sync_directory(directory: Path) -> None:
-    with contextlib.suppress(OSError):  # Windows and some network file systems cannot
+    with contextlib.suppress(OSError):  # not supported on Windows and some network file systems
         fd = os.open(directory, os.O_RDONLY)
         try:
             os.fsync(fd)

@@ -1,17 +1,17 @@
-"""Who may send now: the pace (GCRA), priorities, the hold after a 429, the connection gate.
+"""Rate limiting (GCRA) with priorities, the hold after a 429, and the connection limit.
 
-The pace is a generic cell rate: one number, the *theoretical arrival time* (tat), moves on by
-cost / rate with every request taken and may run ahead of the clock by burst / rate. So within
-any t seconds at most ``rate * t + burst`` requests leave.
+The rate limit is the generic cell rate algorithm: one number, the *theoretical arrival time*
+(tat), advances by cost / rate with every request and may be ahead of the clock by burst / rate.
+So within any t seconds at most ``rate * t + burst`` requests are sent.
 
-Who must wait stands in one queue, ordered by arrival plus the patience of its priority. A
-start passes the looks that came within the last seconds, but never those that have waited
-longer than their patience: lower classes are delayed, not starved. Where thousands of starts
-came before a look, it does not wait for all of them either: looks that have waited longer than
-their patience have every second turn, so that ends are seen while a crowd is being started.
+Waiting requests form one queue, ordered by arrival time plus the delay of their priority. A start
+overtakes polls that arrived within the last seconds, but not older ones: lower priorities are
+delayed, not starved. If thousands of starts arrived before a poll, the poll does not wait for all
+of them: polls that have waited longer than their delay get every second turn, so that finished
+tasks are noticed while a large batch is being started.
 
-Nothing here runs in the background. A queue has at most one timer; a place or a grant goes
-straight from who gives it to who is next.
+There are no background tasks. A queue has at most one timer, and a released slot or turn goes
+directly to the next waiter.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from a2e_async.errors import InvalidInput
 
 
 class Priority(IntEnum):
-    """Who goes first when requests must wait for the pace."""
+    """The order in which waiting requests are sent; lower values go first."""
 
     START = 0
     CALL = 1
@@ -39,21 +39,21 @@ class Priority(IntEnum):
 
 
 PATIENCE: Final = (0.0, 0.5, 2.0, 4.0)
-"""Seconds a later start may cut in, by priority.
+"""Seconds for which a later start may still overtake a request, by priority.
 
-A call somebody sits before gives way for less than is noticed; a look gives way for one tick
-of the poller (2 s), so that a burst of starts costs one tick of news; a list for two.
+An interactive call gives way for less than a person notices. A poll gives way for one tick of the
+poller (2 s), so that a burst of starts delays results by one tick; a list request for two.
 """
 
-_EXTENDED: Final = 1.0
-_NEAR: Final = 1e-9
-# The loop fires a timer up to one tick of its clock early (15 ms on Windows): without this the
+_MIN_EXTENSION: Final = 1.0
+_ROUNDING: Final = 1e-9
+# The loop fires a timer up to one clock tick early (15 ms on Windows). Without this tolerance the
 # queue would set the same timer again and again within that tick.
-_TICK: Final = max(_NEAR, time.get_clock_info("monotonic").resolution)
+_CLOCK_TICK: Final = max(_ROUNDING, time.get_clock_info("monotonic").resolution)
 
 
 class HeldTooLong(Exception):  # a signal inside the transport, never shown to users
-    """The turn would come too late. ``held``: because of a 429, not of the own pace."""
+    """The turn would come too late. ``rate_limited``: due to a 429, not to our own limits."""
 
     def __init__(self, seconds: float, *, held: bool) -> None:
         super().__init__(seconds)
@@ -62,7 +62,7 @@ class HeldTooLong(Exception):  # a signal inside the transport, never shown to u
 
 
 class Bucket(Protocol):
-    """The state of a pace; `Gcra` is that of one client alone."""
+    """The state of a rate limit; `GcraBucket` is that of a single client."""
 
     @property
     def interval(self) -> float: ...
@@ -76,14 +76,14 @@ class Bucket(Protocol):
 
 
 class Gcra:
-    """The state of the pace, without a clock. ``rate`` per second; None or inf: no limit."""
+    """GCRA without a clock of its own. ``rate`` per second; None or inf: no limit."""
 
     __slots__ = ("_tat", "burst", "interval")
 
     def __init__(self, rate: float | None, burst: float) -> None:
         if rate is not None and not rate > 0:
             raise InvalidInput(
-                f"rate must be above 0 (or None for none), not {rate}.", field="rate"
+                f"rate must be above 0 (or None for no limit), not {rate}.", field="rate"
             )
         if not burst >= 1:
             raise InvalidInput(f"burst must be at least 1, not {burst}.", field="burst")
@@ -92,24 +92,24 @@ class Gcra:
         self._tat = -math.inf
 
     def ready_at(self, now: float, cost: float = 1) -> float:
-        """Return when ``cost`` may be taken, ``now`` if at once.
+        """Return the time at which ``cost`` may be taken; ``now`` if at once.
 
-        A cost above the burst is ready when the bucket is full.
+        A cost above the burst may be taken when the bucket is full.
         """
         if not self.interval:
             return now
         ready = self._tat - max(0.0, self.burst - cost) * self.interval
-        return ready if ready > now + _NEAR else now
+        return ready if ready > now + _ROUNDING else now
 
     def take(self, now: float, cost: float = 1) -> None:
-        """Count ``cost`` as sent now; the caller has asked `ready_at` before."""
+        """Take ``cost`` now, without a check: the caller has called `ready_at` before."""
         self._tat = max(self._tat, now) + cost * self.interval
 
     def try_take(self, now: float, cost: float = 1) -> bool:
         """Take ``cost`` if it is ready now."""
         if self.interval:
             tat = self._tat
-            if tat - max(0.0, self.burst - cost) * self.interval > now + _NEAR:
+            if tat - max(0.0, self.burst - cost) * self.interval > now + _ROUNDING:
                 return False
             self._tat = (max(now, tat)) + cost * self.interval
         return True
@@ -119,7 +119,7 @@ class Gcra:
         self._tat -= cost * self.interval
 
     def drain(self, now: float) -> None:
-        """Leave room for one request at ``now`` and then the bare rate, without a burst."""
+        """Allow one request at ``now`` and then the plain rate, without a burst."""
         if self.interval:
             self._tat = max(self._tat, now + max(0.0, self.burst - 1) * self.interval)
 
@@ -133,7 +133,7 @@ class _Turn:
 
 
 class Pacer:
-    """The pace of one client. ``rate`` requests per second, ``burst`` of them at once.
+    """Limits a client to ``rate`` requests per second, with ``burst`` at once.
 
     ``clock`` must be the running loop's time (the default).
     """
@@ -147,7 +147,7 @@ class Pacer:
         self._queue: list[tuple[float, int, _Turn]] = []
         self._looks: deque[tuple[float, _Turn]] = deque()
         self._passed = False
-        """The last turn went to a look before its place in the queue."""
+        """The last turn went to a poll ahead of its position in the queue."""
         self._ends: list[tuple[float, int, _Turn]] = []
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -157,22 +157,22 @@ class Pacer:
         return sum(not turn.future.done() for _, _, turn in self._queue)
 
     def look_share(self) -> float:
-        """Return which part of all looks at tasks is this client's (above 0, at most 1)."""
+        """Return this client's share of all polls of the account (above 0, at most 1)."""
         return 1.0
 
     def held_for(self, now: float) -> float:
-        """Return the seconds that the service's pause still lasts, 0 if there is none."""
+        """Return the seconds left of the pause that the service asked for; 0 if there is none."""
         return max(0.0, self._hold - now)
 
     def try_acquire(self, cost: float = 1) -> bool:
-        """Take a turn if there is one now and nobody waits; never blocks."""
+        """Take a turn if one is available and no request is waiting; never blocks."""
         if self._queue or self._closed is not None:
             return False
         now = (self._clock or self._find_clock())()
         return self._hold <= now and self._gcra.try_take(now, cost)
 
     def is_free(self, cost: float = 1) -> bool:
-        """Return whether `try_acquire` would take a turn now."""
+        """Return whether `try_acquire` would succeed now."""
         if self._queue or self._closed is not None:
             return False
         now = self._now()
@@ -187,9 +187,9 @@ class Pacer:
     ) -> None:
         """Wait for a turn.
 
-        ``deadline``: an instant of the loop's clock; ``max_hold``: the longest pause of the
-        service, in seconds, worth waiting for. Raises `HeldTooLong` as soon as the turn is
-        known to come too late. A cancelled caller gives its turn back.
+        ``deadline`` is a time of the loop's clock. ``max_hold`` is the longest pause by the
+        service to wait for, in seconds. Raises `AdmissionTimeout` as soon as it is known that
+        the turn will come too late. A cancelled caller returns its turn.
         """
         if self._closed is not None:
             raise copy.copy(self._closed)
@@ -203,7 +203,7 @@ class Pacer:
             math.inf if deadline is None else deadline,
             math.inf if max_hold is None else max_hold,
         )
-        self._refuse(turn, now)
+        self._check_hold(turn, now)
         ready = self._soonest(now, cost)
         if ready > turn.deadline:
             raise HeldTooLong(ready - now, held=False)
@@ -214,7 +214,7 @@ class Pacer:
         if turn.deadline < math.inf:
             heapq.heappush(self._ends, (turn.deadline, self._count, turn))
             if len(self._ends) > 2 * len(self._queue) + 64:
-                # Mostly turns long taken, whose far deadlines would keep them here for hours.
+                # Mostly granted turns, whose distant deadlines would keep them here for hours.
                 self._ends = [end for end in self._ends if not end[2].future.done()]
                 heapq.heapify(self._ends)
         self._pump()
@@ -227,33 +227,33 @@ class Pacer:
             raise
 
     def give_back(self, cost: float = 1) -> None:
-        """Undo a turn that was not used for sending."""
+        """Return a turn that was not used to send a request."""
         self._gcra.give_back(cost)
         self._pump()
 
     def pause_until(self, until: float) -> bool:
-        """Hold everybody until ``until`` (loop time); return whether that is news.
+        """Hold all requests until ``until`` (loop time); return whether the hold is new.
 
-        Not news: another answer to the same burst that says about the same. After the hold
-        the bucket is empty, so that the first second does not bring the next 429.
+        It is not new if another response to the same burst asks for about the same pause. After
+        the hold the bucket is empty, so that a burst does not cause the next 429 at once.
         """
         now = self._now()
         if until <= max(now, self._hold):
             return False
-        news = self._hold <= now or until > self._hold + _EXTENDED
+        is_new = self._hold <= now or until > self._hold + _MIN_EXTENSION
         self._hold = until
         self._gcra.drain(until)
         for _, _, turn in self._queue:
             if not turn.future.done():
                 try:
-                    self._refuse(turn, now)
+                    self._check_hold(turn, now)
                 except HeldTooLong as error:
                     turn.future.set_exception(error)
         self._pump()
-        return news
+        return is_new
 
     def close(self, error: BaseException) -> None:
-        """Fail everybody who waits, and who comes later, with (copies of) ``error``."""
+        """Fail all current and future waiters with (copies of) ``error``."""
         self._closed = error
         for _, _, turn in self._queue:
             if not turn.future.done():
@@ -261,7 +261,7 @@ class Pacer:
         self._pump()
 
     def _soonest(self, now: float, cost: float) -> float:
-        """Return when a turn can come at the earliest."""
+        """Return the earliest time at which a turn can be granted."""
         return self._gcra.ready_at(now, cost)
 
     def _now(self) -> float:
@@ -271,13 +271,13 @@ class Pacer:
         self._clock = asyncio.get_running_loop().time
         return self._clock
 
-    def _refuse(self, turn: _Turn, now: float) -> None:
+    def _check_hold(self, turn: _Turn, now: float) -> None:
         left = self._hold - now
         if left > 0 and (left > turn.max_hold or self._hold > turn.deadline):
             raise HeldTooLong(left, held=True)
 
     def _pump(self) -> None:
-        """Give out the turns that are due, end those that are late, set the one timer."""
+        """Grant the turns that are due, fail those past their deadline, and set the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -288,9 +288,9 @@ class Pacer:
             if first.future.done():
                 heapq.heappop(queue)
                 continue
-            turn = self._overdue(now) or first
+            turn = self._overdue_poll(now) or first
             ready = max(self._hold, self._gcra.ready_at(now, turn.cost))
-            if ready > now + _TICK:
+            if ready > now + _CLOCK_TICK:
                 wake = ready
                 break
             self._gcra.take(now, turn.cost)
@@ -309,19 +309,19 @@ class Pacer:
         if wake < math.inf:
             self._timer = asyncio.get_running_loop().call_at(wake, self._pump)
 
-    def _overdue(self, now: float) -> _Turn | None:
-        """Return the look whose turn it is before its place in the queue, if there is one."""
-        looks = self._looks
-        while looks and looks[0][1].future.done():
-            looks.popleft()
-        return looks[0][1] if looks and looks[0][0] <= now and not self._passed else None
+    def _overdue_poll(self, now: float) -> _Turn | None:
+        """Return the poll to serve ahead of its position in the queue, or None."""
+        polls = self._looks
+        while polls and polls[0][1].future.done():
+            polls.popleft()
+        return polls[0][1] if polls and polls[0][0] <= now and not self._passed else None
 
 
 class Gate:
-    """``limit`` connections, first come first served; starts hold at most ``start_share``.
+    """``limit`` connections, first come, first served; starts use at most ``start_share`` of them.
 
-    A start can be answered after minutes; the share keeps places for looks, so that results
-    are seen while many starts are under way.
+    A start may take minutes to return. The share reserves connections for polls, so that results
+    are noticed while many starts are in flight.
     """
 
     def __init__(self, limit: int, start_share: float = 0.75) -> None:
@@ -334,12 +334,12 @@ class Gate:
         self.used = 0
         self.starts = 0
         self._count = 0
-        self._looks: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._starts: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._waiting_polls: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._waiting_starts: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._closed: BaseException | None = None
 
     def try_enter(self, is_start: bool = False) -> bool:
-        """Take a place if one is free for this caller; never blocks."""
+        """Take a connection slot if one is available for this kind of call; never blocks."""
         if self.used >= self.limit or self._closed is not None:
             return False
         if is_start:
@@ -350,14 +350,14 @@ class Gate:
         return True
 
     def is_free(self, is_start: bool = False) -> bool:
-        """Return whether `try_enter` would take a place now."""
+        """Return whether `try_acquire` would succeed now."""
         full = self.used >= self.limit or (is_start and self.starts >= self.start_limit)
         return not full and self._closed is None
 
     async def enter(self, is_start: bool = False, deadline: float | None = None) -> None:
-        """Wait for a place. Raises `HeldTooLong` at ``deadline`` (loop time).
+        """Wait for a connection slot. Raises `AdmissionTimeout` at ``deadline`` (loop time).
 
-        A cancelled caller that was given a place meanwhile passes it on.
+        A caller that is cancelled after it was granted a slot passes the slot on.
         """
         if self._closed is not None:
             raise copy.copy(self._closed)
@@ -366,7 +366,7 @@ class Gate:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         self._count += 1
-        (self._starts if is_start else self._looks).append((self._count, future))
+        (self._waiting_starts if is_start else self._waiting_polls).append((self._count, future))
         timer = None if deadline is None else loop.call_at(deadline, _expire, future)
         try:
             await future
@@ -379,36 +379,36 @@ class Gate:
                 timer.cancel()
 
     def leave(self, is_start: bool = False) -> None:
-        """Give the place back; the next in line has it at once."""
+        """Release the slot; the next waiter gets it at once."""
         self.used -= 1
         if is_start:
             self.starts -= 1
-        looks, starts = self._looks, self._starts
+        polls, starts = self._waiting_polls, self._waiting_starts
         while self.used < self.limit:
-            while looks and looks[0][1].done():
-                looks.popleft()
+            while polls and polls[0][1].done():
+                polls.popleft()
             while starts and starts[0][1].done():
                 starts.popleft()
             start = bool(starts) and self.starts < self.start_limit
-            if start and looks:
-                start = starts[0][0] < looks[0][0]
+            if start and polls:
+                start = starts[0][0] < polls[0][0]
             if start:
                 self.starts += 1
                 starts.popleft()[1].set_result(None)
-            elif looks:
-                looks.popleft()[1].set_result(None)
+            elif polls:
+                polls.popleft()[1].set_result(None)
             else:
                 return
             self.used += 1
 
     def close(self, error: BaseException) -> None:
-        """Fail everybody who waits, and who comes later, with (copies of) ``error``."""
+        """Fail all current and future waiters with (copies of) ``error``."""
         self._closed = error
-        for _, future in (*self._looks, *self._starts):
+        for _, future in (*self._waiting_polls, *self._waiting_starts):
             if not future.done():
                 future.set_exception(copy.copy(error))
-        self._looks.clear()
-        self._starts.clear()
+        self._waiting_polls.clear()
+        self._waiting_starts.clear()
 
 
 def _expire(future: "asyncio.Future[None]") -> None:

@@ -1,16 +1,17 @@
-"""May this be sent again, and when: decided by "could the server already hold it" (pure).
+"""Decide whether and when to retry, by whether the server may have received the request (pure).
 
-Four verdicts about one failed attempt:
+A failed attempt has one of four outcomes:
 
-* *not delivered*: no byte left this machine. Sending again is safe for everything.
-* *paced*: the service refused because of the pace (429). Safe again, after the pause.
-* *unknown*: it was sent, and what became of it is not known (5xx, reset, timeout, an answer
-  that cannot be read, a rate limit that only a gateway reports). Safe again only where a
-  repetition costs nothing.
-* *final*: the service gave its answer.
+* *not delivered*: no byte left this machine. Every call may be retried.
+* *rate limited*: the service refused the request with a 429. Every call may be retried, after the
+  pause.
+* *unknown*: the request was sent and its result is unknown (5xx, reset, timeout, an unreadable
+  response, a rate limit reported by a gateway). Only calls that are free of charge may be
+  retried.
+* *final*: the service gave its response.
 
-What a repetition costs is the call's `Repeat`. One `Quota`, shared by all calls of a client,
-keeps an outage from being answered with a storm of repetitions.
+`RetrySafety` says what a second delivery of a call costs. All calls of a client share one
+`RetryBudget`, so that an outage does not cause a retry storm.
 """
 
 import re
@@ -36,44 +37,44 @@ from a2e_async.errors import (
 from a2e_async.transport.classify import is_refusal
 
 PACE_INITIAL: Final = 1.0
-"""Seconds of the first pause after a 429 that names none (its upper bound; jittered)."""
+"""Upper bound of the first pause after a 429 without Retry-After, in seconds; jittered."""
 
 MAX_HOLD: Final = 600.0
-"""Seconds that all callers hold at most, whatever the service asks for.
+"""Longest hold of all requests in seconds, whatever the service asks for.
 
-Its limits are per minute; a figure of hours is a mistake or a ban, and one probe in ten minutes
-costs nothing, while a client that believed it would be of no use until it is made anew.
+The service's limits are per minute, so a pause of hours is a mistake or a ban. One request every
+ten minutes does no harm, whereas a client that obeyed would be unusable until it is re-created.
 """
 
 _SECONDS: Final = re.compile(r"[+-]?\d{1,18}(?:\.\d*)?", re.ASCII)
 
 
 class Repeat(StrEnum):
-    """What it costs when a call reaches the service twice."""
+    """What it costs if a call reaches the service twice."""
 
     FREE = "free"
     """Nothing: reads, deletes, quotes."""
     CHARGED = "charged"
-    """Coins: starts, speech, presigned uploads. Never sent again after an unknown outcome."""
+    """Coins: starts, speech, presigned uploads. Never retried after an unknown outcome."""
 
 
 class Verdict(StrEnum):
-    """What is known about one failed attempt."""
+    """What is known about a failed attempt; see the module's docstring."""
 
     NOT_DELIVERED = "not_delivered"
-    PACED = "paced"
+    PACED = "rate_limited"
     UNKNOWN = "unknown"
     FINAL = "final"
 
 
 @frozen(kw_only=True)
 class RetryPolicy:
-    """How long and how often a call is tried again. Waiting for a task is not affected.
+    """How long and how often a call is retried. Waiting for a task is not affected.
 
-    ``max_elapsed``: seconds from the first attempt within which a further one may begin.
-    ``initial``, ``factor``, ``max_delay``: the pause before attempt n+1 is a random number of
-    seconds up to ``initial * factor ** (n - 1)``, at most ``max_delay``. ``max_attempts``
-    counts the first one; 1 means never again. Raises `InvalidInput` for values that cannot be.
+    ``max_elapsed`` is the time in seconds after the first attempt within which another may begin.
+    The delay before attempt n+1 is random, up to ``initial * factor ** (n - 1)`` seconds and at
+    most ``max_delay``. ``max_attempts`` includes the first attempt; 1 disables retries. Raises
+    `InvalidInput` for invalid values.
     """
 
     max_elapsed: float = 60.0
@@ -83,11 +84,15 @@ class RetryPolicy:
     max_attempts: int = 8
 
     def __attrs_post_init__(self) -> None:
-        for name, least in (("max_elapsed", 0), ("initial", 0), ("factor", 1), ("max_delay", 0)):
+        for name, minimum in (("max_elapsed", 0), ("initial", 0), ("factor", 1), ("max_delay", 0)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not value >= minimum
+            ):
                 raise InvalidInput(
-                    f"RetryPolicy({name}={value!r:.60}) must be a number of at least {least}.",
+                    f"RetryPolicy({name}={value!r:.60}) must be a number of at least {minimum}.",
                     field=name,
                 )
         attempts = self.max_attempts
@@ -99,7 +104,10 @@ class RetryPolicy:
 
 
 def judge(error: BaseException, sent: bool) -> Verdict:
-    """Return what ``error`` tells about the attempt; ``sent``: its bytes may have left."""
+    """Return the outcome of an attempt that failed with ``error``.
+
+    ``sent`` says whether any of its bytes may have left this machine.
+    """
     if isinstance(error, RateLimited):
         return Verdict.UNKNOWN if could_be_accepted(error) else Verdict.PACED
     if isinstance(error, ConnectError):
@@ -112,10 +120,10 @@ def judge(error: BaseException, sent: bool) -> Verdict:
 
 
 def could_be_accepted(error: A2EError) -> bool:
-    """Return whether a charged call that was sent and ended so may have been accepted.
+    """Return whether a charged call that was sent and failed with ``error`` may have been accepted.
 
-    It may, unless the API itself refused it: any other error comes from something in between, or
-    says too little.
+    It may, unless the API itself refused it: any other error comes from a proxy or gateway, or
+    does not say enough.
     """
     if isinstance(error, ConnectError):
         return False
@@ -126,16 +134,16 @@ def could_be_accepted(error: A2EError) -> bool:
 
 @define
 class Quota:
-    """Repetitions that one client may still afford; filled again by what succeeds.
+    """Token bucket for the retries of a client; successful calls refill it.
 
-    The figures are those of botocore's standard retry mode.
+    The numbers are those of botocore's standard retry mode.
     """
 
     capacity: int = 500
     transient: int = 14
-    """Taken by a repetition after a transport error or a 5xx."""
+    """Tokens for a retry after a transport error or a 5xx."""
     throttled: int = 5
-    """Taken by a repetition after a 429."""
+    """Tokens for a retry after a 429."""
     left: int = field(default=-1)
 
     def __attrs_post_init__(self) -> None:
@@ -143,24 +151,24 @@ class Quota:
             self.left = self.capacity
 
     def take(self, verdict: Verdict) -> bool:
-        """Take the price of one repetition; False (and nothing taken) when too little is left."""
-        price = self._price(verdict)
-        if price > self.left:
+        """Spend the tokens of one retry; return False, spending none, if too few are left."""
+        cost = self._cost(verdict)
+        if cost > self.left:
             return False
-        self.left -= price
+        self.left -= cost
         return True
 
     def succeeded(self, after: Verdict | None = None) -> None:
-        """Give 1 back for a success, or the repetition's price when it was one that helped."""
-        self.left = min(self.capacity, self.left + (self._price(after) if after else 1))
+        """Refill by 1 token, or by the cost of the retry if the success was a retry."""
+        self.left = min(self.capacity, self.left + (self._cost(after) if after else 1))
 
-    def _price(self, verdict: Verdict) -> int:
+    def _cost(self, verdict: Verdict) -> int:
         return self.throttled if verdict is Verdict.PACED else self.transient
 
 
 @define
 class Retrier:
-    """Decides about one call. ``rng`` gives numbers in [0, 1)."""
+    """Plans the retries of one call. ``rng`` returns numbers in [0, 1)."""
 
     policy: RetryPolicy
     repeat: Repeat
@@ -168,25 +176,25 @@ class Retrier:
     rng: Callable[[], float]
 
     def pause(self, attempt: int, retry_after: float | None) -> float:
-        """Return the seconds all callers hold after the ``attempt``-th try was answered 429.
+        """Return the seconds for which all requests hold after attempt ``attempt`` got a 429.
 
-        The service's own figure counts. It is believed once: when the next try is refused as
-        well, the pause is never shorter than our own growing one. Never above `MAX_HOLD`.
+        The first Retry-After is followed as it is. If the next attempt is refused as well, the
+        pause is at least our own exponential one. Never above `MAX_HOLD`.
         """
         if retry_after is not None and attempt <= 1:
             return min(retry_after, MAX_HOLD)
         steps = attempt if retry_after is None else attempt - 1
-        most = _power(PACE_INITIAL, self.policy.factor, steps - 1, self.policy.max_delay)
-        own = most * (0.5 + 0.5 * self.rng())
+        upper = _backoff(PACE_INITIAL, self.policy.factor, steps - 1, self.policy.max_delay)
+        own = upper * (0.5 + 0.5 * self.rng())
         return min(own if retry_after is None else max(own, retry_after), MAX_HOLD)
 
     def next_delay(
         self, verdict: Verdict, attempt: int, elapsed: float, retry_after: float | None
     ) -> float | None:
-        """Return the seconds until the next attempt, None when there must be none.
+        """Return the seconds until the next attempt; None if the call must not be retried.
 
-        ``attempt`` counts those made, ``elapsed`` the seconds since the first began,
-        ``retry_after`` the pause the service (or our hold) asks for.
+        ``attempt`` is the number of attempts made, ``elapsed`` the seconds since the first one
+        began, ``retry_after`` the pause asked for by the service (or by our hold).
         """
         policy = self.policy
         if attempt >= policy.max_attempts or verdict is Verdict.FINAL:
@@ -196,27 +204,28 @@ class Retrier:
         if verdict is Verdict.PACED:
             delay = self.pause(attempt, None) if retry_after is None else retry_after
         else:
-            most = _power(policy.initial, policy.factor, attempt - 1, policy.max_delay)
-            delay = max(most * self.rng(), retry_after or 0.0)
+            upper = _backoff(policy.initial, policy.factor, attempt - 1, policy.max_delay)
+            delay = max(upper * self.rng(), retry_after or 0.0)
         if not elapsed + delay <= policy.max_elapsed or not self.quota.take(verdict):
             return None
         return delay
 
 
-def _power(initial: float, factor: float, steps: int, most: float) -> float:
+def _backoff(initial: float, factor: float, steps: int, upper: float) -> float:
     try:
-        return min(most, initial * factor**steps)
+        return min(upper, initial * factor**steps)
     except OverflowError:
-        return most
+        return upper
 
 
 def parse_retry_after(
     value: str | None, now_utc: datetime, date: str | None = None
 ) -> float | None:
-    """Return the seconds a Retry-After header asks for; None for none or nonsense.
+    """Return the seconds that a Retry-After header asks for; None if it is missing or invalid.
 
-    Takes whole and decimal seconds and HTTP dates; what lies in the past is 0. A date counts
-    from ``date``, the answer's own Date header, else from ``now_utc``: our clock may be wrong.
+    Accepts integer and decimal seconds and HTTP dates; a time in the past gives 0. A date is
+    relative to ``date``, the response's Date header, because our clock may be wrong; without one
+    it is relative to ``now_utc``.
     """
     if value is None:
         return None

@@ -1,8 +1,8 @@
-"""One request in; one decoded answer or one error out. All API traffic passes here.
+"""Send API requests: rate limit, connection slot, HTTP, envelope, retry. All API calls pass here.
 
-Every attempt goes: pace, gate, wire, envelope. Whether a failed one is made again is decided
-by `a2e_async.transport.retry` from two facts that this module owes it: what kind of call it is,
-and whether its bytes left this machine (`a2e_async.transport.wire`).
+Whether a failed attempt is retried is decided by `a2e_async.transport.retry`, from two facts
+that this module provides: the kind of the call, and whether its bytes left this machine (see
+`a2e_async.transport.wire`).
 """
 
 import asyncio
@@ -62,12 +62,12 @@ from a2e_async.transport.wire import (
 __all__ = ["MAX_BYTES", "Answer", "Session"]
 
 MAX_BYTES: Final = 32 * 1024 * 1024
-"""Bytes of one answer that are read at most; API answers are JSON, not files."""
+"""Largest response body that is read, in bytes; API responses are JSON, not files."""
 
 DECODE_ATTEMPTS: Final = 2
-"""How often an unreadable answer is asked for: a wrong host answers so for ever."""
+"""Attempts that may end in an unreadable response: a wrong host never sends a readable one."""
 
-# What aiohttp raises before a request is written; RuntimeError when its session was closed.
+# What aiohttp raises before it writes a request; RuntimeError if its session was closed.
 _EXPECTED: Final = (aiohttp.ClientError, OSError, RuntimeError)
 
 _JSON: Final = {"Content-Type": "application/json"}
@@ -75,11 +75,11 @@ _STREAM: Final = {"Accept": "text/event-stream"}
 
 
 class Session:
-    """The connection to one account at one host; made without I/O and without a loop.
+    """Sends requests to one account on one host. Constructed without I/O or an event loop.
 
-    ``request_timeout`` in seconds per attempt; ``language`` picks that of the service's
-    messages; ``proxy`` wins over the environment's, which counts if ``trust_env``. ``emit``
-    is told every attempt and hold; what it raises is logged and does no harm.
+    ``request_timeout`` is in seconds, per attempt. ``language`` selects the language of the
+    service's messages. ``proxy`` overrides the environment's proxy, which is used if
+    ``trust_env``. ``emit`` is called with every attempt and hold; exceptions from it are logged.
     """
 
     def __init__(
@@ -124,11 +124,11 @@ class Session:
 
     @property
     def closed(self) -> bool:
-        """True after `aclose`."""
+        """Whether `aclose` has been called."""
         return self._link.closed
 
     def without_key(self, answer: Answer) -> Answer:
-        """Return an answer whose headers, as a caller gets them, do not repeat the API key."""
+        """Remove the API key from the headers of a response that is given to the user."""
         key = self._secret.reveal()
         if any(key in value for value in answer.headers.values()):
             pairs = [(name, value.replace(key, "[key]")) for name, value in answer.headers.items()]
@@ -136,14 +136,14 @@ class Session:
         return answer
 
     def is_free(self) -> bool:
-        """Return whether a start would be sent at once: neither pace nor connections keep it."""
+        """Return whether a start could be sent at once: a turn and a connection are available."""
         return self._pacer.is_free() and self._gate.is_free(is_start=True)
 
     def clock(self) -> float:
-        """Return the running loop's time in seconds; deadlines are instants of it."""
+        """Return the running loop's time in seconds, the clock of all deadlines."""
         return self._link.time()
 
-    # Not async: a coroutine more on the way of every request is not free.
+    # Not async: one more coroutine per request has a measurable cost.
     def request(
         self,
         method: str,
@@ -154,23 +154,23 @@ class Session:
         repeat: Repeat = Repeat.FREE,
         priority: Priority = Priority.CALL,
         cost: float = 1,
-        timeout: float | None = None,  # per attempt on the wire, not of the whole call
+        timeout: float | None = None,  # per attempt, not of the whole call
         deadline: float | None = None,
         retry: bool = True,
         on_sent: Callable[[], None] | None = None,
         on_refused: Callable[[], None] | None = None,
         before: Callable[[], Awaitable[None]] | None = None,
         max_bytes: int = MAX_BYTES,
-        streamed: bool = False,  # for `stream`: the answer to a stream has its call as data
+        streamed: bool = False,  # for `stream`: the response to a stream has its ApiCall as data
     ) -> Coroutine[Any, Any, Answer]:
-        """Send one call to the API, again where that is safe, and return its answer.
+        """Send an API request, retrying where that is safe, and return its response.
 
-        ``path`` begins with "/" and has no query. ``timeout``: seconds per attempt;
-        ``deadline``: instant of `clock` after which nothing is sent or waited for. ``on_sent``
-        is called before the first byte leaves, and once more for an attempt after a 429;
-        ``on_refused`` after such a 429, when nothing is at the service any more. ``before`` is
-        awaited when an attempt's turn has come, before it is connected. ``retry=False``
-        makes one attempt. Raises the errors of `a2e_async.errors`.
+        ``path`` begins with "/" and has no query. ``timeout`` is in seconds per attempt.
+        ``deadline`` is a time of `loop_time` after which nothing is sent or awaited. ``on_sent``
+        is called before the first byte leaves, and again for an attempt after a 429.
+        ``on_rate_limited`` is called after such a 429: the request was refused and not
+        executed. ``before_send`` is awaited when an attempt has its turn, before it connects.
+        ``retry=False`` makes a single attempt. Raises the errors of `a2e_async.errors`.
         """
         headers = None if json is None else _JSON
         call = Call(
@@ -197,14 +197,14 @@ class Session:
     async def stream(
         self, method: str, path: str, **options: Unpack[CallOptions]
     ) -> AsyncGenerator[AsyncIterator[tuple[str, str]], None]:
-        """Yield the (event, data) pairs of a Server-Sent-Events answer, as they come.
+        """Yield the (event, data) pairs of a Server-Sent Events response as they arrive.
 
-        Arguments and errors are those of `request`; nothing is sent again once the stream has
-        begun. ``timeout`` holds for the whole stream, ``max_bytes`` for one event. An answer
-        that is no stream gives one pair: "result" and its data as JSON.
+        Arguments and errors are those of `request`. There are no retries once the stream has
+        begun. ``timeout`` applies to the whole stream, ``max_bytes`` to one event. A response
+        that is not a stream yields one pair: "result" and its data as JSON.
         """
         answer = await self.request(method, path, streamed=True, **options)
-        call, events = answer.data, read_events(answer, self._failed)
+        call, events = answer.data, read_events(answer, self._map_error)
         try:
             yield events
         finally:
@@ -214,7 +214,7 @@ class Session:
             await events.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections; calls under way end with an error. May be called twice."""
+        """Close the connections; calls in flight end with an error. May be called twice."""
         if self.closed:
             return
         http = self._link.close()
@@ -234,19 +234,19 @@ class Session:
             if call.attempt == 0:
                 call.first = began
             call.attempt += 1
-            paced = self._pacer.try_acquire(call.cost)
-            if not paced or not self._gate.try_enter(is_start):
-                await self._queue(call, is_start, paced)
+            has_turn = self._pacer.try_acquire(call.cost)
+            if not has_turn or not self._gate.try_enter(is_start):
+                await self._admit(call, is_start, has_turn)
                 sent = self._link.time()
             if call.attempt == 1:
-                call.first = sent
+                call.first = sent  # waiting for the first turn does not use up max_elapsed
             if call.deadline is not None and call.deadline <= sent:
                 self._gate.leave(is_start)
                 self._pacer.give_back(call.cost)
                 raise late(call)
             try:
                 if call.before is not None:
-                    await self._prepare(call, call.before)
+                    await self._run_before_send(call, call.before)
                 outcome = await self._attempt(http, call, sent)
             except asyncio.CancelledError:
                 if self._watcher.listens():
@@ -261,7 +261,7 @@ class Session:
                 if self._watcher.listens():
                     times = (began, sent, self._link.time())
                     self._watcher.attempt(call, times, None, None, outcome.trace_id)
-                # The connection remembers this call for as long as it is kept.
+                # The kept-alive connection references this call: do not keep the callbacks alive.
                 call.on_sent = call.on_refused = call.before = None
                 return outcome
             delay = self._decide(call, outcome)
@@ -272,14 +272,14 @@ class Session:
             if delay is None:
                 raise outcome
             call.last = outcome
-            # After a 429 the pacer holds this call with all others, in their order.
+            # After a 429 the rate limiter holds this call together with all others, in order.
             if call.after is not Verdict.PACED:
                 await self._naps.take(delay)
 
     async def _attempt(
         self, http: aiohttp.ClientSession, call: Call, now: float
     ) -> Answer | A2EError:
-        """Return the answer or the error; errors are returned so that none has a context."""
+        """Make one attempt. Errors are returned, not raised, so that they have no context."""
         call.sends = 0
         call.status = call.retry_after = None
         if call.deadline is not None and call.deadline - now < call.timeout:
@@ -313,14 +313,14 @@ class Session:
         except Exception as raw:
             if response is not None:
                 response.close()
-            # A session closed under a request breaks aiohttp in ways of its own.
+            # If the session is closed during a request, aiohttp may raise anything.
             if not (call.sends or self.closed or isinstance(raw, _EXPECTED)):
                 raise
-            return self._failed(raw, call)
+            return self._map_error(raw, call)
         except BaseException as error:
             if response is not None:
                 response.close()
-            without_frames(error)  # aiohttp's hold headers, body and proxy
+            without_frames(error)  # aiohttp's frames hold headers, body and proxy
             raise
         finally:
             current.reset(token)
@@ -349,7 +349,7 @@ class Session:
         return answer
 
     def _decide(self, call: Call, error: A2EError) -> float | None:
-        """Return the seconds until the next attempt, None when ``error`` is the outcome."""
+        """Return the seconds until the next attempt; None if ``error`` is final."""
         verdict = call.after = judge(error, call.sends > 0)
         if verdict is Verdict.FINAL or self._link.closed:
             return None
@@ -357,16 +357,16 @@ class Session:
         if retrier is None:
             retrier = call.retrier = Retrier(self._policy, call.repeat, self._quota, random.random)
         now = self._link.time()
-        asked = call.retry_after
+        hold = call.retry_after
         if verdict is Verdict.PACED:
-            asked = retrier.pause(call.attempt, asked)
-            if self._pacer.pause_until(now + asked):
-                self._watcher.hold(call, self._host, asked)
+            hold = retrier.pause(call.attempt, hold)
+            if self._pacer.pause_until(now + hold):
+                self._watcher.hold(call, self._host, hold)
         if not call.retry or call.hopeless:
             return None
         if isinstance(error, DecodeError) and call.attempt >= DECODE_ATTEMPTS:
             return None
-        delay = retrier.next_delay(verdict, call.attempt, now - call.first, asked)
+        delay = retrier.next_delay(verdict, call.attempt, now - call.first, hold)
         if delay is None or (call.deadline is not None and now + delay >= call.deadline):
             return None
         if verdict is Verdict.PACED:
@@ -377,36 +377,36 @@ class Session:
 
     # -- waiting ---------------------------------------------------------------------------
 
-    async def _queue(self, call: Call, is_start: bool, paced: bool) -> None:
-        """Wait for a turn, unless it is there (``paced``), and then for a connection."""
+    async def _admit(self, call: Call, is_start: bool, has_turn: bool) -> None:
+        """Wait for a turn, unless already granted (``has_turn``), then for a connection."""
         error: A2EError | None = None
         try:
-            if not paced:
+            if not has_turn:
                 budget = self._policy.max_elapsed - (self._link.time() - call.first)
                 await self._pacer.acquire(call.cost, call.priority, call.deadline, max(0.0, budget))
-                paced = True
+                has_turn = True
             await self._gate.enter(is_start, call.deadline)
         except HeldTooLong as signal:
             error = held(call, signal.seconds) if signal.held else late(call)
-            if paced:
+            if has_turn:
                 self._pacer.give_back(call.cost)
         except BaseException:
-            if paced:
+            if has_turn:
                 self._pacer.give_back(call.cost)
             raise
         if error is not None:
             raise error
 
-    async def _prepare(self, call: Call, before: Callable[[], Awaitable[None]]) -> None:
+    async def _run_before_send(self, call: Call, before: Callable[[], Awaitable[None]]) -> None:
         try:
             await before()
         except BaseException:
-            self._pacer.give_back(call.cost)  # nothing is sent in this turn
+            self._pacer.give_back(call.cost)  # this turn was not used
             raise
 
     # -- errors ----------------------------------------------------------------------------
 
-    def _failed(self, raw: Exception, call: Call) -> A2EError:
+    def _map_error(self, raw: Exception, call: Call) -> A2EError:
         if self._link.closed and not (call.sends and call.repeat is Repeat.CHARGED):
             return closed_error(f"{call.method} {call.path}")
         elapsed = self._link.time() - call.first

@@ -1,4 +1,4 @@
-"""What is to be uploaded, on this machine: looked at, hashed, read; no network."""
+"""Inspect, hash and read local files that are to be uploaded. No network."""
 
 import errno
 import hashlib
@@ -25,21 +25,21 @@ from a2e_async.transport.mediatype import (
 )
 
 BLOCK: Final = 1024 * 1024
-"""Bytes read at once."""
+"""Bytes per read."""
 
-_SEEN: Final = 64 * 1024  # first bytes that must show what a file is
+_INSPECTED_BYTES: Final = 64 * 1024  # leading bytes from which the media type is detected
 
-_hashers: RunVar[anyio.CapacityLimiter] = RunVar("a2e_hashers")
+_hash_limiter: RunVar[anyio.CapacityLimiter] = RunVar("a2e_hashers")
 
 Stamp = tuple[int, int, int]
 
 
 @frozen
 class Prepared:
-    """An input that may be uploaded: looked at, hashed, nothing sent yet.
+    """A local input, checked and hashed; nothing has been sent yet.
 
-    ``digest`` is the content's SHA-256 in hex, ``size`` its bytes, ``content_type`` its MIME
-    type, ``media`` its media type, ``name`` what to call it in messages.
+    ``digest`` is the SHA-256 of the content in hex, ``size`` its size in bytes, ``content_type``
+    its MIME type, ``media`` its media type, ``name`` its name in messages.
     """
 
     digest: str
@@ -49,7 +49,7 @@ class Prepared:
     name: str
     source: Path | bytes = field(repr=False)
     stamp: Stamp | None = field(default=None, repr=False, eq=False)
-    """Size, change time and inode of the file when it was hashed."""
+    """Size in bytes, mtime in ns and inode of the file when it was hashed; None for bytes."""
 
 
 async def prepare(
@@ -59,30 +59,30 @@ async def prepare(
     field: str,
     max_bytes: int | None,
 ) -> Prepared:
-    """Look at a local file or bytes and return what an upload needs; no network.
+    """Check and hash a local file or bytes for an upload; no network.
 
-    ``allowed`` are the media types that the input ``field`` takes ("file" takes anything).
-    Raises `InvalidInput` for what is missing, no file, empty, unreadable, of another type or
-    larger than ``max_bytes``.
+    ``allowed`` are the media types that the input ``field`` accepts ("file" accepts anything).
+    Raises `InvalidInput` if the file is missing, not a regular file, empty, unreadable, of another
+    type or larger than ``max_bytes``.
     """
     try:
-        limiter = _hashers.get()
+        limiter = _hash_limiter.get()
     except LookupError:
-        limiter = anyio.CapacityLimiter(2)  # hashing is bound by the processor
-        _hashers.set(limiter)
+        limiter = anyio.CapacityLimiter(2)  # hashing is CPU-bound
+        _hash_limiter.set(limiter)
     stop = threading.Event()
     try:
         return await anyio.to_thread.run_sync(
             _inspect, source, allowed, field, max_bytes, stop, limiter=limiter
         )
     finally:
-        stop.set()  # a Task.cancel() leaves the thread behind: let it end soon
+        stop.set()  # Task.cancel() does not stop the thread: make it end soon
 
 
 def look(path: str, *, allowed: tuple[MediaType, ...], field: str, max_bytes: int | None) -> None:
-    """Check a local file as `prepare` does, by its first bytes alone: nothing is hashed.
+    """Check a local file as `prepare_upload` does, but without hashing it.
 
-    Blocks, for a moment. Raises `InvalidInput` as `prepare` does.
+    Blocks for the read of its first 64 KiB. Raises `InvalidInput` as `prepare_upload` does.
     """
     stop = threading.Event()
     stop.set()
@@ -99,28 +99,31 @@ def _inspect(
     if isinstance(source, bytes | bytearray | memoryview):
         data = bytes(source)
         _check_size(len(data), f"{field}: the bytes", field, max_bytes)
-        media, mime = _check_type(data[:_SEEN], None, f"{field}: the bytes", allowed, field)
+        media, mime = _check_type(
+            data[:_INSPECTED_BYTES], None, f"{field}: the bytes", allowed, field
+        )
         return Prepared(hashlib.sha256(data).hexdigest(), len(data), mime, media, field, data)
     path = local_path(source, field)
     named = str(path)
     shown = f"{field}: {named if len(named) <= 200 else f'{named[:60]}…{named[-30:]}'}"
     try:
-        # A FIFO without a writer would hold open() for ever.
+        # O_NONBLOCK, because opening a FIFO without a writer would block for ever.
         fd = os.open(path, _READ_FLAGS)
         try:
             state = os.fstat(fd)
             if not stat.S_ISREG(state.st_mode):
-                what = "a directory" if stat.S_ISDIR(state.st_mode) else "no regular file"
+                what = "a directory" if stat.S_ISDIR(state.st_mode) else "not a regular file"
                 raise InvalidInput(f"{shown} is {what}. Give a file, bytes or a URL.", field=field)
             _check_size(state.st_size, shown, field, max_bytes)
-            head = os.read(fd, _SEEN)
+            head = os.read(fd, _INSPECTED_BYTES)
             media, mime = _check_type(head, path.name, shown, allowed, field)
             digest = hashlib.sha256(head)
             while not stop.is_set() and (block := os.read(fd, BLOCK)):
                 digest.update(block)
-            if _stamp(os.fstat(fd)) != _stamp(state):
+            if _fingerprint(os.fstat(fd)) != _fingerprint(state):
                 raise InvalidInput(
-                    f"{shown} changes while it is read. Wait until it is complete.", field=field
+                    f"{shown} changed while it was read. Wait until it is completely written.",
+                    field=field,
                 )
         finally:
             os.close(fd)
@@ -132,14 +135,20 @@ def _inspect(
             f"{shown} cannot be read: {why}. Give an existing file, bytes, or a URL that begins "
             "with https://.",
             field=field,
-        ) from (error if len(named) <= 200 else None)  # its text holds the path
+        ) from (error if len(named) <= 200 else None)  # its text contains the whole path
     return Prepared(
-        digest.hexdigest(), state.st_size, mime, media, path.name, path.absolute(), _stamp(state)
+        digest.hexdigest(),
+        state.st_size,
+        mime,
+        media,
+        path.name,
+        path.absolute(),
+        _fingerprint(state),
     )
 
 
 NO_HANDLES: Final = frozenset({errno.EMFILE, errno.ENFILE})
-"""Reasons not to open a file that pass: this process, or the machine, has too many open."""
+"""Temporary errors of open(): the process, or the machine, has too many open files."""
 
 _READ_FLAGS: Final = (
     os.O_RDONLY
@@ -149,7 +158,7 @@ _READ_FLAGS: Final = (
 )
 
 
-def _stamp(state: os.stat_result) -> Stamp:
+def _fingerprint(state: os.stat_result) -> Stamp:
     return state.st_size, state.st_mtime_ns, state.st_ino
 
 
@@ -158,7 +167,7 @@ def _check_size(size: int, shown: str, field: str, max_bytes: int | None) -> Non
         raise InvalidInput(f"{shown} is empty.", field=field)
     if max_bytes is not None and size > max_bytes:
         raise InvalidInput(
-            f"{shown} has {size:,} bytes; at most {max_bytes:,} are taken.", field=field
+            f"{shown} has {size:,} bytes; at most {max_bytes:,} are allowed.", field=field
         )
 
 
@@ -169,39 +178,39 @@ def _check_type(
     if name is not None and not looks_like(head, name):
         what = document_in(head[:HEAD_BYTES], "text/plain") or "something else"
         if head.startswith(b"version https://git-lfs"):
-            what = "a git-lfs pointer; get the file itself with `git lfs pull`"
-        raise InvalidInput(f"{shown} is not what its name says: it is {what}.", field=field)
+            what = "a Git LFS pointer; fetch the file itself with `git lfs pull`"
+        raise InvalidInput(f"{shown} does not match its file extension: it is {what}.", field=field)
     if media in allowed or "file" in allowed:
         return media, mime
     what = "of an unknown type" if mime == "application/octet-stream" else mime
     raise InvalidInput(
-        f"{shown} is {what}; {' or '.join(allowed)} is wanted here "
+        f"{shown} is {what}; {' or '.join(allowed)} is required here "
         f"({', '.join(extensions_of(allowed))}).",
         field=field,
     )
 
 
-_CHANGED: Final = "changed since it was looked at, or while it was sent"
+_CHANGED: Final = "changed since it was checked, or while it was being sent"
 
 
 def change_of(prepared: Prepared) -> str | None:
-    """Return what happened to a file since it was prepared; None if nothing. Blocks."""
+    """Return how a file changed since it was prepared; None if it did not. Blocks."""
     if isinstance(prepared.source, bytes):
         return None
     try:
         state = prepared.source.stat()
     except OSError as error:
-        return f"cannot be read any more: {error.strerror}"
-    return None if _stamp(state) == prepared.stamp else _CHANGED
+        return f"can no longer be read: {error.strerror}"
+    return None if _fingerprint(state) == prepared.stamp else _CHANGED
 
 
 class ChangedError(OSError):
-    """The file is not what it was when it was prepared."""
+    """The file has changed since it was prepared."""
 
 
 @define(eq=False)
 class LocalSource:
-    """The bytes to send. All methods block; a lock keeps `close` behind a read under way."""
+    """The bytes to send. All methods block; a lock makes `close` wait for a running read."""
 
     prepared: Prepared
     failure: str | None = field(init=False, default=None)
@@ -210,7 +219,10 @@ class LocalSource:
     _lock: threading.Lock = field(init=False, factory=threading.Lock)
 
     def open(self) -> None:
-        """Open the file, unless it is bytes. Raises OSError; `failure` says why it is final."""
+        """Open the file, unless it is bytes.
+
+        Raises OSError; `failure` is set if another attempt would fail, too.
+        """
         if isinstance(self.prepared.source, bytes):
             return
         try:
@@ -218,21 +230,22 @@ class LocalSource:
         except OSError as error:
             if error.errno in NO_HANDLES:
                 raise
-            self.failure = f"cannot be read any more: {error.strerror}"
+            self.failure = f"can no longer be read: {error.strerror}"
             raise
         self.check()
 
     def check(self) -> None:
-        """Raise `ChangedError` if the file changed since it was prepared."""
-        if self._fd >= 0 and _stamp(os.fstat(self._fd)) != self.prepared.stamp:
+        """Raise `FileChangedError` if the file changed since it was prepared."""
+        if self._fd >= 0 and _fingerprint(os.fstat(self._fd)) != self.prepared.stamp:
             self.failure = _CHANGED
             raise ChangedError(self.failure)
 
     def read(self, offset: int) -> bytes:
-        """Return the next block from ``offset`` on.
+        """Return the block at ``offset``.
 
-        The last one only if all that was read is what was prepared: a change that keeps size
-        and time must not be sent under the digest of something else.
+        Before the last block is returned, the hash of everything read is compared: content that
+        changed without a new size or mtime must not be uploaded under the old digest. Raises
+        `FileChangedError`.
         """
         if isinstance(self.prepared.source, bytes):
             return self.prepared.source[offset : offset + BLOCK]
@@ -242,7 +255,7 @@ class LocalSource:
             os.lseek(self._fd, offset, os.SEEK_SET)
             block = os.read(self._fd, min(BLOCK, self.prepared.size - offset))
         if not block:
-            self.failure = "became shorter while it was sent"
+            self.failure = "became shorter while it was being sent"
             raise ChangedError(self.failure)
         if not offset:
             self._hash = hashlib.sha256()
@@ -255,7 +268,7 @@ class LocalSource:
         return block
 
     def close(self) -> None:
-        """Close the file, after a read under way."""
+        """Close the file, after a running read has finished."""
         with self._lock:
             fd, self._fd = self._fd, -1
             if fd >= 0:

@@ -1,4 +1,4 @@
-"""Server-Sent Events: bytes in, (event, data) pairs out (pure)."""
+"""Parse Server-Sent Events: bytes in, (event, data) pairs out (pure)."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 
 
 class EventReader:
-    """Cuts a byte stream into events. ``pending`` counts the bytes of the unfinished one."""
+    """Splits a byte stream into events. ``pending``: bytes of the incomplete event."""
 
     __slots__ = ("_data", "_event", "_rest", "pending")
 
@@ -19,13 +19,13 @@ class EventReader:
         self.pending = 0
 
     def feed(self, chunk: bytes) -> Iterator[tuple[str, str]]:
-        """Yield the events that ``chunk`` completes; the event's name is "message" if unnamed."""
+        """Yield the events that ``chunk`` completes; the default event name is "message"."""
         self.pending += len(chunk)
         text = self._rest + chunk
         start = 0
         for end in _LINE_END.finditer(text):
             if end.end() == len(text) and end[0] == b"\r":
-                break  # the other half of a line end may come with the next chunk
+                break  # may be the first half of "\r\n"; the next chunk decides
             line = text[start : end.start()]
             start = end.end()
             if line:
@@ -36,7 +36,7 @@ class EventReader:
         self._rest = text[start:]
 
     def finish(self) -> Iterator[tuple[str, str]]:
-        """Yield the last event, where the server ended the stream without an empty line."""
+        """Yield the last event if the server ended the stream without an empty line."""
         if self._rest.rstrip(b"\r"):
             self._field(self._rest.rstrip(b"\r"))
         self._rest = b""

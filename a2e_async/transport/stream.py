@@ -1,4 +1,4 @@
-"""One download, over as many responses, pauses and renewed URLs as it takes."""
+"""Download one file, resuming over as many responses, back-offs and renewed URLs as needed."""
 
 import hashlib
 import re
@@ -27,30 +27,30 @@ if TYPE_CHECKING:
 Renew = Callable[[Output], Awaitable[Output]]
 
 MAX_TRIES: Final = 6
-"""Tries in a row that bring no new byte before a download is given up."""
+"""Consecutive attempts without a new byte after which a download fails."""
 
 MAX_RENEWALS: Final = 3
-"""Fresh URLs asked for in one download."""
+"""Fresh URLs requested for one download, at most."""
 
 MAX_REJECTIONS: Final = 4
-"""Complete responses in one download that are not the result, before it is given up."""
+"""Complete responses with other content than the result after which a download fails."""
 
 REPORT_EVERY: Final = 1024 * 1024
 """Bytes between two `Transfer` events."""
 
 BUSY: Final = frozenset({408, 421, 423, 425, 429, 460, 499})
-"""Refusals that pass; any other 4xx means that the URL's time is over or its file is gone."""
+"""Retryable statuses; any other 4xx means that the URL has expired or the file is gone."""
 
 SETTLED: Final = 60.0
-"""Seconds after which a file's Last-Modified tells its versions apart (RFC 9110, 8.8.2.2)."""
+"""Minimum age in seconds at which Last-Modified identifies a version (RFC 9110, 8.8.2.2)."""
 
-_EXPECTED: Final = {"audio": "an audio file", "image": "an image", "video": "a video"}
+_EXPECTED_MEDIA: Final = {"audio": "an audio file", "image": "an image", "video": "a video"}
 _RANGE: Final = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)")
-_REASON: Final = re.compile(rb"<Code>([A-Za-z]{1,60})</Code>")
+_STORE_ERROR_CODE: Final = re.compile(rb"<Code>([A-Za-z]{1,60})</Code>")
 
 
 class Cut(Exception):
-    """This response is of no more use; another try may be. ``after``: seconds to wait first."""
+    """The response cannot be used further; a retry may help, after ``retry_delay`` seconds."""
 
     def __init__(self, message: str, *, after: float = 0.0) -> None:
         super().__init__(message)
@@ -58,22 +58,23 @@ class Cut(Exception):
 
 
 class Rejected(Exception):
-    """A response ended, and what it gave is not the complete result."""
+    """A response was complete, but its content is not the complete result."""
 
 
 FINAL: Final = (aiohttp.ClientSSLError, ssl.CertificateError)
-"""Errors that trying again does not mend."""
+"""Errors that a retry does not fix."""
 
 TRANSIENT: Final = (Cut, aiohttp.ClientError, OSError)  # TimeoutError is an OSError
 
 
 @define(eq=False, repr=False)
 class Stream:
-    """The bytes of one output, in order, each once, checked for length and kind.
+    """The bytes of one output, in order and exactly once, checked for length and content type.
 
-    With ``rewind`` the taker can begin again: `restarts` grows when what it got before is void.
-    Without it a server that knows no ranges is read past what was taken already, and a file
-    that changed meanwhile is an error. ``target`` is the file's name, where it has one already.
+    With ``can_restart`` the reader can start over: `restarts` is incremented when all bytes
+    returned before are void. Without it, bytes that a server without range support sends again
+    are skipped, and a file that has changed is an error. ``target`` is the name of the local
+    file, if already known.
     """
 
     files: "FileSession"
@@ -84,82 +85,82 @@ class Stream:
     hold_slot: bool = True
     target: str | None = None
     at: int = field(init=False, default=0)
-    """Bytes of the stored file taken so far, over all runs."""
+    """Bytes of the stored file received so far, including earlier runs."""
     total: int | None = field(init=False, default=None)
     validator: str | None = field(init=False, default=None)
-    """What tells the file's versions apart (an ETag or a date), for If-Range."""
+    """Identifies the file's version for If-Range: an ETag or a date."""
     content_type: str | None = field(init=False, default=None)
     disposition: str | None = field(init=False, default=None)
     restarts: int = field(init=False, default=0)
     path: str | None = field(init=False, default=None)
     _response: aiohttp.ClientResponse | None = field(init=False, default=None)
     _protocol: Any = field(init=False, default=None)
-    """The connection of a response whose body ends when it does."""
+    """The connection, if its end marks the end of the response body."""
     _slot: bool = field(init=False, default=False)
     _position: int = field(init=False, default=0)
-    _whole: bool = field(init=False, default=False)
+    _no_ranges: bool = field(init=False, default=False)
     _finished: bool = field(init=False, default=False)
     _flushed: bool = field(init=False, default=False)
     _codings: tuple[str, ...] = field(init=False, default=())
     _decoders: list[Decoder] = field(init=False, factory=list[Decoder])
     _head: bytes = field(init=False, default=b"")
-    """The first bytes, held back until there are enough to judge them."""
-    _judged: bool = field(init=False, default=False)
-    _given: bool = field(init=False, default=False)
+    """The first bytes, held back until there are enough to detect their type."""
+    _checked: bool = field(init=False, default=False)
+    _some_returned: bool = field(init=False, default=False)
     _structure: Structure | None = field(init=False, default=None)
-    _taken: Any = field(init=False, default=None)
-    """A hash of what was taken, where no validator tells whether the file is still the same."""
-    _repeated: Any = field(init=False, default=None)
-    """The same of what is read again."""
-    _best: int = field(init=False, default=0)
+    _received_hash: Any = field(init=False, default=None)
+    """Hash of the bytes received, if there is no validator to detect a changed file."""
+    _repeated_hash: Any = field(init=False, default=None)
+    """Hash of the bytes that are received again."""
+    _most_received: int = field(init=False, default=0)
     _failures: int = field(init=False, default=0)
     _rejections: int = field(init=False, default=0)
     _renewals: int = field(init=False, default=0)
-    _stale: set[str] = field(init=False, factory=set[str])
-    _told: int = field(init=False, default=0)
+    _expired_urls: set[str] = field(init=False, factory=set[str])
+    _reported: int = field(init=False, default=0)
 
     def resume(self, at: int, validator: str | None) -> None:
-        """Go on behind ``at`` bytes that an earlier run left; those were judged then."""
-        self.at = self._best = self._told = at
+        """Continue after ``received`` bytes of an earlier run, whose content was checked then."""
+        self.at = self._most_received = self._reported = at
         self.validator = validator
-        self._judged = self._given = at > 0
+        self._checked = self._some_returned = at > 0
 
     @property
     def encoded(self) -> bool:
-        """True when the bytes given out are not those the server counts."""
+        """Whether the bytes returned are decoded, so that their count differs from the server's."""
         return any(decoder.active for decoder in self._decoders)
 
     @property
-    def _textless(self) -> bool:
-        """True when the result cannot be a text."""
+    def _never_text(self) -> bool:
+        """Whether the result cannot be a text file."""
         return not may_be_text(self.output, self.target, self.content_type)
 
     async def enter(self) -> None:
-        """Wait for a place among the parallel transfers; `close` gives it back."""
+        """Wait for one of the slots for parallel transfers; `close` releases it."""
         if not self._slot:
             await self.files.gate().acquire()
             self._slot = True
 
     @sealed
     async def start(self) -> None:
-        """Get to the first usable answer. Raises `TransferError`."""
+        """Request the file until a response is usable. Raises `TransferError`."""
         while self._response is None and not self._finished:
             try:
-                await self._begin()
+                await self._request()
             except BadUrl as error:
                 await self._renewed(f"its URL is malformed: {error}", None, "cannot be fetched")
             except FINAL as error:
-                raise self.error(f"cannot be fetched: {_told(error)}") from clean_cause(error)
+                raise self.error(f"cannot be fetched: {_describe(error)}") from clean_cause(error)
             except TRANSIENT as error:
                 await self.again(error)
 
     async def pull(self) -> bytes:
-        """Return the next bytes; empty at the end, when all are there. Raises `TransferError`."""
+        """Return the next bytes; empty at the verified end of the file. Raises `TransferError`."""
         while True:
             if self._response is None and not self._finished:
                 await self.start()
             try:
-                data = await self._step()
+                data = await self._next_bytes()
             except Rejected as error:
                 await self._reject(error)
             except Unsupported as error:
@@ -171,21 +172,21 @@ class Stream:
                 if data is None:
                     return b""
                 if data:
-                    self._given = True
+                    self._some_returned = True
                     return data
 
     def close(self) -> None:
-        """Drop the connection, if there is one. May be called again."""
-        self._drop()
-        self._free()
+        """Release the connection and the slot, if held. May be called again."""
+        self._drop_response()
+        self._release_slot()
 
     def refuses(self, head: bytes) -> str | None:
-        """Return what a file that begins with ``head`` is, where that cannot be the result."""
+        """Return what document ``head`` begins, if a document cannot be the result; else None."""
         found = document_in(head, self.content_type or "")
-        return found if self._textless else None
+        return found if self._never_text else None
 
     def error(self, what: str, status: int | None = None) -> TransferError:
-        """Return the error that says ``what`` happened to this download."""
+        """Return an error that says ``what`` happened to this download."""
         url = bare_url(self.output.url)
         return TransferError(
             f"{url} {what}", url=url, path=self.path, http_status=status, done=self.at
@@ -193,10 +194,10 @@ class Stream:
 
     # -- one response ------------------------------------------------------------------------
 
-    async def _begin(self) -> None:
+    async def _request(self) -> None:
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
-        # Without a validator nothing proves that the rest belongs to what was taken.
-        asked = 0 if self._whole or self.validator is None else self.at
+        # Without a validator nothing proves that the rest belongs to the same version.
+        asked = 0 if self._no_ranges or self.validator is None else self.at
         if asked and self.validator is not None:
             headers["Range"] = f"bytes={asked}-"
             headers["If-Range"] = self.validator
@@ -208,36 +209,36 @@ class Stream:
             self.close()
             raise
         if not self.hold_slot:
-            self._free()
+            self._release_slot()
 
     async def _accept(self, response: aiohttp.ClientResponse, asked: int) -> None:
         status = response.status
         if status in (200, 201, 203) or (status == 206 and not asked):
-            self._from_the_start(response)
+            self._accept_full(response)
         elif status == 206:
-            self._go_on(response, asked)
+            self._accept_range(response, asked)
         elif status == 416 and asked:
             found = re.fullmatch(r"bytes\s+\*/(\d+)", response.headers.get("Content-Range", ""))
             if found and int(found[1]) == asked and not self.encoded:
                 self.total = asked
                 self._end()
             else:
-                self._changed("is shorter now than what was read of it")
+                self._changed("is now shorter than what was read of it")
         elif 400 <= status < 500 and status not in BUSY:
             await self._renewed(await refusal(response), status)
         else:
             raise Cut(f"HTTP {status}", after=retry_after(response))
 
-    def _from_the_start(self, response: aiohttp.ClientResponse) -> None:
+    def _accept_full(self, response: aiohttp.ClientResponse) -> None:
         headers, total = response.headers, response.content_length
         framed = total is not None or "chunked" in headers.get("Transfer-Encoding", "").lower()
         mime = _mime(response)
         if mime.startswith("multipart/"):
-            raise Cut("ranges came that were not asked for")
+            raise Cut("the server sent ranges that were not requested")
         if response.status == 206 and "Content-Range" in headers:
             found = _RANGE.fullmatch(headers["Content-Range"].strip())
             if not found or int(found[1]):
-                raise Cut("a range came that was not asked for")
+                raise Cut("the server sent a range that was not requested")
             total = None if found[3] == "*" else int(found[3])
         if self.at and self.rewind:
             self._restart()
@@ -250,33 +251,33 @@ class Stream:
         self._protocol = None if framed else _protocol(response)
         self.content_type, self.disposition = mime or None, headers.get("Content-Disposition")
         if self.at:
-            self._repeated = hashlib.blake2b() if self.validator is None else None
+            self._repeated_hash = hashlib.blake2b() if self.validator is None else None
             return
         self.validator = validator_of(response)
         self._codings = codings(headers.get("Content-Encoding"))
         self._decoders = [Decoder(coding) for coding in reversed(self._codings)]
-        self._head, self._judged = b"", False
-        self._taken = None if self.rewind or self.validator else hashlib.blake2b()
+        self._head, self._checked = b"", False
+        self._received_hash = None if self.rewind or self.validator else hashlib.blake2b()
 
-    def _go_on(self, response: aiohttp.ClientResponse, asked: int) -> None:
+    def _accept_range(self, response: aiohttp.ClientResponse, asked: int) -> None:
         found = _RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
         total = int(found[3]) if found and found[3] != "*" else None
         if not found or int(found[1]) != asked or (total is None and self.total is None):
-            self._whole = True  # a server that mixes up ranges gets none any more
-            raise Cut("a range came that was not asked for")
+            self._no_ranges = True  # this server mixes up ranges: do not request any more
+            raise Cut("the server sent a range that was not requested")
         if (
             not self._same_version(response)
             or (total is not None and self.total is not None and total != self.total)
             or codings(response.headers.get("Content-Encoding")) != self._codings
-            or (is_textual(_mime(response)) and self._textless)
+            or (is_textual(_mime(response)) and self._never_text)
         ):
-            self._whole = True
-            self._changed("changed while it was read")
+            self._no_ranges = True
+            self._changed("changed while it was being read")
         self._position, self._protocol = asked, None
         self.total = self.total if total is None else total
 
     def _same_version(self, response: aiohttp.ClientResponse) -> bool:
-        """Return whether this is the version that was read before, where that can be told."""
+        """Return False if the response is known to be of another version of the file."""
         if self.validator is None:
             return True
         return self.validator in (
@@ -284,65 +285,67 @@ class Stream:
             response.headers.get("Last-Modified", "").strip(),
         )
 
-    async def _step(self) -> bytes | None:
-        """Return more of the file, perhaps nothing yet; None at its end."""
+    async def _next_bytes(self) -> bytes | None:
+        """Return more bytes of the file, possibly none yet; None at its end."""
         if self._decoders and any(decoder.pending for decoder in self._decoders):
             data = self._decode(b"")
         elif self._finished:
             return self._flush()
         else:
-            assert self._response is not None  # noqa: S101  # `start` has made it
-            data = await self._next(self._response)
+            assert self._response is not None  # noqa: S101  # set by `start`
+            data = await self._read_response(self._response)
             if data and self._decoders:
                 data = self._decode(data)
-        return self._judge(data)
+        return self._check(data)
 
-    async def _next(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read_response(self, response: aiohttp.ClientResponse) -> bytes:
         while True:
             data, end_of_chunk = await response.content.readchunk()
             if data:
                 self._position += len(data)
                 fresh = self._position - self.at
-                if self._repeated is not None:
+                if self._repeated_hash is not None:
                     self._compare(data, fresh)
                 if fresh <= 0:
-                    continue  # read before: the server began again
+                    continue  # received before: the server started from the beginning
                 self.at = self._position
                 if self.total is not None and self.at > self.total:
-                    self._whole = True
+                    self._no_ranges = True
                     self._changed(f"is longer than the {self.total:,} bytes announced")
-                if self.at > self._best:
-                    self._best, self._failures = self.at, 0
-                if self.at - self._told >= REPORT_EVERY:
-                    self._tell()
+                if self.at > self._most_received:
+                    self._most_received, self._failures = self.at, 0
+                if self.at - self._reported >= REPORT_EVERY:
+                    self._report()
                 data = data[-fresh:] if fresh < len(data) else data
-                if self._taken is not None:
-                    self._taken.update(data)
+                if self._received_hash is not None:
+                    self._received_hash.update(data)
                 return data
             if not end_of_chunk:
                 break
         if self._position < max(self.total or 0, self.at):
-            raise Cut(f"the answer ended at {self._position:,} of {self.total or self.at:,} bytes")
-        # aiohttp takes any end of a connection for the end of such a body.
+            raise Cut(
+                f"the response ended at {self._position:,} of {self.total or self.at:,} bytes"
+            )
+        # aiohttp treats even a reset connection as the regular end of such a body.
         if self._protocol is not None and isinstance(self._protocol.exception(), OSError):
             raise Cut("the connection was reset before the end")
         if not self.at:
-            raise Rejected("is empty. Ask for the task's record again in a minute.")
+            raise Rejected("is empty. Fetch the task again in a minute.")
         self._end()
         return b""
 
     def _compare(self, data: bytes, fresh: int) -> None:
-        """Check that what is read again is what was taken, byte for byte."""
-        self._repeated.update(data[: len(data) - max(0, fresh)])
+        """Check by hash that the bytes received again equal those received before."""
+        self._repeated_hash.update(data[: len(data) - max(0, fresh)])
         if fresh >= 0:
-            if self._repeated.digest() != self._taken.digest():
+            if self._repeated_hash.digest() != self._received_hash.digest():
                 raise self._changed_error()
-            self._repeated = None
+            self._repeated_hash = None
 
     def _decode(self, data: bytes) -> bytes:
         first = 0
         if not data:
-            # The innermost first: the others would give it more than it can hold.
+            # Drain the last decoder first: running the others would only add to its input.
             first = max(n for n, decoder in enumerate(self._decoders) if decoder.pending)
         try:
             for decoder in self._decoders[first:]:
@@ -360,35 +363,35 @@ class Stream:
         return data
 
     def _flush(self) -> bytes | None:
-        """Return what is left at the end of the last response; None when that was all."""
+        """Return the remaining bytes at the end of the last response; None if there are none."""
         if self._flushed:
             return None
-        data = self._judge(self._decode_end(b""), last=True)
+        data = self._check(self._decode_end(b""), last=True)
         if self._structure is not None:
             verdict = self._structure.verdict()
             if verdict == "cut" or (verdict == "unfinished" and self._protocol is not None):
-                raise Rejected("is cut: the file itself says that there is more of it.")
+                raise Rejected("is truncated: by its own structure, the file is longer.")
         self._flushed = True
         return data
 
-    def _judge(self, data: bytes, *, last: bool = False) -> bytes:
-        """Return what may be given out: nothing before the first bytes were seen to be right."""
-        if not self._judged:
+    def _check(self, data: bytes, *, last: bool = False) -> bytes:
+        """Return the bytes to pass on: none until the type of the first bytes was checked."""
+        if not self._checked:
             head = self._head = self._head + data
             if len(head) < HEAD_BYTES and not last:
                 return b""
-            if self._textless and not self._decoders and head.startswith(GZIP_MAGIC):
-                # Packed, and no label says so; no media file begins like that.
+            if self._never_text and not self._decoders and head.startswith(GZIP_MAGIC):
+                # Compressed without a Content-Encoding; no media file begins like that.
                 self._decoders, self._head = [Decoder("gzip")], b""
                 data = self._decode_end(head) if last else self._decode(head)
-                return self._judge(data, last=last)
+                return self._check(data, last=last)
             if what := self.refuses(head):
-                wanted = _EXPECTED.get(self.output.media, "the result")
+                wanted = _EXPECTED_MEDIA.get(self.output.media, "the result")
                 raise Rejected(
-                    f"gave {what} where {wanted} was expected. The link leads to a page about "
-                    "the file, or the store shows an error; get a fresh URL."
+                    f"returned {what} where {wanted} was expected. The URL leads to a page about "
+                    "the file, or the store returns an error; get a fresh URL."
                 )
-            self._judged, self._head, data = True, b"", head
+            self._checked, self._head, data = True, b"", head
             self._structure = structure_of(head)
         if self._structure is not None:
             self._structure.feed(data)
@@ -397,31 +400,32 @@ class Stream:
     # -- what happens between responses ------------------------------------------------------
 
     def _changed(self, what: str) -> None:
-        """Begin again if the taker can; raises either way."""
+        """Start over if the reader can; raises in either case."""
         if not self.rewind:
             raise self._changed_error()
         self._restart()
         raise Cut(what)
 
     def _changed_error(self) -> TransferError:
-        return self.error("changed while it was read. Read it again.")
+        return self.error("changed while it was being read. Read it again.")
 
     def _restart(self) -> None:
         self.restarts += 1
-        self.at = self._told = 0
+        self.at = self._reported = 0
         self.validator = self.total = self._structure = None
         self._decoders, self._codings, self._head = [], (), b""
-        self._judged = self._given = self._finished = self._flushed = False
+        self._checked = self._some_returned = self._finished = self._flushed = False
 
     async def _reject(self, error: Rejected) -> None:
-        """Begin again where a response was not the result, once by a fresh URL.
+        """Start over after a response that is not the result, once with a fresh URL.
 
-        Raises `TransferError` after the last try, or when some of it was taken for good.
+        Raises `TransferError` after the last attempt, or if bytes were already returned to a
+        reader that cannot start over.
         """
         self.close()
         failed = self.error(str(error), 200)
-        final = self._given and not self.rewind
-        self._restart()  # nothing of it is kept
+        final = self._some_returned and not self.rewind
+        self._restart()  # a later run must not resume these bytes
         self._rejections += 1
         if final or self._rejections >= MAX_REJECTIONS:
             raise failed from error.__cause__
@@ -432,9 +436,9 @@ class Stream:
     async def _renewed(
         self, said: str, status: int | None, what: str = "is no longer available"
     ) -> None:
-        """Go on with a fresh URL. Raises `TransferError` where there is none."""
+        """Continue with a fresh URL. Raises `TransferError` if there is none."""
         self.close()
-        self._stale.add(self.output.url)
+        self._expired_urls.add(self.output.url)
         if self.renew is None:
             raise self.error(f"{what} ({said}). Get a fresh URL.", status)
         if self._renewals >= MAX_RENEWALS:
@@ -445,43 +449,43 @@ class Stream:
             await self.files.pause(self._renewals - 1)
         self._renewals += 1
         fresh = await self.renew(self.output)
-        if fresh.url in self._stale:
+        if fresh.url in self._expired_urls:
             raise self.error(
-                f"{what}: the service gives the same URL again ({said}). Results are kept for a "
-                "few days only.",
+                f"{what}: the service returned the same URL again ({said}). It keeps results for "
+                "only a few days.",
                 status,
             )
         self.output = fresh
 
     async def again(self, error: Exception) -> None:
-        """Give the place back and wait for the next try; raise `TransferError` after the last."""
+        """Release the slot and back off; raise `TransferError` after the last attempt."""
         self.close()
         self._failures += 1
         if self._failures >= MAX_TRIES:
             raise self.error(
-                f"could not be read to its end: {_told(error)} ({MAX_TRIES} tries in a row, "
-                f"{self.at:,} bytes so far). Try again; what is there is kept."
+                f"could not be read to its end: {_describe(error)} ({MAX_TRIES} failed attempts in "
+                f"a row, {self.at:,} bytes so far). Try again; the bytes received are kept."
             ) from clean_cause(error)
         after = error.after if isinstance(error, Cut) else 0.0
         await self.files.pause(self._failures - 1, at_least=after)
 
     def _end(self) -> None:
         self._finished = True
-        self._drop()  # the place stays taken until the file is in its own
-        if self._told != self.at or not self.at:
-            self._tell()
+        self._drop_response()  # the slot is held until the file is in its place
+        if self._reported != self.at or not self.at:
+            self._report()
 
-    def _tell(self) -> None:
-        self._told = self.at
+    def _report(self) -> None:
+        self._reported = self.at
         if (emit := self.files.emit) is not None:
             emit(Transfer(direction="down", name=self.name, done=self.at, total=self.total))
 
-    def _drop(self) -> None:
+    def _drop_response(self) -> None:
         response, self._response = self._response, None
         if response is not None:
             response.release() if self._finished else response.close()
 
-    def _free(self) -> None:
+    def _release_slot(self) -> None:
         if self._slot:
             self._slot = False
             self.files.gate().release()
@@ -489,7 +493,7 @@ class Stream:
 
 @define(eq=False, repr=False)
 class Chunks:
-    """Iterates over a stream; an object, because a generator must not hold its clean-up."""
+    """Iterates over a download. Not a generator, whose clean-up would run at an unknown time."""
 
     _source: Stream
 
@@ -509,16 +513,16 @@ class Chunks:
 
 
 def validator_of(response: aiohttp.ClientResponse) -> str | None:
-    """Return what If-Range can hold for this response: a strong ETag, or a settled date."""
+    """Return the If-Range value for this response: a strong ETag or an old enough date."""
     etag = response.headers.get("ETag", "").strip()
     if etag and not etag.startswith("W/"):
         return etag
     modified = response.headers.get("Last-Modified", "").strip()
-    changed, now = _moment(modified), _moment(response.headers.get("Date", "")) or wall_time()
+    changed, now = _timestamp(modified), _timestamp(response.headers.get("Date", "")) or wall_time()
     return modified if changed is not None and now - changed >= SETTLED else None
 
 
-def _moment(text: str) -> float | None:
+def _timestamp(text: str) -> float | None:
     try:
         return parsedate_to_datetime(text).timestamp()
     except (ValueError, OverflowError):
@@ -535,24 +539,24 @@ def _protocol(response: aiohttp.ClientResponse) -> Any:
 
 
 def retry_after(response: aiohttp.ClientResponse) -> float:
-    """Return the seconds a server asked to wait, at most 60; 0 when it did not say."""
+    """Return the seconds a server asked to wait, at most 60; 0 if it did not say."""
     try:
         return min(60.0, max(0.0, float(response.headers.get("Retry-After", "0"))))
     except ValueError:
-        return 0.0  # a date: the backoff does as well
+        return 0.0  # a date: our own back-off is enough
 
 
 async def refusal(response: aiohttp.ClientResponse) -> str:
-    """Return status and, where the store names it, the reason of a refusal.
+    """Return the status of a refusal and, if the store sent one, its error code.
 
-    Only the code: the rest of a store's answer repeats what was signed.
+    Nothing else of the body, because stores repeat the signed request in it.
     """
     try:
-        found = _REASON.search(await response.content.read(4096))
+        found = _STORE_ERROR_CODE.search(await response.content.read(4096))
     except (aiohttp.ClientError, OSError):
         found = None
     return f"HTTP {response.status}" + (f" {found[1].decode()}" if found else "")
 
 
-def _told(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     return redact(str(error)) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Results onto disk, into memory or chunk by chunk; and the session that all files go over."""
+"""Download results to disk, to memory or in chunks; and the HTTP session for file transfers."""
 
 import asyncio
 import contextlib
@@ -38,15 +38,16 @@ MAX_REDIRECTS: Final = 5
 
 _WORKERS: Final = 4
 _READ_BUFFER: Final = 512 * 1024
-_MAX_CHUNKS: Final = 256  # a trickle of tiny chunks is written before it becomes a long list
+_MAX_CHUNKS: Final = 256  # bounds the list when the server sends tiny chunks
 
 
 @define(eq=False, kw_only=True)
 class FileSession:
-    """The connections, threads and pace that up- and downloads share; it holds no credentials.
+    """The connections, threads and limits that uploads and downloads share. No credentials.
 
-    ``max_parallel`` transfers at once; ``stall_timeout`` seconds without a byte end a response.
-    Nothing is opened before first use; from then on it belongs to that event loop.
+    At most ``max_parallel`` transfers run at once. A response without a byte for
+    ``stall_timeout`` seconds fails. Nothing is opened before the first use, which binds the
+    session to the running event loop.
     """
 
     max_parallel: int = 8
@@ -63,14 +64,14 @@ class FileSession:
     _gate: asyncio.Semaphore | None = field(init=False, default=None)
     _loop: asyncio.AbstractEventLoop | None = field(init=False, default=None)
     _pid: int = field(init=False, default=0)
-    _users: int = field(init=False, default=0)
+    _active_transfers: int = field(init=False, default=0)
     _scopes: set[anyio.CancelScope] = field(init=False, factory=set[anyio.CancelScope])
-    """Of what waits for the network; entered and left by `interruptible`."""
+    """The open scopes of `end_on_close`, around code that waits for the network."""
     _proxies: dict[str, str | None] = field(init=False, factory=dict[str, str | None], repr=False)
-    """By origin, so that the environment is read once for each."""
+    """Proxies by origin, so that the environment is read once for each."""
 
     def session(self) -> aiohttp.ClientSession:
-        """Return the HTTP session, made on first use.
+        """Return the HTTP session; create it on first use.
 
         Raises `ClientClosed`, or `ConfigurationError` on another event loop or after a fork.
         """
@@ -89,7 +90,7 @@ class FileSession:
                 ),
                 auto_decompress=False,
                 read_bufsize=_READ_BUFFER,
-                middlewares=(self._bare,),
+                middlewares=(self._strip_credentials,),
             )
         if self._pid != os.getpid():
             raise forked()
@@ -98,14 +99,14 @@ class FileSession:
         return self._session
 
     def gate(self) -> asyncio.Semaphore:
-        """Return the gate that bounds the transfers under way."""
+        """Return the semaphore that limits the parallel transfers."""
         if self._gate is None:
             self.session()
-        assert self._gate is not None  # noqa: S101  # session() has made it
+        assert self._gate is not None  # noqa: S101  # set by session()
         return self._gate
 
     async def request(self, method: str, url: str, **options: Any) -> aiohttp.ClientResponse:
-        """Return the response to one request, its body unread; redirects are not followed.
+        """Send one request and return the response, body unread. Does not follow redirects.
 
         Raises `BadUrl`, and what aiohttp raises.
         """
@@ -119,14 +120,14 @@ class FileSession:
         except ValueError as error:
             if isinstance(error, A2EError):
                 raise
-            # Hosts that neither aiohttp nor the system's resolver can spell.
+            # Some host names pass our checks and are rejected by aiohttp or the resolver.
             raise BadUrl("its host cannot be looked up") from None
 
     async def get(self, url: str, headers: dict[str, str]) -> aiohttp.ClientResponse:
-        """Return the response to a GET, its body unread, after at most 5 redirects.
+        """Send a GET and return the response, body unread, following at most 5 redirects.
 
-        A redirect from https to anything else is refused with `TransferError`. Raises `BadUrl`
-        for ``url`` itself.
+        Raises `TransferError` for a redirect from https to anything else, and `InvalidUrl` if
+        ``url`` itself is invalid.
         """
         where = url
         for _ in range(MAX_REDIRECTS + 1):
@@ -135,24 +136,24 @@ class FileSession:
             except BadUrl as error:
                 if where is url:
                     raise
-                raise _redirected(url, f"to a malformed URL: {error}") from None
+                raise _redirect_error(url, f"to a malformed URL: {error}") from None
             location = response.headers.get("Location")
             if response.status not in (301, 302, 303, 307, 308) or not location:
                 return response
             response.release()
             try:
-                there = _follow(where, location)
+                there = _redirect_target(where, location)
             except ValueError:
-                raise _redirected(url, "to a malformed URL", response.status) from None
+                raise _redirect_error(url, "to a malformed URL", response.status) from None
             if not there.lower().startswith(("https://", f"{where.partition(':')[0].lower()}://")):
-                raise _redirected(
-                    url, "to an address that is not https. It was not followed", response.status
+                raise _redirect_error(
+                    url, "to a URL that is not https. It was not followed", response.status
                 )
             where = there
-        raise _redirected(url, f"more than {MAX_REDIRECTS} times")
+        raise _redirect_error(url, f"more than {MAX_REDIRECTS} times")
 
     def _proxy_for(self, url: URL) -> str | None:
-        """Return the proxy that the API's requests would take to this host."""
+        """Return the proxy for this host, by the same rules as for API requests."""
         if self.proxy is not None or not self.trust_env:
             return self.proxy
         origin = str(url.origin())
@@ -161,22 +162,25 @@ class FileSession:
         return self._proxies[origin]
 
     async def pause(self, failures: int, *, at_least: float = 0.0) -> None:
-        """Sleep before the next try: 0.5 s, doubled with each failure up to 8 s, jittered."""
+        """Sleep before the next attempt: 0.5 s, doubled per failure up to 8 s, jittered."""
         delay = min(8.0, 0.5 * 2 ** min(failures, 10))
         await self.sleep(max(at_least, delay * (0.5 + self.rng() / 2)))
 
     def submit(self, call: Callable[..., T], *args: Any) -> "asyncio.Future[T]":
-        """Run a blocking call in a worker thread; hand the result to `finish`."""
+        """Start a blocking call in a worker thread; await it with `wait_for_worker`."""
         if self._pool is None:
-            # Own threads: a slow disk must not hold up the application's executor.
+            # Our own threads: a slow disk must not block the application's default executor.
             self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="a2e-files")
         return asyncio.wrap_future(self._pool.submit(call, *args))
 
     async def finish(self, running: "asyncio.Future[T]") -> T:
-        """Return a worker's result; a cancellation goes on only when the worker is done."""
+        """Return a worker's result. A cancellation is raised only after the worker is done.
+
+        Otherwise the thread would go on using a file that the caller is closing.
+        """
         cancelled: asyncio.CancelledError | None = None
         if not running.done():
-            # The shield keeps anyio's repeated cancellation out, the loop a Task.cancel().
+            # The shield holds off anyio's repeated cancellation, the loop a Task.cancel().
             with anyio.CancelScope(shield=True):
                 while not running.done():
                     try:
@@ -184,7 +188,7 @@ class FileSession:
                     except asyncio.CancelledError as error:
                         cancelled = error
         if cancelled is not None:
-            running.exception()  # seen: nobody is left to hear of it
+            running.exception()  # mark as retrieved: no caller is left to raise it in
             raise cancelled
         return running.result()
 
@@ -194,19 +198,19 @@ class FileSession:
 
     @contextmanager
     def using(self) -> Generator[None]:
-        """Count a transfer, so that the threads outlive it even when the client closes."""
+        """Count a transfer: the threads are kept until it ends, even if the client is closed."""
         self.session()
-        self._users += 1
+        self._active_transfers += 1
         try:
             yield
         finally:
-            self._users -= 1
+            self._active_transfers -= 1
             if self.closed:
-                self._drop_pool()
+                self._release_pool()
 
     @contextmanager
     def interruptible(self) -> Generator[None]:
-        """End what is awaited inside with `ClientClosed` as soon as the client is closed."""
+        """Raise `ClientClosed` in the body as soon as the client is closed."""
         self.session()
         with anyio.CancelScope() as scope:
             self._scopes.add(scope)
@@ -218,51 +222,51 @@ class FileSession:
             raise closed_error()
 
     async def aclose(self) -> None:
-        """Close all connections; transfers under way end with `ClientClosed`."""
+        """Close all connections; running transfers end with `ClientClosed`."""
         self.closed = True
         for scope in tuple(self._scopes):
             scope.cancel()
         session, self._session = self._session, None
         if session is not None and self._pid == os.getpid():
             await session.close()
-        self._drop_pool()
+        self._release_pool()
 
-    async def _bare(
+    async def _strip_credentials(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Let nothing that identifies the user leave: netrc and URLs can add credentials."""
+        """Middleware: remove credentials, which aiohttp takes from netrc and from URLs."""
         if self.closed:
-            # aiohttp repeats a lost GET once more, on a session that may be closed by then.
+            # aiohttp retries a lost GET once, on a session that may have been closed.
             raise closed_error()
         request.headers.pop("Authorization", None)
         request.headers.pop("Cookie", None)
         try:
             return await handler(request)
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            # aiohttp would silently send it again: over a closed session, and a PUT uncounted.
+            # Keep aiohttp from silently retrying, on a closed session, or a PUT not counted here.
             if self.closed:
                 raise closed_error() from clean_cause(error)
             if request.method != "PUT" or isinstance(error, aiohttp.ClientConnectorError):
                 raise
             raise aiohttp.ClientConnectionError(str(error) or type(error).__name__) from error
 
-    def _drop_pool(self) -> None:
-        if not self._users and self._pool is not None:
+    def _release_pool(self) -> None:
+        if not self._active_transfers and self._pool is not None:
             self._pool.shutdown(wait=False)
             self._pool = None
 
 
 def request_url(url: str) -> URL:
-    """Return ``url`` as it is, for a signature covers its spelling. Raises `BadUrl`."""
+    """Return ``url`` unchanged, since its signature covers the exact text. Raises `InvalidUrl`."""
     parts = split_url(url)
-    # As a path: a query of its own would lose the "?" of one that is empty.
+    # The query is part of the path: given separately, an empty query would lose its "?".
     return URL.build(
         scheme=parts.scheme, authority=parts.authority, path=parts.target, encoded=True
     )
 
 
-def _follow(where: str, location: str) -> str:
-    """Return where a redirect leads, as it is spelled. Raises ValueError."""
+def _redirect_target(where: str, location: str) -> str:
+    """Return the absolute target of a redirect, text unchanged. Raises ValueError."""
     location = location.strip()
     if location.lower().startswith(("http://", "https://")):
         return location
@@ -274,7 +278,7 @@ def _follow(where: str, location: str) -> str:
     return urljoin(where, location)
 
 
-def _redirected(url: str, where: str, status: int | None = None) -> TransferError:
+def _redirect_error(url: str, where: str, status: int | None = None) -> TransferError:
     return TransferError(
         f"{bare_url(url)} redirects {where}. Get a fresh URL.",
         url=bare_url(url),
@@ -283,18 +287,19 @@ def _redirected(url: str, where: str, status: int | None = None) -> TransferErro
 
 
 @define(eq=False)
-class _Behind:
-    """One worker call at a time, while the caller reads on."""
+class _WriteBehind:
+    """Write-behind: one disk write at a time while the caller keeps reading."""
 
     files: FileSession
     _running: "asyncio.Future[None] | None" = field(init=False, default=None)
 
     async def put(self, call: Callable[..., None], *args: Any) -> None:
-        """Start ``call`` when the one before is done; raises what that one raised."""
-        await self.settle()
+        """Start ``call`` once the previous one is done; raises that one's exception."""
+        await self.flush()
         self._running = self.files.submit(call, *args)
 
-    async def settle(self) -> None:
+    async def flush(self) -> None:
+        """Wait for the running call; raises its exception."""
         running, self._running = self._running, None
         if running is not None:
             await self.files.finish(running)
@@ -302,25 +307,26 @@ class _Behind:
 
 @define(eq=False)
 class Downloader:
-    """Fetches outputs: an `a2e_async.models.OutputSource`.
+    """Downloads outputs: an `a2e_async.models.OutputSource`.
 
-    ``renew`` asks the service for an output's URL again, when the store refuses the old one.
+    ``renew_url`` requests a fresh URL of an output from the service when the store refuses the
+    old one.
     """
 
     files: FileSession
     renew: Renew | None
     saved: Callable[[Output, Path], Awaitable[None]] | None = None
-    """Awaited when an output is on disk, before its path is handed out."""
+    """Awaited when an output is on disk, before its path is returned."""
 
     @sealed
     async def save(self, output: Output, path: Path, *, directory: bool | None) -> Path:
         """Write ``output`` to ``path`` (into it, if ``directory``) and return the file's path.
 
-        Where ``directory`` is None the path becomes a directory if the result's name has a
-        suffix, and a file if it has none. A file of that name is replaced; if it is a link, then
-        the link and not what it points to. Raises `InvalidInput` for a path without a name, and
-        `TransferError`; the ``.part`` file stays then for a later call to go on with, unless
-        the disk is full or the server gives nothing by which versions of a file are told apart.
+        If ``directory`` is None, the path becomes a directory if the result's name has a suffix,
+        else a file. An existing file is replaced; of a symbolic link, the link itself is
+        replaced, not its target. Raises `InvalidInput` for a path without a file name, and
+        `TransferError`. In the latter case the ``.part`` file is kept for a later call to
+        resume, unless the disk is full or the server sends neither an ETag nor a usable date.
         """
         where = await self._save(output, path, directory, self.renew)
         if self.saved is not None:
@@ -329,7 +335,7 @@ class Downloader:
 
     @sealed
     async def read(self, output: Output, max_bytes: int) -> bytes:
-        """Return the whole file; raises `TransferError` if it has more than ``max_bytes``."""
+        """Return the whole file. Raises `TransferError` if it is larger than ``max_bytes``."""
         with self.files.using(), self.files.interruptible():
             stream = self._stream(output, self.renew)
             blocks: list[bytes] = []
@@ -350,17 +356,18 @@ class Downloader:
             return b"".join(blocks)
 
     def open(self, output: Output) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Return a context manager around the file's chunks; cuts are mended unseen.
+        """Return a context manager that yields the file's chunks; interruptions are resumed.
 
-        What is open does not count as one of the parallel transfers: its taker sets the pace.
+        It does not occupy one of the slots for parallel transfers, because its reader may be
+        arbitrarily slow.
         """
         return self._open(output)
 
     @sealed
     async def fetch_url(self, url: str, path: str | os.PathLike[str]) -> Path:
-        """Download any URL as `save` does; one that is refused cannot be renewed.
+        """Download any URL as `save` does; an expired URL cannot be renewed.
 
-        Raises `InvalidInput` for what is not an http(s) URL, and `TransferError`.
+        Raises `InvalidInput` if ``url`` is not an http(s) URL, and `TransferError`.
         """
         try:
             request_url(url)
@@ -399,18 +406,18 @@ class Downloader:
             stream = self._stream(output, renew, target=path.name)
             stream.name, stream.path = path.name, str(path)
         with self.files.using():
-            behind = _Behind(self.files)
+            writer = _WriteBehind(self.files)
             keep = True
             try:
                 with self.files.interruptible():
                     maybe_directory = await self._open_part(stream, part, path, directory)
-                    if part.size and await self.files.run(lambda: self._void(stream, part)):
+                    if part.size and await self.files.run(lambda: self._is_unusable(stream, part)):
                         await self.files.run(part.restart)
                     stream.resume(part.size, part.validator)
-                    await self._fill(stream, part, behind)
+                    await self._fill(stream, part, writer)
 
                 def name_for(head: bytes) -> str:
-                    """Return the name below the part's directory."""
+                    """Return the target's path relative to the part file's directory."""
                     made = suggest_name(output, stream.content_type, stream.disposition, head=head)
                     if directory:
                         return made
@@ -429,8 +436,8 @@ class Downloader:
             finally:
                 stream.close()
                 try:
-                    with contextlib.suppress(OSError):  # the first error is the one to tell
-                        await behind.settle()
+                    with contextlib.suppress(OSError):  # the first error is the one to report
+                        await writer.flush()
                 finally:
                     await self.files.run(lambda: part.close(keep=keep))
             if self.files.emit is not None:
@@ -438,16 +445,16 @@ class Downloader:
             return saved
 
     @staticmethod
-    def _void(stream: Stream, part: PartFile) -> bool:
-        """Return whether an earlier run left what was not judged, or cannot be the result."""
+    def _is_unusable(stream: Stream, part: PartFile) -> bool:
+        """Return whether an earlier run left bytes that are unchecked or not of the result."""
         return part.size < HEAD_BYTES or stream.refuses(part.head(HEAD_BYTES)) is not None
 
     async def _open_part(
         self, stream: Stream, part: PartFile, path: Path, directory: bool | None
     ) -> bool:
-        """Open the part once this transfer's turn has come: open files are few.
+        """Open the part file once this transfer has a slot: file descriptors are limited.
 
-        Returns whether ``path`` may still become a directory.
+        Return whether ``path`` may still become a directory.
         """
 
         def open_part() -> bool:
@@ -463,32 +470,32 @@ class Downloader:
                     raise
                 await stream.again(error)
 
-    async def _fill(self, stream: Stream, part: PartFile, behind: _Behind) -> None:
+    async def _fill(self, stream: Stream, part: PartFile, writer: _WriteBehind) -> None:
         blocks: list[bytes] = []
         size = restarts = 0
         try:
             while data := await stream.pull():
                 if stream.restarts != restarts:
                     restarts, blocks, size = stream.restarts, [], 0
-                    await behind.put(part.restart)
+                    await writer.put(part.restart)
                 blocks.append(data)
                 size += len(data)
                 if size >= BLOCK or len(blocks) >= _MAX_CHUNKS:
                     part.resumable = not stream.encoded
-                    await behind.put(part.write, blocks, stream.validator)
+                    await writer.put(part.write, blocks, stream.validator)
                     blocks, size = [], 0
         except A2EError:
             if stream.restarts != restarts:
-                await behind.put(part.restart)
+                await writer.put(part.restart)
             elif blocks:
-                await behind.put(part.write, blocks, stream.validator)
+                await writer.put(part.write, blocks, stream.validator)
             part.resumable = not stream.encoded
-            await behind.settle()
+            await writer.flush()
             raise
-        await behind.put(part.write, blocks, stream.validator)
-        await behind.settle()
+        await writer.put(part.write, blocks, stream.validator)
+        await writer.flush()
         if part.size != stream.at and not stream.encoded:
-            raise stream.error(f"was not written as a whole ({part.size:,} bytes). Try again.")
+            raise stream.error(f"was not written completely ({part.size:,} bytes). Try again.")
 
 
 def _disk_error(error: OSError, stream: Stream, path: Path, kept: bool) -> TransferError:
@@ -498,9 +505,9 @@ def _disk_error(error: OSError, stream: Stream, path: Path, kept: bool) -> Trans
     if not kept:
         advice = "Free some space."
     elif stream.at:
-        advice = "What was fetched is kept for the next try."
+        advice = "The bytes received are kept for the next attempt."
     else:
-        advice = "Save it somewhere else; the result stays at the service for a few days."
+        advice = "Save it to another place; the service keeps the result for a few days."
     return TransferError(
         f"{path} cannot be written: {reason}. {advice}",
         url=bare_url(stream.output.url),

@@ -1,4 +1,4 @@
-"""Local files to public URLs: checked without network, paid for once, sent as they are."""
+"""Upload local files: request a (charged) presigned URL once per content, then send the bytes."""
 
 import asyncio
 import contextlib
@@ -32,44 +32,44 @@ __all__ = ["PRESIGN_PATH", "Prepared", "Uploader", "prepare"]
 
 PRESIGN_PATH: Final = "/api/v1/r2/upload-presigned-url"
 PRESIGNED_FOR: Final = 3600
-"""Seconds that an upload URL is asked to live."""
+"""Lifetime requested for an upload URL, in seconds."""
 
 MAX_TRIES: Final = 5
-_MARGIN: Final = 30.0  # an upload begun in the last seconds of its URL would be refused
-_ROUNDS: Final = 2  # upload URLs paid for by one call, whatever the clock says
-_SLICE: Final = 64 * 1024  # the step of progress, so that a slow line does not look stalled
+_EXPIRY_MARGIN: Final = 30.0  # s: an upload begun just before its URL expires is refused
+_MAX_UPLOAD_URLS: Final = 2  # paid for by one call at most, even if the clock jumps
+_SEND_BYTES: Final = 64 * 1024  # sent per step, so that a slow connection does not look stalled
 
 
 Presign = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
-"""The call for an upload URL: what is asked, to what is answered."""
+"""The call that requests an upload URL: takes the request body, returns the response data."""
 
 
 class UploadRecords(Protocol):
-    """Remembers uploads beyond this client; a journal does."""
+    """Stores uploads beyond the lifetime of a client; implemented by the journal."""
 
     async def uploaded(self, digest: str, content_type: str) -> tuple[str, float] | None:
-        """Return a content's public URL and how long it holds, in seconds since 1970."""
+        """Return a content's public URL and its expiry in seconds since 1970, or None."""
         ...
 
     async def keep_upload(self, digest: str, content_type: str, url: str, until: float) -> None:
-        """Remember that URL."""
+        """Store the public URL of a content until ``until``, in seconds since 1970."""
         ...
 
 
 @frozen
-class _Presigned:
+class _UploadUrl:
     upload_url: str = field(repr=False)
     public_url: str = field(repr=False)
     until: float
 
 
 @define(eq=False, repr=False)
-class _Entry:
-    """What is known of one content: its upload URL, and its public URL once it is there."""
+class _UploadState:
+    """The state of one content: its upload URL, and its public URL once uploaded."""
 
     lock: asyncio.Lock = field(factory=asyncio.Lock)
-    presigning: "asyncio.Task[_Presigned] | None" = None
-    presigned: _Presigned | None = None
+    presigning: "asyncio.Task[_UploadUrl] | None" = None
+    presigned: _UploadUrl | None = None
     url: str | None = None
     until: float = 0.0
     users: int = 0
@@ -77,11 +77,12 @@ class _Entry:
 
 @define(eq=False)
 class Uploader:
-    """Uploads inputs, each content once in ``keep_for`` seconds.
+    """Uploads inputs, each content once within ``reuse_seconds``.
 
-    ``presign`` makes the (charged) call for an upload URL, at the cost of who asks for it first;
-    it runs in a task of its own, so that its answer is kept even when the caller is cancelled.
-    ``records`` know what other clients of the account have uploaded. ``clock``: wall-clock seconds.
+    ``presign`` makes the (charged) call for an upload URL; the first caller that needs it pays.
+    It runs in a separate task, so that its response is kept even if the caller is cancelled.
+    ``records`` stores the uploads of all clients of the account. ``clock`` returns wall-clock
+    seconds.
     """
 
     files: FileSession
@@ -90,17 +91,17 @@ class Uploader:
     clock: Callable[[], float] = field(default=wall_time, kw_only=True)
     emit: Callable[[Event], None] | None = field(default=None, kw_only=True)
     records: UploadRecords | None = field(default=None, kw_only=True)
-    _entries: dict[tuple[str, str], _Entry] = field(
-        init=False, factory=dict[tuple[str, str], _Entry]
+    _entries: dict[tuple[str, str], _UploadState] = field(
+        init=False, factory=dict[tuple[str, str], _UploadState]
     )
 
     @sealed
     async def upload(self, prepared: Prepared, presign: Presign | None = None) -> str:
-        """Return a public URL of the content, uploaded now or within the last ``keep_for``.
+        """Return a public URL of the content, uploaded now or within the last ``reuse_seconds``.
 
-        ``presign`` is this caller's own form of that call, should it be made for this one.
-        Raises `TransferError`, `DecodeError`, and what ``presign`` and ``records`` raise. A failed
-        presign is raised to all its waiters: each would pay to try again.
+        ``presign`` replaces the uploader's if the call is made for this caller. Raises
+        `TransferError`, `DecodeError`, and the errors of ``presign`` and ``records``. A failed
+        presign call fails all its waiters: a retry by each would charge each of them.
         """
         entry = self._entry(prepared)
         entry.users += 1
@@ -108,32 +109,36 @@ class Uploader:
             with self.files.using():
                 rounds = 0
                 while True:
-                    if entry.url is not None and self._sent(entry):
+                    if entry.url is not None and self._is_uploaded(entry):
                         return entry.url
-                    if (known := await self._known(entry, prepared)) is not None:
+                    if (known := await self._uploaded_elsewhere(entry, prepared)) is not None:
                         return known
-                    signed = await self._presigned(entry, prepared, presign or self.presign)
+                    signed = await self._get_upload_url(entry, prepared, presign or self.presign)
                     async with entry.lock:
-                        if entry.url is not None and self._sent(entry):
+                        if entry.url is not None and self._is_uploaded(entry):
                             return entry.url
                         entry.url = None
                         with self.files.interruptible():
-                            sent = self._live(signed) and await self._put_all(prepared, signed)
+                            sent = self._is_valid(signed) and await self._put_with_retries(
+                                prepared, signed
+                            )
                         if sent:
                             entry.url = signed.public_url
                             entry.until = self.clock() + self.keep_for
-                            await self._keep(entry, prepared)
+                            await self._store(entry, prepared)
                             return entry.url
                         if entry.presigned is signed:
-                            entry.presigned = None  # its time is over
+                            entry.presigned = None  # expired
                     rounds += 1
-                    if rounds == _ROUNDS:
-                        raise _error(prepared, signed, "was not sent before its URLs expired")
+                    if rounds == _MAX_UPLOAD_URLS:
+                        raise _error(
+                            prepared, signed, "was not uploaded before its upload URLs expired"
+                        )
         finally:
             entry.users -= 1
 
-    async def _known(self, entry: _Entry, prepared: Prepared) -> str | None:
-        """Return the URL of a content that another client has uploaded."""
+    async def _uploaded_elsewhere(self, entry: _UploadState, prepared: Prepared) -> str | None:
+        """Return the public URL of a content that another client has uploaded, or None."""
         if self.records is None or entry.presigned is not None or entry.presigning is not None:
             return None
         found = await self.records.uploaded(prepared.digest, prepared.content_type)
@@ -142,23 +147,23 @@ class Uploader:
         entry.url, entry.until = found
         return entry.url
 
-    async def _keep(self, entry: _Entry, prepared: Prepared) -> None:
+    async def _store(self, entry: _UploadState, prepared: Prepared) -> None:
         url = entry.url or ""
-        if self.records is not None and url == bare_url(url):  # a signature is not to be kept
+        if self.records is not None and url == bare_url(url):  # never store a signature
             await self.records.keep_upload(prepared.digest, prepared.content_type, url, entry.until)
 
     async def check(self, prepared: Prepared) -> None:
-        """Raise `TransferError` if a file that is to be sent changed since it was prepared."""
+        """Raise `TransferError` if the file must be sent and has changed since it was prepared."""
         if self.costs(prepared):
             await self._check(prepared)
 
     def costs(self, prepared: Prepared) -> bool:
-        """Return whether an upload of this content would now make the charged call itself."""
+        """Return whether uploading this content now would make the charged call."""
         entry = self._entries.get((prepared.digest, prepared.content_type))
-        return entry is None or not (self._sent(entry) or self._promised(entry))
+        return entry is None or not (self._is_uploaded(entry) or self._has_upload_url(entry))
 
     async def aclose(self, timeout: float = 30.0) -> None:
-        """Let presign calls under way end, for ``timeout`` seconds; then cancel them."""
+        """Wait up to ``timeout`` seconds for running presign calls, then cancel them."""
         calls = [e.presigning for e in self._entries.values() if e.presigning is not None]
         calls = [call for call in calls if not call.done()]
         if calls:
@@ -168,50 +173,54 @@ class Uploader:
             if late:
                 await asyncio.wait(late)
 
-    def _entry(self, prepared: Prepared) -> _Entry:
+    def _entry(self, prepared: Prepared) -> _UploadState:
         now = self.clock()
-        while self._entries:  # oldest first, up to a live one
+        while self._entries:  # remove expired ones, oldest first, up to one still in use
             key, entry = next(iter(self._entries.items()))
             idle = not entry.users and entry.presigning is None
             if not idle or entry.until > now or (entry.presigned and entry.presigned.until > now):
                 break
             del self._entries[key]
-        return self._entries.setdefault((prepared.digest, prepared.content_type), _Entry())
+        return self._entries.setdefault((prepared.digest, prepared.content_type), _UploadState())
 
     async def _check(self, prepared: Prepared) -> None:
         if (failure := await self.files.run(change_of, prepared)) is not None:
             raise _error(prepared, None, failure)
 
-    def _sent(self, entry: _Entry) -> bool:
+    def _is_uploaded(self, entry: _UploadState) -> bool:
         return entry.url is not None and self.clock() < entry.until
 
-    def _promised(self, entry: _Entry) -> bool:
-        """Return whether there is an upload URL for this content, or will be without our doing."""
-        known = entry.presigned is not None and self._live(entry.presigned)
+    def _has_upload_url(self, entry: _UploadState) -> bool:
+        """Return whether an upload URL for this content exists or is being requested."""
+        known = entry.presigned is not None and self._is_valid(entry.presigned)
         return known or entry.presigning is not None
 
-    async def _presigned(self, entry: _Entry, prepared: Prepared, presign: Presign) -> _Presigned:
+    async def _get_upload_url(
+        self, entry: _UploadState, prepared: Prepared, presign: Presign
+    ) -> _UploadUrl:
         signed = entry.presigned
-        if signed is not None and self._live(signed):
+        if signed is not None and self._is_valid(signed):
             return signed
         call = entry.presigning
         if call is None:
-            call = asyncio.create_task(self._ask(entry, prepared, presign))
-            call.add_done_callback(_look_at)
-            if not call.done():  # as an eager task may be
+            call = asyncio.create_task(self._request_upload_url(entry, prepared, presign))
+            call.add_done_callback(_retrieve_exception)
+            if not call.done():  # an eager task may be done already
                 entry.presigning = call
         try:
             return await asyncio.shield(call)
         except asyncio.CancelledError:
-            if call.cancelled():  # by aclose(), not this caller
+            if call.cancelled():  # by aclose(), not by this caller
                 raise ClientClosed("The client was closed before the upload began.") from None
             raise
 
-    async def _ask(self, entry: _Entry, prepared: Prepared, presign: Presign) -> _Presigned:
+    async def _request_upload_url(
+        self, entry: _UploadState, prepared: Prepared, presign: Presign
+    ) -> _UploadUrl:
         extension = extension_for(prepared.content_type) or "bin"
         try:
             await self._check(prepared)
-            asked_at = self.clock()
+            asked_at = self.clock()  # before the call, so that the expiry is never too late
             answer = await presign(
                 {
                     "key": f"a2e-async/{prepared.digest}.{extension}",
@@ -220,27 +229,27 @@ class Uploader:
                     "expiresIn": PRESIGNED_FOR,
                 }
             )
-            there, public = _url_in(answer, "uploadUrl"), _url_in(answer, "cdnUrl")
+            there, public = _url_field(answer, "uploadUrl"), _url_field(answer, "cdnUrl")
             life = answer.get("expiresIn")
             if not isinstance(life, int | float) or not 60 <= life < PRESIGNED_FOR:
                 life = PRESIGNED_FOR
-            entry.presigned = _Presigned(there, public, asked_at + life)
+            entry.presigned = _UploadUrl(there, public, asked_at + life)
             return entry.presigned
         finally:
             entry.presigning = None
 
-    def _live(self, signed: _Presigned) -> bool:
-        return self.clock() < signed.until - _MARGIN
+    def _is_valid(self, signed: _UploadUrl) -> bool:
+        return self.clock() < signed.until - _EXPIRY_MARGIN
 
-    async def _put_all(self, prepared: Prepared, signed: _Presigned) -> bool:
-        """Send the bytes, as often as it takes; False when the URL's time is over."""
+    async def _put_with_retries(self, prepared: Prepared, signed: _UploadUrl) -> bool:
+        """Send the bytes, with retries; return False if the upload URL has expired."""
         for failures in range(1, MAX_TRIES + 1):
             try:
                 async with self.files.gate():
                     status, said = await self._put(prepared, signed)
                 if status < 300:
                     return True
-                if status == 403 and not self._live(signed):
+                if status == 403 and not self._is_valid(signed):
                     return False
                 raise _error(prepared, signed, f"was refused by the store ({said})", status)
             except (BadUrl, *FINAL) as error:
@@ -250,17 +259,17 @@ class Uploader:
                 if failures == MAX_TRIES:
                     why = redact(str(error)) or type(error).__name__
                     raise _error(
-                        prepared, signed, f"could not be sent in {MAX_TRIES} tries: {why}"
+                        prepared, signed, f"could not be sent in {MAX_TRIES} attempts: {why}"
                     ) from clean_cause(error)
                 after = error.after if isinstance(error, Cut) else 0.0
             await self.files.pause(failures - 1, at_least=after)
-        raise AssertionError("the last try returns or raises")
+        raise AssertionError("the last attempt returns or raises")
 
-    async def _put(self, prepared: Prepared, signed: _Presigned) -> tuple[int, str]:
+    async def _put(self, prepared: Prepared, signed: _UploadUrl) -> tuple[int, str]:
         source = LocalSource(prepared)
         with anyio.CancelScope() as stall:
-            body = _Body(self, prepared, source, stall)
-            body.moved()
+            body = _UploadBody(self, prepared, source, stall)
+            body.extend_stall_deadline()
             try:
                 await self.files.run(source.open)
                 async with await self.files.request(
@@ -285,20 +294,20 @@ class Uploader:
                 return result
             finally:
                 await self.files.run(source.close)
-        raise Cut(f"nothing moved for {self.files.stall_timeout:g} seconds")
+        raise Cut(f"no byte was sent for {self.files.stall_timeout:g} seconds")
 
 
 @define(eq=False)
-class _Body:
-    """What aiohttp sends. Iterating again begins anew, for it may be sent again."""
+class _UploadBody:
+    """The request body. Each iteration starts from the beginning, since aiohttp may resend it."""
 
     _uploader: Uploader
     _prepared: Prepared
     _source: LocalSource
     _stall: anyio.CancelScope
 
-    def moved(self) -> None:
-        """Push the deadline on: a byte has gone."""
+    def extend_stall_deadline(self) -> None:
+        """Extend the stall deadline: bytes were sent."""
         self._stall.deadline = anyio.current_time() + self._uploader.files.stall_timeout
 
     async def __aiter__(self) -> AsyncIterator[memoryview]:
@@ -306,38 +315,38 @@ class _Body:
         emit = self._uploader.emit or self._uploader.files.emit
         while done < size:
             block = memoryview(await self._uploader.files.run(self._source.read, done))
-            for start in range(0, len(block), _SLICE):
-                yield block[start : start + _SLICE]
-                self.moved()
+            for start in range(0, len(block), _SEND_BYTES):
+                yield block[start : start + _SEND_BYTES]
+                self.extend_stall_deadline()
             done += len(block)
             if emit is not None:
                 emit(Transfer(direction="up", name=self._prepared.name, done=done, total=size))
 
 
-def _look_at(call: "asyncio.Task[_Presigned]") -> None:
+def _retrieve_exception(call: "asyncio.Task[_UploadUrl]") -> None:
     if not call.cancelled():
-        call.exception()  # seen here, should every caller have gone
+        call.exception()  # mark as retrieved, in case all callers were cancelled
 
 
-def _url_in(answer: Any, name: str) -> str:
+def _url_field(answer: Any, name: str) -> str:
     value = cast("Mapping[str, Any]", answer).get(name) if isinstance(answer, Mapping) else None
     if isinstance(value, str):
         with contextlib.suppress(BadUrl):
             split_url(value)
             return value
     raise DecodeError(
-        f"The answer to the request for an upload URL has no usable {name}. Nothing was sent; "
-        "give a public URL as input instead, or try again later.",
+        f"The response to the request for an upload URL has no usable {name}. Nothing was "
+        "uploaded; pass a public URL as the input instead, or try again later.",
         method="POST",
         path=PRESIGN_PATH,
     )
 
 
 def _error(
-    prepared: Prepared, signed: _Presigned | None, what: str, status: int | None = None
+    prepared: Prepared, signed: _UploadUrl | None, what: str, status: int | None = None
 ) -> TransferError:
     path = str(prepared.source) if isinstance(prepared.source, Path) else None
-    kept = "the upload URL is kept while it lives" if signed else "nothing was sent or paid"
+    kept = "the upload URL is kept until it expires" if signed else "nothing was sent or charged"
     return TransferError(
         f"{path or prepared.name} {what}. Try again; {kept}.",
         url=bare_url(signed.upload_url) if signed else None,

@@ -1,4 +1,4 @@
-"""What the user's ``on_event`` and the log are told about attempts and holds."""
+"""Report attempts and rate-limit holds to the user's ``on_event`` and to the log."""
 
 import logging
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from a2e_async.transport.wire import Call
 logger = logging.getLogger("a2e_async.transport")
 
 START: Final[ContextVar[int | None]] = ContextVar("START", default=None)
-"""The number of the start that the running code carries; only set where somebody listens."""
+"""The number of the start in progress; set only if there is a listener."""
 
 
 class Watcher:
-    """Builds events only for who listens. Never told: headers, bodies, queries."""
+    """Emits events only if there is a listener; never includes headers, bodies or queries."""
 
     __slots__ = ("_emit",)
 
@@ -23,7 +23,7 @@ class Watcher:
         self._emit = emit
 
     def listens(self) -> bool:
-        """Return whether anybody wants to know of attempts."""
+        """Return whether attempts are reported at all: by an event or in the debug log."""
         return self._emit is not None or logger.isEnabledFor(logging.DEBUG)
 
     def attempt(
@@ -34,7 +34,7 @@ class Watcher:
         retry_in: float | None = None,
         trace_id: str | None = None,
     ) -> None:
-        """Tell of one attempt that is over. ``times``: when it began, was sent, and ended."""
+        """Report a finished attempt. ``times``: loop times of its begin, sending and end."""
         began, sent, ended = times
         logger.debug(
             "%s %s: attempt %d, status %s, %s, %.3f s",
@@ -42,7 +42,7 @@ class Watcher:
             call.path,
             call.attempt,
             call.status,
-            error or "good",
+            error or "ok",
             ended - sent,
         )
         if self._emit is not None:
@@ -62,9 +62,11 @@ class Watcher:
             self._send(self._emit, event)
 
     def hold(self, call: Call, host: str, seconds: float) -> None:
-        """Tell of a pause that holds all callers."""
+        """Report a rate-limit pause, during which all requests hold."""
         logger.warning(
-            "%s asked for a pause: all calls of this client hold for %.1f s", host, seconds
+            "%s asked for a rate-limit pause: all requests of this client hold for %.1f s",
+            host,
+            seconds,
         )
         if self._emit is not None:
             self._send(self._emit, Hold(seconds=seconds, method=call.method, path=call.path))
@@ -74,4 +76,6 @@ class Watcher:
         try:
             emit(event)
         except Exception:
-            logger.exception("on_event failed for %s; the call goes on", type(event).__name__)
+            logger.exception(
+                "on_event raised an exception for %s; the call continues", type(event).__name__
+            )

@@ -1,9 +1,9 @@
-"""What aiohttp is told for one attempt, and what its failures mean.
+"""The state of one API call, its aiohttp request, and the mapping of aiohttp's exceptions.
 
-aiohttp does not tell whether a failed request had left this machine. `MarkedRequest` does: it
-counts on the call in flight, known by a context variable, where a request begins to be written.
-A count of 0 proves that nothing was sent, whatever the exception looks like; a count of 2
-shows that aiohttp put an idempotent request on a second connection, silently.
+aiohttp does not report whether a failed request had left this machine. `TrackedRequest` does: when
+aiohttp begins to write a request, it increments a counter on the call in flight, found through a
+context variable. A count of 0 proves that nothing was sent, whatever the exception looks like. A
+count of 2 means that aiohttp silently resent an idempotent request on a second connection.
 """
 
 import json as json_module
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
 
 CONNECT_TIMEOUT: Final = 30.0
-"""Seconds for name look-up, connection and TLS, at most nine tenths of the whole timeout."""
+"""Seconds for DNS, connecting and TLS; at most nine tenths of the attempt's timeout."""
 
 
 @define(eq=False, repr=False)
 class Call:
-    """One call on its way through its attempts. Its repr has neither body nor query."""
+    """One API call through all its attempts. The repr has neither body nor query."""
 
     method: str
     path: str
@@ -66,10 +66,11 @@ class Call:
     before: Callable[[], Awaitable[None]] | None = None
     attempt: int = 0
     first: float = 0.0
-    """When the first attempt began (loop time); the retry budget counts from here."""
+    """Loop time at which the first attempt began; ``RetryPolicy.max_elapsed`` counts from it."""
     sends: int = 0
-    """How often this attempt was put on the wire."""
+    """How often the current attempt was written to a connection."""
     told: bool = False
+    """``on_sent`` was called, and no 429 has come since."""
     status: int | None = None
     retry_after: float | None = None
     hopeless: bool = False
@@ -83,7 +84,7 @@ class Call:
         return f"<Call {self.method} {self.path}, attempt {self.attempt}>"
 
     def mark(self) -> None:
-        """The bytes leave now. If ``on_sent`` raises they do not."""
+        """Record that the request is about to be written. It is not, if ``on_sent`` raises."""
         if not self.told:
             self.told = True
             if self.on_sent is not None:
@@ -92,7 +93,7 @@ class Call:
 
 
 class CallOptions(TypedDict, total=False):
-    """What one call of a session may be given by name; `Session.request` tells what each means."""
+    """The keyword arguments of `ApiSession.request`, which documents them."""
 
     params: Mapping[str, Any] | None
     json: Any
@@ -112,20 +113,21 @@ current: ContextVar[Call | None] = ContextVar("a2e_async_call", default=None)
 
 
 class MarkedRequest(aiohttp.ClientRequest):
-    """A request that tells its call when it begins to be written."""
+    """A request that records on its call when it is written to a connection."""
 
     def update_proxy(self, proxy: URL | None, proxy_auth: Any, proxy_headers: Any) -> None:
-        """Take the proxy without the session's headers.
+        """Set the proxy without the session's headers.
 
-        aiohttp would give them to it, the API key as Proxy-Authorization, outside of any TLS.
+        aiohttp would send them to the proxy, with the API key as Proxy-Authorization, without
+        TLS.
         """
         super().update_proxy(proxy, proxy_auth, None)
 
-    # Not async: this stands on the way of every request, and a coroutine more is not free.
+    # Not async: one more coroutine per request has a measurable cost.
     def send(  # pyright: ignore[reportIncompatibleMethodOverride]  # it calls the type of an async method CoroutineType
         self, conn: "Connection"
     ) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
-        """Mark the call and write the request."""
+        """Record the write on the current call, then write the request."""
         call = current.get()
         if call is not None:
             call.mark()
@@ -133,11 +135,11 @@ class MarkedRequest(aiohttp.ClientRequest):
 
 
 class TooLarge(Exception):  # a signal inside the transport, never shown to users
-    """The answer has more bytes than the call reads."""
+    """The response body is larger than the call's limit."""
 
 
 async def read_body(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """Return the whole body; raise `TooLarge` as soon as it is known to pass ``most`` bytes."""
+    """Return the whole body. Raises `ResponseTooLarge` if it exceeds ``max_bytes``."""
     length = response.content_length
     if length is not None and length > most:
         raise TooLarge
@@ -154,9 +156,9 @@ async def read_body(response: aiohttp.ClientResponse, most: int) -> bytes:
 async def read_events(
     answer: Answer, failed: Callable[[Exception, Call], A2EError]
 ) -> AsyncGenerator[tuple[str, str], None]:
-    """Yield the (event, data) pairs of an answer to `Session.stream`.
+    """Yield the (event, data) pairs of a response to `ApiSession.stream`.
 
-    Raises what ``failed`` makes of an error of aiohttp.
+    ``map_error`` converts an exception of aiohttp to the error that is raised.
     """
     call = answer.data
     if not isinstance(call, Call) or call.response is None:
@@ -179,38 +181,38 @@ async def read_events(
 
 
 def is_stream(response: aiohttp.ClientResponse) -> bool:
-    """Return whether a good answer comes as Server-Sent Events."""
+    """Return whether a response is a successful Server-Sent Events stream."""
     kind = response.headers.get(aiohttp.hdrs.CONTENT_TYPE, "")
     return response.ok and kind.lower().startswith("text/event-stream")
 
 
 def client_timeout(seconds: float) -> aiohttp.ClientTimeout:
-    """Return aiohttp's form of one attempt's timeout; inf means none."""
+    """Return aiohttp's timeout for one attempt of ``seconds``; inf means no timeout."""
     if not seconds > 0:
-        raise InvalidInput(f"a timeout must be above 0 seconds, not {seconds}.", field="timeout")
+        raise InvalidInput(f"timeout must be above 0 seconds, not {seconds}.", field="timeout")
     if math.isinf(seconds):
         return aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT)
     connect = min(CONNECT_TIMEOUT, 0.9 * seconds)
-    # aiohttp rounds timers above the threshold up to whole seconds; deadlines here are exact.
+    # aiohttp rounds timers above the threshold up to whole seconds; our deadlines are exact.
     return aiohttp.ClientTimeout(
         total=seconds, connect=connect, sock_connect=connect, ceil_threshold=math.inf
     )
 
 
 usual_timeout: Final = lru_cache(64)(client_timeout)
-"""The same for a timeout that many attempts have."""
+"""`client_timeout` with a cache, for timeouts that many attempts share."""
 
 
 def absolute(path: str) -> str:
-    """Return a path that begins with "/". Raises `ConfigurationError` for any other."""
-    # Anything else could turn the host into another one, and the key would go there.
+    """Return ``path`` if it begins with "/". Raises `ConfigurationError` otherwise."""
+    # Appended to the base URL, ".other.example/x" would change the host that gets the API key.
     if not path.startswith("/"):
         raise ConfigurationError(f"the path {path!r:.60} must begin with '/'.")
     return path
 
 
 def wire_params(params: Mapping[str, Any]) -> dict[str, str]:
-    """Return query parameters as text; None is left out, a bool is true or false."""
+    """Return query parameters as strings; None is left out, a bool becomes true or false."""
     return {
         name: str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in params.items()
@@ -219,26 +221,27 @@ def wire_params(params: Mapping[str, Any]) -> dict[str, str]:
 
 
 def wire_json(value: Any) -> bytes:
-    """Return ``value`` as JSON. Raises `InvalidInput` for what JSON cannot hold."""
+    """Encode ``value`` as JSON. Raises `InvalidInput` for values that JSON cannot represent."""
     try:
         return json_module.dumps(value, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"This cannot be sent as JSON: {error}.") from None
+        raise InvalidInput(f"The inputs cannot be encoded as JSON: {error}.") from None
 
 
 @sealed
 def environment_proxy(base_url: str) -> str | None:
-    """Return the proxy that the environment names for this host, for API and files alike.
+    """Return the environment's proxy for this host, for API and file requests.
 
-    aiohttp's own ``trust_env`` asks for each request, in a thread, knows no ALL_PROXY and lets a
-    netrc entry collide with the bearer token. Raises `ConfigurationError` as `check_proxy`.
+    Replaces aiohttp's ``trust_env``, which reads the environment in a thread for every request,
+    ignores ALL_PROXY, and fails if a netrc entry collides with the bearer token. Raises
+    `ConfigurationError` as `check_proxy` does.
     """
     found = proxy_setting(base_url)
     return None if found is None else check_proxy(found)
 
 
 def proxy_setting(url: str) -> str | None:
-    """Return the environment's proxy for a URL, unchecked; a bare name is given a scheme."""
+    """Return the environment's proxy for a URL, unchecked; adds a missing scheme."""
     parts = urlsplit(url)
     if proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
@@ -250,14 +253,14 @@ def proxy_setting(url: str) -> str | None:
 
 
 class ProxyUrl(HiddenText):
-    """A proxy's URL. Its repr has no password, and no text repeats it while this is in use."""
+    """A proxy's URL. The repr hides the password, and `redact` removes it from all texts."""
 
     __slots__ = ("_password",)
 
     _password: Secret
 
     def __new__(cls, url: str) -> "ProxyUrl":
-        """Return the URL; it must be one that can be read."""
+        """Create the URL; ``url`` must be parseable."""
         made = super().__new__(cls, url)
         made._password = Secret(unquote(urlsplit(url).password or ""), "[password]")
         return made
@@ -265,10 +268,10 @@ class ProxyUrl(HiddenText):
 
 @sealed
 def check_proxy(url: str) -> ProxyUrl:
-    """Return the proxy's URL, with the ``http://`` that ``host:port`` lacks.
+    """Return the proxy's URL; adds ``http://`` to a plain ``host:port``.
 
-    Raises `ConfigurationError` for what aiohttp cannot use; the text has no part of ``url``,
-    for a proxy's often has a password.
+    Raises `ConfigurationError` for a URL that aiohttp cannot use. The message contains no part of
+    ``url``, which often has a password.
     """
     url = url.strip()
     full = url if "://" in url else f"http://{url}"
@@ -279,14 +282,14 @@ def check_proxy(url: str) -> ProxyUrl:
         good, port = False, None
     if not good or not full.isprintable() or " " in full or (full is not url and port is None):
         raise ConfigurationError(
-            "The proxy is not an HTTP proxy that can be used. Give one like http://host:port as "
-            "proxy=…; or, if it is the environment's, pass trust_env=False."
+            "The proxy is not a usable HTTP proxy URL. Pass one like http://host:port as proxy=…; "
+            "or, if it comes from the environment, pass trust_env=False."
         )
     return ProxyUrl(full)
 
 
 def translate(raw: Exception, call: Call, *, host: str, secret: Secret, elapsed: float) -> A2EError:
-    """Return the error of the tree for what aiohttp raised during an attempt of ``call``."""
+    """Return our error for an exception that aiohttp raised during an attempt of ``call``."""
     where = f"{call.method} {call.path}"
     why = excerpt(str(raw), secret) or type(raw).__name__
     attempts = "1 attempt" if call.attempt == 1 else f"{call.attempt} attempts"
@@ -302,10 +305,10 @@ def translate(raw: Exception, call: Call, *, host: str, secret: Secret, elapsed:
     error: A2EError
     if isinstance(raw, TooLarge):
         call.hopeless = True
-        error = _unreadable(
+        error = _decode_error(
             call,
-            f"{where}: the answer of {host} is larger than {call.max_bytes} bytes and was not "
-            "read. Ask for fewer records at once.",
+            f"{where}: the response of {host} is larger than {call.max_bytes} bytes and was not "
+            "read. Request fewer records at once.",
             status,
         )
     elif isinstance(raw, aiohttp.InvalidURL):
@@ -314,7 +317,7 @@ def translate(raw: Exception, call: Call, *, host: str, secret: Secret, elapsed:
         advice = "Check the network, the proxy and base_url."
         if isinstance(raw, aiohttp.ClientSSLError):
             call.hopeless = True
-            advice = "Its TLS certificate or protocol was not accepted on this machine."
+            advice = "This machine did not accept its TLS certificate or protocol version."
         error = ConnectError(
             f"{where}: {host} could not be reached {tries} ({why}). The request was not sent. "
             f"{advice}",
@@ -322,17 +325,17 @@ def translate(raw: Exception, call: Call, *, host: str, secret: Secret, elapsed:
         )
     elif isinstance(raw, TimeoutError):
         error = ResponseTimeout(
-            f"{where}: {host} gave no complete answer within the time limit, {tries}. {then}",
+            f"{where}: {host} sent no complete response within the timeout, {tries}. {then}",
             **fields,
         )
     elif isinstance(raw, aiohttp.ClientResponseError):
-        # Not str(raw): that has the URL with its query.
+        # Not str(raw): it contains the URL with its query.
         said = excerpt(raw.message, secret, 200)
-        text = f"{where}: {host} sent what is not HTTP, {tries} ({said}). {then}"
-        error = _unreadable(call, text, status or raw.status)
+        text = f"{where}: {host} sent an invalid HTTP response, {tries} ({said}). {then}"
+        error = _decode_error(call, text, status or raw.status)
     else:
         error = ConnectionLost(
-            f"{where}: the connection to {host} broke before the answer was complete, {tries} "
+            f"{where}: the connection to {host} was lost before the response was complete, {tries} "
             f"({why}). {then}",
             **fields,
         )
@@ -341,16 +344,16 @@ def translate(raw: Exception, call: Call, *, host: str, secret: Secret, elapsed:
 
 
 def held(call: Call, seconds: float) -> RateLimited:
-    """Return the error for a pause of the service that is longer than ``call`` may wait."""
+    """Return the error for a rate-limit pause that is longer than ``call`` may wait."""
     error = RateLimited(
         http_status=429,
         code=None,
-        message=f"the service asked for a pause; this client keeps it for another {seconds:.1f} s",
+        message=f"the service asked for a pause; this client holds for another {seconds:.1f} s",
         trace_id=None,
         method=call.method,
         path=call.path,
         attempts=call.attempt - 1,
-        advice="That is longer than this call may wait. It was not sent; try later.",
+        advice="That is longer than this call may wait. It was not sent; try again later.",
         retry_after=seconds,
     )
     error.__cause__ = call.last
@@ -358,12 +361,12 @@ def held(call: Call, seconds: float) -> RateLimited:
 
 
 def late(call: Call) -> A2EError:
-    """Return the error for a deadline that passed before (another) attempt was sent."""
+    """Return the error for a deadline that passed before the next attempt was sent."""
     if call.last is not None:
         return call.last
     return ConnectError(
         f"{call.method} {call.path}: the deadline passed while the call waited for this client's "
-        "own pace and connections. It was not sent. Give it more time, or raise rate and "
+        "rate limit and connections. It was not sent. Use a longer timeout, or raise rate and "
         "max_connections.",
         method=call.method,
         path=call.path,
@@ -372,21 +375,21 @@ def late(call: Call) -> A2EError:
     )
 
 
-def _unreadable(call: Call, text: str, status: int) -> DecodeError:
+def _decode_error(call: Call, text: str, status: int) -> DecodeError:
     return DecodeError(
         text, method=call.method, path=call.path, http_status=status, attempts=call.attempt
     )
 
 
 def clean_cause(raw: BaseException, secret: str | Secret | None = None) -> BaseException:
-    """Return what to keep of another library's exception as the cause of an error.
+    """Return a version of another library's exception that is safe as the cause of our error.
 
-    Some of aiohttp's show the request's headers (the key), its URL or the proxy's password in
-    their repr, and all come through frames that hold them.
+    The repr of some of aiohttp's exceptions shows the request headers (with the API key), the URL
+    or the proxy's password, and the frames of all of them hold these values.
     """
     text = raw.message if isinstance(raw, aiohttp.ClientResponseError) else str(raw)
     shown = f"{text} {raw!r}"
-    if isinstance(raw, _TELLING) or redact(shown, secret) != shown:
+    if isinstance(raw, _REVEALING_ERRORS) or redact(shown, secret) != shown:
         kept: BaseException = aiohttp.ClientError(f"{type(raw).__name__}: {excerpt(text, secret)}")
         os_error = getattr(raw, "os_error", None)
         if isinstance(os_error, OSError):
@@ -398,5 +401,9 @@ def clean_cause(raw: BaseException, secret: str | Secret | None = None) -> BaseE
     return without_frames(kept)
 
 
-_TELLING: Final = (aiohttp.ClientResponseError, aiohttp.ClientConnectorError, aiohttp.InvalidURL)
+_REVEALING_ERRORS: Final = (
+    aiohttp.ClientResponseError,
+    aiohttp.ClientConnectorError,
+    aiohttp.InvalidURL,
+)
 """Exceptions whose attributes hold the request or the proxy."""

@@ -1,8 +1,8 @@
-"""The field's clients beside ours, on the same jobs, in the same run.
+"""Comparison with other clients, on the same jobs and in the same run.
 
-One server speaks all their protocols (`server`), each client runs in a process of its own and is
-driven by its own documented waiting call (`drivers`). The packages are those of the extra
-`bench`; one that is not installed is left out, and said so.
+One server speaks all protocols (`server`). Each client runs in a separate process, through its own
+documented waiting call (`drivers`). The packages are in the extra `bench`; clients that are not
+installed are skipped and listed as missing.
 """
 
 import importlib.util
@@ -29,11 +29,11 @@ FAULTS: Final = {
     "hang": "no answer",
 }
 LIMIT: Final = 2.5
-"""Seconds of the time limit whose overshoot is measured."""
+"""Timeout in seconds whose overshoot is measured."""
 
 
 def installed() -> list[str]:
-    """Return the clients whose package is there."""
+    """Return the clients whose package is installed."""
     found: dict[str, bool] = {}
     for name, client in CLIENTS.items():
         module = client.code.split()[1] if client.code else ""
@@ -44,7 +44,7 @@ def installed() -> list[str]:
 
 @contextmanager
 def server() -> Iterator[str]:
-    """Run the server in a process of its own; yield its base URL."""
+    """Run the server in a separate process; yield its base URL."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.peers.server"], stdout=subprocess.PIPE, text=True
     )
@@ -58,7 +58,7 @@ def server() -> Iterator[str]:
 
 
 def child(name: str, mode: str, **options: Any) -> dict[str, Any]:
-    """Run one client in a process of its own against a server of its own."""
+    """Run one client in a separate process, against its own server."""
     command = [sys.executable, "-m", "benchmarks.peers.child", name, mode]
     with server() as base_url:
         done = subprocess.run(
@@ -74,7 +74,7 @@ def child(name: str, mode: str, **options: Any) -> dict[str, Any]:
 
 
 def side_by_side(tasks: Iterable[tuple[Any, ...]], lanes: int) -> dict[tuple[str, str], Any]:
-    """Run children, ``lanes`` at once, and return what each found by client and label."""
+    """Run children, ``lanes`` at once; return their results by client and label."""
 
     def one(task: tuple[Any, ...]) -> tuple[tuple[str, str], Any]:
         name, label, mode, options = task
@@ -85,7 +85,7 @@ def side_by_side(tasks: Iterable[tuple[Any, ...]], lanes: int) -> dict[tuple[str
 
 
 def settings(client: Client) -> dict[str, float | None]:
-    """Return the settings a client is shown with: its default, and its best."""
+    """Return the settings of a client in the table: its default and its best."""
     both: dict[str, float | None] = {client.default: None}
     if client.best:
         both[client.best] = client.best_interval
@@ -100,15 +100,15 @@ class Stage:
     clients: list[str]
     options: dict[str, dict[str, Any]]
     lanes: int
-    """How many clients run at the same time; few where their delays count."""
+    """How many clients run at the same time; few if delays are measured."""
 
 
 def stages(names: list[str], short: bool) -> dict[str, Stage]:
-    """Return what is measured. The short form leaves out what only takes time."""
+    """Return the measurements. The short form omits the slow ones."""
     polling = [name for name in names if CLIENTS[name].best]
     packages = [name for name in names if CLIENTS[name].package]
     some = [name for name in packages if not short or name in ("ours", "fal", "aiohttp")]
-    # The same law on 90 s jobs, on a clock ten times as fast: all look each second of it.
+    # The same distribution with 90 s jobs on a clock ten times faster: all poll every second.
     video = {"each": 20, "mean": 90.0, "spread": 10.0, "speed": 10.0, "interval": 0.1}
     patience = 5.0 if short else 30.0
     lost = {"times": 3 if short else 12, "patience": patience, "request_timeout": 30.0}
@@ -137,13 +137,13 @@ def stages(names: list[str], short: bool) -> dict[str, Stage]:
         "charges": Stage("charges", some, charges, 4),
         "look_errors": Stage("look_error", some, looks, 4),
         "deadline": Stage("deadline", some, deadlines, 4),
-        # Without those that hold a connection for each job.
+        # Without the clients that hold one connection per job.
         "memory": Stage("memory", some if short else polling, memory, 2),
     }
 
 
 def measure(short: bool) -> dict[str, Any]:
-    """Return everything that is measured of every client."""
+    """Return all measurements of all clients."""
     names = installed()
     image = (
         {"each": 5, "mean": 1.5, "spread": 1.0}
@@ -184,7 +184,7 @@ def measure(short: bool) -> dict[str, Any]:
 
 
 def _jobs(seen: dict[str, Any]) -> dict[str, Any]:
-    """Return the figures of a population: means over all, and the delays of each law."""
+    """Return the results of a population: overall means, and delays by distribution."""
     delays = {law: sorted(values) for law, values in seen.pop("delays").items()}
     everything = sorted(value for values in delays.values() for value in values)
     return {
@@ -204,7 +204,7 @@ def _spread(values: list[float]) -> dict[str, float | None]:
 
 
 def run(short: bool) -> list[Row]:
-    """Return the figures against the best peer of each; all of them are kept for the docs."""
+    """Return the results compared to the best peer; store all of them for the docs."""
     found = measure(short)
     keep("peers", found)
     ours = found["clients"]["ours"]
@@ -217,7 +217,7 @@ def run(short: bool) -> list[Row]:
     return [
         *_row(
             peers,
-            "looks per 90 s job at 1 s, against 1,000 in flight",
+            "polls per 90 s job at 1 s, against 1,000 in flight",
             lambda client: client["long"][""]["looks_per_job"],
             polling.found(short)["calls_per_job"],
             "{:.2f}",
@@ -267,7 +267,7 @@ def _row(
     form: str,
     times: float = 1,
 ) -> list[Row]:
-    """Return the row against the peer with the least, if there is any."""
+    """Return the row that compares with the peer of the lowest value, if there is any."""
     values: list[tuple[float, str]] = []
     for client in peers:
         with suppress(KeyError):

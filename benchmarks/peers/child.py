@@ -1,4 +1,4 @@
-"""Runs one client in this process and prints what was seen, as JSON.
+"""Run one client in this process and print the measurements as JSON.
 
 python -m benchmarks.peers.child CLIENT MODE BASE_URL OPTIONS
 """
@@ -21,7 +21,7 @@ from benchmarks.peers.drivers import Driver, NoDeadline
 from benchmarks.peers.population import Job, population
 
 AT_ONCE = 50
-"""Starts under way at the same time."""
+"""Starts in flight at the same time."""
 
 
 class Control:
@@ -39,7 +39,7 @@ class Control:
             return dict(await answer.json())
 
     async def started(self, count: int) -> None:
-        """Return when the server has taken that many jobs."""
+        """Return once the server has accepted that many jobs."""
         for _ in range(3000):
             if (await self.tell())["charges"] >= count:
                 return
@@ -48,14 +48,14 @@ class Control:
 
 
 def prompt(seconds: float) -> str:
-    """Return the prompt of a job that is in no population."""
+    """Return the prompt of a job outside of the population."""
     return Job(0, "", 0.0, seconds, False).prompt
 
 
 async def run_jobs(driver: Driver, control: Control, options: dict[str, Any]) -> dict[str, Any]:
-    """Run the population; return CPU and calls per job, and each job's delay by law."""
+    """Run the population; return CPU and calls per job, and delays by distribution."""
     jobs = population(options["each"], options["mean"], options["spread"], speed=options["speed"])
-    await driver.run(prompt(0.01))  # imports, connects, builds what is built once
+    await driver.run(prompt(0.01))  # warm up: imports, connection, lazily built objects
     await control.reset()
     ended: dict[int, float] = {}
     wrong: list[str] = []
@@ -96,7 +96,7 @@ async def run_jobs(driver: Driver, control: Control, options: dict[str, Any]) ->
 
 
 async def hold(driver: Driver, control: Control, count: int) -> "list[asyncio.Task[bool]]":
-    """Return that many waits on jobs that do not end; all are started, some at a time."""
+    """Start that many jobs that never end, some at a time; return their waits."""
     running: list[asyncio.Task[bool]] = []
     before = (await control.tell())["charges"]
     while len(running) < count:
@@ -139,10 +139,10 @@ async def measure_waits(
     return {"cpu_per_s": cpu / took, "calls_per_s": calls / took, "given_up": gone}
 
 
-async def patiently(patience: float, doing: Awaitable[Any]) -> tuple[Any, str, float]:
-    """Return what came of it, the name of what it raised, and the seconds it took.
+async def outcome_within(patience: float, doing: Awaitable[Any]) -> tuple[Any, str, float]:
+    """Return the outcome, the name of the exception, and the seconds it took.
 
-    After ``patience`` seconds it is given up as "nothing".
+    The outcome is "nothing" if it takes more than ``patience`` seconds.
     """
     task = asyncio.ensure_future(doing)
     began = time.perf_counter()
@@ -164,10 +164,10 @@ async def end(running: "list[asyncio.Task[bool]]") -> None:
 async def measure_charges(
     driver: Driver, control: Control, options: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what one logical start costs when its answer is lost, and what its caller gets."""
+    """Return the charges of a start whose response is lost, and the caller's result."""
     await driver.run(prompt(0.01))
     await control.reset(role="start", what=options["what"], times=options["times"])
-    _, raised, took = await patiently(options["patience"], driver.start(prompt(1)))
+    _, raised, took = await outcome_within(options["patience"], driver.start(prompt(1)))
     told = await control.tell()
     return {
         "charges": told["charges"],
@@ -180,22 +180,22 @@ async def measure_charges(
 async def measure_look_error(
     driver: Driver, control: Control, options: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return whether a wait outlives looks that fail, and what it raised if not."""
+    """Return whether a wait survives failed polls, or what it raised."""
     await driver.run(prompt(0.01))
     fault = {name: options[name] for name in ("what", "times", "seconds") if name in options}
     await control.reset(role="look", **fault)
-    ok, raised, took = await patiently(options["patience"], driver.run(prompt(options["job"])))
+    ok, raised, took = await outcome_within(options["patience"], driver.run(prompt(options["job"])))
     return {"got": raised or ("went on" if ok else "took it for a failed job"), "seconds": took}
 
 
 async def measure_deadline(
     driver: Driver, control: Control, options: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return by how many seconds the documented time limit of a wait is passed."""
+    """Return by how many seconds the documented timeout of a wait is exceeded."""
     await driver.run(prompt(0.01))
     if options["hang"]:
         await control.reset(role="look", what="hang", times=10**6)
-    _, raised, took = await patiently(
+    _, raised, took = await outcome_within(
         options["patience"], driver.run(prompt(1e6), timeout=options["limit"])
     )
     if raised == NoDeadline.__name__:
@@ -214,7 +214,7 @@ MODES = {
 
 
 async def main(client: str, mode: str, base_url: str, options: dict[str, Any]) -> Any:
-    """Return what the mode measures."""
+    """Run the measurement of a mode and return its result."""
     driver = CLIENTS[client].driver(
         base_url,
         interval=options.pop("interval", None),
@@ -230,5 +230,5 @@ async def main(client: str, mode: str, base_url: str, options: dict[str, Any]) -
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")  # the peers' own; openai's video calls are marked deprecated
+    warnings.simplefilter("ignore")  # the peers' own warnings; openai's video calls are deprecated
     print(json.dumps(asyncio.run(main(*sys.argv[1:4], json.loads(sys.argv[4])))))

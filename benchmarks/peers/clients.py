@@ -1,4 +1,4 @@
-"""The clients of the table: their packages, and the settings they are shown with."""
+"""The compared clients: their packages and settings."""
 
 from collections.abc import Callable
 from typing import Final
@@ -11,21 +11,21 @@ from benchmarks.peers.drivers import Driver
 
 @frozen
 class Client:
-    """A client as the table names it."""
+    """A client in the comparison."""
 
     name: str
     driver: Callable[..., Driver]
     package: str
-    """The distribution, whose version, size and import are measured."""
+    """The distribution whose version, size and import time are measured."""
     code: str
-    """The import that its users write."""
+    """The import statement that its users write."""
     default: str
-    """What it does unless told otherwise."""
+    """A description of its default behaviour."""
     best: str
-    """The setting with about half a second of delay; empty where no other makes sense."""
+    """The setting for about half a second of delay; empty if there is no other setting."""
     best_interval: float | None = 1.0
     push: str = ""
-    """What its protocol can tell by itself, and whether the waiting call uses it."""
+    """The push mechanisms of its protocol, and whether the waiting call uses them."""
 
 
 CLIENTS: Final = {

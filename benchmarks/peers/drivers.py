@@ -1,8 +1,8 @@
-"""How each client is driven: by its own documented call that starts a job and waits for it.
+"""Drive each client through its own documented call that starts a job and waits for it.
 
-A driver is made in a process of its own and imports its client there. What a setting changes is
-an argument or an attribute that the client documents; where it has none, the constant in its
-source, and then the setting's label says so.
+A driver is created in a separate process and imports its client there. A setting changes a
+documented argument or attribute of the client; if there is none, a constant in its source, and
+then the label of the setting says so.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Driver:
-    """One client at one server. ``interval``: seconds between two looks, None for its default."""
+    """One client and one server. ``interval``: seconds between polls, None for the default."""
 
     def __init__(self, base_url: str, *, interval: float | None, request_timeout: float) -> None:
         self.base_url = base_url
@@ -23,7 +23,7 @@ class Driver:
         raise NotImplementedError
 
     async def run(self, prompt: str, timeout: float | None = None) -> bool:
-        """Start a job and wait; return whether it succeeded. ``timeout``: its documented one."""
+        """Start a job and wait; return whether it succeeded. ``timeout`` is the client's own."""
         raise NotImplementedError
 
     async def aclose(self) -> None:
@@ -31,7 +31,7 @@ class Driver:
 
 
 class NoDeadline(Exception):
-    """The client's waiting call takes no time limit."""
+    """The client's waiting call has no timeout."""
 
 
 class Ours(Driver):
@@ -46,7 +46,7 @@ class Ours(Driver):
 
         given: dict[str, Any] = {} if self.interval is None else {"poll_interval": self.interval}
         self.failed = TaskFailed
-        # The service's own limit is no matter here: the peers are not held to one either.
+        # No rate limit, because the peers have none either.
         self.client = A2E(
             "bench-key",
             base_url=base_url,
@@ -77,10 +77,10 @@ class Ours(Driver):
 
 
 class OursWithoutBatch(Ours):
-    """The same for a kind whose service has no call for many tasks (dubbing)."""
+    """The same for a kind without a request for many tasks (dubbing)."""
 
     async def _start(self, prompt: str) -> Any:
-        # The prompt stands where this kind takes a free text.
+        # This kind has no prompt; use an input that takes free text.
         return await self.client.dubbing.start(
             source_url="https://media.example/in.mp4", target_lang=prompt
         )
@@ -116,7 +116,7 @@ class Fal(Driver):
 
 
 class Replicate(Driver):
-    """``await client.async_run(…)``: the start's request is held until the job's end (60 s)."""
+    """``await client.async_run(…)``: the start request is held until the job ends (60 s)."""
 
     wait: Any = True
 
@@ -150,7 +150,7 @@ class Replicate(Driver):
 
 
 class ReplicatePolling(Replicate):
-    """``await client.async_run(…, wait=False)``: looks at the prediction."""
+    """``await client.async_run(…, wait=False)``: polls the prediction."""
 
     wait = False
 
@@ -217,7 +217,7 @@ class OpenAI(Driver):
 
 
 class Comfy(Driver):
-    """``await client.run(workflow)``: looks after 0.5 s, then ever later, up to 5 s."""
+    """``await client.run(workflow)``: polls after 0.5 s, with growing intervals up to 5 s."""
 
     def __init__(self, base_url: str, **options: Any) -> None:
         super().__init__(base_url, **options)
@@ -226,7 +226,7 @@ class Comfy(Driver):
         from comfy_sdk import _core
 
         if self.interval is not None:
-            # Its own shape: a tenth of the last pause first, then half as long again each time.
+            # Its own pattern: first a tenth of the longest interval, then half as long again.
             _core.backoff_schedule.__defaults__ = (self.interval / 10, 1.5, self.interval)
         self.failed = comfy_sdk.JobFailed
         self.client = comfy_sdk.AsyncComfy(api_key="bench", timeout=self.request_timeout)
@@ -250,7 +250,7 @@ class Comfy(Driver):
 
 
 class ComfyEvents(Comfy):
-    """``async for event in job.events()``: one connection held for each job, then one look."""
+    """``async for event in job.events()``: one open connection per job, then one poll."""
 
     async def run(self, prompt: str, timeout: float | None = None) -> bool:
         job = await self.client.submit(self._flow(prompt))
@@ -262,7 +262,7 @@ class ComfyEvents(Comfy):
 
 
 class ByHandHttpx(Driver):
-    """The loop that people write: httpx, one detail per job every 3 s, three tries to start."""
+    """A typical hand-written loop: httpx, one poll per job every 3 s, three start attempts."""
 
     tries = 3
 

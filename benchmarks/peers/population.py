@@ -1,4 +1,4 @@
-"""The one population of jobs that every client is given: seeded durations, some failures."""
+"""The population of jobs that every client runs: seeded durations, some failures."""
 
 import math
 import random
@@ -10,7 +10,7 @@ from attrs import frozen
 
 SIGMA: Final = 0.5
 FAILS: Final = 0.1
-"""The share of jobs that fail, after half of their time."""
+"""The fraction of jobs that fail, after half of their duration."""
 
 _PROMPT: Final = re.compile(rb"job (\d+) of (\d+) ms (ends|fails)")
 
@@ -27,24 +27,24 @@ class Job:
 
     @property
     def prompt(self) -> str:
-        """The text that tells the server, in any protocol, how long this job takes."""
+        """The text that tells the server, in any protocol, how long the job takes."""
         end = "fails" if self.fails else "ends"
         return f"job {self.number} of {self.seconds * 1000:.0f} ms {end}"
 
 
 def read_prompt(body: bytes) -> tuple[int, float, bool] | None:
-    """Return number, seconds and whether it fails, of the job that a request's body asks for."""
+    """Return number, seconds and failure of the job requested by a request body."""
     found = _PROMPT.search(body)
     return (int(found[1]), int(found[2]) / 1000, found[3] == b"fails") if found else None
 
 
 def lognormal(mean: float, share: float) -> float:
-    """Return the duration below which ``share`` of the jobs are."""
+    """Return the ``share`` quantile of a lognormal distribution."""
     return math.exp(math.log(mean) - SIGMA**2 / 2 + SIGMA * NormalDist().inv_cdf(share))
 
 
 def bimodal(mean: float, share: float) -> float:
-    """Return the same of two crowds, the second four times as slow as the first."""
+    """Return the ``share`` quantile of two groups, the second four times slower."""
     fast = mean / 2.5
     low = share < 0.5
     within = 2 * share if low else 2 * share - 1
@@ -57,10 +57,10 @@ LAWS: Final = {"lognormal": lognormal, "bimodal": bimodal}
 def population(
     each: int, mean: float, spread: float, *, speed: float = 1, seed: int = 1
 ) -> list[Job]:
-    """Return ``each`` jobs of both laws with ``mean`` seconds, begun over ``spread`` seconds.
+    """Return ``each`` jobs of both distributions, mean ``mean`` s, begun within ``spread`` s.
 
-    Durations are the law's quantiles, so that few jobs show the whole law; only their order,
-    their begins and their failures are drawn. ``speed`` shortens all of it.
+    Durations are quantiles, so that few jobs represent the whole distribution; only order, start
+    times and failures are random. ``speed`` divides all times.
     """
     rng = random.Random(seed)
     jobs: list[Job] = []

@@ -2,8 +2,8 @@
 
     python -m benchmarks.peers.server
 
-Prints its base URL as JSON. What a job does stands in its prompt (`population.Job.prompt`).
-``POST /control`` sets a fault and clears the counts, ``GET /control`` tells them.
+Prints its base URL as JSON. The prompt of a job says what it does (`population.Job.prompt`).
+``POST /control`` sets a fault and resets the counts, ``GET /control`` returns them.
 """
 
 import asyncio
@@ -15,18 +15,18 @@ from typing import Any
 
 from aiohttp import web
 
-from benchmarks.peers.store import Fault, Store, Work, iso
+from benchmarks.peers.store import AcceptedJob, Fault, Store, iso
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 HELD_FOR = 60.0
-"""Seconds for which a request with ``Prefer: wait`` is held at most, as Replicate documents."""
+"""Longest hold of a ``Prefer: wait`` request in seconds, as documented by Replicate."""
 
 
 STORE = web.AppKey("STORE", Store)
 
 
-def _url(work: Work) -> str:
+def _url(work: AcceptedJob) -> str:
     return f"https://media.example/{work.id}.mp4"
 
 
@@ -34,14 +34,14 @@ def _url(work: Work) -> str:
 
 
 async def tell(request: web.Request) -> web.Response:
-    """Counts of calls by role, charges, and when each job ends."""
+    """Return calls by role, charges, and the end time of each job."""
     store = request.app[STORE]
     ends = {str(w.number): w.ends for w in store.works.values()}
     return web.json_response({"calls": store.calls, "charges": store.count, "ends": ends})
 
 
 async def control(request: web.Request) -> web.Response:
-    """Clear everything, and set the fault that the body names."""
+    """Reset everything, and set the fault given in the body."""
     wanted = await request.json()
     store = request.app[STORE]
     store.works.clear()
@@ -55,7 +55,7 @@ async def control(request: web.Request) -> web.Response:
 
 @web.middleware
 async def faults(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Count the call; let it fail if its turn has come."""
+    """Count the request, and apply a fault that is due."""
     store = request.app[STORE]
     role = ROLES.get(request.match_info.handler, "")
     if not role:
@@ -67,7 +67,7 @@ async def faults(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     if fault.what == "429":
         return web.json_response({"error": "slow down"}, status=429, headers={"Retry-After": "1"})
-    # Whatever else happens to the answer: the service has taken the request, and charged for it.
+    # The request is accepted and charged first; then its response fails.
     await handler(request)
     if fault.what == "hang":
         await asyncio.sleep(3600)
@@ -82,7 +82,7 @@ async def faults(request: web.Request, handler: Handler) -> web.StreamResponse:
 _A2E = {"queued": "initialized", "running": "processing", "done": "completed", "failed": "failed"}
 
 
-def _a2e(work: Work) -> dict[str, Any]:
+def _a2e(work: AcceptedJob) -> dict[str, Any]:
     state = work.state
     return {
         **work.body,
@@ -166,7 +166,7 @@ _REPLICATE = {
 }
 
 
-def _prediction(work: Work, base: str, *, held: bool = False) -> dict[str, Any]:
+def _prediction(work: AcceptedJob, base: str, *, held: bool = False) -> dict[str, Any]:
     state = work.state
     return {
         "id": work.id,
@@ -229,7 +229,7 @@ async def runway_get(request: web.Request) -> web.Response:
 _OPENAI = {"queued": "queued", "running": "in_progress", "done": "completed", "failed": "failed"}
 
 
-def _video(work: Work) -> dict[str, Any]:
+def _video(work: AcceptedJob) -> dict[str, Any]:
     state = work.state
     return {
         "id": work.id,
@@ -260,7 +260,7 @@ async def openai_get(request: web.Request) -> web.Response:
 _COMFY = {"queued": "queued", "running": "running", "done": "succeeded", "failed": "failed"}
 
 
-def _comfy(work: Work) -> dict[str, Any]:
+def _comfy(work: AcceptedJob) -> dict[str, Any]:
     state, at = work.state, f"/api/v2/jobs/{work.id}"
     output = {
         "node_id": "9",
@@ -298,7 +298,7 @@ async def comfy_get(request: web.Request) -> web.Response:
 
 
 async def comfy_events(request: web.Request) -> web.StreamResponse:
-    """Tell the states of a job as they come, as Server-Sent Events."""
+    """Send the states of a job as Server-Sent Events."""
     work = request.app[STORE].find(request.match_info["id"])
     answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await answer.prepare(request)
@@ -340,7 +340,7 @@ ROLES: dict[Any, str] = {handler: role for _, _, handler, role in ROUTES}
 
 
 async def main() -> None:
-    """Serve until the process is ended."""
+    """Serve until the process is terminated."""
     app = web.Application(middlewares=[faults], client_max_size=2**24)
     app[STORE] = Store()
     for method, path, handler, _ in ROUTES:

@@ -1,4 +1,4 @@
-"""The jobs that the server has taken, the calls that came, and the faults to come."""
+"""The server's accepted jobs, received requests and pending faults."""
 
 import json
 import time
@@ -13,12 +13,12 @@ from benchmarks.peers.population import read_prompt
 
 
 def iso(at: float) -> str:
-    """Return an instant in the form that all these services write."""
+    """Return a time in the format that all these services use."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @define(eq=False)
-class Work:
+class AcceptedJob:
     """One accepted, and charged, job."""
 
     id: str
@@ -51,7 +51,7 @@ class Work:
 
 @define(eq=False)
 class Fault:
-    """What happens to the next ``times`` requests of a role, or to all for some seconds."""
+    """A fault for the next ``times`` requests of a role, or for all during some seconds."""
 
     role: str
     what: str
@@ -59,23 +59,23 @@ class Fault:
     until: float = 0.0
 
     def strikes(self) -> bool:
-        """Tell whether it does so now; each time counts."""
+        """Return whether the fault applies to this request; counts down."""
         self.times -= 1
         return time.time() < self.until if self.until else self.times >= 0
 
 
 @define(eq=False)
 class Store:
-    """All jobs, the calls that came, and the faults to come."""
+    """All jobs, received requests and pending faults."""
 
-    works: dict[str, Work] = Factory(dict[str, Work])
-    keys: dict[str, Work] = Factory(dict[str, Work])
+    works: dict[str, AcceptedJob] = Factory(dict[str, AcceptedJob])
+    keys: dict[str, AcceptedJob] = Factory(dict[str, AcceptedJob])
     calls: Counter[str] = Factory(Counter[str])
     fault: Fault | None = None
     count: int = field(default=0)
 
-    def accept(self, request: web.Request, body: bytes) -> Work:
-        """Make a job and charge for it; an idempotency key that is known makes no other."""
+    def accept(self, request: web.Request, body: bytes) -> AcceptedJob:
+        """Create a job and charge for it, unless the idempotency key is known."""
         key = request.headers.get("Idempotency-Key", "")
         if key in self.keys:
             return self.keys[key]
@@ -89,12 +89,12 @@ class Store:
             inputs = {}
         now = time.time()
         id = f"{int(now):08x}db10c73f{self.count:08x}"
-        work = self.works[id] = Work(id, told[0], now, told[1], told[2], inputs)
+        work = self.works[id] = AcceptedJob(id, told[0], now, told[1], told[2], inputs)
         if key:
             self.keys[key] = work
         return work
 
-    def find(self, id: str) -> Work:
+    def find(self, id: str) -> AcceptedJob:
         work = self.works.get(id)
         if work is None:
             raise web.HTTPNotFound(text="no such job")

@@ -1,4 +1,4 @@
-"""What a client weighs before it does anything: its size, what it needs, its import."""
+"""Measure a client's size, dependencies and import time."""
 
 import importlib.metadata
 import importlib.util
@@ -14,7 +14,7 @@ from benchmarks.peers.clients import CLIENTS
 
 
 def weigh(package: str) -> dict[str, Any]:
-    """Return version, size in bytes, and the number and size of all that it needs."""
+    """Return version, size in bytes, and number and size of the dependencies."""
     needed: set[str] = set()
     todo = [package]
     while todo:
@@ -24,7 +24,7 @@ def weigh(package: str) -> dict[str, Any]:
         try:
             found = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:
-            continue  # needed elsewhere: another system, another version of Python
+            continue  # needed only on another system or Python version
         needed.add(name)
         always = [line for line in found.requires or [] if "extra ==" not in line]
         todo += [re.split(r"[\s\[<>=!~;(]", line, maxsplit=1)[0] for line in always]
@@ -42,7 +42,7 @@ def _canonical(name: str) -> str:
 
 def _size(package: str) -> int:
     if package == "a2e-async":
-        # Perhaps an editable install, which has no files of its own.
+        # Probably an editable install, which has no files.
         spec = importlib.util.find_spec("a2e_async")
         assert spec is not None
         root = next(iter(spec.submodule_search_locations or []))
@@ -57,7 +57,7 @@ def _size(package: str) -> int:
 
 
 def import_times(names: list[str], rounds: int) -> dict[str, float]:
-    """Return the ms that each import takes in a fresh interpreter, net of a bare one."""
+    """Return the time of each import in ms, minus that of a bare interpreter."""
     codes = {name: CLIENTS[name].code for name in names if CLIENTS[name].code}
     codes["bare"] = "pass"
     times: dict[str, list[float]] = {name: [] for name in codes}
@@ -65,7 +65,7 @@ def import_times(names: list[str], rounds: int) -> dict[str, float]:
         for name, code in codes.items():
             before = time.perf_counter()
             subprocess.run([sys.executable, "-c", code], check=True)
-            if round_:  # the first fills the caches
+            if round_:  # the first run fills the caches
                 times[name].append((time.perf_counter() - before) * 1000)
     bare = median(times.pop("bare"))
     return {name: median(values) - bare for name, values in times.items()}

@@ -43,7 +43,7 @@ def test_every_error_of_a_file_is_told_before_anything_is_spent(
         (dub(colour="red"), "colour: there is no input 'colour'"),
         ({"kind": "dubbing", "input": {"source_url": SOUND}}, "target_lang: must be given"),
         (dub(source_url="gone.wav"), f"source_url: {tmp_path}/gone.wav cannot be read"),
-        (dub(source_url="notes.txt"), "audio or video is wanted here"),
+        (dub(source_url="notes.txt"), "audio or video is required here"),
         (dub("a"), "key: 'a' is the key of line 1 already"),
         (dub("auto:1"), "key: must not begin with auto: or batch:"),
         (dub(7), "key: must be text"),

@@ -164,7 +164,7 @@ def test_a_directory_that_cannot_be_written_loses_nothing(a2e: Invoke) -> None:
 
 
 def test_only_what_is_on_disk_is_said_to_be_kept(tmp_path: Path) -> None:
-    said = "x cannot be written: full. What was fetched is kept for the next try."
+    said = "x cannot be written: full. The bytes received are kept for the next attempt."
     error = errors.TransferError(said, path=str(tmp_path), done=7)
     assert message_of(error) == "x cannot be written: full."
     (tmp_path / ".x.0123.part").write_text("half")

@@ -1,8 +1,8 @@
-"""A hostile stand-in of the service, for tests: it keeps a ledger and answers as badly as ordered.
+"""A hostile simulator of the service for tests: it keeps a ledger and injects faults on request.
 
-Written from the service's documented operations (`kinds.json` holds the facts it needs), and on
-purpose without anything of the package under test, so that a mistake of the package's own sandbox
-cannot hide a mistake of the client.
+Written from the service's documented operations (`kinds.json` contains the facts it needs). It
+deliberately imports nothing from the package under test, so that a mistake in the package's own
+sandbox cannot hide a mistake in the client.
 """
 
 from .faults import Fault, Faults, OrderedFault, Step

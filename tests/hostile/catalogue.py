@@ -1,4 +1,4 @@
-"""Every fault that is worth trying, by what it is done to."""
+"""All faults worth testing, grouped by the request that they affect."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -12,7 +12,7 @@ CLIENT_STATUSES: Final = (
 )
 SERVER_STATUSES: Final = (500, 501, 502, 503, 504, 507, 520, 522, 524, 529, 599)
 REFUSING_STATUSES: Final = (200, 400, 401, 402, 403, 404, 405, 413, 415, 422)
-"""Statuses under which the API itself refuses, with a code in its envelope."""
+"""Statuses with which the API itself refuses, with a code in its envelope."""
 
 LOST: Final[Sequence[Fault]] = (
     *(Fault.status(status) for status in REDIRECTS),
@@ -52,14 +52,14 @@ LOST: Final[Sequence[Fault]] = (
     Fault.cut_text(),
     Fault.encoded("br"),
 )
-"""Responses that do not tell whether a paid request was accepted."""
+"""Responses that do not show whether a paid request was accepted."""
 
 REFUSALS: Final[Sequence[Fault]] = (
     *(Fault.refusal(status, 4000 + status) for status in REFUSING_STATUSES),
     Fault.refusal(429, 429, "too many requests", Retry_After="0"),
     Fault.refusal(200, 1001, "streaming hosts all occupied"),
 )
-"""Responses by which the API itself refuses."""
+"""Responses with which the API itself refuses a request."""
 
 
 def _record(name: str, value: Any) -> Fault:
@@ -94,7 +94,7 @@ ODD_ACCEPTANCES: Final[Sequence[Fault]] = (
     Fault.header("Date", "no date at all"),
     Fault.header("Retry-After", "soon"),
 )
-"""Responses that accept, in an unusual form."""
+"""Responses of unusual form that accept the request."""
 
 
 def _only_ids(data: Any) -> Any:
@@ -133,4 +133,4 @@ FILE_FAULTS: Final[Sequence[Fault]] = (
     Fault.mistyped("text/html"),
     Fault.mistyped("binary/octet-stream"),
 )
-"""What a file store can answer instead of a result."""
+"""Responses of a file store in place of a result."""

@@ -1,4 +1,4 @@
-"""Faults as data: what is wrong with a response, and when it is to happen."""
+"""Faults as data: how a response is changed, and when."""
 
 import gzip
 import json
@@ -16,7 +16,7 @@ GATEWAY_PAGE: Final = (
 
 
 class Step(StrEnum):
-    """What a request asks for."""
+    """The step of a task's life that a request performs."""
 
     START = "start"
     DETAIL = "detail"
@@ -25,7 +25,7 @@ class Step(StrEnum):
     PROCESSING = "processing"
     DELETE = "delete"
     CHARGED = "charged"
-    """A paid call that makes no task, such as speech."""
+    """A paid call that creates no task, such as speech."""
     PRESIGN = "presign"
     UPLOAD = "upload"
     FILE = "file"
@@ -35,18 +35,18 @@ class Step(StrEnum):
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that can be wrong with a response: ``change`` makes the bad one of the good one."""
+    """One fault of a response: ``change`` turns the correct response into the faulty one."""
 
     name: str
     change: Callable[[Reply], Reply]
     refuses: bool = False
-    """It is the service's own refusal: nothing was accepted."""
+    """The fault is a refusal by the service itself: nothing was accepted."""
 
     # -- other statuses --------------------------------------------------------------------------
 
     @classmethod
     def status(cls, status: int, *, body: bytes = b"", content_type: str = "text/plain") -> "Fault":
-        """Only this status, as something between client and service would answer."""
+        """Only this status, as a proxy between client and service might send it."""
         headers = {"Content-Type": content_type}
         if 300 <= status < 400:
             headers["Location"] = "/elsewhere"
@@ -54,13 +54,13 @@ class Fault:
 
     @classmethod
     def page(cls, status: int) -> "Fault":
-        """A gateway's HTML page under a status."""
+        """A gateway's HTML page with a status."""
         made = cls.status(status, body=GATEWAY_PAGE, content_type="text/html; charset=utf-8")
         return replace(made, name=f"page {status}")
 
     @classmethod
     def redirect(cls, status: int, location: str) -> "Fault":
-        """A redirect to a place of the caller's choice, however malformed."""
+        """A redirect to any location, even a malformed one."""
         return cls(
             f"redirect {status} to {location[:30]}",
             lambda _: Reply(status=status, headers={"Location": location}),
@@ -68,7 +68,7 @@ class Fault:
 
     @classmethod
     def bare_json(cls, status: int) -> "Fault":
-        """JSON of something in between: no envelope, so nothing that the API said."""
+        """JSON from a proxy: without an envelope, so it is not from the API."""
         body = json.dumps({"error": "upstream connect error"}).encode()
         made = cls.status(status, body=body, content_type="application/json")
         return replace(made, name=f"bare JSON {status}")
@@ -88,7 +88,7 @@ class Fault:
 
     @classmethod
     def envelope(cls, status: int, code: int, message: str = "internal error") -> "Fault":
-        """An envelope with a code under a status that proves nothing."""
+        """An envelope with a code and a status that proves nothing."""
         return cls(
             f"envelope {status} code {code}",
             lambda _: json_reply(None, status=status, code=code, message=message),
@@ -112,24 +112,24 @@ class Fault:
 
     @classmethod
     def data(cls, data: Any) -> "Fault":
-        """The envelope around something else."""
+        """The envelope with other data."""
         text = json.dumps(data)[:30]
         return cls(f"data {text}", lambda _: json_reply(data))
 
     @classmethod
     def edit(cls, name: str, edit: Callable[[Any], Any]) -> "Fault":
-        """The envelope around edited data; ``edit`` is given a copy."""
+        """The envelope with edited data; ``edit`` gets a copy."""
         return cls(name, lambda reply: json_reply(edit(json.loads(json.dumps(reply.data)))))
 
     @classmethod
     def field(cls, name: str, value: Any) -> "Fault":
-        """The same records, one field of each replaced."""
+        """The same records with one field of each replaced."""
         text = repr(value)[:20]
         return cls.edit(f"{name} = {text}", lambda data: _with_field(data, name, value))
 
     @classmethod
     def fewer_records(cls) -> "Fault":
-        """Of several records only the first."""
+        """Only the first of several records."""
         return cls.edit("fewer records", lambda data: data[:1] if isinstance(data, list) else data)
 
     @classmethod
@@ -140,7 +140,7 @@ class Fault:
 
     @classmethod
     def huge(cls, size: int) -> "Fault":
-        """A good envelope with a very long text beside its data."""
+        """A correct envelope with a very long text beside its data."""
 
         def change(reply: Reply) -> Reply:
             body = json.dumps({"code": 0, "data": reply.data, "filler": "x" * size}).encode()
@@ -150,7 +150,7 @@ class Fault:
 
     @classmethod
     def mistyped(cls, content_type: str) -> "Fault":
-        """The good body under another type."""
+        """The correct body with another Content-Type."""
         return cls(
             f"labelled {content_type}",
             lambda reply: replace(reply, headers={**reply.headers, "Content-Type": content_type}),
@@ -165,7 +165,7 @@ class Fault:
 
     @classmethod
     def cut(cls, share: float = 0.5, *, reset: bool = True, length: bool = True) -> "Fault":
-        """A share of the body, then a reset (or an orderly end), with or without a length."""
+        """Part of the body, then a reset or a regular close, with or without Content-Length."""
 
         def change(reply: Reply) -> Reply:
             at = int(len(reply.body) * share)
@@ -204,7 +204,7 @@ class Fault:
 
     @classmethod
     def encoded(cls, coding: str) -> "Fault":
-        """A Content-Encoding: gzip, gzip-members, deflate, raw-deflate; others are mere labels."""
+        """A Content-Encoding: gzip, gzip-members, deflate, raw-deflate; others set a header."""
 
         def change(reply: Reply) -> Reply:
             label, encode = _CODINGS.get(coding, (coding, bytes))
@@ -249,21 +249,21 @@ _CODINGS: Final[dict[str, tuple[str, Callable[[bytes], bytes]]]] = {
 
 @dataclass
 class OrderedFault:
-    """A fault and when it is due. ``times`` counts down; None means for ever."""
+    """A fault and when it applies. ``times`` counts down; None means always."""
 
     step: Step
     fault: Fault
     after_accept: bool = True
-    """Of a paid request: it is accepted and charged, though the response says otherwise."""
+    """The paid request is accepted and charged, although the response says otherwise."""
     accept_late: float | None = None
-    """Seconds after the response when a paid request is accepted, as by a queueing gateway."""
+    """Seconds after the response until a paid request is accepted, as by a queueing gateway."""
     times: int | None = 1
     kind: str | None = None
     skip: int = 0
-    """Requests of this step that pass before it."""
+    """Requests of this step that succeed before the fault applies."""
 
     def due(self, step: Step, kind: str | None) -> bool:
-        """Whether it applies to a request, which it then counts."""
+        """Return whether the fault applies to a request; if so, count it."""
         if self.step is not step or self.kind not in (None, kind) or self.times == 0:
             return False
         if self.skip:
@@ -275,39 +275,39 @@ class OrderedFault:
 
     @property
     def accepts(self) -> bool:
-        """Whether a paid request is accepted before the response is sent."""
+        """Whether a paid request is accepted before its response is sent."""
         return self.after_accept and self.accept_late is None and not self.fault.refuses
 
 
 class ChooseFault(Protocol):
-    """Decide on a fault for a request; None for none."""
+    """Return a fault for a request, or None."""
 
     def __call__(self, step: Step, kind: str | None, /) -> OrderedFault | None: ...
 
 
 @dataclass
 class Faults:
-    """The faults that a server is to show, in the order they were added."""
+    """The faults of a server, in the order in which they were added."""
 
     ordered: list[OrderedFault] = field(default_factory=list)
     choose: ChooseFault | None = None
-    """Asked where no ordered fault is due; a simulation draws faults here."""
+    """Called if no added fault applies; simulations draw random faults here."""
     shown: list[tuple[Step, str]] = field(default_factory=list)
-    """Step and name of every fault that was shown."""
+    """Step and name of every fault applied so far."""
 
     def add(self, step: Step, fault: Fault, **options: Any) -> OrderedFault:
-        """Order a fault; the options are those of `OrderedFault`."""
+        """Add a fault; the options are those of `OrderedFault`."""
         made = OrderedFault(step, fault, **options)
         self.ordered.append(made)
         return made
 
     def clear(self) -> None:
-        """Behave from now on."""
+        """Remove all faults."""
         self.ordered.clear()
         self.choose = None
 
     def next(self, step: Step, kind: str | None) -> OrderedFault | None:
-        """Return the fault for a request that has just arrived."""
+        """Return the fault that applies to a request that has just arrived, or None."""
         found = next((one for one in self.ordered if one.due(step, kind)), None)
         if found is None and self.choose is not None:
             found = self.choose(step, kind)

@@ -1,4 +1,4 @@
-"""The kinds of task that the service knows, as facts."""
+"""The service's kinds of task, as data."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One kind of task: its operations ("METHOD /path") and the words of its records."""
+    """One kind of task: its operations ("METHOD /path") and the status words of its records."""
 
     kind: str
     start: str
@@ -25,18 +25,18 @@ class Kind:
     batch_detail: str | None = None
     delete: str | None = None
     paging: tuple[str, str] | None = None
-    """Names of the inputs that pick the page and its size."""
+    """Names of the inputs for page number and page size."""
     rows_key: str = "rows"
     name_input: str | None = None
     count_input: str | None = None
-    """The input that orders several tasks with one start."""
+    """The input that requests several tasks with one start."""
     start_answers_list: bool = False
     progress_field: str | None = None
     webhook: bool = True
     media: str | None = "video"
 
     def ordered(self, body: Mapping[str, Any]) -> int:
-        """Return how many tasks a start with this body makes."""
+        """Return how many tasks a start with this body creates."""
         count = body.get(self.count_input) if self.count_input else None
         return count if isinstance(count, int) and count > 0 else 1
 

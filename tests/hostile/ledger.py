@@ -1,4 +1,4 @@
-"""What the service accepted and charged for: the truth that tests compare with."""
+"""What the service accepted and charged for: the reference for the tests."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class AcceptedStart:
-    """One accepted paid request. ``ids`` is empty where it makes no task (speech, an upload)."""
+    """One accepted paid request. ``ids`` is empty if it creates no task (speech, uploads)."""
 
     at: float
     """Loop time in seconds."""
@@ -17,10 +17,10 @@ class AcceptedStart:
     ids: tuple[str, ...] = ()
     coins: int = 0
     account: str = ""
-    """The bearer token that it was charged to."""
+    """The bearer token of the account that was charged."""
 
     def mentions(self, text: str) -> bool:
-        """Whether the text occurs anywhere in the request's body."""
+        """Return whether the text occurs anywhere in the request body."""
         return text in json.dumps(self.body, ensure_ascii=False)
 
 
@@ -43,7 +43,7 @@ class Ledger:
 
     @property
     def coins(self) -> int:
-        """The sum charged."""
+        """The sum of all charges, in coins."""
         return sum(start.coins for start in self.starts)
 
     def of(self, kind: str) -> list[AcceptedStart]:
@@ -51,5 +51,5 @@ class Ledger:
         return [start for start in self.starts if start.kind == kind]
 
     def mentioning(self, text: str) -> list[AcceptedStart]:
-        """Return the accepted requests whose bodies hold a text, such as a job's own URL."""
+        """Return the accepted requests whose bodies contain a text, such as a job's URL."""
         return [start for start in self.starts if start.mentions(text)]

@@ -1,4 +1,4 @@
-"""One response as data, and how it is sent: faults change the data, nothing else sends."""
+"""A response as data, and the code that sends it. Faults change the data."""
 
 import asyncio
 import contextlib
@@ -12,12 +12,12 @@ from typing import Any
 from aiohttp import web
 
 BEFORE_HEAD = -1
-"""As ``abort_at``: the connection is reset before the response's head is sent."""
+"""A value of ``abort_at``: reset the connection before the response head is sent."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """A response. ``data`` is what a JSON ``body`` was made of, so that faults can edit it."""
+    """A response. ``data`` is the value encoded in a JSON ``body``, for faults to edit."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -30,14 +30,14 @@ class Reply:
     chunk_pause: float = 0.0
     """Seconds between two chunks."""
     declared_length: int | None = None
-    """A Content-Length that need not be true."""
+    """A Content-Length that may be wrong."""
     abort_at: int | None = None
     """Bytes of the body after which the connection is reset; see `BEFORE_HEAD`."""
     until_close: bool = False
-    """No length is declared: the end of the connection ends the body."""
+    """Send no length: the body ends with the connection."""
 
     def with_headers(self, **headers: str) -> "Reply":
-        """Return it with further headers, underscores standing for hyphens."""
+        """Return a copy with more headers; underscores in names become hyphens."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return replace(self, headers={**self.headers, **named})
 
@@ -45,7 +45,7 @@ class Reply:
 def json_reply(
     data: Any, *, code: int = 0, status: int = 200, message: str | None = None, **options: Any
 ) -> Reply:
-    """Return the service's envelope around some data."""
+    """Return a response with the service's envelope around ``data``."""
     envelope: dict[str, Any] = {"code": code, "data": data, "trace_id": "trace-1"}
     if message is not None:
         envelope["msg"] = message
@@ -80,7 +80,7 @@ async def send(request: web.BaseRequest, reply: Reply, date: str | None) -> web.
         response.enable_chunked_encoding()
     elif reply.until_close:
         response.force_close()
-        response._length_check = False  # aiohttp would otherwise send it in chunks
+        response._length_check = False  # otherwise aiohttp would use chunked encoding
     else:
         length = len(reply.body) if reply.declared_length is None else reply.declared_length
         response.content_length = length
@@ -105,7 +105,7 @@ async def _send_body(request: web.BaseRequest, response: web.StreamResponse, rep
 
 
 def reset(request: web.BaseRequest) -> None:
-    """Reset the connection: not an orderly end, which may stand for the end of a body."""
+    """Reset the connection. A regular close could also mean the end of the body."""
     transport = request.transport
     if transport is None:
         return

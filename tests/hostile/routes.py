@@ -1,4 +1,4 @@
-"""Which request asks for what: the operations of `kinds.json` and a few of the account's own."""
+"""Route requests to operations: those of `kinds.json` and a few of the account."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from .kinds import KINDS, Kind
 
 @dataclass(frozen=True)
 class Route:
-    """What a request asks for. ``id`` is the record that its path or query names."""
+    """The operation of a request. ``id`` is the record named in its path or query."""
 
     step: Step
     kind: Kind | None = None
     id: str | None = None
     name: str = ""
-    """The operation's name where there is no kind."""
+    """The name of an operation that has no kind."""
 
 
 CHARGED_CALLS: Final[Mapping[str, str]] = {
@@ -24,7 +24,7 @@ CHARGED_CALLS: Final[Mapping[str, str]] = {
     "/api/v1/watermark/start": "watermark",
     "/api/v1/tos/transferToStorage": "transfer",
 }
-"""Paid calls that answer a URL and make no task."""
+"""Paid calls that return a URL and create no task."""
 
 _OWN: Final[Mapping[tuple[str, str], Route]] = {
     **{("POST", path): Route(Step.CHARGED, name=name) for path, name in CHARGED_CALLS.items()},
@@ -64,7 +64,7 @@ _EXACT, _BY_PREFIX = _tables()
 
 
 def find_route(method: str, path: str, query: Mapping[str, str]) -> Route | None:
-    """Return what a request asks for, None for an unknown operation."""
+    """Return the route of a request, or None for an unknown operation."""
     found = _EXACT.get((method, path))
     if found is not None:
         if found.step is Step.DETAIL:

@@ -1,4 +1,4 @@
-"""`HostileServer`: the service's operations, its ledger, and the faults that a test orders."""
+"""`HostileServer`: the service's operations, its ledger, and faults added by tests."""
 
 import asyncio
 import time
@@ -20,11 +20,11 @@ from .tasks import Behaviour, RemoteTask, render
 
 
 class HostileServer:
-    """The service as tests need it: ``async with HostileServer() as server: … server.base_url``.
+    """A service for tests: ``async with HostileServer() as server: … server.base_url``.
 
-    Everything it accepts stands in ``ledger``; ``faults`` says what goes wrong with single
-    requests, ``behaviour`` how it behaves all the time. Tests and simulations own it: ``handle``
-    can be served by any aiohttp server, and ``wall`` replaces its clock.
+    ``ledger`` lists everything it accepted. ``faults`` affect single requests, ``behaviour``
+    applies all the time. Simulations can serve ``handle`` with any aiohttp server and replace the
+    clock with ``wall``.
     """
 
     def __init__(self, *, base_url: str = "", wall: Callable[[], float] | None = None) -> None:
@@ -37,7 +37,7 @@ class HostileServer:
         self.requests: Counter[tuple[Step, str]] = Counter()
         """Requests that arrived, by step and kind."""
         self.keys_at_storage: list[str] = []
-        """Paths of requests that carried the API key where it does not belong."""
+        """Paths of requests that sent the API key to a place that must not get it."""
         self.unknown_requests: list[str] = []
         self._wall = wall or time.time
         self._id_count = 0
@@ -64,10 +64,10 @@ class HostileServer:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    # -- what tests ask and order ----------------------------------------------------------------
+    # -- for tests -------------------------------------------------------------------------------
 
     def now(self) -> float:
-        """Return the loop time in seconds, by which tasks proceed."""
+        """Return the loop time in seconds, the clock of all tasks."""
         return asyncio.get_running_loop().time()
 
     def wall(self) -> float:
@@ -79,12 +79,12 @@ class HostileServer:
         return sum(n for (s, k), n in self.requests.items() if s is step and kind in (None, k))
 
     def finish(self, *ids: str) -> None:
-        """End tasks now, all of them without arguments."""
+        """Finish these tasks now; without arguments, all of them."""
         for id in ids or self.tasks:
             self.tasks[id].ends_at = min(self.tasks[id].ends_at, self.now())
 
     def accept(self, kind: Kind, body: Mapping[str, Any], account: str = "") -> list[RemoteTask]:
-        """Accept a start as if it had been requested; its tasks stand in the ledger."""
+        """Accept a start as if it had been requested; it is added to the ledger."""
         made = [self._new_task(kind, body, account) for _ in range(kind.ordered(body))]
         coins = self.behaviour.coins
         self.ledger.starts.append(
@@ -102,9 +102,9 @@ class HostileServer:
     async def deliver_webhooks(
         self, session: aiohttp.ClientSession, *, copies: int = 1, lose: bool = False
     ) -> int:
-        """Send the events of all tasks that ended since the last call; return how many there were.
+        """Send the events of tasks that ended since the last call; return their number.
 
-        One attempt each, as the service makes; ``lose`` drops them, ``copies`` repeats them.
+        Makes one attempt each, like the service. ``lose`` drops events, ``copies`` repeats them.
         """
         due = [t for t in self.tasks.values() if t.ended(self.now()) and not t.event_sent]
         for task in due:
@@ -122,13 +122,13 @@ class HostileServer:
                     ):
                         pass
                 except (aiohttp.ClientError, TimeoutError):
-                    pass  # the service makes one attempt and does not mind
+                    pass  # like the service: one attempt, errors are ignored
         return len(due)
 
     # -- requests --------------------------------------------------------------------------------
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer any request. Slow answers are given up when the server is closed."""
+        """Respond to any request. Slow responses are cancelled when the server is closed."""
         task = asyncio.current_task()
         assert task is not None
         self._answering.add(task)
@@ -173,7 +173,7 @@ class HostileServer:
         body: Mapping[str, Any],
         ordered: OrderedFault | None,
     ) -> Reply:
-        """Return the good answer. A paid request is accepted unless the fault says otherwise."""
+        """Return the correct response. A paid request is accepted unless the fault prevents it."""
         account = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if route.step in (Step.START, Step.CHARGED, Step.PRESIGN):
             if ordered is not None and not ordered.accepts:
@@ -214,7 +214,7 @@ class HostileServer:
         task.add_done_callback(self._late.discard)
 
     def _new_id(self) -> str:
-        """Return an id of 24 hex digits that begins with its time."""
+        """Return an id of 24 hex digits that begins with the creation time."""
         self._id_count += 1
         return f"{int(self.wall()):08x}{self._id_count:016x}"
 
@@ -243,7 +243,7 @@ class HostileServer:
         return render(task, self.behaviour, self.now(), self.base_url, stale=stale)
 
     def _shown(self, task: RemoteTask | None, kind: Kind, account: str, lag: float) -> bool:
-        """Whether an operation shows a task to an account now."""
+        """Return whether an operation shows a task to an account now."""
         if task is None or task.deleted or task.kind is not kind or task.account != account:
             return False
         begin, end = task.hidden
@@ -283,7 +283,7 @@ class HostileServer:
         ]
         if route.step is Step.PROCESSING:
             tasks = [task for task in tasks if not task.ended(self.now())]
-        elif kind.kind == "voice_clone":  # its list holds finished ones alone
+        elif kind.kind == "voice_clone":  # its list contains only finished ones
             tasks = [task for task in tasks if task.ended(self.now())]
         rows: list[Any] = [self._row(task) for task in tasks]
         if behaviour.repeats_rows:
@@ -307,7 +307,7 @@ class HostileServer:
     # -- all else --------------------------------------------------------------------------------
 
     def _quote(self, body: Mapping[str, Any]) -> Any:
-        """Return the true price of a start."""
+        """Return the actual price of a start."""
         path = str(body.get("endpoint", "")).removeprefix("POST ")
         wanted, inputs = find_route("POST", path, {}), body.get("requestBody")
         kind = wanted.kind if wanted else None

@@ -1,4 +1,4 @@
-"""Ways in which services change the names that they were given."""
+"""Ways in which services change the names that clients send."""
 
 import html
 import unicodedata

@@ -22,17 +22,17 @@ class Upload:
 
 @dataclass
 class Storage:
-    """Uploads by their key, and how results are served. Owned by the server."""
+    """Uploads by key, and how results are served. Owned by the server."""
 
     validators: bool = True
     """Send ETag and Last-Modified."""
     ranges: bool = True
-    """Answer parts of a file."""
+    """Support range requests."""
     uploads: dict[str, Upload] = field(default_factory=dict)
     presigned: int = 0
 
     def presign(self, body: Mapping[str, Any], base: str) -> dict[str, Any]:
-        """Return the answer to a request for an upload URL."""
+        """Return the response to a request for an upload URL."""
         self.presigned += 1
         key = f"{self.presigned}/{body.get('key') or 'file'}"
         return {
@@ -43,7 +43,7 @@ class Storage:
         }
 
     def put(self, key: str, content: bytes, content_type: str) -> Reply:
-        """Keep an uploaded object."""
+        """Store an uploaded object."""
         self.uploads[key] = Upload(content, content_type)
         return Reply()
 
@@ -55,7 +55,7 @@ class Storage:
         return Reply(headers={"Content-Type": found.content_type}, body=found.content)
 
     def result(self, task: RemoteTask, signature: str, headers: Mapping[str, str]) -> Reply:
-        """Return a task's result, or the part of it that is asked for."""
+        """Return a task's result, or the requested range of it."""
         if not signature.endswith(f"-{task.url_version}"):
             return Reply(status=403, headers={"Content-Type": "application/xml"}, body=_DENIED)
         content = task.content()
@@ -79,7 +79,7 @@ class Storage:
 
 
 def read_json(body: bytes) -> Mapping[str, Any]:
-    """Return a request's JSON object, an empty one for anything else."""
+    """Return the JSON object in a request body; an empty one if there is none."""
     try:
         value = json.loads(body)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The service's tasks, and how their records look at a moment."""
+"""The service's tasks, and their records at a given time."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ CONTENT: Final[Mapping[str, tuple[str, str, bytes]]] = {
     "video": ("mp4", "video/mp4", MP4),
     "audio": ("wav", "audio/wav", WAV),
 }
-"""Extension, type and first bytes of results, by what they are."""
+"""Extension, MIME type and first bytes of results, by media type."""
 
 
 @dataclass(kw_only=True)
@@ -28,32 +28,32 @@ class RemoteTask:
     body: Mapping[str, Any]
     account: str
     accepted_at: float
-    """Loop time in seconds, as all times here but ``stamp``."""
+    """Creation in loop time (s), like all times here except ``stamp``."""
     stamp: float
-    """When it was made by the service's own clock, in seconds since 1970."""
+    """Creation by the service's wall clock, in seconds since 1970."""
     ends_at: float
     fails: bool = False
     failure: str = "the model failed"
     deleted: bool = False
     hidden: tuple[float, float] = (0.0, 0.0)
-    """From and until when no operation shows it."""
+    """Begin and end of the time in which no operation shows the task."""
     url_version: int = 0
-    """Signed URLs of earlier versions have expired."""
+    """Version of the signed URLs; those of earlier versions have expired."""
     content_version: int = 0
     event_sent: bool = False
 
     def ended(self, now: float) -> bool:
-        """Whether its work is over."""
+        """Whether the task has ended."""
         return now >= self.ends_at
 
     @property
     def name(self) -> str | None:
-        """The name that its start gave."""
+        """The name given in the start request."""
         value = self.body.get(self.kind.name_input) if self.kind.name_input else None
         return value if isinstance(value, str) else None
 
     def content(self) -> bytes:
-        """Return the bytes of its result: a media head, then bytes of its own."""
+        """Return the bytes of the result: a media header, then bytes unique to the task."""
         head = CONTENT[self.kind.media or "video"][2]
         text = f"{self.id}/{self.content_version};".encode()
         return head + text * 120
@@ -61,49 +61,49 @@ class RemoteTask:
 
 @dataclass(kw_only=True)
 class Behaviour:
-    """How the service behaves apart from single faults. Tests change it as they like."""
+    """The service's behaviour apart from single faults. Tests may change it at any time."""
 
     duration: float = 0.05
-    """Seconds from start to end of a task."""
+    """Duration of a task in seconds."""
     coins: Any = 7
-    """The price that a start's answer names."""
+    """The price in the response to a start."""
     fails: Callable[[Mapping[str, Any]], bool] = lambda _: False
-    """Whether the task of a start with this body fails."""
+    """Returns whether the task of a start with this body fails."""
     failure: str = "the model failed"
-    """The failure text; ``{url}`` stands for a signed input URL."""
+    """The failure text; ``{url}`` is replaced with a signed input URL."""
     respell: Callable[[str], str] = lambda name: name
     echo: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda body: body
-    """How records show the inputs."""
+    """How records repeat the inputs."""
     statuses: Callable[[Kind], str] | None = None
-    """The word of a running task; None for the kind's usual one."""
+    """The status word of a running task; None for the kind's usual one."""
     result_delay: float = 0.0
-    """Seconds for which a record is completed and has no result yet."""
+    """Seconds for which a completed record has no result yet."""
     outputs: int = 1
-    """Files of one record, where its kind can have several."""
+    """Number of files in one record, for kinds that can have several."""
     regresses: Callable[[RemoteTask], bool] = lambda _: False
-    """Whether an ended task's record shows it as running this time."""
+    """Returns whether this response shows an ended task as running."""
     detail_lag: float = 0.0
     """Seconds for which a new task is unknown to detail and batch detail."""
     list_lag: float = 0.0
     """Seconds for which a new task is in no list."""
     vanish: Callable[[RemoteTask], tuple[float, float]] | None = None
-    """From and until how many seconds after its start a task is shown nowhere."""
+    """Time span in seconds after its start in which a task is shown nowhere."""
     page_limit: int | None = None
-    """Rows of a page at most, whatever is asked for."""
+    """Maximum rows of a page, whatever size is requested."""
     ignores_paging: bool = False
     """Every page is the first one."""
     counts: bool = True
-    """Pages say how many rows there are."""
+    """Pages contain the total number of rows."""
     page_overlap: int = 0
-    """Rows of the page before that stand on the next one again, as if others came in between."""
+    """Rows repeated on the next page, as if new ones had been inserted in between."""
     repeats_rows: bool = False
-    """Each row is there twice."""
+    """Each row appears twice."""
     odd_rows: tuple[Any, ...] = ()
-    """What is no record and stands among them."""
+    """Values among the rows that are not records."""
     list_shape: Callable[[list[Any], int], Any] | None = None
-    """Another form of a list's data, from its rows and their full number."""
+    """Builds another form of a list's data from its rows and their total number."""
     stale_duplicates: bool = False
-    """Batch detail answers each record twice, an old state of it last."""
+    """Batch detail returns each record twice, an outdated one last."""
     clock_skew: float = 0.0
     """Seconds by which the service's clock is ahead."""
     sends_date: bool = True
@@ -115,7 +115,7 @@ class Behaviour:
 def render(
     task: RemoteTask, behaviour: Behaviour, now: float, base: str, *, stale: bool = False
 ) -> dict[str, Any]:
-    """Return a task's record as the service would answer it now."""
+    """Return a task's record as the service would return it now."""
     kind = task.kind
     row: dict[str, Any] = dict(behaviour.echo(task.body))
     row.pop("webhook_token", None)
@@ -153,7 +153,7 @@ def _result(task: RemoteTask, base: str, outputs: int) -> dict[str, Any]:
 
 
 def result_url(task: RemoteTask, base: str) -> str:
-    """Return the signed URL of a task's result, as records show it now."""
+    """Return the current signed URL of a task's result."""
     extension = CONTENT[task.kind.media or "video"][0]
     return (
         f"{base}/files/{task.id}.{extension}?X-Amz-Expires=259200"

@@ -1,1 +1,1 @@
-"""The laws of the design, held against a server that knows nothing of the package."""
+"""The invariants of the design, tested against a server that is independent of the package."""

@@ -1,4 +1,4 @@
-"""A hostile server on the test's own loop, and clients that give up quickly."""
+"""A hostile server on the test's event loop, and clients with short timeouts."""
 
 import asyncio
 import contextlib
@@ -15,14 +15,14 @@ API_KEY = "Qz7-topsecret-0123456789"
 
 @pytest.fixture
 async def hostile(anyio_backend: str) -> AsyncIterator[HostileServer]:
-    """Return a running hostile server that behaves, until it is told otherwise."""
+    """Return a running hostile server, without faults until a test adds some."""
     async with HostileServer() as server:
         yield server
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Searches for lost starts give up after two scans instead of 30 s, however long these take."""
+    """Let searches for lost starts end after two scans instead of 30 s."""
     monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.02))
     monkeypatch.setattr("a2e_async.tasks.recoverer.LAST_SCAN", 60.0)
 
@@ -32,7 +32,7 @@ MakeClient = Callable[..., A2E]
 
 @pytest.fixture
 async def make_client(hostile: HostileServer, quick: None) -> AsyncIterator[MakeClient]:
-    """Make clients of the hostile server; they are closed at the test's end."""
+    """Return a factory for clients of the hostile server; closes them after the test."""
     async with contextlib.AsyncExitStack() as clients:
 
         def make(api_key: str = API_KEY, **options: Any) -> A2E:

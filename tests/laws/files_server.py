@@ -1,4 +1,4 @@
-"""A service and its file store on loopback, written from the API's description alone."""
+"""A service with its file store on loopback, written only from the API's documentation."""
 
 import asyncio
 import socket
@@ -19,7 +19,7 @@ def box(kind: bytes, data: bytes) -> bytes:
 
 
 def mp4(size: int = 100_000, fill: bytes = b"\x01\x02\x03") -> bytes:
-    """Return a file with the boxes of an MP4 (no player would take it)."""
+    """Return a file with the boxes of an MP4 (not playable)."""
     body = (fill * (size // len(fill) + 1))[:size]
     return (
         box(b"ftyp", b"isom\0\0\2\0isomiso2")
@@ -46,14 +46,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @define
 class Service:
-    """Two dubbing tasks are always finished; ``files`` says what a path of the store gives."""
+    """A service with two finished dubbing tasks; ``files`` maps store paths to responses."""
 
     files: dict[str, Handler] = field(factory=dict[str, Handler])
     results: list[str] = field(factory=list[str])
-    """Result URLs that the record names, one after the other; the last one stays."""
+    """Result URLs in the record, one per request; the last one is repeated."""
     kind_field: tuple[str, str] = ("userDubbing", "result_url")
     requests: list[str] = field(factory=list[str])
-    """Raw targets of the store's requests."""
+    """Raw targets of the requests to the store."""
     paid: list[str] = field(factory=list[str])
     presign: dict[str, Any] = field(factory=dict[str, Any])
     stored: dict[str, bytes] = field(factory=dict[str, bytes])
@@ -94,7 +94,7 @@ class Service:
         return web.json_response({"code": 0, "data": [record] if many else record})
 
     def give(self, path: str, body: bytes, *, status: int = 200, **headers: str) -> str:
-        """Let a path of the store give ``body``; header names with ``_`` for ``-``."""
+        """Make a store path respond with ``body``; in header names, ``_`` becomes ``-``."""
         spelled = {name.replace("_", "-"): value for name, value in headers.items()}
 
         async def handler(request: web.Request) -> web.StreamResponse:
@@ -117,7 +117,7 @@ async def serving() -> AsyncIterator[Service]:
 
 @asynccontextmanager
 async def raw_server(*responses: bytes, reset: bool = False) -> AsyncIterator[str]:
-    """Serve these bytes, one connection each (the last again and again); then close or reset."""
+    """Serve these bytes, one item per connection (repeating the last); then close or reset."""
     left = list(responses)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

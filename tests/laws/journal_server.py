@@ -1,4 +1,4 @@
-"""A service that keeps each account's tasks apart; written from the API's documentation alone."""
+"""A service with separate accounts, written only from the API's documentation."""
 
 import json
 from collections.abc import Mapping
@@ -14,20 +14,20 @@ MP3 = b"\xff\xfb\x90\x00" + bytes(4096)
 
 
 class AccountServer:
-    """Dubbing tasks and uploads of any API key. Only the key that made a task can see it."""
+    """Dubbing tasks and uploads for any API key. A task is visible only to its own key."""
 
     def __init__(self) -> None:
         self.tasks: dict[str, dict[str, Any]] = {}
-        """Every accepted start, by the id of its task, with the ``key`` that paid for it."""
+        """All accepted starts by task id, each with the ``key`` that was charged."""
         self.presigned: list[str] = []
-        """API keys that asked for an upload URL."""
+        """API keys that requested an upload URL."""
         self.stored: dict[str, bytes] = {}
         self.record: Mapping[str, Any] = {}
-        """What each record says beside its id and name."""
+        """The fields of each record besides id and name."""
         self.coins = "7"
-        """The price in the answer to a start, as JSON text."""
+        """The price in the response to a start, as JSON text."""
         self.gone = False
-        """The service knows none of its tasks any more."""
+        """Whether the service has lost all its tasks."""
         app = web.Application()
         app.router.add_post("/api/v1/userDubbing/startDubbing", self._start)
         app.router.add_get("/api/v1/userDubbing/allRecords", self._list)
@@ -48,11 +48,11 @@ class AccountServer:
         await self._server.close()
 
     def paid(self, key: str) -> int:
-        """Return how many starts this API key has paid for."""
+        """Return the number of starts charged to this API key."""
         return sum(task["key"] == key for task in self.tasks.values())
 
     def finish(self) -> None:
-        """Let every task be completed, with a result."""
+        """Complete all tasks, with a result."""
         self.record = {"current_status": "completed", "result_url": f"{self.url}/bucket/out.mp3"}
         self.stored["out.mp3"] = MP3
 

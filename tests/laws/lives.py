@@ -1,7 +1,7 @@
-"""One life of a program that starts paid jobs and may be killed at any turn of its event loop.
+"""One run of a program that starts paid jobs and may be killed at any event-loop iteration.
 
-Run in a process of its own by `tests/laws/test_killed.py`: equal jobs under equal keys in each
-life, on one journal.
+Run in a separate process by `tests/laws/test_killed.py`: the same jobs with the same keys in each
+run, on one journal.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from a2e_async.tasks.journal_sqlite import SqliteJournal
 API_KEY = "Qz7-topsecret-0123456789"
 
 UNKNOWN = 3
-"""Exit code of a life whose only trouble is starts that are not found."""
+"""Exit code of a run whose only problem is starts that were not found."""
 
 
 class DoomedLoop(asyncio.SelectorEventLoop):
-    """An event loop whose process is killed after so many turns."""
+    """An event loop that kills its process after a number of iterations."""
 
     def __init__(self, turns: int | None) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class DoomedLoop(asyncio.SelectorEventLoop):
 
 
 def inputs(key: str) -> dict[str, Any]:
-    """Return the inputs of a key's job; its URL says whose it is."""
+    """Return the inputs of a key's job; their URL contains the key."""
     media = f"https://media.example/{key}"
     return {
         "dubbing": {"source_url": f"{media}.wav", "target_lang": "es"},
@@ -60,8 +60,8 @@ def kind_of(key: str) -> str:
 
 
 async def work(base_url: str, directory: Path, keys: list[str], number: int) -> int:
-    """Start the jobs, and finish whatever the journal still holds."""
-    # The leases of earlier lives have run out, as if 100 s had passed since each.
+    """Start the jobs, and finish all unfinished tasks in the journal."""
+    # The leases of earlier runs have expired, as if 100 s had passed since each.
     later = 100.0 * number
     journal = SqliteJournal(directory / "jobs.db", host_clock=lambda: time.monotonic() + later)
     troubles: list[A2EError] = []
@@ -100,7 +100,7 @@ async def work(base_url: str, directory: Path, keys: list[str], number: int) -> 
 
 
 def live(base_url: str, directory: Path, keys: list[str], number: int, turns: int | None) -> None:
-    """Live once; killed after so many turns of the loop, None for never."""
+    """Run once; kill the process after ``turns`` iterations of the loop, None for never."""
     recoverer.PAUSES = (0.02, 0.05)  # type: ignore[misc]  # no test waits 45 s
     with asyncio.Runner(loop_factory=partial(DoomedLoop, turns)) as runner:
         code = runner.run(work(base_url, directory, keys, number))

@@ -1,7 +1,7 @@
-"""A small stand-in for the service in which every price and delay is the test's own choice.
+"""A small simulator of the service in which tests choose every price and delay.
 
-It knows nothing of the package's sandbox. Starts are dubbings that are finished at once; each
-accepted paid call is in `Service.paid`.
+It is independent of the package's sandbox. Starts are dubbings that finish at once; `Service.paid`
+lists all accepted paid calls.
 """
 
 import asyncio
@@ -25,15 +25,15 @@ class _Nothing:
 
 
 TELL_NOTHING = _Nothing()
-"""Stands for a value that an answer leaves out."""
+"""Marks a value that the response omits."""
 
 
 class Service:
-    """One service with one account.
+    """A service with one account.
 
-    ``quote`` is the answer to a quote, ``price`` the ``coins`` of a start's answer (left out for
-    `TELL_NOTHING`); both may be functions of the body. ``gate`` holds every start's answer back
-    after it was accepted. ``lose`` counts starts that are accepted and cut off.
+    ``quote`` is the response to a quote, ``price`` the ``coins`` in the response to a start
+    (omitted for `TELL_NOTHING`); both may be functions of the body. ``gate`` delays the response
+    to each accepted start. ``lose`` is the number of starts to accept without a response.
     """
 
     def __init__(self) -> None:
@@ -45,12 +45,12 @@ class Service:
         self.refuse = 0
         self.refuse_upload = 0
         self.finish_later: dict[str, Any] | None = None
-        """What a record has once it is asked for; the start's answer says that it is running."""
+        """The fields of a record when polled; the response to a start says that it is running."""
         self.paid: list[str] = []
         self.calls: Counter[str] = Counter()
         self.records: dict[str, dict[str, Any]] = {}
         self.lost: dict[str, dict[str, Any]] = {}
-        """Tasks of lost starts, in no list until `show_lost`."""
+        """Tasks of lost starts, not listed until `show_lost` is called."""
         self.base_url = ""
 
     async def __aenter__(self) -> Self:
@@ -74,11 +74,11 @@ class Service:
         await self._server.close()
 
     def starts(self) -> int:
-        """Return how many starts were accepted."""
+        """Return the number of accepted starts."""
         return self.paid.count("start")
 
     def show_lost(self) -> None:
-        """Show the tasks of lost starts in the list."""
+        """List the tasks of lost starts from now on."""
         self.records |= self.lost
 
     async def _start(self, request: web.Request) -> web.StreamResponse:

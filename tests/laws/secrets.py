@@ -1,4 +1,4 @@
-"""Secrets that must be in nothing that the package raises, logs or stores."""
+"""Secrets that nothing raised, logged or stored by the package may contain."""
 
 import logging
 import traceback
@@ -12,7 +12,7 @@ SECRETS = (API_KEY, "X-Amz-Signature", "signature-")
 
 
 def texts_of(value: Any) -> Iterable[str]:
-    """Yield what a value shows: repr and str, an exception's attributes and its traceback."""
+    """Yield all texts of a value: repr, str, and an exception's attributes and traceback."""
     yield repr(value)
     yield str(value)
     if isinstance(value, BaseException):
@@ -22,7 +22,7 @@ def texts_of(value: Any) -> Iterable[str]:
 
 
 def leaks(values: Iterable[Any], records: Iterable[logging.LogRecord], directory: Path) -> set[str]:
-    """Return where secrets are found, as text that names the place and the secret."""
+    """Return a description of each secret found and where it was found."""
     found = set()
     for value in values:
         for text in texts_of(value):

@@ -1,4 +1,4 @@
-"""A service that repeats every secret that it was ever told, wherever a service can say a thing."""
+"""A service that repeats all secrets it has received, in every part of its responses."""
 
 import asyncio
 import base64
@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-# In pieces, so that the source line of a frame does not show them.
+# In pieces, so that source lines in tracebacks do not contain them.
 KEY = "sk_" + "plantedkey/" + "Zq81+xT"
 PROXY_PASSWORD = "proxy" + "Pw4Zq82xT"
 DATABASE_PASSWORD = "database" + "Pw4Zq83xT"
@@ -62,17 +62,17 @@ def spellings(url: str, key: str) -> str:
 
 
 class EchoServer:
-    """One account with one task, which is as ``status`` says."""
+    """One account with one task of status ``status``."""
 
     def __init__(self) -> None:
         self.base = ""
         self.status = "completed"
         self.bodies: list[Any] = []
         self.refuse: Callable[[str], web.StreamResponse] | None = None
-        """Answers a start instead of a task; it is given what to quote."""
+        """Builds the response to a start from the secrets to quote."""
         self.store_status = 200
         self.hold: asyncio.Event | None = None
-        """Nothing is answered before it is set."""
+        """Responses are delayed until this event is set."""
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> "EchoServer":
@@ -91,13 +91,13 @@ class EchoServer:
         await self._runner.cleanup()
 
     def quoted(self) -> str:
-        """Return all that the service may repeat in a text."""
+        """Return a text with everything that the service may repeat."""
         sent = "\n".join(json.dumps(body) for body in self.bodies)
         result = f"{self.base}/files/a.wav?X-Amz-Signature={RESULT}"
         return "\n".join([spellings(INPUT_URL, KEY), spellings(result, KEY), sent])
 
     def record(self) -> dict[str, Any]:
-        """Return a task's record, which repeats everything under known and unknown names."""
+        """Return a task's record, which repeats everything in known and unknown fields."""
         made: dict[str, Any] = {
             "_id": ID,
             "current_status": self.status,
@@ -113,7 +113,7 @@ class EchoServer:
         return made
 
     def ok(self, data: Any) -> web.Response:
-        """Return a good answer, whose every part repeats the key."""
+        """Return a successful response in which every part repeats the key."""
         said = {"code": 0, "data": data, "msg": f"done for {KEY}", "trace_id": KEY}
         return web.json_response(said, headers={"X-Trace-Id": KEY, "X-Key": KEY})
 

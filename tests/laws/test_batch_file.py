@@ -1,4 +1,4 @@
-"""A batch file that can be read in two ways must not pay twice, nor for what was not meant."""
+"""An ambiguous batch file must not cause double charges or unintended starts."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ def write_csv(path: Path, *keys: str) -> Path:
 
 @pytest.mark.parametrize("odd", INVISIBLE)
 async def test_what_cannot_be_seen_makes_no_other_key(tmp_path: Path, odd: str) -> None:
-    """The key of a CSV cell is what a person sees there."""
+    """Invisible characters in a CSV cell do not change the key."""
     path = write_csv(tmp_path / "jobs.csv", f"{odd}a", f"b{odd}", f"{odd}{odd}c{odd}", "d e")
     assert (await check(path)).wrong == []
     assert [job.key for job in read_jobs(path)] == ["a", "b", "c", "d e"]
@@ -37,7 +37,7 @@ async def test_what_cannot_be_seen_makes_no_other_key(tmp_path: Path, odd: str) 
 
 @pytest.mark.parametrize("odd", INVISIBLE)
 async def test_equal_keys_are_found_before_anything_is_paid(tmp_path: Path, odd: str) -> None:
-    """Also where they differ by what cannot be seen."""
+    """Also if the keys differ only in invisible characters."""
     found = await check(write_csv(tmp_path / "jobs.csv", "a", "b", f"a{odd}"))
     (wrong,) = found.wrong
     assert (wrong.number, wrong.field) == (4, "key")
@@ -54,7 +54,7 @@ async def test_what_is_hidden_within_a_key(tmp_path: Path, odd: str) -> None:
 
 @pytest.mark.parametrize("odd", INVISIBLE)
 async def test_json_keys_are_refused(tmp_path: Path, odd: str) -> None:
-    """In JSON a text is meant as it stands: it is refused with its line, and not changed."""
+    """In JSON, invisible characters are not removed; the key is refused with its line."""
     path = tmp_path / "jobs.jsonl"
     line = {"kind": "text_to_image", "input": {"prompt": "x"}}
     path.write_text("\n".join(json.dumps({**line, "key": key}) for key in ("a", f"a{odd}")))
@@ -80,7 +80,7 @@ async def test_scripts_that_need_joiners_keep_them(tmp_path: Path) -> None:
     ],
 )
 async def test_a_member_that_is_there_twice(tmp_path: Path, line: str) -> None:
-    """It is an error with its line, and not the last one that wins."""
+    """A duplicate member is an error with its line; the last one does not win."""
     path = tmp_path / "jobs.jsonl"
     path.write_text(f"{json.dumps({'kind': 'text_to_image', 'input': {'prompt': 'x'}})}\n{line}\n")
     (wrong,) = (await check(path)).wrong
@@ -112,7 +112,7 @@ def no_service(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_service")
 def test_flags(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """A flag that takes JSON, its file, and ``--key``."""
+    """The same rules apply to a flag that takes JSON, to its file, and to ``--key``."""
     twice = tmp_path / "twice.json"
     twice.write_text('{"a": 1, "a": 2}')
     start = ("start", "text_to_image", "--prompt", "x")

@@ -1,4 +1,4 @@
-"""Nothing was sent: the key is free again, however the program ended; and nothing is held."""
+"""If nothing was sent, the key is free again and nothing is reserved, however it ended."""
 
 import asyncio
 import gc
@@ -24,7 +24,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 class Interrupting(SqliteJournal):
-    """Does something at the instant of an intent, before or after it is on disk."""
+    """Interrupts a start before or after its intent is on disk."""
 
     do: Callable[[], object] | None = None
     after: bool = False
@@ -45,7 +45,7 @@ class Interrupting(SqliteJournal):
 
 @pytest.fixture(autouse=True)
 def unclosed_sessions_are_collected() -> Iterator[None]:
-    """Collect sessions of ended loops: later their warning would fail another test."""
+    """Collect sessions of closed loops now: their warnings would fail another test."""
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -54,11 +54,11 @@ def unclosed_sessions_are_collected() -> Iterator[None]:
 
 
 UNCLOSED = pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")
-"""The program just ends, without closing anything."""
+"""The program ends without closing anything."""
 
 
 def left(path: Path) -> list[Entry]:
-    """Return the entries of a journal's file once all that was asked for is done."""
+    """Return the entries in a journal file once all pending writes are done."""
 
     async def read() -> list[Entry]:
         journal = SqliteJournal(path)
@@ -87,7 +87,7 @@ async def speak(journal: SqliteJournal, key: str | None) -> Any:
 @pytest.mark.parametrize("key", ["k", None])
 @pytest.mark.parametrize("after", [False, True], ids=["before it is written", "after"])
 def test_ctrl_c_under_asyncio_run(tmp_path: Path, call: Any, key: str | None, after: bool) -> None:
-    """The runner cancels everything twice and waits for nothing else."""
+    """The runner cancels all tasks twice and does not wait for anything else."""
     journal = Interrupting(tmp_path / "jobs.db")
     journal.after = after
     journal.do = lambda: signal.raise_signal(signal.SIGINT)
@@ -104,7 +104,7 @@ def test_ctrl_c_under_asyncio_run(tmp_path: Path, call: Any, key: str | None, af
 @pytest.mark.parametrize("call", [start, speak])
 @pytest.mark.parametrize("after", [False, True], ids=["before it is written", "after"])
 def test_an_error_that_ends_the_loop(tmp_path: Path, call: Any, after: bool) -> None:
-    """Ctrl-C without a handler is raised in the start itself; the loop is simply closed."""
+    """Without a handler, Ctrl-C is raised in the start itself, and the loop is closed."""
     journal = Interrupting(tmp_path / "jobs.db")
     journal.after = after
 
@@ -138,7 +138,7 @@ loop.close()  # and the interpreter ends with the start where it is
 
 
 async def test_a_process_that_just_ends(tmp_path: Path) -> None:
-    """Its journal writes, on the way out, that the start was not sent."""
+    """At exit, its journal records that the start was not sent."""
     path = tmp_path / "jobs.db"
     root = str(Path(__file__).parent.parent.parent)
     child = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""Law 8: a price is a bound. What is only reserved is not spent, and jobs wait for it to settle."""
+"""Law 8: a budget is a limit. Reservations are not spending; jobs wait until they are settled."""
 
 import asyncio
 import io
@@ -32,7 +32,7 @@ async def service() -> AsyncIterator[Service]:
 
 @pytest.fixture(autouse=True)
 def quick_searches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Searches for lost starts give up after a moment."""
+    """Make searches for lost starts end quickly."""
     monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.01))
 
 
@@ -42,7 +42,7 @@ def client(service: Service, **options: Any) -> A2E:
 
 
 def sound(seed: int = 0) -> bytes:
-    """Return a short WAV; each seed gives other bytes."""
+    """Return a short WAV file whose bytes depend on the seed."""
     made = io.BytesIO()
     with wave.open(made, "wb") as wav:
         wav.setnchannels(1)
@@ -53,14 +53,14 @@ def sound(seed: int = 0) -> bytes:
 
 
 async def until(condition: Any) -> None:
-    """Return once a condition holds."""
+    """Wait until a condition holds."""
     async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.005)
 
 
 async def run_all(a2e: A2E, jobs: list[Any], **options: Any) -> tuple[int, Exception | None]:
-    """Return how many jobs of a batch succeeded, and what ended it."""
+    """Return the number of successful jobs of a batch, and the error that ended it."""
     good = 0
     try:
         async with asyncio.timeout(60):
@@ -75,7 +75,7 @@ async def run_all(a2e: A2E, jobs: list[Any], **options: Any) -> tuple[int, Excep
 
 
 async def test_a_batch_spends_its_whole_budget(service: Service, tmp_path: Path) -> None:
-    """Every row fits although far more is reserved at once than the budget holds."""
+    """All rows fit, although their total reservations exceed the budget."""
     talk = sound()
     budget = Budget(61)
     async with client(service, journal=tmp_path / "j.db") as a2e:
@@ -88,7 +88,7 @@ async def test_a_batch_spends_its_whole_budget(service: Service, tmp_path: Path)
 
 @pytest.mark.parametrize("whose", ["client", "batch", "both"])
 async def test_prices_below_their_quotes(service: Service, whose: str) -> None:
-    """A quote is only a reservation: what is paid in the end decides how many jobs fit."""
+    """A quote is only a reservation: the final prices decide how many jobs fit."""
     service.quote, service.price = 10, 1
     budget, other = Budget(30), Budget(29)
     mine = {"client": budget, "batch": None, "both": other}[whose]
@@ -103,7 +103,7 @@ async def test_prices_below_their_quotes(service: Service, whose: str) -> None:
 
 
 async def test_concurrent_starts_wait(service: Service) -> None:
-    """Plain starts, too, and each is refused only when nothing can make room for it any more."""
+    """Plain starts wait, too; one is refused only if no pending reservation can make room."""
     service.quote, service.price = 10, 4
     budget = Budget(30)
     async with client(service, budget=budget) as a2e:
@@ -116,7 +116,7 @@ async def test_concurrent_starts_wait(service: Service) -> None:
 
 
 async def test_callers_wait_under_the_clients_budget(service: Service) -> None:
-    """`for_caller` changes the turns and not the budget."""
+    """`for_caller` changes the order of starts, not the budget."""
     service.quote, service.price = 10, 1
     budget = Budget(15)
     async with client(service, budget=budget, max_unfinished=2) as a2e:
@@ -127,7 +127,7 @@ async def test_callers_wait_under_the_clients_budget(service: Service) -> None:
 
 
 async def test_speech_waits(service: Service) -> None:
-    """A call without a task waits like a start."""
+    """A paid call without a task waits like a start."""
     service.gate, service.quote = asyncio.Event(), TELL_NOTHING
     budget = Budget(10, unknown_cost=10)
     async with client(service, budget=budget) as a2e:
@@ -146,7 +146,7 @@ KEY_ID = "66ea4dd87db10c73fa29b570"
 
 
 async def test_uploads_wait(service: Service) -> None:
-    """The second of two is refused once the first is paid, and not before."""
+    """The second of two is refused only after the first has been charged."""
     service.upload_gate = asyncio.Event()
     budget = Budget(3, upload_cost=2)
     async with client(service, budget=budget) as a2e:
@@ -163,7 +163,7 @@ async def test_uploads_wait(service: Service) -> None:
 
 
 async def test_starts_that_need_uploads_never_block_each_other(service: Service) -> None:
-    """Each holds its own price and needs one coin more: one gives way, and both are paid."""
+    """Each has reserved its price and needs one more coin: one gives way, and both succeed."""
     service.quote, service.price = 10, 5
     budget = Budget(20, upload_cost=1)
     async with client(service, budget=budget) as a2e:
@@ -177,7 +177,7 @@ async def test_starts_that_need_uploads_never_block_each_other(service: Service)
 
 
 async def test_a_start_that_waits_holds_no_slot(service: Service) -> None:
-    """One slot, and a price that grows once the file is seen: the slot is given back meanwhile."""
+    """With one slot and a price that rises after the upload, the slot is released meanwhile."""
     service.quote = lambda body: 1 if "invalid" in body["source_url"] else 10
     service.price, service.gate = 6, asyncio.Event()
     budget = Budget(16, upload_cost=1)
@@ -195,7 +195,7 @@ async def test_a_start_that_waits_holds_no_slot(service: Service) -> None:
 
 
 async def test_an_unknown_outcome_ends_the_wait(service: Service) -> None:
-    """What was lost stays reserved: who waited for it to settle is refused and does not hang."""
+    """A lost start stays reserved; starts waiting for it are refused instead of hanging."""
     service.quote, service.lose, service.gate = 10, 1, asyncio.Event()
     budget = Budget(15)
     async with client(service, budget=budget) as a2e:
@@ -213,7 +213,7 @@ async def test_an_unknown_outcome_ends_the_wait(service: Service) -> None:
 
 
 async def test_a_refused_start_makes_room(service: Service) -> None:
-    """What was not accepted goes to who waits."""
+    """The reservation of a refused start is available to waiting starts."""
     service.quote, service.refuse, service.price = 10, 1, 10
     budget = Budget(10)
     async with client(service, budget=budget) as a2e:
@@ -225,7 +225,7 @@ async def test_a_refused_start_makes_room(service: Service) -> None:
 
 
 async def test_a_price_that_is_just_being_learned(service: Service) -> None:
-    """A kind without a quote waits for the first of its kind to tell what it costs."""
+    """Starts of a kind without quotes wait until the first one reports its price."""
     quotes = [7]
     service.quote = lambda _: quotes.pop() if quotes else TELL_NOTHING
     service.gate, service.price = asyncio.Event(), 3
@@ -241,7 +241,7 @@ async def test_a_price_that_is_just_being_learned(service: Service) -> None:
 
 
 async def test_closing_ends_the_wait(service: Service) -> None:
-    """`aclose` ends a start that waits for room; nothing of it was sent."""
+    """`aclose` ends a start that waits for budget; it was not sent."""
     service.gate = asyncio.Event()
     budget = Budget(1)
     a2e = client(service, budget=budget)
@@ -271,7 +271,7 @@ async def test_closing_ends_the_wait(service: Service) -> None:
 
 
 async def test_a_cancelled_wait_leaves_the_queue(service: Service) -> None:
-    """Whoever waits behind it gets its turn."""
+    """The starts behind it in the queue get their turn."""
     service.gate, service.quote = asyncio.Event(), 6
     budget = Budget(10)
     async with client(service, budget=budget) as a2e:
@@ -291,7 +291,7 @@ async def test_a_cancelled_wait_leaves_the_queue(service: Service) -> None:
 
 @pytest.mark.parametrize("seconds", [0, 0.05])
 async def test_a_caller_bounds_its_wait(service: Service, seconds: float) -> None:
-    """``max_wait`` holds for a budget, too, and what may still make room is said."""
+    """``max_wait`` applies to budgets, too; the error says which reservations are pending."""
     service.gate = asyncio.Event()
     budget = Budget(1)
     async with client(service, budget=budget) as a2e:
@@ -310,7 +310,7 @@ async def test_a_caller_bounds_its_wait(service: Service, seconds: float) -> Non
 
 
 async def test_two_clients_on_one_budget(service: Service) -> None:
-    """A start of one client makes room for one of the other."""
+    """A settled start of one client makes room for a start of the other."""
     service.quote, service.price = 10, 1
     budget = Budget(15)
     async with client(service, budget=budget) as one, client(service, budget=budget) as two:
@@ -319,7 +319,7 @@ async def test_two_clients_on_one_budget(service: Service) -> None:
 
 
 async def test_uploads_of_earlier_runs_count(service: Service, tmp_path: Path) -> None:
-    """A batch's budget is for all runs that share the journal, their uploads included."""
+    """A batch's budget covers all runs that share the journal, including their uploads."""
     for _ in range(2):
         budget = Budget(100)
         async with client(service, journal=tmp_path / "j.db") as a2e:
@@ -330,7 +330,7 @@ async def test_uploads_of_earlier_runs_count(service: Service, tmp_path: Path) -
             assert await run_all(a2e, jobs, limit=2, budget=budget) == (6, None)
             paid = service.starts() + service.paid.count("upload")
             assert (paid, budget.spent, budget.reserved) == (9, 9, 0)
-            # Once more in one process: nothing is counted twice.
+            # Again in the same process: nothing is counted twice.
             assert await run_all(a2e, jobs, limit=2, budget=budget) == (6, None)
             assert budget.spent == 9
 
@@ -340,7 +340,7 @@ async def test_uploads_of_earlier_runs_count(service: Service, tmp_path: Path) -
 async def test_later_rows_of_earlier_runs_count_first(
     service: Service, tmp_path: Path, first: str, keyed: bool
 ) -> None:
-    """A row is not started on coins that later rows of the same batch have cost already."""
+    """A row is not started with coins that later rows of the batch have already spent."""
     service.lose = first == "unknown"
     failed = {"current_status": "failed", "failed_message": "no"}
     service.finish_later = failed if first == "failed" else None
@@ -377,7 +377,7 @@ async def test_later_rows_of_earlier_runs_count_first(
 async def test_the_command_counts_later_rows_first(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`a2e batch` with a budget, after rows were put before those that are paid."""
+    """`a2e batch` with a budget, after new rows were inserted before charged ones."""
     monkeypatch.setenv("A2E_API_KEY", KEY)
     monkeypatch.setenv("A2E_BASE_URL", service.base_url)
     rows = [
@@ -403,7 +403,7 @@ async def test_the_command_counts_later_rows_first(
 
 
 async def test_a_row_with_other_inputs_does_not_count(service: Service, tmp_path: Path) -> None:
-    """What a key stands for is a row's price only when it is that row's start."""
+    """The charge of a key counts for a row only if the start has the row's inputs."""
     async with client(service, journal=tmp_path / "j.db") as a2e:
         await (await a2e.dubbing.start(**DUB, key="taken")).wait()
         other = {**DUB, "source_url": "https://media.example/other.wav"}
@@ -413,7 +413,7 @@ async def test_a_row_with_other_inputs_does_not_count(service: Service, tmp_path
 
 
 async def test_a_lost_start_that_is_found_counts_once(service: Service) -> None:
-    """Reserved while it is unknown, spent when `recover` has found it."""
+    """A lost start is reserved while unknown, and spent once `recover` has found it."""
     service.lose, service.quote = 1, 3
     budget = Budget(100)
     async with client(service, budget=budget) as a2e:

@@ -1,4 +1,4 @@
-"""Any sequence of what happens to reservations, with any price that a service may give."""
+"""Model test: arbitrary sequences of reservation events with arbitrary prices."""
 
 import math
 from contextlib import suppress
@@ -29,7 +29,7 @@ TOLD: st.SearchStrategy[Any] = st.one_of(
 
 
 class Budgets(RuleBasedStateMachine):
-    """Two budgets of one client, and what the test knows to be reserved and paid in each."""
+    """Two budgets of one client, with the expected reservations and charges of each."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ TestBudgets = Budgets.TestCase
 
 @given(TOLD)
 def test_a_price_is_one_or_none(told: Any) -> None:
-    """Whatever a service sends, it is a whole number from 0 to a bound, or it is no price."""
+    """Any value is either an integer from 0 to the maximum, or not a price."""
     found = price(told)
     assert found is None or (type(found) is int and 0 <= found <= MAX_PRICE)
 

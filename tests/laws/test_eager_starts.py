@@ -139,7 +139,7 @@ async def test_a_step_ends(
 async def test_a_refused_upload_can_be_tried_again(
     hostile: HostileServer, make_client: MakeClient
 ) -> None:
-    """What fails before it first waits leaves nothing behind."""
+    """A call that fails before its first await leaves no state behind."""
     budget = Budget(0)
     a2e = make_client(budget=budget)
     picture = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + b"x" * 99

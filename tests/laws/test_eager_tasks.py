@@ -1,4 +1,4 @@
-"""Batches and the blocking client under eager tasks, which run as soon as they are made."""
+"""Batches and the blocking client with eager tasks, which run as soon as they are created."""
 
 import asyncio
 import sys
@@ -37,7 +37,7 @@ async def eager() -> AsyncIterator[None]:
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("options", [{}, {"journal": True}, {"max_unfinished": 2}])
 async def test_a_batch(service: Service, tmp_path: Path, options: dict[str, Any]) -> None:
-    """All jobs are done and saved within the budget; a second run finds them; a third plans."""
+    """All jobs are saved within the budget; a second run reuses them; a third is a dry run."""
     if options.get("journal"):
         options = {"journal": tmp_path / "j.db"}
     budget = Budget(21)
@@ -66,7 +66,7 @@ async def test_a_batch(service: Service, tmp_path: Path, options: dict[str, Any]
 
 
 async def test_the_blocking_client(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its loop may have that factory from a policy."""
+    """Its loop may get the eager factory from a policy."""
     make = asyncio.new_event_loop
 
     def make_eager() -> asyncio.AbstractEventLoop:

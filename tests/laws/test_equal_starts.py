@@ -1,4 +1,4 @@
-"""Law 4: one remote task belongs to one start, also while equal starts are under way."""
+"""Law 4: a remote task belongs to one start, even while equal starts are in progress."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -23,7 +23,7 @@ def start(a2e: A2E, key: str | None, kind: str = "dubbing", **inputs: Any) -> Aw
 
 
 async def outcome(starting: Awaitable[Any]) -> tuple[str, ...]:
-    """Return the ids of a start, none for one that stays unknown."""
+    """Return the task ids of a start; none if its outcome stays unknown."""
     try:
         ids: tuple[str, ...] = (await starting).ids
     except StartOutcomeUnknown:
@@ -42,7 +42,7 @@ async def test_one_of_two_equal_starts_is_lost(
     journals: int,
     arrives: bool,
 ) -> None:
-    """While the second's response is awaited, no record is taken for the first's."""
+    """While the second start awaits its response, no record is assigned to the first."""
     hostile.behaviour.duration = 5
     hostile.faults.add(Step.START, Fault.disconnect(), after_accept=arrives)
     hostile.faults.add(Step.START, Fault.slow(0.5))
@@ -66,7 +66,7 @@ async def test_one_of_two_equal_starts_is_lost(
 
 
 class SlowJournal(SqliteJournal):
-    """Takes its time to write ids, until it is let go."""
+    """Delays writing ids until it is released."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -84,13 +84,13 @@ async def test_an_id_is_claimed_before_it_is_written(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The second start's id is its own from the response on, however slow its journal."""
+    """The second start owns its id from its response on, however slow its journal is."""
     monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.1, 0.3))
     journal = SlowJournal(tmp_path / "jobs.db")
     a2e = make_client(journal=journal)
     hostile.faults.add(Step.START, Fault.disconnect(), after_accept=False)
     first = asyncio.create_task(outcome(start(a2e, "k1")))
-    while not hostile.count(Step.START):  # the first to arrive is the one that is lost
+    while not hostile.count(Step.START):  # the first to arrive is lost
         await asyncio.sleep(0)
     second = asyncio.create_task(outcome(start(a2e, "k2")))
     assert await first == ()
@@ -103,7 +103,7 @@ async def test_an_id_is_claimed_before_it_is_written(
 async def test_two_equal_starts_and_two_records(
     hostile: HostileServer, make_client: MakeClient
 ) -> None:
-    """Both lost, both there: each gets one, the earlier start the earlier record."""
+    """Both starts are lost, both records exist: the earlier start gets the earlier record."""
     hostile.faults.add(Step.START, Fault.disconnect(), times=2)
     a2e = make_client()
     found = await asyncio.gather(outcome(start(a2e, "k1")), outcome(start(a2e, "k2")))
@@ -113,7 +113,7 @@ async def test_two_equal_starts_and_two_records(
 async def test_two_equal_starts_and_one_record(
     hostile: HostileServer, make_client: MakeClient, tmp_path: Path
 ) -> None:
-    """Nobody can tell whose it is: both are given it as a candidate, now and later."""
+    """The owner is undecidable: both get the record as a candidate, now and later."""
     hostile.faults.add(Step.START, Fault.disconnect(), after_accept=False)
     hostile.faults.add(Step.START, Fault.disconnect())
     a2e = make_client(journal=tmp_path / "jobs.db")
@@ -129,7 +129,7 @@ async def test_two_equal_starts_and_one_record(
 async def test_a_start_that_never_arrived_does_not_take_a_later_one(
     hostile: HostileServer, make_client: MakeClient
 ) -> None:
-    """Unresolved it stays a rival of the next equal start that is lost."""
+    """While unresolved, it competes with the next equal start that is lost."""
     a2e = make_client()
     hostile.faults.add(Step.START, Fault.disconnect(), after_accept=False)
     assert await outcome(start(a2e, None)) == ()
@@ -138,7 +138,7 @@ async def test_a_start_that_never_arrived_does_not_take_a_later_one(
 
 
 async def test_marks_decide(hostile: HostileServer, make_client: MakeClient) -> None:
-    """Where the client names its starts, equal ones are told apart."""
+    """If the client names its starts, equal starts can be distinguished."""
     a2e = make_client(mark_names=True)
     hostile.faults.add(Step.START, Fault.disconnect(), after_accept=False)
     hostile.faults.add(Step.START, Fault.disconnect())
@@ -164,7 +164,7 @@ async def test_names_that_the_service_makes_equal(
 async def test_one_id_in_two_responses(
     hostile: HostileServer, make_client: MakeClient, tmp_path: Path
 ) -> None:
-    """A response that names another start's task gives that task to no one else."""
+    """A response with another start's task id does not transfer that task."""
     a2e = make_client(journal=tmp_path / "jobs.db")
     first = await start(a2e, "k1", name="one")
     other = SAMPLES["dubbing"]
@@ -180,7 +180,7 @@ async def test_one_id_in_two_responses(
 async def test_recovered_later_a_start_has_its_entry(
     hostile: HostileServer, make_client: MakeClient, tmp_path: Path
 ) -> None:
-    """`recover` writes what it finds under the start's own key, which then gives it, too."""
+    """`recover` journals the task with the start's own key, which then returns it."""
     a2e = make_client(journal=tmp_path / "jobs.db")
     hostile.behaviour.list_lag = 60
     hostile.faults.add(Step.START, Fault.disconnect())

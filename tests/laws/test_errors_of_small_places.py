@@ -1,4 +1,4 @@
-"""Whatever is given wrong is an `A2EError`, says so in a few words, and changes nothing."""
+"""Invalid arguments raise an `A2EError` with a short message, and change nothing."""
 
 import asyncio
 import copy
@@ -83,7 +83,7 @@ CALLS: dict[str, Callable[[A2E, Any], Any]] = {
 
 
 async def error_of(call: Callable[[A2E, Any], Any], a2e: A2E, value: Any) -> A2EError | None:
-    """Return the error of a call, None if it is none."""
+    """Return the error raised by a call, or None."""
     try:
         made = call(a2e, value)
         if asyncio.iscoroutine(made):
@@ -95,7 +95,7 @@ async def error_of(call: Callable[[A2E, Any], Any], a2e: A2E, value: Any) -> A2E
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 async def test_errors_quote_little(service: Service, call: Callable[[A2E, Any], Any]) -> None:
-    """Neither the error nor what it was raised from repeats 900,000 characters."""
+    """Neither the error nor its cause repeats an argument of 900,000 characters."""
     async with A2E(KEY, base_url=service.base_url, trust_env=False) as a2e:
         for value in HUGE_VALUES:
             error = await error_of(call, a2e, value)
@@ -114,7 +114,7 @@ async def test_directories(service: Service, bad: Any) -> None:
 
 
 async def test_a_path_of_bytes(service: Service) -> None:
-    """It is a path like any other: here one at which there is no file."""
+    """A bytes path is accepted; here no file exists at it."""
     async with A2E(KEY, base_url=service.base_url, trust_env=False) as a2e:
         with pytest.raises(InvalidInput, match="cannot be read"):
             await a2e.dubbing.start(**{**DUB, "source_url": BytesPath()})
@@ -123,7 +123,7 @@ async def test_a_path_of_bytes(service: Service) -> None:
 
 
 async def test_a_caller_that_is_none_changes_nothing(service: Service) -> None:
-    """A start after the refusal waits for no slot, as before it."""
+    """As before the refusal, a start does not wait for a slot."""
     async with A2E(KEY, base_url=service.base_url, trust_env=False) as a2e:
         for bad in ("", 5, None):
             with pytest.raises(InvalidInput):
@@ -132,7 +132,7 @@ async def test_a_caller_that_is_none_changes_nothing(service: Service) -> None:
 
 
 async def test_handles_are_shared_and_not_copied(service: Service) -> None:
-    """In a deep copy of anything a task is itself; what leaves the process is its ref."""
+    """A deep copy keeps the same task object; pickling stores only its ref."""
     async with A2E(KEY, base_url=service.base_url, trust_env=False) as a2e:
         task = await a2e.dubbing.start(**DUB)
         for thing in (task, a2e, a2e.dubbing, a2e.files):
@@ -175,7 +175,7 @@ if child:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 async def test_blocking_made_before_a_fork(service: Service) -> None:
-    """A client that was never used belongs to the process that uses it first."""
+    """An unused client belongs to the process that uses it first."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", FORKING, service.base_url, cwd=ROOT
     )

@@ -1,4 +1,4 @@
-"""Every fault of the paid calls that make no task: sent once, and never taken for refused."""
+"""All faults of paid calls without a task: sent once, and never treated as refused."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
-"""Lost starts where the service shows them otherwise than they were sent, with resend allowed.
+"""Lost starts that the service lists with changes, with resend allowed.
 
-The user has allowed to send a start again once its absence is proved. A record that the service
-shows under another name, with other inputs, at another time or in an odd list proves no absence:
-whatever the list looks like, each job is paid once.
+The user allows a start to be submitted again once its absence is proved. A record with another
+name, other inputs, another time or in an unusual list does not prove absence: whatever the list
+looks like, each job is charged once.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ NAME = " Café <b>N°1</b> & \U0001f3b5 of Long Name, 2"
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Absence may count after a moment instead of three minutes."""
+    """Accept absence after a moment instead of three minutes."""
     monkeypatch.setattr("a2e_async.tasks.sending.RESEND_AFTER", 0.02)
 
 
@@ -97,11 +97,11 @@ LISTS = (paged, unpaged, odd, uncounted, shifting, wrapped, empty, lagging, ahea
 
 
 async def lose_all(hostile: HostileServer, make_client: MakeClient, name: str | None) -> list[str]:
-    """Start a job of every kind, losing each answer once; return what was paid twice."""
+    """Start a job of every kind, losing each response once; return the jobs charged twice."""
     hostile.behaviour.duration = 0.0
     for kind in KINDS:
         if kind in SAMPLES:
-            # An older task of the account, whose name holds a mark, where the list shows it so.
+            # An older task of the account, whose name contains a mark, if the list shows names.
             older = {KINDS[kind].name_input or "x": "older a2e-0123456789abcdefghij"}
             hostile.accept(KINDS[kind], older, API_KEY)
             hostile.faults.add(Step.START, Fault.page(502), kind=kind)

@@ -1,12 +1,12 @@
-"""Every fault of the hostile server, for every kind: paid once, in the journal, nothing foreign.
+"""All faults of the hostile server, for all kinds: charged once, journaled, no foreign errors.
 
-Each test starts one job of every kind under a key, through a client with a journal, while the
-server shows one fault to all of these starts. Then a second program does the same again, with no
-fault. What must hold, whatever the fault:
+Each test starts one job of every kind with a key, through a client with a journal, while the
+server applies one fault to all these starts. Then a second program repeats this without a fault.
+For every fault:
 
-* at most one accepted request for each job;
-* every accepted task is in the journal, or its start is known to be unknown;
-* only errors of the package are raised, and no secret is in anything raised, logged or stored.
+* there is at most one accepted request for each job;
+* every accepted task is in the journal, or the outcome of its start is recorded as unknown;
+* only errors of the package are raised, and nothing raised, logged or stored contains a secret.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from tests.laws.secrets import leaks
 KINDS: Sequence[str] = tuple(SAMPLES)
 QUICK = RetryPolicy(initial=0.001, max_delay=0.01, max_attempts=3)
 Outcomes = Mapping[str, Any]
-"""By kind: the task of a start, or its error."""
+"""The task of a start or its error, by kind."""
 
 
 async def start_all(a2e: A2E) -> Outcomes:
@@ -51,7 +51,7 @@ async def journaled(a2e: A2E) -> dict[str, Entry]:
 
 
 def broken(server: HostileServer, entries: Mapping[str, Entry], outcomes: Outcomes) -> list[str]:
-    """Return what of the laws does not hold now, by kind."""
+    """Return the violated invariants by kind."""
     found = []
     for kind in KINDS:
         accepted, entry, outcome = server.ledger.of(kind), entries.get(kind), outcomes[kind]

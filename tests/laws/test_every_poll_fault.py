@@ -1,4 +1,4 @@
-"""Every fault in the responses to polls, for every kind: the wait goes on and gets its result."""
+"""All faults in poll responses, for all kinds: the wait continues and gets its result."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from tests.hostile.catalogue import FILE_FAULTS, LOST
 from tests.laws.conftest import MakeClient
 
 WATCHED: Sequence[str] = tuple(name for name in SAMPLES if name != "wan30")
-"""All kinds but the one of which no operation tells how a task stands."""
+"""All kinds except the one without a status operation."""
 POLLS = (Step.DETAIL, Step.BATCH_DETAIL, Step.LIST, Step.PROCESSING)
 QUICK = RetryPolicy(initial=0.001, max_delay=0.01, max_attempts=2)
 
 
 @pytest.fixture(autouse=True)
 def few_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Downloads are tried twice instead of six times."""
+    """Limit downloads to two attempts instead of six."""
     monkeypatch.setattr("a2e_async.transport.stream.MAX_TRIES", 2)
 
 
@@ -61,7 +61,7 @@ async def test_poll(
 
 
 async def save(a2e: A2E, kind: str, directory: Path) -> Exception | None:
-    """Start a job or go on with it, and save its results; return what was raised."""
+    """Start or resume a job and save its results; return the error, if any."""
     try:
         task = await a2e.kind(kind).start(**SAMPLES[kind], key=kind)
         await task.download(directory)
@@ -74,7 +74,7 @@ async def save(a2e: A2E, kind: str, directory: Path) -> Exception | None:
 async def test_file(
     hostile: HostileServer, make_client: MakeClient, tmp_path: Path, fault: Fault
 ) -> None:
-    """Whatever a file store answers: no wrong file under a final name, and the next run has all."""
+    """Whatever the file store returns: no wrong file has a final name; the next run saves all."""
     directory = tmp_path / "out"
     hostile.behaviour.duration = 0.0
     kinds = ("dubbing", "talking_video", "flux2", "image_to_video")

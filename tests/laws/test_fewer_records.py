@@ -1,4 +1,4 @@
-"""Law 3: every task that a start made is found, also those that its response does not name."""
+"""Law 3: all tasks of a start are found, even those missing from its response."""
 
 import asyncio
 from pathlib import Path
@@ -63,7 +63,7 @@ async def test_a_list_that_lags_shows_the_rest_later(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The start returns with what it knows; the rest is unclaimed once it is found."""
+    """The start returns the known tasks; the others are unclaimed once they are found."""
     monkeypatch.setattr("a2e_async.tasks.sending.FIRST_PAUSES", (0.0,))
     monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", PAUSES)
     hostile.behaviour.list_lag = 0.3
@@ -86,7 +86,7 @@ async def test_a_list_that_lags_shows_the_rest_later(
 async def test_a_later_run_goes_on_with_the_search(
     hostile: HostileServer, make_client: MakeClient, tmp_path: Path
 ) -> None:
-    """A client that closed too early leaves the search to `unfinished`, or to the same key."""
+    """After an early close, `unfinished` or the same key continues the search."""
     hostile.behaviour.list_lag = 60
     hostile.faults.add(Step.START, Fault.fewer_records(), times=2)
     first = make_client(journal=tmp_path / "jobs.db")
@@ -95,7 +95,7 @@ async def test_a_later_run_goes_on_with_the_search(
         starting = asyncio.create_task(first.image_to_video.start(**inputs, key=key))
         await asyncio.sleep(0)
         assert len((await starting).ids) == 1
-    # As if it had been killed: what it found out afterwards was not written.
+    # As if it had been killed: what it found afterwards is not in the journal.
     assert first.journal is not None
     for key in ("k1", "k2"):
         entry = await first.journal.get(key)
@@ -119,7 +119,7 @@ async def test_a_rest_that_is_not_found_for_certain_is_told(
     caplog: pytest.LogCaptureFixture,
     kind: str,
 ) -> None:
-    """Its candidates are logged, and the entry still says how many tasks were ordered."""
+    """Candidates are logged, and the entry keeps the number of requested tasks."""
     hostile.behaviour.respell = str.upper
     hostile.faults.add(Step.START, Fault.fewer_records())
     a2e = make_client(journal=tmp_path / "jobs.db")
@@ -139,7 +139,7 @@ async def test_a_rest_that_is_not_found_for_certain_is_told(
 async def test_fewer_tasks_than_ordered(
     hostile: HostileServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A service that makes one task with all outputs costs a search, and nothing else."""
+    """If the service creates one task with all outputs, this only costs a search."""
     task = hostile.accept
     monkeypatch.setattr(
         hostile,
@@ -163,7 +163,7 @@ async def test_fewer_tasks_than_ordered_and_no_response(
     tmp_path: Path,
     name: str | None,
 ) -> None:
-    """What carries the start's own mark is its task, also when there is less of it than ordered."""
+    """Tasks with the start's mark belong to it, even if fewer than requested."""
     accept = hostile.accept
     monkeypatch.setattr(
         hostile,
@@ -189,7 +189,7 @@ async def test_a_lost_start_whose_tasks_come_into_the_list_one_by_one(
     make_client: MakeClient,
     tmp_path: Path,
 ) -> None:
-    """The start gives what was found; the rest is unclaimed once it is found."""
+    """The start returns the tasks found; the others are unclaimed once they are found."""
     hostile.faults.add(Step.START, Fault.page(502))
     one = Fault.edit("one row", lambda data: {**data, "rows": data["rows"][:1]})
     hostile.faults.add(Step.LIST, one, times=2)

@@ -1,4 +1,4 @@
-"""Law 6: a file under its final name is complete and is what it claims to be."""
+"""Law 6: a file with its final name is complete and has the claimed content."""
 
 import asyncio
 import errno
@@ -37,7 +37,7 @@ async def service() -> AsyncIterator[Service]:
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Let pauses between tries pass at once."""
+    """Skip the back-off between attempts."""
     passed: list[float] = []
 
     async def pause(_: FileSession, failures: int, *, at_least: float = 0.0) -> None:
@@ -57,7 +57,7 @@ async def result(a2e: A2E, ref: str = f"dubbing:{ID}") -> Output:
 
 
 async def every_way(output: Output, folder: Path) -> list[bytes | A2EError]:
-    """Return what save, read and open make of an output."""
+    """Return the results of save, read and open for an output."""
 
     async def opened() -> bytes:
         async with output.open() as chunks:
@@ -144,10 +144,10 @@ async def test_cut_between_two_members_of_a_known_length(service: Service, tmp_p
     service.give("/files/out.mp4", body[:first], Content_Type="video/mp4", Content_Encoding="gzip")
     async with client(service) as a2e:
         found = await every_way(await result(a2e), tmp_path)
-    assert [type(each) for each in found] == [TransferError] * 3  # its own boxes go on
+    assert [type(each) for each in found] == [TransferError] * 3  # by its boxes, the file is longer
 
 
-# -- what it claims to be --------------------------------------------------------------------
+# -- content type ----------------------------------------------------------------------------
 
 XML = b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>'
 PAGE = b"<!DOCTYPE html><html>Bad gateway</html>"
@@ -293,7 +293,7 @@ async def test_a_reset_is_not_an_end(tmp_path: Path, body: bytes) -> None:
         (b"\xff\xd8\xff\xe0" + bytes(99), False),
         (b"GIF89a" + bytes(99) + b";", True),
         (b"GIF89a" + bytes(99), False),
-        (b"\xff\xfb\x90\x64" + bytes(99), True),  # nothing in it tells
+        (b"\xff\xfb\x90\x64" + bytes(99), True),  # the format has no length
     ],
 )
 async def test_a_body_without_length_ends_where_the_file_does(
@@ -443,7 +443,7 @@ async def test_open_without_a_validator_compares_what_it_reads_again(
 
     async with client(service) as a2e:
         assert await opened() == OLD
-        with pytest.raises(TransferError, match="changed while it was read"):
+        with pytest.raises(TransferError, match="changed while it was being read"):
             await opened()
 
 

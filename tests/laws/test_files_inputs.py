@@ -1,4 +1,4 @@
-"""Inputs, URLs and proxies: what is refused before it is paid for, and what leaves as it is."""
+"""Inputs, URLs and proxies: refused before a charge, or sent unchanged."""
 
 import asyncio
 import os
@@ -152,7 +152,7 @@ async def test_hosts_of_other_scripts_are_sent_as_dns_spells_them(service: Servi
     )
 
 
-# -- as spelled ------------------------------------------------------------------------------
+# -- sent unchanged --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -271,9 +271,9 @@ async def test_files_that_change_before_their_turn_cost_nothing(
         else:
             second.unlink()
             second.write_bytes(png(200))
-        with pytest.raises(TransferError, match="nothing was sent or paid"):
+        with pytest.raises(TransferError, match="nothing was sent or charged"):
             await files.check_prepared(*prepared)
-        with pytest.raises(TransferError, match="nothing was sent or paid"):
+        with pytest.raises(TransferError, match="nothing was sent or charged"):
             await files.upload_prepared(prepared[1])
     assert service.paid == []
 
@@ -299,7 +299,7 @@ async def test_other_content_of_the_same_size_and_time_is_not_sent(
 
 
 class Proxy:
-    """A forward proxy that notes what it is asked for and answers itself."""
+    """A forward proxy that records requests and responds itself."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []

@@ -1,4 +1,4 @@
-"""The hostile server itself: independent of the package, and good enough when it behaves."""
+"""The hostile server itself: independent of the package, and correct without faults."""
 
 import ast
 import asyncio

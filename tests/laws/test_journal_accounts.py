@@ -1,4 +1,4 @@
-"""Law 9: one journal, one account. Entries of another account are left alone."""
+"""Law 9: a client uses only the journal entries of its own account."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -56,7 +56,7 @@ async def test_another_accounts_task_is_neither_given_out_nor_closed(
 async def test_one_key_in_two_accounts_is_two_starts(
     server: AccountServer, tmp_path: Path, inputs: dict[str, Any]
 ) -> None:
-    """With the same inputs or others: neither is given the other's task, neither conflicts."""
+    """With equal or different inputs: neither gets the other's task, and there is no conflict."""
     server.finish()
     async with client(server, ONE, tmp_path) as one, client(server, TWO, tmp_path) as two:
         tasks = [
@@ -70,7 +70,7 @@ async def test_one_key_in_two_accounts_is_two_starts(
 
 
 async def test_two_accounts_on_two_hosts(tmp_path: Path) -> None:
-    """The same API key at another service is another account."""
+    """The same API key on another host is another account."""
     async with AccountServer() as first, AccountServer() as second:
         for server in (first, second):
             async with client(server, ONE, tmp_path) as a2e:
@@ -92,7 +92,7 @@ async def test_the_way_the_host_is_written_makes_no_other_account(
 async def test_a_named_account_outlives_its_key(
     server: AccountServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also when it gets its name after its first starts, but before its key is changed."""
+    """Also if it is named after its first starts, but before its API key changes."""
     async with client(server, ONE, tmp_path) as a2e:
         first = await a2e.dubbing.start(**DUB, key="k")
     async with client(server, ONE, tmp_path, account="acme") as a2e:
@@ -109,7 +109,7 @@ async def test_a_named_account_outlives_its_key(
 async def test_an_entry_without_an_account_is_hidden_by_none(
     server: AccountServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A journal from before accounts: another account's 404 says nothing about its tasks."""
+    """In a journal from before accounts, another account's 404 does not mean a missing task."""
     monkeypatch.setattr("a2e_async.tasks.schedule.NOT_FOUND_FOR", 0.1)
     monkeypatch.setattr("a2e_async.tasks.schedule.NOT_FOUND_UNCONFIRMED_FOR", 0.1)
     async with A2E(ONE, base_url=server.url, rate=None) as a2e:

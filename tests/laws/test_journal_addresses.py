@@ -1,4 +1,4 @@
-"""The address of a database never becomes a local file, and its password shows nowhere."""
+"""A database URL is never used as a local file name, and its password is never shown."""
 
 import os
 import subprocess
@@ -73,7 +73,7 @@ def said(error: BaseException) -> str:
 
 @pytest.mark.parametrize("address", UNDERSTOOD)
 async def test_an_address_is_understood(address: str, here: Path) -> None:
-    """Here nobody listens there: an error, before anything is sent."""
+    """No server listens there: an error is raised before anything is sent."""
     client = a2e(address)
     assert isinstance(client.journal, PostgresJournal)
     with pytest.raises(JournalError, match=r"127\.0\.0\.1") as caught:

@@ -87,7 +87,7 @@ async def test_completed_without_its_result_stays_open(server: AccountServer, a2
 async def test_a_missing_task_stays_open_and_can_come_back(
     server: AccountServer, a2e: A2E, tmp_path: Path
 ) -> None:
-    """However its absence was confirmed; the client writes down no more than that."""
+    """However its absence was confirmed; the client records only that it is missing."""
     task = await a2e.dubbing.start(**DUB, key="k")
     book = a2e._parts.book
     assert book is not None
@@ -113,7 +113,7 @@ async def test_a_missing_task_stays_open_and_can_come_back(
 
 @pytest.fixture
 def missing(tmp_path: Path) -> Path:
-    """A journal with two tasks, one of which the service knows no more."""
+    """A journal with two tasks, one of which the service has lost."""
     path = tmp_path / "jobs.db"
     asyncio.run(_begin_two(path))
     return path

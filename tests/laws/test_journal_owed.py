@@ -1,4 +1,4 @@
-"""Law 3: every paid id is in an entry, whatever a price says and whenever the journal fails."""
+"""Law 3: every charged id is journaled, whatever its price and whenever the journal fails."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ async def entries(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 class Failing(SqliteJournal):
-    """A journal whose disk refuses to take ids, while ``broken`` or for the keys in ``refuses``."""
+    """A journal that fails to write ids, while ``broken`` or for the keys in ``refuses``."""
 
     broken = False
     refuses: frozenset[str] = frozenset()
@@ -61,7 +61,7 @@ class Failing(SqliteJournal):
 async def test_no_price_blocks_the_journal(
     server: AccountServer, tmp_path: Path, coins: str
 ) -> None:
-    """The id of that start is written, and later starts and processes go on."""
+    """The id of the start is written, and later starts and processes continue."""
     server.coins = coins
     refs = dict[str, set[str]]()
     for _ in range(2):
@@ -86,7 +86,7 @@ async def test_starts_at_once_write_every_id_that_is_owed(
         journal.broken, journal.refuses = False, frozenset("b")
         more = [a2e.dubbing.start(**DUB, key=key) for key in "def"]
         answers = await asyncio.gather(*more, return_exceptions=True)
-        # One that still cannot be written keeps the next starts from being sent, and no other id
+        # An id that still cannot be written blocks further starts, but does not keep other ids
         # from being written.
         assert [type(answer) for answer in answers] == [JournalError] * 3
         assert len(server.tasks) == 3
@@ -111,7 +111,7 @@ async def test_a_start_cancelled_while_ids_are_written_loses_none(
         start = asyncio.ensure_future(a2e.dubbing.start(**DUB, key="c"))
         while not journal.tries:
             await asyncio.sleep(0)
-        start.cancel()  # while it writes what is owed
+        start.cancel()  # while it writes the pending ids
         with pytest.raises(asyncio.CancelledError):
             await start
         journal.broken = False
@@ -150,4 +150,4 @@ async def test_closing_says_which_paid_tasks_could_not_be_written(
     with pytest.raises(JournalError, match=f"paid and not in the journal: {task.ref}"):
         await a2e.aclose()
     assert a2e.closed
-    await a2e.aclose()  # which says it once
+    await a2e.aclose()  # logged once

@@ -1,4 +1,4 @@
-"""Law 8: what was paid for uploads is counted, and paid once for a content in a day."""
+"""Law 8: upload charges are counted, and each content is charged once per day."""
 
 import asyncio
 import io
@@ -19,7 +19,7 @@ ONE, TWO = "sk_one_0123456789abcdef", "sk_two_0123456789abcdef"
 
 
 def sound(n: int = 0) -> bytes:
-    """One second of a WAV file; another one for each number."""
+    """Return one second of WAV audio that depends on the number."""
     made = io.BytesIO()
     with wave.open(made, "wb") as file:
         file.setnchannels(1)
@@ -85,7 +85,7 @@ async def test_no_signature_is_kept(server: AccountServer, tmp_path: Path) -> No
 async def test_a_batch_counts_the_uploads_of_earlier_runs(
     server: AccountServer, tmp_path: Path
 ) -> None:
-    """Jobs that are done, that are under way, and whose key is used by hand."""
+    """For jobs that are done, that are in progress, and whose key is started separately."""
     server.finish()
     counted = list[int]()
     for run in range(3):

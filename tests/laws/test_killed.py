@@ -1,8 +1,8 @@
-"""A program that is killed again and again, against a hostile server: paid once, nothing lost.
+"""A program that is killed repeatedly, against a hostile server: charged once, nothing lost.
 
-Hypothesis chooses what happens: lives of the program with any jobs, each killed at any turn of its
-event loop or not at all, and faults of the server in between. In the end a quiet life must bring
-out everything that was paid. ``A2E_LIVES=200`` tries more such stories (default: 12).
+Hypothesis chooses the events: runs of the program with any jobs, each killed at any event-loop
+iteration or not at all, and server faults in between. In the end a run without faults must return
+everything that was charged. ``A2E_LIVES=200`` tries more examples (default: 12).
 """
 
 import asyncio
@@ -49,7 +49,7 @@ processes.set_forkserver_preload(["tests.laws.lives"])
 
 
 class ServerThread:
-    """A hostile server on an event loop of its own."""
+    """A hostile server on its own event loop."""
 
     def __init__(self) -> None:
         self.server = HostileServer()
@@ -69,7 +69,7 @@ class ServerThread:
 
 
 class KilledProgram(RuleBasedStateMachine):
-    """A program, its journal on disk, and the server between its lives."""
+    """A program, its journal on disk, and the server, over several runs."""
 
     @initialize()
     def begin(self) -> None:
@@ -79,7 +79,7 @@ class KilledProgram(RuleBasedStateMachine):
         self.lives = 0
 
     def life(self, keys: list[str], turns: int | None) -> int:
-        """Let the program live once; return its exit code."""
+        """Run the program once; return its exit code."""
         self.lives += 1
         arguments = self.server.base_url, self.directory, keys, self.lives, turns
         process = processes.Process(target=live, args=arguments)
@@ -93,18 +93,18 @@ class KilledProgram(RuleBasedStateMachine):
         turns=st.none() | st.integers(1, 160),
     )
     def lives_once(self, keys: list[str], turns: int | None) -> None:
-        """A life, killed or not."""
+        """Run the program once, killed or not."""
         self.life(keys, turns)
 
     @rule(fault=st.sampled_from(sorted(FAULTS)), after=st.booleans(), times=st.integers(1, 3))
     def orders_a_fault(self, fault: str, after: bool, times: int) -> None:
-        """The server misbehaves at the next requests of a step."""
+        """Add a server fault for the next requests of a step."""
         step, what = FAULTS[fault]()
         self.server.faults.add(step, what, after_accept=after, times=times)
 
     @invariant()
     def nothing_is_paid_twice(self) -> None:
-        """One accepted start for each key at most; one entry for each task."""
+        """At most one accepted start per key, and one entry per task."""
         if not hasattr(self, "server"):
             return
         for key in KEYS:
@@ -120,13 +120,13 @@ class KilledProgram(RuleBasedStateMachine):
         try:
             rows = db.execute("SELECT state, ids FROM jobs").fetchall()
         except sqlite3.OperationalError:
-            return []  # killed before the tables were there
+            return []  # killed before the tables were created
         finally:
             db.close()
         return [(state, ids.split("+") if ids else []) for state, ids in rows]
 
     def teardown(self) -> None:
-        """A quiet life, and then everything that was paid is on disk and closed."""
+        """After a run without faults, everything charged is on disk and closed."""
         if not hasattr(self, "server"):
             return
         try:

@@ -1,4 +1,4 @@
-"""A lost start is found, or what may be it is shown; its absence is never taken for granted."""
+"""A lost start is found, or its candidates are reported; its absence is never assumed."""
 
 import asyncio
 import contextlib
@@ -101,7 +101,7 @@ async def test_numbers_as_text_are_the_same_numbers(
 async def test_clocks_hours_off(
     hostile: HostileServer, make_client: MakeClient, hours: int, told: bool
 ) -> None:
-    """With a measured clock it is found, without one it is a candidate; never absent."""
+    """With a measured clock offset it is found, otherwise a candidate; never absent."""
     hostile.behaviour.clock_skew = 3600.0 * hours
     hostile.behaviour.sends_date = told
     hostile.faults.add(Step.START, Fault.disconnect())
@@ -119,7 +119,7 @@ async def test_clocks_hours_off(
 async def test_a_start_that_a_gateway_passed_on_later(
     hostile: HostileServer, make_client: MakeClient, minutes: int
 ) -> None:
-    """It stands in the list under its name, with its inputs, and a later time."""
+    """It is listed with its name and inputs, but a later time."""
     hostile.faults.add(Step.START, Fault.page(504), after_accept=False)
     a2e = make_client()
     inputs = {**SAMPLES["dubbing"], "name": "take"}
@@ -140,7 +140,7 @@ async def test_absence_needs_a_list_that_repeats_marks(
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
 ) -> None:
-    """Only a list that was seen to repeat a mark unchanged lets a start be sent again."""
+    """A start is submitted again only if the list is known to repeat marks unchanged."""
     monkeypatch.setattr("a2e_async.tasks.sending.RESEND_AFTER", 0.01)
     hostile.behaviour.duration = 0
     a2e = make_client(on_unknown="resend_may_pay_twice")
@@ -160,7 +160,7 @@ async def test_absence_needs_a_list_that_repeats_marks(
     for task in hostile.tasks.values():
         task.ends_at = asyncio.get_running_loop().time() + (3600 if kind == "voice_clone" else 0)
     resent = await lose()
-    # What trains and what is trained stand in two lists: both have to be seen.
+    # Running and finished trainings are in two lists, and both must be read.
     assert resent == (1 if kind == "voice_clone" else 2)
 
 
@@ -175,7 +175,7 @@ async def test_running_and_finished_tasks_are_found(
     ended: bool,
     name: str | None,
 ) -> None:
-    """Whatever a kind's lists show, a start is found before its end and after it."""
+    """Whatever a kind's lists contain, a start is found before and after its end."""
     hostile.behaviour.duration = 0 if ended else 3600
     hostile.faults.add(Step.START, Fault.disconnect())
     a2e = make_client(journal=tmp_path / "jobs.db")
@@ -225,7 +225,7 @@ async def test_a_lost_start_of_a_living_client_is_searched_for_by_others(
     tmp_path: Path,
     option: str,
 ) -> None:
-    """Its owner has given it up, and keeps nobody else from looking for it."""
+    """Its owner gave up the search, and does not prevent others from searching."""
     monkeypatch.setattr("a2e_async.tasks.sending.RESEND_AFTER", 0.05)
     hostile.behaviour.respell = lambda name: ""
     hostile.behaviour.list_lag = 3600
@@ -247,7 +247,7 @@ async def test_a_lost_start_of_a_living_client_is_searched_for_by_others(
 async def test_a_start_in_flight_elsewhere_is_waited_for(
     hostile: HostileServer, make_client: MakeClient, tmp_path: Path
 ) -> None:
-    """Its response may still come: nobody searches for it."""
+    """Its response may still arrive, so no other process searches for it."""
     hostile.faults.add(Step.START, Fault.slow(0.5))
     one, two = (make_client(journal=tmp_path / "jobs.db") for _ in range(2))
     first = asyncio.create_task(one.dubbing.start(**SAMPLES["dubbing"], key="k"))

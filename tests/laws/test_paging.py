@@ -1,4 +1,4 @@
-"""Lists page by page: nothing left out, nothing twice, and an end, whatever the service does."""
+"""Paged lists: nothing omitted, nothing twice, and always an end, whatever the service does."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,7 +17,7 @@ LISTED = ("seedance", "image_to_video", "dubbing", "veo", "flux2", "text_to_imag
 
 
 def fill(hostile: HostileServer, kind: str, count: int = MANY) -> list[str]:
-    """Let the service have so many tasks; return their ids, newest first."""
+    """Create tasks at the service; return their ids, newest first."""
     made = [hostile.accept(KINDS[kind], {}, API_KEY) for _ in range(count)]
     return [task.id for tasks in reversed(made) for task in tasks]
 
@@ -56,7 +56,7 @@ def counts_too_many(hostile: HostileServer) -> None:
 
 
 def one_row_pages_that_repeat(hostile: HostileServer) -> None:
-    """Every second page shows nothing new, and the count says so."""
+    """Every second page has nothing new, and the total reveals it."""
     hostile.behaviour.page_limit, hostile.behaviour.repeats_rows = 1, True
 
 
@@ -101,7 +101,7 @@ async def test_iter_ends_where_paging_is_ignored(
 async def test_iter_while_tasks_come_and_go(
     hostile: HostileServer, make_client: MakeClient
 ) -> None:
-    """New ones push rows to later pages, deleted ones pull them to earlier ones."""
+    """New tasks shift rows to later pages, deleted ones to earlier pages."""
     ids = fill(hostile, "seedance", 100)
     deleted: set[str] = set()
     found: list[str] = []
@@ -145,7 +145,7 @@ async def test_the_history_is_whole(
 async def test_the_history_ends_where_paging_is_ignored(
     hostile: HostileServer, make_client: MakeClient, named: bool, counted: bool
 ) -> None:
-    """Also where its entries have no id."""
+    """Also if its entries have no id."""
     fill(hostile, "seedance")
     hostile.behaviour.ignores_paging, hostile.behaviour.counts = True, counted
     if not named:
@@ -164,7 +164,7 @@ async def test_the_history_ends_where_paging_is_ignored(
 async def test_a_task_further_back_is_found(
     hostile: HostileServer, make_client: MakeClient, bend: Bend
 ) -> None:
-    """By get() and by a wait, for a kind that only has a list."""
+    """By get() and by a wait, for a kind with only a list."""
     ids = fill(hostile, "seedance")
     hostile.finish()
     bend(hostile)
@@ -176,7 +176,7 @@ async def test_a_task_further_back_is_found(
 async def test_a_page_without_anything_new_is_not_the_end(
     hostile: HostileServer, make_client: MakeClient
 ) -> None:
-    """Nor a wait's, for a kind that only has a list."""
+    """Neither for get() nor for a wait, for a kind with only a list."""
     ids = fill(hostile, "seedance", 6)
     one_row_pages_that_repeat(hostile)
     hostile.finish()
@@ -189,11 +189,11 @@ async def test_a_page_without_anything_new_is_not_the_end(
 async def test_a_page_without_anything_new_proves_no_absence(
     hostile: HostileServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lost start further back is found, and not sent again."""
+    """A lost start on a later page is found, and not submitted again."""
     monkeypatch.setattr("a2e_async.tasks.sending.RESEND_AFTER", 0.1)
     a2e = make_client(on_unknown="resend_may_pay_twice")
     hostile.faults.add(Step.START, Fault.page(502), times=2)
-    await a2e.veo.start(**SAMPLES["veo"])  # found: the list is seen to repeat marks
+    await a2e.veo.start(**SAMPLES["veo"])  # found, so the list is known to repeat marks
     one_row_pages_that_repeat(hostile)
     accept = hostile.accept
 

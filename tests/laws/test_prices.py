@@ -1,4 +1,4 @@
-"""Law 8: no number that the service sends makes a budget grow, or breaks anything."""
+"""Law 8: no number from the service increases a budget or breaks anything."""
 
 import math
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ def client(service: Service, **options: Any) -> A2E:
 @pytest.mark.parametrize("where", ["quote", "start", "end", "all"])
 @pytest.mark.parametrize("odd", ODD, ids=repr)
 async def test_odd_prices(service: Service, tmp_path: Path, odd: Any, where: str) -> None:
-    """In a quote, in a start's answer, in the record at the end, or everywhere."""
+    """In a quote, in the response to a start, in the final record, or everywhere."""
     if where in ("quote", "all"):
         service.quote = odd
     if where in ("start", "all"):
@@ -62,7 +62,7 @@ async def test_odd_prices(service: Service, tmp_path: Path, odd: Any, where: str
 
 @pytest.mark.parametrize("batch", [False, True])
 async def test_a_price_that_is_told_at_the_end(service: Service, *, batch: bool) -> None:
-    """A start that tells nothing counts as reserved until its record tells more."""
+    """A start without a price stays reserved until its record contains one."""
     service.quote, service.price = TELL_NOTHING, TELL_NOTHING
     budget = Budget(100, unknown_cost=1)
     async with client(service, budget=None if batch else budget) as a2e:
@@ -81,5 +81,5 @@ async def test_a_price_that_is_told_at_the_end(service: Service, *, batch: bool)
 
 
 def tell_later(service: Service, coins: int) -> None:
-    """Let starts be under way at first, and tell what they cost once they are asked for."""
+    """Make starts return running tasks whose price appears only in later polls."""
     service.finish_later = {"coins": coins}

@@ -1,4 +1,4 @@
-"""Law 2: once bytes have left, only the API itself can refuse."""
+"""Law 2: once bytes were sent, only the API itself can refuse a request."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -68,7 +68,7 @@ def named(fault: Fault) -> str:
 async def test_a_lost_response_is_never_a_refusal(
     hostile: HostileServer, make_client: MakeClient, tmp_path: Path, fault: Fault
 ) -> None:
-    """The start was accepted, and any run with its key gives its task: paid once."""
+    """The start was accepted; any run with its key returns its task, charged once."""
     hostile.faults.add(Step.START, fault)
     refs = {(await start(make_client(journal=tmp_path / "jobs.db"), "k")).ref for _ in range(2)}
     assert refs == {f"dubbing:{id}" for id in hostile.ledger.ids}
@@ -79,7 +79,7 @@ async def test_a_lost_response_is_never_a_refusal(
 async def test_what_cannot_be_found_stays_unknown(
     hostile: HostileServer, make_client: MakeClient, tmp_path: Path, fault: Fault
 ) -> None:
-    """Without a record of it the start is neither forgotten nor sent again."""
+    """If no record is found, the start is neither forgotten nor submitted again."""
     hostile.behaviour.list_lag = 60
     hostile.faults.add(Step.START, fault)
     a2e = make_client(journal=tmp_path / "jobs.db")
@@ -97,7 +97,7 @@ async def test_what_cannot_be_found_stays_unknown(
 async def test_the_api_itself_can_refuse(
     hostile: HostileServer, make_client: MakeClient, tmp_path: Path, fault: Fault
 ) -> None:
-    """Nothing was accepted, no list is searched, and the key is free."""
+    """Nothing was accepted, no list is searched, and the key is free again."""
     hostile.faults.add(Step.START, fault, after_accept=False)
     a2e = make_client(journal=tmp_path / "jobs.db")
     with pytest.raises(ApiError) as refusal:
@@ -113,7 +113,7 @@ async def test_the_api_itself_can_refuse(
 async def test_a_429_is_a_refusal_whoever_sends_it(
     hostile: HostileServer, make_client: MakeClient, fault: Fault
 ) -> None:
-    """The start waits and is sent again, once."""
+    """The start waits and is retried once."""
     paced = Fault(fault.name, lambda reply: fault.change(reply).with_headers(Retry_After="0"))
     hostile.faults.add(Step.START, paced, after_accept=False)
     assert (await start(make_client())).ids == tuple(hostile.ledger.ids)
@@ -121,7 +121,7 @@ async def test_a_429_is_a_refusal_whoever_sends_it(
 
 
 NO_RESULT = ("data", "empty 20", "status 20", "text", "bare JSON string", "bare JSON 200")
-"""Responses without a result, which a raw request returns as they are."""
+"""Responses without a result, which a raw request returns unchanged."""
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -131,7 +131,7 @@ NO_RESULT = ("data", "empty 20", "status 20", "text", "bare JSON string", "bare 
 async def test_other_paid_calls_are_judged_the_same(
     hostile: HostileServer, make_client: MakeClient, call: str, fault: Fault
 ) -> None:
-    """What may have been paid stays reserved in the budget and is sent once."""
+    """A call that may have been charged stays reserved and is sent only once."""
     hostile.faults.add(Step.CHARGED, fault)
     budget = Budget(10, unknown_cost=1)
     a2e = make_client(budget=budget)

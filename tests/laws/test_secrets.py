@@ -1,8 +1,8 @@
-"""Law 10: no secret is in anything that is shown, logged, raised, serialised or stored.
+"""Law 10: nothing shown, logged, raised, serialised or stored contains a secret.
 
-`secrets_server` repeats every secret that it was told. A scenario gives the objects that a user
-holds after it; `WAYS` are the ways to show one. Logs, events, files and their names are searched,
-too. A new scenario or a new way is one entry.
+`secrets_server` repeats all secrets it has received. A scenario returns the objects that a user has
+after it; `WAYS` are the ways to display an object. Logs, events, files and file names are searched,
+too. To add a scenario or a way, add one entry.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ HERE = str(Path(__file__).parent)
 
 
 def found_in(text: str | bytes) -> set[str]:
-    """Return the names of the secrets that a text holds, as they are or encoded."""
+    """Return the names of the secrets that a text contains, plain or encoded."""
     said = text if isinstance(text, str) else text.decode("latin-1")
     lower = said.lower()
     found: set[str] = set()
@@ -61,7 +61,7 @@ def found_in(text: str | bytes) -> set[str]:
             urllib.parse.quote(secret, safe=""),
             base64.b64encode(secret.encode()).decode().rstrip("=")[:-1],
         }
-        # Of a signature, what is left behind a line break or before a cut counts as well.
+        # Parts of a signature, after a line break or before a truncation, count as well.
         forms |= {secret[:12], secret[-12:]} if "signature" in name else set()
         if any(form.lower() in lower for form in forms):
             found.add(name)
@@ -72,7 +72,7 @@ def found_in(text: str | bytes) -> set[str]:
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and all that it came from or holds."""
+    """Yield an exception with its causes, contexts and members."""
     seen: list[BaseException] = []
     left: list[BaseException | None] = [error]
     while left:
@@ -87,7 +87,7 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def within(value: Any) -> Iterator[Any]:
-    """Yield what a debugger unfolds of a value: attributes, slots, members."""
+    """Yield what a debugger shows of a value: attributes, slots, members."""
     if isinstance(value, dict):
         yield from value.values()
     elif isinstance(value, list | tuple | set | frozenset):
@@ -103,7 +103,7 @@ def within(value: Any) -> Iterator[Any]:
 
 
 def locals_of(error: BaseException) -> Iterator[Any]:
-    """Yield the locals of the package's and other libraries' frames, and what is within them."""
+    """Yield the locals of the package's and other libraries' frames, recursively."""
     for one in chain(error):
         link: TracebackType | None = one.__traceback__
         while link is not None:
@@ -132,7 +132,7 @@ def inspected(value: Any) -> str:
 
 
 def as_locals(value: Any) -> str:
-    """Show a traceback as rich and the standard library do with locals."""
+    """Format a traceback with locals, as rich and the standard library do."""
     import io
 
     from rich.console import Console
@@ -183,13 +183,13 @@ _CANNOT = (TypeError, AttributeError, ValueError, pickle.PicklingError, A2EError
 
 
 def shown_by(objects: list[Any]) -> set[tuple[str, str, str]]:
-    """Return where a secret shows: way, class and secret."""
+    """Return each leak as way, class and secret."""
     found: set[tuple[str, str, str]] = set()
     for value in objects:
         for way, show in WAYS.items():
             try:
                 text = show(value)
-            except _CANNOT:  # this cannot be pickled, copied, walked over
+            except _CANNOT:  # cannot be pickled, copied or iterated
                 continue
             text = text if isinstance(text, str | bytes) else repr(text)
             found |= {(way, type(value).__name__, name) for name in found_in(text)}
@@ -200,7 +200,7 @@ def shown_by(objects: list[Any]) -> set[tuple[str, str, str]]:
 
 
 class Kit:
-    """What a scenario works with; ``events`` are those of its clients."""
+    """The tools of a scenario; ``events`` are those of its clients."""
 
     def __init__(self, server: EchoServer, directory: Path) -> None:
         self.server = server
@@ -210,7 +210,7 @@ class Kit:
         self.clients: list[A2E] = []
 
     def client(self, key: str = KEY, **options: Any) -> A2E:
-        """Return a client of the server, closed when the scenario is over."""
+        """Return a client of the server, closed after the scenario."""
         usual: dict[str, Any] = {
             "base_url": self.server.base,
             "journal": self.journal,
@@ -237,7 +237,7 @@ def scenario(work: Scenario) -> Scenario:
 
 
 async def raised(work: Awaitable[Any]) -> BaseException:
-    """Return what an awaitable raises."""
+    """Return the exception that an awaitable raises."""
     try:
         await work
     except (Exception, asyncio.CancelledError) as error:
@@ -263,7 +263,7 @@ async def a_good_task(kit: Kit) -> list[Any]:
 
 
 class Shown:
-    """Is unfolded by repr and rich alone: inputs are the user's own, and may be serialised."""
+    """Checked only with repr and rich: inputs belong to the user and may be serialised."""
 
     __slots__ = ("_value",)
 
@@ -369,7 +369,7 @@ async def wrong_inputs(kit: Kit) -> list[Any]:
 
 
 async def briefly(work: Awaitable[Any]) -> None:
-    """Give up on an awaitable after a moment, as a web app does."""
+    """Cancel an awaitable after a moment, as a web app does."""
     async with asyncio.timeout(0.05):
         await work
 
@@ -448,7 +448,7 @@ async def a_proxy_that_is_away(kit: Kit) -> list[Any]:
 
 
 def refused(**options: Any) -> BaseException:
-    """Return why a client cannot be made."""
+    """Return the error of creating a client."""
     try:
         A2E(**options)
     except A2EError as error:
@@ -537,7 +537,7 @@ async def kit(
 
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_no_secret_is_shown(kit: Kit, name: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing that a user holds, nothing logged, no event and no file has a secret in it."""
+    """No object of the user, log record, event or file contains a secret."""
     caplog.set_level(logging.DEBUG)
     loop = asyncio.get_running_loop()
     loop.set_debug(True)
@@ -571,7 +571,7 @@ COMMANDS = [
 @pytest.mark.parametrize("more", [[], ["--json"], ["--debug"]], ids=["plain", "json", "debug"])
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda c: " ".join(c[:2]))
 async def test_no_command_shows_a_secret(kit: Kit, command: list[str], more: list[str]) -> None:
-    """Also when the task has failed or the call was refused; also with --json and --debug."""
+    """Also if the task failed or the call was refused; also with --json and --debug."""
     kit.server.status = "failed"
     environment = {
         **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
@@ -651,7 +651,7 @@ def test_wrong_key():
 
 
 async def test_pytest_with_locals_shows_no_secret(tmp_path: Path) -> None:
-    """A user's failing tests, run with --showlocals and full reprs."""
+    """Failing tests of a user, run with --showlocals and full reprs."""
     (tmp_path / "test_mine.py").write_text(textwrap.dedent(USER_TESTS))
     root = Path(__file__).parents[2]
     process = await asyncio.create_subprocess_exec(

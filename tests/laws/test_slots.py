@@ -1,4 +1,4 @@
-"""A start that fails or is cancelled gives its slot and its reservation back, wherever it stood."""
+"""A failed or cancelled start releases its slot and reservation, whatever its progress."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ async def service() -> AsyncIterator[Service]:
 
 @pytest.fixture(autouse=True)
 def quick_searches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Searches for lost starts give up after a moment."""
+    """Make searches for lost starts end quickly."""
     monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.01))
 
 
@@ -40,13 +40,13 @@ def fail_upload(service: Service) -> None:
 
 
 def grow(service: Service) -> None:
-    """Let the price be too high once the file is seen."""
+    """Make the price too high after the upload."""
     service.quote = lambda body: 1 if "invalid" in body["source_url"] else 1000
 
 
 @pytest.mark.parametrize("fault", [refuse, lose, fail_upload, grow])
 async def test_a_start_that_fails(service: Service, fault: Any) -> None:
-    """The next one gets the only slot at once."""
+    """The next start gets the only slot at once."""
     budget = Budget(50)
     a2e = A2E(
         KEY,
@@ -71,7 +71,7 @@ async def test_a_start_that_fails(service: Service, fault: Any) -> None:
 
 
 async def test_a_start_that_is_cancelled_at_any_turn(service: Service) -> None:
-    """Whatever it was doing then: waiting for the budget, for a slot, for its upload or answer."""
+    """While waiting for the budget, a slot, its upload or its response."""
     budget = Budget(1000)
     a2e = A2E(
         KEY,

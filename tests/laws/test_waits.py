@@ -1,4 +1,4 @@
-"""Law 7: a wait ends by its task, its own deadline, the API's own 401 or 403, or aclose()."""
+"""Law 7: a wait ends by its task, its timeout, the API's own 401 or 403, or aclose()."""
 
 import asyncio
 import sys
@@ -28,12 +28,12 @@ from tests.laws.conftest import MakeClient
 POLLS: Final = (Step.DETAIL, Step.BATCH_DETAIL, Step.LIST, Step.PROCESSING)
 
 MIXED: Final = ("image_to_video", "dubbing", "seedance", "avatar_video", "text_to_image", "wan")
-"""Kinds of each way of polling: batchDetail, processing list, list alone, detail alone."""
+"""A kind for each way of polling: batchDetail, processing list, list only, detail only."""
 
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Minutes become moments; back-off after errors is short."""
+    """Shorten the minutes-long limits and the back-off after errors."""
     monkeypatch.setattr("a2e_async.tasks.schedule.BACKOFF_MOST", 0.05)
     monkeypatch.setattr("a2e_async.tasks.schedule.DOWN_FOR", 0.5)
 
@@ -60,7 +60,7 @@ def fault_all(
 
 
 def everywhere(server: HostileServer, fault: Fault, seconds: float) -> None:
-    """Answer every poll so for a time."""
+    """Apply a fault to every poll for some time."""
     fault_all(server, fault)
     asyncio.get_running_loop().call_later(seconds, server.faults.clear)
 
@@ -69,7 +69,7 @@ def good(result: Any) -> bool:
     return isinstance(result, Record) and result.status is Status.SUCCEEDED
 
 
-# -- answers that say nothing of a task ------------------------------------------------------------
+# -- responses without information about a task ----------------------------------------------------
 
 NOTHING_SAID: Final = [
     *(Fault.page(status) for status in (301, 302, 307, 401, 403, 404, 405, 408, 409, 410, 413)),
@@ -99,7 +99,7 @@ NOTHING_SAID: Final = [
 async def test_an_answer_that_says_nothing_ends_no_wait(
     hostile: HostileServer, make_client: MakeClient, fault: Fault
 ) -> None:
-    """Every poll is answered so for a while; then all is well, and all results are there."""
+    """All polls get this response for a while; then polls succeed, and all results arrive."""
     hostile.behaviour.duration = 0.2
     tasks = await started(make_client(), *MIXED * 2)
     everywhere(hostile, fault, 0.35)
@@ -119,7 +119,7 @@ async def test_trouble_without_end_ends_a_wait_at_its_timeout(
     fault: Fault,
     cause: type[Exception],
 ) -> None:
-    """The timeout tells what the last poll met, and the task stays open."""
+    """The timeout error reports the last poll error, and the task stays open."""
     async with make_client(journal=tmp_path / "jobs.db") as a2e:
         tasks = await started(a2e, *MIXED)
         fault_all(hostile, fault)
@@ -140,7 +140,7 @@ async def test_trouble_without_end_ends_a_wait_at_its_timeout(
 async def test_the_apis_own_refusal_ends_the_wait_that_it_is_about(
     hostile: HostileServer, make_client: MakeClient, status: int
 ) -> None:
-    """The detail of one task is refused; the others, polled in other requests, go on."""
+    """The detail of one task is refused; waits for other tasks continue."""
     hostile.behaviour.duration = 0.2
     first, *others = await started(make_client(), "avatar_video", *MIXED)
     hostile.faults.add(Step.DETAIL, Fault.refusal(status, status, "refused"), kind="avatar_video")
@@ -156,7 +156,7 @@ async def test_the_apis_own_refusal_ends_the_wait_that_it_is_about(
 async def test_a_refused_shared_request_ends_no_wait(
     hostile: HostileServer, make_client: MakeClient, status: int, step: Step
 ) -> None:
-    """One response is about many tasks: each is asked for alone, or the request is made again."""
+    """One response concerns many tasks: they are polled separately, or the request is retried."""
     hostile.behaviour.duration = 0.2
     tasks = await started(make_client(), *("wan", "dubbing", "seedance") * 4)
     hostile.faults.add(step, Fault.refusal(status, status, "refused"))
@@ -220,7 +220,7 @@ async def test_confirmed_absence_ends_a_wait(
 async def test_a_list_that_says_nothing_confirms_nothing(
     hostile: HostileServer, make_client: MakeClient, gone_soon: None, kind: str, unsure: Fault
 ) -> None:
-    """However long the details do not know it."""
+    """However long the detail request returns 404."""
     hostile.behaviour.duration = 3600
     (task,) = await started(make_client(), kind)
     hostile.tasks[task.ids[0]].deleted = True
@@ -252,7 +252,7 @@ async def test_an_empty_answer_is_no_absence_where_nothing_can_confirm_it(
 async def test_a_task_that_the_list_shows_is_not_gone(
     hostile: HostileServer, make_client: MakeClient, gone_soon: None, kind: str, detail: Fault
 ) -> None:
-    """The detail never knows it: the list tells of its end."""
+    """The detail request always returns 404: the list reports its end."""
     hostile.behaviour.duration = 0.6
     (task,) = await started(make_client(), kind)
     for step in (Step.DETAIL, Step.BATCH_DETAIL):
@@ -265,7 +265,7 @@ async def test_a_task_that_the_list_shows_is_not_gone(
 async def test_clocks_do_not_count(
     hostile: HostileServer, make_client: MakeClient, tmp_path: Path, skew: float, dated: bool
 ) -> None:
-    """A record is unknown for a moment after its start, and the client was restarted meanwhile."""
+    """A new record is unknown for a moment, and the client is restarted meanwhile."""
     hostile.behaviour.clock_skew, hostile.behaviour.sends_date = skew, dated
     hostile.behaviour.detail_lag = hostile.behaviour.list_lag = 0.4
     async with make_client(journal=tmp_path / "jobs.db") as first:
@@ -276,7 +276,7 @@ async def test_clocks_do_not_count(
     assert all(good(result) for result in await outcomes([*again, *attached]))
 
 
-# -- completed, and the result is not there --------------------------------------------------------
+# -- completed without a result --------------------------------------------------------------------
 
 WITH_RESULT: Final = tuple(
     name for name in SAMPLES if name != "wan30" and KINDS[name].media is not None
@@ -346,7 +346,7 @@ async def test_what_has_no_result_is_acknowledged_all_the_same(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The user may say that nothing is left to do."""
+    """The user may acknowledge a task without results."""
     monkeypatch.setattr("a2e_async.tasks.waiting.RESULT_WITHIN", 0.1)
     hostile.behaviour.result_delay = 3600
     async with make_client(journal=tmp_path / "jobs.db") as a2e:
@@ -361,7 +361,7 @@ async def test_what_has_no_result_is_acknowledged_all_the_same(
 async def test_one_of_several_results_is_late(
     hostile: HostileServer, make_client: MakeClient, hole: Any
 ) -> None:
-    """Of one record's list, and of one start's tasks."""
+    """In the list of one record, and among the tasks of one start."""
     a2e = make_client()
     one = "https://files.example/1.png"
 
@@ -408,7 +408,7 @@ async def test_good_results_are_saved_before_a_missing_one_is_told(
     assert len(list((tmp_path / "out").iterdir())) == 1
 
 
-# -- requests of which one kind is down ------------------------------------------------------------
+# -- one type of request fails ---------------------------------------------------------------------
 
 DOWN: Final = [
     Fault.page(200),
@@ -450,7 +450,7 @@ async def test_a_request_that_never_works_is_replaced(
     assert all(good(result) for result in await outcomes(tasks))
 
 
-# -- records that are odd --------------------------------------------------------------------------
+# -- unusual records -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("behaviour", ["stale", "twice", "regress", "vanish", "odd rows"])
@@ -534,7 +534,7 @@ async def test_an_answer_nested_too_deeply_concerns_its_tasks_alone(
 async def test_a_fault_in_reading_one_record_concerns_it_alone(
     hostile: HostileServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever a reader raises."""
+    """Whatever exception the decoder raises."""
     from a2e_async.tasks import poller
 
     read = poller.read_record
@@ -567,7 +567,7 @@ async def test_a_wait_ends_with_the_poll_at_its_deadline(
     kind: str,
     how: str,
 ) -> None:
-    """The time for that poll is not used up when its answer is there."""
+    """The wait ends as soon as that poll has its response, before its time limit."""
     monkeypatch.setattr("a2e_async.tasks.waiting.LAST_LOOK", 3600.0)
     hostile.behaviour.duration = 3600
     (task,) = await started(make_client(), kind)
@@ -598,7 +598,7 @@ async def test_a_poll_that_hangs_does_not_hold_a_wait(
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in Python 3.12")
 async def test_eager_tasks(hostile: HostileServer, make_client: MakeClient) -> None:
-    """Tasks of the loop may run, and end, before their creator goes on."""
+    """Tasks may run, and end, before their creator continues."""
     loop = asyncio.get_running_loop()
     factory: Any = getattr(asyncio, "eager_task_factory")  # noqa: B009  # not in 3.11
     loop.set_task_factory(factory)

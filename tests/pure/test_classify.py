@@ -153,15 +153,18 @@ def test_a_fault_of_the_server_refuses_nothing(code: int) -> None:
     ("kind", "word"),
     [
         *((AuthenticationError, "Check the API key"), (InsufficientCredits, "Add coins")),
-        *((RateLimited, "Try later"), (NotFound, "deleted")),
+        *((RateLimited, "Try again later"), (NotFound, "deleted")),
     ],
 )
 def test_advice_is_that_of_the_class(kind: type[ApiError], word: str) -> None:
     assert word in advice_for(kind, None)
-    assert "hosts of the service are taken" in advice_for(kind, 1001)
+    assert "hosts of the service are in use" in advice_for(kind, 1001)
 
 
 def test_where_nothing_is_known_nothing_is_advised() -> None:
     assert advice_for(ApiError, None) == ""
     assert advice_for(ApiError, 1002) == ""
-    assert advice_for(ApiError, 1001) == "All streaming hosts of the service are taken; try later."
+    assert (
+        advice_for(ApiError, 1001)
+        == "All streaming hosts of the service are in use; try again later."
+    )

@@ -221,7 +221,7 @@ def test_extra_and_meta_hold_json(label: str, value: Any) -> None:
 @pytest.mark.parametrize("names", [{"": 1}, {1: 1}, {"a": {2: 1}}, {None: 1}])
 def test_extra_needs_names(names: Any) -> None:
     """Names in extra are texts that are not empty."""
-    with pytest.raises(InvalidInput, match="text as names"):
+    with pytest.raises(InvalidInput, match="names must be non-empty text"):
         dub(extra=names)
 
 

@@ -497,7 +497,7 @@ def test_what_a_rename_would_destroy_is_refused(disk: Disk, when: str) -> None:
         with pytest.raises(OSError) as caught:
             end(disk, name, when)
         assert caught.value.errno == code
-        assert caught.value.strerror in (os.strerror(errno.EISDIR), "it is no regular file")
+        assert caught.value.strerror in (os.strerror(errno.EISDIR), "it is not a regular file")
     assert isinstance(end(disk, "file", when), Path)
     assert end(disk, "new", when).read_bytes() == b"data"
     assert (disk.directory / "file").read_bytes() == b"data"

@@ -1,16 +1,16 @@
-"""``python -m tests.sim``: run worlds by hand."""
+"""``python -m tests.sim``: run worlds from the command line."""
 
 import argparse
 import os
 import sys
 import time
 
-from .runs import pinned, run_many, run_world, shrink, summary, work
+from .runs import fixed_hash_environment, run_many, run_world, shrink, summary, work
 from .world import TROUBLES
 
 
 def main() -> int:
-    """Run what the command line asks for; 1 where a law was broken."""
+    """Run the command line; return 1 if an invariant was record_violation."""
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
     parser.add_argument("--runs", type=int, default=100, help="how many worlds")
     parser.add_argument("--start", type=int, default=0, help="the first seed")
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets follows from it
+    if os.environ.get("PYTHONHASHSEED") != "0":  # determines the iteration order of sets
         command = [sys.executable, "-m", "tests.sim", *sys.argv[1:]]
-        os.execve(sys.executable, command, pinned())
+        os.execve(sys.executable, command, fixed_hash_environment())
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""The clocks of a world: one true time, and machines whose clocks jump away from it."""
+"""The clocks of a world: one reference time, and machines whose wall clocks jump."""
 
 import asyncio
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from simloom._context import current_host
 from a2e_async._clock import clock_set
 
 EPOCH: Final = 1_795_000_000.0
-"""The true time at the begin of a world, in seconds since 1970."""
+"""The reference time at the start of a world, in seconds since 1970."""
 
 
 @contextmanager
 def machine_clocks() -> Iterator[dict[str, float]]:
-    """Give each machine its own time of day; yield the seconds each one is ahead, by its name."""
+    """Give each machine its own wall clock; yield the offsets in seconds, by machine name."""
     offsets: dict[str, float] = {}
     loop = asyncio.get_running_loop()
 

@@ -1,4 +1,4 @@
-"""The simulation needs Python 3.12 and simloom; elsewhere its tests are not collected."""
+"""The simulation needs Python 3.12 and simloom; otherwise its tests are not collected."""
 
 import importlib.util
 

@@ -1,8 +1,8 @@
-"""The disks of machines: journals and files in a directory of the world, with cuts and delays.
+"""Simulated disks: journals and files in a directory of the world, with power cuts and delays.
 
-SQLite and the file system are real, but work is done at moments that the world draws, without
-threads. What a transaction has committed is durable; a machine that loses power before or after
-that learns no more about it. A file that was not finished may lose what was not synced.
+SQLite and the file system are real, but operations run at simulated times, without threads. A
+committed transaction is durable, even if the machine loses power before the caller gets the
+result. An unfinished file may lose the data that was not synced.
 """
 
 import asyncio
@@ -27,33 +27,33 @@ from a2e_async.transport.partfile import PartFile
 from .draws import chance, part
 
 WATCH: Final = 1.0
-"""Seconds between two looks at a shared journal. The true value only takes more steps."""
+"""Seconds between two checks of a shared journal. The real value would only take more steps."""
 
 _NO_FINALIZERS: Final = SimpleNamespace(finalize=lambda *_: SimpleNamespace())
 
 
 @dataclass
 class Disk:
-    """One machine's disk. ``delay`` is the longest time of one step (s), ``breaks`` in percent."""
+    """One machine's disk. ``delay``: longest operation (s); ``breaks``: percent that fail."""
 
     directory: Path
     delay: float = 0.0
     breaks: int = 0
     shared: bool = False
-    """Programs of other machines write to the same journal."""
+    """Whether programs on other machines write to the same journal."""
     parts: list[PartFile] = field(default_factory=list)
-    """Unfinished files that the machine has open."""
+    """The unfinished files that are open on the machine."""
 
     def step(self) -> float:
-        """Draw how long one step takes."""
+        """Wait for the random duration of one operation."""
         return self.delay * part("disk.step") if self.delay else 0.0
 
     def broken(self) -> bool:
-        """Draw whether a step fails."""
+        """Decide randomly whether an operation fails."""
         return chance("disk.broken", self.breaks)
 
     def cut_power(self) -> None:
-        """Close what is open; of unfinished files a part of what was written may be lost."""
+        """Close all open files; unfinished ones may lose part of the written data."""
         for one in self.parts:
             if one._fd < 0:
                 continue
@@ -65,10 +65,10 @@ class Disk:
 
 
 class SimulatedWriter(Writer):
-    """The journal's writer without its thread: its turns come when the world says so."""
+    """The journal's writer without a thread: it runs at simulated times."""
 
     def submit(self, work: Asked[Any]) -> None:
-        """Hand an operation over."""
+        """Queue an operation."""
         if self._stopping:
             raise closed(self.path)
         if not hasattr(self, "pending"):
@@ -83,11 +83,11 @@ class SimulatedWriter(Writer):
 
     @staticmethod
     def disk_here() -> Disk:
-        """Return the disk of the machine that this runs on; replaced by `simulated_disks`."""
+        """Return the disk of the current machine; replaced by `simulated_disks`."""
         raise NotImplementedError
 
     def _reported_later(self, caller: "asyncio.Future[Any]") -> "asyncio.Future[Any]":
-        """Return a future whose result reaches the caller some time after the commit."""
+        """Return a future that gets its result some time after the commit."""
         loop = asyncio.get_running_loop()
         inner: asyncio.Future[Any] = loop.create_future()
 
@@ -113,7 +113,7 @@ class SimulatedWriter(Writer):
                 for work in self.pending:
                     if work.future is not None and not work.future.done():
                         work.future.set_exception(JournalError("The simulated disk fails."))
-                        work.future.exception()  # after a crash nobody else retrieves it
+                        work.future.exception()  # after a crash there is no caller to retrieve it
                 self.pending.clear()
             self._turn()
         if self._store is not None:
@@ -121,7 +121,7 @@ class SimulatedWriter(Writer):
             self._store.close()
 
     async def _idle(self) -> None:
-        """Wait for work, or for the time to look at what others wrote."""
+        """Wait for an operation, or until the shared journal must be checked."""
         self.wake.clear()
         wait = WATCH if self.watchers and self.disk.shared else HEARTBEAT
         timer = asyncio.get_running_loop().call_later(wait, self.wake.set)
@@ -135,30 +135,30 @@ class SimulatedWriter(Writer):
         return work, self._stopping
 
     def stop(self) -> None:
-        """End it when all that was handed over is carried out."""
+        """Stop once all queued operations are done."""
         self._stopping = True
         if hasattr(self, "wake"):
             self.wake.set()
 
     async def stopped(self) -> None:
-        """Return when it is at its end."""
+        """Wait until the writer has stopped."""
         if hasattr(self, "serving"):
             await self.serving
 
 
 class SimulatedExecutor:
-    """Stands for the threads that read and write files: each call is one step of the disk."""
+    """Replaces the threads for file I/O: each call is one operation of the disk."""
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
 
     def submit(self, call: Callable[..., Any], *args: Any) -> "concurrent.futures.Future[Any]":
-        """Make the call some time later."""
+        """Run the call some time later."""
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
         def run() -> None:
             if not future.set_running_or_notify_cancel():
-                return  # cancelled before its turn, as in a queue of threads
+                return  # cancelled before it ran, as in a thread pool
             try:
                 future.set_result(call(*args))
             except Exception as error:
@@ -168,14 +168,14 @@ class SimulatedExecutor:
         return future
 
     def shutdown(self, **_: Any) -> None:
-        """Nothing runs on."""
+        """Do nothing: no threads are running."""
 
 
 @contextlib.contextmanager
 def simulated_disks(disks: dict[str, Disk]) -> Iterator[None]:
-    """Let journals and file transfers work on the disk of the machine that they run on.
+    """Make journals and file transfers use the disk of the machine that they run on.
 
-    ``disks`` are known by their machines' names; what runs on none works on one without faults.
+    ``disks`` maps machine names to disks; code outside of a machine gets a disk without faults.
     """
     perfect = Disk(Path())
     open_part = PartFile.open
@@ -197,7 +197,7 @@ def simulated_disks(disks: dict[str, Disk]) -> Iterator[None]:
     with (
         patch.object(SimulatedWriter, "disk_here", staticmethod(here)),
         patch("a2e_async.tasks.journal_sqlite.Writer", SimulatedWriter),
-        # A finalizer would keep the writer of a crashed program, and with it the world.
+        # A finalizer would keep the writer of a crashed program, and the world, alive.
         patch("a2e_async.tasks.journal_sqlite.weakref", _NO_FINALIZERS),
         patch("a2e_async.transport.transfer.ThreadPoolExecutor", executor),
         patch("anyio.to_thread.run_sync", run_sync),

@@ -1,4 +1,4 @@
-"""Webhooks in a world: a receiver on each machine, and what the service sends there."""
+"""Webhooks in a world: a receiver on each machine, and the events of the service."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ async def serve_webhooks(a2e: A2E, machine: str) -> None:
 
 
 class _Proxy:
-    """Stands for TLS and names: sends to the machine itself what goes to its public URL."""
+    """Replaces TLS and DNS: routes requests for a public URL to its machine."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
@@ -45,7 +45,7 @@ class _Proxy:
 
 
 async def deliver(server: HostileServer, story: Story) -> None:
-    """Send the events of the service: some are lost, some repeated, some forged."""
+    """Send the service's events; some are lost, repeated or forged."""
     timeout = aiohttp.ClientTimeout(total=10)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         proxy: Any = _Proxy(session)
@@ -60,7 +60,7 @@ async def deliver(server: HostileServer, story: Story) -> None:
 
 
 async def _forge(proxy: Any, server: HostileServer) -> None:
-    """Send an event that is not the service's, to every receiver that a start named."""
+    """Send a forged event to every receiver named in a start."""
     token = f"a2e-{'0' * 20}.{'x' * 43}"
     urls = {task.body.get("webhook_url") for task in server.tasks.values()} - {None}
     for url in sorted(map(str, urls)):

@@ -1,4 +1,4 @@
-"""What the users of a world want: jobs under keys, whatever happens to the programs."""
+"""The jobs of a world's users: each with a key, so that programs can restart them."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,12 +21,12 @@ KINDS: Final = (
     "video_twin",
 )
 SEVERAL: Final = {"image_to_video": "number_of_images", "text_to_image": "max_images"}
-"""Inputs that order several tasks with one start."""
+"""Inputs that request several tasks with one start."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job. ``tag`` stands in its inputs, so that the ledger tells whose a start is."""
+    """One job. Its inputs contain ``tag``, which identifies its starts in the ledger."""
 
     key: str
     tag: str
@@ -34,17 +34,17 @@ class Job:
     count: int
     name: str | None
     after: float
-    """Seconds after a program's begin when it starts the job."""
+    """Seconds after the program's start at which it starts the job."""
     timeout: float
-    """Seconds that one wait takes at most."""
+    """Timeout of one wait in seconds."""
     saves: bool
-    """Its results are saved as files; else they are read."""
+    """Whether the results are saved as files; otherwise they are read into memory."""
     file: Path | None = None
-    """A local file that is uploaded as its main input; only kinds that show their tag besides."""
+    """A local file to upload as the main input; only for kinds with the tag in another input."""
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """The inputs of its start."""
+        """Return the inputs of the job's start."""
         url = f"https://media.example/{self.tag}"
         prompts = {"prompt": self.tag, "negative_prompt": "n"}
         inputs: dict[str, Any] = {
@@ -71,9 +71,9 @@ class Job:
 
 
 def draw_jobs(count: int, *, account: str, directory: Path) -> list[Job]:
-    """Draw jobs of one account. Some have a twin: equal inputs and name under another key.
+    """Create random jobs of one account. Some have a twin: equal inputs and name, another key.
 
-    Files of inputs are written into ``directory``.
+    Input files are written to ``directory``.
     """
     jobs: list[Job] = []
     for number in range(count):
@@ -101,7 +101,7 @@ def draw_jobs(count: int, *, account: str, directory: Path) -> list[Job]:
 
 
 def draw_batch(count: int, *, account: str) -> list[Job]:
-    """Draw the jobs of a batch, in kinds that take a tag and make one task each."""
+    """Create random jobs of a batch, of kinds that accept a tag and create one task each."""
     return [
         Job(
             key=f"{account}-row-{number}",
@@ -118,7 +118,7 @@ def draw_batch(count: int, *, account: str) -> list[Job]:
 
 
 def _file(directory: Path, key: str) -> Path | None:
-    """Write a picture for a job, or draw that it has a URL instead."""
+    """Write an image file for a job, or return None for a job with a URL instead."""
     if not pick("job.file", False, True):
         return None
     path = directory / f"{key}.png"

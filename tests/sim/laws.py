@@ -1,4 +1,4 @@
-"""The ten laws, checked at the end of a world: one function for each."""
+"""The ten invariants, one function each, checked at the end of a world."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,13 +17,13 @@ SECRETS: Final = ("X-Amz-Signature", "signature-")
 
 
 def key_of(entry: Entry) -> str:
-    """Return the key of the job that an entry is of: tasks found later have one of their own."""
+    """Return the key of an entry's job. Entries of tasks found later have keys of their own."""
     return str((entry.meta or {}).get("key", entry.key))
 
 
 @dataclass(frozen=True)
-class Ending:
-    """All that is known at a world's end."""
+class FinalState:
+    """The final state of a world, for the checks."""
 
     story: Story
     service: SimulatedService
@@ -52,23 +52,23 @@ class Ending:
 
     @property
     def tags(self) -> list[str]:
-        """The jobs' tags, each once. Twins share one."""
+        """The distinct tags of the jobs. Twins share a tag."""
         return list(dict.fromkeys(job.tag for job in self.jobs))
 
 
 Broken = Iterator[Violation]
 
 
-def paid_once(end: Ending) -> Broken:
-    """1. One logical start makes at most one accepted POST."""
+def paid_once(end: FinalState) -> Broken:
+    """1. A logical start causes at most one accepted POST."""
     for tag in end.tags:
         paid, keys = len(end.accepted(tag)), end.keys(tag)
         if paid > len(keys):
             yield Violation("1 paid twice", f"{sorted(keys)}: {paid} accepted starts")
 
 
-def nothing_forgotten(end: Ending) -> Broken:
-    """2. Only the API can refuse: what was accepted has its entry."""
+def accepted_starts_are_journaled(end: FinalState) -> Broken:
+    """2. Only the API can refuse: every accepted start has a journal entry."""
     for tag in end.tags:
         paid, entries = end.accepted(tag), end.entries_of(tag)
         if len(paid) > len(entries):
@@ -76,8 +76,8 @@ def nothing_forgotten(end: Ending) -> Broken:
             yield Violation("2 forgotten", text)
 
 
-def ids_on_disk(end: Ending) -> Broken:
-    """3. Every task that a start made is in its entry, or the start is known to be unknown."""
+def ids_on_disk(end: FinalState) -> Broken:
+    """3. All tasks of a start are in its entry, or its outcome is recorded as unknown."""
     for tag in end.tags:
         entries = end.entries_of(tag)
         known = {id for entry in entries for id in entry.ids}
@@ -97,27 +97,27 @@ def ids_on_disk(end: Ending) -> Broken:
             yield Violation("3 findable", f"{what} are in the list and were not found")
 
 
-def offered(end: Ending, tag: str) -> set[str]:
-    """Return the tasks that a user was offered as candidates for a lost start."""
+def offered(end: FinalState, tag: str) -> set[str]:
+    """Return the tasks that users got as candidates for a lost start."""
     return {id for key in end.keys(tag) for id in end.story.candidates[key]}
 
 
-def findable(end: Ending, tag: str) -> bool:
-    """Whether a search must find a lost start: the list shows it as it was sent, and alone."""
+def findable(end: FinalState, tag: str) -> bool:
+    """Return whether a search must find a lost start: listed unchanged, and unambiguous."""
     job = next(job for job in end.jobs if job.tag == tag)
     kind = KINDS[job.kind]
-    if kind.list is None or kind.name_input is None or not end.service.honest_lists:
+    if kind.list is None or kind.name_input is None or not end.service.lists_are_faithful:
         return False
     if len(end.keys(tag)) > 1 or len(end.accepted(tag)) > 1:
-        return False  # equal starts: none may be taken for another
+        return False  # equal starts must not be confused
     by_time = job.name is not None
     behaviour = end.service.server.behaviour
     clocks_agree = not end.clocks_jumped and (behaviour.sends_date or not behaviour.clock_skew)
     return clocks_agree or not by_time
 
 
-def one_id_one_start(end: Ending) -> Broken:
-    """4. One remote id belongs to one start."""
+def one_id_one_start(end: FinalState) -> Broken:
+    """4. A remote id belongs to exactly one start."""
     holders: dict[str, str] = {}
     for entry in end.entries:
         for id in entry.ids:
@@ -133,8 +133,8 @@ def one_id_one_start(end: Ending) -> Broken:
                 yield Violation("4 foreign id", f"{entry.key} holds {foreign}")
 
 
-def closed_rightly(end: Ending) -> Broken:
-    """5. An entry closes only with its files, an acknowledgement, a failure or the user's word."""
+def entries_closed_correctly(end: FinalState) -> Broken:
+    """5. An entry closes only by saved files, acknowledgement, failure or the user's decision."""
     for entry in end.entries:
         tasks = [end.task(id) for id in entry.ids if id in end.service.server.tasks]
         failed = any(task.fails for task in tasks)
@@ -149,14 +149,14 @@ def closed_rightly(end: Ending) -> Broken:
             yield Violation("5 closed", text)
 
 
-def saved(end: Ending, tasks: Sequence[RemoteTask]) -> bool:
-    """Whether all results of these tasks are files on disk."""
+def saved(end: FinalState, tasks: Sequence[RemoteTask]) -> bool:
+    """Return whether all results of these tasks are saved as files."""
     contents = {path.read_bytes() for path in result_files(end)}
     return all(task.content() in contents for task in tasks)
 
 
-def results_arrive(end: Ending) -> Broken:
-    """5. What was paid and succeeded is in the user's hands at the end."""
+def results_arrive(end: FinalState) -> Broken:
+    """5. In the end the user has the results of every paid task that succeeded."""
     for tag in end.tags:
         for entry in end.entries_of(tag):
             tasks = [end.task(id) for id in entry.ids if id in end.service.server.tasks]
@@ -174,8 +174,8 @@ def results_arrive(end: Ending) -> Broken:
                 yield Violation("5 result", f"{entry.key}: results of {lacking} never came")
 
 
-def result_files(end: Ending) -> list[Path]:
-    """Return the files that stand under final names."""
+def result_files(end: FinalState) -> list[Path]:
+    """Return the files with final names (without .part files)."""
     return [
         path
         for path in sorted(end.directory.rglob("results/*/*"))
@@ -183,8 +183,8 @@ def result_files(end: Ending) -> list[Path]:
     ]
 
 
-def files_complete(end: Ending) -> Broken:
-    """6. A file under its final name is complete and is what it claims to be."""
+def files_complete(end: FinalState) -> Broken:
+    """6. A file with a final name is complete and has the claimed content."""
     true = {task.content() for task in end.service.server.tasks.values()}
     for path in result_files(end):
         content = path.read_bytes()
@@ -192,16 +192,16 @@ def files_complete(end: Ending) -> Broken:
             yield Violation("6 file", f"{path.name} holds {len(content)} B: {content[:30]!r}")
 
 
-def entries_of_one_account(end: Ending) -> Broken:
-    """9. An entry's tasks are of one account."""
+def entries_of_one_account(end: FinalState) -> Broken:
+    """9. All tasks of an entry belong to one account."""
     for entry in end.entries:
         accounts = {end.task(id).account for id in entry.ids if id in end.service.server.tasks}
         if len(accounts) > 1:
             yield Violation("9 account", f"{entry.key} holds tasks of {sorted(accounts)}")
 
 
-def no_secrets(end: Ending) -> Broken:
-    """10. No secret is in what was raised, logged, emitted or stored."""
+def no_secrets(end: FinalState) -> Broken:
+    """10. Nothing raised, logged, emitted or stored contains a secret."""
     secrets = (*end.api_keys, *SECRETS)
     for secret in secrets:
         text = next((text for text in end.story.texts if secret in text), None)
@@ -218,23 +218,23 @@ def no_secrets(end: Ending) -> Broken:
         yield Violation("10 secret", f"the key was sent to {end.service.server.keys_at_storage}")
 
 
-CHECKS: Final[Sequence[Callable[[Ending], Broken]]] = (
+CHECKS: Final[Sequence[Callable[[FinalState], Broken]]] = (
     paid_once,
-    nothing_forgotten,
+    accepted_starts_are_journaled,
     ids_on_disk,
     one_id_one_start,
-    closed_rightly,
+    entries_closed_correctly,
     results_arrive,
     files_complete,
     entries_of_one_account,
     no_secrets,
 )
-"""The laws that hold at the end. Those of waits (7) are checked by the programs as they go."""
+"""The invariants checked at the end. Programs check those of waits (7) while they run."""
 
 
-def check(end: Ending) -> Counter[str]:
-    """Write every broken law into the story; return how often each one was broken."""
+def check(end: FinalState) -> Counter[str]:
+    """Record every violation in the log; return the number of violations by invariant."""
     for law in CHECKS:
         for violation in law(end):
-            end.story.violated(violation.law, violation.text)
+            end.story.record_violation(violation.law, violation.text)
     return Counter(violation.law for violation in end.story.violations)

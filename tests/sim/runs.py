@@ -1,4 +1,4 @@
-"""Running worlds: one by its seed, many in several processes, and the smallest that fails."""
+"""Run worlds: one by its seed, many in several processes; shrink a failing one."""
 
 import contextlib
 import gc
@@ -25,18 +25,18 @@ OPTIONS: Final[dict[str, Any]] = {
     "virtual_time": True,
     "seed_randomness": True,
     "wall_epoch": EPOCH,
-    "gc_interval": 20_011,  # steps: most worlds are over by then, and end with a collection
+    "gc_interval": 20_011,  # steps: most worlds end earlier, with a garbage collection at the end
 }
 
 AFRESH: Final = 200
-"""Worlds after which a process begins afresh: some of them leave a little behind."""
+"""Worlds per process; then a new process is started, because some worlds leak memory."""
 
 ROOT: Final = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
 class Report:
-    """One world's outcome, small enough to travel between processes."""
+    """The outcome of one world, small enough to pass between processes."""
 
     seed: int
     violations: tuple[Violation, ...]
@@ -44,23 +44,23 @@ class Report:
 
     @property
     def failed(self) -> bool:
-        """Whether a law was broken, or the world itself failed."""
+        """Whether an invariant was record_violation, or the world itself failed."""
         return bool(self.violations)
 
     def to_json(self) -> str:
-        """Return it as one line of text."""
+        """Return the report as one line of JSON."""
         broken = [[one.law, one.text] for one in self.violations]
         return json.dumps([self.seed, broken, self.figures])
 
     @classmethod
     def from_json(cls, line: bytes) -> "Report":
-        """Read it back."""
+        """Parse a line written by `to_json`."""
         seed, broken, figures = json.loads(line)
         return cls(seed, tuple(Violation(*one) for one in broken), Counter(figures))
 
 
 def run_world(seed: int, *, focus: str | None = None) -> tuple[simloom.RunResult, Story]:
-    """Run the world of a seed; return the result and its story."""
+    """Run the world of a seed; return the result and its log."""
     story = Story()
 
     async def main(world: simloom.World) -> None:
@@ -71,7 +71,7 @@ def run_world(seed: int, *, focus: str | None = None) -> tuple[simloom.RunResult
 
 
 def report(seed: int, *, focus: str | None = None) -> Report:
-    """Run the world of a seed and return what is worth knowing of it."""
+    """Run the world of a seed and return its report."""
     result, story = run_world(seed, focus=focus)
     violations = tuple(story.violations)
     if result.error is not None and not violations:
@@ -86,9 +86,9 @@ def report(seed: int, *, focus: str | None = None) -> Report:
 
 
 def run_many(start: int, runs: int, *, jobs: int = 1, focus: str | None = None) -> Iterator[Report]:
-    """Run many worlds in processes of their own; yield their reports as they end.
+    """Run many worlds in separate processes; yield their reports as they finish.
 
-    The order of sets follows from the hash seed, so it is pinned there: a seed replays everywhere.
+    The hash seed is fixed there, because it determines the order of sets, so seeds replay.
     """
     shares = [
         worker_command(range(start + n, start + runs, jobs), focus=focus)
@@ -97,7 +97,9 @@ def run_many(start: int, runs: int, *, jobs: int = 1, focus: str | None = None) 
     with contextlib.ExitStack() as stack:
         workers = [
             stack.enter_context(
-                subprocess.Popen(share, cwd=ROOT, env=pinned(), stdout=subprocess.PIPE)
+                subprocess.Popen(
+                    share, cwd=ROOT, env=fixed_hash_environment(), stdout=subprocess.PIPE
+                )
             )
             for share in shares
         ]
@@ -118,42 +120,46 @@ def worker_command(seeds: range, *, focus: str | None = None) -> list[str]:
 
 def work(seeds: range, *, focus: str | None = None) -> None:
     """Run worlds one after the other; print a report of each as a line of JSON."""
-    with unrecorded():
+    with without_event_log():
         for number, seed in enumerate(seeds):
             if number == AFRESH:
-                os.execve(sys.executable, worker_command(seeds[number:], focus=focus), pinned())
+                os.execve(
+                    sys.executable,
+                    worker_command(seeds[number:], focus=focus),
+                    fixed_hash_environment(),
+                )
             print(report(seed, focus=focus).to_json(), flush=True)
             if number == 0:
-                # What is loaded by now stays: later collections need not look at it.
+                # Objects created so far are permanent: exclude them from later collections.
                 gc.collect()
                 gc.freeze()
 
 
-class _NoLog(EventLog):
-    """Keeps nothing. A fifth of a world's time goes into its log of events."""
+class _DiscardingLog(EventLog):
+    """A log that drops everything: keeping the event log takes a fifth of the run time."""
 
     def emit(self, kind: str, t: float, **fields: Any) -> None:
         """Drop it."""
 
 
 @contextlib.contextmanager
-def unrecorded() -> Iterator[None]:
-    """Run worlds without simloom's log of every step: their digests mean nothing."""
+def without_event_log() -> Iterator[None]:
+    """Run worlds without simloom's log of all steps; digests are then meaningless."""
     with (
-        patch("simloom._loop.EventLog", _NoLog),
+        patch("simloom._loop.EventLog", _DiscardingLog),
         patch("simloom._loop.describe_callback", lambda _: ""),
         patch("simloom._loop._check_callback", lambda *_: None),
     ):
         yield
 
 
-def pinned() -> dict[str, str]:
+def fixed_hash_environment() -> dict[str, str]:
     """Return an environment with a fixed hash seed."""
     return {**os.environ, "PYTHONHASHSEED": "0"}
 
 
 def shrink(seed: int, *, most: int, focus: str | None = None) -> tuple[str, Story]:
-    """Return a description of the smallest tape that breaks the same law, and its story."""
+    """Return a description of the smallest tape with the same violation, and its log."""
     result, story = run_world(seed, focus=focus)
     if result.error is None:
         return "nothing fails", story
@@ -183,7 +189,7 @@ def shrink(seed: int, *, most: int, focus: str | None = None) -> tuple[str, Stor
 
 
 def summary(reports: Iterable[Report], *, began: float) -> str:
-    """Return a table of broken laws with seeds, and what was covered."""
+    """Return a table of violations with seeds, and the coverage."""
     figures: Counter[str] = Counter()
     by_law: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for one in reports:

@@ -1,4 +1,4 @@
-"""What simloom's loop needs for programs of this kind: task ownership, power cuts, the end."""
+"""Additions to simloom's loop: task ownership, power cuts, and clean-up at the end."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from simloom._context import current_host
 
 
 class OrderedTask(asyncio.Task[Any]):
-    """A task whose place in a set follows from its number, not from its address."""
+    """A task whose hash is its number, not its address, so that set order is deterministic."""
 
     made = 0
 
@@ -27,10 +27,10 @@ class OrderedTask(asyncio.Task[Any]):
 
 
 def prepare_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """Let tasks that are made in an empty context belong to the host of whoever makes them.
+    """Make tasks created in an empty context belong to the host of their creator.
 
-    The client makes its own tasks in `Context()`; what those make in turn (requests, connections,
-    timers) would belong to no host and outlive its crash.
+    The client creates its internal tasks in `Context()`. Whatever those create (requests,
+    connections, timers) would belong to no host and survive its crash.
     """
     OrderedTask.made = 0
 
@@ -49,7 +49,7 @@ def prepare_loop(loop: asyncio.AbstractEventLoop) -> None:
     loop.set_task_factory(factory)
 
     def unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        # aiohttp's server stumbles over a request whose connection was lost meanwhile: not ours.
+        # aiohttp's server logs an error if the connection of a request is lost: ignore it.
         task: Any = context.get("future") or context.get("task")
         name = getattr(getattr(task, "get_coro", lambda: None)(), "__qualname__", "")
         if name != "RequestHandler.start":
@@ -59,7 +59,7 @@ def prepare_loop(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def cut_power(host: simloom.Host) -> None:
-    """Crash a host. Timers of this life must not fire in the next one."""
+    """Crash a host. Its timers must not fire after its restart."""
     loop: Any = host._loop
     for handle in [*loop._ready, *(timer for _, _, timer in loop._scheduled)]:
         context = getattr(handle, "_context", None)
@@ -68,25 +68,25 @@ def cut_power(host: simloom.Host) -> None:
         owner = getattr(getattr(handle, "_callback", None), "__self__", None)
         if not isinstance(owner, asyncio.Task):
             handle.cancel()
-    # aiohttp makes some tasks itself (`asyncio.Task(eager_start=True)`), past the loop's factory.
+    # aiohttp creates some tasks directly (`asyncio.Task(eager_start=True)`), not by the factory.
     for task in asyncio.all_tasks(loop):
         if task.get_context().get(current_host) is host and task is not asyncio.current_task():
             host._register(task)
     host.crash()
 
 
-def take_down(loop: Any) -> None:
-    """End what crashed, at a world's end.
+def end_crashed_tasks(loop: Any) -> None:
+    """End the tasks of crashed hosts at the end of a world.
 
-    simloom would let it run its ``finally`` blocks on the loop, where it may wait for ever for
-    what its crash has dropped (connections, callbacks).
+    simloom would run their ``finally`` blocks on the loop, where they may wait for ever for
+    connections or callbacks lost in the crash.
     """
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     loop.set_exception_handler(lambda *_: None)
     loop._revive_crashed = list
 
     def dead(_: Any, coro: Any, **options: Any) -> asyncio.Task[Any]:
-        # What the ``finally`` blocks begin never runs, either.
+        # Anything that the ``finally`` blocks schedule must not run, either.
         task = OrderedTask(coro, loop=loop, **options)
         loop._crash_tasks([task])
         return task
@@ -120,4 +120,4 @@ def _close_chain(inner: Any) -> None:
         )
     for one in reversed(chain):
         with contextlib.suppress(BaseException):
-            one.close()  # it may await something in a finally block: then once more
+            one.close()  # it awaited something in a finally block: close again

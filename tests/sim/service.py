@@ -1,4 +1,4 @@
-"""The service of a world: the hostile server of the tests, with drawn behaviour and faults."""
+"""The service of a world: the hostile server with random behaviour and faults."""
 
 import asyncio
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ DONE_WORDS: Final = ("processing", "pendding", "queued", "rendering", "in_progre
 SLOW: Final = (Fault.slow(2), Fault.slow(8), Fault.slow(18), Fault.slow(40))
 STARTS: Final = (*LOST, *SLOW, *REFUSALS, *ODD_ACCEPTANCES)
 ACCEPTING: Final = frozenset((*SLOW, *ODD_ACCEPTANCES))
-"""Faults under which the response tells that a start was accepted."""
+"""Faults with which the response still shows that a start was accepted."""
 POLLS: Final = (
     *LOST,
     *SLOW,
@@ -35,9 +35,9 @@ POLLS: Final = (
     Fault.edit("the first left out", lambda data: data[1:] if isinstance(data, list) else data),
     Fault.edit("odd rows", lambda data: _with_odd_rows(data)),
 )
-"""Faults of a poll. No 401 or 403 of the API: those end waits, as they should."""
+"""Faults of polls. Without 401 and 403 of the API, which end waits by design."""
 DETAILS: Final = (*POLLS, Fault.field("_id", "6b0b7d2f000000000000ffff"))
-"""Faults of a detail. In a list a foreign id under a start's own mark could not be told."""
+"""Faults of detail requests only: in a list, a foreign id with our name is undetectable."""
 FILES: Final = (*FILE_FAULTS, *SLOW, Fault.slow(90))
 UPLOADS: Final = (
     *(Fault.status(status) for status in (403, 408, 429, 500, 503)),
@@ -75,12 +75,12 @@ class SimulatedService:
         self.server.faults.choose = self.choose
         self.stopped = asyncio.Event()
         self.rate = pick("service.rate", 0, 5, 15, 35, 60)
-        """Percent of requests that meet a fault."""
+        """Percentage of requests with a fault."""
         self.draw_behaviour()
         self._accepted = 0
 
     def draw_behaviour(self) -> None:
-        """Draw how the service behaves all the time."""
+        """Choose the service's permanent behaviour at random."""
         behaviour = self.server.behaviour
         behaviour.duration = float(pick("service.duration", 20, 3, 0, 90, 240))
         behaviour.list_lag = float(pick("service.list_lag", 0, 0, 2, 12, 40))
@@ -94,9 +94,9 @@ class SimulatedService:
         behaviour.repeats_rows = pick("service.repeats", False, False, True)
         behaviour.ignores_paging = pick("service.ignores_paging", False, False, False, True)
         if behaviour.page_limit == 1 and (behaviour.repeats_rows or behaviour.page_overlap):
-            behaviour.counts = True  # else nothing tells such pages from the end
+            behaviour.counts = True  # otherwise such pages look like the last one
         if behaviour.ignores_paging:
-            behaviour.page_limit = None  # else most tasks would be shown nowhere
+            behaviour.page_limit = None  # otherwise most tasks would never be shown
         behaviour.stale_duplicates = pick("service.stale", False, False, True)
         self.spelling = pick("service.spelling", "unchanged", "unchanged", *SPELLINGS)
         behaviour.respell = SPELLINGS[self.spelling]
@@ -111,14 +111,14 @@ class SimulatedService:
         behaviour.vanish = self.vanish
 
     def vanish(self, task: RemoteTask) -> tuple[float, float]:
-        """Draw when a new task is shown nowhere."""
+        """Choose the time in which a new task is not shown by any operation."""
         if not chance("task.vanish", self.vanishing):
             return 0.0, 0.0
         begin = float(pick("task.vanish_at", 30, 0, 5, 90))
         return begin, begin + float(pick("task.vanish_for", 5, 20, 60))
 
-    def calm_down(self) -> None:
-        """Behave from now on; what is past stays as it was."""
+    def stop_misbehaving(self) -> None:
+        """Stop misbehaving from now on; existing state is unchanged."""
         behaviour = self.server.behaviour
         behaviour.list_lag = behaviour.detail_lag = behaviour.result_delay = 0.0
         behaviour.stale_duplicates = False
@@ -126,12 +126,12 @@ class SimulatedService:
             task.hidden = 0.0, 0.0
 
     @property
-    def honest_lists(self) -> bool:
+    def lists_are_faithful(self) -> bool:
         """Whether lists show starts as they were sent, so that lost ones can be found."""
         return self.spelling == "unchanged" and not self.server.behaviour.ignores_paging
 
     def choose(self, step: Step, kind: str | None) -> OrderedFault | None:
-        """Draw a fault for a request; mostly none."""
+        """Choose a fault for a request; usually none."""
         if self.story.calm or not chance(f"fault?{step}", self.rate):
             return None
         fault = pick_from(f"fault.{step}", _BY_STEP.get(step, POLLS))
@@ -148,7 +148,7 @@ class SimulatedService:
         return ordered
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer, and tell the story of what was accepted."""
+        """Respond, and log accepted starts."""
         response = await self.server.handle(request)
         for start in self.server.ledger.starts[self._accepted :]:
             self._accepted += 1
@@ -169,7 +169,7 @@ class SimulatedService:
 
 
 def reset(request: web.BaseRequest) -> None:
-    """Reset a simulated connection, whose ``abort`` looks like an orderly end to its peer."""
+    """Reset a simulated connection; its ``abort`` would look like a regular close."""
     transport: Any = request.transport
     if transport is None:
         return
@@ -180,7 +180,7 @@ def reset(request: web.BaseRequest) -> None:
 
 
 def hosted(world: simloom.World, service: SimulatedService) -> simloom.Host:
-    """Run the service on a host of its own."""
+    """Run the service on a separate host."""
     host = world.host("service")
     host.spawn(service.run)
     return host

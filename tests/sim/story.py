@@ -1,4 +1,4 @@
-"""What happened in a world, and what of it was wrong."""
+"""The log of a world and its violations."""
 
 import asyncio
 from collections import defaultdict
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Violation:
-    """One broken law. ``law`` names it shortly, such as "1 paid twice"."""
+    """A record_violation invariant. ``law`` is its short name, such as "1 paid twice"."""
 
     law: str
     text: str
@@ -18,34 +18,34 @@ class Violation:
 
 @dataclass
 class Story:
-    """The record of one world, written by everybody in it and read by the laws' checks."""
+    """The log of one world: written by its programs and service, read by the checks."""
 
     lines: list[str] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
     results: dict[str, dict[str, bytes]] = field(default_factory=lambda: defaultdict(dict))
-    """By job: the results that programs read, by output ref."""
+    """Results that programs read, by job and output ref."""
     acknowledged: set[str] = field(default_factory=set)
-    """Jobs whose results a program has and acknowledged."""
+    """Jobs whose results a program received and acknowledged."""
     failed: set[str] = field(default_factory=set)
-    """Jobs whose failure a program was told of."""
+    """Jobs whose failure was reported to a program."""
     reported_unknown: set[str] = field(default_factory=set)
-    """Jobs whose unknown outcome a program was told of."""
+    """Jobs whose unknown outcome was reported to a program."""
     candidates: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    """Ids of tasks that a program was offered as what a job of unknown outcome may be."""
+    """Ids of the candidate tasks for jobs of unknown outcome, as reported to programs."""
     texts: list[str] = field(default_factory=list)
-    """Everything that was raised or logged: searched for secrets."""
+    """Everything raised or logged; searched for secrets."""
     calm: bool = False
-    """The last life of the programs: no more faults."""
+    """Whether this is the last run of the programs, without faults."""
     over: bool = False
-    """The world is being taken down: what happens now counts no more."""
+    """Whether the world is being cleaned up: events are ignored from now on."""
 
     def say(self, text: str) -> None:
-        """Write down what happened."""
+        """Log an event."""
         if not self.over:
             self.lines.append(f"{asyncio.get_running_loop().time():9.2f}  {text}")
 
-    def violated(self, law: str, text: str) -> None:
-        """Write down that a law was broken."""
+    def record_violation(self, law: str, text: str) -> None:
+        """Log a record_violation invariant."""
         if not self.over:
             self.say(f"VIOLATION {law}: {text}")
             violation = Violation(law, text)

@@ -1,4 +1,4 @@
-"""The journal on a simulated disk keeps the contract of all journals; power cuts lose no commit."""
+"""A journal on a simulated disk meets the journal contract; power cuts lose no commit."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ async def test_what_was_committed_is_there_after_a_power_cut(tmp_path: Path) -> 
         first = SqliteJournal(tmp_path / "jobs.db")
         await first.begin(Entry(key="k", kind="dubbing", digest="d", state=State.INTENT))
         assert isinstance(first._writer, SimulatedWriter)
-        first._writer.serving.cancel()  # the power is cut: nothing of it goes on
+        first._writer.serving.cancel()  # power cut: none of its code runs any more
         second = SqliteJournal(tmp_path / "jobs.db")
         assert await second.get("k") is not None
         await second.aclose()

@@ -1,4 +1,4 @@
-"""The laws hold in simulated worlds. ``A2E_SIM=10000`` runs that many; a seed replays by
+"""The invariants hold in simulated worlds. ``A2E_SIM=10000`` runs that many; replay a seed with
 
 PYTHONHASHSEED=0 python -m tests.sim --seed SEED --log
 """
@@ -11,7 +11,7 @@ import pytest
 
 from .runs import report, run_many, run_world, summary
 
-pytestmark = [  # what a power cut leaves behind is never closed
+pytestmark = [  # objects that a power cut left behind are never closed
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -34,7 +34,7 @@ def test_a_world_follows_from_its_seed() -> None:
     ]
 
 
-# -- the simulation notices what is broken -------------------------------------------------------
+# -- the simulation detects bugs -----------------------------------------------------------------
 
 
 def broken_laws(seeds: range, law: str) -> bool:
@@ -43,13 +43,13 @@ def broken_laws(seeds: range, law: str) -> bool:
 
 
 def test_it_notices_a_start_that_pays_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lost answer is taken for a refusal."""
+    """With a bug: a lost response is treated as a refusal."""
     monkeypatch.setattr("a2e_async.tasks.sending.could_be_accepted", lambda _: False)
     assert broken_laws(range(40), "1 paid twice")
 
 
 def test_it_notices_an_entry_that_is_closed_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tasks are closed as saved as soon as they are seen to end."""
+    """With a bug: entries are closed as saved as soon as their tasks end."""
     from a2e_async.tasks.book import Book
     from a2e_async.tasks.journal import State
 

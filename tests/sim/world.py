@@ -1,4 +1,4 @@
-"""One world: programs, their machines and the service, and the troubles that befall them."""
+"""One world: programs, their machines, the service, and injected failures."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from .disk import Disk, simulated_disks
 from .draws import part, pick
 from .jobs import draw_batch, draw_jobs
 from .program import Program, start_on
-from .runtime import cut_power, prepare_loop, take_down
+from .runtime import cut_power, end_crashed_tasks, prepare_loop
 from .service import SimulatedService, hosted, reset
 from .story import Story
 
@@ -38,15 +38,15 @@ TROUBLES: Final = (
     "clog",
     "clock jump",
 )
-LAST_LIFE: Final = 9000.0
-"""Seconds that a last, quiet life may take."""
+FAULTLESS_RUN_SECONDS: Final = 9000.0
+"""Longest duration of the last run, without faults, in seconds."""
 
-QUIET_LIVES: Final = 3
-"""How often programs are run again, while the journal holds tasks that are not fetched."""
+MAX_FAULTLESS_RUNS: Final = 3
+"""How often programs are run again while the journal has tasks without results."""
 
 
-class _Heard(logging.Handler):
-    """Takes everything that the package logs into the story."""
+class _LogCollector(logging.Handler):
+    """Copies the package's log records to the story."""
 
     def __init__(self, story: Story) -> None:
         super().__init__(logging.DEBUG)
@@ -61,8 +61,8 @@ class _Heard(logging.Handler):
 
 
 @contextlib.contextmanager
-def _heard(story: Story) -> Iterator[None]:
-    logger, handler = logging.getLogger("a2e_async"), _Heard(story)
+def _collect_logs(story: Story) -> Iterator[None]:
+    logger, handler = logging.getLogger("a2e_async"), _LogCollector(story)
     level, spread = logger.level, logger.propagate
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
@@ -76,8 +76,8 @@ def _heard(story: Story) -> Iterator[None]:
 
 
 @dataclass
-class Setting:
-    """The drawn inhabitants of a world."""
+class WorldSetup:
+    """The randomly chosen service, programs and disks of a world."""
 
     story: Story
     service: SimulatedService
@@ -88,27 +88,27 @@ class Setting:
     jumped: bool = field(default=False)
 
 
-def _memory() -> str | None:
-    """Return a directory in memory, where there is one: syncing costs nothing there."""
+def _memory_directory() -> str | None:
+    """Return a directory in memory, if there is one: fsync is fast there."""
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 async def live(
     world: simloom.World, *, focus: str | None = None, story: Story | None = None
 ) -> Story:
-    """Let one world happen; raise `AssertionError` when a law was broken.
+    """Run one world; raise `AssertionError` if an invariant was record_violation.
 
-    ``focus`` makes every trouble this one. ``story`` is filled, also when this raises.
+    ``focus`` makes every failure one of this type. ``story`` is filled even if this raises.
     """
     story = Story() if story is None else story
     loop = asyncio.get_running_loop()
     prepare_loop(loop)
     disks: dict[str, Disk] = {}
     with (
-        tempfile.TemporaryDirectory(dir=_memory(), prefix="a2e-sim-") as directory,
+        tempfile.TemporaryDirectory(dir=_memory_directory(), prefix="a2e-sim-") as directory,
         machine_clocks() as offsets,
         simulated_disks(disks),
-        _heard(story),
+        _collect_logs(story),
         patch("tests.hostile.reply.reset", reset),
         patch.dict(os.environ, A2E_WEBHOOK_SECRET=WEBHOOK_SECRET),
     ):
@@ -116,15 +116,15 @@ async def live(
         for program in setting.programs:
             start_on(program.host, program)
         there = hosted(world, setting.service)
-        await _troubles(world, setting, there, focus)
-        await _last_life(world, setting)
+        await _inject_failures(world, setting, there, focus)
+        await _run_without_faults(world, setting)
         await _check(world, setting)
         story.over = True
         for program in setting.programs:
             _crash(program)
         setting.service.stopped.set()
         await world.sleep(1)
-        take_down(loop)
+        end_crashed_tasks(loop)
     assert not story.violations, "; ".join(map(str, story.violations[:4]))
     return story
 
@@ -135,7 +135,7 @@ def _draw(
     directory: Path,
     disks: dict[str, Disk],
     offsets: dict[str, float],
-) -> Setting:
+) -> WorldSetup:
     world.net.set_latency(0.001, pick("net.latency", 0.002, 0.05, 0.8))
     service = SimulatedService(story)
     crowd = pick("world.programs", "one", "one", "two", "two accounts")
@@ -173,7 +173,7 @@ def _draw(
         for job in (*program.jobs, *program.batch):
             story.say(f"world: {program.name} {job}")
     jumped = any(offsets.values())
-    return Setting(story, service, programs, disks, directory, offsets, jumped)
+    return WorldSetup(story, service, programs, disks, directory, offsets, jumped)
 
 
 def _crash(program: Program) -> None:
@@ -181,10 +181,10 @@ def _crash(program: Program) -> None:
     program.disk.cut_power()
 
 
-async def _troubles(
-    world: simloom.World, setting: Setting, there: simloom.Host, focus: str | None
+async def _inject_failures(
+    world: simloom.World, setting: WorldSetup, there: simloom.Host, focus: str | None
 ) -> None:
-    """Let a few things go wrong. Early moments are the interesting ones: starts are under way."""
+    """Inject a few failures, mostly early, while starts are in progress."""
     story = setting.story
     for _ in range(simloom.draw("troubles", 4) + (3 if focus else 0)):
         when = pick("trouble.when", 0.5, 0.01, 0.1, 2.0, 10.0, 45.0)
@@ -216,26 +216,28 @@ async def _troubles(
             setting.offsets[here.name] += pick("clock.jump", 60.0, -60.0, 7200.0, -7200.0)
 
 
-async def _last_life(world: simloom.World, setting: Setting) -> None:
-    """Let all programs live once more, without faults: whatever was paid must come out now."""
+async def _run_without_faults(world: simloom.World, setting: WorldSetup) -> None:
+    """Run all programs once more, without faults: now all paid results must arrive."""
     programs, story = setting.programs, setting.story
     with contextlib.suppress(TimeoutError):
         await _all_ended(programs, within=pick("quiet.after", 300, 60))
-    for life in range(QUIET_LIVES):
+    for life in range(MAX_FAULTLESS_RUNS):
         for program in programs:
             _crash(program)
-        await world.sleep(100)  # leases run out, late starts arrive
+        await world.sleep(100)  # leases expire, delayed starts arrive
         story.calm = True
-        setting.service.calm_down()
+        setting.service.stop_misbehaving()
         story.say("world: a last life, no faults")
         for program in programs:
             program.disk.breaks = 0
             program.ended.clear()
             program.host.restart()
         try:
-            await _all_ended(programs, within=LAST_LIFE)
+            await _all_ended(programs, within=FAULTLESS_RUN_SECONDS)
         except TimeoutError:
-            story.violated("7 hang", f"quiet life {life} did not end within {LAST_LIFE:.0f} s")
+            story.record_violation(
+                "7 hang", f"quiet life {life} did not end within {FAULTLESS_RUN_SECONDS:.0f} s"
+            )
             return
         if not any(entry.ids and entry.open for entry in await _entries(setting)):
             return
@@ -247,7 +249,7 @@ async def _all_ended(programs: Sequence[Program], *, within: float) -> None:
             await program.ended.wait()
 
 
-async def _entries(setting: Setting) -> Sequence[Entry]:
+async def _entries(setting: WorldSetup) -> Sequence[Entry]:
     loop = asyncio.get_running_loop()
     journal = SqliteJournal(setting.directory / "jobs.db", host_clock=loop.time)
     entries, _ = await journal.entries()
@@ -255,10 +257,10 @@ async def _entries(setting: Setting) -> Sequence[Entry]:
     return entries
 
 
-async def _check(world: simloom.World, setting: Setting) -> None:
+async def _check(world: simloom.World, setting: WorldSetup) -> None:
     every = (job for program in setting.programs for job in (*program.jobs, *program.batch))
     jobs = list({job.key: job for job in every}.values())
-    ending = laws.Ending(
+    ending = laws.FinalState(
         story=setting.story,
         service=setting.service,
         jobs=jobs,

@@ -115,9 +115,9 @@ async def test_prepare_refuses(tmp_path: Path, talk: Path, monkeypatch: pytest.M
         (tmp_path / "none.wav", "No such file"),
         (tmp_path, "is a directory"),
         (tmp_path / "empty.wav", "is empty"),
-        (tmp_path / "fifo.wav", "no regular file"),
+        (tmp_path / "fifo.wav", "not a regular file"),
         (tmp_path / "socket.wav", "cannot be read"),
-        (tmp_path / "page.png", "is not what its name says: it is a web page"),
+        (tmp_path / "page.png", "does not match its file extension: it is a web page"),
         (tmp_path / "what.xyz", "unknown type"),
         (b"", "is empty"),
         ("nul\0byte", "NUL"),
@@ -126,9 +126,9 @@ async def test_prepare_refuses(tmp_path: Path, talk: Path, monkeypatch: pytest.M
             await ready(source)
         assert caught.value.field == "source_url"
         assert "source_url" in str(caught.value)
-    with pytest.raises(InvalidInput, match=r"is audio/wav; image is wanted here \(png, "):
+    with pytest.raises(InvalidInput, match=r"is audio/wav; image is required here \(png, "):
         await ready(talk, ("image",))
-    with pytest.raises(InvalidInput, match="at most 1,000 are taken"):
+    with pytest.raises(InvalidInput, match="at most 1,000 are allowed"):
         await prepare(talk, allowed=ANY, field="f", max_bytes=1000)
     assert (await ready(tmp_path / "what.xyz", ("file",))).media == "file"
 
@@ -261,7 +261,7 @@ async def test_free_to_repeat(store: Store, kit: Kit, bench: Bench, talk: Path) 
 async def test_five_tries_and_the_presign_is_kept(store: Store, bench: Bench) -> None:
     store.always = Fault(status=500)
     prepared = await ready(WAV)
-    with pytest.raises(TransferError, match="5 tries: HTTP 500") as caught:
+    with pytest.raises(TransferError, match="5 attempts: HTTP 500") as caught:
         await bench.up.upload(prepared)
     assert "sig=" not in str(caught.value) + str(caught.value.url)
     assert puts(store) == 5
@@ -272,7 +272,7 @@ async def test_five_tries_and_the_presign_is_kept(store: Store, bench: Bench) ->
 
 async def test_cut_uploads_are_counted_by_the_wire(store: Store, bench: Bench) -> None:
     store.always = Fault(cut=10)
-    with pytest.raises(TransferError, match="5 tries"):
+    with pytest.raises(TransferError, match="5 attempts"):
         await bench.up.upload(await ready(WAV))
     assert puts(store) == 5
 
@@ -302,7 +302,7 @@ async def test_refused_because_its_time_is_over(store: Store, bench: Bench) -> N
     assert len(bench.presign.calls) == 2
     bench.clock.now += 25 * 3600
     store.always = Fault(status=403)
-    with pytest.raises(TransferError, match="before its URLs expired"):
+    with pytest.raises(TransferError, match="before its upload URLs expired"):
         await bench.up.upload(prepared)
     assert len(bench.presign.calls) == 4
 
@@ -333,7 +333,7 @@ async def test_changed_before_sending(store: Store, bench: Bench, talk: Path) ->
         await bench.up.upload(prepared)
     assert store.seen == []
     talk.unlink()
-    with pytest.raises(TransferError, match="cannot be read any more"):
+    with pytest.raises(TransferError, match="can no longer be read"):
         await bench.up.upload(prepared)
 
 
