@@ -69,7 +69,7 @@ class _Namespace(Generic[N]):
     """A namespace that is made when it is first used, and kept by its client."""
 
     def __init__(self, make: "Callable[[Room], N]") -> None:
-        self._make = make
+        self._factory = make
         self._name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -84,7 +84,7 @@ class _Namespace(Generic[N]):
     def __get__(self, client: "Namespaces | None", owner: type) -> Self | N:
         if client is None:
             return self
-        made = self._make(client._room)  # pyright: ignore[reportPrivateUsage]  # the descriptor is part of the class
+        made = self._factory(client._room)  # pyright: ignore[reportPrivateUsage]  # the descriptor is part of the class
         vars(client)[self._name] = made
         return made
 
@@ -97,69 +97,75 @@ class Namespaces(Handle):
     # -- pictures --------------------------------------------------------------------------
 
     text_to_image = _Namespace(
-        lambda room: text_to_image.TextToImage(room, text_to_image.TEXT_TO_IMAGE)
+        lambda context: text_to_image.TextToImage(context, text_to_image.TEXT_TO_IMAGE)
     )
-    nano_banana = _Namespace(lambda room: base.TaskNamespace(room, nano_banana.NANO_BANANA))
-    gpt_image = _Namespace(lambda room: base.TaskNamespace(room, gpt_image.GPT_IMAGE))
-    flux2 = _Namespace(lambda room: base.TaskNamespace(room, flux2.FLUX2))
-    qwen_image = _Namespace(lambda room: base.TaskNamespace(room, qwen_image.QWEN_IMAGE))
-    kling_image = _Namespace(lambda room: base.TaskNamespace(room, kling_image.KLING_IMAGE))
-    image_edit = _Namespace(lambda room: base.TaskNamespace(room, image_edit.IMAGE_EDIT))
+    nano_banana = _Namespace(lambda context: base.TaskNamespace(context, nano_banana.NANO_BANANA))
+    gpt_image = _Namespace(lambda context: base.TaskNamespace(context, gpt_image.GPT_IMAGE))
+    flux2 = _Namespace(lambda context: base.TaskNamespace(context, flux2.FLUX2))
+    qwen_image = _Namespace(lambda context: base.TaskNamespace(context, qwen_image.QWEN_IMAGE))
+    kling_image = _Namespace(lambda context: base.TaskNamespace(context, kling_image.KLING_IMAGE))
+    image_edit = _Namespace(lambda context: base.TaskNamespace(context, image_edit.IMAGE_EDIT))
     virtual_try_on = _Namespace(
-        lambda room: base.TaskNamespace(room, virtual_try_on.VIRTUAL_TRY_ON)
+        lambda context: base.TaskNamespace(context, virtual_try_on.VIRTUAL_TRY_ON)
     )
     product_avatar = _Namespace(
-        lambda room: base.TaskNamespace(room, product_avatar.PRODUCT_AVATAR)
+        lambda context: base.TaskNamespace(context, product_avatar.PRODUCT_AVATAR)
     )
-    photobook = _Namespace(lambda room: base.TaskNamespace(room, photobook.PHOTOBOOK))
+    photobook = _Namespace(lambda context: base.TaskNamespace(context, photobook.PHOTOBOOK))
 
     # -- videos from texts and pictures ----------------------------------------------------
 
     image_to_video = _Namespace(
-        lambda room: image_to_video.ImageToVideo(room, image_to_video.IMAGE_TO_VIDEO)
+        lambda context: image_to_video.ImageToVideo(context, image_to_video.IMAGE_TO_VIDEO)
     )
-    wan = _Namespace(lambda room: base.TaskNamespace(room, wan.WAN))
-    wan30 = _Namespace(lambda room: base.TaskNamespace(room, wan30.WAN30))
-    happyhorse = _Namespace(lambda room: base.TaskNamespace(room, happyhorse.HAPPYHORSE))
-    seedance = _Namespace(lambda room: base.TaskNamespace(room, seedance.SEEDANCE))
-    seedance2 = _Namespace(lambda room: base.Renamable(room, seedance2.SEEDANCE2))
-    veo = _Namespace(lambda room: veo.Veo(room, veo.VEO))
-    grok_video = _Namespace(lambda room: base.TaskNamespace(room, grok_video.GROK_VIDEO))
-    kling_video = _Namespace(lambda room: base.Renamable(room, kling_video.KLING_VIDEO))
-    kling_omni = _Namespace(lambda room: base.Renamable(room, kling_omni.KLING_OMNI))
-    sora = _Namespace(lambda room: base.TaskNamespace(room, sora.SORA))
+    wan = _Namespace(lambda context: base.TaskNamespace(context, wan.WAN))
+    wan30 = _Namespace(lambda context: base.TaskNamespace(context, wan30.WAN30))
+    happyhorse = _Namespace(lambda context: base.TaskNamespace(context, happyhorse.HAPPYHORSE))
+    seedance = _Namespace(lambda context: base.TaskNamespace(context, seedance.SEEDANCE))
+    seedance2 = _Namespace(lambda context: base.Renamable(context, seedance2.SEEDANCE2))
+    veo = _Namespace(lambda context: veo.Veo(context, veo.VEO))
+    grok_video = _Namespace(lambda context: base.TaskNamespace(context, grok_video.GROK_VIDEO))
+    kling_video = _Namespace(lambda context: base.Renamable(context, kling_video.KLING_VIDEO))
+    kling_omni = _Namespace(lambda context: base.Renamable(context, kling_omni.KLING_OMNI))
+    sora = _Namespace(lambda context: base.TaskNamespace(context, sora.SORA))
 
     # -- people in pictures and videos -----------------------------------------------------
 
-    avatar_video = _Namespace(lambda room: base.TaskNamespace(room, avatar_video.AVATAR_VIDEO))
-    video_twin = _Namespace(lambda room: video_twin.VideoTwin(room, video_twin.VIDEO_TWIN))
-    talking_photo = _Namespace(lambda room: base.TaskNamespace(room, talking_photo.TALKING_PHOTO))
-    talking_video = _Namespace(lambda room: base.TaskNamespace(room, talking_video.TALKING_VIDEO))
-    face_swap = _Namespace(lambda room: face_swap.FaceSwap(room, face_swap.FACE_SWAP))
-    face_swap_preview = _Namespace(
-        lambda room: base.TaskNamespace(room, face_swap_preview.FACE_SWAP_PREVIEW)
+    avatar_video = _Namespace(
+        lambda context: base.TaskNamespace(context, avatar_video.AVATAR_VIDEO)
     )
-    head_swap = _Namespace(lambda room: base.TaskNamespace(room, head_swap.HEAD_SWAP))
-    actor_swap = _Namespace(lambda room: base.TaskNamespace(room, actor_swap.ACTOR_SWAP))
+    video_twin = _Namespace(lambda context: video_twin.VideoTwin(context, video_twin.VIDEO_TWIN))
+    talking_photo = _Namespace(
+        lambda context: base.TaskNamespace(context, talking_photo.TALKING_PHOTO)
+    )
+    talking_video = _Namespace(
+        lambda context: base.TaskNamespace(context, talking_video.TALKING_VIDEO)
+    )
+    face_swap = _Namespace(lambda context: face_swap.FaceSwap(context, face_swap.FACE_SWAP))
+    face_swap_preview = _Namespace(
+        lambda context: base.TaskNamespace(context, face_swap_preview.FACE_SWAP_PREVIEW)
+    )
+    head_swap = _Namespace(lambda context: base.TaskNamespace(context, head_swap.HEAD_SWAP))
+    actor_swap = _Namespace(lambda context: base.TaskNamespace(context, actor_swap.ACTOR_SWAP))
     motion_transfer = _Namespace(
-        lambda room: base.TaskNamespace(room, motion_transfer.MOTION_TRANSFER)
+        lambda context: base.TaskNamespace(context, motion_transfer.MOTION_TRANSFER)
     )
 
     # -- sound, speech and repair ----------------------------------------------------------
 
-    dubbing = _Namespace(lambda room: base.TaskNamespace(room, dubbing.DUBBING))
-    voice_clone = _Namespace(lambda room: base.Renamable(room, voice_clone.VOICE_CLONE))
-    think_sound = _Namespace(lambda room: base.TaskNamespace(room, think_sound.THINK_SOUND))
+    dubbing = _Namespace(lambda context: base.TaskNamespace(context, dubbing.DUBBING))
+    voice_clone = _Namespace(lambda context: base.Renamable(context, voice_clone.VOICE_CLONE))
+    think_sound = _Namespace(lambda context: base.TaskNamespace(context, think_sound.THINK_SOUND))
     caption_removal = _Namespace(
-        lambda room: caption_removal.CaptionRemoval(room, caption_removal.CAPTION_REMOVAL)
+        lambda context: caption_removal.CaptionRemoval(context, caption_removal.CAPTION_REMOVAL)
     )
-    upscale = _Namespace(lambda room: base.TaskNamespace(room, upscale.UPSCALE))
+    upscale = _Namespace(lambda context: base.TaskNamespace(context, upscale.UPSCALE))
 
     # -- the account -----------------------------------------------------------------------
 
-    speech = _Namespace(lambda room: speech.Speech(room))
-    voices = _Namespace(lambda room: voices.Voices(room))
-    avatars = _Namespace(lambda room: avatars.Avatars(room))
-    backgrounds = _Namespace(lambda room: backgrounds.Backgrounds(room))
-    credits = _Namespace(lambda room: credits_module.Credits(room))
-    legacy = _Namespace(lambda room: legacy.Legacy(room))
+    speech = _Namespace(lambda context: speech.Speech(context))
+    voices = _Namespace(lambda context: voices.Voices(context))
+    avatars = _Namespace(lambda context: avatars.Avatars(context))
+    backgrounds = _Namespace(lambda context: backgrounds.Backgrounds(context))
+    credits = _Namespace(lambda context: credits_module.Credits(context))
+    legacy = _Namespace(lambda context: legacy.Legacy(context))

@@ -42,13 +42,13 @@ class Bridge:
     def __init__(self, client: A2E) -> None:
         self.client = client
         self.closed = False
-        self._home: int | None = None
+        self._owner_pid: int | None = None
         """The process of the first call; until then the client is anybody's."""
         self._lock = threading.Lock()
         self._portal: BlockingPortal | None = None
         self._thread: threading.Thread | None = None
         self._ready: Future[BlockingPortal] = Future()
-        self._calls: set[_Call] = set()
+        self._calls: set[_PendingCall] = set()
 
     @property
     def inside(self) -> bool:
@@ -57,7 +57,7 @@ class Bridge:
 
     def call(self, work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run on the loop, and return or raise what comes of it."""
-        call = _Call()
+        call = _PendingCall()
 
         async def run() -> T:
             call.task = asyncio.current_task()
@@ -67,10 +67,10 @@ class Bridge:
                 call.ended.set()
 
         with self._lock:
-            portal = self._open()
+            portal = self._get_portal()
             self._calls.add(call)
         try:
-            future = _spawn(portal, run)
+            future = _submit(portal, run)
             call.future = future
             if call.ended.is_set():
                 future.cancel()  # the thread is over, and may not have seen it
@@ -83,7 +83,7 @@ class Bridge:
         except BaseException as error:
             # Ctrl-C: what comes after it must not find the call half done.
             if call.future is None:
-                self._end_unseen(portal, call)
+                self._cancel_interrupted(portal, call)
             elif call.future.cancel():
                 call.ended.wait()
             del args, kwargs  # the frames, this one included, hold media URLs
@@ -110,7 +110,7 @@ class Bridge:
                     return
                 yield item
         finally:
-            self._end(stream)
+            self._close_stream(stream)
 
     @contextmanager
     def enter(self, manager: AbstractAsyncContextManager[T]) -> Generator[T]:
@@ -137,7 +137,7 @@ class Bridge:
 
         When this is interrupted, the rest is left to the thread for as long as the program runs.
         """
-        if self._home not in (None, os.getpid()):
+        if self._owner_pid not in (None, os.getpid()):
             return
         with self._lock:
             first, self.closed = not self.closed, True
@@ -148,26 +148,29 @@ class Bridge:
         if portal is None:  # the call that began the thread was interrupted
             portal = self._ready.result()
         if self.inside:
-            raise _inside()
+            raise _own_loop_error()
         with suppress(ClientClosed, CancelledError):  # a loop that a callback has ended
-            _spawn(portal, partial(self._close, portal)).result()
+            _submit(portal, partial(self._close, portal)).result()
         thread.join()
 
     # -- inside ----------------------------------------------------------------------------
 
-    def _open(self) -> BlockingPortal:
-        if self._home not in (None, os.getpid()):
+    def _get_portal(self) -> BlockingPortal:
+        if self._owner_pid not in (None, os.getpid()):
             raise forked()
         if self.inside:
-            raise _inside()
+            raise _own_loop_error()
         if self.closed:
             raise closed_error()
-        self._home = os.getpid()
+        self._owner_pid = os.getpid()
         if self._portal is None:
             # Each step may be interrupted; the next call goes on with the same thread.
             if self._thread is None:
                 self._thread = threading.Thread(
-                    target=self._serve, args=(self._ready,), name="a2e_async-blocking", daemon=True
+                    target=self._run_loop,
+                    args=(self._ready,),
+                    name="a2e_async-blocking",
+                    daemon=True,
                 )
             if self._thread.ident is None:
                 self._thread.start()
@@ -176,7 +179,7 @@ class Bridge:
             self._portal = portal
         return self._portal
 
-    def _serve(self, ready: "Future[BlockingPortal]") -> None:
+    def _run_loop(self, ready: "Future[BlockingPortal]") -> None:
         async def main() -> None:
             try:
                 async with BlockingPortal() as portal:
@@ -205,7 +208,7 @@ class Bridge:
         finally:
             await portal.stop(cancel_remaining=True)
 
-    def _end_unseen(self, portal: BlockingPortal, call: "_Call") -> None:
+    def _cancel_interrupted(self, portal: BlockingPortal, call: "_PendingCall") -> None:
         """End a call that was interrupted while it was handed over, if it has been."""
 
         async def end() -> None:  # what was handed over before it has begun before it
@@ -215,21 +218,21 @@ class Bridge:
                 call.task.cancel()
 
         with suppress(ClientClosed):
-            _spawn(portal, end)
+            _submit(portal, end)
             call.ended.wait()
 
-    def _end(self, stream: AsyncIterator[Any]) -> None:
+    def _close_stream(self, stream: AsyncIterator[Any]) -> None:
         aclose = getattr(stream, "aclose", None)
         if aclose is None:
             return
         if self.inside:  # dropped, and collected here by chance
-            asyncio.ensure_future(aclose()).add_done_callback(_seen)
+            asyncio.ensure_future(aclose()).add_done_callback(_retrieve_exception)
             return
         with suppress(ClientClosed, ConfigurationError):
             self.call(aclose)
 
 
-class _Call:
+class _PendingCall:
     """One call on its way. ``ended``: nothing of it runs on the loop any more."""
 
     def __init__(self) -> None:
@@ -238,20 +241,20 @@ class _Call:
         self.ended = threading.Event()
 
 
-def _spawn(portal: BlockingPortal, work: Callable[[], Awaitable[T]]) -> "Future[T]":
+def _submit(portal: BlockingPortal, work: Callable[[], Awaitable[T]]) -> "Future[T]":
     try:
         return portal.start_task_soon(work)
     except RuntimeError as error:
         raise closed_error() from error
 
 
-def _inside() -> ConfigurationError:
+def _own_loop_error() -> ConfigurationError:
     return ConfigurationError(
         "A blocking client cannot be used on its own event loop (in on_event, for one): the call "
         "would wait for itself."
     )
 
 
-def _seen(done: "asyncio.Task[Any]") -> None:
+def _retrieve_exception(done: "asyncio.Task[Any]") -> None:
     if not done.cancelled():
         done.exception()

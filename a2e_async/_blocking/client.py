@@ -35,10 +35,10 @@ P = ParamSpec("P")
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
-_END: Final = object()
+_EXHAUSTED: Final = object()
 
 
-def _twins(method: Callable[Concatenate[Any, P], A2E]) -> "Line[P, BlockingA2E]":
+def _derived_client(method: Callable[Concatenate[Any, P], A2E]) -> "Line[P, BlockingA2E]":
     """A method that returns another client of the same parts."""
 
     def via(
@@ -103,8 +103,8 @@ class BlockingA2E(BlockingNamespaces):
         journal = self._inner.journal
         return None if journal is None else BlockingJournal(self._bridge, journal)
 
-    with_options = _twins(A2E.with_options)
-    for_caller = _twins(A2E.for_caller)
+    with_options = _derived_client(A2E.with_options)
+    for_caller = _derived_client(A2E.for_caller)
     request = waits(A2E.request)
     unknown = tells(A2E.unknown)
 
@@ -151,7 +151,7 @@ class BlockingA2E(BlockingNamespaces):
         loop stops spending.
         """
         outcomes = self._inner.batch(
-            _pulled(jobs),
+            _iterated_in_thread(jobs),
             limit=limit,
             retry_failed=retry_failed,
             budget=budget,
@@ -161,22 +161,24 @@ class BlockingA2E(BlockingNamespaces):
         return self._bridge.iterate(outcomes)
 
 
-def _pulled(jobs: Iterable[T]) -> Iterable[T] | AsyncIterable[T]:
+def _iterated_in_thread(jobs: Iterable[T]) -> Iterable[T] | AsyncIterable[T]:
     given: object = jobs
     if isinstance(given, AsyncIterable | list | tuple) or not isinstance(given, Iterable):
         return jobs  # what waits for nothing, and what the batch itself refuses
-    return _Pulled(iter(jobs))
+    return _ThreadIterator(iter(jobs))
 
 
-class _Pulled(AsyncIterator[T]):
+class _ThreadIterator(AsyncIterator[T]):
     """A plain iterator, its items made in a thread that may block."""
 
     def __init__(self, items: Iterator[T]) -> None:
         self._items = items
 
     async def __anext__(self) -> T:
-        item: Any = await anyio.to_thread.run_sync(next, self._items, _END, abandon_on_cancel=True)
-        if item is _END:
+        item: Any = await anyio.to_thread.run_sync(
+            next, self._items, _EXHAUSTED, abandon_on_cancel=True
+        )
+        if item is _EXHAUSTED:
             raise StopAsyncIteration
         return item  # type: ignore[no-any-return]  # an item or the mark of the end
 
@@ -188,7 +190,7 @@ class _Pulled(AsyncIterator[T]):
                 await anyio.to_thread.run_sync(close)
 
 
-def _like(client: Callable[P, A2E]) -> Callable[P, BlockingA2E]:
+def _with_signature_of(client: Callable[P, A2E]) -> Callable[P, BlockingA2E]:
     @sealed
     @functools.wraps(client, assigned=(), updated=())  # for its parameters alone
     def blocking(*args: P.args, **kwargs: P.kwargs) -> BlockingA2E:
@@ -204,4 +206,4 @@ def _like(client: Callable[P, A2E]) -> Callable[P, BlockingA2E]:
     return blocking
 
 
-blocking = _like(A2E)
+blocking = _with_signature_of(A2E)

@@ -180,11 +180,11 @@ class BlockingLegacy(Face[Legacy]):
     add_user = waits(Legacy.add_user)
 
 
-class _Slot(Generic[F]):
+class _LazyBlockingNamespace(Generic[F]):
     """A namespace that is made when it is first used, and kept by its client."""
 
     def __init__(self, of: _Namespace[N], make: Callable[[Bridge, N], F]) -> None:
-        self._make: Callable[[Bridge, Any], F] = make
+        self._factory: Callable[[Bridge, Any], F] = make
         self._name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -200,7 +200,7 @@ class _Slot(Generic[F]):
         if client is None:
             return self
         inner, bridge = behind(client)
-        made = self._make(bridge, getattr(inner, self._name))
+        made = self._factory(bridge, getattr(inner, self._name))
         vars(client)[self._name] = made
         return made
 
@@ -210,56 +210,56 @@ class BlockingNamespaces(Handle):
 
     # -- pictures --------------------------------------------------------------------------
 
-    text_to_image = _Slot(Namespaces.text_to_image, BlockingTextToImage)
-    nano_banana = _Slot(Namespaces.nano_banana, BlockingTaskNamespace)
-    gpt_image = _Slot(Namespaces.gpt_image, BlockingTaskNamespace)
-    flux2 = _Slot(Namespaces.flux2, BlockingTaskNamespace)
-    qwen_image = _Slot(Namespaces.qwen_image, BlockingTaskNamespace)
-    kling_image = _Slot(Namespaces.kling_image, BlockingTaskNamespace)
-    image_edit = _Slot(Namespaces.image_edit, BlockingTaskNamespace)
-    virtual_try_on = _Slot(Namespaces.virtual_try_on, BlockingTaskNamespace)
-    product_avatar = _Slot(Namespaces.product_avatar, BlockingTaskNamespace)
-    photobook = _Slot(Namespaces.photobook, BlockingTaskNamespace)
+    text_to_image = _LazyBlockingNamespace(Namespaces.text_to_image, BlockingTextToImage)
+    nano_banana = _LazyBlockingNamespace(Namespaces.nano_banana, BlockingTaskNamespace)
+    gpt_image = _LazyBlockingNamespace(Namespaces.gpt_image, BlockingTaskNamespace)
+    flux2 = _LazyBlockingNamespace(Namespaces.flux2, BlockingTaskNamespace)
+    qwen_image = _LazyBlockingNamespace(Namespaces.qwen_image, BlockingTaskNamespace)
+    kling_image = _LazyBlockingNamespace(Namespaces.kling_image, BlockingTaskNamespace)
+    image_edit = _LazyBlockingNamespace(Namespaces.image_edit, BlockingTaskNamespace)
+    virtual_try_on = _LazyBlockingNamespace(Namespaces.virtual_try_on, BlockingTaskNamespace)
+    product_avatar = _LazyBlockingNamespace(Namespaces.product_avatar, BlockingTaskNamespace)
+    photobook = _LazyBlockingNamespace(Namespaces.photobook, BlockingTaskNamespace)
 
     # -- videos from texts and pictures ----------------------------------------------------
 
-    image_to_video = _Slot(Namespaces.image_to_video, BlockingImageToVideo)
-    wan = _Slot(Namespaces.wan, BlockingTaskNamespace)
-    wan30 = _Slot(Namespaces.wan30, BlockingTaskNamespace)
-    happyhorse = _Slot(Namespaces.happyhorse, BlockingTaskNamespace)
-    seedance = _Slot(Namespaces.seedance, BlockingTaskNamespace)
-    seedance2 = _Slot(Namespaces.seedance2, BlockingRenamable)
-    veo = _Slot(Namespaces.veo, BlockingVeo)
-    grok_video = _Slot(Namespaces.grok_video, BlockingTaskNamespace)
-    kling_video = _Slot(Namespaces.kling_video, BlockingRenamable)
-    kling_omni = _Slot(Namespaces.kling_omni, BlockingRenamable)
-    sora = _Slot(Namespaces.sora, BlockingTaskNamespace)
+    image_to_video = _LazyBlockingNamespace(Namespaces.image_to_video, BlockingImageToVideo)
+    wan = _LazyBlockingNamespace(Namespaces.wan, BlockingTaskNamespace)
+    wan30 = _LazyBlockingNamespace(Namespaces.wan30, BlockingTaskNamespace)
+    happyhorse = _LazyBlockingNamespace(Namespaces.happyhorse, BlockingTaskNamespace)
+    seedance = _LazyBlockingNamespace(Namespaces.seedance, BlockingTaskNamespace)
+    seedance2 = _LazyBlockingNamespace(Namespaces.seedance2, BlockingRenamable)
+    veo = _LazyBlockingNamespace(Namespaces.veo, BlockingVeo)
+    grok_video = _LazyBlockingNamespace(Namespaces.grok_video, BlockingTaskNamespace)
+    kling_video = _LazyBlockingNamespace(Namespaces.kling_video, BlockingRenamable)
+    kling_omni = _LazyBlockingNamespace(Namespaces.kling_omni, BlockingRenamable)
+    sora = _LazyBlockingNamespace(Namespaces.sora, BlockingTaskNamespace)
 
     # -- people in pictures and videos -----------------------------------------------------
 
-    avatar_video = _Slot(Namespaces.avatar_video, BlockingTaskNamespace)
-    video_twin = _Slot(Namespaces.video_twin, BlockingVideoTwin)
-    talking_photo = _Slot(Namespaces.talking_photo, BlockingTaskNamespace)
-    talking_video = _Slot(Namespaces.talking_video, BlockingTaskNamespace)
-    face_swap = _Slot(Namespaces.face_swap, BlockingFaceSwap)
-    face_swap_preview = _Slot(Namespaces.face_swap_preview, BlockingTaskNamespace)
-    head_swap = _Slot(Namespaces.head_swap, BlockingTaskNamespace)
-    actor_swap = _Slot(Namespaces.actor_swap, BlockingTaskNamespace)
-    motion_transfer = _Slot(Namespaces.motion_transfer, BlockingTaskNamespace)
+    avatar_video = _LazyBlockingNamespace(Namespaces.avatar_video, BlockingTaskNamespace)
+    video_twin = _LazyBlockingNamespace(Namespaces.video_twin, BlockingVideoTwin)
+    talking_photo = _LazyBlockingNamespace(Namespaces.talking_photo, BlockingTaskNamespace)
+    talking_video = _LazyBlockingNamespace(Namespaces.talking_video, BlockingTaskNamespace)
+    face_swap = _LazyBlockingNamespace(Namespaces.face_swap, BlockingFaceSwap)
+    face_swap_preview = _LazyBlockingNamespace(Namespaces.face_swap_preview, BlockingTaskNamespace)
+    head_swap = _LazyBlockingNamespace(Namespaces.head_swap, BlockingTaskNamespace)
+    actor_swap = _LazyBlockingNamespace(Namespaces.actor_swap, BlockingTaskNamespace)
+    motion_transfer = _LazyBlockingNamespace(Namespaces.motion_transfer, BlockingTaskNamespace)
 
     # -- sound, speech and repair ----------------------------------------------------------
 
-    dubbing = _Slot(Namespaces.dubbing, BlockingTaskNamespace)
-    voice_clone = _Slot(Namespaces.voice_clone, BlockingRenamable)
-    think_sound = _Slot(Namespaces.think_sound, BlockingTaskNamespace)
-    caption_removal = _Slot(Namespaces.caption_removal, BlockingCaptionRemoval)
-    upscale = _Slot(Namespaces.upscale, BlockingTaskNamespace)
+    dubbing = _LazyBlockingNamespace(Namespaces.dubbing, BlockingTaskNamespace)
+    voice_clone = _LazyBlockingNamespace(Namespaces.voice_clone, BlockingRenamable)
+    think_sound = _LazyBlockingNamespace(Namespaces.think_sound, BlockingTaskNamespace)
+    caption_removal = _LazyBlockingNamespace(Namespaces.caption_removal, BlockingCaptionRemoval)
+    upscale = _LazyBlockingNamespace(Namespaces.upscale, BlockingTaskNamespace)
 
     # -- the account -----------------------------------------------------------------------
 
-    speech = _Slot(Namespaces.speech, BlockingSpeech)
-    voices = _Slot(Namespaces.voices, BlockingVoices)
-    avatars = _Slot(Namespaces.avatars, BlockingAvatars)
-    backgrounds = _Slot(Namespaces.backgrounds, BlockingBackgrounds)
-    credits = _Slot(Namespaces.credits, BlockingCredits)
-    legacy = _Slot(Namespaces.legacy, BlockingLegacy)
+    speech = _LazyBlockingNamespace(Namespaces.speech, BlockingSpeech)
+    voices = _LazyBlockingNamespace(Namespaces.voices, BlockingVoices)
+    avatars = _LazyBlockingNamespace(Namespaces.avatars, BlockingAvatars)
+    backgrounds = _LazyBlockingNamespace(Namespaces.backgrounds, BlockingBackgrounds)
+    credits = _LazyBlockingNamespace(Namespaces.credits, BlockingCredits)
+    legacy = _LazyBlockingNamespace(Namespaces.legacy, BlockingLegacy)

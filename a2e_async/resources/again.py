@@ -20,7 +20,7 @@ R = TypeVar("R", bound=Record)
 
 
 async def again(
-    room: Room, kind: TaskKind[..., R], endpoint: Endpoint | None, what: str, id: str
+    context: Room, kind: TaskKind[..., R], endpoint: Endpoint | None, what: str, id: str
 ) -> Task[R]:
     """Post ``{_id}`` to an operation that works on a task once more; return what to wait for.
 
@@ -29,21 +29,23 @@ async def again(
     the service refused. A task whose caller was cancelled meanwhile is unclaimed.
     """
     endpoint = needed(kind, endpoint, what)
-    return await room.charged.call(
+    return await context.charged.call(
         ChargedCall(
             kind=f"{kind.name}.{what}",
             path=endpoint.path,
             body={"_id": check_id(id)},
-            timeout=room.start_timeout,
-            priority=room.priority,
-            read=partial(_begun, room, kind, id),
-            left=room.starter.keep,
+            timeout=context.start_timeout,
+            priority=context.priority,
+            read=partial(_read_started_task, context, kind, id),
+            left=context.starter.keep,
             advice=f"Look at a2e.{kind.name}.get({id!r}) and a2e.{kind.name}.list()",
         )
     )
 
 
-def _begun(room: Room, kind: TaskKind[..., R], id: str, answer: "Answer") -> Task[R] | None:
+def _read_started_task(
+    context: Room, kind: TaskKind[..., R], id: str, answer: "Answer"
+) -> Task[R] | None:
     data = answer.data
     started = read_start(kind, data)
     if isinstance(started, Refusal):
@@ -52,4 +54,4 @@ def _begun(room: Room, kind: TaskKind[..., R], id: str, answer: "Answer") -> Tas
             return None
         started = None
     ids = tuple(dict.fromkeys(found for raw in started or () if (found := read_id(raw))))
-    return Task(room.tasks, kind, ids or (id,), now=asyncio.get_running_loop().time())
+    return Task(context.tasks, kind, ids or (id,), now=asyncio.get_running_loop().time())

@@ -16,7 +16,7 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind, Words
 PREFIX: Final = "/api/v1/video"
 
 _CANVAS: Final = ("web_bg_width", "web_bg_height", "web_people_width", "web_people_height")
-_PARTS: Final = ("web_dist_bg_width", "web_dist_bg_height")
+_BACKGROUND_CROP: Final = ("web_dist_bg_width", "web_dist_bg_height")
 _IDS: Final = ("anchor_id", "back_id", "custom_back_id", "face_swap_id")
 
 
@@ -120,7 +120,7 @@ class AvatarVideoInput(TaskInput):
                 if not getattr(self, name):
                     raise InvalidInput(f"A new background needs {name}.", field=name)
         check_least(self, 1, *_CANVAS, "resolution")
-        for name in _PARTS:
+        for name in _BACKGROUND_CROP:
             if getattr(self, name) != -1:
                 check_least(self, 1, name)
 

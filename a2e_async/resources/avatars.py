@@ -20,7 +20,7 @@ PREFIX: Final = "/api/v1/custom_avatar"
 Origin = Literal["system", "custom"]
 """Whose a thing is: the service's own, or the account's."""
 
-_ORIGINS: Final[Mapping[str, Origin]] = {
+_OWNERSHIP_BY_TYPE: Final[Mapping[str, Origin]] = {
     "default": "system",
     "system": "system",
     "custom": "custom",
@@ -55,8 +55,8 @@ class Avatars:
     ``record.anchor_id`` with ``anchor_type=1`` is its avatar, which `list` shows as well.
     """
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, context: Room) -> None:
+        self._context = context
 
     def __repr__(self) -> str:
         return "<a2e.avatars>"
@@ -66,11 +66,11 @@ class Avatars:
 
         ``system=False`` leaves the service's out. ``POST /api/v1/anchor/list``.
         """
-        answer = await self._room.session.request(
+        answer = await self._context.session.request(
             "POST",
             "/api/v1/anchor/list",
             json={"web_type": "a2e"} if system else {},
-            **self._room.options(Priority.LIST),
+            **self._context.options(Priority.LIST),
         )
         return read_avatars(answer.data)
 
@@ -80,11 +80,11 @@ class Avatars:
         The service documents neither paging nor filters here: ``filters`` are JSON values that
         are sent as they are, under their names on the wire. ``POST /api/v1/custom_avatar/list``.
         """
-        answer = await self._room.session.request(
+        answer = await self._context.session.request(
             "POST",
             f"{PREFIX}/list",
             json=free_body("filters", filters),
-            **self._room.options(Priority.LIST),
+            **self._context.options(Priority.LIST),
         )
         return Page(read_avatars(answer.data), read_total(answer.data))
 
@@ -95,12 +95,12 @@ class Avatars:
         they are, under their names on the wire. A lost answer is not asked for again: look at
         `custom`. ``POST /api/v1/custom_avatar/add``.
         """
-        answer = await self._room.session.request(
+        answer = await self._context.session.request(
             "POST",
             f"{PREFIX}/add",
             json=free_body("data", data),
             repeat=Repeat.CHARGED,  # it would be there twice
-            **self._room.options(),
+            **self._context.options(),
         )
         return next(iter(read_avatars(answer.data)), None)
 
@@ -109,11 +109,11 @@ class Avatars:
 
         ``data`` as in `add`. Raises `NotFound`. ``PUT /api/v1/custom_avatar/{id}``.
         """
-        await self._room.session.request(
+        await self._context.session.request(
             "PUT",
             f"{PREFIX}/{check_id(id)}",
             json=free_body("data", data),
-            **self._room.options(),
+            **self._context.options(),
         )
 
     async def delete(self, id: str) -> None:
@@ -121,12 +121,12 @@ class Avatars:
 
         ``POST /api/v1/custom_avatar/del``.
         """
-        await remove(self._room, "POST", f"{PREFIX}/del", {"_id": check_id(id)})
+        await remove(self._context, "POST", f"{PREFIX}/del", {"_id": check_id(id)})
 
     async def tags(self) -> tuple[str, ...]:
         """Return the tags of the account's avatars. ``GET /api/v1/custom_avatar/all_tags``."""
-        answer = await self._room.session.request(
-            "GET", f"{PREFIX}/all_tags", **self._room.options()
+        answer = await self._context.session.request(
+            "GET", f"{PREFIX}/all_tags", **self._context.options()
         )
         data = answer.data
         if is_map(data):
@@ -158,7 +158,7 @@ def read_avatars(data: Any) -> tuple[Avatar, ...]:
     )
 
 
-_TYPES: Final[Mapping[int, Literal[0, 1]]] = {0: 0, 1: 1}
+_ANCHOR_TYPES: Final[Mapping[int, Literal[0, 1]]] = {0: 0, 1: 1}
 
 
 def _anchor_type(raw: Fields, kind: Origin | None) -> Literal[0, 1] | None:
@@ -166,9 +166,9 @@ def _anchor_type(raw: Fields, kind: Origin | None) -> Literal[0, 1] | None:
     said = raw.whole("anchor_type")
     if said is None and kind is not None:
         return 1 if kind == "custom" else 0
-    return _TYPES.get(said) if said is not None else None
+    return _ANCHOR_TYPES.get(said) if said is not None else None
 
 
 def read_origin(raw: Fields) -> Origin | None:
     """Return whose a thing is, by its ``type``."""
-    return raw.word("type", _ORIGINS)
+    return raw.word("type", _OWNERSHIP_BY_TYPE)

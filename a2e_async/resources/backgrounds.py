@@ -37,8 +37,8 @@ class Background:
 class Backgrounds:
     """Backgrounds of the service and of the account."""
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, context: Room) -> None:
+        self._context = context
 
     def __repr__(self) -> str:
         return "<a2e.backgrounds>"
@@ -51,16 +51,16 @@ class Backgrounds:
         `custom`. ``POST /api/v1/custom_back/add``.
         """
         check_media("image", image)
-        url = await self._room.files.url(image, ("image",), "image")
+        url = await self._context.files.url(image, ("image",), "image")
         path = f"{PREFIX}/add"
-        answer = await self._room.session.request(
+        answer = await self._context.session.request(
             "POST",
             path,
             json={"img_url": url},
             repeat=Repeat.CHARGED,  # it would be there twice
-            **self._room.options(),
+            **self._context.options(),
         )
-        return _one(answer.data, path, "custom")
+        return _read_background(answer.data, path, "custom")
 
     async def custom(self, /, **filters: Any) -> Page[Background]:
         """Return the account's own backgrounds.
@@ -68,23 +68,23 @@ class Backgrounds:
         The service documents neither paging nor filters here: ``filters`` are JSON values that
         are sent as they are, under their names on the wire. ``POST /api/v1/custom_back/list``.
         """
-        answer = await self._room.session.request(
+        answer = await self._context.session.request(
             "POST",
             f"{PREFIX}/list",
             json=free_body("filters", filters),
-            **self._room.options(Priority.LIST),
+            **self._context.options(Priority.LIST),
         )
-        return Page(_all(answer.data, "custom"), read_total(answer.data))
+        return Page(_read_backgrounds(answer.data, "custom"), read_total(answer.data))
 
     async def all(self) -> tuple[Background, ...]:
         """Return the account's backgrounds and the service's.
 
         ``POST /api/v1/custom_back/allBackground``.
         """
-        answer = await self._room.session.request(
-            "POST", f"{PREFIX}/allBackground", **self._room.options(Priority.LIST)
+        answer = await self._context.session.request(
+            "POST", f"{PREFIX}/allBackground", **self._context.options(Priority.LIST)
         )
-        return _all(answer.data)
+        return _read_backgrounds(answer.data)
 
     async def random(self) -> Background:
         """Return some background of the service. Raises `DecodeError` when it gives none.
@@ -92,18 +92,18 @@ class Backgrounds:
         ``POST /api/v1/custom_back/randomBackground``.
         """
         path = f"{PREFIX}/randomBackground"
-        answer = await self._room.session.request("POST", path, **self._room.options())
-        return _one(answer.data, path)
+        answer = await self._context.session.request("POST", path, **self._context.options())
+        return _read_background(answer.data, path)
 
     async def delete(self, id: str) -> None:
         """Delete a background of the account. Raises `NotFound`.
 
         ``POST /api/v1/custom_back/del``.
         """
-        await remove(self._room, "POST", f"{PREFIX}/del", {"_id": check_id(id)})
+        await remove(self._context, "POST", f"{PREFIX}/del", {"_id": check_id(id)})
 
 
-def _all(data: Any, kind: Origin | None = None) -> tuple[Background, ...]:
+def _read_backgrounds(data: Any, kind: Origin | None = None) -> tuple[Background, ...]:
     return tuple(
         Background(
             id=id,
@@ -117,8 +117,8 @@ def _all(data: Any, kind: Origin | None = None) -> tuple[Background, ...]:
     )
 
 
-def _one(data: Any, path: str, kind: Origin | None = None) -> Background:
-    found = _all(data, kind)
+def _read_background(data: Any, path: str, kind: Origin | None = None) -> Background:
+    found = _read_backgrounds(data, kind)
     if not found:
         raise DecodeError(
             f"{path} gave no background. a2e.backgrounds.all() shows those there are.",

@@ -36,10 +36,10 @@ R = TypeVar("R", bound=Record)
 class TaskNamespace(Handle, Generic[P, R]):
     """All operations of one kind. ``start``, ``run``, ``job`` and ``quote`` take its inputs."""
 
-    def __init__(self, room: Room, kind: TaskKind[P, R]) -> None:
-        self._room = room
+    def __init__(self, context: Room, kind: TaskKind[P, R]) -> None:
+        self._room = context
         self.kind = kind
-        _show_inputs(self, kind)
+        _set_signatures(self, kind)
 
     def __repr__(self) -> str:
         return f"<a2e.{self.kind.name}>"
@@ -52,10 +52,10 @@ class TaskNamespace(Handle, Generic[P, R]):
         Costs coins. Raises `InvalidInput` (nothing sent), `StartOutcomeUnknown` (answer lost,
         not sent again), or the `ApiError` with which the service refused.
         """
-        inputs = self._input(args, kwargs)
-        room = self._room
-        return await room.starter.start(
-            self.kind, inputs, timeout=room.start_timeout, services=room.tasks
+        inputs = self._build_input(args, kwargs)
+        context = self._room
+        return await context.starter.start(
+            self.kind, inputs, timeout=context.start_timeout, services=context.tasks
         )
 
     async def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -73,7 +73,7 @@ class TaskNamespace(Handle, Generic[P, R]):
 
     def job(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Return a start that is checked but not made (for a batch)."""
-        return Job(self.kind, self._input(args, kwargs))
+        return Job(self.kind, self._build_input(args, kwargs))
 
     # -- what is free ----------------------------------------------------------------------
 
@@ -82,7 +82,7 @@ class TaskNamespace(Handle, Generic[P, R]):
 
         Nothing is uploaded or started. ``POST /api/v1/generation/quote``.
         """
-        inputs = self._input(args, kwargs)
+        inputs = self._build_input(args, kwargs)
         return await quote(self._room, self.kind.start_at.path, unsent_body(inputs))
 
     async def get(self, id: str) -> R:
@@ -91,19 +91,19 @@ class TaskNamespace(Handle, Generic[P, R]):
         Kinds without a detail operation, or with one that fails now and then, are looked for
         in the list.
         """
-        room, at = self._room, self.kind.look_at
+        context, at = self._room, self.kind.look_at
         if at is None:
-            return await find(room, self.kind, check_id(id))
+            return await find(context, self.kind, check_id(id))
         # The usual way, without a coroutine more than it needs: this is called most.
         path, params = at.for_id(check_id(id))
-        answer = await room.session.request(
+        answer = await context.session.request(
             at.method,
             path,
             params=params,
-            timeout=room.request_timeout,
-            priority=Priority.CALL if room.priority is None else room.priority,
+            timeout=context.request_timeout,
+            priority=Priority.CALL if context.priority is None else context.priority,
         )
-        return read_detail(room, self.kind, answer, path, id)
+        return read_detail(context, self.kind, answer, path, id)
 
     async def get_many(self, ids: Sequence[str]) -> dict[str, R]:
         """Return the records of these tasks by id; who is unknown to the service is missing.
@@ -159,7 +159,7 @@ class TaskNamespace(Handle, Generic[P, R]):
 
     # -- inside ----------------------------------------------------------------------------
 
-    def _input(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> TaskInput:
+    def _build_input(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> TaskInput:
         return build_input(self.kind.input, args, kwargs)
 
     async def _call(
@@ -198,10 +198,10 @@ class Renamable(TaskNamespace[P, R]):
 _INTRO = "Inputs (by name; None means not sent):"
 
 
-def _show_inputs(namespace: TaskNamespace[..., Any], kind: TaskKind[..., Any]) -> None:
+def _set_signatures(namespace: TaskNamespace[..., Any], kind: TaskKind[..., Any]) -> None:
     """Give start, run, job and quote the kind's real signature and documentation."""
     of: Any = type(namespace)  # mypy does not believe that a class has a hash
-    for name, (doc, signature) in _shown(of, kind).items():
+    for name, (doc, signature) in _signatures(of, kind).items():
         shown: Any = sealed(getattr(namespace, name))
         shown.__doc__ = doc
         shown.__signature__ = signature
@@ -209,7 +209,9 @@ def _show_inputs(namespace: TaskNamespace[..., Any], kind: TaskKind[..., Any]) -
 
 
 @functools.cache
-def _shown(of: type[Any], kind: TaskKind[..., Any]) -> dict[str, tuple[str, inspect.Signature]]:
+def _signatures(
+    of: type[Any], kind: TaskKind[..., Any]
+) -> dict[str, tuple[str, inspect.Signature]]:
     """Return documentation and signature of each method that takes the inputs."""
     cls = kind.input
     if not (isinstance(cls, type) and issubclass(cls, TaskInput)):

@@ -37,43 +37,43 @@ def needed(kind: TaskKind[..., Any], endpoint: Endpoint | None, what: str) -> En
     return endpoint
 
 
-def read_all(room: Room, kind: TaskKind[..., R], data: Any) -> tuple[R, ...]:
+def read_all(context: Room, kind: TaskKind[..., R], data: Any) -> tuple[R, ...]:
     """Return the records of a list answer; a row without an id is left out, and logged."""
     rows = read_rows(data)
     nameless = sum(1 for raw in rows if read_id(raw) is None)
     if nameless:
         logger.warning("%d %s records came without an id", nameless, kind.name)
-    return tuple(read_record(kind, raw, room.source) for raw in by_id(kind, rows).values())
+    return tuple(read_record(kind, raw, context.source) for raw in by_id(kind, rows).values())
 
 
-async def get_many(room: Room, kind: TaskKind[..., R], ids: Sequence[str]) -> dict[str, R]:
+async def get_many(context: Room, kind: TaskKind[..., R], ids: Sequence[str]) -> dict[str, R]:
     """Return records by id, in the order asked for; see `TaskNamespace.get_many`."""
     if kind.batch_at is None:
         raise InvalidInput(f"{kind.name} has no batchDetail operation; use get().")
-    asked: Any = ids
-    if isinstance(asked, str | bytes | Mapping) or not isinstance(asked, Iterable):
+    given_ids: Any = ids
+    if isinstance(given_ids, str | bytes | Mapping) or not isinstance(given_ids, Iterable):
         raise InvalidInput("get_many takes a list of ids; for one id use get().", field="ids")
     found: dict[str, R] = {}
     wanted = list(dict.fromkeys(map(check_id, ids)))
     for first in range(0, len(wanted), kind.batch_most):
-        some = wanted[first : first + kind.batch_most]
-        answer = await room.session.request(
-            kind.batch_at.method, kind.batch_at.path, json={"ids": some}, **room.options()
+        chunk = wanted[first : first + kind.batch_most]
+        answer = await context.session.request(
+            kind.batch_at.method, kind.batch_at.path, json={"ids": chunk}, **context.options()
         )
-        found.update((record.id, record) for record in read_all(room, kind, answer.data))
+        found.update((record.id, record) for record in read_all(context, kind, answer.data))
     return {id: found[id] for id in wanted if id in found}
 
 
 async def list_page(
-    room: Room, kind: TaskKind[..., R], page: int, page_size: int, status: str | None = None
+    context: Room, kind: TaskKind[..., R], page: int, page_size: int, status: str | None = None
 ) -> Page[R]:
     """Return one page of a kind's list; see `TaskNamespace.list`."""
     endpoint = needed(kind, kind.list_at, "list")
     params = _page_params(kind, page, page_size, status)
-    answer = await room.session.request(
-        endpoint.method, endpoint.path, params=params, **room.options(Priority.LIST)
+    answer = await context.session.request(
+        endpoint.method, endpoint.path, params=params, **context.options(Priority.LIST)
     )
-    return Page(read_all(room, kind, answer.data), read_total(answer.data))
+    return Page(read_all(context, kind, answer.data), read_total(answer.data))
 
 
 def _page_params(
@@ -110,7 +110,7 @@ async def iter_pages(
     seen: set[str] = set()
     total: int | None = None
     before: tuple[T, ...] = ()
-    page = furthest = 1
+    page = next_page = 1
     end = ListEnd()
     while True:
         try:
@@ -119,32 +119,32 @@ async def iter_pages(
             if page == 1 or total is None or len(seen) < total:
                 raise
             return  # some services refuse the page after the last one
-        fresh = False
+        new = False
         for item in found.items if found.items != before else ():
             id = id_of(item)
             if id not in seen:
-                fresh = True
+                new = True
                 if id is not None:
                     seen.add(id)
                 yield item
         before = found.items
-        shrunk = total is not None and found.total is not None and found.total < total
+        list_shrank = total is not None and found.total is not None and found.total < total
         total = found.total
-        if page == furthest:
-            if shrunk and page > 1:
+        if page == next_page:
+            if list_shrank and page > 1:
                 page -= 1
                 continue
-            if end.reached(fresh=fresh, rows=bool(found.items), seen=len(seen), total=total):
+            if end.reached(fresh=new, rows=bool(found.items), seen=len(seen), total=total):
                 return
-        furthest += 1
-        page = furthest
+        next_page += 1
+        page = next_page
 
 
 SEARCHED: Final = 10
 """Pages of a list that are searched for one task that cannot be asked for alone."""
 
 
-async def find(room: Room, kind: TaskKind[..., R], id: str) -> R:
+async def find(context: Room, kind: TaskKind[..., R], id: str) -> R:
     """Return one record by the kind's detail, or else from its batchDetail or its list.
 
     Raises `NotFound`, or what the detail operation answered when the list shows nothing.
@@ -153,37 +153,37 @@ async def find(room: Room, kind: TaskKind[..., R], id: str) -> R:
     refusal: ApiError | None = None
     if kind.detail_at is not None:
         try:
-            return await _detail(room, kind, kind.detail_at, id)
+            return await _fetch_detail(context, kind, kind.detail_at, id)
         except (NotFound, InvalidRequest) as error:
             if not kind.flaky_detail:
                 raise
             refusal = error
     if kind.batch_at is not None:
-        found = await get_many(room, kind, [id])
+        found = await get_many(context, kind, [id])
         if id in found:
             return found[id]
     elif kind.list_at is not None:
         seen: set[str] = set()
         end = ListEnd()
         for page in range(1, SEARCHED + 1 if kind.paging else 2):
-            listed = await list_page(room, kind, page, min(kind.page_most, 100))
+            listed = await list_page(context, kind, page, min(kind.page_most, 100))
             for record in listed:
                 if record.id == id:
                     return record
-            fresh = {record.id for record in listed} - seen
-            seen |= fresh
+            new = {record.id for record in listed} - seen
+            seen |= new
             ended = end.reached(
-                fresh=bool(fresh), rows=bool(listed), seen=len(seen), total=listed.total
+                fresh=bool(new), rows=bool(listed), seen=len(seen), total=listed.total
             )
             if ended or kind.paging is None:
                 break
         else:
             advice = f"It is not among the newest {len(seen)}; iter() goes on to the older ones."
-            raise refusal or _not_found(kind, advice)
-    raise refusal or _not_found(kind, _GONE)
+            raise refusal or _not_found_error(kind, advice)
+    raise refusal or _not_found_error(kind, _GONE_ADVICE)
 
 
-def _not_found(kind: TaskKind[..., Any], advice: str) -> NotFound:
+def _not_found_error(kind: TaskKind[..., Any], advice: str) -> NotFound:
     return NotFound(
         http_status=200,
         code=None,
@@ -195,16 +195,18 @@ def _not_found(kind: TaskKind[..., Any], advice: str) -> NotFound:
     )
 
 
-_GONE: Final = "It was deleted, has expired, or belongs to another account."
+_GONE_ADVICE: Final = "It was deleted, has expired, or belongs to another account."
 
 
-async def _detail(room: Room, kind: TaskKind[..., R], endpoint: Endpoint, id: str) -> R:
+async def _fetch_detail(context: Room, kind: TaskKind[..., R], endpoint: Endpoint, id: str) -> R:
     path, params = endpoint.for_id(id)
-    answer = await room.session.request(endpoint.method, path, params=params, **room.options())
-    return read_detail(room, kind, answer, path, id)
+    answer = await context.session.request(
+        endpoint.method, path, params=params, **context.options()
+    )
+    return read_detail(context, kind, answer, path, id)
 
 
-def read_detail(room: Room, kind: TaskKind[..., R], answer: "Answer", path: str, id: str) -> R:
+def read_detail(context: Room, kind: TaskKind[..., R], answer: "Answer", path: str, id: str) -> R:
     """Return the record of a detail answer. Raises `NotFound` where there is none."""
     raw = read_one(kind, answer.data, id)
     if raw is None and answer.data and not read_rows(answer.data):
@@ -217,26 +219,26 @@ def read_detail(room: Room, kind: TaskKind[..., R], answer: "Answer", path: str,
             trace_id=answer.trace_id,
             method="GET",
             path=path,
-            advice=_GONE,
+            advice=_GONE_ADVICE,
         )
-    return read_record(kind, raw, room.source)
+    return read_record(kind, raw, context.source)
 
 
-_NO_QUOTE: Final = re.compile(r"(?i)unsupported|not supported|cannot be quoted")
+_NO_QUOTE_MESSAGE: Final = re.compile(r"(?i)unsupported|not supported|cannot be quoted")
 """How the service may say that it knows no price for an endpoint; its words are undocumented."""
 
 
-async def quote(room: Room, path: str, body: Mapping[str, Any]) -> int | None:
+async def quote(context: Room, path: str, body: Mapping[str, Any]) -> int | None:
     """Return what a start would cost in coins; None where the service gives no figure."""
     try:
-        answer = await room.session.request(
+        answer = await context.session.request(
             "POST",
             "/api/v1/generation/quote",
             json={"endpoint": path, "requestBody": dict(body)},
-            **room.options(),
+            **context.options(),
         )
     except InvalidRequest as error:
-        if _NO_QUOTE.search(error.message):
+        if _NO_QUOTE_MESSAGE.search(error.message):
             return None
         raise
     data = answer.data
@@ -247,17 +249,17 @@ async def quote(room: Room, path: str, body: Mapping[str, Any]) -> int | None:
     return price(data)
 
 
-async def delete(room: Room, kind: TaskKind[..., Any], id: str) -> None:
+async def delete(context: Room, kind: TaskKind[..., Any], id: str) -> None:
     """Delete one record. A record that is already gone after a repeated try counts as deleted."""
     if kind.delete_at is None:
         raise InvalidInput(f"{kind.name} has no delete operation at the service.")
     path, params = kind.delete_at.for_id(check_id(id))
     json = {"_id": id} if kind.delete_at.method == "POST" else None
     try:
-        await room.session.request(
-            kind.delete_at.method, path, params=params, json=json, **room.options()
+        await context.session.request(
+            kind.delete_at.method, path, params=params, json=json, **context.options()
         )
     except ApiError as error:
         if not isinstance(error, NotFound) or error.attempts < 2:
             raise
-    room.starter.places.ended(kind, id, seen=False)
+    context.starter.places.ended(kind, id, seen=False)

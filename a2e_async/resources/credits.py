@@ -41,13 +41,13 @@ class Transaction:
 class Credits:
     """The account's coins. Everything here is free."""
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, context: Room) -> None:
+        self._context = context
 
     async def balance(self) -> Balance:
         """Return the coins left (``GET /api/v1/user/remainingCoins``)."""
         path = "/api/v1/user/remainingCoins"
-        answer = await self._room.session.request("GET", path, **self._room.options())
+        answer = await self._context.session.request("GET", path, **self._context.options())
         data = answer.data
         coins = whole(data.get("coins")) if is_map(data) else whole(data)
         if coins is None:
@@ -80,14 +80,14 @@ class Credits:
                 if not isinstance(moment, datetime) or moment.tzinfo is None:
                     raise InvalidInput("since and until need a time zone.", field="since")
                 params[name] = moment.isoformat()
-        answer = await self._room.session.request(
+        answer = await self._context.session.request(
             "GET",
             "/api/v1/transactionRecord/creditsHistory",
             params=params,
-            **self._room.options(Priority.LIST),
+            **self._context.options(Priority.LIST),
         )
         rows = read_rows(answer.data)
-        return Page(tuple(_transaction(row) for row in rows), read_total(answer.data))
+        return Page(tuple(_read_transaction(row) for row in rows), read_total(answer.data))
 
     async def iter_history(
         self, *, spending: bool | None = None, since: datetime | None = None
@@ -109,10 +109,10 @@ class Credits:
         that bear on a safety check. ``POST /api/v1/generation/quote``.
         """
         path, inputs = check_path(endpoint, "endpoint"), free_body("body", body)
-        return await quote(self._room, path, inputs)
+        return await quote(self._context, path, inputs)
 
 
-def _transaction(row: Mapping[str, Any]) -> Transaction:
+def _read_transaction(row: Mapping[str, Any]) -> Transaction:
     keys = ("amount", "coins", "credits", "change", "value")
     coins = next((n for k in keys if (n := whole(row.get(k))) is not None), None)
     try:

@@ -99,7 +99,7 @@ class FaceSwap(TaskNamespace[P, R]):
             repeat=Repeat.CHARGED,  # it would be there twice
         )
         # The answer has all faces, newest first.
-        for face in _faces(answer.data):
+        for face in _read_faces(answer.data):
             if face.face_url and stable_url(face.face_url) == stable_url(url):
                 return face
         raise DecodeError(
@@ -112,7 +112,7 @@ class FaceSwap(TaskNamespace[P, R]):
     async def faces(self) -> tuple[SavedFace, ...]:
         """Return the faces that the account keeps. ``GET /api/v1/userFaceSwapImage/records``."""
         answer = await self._call("GET", f"{FACES}/records", priority=Priority.LIST)
-        return _faces(answer.data)
+        return _read_faces(answer.data)
 
     async def delete_face(self, id: str) -> None:
         """Forget a face. Raises `NotFound`. ``DELETE /api/v1/userFaceSwapImage/{id}``."""
@@ -127,7 +127,7 @@ class FaceSwap(TaskNamespace[P, R]):
         return read_all(self._room, self.kind, answer.data)
 
 
-def _faces(data: Any) -> tuple[SavedFace, ...]:
+def _read_faces(data: Any) -> tuple[SavedFace, ...]:
     return tuple(
         SavedFace(
             id=id,

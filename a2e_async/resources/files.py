@@ -29,7 +29,7 @@ ANY_MEDIA: Final[tuple[MediaType, ...]] = ("video", "audio", "image", "file")
 Source = tuple[MediaInput, tuple[MediaType, ...], str]
 """A media input, the types that are taken there, and the input's name."""
 
-_SOON: Final = timedelta(seconds=60)
+_RENEW_BEFORE_EXPIRY: Final = timedelta(seconds=60)
 
 
 class PaidPresign(Protocol):
@@ -51,14 +51,14 @@ class Files(Handle):
         self,
         uploader: "Uploader",
         downloader: "Downloader",
-        look: Callable[[str, str], Coroutine[Any, Any, Record]],
+        fetch_record: Callable[[str, str], Coroutine[Any, Any, Record]],
         presign_for: "PresignFor",
         budgets: "tuple[Budget, ...]",
         queue: "BudgetQueue",
     ) -> None:
         self._uploader = uploader
         self._downloader = downloader
-        self._look = look
+        self._fetch_record = fetch_record
         self._presign_for = presign_for
         self._budgets = budgets
         self._queue = queue
@@ -105,7 +105,12 @@ class Files(Handle):
     def asking(self, presign_for: "PresignFor") -> "Files":
         """Return the same with another form of the call for an upload URL."""
         return Files(
-            self._uploader, self._downloader, self._look, presign_for, self._budgets, self._queue
+            self._uploader,
+            self._downloader,
+            self._fetch_record,
+            presign_for,
+            self._budgets,
+            self._queue,
         )
 
     async def url(self, source: MediaInput, allowed: tuple[MediaType, ...], field: str) -> str:
@@ -186,7 +191,7 @@ class Files(Handle):
                     "to no task by which it could be renewed. Make a new one, or keep output.url."
                 )
             return await self.refetch(output)
-        if output.expires_at is None or output.expires_at > utc_now() + _SOON:
+        if output.expires_at is None or output.expires_at > utc_now() + _RENEW_BEFORE_EXPIRY:
             return output
         return await self.refetch(output)
 
@@ -195,7 +200,7 @@ class Files(Handle):
         if output.ref is None:
             return output
         kind, ids = split_ref(output.ref)
-        record = await self._look(kind, ids[0])
+        record = await self._fetch_record(kind, ids[0])
         if output.index >= len(record.outputs):
             raise TransferError(
                 f"The service no longer has output {output.index + 1} of {output.ref}: results "

@@ -12,7 +12,7 @@ from a2e_async.tasks.kind import Endpoint, Paging, Result, TaskKind
 
 PREFIX = "/api/v1/userGptImage"
 
-_SHAPES_15 = ("1:1", "3:2", "2:3")
+_RATIOS_15 = ("1:1", "3:2", "2:3")
 """What gpt-image-1.5 makes; it would make 1:1 of all others."""
 
 
@@ -57,10 +57,10 @@ class GptImageInput(TaskInput):
                 raise InvalidInput(
                     f"resolution {self.resolution} needs model='gpt-image-2'.", field="resolution"
                 )
-            if self.aspect_ratio not in (None, "auto", *_SHAPES_15):
+            if self.aspect_ratio not in (None, "auto", *_RATIOS_15):
                 raise InvalidInput(
                     f"aspect_ratio {self.aspect_ratio} needs model='gpt-image-2'; gpt-image-1.5 "
-                    f"makes {', '.join(_SHAPES_15)}.",
+                    f"makes {', '.join(_RATIOS_15)}.",
                     field="aspect_ratio",
                 )
         elif self.model == "gpt-image-2":

@@ -13,7 +13,7 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
 PREFIX: Final = "/api/v1/grokVideo"
 
-_USES: Final = {
+_RULES: Final = {
     "text-to-video": Use(needs=("prompt",)),
     "image-to-video": Use(needs=(("image_urls", "image_url"),), takes=("prompt",)),
 }
@@ -71,7 +71,7 @@ class GrokVideoInput(TaskInput):
             raise InvalidInput(
                 "model_version 1.5 needs model_type='image-to-video'.", field="model_type"
             )
-        check_use(self, "model_type", _USES, usual="text-to-video")
+        check_use(self, "model_type", _RULES, usual="text-to-video")
         if self.model_version in (None, "legacy"):
             check_among(self, "aspect_ratio", _RATIOS[kind], f"with the legacy model and {kind}")
             if self.nsfw_checker:

@@ -13,7 +13,7 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
 PREFIX: Final = "/api/v1/userHappyhorseVideo"
 
-_USES: Final = {
+_RULES: Final = {
     "t2v": Use(needs=("prompt",), takes=("ratio",)),
     "i2v": Use(needs=("image_url",), takes=("prompt",)),
     "r2v": Use(needs=("prompt", "reference_image_urls"), takes=("ratio",)),
@@ -86,7 +86,7 @@ class HappyhorseInput(TaskInput):
 
     def check(self) -> None:
         """Check what the mode needs and takes, and what version 1.0 cannot do."""
-        check_use(self, "mode", _USES)
+        check_use(self, "mode", _RULES)
         edits = self.mode == "video-edit"
         if edits:
             check_among(self, "resolution", ("720P", "1080P"), "with video-edit")

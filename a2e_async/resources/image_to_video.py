@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PREFIX = "/api/v1/userImage2Video"
 
-_EXTEND: Final = "image_to_video.extend_prompt"
+_EXTEND_PROMPT: Final = "image_to_video.extend_prompt"
 
 
 @define(kw_only=True)
@@ -87,7 +87,7 @@ class ImageToVideoRecord(Record):
     video_time: int | None = None
 
 
-def _expected(inputs: TaskInput) -> int:
+def _task_count(inputs: TaskInput) -> int:
     count = inputs.number_of_images if isinstance(inputs, ImageToVideoInput) else None
     return count or 1
 
@@ -103,7 +103,7 @@ IMAGE_TO_VIDEO = TaskKind(
     batch_at=Endpoint("POST", f"{PREFIX}/batchDetail"),
     delete_at=Endpoint("DELETE", f"{PREFIX}/{{id}}"),
     results=(Result("result_url", "video"),),
-    expected=_expected,
+    expected=_task_count,
     usual=(60, 600),
 )
 
@@ -179,16 +179,16 @@ class ImageToVideo(TaskNamespace[P, R]):
         `unclaimed_prompts`. ``POST prompt_extension``, or ``flf2v_prompt_extension`` with
         ``end_image_url``.
         """
-        path, body = await self._extension(inputs)
-        room = self._room
-        return await room.charged.call(
+        path, body = await self._extension_request(inputs)
+        context = self._room
+        return await context.charged.call(
             ChargedCall(
-                kind=_EXTEND,
+                kind=_EXTEND_PROMPT,
                 path=path,
                 body=body,
-                timeout=room.start_timeout,
-                priority=room.priority,
-                read=_prompt_in,
+                timeout=context.start_timeout,
+                priority=context.priority,
+                read=_read_prompt_response,
                 keep=True,
             )
         )
@@ -198,7 +198,7 @@ class ImageToVideo(TaskNamespace[P, R]):
 
         No request. The last 100 are kept while the client lives, oldest first.
         """
-        return self._room.charged.unclaimed(_EXTEND)
+        return self._room.charged.unclaimed(_EXTEND_PROMPT)
 
     @asynccontextmanager
     async def stream_prompt(
@@ -209,24 +209,24 @@ class ImageToVideo(TaskNamespace[P, R]):
         The last event carries ``result``. Raises `ServerError` when the service ends with an
         error event.
         """
-        path, body = await self._extension(inputs)
-        room, body = self._room, {**body, "stream": True}
-        held = await room.charged.set_aside(_EXTEND, path, body)
+        path, body = await self._extension_request(inputs)
+        context, body = self._room, {**body, "stream": True}
+        held = await context.charged.set_aside(_EXTEND_PROMPT, path, body)
         async with AsyncExitStack() as opened:
-            with spending(held, _EXTEND) as (sent, refused):
-                stream = room.session.stream(
+            with spending(held, _EXTEND_PROMPT) as (sent, refused):
+                stream = context.session.stream(
                     "POST",
                     path,
                     json=body,
                     repeat=Repeat.CHARGED,
                     on_sent=sent,
                     on_refused=refused,
-                    **room.options(),
+                    **context.options(),
                 )
                 events = await opened.enter_async_context(stream)
             yield _prompt_events(events, path)
 
-    async def _extension(self, inputs: PromptInputs) -> tuple[str, dict[str, Any]]:
+    async def _extension_request(self, inputs: PromptInputs) -> tuple[str, dict[str, Any]]:
         body: dict[str, Any] = {k: v for k, v in inputs.items() if v is not None}
         unknown = body.keys() - PromptInputs.__annotations__.keys()
         if unknown:
@@ -252,18 +252,18 @@ class ImageToVideo(TaskNamespace[P, R]):
         return f"{PREFIX}/{'flf2v_' if flf2v else ''}prompt_extension", body
 
 
-def _prompt_in(answer: "Answer") -> ExtendedPrompt | None:
-    return _prompt_of(answer.data)
+def _read_prompt_response(answer: "Answer") -> ExtendedPrompt | None:
+    return _read_prompt(answer.data)
 
 
-def _extended(data: Any, path: str) -> ExtendedPrompt:
-    found = _prompt_of(data)
+def _require_prompt(data: Any, path: str) -> ExtendedPrompt:
+    found = _read_prompt(data)
     if found is None:
         raise DecodeError(f"{path} gave no prompt.", method="POST", path=path)
     return found
 
 
-def _prompt_of(data: Any) -> ExtendedPrompt | None:
+def _read_prompt(data: Any) -> ExtendedPrompt | None:
     if is_map(data) and isinstance(data.get("prompt"), str):
         negative = data.get("negative_prompt")
         return ExtendedPrompt(
@@ -290,7 +290,7 @@ async def _prompt_events(
             text += piece if isinstance(piece, str) else ""
             yield PromptEvent(text=text)
         elif name == "result":
-            yield PromptEvent(text=text, result=_extended(value, path))
+            yield PromptEvent(text=text, result=_require_prompt(value, path))
         elif name == "error":
             message = value.get("message") if is_map(value) else value
             raise ServerError(

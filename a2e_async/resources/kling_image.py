@@ -44,7 +44,7 @@ class KlingImageRecord(Record):
     n: int | None = None
 
 
-def _expected(inputs: TaskInput) -> int:
+def _task_count(inputs: TaskInput) -> int:
     return (inputs.n if isinstance(inputs, KlingImageInput) else None) or 1
 
 
@@ -60,5 +60,5 @@ KLING_IMAGE = TaskKind(
     delete_at=Endpoint("DELETE", f"{PREFIX}/{{id}}"),
     paging=None,
     results=(Result("image_urls", "image"),),
-    expected=_expected,
+    expected=_task_count,
 )

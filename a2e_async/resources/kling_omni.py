@@ -14,9 +14,9 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
 PREFIX: Final = "/api/v1/klingOmni"
 
-_USUAL_SECONDS: Final = 5
+_DEFAULT_DURATION: Final = 5
 
-_CITED: Final = re.compile(r"<<<image_([0-9]+)>>>")
+_IMAGE_REFERENCE: Final = re.compile(r"<<<image_([0-9]+)>>>")
 
 
 @define(kw_only=True)
@@ -71,13 +71,13 @@ class KlingOmniInput(TaskInput):
             self._check_storyboard(self.multi_prompt or ())
         elif not given(self, "prompt"):
             raise InvalidInput("prompt is needed without multi_prompt.", field="prompt")
-        self._check_cited("prompt", self.prompt)
+        self._check_image_references("prompt", self.prompt)
         for shot in self.multi_prompt or ():
-            self._check_cited("multi_prompt", shot.get("prompt"))
+            self._check_image_references("multi_prompt", shot.get("prompt"))
 
-    def _check_cited(self, field: str, text: Any) -> None:
+    def _check_image_references(self, field: str, text: Any) -> None:
         count = len(self.image_list or ())
-        for number in _CITED.findall(text) if isinstance(text, str) else ():
+        for number in _IMAGE_REFERENCE.findall(text) if isinstance(text, str) else ():
             if not 1 <= int(number[-9:]) <= count or len(number) > 9:
                 raise InvalidInput(
                     f"{field} cites <<<image_{number[:9]}>>>, and image_list has {count} pictures.",
@@ -93,10 +93,10 @@ class KlingOmniInput(TaskInput):
                 "(seconds).",
                 field="multi_prompt",
             )
-        whole, wanted = sum(filter(None, lengths)), self.duration or _USUAL_SECONDS
-        if whole != wanted:
+        total, wanted = sum(filter(None, lengths)), self.duration or _DEFAULT_DURATION
+        if total != wanted:
             raise InvalidInput(
-                f"The durations in multi_prompt sum up to {whole:g} s, duration is {wanted} s.",
+                f"The durations in multi_prompt sum up to {total:g} s, duration is {wanted} s.",
                 field="multi_prompt",
             )
 

@@ -13,7 +13,7 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
 PREFIX: Final = "/api/v1/klingVideo"
 
-_USES: Final = {
+_RULES: Final = {
     "text-to-video": Use(takes=("aspect_ratio",)),
     "image-to-video": Use(needs=("image_url",), takes=("end_image_url",)),
     "motion-control": Use(needs=("image_url", "video_url"), takes=("character_orientation",)),
@@ -84,26 +84,28 @@ class KlingVideoInput(TaskInput):
 
     def check(self) -> None:
         """Check what mode, version and quality take and make."""
-        check_use(self, "mode", _USES)
+        check_use(self, "mode", _RULES)
         old = self.version in (None, "2.6")
-        for wrong, name, message in self._rules(old, moves=self.mode == "motion-control"):
+        for wrong, name, message in self._conflicts(
+            old, motion_control=self.mode == "motion-control"
+        ):
             if wrong:
                 raise InvalidInput(message, field=name)
         if old and self.mode != "motion-control":
             check_among(self, "duration", (5, 10), "with version 2.6")
 
-    def _rules(self, old: bool, *, moves: bool) -> Iterator[tuple[bool, str, str]]:
+    def _conflicts(self, old: bool, *, motion_control: bool) -> Iterator[tuple[bool, str, str]]:
         """Yield what may be wrong: whether it is, the input to change, and how."""
         if self.model_version == "fast":
             yield old, "version", "model_version 'fast' needs version='3.0'."
-            yield moves, "mode", "model_version 'fast' does no motion-control."
+            yield motion_control, "mode", "model_version 'fast' does no motion-control."
             yield self.quality_mode == "4k", "quality_mode", "model_version 'fast' makes no 4k."
         elif self.model_version in (None, "standard"):
             sized = self.resolution is not None
             yield sized, "model_version", "resolution needs model_version='fast'."
         if self.quality_mode == "4k":
             yield old, "version", "quality_mode '4k' needs version='3.0'."
-            yield moves, "mode", "quality_mode '4k' does no motion-control."
+            yield motion_control, "mode", "quality_mode '4k' does no motion-control."
         not_pro = self.quality_mode != "pro"
         if self.end_image_url is not None:
             yield not_pro, "quality_mode", "end_image_url needs quality_mode='pro'."

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 TWIN: Final = "/api/v1/userVideoTwin"
 
-_VIDEOS: Final = "Use a2e.avatar_video.get(id), and a2e.attach(ref) to wait."
+_AVATAR_VIDEO_ADVICE: Final = "Use a2e.avatar_video.get(id), and a2e.attach(ref) to wait."
 
 
 @frozen(kw_only=True)
@@ -72,9 +72,9 @@ class AddedUser:
 class Legacy:
     """Older operations of the service. All are legacy: any of them may be gone."""
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
-        self.streaming_avatar: Final = StreamingAvatars(room)
+    def __init__(self, context: Room) -> None:
+        self._context = context
+        self.streaming_avatar: Final = StreamingAvatars(context)
 
     def __repr__(self) -> str:
         return "<a2e.legacy>"
@@ -122,11 +122,11 @@ class Legacy:
             check_number(scale_ratio, "scale_ratio", 0, 1000)
         if to_720p is not None:
             check_switch(to_720p, "to_720p")
-        room = self._room
+        context = self._context
         sources: list[Source] = [(media, ("video", "image"), "media")]
         if image is not None:
             sources.append((image, ("image",), "image"))
-        media_url, *image_url = await room.files.urls(*sources)
+        media_url, *image_url = await context.files.urls(*sources)
         body = given(
             media_url=media_url,
             watermark_type="text" if image is None else "image",
@@ -139,14 +139,14 @@ class Legacy:
             to_720p=to_720p,
         )
         with older():
-            return await room.charged.call(
+            return await context.charged.call(
                 ChargedCall(
                     kind="watermark",
                     path="/api/v1/watermark/start",
                     body=body,
-                    timeout=room.start_timeout,
-                    priority=room.priority,
-                    read=partial(_marked, room),
+                    timeout=context.start_timeout,
+                    priority=context.priority,
+                    read=partial(_read_watermarked, context),
                 )
             )
 
@@ -155,7 +155,7 @@ class Legacy:
 
         No request. The last 100 are kept while the client lives, oldest first.
         """
-        return self._room.charged.unclaimed("watermark")
+        return self._context.charged.unclaimed("watermark")
 
     @sealed
     async def transfer(self, url: str | Output) -> str:
@@ -170,16 +170,16 @@ class Legacy:
             raise InvalidInput(
                 "url takes a URL or an Output; files: a2e.files.upload.", field="url"
             )
-        room = self._room
+        context = self._context
         with older("Use a2e.files.upload for local files."):
-            return await room.charged.call(
+            return await context.charged.call(
                 ChargedCall(
                     kind="legacy.transfer",
                     path="/api/v1/tos/transferToStorage",
-                    body={"url": await room.files.url(url, ANY_MEDIA, "url")},
-                    timeout=room.start_timeout,
-                    priority=room.priority,
-                    read=_copied,
+                    body={"url": await context.files.url(url, ANY_MEDIA, "url")},
+                    timeout=context.start_timeout,
+                    priority=context.priority,
+                    read=_read_copied_url,
                     upload=True,
                 )
             )
@@ -223,16 +223,16 @@ class Legacy:
             fileSize=file_size,
             contentLength=content_length,
         )
-        room = self._room
+        context = self._context
         with older("Use a2e.files.upload."):
-            return await room.charged.call(
+            return await context.charged.call(
                 ChargedCall(
                     kind="legacy.upload_permit",
                     path="/api/v1/r2/get_upload_presigned_url",
                     body=body,
-                    timeout=room.start_timeout,
-                    priority=room.priority,
-                    read=_permitted,
+                    timeout=context.start_timeout,
+                    priority=context.priority,
+                    read=_read_permit,
                     upload=True,
                 )
             )
@@ -245,7 +245,7 @@ class Legacy:
         `a2e.avatar_video.get` is the present way. Legacy: ``POST /api/v1/video/awsResult``.
         """
         path = "/api/v1/video/awsResult"
-        data = await self._post(path, {"_id": check_id(id)}, _VIDEOS, of_record=True)
+        data = await self._post(path, {"_id": check_id(id)}, _AVATAR_VIDEO_ADVICE, of_record=True)
         raw = read_one(AVATAR_VIDEO, data, id)
         if raw is None:
             raise NotFound(
@@ -257,7 +257,7 @@ class Legacy:
                 path=path,
                 advice="It was deleted, has expired, or belongs to another account.",
             )
-        return read_record(AVATAR_VIDEO, raw, self._room.source)
+        return read_record(AVATAR_VIDEO, raw, self._context.source)
 
     async def avatar_videos(self, *, page: int = 1, page_size: int = 20) -> Page[AvatarVideoRecord]:
         """Return one page of the account's avatar videos, newest first. Free.
@@ -269,12 +269,15 @@ class Legacy:
             "current": check_whole(page, "page"),
             "pageSize": check_whole(page_size, "page_size"),
         }
-        with older(_VIDEOS):
-            answer = await self._room.session.request(
-                "GET", "/api/v1/video/awsList", params=params, **self._room.options(Priority.LIST)
+        with older(_AVATAR_VIDEO_ADVICE):
+            answer = await self._context.session.request(
+                "GET",
+                "/api/v1/video/awsList",
+                params=params,
+                **self._context.options(Priority.LIST),
             )
         rows = [
-            read_record(AVATAR_VIDEO, raw, self._room.source)
+            read_record(AVATAR_VIDEO, raw, self._context.source)
             for raw in read_rows(answer.data)
             if fields_of(raw).id()
         ]
@@ -293,11 +296,11 @@ class Legacy:
         """
         params = given(type=type, user_video_twin_id=user_video_twin_id)
         with older("Use a2e.avatars.list()."):
-            answer = await self._room.session.request(
+            answer = await self._context.session.request(
                 "GET",
                 "/api/v1/anchor/character_list",
                 params=params,
-                **self._room.options(Priority.LIST),
+                **self._context.options(Priority.LIST),
             )
         return read_avatars(answer.data)
 
@@ -307,7 +310,7 @@ class Legacy:
         A lost answer is `StartOutcomeUnknown`: it is not sent again. Legacy, misspelt on the
         wire: ``POST /api/v1/userVideoTwin/continueTranining``.
         """
-        data = await self._twin(
+        data = await self._start_twin_action(
             "continue_training",
             f"{TWIN}/continueTranining",
             id,
@@ -322,7 +325,7 @@ class Legacy:
         Costs coins. A lost answer is `StartOutcomeUnknown`: it is not sent again. Look at
         `a2e.voice_clone.processing`. Legacy: ``POST /api/v1/userVideoTwin/addVoiceClone``.
         """
-        data = await self._twin(
+        data = await self._start_twin_action(
             "clone_voice_of_twin",
             f"{TWIN}/addVoiceClone",
             id,
@@ -342,7 +345,7 @@ class Legacy:
         data = await self._post(path, {"msg": check_text(text, "text")})
         found = answered(data, "language", "lang", bare="language").text("language", "lang")
         if found is None:
-            raise _odd(path, "no language")
+            raise _unexpected_response(path, "no language")
         return found
 
     async def set_public_pool(self, enabled: bool) -> bool:
@@ -352,8 +355,8 @@ class Legacy:
         """
         body = {"isAutoToPublicPool": check_switch(enabled, "enabled")}
         data = await self._post("/api/v1/video/auto-public-pool", body)
-        said = data.get("isAutoToPublicPool") if is_map(data) else None
-        return said if isinstance(said, bool) else enabled
+        reported = data.get("isAutoToPublicPool") if is_map(data) else None
+        return reported if isinstance(reported, bool) else enabled
 
     async def add_user(self, username: str) -> AddedUser:
         """Add a user below the account. A lost answer is not asked for again.
@@ -376,22 +379,24 @@ class Legacy:
         of_record: bool = False,
     ) -> Any:
         with older(instead, of_record=of_record):
-            answer = await self._room.session.request(
-                "POST", path, json=body, repeat=repeat, **self._room.options()
+            answer = await self._context.session.request(
+                "POST", path, json=body, repeat=repeat, **self._context.options()
             )
         return answer.data
 
-    async def _twin(self, kind: str, path: str, id: str, *, advice: str, instead: str) -> Any:
+    async def _start_twin_action(
+        self, kind: str, path: str, id: str, *, advice: str, instead: str
+    ) -> Any:
         """Start something that costs on a video twin; return the answer's data."""
-        room = self._room
+        context = self._context
         with older(instead, of_record=True):
-            answer = await room.charged.call(
+            answer = await context.charged.call(
                 ChargedCall(
                     kind=kind,
                     path=path,
                     body={"_id": check_id_in(id, "id")},
-                    timeout=room.start_timeout,
-                    priority=room.priority,
+                    timeout=context.start_timeout,
+                    priority=context.priority,
                     read=_unless_refused,
                     advice=advice,
                 )
@@ -404,19 +409,19 @@ def _unless_refused(answer: "Answer") -> "Answer | None":
     return None if refused else answer
 
 
-def _marked(room: Room, answer: "Answer") -> Output | None:
+def _read_watermarked(context: Room, answer: "Answer") -> Output | None:
     url = answered(answer.data, "result_url", "url", bare="url").url("result_url", "url")
     if url is None:
         return None
     media, _ = sniff(b"", url_name(url))
-    return as_output(url, media, room.source)
+    return as_output(url, media, context.source)
 
 
-def _copied(answer: "Answer") -> str | None:
+def _read_copied_url(answer: "Answer") -> str | None:
     return answered(answer.data, "url", "cdnUrl", bare="url").url("url", "cdnUrl")
 
 
-def _permitted(answer: "Answer") -> UploadPermit | None:
+def _read_permit(answer: "Answer") -> UploadPermit | None:
     raw = answered(answer.data, "uploadUrl")
     url = raw.url("uploadUrl")
     if url is None:
@@ -430,7 +435,7 @@ def _permitted(answer: "Answer") -> UploadPermit | None:
     )
 
 
-def _odd(path: str, what: str) -> DecodeError:
+def _unexpected_response(path: str, what: str) -> DecodeError:
     return DecodeError(
         f"{path} gave {what}, so this older operation may have changed; "
         f"a2e.request('POST', {path!r}, ...) shows what it answers.",

@@ -22,9 +22,9 @@ T = TypeVar("T")
 
 _ID_NAMES: Final = ("_id", "id")
 
-_MOST: Final = 2**63 - 1
+_MAX_INT: Final = 2**63 - 1
 
-_WRAPS: Final = 5
+_MAX_UNWRAP_DEPTH: Final = 5
 """How deep an answer is looked into; the service wraps once or twice."""
 
 
@@ -54,10 +54,10 @@ def check_id_in(value: Any, field: str) -> str:
         ) from None
 
 
-def check_whole(value: Any, field: str, least: int = 1, most: int = _MOST) -> int:
+def check_whole(value: Any, field: str, least: int = 1, most: int = _MAX_INT) -> int:
     """Return a whole number within these bounds."""
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        bounds = f"{least} or more" if most == _MOST else f"from {least} to {most}"
+        bounds = f"{least} or more" if most == _MAX_INT else f"from {least} to {most}"
         raise InvalidInput(f"{field} must be a whole number, {bounds}.", field=field)
     return int(value)
 
@@ -184,9 +184,9 @@ def answered(data: Any, *names: str, bare: str | None = None) -> Fields:
     It may be in a list of one, under ``data`` once more, or written as text; an answer may be
     paid for, so none is given up for its wrapping. A value alone counts as named ``bare``.
     """
-    for _ in range(_WRAPS):
+    for _ in range(_MAX_UNWRAP_DEPTH):
         if isinstance(data, str) and data.lstrip()[:1] in ("{", "["):
-            data = _parsed(data)
+            data = _parse_json(data)
         if is_list(data) and len(data) == 1:
             data = data[0]
         elif is_map(data) and "data" in data and not any(data.get(name) for name in names):
@@ -196,7 +196,7 @@ def answered(data: Any, *names: str, bare: str | None = None) -> Fields:
     return Fields({bare: data}) if bare and not is_map(data) else fields_of(data)
 
 
-def _parsed(text: str) -> Any:
+def _parse_json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -209,10 +209,10 @@ def as_output(url: str, media: MediaType, source: OutputSource) -> Output:
     return Output(url=url, media=media, expires_at=expires_at(url), source=source)
 
 
-async def remove(room: Room, method: str, path: str, json: Any = None) -> None:
+async def remove(context: Room, method: str, path: str, json: Any = None) -> None:
     """Delete something; gone already after a repeated try counts as deleted."""
     try:
-        await room.session.request(method, path, json=json, **room.options())
+        await context.session.request(method, path, json=json, **context.options())
     except NotFound as error:
         if error.attempts < 2:
             raise
@@ -228,7 +228,7 @@ def older(instead: str = "", *, of_record: bool = False) -> Generator[None]:
     try:
         yield
     except (ApiError, DecodeError) as error:
-        if not _is_gone(error, of_record):
+        if not _operation_removed(error, of_record):
             raise
         refused = isinstance(error, ApiError) and error.from_api
         raise NotFound(
@@ -247,7 +247,7 @@ def older(instead: str = "", *, of_record: bool = False) -> Generator[None]:
         ) from error
 
 
-def _is_gone(error: ApiError | DecodeError, of_record: bool) -> bool:
+def _operation_removed(error: ApiError | DecodeError, of_record: bool) -> bool:
     if isinstance(error, DecodeError):
         return error.excerpt.startswith("<")
     if error.http_status == 405:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 
 # Of these the service keeps one result however often they arrive.
-_REPEATABLE: Final = frozenset({"GET", "PUT", "DELETE"})
+_IDEMPOTENT_METHODS: Final = frozenset({"GET", "PUT", "DELETE"})
 
 _PATH: Final = re.compile(r"/[A-Za-z0-9_\-.~%/:@]*")
 
@@ -48,7 +48,7 @@ def _check_params(params: Any) -> None:
 
 
 async def send(
-    room: "Room",
+    context: "Room",
     method: str,
     path: str,
     *,
@@ -66,34 +66,34 @@ async def send(
     if json is not None and not is_map(json) and not is_sequence(json):
         # A text would pass whatever it holds, also what bears on a safety check.
         raise InvalidInput("json must be a mapping or a list: it is encoded here.", field="json")
-    if charged is not None and (not isinstance(charged, bool) or verb in _REPEATABLE):
+    if charged is not None and (not isinstance(charged, bool) or verb in _IDEMPOTENT_METHODS):
         raise InvalidInput(
             "charged is True or False for a POST or PATCH; GET, PUT and DELETE are free to "
             "repeat by HTTP's own rules.",
             field="charged",
         )
-    paid = verb not in _REPEATABLE if charged is None else charged
+    paid = verb not in _IDEMPOTENT_METHODS if charged is None else charged
     body = None if json is None else free_json("json", json)
-    priority = Priority.CALL if room.priority is None else room.priority
+    priority = Priority.CALL if context.priority is None else context.priority
     if not paid:
-        return await room.session.request(
+        return await context.session.request(
             verb,
             path,
             params=params,
             json=body,
-            timeout=room.request_timeout,
+            timeout=context.request_timeout,
             priority=priority,
         )
     # Priced as the operation, whatever it is: a budget is for all that may cost.
-    held = await room.charged.set_aside(path, path, body if is_map(body) else {})
+    held = await context.charged.set_aside(path, path, body if is_map(body) else {})
     with spending(held, path) as (sent, refused):
-        return await room.session.request(
+        return await context.session.request(
             verb,
             path,
             params=params,
             json=body,
             repeat=Repeat.CHARGED,
-            timeout=room.start_timeout,
+            timeout=context.start_timeout,
             priority=priority,
             on_sent=sent,
             on_refused=refused,

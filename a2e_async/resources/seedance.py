@@ -9,7 +9,7 @@ from a2e_async.models import FromText, Record
 from a2e_async.resources.uses import Use, check_use
 from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
-_USES: Final = {
+_RULES: Final = {
     "text-to-video": Use(),
     "image-to-video": Use(needs=("image_url",), takes=("end_image_url",)),
 }
@@ -42,7 +42,7 @@ class SeedanceInput(TaskInput):
 
     def check(self) -> None:
         """Check that pictures and mode fit."""
-        check_use(self, "mode", _USES, usual="text-to-video")
+        check_use(self, "mode", _RULES, usual="text-to-video")
 
 
 @define(kw_only=True)

@@ -13,7 +13,7 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
 PREFIX: Final = "/api/v1/seedance2Video"
 
-_USES: Final = {
+_RULES: Final = {
     "text-to-video": Use(),
     "image-to-video": Use(needs=("image_url",), takes=("last_frame_url",)),
     "first-last-frames": Use(needs=("first_frame_url", "last_frame_url")),
@@ -25,31 +25,31 @@ _USES: Final = {
 
 
 @frozen
-class _Limits:
+class _ModelLimits:
     """What one model version takes; lengths in seconds."""
 
     resolutions: tuple[str, ...]
-    seconds: int = 15
-    images: int = 9
-    videos: int = 3
-    sounds: int = 3
-    sound_alone: bool = False
+    max_seconds: int = 15
+    max_images: int = 9
+    max_videos: int = 3
+    max_audios: int = 3
+    audio_alone: bool = False
 
     @property
-    def counts(self) -> dict[str, int]:
+    def max_files(self) -> dict[str, int]:
         """How many files each list takes."""
         return {
-            "reference_urls": self.images,
-            "video_urls": self.videos,
-            "audio_urls": self.sounds,
+            "reference_urls": self.max_images,
+            "video_urls": self.max_videos,
+            "audio_urls": self.max_audios,
         }
 
 
-_LIMITS: Final = {
-    "standard": _Limits(("480p", "720p", "1080p", "4k")),
-    "fast": _Limits(("480p", "720p")),
-    "mini": _Limits(("480p", "720p")),
-    "2.5": _Limits(("480p", "720p", "1080p"), 30, 30, 10, 10, sound_alone=True),
+_MODEL_LIMITS: Final = {
+    "standard": _ModelLimits(("480p", "720p", "1080p", "4k")),
+    "fast": _ModelLimits(("480p", "720p")),
+    "mini": _ModelLimits(("480p", "720p")),
+    "2.5": _ModelLimits(("480p", "720p", "1080p"), 30, 30, 10, 10, audio_alone=True),
 }
 
 
@@ -137,22 +137,22 @@ class Seedance2Input(TaskInput):
 
     def check(self) -> None:
         """Check what the mode needs and takes, and the limits of the model version."""
-        check_use(self, "mode", _USES, usual="text-to-video")
+        check_use(self, "mode", _RULES, usual="text-to-video")
         version = self.model_version or "standard"
-        limits = _LIMITS.get(version)
+        limits = _MODEL_LIMITS.get(version)
         if limits is None:
             return
         when = f"with model_version {version}"
         check_among(self, "resolution", limits.resolutions, when)
-        for name, most in limits.counts.items():
+        for name, most in limits.max_files.items():
             if len(getattr(self, name) or ()) > most:
                 raise InvalidInput(f"{name} takes at most {most} files {when}.", field=name)
-        if self.duration not in (None, -1, *range(1, limits.seconds + 1)):
+        if self.duration not in (None, -1, *range(1, limits.max_seconds + 1)):
             raise InvalidInput(
-                f"duration must be at most {limits.seconds} s {when}.", field="duration"
+                f"duration must be at most {limits.max_seconds} s {when}.", field="duration"
             )
         seen = given(self, "reference_urls") or given(self, "video_urls")
-        if given(self, "audio_urls") and not seen and not limits.sound_alone:
+        if given(self, "audio_urls") and not seen and not limits.audio_alone:
             raise InvalidInput(
                 f"audio_urls needs reference_urls or video_urls beside it {when}.",
                 field="reference_urls",

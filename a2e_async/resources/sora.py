@@ -12,7 +12,7 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
 PREFIX: Final = "/api/v1/soraVideo"
 
-_USES: Final = {
+_RULES: Final = {
     "text-to-video": Use(),
     "image-to-video": Use(needs=("image_urls",)),
 }
@@ -44,7 +44,7 @@ class SoraInput(TaskInput):
 
     def check(self) -> None:
         """Check that pictures and model_type fit."""
-        check_use(self, "model_type", _USES, usual="image-to-video")
+        check_use(self, "model_type", _RULES, usual="image-to-video")
 
 
 @define(kw_only=True)

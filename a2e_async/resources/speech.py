@@ -25,14 +25,14 @@ MAX_CHARACTERS: Final = 1000
 """Unicode characters that one call speaks; those of the website may send more."""
 
 
-_URLS: Final = ("url", "audio_url", "audioUrl", "audio", "result_url", "result")
+_URL_NAMES: Final = ("url", "audio_url", "audioUrl", "audio", "result_url", "result")
 
 
 class Speech:
     """Speech. It is made while the call waits: there is no task, no id and no list of it."""
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, context: Room) -> None:
+        self._context = context
 
     def __repr__(self) -> str:
         return "<a2e.speech>"
@@ -85,15 +85,15 @@ class Speech:
             region=region,
             speechRate=speech_rate,
         )
-        room = self._room
-        return await room.charged.call(
+        context = self._context
+        return await context.charged.call(
             ChargedCall(
                 kind="speech",
                 path=PATH,
                 body=body,
-                timeout=room.start_timeout,
-                priority=room.priority,
-                read=partial(_spoken, room),
+                timeout=context.start_timeout,
+                priority=context.priority,
+                read=partial(_read_speech, context),
             )
         )
 
@@ -102,9 +102,9 @@ class Speech:
 
         No request. The last 100 are kept while the client lives.
         """
-        return self._room.charged.unclaimed("speech")
+        return self._context.charged.unclaimed("speech")
 
 
-def _spoken(room: Room, answer: "Answer") -> Output | None:
-    url = answered(answer.data, *_URLS, bare="url").url(*_URLS)
-    return as_output(url, "audio", room.source) if url else None
+def _read_speech(context: Room, answer: "Answer") -> Output | None:
+    url = answered(answer.data, *_URL_NAMES, bare="url").url(*_URL_NAMES)
+    return as_output(url, "audio", context.source) if url else None

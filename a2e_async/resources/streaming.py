@@ -66,7 +66,7 @@ class StreamingRoom:
     uid: int | None
     expires_at: datetime
     extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
-    _room: Callable[[], Room] = field(repr=False, alias="room")
+    _context: Callable[[], Room] = field(repr=False, alias="room")
     """Gives what its calls go over: behind a function, so that nothing walks into the client."""
 
     async def ask(self, text: str) -> None:
@@ -75,7 +75,7 @@ class StreamingRoom:
         Its words come over Agora's data stream (``stream-message``). Not sent again when the
         answer is lost. Legacy: ``POST /api/v1/streaming-avatar/ask``.
         """
-        await self._say("ask", check_text(text, "text"), Repeat.CHARGED)
+        await self._post_text("ask", check_text(text, "text"), Repeat.CHARGED)
 
     async def speak(self, text: str) -> None:
         """Let the avatar say exactly this in the room.
@@ -83,18 +83,18 @@ class StreamingRoom:
         Not sent again when the answer is lost. Legacy:
         ``POST /api/v1/streaming-avatar/speak``.
         """
-        await self._say("speak", check_text(text, "text"), Repeat.CHARGED)
+        await self._post_text("speak", check_text(text, "text"), Repeat.CHARGED)
 
     async def set_context(self, text: str) -> None:
         """Tell what answers are to rest on, in at most 5000 characters.
 
         Legacy: ``POST /api/v1/streaming-avatar/set-qa-context``.
         """
-        await self._say("set-qa-context", check_text(text, "text", MAX_CONTEXT), Repeat.FREE)
+        await self._post_text("set-qa-context", check_text(text, "text", MAX_CONTEXT), Repeat.FREE)
 
-    async def _say(self, what: str, text: str, repeat: Repeat) -> None:
+    async def _post_text(self, what: str, text: str, repeat: Repeat) -> None:
         with older(of_record=True):
-            room = self._room()
+            room = self._context()
             await room.session.request(
                 "POST",
                 f"{PREFIX}/{what}",
@@ -108,7 +108,7 @@ class StreamingAvatars:
     """Rooms with an avatar that talks. Legacy: the service's reference lists them no longer."""
 
     def __init__(self, room: Room) -> None:
-        self._room = room
+        self._context = room
 
     def __repr__(self) -> str:
         return "<a2e.legacy.streaming_avatar>"
@@ -119,8 +119,8 @@ class StreamingAvatars:
         Legacy: ``GET /api/v1/streaming-avatar/all_avatars``.
         """
         with older():
-            answer = await self._room.session.request(
-                "GET", f"{PREFIX}/all_avatars", **self._room.options()
+            answer = await self._context.session.request(
+                "GET", f"{PREFIX}/all_avatars", **self._context.options()
             )
         return tuple(
             StreamingAvatar(id=id, name=raw.text("name"), extra=raw.rest())
@@ -144,22 +144,22 @@ class StreamingAvatars:
         """
         check_id_in(avatar_id, "avatar_id")
         check_whole(expire_seconds, "expire_seconds", most=MAX_STAY)
-        charged, until = self._room.charged, utc_now() + timedelta(seconds=expire_seconds)
+        charged, until = self._context.charged, utc_now() + timedelta(seconds=expire_seconds)
         with older(of_record=True):
             entered, duty = await charged.call(
                 ChargedCall(
                     kind="streaming_avatar",
                     path=f"{PREFIX}/agora-token",
                     body={"avatar_id": avatar_id, "expire_seconds": expire_seconds},
-                    timeout=self._room.start_timeout,
-                    priority=self._room.priority,
-                    read=partial(_read_room, self._room, until),
-                    left=_leave_soon,
+                    timeout=self._context.start_timeout,
+                    priority=self._context.priority,
+                    read=partial(_read_room, self._context, until),
+                    left=_start_leaving,
                     advice="A room that was paid for ends by itself when its time is over",
                 )
             )
         if not (entered.app_id and entered.token):
-            await _done(duty)
+            await _await_cleanup(duty)
             raise DecodeError(
                 f"{PREFIX}/agora-token opened a room without all that is needed to join it; the "
                 "room was left again.",
@@ -169,13 +169,13 @@ class StreamingAvatars:
         try:
             yield entered
         except BaseException as error:
-            failure = await _done(duty)
+            failure = await _await_cleanup(duty)
             if failure is not None:
-                error.add_note(_kept(entered, failure))
+                error.add_note(_not_left_message(entered, failure))
             raise
-        failure = await _done(duty)
+        failure = await _await_cleanup(duty)
         if failure is not None:
-            failure.add_note(_kept(entered, failure))
+            failure.add_note(_not_left_message(entered, failure))
             raise failure
 
 
@@ -195,14 +195,16 @@ async def _leave(room: Room, entered: StreamingRoom) -> None:
         again = isinstance(error, InvalidRequest | NotFound) and error.attempts > 1
         if over or again:
             return
-        logger.warning("%s", _kept(entered, error))
+        logger.warning("%s", _not_left_message(entered, error))
         raise
     except asyncio.CancelledError:
-        logger.warning("%s", _kept(entered, ClientClosed("the client was closed meanwhile")))
+        logger.warning(
+            "%s", _not_left_message(entered, ClientClosed("the client was closed meanwhile"))
+        )
         raise
 
 
-async def _done(duty: Duty) -> A2EError | None:
+async def _await_cleanup(duty: Duty) -> A2EError | None:
     """Wait for a duty whatever scope is cancelled around; return what it failed by."""
     leaving = duty.begin()
     with anyio.CancelScope(shield=True):
@@ -215,7 +217,7 @@ async def _done(duty: Duty) -> A2EError | None:
     return error
 
 
-def _kept(entered: StreamingRoom, failure: A2EError) -> str:
+def _not_left_message(entered: StreamingRoom, failure: A2EError) -> str:
     return (
         f"the streaming room {entered.channel} could not be left ({failure}); its coins may be "
         f"taken until {entered.expires_at:%Y-%m-%d %H:%M:%S} UTC"
@@ -240,5 +242,5 @@ def _read_room(room: Room, until: datetime, answer: "Answer") -> tuple[Streaming
     return entered, room.charged.owe(partial(_leave, room, entered))
 
 
-def _leave_soon(visit: tuple[StreamingRoom, Duty]) -> None:
+def _start_leaving(visit: tuple[StreamingRoom, Duty]) -> None:
     visit[1].begin()

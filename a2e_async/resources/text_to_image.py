@@ -71,7 +71,7 @@ class TextToImageRecord(Record):
     max_images: int | None = None
 
 
-def _expected(inputs: TaskInput) -> int:
+def _task_count(inputs: TaskInput) -> int:
     return (inputs.max_images if isinstance(inputs, TextToImageInput) else None) or 1
 
 
@@ -87,7 +87,7 @@ TEXT_TO_IMAGE = TaskKind(
     delete_at=Endpoint("DELETE", f"{PREFIX}/{{id}}"),
     flaky_detail=True,
     results=(Result("image_urls", "image"),),
-    expected=_expected,
+    expected=_task_count,
     usual=(0, 60),
 )
 
@@ -127,14 +127,14 @@ class TextToImage(TaskNamespace[P, R]):
         if gender not in (None, "female", "male"):
             raise InvalidInput("gender must be 'female' or 'male'.", field="gender")
         body = given(_id=check_id(id), gender=gender)
-        room = self._room
-        return await room.charged.call(
+        context = self._room
+        return await context.charged.call(
             ChargedCall(
                 kind="text_to_image.make_avatar",
                 path=f"{PREFIX}/quickAddAvatar",
                 body=body,
-                timeout=room.start_timeout,
-                priority=room.priority,
+                timeout=context.start_timeout,
+                priority=context.priority,
                 read=lambda answer: MadeAvatar.of(answer.data),
                 advice="Look at a2e.avatars.list(), which shows it if it was made",
             )

@@ -20,11 +20,11 @@ PREFIX: Final = "/api/v1/veoVideo"
 PAUSE_MOST: Final = 5.0
 """Seconds between two questions for the 1080p file; the first ones follow sooner."""
 
-_FIRST_PAUSE: Final = 0.5
+_FIRST_1080P_POLL_INTERVAL: Final = 0.5
 _NOT_READY: Final = 202
 _URL_NAMES: Final = ("resultUrl", "url", "result_url", "video_output")
 
-_USES: Final = {
+_RULES: Final = {
     "TEXT_2_VIDEO": Use(),
     "FIRST_AND_LAST_FRAMES_2_VIDEO": Use(needs=("image_urls",)),
     "REFERENCE_2_VIDEO": Use(needs=("image_urls",)),
@@ -64,7 +64,7 @@ class VeoInput(TaskInput):
 
     def check(self) -> None:
         """Check that pictures and generation_type fit."""
-        check_use(self, "generation_type", _USES, usual="TEXT_2_VIDEO")
+        check_use(self, "generation_type", _RULES, usual="TEXT_2_VIDEO")
         frames = self.generation_type == "FIRST_AND_LAST_FRAMES_2_VIDEO"
         if frames and len(self.image_urls or ()) > 2:
             raise InvalidInput(
@@ -141,7 +141,7 @@ class Veo(TaskNamespace[P, R]):
         """
         seconds = check_number(timeout, "timeout", 0, float("inf"))
         deadline = self._room.session.clock() + seconds
-        pause = _FIRST_PAUSE
+        interval = _FIRST_1080P_POLL_INTERVAL
         while (output := await self.get_1080p(id)) is None:
             left = deadline - self._room.session.clock()
             if left <= 0:
@@ -151,6 +151,6 @@ class Veo(TaskNamespace[P, R]):
                     "goes on with it. Call wait_1080p again; that is free.",
                     task=task,
                 )
-            await asyncio.sleep(min(pause, left))
-            pause = min(2 * pause, PAUSE_MOST)
+            await asyncio.sleep(min(interval, left))
+            interval = min(2 * interval, PAUSE_MOST)
         return output

@@ -69,8 +69,8 @@ class Voices:
     Voices of one's own are tasks: `a2e.voice_clone` trains them.
     """
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, context: Room) -> None:
+        self._context = context
 
     def __repr__(self) -> str:
         return "<a2e.voices>"
@@ -89,10 +89,10 @@ class Voices:
             voice_map_type=voice_map_type,
         )
         path = "/api/v1/anchor/voice_list"
-        answer = await self._room.session.request(
-            "GET", path, params=params, **self._room.options()
+        answer = await self._context.session.request(
+            "GET", path, params=params, **self._context.options()
         )
-        return tuple(_voices(answer.data, None))
+        return tuple(_read_voices(answer.data, None))
 
     async def presets(self) -> tuple[Voice, ...]:
         """Return the voices that are set up for this account.
@@ -101,8 +101,8 @@ class Voices:
         ``POST /api/v1/anchor/tts_list``.
         """
         path = "/api/v1/anchor/tts_list"
-        answer = await self._room.session.request("POST", path, **self._room.options())
-        return tuple(_voices(answer.data, None))
+        answer = await self._context.session.request("POST", path, **self._context.options())
+        return tuple(_read_voices(answer.data, None))
 
     async def languages(self, voice_map_type: str | None = None) -> tuple[Language, ...]:
         """Return the languages that voices speak, each with its regions.
@@ -110,11 +110,11 @@ class Voices:
         ``voice_map_type`` keeps those of a locale such as ``en-US``.
         ``POST /api/v1/anchor/language_list``.
         """
-        answer = await self._room.session.request(
+        answer = await self._context.session.request(
             "POST",
             "/api/v1/anchor/language_list",
             json=given(voice_map_type=voice_map_type),
-            **self._room.options(),
+            **self._context.options(),
         )
         return tuple(
             Language(
@@ -136,7 +136,7 @@ class Voices:
         `a2e.speech.say` takes it as ``user_voice_id``. The same as the succeeded ones of
         ``a2e.voice_clone.iter()``.
         """
-        clones = TaskNamespace(self._room, VOICE_CLONE)
+        clones = TaskNamespace(self._context, VOICE_CLONE)
         return tuple([r async for r in clones.iter() if r.status is Status.SUCCEEDED])
 
     async def previews(self, *, page: int = 1, page_size: int = 20) -> Page[Preview]:
@@ -148,14 +148,14 @@ class Voices:
             "current": check_whole(page, "page"),
             "pageSize": check_whole(page_size, "page_size", most=100),
         }
-        answer = await self._room.session.request(
+        answer = await self._context.session.request(
             "GET",
             "/api/v1/tts/preview/list",
             params=params,
-            **self._room.options(Priority.LIST),
+            **self._context.options(Priority.LIST),
         )
         rows = read_rows(answer.data)
-        found = tuple(p for row in rows if (p := self._preview(row)) is not None)
+        found = tuple(p for row in rows if (p := self._read_preview(row)) is not None)
         return Page(found, read_total(answer.data))
 
     async def delete_preview(self, id: str) -> None:
@@ -163,9 +163,9 @@ class Voices:
 
         ``DELETE /api/v1/tts/preview/{id}``.
         """
-        await remove(self._room, "DELETE", f"/api/v1/tts/preview/{check_id(id)}")
+        await remove(self._context, "DELETE", f"/api/v1/tts/preview/{check_id(id)}")
 
-    def _preview(self, row: Mapping[str, Any]) -> Preview | None:
+    def _read_preview(self, row: Mapping[str, Any]) -> Preview | None:
         raw = Fields(row)
         id = raw.id()
         if id is None:
@@ -174,7 +174,7 @@ class Voices:
         return Preview(
             id=id,
             text=raw.text("msg", "text"),
-            output=as_output(url, "audio", self._room.source) if url else None,
+            output=as_output(url, "audio", self._context.source) if url else None,
             created_at=raw.time("createdAt"),
             extra=raw.rest(),
         )
@@ -185,12 +185,12 @@ def _children(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [child for child in children if is_map(child)] if is_list(children) else []
 
 
-def _voices(data: Any, group: str | None) -> Iterator[Voice]:
+def _read_voices(data: Any, group: str | None) -> Iterator[Voice]:
     """Yield the voices of a list, and those of the groups in it."""
     for row in read_rows(data):
         raw = Fields(row)
         if is_list(row.get("children")):
-            yield from _voices(_children(row), raw.text("value", "label"))
+            yield from _read_voices(_children(row), raw.text("value", "label"))
             continue
         id = raw.id("value", "tts_id", "voice_id")
         if id is None:

@@ -14,10 +14,10 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 PREFIX: Final = "/api/v1/userWan25"
 
 _WAN_27: Final = "wan2.7-i2v"
-_OLDER: Final = (None, "wan2.5-i2v-preview", "wan2.6-i2v", "wan2.6-i2v-flash")
+_MODELS_BEFORE_27: Final = (None, "wan2.5-i2v-preview", "wan2.6-i2v", "wan2.6-i2v-flash")
 """Models before 2.7, which know no task_type; None stands for the service's default."""
 
-_USES: Final = {
+_RULES: Final = {
     "text_to_video": Use(takes=("ratio",)),
     "first_frame": Use(needs=("image_url",), takes=("audio_url",)),
     "first_last_frame": Use(needs=("image_url", "last_frame_url"), takes=("audio_url",)),
@@ -27,7 +27,7 @@ _USES: Final = {
     "video_extend": Use(needs=("first_clip_url",), takes=("last_frame_url", "image_url")),
     "video_edit": Use(needs=("edit_video_url",), takes=("reference_image_urls", "image_url")),
 }
-_LENGTHS: Final[Mapping[str, Sequence[int]]] = {
+_WAN27_DURATIONS: Final[Mapping[str, Sequence[int]]] = {
     **dict.fromkeys(
         ("text_to_video", "first_frame", "first_last_frame", "video_extend"), (5, 10, 15)
     ),
@@ -35,7 +35,7 @@ _LENGTHS: Final[Mapping[str, Sequence[int]]] = {
 }
 """Seconds that Wan 2.7 makes, by task_type."""
 
-_WITH_VIDEO: Final = 10
+_MAX_DURATION_WITH_VIDEO: Final = 10
 """Seconds that it makes at most from a reference video."""
 
 
@@ -135,28 +135,28 @@ class WanInput(TaskInput):
             raise InvalidInput(
                 "multi_shots needs enable_prompt_expansion=True.", field="enable_prompt_expansion"
             )
-        if self.model in _OLDER:
+        if self.model in _MODELS_BEFORE_27:
             if self.task_type not in (None, "first_frame"):
                 raise InvalidInput(
                     f"task_type={self.task_type!r:.60} needs model={_WAN_27!r}.", field="model"
                 )
-            check_use(self, "task_type", _USES, usual="first_frame")
+            check_use(self, "task_type", _RULES, usual="first_frame")
             if self.model in (None, "wan2.5-i2v-preview"):
                 check_among(self, "duration", (5, 10), "with Wan 2.5")
         elif self.model == _WAN_27:
-            check_use(self, "task_type", _USES, usual="first_frame")
+            check_use(self, "task_type", _RULES, usual="first_frame")
             task = self.task_type or "first_frame"
-            if task in _LENGTHS:
-                check_among(self, "duration", _LENGTHS[task], f"with Wan 2.7 and {task}")
+            if task in _WAN27_DURATIONS:
+                check_among(self, "duration", _WAN27_DURATIONS[task], f"with Wan 2.7 and {task}")
             if task == "video_edit" and len(self.reference_image_urls or ()) > 3:
                 raise InvalidInput(
                     "video_edit takes at most 3 reference_image_urls.", field="reference_image_urls"
                 )
-            if (self.duration or 0) > _WITH_VIDEO and any(
+            if (self.duration or 0) > _MAX_DURATION_WITH_VIDEO and any(
                 map(_is_video, self.reference_media or ())
             ):
                 raise InvalidInput(
-                    f"duration must be at most {_WITH_VIDEO} s with a reference video.",
+                    f"duration must be at most {_MAX_DURATION_WITH_VIDEO} s with a reference video.",
                     field="duration",
                 )
 

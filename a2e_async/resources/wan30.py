@@ -16,7 +16,7 @@ from a2e_async.narrow import is_map
 from a2e_async.resources.uses import Use, check_least, check_use
 from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
-_MEDIA: Final = {
+_MEDIA_TYPES: Final = {
     "first_frame_url": "first_frame",
     "last_frame_url": "last_frame",
     "reference_image_urls": "reference_image",
@@ -38,11 +38,13 @@ _PARAMETERS: Final = (
     "watermark",
 )
 _PROMPT: Final = ("prompt",)
-_USES: Final = {
+_RULES: Final = {
     "text-to-video": Use(needs=_PROMPT),
     "first-frame": Use(needs=("first_frame_url",), takes=_PROMPT),
     "first-last-frames": Use(needs=("first_frame_url", "last_frame_url"), takes=_PROMPT),
-    "reference": Use(needs=(tuple(name for name in _MEDIA if "frame" not in name),), takes=_PROMPT),
+    "reference": Use(
+        needs=(tuple(name for name in _MEDIA_TYPES if "frame" not in name),), takes=_PROMPT
+    ),
 }
 
 
@@ -115,7 +117,7 @@ class Wan30Input(TaskInput):
 
     def check(self) -> None:
         """Check what the mode needs, and which references exclude each other."""
-        check_use(self, "mode", _USES, usual="text-to-video")
+        check_use(self, "mode", _RULES, usual="text-to-video")
         check_least(self, 1, "duration")
         for name in ("input", "parameters"):
             if not is_map((self.extra or {}).get(name, {})):
@@ -146,17 +148,17 @@ class Wan30Input(TaskInput):
     def to_wire(self, urls: Mapping[tuple[str, int | None], str]) -> dict[str, Any]:
         """Return the JSON body, its settings nested as the service takes them."""
         flat = super().to_wire(urls)
-        asked: dict[str, Any] = {"prompt": flat.pop("prompt")} if "prompt" in flat else {}
+        input_part: dict[str, Any] = {"prompt": flat.pop("prompt")} if "prompt" in flat else {}
         if media := list(_media_of(flat)):
-            asked["media"] = media
-        settings = {name: flat.pop(name) for name in _PARAMETERS if name in flat}
-        return {"input": asked, "parameters": settings, **flat}
+            input_part["media"] = media
+        parameters = {name: flat.pop(name) for name in _PARAMETERS if name in flat}
+        return {"input": input_part, "parameters": parameters, **flat}
 
 
 def _media_of(flat: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Take the media out of a flat body and yield each as an item of the list of media."""
     lengths = flat.pop("reference_video_seconds", ())
-    for name, word in _MEDIA.items():
+    for name, word in _MEDIA_TYPES.items():
         urls = flat.pop(name, ())
         for place, url in enumerate([urls] if isinstance(urls, str) else urls):
             item = {"type": word, "url": url}
