@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from a2e_async._blocking.bridge import Bridge
 from a2e_async._blocking.faces import (
@@ -20,7 +20,6 @@ from a2e_async._blocking.faces import (
 )
 from a2e_async.handle import Handle
 from a2e_async.models import Output, Record
-from a2e_async.namespaces import Namespaces, _Namespace  # pyright: ignore[reportPrivateUsage]  # what it lists is this module's business, too
 from a2e_async.resources.avatars import Avatars
 from a2e_async.resources.backgrounds import Backgrounds
 from a2e_async.resources.base import Renamable
@@ -36,9 +35,11 @@ from a2e_async.resources.veo import Veo
 from a2e_async.resources.video_twin import VideoTwin
 from a2e_async.resources.voices import Voices
 
+if TYPE_CHECKING:
+    from a2e_async._blocking import _signatures
+
 P = ParamSpec("P")
 R = TypeVar("R", bound=Record)
-N = TypeVar("N")
 F = TypeVar("F")
 
 
@@ -181,10 +182,14 @@ class BlockingLegacy(Face[Legacy]):
 
 
 class _LazyBlockingNamespace(Generic[F]):
-    """A namespace that is made when it is first used, and kept by its client."""
+    """A namespace that is created on first use and then kept by its client.
 
-    def __init__(self, of: _Namespace[N], make: Callable[[Bridge, N], F]) -> None:
-        self._factory: Callable[[Bridge, Any], F] = make
+    ``F`` is the class that type checkers and editors see: for a kind, the generated one with the
+    kind's own signatures.
+    """
+
+    def __init__(self, make: Callable[[Bridge, Any], Any]) -> None:
+        self._factory = make
         self._name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -200,7 +205,7 @@ class _LazyBlockingNamespace(Generic[F]):
         if client is None:
             return self
         inner, bridge = behind(client)
-        made = self._factory(bridge, getattr(inner, self._name))
+        made: F = self._factory(bridge, getattr(inner, self._name))
         vars(client)[self._name] = made
         return made
 
@@ -208,58 +213,130 @@ class _LazyBlockingNamespace(Generic[F]):
 class BlockingNamespaces(Handle):
     """What a blocking client offers by name."""
 
-    # -- pictures --------------------------------------------------------------------------
+    # -- images --------------------------------------------------------------------------
 
-    text_to_image = _LazyBlockingNamespace(Namespaces.text_to_image, BlockingTextToImage)
-    nano_banana = _LazyBlockingNamespace(Namespaces.nano_banana, BlockingTaskNamespace)
-    gpt_image = _LazyBlockingNamespace(Namespaces.gpt_image, BlockingTaskNamespace)
-    flux2 = _LazyBlockingNamespace(Namespaces.flux2, BlockingTaskNamespace)
-    qwen_image = _LazyBlockingNamespace(Namespaces.qwen_image, BlockingTaskNamespace)
-    kling_image = _LazyBlockingNamespace(Namespaces.kling_image, BlockingTaskNamespace)
-    image_edit = _LazyBlockingNamespace(Namespaces.image_edit, BlockingTaskNamespace)
-    virtual_try_on = _LazyBlockingNamespace(Namespaces.virtual_try_on, BlockingTaskNamespace)
-    product_avatar = _LazyBlockingNamespace(Namespaces.product_avatar, BlockingTaskNamespace)
-    photobook = _LazyBlockingNamespace(Namespaces.photobook, BlockingTaskNamespace)
+    text_to_image: "_LazyBlockingNamespace[_signatures.BlockingTextToImageNamespace]" = (
+        _LazyBlockingNamespace(BlockingTextToImage)
+    )
+    nano_banana: "_LazyBlockingNamespace[_signatures.BlockingNanoBananaNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    gpt_image: "_LazyBlockingNamespace[_signatures.BlockingGptImageNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    flux2: "_LazyBlockingNamespace[_signatures.BlockingFlux2Namespace]" = _LazyBlockingNamespace(
+        BlockingTaskNamespace
+    )
+    qwen_image: "_LazyBlockingNamespace[_signatures.BlockingQwenImageNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    kling_image: "_LazyBlockingNamespace[_signatures.BlockingKlingImageNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    image_edit: "_LazyBlockingNamespace[_signatures.BlockingImageEditNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    virtual_try_on: "_LazyBlockingNamespace[_signatures.BlockingVirtualTryOnNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    product_avatar: "_LazyBlockingNamespace[_signatures.BlockingProductAvatarNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    photobook: "_LazyBlockingNamespace[_signatures.BlockingPhotobookNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
 
-    # -- videos from texts and pictures ----------------------------------------------------
+    # -- videos from text and images ----------------------------------------------------
 
-    image_to_video = _LazyBlockingNamespace(Namespaces.image_to_video, BlockingImageToVideo)
-    wan = _LazyBlockingNamespace(Namespaces.wan, BlockingTaskNamespace)
-    wan30 = _LazyBlockingNamespace(Namespaces.wan30, BlockingTaskNamespace)
-    happyhorse = _LazyBlockingNamespace(Namespaces.happyhorse, BlockingTaskNamespace)
-    seedance = _LazyBlockingNamespace(Namespaces.seedance, BlockingTaskNamespace)
-    seedance2 = _LazyBlockingNamespace(Namespaces.seedance2, BlockingRenamable)
-    veo = _LazyBlockingNamespace(Namespaces.veo, BlockingVeo)
-    grok_video = _LazyBlockingNamespace(Namespaces.grok_video, BlockingTaskNamespace)
-    kling_video = _LazyBlockingNamespace(Namespaces.kling_video, BlockingRenamable)
-    kling_omni = _LazyBlockingNamespace(Namespaces.kling_omni, BlockingRenamable)
-    sora = _LazyBlockingNamespace(Namespaces.sora, BlockingTaskNamespace)
+    image_to_video: "_LazyBlockingNamespace[_signatures.BlockingImageToVideoNamespace]" = (
+        _LazyBlockingNamespace(BlockingImageToVideo)
+    )
+    wan: "_LazyBlockingNamespace[_signatures.BlockingWanNamespace]" = _LazyBlockingNamespace(
+        BlockingTaskNamespace
+    )
+    wan30: "_LazyBlockingNamespace[_signatures.BlockingWan30Namespace]" = _LazyBlockingNamespace(
+        BlockingTaskNamespace
+    )
+    happyhorse: "_LazyBlockingNamespace[_signatures.BlockingHappyhorseNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    seedance: "_LazyBlockingNamespace[_signatures.BlockingSeedanceNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    seedance2: "_LazyBlockingNamespace[_signatures.BlockingSeedance2Namespace]" = (
+        _LazyBlockingNamespace(BlockingRenamable)
+    )
+    veo: "_LazyBlockingNamespace[_signatures.BlockingVeoNamespace]" = _LazyBlockingNamespace(
+        BlockingVeo
+    )
+    grok_video: "_LazyBlockingNamespace[_signatures.BlockingGrokVideoNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    kling_video: "_LazyBlockingNamespace[_signatures.BlockingKlingVideoNamespace]" = (
+        _LazyBlockingNamespace(BlockingRenamable)
+    )
+    kling_omni: "_LazyBlockingNamespace[_signatures.BlockingKlingOmniNamespace]" = (
+        _LazyBlockingNamespace(BlockingRenamable)
+    )
+    sora: "_LazyBlockingNamespace[_signatures.BlockingSoraNamespace]" = _LazyBlockingNamespace(
+        BlockingTaskNamespace
+    )
 
-    # -- people in pictures and videos -----------------------------------------------------
+    # -- people in images and videos -----------------------------------------------------
 
-    avatar_video = _LazyBlockingNamespace(Namespaces.avatar_video, BlockingTaskNamespace)
-    video_twin = _LazyBlockingNamespace(Namespaces.video_twin, BlockingVideoTwin)
-    talking_photo = _LazyBlockingNamespace(Namespaces.talking_photo, BlockingTaskNamespace)
-    talking_video = _LazyBlockingNamespace(Namespaces.talking_video, BlockingTaskNamespace)
-    face_swap = _LazyBlockingNamespace(Namespaces.face_swap, BlockingFaceSwap)
-    face_swap_preview = _LazyBlockingNamespace(Namespaces.face_swap_preview, BlockingTaskNamespace)
-    head_swap = _LazyBlockingNamespace(Namespaces.head_swap, BlockingTaskNamespace)
-    actor_swap = _LazyBlockingNamespace(Namespaces.actor_swap, BlockingTaskNamespace)
-    motion_transfer = _LazyBlockingNamespace(Namespaces.motion_transfer, BlockingTaskNamespace)
+    avatar_video: "_LazyBlockingNamespace[_signatures.BlockingAvatarVideoNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    video_twin: "_LazyBlockingNamespace[_signatures.BlockingVideoTwinNamespace]" = (
+        _LazyBlockingNamespace(BlockingVideoTwin)
+    )
+    talking_photo: "_LazyBlockingNamespace[_signatures.BlockingTalkingPhotoNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    talking_video: "_LazyBlockingNamespace[_signatures.BlockingTalkingVideoNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    face_swap: "_LazyBlockingNamespace[_signatures.BlockingFaceSwapNamespace]" = (
+        _LazyBlockingNamespace(BlockingFaceSwap)
+    )
+    face_swap_preview: "_LazyBlockingNamespace[_signatures.BlockingFaceSwapPreviewNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    head_swap: "_LazyBlockingNamespace[_signatures.BlockingHeadSwapNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    actor_swap: "_LazyBlockingNamespace[_signatures.BlockingActorSwapNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    motion_transfer: "_LazyBlockingNamespace[_signatures.BlockingMotionTransferNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
 
     # -- sound, speech and repair ----------------------------------------------------------
 
-    dubbing = _LazyBlockingNamespace(Namespaces.dubbing, BlockingTaskNamespace)
-    voice_clone = _LazyBlockingNamespace(Namespaces.voice_clone, BlockingRenamable)
-    think_sound = _LazyBlockingNamespace(Namespaces.think_sound, BlockingTaskNamespace)
-    caption_removal = _LazyBlockingNamespace(Namespaces.caption_removal, BlockingCaptionRemoval)
-    upscale = _LazyBlockingNamespace(Namespaces.upscale, BlockingTaskNamespace)
+    dubbing: "_LazyBlockingNamespace[_signatures.BlockingDubbingNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    voice_clone: "_LazyBlockingNamespace[_signatures.BlockingVoiceCloneNamespace]" = (
+        _LazyBlockingNamespace(BlockingRenamable)
+    )
+    think_sound: "_LazyBlockingNamespace[_signatures.BlockingThinkSoundNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    caption_removal: "_LazyBlockingNamespace[_signatures.BlockingCaptionRemovalNamespace]" = (
+        _LazyBlockingNamespace(BlockingCaptionRemoval)
+    )
+    upscale: "_LazyBlockingNamespace[_signatures.BlockingUpscaleNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
 
     # -- the account -----------------------------------------------------------------------
 
-    speech = _LazyBlockingNamespace(Namespaces.speech, BlockingSpeech)
-    voices = _LazyBlockingNamespace(Namespaces.voices, BlockingVoices)
-    avatars = _LazyBlockingNamespace(Namespaces.avatars, BlockingAvatars)
-    backgrounds = _LazyBlockingNamespace(Namespaces.backgrounds, BlockingBackgrounds)
-    credits = _LazyBlockingNamespace(Namespaces.credits, BlockingCredits)
-    legacy = _LazyBlockingNamespace(Namespaces.legacy, BlockingLegacy)
+    speech: "_LazyBlockingNamespace[BlockingSpeech]" = _LazyBlockingNamespace(BlockingSpeech)
+    voices: "_LazyBlockingNamespace[BlockingVoices]" = _LazyBlockingNamespace(BlockingVoices)
+    avatars: "_LazyBlockingNamespace[BlockingAvatars]" = _LazyBlockingNamespace(BlockingAvatars)
+    backgrounds: "_LazyBlockingNamespace[BlockingBackgrounds]" = _LazyBlockingNamespace(
+        BlockingBackgrounds
+    )
+    credits: "_LazyBlockingNamespace[BlockingCredits]" = _LazyBlockingNamespace(BlockingCredits)
+    legacy: "_LazyBlockingNamespace[BlockingLegacy]" = _LazyBlockingNamespace(BlockingLegacy)

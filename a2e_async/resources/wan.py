@@ -156,7 +156,8 @@ class WanInput(TaskInput):
                 map(_is_video, self.reference_media or ())
             ):
                 raise InvalidInput(
-                    f"duration must be at most {_MAX_DURATION_WITH_VIDEO} s with a reference video.",
+                    f"duration must be at most {_MAX_DURATION_WITH_VIDEO} s with a reference "
+                    "video.",
                     field="duration",
                 )
 
