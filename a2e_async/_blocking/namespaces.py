@@ -26,7 +26,7 @@ from a2e_async.resources.base import Renamable
 from a2e_async.resources.caption_removal import CaptionRemoval
 from a2e_async.resources.credits import Credits
 from a2e_async.resources.face_swap import FaceSwap
-from a2e_async.resources.files import Files
+from a2e_async.resources.files import Files, bound_output
 from a2e_async.resources.image_to_video import ImageToVideo
 from a2e_async.resources.legacy import Legacy
 from a2e_async.resources.speech import Speech
@@ -159,11 +159,11 @@ class BlockingFiles(Face[Files]):
 
     def open(self, output: Output) -> AbstractContextManager[Iterator[bytes]]:
         """``with a2e.files.open(output) as chunks: for chunk in chunks: …``."""
-        return self._bridge.enter_stream(self._inner.bind(output).open())
+        return self._bridge.enter_stream(bound_output(self._inner, output).open())
 
     def read(self, output: Output, *, max_bytes: int = 64 * 1024 * 1024) -> bytes:
         """Return a whole result; raises `TransferError` if it is larger than ``max_bytes``."""
-        return self._bridge.call(self._inner.bind(output).read, max_bytes=max_bytes)
+        return self._bridge.call(bound_output(self._inner, output).read, max_bytes=max_bytes)
 
 
 class BlockingLegacy(Face[Legacy]):

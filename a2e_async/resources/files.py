@@ -45,23 +45,13 @@ PresignFor = Callable[["Held"], PaidPresign]
 
 
 class Files(Handle):
-    """Uploads and downloads. Inputs and outputs of tasks use it by themselves."""
+    """``a2e.files``: uploads and downloads. Inputs and outputs of tasks use them automatically."""
 
-    def __init__(
-        self,
-        uploader: "Uploader",
-        downloader: "Downloader",
-        fetch_record: Callable[[str, str], Coroutine[Any, Any, Record]],
-        presign_for: "PresignFor",
-        budgets: "tuple[Budget, ...]",
-        queue: "BudgetQueue",
-    ) -> None:
-        self._uploader = uploader
-        self._downloader = downloader
-        self._fetch_record = fetch_record
-        self._presign_for = presign_for
-        self._budgets = budgets
-        self._queue = queue
+    def __init__(self, transfers: "FileTransfers") -> None:
+        self._transfers = transfers
+
+    def __repr__(self) -> str:
+        return "<a2e.files>"
 
     @sealed
     async def upload(self, source: str | os.PathLike[str] | bytes) -> str:
@@ -76,7 +66,9 @@ class Files(Handle):
         if not isinstance(source, str | os.PathLike | bytes):
             raise InvalidInput("upload takes a path or bytes.", field="source")
         check_media("source", source)
-        url, _ = await self.upload_prepared(await self.prepare(source, ANY_MEDIA, "source"))
+        url, _ = await self._transfers.upload_prepared(
+            await self._transfers.prepare(source, ANY_MEDIA, "source")
+        )
         return url
 
     @sealed
@@ -91,22 +83,45 @@ class Files(Handle):
         if isinstance(source, str):
             if not is_url(source):
                 raise InvalidInput("download takes an http(s) URL or an Output.", field="source")
-            output = Output(url=clean_url(source, "source"), source=self._downloader)
+            output = Output(url=clean_url(source, "source"), source=self._transfers.downloader)
         elif isinstance(source, Output) and source.source is None:
-            output = self.bind(source)
+            output = self._transfers.bind(source)
             if output.unsigned and output.ref is not None:
-                output = await self.refetch(output)
+                output = await self._transfers.refetch(output)
         if not isinstance(output, Output):
             raise InvalidInput("download takes an http(s) URL or an Output.", field="source")
         return await output.save(path)
 
-    # -- for the starter and the namespaces --------------------------------------------------
 
-    def asking(self, presign_for: "PresignFor") -> "Files":
+class FileTransfers(Handle):
+    """The uploads and downloads of one client, for submissions and namespaces."""
+
+    def __init__(
+        self,
+        uploader: "Uploader",
+        downloader: "Downloader",
+        fetch_record: Callable[[str, str], Coroutine[Any, Any, Record]],
+        presign_for: "PresignFor",
+        budgets: "tuple[Budget, ...]",
+        queue: "BudgetQueue",
+    ) -> None:
+        self._uploader = uploader
+        self.downloader = downloader
+        self._fetch_record = fetch_record
+        self._presign_for = presign_for
+        self._budgets = budgets
+        self._queue = queue
+
+    @property
+    def namespace(self) -> Files:
+        """What users see of it: ``a2e.files``."""
+        return Files(self)
+
+    def asking(self, presign_for: "PresignFor") -> "FileTransfers":
         """Return the same with another form of the call for an upload URL."""
-        return Files(
+        return FileTransfers(
             self._uploader,
-            self._downloader,
+            self.downloader,
             self._fetch_record,
             presign_for,
             self._budgets,
@@ -216,8 +231,13 @@ class Files(Handle):
             expires_at=output.expires_at,
             ref=output.ref,
             index=output.index,
-            source=self._downloader,
+            source=self.downloader,
         )
+
+
+def bound_output(files: Files, output: Output) -> Output:
+    """Return a copy of an unpickled output that ``files`` can fetch."""
+    return files._transfers.bind(output)
 
 
 def _check_output(output: Output, allowed: tuple[MediaType, ...], field: str) -> None:

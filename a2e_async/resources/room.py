@@ -10,7 +10,7 @@ from a2e_async.tasks.task import TaskServices
 from a2e_async.transport.ratelimit import Priority
 
 if TYPE_CHECKING:
-    from a2e_async.resources.files import Files
+    from a2e_async.resources.files import FileTransfers
     from a2e_async.tasks.charged import ChargedCalls
     from a2e_async.tasks.starter import Starter
     from a2e_async.transport.session import Session
@@ -32,7 +32,7 @@ class Room(Handle):
     charged: "ChargedCalls"
     tasks: TaskServices
     source: OutputSource
-    files: "Files"
+    files: "FileTransfers"
     request_timeout: float
     start_timeout: float
     priority: Priority | None = None
