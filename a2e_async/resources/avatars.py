@@ -37,15 +37,23 @@ class Avatar:
     """
 
     id: str
+    """Id, which `a2e.avatar_video` takes as ``anchor_id``."""
     name: str | None = None
+    """Name; often missing."""
     kind: Origin | None = None
+    """Whose avatar it is: ``system`` for the service, ``custom`` for the account."""
     anchor_type: Literal[0, 1] | None = None
+    """0 for an avatar of the service, 1 for one of the account; `a2e.avatar_video` takes it."""
     cover: str | None = field(default=None, repr=show_url)
+    """URL of an image of the avatar."""
     video_twin_id: str | None = None
     """The video twin it was trained as."""
     gender: str | None = None
+    """Gender of the avatar."""
     created_at: datetime | None = None
+    """When it was created."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+    """Other fields of the response, by their wire names."""
 
 
 class Avatars:

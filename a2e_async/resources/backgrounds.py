@@ -28,10 +28,15 @@ class Background:
     """
 
     id: str
+    """Id for `a2e.avatar_video`: ``custom_back_id`` (account) or ``back_id`` (service)."""
     url: str | None = field(default=None, repr=show_url)
+    """URL of the image."""
     name: str | None = None
+    """Name."""
     kind: Origin | None = None
+    """Whose background it is: ``system`` for the service, ``custom`` for the account."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+    """Other fields of the response, by their wire names."""
 
 
 class Backgrounds:

@@ -23,7 +23,9 @@ class Balance:
     """What the account has. ``diamonds`` is None when the service does not tell."""
 
     coins: int
+    """Coins left."""
     diamonds: int | None = None
+    """Diamonds left; None if the service does not report them."""
 
 
 @frozen(kw_only=True)
@@ -34,8 +36,11 @@ class Transaction:
     """
 
     coins: int | None
+    """Change of the balance in coins, negative for spending; None if unknown."""
     created_at: datetime | None
+    """When it was booked; None if unknown."""
     raw: Mapping[str, Any]
+    """The entry as the service sent it; its fields are undocumented."""
 
 
 class Credits:

@@ -54,10 +54,15 @@ class UploadPermit:
     """
 
     upload_url: str = field(repr=show_url)
+    """URL for the HTTP PUT, without the API key."""
     key: str | None = None
+    """Name of the file in the storage."""
     bucket: str | None = None
+    """Name of the storage bucket."""
     expires_in: int | None = None
+    """Seconds until the URL expires."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+    """Other fields of the response, by their wire names."""
 
 
 @frozen(kw_only=True)
@@ -65,8 +70,11 @@ class AddedUser:
     """A user that was added. ``id`` is None where the service does not tell it. Legacy."""
 
     id: str | None = None
+    """Id of the user; None if the service does not report it."""
     username: str | None = None
+    """Name of the user."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+    """Other fields of the response, by their wire names."""
 
 
 class Legacy:

@@ -48,8 +48,11 @@ class StreamingAvatar:
     """Somebody who can be met in a room; ``id`` is what `StreamingAvatars.room` takes."""
 
     id: str
+    """Id, which `StreamingAvatars.room` takes."""
     name: str | None = None
+    """Name of the avatar."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+    """Other fields of the response, by their wire names."""
 
 
 @frozen(kw_only=True, eq=False)
@@ -61,11 +64,17 @@ class StreamingRoom:
     """
 
     app_id: str
+    """App id for the Agora SDK."""
     channel: str
+    """Name of the Agora channel."""
     token: str = field(repr=False)
+    """Agora token. Anyone who has it can join the room."""
     uid: int | None
+    """User id for the Agora SDK."""
     expires_at: datetime
+    """When the room closes."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+    """Other fields of the response, by their wire names."""
     _context: Callable[[], Room] = field(repr=False, alias="room")
     """Gives what its calls go over: behind a function, so that nothing walks into the client."""
 

@@ -26,10 +26,15 @@ class Voice:
     """
 
     id: str
+    """Id, which `a2e.speech.say` takes as ``tts_id``."""
     name: str | None = None
+    """Name of the voice."""
     group: str | None = None
+    """Group that the voice is listed in, such as ``female``."""
     rate: float | None = None
+    """Usual speed of the voice; None if the service does not report it."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+    """Other fields of the response, by their wire names."""
 
 
 @frozen(kw_only=True)
@@ -37,7 +42,9 @@ class Region:
     """A region in which a language is spoken; ``value`` is the ``region`` of `a2e.speech.say`."""
 
     value: str
+    """The ``region`` of `a2e.speech.say`, such as ``US``."""
     label: str | None = None
+    """Name of the region."""
 
 
 @frozen(kw_only=True)
@@ -45,8 +52,11 @@ class Language:
     """A language that voices speak; ``value`` is what other calls take as ``country``."""
 
     value: str
+    """The ``country`` of `a2e.speech.say`, such as ``en``."""
     label: str | None = None
+    """Name of the language."""
     regions: tuple[Region, ...] = ()
+    """Regions where the language is spoken."""
 
 
 @frozen(kw_only=True)
@@ -57,10 +67,15 @@ class Preview:
     """
 
     id: str
+    """Id of the preview."""
     text: str | None = field(default=None, repr=False)
+    """The spoken text."""
     output: Output | None = None
+    """The audio; None if the service gives none."""
     created_at: datetime | None = None
+    """When it was made."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+    """Other fields of the response, by their wire names."""
 
 
 class Voices:
