@@ -55,7 +55,7 @@ from a2e_async.resources.wan30 import Wan30Record
 from a2e_async.tasks.kind import Job
 
 class BlockingTextToImageNamespace(BlockingTextToImage[..., TextToImageRecord]):
-    """``a2e.text_to_image``: pictures from a text."""
+    """``a2e.text_to_image``: images from text."""
 
     def start(
         self,
@@ -74,7 +74,9 @@ class BlockingTextToImageNamespace(BlockingTextToImage[..., TextToImageRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[TextToImageRecord]:
-        """Start a task: Pictures from a text.
+        """Make one or several images from a text prompt, optionally with reference images. With
+        max_images the start makes one task per image, and the returned handle covers all of
+        them.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -88,19 +90,18 @@ class BlockingTextToImageNamespace(BlockingTextToImage[..., TextToImageRecord]):
         Operation: ``POST /api/v1/userText2Image/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            width (optional): Width in pixels; the service takes 1024.
-            height (optional): Height in pixels; the service takes 1024.
-            model_type (optional): The model; a2e unless you say otherwise. The price depends on
-                it. Known values: a2e, seedream.
-            input_images (optional): Pictures to work from: a2e takes up to 2, seedream up to
-                10. Media: image. Takes 1 to 10 items.
-            skip_face_enhance (optional): Do not improve the likeness of faces (a2e, with
-                input_images).
-            aspect_ratio (optional): Width to height; for seedream (a2e goes by width and
-                height).
-            max_images (optional): How many pictures to make, each a task of its own. Range: 1
-                to 8.
+            prompt: Describes the image, or the changes to input_images.
+            width (optional): Width in pixels; 1024 by default.
+            height (optional): Height in pixels; 1024 by default.
+            model_type (optional): The model, a2e by default. The price depends on it. Known
+                values: a2e, seedream.
+            input_images (optional): Reference images: a2e takes up to 2, seedream up to 10.
+                Media: image. Takes 1 to 10 items.
+            skip_face_enhance (optional): Skip the step that improves the likeness of faces
+                (a2e, with input_images).
+            aspect_ratio (optional): Aspect ratio, for seedream; a2e uses width and height.
+            max_images (optional): Number of images to make, each as its own task. Range: 1 to
+                8.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -125,7 +126,9 @@ class BlockingTextToImageNamespace(BlockingTextToImage[..., TextToImageRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> TextToImageRecord:
-        """Start a task: Pictures from a text.
+        """Make one or several images from a text prompt, optionally with reference images. With
+        max_images the start makes one task per image, and the returned handle covers all of
+        them.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -137,19 +140,18 @@ class BlockingTextToImageNamespace(BlockingTextToImage[..., TextToImageRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            width (optional): Width in pixels; the service takes 1024.
-            height (optional): Height in pixels; the service takes 1024.
-            model_type (optional): The model; a2e unless you say otherwise. The price depends on
-                it. Known values: a2e, seedream.
-            input_images (optional): Pictures to work from: a2e takes up to 2, seedream up to
-                10. Media: image. Takes 1 to 10 items.
-            skip_face_enhance (optional): Do not improve the likeness of faces (a2e, with
-                input_images).
-            aspect_ratio (optional): Width to height; for seedream (a2e goes by width and
-                height).
-            max_images (optional): How many pictures to make, each a task of its own. Range: 1
-                to 8.
+            prompt: Describes the image, or the changes to input_images.
+            width (optional): Width in pixels; 1024 by default.
+            height (optional): Height in pixels; 1024 by default.
+            model_type (optional): The model, a2e by default. The price depends on it. Known
+                values: a2e, seedream.
+            input_images (optional): Reference images: a2e takes up to 2, seedream up to 10.
+                Media: image. Takes 1 to 10 items.
+            skip_face_enhance (optional): Skip the step that improves the likeness of faces
+                (a2e, with input_images).
+            aspect_ratio (optional): Aspect ratio, for seedream; a2e uses width and height.
+            max_images (optional): Number of images to make, each as its own task. Range: 1 to
+                8.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -176,7 +178,9 @@ class BlockingTextToImageNamespace(BlockingTextToImage[..., TextToImageRecord]):
     ) -> Job[TextToImageRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Pictures from a text.
+        The job: make one or several images from a text prompt, optionally with reference
+        images. With max_images the start makes one task per image, and the returned handle
+        covers all of them.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -200,26 +204,27 @@ class BlockingTextToImageNamespace(BlockingTextToImage[..., TextToImageRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Pictures from a text.
+        The start: make one or several images from a text prompt, optionally with reference
+        images. With max_images the start makes one task per image, and the returned handle
+        covers all of them.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            width (optional): Width in pixels; the service takes 1024.
-            height (optional): Height in pixels; the service takes 1024.
-            model_type (optional): The model; a2e unless you say otherwise. The price depends on
-                it. Known values: a2e, seedream.
-            input_images (optional): Pictures to work from: a2e takes up to 2, seedream up to
-                10. Media: image. Takes 1 to 10 items.
-            skip_face_enhance (optional): Do not improve the likeness of faces (a2e, with
-                input_images).
-            aspect_ratio (optional): Width to height; for seedream (a2e goes by width and
-                height).
-            max_images (optional): How many pictures to make, each a task of its own. Range: 1
-                to 8.
+            prompt: Describes the image, or the changes to input_images.
+            width (optional): Width in pixels; 1024 by default.
+            height (optional): Height in pixels; 1024 by default.
+            model_type (optional): The model, a2e by default. The price depends on it. Known
+                values: a2e, seedream.
+            input_images (optional): Reference images: a2e takes up to 2, seedream up to 10.
+                Media: image. Takes 1 to 10 items.
+            skip_face_enhance (optional): Skip the step that improves the likeness of faces
+                (a2e, with input_images).
+            aspect_ratio (optional): Aspect ratio, for seedream; a2e uses width and height.
+            max_images (optional): Number of images to make, each as its own task. Range: 1 to
+                8.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -228,7 +233,7 @@ class BlockingTextToImageNamespace(BlockingTextToImage[..., TextToImageRecord]):
         """
 
 class BlockingNanoBananaNamespace(BlockingTaskNamespace[..., NanoBananaRecord]):
-    """``a2e.nano_banana``: pictures from a text or from pictures (Nano Banana)."""
+    """``a2e.nano_banana``: images from text or images (Nano Banana)."""
 
     def start(
         self,
@@ -249,7 +254,7 @@ class BlockingNanoBananaNamespace(BlockingTaskNamespace[..., NanoBananaRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[NanoBananaRecord]:
-        """Start a task: Pictures from a text or from pictures (Nano Banana).
+        """Make an image from a text prompt, or edit and combine images, with a Nano Banana model.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -263,15 +268,14 @@ class BlockingNanoBananaNamespace(BlockingTaskNamespace[..., NanoBananaRecord]):
         Operation: ``POST /api/v1/userNanoBanana/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            model (optional): The model; nano-banana-pro unless you say otherwise. The price
-                depends on it. Known values: nano-banana, nano-banana-pro, nano-banana-2, nano-
-                banana-2-lite.
-            input_images (optional): Pictures to edit or to join. Media: image.
-            aspect_ratio (optional): Width to height; the service takes auto.
-            image_size (optional): Size; the service takes 1K. More needs nano-banana-pro or
-                nano-banana-2.
-            google_search (optional): Look facts up on the web first; only nano-banana-2 does.
+            prompt: Describes the image, or the changes to input_images.
+            model (optional): The model, nano-banana-pro by default. The price depends on it.
+                Known values: nano-banana, nano-banana-pro, nano-banana-2, nano-banana-2-lite.
+            input_images (optional): Images to edit or to combine. Media: image.
+            aspect_ratio (optional): Aspect ratio; auto by default.
+            image_size (optional): Resolution, 1K by default. 2K and 4K need nano-banana-pro or
+                nano- banana-2.
+            google_search (optional): Search the web for facts first; only for nano-banana-2.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -298,7 +302,7 @@ class BlockingNanoBananaNamespace(BlockingTaskNamespace[..., NanoBananaRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> NanoBananaRecord:
-        """Start a task: Pictures from a text or from pictures (Nano Banana).
+        """Make an image from a text prompt, or edit and combine images, with a Nano Banana model.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -310,15 +314,14 @@ class BlockingNanoBananaNamespace(BlockingTaskNamespace[..., NanoBananaRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            model (optional): The model; nano-banana-pro unless you say otherwise. The price
-                depends on it. Known values: nano-banana, nano-banana-pro, nano-banana-2, nano-
-                banana-2-lite.
-            input_images (optional): Pictures to edit or to join. Media: image.
-            aspect_ratio (optional): Width to height; the service takes auto.
-            image_size (optional): Size; the service takes 1K. More needs nano-banana-pro or
-                nano-banana-2.
-            google_search (optional): Look facts up on the web first; only nano-banana-2 does.
+            prompt: Describes the image, or the changes to input_images.
+            model (optional): The model, nano-banana-pro by default. The price depends on it.
+                Known values: nano-banana, nano-banana-pro, nano-banana-2, nano-banana-2-lite.
+            input_images (optional): Images to edit or to combine. Media: image.
+            aspect_ratio (optional): Aspect ratio; auto by default.
+            image_size (optional): Resolution, 1K by default. 2K and 4K need nano-banana-pro or
+                nano- banana-2.
+            google_search (optional): Search the web for facts first; only for nano-banana-2.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -347,7 +350,8 @@ class BlockingNanoBananaNamespace(BlockingTaskNamespace[..., NanoBananaRecord]):
     ) -> Job[NanoBananaRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Pictures from a text or from pictures (Nano Banana).
+        The job: make an image from a text prompt, or edit and combine images, with a Nano
+        Banana model.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -373,22 +377,22 @@ class BlockingNanoBananaNamespace(BlockingTaskNamespace[..., NanoBananaRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Pictures from a text or from pictures (Nano Banana).
+        The start: make an image from a text prompt, or edit and combine images, with a Nano
+        Banana model.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            model (optional): The model; nano-banana-pro unless you say otherwise. The price
-                depends on it. Known values: nano-banana, nano-banana-pro, nano-banana-2, nano-
-                banana-2-lite.
-            input_images (optional): Pictures to edit or to join. Media: image.
-            aspect_ratio (optional): Width to height; the service takes auto.
-            image_size (optional): Size; the service takes 1K. More needs nano-banana-pro or
-                nano-banana-2.
-            google_search (optional): Look facts up on the web first; only nano-banana-2 does.
+            prompt: Describes the image, or the changes to input_images.
+            model (optional): The model, nano-banana-pro by default. The price depends on it.
+                Known values: nano-banana, nano-banana-pro, nano-banana-2, nano-banana-2-lite.
+            input_images (optional): Images to edit or to combine. Media: image.
+            aspect_ratio (optional): Aspect ratio; auto by default.
+            image_size (optional): Resolution, 1K by default. 2K and 4K need nano-banana-pro or
+                nano- banana-2.
+            google_search (optional): Search the web for facts first; only for nano-banana-2.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -397,7 +401,7 @@ class BlockingNanoBananaNamespace(BlockingTaskNamespace[..., NanoBananaRecord]):
         """
 
 class BlockingGptImageNamespace(BlockingTaskNamespace[..., GptImageRecord]):
-    """``a2e.gpt_image``: pictures from a text or from pictures (GPT Image)."""
+    """``a2e.gpt_image``: images from text or images (GPT Image)."""
 
     def start(
         self,
@@ -414,7 +418,8 @@ class BlockingGptImageNamespace(BlockingTaskNamespace[..., GptImageRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[GptImageRecord]:
-        """Start a task: Pictures from a text or from pictures (GPT Image).
+        """Make an image from a text prompt, or edit images, with a GPT Image model. The service
+        keeps the result for 3 days.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -428,17 +433,16 @@ class BlockingGptImageNamespace(BlockingTaskNamespace[..., GptImageRecord]):
         Operation: ``POST /api/v1/userGptImage/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones. At most 3000
+            prompt: Describes the image, or the changes to input_images. At most 3000
                 characters.
-            input_images (optional): Pictures to edit. Media: image. Takes 1 to 16 items.
-            model (optional): The model; gpt-image-1.5 unless you say otherwise. The price
-                depends on it. Known values: gpt-image-1.5, gpt-image-2.
-            aspect_ratio (optional): Width to height; the service takes 1:1. gpt-image-1.5 makes
-                1:1, 3:2 and 2:3 only.
-            quality (optional): Quality; the service takes medium. Only gpt-image-1.5 has a
-                choice.
-            resolution (optional): Size; the service takes 1K. More needs gpt-image-2 and an
-                aspect_ratio other than auto; with 1:1 it may make 2K of 4K.
+            input_images (optional): Images to edit. Media: image. Takes 1 to 16 items.
+            model (optional): The model, gpt-image-1.5 by default. The price depends on it.
+                Known values: gpt-image-1.5, gpt-image-2.
+            aspect_ratio (optional): Aspect ratio; 1:1 by default. gpt-image-1.5 makes 1:1, 3:2
+                and 2:3 only.
+            quality (optional): Quality, medium by default; only for gpt-image-1.5.
+            resolution (optional): Resolution, 1K by default. 2K and 4K need gpt-image-2 and an
+                aspect_ratio other than auto; with 1:1 the service may return 2K instead of 4K.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -461,7 +465,8 @@ class BlockingGptImageNamespace(BlockingTaskNamespace[..., GptImageRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> GptImageRecord:
-        """Start a task: Pictures from a text or from pictures (GPT Image).
+        """Make an image from a text prompt, or edit images, with a GPT Image model. The service
+        keeps the result for 3 days.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -473,17 +478,16 @@ class BlockingGptImageNamespace(BlockingTaskNamespace[..., GptImageRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones. At most 3000
+            prompt: Describes the image, or the changes to input_images. At most 3000
                 characters.
-            input_images (optional): Pictures to edit. Media: image. Takes 1 to 16 items.
-            model (optional): The model; gpt-image-1.5 unless you say otherwise. The price
-                depends on it. Known values: gpt-image-1.5, gpt-image-2.
-            aspect_ratio (optional): Width to height; the service takes 1:1. gpt-image-1.5 makes
-                1:1, 3:2 and 2:3 only.
-            quality (optional): Quality; the service takes medium. Only gpt-image-1.5 has a
-                choice.
-            resolution (optional): Size; the service takes 1K. More needs gpt-image-2 and an
-                aspect_ratio other than auto; with 1:1 it may make 2K of 4K.
+            input_images (optional): Images to edit. Media: image. Takes 1 to 16 items.
+            model (optional): The model, gpt-image-1.5 by default. The price depends on it.
+                Known values: gpt-image-1.5, gpt-image-2.
+            aspect_ratio (optional): Aspect ratio; 1:1 by default. gpt-image-1.5 makes 1:1, 3:2
+                and 2:3 only.
+            quality (optional): Quality, medium by default; only for gpt-image-1.5.
+            resolution (optional): Resolution, 1K by default. 2K and 4K need gpt-image-2 and an
+                aspect_ratio other than auto; with 1:1 the service may return 2K instead of 4K.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -508,7 +512,8 @@ class BlockingGptImageNamespace(BlockingTaskNamespace[..., GptImageRecord]):
     ) -> Job[GptImageRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Pictures from a text or from pictures (GPT Image).
+        The job: make an image from a text prompt, or edit images, with a GPT Image model. The
+        service keeps the result for 3 days.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -530,24 +535,24 @@ class BlockingGptImageNamespace(BlockingTaskNamespace[..., GptImageRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Pictures from a text or from pictures (GPT Image).
+        The start: make an image from a text prompt, or edit images, with a GPT Image model. The
+        service keeps the result for 3 days.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones. At most 3000
+            prompt: Describes the image, or the changes to input_images. At most 3000
                 characters.
-            input_images (optional): Pictures to edit. Media: image. Takes 1 to 16 items.
-            model (optional): The model; gpt-image-1.5 unless you say otherwise. The price
-                depends on it. Known values: gpt-image-1.5, gpt-image-2.
-            aspect_ratio (optional): Width to height; the service takes 1:1. gpt-image-1.5 makes
-                1:1, 3:2 and 2:3 only.
-            quality (optional): Quality; the service takes medium. Only gpt-image-1.5 has a
-                choice.
-            resolution (optional): Size; the service takes 1K. More needs gpt-image-2 and an
-                aspect_ratio other than auto; with 1:1 it may make 2K of 4K.
+            input_images (optional): Images to edit. Media: image. Takes 1 to 16 items.
+            model (optional): The model, gpt-image-1.5 by default. The price depends on it.
+                Known values: gpt-image-1.5, gpt-image-2.
+            aspect_ratio (optional): Aspect ratio; 1:1 by default. gpt-image-1.5 makes 1:1, 3:2
+                and 2:3 only.
+            quality (optional): Quality, medium by default; only for gpt-image-1.5.
+            resolution (optional): Resolution, 1K by default. 2K and 4K need gpt-image-2 and an
+                aspect_ratio other than auto; with 1:1 the service may return 2K instead of 4K.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -556,7 +561,7 @@ class BlockingGptImageNamespace(BlockingTaskNamespace[..., GptImageRecord]):
         """
 
 class BlockingFlux2Namespace(BlockingTaskNamespace[..., Flux2Record]):
-    """``a2e.flux2``: pictures from a text or from pictures (Flux 2 Pro)."""
+    """``a2e.flux2``: images from text or images (Flux 2 Pro)."""
 
     def start(
         self,
@@ -573,7 +578,8 @@ class BlockingFlux2Namespace(BlockingTaskNamespace[..., Flux2Record]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[Flux2Record]:
-        """Start a task: Pictures from a text or from pictures (Flux 2 Pro).
+        """Make an image from a text prompt, or edit images, with Flux 2 Pro. The service keeps the
+        result for 7 days.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -587,12 +593,12 @@ class BlockingFlux2Namespace(BlockingTaskNamespace[..., Flux2Record]):
         Operation: ``POST /api/v1/userFlux2/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            input_images (optional): Pictures to work from, instead of the text alone. Media:
-                image. Takes 1 to 8 items.
-            aspect_ratio (optional): Width to height; the service takes 9:16. How to say the
-                size of custom is unknown.
-            resolution (optional): Size, about 1 or 2 megapixels; the service takes 1K.
+            prompt: Describes the image, or the changes to input_images.
+            input_images (optional): Images to edit or to use as references. Media: image. Takes
+                1 to 8 items.
+            aspect_ratio (optional): Aspect ratio; 9:16 by default. The service does not
+                document how to give the size of custom.
+            resolution (optional): Size, about 1 or 2 megapixels; 1K by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -615,7 +621,8 @@ class BlockingFlux2Namespace(BlockingTaskNamespace[..., Flux2Record]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Flux2Record:
-        """Start a task: Pictures from a text or from pictures (Flux 2 Pro).
+        """Make an image from a text prompt, or edit images, with Flux 2 Pro. The service keeps the
+        result for 7 days.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -627,12 +634,12 @@ class BlockingFlux2Namespace(BlockingTaskNamespace[..., Flux2Record]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            input_images (optional): Pictures to work from, instead of the text alone. Media:
-                image. Takes 1 to 8 items.
-            aspect_ratio (optional): Width to height; the service takes 9:16. How to say the
-                size of custom is unknown.
-            resolution (optional): Size, about 1 or 2 megapixels; the service takes 1K.
+            prompt: Describes the image, or the changes to input_images.
+            input_images (optional): Images to edit or to use as references. Media: image. Takes
+                1 to 8 items.
+            aspect_ratio (optional): Aspect ratio; 9:16 by default. The service does not
+                document how to give the size of custom.
+            resolution (optional): Size, about 1 or 2 megapixels; 1K by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -657,7 +664,8 @@ class BlockingFlux2Namespace(BlockingTaskNamespace[..., Flux2Record]):
     ) -> Job[Flux2Record]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Pictures from a text or from pictures (Flux 2 Pro).
+        The job: make an image from a text prompt, or edit images, with Flux 2 Pro. The service
+        keeps the result for 7 days.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -679,19 +687,20 @@ class BlockingFlux2Namespace(BlockingTaskNamespace[..., Flux2Record]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Pictures from a text or from pictures (Flux 2 Pro).
+        The start: make an image from a text prompt, or edit images, with Flux 2 Pro. The
+        service keeps the result for 7 days.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            input_images (optional): Pictures to work from, instead of the text alone. Media:
-                image. Takes 1 to 8 items.
-            aspect_ratio (optional): Width to height; the service takes 9:16. How to say the
-                size of custom is unknown.
-            resolution (optional): Size, about 1 or 2 megapixels; the service takes 1K.
+            prompt: Describes the image, or the changes to input_images.
+            input_images (optional): Images to edit or to use as references. Media: image. Takes
+                1 to 8 items.
+            aspect_ratio (optional): Aspect ratio; 9:16 by default. The service does not
+                document how to give the size of custom.
+            resolution (optional): Size, about 1 or 2 megapixels; 1K by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -700,7 +709,7 @@ class BlockingFlux2Namespace(BlockingTaskNamespace[..., Flux2Record]):
         """
 
 class BlockingQwenImageNamespace(BlockingTaskNamespace[..., QwenImageRecord]):
-    """``a2e.qwen_image``: pictures from a text or from pictures (Qwen)."""
+    """``a2e.qwen_image``: images from text or images (Qwen)."""
 
     def start(
         self,
@@ -735,7 +744,7 @@ class BlockingQwenImageNamespace(BlockingTaskNamespace[..., QwenImageRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[QwenImageRecord]:
-        """Start a task: Pictures from a text or from pictures (Qwen).
+        """Make an image from a text prompt, or edit images, with a Qwen model.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -749,13 +758,13 @@ class BlockingQwenImageNamespace(BlockingTaskNamespace[..., QwenImageRecord]):
         Operation: ``POST /api/v1/userQwen2Image/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            model (optional): The model; qwen-image-2.0 unless you say otherwise. The price
-                depends on it. Known values: qwen-image-2.0, qwen-image-2.0-pro, qwen-image-3.0,
-                qwen-image-3.0-pro.
-            input_images (optional): Pictures to work from. Media: image.
-            size (optional): Width*height in pixels; the service takes 1024*1024. Those with
-                2048 need qwen-image-3.0-pro.
+            prompt: Describes the image, or the changes to input_images.
+            model (optional): The model, qwen-image-2.0 by default. The price depends on it.
+                Known values: qwen-image-2.0, qwen-image-2.0-pro, qwen-image-3.0, qwen-
+                image-3.0-pro.
+            input_images (optional): Reference images. Media: image.
+            size (optional): Width*height in pixels, 1024*1024 by default. Sizes with 2048 need
+                qwen- image-3.0-pro.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -796,7 +805,7 @@ class BlockingQwenImageNamespace(BlockingTaskNamespace[..., QwenImageRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> QwenImageRecord:
-        """Start a task: Pictures from a text or from pictures (Qwen).
+        """Make an image from a text prompt, or edit images, with a Qwen model.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -808,13 +817,13 @@ class BlockingQwenImageNamespace(BlockingTaskNamespace[..., QwenImageRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            model (optional): The model; qwen-image-2.0 unless you say otherwise. The price
-                depends on it. Known values: qwen-image-2.0, qwen-image-2.0-pro, qwen-image-3.0,
-                qwen-image-3.0-pro.
-            input_images (optional): Pictures to work from. Media: image.
-            size (optional): Width*height in pixels; the service takes 1024*1024. Those with
-                2048 need qwen-image-3.0-pro.
+            prompt: Describes the image, or the changes to input_images.
+            model (optional): The model, qwen-image-2.0 by default. The price depends on it.
+                Known values: qwen-image-2.0, qwen-image-2.0-pro, qwen-image-3.0, qwen-
+                image-3.0-pro.
+            input_images (optional): Reference images. Media: image.
+            size (optional): Width*height in pixels, 1024*1024 by default. Sizes with 2048 need
+                qwen- image-3.0-pro.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -857,7 +866,7 @@ class BlockingQwenImageNamespace(BlockingTaskNamespace[..., QwenImageRecord]):
     ) -> Job[QwenImageRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Pictures from a text or from pictures (Qwen).
+        The job: make an image from a text prompt, or edit images, with a Qwen model.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -897,20 +906,20 @@ class BlockingQwenImageNamespace(BlockingTaskNamespace[..., QwenImageRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Pictures from a text or from pictures (Qwen).
+        The start: make an image from a text prompt, or edit images, with a Qwen model.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            model (optional): The model; qwen-image-2.0 unless you say otherwise. The price
-                depends on it. Known values: qwen-image-2.0, qwen-image-2.0-pro, qwen-image-3.0,
-                qwen-image-3.0-pro.
-            input_images (optional): Pictures to work from. Media: image.
-            size (optional): Width*height in pixels; the service takes 1024*1024. Those with
-                2048 need qwen-image-3.0-pro.
+            prompt: Describes the image, or the changes to input_images.
+            model (optional): The model, qwen-image-2.0 by default. The price depends on it.
+                Known values: qwen-image-2.0, qwen-image-2.0-pro, qwen-image-3.0, qwen-
+                image-3.0-pro.
+            input_images (optional): Reference images. Media: image.
+            size (optional): Width*height in pixels, 1024*1024 by default. Sizes with 2048 need
+                qwen- image-3.0-pro.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -919,7 +928,7 @@ class BlockingQwenImageNamespace(BlockingTaskNamespace[..., QwenImageRecord]):
         """
 
 class BlockingKlingImageNamespace(BlockingTaskNamespace[..., KlingImageRecord]):
-    """``a2e.kling_image``: pictures from a text or from pictures (Kling 3.0)."""
+    """``a2e.kling_image``: images from text or images (Kling 3.0)."""
 
     def start(
         self,
@@ -935,7 +944,8 @@ class BlockingKlingImageNamespace(BlockingTaskNamespace[..., KlingImageRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[KlingImageRecord]:
-        """Start a task: Pictures from a text or from pictures (Kling 3.0).
+        """Make one or several images from a text prompt with Kling 3.0, optionally with reference
+        images. With n the start makes one task per image; each is charged.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -949,11 +959,11 @@ class BlockingKlingImageNamespace(BlockingTaskNamespace[..., KlingImageRecord]):
         Operation: ``POST /api/v1/userKlingImage/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            input_images (optional): Pictures to work from. Media: image.
-            aspect_ratio (optional): Width to height; the service takes 9:16.
-            resolution (optional): Size, with a small k; the service takes 1k.
-            n (optional): How many pictures to make, each paid. Range: 1 to 9.
+            prompt: Describes the image, or the changes to input_images.
+            input_images (optional): Reference images. Media: image.
+            aspect_ratio (optional): Aspect ratio; 9:16 by default.
+            resolution (optional): Resolution, in lower case; 1k by default.
+            n (optional): Number of images to make; each is charged. Range: 1 to 9.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -975,7 +985,8 @@ class BlockingKlingImageNamespace(BlockingTaskNamespace[..., KlingImageRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> KlingImageRecord:
-        """Start a task: Pictures from a text or from pictures (Kling 3.0).
+        """Make one or several images from a text prompt with Kling 3.0, optionally with reference
+        images. With n the start makes one task per image; each is charged.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -987,11 +998,11 @@ class BlockingKlingImageNamespace(BlockingTaskNamespace[..., KlingImageRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            input_images (optional): Pictures to work from. Media: image.
-            aspect_ratio (optional): Width to height; the service takes 9:16.
-            resolution (optional): Size, with a small k; the service takes 1k.
-            n (optional): How many pictures to make, each paid. Range: 1 to 9.
+            prompt: Describes the image, or the changes to input_images.
+            input_images (optional): Reference images. Media: image.
+            aspect_ratio (optional): Aspect ratio; 9:16 by default.
+            resolution (optional): Resolution, in lower case; 1k by default.
+            n (optional): Number of images to make; each is charged. Range: 1 to 9.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1015,7 +1026,8 @@ class BlockingKlingImageNamespace(BlockingTaskNamespace[..., KlingImageRecord]):
     ) -> Job[KlingImageRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Pictures from a text or from pictures (Kling 3.0).
+        The job: make one or several images from a text prompt with Kling 3.0, optionally with
+        reference images. With n the start makes one task per image; each is charged.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -1036,18 +1048,19 @@ class BlockingKlingImageNamespace(BlockingTaskNamespace[..., KlingImageRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Pictures from a text or from pictures (Kling 3.0).
+        The start: make one or several images from a text prompt with Kling 3.0, optionally with
+        reference images. With n the start makes one task per image; each is charged.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            input_images (optional): Pictures to work from. Media: image.
-            aspect_ratio (optional): Width to height; the service takes 9:16.
-            resolution (optional): Size, with a small k; the service takes 1k.
-            n (optional): How many pictures to make, each paid. Range: 1 to 9.
+            prompt: Describes the image, or the changes to input_images.
+            input_images (optional): Reference images. Media: image.
+            aspect_ratio (optional): Aspect ratio; 9:16 by default.
+            resolution (optional): Resolution, in lower case; 1k by default.
+            n (optional): Number of images to make; each is charged. Range: 1 to 9.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1056,7 +1069,7 @@ class BlockingKlingImageNamespace(BlockingTaskNamespace[..., KlingImageRecord]):
         """
 
 class BlockingImageEditNamespace(BlockingTaskNamespace[..., ImageEditRecord]):
-    """``a2e.image_edit``: pictures of clothing or products joined into one."""
+    """``a2e.image_edit``: images of clothing or products combined into one."""
 
     def start(
         self,
@@ -1069,7 +1082,7 @@ class BlockingImageEditNamespace(BlockingTaskNamespace[..., ImageEditRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[ImageEditRecord]:
-        """Start a task: Pictures of clothing or products joined into one.
+        """Combine two or more images of clothing or products into one image.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -1083,10 +1096,10 @@ class BlockingImageEditNamespace(BlockingTaskNamespace[..., ImageEditRecord]):
         Operation: ``POST /api/v1/userImageEdit/start``.
 
         Inputs (keyword only; None is not sent):
-            edit_type: What the pictures are about.
-            image_urls: The pictures, two or more. Media: image. Takes at least 2 items.
-            processing_limit (optional): Seconds that the service works on it at most; it takes
-                120.
+            edit_type: What the images show.
+            image_urls: The images to combine. Media: image. Takes at least 2 items.
+            processing_limit (optional): Processing limit of the service in seconds, 120 by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1105,7 +1118,7 @@ class BlockingImageEditNamespace(BlockingTaskNamespace[..., ImageEditRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> ImageEditRecord:
-        """Start a task: Pictures of clothing or products joined into one.
+        """Combine two or more images of clothing or products into one image.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -1117,10 +1130,10 @@ class BlockingImageEditNamespace(BlockingTaskNamespace[..., ImageEditRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            edit_type: What the pictures are about.
-            image_urls: The pictures, two or more. Media: image. Takes at least 2 items.
-            processing_limit (optional): Seconds that the service works on it at most; it takes
-                120.
+            edit_type: What the images show.
+            image_urls: The images to combine. Media: image. Takes at least 2 items.
+            processing_limit (optional): Processing limit of the service in seconds, 120 by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1141,7 +1154,7 @@ class BlockingImageEditNamespace(BlockingTaskNamespace[..., ImageEditRecord]):
     ) -> Job[ImageEditRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Pictures of clothing or products joined into one.
+        The job: combine two or more images of clothing or products into one image.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -1159,17 +1172,17 @@ class BlockingImageEditNamespace(BlockingTaskNamespace[..., ImageEditRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Pictures of clothing or products joined into one.
+        The start: combine two or more images of clothing or products into one image.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            edit_type: What the pictures are about.
-            image_urls: The pictures, two or more. Media: image. Takes at least 2 items.
-            processing_limit (optional): Seconds that the service works on it at most; it takes
-                120.
+            edit_type: What the images show.
+            image_urls: The images to combine. Media: image. Takes at least 2 items.
+            processing_limit (optional): Processing limit of the service in seconds, 120 by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1178,7 +1191,7 @@ class BlockingImageEditNamespace(BlockingTaskNamespace[..., ImageEditRecord]):
         """
 
 class BlockingVirtualTryOnNamespace(BlockingTaskNamespace[..., VirtualTryOnRecord]):
-    """``a2e.virtual_try_on``: a person in a picture wears given clothes."""
+    """``a2e.virtual_try_on``: a person in an image wears given clothes."""
 
     def start(
         self,
@@ -1190,7 +1203,7 @@ class BlockingVirtualTryOnNamespace(BlockingTaskNamespace[..., VirtualTryOnRecor
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[VirtualTryOnRecord]:
-        """Start a task: A person in a picture wears given clothes.
+        """Dress the person of one image in the clothes of another image.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -1204,10 +1217,10 @@ class BlockingVirtualTryOnNamespace(BlockingTaskNamespace[..., VirtualTryOnRecor
         Operation: ``POST /api/v1/virtualTryOn/start``.
 
         Inputs (keyword only; None is not sent):
-            image_urls: First the person, then the clothes. Two more are allowed; what the
-                service does with them is not documented. Media: image. Takes 2 to 4 items.
-            processing_limit (optional): Seconds that the service works on it at most; it takes
-                120.
+            image_urls: The person, then the clothes. Two more images are allowed; the service
+                does not document how it uses them. Media: image. Takes 2 to 4 items.
+            processing_limit (optional): Processing limit of the service in seconds, 120 by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1225,7 +1238,7 @@ class BlockingVirtualTryOnNamespace(BlockingTaskNamespace[..., VirtualTryOnRecor
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> VirtualTryOnRecord:
-        """Start a task: A person in a picture wears given clothes.
+        """Dress the person of one image in the clothes of another image.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -1237,10 +1250,10 @@ class BlockingVirtualTryOnNamespace(BlockingTaskNamespace[..., VirtualTryOnRecor
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            image_urls: First the person, then the clothes. Two more are allowed; what the
-                service does with them is not documented. Media: image. Takes 2 to 4 items.
-            processing_limit (optional): Seconds that the service works on it at most; it takes
-                120.
+            image_urls: The person, then the clothes. Two more images are allowed; the service
+                does not document how it uses them. Media: image. Takes 2 to 4 items.
+            processing_limit (optional): Processing limit of the service in seconds, 120 by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1260,7 +1273,7 @@ class BlockingVirtualTryOnNamespace(BlockingTaskNamespace[..., VirtualTryOnRecor
     ) -> Job[VirtualTryOnRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A person in a picture wears given clothes.
+        The job: dress the person of one image in the clothes of another image.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -1277,17 +1290,17 @@ class BlockingVirtualTryOnNamespace(BlockingTaskNamespace[..., VirtualTryOnRecor
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A person in a picture wears given clothes.
+        The start: dress the person of one image in the clothes of another image.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            image_urls: First the person, then the clothes. Two more are allowed; what the
-                service does with them is not documented. Media: image. Takes 2 to 4 items.
-            processing_limit (optional): Seconds that the service works on it at most; it takes
-                120.
+            image_urls: The person, then the clothes. Two more images are allowed; the service
+                does not document how it uses them. Media: image. Takes 2 to 4 items.
+            processing_limit (optional): Processing limit of the service in seconds, 120 by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1296,7 +1309,7 @@ class BlockingVirtualTryOnNamespace(BlockingTaskNamespace[..., VirtualTryOnRecor
         """
 
 class BlockingProductAvatarNamespace(BlockingTaskNamespace[..., ProductAvatarRecord]):
-    """``a2e.product_avatar``: a product and a person joined into one picture."""
+    """``a2e.product_avatar``: a product and a person combined into one image."""
 
     def start(
         self,
@@ -1310,7 +1323,8 @@ class BlockingProductAvatarNamespace(BlockingTaskNamespace[..., ProductAvatarRec
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[ProductAvatarRecord]:
-        """Start a task: A product and a person joined into one picture.
+        """Place a product into an image of a person. The service stops after two hours and refunds
+        the coins.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -1324,14 +1338,14 @@ class BlockingProductAvatarNamespace(BlockingTaskNamespace[..., ProductAvatarRec
         Operation: ``POST /api/v1/productAvatar/start``.
 
         Inputs (keyword only; None is not sent):
-            image_urls: First the product, then the person (the other way round than
-                virtual_try_on). Media: image. Takes 2 items.
-            product_rect: Where the product goes: numbers x, y, width, height, rotation and
+            image_urls: The product, then the person (the reverse order of virtual_try_on).
+                Media: image. Takes 2 items.
+            product_rect: Position of the product: numbers x, y, width, height, rotation and
                 scale, such as {'x': 100, 'y': 150, 'width': 200, 'height': 300, 'rotation': 0,
-                'scale': 1}. The service documents no more than that example.
-            prompt (optional): How the picture is to look.
-            processing_limit (optional): Seconds that the service works on it at most; it takes
-                120.
+                'scale': 1}. The service documents only this example.
+            prompt (optional): Describes the image.
+            processing_limit (optional): Processing limit of the service in seconds, 120 by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1351,7 +1365,8 @@ class BlockingProductAvatarNamespace(BlockingTaskNamespace[..., ProductAvatarRec
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> ProductAvatarRecord:
-        """Start a task: A product and a person joined into one picture.
+        """Place a product into an image of a person. The service stops after two hours and refunds
+        the coins.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -1363,14 +1378,14 @@ class BlockingProductAvatarNamespace(BlockingTaskNamespace[..., ProductAvatarRec
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            image_urls: First the product, then the person (the other way round than
-                virtual_try_on). Media: image. Takes 2 items.
-            product_rect: Where the product goes: numbers x, y, width, height, rotation and
+            image_urls: The product, then the person (the reverse order of virtual_try_on).
+                Media: image. Takes 2 items.
+            product_rect: Position of the product: numbers x, y, width, height, rotation and
                 scale, such as {'x': 100, 'y': 150, 'width': 200, 'height': 300, 'rotation': 0,
-                'scale': 1}. The service documents no more than that example.
-            prompt (optional): How the picture is to look.
-            processing_limit (optional): Seconds that the service works on it at most; it takes
-                120.
+                'scale': 1}. The service documents only this example.
+            prompt (optional): Describes the image.
+            processing_limit (optional): Processing limit of the service in seconds, 120 by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1392,7 +1407,8 @@ class BlockingProductAvatarNamespace(BlockingTaskNamespace[..., ProductAvatarRec
     ) -> Job[ProductAvatarRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A product and a person joined into one picture.
+        The job: place a product into an image of a person. The service stops after two hours
+        and refunds the coins.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -1411,21 +1427,22 @@ class BlockingProductAvatarNamespace(BlockingTaskNamespace[..., ProductAvatarRec
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A product and a person joined into one picture.
+        The start: place a product into an image of a person. The service stops after two hours
+        and refunds the coins.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            image_urls: First the product, then the person (the other way round than
-                virtual_try_on). Media: image. Takes 2 items.
-            product_rect: Where the product goes: numbers x, y, width, height, rotation and
+            image_urls: The product, then the person (the reverse order of virtual_try_on).
+                Media: image. Takes 2 items.
+            product_rect: Position of the product: numbers x, y, width, height, rotation and
                 scale, such as {'x': 100, 'y': 150, 'width': 200, 'height': 300, 'rotation': 0,
-                'scale': 1}. The service documents no more than that example.
-            prompt (optional): How the picture is to look.
-            processing_limit (optional): Seconds that the service works on it at most; it takes
-                120.
+                'scale': 1}. The service documents only this example.
+            prompt (optional): Describes the image.
+            processing_limit (optional): Processing limit of the service in seconds, 120 by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1448,7 +1465,7 @@ class BlockingPhotobookNamespace(BlockingTaskNamespace[..., PhotobookRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[PhotobookRecord]:
-        """Start a task: A set of photos of one face.
+        """Make a set of photos of the person whose face an image shows. One task makes all photos.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -1462,11 +1479,11 @@ class BlockingPhotobookNamespace(BlockingTaskNamespace[..., PhotobookRecord]):
         Operation: ``POST /api/v1/userPhotobook/start``.
 
         Inputs (keyword only; None is not sent):
-            face_image_url: A picture with one face, the one of all photos. Media: image.
-            location (optional): The place that the photos show.
+            face_image_url: An image with one face, which all photos show. Media: image.
+            location (optional): The place where the photos are set.
             clothing (optional): What the person wears.
-            total_count (optional): How many photos the one task makes; the service takes 4. The
-                price grows with it.
+            total_count (optional): Number of photos of the task, 4 by default. The price grows
+                with it.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1486,7 +1503,7 @@ class BlockingPhotobookNamespace(BlockingTaskNamespace[..., PhotobookRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> PhotobookRecord:
-        """Start a task: A set of photos of one face.
+        """Make a set of photos of the person whose face an image shows. One task makes all photos.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -1498,11 +1515,11 @@ class BlockingPhotobookNamespace(BlockingTaskNamespace[..., PhotobookRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            face_image_url: A picture with one face, the one of all photos. Media: image.
-            location (optional): The place that the photos show.
+            face_image_url: An image with one face, which all photos show. Media: image.
+            location (optional): The place where the photos are set.
             clothing (optional): What the person wears.
-            total_count (optional): How many photos the one task makes; the service takes 4. The
-                price grows with it.
+            total_count (optional): Number of photos of the task, 4 by default. The price grows
+                with it.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1524,7 +1541,8 @@ class BlockingPhotobookNamespace(BlockingTaskNamespace[..., PhotobookRecord]):
     ) -> Job[PhotobookRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A set of photos of one face.
+        The job: make a set of photos of the person whose face an image shows. One task makes
+        all photos.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -1543,18 +1561,19 @@ class BlockingPhotobookNamespace(BlockingTaskNamespace[..., PhotobookRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A set of photos of one face.
+        The start: make a set of photos of the person whose face an image shows. One task makes
+        all photos.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            face_image_url: A picture with one face, the one of all photos. Media: image.
-            location (optional): The place that the photos show.
+            face_image_url: An image with one face, which all photos show. Media: image.
+            location (optional): The place where the photos are set.
             clothing (optional): What the person wears.
-            total_count (optional): How many photos the one task makes; the service takes 4. The
-                price grows with it.
+            total_count (optional): Number of photos of the task, 4 by default. The price grows
+                with it.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1563,7 +1582,7 @@ class BlockingPhotobookNamespace(BlockingTaskNamespace[..., PhotobookRecord]):
         """
 
 class BlockingImageToVideoNamespace(BlockingImageToVideo[..., ImageToVideoRecord]):
-    """``a2e.image_to_video``: a picture that moves."""
+    """``a2e.image_to_video``: a video from an image."""
 
     def start(
         self,
@@ -1585,7 +1604,8 @@ class BlockingImageToVideoNamespace(BlockingImageToVideo[..., ImageToVideoRecord
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[ImageToVideoRecord]:
-        """Start a task: A picture that moves.
+        """Animate an image as a prompt describes. With number_of_images the start makes several
+        videos; each is charged.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -1599,23 +1619,22 @@ class BlockingImageToVideoNamespace(BlockingImageToVideo[..., ImageToVideoRecord
         Operation: ``POST /api/v1/userImage2Video/start``.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture that moves. Media: image.
-            prompt (optional): What happens; needed unless lora is given.
-            negative_prompt (optional): What must not be seen; needed unless lora is given.
-            lora (optional): Id of a preset; it replaces the prompts.
-            model_type (optional): FLF2V goes from a first to a last picture and needs
-                end_image_url.
-            model_version (optional): The model; price and default depend on it and on your
+            image_url: The image to animate. Media: image.
+            prompt (optional): Describes what happens; required unless lora is given.
+            negative_prompt (optional): What the result must not show; required unless lora is
+                given.
+            lora (optional): Id of a LoRA preset, instead of the prompts.
+            model_type (optional): FLF2V makes a video from the first image to end_image_url.
+            model_version (optional): The model. The price depends on it, the default on your
                 plan. Known values: a2e, a2e-v2, a2e-v2-flash.
-            end_image_url (optional): The last picture. Media: image.
-            extend_prompt (optional): Let the service extend the prompt (it does unless told not
-                to).
-            number_of_images (optional): How many videos to make, each paid; despite its name.
+            end_image_url (optional): The last frame; requires model_type FLF2V. Media: image.
+            extend_prompt (optional): Let the service extend the prompt; on by default.
+            number_of_images (optional): Number of videos to make (not images); each is charged.
                 Range: 1 to 8.
-            video_time (optional): Length in seconds; the service takes 5.
-            video_length (optional): Length in frames; deprecated, use video_time. Range: 1 to
-                1000.
-            skip_face_enhance (optional): Do not improve the likeness of faces.
+            video_time (optional): Length of the video in seconds, 5 by default.
+            video_length (optional): Length of the video in frames; deprecated, use video_time.
+                Range: 1 to 1000.
+            skip_face_enhance (optional): Skip the step that improves the likeness of faces.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1643,7 +1662,8 @@ class BlockingImageToVideoNamespace(BlockingImageToVideo[..., ImageToVideoRecord
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> ImageToVideoRecord:
-        """Start a task: A picture that moves.
+        """Animate an image as a prompt describes. With number_of_images the start makes several
+        videos; each is charged.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -1655,23 +1675,22 @@ class BlockingImageToVideoNamespace(BlockingImageToVideo[..., ImageToVideoRecord
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture that moves. Media: image.
-            prompt (optional): What happens; needed unless lora is given.
-            negative_prompt (optional): What must not be seen; needed unless lora is given.
-            lora (optional): Id of a preset; it replaces the prompts.
-            model_type (optional): FLF2V goes from a first to a last picture and needs
-                end_image_url.
-            model_version (optional): The model; price and default depend on it and on your
+            image_url: The image to animate. Media: image.
+            prompt (optional): Describes what happens; required unless lora is given.
+            negative_prompt (optional): What the result must not show; required unless lora is
+                given.
+            lora (optional): Id of a LoRA preset, instead of the prompts.
+            model_type (optional): FLF2V makes a video from the first image to end_image_url.
+            model_version (optional): The model. The price depends on it, the default on your
                 plan. Known values: a2e, a2e-v2, a2e-v2-flash.
-            end_image_url (optional): The last picture. Media: image.
-            extend_prompt (optional): Let the service extend the prompt (it does unless told not
-                to).
-            number_of_images (optional): How many videos to make, each paid; despite its name.
+            end_image_url (optional): The last frame; requires model_type FLF2V. Media: image.
+            extend_prompt (optional): Let the service extend the prompt; on by default.
+            number_of_images (optional): Number of videos to make (not images); each is charged.
                 Range: 1 to 8.
-            video_time (optional): Length in seconds; the service takes 5.
-            video_length (optional): Length in frames; deprecated, use video_time. Range: 1 to
-                1000.
-            skip_face_enhance (optional): Do not improve the likeness of faces.
+            video_time (optional): Length of the video in seconds, 5 by default.
+            video_length (optional): Length of the video in frames; deprecated, use video_time.
+                Range: 1 to 1000.
+            skip_face_enhance (optional): Skip the step that improves the likeness of faces.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1701,7 +1720,8 @@ class BlockingImageToVideoNamespace(BlockingImageToVideo[..., ImageToVideoRecord
     ) -> Job[ImageToVideoRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A picture that moves.
+        The job: animate an image as a prompt describes. With number_of_images the start makes
+        several videos; each is charged.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -1728,30 +1748,30 @@ class BlockingImageToVideoNamespace(BlockingImageToVideo[..., ImageToVideoRecord
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A picture that moves.
+        The start: animate an image as a prompt describes. With number_of_images the start makes
+        several videos; each is charged.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture that moves. Media: image.
-            prompt (optional): What happens; needed unless lora is given.
-            negative_prompt (optional): What must not be seen; needed unless lora is given.
-            lora (optional): Id of a preset; it replaces the prompts.
-            model_type (optional): FLF2V goes from a first to a last picture and needs
-                end_image_url.
-            model_version (optional): The model; price and default depend on it and on your
+            image_url: The image to animate. Media: image.
+            prompt (optional): Describes what happens; required unless lora is given.
+            negative_prompt (optional): What the result must not show; required unless lora is
+                given.
+            lora (optional): Id of a LoRA preset, instead of the prompts.
+            model_type (optional): FLF2V makes a video from the first image to end_image_url.
+            model_version (optional): The model. The price depends on it, the default on your
                 plan. Known values: a2e, a2e-v2, a2e-v2-flash.
-            end_image_url (optional): The last picture. Media: image.
-            extend_prompt (optional): Let the service extend the prompt (it does unless told not
-                to).
-            number_of_images (optional): How many videos to make, each paid; despite its name.
+            end_image_url (optional): The last frame; requires model_type FLF2V. Media: image.
+            extend_prompt (optional): Let the service extend the prompt; on by default.
+            number_of_images (optional): Number of videos to make (not images); each is charged.
                 Range: 1 to 8.
-            video_time (optional): Length in seconds; the service takes 5.
-            video_length (optional): Length in frames; deprecated, use video_time. Range: 1 to
-                1000.
-            skip_face_enhance (optional): Do not improve the likeness of faces.
+            video_time (optional): Length of the video in seconds, 5 by default.
+            video_length (optional): Length of the video in frames; deprecated, use video_time.
+                Range: 1 to 1000.
+            skip_face_enhance (optional): Skip the step that improves the likeness of faces.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1798,7 +1818,8 @@ class BlockingWanNamespace(BlockingTaskNamespace[..., WanRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[WanRecord]:
-        """Start a task: Videos by Wan 2.5 to 2.7.
+        """Make a video from text, from frames, from a clip to extend or edit, or from references,
+        with a Wan 2.5 to 2.7 model.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -1812,38 +1833,40 @@ class BlockingWanNamespace(BlockingTaskNamespace[..., WanRecord]):
         Operation: ``POST /api/v1/userWan25/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
-            image_url (optional): The first frame; needed for task_type first_frame (the
+            prompt: Describes what happens in the video.
+            image_url (optional): The first frame; required for task_type first_frame (the
                 default) or first_last_frame. Media: image.
-            negative_prompt (optional): What must not be seen.
-            duration (optional): Seconds, 5 by default. Wan 2.5 makes 5 or 10; Wan 2.7 makes 5,
-                10 or 15, video_edit 5-10, reference_image 2-15 (2-10 with a reference video).
-                Range: 2 to 15.
-            resolution (optional): Size of the picture, 720p by default.
-            ratio (optional): Shape of the picture, 16:9 by default; for text_to_video and
+            negative_prompt (optional): What the result must not show.
+            duration (optional): Length of the video in seconds, 5 by default. Wan 2.5 supports
+                5 and 10; Wan 2.7 supports 5, 10 and 15, for video_edit 5-10, for
+                reference_image 2-15 (2-10 with a reference video). Range: 2 to 15.
+            resolution (optional): Resolution, 720p by default.
+            ratio (optional): Aspect ratio, 16:9 by default; for text_to_video and
                 reference_image only.
             enable_prompt_expansion (optional): Let a language model rewrite the prompt; off by
                 default.
-            multi_shots (optional): Several shots in one video; needs
+            multi_shots (optional): Make several shots in one video; requires
                 enable_prompt_expansion=True.
             model (optional): The model, wan2.5-i2v-preview by default. wan2.6-i2v and
-                wan2.7-i2v need a higher plan, wan2.6-i2v-flash does not. Known values:
+                wan2.7-i2v need a higher plan; wan2.6-i2v-flash does not. Known values:
                 wan2.5-i2v-preview, wan2.6-i2v, wan2.6-i2v-flash, wan2.7-i2v.
             task_type (optional): What the video is made from, first_frame by default; all
                 others need wan2.7-i2v.
-            last_frame_url (optional): The last frame; needed for first_last_frame, optional for
-                video_extend. Media: image.
-            first_clip_url (optional): The clip that video_extend goes on from. Media: video.
+            last_frame_url (optional): The last frame; required for first_last_frame, optional
+                for video_extend. Media: image.
+            first_clip_url (optional): The clip that video_extend continues. Media: video.
             edit_video_url (optional): The video that video_edit changes. Media: video.
-            reference_image_urls (optional): Pictures of who or what is to be seen: for
-                reference_image, or 3 for video_edit. Media: image. Takes 1 to 5 items.
-            reference_media (optional): Pictures and videos for reference_image, in order, as
-                the service takes them (its reference does not name their fields); seconds of
-                reference videos are paid, too. Takes 1 to 5 items.
-            seed (optional): The same number gives similar videos. Range: 0 to 2147483647.
-            audio (optional): Make sound; on by default.
-            audio_url (optional): Sound for first_frame and first_last_frame: WAV or MP3, 3-30
-                s, at most 15 MB; cut where it is longer than the video. Media: audio.
+            reference_image_urls (optional): Reference images of the people or objects to show:
+                up to 5 for reference_image, up to 3 for video_edit. Media: image. Takes 1 to 5
+                items.
+            reference_media (optional): Images and videos for reference_image, in order, in the
+                form the service expects (its reference does not name the fields). Seconds of
+                reference videos are charged, too. Takes 1 to 5 items.
+            seed (optional): Random seed; the same seed gives similar videos. Range: 0 to
+                2147483647.
+            audio (optional): Generate audio; on by default.
+            audio_url (optional): Audio for first_frame and first_last_frame: WAV or MP3, 3-30
+                s, at most 15 MB; cut to the length of the video. Media: audio.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1887,7 +1910,8 @@ class BlockingWanNamespace(BlockingTaskNamespace[..., WanRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> WanRecord:
-        """Start a task: Videos by Wan 2.5 to 2.7.
+        """Make a video from text, from frames, from a clip to extend or edit, or from references,
+        with a Wan 2.5 to 2.7 model.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -1899,38 +1923,40 @@ class BlockingWanNamespace(BlockingTaskNamespace[..., WanRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
-            image_url (optional): The first frame; needed for task_type first_frame (the
+            prompt: Describes what happens in the video.
+            image_url (optional): The first frame; required for task_type first_frame (the
                 default) or first_last_frame. Media: image.
-            negative_prompt (optional): What must not be seen.
-            duration (optional): Seconds, 5 by default. Wan 2.5 makes 5 or 10; Wan 2.7 makes 5,
-                10 or 15, video_edit 5-10, reference_image 2-15 (2-10 with a reference video).
-                Range: 2 to 15.
-            resolution (optional): Size of the picture, 720p by default.
-            ratio (optional): Shape of the picture, 16:9 by default; for text_to_video and
+            negative_prompt (optional): What the result must not show.
+            duration (optional): Length of the video in seconds, 5 by default. Wan 2.5 supports
+                5 and 10; Wan 2.7 supports 5, 10 and 15, for video_edit 5-10, for
+                reference_image 2-15 (2-10 with a reference video). Range: 2 to 15.
+            resolution (optional): Resolution, 720p by default.
+            ratio (optional): Aspect ratio, 16:9 by default; for text_to_video and
                 reference_image only.
             enable_prompt_expansion (optional): Let a language model rewrite the prompt; off by
                 default.
-            multi_shots (optional): Several shots in one video; needs
+            multi_shots (optional): Make several shots in one video; requires
                 enable_prompt_expansion=True.
             model (optional): The model, wan2.5-i2v-preview by default. wan2.6-i2v and
-                wan2.7-i2v need a higher plan, wan2.6-i2v-flash does not. Known values:
+                wan2.7-i2v need a higher plan; wan2.6-i2v-flash does not. Known values:
                 wan2.5-i2v-preview, wan2.6-i2v, wan2.6-i2v-flash, wan2.7-i2v.
             task_type (optional): What the video is made from, first_frame by default; all
                 others need wan2.7-i2v.
-            last_frame_url (optional): The last frame; needed for first_last_frame, optional for
-                video_extend. Media: image.
-            first_clip_url (optional): The clip that video_extend goes on from. Media: video.
+            last_frame_url (optional): The last frame; required for first_last_frame, optional
+                for video_extend. Media: image.
+            first_clip_url (optional): The clip that video_extend continues. Media: video.
             edit_video_url (optional): The video that video_edit changes. Media: video.
-            reference_image_urls (optional): Pictures of who or what is to be seen: for
-                reference_image, or 3 for video_edit. Media: image. Takes 1 to 5 items.
-            reference_media (optional): Pictures and videos for reference_image, in order, as
-                the service takes them (its reference does not name their fields); seconds of
-                reference videos are paid, too. Takes 1 to 5 items.
-            seed (optional): The same number gives similar videos. Range: 0 to 2147483647.
-            audio (optional): Make sound; on by default.
-            audio_url (optional): Sound for first_frame and first_last_frame: WAV or MP3, 3-30
-                s, at most 15 MB; cut where it is longer than the video. Media: audio.
+            reference_image_urls (optional): Reference images of the people or objects to show:
+                up to 5 for reference_image, up to 3 for video_edit. Media: image. Takes 1 to 5
+                items.
+            reference_media (optional): Images and videos for reference_image, in order, in the
+                form the service expects (its reference does not name the fields). Seconds of
+                reference videos are charged, too. Takes 1 to 5 items.
+            seed (optional): Random seed; the same seed gives similar videos. Range: 0 to
+                2147483647.
+            audio (optional): Generate audio; on by default.
+            audio_url (optional): Audio for first_frame and first_last_frame: WAV or MP3, 3-30
+                s, at most 15 MB; cut to the length of the video. Media: audio.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1976,7 +2002,8 @@ class BlockingWanNamespace(BlockingTaskNamespace[..., WanRecord]):
     ) -> Job[WanRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Videos by Wan 2.5 to 2.7.
+        The job: make a video from text, from frames, from a clip to extend or edit, or from
+        references, with a Wan 2.5 to 2.7 model.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -2019,45 +2046,48 @@ class BlockingWanNamespace(BlockingTaskNamespace[..., WanRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Videos by Wan 2.5 to 2.7.
+        The start: make a video from text, from frames, from a clip to extend or edit, or from
+        references, with a Wan 2.5 to 2.7 model.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
-            image_url (optional): The first frame; needed for task_type first_frame (the
+            prompt: Describes what happens in the video.
+            image_url (optional): The first frame; required for task_type first_frame (the
                 default) or first_last_frame. Media: image.
-            negative_prompt (optional): What must not be seen.
-            duration (optional): Seconds, 5 by default. Wan 2.5 makes 5 or 10; Wan 2.7 makes 5,
-                10 or 15, video_edit 5-10, reference_image 2-15 (2-10 with a reference video).
-                Range: 2 to 15.
-            resolution (optional): Size of the picture, 720p by default.
-            ratio (optional): Shape of the picture, 16:9 by default; for text_to_video and
+            negative_prompt (optional): What the result must not show.
+            duration (optional): Length of the video in seconds, 5 by default. Wan 2.5 supports
+                5 and 10; Wan 2.7 supports 5, 10 and 15, for video_edit 5-10, for
+                reference_image 2-15 (2-10 with a reference video). Range: 2 to 15.
+            resolution (optional): Resolution, 720p by default.
+            ratio (optional): Aspect ratio, 16:9 by default; for text_to_video and
                 reference_image only.
             enable_prompt_expansion (optional): Let a language model rewrite the prompt; off by
                 default.
-            multi_shots (optional): Several shots in one video; needs
+            multi_shots (optional): Make several shots in one video; requires
                 enable_prompt_expansion=True.
             model (optional): The model, wan2.5-i2v-preview by default. wan2.6-i2v and
-                wan2.7-i2v need a higher plan, wan2.6-i2v-flash does not. Known values:
+                wan2.7-i2v need a higher plan; wan2.6-i2v-flash does not. Known values:
                 wan2.5-i2v-preview, wan2.6-i2v, wan2.6-i2v-flash, wan2.7-i2v.
             task_type (optional): What the video is made from, first_frame by default; all
                 others need wan2.7-i2v.
-            last_frame_url (optional): The last frame; needed for first_last_frame, optional for
-                video_extend. Media: image.
-            first_clip_url (optional): The clip that video_extend goes on from. Media: video.
+            last_frame_url (optional): The last frame; required for first_last_frame, optional
+                for video_extend. Media: image.
+            first_clip_url (optional): The clip that video_extend continues. Media: video.
             edit_video_url (optional): The video that video_edit changes. Media: video.
-            reference_image_urls (optional): Pictures of who or what is to be seen: for
-                reference_image, or 3 for video_edit. Media: image. Takes 1 to 5 items.
-            reference_media (optional): Pictures and videos for reference_image, in order, as
-                the service takes them (its reference does not name their fields); seconds of
-                reference videos are paid, too. Takes 1 to 5 items.
-            seed (optional): The same number gives similar videos. Range: 0 to 2147483647.
-            audio (optional): Make sound; on by default.
-            audio_url (optional): Sound for first_frame and first_last_frame: WAV or MP3, 3-30
-                s, at most 15 MB; cut where it is longer than the video. Media: audio.
+            reference_image_urls (optional): Reference images of the people or objects to show:
+                up to 5 for reference_image, up to 3 for video_edit. Media: image. Takes 1 to 5
+                items.
+            reference_media (optional): Images and videos for reference_image, in order, in the
+                form the service expects (its reference does not name the fields). Seconds of
+                reference videos are charged, too. Takes 1 to 5 items.
+            seed (optional): Random seed; the same seed gives similar videos. Range: 0 to
+                2147483647.
+            audio (optional): Generate audio; on by default.
+            audio_url (optional): Audio for first_frame and first_last_frame: WAV or MP3, 3-30
+                s, at most 15 MB; cut to the length of the video. Media: audio.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2095,7 +2125,8 @@ class BlockingWan30Namespace(BlockingTaskNamespace[..., Wan30Record]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[Wan30Record]:
-        """Start a task: Videos by Wan 3.0 (start only).
+        """Make a video from text, frames or references, with Wan 3.0. The result is available on
+        the service's website only.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -2109,31 +2140,33 @@ class BlockingWan30Namespace(BlockingTaskNamespace[..., Wan30Record]):
         Operation: ``POST /api/v1/userWan30/start``.
 
         Inputs (keyword only; None is not sent):
-            model: The model: prime costs more for the same quality and is about seven times as
+            model: The model: prime costs more, has the same quality and is about seven times as
                 fast. Known values: wan3.0-video, wan3.0-video-prime.
             mode (optional): What the video is made from, text-to-video by default.
-            prompt (optional): What happens; needed for text-to-video.
-            first_frame_url (optional): The first frame, for both frame modes. Media: image.
+            prompt (optional): Describes what happens; required for text-to-video.
+            first_frame_url (optional): The first frame, for first-frame and first-last-frames.
+                Media: image.
             last_frame_url (optional): The last frame, for first-last-frames. Media: image.
-            reference_image_urls (optional): Pictures of who or what is to be seen, for
-                reference. Media: image.
-            reference_video_urls (optional): Videos for reference: 3-15 s each, 15 s together,
-                30 s together with the result's own length. Media: video.
+            reference_image_urls (optional): Reference images of the people or objects to show,
+                for reference. Media: image.
+            reference_video_urls (optional): Reference videos: 3-15 s each, at most 15 s in
+                total, and at most 30 s together with the result. Media: video.
             reference_video_seconds (optional): Length of each reference video in seconds, in
                 the same order.
-            reference_audio_urls (optional): Sounds and voices, for reference. Media: audio.
-            file_url (optional): A document to go by, for reference; not together with link_url.
-                Media: file.
-            link_url (optional): A public web page to go by, for reference; not together with
-                file_url.
-            resolution (optional): Size of the picture, such as 1080P. Known values: 480P, 720P,
-                1080P.
-            ratio (optional): Shape of the picture, such as 16:9; adaptive follows the media.
-            duration (optional): Length of the result in seconds.
-            audio (optional): Make sound.
+            reference_audio_urls (optional): Audio of sounds and voices, for reference. Media:
+                audio.
+            file_url (optional): A document that guides the video, for reference; excludes
+                link_url. Media: file.
+            link_url (optional): URL of a public web page that guides the video, for reference;
+                excludes file_url.
+            resolution (optional): Resolution, such as 1080P. Known values: 480P, 720P, 1080P.
+            ratio (optional): Aspect ratio, such as 16:9; adaptive uses the aspect ratio of the
+                media.
+            duration (optional): Length of the video in seconds.
+            audio (optional): Generate audio.
             prompt_extend (optional): Let the service extend the prompt; off by default.
-            seed (optional): The same number gives similar videos.
-            watermark (optional): Put a watermark into the picture.
+            seed (optional): Random seed; the same seed gives similar videos.
+            watermark (optional): Put a watermark into the video.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2168,7 +2201,8 @@ class BlockingWan30Namespace(BlockingTaskNamespace[..., Wan30Record]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Wan30Record:
-        """Start a task: Videos by Wan 3.0 (start only).
+        """Make a video from text, frames or references, with Wan 3.0. The result is available on
+        the service's website only.
 
         The task cannot be waited for: the service reports no status for it and shows the result
         on its website only.
@@ -2176,31 +2210,33 @@ class BlockingWan30Namespace(BlockingTaskNamespace[..., Wan30Record]):
         Raises `InvalidInput`, always. Use `start`.
 
         Inputs (keyword only; None is not sent):
-            model: The model: prime costs more for the same quality and is about seven times as
+            model: The model: prime costs more, has the same quality and is about seven times as
                 fast. Known values: wan3.0-video, wan3.0-video-prime.
             mode (optional): What the video is made from, text-to-video by default.
-            prompt (optional): What happens; needed for text-to-video.
-            first_frame_url (optional): The first frame, for both frame modes. Media: image.
+            prompt (optional): Describes what happens; required for text-to-video.
+            first_frame_url (optional): The first frame, for first-frame and first-last-frames.
+                Media: image.
             last_frame_url (optional): The last frame, for first-last-frames. Media: image.
-            reference_image_urls (optional): Pictures of who or what is to be seen, for
-                reference. Media: image.
-            reference_video_urls (optional): Videos for reference: 3-15 s each, 15 s together,
-                30 s together with the result's own length. Media: video.
+            reference_image_urls (optional): Reference images of the people or objects to show,
+                for reference. Media: image.
+            reference_video_urls (optional): Reference videos: 3-15 s each, at most 15 s in
+                total, and at most 30 s together with the result. Media: video.
             reference_video_seconds (optional): Length of each reference video in seconds, in
                 the same order.
-            reference_audio_urls (optional): Sounds and voices, for reference. Media: audio.
-            file_url (optional): A document to go by, for reference; not together with link_url.
-                Media: file.
-            link_url (optional): A public web page to go by, for reference; not together with
-                file_url.
-            resolution (optional): Size of the picture, such as 1080P. Known values: 480P, 720P,
-                1080P.
-            ratio (optional): Shape of the picture, such as 16:9; adaptive follows the media.
-            duration (optional): Length of the result in seconds.
-            audio (optional): Make sound.
+            reference_audio_urls (optional): Audio of sounds and voices, for reference. Media:
+                audio.
+            file_url (optional): A document that guides the video, for reference; excludes
+                link_url. Media: file.
+            link_url (optional): URL of a public web page that guides the video, for reference;
+                excludes file_url.
+            resolution (optional): Resolution, such as 1080P. Known values: 480P, 720P, 1080P.
+            ratio (optional): Aspect ratio, such as 16:9; adaptive uses the aspect ratio of the
+                media.
+            duration (optional): Length of the video in seconds.
+            audio (optional): Generate audio.
             prompt_extend (optional): Let the service extend the prompt; off by default.
-            seed (optional): The same number gives similar videos.
-            watermark (optional): Put a watermark into the picture.
+            seed (optional): Random seed; the same seed gives similar videos.
+            watermark (optional): Put a watermark into the video.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2237,7 +2273,8 @@ class BlockingWan30Namespace(BlockingTaskNamespace[..., Wan30Record]):
     ) -> Job[Wan30Record]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Videos by Wan 3.0 (start only).
+        The job: make a video from text, frames or references, with Wan 3.0. The result is
+        available on the service's website only.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -2271,38 +2308,41 @@ class BlockingWan30Namespace(BlockingTaskNamespace[..., Wan30Record]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Videos by Wan 3.0 (start only).
+        The start: make a video from text, frames or references, with Wan 3.0. The result is
+        available on the service's website only.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            model: The model: prime costs more for the same quality and is about seven times as
+            model: The model: prime costs more, has the same quality and is about seven times as
                 fast. Known values: wan3.0-video, wan3.0-video-prime.
             mode (optional): What the video is made from, text-to-video by default.
-            prompt (optional): What happens; needed for text-to-video.
-            first_frame_url (optional): The first frame, for both frame modes. Media: image.
+            prompt (optional): Describes what happens; required for text-to-video.
+            first_frame_url (optional): The first frame, for first-frame and first-last-frames.
+                Media: image.
             last_frame_url (optional): The last frame, for first-last-frames. Media: image.
-            reference_image_urls (optional): Pictures of who or what is to be seen, for
-                reference. Media: image.
-            reference_video_urls (optional): Videos for reference: 3-15 s each, 15 s together,
-                30 s together with the result's own length. Media: video.
+            reference_image_urls (optional): Reference images of the people or objects to show,
+                for reference. Media: image.
+            reference_video_urls (optional): Reference videos: 3-15 s each, at most 15 s in
+                total, and at most 30 s together with the result. Media: video.
             reference_video_seconds (optional): Length of each reference video in seconds, in
                 the same order.
-            reference_audio_urls (optional): Sounds and voices, for reference. Media: audio.
-            file_url (optional): A document to go by, for reference; not together with link_url.
-                Media: file.
-            link_url (optional): A public web page to go by, for reference; not together with
-                file_url.
-            resolution (optional): Size of the picture, such as 1080P. Known values: 480P, 720P,
-                1080P.
-            ratio (optional): Shape of the picture, such as 16:9; adaptive follows the media.
-            duration (optional): Length of the result in seconds.
-            audio (optional): Make sound.
+            reference_audio_urls (optional): Audio of sounds and voices, for reference. Media:
+                audio.
+            file_url (optional): A document that guides the video, for reference; excludes
+                link_url. Media: file.
+            link_url (optional): URL of a public web page that guides the video, for reference;
+                excludes file_url.
+            resolution (optional): Resolution, such as 1080P. Known values: 480P, 720P, 1080P.
+            ratio (optional): Aspect ratio, such as 16:9; adaptive uses the aspect ratio of the
+                media.
+            duration (optional): Length of the video in seconds.
+            audio (optional): Generate audio.
             prompt_extend (optional): Let the service extend the prompt; off by default.
-            seed (optional): The same number gives similar videos.
-            watermark (optional): Put a watermark into the picture.
+            seed (optional): Random seed; the same seed gives similar videos.
+            watermark (optional): Put a watermark into the video.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2335,7 +2375,7 @@ class BlockingHappyhorseNamespace(BlockingTaskNamespace[..., HappyhorseRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[HappyhorseRecord]:
-        """Start a task: Videos made or edited by HappyHorse.
+        """Make a video from text, an image or references, or edit a video, with HappyHorse.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -2349,26 +2389,29 @@ class BlockingHappyhorseNamespace(BlockingTaskNamespace[..., HappyhorseRecord]):
         Operation: ``POST /api/v1/userHappyhorseVideo/start``.
 
         Inputs (keyword only; None is not sent):
-            mode: What the video is made from: a text, a picture, references, or another video.
-            model_version (optional): The model, 1.0 by default; video-edit always runs 1.0.
+            mode: What the video is made from: text (t2v), an image (i2v), references (r2v) or
+                another video (video-edit).
+            model_version (optional): The model, 1.0 by default; video-edit always uses 1.0.
                 Known values: 1.0, 1.1.
-            prompt (optional): What happens; needed for all modes but i2v.
-            image_url (optional): The first frame; needed for i2v. Media: image.
-            reference_image_urls (optional): Pictures of who or what is to be seen: 1-9 for r2v,
-                at most 5 for video-edit. Media: image. Takes 1 to 9 items.
-            edit_video_url (optional): The video to change; needed for video-edit. Media: video.
-            input_video_seconds (optional): Length of edit_video_url in seconds as you measured
-                it, to estimate the price.
-            duration (optional): Seconds, 5 by default: 5, 10 or 15 with 1.0, 3-15 with 1.1;
-                video-edit follows its input. Range: 3 to 15.
-            resolution (optional): Size of the picture, 720P by default; 480P needs
-                model_version 1.1.
-            ratio (optional): Shape of the picture, 16:9 by default; for t2v and r2v. 4:5, 5:4,
-                9:21 and 21:9 need model_version 1.1.
-            audio_setting (optional): Sound of video-edit, auto by default; origin keeps that of
-                the input.
-            seed (optional): The same number gives similar videos. Range: 0 to 2147483647.
-            watermark (optional): The maker's watermark; it is there unless this is False.
+            prompt (optional): Describes what happens; required for all modes but i2v.
+            image_url (optional): The first frame; required for i2v. Media: image.
+            reference_image_urls (optional): Reference images of the people or objects to show:
+                1-9 for r2v, at most 5 for video-edit. Media: image. Takes 1 to 9 items.
+            edit_video_url (optional): The video to change; required for video-edit. Media:
+                video.
+            input_video_seconds (optional): Your measured length of edit_video_url in seconds,
+                for the price estimate.
+            duration (optional): Length of the video in seconds, 5 by default: 5, 10 or 15 with
+                model_version 1.0, 3-15 with 1.1; video-edit uses the length of its input.
+                Range: 3 to 15.
+            resolution (optional): Resolution, 720P by default; 480P needs model_version 1.1.
+            ratio (optional): Aspect ratio, 16:9 by default; for t2v and r2v. 4:5, 5:4, 9:21 and
+                21:9 need model_version 1.1.
+            audio_setting (optional): Audio of video-edit, auto by default; origin keeps the
+                audio of the input.
+            seed (optional): Random seed; the same seed gives similar videos. Range: 0 to
+                2147483647.
+            watermark (optional): The watermark of the model provider; False removes it.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2398,7 +2441,7 @@ class BlockingHappyhorseNamespace(BlockingTaskNamespace[..., HappyhorseRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> HappyhorseRecord:
-        """Start a task: Videos made or edited by HappyHorse.
+        """Make a video from text, an image or references, or edit a video, with HappyHorse.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -2410,26 +2453,29 @@ class BlockingHappyhorseNamespace(BlockingTaskNamespace[..., HappyhorseRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            mode: What the video is made from: a text, a picture, references, or another video.
-            model_version (optional): The model, 1.0 by default; video-edit always runs 1.0.
+            mode: What the video is made from: text (t2v), an image (i2v), references (r2v) or
+                another video (video-edit).
+            model_version (optional): The model, 1.0 by default; video-edit always uses 1.0.
                 Known values: 1.0, 1.1.
-            prompt (optional): What happens; needed for all modes but i2v.
-            image_url (optional): The first frame; needed for i2v. Media: image.
-            reference_image_urls (optional): Pictures of who or what is to be seen: 1-9 for r2v,
-                at most 5 for video-edit. Media: image. Takes 1 to 9 items.
-            edit_video_url (optional): The video to change; needed for video-edit. Media: video.
-            input_video_seconds (optional): Length of edit_video_url in seconds as you measured
-                it, to estimate the price.
-            duration (optional): Seconds, 5 by default: 5, 10 or 15 with 1.0, 3-15 with 1.1;
-                video-edit follows its input. Range: 3 to 15.
-            resolution (optional): Size of the picture, 720P by default; 480P needs
-                model_version 1.1.
-            ratio (optional): Shape of the picture, 16:9 by default; for t2v and r2v. 4:5, 5:4,
-                9:21 and 21:9 need model_version 1.1.
-            audio_setting (optional): Sound of video-edit, auto by default; origin keeps that of
-                the input.
-            seed (optional): The same number gives similar videos. Range: 0 to 2147483647.
-            watermark (optional): The maker's watermark; it is there unless this is False.
+            prompt (optional): Describes what happens; required for all modes but i2v.
+            image_url (optional): The first frame; required for i2v. Media: image.
+            reference_image_urls (optional): Reference images of the people or objects to show:
+                1-9 for r2v, at most 5 for video-edit. Media: image. Takes 1 to 9 items.
+            edit_video_url (optional): The video to change; required for video-edit. Media:
+                video.
+            input_video_seconds (optional): Your measured length of edit_video_url in seconds,
+                for the price estimate.
+            duration (optional): Length of the video in seconds, 5 by default: 5, 10 or 15 with
+                model_version 1.0, 3-15 with 1.1; video-edit uses the length of its input.
+                Range: 3 to 15.
+            resolution (optional): Resolution, 720P by default; 480P needs model_version 1.1.
+            ratio (optional): Aspect ratio, 16:9 by default; for t2v and r2v. 4:5, 5:4, 9:21 and
+                21:9 need model_version 1.1.
+            audio_setting (optional): Audio of video-edit, auto by default; origin keeps the
+                audio of the input.
+            seed (optional): Random seed; the same seed gives similar videos. Range: 0 to
+                2147483647.
+            watermark (optional): The watermark of the model provider; False removes it.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2461,7 +2507,8 @@ class BlockingHappyhorseNamespace(BlockingTaskNamespace[..., HappyhorseRecord]):
     ) -> Job[HappyhorseRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Videos made or edited by HappyHorse.
+        The job: make a video from text, an image or references, or edit a video, with
+        HappyHorse.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -2490,33 +2537,37 @@ class BlockingHappyhorseNamespace(BlockingTaskNamespace[..., HappyhorseRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Videos made or edited by HappyHorse.
+        The start: make a video from text, an image or references, or edit a video, with
+        HappyHorse.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            mode: What the video is made from: a text, a picture, references, or another video.
-            model_version (optional): The model, 1.0 by default; video-edit always runs 1.0.
+            mode: What the video is made from: text (t2v), an image (i2v), references (r2v) or
+                another video (video-edit).
+            model_version (optional): The model, 1.0 by default; video-edit always uses 1.0.
                 Known values: 1.0, 1.1.
-            prompt (optional): What happens; needed for all modes but i2v.
-            image_url (optional): The first frame; needed for i2v. Media: image.
-            reference_image_urls (optional): Pictures of who or what is to be seen: 1-9 for r2v,
-                at most 5 for video-edit. Media: image. Takes 1 to 9 items.
-            edit_video_url (optional): The video to change; needed for video-edit. Media: video.
-            input_video_seconds (optional): Length of edit_video_url in seconds as you measured
-                it, to estimate the price.
-            duration (optional): Seconds, 5 by default: 5, 10 or 15 with 1.0, 3-15 with 1.1;
-                video-edit follows its input. Range: 3 to 15.
-            resolution (optional): Size of the picture, 720P by default; 480P needs
-                model_version 1.1.
-            ratio (optional): Shape of the picture, 16:9 by default; for t2v and r2v. 4:5, 5:4,
-                9:21 and 21:9 need model_version 1.1.
-            audio_setting (optional): Sound of video-edit, auto by default; origin keeps that of
-                the input.
-            seed (optional): The same number gives similar videos. Range: 0 to 2147483647.
-            watermark (optional): The maker's watermark; it is there unless this is False.
+            prompt (optional): Describes what happens; required for all modes but i2v.
+            image_url (optional): The first frame; required for i2v. Media: image.
+            reference_image_urls (optional): Reference images of the people or objects to show:
+                1-9 for r2v, at most 5 for video-edit. Media: image. Takes 1 to 9 items.
+            edit_video_url (optional): The video to change; required for video-edit. Media:
+                video.
+            input_video_seconds (optional): Your measured length of edit_video_url in seconds,
+                for the price estimate.
+            duration (optional): Length of the video in seconds, 5 by default: 5, 10 or 15 with
+                model_version 1.0, 3-15 with 1.1; video-edit uses the length of its input.
+                Range: 3 to 15.
+            resolution (optional): Resolution, 720P by default; 480P needs model_version 1.1.
+            ratio (optional): Aspect ratio, 16:9 by default; for t2v and r2v. 4:5, 5:4, 9:21 and
+                21:9 need model_version 1.1.
+            audio_setting (optional): Audio of video-edit, auto by default; origin keeps the
+                audio of the input.
+            seed (optional): Random seed; the same seed gives similar videos. Range: 0 to
+                2147483647.
+            watermark (optional): The watermark of the model provider; False removes it.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2544,7 +2595,7 @@ class BlockingSeedanceNamespace(BlockingTaskNamespace[..., SeedanceRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[SeedanceRecord]:
-        """Start a task: Videos by Seedance 1.5.
+        """Make a video from text, from an image, or between two images, with Seedance 1.5.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -2558,16 +2609,16 @@ class BlockingSeedanceNamespace(BlockingTaskNamespace[..., SeedanceRecord]):
         Operation: ``POST /api/v1/seedanceVideo/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
-            mode (optional): What the video is made from, text-to-video by default; pictures
-                need the other.
-            image_url (optional): The first frame; needed for image-to-video. Media: image.
+            prompt: Describes what happens in the video.
+            mode (optional): What the video is made from, text-to-video by default; images need
+                image-to-video.
+            image_url (optional): The first frame; required for image-to-video. Media: image.
             end_image_url (optional): The last frame, for image-to-video. Media: image.
-            duration (optional): Seconds, 5 by default.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default.
-            resolution (optional): Size of the picture, 720p by default.
+            duration (optional): Length of the video in seconds, 5 by default.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default.
+            resolution (optional): Resolution, 720p by default.
             camera_fixed (optional): Keep the camera still; off by default.
-            generate_audio (optional): Make sound; off by default.
+            generate_audio (optional): Generate audio; off by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2592,7 +2643,7 @@ class BlockingSeedanceNamespace(BlockingTaskNamespace[..., SeedanceRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> SeedanceRecord:
-        """Start a task: Videos by Seedance 1.5.
+        """Make a video from text, from an image, or between two images, with Seedance 1.5.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -2604,16 +2655,16 @@ class BlockingSeedanceNamespace(BlockingTaskNamespace[..., SeedanceRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
-            mode (optional): What the video is made from, text-to-video by default; pictures
-                need the other.
-            image_url (optional): The first frame; needed for image-to-video. Media: image.
+            prompt: Describes what happens in the video.
+            mode (optional): What the video is made from, text-to-video by default; images need
+                image-to-video.
+            image_url (optional): The first frame; required for image-to-video. Media: image.
             end_image_url (optional): The last frame, for image-to-video. Media: image.
-            duration (optional): Seconds, 5 by default.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default.
-            resolution (optional): Size of the picture, 720p by default.
+            duration (optional): Length of the video in seconds, 5 by default.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default.
+            resolution (optional): Resolution, 720p by default.
             camera_fixed (optional): Keep the camera still; off by default.
-            generate_audio (optional): Make sound; off by default.
+            generate_audio (optional): Generate audio; off by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2640,7 +2691,8 @@ class BlockingSeedanceNamespace(BlockingTaskNamespace[..., SeedanceRecord]):
     ) -> Job[SeedanceRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Videos by Seedance 1.5.
+        The job: make a video from text, from an image, or between two images, with Seedance
+        1.5.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -2664,23 +2716,24 @@ class BlockingSeedanceNamespace(BlockingTaskNamespace[..., SeedanceRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Videos by Seedance 1.5.
+        The start: make a video from text, from an image, or between two images, with Seedance
+        1.5.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
-            mode (optional): What the video is made from, text-to-video by default; pictures
-                need the other.
-            image_url (optional): The first frame; needed for image-to-video. Media: image.
+            prompt: Describes what happens in the video.
+            mode (optional): What the video is made from, text-to-video by default; images need
+                image-to-video.
+            image_url (optional): The first frame; required for image-to-video. Media: image.
             end_image_url (optional): The last frame, for image-to-video. Media: image.
-            duration (optional): Seconds, 5 by default.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default.
-            resolution (optional): Size of the picture, 720p by default.
+            duration (optional): Length of the video in seconds, 5 by default.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default.
+            resolution (optional): Resolution, 720p by default.
             camera_fixed (optional): Keep the camera still; off by default.
-            generate_audio (optional): Make sound; off by default.
+            generate_audio (optional): Generate audio; off by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2716,7 +2769,8 @@ class BlockingSeedance2Namespace(BlockingRenamable[..., Seedance2Record]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[Seedance2Record]:
-        """Start a task: Videos by Seedance 2.0 and 2.5.
+        """Make a video from text, from frames, or from reference images, videos and audio, with
+        Seedance 2.0 or 2.5.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -2730,36 +2784,38 @@ class BlockingSeedance2Namespace(BlockingRenamable[..., Seedance2Record]):
         Operation: ``POST /api/v1/seedance2Video/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
+            prompt: Describes what happens in the video.
             mode (optional): What the video is made from, text-to-video by default; it decides
-                which media fit.
-            model_version (optional): The model: three tiers of 2.0, standard by default, or
-                2.5, which takes more. Known values: standard, mini, fast, 2.5.
-            omni_reference_task_type (optional): What is done with the references, for 2.5. edit
-                and extend need aspect_ratio='adaptive'; edit needs one video and duration=-1,
-                too.
-            image_url (optional): The first frame; needed for image-to-video. Media: image.
-            first_frame_url (optional): The first frame; needed for first-last-frames. Media:
+                which media inputs are allowed.
+            model_version (optional): The model: one of three tiers of 2.0 (standard by
+                default), or 2.5, which has higher limits. Known values: standard, mini, fast,
+                2.5.
+            omni_reference_task_type (optional): How the references are used, for model_version
+                2.5. edit and extend need aspect_ratio='adaptive'; edit also needs exactly one
+                video and duration=-1.
+            image_url (optional): The first frame; required for image-to-video. Media: image.
+            first_frame_url (optional): The first frame; required for first-last-frames. Media:
                 image.
-            last_frame_url (optional): The last frame; needed for first-last-frames, optional
+            last_frame_url (optional): The last frame; required for first-last-frames, optional
                 for image-to-video. Media: image.
-            reference_urls (optional): Pictures for reference: at most 9, with 2.5 at most 30.
-                Media: image. Takes 1 to 30 items.
-            video_urls (optional): MP4 or MOV for reference: at most 3 of 2-15 s each, with 2.5
-                at most 10 of 30 s together. Media: video. Takes 1 to 10 items.
-            audio_urls (optional): MP3 or WAV for reference: at most 3 of 2-15 s each and 15 s
-                together, never alone; with 2.5 at most 10, alone if you like. Media: audio.
-                Takes 1 to 10 items.
-            input_video_duration (optional): Length of all video_urls together in seconds, as
-                you measured it. The longer of this and the service's own measurement is paid.
+            reference_urls (optional): Reference images: at most 9; with 2.5 at most 30. Media:
+                image. Takes 1 to 30 items.
+            video_urls (optional): Reference videos (MP4 or MOV): at most 3 of 2-15 s each; with
+                2.5 at most 10, 30 s in total. Media: video. Takes 1 to 10 items.
+            audio_urls (optional): Reference audio (MP3 or WAV): at most 3 of 2-15 s each and 15
+                s in total, only together with reference_urls or video_urls; with 2.5 at most
+                10, also alone. Media: audio. Takes 1 to 10 items.
+            input_video_duration (optional): Your measured total length of video_urls in
+                seconds. The service charges for the longer of this and its own measurement.
                 Range: 2 to 45.5.
-            duration (optional): Seconds, 5 by default; at most 15, with 2.5 at most 30, and -1
-                for edit.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default; adaptive follows the
-                media.
-            resolution (optional): Size of the picture, 720p by default; fast and mini end at
-                720p, 2.5 at 1080p, standard at 4k.
-            generate_audio (optional): Make sound, which is part of the price; on by default.
+            duration (optional): Length of the video in seconds, 5 by default; at most 15, with
+                2.5 at most 30; -1 for edit.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default; adaptive uses the aspect
+                ratio of the media.
+            resolution (optional): Resolution, 720p by default; at most 720p with fast and mini,
+                1080p with 2.5, 4k with standard.
+            generate_audio (optional): Generate audio, which is part of the price; on by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2792,7 +2848,8 @@ class BlockingSeedance2Namespace(BlockingRenamable[..., Seedance2Record]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Seedance2Record:
-        """Start a task: Videos by Seedance 2.0 and 2.5.
+        """Make a video from text, from frames, or from reference images, videos and audio, with
+        Seedance 2.0 or 2.5.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -2804,36 +2861,38 @@ class BlockingSeedance2Namespace(BlockingRenamable[..., Seedance2Record]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
+            prompt: Describes what happens in the video.
             mode (optional): What the video is made from, text-to-video by default; it decides
-                which media fit.
-            model_version (optional): The model: three tiers of 2.0, standard by default, or
-                2.5, which takes more. Known values: standard, mini, fast, 2.5.
-            omni_reference_task_type (optional): What is done with the references, for 2.5. edit
-                and extend need aspect_ratio='adaptive'; edit needs one video and duration=-1,
-                too.
-            image_url (optional): The first frame; needed for image-to-video. Media: image.
-            first_frame_url (optional): The first frame; needed for first-last-frames. Media:
+                which media inputs are allowed.
+            model_version (optional): The model: one of three tiers of 2.0 (standard by
+                default), or 2.5, which has higher limits. Known values: standard, mini, fast,
+                2.5.
+            omni_reference_task_type (optional): How the references are used, for model_version
+                2.5. edit and extend need aspect_ratio='adaptive'; edit also needs exactly one
+                video and duration=-1.
+            image_url (optional): The first frame; required for image-to-video. Media: image.
+            first_frame_url (optional): The first frame; required for first-last-frames. Media:
                 image.
-            last_frame_url (optional): The last frame; needed for first-last-frames, optional
+            last_frame_url (optional): The last frame; required for first-last-frames, optional
                 for image-to-video. Media: image.
-            reference_urls (optional): Pictures for reference: at most 9, with 2.5 at most 30.
-                Media: image. Takes 1 to 30 items.
-            video_urls (optional): MP4 or MOV for reference: at most 3 of 2-15 s each, with 2.5
-                at most 10 of 30 s together. Media: video. Takes 1 to 10 items.
-            audio_urls (optional): MP3 or WAV for reference: at most 3 of 2-15 s each and 15 s
-                together, never alone; with 2.5 at most 10, alone if you like. Media: audio.
-                Takes 1 to 10 items.
-            input_video_duration (optional): Length of all video_urls together in seconds, as
-                you measured it. The longer of this and the service's own measurement is paid.
+            reference_urls (optional): Reference images: at most 9; with 2.5 at most 30. Media:
+                image. Takes 1 to 30 items.
+            video_urls (optional): Reference videos (MP4 or MOV): at most 3 of 2-15 s each; with
+                2.5 at most 10, 30 s in total. Media: video. Takes 1 to 10 items.
+            audio_urls (optional): Reference audio (MP3 or WAV): at most 3 of 2-15 s each and 15
+                s in total, only together with reference_urls or video_urls; with 2.5 at most
+                10, also alone. Media: audio. Takes 1 to 10 items.
+            input_video_duration (optional): Your measured total length of video_urls in
+                seconds. The service charges for the longer of this and its own measurement.
                 Range: 2 to 45.5.
-            duration (optional): Seconds, 5 by default; at most 15, with 2.5 at most 30, and -1
-                for edit.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default; adaptive follows the
-                media.
-            resolution (optional): Size of the picture, 720p by default; fast and mini end at
-                720p, 2.5 at 1080p, standard at 4k.
-            generate_audio (optional): Make sound, which is part of the price; on by default.
+            duration (optional): Length of the video in seconds, 5 by default; at most 15, with
+                2.5 at most 30; -1 for edit.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default; adaptive uses the aspect
+                ratio of the media.
+            resolution (optional): Resolution, 720p by default; at most 720p with fast and mini,
+                1080p with 2.5, 4k with standard.
+            generate_audio (optional): Generate audio, which is part of the price; on by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2868,7 +2927,8 @@ class BlockingSeedance2Namespace(BlockingRenamable[..., Seedance2Record]):
     ) -> Job[Seedance2Record]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Videos by Seedance 2.0 and 2.5.
+        The job: make a video from text, from frames, or from reference images, videos and
+        audio, with Seedance 2.0 or 2.5.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -2900,43 +2960,46 @@ class BlockingSeedance2Namespace(BlockingRenamable[..., Seedance2Record]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Videos by Seedance 2.0 and 2.5.
+        The start: make a video from text, from frames, or from reference images, videos and
+        audio, with Seedance 2.0 or 2.5.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
+            prompt: Describes what happens in the video.
             mode (optional): What the video is made from, text-to-video by default; it decides
-                which media fit.
-            model_version (optional): The model: three tiers of 2.0, standard by default, or
-                2.5, which takes more. Known values: standard, mini, fast, 2.5.
-            omni_reference_task_type (optional): What is done with the references, for 2.5. edit
-                and extend need aspect_ratio='adaptive'; edit needs one video and duration=-1,
-                too.
-            image_url (optional): The first frame; needed for image-to-video. Media: image.
-            first_frame_url (optional): The first frame; needed for first-last-frames. Media:
+                which media inputs are allowed.
+            model_version (optional): The model: one of three tiers of 2.0 (standard by
+                default), or 2.5, which has higher limits. Known values: standard, mini, fast,
+                2.5.
+            omni_reference_task_type (optional): How the references are used, for model_version
+                2.5. edit and extend need aspect_ratio='adaptive'; edit also needs exactly one
+                video and duration=-1.
+            image_url (optional): The first frame; required for image-to-video. Media: image.
+            first_frame_url (optional): The first frame; required for first-last-frames. Media:
                 image.
-            last_frame_url (optional): The last frame; needed for first-last-frames, optional
+            last_frame_url (optional): The last frame; required for first-last-frames, optional
                 for image-to-video. Media: image.
-            reference_urls (optional): Pictures for reference: at most 9, with 2.5 at most 30.
-                Media: image. Takes 1 to 30 items.
-            video_urls (optional): MP4 or MOV for reference: at most 3 of 2-15 s each, with 2.5
-                at most 10 of 30 s together. Media: video. Takes 1 to 10 items.
-            audio_urls (optional): MP3 or WAV for reference: at most 3 of 2-15 s each and 15 s
-                together, never alone; with 2.5 at most 10, alone if you like. Media: audio.
-                Takes 1 to 10 items.
-            input_video_duration (optional): Length of all video_urls together in seconds, as
-                you measured it. The longer of this and the service's own measurement is paid.
+            reference_urls (optional): Reference images: at most 9; with 2.5 at most 30. Media:
+                image. Takes 1 to 30 items.
+            video_urls (optional): Reference videos (MP4 or MOV): at most 3 of 2-15 s each; with
+                2.5 at most 10, 30 s in total. Media: video. Takes 1 to 10 items.
+            audio_urls (optional): Reference audio (MP3 or WAV): at most 3 of 2-15 s each and 15
+                s in total, only together with reference_urls or video_urls; with 2.5 at most
+                10, also alone. Media: audio. Takes 1 to 10 items.
+            input_video_duration (optional): Your measured total length of video_urls in
+                seconds. The service charges for the longer of this and its own measurement.
                 Range: 2 to 45.5.
-            duration (optional): Seconds, 5 by default; at most 15, with 2.5 at most 30, and -1
-                for edit.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default; adaptive follows the
-                media.
-            resolution (optional): Size of the picture, 720p by default; fast and mini end at
-                720p, 2.5 at 1080p, standard at 4k.
-            generate_audio (optional): Make sound, which is part of the price; on by default.
+            duration (optional): Length of the video in seconds, 5 by default; at most 15, with
+                2.5 at most 30; -1 for edit.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default; adaptive uses the aspect
+                ratio of the media.
+            resolution (optional): Resolution, 720p by default; at most 720p with fast and mini,
+                1080p with 2.5, 4k with standard.
+            generate_audio (optional): Generate audio, which is part of the price; on by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2965,7 +3028,8 @@ class BlockingVeoNamespace(BlockingVeo[..., VeoRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[VeoRecord]:
-        """Start a task: Videos by Veo 3.1.
+        """Make a video from text, from first and last frames, or from reference images, with Veo
+        3.1. `wait_1080p` returns a 16:9 result in 1080p.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -2979,17 +3043,18 @@ class BlockingVeoNamespace(BlockingVeo[..., VeoRecord]):
         Operation: ``POST /api/v1/veoVideo/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
+            prompt: Describes what happens in the video.
             generation_type (optional): What the video is made from, TEXT_2_VIDEO by default;
                 the others need image_urls.
-            image_urls (optional): First and, if you like, last frame; or 1-3 reference
-                pictures. Media: image. Takes 1 to 3 items.
-            model (optional): The model: veo3_fast is the default and quicker, veo3 looks
-                better. Known values: veo3, veo3_fast.
-            aspect_ratio (optional): Shape of the picture, Auto by default; a 1080p file is made
+            image_urls (optional): The first and optionally the last frame, or 1-3 reference
+                images. Media: image. Takes 1 to 3 items.
+            model (optional): The model: veo3_fast is the default and faster, veo3 has the
+                better quality. Known values: veo3, veo3_fast.
+            aspect_ratio (optional): Aspect ratio, Auto by default; a 1080p file is available
                 for 16:9 only.
-            watermark (optional): Text of a watermark in the picture.
-            seeds (optional): The same number gives similar videos. Range: 10000 to 99999.
+            watermark (optional): Text of a watermark in the video.
+            seeds (optional): Random seed; the same seed gives similar videos. Range: 10000 to
+                99999.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3015,7 +3080,8 @@ class BlockingVeoNamespace(BlockingVeo[..., VeoRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> VeoRecord:
-        """Start a task: Videos by Veo 3.1.
+        """Make a video from text, from first and last frames, or from reference images, with Veo
+        3.1. `wait_1080p` returns a 16:9 result in 1080p.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -3027,17 +3093,18 @@ class BlockingVeoNamespace(BlockingVeo[..., VeoRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
+            prompt: Describes what happens in the video.
             generation_type (optional): What the video is made from, TEXT_2_VIDEO by default;
                 the others need image_urls.
-            image_urls (optional): First and, if you like, last frame; or 1-3 reference
-                pictures. Media: image. Takes 1 to 3 items.
-            model (optional): The model: veo3_fast is the default and quicker, veo3 looks
-                better. Known values: veo3, veo3_fast.
-            aspect_ratio (optional): Shape of the picture, Auto by default; a 1080p file is made
+            image_urls (optional): The first and optionally the last frame, or 1-3 reference
+                images. Media: image. Takes 1 to 3 items.
+            model (optional): The model: veo3_fast is the default and faster, veo3 has the
+                better quality. Known values: veo3, veo3_fast.
+            aspect_ratio (optional): Aspect ratio, Auto by default; a 1080p file is available
                 for 16:9 only.
-            watermark (optional): Text of a watermark in the picture.
-            seeds (optional): The same number gives similar videos. Range: 10000 to 99999.
+            watermark (optional): Text of a watermark in the video.
+            seeds (optional): Random seed; the same seed gives similar videos. Range: 10000 to
+                99999.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3065,7 +3132,8 @@ class BlockingVeoNamespace(BlockingVeo[..., VeoRecord]):
     ) -> Job[VeoRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Videos by Veo 3.1.
+        The job: make a video from text, from first and last frames, or from reference images,
+        with Veo 3.1. `wait_1080p` returns a 16:9 result in 1080p.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -3090,24 +3158,26 @@ class BlockingVeoNamespace(BlockingVeo[..., VeoRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Videos by Veo 3.1.
+        The start: make a video from text, from first and last frames, or from reference images,
+        with Veo 3.1. `wait_1080p` returns a 16:9 result in 1080p.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
+            prompt: Describes what happens in the video.
             generation_type (optional): What the video is made from, TEXT_2_VIDEO by default;
                 the others need image_urls.
-            image_urls (optional): First and, if you like, last frame; or 1-3 reference
-                pictures. Media: image. Takes 1 to 3 items.
-            model (optional): The model: veo3_fast is the default and quicker, veo3 looks
-                better. Known values: veo3, veo3_fast.
-            aspect_ratio (optional): Shape of the picture, Auto by default; a 1080p file is made
+            image_urls (optional): The first and optionally the last frame, or 1-3 reference
+                images. Media: image. Takes 1 to 3 items.
+            model (optional): The model: veo3_fast is the default and faster, veo3 has the
+                better quality. Known values: veo3, veo3_fast.
+            aspect_ratio (optional): Aspect ratio, Auto by default; a 1080p file is available
                 for 16:9 only.
-            watermark (optional): Text of a watermark in the picture.
-            seeds (optional): The same number gives similar videos. Range: 10000 to 99999.
+            watermark (optional): Text of a watermark in the video.
+            seeds (optional): Random seed; the same seed gives similar videos. Range: 10000 to
+                99999.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3136,7 +3206,7 @@ class BlockingGrokVideoNamespace(BlockingTaskNamespace[..., GrokVideoRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[GrokVideoRecord]:
-        """Start a task: Videos by Grok Imagine.
+        """Make a video from text or from images, with Grok Imagine.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -3151,20 +3221,20 @@ class BlockingGrokVideoNamespace(BlockingTaskNamespace[..., GrokVideoRecord]):
 
         Inputs (keyword only; None is not sent):
             model_type (optional): What the video is made from, text-to-video by default.
-            model_version (optional): The model, legacy by default; 1.5 makes image-to-video
+            model_version (optional): The model, legacy by default; 1.5 supports image-to-video
                 only. Known values: legacy, 1.5.
-            prompt (optional): What happens; needed for text-to-video, optional for image-to-
-                video.
+            prompt (optional): Describes what happens; required for text-to-video, optional for
+                image-to-video.
             mode (optional): The style, normal by default; the service may change it for image-
                 to-video.
-            image_urls (optional): The pictures; image-to-video needs one here or in image_url.
-                Media: image.
-            image_url (optional): A picture that comes before image_urls. Media: image.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default; auto needs 1.5; 4:3,
-                3:4, 3:2 and 2:3 need pictures.
-            duration (optional): Seconds, 6 by default.
-            nsfw_checker (optional): A further check for adult material, for 1.5; off by
-                default.
+            image_urls (optional): The images; image-to-video needs at least one here or in
+                image_url. Media: image.
+            image_url (optional): An image placed before image_urls. Media: image.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default; auto needs model_version
+                1.5; 4:3, 3:4, 3:2 and 2:3 need images.
+            duration (optional): Length of the video in seconds, 6 by default.
+            nsfw_checker (optional): An additional check for adult content, for model_version
+                1.5; off by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3190,7 +3260,7 @@ class BlockingGrokVideoNamespace(BlockingTaskNamespace[..., GrokVideoRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> GrokVideoRecord:
-        """Start a task: Videos by Grok Imagine.
+        """Make a video from text or from images, with Grok Imagine.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -3203,20 +3273,20 @@ class BlockingGrokVideoNamespace(BlockingTaskNamespace[..., GrokVideoRecord]):
 
         Inputs (keyword only; None is not sent):
             model_type (optional): What the video is made from, text-to-video by default.
-            model_version (optional): The model, legacy by default; 1.5 makes image-to-video
+            model_version (optional): The model, legacy by default; 1.5 supports image-to-video
                 only. Known values: legacy, 1.5.
-            prompt (optional): What happens; needed for text-to-video, optional for image-to-
-                video.
+            prompt (optional): Describes what happens; required for text-to-video, optional for
+                image-to-video.
             mode (optional): The style, normal by default; the service may change it for image-
                 to-video.
-            image_urls (optional): The pictures; image-to-video needs one here or in image_url.
-                Media: image.
-            image_url (optional): A picture that comes before image_urls. Media: image.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default; auto needs 1.5; 4:3,
-                3:4, 3:2 and 2:3 need pictures.
-            duration (optional): Seconds, 6 by default.
-            nsfw_checker (optional): A further check for adult material, for 1.5; off by
-                default.
+            image_urls (optional): The images; image-to-video needs at least one here or in
+                image_url. Media: image.
+            image_url (optional): An image placed before image_urls. Media: image.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default; auto needs model_version
+                1.5; 4:3, 3:4, 3:2 and 2:3 need images.
+            duration (optional): Length of the video in seconds, 6 by default.
+            nsfw_checker (optional): An additional check for adult content, for model_version
+                1.5; off by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3244,7 +3314,7 @@ class BlockingGrokVideoNamespace(BlockingTaskNamespace[..., GrokVideoRecord]):
     ) -> Job[GrokVideoRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Videos by Grok Imagine.
+        The job: make a video from text or from images, with Grok Imagine.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -3269,7 +3339,7 @@ class BlockingGrokVideoNamespace(BlockingTaskNamespace[..., GrokVideoRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Videos by Grok Imagine.
+        The start: make a video from text or from images, with Grok Imagine.
 
         Free of charge; nothing is uploaded or started.
 
@@ -3277,20 +3347,20 @@ class BlockingGrokVideoNamespace(BlockingTaskNamespace[..., GrokVideoRecord]):
 
         Inputs (keyword only; None is not sent):
             model_type (optional): What the video is made from, text-to-video by default.
-            model_version (optional): The model, legacy by default; 1.5 makes image-to-video
+            model_version (optional): The model, legacy by default; 1.5 supports image-to-video
                 only. Known values: legacy, 1.5.
-            prompt (optional): What happens; needed for text-to-video, optional for image-to-
-                video.
+            prompt (optional): Describes what happens; required for text-to-video, optional for
+                image-to-video.
             mode (optional): The style, normal by default; the service may change it for image-
                 to-video.
-            image_urls (optional): The pictures; image-to-video needs one here or in image_url.
-                Media: image.
-            image_url (optional): A picture that comes before image_urls. Media: image.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default; auto needs 1.5; 4:3,
-                3:4, 3:2 and 2:3 need pictures.
-            duration (optional): Seconds, 6 by default.
-            nsfw_checker (optional): A further check for adult material, for 1.5; off by
-                default.
+            image_urls (optional): The images; image-to-video needs at least one here or in
+                image_url. Media: image.
+            image_url (optional): An image placed before image_urls. Media: image.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default; auto needs model_version
+                1.5; 4:3, 3:4, 3:2 and 2:3 need images.
+            duration (optional): Length of the video in seconds, 6 by default.
+            nsfw_checker (optional): An additional check for adult content, for model_version
+                1.5; off by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3324,7 +3394,8 @@ class BlockingKlingVideoNamespace(BlockingRenamable[..., KlingVideoRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[KlingVideoRecord]:
-        """Start a task: Videos by Kling 2.6 and 3.0.
+        """Make a video from text or an image, or animate an image with the motion of a video, with
+        Kling 2.6 or 3.0.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -3338,30 +3409,30 @@ class BlockingKlingVideoNamespace(BlockingRenamable[..., KlingVideoRecord]):
         Operation: ``POST /api/v1/klingVideo/start``.
 
         Inputs (keyword only; None is not sent):
-            mode: What the video is made from; motion-control moves image_url as video_url
-                moves.
-            prompt: What happens in the video.
+            mode: What the video is made from; motion-control animates image_url with the motion
+                of video_url.
+            prompt: Describes what happens in the video.
             version (optional): The version of Kling, 2.6 by default. Known values: 2.6, 3.0.
-            model_version (optional): The variant of 3.0, standard by default; fast does no
-                motion-control. Known values: standard, fast.
-            resolution (optional): Size of the picture for model_version fast, 720p by default.
+            model_version (optional): The variant of version 3.0, standard by default; fast does
+                not support motion-control. Known values: standard, fast.
+            resolution (optional): Resolution for model_version fast, 720p by default.
             quality_mode (optional): Quality and price, std by default; 4k needs version 3.0 and
-                no motion-control.
-            duration (optional): Seconds, 5 by default: 5 or 10 with version 2.6, 3-15 with 3.0.
-                Range: 3 to 15.
-            image_url (optional): The picture; needed for image-to-video and motion-control.
+                does not support motion-control.
+            duration (optional): Length of the video in seconds, 5 by default: 5 or 10 with
+                version 2.6, 3-15 with 3.0. Range: 3 to 15.
+            image_url (optional): The image; required for image-to-video and motion-control.
                 Media: image.
-            video_url (optional): The movement to take over; needed for motion-control. Media:
-                video.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default; for text-to-video
+            video_url (optional): The video whose motion is used; required for motion-control.
+                Media: video.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default; for text-to-video only.
+            sound (optional): Generate audio; off by default; version 2.6 supports it with pro
                 only.
-            sound (optional): Make sound; off by default, and with version 2.6 for pro only.
-            end_image_url (optional): The last frame, for image-to-video with pro; with 2.6 not
-                together with sound. Media: image.
-            character_orientation (optional): Whom the figure of motion-control turns like: the
-                video (default, 3-30 s) or the image (3-10 s).
-            negative_prompt (optional): What must not be seen.
-            seed (optional): The same number gives similar videos.
+            end_image_url (optional): The last frame, for image-to-video with pro; version 2.6
+                does not support it with sound. Media: image.
+            character_orientation (optional): Orientation of the figure for motion-control: as
+                in the video (default, 3-30 s) or as in the image (3-10 s).
+            negative_prompt (optional): What the result must not show.
+            seed (optional): Random seed; the same seed gives similar videos.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3392,7 +3463,8 @@ class BlockingKlingVideoNamespace(BlockingRenamable[..., KlingVideoRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> KlingVideoRecord:
-        """Start a task: Videos by Kling 2.6 and 3.0.
+        """Make a video from text or an image, or animate an image with the motion of a video, with
+        Kling 2.6 or 3.0.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -3404,30 +3476,30 @@ class BlockingKlingVideoNamespace(BlockingRenamable[..., KlingVideoRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            mode: What the video is made from; motion-control moves image_url as video_url
-                moves.
-            prompt: What happens in the video.
+            mode: What the video is made from; motion-control animates image_url with the motion
+                of video_url.
+            prompt: Describes what happens in the video.
             version (optional): The version of Kling, 2.6 by default. Known values: 2.6, 3.0.
-            model_version (optional): The variant of 3.0, standard by default; fast does no
-                motion-control. Known values: standard, fast.
-            resolution (optional): Size of the picture for model_version fast, 720p by default.
+            model_version (optional): The variant of version 3.0, standard by default; fast does
+                not support motion-control. Known values: standard, fast.
+            resolution (optional): Resolution for model_version fast, 720p by default.
             quality_mode (optional): Quality and price, std by default; 4k needs version 3.0 and
-                no motion-control.
-            duration (optional): Seconds, 5 by default: 5 or 10 with version 2.6, 3-15 with 3.0.
-                Range: 3 to 15.
-            image_url (optional): The picture; needed for image-to-video and motion-control.
+                does not support motion-control.
+            duration (optional): Length of the video in seconds, 5 by default: 5 or 10 with
+                version 2.6, 3-15 with 3.0. Range: 3 to 15.
+            image_url (optional): The image; required for image-to-video and motion-control.
                 Media: image.
-            video_url (optional): The movement to take over; needed for motion-control. Media:
-                video.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default; for text-to-video
+            video_url (optional): The video whose motion is used; required for motion-control.
+                Media: video.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default; for text-to-video only.
+            sound (optional): Generate audio; off by default; version 2.6 supports it with pro
                 only.
-            sound (optional): Make sound; off by default, and with version 2.6 for pro only.
-            end_image_url (optional): The last frame, for image-to-video with pro; with 2.6 not
-                together with sound. Media: image.
-            character_orientation (optional): Whom the figure of motion-control turns like: the
-                video (default, 3-30 s) or the image (3-10 s).
-            negative_prompt (optional): What must not be seen.
-            seed (optional): The same number gives similar videos.
+            end_image_url (optional): The last frame, for image-to-video with pro; version 2.6
+                does not support it with sound. Media: image.
+            character_orientation (optional): Orientation of the figure for motion-control: as
+                in the video (default, 3-30 s) or as in the image (3-10 s).
+            negative_prompt (optional): What the result must not show.
+            seed (optional): Random seed; the same seed gives similar videos.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3460,7 +3532,8 @@ class BlockingKlingVideoNamespace(BlockingRenamable[..., KlingVideoRecord]):
     ) -> Job[KlingVideoRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Videos by Kling 2.6 and 3.0.
+        The job: make a video from text or an image, or animate an image with the motion of a
+        video, with Kling 2.6 or 3.0.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -3490,37 +3563,38 @@ class BlockingKlingVideoNamespace(BlockingRenamable[..., KlingVideoRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Videos by Kling 2.6 and 3.0.
+        The start: make a video from text or an image, or animate an image with the motion of a
+        video, with Kling 2.6 or 3.0.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            mode: What the video is made from; motion-control moves image_url as video_url
-                moves.
-            prompt: What happens in the video.
+            mode: What the video is made from; motion-control animates image_url with the motion
+                of video_url.
+            prompt: Describes what happens in the video.
             version (optional): The version of Kling, 2.6 by default. Known values: 2.6, 3.0.
-            model_version (optional): The variant of 3.0, standard by default; fast does no
-                motion-control. Known values: standard, fast.
-            resolution (optional): Size of the picture for model_version fast, 720p by default.
+            model_version (optional): The variant of version 3.0, standard by default; fast does
+                not support motion-control. Known values: standard, fast.
+            resolution (optional): Resolution for model_version fast, 720p by default.
             quality_mode (optional): Quality and price, std by default; 4k needs version 3.0 and
-                no motion-control.
-            duration (optional): Seconds, 5 by default: 5 or 10 with version 2.6, 3-15 with 3.0.
-                Range: 3 to 15.
-            image_url (optional): The picture; needed for image-to-video and motion-control.
+                does not support motion-control.
+            duration (optional): Length of the video in seconds, 5 by default: 5 or 10 with
+                version 2.6, 3-15 with 3.0. Range: 3 to 15.
+            image_url (optional): The image; required for image-to-video and motion-control.
                 Media: image.
-            video_url (optional): The movement to take over; needed for motion-control. Media:
-                video.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default; for text-to-video
+            video_url (optional): The video whose motion is used; required for motion-control.
+                Media: video.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default; for text-to-video only.
+            sound (optional): Generate audio; off by default; version 2.6 supports it with pro
                 only.
-            sound (optional): Make sound; off by default, and with version 2.6 for pro only.
-            end_image_url (optional): The last frame, for image-to-video with pro; with 2.6 not
-                together with sound. Media: image.
-            character_orientation (optional): Whom the figure of motion-control turns like: the
-                video (default, 3-30 s) or the image (3-10 s).
-            negative_prompt (optional): What must not be seen.
-            seed (optional): The same number gives similar videos.
+            end_image_url (optional): The last frame, for image-to-video with pro; version 2.6
+                does not support it with sound. Media: image.
+            character_orientation (optional): Orientation of the figure for motion-control: as
+                in the video (default, 3-30 s) or as in the image (3-10 s).
+            negative_prompt (optional): What the result must not show.
+            seed (optional): Random seed; the same seed gives similar videos.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3529,7 +3603,7 @@ class BlockingKlingVideoNamespace(BlockingRenamable[..., KlingVideoRecord]):
         """
 
 class BlockingKlingOmniNamespace(BlockingRenamable[..., KlingOmniRecord]):
-    """``a2e.kling_omni``: videos by Kling Omni, also of several shots."""
+    """``a2e.kling_omni``: videos by Kling Omni in one or several shots."""
 
     def start(
         self,
@@ -3548,7 +3622,7 @@ class BlockingKlingOmniNamespace(BlockingRenamable[..., KlingOmniRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[KlingOmniRecord]:
-        """Start a task: Videos by Kling Omni, also of several shots.
+        """Make a video from text and reference images, in one or several shots, with Kling Omni.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -3562,20 +3636,20 @@ class BlockingKlingOmniNamespace(BlockingRenamable[..., KlingOmniRecord]):
         Operation: ``POST /api/v1/klingOmni/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt (optional): What happens; cite pictures as <<<image_1>>>. Needed without a
-                storyboard.
-            image_list (optional): Reference pictures: JPEG or PNG of at most 10 MB. Media:
+            prompt (optional): Describes what happens; refers to images as <<<image_1>>>.
+                Required without multi_prompt.
+            image_list (optional): Reference images: JPEG or PNG of at most 10 MB each. Media:
                 image. Takes 1 to 7 items.
             mode (optional): Quality: std (720p, the default) or pro (1080p).
             duration (optional): Length of the video in seconds, 5 by default. Range: 3 to 15.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default.
-            sound (optional): Make sound; off by default.
-            multi_shot (optional): Several shots, off by default; needs shot_type.
-            shot_type (optional): Who directs the shots: the model (intelligence) or your
+            aspect_ratio (optional): Aspect ratio, 16:9 by default.
+            sound (optional): Generate audio; off by default.
+            multi_shot (optional): Make several shots; off by default; requires shot_type.
+            shot_type (optional): How the shots are chosen: by the model (intelligence) or by
                 multi_prompt (customize).
-            multi_prompt (optional): The storyboard for customize: shots with prompt and
-                duration (seconds), whose durations sum up to that of the video. Takes 1 to 6
-                items.
+            multi_prompt (optional): The storyboard for customize: mappings with prompt and
+                duration (seconds); the durations add up to the duration of the video. Takes 1
+                to 6 items.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3600,7 +3674,7 @@ class BlockingKlingOmniNamespace(BlockingRenamable[..., KlingOmniRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> KlingOmniRecord:
-        """Start a task: Videos by Kling Omni, also of several shots.
+        """Make a video from text and reference images, in one or several shots, with Kling Omni.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -3612,20 +3686,20 @@ class BlockingKlingOmniNamespace(BlockingRenamable[..., KlingOmniRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt (optional): What happens; cite pictures as <<<image_1>>>. Needed without a
-                storyboard.
-            image_list (optional): Reference pictures: JPEG or PNG of at most 10 MB. Media:
+            prompt (optional): Describes what happens; refers to images as <<<image_1>>>.
+                Required without multi_prompt.
+            image_list (optional): Reference images: JPEG or PNG of at most 10 MB each. Media:
                 image. Takes 1 to 7 items.
             mode (optional): Quality: std (720p, the default) or pro (1080p).
             duration (optional): Length of the video in seconds, 5 by default. Range: 3 to 15.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default.
-            sound (optional): Make sound; off by default.
-            multi_shot (optional): Several shots, off by default; needs shot_type.
-            shot_type (optional): Who directs the shots: the model (intelligence) or your
+            aspect_ratio (optional): Aspect ratio, 16:9 by default.
+            sound (optional): Generate audio; off by default.
+            multi_shot (optional): Make several shots; off by default; requires shot_type.
+            shot_type (optional): How the shots are chosen: by the model (intelligence) or by
                 multi_prompt (customize).
-            multi_prompt (optional): The storyboard for customize: shots with prompt and
-                duration (seconds), whose durations sum up to that of the video. Takes 1 to 6
-                items.
+            multi_prompt (optional): The storyboard for customize: mappings with prompt and
+                duration (seconds); the durations add up to the duration of the video. Takes 1
+                to 6 items.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3652,7 +3726,8 @@ class BlockingKlingOmniNamespace(BlockingRenamable[..., KlingOmniRecord]):
     ) -> Job[KlingOmniRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Videos by Kling Omni, also of several shots.
+        The job: make a video from text and reference images, in one or several shots, with
+        Kling Omni.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -3676,27 +3751,28 @@ class BlockingKlingOmniNamespace(BlockingRenamable[..., KlingOmniRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Videos by Kling Omni, also of several shots.
+        The start: make a video from text and reference images, in one or several shots, with
+        Kling Omni.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt (optional): What happens; cite pictures as <<<image_1>>>. Needed without a
-                storyboard.
-            image_list (optional): Reference pictures: JPEG or PNG of at most 10 MB. Media:
+            prompt (optional): Describes what happens; refers to images as <<<image_1>>>.
+                Required without multi_prompt.
+            image_list (optional): Reference images: JPEG or PNG of at most 10 MB each. Media:
                 image. Takes 1 to 7 items.
             mode (optional): Quality: std (720p, the default) or pro (1080p).
             duration (optional): Length of the video in seconds, 5 by default. Range: 3 to 15.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default.
-            sound (optional): Make sound; off by default.
-            multi_shot (optional): Several shots, off by default; needs shot_type.
-            shot_type (optional): Who directs the shots: the model (intelligence) or your
+            aspect_ratio (optional): Aspect ratio, 16:9 by default.
+            sound (optional): Generate audio; off by default.
+            multi_shot (optional): Make several shots; off by default; requires shot_type.
+            shot_type (optional): How the shots are chosen: by the model (intelligence) or by
                 multi_prompt (customize).
-            multi_prompt (optional): The storyboard for customize: shots with prompt and
-                duration (seconds), whose durations sum up to that of the video. Takes 1 to 6
-                items.
+            multi_prompt (optional): The storyboard for customize: mappings with prompt and
+                duration (seconds); the durations add up to the duration of the video. Takes 1
+                to 6 items.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3705,7 +3781,7 @@ class BlockingKlingOmniNamespace(BlockingRenamable[..., KlingOmniRecord]):
         """
 
 class BlockingSoraNamespace(BlockingTaskNamespace[..., SoraRecord]):
-    """``a2e.sora``: videos under the name of Sora, made by Kling 3.0."""
+    """``a2e.sora``: videos named Sora, made by Kling 3.0."""
 
     def start(
         self,
@@ -3721,7 +3797,7 @@ class BlockingSoraNamespace(BlockingTaskNamespace[..., SoraRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[SoraRecord]:
-        """Start a task: Videos under the name of Sora, made by Kling 3.0.
+        """Make a video from images or text. The service names it Sora and makes it with Kling 3.0.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -3735,12 +3811,12 @@ class BlockingSoraNamespace(BlockingTaskNamespace[..., SoraRecord]):
         Operation: ``POST /api/v1/soraVideo/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
+            prompt: Describes what happens in the video.
             model_type (optional): What the video is made from, image-to-video by default.
-            image_urls (optional): The pictures; needed unless model_type is text-to-video.
+            image_urls (optional): The images; required unless model_type is text-to-video.
                 Media: image.
-            aspect_ratio (optional): Shape of the picture, landscape by default.
-            duration_seconds (optional): Seconds, 5 by default.
+            aspect_ratio (optional): Aspect ratio, landscape by default.
+            duration_seconds (optional): Length of the video in seconds, 5 by default.
             quality (optional): Quality and price, standard by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
@@ -3763,7 +3839,7 @@ class BlockingSoraNamespace(BlockingTaskNamespace[..., SoraRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> SoraRecord:
-        """Start a task: Videos under the name of Sora, made by Kling 3.0.
+        """Make a video from images or text. The service names it Sora and makes it with Kling 3.0.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -3775,12 +3851,12 @@ class BlockingSoraNamespace(BlockingTaskNamespace[..., SoraRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
+            prompt: Describes what happens in the video.
             model_type (optional): What the video is made from, image-to-video by default.
-            image_urls (optional): The pictures; needed unless model_type is text-to-video.
+            image_urls (optional): The images; required unless model_type is text-to-video.
                 Media: image.
-            aspect_ratio (optional): Shape of the picture, landscape by default.
-            duration_seconds (optional): Seconds, 5 by default.
+            aspect_ratio (optional): Aspect ratio, landscape by default.
+            duration_seconds (optional): Length of the video in seconds, 5 by default.
             quality (optional): Quality and price, standard by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
@@ -3805,7 +3881,8 @@ class BlockingSoraNamespace(BlockingTaskNamespace[..., SoraRecord]):
     ) -> Job[SoraRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Videos under the name of Sora, made by Kling 3.0.
+        The job: make a video from images or text. The service names it Sora and makes it with
+        Kling 3.0.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -3826,19 +3903,20 @@ class BlockingSoraNamespace(BlockingTaskNamespace[..., SoraRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Videos under the name of Sora, made by Kling 3.0.
+        The start: make a video from images or text. The service names it Sora and makes it with
+        Kling 3.0.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
+            prompt: Describes what happens in the video.
             model_type (optional): What the video is made from, image-to-video by default.
-            image_urls (optional): The pictures; needed unless model_type is text-to-video.
+            image_urls (optional): The images; required unless model_type is text-to-video.
                 Media: image.
-            aspect_ratio (optional): Shape of the picture, landscape by default.
-            duration_seconds (optional): Seconds, 5 by default.
+            aspect_ratio (optional): Aspect ratio, landscape by default.
+            duration_seconds (optional): Length of the video in seconds, 5 by default.
             quality (optional): Quality and price, standard by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
@@ -3848,7 +3926,7 @@ class BlockingSoraNamespace(BlockingTaskNamespace[..., SoraRecord]):
         """
 
 class BlockingAvatarVideoNamespace(BlockingTaskNamespace[..., AvatarVideoRecord]):
-    """``a2e.avatar_video``: an avatar that speaks."""
+    """``a2e.avatar_video``: a speaking avatar."""
 
     def start(
         self,
@@ -3889,7 +3967,7 @@ class BlockingAvatarVideoNamespace(BlockingTaskNamespace[..., AvatarVideoRecord]
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[AvatarVideoRecord]:
-        """Start a task: An avatar that speaks.
+        """Make a video of an avatar that speaks given audio, optionally on another background.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -3903,46 +3981,49 @@ class BlockingAvatarVideoNamespace(BlockingTaskNamespace[..., AvatarVideoRecord]
         Operation: ``POST /api/v1/video/generate``.
 
         Inputs (keyword only; None is not sent):
-            anchor_id: Who speaks: an id of a2e.avatars.list(), or the anchor_id of a video
-                twin.
-            anchor_type: 0 for an avatar of the service, 1 for one of your own.
-            audio_src (optional): What is said, such as the Output of a2e.speech.say(); or give
-                custom_voice. Media: audio.
-            custom_voice (optional): What is said, as your own recording. Media: audio.
-            anchor_background_img (optional): The avatar's own background, needed to replace it
-                where the avatar has none saved. Media: image.
-            anchor_background_color (optional): The same as an RGBA colour; one of the two is
-                enough.
-            back_id (optional): A background of the service (a2e.backgrounds.all()).
-            custom_back_id (optional): A background of your own (a2e.backgrounds.add());
-                excludes back_id.
-            face_swap_id (optional): A face swap template.
-            color (optional): A plain background, as an RGBA colour.
-            web_bg_width (optional): Width of the picture in pixels; needed with a new
+            anchor_id: The avatar that speaks: an id from a2e.avatars.list(), or the anchor_id
+                of a video twin.
+            anchor_type: 0 for an avatar of the service, 1 for an avatar of the account.
+            audio_src (optional): The speech, such as the Output of a2e.speech.say(). Give this
+                or custom_voice. Media: audio.
+            custom_voice (optional): The speech as your own recording. Give this or audio_src.
+                Media: audio.
+            anchor_background_img (optional): Image of the avatar's own background; required to
+                replace the background if the avatar has none saved. Media: image.
+            anchor_background_color (optional): The avatar's own background as an RGBA colour,
+                instead of anchor_background_img.
+            back_id (optional): Id of a background of the service (a2e.backgrounds.all()).
+            custom_back_id (optional): Id of a background of the account
+                (a2e.backgrounds.add()); excludes back_id.
+            face_swap_id (optional): Id of a face swap template.
+            color (optional): A plain background as an RGBA colour.
+            web_bg_width (optional): Width of the video in pixels; required with a new
                 background.
-            web_bg_height (optional): Height of the picture in pixels; needed with a new
+            web_bg_height (optional): Height of the video in pixels; required with a new
                 background.
-            web_people_width (optional): Width of the avatar in the picture; needed with a new
-                background.
-            web_people_height (optional): Height of the avatar in the picture; needed with a new
-                background.
-            web_people_x (optional): Where the avatar stands, from the left.
-            web_people_y (optional): Where the avatar stands, from the top.
-            web_dist_bg_width (optional): Width of the background's part that is used; -1 for
-                all of it.
-            web_dist_bg_height (optional): Height of the background's part that is used; -1 for
-                all of it.
-            web_dist_bg_x (optional): Where that part begins, from the left.
-            web_dist_bg_y (optional): Where that part begins, from the top.
-            resolution (optional): Height in pixels; the service takes 1080.
-            msg (optional): The words that are said, as text.
-            erode_factor (optional): How much is taken off the avatar's edge when it is cut out.
-            is_skip_rs (optional): Do not scale the resolution.
-            is_skip_gp (optional): Do not treat a green screen.
-            gp_model (optional): Green screen settings; the service does not name them.
+            web_people_width (optional): Width of the avatar in the video in pixels; required
+                with a new background.
+            web_people_height (optional): Height of the avatar in the video in pixels; required
+                with a new background.
+            web_people_x (optional): Distance of the avatar from the left edge in pixels.
+            web_people_y (optional): Distance of the avatar from the top edge in pixels.
+            web_dist_bg_width (optional): Width of the used part of the background in pixels; -1
+                for the full width.
+            web_dist_bg_height (optional): Height of the used part of the background in pixels;
+                -1 for the full height.
+            web_dist_bg_x (optional): Left edge of the used part of the background in pixels.
+            web_dist_bg_y (optional): Top edge of the used part of the background in pixels.
+            resolution (optional): Height of the video in pixels; 1080 by default.
+            msg (optional): The spoken words as text.
+            erode_factor (optional): How much of the avatar's edge is removed when it is cut
+                out.
+            is_skip_rs (optional): Skip the scaling of the resolution.
+            is_skip_gp (optional): Skip the green screen processing.
+            gp_model (optional): Green screen settings; the service does not document their
+                names.
             is_caption_enabled (optional): Put captions into the video.
-            caption_align (optional): Place and style of captions; the service does not name the
-                settings.
+            caption_align (optional): Position and style of captions; the service does not
+                document the names.
             is_to_public_pool (optional): Share the video in the public pool.
             lip_model (optional): The lip-sync model.
             wl_model (optional): The watermark model.
@@ -3992,7 +4073,7 @@ class BlockingAvatarVideoNamespace(BlockingTaskNamespace[..., AvatarVideoRecord]
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> AvatarVideoRecord:
-        """Start a task: An avatar that speaks.
+        """Make a video of an avatar that speaks given audio, optionally on another background.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -4004,46 +4085,49 @@ class BlockingAvatarVideoNamespace(BlockingTaskNamespace[..., AvatarVideoRecord]
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            anchor_id: Who speaks: an id of a2e.avatars.list(), or the anchor_id of a video
-                twin.
-            anchor_type: 0 for an avatar of the service, 1 for one of your own.
-            audio_src (optional): What is said, such as the Output of a2e.speech.say(); or give
-                custom_voice. Media: audio.
-            custom_voice (optional): What is said, as your own recording. Media: audio.
-            anchor_background_img (optional): The avatar's own background, needed to replace it
-                where the avatar has none saved. Media: image.
-            anchor_background_color (optional): The same as an RGBA colour; one of the two is
-                enough.
-            back_id (optional): A background of the service (a2e.backgrounds.all()).
-            custom_back_id (optional): A background of your own (a2e.backgrounds.add());
-                excludes back_id.
-            face_swap_id (optional): A face swap template.
-            color (optional): A plain background, as an RGBA colour.
-            web_bg_width (optional): Width of the picture in pixels; needed with a new
+            anchor_id: The avatar that speaks: an id from a2e.avatars.list(), or the anchor_id
+                of a video twin.
+            anchor_type: 0 for an avatar of the service, 1 for an avatar of the account.
+            audio_src (optional): The speech, such as the Output of a2e.speech.say(). Give this
+                or custom_voice. Media: audio.
+            custom_voice (optional): The speech as your own recording. Give this or audio_src.
+                Media: audio.
+            anchor_background_img (optional): Image of the avatar's own background; required to
+                replace the background if the avatar has none saved. Media: image.
+            anchor_background_color (optional): The avatar's own background as an RGBA colour,
+                instead of anchor_background_img.
+            back_id (optional): Id of a background of the service (a2e.backgrounds.all()).
+            custom_back_id (optional): Id of a background of the account
+                (a2e.backgrounds.add()); excludes back_id.
+            face_swap_id (optional): Id of a face swap template.
+            color (optional): A plain background as an RGBA colour.
+            web_bg_width (optional): Width of the video in pixels; required with a new
                 background.
-            web_bg_height (optional): Height of the picture in pixels; needed with a new
+            web_bg_height (optional): Height of the video in pixels; required with a new
                 background.
-            web_people_width (optional): Width of the avatar in the picture; needed with a new
-                background.
-            web_people_height (optional): Height of the avatar in the picture; needed with a new
-                background.
-            web_people_x (optional): Where the avatar stands, from the left.
-            web_people_y (optional): Where the avatar stands, from the top.
-            web_dist_bg_width (optional): Width of the background's part that is used; -1 for
-                all of it.
-            web_dist_bg_height (optional): Height of the background's part that is used; -1 for
-                all of it.
-            web_dist_bg_x (optional): Where that part begins, from the left.
-            web_dist_bg_y (optional): Where that part begins, from the top.
-            resolution (optional): Height in pixels; the service takes 1080.
-            msg (optional): The words that are said, as text.
-            erode_factor (optional): How much is taken off the avatar's edge when it is cut out.
-            is_skip_rs (optional): Do not scale the resolution.
-            is_skip_gp (optional): Do not treat a green screen.
-            gp_model (optional): Green screen settings; the service does not name them.
+            web_people_width (optional): Width of the avatar in the video in pixels; required
+                with a new background.
+            web_people_height (optional): Height of the avatar in the video in pixels; required
+                with a new background.
+            web_people_x (optional): Distance of the avatar from the left edge in pixels.
+            web_people_y (optional): Distance of the avatar from the top edge in pixels.
+            web_dist_bg_width (optional): Width of the used part of the background in pixels; -1
+                for the full width.
+            web_dist_bg_height (optional): Height of the used part of the background in pixels;
+                -1 for the full height.
+            web_dist_bg_x (optional): Left edge of the used part of the background in pixels.
+            web_dist_bg_y (optional): Top edge of the used part of the background in pixels.
+            resolution (optional): Height of the video in pixels; 1080 by default.
+            msg (optional): The spoken words as text.
+            erode_factor (optional): How much of the avatar's edge is removed when it is cut
+                out.
+            is_skip_rs (optional): Skip the scaling of the resolution.
+            is_skip_gp (optional): Skip the green screen processing.
+            gp_model (optional): Green screen settings; the service does not document their
+                names.
             is_caption_enabled (optional): Put captions into the video.
-            caption_align (optional): Place and style of captions; the service does not name the
-                settings.
+            caption_align (optional): Position and style of captions; the service does not
+                document the names.
             is_to_public_pool (optional): Share the video in the public pool.
             lip_model (optional): The lip-sync model.
             wl_model (optional): The watermark model.
@@ -4095,7 +4179,8 @@ class BlockingAvatarVideoNamespace(BlockingTaskNamespace[..., AvatarVideoRecord]
     ) -> Job[AvatarVideoRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: An avatar that speaks.
+        The job: make a video of an avatar that speaks given audio, optionally on another
+        background.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -4141,53 +4226,57 @@ class BlockingAvatarVideoNamespace(BlockingTaskNamespace[..., AvatarVideoRecord]
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: An avatar that speaks.
+        The start: make a video of an avatar that speaks given audio, optionally on another
+        background.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            anchor_id: Who speaks: an id of a2e.avatars.list(), or the anchor_id of a video
-                twin.
-            anchor_type: 0 for an avatar of the service, 1 for one of your own.
-            audio_src (optional): What is said, such as the Output of a2e.speech.say(); or give
-                custom_voice. Media: audio.
-            custom_voice (optional): What is said, as your own recording. Media: audio.
-            anchor_background_img (optional): The avatar's own background, needed to replace it
-                where the avatar has none saved. Media: image.
-            anchor_background_color (optional): The same as an RGBA colour; one of the two is
-                enough.
-            back_id (optional): A background of the service (a2e.backgrounds.all()).
-            custom_back_id (optional): A background of your own (a2e.backgrounds.add());
-                excludes back_id.
-            face_swap_id (optional): A face swap template.
-            color (optional): A plain background, as an RGBA colour.
-            web_bg_width (optional): Width of the picture in pixels; needed with a new
+            anchor_id: The avatar that speaks: an id from a2e.avatars.list(), or the anchor_id
+                of a video twin.
+            anchor_type: 0 for an avatar of the service, 1 for an avatar of the account.
+            audio_src (optional): The speech, such as the Output of a2e.speech.say(). Give this
+                or custom_voice. Media: audio.
+            custom_voice (optional): The speech as your own recording. Give this or audio_src.
+                Media: audio.
+            anchor_background_img (optional): Image of the avatar's own background; required to
+                replace the background if the avatar has none saved. Media: image.
+            anchor_background_color (optional): The avatar's own background as an RGBA colour,
+                instead of anchor_background_img.
+            back_id (optional): Id of a background of the service (a2e.backgrounds.all()).
+            custom_back_id (optional): Id of a background of the account
+                (a2e.backgrounds.add()); excludes back_id.
+            face_swap_id (optional): Id of a face swap template.
+            color (optional): A plain background as an RGBA colour.
+            web_bg_width (optional): Width of the video in pixels; required with a new
                 background.
-            web_bg_height (optional): Height of the picture in pixels; needed with a new
+            web_bg_height (optional): Height of the video in pixels; required with a new
                 background.
-            web_people_width (optional): Width of the avatar in the picture; needed with a new
-                background.
-            web_people_height (optional): Height of the avatar in the picture; needed with a new
-                background.
-            web_people_x (optional): Where the avatar stands, from the left.
-            web_people_y (optional): Where the avatar stands, from the top.
-            web_dist_bg_width (optional): Width of the background's part that is used; -1 for
-                all of it.
-            web_dist_bg_height (optional): Height of the background's part that is used; -1 for
-                all of it.
-            web_dist_bg_x (optional): Where that part begins, from the left.
-            web_dist_bg_y (optional): Where that part begins, from the top.
-            resolution (optional): Height in pixels; the service takes 1080.
-            msg (optional): The words that are said, as text.
-            erode_factor (optional): How much is taken off the avatar's edge when it is cut out.
-            is_skip_rs (optional): Do not scale the resolution.
-            is_skip_gp (optional): Do not treat a green screen.
-            gp_model (optional): Green screen settings; the service does not name them.
+            web_people_width (optional): Width of the avatar in the video in pixels; required
+                with a new background.
+            web_people_height (optional): Height of the avatar in the video in pixels; required
+                with a new background.
+            web_people_x (optional): Distance of the avatar from the left edge in pixels.
+            web_people_y (optional): Distance of the avatar from the top edge in pixels.
+            web_dist_bg_width (optional): Width of the used part of the background in pixels; -1
+                for the full width.
+            web_dist_bg_height (optional): Height of the used part of the background in pixels;
+                -1 for the full height.
+            web_dist_bg_x (optional): Left edge of the used part of the background in pixels.
+            web_dist_bg_y (optional): Top edge of the used part of the background in pixels.
+            resolution (optional): Height of the video in pixels; 1080 by default.
+            msg (optional): The spoken words as text.
+            erode_factor (optional): How much of the avatar's edge is removed when it is cut
+                out.
+            is_skip_rs (optional): Skip the scaling of the resolution.
+            is_skip_gp (optional): Skip the green screen processing.
+            gp_model (optional): Green screen settings; the service does not document their
+                names.
             is_caption_enabled (optional): Put captions into the video.
-            caption_align (optional): Place and style of captions; the service does not name the
-                settings.
+            caption_align (optional): Position and style of captions; the service does not
+                document the names.
             is_to_public_pool (optional): Share the video in the public pool.
             lip_model (optional): The lip-sync model.
             wl_model (optional): The watermark model.
@@ -4213,7 +4302,7 @@ class BlockingVideoTwinNamespace(BlockingVideoTwin[..., VideoTwinRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[VideoTwinRecord]:
-        """Start a task: An avatar of a real person.
+        """Train an avatar of a real person from a video or an image.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -4228,11 +4317,11 @@ class BlockingVideoTwinNamespace(BlockingVideoTwin[..., VideoTwinRecord]):
         Operation: ``POST /api/v1/userVideoTwin/startTraining``.
 
         Inputs (keyword only; None is not sent):
-            image_url (optional): A picture of the person; or give video_url. Media: image.
-            video_url (optional): A video of the person; or give image_url. Media: video.
-            video_background_image (optional): The background of the video, as a picture. Media:
+            image_url (optional): An image of the person. Give this or video_url. Media: image.
+            video_url (optional): A video of the person. Give this or image_url. Media: video.
+            video_background_image (optional): The background of the video as an image. Media:
                 image.
-            video_background_color (optional): The background of the video, as an RGBA colour.
+            video_background_color (optional): The background of the video as an RGBA colour.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4252,7 +4341,7 @@ class BlockingVideoTwinNamespace(BlockingVideoTwin[..., VideoTwinRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> VideoTwinRecord:
-        """Start a task: An avatar of a real person.
+        """Train an avatar of a real person from a video or an image.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -4265,11 +4354,11 @@ class BlockingVideoTwinNamespace(BlockingVideoTwin[..., VideoTwinRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            image_url (optional): A picture of the person; or give video_url. Media: image.
-            video_url (optional): A video of the person; or give image_url. Media: video.
-            video_background_image (optional): The background of the video, as a picture. Media:
+            image_url (optional): An image of the person. Give this or video_url. Media: image.
+            video_url (optional): A video of the person. Give this or image_url. Media: video.
+            video_background_image (optional): The background of the video as an image. Media:
                 image.
-            video_background_color (optional): The background of the video, as an RGBA colour.
+            video_background_color (optional): The background of the video as an RGBA colour.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4291,7 +4380,7 @@ class BlockingVideoTwinNamespace(BlockingVideoTwin[..., VideoTwinRecord]):
     ) -> Job[VideoTwinRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: An avatar of a real person.
+        The job: train an avatar of a real person from a video or an image.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -4310,18 +4399,18 @@ class BlockingVideoTwinNamespace(BlockingVideoTwin[..., VideoTwinRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: An avatar of a real person.
+        The start: train an avatar of a real person from a video or an image.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            image_url (optional): A picture of the person; or give video_url. Media: image.
-            video_url (optional): A video of the person; or give image_url. Media: video.
-            video_background_image (optional): The background of the video, as a picture. Media:
+            image_url (optional): An image of the person. Give this or video_url. Media: image.
+            video_url (optional): A video of the person. Give this or image_url. Media: video.
+            video_background_image (optional): The background of the video as an image. Media:
                 image.
-            video_background_color (optional): The background of the video, as an RGBA colour.
+            video_background_color (optional): The background of the video as an RGBA colour.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4330,7 +4419,7 @@ class BlockingVideoTwinNamespace(BlockingVideoTwin[..., VideoTwinRecord]):
         """
 
 class BlockingTalkingPhotoNamespace(BlockingTaskNamespace[..., TalkingPhotoRecord]):
-    """``a2e.talking_photo``: a picture that speaks."""
+    """``a2e.talking_photo``: a speaking person from an image."""
 
     def start(
         self,
@@ -4345,7 +4434,7 @@ class BlockingTalkingPhotoNamespace(BlockingTaskNamespace[..., TalkingPhotoRecor
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[TalkingPhotoRecord]:
-        """Start a task: A picture that speaks.
+        """Make a video in which the person of an image speaks given audio.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -4359,12 +4448,11 @@ class BlockingTalkingPhotoNamespace(BlockingTaskNamespace[..., TalkingPhotoRecor
         Operation: ``POST /api/v1/talkingPhoto/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the person does, such as: smile and speak.
-            negative_prompt: What must not be seen, such as: blurry, distorted.
-            image_url: The picture of the person. Media: image.
-            audio_url (optional): What the person says. Media: audio.
-            duration (optional): Length of the result in seconds; the service takes 3. Range: 1
-                to 20.
+            prompt: Describes what the person does, such as: smile and speak.
+            negative_prompt: What the result must not show, such as: blurry, distorted.
+            image_url: The image of the person. Media: image.
+            audio_url (optional): The speech of the person. Media: audio.
+            duration (optional): Length of the video in seconds, 3 by default. Range: 1 to 20.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4385,7 +4473,7 @@ class BlockingTalkingPhotoNamespace(BlockingTaskNamespace[..., TalkingPhotoRecor
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> TalkingPhotoRecord:
-        """Start a task: A picture that speaks.
+        """Make a video in which the person of an image speaks given audio.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -4397,12 +4485,11 @@ class BlockingTalkingPhotoNamespace(BlockingTaskNamespace[..., TalkingPhotoRecor
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the person does, such as: smile and speak.
-            negative_prompt: What must not be seen, such as: blurry, distorted.
-            image_url: The picture of the person. Media: image.
-            audio_url (optional): What the person says. Media: audio.
-            duration (optional): Length of the result in seconds; the service takes 3. Range: 1
-                to 20.
+            prompt: Describes what the person does, such as: smile and speak.
+            negative_prompt: What the result must not show, such as: blurry, distorted.
+            image_url: The image of the person. Media: image.
+            audio_url (optional): The speech of the person. Media: audio.
+            duration (optional): Length of the video in seconds, 3 by default. Range: 1 to 20.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4425,7 +4512,7 @@ class BlockingTalkingPhotoNamespace(BlockingTaskNamespace[..., TalkingPhotoRecor
     ) -> Job[TalkingPhotoRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A picture that speaks.
+        The job: make a video in which the person of an image speaks given audio.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -4445,19 +4532,18 @@ class BlockingTalkingPhotoNamespace(BlockingTaskNamespace[..., TalkingPhotoRecor
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A picture that speaks.
+        The start: make a video in which the person of an image speaks given audio.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the person does, such as: smile and speak.
-            negative_prompt: What must not be seen, such as: blurry, distorted.
-            image_url: The picture of the person. Media: image.
-            audio_url (optional): What the person says. Media: audio.
-            duration (optional): Length of the result in seconds; the service takes 3. Range: 1
-                to 20.
+            prompt: Describes what the person does, such as: smile and speak.
+            negative_prompt: What the result must not show, such as: blurry, distorted.
+            image_url: The image of the person. Media: image.
+            audio_url (optional): The speech of the person. Media: audio.
+            duration (optional): Length of the video in seconds, 3 by default. Range: 1 to 20.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4466,7 +4552,7 @@ class BlockingTalkingPhotoNamespace(BlockingTaskNamespace[..., TalkingPhotoRecor
         """
 
 class BlockingTalkingVideoNamespace(BlockingTaskNamespace[..., TalkingVideoRecord]):
-    """``a2e.talking_video``: a person in a video who says something else."""
+    """``a2e.talking_video``: a person in a video speaks other words."""
 
     def start(
         self,
@@ -4481,7 +4567,7 @@ class BlockingTalkingVideoNamespace(BlockingTaskNamespace[..., TalkingVideoRecor
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[TalkingVideoRecord]:
-        """Start a task: A person in a video who says something else.
+        """Make the person of a video speak given audio.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -4495,12 +4581,11 @@ class BlockingTalkingVideoNamespace(BlockingTaskNamespace[..., TalkingVideoRecor
         Operation: ``POST /api/v1/talkingVideo/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the person does, such as: smile and speak.
-            negative_prompt: What must not be seen, such as: blurry, distorted.
+            prompt: Describes what the person does, such as: smile and speak.
+            negative_prompt: What the result must not show, such as: blurry, distorted.
             video_url: The video of the person. Media: video.
-            audio_url (optional): What the person says. Media: audio.
-            duration (optional): Length of the result in seconds; the service takes 3. Range: 1
-                to 20.
+            audio_url (optional): The speech of the person. Media: audio.
+            duration (optional): Length of the video in seconds, 3 by default. Range: 1 to 20.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4521,7 +4606,7 @@ class BlockingTalkingVideoNamespace(BlockingTaskNamespace[..., TalkingVideoRecor
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> TalkingVideoRecord:
-        """Start a task: A person in a video who says something else.
+        """Make the person of a video speak given audio.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -4533,12 +4618,11 @@ class BlockingTalkingVideoNamespace(BlockingTaskNamespace[..., TalkingVideoRecor
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the person does, such as: smile and speak.
-            negative_prompt: What must not be seen, such as: blurry, distorted.
+            prompt: Describes what the person does, such as: smile and speak.
+            negative_prompt: What the result must not show, such as: blurry, distorted.
             video_url: The video of the person. Media: video.
-            audio_url (optional): What the person says. Media: audio.
-            duration (optional): Length of the result in seconds; the service takes 3. Range: 1
-                to 20.
+            audio_url (optional): The speech of the person. Media: audio.
+            duration (optional): Length of the video in seconds, 3 by default. Range: 1 to 20.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4561,7 +4645,7 @@ class BlockingTalkingVideoNamespace(BlockingTaskNamespace[..., TalkingVideoRecor
     ) -> Job[TalkingVideoRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A person in a video who says something else.
+        The job: make the person of a video speak given audio.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -4581,19 +4665,18 @@ class BlockingTalkingVideoNamespace(BlockingTaskNamespace[..., TalkingVideoRecor
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A person in a video who says something else.
+        The start: make the person of a video speak given audio.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the person does, such as: smile and speak.
-            negative_prompt: What must not be seen, such as: blurry, distorted.
+            prompt: Describes what the person does, such as: smile and speak.
+            negative_prompt: What the result must not show, such as: blurry, distorted.
             video_url: The video of the person. Media: video.
-            audio_url (optional): What the person says. Media: audio.
-            duration (optional): Length of the result in seconds; the service takes 3. Range: 1
-                to 20.
+            audio_url (optional): The speech of the person. Media: audio.
+            duration (optional): Length of the video in seconds, 3 by default. Range: 1 to 20.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4616,7 +4699,7 @@ class BlockingFaceSwapNamespace(BlockingFaceSwap[..., FaceSwapRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[FaceSwapRecord]:
-        """Start a task: Another face in a video.
+        """Replace the face in a video, or in an image with model_version v2.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -4630,11 +4713,11 @@ class BlockingFaceSwapNamespace(BlockingFaceSwap[..., FaceSwapRecord]):
         Operation: ``POST /api/v1/userFaceSwapTask/add``.
 
         Inputs (keyword only; None is not sent):
-            video_url: The video in which a face changes; with model_version v2 a picture.
-                Media: video or image.
-            face_url: The picture of the new face. Media: image.
-            cover_url (optional): A cover picture for the task. Media: image.
-            model_version (optional): The model: v1 by default; v2 works on pictures only. The
+            video_url: The video whose face is replaced; an image with model_version v2. Media:
+                video or image.
+            face_url: An image of the new face. Media: image.
+            cover_url (optional): A cover image for the task. Media: image.
+            model_version (optional): The model: v1 by default; v2 works on images only. The
                 price depends on it. Known values: v1, v2.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
@@ -4655,7 +4738,7 @@ class BlockingFaceSwapNamespace(BlockingFaceSwap[..., FaceSwapRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> FaceSwapRecord:
-        """Start a task: Another face in a video.
+        """Replace the face in a video, or in an image with model_version v2.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -4667,11 +4750,11 @@ class BlockingFaceSwapNamespace(BlockingFaceSwap[..., FaceSwapRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            video_url: The video in which a face changes; with model_version v2 a picture.
-                Media: video or image.
-            face_url: The picture of the new face. Media: image.
-            cover_url (optional): A cover picture for the task. Media: image.
-            model_version (optional): The model: v1 by default; v2 works on pictures only. The
+            video_url: The video whose face is replaced; an image with model_version v2. Media:
+                video or image.
+            face_url: An image of the new face. Media: image.
+            cover_url (optional): A cover image for the task. Media: image.
+            model_version (optional): The model: v1 by default; v2 works on images only. The
                 price depends on it. Known values: v1, v2.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
@@ -4694,7 +4777,7 @@ class BlockingFaceSwapNamespace(BlockingFaceSwap[..., FaceSwapRecord]):
     ) -> Job[FaceSwapRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Another face in a video.
+        The job: replace the face in a video, or in an image with model_version v2.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -4713,18 +4796,18 @@ class BlockingFaceSwapNamespace(BlockingFaceSwap[..., FaceSwapRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Another face in a video.
+        The start: replace the face in a video, or in an image with model_version v2.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            video_url: The video in which a face changes; with model_version v2 a picture.
-                Media: video or image.
-            face_url: The picture of the new face. Media: image.
-            cover_url (optional): A cover picture for the task. Media: image.
-            model_version (optional): The model: v1 by default; v2 works on pictures only. The
+            video_url: The video whose face is replaced; an image with model_version v2. Media:
+                video or image.
+            face_url: An image of the new face. Media: image.
+            cover_url (optional): A cover image for the task. Media: image.
+            model_version (optional): The model: v1 by default; v2 works on images only. The
                 price depends on it. Known values: v1, v2.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
@@ -4746,7 +4829,7 @@ class BlockingFaceSwapPreviewNamespace(BlockingTaskNamespace[..., FaceSwapPrevie
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[FaceSwapPreviewRecord]:
-        """Start a task: A preview of a face swap.
+        """Show the result of a face swap in one image, before the whole video is charged.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -4760,8 +4843,8 @@ class BlockingFaceSwapPreviewNamespace(BlockingTaskNamespace[..., FaceSwapPrevie
         Operation: ``POST /api/v1/userFaceSwapPreview/add``.
 
         Inputs (keyword only; None is not sent):
-            video_url: The video in which a face changes. Media: video.
-            face_url: The picture of the new face. Media: image.
+            video_url: The video whose face is replaced. Media: video.
+            face_url: An image of the new face. Media: image.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4779,7 +4862,7 @@ class BlockingFaceSwapPreviewNamespace(BlockingTaskNamespace[..., FaceSwapPrevie
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> FaceSwapPreviewRecord:
-        """Start a task: A preview of a face swap.
+        """Show the result of a face swap in one image, before the whole video is charged.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -4791,8 +4874,8 @@ class BlockingFaceSwapPreviewNamespace(BlockingTaskNamespace[..., FaceSwapPrevie
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            video_url: The video in which a face changes. Media: video.
-            face_url: The picture of the new face. Media: image.
+            video_url: The video whose face is replaced. Media: video.
+            face_url: An image of the new face. Media: image.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4812,7 +4895,7 @@ class BlockingFaceSwapPreviewNamespace(BlockingTaskNamespace[..., FaceSwapPrevie
     ) -> Job[FaceSwapPreviewRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A preview of a face swap.
+        The job: show the result of a face swap in one image, before the whole video is charged.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -4829,15 +4912,16 @@ class BlockingFaceSwapPreviewNamespace(BlockingTaskNamespace[..., FaceSwapPrevie
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A preview of a face swap.
+        The start: show the result of a face swap in one image, before the whole video is
+        charged.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            video_url: The video in which a face changes. Media: video.
-            face_url: The picture of the new face. Media: image.
+            video_url: The video whose face is replaced. Media: video.
+            face_url: An image of the new face. Media: image.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4846,7 +4930,7 @@ class BlockingFaceSwapPreviewNamespace(BlockingTaskNamespace[..., FaceSwapPrevie
         """
 
 class BlockingHeadSwapNamespace(BlockingTaskNamespace[..., HeadSwapRecord]):
-    """``a2e.head_swap``: another head in a picture or video."""
+    """``a2e.head_swap``: another head in an image or video."""
 
     def start(
         self,
@@ -4858,7 +4942,7 @@ class BlockingHeadSwapNamespace(BlockingTaskNamespace[..., HeadSwapRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[HeadSwapRecord]:
-        """Start a task: Another head in a picture or video.
+        """Put the head of one image on the person of another image or of a video.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -4872,9 +4956,9 @@ class BlockingHeadSwapNamespace(BlockingTaskNamespace[..., HeadSwapRecord]):
         Operation: ``POST /api/v1/headSwap/start``.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture with the head to take. Media: image.
-            target_image_url: Who gets it: a picture gives a picture, a video (at most 15 s)
-                gives a video. Media: image or video.
+            image_url: The image that the head is taken from. Media: image.
+            target_image_url: The person who gets the head: an image gives an image, a video (at
+                most 15 s) gives a video. Media: image or video.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4892,7 +4976,7 @@ class BlockingHeadSwapNamespace(BlockingTaskNamespace[..., HeadSwapRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> HeadSwapRecord:
-        """Start a task: Another head in a picture or video.
+        """Put the head of one image on the person of another image or of a video.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -4904,9 +4988,9 @@ class BlockingHeadSwapNamespace(BlockingTaskNamespace[..., HeadSwapRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture with the head to take. Media: image.
-            target_image_url: Who gets it: a picture gives a picture, a video (at most 15 s)
-                gives a video. Media: image or video.
+            image_url: The image that the head is taken from. Media: image.
+            target_image_url: The person who gets the head: an image gives an image, a video (at
+                most 15 s) gives a video. Media: image or video.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4926,7 +5010,7 @@ class BlockingHeadSwapNamespace(BlockingTaskNamespace[..., HeadSwapRecord]):
     ) -> Job[HeadSwapRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Another head in a picture or video.
+        The job: put the head of one image on the person of another image or of a video.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -4943,16 +5027,16 @@ class BlockingHeadSwapNamespace(BlockingTaskNamespace[..., HeadSwapRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Another head in a picture or video.
+        The start: put the head of one image on the person of another image or of a video.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture with the head to take. Media: image.
-            target_image_url: Who gets it: a picture gives a picture, a video (at most 15 s)
-                gives a video. Media: image or video.
+            image_url: The image that the head is taken from. Media: image.
+            target_image_url: The person who gets the head: an image gives an image, a video (at
+                most 15 s) gives a video. Media: image or video.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4976,7 +5060,7 @@ class BlockingActorSwapNamespace(BlockingTaskNamespace[..., ActorSwapRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[ActorSwapRecord]:
-        """Start a task: Another actor in a video.
+        """Replace the actor of a video with the person of an image.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -4990,12 +5074,12 @@ class BlockingActorSwapNamespace(BlockingTaskNamespace[..., ActorSwapRecord]):
         Operation: ``POST /api/v1/actorSwap/start``.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture of the person. Media: image.
-            video_url: The video whose motion is taken. Media: video.
-            negative_prompt (optional): What must not be seen.
-            processing_limit (optional): Seconds after which the service itself gives up; it
-                takes 300.
-            prompt (optional): What is to be seen.
+            image_url: The image of the person. Media: image.
+            video_url: The video whose motion is used. Media: video.
+            negative_prompt (optional): What the result must not show.
+            processing_limit (optional): Processing limit of the service in seconds, 300 by
+                default.
+            prompt (optional): Describes the result.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5016,7 +5100,7 @@ class BlockingActorSwapNamespace(BlockingTaskNamespace[..., ActorSwapRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> ActorSwapRecord:
-        """Start a task: Another actor in a video.
+        """Replace the actor of a video with the person of an image.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -5028,12 +5112,12 @@ class BlockingActorSwapNamespace(BlockingTaskNamespace[..., ActorSwapRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture of the person. Media: image.
-            video_url: The video whose motion is taken. Media: video.
-            negative_prompt (optional): What must not be seen.
-            processing_limit (optional): Seconds after which the service itself gives up; it
-                takes 300.
-            prompt (optional): What is to be seen.
+            image_url: The image of the person. Media: image.
+            video_url: The video whose motion is used. Media: video.
+            negative_prompt (optional): What the result must not show.
+            processing_limit (optional): Processing limit of the service in seconds, 300 by
+                default.
+            prompt (optional): Describes the result.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5056,7 +5140,7 @@ class BlockingActorSwapNamespace(BlockingTaskNamespace[..., ActorSwapRecord]):
     ) -> Job[ActorSwapRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Another actor in a video.
+        The job: replace the actor of a video with the person of an image.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -5076,19 +5160,19 @@ class BlockingActorSwapNamespace(BlockingTaskNamespace[..., ActorSwapRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Another actor in a video.
+        The start: replace the actor of a video with the person of an image.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture of the person. Media: image.
-            video_url: The video whose motion is taken. Media: video.
-            negative_prompt (optional): What must not be seen.
-            processing_limit (optional): Seconds after which the service itself gives up; it
-                takes 300.
-            prompt (optional): What is to be seen.
+            image_url: The image of the person. Media: image.
+            video_url: The video whose motion is used. Media: video.
+            negative_prompt (optional): What the result must not show.
+            processing_limit (optional): Processing limit of the service in seconds, 300 by
+                default.
+            prompt (optional): Describes the result.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5097,7 +5181,7 @@ class BlockingActorSwapNamespace(BlockingTaskNamespace[..., ActorSwapRecord]):
         """
 
 class BlockingMotionTransferNamespace(BlockingTaskNamespace[..., MotionTransferRecord]):
-    """``a2e.motion_transfer``: a picture that moves like a video."""
+    """``a2e.motion_transfer``: an image animated with the motion of a video."""
 
     def start(
         self,
@@ -5112,7 +5196,7 @@ class BlockingMotionTransferNamespace(BlockingTaskNamespace[..., MotionTransferR
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[MotionTransferRecord]:
-        """Start a task: A picture that moves like a video.
+        """Animate the person of an image with the motion of a video.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -5126,12 +5210,12 @@ class BlockingMotionTransferNamespace(BlockingTaskNamespace[..., MotionTransferR
         Operation: ``POST /api/v1/motionTransfer/start``.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture of the person. Media: image.
-            video_url: The video whose motion is taken. Media: video.
-            negative_prompt (optional): What must not be seen.
-            processing_limit (optional): Seconds after which the service itself gives up; it
-                takes 300.
-            positive_prompt (optional): What is to be seen.
+            image_url: The image of the person. Media: image.
+            video_url: The video whose motion is used. Media: video.
+            negative_prompt (optional): What the result must not show.
+            processing_limit (optional): Processing limit of the service in seconds, 300 by
+                default.
+            positive_prompt (optional): Describes the result.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5152,7 +5236,7 @@ class BlockingMotionTransferNamespace(BlockingTaskNamespace[..., MotionTransferR
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> MotionTransferRecord:
-        """Start a task: A picture that moves like a video.
+        """Animate the person of an image with the motion of a video.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -5164,12 +5248,12 @@ class BlockingMotionTransferNamespace(BlockingTaskNamespace[..., MotionTransferR
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture of the person. Media: image.
-            video_url: The video whose motion is taken. Media: video.
-            negative_prompt (optional): What must not be seen.
-            processing_limit (optional): Seconds after which the service itself gives up; it
-                takes 300.
-            positive_prompt (optional): What is to be seen.
+            image_url: The image of the person. Media: image.
+            video_url: The video whose motion is used. Media: video.
+            negative_prompt (optional): What the result must not show.
+            processing_limit (optional): Processing limit of the service in seconds, 300 by
+                default.
+            positive_prompt (optional): Describes the result.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5192,7 +5276,7 @@ class BlockingMotionTransferNamespace(BlockingTaskNamespace[..., MotionTransferR
     ) -> Job[MotionTransferRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A picture that moves like a video.
+        The job: animate the person of an image with the motion of a video.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -5212,19 +5296,19 @@ class BlockingMotionTransferNamespace(BlockingTaskNamespace[..., MotionTransferR
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A picture that moves like a video.
+        The start: animate the person of an image with the motion of a video.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture of the person. Media: image.
-            video_url: The video whose motion is taken. Media: video.
-            negative_prompt (optional): What must not be seen.
-            processing_limit (optional): Seconds after which the service itself gives up; it
-                takes 300.
-            positive_prompt (optional): What is to be seen.
+            image_url: The image of the person. Media: image.
+            video_url: The video whose motion is used. Media: video.
+            negative_prompt (optional): What the result must not show.
+            processing_limit (optional): Processing limit of the service in seconds, 300 by
+                default.
+            positive_prompt (optional): Describes the result.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5248,7 +5332,8 @@ class BlockingDubbingNamespace(BlockingTaskNamespace[..., DubbingRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[DubbingRecord]:
-        """Start a task: Speech in another language.
+        """Dub the speech of an audio or video file into another language, in the speaker's own
+        voice.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -5262,13 +5347,13 @@ class BlockingDubbingNamespace(BlockingTaskNamespace[..., DubbingRecord]):
         Operation: ``POST /api/v1/userDubbing/startDubbing``.
 
         Inputs (keyword only; None is not sent):
-            source_url: The speech to dub: an audio or a video file. Media: audio or video.
+            source_url: The speech to dub, as an audio or video file. Media: audio or video.
             target_lang: Language of the result, such as en or es. Known values: auto, en, zh,
                 ar, ja, es, de, fr.
-            source_lang (optional): Language of the source; the service detects it (auto). Known
-                values: auto, en, zh, ar, ja, es, de, fr.
-            num_speakers (optional): How many people speak in the source. Range: 1 to 100.
-            drop_background_audio (optional): Leave out music and noise of the source.
+            source_lang (optional): Language of the source; detected by the service by default
+                (auto). Known values: auto, en, zh, ar, ja, es, de, fr.
+            num_speakers (optional): Number of speakers in the source. Range: 1 to 100.
+            drop_background_audio (optional): Remove the music and noise of the source.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5289,7 +5374,8 @@ class BlockingDubbingNamespace(BlockingTaskNamespace[..., DubbingRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> DubbingRecord:
-        """Start a task: Speech in another language.
+        """Dub the speech of an audio or video file into another language, in the speaker's own
+        voice.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -5301,13 +5387,13 @@ class BlockingDubbingNamespace(BlockingTaskNamespace[..., DubbingRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            source_url: The speech to dub: an audio or a video file. Media: audio or video.
+            source_url: The speech to dub, as an audio or video file. Media: audio or video.
             target_lang: Language of the result, such as en or es. Known values: auto, en, zh,
                 ar, ja, es, de, fr.
-            source_lang (optional): Language of the source; the service detects it (auto). Known
-                values: auto, en, zh, ar, ja, es, de, fr.
-            num_speakers (optional): How many people speak in the source. Range: 1 to 100.
-            drop_background_audio (optional): Leave out music and noise of the source.
+            source_lang (optional): Language of the source; detected by the service by default
+                (auto). Known values: auto, en, zh, ar, ja, es, de, fr.
+            num_speakers (optional): Number of speakers in the source. Range: 1 to 100.
+            drop_background_audio (optional): Remove the music and noise of the source.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5330,7 +5416,8 @@ class BlockingDubbingNamespace(BlockingTaskNamespace[..., DubbingRecord]):
     ) -> Job[DubbingRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Speech in another language.
+        The job: dub the speech of an audio or video file into another language, in the
+        speaker's own voice.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -5350,20 +5437,21 @@ class BlockingDubbingNamespace(BlockingTaskNamespace[..., DubbingRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Speech in another language.
+        The start: dub the speech of an audio or video file into another language, in the
+        speaker's own voice.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            source_url: The speech to dub: an audio or a video file. Media: audio or video.
+            source_url: The speech to dub, as an audio or video file. Media: audio or video.
             target_lang: Language of the result, such as en or es. Known values: auto, en, zh,
                 ar, ja, es, de, fr.
-            source_lang (optional): Language of the source; the service detects it (auto). Known
-                values: auto, en, zh, ar, ja, es, de, fr.
-            num_speakers (optional): How many people speak in the source. Range: 1 to 100.
-            drop_background_audio (optional): Leave out music and noise of the source.
+            source_lang (optional): Language of the source; detected by the service by default
+                (auto). Known values: auto, en, zh, ar, ja, es, de, fr.
+            num_speakers (optional): Number of speakers in the source. Range: 1 to 100.
+            drop_background_audio (optional): Remove the music and noise of the source.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5372,7 +5460,7 @@ class BlockingDubbingNamespace(BlockingTaskNamespace[..., DubbingRecord]):
         """
 
 class BlockingVoiceCloneNamespace(BlockingRenamable[..., VoiceCloneRecord]):
-    """``a2e.voice_clone``: a voice of your own."""
+    """``a2e.voice_clone``: a cloned voice."""
 
     def start(
         self,
@@ -5388,7 +5476,7 @@ class BlockingVoiceCloneNamespace(BlockingRenamable[..., VoiceCloneRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[VoiceCloneRecord]:
-        """Start a task: A voice of your own.
+        """Train a voice from recordings. `a2e.speech.say` then speaks with it.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -5403,11 +5491,11 @@ class BlockingVoiceCloneNamespace(BlockingRenamable[..., VoiceCloneRecord]):
         Operation: ``POST /api/v1/userVoice/training``.
 
         Inputs (keyword only; None is not sent):
-            voice_urls: Recordings of the voice; one is enough. Media: audio. Takes at least 1
+            voice_urls: Recordings of the voice, at least one. Media: audio. Takes at least 1
                 items.
-            gender (optional): The voice's; the service takes female.
-            denoise (optional): Take noise out of the recordings.
-            enhance_voice_similarity (optional): Come closer to the voice of the recordings.
+            gender (optional): Gender of the voice, female by default.
+            denoise (optional): Remove noise from the recordings.
+            enhance_voice_similarity (optional): Increase the similarity to the recorded voice.
             model (optional): The model, a2e by default; the price depends on it. Known values:
                 a2e, cartesia, minimax, elevenlabs.
             language (optional): Language of the recordings.
@@ -5432,7 +5520,7 @@ class BlockingVoiceCloneNamespace(BlockingRenamable[..., VoiceCloneRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> VoiceCloneRecord:
-        """Start a task: A voice of your own.
+        """Train a voice from recordings. `a2e.speech.say` then speaks with it.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -5445,11 +5533,11 @@ class BlockingVoiceCloneNamespace(BlockingRenamable[..., VoiceCloneRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            voice_urls: Recordings of the voice; one is enough. Media: audio. Takes at least 1
+            voice_urls: Recordings of the voice, at least one. Media: audio. Takes at least 1
                 items.
-            gender (optional): The voice's; the service takes female.
-            denoise (optional): Take noise out of the recordings.
-            enhance_voice_similarity (optional): Come closer to the voice of the recordings.
+            gender (optional): Gender of the voice, female by default.
+            denoise (optional): Remove noise from the recordings.
+            enhance_voice_similarity (optional): Increase the similarity to the recorded voice.
             model (optional): The model, a2e by default; the price depends on it. Known values:
                 a2e, cartesia, minimax, elevenlabs.
             language (optional): Language of the recordings.
@@ -5476,7 +5564,7 @@ class BlockingVoiceCloneNamespace(BlockingRenamable[..., VoiceCloneRecord]):
     ) -> Job[VoiceCloneRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A voice of your own.
+        The job: train a voice from recordings. `a2e.speech.say` then speaks with it.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -5497,18 +5585,18 @@ class BlockingVoiceCloneNamespace(BlockingRenamable[..., VoiceCloneRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A voice of your own.
+        The start: train a voice from recordings. `a2e.speech.say` then speaks with it.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            voice_urls: Recordings of the voice; one is enough. Media: audio. Takes at least 1
+            voice_urls: Recordings of the voice, at least one. Media: audio. Takes at least 1
                 items.
-            gender (optional): The voice's; the service takes female.
-            denoise (optional): Take noise out of the recordings.
-            enhance_voice_similarity (optional): Come closer to the voice of the recordings.
+            gender (optional): Gender of the voice, female by default.
+            denoise (optional): Remove noise from the recordings.
+            enhance_voice_similarity (optional): Increase the similarity to the recorded voice.
             model (optional): The model, a2e by default; the price depends on it. Known values:
                 a2e, cartesia, minimax, elevenlabs.
             language (optional): Language of the recordings.
@@ -5520,7 +5608,7 @@ class BlockingVoiceCloneNamespace(BlockingRenamable[..., VoiceCloneRecord]):
         """
 
 class BlockingThinkSoundNamespace(BlockingTaskNamespace[..., ThinkSoundRecord]):
-    """``a2e.think_sound``: sound for a video."""
+    """``a2e.think_sound``: audio for a video."""
 
     def start(
         self,
@@ -5534,7 +5622,7 @@ class BlockingThinkSoundNamespace(BlockingTaskNamespace[..., ThinkSoundRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[ThinkSoundRecord]:
-        """Start a task: Sound for a video.
+        """Add audio to a video that matches what it shows.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -5548,10 +5636,11 @@ class BlockingThinkSoundNamespace(BlockingTaskNamespace[..., ThinkSoundRecord]):
         Operation: ``POST /api/v1/thinkSound/start``.
 
         Inputs (keyword only; None is not sent):
-            video_url: The video: .mp4, .avi, .mov or .mkv. Media: video.
+            video_url: The video, as .mp4, .avi, .mov or .mkv. Media: video.
             caption (optional): What the video shows.
-            cot_description (optional): How the sound comes about, step by step, as guidance.
-            seed (optional): The same number gives similar sound.
+            cot_description (optional): Guidance for the model: how the sound arises, step by
+                step.
+            seed (optional): Random seed; the same seed gives similar audio.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5571,7 +5660,7 @@ class BlockingThinkSoundNamespace(BlockingTaskNamespace[..., ThinkSoundRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> ThinkSoundRecord:
-        """Start a task: Sound for a video.
+        """Add audio to a video that matches what it shows.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -5583,10 +5672,11 @@ class BlockingThinkSoundNamespace(BlockingTaskNamespace[..., ThinkSoundRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            video_url: The video: .mp4, .avi, .mov or .mkv. Media: video.
+            video_url: The video, as .mp4, .avi, .mov or .mkv. Media: video.
             caption (optional): What the video shows.
-            cot_description (optional): How the sound comes about, step by step, as guidance.
-            seed (optional): The same number gives similar sound.
+            cot_description (optional): Guidance for the model: how the sound arises, step by
+                step.
+            seed (optional): Random seed; the same seed gives similar audio.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5608,7 +5698,7 @@ class BlockingThinkSoundNamespace(BlockingTaskNamespace[..., ThinkSoundRecord]):
     ) -> Job[ThinkSoundRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Sound for a video.
+        The job: add audio to a video that matches what it shows.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -5627,17 +5717,18 @@ class BlockingThinkSoundNamespace(BlockingTaskNamespace[..., ThinkSoundRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Sound for a video.
+        The start: add audio to a video that matches what it shows.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            video_url: The video: .mp4, .avi, .mov or .mkv. Media: video.
+            video_url: The video, as .mp4, .avi, .mov or .mkv. Media: video.
             caption (optional): What the video shows.
-            cot_description (optional): How the sound comes about, step by step, as guidance.
-            seed (optional): The same number gives similar sound.
+            cot_description (optional): Guidance for the model: how the sound arises, step by
+                step.
+            seed (optional): Random seed; the same seed gives similar audio.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5657,7 +5748,7 @@ class BlockingCaptionRemovalNamespace(BlockingCaptionRemoval[..., CaptionRemoval
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[CaptionRemovalRecord]:
-        """Start a task: A video without its captions.
+        """Remove burnt-in captions from a video.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -5688,7 +5779,7 @@ class BlockingCaptionRemovalNamespace(BlockingCaptionRemoval[..., CaptionRemoval
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> CaptionRemovalRecord:
-        """Start a task: A video without its captions.
+        """Remove burnt-in captions from a video.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -5719,7 +5810,7 @@ class BlockingCaptionRemovalNamespace(BlockingCaptionRemoval[..., CaptionRemoval
     ) -> Job[CaptionRemovalRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A video without its captions.
+        The job: remove burnt-in captions from a video.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -5735,7 +5826,7 @@ class BlockingCaptionRemovalNamespace(BlockingCaptionRemoval[..., CaptionRemoval
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A video without its captions.
+        The start: remove burnt-in captions from a video.
 
         Free of charge; nothing is uploaded or started.
 
@@ -5751,7 +5842,7 @@ class BlockingCaptionRemovalNamespace(BlockingCaptionRemoval[..., CaptionRemoval
         """
 
 class BlockingUpscaleNamespace(BlockingTaskNamespace[..., UpscaleRecord]):
-    """``a2e.upscale``: a larger picture or video."""
+    """``a2e.upscale``: a larger image or video."""
 
     def start(
         self,
@@ -5762,7 +5853,7 @@ class BlockingUpscaleNamespace(BlockingTaskNamespace[..., UpscaleRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> BlockingTask[UpscaleRecord]:
-        """Start a task: A larger picture or video.
+        """Enlarge an image or a video to a higher resolution.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -5776,7 +5867,7 @@ class BlockingUpscaleNamespace(BlockingTaskNamespace[..., UpscaleRecord]):
         Operation: ``POST /api/v1/userUpscale/start``.
 
         Inputs (keyword only; None is not sent):
-            source_url: The picture or video to enlarge. Media: image or video.
+            source_url: The image or video to enlarge. Media: image or video.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5793,7 +5884,7 @@ class BlockingUpscaleNamespace(BlockingTaskNamespace[..., UpscaleRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> UpscaleRecord:
-        """Start a task: A larger picture or video.
+        """Enlarge an image or a video to a higher resolution.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -5805,7 +5896,7 @@ class BlockingUpscaleNamespace(BlockingTaskNamespace[..., UpscaleRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            source_url: The picture or video to enlarge. Media: image or video.
+            source_url: The image or video to enlarge. Media: image or video.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5824,7 +5915,7 @@ class BlockingUpscaleNamespace(BlockingTaskNamespace[..., UpscaleRecord]):
     ) -> Job[UpscaleRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A larger picture or video.
+        The job: enlarge an image or a video to a higher resolution.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -5840,14 +5931,14 @@ class BlockingUpscaleNamespace(BlockingTaskNamespace[..., UpscaleRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A larger picture or video.
+        The start: enlarge an image or a video to a higher resolution.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            source_url: The picture or video to enlarge. Media: image or video.
+            source_url: The image or video to enlarge. Media: image or video.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.

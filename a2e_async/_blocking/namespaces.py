@@ -1,6 +1,6 @@
-"""Every namespace of a blocking client: one line each, and one for each further method."""
+"""The namespaces of a blocking client, with one declaration for each method."""
 
-# Methods of generic namespaces are named without inputs and record, which they do not depend on:
+# The methods of generic namespaces are referred to without type arguments, which they do not use:
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 from collections.abc import Callable, Iterator
@@ -70,25 +70,25 @@ class BlockingVeo(BlockingTaskNamespace[P, R]):
 class BlockingVideoTwin(BlockingTaskNamespace[P, R]):
     upload_status = waits(VideoTwin.upload_status)
 
-    def __init__(self, bridge: Bridge, inner: VideoTwin[P, R]) -> None:
-        super().__init__(bridge, inner)
+    def __init__(self, loop_thread: Bridge, inner: VideoTwin[P, R]) -> None:
+        super().__init__(loop_thread, inner)
         self._twins = inner
 
     def retry(self, id: str) -> BlockingTask[R]:
-        """Have a failed training tried again; see `VideoTwin.retry`."""
-        return self._task(self._bridge.call(self._twins.retry, id))
+        """Retry a failed training; see `VideoTwin.retry`."""
+        return self._task(self._loop_thread.call(self._twins.retry, id))
 
     def continue_training(self, id: str) -> BlockingTask[R]:
-        """Go on with the training of a twin; see `VideoTwin.continue_training`."""
-        return self._task(self._bridge.call(self._twins.continue_training, id))
+        """Continue the training of a twin; see `VideoTwin.continue_training`."""
+        return self._task(self._loop_thread.call(self._twins.continue_training, id))
 
     def correct_eye_contact(self, id: str) -> BlockingTask[R]:
-        """Have a twin look into the camera; see `VideoTwin.correct_eye_contact`."""
-        return self._task(self._bridge.call(self._twins.correct_eye_contact, id))
+        """Correct the eye contact of a twin; see `VideoTwin.correct_eye_contact`."""
+        return self._task(self._loop_thread.call(self._twins.correct_eye_contact, id))
 
     def all(self) -> tuple[R, ...]:
-        """Return every twin of the account at once."""
-        return self._bridge.call(self._twins.all)
+        """Return all twins of the account."""
+        return self._loop_thread.call(self._twins.all)
 
 
 class BlockingFaceSwap(BlockingTaskNamespace[P, R]):
@@ -96,23 +96,23 @@ class BlockingFaceSwap(BlockingTaskNamespace[P, R]):
     faces = waits(FaceSwap.faces)
     delete_face = waits(FaceSwap.delete_face)
 
-    def __init__(self, bridge: Bridge, inner: FaceSwap[P, R]) -> None:
-        super().__init__(bridge, inner)
+    def __init__(self, loop_thread: Bridge, inner: FaceSwap[P, R]) -> None:
+        super().__init__(loop_thread, inner)
         self._swaps = inner
 
     def running(self) -> tuple[R, ...]:
-        """Return the swaps that are being made; see `FaceSwap.running`."""
-        return self._bridge.call(self._swaps.running)
+        """Return the unfinished swaps; see `FaceSwap.running`."""
+        return self._loop_thread.call(self._swaps.running)
 
 
 class BlockingCaptionRemoval(BlockingTaskNamespace[P, R]):
-    def __init__(self, bridge: Bridge, inner: CaptionRemoval[P, R]) -> None:
-        super().__init__(bridge, inner)
+    def __init__(self, loop_thread: Bridge, inner: CaptionRemoval[P, R]) -> None:
+        super().__init__(loop_thread, inner)
         self._removals = inner
 
     def retry(self, id: str) -> BlockingTask[R]:
-        """Have a failed task tried again; see `CaptionRemoval.retry`."""
-        return self._task(self._bridge.call(self._removals.retry, id))
+        """Retry a failed task; see `CaptionRemoval.retry`."""
+        return self._task(self._loop_thread.call(self._removals.retry, id))
 
 
 class BlockingSpeech(Face[Speech]):
@@ -159,11 +159,11 @@ class BlockingFiles(Face[Files]):
 
     def open(self, output: Output) -> AbstractContextManager[Iterator[bytes]]:
         """``with a2e.files.open(output) as chunks: for chunk in chunks: …``."""
-        return self._bridge.enter_stream(bound_output(self._inner, output).open())
+        return self._loop_thread.enter_stream(bound_output(self._inner, output).open())
 
     def read(self, output: Output, *, max_bytes: int = 64 * 1024 * 1024) -> bytes:
-        """Return a whole result; raises `TransferError` if it is larger than ``max_bytes``."""
-        return self._bridge.call(bound_output(self._inner, output).read, max_bytes=max_bytes)
+        """Return the complete file. Raises `TransferError` if it is larger than ``max_bytes``."""
+        return self._loop_thread.call(bound_output(self._inner, output).read, max_bytes=max_bytes)
 
 
 class BlockingLegacy(Face[Legacy]):
@@ -204,14 +204,14 @@ class _LazyBlockingNamespace(Generic[F]):
     def __get__(self, client: "BlockingNamespaces | None", owner: type | None = None) -> Self | F:
         if client is None:
             return self
-        inner, bridge = behind(client)
-        made: F = self._factory(bridge, getattr(inner, self._name))
+        inner, loop_thread = behind(client)
+        made: F = self._factory(loop_thread, getattr(inner, self._name))
         vars(client)[self._name] = made
         return made
 
 
 class BlockingNamespaces(Handle):
-    """What a blocking client offers by name."""
+    """The namespaces of a blocking client: those of `A2E`, with blocking methods."""
 
     # -- images --------------------------------------------------------------------------
 

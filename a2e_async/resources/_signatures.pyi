@@ -47,7 +47,7 @@ from a2e_async.tasks.kind import Job
 from a2e_async.tasks.task import Task
 
 class TextToImageNamespace(TextToImage[..., TextToImageRecord]):
-    """``a2e.text_to_image``: pictures from a text."""
+    """``a2e.text_to_image``: images from text."""
 
     async def start(
         self,
@@ -66,7 +66,9 @@ class TextToImageNamespace(TextToImage[..., TextToImageRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[TextToImageRecord]:
-        """Start a task: Pictures from a text.
+        """Make one or several images from a text prompt, optionally with reference images. With
+        max_images the start makes one task per image, and the returned handle covers all of
+        them.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -80,19 +82,18 @@ class TextToImageNamespace(TextToImage[..., TextToImageRecord]):
         Operation: ``POST /api/v1/userText2Image/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            width (optional): Width in pixels; the service takes 1024.
-            height (optional): Height in pixels; the service takes 1024.
-            model_type (optional): The model; a2e unless you say otherwise. The price depends on
-                it. Known values: a2e, seedream.
-            input_images (optional): Pictures to work from: a2e takes up to 2, seedream up to
-                10. Media: image. Takes 1 to 10 items.
-            skip_face_enhance (optional): Do not improve the likeness of faces (a2e, with
-                input_images).
-            aspect_ratio (optional): Width to height; for seedream (a2e goes by width and
-                height).
-            max_images (optional): How many pictures to make, each a task of its own. Range: 1
-                to 8.
+            prompt: Describes the image, or the changes to input_images.
+            width (optional): Width in pixels; 1024 by default.
+            height (optional): Height in pixels; 1024 by default.
+            model_type (optional): The model, a2e by default. The price depends on it. Known
+                values: a2e, seedream.
+            input_images (optional): Reference images: a2e takes up to 2, seedream up to 10.
+                Media: image. Takes 1 to 10 items.
+            skip_face_enhance (optional): Skip the step that improves the likeness of faces
+                (a2e, with input_images).
+            aspect_ratio (optional): Aspect ratio, for seedream; a2e uses width and height.
+            max_images (optional): Number of images to make, each as its own task. Range: 1 to
+                8.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -117,7 +118,9 @@ class TextToImageNamespace(TextToImage[..., TextToImageRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> TextToImageRecord:
-        """Start a task: Pictures from a text.
+        """Make one or several images from a text prompt, optionally with reference images. With
+        max_images the start makes one task per image, and the returned handle covers all of
+        them.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -129,19 +132,18 @@ class TextToImageNamespace(TextToImage[..., TextToImageRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            width (optional): Width in pixels; the service takes 1024.
-            height (optional): Height in pixels; the service takes 1024.
-            model_type (optional): The model; a2e unless you say otherwise. The price depends on
-                it. Known values: a2e, seedream.
-            input_images (optional): Pictures to work from: a2e takes up to 2, seedream up to
-                10. Media: image. Takes 1 to 10 items.
-            skip_face_enhance (optional): Do not improve the likeness of faces (a2e, with
-                input_images).
-            aspect_ratio (optional): Width to height; for seedream (a2e goes by width and
-                height).
-            max_images (optional): How many pictures to make, each a task of its own. Range: 1
-                to 8.
+            prompt: Describes the image, or the changes to input_images.
+            width (optional): Width in pixels; 1024 by default.
+            height (optional): Height in pixels; 1024 by default.
+            model_type (optional): The model, a2e by default. The price depends on it. Known
+                values: a2e, seedream.
+            input_images (optional): Reference images: a2e takes up to 2, seedream up to 10.
+                Media: image. Takes 1 to 10 items.
+            skip_face_enhance (optional): Skip the step that improves the likeness of faces
+                (a2e, with input_images).
+            aspect_ratio (optional): Aspect ratio, for seedream; a2e uses width and height.
+            max_images (optional): Number of images to make, each as its own task. Range: 1 to
+                8.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -168,7 +170,9 @@ class TextToImageNamespace(TextToImage[..., TextToImageRecord]):
     ) -> Job[TextToImageRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Pictures from a text.
+        The job: make one or several images from a text prompt, optionally with reference
+        images. With max_images the start makes one task per image, and the returned handle
+        covers all of them.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -192,26 +196,27 @@ class TextToImageNamespace(TextToImage[..., TextToImageRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Pictures from a text.
+        The start: make one or several images from a text prompt, optionally with reference
+        images. With max_images the start makes one task per image, and the returned handle
+        covers all of them.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            width (optional): Width in pixels; the service takes 1024.
-            height (optional): Height in pixels; the service takes 1024.
-            model_type (optional): The model; a2e unless you say otherwise. The price depends on
-                it. Known values: a2e, seedream.
-            input_images (optional): Pictures to work from: a2e takes up to 2, seedream up to
-                10. Media: image. Takes 1 to 10 items.
-            skip_face_enhance (optional): Do not improve the likeness of faces (a2e, with
-                input_images).
-            aspect_ratio (optional): Width to height; for seedream (a2e goes by width and
-                height).
-            max_images (optional): How many pictures to make, each a task of its own. Range: 1
-                to 8.
+            prompt: Describes the image, or the changes to input_images.
+            width (optional): Width in pixels; 1024 by default.
+            height (optional): Height in pixels; 1024 by default.
+            model_type (optional): The model, a2e by default. The price depends on it. Known
+                values: a2e, seedream.
+            input_images (optional): Reference images: a2e takes up to 2, seedream up to 10.
+                Media: image. Takes 1 to 10 items.
+            skip_face_enhance (optional): Skip the step that improves the likeness of faces
+                (a2e, with input_images).
+            aspect_ratio (optional): Aspect ratio, for seedream; a2e uses width and height.
+            max_images (optional): Number of images to make, each as its own task. Range: 1 to
+                8.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -220,7 +225,7 @@ class TextToImageNamespace(TextToImage[..., TextToImageRecord]):
         """
 
 class NanoBananaNamespace(TaskNamespace[..., NanoBananaRecord]):
-    """``a2e.nano_banana``: pictures from a text or from pictures (Nano Banana)."""
+    """``a2e.nano_banana``: images from text or images (Nano Banana)."""
 
     async def start(
         self,
@@ -241,7 +246,7 @@ class NanoBananaNamespace(TaskNamespace[..., NanoBananaRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[NanoBananaRecord]:
-        """Start a task: Pictures from a text or from pictures (Nano Banana).
+        """Make an image from a text prompt, or edit and combine images, with a Nano Banana model.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -255,15 +260,14 @@ class NanoBananaNamespace(TaskNamespace[..., NanoBananaRecord]):
         Operation: ``POST /api/v1/userNanoBanana/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            model (optional): The model; nano-banana-pro unless you say otherwise. The price
-                depends on it. Known values: nano-banana, nano-banana-pro, nano-banana-2, nano-
-                banana-2-lite.
-            input_images (optional): Pictures to edit or to join. Media: image.
-            aspect_ratio (optional): Width to height; the service takes auto.
-            image_size (optional): Size; the service takes 1K. More needs nano-banana-pro or
-                nano-banana-2.
-            google_search (optional): Look facts up on the web first; only nano-banana-2 does.
+            prompt: Describes the image, or the changes to input_images.
+            model (optional): The model, nano-banana-pro by default. The price depends on it.
+                Known values: nano-banana, nano-banana-pro, nano-banana-2, nano-banana-2-lite.
+            input_images (optional): Images to edit or to combine. Media: image.
+            aspect_ratio (optional): Aspect ratio; auto by default.
+            image_size (optional): Resolution, 1K by default. 2K and 4K need nano-banana-pro or
+                nano- banana-2.
+            google_search (optional): Search the web for facts first; only for nano-banana-2.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -290,7 +294,7 @@ class NanoBananaNamespace(TaskNamespace[..., NanoBananaRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> NanoBananaRecord:
-        """Start a task: Pictures from a text or from pictures (Nano Banana).
+        """Make an image from a text prompt, or edit and combine images, with a Nano Banana model.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -302,15 +306,14 @@ class NanoBananaNamespace(TaskNamespace[..., NanoBananaRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            model (optional): The model; nano-banana-pro unless you say otherwise. The price
-                depends on it. Known values: nano-banana, nano-banana-pro, nano-banana-2, nano-
-                banana-2-lite.
-            input_images (optional): Pictures to edit or to join. Media: image.
-            aspect_ratio (optional): Width to height; the service takes auto.
-            image_size (optional): Size; the service takes 1K. More needs nano-banana-pro or
-                nano-banana-2.
-            google_search (optional): Look facts up on the web first; only nano-banana-2 does.
+            prompt: Describes the image, or the changes to input_images.
+            model (optional): The model, nano-banana-pro by default. The price depends on it.
+                Known values: nano-banana, nano-banana-pro, nano-banana-2, nano-banana-2-lite.
+            input_images (optional): Images to edit or to combine. Media: image.
+            aspect_ratio (optional): Aspect ratio; auto by default.
+            image_size (optional): Resolution, 1K by default. 2K and 4K need nano-banana-pro or
+                nano- banana-2.
+            google_search (optional): Search the web for facts first; only for nano-banana-2.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -339,7 +342,8 @@ class NanoBananaNamespace(TaskNamespace[..., NanoBananaRecord]):
     ) -> Job[NanoBananaRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Pictures from a text or from pictures (Nano Banana).
+        The job: make an image from a text prompt, or edit and combine images, with a Nano
+        Banana model.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -365,22 +369,22 @@ class NanoBananaNamespace(TaskNamespace[..., NanoBananaRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Pictures from a text or from pictures (Nano Banana).
+        The start: make an image from a text prompt, or edit and combine images, with a Nano
+        Banana model.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            model (optional): The model; nano-banana-pro unless you say otherwise. The price
-                depends on it. Known values: nano-banana, nano-banana-pro, nano-banana-2, nano-
-                banana-2-lite.
-            input_images (optional): Pictures to edit or to join. Media: image.
-            aspect_ratio (optional): Width to height; the service takes auto.
-            image_size (optional): Size; the service takes 1K. More needs nano-banana-pro or
-                nano-banana-2.
-            google_search (optional): Look facts up on the web first; only nano-banana-2 does.
+            prompt: Describes the image, or the changes to input_images.
+            model (optional): The model, nano-banana-pro by default. The price depends on it.
+                Known values: nano-banana, nano-banana-pro, nano-banana-2, nano-banana-2-lite.
+            input_images (optional): Images to edit or to combine. Media: image.
+            aspect_ratio (optional): Aspect ratio; auto by default.
+            image_size (optional): Resolution, 1K by default. 2K and 4K need nano-banana-pro or
+                nano- banana-2.
+            google_search (optional): Search the web for facts first; only for nano-banana-2.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -389,7 +393,7 @@ class NanoBananaNamespace(TaskNamespace[..., NanoBananaRecord]):
         """
 
 class GptImageNamespace(TaskNamespace[..., GptImageRecord]):
-    """``a2e.gpt_image``: pictures from a text or from pictures (GPT Image)."""
+    """``a2e.gpt_image``: images from text or images (GPT Image)."""
 
     async def start(
         self,
@@ -406,7 +410,8 @@ class GptImageNamespace(TaskNamespace[..., GptImageRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[GptImageRecord]:
-        """Start a task: Pictures from a text or from pictures (GPT Image).
+        """Make an image from a text prompt, or edit images, with a GPT Image model. The service
+        keeps the result for 3 days.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -420,17 +425,16 @@ class GptImageNamespace(TaskNamespace[..., GptImageRecord]):
         Operation: ``POST /api/v1/userGptImage/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones. At most 3000
+            prompt: Describes the image, or the changes to input_images. At most 3000
                 characters.
-            input_images (optional): Pictures to edit. Media: image. Takes 1 to 16 items.
-            model (optional): The model; gpt-image-1.5 unless you say otherwise. The price
-                depends on it. Known values: gpt-image-1.5, gpt-image-2.
-            aspect_ratio (optional): Width to height; the service takes 1:1. gpt-image-1.5 makes
-                1:1, 3:2 and 2:3 only.
-            quality (optional): Quality; the service takes medium. Only gpt-image-1.5 has a
-                choice.
-            resolution (optional): Size; the service takes 1K. More needs gpt-image-2 and an
-                aspect_ratio other than auto; with 1:1 it may make 2K of 4K.
+            input_images (optional): Images to edit. Media: image. Takes 1 to 16 items.
+            model (optional): The model, gpt-image-1.5 by default. The price depends on it.
+                Known values: gpt-image-1.5, gpt-image-2.
+            aspect_ratio (optional): Aspect ratio; 1:1 by default. gpt-image-1.5 makes 1:1, 3:2
+                and 2:3 only.
+            quality (optional): Quality, medium by default; only for gpt-image-1.5.
+            resolution (optional): Resolution, 1K by default. 2K and 4K need gpt-image-2 and an
+                aspect_ratio other than auto; with 1:1 the service may return 2K instead of 4K.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -453,7 +457,8 @@ class GptImageNamespace(TaskNamespace[..., GptImageRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> GptImageRecord:
-        """Start a task: Pictures from a text or from pictures (GPT Image).
+        """Make an image from a text prompt, or edit images, with a GPT Image model. The service
+        keeps the result for 3 days.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -465,17 +470,16 @@ class GptImageNamespace(TaskNamespace[..., GptImageRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones. At most 3000
+            prompt: Describes the image, or the changes to input_images. At most 3000
                 characters.
-            input_images (optional): Pictures to edit. Media: image. Takes 1 to 16 items.
-            model (optional): The model; gpt-image-1.5 unless you say otherwise. The price
-                depends on it. Known values: gpt-image-1.5, gpt-image-2.
-            aspect_ratio (optional): Width to height; the service takes 1:1. gpt-image-1.5 makes
-                1:1, 3:2 and 2:3 only.
-            quality (optional): Quality; the service takes medium. Only gpt-image-1.5 has a
-                choice.
-            resolution (optional): Size; the service takes 1K. More needs gpt-image-2 and an
-                aspect_ratio other than auto; with 1:1 it may make 2K of 4K.
+            input_images (optional): Images to edit. Media: image. Takes 1 to 16 items.
+            model (optional): The model, gpt-image-1.5 by default. The price depends on it.
+                Known values: gpt-image-1.5, gpt-image-2.
+            aspect_ratio (optional): Aspect ratio; 1:1 by default. gpt-image-1.5 makes 1:1, 3:2
+                and 2:3 only.
+            quality (optional): Quality, medium by default; only for gpt-image-1.5.
+            resolution (optional): Resolution, 1K by default. 2K and 4K need gpt-image-2 and an
+                aspect_ratio other than auto; with 1:1 the service may return 2K instead of 4K.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -500,7 +504,8 @@ class GptImageNamespace(TaskNamespace[..., GptImageRecord]):
     ) -> Job[GptImageRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Pictures from a text or from pictures (GPT Image).
+        The job: make an image from a text prompt, or edit images, with a GPT Image model. The
+        service keeps the result for 3 days.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -522,24 +527,24 @@ class GptImageNamespace(TaskNamespace[..., GptImageRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Pictures from a text or from pictures (GPT Image).
+        The start: make an image from a text prompt, or edit images, with a GPT Image model. The
+        service keeps the result for 3 days.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones. At most 3000
+            prompt: Describes the image, or the changes to input_images. At most 3000
                 characters.
-            input_images (optional): Pictures to edit. Media: image. Takes 1 to 16 items.
-            model (optional): The model; gpt-image-1.5 unless you say otherwise. The price
-                depends on it. Known values: gpt-image-1.5, gpt-image-2.
-            aspect_ratio (optional): Width to height; the service takes 1:1. gpt-image-1.5 makes
-                1:1, 3:2 and 2:3 only.
-            quality (optional): Quality; the service takes medium. Only gpt-image-1.5 has a
-                choice.
-            resolution (optional): Size; the service takes 1K. More needs gpt-image-2 and an
-                aspect_ratio other than auto; with 1:1 it may make 2K of 4K.
+            input_images (optional): Images to edit. Media: image. Takes 1 to 16 items.
+            model (optional): The model, gpt-image-1.5 by default. The price depends on it.
+                Known values: gpt-image-1.5, gpt-image-2.
+            aspect_ratio (optional): Aspect ratio; 1:1 by default. gpt-image-1.5 makes 1:1, 3:2
+                and 2:3 only.
+            quality (optional): Quality, medium by default; only for gpt-image-1.5.
+            resolution (optional): Resolution, 1K by default. 2K and 4K need gpt-image-2 and an
+                aspect_ratio other than auto; with 1:1 the service may return 2K instead of 4K.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -548,7 +553,7 @@ class GptImageNamespace(TaskNamespace[..., GptImageRecord]):
         """
 
 class Flux2Namespace(TaskNamespace[..., Flux2Record]):
-    """``a2e.flux2``: pictures from a text or from pictures (Flux 2 Pro)."""
+    """``a2e.flux2``: images from text or images (Flux 2 Pro)."""
 
     async def start(
         self,
@@ -565,7 +570,8 @@ class Flux2Namespace(TaskNamespace[..., Flux2Record]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[Flux2Record]:
-        """Start a task: Pictures from a text or from pictures (Flux 2 Pro).
+        """Make an image from a text prompt, or edit images, with Flux 2 Pro. The service keeps the
+        result for 7 days.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -579,12 +585,12 @@ class Flux2Namespace(TaskNamespace[..., Flux2Record]):
         Operation: ``POST /api/v1/userFlux2/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            input_images (optional): Pictures to work from, instead of the text alone. Media:
-                image. Takes 1 to 8 items.
-            aspect_ratio (optional): Width to height; the service takes 9:16. How to say the
-                size of custom is unknown.
-            resolution (optional): Size, about 1 or 2 megapixels; the service takes 1K.
+            prompt: Describes the image, or the changes to input_images.
+            input_images (optional): Images to edit or to use as references. Media: image. Takes
+                1 to 8 items.
+            aspect_ratio (optional): Aspect ratio; 9:16 by default. The service does not
+                document how to give the size of custom.
+            resolution (optional): Size, about 1 or 2 megapixels; 1K by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -607,7 +613,8 @@ class Flux2Namespace(TaskNamespace[..., Flux2Record]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Flux2Record:
-        """Start a task: Pictures from a text or from pictures (Flux 2 Pro).
+        """Make an image from a text prompt, or edit images, with Flux 2 Pro. The service keeps the
+        result for 7 days.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -619,12 +626,12 @@ class Flux2Namespace(TaskNamespace[..., Flux2Record]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            input_images (optional): Pictures to work from, instead of the text alone. Media:
-                image. Takes 1 to 8 items.
-            aspect_ratio (optional): Width to height; the service takes 9:16. How to say the
-                size of custom is unknown.
-            resolution (optional): Size, about 1 or 2 megapixels; the service takes 1K.
+            prompt: Describes the image, or the changes to input_images.
+            input_images (optional): Images to edit or to use as references. Media: image. Takes
+                1 to 8 items.
+            aspect_ratio (optional): Aspect ratio; 9:16 by default. The service does not
+                document how to give the size of custom.
+            resolution (optional): Size, about 1 or 2 megapixels; 1K by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -649,7 +656,8 @@ class Flux2Namespace(TaskNamespace[..., Flux2Record]):
     ) -> Job[Flux2Record]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Pictures from a text or from pictures (Flux 2 Pro).
+        The job: make an image from a text prompt, or edit images, with Flux 2 Pro. The service
+        keeps the result for 7 days.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -671,19 +679,20 @@ class Flux2Namespace(TaskNamespace[..., Flux2Record]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Pictures from a text or from pictures (Flux 2 Pro).
+        The start: make an image from a text prompt, or edit images, with Flux 2 Pro. The
+        service keeps the result for 7 days.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            input_images (optional): Pictures to work from, instead of the text alone. Media:
-                image. Takes 1 to 8 items.
-            aspect_ratio (optional): Width to height; the service takes 9:16. How to say the
-                size of custom is unknown.
-            resolution (optional): Size, about 1 or 2 megapixels; the service takes 1K.
+            prompt: Describes the image, or the changes to input_images.
+            input_images (optional): Images to edit or to use as references. Media: image. Takes
+                1 to 8 items.
+            aspect_ratio (optional): Aspect ratio; 9:16 by default. The service does not
+                document how to give the size of custom.
+            resolution (optional): Size, about 1 or 2 megapixels; 1K by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -692,7 +701,7 @@ class Flux2Namespace(TaskNamespace[..., Flux2Record]):
         """
 
 class QwenImageNamespace(TaskNamespace[..., QwenImageRecord]):
-    """``a2e.qwen_image``: pictures from a text or from pictures (Qwen)."""
+    """``a2e.qwen_image``: images from text or images (Qwen)."""
 
     async def start(
         self,
@@ -727,7 +736,7 @@ class QwenImageNamespace(TaskNamespace[..., QwenImageRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[QwenImageRecord]:
-        """Start a task: Pictures from a text or from pictures (Qwen).
+        """Make an image from a text prompt, or edit images, with a Qwen model.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -741,13 +750,13 @@ class QwenImageNamespace(TaskNamespace[..., QwenImageRecord]):
         Operation: ``POST /api/v1/userQwen2Image/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            model (optional): The model; qwen-image-2.0 unless you say otherwise. The price
-                depends on it. Known values: qwen-image-2.0, qwen-image-2.0-pro, qwen-image-3.0,
-                qwen-image-3.0-pro.
-            input_images (optional): Pictures to work from. Media: image.
-            size (optional): Width*height in pixels; the service takes 1024*1024. Those with
-                2048 need qwen-image-3.0-pro.
+            prompt: Describes the image, or the changes to input_images.
+            model (optional): The model, qwen-image-2.0 by default. The price depends on it.
+                Known values: qwen-image-2.0, qwen-image-2.0-pro, qwen-image-3.0, qwen-
+                image-3.0-pro.
+            input_images (optional): Reference images. Media: image.
+            size (optional): Width*height in pixels, 1024*1024 by default. Sizes with 2048 need
+                qwen- image-3.0-pro.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -788,7 +797,7 @@ class QwenImageNamespace(TaskNamespace[..., QwenImageRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> QwenImageRecord:
-        """Start a task: Pictures from a text or from pictures (Qwen).
+        """Make an image from a text prompt, or edit images, with a Qwen model.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -800,13 +809,13 @@ class QwenImageNamespace(TaskNamespace[..., QwenImageRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            model (optional): The model; qwen-image-2.0 unless you say otherwise. The price
-                depends on it. Known values: qwen-image-2.0, qwen-image-2.0-pro, qwen-image-3.0,
-                qwen-image-3.0-pro.
-            input_images (optional): Pictures to work from. Media: image.
-            size (optional): Width*height in pixels; the service takes 1024*1024. Those with
-                2048 need qwen-image-3.0-pro.
+            prompt: Describes the image, or the changes to input_images.
+            model (optional): The model, qwen-image-2.0 by default. The price depends on it.
+                Known values: qwen-image-2.0, qwen-image-2.0-pro, qwen-image-3.0, qwen-
+                image-3.0-pro.
+            input_images (optional): Reference images. Media: image.
+            size (optional): Width*height in pixels, 1024*1024 by default. Sizes with 2048 need
+                qwen- image-3.0-pro.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -849,7 +858,7 @@ class QwenImageNamespace(TaskNamespace[..., QwenImageRecord]):
     ) -> Job[QwenImageRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Pictures from a text or from pictures (Qwen).
+        The job: make an image from a text prompt, or edit images, with a Qwen model.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -889,20 +898,20 @@ class QwenImageNamespace(TaskNamespace[..., QwenImageRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Pictures from a text or from pictures (Qwen).
+        The start: make an image from a text prompt, or edit images, with a Qwen model.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            model (optional): The model; qwen-image-2.0 unless you say otherwise. The price
-                depends on it. Known values: qwen-image-2.0, qwen-image-2.0-pro, qwen-image-3.0,
-                qwen-image-3.0-pro.
-            input_images (optional): Pictures to work from. Media: image.
-            size (optional): Width*height in pixels; the service takes 1024*1024. Those with
-                2048 need qwen-image-3.0-pro.
+            prompt: Describes the image, or the changes to input_images.
+            model (optional): The model, qwen-image-2.0 by default. The price depends on it.
+                Known values: qwen-image-2.0, qwen-image-2.0-pro, qwen-image-3.0, qwen-
+                image-3.0-pro.
+            input_images (optional): Reference images. Media: image.
+            size (optional): Width*height in pixels, 1024*1024 by default. Sizes with 2048 need
+                qwen- image-3.0-pro.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -911,7 +920,7 @@ class QwenImageNamespace(TaskNamespace[..., QwenImageRecord]):
         """
 
 class KlingImageNamespace(TaskNamespace[..., KlingImageRecord]):
-    """``a2e.kling_image``: pictures from a text or from pictures (Kling 3.0)."""
+    """``a2e.kling_image``: images from text or images (Kling 3.0)."""
 
     async def start(
         self,
@@ -927,7 +936,8 @@ class KlingImageNamespace(TaskNamespace[..., KlingImageRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[KlingImageRecord]:
-        """Start a task: Pictures from a text or from pictures (Kling 3.0).
+        """Make one or several images from a text prompt with Kling 3.0, optionally with reference
+        images. With n the start makes one task per image; each is charged.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -941,11 +951,11 @@ class KlingImageNamespace(TaskNamespace[..., KlingImageRecord]):
         Operation: ``POST /api/v1/userKlingImage/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            input_images (optional): Pictures to work from. Media: image.
-            aspect_ratio (optional): Width to height; the service takes 9:16.
-            resolution (optional): Size, with a small k; the service takes 1k.
-            n (optional): How many pictures to make, each paid. Range: 1 to 9.
+            prompt: Describes the image, or the changes to input_images.
+            input_images (optional): Reference images. Media: image.
+            aspect_ratio (optional): Aspect ratio; 9:16 by default.
+            resolution (optional): Resolution, in lower case; 1k by default.
+            n (optional): Number of images to make; each is charged. Range: 1 to 9.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -967,7 +977,8 @@ class KlingImageNamespace(TaskNamespace[..., KlingImageRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> KlingImageRecord:
-        """Start a task: Pictures from a text or from pictures (Kling 3.0).
+        """Make one or several images from a text prompt with Kling 3.0, optionally with reference
+        images. With n the start makes one task per image; each is charged.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -979,11 +990,11 @@ class KlingImageNamespace(TaskNamespace[..., KlingImageRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            input_images (optional): Pictures to work from. Media: image.
-            aspect_ratio (optional): Width to height; the service takes 9:16.
-            resolution (optional): Size, with a small k; the service takes 1k.
-            n (optional): How many pictures to make, each paid. Range: 1 to 9.
+            prompt: Describes the image, or the changes to input_images.
+            input_images (optional): Reference images. Media: image.
+            aspect_ratio (optional): Aspect ratio; 9:16 by default.
+            resolution (optional): Resolution, in lower case; 1k by default.
+            n (optional): Number of images to make; each is charged. Range: 1 to 9.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1007,7 +1018,8 @@ class KlingImageNamespace(TaskNamespace[..., KlingImageRecord]):
     ) -> Job[KlingImageRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Pictures from a text or from pictures (Kling 3.0).
+        The job: make one or several images from a text prompt with Kling 3.0, optionally with
+        reference images. With n the start makes one task per image; each is charged.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -1028,18 +1040,19 @@ class KlingImageNamespace(TaskNamespace[..., KlingImageRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Pictures from a text or from pictures (Kling 3.0).
+        The start: make one or several images from a text prompt with Kling 3.0, optionally with
+        reference images. With n the start makes one task per image; each is charged.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the picture shows, or what to change in the given ones.
-            input_images (optional): Pictures to work from. Media: image.
-            aspect_ratio (optional): Width to height; the service takes 9:16.
-            resolution (optional): Size, with a small k; the service takes 1k.
-            n (optional): How many pictures to make, each paid. Range: 1 to 9.
+            prompt: Describes the image, or the changes to input_images.
+            input_images (optional): Reference images. Media: image.
+            aspect_ratio (optional): Aspect ratio; 9:16 by default.
+            resolution (optional): Resolution, in lower case; 1k by default.
+            n (optional): Number of images to make; each is charged. Range: 1 to 9.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1048,7 +1061,7 @@ class KlingImageNamespace(TaskNamespace[..., KlingImageRecord]):
         """
 
 class ImageEditNamespace(TaskNamespace[..., ImageEditRecord]):
-    """``a2e.image_edit``: pictures of clothing or products joined into one."""
+    """``a2e.image_edit``: images of clothing or products combined into one."""
 
     async def start(
         self,
@@ -1061,7 +1074,7 @@ class ImageEditNamespace(TaskNamespace[..., ImageEditRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[ImageEditRecord]:
-        """Start a task: Pictures of clothing or products joined into one.
+        """Combine two or more images of clothing or products into one image.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -1075,10 +1088,10 @@ class ImageEditNamespace(TaskNamespace[..., ImageEditRecord]):
         Operation: ``POST /api/v1/userImageEdit/start``.
 
         Inputs (keyword only; None is not sent):
-            edit_type: What the pictures are about.
-            image_urls: The pictures, two or more. Media: image. Takes at least 2 items.
-            processing_limit (optional): Seconds that the service works on it at most; it takes
-                120.
+            edit_type: What the images show.
+            image_urls: The images to combine. Media: image. Takes at least 2 items.
+            processing_limit (optional): Processing limit of the service in seconds, 120 by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1097,7 +1110,7 @@ class ImageEditNamespace(TaskNamespace[..., ImageEditRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> ImageEditRecord:
-        """Start a task: Pictures of clothing or products joined into one.
+        """Combine two or more images of clothing or products into one image.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -1109,10 +1122,10 @@ class ImageEditNamespace(TaskNamespace[..., ImageEditRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            edit_type: What the pictures are about.
-            image_urls: The pictures, two or more. Media: image. Takes at least 2 items.
-            processing_limit (optional): Seconds that the service works on it at most; it takes
-                120.
+            edit_type: What the images show.
+            image_urls: The images to combine. Media: image. Takes at least 2 items.
+            processing_limit (optional): Processing limit of the service in seconds, 120 by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1133,7 +1146,7 @@ class ImageEditNamespace(TaskNamespace[..., ImageEditRecord]):
     ) -> Job[ImageEditRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Pictures of clothing or products joined into one.
+        The job: combine two or more images of clothing or products into one image.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -1151,17 +1164,17 @@ class ImageEditNamespace(TaskNamespace[..., ImageEditRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Pictures of clothing or products joined into one.
+        The start: combine two or more images of clothing or products into one image.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            edit_type: What the pictures are about.
-            image_urls: The pictures, two or more. Media: image. Takes at least 2 items.
-            processing_limit (optional): Seconds that the service works on it at most; it takes
-                120.
+            edit_type: What the images show.
+            image_urls: The images to combine. Media: image. Takes at least 2 items.
+            processing_limit (optional): Processing limit of the service in seconds, 120 by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1170,7 +1183,7 @@ class ImageEditNamespace(TaskNamespace[..., ImageEditRecord]):
         """
 
 class VirtualTryOnNamespace(TaskNamespace[..., VirtualTryOnRecord]):
-    """``a2e.virtual_try_on``: a person in a picture wears given clothes."""
+    """``a2e.virtual_try_on``: a person in an image wears given clothes."""
 
     async def start(
         self,
@@ -1182,7 +1195,7 @@ class VirtualTryOnNamespace(TaskNamespace[..., VirtualTryOnRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[VirtualTryOnRecord]:
-        """Start a task: A person in a picture wears given clothes.
+        """Dress the person of one image in the clothes of another image.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -1196,10 +1209,10 @@ class VirtualTryOnNamespace(TaskNamespace[..., VirtualTryOnRecord]):
         Operation: ``POST /api/v1/virtualTryOn/start``.
 
         Inputs (keyword only; None is not sent):
-            image_urls: First the person, then the clothes. Two more are allowed; what the
-                service does with them is not documented. Media: image. Takes 2 to 4 items.
-            processing_limit (optional): Seconds that the service works on it at most; it takes
-                120.
+            image_urls: The person, then the clothes. Two more images are allowed; the service
+                does not document how it uses them. Media: image. Takes 2 to 4 items.
+            processing_limit (optional): Processing limit of the service in seconds, 120 by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1217,7 +1230,7 @@ class VirtualTryOnNamespace(TaskNamespace[..., VirtualTryOnRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> VirtualTryOnRecord:
-        """Start a task: A person in a picture wears given clothes.
+        """Dress the person of one image in the clothes of another image.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -1229,10 +1242,10 @@ class VirtualTryOnNamespace(TaskNamespace[..., VirtualTryOnRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            image_urls: First the person, then the clothes. Two more are allowed; what the
-                service does with them is not documented. Media: image. Takes 2 to 4 items.
-            processing_limit (optional): Seconds that the service works on it at most; it takes
-                120.
+            image_urls: The person, then the clothes. Two more images are allowed; the service
+                does not document how it uses them. Media: image. Takes 2 to 4 items.
+            processing_limit (optional): Processing limit of the service in seconds, 120 by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1252,7 +1265,7 @@ class VirtualTryOnNamespace(TaskNamespace[..., VirtualTryOnRecord]):
     ) -> Job[VirtualTryOnRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A person in a picture wears given clothes.
+        The job: dress the person of one image in the clothes of another image.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -1269,17 +1282,17 @@ class VirtualTryOnNamespace(TaskNamespace[..., VirtualTryOnRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A person in a picture wears given clothes.
+        The start: dress the person of one image in the clothes of another image.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            image_urls: First the person, then the clothes. Two more are allowed; what the
-                service does with them is not documented. Media: image. Takes 2 to 4 items.
-            processing_limit (optional): Seconds that the service works on it at most; it takes
-                120.
+            image_urls: The person, then the clothes. Two more images are allowed; the service
+                does not document how it uses them. Media: image. Takes 2 to 4 items.
+            processing_limit (optional): Processing limit of the service in seconds, 120 by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1288,7 +1301,7 @@ class VirtualTryOnNamespace(TaskNamespace[..., VirtualTryOnRecord]):
         """
 
 class ProductAvatarNamespace(TaskNamespace[..., ProductAvatarRecord]):
-    """``a2e.product_avatar``: a product and a person joined into one picture."""
+    """``a2e.product_avatar``: a product and a person combined into one image."""
 
     async def start(
         self,
@@ -1302,7 +1315,8 @@ class ProductAvatarNamespace(TaskNamespace[..., ProductAvatarRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[ProductAvatarRecord]:
-        """Start a task: A product and a person joined into one picture.
+        """Place a product into an image of a person. The service stops after two hours and refunds
+        the coins.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -1316,14 +1330,14 @@ class ProductAvatarNamespace(TaskNamespace[..., ProductAvatarRecord]):
         Operation: ``POST /api/v1/productAvatar/start``.
 
         Inputs (keyword only; None is not sent):
-            image_urls: First the product, then the person (the other way round than
-                virtual_try_on). Media: image. Takes 2 items.
-            product_rect: Where the product goes: numbers x, y, width, height, rotation and
+            image_urls: The product, then the person (the reverse order of virtual_try_on).
+                Media: image. Takes 2 items.
+            product_rect: Position of the product: numbers x, y, width, height, rotation and
                 scale, such as {'x': 100, 'y': 150, 'width': 200, 'height': 300, 'rotation': 0,
-                'scale': 1}. The service documents no more than that example.
-            prompt (optional): How the picture is to look.
-            processing_limit (optional): Seconds that the service works on it at most; it takes
-                120.
+                'scale': 1}. The service documents only this example.
+            prompt (optional): Describes the image.
+            processing_limit (optional): Processing limit of the service in seconds, 120 by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1343,7 +1357,8 @@ class ProductAvatarNamespace(TaskNamespace[..., ProductAvatarRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> ProductAvatarRecord:
-        """Start a task: A product and a person joined into one picture.
+        """Place a product into an image of a person. The service stops after two hours and refunds
+        the coins.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -1355,14 +1370,14 @@ class ProductAvatarNamespace(TaskNamespace[..., ProductAvatarRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            image_urls: First the product, then the person (the other way round than
-                virtual_try_on). Media: image. Takes 2 items.
-            product_rect: Where the product goes: numbers x, y, width, height, rotation and
+            image_urls: The product, then the person (the reverse order of virtual_try_on).
+                Media: image. Takes 2 items.
+            product_rect: Position of the product: numbers x, y, width, height, rotation and
                 scale, such as {'x': 100, 'y': 150, 'width': 200, 'height': 300, 'rotation': 0,
-                'scale': 1}. The service documents no more than that example.
-            prompt (optional): How the picture is to look.
-            processing_limit (optional): Seconds that the service works on it at most; it takes
-                120.
+                'scale': 1}. The service documents only this example.
+            prompt (optional): Describes the image.
+            processing_limit (optional): Processing limit of the service in seconds, 120 by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1384,7 +1399,8 @@ class ProductAvatarNamespace(TaskNamespace[..., ProductAvatarRecord]):
     ) -> Job[ProductAvatarRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A product and a person joined into one picture.
+        The job: place a product into an image of a person. The service stops after two hours
+        and refunds the coins.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -1403,21 +1419,22 @@ class ProductAvatarNamespace(TaskNamespace[..., ProductAvatarRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A product and a person joined into one picture.
+        The start: place a product into an image of a person. The service stops after two hours
+        and refunds the coins.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            image_urls: First the product, then the person (the other way round than
-                virtual_try_on). Media: image. Takes 2 items.
-            product_rect: Where the product goes: numbers x, y, width, height, rotation and
+            image_urls: The product, then the person (the reverse order of virtual_try_on).
+                Media: image. Takes 2 items.
+            product_rect: Position of the product: numbers x, y, width, height, rotation and
                 scale, such as {'x': 100, 'y': 150, 'width': 200, 'height': 300, 'rotation': 0,
-                'scale': 1}. The service documents no more than that example.
-            prompt (optional): How the picture is to look.
-            processing_limit (optional): Seconds that the service works on it at most; it takes
-                120.
+                'scale': 1}. The service documents only this example.
+            prompt (optional): Describes the image.
+            processing_limit (optional): Processing limit of the service in seconds, 120 by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1440,7 +1457,7 @@ class PhotobookNamespace(TaskNamespace[..., PhotobookRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[PhotobookRecord]:
-        """Start a task: A set of photos of one face.
+        """Make a set of photos of the person whose face an image shows. One task makes all photos.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -1454,11 +1471,11 @@ class PhotobookNamespace(TaskNamespace[..., PhotobookRecord]):
         Operation: ``POST /api/v1/userPhotobook/start``.
 
         Inputs (keyword only; None is not sent):
-            face_image_url: A picture with one face, the one of all photos. Media: image.
-            location (optional): The place that the photos show.
+            face_image_url: An image with one face, which all photos show. Media: image.
+            location (optional): The place where the photos are set.
             clothing (optional): What the person wears.
-            total_count (optional): How many photos the one task makes; the service takes 4. The
-                price grows with it.
+            total_count (optional): Number of photos of the task, 4 by default. The price grows
+                with it.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1478,7 +1495,7 @@ class PhotobookNamespace(TaskNamespace[..., PhotobookRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> PhotobookRecord:
-        """Start a task: A set of photos of one face.
+        """Make a set of photos of the person whose face an image shows. One task makes all photos.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -1490,11 +1507,11 @@ class PhotobookNamespace(TaskNamespace[..., PhotobookRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            face_image_url: A picture with one face, the one of all photos. Media: image.
-            location (optional): The place that the photos show.
+            face_image_url: An image with one face, which all photos show. Media: image.
+            location (optional): The place where the photos are set.
             clothing (optional): What the person wears.
-            total_count (optional): How many photos the one task makes; the service takes 4. The
-                price grows with it.
+            total_count (optional): Number of photos of the task, 4 by default. The price grows
+                with it.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1516,7 +1533,8 @@ class PhotobookNamespace(TaskNamespace[..., PhotobookRecord]):
     ) -> Job[PhotobookRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A set of photos of one face.
+        The job: make a set of photos of the person whose face an image shows. One task makes
+        all photos.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -1535,18 +1553,19 @@ class PhotobookNamespace(TaskNamespace[..., PhotobookRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A set of photos of one face.
+        The start: make a set of photos of the person whose face an image shows. One task makes
+        all photos.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            face_image_url: A picture with one face, the one of all photos. Media: image.
-            location (optional): The place that the photos show.
+            face_image_url: An image with one face, which all photos show. Media: image.
+            location (optional): The place where the photos are set.
             clothing (optional): What the person wears.
-            total_count (optional): How many photos the one task makes; the service takes 4. The
-                price grows with it.
+            total_count (optional): Number of photos of the task, 4 by default. The price grows
+                with it.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1555,7 +1574,7 @@ class PhotobookNamespace(TaskNamespace[..., PhotobookRecord]):
         """
 
 class ImageToVideoNamespace(ImageToVideo[..., ImageToVideoRecord]):
-    """``a2e.image_to_video``: a picture that moves."""
+    """``a2e.image_to_video``: a video from an image."""
 
     async def start(
         self,
@@ -1577,7 +1596,8 @@ class ImageToVideoNamespace(ImageToVideo[..., ImageToVideoRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[ImageToVideoRecord]:
-        """Start a task: A picture that moves.
+        """Animate an image as a prompt describes. With number_of_images the start makes several
+        videos; each is charged.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -1591,23 +1611,22 @@ class ImageToVideoNamespace(ImageToVideo[..., ImageToVideoRecord]):
         Operation: ``POST /api/v1/userImage2Video/start``.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture that moves. Media: image.
-            prompt (optional): What happens; needed unless lora is given.
-            negative_prompt (optional): What must not be seen; needed unless lora is given.
-            lora (optional): Id of a preset; it replaces the prompts.
-            model_type (optional): FLF2V goes from a first to a last picture and needs
-                end_image_url.
-            model_version (optional): The model; price and default depend on it and on your
+            image_url: The image to animate. Media: image.
+            prompt (optional): Describes what happens; required unless lora is given.
+            negative_prompt (optional): What the result must not show; required unless lora is
+                given.
+            lora (optional): Id of a LoRA preset, instead of the prompts.
+            model_type (optional): FLF2V makes a video from the first image to end_image_url.
+            model_version (optional): The model. The price depends on it, the default on your
                 plan. Known values: a2e, a2e-v2, a2e-v2-flash.
-            end_image_url (optional): The last picture. Media: image.
-            extend_prompt (optional): Let the service extend the prompt (it does unless told not
-                to).
-            number_of_images (optional): How many videos to make, each paid; despite its name.
+            end_image_url (optional): The last frame; requires model_type FLF2V. Media: image.
+            extend_prompt (optional): Let the service extend the prompt; on by default.
+            number_of_images (optional): Number of videos to make (not images); each is charged.
                 Range: 1 to 8.
-            video_time (optional): Length in seconds; the service takes 5.
-            video_length (optional): Length in frames; deprecated, use video_time. Range: 1 to
-                1000.
-            skip_face_enhance (optional): Do not improve the likeness of faces.
+            video_time (optional): Length of the video in seconds, 5 by default.
+            video_length (optional): Length of the video in frames; deprecated, use video_time.
+                Range: 1 to 1000.
+            skip_face_enhance (optional): Skip the step that improves the likeness of faces.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1635,7 +1654,8 @@ class ImageToVideoNamespace(ImageToVideo[..., ImageToVideoRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> ImageToVideoRecord:
-        """Start a task: A picture that moves.
+        """Animate an image as a prompt describes. With number_of_images the start makes several
+        videos; each is charged.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -1647,23 +1667,22 @@ class ImageToVideoNamespace(ImageToVideo[..., ImageToVideoRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture that moves. Media: image.
-            prompt (optional): What happens; needed unless lora is given.
-            negative_prompt (optional): What must not be seen; needed unless lora is given.
-            lora (optional): Id of a preset; it replaces the prompts.
-            model_type (optional): FLF2V goes from a first to a last picture and needs
-                end_image_url.
-            model_version (optional): The model; price and default depend on it and on your
+            image_url: The image to animate. Media: image.
+            prompt (optional): Describes what happens; required unless lora is given.
+            negative_prompt (optional): What the result must not show; required unless lora is
+                given.
+            lora (optional): Id of a LoRA preset, instead of the prompts.
+            model_type (optional): FLF2V makes a video from the first image to end_image_url.
+            model_version (optional): The model. The price depends on it, the default on your
                 plan. Known values: a2e, a2e-v2, a2e-v2-flash.
-            end_image_url (optional): The last picture. Media: image.
-            extend_prompt (optional): Let the service extend the prompt (it does unless told not
-                to).
-            number_of_images (optional): How many videos to make, each paid; despite its name.
+            end_image_url (optional): The last frame; requires model_type FLF2V. Media: image.
+            extend_prompt (optional): Let the service extend the prompt; on by default.
+            number_of_images (optional): Number of videos to make (not images); each is charged.
                 Range: 1 to 8.
-            video_time (optional): Length in seconds; the service takes 5.
-            video_length (optional): Length in frames; deprecated, use video_time. Range: 1 to
-                1000.
-            skip_face_enhance (optional): Do not improve the likeness of faces.
+            video_time (optional): Length of the video in seconds, 5 by default.
+            video_length (optional): Length of the video in frames; deprecated, use video_time.
+                Range: 1 to 1000.
+            skip_face_enhance (optional): Skip the step that improves the likeness of faces.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1693,7 +1712,8 @@ class ImageToVideoNamespace(ImageToVideo[..., ImageToVideoRecord]):
     ) -> Job[ImageToVideoRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A picture that moves.
+        The job: animate an image as a prompt describes. With number_of_images the start makes
+        several videos; each is charged.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -1720,30 +1740,30 @@ class ImageToVideoNamespace(ImageToVideo[..., ImageToVideoRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A picture that moves.
+        The start: animate an image as a prompt describes. With number_of_images the start makes
+        several videos; each is charged.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture that moves. Media: image.
-            prompt (optional): What happens; needed unless lora is given.
-            negative_prompt (optional): What must not be seen; needed unless lora is given.
-            lora (optional): Id of a preset; it replaces the prompts.
-            model_type (optional): FLF2V goes from a first to a last picture and needs
-                end_image_url.
-            model_version (optional): The model; price and default depend on it and on your
+            image_url: The image to animate. Media: image.
+            prompt (optional): Describes what happens; required unless lora is given.
+            negative_prompt (optional): What the result must not show; required unless lora is
+                given.
+            lora (optional): Id of a LoRA preset, instead of the prompts.
+            model_type (optional): FLF2V makes a video from the first image to end_image_url.
+            model_version (optional): The model. The price depends on it, the default on your
                 plan. Known values: a2e, a2e-v2, a2e-v2-flash.
-            end_image_url (optional): The last picture. Media: image.
-            extend_prompt (optional): Let the service extend the prompt (it does unless told not
-                to).
-            number_of_images (optional): How many videos to make, each paid; despite its name.
+            end_image_url (optional): The last frame; requires model_type FLF2V. Media: image.
+            extend_prompt (optional): Let the service extend the prompt; on by default.
+            number_of_images (optional): Number of videos to make (not images); each is charged.
                 Range: 1 to 8.
-            video_time (optional): Length in seconds; the service takes 5.
-            video_length (optional): Length in frames; deprecated, use video_time. Range: 1 to
-                1000.
-            skip_face_enhance (optional): Do not improve the likeness of faces.
+            video_time (optional): Length of the video in seconds, 5 by default.
+            video_length (optional): Length of the video in frames; deprecated, use video_time.
+                Range: 1 to 1000.
+            skip_face_enhance (optional): Skip the step that improves the likeness of faces.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1790,7 +1810,8 @@ class WanNamespace(TaskNamespace[..., WanRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[WanRecord]:
-        """Start a task: Videos by Wan 2.5 to 2.7.
+        """Make a video from text, from frames, from a clip to extend or edit, or from references,
+        with a Wan 2.5 to 2.7 model.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -1804,38 +1825,40 @@ class WanNamespace(TaskNamespace[..., WanRecord]):
         Operation: ``POST /api/v1/userWan25/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
-            image_url (optional): The first frame; needed for task_type first_frame (the
+            prompt: Describes what happens in the video.
+            image_url (optional): The first frame; required for task_type first_frame (the
                 default) or first_last_frame. Media: image.
-            negative_prompt (optional): What must not be seen.
-            duration (optional): Seconds, 5 by default. Wan 2.5 makes 5 or 10; Wan 2.7 makes 5,
-                10 or 15, video_edit 5-10, reference_image 2-15 (2-10 with a reference video).
-                Range: 2 to 15.
-            resolution (optional): Size of the picture, 720p by default.
-            ratio (optional): Shape of the picture, 16:9 by default; for text_to_video and
+            negative_prompt (optional): What the result must not show.
+            duration (optional): Length of the video in seconds, 5 by default. Wan 2.5 supports
+                5 and 10; Wan 2.7 supports 5, 10 and 15, for video_edit 5-10, for
+                reference_image 2-15 (2-10 with a reference video). Range: 2 to 15.
+            resolution (optional): Resolution, 720p by default.
+            ratio (optional): Aspect ratio, 16:9 by default; for text_to_video and
                 reference_image only.
             enable_prompt_expansion (optional): Let a language model rewrite the prompt; off by
                 default.
-            multi_shots (optional): Several shots in one video; needs
+            multi_shots (optional): Make several shots in one video; requires
                 enable_prompt_expansion=True.
             model (optional): The model, wan2.5-i2v-preview by default. wan2.6-i2v and
-                wan2.7-i2v need a higher plan, wan2.6-i2v-flash does not. Known values:
+                wan2.7-i2v need a higher plan; wan2.6-i2v-flash does not. Known values:
                 wan2.5-i2v-preview, wan2.6-i2v, wan2.6-i2v-flash, wan2.7-i2v.
             task_type (optional): What the video is made from, first_frame by default; all
                 others need wan2.7-i2v.
-            last_frame_url (optional): The last frame; needed for first_last_frame, optional for
-                video_extend. Media: image.
-            first_clip_url (optional): The clip that video_extend goes on from. Media: video.
+            last_frame_url (optional): The last frame; required for first_last_frame, optional
+                for video_extend. Media: image.
+            first_clip_url (optional): The clip that video_extend continues. Media: video.
             edit_video_url (optional): The video that video_edit changes. Media: video.
-            reference_image_urls (optional): Pictures of who or what is to be seen: for
-                reference_image, or 3 for video_edit. Media: image. Takes 1 to 5 items.
-            reference_media (optional): Pictures and videos for reference_image, in order, as
-                the service takes them (its reference does not name their fields); seconds of
-                reference videos are paid, too. Takes 1 to 5 items.
-            seed (optional): The same number gives similar videos. Range: 0 to 2147483647.
-            audio (optional): Make sound; on by default.
-            audio_url (optional): Sound for first_frame and first_last_frame: WAV or MP3, 3-30
-                s, at most 15 MB; cut where it is longer than the video. Media: audio.
+            reference_image_urls (optional): Reference images of the people or objects to show:
+                up to 5 for reference_image, up to 3 for video_edit. Media: image. Takes 1 to 5
+                items.
+            reference_media (optional): Images and videos for reference_image, in order, in the
+                form the service expects (its reference does not name the fields). Seconds of
+                reference videos are charged, too. Takes 1 to 5 items.
+            seed (optional): Random seed; the same seed gives similar videos. Range: 0 to
+                2147483647.
+            audio (optional): Generate audio; on by default.
+            audio_url (optional): Audio for first_frame and first_last_frame: WAV or MP3, 3-30
+                s, at most 15 MB; cut to the length of the video. Media: audio.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1879,7 +1902,8 @@ class WanNamespace(TaskNamespace[..., WanRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> WanRecord:
-        """Start a task: Videos by Wan 2.5 to 2.7.
+        """Make a video from text, from frames, from a clip to extend or edit, or from references,
+        with a Wan 2.5 to 2.7 model.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -1891,38 +1915,40 @@ class WanNamespace(TaskNamespace[..., WanRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
-            image_url (optional): The first frame; needed for task_type first_frame (the
+            prompt: Describes what happens in the video.
+            image_url (optional): The first frame; required for task_type first_frame (the
                 default) or first_last_frame. Media: image.
-            negative_prompt (optional): What must not be seen.
-            duration (optional): Seconds, 5 by default. Wan 2.5 makes 5 or 10; Wan 2.7 makes 5,
-                10 or 15, video_edit 5-10, reference_image 2-15 (2-10 with a reference video).
-                Range: 2 to 15.
-            resolution (optional): Size of the picture, 720p by default.
-            ratio (optional): Shape of the picture, 16:9 by default; for text_to_video and
+            negative_prompt (optional): What the result must not show.
+            duration (optional): Length of the video in seconds, 5 by default. Wan 2.5 supports
+                5 and 10; Wan 2.7 supports 5, 10 and 15, for video_edit 5-10, for
+                reference_image 2-15 (2-10 with a reference video). Range: 2 to 15.
+            resolution (optional): Resolution, 720p by default.
+            ratio (optional): Aspect ratio, 16:9 by default; for text_to_video and
                 reference_image only.
             enable_prompt_expansion (optional): Let a language model rewrite the prompt; off by
                 default.
-            multi_shots (optional): Several shots in one video; needs
+            multi_shots (optional): Make several shots in one video; requires
                 enable_prompt_expansion=True.
             model (optional): The model, wan2.5-i2v-preview by default. wan2.6-i2v and
-                wan2.7-i2v need a higher plan, wan2.6-i2v-flash does not. Known values:
+                wan2.7-i2v need a higher plan; wan2.6-i2v-flash does not. Known values:
                 wan2.5-i2v-preview, wan2.6-i2v, wan2.6-i2v-flash, wan2.7-i2v.
             task_type (optional): What the video is made from, first_frame by default; all
                 others need wan2.7-i2v.
-            last_frame_url (optional): The last frame; needed for first_last_frame, optional for
-                video_extend. Media: image.
-            first_clip_url (optional): The clip that video_extend goes on from. Media: video.
+            last_frame_url (optional): The last frame; required for first_last_frame, optional
+                for video_extend. Media: image.
+            first_clip_url (optional): The clip that video_extend continues. Media: video.
             edit_video_url (optional): The video that video_edit changes. Media: video.
-            reference_image_urls (optional): Pictures of who or what is to be seen: for
-                reference_image, or 3 for video_edit. Media: image. Takes 1 to 5 items.
-            reference_media (optional): Pictures and videos for reference_image, in order, as
-                the service takes them (its reference does not name their fields); seconds of
-                reference videos are paid, too. Takes 1 to 5 items.
-            seed (optional): The same number gives similar videos. Range: 0 to 2147483647.
-            audio (optional): Make sound; on by default.
-            audio_url (optional): Sound for first_frame and first_last_frame: WAV or MP3, 3-30
-                s, at most 15 MB; cut where it is longer than the video. Media: audio.
+            reference_image_urls (optional): Reference images of the people or objects to show:
+                up to 5 for reference_image, up to 3 for video_edit. Media: image. Takes 1 to 5
+                items.
+            reference_media (optional): Images and videos for reference_image, in order, in the
+                form the service expects (its reference does not name the fields). Seconds of
+                reference videos are charged, too. Takes 1 to 5 items.
+            seed (optional): Random seed; the same seed gives similar videos. Range: 0 to
+                2147483647.
+            audio (optional): Generate audio; on by default.
+            audio_url (optional): Audio for first_frame and first_last_frame: WAV or MP3, 3-30
+                s, at most 15 MB; cut to the length of the video. Media: audio.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -1968,7 +1994,8 @@ class WanNamespace(TaskNamespace[..., WanRecord]):
     ) -> Job[WanRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Videos by Wan 2.5 to 2.7.
+        The job: make a video from text, from frames, from a clip to extend or edit, or from
+        references, with a Wan 2.5 to 2.7 model.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -2011,45 +2038,48 @@ class WanNamespace(TaskNamespace[..., WanRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Videos by Wan 2.5 to 2.7.
+        The start: make a video from text, from frames, from a clip to extend or edit, or from
+        references, with a Wan 2.5 to 2.7 model.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
-            image_url (optional): The first frame; needed for task_type first_frame (the
+            prompt: Describes what happens in the video.
+            image_url (optional): The first frame; required for task_type first_frame (the
                 default) or first_last_frame. Media: image.
-            negative_prompt (optional): What must not be seen.
-            duration (optional): Seconds, 5 by default. Wan 2.5 makes 5 or 10; Wan 2.7 makes 5,
-                10 or 15, video_edit 5-10, reference_image 2-15 (2-10 with a reference video).
-                Range: 2 to 15.
-            resolution (optional): Size of the picture, 720p by default.
-            ratio (optional): Shape of the picture, 16:9 by default; for text_to_video and
+            negative_prompt (optional): What the result must not show.
+            duration (optional): Length of the video in seconds, 5 by default. Wan 2.5 supports
+                5 and 10; Wan 2.7 supports 5, 10 and 15, for video_edit 5-10, for
+                reference_image 2-15 (2-10 with a reference video). Range: 2 to 15.
+            resolution (optional): Resolution, 720p by default.
+            ratio (optional): Aspect ratio, 16:9 by default; for text_to_video and
                 reference_image only.
             enable_prompt_expansion (optional): Let a language model rewrite the prompt; off by
                 default.
-            multi_shots (optional): Several shots in one video; needs
+            multi_shots (optional): Make several shots in one video; requires
                 enable_prompt_expansion=True.
             model (optional): The model, wan2.5-i2v-preview by default. wan2.6-i2v and
-                wan2.7-i2v need a higher plan, wan2.6-i2v-flash does not. Known values:
+                wan2.7-i2v need a higher plan; wan2.6-i2v-flash does not. Known values:
                 wan2.5-i2v-preview, wan2.6-i2v, wan2.6-i2v-flash, wan2.7-i2v.
             task_type (optional): What the video is made from, first_frame by default; all
                 others need wan2.7-i2v.
-            last_frame_url (optional): The last frame; needed for first_last_frame, optional for
-                video_extend. Media: image.
-            first_clip_url (optional): The clip that video_extend goes on from. Media: video.
+            last_frame_url (optional): The last frame; required for first_last_frame, optional
+                for video_extend. Media: image.
+            first_clip_url (optional): The clip that video_extend continues. Media: video.
             edit_video_url (optional): The video that video_edit changes. Media: video.
-            reference_image_urls (optional): Pictures of who or what is to be seen: for
-                reference_image, or 3 for video_edit. Media: image. Takes 1 to 5 items.
-            reference_media (optional): Pictures and videos for reference_image, in order, as
-                the service takes them (its reference does not name their fields); seconds of
-                reference videos are paid, too. Takes 1 to 5 items.
-            seed (optional): The same number gives similar videos. Range: 0 to 2147483647.
-            audio (optional): Make sound; on by default.
-            audio_url (optional): Sound for first_frame and first_last_frame: WAV or MP3, 3-30
-                s, at most 15 MB; cut where it is longer than the video. Media: audio.
+            reference_image_urls (optional): Reference images of the people or objects to show:
+                up to 5 for reference_image, up to 3 for video_edit. Media: image. Takes 1 to 5
+                items.
+            reference_media (optional): Images and videos for reference_image, in order, in the
+                form the service expects (its reference does not name the fields). Seconds of
+                reference videos are charged, too. Takes 1 to 5 items.
+            seed (optional): Random seed; the same seed gives similar videos. Range: 0 to
+                2147483647.
+            audio (optional): Generate audio; on by default.
+            audio_url (optional): Audio for first_frame and first_last_frame: WAV or MP3, 3-30
+                s, at most 15 MB; cut to the length of the video. Media: audio.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2087,7 +2117,8 @@ class Wan30Namespace(TaskNamespace[..., Wan30Record]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[Wan30Record]:
-        """Start a task: Videos by Wan 3.0 (start only).
+        """Make a video from text, frames or references, with Wan 3.0. The result is available on
+        the service's website only.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -2101,31 +2132,33 @@ class Wan30Namespace(TaskNamespace[..., Wan30Record]):
         Operation: ``POST /api/v1/userWan30/start``.
 
         Inputs (keyword only; None is not sent):
-            model: The model: prime costs more for the same quality and is about seven times as
+            model: The model: prime costs more, has the same quality and is about seven times as
                 fast. Known values: wan3.0-video, wan3.0-video-prime.
             mode (optional): What the video is made from, text-to-video by default.
-            prompt (optional): What happens; needed for text-to-video.
-            first_frame_url (optional): The first frame, for both frame modes. Media: image.
+            prompt (optional): Describes what happens; required for text-to-video.
+            first_frame_url (optional): The first frame, for first-frame and first-last-frames.
+                Media: image.
             last_frame_url (optional): The last frame, for first-last-frames. Media: image.
-            reference_image_urls (optional): Pictures of who or what is to be seen, for
-                reference. Media: image.
-            reference_video_urls (optional): Videos for reference: 3-15 s each, 15 s together,
-                30 s together with the result's own length. Media: video.
+            reference_image_urls (optional): Reference images of the people or objects to show,
+                for reference. Media: image.
+            reference_video_urls (optional): Reference videos: 3-15 s each, at most 15 s in
+                total, and at most 30 s together with the result. Media: video.
             reference_video_seconds (optional): Length of each reference video in seconds, in
                 the same order.
-            reference_audio_urls (optional): Sounds and voices, for reference. Media: audio.
-            file_url (optional): A document to go by, for reference; not together with link_url.
-                Media: file.
-            link_url (optional): A public web page to go by, for reference; not together with
-                file_url.
-            resolution (optional): Size of the picture, such as 1080P. Known values: 480P, 720P,
-                1080P.
-            ratio (optional): Shape of the picture, such as 16:9; adaptive follows the media.
-            duration (optional): Length of the result in seconds.
-            audio (optional): Make sound.
+            reference_audio_urls (optional): Audio of sounds and voices, for reference. Media:
+                audio.
+            file_url (optional): A document that guides the video, for reference; excludes
+                link_url. Media: file.
+            link_url (optional): URL of a public web page that guides the video, for reference;
+                excludes file_url.
+            resolution (optional): Resolution, such as 1080P. Known values: 480P, 720P, 1080P.
+            ratio (optional): Aspect ratio, such as 16:9; adaptive uses the aspect ratio of the
+                media.
+            duration (optional): Length of the video in seconds.
+            audio (optional): Generate audio.
             prompt_extend (optional): Let the service extend the prompt; off by default.
-            seed (optional): The same number gives similar videos.
-            watermark (optional): Put a watermark into the picture.
+            seed (optional): Random seed; the same seed gives similar videos.
+            watermark (optional): Put a watermark into the video.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2160,7 +2193,8 @@ class Wan30Namespace(TaskNamespace[..., Wan30Record]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Wan30Record:
-        """Start a task: Videos by Wan 3.0 (start only).
+        """Make a video from text, frames or references, with Wan 3.0. The result is available on
+        the service's website only.
 
         The task cannot be waited for: the service reports no status for it and shows the result
         on its website only.
@@ -2168,31 +2202,33 @@ class Wan30Namespace(TaskNamespace[..., Wan30Record]):
         Raises `InvalidInput`, always. Use `start`.
 
         Inputs (keyword only; None is not sent):
-            model: The model: prime costs more for the same quality and is about seven times as
+            model: The model: prime costs more, has the same quality and is about seven times as
                 fast. Known values: wan3.0-video, wan3.0-video-prime.
             mode (optional): What the video is made from, text-to-video by default.
-            prompt (optional): What happens; needed for text-to-video.
-            first_frame_url (optional): The first frame, for both frame modes. Media: image.
+            prompt (optional): Describes what happens; required for text-to-video.
+            first_frame_url (optional): The first frame, for first-frame and first-last-frames.
+                Media: image.
             last_frame_url (optional): The last frame, for first-last-frames. Media: image.
-            reference_image_urls (optional): Pictures of who or what is to be seen, for
-                reference. Media: image.
-            reference_video_urls (optional): Videos for reference: 3-15 s each, 15 s together,
-                30 s together with the result's own length. Media: video.
+            reference_image_urls (optional): Reference images of the people or objects to show,
+                for reference. Media: image.
+            reference_video_urls (optional): Reference videos: 3-15 s each, at most 15 s in
+                total, and at most 30 s together with the result. Media: video.
             reference_video_seconds (optional): Length of each reference video in seconds, in
                 the same order.
-            reference_audio_urls (optional): Sounds and voices, for reference. Media: audio.
-            file_url (optional): A document to go by, for reference; not together with link_url.
-                Media: file.
-            link_url (optional): A public web page to go by, for reference; not together with
-                file_url.
-            resolution (optional): Size of the picture, such as 1080P. Known values: 480P, 720P,
-                1080P.
-            ratio (optional): Shape of the picture, such as 16:9; adaptive follows the media.
-            duration (optional): Length of the result in seconds.
-            audio (optional): Make sound.
+            reference_audio_urls (optional): Audio of sounds and voices, for reference. Media:
+                audio.
+            file_url (optional): A document that guides the video, for reference; excludes
+                link_url. Media: file.
+            link_url (optional): URL of a public web page that guides the video, for reference;
+                excludes file_url.
+            resolution (optional): Resolution, such as 1080P. Known values: 480P, 720P, 1080P.
+            ratio (optional): Aspect ratio, such as 16:9; adaptive uses the aspect ratio of the
+                media.
+            duration (optional): Length of the video in seconds.
+            audio (optional): Generate audio.
             prompt_extend (optional): Let the service extend the prompt; off by default.
-            seed (optional): The same number gives similar videos.
-            watermark (optional): Put a watermark into the picture.
+            seed (optional): Random seed; the same seed gives similar videos.
+            watermark (optional): Put a watermark into the video.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2229,7 +2265,8 @@ class Wan30Namespace(TaskNamespace[..., Wan30Record]):
     ) -> Job[Wan30Record]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Videos by Wan 3.0 (start only).
+        The job: make a video from text, frames or references, with Wan 3.0. The result is
+        available on the service's website only.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -2263,38 +2300,41 @@ class Wan30Namespace(TaskNamespace[..., Wan30Record]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Videos by Wan 3.0 (start only).
+        The start: make a video from text, frames or references, with Wan 3.0. The result is
+        available on the service's website only.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            model: The model: prime costs more for the same quality and is about seven times as
+            model: The model: prime costs more, has the same quality and is about seven times as
                 fast. Known values: wan3.0-video, wan3.0-video-prime.
             mode (optional): What the video is made from, text-to-video by default.
-            prompt (optional): What happens; needed for text-to-video.
-            first_frame_url (optional): The first frame, for both frame modes. Media: image.
+            prompt (optional): Describes what happens; required for text-to-video.
+            first_frame_url (optional): The first frame, for first-frame and first-last-frames.
+                Media: image.
             last_frame_url (optional): The last frame, for first-last-frames. Media: image.
-            reference_image_urls (optional): Pictures of who or what is to be seen, for
-                reference. Media: image.
-            reference_video_urls (optional): Videos for reference: 3-15 s each, 15 s together,
-                30 s together with the result's own length. Media: video.
+            reference_image_urls (optional): Reference images of the people or objects to show,
+                for reference. Media: image.
+            reference_video_urls (optional): Reference videos: 3-15 s each, at most 15 s in
+                total, and at most 30 s together with the result. Media: video.
             reference_video_seconds (optional): Length of each reference video in seconds, in
                 the same order.
-            reference_audio_urls (optional): Sounds and voices, for reference. Media: audio.
-            file_url (optional): A document to go by, for reference; not together with link_url.
-                Media: file.
-            link_url (optional): A public web page to go by, for reference; not together with
-                file_url.
-            resolution (optional): Size of the picture, such as 1080P. Known values: 480P, 720P,
-                1080P.
-            ratio (optional): Shape of the picture, such as 16:9; adaptive follows the media.
-            duration (optional): Length of the result in seconds.
-            audio (optional): Make sound.
+            reference_audio_urls (optional): Audio of sounds and voices, for reference. Media:
+                audio.
+            file_url (optional): A document that guides the video, for reference; excludes
+                link_url. Media: file.
+            link_url (optional): URL of a public web page that guides the video, for reference;
+                excludes file_url.
+            resolution (optional): Resolution, such as 1080P. Known values: 480P, 720P, 1080P.
+            ratio (optional): Aspect ratio, such as 16:9; adaptive uses the aspect ratio of the
+                media.
+            duration (optional): Length of the video in seconds.
+            audio (optional): Generate audio.
             prompt_extend (optional): Let the service extend the prompt; off by default.
-            seed (optional): The same number gives similar videos.
-            watermark (optional): Put a watermark into the picture.
+            seed (optional): Random seed; the same seed gives similar videos.
+            watermark (optional): Put a watermark into the video.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2327,7 +2367,7 @@ class HappyhorseNamespace(TaskNamespace[..., HappyhorseRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[HappyhorseRecord]:
-        """Start a task: Videos made or edited by HappyHorse.
+        """Make a video from text, an image or references, or edit a video, with HappyHorse.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -2341,26 +2381,29 @@ class HappyhorseNamespace(TaskNamespace[..., HappyhorseRecord]):
         Operation: ``POST /api/v1/userHappyhorseVideo/start``.
 
         Inputs (keyword only; None is not sent):
-            mode: What the video is made from: a text, a picture, references, or another video.
-            model_version (optional): The model, 1.0 by default; video-edit always runs 1.0.
+            mode: What the video is made from: text (t2v), an image (i2v), references (r2v) or
+                another video (video-edit).
+            model_version (optional): The model, 1.0 by default; video-edit always uses 1.0.
                 Known values: 1.0, 1.1.
-            prompt (optional): What happens; needed for all modes but i2v.
-            image_url (optional): The first frame; needed for i2v. Media: image.
-            reference_image_urls (optional): Pictures of who or what is to be seen: 1-9 for r2v,
-                at most 5 for video-edit. Media: image. Takes 1 to 9 items.
-            edit_video_url (optional): The video to change; needed for video-edit. Media: video.
-            input_video_seconds (optional): Length of edit_video_url in seconds as you measured
-                it, to estimate the price.
-            duration (optional): Seconds, 5 by default: 5, 10 or 15 with 1.0, 3-15 with 1.1;
-                video-edit follows its input. Range: 3 to 15.
-            resolution (optional): Size of the picture, 720P by default; 480P needs
-                model_version 1.1.
-            ratio (optional): Shape of the picture, 16:9 by default; for t2v and r2v. 4:5, 5:4,
-                9:21 and 21:9 need model_version 1.1.
-            audio_setting (optional): Sound of video-edit, auto by default; origin keeps that of
-                the input.
-            seed (optional): The same number gives similar videos. Range: 0 to 2147483647.
-            watermark (optional): The maker's watermark; it is there unless this is False.
+            prompt (optional): Describes what happens; required for all modes but i2v.
+            image_url (optional): The first frame; required for i2v. Media: image.
+            reference_image_urls (optional): Reference images of the people or objects to show:
+                1-9 for r2v, at most 5 for video-edit. Media: image. Takes 1 to 9 items.
+            edit_video_url (optional): The video to change; required for video-edit. Media:
+                video.
+            input_video_seconds (optional): Your measured length of edit_video_url in seconds,
+                for the price estimate.
+            duration (optional): Length of the video in seconds, 5 by default: 5, 10 or 15 with
+                model_version 1.0, 3-15 with 1.1; video-edit uses the length of its input.
+                Range: 3 to 15.
+            resolution (optional): Resolution, 720P by default; 480P needs model_version 1.1.
+            ratio (optional): Aspect ratio, 16:9 by default; for t2v and r2v. 4:5, 5:4, 9:21 and
+                21:9 need model_version 1.1.
+            audio_setting (optional): Audio of video-edit, auto by default; origin keeps the
+                audio of the input.
+            seed (optional): Random seed; the same seed gives similar videos. Range: 0 to
+                2147483647.
+            watermark (optional): The watermark of the model provider; False removes it.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2390,7 +2433,7 @@ class HappyhorseNamespace(TaskNamespace[..., HappyhorseRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> HappyhorseRecord:
-        """Start a task: Videos made or edited by HappyHorse.
+        """Make a video from text, an image or references, or edit a video, with HappyHorse.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -2402,26 +2445,29 @@ class HappyhorseNamespace(TaskNamespace[..., HappyhorseRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            mode: What the video is made from: a text, a picture, references, or another video.
-            model_version (optional): The model, 1.0 by default; video-edit always runs 1.0.
+            mode: What the video is made from: text (t2v), an image (i2v), references (r2v) or
+                another video (video-edit).
+            model_version (optional): The model, 1.0 by default; video-edit always uses 1.0.
                 Known values: 1.0, 1.1.
-            prompt (optional): What happens; needed for all modes but i2v.
-            image_url (optional): The first frame; needed for i2v. Media: image.
-            reference_image_urls (optional): Pictures of who or what is to be seen: 1-9 for r2v,
-                at most 5 for video-edit. Media: image. Takes 1 to 9 items.
-            edit_video_url (optional): The video to change; needed for video-edit. Media: video.
-            input_video_seconds (optional): Length of edit_video_url in seconds as you measured
-                it, to estimate the price.
-            duration (optional): Seconds, 5 by default: 5, 10 or 15 with 1.0, 3-15 with 1.1;
-                video-edit follows its input. Range: 3 to 15.
-            resolution (optional): Size of the picture, 720P by default; 480P needs
-                model_version 1.1.
-            ratio (optional): Shape of the picture, 16:9 by default; for t2v and r2v. 4:5, 5:4,
-                9:21 and 21:9 need model_version 1.1.
-            audio_setting (optional): Sound of video-edit, auto by default; origin keeps that of
-                the input.
-            seed (optional): The same number gives similar videos. Range: 0 to 2147483647.
-            watermark (optional): The maker's watermark; it is there unless this is False.
+            prompt (optional): Describes what happens; required for all modes but i2v.
+            image_url (optional): The first frame; required for i2v. Media: image.
+            reference_image_urls (optional): Reference images of the people or objects to show:
+                1-9 for r2v, at most 5 for video-edit. Media: image. Takes 1 to 9 items.
+            edit_video_url (optional): The video to change; required for video-edit. Media:
+                video.
+            input_video_seconds (optional): Your measured length of edit_video_url in seconds,
+                for the price estimate.
+            duration (optional): Length of the video in seconds, 5 by default: 5, 10 or 15 with
+                model_version 1.0, 3-15 with 1.1; video-edit uses the length of its input.
+                Range: 3 to 15.
+            resolution (optional): Resolution, 720P by default; 480P needs model_version 1.1.
+            ratio (optional): Aspect ratio, 16:9 by default; for t2v and r2v. 4:5, 5:4, 9:21 and
+                21:9 need model_version 1.1.
+            audio_setting (optional): Audio of video-edit, auto by default; origin keeps the
+                audio of the input.
+            seed (optional): Random seed; the same seed gives similar videos. Range: 0 to
+                2147483647.
+            watermark (optional): The watermark of the model provider; False removes it.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2453,7 +2499,8 @@ class HappyhorseNamespace(TaskNamespace[..., HappyhorseRecord]):
     ) -> Job[HappyhorseRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Videos made or edited by HappyHorse.
+        The job: make a video from text, an image or references, or edit a video, with
+        HappyHorse.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -2482,33 +2529,37 @@ class HappyhorseNamespace(TaskNamespace[..., HappyhorseRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Videos made or edited by HappyHorse.
+        The start: make a video from text, an image or references, or edit a video, with
+        HappyHorse.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            mode: What the video is made from: a text, a picture, references, or another video.
-            model_version (optional): The model, 1.0 by default; video-edit always runs 1.0.
+            mode: What the video is made from: text (t2v), an image (i2v), references (r2v) or
+                another video (video-edit).
+            model_version (optional): The model, 1.0 by default; video-edit always uses 1.0.
                 Known values: 1.0, 1.1.
-            prompt (optional): What happens; needed for all modes but i2v.
-            image_url (optional): The first frame; needed for i2v. Media: image.
-            reference_image_urls (optional): Pictures of who or what is to be seen: 1-9 for r2v,
-                at most 5 for video-edit. Media: image. Takes 1 to 9 items.
-            edit_video_url (optional): The video to change; needed for video-edit. Media: video.
-            input_video_seconds (optional): Length of edit_video_url in seconds as you measured
-                it, to estimate the price.
-            duration (optional): Seconds, 5 by default: 5, 10 or 15 with 1.0, 3-15 with 1.1;
-                video-edit follows its input. Range: 3 to 15.
-            resolution (optional): Size of the picture, 720P by default; 480P needs
-                model_version 1.1.
-            ratio (optional): Shape of the picture, 16:9 by default; for t2v and r2v. 4:5, 5:4,
-                9:21 and 21:9 need model_version 1.1.
-            audio_setting (optional): Sound of video-edit, auto by default; origin keeps that of
-                the input.
-            seed (optional): The same number gives similar videos. Range: 0 to 2147483647.
-            watermark (optional): The maker's watermark; it is there unless this is False.
+            prompt (optional): Describes what happens; required for all modes but i2v.
+            image_url (optional): The first frame; required for i2v. Media: image.
+            reference_image_urls (optional): Reference images of the people or objects to show:
+                1-9 for r2v, at most 5 for video-edit. Media: image. Takes 1 to 9 items.
+            edit_video_url (optional): The video to change; required for video-edit. Media:
+                video.
+            input_video_seconds (optional): Your measured length of edit_video_url in seconds,
+                for the price estimate.
+            duration (optional): Length of the video in seconds, 5 by default: 5, 10 or 15 with
+                model_version 1.0, 3-15 with 1.1; video-edit uses the length of its input.
+                Range: 3 to 15.
+            resolution (optional): Resolution, 720P by default; 480P needs model_version 1.1.
+            ratio (optional): Aspect ratio, 16:9 by default; for t2v and r2v. 4:5, 5:4, 9:21 and
+                21:9 need model_version 1.1.
+            audio_setting (optional): Audio of video-edit, auto by default; origin keeps the
+                audio of the input.
+            seed (optional): Random seed; the same seed gives similar videos. Range: 0 to
+                2147483647.
+            watermark (optional): The watermark of the model provider; False removes it.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2536,7 +2587,7 @@ class SeedanceNamespace(TaskNamespace[..., SeedanceRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[SeedanceRecord]:
-        """Start a task: Videos by Seedance 1.5.
+        """Make a video from text, from an image, or between two images, with Seedance 1.5.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -2550,16 +2601,16 @@ class SeedanceNamespace(TaskNamespace[..., SeedanceRecord]):
         Operation: ``POST /api/v1/seedanceVideo/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
-            mode (optional): What the video is made from, text-to-video by default; pictures
-                need the other.
-            image_url (optional): The first frame; needed for image-to-video. Media: image.
+            prompt: Describes what happens in the video.
+            mode (optional): What the video is made from, text-to-video by default; images need
+                image-to-video.
+            image_url (optional): The first frame; required for image-to-video. Media: image.
             end_image_url (optional): The last frame, for image-to-video. Media: image.
-            duration (optional): Seconds, 5 by default.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default.
-            resolution (optional): Size of the picture, 720p by default.
+            duration (optional): Length of the video in seconds, 5 by default.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default.
+            resolution (optional): Resolution, 720p by default.
             camera_fixed (optional): Keep the camera still; off by default.
-            generate_audio (optional): Make sound; off by default.
+            generate_audio (optional): Generate audio; off by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2584,7 +2635,7 @@ class SeedanceNamespace(TaskNamespace[..., SeedanceRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> SeedanceRecord:
-        """Start a task: Videos by Seedance 1.5.
+        """Make a video from text, from an image, or between two images, with Seedance 1.5.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -2596,16 +2647,16 @@ class SeedanceNamespace(TaskNamespace[..., SeedanceRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
-            mode (optional): What the video is made from, text-to-video by default; pictures
-                need the other.
-            image_url (optional): The first frame; needed for image-to-video. Media: image.
+            prompt: Describes what happens in the video.
+            mode (optional): What the video is made from, text-to-video by default; images need
+                image-to-video.
+            image_url (optional): The first frame; required for image-to-video. Media: image.
             end_image_url (optional): The last frame, for image-to-video. Media: image.
-            duration (optional): Seconds, 5 by default.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default.
-            resolution (optional): Size of the picture, 720p by default.
+            duration (optional): Length of the video in seconds, 5 by default.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default.
+            resolution (optional): Resolution, 720p by default.
             camera_fixed (optional): Keep the camera still; off by default.
-            generate_audio (optional): Make sound; off by default.
+            generate_audio (optional): Generate audio; off by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2632,7 +2683,8 @@ class SeedanceNamespace(TaskNamespace[..., SeedanceRecord]):
     ) -> Job[SeedanceRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Videos by Seedance 1.5.
+        The job: make a video from text, from an image, or between two images, with Seedance
+        1.5.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -2656,23 +2708,24 @@ class SeedanceNamespace(TaskNamespace[..., SeedanceRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Videos by Seedance 1.5.
+        The start: make a video from text, from an image, or between two images, with Seedance
+        1.5.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
-            mode (optional): What the video is made from, text-to-video by default; pictures
-                need the other.
-            image_url (optional): The first frame; needed for image-to-video. Media: image.
+            prompt: Describes what happens in the video.
+            mode (optional): What the video is made from, text-to-video by default; images need
+                image-to-video.
+            image_url (optional): The first frame; required for image-to-video. Media: image.
             end_image_url (optional): The last frame, for image-to-video. Media: image.
-            duration (optional): Seconds, 5 by default.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default.
-            resolution (optional): Size of the picture, 720p by default.
+            duration (optional): Length of the video in seconds, 5 by default.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default.
+            resolution (optional): Resolution, 720p by default.
             camera_fixed (optional): Keep the camera still; off by default.
-            generate_audio (optional): Make sound; off by default.
+            generate_audio (optional): Generate audio; off by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2708,7 +2761,8 @@ class Seedance2Namespace(Renamable[..., Seedance2Record]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[Seedance2Record]:
-        """Start a task: Videos by Seedance 2.0 and 2.5.
+        """Make a video from text, from frames, or from reference images, videos and audio, with
+        Seedance 2.0 or 2.5.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -2722,36 +2776,38 @@ class Seedance2Namespace(Renamable[..., Seedance2Record]):
         Operation: ``POST /api/v1/seedance2Video/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
+            prompt: Describes what happens in the video.
             mode (optional): What the video is made from, text-to-video by default; it decides
-                which media fit.
-            model_version (optional): The model: three tiers of 2.0, standard by default, or
-                2.5, which takes more. Known values: standard, mini, fast, 2.5.
-            omni_reference_task_type (optional): What is done with the references, for 2.5. edit
-                and extend need aspect_ratio='adaptive'; edit needs one video and duration=-1,
-                too.
-            image_url (optional): The first frame; needed for image-to-video. Media: image.
-            first_frame_url (optional): The first frame; needed for first-last-frames. Media:
+                which media inputs are allowed.
+            model_version (optional): The model: one of three tiers of 2.0 (standard by
+                default), or 2.5, which has higher limits. Known values: standard, mini, fast,
+                2.5.
+            omni_reference_task_type (optional): How the references are used, for model_version
+                2.5. edit and extend need aspect_ratio='adaptive'; edit also needs exactly one
+                video and duration=-1.
+            image_url (optional): The first frame; required for image-to-video. Media: image.
+            first_frame_url (optional): The first frame; required for first-last-frames. Media:
                 image.
-            last_frame_url (optional): The last frame; needed for first-last-frames, optional
+            last_frame_url (optional): The last frame; required for first-last-frames, optional
                 for image-to-video. Media: image.
-            reference_urls (optional): Pictures for reference: at most 9, with 2.5 at most 30.
-                Media: image. Takes 1 to 30 items.
-            video_urls (optional): MP4 or MOV for reference: at most 3 of 2-15 s each, with 2.5
-                at most 10 of 30 s together. Media: video. Takes 1 to 10 items.
-            audio_urls (optional): MP3 or WAV for reference: at most 3 of 2-15 s each and 15 s
-                together, never alone; with 2.5 at most 10, alone if you like. Media: audio.
-                Takes 1 to 10 items.
-            input_video_duration (optional): Length of all video_urls together in seconds, as
-                you measured it. The longer of this and the service's own measurement is paid.
+            reference_urls (optional): Reference images: at most 9; with 2.5 at most 30. Media:
+                image. Takes 1 to 30 items.
+            video_urls (optional): Reference videos (MP4 or MOV): at most 3 of 2-15 s each; with
+                2.5 at most 10, 30 s in total. Media: video. Takes 1 to 10 items.
+            audio_urls (optional): Reference audio (MP3 or WAV): at most 3 of 2-15 s each and 15
+                s in total, only together with reference_urls or video_urls; with 2.5 at most
+                10, also alone. Media: audio. Takes 1 to 10 items.
+            input_video_duration (optional): Your measured total length of video_urls in
+                seconds. The service charges for the longer of this and its own measurement.
                 Range: 2 to 45.5.
-            duration (optional): Seconds, 5 by default; at most 15, with 2.5 at most 30, and -1
-                for edit.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default; adaptive follows the
-                media.
-            resolution (optional): Size of the picture, 720p by default; fast and mini end at
-                720p, 2.5 at 1080p, standard at 4k.
-            generate_audio (optional): Make sound, which is part of the price; on by default.
+            duration (optional): Length of the video in seconds, 5 by default; at most 15, with
+                2.5 at most 30; -1 for edit.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default; adaptive uses the aspect
+                ratio of the media.
+            resolution (optional): Resolution, 720p by default; at most 720p with fast and mini,
+                1080p with 2.5, 4k with standard.
+            generate_audio (optional): Generate audio, which is part of the price; on by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2784,7 +2840,8 @@ class Seedance2Namespace(Renamable[..., Seedance2Record]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Seedance2Record:
-        """Start a task: Videos by Seedance 2.0 and 2.5.
+        """Make a video from text, from frames, or from reference images, videos and audio, with
+        Seedance 2.0 or 2.5.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -2796,36 +2853,38 @@ class Seedance2Namespace(Renamable[..., Seedance2Record]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
+            prompt: Describes what happens in the video.
             mode (optional): What the video is made from, text-to-video by default; it decides
-                which media fit.
-            model_version (optional): The model: three tiers of 2.0, standard by default, or
-                2.5, which takes more. Known values: standard, mini, fast, 2.5.
-            omni_reference_task_type (optional): What is done with the references, for 2.5. edit
-                and extend need aspect_ratio='adaptive'; edit needs one video and duration=-1,
-                too.
-            image_url (optional): The first frame; needed for image-to-video. Media: image.
-            first_frame_url (optional): The first frame; needed for first-last-frames. Media:
+                which media inputs are allowed.
+            model_version (optional): The model: one of three tiers of 2.0 (standard by
+                default), or 2.5, which has higher limits. Known values: standard, mini, fast,
+                2.5.
+            omni_reference_task_type (optional): How the references are used, for model_version
+                2.5. edit and extend need aspect_ratio='adaptive'; edit also needs exactly one
+                video and duration=-1.
+            image_url (optional): The first frame; required for image-to-video. Media: image.
+            first_frame_url (optional): The first frame; required for first-last-frames. Media:
                 image.
-            last_frame_url (optional): The last frame; needed for first-last-frames, optional
+            last_frame_url (optional): The last frame; required for first-last-frames, optional
                 for image-to-video. Media: image.
-            reference_urls (optional): Pictures for reference: at most 9, with 2.5 at most 30.
-                Media: image. Takes 1 to 30 items.
-            video_urls (optional): MP4 or MOV for reference: at most 3 of 2-15 s each, with 2.5
-                at most 10 of 30 s together. Media: video. Takes 1 to 10 items.
-            audio_urls (optional): MP3 or WAV for reference: at most 3 of 2-15 s each and 15 s
-                together, never alone; with 2.5 at most 10, alone if you like. Media: audio.
-                Takes 1 to 10 items.
-            input_video_duration (optional): Length of all video_urls together in seconds, as
-                you measured it. The longer of this and the service's own measurement is paid.
+            reference_urls (optional): Reference images: at most 9; with 2.5 at most 30. Media:
+                image. Takes 1 to 30 items.
+            video_urls (optional): Reference videos (MP4 or MOV): at most 3 of 2-15 s each; with
+                2.5 at most 10, 30 s in total. Media: video. Takes 1 to 10 items.
+            audio_urls (optional): Reference audio (MP3 or WAV): at most 3 of 2-15 s each and 15
+                s in total, only together with reference_urls or video_urls; with 2.5 at most
+                10, also alone. Media: audio. Takes 1 to 10 items.
+            input_video_duration (optional): Your measured total length of video_urls in
+                seconds. The service charges for the longer of this and its own measurement.
                 Range: 2 to 45.5.
-            duration (optional): Seconds, 5 by default; at most 15, with 2.5 at most 30, and -1
-                for edit.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default; adaptive follows the
-                media.
-            resolution (optional): Size of the picture, 720p by default; fast and mini end at
-                720p, 2.5 at 1080p, standard at 4k.
-            generate_audio (optional): Make sound, which is part of the price; on by default.
+            duration (optional): Length of the video in seconds, 5 by default; at most 15, with
+                2.5 at most 30; -1 for edit.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default; adaptive uses the aspect
+                ratio of the media.
+            resolution (optional): Resolution, 720p by default; at most 720p with fast and mini,
+                1080p with 2.5, 4k with standard.
+            generate_audio (optional): Generate audio, which is part of the price; on by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2860,7 +2919,8 @@ class Seedance2Namespace(Renamable[..., Seedance2Record]):
     ) -> Job[Seedance2Record]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Videos by Seedance 2.0 and 2.5.
+        The job: make a video from text, from frames, or from reference images, videos and
+        audio, with Seedance 2.0 or 2.5.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -2892,43 +2952,46 @@ class Seedance2Namespace(Renamable[..., Seedance2Record]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Videos by Seedance 2.0 and 2.5.
+        The start: make a video from text, from frames, or from reference images, videos and
+        audio, with Seedance 2.0 or 2.5.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
+            prompt: Describes what happens in the video.
             mode (optional): What the video is made from, text-to-video by default; it decides
-                which media fit.
-            model_version (optional): The model: three tiers of 2.0, standard by default, or
-                2.5, which takes more. Known values: standard, mini, fast, 2.5.
-            omni_reference_task_type (optional): What is done with the references, for 2.5. edit
-                and extend need aspect_ratio='adaptive'; edit needs one video and duration=-1,
-                too.
-            image_url (optional): The first frame; needed for image-to-video. Media: image.
-            first_frame_url (optional): The first frame; needed for first-last-frames. Media:
+                which media inputs are allowed.
+            model_version (optional): The model: one of three tiers of 2.0 (standard by
+                default), or 2.5, which has higher limits. Known values: standard, mini, fast,
+                2.5.
+            omni_reference_task_type (optional): How the references are used, for model_version
+                2.5. edit and extend need aspect_ratio='adaptive'; edit also needs exactly one
+                video and duration=-1.
+            image_url (optional): The first frame; required for image-to-video. Media: image.
+            first_frame_url (optional): The first frame; required for first-last-frames. Media:
                 image.
-            last_frame_url (optional): The last frame; needed for first-last-frames, optional
+            last_frame_url (optional): The last frame; required for first-last-frames, optional
                 for image-to-video. Media: image.
-            reference_urls (optional): Pictures for reference: at most 9, with 2.5 at most 30.
-                Media: image. Takes 1 to 30 items.
-            video_urls (optional): MP4 or MOV for reference: at most 3 of 2-15 s each, with 2.5
-                at most 10 of 30 s together. Media: video. Takes 1 to 10 items.
-            audio_urls (optional): MP3 or WAV for reference: at most 3 of 2-15 s each and 15 s
-                together, never alone; with 2.5 at most 10, alone if you like. Media: audio.
-                Takes 1 to 10 items.
-            input_video_duration (optional): Length of all video_urls together in seconds, as
-                you measured it. The longer of this and the service's own measurement is paid.
+            reference_urls (optional): Reference images: at most 9; with 2.5 at most 30. Media:
+                image. Takes 1 to 30 items.
+            video_urls (optional): Reference videos (MP4 or MOV): at most 3 of 2-15 s each; with
+                2.5 at most 10, 30 s in total. Media: video. Takes 1 to 10 items.
+            audio_urls (optional): Reference audio (MP3 or WAV): at most 3 of 2-15 s each and 15
+                s in total, only together with reference_urls or video_urls; with 2.5 at most
+                10, also alone. Media: audio. Takes 1 to 10 items.
+            input_video_duration (optional): Your measured total length of video_urls in
+                seconds. The service charges for the longer of this and its own measurement.
                 Range: 2 to 45.5.
-            duration (optional): Seconds, 5 by default; at most 15, with 2.5 at most 30, and -1
-                for edit.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default; adaptive follows the
-                media.
-            resolution (optional): Size of the picture, 720p by default; fast and mini end at
-                720p, 2.5 at 1080p, standard at 4k.
-            generate_audio (optional): Make sound, which is part of the price; on by default.
+            duration (optional): Length of the video in seconds, 5 by default; at most 15, with
+                2.5 at most 30; -1 for edit.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default; adaptive uses the aspect
+                ratio of the media.
+            resolution (optional): Resolution, 720p by default; at most 720p with fast and mini,
+                1080p with 2.5, 4k with standard.
+            generate_audio (optional): Generate audio, which is part of the price; on by
+                default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -2957,7 +3020,8 @@ class VeoNamespace(Veo[..., VeoRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[VeoRecord]:
-        """Start a task: Videos by Veo 3.1.
+        """Make a video from text, from first and last frames, or from reference images, with Veo
+        3.1. `wait_1080p` returns a 16:9 result in 1080p.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -2971,17 +3035,18 @@ class VeoNamespace(Veo[..., VeoRecord]):
         Operation: ``POST /api/v1/veoVideo/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
+            prompt: Describes what happens in the video.
             generation_type (optional): What the video is made from, TEXT_2_VIDEO by default;
                 the others need image_urls.
-            image_urls (optional): First and, if you like, last frame; or 1-3 reference
-                pictures. Media: image. Takes 1 to 3 items.
-            model (optional): The model: veo3_fast is the default and quicker, veo3 looks
-                better. Known values: veo3, veo3_fast.
-            aspect_ratio (optional): Shape of the picture, Auto by default; a 1080p file is made
+            image_urls (optional): The first and optionally the last frame, or 1-3 reference
+                images. Media: image. Takes 1 to 3 items.
+            model (optional): The model: veo3_fast is the default and faster, veo3 has the
+                better quality. Known values: veo3, veo3_fast.
+            aspect_ratio (optional): Aspect ratio, Auto by default; a 1080p file is available
                 for 16:9 only.
-            watermark (optional): Text of a watermark in the picture.
-            seeds (optional): The same number gives similar videos. Range: 10000 to 99999.
+            watermark (optional): Text of a watermark in the video.
+            seeds (optional): Random seed; the same seed gives similar videos. Range: 10000 to
+                99999.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3007,7 +3072,8 @@ class VeoNamespace(Veo[..., VeoRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> VeoRecord:
-        """Start a task: Videos by Veo 3.1.
+        """Make a video from text, from first and last frames, or from reference images, with Veo
+        3.1. `wait_1080p` returns a 16:9 result in 1080p.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -3019,17 +3085,18 @@ class VeoNamespace(Veo[..., VeoRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
+            prompt: Describes what happens in the video.
             generation_type (optional): What the video is made from, TEXT_2_VIDEO by default;
                 the others need image_urls.
-            image_urls (optional): First and, if you like, last frame; or 1-3 reference
-                pictures. Media: image. Takes 1 to 3 items.
-            model (optional): The model: veo3_fast is the default and quicker, veo3 looks
-                better. Known values: veo3, veo3_fast.
-            aspect_ratio (optional): Shape of the picture, Auto by default; a 1080p file is made
+            image_urls (optional): The first and optionally the last frame, or 1-3 reference
+                images. Media: image. Takes 1 to 3 items.
+            model (optional): The model: veo3_fast is the default and faster, veo3 has the
+                better quality. Known values: veo3, veo3_fast.
+            aspect_ratio (optional): Aspect ratio, Auto by default; a 1080p file is available
                 for 16:9 only.
-            watermark (optional): Text of a watermark in the picture.
-            seeds (optional): The same number gives similar videos. Range: 10000 to 99999.
+            watermark (optional): Text of a watermark in the video.
+            seeds (optional): Random seed; the same seed gives similar videos. Range: 10000 to
+                99999.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3057,7 +3124,8 @@ class VeoNamespace(Veo[..., VeoRecord]):
     ) -> Job[VeoRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Videos by Veo 3.1.
+        The job: make a video from text, from first and last frames, or from reference images,
+        with Veo 3.1. `wait_1080p` returns a 16:9 result in 1080p.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -3082,24 +3150,26 @@ class VeoNamespace(Veo[..., VeoRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Videos by Veo 3.1.
+        The start: make a video from text, from first and last frames, or from reference images,
+        with Veo 3.1. `wait_1080p` returns a 16:9 result in 1080p.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
+            prompt: Describes what happens in the video.
             generation_type (optional): What the video is made from, TEXT_2_VIDEO by default;
                 the others need image_urls.
-            image_urls (optional): First and, if you like, last frame; or 1-3 reference
-                pictures. Media: image. Takes 1 to 3 items.
-            model (optional): The model: veo3_fast is the default and quicker, veo3 looks
-                better. Known values: veo3, veo3_fast.
-            aspect_ratio (optional): Shape of the picture, Auto by default; a 1080p file is made
+            image_urls (optional): The first and optionally the last frame, or 1-3 reference
+                images. Media: image. Takes 1 to 3 items.
+            model (optional): The model: veo3_fast is the default and faster, veo3 has the
+                better quality. Known values: veo3, veo3_fast.
+            aspect_ratio (optional): Aspect ratio, Auto by default; a 1080p file is available
                 for 16:9 only.
-            watermark (optional): Text of a watermark in the picture.
-            seeds (optional): The same number gives similar videos. Range: 10000 to 99999.
+            watermark (optional): Text of a watermark in the video.
+            seeds (optional): Random seed; the same seed gives similar videos. Range: 10000 to
+                99999.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3128,7 +3198,7 @@ class GrokVideoNamespace(TaskNamespace[..., GrokVideoRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[GrokVideoRecord]:
-        """Start a task: Videos by Grok Imagine.
+        """Make a video from text or from images, with Grok Imagine.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -3143,20 +3213,20 @@ class GrokVideoNamespace(TaskNamespace[..., GrokVideoRecord]):
 
         Inputs (keyword only; None is not sent):
             model_type (optional): What the video is made from, text-to-video by default.
-            model_version (optional): The model, legacy by default; 1.5 makes image-to-video
+            model_version (optional): The model, legacy by default; 1.5 supports image-to-video
                 only. Known values: legacy, 1.5.
-            prompt (optional): What happens; needed for text-to-video, optional for image-to-
-                video.
+            prompt (optional): Describes what happens; required for text-to-video, optional for
+                image-to-video.
             mode (optional): The style, normal by default; the service may change it for image-
                 to-video.
-            image_urls (optional): The pictures; image-to-video needs one here or in image_url.
-                Media: image.
-            image_url (optional): A picture that comes before image_urls. Media: image.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default; auto needs 1.5; 4:3,
-                3:4, 3:2 and 2:3 need pictures.
-            duration (optional): Seconds, 6 by default.
-            nsfw_checker (optional): A further check for adult material, for 1.5; off by
-                default.
+            image_urls (optional): The images; image-to-video needs at least one here or in
+                image_url. Media: image.
+            image_url (optional): An image placed before image_urls. Media: image.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default; auto needs model_version
+                1.5; 4:3, 3:4, 3:2 and 2:3 need images.
+            duration (optional): Length of the video in seconds, 6 by default.
+            nsfw_checker (optional): An additional check for adult content, for model_version
+                1.5; off by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3182,7 +3252,7 @@ class GrokVideoNamespace(TaskNamespace[..., GrokVideoRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> GrokVideoRecord:
-        """Start a task: Videos by Grok Imagine.
+        """Make a video from text or from images, with Grok Imagine.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -3195,20 +3265,20 @@ class GrokVideoNamespace(TaskNamespace[..., GrokVideoRecord]):
 
         Inputs (keyword only; None is not sent):
             model_type (optional): What the video is made from, text-to-video by default.
-            model_version (optional): The model, legacy by default; 1.5 makes image-to-video
+            model_version (optional): The model, legacy by default; 1.5 supports image-to-video
                 only. Known values: legacy, 1.5.
-            prompt (optional): What happens; needed for text-to-video, optional for image-to-
-                video.
+            prompt (optional): Describes what happens; required for text-to-video, optional for
+                image-to-video.
             mode (optional): The style, normal by default; the service may change it for image-
                 to-video.
-            image_urls (optional): The pictures; image-to-video needs one here or in image_url.
-                Media: image.
-            image_url (optional): A picture that comes before image_urls. Media: image.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default; auto needs 1.5; 4:3,
-                3:4, 3:2 and 2:3 need pictures.
-            duration (optional): Seconds, 6 by default.
-            nsfw_checker (optional): A further check for adult material, for 1.5; off by
-                default.
+            image_urls (optional): The images; image-to-video needs at least one here or in
+                image_url. Media: image.
+            image_url (optional): An image placed before image_urls. Media: image.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default; auto needs model_version
+                1.5; 4:3, 3:4, 3:2 and 2:3 need images.
+            duration (optional): Length of the video in seconds, 6 by default.
+            nsfw_checker (optional): An additional check for adult content, for model_version
+                1.5; off by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3236,7 +3306,7 @@ class GrokVideoNamespace(TaskNamespace[..., GrokVideoRecord]):
     ) -> Job[GrokVideoRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Videos by Grok Imagine.
+        The job: make a video from text or from images, with Grok Imagine.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -3261,7 +3331,7 @@ class GrokVideoNamespace(TaskNamespace[..., GrokVideoRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Videos by Grok Imagine.
+        The start: make a video from text or from images, with Grok Imagine.
 
         Free of charge; nothing is uploaded or started.
 
@@ -3269,20 +3339,20 @@ class GrokVideoNamespace(TaskNamespace[..., GrokVideoRecord]):
 
         Inputs (keyword only; None is not sent):
             model_type (optional): What the video is made from, text-to-video by default.
-            model_version (optional): The model, legacy by default; 1.5 makes image-to-video
+            model_version (optional): The model, legacy by default; 1.5 supports image-to-video
                 only. Known values: legacy, 1.5.
-            prompt (optional): What happens; needed for text-to-video, optional for image-to-
-                video.
+            prompt (optional): Describes what happens; required for text-to-video, optional for
+                image-to-video.
             mode (optional): The style, normal by default; the service may change it for image-
                 to-video.
-            image_urls (optional): The pictures; image-to-video needs one here or in image_url.
-                Media: image.
-            image_url (optional): A picture that comes before image_urls. Media: image.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default; auto needs 1.5; 4:3,
-                3:4, 3:2 and 2:3 need pictures.
-            duration (optional): Seconds, 6 by default.
-            nsfw_checker (optional): A further check for adult material, for 1.5; off by
-                default.
+            image_urls (optional): The images; image-to-video needs at least one here or in
+                image_url. Media: image.
+            image_url (optional): An image placed before image_urls. Media: image.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default; auto needs model_version
+                1.5; 4:3, 3:4, 3:2 and 2:3 need images.
+            duration (optional): Length of the video in seconds, 6 by default.
+            nsfw_checker (optional): An additional check for adult content, for model_version
+                1.5; off by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3316,7 +3386,8 @@ class KlingVideoNamespace(Renamable[..., KlingVideoRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[KlingVideoRecord]:
-        """Start a task: Videos by Kling 2.6 and 3.0.
+        """Make a video from text or an image, or animate an image with the motion of a video, with
+        Kling 2.6 or 3.0.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -3330,30 +3401,30 @@ class KlingVideoNamespace(Renamable[..., KlingVideoRecord]):
         Operation: ``POST /api/v1/klingVideo/start``.
 
         Inputs (keyword only; None is not sent):
-            mode: What the video is made from; motion-control moves image_url as video_url
-                moves.
-            prompt: What happens in the video.
+            mode: What the video is made from; motion-control animates image_url with the motion
+                of video_url.
+            prompt: Describes what happens in the video.
             version (optional): The version of Kling, 2.6 by default. Known values: 2.6, 3.0.
-            model_version (optional): The variant of 3.0, standard by default; fast does no
-                motion-control. Known values: standard, fast.
-            resolution (optional): Size of the picture for model_version fast, 720p by default.
+            model_version (optional): The variant of version 3.0, standard by default; fast does
+                not support motion-control. Known values: standard, fast.
+            resolution (optional): Resolution for model_version fast, 720p by default.
             quality_mode (optional): Quality and price, std by default; 4k needs version 3.0 and
-                no motion-control.
-            duration (optional): Seconds, 5 by default: 5 or 10 with version 2.6, 3-15 with 3.0.
-                Range: 3 to 15.
-            image_url (optional): The picture; needed for image-to-video and motion-control.
+                does not support motion-control.
+            duration (optional): Length of the video in seconds, 5 by default: 5 or 10 with
+                version 2.6, 3-15 with 3.0. Range: 3 to 15.
+            image_url (optional): The image; required for image-to-video and motion-control.
                 Media: image.
-            video_url (optional): The movement to take over; needed for motion-control. Media:
-                video.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default; for text-to-video
+            video_url (optional): The video whose motion is used; required for motion-control.
+                Media: video.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default; for text-to-video only.
+            sound (optional): Generate audio; off by default; version 2.6 supports it with pro
                 only.
-            sound (optional): Make sound; off by default, and with version 2.6 for pro only.
-            end_image_url (optional): The last frame, for image-to-video with pro; with 2.6 not
-                together with sound. Media: image.
-            character_orientation (optional): Whom the figure of motion-control turns like: the
-                video (default, 3-30 s) or the image (3-10 s).
-            negative_prompt (optional): What must not be seen.
-            seed (optional): The same number gives similar videos.
+            end_image_url (optional): The last frame, for image-to-video with pro; version 2.6
+                does not support it with sound. Media: image.
+            character_orientation (optional): Orientation of the figure for motion-control: as
+                in the video (default, 3-30 s) or as in the image (3-10 s).
+            negative_prompt (optional): What the result must not show.
+            seed (optional): Random seed; the same seed gives similar videos.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3384,7 +3455,8 @@ class KlingVideoNamespace(Renamable[..., KlingVideoRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> KlingVideoRecord:
-        """Start a task: Videos by Kling 2.6 and 3.0.
+        """Make a video from text or an image, or animate an image with the motion of a video, with
+        Kling 2.6 or 3.0.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -3396,30 +3468,30 @@ class KlingVideoNamespace(Renamable[..., KlingVideoRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            mode: What the video is made from; motion-control moves image_url as video_url
-                moves.
-            prompt: What happens in the video.
+            mode: What the video is made from; motion-control animates image_url with the motion
+                of video_url.
+            prompt: Describes what happens in the video.
             version (optional): The version of Kling, 2.6 by default. Known values: 2.6, 3.0.
-            model_version (optional): The variant of 3.0, standard by default; fast does no
-                motion-control. Known values: standard, fast.
-            resolution (optional): Size of the picture for model_version fast, 720p by default.
+            model_version (optional): The variant of version 3.0, standard by default; fast does
+                not support motion-control. Known values: standard, fast.
+            resolution (optional): Resolution for model_version fast, 720p by default.
             quality_mode (optional): Quality and price, std by default; 4k needs version 3.0 and
-                no motion-control.
-            duration (optional): Seconds, 5 by default: 5 or 10 with version 2.6, 3-15 with 3.0.
-                Range: 3 to 15.
-            image_url (optional): The picture; needed for image-to-video and motion-control.
+                does not support motion-control.
+            duration (optional): Length of the video in seconds, 5 by default: 5 or 10 with
+                version 2.6, 3-15 with 3.0. Range: 3 to 15.
+            image_url (optional): The image; required for image-to-video and motion-control.
                 Media: image.
-            video_url (optional): The movement to take over; needed for motion-control. Media:
-                video.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default; for text-to-video
+            video_url (optional): The video whose motion is used; required for motion-control.
+                Media: video.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default; for text-to-video only.
+            sound (optional): Generate audio; off by default; version 2.6 supports it with pro
                 only.
-            sound (optional): Make sound; off by default, and with version 2.6 for pro only.
-            end_image_url (optional): The last frame, for image-to-video with pro; with 2.6 not
-                together with sound. Media: image.
-            character_orientation (optional): Whom the figure of motion-control turns like: the
-                video (default, 3-30 s) or the image (3-10 s).
-            negative_prompt (optional): What must not be seen.
-            seed (optional): The same number gives similar videos.
+            end_image_url (optional): The last frame, for image-to-video with pro; version 2.6
+                does not support it with sound. Media: image.
+            character_orientation (optional): Orientation of the figure for motion-control: as
+                in the video (default, 3-30 s) or as in the image (3-10 s).
+            negative_prompt (optional): What the result must not show.
+            seed (optional): Random seed; the same seed gives similar videos.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3452,7 +3524,8 @@ class KlingVideoNamespace(Renamable[..., KlingVideoRecord]):
     ) -> Job[KlingVideoRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Videos by Kling 2.6 and 3.0.
+        The job: make a video from text or an image, or animate an image with the motion of a
+        video, with Kling 2.6 or 3.0.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -3482,37 +3555,38 @@ class KlingVideoNamespace(Renamable[..., KlingVideoRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Videos by Kling 2.6 and 3.0.
+        The start: make a video from text or an image, or animate an image with the motion of a
+        video, with Kling 2.6 or 3.0.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            mode: What the video is made from; motion-control moves image_url as video_url
-                moves.
-            prompt: What happens in the video.
+            mode: What the video is made from; motion-control animates image_url with the motion
+                of video_url.
+            prompt: Describes what happens in the video.
             version (optional): The version of Kling, 2.6 by default. Known values: 2.6, 3.0.
-            model_version (optional): The variant of 3.0, standard by default; fast does no
-                motion-control. Known values: standard, fast.
-            resolution (optional): Size of the picture for model_version fast, 720p by default.
+            model_version (optional): The variant of version 3.0, standard by default; fast does
+                not support motion-control. Known values: standard, fast.
+            resolution (optional): Resolution for model_version fast, 720p by default.
             quality_mode (optional): Quality and price, std by default; 4k needs version 3.0 and
-                no motion-control.
-            duration (optional): Seconds, 5 by default: 5 or 10 with version 2.6, 3-15 with 3.0.
-                Range: 3 to 15.
-            image_url (optional): The picture; needed for image-to-video and motion-control.
+                does not support motion-control.
+            duration (optional): Length of the video in seconds, 5 by default: 5 or 10 with
+                version 2.6, 3-15 with 3.0. Range: 3 to 15.
+            image_url (optional): The image; required for image-to-video and motion-control.
                 Media: image.
-            video_url (optional): The movement to take over; needed for motion-control. Media:
-                video.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default; for text-to-video
+            video_url (optional): The video whose motion is used; required for motion-control.
+                Media: video.
+            aspect_ratio (optional): Aspect ratio, 16:9 by default; for text-to-video only.
+            sound (optional): Generate audio; off by default; version 2.6 supports it with pro
                 only.
-            sound (optional): Make sound; off by default, and with version 2.6 for pro only.
-            end_image_url (optional): The last frame, for image-to-video with pro; with 2.6 not
-                together with sound. Media: image.
-            character_orientation (optional): Whom the figure of motion-control turns like: the
-                video (default, 3-30 s) or the image (3-10 s).
-            negative_prompt (optional): What must not be seen.
-            seed (optional): The same number gives similar videos.
+            end_image_url (optional): The last frame, for image-to-video with pro; version 2.6
+                does not support it with sound. Media: image.
+            character_orientation (optional): Orientation of the figure for motion-control: as
+                in the video (default, 3-30 s) or as in the image (3-10 s).
+            negative_prompt (optional): What the result must not show.
+            seed (optional): Random seed; the same seed gives similar videos.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3521,7 +3595,7 @@ class KlingVideoNamespace(Renamable[..., KlingVideoRecord]):
         """
 
 class KlingOmniNamespace(Renamable[..., KlingOmniRecord]):
-    """``a2e.kling_omni``: videos by Kling Omni, also of several shots."""
+    """``a2e.kling_omni``: videos by Kling Omni in one or several shots."""
 
     async def start(
         self,
@@ -3540,7 +3614,7 @@ class KlingOmniNamespace(Renamable[..., KlingOmniRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[KlingOmniRecord]:
-        """Start a task: Videos by Kling Omni, also of several shots.
+        """Make a video from text and reference images, in one or several shots, with Kling Omni.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -3554,20 +3628,20 @@ class KlingOmniNamespace(Renamable[..., KlingOmniRecord]):
         Operation: ``POST /api/v1/klingOmni/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt (optional): What happens; cite pictures as <<<image_1>>>. Needed without a
-                storyboard.
-            image_list (optional): Reference pictures: JPEG or PNG of at most 10 MB. Media:
+            prompt (optional): Describes what happens; refers to images as <<<image_1>>>.
+                Required without multi_prompt.
+            image_list (optional): Reference images: JPEG or PNG of at most 10 MB each. Media:
                 image. Takes 1 to 7 items.
             mode (optional): Quality: std (720p, the default) or pro (1080p).
             duration (optional): Length of the video in seconds, 5 by default. Range: 3 to 15.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default.
-            sound (optional): Make sound; off by default.
-            multi_shot (optional): Several shots, off by default; needs shot_type.
-            shot_type (optional): Who directs the shots: the model (intelligence) or your
+            aspect_ratio (optional): Aspect ratio, 16:9 by default.
+            sound (optional): Generate audio; off by default.
+            multi_shot (optional): Make several shots; off by default; requires shot_type.
+            shot_type (optional): How the shots are chosen: by the model (intelligence) or by
                 multi_prompt (customize).
-            multi_prompt (optional): The storyboard for customize: shots with prompt and
-                duration (seconds), whose durations sum up to that of the video. Takes 1 to 6
-                items.
+            multi_prompt (optional): The storyboard for customize: mappings with prompt and
+                duration (seconds); the durations add up to the duration of the video. Takes 1
+                to 6 items.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3592,7 +3666,7 @@ class KlingOmniNamespace(Renamable[..., KlingOmniRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> KlingOmniRecord:
-        """Start a task: Videos by Kling Omni, also of several shots.
+        """Make a video from text and reference images, in one or several shots, with Kling Omni.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -3604,20 +3678,20 @@ class KlingOmniNamespace(Renamable[..., KlingOmniRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt (optional): What happens; cite pictures as <<<image_1>>>. Needed without a
-                storyboard.
-            image_list (optional): Reference pictures: JPEG or PNG of at most 10 MB. Media:
+            prompt (optional): Describes what happens; refers to images as <<<image_1>>>.
+                Required without multi_prompt.
+            image_list (optional): Reference images: JPEG or PNG of at most 10 MB each. Media:
                 image. Takes 1 to 7 items.
             mode (optional): Quality: std (720p, the default) or pro (1080p).
             duration (optional): Length of the video in seconds, 5 by default. Range: 3 to 15.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default.
-            sound (optional): Make sound; off by default.
-            multi_shot (optional): Several shots, off by default; needs shot_type.
-            shot_type (optional): Who directs the shots: the model (intelligence) or your
+            aspect_ratio (optional): Aspect ratio, 16:9 by default.
+            sound (optional): Generate audio; off by default.
+            multi_shot (optional): Make several shots; off by default; requires shot_type.
+            shot_type (optional): How the shots are chosen: by the model (intelligence) or by
                 multi_prompt (customize).
-            multi_prompt (optional): The storyboard for customize: shots with prompt and
-                duration (seconds), whose durations sum up to that of the video. Takes 1 to 6
-                items.
+            multi_prompt (optional): The storyboard for customize: mappings with prompt and
+                duration (seconds); the durations add up to the duration of the video. Takes 1
+                to 6 items.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3644,7 +3718,8 @@ class KlingOmniNamespace(Renamable[..., KlingOmniRecord]):
     ) -> Job[KlingOmniRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Videos by Kling Omni, also of several shots.
+        The job: make a video from text and reference images, in one or several shots, with
+        Kling Omni.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -3668,27 +3743,28 @@ class KlingOmniNamespace(Renamable[..., KlingOmniRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Videos by Kling Omni, also of several shots.
+        The start: make a video from text and reference images, in one or several shots, with
+        Kling Omni.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt (optional): What happens; cite pictures as <<<image_1>>>. Needed without a
-                storyboard.
-            image_list (optional): Reference pictures: JPEG or PNG of at most 10 MB. Media:
+            prompt (optional): Describes what happens; refers to images as <<<image_1>>>.
+                Required without multi_prompt.
+            image_list (optional): Reference images: JPEG or PNG of at most 10 MB each. Media:
                 image. Takes 1 to 7 items.
             mode (optional): Quality: std (720p, the default) or pro (1080p).
             duration (optional): Length of the video in seconds, 5 by default. Range: 3 to 15.
-            aspect_ratio (optional): Shape of the picture, 16:9 by default.
-            sound (optional): Make sound; off by default.
-            multi_shot (optional): Several shots, off by default; needs shot_type.
-            shot_type (optional): Who directs the shots: the model (intelligence) or your
+            aspect_ratio (optional): Aspect ratio, 16:9 by default.
+            sound (optional): Generate audio; off by default.
+            multi_shot (optional): Make several shots; off by default; requires shot_type.
+            shot_type (optional): How the shots are chosen: by the model (intelligence) or by
                 multi_prompt (customize).
-            multi_prompt (optional): The storyboard for customize: shots with prompt and
-                duration (seconds), whose durations sum up to that of the video. Takes 1 to 6
-                items.
+            multi_prompt (optional): The storyboard for customize: mappings with prompt and
+                duration (seconds); the durations add up to the duration of the video. Takes 1
+                to 6 items.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -3697,7 +3773,7 @@ class KlingOmniNamespace(Renamable[..., KlingOmniRecord]):
         """
 
 class SoraNamespace(TaskNamespace[..., SoraRecord]):
-    """``a2e.sora``: videos under the name of Sora, made by Kling 3.0."""
+    """``a2e.sora``: videos named Sora, made by Kling 3.0."""
 
     async def start(
         self,
@@ -3713,7 +3789,7 @@ class SoraNamespace(TaskNamespace[..., SoraRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[SoraRecord]:
-        """Start a task: Videos under the name of Sora, made by Kling 3.0.
+        """Make a video from images or text. The service names it Sora and makes it with Kling 3.0.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -3727,12 +3803,12 @@ class SoraNamespace(TaskNamespace[..., SoraRecord]):
         Operation: ``POST /api/v1/soraVideo/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
+            prompt: Describes what happens in the video.
             model_type (optional): What the video is made from, image-to-video by default.
-            image_urls (optional): The pictures; needed unless model_type is text-to-video.
+            image_urls (optional): The images; required unless model_type is text-to-video.
                 Media: image.
-            aspect_ratio (optional): Shape of the picture, landscape by default.
-            duration_seconds (optional): Seconds, 5 by default.
+            aspect_ratio (optional): Aspect ratio, landscape by default.
+            duration_seconds (optional): Length of the video in seconds, 5 by default.
             quality (optional): Quality and price, standard by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
@@ -3755,7 +3831,7 @@ class SoraNamespace(TaskNamespace[..., SoraRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> SoraRecord:
-        """Start a task: Videos under the name of Sora, made by Kling 3.0.
+        """Make a video from images or text. The service names it Sora and makes it with Kling 3.0.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -3767,12 +3843,12 @@ class SoraNamespace(TaskNamespace[..., SoraRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
+            prompt: Describes what happens in the video.
             model_type (optional): What the video is made from, image-to-video by default.
-            image_urls (optional): The pictures; needed unless model_type is text-to-video.
+            image_urls (optional): The images; required unless model_type is text-to-video.
                 Media: image.
-            aspect_ratio (optional): Shape of the picture, landscape by default.
-            duration_seconds (optional): Seconds, 5 by default.
+            aspect_ratio (optional): Aspect ratio, landscape by default.
+            duration_seconds (optional): Length of the video in seconds, 5 by default.
             quality (optional): Quality and price, standard by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
@@ -3797,7 +3873,8 @@ class SoraNamespace(TaskNamespace[..., SoraRecord]):
     ) -> Job[SoraRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Videos under the name of Sora, made by Kling 3.0.
+        The job: make a video from images or text. The service names it Sora and makes it with
+        Kling 3.0.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -3818,19 +3895,20 @@ class SoraNamespace(TaskNamespace[..., SoraRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Videos under the name of Sora, made by Kling 3.0.
+        The start: make a video from images or text. The service names it Sora and makes it with
+        Kling 3.0.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What happens in the video.
+            prompt: Describes what happens in the video.
             model_type (optional): What the video is made from, image-to-video by default.
-            image_urls (optional): The pictures; needed unless model_type is text-to-video.
+            image_urls (optional): The images; required unless model_type is text-to-video.
                 Media: image.
-            aspect_ratio (optional): Shape of the picture, landscape by default.
-            duration_seconds (optional): Seconds, 5 by default.
+            aspect_ratio (optional): Aspect ratio, landscape by default.
+            duration_seconds (optional): Length of the video in seconds, 5 by default.
             quality (optional): Quality and price, standard by default.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
@@ -3840,7 +3918,7 @@ class SoraNamespace(TaskNamespace[..., SoraRecord]):
         """
 
 class AvatarVideoNamespace(TaskNamespace[..., AvatarVideoRecord]):
-    """``a2e.avatar_video``: an avatar that speaks."""
+    """``a2e.avatar_video``: a speaking avatar."""
 
     async def start(
         self,
@@ -3881,7 +3959,7 @@ class AvatarVideoNamespace(TaskNamespace[..., AvatarVideoRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[AvatarVideoRecord]:
-        """Start a task: An avatar that speaks.
+        """Make a video of an avatar that speaks given audio, optionally on another background.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -3895,46 +3973,49 @@ class AvatarVideoNamespace(TaskNamespace[..., AvatarVideoRecord]):
         Operation: ``POST /api/v1/video/generate``.
 
         Inputs (keyword only; None is not sent):
-            anchor_id: Who speaks: an id of a2e.avatars.list(), or the anchor_id of a video
-                twin.
-            anchor_type: 0 for an avatar of the service, 1 for one of your own.
-            audio_src (optional): What is said, such as the Output of a2e.speech.say(); or give
-                custom_voice. Media: audio.
-            custom_voice (optional): What is said, as your own recording. Media: audio.
-            anchor_background_img (optional): The avatar's own background, needed to replace it
-                where the avatar has none saved. Media: image.
-            anchor_background_color (optional): The same as an RGBA colour; one of the two is
-                enough.
-            back_id (optional): A background of the service (a2e.backgrounds.all()).
-            custom_back_id (optional): A background of your own (a2e.backgrounds.add());
-                excludes back_id.
-            face_swap_id (optional): A face swap template.
-            color (optional): A plain background, as an RGBA colour.
-            web_bg_width (optional): Width of the picture in pixels; needed with a new
+            anchor_id: The avatar that speaks: an id from a2e.avatars.list(), or the anchor_id
+                of a video twin.
+            anchor_type: 0 for an avatar of the service, 1 for an avatar of the account.
+            audio_src (optional): The speech, such as the Output of a2e.speech.say(). Give this
+                or custom_voice. Media: audio.
+            custom_voice (optional): The speech as your own recording. Give this or audio_src.
+                Media: audio.
+            anchor_background_img (optional): Image of the avatar's own background; required to
+                replace the background if the avatar has none saved. Media: image.
+            anchor_background_color (optional): The avatar's own background as an RGBA colour,
+                instead of anchor_background_img.
+            back_id (optional): Id of a background of the service (a2e.backgrounds.all()).
+            custom_back_id (optional): Id of a background of the account
+                (a2e.backgrounds.add()); excludes back_id.
+            face_swap_id (optional): Id of a face swap template.
+            color (optional): A plain background as an RGBA colour.
+            web_bg_width (optional): Width of the video in pixels; required with a new
                 background.
-            web_bg_height (optional): Height of the picture in pixels; needed with a new
+            web_bg_height (optional): Height of the video in pixels; required with a new
                 background.
-            web_people_width (optional): Width of the avatar in the picture; needed with a new
-                background.
-            web_people_height (optional): Height of the avatar in the picture; needed with a new
-                background.
-            web_people_x (optional): Where the avatar stands, from the left.
-            web_people_y (optional): Where the avatar stands, from the top.
-            web_dist_bg_width (optional): Width of the background's part that is used; -1 for
-                all of it.
-            web_dist_bg_height (optional): Height of the background's part that is used; -1 for
-                all of it.
-            web_dist_bg_x (optional): Where that part begins, from the left.
-            web_dist_bg_y (optional): Where that part begins, from the top.
-            resolution (optional): Height in pixels; the service takes 1080.
-            msg (optional): The words that are said, as text.
-            erode_factor (optional): How much is taken off the avatar's edge when it is cut out.
-            is_skip_rs (optional): Do not scale the resolution.
-            is_skip_gp (optional): Do not treat a green screen.
-            gp_model (optional): Green screen settings; the service does not name them.
+            web_people_width (optional): Width of the avatar in the video in pixels; required
+                with a new background.
+            web_people_height (optional): Height of the avatar in the video in pixels; required
+                with a new background.
+            web_people_x (optional): Distance of the avatar from the left edge in pixels.
+            web_people_y (optional): Distance of the avatar from the top edge in pixels.
+            web_dist_bg_width (optional): Width of the used part of the background in pixels; -1
+                for the full width.
+            web_dist_bg_height (optional): Height of the used part of the background in pixels;
+                -1 for the full height.
+            web_dist_bg_x (optional): Left edge of the used part of the background in pixels.
+            web_dist_bg_y (optional): Top edge of the used part of the background in pixels.
+            resolution (optional): Height of the video in pixels; 1080 by default.
+            msg (optional): The spoken words as text.
+            erode_factor (optional): How much of the avatar's edge is removed when it is cut
+                out.
+            is_skip_rs (optional): Skip the scaling of the resolution.
+            is_skip_gp (optional): Skip the green screen processing.
+            gp_model (optional): Green screen settings; the service does not document their
+                names.
             is_caption_enabled (optional): Put captions into the video.
-            caption_align (optional): Place and style of captions; the service does not name the
-                settings.
+            caption_align (optional): Position and style of captions; the service does not
+                document the names.
             is_to_public_pool (optional): Share the video in the public pool.
             lip_model (optional): The lip-sync model.
             wl_model (optional): The watermark model.
@@ -3984,7 +4065,7 @@ class AvatarVideoNamespace(TaskNamespace[..., AvatarVideoRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> AvatarVideoRecord:
-        """Start a task: An avatar that speaks.
+        """Make a video of an avatar that speaks given audio, optionally on another background.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -3996,46 +4077,49 @@ class AvatarVideoNamespace(TaskNamespace[..., AvatarVideoRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            anchor_id: Who speaks: an id of a2e.avatars.list(), or the anchor_id of a video
-                twin.
-            anchor_type: 0 for an avatar of the service, 1 for one of your own.
-            audio_src (optional): What is said, such as the Output of a2e.speech.say(); or give
-                custom_voice. Media: audio.
-            custom_voice (optional): What is said, as your own recording. Media: audio.
-            anchor_background_img (optional): The avatar's own background, needed to replace it
-                where the avatar has none saved. Media: image.
-            anchor_background_color (optional): The same as an RGBA colour; one of the two is
-                enough.
-            back_id (optional): A background of the service (a2e.backgrounds.all()).
-            custom_back_id (optional): A background of your own (a2e.backgrounds.add());
-                excludes back_id.
-            face_swap_id (optional): A face swap template.
-            color (optional): A plain background, as an RGBA colour.
-            web_bg_width (optional): Width of the picture in pixels; needed with a new
+            anchor_id: The avatar that speaks: an id from a2e.avatars.list(), or the anchor_id
+                of a video twin.
+            anchor_type: 0 for an avatar of the service, 1 for an avatar of the account.
+            audio_src (optional): The speech, such as the Output of a2e.speech.say(). Give this
+                or custom_voice. Media: audio.
+            custom_voice (optional): The speech as your own recording. Give this or audio_src.
+                Media: audio.
+            anchor_background_img (optional): Image of the avatar's own background; required to
+                replace the background if the avatar has none saved. Media: image.
+            anchor_background_color (optional): The avatar's own background as an RGBA colour,
+                instead of anchor_background_img.
+            back_id (optional): Id of a background of the service (a2e.backgrounds.all()).
+            custom_back_id (optional): Id of a background of the account
+                (a2e.backgrounds.add()); excludes back_id.
+            face_swap_id (optional): Id of a face swap template.
+            color (optional): A plain background as an RGBA colour.
+            web_bg_width (optional): Width of the video in pixels; required with a new
                 background.
-            web_bg_height (optional): Height of the picture in pixels; needed with a new
+            web_bg_height (optional): Height of the video in pixels; required with a new
                 background.
-            web_people_width (optional): Width of the avatar in the picture; needed with a new
-                background.
-            web_people_height (optional): Height of the avatar in the picture; needed with a new
-                background.
-            web_people_x (optional): Where the avatar stands, from the left.
-            web_people_y (optional): Where the avatar stands, from the top.
-            web_dist_bg_width (optional): Width of the background's part that is used; -1 for
-                all of it.
-            web_dist_bg_height (optional): Height of the background's part that is used; -1 for
-                all of it.
-            web_dist_bg_x (optional): Where that part begins, from the left.
-            web_dist_bg_y (optional): Where that part begins, from the top.
-            resolution (optional): Height in pixels; the service takes 1080.
-            msg (optional): The words that are said, as text.
-            erode_factor (optional): How much is taken off the avatar's edge when it is cut out.
-            is_skip_rs (optional): Do not scale the resolution.
-            is_skip_gp (optional): Do not treat a green screen.
-            gp_model (optional): Green screen settings; the service does not name them.
+            web_people_width (optional): Width of the avatar in the video in pixels; required
+                with a new background.
+            web_people_height (optional): Height of the avatar in the video in pixels; required
+                with a new background.
+            web_people_x (optional): Distance of the avatar from the left edge in pixels.
+            web_people_y (optional): Distance of the avatar from the top edge in pixels.
+            web_dist_bg_width (optional): Width of the used part of the background in pixels; -1
+                for the full width.
+            web_dist_bg_height (optional): Height of the used part of the background in pixels;
+                -1 for the full height.
+            web_dist_bg_x (optional): Left edge of the used part of the background in pixels.
+            web_dist_bg_y (optional): Top edge of the used part of the background in pixels.
+            resolution (optional): Height of the video in pixels; 1080 by default.
+            msg (optional): The spoken words as text.
+            erode_factor (optional): How much of the avatar's edge is removed when it is cut
+                out.
+            is_skip_rs (optional): Skip the scaling of the resolution.
+            is_skip_gp (optional): Skip the green screen processing.
+            gp_model (optional): Green screen settings; the service does not document their
+                names.
             is_caption_enabled (optional): Put captions into the video.
-            caption_align (optional): Place and style of captions; the service does not name the
-                settings.
+            caption_align (optional): Position and style of captions; the service does not
+                document the names.
             is_to_public_pool (optional): Share the video in the public pool.
             lip_model (optional): The lip-sync model.
             wl_model (optional): The watermark model.
@@ -4087,7 +4171,8 @@ class AvatarVideoNamespace(TaskNamespace[..., AvatarVideoRecord]):
     ) -> Job[AvatarVideoRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: An avatar that speaks.
+        The job: make a video of an avatar that speaks given audio, optionally on another
+        background.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -4133,53 +4218,57 @@ class AvatarVideoNamespace(TaskNamespace[..., AvatarVideoRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: An avatar that speaks.
+        The start: make a video of an avatar that speaks given audio, optionally on another
+        background.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            anchor_id: Who speaks: an id of a2e.avatars.list(), or the anchor_id of a video
-                twin.
-            anchor_type: 0 for an avatar of the service, 1 for one of your own.
-            audio_src (optional): What is said, such as the Output of a2e.speech.say(); or give
-                custom_voice. Media: audio.
-            custom_voice (optional): What is said, as your own recording. Media: audio.
-            anchor_background_img (optional): The avatar's own background, needed to replace it
-                where the avatar has none saved. Media: image.
-            anchor_background_color (optional): The same as an RGBA colour; one of the two is
-                enough.
-            back_id (optional): A background of the service (a2e.backgrounds.all()).
-            custom_back_id (optional): A background of your own (a2e.backgrounds.add());
-                excludes back_id.
-            face_swap_id (optional): A face swap template.
-            color (optional): A plain background, as an RGBA colour.
-            web_bg_width (optional): Width of the picture in pixels; needed with a new
+            anchor_id: The avatar that speaks: an id from a2e.avatars.list(), or the anchor_id
+                of a video twin.
+            anchor_type: 0 for an avatar of the service, 1 for an avatar of the account.
+            audio_src (optional): The speech, such as the Output of a2e.speech.say(). Give this
+                or custom_voice. Media: audio.
+            custom_voice (optional): The speech as your own recording. Give this or audio_src.
+                Media: audio.
+            anchor_background_img (optional): Image of the avatar's own background; required to
+                replace the background if the avatar has none saved. Media: image.
+            anchor_background_color (optional): The avatar's own background as an RGBA colour,
+                instead of anchor_background_img.
+            back_id (optional): Id of a background of the service (a2e.backgrounds.all()).
+            custom_back_id (optional): Id of a background of the account
+                (a2e.backgrounds.add()); excludes back_id.
+            face_swap_id (optional): Id of a face swap template.
+            color (optional): A plain background as an RGBA colour.
+            web_bg_width (optional): Width of the video in pixels; required with a new
                 background.
-            web_bg_height (optional): Height of the picture in pixels; needed with a new
+            web_bg_height (optional): Height of the video in pixels; required with a new
                 background.
-            web_people_width (optional): Width of the avatar in the picture; needed with a new
-                background.
-            web_people_height (optional): Height of the avatar in the picture; needed with a new
-                background.
-            web_people_x (optional): Where the avatar stands, from the left.
-            web_people_y (optional): Where the avatar stands, from the top.
-            web_dist_bg_width (optional): Width of the background's part that is used; -1 for
-                all of it.
-            web_dist_bg_height (optional): Height of the background's part that is used; -1 for
-                all of it.
-            web_dist_bg_x (optional): Where that part begins, from the left.
-            web_dist_bg_y (optional): Where that part begins, from the top.
-            resolution (optional): Height in pixels; the service takes 1080.
-            msg (optional): The words that are said, as text.
-            erode_factor (optional): How much is taken off the avatar's edge when it is cut out.
-            is_skip_rs (optional): Do not scale the resolution.
-            is_skip_gp (optional): Do not treat a green screen.
-            gp_model (optional): Green screen settings; the service does not name them.
+            web_people_width (optional): Width of the avatar in the video in pixels; required
+                with a new background.
+            web_people_height (optional): Height of the avatar in the video in pixels; required
+                with a new background.
+            web_people_x (optional): Distance of the avatar from the left edge in pixels.
+            web_people_y (optional): Distance of the avatar from the top edge in pixels.
+            web_dist_bg_width (optional): Width of the used part of the background in pixels; -1
+                for the full width.
+            web_dist_bg_height (optional): Height of the used part of the background in pixels;
+                -1 for the full height.
+            web_dist_bg_x (optional): Left edge of the used part of the background in pixels.
+            web_dist_bg_y (optional): Top edge of the used part of the background in pixels.
+            resolution (optional): Height of the video in pixels; 1080 by default.
+            msg (optional): The spoken words as text.
+            erode_factor (optional): How much of the avatar's edge is removed when it is cut
+                out.
+            is_skip_rs (optional): Skip the scaling of the resolution.
+            is_skip_gp (optional): Skip the green screen processing.
+            gp_model (optional): Green screen settings; the service does not document their
+                names.
             is_caption_enabled (optional): Put captions into the video.
-            caption_align (optional): Place and style of captions; the service does not name the
-                settings.
+            caption_align (optional): Position and style of captions; the service does not
+                document the names.
             is_to_public_pool (optional): Share the video in the public pool.
             lip_model (optional): The lip-sync model.
             wl_model (optional): The watermark model.
@@ -4205,7 +4294,7 @@ class VideoTwinNamespace(VideoTwin[..., VideoTwinRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[VideoTwinRecord]:
-        """Start a task: An avatar of a real person.
+        """Train an avatar of a real person from a video or an image.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -4220,11 +4309,11 @@ class VideoTwinNamespace(VideoTwin[..., VideoTwinRecord]):
         Operation: ``POST /api/v1/userVideoTwin/startTraining``.
 
         Inputs (keyword only; None is not sent):
-            image_url (optional): A picture of the person; or give video_url. Media: image.
-            video_url (optional): A video of the person; or give image_url. Media: video.
-            video_background_image (optional): The background of the video, as a picture. Media:
+            image_url (optional): An image of the person. Give this or video_url. Media: image.
+            video_url (optional): A video of the person. Give this or image_url. Media: video.
+            video_background_image (optional): The background of the video as an image. Media:
                 image.
-            video_background_color (optional): The background of the video, as an RGBA colour.
+            video_background_color (optional): The background of the video as an RGBA colour.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4244,7 +4333,7 @@ class VideoTwinNamespace(VideoTwin[..., VideoTwinRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> VideoTwinRecord:
-        """Start a task: An avatar of a real person.
+        """Train an avatar of a real person from a video or an image.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -4257,11 +4346,11 @@ class VideoTwinNamespace(VideoTwin[..., VideoTwinRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            image_url (optional): A picture of the person; or give video_url. Media: image.
-            video_url (optional): A video of the person; or give image_url. Media: video.
-            video_background_image (optional): The background of the video, as a picture. Media:
+            image_url (optional): An image of the person. Give this or video_url. Media: image.
+            video_url (optional): A video of the person. Give this or image_url. Media: video.
+            video_background_image (optional): The background of the video as an image. Media:
                 image.
-            video_background_color (optional): The background of the video, as an RGBA colour.
+            video_background_color (optional): The background of the video as an RGBA colour.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4283,7 +4372,7 @@ class VideoTwinNamespace(VideoTwin[..., VideoTwinRecord]):
     ) -> Job[VideoTwinRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: An avatar of a real person.
+        The job: train an avatar of a real person from a video or an image.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -4302,18 +4391,18 @@ class VideoTwinNamespace(VideoTwin[..., VideoTwinRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: An avatar of a real person.
+        The start: train an avatar of a real person from a video or an image.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            image_url (optional): A picture of the person; or give video_url. Media: image.
-            video_url (optional): A video of the person; or give image_url. Media: video.
-            video_background_image (optional): The background of the video, as a picture. Media:
+            image_url (optional): An image of the person. Give this or video_url. Media: image.
+            video_url (optional): A video of the person. Give this or image_url. Media: video.
+            video_background_image (optional): The background of the video as an image. Media:
                 image.
-            video_background_color (optional): The background of the video, as an RGBA colour.
+            video_background_color (optional): The background of the video as an RGBA colour.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4322,7 +4411,7 @@ class VideoTwinNamespace(VideoTwin[..., VideoTwinRecord]):
         """
 
 class TalkingPhotoNamespace(TaskNamespace[..., TalkingPhotoRecord]):
-    """``a2e.talking_photo``: a picture that speaks."""
+    """``a2e.talking_photo``: a speaking person from an image."""
 
     async def start(
         self,
@@ -4337,7 +4426,7 @@ class TalkingPhotoNamespace(TaskNamespace[..., TalkingPhotoRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[TalkingPhotoRecord]:
-        """Start a task: A picture that speaks.
+        """Make a video in which the person of an image speaks given audio.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -4351,12 +4440,11 @@ class TalkingPhotoNamespace(TaskNamespace[..., TalkingPhotoRecord]):
         Operation: ``POST /api/v1/talkingPhoto/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the person does, such as: smile and speak.
-            negative_prompt: What must not be seen, such as: blurry, distorted.
-            image_url: The picture of the person. Media: image.
-            audio_url (optional): What the person says. Media: audio.
-            duration (optional): Length of the result in seconds; the service takes 3. Range: 1
-                to 20.
+            prompt: Describes what the person does, such as: smile and speak.
+            negative_prompt: What the result must not show, such as: blurry, distorted.
+            image_url: The image of the person. Media: image.
+            audio_url (optional): The speech of the person. Media: audio.
+            duration (optional): Length of the video in seconds, 3 by default. Range: 1 to 20.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4377,7 +4465,7 @@ class TalkingPhotoNamespace(TaskNamespace[..., TalkingPhotoRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> TalkingPhotoRecord:
-        """Start a task: A picture that speaks.
+        """Make a video in which the person of an image speaks given audio.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -4389,12 +4477,11 @@ class TalkingPhotoNamespace(TaskNamespace[..., TalkingPhotoRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the person does, such as: smile and speak.
-            negative_prompt: What must not be seen, such as: blurry, distorted.
-            image_url: The picture of the person. Media: image.
-            audio_url (optional): What the person says. Media: audio.
-            duration (optional): Length of the result in seconds; the service takes 3. Range: 1
-                to 20.
+            prompt: Describes what the person does, such as: smile and speak.
+            negative_prompt: What the result must not show, such as: blurry, distorted.
+            image_url: The image of the person. Media: image.
+            audio_url (optional): The speech of the person. Media: audio.
+            duration (optional): Length of the video in seconds, 3 by default. Range: 1 to 20.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4417,7 +4504,7 @@ class TalkingPhotoNamespace(TaskNamespace[..., TalkingPhotoRecord]):
     ) -> Job[TalkingPhotoRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A picture that speaks.
+        The job: make a video in which the person of an image speaks given audio.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -4437,19 +4524,18 @@ class TalkingPhotoNamespace(TaskNamespace[..., TalkingPhotoRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A picture that speaks.
+        The start: make a video in which the person of an image speaks given audio.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the person does, such as: smile and speak.
-            negative_prompt: What must not be seen, such as: blurry, distorted.
-            image_url: The picture of the person. Media: image.
-            audio_url (optional): What the person says. Media: audio.
-            duration (optional): Length of the result in seconds; the service takes 3. Range: 1
-                to 20.
+            prompt: Describes what the person does, such as: smile and speak.
+            negative_prompt: What the result must not show, such as: blurry, distorted.
+            image_url: The image of the person. Media: image.
+            audio_url (optional): The speech of the person. Media: audio.
+            duration (optional): Length of the video in seconds, 3 by default. Range: 1 to 20.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4458,7 +4544,7 @@ class TalkingPhotoNamespace(TaskNamespace[..., TalkingPhotoRecord]):
         """
 
 class TalkingVideoNamespace(TaskNamespace[..., TalkingVideoRecord]):
-    """``a2e.talking_video``: a person in a video who says something else."""
+    """``a2e.talking_video``: a person in a video speaks other words."""
 
     async def start(
         self,
@@ -4473,7 +4559,7 @@ class TalkingVideoNamespace(TaskNamespace[..., TalkingVideoRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[TalkingVideoRecord]:
-        """Start a task: A person in a video who says something else.
+        """Make the person of a video speak given audio.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -4487,12 +4573,11 @@ class TalkingVideoNamespace(TaskNamespace[..., TalkingVideoRecord]):
         Operation: ``POST /api/v1/talkingVideo/start``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the person does, such as: smile and speak.
-            negative_prompt: What must not be seen, such as: blurry, distorted.
+            prompt: Describes what the person does, such as: smile and speak.
+            negative_prompt: What the result must not show, such as: blurry, distorted.
             video_url: The video of the person. Media: video.
-            audio_url (optional): What the person says. Media: audio.
-            duration (optional): Length of the result in seconds; the service takes 3. Range: 1
-                to 20.
+            audio_url (optional): The speech of the person. Media: audio.
+            duration (optional): Length of the video in seconds, 3 by default. Range: 1 to 20.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4513,7 +4598,7 @@ class TalkingVideoNamespace(TaskNamespace[..., TalkingVideoRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> TalkingVideoRecord:
-        """Start a task: A person in a video who says something else.
+        """Make the person of a video speak given audio.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -4525,12 +4610,11 @@ class TalkingVideoNamespace(TaskNamespace[..., TalkingVideoRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the person does, such as: smile and speak.
-            negative_prompt: What must not be seen, such as: blurry, distorted.
+            prompt: Describes what the person does, such as: smile and speak.
+            negative_prompt: What the result must not show, such as: blurry, distorted.
             video_url: The video of the person. Media: video.
-            audio_url (optional): What the person says. Media: audio.
-            duration (optional): Length of the result in seconds; the service takes 3. Range: 1
-                to 20.
+            audio_url (optional): The speech of the person. Media: audio.
+            duration (optional): Length of the video in seconds, 3 by default. Range: 1 to 20.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4553,7 +4637,7 @@ class TalkingVideoNamespace(TaskNamespace[..., TalkingVideoRecord]):
     ) -> Job[TalkingVideoRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A person in a video who says something else.
+        The job: make the person of a video speak given audio.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -4573,19 +4657,18 @@ class TalkingVideoNamespace(TaskNamespace[..., TalkingVideoRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A person in a video who says something else.
+        The start: make the person of a video speak given audio.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            prompt: What the person does, such as: smile and speak.
-            negative_prompt: What must not be seen, such as: blurry, distorted.
+            prompt: Describes what the person does, such as: smile and speak.
+            negative_prompt: What the result must not show, such as: blurry, distorted.
             video_url: The video of the person. Media: video.
-            audio_url (optional): What the person says. Media: audio.
-            duration (optional): Length of the result in seconds; the service takes 3. Range: 1
-                to 20.
+            audio_url (optional): The speech of the person. Media: audio.
+            duration (optional): Length of the video in seconds, 3 by default. Range: 1 to 20.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4608,7 +4691,7 @@ class FaceSwapNamespace(FaceSwap[..., FaceSwapRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[FaceSwapRecord]:
-        """Start a task: Another face in a video.
+        """Replace the face in a video, or in an image with model_version v2.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -4622,11 +4705,11 @@ class FaceSwapNamespace(FaceSwap[..., FaceSwapRecord]):
         Operation: ``POST /api/v1/userFaceSwapTask/add``.
 
         Inputs (keyword only; None is not sent):
-            video_url: The video in which a face changes; with model_version v2 a picture.
-                Media: video or image.
-            face_url: The picture of the new face. Media: image.
-            cover_url (optional): A cover picture for the task. Media: image.
-            model_version (optional): The model: v1 by default; v2 works on pictures only. The
+            video_url: The video whose face is replaced; an image with model_version v2. Media:
+                video or image.
+            face_url: An image of the new face. Media: image.
+            cover_url (optional): A cover image for the task. Media: image.
+            model_version (optional): The model: v1 by default; v2 works on images only. The
                 price depends on it. Known values: v1, v2.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
@@ -4647,7 +4730,7 @@ class FaceSwapNamespace(FaceSwap[..., FaceSwapRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> FaceSwapRecord:
-        """Start a task: Another face in a video.
+        """Replace the face in a video, or in an image with model_version v2.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -4659,11 +4742,11 @@ class FaceSwapNamespace(FaceSwap[..., FaceSwapRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            video_url: The video in which a face changes; with model_version v2 a picture.
-                Media: video or image.
-            face_url: The picture of the new face. Media: image.
-            cover_url (optional): A cover picture for the task. Media: image.
-            model_version (optional): The model: v1 by default; v2 works on pictures only. The
+            video_url: The video whose face is replaced; an image with model_version v2. Media:
+                video or image.
+            face_url: An image of the new face. Media: image.
+            cover_url (optional): A cover image for the task. Media: image.
+            model_version (optional): The model: v1 by default; v2 works on images only. The
                 price depends on it. Known values: v1, v2.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
@@ -4686,7 +4769,7 @@ class FaceSwapNamespace(FaceSwap[..., FaceSwapRecord]):
     ) -> Job[FaceSwapRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Another face in a video.
+        The job: replace the face in a video, or in an image with model_version v2.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -4705,18 +4788,18 @@ class FaceSwapNamespace(FaceSwap[..., FaceSwapRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Another face in a video.
+        The start: replace the face in a video, or in an image with model_version v2.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            video_url: The video in which a face changes; with model_version v2 a picture.
-                Media: video or image.
-            face_url: The picture of the new face. Media: image.
-            cover_url (optional): A cover picture for the task. Media: image.
-            model_version (optional): The model: v1 by default; v2 works on pictures only. The
+            video_url: The video whose face is replaced; an image with model_version v2. Media:
+                video or image.
+            face_url: An image of the new face. Media: image.
+            cover_url (optional): A cover image for the task. Media: image.
+            model_version (optional): The model: v1 by default; v2 works on images only. The
                 price depends on it. Known values: v1, v2.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
@@ -4738,7 +4821,7 @@ class FaceSwapPreviewNamespace(TaskNamespace[..., FaceSwapPreviewRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[FaceSwapPreviewRecord]:
-        """Start a task: A preview of a face swap.
+        """Show the result of a face swap in one image, before the whole video is charged.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -4752,8 +4835,8 @@ class FaceSwapPreviewNamespace(TaskNamespace[..., FaceSwapPreviewRecord]):
         Operation: ``POST /api/v1/userFaceSwapPreview/add``.
 
         Inputs (keyword only; None is not sent):
-            video_url: The video in which a face changes. Media: video.
-            face_url: The picture of the new face. Media: image.
+            video_url: The video whose face is replaced. Media: video.
+            face_url: An image of the new face. Media: image.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4771,7 +4854,7 @@ class FaceSwapPreviewNamespace(TaskNamespace[..., FaceSwapPreviewRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> FaceSwapPreviewRecord:
-        """Start a task: A preview of a face swap.
+        """Show the result of a face swap in one image, before the whole video is charged.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -4783,8 +4866,8 @@ class FaceSwapPreviewNamespace(TaskNamespace[..., FaceSwapPreviewRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            video_url: The video in which a face changes. Media: video.
-            face_url: The picture of the new face. Media: image.
+            video_url: The video whose face is replaced. Media: video.
+            face_url: An image of the new face. Media: image.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4804,7 +4887,7 @@ class FaceSwapPreviewNamespace(TaskNamespace[..., FaceSwapPreviewRecord]):
     ) -> Job[FaceSwapPreviewRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A preview of a face swap.
+        The job: show the result of a face swap in one image, before the whole video is charged.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -4821,15 +4904,16 @@ class FaceSwapPreviewNamespace(TaskNamespace[..., FaceSwapPreviewRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A preview of a face swap.
+        The start: show the result of a face swap in one image, before the whole video is
+        charged.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            video_url: The video in which a face changes. Media: video.
-            face_url: The picture of the new face. Media: image.
+            video_url: The video whose face is replaced. Media: video.
+            face_url: An image of the new face. Media: image.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4838,7 +4922,7 @@ class FaceSwapPreviewNamespace(TaskNamespace[..., FaceSwapPreviewRecord]):
         """
 
 class HeadSwapNamespace(TaskNamespace[..., HeadSwapRecord]):
-    """``a2e.head_swap``: another head in a picture or video."""
+    """``a2e.head_swap``: another head in an image or video."""
 
     async def start(
         self,
@@ -4850,7 +4934,7 @@ class HeadSwapNamespace(TaskNamespace[..., HeadSwapRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[HeadSwapRecord]:
-        """Start a task: Another head in a picture or video.
+        """Put the head of one image on the person of another image or of a video.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -4864,9 +4948,9 @@ class HeadSwapNamespace(TaskNamespace[..., HeadSwapRecord]):
         Operation: ``POST /api/v1/headSwap/start``.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture with the head to take. Media: image.
-            target_image_url: Who gets it: a picture gives a picture, a video (at most 15 s)
-                gives a video. Media: image or video.
+            image_url: The image that the head is taken from. Media: image.
+            target_image_url: The person who gets the head: an image gives an image, a video (at
+                most 15 s) gives a video. Media: image or video.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4884,7 +4968,7 @@ class HeadSwapNamespace(TaskNamespace[..., HeadSwapRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> HeadSwapRecord:
-        """Start a task: Another head in a picture or video.
+        """Put the head of one image on the person of another image or of a video.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -4896,9 +4980,9 @@ class HeadSwapNamespace(TaskNamespace[..., HeadSwapRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture with the head to take. Media: image.
-            target_image_url: Who gets it: a picture gives a picture, a video (at most 15 s)
-                gives a video. Media: image or video.
+            image_url: The image that the head is taken from. Media: image.
+            target_image_url: The person who gets the head: an image gives an image, a video (at
+                most 15 s) gives a video. Media: image or video.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4918,7 +5002,7 @@ class HeadSwapNamespace(TaskNamespace[..., HeadSwapRecord]):
     ) -> Job[HeadSwapRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Another head in a picture or video.
+        The job: put the head of one image on the person of another image or of a video.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -4935,16 +5019,16 @@ class HeadSwapNamespace(TaskNamespace[..., HeadSwapRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Another head in a picture or video.
+        The start: put the head of one image on the person of another image or of a video.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture with the head to take. Media: image.
-            target_image_url: Who gets it: a picture gives a picture, a video (at most 15 s)
-                gives a video. Media: image or video.
+            image_url: The image that the head is taken from. Media: image.
+            target_image_url: The person who gets the head: an image gives an image, a video (at
+                most 15 s) gives a video. Media: image or video.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -4968,7 +5052,7 @@ class ActorSwapNamespace(TaskNamespace[..., ActorSwapRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[ActorSwapRecord]:
-        """Start a task: Another actor in a video.
+        """Replace the actor of a video with the person of an image.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -4982,12 +5066,12 @@ class ActorSwapNamespace(TaskNamespace[..., ActorSwapRecord]):
         Operation: ``POST /api/v1/actorSwap/start``.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture of the person. Media: image.
-            video_url: The video whose motion is taken. Media: video.
-            negative_prompt (optional): What must not be seen.
-            processing_limit (optional): Seconds after which the service itself gives up; it
-                takes 300.
-            prompt (optional): What is to be seen.
+            image_url: The image of the person. Media: image.
+            video_url: The video whose motion is used. Media: video.
+            negative_prompt (optional): What the result must not show.
+            processing_limit (optional): Processing limit of the service in seconds, 300 by
+                default.
+            prompt (optional): Describes the result.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5008,7 +5092,7 @@ class ActorSwapNamespace(TaskNamespace[..., ActorSwapRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> ActorSwapRecord:
-        """Start a task: Another actor in a video.
+        """Replace the actor of a video with the person of an image.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -5020,12 +5104,12 @@ class ActorSwapNamespace(TaskNamespace[..., ActorSwapRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture of the person. Media: image.
-            video_url: The video whose motion is taken. Media: video.
-            negative_prompt (optional): What must not be seen.
-            processing_limit (optional): Seconds after which the service itself gives up; it
-                takes 300.
-            prompt (optional): What is to be seen.
+            image_url: The image of the person. Media: image.
+            video_url: The video whose motion is used. Media: video.
+            negative_prompt (optional): What the result must not show.
+            processing_limit (optional): Processing limit of the service in seconds, 300 by
+                default.
+            prompt (optional): Describes the result.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5048,7 +5132,7 @@ class ActorSwapNamespace(TaskNamespace[..., ActorSwapRecord]):
     ) -> Job[ActorSwapRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Another actor in a video.
+        The job: replace the actor of a video with the person of an image.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -5068,19 +5152,19 @@ class ActorSwapNamespace(TaskNamespace[..., ActorSwapRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Another actor in a video.
+        The start: replace the actor of a video with the person of an image.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture of the person. Media: image.
-            video_url: The video whose motion is taken. Media: video.
-            negative_prompt (optional): What must not be seen.
-            processing_limit (optional): Seconds after which the service itself gives up; it
-                takes 300.
-            prompt (optional): What is to be seen.
+            image_url: The image of the person. Media: image.
+            video_url: The video whose motion is used. Media: video.
+            negative_prompt (optional): What the result must not show.
+            processing_limit (optional): Processing limit of the service in seconds, 300 by
+                default.
+            prompt (optional): Describes the result.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5089,7 +5173,7 @@ class ActorSwapNamespace(TaskNamespace[..., ActorSwapRecord]):
         """
 
 class MotionTransferNamespace(TaskNamespace[..., MotionTransferRecord]):
-    """``a2e.motion_transfer``: a picture that moves like a video."""
+    """``a2e.motion_transfer``: an image animated with the motion of a video."""
 
     async def start(
         self,
@@ -5104,7 +5188,7 @@ class MotionTransferNamespace(TaskNamespace[..., MotionTransferRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[MotionTransferRecord]:
-        """Start a task: A picture that moves like a video.
+        """Animate the person of an image with the motion of a video.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -5118,12 +5202,12 @@ class MotionTransferNamespace(TaskNamespace[..., MotionTransferRecord]):
         Operation: ``POST /api/v1/motionTransfer/start``.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture of the person. Media: image.
-            video_url: The video whose motion is taken. Media: video.
-            negative_prompt (optional): What must not be seen.
-            processing_limit (optional): Seconds after which the service itself gives up; it
-                takes 300.
-            positive_prompt (optional): What is to be seen.
+            image_url: The image of the person. Media: image.
+            video_url: The video whose motion is used. Media: video.
+            negative_prompt (optional): What the result must not show.
+            processing_limit (optional): Processing limit of the service in seconds, 300 by
+                default.
+            positive_prompt (optional): Describes the result.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5144,7 +5228,7 @@ class MotionTransferNamespace(TaskNamespace[..., MotionTransferRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> MotionTransferRecord:
-        """Start a task: A picture that moves like a video.
+        """Animate the person of an image with the motion of a video.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -5156,12 +5240,12 @@ class MotionTransferNamespace(TaskNamespace[..., MotionTransferRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture of the person. Media: image.
-            video_url: The video whose motion is taken. Media: video.
-            negative_prompt (optional): What must not be seen.
-            processing_limit (optional): Seconds after which the service itself gives up; it
-                takes 300.
-            positive_prompt (optional): What is to be seen.
+            image_url: The image of the person. Media: image.
+            video_url: The video whose motion is used. Media: video.
+            negative_prompt (optional): What the result must not show.
+            processing_limit (optional): Processing limit of the service in seconds, 300 by
+                default.
+            positive_prompt (optional): Describes the result.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5184,7 +5268,7 @@ class MotionTransferNamespace(TaskNamespace[..., MotionTransferRecord]):
     ) -> Job[MotionTransferRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A picture that moves like a video.
+        The job: animate the person of an image with the motion of a video.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -5204,19 +5288,19 @@ class MotionTransferNamespace(TaskNamespace[..., MotionTransferRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A picture that moves like a video.
+        The start: animate the person of an image with the motion of a video.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            image_url: The picture of the person. Media: image.
-            video_url: The video whose motion is taken. Media: video.
-            negative_prompt (optional): What must not be seen.
-            processing_limit (optional): Seconds after which the service itself gives up; it
-                takes 300.
-            positive_prompt (optional): What is to be seen.
+            image_url: The image of the person. Media: image.
+            video_url: The video whose motion is used. Media: video.
+            negative_prompt (optional): What the result must not show.
+            processing_limit (optional): Processing limit of the service in seconds, 300 by
+                default.
+            positive_prompt (optional): Describes the result.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5240,7 +5324,8 @@ class DubbingNamespace(TaskNamespace[..., DubbingRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[DubbingRecord]:
-        """Start a task: Speech in another language.
+        """Dub the speech of an audio or video file into another language, in the speaker's own
+        voice.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -5254,13 +5339,13 @@ class DubbingNamespace(TaskNamespace[..., DubbingRecord]):
         Operation: ``POST /api/v1/userDubbing/startDubbing``.
 
         Inputs (keyword only; None is not sent):
-            source_url: The speech to dub: an audio or a video file. Media: audio or video.
+            source_url: The speech to dub, as an audio or video file. Media: audio or video.
             target_lang: Language of the result, such as en or es. Known values: auto, en, zh,
                 ar, ja, es, de, fr.
-            source_lang (optional): Language of the source; the service detects it (auto). Known
-                values: auto, en, zh, ar, ja, es, de, fr.
-            num_speakers (optional): How many people speak in the source. Range: 1 to 100.
-            drop_background_audio (optional): Leave out music and noise of the source.
+            source_lang (optional): Language of the source; detected by the service by default
+                (auto). Known values: auto, en, zh, ar, ja, es, de, fr.
+            num_speakers (optional): Number of speakers in the source. Range: 1 to 100.
+            drop_background_audio (optional): Remove the music and noise of the source.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5281,7 +5366,8 @@ class DubbingNamespace(TaskNamespace[..., DubbingRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> DubbingRecord:
-        """Start a task: Speech in another language.
+        """Dub the speech of an audio or video file into another language, in the speaker's own
+        voice.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -5293,13 +5379,13 @@ class DubbingNamespace(TaskNamespace[..., DubbingRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            source_url: The speech to dub: an audio or a video file. Media: audio or video.
+            source_url: The speech to dub, as an audio or video file. Media: audio or video.
             target_lang: Language of the result, such as en or es. Known values: auto, en, zh,
                 ar, ja, es, de, fr.
-            source_lang (optional): Language of the source; the service detects it (auto). Known
-                values: auto, en, zh, ar, ja, es, de, fr.
-            num_speakers (optional): How many people speak in the source. Range: 1 to 100.
-            drop_background_audio (optional): Leave out music and noise of the source.
+            source_lang (optional): Language of the source; detected by the service by default
+                (auto). Known values: auto, en, zh, ar, ja, es, de, fr.
+            num_speakers (optional): Number of speakers in the source. Range: 1 to 100.
+            drop_background_audio (optional): Remove the music and noise of the source.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5322,7 +5408,8 @@ class DubbingNamespace(TaskNamespace[..., DubbingRecord]):
     ) -> Job[DubbingRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Speech in another language.
+        The job: dub the speech of an audio or video file into another language, in the
+        speaker's own voice.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -5342,20 +5429,21 @@ class DubbingNamespace(TaskNamespace[..., DubbingRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Speech in another language.
+        The start: dub the speech of an audio or video file into another language, in the
+        speaker's own voice.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            source_url: The speech to dub: an audio or a video file. Media: audio or video.
+            source_url: The speech to dub, as an audio or video file. Media: audio or video.
             target_lang: Language of the result, such as en or es. Known values: auto, en, zh,
                 ar, ja, es, de, fr.
-            source_lang (optional): Language of the source; the service detects it (auto). Known
-                values: auto, en, zh, ar, ja, es, de, fr.
-            num_speakers (optional): How many people speak in the source. Range: 1 to 100.
-            drop_background_audio (optional): Leave out music and noise of the source.
+            source_lang (optional): Language of the source; detected by the service by default
+                (auto). Known values: auto, en, zh, ar, ja, es, de, fr.
+            num_speakers (optional): Number of speakers in the source. Range: 1 to 100.
+            drop_background_audio (optional): Remove the music and noise of the source.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5364,7 +5452,7 @@ class DubbingNamespace(TaskNamespace[..., DubbingRecord]):
         """
 
 class VoiceCloneNamespace(Renamable[..., VoiceCloneRecord]):
-    """``a2e.voice_clone``: a voice of your own."""
+    """``a2e.voice_clone``: a cloned voice."""
 
     async def start(
         self,
@@ -5380,7 +5468,7 @@ class VoiceCloneNamespace(Renamable[..., VoiceCloneRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[VoiceCloneRecord]:
-        """Start a task: A voice of your own.
+        """Train a voice from recordings. `a2e.speech.say` then speaks with it.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -5395,11 +5483,11 @@ class VoiceCloneNamespace(Renamable[..., VoiceCloneRecord]):
         Operation: ``POST /api/v1/userVoice/training``.
 
         Inputs (keyword only; None is not sent):
-            voice_urls: Recordings of the voice; one is enough. Media: audio. Takes at least 1
+            voice_urls: Recordings of the voice, at least one. Media: audio. Takes at least 1
                 items.
-            gender (optional): The voice's; the service takes female.
-            denoise (optional): Take noise out of the recordings.
-            enhance_voice_similarity (optional): Come closer to the voice of the recordings.
+            gender (optional): Gender of the voice, female by default.
+            denoise (optional): Remove noise from the recordings.
+            enhance_voice_similarity (optional): Increase the similarity to the recorded voice.
             model (optional): The model, a2e by default; the price depends on it. Known values:
                 a2e, cartesia, minimax, elevenlabs.
             language (optional): Language of the recordings.
@@ -5424,7 +5512,7 @@ class VoiceCloneNamespace(Renamable[..., VoiceCloneRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> VoiceCloneRecord:
-        """Start a task: A voice of your own.
+        """Train a voice from recordings. `a2e.speech.say` then speaks with it.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -5437,11 +5525,11 @@ class VoiceCloneNamespace(Renamable[..., VoiceCloneRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            voice_urls: Recordings of the voice; one is enough. Media: audio. Takes at least 1
+            voice_urls: Recordings of the voice, at least one. Media: audio. Takes at least 1
                 items.
-            gender (optional): The voice's; the service takes female.
-            denoise (optional): Take noise out of the recordings.
-            enhance_voice_similarity (optional): Come closer to the voice of the recordings.
+            gender (optional): Gender of the voice, female by default.
+            denoise (optional): Remove noise from the recordings.
+            enhance_voice_similarity (optional): Increase the similarity to the recorded voice.
             model (optional): The model, a2e by default; the price depends on it. Known values:
                 a2e, cartesia, minimax, elevenlabs.
             language (optional): Language of the recordings.
@@ -5468,7 +5556,7 @@ class VoiceCloneNamespace(Renamable[..., VoiceCloneRecord]):
     ) -> Job[VoiceCloneRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A voice of your own.
+        The job: train a voice from recordings. `a2e.speech.say` then speaks with it.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -5489,18 +5577,18 @@ class VoiceCloneNamespace(Renamable[..., VoiceCloneRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A voice of your own.
+        The start: train a voice from recordings. `a2e.speech.say` then speaks with it.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            voice_urls: Recordings of the voice; one is enough. Media: audio. Takes at least 1
+            voice_urls: Recordings of the voice, at least one. Media: audio. Takes at least 1
                 items.
-            gender (optional): The voice's; the service takes female.
-            denoise (optional): Take noise out of the recordings.
-            enhance_voice_similarity (optional): Come closer to the voice of the recordings.
+            gender (optional): Gender of the voice, female by default.
+            denoise (optional): Remove noise from the recordings.
+            enhance_voice_similarity (optional): Increase the similarity to the recorded voice.
             model (optional): The model, a2e by default; the price depends on it. Known values:
                 a2e, cartesia, minimax, elevenlabs.
             language (optional): Language of the recordings.
@@ -5512,7 +5600,7 @@ class VoiceCloneNamespace(Renamable[..., VoiceCloneRecord]):
         """
 
 class ThinkSoundNamespace(TaskNamespace[..., ThinkSoundRecord]):
-    """``a2e.think_sound``: sound for a video."""
+    """``a2e.think_sound``: audio for a video."""
 
     async def start(
         self,
@@ -5526,7 +5614,7 @@ class ThinkSoundNamespace(TaskNamespace[..., ThinkSoundRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[ThinkSoundRecord]:
-        """Start a task: Sound for a video.
+        """Add audio to a video that matches what it shows.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -5540,10 +5628,11 @@ class ThinkSoundNamespace(TaskNamespace[..., ThinkSoundRecord]):
         Operation: ``POST /api/v1/thinkSound/start``.
 
         Inputs (keyword only; None is not sent):
-            video_url: The video: .mp4, .avi, .mov or .mkv. Media: video.
+            video_url: The video, as .mp4, .avi, .mov or .mkv. Media: video.
             caption (optional): What the video shows.
-            cot_description (optional): How the sound comes about, step by step, as guidance.
-            seed (optional): The same number gives similar sound.
+            cot_description (optional): Guidance for the model: how the sound arises, step by
+                step.
+            seed (optional): Random seed; the same seed gives similar audio.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5563,7 +5652,7 @@ class ThinkSoundNamespace(TaskNamespace[..., ThinkSoundRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> ThinkSoundRecord:
-        """Start a task: Sound for a video.
+        """Add audio to a video that matches what it shows.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -5575,10 +5664,11 @@ class ThinkSoundNamespace(TaskNamespace[..., ThinkSoundRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            video_url: The video: .mp4, .avi, .mov or .mkv. Media: video.
+            video_url: The video, as .mp4, .avi, .mov or .mkv. Media: video.
             caption (optional): What the video shows.
-            cot_description (optional): How the sound comes about, step by step, as guidance.
-            seed (optional): The same number gives similar sound.
+            cot_description (optional): Guidance for the model: how the sound arises, step by
+                step.
+            seed (optional): Random seed; the same seed gives similar audio.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5600,7 +5690,7 @@ class ThinkSoundNamespace(TaskNamespace[..., ThinkSoundRecord]):
     ) -> Job[ThinkSoundRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: Sound for a video.
+        The job: add audio to a video that matches what it shows.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -5619,17 +5709,18 @@ class ThinkSoundNamespace(TaskNamespace[..., ThinkSoundRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: Sound for a video.
+        The start: add audio to a video that matches what it shows.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            video_url: The video: .mp4, .avi, .mov or .mkv. Media: video.
+            video_url: The video, as .mp4, .avi, .mov or .mkv. Media: video.
             caption (optional): What the video shows.
-            cot_description (optional): How the sound comes about, step by step, as guidance.
-            seed (optional): The same number gives similar sound.
+            cot_description (optional): Guidance for the model: how the sound arises, step by
+                step.
+            seed (optional): Random seed; the same seed gives similar audio.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5649,7 +5740,7 @@ class CaptionRemovalNamespace(CaptionRemoval[..., CaptionRemovalRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[CaptionRemovalRecord]:
-        """Start a task: A video without its captions.
+        """Remove burnt-in captions from a video.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -5680,7 +5771,7 @@ class CaptionRemovalNamespace(CaptionRemoval[..., CaptionRemovalRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> CaptionRemovalRecord:
-        """Start a task: A video without its captions.
+        """Remove burnt-in captions from a video.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -5711,7 +5802,7 @@ class CaptionRemovalNamespace(CaptionRemoval[..., CaptionRemovalRecord]):
     ) -> Job[CaptionRemovalRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A video without its captions.
+        The job: remove burnt-in captions from a video.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -5727,7 +5818,7 @@ class CaptionRemovalNamespace(CaptionRemoval[..., CaptionRemovalRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A video without its captions.
+        The start: remove burnt-in captions from a video.
 
         Free of charge; nothing is uploaded or started.
 
@@ -5743,7 +5834,7 @@ class CaptionRemovalNamespace(CaptionRemoval[..., CaptionRemovalRecord]):
         """
 
 class UpscaleNamespace(TaskNamespace[..., UpscaleRecord]):
-    """``a2e.upscale``: a larger picture or video."""
+    """``a2e.upscale``: a larger image or video."""
 
     async def start(
         self,
@@ -5754,7 +5845,7 @@ class UpscaleNamespace(TaskNamespace[..., UpscaleRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Task[UpscaleRecord]:
-        """Start a task: A larger picture or video.
+        """Enlarge an image or a video to a higher resolution.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins:
         `quote` returns the price for given inputs, without charging it.
@@ -5768,7 +5859,7 @@ class UpscaleNamespace(TaskNamespace[..., UpscaleRecord]):
         Operation: ``POST /api/v1/userUpscale/start``.
 
         Inputs (keyword only; None is not sent):
-            source_url: The picture or video to enlarge. Media: image or video.
+            source_url: The image or video to enlarge. Media: image or video.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5785,7 +5876,7 @@ class UpscaleNamespace(TaskNamespace[..., UpscaleRecord]):
         meta: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> UpscaleRecord:
-        """Start a task: A larger picture or video.
+        """Enlarge an image or a video to a higher resolution.
 
         Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
         returns the price for given inputs, without charging it.
@@ -5797,7 +5888,7 @@ class UpscaleNamespace(TaskNamespace[..., UpscaleRecord]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            source_url: The picture or video to enlarge. Media: image or video.
+            source_url: The image or video to enlarge. Media: image or video.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.
@@ -5816,7 +5907,7 @@ class UpscaleNamespace(TaskNamespace[..., UpscaleRecord]):
     ) -> Job[UpscaleRecord]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
 
-        The job: start a task: A larger picture or video.
+        The job: enlarge an image or a video to a higher resolution.
 
         Takes the inputs of `start`. Raises `InvalidInput`.
         """
@@ -5832,14 +5923,14 @@ class UpscaleNamespace(TaskNamespace[..., UpscaleRecord]):
     ) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
-        The start: start a task: A larger picture or video.
+        The start: enlarge an image or a video to a higher resolution.
 
         Free of charge; nothing is uploaded or started.
 
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            source_url: The picture or video to enlarge. Media: image or video.
+            source_url: The image or video to enlarge. Media: image or video.
             name (optional): A name for the task. At most 200 characters.
             key (optional): The same key gives the same task, paid once: in one client's life,
                 and with a journal in every process that shares it. At most 200 characters.

@@ -1,4 +1,4 @@
-"""Starting a task's work once more: retry, further training. It may cost, so it is sent once."""
+"""Actions on an existing task: retry, further training. They may be charged, so they run once."""
 
 import asyncio
 from functools import partial
@@ -22,11 +22,11 @@ R = TypeVar("R", bound=Record)
 async def again(
     context: Room, kind: TaskKind[..., R], endpoint: Endpoint | None, what: str, id: str
 ) -> Task[R]:
-    """Post ``{_id}`` to an operation that works on a task once more; return what to wait for.
+    """Post ``{_id}`` to an operation that restarts work on a task; return the task to wait for.
 
-    That is the same task, or a new one where the answer names one. ``what`` is the method's
-    name. Raises `StartOutcomeUnknown` when the answer was lost, and the `ApiError` with which
-    the service refused. A task whose caller was cancelled meanwhile is unclaimed.
+    This is the same task, or a new one if the response names one. ``action`` is the name of the
+    public method. Raises `StartOutcomeUnknown` if no response arrived, and the `ApiError` with
+    which the service refused. If the caller is cancelled meanwhile, the task is unclaimed.
     """
     endpoint = needed(kind, endpoint, what)
     return await context.charged.call(
@@ -38,7 +38,7 @@ async def again(
             priority=context.priority,
             read=partial(_read_started_task, context, kind, id),
             left=context.starter.keep,
-            advice=f"Look at a2e.{kind.name}.get({id!r}) and a2e.{kind.name}.list()",
+            advice=f"Check a2e.{kind.name}.get({id!r}) and a2e.{kind.name}.list()",
         )
     )
 
@@ -49,7 +49,8 @@ def _read_started_task(
     data = answer.data
     started = read_start(kind, data)
     if isinstance(started, Refusal):
-        # A record that leaves its id out may still show why it failed before: no refusal.
+        # The response may be the record without its id, with the failure of the earlier attempt.
+        # That is no refusal.
         if not (is_map(data) and kind.words.field in data):
             return None
         started = None

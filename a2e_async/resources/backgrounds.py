@@ -1,4 +1,4 @@
-"""``a2e.backgrounds``: pictures behind the avatars of videos."""
+"""``a2e.backgrounds``: background images of avatar videos."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -21,11 +21,7 @@ PREFIX: Final = "/api/v1/custom_back"
 
 @frozen(kw_only=True)
 class Background:
-    """A picture that can stand behind an avatar.
-
-    ``id`` is what `a2e.avatar_video` takes: as ``custom_back_id`` for the account's own, as
-    ``back_id`` for the service's. ``extra`` holds what else the service said.
-    """
+    """A background image for avatar videos."""
 
     id: str
     """Id for `a2e.avatar_video`: ``custom_back_id`` (account) or ``back_id`` (service)."""
@@ -40,7 +36,7 @@ class Background:
 
 
 class Backgrounds:
-    """Backgrounds of the service and of the account."""
+    """``a2e.backgrounds``: backgrounds of the service and of the account."""
 
     def __init__(self, context: Room) -> None:
         self._context = context
@@ -50,10 +46,10 @@ class Backgrounds:
 
     @sealed
     async def add(self, image: MediaInput) -> Background:
-        """Add a picture (URL, path, bytes or Output) to the account and return it.
+        """Add an image (URL, path, bytes or Output) to the account and return it.
 
-        Free but for the upload of a local file. A lost answer is not asked for again: look at
-        `custom`. ``POST /api/v1/custom_back/add``.
+        Free of charge, except for the upload of a local file. The request is not repeated if no
+        response arrives; check `custom`. ``POST /api/v1/custom_back/add``.
         """
         check_media("image", image)
         url = await self._context.files.url(image, ("image",), "image")
@@ -62,16 +58,16 @@ class Backgrounds:
             "POST",
             path,
             json={"img_url": url},
-            repeat=Repeat.CHARGED,  # it would be there twice
+            repeat=Repeat.CHARGED,  # a repeated request would add it twice
             **self._context.options(),
         )
         return _read_background(answer.data, path, "custom")
 
     async def custom(self, /, **filters: Any) -> Page[Background]:
-        """Return the account's own backgrounds.
+        """Return the backgrounds of the account.
 
-        The service documents neither paging nor filters here: ``filters`` are JSON values that
-        are sent as they are, under their names on the wire. ``POST /api/v1/custom_back/list``.
+        The service documents neither paging nor filters of this list: ``filters`` are JSON values
+        that are sent unchanged, under the given names. ``POST /api/v1/custom_back/list``.
         """
         answer = await self._context.session.request(
             "POST",
@@ -82,7 +78,7 @@ class Backgrounds:
         return Page(_read_backgrounds(answer.data, "custom"), read_total(answer.data))
 
     async def all(self) -> tuple[Background, ...]:
-        """Return the account's backgrounds and the service's.
+        """Return the backgrounds of the account and of the service.
 
         ``POST /api/v1/custom_back/allBackground``.
         """
@@ -92,7 +88,7 @@ class Backgrounds:
         return _read_backgrounds(answer.data)
 
     async def random(self) -> Background:
-        """Return some background of the service. Raises `DecodeError` when it gives none.
+        """Return a random background of the service. Raises `DecodeError` if it gives none.
 
         ``POST /api/v1/custom_back/randomBackground``.
         """
@@ -126,7 +122,7 @@ def _read_background(data: Any, path: str, kind: Origin | None = None) -> Backgr
     found = _read_backgrounds(data, kind)
     if not found:
         raise DecodeError(
-            f"{path} gave no background. a2e.backgrounds.all() shows those there are.",
+            f"The response of {path} has no background. a2e.backgrounds.all() lists them.",
             method="POST",
             path=path,
         )

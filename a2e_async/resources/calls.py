@@ -1,4 +1,4 @@
-"""The free calls that all kinds have in common: records, lists, quotes, deletes."""
+"""The free operations shared by all kinds: records, lists, quotes, deletion."""
 
 import logging
 import re
@@ -31,23 +31,23 @@ logger = logging.getLogger("a2e_async.resources")
 
 
 def needed(kind: TaskKind[..., Any], endpoint: Endpoint | None, what: str) -> Endpoint:
-    """Return the endpoint; raise `InvalidInput` where the service has none."""
+    """Return the endpoint; raise `InvalidInput` if the service has none."""
     if endpoint is None:
-        raise InvalidInput(f"{kind.name} has no {what} operation at the service.")
+        raise InvalidInput(f"The service has no {what} operation for {kind.name}.")
     return endpoint
 
 
 def read_all(context: Room, kind: TaskKind[..., R], data: Any) -> tuple[R, ...]:
-    """Return the records of a list answer; a row without an id is left out, and logged."""
+    """Return the records of a list response; rows without an id are skipped and logged."""
     rows = read_rows(data)
     nameless = sum(1 for raw in rows if read_id(raw) is None)
     if nameless:
-        logger.warning("%d %s records came without an id", nameless, kind.name)
+        logger.warning("skipped %d %s records without an id", nameless, kind.name)
     return tuple(read_record(kind, raw, context.source) for raw in by_id(kind, rows).values())
 
 
 async def get_many(context: Room, kind: TaskKind[..., R], ids: Sequence[str]) -> dict[str, R]:
-    """Return records by id, in the order asked for; see `TaskNamespace.get_many`."""
+    """Return records by id, in the order of ``ids``; see `TaskNamespace.get_many`."""
     if kind.batch_at is None:
         raise InvalidInput(f"{kind.name} has no batchDetail operation; use get().")
     given_ids: Any = ids
@@ -83,16 +83,14 @@ def _page_params(
     most = paging.most if paging else 10**9
     for name, value, bound in (("page", page, 10**9), ("page_size", page_size, most)):
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= bound:
-            raise InvalidInput(f"{name} must be a whole number from 1 to {bound}.", field=name)
+            raise InvalidInput(f"{name} must be an integer from 1 to {bound}.", field=name)
     words = paging.statuses if paging else ()
     if status is not None and status not in words:
-        can = f"takes {', '.join(words)}" if words else "cannot be filtered by status"
+        can = f"can be filtered by {', '.join(words)}" if words else "cannot be filtered by status"
         raise InvalidInput(f"The list of {kind.name} {can}.", field="status")
     if paging is None:
         if page > 1:
-            raise InvalidInput(
-                f"The list of {kind.name} has no pages: it comes whole.", field="page"
-            )
+            raise InvalidInput(f"The list of {kind.name} has one page only.", field="page")
         return {}
     params: dict[str, str | int] = {paging.page: page, paging.size: page_size}
     return params if status is None else {**params, "status": status}
@@ -101,11 +99,11 @@ def _page_params(
 async def iter_pages(
     read: Callable[[int], Awaitable[Page[T]]], id_of: Callable[[T], str | None]
 ) -> AsyncIterator[T]:
-    """Yield what the pages of a list show, from page 1 on, each thing once.
+    """Yield the items of all pages of a list, from page 1 on, each item once.
 
-    `ListEnd` tells the end. Rows move to later pages when new ones are made
-    meanwhile, and to earlier ones when some are deleted; then the page before is read again.
-    What has no id is compared by the page as a whole.
+    New items move others to later pages; those are recognised by their id. Deleted items move
+    others to earlier pages; then the previous page is read again. A page of items without ids is
+    skipped if it equals the page before. `ListEnd` decides where the list ends.
     """
     seen: set[str] = set()
     total: int | None = None
@@ -118,7 +116,7 @@ async def iter_pages(
         except (NotFound, InvalidRequest):
             if page == 1 or total is None or len(seen) < total:
                 raise
-            return  # some services refuse the page after the last one
+            return  # some lists answer the page after the last one with an error
         new = False
         for item in found.items if found.items != before else ():
             id = id_of(item)
@@ -141,13 +139,13 @@ async def iter_pages(
 
 
 SEARCHED: Final = 10
-"""Pages of a list that are searched for one task that cannot be asked for alone."""
+"""Pages of a list that are searched for a task that has no detail operation."""
 
 
 async def find(context: Room, kind: TaskKind[..., R], id: str) -> R:
-    """Return one record by the kind's detail, or else from its batchDetail or its list.
+    """Return one record from the kind's detail operation, its batchDetail or its list.
 
-    Raises `NotFound`, or what the detail operation answered when the list shows nothing.
+    Raises `NotFound`, or the error of the detail operation if the others do not find it.
     """
     check_watchable(kind)
     refusal: ApiError | None = None
@@ -178,7 +176,7 @@ async def find(context: Room, kind: TaskKind[..., R], id: str) -> R:
             if ended or kind.paging is None:
                 break
         else:
-            advice = f"It is not among the newest {len(seen)}; iter() goes on to the older ones."
+            advice = f"It is not among the newest {len(seen)}; iter() also reads older ones."
             raise refusal or _not_found_error(kind, advice)
     raise refusal or _not_found_error(kind, _GONE_ADVICE)
 
@@ -207,10 +205,10 @@ async def _fetch_detail(context: Room, kind: TaskKind[..., R], endpoint: Endpoin
 
 
 def read_detail(context: Room, kind: TaskKind[..., R], answer: "Answer", path: str, id: str) -> R:
-    """Return the record of a detail answer. Raises `NotFound` where there is none."""
+    """Return the record of a detail response. Raises `NotFound` if there is none."""
     raw = read_one(kind, answer.data, id)
     if raw is None and answer.data and not read_rows(answer.data):
-        raw = answer.data  # not empty and no record: what it is instead is told by the reader
+        raw = answer.data  # neither empty nor a record: the reader raises what is wrong with it
     if raw is None:
         raise NotFound(
             http_status=answer.http_status,
@@ -225,11 +223,11 @@ def read_detail(context: Room, kind: TaskKind[..., R], answer: "Answer", path: s
 
 
 _NO_QUOTE_MESSAGE: Final = re.compile(r"(?i)unsupported|not supported|cannot be quoted")
-"""How the service may say that it knows no price for an endpoint; its words are undocumented."""
+"""Messages with which the service reports that it has no price; they are undocumented."""
 
 
 async def quote(context: Room, path: str, body: Mapping[str, Any]) -> int | None:
-    """Return what a start would cost in coins; None where the service gives no figure."""
+    """Return the price of a start in coins, or None if the service gives none."""
     try:
         answer = await context.session.request(
             "POST",
@@ -250,7 +248,7 @@ async def quote(context: Room, path: str, body: Mapping[str, Any]) -> int | None
 
 
 async def delete(context: Room, kind: TaskKind[..., Any], id: str) -> None:
-    """Delete one record. A record that is already gone after a repeated try counts as deleted."""
+    """Delete one record. If a retry finds it missing, an earlier attempt has deleted it."""
     if kind.delete_at is None:
         raise InvalidInput(f"{kind.name} has no delete operation at the service.")
     path, params = kind.delete_at.for_id(check_id(id))

@@ -11,7 +11,10 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
 @define(kw_only=True)
 class HeadSwapInput(TaskInput):
-    """Inputs of `a2e.head_swap.start` (``POST /api/v1/headSwap/start``). The service takes no name."""
+    """Inputs of `a2e.head_swap.start` (``POST /api/v1/headSwap/start``).
+
+    The service takes no ``name``.
+    """
 
     image_url: Annotated[MediaInput, Media("image"), Doc("The image that the head is taken from.")]
     target_image_url: Annotated[

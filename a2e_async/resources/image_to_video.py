@@ -83,7 +83,7 @@ class ImageToVideoInput(TaskInput):
 
 @define(kw_only=True)
 class ImageToVideoRecord(Record):
-    """An image-to-video task. Its output is a video; there are several if the start made several."""
+    """An image-to-video task. Its output is a video, or several if the start made several."""
 
     image_url: str | None = None
     """URL of the input image."""
@@ -205,12 +205,12 @@ class ImageToVideo(TaskNamespace[P, R]):
         await self._call("POST", f"{PREFIX}/{check_id(id)}/markCopied")
 
     async def extend_prompt(self, **inputs: Unpack[PromptInputs]) -> ExtendedPrompt:
-        """Return prompt and negative prompt rewritten by the service's language model.
+        """Return prompt and negative prompt, rewritten by the service's language model.
 
         The inputs are those of `PromptInputs`. May cost coins: the request is not repeated if no
         response arrives (`StartOutcomeUnknown`), and a response that arrives after the caller
-        was cancelled is listed by `unclaimed_prompts`. ``POST prompt_extension``, or ``flf2v_prompt_extension`` with
-        ``end_image_url``.
+        was cancelled is listed by `unclaimed_prompts`. ``POST prompt_extension``, or
+        ``POST flf2v_prompt_extension`` with ``end_image_url``.
         """
         path, body = await self._extension_request(inputs)
         context = self._room

@@ -85,7 +85,8 @@ class KlingOmniInput(TaskInput):
         for number in _IMAGE_REFERENCE.findall(text) if isinstance(text, str) else ():
             if not 1 <= int(number[-9:]) <= count or len(number) > 9:
                 raise InvalidInput(
-                    f"{field} refers to <<<image_{number[:9]}>>>, but image_list has {count} images.",
+                    f"{field} refers to <<<image_{number[:9]}>>>, but image_list has {count} "
+                    "images.",
                     field=field,
                 )
 

@@ -1,6 +1,6 @@
-"""``a2e.legacy``: older operations, which the service's present reference lists no longer.
+"""``a2e.legacy``: operations that the service's current reference no longer lists.
 
-Each may be gone; then it raises `NotFound` and says what to use instead.
+Each may have been removed; then it raises `NotFound`, which names the replacement.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,10 +48,7 @@ _AVATAR_VIDEO_ADVICE: Final = "Use a2e.avatar_video.get(id), and a2e.attach(ref)
 
 @frozen(kw_only=True)
 class UploadPermit:
-    """Leave to put a file into storage, by HTTP PUT to ``upload_url`` without the API key.
-
-    ``key`` is the name it will have there; ``expires_in`` the seconds the permit lives. Legacy.
-    """
+    """A presigned URL for the upload of one file. Legacy."""
 
     upload_url: str = field(repr=show_url)
     """URL for the HTTP PUT, without the API key."""
@@ -67,7 +64,7 @@ class UploadPermit:
 
 @frozen(kw_only=True)
 class AddedUser:
-    """A user that was added. ``id`` is None where the service does not tell it. Legacy."""
+    """A user that was added. Legacy."""
 
     id: str | None = None
     """Id of the user; None if the service does not report it."""
@@ -78,7 +75,7 @@ class AddedUser:
 
 
 class Legacy:
-    """Older operations of the service. All are legacy: any of them may be gone."""
+    """``a2e.legacy``: older operations of the service. Any of them may have been removed."""
 
     def __init__(self, context: Room) -> None:
         self._context = context
@@ -102,16 +99,17 @@ class Legacy:
         scale_ratio: float | None = None,
         to_720p: bool | None = None,
     ) -> Output:
-        """Return a video or picture with a watermark: a ``text`` or an ``image``. Costs coins.
+        """Return a video or image with a watermark: a ``text`` or an ``image``. Costs coins.
 
-        ``fontcolor`` is red, green, blue and opacity, 0 to 255 each; ``position`` a word of the
-        service. It is made while the call waits (up to the client's ``start_timeout``), without
-        a task. The result is kept for about a day. Raises as `a2e.speech.say` does; results
-        whose callers were cancelled are in `unclaimed`. Legacy:
+        ``fontcolor`` is red, green, blue and optionally opacity, 0 to 255 each; ``fontsize`` is a
+        number of the service; ``position`` a word of the service. The request returns the result
+        (within the client's ``start_timeout``); there is no task. The service keeps the result
+        for about a day. Raises what `a2e.speech.say` raises; results whose callers were cancelled
+        are listed by `unclaimed`. Legacy:
         ``POST /api/v1/watermark/start``.
         """
         if (text is None) == (image is None):
-            raise InvalidInput("Give text or image: one watermark.", field="text")
+            raise InvalidInput("Give exactly one of text and image.", field="text")
         if text is not None:
             check_text(text, "text")
         check_media("media", media)
@@ -121,7 +119,9 @@ class Legacy:
             check_whole(fontsize, "fontsize")
         if fontcolor is not None:
             if not is_sequence(fontcolor) or len(fontcolor) not in (3, 4):
-                raise InvalidInput("fontcolor takes 4 numbers from 0 to 255.", field="fontcolor")
+                raise InvalidInput(
+                    "fontcolor takes 3 or 4 numbers from 0 to 255.", field="fontcolor"
+                )
             for part in fontcolor:
                 check_whole(part, "fontcolor", 0, 255)
         if position is not None:
@@ -159,9 +159,9 @@ class Legacy:
             )
 
     def unclaimed(self) -> tuple[Output, ...]:
-        """Return paid watermarks whose callers were cancelled after they were sent. Legacy.
+        """Return watermarked files that were charged although their callers were cancelled. Legacy.
 
-        No request. The last 100 are kept while the client lives, oldest first.
+        Makes no request. The client keeps the last 100, oldest first.
         """
         return self._context.charged.unclaimed("watermark")
 
@@ -169,14 +169,15 @@ class Legacy:
     async def transfer(self, url: str | Output) -> str:
         """Copy a file into the service's storage and return the URL of the copy.
 
-        For inputs whose own URL is slow or short-lived. What it costs is not known: a lost
-        answer is not asked for again. Local files: `a2e.files.upload`. Legacy:
+        Use it for inputs whose own URL is slow or expires soon. The price is unknown, so the
+        request is not repeated if no response arrives. For local files use `a2e.files.upload`.
+        Legacy:
         ``POST /api/v1/tos/transferToStorage``.
         """
         check_media("url", url)
         if not isinstance(url, Output) and not (isinstance(url, str) and is_url(url)):
             raise InvalidInput(
-                "url takes a URL or an Output; files: a2e.files.upload.", field="url"
+                "url must be a URL or an Output; for files use a2e.files.upload.", field="url"
             )
         context = self._context
         with older("Use a2e.files.upload for local files."):
@@ -205,11 +206,12 @@ class Legacy:
         file_size: int | None = None,
         content_length: int | None = None,
     ) -> UploadPermit:
-        """Return leave to upload a file named ``key``. It may cost, as all upload permits do.
+        """Return a presigned URL for the upload of a file named ``key``. May cost coins.
 
-        ``expires_in`` in seconds, 60 or more; sizes in bytes; with ``content_type`` and a size
-        the upload must have them. A lost answer is not asked for again. `a2e.files.upload` does
-        the whole of it in the present way. Legacy: ``POST /api/v1/r2/get_upload_presigned_url``.
+        ``expires_in`` is in seconds, at least 60; sizes are in bytes. If ``content_type`` or a
+        size is given, the upload must match it. The request is not repeated if no response
+        arrives. `a2e.files.upload` is the current way and uploads the file, too. Legacy:
+        ``POST /api/v1/r2/get_upload_presigned_url``.
         """
         check_text(key, "key")
         texts = {"bucket": bucket, "url_prefix": url_prefix, "cdn_domain": cdn_domain}
@@ -248,9 +250,9 @@ class Legacy:
     # -- avatars and their videos ----------------------------------------------------------
 
     async def avatar_video_status(self, id: str) -> AvatarVideoRecord:
-        """Return the record of an avatar video. Free. Raises `NotFound`.
+        """Return the record of an avatar video. Free of charge. Raises `NotFound`.
 
-        `a2e.avatar_video.get` is the present way. Legacy: ``POST /api/v1/video/awsResult``.
+        `a2e.avatar_video.get` is the current way. Legacy: ``POST /api/v1/video/awsResult``.
         """
         path = "/api/v1/video/awsResult"
         data = await self._post(path, {"_id": check_id(id)}, _AVATAR_VIDEO_ADVICE, of_record=True)
@@ -268,9 +270,9 @@ class Legacy:
         return read_record(AVATAR_VIDEO, raw, self._context.source)
 
     async def avatar_videos(self, *, page: int = 1, page_size: int = 20) -> Page[AvatarVideoRecord]:
-        """Return one page of the account's avatar videos, newest first. Free.
+        """Return one page of the account's avatar videos, newest first. Free of charge.
 
-        The service lists image-to-video tasks among them. Legacy:
+        The service includes image-to-video tasks in this list. Legacy:
         ``GET /api/v1/video/awsList``.
         """
         params = {
@@ -297,9 +299,9 @@ class Legacy:
         *,
         user_video_twin_id: str | None = None,
     ) -> tuple[Avatar, ...]:
-        """Return avatars: the service's (``type="default"``), own ones, or those of a twin.
+        """Return avatars of the service (``type="default"``), of the account or of a video twin.
 
-        Free. `a2e.avatars.list` is the present way. Legacy:
+        Free of charge. `a2e.avatars.list` is the current way. Legacy:
         ``GET /api/v1/anchor/character_list``.
         """
         params = given(type=type, user_video_twin_id=user_video_twin_id)
@@ -313,39 +315,40 @@ class Legacy:
         return read_avatars(answer.data)
 
     async def continue_training(self, id: str) -> str | None:
-        """Train a video twin further; return the service's word for how it stands. Costs.
+        """Continue the training of a video twin; return the service's status word. Costs coins.
 
-        A lost answer is `StartOutcomeUnknown`: it is not sent again. Legacy, misspelt on the
-        wire: ``POST /api/v1/userVideoTwin/continueTranining``.
+        Raises `StartOutcomeUnknown` if no response arrived; the request is not repeated. Legacy;
+        the path is misspelt by the service: ``POST /api/v1/userVideoTwin/continueTranining``.
         """
         data = await self._start_twin_action(
             "continue_training",
             f"{TWIN}/continueTranining",
             id,
-            advice="Look at the twin with a2e.video_twin.get(id)",
+            advice="Check the twin with a2e.video_twin.get(id)",
             instead="Use a2e.video_twin.continue_training().",
         )
         return answered(data, "current_status").text("current_status")
 
     async def clone_voice_of_twin(self, id: str) -> str | None:
-        """Train a voice from a video twin's video; return its id where the service tells it.
+        """Train a voice from the video of a video twin; return its id, if the service reports it.
 
-        Costs coins. A lost answer is `StartOutcomeUnknown`: it is not sent again. Look at
-        `a2e.voice_clone.processing`. Legacy: ``POST /api/v1/userVideoTwin/addVoiceClone``.
+        Costs coins. Raises `StartOutcomeUnknown` if no response arrived; the request is not
+        repeated. Check `a2e.voice_clone.processing`. Legacy:
+        ``POST /api/v1/userVideoTwin/addVoiceClone``.
         """
         data = await self._start_twin_action(
             "clone_voice_of_twin",
             f"{TWIN}/addVoiceClone",
             id,
-            advice="Look for the voice with a2e.voice_clone.processing()",
-            instead="Use a2e.voice_clone.start() with the sound of the video.",
+            advice="Search for the voice with a2e.voice_clone.processing()",
+            instead="Use a2e.voice_clone.start() with the audio of the video.",
         )
         return answered(data, "_id", "id").id()
 
     # -- text and account ------------------------------------------------------------------
 
     async def detect_language(self, text: str) -> str:
-        """Return the language of a text, as the service names it (``en``). Free.
+        """Return the language of a text as a code of the service, such as ``en``. Free of charge.
 
         Legacy: ``POST /api/v1/video/lang_classify``.
         """
@@ -357,7 +360,7 @@ class Legacy:
         return found
 
     async def set_public_pool(self, enabled: bool) -> bool:
-        """Choose whether tasks may use the public computing pool; return what is set now. Free.
+        """Set whether tasks may use the public computing pool; return the new setting.
 
         Legacy: ``POST /api/v1/video/auto-public-pool``.
         """
@@ -367,7 +370,7 @@ class Legacy:
         return reported if isinstance(reported, bool) else enabled
 
     async def add_user(self, username: str) -> AddedUser:
-        """Add a user below the account. A lost answer is not asked for again.
+        """Add a sub-user to the account. The request is not repeated if no response arrives.
 
         Legacy: ``POST /api/v1/user/add``.
         """
@@ -395,7 +398,7 @@ class Legacy:
     async def _start_twin_action(
         self, kind: str, path: str, id: str, *, advice: str, instead: str
     ) -> Any:
-        """Start something that costs on a video twin; return the answer's data."""
+        """Run a charged operation on a video twin; return the data of the response."""
         context = self._context
         with older(instead, of_record=True):
             answer = await context.charged.call(
@@ -445,8 +448,8 @@ def _read_permit(answer: "Answer") -> UploadPermit | None:
 
 def _unexpected_response(path: str, what: str) -> DecodeError:
     return DecodeError(
-        f"{path} gave {what}, so this older operation may have changed; "
-        f"a2e.request('POST', {path!r}, ...) shows what it answers.",
+        f"The response of {path} has {what}: this legacy operation may have changed. "
+        f"a2e.request('POST', {path!r}, ...) returns the response as it is.",
         method="POST",
         path=path,
     )

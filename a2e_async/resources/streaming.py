@@ -1,4 +1,4 @@
-"""``a2e.legacy.streaming_avatar``: an avatar that talks in a room, by Agora's video chat."""
+"""``a2e.legacy.streaming_avatar``: an avatar that talks in an Agora video room."""
 
 import asyncio
 import logging
@@ -34,18 +34,18 @@ logger = logging.getLogger("a2e_async.streaming")
 PREFIX: Final = "/api/v1/streaming-avatar"
 
 MAX_CONTEXT: Final = 5000
-"""Characters of a room's context."""
+"""Maximum length of the context of a room, in characters."""
 
 MAX_STAY: Final = 7 * 24 * 3600
-"""Seconds for which a room can be paid ahead; more is a mistake."""
+"""Maximum paid time of a room in seconds; a longer time is most likely a mistake."""
 
 LEAVE_WITHIN: Final = 15.0
-"""Seconds in which a room is left, or said not to be."""
+"""Seconds within which leaving a room succeeds or is reported as failed."""
 
 
 @frozen(kw_only=True)
 class StreamingAvatar:
-    """Somebody who can be met in a room; ``id`` is what `StreamingAvatars.room` takes."""
+    """An avatar that can talk in a streaming room. Legacy."""
 
     id: str
     """Id, which `StreamingAvatars.room` takes."""
@@ -57,10 +57,9 @@ class StreamingAvatar:
 
 @frozen(kw_only=True, eq=False)
 class StreamingRoom:
-    """A room that is paid for: what Agora's SDK needs to join it, and what can be said there.
+    """A paid room: the values that the Agora SDK needs to join it, and methods to speak in it.
 
-    ``token`` lets anybody in: give each end user a room of their own. ``expires_at`` is when
-    the room ends by itself. Legacy.
+    Everyone who has the ``token`` can join: open one room for each end user. Legacy.
     """
 
     app_id: str
@@ -76,26 +75,27 @@ class StreamingRoom:
     extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
     """Other fields of the response, by their wire names."""
     _context: Callable[[], Room] = field(repr=False, alias="room")
-    """Gives what its calls go over: behind a function, so that nothing walks into the client."""
+    """Returns the context of its requests. A function, so that serializers that follow attributes
+    do not reach the client."""
 
     async def ask(self, text: str) -> None:
-        """Put a question; the avatar answers in the room.
+        """Ask a question; the avatar answers it in the room.
 
-        Its words come over Agora's data stream (``stream-message``). Not sent again when the
-        answer is lost. Legacy: ``POST /api/v1/streaming-avatar/ask``.
+        The words of the answer arrive in Agora's data stream (``stream-message``). The request
+        is not repeated if no response arrives. Legacy: ``POST /api/v1/streaming-avatar/ask``.
         """
         await self._post_text("ask", check_text(text, "text"), Repeat.CHARGED)
 
     async def speak(self, text: str) -> None:
-        """Let the avatar say exactly this in the room.
+        """Make the avatar say this text in the room.
 
-        Not sent again when the answer is lost. Legacy:
+        The request is not repeated if no response arrives. Legacy:
         ``POST /api/v1/streaming-avatar/speak``.
         """
         await self._post_text("speak", check_text(text, "text"), Repeat.CHARGED)
 
     async def set_context(self, text: str) -> None:
-        """Tell what answers are to rest on, in at most 5000 characters.
+        """Set the context of the answers, at most 5000 characters.
 
         Legacy: ``POST /api/v1/streaming-avatar/set-qa-context``.
         """
@@ -114,7 +114,7 @@ class StreamingRoom:
 
 
 class StreamingAvatars:
-    """Rooms with an avatar that talks. Legacy: the service's reference lists them no longer."""
+    """Rooms with a talking avatar. Legacy: the service's reference no longer lists them."""
 
     def __init__(self, room: Room) -> None:
         self._context = room
@@ -123,7 +123,7 @@ class StreamingAvatars:
         return "<a2e.legacy.streaming_avatar>"
 
     async def avatars(self) -> tuple[StreamingAvatar, ...]:
-        """Return who can be met in a room. Free.
+        """Return the avatars that can talk in a room. Free of charge.
 
         Legacy: ``GET /api/v1/streaming-avatar/all_avatars``.
         """
@@ -139,16 +139,16 @@ class StreamingAvatars:
 
     @asynccontextmanager
     async def room(self, avatar_id: str, *, expire_seconds: int) -> AsyncGenerator[StreamingRoom]:
-        """Pay for a room, and leave it at the end: ``async with ….room(…) as room: …``.
+        """Open a paid room, and leave it at the end: ``async with ….room(…) as room: …``.
 
-        Costs coins for all of ``expire_seconds`` (at most 7 days) at once; the unused ones come
-        back when the room is left. That is done however the block ends, at the latest when the
-        client is closed, within 15 seconds. Should it fail, a WARNING says so, and the exception
-        that ended the block has a note; without one the failure is raised. A room that was paid
-        for while its caller was cancelled is left as well.
+        Charges coins for all of ``expire_seconds`` (at most 7 days) at once; the service refunds
+        the unused time when the room is left. The room is left however the block ends, at the
+        latest when the client is closed, within 15 s. If leaving fails, a WARNING is logged, and
+        the exception that ended the block gets a note; if there is none, the failure is raised.
+        A room whose caller was cancelled while it was opened is left, too.
 
-        Raises `InvalidInput`, the service's `ApiError` (code 1001: all hosts are taken), and
-        `StartOutcomeUnknown` when the answer was lost. Legacy:
+        Raises `InvalidInput`, the `ApiError` of the service (code 1001: no host is available),
+        and `StartOutcomeUnknown` if no response arrived. Legacy:
         ``POST /api/v1/streaming-avatar/agora-token`` and ``leave``.
         """
         check_id_in(avatar_id, "avatar_id")
@@ -164,14 +164,14 @@ class StreamingAvatars:
                     priority=self._context.priority,
                     read=partial(_read_room, self._context, until),
                     left=_start_leaving,
-                    advice="A room that was paid for ends by itself when its time is over",
+                    advice="A paid room closes when its time is over",
                 )
             )
         if not (entered.app_id and entered.token):
             await _await_cleanup(duty)
             raise DecodeError(
-                f"{PREFIX}/agora-token opened a room without all that is needed to join it; the "
-                "room was left again.",
+                f"The response of {PREFIX}/agora-token lacks values that are needed to join the "
+                "room; the room was left.",
                 method="POST",
                 path=f"{PREFIX}/agora-token",
             )
@@ -189,7 +189,7 @@ class StreamingAvatars:
 
 
 async def _leave(room: Room, entered: StreamingRoom) -> None:
-    """Leave a room; when that fails, say so and raise."""
+    """Leave a room; log a warning and raise if that fails."""
     try:
         await room.session.request(
             "POST",
@@ -200,7 +200,7 @@ async def _leave(room: Room, entered: StreamingRoom) -> None:
         )
     except A2EError as error:
         over = utc_now() >= entered.expires_at
-        # An earlier try whose answer was lost may have been heard.
+        # An earlier attempt without a response may have succeeded.
         again = isinstance(error, InvalidRequest | NotFound) and error.attempts > 1
         if over or again:
             return
@@ -214,7 +214,7 @@ async def _leave(room: Room, entered: StreamingRoom) -> None:
 
 
 async def _await_cleanup(duty: Duty) -> A2EError | None:
-    """Wait for a duty whatever scope is cancelled around; return what it failed by."""
+    """Finish a cleanup even if the surrounding scope is cancelled; return its error, if any."""
     leaving = duty.begin()
     with anyio.CancelScope(shield=True):
         await asyncio.wait([leaving])
@@ -228,13 +228,13 @@ async def _await_cleanup(duty: Duty) -> A2EError | None:
 
 def _not_left_message(entered: StreamingRoom, failure: A2EError) -> str:
     return (
-        f"the streaming room {entered.channel} could not be left ({failure}); its coins may be "
-        f"taken until {entered.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+        f"the streaming room {entered.channel} could not be left ({failure}); it may cost coins "
+        f"until {entered.expires_at:%Y-%m-%d %H:%M:%S} UTC"
     )
 
 
 def _read_room(room: Room, until: datetime, answer: "Answer") -> tuple[StreamingRoom, Duty] | None:
-    """Return a room, and that it is to be left: owed from the moment it is known."""
+    """Return a room and the duty to leave it, which exists from the moment the room is known."""
     raw = answered(answer.data, "channel", "token")
     channel = raw.text("channel")
     if channel is None:

@@ -146,7 +146,7 @@ class Veo(TaskNamespace[P, R]):
         return as_output(url, "video", self._room.source)
 
     async def wait_1080p(self, id: str, *, timeout: float = 600.0) -> Output:
-        """Wait until the service has made the 1080p file of a finished 16:9 video; return it.
+        """Wait for the 1080p file of a finished 16:9 video and return it.
 
         Polls at intervals of at most 5 s, for ``timeout`` seconds. Free of charge. Raises
         `TaskTimeout` (the service continues: call it again) and what `get_1080p` raises.
@@ -159,8 +159,8 @@ class Veo(TaskNamespace[P, R]):
             if left <= 0:
                 task = self.attach(id)
                 raise TaskTimeout(
-                    f"The 1080p file of {task.ref} was not ready after {seconds:g} s. The service is "
-                    "still making it; call wait_1080p again, free of charge.",
+                    f"The 1080p file of {task.ref} was not ready after {seconds:g} s. The service "
+                    "is still making it; call wait_1080p again, free of charge.",
                     task=task,
                 )
             await asyncio.sleep(min(interval, left))

@@ -68,8 +68,8 @@ class VideoTwinRecord(Record):
             return self.anchor
         if self.status is Status.SUCCEEDED:
             raise DecodeError(
-                f"The service reports {self.id} as completed but gives no anchor_id. Call get() again "
-                "in a minute; if it is still missing, contact the service's support."
+                f"The service reports {self.id} as completed but gives no anchor_id. Call get() "
+                "again in a minute; if it is still missing, contact the service's support."
             )
         raise InvalidInput(f"{self.id} is not trained yet: it is {self.status}. Wait for it first.")
 

@@ -1,4 +1,4 @@
-"""``a2e.voices``: the voices that speech can have, and their languages."""
+"""``a2e.voices``: the voices of speech, their languages, and previews."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -19,11 +19,7 @@ from a2e_async.transport.ratelimit import Priority
 
 @frozen(kw_only=True)
 class Voice:
-    """A voice of the service; ``id`` is what `a2e.speech.say` takes as ``tts_id``.
-
-    ``group`` is the group it is listed in, such as ``female``; ``rate`` its usual speed, where
-    the service tells it. ``extra`` holds what else it said.
-    """
+    """A voice of the service, for `a2e.speech.say`."""
 
     id: str
     """Id, which `a2e.speech.say` takes as ``tts_id``."""
@@ -39,7 +35,7 @@ class Voice:
 
 @frozen(kw_only=True)
 class Region:
-    """A region in which a language is spoken; ``value`` is the ``region`` of `a2e.speech.say`."""
+    """A region where a language is spoken."""
 
     value: str
     """The ``region`` of `a2e.speech.say`, such as ``US``."""
@@ -49,7 +45,7 @@ class Region:
 
 @frozen(kw_only=True)
 class Language:
-    """A language that voices speak; ``value`` is what other calls take as ``country``."""
+    """A language that voices speak."""
 
     value: str
     """The ``country`` of `a2e.speech.say`, such as ``en``."""
@@ -61,10 +57,7 @@ class Language:
 
 @frozen(kw_only=True)
 class Preview:
-    """Speech that was tried lately. ``output`` is its sound, None where the service gives none.
-
-    ``text`` is what was said. ``extra`` holds what else the service said.
-    """
+    """A speech preview of the last 24 hours."""
 
     id: str
     """Id of the preview."""
@@ -79,9 +72,9 @@ class Preview:
 
 
 class Voices:
-    """Voices, their languages, and the account's previews. Everything here is free.
+    """``a2e.voices``: voices, their languages, and the account's previews. Free of charge.
 
-    Voices of one's own are tasks: `a2e.voice_clone` trains them.
+    To train your own voice, use `a2e.voice_clone`.
     """
 
     def __init__(self, context: Room) -> None:
@@ -93,7 +86,7 @@ class Voices:
     async def public(
         self, *, country: str = "en", region: str = "US", voice_map_type: str | None = None
     ) -> tuple[Voice, ...]:
-        """Return the service's voices for a language and a region, out of their groups.
+        """Return the service's voices for a language and a region as a flat list.
 
         ``country`` and ``region`` are values of `languages`; ``voice_map_type`` is a locale
         such as ``en-US`` (the service's default). ``GET /api/v1/anchor/voice_list``.
@@ -112,7 +105,7 @@ class Voices:
     async def presets(self) -> tuple[Voice, ...]:
         """Return the voices that are set up for this account.
 
-        The shape of the answer is undocumented: entries without an id are left out.
+        The response is undocumented; entries without an id are skipped.
         ``POST /api/v1/anchor/tts_list``.
         """
         path = "/api/v1/anchor/tts_list"
@@ -122,7 +115,7 @@ class Voices:
     async def languages(self, voice_map_type: str | None = None) -> tuple[Language, ...]:
         """Return the languages that voices speak, each with its regions.
 
-        ``voice_map_type`` keeps those of a locale such as ``en-US``.
+        ``voice_map_type`` limits them to a locale such as ``en-US``.
         ``POST /api/v1/anchor/language_list``.
         """
         answer = await self._context.session.request(
@@ -146,18 +139,18 @@ class Voices:
         )
 
     async def cloned(self) -> tuple[VoiceCloneRecord, ...]:
-        """Return the account's own voices, newest first; ``voice_id`` names each.
+        """Return the account's own voices, newest first.
 
-        `a2e.speech.say` takes it as ``user_voice_id``. The same as the succeeded ones of
-        ``a2e.voice_clone.iter()``.
+        `a2e.speech.say` takes a record's ``voice_id`` as ``user_voice_id``. These are the
+        succeeded tasks of ``a2e.voice_clone.iter()``.
         """
         clones = TaskNamespace(self._context, VOICE_CLONE)
         return tuple([r async for r in clones.iter() if r.status is Status.SUCCEEDED])
 
     async def previews(self, *, page: int = 1, page_size: int = 20) -> Page[Preview]:
-        """Return one page of the speech that was tried within the last 24 hours.
+        """Return one page of the speech previews of the last 24 hours.
 
-        ``page`` counts from 1; at most 100 a page. ``GET /api/v1/tts/preview/list``.
+        ``page`` counts from 1; ``page_size`` is at most 100. ``GET /api/v1/tts/preview/list``.
         """
         params = {
             "current": check_whole(page, "page"),
@@ -174,7 +167,7 @@ class Voices:
         return Page(found, read_total(answer.data))
 
     async def delete_preview(self, id: str) -> None:
-        """Take a preview off the list; its sound stays in storage. Raises `NotFound`.
+        """Remove a preview from the list; its audio stays in storage. Raises `NotFound`.
 
         ``DELETE /api/v1/tts/preview/{id}``.
         """
@@ -201,7 +194,7 @@ def _children(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _read_voices(data: Any, group: str | None) -> Iterator[Voice]:
-    """Yield the voices of a list, and those of the groups in it."""
+    """Yield the voices of a list, including those in groups."""
     for row in read_rows(data):
         raw = Fields(row)
         if is_list(row.get("children")):
