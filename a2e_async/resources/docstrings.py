@@ -4,10 +4,12 @@
 ``_signatures.pyi``, which is generated from here.
 """
 
+import ast
 import inspect
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
@@ -198,3 +200,23 @@ def open_values(hint: Any) -> tuple[Any, ...]:
 def flat_union(hint: Any) -> tuple[Any, ...]:
     """Return the members of a union, or the type alone."""
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def field_docs(cls: type[Any]) -> dict[str, str]:
+    """Return the meaning of each field of a class: the docstring below its annotation.
+
+    Includes the fields of base classes. Python does not keep these docstrings, so they are read
+    from the source.
+    """
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if not base.__module__.startswith("a2e_async."):
+            continue
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        body = tree.body if isinstance(tree, ast.ClassDef) else []
+        for statement, after in pairwise(body):
+            named = isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+            said = after.value if isinstance(after, ast.Expr) else None
+            if named and isinstance(said, ast.Constant) and isinstance(said.value, str):
+                found[statement.target.id] = inspect.cleandoc(said.value)
+    return found
