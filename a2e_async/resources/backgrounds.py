@@ -28,7 +28,7 @@ class Background:
     url: str | None = field(default=None, repr=show_url)
     """URL of the image."""
     name: str | None = None
-    """Name."""
+    """Name of the background."""
     kind: Origin | None = None
     """Whose background it is: ``system`` for the service, ``custom`` for the account."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)

@@ -13,7 +13,10 @@ from a2e_async import models, resources
 from a2e_async.inputs import TaskInput
 from a2e_async.resources.docstrings import field_docs
 
-INTERNAL = {"RequestContext", "Room", "InputRule", "Use", "Wire", "WireName"}
+INTERNAL = {
+    *("RequestContext", "Room", "InputRule", "Use", "Wire", "WireName"),
+    *("CallOptions", "RequestOptions"),
+}
 
 
 def classes() -> Iterator[type[Any]]:
