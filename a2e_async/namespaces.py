@@ -90,6 +90,7 @@ class _LazyNamespace(Generic[N]):
         if client is None:
             return self
         made: N = self._factory(client._room)  # pyright: ignore[reportPrivateUsage]  # the descriptor is part of the class
+        # From now on the instance attribute is found first: the descriptor has no __set__.
         vars(client)[self._name] = made
         return made
 

@@ -160,6 +160,7 @@ class BlockingA2E(BlockingNamespaces):
             download_to=download_to,
             dry_run=dry_run,
         )
+        # Closing the iterator closes the batch, which starts no further jobs.
         return self._loop_thread.iterate(outcomes)
 
 

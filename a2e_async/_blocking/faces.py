@@ -139,6 +139,7 @@ class OutputFace:
 
     def open(self, output: Output) -> Any:
         """Return a context manager around its chunks; see `Output.open`."""
+        # The client itself saves outputs on the loop thread, where blocking would deadlock.
         opened = self._source.open(output)
         return opened if self._loop_thread.inside else self._loop_thread.enter_stream(opened)
 

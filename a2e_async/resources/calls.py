@@ -129,6 +129,7 @@ async def iter_pages(
         list_shrank = total is not None and found.total is not None and found.total < total
         total = found.total
         if page == next_page:
+            # Deleted items have moved others to the previous page; it may hold items not seen yet.
             if list_shrank and page > 1:
                 page -= 1
                 continue
@@ -241,6 +242,7 @@ async def quote(context: Room, path: str, body: Mapping[str, Any]) -> int | None
         raise
     data = answer.data
     if is_map(data):
+        # The response is undocumented; any of these names may hold the price.
         for key in ("coins", "credits", "cost", "price", "estimatedCoins", "estimated_coins"):
             if (coins := price(data.get(key))) is not None:
                 return coins
@@ -258,6 +260,8 @@ async def delete(context: Room, kind: TaskKind[..., Any], id: str) -> None:
             kind.delete_at.method, path, params=params, json=json, **context.options()
         )
     except ApiError as error:
+        # A 404 after a retry: the first attempt deleted the record, but its response was lost.
         if not isinstance(error, NotFound) or error.attempts < 2:
             raise
+    # A deleted task frees its slot here: no poll reports its end.
     context.starter.places.ended(kind, id, seen=False)

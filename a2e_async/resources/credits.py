@@ -120,6 +120,7 @@ class Credits:
 
 
 def _read_transaction(row: Mapping[str, Any]) -> Transaction:
+    # The fields of an entry are undocumented; these names are the likely ones.
     keys = ("amount", "coins", "credits", "change", "value")
     coins = next((n for k in keys if (n := whole(row.get(k))) is not None), None)
     try:

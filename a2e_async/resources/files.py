@@ -134,6 +134,7 @@ class FileTransfers(Handle):
 
     async def urls(self, *sources: Source) -> list[str]:
         """Return such URLs for several inputs; all are checked before the first upload."""
+        # An upload may be charged, so no file is uploaded if another input is wrong.
         ready = [await self.ready(*source) for source in sources]
         return [
             item if isinstance(item, str) else (await self.upload_prepared(item))[0]

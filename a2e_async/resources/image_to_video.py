@@ -244,6 +244,7 @@ class ImageToVideo(TaskNamespace[P, R]):
         """
         path, body = await self._extension_request(inputs)
         context, body = self._room, {**body, "stream": True}
+        # The stream is charged once it begins, so its price is reserved before the request.
         held = await context.charged.set_aside(_EXTEND_PROMPT, path, body)
         async with AsyncExitStack() as opened:
             with spending(held, _EXTEND_PROMPT) as (sent, refused):

@@ -83,6 +83,7 @@ class KlingOmniInput(TaskInput):
     def _check_image_references(self, field: str, text: Any) -> None:
         count = len(self.image_list or ())
         for number in _IMAGE_REFERENCE.findall(text) if isinstance(text, str) else ():
+            # Only nine digits are converted: int() raises for very long numbers.
             if not 1 <= int(number[-9:]) <= count or len(number) > 9:
                 raise InvalidInput(
                     f"{field} refers to <<<image_{number[:9]}>>>, but image_list has {count} "

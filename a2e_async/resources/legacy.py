@@ -416,6 +416,7 @@ class Legacy:
 
 
 def _unless_refused(answer: "Answer") -> "Answer | None":
+    # The service may refuse with HTTP 200 and a failure message.
     refused = fields_of(answer.data).text("failed_message", "faild_message")
     return None if refused else answer
 

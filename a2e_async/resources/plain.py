@@ -215,6 +215,7 @@ async def remove(context: Room, method: str, path: str, json: Any = None) -> Non
     try:
         await context.session.request(method, path, json=json, **context.options())
     except NotFound as error:
+        # A 404 after a retry: the first attempt deleted it, but its response was lost.
         if error.attempts < 2:
             raise
 
@@ -249,6 +250,7 @@ def older(instead: str = "", *, of_record: bool = False) -> Generator[None]:
 
 
 def _operation_removed(error: ApiError | DecodeError, of_record: bool) -> bool:
+    # A removed path is answered by the website: an HTML page in place of JSON.
     if isinstance(error, DecodeError):
         return error.excerpt.startswith("<")
     if error.http_status == 405:

@@ -65,5 +65,6 @@ def kind_named(name: str) -> "TaskKind[..., Any]":
             field="kind",
         )
     module = importlib.import_module(f"a2e_async.resources.{name}")
+    # Each module declares its kind as a constant: DUBBING in dubbing.py.
     kind: TaskKind[..., Any] = getattr(module, name.upper())
     return kind

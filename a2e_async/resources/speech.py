@@ -87,6 +87,7 @@ class Speech:
             speechRate=speech_rate,
         )
         context = self._context
+        # Never retried: no list of the service would show the result of a lost request.
         return await context.charged.call(
             ChargedCall(
                 kind="speech",

@@ -167,6 +167,7 @@ class StreamingAvatars:
                     advice="A paid room closes when its time is over",
                 )
             )
+        # The room is paid for even if it cannot be joined: leave it, then raise.
         if not (entered.app_id and entered.token):
             await _await_cleanup(duty)
             raise DecodeError(
@@ -216,6 +217,7 @@ async def _leave(room: Room, entered: StreamingRoom) -> None:
 async def _await_cleanup(duty: Duty) -> A2EError | None:
     """Finish a cleanup even if the surrounding scope is cancelled; return its error, if any."""
     leaving = duty.begin()
+    # Leaving refunds coins, so it must finish even if the caller's scope is cancelled.
     with anyio.CancelScope(shield=True):
         await asyncio.wait([leaving])
     if leaving.cancelled():

@@ -130,6 +130,7 @@ class Veo(TaskNamespace[P, R]):
         """
         path = f"{PREFIX}/{check_id(id)}/1080p"
         answer = await self._call("GET", path)
+        # The service reports 202 as the HTTP status or as the code in the body.
         if _NOT_READY in (answer.http_status, answer.code):
             return None
         data = {"url": answer.data} if isinstance(answer.data, str) else answer.data

@@ -58,6 +58,6 @@ VIRTUAL_TRY_ON = TaskKind(
     list_at=Endpoint("GET", f"{PREFIX}/allRecords"),
     batch_at=Endpoint("POST", f"{PREFIX}/batchDetail"),
     delete_at=Endpoint("DELETE", f"{PREFIX}/{{id}}"),
-    # Clients saw one or the other; the reader counts a file that stands under both once.
+    # Clients have seen either field; the reader counts a file that is in both once.
     results=(Result("result_image_url", "image"), Result("result_url", "image")),
 )
