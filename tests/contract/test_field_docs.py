@@ -15,7 +15,7 @@ from a2e_async.resources.docstrings import field_docs
 
 INTERNAL = {
     *("RequestContext", "Room", "InputRule", "Use", "Wire", "WireName"),
-    *("CallOptions", "RequestOptions"),
+    *("CallOptions", "RequestKwargs"),
 }
 
 
