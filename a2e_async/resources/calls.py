@@ -33,7 +33,7 @@ logger = logging.getLogger("a2e_async.resources")
 def needed(kind: TaskKind[..., Any], endpoint: Endpoint | None, what: str) -> Endpoint:
     """Return the endpoint; raise `InvalidInput` if the service has none."""
     if endpoint is None:
-        raise InvalidInput(f"The service has no {what} operation for {kind.name}.")
+        raise InvalidInput(f"{kind.name} has no {what} operation at the service.")
     return endpoint
 
 

@@ -36,7 +36,7 @@ def show_url(url: str | None) -> str:
 def check_text(value: Any, field: str, most: int | None = None) -> str:
     """Return a string that is not blank and has at most ``max_length`` Unicode characters."""
     if not isinstance(value, str) or not value.strip():
-        raise InvalidInput(f"{field} must be a string that is not blank.", field=field)
+        raise InvalidInput(f"{field} must be non-blank text.", field=field)
     if most is not None and len(value) > most:
         raise InvalidInput(
             f"{field} must have at most {most} characters, got {len(value)}.", field=field

@@ -275,5 +275,5 @@ async def test_a_missing_record_is_no_missing_operation(a2e: A2E, sandbox: Sandb
     sandbox.faults.http_error(404)
     with pytest.raises(NotFound) as caught:
         await a2e.legacy.continue_training(ID)
-    assert "older operation" not in str(caught.value)
+    assert "legacy operation" not in str(caught.value)
     assert not own_tasks()
