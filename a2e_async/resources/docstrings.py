@@ -215,8 +215,9 @@ def field_docs(cls: type[Any]) -> dict[str, str]:
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
         body = tree.body if isinstance(tree, ast.ClassDef) else []
         for statement, after in pairwise(body):
-            named = isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
-            said = after.value if isinstance(after, ast.Expr) else None
-            if named and isinstance(said, ast.Constant) and isinstance(said.value, str):
-                found[statement.target.id] = inspect.cleandoc(said.value)
+            if not isinstance(statement, ast.AnnAssign) or not isinstance(after, ast.Expr):
+                continue
+            target, text = statement.target, after.value
+            if isinstance(target, ast.Name) and isinstance(text, ast.Constant):
+                found[target.id] = inspect.cleandoc(str(text.value))
     return found

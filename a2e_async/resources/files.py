@@ -237,7 +237,7 @@ class FileTransfers(Handle):
 
 def bound_output(files: Files, output: Output) -> Output:
     """Return a copy of an unpickled output that ``files`` can fetch."""
-    return files._transfers.bind(output)
+    return files._transfers.bind(output)  # pyright: ignore[reportPrivateUsage]  # same module
 
 
 def _check_output(output: Output, allowed: tuple[MediaType, ...], field: str) -> None:

@@ -90,7 +90,10 @@ def test_say_with_a_voice_of_ones_own(a2e: Invoke, sandbox: Sandbox) -> None:
     ("words", "said"),
     [
         (["hello"], "Give exactly one of --voice and --own-voice"),
-        (["hello", "--voice", ID, "--own-voice", ID], "Give exactly one of --voice and --own-voice"),
+        (
+            ["hello", "--voice", ID, "--own-voice", ID],
+            "Give exactly one of --voice and --own-voice",
+        ),
         (["hello", "--voice", "a/b"], "--voice must be an id"),
         (["hello", "--own-voice", "a/b"], "--own-voice must be an id"),
         (["hello", "--voice", ID, "--country", "en"], "country requires --own-voice"),
