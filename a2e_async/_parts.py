@@ -17,7 +17,7 @@ from a2e_async.events import Event
 from a2e_async.models import Output, OutputSource, Record
 from a2e_async.narrow import is_map
 from a2e_async.resources.calls import delete, find, quote
-from a2e_async.resources.files import Files, PresignFor
+from a2e_async.resources.files import FileTransfers, PresignFor
 from a2e_async.resources.registry import kind_named
 from a2e_async.resources.room import CallOptions, Room
 from a2e_async.tasks.book import Book
@@ -183,7 +183,7 @@ def build(
     queue = BudgetQueue()
     presign_for = _presigner(session, {"timeout": request_timeout}, book)
     uploader = Uploader(file_session, presign_for(Held(budgets)), emit=emit, records=book)
-    files = Files(uploader, downloader, look, presign_for, budgets, queue)
+    files = FileTransfers(uploader, downloader, look, presign_for, budgets, queue)
 
     poller = Poller(
         session,

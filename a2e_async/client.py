@@ -166,7 +166,7 @@ class A2E(Namespaces):
     @property
     def files(self) -> "files.Files":
         """Uploads and downloads."""
-        return self._room.files
+        return self._room.files.namespace
 
     @property
     def webhooks(self) -> "Webhooks":

@@ -69,7 +69,9 @@ class Failure:
     """
 
     message: str = field(converter=redact)
+    """The reason in the words of the service, without secrets."""
     code: str | None = field(default=None, converter=optional(redact))
+    """The error code of the service; None if it gave none."""
 
 
 class OutputSource(Protocol):
@@ -113,8 +115,11 @@ class Output(_Bound):
     """
 
     bare_url: str = field(converter=_without_query, eq=_identity, alias="url")
+    """The URL without its query; `url` is the signed one."""
     media: MediaType = "file"
+    """``video``, ``audio``, ``image`` or ``file``."""
     expires_at: datetime | None = field(default=None, eq=False)
+    """When the signed URL expires; None if the URL does not show it."""
     ref: str | None = field(default=None, eq=False)
     """The ref of its task, as in ``Task.ref`` (a single remote task)."""
     index: int = field(default=0, eq=False)
@@ -206,15 +211,25 @@ class Record:
     """
 
     id: str
+    """Id of the task at the service."""
     name: str | None = None
+    """Your name for the task; None if the client chose one."""
     status: Status = Status.QUEUED
+    """The status: queued, running, succeeded or failed."""
     raw_status: str = ""
+    """The service's own word for the status."""
     progress: float | None = None
+    """Progress from 0 to 1; None if the service does not report it."""
     coins: int | None = None
+    """The price in coins; None if the service does not report it."""
     created_at: datetime | None = None
+    """When the task was created; None if the service does not report it."""
     failure: Failure | None = None
+    """Why the task failed; None for all other tasks."""
     outputs: tuple[Output, ...] = ()
+    """The result files, in order; empty until the task has succeeded."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+    """Other fields of the response, by their wire names."""
     _parts: "tuple[Record, ...]" = field(default=(), repr=False)
 
     instead_of_outputs: ClassVar[str] = ""
@@ -309,7 +324,9 @@ class Page(Generic[T]):
     """One page of a list. ``total`` is None if the service does not report it."""
 
     items: tuple[T, ...]
+    """The items of the page, in the order of the service."""
     total: int | None = None
+    """Number of items on all pages; None if the service does not report it."""
 
     def __iter__(self) -> Iterator[T]:
         return iter(self.items)
@@ -330,14 +347,23 @@ class Recovery:
     """
 
     kind: str
+    """Name of the kind."""
     path: str
+    """Path of the start request."""
     name: str | None
+    """The name that was sent."""
     mark: str | None
+    """The unique mark in the sent name; None if the caller gave the whole name."""
     digest: str
+    """Digest of the inputs."""
     sent_at: datetime
+    """When the start request was ready to be sent."""
     lost_at: datetime | None = None
+    """When the client stopped waiting for the response; None if its process ended first."""
     expected: int = 1
+    """Number of tasks that the start makes."""
     echo: Mapping[str, str] = field(factory=dict[str, str], repr=False, hash=False)
+    """Digests of the inputs that a record may repeat."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values as JSON-compatible types."""

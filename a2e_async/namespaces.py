@@ -1,13 +1,14 @@
-"""All namespaces of a client by name; each is imported and created at its first use."""
+"""The namespaces of a client by name. Each is imported and created on first use."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 from a2e_async.handle import Handle
 from a2e_async.resources.registry import kind_names
 
 if TYPE_CHECKING:
     from a2e_async.resources import (
+        _signatures,
         actor_swap,
         avatar_video,
         avatars,
@@ -53,8 +54,8 @@ if TYPE_CHECKING:
     from a2e_async.resources import credits as credits_module
     from a2e_async.resources.room import Room
 else:
-    # A namespace's module is imported at its first use, so that importing the package stays fast
-    # however many kinds there are. Type checkers see the real modules.
+    # Importing all kinds takes longer than importing the rest of the package, and a program uses
+    # few of them. Each is imported on first use; type checkers see the real modules.
     from a2e_async._lazy import lazy_module
 
     _OTHERS = ("avatars", "backgrounds", "base", "legacy", "speech", "voices")
@@ -65,11 +66,15 @@ else:
 N = TypeVar("N")
 
 
-class _Namespace(Generic[N]):
-    """A namespace that is created at its first use and kept by its client."""
+class _LazyNamespace(Generic[N]):
+    """A namespace that is created on first use and then kept by its client.
 
-    def __init__(self, make: "Callable[[Room], N]") -> None:
-        self._make = make
+    ``N`` is the class that type checkers and editors see: for a kind, the generated one with the
+    kind's own signatures.
+    """
+
+    def __init__(self, make: "Callable[[Room], Any]") -> None:
+        self._factory = make
         self._name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -84,82 +89,145 @@ class _Namespace(Generic[N]):
     def __get__(self, client: "Namespaces | None", owner: type) -> Self | N:
         if client is None:
             return self
-        made = self._make(client._room)  # pyright: ignore[reportPrivateUsage]  # the descriptor is part of the class
+        made: N = self._factory(client._room)  # pyright: ignore[reportPrivateUsage]  # the descriptor is part of the class
+        # From now on the instance attribute is found first: the descriptor has no __set__.
         vars(client)[self._name] = made
         return made
 
 
 class Namespaces(Handle):
-    """The namespaces of `A2E`: one per kind of task, and those of the account."""
+    """The namespaces of `A2E`: one for each kind of task, and those of the account."""
 
     _room: "Room"
 
-    # -- pictures --------------------------------------------------------------------------
+    # -- images --------------------------------------------------------------------------
 
-    text_to_image = _Namespace(
-        lambda room: text_to_image.TextToImage(room, text_to_image.TEXT_TO_IMAGE)
+    text_to_image: "_LazyNamespace[_signatures.TextToImageNamespace]" = _LazyNamespace(
+        lambda context: text_to_image.TextToImage(context, text_to_image.TEXT_TO_IMAGE)
     )
-    nano_banana = _Namespace(lambda room: base.TaskNamespace(room, nano_banana.NANO_BANANA))
-    gpt_image = _Namespace(lambda room: base.TaskNamespace(room, gpt_image.GPT_IMAGE))
-    flux2 = _Namespace(lambda room: base.TaskNamespace(room, flux2.FLUX2))
-    qwen_image = _Namespace(lambda room: base.TaskNamespace(room, qwen_image.QWEN_IMAGE))
-    kling_image = _Namespace(lambda room: base.TaskNamespace(room, kling_image.KLING_IMAGE))
-    image_edit = _Namespace(lambda room: base.TaskNamespace(room, image_edit.IMAGE_EDIT))
-    virtual_try_on = _Namespace(
-        lambda room: base.TaskNamespace(room, virtual_try_on.VIRTUAL_TRY_ON)
+    nano_banana: "_LazyNamespace[_signatures.NanoBananaNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, nano_banana.NANO_BANANA)
     )
-    product_avatar = _Namespace(
-        lambda room: base.TaskNamespace(room, product_avatar.PRODUCT_AVATAR)
+    gpt_image: "_LazyNamespace[_signatures.GptImageNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, gpt_image.GPT_IMAGE)
     )
-    photobook = _Namespace(lambda room: base.TaskNamespace(room, photobook.PHOTOBOOK))
+    flux2: "_LazyNamespace[_signatures.Flux2Namespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, flux2.FLUX2)
+    )
+    qwen_image: "_LazyNamespace[_signatures.QwenImageNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, qwen_image.QWEN_IMAGE)
+    )
+    kling_image: "_LazyNamespace[_signatures.KlingImageNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, kling_image.KLING_IMAGE)
+    )
+    image_edit: "_LazyNamespace[_signatures.ImageEditNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, image_edit.IMAGE_EDIT)
+    )
+    virtual_try_on: "_LazyNamespace[_signatures.VirtualTryOnNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, virtual_try_on.VIRTUAL_TRY_ON)
+    )
+    product_avatar: "_LazyNamespace[_signatures.ProductAvatarNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, product_avatar.PRODUCT_AVATAR)
+    )
+    photobook: "_LazyNamespace[_signatures.PhotobookNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, photobook.PHOTOBOOK)
+    )
 
-    # -- videos from texts and pictures ----------------------------------------------------
+    # -- videos from text and images ----------------------------------------------------
 
-    image_to_video = _Namespace(
-        lambda room: image_to_video.ImageToVideo(room, image_to_video.IMAGE_TO_VIDEO)
+    image_to_video: "_LazyNamespace[_signatures.ImageToVideoNamespace]" = _LazyNamespace(
+        lambda context: image_to_video.ImageToVideo(context, image_to_video.IMAGE_TO_VIDEO)
     )
-    wan = _Namespace(lambda room: base.TaskNamespace(room, wan.WAN))
-    wan30 = _Namespace(lambda room: base.TaskNamespace(room, wan30.WAN30))
-    happyhorse = _Namespace(lambda room: base.TaskNamespace(room, happyhorse.HAPPYHORSE))
-    seedance = _Namespace(lambda room: base.TaskNamespace(room, seedance.SEEDANCE))
-    seedance2 = _Namespace(lambda room: base.Renamable(room, seedance2.SEEDANCE2))
-    veo = _Namespace(lambda room: veo.Veo(room, veo.VEO))
-    grok_video = _Namespace(lambda room: base.TaskNamespace(room, grok_video.GROK_VIDEO))
-    kling_video = _Namespace(lambda room: base.Renamable(room, kling_video.KLING_VIDEO))
-    kling_omni = _Namespace(lambda room: base.Renamable(room, kling_omni.KLING_OMNI))
-    sora = _Namespace(lambda room: base.TaskNamespace(room, sora.SORA))
-
-    # -- people in pictures and videos -----------------------------------------------------
-
-    avatar_video = _Namespace(lambda room: base.TaskNamespace(room, avatar_video.AVATAR_VIDEO))
-    video_twin = _Namespace(lambda room: video_twin.VideoTwin(room, video_twin.VIDEO_TWIN))
-    talking_photo = _Namespace(lambda room: base.TaskNamespace(room, talking_photo.TALKING_PHOTO))
-    talking_video = _Namespace(lambda room: base.TaskNamespace(room, talking_video.TALKING_VIDEO))
-    face_swap = _Namespace(lambda room: face_swap.FaceSwap(room, face_swap.FACE_SWAP))
-    face_swap_preview = _Namespace(
-        lambda room: base.TaskNamespace(room, face_swap_preview.FACE_SWAP_PREVIEW)
+    wan: "_LazyNamespace[_signatures.WanNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, wan.WAN)
     )
-    head_swap = _Namespace(lambda room: base.TaskNamespace(room, head_swap.HEAD_SWAP))
-    actor_swap = _Namespace(lambda room: base.TaskNamespace(room, actor_swap.ACTOR_SWAP))
-    motion_transfer = _Namespace(
-        lambda room: base.TaskNamespace(room, motion_transfer.MOTION_TRANSFER)
+    wan30: "_LazyNamespace[_signatures.Wan30Namespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, wan30.WAN30)
+    )
+    happyhorse: "_LazyNamespace[_signatures.HappyhorseNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, happyhorse.HAPPYHORSE)
+    )
+    seedance: "_LazyNamespace[_signatures.SeedanceNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, seedance.SEEDANCE)
+    )
+    seedance2: "_LazyNamespace[_signatures.Seedance2Namespace]" = _LazyNamespace(
+        lambda context: base.Renamable(context, seedance2.SEEDANCE2)
+    )
+    veo: "_LazyNamespace[_signatures.VeoNamespace]" = _LazyNamespace(
+        lambda context: veo.Veo(context, veo.VEO)
+    )
+    grok_video: "_LazyNamespace[_signatures.GrokVideoNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, grok_video.GROK_VIDEO)
+    )
+    kling_video: "_LazyNamespace[_signatures.KlingVideoNamespace]" = _LazyNamespace(
+        lambda context: base.Renamable(context, kling_video.KLING_VIDEO)
+    )
+    kling_omni: "_LazyNamespace[_signatures.KlingOmniNamespace]" = _LazyNamespace(
+        lambda context: base.Renamable(context, kling_omni.KLING_OMNI)
+    )
+    sora: "_LazyNamespace[_signatures.SoraNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, sora.SORA)
+    )
+
+    # -- people in images and videos -----------------------------------------------------
+
+    avatar_video: "_LazyNamespace[_signatures.AvatarVideoNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, avatar_video.AVATAR_VIDEO)
+    )
+    video_twin: "_LazyNamespace[_signatures.VideoTwinNamespace]" = _LazyNamespace(
+        lambda context: video_twin.VideoTwin(context, video_twin.VIDEO_TWIN)
+    )
+    talking_photo: "_LazyNamespace[_signatures.TalkingPhotoNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, talking_photo.TALKING_PHOTO)
+    )
+    talking_video: "_LazyNamespace[_signatures.TalkingVideoNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, talking_video.TALKING_VIDEO)
+    )
+    face_swap: "_LazyNamespace[_signatures.FaceSwapNamespace]" = _LazyNamespace(
+        lambda context: face_swap.FaceSwap(context, face_swap.FACE_SWAP)
+    )
+    face_swap_preview: "_LazyNamespace[_signatures.FaceSwapPreviewNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, face_swap_preview.FACE_SWAP_PREVIEW)
+    )
+    head_swap: "_LazyNamespace[_signatures.HeadSwapNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, head_swap.HEAD_SWAP)
+    )
+    actor_swap: "_LazyNamespace[_signatures.ActorSwapNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, actor_swap.ACTOR_SWAP)
+    )
+    motion_transfer: "_LazyNamespace[_signatures.MotionTransferNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, motion_transfer.MOTION_TRANSFER)
     )
 
     # -- sound, speech and repair ----------------------------------------------------------
 
-    dubbing = _Namespace(lambda room: base.TaskNamespace(room, dubbing.DUBBING))
-    voice_clone = _Namespace(lambda room: base.Renamable(room, voice_clone.VOICE_CLONE))
-    think_sound = _Namespace(lambda room: base.TaskNamespace(room, think_sound.THINK_SOUND))
-    caption_removal = _Namespace(
-        lambda room: caption_removal.CaptionRemoval(room, caption_removal.CAPTION_REMOVAL)
+    dubbing: "_LazyNamespace[_signatures.DubbingNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, dubbing.DUBBING)
     )
-    upscale = _Namespace(lambda room: base.TaskNamespace(room, upscale.UPSCALE))
+    voice_clone: "_LazyNamespace[_signatures.VoiceCloneNamespace]" = _LazyNamespace(
+        lambda context: base.Renamable(context, voice_clone.VOICE_CLONE)
+    )
+    think_sound: "_LazyNamespace[_signatures.ThinkSoundNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, think_sound.THINK_SOUND)
+    )
+    caption_removal: "_LazyNamespace[_signatures.CaptionRemovalNamespace]" = _LazyNamespace(
+        lambda context: caption_removal.CaptionRemoval(context, caption_removal.CAPTION_REMOVAL)
+    )
+    upscale: "_LazyNamespace[_signatures.UpscaleNamespace]" = _LazyNamespace(
+        lambda context: base.TaskNamespace(context, upscale.UPSCALE)
+    )
 
     # -- the account -----------------------------------------------------------------------
 
-    speech = _Namespace(lambda room: speech.Speech(room))
-    voices = _Namespace(lambda room: voices.Voices(room))
-    avatars = _Namespace(lambda room: avatars.Avatars(room))
-    backgrounds = _Namespace(lambda room: backgrounds.Backgrounds(room))
-    credits = _Namespace(lambda room: credits_module.Credits(room))
-    legacy = _Namespace(lambda room: legacy.Legacy(room))
+    speech: "_LazyNamespace[speech.Speech]" = _LazyNamespace(lambda context: speech.Speech(context))
+    voices: "_LazyNamespace[voices.Voices]" = _LazyNamespace(lambda context: voices.Voices(context))
+    avatars: "_LazyNamespace[avatars.Avatars]" = _LazyNamespace(
+        lambda context: avatars.Avatars(context)
+    )
+    backgrounds: "_LazyNamespace[backgrounds.Backgrounds]" = _LazyNamespace(
+        lambda context: backgrounds.Backgrounds(context)
+    )
+    credits: "_LazyNamespace[credits_module.Credits]" = _LazyNamespace(
+        lambda context: credits_module.Credits(context)
+    )
+    legacy: "_LazyNamespace[legacy.Legacy]" = _LazyNamespace(lambda context: legacy.Legacy(context))

@@ -1,8 +1,9 @@
-"""A thread with an event loop, and the way there: calls, iterations, context managers.
+"""A thread with an event loop, for calls, iterations and context managers of a blocking client.
 
-A call that is interrupted (Ctrl-C) is cancelled on the loop, and its end is waited for; what it
-had paid for is kept by the client as after any cancellation. The thread ends when the client is
-closed, at the latest when the program ends; it is a daemon, so that a second Ctrl-C leaves it.
+An interrupted call (Ctrl-C) is cancelled on the loop, and the caller waits for its end; the client
+keeps what the call has paid for, as after any cancellation. The thread ends when the client is
+closed, at the latest at the end of the program. It is a daemon, so that a second Ctrl-C can end
+the program while the thread is still closing.
 """
 
 import asyncio
@@ -30,34 +31,34 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 TICK: Final = 0.5 if sys.platform == "win32" else None
-"""Seconds after which a wait looks up: on Windows Ctrl-C does not interrupt one without end."""
+"""Seconds between checks for Ctrl-C. On Windows it does not interrupt an unlimited wait."""
 
 
 class Bridge:
-    """The event loop of one blocking client. It may be used from any thread.
+    """The event loop thread of one blocking client, usable from any thread.
 
-    The thread is started by the first call; making a bridge does nothing.
+    The first call starts the thread.
     """
 
     def __init__(self, client: A2E) -> None:
         self.client = client
         self.closed = False
-        self._home: int | None = None
-        """The process of the first call; until then the client is anybody's."""
+        self._owner_pid: int | None = None
+        """Id of the process that made the first call; a forked child does not have the thread."""
         self._lock = threading.Lock()
         self._portal: BlockingPortal | None = None
         self._thread: threading.Thread | None = None
         self._ready: Future[BlockingPortal] = Future()
-        self._calls: set[_Call] = set()
+        self._calls: set[_PendingCall] = set()
 
     @property
     def inside(self) -> bool:
-        """Whether the caller runs on the client's own event loop."""
+        """Whether the caller runs on the event loop of the client."""
         return self._thread is threading.current_thread()
 
     def call(self, work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run on the loop, and return or raise what comes of it."""
-        call = _Call()
+        """Run a coroutine function on the loop; return its result or raise its error."""
+        call = _PendingCall()
 
         async def run() -> T:
             call.task = asyncio.current_task()
@@ -67,33 +68,33 @@ class Bridge:
                 call.ended.set()
 
         with self._lock:
-            portal = self._open()
+            portal = self._get_portal()
             self._calls.add(call)
         try:
-            future = _spawn(portal, run)
+            future = _submit(portal, run)
             call.future = future
             if call.ended.is_set():
-                future.cancel()  # the thread is over, and may not have seen it
+                future.cancel()  # the thread has ended and may not have seen this future
             while not wait([future], timeout=TICK).done:
-                pass  # Ctrl-C comes in here
+                pass  # KeyboardInterrupt is raised here
             return future.result()
         except CancelledError as error:
             del args, kwargs
             raise closed_error() from without_frames(error)
         except BaseException as error:
-            # Ctrl-C: what comes after it must not find the call half done.
+            # KeyboardInterrupt: the caller continues, so the call must have ended by then.
             if call.future is None:
-                self._end_unseen(portal, call)
+                self._cancel_interrupted(portal, call)
             elif call.future.cancel():
                 call.ended.wait()
-            del args, kwargs  # the frames, this one included, hold media URLs
+            del args, kwargs  # the frames of the traceback would keep media URLs
             seal(error)
             raise
         finally:
             self._calls.discard(call)
 
     def do(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run on the loop what does not wait."""
+        """Run a function without I/O on the loop; return its result or raise its error."""
 
         async def run() -> T:
             return work(*args, **kwargs)
@@ -101,7 +102,7 @@ class Bridge:
         return self.call(run)
 
     def iterate(self, stream: AsyncIterator[T]) -> Generator[T]:
-        """Iterate on the loop, item by item. Leaving or dropping the iteration ends the stream."""
+        """Iterate on the loop, item by item. Closing the generator closes the stream."""
         try:
             while True:
                 try:
@@ -110,11 +111,11 @@ class Bridge:
                     return
                 yield item
         finally:
-            self._end(stream)
+            self._close_stream(stream)
 
     @contextmanager
     def enter(self, manager: AbstractAsyncContextManager[T]) -> Generator[T]:
-        """Enter and leave on the loop."""
+        """Enter and exit an async context manager on the loop."""
         value = self.call(manager.__aenter__)
         try:
             yield value
@@ -128,16 +129,16 @@ class Bridge:
     def enter_stream(
         self, manager: AbstractAsyncContextManager[AsyncIterator[T]]
     ) -> Generator[Iterator[T]]:
-        """Enter a manager of a stream, and iterate on the loop."""
+        """Enter a context manager of an async iterator; iterate on the loop."""
         with self.enter(manager) as stream:
             yield self.iterate(stream)
 
     def close(self) -> None:
-        """Close the client, as `A2E.aclose` does, and end the thread. Harmless when repeated.
+        """Close the client, as `A2E.aclose` does, and end the thread. Further calls do nothing.
 
-        When this is interrupted, the rest is left to the thread for as long as the program runs.
+        If it is interrupted, the thread finishes the closing while the program runs.
         """
-        if self._home not in (None, os.getpid()):
+        if self._owner_pid not in (None, os.getpid()):
             return
         with self._lock:
             first, self.closed = not self.closed, True
@@ -145,29 +146,32 @@ class Bridge:
         atexit.unregister(self.close)
         if not first or thread is None or thread.ident is None:
             return
-        if portal is None:  # the call that began the thread was interrupted
+        if portal is None:  # the call that started the thread was interrupted
             portal = self._ready.result()
         if self.inside:
-            raise _inside()
-        with suppress(ClientClosed, CancelledError):  # a loop that a callback has ended
-            _spawn(portal, partial(self._close, portal)).result()
+            raise _own_loop_error()
+        with suppress(ClientClosed, CancelledError):  # a callback has ended the loop
+            _submit(portal, partial(self._close, portal)).result()
         thread.join()
 
-    # -- inside ----------------------------------------------------------------------------
+    # -- internal ----------------------------------------------------------------------------
 
-    def _open(self) -> BlockingPortal:
-        if self._home not in (None, os.getpid()):
+    def _get_portal(self) -> BlockingPortal:
+        if self._owner_pid not in (None, os.getpid()):
             raise forked()
         if self.inside:
-            raise _inside()
+            raise _own_loop_error()
         if self.closed:
             raise closed_error()
-        self._home = os.getpid()
+        self._owner_pid = os.getpid()
         if self._portal is None:
-            # Each step may be interrupted; the next call goes on with the same thread.
+            # Ctrl-C can interrupt any of these steps; the next call continues with the same thread.
             if self._thread is None:
                 self._thread = threading.Thread(
-                    target=self._serve, args=(self._ready,), name="a2e_async-blocking", daemon=True
+                    target=self._run_loop,
+                    args=(self._ready,),
+                    name="a2e_async-blocking",
+                    daemon=True,
                 )
             if self._thread.ident is None:
                 self._thread.start()
@@ -176,14 +180,14 @@ class Bridge:
             self._portal = portal
         return self._portal
 
-    def _serve(self, ready: "Future[BlockingPortal]") -> None:
+    def _run_loop(self, ready: "Future[BlockingPortal]") -> None:
         async def main() -> None:
             try:
                 async with BlockingPortal() as portal:
                     ready.set_result(portal)
                     await portal.sleep_until_stopped()
             finally:
-                await self.client.aclose()  # once more, should the loop not have been told to end
+                await self.client.aclose()  # in case the loop ended without close()
 
         try:
             anyio.run(main)
@@ -193,7 +197,7 @@ class Bridge:
             else:  # as SystemExit in a callback does
                 logger.exception("the event loop of a blocking client has ended")
         finally:
-            # A call that came in the very moment of closing waits for nobody.
+            # A call that was submitted during the closing would wait forever.
             for call in tuple(self._calls):
                 call.ended.set()
                 if call.future is not None:
@@ -205,32 +209,32 @@ class Bridge:
         finally:
             await portal.stop(cancel_remaining=True)
 
-    def _end_unseen(self, portal: BlockingPortal, call: "_Call") -> None:
-        """End a call that was interrupted while it was handed over, if it has been."""
+    def _cancel_interrupted(self, portal: BlockingPortal, call: "_PendingCall") -> None:
+        """Cancel a call that was interrupted while it was submitted, if it was submitted."""
 
-        async def end() -> None:  # what was handed over before it has begun before it
+        async def end() -> None:  # runs after a call that was submitted before it
             if call.task is None:
                 call.ended.set()
             else:
                 call.task.cancel()
 
         with suppress(ClientClosed):
-            _spawn(portal, end)
+            _submit(portal, end)
             call.ended.wait()
 
-    def _end(self, stream: AsyncIterator[Any]) -> None:
+    def _close_stream(self, stream: AsyncIterator[Any]) -> None:
         aclose = getattr(stream, "aclose", None)
         if aclose is None:
             return
-        if self.inside:  # dropped, and collected here by chance
-            asyncio.ensure_future(aclose()).add_done_callback(_seen)
+        if self.inside:  # garbage collection ran on the loop thread
+            asyncio.ensure_future(aclose()).add_done_callback(_retrieve_exception)
             return
         with suppress(ClientClosed, ConfigurationError):
             self.call(aclose)
 
 
-class _Call:
-    """One call on its way. ``ended``: nothing of it runs on the loop any more."""
+class _PendingCall:
+    """One call in flight. ``ended`` is set when none of its code runs on the loop any more."""
 
     def __init__(self) -> None:
         self.future: Future[Any] | None = None
@@ -238,20 +242,20 @@ class _Call:
         self.ended = threading.Event()
 
 
-def _spawn(portal: BlockingPortal, work: Callable[[], Awaitable[T]]) -> "Future[T]":
+def _submit(portal: BlockingPortal, work: Callable[[], Awaitable[T]]) -> "Future[T]":
     try:
         return portal.start_task_soon(work)
     except RuntimeError as error:
         raise closed_error() from error
 
 
-def _inside() -> ConfigurationError:
+def _own_loop_error() -> ConfigurationError:
     return ConfigurationError(
-        "A blocking client cannot be used on its own event loop (in on_event, for one): the call "
-        "would wait for itself."
+        "A blocking client cannot be used on its own event loop, for example in on_event: the "
+        "call would wait for itself."
     )
 
 
-def _seen(done: "asyncio.Task[Any]") -> None:
+def _retrieve_exception(done: "asyncio.Task[Any]") -> None:
     if not done.cancelled():
         done.exception()

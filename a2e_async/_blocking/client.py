@@ -35,22 +35,22 @@ P = ParamSpec("P")
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
-_END: Final = object()
+_EXHAUSTED: Final = object()
 
 
-def _twins(method: Callable[Concatenate[Any, P], A2E]) -> "Line[P, BlockingA2E]":
-    """A method that returns another client of the same parts."""
+def _derived_client(method: Callable[Concatenate[Any, P], A2E]) -> "Line[P, BlockingA2E]":
+    """Declare a method that returns a client which shares the components of this one."""
 
-    def via(
-        bridge: Bridge, method: Callable[P, A2E], /, *args: P.args, **kwargs: P.kwargs
+    def call_via(
+        loop_thread: Bridge, method: Callable[P, A2E], /, *args: P.args, **kwargs: P.kwargs
     ) -> "BlockingA2E":
-        return BlockingA2E(method(*args, **kwargs), bridge)
+        return BlockingA2E(method(*args, **kwargs), loop_thread)
 
-    return Line(method, via)
+    return Line(method, call_via)
 
 
 class BlockingJournal(Face[Journal]):
-    """What a client's journal tells."""
+    """The blocking form of `Journal`, as far as callers need it."""
 
     get = waits(Journal.get)
     find = waits(Journal.find)
@@ -60,17 +60,17 @@ class BlockingJournal(Face[Journal]):
 
 
 class BlockingA2E(BlockingNamespaces):
-    """What `blocking` gives: `A2E` with methods that wait. It may be used from any thread.
+    """The blocking form of `A2E`, made by `blocking`. Usable from any thread.
 
-    Its event loop runs in a thread of its own, from the first call until `close`: at the end of
-    the ``with`` block, at the latest when the program ends. Async iterators are plain ones here;
-    leaving or dropping one ends it as there. Ctrl-C cancels the call that waits; what it had paid
-    for is kept, as after any cancellation.
+    Its event loop runs in its own thread, from the first call until `close`: at the end of the
+    ``with`` block, at the latest at the end of the program. Async iterators are plain iterators
+    here; leaving a loop over one closes it. Ctrl-C cancels the call that is waiting; the client
+    keeps what the call has paid for, as after any cancellation.
     """
 
-    def __init__(self, client: A2E, bridge: Bridge) -> None:
+    def __init__(self, client: A2E, loop_thread: Bridge) -> None:
         self._inner = client
-        self._bridge = bridge
+        self._loop_thread = loop_thread
 
     def __repr__(self) -> str:
         return f"<blocking {self._inner!r}>"
@@ -84,27 +84,27 @@ class BlockingA2E(BlockingNamespaces):
         self.close()
 
     def close(self) -> None:
-        """Close the client: starts under way end (at most 30 s), waits get `ClientClosed`."""
-        self._bridge.close()
+        """Close the client: starts in flight finish (at most 30 s), waits raise `ClientClosed`."""
+        self._loop_thread.close()
 
     @property
     def closed(self) -> bool:
         """True once `close` was called."""
-        return self._bridge.closed
+        return self._loop_thread.closed
 
     @property
     def files(self) -> BlockingFiles:
         """Uploads and downloads."""
-        return BlockingFiles(self._bridge, self._inner.files)
+        return BlockingFiles(self._loop_thread, self._inner.files)
 
     @property
     def journal(self) -> BlockingJournal | None:
         """The client's journal, or None."""
         journal = self._inner.journal
-        return None if journal is None else BlockingJournal(self._bridge, journal)
+        return None if journal is None else BlockingJournal(self._loop_thread, journal)
 
-    with_options = _twins(A2E.with_options)
-    for_caller = _twins(A2E.for_caller)
+    with_options = _derived_client(A2E.with_options)
+    for_caller = _derived_client(A2E.for_caller)
     request = waits(A2E.request)
     unknown = tells(A2E.unknown)
 
@@ -116,24 +116,26 @@ class BlockingA2E(BlockingNamespaces):
 
     def attach(self, ref: str) -> BlockingTask[Any]:
         """Return the handle of a task by its ``ref``, in any process, without a request."""
-        return BlockingTask(self._bridge, self._inner.attach(ref))
+        return BlockingTask(self._loop_thread, self._inner.attach(ref))
 
     def recover(self, recovery: "Recovery") -> BlockingTask[Any]:
-        """Look again for a start whose answer was lost; see `A2E.recover`."""
-        return BlockingTask(self._bridge, self._bridge.call(self._inner.recover, recovery))
+        """Search again for a start that got no response; see `A2E.recover`."""
+        return BlockingTask(
+            self._loop_thread, self._loop_thread.call(self._inner.recover, recovery)
+        )
 
     def unclaimed(self) -> tuple[BlockingTask[Any], ...]:
-        """Return paid tasks that nobody holds; see `A2E.unclaimed`."""
-        tasks = self._bridge.do(self._inner.unclaimed)
-        return tuple(BlockingTask(self._bridge, task) for task in tasks)
+        """Return charged tasks whose handles were lost; see `A2E.unclaimed`."""
+        tasks = self._loop_thread.do(self._inner.unclaimed)
+        return tuple(BlockingTask(self._loop_thread, task) for task in tasks)
 
     def unfinished(self, *, missing: bool = False) -> Iterator[BlockingTask[Any]]:
-        """Yield every task of the journal that was begun and is not yet saved.
+        """Yield every task of the journal that was started and whose result is not yet saved.
 
-        Those that the service knows no more only with ``missing``.
+        Tasks that the service no longer has are included only with ``missing``.
         """
-        for task in self._bridge.iterate(self._inner.unfinished(missing=missing)):
-            yield BlockingTask(self._bridge, task)
+        for task in self._loop_thread.iterate(self._inner.unfinished(missing=missing)):
+            yield BlockingTask(self._loop_thread, task)
 
     def batch(
         self,
@@ -145,63 +147,66 @@ class BlockingA2E(BlockingNamespaces):
         download_to: str | os.PathLike[str] | None = None,
         dry_run: bool = False,
     ) -> "Iterator[Outcome[R]]":
-        """Run many jobs, as they are completed; see `A2E.batch`. Costs coins.
+        """Run many jobs and yield their outcomes as they complete; see `A2E.batch`. Costs coins.
 
-        ``jobs`` is iterated in a thread of its own, so that it may use this client. Leaving the
-        loop stops spending.
+        ``jobs`` is iterated in a separate thread, so that it may use this client. Leaving the
+        loop starts no further jobs.
         """
         outcomes = self._inner.batch(
-            _pulled(jobs),
+            _iterated_in_thread(jobs),
             limit=limit,
             retry_failed=retry_failed,
             budget=budget,
             download_to=download_to,
             dry_run=dry_run,
         )
-        return self._bridge.iterate(outcomes)
+        # Closing the iterator closes the batch, which starts no further jobs.
+        return self._loop_thread.iterate(outcomes)
 
 
-def _pulled(jobs: Iterable[T]) -> Iterable[T] | AsyncIterable[T]:
+def _iterated_in_thread(jobs: Iterable[T]) -> Iterable[T] | AsyncIterable[T]:
     given: object = jobs
     if isinstance(given, AsyncIterable | list | tuple) or not isinstance(given, Iterable):
-        return jobs  # what waits for nothing, and what the batch itself refuses
-    return _Pulled(iter(jobs))
+        return jobs  # iterating these never blocks, or the batch itself rejects them
+    return _ThreadIterator(iter(jobs))
 
 
-class _Pulled(AsyncIterator[T]):
-    """A plain iterator, its items made in a thread that may block."""
+class _ThreadIterator(AsyncIterator[T]):
+    """An async iterator over a plain one, whose items are made in a worker thread."""
 
     def __init__(self, items: Iterator[T]) -> None:
         self._items = items
 
     async def __anext__(self) -> T:
-        item: Any = await anyio.to_thread.run_sync(next, self._items, _END, abandon_on_cancel=True)
-        if item is _END:
+        item: Any = await anyio.to_thread.run_sync(
+            next, self._items, _EXHAUSTED, abandon_on_cancel=True
+        )
+        if item is _EXHAUSTED:
             raise StopAsyncIteration
-        return item  # type: ignore[no-any-return]  # an item or the mark of the end
+        return item  # type: ignore[no-any-return]  # an item, since _EXHAUSTED was handled
 
     async def aclose(self) -> None:
-        """Close a generator, unless it is at work on an item that nobody takes any more."""
+        """Close a generator, unless an abandoned worker thread is still running it."""
         close = getattr(self._items, "close", None)
         if close is not None:
             with suppress(ValueError):
                 await anyio.to_thread.run_sync(close)
 
 
-def _like(client: Callable[P, A2E]) -> Callable[P, BlockingA2E]:
+def _with_signature_of(client: Callable[P, A2E]) -> Callable[P, BlockingA2E]:
     @sealed
-    @functools.wraps(client, assigned=(), updated=())  # for its parameters alone
+    @functools.wraps(client, assigned=(), updated=())  # copies only the signature
     def blocking(*args: P.args, **kwargs: P.kwargs) -> BlockingA2E:
         """Return a client for programs without an event loop: ``with blocking() as a2e: …``.
 
         It takes what `A2E` takes. Making one does no I/O.
         """
         inner = client(*args, **kwargs)
-        bridge = Bridge(inner)
-        inner._hand_out(lambda source: OutputFace(bridge, source))  # pyright: ignore[reportPrivateUsage]  # no user's business
-        return BlockingA2E(inner, bridge)
+        loop_thread = Bridge(inner)
+        inner._hand_out(lambda source: OutputFace(loop_thread, source))  # pyright: ignore[reportPrivateUsage]  # internal hook of the two clients
+        return BlockingA2E(inner, loop_thread)
 
     return blocking
 
 
-blocking = _like(A2E)
+blocking = _with_signature_of(A2E)

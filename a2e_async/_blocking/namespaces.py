@@ -1,11 +1,11 @@
-"""Every namespace of a blocking client: one line each, and one for each further method."""
+"""The namespaces of a blocking client, with one declaration for each method."""
 
-# Methods of generic namespaces are named without inputs and record, which they do not depend on:
+# The methods of generic namespaces are referred to without type arguments, which they do not use:
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from a2e_async._blocking.bridge import Bridge
 from a2e_async._blocking.faces import (
@@ -20,14 +20,13 @@ from a2e_async._blocking.faces import (
 )
 from a2e_async.handle import Handle
 from a2e_async.models import Output, Record
-from a2e_async.namespaces import Namespaces, _Namespace  # pyright: ignore[reportPrivateUsage]  # what it lists is this module's business, too
 from a2e_async.resources.avatars import Avatars
 from a2e_async.resources.backgrounds import Backgrounds
 from a2e_async.resources.base import Renamable
 from a2e_async.resources.caption_removal import CaptionRemoval
 from a2e_async.resources.credits import Credits
 from a2e_async.resources.face_swap import FaceSwap
-from a2e_async.resources.files import Files
+from a2e_async.resources.files import Files, bound_output
 from a2e_async.resources.image_to_video import ImageToVideo
 from a2e_async.resources.legacy import Legacy
 from a2e_async.resources.speech import Speech
@@ -36,9 +35,11 @@ from a2e_async.resources.veo import Veo
 from a2e_async.resources.video_twin import VideoTwin
 from a2e_async.resources.voices import Voices
 
+if TYPE_CHECKING:
+    from a2e_async._blocking import _signatures
+
 P = ParamSpec("P")
 R = TypeVar("R", bound=Record)
-N = TypeVar("N")
 F = TypeVar("F")
 
 
@@ -69,25 +70,25 @@ class BlockingVeo(BlockingTaskNamespace[P, R]):
 class BlockingVideoTwin(BlockingTaskNamespace[P, R]):
     upload_status = waits(VideoTwin.upload_status)
 
-    def __init__(self, bridge: Bridge, inner: VideoTwin[P, R]) -> None:
-        super().__init__(bridge, inner)
+    def __init__(self, loop_thread: Bridge, inner: VideoTwin[P, R]) -> None:
+        super().__init__(loop_thread, inner)
         self._twins = inner
 
     def retry(self, id: str) -> BlockingTask[R]:
-        """Have a failed training tried again; see `VideoTwin.retry`."""
-        return self._task(self._bridge.call(self._twins.retry, id))
+        """Retry a failed training; see `VideoTwin.retry`."""
+        return self._task(self._loop_thread.call(self._twins.retry, id))
 
     def continue_training(self, id: str) -> BlockingTask[R]:
-        """Go on with the training of a twin; see `VideoTwin.continue_training`."""
-        return self._task(self._bridge.call(self._twins.continue_training, id))
+        """Continue the training of a twin; see `VideoTwin.continue_training`."""
+        return self._task(self._loop_thread.call(self._twins.continue_training, id))
 
     def correct_eye_contact(self, id: str) -> BlockingTask[R]:
-        """Have a twin look into the camera; see `VideoTwin.correct_eye_contact`."""
-        return self._task(self._bridge.call(self._twins.correct_eye_contact, id))
+        """Correct the eye contact of a twin; see `VideoTwin.correct_eye_contact`."""
+        return self._task(self._loop_thread.call(self._twins.correct_eye_contact, id))
 
     def all(self) -> tuple[R, ...]:
-        """Return every twin of the account at once."""
-        return self._bridge.call(self._twins.all)
+        """Return all twins of the account."""
+        return self._loop_thread.call(self._twins.all)
 
 
 class BlockingFaceSwap(BlockingTaskNamespace[P, R]):
@@ -95,23 +96,23 @@ class BlockingFaceSwap(BlockingTaskNamespace[P, R]):
     faces = waits(FaceSwap.faces)
     delete_face = waits(FaceSwap.delete_face)
 
-    def __init__(self, bridge: Bridge, inner: FaceSwap[P, R]) -> None:
-        super().__init__(bridge, inner)
+    def __init__(self, loop_thread: Bridge, inner: FaceSwap[P, R]) -> None:
+        super().__init__(loop_thread, inner)
         self._swaps = inner
 
     def running(self) -> tuple[R, ...]:
-        """Return the swaps that are being made; see `FaceSwap.running`."""
-        return self._bridge.call(self._swaps.running)
+        """Return the unfinished swaps; see `FaceSwap.running`."""
+        return self._loop_thread.call(self._swaps.running)
 
 
 class BlockingCaptionRemoval(BlockingTaskNamespace[P, R]):
-    def __init__(self, bridge: Bridge, inner: CaptionRemoval[P, R]) -> None:
-        super().__init__(bridge, inner)
+    def __init__(self, loop_thread: Bridge, inner: CaptionRemoval[P, R]) -> None:
+        super().__init__(loop_thread, inner)
         self._removals = inner
 
     def retry(self, id: str) -> BlockingTask[R]:
-        """Have a failed task tried again; see `CaptionRemoval.retry`."""
-        return self._task(self._bridge.call(self._removals.retry, id))
+        """Retry a failed task; see `CaptionRemoval.retry`."""
+        return self._task(self._loop_thread.call(self._removals.retry, id))
 
 
 class BlockingSpeech(Face[Speech]):
@@ -158,11 +159,11 @@ class BlockingFiles(Face[Files]):
 
     def open(self, output: Output) -> AbstractContextManager[Iterator[bytes]]:
         """``with a2e.files.open(output) as chunks: for chunk in chunks: …``."""
-        return self._bridge.enter_stream(self._inner.bind(output).open())
+        return self._loop_thread.enter_stream(bound_output(self._inner, output).open())
 
     def read(self, output: Output, *, max_bytes: int = 64 * 1024 * 1024) -> bytes:
-        """Return a whole result; raises `TransferError` if it is larger than ``max_bytes``."""
-        return self._bridge.call(self._inner.bind(output).read, max_bytes=max_bytes)
+        """Return the complete file. Raises `TransferError` if it is larger than ``max_bytes``."""
+        return self._loop_thread.call(bound_output(self._inner, output).read, max_bytes=max_bytes)
 
 
 class BlockingLegacy(Face[Legacy]):
@@ -180,11 +181,15 @@ class BlockingLegacy(Face[Legacy]):
     add_user = waits(Legacy.add_user)
 
 
-class _Slot(Generic[F]):
-    """A namespace that is made when it is first used, and kept by its client."""
+class _LazyBlockingNamespace(Generic[F]):
+    """A namespace that is created on first use and then kept by its client.
 
-    def __init__(self, of: _Namespace[N], make: Callable[[Bridge, N], F]) -> None:
-        self._make: Callable[[Bridge, Any], F] = make
+    ``F`` is the class that type checkers and editors see: for a kind, the generated one with the
+    kind's own signatures.
+    """
+
+    def __init__(self, make: Callable[[Bridge, Any], Any]) -> None:
+        self._factory = make
         self._name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -199,67 +204,139 @@ class _Slot(Generic[F]):
     def __get__(self, client: "BlockingNamespaces | None", owner: type | None = None) -> Self | F:
         if client is None:
             return self
-        inner, bridge = behind(client)
-        made = self._make(bridge, getattr(inner, self._name))
+        inner, loop_thread = behind(client)
+        made: F = self._factory(loop_thread, getattr(inner, self._name))
         vars(client)[self._name] = made
         return made
 
 
 class BlockingNamespaces(Handle):
-    """What a blocking client offers by name."""
+    """The namespaces of a blocking client: those of `A2E`, with blocking methods."""
 
-    # -- pictures --------------------------------------------------------------------------
+    # -- images --------------------------------------------------------------------------
 
-    text_to_image = _Slot(Namespaces.text_to_image, BlockingTextToImage)
-    nano_banana = _Slot(Namespaces.nano_banana, BlockingTaskNamespace)
-    gpt_image = _Slot(Namespaces.gpt_image, BlockingTaskNamespace)
-    flux2 = _Slot(Namespaces.flux2, BlockingTaskNamespace)
-    qwen_image = _Slot(Namespaces.qwen_image, BlockingTaskNamespace)
-    kling_image = _Slot(Namespaces.kling_image, BlockingTaskNamespace)
-    image_edit = _Slot(Namespaces.image_edit, BlockingTaskNamespace)
-    virtual_try_on = _Slot(Namespaces.virtual_try_on, BlockingTaskNamespace)
-    product_avatar = _Slot(Namespaces.product_avatar, BlockingTaskNamespace)
-    photobook = _Slot(Namespaces.photobook, BlockingTaskNamespace)
+    text_to_image: "_LazyBlockingNamespace[_signatures.BlockingTextToImageNamespace]" = (
+        _LazyBlockingNamespace(BlockingTextToImage)
+    )
+    nano_banana: "_LazyBlockingNamespace[_signatures.BlockingNanoBananaNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    gpt_image: "_LazyBlockingNamespace[_signatures.BlockingGptImageNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    flux2: "_LazyBlockingNamespace[_signatures.BlockingFlux2Namespace]" = _LazyBlockingNamespace(
+        BlockingTaskNamespace
+    )
+    qwen_image: "_LazyBlockingNamespace[_signatures.BlockingQwenImageNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    kling_image: "_LazyBlockingNamespace[_signatures.BlockingKlingImageNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    image_edit: "_LazyBlockingNamespace[_signatures.BlockingImageEditNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    virtual_try_on: "_LazyBlockingNamespace[_signatures.BlockingVirtualTryOnNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    product_avatar: "_LazyBlockingNamespace[_signatures.BlockingProductAvatarNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    photobook: "_LazyBlockingNamespace[_signatures.BlockingPhotobookNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
 
-    # -- videos from texts and pictures ----------------------------------------------------
+    # -- videos from text and images ----------------------------------------------------
 
-    image_to_video = _Slot(Namespaces.image_to_video, BlockingImageToVideo)
-    wan = _Slot(Namespaces.wan, BlockingTaskNamespace)
-    wan30 = _Slot(Namespaces.wan30, BlockingTaskNamespace)
-    happyhorse = _Slot(Namespaces.happyhorse, BlockingTaskNamespace)
-    seedance = _Slot(Namespaces.seedance, BlockingTaskNamespace)
-    seedance2 = _Slot(Namespaces.seedance2, BlockingRenamable)
-    veo = _Slot(Namespaces.veo, BlockingVeo)
-    grok_video = _Slot(Namespaces.grok_video, BlockingTaskNamespace)
-    kling_video = _Slot(Namespaces.kling_video, BlockingRenamable)
-    kling_omni = _Slot(Namespaces.kling_omni, BlockingRenamable)
-    sora = _Slot(Namespaces.sora, BlockingTaskNamespace)
+    image_to_video: "_LazyBlockingNamespace[_signatures.BlockingImageToVideoNamespace]" = (
+        _LazyBlockingNamespace(BlockingImageToVideo)
+    )
+    wan: "_LazyBlockingNamespace[_signatures.BlockingWanNamespace]" = _LazyBlockingNamespace(
+        BlockingTaskNamespace
+    )
+    wan30: "_LazyBlockingNamespace[_signatures.BlockingWan30Namespace]" = _LazyBlockingNamespace(
+        BlockingTaskNamespace
+    )
+    happyhorse: "_LazyBlockingNamespace[_signatures.BlockingHappyhorseNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    seedance: "_LazyBlockingNamespace[_signatures.BlockingSeedanceNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    seedance2: "_LazyBlockingNamespace[_signatures.BlockingSeedance2Namespace]" = (
+        _LazyBlockingNamespace(BlockingRenamable)
+    )
+    veo: "_LazyBlockingNamespace[_signatures.BlockingVeoNamespace]" = _LazyBlockingNamespace(
+        BlockingVeo
+    )
+    grok_video: "_LazyBlockingNamespace[_signatures.BlockingGrokVideoNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    kling_video: "_LazyBlockingNamespace[_signatures.BlockingKlingVideoNamespace]" = (
+        _LazyBlockingNamespace(BlockingRenamable)
+    )
+    kling_omni: "_LazyBlockingNamespace[_signatures.BlockingKlingOmniNamespace]" = (
+        _LazyBlockingNamespace(BlockingRenamable)
+    )
+    sora: "_LazyBlockingNamespace[_signatures.BlockingSoraNamespace]" = _LazyBlockingNamespace(
+        BlockingTaskNamespace
+    )
 
-    # -- people in pictures and videos -----------------------------------------------------
+    # -- people in images and videos -----------------------------------------------------
 
-    avatar_video = _Slot(Namespaces.avatar_video, BlockingTaskNamespace)
-    video_twin = _Slot(Namespaces.video_twin, BlockingVideoTwin)
-    talking_photo = _Slot(Namespaces.talking_photo, BlockingTaskNamespace)
-    talking_video = _Slot(Namespaces.talking_video, BlockingTaskNamespace)
-    face_swap = _Slot(Namespaces.face_swap, BlockingFaceSwap)
-    face_swap_preview = _Slot(Namespaces.face_swap_preview, BlockingTaskNamespace)
-    head_swap = _Slot(Namespaces.head_swap, BlockingTaskNamespace)
-    actor_swap = _Slot(Namespaces.actor_swap, BlockingTaskNamespace)
-    motion_transfer = _Slot(Namespaces.motion_transfer, BlockingTaskNamespace)
+    avatar_video: "_LazyBlockingNamespace[_signatures.BlockingAvatarVideoNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    video_twin: "_LazyBlockingNamespace[_signatures.BlockingVideoTwinNamespace]" = (
+        _LazyBlockingNamespace(BlockingVideoTwin)
+    )
+    talking_photo: "_LazyBlockingNamespace[_signatures.BlockingTalkingPhotoNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    talking_video: "_LazyBlockingNamespace[_signatures.BlockingTalkingVideoNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    face_swap: "_LazyBlockingNamespace[_signatures.BlockingFaceSwapNamespace]" = (
+        _LazyBlockingNamespace(BlockingFaceSwap)
+    )
+    face_swap_preview: "_LazyBlockingNamespace[_signatures.BlockingFaceSwapPreviewNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    head_swap: "_LazyBlockingNamespace[_signatures.BlockingHeadSwapNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    actor_swap: "_LazyBlockingNamespace[_signatures.BlockingActorSwapNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    motion_transfer: "_LazyBlockingNamespace[_signatures.BlockingMotionTransferNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
 
     # -- sound, speech and repair ----------------------------------------------------------
 
-    dubbing = _Slot(Namespaces.dubbing, BlockingTaskNamespace)
-    voice_clone = _Slot(Namespaces.voice_clone, BlockingRenamable)
-    think_sound = _Slot(Namespaces.think_sound, BlockingTaskNamespace)
-    caption_removal = _Slot(Namespaces.caption_removal, BlockingCaptionRemoval)
-    upscale = _Slot(Namespaces.upscale, BlockingTaskNamespace)
+    dubbing: "_LazyBlockingNamespace[_signatures.BlockingDubbingNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    voice_clone: "_LazyBlockingNamespace[_signatures.BlockingVoiceCloneNamespace]" = (
+        _LazyBlockingNamespace(BlockingRenamable)
+    )
+    think_sound: "_LazyBlockingNamespace[_signatures.BlockingThinkSoundNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
+    caption_removal: "_LazyBlockingNamespace[_signatures.BlockingCaptionRemovalNamespace]" = (
+        _LazyBlockingNamespace(BlockingCaptionRemoval)
+    )
+    upscale: "_LazyBlockingNamespace[_signatures.BlockingUpscaleNamespace]" = (
+        _LazyBlockingNamespace(BlockingTaskNamespace)
+    )
 
     # -- the account -----------------------------------------------------------------------
 
-    speech = _Slot(Namespaces.speech, BlockingSpeech)
-    voices = _Slot(Namespaces.voices, BlockingVoices)
-    avatars = _Slot(Namespaces.avatars, BlockingAvatars)
-    backgrounds = _Slot(Namespaces.backgrounds, BlockingBackgrounds)
-    credits = _Slot(Namespaces.credits, BlockingCredits)
-    legacy = _Slot(Namespaces.legacy, BlockingLegacy)
+    speech: "_LazyBlockingNamespace[BlockingSpeech]" = _LazyBlockingNamespace(BlockingSpeech)
+    voices: "_LazyBlockingNamespace[BlockingVoices]" = _LazyBlockingNamespace(BlockingVoices)
+    avatars: "_LazyBlockingNamespace[BlockingAvatars]" = _LazyBlockingNamespace(BlockingAvatars)
+    backgrounds: "_LazyBlockingNamespace[BlockingBackgrounds]" = _LazyBlockingNamespace(
+        BlockingBackgrounds
+    )
+    credits: "_LazyBlockingNamespace[BlockingCredits]" = _LazyBlockingNamespace(BlockingCredits)
+    legacy: "_LazyBlockingNamespace[BlockingLegacy]" = _LazyBlockingNamespace(BlockingLegacy)

@@ -1,1 +1,1 @@
-"""One module per kind of task, and the account's own operations."""
+"""One module for each kind of task, and the operations of the account."""

@@ -1,4 +1,4 @@
-"""Actor swap: the person of a picture plays in a video."""
+"""Actor swap: the person of an image replaces the actor of a video."""
 
 from typing import Annotated
 
@@ -11,21 +11,23 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
 @define(kw_only=True)
 class ActorSwapInput(MovingInput):
-    """What `a2e.actor_swap.start` takes (``POST /api/v1/actorSwap/start``)."""
+    """Inputs of `a2e.actor_swap.start` (``POST /api/v1/actorSwap/start``)."""
 
-    prompt: Annotated[str | None, Doc("What is to be seen.")] = None
+    prompt: Annotated[str | None, Doc("Describes the result.")] = None
 
 
 @define(kw_only=True)
 class ActorSwapRecord(MovingRecord):
-    """A task of this kind. Its output is a video."""
+    """An actor-swap task. Its output is a video."""
 
     prompt: str | None = None
+    """The prompt given to the start."""
 
 
 ACTOR_SWAP = TaskKind(
     name="actor_swap",
     summary="Another actor in a video",
+    start_doc="Replace the actor of a video with the person of an image.",
     input=ActorSwapInput,
     record=ActorSwapRecord,
     start_at=Endpoint("POST", "/api/v1/actorSwap/start"),

@@ -1,4 +1,4 @@
-"""Starting a task's work once more: retry, further training. It may cost, so it is sent once."""
+"""Actions on an existing task: retry, further training. They may be charged, so they run once."""
 
 import asyncio
 from functools import partial
@@ -20,36 +20,39 @@ R = TypeVar("R", bound=Record)
 
 
 async def again(
-    room: Room, kind: TaskKind[..., R], endpoint: Endpoint | None, what: str, id: str
+    context: Room, kind: TaskKind[..., R], endpoint: Endpoint | None, what: str, id: str
 ) -> Task[R]:
-    """Post ``{_id}`` to an operation that works on a task once more; return what to wait for.
+    """Post ``{_id}`` to an operation that restarts work on a task; return the task to wait for.
 
-    That is the same task, or a new one where the answer names one. ``what`` is the method's
-    name. Raises `StartOutcomeUnknown` when the answer was lost, and the `ApiError` with which
-    the service refused. A task whose caller was cancelled meanwhile is unclaimed.
+    This is the same task, or a new one if the response names one. ``action`` is the name of the
+    public method. Raises `StartOutcomeUnknown` if no response arrived, and the `ApiError` with
+    which the service refused. If the caller is cancelled meanwhile, the task is unclaimed.
     """
     endpoint = needed(kind, endpoint, what)
-    return await room.charged.call(
+    return await context.charged.call(
         ChargedCall(
             kind=f"{kind.name}.{what}",
             path=endpoint.path,
             body={"_id": check_id(id)},
-            timeout=room.start_timeout,
-            priority=room.priority,
-            read=partial(_begun, room, kind, id),
-            left=room.starter.keep,
-            advice=f"Look at a2e.{kind.name}.get({id!r}) and a2e.{kind.name}.list()",
+            timeout=context.start_timeout,
+            priority=context.priority,
+            read=partial(_read_started_task, context, kind, id),
+            left=context.starter.keep,
+            advice=f"Check a2e.{kind.name}.get({id!r}) and a2e.{kind.name}.list()",
         )
     )
 
 
-def _begun(room: Room, kind: TaskKind[..., R], id: str, answer: "Answer") -> Task[R] | None:
+def _read_started_task(
+    context: Room, kind: TaskKind[..., R], id: str, answer: "Answer"
+) -> Task[R] | None:
     data = answer.data
     started = read_start(kind, data)
     if isinstance(started, Refusal):
-        # A record that leaves its id out may still show why it failed before: no refusal.
+        # The response may be the record without its id, with the failure of the earlier attempt.
+        # That is no refusal.
         if not (is_map(data) and kind.words.field in data):
             return None
         started = None
     ids = tuple(dict.fromkeys(found for raw in started or () if (found := read_id(raw))))
-    return Task(room.tasks, kind, ids or (id,), now=asyncio.get_running_loop().time())
+    return Task(context.tasks, kind, ids or (id,), now=asyncio.get_running_loop().time())

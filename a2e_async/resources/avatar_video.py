@@ -16,81 +16,109 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind, Words
 PREFIX: Final = "/api/v1/video"
 
 _CANVAS: Final = ("web_bg_width", "web_bg_height", "web_people_width", "web_people_height")
-_PARTS: Final = ("web_dist_bg_width", "web_dist_bg_height")
+_BACKGROUND_CROP: Final = ("web_dist_bg_width", "web_dist_bg_height")
 _IDS: Final = ("anchor_id", "back_id", "custom_back_id", "face_swap_id")
 
 
 @define(kw_only=True)
 class AvatarVideoInput(TaskInput):
-    """What `a2e.avatar_video.start` takes (``POST /api/v1/video/generate``).
+    """Inputs of `a2e.avatar_video.start` (``POST /api/v1/video/generate``).
 
-    ``name`` goes out as ``title`` and has at most 40 characters.
+    ``name`` is sent as ``title`` and has at most 40 characters.
     """
 
     given_as: ClassVar[Mapping[str, str]] = {"name": "name", "title": "name"}
 
     anchor_id: Annotated[
-        str, Doc("Who speaks: an id of a2e.avatars.list(), or the anchor_id of a video twin.")
+        str,
+        Doc(
+            "The avatar that speaks: an id from a2e.avatars.list(), or the anchor_id "
+            "of a video twin."
+        ),
     ]
     anchor_type: Annotated[
-        Literal[0, 1], Doc("0 for an avatar of the service, 1 for one of your own.")
+        Literal[0, 1], Doc("0 for an avatar of the service, 1 for an avatar of the account.")
     ]
     audio_src: Annotated[
         MediaInput | None,
         Media("audio"),
         Wire("audioSrc"),
-        Doc("What is said, such as the Output of a2e.speech.say(); or give custom_voice."),
+        Doc("The speech, such as the Output of a2e.speech.say(). Give this or custom_voice."),
     ] = None
     custom_voice: Annotated[
-        MediaInput | None, Media("audio"), Doc("What is said, as your own recording.")
+        MediaInput | None,
+        Media("audio"),
+        Doc("The speech as your own recording. Give this or audio_src."),
     ] = None
     anchor_background_img: Annotated[
         MediaInput | None,
         Media("image"),
-        Doc("The avatar's own background, needed to replace it where the avatar has none saved."),
+        Doc(
+            "Image of the avatar's own background; required to replace the background "
+            "if the avatar has none saved."
+        ),
     ] = None
     anchor_background_color: Annotated[
-        str | None, Doc("The same as an RGBA colour; one of the two is enough.")
+        str | None,
+        Doc("The avatar's own background as an RGBA colour, instead of anchor_background_img."),
     ] = None
-    back_id: Annotated[str | None, Doc("A background of the service (a2e.backgrounds.all()).")] = (
-        None
-    )
+    back_id: Annotated[
+        str | None, Doc("Id of a background of the service (a2e.backgrounds.all()).")
+    ] = None
     custom_back_id: Annotated[
-        str | None, Doc("A background of your own (a2e.backgrounds.add()); excludes back_id.")
+        str | None,
+        Doc("Id of a background of the account (a2e.backgrounds.add()); excludes back_id."),
     ] = None
-    face_swap_id: Annotated[str | None, Doc("A face swap template.")] = None
-    color: Annotated[str | None, Doc("A plain background, as an RGBA colour.")] = None
+    face_swap_id: Annotated[str | None, Doc("Id of a face swap template.")] = None
+    color: Annotated[str | None, Doc("A plain background as an RGBA colour.")] = None
     web_bg_width: Annotated[
-        int | None, Doc("Width of the picture in pixels; needed with a new background.")
+        int | None, Doc("Width of the video in pixels; required with a new background.")
     ] = None
     web_bg_height: Annotated[
-        int | None, Doc("Height of the picture in pixels; needed with a new background.")
+        int | None, Doc("Height of the video in pixels; required with a new background.")
     ] = None
     web_people_width: Annotated[
-        int | None, Doc("Width of the avatar in the picture; needed with a new background.")
+        int | None,
+        Doc("Width of the avatar in the video in pixels; required with a new background."),
     ] = None
     web_people_height: Annotated[
-        int | None, Doc("Height of the avatar in the picture; needed with a new background.")
+        int | None,
+        Doc("Height of the avatar in the video in pixels; required with a new background."),
     ] = None
-    web_people_x: Annotated[int | None, Doc("Where the avatar stands, from the left.")] = None
-    web_people_y: Annotated[int | None, Doc("Where the avatar stands, from the top.")] = None
+    web_people_x: Annotated[
+        int | None, Doc("Distance of the avatar from the left edge in pixels.")
+    ] = None
+    web_people_y: Annotated[
+        int | None, Doc("Distance of the avatar from the top edge in pixels.")
+    ] = None
     web_dist_bg_width: Annotated[
-        int | None, Doc("Width of the background's part that is used; -1 for all of it.")
+        int | None,
+        Doc("Width of the used part of the background in pixels; -1 for the full width."),
     ] = None
     web_dist_bg_height: Annotated[
-        int | None, Doc("Height of the background's part that is used; -1 for all of it.")
+        int | None,
+        Doc("Height of the used part of the background in pixels; -1 for the full height."),
     ] = None
-    web_dist_bg_x: Annotated[int | None, Doc("Where that part begins, from the left.")] = None
-    web_dist_bg_y: Annotated[int | None, Doc("Where that part begins, from the top.")] = None
-    resolution: Annotated[int | None, Doc("Height in pixels; the service takes 1080.")] = None
-    msg: Annotated[str | None, Doc("The words that are said, as text.")] = None
+    web_dist_bg_x: Annotated[
+        int | None, Doc("Left edge of the used part of the background in pixels.")
+    ] = None
+    web_dist_bg_y: Annotated[
+        int | None, Doc("Top edge of the used part of the background in pixels.")
+    ] = None
+    resolution: Annotated[int | None, Doc("Height of the video in pixels; 1080 by default.")] = None
+    msg: Annotated[str | None, Doc("The spoken words as text.")] = None
     erode_factor: Annotated[
-        float | None, Doc("How much is taken off the avatar's edge when it is cut out.")
+        float | None, Doc("How much of the avatar's edge is removed when it is cut out.")
     ] = None
-    is_skip_rs: Annotated[bool | None, Wire("isSkipRs"), Doc("Do not scale the resolution.")] = None
-    is_skip_gp: Annotated[bool | None, Wire("isSkipGp"), Doc("Do not treat a green screen.")] = None
+    is_skip_rs: Annotated[
+        bool | None, Wire("isSkipRs"), Doc("Skip the scaling of the resolution.")
+    ] = None
+    is_skip_gp: Annotated[
+        bool | None, Wire("isSkipGp"), Doc("Skip the green screen processing.")
+    ] = None
     gp_model: Annotated[
-        Mapping[str, Any] | None, Doc("Green screen settings; the service does not name them.")
+        Mapping[str, Any] | None,
+        Doc("Green screen settings; the service does not document their names."),
     ] = None
     is_caption_enabled: Annotated[
         bool | None, Wire("isCaptionEnabled"), Doc("Put captions into the video.")
@@ -98,7 +126,7 @@ class AvatarVideoInput(TaskInput):
     caption_align: Annotated[
         Mapping[str, Any] | None,
         Wire("captionAlign"),
-        Doc("Place and style of captions; the service does not name the settings."),
+        Doc("Position and style of captions; the service does not document the names."),
     ] = None
     is_to_public_pool: Annotated[
         bool | None, Wire("isToPublicPool"), Doc("Share the video in the public pool.")
@@ -107,9 +135,9 @@ class AvatarVideoInput(TaskInput):
     wl_model: Annotated[str | None, Doc("The watermark model.")] = None
 
     def check(self) -> None:
-        """Check what the service demands of several inputs together."""
+        """Check the inputs that depend on each other."""
         if (self.audio_src is None) == (self.custom_voice is None):
-            raise InvalidInput("Give audio_src or custom_voice: one of them.", field="audio_src")
+            raise InvalidInput("Give exactly one of audio_src and custom_voice.", field="audio_src")
         if self.back_id is not None and self.custom_back_id is not None:
             raise InvalidInput("Give back_id or custom_back_id, not both.", field="back_id")
         for name in _IDS:
@@ -118,29 +146,39 @@ class AvatarVideoInput(TaskInput):
         if any(given is not None for given in (self.back_id, self.custom_back_id, self.color)):
             for name in _CANVAS:
                 if not getattr(self, name):
-                    raise InvalidInput(f"A new background needs {name}.", field=name)
+                    raise InvalidInput(f"A new background requires {name}.", field=name)
         check_least(self, 1, *_CANVAS, "resolution")
-        for name in _PARTS:
+        for name in _BACKGROUND_CROP:
             if getattr(self, name) != -1:
                 check_least(self, 1, name)
 
 
 @define(kw_only=True)
 class AvatarVideoRecord(Record):
-    """An avatar video. Its output is the video; ``progress`` is told."""
+    """An avatar video. Its output is the video; the service reports its ``progress``."""
 
     anchor_id: str | None = None
+    """Id of the avatar that speaks."""
     web_bg_width: int | None = None
+    """Width of the video in pixels."""
     web_bg_height: int | None = None
+    """Height of the video in pixels."""
     color: str | None = None
+    """The plain background as an RGBA colour."""
     result_people_url: str | None = None
+    """URL of the avatar without a background, if the service gives one."""
     result_bg_url: str | None = None
+    """URL of the background, if the service gives one."""
     end_success_date: datetime | None = None
+    """When the video was finished."""
 
 
 AVATAR_VIDEO = TaskKind(
     name="avatar_video",
-    summary="An avatar that speaks",
+    summary="A speaking avatar",
+    start_doc=(
+        "Make a video of an avatar that speaks given audio, optionally on another background."
+    ),
     input=AvatarVideoInput,
     record=AvatarVideoRecord,
     start_at=Endpoint("POST", f"{PREFIX}/generate"),

@@ -1,4 +1,4 @@
-"""``a2e.avatars``: who can speak in an avatar video."""
+"""``a2e.avatars``: the avatars that can speak in an avatar video."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -18,9 +18,9 @@ from a2e_async.transport.retry import Repeat
 PREFIX: Final = "/api/v1/custom_avatar"
 
 Origin = Literal["system", "custom"]
-"""Whose a thing is: the service's own, or the account's."""
+"""Who owns a resource: ``system`` for the service, ``custom`` for the account."""
 
-_ORIGINS: Final[Mapping[str, Origin]] = {
+_OWNERSHIP_BY_TYPE: Final[Mapping[str, Origin]] = {
     "default": "system",
     "system": "system",
     "custom": "custom",
@@ -29,104 +29,110 @@ _ORIGINS: Final[Mapping[str, Origin]] = {
 
 @frozen(kw_only=True)
 class Avatar:
-    """Somebody who can speak in an avatar video.
+    """An avatar that can speak in an avatar video.
 
-    ``id`` and ``anchor_type`` (0 for the service's own, 1 for the account's) are what
-    `a2e.avatar_video` takes as ``anchor_id`` and ``anchor_type``. ``name`` is often missing;
-    ``cover`` is the URL of a picture. ``extra`` holds what else the service said.
+    `a2e.avatar_video` takes its ``id`` as ``anchor_id``, and its ``anchor_type``.
     """
 
     id: str
+    """Id, which `a2e.avatar_video` takes as ``anchor_id``."""
     name: str | None = None
+    """Name; often missing."""
     kind: Origin | None = None
+    """Whose avatar it is: ``system`` for the service, ``custom`` for the account."""
     anchor_type: Literal[0, 1] | None = None
+    """0 for an avatar of the service, 1 for one of the account; `a2e.avatar_video` takes it."""
     cover: str | None = field(default=None, repr=show_url)
+    """URL of an image of the avatar."""
     video_twin_id: str | None = None
-    """The video twin it was trained as."""
+    """Id of the video twin that it was trained as."""
     gender: str | None = None
+    """Gender of the avatar."""
     created_at: datetime | None = None
+    """When it was created."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+    """Other fields of the response, by their wire names."""
 
 
 class Avatars:
-    """Avatars of the service and of the account. Everything here is free.
+    """``a2e.avatars``: avatars of the service and of the account. Free of charge.
 
-    A twin of one's own is trained with ``record = await a2e.video_twin.run(...)``; then
-    ``record.anchor_id`` with ``anchor_type=1`` is its avatar, which `list` shows as well.
+    To train your own: ``record = await a2e.video_twin.run(...)``. Its avatar is
+    ``record.anchor_id`` with ``anchor_type=1``; `list` returns it, too.
     """
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, context: Room) -> None:
+        self._context = context
 
     def __repr__(self) -> str:
         return "<a2e.avatars>"
 
     async def list(self, *, system: bool = True) -> tuple[Avatar, ...]:
-        """Return the avatars that videos can be made with: own ones and the service's.
+        """Return the avatars of the account and of the service.
 
-        ``system=False`` leaves the service's out. ``POST /api/v1/anchor/list``.
+        ``system=False`` leaves out the avatars of the service. ``POST /api/v1/anchor/list``.
         """
-        answer = await self._room.session.request(
+        answer = await self._context.session.request(
             "POST",
             "/api/v1/anchor/list",
             json={"web_type": "a2e"} if system else {},
-            **self._room.options(Priority.LIST),
+            **self._context.options(Priority.LIST),
         )
         return read_avatars(answer.data)
 
     async def custom(self, /, **filters: Any) -> Page[Avatar]:
-        """Return the avatars that were added by `add`.
+        """Return the avatars that were added with `add`.
 
-        The service documents neither paging nor filters here: ``filters`` are JSON values that
-        are sent as they are, under their names on the wire. ``POST /api/v1/custom_avatar/list``.
+        The service documents neither paging nor filters of this list: ``filters`` are JSON values
+        that are sent unchanged, under the given names. ``POST /api/v1/custom_avatar/list``.
         """
-        answer = await self._room.session.request(
+        answer = await self._context.session.request(
             "POST",
             f"{PREFIX}/list",
             json=free_body("filters", filters),
-            **self._room.options(Priority.LIST),
+            **self._context.options(Priority.LIST),
         )
         return Page(read_avatars(answer.data), read_total(answer.data))
 
     async def add(self, /, **data: Any) -> Avatar | None:
-        """Add an avatar to the account; return it, None when the service does not show it.
+        """Add an avatar to the account; return it, or None if the response does not contain it.
 
-        The service does not document what it takes: ``data`` are JSON values that are sent as
-        they are, under their names on the wire. A lost answer is not asked for again: look at
+        The service does not document the body: ``data`` are JSON values that are sent unchanged,
+        under the given names. The request is not repeated if no response arrives; check
         `custom`. ``POST /api/v1/custom_avatar/add``.
         """
-        answer = await self._room.session.request(
+        answer = await self._context.session.request(
             "POST",
             f"{PREFIX}/add",
             json=free_body("data", data),
-            repeat=Repeat.CHARGED,  # it would be there twice
-            **self._room.options(),
+            repeat=Repeat.CHARGED,  # a repeated request would add it twice
+            **self._context.options(),
         )
         return next(iter(read_avatars(answer.data)), None)
 
     async def update(self, /, id: str, **data: Any) -> None:
-        """Change an avatar of the account; what is left out keeps its value.
+        """Update an avatar of the account; fields that are not given keep their values.
 
-        ``data`` as in `add`. Raises `NotFound`. ``PUT /api/v1/custom_avatar/{id}``.
+        ``data`` is sent as in `add`. Raises `NotFound`. ``PUT /api/v1/custom_avatar/{id}``.
         """
-        await self._room.session.request(
+        await self._context.session.request(
             "PUT",
             f"{PREFIX}/{check_id(id)}",
             json=free_body("data", data),
-            **self._room.options(),
+            **self._context.options(),
         )
 
     async def delete(self, id: str) -> None:
-        """Take an avatar out of the account. Raises `NotFound`.
+        """Delete an avatar of the account. Raises `NotFound`.
 
         ``POST /api/v1/custom_avatar/del``.
         """
-        await remove(self._room, "POST", f"{PREFIX}/del", {"_id": check_id(id)})
+        await remove(self._context, "POST", f"{PREFIX}/del", {"_id": check_id(id)})
 
     async def tags(self) -> tuple[str, ...]:
         """Return the tags of the account's avatars. ``GET /api/v1/custom_avatar/all_tags``."""
-        answer = await self._room.session.request(
-            "GET", f"{PREFIX}/all_tags", **self._room.options()
+        answer = await self._context.session.request(
+            "GET", f"{PREFIX}/all_tags", **self._context.options()
         )
         data = answer.data
         if is_map(data):
@@ -140,7 +146,7 @@ def _tag(tag: Any) -> str | None:
 
 
 def read_avatars(data: Any) -> tuple[Avatar, ...]:
-    """Return the avatars of an answer; entries without an id are left out."""
+    """Return the avatars of a response; entries without an id are skipped."""
     return tuple(
         Avatar(
             id=id,
@@ -158,17 +164,17 @@ def read_avatars(data: Any) -> tuple[Avatar, ...]:
     )
 
 
-_TYPES: Final[Mapping[int, Literal[0, 1]]] = {0: 0, 1: 1}
+_ANCHOR_TYPES: Final[Mapping[int, Literal[0, 1]]] = {0: 0, 1: 1}
 
 
 def _anchor_type(raw: Fields, kind: Origin | None) -> Literal[0, 1] | None:
-    """Return the number that avatar videos want; most records only tell it by their type."""
+    """Return the ``anchor_type``; most records show it only by their ``type``."""
     said = raw.whole("anchor_type")
     if said is None and kind is not None:
         return 1 if kind == "custom" else 0
-    return _TYPES.get(said) if said is not None else None
+    return _ANCHOR_TYPES.get(said) if said is not None else None
 
 
 def read_origin(raw: Fields) -> Origin | None:
-    """Return whose a thing is, by its ``type``."""
-    return raw.word("type", _ORIGINS)
+    """Return the owner of a resource, from its ``type``."""
+    return raw.word("type", _OWNERSHIP_BY_TYPE)

@@ -1,4 +1,4 @@
-"""``a2e.backgrounds``: pictures behind the avatars of videos."""
+"""``a2e.backgrounds``: background images of avatar videos."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -21,89 +21,90 @@ PREFIX: Final = "/api/v1/custom_back"
 
 @frozen(kw_only=True)
 class Background:
-    """A picture that can stand behind an avatar.
-
-    ``id`` is what `a2e.avatar_video` takes: as ``custom_back_id`` for the account's own, as
-    ``back_id`` for the service's. ``extra`` holds what else the service said.
-    """
+    """A background image for avatar videos."""
 
     id: str
+    """Id for `a2e.avatar_video`: ``custom_back_id`` (account) or ``back_id`` (service)."""
     url: str | None = field(default=None, repr=show_url)
+    """URL of the image."""
     name: str | None = None
+    """Name of the background."""
     kind: Origin | None = None
+    """Whose background it is: ``system`` for the service, ``custom`` for the account."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+    """Other fields of the response, by their wire names."""
 
 
 class Backgrounds:
-    """Backgrounds of the service and of the account."""
+    """``a2e.backgrounds``: backgrounds of the service and of the account."""
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, context: Room) -> None:
+        self._context = context
 
     def __repr__(self) -> str:
         return "<a2e.backgrounds>"
 
     @sealed
     async def add(self, image: MediaInput) -> Background:
-        """Add a picture (URL, path, bytes or Output) to the account and return it.
+        """Add an image (URL, path, bytes or Output) to the account and return it.
 
-        Free but for the upload of a local file. A lost answer is not asked for again: look at
-        `custom`. ``POST /api/v1/custom_back/add``.
+        Free of charge, except for the upload of a local file. The request is not repeated if no
+        response arrives; check `custom`. ``POST /api/v1/custom_back/add``.
         """
         check_media("image", image)
-        url = await self._room.files.url(image, ("image",), "image")
+        url = await self._context.files.url(image, ("image",), "image")
         path = f"{PREFIX}/add"
-        answer = await self._room.session.request(
+        answer = await self._context.session.request(
             "POST",
             path,
             json={"img_url": url},
-            repeat=Repeat.CHARGED,  # it would be there twice
-            **self._room.options(),
+            repeat=Repeat.CHARGED,  # a repeated request would add it twice
+            **self._context.options(),
         )
-        return _one(answer.data, path, "custom")
+        return _read_background(answer.data, path, "custom")
 
     async def custom(self, /, **filters: Any) -> Page[Background]:
-        """Return the account's own backgrounds.
+        """Return the backgrounds of the account.
 
-        The service documents neither paging nor filters here: ``filters`` are JSON values that
-        are sent as they are, under their names on the wire. ``POST /api/v1/custom_back/list``.
+        The service documents neither paging nor filters of this list: ``filters`` are JSON values
+        that are sent unchanged, under the given names. ``POST /api/v1/custom_back/list``.
         """
-        answer = await self._room.session.request(
+        answer = await self._context.session.request(
             "POST",
             f"{PREFIX}/list",
             json=free_body("filters", filters),
-            **self._room.options(Priority.LIST),
+            **self._context.options(Priority.LIST),
         )
-        return Page(_all(answer.data, "custom"), read_total(answer.data))
+        return Page(_read_backgrounds(answer.data, "custom"), read_total(answer.data))
 
     async def all(self) -> tuple[Background, ...]:
-        """Return the account's backgrounds and the service's.
+        """Return the backgrounds of the account and of the service.
 
         ``POST /api/v1/custom_back/allBackground``.
         """
-        answer = await self._room.session.request(
-            "POST", f"{PREFIX}/allBackground", **self._room.options(Priority.LIST)
+        answer = await self._context.session.request(
+            "POST", f"{PREFIX}/allBackground", **self._context.options(Priority.LIST)
         )
-        return _all(answer.data)
+        return _read_backgrounds(answer.data)
 
     async def random(self) -> Background:
-        """Return some background of the service. Raises `DecodeError` when it gives none.
+        """Return a random background of the service. Raises `DecodeError` if it gives none.
 
         ``POST /api/v1/custom_back/randomBackground``.
         """
         path = f"{PREFIX}/randomBackground"
-        answer = await self._room.session.request("POST", path, **self._room.options())
-        return _one(answer.data, path)
+        answer = await self._context.session.request("POST", path, **self._context.options())
+        return _read_background(answer.data, path)
 
     async def delete(self, id: str) -> None:
         """Delete a background of the account. Raises `NotFound`.
 
         ``POST /api/v1/custom_back/del``.
         """
-        await remove(self._room, "POST", f"{PREFIX}/del", {"_id": check_id(id)})
+        await remove(self._context, "POST", f"{PREFIX}/del", {"_id": check_id(id)})
 
 
-def _all(data: Any, kind: Origin | None = None) -> tuple[Background, ...]:
+def _read_backgrounds(data: Any, kind: Origin | None = None) -> tuple[Background, ...]:
     return tuple(
         Background(
             id=id,
@@ -117,11 +118,11 @@ def _all(data: Any, kind: Origin | None = None) -> tuple[Background, ...]:
     )
 
 
-def _one(data: Any, path: str, kind: Origin | None = None) -> Background:
-    found = _all(data, kind)
+def _read_background(data: Any, path: str, kind: Origin | None = None) -> Background:
+    found = _read_backgrounds(data, kind)
     if not found:
         raise DecodeError(
-            f"{path} gave no background. a2e.backgrounds.all() shows those there are.",
+            f"The response of {path} has no background. a2e.backgrounds.all() lists them.",
             method="POST",
             path=path,
         )

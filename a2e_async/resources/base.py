@@ -1,4 +1,4 @@
-"""The namespace of a kind, once for all: ``a2e.dubbing`` and its siblings."""
+"""The namespace of a kind: ``a2e.dubbing``, ``a2e.veo`` and so on."""
 
 import asyncio
 import functools
@@ -6,9 +6,9 @@ import inspect
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from a2e_async.errors import ConfigurationError, InvalidInput, sealed
+from a2e_async.errors import InvalidInput, sealed
 from a2e_async.handle import Handle
-from a2e_async.inputs import Doc, TaskInput, build_input, input_fields
+from a2e_async.inputs import TaskInput, build_input
 from a2e_async.models import Page, Record
 from a2e_async.resources.calls import (
     delete,
@@ -36,79 +36,82 @@ R = TypeVar("R", bound=Record)
 class TaskNamespace(Handle, Generic[P, R]):
     """All operations of one kind. ``start``, ``run``, ``job`` and ``quote`` take its inputs."""
 
-    def __init__(self, room: Room, kind: TaskKind[P, R]) -> None:
-        self._room = room
+    def __init__(self, context: Room, kind: TaskKind[P, R]) -> None:
+        self._room = context
         self.kind = kind
-        _show_inputs(self, kind)
+        _set_signatures(self, kind)
 
     def __repr__(self) -> str:
         return f"<a2e.{self.kind.name}>"
 
-    # -- what costs ------------------------------------------------------------------------
+    # -- charged ------------------------------------------------------------------------
 
     async def start(self, *args: P.args, **kwargs: P.kwargs) -> Task[R]:
-        """Start a task: checks the inputs, uploads local media, sends the start once.
+        """Start a task and return its handle, without waiting for the result.
 
-        Costs coins. Raises `InvalidInput` (nothing sent), `StartOutcomeUnknown` (answer lost,
-        not sent again), or the `ApiError` with which the service refused.
+        Checks the inputs, uploads local media and sends the start request once. Costs coins.
+        Raises `InvalidInput` (nothing was sent), `StartOutcomeUnknown` (no response arrived;
+        the request is not repeated), or the `ApiError` with which the service refused.
         """
-        inputs = self._input(args, kwargs)
-        room = self._room
-        return await room.starter.start(
-            self.kind, inputs, timeout=room.start_timeout, services=room.tasks
+        inputs = self._build_input(args, kwargs)
+        context = self._room
+        return await context.starter.start(
+            self.kind, inputs, timeout=context.start_timeout, services=context.tasks
         )
 
     async def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Start a task and wait for its record. Costs coins; raises as `start` and `Task.wait`.
+        """Start a task, wait until it has finished and return its record. Costs coins.
 
-        When it is cancelled while it waits, the task is listed by `A2E.unclaimed`.
+        Raises what `start` and `Task.wait` raise. If the call is cancelled while it waits, the
+        task continues and is listed by `A2E.unclaimed`.
         """
         check_watchable(self.kind)
         task = await self.start(*args, **kwargs)
         try:
             return await task.wait()
         except asyncio.CancelledError:
-            self._room.starter.keep(task)  # whose handle nobody else has
+            # The caller has no handle of this task, and it is paid for.
+            self._room.starter.keep(task)
             raise
 
     def job(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
-        """Return a start that is checked but not made (for a batch)."""
-        return Job(self.kind, self._input(args, kwargs))
+        """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent."""
+        return Job(self.kind, self._build_input(args, kwargs))
 
-    # -- what is free ----------------------------------------------------------------------
+    # -- free of charge ----------------------------------------------------------------------
 
     async def quote(self, *args: P.args, **kwargs: P.kwargs) -> int | None:
-        """Return the coins this start would cost, None where the service cannot tell.
+        """Return the price of a start in coins, or None if the service gives none.
 
-        Nothing is uploaded or started. ``POST /api/v1/generation/quote``.
+        Free of charge; nothing is uploaded or started. ``POST /api/v1/generation/quote``.
         """
-        inputs = self._input(args, kwargs)
+        inputs = self._build_input(args, kwargs)
         return await quote(self._room, self.kind.start_at.path, unsent_body(inputs))
 
     async def get(self, id: str) -> R:
-        """Return the record of one task as it stands. Raises `NotFound`.
+        """Return the current record of one task. Raises `NotFound`.
 
-        Kinds without a detail operation, or with one that fails now and then, are looked for
-        in the list.
+        For kinds without a reliable detail operation the task is searched in the kind's list.
         """
-        room, at = self._room, self.kind.look_at
+        context, at = self._room, self.kind.look_at
         if at is None:
-            return await find(room, self.kind, check_id(id))
-        # The usual way, without a coroutine more than it needs: this is called most.
+            return await find(context, self.kind, check_id(id))
+        # The most frequent call of the package: it avoids the extra coroutine of find_record().
         path, params = at.for_id(check_id(id))
-        answer = await room.session.request(
+        answer = await context.session.request(
             at.method,
             path,
             params=params,
-            timeout=room.request_timeout,
-            priority=Priority.CALL if room.priority is None else room.priority,
+            timeout=context.request_timeout,
+            priority=Priority.CALL if context.priority is None else context.priority,
         )
-        return read_detail(room, self.kind, answer, path, id)
+        return read_detail(context, self.kind, answer, path, id)
 
     async def get_many(self, ids: Sequence[str]) -> dict[str, R]:
-        """Return the records of these tasks by id; who is unknown to the service is missing.
+        """Return the records of several tasks by id; ids unknown to the service are left out.
 
-        ``POST batchDetail``, 200 ids a call. Raises `InvalidInput` for kinds without it.
+        One ``POST batchDetail`` request for every 200 ids. Raises `InvalidInput` for kinds
+        without this operation.
         """
         return await get_many(self._room, self.kind, ids)
 
@@ -117,16 +120,16 @@ class TaskNamespace(Handle, Generic[P, R]):
     ) -> Page[R]:
         """Return one page of the account's tasks of this kind, newest first.
 
-        Expired tasks are not listed. ``page`` counts from 1. ``status`` keeps those with this
-        word of the service, for the few kinds whose list takes one. A list without pages comes
-        whole, whatever ``page_size``. Raises `InvalidInput`.
+        Expired tasks are not listed. ``page`` counts from 1. ``status`` is a status word of the
+        service and filters the list; only a few kinds support it. A list without pages is
+        returned completely, whatever ``page_size`` is. Raises `InvalidInput`.
         """
         return await list_page(self._room, self.kind, page, page_size, status)
 
     async def processing(self) -> tuple[R, ...]:
         """Return the account's tasks of this kind that are being processed.
 
-        Raises `InvalidInput` for kinds whose service has no such list.
+        Raises `InvalidInput` for kinds without such a list.
         """
         endpoint = needed(self.kind, self.kind.processing_at, "processing list")
         answer = await self._call(endpoint.method, endpoint.path, priority=Priority.LIST)
@@ -149,17 +152,23 @@ class TaskNamespace(Handle, Generic[P, R]):
             yield record
 
     async def delete(self, id: str) -> None:
-        """Delete a task and its results. Raises `NotFound`, or `InvalidRequest` while it runs."""
+        """Delete a task and its results at the service.
+
+        Raises `NotFound`, or `InvalidRequest` while the task is running.
+        """
         await delete(self._room, self.kind, id)
 
     def attach(self, id: str) -> Task[R]:
-        """Return the handle of a task by its id (``id+id`` for one start that made several)."""
+        """Return the handle of a task by its id, without a request.
+
+        For one start that made several tasks, ``id`` joins their ids: ``id+id``.
+        """
         parts = id.split("+") if isinstance(id, str) else (id,)
         return Task(self._room.tasks, self.kind, tuple(dict.fromkeys(map(check_id, parts))))
 
-    # -- inside ----------------------------------------------------------------------------
+    # -- internal ----------------------------------------------------------------------------
 
-    def _input(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> TaskInput:
+    def _build_input(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> TaskInput:
         return build_input(self.kind.input, args, kwargs)
 
     async def _call(
@@ -179,13 +188,10 @@ class TaskNamespace(Handle, Generic[P, R]):
 
 
 class Renamable(TaskNamespace[P, R]):
-    """A kind whose tasks can be given another name."""
+    """The namespace of a kind whose tasks can be renamed."""
 
     async def rename(self, id: str, name: str) -> None:
-        """Give a task another name; nothing else changes (``PUT`` of its kind).
-
-        Raises `InvalidInput`, `NotFound`.
-        """
+        """Rename a task (``PUT`` of its kind). Raises `InvalidInput`, `NotFound`."""
         endpoint = needed(self.kind, self.kind.rename_at, "rename")
         if not isinstance(name, str) or not name.strip() or len(name) > self.kind.name_most:
             raise InvalidInput(
@@ -195,45 +201,27 @@ class Renamable(TaskNamespace[P, R]):
         await self._call(endpoint.method, path, params=params, json={"name": name})
 
 
-_INTRO = "Inputs (by name; None means not sent):"
-
-
-def _show_inputs(namespace: TaskNamespace[..., Any], kind: TaskKind[..., Any]) -> None:
-    """Give start, run, job and quote the kind's real signature and documentation."""
-    of: Any = type(namespace)  # mypy does not believe that a class has a hash
-    for name, (doc, signature) in _shown(of, kind).items():
-        shown: Any = sealed(getattr(namespace, name))
-        shown.__doc__ = doc
-        shown.__signature__ = signature
-        vars(namespace)[name] = shown
+def _set_signatures(namespace: TaskNamespace[..., Any], kind: TaskKind[..., Any]) -> None:
+    """Give start, run, job and quote the signature and the documentation of the kind."""
+    of: Any = type(namespace)  # mypy does not accept a class as a hashable argument
+    for name, (text, signature) in _signatures(of, kind).items():
+        method: Any = sealed(getattr(namespace, name))
+        method.__doc__ = text
+        method.__signature__ = signature
+        vars(namespace)[name] = method
 
 
 @functools.cache
-def _shown(of: type[Any], kind: TaskKind[..., Any]) -> dict[str, tuple[str, inspect.Signature]]:
+def _signatures(
+    of: type[Any], kind: TaskKind[..., Any]
+) -> dict[str, tuple[str, inspect.Signature]]:
     """Return documentation and signature of each method that takes the inputs."""
-    cls = kind.input
-    if not (isinstance(cls, type) and issubclass(cls, TaskInput)):
-        raise ConfigurationError(f"the inputs of {kind.name} must be a TaskInput class")
-    inputs = sorted(input_fields(cls), key=lambda f: (not f.required, f.common))
-    lines = [
-        f"    {f.name}{'' if f.required else ' (optional)'}: {doc.text}"
-        for f in inputs
-        if (doc := f.note(Doc)) is not None
-    ]
-    by_name = inspect.Parameter.KEYWORD_ONLY
-    parameters = [
-        inspect.Parameter(
-            f.name,
-            by_name,
-            annotation=f.hint,
-            default=inspect.Parameter.empty if f.required else None,
+    from a2e_async.resources import docstrings
+
+    return {
+        name: (
+            docstrings.docstring(kind, name),
+            docstrings.signature(kind, inspect.signature(getattr(of, name)).return_annotation),
         )
-        for f in inputs
-    ]
-    shown: dict[str, tuple[str, inspect.Signature]] = {}
-    for name in ("start", "run", "job", "quote"):
-        method = getattr(of, name)
-        returns = inspect.signature(method).return_annotation
-        doc = "\n".join([inspect.getdoc(method) or "", "", _INTRO, *lines])
-        shown[name] = doc, inspect.Signature(parameters, return_annotation=returns)
-    return shown
+        for name in docstrings.METHODS
+    }

@@ -1,4 +1,4 @@
-"""The free calls that all kinds have in common: records, lists, quotes, deletes."""
+"""The free operations shared by all kinds: records, lists, quotes, deletion."""
 
 import logging
 import re
@@ -31,49 +31,49 @@ logger = logging.getLogger("a2e_async.resources")
 
 
 def needed(kind: TaskKind[..., Any], endpoint: Endpoint | None, what: str) -> Endpoint:
-    """Return the endpoint; raise `InvalidInput` where the service has none."""
+    """Return the endpoint; raise `InvalidInput` if the service has none."""
     if endpoint is None:
         raise InvalidInput(f"{kind.name} has no {what} operation at the service.")
     return endpoint
 
 
-def read_all(room: Room, kind: TaskKind[..., R], data: Any) -> tuple[R, ...]:
-    """Return the records of a list answer; a row without an id is left out, and logged."""
+def read_all(context: Room, kind: TaskKind[..., R], data: Any) -> tuple[R, ...]:
+    """Return the records of a list response; rows without an id are skipped and logged."""
     rows = read_rows(data)
     nameless = sum(1 for raw in rows if read_id(raw) is None)
     if nameless:
-        logger.warning("%d %s records came without an id", nameless, kind.name)
-    return tuple(read_record(kind, raw, room.source) for raw in by_id(kind, rows).values())
+        logger.warning("skipped %d %s records without an id", nameless, kind.name)
+    return tuple(read_record(kind, raw, context.source) for raw in by_id(kind, rows).values())
 
 
-async def get_many(room: Room, kind: TaskKind[..., R], ids: Sequence[str]) -> dict[str, R]:
-    """Return records by id, in the order asked for; see `TaskNamespace.get_many`."""
+async def get_many(context: Room, kind: TaskKind[..., R], ids: Sequence[str]) -> dict[str, R]:
+    """Return records by id, in the order of ``ids``; see `TaskNamespace.get_many`."""
     if kind.batch_at is None:
         raise InvalidInput(f"{kind.name} has no batchDetail operation; use get().")
-    asked: Any = ids
-    if isinstance(asked, str | bytes | Mapping) or not isinstance(asked, Iterable):
+    given_ids: Any = ids
+    if isinstance(given_ids, str | bytes | Mapping) or not isinstance(given_ids, Iterable):
         raise InvalidInput("get_many takes a list of ids; for one id use get().", field="ids")
     found: dict[str, R] = {}
     wanted = list(dict.fromkeys(map(check_id, ids)))
     for first in range(0, len(wanted), kind.batch_most):
-        some = wanted[first : first + kind.batch_most]
-        answer = await room.session.request(
-            kind.batch_at.method, kind.batch_at.path, json={"ids": some}, **room.options()
+        chunk = wanted[first : first + kind.batch_most]
+        answer = await context.session.request(
+            kind.batch_at.method, kind.batch_at.path, json={"ids": chunk}, **context.options()
         )
-        found.update((record.id, record) for record in read_all(room, kind, answer.data))
+        found.update((record.id, record) for record in read_all(context, kind, answer.data))
     return {id: found[id] for id in wanted if id in found}
 
 
 async def list_page(
-    room: Room, kind: TaskKind[..., R], page: int, page_size: int, status: str | None = None
+    context: Room, kind: TaskKind[..., R], page: int, page_size: int, status: str | None = None
 ) -> Page[R]:
     """Return one page of a kind's list; see `TaskNamespace.list`."""
     endpoint = needed(kind, kind.list_at, "list")
     params = _page_params(kind, page, page_size, status)
-    answer = await room.session.request(
-        endpoint.method, endpoint.path, params=params, **room.options(Priority.LIST)
+    answer = await context.session.request(
+        endpoint.method, endpoint.path, params=params, **context.options(Priority.LIST)
     )
-    return Page(read_all(room, kind, answer.data), read_total(answer.data))
+    return Page(read_all(context, kind, answer.data), read_total(answer.data))
 
 
 def _page_params(
@@ -83,16 +83,14 @@ def _page_params(
     most = paging.most if paging else 10**9
     for name, value, bound in (("page", page, 10**9), ("page_size", page_size, most)):
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= bound:
-            raise InvalidInput(f"{name} must be a whole number from 1 to {bound}.", field=name)
+            raise InvalidInput(f"{name} must be an integer from 1 to {bound}.", field=name)
     words = paging.statuses if paging else ()
     if status is not None and status not in words:
-        can = f"takes {', '.join(words)}" if words else "cannot be filtered by status"
+        can = f"can be filtered by {', '.join(words)}" if words else "cannot be filtered by status"
         raise InvalidInput(f"The list of {kind.name} {can}.", field="status")
     if paging is None:
         if page > 1:
-            raise InvalidInput(
-                f"The list of {kind.name} has no pages: it comes whole.", field="page"
-            )
+            raise InvalidInput(f"The list of {kind.name} has one page only.", field="page")
         return {}
     params: dict[str, str | int] = {paging.page: page, paging.size: page_size}
     return params if status is None else {**params, "status": status}
@@ -101,16 +99,16 @@ def _page_params(
 async def iter_pages(
     read: Callable[[int], Awaitable[Page[T]]], id_of: Callable[[T], str | None]
 ) -> AsyncIterator[T]:
-    """Yield what the pages of a list show, from page 1 on, each thing once.
+    """Yield the items of all pages of a list, from page 1 on, each item once.
 
-    `ListEnd` tells the end. Rows move to later pages when new ones are made
-    meanwhile, and to earlier ones when some are deleted; then the page before is read again.
-    What has no id is compared by the page as a whole.
+    New items move others to later pages; those are recognised by their id. Deleted items move
+    others to earlier pages; then the previous page is read again. A page of items without ids is
+    skipped if it equals the page before. `ListEnd` decides where the list ends.
     """
     seen: set[str] = set()
     total: int | None = None
     before: tuple[T, ...] = ()
-    page = furthest = 1
+    page = next_page = 1
     end = ListEnd()
     while True:
         try:
@@ -118,72 +116,73 @@ async def iter_pages(
         except (NotFound, InvalidRequest):
             if page == 1 or total is None or len(seen) < total:
                 raise
-            return  # some services refuse the page after the last one
-        fresh = False
+            return  # some lists answer the page after the last one with an error
+        new = False
         for item in found.items if found.items != before else ():
             id = id_of(item)
             if id not in seen:
-                fresh = True
+                new = True
                 if id is not None:
                     seen.add(id)
                 yield item
         before = found.items
-        shrunk = total is not None and found.total is not None and found.total < total
+        list_shrank = total is not None and found.total is not None and found.total < total
         total = found.total
-        if page == furthest:
-            if shrunk and page > 1:
+        if page == next_page:
+            # Deleted items have moved others to the previous page; it may hold items not seen yet.
+            if list_shrank and page > 1:
                 page -= 1
                 continue
-            if end.reached(fresh=fresh, rows=bool(found.items), seen=len(seen), total=total):
+            if end.reached(fresh=new, rows=bool(found.items), seen=len(seen), total=total):
                 return
-        furthest += 1
-        page = furthest
+        next_page += 1
+        page = next_page
 
 
 SEARCHED: Final = 10
-"""Pages of a list that are searched for one task that cannot be asked for alone."""
+"""Pages of a list that are searched for a task that has no detail operation."""
 
 
-async def find(room: Room, kind: TaskKind[..., R], id: str) -> R:
-    """Return one record by the kind's detail, or else from its batchDetail or its list.
+async def find(context: Room, kind: TaskKind[..., R], id: str) -> R:
+    """Return one record from the kind's detail operation, its batchDetail or its list.
 
-    Raises `NotFound`, or what the detail operation answered when the list shows nothing.
+    Raises `NotFound`, or the error of the detail operation if the others do not find it.
     """
     check_watchable(kind)
     refusal: ApiError | None = None
     if kind.detail_at is not None:
         try:
-            return await _detail(room, kind, kind.detail_at, id)
+            return await _fetch_detail(context, kind, kind.detail_at, id)
         except (NotFound, InvalidRequest) as error:
             if not kind.flaky_detail:
                 raise
             refusal = error
     if kind.batch_at is not None:
-        found = await get_many(room, kind, [id])
+        found = await get_many(context, kind, [id])
         if id in found:
             return found[id]
     elif kind.list_at is not None:
         seen: set[str] = set()
         end = ListEnd()
         for page in range(1, SEARCHED + 1 if kind.paging else 2):
-            listed = await list_page(room, kind, page, min(kind.page_most, 100))
+            listed = await list_page(context, kind, page, min(kind.page_most, 100))
             for record in listed:
                 if record.id == id:
                     return record
-            fresh = {record.id for record in listed} - seen
-            seen |= fresh
+            new = {record.id for record in listed} - seen
+            seen |= new
             ended = end.reached(
-                fresh=bool(fresh), rows=bool(listed), seen=len(seen), total=listed.total
+                fresh=bool(new), rows=bool(listed), seen=len(seen), total=listed.total
             )
             if ended or kind.paging is None:
                 break
         else:
-            advice = f"It is not among the newest {len(seen)}; iter() goes on to the older ones."
-            raise refusal or _not_found(kind, advice)
-    raise refusal or _not_found(kind, _GONE)
+            advice = f"It is not among the newest {len(seen)}; iter() also reads older ones."
+            raise refusal or _not_found_error(kind, advice)
+    raise refusal or _not_found_error(kind, _GONE_ADVICE)
 
 
-def _not_found(kind: TaskKind[..., Any], advice: str) -> NotFound:
+def _not_found_error(kind: TaskKind[..., Any], advice: str) -> NotFound:
     return NotFound(
         http_status=200,
         code=None,
@@ -195,20 +194,22 @@ def _not_found(kind: TaskKind[..., Any], advice: str) -> NotFound:
     )
 
 
-_GONE: Final = "It was deleted, has expired, or belongs to another account."
+_GONE_ADVICE: Final = "It was deleted, has expired, or belongs to another account."
 
 
-async def _detail(room: Room, kind: TaskKind[..., R], endpoint: Endpoint, id: str) -> R:
+async def _fetch_detail(context: Room, kind: TaskKind[..., R], endpoint: Endpoint, id: str) -> R:
     path, params = endpoint.for_id(id)
-    answer = await room.session.request(endpoint.method, path, params=params, **room.options())
-    return read_detail(room, kind, answer, path, id)
+    answer = await context.session.request(
+        endpoint.method, path, params=params, **context.options()
+    )
+    return read_detail(context, kind, answer, path, id)
 
 
-def read_detail(room: Room, kind: TaskKind[..., R], answer: "Answer", path: str, id: str) -> R:
-    """Return the record of a detail answer. Raises `NotFound` where there is none."""
+def read_detail(context: Room, kind: TaskKind[..., R], answer: "Answer", path: str, id: str) -> R:
+    """Return the record of a detail response. Raises `NotFound` if there is none."""
     raw = read_one(kind, answer.data, id)
     if raw is None and answer.data and not read_rows(answer.data):
-        raw = answer.data  # not empty and no record: what it is instead is told by the reader
+        raw = answer.data  # neither empty nor a record: the reader raises what is wrong with it
     if raw is None:
         raise NotFound(
             http_status=answer.http_status,
@@ -217,47 +218,50 @@ def read_detail(room: Room, kind: TaskKind[..., R], answer: "Answer", path: str,
             trace_id=answer.trace_id,
             method="GET",
             path=path,
-            advice=_GONE,
+            advice=_GONE_ADVICE,
         )
-    return read_record(kind, raw, room.source)
+    return read_record(kind, raw, context.source)
 
 
-_NO_QUOTE: Final = re.compile(r"(?i)unsupported|not supported|cannot be quoted")
-"""How the service may say that it knows no price for an endpoint; its words are undocumented."""
+_NO_QUOTE_MESSAGE: Final = re.compile(r"(?i)unsupported|not supported|cannot be quoted")
+"""Messages with which the service reports that it has no price; they are undocumented."""
 
 
-async def quote(room: Room, path: str, body: Mapping[str, Any]) -> int | None:
-    """Return what a start would cost in coins; None where the service gives no figure."""
+async def quote(context: Room, path: str, body: Mapping[str, Any]) -> int | None:
+    """Return the price of a start in coins, or None if the service gives none."""
     try:
-        answer = await room.session.request(
+        answer = await context.session.request(
             "POST",
             "/api/v1/generation/quote",
             json={"endpoint": path, "requestBody": dict(body)},
-            **room.options(),
+            **context.options(),
         )
     except InvalidRequest as error:
-        if _NO_QUOTE.search(error.message):
+        if _NO_QUOTE_MESSAGE.search(error.message):
             return None
         raise
     data = answer.data
     if is_map(data):
+        # The response is undocumented; any of these names may hold the price.
         for key in ("coins", "credits", "cost", "price", "estimatedCoins", "estimated_coins"):
             if (coins := price(data.get(key))) is not None:
                 return coins
     return price(data)
 
 
-async def delete(room: Room, kind: TaskKind[..., Any], id: str) -> None:
-    """Delete one record. A record that is already gone after a repeated try counts as deleted."""
+async def delete(context: Room, kind: TaskKind[..., Any], id: str) -> None:
+    """Delete one record. If a retry finds it missing, an earlier attempt has deleted it."""
     if kind.delete_at is None:
         raise InvalidInput(f"{kind.name} has no delete operation at the service.")
     path, params = kind.delete_at.for_id(check_id(id))
     json = {"_id": id} if kind.delete_at.method == "POST" else None
     try:
-        await room.session.request(
-            kind.delete_at.method, path, params=params, json=json, **room.options()
+        await context.session.request(
+            kind.delete_at.method, path, params=params, json=json, **context.options()
         )
     except ApiError as error:
+        # A 404 after a retry: the first attempt deleted the record, but its response was lost.
         if not isinstance(error, NotFound) or error.attempts < 2:
             raise
-    room.starter.places.ended(kind, id, seen=False)
+    # A deleted task frees its slot here: no poll reports its end.
+    context.starter.places.ended(kind, id, seen=False)

@@ -1,4 +1,4 @@
-"""Caption removal: a video without the captions burnt into it."""
+"""Caption removal: removes burnt-in captions from a video."""
 
 from typing import Annotated
 
@@ -16,7 +16,7 @@ PREFIX = "/api/v1/userCaptionRemoval"
 
 @define(kw_only=True)
 class CaptionRemovalInput(TaskInput):
-    """What `a2e.caption_removal.start` takes (``POST /api/v1/userCaptionRemoval/start``)."""
+    """Inputs of `a2e.caption_removal.start` (``POST /api/v1/userCaptionRemoval/start``)."""
 
     source_url: Annotated[MediaInput, Media("video"), Doc("The video with captions.")]
 
@@ -26,11 +26,13 @@ class CaptionRemovalRecord(Record):
     """A caption-removal task. Its output is the video without captions."""
 
     source_url: str | None = None
+    """URL of the input file."""
 
 
 CAPTION_REMOVAL = TaskKind(
     name="caption_removal",
     summary="A video without its captions",
+    start_doc="Remove burnt-in captions from a video.",
     input=CaptionRemovalInput,
     record=CaptionRemovalRecord,
     start_at=Endpoint("POST", f"{PREFIX}/start"),
@@ -45,14 +47,14 @@ CAPTION_REMOVAL = TaskKind(
 
 
 class CaptionRemoval(TaskNamespace[P, R]):
-    """``a2e.caption_removal``: the tasks, and another try for failed ones."""
+    """``a2e.caption_removal``: the tasks, and `retry` for failed ones."""
 
     async def retry(self, id: str) -> Task[R]:
-        """Have a failed task tried again; return the task to wait for (perhaps a new one).
+        """Retry a failed task; return the task to wait for, which may be a new one.
 
-        It may cost. Raises `StartOutcomeUnknown` when the answer was lost: it may have been
-        charged and is not sent again; ``get(id)`` and ``list()`` tell what became of it.
-        Raises the `ApiError` with which the service refused. The service documents no input;
-        the id is sent as ``_id``. ``POST /api/v1/userCaptionRemoval/retry``.
+        May cost coins. Raises `StartOutcomeUnknown` if no response arrived: the retry may have
+        been charged and is not repeated; check ``get(id)`` and ``list()``. Raises the `ApiError`
+        with which the service refused. The service does not document the body; the id is sent
+        as ``_id``. ``POST /api/v1/userCaptionRemoval/retry``.
         """
         return await again(self._room, self.kind, self.kind.retry_at, "retry", id)

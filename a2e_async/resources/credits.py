@@ -1,4 +1,4 @@
-"""``a2e.credits``: coins left, what they went for, and what a call would cost."""
+"""``a2e.credits``: the balance, the transactions, and prices."""
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
@@ -20,38 +20,42 @@ from a2e_async.transport.ratelimit import Priority
 
 @frozen(kw_only=True)
 class Balance:
-    """What the account has. ``diamonds`` is None when the service does not tell."""
+    """The balance of the account."""
 
     coins: int
+    """Coins left."""
     diamonds: int | None = None
+    """Diamonds left; None if the service does not report them."""
 
 
 @frozen(kw_only=True)
 class Transaction:
-    """One entry of the credits history: ``coins`` is negative for spending.
-
-    ``raw`` is the entry as the service gave it (its fields are undocumented).
-    """
+    """One entry of the credits history."""
 
     coins: int | None
+    """Change of the balance in coins, negative for spending; None if unknown."""
     created_at: datetime | None
+    """When it was booked; None if unknown."""
     raw: Mapping[str, Any]
+    """The entry as the service sent it; its fields are undocumented."""
 
 
 class Credits:
-    """The account's coins. Everything here is free."""
+    """``a2e.credits``: the coins of the account. Free of charge."""
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, context: Room) -> None:
+        self._context = context
 
     async def balance(self) -> Balance:
-        """Return the coins left (``GET /api/v1/user/remainingCoins``)."""
+        """Return the balance (``GET /api/v1/user/remainingCoins``)."""
         path = "/api/v1/user/remainingCoins"
-        answer = await self._room.session.request("GET", path, **self._room.options())
+        answer = await self._context.session.request("GET", path, **self._context.options())
         data = answer.data
         coins = whole(data.get("coins")) if is_map(data) else whole(data)
         if coins is None:
-            raise DecodeError(f"{path} gave no number of coins.", method="GET", path=path)
+            raise DecodeError(
+                f"The response of {path} has no number of coins.", method="GET", path=path
+            )
         diamonds = whole(data.get("diamonds")) if is_map(data) else None
         return Balance(coins=coins, diamonds=diamonds)
 
@@ -66,8 +70,9 @@ class Credits:
     ) -> Page[Transaction]:
         """Return one page of transactions, newest first.
 
-        ``spending``: True for spending only, False for income only. ``since`` and ``until``
-        bound the time, both included. ``GET /api/v1/transactionRecord/creditsHistory``.
+        ``spending=True`` returns spending only, ``False`` income only. ``since`` and ``until``
+        limit the time, both included; they need a time zone.
+        ``GET /api/v1/transactionRecord/creditsHistory``.
         """
         params: dict[str, str | int] = {
             "pageNum": check_whole(page, "page"),
@@ -78,21 +83,23 @@ class Credits:
         for name, moment in (("startDate", since), ("endDate", until)):
             if moment is not None:
                 if not isinstance(moment, datetime) or moment.tzinfo is None:
-                    raise InvalidInput("since and until need a time zone.", field="since")
+                    raise InvalidInput(
+                        "since and until must be datetimes with a time zone.", field="since"
+                    )
                 params[name] = moment.isoformat()
-        answer = await self._room.session.request(
+        answer = await self._context.session.request(
             "GET",
             "/api/v1/transactionRecord/creditsHistory",
             params=params,
-            **self._room.options(Priority.LIST),
+            **self._context.options(Priority.LIST),
         )
         rows = read_rows(answer.data)
-        return Page(tuple(_transaction(row) for row in rows), read_total(answer.data))
+        return Page(tuple(_read_transaction(row) for row in rows), read_total(answer.data))
 
     async def iter_history(
         self, *, spending: bool | None = None, since: datetime | None = None
     ) -> AsyncIterator[Transaction]:
-        """Yield all transactions, newest first, page by page."""
+        """Yield all transactions, newest first, page by page; parameters as in `history`."""
 
         async def read(page: int) -> Page[Transaction]:
             return await self.history(page=page, page_size=100, spending=spending, since=since)
@@ -102,17 +109,18 @@ class Credits:
 
     @sealed
     async def quote(self, endpoint: str, body: Mapping[str, Any]) -> int | None:
-        """Return what a call would cost in coins, None where the service gives no figure.
+        """Return the price of a request in coins, or None if the service gives none.
 
-        ``endpoint`` is the path of a start, ``body`` its JSON body. For the kinds that have a
-        namespace their ``quote()`` is the better way. Raises `InvalidInput`, also for inputs
-        that bear on a safety check. ``POST /api/v1/generation/quote``.
+        ``endpoint`` is the path of a start, ``body`` its JSON body. For kinds with a namespace
+        use their ``quote()``, which also checks the inputs. Raises `InvalidInput`, also for
+        inputs that switch off a safety check. ``POST /api/v1/generation/quote``.
         """
         path, inputs = check_path(endpoint, "endpoint"), free_body("body", body)
-        return await quote(self._room, path, inputs)
+        return await quote(self._context, path, inputs)
 
 
-def _transaction(row: Mapping[str, Any]) -> Transaction:
+def _read_transaction(row: Mapping[str, Any]) -> Transaction:
+    # The fields of an entry are undocumented; these names are the likely ones.
     keys = ("amount", "coins", "credits", "change", "value")
     coins = next((n for k in keys if (n := whole(row.get(k))) is not None), None)
     try:

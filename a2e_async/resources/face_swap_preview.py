@@ -1,4 +1,4 @@
-"""Face swap preview: one picture of what a face swap would give."""
+"""Face swap preview: one image that shows the result of a face swap."""
 
 from typing import Annotated
 
@@ -13,23 +13,26 @@ PREFIX = "/api/v1/userFaceSwapPreview"
 
 @define(kw_only=True)
 class FaceSwapPreviewInput(TaskInput):
-    """What `a2e.face_swap_preview.start` takes (``POST /api/v1/userFaceSwapPreview/add``)."""
+    """Inputs of `a2e.face_swap_preview.start` (``POST /api/v1/userFaceSwapPreview/add``)."""
 
-    video_url: Annotated[MediaInput, Media("video"), Doc("The video in which a face changes.")]
-    face_url: Annotated[MediaInput, Media("image"), Doc("The picture of the new face.")]
+    video_url: Annotated[MediaInput, Media("video"), Doc("The video whose face is replaced.")]
+    face_url: Annotated[MediaInput, Media("image"), Doc("An image of the new face.")]
 
 
 @define(kw_only=True)
 class FaceSwapPreviewRecord(Record):
-    """A face-swap preview. Its output shows the swap before the whole video is paid for."""
+    """A face-swap preview. Its output is one image of the swapped face."""
 
     video_url: str | None = None
+    """URL of the input video."""
     face_url: str | None = None
+    """URL of the image of the new face."""
 
 
 FACE_SWAP_PREVIEW = TaskKind(
     name="face_swap_preview",
     summary="A preview of a face swap",
+    start_doc=("Show the result of a face swap in one image, before the whole video is charged."),
     input=FaceSwapPreviewInput,
     record=FaceSwapPreviewRecord,
     webhook=False,

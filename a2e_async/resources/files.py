@@ -1,4 +1,4 @@
-"""``a2e.files``: local media up to the service's storage, results down to disk."""
+"""``a2e.files``: uploads of local media to the service's storage, downloads of results."""
 
 import os
 from collections.abc import Callable, Coroutine, Mapping
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from a2e_async.transport.upload import Prepared, Uploader
 
 MAX_UPLOAD: Final = 5 * 1024**3
-"""Bytes; the most that one presigned PUT takes."""
+"""Maximum size of an upload in bytes: the limit of one presigned PUT."""
 
 ANY_MEDIA: Final[tuple[MediaType, ...]] = ("video", "audio", "image", "file")
 
 Source = tuple[MediaInput, tuple[MediaType, ...], str]
-"""A media input, the types that are taken there, and the input's name."""
+"""A media input, the media types allowed for it, and the name of the input."""
 
-_SOON: Final = timedelta(seconds=60)
+_RENEW_BEFORE_EXPIRY: Final = timedelta(seconds=60)
 
 
 class PaidPresign(Protocol):
-    """Makes the paid call for an upload URL. ``coins``: what its calls have cost so far."""
+    """Requests an upload URL, which is charged. ``coins`` is the total charged by its calls."""
 
     coins: int
 
@@ -41,80 +41,100 @@ class PaidPresign(Protocol):
 
 
 PresignFor = Callable[["Held"], PaidPresign]
-"""Returns that call for one caller; it counts where that has reserved something, or will."""
+"""Returns such a function that counts its costs in the given budget reservation."""
 
 
 class Files(Handle):
-    """Uploads and downloads. Inputs and outputs of tasks use it by themselves."""
+    """``a2e.files``: uploads and downloads. Inputs and outputs of tasks use them automatically."""
 
-    def __init__(
-        self,
-        uploader: "Uploader",
-        downloader: "Downloader",
-        look: Callable[[str, str], Coroutine[Any, Any, Record]],
-        presign_for: "PresignFor",
-        budgets: "tuple[Budget, ...]",
-        queue: "BudgetQueue",
-    ) -> None:
-        self._uploader = uploader
-        self._downloader = downloader
-        self._look = look
-        self._presign_for = presign_for
-        self._budgets = budgets
-        self._queue = queue
+    def __init__(self, transfers: "FileTransfers") -> None:
+        self._transfers = transfers
+
+    def __repr__(self) -> str:
+        return "<a2e.files>"
 
     @sealed
     async def upload(self, source: str | os.PathLike[str] | bytes) -> str:
-        """Upload a local file or bytes and return its public URL (kept for about 3 days).
+        """Upload a local file or bytes and return its public URL, valid for about 3 days.
 
-        The same content is not sent twice within 24 hours by one client, nor by several that share
-        a journal. Costs what the
-        service charges for ``POST /api/v1/r2/upload-presigned-url``; all who upload the same
-        content at one time share that call, with the options of who came first. Raises
-        `InvalidInput`, `TransferError`, `ApiError`.
+        A client uploads the same content once in 24 hours; so do clients that share a journal.
+        Costs what the service charges for ``POST /api/v1/r2/upload-presigned-url``. Concurrent
+        uploads of the same content share one request, with the options of the first caller.
+        Raises `InvalidInput`, `TransferError`, `ApiError`.
         """
         if not isinstance(source, str | os.PathLike | bytes):
-            raise InvalidInput("upload takes a path or bytes.", field="source")
+            raise InvalidInput("source must be a path or bytes.", field="source")
         check_media("source", source)
-        url, _ = await self.upload_prepared(await self.prepare(source, ANY_MEDIA, "source"))
+        url, _ = await self._transfers.upload_prepared(
+            await self._transfers.prepare(source, ANY_MEDIA, "source")
+        )
         return url
 
     @sealed
     async def download(self, source: str | Output, path: str | os.PathLike[str]) -> Path:
-        """Save a result, by its URL or Output, to a file or into a directory; return the path.
+        """Save a result, given as a URL or Output, to a file or directory; return the path.
 
-        ``path`` means what it means to `Output.save`. Free, without the API key. Raises
+        ``path`` works as in `Output.save`. Free of charge; the API key is not sent. Raises
         `InvalidInput`, `TransferError`.
         """
         path_text(path, "path")
         output = source
         if isinstance(source, str):
             if not is_url(source):
-                raise InvalidInput("download takes an http(s) URL or an Output.", field="source")
-            output = Output(url=clean_url(source, "source"), source=self._downloader)
+                raise InvalidInput("source must be an http(s) URL or an Output.", field="source")
+            output = Output(url=clean_url(source, "source"), source=self._transfers.downloader)
         elif isinstance(source, Output) and source.source is None:
-            output = self.bind(source)
+            output = self._transfers.bind(source)
             if output.unsigned and output.ref is not None:
-                output = await self.refetch(output)
+                output = await self._transfers.refetch(output)
         if not isinstance(output, Output):
-            raise InvalidInput("download takes an http(s) URL or an Output.", field="source")
+            raise InvalidInput("source must be an http(s) URL or an Output.", field="source")
         return await output.save(path)
 
-    # -- for the starter and the namespaces --------------------------------------------------
 
-    def asking(self, presign_for: "PresignFor") -> "Files":
-        """Return the same with another form of the call for an upload URL."""
-        return Files(
-            self._uploader, self._downloader, self._look, presign_for, self._budgets, self._queue
+class FileTransfers(Handle):
+    """The uploads and downloads of one client, for submissions and namespaces."""
+
+    def __init__(
+        self,
+        uploader: "Uploader",
+        downloader: "Downloader",
+        fetch_record: Callable[[str, str], Coroutine[Any, Any, Record]],
+        presign_for: "PresignFor",
+        budgets: "tuple[Budget, ...]",
+        queue: "BudgetQueue",
+    ) -> None:
+        self._uploader = uploader
+        self.downloader = downloader
+        self._fetch_record = fetch_record
+        self._presign_for = presign_for
+        self._budgets = budgets
+        self._queue = queue
+
+    @property
+    def namespace(self) -> Files:
+        """The public namespace, ``a2e.files``."""
+        return Files(self)
+
+    def asking(self, presign_for: "PresignFor") -> "FileTransfers":
+        """Return a copy that requests upload URLs with another function."""
+        return FileTransfers(
+            self._uploader,
+            self.downloader,
+            self._fetch_record,
+            presign_for,
+            self._budgets,
+            self._queue,
         )
 
     async def url(self, source: MediaInput, allowed: tuple[MediaType, ...], field: str) -> str:
-        """Return the URL under which the service can read ``source``; upload it if need be."""
+        """Return a URL from which the service can read ``source``; upload a local file first."""
         (url,) = await self.urls((source, allowed, field))
         return url
 
     async def urls(self, *sources: Source) -> list[str]:
-        """Return such URLs of several inputs; none is uploaded before all were checked."""
+        """Return such URLs for several inputs; all are checked before the first upload."""
+        # An upload may be charged, so no file is uploaded if another input is wrong.
         ready = [await self.ready(*source) for source in sources]
         return [
             item if isinstance(item, str) else (await self.upload_prepared(item))[0]
@@ -124,10 +144,10 @@ class Files(Handle):
     async def ready(
         self, source: MediaInput, allowed: tuple[MediaType, ...], field: str
     ) -> "Prepared | str":
-        """Return an input as a URL, or as a checked local file; nothing is sent or paid.
+        """Return an input as a URL, or as an inspected local file. Uploads nothing.
 
-        Raises `InvalidInput` for what the service could not use, and what the service answers
-        when the URL of an Output has to be renewed.
+        Raises `InvalidInput` for inputs that the service cannot use, and the errors of the
+        request that renews the expired URL of an Output.
         """
         if isinstance(source, Output):
             _check_output(source, allowed, field)
@@ -139,24 +159,24 @@ class Files(Handle):
     async def prepare(
         self, source: MediaInput, allowed: tuple[MediaType, ...], field: str
     ) -> "Prepared":
-        """Check and hash a local file or bytes; nothing is sent. Raises `InvalidInput`."""
+        """Check and hash a local file or bytes. Uploads nothing. Raises `InvalidInput`."""
         from a2e_async.transport.upload import prepare
 
-        assert not isinstance(source, Output)  # noqa: S101  # outputs have a URL already
+        assert not isinstance(source, Output)  # noqa: S101  # an Output already has a URL
         return await prepare(source, allowed=allowed, field=field, max_bytes=MAX_UPLOAD)
 
     async def check_prepared(self, *prepared: "Prepared") -> None:
-        """Raise `TransferError` if one of these files changed since; nothing is sent."""
+        """Raise `TransferError` if one of these files has changed since its inspection."""
         for one in prepared:
             await self._uploader.check(one)
 
     async def upload_prepared(
         self, prepared: "Prepared", held: "Held | None" = None
     ) -> tuple[str, int]:
-        """Upload what `prepare` checked; return its URL and the coins that this call has paid.
+        """Upload an inspected file; return its URL and the coins that this call was charged.
 
-        It counts in the budgets of ``held``, and raises `BudgetExceeded` where they have no room
-        now. Without, it waits for room in the client's own.
+        The price is reserved in the budgets of ``held``; raises `BudgetExceeded` if they cannot
+        cover it now. Without ``held`` it waits until the client's own budget can.
         """
         if held is not None:
             presign = self._presign_for(held)
@@ -166,7 +186,7 @@ class Files(Handle):
             while True:
                 try:
                     return await self.upload_prepared(prepared, held)
-                except BudgetExceeded:  # of whoever makes the call that all of them share
+                except BudgetExceeded:  # raised to all callers that share one upload request
                     await self._queue.reserve(
                         held, lambda: [(UPLOAD, None)] if self.costs(prepared) else []
                     )
@@ -174,28 +194,28 @@ class Files(Handle):
             held.release()
 
     def costs(self, prepared: "Prepared") -> bool:
-        """Return whether an upload would be paid for now, as far as this client knows."""
+        """Return whether an upload would be charged now, as far as this client knows."""
         return self._uploader.costs(prepared)
 
     async def renew(self, output: Output) -> Output:
-        """Return the output with a URL that is good for a while; asks the service if need be."""
+        """Return the output with a URL that stays valid for a while; renew it if necessary."""
         if output.unsigned:
             if output.ref is None:
                 raise InvalidInput(
                     "This Output lost the signature of its URL when it was pickled, and it belongs "
-                    "to no task by which it could be renewed. Make a new one, or keep output.url."
+                    "to no task that could renew it. Create it again, or store output.url."
                 )
             return await self.refetch(output)
-        if output.expires_at is None or output.expires_at > utc_now() + _SOON:
+        if output.expires_at is None or output.expires_at > utc_now() + _RENEW_BEFORE_EXPIRY:
             return output
         return await self.refetch(output)
 
     async def refetch(self, output: Output) -> Output:
-        """Return the output as its task's record has it now, with a fresh URL."""
+        """Return the output from the current record of its task, with a new URL."""
         if output.ref is None:
             return output
         kind, ids = split_ref(output.ref)
-        record = await self._look(kind, ids[0])
+        record = await self._fetch_record(kind, ids[0])
         if output.index >= len(record.outputs):
             raise TransferError(
                 f"The service no longer has output {output.index + 1} of {output.ref}: results "
@@ -204,30 +224,35 @@ class Files(Handle):
         return record.outputs[output.index]
 
     def bind(self, output: Output) -> Output:
-        """Return a copy of an unpickled output that can be fetched again."""
+        """Return a copy of an unpickled output that this client can fetch."""
         return Output(
             url=output.url,
             media=output.media,
             expires_at=output.expires_at,
             ref=output.ref,
             index=output.index,
-            source=self._downloader,
+            source=self.downloader,
         )
 
 
+def bound_output(files: Files, output: Output) -> Output:
+    """Return a copy of an unpickled output that ``files`` can fetch."""
+    return files._transfers.bind(output)  # pyright: ignore[reportPrivateUsage]  # same module
+
+
 def _check_output(output: Output, allowed: tuple[MediaType, ...], field: str) -> None:
-    """Refuse an output that cannot be what is wanted, or that nobody can fetch any more."""
-    ending, _ = sniff(b"", url_name(output.url))  # may know better than the record's kind
+    """Raise for an output of the wrong media type, or whose URL has expired for good."""
+    ending, _ = sniff(b"", url_name(output.url))  # the URL may be more precise than the record
     if "file" not in (output.media, *allowed) and not {output.media, ending} & set(allowed):
         raise InvalidInput(
-            f"{field} takes {' or '.join(allowed)}, and this Output is {output.media}. If you "
-            "know better, give output.url.",
+            f"{field} takes {' or '.join(allowed)}, but this Output is {output.media}. To send it "
+            "anyway, give output.url.",
             field=field,
         )
     gone = output.expires_at is not None and output.expires_at <= utc_now()
     if gone and output.ref is None:
         raise InvalidInput(
-            f"{field}: the URL of this Output has expired, and it belongs to no task by which it "
-            "could be renewed. Make it anew.",
+            f"{field}: the URL of this Output has expired, and it belongs to no task that could "
+            "renew it. Create it again.",
             field=field,
         )

@@ -1,4 +1,4 @@
-"""Flux 2 Pro: pictures from a text, or from pictures that it edits."""
+"""Flux 2 Pro: images from text, or edited images."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
@@ -14,42 +14,53 @@ PREFIX = "/api/v1/userFlux2"
 
 @define(kw_only=True)
 class Flux2Input(TaskInput):
-    """What `a2e.flux2.start` takes (``POST /api/v1/userFlux2/start``)."""
+    """Inputs of `a2e.flux2.start` (``POST /api/v1/userFlux2/start``)."""
 
-    prompt: Annotated[str, Doc("What the picture shows, or what to change in the given ones.")]
+    prompt: Annotated[str, Doc("Describes the image, or the changes to input_images.")]
     input_images: Annotated[
         Sequence[MediaInput] | None,
         Media("image"),
         Count(1, 8),
-        Doc("Pictures to work from, instead of the text alone."),
+        Doc("Images to edit or to use as references."),
     ] = None
     aspect_ratio: Annotated[
         Literal["1:1", "16:9", "9:16", "4:3", "3:4", "2:3", "3:2", "custom", "match_input_image"]
         | None,
-        Doc("Width to height; the service takes 9:16. How to say the size of custom is unknown."),
+        Doc(
+            "Aspect ratio; 9:16 by default. The service does not document how to give "
+            "the size of custom."
+        ),
     ] = None
     resolution: Annotated[
         Literal["1K", "2K"] | None,
-        Doc("Size, about 1 or 2 megapixels; the service takes 1K."),
+        Doc("Size, about 1 or 2 megapixels; 1K by default."),
     ] = None
 
-    # Generation in spite of the content check is the service's usual choice, not ours.
+    # The service's default is to generate even if the content check objects; ours is not.
     always: ClassVar[Mapping[str, Any]] = {"force_generate": False}
 
 
 @define(kw_only=True)
 class Flux2Record(Record):
-    """A Flux 2 task. Its output is a picture, which the service keeps for 7 days."""
+    """A Flux 2 task. Its output is an image, which the service keeps for 7 days."""
 
     prompt: str | None = None
+    """The prompt given to the start."""
     input_images: tuple[str, ...] = ()
+    """URLs of the input images, in order."""
     aspect_ratio: str | None = None
+    """Aspect ratio, such as 16:9."""
     resolution: str | None = None
+    """Resolution, such as 720p or 2K."""
 
 
 FLUX2 = TaskKind(
     name="flux2",
-    summary="Pictures from a text or from pictures (Flux 2 Pro)",
+    summary="Images from text or images (Flux 2 Pro)",
+    start_doc=(
+        "Make an image from a text prompt, or edit images, with Flux 2 Pro. The "
+        "service keeps the result for 7 days."
+    ),
     input=Flux2Input,
     record=Flux2Record,
     start_at=Endpoint("POST", f"{PREFIX}/start"),

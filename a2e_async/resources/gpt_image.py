@@ -1,4 +1,4 @@
-"""GPT Image: pictures from a text, or from pictures that it edits."""
+"""GPT Image: images from text, or edited images."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
@@ -12,55 +12,56 @@ from a2e_async.tasks.kind import Endpoint, Paging, Result, TaskKind
 
 PREFIX = "/api/v1/userGptImage"
 
-_SHAPES_15 = ("1:1", "3:2", "2:3")
-"""What gpt-image-1.5 makes; it would make 1:1 of all others."""
+_RATIOS_15 = ("1:1", "3:2", "2:3")
+"""Aspect ratios of gpt-image-1.5; it silently makes 1:1 for all others."""
 
 
 @define(kw_only=True)
 class GptImageInput(TaskInput):
-    """What `a2e.gpt_image.start` takes (``POST /api/v1/userGptImage/start``)."""
+    """Inputs of `a2e.gpt_image.start` (``POST /api/v1/userGptImage/start``)."""
 
     prompt: Annotated[
-        str, Length(3000), Doc("What the picture shows, or what to change in the given ones.")
+        str, Length(3000), Doc("Describes the image, or the changes to input_images.")
     ]
     input_images: Annotated[
-        Sequence[MediaInput] | None, Media("image"), Count(1, 16), Doc("Pictures to edit.")
+        Sequence[MediaInput] | None, Media("image"), Count(1, 16), Doc("Images to edit.")
     ] = None
     model: Annotated[
         Literal["gpt-image-1.5", "gpt-image-2"] | str | None,
-        Doc("The model; gpt-image-1.5 unless you say otherwise. The price depends on it."),
+        Doc("The model, gpt-image-1.5 by default. The price depends on it."),
     ] = None
     aspect_ratio: Annotated[
         Literal["auto", "1:1", "9:16", "21:9", "16:9", "4:3", "3:2", "3:4", "2:3"] | None,
-        Doc("Width to height; the service takes 1:1. gpt-image-1.5 makes 1:1, 3:2 and 2:3 only."),
+        Doc("Aspect ratio; 1:1 by default. gpt-image-1.5 makes 1:1, 3:2 and 2:3 only."),
     ] = None
     quality: Annotated[
         Literal["medium", "high"] | None,
-        Doc("Quality; the service takes medium. Only gpt-image-1.5 has a choice."),
+        Doc("Quality, medium by default; only for gpt-image-1.5."),
     ] = None
     resolution: Annotated[
         Literal["1K", "2K", "4K"] | None,
         Doc(
-            "Size; the service takes 1K. More needs gpt-image-2 and an aspect_ratio other than "
-            "auto; with 1:1 it may make 2K of 4K."
+            "Resolution, 1K by default. 2K and 4K need gpt-image-2 and an "
+            "aspect_ratio other than auto; with 1:1 the service may return 2K instead "
+            "of 4K."
         ),
     ] = None
 
-    # Generation in spite of the content check is the service's usual choice, not ours.
+    # The service's default is to generate even if the content check objects; ours is not.
     always: ClassVar[Mapping[str, Any]] = {"force_generate": False}
 
     def check(self) -> None:
-        """Check that the model makes pictures of that size, shape and quality."""
+        """Check that the model supports the resolution, aspect ratio and quality."""
         large = self.resolution not in (None, "1K")
         if self.model in (None, "gpt-image-1.5"):
             if large:
                 raise InvalidInput(
                     f"resolution {self.resolution} needs model='gpt-image-2'.", field="resolution"
                 )
-            if self.aspect_ratio not in (None, "auto", *_SHAPES_15):
+            if self.aspect_ratio not in (None, "auto", *_RATIOS_15):
                 raise InvalidInput(
                     f"aspect_ratio {self.aspect_ratio} needs model='gpt-image-2'; gpt-image-1.5 "
-                    f"makes {', '.join(_SHAPES_15)}.",
+                    f"supports {', '.join(_RATIOS_15)}.",
                     field="aspect_ratio",
                 )
         elif self.model == "gpt-image-2":
@@ -75,19 +76,29 @@ class GptImageInput(TaskInput):
 
 @define(kw_only=True)
 class GptImageRecord(Record):
-    """A GPT Image task. Its output is a picture, which the service keeps for 3 days."""
+    """A GPT Image task. Its output is an image, which the service keeps for 3 days."""
 
     prompt: str | None = None
+    """The prompt given to the start."""
     model: str | None = None
+    """The model that was used."""
     input_images: tuple[str, ...] = ()
+    """URLs of the input images, in order."""
     aspect_ratio: str | None = None
+    """Aspect ratio, such as 16:9."""
     quality: str | None = None
+    """The quality given to the start."""
     resolution: str | None = None
+    """Resolution, such as 720p or 2K."""
 
 
 GPT_IMAGE = TaskKind(
     name="gpt_image",
-    summary="Pictures from a text or from pictures (GPT Image)",
+    summary="Images from text or images (GPT Image)",
+    start_doc=(
+        "Make an image from a text prompt, or edit images, with a GPT Image model. "
+        "The service keeps the result for 3 days."
+    ),
     input=GptImageInput,
     record=GptImageRecord,
     start_at=Endpoint("POST", f"{PREFIX}/start"),

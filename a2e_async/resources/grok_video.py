@@ -1,4 +1,4 @@
-"""Grok Imagine: a video from a text or from pictures."""
+"""Grok Imagine: a video from text or from images."""
 
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal
@@ -13,7 +13,7 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
 PREFIX: Final = "/api/v1/grokVideo"
 
-_USES: Final = {
+_RULES: Final = {
     "text-to-video": Use(needs=("prompt",)),
     "image-to-video": Use(needs=(("image_urls", "image_url"),), takes=("prompt",)),
 }
@@ -22,12 +22,12 @@ _RATIOS: Final = {
     "text-to-video": _TEXT_RATIOS,
     "image-to-video": (*_TEXT_RATIOS, "4:3", "3:4", "3:2", "2:3"),
 }
-"""Shapes that the legacy model makes; 1.5 makes all."""
+"""Aspect ratios of the legacy model; 1.5 supports all."""
 
 
 @define(kw_only=True)
 class GrokVideoInput(TaskInput):
-    """What `a2e.grok_video.start` takes (``POST /api/v1/grokVideo/start``)."""
+    """Inputs of `a2e.grok_video.start` (``POST /api/v1/grokVideo/start``)."""
 
     model_type: Annotated[
         Literal["text-to-video", "image-to-video"] | None,
@@ -35,10 +35,11 @@ class GrokVideoInput(TaskInput):
     ] = None
     model_version: Annotated[
         Literal["legacy", "1.5"] | str | None,
-        Doc("The model, legacy by default; 1.5 makes image-to-video only."),
+        Doc("The model, legacy by default; 1.5 supports image-to-video only."),
     ] = None
     prompt: Annotated[
-        str | None, Doc("What happens; needed for text-to-video, optional for image-to-video.")
+        str | None,
+        Doc("Describes what happens; required for text-to-video, optional for image-to-video."),
     ] = None
     mode: Annotated[
         Literal["fun", "normal", "spicy"] | None,
@@ -47,31 +48,34 @@ class GrokVideoInput(TaskInput):
     image_urls: Annotated[
         Sequence[MediaInput] | None,
         Media("image"),
-        Doc("The pictures; image-to-video needs one here or in image_url."),
+        Doc("The images; image-to-video needs at least one here or in image_url."),
     ] = None
     image_url: Annotated[
-        MediaInput | None, Media("image"), Doc("A picture that comes before image_urls.")
+        MediaInput | None, Media("image"), Doc("An image placed before image_urls.")
     ] = None
     aspect_ratio: Annotated[
         Literal["auto", "1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3"] | None,
         Doc(
-            "Shape of the picture, 16:9 by default; auto needs 1.5; 4:3, 3:4, 3:2 and 2:3 "
-            "need pictures."
+            "Aspect ratio, 16:9 by default; auto needs model_version 1.5; 4:3, 3:4, "
+            "3:2 and 2:3 need images."
         ),
     ] = None
-    duration: Annotated[Literal[6, 10, 15] | None, AsText(), Doc("Seconds, 6 by default.")] = None
+    duration: Annotated[
+        Literal[6, 10, 15] | None, AsText(), Doc("Length of the video in seconds, 6 by default.")
+    ] = None
     nsfw_checker: Annotated[
-        bool | None, Doc("A further check for adult material, for 1.5; off by default.")
+        bool | None,
+        Doc("An additional check for adult content, for model_version 1.5; off by default."),
     ] = None
 
     def check(self) -> None:
-        """Check what the model takes and makes."""
+        """Check that the inputs are supported by the model."""
         kind = self.model_type or "text-to-video"
         if self.model_version == "1.5" and kind != "image-to-video":
             raise InvalidInput(
                 "model_version 1.5 needs model_type='image-to-video'.", field="model_type"
             )
-        check_use(self, "model_type", _USES, usual="text-to-video")
+        check_use(self, "model_type", _RULES, usual="text-to-video")
         if self.model_version in (None, "legacy"):
             check_among(self, "aspect_ratio", _RATIOS[kind], f"with the legacy model and {kind}")
             if self.nsfw_checker:
@@ -80,22 +84,32 @@ class GrokVideoInput(TaskInput):
 
 @define(kw_only=True)
 class GrokVideoRecord(Record):
-    """A Grok Imagine task. Its output is a video; ``duration`` in seconds."""
+    """A Grok Imagine task. Its output is a video."""
 
     model_type: str | None = None
+    """What the video was made from: text-to-video or image-to-video."""
     model_version: str | None = None
+    """The version of the model."""
     prompt: str | None = None
+    """The prompt given to the start."""
     mode: str | None = None
+    """The style: fun, normal or spicy."""
     image_urls: tuple[str, ...] = ()
+    """URLs of the input images, in order."""
     image_url: str | None = None
+    """URL of the input image."""
     aspect_ratio: str | None = None
+    """Aspect ratio, such as 16:9."""
     duration: Annotated[float | None, FromText()] = None
+    """Length of the video in seconds."""
     nsfw_checker: bool | None = None
+    """Whether the additional check for adult content was on."""
 
 
 GROK_VIDEO = TaskKind(
     name="grok_video",
     summary="Videos by Grok Imagine",
+    start_doc="Make a video from text or from images, with Grok Imagine.",
     input=GrokVideoInput,
     record=GrokVideoRecord,
     start_at=Endpoint("POST", f"{PREFIX}/start"),

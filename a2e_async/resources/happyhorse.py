@@ -1,4 +1,4 @@
-"""HappyHorse: a video from a text, a picture or references, or another video edited."""
+"""HappyHorse: a video from text, an image or references, or another video edited."""
 
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal
@@ -13,7 +13,7 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
 PREFIX: Final = "/api/v1/userHappyhorseVideo"
 
-_USES: Final = {
+_RULES: Final = {
     "t2v": Use(needs=("prompt",), takes=("ratio",)),
     "i2v": Use(needs=("image_url",), takes=("prompt",)),
     "r2v": Use(needs=("prompt", "reference_image_urls"), takes=("ratio",)),
@@ -26,67 +26,76 @@ _USES: Final = {
 
 @define(kw_only=True)
 class HappyhorseInput(TaskInput):
-    """What `a2e.happyhorse.start` takes (``POST /api/v1/userHappyhorseVideo/start``)."""
+    """Inputs of `a2e.happyhorse.start` (``POST /api/v1/userHappyhorseVideo/start``)."""
 
     mode: Annotated[
         Literal["t2v", "i2v", "r2v", "video-edit"],
-        Doc("What the video is made from: a text, a picture, references, or another video."),
+        Doc(
+            "What the video is made from: text (t2v), an image (i2v), references "
+            "(r2v) or another video (video-edit)."
+        ),
     ]
     model_version: Annotated[
         Literal["1.0", "1.1"] | str | None,
-        Doc("The model, 1.0 by default; video-edit always runs 1.0."),
+        Doc("The model, 1.0 by default; video-edit always uses 1.0."),
     ] = None
-    prompt: Annotated[str | None, Doc("What happens; needed for all modes but i2v.")] = None
+    prompt: Annotated[
+        str | None, Doc("Describes what happens; required for all modes but i2v.")
+    ] = None
     image_url: Annotated[
-        MediaInput | None, Media("image"), Doc("The first frame; needed for i2v.")
+        MediaInput | None, Media("image"), Doc("The first frame; required for i2v.")
     ] = None
     reference_image_urls: Annotated[
         Sequence[MediaInput] | None,
         Media("image"),
         Count(1, 9),
-        Doc("Pictures of who or what is to be seen: 1-9 for r2v, at most 5 for video-edit."),
+        Doc(
+            "Reference images of the people or objects to show: 1-9 for r2v, "
+            "at most 5 for video-edit."
+        ),
     ] = None
     edit_video_url: Annotated[
-        MediaInput | None, Media("video"), Doc("The video to change; needed for video-edit.")
+        MediaInput | None, Media("video"), Doc("The video to change; required for video-edit.")
     ] = None
     input_video_seconds: Annotated[
         float | None,
-        Doc("Length of edit_video_url in seconds as you measured it, to estimate the price."),
+        Doc("Your measured length of edit_video_url in seconds, for the price estimate."),
     ] = None
     duration: Annotated[
         int | None,
         Between(3, 15),
         AsText(),
         Doc(
-            "Seconds, 5 by default: 5, 10 or 15 with 1.0, 3-15 with 1.1; video-edit follows its "
+            "Length of the video in seconds, 5 by default: 5, 10 or 15 with "
+            "model_version 1.0, 3-15 with 1.1; video-edit uses the length of its "
             "input."
         ),
     ] = None
     resolution: Annotated[
         Literal["480P", "720P", "1080P"] | None,
-        Doc("Size of the picture, 720P by default; 480P needs model_version 1.1."),
+        Doc("Resolution, 720P by default; 480P needs model_version 1.1."),
     ] = None
     ratio: Annotated[
         Literal["16:9", "9:16", "1:1", "4:3", "3:4", "4:5", "5:4", "9:21", "21:9"] | None,
         Doc(
-            "Shape of the picture, 16:9 by default; for t2v and r2v. 4:5, 5:4, 9:21 and 21:9 need "
+            "Aspect ratio, 16:9 by default; for t2v and r2v. 4:5, 5:4, 9:21 and 21:9 need "
             "model_version 1.1."
         ),
     ] = None
     audio_setting: Annotated[
         Literal["auto", "origin"] | None,
-        Doc("Sound of video-edit, auto by default; origin keeps that of the input."),
+        Doc("Audio of video-edit, auto by default; origin keeps the audio of the input."),
     ] = None
     seed: Annotated[
-        int | None, Between(0, 2147483647), Doc("The same number gives similar videos.")
+        int | None, Between(0, 2147483647), Doc("Random seed; the same seed gives similar videos.")
     ] = None
     watermark: Annotated[
-        bool | None, Doc("The maker's watermark; it is there unless this is False.")
+        bool | None, Doc("The watermark of the model provider; False removes it.")
     ] = None
 
     def check(self) -> None:
-        """Check what the mode needs and takes, and what version 1.0 cannot do."""
-        check_use(self, "mode", _USES)
+        """Check the rules of the mode and the limits of version 1.0."""
+        check_use(self, "mode", _RULES)
         edits = self.mode == "video-edit"
         if edits:
             check_among(self, "resolution", ("720P", "1080P"), "with video-edit")
@@ -103,26 +112,40 @@ class HappyhorseInput(TaskInput):
 
 @define(kw_only=True)
 class HappyhorseRecord(Record):
-    """A HappyHorse task. Its output is a video; ``duration`` in seconds."""
+    """A HappyHorse task. Its output is a video."""
 
     mode: str | None = None
+    """What the result was made from, as given to the start."""
     model_version: str | None = None
+    """The version of the model."""
     prompt: str | None = None
+    """The prompt given to the start."""
     image_url: str | None = None
+    """URL of the input image."""
     reference_image_urls: tuple[str, ...] = ()
+    """URLs of the reference images, in order."""
     edit_video_url: str | None = None
+    """URL of the video that was edited."""
     input_video_seconds: float | None = None
+    """Length of the edited video in seconds, as given to the start."""
     duration: Annotated[float | None, FromText()] = None
+    """Length of the video in seconds."""
     resolution: str | None = None
+    """Resolution, such as 720p or 2K."""
     ratio: str | None = None
+    """Aspect ratio, such as 16:9."""
     audio_setting: str | None = None
+    """Audio of an edited video: auto or origin."""
     seed: int | None = None
+    """The random seed."""
     watermark: bool | None = None
+    """Whether the video has a watermark."""
 
 
 HAPPYHORSE = TaskKind(
     name="happyhorse",
     summary="Videos made or edited by HappyHorse",
+    start_doc=("Make a video from text, an image or references, or edit a video, with HappyHorse."),
     input=HappyhorseInput,
     record=HappyhorseRecord,
     start_at=Endpoint("POST", f"{PREFIX}/start"),

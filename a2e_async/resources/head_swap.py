@@ -1,4 +1,4 @@
-"""Head swap: the head of one picture on the person of a picture or video."""
+"""Head swap: the head of one image on the person of an image or video."""
 
 from typing import Annotated
 
@@ -11,27 +11,36 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
 @define(kw_only=True)
 class HeadSwapInput(TaskInput):
-    """What `a2e.head_swap.start` takes (``POST /api/v1/headSwap/start``). It takes no name."""
+    """Inputs of `a2e.head_swap.start` (``POST /api/v1/headSwap/start``).
 
-    image_url: Annotated[MediaInput, Media("image"), Doc("The picture with the head to take.")]
+    The service takes no ``name``.
+    """
+
+    image_url: Annotated[MediaInput, Media("image"), Doc("The image that the head is taken from.")]
     target_image_url: Annotated[
         MediaInput,
         Media("image", "video"),
-        Doc("Who gets it: a picture gives a picture, a video (at most 15 s) gives a video."),
+        Doc(
+            "The person who gets the head: an image gives an image, a video (at most "
+            "15 s) gives a video."
+        ),
     ]
 
 
 @define(kw_only=True)
 class HeadSwapRecord(Record):
-    """A head-swap task. Its output is a picture or a video, as the target is."""
+    """A head-swap task. Its output is an image or a video, like the target."""
 
     image_url: str | None = None
+    """URL of the input image."""
     target_image_url: str | None = None
+    """URL of the image or video that got the head."""
 
 
 HEAD_SWAP = TaskKind(
     name="head_swap",
-    summary="Another head in a picture or video",
+    summary="Another head in an image or video",
+    start_doc="Put the head of one image on the person of another image or of a video.",
     input=HeadSwapInput,
     record=HeadSwapRecord,
     start_at=Endpoint("POST", "/api/v1/headSwap/start"),

@@ -1,4 +1,4 @@
-"""Image edit: pictures of clothing or products joined into one."""
+"""Image edit: images of clothing or products combined into one."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -15,35 +15,39 @@ PREFIX = "/api/v1/userImageEdit"
 
 @define(kw_only=True)
 class ImageEditInput(TaskInput):
-    """What `a2e.image_edit.start` takes (``POST /api/v1/userImageEdit/start``)."""
+    """Inputs of `a2e.image_edit.start` (``POST /api/v1/userImageEdit/start``)."""
 
-    edit_type: Annotated[Literal["clothing", "product"], Doc("What the pictures are about.")]
+    edit_type: Annotated[Literal["clothing", "product"], Doc("What the images show.")]
     image_urls: Annotated[
-        Sequence[MediaInput], Media("image"), Count(2), Doc("The pictures, two or more.")
+        Sequence[MediaInput], Media("image"), Count(2), Doc("The images to combine.")
     ]
     processing_limit: Annotated[
         float | None,
         Wire("timeout"),
-        Doc("Seconds that the service works on it at most; it takes 120."),
+        Doc("Processing limit of the service in seconds, 120 by default."),
     ] = None
 
     def check(self) -> None:
-        """Check that the service is given time."""
+        """Check that the processing limit is at least 1 s."""
         check_least(self, 1, "processing_limit")
 
 
 @define(kw_only=True)
 class ImageEditRecord(Record):
-    """An image-edit task. Its output is a picture."""
+    """An image-edit task. Its output is an image."""
 
     edit_type: str | None = None
+    """What the images show: clothing or product."""
     image_urls: tuple[str, ...] = ()
+    """URLs of the input images, in order."""
     processing_limit: Annotated[float | None, Wire("timeout")] = None
+    """Processing limit of the service in seconds."""
 
 
 IMAGE_EDIT = TaskKind(
     name="image_edit",
-    summary="Pictures of clothing or products joined into one",
+    summary="Images of clothing or products combined into one",
+    start_doc="Combine two or more images of clothing or products into one image.",
     input=ImageEditInput,
     record=ImageEditRecord,
     start_at=Endpoint("POST", f"{PREFIX}/start"),

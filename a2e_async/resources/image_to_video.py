@@ -1,4 +1,4 @@
-"""Image to video: a picture moves as a prompt says."""
+"""Image to video: animates an image as a prompt describes."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -23,78 +23,98 @@ if TYPE_CHECKING:
 
 PREFIX = "/api/v1/userImage2Video"
 
-_EXTEND: Final = "image_to_video.extend_prompt"
+_EXTEND_PROMPT: Final = "image_to_video.extend_prompt"
 
 
 @define(kw_only=True)
 class ImageToVideoInput(TaskInput):
-    """What `a2e.image_to_video.start` takes (``POST /api/v1/userImage2Video/start``)."""
+    """Inputs of `a2e.image_to_video.start` (``POST /api/v1/userImage2Video/start``)."""
 
-    image_url: Annotated[MediaInput, Media("image"), Doc("The picture that moves.")]
-    prompt: Annotated[str | None, Doc("What happens; needed unless lora is given.")] = None
+    image_url: Annotated[MediaInput, Media("image"), Doc("The image to animate.")]
+    prompt: Annotated[str | None, Doc("Describes what happens; required unless lora is given.")] = (
+        None
+    )
     negative_prompt: Annotated[
-        str | None, Doc("What must not be seen; needed unless lora is given.")
+        str | None, Doc("What the result must not show; required unless lora is given.")
     ] = None
-    lora: Annotated[str | None, Doc("Id of a preset; it replaces the prompts.")] = None
+    lora: Annotated[str | None, Doc("Id of a LoRA preset, instead of the prompts.")] = None
     model_type: Annotated[
         Literal["GENERAL", "FLF2V"] | None,
-        Doc("FLF2V goes from a first to a last picture and needs end_image_url."),
+        Doc("FLF2V makes a video from the first image to end_image_url."),
     ] = None
     model_version: Annotated[
         Literal["a2e", "a2e-v2", "a2e-v2-flash"] | str | None,
-        Doc("The model; price and default depend on it and on your plan."),
+        Doc("The model. The price depends on it, the default on your plan."),
     ] = None
-    end_image_url: Annotated[MediaInput | None, Media("image"), Doc("The last picture.")] = None
+    end_image_url: Annotated[
+        MediaInput | None, Media("image"), Doc("The last frame; requires model_type FLF2V.")
+    ] = None
     extend_prompt: Annotated[
-        bool | None, Doc("Let the service extend the prompt (it does unless told not to).")
+        bool | None, Doc("Let the service extend the prompt; on by default.")
     ] = None
     number_of_images: Annotated[
-        int | None, Between(1, 8), Doc("How many videos to make, each paid; despite its name.")
+        int | None, Between(1, 8), Doc("Number of videos to make (not images); each is charged.")
     ] = None
     video_time: Annotated[
-        Literal[5, 10, 15, 20] | None, Doc("Length in seconds; the service takes 5.")
+        Literal[5, 10, 15, 20] | None, Doc("Length of the video in seconds, 5 by default.")
     ] = None
     video_length: Annotated[
-        int | None, Between(1, 1000), Doc("Length in frames; deprecated, use video_time.")
+        int | None,
+        Between(1, 1000),
+        Doc("Length of the video in frames; deprecated, use video_time."),
     ] = None
-    skip_face_enhance: Annotated[bool | None, Doc("Do not improve the likeness of faces.")] = None
+    skip_face_enhance: Annotated[
+        bool | None, Doc("Skip the step that improves the likeness of faces.")
+    ] = None
 
     def check(self) -> None:
-        """Check what the service demands of several inputs together."""
+        """Check the inputs that depend on each other."""
         if not self.lora:
             for name in ("prompt", "negative_prompt"):
                 if not (getattr(self, name) or "").strip():
-                    raise InvalidInput(f"{name} is needed unless lora is given.", field=name)
+                    raise InvalidInput(f"{name} is required unless lora is given.", field=name)
         if self.model_type == "FLF2V" and self.end_image_url is None:
-            raise InvalidInput("model_type FLF2V needs end_image_url.", field="end_image_url")
+            raise InvalidInput("model_type FLF2V requires end_image_url.", field="end_image_url")
         if self.end_image_url is not None and self.model_type != "FLF2V":
-            raise InvalidInput("end_image_url needs model_type='FLF2V'.", field="model_type")
+            raise InvalidInput("end_image_url requires model_type='FLF2V'.", field="model_type")
         if self.video_time is not None and self.video_length is not None:
             raise InvalidInput("Give video_time or video_length, not both.", field="video_length")
 
 
 @define(kw_only=True)
 class ImageToVideoRecord(Record):
-    """An image-to-video task. Its output is a video; several when the start made several."""
+    """An image-to-video task. Its output is a video, or several if the start made several."""
 
     image_url: str | None = None
+    """URL of the input image."""
     end_image_url: str | None = None
+    """URL of the last frame."""
     prompt: str | None = None
+    """The prompt given to the start."""
     negative_prompt: str | None = None
+    """The negative prompt given to the start."""
     lora: str | None = None
+    """Id of the LoRA preset."""
     model_type: str | None = None
+    """The type of the model."""
     model_version: str | None = None
+    """The version of the model."""
     video_time: int | None = None
+    """Length of the video in seconds."""
 
 
-def _expected(inputs: TaskInput) -> int:
+def _task_count(inputs: TaskInput) -> int:
     count = inputs.number_of_images if isinstance(inputs, ImageToVideoInput) else None
     return count or 1
 
 
 IMAGE_TO_VIDEO = TaskKind(
     name="image_to_video",
-    summary="A picture that moves",
+    summary="A video from an image",
+    start_doc=(
+        "Animate an image as a prompt describes. With number_of_images the start "
+        "makes several videos; each is charged."
+    ),
     input=ImageToVideoInput,
     record=ImageToVideoRecord,
     start_at=Endpoint("POST", f"{PREFIX}/start"),
@@ -103,52 +123,65 @@ IMAGE_TO_VIDEO = TaskKind(
     batch_at=Endpoint("POST", f"{PREFIX}/batchDetail"),
     delete_at=Endpoint("DELETE", f"{PREFIX}/{{id}}"),
     results=(Result("result_url", "video"),),
-    expected=_expected,
+    expected=_task_count,
     usual=(60, 600),
 )
 
 
 class PromptInputs(TypedDict):
-    """What `ImageToVideo.extend_prompt` takes; None means not sent."""
+    """Inputs of `ImageToVideo.extend_prompt`; None is not sent."""
 
     reference_id: str
+    """Your id of the request; the service asks for one."""
     image_url: MediaInput
+    """The first frame, as a URL, path, bytes or `Output`."""
     prompt: str
+    """The prompt to rewrite."""
     negative_prompt: str
+    """The negative prompt to rewrite."""
     end_image_url: NotRequired[MediaInput | None]
-    """For a video between two pictures; it excludes the last three inputs."""
+    """The last frame, for a video between two images; excludes the last three inputs."""
     lang: NotRequired[str | None]
+    """Language of the rewritten prompt."""
     max_length: NotRequired[int | None]
-    """Characters."""
+    """Maximum length of the prompt in characters."""
     template: NotRequired[Literal["default", "cinematic"] | None]
+    """Style of the rewriting."""
     shot_count: NotRequired[int | None]
+    """Number of shots."""
     with_audio: NotRequired[bool | None]
+    """Whether the prompt describes audio, too."""
 
 
 @frozen(kw_only=True)
 class ExtendedPrompt:
-    """A prompt rewritten by the service. ``extra`` holds what else it said."""
+    """A prompt rewritten by the service."""
 
     prompt: str
+    """The rewritten prompt."""
     negative_prompt: str | None = None
+    """The rewritten negative prompt."""
     extra: Mapping[str, Any] = {}
+    """Other fields of the response, by their wire names."""
 
 
 @frozen(kw_only=True)
 class PromptEvent:
-    """A step of a streamed rewriting: ``text`` grows; ``result`` is set on the last one."""
+    """One event of a streamed rewriting."""
 
     text: str = ""
+    """The text so far; it grows with each event."""
     result: ExtendedPrompt | None = None
+    """The rewritten prompt; set on the last event only."""
 
 
 class ImageToVideo(TaskNamespace[P, R]):
-    """``a2e.image_to_video``: the tasks, and the helpers around them."""
+    """``a2e.image_to_video``: the tasks, prompt rewriting and marks of the website."""
 
     async def avg_processing_time(self) -> float | None:
-        """Return the service's average processing time in seconds, None if it gives none.
+        """Return the service's average processing time in seconds, or None if it gives none.
 
-        ``GET avgProcessingTime``; a hint, its answer is undocumented.
+        ``GET avgProcessingTime``. The response is undocumented; treat the number as a hint.
         """
         data = (await self._call("GET", f"{PREFIX}/avgProcessingTime")).data
         values = list(data.values()) if is_map(data) else [data]
@@ -156,77 +189,78 @@ class ImageToVideo(TaskNamespace[P, R]):
         return float(numbers[0]) if numbers else None
 
     async def unlimited_queue_level(self) -> Any:
-        """Return the level of the unlimited queue, as the service gives it (undocumented)."""
+        """Return the service's value for the level of the unlimited queue (undocumented)."""
         return (await self._call("GET", f"{PREFIX}/unlimitedQueueLevel")).data
 
     async def mark_shared(self, id: str) -> None:
-        """Note at the service that a result was shared (``POST {id}/markShared``)."""
+        """Mark a result as shared at the service (``POST {id}/markShared``)."""
         await self._call("POST", f"{PREFIX}/{check_id(id)}/markShared")
 
     async def mark_downloaded(self, id: str) -> None:
-        """Note at the service that a result was downloaded (``POST {id}/markDownloaded``)."""
+        """Mark a result as downloaded at the service (``POST {id}/markDownloaded``)."""
         await self._call("POST", f"{PREFIX}/{check_id(id)}/markDownloaded")
 
     async def mark_copied(self, id: str) -> None:
-        """Note at the service that a result was copied (``POST {id}/markCopied``)."""
+        """Mark a result as copied at the service (``POST {id}/markCopied``)."""
         await self._call("POST", f"{PREFIX}/{check_id(id)}/markCopied")
 
     async def extend_prompt(self, **inputs: Unpack[PromptInputs]) -> ExtendedPrompt:
-        """Return prompt and negative prompt rewritten by the service's language model.
+        """Return prompt and negative prompt, rewritten by the service's language model.
 
-        The inputs are those of `PromptInputs`. It may cost: an answer that is lost is not asked
-        for again (`StartOutcomeUnknown`), and what comes after its caller was cancelled goes to
-        `unclaimed_prompts`. ``POST prompt_extension``, or ``flf2v_prompt_extension`` with
-        ``end_image_url``.
+        The inputs are those of `PromptInputs`. May cost coins: the request is not repeated if no
+        response arrives (`StartOutcomeUnknown`), and a response that arrives after the caller
+        was cancelled is listed by `unclaimed_prompts`. ``POST prompt_extension``, or
+        ``POST flf2v_prompt_extension`` with ``end_image_url``.
         """
-        path, body = await self._extension(inputs)
-        room = self._room
-        return await room.charged.call(
+        path, body = await self._extension_request(inputs)
+        context = self._room
+        return await context.charged.call(
             ChargedCall(
-                kind=_EXTEND,
+                kind=_EXTEND_PROMPT,
                 path=path,
                 body=body,
-                timeout=room.start_timeout,
-                priority=room.priority,
-                read=_prompt_in,
+                timeout=context.start_timeout,
+                priority=context.priority,
+                read=_read_prompt_response,
                 keep=True,
             )
         )
 
     def unclaimed_prompts(self) -> tuple[ExtendedPrompt, ...]:
-        """Return rewritten prompts whose callers were cancelled after they were sent.
+        """Return rewritten prompts whose callers were cancelled after the request was sent.
 
-        No request. The last 100 are kept while the client lives, oldest first.
+        Makes no request. The client keeps the last 100, oldest first.
         """
-        return self._room.charged.unclaimed(_EXTEND)
+        return self._room.charged.unclaimed(_EXTEND_PROMPT)
 
     @asynccontextmanager
     async def stream_prompt(
         self, **inputs: Unpack[PromptInputs]
     ) -> AsyncGenerator[AsyncIterator[PromptEvent]]:
-        """As `extend_prompt`, word by word: ``async with … as events: async for event in events``.
+        """Stream a rewritten prompt: ``async with … as events: async for event in events``.
 
-        The last event carries ``result``. Raises `ServerError` when the service ends with an
-        error event.
+        Takes the inputs of `extend_prompt`. The last event has ``result`` set. Raises
+        `ServerError` if the service ends the stream with an error event.
         """
-        path, body = await self._extension(inputs)
-        room, body = self._room, {**body, "stream": True}
-        held = await room.charged.set_aside(_EXTEND, path, body)
+        path, body = await self._extension_request(inputs)
+        context, body = self._room, {**body, "stream": True}
+        # The stream is charged once it begins, so its price is reserved before the request.
+        held = await context.charged.set_aside(_EXTEND_PROMPT, path, body)
         async with AsyncExitStack() as opened:
-            with spending(held, _EXTEND) as (sent, refused):
-                stream = room.session.stream(
+            with spending(held, _EXTEND_PROMPT) as (sent, refused):
+                stream = context.session.stream(
                     "POST",
                     path,
                     json=body,
                     repeat=Repeat.CHARGED,
                     on_sent=sent,
                     on_refused=refused,
-                    **room.options(),
+                    **context.options(),
                 )
                 events = await opened.enter_async_context(stream)
             yield _prompt_events(events, path)
 
-    async def _extension(self, inputs: PromptInputs) -> tuple[str, dict[str, Any]]:
+    async def _extension_request(self, inputs: PromptInputs) -> tuple[str, dict[str, Any]]:
         body: dict[str, Any] = {k: v for k, v in inputs.items() if v is not None}
         unknown = body.keys() - PromptInputs.__annotations__.keys()
         if unknown:
@@ -238,11 +272,11 @@ class ImageToVideo(TaskNamespace[P, R]):
         if isinstance(length, bool) or not isinstance(length, int) or length < 1:
             raise InvalidInput("max_length must be 1 or more characters.", field="max_length")
         if "image_url" not in body:
-            raise InvalidInput("image_url must be given.", field="image_url")
+            raise InvalidInput("image_url is required.", field="image_url")
         flf2v = "end_image_url" in body
         for name in ("template", "shot_count", "with_audio"):
             if flf2v and name in body:
-                raise InvalidInput(f"{name} does not go with end_image_url.", field=name)
+                raise InvalidInput(f"{name} cannot be combined with end_image_url.", field=name)
         names = ("image_url", "end_image_url") if flf2v else ("image_url",)
         sources: list[Source] = []
         for name in names:
@@ -252,18 +286,18 @@ class ImageToVideo(TaskNamespace[P, R]):
         return f"{PREFIX}/{'flf2v_' if flf2v else ''}prompt_extension", body
 
 
-def _prompt_in(answer: "Answer") -> ExtendedPrompt | None:
-    return _prompt_of(answer.data)
+def _read_prompt_response(answer: "Answer") -> ExtendedPrompt | None:
+    return _read_prompt(answer.data)
 
 
-def _extended(data: Any, path: str) -> ExtendedPrompt:
-    found = _prompt_of(data)
+def _require_prompt(data: Any, path: str) -> ExtendedPrompt:
+    found = _read_prompt(data)
     if found is None:
-        raise DecodeError(f"{path} gave no prompt.", method="POST", path=path)
+        raise DecodeError(f"The response of {path} has no prompt.", method="POST", path=path)
     return found
 
 
-def _prompt_of(data: Any) -> ExtendedPrompt | None:
+def _read_prompt(data: Any) -> ExtendedPrompt | None:
     if is_map(data) and isinstance(data.get("prompt"), str):
         negative = data.get("negative_prompt")
         return ExtendedPrompt(
@@ -290,7 +324,7 @@ async def _prompt_events(
             text += piece if isinstance(piece, str) else ""
             yield PromptEvent(text=text)
         elif name == "result":
-            yield PromptEvent(text=text, result=_extended(value, path))
+            yield PromptEvent(text=text, result=_require_prompt(value, path))
         elif name == "error":
             message = value.get("message") if is_map(value) else value
             raise ServerError(

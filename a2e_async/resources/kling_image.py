@@ -1,4 +1,4 @@
-"""Kling 3.0 image: one picture or several, from a text and reference pictures."""
+"""Kling 3.0 image: one or several images from text and reference images."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
@@ -14,43 +14,55 @@ PREFIX = "/api/v1/userKlingImage"
 
 @define(kw_only=True)
 class KlingImageInput(TaskInput):
-    """What `a2e.kling_image.start` takes (``POST /api/v1/userKlingImage/start``)."""
+    """Inputs of `a2e.kling_image.start` (``POST /api/v1/userKlingImage/start``)."""
 
-    prompt: Annotated[str, Doc("What the picture shows, or what to change in the given ones.")]
+    prompt: Annotated[str, Doc("Describes the image, or the changes to input_images.")]
     input_images: Annotated[
-        Sequence[MediaInput] | None, Media("image"), Doc("Pictures to work from.")
+        Sequence[MediaInput] | None, Media("image"), Doc("Reference images.")
     ] = None
     aspect_ratio: Annotated[
         Literal["1:1", "16:9", "9:16", "4:3", "3:4", "2:3", "3:2", "21:9"] | None,
-        Doc("Width to height; the service takes 9:16."),
+        Doc("Aspect ratio; 9:16 by default."),
     ] = None
     resolution: Annotated[
-        Literal["1k", "2k"] | None, Doc("Size, with a small k; the service takes 1k.")
+        Literal["1k", "2k"] | None, Doc("Resolution, in lower case; 1k by default.")
     ] = None
-    n: Annotated[int | None, Between(1, 9), Doc("How many pictures to make, each paid.")] = None
+    n: Annotated[int | None, Between(1, 9), Doc("Number of images to make; each is charged.")] = (
+        None
+    )
 
-    # Generation in spite of the content check is the service's usual choice, not ours.
+    # The service's default is to generate even if the content check objects; ours is not.
     always: ClassVar[Mapping[str, Any]] = {"force_generate": False}
 
 
 @define(kw_only=True)
 class KlingImageRecord(Record):
-    """A Kling image task. Its output is a picture; several when the start made several."""
+    """A Kling image task. Its output is an image; there are several if the start made several."""
 
     prompt: str | None = None
+    """The prompt given to the start."""
     input_images: tuple[str, ...] = ()
+    """URLs of the input images, in order."""
     aspect_ratio: str | None = None
+    """Aspect ratio, such as 16:9."""
     resolution: str | None = None
+    """Resolution, such as 720p or 2K."""
     n: int | None = None
+    """Number of images of the start."""
 
 
-def _expected(inputs: TaskInput) -> int:
+def _task_count(inputs: TaskInput) -> int:
     return (inputs.n if isinstance(inputs, KlingImageInput) else None) or 1
 
 
 KLING_IMAGE = TaskKind(
     name="kling_image",
-    summary="Pictures from a text or from pictures (Kling 3.0)",
+    summary="Images from text or images (Kling 3.0)",
+    start_doc=(
+        "Make one or several images from a text prompt with Kling 3.0, optionally "
+        "with reference images. With n the start makes one task per image; each is "
+        "charged."
+    ),
     input=KlingImageInput,
     record=KlingImageRecord,
     start_at=Endpoint("POST", f"{PREFIX}/start"),
@@ -60,5 +72,5 @@ KLING_IMAGE = TaskKind(
     delete_at=Endpoint("DELETE", f"{PREFIX}/{{id}}"),
     paging=None,
     results=(Result("image_urls", "image"),),
-    expected=_expected,
+    expected=_task_count,
 )

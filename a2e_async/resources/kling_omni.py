@@ -1,4 +1,4 @@
-"""Kling Omni: a video from a text and reference pictures, in one shot or several."""
+"""Kling Omni: a video from text and reference images, in one or several shots."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,24 +14,27 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
 PREFIX: Final = "/api/v1/klingOmni"
 
-_USUAL_SECONDS: Final = 5
+_DEFAULT_DURATION: Final = 5
 
-_CITED: Final = re.compile(r"<<<image_([0-9]+)>>>")
+_IMAGE_REFERENCE: Final = re.compile(r"<<<image_([0-9]+)>>>")
 
 
 @define(kw_only=True)
 class KlingOmniInput(TaskInput):
-    """What `a2e.kling_omni.start` takes (``POST /api/v1/klingOmni/start``)."""
+    """Inputs of `a2e.kling_omni.start` (``POST /api/v1/klingOmni/start``)."""
 
     prompt: Annotated[
         str | None,
-        Doc("What happens; cite pictures as <<<image_1>>>. Needed without a storyboard."),
+        Doc(
+            "Describes what happens; refers to images as <<<image_1>>>. Required "
+            "without multi_prompt."
+        ),
     ] = None
     image_list: Annotated[
         Sequence[MediaInput] | None,
         Media("image"),
         Count(1, 7),
-        Doc("Reference pictures: JPEG or PNG of at most 10 MB."),
+        Doc("Reference images: JPEG or PNG of at most 10 MB each."),
     ] = None
     mode: Annotated[
         Literal["std", "pro"] | None, Doc("Quality: std (720p, the default) or pro (1080p).")
@@ -40,47 +43,51 @@ class KlingOmniInput(TaskInput):
         int | None, Between(3, 15), AsText(), Doc("Length of the video in seconds, 5 by default.")
     ] = None
     aspect_ratio: Annotated[
-        Literal["16:9", "9:16", "1:1"] | None, Doc("Shape of the picture, 16:9 by default.")
+        Literal["16:9", "9:16", "1:1"] | None, Doc("Aspect ratio, 16:9 by default.")
     ] = None
-    sound: Annotated[bool | None, Doc("Make sound; off by default.")] = None
-    multi_shot: Annotated[bool | None, Doc("Several shots, off by default; needs shot_type.")] = (
-        None
-    )
+    sound: Annotated[bool | None, Doc("Generate audio; off by default.")] = None
+    multi_shot: Annotated[
+        bool | None, Doc("Make several shots; off by default; requires shot_type.")
+    ] = None
     shot_type: Annotated[
         Literal["intelligence", "customize"] | None,
-        Doc("Who directs the shots: the model (intelligence) or your multi_prompt (customize)."),
+        Doc(
+            "How the shots are chosen: by the model (intelligence) or by multi_prompt (customize)."
+        ),
     ] = None
     multi_prompt: Annotated[
         Sequence[Mapping[str, Any]] | None,
         Count(1, 6),
         Doc(
-            "The storyboard for customize: shots with prompt and duration (seconds), whose "
-            "durations sum up to that of the video."
+            "The storyboard for customize: mappings with prompt and duration "
+            "(seconds); the durations add up to the duration of the video."
         ),
     ] = None
 
     def check(self) -> None:
-        """Check prompt and storyboard, and that the pictures they cite are there."""
+        """Check prompt and storyboard, and that the images they refer to exist."""
         if self.multi_shot and self.shot_type is None:
-            raise InvalidInput("multi_shot needs shot_type.", field="shot_type")
+            raise InvalidInput("multi_shot requires shot_type.", field="shot_type")
         if self.shot_type is not None and not self.multi_shot:
-            raise InvalidInput("shot_type needs multi_shot=True.", field="multi_shot")
+            raise InvalidInput("shot_type requires multi_shot=True.", field="multi_shot")
         if self.multi_prompt is not None and self.shot_type != "customize":
-            raise InvalidInput("multi_prompt needs shot_type='customize'.", field="shot_type")
+            raise InvalidInput("multi_prompt requires shot_type='customize'.", field="shot_type")
         if self.shot_type == "customize":
             self._check_storyboard(self.multi_prompt or ())
         elif not given(self, "prompt"):
-            raise InvalidInput("prompt is needed without multi_prompt.", field="prompt")
-        self._check_cited("prompt", self.prompt)
+            raise InvalidInput("prompt is required without multi_prompt.", field="prompt")
+        self._check_image_references("prompt", self.prompt)
         for shot in self.multi_prompt or ():
-            self._check_cited("multi_prompt", shot.get("prompt"))
+            self._check_image_references("multi_prompt", shot.get("prompt"))
 
-    def _check_cited(self, field: str, text: Any) -> None:
+    def _check_image_references(self, field: str, text: Any) -> None:
         count = len(self.image_list or ())
-        for number in _CITED.findall(text) if isinstance(text, str) else ():
+        for number in _IMAGE_REFERENCE.findall(text) if isinstance(text, str) else ():
+            # Only nine digits are converted: int() raises for very long numbers.
             if not 1 <= int(number[-9:]) <= count or len(number) > 9:
                 raise InvalidInput(
-                    f"{field} cites <<<image_{number[:9]}>>>, and image_list has {count} pictures.",
+                    f"{field} refers to <<<image_{number[:9]}>>>, but image_list has {count} "
+                    "images.",
                     field=field,
                 )
 
@@ -89,20 +96,20 @@ class KlingOmniInput(TaskInput):
         described = all(str(shot.get("prompt") or "").strip() for shot in shots)
         if not shots or not described or None in lengths:
             raise InvalidInput(
-                "shot_type 'customize' needs multi_prompt: shots with prompt and duration "
+                "shot_type 'customize' requires multi_prompt: shots with prompt and duration "
                 "(seconds).",
                 field="multi_prompt",
             )
-        whole, wanted = sum(filter(None, lengths)), self.duration or _USUAL_SECONDS
-        if whole != wanted:
+        total, wanted = sum(filter(None, lengths)), self.duration or _DEFAULT_DURATION
+        if total != wanted:
             raise InvalidInput(
-                f"The durations in multi_prompt sum up to {whole:g} s, duration is {wanted} s.",
+                f"The durations in multi_prompt add up to {total:g} s, but duration is {wanted} s.",
                 field="multi_prompt",
             )
 
 
 def _seconds(value: Any) -> float | None:
-    """Return a length given as a number or as the text of one, None for anything else."""
+    """Return a length given as a number or a numeric string; None for anything else."""
     try:
         seconds = 0.0 if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -112,21 +119,32 @@ def _seconds(value: Any) -> float | None:
 
 @define(kw_only=True)
 class KlingOmniRecord(Record):
-    """A Kling Omni task. Its output is a video; ``duration`` in seconds."""
+    """A Kling Omni task. Its output is a video."""
 
     prompt: str | None = None
+    """The prompt given to the start."""
     image_list: tuple[str, ...] = ()
+    """URLs of the reference images, in order."""
     mode: str | None = None
+    """Quality: std or pro."""
     duration: Annotated[float | None, FromText()] = None
+    """Length of the video in seconds."""
     aspect_ratio: str | None = None
+    """Aspect ratio, such as 16:9."""
     sound: bool | None = None
+    """Whether the video has audio."""
     multi_shot: bool | None = None
+    """Whether the video has several shots."""
     shot_type: str | None = None
+    """How the shots were chosen: intelligence or customize."""
 
 
 KLING_OMNI = TaskKind(
     name="kling_omni",
-    summary="Videos by Kling Omni, also of several shots",
+    summary="Videos by Kling Omni in one or several shots",
+    start_doc=(
+        "Make a video from text and reference images, in one or several shots, with Kling Omni."
+    ),
     input=KlingOmniInput,
     record=KlingOmniRecord,
     start_at=Endpoint("POST", f"{PREFIX}/start"),

@@ -1,6 +1,6 @@
-"""``a2e.legacy``: older operations, which the service's present reference lists no longer.
+"""``a2e.legacy``: operations that the service's current reference no longer lists.
 
-Each may be gone; then it raises `NotFound` and says what to use instead.
+Each may have been removed; then it raises `NotFound`, which names the replacement.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,38 +43,43 @@ if TYPE_CHECKING:
 
 TWIN: Final = "/api/v1/userVideoTwin"
 
-_VIDEOS: Final = "Use a2e.avatar_video.get(id), and a2e.attach(ref) to wait."
+_AVATAR_VIDEO_ADVICE: Final = "Use a2e.avatar_video.get(id), and a2e.attach(ref) to wait."
 
 
 @frozen(kw_only=True)
 class UploadPermit:
-    """Leave to put a file into storage, by HTTP PUT to ``upload_url`` without the API key.
-
-    ``key`` is the name it will have there; ``expires_in`` the seconds the permit lives. Legacy.
-    """
+    """A presigned URL for the upload of one file. Legacy."""
 
     upload_url: str = field(repr=show_url)
+    """URL for the HTTP PUT, without the API key."""
     key: str | None = None
+    """Name of the file in the storage."""
     bucket: str | None = None
+    """Name of the storage bucket."""
     expires_in: int | None = None
+    """Seconds until the URL expires."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+    """Other fields of the response, by their wire names."""
 
 
 @frozen(kw_only=True)
 class AddedUser:
-    """A user that was added. ``id`` is None where the service does not tell it. Legacy."""
+    """A user that was added. Legacy."""
 
     id: str | None = None
+    """Id of the user; None if the service does not report it."""
     username: str | None = None
+    """Name of the user."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+    """Other fields of the response, by their wire names."""
 
 
 class Legacy:
-    """Older operations of the service. All are legacy: any of them may be gone."""
+    """``a2e.legacy``: older operations of the service. Any of them may have been removed."""
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
-        self.streaming_avatar: Final = StreamingAvatars(room)
+    def __init__(self, context: Room) -> None:
+        self._context = context
+        self.streaming_avatar: Final = StreamingAvatars(context)
 
     def __repr__(self) -> str:
         return "<a2e.legacy>"
@@ -94,16 +99,17 @@ class Legacy:
         scale_ratio: float | None = None,
         to_720p: bool | None = None,
     ) -> Output:
-        """Return a video or picture with a watermark: a ``text`` or an ``image``. Costs coins.
+        """Return a video or image with a watermark: a ``text`` or an ``image``. Costs coins.
 
-        ``fontcolor`` is red, green, blue and opacity, 0 to 255 each; ``position`` a word of the
-        service. It is made while the call waits (up to the client's ``start_timeout``), without
-        a task. The result is kept for about a day. Raises as `a2e.speech.say` does; results
-        whose callers were cancelled are in `unclaimed`. Legacy:
+        ``fontcolor`` is red, green, blue and optionally opacity, 0 to 255 each; ``fontsize`` is a
+        number of the service; ``position`` a word of the service. The request returns the result
+        (within the client's ``start_timeout``); there is no task. The service keeps the result
+        for about a day. Raises what `a2e.speech.say` raises; results whose callers were cancelled
+        are listed by `unclaimed`. Legacy:
         ``POST /api/v1/watermark/start``.
         """
         if (text is None) == (image is None):
-            raise InvalidInput("Give text or image: one watermark.", field="text")
+            raise InvalidInput("Give exactly one of text and image.", field="text")
         if text is not None:
             check_text(text, "text")
         check_media("media", media)
@@ -113,7 +119,9 @@ class Legacy:
             check_whole(fontsize, "fontsize")
         if fontcolor is not None:
             if not is_sequence(fontcolor) or len(fontcolor) not in (3, 4):
-                raise InvalidInput("fontcolor takes 4 numbers from 0 to 255.", field="fontcolor")
+                raise InvalidInput(
+                    "fontcolor takes 3 or 4 numbers from 0 to 255.", field="fontcolor"
+                )
             for part in fontcolor:
                 check_whole(part, "fontcolor", 0, 255)
         if position is not None:
@@ -122,11 +130,11 @@ class Legacy:
             check_number(scale_ratio, "scale_ratio", 0, 1000)
         if to_720p is not None:
             check_switch(to_720p, "to_720p")
-        room = self._room
+        context = self._context
         sources: list[Source] = [(media, ("video", "image"), "media")]
         if image is not None:
             sources.append((image, ("image",), "image"))
-        media_url, *image_url = await room.files.urls(*sources)
+        media_url, *image_url = await context.files.urls(*sources)
         body = given(
             media_url=media_url,
             watermark_type="text" if image is None else "image",
@@ -139,47 +147,48 @@ class Legacy:
             to_720p=to_720p,
         )
         with older():
-            return await room.charged.call(
+            return await context.charged.call(
                 ChargedCall(
                     kind="watermark",
                     path="/api/v1/watermark/start",
                     body=body,
-                    timeout=room.start_timeout,
-                    priority=room.priority,
-                    read=partial(_marked, room),
+                    timeout=context.start_timeout,
+                    priority=context.priority,
+                    read=partial(_read_watermarked, context),
                 )
             )
 
     def unclaimed(self) -> tuple[Output, ...]:
-        """Return paid watermarks whose callers were cancelled after they were sent. Legacy.
+        """Return watermarked files that were charged although their callers were cancelled. Legacy.
 
-        No request. The last 100 are kept while the client lives, oldest first.
+        Makes no request. The client keeps the last 100, oldest first.
         """
-        return self._room.charged.unclaimed("watermark")
+        return self._context.charged.unclaimed("watermark")
 
     @sealed
     async def transfer(self, url: str | Output) -> str:
         """Copy a file into the service's storage and return the URL of the copy.
 
-        For inputs whose own URL is slow or short-lived. What it costs is not known: a lost
-        answer is not asked for again. Local files: `a2e.files.upload`. Legacy:
+        Use it for inputs whose own URL is slow or expires soon. The price is unknown, so the
+        request is not repeated if no response arrives. For local files use `a2e.files.upload`.
+        Legacy:
         ``POST /api/v1/tos/transferToStorage``.
         """
         check_media("url", url)
         if not isinstance(url, Output) and not (isinstance(url, str) and is_url(url)):
             raise InvalidInput(
-                "url takes a URL or an Output; files: a2e.files.upload.", field="url"
+                "url must be a URL or an Output; for files use a2e.files.upload.", field="url"
             )
-        room = self._room
+        context = self._context
         with older("Use a2e.files.upload for local files."):
-            return await room.charged.call(
+            return await context.charged.call(
                 ChargedCall(
                     kind="legacy.transfer",
                     path="/api/v1/tos/transferToStorage",
-                    body={"url": await room.files.url(url, ANY_MEDIA, "url")},
-                    timeout=room.start_timeout,
-                    priority=room.priority,
-                    read=_copied,
+                    body={"url": await context.files.url(url, ANY_MEDIA, "url")},
+                    timeout=context.start_timeout,
+                    priority=context.priority,
+                    read=_read_copied_url,
                     upload=True,
                 )
             )
@@ -197,11 +206,12 @@ class Legacy:
         file_size: int | None = None,
         content_length: int | None = None,
     ) -> UploadPermit:
-        """Return leave to upload a file named ``key``. It may cost, as all upload permits do.
+        """Return a presigned URL for the upload of a file named ``key``. May cost coins.
 
-        ``expires_in`` in seconds, 60 or more; sizes in bytes; with ``content_type`` and a size
-        the upload must have them. A lost answer is not asked for again. `a2e.files.upload` does
-        the whole of it in the present way. Legacy: ``POST /api/v1/r2/get_upload_presigned_url``.
+        ``expires_in`` is in seconds, at least 60; sizes are in bytes. If ``content_type`` or a
+        size is given, the upload must match it. The request is not repeated if no response
+        arrives. `a2e.files.upload` is the current way and uploads the file, too. Legacy:
+        ``POST /api/v1/r2/get_upload_presigned_url``.
         """
         check_text(key, "key")
         texts = {"bucket": bucket, "url_prefix": url_prefix, "cdn_domain": cdn_domain}
@@ -223,16 +233,16 @@ class Legacy:
             fileSize=file_size,
             contentLength=content_length,
         )
-        room = self._room
+        context = self._context
         with older("Use a2e.files.upload."):
-            return await room.charged.call(
+            return await context.charged.call(
                 ChargedCall(
                     kind="legacy.upload_permit",
                     path="/api/v1/r2/get_upload_presigned_url",
                     body=body,
-                    timeout=room.start_timeout,
-                    priority=room.priority,
-                    read=_permitted,
+                    timeout=context.start_timeout,
+                    priority=context.priority,
+                    read=_read_permit,
                     upload=True,
                 )
             )
@@ -240,12 +250,12 @@ class Legacy:
     # -- avatars and their videos ----------------------------------------------------------
 
     async def avatar_video_status(self, id: str) -> AvatarVideoRecord:
-        """Return the record of an avatar video. Free. Raises `NotFound`.
+        """Return the record of an avatar video. Free of charge. Raises `NotFound`.
 
-        `a2e.avatar_video.get` is the present way. Legacy: ``POST /api/v1/video/awsResult``.
+        `a2e.avatar_video.get` is the current way. Legacy: ``POST /api/v1/video/awsResult``.
         """
         path = "/api/v1/video/awsResult"
-        data = await self._post(path, {"_id": check_id(id)}, _VIDEOS, of_record=True)
+        data = await self._post(path, {"_id": check_id(id)}, _AVATAR_VIDEO_ADVICE, of_record=True)
         raw = read_one(AVATAR_VIDEO, data, id)
         if raw is None:
             raise NotFound(
@@ -257,24 +267,27 @@ class Legacy:
                 path=path,
                 advice="It was deleted, has expired, or belongs to another account.",
             )
-        return read_record(AVATAR_VIDEO, raw, self._room.source)
+        return read_record(AVATAR_VIDEO, raw, self._context.source)
 
     async def avatar_videos(self, *, page: int = 1, page_size: int = 20) -> Page[AvatarVideoRecord]:
-        """Return one page of the account's avatar videos, newest first. Free.
+        """Return one page of the account's avatar videos, newest first. Free of charge.
 
-        The service lists image-to-video tasks among them. Legacy:
+        The service includes image-to-video tasks in this list. Legacy:
         ``GET /api/v1/video/awsList``.
         """
         params = {
             "current": check_whole(page, "page"),
             "pageSize": check_whole(page_size, "page_size"),
         }
-        with older(_VIDEOS):
-            answer = await self._room.session.request(
-                "GET", "/api/v1/video/awsList", params=params, **self._room.options(Priority.LIST)
+        with older(_AVATAR_VIDEO_ADVICE):
+            answer = await self._context.session.request(
+                "GET",
+                "/api/v1/video/awsList",
+                params=params,
+                **self._context.options(Priority.LIST),
             )
         rows = [
-            read_record(AVATAR_VIDEO, raw, self._room.source)
+            read_record(AVATAR_VIDEO, raw, self._context.source)
             for raw in read_rows(answer.data)
             if fields_of(raw).id()
         ]
@@ -286,55 +299,56 @@ class Legacy:
         *,
         user_video_twin_id: str | None = None,
     ) -> tuple[Avatar, ...]:
-        """Return avatars: the service's (``type="default"``), own ones, or those of a twin.
+        """Return avatars of the service (``type="default"``), of the account or of a video twin.
 
-        Free. `a2e.avatars.list` is the present way. Legacy:
+        Free of charge. `a2e.avatars.list` is the current way. Legacy:
         ``GET /api/v1/anchor/character_list``.
         """
         params = given(type=type, user_video_twin_id=user_video_twin_id)
         with older("Use a2e.avatars.list()."):
-            answer = await self._room.session.request(
+            answer = await self._context.session.request(
                 "GET",
                 "/api/v1/anchor/character_list",
                 params=params,
-                **self._room.options(Priority.LIST),
+                **self._context.options(Priority.LIST),
             )
         return read_avatars(answer.data)
 
     async def continue_training(self, id: str) -> str | None:
-        """Train a video twin further; return the service's word for how it stands. Costs.
+        """Continue the training of a video twin; return the service's status word. Costs coins.
 
-        A lost answer is `StartOutcomeUnknown`: it is not sent again. Legacy, misspelt on the
-        wire: ``POST /api/v1/userVideoTwin/continueTranining``.
+        Raises `StartOutcomeUnknown` if no response arrived; the request is not repeated. Legacy;
+        the path is misspelt by the service: ``POST /api/v1/userVideoTwin/continueTranining``.
         """
-        data = await self._twin(
+        data = await self._start_twin_action(
             "continue_training",
             f"{TWIN}/continueTranining",
             id,
-            advice="Look at the twin with a2e.video_twin.get(id)",
+            advice="Check the twin with a2e.video_twin.get(id)",
             instead="Use a2e.video_twin.continue_training().",
         )
         return answered(data, "current_status").text("current_status")
 
     async def clone_voice_of_twin(self, id: str) -> str | None:
-        """Train a voice from a video twin's video; return its id where the service tells it.
+        """Train a voice from the video of a video twin; return its id, if the service reports it.
 
-        Costs coins. A lost answer is `StartOutcomeUnknown`: it is not sent again. Look at
-        `a2e.voice_clone.processing`. Legacy: ``POST /api/v1/userVideoTwin/addVoiceClone``.
+        Costs coins. Raises `StartOutcomeUnknown` if no response arrived; the request is not
+        repeated. Check `a2e.voice_clone.processing`. Legacy:
+        ``POST /api/v1/userVideoTwin/addVoiceClone``.
         """
-        data = await self._twin(
+        data = await self._start_twin_action(
             "clone_voice_of_twin",
             f"{TWIN}/addVoiceClone",
             id,
-            advice="Look for the voice with a2e.voice_clone.processing()",
-            instead="Use a2e.voice_clone.start() with the sound of the video.",
+            advice="Search for the voice with a2e.voice_clone.processing()",
+            instead="Use a2e.voice_clone.start() with the audio of the video.",
         )
         return answered(data, "_id", "id").id()
 
     # -- text and account ------------------------------------------------------------------
 
     async def detect_language(self, text: str) -> str:
-        """Return the language of a text, as the service names it (``en``). Free.
+        """Return the language of a text as a code of the service, such as ``en``. Free of charge.
 
         Legacy: ``POST /api/v1/video/lang_classify``.
         """
@@ -342,21 +356,21 @@ class Legacy:
         data = await self._post(path, {"msg": check_text(text, "text")})
         found = answered(data, "language", "lang", bare="language").text("language", "lang")
         if found is None:
-            raise _odd(path, "no language")
+            raise _unexpected_response(path, "no language")
         return found
 
     async def set_public_pool(self, enabled: bool) -> bool:
-        """Choose whether tasks may use the public computing pool; return what is set now. Free.
+        """Set whether tasks may use the public computing pool; return the new setting.
 
         Legacy: ``POST /api/v1/video/auto-public-pool``.
         """
         body = {"isAutoToPublicPool": check_switch(enabled, "enabled")}
         data = await self._post("/api/v1/video/auto-public-pool", body)
-        said = data.get("isAutoToPublicPool") if is_map(data) else None
-        return said if isinstance(said, bool) else enabled
+        reported = data.get("isAutoToPublicPool") if is_map(data) else None
+        return reported if isinstance(reported, bool) else enabled
 
     async def add_user(self, username: str) -> AddedUser:
-        """Add a user below the account. A lost answer is not asked for again.
+        """Add a sub-user to the account. The request is not repeated if no response arrives.
 
         Legacy: ``POST /api/v1/user/add``.
         """
@@ -376,22 +390,24 @@ class Legacy:
         of_record: bool = False,
     ) -> Any:
         with older(instead, of_record=of_record):
-            answer = await self._room.session.request(
-                "POST", path, json=body, repeat=repeat, **self._room.options()
+            answer = await self._context.session.request(
+                "POST", path, json=body, repeat=repeat, **self._context.options()
             )
         return answer.data
 
-    async def _twin(self, kind: str, path: str, id: str, *, advice: str, instead: str) -> Any:
-        """Start something that costs on a video twin; return the answer's data."""
-        room = self._room
+    async def _start_twin_action(
+        self, kind: str, path: str, id: str, *, advice: str, instead: str
+    ) -> Any:
+        """Run a charged operation on a video twin; return the data of the response."""
+        context = self._context
         with older(instead, of_record=True):
-            answer = await room.charged.call(
+            answer = await context.charged.call(
                 ChargedCall(
                     kind=kind,
                     path=path,
                     body={"_id": check_id_in(id, "id")},
-                    timeout=room.start_timeout,
-                    priority=room.priority,
+                    timeout=context.start_timeout,
+                    priority=context.priority,
                     read=_unless_refused,
                     advice=advice,
                 )
@@ -400,23 +416,24 @@ class Legacy:
 
 
 def _unless_refused(answer: "Answer") -> "Answer | None":
+    # The service may refuse with HTTP 200 and a failure message.
     refused = fields_of(answer.data).text("failed_message", "faild_message")
     return None if refused else answer
 
 
-def _marked(room: Room, answer: "Answer") -> Output | None:
+def _read_watermarked(context: Room, answer: "Answer") -> Output | None:
     url = answered(answer.data, "result_url", "url", bare="url").url("result_url", "url")
     if url is None:
         return None
     media, _ = sniff(b"", url_name(url))
-    return as_output(url, media, room.source)
+    return as_output(url, media, context.source)
 
 
-def _copied(answer: "Answer") -> str | None:
+def _read_copied_url(answer: "Answer") -> str | None:
     return answered(answer.data, "url", "cdnUrl", bare="url").url("url", "cdnUrl")
 
 
-def _permitted(answer: "Answer") -> UploadPermit | None:
+def _read_permit(answer: "Answer") -> UploadPermit | None:
     raw = answered(answer.data, "uploadUrl")
     url = raw.url("uploadUrl")
     if url is None:
@@ -430,10 +447,10 @@ def _permitted(answer: "Answer") -> UploadPermit | None:
     )
 
 
-def _odd(path: str, what: str) -> DecodeError:
+def _unexpected_response(path: str, what: str) -> DecodeError:
     return DecodeError(
-        f"{path} gave {what}, so this older operation may have changed; "
-        f"a2e.request('POST', {path!r}, ...) shows what it answers.",
+        f"The response of {path} has {what}: this legacy operation may have changed. "
+        f"a2e.request('POST', {path!r}, ...) returns the response as it is.",
         method="POST",
         path=path,
     )

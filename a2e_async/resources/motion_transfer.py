@@ -1,4 +1,4 @@
-"""Motion transfer: a picture moves as a video does."""
+"""Motion transfer: animates an image with the motion of a video."""
 
 from typing import Annotated
 
@@ -11,21 +11,23 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
 @define(kw_only=True)
 class MotionTransferInput(MovingInput):
-    """What `a2e.motion_transfer.start` takes (``POST /api/v1/motionTransfer/start``)."""
+    """Inputs of `a2e.motion_transfer.start` (``POST /api/v1/motionTransfer/start``)."""
 
-    positive_prompt: Annotated[str | None, Doc("What is to be seen.")] = None
+    positive_prompt: Annotated[str | None, Doc("Describes the result.")] = None
 
 
 @define(kw_only=True)
 class MotionTransferRecord(MovingRecord):
-    """A task of this kind. Its output is a video."""
+    """A motion-transfer task. Its output is a video."""
 
     positive_prompt: str | None = None
+    """The positive prompt given to the start."""
 
 
 MOTION_TRANSFER = TaskKind(
     name="motion_transfer",
-    summary="A picture that moves like a video",
+    summary="An image animated with the motion of a video",
+    start_doc="Animate the person of an image with the motion of a video.",
     input=MotionTransferInput,
     record=MotionTransferRecord,
     start_at=Endpoint("POST", "/api/v1/motionTransfer/start"),

@@ -1,4 +1,4 @@
-"""What kinds that move a person have in common: inputs and records, each declared once."""
+"""The inputs and record fields shared by the kinds that animate a person."""
 
 from typing import Annotated
 
@@ -11,48 +11,57 @@ from a2e_async.resources.uses import check_least
 
 @define(kw_only=True)
 class SpeakingInput(TaskInput):
-    """What makes a person speak, in a picture or a video."""
+    """Inputs of the kinds that make a person in an image or a video speak."""
 
-    prompt: Annotated[str, Doc("What the person does, such as: smile and speak.")]
-    negative_prompt: Annotated[str, Doc("What must not be seen, such as: blurry, distorted.")]
-    audio_url: Annotated[MediaInput | None, Media("audio"), Doc("What the person says.")] = None
+    prompt: Annotated[str, Doc("Describes what the person does, such as: smile and speak.")]
+    negative_prompt: Annotated[
+        str, Doc("What the result must not show, such as: blurry, distorted.")
+    ]
+    audio_url: Annotated[MediaInput | None, Media("audio"), Doc("The speech of the person.")] = None
     duration: Annotated[
-        int | None, Between(1, 20), Doc("Length of the result in seconds; the service takes 3.")
+        int | None, Between(1, 20), Doc("Length of the video in seconds, 3 by default.")
     ] = None
 
 
 @define(kw_only=True)
 class SpeakingRecord(Record):
-    """A person who speaks. Its output is a video; ``duration`` in seconds."""
+    """A task that makes a person speak. Its output is a video."""
 
     audio_url: str | None = None
+    """URL of the input audio."""
     duration: float | None = None
+    """Length of the video in seconds."""
     prompt: str | None = None
+    """The prompt given to the start."""
     negative_prompt: str | None = None
+    """The negative prompt given to the start."""
 
 
 @define(kw_only=True)
 class MovingInput(TaskInput):
-    """What makes the person of a picture move as a video does."""
+    """Inputs of the kinds that animate the person of an image with the motion of a video."""
 
-    image_url: Annotated[MediaInput, Media("image"), Doc("The picture of the person.")]
-    video_url: Annotated[MediaInput, Media("video"), Doc("The video whose motion is taken.")]
-    negative_prompt: Annotated[str | None, Doc("What must not be seen.")] = None
+    image_url: Annotated[MediaInput, Media("image"), Doc("The image of the person.")]
+    video_url: Annotated[MediaInput, Media("video"), Doc("The video whose motion is used.")]
+    negative_prompt: Annotated[str | None, Doc("What the result must not show.")] = None
     processing_limit: Annotated[
         int | None,
         Wire("timeout"),
-        Doc("Seconds after which the service itself gives up; it takes 300."),
+        Doc("Processing limit of the service in seconds, 300 by default."),
     ] = None
 
     def check(self) -> None:
-        """Check that the service is given time."""
+        """Check that the processing limit is at least 1 s."""
         check_least(self, 1, "processing_limit")
 
 
 @define(kw_only=True)
 class MovingRecord(Record):
-    """A person who moves. Its output is a video."""
+    """A task that animates a person. Its output is a video."""
 
     image_url: str | None = None
+    """URL of the input image."""
     video_url: str | None = None
+    """URL of the input video."""
     negative_prompt: str | None = None
+    """The negative prompt given to the start."""

@@ -13,32 +13,39 @@ PREFIX = "/api/v1/userPhotobook"
 
 @define(kw_only=True)
 class PhotobookInput(TaskInput):
-    """What `a2e.photobook.start` takes (``POST /api/v1/userPhotobook/start``)."""
+    """Inputs of `a2e.photobook.start` (``POST /api/v1/userPhotobook/start``)."""
 
     face_image_url: Annotated[
-        MediaInput, Media("image"), Doc("A picture with one face, the one of all photos.")
+        MediaInput, Media("image"), Doc("An image with one face, which all photos show.")
     ]
-    location: Annotated[str | None, Doc("The place that the photos show.")] = None
+    location: Annotated[str | None, Doc("The place where the photos are set.")] = None
     clothing: Annotated[str | None, Doc("What the person wears.")] = None
     total_count: Annotated[
         Literal[4, 8, 12, 16] | None,
-        Doc("How many photos the one task makes; the service takes 4. The price grows with it."),
+        Doc("Number of photos of the task, 4 by default. The price grows with it."),
     ] = None
 
 
 @define(kw_only=True)
 class PhotobookRecord(Record):
-    """A photobook task: one task, whose outputs are all its photos."""
+    """A photobook task. Its outputs are all its photos."""
 
     face_image_url: str | None = None
+    """URL of the image of the face."""
     location: str | None = None
+    """The place where the photos are set."""
     clothing: str | None = None
+    """What the person wears."""
     total_count: int | None = None
+    """Number of photos."""
 
 
 PHOTOBOOK = TaskKind(
     name="photobook",
     summary="A set of photos of one face",
+    start_doc=(
+        "Make a set of photos of the person whose face an image shows. One task makes all photos."
+    ),
     input=PhotobookInput,
     record=PhotobookRecord,
     webhook=False,

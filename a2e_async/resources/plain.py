@@ -1,4 +1,4 @@
-"""What the namespaces that start no tasks share: checks, tolerant readers, deletion."""
+"""Helpers of the account namespaces: input checks, lenient response readers, deletion."""
 
 import json
 import math
@@ -22,21 +22,21 @@ T = TypeVar("T")
 
 _ID_NAMES: Final = ("_id", "id")
 
-_MOST: Final = 2**63 - 1
+_MAX_INT: Final = 2**63 - 1
 
-_WRAPS: Final = 5
-"""How deep an answer is looked into; the service wraps once or twice."""
+_MAX_UNWRAP_DEPTH: Final = 5
+"""Levels of wrapping that are removed from a response; the service uses one or two."""
 
 
 def show_url(url: str | None) -> str:
-    """Return a URL as a repr shows it: without its query."""
+    """Return a URL for a repr, without its query, which may hold a signature."""
     return repr(None if url is None else bare_url(url))
 
 
 def check_text(value: Any, field: str, most: int | None = None) -> str:
-    """Return a text that is neither blank nor longer than ``most`` Unicode characters."""
+    """Return a string that is not blank and has at most ``max_length`` Unicode characters."""
     if not isinstance(value, str) or not value.strip():
-        raise InvalidInput(f"{field} must be text that is not blank.", field=field)
+        raise InvalidInput(f"{field} must be non-blank text.", field=field)
     if most is not None and len(value) > most:
         raise InvalidInput(
             f"{field} must have at most {most} characters, got {len(value)}.", field=field
@@ -45,7 +45,7 @@ def check_text(value: Any, field: str, most: int | None = None) -> str:
 
 
 def check_id_in(value: Any, field: str) -> str:
-    """Return an id that is given as an input named ``field``."""
+    """Return an id; an error names ``field`` as the wrong input."""
     try:
         return check_id(value)
     except InvalidInput:
@@ -54,23 +54,23 @@ def check_id_in(value: Any, field: str) -> str:
         ) from None
 
 
-def check_whole(value: Any, field: str, least: int = 1, most: int = _MOST) -> int:
-    """Return a whole number within these bounds."""
+def check_whole(value: Any, field: str, least: int = 1, most: int = _MAX_INT) -> int:
+    """Return an integer within these bounds, both included."""
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        bounds = f"{least} or more" if most == _MOST else f"from {least} to {most}"
-        raise InvalidInput(f"{field} must be a whole number, {bounds}.", field=field)
+        bounds = f"at least {least}" if most == _MAX_INT else f"from {least} to {most}"
+        raise InvalidInput(f"{field} must be an integer, {bounds}.", field=field)
     return int(value)
 
 
 def check_switch(value: Any, field: str) -> bool:
-    """Return a value that is True or False."""
+    """Return a value that is a bool."""
     if not isinstance(value, bool):
         raise InvalidInput(f"{field} must be True or False.", field=field)
     return value
 
 
 def check_number(value: Any, field: str, least: float, most: float) -> float:
-    """Return a number within these bounds."""
+    """Return a number within these bounds, both included."""
     fine = isinstance(value, int | float) and not isinstance(value, bool)
     if not fine or not least <= value <= most:
         raise InvalidInput(f"{field} must be a number from {least:g} to {most:g}.", field=field)
@@ -78,7 +78,7 @@ def check_number(value: Any, field: str, least: float, most: float) -> float:
 
 
 def free_body(label: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return inputs whose names the caller chose, as JSON; refuse those of a safety check."""
+    """Return a JSON body with names chosen by the caller; raise for inputs of a safety check."""
     if not is_map(values):
         raise InvalidInput(f"{label} must be a mapping of names to values.", field=label)
     body: dict[str, Any] = free_json(label, values)
@@ -86,14 +86,14 @@ def free_body(label: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def given(**values: Any) -> dict[str, Any]:
-    """Return what is not None."""
+    """Return the arguments that are not None."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 class Fields:
-    """Reads one object of the service; what has another type than expected counts as missing.
+    """Reads one JSON object of a response; a value of an unexpected type counts as missing.
 
-    ``rest`` is what was not read, so that nothing is lost.
+    `unread` returns the fields that were not read, so that no information is lost.
     """
 
     def __init__(self, raw: Mapping[str, Any]) -> None:
@@ -101,7 +101,7 @@ class Fields:
         self._read: set[str] = set()
 
     def text(self, *names: str) -> str | None:
-        """Return the first text under one of these names."""
+        """Return the first non-blank string under one of these names."""
         for name in names:
             value = self._raw.get(name)
             if isinstance(value, str) and value.strip():
@@ -110,7 +110,7 @@ class Fields:
         return None
 
     def id(self, *names: str) -> str | None:
-        """Return the object's id."""
+        """Return the id of the object; ``names`` are further names of it."""
         return self.text(*_ID_NAMES, *names)
 
     def url(self, *names: str) -> str | None:
@@ -123,7 +123,7 @@ class Fields:
         return None
 
     def word(self, name: str, meanings: Mapping[str, T]) -> T | None:
-        """Return what a word stands for; one that is unknown is not read."""
+        """Return the value that a word is mapped to; an unknown word stays unread."""
         value = self._raw.get(name)
         meaning = meanings.get(value.strip().lower()) if isinstance(value, str) else None
         if meaning is not None:
@@ -131,7 +131,7 @@ class Fields:
         return meaning
 
     def number(self, *names: str) -> float | None:
-        """Return the first finite number under one of these names; a text of digits counts."""
+        """Return the first finite number under one of these names; digits as a string count."""
         for name in names:
             value = self._raw.get(name)
             if isinstance(value, str) and value.isdecimal() and len(value) < 16:
@@ -144,7 +144,7 @@ class Fields:
         return None
 
     def whole(self, *names: str) -> int | None:
-        """Return the first whole number under one of these names."""
+        """Return the first integer under one of these names."""
         for name in names:
             value = self.number(name)
             if value is not None and value.is_integer():
@@ -153,7 +153,7 @@ class Fields:
         return None
 
     def time(self, *names: str) -> datetime | None:
-        """Return the first moment under one of these names."""
+        """Return the first point in time under one of these names."""
         for name in names:
             value = self._raw.get(name)
             try:
@@ -165,7 +165,7 @@ class Fields:
         return None
 
     def rest(self) -> dict[str, Any]:
-        """Return what was not read and holds something, under its name on the wire."""
+        """Return the fields that were not read and are not empty, by their wire names."""
         return {
             name: value
             for name, value in self._raw.items()
@@ -174,19 +174,20 @@ class Fields:
 
 
 def fields_of(data: Any) -> Fields:
-    """Return a reader of ``data``; of an empty object where it is none."""
+    """Return a reader of ``data``, or of an empty object if it is not one."""
     return Fields(data if is_map(data) else {})
 
 
 def answered(data: Any, *names: str, bare: str | None = None) -> Fields:
-    """Return a reader of the object in an answer that has one of these names.
+    """Return a reader of the object of a response that has one of these fields.
 
-    It may be in a list of one, under ``data`` once more, or written as text; an answer may be
-    paid for, so none is given up for its wrapping. A value alone counts as named ``bare``.
+    The object may be in a list of one, under another ``data`` field, or encoded as a string. The
+    response may be paid for, so an unexpected wrapping must not lose it. A bare value is read as
+    the field ``bare_name``.
     """
-    for _ in range(_WRAPS):
+    for _ in range(_MAX_UNWRAP_DEPTH):
         if isinstance(data, str) and data.lstrip()[:1] in ("{", "["):
-            data = _parsed(data)
+            data = _parse_json(data)
         if is_list(data) and len(data) == 1:
             data = data[0]
         elif is_map(data) and "data" in data and not any(data.get(name) for name in names):
@@ -196,7 +197,7 @@ def answered(data: Any, *names: str, bare: str | None = None) -> Fields:
     return Fields({bare: data}) if bare and not is_map(data) else fields_of(data)
 
 
-def _parsed(text: str) -> Any:
+def _parse_json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -204,31 +205,32 @@ def _parsed(text: str) -> Any:
 
 
 def as_output(url: str, media: MediaType, source: OutputSource) -> Output:
-    """Return a file of no task as an Output. When its URL has expired it cannot be renewed."""
+    """Return a file that belongs to no task as an Output; its URL cannot be renewed."""
     url = url.strip()
     return Output(url=url, media=media, expires_at=expires_at(url), source=source)
 
 
-async def remove(room: Room, method: str, path: str, json: Any = None) -> None:
-    """Delete something; gone already after a repeated try counts as deleted."""
+async def remove(context: Room, method: str, path: str, json: Any = None) -> None:
+    """Delete a resource. If a retry finds it missing, an earlier attempt has deleted it."""
     try:
-        await room.session.request(method, path, json=json, **room.options())
+        await context.session.request(method, path, json=json, **context.options())
     except NotFound as error:
+        # A 404 after a retry: the first attempt deleted it, but its response was lost.
         if error.attempts < 2:
             raise
 
 
 @contextmanager
 def older(instead: str = "", *, of_record: bool = False) -> Generator[None]:
-    """Tell clearly when an older operation seems to be gone from the service.
+    """Raise a clear `NotFound` if the service seems to have removed a legacy operation.
 
-    ``instead`` is what to use in its place. Of an operation that names a record
-    (``of_record``), a 404 in the service's own words is about the record. Raises `NotFound`.
+    ``alternative`` says what to use instead. For an operation on a record (``of_record``), a 404
+    with an error code of the service is about the record, not about the operation.
     """
     try:
         yield
     except (ApiError, DecodeError) as error:
-        if not _is_gone(error, of_record):
+        if not _operation_removed(error, of_record):
             raise
         refused = isinstance(error, ApiError) and error.from_api
         raise NotFound(
@@ -241,13 +243,14 @@ def older(instead: str = "", *, of_record: bool = False) -> Generator[None]:
             body=getattr(error, "body", "") or getattr(error, "excerpt", ""),
             attempts=error.attempts,
             from_api=refused,
-            advice="This older operation seems to be gone from the service"
+            advice="The service seems to have removed this legacy operation"
             + ("; nothing was done. " if refused else ". ")
-            + (instead or "There is nothing in its place."),
+            + (instead or "There is no replacement."),
         ) from error
 
 
-def _is_gone(error: ApiError | DecodeError, of_record: bool) -> bool:
+def _operation_removed(error: ApiError | DecodeError, of_record: bool) -> bool:
+    # A removed path is answered by the website: an HTML page in place of JSON.
     if isinstance(error, DecodeError):
         return error.excerpt.startswith("<")
     if error.http_status == 405:

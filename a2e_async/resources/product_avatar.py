@@ -1,4 +1,4 @@
-"""Product avatar: a product and a person joined into one picture."""
+"""Product avatar: a product and a person combined into one image."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -19,35 +19,36 @@ _SIZES = ("width", "height", "scale")
 
 @define(kw_only=True)
 class ProductAvatarInput(TaskInput):
-    """What `a2e.product_avatar.start` takes (``POST /api/v1/productAvatar/start``)."""
+    """Inputs of `a2e.product_avatar.start` (``POST /api/v1/productAvatar/start``)."""
 
     image_urls: Annotated[
         Sequence[MediaInput],
         Media("image"),
         Count(2, 2),
-        Doc("First the product, then the person (the other way round than virtual_try_on)."),
+        Doc("The product, then the person (the reverse order of virtual_try_on)."),
     ]
     product_rect: Annotated[
         Mapping[str, Any],
         Doc(
-            "Where the product goes: numbers x, y, width, height, rotation and scale, such as "
-            "{'x': 100, 'y': 150, 'width': 200, 'height': 300, 'rotation': 0, 'scale': 1}. "
-            "The service documents no more than that example."
+            "Position of the product: numbers x, y, width, height, rotation and "
+            "scale, such as {'x': 100, 'y': 150, 'width': 200, 'height': 300, "
+            "'rotation': 0, 'scale': 1}. The service documents only this example."
         ),
     ]
-    prompt: Annotated[str | None, Doc("How the picture is to look.")] = None
+    prompt: Annotated[str | None, Doc("Describes the image.")] = None
     processing_limit: Annotated[
         float | None,
         Wire("timeout"),
-        Doc("Seconds that the service works on it at most; it takes 120."),
+        Doc("Processing limit of the service in seconds, 120 by default."),
     ] = None
 
     def check(self) -> None:
-        """Check the time given, and that the known members of ``product_rect`` are numbers."""
+        """Check the processing limit, and that the known values of ``product_rect`` are numbers."""
         check_least(self, 1, "processing_limit")
         if not self.product_rect:
             raise InvalidInput(
-                f"product_rect needs one at least of {', '.join(_MEMBERS)}.", field="product_rect"
+                f"product_rect requires at least one of {', '.join(_MEMBERS)}.",
+                field="product_rect",
             )
         for name in _MEMBERS:
             value = self.product_rect.get(name, 1)
@@ -59,17 +60,25 @@ class ProductAvatarInput(TaskInput):
 
 @define(kw_only=True)
 class ProductAvatarRecord(Record):
-    """A product-avatar task. Its output is a picture."""
+    """A product-avatar task. Its output is an image."""
 
     image_urls: tuple[str, ...] = ()
+    """URLs of the input images, in order."""
     product_rect: Any = None
+    """Position of the product in the image, as given to the start."""
     prompt: str | None = None
+    """The prompt given to the start."""
     processing_limit: Annotated[float | None, Wire("timeout")] = None
+    """Processing limit of the service in seconds."""
 
 
 PRODUCT_AVATAR = TaskKind(
     name="product_avatar",
-    summary="A product and a person joined into one picture",
+    summary="A product and a person combined into one image",
+    start_doc=(
+        "Place a product into an image of a person. The service stops after two hours "
+        "and refunds the coins."
+    ),
     input=ProductAvatarInput,
     record=ProductAvatarRecord,
     start_at=Endpoint("POST", f"{PREFIX}/start"),
@@ -78,6 +87,6 @@ PRODUCT_AVATAR = TaskKind(
     batch_at=Endpoint("POST", f"{PREFIX}/batchDetail"),
     delete_at=Endpoint("DELETE", f"{PREFIX}/{{id}}"),
     results=(Result("result_image_url", "image"), Result("result_url", "image")),
-    # The service gives up after two hours and refunds; waiting longer lets it say so.
+    # The service stops after two hours and refunds; a longer wait receives that failure.
     patience=2.25 * HOUR,
 )

@@ -1,4 +1,4 @@
-"""Qwen image: pictures from a text, or from pictures that it edits."""
+"""Qwen image: images from text, or edited images."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
@@ -35,48 +35,55 @@ _ONLY_1K = (None, "qwen-image-2.0", "qwen-image-2.0-pro", "qwen-image-3.0")
 
 @define(kw_only=True)
 class QwenImageInput(TaskInput):
-    """What `a2e.qwen_image.start` takes (``POST /api/v1/userQwen2Image/start``)."""
+    """Inputs of `a2e.qwen_image.start` (``POST /api/v1/userQwen2Image/start``)."""
 
-    prompt: Annotated[str, Doc("What the picture shows, or what to change in the given ones.")]
+    prompt: Annotated[str, Doc("Describes the image, or the changes to input_images.")]
     model: Annotated[
         Literal["qwen-image-2.0", "qwen-image-2.0-pro", "qwen-image-3.0", "qwen-image-3.0-pro"]
         | str
         | None,
-        Doc("The model; qwen-image-2.0 unless you say otherwise. The price depends on it."),
+        Doc("The model, qwen-image-2.0 by default. The price depends on it."),
     ] = None
     input_images: Annotated[
-        Sequence[MediaInput] | None, Media("image"), Doc("Pictures to work from.")
+        Sequence[MediaInput] | None, Media("image"), Doc("Reference images.")
     ] = None
     size: Annotated[
         Size | None,
         Doc(
-            "Width*height in pixels; the service takes 1024*1024. "
-            "Those with 2048 need qwen-image-3.0-pro."
+            "Width*height in pixels, 1024*1024 by default. Sizes with 2048 need qwen- "
+            "image-3.0-pro."
         ),
     ] = None
 
-    # Generation in spite of the content check is the service's usual choice, not ours.
+    # The service's default is to generate even if the content check objects; ours is not.
     always: ClassVar[Mapping[str, Any]] = {"force_generate": False}
 
     def check(self) -> None:
-        """Check that the model makes pictures of that size."""
+        """Check that the model supports the size."""
         if "2048" in (self.size or "") and self.model in _ONLY_1K:
-            raise InvalidInput(f"size {self.size} needs model='qwen-image-3.0-pro'.", field="size")
+            raise InvalidInput(
+                f"size {self.size} requires model='qwen-image-3.0-pro'.", field="size"
+            )
 
 
 @define(kw_only=True)
 class QwenImageRecord(Record):
-    """A Qwen image task. Its output is a picture."""
+    """A Qwen image task. Its output is an image."""
 
     prompt: str | None = None
+    """The prompt given to the start."""
     model: str | None = None
+    """The model that was used."""
     input_images: tuple[str, ...] = ()
+    """URLs of the input images, in order."""
     size: str | None = None
+    """Width*height in pixels."""
 
 
 QWEN_IMAGE = TaskKind(
     name="qwen_image",
-    summary="Pictures from a text or from pictures (Qwen)",
+    summary="Images from text or images (Qwen)",
+    start_doc="Make an image from a text prompt, or edit images, with a Qwen model.",
     input=QwenImageInput,
     record=QwenImageRecord,
     start_at=Endpoint("POST", f"{PREFIX}/start"),

@@ -1,4 +1,4 @@
-"""Any call to the API by its path: ``a2e.request``."""
+"""Requests to any API operation by its path: ``a2e.request``."""
 
 import re
 from collections.abc import Mapping
@@ -17,19 +17,18 @@ if TYPE_CHECKING:
 
 METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 
-# Of these the service keeps one result however often they arrive.
-_REPEATABLE: Final = frozenset({"GET", "PUT", "DELETE"})
+# Repeating one of these changes nothing more at the service (RFC 9110), so it may be retried.
+_IDEMPOTENT_METHODS: Final = frozenset({"GET", "PUT", "DELETE"})
 
 _PATH: Final = re.compile(r"/[A-Za-z0-9_\-.~%/:@]*")
 
 
 def check_path(path: Any, field: str) -> str:
-    """Return the path of an operation: no host and no query."""
+    """Return the path of an operation, without host and query."""
     if not isinstance(path, str) or not _PATH.fullmatch(path) or path.startswith("//"):
         raise InvalidInput(
-            f"{field} must be the path of the operation alone, such as "
-            "/api/v1/userDubbing/allRecords: no host (that is base_url), no query (that is "
-            "params).",
+            f"{field} must be the path of an operation, such as /api/v1/userDubbing/allRecords. "
+            "Give the host as base_url and the query as params.",
             field=field,
         )
     return path
@@ -43,12 +42,12 @@ def _check_params(params: Any) -> None:
         fine = value is None or isinstance(value, str | int | float)
         if not fine or (not isinstance(value, str | None) and not abs(value) < 2**63):
             raise InvalidInput(
-                "params takes text, numbers, True and False as values.", field="params"
+                "The values of params must be strings, numbers or bools.", field="params"
             )
 
 
 async def send(
-    room: "Room",
+    context: "Room",
     method: str,
     path: str,
     *,
@@ -56,7 +55,7 @@ async def send(
     json: Any,
     charged: bool | None,
 ) -> "Answer":
-    """Check and send one call; see `A2E.request`."""
+    """Check and send one request; see `A2E.request`."""
     verb = method.upper() if isinstance(method, str) else ""
     if verb not in METHODS:
         raise InvalidInput(f"method must be one of {', '.join(sorted(METHODS))}.", field="method")
@@ -64,36 +63,38 @@ async def send(
     if params is not None:
         _check_params(params)
     if json is not None and not is_map(json) and not is_sequence(json):
-        # A text would pass whatever it holds, also what bears on a safety check.
-        raise InvalidInput("json must be a mapping or a list: it is encoded here.", field="json")
-    if charged is not None and (not isinstance(charged, bool) or verb in _REPEATABLE):
+        # A string would bypass the check for inputs that switch off a safety check.
         raise InvalidInput(
-            "charged is True or False for a POST or PATCH; GET, PUT and DELETE are free to "
-            "repeat by HTTP's own rules.",
+            "json must be a mapping or a list; it is encoded by the client.", field="json"
+        )
+    if charged is not None and (not isinstance(charged, bool) or verb in _IDEMPOTENT_METHODS):
+        raise InvalidInput(
+            "charged must be True or False, for POST and PATCH only: GET, PUT and DELETE are "
+            "idempotent and always retried.",
             field="charged",
         )
-    paid = verb not in _REPEATABLE if charged is None else charged
+    paid = verb not in _IDEMPOTENT_METHODS if charged is None else charged
     body = None if json is None else free_json("json", json)
-    priority = Priority.CALL if room.priority is None else room.priority
+    priority = Priority.CALL if context.priority is None else context.priority
     if not paid:
-        return await room.session.request(
+        return await context.session.request(
             verb,
             path,
             params=params,
             json=body,
-            timeout=room.request_timeout,
+            timeout=context.request_timeout,
             priority=priority,
         )
-    # Priced as the operation, whatever it is: a budget is for all that may cost.
-    held = await room.charged.set_aside(path, path, body if is_map(body) else {})
+    # A budget covers everything that may be charged, so the operation is priced and reserved.
+    held = await context.charged.set_aside(path, path, body if is_map(body) else {})
     with spending(held, path) as (sent, refused):
-        return await room.session.request(
+        return await context.session.request(
             verb,
             path,
             params=params,
             json=body,
             repeat=Repeat.CHARGED,
-            timeout=room.start_timeout,
+            timeout=context.start_timeout,
             priority=priority,
             on_sent=sent,
             on_refused=refused,

@@ -1,4 +1,4 @@
-"""Which kinds there are, and where each is declared; modules are loaded when they are needed."""
+"""The registry of the kinds by name. Their modules are imported on first use."""
 
 import importlib
 from typing import TYPE_CHECKING, Any, Final
@@ -53,7 +53,7 @@ def kind_names() -> tuple[str, ...]:
 
 
 def kind_named(name: str) -> "TaskKind[..., Any]":
-    """Return a kind by its name. Raises `InvalidInput` with the names that there are."""
+    """Return a kind by its name. Raises `InvalidInput` that suggests a similar name."""
     if name not in _KINDS:
         from difflib import get_close_matches
 
@@ -65,5 +65,6 @@ def kind_named(name: str) -> "TaskKind[..., Any]":
             field="kind",
         )
     module = importlib.import_module(f"a2e_async.resources.{name}")
+    # Each module declares its kind as a constant: DUBBING in dubbing.py.
     kind: TaskKind[..., Any] = getattr(module, name.upper())
     return kind

@@ -1,4 +1,4 @@
-"""Seedance 1.5: a video from a text, from a picture, or between two pictures."""
+"""Seedance 1.5: a video from text, from an image, or between two images."""
 
 from typing import Annotated, Final, Literal
 
@@ -9,7 +9,7 @@ from a2e_async.models import FromText, Record
 from a2e_async.resources.uses import Use, check_use
 from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
-_USES: Final = {
+_RULES: Final = {
     "text-to-video": Use(),
     "image-to-video": Use(needs=("image_url",), takes=("end_image_url",)),
 }
@@ -17,52 +17,64 @@ _USES: Final = {
 
 @define(kw_only=True)
 class SeedanceInput(TaskInput):
-    """What `a2e.seedance.start` takes (``POST /api/v1/seedanceVideo/start``)."""
+    """Inputs of `a2e.seedance.start` (``POST /api/v1/seedanceVideo/start``)."""
 
-    prompt: Annotated[str, Doc("What happens in the video.")]
+    prompt: Annotated[str, Doc("Describes what happens in the video.")]
     mode: Annotated[
         Literal["text-to-video", "image-to-video"] | None,
-        Doc("What the video is made from, text-to-video by default; pictures need the other."),
+        Doc("What the video is made from, text-to-video by default; images need image-to-video."),
     ] = None
     image_url: Annotated[
-        MediaInput | None, Media("image"), Doc("The first frame; needed for image-to-video.")
+        MediaInput | None, Media("image"), Doc("The first frame; required for image-to-video.")
     ] = None
     end_image_url: Annotated[
         MediaInput | None, Media("image"), Doc("The last frame, for image-to-video.")
     ] = None
-    duration: Annotated[Literal[5, 10] | None, AsText(), Doc("Seconds, 5 by default.")] = None
+    duration: Annotated[
+        Literal[5, 10] | None, AsText(), Doc("Length of the video in seconds, 5 by default.")
+    ] = None
     aspect_ratio: Annotated[
-        Literal["16:9", "9:16", "1:1"] | None, Doc("Shape of the picture, 16:9 by default.")
+        Literal["16:9", "9:16", "1:1"] | None, Doc("Aspect ratio, 16:9 by default.")
     ] = None
-    resolution: Annotated[
-        Literal["480p", "720p"] | None, Doc("Size of the picture, 720p by default.")
-    ] = None
+    resolution: Annotated[Literal["480p", "720p"] | None, Doc("Resolution, 720p by default.")] = (
+        None
+    )
     camera_fixed: Annotated[bool | None, Doc("Keep the camera still; off by default.")] = None
-    generate_audio: Annotated[bool | None, Doc("Make sound; off by default.")] = None
+    generate_audio: Annotated[bool | None, Doc("Generate audio; off by default.")] = None
 
     def check(self) -> None:
-        """Check that pictures and mode fit."""
-        check_use(self, "mode", _USES, usual="text-to-video")
+        """Check that the images match the mode."""
+        check_use(self, "mode", _RULES, usual="text-to-video")
 
 
 @define(kw_only=True)
 class SeedanceRecord(Record):
-    """A Seedance 1.5 task. Its output is a video; ``duration`` in seconds."""
+    """A Seedance 1.5 task. Its output is a video."""
 
     prompt: str | None = None
+    """The prompt given to the start."""
     mode: str | None = None
+    """What the result was made from, as given to the start."""
     image_url: str | None = None
+    """URL of the input image."""
     end_image_url: str | None = None
+    """URL of the last frame."""
     duration: Annotated[float | None, FromText()] = None
+    """Length of the video in seconds."""
     aspect_ratio: str | None = None
+    """Aspect ratio, such as 16:9."""
     resolution: str | None = None
+    """Resolution, such as 720p or 2K."""
     camera_fixed: bool | None = None
+    """Whether the camera stays still."""
     generate_audio: bool | None = None
+    """Whether the video has audio."""
 
 
 SEEDANCE = TaskKind(
     name="seedance",
     summary="Videos by Seedance 1.5",
+    start_doc=("Make a video from text, from an image, or between two images, with Seedance 1.5."),
     input=SeedanceInput,
     record=SeedanceRecord,
     start_at=Endpoint("POST", "/api/v1/seedanceVideo/start"),

@@ -1,4 +1,4 @@
-"""Sora: a video from pictures or a text, under that name made by Kling 3.0."""
+"""Sora: a video from images or text. The service makes it with Kling 3.0."""
 
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal
@@ -12,7 +12,7 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
 PREFIX: Final = "/api/v1/soraVideo"
 
-_USES: Final = {
+_RULES: Final = {
     "text-to-video": Use(),
     "image-to-video": Use(needs=("image_urls",)),
 }
@@ -20,9 +20,9 @@ _USES: Final = {
 
 @define(kw_only=True)
 class SoraInput(TaskInput):
-    """What `a2e.sora.start` takes (``POST /api/v1/soraVideo/start``)."""
+    """Inputs of `a2e.sora.start` (``POST /api/v1/soraVideo/start``)."""
 
-    prompt: Annotated[str, Doc("What happens in the video.")]
+    prompt: Annotated[str, Doc("Describes what happens in the video.")]
     model_type: Annotated[
         Literal["text-to-video", "image-to-video"] | None,
         Doc("What the video is made from, image-to-video by default."),
@@ -30,38 +30,47 @@ class SoraInput(TaskInput):
     image_urls: Annotated[
         Sequence[MediaInput] | None,
         Media("image"),
-        Doc("The pictures; needed unless model_type is text-to-video."),
+        Doc("The images; required unless model_type is text-to-video."),
     ] = None
     aspect_ratio: Annotated[
-        Literal["portrait", "landscape"] | None, Doc("Shape of the picture, landscape by default.")
+        Literal["portrait", "landscape"] | None, Doc("Aspect ratio, landscape by default.")
     ] = None
     duration_seconds: Annotated[
-        Literal[5, 10, 15] | None, AsText(), Doc("Seconds, 5 by default.")
+        Literal[5, 10, 15] | None, AsText(), Doc("Length of the video in seconds, 5 by default.")
     ] = None
     quality: Annotated[
         Literal["standard", "high"] | None, Doc("Quality and price, standard by default.")
     ] = None
 
     def check(self) -> None:
-        """Check that pictures and model_type fit."""
-        check_use(self, "model_type", _USES, usual="image-to-video")
+        """Check that the images match the model_type."""
+        check_use(self, "model_type", _RULES, usual="image-to-video")
 
 
 @define(kw_only=True)
 class SoraRecord(Record):
-    """A Sora task. Its output is a video; ``duration_seconds`` as asked for."""
+    """A Sora task. Its output is a video."""
 
     prompt: str | None = None
+    """The prompt given to the start."""
     model_type: str | None = None
+    """What the video was made from: text-to-video or image-to-video."""
     image_urls: tuple[str, ...] = ()
+    """URLs of the input images, in order."""
     aspect_ratio: str | None = None
+    """Aspect ratio, such as 16:9."""
     duration_seconds: Annotated[float | None, FromText()] = None
+    """Length given to the start, in seconds."""
     quality: str | None = None
+    """The quality given to the start."""
 
 
 SORA = TaskKind(
     name="sora",
-    summary="Videos under the name of Sora, made by Kling 3.0",
+    summary="Videos named Sora, made by Kling 3.0",
+    start_doc=(
+        "Make a video from images or text. The service names it Sora and makes it with Kling 3.0."
+    ),
     input=SoraInput,
     record=SoraRecord,
     start_at=Endpoint("POST", f"{PREFIX}/start"),

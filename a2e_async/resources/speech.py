@@ -1,4 +1,4 @@
-"""``a2e.speech``: text spoken by a voice."""
+"""``a2e.speech``: speech from text."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 PATH: Final = "/api/v1/video/send_tts"
 
 MAX_CHARACTERS: Final = 1000
-"""Unicode characters that one call speaks; those of the website may send more."""
+"""Unicode characters of one request; the website of the service allows more."""
 
 
-_URLS: Final = ("url", "audio_url", "audioUrl", "audio", "result_url", "result")
+_URL_NAMES: Final = ("url", "audio_url", "audioUrl", "audio", "result_url", "result")
 
 
 class Speech:
-    """Speech. It is made while the call waits: there is no task, no id and no list of it."""
+    """``a2e.speech``: speech from text. The request returns it; there is no task, id or list."""
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, context: Room) -> None:
+        self._context = context
 
     def __repr__(self) -> str:
         return "<a2e.speech>"
@@ -47,23 +47,24 @@ class Speech:
         region: str | None = None,
         speech_rate: float | None = None,
     ) -> Output:
-        """Return a text as speech (mp3 or wav). Costs coins.
+        """Return text as speech (mp3 or wav). Costs coins.
 
         ``text`` has 1 to 1000 characters. The voice is either ``tts_id`` (a voice of
-        `a2e.voices.public`) or ``user_voice_id`` (one of `a2e.voices.cloned`), which takes a
-        ``country`` and ``region`` of `a2e.voices.languages` (the service takes en and US).
-        ``speech_rate`` is the speed, 0.5 to 2. The client's ``start_timeout`` bounds the answer.
+        `a2e.voices.public`) or ``user_voice_id`` (one of `a2e.voices.cloned`). With the latter,
+        ``country`` and ``region`` are values of `a2e.voices.languages` (en and US by default).
+        ``speech_rate`` is the speed, 0.5 to 2. The response is awaited for the client's
+        ``start_timeout``.
 
-        Save the output while its URL lives: it cannot be renewed. Raises `InvalidInput`
-        (nothing sent), the `ApiError` with which the service refused, and
-        `StartOutcomeUnknown` when the answer was lost: then it may have been paid, it was not
-        sent again, and the service has no list in which it could be found. When the caller is
-        cancelled after it was sent, the output goes to `unclaimed`.
+        Save the output before its URL expires: it cannot be renewed. Raises `InvalidInput`
+        (nothing was sent), the `ApiError` with which the service refused, and
+        `StartOutcomeUnknown` if no response arrived: it may have been charged, is not repeated,
+        and the service has no list to search. If the caller is cancelled after the request was
+        sent, the output is listed by `unclaimed`.
         ``POST /api/v1/video/send_tts``.
         """
         check_text(text, "text", MAX_CHARACTERS)
         if (tts_id is None) == (user_voice_id is None):
-            raise InvalidInput("Give tts_id or user_voice_id: one voice.", field="tts_id")
+            raise InvalidInput("Give exactly one of tts_id and user_voice_id.", field="tts_id")
         for name, id in (("tts_id", tts_id), ("user_voice_id", user_voice_id)):
             if id is not None:
                 check_id_in(id, name)
@@ -73,7 +74,7 @@ class Speech:
             check_text(value, name)
             if user_voice_id is None:
                 raise InvalidInput(
-                    f"{name} goes with user_voice_id; a tts_id has its own.", field=name
+                    f"{name} requires user_voice_id; a tts_id has its own.", field=name
                 )
         if speech_rate is not None:
             check_number(speech_rate, "speech_rate", 0.5, 2)
@@ -85,26 +86,27 @@ class Speech:
             region=region,
             speechRate=speech_rate,
         )
-        room = self._room
-        return await room.charged.call(
+        context = self._context
+        # Never retried: no list of the service would show the result of a lost request.
+        return await context.charged.call(
             ChargedCall(
                 kind="speech",
                 path=PATH,
                 body=body,
-                timeout=room.start_timeout,
-                priority=room.priority,
-                read=partial(_spoken, room),
+                timeout=context.start_timeout,
+                priority=context.priority,
+                read=partial(_read_speech, context),
             )
         )
 
     def unclaimed(self) -> tuple[Output, ...]:
-        """Return paid speech whose callers were cancelled after it was sent, oldest first.
+        """Return speech that was charged although its caller was cancelled, oldest first.
 
-        No request. The last 100 are kept while the client lives.
+        Makes no request. The client keeps the last 100.
         """
-        return self._room.charged.unclaimed("speech")
+        return self._context.charged.unclaimed("speech")
 
 
-def _spoken(room: Room, answer: "Answer") -> Output | None:
-    url = answered(answer.data, *_URLS, bare="url").url(*_URLS)
-    return as_output(url, "audio", room.source) if url else None
+def _read_speech(context: Room, answer: "Answer") -> Output | None:
+    url = answered(answer.data, *_URL_NAMES, bare="url").url(*_URL_NAMES)
+    return as_output(url, "audio", context.source) if url else None

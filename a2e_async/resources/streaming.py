@@ -1,4 +1,4 @@
-"""``a2e.legacy.streaming_avatar``: an avatar that talks in a room, by Agora's video chat."""
+"""``a2e.legacy.streaming_avatar``: an avatar that talks in an Agora video room."""
 
 import asyncio
 import logging
@@ -34,67 +34,76 @@ logger = logging.getLogger("a2e_async.streaming")
 PREFIX: Final = "/api/v1/streaming-avatar"
 
 MAX_CONTEXT: Final = 5000
-"""Characters of a room's context."""
+"""Maximum length of the context of a room, in characters."""
 
 MAX_STAY: Final = 7 * 24 * 3600
-"""Seconds for which a room can be paid ahead; more is a mistake."""
+"""Maximum paid time of a room in seconds; a longer time is most likely a mistake."""
 
 LEAVE_WITHIN: Final = 15.0
-"""Seconds in which a room is left, or said not to be."""
+"""Seconds within which leaving a room succeeds or is reported as failed."""
 
 
 @frozen(kw_only=True)
 class StreamingAvatar:
-    """Somebody who can be met in a room; ``id`` is what `StreamingAvatars.room` takes."""
+    """An avatar that can talk in a streaming room. Legacy."""
 
     id: str
+    """Id, which `StreamingAvatars.room` takes."""
     name: str | None = None
+    """Name of the avatar."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+    """Other fields of the response, by their wire names."""
 
 
 @frozen(kw_only=True, eq=False)
 class StreamingRoom:
-    """A room that is paid for: what Agora's SDK needs to join it, and what can be said there.
+    """A paid room: the values that the Agora SDK needs to join it, and methods to speak in it.
 
-    ``token`` lets anybody in: give each end user a room of their own. ``expires_at`` is when
-    the room ends by itself. Legacy.
+    Everyone who has the ``token`` can join: open one room for each end user. Legacy.
     """
 
     app_id: str
+    """App id for the Agora SDK."""
     channel: str
+    """Name of the Agora channel."""
     token: str = field(repr=False)
+    """Agora token. Anyone who has it can join the room."""
     uid: int | None
+    """User id for the Agora SDK."""
     expires_at: datetime
+    """When the room closes."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
-    _room: Callable[[], Room] = field(repr=False, alias="room")
-    """Gives what its calls go over: behind a function, so that nothing walks into the client."""
+    """Other fields of the response, by their wire names."""
+    _context: Callable[[], Room] = field(repr=False, alias="room")
+    """Returns the context of its requests. A function, so that serializers that follow attributes
+    do not reach the client."""
 
     async def ask(self, text: str) -> None:
-        """Put a question; the avatar answers in the room.
+        """Ask a question; the avatar answers it in the room.
 
-        Its words come over Agora's data stream (``stream-message``). Not sent again when the
-        answer is lost. Legacy: ``POST /api/v1/streaming-avatar/ask``.
+        The words of the answer arrive in Agora's data stream (``stream-message``). The request
+        is not repeated if no response arrives. Legacy: ``POST /api/v1/streaming-avatar/ask``.
         """
-        await self._say("ask", check_text(text, "text"), Repeat.CHARGED)
+        await self._post_text("ask", check_text(text, "text"), Repeat.CHARGED)
 
     async def speak(self, text: str) -> None:
-        """Let the avatar say exactly this in the room.
+        """Make the avatar say this text in the room.
 
-        Not sent again when the answer is lost. Legacy:
+        The request is not repeated if no response arrives. Legacy:
         ``POST /api/v1/streaming-avatar/speak``.
         """
-        await self._say("speak", check_text(text, "text"), Repeat.CHARGED)
+        await self._post_text("speak", check_text(text, "text"), Repeat.CHARGED)
 
     async def set_context(self, text: str) -> None:
-        """Tell what answers are to rest on, in at most 5000 characters.
+        """Set the context of the answers, at most 5000 characters.
 
         Legacy: ``POST /api/v1/streaming-avatar/set-qa-context``.
         """
-        await self._say("set-qa-context", check_text(text, "text", MAX_CONTEXT), Repeat.FREE)
+        await self._post_text("set-qa-context", check_text(text, "text", MAX_CONTEXT), Repeat.FREE)
 
-    async def _say(self, what: str, text: str, repeat: Repeat) -> None:
+    async def _post_text(self, what: str, text: str, repeat: Repeat) -> None:
         with older(of_record=True):
-            room = self._room()
+            room = self._context()
             await room.session.request(
                 "POST",
                 f"{PREFIX}/{what}",
@@ -105,22 +114,22 @@ class StreamingRoom:
 
 
 class StreamingAvatars:
-    """Rooms with an avatar that talks. Legacy: the service's reference lists them no longer."""
+    """Rooms with a talking avatar. Legacy: the service's reference no longer lists them."""
 
     def __init__(self, room: Room) -> None:
-        self._room = room
+        self._context = room
 
     def __repr__(self) -> str:
         return "<a2e.legacy.streaming_avatar>"
 
     async def avatars(self) -> tuple[StreamingAvatar, ...]:
-        """Return who can be met in a room. Free.
+        """Return the avatars that can talk in a room. Free of charge.
 
         Legacy: ``GET /api/v1/streaming-avatar/all_avatars``.
         """
         with older():
-            answer = await self._room.session.request(
-                "GET", f"{PREFIX}/all_avatars", **self._room.options()
+            answer = await self._context.session.request(
+                "GET", f"{PREFIX}/all_avatars", **self._context.options()
             )
         return tuple(
             StreamingAvatar(id=id, name=raw.text("name"), extra=raw.rest())
@@ -130,57 +139,58 @@ class StreamingAvatars:
 
     @asynccontextmanager
     async def room(self, avatar_id: str, *, expire_seconds: int) -> AsyncGenerator[StreamingRoom]:
-        """Pay for a room, and leave it at the end: ``async with ….room(…) as room: …``.
+        """Open a paid room, and leave it at the end: ``async with ….room(…) as room: …``.
 
-        Costs coins for all of ``expire_seconds`` (at most 7 days) at once; the unused ones come
-        back when the room is left. That is done however the block ends, at the latest when the
-        client is closed, within 15 seconds. Should it fail, a WARNING says so, and the exception
-        that ended the block has a note; without one the failure is raised. A room that was paid
-        for while its caller was cancelled is left as well.
+        Charges coins for all of ``expire_seconds`` (at most 7 days) at once; the service refunds
+        the unused time when the room is left. The room is left however the block ends, at the
+        latest when the client is closed, within 15 s. If leaving fails, a WARNING is logged, and
+        the exception that ended the block gets a note; if there is none, the failure is raised.
+        A room whose caller was cancelled while it was opened is left, too.
 
-        Raises `InvalidInput`, the service's `ApiError` (code 1001: all hosts are taken), and
-        `StartOutcomeUnknown` when the answer was lost. Legacy:
+        Raises `InvalidInput`, the `ApiError` of the service (code 1001: no host is available),
+        and `StartOutcomeUnknown` if no response arrived. Legacy:
         ``POST /api/v1/streaming-avatar/agora-token`` and ``leave``.
         """
         check_id_in(avatar_id, "avatar_id")
         check_whole(expire_seconds, "expire_seconds", most=MAX_STAY)
-        charged, until = self._room.charged, utc_now() + timedelta(seconds=expire_seconds)
+        charged, until = self._context.charged, utc_now() + timedelta(seconds=expire_seconds)
         with older(of_record=True):
             entered, duty = await charged.call(
                 ChargedCall(
                     kind="streaming_avatar",
                     path=f"{PREFIX}/agora-token",
                     body={"avatar_id": avatar_id, "expire_seconds": expire_seconds},
-                    timeout=self._room.start_timeout,
-                    priority=self._room.priority,
-                    read=partial(_read_room, self._room, until),
-                    left=_leave_soon,
-                    advice="A room that was paid for ends by itself when its time is over",
+                    timeout=self._context.start_timeout,
+                    priority=self._context.priority,
+                    read=partial(_read_room, self._context, until),
+                    left=_start_leaving,
+                    advice="A paid room closes when its time is over",
                 )
             )
+        # The room is paid for even if it cannot be joined: leave it, then raise.
         if not (entered.app_id and entered.token):
-            await _done(duty)
+            await _await_cleanup(duty)
             raise DecodeError(
-                f"{PREFIX}/agora-token opened a room without all that is needed to join it; the "
-                "room was left again.",
+                f"The response of {PREFIX}/agora-token lacks values that are needed to join the "
+                "room; the room was left.",
                 method="POST",
                 path=f"{PREFIX}/agora-token",
             )
         try:
             yield entered
         except BaseException as error:
-            failure = await _done(duty)
+            failure = await _await_cleanup(duty)
             if failure is not None:
-                error.add_note(_kept(entered, failure))
+                error.add_note(_not_left_message(entered, failure))
             raise
-        failure = await _done(duty)
+        failure = await _await_cleanup(duty)
         if failure is not None:
-            failure.add_note(_kept(entered, failure))
+            failure.add_note(_not_left_message(entered, failure))
             raise failure
 
 
 async def _leave(room: Room, entered: StreamingRoom) -> None:
-    """Leave a room; when that fails, say so and raise."""
+    """Leave a room; log a warning and raise if that fails."""
     try:
         await room.session.request(
             "POST",
@@ -191,20 +201,23 @@ async def _leave(room: Room, entered: StreamingRoom) -> None:
         )
     except A2EError as error:
         over = utc_now() >= entered.expires_at
-        # An earlier try whose answer was lost may have been heard.
+        # An earlier attempt without a response may have succeeded.
         again = isinstance(error, InvalidRequest | NotFound) and error.attempts > 1
         if over or again:
             return
-        logger.warning("%s", _kept(entered, error))
+        logger.warning("%s", _not_left_message(entered, error))
         raise
     except asyncio.CancelledError:
-        logger.warning("%s", _kept(entered, ClientClosed("the client was closed meanwhile")))
+        logger.warning(
+            "%s", _not_left_message(entered, ClientClosed("the client was closed meanwhile"))
+        )
         raise
 
 
-async def _done(duty: Duty) -> A2EError | None:
-    """Wait for a duty whatever scope is cancelled around; return what it failed by."""
+async def _await_cleanup(duty: Duty) -> A2EError | None:
+    """Finish a cleanup even if the surrounding scope is cancelled; return its error, if any."""
     leaving = duty.begin()
+    # Leaving refunds coins, so it must finish even if the caller's scope is cancelled.
     with anyio.CancelScope(shield=True):
         await asyncio.wait([leaving])
     if leaving.cancelled():
@@ -215,15 +228,15 @@ async def _done(duty: Duty) -> A2EError | None:
     return error
 
 
-def _kept(entered: StreamingRoom, failure: A2EError) -> str:
+def _not_left_message(entered: StreamingRoom, failure: A2EError) -> str:
     return (
-        f"the streaming room {entered.channel} could not be left ({failure}); its coins may be "
-        f"taken until {entered.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+        f"the streaming room {entered.channel} could not be left ({failure}); it may cost coins "
+        f"until {entered.expires_at:%Y-%m-%d %H:%M:%S} UTC"
     )
 
 
 def _read_room(room: Room, until: datetime, answer: "Answer") -> tuple[StreamingRoom, Duty] | None:
-    """Return a room, and that it is to be left: owed from the moment it is known."""
+    """Return a room and the duty to leave it, which exists from the moment the room is known."""
     raw = answered(answer.data, "channel", "token")
     channel = raw.text("channel")
     if channel is None:
@@ -240,5 +253,5 @@ def _read_room(room: Room, until: datetime, answer: "Answer") -> tuple[Streaming
     return entered, room.charged.owe(partial(_leave, room, entered))
 
 
-def _leave_soon(visit: tuple[StreamingRoom, Duty]) -> None:
+def _start_leaving(visit: tuple[StreamingRoom, Duty]) -> None:
     visit[1].begin()

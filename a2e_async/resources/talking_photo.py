@@ -1,4 +1,4 @@
-"""Talking photo: the person in a picture speaks given audio."""
+"""Talking photo: the person in an image speaks given audio."""
 
 from typing import Annotated
 
@@ -11,21 +11,23 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
 @define(kw_only=True)
 class TalkingPhotoInput(SpeakingInput):
-    """What `a2e.talking_photo.start` takes (``POST /api/v1/talkingPhoto/start``)."""
+    """Inputs of `a2e.talking_photo.start` (``POST /api/v1/talkingPhoto/start``)."""
 
-    image_url: Annotated[MediaInput, Media("image"), Doc("The picture of the person.")]
+    image_url: Annotated[MediaInput, Media("image"), Doc("The image of the person.")]
 
 
 @define(kw_only=True)
 class TalkingPhotoRecord(SpeakingRecord):
-    """A task of this kind. Its output is a video; ``duration`` in seconds."""
+    """A talking-photo task. Its output is a video."""
 
     image_url: str | None = None
+    """URL of the input image."""
 
 
 TALKING_PHOTO = TaskKind(
     name="talking_photo",
-    summary="A picture that speaks",
+    summary="A speaking person from an image",
+    start_doc="Make a video in which the person of an image speaks given audio.",
     input=TalkingPhotoInput,
     record=TalkingPhotoRecord,
     start_at=Endpoint("POST", "/api/v1/talkingPhoto/start"),

@@ -11,22 +11,25 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
 @define(kw_only=True)
 class TalkingVideoInput(SpeakingInput):
-    """What `a2e.talking_video.start` takes (``POST /api/v1/talkingVideo/start``)."""
+    """Inputs of `a2e.talking_video.start` (``POST /api/v1/talkingVideo/start``)."""
 
     video_url: Annotated[MediaInput, Media("video"), Doc("The video of the person.")]
 
 
 @define(kw_only=True)
 class TalkingVideoRecord(SpeakingRecord):
-    """A task of this kind. Its output is a video; ``duration`` in seconds."""
+    """A talking-video task. Its output is a video."""
 
     video_url: str | None = None
+    """URL of the input video."""
     cover_url: str | None = None
+    """URL of the cover image."""
 
 
 TALKING_VIDEO = TaskKind(
     name="talking_video",
-    summary="A person in a video who says something else",
+    summary="A person in a video speaks other words",
+    start_doc="Make the person of a video speak given audio.",
     input=TalkingVideoInput,
     record=TalkingVideoRecord,
     start_at=Endpoint("POST", "/api/v1/talkingVideo/start"),

@@ -1,4 +1,4 @@
-"""Think sound: a video gets the sound that fits it."""
+"""Think sound: adds matching audio to a video."""
 
 from typing import Annotated
 
@@ -11,29 +11,34 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
 @define(kw_only=True)
 class ThinkSoundInput(TaskInput):
-    """What `a2e.think_sound.start` takes (``POST /api/v1/thinkSound/start``)."""
+    """Inputs of `a2e.think_sound.start` (``POST /api/v1/thinkSound/start``)."""
 
-    video_url: Annotated[MediaInput, Media("video"), Doc("The video: .mp4, .avi, .mov or .mkv.")]
+    video_url: Annotated[MediaInput, Media("video"), Doc("The video, as .mp4, .avi, .mov or .mkv.")]
     caption: Annotated[str | None, Doc("What the video shows.")] = None
     cot_description: Annotated[
-        str | None, Doc("How the sound comes about, step by step, as guidance.")
+        str | None, Doc("Guidance for the model: how the sound arises, step by step.")
     ] = None
-    seed: Annotated[int | None, Doc("The same number gives similar sound.")] = None
+    seed: Annotated[int | None, Doc("Random seed; the same seed gives similar audio.")] = None
 
 
 @define(kw_only=True)
 class ThinkSoundRecord(Record):
-    """A think-sound task. Its output is the video with sound."""
+    """A think-sound task. Its output is the video with audio."""
 
     video_url: str | None = None
+    """URL of the input video."""
     caption: str | None = None
+    """What the video shows, as given to the start."""
     cot_description: str | None = None
+    """The guidance given to the start."""
     seed: int | None = None
+    """The random seed."""
 
 
 THINK_SOUND = TaskKind(
     name="think_sound",
-    summary="Sound for a video",
+    summary="Audio for a video",
+    start_doc="Add audio to a video that matches what it shows.",
     input=ThinkSoundInput,
     record=ThinkSoundRecord,
     start_at=Endpoint("POST", "/api/v1/thinkSound/start"),

@@ -1,4 +1,4 @@
-"""Upscale: a picture or video in a higher resolution."""
+"""Upscale: an image or video in a higher resolution."""
 
 from typing import Annotated
 
@@ -11,23 +11,25 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
 @define(kw_only=True)
 class UpscaleInput(TaskInput):
-    """What `a2e.upscale.start` takes (``POST /api/v1/userUpscale/start``)."""
+    """Inputs of `a2e.upscale.start` (``POST /api/v1/userUpscale/start``)."""
 
     source_url: Annotated[
-        MediaInput, Media("image", "video"), Doc("The picture or video to enlarge.")
+        MediaInput, Media("image", "video"), Doc("The image or video to enlarge.")
     ]
 
 
 @define(kw_only=True)
 class UpscaleRecord(Record):
-    """An upscale task. Its output is a picture or a video, as the source is."""
+    """An upscale task. Its output is an image or a video, like the source."""
 
     source_url: str | None = None
+    """URL of the input file."""
 
 
 UPSCALE = TaskKind(
     name="upscale",
-    summary="A larger picture or video",
+    summary="A larger image or video",
+    start_doc="Enlarge an image or a video to a higher resolution.",
     input=UpscaleInput,
     record=UpscaleRecord,
     start_at=Endpoint("POST", "/api/v1/userUpscale/start"),

@@ -1,7 +1,7 @@
-"""What several inputs demand of each other: shared checks of the kinds, made before money is spent.
+"""Rules between several inputs of a kind, checked before anything is charged.
 
-Each raises `InvalidInput` that names the input to change. Values the package does not know (a
-newer model, a newer mode) are left to the service.
+Each check raises `InvalidInput`, whose ``field`` is the input to change. Values that the package
+does not know, such as a newer model or mode, are not checked: the service decides.
 """
 
 from collections.abc import Collection, Mapping
@@ -15,20 +15,23 @@ from a2e_async.inputs import TaskInput
 
 @frozen
 class Use:
-    """What one value of a deciding input needs and takes; a tuple in ``needs``: one of these."""
+    """The other inputs that one value of a selecting input requires and allows.
+
+    A tuple in ``requires`` means: at least one of these.
+    """
 
     needs: tuple[str | tuple[str, ...], ...] = ()
     takes: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every input that goes with it."""
+        """All inputs that may be combined with the value."""
         needed = (name if isinstance(name, tuple) else (name,) for name in self.needs)
         return (*(name for group in needed for name in group), *self.takes)
 
 
 def given(inputs: TaskInput, name: str) -> bool:
-    """Return whether an input has a value; blank text and empty lists count as none."""
+    """Return whether an input has a value; blank text and empty lists do not count."""
     value = getattr(inputs, name)
     if isinstance(value, str):
         return bool(value.strip())
@@ -38,9 +41,10 @@ def given(inputs: TaskInput, name: str) -> bool:
 def check_use(
     inputs: TaskInput, by: str, uses: Mapping[str, Use], *, usual: str | None = None
 ) -> None:
-    """Check what the input ``by`` decides: what its value needs, and what goes with others only.
+    """Check the rule of the value of ``selector``, such as a mode.
 
-    ``usual`` is the value that the service takes when none is given.
+    Raises if an input is missing that the value requires, or if one is given that only other
+    values allow. ``default`` is the value that the service uses if none is given.
     """
     said = getattr(inputs, by)
     value = usual if said is None else said
@@ -51,23 +55,23 @@ def check_use(
     for group in use.needs:
         names = group if isinstance(group, tuple) else (group,)
         if not any(given(inputs, name) for name in names):
-            raise InvalidInput(f"{label} needs {' or '.join(names)}.", field=names[0])
+            raise InvalidInput(f"{label} requires {' or '.join(names)}.", field=names[0])
     decided = dict.fromkeys(name for other in uses.values() for name in other.names)
     for name in decided:
         if name not in use.names and given(inputs, name):
-            raise InvalidInput(f"{name} does not go with {label}.", field=name)
+            raise InvalidInput(f"{name} cannot be combined with {label}.", field=name)
 
 
 def check_least(inputs: TaskInput, least: float, *names: str) -> None:
-    """Refuse numbers below ``least``; for those whose upper bound nobody knows."""
+    """Raise for numbers below ``minimum``; for inputs whose upper bound is unknown."""
     for name in names:
         value = getattr(inputs, name)
         if value is not None and value < least:
-            raise InvalidInput(f"{name} must be {least:g} or more, got {value}.", field=name)
+            raise InvalidInput(f"{name} must be at least {least:g}, got {value}.", field=name)
 
 
 def check_among(inputs: TaskInput, name: str, values: Collection[Any], when: str) -> None:
-    """Refuse a value that is not among these; ``when`` tells the condition ("with version 2.6")."""
+    """Raise for a value that is not in ``values``; ``condition`` is, say, "with version 2.6"."""
     value = getattr(inputs, name)
     if value is not None and value not in values:
         listed = ", ".join(map(str, values))

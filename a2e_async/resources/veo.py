@@ -1,4 +1,4 @@
-"""Veo 3.1: a video from a text, from first and last frames, or from reference pictures."""
+"""Veo 3.1: a video from text, from first and last frames, or from reference images."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ from a2e_async.tasks.status import read_rows
 PREFIX: Final = "/api/v1/veoVideo"
 
 PAUSE_MOST: Final = 5.0
-"""Seconds between two questions for the 1080p file; the first ones follow sooner."""
+"""Seconds between two status requests for the 1080p file; the first intervals are shorter."""
 
-_FIRST_PAUSE: Final = 0.5
+_FIRST_1080P_POLL_INTERVAL: Final = 0.5
 _NOT_READY: Final = 202
 _URL_NAMES: Final = ("resultUrl", "url", "result_url", "video_output")
 
-_USES: Final = {
+_RULES: Final = {
     "TEXT_2_VIDEO": Use(),
     "FIRST_AND_LAST_FRAMES_2_VIDEO": Use(needs=("image_urls",)),
     "REFERENCE_2_VIDEO": Use(needs=("image_urls",)),
@@ -33,9 +33,9 @@ _USES: Final = {
 
 @define(kw_only=True)
 class VeoInput(TaskInput):
-    """What `a2e.veo.start` takes (``POST /api/v1/veoVideo/start``)."""
+    """Inputs of `a2e.veo.start` (``POST /api/v1/veoVideo/start``)."""
 
-    prompt: Annotated[str, Doc("What happens in the video.")]
+    prompt: Annotated[str, Doc("Describes what happens in the video.")]
     generation_type: Annotated[
         Literal["TEXT_2_VIDEO", "FIRST_AND_LAST_FRAMES_2_VIDEO", "REFERENCE_2_VIDEO"] | None,
         Wire("generationType"),
@@ -46,25 +46,25 @@ class VeoInput(TaskInput):
         Media("image"),
         Count(1, 3),
         Wire("imageUrls"),
-        Doc("First and, if you like, last frame; or 1-3 reference pictures."),
+        Doc("The first and optionally the last frame, or 1-3 reference images."),
     ] = None
     model: Annotated[
         Literal["veo3", "veo3_fast"] | str | None,
-        Doc("The model: veo3_fast is the default and quicker, veo3 looks better."),
+        Doc("The model: veo3_fast is the default and faster, veo3 has the better quality."),
     ] = None
     aspect_ratio: Annotated[
         Literal["16:9", "9:16", "Auto"] | None,
         Wire("aspectRatio"),
-        Doc("Shape of the picture, Auto by default; a 1080p file is made for 16:9 only."),
+        Doc("Aspect ratio, Auto by default; a 1080p file is available for 16:9 only."),
     ] = None
-    watermark: Annotated[str | None, Doc("Text of a watermark in the picture.")] = None
+    watermark: Annotated[str | None, Doc("Text of a watermark in the video.")] = None
     seeds: Annotated[
-        int | None, Between(10000, 99999), Doc("The same number gives similar videos.")
+        int | None, Between(10000, 99999), Doc("Random seed; the same seed gives similar videos.")
     ] = None
 
     def check(self) -> None:
-        """Check that pictures and generation_type fit."""
-        check_use(self, "generation_type", _USES, usual="TEXT_2_VIDEO")
+        """Check that the images match the generation_type."""
+        check_use(self, "generation_type", _RULES, usual="TEXT_2_VIDEO")
         frames = self.generation_type == "FIRST_AND_LAST_FRAMES_2_VIDEO"
         if frames and len(self.image_urls or ()) > 2:
             raise InvalidInput(
@@ -74,20 +74,31 @@ class VeoInput(TaskInput):
 
 @define(kw_only=True)
 class VeoRecord(Record):
-    """A Veo task. Its output is a video; `Veo.wait_1080p` gives it in 1080p, too."""
+    """A Veo task. Its output is a video; `Veo.wait_1080p` returns it in 1080p."""
 
     prompt: str | None = None
+    """The prompt given to the start."""
     generation_type: Annotated[str | None, Wire("generationType")] = None
+    """What the video was made from, as given to the start."""
     image_urls: Annotated[tuple[str, ...], Wire("imageUrls")] = ()
+    """URLs of the input images, in order."""
     model: str | None = None
+    """The model that was used."""
     aspect_ratio: Annotated[str | None, Wire("aspectRatio")] = None
+    """Aspect ratio, such as 16:9."""
     watermark: str | None = None
+    """Text of the watermark."""
     seeds: int | None = None
+    """The random seed."""
 
 
 VEO = TaskKind(
     name="veo",
     summary="Videos by Veo 3.1",
+    start_doc=(
+        "Make a video from text, from first and last frames, or from reference "
+        "images, with Veo 3.1. `wait_1080p` returns a 16:9 result in 1080p."
+    ),
     input=VeoInput,
     record=VeoRecord,
     start_at=Endpoint("POST", f"{PREFIX}/start"),
@@ -111,13 +122,15 @@ class Veo(TaskNamespace[P, R]):
     """``a2e.veo``: the tasks, and the 1080p files of finished ones."""
 
     async def get_1080p(self, id: str) -> Output | None:
-        """Return a finished 16:9 video in 1080p, None while the service still makes it.
+        """Return a finished 16:9 video in 1080p, or None while the service is making it.
 
-        Free (``GET /api/v1/veoVideo/{id}/1080p``). When the Output's URL has expired, call
-        this again. Raises `InvalidRequest` for videos of another shape, `NotFound`.
+        Free of charge. Call it again when the URL of the Output has expired. Raises
+        `InvalidRequest` for videos with another aspect ratio, `NotFound`.
+        ``GET /api/v1/veoVideo/{id}/1080p``.
         """
         path = f"{PREFIX}/{check_id(id)}/1080p"
         answer = await self._call("GET", path)
+        # The service reports 202 as the HTTP status or as the code in the body.
         if _NOT_READY in (answer.http_status, answer.code):
             return None
         data = {"url": answer.data} if isinstance(answer.data, str) else answer.data
@@ -125,7 +138,7 @@ class Veo(TaskNamespace[P, R]):
         url = next(filter(None, found), None)
         if url is None:
             raise DecodeError(
-                f"{path} gave no URL.",
+                f"The response of {path} has no URL.",
                 method="GET",
                 path=path,
                 http_status=answer.http_status,
@@ -134,23 +147,23 @@ class Veo(TaskNamespace[P, R]):
         return as_output(url, "video", self._room.source)
 
     async def wait_1080p(self, id: str, *, timeout: float = 600.0) -> Output:
-        """Return a finished 16:9 video in 1080p as soon as the service has made it.
+        """Wait for the 1080p file of a finished 16:9 video and return it.
 
-        It asks every 5 s at most, for ``timeout`` seconds. Raises `TaskTimeout` (the file is
-        still being made: call it again) and what `get_1080p` raises.
+        Polls at intervals of at most 5 s, for ``timeout`` seconds. Free of charge. Raises
+        `TaskTimeout` (the service continues: call it again) and what `get_1080p` raises.
         """
         seconds = check_number(timeout, "timeout", 0, float("inf"))
         deadline = self._room.session.clock() + seconds
-        pause = _FIRST_PAUSE
+        interval = _FIRST_1080P_POLL_INTERVAL
         while (output := await self.get_1080p(id)) is None:
             left = deadline - self._room.session.clock()
             if left <= 0:
                 task = self.attach(id)
                 raise TaskTimeout(
-                    f"The 1080p file of {task.ref} was not there after {seconds:g} s; the service "
-                    "goes on with it. Call wait_1080p again; that is free.",
+                    f"The 1080p file of {task.ref} was not ready after {seconds:g} s. The service "
+                    "is still making it; call wait_1080p again, free of charge.",
                     task=task,
                 )
-            await asyncio.sleep(min(pause, left))
-            pause = min(2 * pause, PAUSE_MOST)
+            await asyncio.sleep(min(interval, left))
+            interval = min(2 * interval, PAUSE_MOST)
         return output

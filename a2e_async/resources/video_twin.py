@@ -1,4 +1,4 @@
-"""Video twin: an avatar of a real person, trained from a video or a picture."""
+"""Video twin: an avatar of a real person, trained from a video or an image."""
 
 from typing import Annotated, Any, ClassVar, Final
 
@@ -19,53 +19,57 @@ PREFIX: Final = "/api/v1/userVideoTwin"
 
 @define(kw_only=True)
 class VideoTwinInput(TaskInput):
-    """What `a2e.video_twin.start` takes (``POST /api/v1/userVideoTwin/startTraining``)."""
+    """Inputs of `a2e.video_twin.start` (``POST /api/v1/userVideoTwin/startTraining``)."""
 
     image_url: Annotated[
-        MediaInput | None, Media("image"), Doc("A picture of the person; or give video_url.")
+        MediaInput | None, Media("image"), Doc("An image of the person. Give this or video_url.")
     ] = None
     video_url: Annotated[
-        MediaInput | None, Media("video"), Doc("A video of the person; or give image_url.")
+        MediaInput | None, Media("video"), Doc("A video of the person. Give this or image_url.")
     ] = None
     video_background_image: Annotated[
-        MediaInput | None, Media("image"), Doc("The background of the video, as a picture.")
+        MediaInput | None, Media("image"), Doc("The background of the video as an image.")
     ] = None
     video_background_color: Annotated[
-        str | None, Doc("The background of the video, as an RGBA colour.")
+        str | None, Doc("The background of the video as an RGBA colour.")
     ] = None
 
     def check(self) -> None:
-        """Check that there is one thing to train from."""
+        """Check that exactly one source is given."""
         if (self.image_url is None) == (self.video_url is None):
-            raise InvalidInput("Give image_url or video_url: one of them.", field="video_url")
+            raise InvalidInput("Give exactly one of image_url and video_url.", field="video_url")
 
 
 @define(kw_only=True)
 class VideoTwinRecord(Record):
-    """A video twin. It makes no files: its result is `anchor_id`, for `a2e.avatar_video`."""
+    """A video twin. It has no files: its result is `anchor_id`, for `a2e.avatar_video`."""
 
     instead_of_outputs: ClassVar[str] = "record.anchor_id"
 
     anchor: Annotated[str | None, Wire("anchor_id")] = None
-    """The avatar's id, None until it is trained; `anchor_id` is the same, for whoever needs it."""
+    """Id of the avatar, None until it is trained. `anchor_id` raises an error instead of None."""
     gender: str | None = None
+    """Gender of the person."""
     image_url: str | None = None
+    """URL of the input image."""
     video_url: str | None = None
+    """URL of the input video."""
     preview_result_url: str | None = None
+    """URL of a preview of the trained avatar."""
 
     @property
     def anchor_id(self) -> str:
-        """What `a2e.avatar_video.start` takes as ``anchor_id``, with ``anchor_type=1``.
+        """The id that `a2e.avatar_video.start` takes as ``anchor_id``, with ``anchor_type=1``.
 
-        Raises `InvalidInput` while the twin has no avatar, and `DecodeError` when the service
-        calls it completed and gives none.
+        Raises `InvalidInput` while the training is running, and `DecodeError` if the service
+        reports it as completed without an id.
         """
         if self.anchor:
             return self.anchor
         if self.status is Status.SUCCEEDED:
             raise DecodeError(
-                f"The service calls {self.id} completed but gives no anchor_id for it. "
-                "Look again in a minute with get(); if it stays so, tell the service's support."
+                f"The service reports {self.id} as completed but gives no anchor_id. Call get() "
+                "again in a minute; if it is still missing, contact the service's support."
             )
         raise InvalidInput(f"{self.id} is not trained yet: it is {self.status}. Wait for it first.")
 
@@ -73,6 +77,7 @@ class VideoTwinRecord(Record):
 VIDEO_TWIN = TaskKind(
     name="video_twin",
     summary="An avatar of a real person",
+    start_doc="Train an avatar of a real person from a video or an image.",
     input=VideoTwinInput,
     record=VideoTwinRecord,
     webhook=False,
@@ -91,44 +96,43 @@ VIDEO_TWIN = TaskKind(
 
 
 class VideoTwin(TaskNamespace[P, R]):
-    """``a2e.video_twin``: the trainings, and what can be done with a twin afterwards."""
+    """``a2e.video_twin``: the trainings, and further training of a twin."""
 
     async def retry(self, id: str) -> Task[R]:
-        """Have a failed training tried again; return the task to wait for.
+        """Retry a failed training; return the task to wait for.
 
-        It may cost. Raises `StartOutcomeUnknown` when the answer was lost: it may have been
-        charged and is not sent again; ``get(id)`` tells what became of it. Raises the
-        `ApiError` with which the service refused. The service documents no input; the id is
-        sent as ``_id``. ``POST /api/v1/userVideoTwin/retry``.
+        May cost coins. Raises `StartOutcomeUnknown` if no response arrived: the retry may have
+        been charged and is not repeated; check ``get(id)``. Raises the `ApiError` with which
+        the service refused. The service does not document the body; the id is sent as ``_id``.
+        ``POST /api/v1/userVideoTwin/retry``.
         """
         return await again(self._room, self.kind, self.kind.retry_at, "retry", id)
 
     async def continue_training(self, id: str) -> Task[R]:
-        """Go on with the training of a twin; return the task to wait for.
+        """Continue the training of a twin; return the task to wait for.
 
-        Costs and raises as `retry`. The twin can be used all the time.
+        Costs and raises the same as `retry`. The twin stays usable during the training.
         ``POST /api/v1/userVideoTwin/continueTraining``.
         """
         endpoint = Endpoint("POST", f"{PREFIX}/continueTraining")
         return await again(self._room, self.kind, endpoint, "continue_training", id)
 
     async def correct_eye_contact(self, id: str) -> Task[R]:
-        """Have a twin look into the camera; return the task to wait for.
+        """Correct the eye contact of a twin; return the task to wait for.
 
-        Costs and raises as `retry`.
-        ``POST /api/v1/userVideoTwin/eyeContact``.
+        Costs and raises the same as `retry`. ``POST /api/v1/userVideoTwin/eyeContact``.
         """
         endpoint = Endpoint("POST", f"{PREFIX}/eyeContact")
         return await again(self._room, self.kind, endpoint, "correct_eye_contact", id)
 
     async def all(self) -> tuple[R, ...]:
-        """Return every twin of the account at once. ``GET /api/v1/userVideoTwin/userRecords``."""
+        """Return all twins of the account. ``GET /api/v1/userVideoTwin/userRecords``."""
         answer = await self._call("GET", f"{PREFIX}/userRecords", priority=Priority.LIST)
         return read_all(self._room, self.kind, answer.data)
 
     async def upload_status(self) -> Any:
-        """Return how the account's uploads of twin videos stand, as the service gives it.
+        """Return the status of the account's uploads of twin videos (undocumented).
 
-        Its answer is undocumented. ``GET /api/v1/userVideoTwin/uploadStatus``.
+        ``GET /api/v1/userVideoTwin/uploadStatus``.
         """
         return (await self._call("GET", f"{PREFIX}/uploadStatus")).data

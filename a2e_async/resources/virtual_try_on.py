@@ -1,4 +1,4 @@
-"""Virtual try-on: the person of one picture wears the clothes of another."""
+"""Virtual try-on: the person of one image wears the clothes of another."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -15,39 +15,42 @@ PREFIX = "/api/v1/virtualTryOn"
 
 @define(kw_only=True)
 class VirtualTryOnInput(TaskInput):
-    """What `a2e.virtual_try_on.start` takes (``POST /api/v1/virtualTryOn/start``)."""
+    """Inputs of `a2e.virtual_try_on.start` (``POST /api/v1/virtualTryOn/start``)."""
 
     image_urls: Annotated[
         Sequence[MediaInput],
         Media("image"),
         Count(2, 4),
         Doc(
-            "First the person, then the clothes. Two more are allowed; "
-            "what the service does with them is not documented."
+            "The person, then the clothes. Two more images are allowed; the service "
+            "does not document how it uses them."
         ),
     ]
     processing_limit: Annotated[
         float | None,
         Wire("timeout"),
-        Doc("Seconds that the service works on it at most; it takes 120."),
+        Doc("Processing limit of the service in seconds, 120 by default."),
     ] = None
 
     def check(self) -> None:
-        """Check that the service is given time."""
+        """Check that the processing limit is at least 1 s."""
         check_least(self, 1, "processing_limit")
 
 
 @define(kw_only=True)
 class VirtualTryOnRecord(Record):
-    """A virtual-try-on task. Its output is a picture."""
+    """A virtual-try-on task. Its output is an image."""
 
     image_urls: tuple[str, ...] = ()
+    """URLs of the input images, in order."""
     processing_limit: Annotated[float | None, Wire("timeout")] = None
+    """Processing limit of the service in seconds."""
 
 
 VIRTUAL_TRY_ON = TaskKind(
     name="virtual_try_on",
-    summary="A person in a picture wears given clothes",
+    summary="A person in an image wears given clothes",
+    start_doc="Dress the person of one image in the clothes of another image.",
     input=VirtualTryOnInput,
     record=VirtualTryOnRecord,
     start_at=Endpoint("POST", f"{PREFIX}/start"),
@@ -55,6 +58,6 @@ VIRTUAL_TRY_ON = TaskKind(
     list_at=Endpoint("GET", f"{PREFIX}/allRecords"),
     batch_at=Endpoint("POST", f"{PREFIX}/batchDetail"),
     delete_at=Endpoint("DELETE", f"{PREFIX}/{{id}}"),
-    # Clients saw one or the other; the reader counts a file that stands under both once.
+    # Clients have seen either field; the reader counts a file that is in both once.
     results=(Result("result_image_url", "image"), Result("result_url", "image")),
 )

@@ -1,4 +1,4 @@
-"""Voice clone: a voice of your own, trained from samples, for speech."""
+"""Voice clone: your own voice for speech, trained from recordings."""
 
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
@@ -14,20 +14,20 @@ PREFIX = "/api/v1/userVoice"
 
 @define(kw_only=True)
 class VoiceCloneInput(TaskInput):
-    """What `a2e.voice_clone.start` takes (``POST /api/v1/userVoice/training``)."""
+    """Inputs of `a2e.voice_clone.start` (``POST /api/v1/userVoice/training``)."""
 
     voice_urls: Annotated[
         Sequence[MediaInput],
         Media("audio"),
         Count(1),
-        Doc("Recordings of the voice; one is enough."),
+        Doc("Recordings of the voice, at least one."),
     ]
     gender: Annotated[
-        Literal["female", "male"] | None, Doc("The voice's; the service takes female.")
+        Literal["female", "male"] | None, Doc("Gender of the voice, female by default.")
     ] = None
-    denoise: Annotated[bool | None, Doc("Take noise out of the recordings.")] = None
+    denoise: Annotated[bool | None, Doc("Remove noise from the recordings.")] = None
     enhance_voice_similarity: Annotated[
-        bool | None, Doc("Come closer to the voice of the recordings.")
+        bool | None, Doc("Increase the similarity to the recorded voice.")
     ] = None
     model: Annotated[
         Literal["a2e", "cartesia", "minimax", "elevenlabs"] | str | None,
@@ -38,26 +38,33 @@ class VoiceCloneInput(TaskInput):
 
 @define(kw_only=True)
 class VoiceCloneRecord(Record):
-    """A voice training. It makes no files: its result is `voice_id`."""
+    """A voice training. It has no files: its result is `voice_id`."""
 
     instead_of_outputs: ClassVar[str] = "record.voice_id"
 
     voice_urls: tuple[str, ...] = ()
+    """URLs of the recordings, in order."""
     gender: str | None = None
+    """Gender of the voice: female or male."""
     model: str | None = None
+    """The model that was used."""
     language: str | None = None
+    """Language of the recordings."""
     train_mode: str | None = None
+    """The service's word for how the voice was trained (undocumented)."""
     speaker_id: str | None = None
+    """The service's id of the speaker (undocumented)."""
 
     @property
     def voice_id(self) -> str:
-        """What `a2e.speech.say` takes as ``user_voice_id``, once the training is done."""
+        """The id that `a2e.speech.say` takes as ``user_voice_id`` after the training."""
         return self.id
 
 
 VOICE_CLONE = TaskKind(
     name="voice_clone",
-    summary="A voice of your own",
+    summary="A cloned voice",
+    start_doc="Train a voice from recordings. `a2e.speech.say` then speaks with it.",
     input=VoiceCloneInput,
     record=VoiceCloneRecord,
     start_at=Endpoint("POST", f"{PREFIX}/training"),

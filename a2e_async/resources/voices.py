@@ -1,4 +1,4 @@
-"""``a2e.voices``: the voices that speech can have, and their languages."""
+"""``a2e.voices``: the voices of speech, their languages, and previews."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -19,58 +19,66 @@ from a2e_async.transport.ratelimit import Priority
 
 @frozen(kw_only=True)
 class Voice:
-    """A voice of the service; ``id`` is what `a2e.speech.say` takes as ``tts_id``.
-
-    ``group`` is the group it is listed in, such as ``female``; ``rate`` its usual speed, where
-    the service tells it. ``extra`` holds what else it said.
-    """
+    """A voice of the service, for `a2e.speech.say`."""
 
     id: str
+    """Id, which `a2e.speech.say` takes as ``tts_id``."""
     name: str | None = None
+    """Name of the voice."""
     group: str | None = None
+    """Group that the voice is listed in, such as ``female``."""
     rate: float | None = None
+    """Usual speed of the voice; None if the service does not report it."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+    """Other fields of the response, by their wire names."""
 
 
 @frozen(kw_only=True)
 class Region:
-    """A region in which a language is spoken; ``value`` is the ``region`` of `a2e.speech.say`."""
+    """A region where a language is spoken."""
 
     value: str
+    """The ``region`` of `a2e.speech.say`, such as ``US``."""
     label: str | None = None
+    """Name of the region."""
 
 
 @frozen(kw_only=True)
 class Language:
-    """A language that voices speak; ``value`` is what other calls take as ``country``."""
+    """A language that voices speak."""
 
     value: str
+    """The ``country`` of `a2e.speech.say`, such as ``en``."""
     label: str | None = None
+    """Name of the language."""
     regions: tuple[Region, ...] = ()
+    """Regions where the language is spoken."""
 
 
 @frozen(kw_only=True)
 class Preview:
-    """Speech that was tried lately. ``output`` is its sound, None where the service gives none.
-
-    ``text`` is what was said. ``extra`` holds what else the service said.
-    """
+    """A speech preview of the last 24 hours."""
 
     id: str
+    """Id of the preview."""
     text: str | None = field(default=None, repr=False)
+    """The spoken text."""
     output: Output | None = None
+    """The audio; None if the service gives none."""
     created_at: datetime | None = None
+    """When it was made."""
     extra: Mapping[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
+    """Other fields of the response, by their wire names."""
 
 
 class Voices:
-    """Voices, their languages, and the account's previews. Everything here is free.
+    """``a2e.voices``: voices, their languages, and the account's previews. Free of charge.
 
-    Voices of one's own are tasks: `a2e.voice_clone` trains them.
+    To train your own voice, use `a2e.voice_clone`.
     """
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, context: Room) -> None:
+        self._context = context
 
     def __repr__(self) -> str:
         return "<a2e.voices>"
@@ -78,7 +86,7 @@ class Voices:
     async def public(
         self, *, country: str = "en", region: str = "US", voice_map_type: str | None = None
     ) -> tuple[Voice, ...]:
-        """Return the service's voices for a language and a region, out of their groups.
+        """Return the service's voices for a language and a region as a flat list.
 
         ``country`` and ``region`` are values of `languages`; ``voice_map_type`` is a locale
         such as ``en-US`` (the service's default). ``GET /api/v1/anchor/voice_list``.
@@ -89,32 +97,32 @@ class Voices:
             voice_map_type=voice_map_type,
         )
         path = "/api/v1/anchor/voice_list"
-        answer = await self._room.session.request(
-            "GET", path, params=params, **self._room.options()
+        answer = await self._context.session.request(
+            "GET", path, params=params, **self._context.options()
         )
-        return tuple(_voices(answer.data, None))
+        return tuple(_read_voices(answer.data, None))
 
     async def presets(self) -> tuple[Voice, ...]:
         """Return the voices that are set up for this account.
 
-        The shape of the answer is undocumented: entries without an id are left out.
+        The response is undocumented; entries without an id are skipped.
         ``POST /api/v1/anchor/tts_list``.
         """
         path = "/api/v1/anchor/tts_list"
-        answer = await self._room.session.request("POST", path, **self._room.options())
-        return tuple(_voices(answer.data, None))
+        answer = await self._context.session.request("POST", path, **self._context.options())
+        return tuple(_read_voices(answer.data, None))
 
     async def languages(self, voice_map_type: str | None = None) -> tuple[Language, ...]:
         """Return the languages that voices speak, each with its regions.
 
-        ``voice_map_type`` keeps those of a locale such as ``en-US``.
+        ``voice_map_type`` limits them to a locale such as ``en-US``.
         ``POST /api/v1/anchor/language_list``.
         """
-        answer = await self._room.session.request(
+        answer = await self._context.session.request(
             "POST",
             "/api/v1/anchor/language_list",
             json=given(voice_map_type=voice_map_type),
-            **self._room.options(),
+            **self._context.options(),
         )
         return tuple(
             Language(
@@ -131,41 +139,41 @@ class Voices:
         )
 
     async def cloned(self) -> tuple[VoiceCloneRecord, ...]:
-        """Return the account's own voices, newest first; ``voice_id`` names each.
+        """Return the account's own voices, newest first.
 
-        `a2e.speech.say` takes it as ``user_voice_id``. The same as the succeeded ones of
-        ``a2e.voice_clone.iter()``.
+        `a2e.speech.say` takes a record's ``voice_id`` as ``user_voice_id``. These are the
+        succeeded tasks of ``a2e.voice_clone.iter()``.
         """
-        clones = TaskNamespace(self._room, VOICE_CLONE)
+        clones = TaskNamespace(self._context, VOICE_CLONE)
         return tuple([r async for r in clones.iter() if r.status is Status.SUCCEEDED])
 
     async def previews(self, *, page: int = 1, page_size: int = 20) -> Page[Preview]:
-        """Return one page of the speech that was tried within the last 24 hours.
+        """Return one page of the speech previews of the last 24 hours.
 
-        ``page`` counts from 1; at most 100 a page. ``GET /api/v1/tts/preview/list``.
+        ``page`` counts from 1; ``page_size`` is at most 100. ``GET /api/v1/tts/preview/list``.
         """
         params = {
             "current": check_whole(page, "page"),
             "pageSize": check_whole(page_size, "page_size", most=100),
         }
-        answer = await self._room.session.request(
+        answer = await self._context.session.request(
             "GET",
             "/api/v1/tts/preview/list",
             params=params,
-            **self._room.options(Priority.LIST),
+            **self._context.options(Priority.LIST),
         )
         rows = read_rows(answer.data)
-        found = tuple(p for row in rows if (p := self._preview(row)) is not None)
+        found = tuple(p for row in rows if (p := self._read_preview(row)) is not None)
         return Page(found, read_total(answer.data))
 
     async def delete_preview(self, id: str) -> None:
-        """Take a preview off the list; its sound stays in storage. Raises `NotFound`.
+        """Remove a preview from the list; its audio stays in storage. Raises `NotFound`.
 
         ``DELETE /api/v1/tts/preview/{id}``.
         """
-        await remove(self._room, "DELETE", f"/api/v1/tts/preview/{check_id(id)}")
+        await remove(self._context, "DELETE", f"/api/v1/tts/preview/{check_id(id)}")
 
-    def _preview(self, row: Mapping[str, Any]) -> Preview | None:
+    def _read_preview(self, row: Mapping[str, Any]) -> Preview | None:
         raw = Fields(row)
         id = raw.id()
         if id is None:
@@ -174,7 +182,7 @@ class Voices:
         return Preview(
             id=id,
             text=raw.text("msg", "text"),
-            output=as_output(url, "audio", self._room.source) if url else None,
+            output=as_output(url, "audio", self._context.source) if url else None,
             created_at=raw.time("createdAt"),
             extra=raw.rest(),
         )
@@ -185,12 +193,12 @@ def _children(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [child for child in children if is_map(child)] if is_list(children) else []
 
 
-def _voices(data: Any, group: str | None) -> Iterator[Voice]:
-    """Yield the voices of a list, and those of the groups in it."""
+def _read_voices(data: Any, group: str | None) -> Iterator[Voice]:
+    """Yield the voices of a list, including those in groups."""
     for row in read_rows(data):
         raw = Fields(row)
         if is_list(row.get("children")):
-            yield from _voices(_children(row), raw.text("value", "label"))
+            yield from _read_voices(_children(row), raw.text("value", "label"))
             continue
         id = raw.id("value", "tts_id", "voice_id")
         if id is None:

@@ -1,4 +1,4 @@
-"""Wan 2.5, 2.6 and 2.7: a video from a text, from first and last frames, or from other media."""
+"""Wan 2.5 to 2.7: a video from text, frames, a clip or references."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
@@ -14,10 +14,10 @@ from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 PREFIX: Final = "/api/v1/userWan25"
 
 _WAN_27: Final = "wan2.7-i2v"
-_OLDER: Final = (None, "wan2.5-i2v-preview", "wan2.6-i2v", "wan2.6-i2v-flash")
-"""Models before 2.7, which know no task_type; None stands for the service's default."""
+_MODELS_BEFORE_27: Final = (None, "wan2.5-i2v-preview", "wan2.6-i2v", "wan2.6-i2v-flash")
+"""Models before 2.7, which have no task_type; None is the service's default."""
 
-_USES: Final = {
+_RULES: Final = {
     "text_to_video": Use(takes=("ratio",)),
     "first_frame": Use(needs=("image_url",), takes=("audio_url",)),
     "first_last_frame": Use(needs=("image_url", "last_frame_url"), takes=("audio_url",)),
@@ -27,56 +27,59 @@ _USES: Final = {
     "video_extend": Use(needs=("first_clip_url",), takes=("last_frame_url", "image_url")),
     "video_edit": Use(needs=("edit_video_url",), takes=("reference_image_urls", "image_url")),
 }
-_LENGTHS: Final[Mapping[str, Sequence[int]]] = {
+_WAN27_DURATIONS: Final[Mapping[str, Sequence[int]]] = {
     **dict.fromkeys(
         ("text_to_video", "first_frame", "first_last_frame", "video_extend"), (5, 10, 15)
     ),
     "video_edit": range(5, 11),
 }
-"""Seconds that Wan 2.7 makes, by task_type."""
+"""Lengths in seconds that Wan 2.7 supports, by task_type."""
 
-_WITH_VIDEO: Final = 10
-"""Seconds that it makes at most from a reference video."""
+_MAX_DURATION_WITH_VIDEO: Final = 10
+"""Maximum length in seconds with a reference video."""
 
 
 @define(kw_only=True)
 class WanInput(TaskInput):
-    """What `a2e.wan.start` takes (``POST /api/v1/userWan25/start``)."""
+    """Inputs of `a2e.wan.start` (``POST /api/v1/userWan25/start``)."""
 
-    prompt: Annotated[str, Doc("What happens in the video.")]
+    prompt: Annotated[str, Doc("Describes what happens in the video.")]
     image_url: Annotated[
         MediaInput | None,
         Media("image"),
-        Doc("The first frame; needed for task_type first_frame (the default) or first_last_frame."),
+        Doc(
+            "The first frame; required for task_type first_frame (the default) or first_last_frame."
+        ),
     ] = None
-    negative_prompt: Annotated[str | None, Doc("What must not be seen.")] = None
+    negative_prompt: Annotated[str | None, Doc("What the result must not show.")] = None
     duration: Annotated[
         int | None,
         Between(2, 15),
         AsText(),
         Doc(
-            "Seconds, 5 by default. Wan 2.5 makes 5 or 10; Wan 2.7 makes 5, 10 or 15, video_edit "
-            "5-10, reference_image 2-15 (2-10 with a reference video)."
+            "Length of the video in seconds, 5 by default. Wan 2.5 supports 5 and 10; "
+            "Wan 2.7 supports 5, 10 and 15, for video_edit 5-10, for reference_image "
+            "2-15 (2-10 with a reference video)."
         ),
     ] = None
     resolution: Annotated[
-        Literal["480p", "720p", "1080p"] | None, Doc("Size of the picture, 720p by default.")
+        Literal["480p", "720p", "1080p"] | None, Doc("Resolution, 720p by default.")
     ] = None
     ratio: Annotated[
         Literal["16:9", "9:16", "1:1", "4:3", "3:4"] | None,
-        Doc("Shape of the picture, 16:9 by default; for text_to_video and reference_image only."),
+        Doc("Aspect ratio, 16:9 by default; for text_to_video and reference_image only."),
     ] = None
     enable_prompt_expansion: Annotated[
         bool | None, Doc("Let a language model rewrite the prompt; off by default.")
     ] = None
     multi_shots: Annotated[
-        bool | None, Doc("Several shots in one video; needs enable_prompt_expansion=True.")
+        bool | None, Doc("Make several shots in one video; requires enable_prompt_expansion=True.")
     ] = None
     model: Annotated[
         Literal["wan2.5-i2v-preview", "wan2.6-i2v", "wan2.6-i2v-flash", "wan2.7-i2v"] | str | None,
         Doc(
-            "The model, wan2.5-i2v-preview by default. wan2.6-i2v and wan2.7-i2v need a higher "
-            "plan, wan2.6-i2v-flash does not."
+            "The model, wan2.5-i2v-preview by default. wan2.6-i2v and wan2.7-i2v need "
+            "a higher plan; wan2.6-i2v-flash does not."
         ),
     ] = None
     task_type: Annotated[
@@ -94,10 +97,10 @@ class WanInput(TaskInput):
     last_frame_url: Annotated[
         MediaInput | None,
         Media("image"),
-        Doc("The last frame; needed for first_last_frame, optional for video_extend."),
+        Doc("The last frame; required for first_last_frame, optional for video_extend."),
     ] = None
     first_clip_url: Annotated[
-        MediaInput | None, Media("video"), Doc("The clip that video_extend goes on from.")
+        MediaInput | None, Media("video"), Doc("The clip that video_extend continues.")
     ] = None
     edit_video_url: Annotated[
         MediaInput | None, Media("video"), Doc("The video that video_edit changes.")
@@ -106,89 +109,113 @@ class WanInput(TaskInput):
         Sequence[MediaInput] | None,
         Media("image"),
         Count(1, 5),
-        Doc("Pictures of who or what is to be seen: for reference_image, or 3 for video_edit."),
+        Doc(
+            "Reference images of the people or objects to show: up to 5 for "
+            "reference_image, up to 3 for video_edit."
+        ),
     ] = None
     reference_media: Annotated[
         Sequence[Mapping[str, Any]] | None,
         Count(1, 5),
         Doc(
-            "Pictures and videos for reference_image, in order, as the service takes them (its "
-            "reference does not name their fields); seconds of reference videos are paid, too."
+            "Images and videos for reference_image, in order, in the form the service "
+            "expects (its reference does not name the fields). Seconds of reference "
+            "videos are charged, too."
         ),
     ] = None
     seed: Annotated[
-        int | None, Between(0, 2147483647), Doc("The same number gives similar videos.")
+        int | None, Between(0, 2147483647), Doc("Random seed; the same seed gives similar videos.")
     ] = None
-    audio: Annotated[bool | None, Doc("Make sound; on by default.")] = None
+    audio: Annotated[bool | None, Doc("Generate audio; on by default.")] = None
     audio_url: Annotated[
         MediaInput | None,
         Media("audio"),
         Doc(
-            "Sound for first_frame and first_last_frame: WAV or MP3, 3-30 s, at most 15 MB; cut "
-            "where it is longer than the video."
+            "Audio for first_frame and first_last_frame: WAV or MP3, 3-30 s, at most "
+            "15 MB; cut to the length of the video."
         ),
     ] = None
 
     def check(self) -> None:
-        """Check what task_type and model need, take and make."""
+        """Check the rules of task_type and the limits of the model."""
         if self.multi_shots and not self.enable_prompt_expansion:
             raise InvalidInput(
-                "multi_shots needs enable_prompt_expansion=True.", field="enable_prompt_expansion"
+                "multi_shots requires enable_prompt_expansion=True.",
+                field="enable_prompt_expansion",
             )
-        if self.model in _OLDER:
+        if self.model in _MODELS_BEFORE_27:
             if self.task_type not in (None, "first_frame"):
                 raise InvalidInput(
-                    f"task_type={self.task_type!r:.60} needs model={_WAN_27!r}.", field="model"
+                    f"task_type={self.task_type!r:.60} requires model={_WAN_27!r}.", field="model"
                 )
-            check_use(self, "task_type", _USES, usual="first_frame")
+            check_use(self, "task_type", _RULES, usual="first_frame")
             if self.model in (None, "wan2.5-i2v-preview"):
                 check_among(self, "duration", (5, 10), "with Wan 2.5")
         elif self.model == _WAN_27:
-            check_use(self, "task_type", _USES, usual="first_frame")
+            check_use(self, "task_type", _RULES, usual="first_frame")
             task = self.task_type or "first_frame"
-            if task in _LENGTHS:
-                check_among(self, "duration", _LENGTHS[task], f"with Wan 2.7 and {task}")
+            if task in _WAN27_DURATIONS:
+                check_among(self, "duration", _WAN27_DURATIONS[task], f"with Wan 2.7 and {task}")
             if task == "video_edit" and len(self.reference_image_urls or ()) > 3:
                 raise InvalidInput(
                     "video_edit takes at most 3 reference_image_urls.", field="reference_image_urls"
                 )
-            if (self.duration or 0) > _WITH_VIDEO and any(
+            if (self.duration or 0) > _MAX_DURATION_WITH_VIDEO and any(
                 map(_is_video, self.reference_media or ())
             ):
                 raise InvalidInput(
-                    f"duration must be at most {_WITH_VIDEO} s with a reference video.",
+                    f"duration must be at most {_MAX_DURATION_WITH_VIDEO} s with a reference "
+                    "video.",
                     field="duration",
                 )
 
 
 def _is_video(item: Mapping[str, Any]) -> bool:
-    """Tell by any of its values, for the names of its fields are not documented."""
+    """Whether any value says so: the names of the fields are not documented."""
     return any(value == "video" for value in item.values())
 
 
 @define(kw_only=True)
 class WanRecord(Record):
-    """A Wan 2.5-2.7 task. Its output is a video; ``duration`` in seconds."""
+    """A Wan 2.5-2.7 task. Its output is a video."""
 
     prompt: str | None = None
+    """The prompt given to the start."""
     negative_prompt: str | None = None
+    """The negative prompt given to the start."""
     model: str | None = None
+    """The model that was used."""
     task_type: str | None = None
+    """What the video was made from, as given to the start."""
     duration: Annotated[float | None, FromText()] = None
+    """Length of the video in seconds."""
     resolution: str | None = None
+    """Resolution, such as 720p or 2K."""
     ratio: str | None = None
+    """Aspect ratio, such as 16:9."""
     image_url: str | None = None
+    """URL of the input image."""
     last_frame_url: str | None = None
+    """URL of the last frame."""
     first_clip_url: str | None = None
+    """URL of the clip that was continued."""
     edit_video_url: str | None = None
+    """URL of the video that was edited."""
     reference_image_urls: tuple[str, ...] = ()
+    """URLs of the reference images, in order."""
     audio_url: str | None = None
+    """URL of the input audio."""
     seed: int | None = None
+    """The random seed."""
 
 
 WAN = TaskKind(
     name="wan",
     summary="Videos by Wan 2.5 to 2.7",
+    start_doc=(
+        "Make a video from text, from frames, from a clip to extend or edit, or from "
+        "references, with a Wan 2.5 to 2.7 model."
+    ),
     input=WanInput,
     record=WanRecord,
     start_at=Endpoint("POST", f"{PREFIX}/start"),

@@ -1,7 +1,7 @@
-"""Wan 3.0: a video from a text, frames or references. The service tells nothing of it afterwards.
+"""Wan 3.0: a video from text, frames or references. Start only.
 
-Only the start is documented: a task can be neither waited for nor listed; its result is shown on
-the service's site.
+The service documents only the start: a task can neither be waited for nor listed. Its result is
+shown on the service's website.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from a2e_async.narrow import is_map
 from a2e_async.resources.uses import Use, check_least, check_use
 from a2e_async.tasks.kind import Endpoint, Result, TaskKind
 
-_MEDIA: Final = {
+_MEDIA_TYPES: Final = {
     "first_frame_url": "first_frame",
     "last_frame_url": "last_frame",
     "reference_image_urls": "reference_image",
@@ -25,8 +25,8 @@ _MEDIA: Final = {
     "file_url": "file",
     "link_url": "link",
 }
-"""The word for each input in the body's list of media. The service's reference shows only
-reference_image; the others are those of the model's maker, whose body this is."""
+"""The type of each input in the body's list of media. The service's reference shows only
+reference_image; the others are from the model provider's reference, which has the same body."""
 
 _PARAMETERS: Final = (
     "resolution",
@@ -38,33 +38,37 @@ _PARAMETERS: Final = (
     "watermark",
 )
 _PROMPT: Final = ("prompt",)
-_USES: Final = {
+_RULES: Final = {
     "text-to-video": Use(needs=_PROMPT),
     "first-frame": Use(needs=("first_frame_url",), takes=_PROMPT),
     "first-last-frames": Use(needs=("first_frame_url", "last_frame_url"), takes=_PROMPT),
-    "reference": Use(needs=(tuple(name for name in _MEDIA if "frame" not in name),), takes=_PROMPT),
+    "reference": Use(
+        needs=(tuple(name for name in _MEDIA_TYPES if "frame" not in name),), takes=_PROMPT
+    ),
 }
 
 
 @define(kw_only=True)
 class Wan30Input(TaskInput):
-    """What `a2e.wan30.start` takes (``POST /api/v1/userWan30/start``).
+    """Inputs of `a2e.wan30.start` (``POST /api/v1/userWan30/start``).
 
-    The body nests these in ``input`` and ``parameters``; where the service takes other words by
-    now, ``extra={"input": …}`` replaces the whole of it.
+    The body nests these in ``input`` and ``parameters``. If the service has changed its names,
+    ``extra={"input": …}`` replaces that whole part of the body.
     """
 
     model: Annotated[
         Literal["wan3.0-video", "wan3.0-video-prime"] | str,
-        Doc("The model: prime costs more for the same quality and is about seven times as fast."),
+        Doc("The model: prime costs more, has the same quality and is about seven times as fast."),
     ]
     mode: Annotated[
         Literal["text-to-video", "first-frame", "first-last-frames", "reference"] | None,
         Doc("What the video is made from, text-to-video by default."),
     ] = None
-    prompt: Annotated[str | None, Doc("What happens; needed for text-to-video.")] = None
+    prompt: Annotated[str | None, Doc("Describes what happens; required for text-to-video.")] = None
     first_frame_url: Annotated[
-        MediaInput | None, Media("image"), Doc("The first frame, for both frame modes.")
+        MediaInput | None,
+        Media("image"),
+        Doc("The first frame, for first-frame and first-last-frames."),
     ] = None
     last_frame_url: Annotated[
         MediaInput | None, Media("image"), Doc("The last frame, for first-last-frames.")
@@ -72,14 +76,14 @@ class Wan30Input(TaskInput):
     reference_image_urls: Annotated[
         Sequence[MediaInput] | None,
         Media("image"),
-        Doc("Pictures of who or what is to be seen, for reference."),
+        Doc("Reference images of the people or objects to show, for reference."),
     ] = None
     reference_video_urls: Annotated[
         Sequence[MediaInput] | None,
         Media("video"),
         Doc(
-            "Videos for reference: 3-15 s each, 15 s together, 30 s together with the result's "
-            "own length."
+            "Reference videos: 3-15 s each, at most 15 s in total, and at most 30 s "
+            "together with the result."
         ),
     ] = None
     reference_video_seconds: Annotated[
@@ -89,33 +93,34 @@ class Wan30Input(TaskInput):
     reference_audio_urls: Annotated[
         Sequence[MediaInput] | None,
         Media("audio"),
-        Doc("Sounds and voices, for reference."),
+        Doc("Audio of sounds and voices, for reference."),
     ] = None
     file_url: Annotated[
         MediaInput | None,
         Media("file"),
-        Doc("A document to go by, for reference; not together with link_url."),
+        Doc("A document that guides the video, for reference; excludes link_url."),
     ] = None
     link_url: Annotated[
-        str | None, Doc("A public web page to go by, for reference; not together with file_url.")
+        str | None,
+        Doc("URL of a public web page that guides the video, for reference; excludes file_url."),
     ] = None
     resolution: Annotated[
-        Literal["480P", "720P", "1080P"] | str | None, Doc("Size of the picture, such as 1080P.")
+        Literal["480P", "720P", "1080P"] | str | None, Doc("Resolution, such as 1080P.")
     ] = None
     ratio: Annotated[
-        str | None, Doc("Shape of the picture, such as 16:9; adaptive follows the media.")
+        str | None, Doc("Aspect ratio, such as 16:9; adaptive uses the aspect ratio of the media.")
     ] = None
-    duration: Annotated[int | None, Doc("Length of the result in seconds.")] = None
-    audio: Annotated[bool | None, Doc("Make sound.")] = None
+    duration: Annotated[int | None, Doc("Length of the video in seconds.")] = None
+    audio: Annotated[bool | None, Doc("Generate audio.")] = None
     prompt_extend: Annotated[
         bool | None, Doc("Let the service extend the prompt; off by default.")
     ] = None
-    seed: Annotated[int | None, Doc("The same number gives similar videos.")] = None
-    watermark: Annotated[bool | None, Doc("Put a watermark into the picture.")] = None
+    seed: Annotated[int | None, Doc("Random seed; the same seed gives similar videos.")] = None
+    watermark: Annotated[bool | None, Doc("Put a watermark into the video.")] = None
 
     def check(self) -> None:
-        """Check what the mode needs, and which references exclude each other."""
-        check_use(self, "mode", _USES, usual="text-to-video")
+        """Check the rules of the mode, and the references that exclude each other."""
+        check_use(self, "mode", _RULES, usual="text-to-video")
         check_least(self, 1, "duration")
         for name in ("input", "parameters"):
             if not is_map((self.extra or {}).get(name, {})):
@@ -129,12 +134,12 @@ class Wan30Input(TaskInput):
             return
         if len(lengths) != len(self.reference_video_urls or ()):
             raise InvalidInput(
-                "reference_video_seconds needs one number for each of reference_video_urls.",
+                "reference_video_seconds requires one number for each of reference_video_urls.",
                 field="reference_video_seconds",
             )
         if not all(3 <= length <= 15 for length in lengths) or sum(lengths) > 15:
             raise InvalidInput(
-                "Reference videos must last 3 to 15 s each and at most 15 s together.",
+                "Reference videos must last 3 to 15 s each and at most 15 s in total.",
                 field="reference_video_seconds",
             )
         if sum(lengths) + (self.duration or 0) > 30:
@@ -144,19 +149,19 @@ class Wan30Input(TaskInput):
             )
 
     def to_wire(self, urls: Mapping[tuple[str, int | None], str]) -> dict[str, Any]:
-        """Return the JSON body, its settings nested as the service takes them."""
+        """Return the JSON body, nested as the service expects it."""
         flat = super().to_wire(urls)
-        asked: dict[str, Any] = {"prompt": flat.pop("prompt")} if "prompt" in flat else {}
+        input_part: dict[str, Any] = {"prompt": flat.pop("prompt")} if "prompt" in flat else {}
         if media := list(_media_of(flat)):
-            asked["media"] = media
-        settings = {name: flat.pop(name) for name in _PARAMETERS if name in flat}
-        return {"input": asked, "parameters": settings, **flat}
+            input_part["media"] = media
+        parameters = {name: flat.pop(name) for name in _PARAMETERS if name in flat}
+        return {"input": input_part, "parameters": parameters, **flat}
 
 
 def _media_of(flat: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Take the media out of a flat body and yield each as an item of the list of media."""
+    """Remove the media from a flat body and yield each as an item of the list of media."""
     lengths = flat.pop("reference_video_seconds", ())
-    for name, word in _MEDIA.items():
+    for name, word in _MEDIA_TYPES.items():
         urls = flat.pop(name, ())
         for place, url in enumerate([urls] if isinstance(urls, str) else urls):
             item = {"type": word, "url": url}
@@ -166,15 +171,21 @@ def _media_of(flat: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 @define(kw_only=True)
 class Wan30Record(Record):
-    """A Wan 3.0 task as its start answered it; the service tells nothing of it later."""
+    """A Wan 3.0 task as the start response reported it; the service reports no later status."""
 
     model: str | None = None
+    """The model that was used."""
     mode: str | None = None
+    """What the result was made from, as given to the start."""
 
 
 WAN30 = TaskKind(
     name="wan30",
     summary="Videos by Wan 3.0 (start only)",
+    start_doc=(
+        "Make a video from text, frames or references, with Wan 3.0. The result is "
+        "available on the service's website only."
+    ),
     input=Wan30Input,
     record=Wan30Record,
     start_at=Endpoint("POST", "/api/v1/userWan30/start"),

@@ -123,6 +123,8 @@ class TaskKind(Generic[P, R]):
 
     name: str
     summary: str = ""
+    start_doc: str = ""
+    """What a start makes, as the first paragraph of the documentation of `start`."""
     input: Callable[P, TaskInput]
     record: type[R]
     start_at: Endpoint

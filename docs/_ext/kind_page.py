@@ -22,6 +22,7 @@ from a2e_async.inputs import (
     plain_number,
 )
 from a2e_async.models import Record, Wire
+from a2e_async.resources.docstrings import field_docs
 from a2e_async.tasks.kind import Endpoint, TaskKind
 from a2e_async.tasks.recoverer import listings
 
@@ -335,11 +336,20 @@ def _record(kind: TaskKind[..., Any]) -> str:
     own = [a.name for a in fields(cls) if a.name not in common]
     said = [inspect.cleandoc(cls.__doc__ or "")]
     if own:
-        rows = ((f"`{name}`", readable(hints[name]), _wire(hints[name])) for name in own)
+        meanings = field_docs(cls)
+        rows = (
+            (
+                f"`{name}`",
+                readable(hints[name]),
+                _plain(" ".join(meanings.get(name, "").split())),
+                _wire(hints[name]),
+            )
+            for name in own
+        )
         said += [
             "Besides [what all records have](tasks.md#records) it holds, where the service tells "
             "it (None or empty where it does not):",
-            table(("field", "type", "on the wire"), rows),
+            table(("field", "type", "meaning", "on the wire"), rows),
         ]
     return "\n\n".join(said)
 

@@ -321,11 +321,11 @@ def test_interrupted_while_a_call_is_handed_over(
 ) -> None:
     """The call is cancelled all the same: nothing goes on, or pays, behind the caller's back."""
     a2e.credits.balance()
-    interrupted_once(monkeypatch, bridge, "_spawn")
+    interrupted_once(monkeypatch, bridge, "_submit")
     with pytest.raises(KeyboardInterrupt):
         a2e.dubbing.run(**DUB)
     outcomes = a2e.batch([a2e.dubbing.job(**DUB) for _ in range(3)])
-    interrupted_once(monkeypatch, bridge, "_spawn")
+    interrupted_once(monkeypatch, bridge, "_submit")
     with pytest.raises(KeyboardInterrupt):
         next(outcomes)
     end = time.monotonic() + 20

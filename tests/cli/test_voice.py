@@ -89,13 +89,16 @@ def test_say_with_a_voice_of_ones_own(a2e: Invoke, sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["hello"], "Give --voice or --own-voice"),
-        (["hello", "--voice", ID, "--own-voice", ID], "Give --voice or --own-voice"),
+        (["hello"], "Give exactly one of --voice and --own-voice"),
+        (
+            ["hello", "--voice", ID, "--own-voice", ID],
+            "Give exactly one of --voice and --own-voice",
+        ),
         (["hello", "--voice", "a/b"], "--voice must be an id"),
         (["hello", "--own-voice", "a/b"], "--own-voice must be an id"),
-        (["hello", "--voice", ID, "--country", "en"], "country goes with --own-voice"),
+        (["hello", "--voice", ID, "--country", "en"], "country requires --own-voice"),
         (["hello", "--voice", ID, "--speech-rate", "3"], "speech_rate must be a number from"),
-        ([" ", "--voice", ID], "text must be text that is not blank"),
+        ([" ", "--voice", ID], "text must be non-blank text"),
         (["x" * 1001, "--voice", ID], "at most 1000 characters"),
         (["hello", "--voice", ID, "--out", "file/x.wav"], "Results cannot be saved in file"),
         ([], "TEXT"),

@@ -342,7 +342,7 @@ async def test_voices(a2e: A2E, sandbox: Sandbox) -> None:
     await a2e.voice_clone.rename(voice.id, "after")
     assert (await a2e.voice_clone.get(voice.id)).name == "after"
     assert [record.id for record in await a2e.voice_clone.list()] == [voice.id]
-    with pytest.raises(InvalidInput, match="whole"):
+    with pytest.raises(InvalidInput, match="one page only"):
         await a2e.voice_clone.list(page=2)
 
 

@@ -303,7 +303,7 @@ async def test_1080p_in_another_shape(
     sandbox.faults.data_shape(shape, role="query", kind="veo")
     assert await a2e.veo.get_1080p(record.id) == plain
     sandbox.faults.data_shape("text", role="query", kind="veo")
-    with pytest.raises(DecodeError, match="gave no URL") as caught:
+    with pytest.raises(DecodeError, match="has no URL") as caught:
         await a2e.veo.get_1080p(record.id)
     assert_discreet(caught.value)
 

@@ -249,7 +249,7 @@ async def test_gone(a2e: A2E, sandbox: Sandbox, name: str, fault: tuple[int, boo
             await CALLS[name](a2e.legacy)
         assert sandbox.calls_total == 1
         return
-    with pytest.raises(NotFound, match="older operation seems to be gone") as caught:
+    with pytest.raises(NotFound, match="seems to have removed this legacy operation") as caught:
         await CALLS[name](a2e.legacy)
     assert caught.value.http_status == status
     assert sandbox.calls_total == 1
@@ -265,7 +265,7 @@ async def test_gone_says_what_instead(a2e: A2E, sandbox: Sandbox) -> None:
 async def test_a_page_under_200(a2e: A2E, sandbox: Sandbox) -> None:
     """It tells the same for what is free; what is charged stays unknown, to be safe."""
     sandbox.faults.html(times=None)
-    with pytest.raises(NotFound, match="seems to be gone"):
+    with pytest.raises(NotFound, match="seems to have removed"):
         await a2e.legacy.detect_language("x")
     with pytest.raises(StartOutcomeUnknown):
         await a2e.legacy.watermark(CLIP, text="mine")
@@ -275,5 +275,5 @@ async def test_a_missing_record_is_no_missing_operation(a2e: A2E, sandbox: Sandb
     sandbox.faults.http_error(404)
     with pytest.raises(NotFound) as caught:
         await a2e.legacy.continue_training(ID)
-    assert "older operation" not in str(caught.value)
+    assert "legacy operation" not in str(caught.value)
     assert not own_tasks()

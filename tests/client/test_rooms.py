@@ -269,7 +269,7 @@ async def test_hosts_are_taken(a2e: A2E, sandbox: Sandbox, host: str) -> None:
 async def test_opening_lost(a2e: A2E, sandbox: Sandbox, host: str) -> None:
     """A room whose answer was lost is not paid a second time."""
     sandbox.faults.http_error(500, role="legacy", accepted=True)
-    with pytest.raises(StartOutcomeUnknown, match="ends by itself") as caught:
+    with pytest.raises(StartOutcomeUnknown, match="closes when its time is over") as caught:
         async with a2e.legacy.streaming_avatar.room(host, expire_seconds=PERIOD):
             pytest.fail("it cannot be entered")
     assert caught.value.recovery.kind == "streaming_avatar"

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from a2e_async import A2E, Output
 from a2e_async.errors import A2EError, ClientClosed, InvalidInput, TransferError
+from a2e_async.resources.files import bound_output
 from a2e_async.transport.transfer import FileSession
 
 from .files_server import ID, Service, mp4, png, raw_server, serving
@@ -272,7 +273,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nConnection: close\r\n"
 @pytest.mark.parametrize("body", [bytes(50_000), MP4, b"R" * 400])
 async def test_a_reset_is_not_an_end(tmp_path: Path, body: bytes) -> None:
     async with raw_server(HEAD + b"\r\n" + body, reset=True) as url, A2E("k" * 20) as a2e:
-        found = await every_way(a2e.files.bind(Output(url=f"{url}/out.mp4")), tmp_path)
+        found = await every_way(bound_output(a2e.files, Output(url=f"{url}/out.mp4")), tmp_path)
         assert [type(each) for each in found] == [TransferError] * 3
     assert names(tmp_path) == []
 
@@ -300,7 +301,7 @@ async def test_a_body_without_length_ends_where_the_file_does(
     tmp_path: Path, body: bytes, complete: bool
 ) -> None:
     async with raw_server(HEAD + b"\r\n" + body) as url, A2E("k" * 20) as a2e:
-        found = await every_way(a2e.files.bind(Output(url=f"{url}/out.mp4")), tmp_path)
+        found = await every_way(bound_output(a2e.files, Output(url=f"{url}/out.mp4")), tmp_path)
     assert [each if isinstance(each, bytes) else None for each in found] == (
         [body] * 3 if complete else [None] * 3
     )
@@ -311,7 +312,7 @@ async def test_a_body_without_length_ends_where_the_file_does(
 async def test_a_wrong_content_length(tmp_path: Path, length: int) -> None:
     head = HEAD + b"Content-Length: %d\r\n\r\n" % length
     async with raw_server(head + MP4) as url, A2E("k" * 20) as a2e:
-        found = await every_way(a2e.files.bind(Output(url=f"{url}/out.mp4")), tmp_path)
+        found = await every_way(bound_output(a2e.files, Output(url=f"{url}/out.mp4")), tmp_path)
     assert [type(each) for each in found] == [TransferError] * 3
     assert names(tmp_path) == []
 
@@ -482,7 +483,7 @@ async def test_ten_results_into_a_directory_that_is_not_there_yet(
         into = [await a2e.files.download(each, tmp_path / "one by one") for each in outputs]
         at_once = [a2e.files.download(each, tmp_path / "at once") for each in outputs]
         into += await asyncio.gather(*at_once)
-        into += [await a2e.files.bind(each).save(tmp_path / "saved") for each in outputs]
+        into += [await bound_output(a2e.files, each).save(tmp_path / "saved") for each in outputs]
     assert len(set(into)) == 30
     for n, path in enumerate(into):
         assert path.read_bytes() == MP4 + bytes([n % 10])

@@ -262,7 +262,7 @@ async def test_files_that_change_before_their_turn_cost_nothing(
     second.write_bytes(png(200))
 
     async with client(service) as a2e:
-        files = a2e.files
+        files = a2e._room.files
         prepared = [await files.prepare(p, ("image",), "image_urls") for p in (first, second)]
         if how == "removed":
             second.unlink()
@@ -284,14 +284,14 @@ async def test_other_content_of_the_same_size_and_time_is_not_sent(
     path = tmp_path / "a.wav"
     path.write_bytes(WAV)
     async with client(service) as a2e:
-        prepared = await a2e.files.prepare(path, ("audio",), "source")
+        prepared = await a2e._room.files.prepare(path, ("audio",), "source")
         state = path.stat()
         with path.open("r+b") as file:
             file.seek(100)
             file.write(b"other")
         os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
         with pytest.raises(TransferError, match="changed since"):
-            await a2e.files.upload_prepared(prepared)
+            await a2e._room.files.upload_prepared(prepared)
     assert service.stored == {}
 
 

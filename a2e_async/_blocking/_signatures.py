@@ -1,0 +1,1 @@
+"""Run-time counterpart of ``_signatures.pyi``, which only editors and type checkers read."""
