@@ -18,15 +18,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .checks import MediaCheck as MediaCheck
-    from .checks import check_media as check_media
-    from .engine import Leak as Leak
-    from .engine import LedgerView as LedgerView
-    from .engine import TaskView as TaskView
+    from .media_check import MediaCheck as MediaCheck
+    from .media_check import check_media as check_media
+    from .locked_service import Leak as Leak
+    from .locked_service import LedgerView as LedgerView
+    from .locked_service import TaskView as TaskView
     from .faults import Faults as Faults
     from .ledger import Charge as Charge
     from .server import Sandbox as Sandbox
-    from .webhooks import Delivery as Delivery
+    from .web.webhooks import Delivery as Delivery
 
 _HOMES = {
     "Sandbox": "server",

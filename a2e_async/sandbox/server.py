@@ -15,15 +15,15 @@ from typing import Any, Final
 import attrs
 from aiohttp import web
 
-from .control import Control
-from .engine import Engine, Leak, LedgerView, TaskView
+from .web.control import Control
+from .locked_service import Engine, Leak, LedgerView, TaskView
 from .faults import Faults
-from .results import MadeWith, Wanted
-from .tasks import Durations
-from .web_api import ApiHandler
-from .web_common import Handler, forgiving
-from .web_storage import StorageHandler
-from .webhooks import Delivery, Webhooks
+from .results.maker import MadeWith, Wanted
+from .simulated_task import Durations
+from .web.api import ApiHandler
+from .web.responses import Handler, forgiving
+from .web.storage import StorageHandler
+from .web.webhooks import Delivery, Webhooks
 
 API_KEY: Final = "sandbox-key"
 """The token that the sandbox takes unless told otherwise."""

@@ -15,19 +15,19 @@ import attrs
 
 from a2e_async.narrow import is_map
 
-from .account import handle_account, is_account
+from .account_operations.credits import handle_account, is_account
 from .clock import Moment
 from .faults import Faults
-from .kind_actions import ACTIONS
-from .kind_lists import batch_detail, list_records, running_records
-from .kind_rules import IMAGE_ENDINGS, ending_of
-from .kind_starts import start
-from .kinds import KINDS, Kind, body_problems, is_own_machine, media_urls
+from .kind_operations.actions import ACTIONS
+from .kind_operations.lists import batch_detail, list_records, running_records
+from .kinds.input_rules import IMAGE_ENDINGS, ending_of
+from .kind_operations.starts import start
+from .kinds.registry import KINDS, Kind, body_problems, is_own_machine, media_urls
 from .ledger import Charge, InsufficientCoins, Ledger
-from .others import HANDLERS, Others
-from .spec import OBJECT_ID, Operation, Problem, Router, operations, problems, query_problems
-from .storage import Store
-from .tasks import Duration, Durations, Task
+from .account_operations.registry import HANDLERS, Others
+from .api_spec import OBJECT_ID, Operation, Problem, Router, operations, problems, query_problems
+from .object_store import Store
+from .simulated_task import Duration, Durations, Task
 
 FLAKY: Final = (
     (400, "Invalid record id"),

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from a2e_async.sandbox import check_media
-from a2e_async.sandbox.checks import MediaCheck
-from a2e_async.sandbox.kinds import KINDS
-from a2e_async.sandbox.spec import kind_rows
+from a2e_async.sandbox.media_check import MediaCheck
+from a2e_async.sandbox.kinds.registry import KINDS
+from a2e_async.sandbox.api_spec import kind_rows
 
 from .conftest import Api
 

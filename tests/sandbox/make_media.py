@@ -122,7 +122,7 @@ def make_speech(path: Path) -> None:
 
 def main() -> None:
     """Makes all three files."""
-    from a2e_async.sandbox.av_media import image_motion
+    from a2e_async.sandbox.results.pyav_media import image_motion
 
     rows = [b"".join(pixel(x, y) for x in range(WIDTH)) for y in range(HEIGHT)]
     portrait = TARGET / "portrait.png"

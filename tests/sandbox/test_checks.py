@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from a2e_async.sandbox import media, plain_media
-from a2e_async.sandbox.checks import check_media
-from a2e_async.sandbox.structure import Broken, read_structure
+from a2e_async.sandbox import media
+from a2e_async.sandbox.results import stdlib_media as plain_media
+from a2e_async.sandbox.media_check import check_media
+from a2e_async.sandbox.media_structure import Broken, read_structure
 
 from .conftest import HOW, needs_av
 
@@ -40,7 +41,7 @@ def test_cut_files_are_found(name: str, share: float, tmp_path: Path) -> None:
 
 @needs_av
 def test_mp3_is_walked_frame_by_frame(tmp_path: Path) -> None:
-    from a2e_async.sandbox import av_media
+    from a2e_async.sandbox.results import pyav_media as av_media
 
     path = tmp_path / "a.mp3"
     assert av_media.dub(path, media.speech()) == "audio/mpeg"

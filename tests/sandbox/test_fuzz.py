@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from a2e_async.sandbox.clock import Moment
 from a2e_async.sandbox.faults import Faults
-from a2e_async.sandbox.kinds import KINDS
+from a2e_async.sandbox.kinds.registry import KINDS
 from a2e_async.sandbox.ledger import Ledger
-from a2e_async.sandbox.others import catalogue
+from a2e_async.sandbox.account_operations import catalogue
 from a2e_async.sandbox.service import Answer, Request, Service
-from a2e_async.sandbox.spec import Operation, operations
-from a2e_async.sandbox.storage import Store
-from a2e_async.sandbox.web_common import json_bytes
+from a2e_async.sandbox.api_spec import Operation, operations
+from a2e_async.sandbox.object_store import Store
+from a2e_async.sandbox.web.responses import json_bytes
 
 from .conftest import BODIES, STARTS, Api
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import pytest
 
-from a2e_async.sandbox.kinds import KINDS, Kind
-from a2e_async.sandbox.spec import kind_rows, operations, problems
+from a2e_async.sandbox.kinds.registry import KINDS, Kind
+from a2e_async.sandbox.api_spec import kind_rows, operations, problems
 
 from .bodies import BODIES, STARTS
 from .conftest import Api

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from a2e_async.sandbox import media
-from a2e_async.sandbox.spec import operations
+from a2e_async.sandbox.api_spec import operations
 
 from .conftest import Api
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from a2e_async.sandbox.clock import Moment
 from a2e_async.sandbox.faults import Faults
-from a2e_async.sandbox.kinds import KINDS, Kind
+from a2e_async.sandbox.kinds.registry import KINDS, Kind
 from a2e_async.sandbox.ledger import Ledger
 from a2e_async.sandbox.service import Answer, Request, Service
-from a2e_async.sandbox.spec import kind_rows
-from a2e_async.sandbox.storage import Store
+from a2e_async.sandbox.api_spec import kind_rows
+from a2e_async.sandbox.object_store import Store
 
 from .conftest import BODIES, STARTS
 

@@ -1,0 +1,1 @@
+"""The operations of the account: credits, uploads, voices, avatars, streaming, older ones."""

@@ -1,0 +1,149 @@
+"""What the service itself offers: voices, avatars, backgrounds. The same in every sandbox."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from .. import media
+from ..object_store import StoredObject
+from ..account_state import Record
+
+if TYPE_CHECKING:
+    from ..service import Service
+
+MADE: Final = "2024-01-01T00:00:00.000Z"
+"""When the things of the service were made, as their records tell it."""
+
+_LANGUAGES: Final = (
+    ("en", "English", (("US", "United States"), ("GB", "United Kingdom"), ("IN", "India"))),
+    ("zh", "Chinese", (("CN", "China"), ("TW", "Taiwan"))),
+    ("es", "Spanish", (("ES", "Spain"), ("MX", "Mexico"))),
+    ("fr", "French", (("FR", "France"), ("CA", "Canada"))),
+    ("pt", "Portuguese", (("BR", "Brazil"), ("PT", "Portugal"))),
+    ("de", "German", (("DE", "Germany"),)),
+    ("it", "Italian", (("IT", "Italy"),)),
+    ("ja", "Japanese", (("JP", "Japan"),)),
+    ("ko", "Korean", (("KR", "South Korea"),)),
+    ("ar", "Arabic", (("SA", "Saudi Arabia"),)),
+    ("hi", "Hindi", (("IN", "India"),)),
+    ("ru", "Russian", (("RU", "Russia"),)),
+)
+
+_NAMES: Final = (("female", ("Mira", "Nora")), ("male", ("Emil", "Otto")))
+
+
+@attrs.frozen(slots=True)
+class Voice:
+    """A voice of the service, for one locale."""
+
+    id: str
+    name: str
+    gender: str
+    country: str
+    """The language part of the locale, such as ``en``: the service calls it so."""
+
+    region: str
+
+
+@cache
+def voices() -> dict[str, Voice]:
+    """Returns every voice by its id."""
+    found = (
+        Voice(_id("voice", country, region, name), name, gender, country, region)
+        for country, _, regions in _LANGUAGES
+        for region, _ in regions
+        for gender, names in _NAMES
+        for name in names
+    )
+    return {voice.id: voice for voice in found}
+
+
+def languages() -> list[Record]:
+    """Returns the languages with their regions."""
+    return [
+        {
+            "value": country,
+            "label": label,
+            "children": [{"value": region, "label": name} for region, name in regions],
+        }
+        for country, label, regions in _LANGUAGES
+    ]
+
+
+def voice_groups(country: str | None = None, region: str | None = None) -> list[Record]:
+    """Returns the voices in groups by gender; of all locales where None is given."""
+    fitting = [
+        voice
+        for voice in voices().values()
+        if country in {None, voice.country} and region in {None, voice.region}
+    ]
+    return [
+        {
+            "value": gender,
+            "label": gender.capitalize(),
+            "children": [
+                {"value": voice.id, "label": voice.name, "ttsRate": 1}
+                for voice in fitting
+                if voice.gender == gender
+            ],
+        }
+        for gender, _ in _NAMES
+        if fitting
+    ]
+
+
+def avatars(service: Service) -> list[Record]:
+    """Returns the avatars of the service; as there, some have no name."""
+    picture, clip = _shelve(service, media.portrait()), _shelve(service, media.clip())
+    return [
+        {
+            "_id": _id("avatar", gender, str(name)),
+            "type": "default",
+            "name": name,
+            "gender": gender,
+            "video_cover": picture,
+            "base_video": clip,
+            "people_img": picture,
+            "createdAt": MADE,
+        }
+        for gender, name in (("female", "Ada"), ("male", "Bruno"), ("female", None))
+    ]
+
+
+def rooms() -> list[Record]:
+    """Returns the avatars that can be met in a room."""
+    return [{"_id": _id("room", name), "name": name} for name in ("Clara", "Dario")]
+
+
+def backgrounds(service: Service) -> list[Record]:
+    """Returns the backgrounds of the service."""
+    picture = _shelve(service, media.portrait())
+    return [
+        {"_id": _id("background", name), "img_url": picture, "name": name, "type": "default"}
+        for name in ("office", "garden", "studio")
+    ]
+
+
+def _id(*parts: str) -> str:
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()[:24]
+
+
+def _shelve(service: Service, path: Path) -> str:
+    """Returns the lasting URL of a sample, which the storage holds from then on."""
+    key = f"system/{path.name}"
+    if key not in service.store.objects:
+        service.store.objects[key] = _sample(path)
+    return f"{service.store.base_url}/cdn/{key}"
+
+
+@cache
+def _sample(path: Path) -> StoredObject:
+    data = path.read_bytes()
+    kind = {".png": "image/png", ".mp4": "video/mp4"}[path.suffix]
+    digest = hashlib.sha256(data).hexdigest()
+    return StoredObject(path, kind, len(data), digest, None, float("inf"))

@@ -1,0 +1,193 @@
+"""How a start becomes a task: what is refused, what is paid, what the new record says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from ..clock import Moment, iso
+from ..faults import TASK_FAULTS
+from ..kinds.registry import KINDS, UNKNOWN_SECONDS, Body, Kind, media_urls
+from ..ledger import Charge
+from ..api_spec import Operation, Problem, operations
+from ..object_store import result_id
+from ..simulated_task import Failure, Task, draw_duration, first_record
+
+if TYPE_CHECKING:
+    from ..service import Answer, Service
+
+UNSEEN_INPUTS: Final = frozenset({"webhook_url", "webhook_token"})
+"""Inputs that no record echoes."""
+
+_IN_ORDER: Final = tuple(sorted(TASK_FAULTS))
+
+
+def start(service: Service, kind: Kind, body: Body, path: str, now: Moment) -> Answer:
+    """Carries out a start whose body fits; returns its record or records, or a refusal."""
+    if (verdict := kind.verdict(body)) is not None:
+        if verdict.data is not None:
+            return service.accept(dict(verdict.data))
+        return service.refuse(verdict.status, verdict.message, code=verdict.code)
+    if kind.single and service.running[kind.name]:
+        return service.refuse(400, "Another training is still running: one at a time per account")
+    length = service.source_seconds(kind, body, now)
+    if length is not None and length > kind.longest:
+        wrong = Problem(kind.media_inputs[0], f"must be at most {kind.longest:g} seconds long")
+        return service.refuse(400, "Invalid parameters", [wrong])
+    count, coins = kind.count(body), kind.price(body, length)
+    ids = tuple(service.new_id(now) for _ in range(count))
+    charge = Charge(kind.name, ids, coins * count, now.calendar, path, dict(body))
+    if (refusal := service.pay(charge, now)) is not None:
+        return refusal
+    records: list[dict[str, Any]] = []
+    for task_id in ids:
+        task = new_task(service, kind, task_id, charge.body, length, coins, now)
+        service.add(task)
+        records.append(service.render(task, now))
+    is_list = count > 1 or kind.start_data == "list"
+    if kind.start_data == "either":
+        is_list = service.random.random() < 0.5
+    return service.accept(records if is_list else records[0])
+
+
+def new_task(
+    service: Service,
+    kind: Kind,
+    task_id: str,
+    body: Body,
+    length: float | None,
+    coins: int,
+    now: Moment,
+) -> Task:
+    """Returns a task that begins now, with the faults that were ordered for it.
+
+    ``length`` are the seconds of its first medium, ``coins`` is what it cost.
+    """
+    created = iso(now.calendar)
+    shown: Any = [] if kind.result_list else ""
+    known: dict[str, Any] = {
+        **dict.fromkeys(kind.result_fields, shown),
+        "_id": task_id,
+        "user_id": service.user_id,
+        "coins": coins,
+        "createdAt": created,
+        "updatedAt": created,
+        kind.status_field: kind.walk.first,
+        kind.failure_field: kind.fine[0],
+        kind.code_field: kind.fine[1],
+        kind.progress_field: 0,
+        kind.made_id: "",
+    }
+    if kind.length_field:
+        known[kind.length_field] = max(1, round(UNKNOWN_SECONDS if length is None else length))
+    fields, echoed = _record_fields(kind.name)
+    if echoed:
+        fields = tuple(dict.fromkeys((*fields, *(name for name in body if name in echoed))))
+    task = Task(
+        task_id,
+        kind,
+        body,
+        first_record(kind, fields, body, known),
+        now,
+        draw_duration(kind, service.durations, service.random, length),
+        service.speed,
+        failure=_planned_failure(service, kind, body, now),
+        sic=service.random.random() < 0.5,
+        length=length,
+        recipe="image" if service.follows_image(kind, body, now) else kind.recipe,
+    )
+    apply_faults(service, task, now)
+    return task
+
+
+def apply_faults(service: Service, task: Task, now: Moment) -> None:
+    """Changes a task that begins now as the queued faults and its kind's patience will have it."""
+    for name in () if service.faults.is_idle else _IN_ORDER:
+        fault = service.faults.take(frozenset({name}), "start", task.kind.name)
+        if fault is None:
+            continue
+        values = fault.values
+        if name == "stuck":
+            task.duration = math.inf
+        elif name == "done_at_once":
+            task.duration = 0.0
+        elif name == "fail":
+            task.failure = Failure(values["message"], values["code"])
+        elif name == "odd_status":
+            task.odd_word = values["word"]
+        elif name == "no_result":
+            task.has_result = False
+        elif name == "early_webhook":
+            service.finished_hooks += [task] if service.hooked(task) else []
+        elif name == "not_found_after_start":
+            task.unknown_until = now.work + values["seconds"]
+        else:
+            task.unlisted_until = now.work + values["seconds"]
+            service.lagging.append(task)
+    if task.duration > task.kind.gives_up:
+        task.duration = task.kind.gives_up
+        task.failure = Failure("The task took too long and was given up", "504")
+
+
+def begin_again(service: Service, task: Task, now: Moment) -> None:
+    """Plans a task anew that goes its whole way once more."""
+    task.failure = _planned_failure(service, task.kind, task.body, now)
+    duration = draw_duration(task.kind, service.durations, service.random, task.length)
+    task.begin(task.kind.walk, duration, now, keeps=False)
+    apply_faults(service, task, now)
+
+
+def _planned_failure(service: Service, kind: Kind, body: Body, now: Moment) -> Failure | None:
+    for name, url in media_urls(kind, body):
+        if not _is_fetchable(service, url, now):
+            return Failure(f"{name} could not be downloaded", "404")
+    if service.random.random() < service.failure_rate:
+        return Failure("generation failed, please try again", "500")
+    return None
+
+
+def _is_fetchable(service: Service, url: str, now: Moment) -> bool:
+    """An input in the sandbox's own storage must be there; others are taken as given."""
+    if not service.store.is_own(url):
+        return True
+    if service.store.find(url, now.calendar) is not None:
+        return True
+    return "/results/" in url and service.result_task(result_id(url), now) is not None
+
+
+@cache
+def _record_fields(name: str) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Returns the fields of a kind's records, and the inputs that are echoed where they were sent.
+
+    Where whole records were seen, they have exactly these fields. Of the other kinds little is
+    known: their records have what records usually have, and every input that was sent.
+    """
+    kind = KINDS[name]
+    operation = _starts()[kind.start_path]
+    seen = operation.record_fields
+    if "createdAt" in seen:
+        return seen, frozenset()
+    usual = (
+        "_id",
+        "user_id",
+        kind.name_field,
+        kind.status_field,
+        kind.progress_field,
+        "coins",
+        *kind.result_fields,
+        kind.failure_field,
+        kind.code_field,
+        "createdAt",
+        "updatedAt",
+        *kind.defaults,
+        *seen,
+    )
+    inputs = (operation.body_schema or {}).get("properties", {})
+    return tuple(dict.fromkeys(filter(None, usual))), frozenset(inputs) - UNSEEN_INPUTS
+
+
+@cache
+def _starts() -> Mapping[str, Operation]:
+    return {item.path: item for item in operations() if item.role == "start"}

@@ -1,0 +1,38 @@
+"""Makes the files behind calls that are no tasks: spoken text, and copies of other files."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from a2e_async.transport.mediatype import HEAD_BYTES, sniff
+
+from .. import media
+from . import stdlib_media as plain_media
+
+if TYPE_CHECKING:
+    from .maker import Order
+
+SPEECH: Final = "speech"
+COPY: Final = "copy"
+
+
+def make(order: Order, path: Path, seed: bytes) -> str | None:
+    """Writes the file and returns its content type; None for a recipe that is not known here."""
+    if order.recipe == SPEECH:
+        plain_media.write_tone(path, float(order.inputs["seconds"]), seed)
+        return "audio/wav"
+    if order.recipe != COPY:
+        return None
+    name = str(order.inputs["name"])
+    sources = [source for source, _ in order.sources.values()]
+    source = sources[0] if sources else _stand_in(name)
+    shutil.copyfile(source, path)
+    with path.open("rb") as file:
+        return sniff(file.read(HEAD_BYTES), name)[1]
+
+
+def _stand_in(name: str) -> Path:
+    known = {"image": media.portrait, "audio": media.speech}
+    return known.get(sniff(b"", name)[0], media.clip)()

@@ -1,0 +1,184 @@
+"""One task: its walk through the statuses as a function of the clock, and its record."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from .clock import Moment, iso
+from .kinds.registry import Kind
+from .kinds.status_sequences import Walk
+
+Duration = float | tuple[float, float] | Callable[[random.Random], float]
+"""Service seconds: a number, a range, or a function of the random source."""
+
+Durations = Mapping[str, Duration]
+"""Durations by kind."""
+
+_ID_MASK: Final = (1 << 96) - 1
+
+
+@attrs.frozen(slots=True)
+class Failure:
+    """How a task will fail: the text and the code the record then shows."""
+
+    message: str
+    code: str = "500"
+
+
+@attrs.define(slots=True, eq=False)
+class Task:
+    """One task. What changes is told below, from ``record`` on."""
+
+    id: str
+    kind: Kind
+    body: Mapping[str, Any]
+    record: Mapping[str, Any]
+    """The record as it was at the start, under its present name; what changes with time is laid
+    over it."""
+
+    created: Moment
+    duration: float
+    """Service seconds from begin to end; ``inf`` for a task that never ends."""
+
+    speed: float
+    failure: Failure | None = None
+    has_result: bool = True
+    odd_word: str | None = None
+    sic: bool = False
+    unlisted_until: float = -math.inf
+    unknown_until: float = -math.inf
+    length: float | None = None
+    """Seconds of its first medium; None when not known."""
+
+    recipe: str = attrs.field(default=attrs.Factory(lambda self: self.kind.recipe, takes_self=True))
+    walk: Walk = attrs.field(default=attrs.Factory(lambda self: self.kind.walk, takes_self=True))
+    begun: Moment = attrs.field(default=attrs.Factory(lambda self: self.created, takes_self=True))
+    """When its present walk began."""
+
+    keeps: bool = False
+    """Whether results of an earlier walk stay visible while it runs."""
+
+    marks: set[str] = attrs.field(factory=set[str])
+    generation: int = 0
+    """Rises when the signed URLs given out so far stop working."""
+
+    deleted: bool = False
+
+    @property
+    def ends(self) -> float:
+        """The moment of the work clock at which it ends."""
+        return self.begun.work + self.duration
+
+    @property
+    def made_id(self) -> str:
+        """The id of what it makes, where its kind makes something with an id."""
+        return f"{int(self.id, 16) ^ _ID_MASK:024x}"
+
+    def word(self, now: Moment) -> str:
+        """Returns the status word at that moment, as the record shows it."""
+        if not self.is_running(now):
+            return self.walk.failed if self.failure else self.walk.done
+        step = self.walk.running(self._share(now))
+        if self.odd_word is not None and step != self.walk.first:
+            return self.odd_word
+        return self.kind.sic.get(step, step) if self.sic else step
+
+    def is_running(self, now: Moment) -> bool:
+        """Returns whether it has not ended yet."""
+        return now.work - self.begun.work < self.duration
+
+    def is_initialized(self, now: Moment) -> bool:
+        """Returns whether it still waits to be sent to a worker: only then it can be deleted."""
+        return self.is_running(now) and self.walk.running(self._share(now)) == "initialized"
+
+    def begin(self, walk: Walk, duration: float, now: Moment, *, keeps: bool) -> None:
+        """Begins another walk; with ``keeps`` the results so far stay visible."""
+        self.walk, self.duration, self.begun, self.keeps = walk, duration, now, keeps
+
+    def render(self, now: Moment, urls: Sequence[str]) -> dict[str, Any]:
+        """Returns the record at that moment; the URLs are those of its results, if it has any."""
+        kind, is_running = self.kind, self.is_running(now)
+        record = {**self.record, kind.status_field: self.word(now)}
+        if kind.progress_field:
+            done = 100 if not self.failure else 0
+            record[kind.progress_field] = (
+                min(99, int(100 * self._share(now))) if is_running else done
+            )
+        if self.failure and not is_running:
+            record[kind.failure_field] = self.failure.message
+            if kind.code_field in record:
+                record[kind.code_field] = self.failure.code
+        elif urls:
+            shown = list(urls) if kind.result_list else urls[0]
+            record.update(dict.fromkeys(kind.result_fields, shown))
+            if kind.made_id:
+                record[kind.made_id] = self.made_id
+        if "updatedAt" in record:
+            record["updatedAt"] = iso(self._changed(now))
+        return record
+
+    def shows_result(self, now: Moment) -> bool:
+        """Returns whether it has a result that can be fetched at that moment."""
+        if self.is_running(now):
+            return self.keeps
+        return self.has_result and not self.failure
+
+    @property
+    def _span(self) -> float:
+        """The time that the running steps share; a stuck task uses the usual one of its kind."""
+        return self.duration if math.isfinite(self.duration) else self.kind.median
+
+    def _share(self, now: Moment) -> float:
+        return (now.work - self.begun.work) / self._span
+
+    def _changed(self, now: Moment) -> float:
+        if not self.is_running(now):
+            last = 1.0
+        else:
+            last = self.walk.changed(min(self._share(now), 1 - 1e-9))
+        return min(now.calendar, self.begun.calendar + last * self._span / self.speed)
+
+
+def draw_duration(
+    kind: Kind, durations: Durations, source: random.Random, length: float | None = None
+) -> float:
+    """Returns how long a new task takes, in service seconds.
+
+    At least a millisecond; 0 for one that is finished at once. ``length`` are the seconds of its
+    first medium, where they are known.
+    """
+    given = durations.get(kind.name)
+    if given is None:
+        if kind.early and source.random() < kind.early:
+            return 0.0
+        median = kind.pace * length if kind.pace and length else kind.median
+        value = source.lognormvariate(math.log(median), kind.sigma)
+    elif callable(given):
+        value = given(source)
+    elif isinstance(given, int | float):
+        value = given
+    else:
+        low, high = given
+        value = source.uniform(low, high)
+    return max(0.001, float(value))
+
+
+def first_record(
+    kind: Kind,
+    fields: tuple[str, ...],
+    body: Mapping[str, Any],
+    known: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Returns a new record: exactly these fields, from what is known or else from the inputs."""
+    record: dict[str, Any] = {}
+    for name in fields:
+        if name in known:
+            record[name] = known[name]
+        else:
+            record[name] = body.get(name, kind.defaults.get(name, ""))
+    return record

@@ -1,0 +1,231 @@
+"""The storage port: uploads in, uploaded objects and results out."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Final, TypeVar
+from urllib.parse import unquote
+
+import attrs
+from aiohttp import web
+
+from ..locked_service import Engine, Leak
+from ..faults import Fault
+from .byte_ranges import Span, choose_span
+from ..object_store import Refusal, StoredObject, result_id, result_part
+from ..media_structure import Broken, read_structure
+from ..simulated_task import Task
+from .responses import hang_up, html_response, xml_error
+
+T = TypeVar("T")
+
+BLOCK: Final = 256 * 1024
+"""Bytes read or written at once."""
+
+PROBE_LIMIT: Final = 64 * 1024 * 1024
+"""Files above this size are stored without reading their length in seconds."""
+
+_COMMON: Final = frozenset({"http_error", "slow", "reset"})
+
+
+@attrs.define(slots=True)
+class StorageHandler:
+    """Answers one request after the other; called by aiohttp."""
+
+    engine: Engine
+    pool: Executor
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Returns the answer to a request."""
+        path = unquote(request.rel_url.raw_path)
+        if "Authorization" in request.headers:
+            with self.engine.lock:
+                at = self.engine.clock.now().calendar
+                self.engine.leaks.append(Leak(request.method, path, at))
+        role = {"upload": "upload", "results": "result", "cdn": "cdn"}.get(
+            path.partition("/")[2].partition("/")[0], ""
+        )
+        if request.method not in ({"PUT"} if role == "upload" else {"GET", "HEAD"}) or not role:
+            return xml_error(404, "NoSuchKey", "The specified key does not exist.")
+        with self.engine.lock:
+            self.engine.transfers[role] += 1
+        fault = self._take(request, role, path)
+        if fault is not None and fault.name in _COMMON | {"upload_error", "drop_download"}:
+            broken = await self._broken(request, fault)
+            if broken is not None:
+                return broken
+        if role == "upload":
+            return await self._upload(request, path)
+        if role == "cdn":
+            return await self._object(request, path)
+        return await self._result(request, path, fault)
+
+    def _take(self, request: web.BaseRequest, role: str, path: str) -> Fault | None:
+        if request.method == "HEAD":
+            return None
+        names = {"upload": {"upload_error"}, "cdn": set[str]()}.get(
+            role, {"cut_download", "drop_download", "expire_results"}
+        )
+        kind = path.removeprefix("/results/").partition("/")[0] if role == "result" else ""
+        return self.engine.faults.take(_COMMON | names, role, kind)
+
+    async def _broken(self, request: web.BaseRequest, fault: Fault) -> web.Response | None:
+        values = fault.values
+        if fault.name == "slow":
+            await asyncio.sleep(values["seconds"])
+            return None
+        if fault.name in {"reset", "drop_download"}:
+            return hang_up(request, reset=fault.name == "reset")
+        await _drain(request)
+        status = values["status"]
+        if values.get("html"):
+            return html_response(status, f"{status} Error")
+        answer = xml_error(status, "InternalError", f"Sandbox fault {status}")
+        if values.get("retry_after") is not None:
+            answer.headers["Retry-After"] = str(values["retry_after"])
+        return answer
+
+    # Uploads
+
+    async def _upload(self, request: web.BaseRequest, path: str) -> web.Response:
+        with self.engine.lock:
+            now = self.engine.clock.now()
+            checked = self.engine.service.store.check_upload(
+                path, request.rel_url.query, request.headers, now.calendar
+            )
+        if isinstance(checked, Refusal):
+            await _drain(request)
+            return xml_error(checked.status, checked.code, checked.message)
+        file = self.engine.maker.directory / f"{secrets.token_hex(16)}.object"
+        kind = request.headers.get("Content-Type", "application/octet-stream")
+        try:
+            size, digest = await self._receive(request, file)
+            seconds = await self._in_pool(lambda: _seconds(file, size))
+        except BaseException:
+            await asyncio.shield(self._in_pool(lambda: file.unlink(missing_ok=True)))
+            raise
+        stored = StoredObject(file, kind, size, digest, seconds, now.calendar)
+        self.engine.store_upload(checked, stored)
+        return web.Response(headers={"ETag": f'"{digest[:32]}"'})
+
+    async def _receive(self, request: web.BaseRequest, file: Path) -> tuple[int, str]:
+        digest = hashlib.sha256()
+        stream: BinaryIO = await self._in_pool(lambda: file.open("wb"))
+
+        def write(block: bytes) -> None:
+            digest.update(block)
+            stream.write(block)
+
+        size, waiting = 0, bytearray()
+        try:
+            async for part in request.content.iter_any():
+                waiting += part
+                size += len(part)
+                if len(waiting) >= BLOCK:
+                    block, waiting = bytes(waiting), bytearray()
+                    await self._in_pool(partial(write, block))
+            await self._in_pool(partial(write, bytes(waiting)))
+        finally:
+            stream.close()
+        return size, digest.hexdigest()
+
+    # Downloads
+
+    async def _object(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        with self.engine.lock:
+            calendar = self.engine.clock.now().calendar
+            found = self.engine.service.store.get(path.removeprefix("/cdn/"), calendar)
+        if found is None:
+            return xml_error(404, "NoSuchKey", "The specified key does not exist.")
+        headers = {"Content-Type": found.content_type}
+        return await self._send(request, found.path, found.size, found.digest[:32], headers)
+
+    async def _result(
+        self, request: web.BaseRequest, path: str, fault: Fault | None
+    ) -> web.StreamResponse:
+        checked = self._check_result(request, path, fault)
+        if isinstance(checked, Refusal):
+            return xml_error(checked.status, checked.code, checked.message)
+        made = await self._in_pool(lambda: self.engine.make_result(checked, result_part(path)))
+        headers = {"Content-Type": made.content_type, "X-Sandbox-Made-With": made.made_with}
+        cut = fault.values["after_bytes"] if fault and fault.name == "cut_download" else None
+        return await self._send(request, made.path, made.size, made.etag, headers, cut)
+
+    def _check_result(
+        self, request: web.BaseRequest, path: str, fault: Fault | None
+    ) -> Task | Refusal:
+        with self.engine.lock:
+            service, now = self.engine.service, self.engine.clock.now()
+            task = service.result_task(result_id(path), now)
+            if task is not None and fault is not None and fault.name == "expire_results":
+                task.generation += 1
+            refusal = service.store.check_result(
+                path, request.rel_url.query, task.generation if task else 0, now.calendar
+            )
+        if refusal is not None:
+            return refusal
+        return task or Refusal(404, "NoSuchKey", "The specified key does not exist.")
+
+    async def _send(
+        self,
+        request: web.BaseRequest,
+        path: Path,
+        size: int,
+        etag: str,
+        headers: dict[str, str],
+        cut: int | None = None,
+    ) -> web.StreamResponse:
+        headers |= {"ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
+        wanted = request.headers
+        span = choose_span(size, wanted.get("Range"), wanted.get("If-Range"), etag)
+        if span is None:
+            return web.Response(status=416, headers={"Content-Range": f"bytes */{size}"})
+        if span.is_part:
+            last = span.first + span.length - 1
+            headers["Content-Range"] = f"bytes {span.first}-{last}/{size}"
+        answer = web.StreamResponse(status=206 if span.is_part else 200, headers=headers)
+        answer.content_length = span.length
+        await answer.prepare(request)
+        if request.method == "HEAD":
+            return answer
+        if cut is not None:
+            span = Span(span.first, min(cut, span.length), span.is_part)
+        sent = 0
+        while sent < span.length:
+            at, count = span.first + sent, min(BLOCK, span.length - sent)
+            await answer.write(await self._in_pool(partial(_read, path, at, count)))
+            sent += count
+        if cut is not None:
+            await asyncio.sleep(0.02)  # lets what was written leave before the connection is cut
+            hang_up(request)
+        return answer
+
+    async def _in_pool(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.pool, work)
+
+
+def _read(path: Path, at: int, count: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(at)
+        return file.read(count)
+
+
+def _seconds(file: Path, size: int) -> float | None:
+    if size > PROBE_LIMIT:
+        return None
+    try:
+        return read_structure(file).seconds
+    except Broken:
+        return None
+
+
+async def _drain(request: web.BaseRequest) -> None:
+    """Reads the body away, so that the client gets to read the answer."""
+    async for _ in request.content.iter_any():
+        pass

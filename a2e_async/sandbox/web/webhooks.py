@@ -1,0 +1,111 @@
+"""Delivers webhooks: one attempt for each ended task, never repeated, as the service does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Final
+
+import aiohttp
+import attrs
+
+from ..locked_service import Engine
+from ..simulated_task import Task
+from .responses import json_bytes
+
+TICK: Final = 0.02
+"""True seconds between two looks for ended tasks."""
+
+ATTEMPT: Final = aiohttp.ClientTimeout(total=10)
+
+
+@attrs.define(slots=True, kw_only=True, eq=False)
+class Delivery:
+    """One webhook event and what became of it. ``status`` is the receiver's answer.
+
+    None: held back by a fault, on its way, or nobody answered. ``true`` is False for a forged one.
+    """
+
+    task_id: str
+    kind: str
+    event: str
+    true: bool = True
+    status: int | None = None
+
+
+@attrs.define(slots=True)
+class Webhooks:
+    """Sends what is due until cancelled."""
+
+    engine: Engine
+    verify: bool
+    """Whether the receiver's certificate is checked."""
+
+    deliveries: list[Delivery] = attrs.field(init=False, factory=list[Delivery])
+    """All events so far, oldest first."""
+
+    async def run(self) -> None:
+        """Looks for ended tasks for ever and posts their webhooks."""
+        service = self.engine.service
+        async with aiohttp.ClientSession(timeout=ATTEMPT) as session, asyncio.TaskGroup() as group:
+            while True:
+                if service.open_hooks or service.finished_hooks:
+                    for task in self._due():
+                        for posting in self._postings(session, task):
+                            group.create_task(posting)
+                await asyncio.sleep(TICK)
+
+    def _due(self) -> list[Task]:
+        with self.engine.settled() as service:
+            due, service.finished_hooks = service.finished_hooks, []
+            return due
+
+    def _postings(self, session: aiohttp.ClientSession, task: Task) -> Iterator[Any]:
+        """Yields what is to be sent for one task, as its faults will have it."""
+        kind = task.kind.name
+        event = "task.failed" if task.failure else "task.completed"
+        late, copies = 0.0, 1
+        if self._fault("forge_webhook", kind) is not None:
+            forged = Delivery(task_id=task.id, kind=kind, event=event, true=False)
+            self.deliveries.append(forged)
+            yield self._post(session, task, forged, 0.0)
+        if fault := self._fault("slow_webhook", kind):
+            late = fault["seconds"]
+        if fault := self._fault("repeat_webhook", kind):
+            copies = fault["copies"]
+        held = self._fault("drop_webhook", kind) is not None
+        for _ in range(copies):
+            delivery = Delivery(task_id=task.id, kind=kind, event=event)
+            self.deliveries.append(delivery)
+            if not held:
+                yield self._post(session, task, delivery, late)
+
+    def _fault(self, name: str, kind: str) -> Any:
+        fault = self.engine.faults.take(frozenset({name}), "webhook", kind)
+        return None if fault is None else fault.values
+
+    async def _post(
+        self, session: aiohttp.ClientSession, task: Task, delivery: Delivery, late: float
+    ) -> None:
+        await asyncio.sleep(late)
+        with self.engine.settled() as service:
+            record = service.render(task, self.engine.clock.now())
+        headers = {"Content-Type": "application/json"}
+        if token := task.body.get("webhook_token"):
+            headers["X-A2e-Webhook-Token"] = token if delivery.true else _wrong(token)
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError, ValueError):
+            async with session.post(
+                task.body["webhook_url"],
+                data=json_bytes({"event": delivery.event, "task_id": task.id, "data": record}),
+                headers=headers,
+                ssl=self.verify,
+                allow_redirects=False,
+            ) as answer:
+                delivery.status = answer.status
+                await answer.release()
+
+
+def _wrong(token: str) -> str:
+    """Returns a token like this one, which is none."""
+    return token[:-1] + ("B" if token[-1] == "A" else "A")
