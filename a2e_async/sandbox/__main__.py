@@ -49,9 +49,9 @@ async def _serve(options: argparse.Namespace) -> None:
         try:
             loop.add_signal_handler(number, done.set)
         except NotImplementedError:  # Windows
-            signal.signal(number, lambda _number, _frame: _end(loop, done))
+            signal.signal(number, lambda _number, _frame: _request_stop(loop, done))
     if options.exit_with_parent:
-        threading.Thread(target=_watch_stdin, args=(loop, done), daemon=True).start()
+        threading.Thread(target=_stop_at_end_of_stdin, args=(loop, done), daemon=True).start()
     async with Sandbox(
         host=options.host,
         port=options.port,
@@ -85,15 +85,15 @@ def _announce(sandbox: Sandbox, *, is_json: bool) -> None:
     sys.stdout.flush()
 
 
-def _end(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:
+def _request_stop(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:
     loop.call_soon_threadsafe(done.set)
 
 
-def _watch_stdin(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:
+def _stop_at_end_of_stdin(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:
     # Reads the descriptor itself: sys.stdin holds a lock that a dying interpreter waits for.
     while os.read(0, 1024):
         pass
-    _end(loop, done)
+    _request_stop(loop, done)
 
 
 if __name__ == "__main__":

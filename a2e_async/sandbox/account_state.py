@@ -6,14 +6,14 @@ from typing import Any
 
 import attrs
 
-from .simulated_task import Task
+from .simulated_task import SimulatedTask
 
 Record = dict[str, Any]
 """One thing of the account, as the service shows it."""
 
 
 @attrs.define(slots=True)
-class Room:
+class StreamingRoom:
     """One room of a streaming avatar, paid for until it expires."""
 
     opened: float
@@ -25,7 +25,7 @@ class Room:
 
 
 @attrs.define(slots=True)
-class Others:
+class AccountState:
     """The things by their ids, each table in the order of making."""
 
     avatars: dict[str, Record] = attrs.field(factory=dict[str, Record])
@@ -40,8 +40,8 @@ class Others:
     previews_until: float = 0.0
     """The moment of the work clock at which the previews are dropped."""
 
-    rooms: dict[str, Room] = attrs.field(factory=dict[str, Room])
-    files: dict[str, Task] = attrs.field(factory=dict[str, Task])
+    rooms: dict[str, StreamingRoom] = attrs.field(factory=dict[str, StreamingRoom])
+    files: dict[str, SimulatedTask] = attrs.field(factory=dict[str, SimulatedTask])
     """Results of calls that are no tasks: in no list, but they can be downloaded."""
 
     uses_public_pool: bool = False

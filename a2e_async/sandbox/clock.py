@@ -12,7 +12,7 @@ import attrs
 class Moment:
     """One instant, on the two clocks of the sandbox, in seconds."""
 
-    work: float
+    service_time: float
     """Service seconds since the sandbox was made: runs at ``speed``; tasks advance by it."""
 
     calendar: float
@@ -49,13 +49,13 @@ class ServiceClock:
         self._extra += seconds
 
 
-def iso(calendar: float) -> str:
+def format_iso(calendar: float) -> str:
     """Returns the instant as the service writes it: UTC with milliseconds and a ``Z``."""
     whole = datetime.fromtimestamp(calendar, UTC)
     return f"{whole:%Y-%m-%dT%H:%M:%S}.{whole.microsecond // 1000:03d}Z"
 
 
-def from_iso(text: str) -> float:
+def parse_iso(text: str) -> float:
     """Returns the seconds since 1970 of an ISO date; UTC when it names no zone.
 
     Raises:

@@ -8,8 +8,8 @@ from typing import Any, Final, Literal
 
 import attrs
 
-Emptiness = Literal["null", "object", "list", "string", "refused", "success_false"]
-Shape = Literal["list", "nested", "bare", "text"]
+EmptyStartShape = Literal["null", "object", "list", "string", "refused", "success_false"]
+DataShape = Literal["list", "nested", "bare", "text"]
 
 STORAGE_ROLES: Final = frozenset({"upload", "result", "cdn"})
 """Roles of the storage port; a fault without a role never fires there."""
@@ -40,10 +40,10 @@ class Fault:
     name: str
     role: str | None
     kind: str | None
-    left: int | None
+    remaining: int | None
     values: Mapping[str, Any]
 
-    def fits(self, role: str, kind: str) -> bool:
+    def matches(self, role: str, kind: str) -> bool:
         """Returns whether it may fire here."""
         if self.role is None:
             return role not in STORAGE_ROLES and self.kind in {None, kind}
@@ -51,7 +51,7 @@ class Fault:
 
 
 @attrs.define(slots=True)
-class RateLimiter:
+class TokenBucket:
     """A token bucket on the true clock (not sped up)."""
 
     per_second: float
@@ -65,7 +65,7 @@ class RateLimiter:
             raise ValueError(msg)
         self._tokens = self.burst
 
-    def wait(self, real: float) -> float:
+    def take_or_delay(self, real: float) -> float:
         """Takes a token and returns 0, or returns the seconds until there is one."""
         if self._at is not None:
             self._tokens = min(self.burst, self._tokens + (real - self._at) * self.per_second)
@@ -94,7 +94,7 @@ class Faults:
 
     _lock: threading.RLock = attrs.field(factory=threading.RLock)
     _queue: list[Fault] = attrs.field(init=False, factory=list[Fault])
-    _limiter: RateLimiter | None = attrs.field(init=False, default=None)
+    _limiter: TokenBucket | None = attrs.field(init=False, default=None)
 
     # Requests
 
@@ -168,14 +168,14 @@ class Faults:
         self._add("code_error", role, kind, times, code=code, message=message)
 
     def empty_start(
-        self, kind: str | None = None, *, shape: Emptiness = "null", times: int | None = 1
+        self, kind: str | None = None, *, shape: EmptyStartShape = "null", times: int | None = 1
     ) -> None:
         """Answers a start with 200 and no task in one of several shapes; nothing is charged."""
         self._add("empty_start", "start", kind, times, shape=shape)
 
     def data_shape(
         self,
-        shape: Shape,
+        shape: DataShape,
         role: str | None = None,
         kind: str | None = None,
         *,
@@ -191,7 +191,7 @@ class Faults:
     def rate_limit(self, per_second: float, burst: float = 1) -> None:
         """Limits all API requests together from now on: 429 with Retry-After, on true seconds."""
         with self._lock:
-            self._limiter = RateLimiter(per_second, burst)
+            self._limiter = TokenBucket(per_second, burst)
 
     # Tasks
 
@@ -303,18 +303,18 @@ class Faults:
             return None
         with self._lock:
             for fault in self._queue:
-                if fault.name in names and fault.fits(role, kind):
-                    if fault.left is not None:
-                        fault.left -= 1
-                        if fault.left <= 0:
+                if fault.name in names and fault.matches(role, kind):
+                    if fault.remaining is not None:
+                        fault.remaining -= 1
+                        if fault.remaining <= 0:
                             self._queue.remove(fault)
                     return fault
         return None
 
-    def pace(self, real: float) -> float:
+    def rate_limit_delay(self, real: float) -> float:
         """Returns 0 when a request may pass, else the true seconds until the next one may."""
         with self._lock:
-            return self._limiter.wait(real) if self._limiter else 0.0
+            return self._limiter.take_or_delay(real) if self._limiter else 0.0
 
     def _add(
         self, name: str, role: str | None, kind: str | None, times: int | None, **values: Any
@@ -326,7 +326,7 @@ class Faults:
             self._queue.append(Fault(name, role, kind, times, values))
 
 
-SETTABLE: Final = (
+CONTROLLABLE_FAULTS: Final = (
     REQUEST_FAULTS
     | TASK_FAULTS
     | WEBHOOK_FAULTS

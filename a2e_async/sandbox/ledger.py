@@ -55,11 +55,11 @@ class Ledger:
     spent: int = attrs.field(init=False, default=0)
     charges: list[Charge] = attrs.field(init=False, factory=list[Charge])
     transactions: list[Transaction] = attrs.field(init=False, factory=list[Transaction])
-    _by_task: dict[str, tuple[int, int]] = attrs.field(
+    _charge_by_task: dict[str, tuple[int, int]] = attrs.field(
         init=False, factory=dict[str, tuple[int, int]]
     )
 
-    def open(self, transaction_id: str, at: float) -> None:
+    def grant_initial_balance(self, transaction_id: str, at: float) -> None:
         """Writes the first grant into the history."""
         note = "Grant"
         self.transactions.append(Transaction(transaction_id, self.balance, at, note, self.balance))
@@ -72,19 +72,19 @@ class Ledger:
         """
         if charge.coins > self.balance:
             raise InsufficientCoins
-        shares = _shares(charge.coins, len(charge.ids))
+        shares = _split_coins(charge.coins, len(charge.ids))
         for task_id, share in zip(charge.ids, shares, strict=True):
-            self._by_task[task_id] = (len(self.charges), share)
+            self._charge_by_task[task_id] = (len(self.charges), share)
         self.charges.append(charge)
-        self._move(-charge.coins, charge.at, f"Charge: {charge.kind}", charge.ids, transaction_id)
+        self._record(-charge.coins, charge.at, f"Charge: {charge.kind}", charge.ids, transaction_id)
 
     def refund(self, task_id: str, at: float, transaction_id: str) -> int:
         """Gives back what the task cost, once; returns the coins."""
-        index, share = self._by_task.pop(task_id, (-1, 0))
-        self.give_back(index, share, at, transaction_id, (task_id,))
+        index, share = self._charge_by_task.pop(task_id, (-1, 0))
+        self.refund_part(index, share, at, transaction_id, (task_id,))
         return share
 
-    def give_back(
+    def refund_part(
         self, index: int, coins: int, at: float, transaction_id: str, ids: tuple[str, ...] = ()
     ) -> None:
         """Gives back so many coins of the charge with this index; nothing when there are none."""
@@ -92,9 +92,9 @@ class Ledger:
             return
         old = self.charges[index]
         self.charges[index] = attrs.evolve(old, refunded=old.refunded + coins)
-        self._move(coins, at, f"Refund: {old.kind}", ids, transaction_id)
+        self._record(coins, at, f"Refund: {old.kind}", ids, transaction_id)
 
-    def _move(
+    def _record(
         self, amount: int, at: float, note: str, ids: tuple[str, ...], transaction_id: str
     ) -> None:
         self.balance += amount
@@ -102,7 +102,7 @@ class Ledger:
         self.transactions.append(Transaction(transaction_id, amount, at, note, self.balance, ids))
 
 
-def _shares(coins: int, parts: int) -> list[int]:
+def _split_coins(coins: int, parts: int) -> list[int]:
     if not parts:
         return []
     share, rest = divmod(coins, parts)

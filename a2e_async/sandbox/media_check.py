@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import attrs
 
-from .media_structure import Broken, Structure, read_structure
+from .media_structure import BrokenMedia, MediaStructure, read_media_structure
 
 
 @attrs.frozen(slots=True)
@@ -40,24 +40,24 @@ def check_media(path: str | Path) -> MediaCheck:
     """
     file = Path(path)
     try:
-        found = read_structure(file)
-    except Broken as error:
-        if (decoded := _decode(file)) is not None and not _is_ours(file):
+        found = read_media_structure(file)
+    except BrokenMedia as error:
+        if (decoded := _decode_all_frames(file)) is not None and not _has_structure_check(file):
             return decoded
         return MediaCheck(False, "unknown", None, "structure", str(error))
-    return _decode(file, found) or MediaCheck(
+    return _decode_all_frames(file, found) or MediaCheck(
         True, found.kind, found.seconds, "structure", found.detail
     )
 
 
-def _is_ours(file: Path) -> bool:
+def _has_structure_check(file: Path) -> bool:
     """Whether the structure check knows the form; then its word counts, as decoders forgive."""
     with file.open("rb") as stream:
         head = stream.read(12)
     return head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"ID3")) or head[4:8] == b"ftyp"
 
 
-def _decode(file: Path, found: Structure | None = None) -> MediaCheck | None:
+def _decode_all_frames(file: Path, found: MediaStructure | None = None) -> MediaCheck | None:
     """Decodes every frame; None without PyAV."""
     try:
         import av
@@ -72,7 +72,7 @@ def _decode(file: Path, found: Structure | None = None) -> MediaCheck | None:
             for packet in container.demux(streams):
                 for frame in packet.decode():
                     frames[packet.stream.type] += 1
-                    seconds = max(seconds, _end_of(frame))
+                    seconds = max(seconds, _frame_end(frame))
     except (FFmpegError, ValueError, EOFError) as error:
         kind = found.kind if found else "unknown"
         return MediaCheck(False, kind, None, "pyav", f"cannot be decoded: {error}")
@@ -84,6 +84,6 @@ def _decode(file: Path, found: Structure | None = None) -> MediaCheck | None:
     return MediaCheck(True, kind, lasts, "pyav", told)
 
 
-def _end_of(frame: Any) -> float:
+def _frame_end(frame: Any) -> float:
     lasts = frame.samples / frame.sample_rate if hasattr(frame, "samples") else 0.0
     return float(frame.time or 0.0) + lasts

@@ -18,16 +18,16 @@ _BITRATES: Final = {
 }
 """Layer III, kbit/s by index: MPEG 1, and MPEG 2 / 2.5."""
 
-_RATES: Final = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+_SAMPLE_RATES: Final = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 """Samples per second by the version bits of a frame header."""
 
 
-class Broken(Exception):
+class BrokenMedia(Exception):
     """The file is not whole, or not what it claims to be; the text says where."""
 
 
 @attrs.frozen(slots=True)
-class Structure:
+class MediaStructure:
     """What the structure tells: ``image``, ``audio`` or ``video``, and the seconds if it lasts."""
 
     kind: str
@@ -35,7 +35,7 @@ class Structure:
     detail: str
 
 
-def read_structure(path: Path) -> Structure:
+def read_media_structure(path: Path) -> MediaStructure:
     """Returns what a PNG, JPEG, WAV, MP3 or MP4 file is, after checking that it is whole.
 
     Raises:
@@ -45,23 +45,23 @@ def read_structure(path: Path) -> Structure:
     data = path.read_bytes()
     try:
         if data.startswith(PNG_SIGNATURE):
-            return _png(data)
+            return _read_png(data)
         if data.startswith(b"\xff\xd8\xff"):
-            return _jpeg(data)
+            return _read_jpeg(data)
         if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
-            return _wav(data)
+            return _read_wav(data)
         if data[4:8] == b"ftyp":
-            return _mp4(data)
+            return _read_mp4(data)
         if data[:3] == b"ID3" or (len(data) > 4 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0):
-            return _mp3(data)
+            return _read_mp3(data)
     except (struct.error, IndexError, zlib.error) as error:
         msg = "the file ends in the middle of a structure"
-        raise Broken(msg) from error
+        raise BrokenMedia(msg) from error
     msg = "empty file" if not data else "not a PNG, JPEG, WAV, MP3 or MP4 file"
-    raise Broken(msg)
+    raise BrokenMedia(msg)
 
 
-def _png(data: bytes) -> Structure:
+def _read_png(data: bytes) -> MediaStructure:
     at, pixels, size = len(PNG_SIGNATURE), b"", (0, 0)
     while True:
         length, name = struct.unpack_from(">I4s", data, at)
@@ -69,7 +69,7 @@ def _png(data: bytes) -> Structure:
         (crc,) = struct.unpack_from(">I", data, at + 8 + length)
         if crc != zlib.crc32(name + body):
             msg = f"the PNG chunk {name.decode('latin-1')} has a wrong checksum"
-            raise Broken(msg)
+            raise BrokenMedia(msg)
         if name == b"IHDR":
             size = struct.unpack_from(">II", body)
         elif name == b"IDAT":
@@ -78,21 +78,21 @@ def _png(data: bytes) -> Structure:
             break
         at += 12 + length
     zlib.decompress(pixels)
-    return Structure("image", None, f"PNG {size[0]}x{size[1]}")
+    return MediaStructure("image", None, f"PNG {size[0]}x{size[1]}")
 
 
-def _jpeg(data: bytes) -> Structure:
+def _read_jpeg(data: bytes) -> MediaStructure:
     if not data.rstrip(b"\x00").endswith(b"\xff\xd9"):
         msg = "the JPEG has no end marker"
-        raise Broken(msg)
-    return Structure("image", None, "JPEG")
+        raise BrokenMedia(msg)
+    return MediaStructure("image", None, "JPEG")
 
 
-def _wav(data: bytes) -> Structure:
+def _read_wav(data: bytes) -> MediaStructure:
     (total,) = struct.unpack_from("<I", data, 4)
     if total + 8 > len(data):
         msg = f"the RIFF header tells {total + 8} bytes, there are {len(data)}"
-        raise Broken(msg)
+        raise BrokenMedia(msg)
     at, per_second = 12, 0
     while at + 8 <= total + 8:
         name, length = struct.unpack_from("<4sI", data, at)
@@ -101,66 +101,66 @@ def _wav(data: bytes) -> Structure:
         elif name == b"data" and per_second:
             if at + 8 + length > len(data):
                 msg = "the WAV samples are cut"
-                raise Broken(msg)
-            return Structure("audio", length / per_second, "WAV")
+                raise BrokenMedia(msg)
+            return MediaStructure("audio", length / per_second, "WAV")
         at += 8 + length + length % 2
     msg = "the WAV file holds no samples"
-    raise Broken(msg)
+    raise BrokenMedia(msg)
 
 
-def _mp3(data: bytes) -> Structure:
+def _read_mp3(data: bytes) -> MediaStructure:
     at, frames, seconds = 0, 0, 0.0
     if data[:3] == b"ID3":
         sizes = data[6:10]
         at = 10 + (sizes[0] << 21 | sizes[1] << 14 | sizes[2] << 7 | sizes[3])
     end = len(data) - 128 if data[-128:-125] == b"TAG" else len(data)
     while at + 4 <= end:
-        length, lasts = _mp3_frame(data, at)
+        length, lasts = _measure_mp3_frame(data, at)
         if at + length > end:
             msg = f"the MP3 frame {frames} is cut"
-            raise Broken(msg)
+            raise BrokenMedia(msg)
         at, frames, seconds = at + length, frames + 1, seconds + lasts
     if not frames:
         msg = "the MP3 file holds no frames"
-        raise Broken(msg)
-    return Structure("audio", seconds, f"MP3, {frames} frames")
+        raise BrokenMedia(msg)
+    return MediaStructure("audio", seconds, f"MP3, {frames} frames")
 
 
-def _mp3_frame(data: bytes, at: int) -> tuple[int, float]:
+def _measure_mp3_frame(data: bytes, at: int) -> tuple[int, float]:
     """Returns the length in bytes and in seconds of the frame that begins here."""
     word = int.from_bytes(data[at : at + 4], "big")
     version, layer, bitrate, rate = word >> 19 & 3, word >> 17 & 3, word >> 12 & 15, word >> 10 & 3
     if word >> 21 != 0x7FF or version == 1 or layer != 1 or bitrate in {0, 15} or rate == 3:
         msg = f"no MP3 frame at byte {at}"
-        raise Broken(msg)
+        raise BrokenMedia(msg)
     samples = 1152 if version == 3 else 576
-    per_second = _RATES[version][rate]
+    per_second = _SAMPLE_RATES[version][rate]
     kbits = _BITRATES[1 if version == 3 else 2][bitrate]
     return samples // 8 * kbits * 1000 // per_second + (word >> 9 & 1), samples / per_second
 
 
-def _mp4(data: bytes) -> Structure:
-    top = {name: (at, end) for name, at, end in _boxes(data, 0, len(data))}
+def _read_mp4(data: bytes) -> MediaStructure:
+    top = {name: (at, end) for name, at, end in _iter_boxes(data, 0, len(data))}
     if b"moov" not in top or b"mdat" not in top:
         msg = "the MP4 file lacks " + ("moov" if b"moov" not in top else "mdat")
-        raise Broken(msg)
+        raise BrokenMedia(msg)
     seconds, handlers, samples = 0.0, set[bytes](), 0
-    for name, at, end in _boxes(data, *top[b"moov"]):
+    for name, at, end in _iter_boxes(data, *top[b"moov"]):
         if name == b"mvhd":
-            seconds = _duration(data, at)
+            seconds = _movie_seconds(data, at)
         elif name == b"trak":
-            handler, size = _track(data, at, end)
+            handler, size = _read_track(data, at, end)
             handlers.add(handler)
             samples += size
-    room = sum(end - at for name, at, end in _boxes(data, 0, len(data)) if name == b"mdat")
+    room = sum(end - at for name, at, end in _iter_boxes(data, 0, len(data)) if name == b"mdat")
     if not samples or samples > room:
         msg = f"the MP4 tracks tell {samples} bytes of media, there are {room}"
-        raise Broken(msg)
+        raise BrokenMedia(msg)
     kind = "video" if b"vide" in handlers else "audio"
-    return Structure(kind, seconds, f"MP4, {len(handlers)} track(s)")
+    return MediaStructure(kind, seconds, f"MP4, {len(handlers)} track(s)")
 
 
-def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def _iter_boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yields name, begin and end of the content of each box."""
     while at < end:
         size, name = struct.unpack_from(">I4s", data, at)
@@ -172,23 +172,23 @@ def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
             size = end - at
         if size < head or at + size > end:
             msg = f"the MP4 box {name.decode('latin-1')} is cut"
-            raise Broken(msg)
+            raise BrokenMedia(msg)
         yield name, at + head, at + size
         at += size
 
 
-def _duration(data: bytes, at: int) -> float:
+def _movie_seconds(data: bytes, at: int) -> float:
     form = ">IQ" if data[at] else ">II"
     scale, length = struct.unpack_from(form, data, at + (20 if data[at] else 12))
     return float(length / scale) if scale else 0.0
 
 
-def _track(data: bytes, at: int, end: int) -> tuple[bytes, int]:
+def _read_track(data: bytes, at: int, end: int) -> tuple[bytes, int]:
     """Returns the handler of a track and the bytes of its samples."""
     handler, size = b"", 0
-    for name, inner, stop in _boxes(data, at, end):
+    for name, inner, stop in _iter_boxes(data, at, end):
         if name in {b"mdia", b"minf", b"stbl"}:
-            found, more = _track(data, inner, stop)
+            found, more = _read_track(data, inner, stop)
             handler, size = handler or found, size + more
         elif name == b"hdlr" and not handler:
             handler = data[inner + 8 : inner + 12]

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import attrs
 
-OBJECT_LIFE: Final = 3 * 86400.0
+OBJECT_LIFE_SECONDS: Final = 3 * 86400.0
 """How long an uploaded object is kept, in calendar seconds, as the default bucket does."""
 
 Query = Mapping[str, str]
@@ -34,7 +34,17 @@ class StoredObject:
 
 
 @attrs.frozen(slots=True)
-class Refusal:
+class AuthLeak:
+    """A request that carried an Authorization header to storage. The token is not kept."""
+
+    method: str
+    path: str
+    at: float
+    """Seconds since 1970."""
+
+
+@attrs.frozen(slots=True)
+class StorageRefusal:
     """Why storage says no: the HTTP status, the code of the XML answer, and the text."""
 
     status: int
@@ -43,7 +53,7 @@ class Refusal:
 
 
 @attrs.define(slots=True)
-class Store:
+class ObjectStore:
     """What is stored, and who may read and write. Expiry is in calendar seconds."""
 
     secret: bytes
@@ -52,7 +62,7 @@ class Store:
 
     # Uploads
 
-    def permit(
+    def sign_upload(
         self, key: str, expires: int, content_type: str | None, length: int | None
     ) -> tuple[str, str]:
         """Returns the URL to PUT to and the URL under which the object is then found."""
@@ -68,7 +78,7 @@ class Store:
 
     def check_upload(
         self, path: str, query: Query, headers: Mapping[str, str], calendar: float
-    ) -> str | Refusal:
+    ) -> str | StorageRefusal:
         """Returns the key that the upload to this (decoded) path may write, or why it may not.
 
         Type and length are part of the signature: other ones, a missing length, or an
@@ -78,32 +88,38 @@ class Store:
         expires, kind, length = (query.get(name, "") for name in names)
         key = path.removeprefix("/upload/")
         if "Authorization" in headers:
-            return Refusal(403, "SignatureDoesNotMatch", "Only one auth mechanism is allowed.")
+            return StorageRefusal(
+                403, "SignatureDoesNotMatch", "Only one auth mechanism is allowed."
+            )
         wanted = self._sign("PUT", f"/upload/{key}", expires, kind, length)
-        if not _same(wanted, query.get("X-Signature", "")):
-            return Refusal(403, "SignatureDoesNotMatch", "The signature does not match.")
+        if not _signatures_equal(wanted, query.get("X-Signature", "")):
+            return StorageRefusal(403, "SignatureDoesNotMatch", "The signature does not match.")
         if calendar > float(expires):
-            return Refusal(403, "AccessDenied", "Request has expired")
+            return StorageRefusal(403, "AccessDenied", "Request has expired")
         if kind and headers.get("Content-Type", "") != kind:
-            return Refusal(403, "SignatureDoesNotMatch", f"Content-Type is signed as {kind}.")
+            return StorageRefusal(
+                403, "SignatureDoesNotMatch", f"Content-Type is signed as {kind}."
+            )
         if "Content-Length" not in headers:
-            return Refusal(411, "MissingContentLength", "Content-Length is needed.")
+            return StorageRefusal(411, "MissingContentLength", "Content-Length is needed.")
         if length and headers["Content-Length"] != length:
-            return Refusal(403, "SignatureDoesNotMatch", f"Content-Length is signed as {length}.")
+            return StorageRefusal(
+                403, "SignatureDoesNotMatch", f"Content-Length is signed as {length}."
+            )
         return key
 
-    def get(self, key: str, calendar: float) -> StoredObject | None:
+    def get_object(self, key: str, calendar: float) -> StoredObject | None:
         """Returns the object unless it is unknown or its three days are over."""
         found = self.objects.get(key)
-        return found if found and calendar <= found.stored_at + OBJECT_LIFE else None
+        return found if found and calendar <= found.stored_at + OBJECT_LIFE_SECONDS else None
 
-    def find(self, url: str, calendar: float) -> StoredObject | None:
+    def find_by_url(self, url: str, calendar: float) -> StoredObject | None:
         """Returns the uploaded object that a URL of this storage names."""
         if not self.base_url or not url.startswith(f"{self.base_url}/cdn/"):
             return None
-        return self.get(unquote(urlsplit(url).path.removeprefix("/cdn/")), calendar)
+        return self.get_object(unquote(urlsplit(url).path.removeprefix("/cdn/")), calendar)
 
-    def is_own(self, url: str) -> bool:
+    def is_storage_url(self, url: str) -> bool:
         """Returns whether a URL points to this storage."""
         return bool(self.base_url) and url.startswith(f"{self.base_url}/")
 
@@ -117,14 +133,14 @@ class Store:
 
     def check_result(
         self, path: str, query: Query, generation: int, calendar: float
-    ) -> Refusal | None:
+    ) -> StorageRefusal | None:
         """Returns why a result may not be read, or None."""
         expires = query.get("Expires", "")
         wanted = self._sign("GET", path, expires, str(generation))
-        if not _same(wanted, query.get("Signature", "")):
-            return Refusal(403, "SignatureDoesNotMatch", "The signature does not match.")
+        if not _signatures_equal(wanted, query.get("Signature", "")):
+            return StorageRefusal(403, "SignatureDoesNotMatch", "The signature does not match.")
         if calendar > float(expires):
-            return Refusal(403, "AccessDenied", "Request has expired")
+            return StorageRefusal(403, "AccessDenied", "Request has expired")
         return None
 
     def _sign(self, *parts: str) -> str:
@@ -132,16 +148,16 @@ class Store:
         return hmac.digest(self.secret, text, hashlib.sha256).hex()[:32]
 
 
-def _same(wanted: str, given: str) -> bool:
+def _signatures_equal(wanted: str, given: str) -> bool:
     return hmac.compare_digest(wanted.encode(), given.encode("utf-8", "replace"))
 
 
-def result_id(url: str) -> str:
+def result_task_id(url: str) -> str:
     """Returns the task id that the path of a result URL names; "" when it names none."""
     return _result_name(url).partition("-")[0]
 
 
-def result_part(url: str) -> str:
+def result_file_part(url: str) -> str:
     """Returns which of a task's several files a result URL names; "" for the only one."""
     return _result_name(url).partition("-")[2]
 

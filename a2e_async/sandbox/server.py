@@ -15,15 +15,17 @@ from typing import Any, Final
 import attrs
 from aiohttp import web
 
-from .web.control import Control
-from .locked_service import Engine, Leak, LedgerView, TaskView
 from .faults import Faults
-from .results.maker import MadeWith, Wanted
+from .locked_service import LockedService
+from .object_store import AuthLeak
+from .results.maker import MediaBackend, MediaBackendChoice
 from .simulated_task import Durations
+from .views import LedgerView, TaskView, view_tasks
 from .web.api import ApiHandler
-from .web.responses import Handler, forgiving
+from .web.control import ControlRoutes
+from .web.responses import WebHandler, ignore_disconnects
 from .web.storage import StorageHandler
-from .web.webhooks import Delivery, Webhooks
+from .web.webhooks import Delivery, WebhookSender
 
 API_KEY: Final = "sandbox-key"
 """The token that the sandbox takes unless told otherwise."""
@@ -71,7 +73,7 @@ class Sandbox:
     webhook_verify: bool = True
     """Whether the certificate of a webhook receiver is checked."""
 
-    make_results: Wanted = "auto"
+    make_results: MediaBackendChoice = "auto"
     """``pyav`` makes results from the real inputs, ``stdlib`` small stand-ins."""
 
     clock: Callable[[], float] = time.monotonic
@@ -84,20 +86,22 @@ class Sandbox:
     storage_url: str = attrs.field(init=False, default="")
     """The address of uploads and results: another origin than the API."""
 
-    _engine: Engine = attrs.field(init=False, repr=False)
+    _locked: LockedService = attrs.field(init=False, repr=False)
     _pool: ThreadPoolExecutor | None = attrs.field(init=False, default=None, repr=False)
     _runners: list[web.ServerRunner] = attrs.field(
         init=False, factory=list[web.ServerRunner], repr=False
     )
-    _webhooks: Webhooks | None = attrs.field(init=False, default=None, repr=False)
-    _posting: asyncio.Task[None] | None = attrs.field(init=False, default=None, repr=False)
-    _thread: _Thread | None = attrs.field(init=False, default=None, repr=False)
+    _webhooks: WebhookSender | None = attrs.field(init=False, default=None, repr=False)
+    _webhook_sender_task: asyncio.Task[None] | None = attrs.field(
+        init=False, default=None, repr=False
+    )
+    _thread: _SandboxThread | None = attrs.field(init=False, default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if not 0 <= self.failure_rate <= 1:
             msg = "failure_rate must lie between 0 and 1"
             raise ValueError(msg)
-        self._engine = Engine.make(
+        self._locked = LockedService.create(
             source=self.clock,
             speed=self.speed,
             epoch=time.time() if self.epoch is None else self.epoch,
@@ -119,30 +123,30 @@ class Sandbox:
     @property
     def ledger(self) -> LedgerView:
         """What was charged: ``charges``, ``balance``, ``spent``, ``starts(kind)``."""
-        return LedgerView(self._engine)
+        return LedgerView(self._locked)
 
     @property
     def calls(self) -> Counter[tuple[str, str]]:
         """How many API requests came, by role and kind ("" where there is none); a copy."""
-        with self._engine.lock:
-            return Counter(self._engine.service.calls)
+        with self._locked.lock:
+            return Counter(self._locked.service.calls)
 
     @property
     def calls_total(self) -> int:
         """How many API requests came in all."""
-        with self._engine.lock:
-            return self._engine.service.calls.total()
+        with self._locked.lock:
+            return self._locked.service.calls.total()
 
     @property
     def transfers(self) -> Counter[str]:
         """How many requests came to storage: ``upload``, ``result``, ``cdn``; a copy."""
-        with self._engine.lock:
-            return Counter(self._engine.transfers)
+        with self._locked.lock:
+            return Counter(self._locked.transfers)
 
     @property
     def tasks(self) -> tuple[TaskView, ...]:
         """All tasks that were not deleted, oldest first, as they are now."""
-        return self._engine.views()
+        return view_tasks(self._locked)
 
     @property
     def webhooks(self) -> tuple[Delivery, ...]:
@@ -150,20 +154,20 @@ class Sandbox:
         return tuple(self._webhooks.deliveries) if self._webhooks is not None else ()
 
     @property
-    def leaks(self) -> tuple[Leak, ...]:
+    def leaks(self) -> tuple[AuthLeak, ...]:
         """Every request that carried an Authorization header to storage."""
-        with self._engine.lock:
-            return tuple(self._engine.leaks)
+        with self._locked.lock:
+            return tuple(self._locked.leaks)
 
     @property
     def faults(self) -> Faults:
         """Orders faults."""
-        return self._engine.faults
+        return self._locked.faults
 
     @property
-    def results_made_with(self) -> MadeWith:
+    def results_made_with(self) -> MediaBackend:
         """``pyav`` or ``stdlib``."""
-        return self._engine.maker.made_with
+        return self._locked.maker.made_with
 
     def advance(self, seconds: float) -> None:
         """Moves the service forward by so many service seconds, at once.
@@ -171,7 +175,7 @@ class Sandbox:
         Raises:
             ValueError: less than 0.
         """
-        self._engine.advance(seconds)
+        self._locked.advance(seconds)
 
     # Running
 
@@ -191,7 +195,7 @@ class Sandbox:
 
     def __enter__(self) -> Sandbox:
         """Starts both servers in a thread of their own."""
-        self._thread = _Thread(self._start, self._stop)
+        self._thread = _SandboxThread(self._start, self._stop)
         self._thread.start()
         return self
 
@@ -209,23 +213,25 @@ class Sandbox:
         if self.base_url or self._pool is not None:
             msg = "a Sandbox runs once: make a new one"
             raise RuntimeError(msg)
-        self._engine.open()
+        self._locked.open()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="a2e-sandbox")
         try:
-            api = ApiHandler(self._engine, self.api_key, Control(self._engine), self.clock)
-            storage = StorageHandler(self._engine, self._pool)
+            api = ApiHandler(self._locked, self.api_key, ControlRoutes(self._locked), self.clock)
+            storage = StorageHandler(self._locked, self._pool)
             self.storage_url = await self._serve(storage, 0)
-            with self._engine.lock:
-                self._engine.service.store.base_url = self.storage_url
+            with self._locked.lock:
+                self._locked.service.store.base_url = self.storage_url
             self.base_url = await self._serve(api, self.port)
         except BaseException:
             await self._stop()
             raise
-        self._webhooks = Webhooks(self._engine, self.webhook_verify)
-        self._posting = asyncio.create_task(self._webhooks.run(), name="a2e-sandbox webhooks")
+        self._webhooks = WebhookSender(self._locked, self.webhook_verify)
+        self._webhook_sender_task = asyncio.create_task(
+            self._webhooks.run(), name="a2e-sandbox webhooks"
+        )
 
-    async def _serve(self, handler: Handler, port: int) -> str:
-        server = web.Server(forgiving(handler), access_log=None)
+    async def _serve(self, handler: WebHandler, port: int) -> str:
+        server = web.Server(ignore_disconnects(handler), access_log=None)
         runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.05)
         await runner.setup()
         self._runners.append(runner)
@@ -234,18 +240,18 @@ class Sandbox:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{bound}"
 
     async def _stop(self) -> None:
-        if self._posting is not None:
-            self._posting.cancel()
+        if self._webhook_sender_task is not None:
+            self._webhook_sender_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._posting
+                await self._webhook_sender_task
         while self._runners:
             await self._runners.pop().cleanup()
         if self._pool is not None:
             await asyncio.to_thread(self._pool.shutdown)
-        self._engine.close()
+        self._locked.close()
 
 
-class _Thread:
+class _SandboxThread:
     """Runs a sandbox on a loop of its own in a thread."""
 
     def __init__(self, start: Callable[[], Any], stop: Callable[[], Any]) -> None:

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import attrs
 
-from .clock import Moment, iso
-from .kinds.registry import Kind
-from .kinds.status_sequences import Walk
+from .clock import Moment, format_iso
+from .kinds.kind import SimulatedKind
+from .kinds.status_sequences import StatusSequence
 
 Duration = float | tuple[float, float] | Callable[[random.Random], float]
 """Service seconds: a number, a range, or a function of the random source."""
@@ -23,7 +23,7 @@ _ID_MASK: Final = (1 << 96) - 1
 
 
 @attrs.frozen(slots=True)
-class Failure:
+class PlannedFailure:
     """How a task will fail: the text and the code the record then shows."""
 
     message: str
@@ -31,11 +31,11 @@ class Failure:
 
 
 @attrs.define(slots=True, eq=False)
-class Task:
+class SimulatedTask:
     """One task. What changes is told below, from ``record`` on."""
 
     id: str
-    kind: Kind
+    kind: SimulatedKind
     body: Mapping[str, Any]
     record: Mapping[str, Any]
     """The record as it was at the start, under its present name; what changes with time is laid
@@ -46,68 +46,82 @@ class Task:
     """Service seconds from begin to end; ``inf`` for a task that never ends."""
 
     speed: float
-    failure: Failure | None = None
+    failure: PlannedFailure | None = None
     has_result: bool = True
-    odd_word: str | None = None
-    sic: bool = False
+    unknown_status: str | None = None
+    misspells_status: bool = False
     unlisted_until: float = -math.inf
     unknown_until: float = -math.inf
-    length: float | None = None
+    source_seconds: float | None = None
     """Seconds of its first medium; None when not known."""
 
     recipe: str = attrs.field(default=attrs.Factory(lambda self: self.kind.recipe, takes_self=True))
-    walk: Walk = attrs.field(default=attrs.Factory(lambda self: self.kind.walk, takes_self=True))
-    begun: Moment = attrs.field(default=attrs.Factory(lambda self: self.created, takes_self=True))
+    status_sequence: StatusSequence = attrs.field(
+        default=attrs.Factory(lambda self: self.kind.status_sequence, takes_self=True)
+    )
+    sequence_started: Moment = attrs.field(
+        default=attrs.Factory(lambda self: self.created, takes_self=True)
+    )
     """When its present walk began."""
 
-    keeps: bool = False
+    keeps_results: bool = False
     """Whether results of an earlier walk stay visible while it runs."""
 
     marks: set[str] = attrs.field(factory=set[str])
-    generation: int = 0
+    url_generation: int = 0
     """Rises when the signed URLs given out so far stop working."""
 
     deleted: bool = False
 
     @property
-    def ends(self) -> float:
+    def end_time(self) -> float:
         """The moment of the work clock at which it ends."""
-        return self.begun.work + self.duration
+        return self.sequence_started.service_time + self.duration
 
     @property
-    def made_id(self) -> str:
+    def product_id(self) -> str:
         """The id of what it makes, where its kind makes something with an id."""
         return f"{int(self.id, 16) ^ _ID_MASK:024x}"
 
-    def word(self, now: Moment) -> str:
+    def status(self, now: Moment) -> str:
         """Returns the status word at that moment, as the record shows it."""
         if not self.is_running(now):
-            return self.walk.failed if self.failure else self.walk.done
-        step = self.walk.running(self._share(now))
-        if self.odd_word is not None and step != self.walk.first:
-            return self.odd_word
-        return self.kind.sic.get(step, step) if self.sic else step
+            return self.status_sequence.failed if self.failure else self.status_sequence.done
+        step = self.status_sequence.status_at(self._elapsed_share(now))
+        if self.unknown_status is not None and step != self.status_sequence.first:
+            return self.unknown_status
+        return self.kind.misspelt_statuses.get(step, step) if self.misspells_status else step
 
     def is_running(self, now: Moment) -> bool:
         """Returns whether it has not ended yet."""
-        return now.work - self.begun.work < self.duration
+        return now.service_time - self.sequence_started.service_time < self.duration
 
     def is_initialized(self, now: Moment) -> bool:
         """Returns whether it still waits to be sent to a worker: only then it can be deleted."""
-        return self.is_running(now) and self.walk.running(self._share(now)) == "initialized"
+        return (
+            self.is_running(now)
+            and self.status_sequence.status_at(self._elapsed_share(now)) == "initialized"
+        )
 
-    def begin(self, walk: Walk, duration: float, now: Moment, *, keeps: bool) -> None:
+    def start_sequence(
+        self, sequence: StatusSequence, duration: float, now: Moment, *, keeps_results: bool
+    ) -> None:
         """Begins another walk; with ``keeps`` the results so far stay visible."""
-        self.walk, self.duration, self.begun, self.keeps = walk, duration, now, keeps
+        self.status_sequence, self.duration, self.sequence_started, self.keeps_results = (
+            sequence,
+            duration,
+            now,
+            keeps_results,
+        )
 
     def render(self, now: Moment, urls: Sequence[str]) -> dict[str, Any]:
         """Returns the record at that moment; the URLs are those of its results, if it has any."""
         kind, is_running = self.kind, self.is_running(now)
-        record = {**self.record, kind.status_field: self.word(now)}
+        record = {**self.record, kind.status_field: self.status(now)}
         if kind.progress_field:
             done = 100 if not self.failure else 0
             record[kind.progress_field] = (
-                min(99, int(100 * self._share(now))) if is_running else done
+                min(99, int(100 * self._elapsed_share(now))) if is_running else done
             )
         if self.failure and not is_running:
             record[kind.failure_field] = self.failure.message
@@ -116,36 +130,39 @@ class Task:
         elif urls:
             shown = list(urls) if kind.result_list else urls[0]
             record.update(dict.fromkeys(kind.result_fields, shown))
-            if kind.made_id:
-                record[kind.made_id] = self.made_id
+            if kind.product_id_field:
+                record[kind.product_id_field] = self.product_id
         if "updatedAt" in record:
-            record["updatedAt"] = iso(self._changed(now))
+            record["updatedAt"] = format_iso(self._last_change_at(now))
         return record
 
     def shows_result(self, now: Moment) -> bool:
         """Returns whether it has a result that can be fetched at that moment."""
         if self.is_running(now):
-            return self.keeps
+            return self.keeps_results
         return self.has_result and not self.failure
 
     @property
-    def _span(self) -> float:
+    def _sequence_seconds(self) -> float:
         """The time that the running steps share; a stuck task uses the usual one of its kind."""
-        return self.duration if math.isfinite(self.duration) else self.kind.median
+        return self.duration if math.isfinite(self.duration) else self.kind.median_seconds
 
-    def _share(self, now: Moment) -> float:
-        return (now.work - self.begun.work) / self._span
+    def _elapsed_share(self, now: Moment) -> float:
+        return (now.service_time - self.sequence_started.service_time) / self._sequence_seconds
 
-    def _changed(self, now: Moment) -> float:
+    def _last_change_at(self, now: Moment) -> float:
         if not self.is_running(now):
             last = 1.0
         else:
-            last = self.walk.changed(min(self._share(now), 1 - 1e-9))
-        return min(now.calendar, self.begun.calendar + last * self._span / self.speed)
+            last = self.status_sequence.last_change(min(self._elapsed_share(now), 1 - 1e-9))
+        return min(
+            now.calendar,
+            self.sequence_started.calendar + last * self._sequence_seconds / self.speed,
+        )
 
 
 def draw_duration(
-    kind: Kind, durations: Durations, source: random.Random, length: float | None = None
+    kind: SimulatedKind, durations: Durations, source: random.Random, length: float | None = None
 ) -> float:
     """Returns how long a new task takes, in service seconds.
 
@@ -154,10 +171,14 @@ def draw_duration(
     """
     given = durations.get(kind.name)
     if given is None:
-        if kind.early and source.random() < kind.early:
+        if kind.instant_share and source.random() < kind.instant_share:
             return 0.0
-        median = kind.pace * length if kind.pace and length else kind.median
-        value = source.lognormvariate(math.log(median), kind.sigma)
+        median = (
+            kind.seconds_per_source_second * length
+            if kind.seconds_per_source_second and length
+            else kind.median_seconds
+        )
+        value = source.lognormvariate(math.log(median), kind.log_sigma)
     elif callable(given):
         value = given(source)
     elif isinstance(given, int | float):
@@ -169,7 +190,7 @@ def draw_duration(
 
 
 def first_record(
-    kind: Kind,
+    kind: SimulatedKind,
     fields: tuple[str, ...],
     body: Mapping[str, Any],
     known: Mapping[str, Any],
@@ -180,5 +201,5 @@ def first_record(
         if name in known:
             record[name] = known[name]
         else:
-            record[name] = body.get(name, kind.defaults.get(name, ""))
+            record[name] = body.get(name, kind.echo_defaults.get(name, ""))
     return record

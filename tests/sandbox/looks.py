@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from a2e_async.sandbox import check_media
-from a2e_async.sandbox.media_check import MediaCheck
+from a2e_async.sandbox.api_spec import kind_table
 from a2e_async.sandbox.kinds.registry import KINDS
-from a2e_async.sandbox.api_spec import kind_rows
+from a2e_async.sandbox.media_check import MediaCheck
 
 from .conftest import Api
 
@@ -19,9 +19,9 @@ MEDIA: Final = {".png": "image", ".mp4": "video", ".wav": "audio", ".mp3": "audi
 
 def path_of(kind: str, operation: str, task_id: str = "") -> str:
     """Returns a kind's path from kinds.json, with the id where it belongs."""
-    path = str(kind_rows()[kind][operation]).partition(" ")[2].partition("?")[0]
-    if KINDS[kind].detail_by and operation == "detail":
-        return f"{path}?{KINDS[kind].detail_by}={task_id}"
+    path = str(kind_table()[kind][operation]).partition(" ")[2].partition("?")[0]
+    if KINDS[kind].detail_id_parameter and operation == "detail":
+        return f"{path}?{KINDS[kind].detail_id_parameter}={task_id}"
     return path.replace("{_id}", task_id).replace("{id}", task_id)
 
 
@@ -49,8 +49,8 @@ async def begin(api: Api, kind: str, **inputs: Any) -> dict[str, Any]:
 
 async def look(api: Api, kind: str, task_id: str) -> dict[str, Any]:
     """Returns the record by the first way that the kind has: detail, batchDetail, list."""
-    row = kind_rows()[kind]
-    if "detail" in row and not KINDS[kind].flaky_detail:
+    row = kind_table()[kind]
+    if "detail" in row and not KINDS[kind].detail_fails_every:
         data = (await api.get(path_of(kind, "detail", task_id))).data
     elif "batch_detail" in row:
         data = (await api.post(path_of(kind, "batch_detail"), {"ids": [task_id]})).data

@@ -122,12 +122,12 @@ def make_speech(path: Path) -> None:
 
 def main() -> None:
     """Makes all three files."""
-    from a2e_async.sandbox.results.pyav_media import image_motion
+    from a2e_async.sandbox.results.pyav_media import write_panning_video
 
     rows = [b"".join(pixel(x, y) for x in range(WIDTH)) for y in range(HEIGHT)]
     portrait = TARGET / "portrait.png"
     portrait.write_bytes(png(rows))
-    image_motion(TARGET / "clip.mp4", portrait, 2.5)
+    write_panning_video(TARGET / "clip.mp4", portrait, 2.5)
     make_speech(TARGET / "speech.wav")
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from a2e_async.sandbox import media
-from a2e_async.sandbox.results import stdlib_media as plain_media
 from a2e_async.sandbox.media_check import check_media
-from a2e_async.sandbox.media_structure import Broken, read_structure
+from a2e_async.sandbox.media_structure import BrokenMedia, read_media_structure
+from a2e_async.sandbox.results import stdlib_media
 
 from .conftest import HOW, needs_av
 
@@ -32,8 +32,8 @@ def test_cut_files_are_found(name: str, share: float, tmp_path: Path) -> None:
     data = FILES[name]().read_bytes()
     path = tmp_path / "cut"
     path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(Broken):
-        read_structure(path)
+    with pytest.raises(BrokenMedia):
+        read_media_structure(path)
     checked = check_media(path)
     assert not checked.ok
     assert checked.detail
@@ -41,19 +41,19 @@ def test_cut_files_are_found(name: str, share: float, tmp_path: Path) -> None:
 
 @needs_av
 def test_mp3_is_walked_frame_by_frame(tmp_path: Path) -> None:
-    from a2e_async.sandbox.results import pyav_media as av_media
+    from a2e_async.sandbox.results import pyav_media
 
     path = tmp_path / "a.mp3"
-    assert av_media.dub(path, media.speech()) == "audio/mpeg"
-    whole = read_structure(path)
+    assert pyav_media.write_pitch_shifted(path, media.speech()) == "audio/mpeg"
+    whole = read_media_structure(path)
     assert whole.seconds == pytest.approx(check_media(media.speech()).seconds, abs=0.1)
     data = path.read_bytes()
     path.write_bytes(data[:-20])
-    with pytest.raises(Broken):
-        read_structure(path)
+    with pytest.raises(BrokenMedia):
+        read_media_structure(path)
     path.write_bytes(data[:5000] + b"\0" * 200 + data[5200:])
-    with pytest.raises(Broken):
-        read_structure(path)
+    with pytest.raises(BrokenMedia):
+        read_media_structure(path)
 
 
 def test_other_files(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_other_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seconds", [0.1, 1, 2.5, 20])
 def test_hand_written_clip_decodes_without_a_complaint(seconds: float, tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
-    plain_media.write_clip(path, seconds, b"\0\0\0\0")
+    stdlib_media.write_clip(path, seconds, b"\0\0\0\0")
     checked = check_media(path)
     assert checked.ok
     assert checked.detail == f"{max(2, round(seconds * 6))} video frames"

@@ -13,19 +13,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from a2e_async.sandbox.account_operations import system_catalogue
+from a2e_async.sandbox.api_messages import ApiRequest, ApiResponse
+from a2e_async.sandbox.api_spec import Operation, all_operations
 from a2e_async.sandbox.clock import Moment
+from a2e_async.sandbox.dispatch import handle, router
 from a2e_async.sandbox.faults import Faults
 from a2e_async.sandbox.kinds.registry import KINDS
 from a2e_async.sandbox.ledger import Ledger
-from a2e_async.sandbox.account_operations import catalogue
-from a2e_async.sandbox.service import Answer, Request, Service
-from a2e_async.sandbox.api_spec import Operation, operations
-from a2e_async.sandbox.object_store import Store
+from a2e_async.sandbox.object_store import ObjectStore
+from a2e_async.sandbox.service import Service
 from a2e_async.sandbox.web.responses import json_bytes
 
 from .conftest import BODIES, STARTS, Api
 
-SERVED = operations()
+SERVED = all_operations()
 EXAMPLES = 16
 SECONDS = 10
 """What is slower than that counts as hanging."""
@@ -62,18 +64,25 @@ class World:
 
     def __init__(self) -> None:
         self.now = Moment(0.0, 1.8e9)
-        store = Store(b"secret", "http://storage.test")
+        store = ObjectStore(b"secret", "http://storage.test")
         self.service = Service(random.Random(3), store, Faults(), Ledger(10**12))
-        self.service.open(self.now)
+        self.service.grant_initial_balance(self.now)
         starts = {(item.method, item.path): item for item in SERVED if item.role == "start"}
-        own = [*catalogue.avatars(self.service), *catalogue.rooms()]
-        self.ids = ["0" * 24, next(iter(catalogue.voices())), *(item["_id"] for item in own)]
+        own = [
+            *system_catalogue.system_avatars(self.service),
+            *system_catalogue.streaming_avatars(),
+        ]
+        self.ids = [
+            "0" * 24,
+            next(iter(system_catalogue.system_voices())),
+            *(item["_id"] for item in own),
+        ]
         for seconds in (10**5, 0):
             for kind, path in STARTS.items():
                 answer = self.send(starts["POST", path], BODIES[kind])
                 data = answer.data if isinstance(answer.data, list) else [answer.data]
                 self.ids += [item["_id"] for item in data]
-            self.now = Moment(self.now.work + seconds, self.now.calendar + seconds)
+            self.now = Moment(self.now.service_time + seconds, self.now.calendar + seconds)
 
     def send(
         self,
@@ -81,8 +90,8 @@ class World:
         body: Any,
         query: Mapping[str, str] | None = None,
         given: str = "",
-    ) -> Answer:
-        return self.service.handle(Request(operation, given, query or {}, body), self.now)
+    ) -> ApiResponse:
+        return handle(self.service, ApiRequest(operation, given, query or {}, body), self.now)
 
 
 def fitting(schema: Schema, name: str, ids: list[str]) -> st.SearchStrategy[Any]:
@@ -127,7 +136,7 @@ def _text(schema: Schema, name: str, ids: list[str]) -> st.SearchStrategy[str]:
     if "url" in lower or "image" in lower or "video" in lower:
         return st.sampled_from(["https://example.com/a.png", "https://example.com/a.mp4"]) | words
     if lower == "avatar_id":
-        return st.sampled_from([item["_id"] for item in catalogue.rooms()])
+        return st.sampled_from([item["_id"] for item in system_catalogue.streaming_avatars()])
     if lower.endswith("id") or lower == "ids":
         return st.sampled_from(ids) | words
     return words | ODD_TEXT.filter(lambda text: low <= len(text) <= (high or 30))
@@ -186,7 +195,7 @@ def _small(schema: Schema) -> Schema:
     return {**bounds, **schema}
 
 
-def check(answer: Answer) -> None:
+def check(answer: ApiResponse) -> None:
     """Asserts that an answer is an envelope that tells a result or a reason."""
     assert answer.status < 500
     told = json.loads(json_bytes(answer.body), parse_constant=pytest.fail)
@@ -242,16 +251,16 @@ def test_what_fits_is_answered(operation: Operation, world: World) -> None:
     asks_nothing = not (schema.get("required") or "{" in operation.path)
     if operation.role in {"list", "list_processing", "query"} and asks_nothing:
         assert statuses[200]
-    if base and not KINDS[operation.kind].single:
+    if base and not KINDS[operation.kind].one_at_a_time:
         assert statuses[200]
 
 
 @pytest.mark.parametrize("operation", SERVED, ids=name_of)
 def test_its_path_leads_to_it(operation: Operation, world: World) -> None:
     path = operation.path.replace("{_id}", "0" * 24).replace("{id}", "0" * 24)
-    found = world.service.router.find(operation.method, path)
+    found = router().find(operation.method, path)
     assert found == (operation, "0" * 24 if path != operation.path else "")
-    assert world.service.router.find("PATCH", path) is None
+    assert router().find("PATCH", path) is None
 
 
 UNDOCUMENTED = ("_id", "name", "tags", "people_img", "pageNum", "pageSize")

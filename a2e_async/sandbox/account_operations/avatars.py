@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from ..clock import Moment, iso
-from ..api_spec import problems
-from . import catalogue
-from .helpers import Call, Play, asked_page, find, finished, invalid, new_record, object_id, refuse, remove, urls
 from ..account_state import Record
+from ..clock import Moment, format_iso
+from ..service import Service
+from ..validation import schema_problems
+from . import system_catalogue
+from .helpers import (
+    OperationFunction,
+    ValidatedCall,
+    completed_tasks,
+    delete_record,
+    find_record,
+    make_requested_page,
+    new_record,
+    refuse,
+    refuse_invalid,
+    require_object_id,
+    require_urls,
+)
 
-if TYPE_CHECKING:
-    from ..service import Service
-
-_PICTURES: Final = ("people_img", "video_cover", "base_video", "img_url", "image_url", "video_url")
+_MEDIA_FIELDS: Final = (
+    "people_img",
+    "video_cover",
+    "base_video",
+    "img_url",
+    "image_url",
+    "video_url",
+)
 """The fields of an own avatar that hold media; the reference names none of them."""
 
-_FIXED: Final = frozenset({"_id", "user_id", "type", "createdAt", "updatedAt"})
+_READ_ONLY_FIELDS: Final = frozenset({"_id", "user_id", "type", "createdAt", "updatedAt"})
 """What a caller cannot set."""
 
-_WORDS: Final[Mapping[str, Any]] = {
+_AVATAR_SCHEMA: Final[Mapping[str, Any]] = {
     "type": "object",
     "properties": {
-        **{name: {"type": "string"} for name in ("name", "gender", *_PICTURES)},
+        **{name: {"type": "string"} for name in ("name", "gender", *_MEDIA_FIELDS)},
         "tags": {"type": "array", "items": {"type": "string"}},
     },
 }
@@ -33,13 +50,16 @@ _WORDS: Final[Mapping[str, Any]] = {
 # Anchors: what an avatar video is made with
 
 
-def anchors(service: Service, now: Moment) -> list[Record]:
+def own_anchors(service: Service, now: Moment) -> list[Record]:
     """Returns the caller's own avatars, newest first: trained twins, then added ones."""
-    twins = [_twin(service.render(task, now)) for task in finished(service, "video_twin", now)]
-    return [*twins, *reversed(service.others.avatars.values())]
+    twins = [
+        _twin_as_anchor(service.render(task, now))
+        for task in completed_tasks(service, "video_twin", now)
+    ]
+    return [*twins, *reversed(service.account.avatars.values())]
 
 
-def _twin(record: Record) -> Record:
+def _twin_as_anchor(record: Record) -> Record:
     picture = record.get("image_url") or record.get("video_url")
     return {
         "_id": record["anchor_id"],
@@ -54,13 +74,13 @@ def _twin(record: Record) -> Record:
     }
 
 
-def _anchor_list(service: Service, call: Call, now: Moment) -> Any:
-    own = anchors(service, now)
-    return [*own, *catalogue.avatars(service)] if "web_type" in call.body else own
+def _list_anchors(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    own = own_anchors(service, now)
+    return [*own, *system_catalogue.system_avatars(service)] if "web_type" in call.body else own
 
 
-def _character_list(service: Service, call: Call, now: Moment) -> Any:
-    rows = [*anchors(service, now), *catalogue.avatars(service)]
+def _list_characters(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    rows = [*own_anchors(service, now), *system_catalogue.system_avatars(service)]
     wanted = {
         name: call.query[name] for name in ("type", "user_video_twin_id") if call.query.get(name)
     }
@@ -70,52 +90,52 @@ def _character_list(service: Service, call: Call, now: Moment) -> Any:
 # Own avatars
 
 
-def _own(service: Service, call: Call) -> Record:
+def _avatar_fields(service: Service, call: ValidatedCall) -> Record:
     """Returns what the caller tells about an own avatar."""
-    if wrong := list(problems(_WORDS, call.body)):
-        invalid(service, *wrong)
-    urls(service, call, *_PICTURES)
-    return {name: value for name, value in call.body.items() if name not in _FIXED}
+    if wrong := list(schema_problems(_AVATAR_SCHEMA, call.body)):
+        refuse_invalid(service, *wrong)
+    require_urls(service, call, *_MEDIA_FIELDS)
+    return {name: value for name, value in call.body.items() if name not in _READ_ONLY_FIELDS}
 
 
-def _add(service: Service, now: Moment, fields: Mapping[str, Any]) -> Record:
+def _store_avatar(service: Service, now: Moment, fields: Mapping[str, Any]) -> Record:
     usual = {"name": None, "gender": "", "people_img": "", "video_cover": "", "base_video": ""}
     record = new_record(service, now, {**usual, "tags": [], **fields, "type": "custom"})
-    service.others.avatars[record["_id"]] = record
+    service.account.avatars[record["_id"]] = record
     return record
 
 
-def _avatar_add(service: Service, call: Call, now: Moment) -> Any:
-    return _add(service, now, _own(service, call))
+def _add_avatar(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    return _store_avatar(service, now, _avatar_fields(service, call))
 
 
-def _avatar_list(service: Service, call: Call, now: Moment) -> Any:
-    return asked_page(service, call, reversed(service.others.avatars.values()))
+def _list_avatars(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    return make_requested_page(service, call, reversed(service.account.avatars.values()))
 
 
-def _avatar_delete(service: Service, call: Call, now: Moment) -> Any:
-    return remove(service, service.others.avatars, call.body.get("_id"))
+def _delete_avatar(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    return delete_record(service, service.account.avatars, call.body.get("_id"))
 
 
-def _avatar_update(service: Service, call: Call, now: Moment) -> Any:
-    record = find(service, service.others.avatars, call.id)
-    record.update(_own(service, call), updatedAt=iso(now.calendar))
+def _update_avatar(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    record = find_record(service, service.account.avatars, call.id)
+    record.update(_avatar_fields(service, call), updatedAt=format_iso(now.calendar))
     return record
 
 
-def _tags(service: Service, call: Call, now: Moment) -> Any:
-    return sorted({tag for record in service.others.avatars.values() for tag in record["tags"]})
+def _list_tags(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    return sorted({tag for record in service.account.avatars.values() for tag in record["tags"]})
 
 
-def _quick_add(service: Service, call: Call, now: Moment) -> Any:
-    pictures = {task.id: task for task in finished(service, "text_to_image", now)}
-    task_id = object_id(service, call.body["_id"])
+def _add_avatar_from_image(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    pictures = {task.id: task for task in completed_tasks(service, "text_to_image", now)}
+    task_id = require_object_id(service, call.body["_id"])
     if task_id in service.tasks and task_id not in pictures:
         refuse(service, 400, "The image is not finished")
-    task = find(service, pictures, task_id)
+    task = find_record(service, pictures, task_id)
     record = service.render(task, now)
     picture = record["image_urls"][0]
-    return _add(
+    return _store_avatar(
         service,
         now,
         {
@@ -130,67 +150,67 @@ def _quick_add(service: Service, call: Call, now: Moment) -> Any:
 # Faces
 
 
-def _face_add(service: Service, call: Call, now: Moment) -> Any:
-    urls(service, call, "face_url")
+def _add_face(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    require_urls(service, call, "face_url")
     record = new_record(service, now, {"face_url": call.body["face_url"]})
-    service.others.faces[record["_id"]] = record
-    return _faces(service, call, now)
+    service.account.faces[record["_id"]] = record
+    return _list_faces(service, call, now)
 
 
-def _faces(service: Service, call: Call, now: Moment) -> Any:
-    return list(reversed(service.others.faces.values()))
+def _list_faces(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    return list(reversed(service.account.faces.values()))
 
 
-def _face_delete(service: Service, call: Call, now: Moment) -> Any:
-    return remove(service, service.others.faces, call.id)
+def _delete_face(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    return delete_record(service, service.account.faces, call.id)
 
 
 # Backgrounds
 
 
-def _back_add(service: Service, call: Call, now: Moment) -> Any:
-    urls(service, call, "img_url")
+def _add_background(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    require_urls(service, call, "img_url")
     name = call.body.get("name")
-    if wrong := list(problems({"type": "string"}, name, "name")) if name is not None else []:
-        invalid(service, *wrong)
+    if wrong := list(schema_problems({"type": "string"}, name, "name")) if name is not None else []:
+        refuse_invalid(service, *wrong)
     record = new_record(service, now, {"img_url": call.body["img_url"], "name": name or ""})
-    service.others.backgrounds[record["_id"]] = record
+    service.account.backgrounds[record["_id"]] = record
     return record
 
 
-def _back_list(service: Service, call: Call, now: Moment) -> Any:
-    return asked_page(service, call, reversed(service.others.backgrounds.values()))
+def _list_backgrounds(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    return make_requested_page(service, call, reversed(service.account.backgrounds.values()))
 
 
-def _back_delete(service: Service, call: Call, now: Moment) -> Any:
-    return remove(service, service.others.backgrounds, call.body.get("_id"))
+def _delete_background(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    return delete_record(service, service.account.backgrounds, call.body.get("_id"))
 
 
-def _all_backs(service: Service, call: Call, now: Moment) -> Any:
-    own = [{**record, "type": "custom"} for record in service.others.backgrounds.values()]
-    return [*reversed(own), *catalogue.backgrounds(service)]
+def _list_all_backgrounds(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    own = [{**record, "type": "custom"} for record in service.account.backgrounds.values()]
+    return [*reversed(own), *system_catalogue.system_backgrounds(service)]
 
 
-def _random_back(service: Service, call: Call, now: Moment) -> Any:
-    return service.random.choice(catalogue.backgrounds(service))
+def _random_background(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    return service.random.choice(system_catalogue.system_backgrounds(service))
 
 
-PLAYS: Final[dict[str, Play]] = {
-    "POST /api/v1/anchor/list": _anchor_list,
-    "GET /api/v1/anchor/character_list": _character_list,
-    "POST /api/v1/custom_avatar/add": _avatar_add,
-    "POST /api/v1/custom_avatar/list": _avatar_list,
-    "POST /api/v1/custom_avatar/del": _avatar_delete,
-    "GET /api/v1/custom_avatar/all_tags": _tags,
-    "PUT /api/v1/custom_avatar/{_id}": _avatar_update,
-    "POST /api/v1/userText2Image/quickAddAvatar": _quick_add,
-    "POST /api/v1/userFaceSwapImage/add": _face_add,
-    "GET /api/v1/userFaceSwapImage/records": _faces,
-    "DELETE /api/v1/userFaceSwapImage/{_id}": _face_delete,
-    "POST /api/v1/custom_back/add": _back_add,
-    "POST /api/v1/custom_back/list": _back_list,
-    "POST /api/v1/custom_back/del": _back_delete,
-    "POST /api/v1/custom_back/allBackground": _all_backs,
-    "POST /api/v1/custom_back/randomBackground": _random_back,
+OPERATIONS: Final[dict[str, OperationFunction]] = {
+    "POST /api/v1/anchor/list": _list_anchors,
+    "GET /api/v1/anchor/character_list": _list_characters,
+    "POST /api/v1/custom_avatar/add": _add_avatar,
+    "POST /api/v1/custom_avatar/list": _list_avatars,
+    "POST /api/v1/custom_avatar/del": _delete_avatar,
+    "GET /api/v1/custom_avatar/all_tags": _list_tags,
+    "PUT /api/v1/custom_avatar/{_id}": _update_avatar,
+    "POST /api/v1/userText2Image/quickAddAvatar": _add_avatar_from_image,
+    "POST /api/v1/userFaceSwapImage/add": _add_face,
+    "GET /api/v1/userFaceSwapImage/records": _list_faces,
+    "DELETE /api/v1/userFaceSwapImage/{_id}": _delete_face,
+    "POST /api/v1/custom_back/add": _add_background,
+    "POST /api/v1/custom_back/list": _list_backgrounds,
+    "POST /api/v1/custom_back/del": _delete_background,
+    "POST /api/v1/custom_back/allBackground": _list_all_backgrounds,
+    "POST /api/v1/custom_back/randomBackground": _random_background,
 }
 """What this module carries out, by method and path."""

@@ -1,17 +1,24 @@
-"""Every operation that is no task kind's own: voices, speech, avatars, rooms, older ones."""
+"""The handlers of all operations of the account, by method and path."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
 
-from . import avatars, legacy as older, streaming as rooms, voices
-from .helpers import Handler, handler
-from ..account_state import Others as Others
+from . import avatars, coins, legacy, streaming, uploads, voices
+from .helpers import RequestHandler, validated_handler
 
-HANDLERS: Final[Mapping[tuple[str, str], Handler]] = {
-    (name.partition(" ")[0], name.partition(" ")[2]): handler(play)
-    for plays in (voices.PLAYS, avatars.PLAYS, rooms.PLAYS, older.PLAYS)
-    for name, play in plays.items()
+_HANDLERS: Final[Mapping[str, RequestHandler]] = {
+    **coins.HANDLERS,
+    **uploads.HANDLERS,
+    **{
+        name: validated_handler(function)
+        for module in (voices, avatars, streaming, legacy)
+        for name, function in module.OPERATIONS.items()
+    },
 }
-"""What answers a request, by method and path of its operation."""
+
+ACCOUNT_HANDLERS: Final[Mapping[tuple[str, str], RequestHandler]] = {
+    (name.partition(" ")[0], name.partition(" ")[2]): handler for name, handler in _HANDLERS.items()
+}
+"""Each handler by the method and the path of its operation."""

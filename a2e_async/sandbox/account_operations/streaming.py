@@ -3,107 +3,120 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from ..clock import Moment, iso
-from ..api_spec import Problem
-from . import catalogue
-from .helpers import Call, Play, given, invalid, pay, refuse
-from ..account_state import Room
+from ..account_state import StreamingRoom
+from ..clock import Moment, format_iso
+from ..service import Service
+from ..validation import FieldProblem
+from . import system_catalogue
+from .helpers import (
+    OperationFunction,
+    ValidatedCall,
+    charge_call,
+    refuse,
+    refuse_invalid,
+    require_fields,
+)
 
-if TYPE_CHECKING:
-    from ..service import Service
-
-HOSTS: Final = 3
+MAX_ROOMS: Final = 3
 """How many rooms there can be at once."""
 
-OCCUPIED: Final = 1001
+ALL_HOSTS_OCCUPIED_CODE: Final = 1001
 """The code that says that all hosts are occupied."""
 
 SECONDS_PER_COIN: Final = 10
 """How long one coin lasts, in true seconds."""
 
-USUAL_SECONDS: Final = 60
+DEFAULT_SECONDS: Final = 60
 """How long a room lasts when nothing is asked."""
 
-LONGEST_STAY: Final = 86400
+MAX_SECONDS: Final = 86400
 """The longest time that one token may ask for, in seconds."""
 
-LONGEST_CONTEXT: Final = 5000
+MAX_CONTEXT_LENGTH: Final = 5000
 """Characters of a room's context."""
 
 
-def _avatars(service: Service, call: Call, now: Moment) -> Any:
-    return catalogue.rooms()
+def _list_avatars(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    return system_catalogue.streaming_avatars()
 
 
-def _open(service: Service, call: Call, now: Moment) -> Any:
-    seconds, wrong = call.body.get("expire_seconds", USUAL_SECONDS), list[Problem]()
-    if call.body.get("avatar_id") not in {item["_id"] for item in catalogue.rooms()}:
-        wrong.append(Problem("avatar_id", "is no streaming avatar"))
-    if not 1 <= seconds <= LONGEST_STAY:
-        wrong.append(Problem("expire_seconds", f"must lie between 1 and {LONGEST_STAY}"))
+def _open_room(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    seconds, wrong = call.body.get("expire_seconds", DEFAULT_SECONDS), list[FieldProblem]()
+    if call.body.get("avatar_id") not in {
+        item["_id"] for item in system_catalogue.streaming_avatars()
+    }:
+        wrong.append(FieldProblem("avatar_id", "is no streaming avatar"))
+    if not 1 <= seconds <= MAX_SECONDS:
+        wrong.append(FieldProblem("expire_seconds", f"must lie between 1 and {MAX_SECONDS}"))
     if wrong:
-        invalid(service, *wrong)
-    if len(_rooms(service, now)) >= HOSTS:
-        refuse(service, 200, "All hosts are occupied, please try again later", OCCUPIED)
-    pay(service, call, "streaming_avatar", math.ceil(seconds / SECONDS_PER_COIN), now)
+        refuse_invalid(service, *wrong)
+    if len(_open_rooms(service, now)) >= MAX_ROOMS:
+        refuse(
+            service, 200, "All hosts are occupied, please try again later", ALL_HOSTS_OCCUPIED_CODE
+        )
+    charge_call(service, call, "streaming_avatar", math.ceil(seconds / SECONDS_PER_COIN), now)
     channel, expires = service.trace_id(), now.calendar + seconds
-    service.others.rooms[channel] = Room(now.calendar, expires, len(service.ledger.charges) - 1)
+    service.account.rooms[channel] = StreamingRoom(
+        now.calendar, expires, len(service.ledger.charges) - 1
+    )
     return {
         "appId": f"{service.random.getrandbits(128):032x}",
         "channel": channel,
         "token": f"007{service.random.getrandbits(256):064x}",
         "uid": service.random.randrange(1, 2**31),
         "expire_epoch_timestamp": math.floor(expires),
-        "expire_date_UTC": iso(expires),
+        "expire_date_UTC": format_iso(expires),
     }
 
 
-def _context(service: Service, call: Call, now: Moment) -> Any:
-    _room(service, call, now)
-    if len(call.body["text"]) > LONGEST_CONTEXT:
-        invalid(service, Problem("text", f"must have at most {LONGEST_CONTEXT} characters"))
+def _set_context(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    _require_room(service, call, now)
+    if len(call.body["text"]) > MAX_CONTEXT_LENGTH:
+        refuse_invalid(
+            service, FieldProblem("text", f"must have at most {MAX_CONTEXT_LENGTH} characters")
+        )
     return {}
 
 
-def _say(service: Service, call: Call, now: Moment) -> Any:
-    given(service, call, "channel", "text")
-    _room(service, call, now)
+def _speak_in_room(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    require_fields(service, call, "channel", "text")
+    _require_room(service, call, now)
     return {}
 
 
-def _leave(service: Service, call: Call, now: Moment) -> Any:
+def _leave_room(service: Service, call: ValidatedCall, now: Moment) -> Any:
     """Gives back the coins of the time that was not used; a begun coin is used."""
-    room = _room(service, call, now)
-    del service.others.rooms[call.body["channel"]]
+    room = _require_room(service, call, now)
+    del service.account.rooms[call.body["channel"]]
     used = math.ceil((now.calendar - room.opened) / SECONDS_PER_COIN)
     unused = service.ledger.charges[room.charge].coins - used
-    service.ledger.give_back(room.charge, unused, now.calendar, service.new_id(now))
+    service.ledger.refund_part(room.charge, unused, now.calendar, service.new_id(now))
     return {}
 
 
-def _rooms(service: Service, now: Moment) -> dict[str, Room]:
+def _open_rooms(service: Service, now: Moment) -> dict[str, StreamingRoom]:
     """Returns the rooms that are open; those whose time is over are closed first."""
-    rooms = service.others.rooms
+    rooms = service.account.rooms
     for channel in [key for key, room in rooms.items() if room.expires <= now.calendar]:
         del rooms[channel]
     return rooms
 
 
-def _room(service: Service, call: Call, now: Moment) -> Room:
-    room = _rooms(service, now).get(call.body["channel"])
+def _require_room(service: Service, call: ValidatedCall, now: Moment) -> StreamingRoom:
+    room = _open_rooms(service, now).get(call.body["channel"])
     if room is None:
         refuse(service, 400, "There is no such channel")
     return room
 
 
-PLAYS: Final[dict[str, Play]] = {
-    "GET /api/v1/streaming-avatar/all_avatars": _avatars,
-    "POST /api/v1/streaming-avatar/agora-token": _open,
-    "POST /api/v1/streaming-avatar/set-qa-context": _context,
-    "POST /api/v1/streaming-avatar/ask": _say,
-    "POST /api/v1/streaming-avatar/speak": _say,
-    "POST /api/v1/streaming-avatar/leave": _leave,
+OPERATIONS: Final[dict[str, OperationFunction]] = {
+    "GET /api/v1/streaming-avatar/all_avatars": _list_avatars,
+    "POST /api/v1/streaming-avatar/agora-token": _open_room,
+    "POST /api/v1/streaming-avatar/set-qa-context": _set_context,
+    "POST /api/v1/streaming-avatar/ask": _speak_in_room,
+    "POST /api/v1/streaming-avatar/speak": _speak_in_room,
+    "POST /api/v1/streaming-avatar/leave": _leave_room,
 }
 """What this module carries out, by method and path."""

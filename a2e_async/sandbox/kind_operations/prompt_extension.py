@@ -27,20 +27,20 @@ def extend_prompt(body: Mapping[str, Any]) -> dict[str, Any]:
     return {"prompt": longer, "negative_prompt": negative}
 
 
-def events(answer: Mapping[str, Any]) -> Iterator[bytes]:
+def event_stream(answer: Mapping[str, Any]) -> Iterator[bytes]:
     """Yields the answer of a prompt extension as Server-Sent Events.
 
     A success gives some ``delta``, one ``result`` and one ``done``; a failure one ``error``.
     """
     if answer.get("code") != 0:
-        yield _event("error", answer)
+        yield _format_event("error", answer)
         return
     data = answer["data"]
     for word in data["prompt"].split(" "):
-        yield _event("delta", {"text": f"{word} "})
-    yield _event("result", data)
-    yield _event("done", {})
+        yield _format_event("delta", {"text": f"{word} "})
+    yield _format_event("result", data)
+    yield _format_event("done", {})
 
 
-def _event(name: str, data: Mapping[str, Any]) -> bytes:
+def _format_event(name: str, data: Mapping[str, Any]) -> bytes:
     return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()

@@ -5,38 +5,43 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from ..clock import Moment, iso
+from ..api_messages import ApiResponse
+from ..api_spec import Operation, all_operations
+from ..clock import Moment, format_iso
 from ..faults import TASK_FAULTS
-from ..kinds.registry import KINDS, UNKNOWN_SECONDS, Body, Kind, media_urls
+from ..kinds.kind import UNKNOWN_SOURCE_SECONDS, Body, SimulatedKind, media_urls
+from ..kinds.registry import KINDS
 from ..ledger import Charge
-from ..api_spec import Operation, Problem, operations
-from ..object_store import result_id
-from ..simulated_task import Failure, Task, draw_duration, first_record
+from ..object_store import result_task_id
+from ..service import Service
+from ..simulated_task import PlannedFailure, SimulatedTask, draw_duration, first_record
+from ..validation import FieldProblem
 
-if TYPE_CHECKING:
-    from ..service import Answer, Service
-
-UNSEEN_INPUTS: Final = frozenset({"webhook_url", "webhook_token"})
+UNECHOED_INPUTS: Final = frozenset({"webhook_url", "webhook_token"})
 """Inputs that no record echoes."""
 
-_IN_ORDER: Final = tuple(sorted(TASK_FAULTS))
+_SORTED_TASK_FAULTS: Final = tuple(sorted(TASK_FAULTS))
 
 
-def start(service: Service, kind: Kind, body: Body, path: str, now: Moment) -> Answer:
+def start_tasks(
+    service: Service, kind: SimulatedKind, body: Body, path: str, now: Moment
+) -> ApiResponse:
     """Carries out a start whose body fits; returns its record or records, or a refusal."""
-    if (verdict := kind.verdict(body)) is not None:
-        if verdict.data is not None:
-            return service.accept(dict(verdict.data))
-        return service.refuse(verdict.status, verdict.message, code=verdict.code)
-    if kind.single and service.running[kind.name]:
+    if (rejection := kind.reject(body)) is not None:
+        if rejection.data is not None:
+            return service.accept(dict(rejection.data))
+        return service.refuse(rejection.status, rejection.message, code=rejection.code)
+    if kind.one_at_a_time and service.running_tasks[kind.name]:
         return service.refuse(400, "Another training is still running: one at a time per account")
-    length = service.source_seconds(kind, body, now)
-    if length is not None and length > kind.longest:
-        wrong = Problem(kind.media_inputs[0], f"must be at most {kind.longest:g} seconds long")
+    length = service.measure_source(kind, body, now)
+    if length is not None and length > kind.max_source_seconds:
+        wrong = FieldProblem(
+            kind.media_inputs[0], f"must be at most {kind.max_source_seconds:g} seconds long"
+        )
         return service.refuse(400, "Invalid parameters", [wrong])
-    count, coins = kind.count(body), kind.price(body, length)
+    count, coins = kind.output_count(body), kind.price(body, length)
     ids = tuple(service.new_id(now) for _ in range(count))
     charge = Charge(kind.name, ids, coins * count, now.calendar, path, dict(body))
     if (refusal := service.pay(charge, now)) is not None:
@@ -44,28 +49,28 @@ def start(service: Service, kind: Kind, body: Body, path: str, now: Moment) -> A
     records: list[dict[str, Any]] = []
     for task_id in ids:
         task = new_task(service, kind, task_id, charge.body, length, coins, now)
-        service.add(task)
+        service.add_task(task)
         records.append(service.render(task, now))
-    is_list = count > 1 or kind.start_data == "list"
-    if kind.start_data == "either":
+    is_list = count > 1 or kind.start_data_shape == "list"
+    if kind.start_data_shape == "either":
         is_list = service.random.random() < 0.5
     return service.accept(records if is_list else records[0])
 
 
 def new_task(
     service: Service,
-    kind: Kind,
+    kind: SimulatedKind,
     task_id: str,
     body: Body,
     length: float | None,
     coins: int,
     now: Moment,
-) -> Task:
+) -> SimulatedTask:
     """Returns a task that begins now, with the faults that were ordered for it.
 
     ``length`` are the seconds of its first medium, ``coins`` is what it cost.
     """
-    created = iso(now.calendar)
+    created = format_iso(now.calendar)
     shown: Any = [] if kind.result_list else ""
     known: dict[str, Any] = {
         **dict.fromkeys(kind.result_fields, shown),
@@ -74,18 +79,20 @@ def new_task(
         "coins": coins,
         "createdAt": created,
         "updatedAt": created,
-        kind.status_field: kind.walk.first,
-        kind.failure_field: kind.fine[0],
-        kind.code_field: kind.fine[1],
+        kind.status_field: kind.status_sequence.first,
+        kind.failure_field: kind.no_failure_values[0],
+        kind.code_field: kind.no_failure_values[1],
         kind.progress_field: 0,
-        kind.made_id: "",
+        kind.product_id_field: "",
     }
     if kind.length_field:
-        known[kind.length_field] = max(1, round(UNKNOWN_SECONDS if length is None else length))
+        known[kind.length_field] = max(
+            1, round(UNKNOWN_SOURCE_SECONDS if length is None else length)
+        )
     fields, echoed = _record_fields(kind.name)
     if echoed:
         fields = tuple(dict.fromkeys((*fields, *(name for name in body if name in echoed))))
-    task = Task(
+    task = SimulatedTask(
         task_id,
         kind,
         body,
@@ -94,17 +101,17 @@ def new_task(
         draw_duration(kind, service.durations, service.random, length),
         service.speed,
         failure=_planned_failure(service, kind, body, now),
-        sic=service.random.random() < 0.5,
-        length=length,
-        recipe="image" if service.follows_image(kind, body, now) else kind.recipe,
+        misspells_status=service.random.random() < 0.5,
+        source_seconds=length,
+        recipe="image" if service.returns_image(kind, body, now) else kind.recipe,
     )
     apply_faults(service, task, now)
     return task
 
 
-def apply_faults(service: Service, task: Task, now: Moment) -> None:
+def apply_faults(service: Service, task: SimulatedTask, now: Moment) -> None:
     """Changes a task that begins now as the queued faults and its kind's patience will have it."""
-    for name in () if service.faults.is_idle else _IN_ORDER:
+    for name in () if service.faults.is_idle else _SORTED_TASK_FAULTS:
         fault = service.faults.take(frozenset({name}), "start", task.kind.name)
         if fault is None:
             continue
@@ -114,47 +121,49 @@ def apply_faults(service: Service, task: Task, now: Moment) -> None:
         elif name == "done_at_once":
             task.duration = 0.0
         elif name == "fail":
-            task.failure = Failure(values["message"], values["code"])
+            task.failure = PlannedFailure(values["message"], values["code"])
         elif name == "odd_status":
-            task.odd_word = values["word"]
+            task.unknown_status = values["word"]
         elif name == "no_result":
             task.has_result = False
         elif name == "early_webhook":
-            service.finished_hooks += [task] if service.hooked(task) else []
+            service.due_webhooks += [task] if service.has_webhook(task) else []
         elif name == "not_found_after_start":
-            task.unknown_until = now.work + values["seconds"]
+            task.unknown_until = now.service_time + values["seconds"]
         else:
-            task.unlisted_until = now.work + values["seconds"]
-            service.lagging.append(task)
-    if task.duration > task.kind.gives_up:
-        task.duration = task.kind.gives_up
-        task.failure = Failure("The task took too long and was given up", "504")
+            task.unlisted_until = now.service_time + values["seconds"]
+            service.unlisted_tasks.append(task)
+    if task.duration > task.kind.gives_up_after:
+        task.duration = task.kind.gives_up_after
+        task.failure = PlannedFailure("The task took too long and was given up", "504")
 
 
-def begin_again(service: Service, task: Task, now: Moment) -> None:
+def restart_failed(service: Service, task: SimulatedTask, now: Moment) -> None:
     """Plans a task anew that goes its whole way once more."""
     task.failure = _planned_failure(service, task.kind, task.body, now)
-    duration = draw_duration(task.kind, service.durations, service.random, task.length)
-    task.begin(task.kind.walk, duration, now, keeps=False)
+    duration = draw_duration(task.kind, service.durations, service.random, task.source_seconds)
+    task.start_sequence(task.kind.status_sequence, duration, now, keeps_results=False)
     apply_faults(service, task, now)
 
 
-def _planned_failure(service: Service, kind: Kind, body: Body, now: Moment) -> Failure | None:
+def _planned_failure(
+    service: Service, kind: SimulatedKind, body: Body, now: Moment
+) -> PlannedFailure | None:
     for name, url in media_urls(kind, body):
         if not _is_fetchable(service, url, now):
-            return Failure(f"{name} could not be downloaded", "404")
+            return PlannedFailure(f"{name} could not be downloaded", "404")
     if service.random.random() < service.failure_rate:
-        return Failure("generation failed, please try again", "500")
+        return PlannedFailure("generation failed, please try again", "500")
     return None
 
 
 def _is_fetchable(service: Service, url: str, now: Moment) -> bool:
     """An input in the sandbox's own storage must be there; others are taken as given."""
-    if not service.store.is_own(url):
+    if not service.store.is_storage_url(url):
         return True
-    if service.store.find(url, now.calendar) is not None:
+    if service.store.find_by_url(url, now.calendar) is not None:
         return True
-    return "/results/" in url and service.result_task(result_id(url), now) is not None
+    return "/results/" in url and service.find_result_task(result_task_id(url), now) is not None
 
 
 @cache
@@ -165,7 +174,7 @@ def _record_fields(name: str) -> tuple[tuple[str, ...], frozenset[str]]:
     known: their records have what records usually have, and every input that was sent.
     """
     kind = KINDS[name]
-    operation = _starts()[kind.start_path]
+    operation = _start_operations()[kind.start_path]
     seen = operation.record_fields
     if "createdAt" in seen:
         return seen, frozenset()
@@ -181,13 +190,13 @@ def _record_fields(name: str) -> tuple[tuple[str, ...], frozenset[str]]:
         kind.code_field,
         "createdAt",
         "updatedAt",
-        *kind.defaults,
+        *kind.echo_defaults,
         *seen,
     )
     inputs = (operation.body_schema or {}).get("properties", {})
-    return tuple(dict.fromkeys(filter(None, usual))), frozenset(inputs) - UNSEEN_INPUTS
+    return tuple(dict.fromkeys(filter(None, usual))), frozenset(inputs) - UNECHOED_INPUTS
 
 
 @cache
-def _starts() -> Mapping[str, Operation]:
-    return {item.path: item for item in operations() if item.role == "start"}
+def _start_operations() -> Mapping[str, Operation]:
+    return {item.path: item for item in all_operations() if item.role == "start"}

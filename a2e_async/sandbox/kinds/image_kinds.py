@@ -4,25 +4,37 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from .kind import DATA, LIST, RECORDS, ROWS, Body, Kind, Rate, Tariff, row
-from .input_rules import both, given, must_be, refuses_under_200
+from .input_rules import all_of, input_is, reject_prompt_in_record, require_value
+from .kind import (
+    DATA_AND_TOTAL,
+    LIST_AND_TOTAL,
+    RECORDS_AND_TOTAL,
+    ROWS_AND_COUNT,
+    Body,
+    PriceFactor,
+    SimulatedKind,
+    Tariff,
+    priced_kind,
+)
 
 
-def _row(name: str, median: float, tariff: Tariff, *media: str, **more: Any) -> Kind:
+def _image_kind(
+    name: str, median: float, tariff: Tariff, *media: str, **more: Any
+) -> SimulatedKind:
     """Returns a kind that makes images."""
-    return row(name, median, tariff, media, recipe="image", **more)
+    return priced_kind(name, median, tariff, media, recipe="image", **more)
 
 
-def _photos(body: Body) -> int:
+def _photo_count(body: Body) -> int:
     return int(body.get("total_count", 4))
 
 
-_NANO_BANANA: Final = Rate(
+_NANO_BANANA_FACTOR: Final = PriceFactor(
     "model",
     "nano-banana-pro",
     {"nano-banana": 0.5, "nano-banana-pro": 1, "nano-banana-2": 0.8, "nano-banana-2-lite": 0.4},
 )
-_QWEN: Final = Rate(
+_QWEN_FACTOR: Final = PriceFactor(
     "model",
     "qwen-image-2.0",
     {
@@ -32,121 +44,132 @@ _QWEN: Final = Rate(
         "qwen-image-3.0-pro": 3,
     },
 )
-_GPT: Final = Rate("model", "gpt-image-1.5", {"gpt-image-1.5": 1, "gpt-image-2": 1.25})
+_GPT_FACTOR: Final = PriceFactor(
+    "model", "gpt-image-1.5", {"gpt-image-1.5": 1, "gpt-image-2": 1.25}
+)
 
-_IMAGES: Final[dict[str, Any]] = {"result_fields": ("image_urls",), "result_list": True}
+_IMAGE_LIST_RESULT: Final[dict[str, Any]] = {"result_fields": ("image_urls",), "result_list": True}
 """Records that hold a list of image URLs."""
 
-_INPUTS: Final[dict[str, Any]] = {"defaults": {"input_images": []}}
+_EMPTY_INPUT_IMAGES: Final[dict[str, Any]] = {"echo_defaults": {"input_images": []}}
 
-KINDS: Final = (
-    _row(
+IMAGE_KINDS: Final = (
+    _image_kind(
         "text_to_image",
         20,
-        Tariff(5, (Rate("model_type", "a2e", {"a2e": 1, "seedream": 2}),), counted="max_images"),
+        Tariff(
+            5,
+            (PriceFactor("model_type", "a2e", {"a2e": 1, "seedream": 2}),),
+            count_input="max_images",
+        ),
         "input_images",
-        start_data="list",
-        early=0.25,
-        flaky_detail=3,
-        list_shape=ROWS,
-        defaults={"name": "text to image", "input_images": []},
-        **_IMAGES,
+        start_data_shape="list",
+        instant_share=0.25,
+        detail_fails_every=3,
+        list_envelope=ROWS_AND_COUNT,
+        echo_defaults={"name": "text to image", "input_images": []},
+        **_IMAGE_LIST_RESULT,
     ),
-    _row(
+    _image_kind(
         "nano_banana",
         60,
-        Tariff(20, (_NANO_BANANA, Rate("image_size", "1K", {"1K": 1, "2K": 1.5, "4K": 2}))),
+        Tariff(
+            20,
+            (_NANO_BANANA_FACTOR, PriceFactor("image_size", "1K", {"1K": 1, "2K": 1.5, "4K": 2})),
+        ),
         "input_images",
-        verdict=refuses_under_200,
-        list_shape=LIST,
-        **_IMAGES,
-        **_INPUTS,
+        reject=reject_prompt_in_record,
+        list_envelope=LIST_AND_TOTAL,
+        **_IMAGE_LIST_RESULT,
+        **_EMPTY_INPUT_IMAGES,
     ),
-    _row(
+    _image_kind(
         "gpt_image",
         60,
         Tariff(
             20,
             (
-                _GPT,
-                Rate("quality", "medium", {"medium": 1, "high": 1.75}),
-                Rate("resolution", "1K", {"1K": 1, "2K": 1.4, "4K": 1.8}),
+                _GPT_FACTOR,
+                PriceFactor("quality", "medium", {"medium": 1, "high": 1.75}),
+                PriceFactor("resolution", "1K", {"1K": 1, "2K": 1.4, "4K": 1.8}),
             ),
         ),
         "input_images",
-        verdict=refuses_under_200,
+        reject=reject_prompt_in_record,
         rules=(
-            must_be(
+            require_value(
                 "resolution",
                 "1K",
-                usual="1K",
-                when=both(given("model", "gpt-image-2"), given("aspect_ratio", None, "auto")),
+                default="1K",
+                when=all_of(
+                    input_is("model", "gpt-image-2"), input_is("aspect_ratio", None, "auto")
+                ),
                 why="when gpt-image-2 gets no aspect_ratio or auto",
             ),
         ),
-        list_shape=DATA,
-        **_IMAGES,
-        **_INPUTS,
+        list_envelope=DATA_AND_TOTAL,
+        **_IMAGE_LIST_RESULT,
+        **_EMPTY_INPUT_IMAGES,
     ),
-    _row(
+    _image_kind(
         "flux2",
         40,
-        Tariff(12, (Rate("resolution", "1K", {"1K": 1, "2K": 2}),)),
+        Tariff(12, (PriceFactor("resolution", "1K", {"1K": 1, "2K": 2}),)),
         "input_images",
-        verdict=refuses_under_200,
-        list_shape=RECORDS,
-        **_IMAGES,
-        **_INPUTS,
+        reject=reject_prompt_in_record,
+        list_envelope=RECORDS_AND_TOTAL,
+        **_IMAGE_LIST_RESULT,
+        **_EMPTY_INPUT_IMAGES,
     ),
-    _row(
+    _image_kind(
         "qwen_image",
         40,
-        Tariff(8, (_QWEN,)),
+        Tariff(8, (_QWEN_FACTOR,)),
         "input_images",
-        list_shape=None,
-        **_IMAGES,
-        **_INPUTS,
+        list_envelope=None,
+        **_IMAGE_LIST_RESULT,
+        **_EMPTY_INPUT_IMAGES,
     ),
-    _row(
+    _image_kind(
         "kling_image",
         50,
-        Tariff(10, (Rate("resolution", "1k", {"1k": 1, "2k": 2}),), counted="n"),
+        Tariff(10, (PriceFactor("resolution", "1k", {"1k": 1, "2k": 2}),), count_input="n"),
         "input_images",
-        list_shape=DATA,
-        **_IMAGES,
-        **_INPUTS,
+        list_envelope=DATA_AND_TOTAL,
+        **_IMAGE_LIST_RESULT,
+        **_EMPTY_INPUT_IMAGES,
     ),
-    _row(
+    _image_kind(
         "image_edit",
         60,
-        Tariff(15, (Rate("edit_type", "clothing", {"clothing": 1, "product": 1.2}),)),
+        Tariff(15, (PriceFactor("edit_type", "clothing", {"clothing": 1, "product": 1.2}),)),
         "image_urls",
-        list_shape=LIST,
+        list_envelope=LIST_AND_TOTAL,
     ),
-    _row(
+    _image_kind(
         "virtual_try_on",
         60,
         Tariff(25),
         "image_urls",
         result_fields=("result_image_url", "result_url"),
     ),
-    _row(
+    _image_kind(
         "product_avatar",
         120,
         Tariff(30),
         "image_urls",
         result_fields=("result_image_url",),
-        gives_up=7200.0,
+        gives_up_after=7200.0,
         refund_failed=True,
-        list_shape=DATA,
+        list_envelope=DATA_AND_TOTAL,
     ),
-    _row(
+    _image_kind(
         "photobook",
         240,
-        Tariff(10, (Rate("total_count", 4, {4: 4, 8: 8, 12: 12, 16: 16}),)),
+        Tariff(10, (PriceFactor("total_count", 4, {4: 4, 8: 8, 12: 12, 16: 16}),)),
         "face_image_url",
-        files=_photos,
+        file_count=_photo_count,
         result_list=True,
-        list_shape=RECORDS,
+        list_envelope=RECORDS_AND_TOTAL,
     ),
 )

@@ -12,31 +12,32 @@ import attrs
 
 from a2e_async.narrow import is_list
 
-from ..api_spec import Problem, kind_rows
-from .status_sequences import USUAL, Walk
+from ..api_spec import kind_table
+from ..validation import FieldProblem
+from .status_sequences import USUAL_SEQUENCE, StatusSequence
 
 Body = Mapping[str, Any]
-Rule = Callable[[Body], Iterable[Problem]]
-Price = Callable[[Body, float | None], int]
+InputRule = Callable[[Body], Iterable[FieldProblem]]
+PriceFunction = Callable[[Body, float | None], int]
 """Coins of one output, by the body and the length of its first medium (None: not known)."""
 
-UNKNOWN_SECONDS: Final = 51
+UNKNOWN_SOURCE_SECONDS: Final = 51
 """Length of a source that the sandbox cannot read, in seconds."""
 
-LONGEST_SECONDS: Final = 3600
+MAX_REQUESTED_SECONDS: Final = 3600
 """No input makes a price or a result longer than this."""
 
-ListShape = tuple[str, str] | None
+ListEnvelope = tuple[str, str] | None
 """The names of the rows and of their number in a list's data; None for a bare array."""
 
-ROWS: Final = ("rows", "count")
-LIST: Final = ("list", "total")
-DATA: Final = ("data", "total")
-RECORDS: Final = ("records", "total")
+ROWS_AND_COUNT: Final = ("rows", "count")
+LIST_AND_TOTAL: Final = ("list", "total")
+DATA_AND_TOTAL: Final = ("data", "total")
+RECORDS_AND_TOTAL: Final = ("records", "total")
 
 
 @attrs.frozen(slots=True)
-class Verdict:
+class StartRejection:
     """An answer that a start gets instead of a task; nothing is charged."""
 
     status: int
@@ -47,35 +48,35 @@ class Verdict:
 
 
 @attrs.frozen(slots=True)
-class Asked:
+class RequestedSeconds:
     """The seconds that an input asks for."""
 
     name: str
-    usual: float
+    default: float
 
     def __call__(self, body: Body) -> float:
         """Returns the input as a number, or the usual one where it is none that can be made."""
-        value = body.get(self.name, self.usual)
+        value = body.get(self.name, self.default)
         try:
             seconds = float(value)
         except (TypeError, ValueError):
-            return self.usual
-        return min(seconds, LONGEST_SECONDS) if seconds > 0 else self.usual
+            return self.default
+        return min(seconds, MAX_REQUESTED_SECONDS) if seconds > 0 else self.default
 
 
 @attrs.frozen(slots=True)
-class Rate:
+class PriceFactor:
     """An input whose value multiplies the price."""
 
     name: str
-    usual: Any
+    default: Any
     values: Mapping[Any, float]
 
     def __call__(self, body: Body) -> float:
         """Returns the factor; that of the usual value for one that is not listed."""
-        value = body.get(self.name, self.usual)
-        usual = self.values[self.usual]
-        return self.values.get(value, usual) if isinstance(value, Hashable) else usual
+        value = body.get(self.name, self.default)
+        default = self.values[self.default]
+        return self.values.get(value, default) if isinstance(value, Hashable) else default
 
 
 @attrs.frozen(slots=True)
@@ -83,56 +84,56 @@ class Tariff:
     """A price as data: coins, times each rate, for each output or for each second."""
 
     coins: float
-    rates: tuple[Rate, ...] = ()
-    seconds: Asked | Literal["source"] | None = None
+    factors: tuple[PriceFactor, ...] = ()
+    seconds: RequestedSeconds | Literal["source"] | None = None
     """What it is multiplied with: seconds that were asked for, or the length of the source."""
 
-    block: int = 1
+    seconds_step: int = 1
     """Seconds that were asked for are rounded up to a multiple of this."""
 
-    counted: str = ""
+    count_input: str = ""
     """The input that tells how many outputs there are."""
 
     def __call__(self, body: Body, length: float | None) -> int:
         """Returns the price of one output, at least 1."""
         coins = self.coins
-        for rate in self.rates:
+        for rate in self.factors:
             coins *= rate(body)
         if self.seconds == "source":
-            coins *= max(1, round(UNKNOWN_SECONDS if length is None else length))
+            coins *= max(1, round(UNKNOWN_SOURCE_SECONDS if length is None else length))
         elif self.seconds is not None:
-            coins *= math.ceil(self.seconds(body) / self.block) * self.block
+            coins *= math.ceil(self.seconds(body) / self.seconds_step) * self.seconds_step
         return max(1, math.ceil(round(coins, 6)))
 
-    def inputs(self, source: str) -> tuple[str, ...]:
+    def price_inputs(self, source: str) -> tuple[str, ...]:
         """Returns the inputs that decide it; the source is the input whose length may count."""
         length = source if self.seconds == "source" else ""
-        asked = self.seconds.name if isinstance(self.seconds, Asked) else length
-        return tuple(filter(None, (asked, self.counted, *(rate.name for rate in self.rates))))
+        asked = self.seconds.name if isinstance(self.seconds, RequestedSeconds) else length
+        return tuple(filter(None, (asked, self.count_input, *(rate.name for rate in self.factors))))
 
-    def count(self, body: Body) -> int:
+    def output_count(self, body: Body) -> int:
         """Returns how many outputs there are."""
-        return int(body.get(self.counted, 1)) if self.counted else 1
+        return int(body.get(self.count_input, 1)) if self.count_input else 1
 
 
-def _of(value: Callable[[Kind], Any]) -> Any:
+def _derived(value: Callable[[SimulatedKind], Any]) -> Any:
     """Returns a default that is made from the rest of the kind, once: records are made often."""
     return attrs.Factory(value, takes_self=True)
 
 
-def _row_of(name: str) -> Mapping[str, Any]:
-    return kind_rows().get(name, {})
+def _read_json_row(name: str) -> Mapping[str, Any]:
+    return kind_table().get(name, {})
 
 
 @attrs.frozen(slots=True)
-class Kind:
+class SimulatedKind:
     """How one kind of task is served. What kinds.json and openapi.json tell is not repeated."""
 
     name: str
-    median: float
+    median_seconds: float
     """Median of the time from start to end, in service seconds."""
 
-    price: Price
+    price: PriceFunction
     price_inputs: tuple[str, ...]
     """The inputs that decide the price: all that a quote checks."""
 
@@ -144,58 +145,58 @@ class Kind:
     with another sound), ``sounded`` (the same, always with a sound), ``footage`` (a video with its
     own sound) or ``dub``; "" when there is no file."""
 
-    sigma: float = 0.5
+    log_sigma: float = 0.5
     """Spread of the logarithm of the time."""
 
-    pace: float = 0.0
+    seconds_per_source_second: float = 0.0
     """The median for each second of the first medium, where its length is known; 0 for none."""
 
-    walk: Walk = USUAL
-    early: float = 0.0
+    status_sequence: StatusSequence = USUAL_SEQUENCE
+    instant_share: float = 0.0
     """The share of starts that answer a finished record."""
 
-    gives_up: float = math.inf
+    gives_up_after: float = math.inf
     """Service seconds after which a task fails by itself."""
 
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[InputRule, ...] = ()
     """What the schema cannot say."""
 
-    verdict: Callable[[Body], Verdict | None] = lambda body: None
+    reject: Callable[[Body], StartRejection | None] = lambda body: None
     """Why a body that fits makes no task."""
 
-    longest: float = math.inf
+    max_source_seconds: float = math.inf
     """Most seconds of the first medium."""
 
-    count: Callable[[Body], int] = lambda body: 1
+    output_count: Callable[[Body], int] = lambda body: 1
     """How many records one start makes."""
 
-    start_data: Literal["object", "list", "either"] = "object"
+    start_data_shape: Literal["object", "list", "either"] = "object"
     """What a start of one record answers: it, a list that holds it, or either as it comes."""
 
-    files: Callable[[Body], int] = lambda body: 1
+    file_count: Callable[[Body], int] = lambda body: 1
     """How many files one record has."""
 
-    seconds: Callable[[Body], float] | None = None
+    result_seconds: Callable[[Body], float] | None = None
     """How long the result is; None for as long as the first medium."""
 
-    sound: tuple[str, ...] = ()
+    sound_inputs: tuple[str, ...] = ()
     """The media inputs that give the sound; the others give the picture."""
 
-    follows: bool = False
+    keeps_images: bool = False
     """Whether the result of an image is an image, whatever the recipe says."""
 
-    defaults: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    echo_defaults: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     """What a record echoes for an input that was not sent ("" for all others)."""
 
     length_field: str = ""
     """The record field that tells the length of the source in whole seconds."""
 
-    sic: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    misspelt_statuses: Mapping[str, str] = attrs.field(factory=dict[str, str])
     """Misspelt status words that occur now and then, by the right word."""
 
     failure_field: str = "failed_message"
     code_field: str = "failed_code"
-    fine: tuple[Any, Any] = ("", "")
+    no_failure_values: tuple[Any, Any] = ("", "")
     """What these two hold while nothing has failed."""
 
     result_fields: tuple[str, ...] = ("result_url",)
@@ -204,82 +205,95 @@ class Kind:
     result_list: bool = False
     """Whether they hold a list of URLs."""
 
-    made_id: str = ""
+    product_id_field: str = ""
     """The record field that holds the id of what was made, "" until then."""
 
-    lasting: bool = False
+    never_expires: bool = False
     """Whether its records never leave the lists."""
 
-    list_shape: ListShape = ROWS
-    bare_list: bool = False
+    list_envelope: ListEnvelope = ROWS_AND_COUNT
+    bare_list_without_paging: bool = False
     """A list that is asked without paging is a bare array."""
 
     unknown_is_null: bool = False
     """The detail of an unknown id is 200 with null instead of 404."""
 
-    detail_by: str = ""
+    detail_id_parameter: str = ""
     """The query parameter that carries the id to the detail; "" when the path does."""
 
-    detail_list: bool = False
+    detail_is_list: bool = False
     """The detail is an array: of the record, or of nothing for an unknown id."""
 
-    flaky_detail: int = 0
+    detail_fails_every: int = 0
     """Each so many-th detail call is refused, with 400, 404 and 405 in turn; 0 for none."""
 
-    single: bool = False
+    one_at_a_time: bool = False
     """Only one task may run at a time."""
 
-    quotable: bool = True
+    is_quotable: bool = True
     refund_failed: bool = False
     refund_deleted: bool = False
     """Whether deleting a task that is still initialized gives its coins back."""
 
-    row: Mapping[str, Any] = attrs.field(init=False, default=_of(lambda kind: _row_of(kind.name)))
+    json_row: Mapping[str, Any] = attrs.field(
+        init=False, default=_derived(lambda kind: _read_json_row(kind.name))
+    )
     """The kind's row of kinds.json; empty for a kind that no operation serves."""
 
     status_field: str = attrs.field(
-        init=False, default=_of(lambda kind: kind.row.get("status_field", "current_status"))
+        init=False,
+        default=_derived(lambda kind: kind.json_row.get("status_field", "current_status")),
     )
     """The record field that holds the status word."""
 
     progress_field: str = attrs.field(
-        init=False, default=_of(lambda kind: kind.row.get("progress_field", ""))
+        init=False, default=_derived(lambda kind: kind.json_row.get("progress_field", ""))
     )
     """The record field that counts to 100; "" when there is none."""
 
     name_field: str = attrs.field(
-        init=False, default=_of(lambda kind: kind.row.get("name_input") or "")
+        init=False, default=_derived(lambda kind: kind.json_row.get("name_input") or "")
     )
     """The field that carries the name; "" for a kind without names."""
 
     @property
-    def webhook(self) -> bool:
+    def takes_webhook(self) -> bool:
         """Whether it takes a webhook."""
-        return bool(self.row.get("webhook"))
+        return bool(self.json_row.get("webhook"))
 
     @property
-    def life(self) -> float:
+    def result_life_factor(self) -> float:
         """How many times longer than usual its results live."""
-        return float(self.row.get("result_life_days", 3)) / 3
+        return float(self.json_row.get("result_life_days", 3)) / 3
 
     @property
     def start_path(self) -> str:
         """The path of the start operation."""
-        return str(self.row["start"]).split(" ", 1)[1]
+        return str(self.json_row["start"]).split(" ", 1)[1]
 
     @property
     def list_path(self) -> str:
         """The path of the list operation; "" when there is none."""
-        return str(self.row.get("list", "")).partition(" ")[2]
+        return str(self.json_row.get("list", "")).partition(" ")[2]
 
 
-def row(name: str, median: float, tariff: Tariff, media: tuple[str, ...], **more: Any) -> Kind:
+def priced_kind(
+    name: str, median: float, tariff: Tariff, media: tuple[str, ...], **more: Any
+) -> SimulatedKind:
     """Returns a kind whose price is a tariff; ``more`` is any other field of ``Kind``."""
     source = media[0] if media else ""
-    return Kind(name, median, tariff, tariff.inputs(source), media, count=tariff.count, **more)
+    return SimulatedKind(
+        name,
+        median,
+        tariff,
+        tariff.price_inputs(source),
+        media,
+        output_count=tariff.output_count,
+        **more,
+    )
 
 
-def media_urls(kind: Kind, body: Body) -> Iterator[tuple[str, Any]]:
+def media_urls(kind: SimulatedKind, body: Body) -> Iterator[tuple[str, Any]]:
     """Yields each URL of the media inputs with the path of its field."""
     for name in kind.media_inputs:
         value = body.get(name)
@@ -290,18 +304,18 @@ def media_urls(kind: Kind, body: Body) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def body_problems(kind: Kind, body: Body) -> Iterable[Problem]:
+def body_problems(kind: SimulatedKind, body: Body) -> Iterable[FieldProblem]:
     """Yields what the kind's own rules and those of all starts find wrong with a body."""
     for rule in kind.rules:
         yield from rule(body)
     for name, url in media_urls(kind, body):
         yield from _url_problems(name, url)
     hook = body.get("webhook_url")
-    if hook is not None and not str(hook).startswith("https://") and not is_own_machine(str(hook)):
-        yield Problem("webhook_url", "must be an https URL")
+    if hook is not None and not str(hook).startswith("https://") and not is_loopback_url(str(hook)):
+        yield FieldProblem("webhook_url", "must be an https URL")
 
 
-def is_own_machine(url: str) -> bool:
+def is_loopback_url(url: str) -> bool:
     """Whether a URL leads to this machine: the sandbox takes it without TLS."""
     try:
         host = urlsplit(url).hostname or ""
@@ -310,9 +324,9 @@ def is_own_machine(url: str) -> bool:
         return False
 
 
-def _url_problems(name: str, url: object) -> Iterable[Problem]:
+def _url_problems(name: str, url: object) -> Iterable[FieldProblem]:
     text = str(url)
     if not text.startswith(("http://", "https://")) or len(text) < 10:
-        yield Problem(name, "must be an http or https URL")
+        yield FieldProblem(name, "must be an http or https URL")
     elif any(character.isspace() for character in text):
-        yield Problem(name, "must not hold spaces (percent-encode them)")
+        yield FieldProblem(name, "must not hold spaces (percent-encode them)")

@@ -4,69 +4,85 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from .kind import DATA, LIST, RECORDS, Asked, Body, Kind, Rate, Tariff, row
-from .input_rules import ends_with, needs, needs_one, one_background
-from .status_sequences import AVATAR, TWIN, VOICE
+from .input_rules import reject_two_backgrounds, require, require_any, require_suffix
+from .kind import (
+    DATA_AND_TOTAL,
+    LIST_AND_TOTAL,
+    RECORDS_AND_TOTAL,
+    Body,
+    PriceFactor,
+    RequestedSeconds,
+    SimulatedKind,
+    Tariff,
+    priced_kind,
+)
+from .status_sequences import AVATAR_SEQUENCE, TWIN_SEQUENCE, VOICE_SEQUENCE
 
 
-def _row(name: str, median: float, tariff: Tariff, *media: str, **more: Any) -> Kind:
+def _footage_kind(
+    name: str, median: float, tariff: Tariff, *media: str, **more: Any
+) -> SimulatedKind:
     """Returns a kind that gives a video back, as long as the one it got."""
-    return row(name, median, tariff, media, **{"recipe": "footage", **more})
+    return priced_kind(name, median, tariff, media, **{"recipe": "footage", **more})
 
 
-def _none(body: Body) -> int:
+def _no_files(body: Body) -> int:
     return 0
 
 
-_SIC: Final = {"failure_field": "faild_message"}
+_MISSPELT_FAILURE_FIELD: Final = {"failure_field": "faild_message"}
 """The spelling of the kinds of 2024."""
 
-_ERROR_CODE: Final = {**_SIC, "code_field": "error_code", "fine": (None, "0")}
-_SPOKEN: Final = Asked("duration", 3)
-_SPEAKING: Final = Tariff(2.6, (), _SPOKEN, block=5)
+_ERROR_CODE_FIELDS: Final = {
+    **_MISSPELT_FAILURE_FIELD,
+    "code_field": "error_code",
+    "no_failure_values": (None, "0"),
+}
+_SPEECH_SECONDS: Final = RequestedSeconds("duration", 3)
+_SPEECH_TARIFF: Final = Tariff(2.6, (), _SPEECH_SECONDS, seconds_step=5)
 
-KINDS: Final = (
-    _row(
+PERSON_KINDS: Final = (
+    _footage_kind(
         "face_swap",
         300,
-        Tariff(1, (Rate("model_version", "v1", {"v1": 1, "v2": 2}),), "source"),
+        Tariff(1, (PriceFactor("model_version", "v1", {"v1": 1, "v2": 2}),), "source"),
         "video_url",
         "face_url",
-        follows=True,
+        keeps_images=True,
         length_field="duration",
-        **_ERROR_CODE,
+        **_ERROR_CODE_FIELDS,
     ),
-    _row(
+    _footage_kind(
         "face_swap_preview",
         30,
         Tariff(2),
         "video_url",
         "face_url",
-        follows=True,
-        detail_by="_id",
-        detail_list=True,
-        **_ERROR_CODE,
+        keeps_images=True,
+        detail_id_parameter="_id",
+        detail_is_list=True,
+        **_ERROR_CODE_FIELDS,
     ),
-    _row(
+    _footage_kind(
         "head_swap",
         120,
         Tariff(2, (), "source"),
         "target_image_url",
         "image_url",
-        follows=True,
-        longest=15.0,
+        keeps_images=True,
+        max_source_seconds=15.0,
         refund_deleted=True,
-        list_shape=DATA,
+        list_envelope=DATA_AND_TOTAL,
     ),
-    _row(
+    _footage_kind(
         "actor_swap",
         240,
         Tariff(2, (), "source"),
         "video_url",
         "image_url",
-        list_shape=RECORDS,
+        list_envelope=RECORDS_AND_TOTAL,
     ),
-    _row(
+    _footage_kind(
         "motion_transfer",
         240,
         Tariff(2, (), "source"),
@@ -74,42 +90,42 @@ KINDS: Final = (
         "image_url",
         result_fields=("result_video_url", "result_url"),
     ),
-    _row(
+    _footage_kind(
         "talking_photo",
         120,
-        _SPEAKING,
+        _SPEECH_TARIFF,
         "image_url",
         "audio_url",
         recipe="talking",
-        sound=("audio_url",),
-        seconds=_SPOKEN,
-        defaults={"duration": 3},
+        sound_inputs=("audio_url",),
+        result_seconds=_SPEECH_SECONDS,
+        echo_defaults={"duration": 3},
     ),
-    _row(
+    _footage_kind(
         "talking_video",
         120,
-        _SPEAKING,
+        _SPEECH_TARIFF,
         "video_url",
         "audio_url",
         recipe="talking",
-        sound=("audio_url",),
-        seconds=_SPOKEN,
-        defaults={"duration": 3},
+        sound_inputs=("audio_url",),
+        result_seconds=_SPEECH_SECONDS,
+        echo_defaults={"duration": 3},
         refund_deleted=True,
     ),
-    _row(
+    _footage_kind(
         "avatar_video",
         180,
-        Tariff(1, (Rate("resolution", 1080, {720: 0.8, 1080: 1, 2160: 2}),), "source"),
+        Tariff(1, (PriceFactor("resolution", 1080, {720: 0.8, 1080: 1, 2160: 2}),), "source"),
         "audioSrc",
         "custom_voice",
         recipe="talking",
-        sound=("audioSrc", "custom_voice"),
-        pace=5.0,
-        walk=AVATAR,
+        sound_inputs=("audioSrc", "custom_voice"),
+        seconds_per_source_second=5.0,
+        status_sequence=AVATAR_SEQUENCE,
         rules=(
-            needs_one("audioSrc", "custom_voice"),
-            needs(
+            require_any("audioSrc", "custom_voice"),
+            require(
                 "web_bg_width",
                 "web_bg_height",
                 "web_people_width",
@@ -120,75 +136,80 @@ KINDS: Final = (
                 why="with a background",
             ),
         ),
-        verdict=one_background,
-        detail_by="video_id",
+        reject=reject_two_backgrounds,
+        detail_id_parameter="video_id",
         result_fields=("result",),
         failure_field="msg",
         code_field="",
     ),
-    _row(
+    _footage_kind(
         "video_twin",
         1200,
         Tariff(300),
         "video_url",
         "image_url",
-        walk=TWIN,
-        rules=(needs_one("image_url", "video_url"),),
-        start_data="either",
+        status_sequence=TWIN_SEQUENCE,
+        rules=(require_any("image_url", "video_url"),),
+        start_data_shape="either",
         result_fields=("preview_result_url",),
-        made_id="anchor_id",
-        lasting=True,
-        defaults={"gender": "female"},
-        quotable=False,
+        product_id_field="anchor_id",
+        never_expires=True,
+        echo_defaults={"gender": "female"},
+        is_quotable=False,
     ),
-    _row(
+    _footage_kind(
         "voice_clone",
         90,
         Tariff(
-            50, (Rate("model", "a2e", {"a2e": 1, "cartesia": 3, "minimax": 4, "elevenlabs": 6}),)
+            50,
+            (
+                PriceFactor(
+                    "model", "a2e", {"a2e": 1, "cartesia": 3, "minimax": 4, "elevenlabs": 6}
+                ),
+            ),
         ),
         "voice_urls",
         recipe="",
-        walk=VOICE,
-        files=_none,
+        status_sequence=VOICE_SEQUENCE,
+        file_count=_no_files,
         result_fields=(),
-        single=True,
-        lasting=True,
-        defaults={"gender": "female", "train_mode": "a2e", "speaker_id": ""},
-        list_shape=None,
+        one_at_a_time=True,
+        never_expires=True,
+        echo_defaults={"gender": "female", "train_mode": "a2e", "speaker_id": ""},
+        list_envelope=None,
         refund_failed=True,
-        quotable=False,
+        is_quotable=False,
     ),
-    _row(
+    _footage_kind(
         "dubbing",
         60,
         Tariff(1 / 6, (), "source"),
         "source_url",
         recipe="dub",
-        sound=("source_url",),
-        defaults={"source_lang": "auto", "num_speakers": 1, "drop_background_audio": False},
+        sound_inputs=("source_url",),
+        echo_defaults={"source_lang": "auto", "num_speakers": 1, "drop_background_audio": False},
         length_field="duration",
-        sic={"pending": "pendding"},
+        misspelt_statuses={"pending": "pendding"},
         unknown_is_null=True,
         refund_deleted=True,
-        **_SIC,
+        **_MISSPELT_FAILURE_FIELD,
     ),
-    _row(
+    _footage_kind(
         "think_sound",
         60,
         Tariff(10),
         "video_url",
         recipe="sounded",
-        rules=(ends_with("video_url", ".mp4", ".avi", ".mov", ".mkv"),),
-        list_shape=LIST,
+        rules=(require_suffix("video_url", ".mp4", ".avi", ".mov", ".mkv"),),
+        list_envelope=LIST_AND_TOTAL,
     ),
-    _row("caption_removal", 120, Tariff(0.5, (), "source"), "source_url"),
-    _row(
+    _footage_kind("caption_removal", 120, Tariff(0.5, (), "source"), "source_url"),
+    _footage_kind(
         "upscale",
         120,
         Tariff(0.5, (), "source"),
         "source_url",
-        follows=True,
-        list_shape=LIST,
+        keeps_images=True,
+        list_envelope=LIST_AND_TOTAL,
     ),
 )

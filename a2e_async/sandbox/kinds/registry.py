@@ -1,9 +1,11 @@
-"""The task kinds the sandbox can play, one table row each, by family.
+"""Every kind of task that the sandbox simulates.
 
-A kind is added by a row in the module of its family; what is not said there, kinds.json and
-openapi.json tell. Two words in a prompt are understood: ``refuse-me`` is refused under 200 with a
-``failed_message`` by nano_banana, gpt_image and flux2, ``minor-me`` with 403 and code 1003 by
-seedance2. Neither is charged.
+To add a kind, add one declaration to the module of its family. Whatever kinds.json and
+openapi.json state is read from there and not repeated.
+
+Two words in a prompt have a meaning: ``refuse-me`` makes nano_banana, gpt_image and flux2 answer
+200 with a ``failed_message`` instead of a task; ``minor-me`` makes seedance2 answer 403 with code
+1003. Neither is charged.
 """
 
 from __future__ import annotations
@@ -11,28 +13,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from . import image_kinds as kind_images, person_kinds as kind_people, video_kinds as kind_videos
-from .kind import UNKNOWN_SECONDS, Body, Kind, body_problems, is_own_machine, media_urls
+from .image_kinds import IMAGE_KINDS
+from .kind import SimulatedKind
+from .person_kinds import PERSON_KINDS
+from .video_kinds import VIDEO_KINDS
 
-__all__ = [
-    "BY_START",
-    "KINDS",
-    "PRESIGN_COINS",
-    "UNKNOWN_SECONDS",
-    "Body",
-    "Kind",
-    "body_problems",
-    "is_own_machine",
-    "media_urls",
-]
-
-PRESIGN_COINS: Final = 1
-"""Price of one upload permit."""
-
-KINDS: Final[Mapping[str, Kind]] = {
-    kind.name: kind for kind in (*kind_images.KINDS, *kind_videos.KINDS, *kind_people.KINDS)
+KINDS: Final[Mapping[str, SimulatedKind]] = {
+    kind.name: kind for kind in (*IMAGE_KINDS, *VIDEO_KINDS, *PERSON_KINDS)
 }
 """Every kind by its name."""
 
-BY_START: Final[Mapping[str, Kind]] = {kind.start_path: kind for kind in KINDS.values()}
-"""Every kind by the path of its start."""
+KINDS_BY_START_PATH: Final[Mapping[str, SimulatedKind]] = {
+    kind.start_path: kind for kind in KINDS.values()
+}
+"""Every kind by the path of its start operation."""

@@ -22,14 +22,14 @@ from av.filter import Graph
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
-from .stdlib_media import png
+from .stdlib_media import encode_png
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.video.stream import VideoStream
 
 FRAMES_PER_SECOND: Final = 12
-LONGEST_EDGE: Final = 400
+MAX_EDGE: Final = 400
 """Largest width or height of a result, in pixels: enough to look at, quick to make."""
 
 SAMPLES_PER_SECOND: Final = 24000
@@ -47,50 +47,54 @@ def has_encoder(name: str) -> bool:
     return True
 
 
-def image(path: Path, source: Path, seed: bytes) -> None:
+def write_tinted_image(path: Path, source: Path, seed: bytes) -> None:
     """Writes a PNG of the source's first picture, tinted by the seed."""
     with av.open(str(source)) as file:
         still = next(iter(file.decode(video=0)))
-        width, height = _fit(still.width, still.height, LONGEST_EDGE)
+        width, height = _fit_size(still.width, still.height, MAX_EDGE)
         plane = still.reformat(width=width, height=height, format="rgb24").planes[0]
         data, line = bytes(plane), plane.line_size
     tint = (seed[:3] * width)[: 3 * width]
     rows = (data[at : at + 3 * width] for at in range(0, line * height, line))
-    path.write_bytes(png(width, height, (bytes(map(_mix, row, tint)) for row in rows)))
+    path.write_bytes(encode_png(width, height, (bytes(map(_blend, row, tint)) for row in rows)))
 
 
-def _mix(value: int, tint: int) -> int:
+def _blend(value: int, tint: int) -> int:
     return (3 * value + tint) // 4
 
 
-def image_motion(path: Path, image: Path, seconds: float, edge: int = LONGEST_EDGE) -> None:
+def write_panning_video(
+    path: Path, write_tinted_image: Path, seconds: float, edge: int = MAX_EDGE
+) -> None:
     """Writes an MP4 that pans over the image and lets its brightness breathe.
 
     Its longer edge has at most ``edge`` pixels.
     """
     count = max(2, round(seconds * FRAMES_PER_SECOND))
-    with av.open(str(image)) as source:
+    with av.open(str(write_tinted_image)) as source:
         still = next(iter(source.decode(video=0)))
-        frames = _moving(still, count, edge)
+        frames = _pan_frames(still, count, edge)
         _write_video(path, frames, None)
 
 
-def talking(path: Path, video: Path, audio: Path | None, seconds: float) -> None:
+def write_video_with_sound(path: Path, video: Path, audio: Path | None, seconds: float) -> None:
     """Writes an MP4 of the video's frames, looped or cut, with the sound of the audio file."""
     count = max(2, round(seconds * FRAMES_PER_SECOND))
-    sound = _sound(audio, seconds) if audio is not None else None
+    sound = _read_sound(audio, seconds) if audio is not None else None
     with av.open(str(video)) as source:
         first = next(iter(source.decode(video=0)))
-        width, height = _fit(first.width, first.height, LONGEST_EDGE)
+        width, height = _fit_size(first.width, first.height, MAX_EDGE)
         source.seek(0)
         rate = source.streams.video[0].average_rate
-        kept = _thinned(source.decode(video=0), float(rate or FRAMES_PER_SECOND), count)
+        kept = _sample_frames(source.decode(video=0), float(rate or FRAMES_PER_SECOND), count)
         small = [frame.reformat(width=width, height=height, format="yuv420p") for frame in kept]
     frames = itertools.islice(itertools.cycle(small), count)
-    _write_video(path, (_lit(frame, index) for index, frame in enumerate(frames)), sound)
+    _write_video(
+        path, (_vary_brightness(frame, index) for index, frame in enumerate(frames)), sound
+    )
 
 
-def dub(path: Path, source: Path) -> str:
+def write_pitch_shifted(path: Path, source: Path) -> str:
     """Writes the source's sound at another pitch and the same length.
 
     Returns the content type: MP3, or WAV where PyAV has no MP3 encoder.
@@ -105,7 +109,7 @@ def dub(path: Path, source: Path) -> str:
         if codec == "libmp3lame":
             stream.bit_rate = 48000
         written = 0
-        for frame in _shifted(source):
+        for frame in _pitch_shifted(source):
             frame.pts = written
             written += frame.samples
             target.mux(stream.encode(frame))
@@ -116,9 +120,9 @@ def dub(path: Path, source: Path) -> str:
     return kind
 
 
-def _moving(still: VideoFrame, count: int, edge: int) -> Iterator[VideoFrame]:
-    width, height = _fit(still.width, still.height, edge)
-    wide, high = _even(width * 1.08), _even(height * 1.08)
+def _pan_frames(still: VideoFrame, count: int, edge: int) -> Iterator[VideoFrame]:
+    width, height = _fit_size(still.width, still.height, edge)
+    wide, high = _round_to_even(width * 1.08), _round_to_even(height * 1.08)
     graph, form = Graph(), VideoFormat("yuv420p", wide, high)
     entry = graph.add_buffer(
         width=wide, height=high, format=form, time_base=Fraction(1, FRAMES_PER_SECOND)
@@ -136,10 +140,10 @@ def _moving(still: VideoFrame, count: int, edge: int) -> Iterator[VideoFrame]:
         larger.pts = index
         larger.time_base = Fraction(1, FRAMES_PER_SECOND)
         entry.push(larger)
-        yield _lit(_video(exit_.pull()), index)
+        yield _vary_brightness(_require_video_frame(exit_.pull()), index)
 
 
-def _lit(frame: VideoFrame, index: int) -> VideoFrame:
+def _vary_brightness(frame: VideoFrame, index: int) -> VideoFrame:
     """Returns a copy of a yuv420p frame a little brighter or darker, by its number."""
     shift = round(10 * math.sin(index / 3)) + index % 2
     table = bytes(min(255, max(0, value + shift)) for value in range(256))
@@ -174,7 +178,7 @@ def _write_video(path: Path, frames: Iterator[VideoFrame], sound: list[AudioFram
             target.mux(audio.encode(None))
 
 
-def _thinned(frames: Iterator[VideoFrame], rate: float, count: int) -> Iterator[VideoFrame]:
+def _sample_frames(frames: Iterator[VideoFrame], rate: float, count: int) -> Iterator[VideoFrame]:
     """Yields at most ``count`` frames, as many of each second as the result shows."""
     wanted = 0.0
     for index, frame in enumerate(frames):
@@ -186,7 +190,7 @@ def _thinned(frames: Iterator[VideoFrame], rate: float, count: int) -> Iterator[
             return
 
 
-def _sound(path: Path, seconds: float) -> list[AudioFrame]:
+def _read_sound(path: Path, seconds: float) -> list[AudioFrame]:
     """Returns the file's sound, cut or filled with silence to so many seconds."""
     fifo = AudioFifo()
     missing = round(seconds * SAMPLES_PER_SECOND)
@@ -214,7 +218,7 @@ def _sound(path: Path, seconds: float) -> list[AudioFrame]:
     return blocks
 
 
-def _shifted(path: Path) -> Iterator[AudioFrame]:
+def _pitch_shifted(path: Path) -> Iterator[AudioFrame]:
     """Yields the file's sound 6 % higher, at the same length."""
     graph: Graph | None = None
     with av.open(str(path)) as source:
@@ -226,10 +230,10 @@ def _shifted(path: Path) -> Iterator[AudioFrame]:
                 graph = graph or _pitch_graph()
                 part.pts = None
                 graph.push(part)
-                yield from _drain(graph)
+                yield from _pull_frames(graph)
         if graph is not None:
             graph.push(None)
-            yield from _drain(graph)
+            yield from _pull_frames(graph)
 
 
 def _pitch_graph() -> Graph:
@@ -254,7 +258,7 @@ def _pitch_graph() -> Graph:
     return graph
 
 
-def _drain(graph: Graph) -> Iterator[AudioFrame]:
+def _pull_frames(graph: Graph) -> Iterator[AudioFrame]:
     while True:
         try:
             frame = graph.pull()
@@ -265,17 +269,17 @@ def _drain(graph: Graph) -> Iterator[AudioFrame]:
         yield frame
 
 
-def _video(frame: object) -> VideoFrame:
+def _require_video_frame(frame: object) -> VideoFrame:
     if not isinstance(frame, VideoFrame):
         msg = "no picture came out of the filter"
         raise TypeError(msg)
     return frame
 
 
-def _fit(width: int, height: int, edge: int) -> tuple[int, int]:
+def _fit_size(width: int, height: int, edge: int) -> tuple[int, int]:
     scale = min(1.0, edge / max(width, height))
-    return _even(width * scale), _even(height * scale)
+    return _round_to_even(width * scale), _round_to_even(height * scale)
 
 
-def _even(value: float) -> int:
+def _round_to_even(value: float) -> int:
     return max(16, round(value / 2) * 2)

@@ -11,10 +11,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from .h264 import Colour, changed_picture, picture_set, sequence_set, whole_picture
+from .h264 import (
+    YCbCr,
+    encode_changed_picture,
+    encode_full_picture,
+    picture_parameter_set,
+    sequence_parameter_set,
+)
 
-COLUMNS: Final = 10
-ROWS: Final = 6
+MACROBLOCK_COLUMNS: Final = 10
+MACROBLOCK_ROWS: Final = 6
 """The clip is 160x96 pixels."""
 
 FRAMES_PER_SECOND: Final = 6
@@ -34,7 +40,7 @@ def write_tone(path: Path, seconds: float, seed: bytes, rate: int = 16000) -> No
         file.writeframes(samples.tobytes())
 
 
-def write_echo(path: Path, source: Path) -> bool:
+def write_quieter_copy(path: Path, source: Path) -> bool:
     """Writes a WAV of the same length as the source WAV, at half its loudness.
 
     Returns whether the source could be read; nothing is written if not.
@@ -53,13 +59,13 @@ def write_echo(path: Path, source: Path) -> bool:
     return True
 
 
-def write_picture(path: Path, seed: bytes) -> None:
+def write_striped_png(path: Path, seed: bytes) -> None:
     """Writes a small PNG: stripes whose colours the seed chooses."""
     row = b"".join(seed[at : at + 3] for at in range(8) for _ in range(8))
-    path.write_bytes(png(64, 64, [row] * 64))
+    path.write_bytes(encode_png(64, 64, [row] * 64))
 
 
-def png(width: int, height: int, rows: Iterable[bytes]) -> bytes:
+def encode_png(width: int, height: int, rows: Iterable[bytes]) -> bytes:
     """Returns a PNG file; each row holds three bytes (red, green, blue) for each pixel."""
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     pixels = zlib.compress(b"".join(b"\0" + row for row in rows), 6)
@@ -75,69 +81,76 @@ def write_clip(path: Path, seconds: float, seed: bytes, *, is_large: bool = Fals
 
     With ``is_large`` every picture is told whole, which takes more bytes.
     """
-    total = COLUMNS * ROWS
-    ground: Colour = (60 + seed[0] // 2, 64 + seed[1] // 2, 64 + seed[2] // 2)
-    walker: Colour = (255 - ground[0] // 2, 128, 64 + seed[3] // 2)
+    total = MACROBLOCK_COLUMNS * MACROBLOCK_ROWS
+    ground: YCbCr = (60 + seed[0] // 2, 64 + seed[1] // 2, 64 + seed[2] // 2)
+    walker: YCbCr = (255 - ground[0] // 2, 128, 64 + seed[3] // 2)
     count = max(2, round(seconds * FRAMES_PER_SECOND))
     first = [ground] * total
     first[0] = walker
-    samples = [whole_picture(first)]
+    samples = [encode_full_picture(first)]
     for number in range(1, count):
         blocks = {(number - 1) * 7 % total: ground, number * 7 % total: walker}
         if is_large:
             blocks = dict.fromkeys(range(total), ground) | blocks
-        samples.append(changed_picture(number, blocks, total))
-    path.write_bytes(mp4(samples))
+        samples.append(encode_changed_picture(number, blocks, total))
+    path.write_bytes(encode_mp4(samples))
 
 
-def mp4(samples: Sequence[bytes]) -> bytes:
+def encode_mp4(samples: Sequence[bytes]) -> bytes:
     """Returns an MP4 file of one video track; the first sample is a whole picture."""
-    parameters = sequence_set(COLUMNS, ROWS)[4:], picture_set()[4:]
+    parameters = (
+        sequence_parameter_set(MACROBLOCK_COLUMNS, MACROBLOCK_ROWS)[4:],
+        picture_parameter_set()[4:],
+    )
     scale, each = 600, 600 // FRAMES_PER_SECOND
     lasts, media = each * len(samples), b"".join(samples)
     head = _box(b"ftyp", b"isom\0\0\2\0isomavc1mp41")
     matrix = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
-    size = struct.pack(">II", COLUMNS * 16 << 16, ROWS * 16 << 16)
+    size = struct.pack(">II", MACROBLOCK_COLUMNS * 16 << 16, MACROBLOCK_ROWS * 16 << 16)
 
-    def moov(offset: int) -> bytes:
+    def build_moov(offset: int) -> bytes:
         table = _box(
             b"stbl",
-            _full(b"stsd", struct.pack(">I", 1) + _avc1(*parameters))
-            + _full(b"stts", struct.pack(">III", 1, len(samples), each))
-            + _full(b"stss", struct.pack(">II", 1, 1))
-            + _full(b"stsc", struct.pack(">IIII", 1, 1, len(samples), 1))
-            + _full(
+            _full_box(b"stsd", struct.pack(">I", 1) + _avc1_sample_entry(*parameters))
+            + _full_box(b"stts", struct.pack(">III", 1, len(samples), each))
+            + _full_box(b"stss", struct.pack(">II", 1, 1))
+            + _full_box(b"stsc", struct.pack(">IIII", 1, 1, len(samples), 1))
+            + _full_box(
                 b"stsz", struct.pack(f">II{len(samples)}I", 0, len(samples), *map(len, samples))
             )
-            + _full(b"stco", struct.pack(">II", 1, offset)),
+            + _full_box(b"stco", struct.pack(">II", 1, offset)),
         )
         info = _box(
             b"minf",
-            _full(b"vmhd", bytes(8), flags=1)
-            + _box(b"dinf", _full(b"dref", struct.pack(">I", 1) + _full(b"url ", b"", flags=1)))
+            _full_box(b"vmhd", bytes(8), flags=1)
+            + _box(
+                b"dinf", _full_box(b"dref", struct.pack(">I", 1) + _full_box(b"url ", b"", flags=1))
+            )
             + table,
         )
         mdia = _box(
             b"mdia",
-            _full(b"mdhd", struct.pack(">IIIIHH", 0, 0, scale, lasts, 0x55C4, 0))
-            + _full(b"hdlr", b"\0\0\0\0vide" + bytes(12) + b"video\0")
+            _full_box(b"mdhd", struct.pack(">IIIIHH", 0, 0, scale, lasts, 0x55C4, 0))
+            + _full_box(b"hdlr", b"\0\0\0\0vide" + bytes(12) + b"video\0")
             + info,
         )
         tkhd = struct.pack(">IIIII", 0, 0, 1, 0, lasts) + bytes(16) + matrix + size
-        trak = _box(b"trak", _full(b"tkhd", tkhd, flags=3) + mdia)
+        trak = _box(b"trak", _full_box(b"tkhd", tkhd, flags=3) + mdia)
         mvhd = struct.pack(">IIIIIH", 0, 0, scale, lasts, 0x10000, 0x100) + bytes(10) + matrix
-        return _box(b"moov", _full(b"mvhd", mvhd + bytes(24) + struct.pack(">I", 2)) + trak)
+        return _box(b"moov", _full_box(b"mvhd", mvhd + bytes(24) + struct.pack(">I", 2)) + trak)
 
-    offset = len(head) + len(moov(0)) + 8
-    return head + moov(offset) + _box(b"mdat", media)
+    offset = len(head) + len(build_moov(0)) + 8
+    return head + build_moov(offset) + _box(b"mdat", media)
 
 
-def _avc1(sequence: bytes, picture: bytes) -> bytes:
+def _avc1_sample_entry(sequence: bytes, picture: bytes) -> bytes:
     form = struct.pack(">BBBBBB", 1, *sequence[1:4], 0xFF, 0xE1)
     form += struct.pack(">H", len(sequence)) + sequence
     form += struct.pack(">BH", 1, len(picture)) + picture
     entry = bytes(6) + struct.pack(">H", 1) + bytes(16)
-    entry += struct.pack(">HHIIIH", COLUMNS * 16, ROWS * 16, 0x480000, 0x480000, 0, 1)
+    entry += struct.pack(
+        ">HHIIIH", MACROBLOCK_COLUMNS * 16, MACROBLOCK_ROWS * 16, 0x480000, 0x480000, 0, 1
+    )
     entry += bytes(32) + struct.pack(">Hh", 24, -1)
     return _box(b"avc1", entry + _box(b"avcC", form))
 
@@ -146,5 +159,5 @@ def _box(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I4s", len(content) + 8, name) + content
 
 
-def _full(name: bytes, content: bytes, flags: int = 0) -> bytes:
+def _full_box(name: bytes, content: bytes, flags: int = 0) -> bytes:
     return _box(name, struct.pack(">I", flags) + content)

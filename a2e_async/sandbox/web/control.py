@@ -11,64 +11,67 @@ from typing import Any
 import attrs
 from aiohttp import web
 
-from ..locked_service import Engine, LedgerView
-from ..faults import SETTABLE
+from ..faults import CONTROLLABLE_FAULTS
+from ..locked_service import LockedService
+from ..views import LedgerView, view_tasks
 from .responses import json_bytes, json_response
 
 
 @attrs.define(slots=True)
-class Control:
+class ControlRoutes:
     """Answers the control routes, without a token but only over loopback."""
 
-    engine: Engine
+    locked: LockedService
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         """Returns the answer to one control request."""
         if not _is_loopback(request.remote):
-            return _told({"error": "control routes answer on loopback only"}, 403)
+            return _json_answer({"error": "control routes answer on loopback only"}, 403)
         route = (request.method, request.path.removeprefix("/__sandbox__/"))
         if route == ("GET", "ledger"):
-            return _told(self._ledger())
+            return _json_answer(self._ledger())
         if route == ("GET", "tasks"):
-            return _told({"tasks": [_plain(view) for view in self.engine.views()]})
+            return _json_answer(
+                {"tasks": [_task_as_json(view) for view in view_tasks(self.locked)]}
+            )
         if route not in {("POST", "faults"), ("POST", "clock")}:
-            return _told({"error": "no such control route"}, 404)
+            return _json_answer({"error": "no such control route"}, 404)
         try:
             body = json.loads(await request.read())
             if route[1] == "faults":
-                self._order_fault(**body)
+                self._add_fault(**body)
             else:
-                self.engine.advance(float(body["advance"]))
+                self.locked.advance(float(body["advance"]))
         except (ValueError, TypeError, KeyError) as error:
-            return _told({"error": f"{type(error).__name__}: {error}"}, 400)
-        return _told({"ok": True, "pending": list(self.engine.faults.pending)})
+            return _json_answer({"error": f"{type(error).__name__}: {error}"}, 400)
+        return _json_answer({"ok": True, "pending": list(self.locked.faults.pending)})
 
     def _ledger(self) -> dict[str, Any]:
-        view, engine = LedgerView(self.engine), self.engine
-        with engine.lock:
+        view, locked = LedgerView(self.locked), self.locked
+        with locked.lock:
             return {
                 "charges": [attrs.asdict(charge) for charge in view.charges],
                 "balance": view.balance,
                 "spent": view.spent,
                 "calls": [
                     {"role": role, "kind": kind, "count": count}
-                    for (role, kind), count in engine.service.calls.items()
+                    for (role, kind), count in locked.service.calls.items()
                 ],
-                "calls_total": engine.service.calls.total(),
-                "transfers": dict(engine.transfers),
-                "leaks": [attrs.asdict(leak) for leak in engine.leaks],
-                "results_made_with": engine.maker.made_with,
+                "calls_total": locked.service.calls.total(),
+                "transfers": dict(locked.transfers),
+                "leaks": [attrs.asdict(leak) for leak in locked.leaks],
+                "results_made_with": locked.maker.made_with,
             }
 
-    def _order_fault(self, fault: str, **values: Any) -> None:
-        if fault not in SETTABLE:
+    def _add_fault(self, fault: str, **values: Any) -> None:
+        if fault not in CONTROLLABLE_FAULTS:
             msg = f"no such fault: {fault}"
             raise ValueError(msg)
-        method: Callable[..., None] = getattr(self.engine.faults, fault)
+        method: Callable[..., None] = getattr(self.locked.faults, fault)
         method(**values)
 
 
-def _plain(view: Any) -> dict[str, Any]:
+def _task_as_json(view: Any) -> dict[str, Any]:
     told = attrs.asdict(view)
     told["marks"] = sorted(view.marks)
     if math.isinf(view.ends_at):
@@ -76,7 +79,7 @@ def _plain(view: Any) -> dict[str, Any]:
     return told
 
 
-def _told(value: Any, status: int = 200) -> web.Response:
+def _json_answer(value: Any, status: int = 200) -> web.Response:
     return json_response(json_bytes(value), status)
 
 

@@ -49,7 +49,7 @@ def xml_error(status: int, code: str, message: str) -> web.Response:
     return web.Response(text=text, status=status, content_type="application/xml")
 
 
-def hang_up(request: web.BaseRequest, *, reset: bool = False) -> web.Response:
+def close_connection(request: web.BaseRequest, *, reset: bool = False) -> web.Response:
     """Closes the connection without an answer, or resets it (RST).
 
     Returns a response that will never be sent, for the handler to return.
@@ -57,29 +57,29 @@ def hang_up(request: web.BaseRequest, *, reset: bool = False) -> web.Response:
     transport = request.transport
     if transport is not None:
         if reset:
-            _linger_zero(transport.get_extra_info("socket"))
+            _reset_on_close(transport.get_extra_info("socket"))
         transport.abort()
     return web.Response(status=500)
 
 
-def _linger_zero(connection: Any) -> None:
+def _reset_on_close(connection: Any) -> None:
     """Makes the close of a socket a reset."""
     value = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
     with socket.socket(fileno=os.dup(connection.fileno())) as twin:  # uvloop hides setsockopt
         twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
 
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+WebHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
-def forgiving(handler: Handler) -> Handler:
+def ignore_disconnects(handler: WebHandler) -> WebHandler:
     """Returns the handler, quiet about clients that left in the middle."""
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         try:
             return await handler(request)
         except (ConnectionError, web.RequestPayloadError):
-            return hang_up(request)
+            return close_connection(request)
 
     return answer
 

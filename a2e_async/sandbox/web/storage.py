@@ -15,49 +15,49 @@ from urllib.parse import unquote
 import attrs
 from aiohttp import web
 
-from ..locked_service import Engine, Leak
 from ..faults import Fault
-from .byte_ranges import Span, choose_span
-from ..object_store import Refusal, StoredObject, result_id, result_part
-from ..media_structure import Broken, read_structure
-from ..simulated_task import Task
-from .responses import hang_up, html_response, xml_error
+from ..locked_service import LockedService
+from ..media_structure import BrokenMedia, read_media_structure
+from ..object_store import AuthLeak, StorageRefusal, StoredObject, result_file_part, result_task_id
+from ..simulated_task import SimulatedTask
+from .byte_ranges import ByteRange, select_byte_range
+from .responses import close_connection, html_response, xml_error
 
 T = TypeVar("T")
 
-BLOCK: Final = 256 * 1024
+BLOCK_BYTES: Final = 256 * 1024
 """Bytes read or written at once."""
 
-PROBE_LIMIT: Final = 64 * 1024 * 1024
+MAX_PROBED_BYTES: Final = 64 * 1024 * 1024
 """Files above this size are stored without reading their length in seconds."""
 
-_COMMON: Final = frozenset({"http_error", "slow", "reset"})
+_COMMON_FAULTS: Final = frozenset({"http_error", "slow", "reset"})
 
 
 @attrs.define(slots=True)
 class StorageHandler:
     """Answers one request after the other; called by aiohttp."""
 
-    engine: Engine
+    locked: LockedService
     pool: Executor
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Returns the answer to a request."""
         path = unquote(request.rel_url.raw_path)
         if "Authorization" in request.headers:
-            with self.engine.lock:
-                at = self.engine.clock.now().calendar
-                self.engine.leaks.append(Leak(request.method, path, at))
+            with self.locked.lock:
+                at = self.locked.clock.now().calendar
+                self.locked.leaks.append(AuthLeak(request.method, path, at))
         role = {"upload": "upload", "results": "result", "cdn": "cdn"}.get(
             path.partition("/")[2].partition("/")[0], ""
         )
         if request.method not in ({"PUT"} if role == "upload" else {"GET", "HEAD"}) or not role:
             return xml_error(404, "NoSuchKey", "The specified key does not exist.")
-        with self.engine.lock:
-            self.engine.transfers[role] += 1
+        with self.locked.lock:
+            self.locked.transfers[role] += 1
         fault = self._take(request, role, path)
-        if fault is not None and fault.name in _COMMON | {"upload_error", "drop_download"}:
-            broken = await self._broken(request, fault)
+        if fault is not None and fault.name in _COMMON_FAULTS | {"upload_error", "drop_download"}:
+            broken = await self._fault_response(request, fault)
             if broken is not None:
                 return broken
         if role == "upload":
@@ -73,16 +73,16 @@ class StorageHandler:
             role, {"cut_download", "drop_download", "expire_results"}
         )
         kind = path.removeprefix("/results/").partition("/")[0] if role == "result" else ""
-        return self.engine.faults.take(_COMMON | names, role, kind)
+        return self.locked.faults.take(_COMMON_FAULTS | names, role, kind)
 
-    async def _broken(self, request: web.BaseRequest, fault: Fault) -> web.Response | None:
+    async def _fault_response(self, request: web.BaseRequest, fault: Fault) -> web.Response | None:
         values = fault.values
         if fault.name == "slow":
             await asyncio.sleep(values["seconds"])
             return None
         if fault.name in {"reset", "drop_download"}:
-            return hang_up(request, reset=fault.name == "reset")
-        await _drain(request)
+            return close_connection(request, reset=fault.name == "reset")
+        await _discard_body(request)
         status = values["status"]
         if values.get("html"):
             return html_response(status, f"{status} Error")
@@ -94,29 +94,29 @@ class StorageHandler:
     # Uploads
 
     async def _upload(self, request: web.BaseRequest, path: str) -> web.Response:
-        with self.engine.lock:
-            now = self.engine.clock.now()
-            checked = self.engine.service.store.check_upload(
+        with self.locked.lock:
+            now = self.locked.clock.now()
+            checked = self.locked.service.store.check_upload(
                 path, request.rel_url.query, request.headers, now.calendar
             )
-        if isinstance(checked, Refusal):
-            await _drain(request)
+        if isinstance(checked, StorageRefusal):
+            await _discard_body(request)
             return xml_error(checked.status, checked.code, checked.message)
-        file = self.engine.maker.directory / f"{secrets.token_hex(16)}.object"
+        file = self.locked.maker.directory / f"{secrets.token_hex(16)}.object"
         kind = request.headers.get("Content-Type", "application/octet-stream")
         try:
             size, digest = await self._receive(request, file)
-            seconds = await self._in_pool(lambda: _seconds(file, size))
+            seconds = await self._run_in_pool(lambda: _measure_seconds(file, size))
         except BaseException:
-            await asyncio.shield(self._in_pool(lambda: file.unlink(missing_ok=True)))
+            await asyncio.shield(self._run_in_pool(lambda: file.unlink(missing_ok=True)))
             raise
         stored = StoredObject(file, kind, size, digest, seconds, now.calendar)
-        self.engine.store_upload(checked, stored)
+        self.locked.store_upload(checked, stored)
         return web.Response(headers={"ETag": f'"{digest[:32]}"'})
 
     async def _receive(self, request: web.BaseRequest, file: Path) -> tuple[int, str]:
         digest = hashlib.sha256()
-        stream: BinaryIO = await self._in_pool(lambda: file.open("wb"))
+        stream: BinaryIO = await self._run_in_pool(lambda: file.open("wb"))
 
         def write(block: bytes) -> None:
             digest.update(block)
@@ -127,10 +127,10 @@ class StorageHandler:
             async for part in request.content.iter_any():
                 waiting += part
                 size += len(part)
-                if len(waiting) >= BLOCK:
+                if len(waiting) >= BLOCK_BYTES:
                     block, waiting = bytes(waiting), bytearray()
-                    await self._in_pool(partial(write, block))
-            await self._in_pool(partial(write, bytes(waiting)))
+                    await self._run_in_pool(partial(write, block))
+            await self._run_in_pool(partial(write, bytes(waiting)))
         finally:
             stream.close()
         return size, digest.hexdigest()
@@ -138,9 +138,9 @@ class StorageHandler:
     # Downloads
 
     async def _object(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
-        with self.engine.lock:
-            calendar = self.engine.clock.now().calendar
-            found = self.engine.service.store.get(path.removeprefix("/cdn/"), calendar)
+        with self.locked.lock:
+            calendar = self.locked.clock.now().calendar
+            found = self.locked.service.store.get_object(path.removeprefix("/cdn/"), calendar)
         if found is None:
             return xml_error(404, "NoSuchKey", "The specified key does not exist.")
         headers = {"Content-Type": found.content_type}
@@ -150,27 +150,29 @@ class StorageHandler:
         self, request: web.BaseRequest, path: str, fault: Fault | None
     ) -> web.StreamResponse:
         checked = self._check_result(request, path, fault)
-        if isinstance(checked, Refusal):
+        if isinstance(checked, StorageRefusal):
             return xml_error(checked.status, checked.code, checked.message)
-        made = await self._in_pool(lambda: self.engine.make_result(checked, result_part(path)))
+        made = await self._run_in_pool(
+            lambda: self.locked.make_result(checked, result_file_part(path))
+        )
         headers = {"Content-Type": made.content_type, "X-Sandbox-Made-With": made.made_with}
         cut = fault.values["after_bytes"] if fault and fault.name == "cut_download" else None
         return await self._send(request, made.path, made.size, made.etag, headers, cut)
 
     def _check_result(
         self, request: web.BaseRequest, path: str, fault: Fault | None
-    ) -> Task | Refusal:
-        with self.engine.lock:
-            service, now = self.engine.service, self.engine.clock.now()
-            task = service.result_task(result_id(path), now)
+    ) -> SimulatedTask | StorageRefusal:
+        with self.locked.lock:
+            service, now = self.locked.service, self.locked.clock.now()
+            task = service.find_result_task(result_task_id(path), now)
             if task is not None and fault is not None and fault.name == "expire_results":
-                task.generation += 1
+                task.url_generation += 1
             refusal = service.store.check_result(
-                path, request.rel_url.query, task.generation if task else 0, now.calendar
+                path, request.rel_url.query, task.url_generation if task else 0, now.calendar
             )
         if refusal is not None:
             return refusal
-        return task or Refusal(404, "NoSuchKey", "The specified key does not exist.")
+        return task or StorageRefusal(404, "NoSuchKey", "The specified key does not exist.")
 
     async def _send(
         self,
@@ -183,7 +185,7 @@ class StorageHandler:
     ) -> web.StreamResponse:
         headers |= {"ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
         wanted = request.headers
-        span = choose_span(size, wanted.get("Range"), wanted.get("If-Range"), etag)
+        span = select_byte_range(size, wanted.get("Range"), wanted.get("If-Range"), etag)
         if span is None:
             return web.Response(status=416, headers={"Content-Range": f"bytes */{size}"})
         if span.is_part:
@@ -195,37 +197,37 @@ class StorageHandler:
         if request.method == "HEAD":
             return answer
         if cut is not None:
-            span = Span(span.first, min(cut, span.length), span.is_part)
+            span = ByteRange(span.first, min(cut, span.length), span.is_part)
         sent = 0
         while sent < span.length:
-            at, count = span.first + sent, min(BLOCK, span.length - sent)
-            await answer.write(await self._in_pool(partial(_read, path, at, count)))
+            at, count = span.first + sent, min(BLOCK_BYTES, span.length - sent)
+            await answer.write(await self._run_in_pool(partial(_read_block, path, at, count)))
             sent += count
         if cut is not None:
             await asyncio.sleep(0.02)  # lets what was written leave before the connection is cut
-            hang_up(request)
+            close_connection(request)
         return answer
 
-    async def _in_pool(self, work: Callable[[], T]) -> T:
+    async def _run_in_pool(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.pool, work)
 
 
-def _read(path: Path, at: int, count: int) -> bytes:
+def _read_block(path: Path, at: int, count: int) -> bytes:
     with path.open("rb") as file:
         file.seek(at)
         return file.read(count)
 
 
-def _seconds(file: Path, size: int) -> float | None:
-    if size > PROBE_LIMIT:
+def _measure_seconds(file: Path, size: int) -> float | None:
+    if size > MAX_PROBED_BYTES:
         return None
     try:
-        return read_structure(file).seconds
-    except Broken:
+        return read_media_structure(file).seconds
+    except BrokenMedia:
         return None
 
 
-async def _drain(request: web.BaseRequest) -> None:
+async def _discard_body(request: web.BaseRequest) -> None:
     """Reads the body away, so that the client gets to read the answer."""
     async for _ in request.content.iter_any():
         pass

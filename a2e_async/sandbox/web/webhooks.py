@@ -10,14 +10,14 @@ from typing import Any, Final
 import aiohttp
 import attrs
 
-from ..locked_service import Engine
-from ..simulated_task import Task
+from ..locked_service import LockedService
+from ..simulated_task import SimulatedTask
 from .responses import json_bytes
 
-TICK: Final = 0.02
+POLL_INTERVAL: Final = 0.02
 """True seconds between two looks for ended tasks."""
 
-ATTEMPT: Final = aiohttp.ClientTimeout(total=10)
+ATTEMPT_TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
 
 
 @attrs.define(slots=True, kw_only=True, eq=False)
@@ -35,10 +35,10 @@ class Delivery:
 
 
 @attrs.define(slots=True)
-class Webhooks:
+class WebhookSender:
     """Sends what is due until cancelled."""
 
-    engine: Engine
+    locked: LockedService
     verify: bool
     """Whether the receiver's certificate is checked."""
 
@@ -47,21 +47,24 @@ class Webhooks:
 
     async def run(self) -> None:
         """Looks for ended tasks for ever and posts their webhooks."""
-        service = self.engine.service
-        async with aiohttp.ClientSession(timeout=ATTEMPT) as session, asyncio.TaskGroup() as group:
+        service = self.locked.service
+        async with (
+            aiohttp.ClientSession(timeout=ATTEMPT_TIMEOUT) as session,
+            asyncio.TaskGroup() as group,
+        ):
             while True:
-                if service.open_hooks or service.finished_hooks:
+                if service.running_webhook_tasks or service.due_webhooks:
                     for task in self._due():
-                        for posting in self._postings(session, task):
+                        for posting in self._plan_posts(session, task):
                             group.create_task(posting)
-                await asyncio.sleep(TICK)
+                await asyncio.sleep(POLL_INTERVAL)
 
-    def _due(self) -> list[Task]:
-        with self.engine.settled() as service:
-            due, service.finished_hooks = service.finished_hooks, []
+    def _due(self) -> list[SimulatedTask]:
+        with self.locked.settled() as service:
+            due, service.due_webhooks = service.due_webhooks, []
             return due
 
-    def _postings(self, session: aiohttp.ClientSession, task: Task) -> Iterator[Any]:
+    def _plan_posts(self, session: aiohttp.ClientSession, task: SimulatedTask) -> Iterator[Any]:
         """Yields what is to be sent for one task, as its faults will have it."""
         kind = task.kind.name
         event = "task.failed" if task.failure else "task.completed"
@@ -82,18 +85,18 @@ class Webhooks:
                 yield self._post(session, task, delivery, late)
 
     def _fault(self, name: str, kind: str) -> Any:
-        fault = self.engine.faults.take(frozenset({name}), "webhook", kind)
+        fault = self.locked.faults.take(frozenset({name}), "webhook", kind)
         return None if fault is None else fault.values
 
     async def _post(
-        self, session: aiohttp.ClientSession, task: Task, delivery: Delivery, late: float
+        self, session: aiohttp.ClientSession, task: SimulatedTask, delivery: Delivery, late: float
     ) -> None:
         await asyncio.sleep(late)
-        with self.engine.settled() as service:
-            record = service.render(task, self.engine.clock.now())
+        with self.locked.settled() as service:
+            record = service.render(task, self.locked.clock.now())
         headers = {"Content-Type": "application/json"}
         if token := task.body.get("webhook_token"):
-            headers["X-A2e-Webhook-Token"] = token if delivery.true else _wrong(token)
+            headers["X-A2e-Webhook-Token"] = token if delivery.true else _forge_token(token)
         with contextlib.suppress(aiohttp.ClientError, TimeoutError, ValueError):
             async with session.post(
                 task.body["webhook_url"],
@@ -106,6 +109,6 @@ class Webhooks:
                 await answer.release()
 
 
-def _wrong(token: str) -> str:
+def _forge_token(token: str) -> str:
     """Returns a token like this one, which is none."""
     return token[:-1] + ("B" if token[-1] == "A" else "A")

@@ -4,35 +4,33 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from a2e_async.transport.mediatype import HEAD_BYTES, sniff
 
 from .. import media
-from . import stdlib_media as plain_media
-
-if TYPE_CHECKING:
-    from .maker import Order
+from . import stdlib_media
+from .spec import ResultSpec
 
 SPEECH: Final = "speech"
 COPY: Final = "copy"
 
 
-def make(order: Order, path: Path, seed: bytes) -> str | None:
+def make_file(order: ResultSpec, path: Path, seed: bytes) -> str | None:
     """Writes the file and returns its content type; None for a recipe that is not known here."""
     if order.recipe == SPEECH:
-        plain_media.write_tone(path, float(order.inputs["seconds"]), seed)
+        stdlib_media.write_tone(path, float(order.inputs["seconds"]), seed)
         return "audio/wav"
     if order.recipe != COPY:
         return None
     name = str(order.inputs["name"])
     sources = [source for source, _ in order.sources.values()]
-    source = sources[0] if sources else _stand_in(name)
+    source = sources[0] if sources else _placeholder_file(name)
     shutil.copyfile(source, path)
     with path.open("rb") as file:
         return sniff(file.read(HEAD_BYTES), name)[1]
 
 
-def _stand_in(name: str) -> Path:
+def _placeholder_file(name: str) -> Path:
     known = {"image": media.portrait, "audio": media.speech}
     return known.get(sniff(b"", name)[0], media.clip)()

@@ -5,18 +5,16 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 
 from .. import media
-from ..object_store import StoredObject
 from ..account_state import Record
+from ..object_store import StoredObject
+from ..service import Service
 
-if TYPE_CHECKING:
-    from ..service import Service
-
-MADE: Final = "2024-01-01T00:00:00.000Z"
+CREATED_AT: Final = "2024-01-01T00:00:00.000Z"
 """When the things of the service were made, as their records tell it."""
 
 _LANGUAGES: Final = (
@@ -34,11 +32,11 @@ _LANGUAGES: Final = (
     ("ru", "Russian", (("RU", "Russia"),)),
 )
 
-_NAMES: Final = (("female", ("Mira", "Nora")), ("male", ("Emil", "Otto")))
+_VOICE_NAMES: Final = (("female", ("Mira", "Nora")), ("male", ("Emil", "Otto")))
 
 
 @attrs.frozen(slots=True)
-class Voice:
+class SystemVoice:
     """A voice of the service, for one locale."""
 
     id: str
@@ -51,13 +49,13 @@ class Voice:
 
 
 @cache
-def voices() -> dict[str, Voice]:
+def system_voices() -> dict[str, SystemVoice]:
     """Returns every voice by its id."""
     found = (
-        Voice(_id("voice", country, region, name), name, gender, country, region)
+        SystemVoice(_stable_id("voice", country, region, name), name, gender, country, region)
         for country, _, regions in _LANGUAGES
         for region, _ in regions
-        for gender, names in _NAMES
+        for gender, names in _VOICE_NAMES
         for name in names
     )
     return {voice.id: voice for voice in found}
@@ -79,7 +77,7 @@ def voice_groups(country: str | None = None, region: str | None = None) -> list[
     """Returns the voices in groups by gender; of all locales where None is given."""
     fitting = [
         voice
-        for voice in voices().values()
+        for voice in system_voices().values()
         if country in {None, voice.country} and region in {None, voice.region}
     ]
     return [
@@ -92,57 +90,57 @@ def voice_groups(country: str | None = None, region: str | None = None) -> list[
                 if voice.gender == gender
             ],
         }
-        for gender, _ in _NAMES
+        for gender, _ in _VOICE_NAMES
         if fitting
     ]
 
 
-def avatars(service: Service) -> list[Record]:
+def system_avatars(service: Service) -> list[Record]:
     """Returns the avatars of the service; as there, some have no name."""
-    picture, clip = _shelve(service, media.portrait()), _shelve(service, media.clip())
+    picture, clip = _sample_url(service, media.portrait()), _sample_url(service, media.clip())
     return [
         {
-            "_id": _id("avatar", gender, str(name)),
+            "_id": _stable_id("avatar", gender, str(name)),
             "type": "default",
             "name": name,
             "gender": gender,
             "video_cover": picture,
             "base_video": clip,
             "people_img": picture,
-            "createdAt": MADE,
+            "createdAt": CREATED_AT,
         }
         for gender, name in (("female", "Ada"), ("male", "Bruno"), ("female", None))
     ]
 
 
-def rooms() -> list[Record]:
+def streaming_avatars() -> list[Record]:
     """Returns the avatars that can be met in a room."""
-    return [{"_id": _id("room", name), "name": name} for name in ("Clara", "Dario")]
+    return [{"_id": _stable_id("room", name), "name": name} for name in ("Clara", "Dario")]
 
 
-def backgrounds(service: Service) -> list[Record]:
+def system_backgrounds(service: Service) -> list[Record]:
     """Returns the backgrounds of the service."""
-    picture = _shelve(service, media.portrait())
+    picture = _sample_url(service, media.portrait())
     return [
-        {"_id": _id("background", name), "img_url": picture, "name": name, "type": "default"}
+        {"_id": _stable_id("background", name), "img_url": picture, "name": name, "type": "default"}
         for name in ("office", "garden", "studio")
     ]
 
 
-def _id(*parts: str) -> str:
+def _stable_id(*parts: str) -> str:
     return hashlib.sha256("/".join(parts).encode()).hexdigest()[:24]
 
 
-def _shelve(service: Service, path: Path) -> str:
+def _sample_url(service: Service, path: Path) -> str:
     """Returns the lasting URL of a sample, which the storage holds from then on."""
     key = f"system/{path.name}"
     if key not in service.store.objects:
-        service.store.objects[key] = _sample(path)
+        service.store.objects[key] = _load_sample(path)
     return f"{service.store.base_url}/cdn/{key}"
 
 
 @cache
-def _sample(path: Path) -> StoredObject:
+def _load_sample(path: Path) -> StoredObject:
     data = path.read_bytes()
     kind = {".png": "image/png", ".mp4": "video/mp4"}[path.suffix]
     digest = hashlib.sha256(data).hexdigest()
