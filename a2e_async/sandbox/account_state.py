@@ -1,4 +1,4 @@
-"""What the account holds besides its tasks."""
+"""What the account owns besides its tasks."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ import attrs
 from .simulated_task import SimulatedTask
 
 Record = dict[str, Any]
-"""One thing of the account, as the service shows it."""
+"""A record of the account, as the service returns it."""
 
 
 @attrs.define(slots=True)
 class StreamingRoom:
-    """One room of a streaming avatar, paid for until it expires."""
+    """A streaming-avatar room, paid for until it expires."""
 
     opened: float
     expires: float
-    """Seconds since 1970; rooms live on the true clock, as people do."""
+    """Seconds since 1970. Rooms use the real-time clock: people watch them."""
 
     charge: int
-    """Which charge of the ledger paid for it."""
+    """The index of the charge in the ledger that paid for it."""
 
 
 @attrs.define(slots=True)
 class AccountState:
-    """The things by their ids, each table in the order of making."""
+    """The records of the account by id, each table in order of creation."""
 
     avatars: dict[str, Record] = attrs.field(factory=dict[str, Record])
     backgrounds: dict[str, Record] = attrs.field(factory=dict[str, Record])
     faces: dict[str, Record] = attrs.field(factory=dict[str, Record])
     uploads: dict[str, Record] = attrs.field(factory=dict[str, Record])
-    """Files of video twins."""
+    """Files uploaded for video twins."""
 
     previews: dict[str, Record] | None = None
-    """Speech that the account tried on the web; None until someone asks."""
+    """Speech previews made on the web page; None until the first request for them."""
 
     previews_until: float = 0.0
-    """The moment of the work clock at which the previews are dropped."""
+    """When the previews are dropped, in service time."""
 
     rooms: dict[str, StreamingRoom] = attrs.field(factory=dict[str, StreamingRoom])
     files: dict[str, SimulatedTask] = attrs.field(factory=dict[str, SimulatedTask])
-    """Results of calls that are no tasks: in no list, but they can be downloaded."""
+    """Files of calls that start no task: they are in no list but can be downloaded."""
 
     uses_public_pool: bool = False

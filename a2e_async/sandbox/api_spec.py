@@ -1,4 +1,4 @@
-"""The service's operations as data: which there are, how a path is matched, what a body must be."""
+"""The service's operations, read from openapi.json and kinds.json, and the router over them."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ Json = Any
 """Any value that JSON can hold."""
 
 OBJECT_ID: Final = re.compile(r"[0-9a-f]{24}", re.IGNORECASE)
-"""The form of every record id: 24 hex digits."""
+"""The format of every record id: 24 hex digits."""
 
 
 @attrs.frozen(slots=True)
 class PagingParameters:
-    """How a list is asked for a page."""
+    """The query parameters that select a page of a list."""
 
     page: str
     size: str
-    """The names of the two query parameters."""
+    """The names of the two parameters."""
 
     default_size: int
-    """Rows of a page when nothing is asked."""
+    """The rows of a page when the request names no size."""
 
 
 @attrs.frozen(slots=True)
 class Operation:
-    """One operation of the service, as openapi.json lists it."""
+    """An operation of the service, as openapi.json describes it."""
 
     method: str
     path: str
@@ -42,7 +42,7 @@ class Operation:
     query: tuple[Mapping[str, Json], ...]
     record_fields: tuple[str, ...]
     paging: PagingParameters | None
-    """None for an operation without pages."""
+    """None for an operation without paging."""
 
     @property
     def last_segment(self) -> str:
@@ -52,15 +52,15 @@ class Operation:
 
 @attrs.frozen(slots=True)
 class Router:
-    """Finds the operation for a method and a path; fixed paths win over templates."""
+    """Finds the operation for a method and a path; a fixed path wins over a template."""
 
     fixed: Mapping[tuple[str, str], Operation]
     templates: Mapping[tuple[str, str, int], tuple[tuple[tuple[str, ...], Operation], ...]]
-    """By method, what stands before the id, and how many parts there are from the id on."""
+    """By method, the path before the id, and the number of path segments after the id."""
 
     @classmethod
     def from_operations(cls, all_operations: Iterable[Operation]) -> Router:
-        """Returns a router over these operations."""
+        """Return a router over these operations."""
         fixed: dict[tuple[str, str], Operation] = {}
         templates: dict[tuple[str, str, int], list[tuple[tuple[str, ...], Operation]]] = {}
         for operation in all_operations:
@@ -74,7 +74,7 @@ class Router:
         return cls(fixed, {key: tuple(value) for key, value in templates.items()})
 
     def find(self, method: str, path: str) -> tuple[Operation, str] | None:
-        """Returns the operation and the id in the path ("" when it has none), or None."""
+        """Return the operation and the id in the path ("" when it has none), or None."""
         if (found := self.fixed.get((method, path))) is not None:
             return found, ""
         rest: list[str] = []
@@ -90,7 +90,7 @@ class Router:
 
 @cache
 def all_operations() -> tuple[Operation, ...]:
-    """Returns every operation of the shipped openapi.json."""
+    """Return every operation of the shipped openapi.json."""
     text = resources.files("a2e_async.sandbox").joinpath("data/openapi.json").read_text("utf-8")
     return tuple(
         _read_operation(method, path, entry)
@@ -101,7 +101,7 @@ def all_operations() -> tuple[Operation, ...]:
 
 @cache
 def kind_table() -> Mapping[str, Mapping[str, Json]]:
-    """Returns the rows of the shipped kinds.json by kind."""
+    """Return the entries of the shipped kinds.json by kind."""
     text = resources.files("a2e_async.sandbox").joinpath("data/kinds.json").read_text("utf-8")
     return {row["kind"]: row for row in json.loads(text)}
 
@@ -139,7 +139,7 @@ _COUNTED_ROLES: Final[Mapping[str, str]] = {
 
 
 def counted_role(operation: Operation) -> str:
-    """Return the role under which counters and faults know the operation."""
+    """Return the role that counters and faults use for the operation."""
     return _COUNTED_ROLES.get(operation.path, operation.role)
 
 

@@ -1,4 +1,4 @@
-"""The service behind its lock, with clock, files and records of what storage saw."""
+"""The service behind its lock, with its clock, its files and the storage statistics."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from .service import Service
 from .simulated_task import Durations, SimulatedTask
 
 MAX_RESULT_SECONDS: Final = 60.0
-"""No result lasts longer than this, in seconds."""
+"""The longest result, in seconds."""
 
 
 @attrs.define(slots=True)
 class LockedService:
-    """Everything of a sandbox but its two web servers. Thread-safe."""
+    """Everything of a sandbox except its web servers. Thread-safe."""
 
     lock: threading.RLock
     clock: ServiceClock
@@ -48,7 +48,7 @@ class LockedService:
     maker: ResultMaker
     leaks: list[AuthLeak] = attrs.field(init=False, factory=list[AuthLeak])
     transfers: Counter[str] = attrs.field(init=False, factory=Counter[str])
-    """Requests to storage by role: upload, result, cdn."""
+    """Storage requests by role: upload, result, cdn."""
 
     _directory: tempfile.TemporaryDirectory[str] | None = attrs.field(init=False, default=None)
 
@@ -67,7 +67,7 @@ class LockedService:
         make_results: MediaBackendChoice,
         webhooks: bool,
     ) -> LockedService:
-        """Returns a new engine; it takes no resources before ``open``."""
+        """Return a new locked service; it uses no resources before ``open``."""
         lock = threading.RLock()
         faults = Faults(lock)
         made_with = choose_backend(make_results)
@@ -90,32 +90,32 @@ class LockedService:
         return cls(lock, clock, service, faults, ResultMaker(made_with))
 
     def open(self) -> None:
-        """Makes the directory that uploads and results go into."""
+        """Create the directory for uploads and results."""
         self._directory = tempfile.TemporaryDirectory(prefix="a2e-sandbox-")
         self.maker.directory = Path(self._directory.name)
 
     def settled(self) -> _SettledService:
-        """Returns a context in which the service is locked and up to date."""
+        """Return a context manager: the service, locked and brought up to date."""
         return _SettledService(self)
 
     def handle(self, request: ApiRequest) -> ApiResponse:
-        """Carries one API request out."""
+        """Carry out one API request."""
         with self.lock:
             return handle(self.service, request, self.clock.now())
 
     def advance(self, seconds: float) -> None:
-        """Moves the service forward by so many service seconds."""
+        """Move the service forward by this many service seconds."""
         with self.lock:
             self.clock.advance(seconds)
             self.service.settle(self.clock.now())
 
     def store_upload(self, key: str, stored: StoredObject) -> None:
-        """Puts an uploaded file under its key."""
+        """Store an uploaded file under its key."""
         with self.lock:
             self.service.store.objects[key] = stored
 
     def result_spec(self, task: SimulatedTask, part: str = "") -> ResultSpec:
-        """Returns what a file of the task is made of. Needs the lock only briefly."""
+        """Return what a result file of the task is made of. Holds the lock only briefly."""
         kind = task.kind
         names = {*kind.price_inputs, *kind.media_inputs, "prompt", "target_lang"}
         inputs = {name: task.body[name] for name in sorted(names) if name in task.body}
@@ -130,23 +130,23 @@ class LockedService:
             task.recipe,
             inputs,
             sources,
-            variant=self._variant(task, part),
+            variant=self._output_variant(task, part),
             seconds=self._result_seconds(task),
             sound=kind.sound_inputs,
             is_large=part == LARGE_FILE_PART,
         )
 
     def make_result(self, task: SimulatedTask, part: str = "") -> ResultFile:
-        """Returns a file of the task. Blocks: for a thread."""
+        """Return a result file of the task, making it if needed. Blocks: call it in a thread."""
         return self.maker.get(self.result_spec(task, part))
 
     def close(self) -> None:
-        """Removes all files."""
+        """Delete all files."""
         if self._directory is not None:
             self._directory.cleanup()
 
-    def _variant(self, task: SimulatedTask, part: str) -> int:
-        """The outputs of one start differ from each other, as those of the service do."""
+    def _output_variant(self, task: SimulatedTask, part: str) -> int:
+        """Return a number that makes the outputs of one start differ from each other."""
         variant = int(part) if part.isdecimal() else 0
         if task.kind.output_count(task.body) > 1:
             variant += int(task.id[-6:], 16)

@@ -1,4 +1,4 @@
-"""Checks that a media file is whole: by decoding all of it, or else by its structure."""
+"""Checks that a media file is complete: by decoding all of it, or else by its structure."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from .media_structure import BrokenMedia, MediaStructure, read_media_structure
 
 @attrs.frozen(slots=True)
 class MediaCheck:
-    """What a check found."""
+    """The result of ``check_media``."""
 
     ok: bool
     kind: str
-    """``image``, ``audio`` or ``video``; ``"unknown"`` when it is none of them."""
+    """``image``, ``audio`` or ``video``; ``unknown`` when it is none of them."""
 
     seconds: float | None
-    """How long it lasts; None for an image or a broken file."""
+    """The length in seconds; None for an image or a broken file."""
 
     how: Literal["pyav", "structure"]
     """Whether every frame was decoded or only the structure was read."""
 
     detail: str
-    """One line for people: what it is, or what is wrong."""
+    """One readable line: what the file is, or what is wrong with it."""
 
 
 def check_media(path: str | Path) -> MediaCheck:
-    """Returns whether the file at this path is whole media.
+    """Return whether the file at this path is complete media.
 
     With PyAV every frame is decoded. Without it, the structure is read: checksums of a PNG, sizes
-    of a WAV, every frame header of an MP3, boxes and sample sizes of an MP4. Blocks while it reads;
-    never raises for a broken file.
+    of a WAV, every frame header of an MP3, boxes and sample sizes of an MP4. Blocks while it
+    reads. A broken file is a result with ``ok=False``, not an exception.
 
     Raises:
         OSError: the file cannot be read.
@@ -51,14 +51,14 @@ def check_media(path: str | Path) -> MediaCheck:
 
 
 def _has_structure_check(file: Path) -> bool:
-    """Whether the structure check knows the form; then its word counts, as decoders forgive."""
+    """Return whether the structure check knows the format: decoders forgive more damage."""
     with file.open("rb") as stream:
         head = stream.read(12)
     return head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"ID3")) or head[4:8] == b"ftyp"
 
 
 def _decode_all_frames(file: Path, found: MediaStructure | None = None) -> MediaCheck | None:
-    """Decodes every frame; None without PyAV."""
+    """Decode every frame and return what was found; None without PyAV."""
     try:
         import av
         from av.error import FFmpegError
@@ -79,11 +79,11 @@ def _decode_all_frames(file: Path, found: MediaStructure | None = None) -> Media
     if not any(frames.values()):
         return MediaCheck(False, "unknown", None, "pyav", "no frame could be decoded")
     kind = found.kind if found else ("video" if frames["video"] else "audio")
-    lasts = None if kind == "image" else (found and found.seconds) or seconds
-    told = ", ".join(f"{count} {name} frames" for name, count in frames.items() if count)
-    return MediaCheck(True, kind, lasts, "pyav", told)
+    length = None if kind == "image" else (found and found.seconds) or seconds
+    detail = ", ".join(f"{count} {name} frames" for name, count in frames.items() if count)
+    return MediaCheck(True, kind, length, "pyav", detail)
 
 
 def _frame_end(frame: Any) -> float:
-    lasts = frame.samples / frame.sample_rate if hasattr(frame, "samples") else 0.0
-    return float(frame.time or 0.0) + lasts
+    length = frame.samples / frame.sample_rate if hasattr(frame, "samples") else 0.0
+    return float(frame.time or 0.0) + length

@@ -1,4 +1,4 @@
-"""Reads media files by their structure alone: is it whole, what is it, how long does it last."""
+"""Reads the structure of media files: format, completeness, length. Decodes nothing."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _BITRATES: Final = {
     1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-"""Layer III, kbit/s by index: MPEG 1, and MPEG 2 / 2.5."""
+"""Layer III bitrates in kbit/s by index: MPEG 1, and MPEG 2 / 2.5."""
 
 _SAMPLE_RATES: Final = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 """Samples per second by the version bits of a frame header."""
 
 
 class BrokenMedia(Exception):
-    """The file is not whole, or not what it claims to be; the text says where."""
+    """The file is incomplete or not what it claims to be; the text says where."""
 
 
 @attrs.frozen(slots=True)
 class MediaStructure:
-    """What the structure tells: ``image``, ``audio`` or ``video``, and the seconds if it lasts."""
+    """What the structure says: ``image``, ``audio`` or ``video``, and the length in seconds."""
 
     kind: str
     seconds: float | None
@@ -36,11 +36,11 @@ class MediaStructure:
 
 
 def read_media_structure(path: Path) -> MediaStructure:
-    """Returns what a PNG, JPEG, WAV, MP3 or MP4 file is, after checking that it is whole.
+    """Return what a PNG, JPEG, WAV, MP3 or MP4 file is, after checking that it is complete.
 
     Raises:
-        Broken: it is cut, empty, or of another form.
-        OSError: it cannot be read.
+        BrokenMedia: the file is truncated, empty, or of another format.
+        OSError: the file cannot be read.
     """
     data = path.read_bytes()
     try:
@@ -91,7 +91,7 @@ def _read_jpeg(data: bytes) -> MediaStructure:
 def _read_wav(data: bytes) -> MediaStructure:
     (total,) = struct.unpack_from("<I", data, 4)
     if total + 8 > len(data):
-        msg = f"the RIFF header tells {total + 8} bytes, there are {len(data)}"
+        msg = f"the RIFF header states {total + 8} bytes, the file has {len(data)}"
         raise BrokenMedia(msg)
     at, per_second = 12, 0
     while at + 8 <= total + 8:
@@ -100,11 +100,11 @@ def _read_wav(data: bytes) -> MediaStructure:
             (per_second,) = struct.unpack_from("<I", data, at + 16)
         elif name == b"data" and per_second:
             if at + 8 + length > len(data):
-                msg = "the WAV samples are cut"
+                msg = "the WAV samples are truncated"
                 raise BrokenMedia(msg)
             return MediaStructure("audio", length / per_second, "WAV")
         at += 8 + length + length % 2
-    msg = "the WAV file holds no samples"
+    msg = "the WAV file has no samples"
     raise BrokenMedia(msg)
 
 
@@ -115,19 +115,19 @@ def _read_mp3(data: bytes) -> MediaStructure:
         at = 10 + (sizes[0] << 21 | sizes[1] << 14 | sizes[2] << 7 | sizes[3])
     end = len(data) - 128 if data[-128:-125] == b"TAG" else len(data)
     while at + 4 <= end:
-        length, lasts = _measure_mp3_frame(data, at)
+        length, frame_seconds = _measure_mp3_frame(data, at)
         if at + length > end:
-            msg = f"the MP3 frame {frames} is cut"
+            msg = f"the MP3 frame {frames} is truncated"
             raise BrokenMedia(msg)
-        at, frames, seconds = at + length, frames + 1, seconds + lasts
+        at, frames, seconds = at + length, frames + 1, seconds + frame_seconds
     if not frames:
-        msg = "the MP3 file holds no frames"
+        msg = "the MP3 file has no frames"
         raise BrokenMedia(msg)
     return MediaStructure("audio", seconds, f"MP3, {frames} frames")
 
 
 def _measure_mp3_frame(data: bytes, at: int) -> tuple[int, float]:
-    """Returns the length in bytes and in seconds of the frame that begins here."""
+    """Return the length of the frame at this offset, in bytes and in seconds."""
     word = int.from_bytes(data[at : at + 4], "big")
     version, layer, bitrate, rate = word >> 19 & 3, word >> 17 & 3, word >> 12 & 15, word >> 10 & 3
     if word >> 21 != 0x7FF or version == 1 or layer != 1 or bitrate in {0, 15} or rate == 3:
@@ -152,16 +152,16 @@ def _read_mp4(data: bytes) -> MediaStructure:
             handler, size = _read_track(data, at, end)
             handlers.add(handler)
             samples += size
-    room = sum(end - at for name, at, end in _iter_boxes(data, 0, len(data)) if name == b"mdat")
-    if not samples or samples > room:
-        msg = f"the MP4 tracks tell {samples} bytes of media, there are {room}"
+    space = sum(end - at for name, at, end in _iter_boxes(data, 0, len(data)) if name == b"mdat")
+    if not samples or samples > space:
+        msg = f"the MP4 tracks state {samples} bytes of media, the file has {space}"
         raise BrokenMedia(msg)
     kind = "video" if b"vide" in handlers else "audio"
     return MediaStructure(kind, seconds, f"MP4, {len(handlers)} track(s)")
 
 
 def _iter_boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yields name, begin and end of the content of each box."""
+    """Yield the name of each box, and the start and end of its content."""
     while at < end:
         size, name = struct.unpack_from(">I4s", data, at)
         head = 8
@@ -171,7 +171,7 @@ def _iter_boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, in
         elif size == 0:
             size = end - at
         if size < head or at + size > end:
-            msg = f"the MP4 box {name.decode('latin-1')} is cut"
+            msg = f"the MP4 box {name.decode('latin-1')} is truncated"
             raise BrokenMedia(msg)
         yield name, at + head, at + size
         at += size
@@ -184,7 +184,7 @@ def _movie_seconds(data: bytes, at: int) -> float:
 
 
 def _read_track(data: bytes, at: int, end: int) -> tuple[bytes, int]:
-    """Returns the handler of a track and the bytes of its samples."""
+    """Return the handler type of a track and the total size of its samples in bytes."""
     handler, size = b"", 0
     for name, inner, stop in _iter_boxes(data, at, end):
         if name in {b"mdia", b"minf", b"stbl"}:

@@ -1,4 +1,4 @@
-"""The object store behind the second port: permits, objects, signed result URLs. No I/O."""
+"""The object store behind the storage server: uploads, objects, signed URLs. No I/O."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 import attrs
 
 OBJECT_LIFE_SECONDS: Final = 3 * 86400.0
-"""How long an uploaded object is kept, in calendar seconds, as the default bucket does."""
+"""How long an uploaded object is kept, in calendar seconds: that of the default bucket."""
 
 Query = Mapping[str, str]
 
 
 @attrs.frozen(slots=True)
 class StoredObject:
-    """One uploaded file on disk."""
+    """An uploaded file on disk."""
 
     path: Path
     content_type: str
@@ -28,7 +28,7 @@ class StoredObject:
     """SHA-256 of the bytes, in hex."""
 
     seconds: float | None
-    """Length of the medium, when it could be read."""
+    """The length of the medium in seconds; None when it could not be read."""
 
     stored_at: float
 
@@ -45,7 +45,7 @@ class AuthLeak:
 
 @attrs.frozen(slots=True)
 class StorageRefusal:
-    """Why storage says no: the HTTP status, the code of the XML answer, and the text."""
+    """A refusal of the storage: the HTTP status, and the code and text of the XML error."""
 
     status: int
     code: str
@@ -54,7 +54,7 @@ class StorageRefusal:
 
 @attrs.define(slots=True)
 class ObjectStore:
-    """What is stored, and who may read and write. Expiry is in calendar seconds."""
+    """The stored objects and the signed URLs to them. Expiry is in calendar seconds."""
 
     secret: bytes
     base_url: str = ""
@@ -65,7 +65,7 @@ class ObjectStore:
     def sign_upload(
         self, key: str, expires: int, content_type: str | None, length: int | None
     ) -> tuple[str, str]:
-        """Returns the URL to PUT to and the URL under which the object is then found."""
+        """Return the URL to PUT to, and the URL where the object can be read afterwards."""
         bound = {
             "X-Expires": str(expires),
             "X-Type": content_type or "",
@@ -79,10 +79,11 @@ class ObjectStore:
     def check_upload(
         self, path: str, query: Query, headers: Mapping[str, str], calendar: float
     ) -> str | StorageRefusal:
-        """Returns the key that the upload to this (decoded) path may write, or why it may not.
+        """Return the key that an upload to this (decoded) path may write, or the refusal.
 
-        Type and length are part of the signature: other ones, a missing length, or an
-        Authorization header beside the signature answer 403, an old permit too.
+        Type and length are part of the signature. Another type or length, an expired signature,
+        or an Authorization header besides the signature is refused with 403, a missing length
+        with 411.
         """
         names = ("X-Expires", "X-Type", "X-Length")
         expires, kind, length = (query.get(name, "") for name in names)
@@ -91,8 +92,8 @@ class ObjectStore:
             return StorageRefusal(
                 403, "SignatureDoesNotMatch", "Only one auth mechanism is allowed."
             )
-        wanted = self._sign("PUT", f"/upload/{key}", expires, kind, length)
-        if not _signatures_equal(wanted, query.get("X-Signature", "")):
+        expected = self._sign("PUT", f"/upload/{key}", expires, kind, length)
+        if not _signatures_equal(expected, query.get("X-Signature", "")):
             return StorageRefusal(403, "SignatureDoesNotMatch", "The signature does not match.")
         if calendar > float(expires):
             return StorageRefusal(403, "AccessDenied", "Request has expired")
@@ -109,24 +110,24 @@ class ObjectStore:
         return key
 
     def get_object(self, key: str, calendar: float) -> StoredObject | None:
-        """Returns the object unless it is unknown or its three days are over."""
+        """Return the object; None if it is unknown or has expired."""
         found = self.objects.get(key)
         return found if found and calendar <= found.stored_at + OBJECT_LIFE_SECONDS else None
 
     def find_by_url(self, url: str, calendar: float) -> StoredObject | None:
-        """Returns the uploaded object that a URL of this storage names."""
+        """Return the uploaded object at a URL of this storage; None if there is none."""
         if not self.base_url or not url.startswith(f"{self.base_url}/cdn/"):
             return None
         return self.get_object(unquote(urlsplit(url).path.removeprefix("/cdn/")), calendar)
 
     def is_storage_url(self, url: str) -> bool:
-        """Returns whether a URL points to this storage."""
+        """Return whether a URL points to this storage."""
         return bool(self.base_url) and url.startswith(f"{self.base_url}/")
 
     # Results
 
     def sign_result(self, name: str, expires: int, generation: int) -> str:
-        """Returns a signed URL of a result file, good until ``expires``."""
+        """Return a signed URL of a result file, valid until ``expires``."""
         path = f"/results/{name}"
         signature = self._sign("GET", path, str(expires), str(generation))
         return f"{self.base_url}{path}?Expires={expires}&Signature={signature}"
@@ -134,10 +135,10 @@ class ObjectStore:
     def check_result(
         self, path: str, query: Query, generation: int, calendar: float
     ) -> StorageRefusal | None:
-        """Returns why a result may not be read, or None."""
+        """Return the refusal for a result that may not be read, or None."""
         expires = query.get("Expires", "")
-        wanted = self._sign("GET", path, expires, str(generation))
-        if not _signatures_equal(wanted, query.get("Signature", "")):
+        expected = self._sign("GET", path, expires, str(generation))
+        if not _signatures_equal(expected, query.get("Signature", "")):
             return StorageRefusal(403, "SignatureDoesNotMatch", "The signature does not match.")
         if calendar > float(expires):
             return StorageRefusal(403, "AccessDenied", "Request has expired")
@@ -148,17 +149,17 @@ class ObjectStore:
         return hmac.digest(self.secret, text, hashlib.sha256).hex()[:32]
 
 
-def _signatures_equal(wanted: str, given: str) -> bool:
-    return hmac.compare_digest(wanted.encode(), given.encode("utf-8", "replace"))
+def _signatures_equal(expected: str, given: str) -> bool:
+    return hmac.compare_digest(expected.encode(), given.encode("utf-8", "replace"))
 
 
 def result_task_id(url: str) -> str:
-    """Returns the task id that the path of a result URL names; "" when it names none."""
+    """Return the task id in a result URL; "" when there is none."""
     return _result_name(url).partition("-")[0]
 
 
 def result_file_part(url: str) -> str:
-    """Returns which of a task's several files a result URL names; "" for the only one."""
+    """Return which of a task's files a result URL names; "" when it has only one."""
     return _result_name(url).partition("-")[2]
 
 

@@ -1,4 +1,4 @@
-"""One task: its walk through the statuses as a function of the clock, and its record."""
+"""A simulated task: its status and record as functions of the clock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .kinds.kind import SimulatedKind
 from .kinds.status_sequences import StatusSequence
 
 Duration = float | tuple[float, float] | Callable[[random.Random], float]
-"""Service seconds: a number, a range, or a function of the random source."""
+"""Service seconds: a number, a range, or a function of a ``random.Random``."""
 
 Durations = Mapping[str, Duration]
 """Durations by kind."""
@@ -24,7 +24,7 @@ _ID_MASK: Final = (1 << 96) - 1
 
 @attrs.frozen(slots=True)
 class PlannedFailure:
-    """How a task will fail: the text and the code the record then shows."""
+    """How a task will fail: the text and the code that its record then shows."""
 
     message: str
     code: str = "500"
@@ -32,18 +32,17 @@ class PlannedFailure:
 
 @attrs.define(slots=True, eq=False)
 class SimulatedTask:
-    """One task. What changes is told below, from ``record`` on."""
+    """A simulated task."""
 
     id: str
     kind: SimulatedKind
     body: Mapping[str, Any]
     record: Mapping[str, Any]
-    """The record as it was at the start, under its present name; what changes with time is laid
-    over it."""
+    """The record as of the start, renamed if the task was; ``render`` adds what changes."""
 
     created: Moment
     duration: float
-    """Service seconds from begin to end; ``inf`` for a task that never ends."""
+    """Service seconds from the start of the sequence to its end; ``inf`` for a stuck task."""
 
     speed: float
     failure: PlannedFailure | None = None
@@ -53,7 +52,7 @@ class SimulatedTask:
     unlisted_until: float = -math.inf
     unknown_until: float = -math.inf
     source_seconds: float | None = None
-    """Seconds of its first medium; None when not known."""
+    """The length of its first medium in seconds; None when unknown."""
 
     recipe: str = attrs.field(default=attrs.Factory(lambda self: self.kind.recipe, takes_self=True))
     status_sequence: StatusSequence = attrs.field(
@@ -62,42 +61,42 @@ class SimulatedTask:
     sequence_started: Moment = attrs.field(
         default=attrs.Factory(lambda self: self.created, takes_self=True)
     )
-    """When its present walk began."""
+    """When its current status sequence began."""
 
     keeps_results: bool = False
-    """Whether results of an earlier walk stay visible while it runs."""
+    """Whether the results of an earlier sequence stay visible while it runs."""
 
     marks: set[str] = attrs.field(factory=set[str])
     url_generation: int = 0
-    """Rises when the signed URLs given out so far stop working."""
+    """Incremented to invalidate all URLs signed so far."""
 
     deleted: bool = False
 
     @property
     def end_time(self) -> float:
-        """The moment of the work clock at which it ends."""
+        """When it ends, in service time."""
         return self.sequence_started.service_time + self.duration
 
     @property
     def product_id(self) -> str:
-        """The id of what it makes, where its kind makes something with an id."""
+        """The id of its product, such as a twin's anchor."""
         return f"{int(self.id, 16) ^ _ID_MASK:024x}"
 
     def status(self, now: Moment) -> str:
-        """Returns the status word at that moment, as the record shows it."""
+        """Return the status word at this moment, as the record shows it."""
         if not self.is_running(now):
             return self.status_sequence.failed if self.failure else self.status_sequence.done
         step = self.status_sequence.status_at(self._elapsed_share(now))
-        if self.unknown_status is not None and step != self.status_sequence.first:
+        if self.unknown_status is not None and step != self.status_sequence.initial:
             return self.unknown_status
         return self.kind.misspelt_statuses.get(step, step) if self.misspells_status else step
 
     def is_running(self, now: Moment) -> bool:
-        """Returns whether it has not ended yet."""
+        """Return whether it has not ended at this moment."""
         return now.service_time - self.sequence_started.service_time < self.duration
 
     def is_initialized(self, now: Moment) -> bool:
-        """Returns whether it still waits to be sent to a worker: only then it can be deleted."""
+        """Return whether it waits for a worker: a running task can only be deleted then."""
         return (
             self.is_running(now)
             and self.status_sequence.status_at(self._elapsed_share(now)) == "initialized"
@@ -106,7 +105,7 @@ class SimulatedTask:
     def start_sequence(
         self, sequence: StatusSequence, duration: float, now: Moment, *, keeps_results: bool
     ) -> None:
-        """Begins another walk; with ``keeps`` the results so far stay visible."""
+        """Begin another sequence; with ``keeps_results`` the results so far stay visible."""
         self.status_sequence, self.duration, self.sequence_started, self.keeps_results = (
             sequence,
             duration,
@@ -115,7 +114,7 @@ class SimulatedTask:
         )
 
     def render(self, now: Moment, urls: Sequence[str]) -> dict[str, Any]:
-        """Returns the record at that moment; the URLs are those of its results, if it has any."""
+        """Return the record at this moment, with these result URLs if it has results."""
         kind, is_running = self.kind, self.is_running(now)
         record = {**self.record, kind.status_field: self.status(now)}
         if kind.progress_field:
@@ -137,14 +136,14 @@ class SimulatedTask:
         return record
 
     def shows_result(self, now: Moment) -> bool:
-        """Returns whether it has a result that can be fetched at that moment."""
+        """Return whether its result can be downloaded at this moment."""
         if self.is_running(now):
             return self.keeps_results
         return self.has_result and not self.failure
 
     @property
     def _sequence_seconds(self) -> float:
-        """The time that the running steps share; a stuck task uses the usual one of its kind."""
+        """The total time of the sequence; that of a stuck task is its kind's median."""
         return self.duration if math.isfinite(self.duration) else self.kind.median_seconds
 
     def _elapsed_share(self, now: Moment) -> float:
@@ -154,7 +153,9 @@ class SimulatedTask:
         if not self.is_running(now):
             last = 1.0
         else:
-            last = self.status_sequence.last_change(min(self._elapsed_share(now), 1 - 1e-9))
+            last = self.status_sequence.share_of_last_change(
+                min(self._elapsed_share(now), 1 - 1e-9)
+            )
         return min(
             now.calendar,
             self.sequence_started.calendar + last * self._sequence_seconds / self.speed,
@@ -164,10 +165,10 @@ class SimulatedTask:
 def draw_duration(
     kind: SimulatedKind, durations: Durations, source: random.Random, length: float | None = None
 ) -> float:
-    """Returns how long a new task takes, in service seconds.
+    """Return how long a new task takes, in service seconds.
 
-    At least a millisecond; 0 for one that is finished at once. ``length`` are the seconds of its
-    first medium, where they are known.
+    At least a millisecond; 0 for a task that is finished at once. ``length`` is the length of its
+    first medium in seconds; None when unknown.
     """
     given = durations.get(kind.name)
     if given is None:
@@ -189,13 +190,13 @@ def draw_duration(
     return max(0.001, float(value))
 
 
-def first_record(
+def build_initial_record(
     kind: SimulatedKind,
     fields: tuple[str, ...],
     body: Mapping[str, Any],
     known: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Returns a new record: exactly these fields, from what is known or else from the inputs."""
+    """Return a new record with exactly these fields, from ``known`` or else from the inputs."""
     record: dict[str, Any] = {}
     for name in fields:
         if name in known:

@@ -22,7 +22,7 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
 
 @attrs.frozen(slots=True)
 class FieldProblem:
-    """One thing that is wrong with a request: the field's path ("" for the whole) and why."""
+    """A problem with one field of a request: its path ("" for the whole body) and the reason."""
 
     field: str
     message: str
@@ -31,11 +31,11 @@ class FieldProblem:
 def schema_problems(
     schema: Mapping[str, Json], value: Json, field: str = ""
 ) -> Iterable[FieldProblem]:
-    """Yields what is wrong with a value; nothing when it fits.
+    """Yield the problems of a value; nothing when it fits the schema.
 
-    Knows type, enum, minimum, maximum, minLength, maxLength, minItems, maxItems, required, items
-    and properties. A bool is no integer. Input fields that the schema does not name are ignored,
-    as the service ignores them.
+    Supports type, enum, minimum, maximum, minLength, maxLength, minItems, maxItems, required,
+    items and properties. A bool is not an integer. Fields that the schema does not name are
+    ignored, as in the real service.
     """
     name = schema.get("type")
     if isinstance(name, str) and not _has_type(name, value):
@@ -67,10 +67,12 @@ def schema_problems(
                 yield from schema_problems(inner, value[key], _join_path(field, key))
 
 
-def parse_query(operation: Operation, query: Mapping[str, str]) -> tuple[dict[str, Json], Json]:
-    """Reads a query string by the operation's parameters.
+def parse_query(
+    operation: Operation, query: Mapping[str, str]
+) -> tuple[dict[str, Json], list[FieldProblem]]:
+    """Convert a query string by the operation's parameters.
 
-    Returns the values that were sent, converted, and a list of problems (empty when all fit).
+    Return the converted values that were sent, and the list of problems (empty when all fit).
     """
     values: dict[str, Json] = {}
     wrong: list[FieldProblem] = []

@@ -37,7 +37,7 @@ class TaskView:
 
 @attrs.define(slots=True)
 class LedgerView:
-    """What was charged. Each property is read anew, at the present moment. Thread-safe."""
+    """The charges, as of each access. Thread-safe."""
 
     _locked: LockedService
 

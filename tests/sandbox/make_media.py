@@ -93,7 +93,7 @@ def png(rows: list[bytes]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
-def make_speech(path: Path) -> None:
+def make_speech_file(path: Path) -> None:
     """Lets espeak-ng speak the sentence; stored at 16 kHz, mono, 16 bit."""
     raw = path.with_suffix(".raw.wav")
     subprocess.run(
@@ -128,7 +128,7 @@ def main() -> None:
     portrait = TARGET / "portrait.png"
     portrait.write_bytes(png(rows))
     write_panning_video(TARGET / "clip.mp4", portrait, 2.5)
-    make_speech(TARGET / "speech.wav")
+    make_speech_file(TARGET / "speech.wav")
 
 
 if __name__ == "__main__":

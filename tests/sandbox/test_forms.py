@@ -88,7 +88,7 @@ def test_a_sandbox_runs_once() -> None:
     sandbox = Sandbox()
     with sandbox:
         pass
-    with pytest.raises(RuntimeError, match="runs once"), sandbox:
+    with pytest.raises(RuntimeError, match="runs only once"), sandbox:
         pass
 
 

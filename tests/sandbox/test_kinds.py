@@ -78,7 +78,7 @@ async def test_walk_to_the_result(api: Api, kind: str, tmp_path: Path) -> None:
     item = KINDS[kind]
     record = await begin(api, kind)
     field = item.status_field
-    assert record[field] == item.status_sequence.first
+    assert record[field] == item.status_sequence.initial
     assert results_of(item, record) == []
     for name, value in BODIES[kind].items():
         assert record[name] == value
@@ -193,7 +193,7 @@ async def test_delete(api: Api, kind: str) -> None:
     (_, charge) = api.sandbox.ledger.charges
     refunds = {"image_to_video", "head_swap", "dubbing", "talking_video"}
     assert charge.refunded == (charge.coins if kind in refunds else 0)
-    assert status == (200 if KINDS[kind].status_sequence.first == "initialized" else 400)
+    assert status == (200 if KINDS[kind].status_sequence.initial == "initialized" else 400)
 
 
 WITH_LISTS: Final = [name for name in ALL if "list" in kind_table()[name]]

@@ -1,1 +1,1 @@
-"""The operations of the account: credits, uploads, voices, avatars, streaming, older ones."""
+"""Operations of the account: coins, uploads, voices, avatars, streaming, legacy ones."""

@@ -1,4 +1,4 @@
-"""Avatars, system and own; saved faces; backgrounds."""
+"""Avatars of the service and of the account, saved faces, backgrounds."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _MEDIA_FIELDS: Final = (
     "image_url",
     "video_url",
 )
-"""The fields of an own avatar that hold media; the reference names none of them."""
+"""The media URL fields of a custom avatar; the service's reference lists none of them."""
 
 _READ_ONLY_FIELDS: Final = frozenset({"_id", "user_id", "type", "createdAt", "updatedAt"})
-"""What a caller cannot set."""
+"""Fields that a caller cannot set."""
 
 _AVATAR_SCHEMA: Final[Mapping[str, Any]] = {
     "type": "object",
@@ -44,14 +44,14 @@ _AVATAR_SCHEMA: Final[Mapping[str, Any]] = {
         "tags": {"type": "array", "items": {"type": "string"}},
     },
 }
-"""What is asked of an own avatar, whose schema is undocumented."""
+"""The schema that custom avatars must fit; the service documents none."""
 
 
 # Anchors: what an avatar video is made with
 
 
 def own_anchors(service: Service, now: Moment) -> list[Record]:
-    """Returns the caller's own avatars, newest first: trained twins, then added ones."""
+    """Return the account's avatars, newest first: trained twins, then custom avatars."""
     twins = [
         _twin_as_anchor(service.render(task, now))
         for task in completed_tasks(service, "video_twin", now)
@@ -81,17 +81,17 @@ def _list_anchors(service: Service, call: ValidatedCall, now: Moment) -> Any:
 
 def _list_characters(service: Service, call: ValidatedCall, now: Moment) -> Any:
     rows = [*own_anchors(service, now), *system_catalogue.system_avatars(service)]
-    wanted = {
+    filters = {
         name: call.query[name] for name in ("type", "user_video_twin_id") if call.query.get(name)
     }
-    return [row for row in rows if all(row.get(name) == value for name, value in wanted.items())]
+    return [row for row in rows if all(row.get(name) == value for name, value in filters.items())]
 
 
 # Own avatars
 
 
 def _avatar_fields(service: Service, call: ValidatedCall) -> Record:
-    """Returns what the caller tells about an own avatar."""
+    """Return the fields of a custom avatar from the request body."""
     if wrong := list(schema_problems(_AVATAR_SCHEMA, call.body)):
         refuse_invalid(service, *wrong)
     require_urls(service, call, *_MEDIA_FIELDS)
@@ -99,8 +99,8 @@ def _avatar_fields(service: Service, call: ValidatedCall) -> Record:
 
 
 def _store_avatar(service: Service, now: Moment, fields: Mapping[str, Any]) -> Record:
-    usual = {"name": None, "gender": "", "people_img": "", "video_cover": "", "base_video": ""}
-    record = new_record(service, now, {**usual, "tags": [], **fields, "type": "custom"})
+    defaults = {"name": None, "gender": "", "people_img": "", "video_cover": "", "base_video": ""}
+    record = new_record(service, now, {**defaults, "tags": [], **fields, "type": "custom"})
     service.account.avatars[record["_id"]] = record
     return record
 
@@ -213,4 +213,4 @@ OPERATIONS: Final[dict[str, OperationFunction]] = {
     "POST /api/v1/custom_back/allBackground": _list_all_backgrounds,
     "POST /api/v1/custom_back/randomBackground": _random_background,
 }
-"""What this module carries out, by method and path."""
+"""The operations of this module, by method and path."""

@@ -16,7 +16,7 @@ from ..validation import FieldProblem, parse_query, schema_problems
 from .helpers import RequestHandler
 
 
-def _quote(service: Service, request: ApiRequest, now: Moment) -> ApiResponse:
+def _quote_price(service: Service, request: ApiRequest, now: Moment) -> ApiResponse:
     body = request.body
     if wrong := list(schema_problems(request.operation.body_schema or {}, body)):
         return service.refuse(400, "Invalid parameters", wrong)
@@ -25,26 +25,26 @@ def _quote(service: Service, request: ApiRequest, now: Moment) -> ApiResponse:
     if kind is None or not kind.is_quotable:
         return service.refuse(400, "This endpoint cannot be quoted")
     inputs = body["requestBody"]
-    if wrong := _price_problems(kind, inputs):
+    if wrong := _price_input_problems(kind, inputs):
         return service.refuse(400, "Invalid pricing parameters", wrong)
     source_seconds = service.measure_source(kind, inputs, now)
     coins = kind.price(inputs, source_seconds) * kind.output_count(inputs)
     return service.accept({"coins": coins, "generationRequestValidated": False})
 
 
-def _price_problems(kind: SimulatedKind, inputs: Mapping[str, Any]) -> list[FieldProblem]:
+def _price_input_problems(kind: SimulatedKind, inputs: Mapping[str, Any]) -> list[FieldProblem]:
     """Return what is wrong with the inputs that decide the price; a quote checks no others."""
     start = next(item for item in all_operations() if item.path == kind.start_path)
     properties = (start.body_schema or {}).get("properties", {})
-    wanted = {name: properties[name] for name in kind.price_inputs}
-    return list(schema_problems({"type": "object", "properties": wanted}, inputs))
+    priced = {name: properties[name] for name in kind.price_inputs}
+    return list(schema_problems({"type": "object", "properties": priced}, inputs))
 
 
-def _balance(service: Service, request: ApiRequest, now: Moment) -> ApiResponse:
+def _get_balance(service: Service, request: ApiRequest, now: Moment) -> ApiResponse:
     return service.accept({"coins": service.ledger.balance, "diamonds": 0})
 
 
-def _history(service: Service, request: ApiRequest, now: Moment) -> ApiResponse:
+def _list_transactions(service: Service, request: ApiRequest, now: Moment) -> ApiResponse:
     values, wrong = parse_query(request.operation, request.query)
     bounds = {"startDate": -math.inf, "endDate": math.inf}
     for name in bounds:
@@ -78,8 +78,8 @@ def _history(service: Service, request: ApiRequest, now: Moment) -> ApiResponse:
 
 
 HANDLERS: Final[dict[str, RequestHandler]] = {
-    "POST /api/v1/generation/quote": _quote,
-    "GET /api/v1/user/remainingCoins": _balance,
-    "GET /api/v1/transactionRecord/creditsHistory": _history,
+    "POST /api/v1/generation/quote": _quote_price,
+    "GET /api/v1/user/remainingCoins": _get_balance,
+    "GET /api/v1/transactionRecord/creditsHistory": _list_transactions,
 }
 """The handlers of this module, by method and path."""

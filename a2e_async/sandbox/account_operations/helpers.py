@@ -1,4 +1,4 @@
-"""What the operations share: how a request is read, refused, paid for and given a file."""
+"""Helpers of the account operations: validation, refusals, charges, pages, generated files."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from ..validation import FieldProblem, parse_query, schema_problems
 T = TypeVar("T")
 
 CHARACTERS_PER_SECOND: Final = 15
-"""How fast the voices speak at rate 1."""
+"""How many characters the voices speak in a second at rate 1."""
 
 MAX_SUFFIX_LENGTH: Final = 6
-"""Characters of a file name's ending, with its dot; what is longer is no ending."""
+"""The longest file name suffix, in characters with its dot; longer ones are ignored."""
 
 
 @attrs.frozen(slots=True)
 class ValidatedCall:
-    """One request that fits the schema of its operation."""
+    """A request that fits the schema of its operation."""
 
     request: ApiRequest
     id: str
     query: Mapping[str, Any]
     body: Mapping[str, Any]
-    """Empty when none was sent."""
+    """The decoded JSON body; empty when none was sent."""
 
     @property
     def path(self) -> str:
@@ -47,23 +47,23 @@ class ValidatedCall:
 
 
 OperationFunction = Callable[[Service, ValidatedCall, Moment], Any]
-"""Carries a call out: returns the data of the answer, or raises ``Refused``."""
+"""Carries out one operation: returns the data of the response, or raises ``RequestRefused``."""
 
 RequestHandler = Callable[[Service, ApiRequest, Moment], ApiResponse]
 
 
 class RequestRefused(Exception):
-    """The call ends with this answer."""
+    """Ends the call with this response."""
 
-    def __init__(self, answer: ApiResponse) -> None:
-        super().__init__(answer)
-        self.answer = answer
+    def __init__(self, response: ApiResponse) -> None:
+        super().__init__(response)
+        self.response = response
 
 
-def validated_handler(play: OperationFunction) -> RequestHandler:
-    """Returns what answers a request: 400 unless it fits the schema, else what ``play`` says."""
+def validated_handler(function: OperationFunction) -> RequestHandler:
+    """Return a handler that calls the function for a valid request, else returns 400."""
 
-    def answer(service: Service, request: ApiRequest, now: Moment) -> ApiResponse:
+    def handle(service: Service, request: ApiRequest, now: Moment) -> ApiResponse:
         operation = request.operation
         body: Any = {} if request.body is None else request.body
         query, wrong = parse_query(operation, request.query)
@@ -72,45 +72,45 @@ def validated_handler(play: OperationFunction) -> RequestHandler:
             if wrong:
                 refuse_invalid(service, *wrong)
             return service.accept(
-                play(service, ValidatedCall(request, request.id, query, body), now)
+                function(service, ValidatedCall(request, request.id, query, body), now)
             )
         except RequestRefused as refused:
-            return refused.answer
+            return refused.response
 
-    return answer
+    return handle
 
 
 def refuse(service: Service, status: int, message: str, code: int | None = None) -> NoReturn:
-    """Ends the call with a refusal."""
+    """End the call with this failure."""
     raise RequestRefused(service.refuse(status, message, code=code))
 
 
 def refuse_invalid(service: Service, *wrong: FieldProblem) -> NoReturn:
-    """Ends the call with 400 and what is wrong with it."""
+    """End the call with 400 and these field problems."""
     raise RequestRefused(service.refuse(400, "Invalid parameters", wrong))
 
 
 def require_urls(service: Service, call: ValidatedCall, *names: str) -> None:
-    """Ends the call with 400 unless what these fields hold, if anything, are URLs."""
+    """End the call with 400 if one of these fields is set and is not a URL."""
     if wrong := list(body_problems(file_only_kind("links", names), call.body)):
         refuse_invalid(service, *wrong)
 
 
 def require_fields(service: Service, call: ValidatedCall, *names: str) -> None:
-    """Ends the call with 400 unless these fields hold text. Only the schema calls them optional."""
+    """End the call with 400 unless all of these fields are set; the schema calls them optional."""
     if wrong := [FieldProblem(name, "is required") for name in names if not call.body.get(name)]:
         refuse_invalid(service, *wrong)
 
 
 def require_object_id(service: Service, value: object) -> str:
-    """Returns a record id in small letters; ends the call with 400 if it is none."""
+    """Return a record id in lower case; end the call with 400 if it is not one."""
     if not (isinstance(value, str) and OBJECT_ID.fullmatch(value)):
         refuse_invalid(service, FieldProblem("_id", "must be an id of 24 hex digits"))
     return value.lower()
 
 
 def find_record(service: Service, table: Mapping[str, T], value: object) -> T:
-    """Returns what a table has under an id; ends the call with 400 or 404 if there is nothing."""
+    """Return the entry with this id; end the call with 400 for a bad id, 404 for an unknown one."""
     found = table.get(require_object_id(service, value))
     if found is None:
         refuse(service, 404, "Record not found")
@@ -118,7 +118,7 @@ def find_record(service: Service, table: Mapping[str, T], value: object) -> T:
 
 
 def delete_record(service: Service, table: dict[str, Record], value: object) -> Record:
-    """Takes a record out of its table; returns what the service then answers."""
+    """Delete a record from its table; return the response data."""
     record = find_record(service, table, value)
     del table[record["_id"]]
     return {"_id": record["_id"]}
@@ -127,7 +127,7 @@ def delete_record(service: Service, table: dict[str, Record], value: object) -> 
 def file_only_kind(
     recipe: str, media: tuple[str, ...] = (), inputs: tuple[str, ...] = ()
 ) -> SimulatedKind:
-    """Returns a kind that no operation serves: what is made by it is a file and nothing else."""
+    """Return a kind without operations, for a file that belongs to no task."""
     return SimulatedKind(
         recipe,
         median_seconds=0.0,
@@ -140,19 +140,19 @@ def file_only_kind(
 
 
 def new_record(service: Service, now: Moment, fields: Mapping[str, Any]) -> Record:
-    """Returns a record with these fields, an id, its owner and its times."""
+    """Return a record with these fields plus an id, the owner and the timestamps."""
     created = format_iso(now.calendar)
     own = {"_id": service.new_id(now), "user_id": service.user_id}
     return {**fields, **own, "createdAt": created, "updatedAt": created}
 
 
 def make_page(rows: list[Record], number: int, size: int) -> Record:
-    """Returns one page of the rows."""
+    """Return one page of the rows; pages are numbered from 1."""
     return {"rows": rows[(number - 1) * size : number * size], "count": len(rows)}
 
 
 def make_requested_page(service: Service, call: ValidatedCall, rows: Iterable[Record]) -> Record:
-    """Returns the page that an undocumented body asks for, as other lists are asked."""
+    """Return the page that the body requests, with the parameters that other lists use."""
     number, size = call.body.get("pageNum", 1), call.body.get("pageSize", 10)
     whole = {"type": "integer", "minimum": 1}
     wrong = [*schema_problems(whole, number, "pageNum"), *schema_problems(whole, size, "pageSize")]
@@ -162,37 +162,37 @@ def make_requested_page(service: Service, call: ValidatedCall, rows: Iterable[Re
 
 
 def completed_tasks(service: Service, kind: str, now: Moment) -> Iterator[SimulatedTask]:
-    """Yields the tasks of a kind that came to a good end, newest first."""
+    """Yield the completed tasks of a kind, newest first."""
     for task in reversed(service.tasks.values()):
         if task.kind.name == kind and task.shows_result(now):
             yield task
 
 
 def charge_call(service: Service, call: ValidatedCall, what: str, coins: int, now: Moment) -> None:
-    """Takes the coins for a call that starts no task."""
+    """Charge the coins for a call that starts no task; end the call if the balance is too low."""
     charge = Charge(what, (), coins, now.calendar, call.path, dict(call.body))
     if (refusal := service.pay(charge, now)) is not None:
         raise RequestRefused(refusal)
 
 
-def make_speech(service: Service, text: str, voice: str, rate: float, now: Moment) -> str:
-    """Returns the signed URL of the spoken text."""
+def make_speech_file(service: Service, text: str, voice: str, rate: float, now: Moment) -> str:
+    """Return a signed URL of the spoken text."""
     inputs = {"seconds": round(max(1, len(text)) / CHARACTERS_PER_SECOND / rate, 3), "voice": voice}
-    return _keep_file(service, _SPEECH, inputs, now, ".wav", service.result_life)
+    return _register_file(service, _SPEECH, inputs, now, ".wav", service.result_life)
 
 
-def make_copy(service: Service, url: str, now: Moment, life: float) -> str:
-    """Returns the signed URL, good for ``life`` service seconds, of a copy of a file.
+def make_file_copy(service: Service, url: str, now: Moment, life: float) -> str:
+    """Return the signed URL of a copy of a file, valid for ``life`` service seconds.
 
-    Only files of this storage are really copied; for others a sample stands in.
+    Files outside this storage are not fetched: the copy is then a sample file.
     """
     ending = PurePosixPath(urlsplit(url).path).suffix
     if not (ending[1:].isalnum() and ending.isascii() and len(ending) <= MAX_SUFFIX_LENGTH):
         ending = ""
-    return _keep_file(service, _COPY, {"url": url, "name": f"file{ending}"}, now, ending, life)
+    return _register_file(service, _COPY, {"url": url, "name": f"file{ending}"}, now, ending, life)
 
 
-def _keep_file(
+def _register_file(
     service: Service, kind: SimulatedKind, inputs: Record, now: Moment, ending: str, life: float
 ) -> str:
     task = SimulatedTask(service.new_id(now), kind, inputs, {}, now, 0.0, service.speed)

@@ -1,4 +1,4 @@
-"""Older operations that the present reference no longer lists."""
+"""Older operations that the service's current reference no longer lists."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .helpers import (
     ValidatedCall,
     charge_call,
     find_record,
-    make_copy,
+    make_file_copy,
     make_page,
     new_record,
     refuse,
@@ -31,10 +31,10 @@ from .helpers import (
 )
 
 WATERMARK_COINS: Final = 1
-"""Price of one watermark."""
+"""The price of one watermark."""
 
 WATERMARK_LIFE: Final = 86400.0
-"""How long a watermarked file can be had, in service seconds."""
+"""How long a watermarked file can be downloaded, in service seconds."""
 
 _LANGUAGE_PATTERNS: Final = (
     ("ja", re.compile("[\u3040-\u30ff]")),
@@ -43,7 +43,7 @@ _LANGUAGE_PATTERNS: Final = (
     ("ar", re.compile("[\u0600-\u06ff]")),
     ("ru", re.compile("[\u0400-\u04ff]")),
 )
-"""Languages by a letter that gives them away: kana before the signs that Chinese shares."""
+"""Languages by the characters that only they use; Japanese kana are tried before Han characters."""
 
 _LEGACY_STATUSES: Final = {
     "initialized": "init",
@@ -53,7 +53,7 @@ _LEGACY_STATUSES: Final = {
     "completed": "success",
     "failed": "fail",
 }
-"""The status words of the older list."""
+"""The status words of the legacy list, by the current ones."""
 
 
 # Results of avatar videos
@@ -68,8 +68,8 @@ def _avatar_video_result(service: Service, call: ValidatedCall, now: Moment) -> 
 
 def _list_videos(service: Service, call: ValidatedCall, now: Moment) -> Any:
     numbers = [
-        (name, call.query.get(name, usual))
-        for name, usual in (("current", "1"), ("pageSize", "10"))
+        (name, call.query.get(name, default))
+        for name, default in (("current", "1"), ("pageSize", "10"))
     ]
     wrong = [
         FieldProblem(name, "must be a whole number above 0")
@@ -93,11 +93,11 @@ def _legacy_record(service: Service, task: SimulatedTask, now: Moment) -> Record
     record = service.render(task, now)
     if task.kind.name == "avatar_video":
         return record
-    word = task.status(now)
+    status = task.status(now)
     return {
         "_id": task.id,
         "name": record["name"],
-        "status": _LEGACY_STATUSES.get(word, word),
+        "status": _LEGACY_STATUSES.get(status, status),
         "process": 0 if task.is_running(now) else 100,
         "result": record["result_url"],
         "msg": record["failed_message"],
@@ -113,7 +113,7 @@ def _continue_training(service: Service, call: ValidatedCall, now: Moment) -> An
 
 
 def _clone_twin_voice(service: Service, call: ValidatedCall, now: Moment) -> Any:
-    """Trains a voice with the sound of a twin's video."""
+    """Train a voice on the sound of a twin's video."""
     twins = {key: item for key, item in service.tasks.items() if item.kind.name == "video_twin"}
     twin = find_record(service, twins, call.body.get("_id")).body
     if not twin.get("video_url"):
@@ -123,7 +123,7 @@ def _clone_twin_voice(service: Service, call: ValidatedCall, now: Moment) -> Any
 
 
 def _forward(service: Service, call: ValidatedCall, now: Moment, path: str, body: Any) -> Any:
-    """Returns what the operation at another path answers to the body."""
+    """Return the data that the operation at another path returns for this body."""
     operation = find_operation("POST", path)
     request = attrs.evolve(call.request, operation=operation, body=body)
     response = handle_kind_request(service, request, now)
@@ -161,7 +161,7 @@ def _set_public_pool(service: Service, call: ValidatedCall, now: Moment) -> Any:
 def _copy_to_storage(service: Service, call: ValidatedCall, now: Moment) -> Any:
     require_fields(service, call, "url")
     require_urls(service, call, "url")
-    return {"url": make_copy(service, call.body["url"], now, service.result_life)}
+    return {"url": make_file_copy(service, call.body["url"], now, service.result_life)}
 
 
 def _add_watermark(service: Service, call: ValidatedCall, now: Moment) -> Any:
@@ -177,7 +177,7 @@ def _add_watermark(service: Service, call: ValidatedCall, now: Moment) -> Any:
     fields = {
         **body,
         "request_id": f"watermark_{service.trace_id()}",
-        "result_url": make_copy(service, body["media_url"], now, WATERMARK_LIFE),
+        "result_url": make_file_copy(service, body["media_url"], now, WATERMARK_LIFE),
         "current_status": "completed",
         "coins": WATERMARK_COINS,
         "failed_message": "",
@@ -210,4 +210,4 @@ OPERATIONS: Final[dict[str, OperationFunction]] = {
     "POST /api/v1/user/add": _add_user,
     "POST /api/v1/token/generate": _generate_token,
 }
-"""What this module carries out, by method and path."""
+"""The operations of this module, by method and path."""

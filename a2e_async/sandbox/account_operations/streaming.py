@@ -1,4 +1,4 @@
-"""Rooms with a streaming avatar: paid ahead, few at a time."""
+"""Streaming-avatar rooms: prepaid, with a limit on how many are open at once."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from .helpers import (
 )
 
 MAX_ROOMS: Final = 3
-"""How many rooms there can be at once."""
+"""How many rooms can be open at once."""
 
 ALL_HOSTS_OCCUPIED_CODE: Final = 1001
-"""The code that says that all hosts are occupied."""
+"""The envelope code for "all hosts are occupied"."""
 
 SECONDS_PER_COIN: Final = 10
-"""How long one coin lasts, in true seconds."""
+"""The real seconds that one coin pays for."""
 
 DEFAULT_SECONDS: Final = 60
-"""How long a room lasts when nothing is asked."""
+"""How long a room stays open when the request names no time, in seconds."""
 
 MAX_SECONDS: Final = 86400
-"""The longest time that one token may ask for, in seconds."""
+"""The longest time that a request may ask for, in seconds."""
 
 MAX_CONTEXT_LENGTH: Final = 5000
-"""Characters of a room's context."""
+"""The longest context of a room, in characters."""
 
 
 def _list_avatars(service: Service, call: ValidatedCall, now: Moment) -> Any:
@@ -87,7 +87,7 @@ def _speak_in_room(service: Service, call: ValidatedCall, now: Moment) -> Any:
 
 
 def _leave_room(service: Service, call: ValidatedCall, now: Moment) -> Any:
-    """Gives back the coins of the time that was not used; a begun coin is used."""
+    """Close the room and refund the unused time; a coin counts as used once its time has begun."""
     room = _require_room(service, call, now)
     del service.account.rooms[call.body["channel"]]
     used = math.ceil((now.calendar - room.opened) / SECONDS_PER_COIN)
@@ -97,7 +97,7 @@ def _leave_room(service: Service, call: ValidatedCall, now: Moment) -> Any:
 
 
 def _open_rooms(service: Service, now: Moment) -> dict[str, StreamingRoom]:
-    """Returns the rooms that are open; those whose time is over are closed first."""
+    """Return the open rooms, after closing the expired ones."""
     rooms = service.account.rooms
     for channel in [key for key, room in rooms.items() if room.expires <= now.calendar]:
         del rooms[channel]
@@ -119,4 +119,4 @@ OPERATIONS: Final[dict[str, OperationFunction]] = {
     "POST /api/v1/streaming-avatar/speak": _speak_in_room,
     "POST /api/v1/streaming-avatar/leave": _leave_room,
 }
-"""What this module carries out, by method and path."""
+"""The operations of this module, by method and path."""

@@ -1,4 +1,4 @@
-"""What the service itself offers: voices, avatars, backgrounds. The same in every sandbox."""
+"""The service's own voices, avatars and backgrounds: the same in every sandbox."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..object_store import StoredObject
 from ..service import Service
 
 CREATED_AT: Final = "2024-01-01T00:00:00.000Z"
-"""When the things of the service were made, as their records tell it."""
+"""The creation date in the records of the service's own items."""
 
 _LANGUAGES: Final = (
     ("en", "English", (("US", "United States"), ("GB", "United Kingdom"), ("IN", "India"))),
@@ -43,14 +43,14 @@ class SystemVoice:
     name: str
     gender: str
     country: str
-    """The language part of the locale, such as ``en``: the service calls it so."""
+    """The language part of the locale, such as ``en``; the service calls it country."""
 
     region: str
 
 
 @cache
 def system_voices() -> dict[str, SystemVoice]:
-    """Returns every voice by its id."""
+    """Return every voice by its id."""
     found = (
         SystemVoice(_stable_id("voice", country, region, name), name, gender, country, region)
         for country, _, regions in _LANGUAGES
@@ -62,7 +62,7 @@ def system_voices() -> dict[str, SystemVoice]:
 
 
 def languages() -> list[Record]:
-    """Returns the languages with their regions."""
+    """Return the languages with their regions."""
     return [
         {
             "value": country,
@@ -74,7 +74,7 @@ def languages() -> list[Record]:
 
 
 def voice_groups(country: str | None = None, region: str | None = None) -> list[Record]:
-    """Returns the voices in groups by gender; of all locales where None is given."""
+    """Return the voices grouped by gender; None means any language or any region."""
     fitting = [
         voice
         for voice in system_voices().values()
@@ -96,7 +96,7 @@ def voice_groups(country: str | None = None, region: str | None = None) -> list[
 
 
 def system_avatars(service: Service) -> list[Record]:
-    """Returns the avatars of the service; as there, some have no name."""
+    """Return the service's avatars; as in the real service, some have no name."""
     picture, clip = _sample_url(service, media.portrait()), _sample_url(service, media.clip())
     return [
         {
@@ -114,12 +114,12 @@ def system_avatars(service: Service) -> list[Record]:
 
 
 def streaming_avatars() -> list[Record]:
-    """Returns the avatars that can be met in a room."""
+    """Return the avatars that can be streamed in a room."""
     return [{"_id": _stable_id("room", name), "name": name} for name in ("Clara", "Dario")]
 
 
 def system_backgrounds(service: Service) -> list[Record]:
-    """Returns the backgrounds of the service."""
+    """Return the service's backgrounds."""
     picture = _sample_url(service, media.portrait())
     return [
         {"_id": _stable_id("background", name), "img_url": picture, "name": name, "type": "default"}
@@ -132,7 +132,7 @@ def _stable_id(*parts: str) -> str:
 
 
 def _sample_url(service: Service, path: Path) -> str:
-    """Returns the lasting URL of a sample, which the storage holds from then on."""
+    """Return the permanent URL of a sample file, after adding the file to the storage."""
     key = f"system/{path.name}"
     if key not in service.store.objects:
         service.store.objects[key] = _load_sample(path)

@@ -1,4 +1,4 @@
-"""Signed upload URLs: the current operation, which costs coins, and the older one, which is free."""
+"""Signed upload URLs: the current operation, which costs coins, and the free older one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Voices, languages, speech, and the speech that was tried on the web."""
+"""Voices, languages, speech synthesis, and the speech previews of the web page."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from .helpers import (
     completed_tasks,
     delete_record,
     make_page,
-    make_speech,
+    make_speech_file,
     new_record,
     refuse_invalid,
 )
 
 MAX_TEXT_LENGTH: Final = 1000
-"""Characters that a caller of the API may have spoken at once."""
+"""The longest text of one speech request, in characters."""
 
 CHARACTERS_PER_COIN: Final = 100
-"""How much text one coin speaks."""
+"""How many characters one coin pays for."""
 
 PREVIEW_LIFE: Final = 86400.0
 """How long a preview is listed, in service seconds."""
@@ -60,7 +60,7 @@ def _synthesize_speech(service: Service, call: ValidatedCall, now: Moment) -> An
         refuse_invalid(service, *wrong)
     charge_call(service, call, "speech", math.ceil(len(text) / CHARACTERS_PER_COIN), now)
     rate = float(call.body.get("speechRate", 1))
-    return make_speech(service, text, call.body[named[0]], rate, now)
+    return make_speech_file(service, text, call.body[named[0]], rate, now)
 
 
 def _voice_problems(service: Service, name: str, voice: str, now: Moment) -> list[FieldProblem]:
@@ -75,7 +75,7 @@ def _cloned_voice_ids(service: Service, now: Moment) -> set[str]:
 
 
 def _current_previews(service: Service, now: Moment) -> dict[str, Record]:
-    """Returns the previews: made when first asked for, gone after a day."""
+    """Return the speech previews: created on the first call, dropped after a day."""
     others = service.account
     if others.previews is None:
         others.previews, others.previews_until = {}, now.service_time + PREVIEW_LIFE
@@ -87,7 +87,7 @@ def _current_previews(service: Service, now: Moment) -> dict[str, Record]:
                 "country": voice.country,
                 "region": voice.region,
                 "speechRate": 1,
-                "url": make_speech(service, text, voice.id, 1.0, now),
+                "url": make_speech_file(service, text, voice.id, 1.0, now),
             }
             record = new_record(service, now, fields)
             others.previews[record["_id"]] = record
@@ -114,4 +114,4 @@ OPERATIONS: Final[dict[str, OperationFunction]] = {
     "GET /api/v1/tts/preview/list": _list_previews,
     "DELETE /api/v1/tts/preview/{id}": _delete_preview,
 }
-"""What this module carries out, by method and path."""
+"""The operations of this module, by method and path."""

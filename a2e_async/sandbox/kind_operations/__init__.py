@@ -1,1 +1,1 @@
-"""The operations of task kinds: start, list, read, delete, and what one kind alone has."""
+"""Operations of task kinds: start, list, detail, delete, and those that only one kind has."""

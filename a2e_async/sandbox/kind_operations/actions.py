@@ -1,4 +1,4 @@
-"""The operations of one kind alone: retries, more training, larger files, prompts."""
+"""Operations that only one kind has: retries, more training, larger files, prompt extension."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ..simulated_task import SimulatedTask, draw_duration
 from ..validation import FieldProblem
 from .lists import list_running
 from .prompt_extension import extend_prompt
-from .starts import apply_faults, new_task, restart_failed
+from .starts import apply_task_faults, new_task, restart_failed
 
 ActionHandler = Callable[[Service, SimulatedKind, ApiRequest, Moment], ApiResponse]
 
 EYE_CONTACT_COINS: Final = 30
-"""Price of one eye contact correction."""
+"""The price of one eye contact correction."""
 
 LARGE_FILE_DELAY: Final = 30.0
 """Service seconds from the end of a veo task until its 1080p file is ready."""
 
 LARGE_FILE_PART: Final = "1080p"
-"""The part of a result's name that asks for the larger file."""
+"""The file part in a result URL that selects the larger file."""
 
 
 def _extend_prompt(
@@ -87,10 +87,10 @@ def _restart_twin(
     kind: SimulatedKind,
     request: ApiRequest,
     now: Moment,
-    walk: StatusSequence,
+    sequence: StatusSequence,
     coins: int,
 ) -> ApiResponse:
-    """Lets a finished twin go another way; what it has made stays."""
+    """Run a finished twin through another status sequence; its results stay visible."""
     task = _require_task(service, kind, request.body_id, now)
     if not isinstance(task, SimulatedTask):
         return task
@@ -99,8 +99,8 @@ def _restart_twin(
     if coins and (refusal := _charge_task(service, kind, task.id, coins, request, now)) is not None:
         return refusal
     duration = draw_duration(kind, service.durations, service.random)
-    task.start_sequence(walk, duration, now, keeps_results=True)
-    apply_faults(service, task, now)
+    task.start_sequence(sequence, duration, now, keeps_results=True)
+    apply_task_faults(service, task, now)
     service.track_running(task)
     return service.accept(service.render(task, now))
 
@@ -108,7 +108,7 @@ def _restart_twin(
 def _retry_in_place(
     service: Service, kind: SimulatedKind, request: ApiRequest, now: Moment
 ) -> ApiResponse:
-    """Starts a failed task again under its id."""
+    """Start a failed task again under the same id; it is charged again."""
     task = _require_failed_task(service, kind, request, now)
     if not isinstance(task, SimulatedTask):
         return task
@@ -123,7 +123,7 @@ def _retry_in_place(
 def _retry_as_new_task(
     service: Service, kind: SimulatedKind, request: ApiRequest, now: Moment
 ) -> ApiResponse:
-    """Starts a task with the inputs of a failed one."""
+    """Start a new task with the inputs of a failed one; it is charged."""
     failed = _require_failed_task(service, kind, request, now)
     if not isinstance(failed, SimulatedTask):
         return failed
@@ -178,4 +178,4 @@ ACTIONS: Final[Mapping[tuple[str, str], ActionHandler]] = {
     ("POST", "/api/v1/userVideoTwin/retry"): _retry_in_place,
     ("POST", "/api/v1/userCaptionRemoval/retry"): _retry_as_new_task,
 }
-"""What is carried out at these methods and paths, before the roles are looked at."""
+"""Handlers by method and path; they take precedence over the handlers by role."""

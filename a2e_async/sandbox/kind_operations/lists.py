@@ -1,4 +1,4 @@
-"""Looks at several tasks: lists with their paging and filters, and batchDetail."""
+"""Reads several tasks: lists with paging and filters, and batchDetail."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..simulated_task import SimulatedTask
 from ..validation import FieldProblem, parse_query
 
 MAX_BATCH_IDS: Final = 200
-"""Most ids one batchDetail call may ask for."""
+"""The largest number of ids in one batchDetail request."""
 
 
 def list_records(
     service: Service, kind: SimulatedKind, request: ApiRequest, now: Moment
 ) -> ApiResponse:
-    """Returns the records that have not expired, newest first, in the shape of the kind."""
+    """Return the records that have not expired, newest first, in the kind's list envelope."""
     operation = request.operation
     values, wrong = parse_query(operation, request.query)
     paging = operation.paging
@@ -34,15 +34,15 @@ def list_records(
     service.drop_expired(kind, now)
     listed = service.listed_tasks[kind.name]
     rows = visible_tasks(service, reversed(listed.values()), now)
-    word = (
+    status = (
         kind.status_sequence.done
         if operation.last_segment == "completedRecord"
         else values.get("status")
     )
-    if word is None:
+    if status is None:
         count = len(listed) - _count_hidden(service, kind, now)
     else:
-        rows = [task for task in rows if task.status(now) == word]
+        rows = [task for task in rows if task.status(now) == status]
         count = len(rows)
     if paging is not None:
         rows = _slice_page(rows, page, size)
@@ -55,7 +55,7 @@ def list_records(
 
 
 def list_running(service: Service, kind: SimulatedKind, now: Moment) -> ApiResponse:
-    """Returns the records of the tasks that have not ended, newest first, as a bare array."""
+    """Return the records of the tasks that have not ended, newest first, as a bare array."""
     rows = visible_tasks(service, reversed(service.running_tasks[kind.name].values()), now)
     return service.accept([service.render(task, now) for task in rows])
 
@@ -63,7 +63,7 @@ def list_running(service: Service, kind: SimulatedKind, now: Moment) -> ApiRespo
 def batch_detail(
     service: Service, kind: SimulatedKind, ids: Sequence[str], now: Moment
 ) -> ApiResponse:
-    """Returns the records with these ids in any order; unknown ids are missing."""
+    """Return the records with these ids in random order; unknown ids are left out."""
     if len(ids) > MAX_BATCH_IDS:
         wrong = FieldProblem("ids", f"must have at most {MAX_BATCH_IDS} items")
         return service.refuse(400, "Invalid parameters", [wrong])
@@ -83,7 +83,7 @@ def batch_detail(
 def visible_tasks(
     service: Service, tasks: Iterable[SimulatedTask], now: Moment
 ) -> Iterable[SimulatedTask]:
-    """Returns those of the tasks that the lists show already."""
+    """Return the tasks that no ``list_lag`` fault hides."""
     if not service.unlisted_tasks:
         return tasks
     return (task for task in tasks if task.unlisted_until <= now.service_time)

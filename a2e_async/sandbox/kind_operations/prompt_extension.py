@@ -1,4 +1,4 @@
-"""What stands in for the service's language model: a longer prompt, and its event stream."""
+"""Replaces the service's language model: extends a prompt, and streams it as events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def extend_prompt(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the rewritten prompts for the body of a prompt extension call."""
+    """Return the extended prompts for the body of a prompt extension request."""
     prompt = body["prompt"].strip()
     if body.get("template") == "cinematic":
         shots = min(4, max(1, int(body.get("shot_count", 2))))
@@ -27,15 +27,15 @@ def extend_prompt(body: Mapping[str, Any]) -> dict[str, Any]:
     return {"prompt": longer, "negative_prompt": negative}
 
 
-def event_stream(answer: Mapping[str, Any]) -> Iterator[bytes]:
-    """Yields the answer of a prompt extension as Server-Sent Events.
+def event_stream(envelope: Mapping[str, Any]) -> Iterator[bytes]:
+    """Yield the envelope of a prompt extension as Server-Sent Events.
 
-    A success gives some ``delta``, one ``result`` and one ``done``; a failure one ``error``.
+    A success yields several ``delta``, one ``result`` and one ``done``; a failure one ``error``.
     """
-    if answer.get("code") != 0:
-        yield _format_event("error", answer)
+    if envelope.get("code") != 0:
+        yield _format_event("error", envelope)
         return
-    data = answer["data"]
+    data = envelope["data"]
     for word in data["prompt"].split(" "):
         yield _format_event("delta", {"text": f"{word} "})
     yield _format_event("result", data)

@@ -1,4 +1,4 @@
-"""How a start becomes a task: what is refused, what is paid, what the new record says."""
+"""Starts: checks, charges and creates tasks with their first records."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..kinds.registry import KINDS
 from ..ledger import Charge
 from ..object_store import result_task_id
 from ..service import Service
-from ..simulated_task import PlannedFailure, SimulatedTask, draw_duration, first_record
+from ..simulated_task import PlannedFailure, SimulatedTask, build_initial_record, draw_duration
 from ..validation import FieldProblem
 
 UNECHOED_INPUTS: Final = frozenset({"webhook_url", "webhook_token"})
-"""Inputs that no record echoes."""
+"""Inputs that are not echoed in records."""
 
 _SORTED_TASK_FAULTS: Final = tuple(sorted(TASK_FAULTS))
 
@@ -28,7 +28,7 @@ _SORTED_TASK_FAULTS: Final = tuple(sorted(TASK_FAULTS))
 def start_tasks(
     service: Service, kind: SimulatedKind, body: Body, path: str, now: Moment
 ) -> ApiResponse:
-    """Carries out a start whose body fits; returns its record or records, or a refusal."""
+    """Carry out a start with a valid body; return its record or records, or a failure."""
     if (rejection := kind.reject(body)) is not None:
         if rejection.data is not None:
             return service.accept(dict(rejection.data))
@@ -66,9 +66,9 @@ def new_task(
     coins: int,
     now: Moment,
 ) -> SimulatedTask:
-    """Returns a task that begins now, with the faults that were ordered for it.
+    """Return a task that starts now, with the queued faults applied.
 
-    ``length`` are the seconds of its first medium, ``coins`` is what it cost.
+    ``length`` is the length of its first medium in seconds (None: unknown), ``coins`` its price.
     """
     created = format_iso(now.calendar)
     shown: Any = [] if kind.result_list else ""
@@ -79,7 +79,7 @@ def new_task(
         "coins": coins,
         "createdAt": created,
         "updatedAt": created,
-        kind.status_field: kind.status_sequence.first,
+        kind.status_field: kind.status_sequence.initial,
         kind.failure_field: kind.no_failure_values[0],
         kind.code_field: kind.no_failure_values[1],
         kind.progress_field: 0,
@@ -96,21 +96,21 @@ def new_task(
         task_id,
         kind,
         body,
-        first_record(kind, fields, body, known),
+        build_initial_record(kind, fields, body, known),
         now,
         draw_duration(kind, service.durations, service.random, length),
         service.speed,
-        failure=_planned_failure(service, kind, body, now),
+        failure=_plan_failure(service, kind, body, now),
         misspells_status=service.random.random() < 0.5,
         source_seconds=length,
         recipe="image" if service.returns_image(kind, body, now) else kind.recipe,
     )
-    apply_faults(service, task, now)
+    apply_task_faults(service, task, now)
     return task
 
 
-def apply_faults(service: Service, task: SimulatedTask, now: Moment) -> None:
-    """Changes a task that begins now as the queued faults and its kind's patience will have it."""
+def apply_task_faults(service: Service, task: SimulatedTask, now: Moment) -> None:
+    """Apply the queued faults and the kind's time limit to a task that starts now."""
     for name in () if service.faults.is_idle else _SORTED_TASK_FAULTS:
         fault = service.faults.take(frozenset({name}), "start", task.kind.name)
         if fault is None:
@@ -139,26 +139,26 @@ def apply_faults(service: Service, task: SimulatedTask, now: Moment) -> None:
 
 
 def restart_failed(service: Service, task: SimulatedTask, now: Moment) -> None:
-    """Plans a task anew that goes its whole way once more."""
-    task.failure = _planned_failure(service, task.kind, task.body, now)
+    """Let a task run through its kind's status sequence again."""
+    task.failure = _plan_failure(service, task.kind, task.body, now)
     duration = draw_duration(task.kind, service.durations, service.random, task.source_seconds)
     task.start_sequence(task.kind.status_sequence, duration, now, keeps_results=False)
-    apply_faults(service, task, now)
+    apply_task_faults(service, task, now)
 
 
-def _planned_failure(
+def _plan_failure(
     service: Service, kind: SimulatedKind, body: Body, now: Moment
 ) -> PlannedFailure | None:
     for name, url in media_urls(kind, body):
-        if not _is_fetchable(service, url, now):
+        if not _input_exists(service, url, now):
             return PlannedFailure(f"{name} could not be downloaded", "404")
     if service.random.random() < service.failure_rate:
         return PlannedFailure("generation failed, please try again", "500")
     return None
 
 
-def _is_fetchable(service: Service, url: str, now: Moment) -> bool:
-    """An input in the sandbox's own storage must be there; others are taken as given."""
+def _input_exists(service: Service, url: str, now: Moment) -> bool:
+    """Return whether an input exists; URLs outside the sandbox's storage count as existing."""
     if not service.store.is_storage_url(url):
         return True
     if service.store.find_by_url(url, now.calendar) is not None:
@@ -168,17 +168,17 @@ def _is_fetchable(service: Service, url: str, now: Moment) -> bool:
 
 @cache
 def _record_fields(name: str) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Returns the fields of a kind's records, and the inputs that are echoed where they were sent.
+    """Return the fields of a kind's records, and the inputs that are echoed if they were sent.
 
-    Where whole records were seen, they have exactly these fields. Of the other kinds little is
-    known: their records have what records usually have, and every input that was sent.
+    For kinds whose complete records are documented, these are exactly their fields. For the
+    others, records have the usual fields and every input that was sent.
     """
     kind = KINDS[name]
     operation = _start_operations()[kind.start_path]
     seen = operation.record_fields
     if "createdAt" in seen:
         return seen, frozenset()
-    usual = (
+    field_names = (
         "_id",
         "user_id",
         kind.name_field,
@@ -194,7 +194,7 @@ def _record_fields(name: str) -> tuple[tuple[str, ...], frozenset[str]]:
         *seen,
     )
     inputs = (operation.body_schema or {}).get("properties", {})
-    return tuple(dict.fromkeys(filter(None, usual))), frozenset(inputs) - UNECHOED_INPUTS
+    return tuple(dict.fromkeys(filter(None, field_names))), frozenset(inputs) - UNECHOED_INPUTS
 
 
 @cache

@@ -1,1 +1,1 @@
-"""The kinds of task the sandbox simulates: prices, input rules, durations, status sequences."""
+"""The simulated kinds of task: prices, input rules, durations, status sequences."""

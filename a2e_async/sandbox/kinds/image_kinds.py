@@ -21,7 +21,7 @@ from .kind import (
 def _image_kind(
     name: str, median: float, tariff: Tariff, *media: str, **more: Any
 ) -> SimulatedKind:
-    """Returns a kind that makes images."""
+    """Return a kind whose results are images."""
     return priced_kind(name, median, tariff, media, recipe="image", **more)
 
 
@@ -49,7 +49,7 @@ _GPT_FACTOR: Final = PriceFactor(
 )
 
 _IMAGE_LIST_RESULT: Final[dict[str, Any]] = {"result_fields": ("image_urls",), "result_list": True}
-"""Records that hold a list of image URLs."""
+"""For records that hold a list of image URLs."""
 
 _EMPTY_INPUT_IMAGES: Final[dict[str, Any]] = {"echo_defaults": {"input_images": []}}
 

@@ -1,4 +1,4 @@
-"""The conditions that the service's notes state and its schema cannot."""
+"""Rules on inputs that the service's notes state and its schema cannot express."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from .kind import Body, InputRule, StartRejection
 Condition = Callable[[Body], bool]
 
 REFUSED_PROMPT_WORD: Final = "refuse-me"
-"""A prompt with this word is refused under 200 by the kinds that do so."""
+"""Some kinds refuse a prompt with this word in a 200 response."""
 
 MINOR_PROMPT_WORD: Final = "minor-me"
-"""A prompt with this word is refused on age grounds by the kinds that tell a code for it."""
+"""Some kinds refuse a prompt with this word as showing a minor, with a code of its own."""
 
 
 IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"})
-"""How the names of images end."""
+"""File name suffixes of images."""
 
 
-def always(body: Body) -> bool:
-    """Returns True."""
+def any_body(body: Body) -> bool:
+    """Hold for every body."""
     return True
 
 
 def input_is(name: str, *values: object, default: object = None) -> Condition:
-    """Returns whether the input (or its usual value) is one of these."""
+    """Return a condition: the input (or else the default) is one of these values."""
     return lambda body: body.get(name, default) in values
 
 
 def all_of(*conditions: Condition) -> Condition:
-    """Returns whether all hold."""
+    """Return a condition that holds when all of these hold."""
     return lambda body: all(condition(body) for condition in conditions)
 
 
-def require(*names: str, when: Condition = always, why: str = "") -> InputRule:
-    """Requires each of these inputs, under a condition."""
+def require_inputs(*names: str, when: Condition = any_body, why: str = "") -> InputRule:
+    """Require each of these inputs, under a condition."""
 
     def rule(body: Body) -> Iterator[FieldProblem]:
         if when(body):
@@ -50,8 +50,8 @@ def require(*names: str, when: Condition = always, why: str = "") -> InputRule:
     return rule
 
 
-def require_any(*names: str, when: Condition = always, why: str = "") -> InputRule:
-    """Requires at least one of these inputs, under a condition."""
+def require_any(*names: str, when: Condition = any_body, why: str = "") -> InputRule:
+    """Require at least one of these inputs, under a condition."""
 
     def rule(body: Body) -> Iterator[FieldProblem]:
         if when(body) and not any(body.get(name) for name in names):
@@ -63,7 +63,7 @@ def require_any(*names: str, when: Condition = always, why: str = "") -> InputRu
 
 
 def require_items(name: str, least: int, most: int, when: Condition, why: str) -> InputRule:
-    """Requires a list of so many items, under a condition."""
+    """Require a list with a minimum and a maximum number of items, under a condition."""
 
     def rule(body: Body) -> Iterator[FieldProblem]:
         if when(body) and not least <= len(body.get(name, ())) <= most:
@@ -75,7 +75,7 @@ def require_items(name: str, least: int, most: int, when: Condition, why: str) -
 def require_value(
     name: str, *values: object, when: Condition, why: str, default: object = None
 ) -> InputRule:
-    """Allows only these values of an input, under a condition."""
+    """Allow only these values of an input, under a condition."""
 
     def rule(body: Body) -> Iterator[FieldProblem]:
         if when(body) and body.get(name, default) not in values:
@@ -85,7 +85,7 @@ def require_value(
 
 
 def url_suffix(url: str) -> str:
-    """Returns the ending of the file that a URL names, in small letters, with its dot."""
+    """Return the file name suffix in a URL's path, in lower case with its dot; "" if none."""
     try:
         return PurePosixPath(urlsplit(url).path).suffix.lower()
     except ValueError:
@@ -93,7 +93,7 @@ def url_suffix(url: str) -> str:
 
 
 def require_suffix(name: str, *endings: str) -> InputRule:
-    """Allows only files with these endings, where the URL shows one."""
+    """Allow only these file name suffixes; a URL without a suffix passes."""
 
     def rule(body: Body) -> Iterator[FieldProblem]:
         ending = url_suffix(str(body[name]))
@@ -104,7 +104,7 @@ def require_suffix(name: str, *endings: str) -> InputRule:
 
 
 def check_storyboard(body: Body) -> Iterable[FieldProblem]:
-    """Requires 1 to 6 shots whose seconds add up to those of the video."""
+    """Require 1 to 6 shots whose durations add up to that of the video."""
     shots = body.get("multi_prompt", ())
     if not body.get("multi_shot") or body.get("shot_type") != "customize":
         return
@@ -121,22 +121,22 @@ def check_storyboard(body: Body) -> Iterable[FieldProblem]:
 
 
 def reject_prompt_in_record(body: Body) -> StartRejection | None:
-    """Refuses a prompt with the sandbox word ``refuse-me`` in the place of the record."""
+    """Refuse a prompt that contains ``refuse-me``: failure fields in place of the record."""
     if REFUSED_PROMPT_WORD in str(body.get("prompt")):
-        told = {"failed_message": "The prompt was refused: NSFW content", "failed_code": "400"}
-        return StartRejection(200, 0, data=told)
+        failure = {"failed_message": "The prompt was refused: NSFW content", "failed_code": "400"}
+        return StartRejection(200, 0, data=failure)
     return None
 
 
 def reject_minors(body: Body) -> StartRejection | None:
-    """Refuses a prompt with the sandbox word ``minor-me`` as 403 with code 1003."""
+    """Refuse a prompt that contains ``minor-me``: 403 with code 1003."""
     if MINOR_PROMPT_WORD in str(body.get("prompt")):
         return StartRejection(403, 1003, "Minor detected: the content was refused")
     return None
 
 
 def reject_two_backgrounds(body: Body) -> StartRejection | None:
-    """Refuses two backgrounds with code 30005."""
+    """Refuse a body with two backgrounds: code 30005."""
     if body.get("back_id") and body.get("custom_back_id"):
         return StartRejection(400, 30005, "back_id and custom_back_id exclude each other")
     return None

@@ -1,4 +1,4 @@
-"""What one row of the table of kinds says."""
+"""The declaration of a simulated kind: price, results, record fields, quirks."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from .status_sequences import USUAL_SEQUENCE, StatusSequence
 Body = Mapping[str, Any]
 InputRule = Callable[[Body], Iterable[FieldProblem]]
 PriceFunction = Callable[[Body, float | None], int]
-"""Coins of one output, by the body and the length of its first medium (None: not known)."""
+"""The coins of one output, from the body and the seconds of its first medium (None: unknown)."""
 
 UNKNOWN_SOURCE_SECONDS: Final = 51
-"""Length of a source that the sandbox cannot read, in seconds."""
+"""The assumed length of a source that the sandbox cannot read, in seconds."""
 
 MAX_REQUESTED_SECONDS: Final = 3600
-"""No input makes a price or a result longer than this."""
+"""The upper limit for requested seconds, whatever the input says."""
 
 ListEnvelope = tuple[str, str] | None
-"""The names of the rows and of their number in a list's data; None for a bare array."""
+"""The names of the rows and of the row count in a list's data; None for a bare array."""
 
 ROWS_AND_COUNT: Final = ("rows", "count")
 LIST_AND_TOTAL: Final = ("list", "total")
@@ -38,24 +38,24 @@ RECORDS_AND_TOTAL: Final = ("records", "total")
 
 @attrs.frozen(slots=True)
 class StartRejection:
-    """An answer that a start gets instead of a task; nothing is charged."""
+    """A response to a start that creates no task; nothing is charged."""
 
     status: int
     code: int
     message: str = ""
     data: Mapping[str, Any] | None = None
-    """With a status of 200 and a code of 0: what stands in the place of the record."""
+    """With status 200 and code 0: the data in place of the record."""
 
 
 @attrs.frozen(slots=True)
 class RequestedSeconds:
-    """The seconds that an input asks for."""
+    """The seconds that an input requests."""
 
     name: str
     default: float
 
     def __call__(self, body: Body) -> float:
-        """Returns the input as a number, or the usual one where it is none that can be made."""
+        """Return the requested seconds, or the default if the input is not a positive number."""
         value = body.get(self.name, self.default)
         try:
             seconds = float(value)
@@ -73,7 +73,7 @@ class PriceFactor:
     values: Mapping[Any, float]
 
     def __call__(self, body: Body) -> float:
-        """Returns the factor; that of the usual value for one that is not listed."""
+        """Return the factor of the input's value; that of the default for an unlisted value."""
         value = body.get(self.name, self.default)
         default = self.values[self.default]
         return self.values.get(value, default) if isinstance(value, Hashable) else default
@@ -81,24 +81,24 @@ class PriceFactor:
 
 @attrs.frozen(slots=True)
 class Tariff:
-    """A price as data: coins, times each rate, for each output or for each second."""
+    """A price formula: coins times each factor, per output or per second."""
 
     coins: float
     factors: tuple[PriceFactor, ...] = ()
     seconds: RequestedSeconds | Literal["source"] | None = None
-    """What it is multiplied with: seconds that were asked for, or the length of the source."""
+    """The seconds that multiply the price: requested, or the source's length; None for neither."""
 
     seconds_step: int = 1
-    """Seconds that were asked for are rounded up to a multiple of this."""
+    """Requested seconds are rounded up to a multiple of this."""
 
     count_input: str = ""
-    """The input that tells how many outputs there are."""
+    """The input that holds the number of outputs; "" for any_body one."""
 
     def __call__(self, body: Body, length: float | None) -> int:
-        """Returns the price of one output, at least 1."""
+        """Return the price of one output in coins, at least 1."""
         coins = self.coins
-        for rate in self.factors:
-            coins *= rate(body)
+        for factor in self.factors:
+            coins *= factor(body)
         if self.seconds == "source":
             coins *= max(1, round(UNKNOWN_SOURCE_SECONDS if length is None else length))
         elif self.seconds is not None:
@@ -106,19 +106,21 @@ class Tariff:
         return max(1, math.ceil(round(coins, 6)))
 
     def price_inputs(self, source: str) -> tuple[str, ...]:
-        """Returns the inputs that decide it; the source is the input whose length may count."""
+        """Return the inputs that the price depends on; ``source`` is the first media input."""
         length = source if self.seconds == "source" else ""
-        asked = self.seconds.name if isinstance(self.seconds, RequestedSeconds) else length
-        return tuple(filter(None, (asked, self.count_input, *(rate.name for rate in self.factors))))
+        requested = self.seconds.name if isinstance(self.seconds, RequestedSeconds) else length
+        return tuple(
+            filter(None, (requested, self.count_input, *(factor.name for factor in self.factors)))
+        )
 
     def output_count(self, body: Body) -> int:
-        """Returns how many outputs there are."""
+        """Return the number of outputs."""
         return int(body.get(self.count_input, 1)) if self.count_input else 1
 
 
-def _derived(value: Callable[[SimulatedKind], Any]) -> Any:
-    """Returns a default that is made from the rest of the kind, once: records are made often."""
-    return attrs.Factory(value, takes_self=True)
+def _derived(compute: Callable[[SimulatedKind], Any]) -> Any:
+    """Return an attrs default computed once per kind, since records read it often."""
+    return attrs.Factory(compute, takes_self=True)
 
 
 def _read_json_row(name: str) -> Mapping[str, Any]:
@@ -127,118 +129,118 @@ def _read_json_row(name: str) -> Mapping[str, Any]:
 
 @attrs.frozen(slots=True)
 class SimulatedKind:
-    """How one kind of task is served. What kinds.json and openapi.json tell is not repeated."""
+    """How one kind of task is simulated, beyond what kinds.json and openapi.json state."""
 
     name: str
     median_seconds: float
-    """Median of the time from start to end, in service seconds."""
+    """The median time from start to end, in service seconds."""
 
     price: PriceFunction
     price_inputs: tuple[str, ...]
-    """The inputs that decide the price: all that a quote checks."""
+    """The inputs that the price depends on; a quote checks only these."""
 
     media_inputs: tuple[str, ...]
-    """The inputs that are media URLs or lists of them, the one with the length first."""
+    """The inputs that are media URLs or lists of them; the first one determines the length."""
 
     recipe: str
-    """Which file the result is: ``image``, ``image_motion`` (from a picture), ``talking`` (a video
-    with another sound), ``sounded`` (the same, always with a sound), ``footage`` (a video with its
-    own sound) or ``dub``; "" when there is no file."""
+    """How the result file is made: ``image``, ``image_motion`` (a video from an image),
+    ``talking`` (a video with another sound), ``sounded`` (the same, any_body with sound),
+    ``footage`` (a video with its own sound) or ``dub``; "" for no file."""
 
     log_sigma: float = 0.5
-    """Spread of the logarithm of the time."""
+    """The standard deviation of the logarithm of the time."""
 
     seconds_per_source_second: float = 0.0
-    """The median for each second of the first medium, where its length is known; 0 for none."""
+    """The median time per second of the first medium, if its length is known; 0 to ignore it."""
 
     status_sequence: StatusSequence = USUAL_SEQUENCE
     instant_share: float = 0.0
-    """The share of starts that answer a finished record."""
+    """The share of starts whose response is a finished record."""
 
     gives_up_after: float = math.inf
-    """Service seconds after which a task fails by itself."""
+    """Service seconds after which a task times out and fails."""
 
     rules: tuple[InputRule, ...] = ()
-    """What the schema cannot say."""
+    """Input rules that the schema cannot express."""
 
     reject: Callable[[Body], StartRejection | None] = lambda body: None
-    """Why a body that fits makes no task."""
+    """Returns the response for a valid body that creates no task; None to create one."""
 
     max_source_seconds: float = math.inf
-    """Most seconds of the first medium."""
+    """The largest length of the first medium, in seconds."""
 
     output_count: Callable[[Body], int] = lambda body: 1
-    """How many records one start makes."""
+    """How many records one start creates."""
 
     start_data_shape: Literal["object", "list", "either"] = "object"
-    """What a start of one record answers: it, a list that holds it, or either as it comes."""
+    """The data of a start with one record: the record, a list of it, or either at random."""
 
     file_count: Callable[[Body], int] = lambda body: 1
-    """How many files one record has."""
+    """How many result files one record has."""
 
     result_seconds: Callable[[Body], float] | None = None
-    """How long the result is; None for as long as the first medium."""
+    """The length of the result in seconds; None for that of the first medium."""
 
     sound_inputs: tuple[str, ...] = ()
-    """The media inputs that give the sound; the others give the picture."""
+    """The media inputs that provide the sound; the others provide the picture."""
 
     keeps_images: bool = False
-    """Whether the result of an image is an image, whatever the recipe says."""
+    """Whether an image as input gives an image as result, whatever the recipe says."""
 
     echo_defaults: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
-    """What a record echoes for an input that was not sent ("" for all others)."""
+    """What a record echoes for an input that was not sent; "" for inputs not listed here."""
 
     length_field: str = ""
-    """The record field that tells the length of the source in whole seconds."""
+    """The record field with the source's length in whole seconds; "" when there is none."""
 
     misspelt_statuses: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    """Misspelt status words that occur now and then, by the right word."""
+    """Misspelt status words that some records show, by the correct word."""
 
     failure_field: str = "failed_message"
     code_field: str = "failed_code"
     no_failure_values: tuple[Any, Any] = ("", "")
-    """What these two hold while nothing has failed."""
+    """The values of these two fields while nothing has failed."""
 
     result_fields: tuple[str, ...] = ("result_url",)
-    """The record fields that hold the URL of the result, all the same one."""
+    """The record fields that hold the result URL; all hold the same one."""
 
     result_list: bool = False
-    """Whether they hold a list of URLs."""
+    """Whether these fields hold a list of URLs."""
 
     product_id_field: str = ""
-    """The record field that holds the id of what was made, "" until then."""
+    """The record field that holds the id of the product, empty until the task completes."""
 
     never_expires: bool = False
-    """Whether its records never leave the lists."""
+    """Whether its records stay in the lists forever."""
 
     list_envelope: ListEnvelope = ROWS_AND_COUNT
     bare_list_without_paging: bool = False
-    """A list that is asked without paging is a bare array."""
+    """Whether a list requested without paging is a bare array."""
 
     unknown_is_null: bool = False
-    """The detail of an unknown id is 200 with null instead of 404."""
+    """Whether the detail of an unknown id is 200 with null instead of 404."""
 
     detail_id_parameter: str = ""
-    """The query parameter that carries the id to the detail; "" when the path does."""
+    """The query parameter of the detail that carries the id; "" when the id is in the path."""
 
     detail_is_list: bool = False
-    """The detail is an array: of the record, or of nothing for an unknown id."""
+    """Whether the detail is an array: with the record, or empty for an unknown id."""
 
     detail_fails_every: int = 0
-    """Each so many-th detail call is refused, with 400, 404 and 405 in turn; 0 for none."""
+    """Every n-th detail request fails, with 400, 404 and 405 in turn; 0 for never."""
 
     one_at_a_time: bool = False
-    """Only one task may run at a time."""
+    """Whether only one task may run at a time."""
 
     is_quotable: bool = True
     refund_failed: bool = False
     refund_deleted: bool = False
-    """Whether deleting a task that is still initialized gives its coins back."""
+    """Whether deleting a task that is still initialized refunds its coins."""
 
     json_row: Mapping[str, Any] = attrs.field(
         init=False, default=_derived(lambda kind: _read_json_row(kind.name))
     )
-    """The kind's row of kinds.json; empty for a kind that no operation serves."""
+    """The kind's entry in kinds.json; empty for a kind without operations."""
 
     status_field: str = attrs.field(
         init=False,
@@ -249,21 +251,21 @@ class SimulatedKind:
     progress_field: str = attrs.field(
         init=False, default=_derived(lambda kind: kind.json_row.get("progress_field", ""))
     )
-    """The record field that counts to 100; "" when there is none."""
+    """The record field with the progress in per cent; "" when there is none."""
 
     name_field: str = attrs.field(
         init=False, default=_derived(lambda kind: kind.json_row.get("name_input") or "")
     )
-    """The field that carries the name; "" for a kind without names."""
+    """The field that holds the task's name; "" for a kind without names."""
 
     @property
     def takes_webhook(self) -> bool:
-        """Whether it takes a webhook."""
+        """Whether a start accepts a webhook."""
         return bool(self.json_row.get("webhook"))
 
     @property
     def result_life_factor(self) -> float:
-        """How many times longer than usual its results live."""
+        """How long its results are kept, as a multiple of the usual three days."""
         return float(self.json_row.get("result_life_days", 3)) / 3
 
     @property
@@ -280,7 +282,7 @@ class SimulatedKind:
 def priced_kind(
     name: str, median: float, tariff: Tariff, media: tuple[str, ...], **more: Any
 ) -> SimulatedKind:
-    """Returns a kind whose price is a tariff; ``more`` is any other field of ``Kind``."""
+    """Return a kind priced by a tariff; ``more`` holds any other field of ``SimulatedKind``."""
     source = media[0] if media else ""
     return SimulatedKind(
         name,
@@ -294,7 +296,7 @@ def priced_kind(
 
 
 def media_urls(kind: SimulatedKind, body: Body) -> Iterator[tuple[str, Any]]:
-    """Yields each URL of the media inputs with the path of its field."""
+    """Yield the field path and the URL of each media input."""
     for name in kind.media_inputs:
         value = body.get(name)
         if is_list(value):
@@ -305,7 +307,7 @@ def media_urls(kind: SimulatedKind, body: Body) -> Iterator[tuple[str, Any]]:
 
 
 def body_problems(kind: SimulatedKind, body: Body) -> Iterable[FieldProblem]:
-    """Yields what the kind's own rules and those of all starts find wrong with a body."""
+    """Yield the problems that the kind's rules and the rules of all starts find in a body."""
     for rule in kind.rules:
         yield from rule(body)
     for name, url in media_urls(kind, body):
@@ -316,7 +318,7 @@ def body_problems(kind: SimulatedKind, body: Body) -> Iterable[FieldProblem]:
 
 
 def is_loopback_url(url: str) -> bool:
-    """Whether a URL leads to this machine: the sandbox takes it without TLS."""
+    """Return whether a URL points to this machine: such webhooks may use plain http."""
     try:
         host = urlsplit(url).hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback

@@ -1,10 +1,10 @@
-"""The kinds around people and their voices, and those that work a given video over."""
+"""The kinds about people and voices, and those that process an existing video."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from .input_rules import reject_two_backgrounds, require, require_any, require_suffix
+from .input_rules import reject_two_backgrounds, require_any, require_inputs, require_suffix
 from .kind import (
     DATA_AND_TOTAL,
     LIST_AND_TOTAL,
@@ -22,7 +22,7 @@ from .status_sequences import AVATAR_SEQUENCE, TWIN_SEQUENCE, VOICE_SEQUENCE
 def _footage_kind(
     name: str, median: float, tariff: Tariff, *media: str, **more: Any
 ) -> SimulatedKind:
-    """Returns a kind that gives a video back, as long as the one it got."""
+    """Return a kind whose result is a video as long as its first medium."""
     return priced_kind(name, median, tariff, media, **{"recipe": "footage", **more})
 
 
@@ -31,7 +31,7 @@ def _no_files(body: Body) -> int:
 
 
 _MISSPELT_FAILURE_FIELD: Final = {"failure_field": "faild_message"}
-"""The spelling of the kinds of 2024."""
+"""The misspelt field name of the kinds from 2024."""
 
 _ERROR_CODE_FIELDS: Final = {
     **_MISSPELT_FAILURE_FIELD,
@@ -125,7 +125,7 @@ PERSON_KINDS: Final = (
         status_sequence=AVATAR_SEQUENCE,
         rules=(
             require_any("audioSrc", "custom_voice"),
-            require(
+            require_inputs(
                 "web_bg_width",
                 "web_bg_height",
                 "web_people_width",

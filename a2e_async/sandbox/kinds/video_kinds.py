@@ -1,4 +1,4 @@
-"""The kinds that make a video from words and pictures."""
+"""The kinds that generate a video from text and images."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .input_rules import (
     check_storyboard,
     input_is,
     reject_minors,
-    require,
     require_any,
+    require_inputs,
     require_items,
     require_value,
 )
@@ -34,7 +34,7 @@ from .status_sequences import VEO_SEQUENCE
 def _video_kind(
     name: str, median: float, tariff: Tariff, *media: str, **more: Any
 ) -> SimulatedKind:
-    """Returns a kind that makes a video of the seconds that its price is for."""
+    """Return a kind whose result is a video as long as the seconds in its price."""
     seconds = (
         tariff.seconds if isinstance(tariff.seconds, RequestedSeconds) else RequestedSeconds("", 8)
     )
@@ -100,13 +100,13 @@ VIDEO_KINDS: Final = (
         "image_url",
         "end_image_url",
         rules=(
-            require(
+            require_inputs(
                 "prompt",
                 "negative_prompt",
                 when=lambda body: not body.get("lora"),
                 why=_UNLESS_LORA,
             ),
-            require(
+            require_inputs(
                 "end_image_url",
                 when=input_is("model_type", "FLF2V"),
                 why="when model_type is FLF2V",
@@ -145,14 +145,14 @@ VIDEO_KINDS: Final = (
         "audio_url",
         sound_inputs=("audio_url",),
         rules=(
-            require("image_url", when=_wan_needs_first_frame, why="for this task_type"),
-            require("last_frame_url", when=_is_first_last_frame, why="for first_last_frame"),
-            require(
+            require_inputs("image_url", when=_wan_needs_first_frame, why="for this task_type"),
+            require_inputs("last_frame_url", when=_is_first_last_frame, why="for first_last_frame"),
+            require_inputs(
                 "first_clip_url",
                 when=all_of(_is_wan_27, input_is("task_type", "video_extend")),
                 why="for video_extend",
             ),
-            require(
+            require_inputs(
                 "edit_video_url",
                 when=all_of(_is_wan_27, input_is("task_type", "video_edit")),
                 why="for video_edit",
@@ -196,12 +196,14 @@ VIDEO_KINDS: Final = (
         "reference_image_urls",
         "edit_video_url",
         rules=(
-            require(
+            require_inputs(
                 "prompt", when=input_is("mode", "t2v", "r2v", "video-edit"), why="for this mode"
             ),
-            require("image_url", when=input_is("mode", "i2v"), why="for i2v"),
+            require_inputs("image_url", when=input_is("mode", "i2v"), why="for i2v"),
             require_items("reference_image_urls", 1, 9, input_is("mode", "r2v"), "for r2v"),
-            require("edit_video_url", when=input_is("mode", "video-edit"), why="for video-edit"),
+            require_inputs(
+                "edit_video_url", when=input_is("mode", "video-edit"), why="for video-edit"
+            ),
         ),
         list_envelope=LIST_AND_TOTAL,
     ),
@@ -216,7 +218,9 @@ VIDEO_KINDS: Final = (
         "image_url",
         "end_image_url",
         rules=(
-            require("image_url", when=input_is("mode", "image-to-video"), why="for image-to-video"),
+            require_inputs(
+                "image_url", when=input_is("mode", "image-to-video"), why="for image-to-video"
+            ),
         ),
         list_envelope=DATA_AND_TOTAL,
     ),
@@ -244,8 +248,10 @@ VIDEO_KINDS: Final = (
         "audio_urls",
         sound_inputs=("audio_urls",),
         rules=(
-            require("image_url", when=input_is("mode", "image-to-video"), why="for image-to-video"),
-            require(
+            require_inputs(
+                "image_url", when=input_is("mode", "image-to-video"), why="for image-to-video"
+            ),
+            require_inputs(
                 "first_frame_url",
                 "last_frame_url",
                 when=input_is("mode", "first-last-frames"),
@@ -309,7 +315,7 @@ VIDEO_KINDS: Final = (
         "image_url",
         "image_urls",
         rules=(
-            require(
+            require_inputs(
                 "prompt",
                 when=input_is("model_type", "text-to-video", default="text-to-video"),
                 why="for text-to-video",
@@ -344,12 +350,14 @@ VIDEO_KINDS: Final = (
         "video_url",
         "end_image_url",
         rules=(
-            require(
+            require_inputs(
                 "image_url",
                 when=input_is("mode", "image-to-video", "motion-control"),
                 why="for this mode",
             ),
-            require("video_url", when=input_is("mode", "motion-control"), why="for motion-control"),
+            require_inputs(
+                "video_url", when=input_is("mode", "motion-control"), why="for motion-control"
+            ),
         ),
         list_envelope=RECORDS_AND_TOTAL,
     ),
@@ -366,14 +374,16 @@ VIDEO_KINDS: Final = (
         ),
         "image_list",
         rules=(
-            require(
+            require_inputs(
                 "prompt",
                 when=lambda body: (
                     not body.get("multi_shot") or body.get("shot_type") == "intelligence"
                 ),
                 why="unless the storyboard is your own",
             ),
-            require("shot_type", when=input_is("multi_shot", True), why="when multi_shot is true"),
+            require_inputs(
+                "shot_type", when=input_is("multi_shot", True), why="when multi_shot is true"
+            ),
             check_storyboard,
         ),
         list_envelope=DATA_AND_TOTAL,
@@ -388,7 +398,7 @@ VIDEO_KINDS: Final = (
         ),
         "image_urls",
         rules=(
-            require(
+            require_inputs(
                 "image_urls",
                 when=input_is("model_type", "image-to-video", default="image-to-video"),
                 why="unless model_type is text-to-video",

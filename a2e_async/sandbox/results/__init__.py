@@ -1,1 +1,1 @@
-"""The result files of finished tasks, made from the inputs when they are first requested."""
+"""Result files of finished tasks, made from the inputs on the first download."""

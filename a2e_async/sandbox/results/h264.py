@@ -1,4 +1,4 @@
-"""A very small H.264 encoder in plain Python, for when there is no PyAV.
+"""A minimal H.264 encoder in plain Python, for environments without PyAV.
 
 It writes constrained baseline streams of raw (I_PCM) and skipped macroblocks only: no compression,
 no prediction, but every decoder reads it. Clauses refer to ITU-T H.264.
@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 MACROBLOCK_PIXELS: Final = 16
-"""Edge of a macroblock in pixels."""
+"""The edge of a macroblock in pixels."""
 
 YCbCr = tuple[int, int, int]
 """Y, Cb, Cr of a flat macroblock; each 1 to 255."""
@@ -20,14 +20,14 @@ YCbCr = tuple[int, int, int]
 
 @attrs.define(slots=True)
 class BitWriter:
-    """Collects bits, the highest first."""
+    """Collects bits, the most significant first."""
 
     _value: int = 0
     _count: int = 0
     _whole: bytearray = attrs.field(factory=bytearray)
 
     def write_bits(self, value: int, count: int) -> None:
-        """Writes the lowest ``count`` bits of a value."""
+        """Write the lowest ``count`` bits of a value."""
         self._value = (self._value << count) | (value & ((1 << count) - 1))
         self._count += count
         while self._count >= 8:
@@ -36,32 +36,32 @@ class BitWriter:
         self._value &= (1 << self._count) - 1
 
     def write_unsigned_golomb(self, value: int) -> None:
-        """Writes an unsigned Exp-Golomb code (clause 9.1)."""
+        """Write an unsigned Exp-Golomb code (clause 9.1)."""
         length = (value + 1).bit_length()
         self.write_bits(value + 1, 2 * length - 1)
 
     def write_signed_golomb(self, value: int) -> None:
-        """Writes a signed Exp-Golomb code."""
+        """Write a signed Exp-Golomb code."""
         self.write_unsigned_golomb(2 * value - 1 if value > 0 else -2 * value)
 
     def align_to_byte(self) -> None:
-        """Fills the byte up with zeros."""
+        """Pad the current byte with zeros."""
         if self._count:
             self.write_bits(0, 8 - self._count)
 
     def write_bytes(self, data: bytes) -> None:
-        """Writes whole bytes; only at a byte boundary."""
+        """Write whole bytes; only at a byte boundary."""
         self._whole += data
 
     def finish(self) -> bytes:
-        """Ends the payload with the stop bit and returns it."""
+        """End the payload with the stop bit and return it."""
         self.write_bits(1, 1)
         self.align_to_byte()
         return bytes(self._whole)
 
 
 def sequence_parameter_set(columns: int, rows: int) -> bytes:
-    """Returns the sequence parameter set for so many macroblocks."""
+    """Return the sequence parameter set for this many macroblocks."""
     writer = BitWriter()
     writer.write_bits(66, 8)  # baseline
     writer.write_bits(0b11000000, 8)  # also constrained
@@ -76,7 +76,7 @@ def sequence_parameter_set(columns: int, rows: int) -> bytes:
 
 
 def picture_parameter_set() -> bytes:
-    """Returns the picture parameter set."""
+    """Return the picture parameter set."""
     writer = BitWriter()
     writer.write_unsigned_golomb(0)
     writer.write_unsigned_golomb(0)
@@ -91,7 +91,7 @@ def picture_parameter_set() -> bytes:
 
 
 def encode_full_picture(blocks: Sequence[YCbCr]) -> bytes:
-    """Returns an IDR picture in which every macroblock is flat, in raster order."""
+    """Return an IDR picture in which every macroblock is flat, in raster order."""
     writer = BitWriter()
     _write_slice_header(writer, slice_type=7, number=0, is_idr=True)
     for colour in blocks:
@@ -101,7 +101,7 @@ def encode_full_picture(blocks: Sequence[YCbCr]) -> bytes:
 
 
 def encode_changed_picture(number: int, blocks: Mapping[int, YCbCr], total: int) -> bytes:
-    """Returns a picture that repeats the last one but for these macroblocks, by index."""
+    """Return a picture that repeats the previous one except for these macroblocks, by index."""
     writer = BitWriter()
     _write_slice_header(writer, slice_type=5, number=number, is_idr=False)
     last = -1
@@ -136,7 +136,7 @@ def _write_flat_macroblock(writer: BitWriter, colour: YCbCr) -> None:
 
 
 def _wrap_nal_unit(header: int, payload: bytes) -> bytes:
-    """Wraps a payload: emulation prevention (clause 7.4.1), then the four bytes of its length."""
+    """Wrap a payload: emulation prevention (clause 7.4.1), then the four bytes of its length."""
     safe, zeros = bytearray([header]), 0
     for byte in payload:
         if zeros == 2 and byte <= 3:

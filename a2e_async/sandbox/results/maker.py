@@ -1,4 +1,4 @@
-"""Makes the file behind a finished task, once, when it is first asked for."""
+"""Makes the result file of a finished task, once, on its first download."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ RESULT_SUFFIXES: Final[Mapping[MediaBackend, Mapping[str, str]]] = {
     "pyav": {"dub": ".mp3", **_SUFFIXES},
     "stdlib": {"dub": ".wav", **_SUFFIXES},
 }
-"""The ending of a result's name, by tool and recipe."""
+"""The suffix of a result file's name, by backend and recipe."""
 
 
 @attrs.frozen(slots=True)
 class ResultFile:
-    """A finished file."""
+    """A finished result file."""
 
     path: Path
     content_type: str
@@ -43,20 +43,20 @@ class ResultFile:
 
 @attrs.define(slots=True)
 class ResultMaker:
-    """Makes result files into a directory and remembers them. Thread-safe; blocks."""
+    """Makes result files in a directory and caches them. Thread-safe; blocks."""
 
     made_with: MediaBackend
     directory: Path = attrs.field(init=False)
-    """Where the files go; set before the first order."""
+    """The directory of the files; set before the first file is made."""
 
     _made: dict[str, Future[ResultFile]] = attrs.field(
         init=False, factory=dict[str, Future[ResultFile]]
     )
     _lock: threading.Lock = attrs.field(init=False, factory=threading.Lock)
 
-    def get(self, order: ResultSpec) -> ResultFile:
-        """Returns the file for an order, making it if nobody did; others wait for the maker."""
-        digest = order.digest()
+    def get(self, spec: ResultSpec) -> ResultFile:
+        """Return the file for a spec, made on the first call; concurrent callers wait for it."""
+        digest = spec.digest()
         with self._lock:
             future = self._made.get(digest)
             is_maker = future is None
@@ -64,7 +64,7 @@ class ResultMaker:
                 future = self._made[digest] = Future()
         if is_maker:
             try:
-                future.set_result(self._make(order, digest))
+                future.set_result(self._make_file(spec, digest))
             except BaseException as error:
                 with self._lock:
                     del self._made[digest]
@@ -72,54 +72,54 @@ class ResultMaker:
                 raise
         return future.result()
 
-    def _make(self, order: ResultSpec, digest: str) -> ResultFile:
+    def _make_file(self, spec: ResultSpec, digest: str) -> ResultFile:
         path = self.directory / f"{digest[:32]}.result"
         seed = bytes.fromhex(digest)
-        kind = taskless_files.make_file(order, path, seed)
+        kind = taskless_files.make_file(spec, path, seed)
         if kind is None and self.made_with == "pyav":
-            kind = _make_with_pyav(order, path, seed)
+            kind = _make_with_pyav(spec, path, seed)
         if kind is None:
-            kind = _make_with_stdlib(order, path, seed)
+            kind = _make_with_stdlib(spec, path, seed)
         data = path.read_bytes()
         etag = hashlib.sha256(data).hexdigest()[:32]
         return ResultFile(path, kind, len(data), etag, self.made_with)
 
 
-def choose_backend(wanted: MediaBackendChoice) -> MediaBackend:
-    """Returns the tool that results are made with, without importing it.
+def choose_backend(choice: MediaBackendChoice) -> MediaBackend:
+    """Return the backend that makes result files, without importing it.
 
     Raises:
-        RuntimeError: PyAV is wanted and missing.
+        RuntimeError: PyAV is required but not installed.
     """
-    if wanted == "stdlib":
+    if choice == "stdlib":
         return "stdlib"
     if importlib.util.find_spec("av") is not None:
         return "pyav"
-    if wanted == "pyav":
+    if choice == "pyav":
         msg = 'make_results="pyav" needs PyAV: pip install av'
         raise RuntimeError(msg)
     return "stdlib"
 
 
-def _make_with_pyav(order: ResultSpec, path: Path, seed: bytes) -> str | None:
-    """Makes the file with PyAV; None when even the stand-in sources did not do."""
+def _make_with_pyav(spec: ResultSpec, path: Path, seed: bytes) -> str | None:
+    """Make the file with PyAV; None when even the placeholder sources failed."""
     from . import pyav_media
 
     for use_placeholders in (False, True):
         try:
-            return _run_pyav_recipe(order, path, seed, use_placeholders=use_placeholders)
+            return _run_pyav_recipe(spec, path, seed, use_placeholders=use_placeholders)
         except pyav_media.MEDIA_ERRORS:
             continue
     return None
 
 
-def _run_pyav_recipe(order: ResultSpec, path: Path, seed: bytes, *, use_placeholders: bool) -> str:
+def _run_pyav_recipe(spec: ResultSpec, path: Path, seed: bytes, *, use_placeholders: bool) -> str:
     from . import pyav_media
 
     def source(ending: str, *, is_sound: bool) -> Path:
         if not use_placeholders:
-            for name, (file, _) in order.sources.items():
-                if (name in order.sound) is is_sound:
+            for name, (file, _) in spec.sources.items():
+                if (name in spec.sound) is is_sound:
                     return file
         made = path.with_suffix(f".source{ending}")
         if is_sound:
@@ -128,31 +128,31 @@ def _run_pyav_recipe(order: ResultSpec, path: Path, seed: bytes, *, use_placehol
             stdlib_media.write_clip(made, 1.0, seed)
         return made
 
-    if order.recipe == "dub":
+    if spec.recipe == "dub":
         return pyav_media.write_pitch_shifted(path, source(".wav", is_sound=True))
     picture = source(".mp4", is_sound=False)
-    if order.recipe == "image":
+    if spec.recipe == "image":
         pyav_media.write_tinted_image(path, picture, seed)
         return "image/png"
-    edge = pyav_media.MAX_EDGE * (2 if order.is_large else 1)
-    if order.recipe == "image_motion":
-        pyav_media.write_panning_video(path, picture, order.seconds, edge)
+    edge = pyav_media.MAX_EDGE * (2 if spec.is_large else 1)
+    if spec.recipe == "image_motion":
+        pyav_media.write_panning_video(path, picture, spec.seconds, edge)
         return "video/mp4"
-    has_sound = order.recipe == "sounded" or any(name in order.inputs for name in order.sound)
+    has_sound = spec.recipe == "sounded" or any(name in spec.inputs for name in spec.sound)
     sound = source(".wav", is_sound=True) if has_sound else None
-    own = picture if order.recipe == "footage" else None
-    pyav_media.write_video_with_sound(path, picture, sound or own, order.seconds)
+    own = picture if spec.recipe == "footage" else None
+    pyav_media.write_video_with_sound(path, picture, sound or own, spec.seconds)
     return "video/mp4"
 
 
-def _make_with_stdlib(order: ResultSpec, path: Path, seed: bytes) -> str:
-    if order.recipe == "image":
+def _make_with_stdlib(spec: ResultSpec, path: Path, seed: bytes) -> str:
+    if spec.recipe == "image":
         stdlib_media.write_striped_png(path, seed)
         return "image/png"
-    if order.recipe != "dub":
-        stdlib_media.write_clip(path, order.seconds, seed, is_large=order.is_large)
+    if spec.recipe != "dub":
+        stdlib_media.write_clip(path, spec.seconds, seed, is_large=spec.is_large)
         return "video/mp4"
-    source = order.sources.get("source_url")
+    source = spec.sources.get("source_url")
     if source is None or not stdlib_media.write_quieter_copy(path, source[0]):
         stdlib_media.write_tone(path, PLACEHOLDER_SECONDS, seed)
     return "audio/wav"

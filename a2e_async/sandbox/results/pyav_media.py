@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 
 FRAMES_PER_SECOND: Final = 12
 MAX_EDGE: Final = 400
-"""Largest width or height of a result, in pixels: enough to look at, quick to make."""
+"""The largest width or height of a result in pixels: recognizable, and quick to make."""
 
 SAMPLES_PER_SECOND: Final = 24000
 
 MEDIA_ERRORS: Final = (FFmpegError, ValueError, EOFError, StopIteration)
-"""What broken or missing media raise."""
+"""The exceptions that broken or missing media raise."""
 
 
 def has_encoder(name: str) -> bool:
-    """Returns whether this build of PyAV can write such a stream."""
+    """Return whether this build of PyAV has the encoder."""
     try:
         Codec(name, "w")
     except (FFmpegError, ValueError):
@@ -48,7 +48,7 @@ def has_encoder(name: str) -> bool:
 
 
 def write_tinted_image(path: Path, source: Path, seed: bytes) -> None:
-    """Writes a PNG of the source's first picture, tinted by the seed."""
+    """Write a PNG of the source's first frame, tinted by the seed."""
     with av.open(str(source)) as file:
         still = next(iter(file.decode(video=0)))
         width, height = _fit_size(still.width, still.height, MAX_EDGE)
@@ -66,7 +66,7 @@ def _blend(value: int, tint: int) -> int:
 def write_panning_video(
     path: Path, write_tinted_image: Path, seconds: float, edge: int = MAX_EDGE
 ) -> None:
-    """Writes an MP4 that pans over the image and lets its brightness breathe.
+    """Write an MP4 that pans over the image and varies its brightness.
 
     Its longer edge has at most ``edge`` pixels.
     """
@@ -78,7 +78,7 @@ def write_panning_video(
 
 
 def write_video_with_sound(path: Path, video: Path, audio: Path | None, seconds: float) -> None:
-    """Writes an MP4 of the video's frames, looped or cut, with the sound of the audio file."""
+    """Write an MP4 of the video's frames, looped or cut, with the sound of the audio file."""
     count = max(2, round(seconds * FRAMES_PER_SECOND))
     sound = _read_sound(audio, seconds) if audio is not None else None
     with av.open(str(video)) as source:
@@ -95,9 +95,9 @@ def write_video_with_sound(path: Path, video: Path, audio: Path | None, seconds:
 
 
 def write_pitch_shifted(path: Path, source: Path) -> str:
-    """Writes the source's sound at another pitch and the same length.
+    """Write the source's sound at a higher pitch and the same length.
 
-    Returns the content type: MP3, or WAV where PyAV has no MP3 encoder.
+    Return the content type: MP3, or WAV if PyAV has no MP3 encoder.
     """
     codec, form, kind = (
         ("libmp3lame", "mp3", "audio/mpeg")
@@ -115,7 +115,7 @@ def write_pitch_shifted(path: Path, source: Path) -> str:
             target.mux(stream.encode(frame))
         target.mux(stream.encode(None))
     if not written:
-        msg = "the source holds no sound"
+        msg = "the source has no sound"
         raise ValueError(msg)
     return kind
 
@@ -144,7 +144,7 @@ def _pan_frames(still: VideoFrame, count: int, edge: int) -> Iterator[VideoFrame
 
 
 def _vary_brightness(frame: VideoFrame, index: int) -> VideoFrame:
-    """Returns a copy of a yuv420p frame a little brighter or darker, by its number."""
+    """Return a copy of a yuv420p frame, a little brighter or darker depending on its number."""
     shift = round(10 * math.sin(index / 3)) + index % 2
     table = bytes(min(255, max(0, value + shift)) for value in range(256))
     copy = VideoFrame(frame.width, frame.height, "yuv420p")
@@ -179,7 +179,7 @@ def _write_video(path: Path, frames: Iterator[VideoFrame], sound: list[AudioFram
 
 
 def _sample_frames(frames: Iterator[VideoFrame], rate: float, count: int) -> Iterator[VideoFrame]:
-    """Yields at most ``count`` frames, as many of each second as the result shows."""
+    """Yield at most ``count`` frames, reduced from ``rate`` to the frame rate of the result."""
     wanted = 0.0
     for index, frame in enumerate(frames):
         if index >= wanted:
@@ -191,7 +191,7 @@ def _sample_frames(frames: Iterator[VideoFrame], rate: float, count: int) -> Ite
 
 
 def _read_sound(path: Path, seconds: float) -> list[AudioFrame]:
-    """Returns the file's sound, cut or filled with silence to so many seconds."""
+    """Return the file's sound, cut or padded with silence to this many seconds."""
     fifo = AudioFifo()
     missing = round(seconds * SAMPLES_PER_SECOND)
     resampler = AudioResampler("s16", "mono", SAMPLES_PER_SECOND)
@@ -219,7 +219,7 @@ def _read_sound(path: Path, seconds: float) -> list[AudioFrame]:
 
 
 def _pitch_shifted(path: Path) -> Iterator[AudioFrame]:
-    """Yields the file's sound 6 % higher, at the same length."""
+    """Yield the file's sound 6 % higher, at the same length."""
     graph: Graph | None = None
     with av.open(str(path)) as source:
         if not source.streams.audio:
@@ -271,7 +271,7 @@ def _pull_frames(graph: Graph) -> Iterator[AudioFrame]:
 
 def _require_video_frame(frame: object) -> VideoFrame:
     if not isinstance(frame, VideoFrame):
-        msg = "no picture came out of the filter"
+        msg = "the filter returned no video frame"
         raise TypeError(msg)
     return frame
 

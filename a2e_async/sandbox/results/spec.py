@@ -1,4 +1,4 @@
-"""What a result file is to be made of."""
+"""The specification of a result file."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, Final
 import attrs
 
 PLACEHOLDER_SECONDS: Final = 3.0
-"""Length of a result whose source is not here or cannot be read."""
+"""The length of a result whose source is unavailable or unreadable, in seconds."""
 
 
 @attrs.frozen(slots=True)
 class ResultSpec:
-    """What a result is made of: the recipe, the inputs that count, and the sources on disk."""
+    """What a result is made of: the recipe, the relevant inputs, and the sources on disk."""
 
     recipe: str
     inputs: Mapping[str, Any]
@@ -24,19 +24,19 @@ class ResultSpec:
     """Path and digest of each source that the sandbox holds, by input name."""
 
     variant: int = 0
-    """Tells the outputs of one start apart."""
+    """Makes the outputs of one start differ."""
 
     seconds: float = PLACEHOLDER_SECONDS
-    """How long the result should last."""
+    """The length of the result in seconds."""
 
     sound: tuple[str, ...] = ()
-    """The inputs that give the sound."""
+    """The inputs that provide the sound."""
 
     is_large: bool = False
-    """Whether a file of more bytes is wanted."""
+    """Whether to make a larger file."""
 
     def digest(self) -> str:
-        """Returns what identifies the result: equal orders share one file."""
+        """Return a hash that identifies the result; equal specs share one file."""
         facts = [
             self.recipe,
             self.variant,

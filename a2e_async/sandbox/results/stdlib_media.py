@@ -1,4 +1,4 @@
-"""Result files with the standard library alone: small, valid, different for different inputs."""
+"""Small valid result files made with the standard library, different for each input."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FRAMES_PER_SECOND: Final = 6
 
 
 def write_tone(path: Path, seconds: float, seed: bytes, rate: int = 16000) -> None:
-    """Writes a soft tone as WAV (mono, 16 bit); the seed chooses its pitch."""
+    """Write a soft tone as WAV (mono, 16 bit); the seed determines its pitch."""
     pitch = 180 + seed[0]
     period = max(2, rate // pitch)
     cycle = array("h", (round(4000 * math.sin(2 * math.pi * i / period)) for i in range(period)))
@@ -41,9 +41,9 @@ def write_tone(path: Path, seconds: float, seed: bytes, rate: int = 16000) -> No
 
 
 def write_quieter_copy(path: Path, source: Path) -> bool:
-    """Writes a WAV of the same length as the source WAV, at half its loudness.
+    """Write a WAV of the same length as the source WAV, at half its loudness.
 
-    Returns whether the source could be read; nothing is written if not.
+    Return whether the source could be read; if not, nothing is written.
     """
     try:
         with wave.open(str(source), "rb") as file:
@@ -60,13 +60,13 @@ def write_quieter_copy(path: Path, source: Path) -> bool:
 
 
 def write_striped_png(path: Path, seed: bytes) -> None:
-    """Writes a small PNG: stripes whose colours the seed chooses."""
+    """Write a small PNG of stripes; the seed determines their colours."""
     row = b"".join(seed[at : at + 3] for at in range(8) for _ in range(8))
     path.write_bytes(encode_png(64, 64, [row] * 64))
 
 
 def encode_png(width: int, height: int, rows: Iterable[bytes]) -> bytes:
-    """Returns a PNG file; each row holds three bytes (red, green, blue) for each pixel."""
+    """Return a PNG file; each row holds three bytes (red, green, blue) for each pixel."""
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     pixels = zlib.compress(b"".join(b"\0" + row for row in rows), 6)
     chunks = ((b"IHDR", head), (b"IDAT", pixels), (b"IEND", b""))
@@ -77,33 +77,33 @@ def encode_png(width: int, height: int, rows: Iterable[bytes]) -> bytes:
 
 
 def write_clip(path: Path, seconds: float, seed: bytes, *, is_large: bool = False) -> None:
-    """Writes an MP4 of so many seconds: a block that walks over a flat ground.
+    """Write an MP4 of this many seconds: a block that moves over a flat background.
 
-    With ``is_large`` every picture is told whole, which takes more bytes.
+    With ``is_large`` every picture is a full one, which takes more bytes.
     """
     total = MACROBLOCK_COLUMNS * MACROBLOCK_ROWS
-    ground: YCbCr = (60 + seed[0] // 2, 64 + seed[1] // 2, 64 + seed[2] // 2)
-    walker: YCbCr = (255 - ground[0] // 2, 128, 64 + seed[3] // 2)
+    background: YCbCr = (60 + seed[0] // 2, 64 + seed[1] // 2, 64 + seed[2] // 2)
+    block_colour: YCbCr = (255 - background[0] // 2, 128, 64 + seed[3] // 2)
     count = max(2, round(seconds * FRAMES_PER_SECOND))
-    first = [ground] * total
-    first[0] = walker
+    first = [background] * total
+    first[0] = block_colour
     samples = [encode_full_picture(first)]
     for number in range(1, count):
-        blocks = {(number - 1) * 7 % total: ground, number * 7 % total: walker}
+        blocks = {(number - 1) * 7 % total: background, number * 7 % total: block_colour}
         if is_large:
-            blocks = dict.fromkeys(range(total), ground) | blocks
+            blocks = dict.fromkeys(range(total), background) | blocks
         samples.append(encode_changed_picture(number, blocks, total))
     path.write_bytes(encode_mp4(samples))
 
 
 def encode_mp4(samples: Sequence[bytes]) -> bytes:
-    """Returns an MP4 file of one video track; the first sample is a whole picture."""
+    """Return an MP4 file with one video track; the first sample must be a full picture."""
     parameters = (
         sequence_parameter_set(MACROBLOCK_COLUMNS, MACROBLOCK_ROWS)[4:],
         picture_parameter_set()[4:],
     )
-    scale, each = 600, 600 // FRAMES_PER_SECOND
-    lasts, media = each * len(samples), b"".join(samples)
+    timescale, frame_ticks = 600, 600 // FRAMES_PER_SECOND
+    total_ticks, media = frame_ticks * len(samples), b"".join(samples)
     head = _box(b"ftyp", b"isom\0\0\2\0isomavc1mp41")
     matrix = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
     size = struct.pack(">II", MACROBLOCK_COLUMNS * 16 << 16, MACROBLOCK_ROWS * 16 << 16)
@@ -112,7 +112,7 @@ def encode_mp4(samples: Sequence[bytes]) -> bytes:
         table = _box(
             b"stbl",
             _full_box(b"stsd", struct.pack(">I", 1) + _avc1_sample_entry(*parameters))
-            + _full_box(b"stts", struct.pack(">III", 1, len(samples), each))
+            + _full_box(b"stts", struct.pack(">III", 1, len(samples), frame_ticks))
             + _full_box(b"stss", struct.pack(">II", 1, 1))
             + _full_box(b"stsc", struct.pack(">IIII", 1, 1, len(samples), 1))
             + _full_box(
@@ -130,13 +130,17 @@ def encode_mp4(samples: Sequence[bytes]) -> bytes:
         )
         mdia = _box(
             b"mdia",
-            _full_box(b"mdhd", struct.pack(">IIIIHH", 0, 0, scale, lasts, 0x55C4, 0))
+            _full_box(b"mdhd", struct.pack(">IIIIHH", 0, 0, timescale, total_ticks, 0x55C4, 0))
             + _full_box(b"hdlr", b"\0\0\0\0vide" + bytes(12) + b"video\0")
             + info,
         )
-        tkhd = struct.pack(">IIIII", 0, 0, 1, 0, lasts) + bytes(16) + matrix + size
+        tkhd = struct.pack(">IIIII", 0, 0, 1, 0, total_ticks) + bytes(16) + matrix + size
         trak = _box(b"trak", _full_box(b"tkhd", tkhd, flags=3) + mdia)
-        mvhd = struct.pack(">IIIIIH", 0, 0, scale, lasts, 0x10000, 0x100) + bytes(10) + matrix
+        mvhd = (
+            struct.pack(">IIIIIH", 0, 0, timescale, total_ticks, 0x10000, 0x100)
+            + bytes(10)
+            + matrix
+        )
         return _box(b"moov", _full_box(b"mvhd", mvhd + bytes(24) + struct.pack(">I", 2)) + trak)
 
     offset = len(head) + len(build_moov(0)) + 8

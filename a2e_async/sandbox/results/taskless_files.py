@@ -1,4 +1,4 @@
-"""Makes the files behind calls that are no tasks: spoken text, and copies of other files."""
+"""Makes the files of calls that start no task: speech, and copies of other files."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ SPEECH: Final = "speech"
 COPY: Final = "copy"
 
 
-def make_file(order: ResultSpec, path: Path, seed: bytes) -> str | None:
-    """Writes the file and returns its content type; None for a recipe that is not known here."""
-    if order.recipe == SPEECH:
-        stdlib_media.write_tone(path, float(order.inputs["seconds"]), seed)
+def make_file(spec: ResultSpec, path: Path, seed: bytes) -> str | None:
+    """Write the file and return its content type; None for any other recipe."""
+    if spec.recipe == SPEECH:
+        stdlib_media.write_tone(path, float(spec.inputs["seconds"]), seed)
         return "audio/wav"
-    if order.recipe != COPY:
+    if spec.recipe != COPY:
         return None
-    name = str(order.inputs["name"])
-    sources = [source for source, _ in order.sources.values()]
+    name = str(spec.inputs["name"])
+    sources = [source for source, _ in spec.sources.values()]
     source = sources[0] if sources else _placeholder_file(name)
     shutil.copyfile(source, path)
     with path.open("rb") as file:

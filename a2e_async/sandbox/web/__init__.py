@@ -1,1 +1,1 @@
-"""The two web servers of the sandbox, the API and the storage, and its webhook sender."""
+"""The sandbox's web servers, API and storage, and its webhook sender."""

@@ -1,4 +1,4 @@
-"""The API port: HTTP in front of the service, with the faults of requests."""
+"""The API server: HTTP in front of the service, and the faults of requests."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ EMPTY_STARTS: Final[Mapping[str, Any]] = {
     "refused": {"data": {"failed_message": "The content was refused", "failed_code": "400"}},
     "success_false": {"data": None, "success": False, "message": "The start was refused"},
 }
-"""Envelopes of a start that made no task, by shape."""
+"""Envelopes of a start that created no task, by shape."""
 
 
 @attrs.define(slots=True)
 class ApiHandler:
-    """Answers one request after the other; called by aiohttp."""
+    """Handles each request of this server; called by aiohttp."""
 
     locked: LockedService
     api_key: str
@@ -41,7 +41,7 @@ class ApiHandler:
     real: MonotonicClock
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Returns the answer to a request."""
+        """Return the response to a request."""
         path = request.path
         if path.startswith("/__sandbox__/"):
             return await self.control.answer(request)
@@ -56,7 +56,7 @@ class ApiHandler:
         if wait:
             return self._rate_limited(wait)
         if not self._is_authorized(request):
-            return self._json_answer(self._refusal(401, "Invalid token"))
+            return self._json_answer(self._failure(401, "Invalid token"))
         fault = self.locked.faults.take(REQUEST_FAULTS, role, operation.kind)
         if fault is not None and fault.name == "reset":
             return close_connection(request, reset=True)
@@ -66,7 +66,7 @@ class ApiHandler:
                 text = await request.read() or b"null"
                 body = json.loads(text, parse_constant=_reject_constant, parse_float=_parse_finite)
             except (ValueError, RecursionError):
-                return self._json_answer(self._refusal(400, "The body is not JSON"))
+                return self._json_answer(self._failure(400, "The body is not JSON"))
         query = request.rel_url.query
         call = ApiRequest(operation, given, query, body)
         if fault is not None:
@@ -101,11 +101,11 @@ class ApiHandler:
                 body = json_bytes(self.locked.handle(call).body)
                 return json_response(body[: len(body) * 2 // 3])
             case "code_error":
-                refusal = self._refusal(200, values["message"], values["code"])
+                refusal = self._failure(200, values["message"], values["code"])
                 return await self._respond(request, refusal, call)
             case "empty_start":
                 return json_response(
-                    json_bytes({"code": 0, **EMPTY_STARTS[values["shape"]], **self._trace()})
+                    json_bytes({"code": 0, **EMPTY_STARTS[values["shape"]], **self._trace_field()})
                 )
             case _:
                 return self._reshape(self.locked.handle(call), values["shape"])
@@ -139,19 +139,19 @@ class ApiHandler:
         headers = {} if after is None else {"Retry-After": _retry_after_header(after)}
         if values["html"]:
             return html_response(status, f"{status} Error", headers)
-        refusal = self._refusal(status, f"Sandbox fault {status}")
+        refusal = self._failure(status, f"Sandbox fault {status}")
         return json_response(json_bytes(refusal.body), status, headers)
 
     def _rate_limited(self, wait: float) -> web.Response:
-        refusal = self._refusal(429, "Too many requests, please try again later")
+        refusal = self._failure(429, "Too many requests, please try again later")
         headers = {"Retry-After": str(max(1, math.ceil(wait)))}
         return json_response(json_bytes(refusal.body), 429, headers)
 
-    def _refusal(self, status: int, message: str, code: int | None = None) -> ApiResponse:
+    def _failure(self, status: int, message: str, code: int | None = None) -> ApiResponse:
         with self.locked.lock:
             return self.locked.service.refuse(status, message, code=code)
 
-    def _trace(self) -> dict[str, str]:
+    def _trace_field(self) -> dict[str, str]:
         with self.locked.lock:
             return {"trace_id": self.locked.service.trace_id()}
 
@@ -162,7 +162,7 @@ def _reject_constant(name: str) -> None:
 
 
 def _parse_finite(text: str) -> float:
-    """Returns the number; too large a one could not be told again in JSON."""
+    """Return the number; refuse an infinite one, which JSON cannot represent."""
     number = float(text)
     if not math.isfinite(number):
         _reject_constant(text)

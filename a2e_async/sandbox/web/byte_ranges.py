@@ -9,7 +9,7 @@ import attrs
 
 @attrs.frozen(slots=True)
 class ByteRange:
-    """The part of a file to send: from the first byte, so many bytes."""
+    """The part of a file to send: the offset of the first byte, and the length."""
 
     first: int
     length: int
@@ -17,18 +17,18 @@ class ByteRange:
 
 
 def select_byte_range(
-    size: int, wanted: str | None, if_range: str | None, etag: str
+    size: int, range_header: str | None, if_range: str | None, etag: str
 ) -> ByteRange | None:
-    """Returns what to send for a Range header; None when it lies outside the file (416).
+    """Return what to send for a Range header; None when it lies outside the file (416).
 
-    A header that cannot be read, names several ranges, or whose If-Range does not match the ETag
-    is ignored: then it is the whole file.
+    A Range header that is invalid or has several ranges is ignored, as is one whose If-Range does
+    not match the ETag: then the whole file is sent.
     """
     whole = ByteRange(0, size, is_part=False)
-    if wanted is None or (if_range is not None and if_range != f'"{etag}"'):
+    if range_header is None or (if_range is not None and if_range != f'"{etag}"'):
         return whole
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", wanted.strip())
-    if match is None or wanted.strip() == "bytes=-":
+    match = re.fullmatch(r"bytes=(\d*)-(\d*)", range_header.strip())
+    if match is None or range_header.strip() == "bytes=-":
         return whole
     first, last = match.groups()
     if not first:

@@ -1,4 +1,4 @@
-"""The sandbox's own routes under ``/__sandbox__/``: for other processes on this machine."""
+"""The control routes under ``/__sandbox__/``, for other processes on this machine."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .responses import json_bytes, json_response
 
 @attrs.define(slots=True)
 class ControlRoutes:
-    """Answers the control routes, without a token but only over loopback."""
+    """Handles the control routes: without a token, but only over loopback."""
 
     locked: LockedService
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
-        """Returns the answer to one control request."""
+        """Return the response to one control request."""
         if not _is_loopback(request.remote):
             return _json_answer({"error": "control routes answer on loopback only"}, 403)
         route = (request.method, request.path.removeprefix("/__sandbox__/"))
@@ -72,11 +72,11 @@ class ControlRoutes:
 
 
 def _task_as_json(view: Any) -> dict[str, Any]:
-    told = attrs.asdict(view)
-    told["marks"] = sorted(view.marks)
+    value = attrs.asdict(view)
+    value["marks"] = sorted(view.marks)
     if math.isinf(view.ends_at):
-        told["ends_at"] = None
-    return told
+        value["ends_at"] = None
+    return value
 
 
 def _json_answer(value: Any, status: int = 200) -> web.Response:

@@ -1,4 +1,4 @@
-"""What both web servers of the sandbox share: answers, and ways to break a connection."""
+"""Responses of both web servers, and ways to break a connection."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ HTML_PAGE: Final = (
 
 
 def json_bytes(value: Any) -> bytes:
-    """Returns compact JSON in UTF-8."""
+    """Return compact JSON in UTF-8."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def json_response(
     body: bytes, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """Returns an answer of JSON bytes."""
+    """Return a response with this JSON."""
     return web.Response(
         body=body, status=status, headers=headers, content_type="application/json", charset="utf-8"
     )
@@ -35,13 +35,13 @@ def json_response(
 def html_response(
     status: int, title: str, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """Returns a page as a gateway would show it."""
+    """Return an HTML page like that of a gateway."""
     text = HTML_PAGE.format(title=title)
     return web.Response(text=text, status=status, headers=headers, content_type="text/html")
 
 
 def xml_error(status: int, code: str, message: str) -> web.Response:
-    """Returns an error as an object store tells it."""
+    """Return an XML error like that of an object store."""
     text = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>\n"
@@ -50,9 +50,9 @@ def xml_error(status: int, code: str, message: str) -> web.Response:
 
 
 def close_connection(request: web.BaseRequest, *, reset: bool = False) -> web.Response:
-    """Closes the connection without an answer, or resets it (RST).
+    """Close the connection without a response, or reset it (RST).
 
-    Returns a response that will never be sent, for the handler to return.
+    Return a response for the handler to return; it is never sent.
     """
     transport = request.transport
     if transport is not None:
@@ -63,9 +63,11 @@ def close_connection(request: web.BaseRequest, *, reset: bool = False) -> web.Re
 
 
 def _reset_on_close(connection: Any) -> None:
-    """Makes the close of a socket a reset."""
+    """Let the close of a socket send a reset (RST)."""
     value = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
-    with socket.socket(fileno=os.dup(connection.fileno())) as twin:  # uvloop hides setsockopt
+    with socket.socket(
+        fileno=os.dup(connection.fileno())
+    ) as twin:  # uvloop's socket has no setsockopt
         twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
 
 
@@ -73,16 +75,16 @@ WebHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 def ignore_disconnects(handler: WebHandler) -> WebHandler:
-    """Returns the handler, quiet about clients that left in the middle."""
+    """Wrap a handler: ignore clients that disconnect during a request."""
 
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
         try:
             return await handler(request)
         except (ConnectionError, web.RequestPayloadError):
             return close_connection(request)
 
-    return answer
+    return handle
 
 
 MonotonicClock = Callable[[], float]
-"""Seconds that only grow."""
+"""A clock in seconds that never goes back."""

@@ -1,4 +1,4 @@
-"""The storage port: uploads in, uploaded objects and results out."""
+"""The storage server: receives uploads, serves uploaded objects and results."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from .responses import close_connection, html_response, xml_error
 T = TypeVar("T")
 
 BLOCK_BYTES: Final = 256 * 1024
-"""Bytes read or written at once."""
+"""The number of bytes read or written at once."""
 
 MAX_PROBED_BYTES: Final = 64 * 1024 * 1024
-"""Files above this size are stored without reading their length in seconds."""
+"""The length in seconds of files above this size is not read."""
 
 _COMMON_FAULTS: Final = frozenset({"http_error", "slow", "reset"})
 
 
 @attrs.define(slots=True)
 class StorageHandler:
-    """Answers one request after the other; called by aiohttp."""
+    """Handles each request of this server; called by aiohttp."""
 
     locked: LockedService
     pool: Executor
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Returns the answer to a request."""
+        """Return the response to a request."""
         path = unquote(request.rel_url.raw_path)
         if "Authorization" in request.headers:
             with self.locked.lock:
@@ -55,18 +55,18 @@ class StorageHandler:
             return xml_error(404, "NoSuchKey", "The specified key does not exist.")
         with self.locked.lock:
             self.locked.transfers[role] += 1
-        fault = self._take(request, role, path)
+        fault = self._take_fault(request, role, path)
         if fault is not None and fault.name in _COMMON_FAULTS | {"upload_error", "drop_download"}:
             broken = await self._fault_response(request, fault)
             if broken is not None:
                 return broken
         if role == "upload":
-            return await self._upload(request, path)
+            return await self._receive_upload(request, path)
         if role == "cdn":
-            return await self._object(request, path)
-        return await self._result(request, path, fault)
+            return await self._send_object(request, path)
+        return await self._send_result(request, path, fault)
 
-    def _take(self, request: web.BaseRequest, role: str, path: str) -> Fault | None:
+    def _take_fault(self, request: web.BaseRequest, role: str, path: str) -> Fault | None:
         if request.method == "HEAD":
             return None
         names = {"upload": {"upload_error"}, "cdn": set[str]()}.get(
@@ -93,7 +93,7 @@ class StorageHandler:
 
     # Uploads
 
-    async def _upload(self, request: web.BaseRequest, path: str) -> web.Response:
+    async def _receive_upload(self, request: web.BaseRequest, path: str) -> web.Response:
         with self.locked.lock:
             now = self.locked.clock.now()
             checked = self.locked.service.store.check_upload(
@@ -105,7 +105,7 @@ class StorageHandler:
         file = self.locked.maker.directory / f"{secrets.token_hex(16)}.object"
         kind = request.headers.get("Content-Type", "application/octet-stream")
         try:
-            size, digest = await self._receive(request, file)
+            size, digest = await self._write_upload(request, file)
             seconds = await self._run_in_pool(lambda: _measure_seconds(file, size))
         except BaseException:
             await asyncio.shield(self._run_in_pool(lambda: file.unlink(missing_ok=True)))
@@ -114,7 +114,7 @@ class StorageHandler:
         self.locked.store_upload(checked, stored)
         return web.Response(headers={"ETag": f'"{digest[:32]}"'})
 
-    async def _receive(self, request: web.BaseRequest, file: Path) -> tuple[int, str]:
+    async def _write_upload(self, request: web.BaseRequest, file: Path) -> tuple[int, str]:
         digest = hashlib.sha256()
         stream: BinaryIO = await self._run_in_pool(lambda: file.open("wb"))
 
@@ -122,31 +122,31 @@ class StorageHandler:
             digest.update(block)
             stream.write(block)
 
-        size, waiting = 0, bytearray()
+        size, unwritten = 0, bytearray()
         try:
             async for part in request.content.iter_any():
-                waiting += part
+                unwritten += part
                 size += len(part)
-                if len(waiting) >= BLOCK_BYTES:
-                    block, waiting = bytes(waiting), bytearray()
+                if len(unwritten) >= BLOCK_BYTES:
+                    block, unwritten = bytes(unwritten), bytearray()
                     await self._run_in_pool(partial(write, block))
-            await self._run_in_pool(partial(write, bytes(waiting)))
+            await self._run_in_pool(partial(write, bytes(unwritten)))
         finally:
             stream.close()
         return size, digest.hexdigest()
 
     # Downloads
 
-    async def _object(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+    async def _send_object(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         with self.locked.lock:
             calendar = self.locked.clock.now().calendar
             found = self.locked.service.store.get_object(path.removeprefix("/cdn/"), calendar)
         if found is None:
             return xml_error(404, "NoSuchKey", "The specified key does not exist.")
         headers = {"Content-Type": found.content_type}
-        return await self._send(request, found.path, found.size, found.digest[:32], headers)
+        return await self._send_file(request, found.path, found.size, found.digest[:32], headers)
 
-    async def _result(
+    async def _send_result(
         self, request: web.BaseRequest, path: str, fault: Fault | None
     ) -> web.StreamResponse:
         checked = self._check_result(request, path, fault)
@@ -157,7 +157,7 @@ class StorageHandler:
         )
         headers = {"Content-Type": made.content_type, "X-Sandbox-Made-With": made.made_with}
         cut = fault.values["after_bytes"] if fault and fault.name == "cut_download" else None
-        return await self._send(request, made.path, made.size, made.etag, headers, cut)
+        return await self._send_file(request, made.path, made.size, made.etag, headers, cut)
 
     def _check_result(
         self, request: web.BaseRequest, path: str, fault: Fault | None
@@ -174,7 +174,7 @@ class StorageHandler:
             return refusal
         return task or StorageRefusal(404, "NoSuchKey", "The specified key does not exist.")
 
-    async def _send(
+    async def _send_file(
         self,
         request: web.BaseRequest,
         path: Path,
@@ -184,8 +184,10 @@ class StorageHandler:
         cut: int | None = None,
     ) -> web.StreamResponse:
         headers |= {"ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
-        wanted = request.headers
-        span = select_byte_range(size, wanted.get("Range"), wanted.get("If-Range"), etag)
+        sent_headers = request.headers
+        span = select_byte_range(
+            size, sent_headers.get("Range"), sent_headers.get("If-Range"), etag
+        )
         if span is None:
             return web.Response(status=416, headers={"Content-Range": f"bytes */{size}"})
         if span.is_part:
@@ -204,7 +206,7 @@ class StorageHandler:
             await answer.write(await self._run_in_pool(partial(_read_block, path, at, count)))
             sent += count
         if cut is not None:
-            await asyncio.sleep(0.02)  # lets what was written leave before the connection is cut
+            await asyncio.sleep(0.02)  # let the written bytes leave before the connection is cut
             close_connection(request)
         return answer
 
@@ -228,6 +230,6 @@ def _measure_seconds(file: Path, size: int) -> float | None:
 
 
 async def _discard_body(request: web.BaseRequest) -> None:
-    """Reads the body away, so that the client gets to read the answer."""
+    """Read and discard the body; otherwise the client might not read the response."""
     async for _ in request.content.iter_any():
         pass

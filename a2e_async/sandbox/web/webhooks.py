@@ -1,4 +1,4 @@
-"""Delivers webhooks: one attempt for each ended task, never repeated, as the service does."""
+"""Delivers webhooks: one attempt per ended task, without retries, as the service does."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from ..simulated_task import SimulatedTask
 from .responses import json_bytes
 
 POLL_INTERVAL: Final = 0.02
-"""True seconds between two looks for ended tasks."""
+"""Real seconds between two checks for ended tasks."""
 
 ATTEMPT_TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
 
 
 @attrs.define(slots=True, kw_only=True, eq=False)
 class Delivery:
-    """One webhook event and what became of it. ``status`` is the receiver's answer.
+    """One webhook event and its outcome. ``status`` is the HTTP status of the receiver.
 
-    None: held back by a fault, on its way, or nobody answered. ``true`` is False for a forged one.
+    None means held back by a fault, still being sent, or no response. ``true`` is False for a
+    forged event.
     """
 
     task_id: str
@@ -36,17 +37,17 @@ class Delivery:
 
 @attrs.define(slots=True)
 class WebhookSender:
-    """Sends what is due until cancelled."""
+    """Sends the due webhooks until cancelled."""
 
     locked: LockedService
     verify: bool
     """Whether the receiver's certificate is checked."""
 
     deliveries: list[Delivery] = attrs.field(init=False, factory=list[Delivery])
-    """All events so far, oldest first."""
+    """All webhook events so far, oldest first."""
 
     async def run(self) -> None:
-        """Looks for ended tasks for ever and posts their webhooks."""
+        """Check for ended tasks forever and post their webhooks."""
         service = self.locked.service
         async with (
             aiohttp.ClientSession(timeout=ATTEMPT_TIMEOUT) as session,
@@ -54,41 +55,41 @@ class WebhookSender:
         ):
             while True:
                 if service.running_webhook_tasks or service.due_webhooks:
-                    for task in self._due():
+                    for task in self._take_due_tasks():
                         for posting in self._plan_posts(session, task):
                             group.create_task(posting)
                 await asyncio.sleep(POLL_INTERVAL)
 
-    def _due(self) -> list[SimulatedTask]:
+    def _take_due_tasks(self) -> list[SimulatedTask]:
         with self.locked.settled() as service:
             due, service.due_webhooks = service.due_webhooks, []
             return due
 
     def _plan_posts(self, session: aiohttp.ClientSession, task: SimulatedTask) -> Iterator[Any]:
-        """Yields what is to be sent for one task, as its faults will have it."""
+        """Yield the posts for one task, after applying the queued webhook faults."""
         kind = task.kind.name
         event = "task.failed" if task.failure else "task.completed"
         late, copies = 0.0, 1
-        if self._fault("forge_webhook", kind) is not None:
+        if self._take_fault("forge_webhook", kind) is not None:
             forged = Delivery(task_id=task.id, kind=kind, event=event, true=False)
             self.deliveries.append(forged)
-            yield self._post(session, task, forged, 0.0)
-        if fault := self._fault("slow_webhook", kind):
+            yield self._post_webhook(session, task, forged, 0.0)
+        if fault := self._take_fault("slow_webhook", kind):
             late = fault["seconds"]
-        if fault := self._fault("repeat_webhook", kind):
+        if fault := self._take_fault("repeat_webhook", kind):
             copies = fault["copies"]
-        held = self._fault("drop_webhook", kind) is not None
+        held = self._take_fault("drop_webhook", kind) is not None
         for _ in range(copies):
             delivery = Delivery(task_id=task.id, kind=kind, event=event)
             self.deliveries.append(delivery)
             if not held:
-                yield self._post(session, task, delivery, late)
+                yield self._post_webhook(session, task, delivery, late)
 
-    def _fault(self, name: str, kind: str) -> Any:
+    def _take_fault(self, name: str, kind: str) -> Any:
         fault = self.locked.faults.take(frozenset({name}), "webhook", kind)
         return None if fault is None else fault.values
 
-    async def _post(
+    async def _post_webhook(
         self, session: aiohttp.ClientSession, task: SimulatedTask, delivery: Delivery, late: float
     ) -> None:
         await asyncio.sleep(late)
@@ -110,5 +111,5 @@ class WebhookSender:
 
 
 def _forge_token(token: str) -> str:
-    """Returns a token like this one, which is none."""
+    """Return a wrong token that looks like this one."""
     return token[:-1] + ("B" if token[-1] == "A" else "A")
