@@ -1,4 +1,4 @@
-"""What is told: every event, log line and exception, and never a secret."""
+"""Events, log records and exceptions: all are emitted, and none exposes a secret."""
 
 import asyncio
 from pathlib import Path
@@ -33,7 +33,7 @@ MOVE = {"image_url": media.portrait(), "prompt": PROMPT, "negative_prompt": NEGA
 async def test_whole_run(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path, logged: Any
 ) -> None:
-    """A whole run tells each thing that happens, and neither key, signature nor prompt."""
+    """A complete run reports every step, but no key, signature or prompt."""
     events: list[Event] = []
     client = make_client(on_event=events.append)
     task = await client.image_to_video.start(**MOVE, number_of_images=2)
@@ -77,7 +77,7 @@ ERRORS: dict[str, Any] = {
 
 @pytest.mark.parametrize("fault", ERRORS)
 async def test_errors(make_client: MakeClient, sandbox: Sandbox, fault: str, logged: Any) -> None:
-    """Every error of every call can be pickled and tells neither key, signature nor prompt."""
+    """Every error of every call can be pickled and exposes no key, signature or prompt."""
     from a2e_async.transport.retry import RetryPolicy
 
     client = make_client(retry=RetryPolicy(max_attempts=1))
@@ -105,7 +105,7 @@ async def test_errors(make_client: MakeClient, sandbox: Sandbox, fault: str, log
 async def test_download_errors(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path, logged: Any
 ) -> None:
-    """The errors of transfers tell no signed query."""
+    """Errors of transfers expose no signed query."""
     client = make_client()
     task = await client.dubbing.start(**DUB)
     sandbox.advance(3600)

@@ -1,4 +1,4 @@
-"""Rooms of a streaming avatar: whatever happens inside or around, a paid room is left."""
+"""Streaming-avatar rooms: whatever happens, a charged room is left."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ from .conftest import MakeClient, assert_discreet, own_tasks, turns, unspent, un
 
 PERIOD = 1000
 PRICE = 100
-"""Coins for it; one of them is used as soon as the room is open."""
+"""Its price in coins; one is used as soon as the room is open."""
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ async def host(a2e: A2E) -> str:
 
 
 def left(sandbox: Sandbox) -> bool:
-    """Tell whether every room that was paid for was left: its unused coins came back."""
+    """Return whether every charged room was left and its unused coins refunded."""
     return all(charge.refunded == PRICE - 1 for charge in sandbox.ledger.charges)
 
 
@@ -57,7 +57,7 @@ def told(make_client: MakeClient) -> tuple[A2E, list[Attempt]]:
 
 
 async def test_room(a2e: A2E, sandbox: Sandbox, host: str) -> None:
-    """Paid for ahead; what is unused comes back at the end."""
+    """A room is prepaid; unused coins are refunded at the end."""
     async with a2e.legacy.streaming_avatar.room(host, expire_seconds=PERIOD) as room:
         assert room.channel
         assert room.app_id
@@ -180,7 +180,7 @@ async def test_iterator_dropped(a2e: A2E, sandbox: Sandbox, host: str) -> None:
 async def test_leave_is_repeated(
     told: tuple[A2E, list[Attempt]], sandbox: Sandbox, host: str
 ) -> None:
-    """Its lost answer is asked for again; that the room is no more there is good then."""
+    """Leaving is retried without a response; an unknown room is then success."""
     client, attempts = told
     async with client.legacy.streaming_avatar.room(host, expire_seconds=PERIOD):
         sandbox.faults.http_error(502, role="legacy", accepted=True)
@@ -198,7 +198,7 @@ async def test_leave_fails(
     body: RuntimeError | None,
     logged: pytest.LogCaptureFixture,
 ) -> None:
-    """It is said: by a warning, and by a note on what ended the block, or by its own error."""
+    """A failed leave is reported by a warning and a note on the block's error, or raised."""
     client = make_client(retry=RetryPolicy(max_attempts=1))
     with pytest.raises((ServerError, RuntimeError)) as caught:  # noqa: PT012  # the block is what is tested
         async with client.legacy.streaming_avatar.room(host, expire_seconds=PERIOD) as room:
@@ -226,7 +226,7 @@ async def test_closed_inside(a2e: A2E, sandbox: Sandbox, host: str) -> None:
 
 
 async def test_closed_while_it_opens(make_client: MakeClient, sandbox: Sandbox, host: str) -> None:
-    """A room that is paid for when the client closes is left, whoever waited for it."""
+    """A room charged while the client closes is left, with or without a waiter."""
 
     def is_more(before: int) -> bool:
         return paid(sandbox) > before
@@ -251,7 +251,7 @@ async def test_closed_while_it_opens(make_client: MakeClient, sandbox: Sandbox, 
 
 
 async def test_hosts_are_taken(a2e: A2E, sandbox: Sandbox, host: str) -> None:
-    """The service has few hosts; that all are taken is its own answer, and costs nothing."""
+    """When all hosts are taken the service refuses; nothing is charged."""
     rooms = a2e.legacy.streaming_avatar
     async with (
         rooms.room(host, expire_seconds=PERIOD),
@@ -267,7 +267,7 @@ async def test_hosts_are_taken(a2e: A2E, sandbox: Sandbox, host: str) -> None:
 
 
 async def test_opening_lost(a2e: A2E, sandbox: Sandbox, host: str) -> None:
-    """A room whose answer was lost is not paid a second time."""
+    """A room without a response is not requested again."""
     sandbox.faults.http_error(500, role="legacy", accepted=True)
     with pytest.raises(StartOutcomeUnknown, match="ends by itself") as caught:
         async with a2e.legacy.streaming_avatar.room(host, expire_seconds=PERIOD):

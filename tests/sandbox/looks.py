@@ -1,4 +1,4 @@
-"""How the tests look at tasks of any kind."""
+"""Helpers to start and read tasks of any kind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MEDIA: Final = {".png": "image", ".mp4": "video", ".wav": "audio", ".mp3": "audi
 
 
 def path_of(kind: str, operation: str, task_id: str = "") -> str:
-    """Returns a kind's path from kinds.json, with the id where it belongs."""
+    """Return a kind's path from kinds.json, with the id where it belongs."""
     path = str(kind_table()[kind][operation]).partition(" ")[2].partition("?")[0]
     if KINDS[kind].detail_id_parameter and operation == "detail":
         return f"{path}?{KINDS[kind].detail_id_parameter}={task_id}"
@@ -26,7 +26,7 @@ def path_of(kind: str, operation: str, task_id: str = "") -> str:
 
 
 def rows_of(data: Any) -> list[dict[str, Any]]:
-    """Returns the rows of a list, whatever they are wrapped in."""
+    """Return the rows of a list in any envelope."""
     if isinstance(data, list):
         return data
     found = [value for value in data.values() if isinstance(value, list)]
@@ -41,14 +41,14 @@ async def listed(api: Api, kind: str, query: str = "?pageNum=1&pageSize=50") -> 
 
 
 async def begin(api: Api, kind: str, **inputs: Any) -> dict[str, Any]:
-    """Starts one task and returns its record, whatever it is wrapped in."""
+    """Start one task and return its record, in any envelope."""
     data = await api.start(kind, **inputs)
     record: dict[str, Any] = data[0] if isinstance(data, list) else data
     return record
 
 
 async def look(api: Api, kind: str, task_id: str) -> dict[str, Any]:
-    """Returns the record by the first way that the kind has: detail, batchDetail, list."""
+    """Return the record by the first operation that the kind has: detail, batchDetail, list."""
     row = kind_table()[kind]
     if "detail" in row and not KINDS[kind].detail_fails_every:
         data = (await api.get(path_of(kind, "detail", task_id))).data
@@ -62,7 +62,7 @@ async def look(api: Api, kind: str, task_id: str) -> dict[str, Any]:
 
 
 async def fetch(api: Api, url: str, folder: Path) -> MediaCheck:
-    """Returns what is known about the file behind a result URL."""
+    """Download a result file and return what the media check found."""
     reply = await api.fetch("GET", url)
     assert reply.status == 200, reply.body
     name = url.partition("?")[0].rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""The checks find whole files whole and cut files cut, with and without PyAV."""
+"""The media checks accept complete files and reject truncated ones, with and without PyAV."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def call(base: str, path: str, body: object = None, token: str = API_KEY) -> Any:
-    """Sends one request with the standard library; returns the decoded answer."""
+    """Send one request with the standard library; return the decoded answer."""
     request = urllib.request.Request(
         base + path,
         data=None if body is None else json.dumps(body).encode(),

@@ -30,12 +30,12 @@ from .conftest import BODIES, STARTS, Api
 SERVED = all_operations()
 EXAMPLES = 16
 SECONDS = 10
-"""What is slower than that counts as hanging."""
+"""The time in seconds after which a request counts as hanging."""
 
 Schema = Mapping[str, Any]
 
 ODD_TEXT = st.text(st.characters(exclude_categories=()), max_size=12)
-"""With lone surrogates, as a JSON escape can carry them."""
+"""Text with lone surrogates, which JSON escapes can contain."""
 
 ANYTHING = st.recursive(
     st.none()
@@ -56,11 +56,11 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "array": ("a", {}, None, 3),
     "object": ("a", [], 3, None),
 }
-"""Values that are not of a type."""
+"""Values of the wrong type, by type."""
 
 
 class World:
-    """A service with two tasks of every kind, one of them at its end."""
+    """A service with two tasks of every kind, one of them finished."""
 
     def __init__(self) -> None:
         self.now = Moment(0.0, 1.8e9)
@@ -95,7 +95,7 @@ class World:
 
 
 def fitting(schema: Schema, name: str, ids: list[str]) -> st.SearchStrategy[Any]:
-    """Returns values that fit a schema, most of them sensible for a field of this name."""
+    """Return values that fit a schema, mostly plausible for a field of this name."""
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
     match schema.get("type"):
@@ -144,7 +144,7 @@ def _text(schema: Schema, name: str, ids: list[str]) -> st.SearchStrategy[str]:
 
 @st.composite
 def broken(draw: st.DrawFn, schema: Schema, ids: list[str]) -> tuple[dict[str, Any], str]:
-    """Returns a body with one thing wrong, and the field that is."""
+    """Return a body with one invalid field, and the name of the field."""
     body = draw(fitting({**schema, "type": "object"}, "", ids))
     properties: Mapping[str, Schema] = schema.get("properties", {})
     needed = list(schema.get("required", ()))
@@ -158,7 +158,7 @@ def broken(draw: st.DrawFn, schema: Schema, ids: list[str]) -> tuple[dict[str, A
 
 
 def _misfit(schema: Schema) -> st.SearchStrategy[Any]:
-    """Returns values that break a schema: of another type, or out of its bounds."""
+    """Return values that break a schema: of another type, or out of its bounds."""
     choices = list(WRONG[schema["type"]])
     if "minimum" in schema:
         choices.append(schema["minimum"] - 1)
@@ -176,7 +176,7 @@ def _misfit(schema: Schema) -> st.SearchStrategy[Any]:
 
 
 def fitting_query(operation: Operation, ids: list[str]) -> st.SearchStrategy[dict[str, str]]:
-    """Returns query strings that fit, as texts."""
+    """Return valid query parameters as strings."""
     values = {
         item["name"]: fitting(_small(item.get("schema", {})), item["name"], ids).map(
             lambda value: str(value).lower() if isinstance(value, bool) else str(value)
@@ -196,7 +196,7 @@ def _small(schema: Schema) -> Schema:
 
 
 def check(answer: ApiResponse) -> None:
-    """Asserts that an answer is an envelope that tells a result or a reason."""
+    """Assert that a response is an envelope with a result or a reason."""
     assert answer.status < 500
     told = json.loads(json_bytes(answer.body), parse_constant=pytest.fail)
     assert len(told["trace_id"]) == 36
@@ -217,7 +217,7 @@ def name_of(operation: Operation) -> str:
 
 
 def fuzz(strategy: st.SearchStrategy[Any], test: Any) -> None:
-    """Runs a test with the same examples on each run."""
+    """Run a test with the same examples on each run."""
     quick = settings(
         max_examples=EXAMPLES,
         deadline=SECONDS * 1000,
@@ -264,7 +264,7 @@ def test_its_path_leads_to_it(operation: Operation, world: World) -> None:
 
 
 UNDOCUMENTED = ("_id", "name", "tags", "people_img", "pageNum", "pageSize")
-"""Fields that operations without a schema look at."""
+"""Fields that operations without a schema read."""
 
 ODD_QUERY = ODD_TEXT | st.integers().map(str) | st.sampled_from(["\u00b2", "1e9", "0", " 1"])
 
@@ -308,7 +308,7 @@ BYTES = [
     *(b"{", b"\xff\xfe", b"NaN", b'{"a":Infinity}', b'{"a":-1e999}', b"[" * 100_000, b'"\\u12"'),
     *(b"", b"null", b"[]", b'"\\ud800"', b"9" * 5000, b"1e5", b"[[[]]]", b'{"_id":7}'),
 ]
-"""No JSON, or JSON that is no body."""
+"""Bodies that are not JSON or not an object."""
 
 
 @pytest.mark.anyio

@@ -1,4 +1,4 @@
-"""Details, lists, actions and endings of single kinds."""
+"""Details, lists, actions and failures of single kinds."""
 
 from __future__ import annotations
 

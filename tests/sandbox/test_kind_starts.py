@@ -1,4 +1,4 @@
-"""Starts: their odd shapes, what they refuse, what they cost."""
+"""Starts: response shapes, refusals, prices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every kind of task: the same walk for all."""
+"""Every kind of task: the same scenario for all."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_row_agrees_with_the_facts(kind: str) -> None:
 
 
 def results_of(kind: SimulatedKind, record: dict[str, Any]) -> list[str]:
-    """Returns the result URLs of a record; all result fields must hold the same."""
+    """Return the result URLs of a record; all result fields must have the same ones."""
     if not kind.result_fields:
         return []
     shown = [record[name] for name in kind.result_fields]

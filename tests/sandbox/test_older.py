@@ -1,4 +1,4 @@
-"""The older operations, which the present reference no longer lists."""
+"""The legacy operations, which the current reference no longer lists."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def fields(reply: Any) -> list[str]:
 
 
 async def twin(api: Api, **source: str) -> str:
-    """Starts the training of a video twin; returns its id."""
+    """Start the training of a video twin; return its id."""
     data = (await api.post(f"{TWIN}/startTraining", {"name": "Me", **source})).data
     return str((data[0] if isinstance(data, list) else data)["_id"])
 

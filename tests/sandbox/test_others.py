@@ -1,4 +1,4 @@
-"""The operations that are no task kind's own."""
+"""The operations of the account."""
 
 from __future__ import annotations
 

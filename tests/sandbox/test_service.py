@@ -1,4 +1,4 @@
-"""The pure service under random requests: what must hold whatever happens."""
+"""The service without I/O under random requests: its invariants."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BATCH = {
 
 
 def order(kind: SimulatedKind) -> list[str]:
-    """Returns the status words of a kind as they may follow each other."""
+    """Return the status words of a kind in their possible order."""
     words = [
         word
         for step, _ in kind.status_sequence.steps
@@ -40,7 +40,7 @@ def order(kind: SimulatedKind) -> list[str]:
 
 
 def detail_path(kind: str, task_id: str) -> str:
-    """Returns the path of the detail, which takes a DELETE as well."""
+    """Return the path of the detail; DELETE uses the same one."""
     return (
         str(kind_table()[kind]["detail"])
         .partition(" ")[2]
@@ -50,7 +50,7 @@ def detail_path(kind: str, task_id: str) -> str:
 
 
 class World:
-    """A service with a clock that only the test moves."""
+    """A service whose clock only the test advances."""
 
     def __init__(self, seed: int = 0, balance: int = 500, failure_rate: float = 0.3) -> None:
         self.now = Moment(0.0, 1e9)
@@ -173,7 +173,7 @@ def test_no_body_breaks_the_service(body: dict[str, Any]) -> None:
 
 
 def lines(do: Callable[[], object]) -> int:
-    """Return how many lines of Python a call executes: its work, whatever the machine is doing."""
+    """Return how many lines of Python a call executes: a measure independent of machine load."""
     count = 0
 
     def trace(*_: object) -> Any:

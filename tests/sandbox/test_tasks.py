@@ -1,4 +1,4 @@
-"""Starts, walks, lists, details and deletes, as a client sees them."""
+"""Starts, status sequences, lists, details and deletes, as a client sees them."""
 
 from __future__ import annotations
 
