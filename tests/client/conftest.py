@@ -147,7 +147,7 @@ def paid(sandbox: Sandbox) -> tuple[Charge, ...]:
     return sandbox.ledger.starts()
 
 
-def unspent(sandbox: Sandbox) -> bool:
+def nothing_charged(sandbox: Sandbox) -> bool:
     """Return whether nothing was charged, started or presigned."""
     return not sandbox.ledger.charges and not any(
         role in ("start", "presign") for role, _ in sandbox.calls
@@ -185,7 +185,7 @@ def told(value: Any) -> str:
     return "\n".join(texts)
 
 
-def assert_discreet(value: Any, *more: str) -> None:
+def assert_no_secrets(value: Any, *more: str) -> None:
     """Assert that a value tells neither key nor signature nor anything else given."""
     text = told(value)
     for secret in (*FORBIDDEN, *more):

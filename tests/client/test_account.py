@@ -10,13 +10,13 @@ from a2e_async.events import Attempt, Event
 from a2e_async.resources.avatars import read_avatars
 from a2e_async.sandbox import Sandbox, media
 
-from .conftest import MakeClient, unspent, until
+from .conftest import MakeClient, nothing_charged, until
 
 ID = "66ea4dd87db10c73fa29b570"
 PICTURE = "https://media.example/office.png?X-Amz-Signature=1"
 
 
-def in_itself() -> list[Any]:
+def list_containing_itself() -> list[Any]:
     """Return a list that contains itself."""
     made: list[Any] = []
     made.append(made)
@@ -134,7 +134,7 @@ async def test_own_avatars(a2e: A2E) -> None:
         {"a": [{"force_generate": True}]},
         {"a": b"bytes"},
         {"a": float("nan")},
-        {"a": in_itself()},
+        {"a": list_containing_itself()},
     ],
     ids=lambda data: next(iter(data)),
 )
@@ -200,7 +200,7 @@ async def test_background_refused(a2e: A2E, sandbox: Sandbox, image: Any) -> Non
     with pytest.raises(InvalidInput) as caught:
         await a2e.backgrounds.add(image)
     assert caught.value.field == "image"
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
 
 
 # -- options -----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from a2e_async.events import Event, StartLost
 from a2e_async.models import Record, Status
 from a2e_async.sandbox import Sandbox
 
-from .conftest import MakeClient, assert_discreet, paid, until
+from .conftest import MakeClient, assert_no_secrets, paid, until
 from .people_inputs import CLIP, ID
 from .test_odd_answers import Service
 from .test_odd_answers import service as service
@@ -147,7 +147,7 @@ async def test_lost(make_client: MakeClient, sandbox: Sandbox, name: str) -> Non
         await again(a2e, id)
     assert asked(sandbox, name) == before + 1
     assert caught.value.recovery.kind == name
-    assert_discreet(caught.value)
+    assert_no_secrets(caught.value)
     assert [e.recovery for e in events if isinstance(e, StartLost)] == [caught.value.recovery]
 
 

@@ -21,11 +21,11 @@ from .conftest import (
     DUB,
     TALK,
     MakeClient,
-    assert_discreet,
+    assert_no_secrets,
+    nothing_charged,
     paid,
     starts_sent,
     turns,
-    unspent,
     until,
 )
 
@@ -106,7 +106,7 @@ async def test_refused_at_once(make_client: MakeClient, sandbox: Sandbox) -> Non
     assert (error.unfinished, error.max_unfinished) == (2, 2)
     assert (error.ahead, error.scope) == (0, "caller")
     assert error.retry_after >= 1
-    assert_discreet(error, "ann@")
+    assert_no_secrets(error, "ann@")
     assert starts_sent(sandbox) == 2
     assert not any(role == "presign" for role, _ in sandbox.calls)
     assert sandbox.calls_total <= calls + 2
@@ -371,4 +371,4 @@ async def test_bad_callers(a2e: A2E, sandbox: Sandbox) -> None:
         a2e.for_caller(42)  # type: ignore[arg-type]  # what a program might give
     with pytest.raises(InvalidInput):
         a2e.for_caller("u", max_unfinished=0)
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)

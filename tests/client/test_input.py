@@ -13,7 +13,7 @@ from a2e_async.errors import InvalidInput, NotFound
 from a2e_async.models import Output
 from a2e_async.sandbox import Sandbox, media
 
-from .conftest import DUB, MOVE, TALK, unspent
+from .conftest import DUB, MOVE, TALK, nothing_charged
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ async def test_one_bad_of_two(a2e: A2E, sandbox: Sandbox, tmp_path: Path) -> Non
             negative_prompt="b",
         )
     assert caught.value.field == "audio_url"
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
 
 
 PAST = datetime.now(UTC) - timedelta(days=1)

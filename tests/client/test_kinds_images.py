@@ -19,7 +19,7 @@ from a2e_async.resources.text_to_image import TEXT_TO_IMAGE, MadeAvatar
 from a2e_async.sandbox import Sandbox, media
 from a2e_async.tasks.status import read_record
 
-from .conftest import paid, unspent
+from .conftest import nothing_charged, paid
 from .image_starts import COAT, FACE, LEAST, OUTPUTS, PRODUCT, PROMPT, RECT, SEVERAL, WIRE, Inputs
 
 KINDS = [name for name, _, _ in WIRE]
@@ -112,7 +112,7 @@ async def test_refused(a2e: A2E, sandbox: Sandbox, kind: str, inputs: Inputs, fi
     with pytest.raises(InvalidInput) as caught:
         await a2e.kind(kind).start(**inputs)
     assert caught.value.field == field
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
 
 
 ALLOWED: list[tuple[str, Inputs]] = [

@@ -21,7 +21,7 @@ from a2e_async.resources.video_twin import VIDEO_TWIN
 from a2e_async.sandbox import Sandbox, media
 from a2e_async.tasks.status import read_record
 
-from .conftest import BLIND, paid, unspent, until
+from .conftest import BLIND, nothing_charged, paid, until
 from .people_inputs import (
     ALLOWED,
     CAMEL,
@@ -67,14 +67,14 @@ async def test_refused(a2e: A2E, sandbox: Sandbox, kind: str, inputs: Inputs, fi
     with pytest.raises(InvalidInput) as caught:
         await a2e.kind(kind).start(**inputs)
     assert caught.value.field == field
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
 
 
 @pytest.mark.parametrize(("kind", "inputs"), ALLOWED)
 async def test_allowed(a2e: A2E, sandbox: Sandbox, kind: str, inputs: Inputs) -> None:
     """Valid inputs and values newer than this package are accepted."""
     assert isinstance(a2e.kind(kind).job(**inputs).input, TaskInput)
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
 
 
 @pytest.mark.parametrize("kind", MOST)

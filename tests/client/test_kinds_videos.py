@@ -14,7 +14,7 @@ from a2e_async.sandbox import Sandbox, media
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.status import read_record
 
-from .conftest import assert_discreet, starts_sent, unspent, until
+from .conftest import assert_no_secrets, nothing_charged, starts_sent, until
 from .video_inputs import FIT, FITS, OTHER, PICTURE, REFUSED, SOUND, VIDEO
 
 
@@ -39,7 +39,7 @@ async def test_refused(
     with pytest.raises(InvalidInput) as caught:
         await getattr(a2e, name).start(**given(name, inputs))
     assert caught.value.field == field
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
 
 
 @pytest.mark.parametrize(("name", "inputs"), FIT)
@@ -49,7 +49,7 @@ async def test_fits(a2e: A2E, sandbox: Sandbox, name: str, inputs: dict[str, Any
     assert job.key == "k"
     body = wire(name, inputs)
     assert None not in body.values()
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
     if "wan9.9" not in body.values() and body.get("model_version") != "3.0":
         await getattr(a2e, name).start(**given(name, inputs))
         (charge,) = sandbox.ledger.starts()
@@ -185,7 +185,7 @@ async def test_wan30_can_only_be_started(a2e: A2E, sandbox: Sandbox) -> None:
     """Its media are uploaded too; calls to missing operations are refused uncharged."""
     with pytest.raises(InvalidInput, match="cannot be waited"):
         await a2e.wan30.run(model="wan3.0-video", prompt="a fox")
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
     task = await a2e.wan30.start(
         model="wan3.0-video-prime", mode="first-frame", first_frame_url=media.portrait()
     )
@@ -305,7 +305,7 @@ async def test_1080p_in_another_shape(
     sandbox.faults.data_shape("text", role="query", kind="veo")
     with pytest.raises(DecodeError, match="gave no URL") as caught:
         await a2e.veo.get_1080p(record.id)
-    assert_discreet(caught.value)
+    assert_no_secrets(caught.value)
 
 
 async def test_1080p_refused(a2e: A2E, sandbox: Sandbox) -> None:

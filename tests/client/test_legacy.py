@@ -9,7 +9,7 @@ from a2e_async import A2E
 from a2e_async.errors import InvalidInput, NotFound, StartOutcomeUnknown
 from a2e_async.sandbox import Charge, Sandbox, media
 
-from .conftest import own_tasks, unspent, until
+from .conftest import nothing_charged, own_tasks, until
 
 ID = "66ea4dd87db10c73fa29b570"
 CLIP = "https://media.example/clip.mp4"
@@ -79,7 +79,7 @@ async def test_watermark_refused(
     with pytest.raises(InvalidInput) as caught:
         await a2e.legacy.watermark(**{"media": CLIP, **inputs})
     assert caught.value.field == field
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
 
 
 async def test_watermark_lost(a2e: A2E, sandbox: Sandbox) -> None:

@@ -42,7 +42,7 @@ from .conftest import (
     STARTS,
     TALK,
     MakeClient,
-    assert_discreet,
+    assert_no_secrets,
     free_port,
     paid,
     starts_sent,
@@ -114,7 +114,7 @@ async def test_answer_lost(
     assert not [e for e in events if isinstance(e, Accepted)]
     warnings = [r for r in caplog.records if r.name.startswith("a2e_async.")]
     assert [str(recovery.mark) in r.getMessage() for r in warnings] == [True]
-    assert_discreet(error)
+    assert_no_secrets(error)
     # The next start works normally, and the list shows the outcome of this one.
     held = await client.kind(kind).start(**STARTS[kind])
     names = [task.body["name"] for task in sandbox.tasks]
@@ -169,7 +169,7 @@ async def test_refused(a2e: A2E, sandbox: Sandbox, fault: str) -> None:
     assert type(caught.value) is refused.error
     assert starts_sent(sandbox) == 1
     assert paid(sandbox) == ()
-    assert_discreet(caught.value)
+    assert_no_secrets(caught.value)
     if fault != "429 too long":
         # The key is free again, and the next start works.
         task = await a2e.dubbing.start(**{**DUB, "target_lang": "fr"}, key="k")
@@ -256,7 +256,7 @@ async def test_connection_refused() -> None:
             await client.dubbing.start(**DUB)
     assert caught.value.sent is False
     assert caught.value.attempts == 2
-    assert_discreet(caught.value)
+    assert_no_secrets(caught.value)
 
 
 async def test_insufficient_coins() -> None:
@@ -279,7 +279,7 @@ async def test_wrong_key(make_client: MakeClient, sandbox: Sandbox) -> None:
     for call in (client.dubbing.start(**DUB), client.credits.balance(), client.dubbing.list()):
         with pytest.raises(AuthenticationError) as caught:
             await call
-        assert_discreet(caught.value, "wrong-but-secret-key")
+        assert_no_secrets(caught.value, "wrong-but-secret-key")
     assert sandbox.ledger.charges == ()
 
 

@@ -15,7 +15,7 @@ from a2e_async.errors import (
 )
 from a2e_async.sandbox import Sandbox
 
-from .conftest import DUB, KEY, MakeClient, assert_discreet, starts_sent
+from .conftest import DUB, KEY, MakeClient, assert_no_secrets, starts_sent
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +23,7 @@ LIST = "/api/v1/userDubbing/allRecords"
 START = "/api/v1/userDubbing/startDubbing"
 
 
-def in_itself() -> list[Any]:
+def list_containing_itself() -> list[Any]:
     """Return a list that contains itself: not JSON, and endless to traverse."""
     made: list[Any] = []
     made.append(made)
@@ -46,7 +46,7 @@ async def test_a_start_by_hand(a2e: A2E, sandbox: Sandbox) -> None:
     record = await a2e.attach(f"dubbing:{answer.data['_id']}")
     assert record.output
     assert "by hand" not in repr(answer)
-    assert_discreet(answer)
+    assert_no_secrets(answer)
     assert len(sandbox.ledger.starts()) == 1
 
 
@@ -60,7 +60,7 @@ async def test_a_post_is_not_sent_again(a2e: A2E, sandbox: Sandbox, fault: str) 
     with pytest.raises(Exception, match="charged") as caught:
         await a2e.request("POST", START, json={**DUB, "name": "x"})
     assert starts_sent(sandbox) == 1
-    assert_discreet(caught.value)
+    assert_no_secrets(caught.value)
 
 
 async def test_a_reading_post_is_sent_again(a2e: A2E, sandbox: Sandbox) -> None:
@@ -109,8 +109,8 @@ async def test_errors_are_those_of_all_calls(make_client: MakeClient, a2e: A2E) 
         ("POST", START, {"json": '{"force_generate": true}'}),
         ("POST", START, {"json": b"{}"}),
         ("POST", START, {"json": 7}),
-        ("POST", START, {"json": in_itself()}),
-        ("GET", LIST, {"params": {"a": in_itself()}}),
+        ("POST", START, {"json": list_containing_itself()}),
+        ("GET", LIST, {"params": {"a": list_containing_itself()}}),
         ("GET", LIST, {"params": {"a": {"force_generate": 1}}}),
         ("GET", LIST, {"params": {"force_generate": 1}}),
         ("GET", LIST, {"params": {1: 1}}),

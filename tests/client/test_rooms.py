@@ -22,7 +22,7 @@ from a2e_async.resources.streaming import StreamingAvatar
 from a2e_async.sandbox import Sandbox
 from a2e_async.transport.retry import RetryPolicy
 
-from .conftest import MakeClient, assert_discreet, own_tasks, turns, unspent, until
+from .conftest import MakeClient, assert_no_secrets, nothing_charged, own_tasks, turns, until
 
 PERIOD = 1000
 PRICE = 100
@@ -63,7 +63,7 @@ async def test_room(a2e: A2E, sandbox: Sandbox, host: str) -> None:
         assert room.app_id
         assert isinstance(room.uid, int)
         assert room.token
-        assert_discreet(repr(room), room.token)
+        assert_no_secrets(repr(room), room.token)
         await room.set_context("You sell boats.")
         await room.ask("What do you sell?")
         await room.speak("Boats.")
@@ -80,7 +80,7 @@ async def test_refused_here(a2e: A2E, sandbox: Sandbox, host: str) -> None:
         with pytest.raises(InvalidInput):
             async with rooms.room(avatar_id, expire_seconds=seconds):
                 pytest.fail("it cannot be entered")
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
     async with rooms.room(host, expire_seconds=PERIOD) as room:
         await room.set_context("x" * 5000)
         for bad_call in (room.set_context("x" * 5001), room.ask(" "), room.speak("")):

@@ -25,10 +25,10 @@ from a2e_async.tasks.charged import KEPT
 
 from .conftest import (
     MakeClient,
-    assert_discreet,
+    assert_no_secrets,
+    nothing_charged,
     own_tasks,
     turns,
-    unspent,
     until,
 )
 
@@ -108,7 +108,7 @@ async def test_refused_here(a2e: A2E, sandbox: Sandbox, inputs: dict[str, Any], 
     with pytest.raises(InvalidInput) as caught:
         await a2e.speech.say(**inputs)
     assert caught.value.field == field
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
     assert sandbox.calls_total == 0
 
 
@@ -123,7 +123,7 @@ async def test_refused_there(a2e: A2E, sandbox: Sandbox, voice: str) -> None:
     """A refusal by the service is raised: nothing is charged, nothing is unknown."""
     with pytest.raises(InvalidRequest):
         await a2e.speech.say(TEXT, tts_id=ID)
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
     assert a2e.unknown() == ()
 
 
@@ -159,7 +159,7 @@ async def test_lost(make_client: MakeClient, sandbox: Sandbox, voice: str, how: 
     assert error.candidates == ()
     assert "no list" in str(error)
     assert error.__cause__ is not None
-    assert_discreet(error, TEXT)
+    assert_no_secrets(error, TEXT)
     assert [e.recovery for e in events if isinstance(e, StartLost)] == [error.recovery]
     assert client.unknown() == ()
 
@@ -219,7 +219,7 @@ async def test_cancelled_before_it_was_sent(a2e: A2E, sandbox: Sandbox, voice: s
     await until(lambda: not own_tasks())
     await a2e.voices.public()  # held as well: the pause is over now
     assert sandbox.calls[SPEAK] == 1
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
 
 
 async def test_429_to_speech_that_nobody_wants(a2e: A2E, sandbox: Sandbox, voice: str) -> None:
@@ -231,7 +231,7 @@ async def test_429_to_speech_that_nobody_wants(a2e: A2E, sandbox: Sandbox, voice
     saying.cancel()
     await until(lambda: not own_tasks())
     assert sandbox.calls[SPEAK] == 1
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
 
 
 async def test_lost_while_nobody_waited(a2e: A2E, sandbox: Sandbox, voice: str) -> None:

@@ -28,7 +28,7 @@ from .conftest import (
     STARTS,
     TALK,
     MakeClient,
-    assert_discreet,
+    assert_no_secrets,
     own_tasks,
     paid,
     turns,
@@ -58,7 +58,7 @@ async def test_timeout_zero(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
     assert "processing" in str(error)
     assert task.record is not None
     assert task.record.raw_status == "processing"
-    assert_discreet(error)
+    assert_no_secrets(error)
     sandbox.advance(3600)
     assert (await task.wait(timeout=0)).status is Status.SUCCEEDED
     assert looks(sandbox) == 2
@@ -165,7 +165,7 @@ async def test_gone(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
     results = await asyncio.gather(good, lost, foreign, return_exceptions=True)
     assert isinstance(results[1], TaskGone)
     assert results[1].ref == lost.ref
-    assert_discreet(results[1])
+    assert_no_secrets(results[1])
     assert [r.output for r in (results[0], results[2])]  # type: ignore[union-attr]
 
 
@@ -283,7 +283,7 @@ async def test_refused_while_looking(
     for task, result in zip([t for t in tasks for _ in range(3)], results, strict=True):
         assert isinstance(result, error)
         assert [task.ref in note for note in result.__notes__] == [True]
-        assert_discreet(result)
+        assert_no_secrets(result)
     sandbox.faults.clear()
     sandbox.advance(3600)
     assert all(r.output for r in await asyncio.gather(*tasks))

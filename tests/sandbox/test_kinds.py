@@ -14,7 +14,7 @@ from a2e_async.sandbox.validation import schema_problems
 
 from .bodies import BODIES, STARTS
 from .conftest import Api
-from .looks import ALL, UNKNOWN, begin, fetch, listed, look, path_of, rows_of
+from .task_helpers import ALL, UNKNOWN, download, listed, path_of, read_record, rows_of, start_one
 
 pytestmark = pytest.mark.anyio
 
@@ -76,7 +76,7 @@ def results_of(kind: SimulatedKind, record: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize("kind", [name for name in ALL if name != "wan30"])
 async def test_walk_to_the_result(api: Api, kind: str, tmp_path: Path) -> None:
     item = KINDS[kind]
-    record = await begin(api, kind)
+    record = await start_one(api, kind)
     field = item.status_field
     assert record[field] == item.status_sequence.initial
     assert results_of(item, record) == []
@@ -88,26 +88,26 @@ async def test_walk_to_the_result(api: Api, kind: str, tmp_path: Path) -> None:
     assert record.get("coins", charge.coins) == charge.coins > 0
     seen = []
     for _ in range(51):
-        seen.append((await look(api, kind, record["_id"]))[field])
+        seen.append((await read_record(api, kind, record["_id"]))[field])
         api.sandbox.advance(2)
     words = [
         item.misspelt_statuses.get(word, word) if word not in seen else word
         for word, _ in item.status_sequence.steps
     ]
     assert list(dict.fromkeys(seen)) == [*words, item.status_sequence.done]
-    done = await look(api, kind, record["_id"])
+    done = await read_record(api, kind, record["_id"])
     assert done[field] == item.status_sequence.done
     assert set(done) == set(record)
     urls = results_of(item, done)
     assert len(urls) == item.file_count(BODIES[kind])
     for url in urls:
-        found = await fetch(api, url, tmp_path)
+        found = await download(api, url, tmp_path)
         assert (found.kind == "image") is (kind in IMAGES)
     assert api.sandbox.calls["start", kind] == 1
 
 
 async def test_wan30_can_only_be_started(api: Api) -> None:
-    record = await begin(api, "wan30")
+    record = await start_one(api, "wan30")
     assert record["current_status"] == "initialized"
     assert (await api.get(f"/api/v1/userWan30/{record['_id']}")).status == 404
     api.sandbox.advance(100)
@@ -119,7 +119,7 @@ async def test_wan30_can_only_be_started(api: Api) -> None:
 @pytest.mark.sandbox(failure_rate=1.0)
 async def test_failure(api: Api, kind: str) -> None:
     item = KINDS[kind]
-    record = await begin(api, kind)
+    record = await start_one(api, kind)
     api.sandbox.advance(100)
     (view,) = api.sandbox.tasks
     assert (view.status, view.kind) == (item.status_sequence.failed, kind)
@@ -127,7 +127,7 @@ async def test_failure(api: Api, kind: str) -> None:
     assert charge.refunded == (charge.coins if item.refund_failed else 0)
     if kind == "wan30":
         return
-    ended = await look(api, kind, record["_id"])
+    ended = await read_record(api, kind, record["_id"])
     assert "generation failed" in ended[item.failure_field]
     if item.code_field in ended:
         assert ended[item.code_field] == "500"
@@ -141,7 +141,7 @@ async def test_quotes(api: Api, kind: str) -> None:
     if kind in {"wan30", "voice_clone", "video_twin"}:
         assert reply.status == 400
         return
-    await begin(api, kind)
+    await start_one(api, kind)
     assert reply.data["coins"] == api.sandbox.ledger.charges[0].coins
     assert reply.data["generationRequestValidated"] is False
 
@@ -151,7 +151,7 @@ BATCHES: Final = [name for name in ALL if "batch_detail" in kind_table()[name]]
 
 @pytest.mark.parametrize("kind", BATCHES)
 async def test_batch_detail(api: Api, kind: str) -> None:
-    ids = [(await begin(api, kind))["_id"] for _ in range(12)]
+    ids = [(await start_one(api, kind))["_id"] for _ in range(12)]
     path = path_of(kind, "batch_detail")
     found = (await api.post(path, {"ids": [*ids, UNKNOWN]})).data
     assert [row["_id"] for row in found] != ids
@@ -177,7 +177,7 @@ async def test_delete(api: Api, kind: str) -> None:
             .replace("{id}", task_id),
         )
 
-    task_id = (await begin(api, kind))["_id"]
+    task_id = (await start_one(api, kind))["_id"]
     api.sandbox.advance(10)
     assert (await delete(task_id)).status == 400
     api.sandbox.advance(100)
@@ -188,7 +188,7 @@ async def test_delete(api: Api, kind: str) -> None:
     assert charge.refunded == 0
     if kind == "voice_clone":
         return
-    early = (await begin(api, kind))["_id"]
+    early = (await start_one(api, kind))["_id"]
     status = (await delete(early)).status
     (_, charge) = api.sandbox.ledger.charges
     refunds = {"image_to_video", "head_swap", "dubbing", "talking_video"}
@@ -202,7 +202,7 @@ WITH_LISTS: Final = [name for name in ALL if "list" in kind_table()[name]]
 @pytest.mark.parametrize("kind", WITH_LISTS)
 async def test_list_shape_and_paging(api: Api, kind: str) -> None:
     count = 1 if kind == "voice_clone" else 3
-    ids = [(await begin(api, kind))["_id"] for _ in range(count)][::-1]
+    ids = [(await start_one(api, kind))["_id"] for _ in range(count)][::-1]
     api.sandbox.advance(100)
     operation = (
         next(
@@ -247,10 +247,10 @@ def _needs_paging(kind: str) -> bool:
 @pytest.mark.parametrize("kind", ["nano_banana", "photobook", "think_sound", "upscale", "veo"])
 @pytest.mark.sandbox(make_results="stdlib")
 async def test_results_without_pyav(api: Api, kind: str, tmp_path: Path) -> None:
-    record = await begin(api, kind)
+    record = await start_one(api, kind)
     api.sandbox.advance(100)
-    urls = results_of(KINDS[kind], await look(api, kind, record["_id"]))
+    urls = results_of(KINDS[kind], await read_record(api, kind, record["_id"]))
     for url in urls:
-        await fetch(api, url, tmp_path)
+        await download(api, url, tmp_path)
     bodies = {(await api.fetch("GET", url)).body for url in urls}
     assert len(bodies) == KINDS[kind].file_count(BODIES[kind])

@@ -29,7 +29,7 @@ BATCH = {
 }
 
 
-def order(kind: SimulatedKind) -> list[str]:
+def status_order(kind: SimulatedKind) -> list[str]:
     """Return the status words of a kind in their possible order."""
     words = [
         word
@@ -125,7 +125,7 @@ def test_books_balance_and_statuses_only_move_forward(
         assert ledger.balance == sum(item.amount for item in ledger.transactions)
         assert all(0 <= item.refunded <= item.coins for item in ledger.charges)
         for task in world.service.tasks.values():
-            rank = order(task.kind).index(task.status(world.now))
+            rank = status_order(task.kind).index(task.status(world.now))
             assert rank >= ranks.get(task.id, 0)
             ranks[task.id] = rank
     paid = {task_id for charge in world.service.ledger.charges for task_id in charge.ids}

@@ -40,14 +40,14 @@ async def listed(api: Api, kind: str, query: str = "?pageNum=1&pageSize=50") -> 
     return reply.data
 
 
-async def begin(api: Api, kind: str, **inputs: Any) -> dict[str, Any]:
+async def start_one(api: Api, kind: str, **inputs: Any) -> dict[str, Any]:
     """Start one task and return its record, in any envelope."""
     data = await api.start(kind, **inputs)
     record: dict[str, Any] = data[0] if isinstance(data, list) else data
     return record
 
 
-async def look(api: Api, kind: str, task_id: str) -> dict[str, Any]:
+async def read_record(api: Api, kind: str, task_id: str) -> dict[str, Any]:
     """Return the record by the first operation that the kind has: detail, batchDetail, list."""
     row = kind_table()[kind]
     if "detail" in row and not KINDS[kind].detail_fails_every:
@@ -61,7 +61,7 @@ async def look(api: Api, kind: str, task_id: str) -> dict[str, Any]:
     return record
 
 
-async def fetch(api: Api, url: str, folder: Path) -> MediaCheck:
+async def download(api: Api, url: str, folder: Path) -> MediaCheck:
     """Download a result file and return what the media check found."""
     reply = await api.fetch("GET", url)
     assert reply.status == 200, reply.body
