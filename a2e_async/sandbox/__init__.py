@@ -1,16 +1,16 @@
-"""The A2E service on this machine, to try and test things with, without coins.
+"""The A2E service on this machine, to develop and test against without spending coins.
 
 ```python
 from a2e_async.sandbox import Sandbox
 
-async with Sandbox(speed=60) as sandbox:      # on the running loop
+async with Sandbox(speed=60) as sandbox:      # on the running event loop
     ...                                       # sandbox.base_url, sandbox.api_key, sandbox.ledger
 
-with Sandbox(speed=60) as sandbox:            # in a thread of its own, for synchronous code
+with Sandbox(speed=60) as sandbox:            # in its own thread, for synchronous code
     ...
 ```
 
-Importing this package is cheap: aiohttp is loaded when a name below is first used.
+Importing this package is cheap: aiohttp is loaded when one of the names below is first used.
 """
 
 from __future__ import annotations
@@ -18,33 +18,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .checks import MediaCheck as MediaCheck
-    from .checks import check_media as check_media
-    from .engine import Leak as Leak
-    from .engine import LedgerView as LedgerView
-    from .engine import TaskView as TaskView
     from .faults import Faults as Faults
     from .ledger import Charge as Charge
+    from .media_check import MediaCheck as MediaCheck
+    from .media_check import check_media as check_media
+    from .object_store import AuthLeak as AuthLeak
     from .server import Sandbox as Sandbox
-    from .webhooks import Delivery as Delivery
-
-_HOMES = {
-    "Sandbox": "server",
-    "Faults": "faults",
-    "Charge": "ledger",
-    "Delivery": "webhooks",
-    "LedgerView": "engine",
-    "TaskView": "engine",
-    "Leak": "engine",
-    "MediaCheck": "checks",
-    "check_media": "checks",
-}
+    from .views import LedgerView as LedgerView
+    from .views import TaskView as TaskView
+    from .web.webhooks import Delivery as Delivery
 
 __all__ = [
+    "AuthLeak",
     "Charge",
     "Delivery",
     "Faults",
-    "Leak",
     "LedgerView",
     "MediaCheck",
     "Sandbox",
@@ -54,15 +42,30 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Loads a public name on first use."""
-    if name not in _HOMES:
+    """Load the public names on first use."""
+    if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    from importlib import import_module
+    # Plain imports instead of import_module: the import contracts see them.
+    from . import faults, ledger, media_check, object_store, server, views
+    from .web import webhooks
 
-    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    globals()[name] = value
-    return value
+    public = {
+        item.__name__: item
+        for item in (
+            object_store.AuthLeak,
+            ledger.Charge,
+            webhooks.Delivery,
+            faults.Faults,
+            views.LedgerView,
+            media_check.MediaCheck,
+            server.Sandbox,
+            views.TaskView,
+            media_check.check_media,
+        )
+    }
+    globals().update(public)
+    return public[name]
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""``python -m a2e_async.sandbox``: runs the sandbox until it is told to end."""
+"""``python -m a2e_async.sandbox``: runs the sandbox until it is stopped."""
 
 from __future__ import annotations
 
@@ -16,30 +16,33 @@ from .server import API_KEY, Sandbox
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves until SIGTERM, SIGINT, or the parent's end of stdin; returns the exit code 0."""
-    options = _parser().parse_args(arguments)
+    """Serve until SIGTERM, SIGINT, or the end of stdin; return the exit code 0."""
+    options = _build_parser().parse_args(arguments)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(options))
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m a2e_async.sandbox", description="The A2E service on this machine."
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=0, help="API port; 0 for a free one")
-    parser.add_argument("--speed", type=float, default=60.0, help="times faster than in truth")
-    parser.add_argument("--seed", type=int, default=None, help="makes runs alike")
-    parser.add_argument("--api-key", default=API_KEY, help="the token to take")
-    parser.add_argument("--balance", type=int, default=100_000, help="coins at the beginning")
+    parser.add_argument("--speed", type=float, default=60.0, help="times faster than real time")
     parser.add_argument(
-        "--make-results", choices=["auto", "pyav", "stdlib"], default="auto", help="how"
+        "--seed", type=int, default=None, help="makes ids and durations reproducible"
+    )
+    parser.add_argument("--api-key", default=API_KEY, help="the token that requests must carry")
+    parser.add_argument("--balance", type=int, default=100_000, help="initial balance in coins")
+    parser.add_argument(
+        "--make-results",
+        choices=["auto", "pyav", "stdlib"],
+        default="auto",
+        help="backend that makes result files",
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON when ready")
-    parser.add_argument(
-        "--exit-with-parent", action="store_true", help="end when stdin reaches its end"
-    )
+    parser.add_argument("--exit-with-parent", action="store_true", help="stop at the end of stdin")
     return parser
 
 
@@ -49,9 +52,9 @@ async def _serve(options: argparse.Namespace) -> None:
         try:
             loop.add_signal_handler(number, done.set)
         except NotImplementedError:  # Windows
-            signal.signal(number, lambda _number, _frame: _end(loop, done))
+            signal.signal(number, lambda _number, _frame: _request_stop(loop, done))
     if options.exit_with_parent:
-        threading.Thread(target=_watch_stdin, args=(loop, done), daemon=True).start()
+        threading.Thread(target=_stop_at_end_of_stdin, args=(loop, done), daemon=True).start()
     async with Sandbox(
         host=options.host,
         port=options.port,
@@ -61,11 +64,11 @@ async def _serve(options: argparse.Namespace) -> None:
         balance=options.balance,
         make_results=options.make_results,
     ) as sandbox:
-        _announce(sandbox, is_json=options.json)
+        _print_addresses(sandbox, is_json=options.json)
         await done.wait()
 
 
-def _announce(sandbox: Sandbox, *, is_json: bool) -> None:
+def _print_addresses(sandbox: Sandbox, *, is_json: bool) -> None:
     facts = {
         "base_url": sandbox.base_url,
         "storage_url": sandbox.storage_url,
@@ -76,24 +79,24 @@ def _announce(sandbox: Sandbox, *, is_json: bool) -> None:
         text = json.dumps(facts)
     else:
         text = (
-            f"A2E sandbox, {sandbox.speed:g} times faster than in truth. To use it:\n"
+            f"A2E sandbox, {sandbox.speed:g} times faster than real time. To use it:\n"
             f"  export A2E_BASE_URL={sandbox.base_url}\n"
             f"  export A2E_API_KEY={sandbox.api_key}\n"
-            "Ctrl-C ends it."
+            "Ctrl-C stops it."
         )
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
-def _end(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:
+def _request_stop(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:
     loop.call_soon_threadsafe(done.set)
 
 
-def _watch_stdin(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:
-    # Reads the descriptor itself: sys.stdin holds a lock that a dying interpreter waits for.
+def _stop_at_end_of_stdin(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:
+    # Read the descriptor directly: sys.stdin holds a lock that blocks interpreter shutdown.
     while os.read(0, 1024):
         pass
-    _end(loop, done)
+    _request_stop(loop, done)
 
 
 if __name__ == "__main__":

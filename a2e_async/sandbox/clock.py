@@ -1,4 +1,4 @@
-"""The sandbox's time: a work clock that can be sped up, and a calendar that cannot."""
+"""The sandbox's time: a service clock that can run faster, and a calendar that cannot."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import attrs
 
 @attrs.frozen(slots=True)
 class Moment:
-    """One instant, on the two clocks of the sandbox, in seconds."""
+    """One instant on both clocks of the sandbox, in seconds."""
 
-    work: float
-    """Service seconds since the sandbox was made: runs at ``speed``; tasks advance by it."""
+    service_time: float
+    """Service seconds since the sandbox was created; tasks progress by it. It runs at ``speed``."""
 
     calendar: float
-    """Seconds since 1970 as the service tells it: runs at the true rate, so that dates in records
-    and in signed URLs agree with the caller's own clock however fast the work is."""
+    """Seconds since 1970 in the service's dates. It runs in real time, so that dates in records
+    and signed URLs agree with the caller's clock at any speed."""
 
 
 @attrs.define(slots=True)
 class ServiceClock:
-    """Turns a monotonic clock into moments. ``advance`` moves both clocks at once."""
+    """Derives both clocks from a monotonic one. ``advance`` moves both."""
 
     source: Callable[[], float]
     speed: float
     epoch: float
     _origin: float = attrs.field(init=False)
-    _extra: float = attrs.field(init=False, default=0.0)
+    _advanced: float = attrs.field(init=False, default=0.0)
 
     def __attrs_post_init__(self) -> None:
         if not self.speed > 0:
@@ -37,29 +37,29 @@ class ServiceClock:
         self._origin = self.source()
 
     def now(self) -> Moment:
-        """Returns the present moment."""
+        """Return the present moment."""
         real = self.source() - self._origin
-        return Moment(real * self.speed + self._extra, self.epoch + real + self._extra)
+        return Moment(real * self.speed + self._advanced, self.epoch + real + self._advanced)
 
     def advance(self, seconds: float) -> None:
-        """Moves the service forward by so many service seconds; never back."""
+        """Move both clocks forward by this many seconds; never back."""
         if not seconds >= 0:
-            msg = "the clock only moves forward"
+            msg = "the clock only moves forward: seconds must be at least 0"
             raise ValueError(msg)
-        self._extra += seconds
+        self._advanced += seconds
 
 
-def iso(calendar: float) -> str:
-    """Returns the instant as the service writes it: UTC with milliseconds and a ``Z``."""
+def format_iso(calendar: float) -> str:
+    """Format an instant as the service does: UTC with milliseconds and a ``Z``."""
     whole = datetime.fromtimestamp(calendar, UTC)
     return f"{whole:%Y-%m-%dT%H:%M:%S}.{whole.microsecond // 1000:03d}Z"
 
 
-def from_iso(text: str) -> float:
-    """Returns the seconds since 1970 of an ISO date; UTC when it names no zone.
+def parse_iso(text: str) -> float:
+    """Return the seconds since 1970 of an ISO date; UTC when it names no zone.
 
     Raises:
-        ValueError: it is no ISO date.
+        ValueError: the text is not an ISO date.
     """
     value = datetime.fromisoformat(text.strip().replace(" ", "+") if "T" in text else text.strip())
     if value.tzinfo is None:

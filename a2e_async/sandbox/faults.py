@@ -1,4 +1,4 @@
-"""Faults on order: each is queued, and fires for the next request or task it fits."""
+"""Injected faults: each is queued and fires for the next request or task that matches."""
 
 from __future__ import annotations
 
@@ -8,51 +8,51 @@ from typing import Any, Final, Literal
 
 import attrs
 
-Emptiness = Literal["null", "object", "list", "string", "refused", "success_false"]
-Shape = Literal["list", "nested", "bare", "text"]
+EmptyStartShape = Literal["null", "object", "list", "string", "refused", "success_false"]
+DataShape = Literal["list", "nested", "bare", "text"]
 
 STORAGE_ROLES: Final = frozenset({"upload", "result", "cdn"})
-"""Roles of the storage port; a fault without a role never fires there."""
+"""Roles of the storage server; a fault without a role never fires there."""
 
 REQUEST_FAULTS: Final = frozenset(
     {"drop_before_accept", "drop_after_accept", "reset", "http_error", "slow", "html"}
     | {"malformed", "code_error", "empty_start", "data_shape"}
 )
-"""Faults of one request; the first in the queue that fits fires, one for each request."""
+"""Faults of one request: per request, only the first match in the queue fires."""
 
 TASK_FAULTS: Final = frozenset(
     {"stuck", "fail", "list_lag", "not_found_after_start", "odd_status", "no_result"}
     | {"done_at_once", "early_webhook"}
 )
-"""Faults of a newly started task; several can meet in one."""
+"""Faults of a newly started task; one task can have several."""
 
 
 WEBHOOK_FAULTS: Final = frozenset(
     {"drop_webhook", "repeat_webhook", "forge_webhook", "slow_webhook"}
 )
-"""Faults of one webhook; several can meet in one."""
+"""Faults of one webhook; one webhook can have several."""
 
 
 @attrs.define(slots=True, eq=False)
 class Fault:
-    """One queued fault. ``left`` counts down; None means until cleared."""
+    """A queued fault. ``remaining`` counts down; None means until cleared."""
 
     name: str
     role: str | None
     kind: str | None
-    left: int | None
+    remaining: int | None
     values: Mapping[str, Any]
 
-    def fits(self, role: str, kind: str) -> bool:
-        """Returns whether it may fire here."""
+    def matches(self, role: str, kind: str) -> bool:
+        """Return whether it applies to this role and kind."""
         if self.role is None:
             return role not in STORAGE_ROLES and self.kind in {None, kind}
         return self.role == role and self.kind in {None, kind}
 
 
 @attrs.define(slots=True)
-class RateLimiter:
-    """A token bucket on the true clock (not sped up)."""
+class TokenBucket:
+    """A token bucket in real time."""
 
     per_second: float
     burst: float
@@ -65,8 +65,8 @@ class RateLimiter:
             raise ValueError(msg)
         self._tokens = self.burst
 
-    def wait(self, real: float) -> float:
-        """Takes a token and returns 0, or returns the seconds until there is one."""
+    def take_or_delay(self, real: float) -> float:
+        """Take a token and return 0, or return the seconds until one is available."""
         if self._at is not None:
             self._tokens = min(self.burst, self._tokens + (real - self._at) * self.per_second)
         self._at = real
@@ -80,37 +80,37 @@ class RateLimiter:
 class Faults:
     """The queue of faults. Thread-safe.
 
-    Every method queues one fault that fires ``times`` times (None: until ``clear``), in the order
-    of queueing for each (role, kind). ``kind=None`` means any kind and ``role=None`` any role of
-    the API. Roles are start, detail, list, list_processing, batch_detail, delete, action, query,
-    quote, presign, coins, history, and legacy for the older operations; on the storage port
-    upload, result, cdn; webhook for what the service sends. Seconds are service seconds unless
-    told otherwise.
+    Each method queues one fault that fires ``times`` times (None: until ``clear``). Faults for
+    the same role and kind fire in the order in which they were queued. ``kind=None`` means any
+    kind, ``role=None`` any role of the API. Roles of the API are start, detail, list,
+    list_processing, batch_detail, delete, action, query, quote, presign, coins, history, and
+    legacy for the older operations; roles of the storage server are upload, result and cdn; the
+    role of outgoing webhooks is webhook. Seconds are service seconds unless stated otherwise.
 
-    Some HTTP clients repeat a lost GET by themselves (aiohttp once): to make such a client see a
-    dropped or reset connection, order the fault with ``times=2``. Faults of the API fire only for
+    Some HTTP clients retry a lost GET themselves (aiohttp once): to make such a client see a
+    dropped or reset connection, queue the fault with ``times=2``. Faults of the API fire only for
     requests with the right token.
     """
 
     _lock: threading.RLock = attrs.field(factory=threading.RLock)
     _queue: list[Fault] = attrs.field(init=False, factory=list[Fault])
-    _limiter: RateLimiter | None = attrs.field(init=False, default=None)
+    _limiter: TokenBucket | None = attrs.field(init=False, default=None)
 
     # Requests
 
     def drop_before_accept(self, kind: str | None = None, *, times: int | None = 1) -> None:
-        """Closes the connection of a start without an answer; nothing is made or charged."""
-        self._add("drop_before_accept", "start", kind, times)
+        """Close the connection of a start without a response; no task is created or charged."""
+        self._enqueue("drop_before_accept", "start", kind, times)
 
     def drop_after_accept(self, kind: str | None = None, *, times: int | None = 1) -> None:
-        """Makes and charges the task, then closes the connection without an answer."""
-        self._add("drop_after_accept", "start", kind, times)
+        """Create and charge the task, then close the connection without a response."""
+        self._enqueue("drop_after_accept", "start", kind, times)
 
     def reset(
         self, role: str | None = None, kind: str | None = None, *, times: int | None = 1
     ) -> None:
-        """Resets the connection (RST) before the request is looked at."""
-        self._add("reset", role, kind, times)
+        """Reset the connection (RST) before the request is processed."""
+        self._enqueue("reset", role, kind, times)
 
     def http_error(
         self,
@@ -123,13 +123,13 @@ class Faults:
         html: bool = False,
         accepted: bool = False,
     ) -> None:
-        """Answers this HTTP status, as an envelope or as an HTML page.
+        """Respond with this HTTP status, as an envelope or as an HTML page.
 
-        ``retry_after`` (true seconds, or a date as HTTP writes it) goes into the header. With
-        ``accepted`` the request is carried out (a start is charged) before the error is told.
+        ``retry_after`` (real seconds, or an HTTP date) is sent in the Retry-After header. With
+        ``accepted`` the request is processed (a start is charged) before the error is sent.
         """
         values = {"status": status, "retry_after": retry_after, "html": html, "accepted": accepted}
-        self._add("http_error", role, kind, times, **values)
+        self._enqueue("http_error", role, kind, times, **values)
 
     def slow(
         self,
@@ -140,20 +140,20 @@ class Faults:
         times: int | None = 1,
         accepted: bool = False,
     ) -> None:
-        """Waits true seconds before the request is carried out; with ``accepted``, after it."""
-        self._add("slow", role, kind, times, seconds=seconds, accepted=accepted)
+        """Wait real seconds before processing the request, or with ``accepted`` after it."""
+        self._enqueue("slow", role, kind, times, seconds=seconds, accepted=accepted)
 
     def html(
         self, role: str | None = None, kind: str | None = None, *, times: int | None = 1
     ) -> None:
-        """Answers an HTML page under 200; nothing is carried out."""
-        self._add("html", role, kind, times)
+        """Respond 200 with an HTML page; the request is not processed."""
+        self._enqueue("html", role, kind, times)
 
     def malformed(
         self, role: str | None = None, kind: str | None = None, *, times: int | None = 1
     ) -> None:
-        """Carries the request out and answers JSON that breaks off in the middle."""
-        self._add("malformed", role, kind, times)
+        """Process the request and respond with truncated JSON."""
+        self._enqueue("malformed", role, kind, times)
 
     def code_error(
         self,
@@ -164,44 +164,44 @@ class Faults:
         *,
         times: int | None = 1,
     ) -> None:
-        """Answers 200 with this code and message in the envelope; nothing is carried out."""
-        self._add("code_error", role, kind, times, code=code, message=message)
+        """Respond 200 with this code and message in the envelope; the request is not processed."""
+        self._enqueue("code_error", role, kind, times, code=code, message=message)
 
     def empty_start(
-        self, kind: str | None = None, *, shape: Emptiness = "null", times: int | None = 1
+        self, kind: str | None = None, *, shape: EmptyStartShape = "null", times: int | None = 1
     ) -> None:
-        """Answers a start with 200 and no task in one of several shapes; nothing is charged."""
-        self._add("empty_start", "start", kind, times, shape=shape)
+        """Respond to a start with 200 and no task, in one of several shapes; nothing is charged."""
+        self._enqueue("empty_start", "start", kind, times, shape=shape)
 
     def data_shape(
         self,
-        shape: Shape,
+        shape: DataShape,
         role: str | None = None,
         kind: str | None = None,
         *,
         times: int | None = 1,
     ) -> None:
-        """Carries the request out and wraps its data otherwise.
+        """Process the request and wrap its data in another shape.
 
-        ``list``: in a list of one; ``nested``: in an object under ``data``; ``bare``: without any
-        envelope; ``text``: as a string of JSON.
+        ``list``: in a list of one item; ``nested``: in an object under ``data``; ``bare``: without
+        an envelope; ``text``: as a JSON string.
         """
-        self._add("data_shape", role, kind, times, shape=shape)
+        self._enqueue("data_shape", role, kind, times, shape=shape)
 
     def rate_limit(self, per_second: float, burst: float = 1) -> None:
-        """Limits all API requests together from now on: 429 with Retry-After, on true seconds."""
+        """Limit the rate of all API requests, in real seconds: 429 with Retry-After above it."""
         with self._lock:
-            self._limiter = RateLimiter(per_second, burst)
+            self._limiter = TokenBucket(per_second, burst)
 
     # Tasks
 
     def stuck(self, kind: str | None = None, *, times: int | None = 1) -> None:
-        """The next started task never ends (but product_avatar gives up after 2 hours)."""
-        self._add("stuck", "start", kind, times)
+        """Let the next started task never end (product_avatar still fails after 2 hours)."""
+        self._enqueue("stuck", "start", kind, times)
 
     def done_at_once(self, kind: str | None = None, *, times: int | None = 1) -> None:
-        """The next started task is finished in the answer of its start already."""
-        self._add("done_at_once", "start", kind, times)
+        """Let the next started task be finished in the response to its start."""
+        self._enqueue("done_at_once", "start", kind, times)
 
     def fail(
         self,
@@ -211,112 +211,112 @@ class Faults:
         *,
         times: int | None = 1,
     ) -> None:
-        """The next started task fails with this text and code."""
-        self._add("fail", "start", kind, times, message=message, code=code)
+        """Let the next started task fail with this text and code."""
+        self._enqueue("fail", "start", kind, times, message=message, code=code)
 
     def list_lag(self, seconds: float, kind: str | None = None, *, times: int | None = 1) -> None:
-        """The next started task is missing from the lists for so long."""
-        self._add("list_lag", "start", kind, times, seconds=seconds)
+        """Hide the next started task from the lists for this many service seconds."""
+        self._enqueue("list_lag", "start", kind, times, seconds=seconds)
 
     def not_found_after_start(
         self, seconds: float, kind: str | None = None, *, times: int | None = 1
     ) -> None:
-        """The next started task is unknown to detail and batchDetail for so long."""
-        self._add("not_found_after_start", "start", kind, times, seconds=seconds)
+        """Hide the next started task from detail and batchDetail for this many service seconds."""
+        self._enqueue("not_found_after_start", "start", kind, times, seconds=seconds)
 
     def odd_status(
         self, kind: str | None = None, word: str = "warming_up", *, times: int | None = 1
     ) -> None:
-        """The next started task shows this status word while it runs."""
-        self._add("odd_status", "start", kind, times, word=word)
+        """Let the next started task show this status word while it runs."""
+        self._enqueue("odd_status", "start", kind, times, word=word)
 
     def no_result(self, kind: str | None = None, *, times: int | None = 1) -> None:
-        """The next started task completes with an empty result URL."""
-        self._add("no_result", "start", kind, times)
+        """Let the next started task complete with an empty result URL."""
+        self._enqueue("no_result", "start", kind, times)
 
     # Webhooks
 
     def drop_webhook(self, kind: str | None = None, *, times: int | None = 1) -> None:
-        """The next webhook is never sent."""
-        self._add("drop_webhook", "webhook", kind, times)
+        """Never send the next webhook."""
+        self._enqueue("drop_webhook", "webhook", kind, times)
 
     def repeat_webhook(
         self, kind: str | None = None, *, copies: int = 2, times: int | None = 1
     ) -> None:
-        """The next webhook is sent so many times."""
-        self._add("repeat_webhook", "webhook", kind, times, copies=copies)
+        """Send the next webhook this many times."""
+        self._enqueue("repeat_webhook", "webhook", kind, times, copies=copies)
 
     def forge_webhook(self, kind: str | None = None, *, times: int | None = 1) -> None:
-        """Before the next webhook comes one like it whose token is wrong."""
-        self._add("forge_webhook", "webhook", kind, times)
+        """Send a copy of the next webhook with a wrong token before it."""
+        self._enqueue("forge_webhook", "webhook", kind, times)
 
     def slow_webhook(
         self, seconds: float, kind: str | None = None, *, times: int | None = 1
     ) -> None:
-        """The next webhook is sent so many true seconds late."""
-        self._add("slow_webhook", "webhook", kind, times, seconds=seconds)
+        """Send the next webhook this many real seconds late."""
+        self._enqueue("slow_webhook", "webhook", kind, times, seconds=seconds)
 
     def early_webhook(self, kind: str | None = None, *, times: int | None = 1) -> None:
-        """The next started task sends its webhook at once, and again when it has ended."""
-        self._add("early_webhook", "start", kind, times)
+        """Let the next started task send its webhook at once, and again when it has ended."""
+        self._enqueue("early_webhook", "start", kind, times)
 
     # Storage
 
     def cut_download(self, after_bytes: int, times: int | None = 1) -> None:
-        """Breaks a download off after so many bytes of its body."""
-        self._add("cut_download", "result", None, times, after_bytes=after_bytes)
+        """Cut a download off after this many bytes of its body."""
+        self._enqueue("cut_download", "result", None, times, after_bytes=after_bytes)
 
     def drop_download(self, *, times: int | None = 1) -> None:
-        """Closes the connection of a download without an answer."""
-        self._add("drop_download", "result", None, times)
+        """Close the connection of a download without a response."""
+        self._enqueue("drop_download", "result", None, times)
 
     def expire_results(self, times: int | None = 1) -> None:
-        """Answers a result download with 403, until a detail or list call signs a new URL."""
-        self._add("expire_results", "result", None, times)
+        """Respond 403 to a result download until a detail or list request signs a new URL."""
+        self._enqueue("expire_results", "result", None, times)
 
     def upload_error(self, status: int, times: int | None = 1) -> None:
-        """Answers an upload with this HTTP status; nothing is stored."""
-        self._add("upload_error", "upload", None, times, status=status)
+        """Respond to an upload with this HTTP status; nothing is stored."""
+        self._enqueue("upload_error", "upload", None, times, status=status)
 
     # All
 
     def clear(self) -> None:
-        """Removes every queued fault and the rate limit."""
+        """Remove every queued fault and the rate limit."""
         with self._lock:
             self._queue.clear()
             self._limiter = None
 
     @property
     def pending(self) -> tuple[str, ...]:
-        """The names of the faults that wait, in order."""
+        """The names of the queued faults, in order."""
         with self._lock:
             return tuple(fault.name for fault in self._queue)
 
     @property
     def is_idle(self) -> bool:
-        """Whether no fault waits."""
-        return not self._queue  # nearly every request; a list is read safely without the lock
+        """Whether no fault is queued."""
+        return not self._queue  # Called for nearly every request; reading a list needs no lock.
 
     def take(self, names: frozenset[str], role: str, kind: str) -> Fault | None:
-        """Returns the first queued fault of these names that fits, and counts it down."""
+        """Return the first queued fault with one of these names that matches, and count it down."""
         if self.is_idle:
             return None
         with self._lock:
             for fault in self._queue:
-                if fault.name in names and fault.fits(role, kind):
-                    if fault.left is not None:
-                        fault.left -= 1
-                        if fault.left <= 0:
+                if fault.name in names and fault.matches(role, kind):
+                    if fault.remaining is not None:
+                        fault.remaining -= 1
+                        if fault.remaining <= 0:
                             self._queue.remove(fault)
                     return fault
         return None
 
-    def pace(self, real: float) -> float:
-        """Returns 0 when a request may pass, else the true seconds until the next one may."""
+    def rate_limit_delay(self, real: float) -> float:
+        """Return 0 if a request may pass now, else the real seconds until one may."""
         with self._lock:
-            return self._limiter.wait(real) if self._limiter else 0.0
+            return self._limiter.take_or_delay(real) if self._limiter else 0.0
 
-    def _add(
+    def _enqueue(
         self, name: str, role: str | None, kind: str | None, times: int | None, **values: Any
     ) -> None:
         if times is not None and times < 1:
@@ -326,7 +326,7 @@ class Faults:
             self._queue.append(Fault(name, role, kind, times, values))
 
 
-SETTABLE: Final = (
+CONTROLLABLE_FAULTS: Final = (
     REQUEST_FAULTS
     | TASK_FAULTS
     | WEBHOOK_FAULTS
@@ -339,4 +339,4 @@ SETTABLE: Final = (
         "clear",
     }
 )
-"""The methods of ``Faults`` that the control route may call."""
+"""The methods of ``Faults`` that the control route can call."""

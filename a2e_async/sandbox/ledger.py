@@ -1,4 +1,4 @@
-"""What was charged, for what, and what came back. Coins are whole numbers."""
+"""The ledger of charges and refunds. Coins are whole numbers."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import attrs
 
 
 class InsufficientCoins(Exception):
-    """The balance does not cover a price; nothing was charged."""
+    """The balance does not cover the price; nothing was charged."""
 
 
 @attrs.frozen(slots=True)
 class Charge:
-    """One paid request: a start of one or more tasks, or a paid call that starts none."""
+    """A paid request: a start of one or more tasks, or a call that starts none."""
 
     kind: str
     """The task kind; ``presign``, ``speech``, ``watermark`` or ``streaming_avatar`` for calls
     that start no task."""
 
     ids: tuple[str, ...]
-    """The tasks it paid for; empty for a call that starts none."""
+    """The ids of the tasks it paid for; empty for a call that starts none."""
 
     coins: int
     at: float
@@ -29,15 +29,15 @@ class Charge:
 
     path: str
     body: Mapping[str, Any]
-    """The request body as it arrived."""
+    """The request body as received."""
 
     refunded: int = 0
-    """Coins that were given back; 0 when none."""
+    """Coins refunded so far."""
 
 
 @attrs.frozen(slots=True)
 class Transaction:
-    """One movement of the balance: positive for income, negative for spending."""
+    """A change of the balance: positive for income, negative for spending."""
 
     id: str
     amount: int
@@ -49,52 +49,54 @@ class Transaction:
 
 @attrs.define(slots=True)
 class Ledger:
-    """The account. ``balance`` always equals the first grant less ``spent``."""
+    """The balance and its history. ``balance`` always equals the initial grant minus ``spent``."""
 
     balance: int
     spent: int = attrs.field(init=False, default=0)
     charges: list[Charge] = attrs.field(init=False, factory=list[Charge])
     transactions: list[Transaction] = attrs.field(init=False, factory=list[Transaction])
-    _by_task: dict[str, tuple[int, int]] = attrs.field(
+    _charge_by_task: dict[str, tuple[int, int]] = attrs.field(
         init=False, factory=dict[str, tuple[int, int]]
     )
 
-    def open(self, transaction_id: str, at: float) -> None:
-        """Writes the first grant into the history."""
+    def grant_initial_balance(self, transaction_id: str, at: float) -> None:
+        """Record the initial balance as the first transaction."""
         note = "Grant"
         self.transactions.append(Transaction(transaction_id, self.balance, at, note, self.balance))
 
     def charge(self, charge: Charge, transaction_id: str) -> None:
-        """Takes the coins.
+        """Charge the coins and record the transaction.
 
         Raises:
-            InsufficientCoins: the balance is too low.
+            InsufficientCoins: the balance is too low; nothing is charged.
         """
         if charge.coins > self.balance:
             raise InsufficientCoins
-        shares = _shares(charge.coins, len(charge.ids))
+        shares = _split_coins(charge.coins, len(charge.ids))
         for task_id, share in zip(charge.ids, shares, strict=True):
-            self._by_task[task_id] = (len(self.charges), share)
+            self._charge_by_task[task_id] = (len(self.charges), share)
         self.charges.append(charge)
-        self._move(-charge.coins, charge.at, f"Charge: {charge.kind}", charge.ids, transaction_id)
+        self._record_transaction(
+            -charge.coins, charge.at, f"Charge: {charge.kind}", charge.ids, transaction_id
+        )
 
     def refund(self, task_id: str, at: float, transaction_id: str) -> int:
-        """Gives back what the task cost, once; returns the coins."""
-        index, share = self._by_task.pop(task_id, (-1, 0))
-        self.give_back(index, share, at, transaction_id, (task_id,))
+        """Refund the cost of a task, at most once; return the coins."""
+        index, share = self._charge_by_task.pop(task_id, (-1, 0))
+        self.refund_part(index, share, at, transaction_id, (task_id,))
         return share
 
-    def give_back(
+    def refund_part(
         self, index: int, coins: int, at: float, transaction_id: str, ids: tuple[str, ...] = ()
     ) -> None:
-        """Gives back so many coins of the charge with this index; nothing when there are none."""
+        """Refund coins of the charge at this index; do nothing for 0 coins."""
         if not coins:
             return
         old = self.charges[index]
         self.charges[index] = attrs.evolve(old, refunded=old.refunded + coins)
-        self._move(coins, at, f"Refund: {old.kind}", ids, transaction_id)
+        self._record_transaction(coins, at, f"Refund: {old.kind}", ids, transaction_id)
 
-    def _move(
+    def _record_transaction(
         self, amount: int, at: float, note: str, ids: tuple[str, ...], transaction_id: str
     ) -> None:
         self.balance += amount
@@ -102,7 +104,7 @@ class Ledger:
         self.transactions.append(Transaction(transaction_id, amount, at, note, self.balance, ids))
 
 
-def _shares(coins: int, parts: int) -> list[int]:
+def _split_coins(coins: int, parts: int) -> list[int]:
     if not parts:
         return []
     share, rest = divmod(coins, parts)

@@ -1,6 +1,7 @@
-"""A pytest fixture: ``a2e_sandbox``, the service on this machine, in a thread of its own.
+"""The pytest fixture ``a2e_sandbox``: the service on this machine, in its own thread.
 
-It is synchronous, so it works beside every asynchronous pytest plugin. Options go by marker:
+The fixture is synchronous, so it works with every asynchronous pytest plugin. A marker passes
+options:
 
 ```python
 @pytest.mark.a2e_sandbox(speed=600, balance=10)
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers the marker."""
+    """Register the marker."""
     config.addinivalue_line(
         "markers", "a2e_sandbox(**options): options of Sandbox for the fixture a2e_sandbox"
     )
@@ -28,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def a2e_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    """Yields a running ``Sandbox``, at speed 600 unless the marker says otherwise."""
+    """Yield a running ``Sandbox``, at speed 600 unless the marker says otherwise."""
     from .server import Sandbox
 
     marker = request.node.get_closest_marker("a2e_sandbox")

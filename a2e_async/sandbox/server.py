@@ -1,4 +1,4 @@
-"""The sandbox as people hold it: two web servers over one engine, on a loop or in a thread."""
+"""``Sandbox``: two web servers over one service, on the running loop or in a thread."""
 
 from __future__ import annotations
 
@@ -15,46 +15,48 @@ from typing import Any, Final
 import attrs
 from aiohttp import web
 
-from .control import Control
-from .engine import Engine, Leak, LedgerView, TaskView
 from .faults import Faults
-from .results import MadeWith, Wanted
-from .tasks import Durations
-from .web_api import ApiHandler
-from .web_common import Handler, forgiving
-from .web_storage import StorageHandler
-from .webhooks import Delivery, Webhooks
+from .locked_service import LockedService
+from .object_store import AuthLeak
+from .results.maker import MediaBackend, MediaBackendChoice
+from .simulated_task import Durations
+from .views import LedgerView, TaskView, view_tasks
+from .web.api import ApiHandler
+from .web.control import ControlRoutes
+from .web.responses import WebHandler, ignore_disconnects
+from .web.storage import StorageHandler
+from .web.webhooks import Delivery, WebhookSender
 
 API_KEY: Final = "sandbox-key"
-"""The token that the sandbox takes unless told otherwise."""
+"""The default token of a sandbox."""
 
 
 @attrs.define(slots=True, kw_only=True, eq=False)
 class Sandbox:
     """The A2E service on this machine: the same routes and quirks, without coins.
 
-    Use it with ``async with`` on the running loop, or with ``with``: then it runs in a thread of
-    its own and serves synchronous code as well as any event loop. All attributes may be read from
-    any thread. A sandbox runs once.
+    ``async with`` runs it on the running event loop. ``with`` runs it in its own thread, for
+    synchronous code and for any event loop. All attributes can be read from any thread. A sandbox
+    runs only once.
     """
 
     speed: float = 60.0
-    """How much faster than in truth tasks advance."""
+    """How many times faster than real time tasks progress."""
 
     seed: int | None = None
-    """Makes ids and durations the same on each run; None for chance."""
+    """Makes ids and durations reproducible; None for random ones."""
 
     port: int = 0
-    """The API port; 0 for a free one. Storage always takes a free one."""
+    """The API port; 0 for a free one. The storage server always uses a free port."""
 
     host: str = "127.0.0.1"
     api_key: str = API_KEY
     balance: int = 100_000
-    """Coins at the beginning; what is left is ``ledger.balance``."""
+    """The initial balance in coins; ``ledger.balance`` is what is left."""
 
     durations: Durations | None = None
     """Service seconds from start to end, by kind: a number, a range, or a function of a
-    ``random.Random``. Kinds that are not named take their usual time."""
+    ``random.Random``. Other kinds take their usual time."""
 
     failure_rate: float = 0.0
     """The share of tasks that fail by themselves, 0 to 1."""
@@ -63,41 +65,43 @@ class Sandbox:
     """Service seconds for which a signed result URL works."""
 
     rate_limit: float | tuple[float, float] | None = None
-    """Requests per true second, or that and a burst; None for no limit."""
+    """Requests per real second, or a tuple of that and the burst; None for no limit."""
 
     deliver_webhooks: bool = False
-    """Whether webhooks go to any address. To this machine's own they always do, by http, too."""
+    """Whether webhooks go to any address. To this machine they always do, over http too."""
 
     webhook_verify: bool = True
     """Whether the certificate of a webhook receiver is checked."""
 
-    make_results: Wanted = "auto"
-    """``pyav`` makes results from the real inputs, ``stdlib`` small stand-ins."""
+    make_results: MediaBackendChoice = "auto"
+    """``pyav`` makes results from the real inputs, ``stdlib`` small placeholders."""
 
     clock: Callable[[], float] = time.monotonic
     epoch: float | None = None
-    """Calendar seconds since 1970 at the beginning; None for now."""
+    """The calendar time at the start, in seconds since 1970; None for now."""
 
     base_url: str = attrs.field(init=False, default="")
-    """The API address, known once it runs."""
+    """The API's base URL; empty until the sandbox runs."""
 
     storage_url: str = attrs.field(init=False, default="")
-    """The address of uploads and results: another origin than the API."""
+    """The base URL of uploads and results; another origin than the API."""
 
-    _engine: Engine = attrs.field(init=False, repr=False)
+    _locked: LockedService = attrs.field(init=False, repr=False)
     _pool: ThreadPoolExecutor | None = attrs.field(init=False, default=None, repr=False)
     _runners: list[web.ServerRunner] = attrs.field(
         init=False, factory=list[web.ServerRunner], repr=False
     )
-    _webhooks: Webhooks | None = attrs.field(init=False, default=None, repr=False)
-    _posting: asyncio.Task[None] | None = attrs.field(init=False, default=None, repr=False)
-    _thread: _Thread | None = attrs.field(init=False, default=None, repr=False)
+    _webhooks: WebhookSender | None = attrs.field(init=False, default=None, repr=False)
+    _webhook_sender_task: asyncio.Task[None] | None = attrs.field(
+        init=False, default=None, repr=False
+    )
+    _thread: _SandboxThread | None = attrs.field(init=False, default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if not 0 <= self.failure_rate <= 1:
             msg = "failure_rate must lie between 0 and 1"
             raise ValueError(msg)
-        self._engine = Engine.make(
+        self._locked = LockedService.create(
             source=self.clock,
             speed=self.speed,
             epoch=time.time() if self.epoch is None else self.epoch,
@@ -114,69 +118,69 @@ class Sandbox:
             rate, burst = limit if isinstance(limit, tuple) else (limit, max(1.0, limit))
             self.faults.rate_limit(rate, burst)
 
-    # What tests look at
+    # What tests read
 
     @property
     def ledger(self) -> LedgerView:
         """What was charged: ``charges``, ``balance``, ``spent``, ``starts(kind)``."""
-        return LedgerView(self._engine)
+        return LedgerView(self._locked)
 
     @property
     def calls(self) -> Counter[tuple[str, str]]:
-        """How many API requests came, by role and kind ("" where there is none); a copy."""
-        with self._engine.lock:
-            return Counter(self._engine.service.calls)
+        """The number of API requests by role and kind ("" where there is none); a copy."""
+        with self._locked.lock:
+            return Counter(self._locked.service.calls)
 
     @property
     def calls_total(self) -> int:
-        """How many API requests came in all."""
-        with self._engine.lock:
-            return self._engine.service.calls.total()
+        """The number of all API requests."""
+        with self._locked.lock:
+            return self._locked.service.calls.total()
 
     @property
     def transfers(self) -> Counter[str]:
-        """How many requests came to storage: ``upload``, ``result``, ``cdn``; a copy."""
-        with self._engine.lock:
-            return Counter(self._engine.transfers)
+        """The number of storage requests by role: ``upload``, ``result``, ``cdn``; a copy."""
+        with self._locked.lock:
+            return Counter(self._locked.transfers)
 
     @property
     def tasks(self) -> tuple[TaskView, ...]:
-        """All tasks that were not deleted, oldest first, as they are now."""
-        return self._engine.views()
+        """A view of every task that was not deleted, oldest first, as it is now."""
+        return view_tasks(self._locked)
 
     @property
     def webhooks(self) -> tuple[Delivery, ...]:
-        """Every webhook event so far: sent, or held back by a fault; oldest first."""
+        """Every webhook event so far, sent or held back by a fault; oldest first."""
         return tuple(self._webhooks.deliveries) if self._webhooks is not None else ()
 
     @property
-    def leaks(self) -> tuple[Leak, ...]:
+    def leaks(self) -> tuple[AuthLeak, ...]:
         """Every request that carried an Authorization header to storage."""
-        with self._engine.lock:
-            return tuple(self._engine.leaks)
+        with self._locked.lock:
+            return tuple(self._locked.leaks)
 
     @property
     def faults(self) -> Faults:
-        """Orders faults."""
-        return self._engine.faults
+        """Injects faults into the following requests and tasks."""
+        return self._locked.faults
 
     @property
-    def results_made_with(self) -> MadeWith:
-        """``pyav`` or ``stdlib``."""
-        return self._engine.maker.made_with
+    def results_made_with(self) -> MediaBackend:
+        """The backend that makes result files: ``pyav`` or ``stdlib``."""
+        return self._locked.maker.made_with
 
     def advance(self, seconds: float) -> None:
-        """Moves the service forward by so many service seconds, at once.
+        """Move the service forward by this many service seconds, at once.
 
         Raises:
-            ValueError: less than 0.
+            ValueError: ``seconds`` is negative.
         """
-        self._engine.advance(seconds)
+        self._locked.advance(seconds)
 
     # Running
 
     async def __aenter__(self) -> Sandbox:
-        """Starts both servers on the running loop."""
+        """Start both servers on the running loop."""
         await self._start()
         return self
 
@@ -186,12 +190,12 @@ class Sandbox:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stops them; clients that are still connected are cut off."""
+        """Stop both servers; open connections are closed."""
         await self._stop()
 
     def __enter__(self) -> Sandbox:
-        """Starts both servers in a thread of their own."""
-        self._thread = _Thread(self._start, self._stop)
+        """Start both servers in their own thread."""
+        self._thread = _SandboxThread(self._start, self._stop)
         self._thread.start()
         return self
 
@@ -201,31 +205,33 @@ class Sandbox:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stops them and ends the thread."""
+        """Stop both servers and end the thread."""
         if self._thread is not None:
             self._thread.stop()
 
     async def _start(self) -> None:
         if self.base_url or self._pool is not None:
-            msg = "a Sandbox runs once: make a new one"
+            msg = "a Sandbox runs only once: create a new one"
             raise RuntimeError(msg)
-        self._engine.open()
+        self._locked.open()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="a2e-sandbox")
         try:
-            api = ApiHandler(self._engine, self.api_key, Control(self._engine), self.clock)
-            storage = StorageHandler(self._engine, self._pool)
+            api = ApiHandler(self._locked, self.api_key, ControlRoutes(self._locked), self.clock)
+            storage = StorageHandler(self._locked, self._pool)
             self.storage_url = await self._serve(storage, 0)
-            with self._engine.lock:
-                self._engine.service.store.base_url = self.storage_url
+            with self._locked.lock:
+                self._locked.service.store.base_url = self.storage_url
             self.base_url = await self._serve(api, self.port)
         except BaseException:
             await self._stop()
             raise
-        self._webhooks = Webhooks(self._engine, self.webhook_verify)
-        self._posting = asyncio.create_task(self._webhooks.run(), name="a2e-sandbox webhooks")
+        self._webhooks = WebhookSender(self._locked, self.webhook_verify)
+        self._webhook_sender_task = asyncio.create_task(
+            self._webhooks.run(), name="a2e-sandbox webhooks"
+        )
 
-    async def _serve(self, handler: Handler, port: int) -> str:
-        server = web.Server(forgiving(handler), access_log=None)
+    async def _serve(self, handler: WebHandler, port: int) -> str:
+        server = web.Server(ignore_disconnects(handler), access_log=None)
         runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.05)
         await runner.setup()
         self._runners.append(runner)
@@ -234,22 +240,22 @@ class Sandbox:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{bound}"
 
     async def _stop(self) -> None:
-        if self._posting is not None:
-            self._posting.cancel()
+        if self._webhook_sender_task is not None:
+            self._webhook_sender_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._posting
+                await self._webhook_sender_task
         while self._runners:
             await self._runners.pop().cleanup()
         if self._pool is not None:
             await asyncio.to_thread(self._pool.shutdown)
-        self._engine.close()
+        self._locked.close()
 
 
-class _Thread:
-    """Runs a sandbox on a loop of its own in a thread."""
+class _SandboxThread:
+    """Runs a sandbox on its own event loop in a thread."""
 
     def __init__(self, start: Callable[[], Any], stop: Callable[[], Any]) -> None:
-        self._parts = start, stop
+        self._callbacks = start, stop
         self._ready = threading.Event()
         self._done: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -257,7 +263,7 @@ class _Thread:
         self._thread = threading.Thread(target=self._main, name="a2e-sandbox", daemon=True)
 
     def start(self) -> None:
-        """Returns when the servers listen; raises what kept them from it."""
+        """Return once the servers listen; raise the error that prevented it."""
         self._thread.start()
         self._ready.wait()
         if self._error is not None:
@@ -265,7 +271,7 @@ class _Thread:
             raise self._error
 
     def stop(self) -> None:
-        """Returns when the thread has ended; raises what went wrong in it."""
+        """Return once the thread has ended; raise the error that ended it."""
         if self._loop is not None and self._done is not None:
             self._loop.call_soon_threadsafe(self._done.set)
         self._thread.join()
@@ -281,7 +287,7 @@ class _Thread:
             self._ready.set()
 
     async def _serve(self) -> None:
-        start, stop = self._parts
+        start, stop = self._callbacks
         self._done, self._loop = asyncio.Event(), asyncio.get_running_loop()
         await start()
         self._ready.set()

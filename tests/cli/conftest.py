@@ -22,7 +22,7 @@ KEY = "sk_test_0123456789abcdefghij"
 
 @frozen
 class Result:
-    """How a command ended, and what it said."""
+    """How a command ended, and its output."""
 
     code: int
     out: str
@@ -69,7 +69,7 @@ def invoke(quiet_env: Path, capfd: pytest.CaptureFixture[str]) -> Invoke:
 @pytest.fixture
 def a2e(invoke: Invoke, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Invoke:
     """Run a command in this process against the sandbox."""
-    # A look every two seconds would be most of the time that these tests take.
+    # A poll every two seconds would take most of the time of these tests.
     monkeypatch.setitem(A2E.__init__.__kwdefaults__, "poll_interval", 0.05)
     monkeypatch.setenv("A2E_API_KEY", KEY)
     monkeypatch.setenv("A2E_BASE_URL", sandbox.base_url)

@@ -1,4 +1,4 @@
-"""``a2e batch``: checked before it spends, each job paid once, the same command goes on."""
+"""``a2e batch``: checked before it spends, each job charged once, resumed by the same command."""
 
 import json
 import os
@@ -137,7 +137,7 @@ def test_a_csv_file(a2e: Invoke, sandbox: Sandbox, tmp_path: Path) -> None:
 def test_some_fail_and_only_retries_pay_again(
     a2e: Invoke, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """A partial failure has its own exit code, and running it again pays for nothing."""
+    """A partial failure has its own exit code; running it again charges nothing."""
     write(tmp_path / "jobs.jsonl", picture("a"), picture("b"), picture("c"))
     sandbox.faults.fail("text_to_image")
     result = a2e("batch", "jobs.jsonl", *RUN, "--json")
@@ -185,7 +185,7 @@ def test_an_unknown_start_is_told_and_found_by_the_next_run(
 def test_what_never_arrived_is_sent_again_when_allowed(
     a2e: Invoke, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed, as it were, between the journal and the network: unknown, until it is allowed."""
+    """Killed between the journal and the network: unknown, until resending is allowed."""
     monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.03, 0.06))
     monkeypatch.setattr("a2e_async.tasks.sending.RESEND_AFTER", 0.2)
     write(tmp_path / "seen.jsonl", dub("seen"))

@@ -1,4 +1,4 @@
-"""The pass over a batch file before anything is spent: what is wrong is told with its line."""
+"""The check of a batch file before anything is spent: errors name the line."""
 
 import json
 import tracemalloc

@@ -1,4 +1,4 @@
-"""What the command line refuses, bounds and words before coins are spent."""
+"""What the command line refuses, limits and warns of before coins are spent."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The demo: its books, its exit code, what it leaves behind."""
+"""The demo: its ledger check, its exit code, the files it leaves."""
 
 import io
 import json

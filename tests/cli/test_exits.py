@@ -1,4 +1,4 @@
-"""How errors end: the code, one line, and the way to go on."""
+"""How errors end: the exit code, one line, and the next step."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the command says of itself, and what it says of wrong usage."""
+"""Help texts and usage errors."""
 
 import importlib
 import subprocess

@@ -22,7 +22,7 @@ KEPT = ["--journal", "jobs.db", "--key", "talk-17"]
 
 @pytest.fixture(autouse=True)
 def quick_searches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Searches for lost starts give up after a moment instead of 45 s."""
+    """Let searches for lost starts give up after a moment instead of 45 s."""
     monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.03, 0.06))
 
 

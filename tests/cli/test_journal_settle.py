@@ -1,4 +1,4 @@
-"""``a2e journal settle``: what nobody can find is closed by hand, once, and pays for nothing."""
+"""``a2e journal settle``: entries that cannot be found are closed by hand, free of charge."""
 
 import sqlite3
 import time
@@ -19,7 +19,7 @@ SETTLE = ["journal", "settle", "jobs.db"]
 
 
 def later(seconds: float = 1000) -> None:
-    """Let time go by since everything in the journal was sent."""
+    """Age everything in the journal."""
     db = sqlite3.connect("jobs.db")
     with db:
         db.execute("UPDATE jobs SET sent_at = sent_at - ?", (seconds,))
@@ -96,7 +96,7 @@ def test_a_task_that_was_found_by_hand(a2e: Invoke, sandbox: Sandbox, lost: str)
 
 
 def test_a_call_without_a_task_is_shown_and_closed(a2e: Invoke, sandbox: Sandbox) -> None:
-    """Speech whose answer was lost stands in the journal until somebody says what became of it."""
+    """Speech without a response stays in the journal until the user settles it."""
     import asyncio
 
     from a2e_async import A2E

@@ -1,4 +1,4 @@
-"""``kinds``, and that a command loads the kind it is about and no other."""
+"""``kinds``; a command loads only the kind that it uses."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""What a wait says of a service that cannot be reached."""
+"""What a wait prints when the service cannot be reached."""
 
 import errno
 import io

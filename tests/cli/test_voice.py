@@ -1,4 +1,4 @@
-"""``voices`` and ``say`` against the sandbox: what is said, saved, paid, and kept when cut off."""
+"""``voices`` and ``say`` against the sandbox: output, files, charges, and interruption."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def voice(a2e: Invoke) -> str:
 
 
 def spoken(sandbox: Sandbox) -> int:
-    """Return how many times speech was paid."""
+    """Return how many times speech was charged."""
     return sum(charge.kind == "speech" for charge in sandbox.ledger.charges)
 
 

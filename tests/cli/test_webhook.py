@@ -1,4 +1,4 @@
-"""``a2e webhook listen``: what comes is shown, and no token ever is."""
+"""``a2e webhook listen``: events are shown, tokens never."""
 
 import json
 import os

@@ -1,1 +1,1 @@
-"""The client against the sandbox, as its users drive it."""
+"""Tests of the client against the sandbox, through its public interface."""

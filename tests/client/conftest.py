@@ -1,4 +1,4 @@
-"""A sandbox on the test's own loop, clients of it, and what every test must leave behind."""
+"""A sandbox on the test's event loop, clients of it, and the checks after every test."""
 
 import asyncio
 import contextlib
@@ -35,31 +35,31 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def quick_searches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Searches for lost starts give up after a moment instead of 45 s."""
+    """Let searches for lost starts give up after a moment instead of 45 s."""
     monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.03, 0.06))
 
 
 @pytest.fixture
 def gone_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the service does not know is given up after a moment instead of two minutes."""
+    """Let waits for tasks unknown to the service give up after a moment instead of two minutes."""
     monkeypatch.setattr("a2e_async.tasks.schedule.NOT_FOUND_FOR", 0.2)
 
 
 @pytest.fixture
 def sandbox_options() -> dict[str, Any]:
-    """Options of the sandbox; tests that need others parametrize this name."""
+    """Options of the sandbox; tests override them by parametrizing this fixture."""
     return {}
 
 
 LONG = pytest.mark.parametrize(
     "sandbox_options", [{"durations": dict.fromkeys(STARTS, 3600.0)}], ids=["long"]
 )
-"""Tasks take an hour of the service's time, which `Sandbox.advance` lets pass at once."""
+"""Tasks take an hour of service time; `Sandbox.advance` skips it."""
 
 
 @pytest.fixture
 def blind(sandbox: Sandbox) -> None:
-    """No list shows a new task for a very long time: a lost start cannot be found."""
+    """Hide new tasks from all lists for a very long time: a lost start cannot be found."""
     sandbox.faults.list_lag(1e9, times=None)
 
 
@@ -89,10 +89,10 @@ MakeClient = Callable[..., A2E]
 
 @pytest.fixture
 async def make_client(sandbox: Sandbox) -> AsyncIterator[MakeClient]:
-    """Make clients of the sandbox; impatient unless told otherwise.
+    """Make clients of the sandbox, by default with short timeouts.
 
-    They are closed at the end; then none of their asyncio tasks may be left, and nothing may
-    have been told to the loop's exception handler (futures and tasks nobody looked at).
+    They are closed at the end. Then none of their asyncio tasks may be left, and the loop's
+    exception handler must not have been called (unretrieved exceptions of futures and tasks).
     """
     made: list[A2E] = []
     loop = asyncio.get_running_loop()
@@ -126,13 +126,13 @@ def media(tmp_path: Path) -> Path:
 
 
 async def turns(count: int) -> None:
-    """Let the event loop go round ``count`` times."""
+    """Let the event loop run ``count`` iterations."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 async def until(true: Callable[[], Any], seconds: float = 10.0) -> None:
-    """Wait until something is so."""
+    """Wait until a condition holds."""
     async with asyncio.timeout(seconds):
         while not true():
             await asyncio.sleep(0.002)
@@ -147,8 +147,8 @@ def paid(sandbox: Sandbox) -> tuple[Charge, ...]:
     return sandbox.ledger.starts()
 
 
-def unspent(sandbox: Sandbox) -> bool:
-    """Tell whether nothing was charged, started or presigned."""
+def nothing_charged(sandbox: Sandbox) -> bool:
+    """Return whether nothing was charged, started or presigned."""
     return not sandbox.ledger.charges and not any(
         role in ("start", "presign") for role, _ in sandbox.calls
     )
@@ -173,7 +173,7 @@ FORBIDDEN = (KEY, "Signature=", "X-Amz")
 
 
 def told(value: Any) -> str:
-    """Return all that a value tells: repr, str, pickle, and what an exception stands on."""
+    """Return everything that a value exposes: repr, str, pickle, and an exception's causes."""
     texts = [repr(value), str(value)]
     with contextlib.suppress(TypeError, AttributeError, pickle.PicklingError):
         texts.append(pickle.dumps(value).decode("latin-1"))
@@ -185,7 +185,7 @@ def told(value: Any) -> str:
     return "\n".join(texts)
 
 
-def assert_discreet(value: Any, *more: str) -> None:
+def assert_no_secrets(value: Any, *more: str) -> None:
     """Assert that a value tells neither key nor signature nor anything else given."""
     text = told(value)
     for secret in (*FORBIDDEN, *more):
@@ -198,6 +198,6 @@ def assert_discreet(value: Any, *more: str) -> None:
 
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """Capture the package's log from DEBUG on."""
+    """Capture the package's log records from DEBUG up."""
     with caplog.at_level(logging.DEBUG):
         yield caplog

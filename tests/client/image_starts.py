@@ -1,4 +1,4 @@
-"""Starts of the kinds that make pictures."""
+"""Start inputs of the kinds that make images."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -84,13 +84,13 @@ WIRE: list[tuple[str, Inputs, Inputs]] = [
         {},
     ),
 ]
-"""Kind, all its inputs, and what goes out besides them and the name."""
+"""Each kind, all its inputs, and what the body has besides them and the name."""
 
 SEVERAL = {"text_to_image": 2, "kling_image": 3}
-"""Remote tasks that these starts make, where it is not one."""
+"""How many remote tasks these starts create, where it is not one."""
 
 OUTPUTS = {**SEVERAL, "photobook": 8}
-"""Pictures that they make, where it is not one."""
+"""How many images they produce, where it is not one."""
 
 LEAST: dict[str, Inputs] = {
     "nano_banana": PROMPT,
@@ -104,4 +104,4 @@ LEAST: dict[str, Inputs] = {
     "product_avatar": PRODUCT,
     "photobook": {"face_image_url": FACE},
 }
-"""The least that each kind takes."""
+"""The minimal inputs of each kind."""

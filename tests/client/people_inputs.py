@@ -1,4 +1,4 @@
-"""Starts of the kinds around people, voices and given videos."""
+"""Start inputs of the kinds about people, voices and existing videos."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -39,7 +39,7 @@ LEAST: dict[str, Inputs] = {
     "caption_removal": {"source_url": CLIP},
     "upscale": {"source_url": CLIP},
 }
-"""The least that each kind takes; it goes out as it is, but for `CAMEL`."""
+"""The minimal inputs of each kind; they are sent under the same names, except `CAMEL`."""
 
 MOST: dict[str, Inputs] = {
     "face_swap": {**SWAP, "cover_url": OTHER, "model_version": "v1"},
@@ -102,7 +102,7 @@ MOST: dict[str, Inputs] = {
     "caption_removal": {"source_url": CLIP},
     "upscale": {"source_url": FACE},
 }
-"""All that each kind takes, as far as it goes together."""
+"""All inputs of each kind that can be combined."""
 
 CAMEL: Mapping[str, str] = {
     "processing_limit": "timeout",
@@ -113,14 +113,14 @@ CAMEL: Mapping[str, str] = {
     "caption_align": "captionAlign",
     "is_to_public_pool": "isToPublicPool",
 }
-"""Inputs that have another name on the wire."""
+"""Inputs with another name in the request body."""
 
 NAME: Mapping[str, str | None] = {
     "avatar_video": "title",
     "face_swap_preview": None,
     "head_swap": None,
 }
-"""Where the name goes, when it is not ``name``."""
+"""The body field of the task's name, where it is not ``name``."""
 
 LISTED = [name for name in LEAST if name not in ("face_swap_preview", "avatar_video")]
 """The kinds that have lists."""

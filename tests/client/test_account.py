@@ -1,4 +1,4 @@
-"""Voices, avatars and backgrounds: what the account can choose from, and what it adds."""
+"""Voices, avatars and backgrounds: those of the service and those that the account adds."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from a2e_async.events import Attempt, Event
 from a2e_async.resources.avatars import read_avatars
 from a2e_async.sandbox import Sandbox, media
 
-from .conftest import MakeClient, unspent, until
+from .conftest import MakeClient, nothing_charged, until
 
 ID = "66ea4dd87db10c73fa29b570"
 PICTURE = "https://media.example/office.png?X-Amz-Signature=1"
 
 
-def in_itself() -> list[Any]:
-    """Return a list that holds itself."""
+def list_containing_itself() -> list[Any]:
+    """Return a list that contains itself."""
     made: list[Any] = []
     made.append(made)
     return made
@@ -27,7 +27,7 @@ def in_itself() -> list[Any]:
 
 
 async def test_public_voices(a2e: A2E) -> None:
-    """The groups are flattened; each voice knows its own."""
+    """The groups are flattened; each voice keeps the name of its group."""
     found = await a2e.voices.public(country="es", region="MX")
     assert {v.group for v in found} == {"female", "male"}
     assert len({v.id for v in found}) == len(found) == 4
@@ -39,7 +39,7 @@ async def test_public_voices(a2e: A2E) -> None:
 
 @pytest.mark.parametrize("shape", ["list", "nested", "bare"])
 async def test_voices_otherwise_wrapped(a2e: A2E, sandbox: Sandbox, shape: Any) -> None:
-    """The answer of the presets is undocumented: its voices are found in any shape."""
+    """The response of the presets is undocumented: voices are found in any shape."""
     expected = await a2e.voices.presets()
     assert expected
     if shape != "list":
@@ -48,7 +48,7 @@ async def test_voices_otherwise_wrapped(a2e: A2E, sandbox: Sandbox, shape: Any) 
 
 
 async def test_languages(a2e: A2E) -> None:
-    """What they are called by is what the voices of a locale are asked by."""
+    """The listed locales are the ones by which voices can be requested."""
     languages = await a2e.voices.languages()
     english = next(one for one in languages if one.value == "en")
     assert english.label == "English"
@@ -57,7 +57,7 @@ async def test_languages(a2e: A2E) -> None:
 
 
 async def test_previews(a2e: A2E) -> None:
-    """Speech that was tried is listed by pages, can be heard, and can be taken off."""
+    """Speech previews are listed in pages, can be downloaded, and can be deleted."""
     first = await a2e.voices.previews(page_size=2)
     second = await a2e.voices.previews(page=2, page_size=2)
     assert first.total == 3
@@ -74,7 +74,7 @@ async def test_previews(a2e: A2E) -> None:
 
 
 async def test_deleted_by_a_lost_try(a2e: A2E, sandbox: Sandbox) -> None:
-    """A deletion whose answer was lost is made again, and is good when nothing is left."""
+    """A deletion without a response is retried; 404 on the retry is success."""
     preview = (await a2e.voices.previews()).items[0]
     sandbox.faults.http_error(502, role="delete", accepted=True)
     await a2e.voices.delete_preview(preview.id)
@@ -96,7 +96,7 @@ async def test_pages_refused(a2e: A2E, sandbox: Sandbox, page: int, size: int, f
 
 
 async def test_avatars(a2e: A2E) -> None:
-    """The service's and one's own, told apart as avatar videos want it."""
+    """Lists the service's and the account's avatars, with the type that avatar videos require."""
     assert await a2e.avatars.list(system=False) == ()
     system = await a2e.avatars.list()
     assert {(one.kind, one.anchor_type) for one in system} == {("system", 0)}
@@ -112,7 +112,7 @@ async def test_avatars(a2e: A2E) -> None:
 
 
 async def test_own_avatars(a2e: A2E) -> None:
-    """Added, listed by what the caller asks, changed, and deleted."""
+    """Adds, lists with filters, updates and deletes an avatar."""
     ids = [made.id for n in range(3) if (made := await a2e.avatars.add(name=str(n)))]
     page = await a2e.avatars.custom(pageNum=1, pageSize=2)
     assert [one.id for one in page] == ids[:0:-1]
@@ -134,12 +134,12 @@ async def test_own_avatars(a2e: A2E) -> None:
         {"a": [{"force_generate": True}]},
         {"a": b"bytes"},
         {"a": float("nan")},
-        {"a": in_itself()},
+        {"a": list_containing_itself()},
     ],
     ids=lambda data: next(iter(data)),
 )
 async def test_free_inputs_refused(a2e: A2E, sandbox: Sandbox, data: dict[str, Any]) -> None:
-    """Inputs that the caller names are JSON, and none bears on a safety check."""
+    """Extra inputs must be JSON and must not affect a safety check."""
     for call in (
         a2e.avatars.add(**data),
         a2e.avatars.custom(**data),
@@ -152,7 +152,7 @@ async def test_free_inputs_refused(a2e: A2E, sandbox: Sandbox, data: dict[str, A
 
 
 async def test_added_once(a2e: A2E, sandbox: Sandbox) -> None:
-    """An addition whose answer was lost is not made again: it would be there twice."""
+    """An addition without a response is not retried: it would exist twice."""
     sandbox.faults.http_error(502, role="action", accepted=True, times=2)
     with pytest.raises(ServerError):
         await a2e.avatars.add(name="Eve")
@@ -163,7 +163,7 @@ async def test_added_once(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 def test_avatar_of_odd_types() -> None:
-    """What has another type than expected is kept beside, and costs nothing else."""
+    """A field of an unexpected type is kept in `extra`; the rest is still read."""
     (one,) = read_avatars(
         [
             {"_id": "a1", "name": 7, "type": "new", "anchor_type": "1", "video_cover": ["x"]},
@@ -179,7 +179,7 @@ def test_avatar_of_odd_types() -> None:
 
 
 async def test_backgrounds(a2e: A2E, sandbox: Sandbox) -> None:
-    """Added from a URL or a file, shown among the service's, deleted."""
+    """Adds a background from a URL or a file, lists it with the service's, and deletes it."""
     first = await a2e.backgrounds.add(PICTURE)
     assert (first.url, first.kind) == (PICTURE, "custom")
     assert "Signature" not in repr(first)
@@ -200,14 +200,14 @@ async def test_background_refused(a2e: A2E, sandbox: Sandbox, image: Any) -> Non
     with pytest.raises(InvalidInput) as caught:
         await a2e.backgrounds.add(image)
     assert caught.value.field == "image"
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
 
 
 # -- options -----------------------------------------------------------------------------------
 
 
 async def test_options(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Calls take the timeout of the client that they are made by, and read calls are repeated."""
+    """Calls use the timeout of their client, and read calls are retried."""
     events: list[Event] = []
     client = make_client(on_event=events.append)
     sandbox.faults.slow(1, "action")

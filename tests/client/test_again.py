@@ -1,4 +1,4 @@
-"""Retries and further training: sent once, waited for, never lost and never paid twice."""
+"""Retries and further training: sent once, awaited, never lost and never charged twice."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ from a2e_async.events import Event, StartLost
 from a2e_async.models import Record, Status
 from a2e_async.sandbox import Sandbox
 
-from .conftest import MakeClient, assert_discreet, paid, until
+from .conftest import MakeClient, assert_no_secrets, paid, until
 from .people_inputs import CLIP, ID
 from .test_odd_answers import Service
 from .test_odd_answers import service as service
@@ -38,7 +38,7 @@ RETRIES = [name for name in AGAIN if name.endswith("retry")]
 FURTHER = [name for name in AGAIN if not name.endswith("retry")]
 
 HOURS = 100_000.0
-"""Seconds of the service; minutes of the test's, unless they are let pass."""
+"""Service seconds; minutes of real time unless the test advances the clock."""
 
 LONG = pytest.mark.parametrize(
     "sandbox_options",
@@ -53,7 +53,7 @@ def sandbox_options() -> dict[str, Any]:
 
 
 async def ended(a2e: A2E, sandbox: Sandbox, name: str) -> str:
-    """Return the id of a task to which this can be done: one that failed, or that is finished."""
+    """Return the id of a task that allows this action: a failed or a finished one."""
     kind = AGAIN[name][0]
     if name in RETRIES:
         sandbox.faults.fail(kind)
@@ -68,13 +68,13 @@ async def ended(a2e: A2E, sandbox: Sandbox, name: str) -> str:
 
 
 def asked(sandbox: Sandbox, name: str) -> int:
-    """Return how many requests for this kind were no looks."""
+    """Return how many requests for this kind were not polls."""
     kind = AGAIN[name][0]
     return sum(sandbox.calls[role, kind] for role in ("start", "action"))
 
 
 async def test_retry_of_captions(a2e: A2E, sandbox: Sandbox) -> None:
-    """A retry may be a new task: the handle follows it, and it costs anew."""
+    """A retry may create a new task: the handle follows it, and it is charged again."""
     old = await ended(a2e, sandbox, "caption_removal.retry")
     task = await a2e.caption_removal.retry(old)
     assert task.ids != (old,)
@@ -88,7 +88,7 @@ async def test_retry_of_captions(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_retry_of_a_twin(a2e: A2E, sandbox: Sandbox) -> None:
-    """A retry may be the same task: its earlier failure does not end the wait."""
+    """A retry may restart the same task: its earlier failure does not end the wait."""
     old = await ended(a2e, sandbox, "video_twin.retry")
     task = await a2e.video_twin.retry(old)
     assert task.ids == (old,)
@@ -97,7 +97,7 @@ async def test_retry_of_a_twin(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_retry_that_fails(a2e: A2E, sandbox: Sandbox) -> None:
-    """It fails as any task does."""
+    """A restarted task can fail like any other."""
     old = await ended(a2e, sandbox, "caption_removal.retry")
     sandbox.faults.fail("caption_removal", message="still no")
     with pytest.raises(TaskFailed, match="still no"):
@@ -110,7 +110,7 @@ async def test_retry_that_fails(a2e: A2E, sandbox: Sandbox) -> None:
 async def test_further_training_is_waited_for(
     a2e: A2E, sandbox: Sandbox, name: str, beside: bool
 ) -> None:
-    """A twin in further training has its anchor already; the wait lasts until it is over."""
+    """A twin in further training already has its anchor; the wait lasts until the training ends."""
     first = await a2e.video_twin.start(video_url=CLIP)
     sandbox.advance(HOURS)
     twin = await first
@@ -136,7 +136,7 @@ async def test_further_training_is_waited_for(
 
 @pytest.mark.parametrize("name", AGAIN)
 async def test_lost(make_client: MakeClient, sandbox: Sandbox, name: str) -> None:
-    """An answer that is lost is never asked for again; the error says where to look."""
+    """A request without a response is never sent again; the error says where to check."""
     events: list[Event] = []
     a2e = make_client(on_event=events.append)
     id = await ended(a2e, sandbox, name)
@@ -147,13 +147,13 @@ async def test_lost(make_client: MakeClient, sandbox: Sandbox, name: str) -> Non
         await again(a2e, id)
     assert asked(sandbox, name) == before + 1
     assert caught.value.recovery.kind == name
-    assert_discreet(caught.value)
+    assert_no_secrets(caught.value)
     assert [e.recovery for e in events if isinstance(e, StartLost)] == [caught.value.recovery]
 
 
 @pytest.mark.parametrize("name", AGAIN)
 async def test_cancelled(a2e: A2E, sandbox: Sandbox, name: str) -> None:
-    """Cancelled after it was sent: the task is kept by the client."""
+    """When the call is cancelled after sending, the client keeps the task."""
     id = await ended(a2e, sandbox, name)
     kind, again = AGAIN[name]
     before = asked(sandbox, name)
@@ -169,7 +169,7 @@ async def test_cancelled(a2e: A2E, sandbox: Sandbox, name: str) -> None:
 
 @pytest.mark.parametrize("name", AGAIN)
 async def test_refused(a2e: A2E, sandbox: Sandbox, name: str) -> None:
-    """What cannot be is refused here, what the service refuses is told; nothing is paid."""
+    """Invalid calls fail locally, refusals of the service are raised; nothing is charged."""
     _, again = AGAIN[name]
     for wrong in ("../x", "", None, f"{ID}+{NEW}"):
         with pytest.raises(InvalidInput) as caught:
@@ -205,7 +205,7 @@ async def test_refused(a2e: A2E, sandbox: Sandbox, name: str) -> None:
 )
 @pytest.mark.parametrize("name", AGAIN)
 async def test_answers(service: Service, name: str, data: Any, id: str) -> None:
-    """The task is that of the answer; of an answer without one, the task that was asked for."""
+    """The task is the one in the response, or else the requested one."""
     service.data = data
     task: Task[Record] = await AGAIN[name][1](service.a2e, ID)
     assert task.ids == (id,)
@@ -215,7 +215,7 @@ async def test_answers(service: Service, name: str, data: Any, id: str) -> None:
 @pytest.mark.parametrize("data", [{"failed_message": "no more"}, {"success": False}], ids=str)
 @pytest.mark.parametrize("name", AGAIN)
 async def test_refused_in_the_data(service: Service, name: str, data: Any) -> None:
-    """A reason where the record is due is a refusal."""
+    """A reason in place of the record is a refusal."""
     service.data = data
     with pytest.raises(InvalidRequest, match=r"no more|success: false"):
         await AGAIN[name][1](service.a2e, ID)

@@ -1,4 +1,4 @@
-"""Many callers of one client: caps, fair turns, and refusals that say how long."""
+"""Many tenants of one client: caps, fair queueing, and refusals with a wait time."""
 
 import asyncio
 from pathlib import Path
@@ -21,11 +21,11 @@ from .conftest import (
     DUB,
     TALK,
     MakeClient,
-    assert_discreet,
+    assert_no_secrets,
+    nothing_charged,
     paid,
     starts_sent,
     turns,
-    unspent,
     until,
 )
 
@@ -38,7 +38,7 @@ LOCAL = {"source_url": media.speech(), "target_lang": "es"}
 
 
 def running(sandbox: Sandbox) -> int:
-    """Return how many tasks the service has made that are not over."""
+    """Return how many tasks of the service are still running."""
     return sum(task.status not in ("completed", "failed") for task in sandbox.tasks)
 
 
@@ -48,7 +48,7 @@ def start(client: A2E, **more: Any) -> "asyncio.Task[Task[Any]]":
 
 @LONG
 async def test_no_more_than_the_cap(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Starts wait for the end of others, also of those that nobody waits for."""
+    """Starts wait for running tasks to end, including tasks without a waiter."""
     client = make_client(max_unfinished=2)
     starting = [start(client) for _ in range(5)]
     for sent in (2, 4, 5):
@@ -61,7 +61,7 @@ async def test_no_more_than_the_cap(make_client: MakeClient, sandbox: Sandbox) -
 
 @LONG
 async def test_a_wait_frees_the_place(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """What a wait sees is enough: the client makes no look of its own beside it."""
+    """While a task has a waiter, admission control makes no polls of its own."""
     client = make_client(max_unfinished=1)
     first = asyncio.create_task(client.dubbing.run(**DUB))
     await until(lambda: starts_sent(sandbox) == 1)
@@ -72,7 +72,7 @@ async def test_a_wait_frees_the_place(make_client: MakeClient, sandbox: Sandbox)
 
 
 async def test_nobody_queues_nobody_looks(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Places cost no request unless somebody waits for one."""
+    """Slots cost no request unless a start waits for one."""
     client = make_client(max_unfinished=5)
     for _ in range(5):
         await client.dubbing.start(**DUB)
@@ -82,7 +82,7 @@ async def test_nobody_queues_nobody_looks(make_client: MakeClient, sandbox: Sand
 
 @LONG
 async def test_looks_for_places_are_shared(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """However many hold places, one call looks at all of one kind."""
+    """One request polls all tasks of a kind that hold slots."""
     client = make_client(max_unfinished=30, poll_interval=3600)
     for _ in range(30):
         await client.talking_video.start(**TALK)
@@ -96,7 +96,7 @@ async def test_looks_for_places_are_shared(make_client: MakeClient, sandbox: San
 
 @LONG
 async def test_refused_at_once(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """With no time to wait the error carries the numbers; nothing is sent or uploaded."""
+    """With no time to wait, the error has the numbers; nothing is sent or uploaded."""
     user = make_client().for_caller("ann@example.org", max_unfinished=2, max_wait=0)
     held = [await user.dubbing.start(**DUB) for _ in range(2)]
     calls = sandbox.calls_total
@@ -106,7 +106,7 @@ async def test_refused_at_once(make_client: MakeClient, sandbox: Sandbox) -> Non
     assert (error.unfinished, error.max_unfinished) == (2, 2)
     assert (error.ahead, error.scope) == (0, "caller")
     assert error.retry_after >= 1
-    assert_discreet(error, "ann@")
+    assert_no_secrets(error, "ann@")
     assert starts_sent(sandbox) == 2
     assert not any(role == "presign" for role, _ in sandbox.calls)
     assert sandbox.calls_total <= calls + 2
@@ -123,7 +123,7 @@ async def test_refused_at_once(make_client: MakeClient, sandbox: Sandbox) -> Non
 
 @LONG
 async def test_refused_after_a_while(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """A bounded wait ends with the same error, and leaves no place behind."""
+    """A wait with a timeout ends with the same error and releases its slot."""
     client = make_client(max_unfinished=1)
     await client.dubbing.start(**DUB)
     user = client.for_caller("u", max_wait=0.05)
@@ -138,7 +138,7 @@ async def test_refused_after_a_while(make_client: MakeClient, sandbox: Sandbox) 
 async def test_a_bounded_wait_that_is_long_enough(
     make_client: MakeClient, sandbox: Sandbox
 ) -> None:
-    """A start whose place comes in time goes as if nothing had been."""
+    """A start that gets its slot in time proceeds normally."""
     user = make_client().for_caller("u", max_unfinished=1, max_wait=60)
     tasks = [await user.dubbing.start(**DUB) for _ in range(3)]
     assert len({task.ref for task in tasks}) == starts_sent(sandbox) == 3
@@ -146,7 +146,7 @@ async def test_a_bounded_wait_that_is_long_enough(
 
 @LONG
 async def test_callers_have_caps_of_their_own(a2e: A2E, sandbox: Sandbox) -> None:
-    """One who is at the cap keeps nobody else, and options keep the caller."""
+    """A tenant at its cap blocks no other tenant, and derived clients keep the tenant."""
     ann = a2e.for_caller("ann", max_unfinished=1)
     first = await ann.dubbing.start(**DUB)
     waiting = start(ann.with_options(start_timeout=9))
@@ -159,7 +159,7 @@ async def test_callers_have_caps_of_their_own(a2e: A2E, sandbox: Sandbox) -> Non
 
 
 async def test_one_start_beside_a_thousand(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """A caller's single start goes before most of what another has asked for already."""
+    """A tenant's single start goes before most of another tenant's queued starts."""
     client = make_client(rate=300, burst=1)
     many, one = client.for_caller("many"), client.for_caller("one")
     crowd = [start(many, meta={}) for _ in range(150)]
@@ -173,7 +173,7 @@ async def test_one_start_beside_a_thousand(make_client: MakeClient, sandbox: San
 
 
 async def test_fairness_needs_no_caps_and_counts_nothing(a2e: A2E, sandbox: Sandbox) -> None:
-    """Without a cap a task is nobody's business after its start: nothing is kept of it."""
+    """Without a cap, nothing about a task is tracked after its start."""
     user = a2e.for_caller("u")
     tasks = await asyncio.gather(*(user.dubbing.start(**DUB) for _ in range(30)))
     assert len(tasks) == starts_sent(sandbox) == 30
@@ -184,7 +184,7 @@ async def test_fairness_needs_no_caps_and_counts_nothing(a2e: A2E, sandbox: Sand
 
 @LONG
 async def test_cancelled_in_the_queue(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Who goes away while waiting leaves the queue; the place goes to who is next."""
+    """A cancelled start leaves the queue; its slot goes to the next one."""
     client = make_client(max_unfinished=1)
     held = await client.dubbing.start(**DUB)
     gone, next_one = start(client), start(client)
@@ -200,7 +200,7 @@ async def test_cancelled_in_the_queue(make_client: MakeClient, sandbox: Sandbox)
 
 @LONG
 async def test_cancelled_at_every_turn(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Wherever the caller goes away, places taken are those of tasks that the service has."""
+    """Wherever a start is cancelled, slots are held only by tasks that exist at the service."""
     client = make_client(max_unfinished=50)
     user = client.for_caller("u", max_unfinished=50)
     for k in range(40):
@@ -217,7 +217,7 @@ async def test_cancelled_at_every_turn(make_client: MakeClient, sandbox: Sandbox
 
 @LONG
 async def test_gone_after_it_was_sent(a2e: A2E, sandbox: Sandbox, monkeypatch: Any) -> None:
-    """It keeps its place, and stands among the unclaimed tasks of its caller alone."""
+    """An unclaimed task keeps its slot and is listed only for its own tenant."""
     user = a2e.for_caller("u", max_unfinished=1, max_wait=0)
     places = a2e._room.starter.places
     sent = places.sent
@@ -241,7 +241,7 @@ async def test_gone_after_it_was_sent(a2e: A2E, sandbox: Sandbox, monkeypatch: A
 
 @LONG
 async def test_every_end_frees_the_place(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Failure, deletion, refusal, and what the service does not know any more."""
+    """Slots are released on failure, deletion and refusal, and when the service lost the task."""
     client = make_client(max_unfinished=1)
     user = client.for_caller("u", max_wait=0)
     sandbox.faults.fail(kind="dubbing")
@@ -263,7 +263,7 @@ async def test_every_end_frees_the_place(make_client: MakeClient, sandbox: Sandb
 
 @BLIND
 async def test_a_start_that_stays_unknown(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Nobody can look at a task without an id: it holds no place."""
+    """A task without an id cannot be polled: it holds no slot."""
     user = make_client(max_unfinished=1).for_caller("u", max_wait=0)
     sandbox.faults.drop_after_accept("dubbing")
     with pytest.raises(StartOutcomeUnknown):
@@ -274,7 +274,7 @@ async def test_a_start_that_stays_unknown(make_client: MakeClient, sandbox: Sand
 
 @LONG
 async def test_a_start_that_is_found(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """One whose answer was lost and found holds its place as any other."""
+    """A start that was lost and recovered holds its slot like any other."""
     user = make_client(max_unfinished=1).for_caller("u", max_wait=0)
     sandbox.faults.drop_after_accept("dubbing")
     await user.dubbing.start(**DUB)
@@ -284,7 +284,7 @@ async def test_a_start_that_is_found(make_client: MakeClient, sandbox: Sandbox) 
 
 @LONG
 async def test_several_tasks_of_one_start(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Each remote task counts; a start of more than the cap goes alone."""
+    """Each remote task counts; a start with more tasks than the cap runs alone."""
     user = make_client(max_unfinished=3).for_caller("u", max_wait=0)
     await user.text_to_image.start(prompt="a lake", max_images=2)
     with pytest.raises(TooBusy) as caught:
@@ -300,7 +300,7 @@ async def test_several_tasks_of_one_start(make_client: MakeClient, sandbox: Sand
 
 @LONG
 async def test_closed_while_it_waits(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Closing ends the queue at once: nothing of it was sent."""
+    """Closing fails queued starts at once: none of them was sent."""
     client = make_client(max_unfinished=1)
     await client.dubbing.start(**DUB)
     waiting = [start(client) for _ in range(3)]
@@ -315,7 +315,7 @@ async def test_closed_while_it_waits(make_client: MakeClient, sandbox: Sandbox) 
 
 @LONG
 async def test_looking_is_impossible(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """A task that no look can tell of holds no place for ever."""
+    """A task that cannot be polled does not hold a slot forever."""
     client = make_client(max_unfinished=1)
     await client.dubbing.start(**DUB)
     sandbox.faults.http_error(403, role="detail", times=None)
@@ -325,7 +325,7 @@ async def test_looking_is_impossible(make_client: MakeClient, sandbox: Sandbox) 
 
 @LONG
 async def test_after_a_restart(make_client: MakeClient, sandbox: Sandbox, tmp_path: Path) -> None:
-    """What the journal brings back counts, and does not wait for a place itself."""
+    """Tasks resumed from the journal count, but do not wait for a slot themselves."""
     journal = tmp_path / "jobs.db"
     first = make_client(journal=journal)
     keyed = await first.dubbing.start(**DUB, key="k")
@@ -345,7 +345,7 @@ async def test_after_a_restart(make_client: MakeClient, sandbox: Sandbox, tmp_pa
 
 @LONG
 async def test_a_batch_keeps_to_the_cap(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """A batch of a caller takes turns with all others, and waits for places as any start."""
+    """A tenant's batch shares turns with the others and waits for slots like any start."""
     client = make_client(max_unfinished=2)
     user = client.for_caller("u")
     done = 0
@@ -366,9 +366,9 @@ async def test_a_batch_keeps_to_the_cap(make_client: MakeClient, sandbox: Sandbo
 
 
 async def test_bad_callers(a2e: A2E, sandbox: Sandbox) -> None:
-    """Wrong figures are refused when they are given."""
+    """Invalid caps are refused when they are set."""
     with pytest.raises(InvalidInput):
         a2e.for_caller(42)  # type: ignore[arg-type]  # what a program might give
     with pytest.raises(InvalidInput):
         a2e.for_caller("u", max_unfinished=0)
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)

@@ -1,4 +1,4 @@
-"""Many callers while much goes wrong: no place is lost, and none is held by nobody."""
+"""Many tenants under random faults: no slot is lost or left without a holder."""
 
 import asyncio
 import random
@@ -19,7 +19,7 @@ CALLERS = ("a", "b", "c")
 
 
 def disturb(sandbox: Sandbox, rng: random.Random) -> None:
-    """Order a few faults of all sorts."""
+    """Queue a few random faults."""
     for _ in range(6):
         rng.choice(
             (
@@ -35,7 +35,7 @@ def disturb(sandbox: Sandbox, rng: random.Random) -> None:
 
 
 async def act(client: A2E, rng: random.Random) -> str:
-    """Start something, perhaps go away at some turn; wait for it, delete it, or leave it be."""
+    """Start a task, perhaps cancelling it; then wait for it, delete it, or leave it."""
     if rng.random() < 0.7:
         starting = asyncio.create_task(client.dubbing.start(**DUB))
     else:
@@ -59,7 +59,7 @@ async def act(client: A2E, rng: random.Random) -> str:
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_whatever_happens(make_client: MakeClient, sandbox: Sandbox, seed: int) -> None:
-    """When all is over every place is free, and each caller can start as before."""
+    """At the end every slot is free and each tenant can start again."""
     rng = random.Random(seed)
     most = (None, 2, 3, 8)[seed]
     client = make_client(max_unfinished=most)

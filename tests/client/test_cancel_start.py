@@ -1,4 +1,4 @@
-"""Cancelling a start at any moment: withdrawn, or paid once and known; never in between."""
+"""Cancelling a start at any moment: either withdrawn, or charged once and known."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ LOCAL = {"source_url": media.speech(), "target_lang": "es"}
 
 
 async def cancel_at(client: A2E, k: int, inputs: dict[str, Any]) -> tuple[str, ...] | None:
-    """Cancel a start after ``k`` turns; return the ids if it was over by then."""
+    """Cancel a start after ``k`` loop iterations; return the ids if it had finished by then."""
     starting = asyncio.create_task(client.dubbing.start(**inputs))
     await turns(k)
     starting.cancel()
@@ -46,7 +46,7 @@ async def cancel_at(client: A2E, k: int, inputs: dict[str, Any]) -> tuple[str, .
 async def matrix(
     client: A2E, sandbox: Sandbox, ks: Iterable[int], inputs: dict[str, Any] = DUB, **fault: Any
 ) -> tuple[int, int]:
-    """Cancel at every ``k`` until a start is over first; return withdrawn and unclaimed starts."""
+    """Cancel at every ``k`` until a start finishes first; count withdrawn and unclaimed starts."""
     known: set[str] = set()
     withdrawn = 0
     for k in ks:
@@ -75,7 +75,7 @@ async def matrix(
 
 
 def growing(first: int, step: int, factor: float = 1.0) -> Iterable[int]:
-    """Yield every k up to ``first``, then ever coarser ones up to a hundred thousand."""
+    """Yield every k up to ``first``, then growing steps up to a hundred thousand."""
     yield from range(first)
     k = float(first)
     while k < 100_000:
@@ -85,7 +85,7 @@ def growing(first: int, step: int, factor: float = 1.0) -> Iterable[int]:
 
 
 async def test_every_turn(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Cancelled after k turns of the loop, for every k: each start is withdrawn or known."""
+    """Cancelled after k loop iterations, for every k: each start is withdrawn or known."""
     events: list[Event] = []
     client = make_client(on_event=events.append)
     withdrawn, unclaimed = await matrix(client, sandbox, growing(400, 1, 1.1))
@@ -99,7 +99,7 @@ async def test_every_turn(make_client: MakeClient, sandbox: Sandbox) -> None:
 
 
 async def test_every_turn_warm(a2e: A2E, sandbox: Sandbox) -> None:
-    """The same over connections that are open already."""
+    """The same over connections that are already open."""
     await a2e.credits.balance()
     withdrawn, unclaimed = await matrix(a2e, sandbox, growing(400, 1, 1.1))
     assert withdrawn
@@ -107,7 +107,7 @@ async def test_every_turn_warm(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_upload(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Cancelled at any time of hashing, presigning, uploading: nothing is lost, none sent twice."""
+    """Cancelled while hashing, presigning or uploading: nothing is lost or sent twice."""
     withdrawn, _ = await matrix(make_client(), sandbox, growing(60, 4, 1.12), LOCAL)
     assert withdrawn
     assert sandbox.calls["presign", ""] == 1
@@ -115,7 +115,7 @@ async def test_upload(make_client: MakeClient, sandbox: Sandbox) -> None:
 
 
 async def test_upload_each_new(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """The same with a content that was never uploaded: a start follows no cancelled upload."""
+    """The same with new content: a cancelled upload is not followed by a start."""
     client = make_client()
     sound = media.speech().read_bytes()
     known: set[str] = set()
@@ -131,7 +131,7 @@ async def test_upload_each_new(make_client: MakeClient, sandbox: Sandbox) -> Non
 
 
 async def test_hold(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Cancelled around a 429 and its pause: withdrawn, or paid once and known."""
+    """Cancelled around a 429 and its pause: withdrawn, or charged once and known."""
     client = make_client()
     fault = {"status": 429, "role": "start", "retry_after": 0.02}
     withdrawn, _ = await matrix(client, sandbox, growing(80, 5, 1.2), **fault)
@@ -140,7 +140,7 @@ async def test_hold(make_client: MakeClient, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("after", [0, 0.2])
 async def test_429_to_a_start_that_nobody_wants(a2e: A2E, sandbox: Sandbox, after: float) -> None:
-    """A start that was cancelled when it was on its way, and then refused by 429, is not resent."""
+    """A start cancelled in flight and then refused with 429 is not sent again."""
     await a2e.credits.balance()
     sandbox.faults.http_error(429, role="start", retry_after=after)
     starting = asyncio.create_task(a2e.dubbing.start(**DUB, key="k"))
@@ -155,7 +155,7 @@ async def test_429_to_a_start_that_nobody_wants(a2e: A2E, sandbox: Sandbox, afte
 
 
 async def test_queue(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Cancelled while starts queue for the pace: those withdrawn give their turn to the others."""
+    """Starts cancelled in the rate-limit queue give their turn to the others."""
     client = make_client(rate=5, burst=1)
     async with asyncio.timeout(30):
         starting = [asyncio.create_task(client.dubbing.start(**DUB)) for _ in range(12)]
@@ -172,7 +172,7 @@ async def test_queue(make_client: MakeClient, sandbox: Sandbox) -> None:
 
 
 async def test_gate(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Cancelled while starts wait for a connection: places are passed on, none is lost."""
+    """Starts cancelled while waiting for a connection pass their turn on; none is lost."""
     client = make_client(max_connections=2)
     sandbox.faults.slow(0.01, "start", times=None)
     starting = [asyncio.create_task(client.dubbing.start(**DUB)) for _ in range(20)]
@@ -218,7 +218,7 @@ HOW = {f.__name__: f for f in (_by_asyncio_timeout, _by_wait_for, _by_anyio, _by
 
 @pytest.mark.parametrize("how", HOW)
 async def test_ways_to_cancel(a2e: A2E, sandbox: Sandbox, how: str) -> None:
-    """Every way of asyncio and anyio to give up leaves the paid start to the client."""
+    """Every cancellation in asyncio and anyio leaves the charged start to the client."""
     sandbox.faults.slow(0.2, "start", accepted=True)
     await HOW[how](a2e, 0.1)
     assert len(paid(sandbox)) == 1
@@ -233,7 +233,7 @@ async def test_ways_to_cancel(a2e: A2E, sandbox: Sandbox, how: str) -> None:
 
 
 async def test_run_cancelled_while_it_waits(a2e: A2E, sandbox: Sandbox) -> None:
-    """run() that is cancelled while it waits leaves its task where it can be found."""
+    """A run() cancelled while waiting leaves its task where it can be found."""
     sandbox.faults.stuck()
     running = asyncio.create_task(a2e.dubbing.run(**DUB))
     await until(lambda: sandbox.calls["detail", "dubbing"])
@@ -244,7 +244,7 @@ async def test_run_cancelled_while_it_waits(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_close_lets_starts_finish(a2e: A2E, sandbox: Sandbox) -> None:
-    """Closing waits for a start that was sent; its caller has the task."""
+    """Closing waits for a start that was sent; its caller gets the task."""
     sandbox.faults.slow(0.2, "start", accepted=True)
     starting = asyncio.create_task(a2e.dubbing.start(**DUB))
     await until(lambda: paid(sandbox))
@@ -254,7 +254,7 @@ async def test_close_lets_starts_finish(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_close_at_every_turn(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Closing at any turn of a start either refuses it unpaid or lets it finish."""
+    """Closing at any point of a start either refuses it uncharged or lets it finish."""
     from a2e_async.errors import ClientClosed
 
     known: set[str] = set()
@@ -270,7 +270,7 @@ async def test_close_at_every_turn(make_client: MakeClient, sandbox: Sandbox) ->
 
 
 async def test_close_cancelled(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """A close that is cancelled itself still closes, and loses no paid start silently."""
+    """A cancelled close still closes the client and loses no charged start silently."""
     client = make_client()
     sandbox.faults.slow(0.3, "start", accepted=True)
     starting = asyncio.create_task(client.dubbing.start(**DUB))
@@ -308,7 +308,7 @@ PROGRAM = """
 @pytest.mark.skipif(os.name == "nt", reason="a console has no SIGINT for one process there")
 @pytest.mark.parametrize("close", [False, True])
 async def test_interrupted_program(sandbox: Sandbox, close: bool) -> None:
-    """Ctrl-C during a start: a closed client ends it; without one the log tells the mark."""
+    """Ctrl-C during a start: closing the client ends it; otherwise the log has the mark."""
     sandbox.faults.slow(1.0, "start", accepted=True)
     code = textwrap.dedent(PROGRAM).format(key=KEY, url=sandbox.base_url, close=close)
     program = await asyncio.create_subprocess_exec(

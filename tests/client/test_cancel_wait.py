@@ -1,4 +1,4 @@
-"""Cancelling waits, updates and downloads: only the one who gives up is touched."""
+"""Cancelling waits, updates and downloads affects only the cancelled caller."""
 
 import asyncio
 from pathlib import Path
@@ -31,7 +31,7 @@ WAYS = {"wait": _wait, "updates": _updates}
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", STARTS)
 async def test_every_turn(make_client: MakeClient, sandbox: Sandbox, kind: str, way: str) -> None:
-    """Waits that are cancelled after k turns, for every k, leave another wait on the id alone."""
+    """A wait cancelled after k loop iterations, for every k, does not affect another wait."""
     client = make_client(poll_interval=0.004)
     task = await client.kind(kind).start(**STARTS[kind])
     other = asyncio.create_task(task.wait(timeout=60))
@@ -53,7 +53,7 @@ async def test_every_turn(make_client: MakeClient, sandbox: Sandbox, kind: str, 
 @LONG
 @pytest.mark.parametrize("way", WAYS)
 async def test_every_turn_alone(make_client: MakeClient, sandbox: Sandbox, way: str) -> None:
-    """When the only wait is cancelled after k turns the poller ends, and a later one begins."""
+    """When the only wait is cancelled, the poller stops; a later wait starts it again."""
     client = make_client(poll_interval=0.004)
     task = await client.dubbing.start(**DUB)
     for k in range(90):
@@ -69,7 +69,7 @@ async def test_every_turn_alone(make_client: MakeClient, sandbox: Sandbox, way: 
 
 @LONG
 async def test_every_turn_of_many_parts(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """The same for a task of several parts of which another handle waits for one."""
+    """The same for a task with several parts, one of which another handle waits for."""
     client = make_client(poll_interval=0.004)
     task = await client.image_to_video.start(**MOVE, number_of_images=3)
     part = asyncio.create_task(client.image_to_video.attach(task.ids[1]).wait(timeout=60))
@@ -85,7 +85,7 @@ async def test_every_turn_of_many_parts(make_client: MakeClient, sandbox: Sandbo
 
 
 async def test_cancelled_as_the_error_comes(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Cancelled in the very turn in which its error arrives, a wait leaves nothing unlooked at."""
+    """A wait cancelled as its error arrives leaves no unretrieved exception."""
     client = make_client(poll_interval=0.004)
     sandbox.faults.stuck("dubbing")
     task = await client.dubbing.start(**DUB)
@@ -103,7 +103,7 @@ async def test_cancelled_as_the_error_comes(make_client: MakeClient, sandbox: Sa
 
 @LONG
 async def test_look_in_flight_is_shared(a2e: A2E, sandbox: Sandbox) -> None:
-    """Who waits again while the look of a cancelled wait is under way shares that look."""
+    """A new wait shares the poll of a cancelled wait that is still in flight."""
     task = await a2e.talking_video.start(**TALK)
     sandbox.advance(3600)
     sandbox.faults.slow(0.3, "detail")
@@ -118,7 +118,7 @@ async def test_look_in_flight_is_shared(a2e: A2E, sandbox: Sandbox) -> None:
 
 @LONG
 async def test_anyio_scopes(a2e: A2E, sandbox: Sandbox) -> None:
-    """anyio's scopes end a wait as Task.cancel does, and leave its neighbours alone."""
+    """anyio's cancel scopes end a wait as Task.cancel does, without affecting others."""
     task = await a2e.dubbing.start(**DUB)
     other = asyncio.create_task(task.wait())
     with anyio.move_on_after(0.1) as scope:
@@ -137,7 +137,7 @@ async def test_anyio_scopes(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_download_every_turn(a2e: A2E, sandbox: Sandbox, tmp_path: Path) -> None:
-    """A download cancelled after k turns leaves no half file under the final name."""
+    """A download cancelled after k loop iterations leaves no partial file under the final name."""
     task = await a2e.image_to_video.start(**MOVE, number_of_images=2)
     record = await task
     whole = {await output.read() for output in record.outputs}
@@ -151,7 +151,7 @@ async def test_download_every_turn(a2e: A2E, sandbox: Sandbox, tmp_path: Path) -
         files = [p for p in (tmp_path / str(k)).glob("*") if not p.name.startswith(".")]
         for path in files:
             assert path.suffix == ".part" or path.read_bytes() in whole
-        # What was begun is taken up.
+        # A partial download is resumed.
         saved = await task.download(tmp_path / str(k))
         assert {path.read_bytes() for path in saved} == whole
         assert len(list((tmp_path / str(k)).iterdir())) == 2
@@ -161,7 +161,7 @@ async def test_download_every_turn(a2e: A2E, sandbox: Sandbox, tmp_path: Path) -
 async def test_download_cancelled_while_it_waits(
     a2e: A2E, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """A download of a task that runs can be cancelled and asked for again."""
+    """A download of a running task can be cancelled and requested again."""
     task = await a2e.dubbing.start(**DUB)
     loading = asyncio.create_task(task.download(tmp_path))
     await until(lambda: sandbox.calls["detail", "dubbing"])
@@ -174,7 +174,7 @@ async def test_download_cancelled_while_it_waits(
 
 @LONG
 async def test_storm(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Waits that come and go at random on many tasks lose none of those that stay."""
+    """Random waits and cancellations on many tasks do not disturb the remaining waits."""
     import random
 
     chance = random.Random(5)
@@ -201,7 +201,7 @@ async def test_storm(make_client: MakeClient, sandbox: Sandbox) -> None:
 
 
 async def test_error_of_a_shared_look(a2e: A2E, sandbox: Sandbox) -> None:
-    """A look that fails while its waiter is gone harms nobody who comes later."""
+    """A poll that fails after its waiter left does not affect later waiters."""
     task = await a2e.dubbing.start(**DUB)
     sandbox.faults.slow(0.1, "detail")
     first = asyncio.create_task(task.wait())

@@ -1,4 +1,4 @@
-"""What is told: every event, log line and exception, and never a secret."""
+"""Events, log records and exceptions: all are emitted, and none exposes a secret."""
 
 import asyncio
 from pathlib import Path
@@ -22,7 +22,7 @@ from a2e_async.events import (
 )
 from a2e_async.sandbox import Sandbox, media
 
-from .conftest import BLIND, DUB, FORBIDDEN, LONG, MakeClient, assert_discreet
+from .conftest import BLIND, DUB, FORBIDDEN, LONG, MakeClient, assert_no_secrets
 
 PROMPT = "walrus-in-a-tuxedo"
 NEGATIVE = "never-a-penguin"
@@ -33,7 +33,7 @@ MOVE = {"image_url": media.portrait(), "prompt": PROMPT, "negative_prompt": NEGA
 async def test_whole_run(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path, logged: Any
 ) -> None:
-    """A whole run tells each thing that happens, and neither key, signature nor prompt."""
+    """A complete run reports every step, but no key, signature or prompt."""
     events: list[Event] = []
     client = make_client(on_event=events.append)
     task = await client.image_to_video.start(**MOVE, number_of_images=2)
@@ -55,7 +55,7 @@ async def test_whole_run(
     assert {e.path for e in events if isinstance(e, Saved)} == {str(p) for p in saved}
     assert {e.direction for e in events if isinstance(e, Transfer)} == {"up", "down"}
     for event in events:
-        assert_discreet(event, PROMPT, NEGATIVE)
+        assert_no_secrets(event, PROMPT, NEGATIVE)
     for text in (repr(client), repr(task), repr(record.outputs), str(record)):
         assert not [secret for secret in FORBIDDEN if secret in text]
     own = [r for r in logged.records if r.name.startswith("a2e_async")]
@@ -77,7 +77,7 @@ ERRORS: dict[str, Any] = {
 
 @pytest.mark.parametrize("fault", ERRORS)
 async def test_errors(make_client: MakeClient, sandbox: Sandbox, fault: str, logged: Any) -> None:
-    """Every error of every call can be pickled and tells neither key, signature nor prompt."""
+    """Every error of every call can be pickled and exposes no key, signature or prompt."""
     from a2e_async.transport.retry import RetryPolicy
 
     client = make_client(retry=RetryPolicy(max_attempts=1))
@@ -95,7 +95,7 @@ async def test_errors(make_client: MakeClient, sandbox: Sandbox, fault: str, log
     )
     for error in await asyncio.gather(*calls, return_exceptions=True):
         assert isinstance(error, A2EError)
-        assert_discreet(error, PROMPT, NEGATIVE)
+        assert_no_secrets(error, PROMPT, NEGATIVE)
         assert str(error).rstrip().endswith((".", ")"))
     for secret in (*FORBIDDEN, PROMPT, NEGATIVE):
         assert secret not in logged.text
@@ -105,7 +105,7 @@ async def test_errors(make_client: MakeClient, sandbox: Sandbox, fault: str, log
 async def test_download_errors(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path, logged: Any
 ) -> None:
-    """The errors of transfers tell no signed query."""
+    """Errors of transfers expose no signed query."""
     client = make_client()
     task = await client.dubbing.start(**DUB)
     sandbox.advance(3600)
@@ -113,12 +113,12 @@ async def test_download_errors(
     sandbox.faults.expire_results(times=None)
     with pytest.raises(A2EError) as caught:
         await record.output.save(tmp_path / "a.wav")
-    assert_discreet(caught.value)
+    assert_no_secrets(caught.value)
     sandbox.faults.clear()
     sandbox.faults.upload_error(403)
     with pytest.raises(A2EError) as caught:
         await client.files.upload(media.clip())
-    assert_discreet(caught.value)
+    assert_no_secrets(caught.value)
     for secret in FORBIDDEN:
         assert secret not in logged.text
 

@@ -1,4 +1,4 @@
-"""Paid work whose handle or answer nobody holds can be found again."""
+"""Charged work without a handle or a response can be found again."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from .conftest import BLIND, MOVE, TALK, MakeClient, until
 
 
 async def collected(a2e: A2E, count: int) -> None:
-    """Return when so many dropped handles have been collected."""
+    """Return once this many dropped handles have been collected."""
 
     def enough() -> bool:
         gc.collect()
@@ -24,7 +24,7 @@ async def collected(a2e: A2E, count: int) -> None:
 
 
 async def test_a_dropped_handle_is_unclaimed(a2e: A2E) -> None:
-    """A task that was started and thrown away unseen is listed, and works."""
+    """A task whose handle was dropped is listed, and its listed handle works."""
     await a2e.talking_video.start(**TALK)
     await collected(a2e, 1)
     (task,) = a2e.unclaimed()
@@ -33,7 +33,7 @@ async def test_a_dropped_handle_is_unclaimed(a2e: A2E) -> None:
 
 
 async def test_a_noted_handle_is_not(a2e: A2E) -> None:
-    """Who has read the ref can come back; the client does not keep the task for him."""
+    """Once the ref was read, the client no longer keeps the task for its caller."""
     ref = (await a2e.talking_video.start(**TALK)).ref
     gc.collect()
     assert a2e.unclaimed() == ()
@@ -41,7 +41,7 @@ async def test_a_noted_handle_is_not(a2e: A2E) -> None:
 
 
 async def test_a_finished_handle_is_not(a2e: A2E) -> None:
-    """A task that was waited for is done with."""
+    """A task that was awaited is not kept."""
     await a2e.talking_video.run(**TALK)
     gc.collect()
     assert a2e.unclaimed() == ()
@@ -62,7 +62,7 @@ async def test_siblings_of_a_refused_start(a2e: A2E, sandbox: Sandbox) -> None:
 
 @BLIND
 async def test_a_lost_answer_after_cancellation(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Cancelled on the way and then the answer lost: the client says what to look for."""
+    """Cancelled in flight and then without a response: the client lists the unknown start."""
     a2e = make_client(start_timeout=0.5)
     sandbox.faults.slow(5, role="start", kind="talking_video", accepted=True)
     starting = asyncio.create_task(a2e.talking_video.start(**TALK))
@@ -78,7 +78,7 @@ async def test_a_lost_answer_after_cancellation(make_client: MakeClient, sandbox
 
 
 async def test_nothing_is_kept_of_finished_waits(a2e: A2E) -> None:
-    """A client that lives long does not grow with the tasks it has seen."""
+    """The memory of a long-lived client does not grow with the tasks it has seen."""
     keeper = asyncio.create_task((await a2e.image_to_video.start(**MOVE)).wait())
     for _ in range(3):
         await asyncio.gather(*(a2e.talking_video.run(**TALK) for _ in range(40)))

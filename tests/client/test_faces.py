@@ -1,4 +1,4 @@
-"""Faces that the account keeps for its swaps, and the swaps that have not ended."""
+"""Saved faces of the account, and running face swaps."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def sandbox_options() -> dict[str, Any]:
 
 
 async def test_faces(a2e: A2E, sandbox: Sandbox) -> None:
-    """Faces are kept, listed newest first, used, and forgotten; none of it costs."""
+    """Faces are saved, listed newest first, used, and deleted, all free of charge."""
     first = await a2e.face_swap.save_face(f"{FACE}?Signature=secret")
     local = await a2e.face_swap.save_face(media.portrait())
     again = await a2e.face_swap.save_face(f"{FACE}?Signature=secret")
@@ -43,7 +43,7 @@ async def test_faces(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_a_face_of_another_task(a2e: A2E, sandbox: Sandbox) -> None:
-    """An Output is a face, too; nothing is uploaded for it."""
+    """An Output can be a face; nothing is uploaded for it."""
     larger = await a2e.upscale.run(source_url=FACE)
     face = await a2e.face_swap.save_face(larger.output)
     assert face.face_url == larger.output.url
@@ -62,7 +62,7 @@ async def test_no_face(a2e: A2E, sandbox: Sandbox, wrong: Any) -> None:
 
 
 async def test_a_face_is_not_saved_twice(a2e: A2E, sandbox: Sandbox) -> None:
-    """When the answer is lost it is not asked for again."""
+    """A request without a response is not retried."""
     sandbox.faults.http_error(502, role="action", accepted=True)
     with pytest.raises(ServerError):
         await a2e.face_swap.save_face(FACE)
@@ -70,7 +70,7 @@ async def test_a_face_is_not_saved_twice(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_the_face_is_not_shown(a2e: A2E, sandbox: Sandbox) -> None:
-    """An answer without the face is told, and names no input."""
+    """A response without the face raises an error that names no input."""
     sandbox.faults.data_shape("text", role="action")
     with pytest.raises(DecodeError, match="faces") as caught:
         await a2e.face_swap.save_face(f"{FACE}?Signature=secret")

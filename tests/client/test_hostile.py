@@ -1,4 +1,4 @@
-"""Answers that look like refusals and are none, lists that are cut short, parts that are gone."""
+"""Misleading responses, truncated lists, and deleted parts."""
 
 import json
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ CLIP = "https://m.example/clip.mp4"
 
 @define
 class Service:
-    """Answers by method and path what a test put there; counts what came."""
+    """Responds by method and path with what a test configured; counts the requests."""
 
     answers: dict[tuple[str, str], Any] = field(factory=dict)
     a2e: A2E = field(init=False)
@@ -68,7 +68,7 @@ async def start(service: Service) -> Any:
 
 @pytest.mark.parametrize("shape", [lambda data: data, lambda data: [data]])
 async def test_a_record_as_text(a2e: A2E, sandbox: Sandbox, shape: Any) -> None:
-    """A start whose data is JSON within a text has started a task."""
+    """A start whose data is JSON in a string has started a task."""
     sandbox.faults.data_shape("text", role="start")
     task = await a2e.dubbing.start(**DUB)
     assert task.ids == paid(sandbox)[0].ids
@@ -76,7 +76,7 @@ async def test_a_record_as_text(a2e: A2E, sandbox: Sandbox, shape: Any) -> None:
 
 @pytest.mark.parametrize("data", ['{"_id": ', "[1, 2]", '{"x": 1}', "{}"])
 async def test_text_that_is_nearly_a_record(service: Service, data: str) -> None:
-    """It may have been charged; it is never called a refusal."""
+    """An unclear response to a start may have been charged; it is never called a refusal."""
     service.answers[START] = data
     with pytest.raises(StartOutcomeUnknown):
         await start(service)
@@ -93,7 +93,7 @@ async def test_text_that_is_nearly_a_record(service: Service, data: str) -> None
     ],
 )
 async def test_a_refusal_that_names_a_task(service: Service, answer: Any) -> None:
-    """Sent once, and told as what it is: unknown."""
+    """Sent once, and reported as unknown."""
     service.answers[START] = answer
     with pytest.raises(StartOutcomeUnknown, match=ID):
         await start(service)
@@ -102,7 +102,7 @@ async def test_a_refusal_that_names_a_task(service: Service, answer: Any) -> Non
 
 @pytest.mark.parametrize("id", ["a/../b?x=1", "66ea 4dd8", "", "x" * 200, 5])
 async def test_an_id_that_can_be_none(service: Service, id: Any) -> None:
-    """A start that answers such an id is unknown; a list leaves the row out."""
+    """A start that returns an invalid id is unknown; a list skips the row."""
     service.answers[START] = {"_id": id}
     with pytest.raises(StartOutcomeUnknown):
         await start(service)
@@ -112,7 +112,7 @@ async def test_an_id_that_can_be_none(service: Service, id: Any) -> None:
 
 
 def capped(total: int, most: int, *, counted: bool) -> Any:
-    """Return a list that gives at most so many rows, whatever it is asked for."""
+    """Return a list operation that returns at most this many rows, whatever is requested."""
 
     def rows(request: web.BaseRequest) -> Any:
         page = int(request.query["pageNum"])
@@ -128,7 +128,7 @@ def capped(total: int, most: int, *, counted: bool) -> Any:
 
 @pytest.mark.parametrize("counted", [True, False])
 async def test_a_service_that_caps_its_pages(service: Service, counted: bool) -> None:
-    """Tasks further back are found all the same: by iter, by get, and by a wait."""
+    """Tasks further back are still found: by iter, by get, and by a wait."""
     service.answers["GET", "/api/v1/seedanceVideo/allRecords"] = capped(90, 20, counted=counted)
     seedance = service.a2e.seedance
     assert len([record async for record in seedance.iter()]) == 90
@@ -140,7 +140,7 @@ async def test_a_service_that_caps_its_pages(service: Service, counted: bool) ->
 
 
 async def test_a_list_that_is_too_long_to_search(service: Service) -> None:
-    """Who is not among the newest is not called deleted."""
+    """A task that is not among the newest is not reported as deleted."""
     service.answers["GET", "/api/v1/seedanceVideo/allRecords"] = capped(5000, 20, counted=True)
     with pytest.raises(NotFound, match="not among the newest 200"):
         await service.a2e.seedance.get(ID)
@@ -148,7 +148,7 @@ async def test_a_list_that_is_too_long_to_search(service: Service) -> None:
 
 @pytest.mark.usefixtures("gone_soon")
 async def test_one_of_two_is_gone(service: Service) -> None:
-    """What was seen of the others is in the error's task."""
+    """The error's task has the known records of the other parts."""
     good = {"_id": ID, "current_status": "completed", "image_urls": [CLIP]}
     service.answers["POST", "/api/v1/userText2Image/batchDetail"] = [good]
     service.answers["GET", "/api/v1/userText2Image/allRecords"] = {"rows": [good], "count": 1}
@@ -163,7 +163,7 @@ async def test_one_of_two_is_gone(service: Service) -> None:
 async def test_a_part_without_a_result(
     a2e: A2E, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told, after the others were saved."""
+    """A missing part raises an error after the other parts were saved."""
     monkeypatch.setattr("a2e_async.tasks.waiting.RESULT_WITHIN", 0.2)
     sandbox.faults.no_result("kling_image")
     task = await a2e.kling_image.start(prompt="a lake", n=3)
@@ -176,7 +176,7 @@ async def test_a_part_without_a_result(
 
 
 async def test_deleting_goes_through_all(a2e: A2E, sandbox: Sandbox) -> None:
-    """One part that is gone already leaves the others to be deleted."""
+    """A part that is already deleted does not prevent deleting the others."""
     task = await a2e.kling_image.start(prompt="a lake", n=3)
     await task
     await a2e.kling_image.delete(task.ids[0])
@@ -199,7 +199,7 @@ async def test_a_failure_beside_an_echo(service: Service) -> None:
 
 
 async def test_a_plain_refusal_is_one(service: Service) -> None:
-    """Without an id nothing has changed."""
+    """A response without an id leaves the task unchanged."""
     service.answers[START] = (400, {"code": 400, "msg": "no"})
     with pytest.raises(InvalidRequest):
         await start(service)

@@ -1,4 +1,4 @@
-"""Bad input: told before anything is spent or sent."""
+"""Invalid input raises before anything is charged or sent."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -13,12 +13,12 @@ from a2e_async.errors import InvalidInput, NotFound
 from a2e_async.models import Output
 from a2e_async.sandbox import Sandbox, media
 
-from .conftest import DUB, MOVE, TALK, unspent
+from .conftest import DUB, MOVE, TALK, nothing_charged
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Any]:
-    """Return local media of which none may be sent."""
+    """Return local media that must all be refused."""
     (tmp_path / "empty.wav").touch()
     (tmp_path / "text.png").write_text("this is no picture")
     (tmp_path / "dir.wav").mkdir()
@@ -60,12 +60,12 @@ BAD_FILES = [
 
 @pytest.mark.parametrize("what", BAD_FILES)
 async def test_bad_medium(a2e: A2E, sandbox: Sandbox, files: dict[str, Any], what: str) -> None:
-    """A medium that cannot be meant is InvalidInput that names the field; nothing is sent."""
+    """An unusable medium raises InvalidInput naming the field; nothing is sent."""
     with pytest.raises(InvalidInput) as caught:
         await a2e.dubbing.start(source_url=files[what], target_lang="es", key="k")
     assert caught.value.field == "source_url"
     assert sandbox.calls_total == 0
-    # The key is not taken by it.
+    # The key stays free.
     await a2e.dubbing.start(**DUB, key="k")
 
 
@@ -79,7 +79,7 @@ async def test_one_bad_of_two(a2e: A2E, sandbox: Sandbox, tmp_path: Path) -> Non
             negative_prompt="b",
         )
     assert caught.value.field == "audio_url"
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
 
 
 PAST = datetime.now(UTC) - timedelta(days=1)
@@ -101,7 +101,7 @@ GONE = Output(url="https://r.example/b", media="image", expires_at=PAST)
 async def test_an_output_of_no_use(
     a2e: A2E, sandbox: Sandbox, kind: str, inputs: dict[str, Any], field: str
 ) -> None:
-    """What the input does not take, or nobody can fetch any more, is not paid for."""
+    """Media of the wrong type or with an expired URL are refused without a charge."""
     with pytest.raises(InvalidInput) as caught:
         await a2e.kind(kind).start(**inputs)
     assert caught.value.field == field
@@ -122,19 +122,19 @@ async def test_an_output_of_no_use(
     ],
 )
 async def test_an_output_that_may_do(a2e: A2E, kind: str, inputs: dict[str, Any]) -> None:
-    """A file of any kind passes, and what is named otherwise than its task is said to make."""
+    """Unknown file types pass, as do results with an unexpected file name."""
     assert (await a2e.kind(kind).start(**inputs)).ref
 
 
 async def test_the_last_minute_of_an_output(a2e: A2E) -> None:
-    """An output that still lives is sent, though it can be renewed by nobody."""
+    """An output whose URL is still valid is sent even if it cannot be renewed."""
     soon = datetime.now(UTC) + timedelta(seconds=30)
     last = Output(url="https://r.example/b", media="image", expires_at=soon)
     assert (await a2e.image_to_video.start(**{**MOVE, "image_url": last})).ref
 
 
 async def test_an_output_of_a_deleted_task(a2e: A2E, sandbox: Sandbox) -> None:
-    """What the service says when its URL is to be renewed is told; nothing else is sent."""
+    """The service's error on renewing a URL is raised; nothing else is sent."""
     made = await a2e.text_to_image.run(prompt="a")
     old = evolve(made.output, expires_at=PAST)
     await a2e.text_to_image.delete(made.id)
@@ -145,7 +145,7 @@ async def test_an_output_of_a_deleted_task(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_an_output_of_no_use_elsewhere(a2e: A2E, sandbox: Sandbox) -> None:
-    """The calls that start no task look as closely."""
+    """Calls that start no task check their inputs the same way."""
     for call in (
         a2e.backgrounds.add(SOUND),
         a2e.face_swap.save_face(GONE),
@@ -198,7 +198,7 @@ BAD_VALUES: list[tuple[str, dict[str, Any]]] = [
 async def test_bad_value(
     a2e: A2E, sandbox: Sandbox, kind: str, inputs: dict[str, Any], way: str
 ) -> None:
-    """Every wrong value is refused on this machine, by every way that takes inputs."""
+    """Every invalid value is refused locally, by every method that takes inputs."""
 
     async def call() -> None:
         made = getattr(a2e.kind(kind), way)(**inputs)
@@ -211,7 +211,7 @@ async def test_bad_value(
 
 
 async def test_positional(a2e: A2E, sandbox: Sandbox) -> None:
-    """Inputs without names are refused."""
+    """Positional inputs are refused."""
     with pytest.raises(InvalidInput, match="by name"):
         await a2e.dubbing.start("https://x.example/a.wav", "es")  # type: ignore[misc]
     assert sandbox.calls_total == 0
@@ -275,7 +275,7 @@ CALLS: dict[str, Any] = {
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_bad_call(a2e: A2E, sandbox: Sandbox, call: str) -> None:
-    """Wrong arguments of the free calls are InvalidInput as well, and nothing is sent."""
+    """Invalid arguments of free calls raise InvalidInput as well, and nothing is sent."""
     with pytest.raises(InvalidInput):
         await CALLS[call](a2e)
     assert sandbox.calls_total == 0
@@ -283,7 +283,7 @@ async def test_bad_call(a2e: A2E, sandbox: Sandbox, call: str) -> None:
 
 @pytest.mark.parametrize("directory", [5, None, "", b""])
 async def test_bad_directory(a2e: A2E, sandbox: Sandbox, directory: Any) -> None:
-    """A directory that is none is told before the task is waited for."""
+    """An invalid directory is refused before the task is awaited."""
     task = await a2e.dubbing.start(**DUB)
     calls = sandbox.calls_total
     with pytest.raises(InvalidInput, match="directory"):

@@ -1,4 +1,4 @@
-"""`key`: the same key gives the same task, paid once, whatever happened to the first start."""
+"""`key`: the same key gives the same task, charged once, whatever happened to the first start."""
 
 import asyncio
 from pathlib import Path
@@ -14,7 +14,7 @@ from .conftest import BLIND, DUB, TALK, own_tasks, paid, starts_sent, turns, unt
 
 
 async def test_same_key(a2e: A2E, sandbox: Sandbox) -> None:
-    """The same key gives the very same task, one after the other and at one time, paid once."""
+    """The same key gives the same task, sequentially and concurrently, charged once."""
     tasks = await asyncio.gather(*(a2e.dubbing.start(**DUB, key="k") for _ in range(20)))
     tasks.append(await a2e.dubbing.start(**DUB, key="k"))
     assert len({id(task) for task in tasks}) == 1
@@ -30,7 +30,7 @@ async def test_without_key_every_start_is_new(a2e: A2E, sandbox: Sandbox) -> Non
 
 
 async def test_key_conflict(a2e: A2E, sandbox: Sandbox) -> None:
-    """A key that was used with other inputs, or for another kind, is refused and says where."""
+    """A key used with other inputs or for another kind is refused; the error names the use."""
     task = await a2e.dubbing.start(**DUB, key="k")
     for other in (
         a2e.dubbing.start(**{**DUB, "target_lang": "fr"}, key="k"),
@@ -45,7 +45,7 @@ async def test_key_conflict(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_key_conflict_under_way(a2e: A2E, sandbox: Sandbox) -> None:
-    """A conflict is also seen while the first start is under way."""
+    """A conflict is also detected while the first start is in flight."""
     sandbox.faults.slow(0.1, "start")
     first = asyncio.create_task(a2e.dubbing.start(**DUB, key="k"))
     await until(lambda: starts_sent(sandbox))
@@ -56,14 +56,14 @@ async def test_key_conflict_under_way(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_names_and_queries_do_not_count(a2e: A2E) -> None:
-    """Under a key neither the name nor the query of a signed URL makes another job."""
+    """Neither the name nor the query of a signed URL makes a different job under a key."""
     task = await a2e.dubbing.start(**DUB, key="k", name="one")
     signed = {**DUB, "source_url": DUB["source_url"] + "?Signature=abc"}
     assert (await a2e.dubbing.start(**signed, key="k", name="two")) is task
 
 
 async def test_same_content_elsewhere(a2e: A2E, sandbox: Sandbox, tmp_path: Path) -> None:
-    """A local file counts by its content, wherever it lies and however it is given."""
+    """A local file is identified by its content, not by its path or form."""
     twin = tmp_path / "other.wav"
     twin.write_bytes(media.speech().read_bytes())
     sources: list[Any] = [media.speech(), twin, str(twin), twin.read_bytes()]
@@ -77,7 +77,7 @@ async def test_same_content_elsewhere(a2e: A2E, sandbox: Sandbox, tmp_path: Path
 
 
 async def test_key_after_cancel_before_sending(a2e: A2E, sandbox: Sandbox) -> None:
-    """A start that was withdrawn frees its key, for other inputs as well."""
+    """A withdrawn start frees its key, for other inputs as well."""
     first = asyncio.create_task(a2e.dubbing.start(**DUB, key="k"))
     await turns(2)
     first.cancel()
@@ -89,7 +89,7 @@ async def test_key_after_cancel_before_sending(a2e: A2E, sandbox: Sandbox) -> No
 
 
 async def test_key_after_cancel_behind_sending(a2e: A2E, sandbox: Sandbox) -> None:
-    """A start that was cancelled after it was sent is taken up by its key, and has an owner."""
+    """A start cancelled after sending is joined by its key and then has an owner."""
     sandbox.faults.slow(0.1, "start", accepted=True)
     first = asyncio.create_task(a2e.dubbing.start(**DUB, key="k"))
     await until(lambda: paid(sandbox))
@@ -102,7 +102,7 @@ async def test_key_after_cancel_behind_sending(a2e: A2E, sandbox: Sandbox) -> No
 
 
 async def test_key_takes_an_unclaimed_task_over(a2e: A2E, sandbox: Sandbox) -> None:
-    """Who starts again with the key of an unclaimed task holds it: it is unclaimed no more."""
+    """Starting with the key of an unclaimed task claims it."""
     sandbox.faults.slow(0.05, "start", accepted=True)
     first = asyncio.create_task(a2e.dubbing.start(**DUB, key="k"))
     await until(lambda: paid(sandbox))
@@ -115,7 +115,7 @@ async def test_key_takes_an_unclaimed_task_over(a2e: A2E, sandbox: Sandbox) -> N
 
 @BLIND
 async def test_key_after_unknown(a2e: A2E, sandbox: Sandbox) -> None:
-    """A key whose start has an unknown outcome is not sent again: it tells the same again."""
+    """A key with an unknown outcome is not sent again: it raises the same error."""
     sandbox.faults.drop_after_accept()
     errors = []
     for _ in range(3):
@@ -130,7 +130,7 @@ async def test_key_after_unknown(a2e: A2E, sandbox: Sandbox) -> None:
 
 @BLIND
 async def test_unknown_is_told_to_all(a2e: A2E, sandbox: Sandbox) -> None:
-    """All callers of one key are told of its unknown outcome."""
+    """All callers of one key get its unknown outcome."""
     sandbox.faults.drop_after_accept()
     results = await asyncio.gather(
         *(a2e.dubbing.start(**DUB, key="k") for _ in range(5)), return_exceptions=True
@@ -152,7 +152,7 @@ async def test_key_after_refusal(a2e: A2E, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("cancelled", [0, 1])
 async def test_one_of_two_callers_cancelled(a2e: A2E, sandbox: Sandbox, cancelled: int) -> None:
-    """Of two callers with one key either can be cancelled at any time; the other has the task."""
+    """Of two callers with one key, either can be cancelled; the other gets the task."""
     for k in range(0, 60, 3):
         key = f"k{k}"
         callers = [asyncio.create_task(a2e.dubbing.start(**DUB, key=key)) for _ in range(2)]
@@ -180,7 +180,7 @@ async def test_both_callers_cancelled(a2e: A2E, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("key", ["", "  ", "x" * 201, 7, b"k"])
 async def test_bad_key(a2e: A2E, sandbox: Sandbox, key: Any) -> None:
-    """A key that is none is refused before anything is sent."""
+    """An invalid key is refused before anything is sent."""
     with pytest.raises(InvalidInput, match="key"):
         await a2e.dubbing.start(**DUB, key=key)
     assert sandbox.calls_total == 0

@@ -1,4 +1,4 @@
-"""The kinds that make pictures: what they refuse, what they send, what comes back."""
+"""The kinds that make images: validation, request bodies, records."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from a2e_async.resources.text_to_image import TEXT_TO_IMAGE, MadeAvatar
 from a2e_async.sandbox import Sandbox, media
 from a2e_async.tasks.status import read_record
 
-from .conftest import paid, unspent
+from .conftest import nothing_charged, paid
 from .image_starts import COAT, FACE, LEAST, OUTPUTS, PRODUCT, PROMPT, RECT, SEVERAL, WIRE, Inputs
 
 KINDS = [name for name, _, _ in WIRE]
@@ -108,11 +108,11 @@ REFUSED: list[tuple[str, Inputs, str]] = [
 
 @pytest.mark.parametrize(("kind", "inputs", "field"), REFUSED)
 async def test_refused(a2e: A2E, sandbox: Sandbox, kind: str, inputs: Inputs, field: str) -> None:
-    """What the service would refuse, or do otherwise for money, is refused unsent."""
+    """Inputs that the service would refuse, or charge for and ignore, are refused locally."""
     with pytest.raises(InvalidInput) as caught:
         await a2e.kind(kind).start(**inputs)
     assert caught.value.field == field
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
 
 
 ALLOWED: list[tuple[str, Inputs]] = [
@@ -143,7 +143,7 @@ ALLOWED: list[tuple[str, Inputs]] = [
 
 @pytest.mark.parametrize(("kind", "inputs"), ALLOWED)
 def test_left_to_the_service(a2e: A2E, kind: str, inputs: Inputs) -> None:
-    """Newer models, and what is only said to be of no effect, are not refused here."""
+    """Newer models, and inputs documented as having no effect, are accepted."""
     assert a2e.kind(kind).job(**inputs).kind.name == kind
 
 
@@ -154,7 +154,7 @@ def test_left_to_the_service(a2e: A2E, kind: str, inputs: Inputs) -> None:
 async def test_start_to_end(
     a2e: A2E, sandbox: Sandbox, kind: str, inputs: Inputs, more: Inputs
 ) -> None:
-    """Everything that is given goes out under its name; what comes back are pictures."""
+    """All inputs are sent under their names; the results are images."""
     namespace = a2e.kind(kind)
     price = await namespace.quote(**inputs)
     task = await namespace.start(**inputs, name="mine")
@@ -187,7 +187,7 @@ def task_input(a2e: A2E, kind: str) -> Any:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_defaults_are_the_services(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
-    """Of what is not given nothing is sent, but for the safe choice; the name is a mark."""
+    """Inputs not given are not sent, except the safe default; the name is a mark."""
     least = LEAST[kind]
     task = await a2e.kind(kind).start(**least)
     (charge,) = paid(sandbox)
@@ -218,7 +218,7 @@ async def test_looked_up_listed_deleted(a2e: A2E, kind: str) -> None:
 
 
 async def test_local_pictures_keep_their_places(a2e: A2E, sandbox: Sandbox) -> None:
-    """Files in a list are uploaded to where they stand: the order decides who is dressed."""
+    """Files in a list keep their positions, which decide who is dressed."""
     await a2e.virtual_try_on.start(
         image_urls=[media.portrait(), COAT, media.portrait().read_bytes()], processing_limit=60
     )
@@ -232,7 +232,7 @@ async def test_local_pictures_keep_their_places(a2e: A2E, sandbox: Sandbox) -> N
 
 
 async def test_a_picture_of_another_task(a2e: A2E, sandbox: Sandbox) -> None:
-    """An Output is taken as it is: nothing is downloaded or uploaded."""
+    """An Output is passed by URL: nothing is downloaded or uploaded."""
     made = await a2e.flux2.run(**PROMPT)
     await a2e.image_edit.run(edit_type="clothing", image_urls=[made.output, COAT])
     assert sandbox.ledger.starts("image_edit")[0].body["image_urls"] == [made.output.url, COAT]
@@ -257,7 +257,7 @@ async def test_parts(a2e: A2E, sandbox: Sandbox, kind: str, count: str) -> None:
 
 @pytest.mark.parametrize("kind", ["text_to_image", "kling_image"])
 async def test_finished_at_once(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
-    """A start that answers finished tasks is waited for without a look."""
+    """A start that returns finished tasks needs no poll."""
     sandbox.faults.done_at_once(kind)
     task = await a2e.kind(kind).start(**PROMPT)
     looks = sandbox.calls_total
@@ -269,7 +269,7 @@ async def test_finished_at_once(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
 
 
 async def test_text_to_image_detail(a2e: A2E, sandbox: Sandbox) -> None:
-    """Its detail refuses tasks that there are, now and then: get looks elsewhere, waits always."""
+    """Its detail sometimes refuses existing tasks: get and waits use other operations."""
     record = await a2e.text_to_image.run(**PROMPT)
     assert sandbox.calls["detail", "text_to_image"] == 0
     for _ in range(9):  # of which the sandbox refuses three: with 400, 404 and 405
@@ -281,7 +281,7 @@ async def test_text_to_image_detail(a2e: A2E, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("kind", ["nano_banana", "gpt_image", "flux2"])
 async def test_refused_under_200(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
-    """A 200 without a task is the refusal that it tells, not an unknown outcome."""
+    """A 200 with a reason and no task is a refusal, not an unknown outcome."""
     with pytest.raises(InvalidRequest, match="NSFW"):
         await a2e.kind(kind).start(prompt="please refuse-me")
     assert not paid(sandbox)
@@ -305,7 +305,7 @@ async def test_list_by_status(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["qwen_image", "kling_image"])
 async def test_list_without_pages(a2e: A2E, kind: str) -> None:
-    """A list that has no pages comes whole, whatever page size is asked for."""
+    """A list without paging is complete, whatever page size is requested."""
     ids = {(await a2e.kind(kind).start(**PROMPT)).ids[0] for _ in range(3)}
     assert {record.id for record in await a2e.kind(kind).list(page_size=1)} == ids
     with pytest.raises(InvalidInput, match="one page only"):
@@ -316,7 +316,7 @@ async def test_list_without_pages(a2e: A2E, kind: str) -> None:
     "sandbox_options", [{"durations": {"product_avatar": 9 * 3600.0}}], ids=["stuck"]
 )
 async def test_product_avatar_given_up(a2e: A2E, sandbox: Sandbox) -> None:
-    """The service gives up after two hours; the usual patience lasts until it says so."""
+    """The service gives up after two hours; the default timeout is longer."""
     assert a2e.product_avatar.kind.patience > 2 * 3600
     task = await a2e.product_avatar.start(**PRODUCT)
     sandbox.advance(2 * 3600 + 60)
@@ -327,7 +327,7 @@ async def test_product_avatar_given_up(a2e: A2E, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("sandbox_options", [{"durations": {"photobook": 36_000.0}}], ids=["long"])
 async def test_photobook_is_not_deleted_while_it_runs(a2e: A2E, sandbox: Sandbox) -> None:
-    """Deleting what is in progress is refused; afterwards it works."""
+    """Deleting a running task is refused; deleting it afterwards works."""
     task = await a2e.photobook.start(face_image_url=FACE)
     sandbox.advance(18_000)
     with pytest.raises(InvalidRequest):
@@ -339,7 +339,7 @@ async def test_photobook_is_not_deleted_while_it_runs(a2e: A2E, sandbox: Sandbox
 
 
 def test_photobook_of_one_picture() -> None:
-    """Whether its result is a list or one URL is not documented: both are read."""
+    """Whether its result is a list or one URL is undocumented: both are read."""
     raw = {"_id": "5f" * 12, "current_status": "completed"}
     several = read_record(PHOTOBOOK, {**raw, "result_url": [FACE, COAT]})
     assert [(o.url, o.index) for o in several.outputs] == [(FACE, 0), (COAT, 1)]
@@ -361,7 +361,7 @@ async def test_make_avatar(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_make_avatar_refused(a2e: A2E, sandbox: Sandbox) -> None:
-    """Wrong arguments go nowhere; a task that is unknown or unfinished is told."""
+    """Invalid arguments are not sent; an unknown or unfinished task raises an error."""
     wrong: list[tuple[str, Any]] = [("a/b", None), ("a+b", None), ("5f" * 12, "other")]
     for id, gender in wrong:
         with pytest.raises(InvalidInput):
@@ -376,7 +376,7 @@ async def test_make_avatar_refused(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_make_avatar_is_not_repeated(a2e: A2E, sandbox: Sandbox) -> None:
-    """When the answer is lost it is not asked for again: the avatar would be there twice."""
+    """A request without a response is not retried: the avatar would exist twice."""
     picture = await a2e.text_to_image.run(**PROMPT)
     sandbox.faults.http_error(502, role="action", kind="text_to_image", accepted=True)
     with pytest.raises(StartOutcomeUnknown, match="avatars"):
@@ -396,12 +396,12 @@ async def test_make_avatar_is_not_repeated(a2e: A2E, sandbox: Sandbox) -> None:
     ],
 )
 def test_made_avatar_of_any_answer(data: Any, id: str | None, extra: Inputs) -> None:
-    """Its answer is undocumented: an id is found where it usually stands, the rest is kept."""
+    """Its response is undocumented: an id is found in the usual places, the rest is kept."""
     assert MadeAvatar.of(data) == MadeAvatar(id=id, extra=extra)
 
 
 def test_text_to_image_record_keeps_odd_fields() -> None:
-    """A field of another type than expected costs no result."""
+    """A field of an unexpected type does not lose the result."""
     raw = {"_id": "5f" * 12, "current_status": "completed", "image_urls": [FACE], "width": "wide"}
     record = read_record(TEXT_TO_IMAGE, raw)
     assert record.output.url == FACE

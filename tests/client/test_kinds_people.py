@@ -1,4 +1,4 @@
-"""The kinds around people, voices and given videos: what they refuse, send and give."""
+"""The kinds about people, voices and existing videos: validation, bodies, records."""
 
 import asyncio
 from typing import Any
@@ -21,7 +21,7 @@ from a2e_async.resources.video_twin import VIDEO_TWIN
 from a2e_async.sandbox import Sandbox, media
 from a2e_async.tasks.status import read_record
 
-from .conftest import BLIND, paid, unspent, until
+from .conftest import BLIND, nothing_charged, paid, until
 from .people_inputs import (
     ALLOWED,
     CAMEL,
@@ -40,7 +40,7 @@ from .people_inputs import (
 )
 
 PICTURES = {"upscale"}
-"""Kinds that make a picture of what `MOST` gives them."""
+"""Kinds whose result is an image for the inputs in `MOST`."""
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ LONG = pytest.mark.parametrize(
 
 
 def wire(inputs: Inputs) -> dict[str, Any]:
-    """Return these inputs under their names on the wire."""
+    """Return these inputs under their names in the request body."""
     return {CAMEL.get(name, name): value for name, value in inputs.items()}
 
 
@@ -63,23 +63,23 @@ def wire(inputs: Inputs) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("kind", "inputs", "field"), REFUSED)
 async def test_refused(a2e: A2E, sandbox: Sandbox, kind: str, inputs: Inputs, field: str) -> None:
-    """What the service would refuse, or ignore for money, is refused unsent."""
+    """Inputs that the service would refuse, or charge for and ignore, are refused locally."""
     with pytest.raises(InvalidInput) as caught:
         await a2e.kind(kind).start(**inputs)
     assert caught.value.field == field
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
 
 
 @pytest.mark.parametrize(("kind", "inputs"), ALLOWED)
 async def test_allowed(a2e: A2E, sandbox: Sandbox, kind: str, inputs: Inputs) -> None:
-    """What is fine, or newer than this package, is not refused."""
+    """Valid inputs and values newer than this package are accepted."""
     assert isinstance(a2e.kind(kind).job(**inputs).input, TaskInput)
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
 
 
 @pytest.mark.parametrize("kind", MOST)
 async def test_start_to_end(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
-    """Everything that is given goes out under its name; the result is a file, or an id."""
+    """All inputs are sent under their names; the result is a file or an id."""
     inputs, namespace, name = MOST[kind], a2e.kind(kind), NAME.get(kind, "name")
     price = await namespace.quote(**inputs)
     task = await namespace.start(**inputs, **({"name": "mine"} if name else {}))
@@ -101,7 +101,7 @@ async def test_start_to_end(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
     else:
         assert b"ftyp" in head
         assert record.output.media in ("video", "file")
-    # What a record tells of its inputs stands in its fields.
+    # Echoed inputs are in the record's fields.
     if kind != "avatar_video":
         assert not set(record.extra) & set(wire(inputs)) - {"timeout"}
     assert getattr(record, next(iter(inputs))) == next(iter(inputs.values()))
@@ -109,7 +109,7 @@ async def test_start_to_end(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", LEAST)
 async def test_defaults_are_the_services(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
-    """Of what is not given nothing is sent; the name is a mark, where there is a name."""
+    """Inputs not given are not sent; the name, where there is one, is a mark."""
     task = await a2e.kind(kind).start(**LEAST[kind])
     (charge,) = paid(sandbox)
     body, name = dict(charge.body), NAME.get(kind, "name")
@@ -169,7 +169,7 @@ async def test_processing(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
 
 
 async def test_media(a2e: A2E, sandbox: Sandbox) -> None:
-    """Local files are uploaded to where they stand; an Output is taken as it is."""
+    """Local files are uploaded in place; an Output is passed by URL."""
     await a2e.voice_clone.start(voice_urls=[media.speech(), TALK, media.speech().read_bytes()])
     first, second, third = paid(sandbox)[0].body["voice_urls"]
     assert first == third
@@ -199,7 +199,7 @@ async def test_a_picture_of_a_picture(a2e: A2E, kind: str, of: str, inputs: Inpu
 @pytest.mark.parametrize("kind", ["face_swap_preview", "avatar_video"])
 @BLIND
 async def test_lost_start(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
-    """A lost answer is not asked for again; there is no list to look in."""
+    """A start without a response is not sent again; there is no list to search."""
     sandbox.faults.drop_after_accept(kind)
     with pytest.raises(StartOutcomeUnknown, match="lists no tasks"):
         await a2e.kind(kind).start(**LEAST[kind])
@@ -208,7 +208,7 @@ async def test_lost_start(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
 
 @LONG
 async def test_head_swap_is_refunded_when_deleted_at_once(a2e: A2E, sandbox: Sandbox) -> None:
-    """What has not begun is given back, what is under way is not deleted."""
+    """Deleting a task refunds it before it begins; a running task is not deleted."""
     first, second = [await a2e.head_swap.start(**LEAST["head_swap"]) for _ in range(2)]
     await first.delete()
     assert paid(sandbox)[0].refunded == paid(sandbox)[0].coins
@@ -250,7 +250,7 @@ def test_motion_transfer_tells_its_result_in_two_ways(fields: tuple[str, ...]) -
 def test_words_of_avatar_video(
     said: dict[str, Any], status: Status, progress: float | None
 ) -> None:
-    """It has words of its own, counts to 100, and tells failures under three names."""
+    """It has its own status words, progress to 100, and failures under three names."""
     record = read_record(kind_named("avatar_video"), {"_id": ID, "result": CLIP, **said})
     assert record.status is status
     assert record.progress == progress
@@ -262,7 +262,7 @@ def test_words_of_avatar_video(
 
 @LONG
 async def test_avatar_video_on_its_way(a2e: A2E, sandbox: Sandbox) -> None:
-    """How far it is can be seen, and its message tells why it failed."""
+    """Its progress is read, and its message gives the reason of a failure."""
     sandbox.faults.fail("avatar_video", message="no face")
     bad, good = [await a2e.avatar_video.start(**SPOKEN) for _ in range(2)]
     sandbox.advance(1800)
@@ -296,7 +296,7 @@ def test_proof_of_a_twin(word: str, anchor: str | None, status: Status) -> None:
 
 @pytest.mark.parametrize("anchor", ["", None])
 def test_a_twin_without_its_anchor(anchor: str | None) -> None:
-    """Whoever needs the anchor is told why there is none; to others it is None, or empty."""
+    """Requiring a missing anchor raises the reason; reading it gives None or empty."""
     raw = {"_id": ID, "current_status": "training", "anchor_id": anchor}
     twin = read_record(VIDEO_TWIN, raw)
     with pytest.raises(InvalidInput, match="not trained yet: it is running"):
@@ -304,12 +304,12 @@ def test_a_twin_without_its_anchor(anchor: str | None) -> None:
     assert twin.anchor == anchor
     with pytest.raises(DecodeError, match="completed but gives no anchor_id"):
         _ = read_record(VIDEO_TWIN, raw | {"current_status": "completed"}).anchor_id
-    # A twin that is trained further is of use all the time.
+    # A twin stays usable during further training.
     assert read_record(VIDEO_TWIN, raw | {"anchor_id": "a1"}).anchor_id == "a1"
 
 
 async def test_twins(a2e: A2E, sandbox: Sandbox) -> None:
-    """A twin makes no file but an anchor; all are listed at once, or by their status."""
+    """A twin produces an anchor, not a file; twins are listed all at once or by status."""
     sandbox.faults.fail("video_twin")
     bad = await a2e.video_twin.start(image_url=OTHER)
     with pytest.raises(TaskFailed):

@@ -14,7 +14,7 @@ from a2e_async.sandbox import Sandbox, media
 from a2e_async.tasks.kind import TaskKind
 from a2e_async.tasks.status import read_record
 
-from .conftest import assert_discreet, starts_sent, unspent, until
+from .conftest import assert_no_secrets, nothing_charged, starts_sent, until
 from .video_inputs import FIT, FITS, OTHER, PICTURE, REFUSED, SOUND, VIDEO
 
 
@@ -35,21 +35,21 @@ def wire(name: str, inputs: dict[str, Any]) -> dict[str, Any]:
 async def test_refused(
     a2e: A2E, sandbox: Sandbox, name: str, inputs: dict[str, Any], field: str
 ) -> None:
-    """What the service's notes rule out is InvalidInput that names the input; nothing is sent."""
+    """Inputs that the service's notes rule out raise InvalidInput; nothing is sent."""
     with pytest.raises(InvalidInput) as caught:
         await getattr(a2e, name).start(**given(name, inputs))
     assert caught.value.field == field
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
 
 
 @pytest.mark.parametrize(("name", "inputs"), FIT)
 async def test_fits(a2e: A2E, sandbox: Sandbox, name: str, inputs: dict[str, Any]) -> None:
-    """What is allowed is not refused, and goes out under the service's own names."""
+    """Allowed inputs are accepted and sent under the service's names."""
     job = getattr(a2e, name).job(**given(name, inputs), key="k")
     assert job.key == "k"
     body = wire(name, inputs)
     assert None not in body.values()
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
     if "wan9.9" not in body.values() and body.get("model_version") != "3.0":
         await getattr(a2e, name).start(**given(name, inputs))
         (charge,) = sandbox.ledger.starts()
@@ -73,7 +73,7 @@ async def test_from_start_to_output(a2e: A2E, sandbox: Sandbox, name: str) -> No
 
 
 async def test_media_are_uploaded(a2e: A2E, sandbox: Sandbox) -> None:
-    """Local files and Outputs do where URLs do, in lists as well."""
+    """Local files and Outputs work wherever URLs do, in lists as well."""
     made = await a2e.sora.run(image_urls=[media.portrait()], prompt="wave")
     await a2e.happyhorse.start(
         mode="video-edit",
@@ -118,7 +118,7 @@ async def test_media_are_uploaded(a2e: A2E, sandbox: Sandbox) -> None:
     ],
 )
 def test_wire(name: str, inputs: dict[str, Any], body: dict[str, Any]) -> None:
-    """Lengths are text where the service takes text; Veo's names are in camel case."""
+    """Durations are strings where the service expects strings; Veo's names are camel case."""
     sent = wire(name, inputs)
     assert {key: sent.get(key) for key in body} == body
     if name == "veo":
@@ -126,7 +126,7 @@ def test_wire(name: str, inputs: dict[str, Any], body: dict[str, Any]) -> None:
 
 
 def test_wan30_nests() -> None:
-    """Wan 3.0 takes its settings nested; media stand in one list, in their order."""
+    """Wan 3.0 nests its settings; its media are one list in order."""
     assert wire("wan30", {}) == {
         "model": "wan3.0-video",
         "input": {"prompt": "a fox in the snow"},
@@ -185,7 +185,7 @@ async def test_wan30_can_only_be_started(a2e: A2E, sandbox: Sandbox) -> None:
     """Its media are uploaded, too; what would need another operation is refused, unspent."""
     with pytest.raises(InvalidInput, match="cannot wait for it"):
         await a2e.wan30.run(model="wan3.0-video", prompt="a fox")
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
     task = await a2e.wan30.start(
         model="wan3.0-video-prime", mode="first-frame", first_frame_url=media.portrait()
     )
@@ -224,7 +224,7 @@ async def test_seedance_is_read_from_its_list(a2e: A2E, sandbox: Sandbox) -> Non
     ["wan", "happyhorse", "seedance", "grok_video", "kling_video", "kling_omni", "sora"],
 )
 def test_lengths_are_numbers(name: str, said: object, read: float | None) -> None:
-    """Kinds that write a length as text give a number; what is none is kept as it came."""
+    """Durations sent as strings become numbers; other values are kept unchanged."""
     field = "duration_seconds" if name == "sora" else "duration"
     record = read_record(kind_named(name), {"_id": "a" * 24, field: said})
     assert getattr(record, field) == read
@@ -244,7 +244,7 @@ def test_lengths_are_numbers(name: str, said: object, read: float | None) -> Non
     ],
 )
 def test_words_of_veo(said: dict[str, Any], status: Status) -> None:
-    """Veo tells how it stands in words of its own, under one of two names."""
+    """Veo has its own status words, under one of two field names."""
     kind: TaskKind[..., Any] = kind_named("veo")
     record = read_record(kind, {"_id": "a" * 24, "video_output": VIDEO, **said})
     assert record.status is status
@@ -258,7 +258,7 @@ WIDE: dict[str, Any] = {"prompt": "a fox", "aspect_ratio": "16:9"}
 
 @pytest.mark.parametrize("name", ["seedance2", "kling_video", "kling_omni"])
 async def test_rename(a2e: A2E, name: str) -> None:
-    """A task of these kinds can be given another name."""
+    """A task of these kinds can be renamed."""
     namespace = getattr(a2e, name)
     task = await namespace.start(**given(name, FITS[name][0]), name="before")
     await namespace.rename(task.ids[0], "after")
@@ -267,7 +267,7 @@ async def test_rename(a2e: A2E, name: str) -> None:
 
 @pytest.mark.parametrize("sandbox_options", [{"durations": {"veo": 1.0}}], ids=["quick"])
 async def test_1080p(a2e: A2E, sandbox: Sandbox) -> None:
-    """The 1080p file comes later than the task's end, and without costs."""
+    """The 1080p file is ready after the task's end, free of charge."""
     record = await a2e.veo.run(**WIDE)
     larger = await a2e.veo.wait_1080p(record.id)
     assert larger.media == "video"
@@ -280,7 +280,7 @@ async def test_1080p(a2e: A2E, sandbox: Sandbox) -> None:
     "sandbox_options", [{"durations": {"veo": 3600.0}, "speed": 1}], ids=["slow"]
 )
 async def test_1080p_not_yet(a2e: A2E, sandbox: Sandbox) -> None:
-    """Until then there is None; a wait ends with TaskTimeout and can be made again."""
+    """Until then it is None; a wait ends with TaskTimeout and can be repeated."""
     task = await a2e.veo.start(**WIDE)
     assert await a2e.veo.get_1080p(task.ids[0]) is None
     with pytest.raises(TaskTimeout) as caught:
@@ -297,7 +297,7 @@ async def test_1080p_not_yet(a2e: A2E, sandbox: Sandbox) -> None:
 async def test_1080p_in_another_shape(
     a2e: A2E, sandbox: Sandbox, shape: Literal["list", "nested"]
 ) -> None:
-    """The file is found wherever the answer holds it; an answer without one is DecodeError."""
+    """The file is found anywhere in the response; a response without one is a DecodeError."""
     record = await a2e.veo.run(**WIDE)
     plain = await a2e.veo.wait_1080p(record.id)
     sandbox.faults.data_shape(shape, role="query", kind="veo")
@@ -305,7 +305,7 @@ async def test_1080p_in_another_shape(
     sandbox.faults.data_shape("text", role="query", kind="veo")
     with pytest.raises(DecodeError, match="has no URL") as caught:
         await a2e.veo.get_1080p(record.id)
-    assert_discreet(caught.value)
+    assert_no_secrets(caught.value)
 
 
 async def test_1080p_refused(a2e: A2E, sandbox: Sandbox) -> None:

@@ -1,4 +1,4 @@
-"""Older operations: what they give, what is told when they are gone, and rooms that are left."""
+"""Legacy operations: results, errors when they no longer exist, and leaving rooms."""
 
 import asyncio
 from typing import Any
@@ -9,7 +9,7 @@ from a2e_async import A2E
 from a2e_async.errors import InvalidInput, NotFound, StartOutcomeUnknown
 from a2e_async.sandbox import Charge, Sandbox, media
 
-from .conftest import own_tasks, unspent, until
+from .conftest import nothing_charged, own_tasks, until
 
 ID = "66ea4dd87db10c73fa29b570"
 CLIP = "https://media.example/clip.mp4"
@@ -24,7 +24,7 @@ def charges(sandbox: Sandbox, kind: str) -> list[Charge]:
 
 
 async def test_watermark(a2e: A2E, sandbox: Sandbox) -> None:
-    """A text over a video: the answer has the result, whose kind is told by its name."""
+    """A text over a video: the response has the result, whose type follows from its name."""
     output = await a2e.legacy.watermark(
         CLIP, text="mine", fontsize=20, fontcolor=(255, 0, 0, 128), scale_ratio=0.5, to_720p=True
     )
@@ -44,7 +44,7 @@ async def test_watermark(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_watermark_of_files(a2e: A2E, sandbox: Sandbox) -> None:
-    """Files are uploaded: a picture over a picture."""
+    """Files are uploaded: an image over an image."""
     output = await a2e.legacy.watermark(media.portrait(), image=media.portrait())
     assert output.media == "image"
     (charge,) = charges(sandbox, "watermark")
@@ -79,11 +79,11 @@ async def test_watermark_refused(
     with pytest.raises(InvalidInput) as caught:
         await a2e.legacy.watermark(**{"media": CLIP, **inputs})
     assert caught.value.field == field
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
 
 
 async def test_watermark_lost(a2e: A2E, sandbox: Sandbox) -> None:
-    """Paid once, never sent again; kept when its caller was cancelled."""
+    """Charged once, never sent again; kept when the caller is cancelled."""
     sandbox.faults.http_error(500, role="legacy", accepted=True)
     with pytest.raises(StartOutcomeUnknown) as caught:
         await a2e.legacy.watermark(CLIP, text="mine")
@@ -118,7 +118,7 @@ async def test_transfer_of_an_output(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_upload_permit(a2e: A2E, sandbox: Sandbox) -> None:
-    """All its inputs go out under their names; the signed URL is not shown."""
+    """All inputs are sent under their names; the signed URL is not in the repr."""
     permit = await a2e.legacy.upload_permit(
         "a.png", content_type="image/png", content_length=3, expires_in=60, url_prefix="mine"
     )
@@ -172,7 +172,7 @@ async def test_characters(a2e: A2E) -> None:
 
 
 async def test_avatar_videos(a2e: A2E) -> None:
-    """The older list and status give the same records as the present detail."""
+    """The legacy list and status return the same records as the current detail."""
     anchor = (await a2e.avatars.list())[0].id
     inputs: dict[str, Any] = {
         "anchor_id": anchor,
@@ -191,7 +191,7 @@ async def test_avatar_videos(a2e: A2E) -> None:
 
 
 async def test_twins(a2e: A2E, sandbox: Sandbox) -> None:
-    """A trained twin gives an avatar, and its video a voice."""
+    """A trained twin becomes an avatar, and its video a voice."""
     twin = await a2e.video_twin.run(video_url=CLIP)
     (avatar,) = await a2e.legacy.characters(user_video_twin_id=twin.id)
     assert avatar.id == twin.anchor_id
@@ -240,7 +240,7 @@ PAID = {
 async def test_gone(a2e: A2E, sandbox: Sandbox, name: str, fault: tuple[int, bool]) -> None:
     """An operation that the service no longer has is reported as such.
 
-    Not a paid one that something in between answers with a page: it may have been carried out.
+    Except a charged one for which a gateway returns a page: it may have been carried out.
     """
     status, html = fault
     sandbox.faults.http_error(status, html=html)
@@ -263,7 +263,7 @@ async def test_gone_says_what_instead(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_a_page_under_200(a2e: A2E, sandbox: Sandbox) -> None:
-    """It tells the same for what is free; what is charged stays unknown, to be safe."""
+    """A free call raises the same; a charged call stays unknown, to be safe."""
     sandbox.faults.html(times=None)
     with pytest.raises(NotFound, match="seems to have removed"):
         await a2e.legacy.detect_language("x")

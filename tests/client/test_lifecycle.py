@@ -1,4 +1,4 @@
-"""A client's life: loops, processes, closing, options."""
+"""The client's lifecycle: event loops, processes, closing, options."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ from .conftest import DUB, KEY, LONG, TALK, MakeClient, own_tasks, turns, until
 
 
 def test_made_without_a_loop() -> None:
-    """Making, showing, branching and attaching need neither loop nor network."""
+    """Creating a client, its repr, derived clients and attaching need no loop or network."""
     client = A2E(KEY, base_url="http://127.0.0.1:1")
     assert KEY not in repr(client)
     assert repr(client) == "<A2E http://127.0.0.1:1>"
@@ -102,7 +102,7 @@ async def test_closed_before_use() -> None:
 async def test_close_with_a_download(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Closing during a download ends it with an error of the tree, no file under its name."""
+    """Closing during a download raises a library error and leaves no file."""
     client = make_client()
     task = await client.talking_video.start(video_url=media.clip(), prompt="a", negative_prompt="b")
     sandbox.advance(3600)
@@ -118,7 +118,7 @@ async def test_close_with_a_download(
 
 
 def in_thread_loop(call: Callable[[], Awaitable[Any]]) -> Awaitable[Any]:
-    """Run a coroutine on a loop of its own in a thread."""
+    """Run a coroutine on its own event loop in a thread."""
 
     def run() -> Any:
         async def body() -> Any:
@@ -134,7 +134,7 @@ def in_thread_loop(call: Callable[[], Awaitable[Any]]) -> Awaitable[Any]:
 @pytest.mark.parametrize("busy", [False, True])
 @pytest.mark.parametrize("use", [use for use in USES if use != "enter"])
 async def test_other_loop(a2e: A2E, sandbox: Sandbox, use: str, busy: bool) -> None:
-    """Use on another loop is told clearly, also while the first is busy, and harms nothing."""
+    """Use on another loop raises a clear error, even while the first is busy."""
     task = await a2e.dubbing.start(**DUB, key="k")
     await a2e.files.upload(media.portrait())
     waiting = asyncio.create_task(task.wait()) if busy else None
@@ -248,7 +248,7 @@ async def _run_program(text: str, **values: Any) -> tuple[str, str]:
 @LONG
 @pytest.mark.parametrize("waiting", [False, True])
 async def test_two_loops(sandbox: Sandbox, waiting: bool) -> None:
-    """A client of a loop that is over says so on the next one, and can be closed there."""
+    """A client of a closed loop raises an error on the next one and can be closed there."""
     wait = "asyncio.ensure_future(task.wait()); await asyncio.sleep(0.1)" if waiting else "pass"
     out, err = await _run_program(LOOPS, url=sandbox.base_url, waiting=wait)
     assert "closed True" in out, err
@@ -258,7 +258,7 @@ async def test_two_loops(sandbox: Sandbox, waiting: bool) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.parametrize("waiting", [False, True])
 async def test_fork(sandbox: Sandbox, waiting: bool) -> None:
-    """A forked child is told to make its own client; the parent's goes on."""
+    """A forked child gets an error to create its own client; the parent's works on."""
     wait = "waiting = asyncio.ensure_future(task.wait()); await asyncio.sleep(0.1)"
     out, err = await _run_program(
         FORK, url=sandbox.base_url, waiting=wait if waiting else "", long=True
@@ -285,7 +285,7 @@ GARBAGE = """
 
 
 async def test_garbage(sandbox: Sandbox) -> None:
-    """A client that is dropped unclosed goes, with all its asyncio tasks, and breaks nothing."""
+    """A client dropped without closing is collected with all its asyncio tasks."""
     out, err = await _run_program(GARBAGE, url=sandbox.base_url)
     assert "gone True 1" in out, out + err
     assert "Traceback" not in err
@@ -331,7 +331,7 @@ BAD_OPTIONS: dict[str, tuple[Any, ...]] = {
 
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, vs in BAD_OPTIONS.items() for v in vs])
 def test_bad_option(name: str, value: Any) -> None:
-    """Every wrong value of an option is a ConfigurationError that names it, when it is given."""
+    """Every invalid option raises a ConfigurationError that names it immediately."""
     options = {"api_key": KEY, "base_url": "http://127.0.0.1:1", name: value}
     with pytest.raises(ConfigurationError) as caught:
         A2E(**options)
@@ -339,7 +339,7 @@ def test_bad_option(name: str, value: Any) -> None:
 
 
 def test_missing_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a key the error tells where one is looked for; the environment gives one."""
+    """Without a key the error says where it is read from; the environment provides one."""
     monkeypatch.delenv("A2E_API_KEY", raising=False)
     monkeypatch.delenv("A2E_BASE_URL", raising=False)
     with pytest.raises(ConfigurationError, match="A2E_API_KEY"):
@@ -359,13 +359,13 @@ def test_bad_with_options() -> None:
 
 @pytest.mark.parametrize("ref", ["", "dubbing", "dubbing:", "x:y", 5, None, "dubbing:a/b", "a:b:c"])
 def test_bad_ref(ref: Any) -> None:
-    """What is no ref is refused at once."""
+    """An invalid ref is refused immediately."""
     with pytest.raises(a2e_async.errors.InvalidInput):
         A2E(KEY).attach(ref)
 
 
 async def test_wrong_host(sandbox: Sandbox) -> None:
-    """A host that is not the API answers HTML, and is told as such."""
+    """An HTML response from a host that is not the API raises a clear error."""
     async with A2E(KEY, base_url=sandbox.storage_url) as client:
         with pytest.raises(A2EError) as caught:
             await client.credits.balance()

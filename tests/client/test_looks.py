@@ -1,4 +1,4 @@
-"""How many calls waiting takes: shared looks, full batches, lists instead of details."""
+"""How many requests polling takes: shared polls, full batches, lists instead of details."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from .conftest import DUB, LONG, MOVE, TALK, MakeClient, until
 
 @LONG
 async def test_many_waits_on_one_id(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """200 waits on one id are one look at a time."""
+    """200 waits on one id share one poll at a time."""
     client = make_client(poll_interval=0.02)
     task = await client.talking_video.start(**TALK)
     sandbox.faults.slow(0.2, "detail")
@@ -29,7 +29,7 @@ async def test_many_waits_on_one_id(make_client: MakeClient, sandbox: Sandbox) -
 
 @LONG
 async def test_full_batches(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """300 waits of a kind take two batchDetail calls a look, of at most 200 ids; no details."""
+    """300 waits of a kind take two batchDetail requests a round, each of at most 200 ids."""
     client = make_client(poll_interval=2)
     tasks = await asyncio.gather(*(client.talking_video.start(**TALK) for _ in range(300)))
     sandbox.advance(3600)
@@ -43,7 +43,7 @@ async def test_full_batches(make_client: MakeClient, sandbox: Sandbox) -> None:
 
 @LONG
 async def test_processing_list(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Dubbing tasks share the list of what is processed, and take one detail each at their end."""
+    """Dubbing tasks share the processing list, plus one detail each at their end."""
     client = make_client(poll_interval=0.1)
     tasks = [await client.dubbing.start(**DUB) for _ in range(12)]
     waits = [asyncio.create_task(task.wait()) for task in tasks]
@@ -57,7 +57,7 @@ async def test_processing_list(make_client: MakeClient, sandbox: Sandbox) -> Non
 
 @LONG
 async def test_parts_share_a_call(a2e: A2E, sandbox: Sandbox) -> None:
-    """The parts of one start are looked at in one call."""
+    """The parts of one start are polled in one request."""
     task = await a2e.image_to_video.start(**MOVE, number_of_images=8)
     sandbox.advance(3600)
     assert len((await task).outputs) == 8
@@ -66,7 +66,7 @@ async def test_parts_share_a_call(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_nobody_waits(a2e: A2E, sandbox: Sandbox) -> None:
-    """When nobody waits nothing is asked."""
+    """Without waiters nothing is polled."""
     task = await a2e.dubbing.start(**DUB)
     await task
     calls = sandbox.calls_total

@@ -1,4 +1,4 @@
-"""What a start does when things go wrong: requests on the wire, charges, and what is told."""
+"""Starts under faults: requests sent, charges, and errors raised."""
 
 import asyncio
 import copy
@@ -42,7 +42,7 @@ from .conftest import (
     STARTS,
     TALK,
     MakeClient,
-    assert_discreet,
+    assert_no_secrets,
     free_port,
     paid,
     starts_sent,
@@ -51,7 +51,7 @@ from .conftest import (
 
 @frozen
 class Lost:
-    """A fault after which nobody knows; whether the start was charged; what hid the answer."""
+    """A fault with an unknown outcome; whether the start was charged; what hid the response."""
 
     order: Callable[[Faults], None]
     charged: bool
@@ -88,7 +88,7 @@ LOST = {
 async def test_answer_lost(
     make_client: MakeClient, sandbox: Sandbox, caplog: Any, kind: str, fault: str
 ) -> None:
-    """A lost answer is never answered by a second start, and the error finds the first."""
+    """A lost response never causes a second start, and the error finds the first."""
     lost = LOST[fault]
     events: list[Event] = []
     client = make_client(start_timeout=0.4, on_event=events.append)
@@ -114,8 +114,8 @@ async def test_answer_lost(
     assert not [e for e in events if isinstance(e, Accepted)]
     warnings = [r for r in caplog.records if r.name.startswith("a2e_async.")]
     assert [str(recovery.mark) in r.getMessage() for r in warnings] == [True]
-    assert_discreet(error)
-    # The next start is made as if nothing had been, and the list shows what became of this one.
+    assert_no_secrets(error)
+    # The next start works normally, and the list shows the outcome of this one.
     held = await client.kind(kind).start(**STARTS[kind])
     names = [task.body["name"] for task in sandbox.tasks]
     assert (recovery.name in names) is lost.charged
@@ -125,7 +125,7 @@ async def test_answer_lost(
 
 @pytest.mark.parametrize("kind", STARTS)
 async def test_lost_task_is_found_by_name(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
-    """What was charged behind a lost answer is found in the kind's list, as if nothing had been."""
+    """A charged task without a response is found in the kind's list."""
     sandbox.faults.drop_after_accept(kind)
     task = await a2e.kind(kind).start(**STARTS[kind])
     assert task.ids == paid(sandbox)[0].ids
@@ -135,7 +135,7 @@ async def test_lost_task_is_found_by_name(a2e: A2E, sandbox: Sandbox, kind: str)
 
 @frozen
 class Refused:
-    """A fault that says no, and the error it becomes."""
+    """A fault that refuses the start, and the resulting error."""
 
     order: Callable[[Faults], None]
     error: type[A2EError]
@@ -161,7 +161,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("fault", REFUSED)
 async def test_refused(a2e: A2E, sandbox: Sandbox, fault: str) -> None:
-    """A start that was refused is told as such: sent once, nothing charged, nothing to recover."""
+    """A refused start raises its error: sent once, nothing charged, nothing to recover."""
     refused = REFUSED[fault]
     refused.order(sandbox.faults)
     with pytest.raises(refused.error) as caught:
@@ -169,7 +169,7 @@ async def test_refused(a2e: A2E, sandbox: Sandbox, fault: str) -> None:
     assert type(caught.value) is refused.error
     assert starts_sent(sandbox) == 1
     assert paid(sandbox) == ()
-    assert_discreet(caught.value)
+    assert_no_secrets(caught.value)
     if fault != "429 too long":
         # The key is free again, and the next start works.
         task = await a2e.dubbing.start(**{**DUB, "target_lang": "fr"}, key="k")
@@ -182,7 +182,7 @@ def _date(seconds: float) -> str:
 
 @pytest.mark.parametrize("after", ["0.05", None, "date", "past date", "soon"])
 async def test_paced(make_client: MakeClient, sandbox: Sandbox, after: str | None) -> None:
-    """After a 429 the start is sent again when the service allows, and paid once."""
+    """After a 429 the start is retried when the service allows it, and charged once."""
     events: list[Event] = []
     client = make_client(on_event=events.append)
     said = {"date": _date(1.2), "past date": _date(-5)}.get(after or "", after)
@@ -194,7 +194,7 @@ async def test_paced(make_client: MakeClient, sandbox: Sandbox, after: str | Non
 
 
 async def test_paced_for_ever(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """A start that only meets 429 ends as RateLimited, unpaid, with its attempts counted."""
+    """A start that only gets 429 ends as RateLimited, uncharged, with its attempts counted."""
     client = make_client(retry=RetryPolicy(max_attempts=3))
     sandbox.faults.http_error(429, role="start", times=None, retry_after=0)
     with pytest.raises(RateLimited) as caught:
@@ -205,7 +205,7 @@ async def test_paced_for_ever(make_client: MakeClient, sandbox: Sandbox) -> None
 
 @BLIND
 async def test_unknown_after_paced(a2e: A2E, sandbox: Sandbox) -> None:
-    """A 429 before does not make a lost answer repeatable."""
+    """An earlier 429 does not make a start without a response retryable."""
     sandbox.faults.http_error(429, role="start", retry_after=0)
     sandbox.faults.drop_after_accept()
     with pytest.raises(StartOutcomeUnknown):
@@ -215,7 +215,7 @@ async def test_unknown_after_paced(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_rate_limit_shared(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Many starts against a strict limit all come through, each paid once."""
+    """Many starts under a strict rate limit all succeed, each charged once."""
     sandbox.faults.rate_limit(20, 5)
     client = make_client()
     async with asyncio.timeout(30):
@@ -225,7 +225,7 @@ async def test_rate_limit_shared(make_client: MakeClient, sandbox: Sandbox) -> N
 
 
 async def test_connection_refused_then_up() -> None:
-    """While nobody listens a start is tried again; when the service is up it is sent once."""
+    """While the service is down a start retries connecting; once it is up it is sent once."""
     port = free_port()
     events: list[Event] = []
     up = asyncio.Event()
@@ -256,7 +256,7 @@ async def test_connection_refused() -> None:
             await client.dubbing.start(**DUB)
     assert caught.value.sent is False
     assert caught.value.attempts == 2
-    assert_discreet(caught.value)
+    assert_no_secrets(caught.value)
 
 
 async def test_insufficient_coins() -> None:
@@ -274,18 +274,18 @@ async def test_insufficient_coins() -> None:
 
 
 async def test_wrong_key(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """A wrong key is told as such and never shown."""
+    """A wrong key raises a clear error that never shows it."""
     client = make_client(api_key="wrong-but-secret-key")
     for call in (client.dubbing.start(**DUB), client.credits.balance(), client.dubbing.list()):
         with pytest.raises(AuthenticationError) as caught:
             await call
-        assert_discreet(caught.value, "wrong-but-secret-key")
+        assert_no_secrets(caught.value, "wrong-but-secret-key")
     assert sandbox.ledger.charges == ()
 
 
 @pytest.mark.parametrize("order", ["http_error", "drop"])
 async def test_presign_lost(a2e: A2E, sandbox: Sandbox, order: str) -> None:
-    """A presign is charged, so its lost answer is not asked for again; no start follows."""
+    """A presign is charged, so it is not retried without a response; no start follows."""
     if order == "drop":
         sandbox.faults.reset("presign")
     else:
@@ -306,7 +306,7 @@ def _png() -> bytes:
 async def test_unexpected_fault_after_sending(
     a2e: A2E, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fault of this package while it reads a paid start's answer never hides the task."""
+    """A bug while reading a charged start's response never hides the task."""
 
     def broken(*_: Any) -> Any:
         raise ZeroDivisionError("a bug")
@@ -332,7 +332,7 @@ async def test_unexpected_fault_after_sending(
 
 @BLIND
 async def test_user_name_unchanged(a2e: A2E, sandbox: Sandbox) -> None:
-    """A user's name goes over the wire as it is; a lost start names it as that."""
+    """The user's name is sent unchanged; a lost start reports it unchanged."""
     name = "Café / take 2"
     task = await a2e.dubbing.start(**DUB, name=name)
     assert paid(sandbox)[0].body["name"] == name
@@ -345,7 +345,7 @@ async def test_user_name_unchanged(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_marked_names(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """With mark_names a mark follows the user's name on the wire and is not seen in records."""
+    """With mark_names a mark is appended to the sent name and stripped from records."""
     client = make_client(mark_names=True)
     record = await client.dubbing.run(**DUB, name="talk")
     wire = paid(sandbox)[0].body["name"]

@@ -1,4 +1,4 @@
-"""Answers that the sandbox never gives: shapes nobody documented, and values of wrong types."""
+"""Responses that the sandbox never sends: undocumented shapes and wrong types."""
 
 import json
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ from attrs import define, field
 from a2e_async import A2E
 from a2e_async.errors import DecodeError, InvalidRequest, StartOutcomeUnknown
 
-from .conftest import KEY, assert_discreet
+from .conftest import KEY, assert_no_secrets
 
 ID = "66ea4dd87db10c73fa29b570"
 SOUND = "https://results.example/a.mp3?Signature=secret"
@@ -20,7 +20,7 @@ SOUND = "https://results.example/a.mp3?Signature=secret"
 
 @define
 class Service:
-    """Answers every call with ``data`` in the usual envelope."""
+    """Responds to every call with ``data`` in the usual envelope."""
 
     data: Any = None
     a2e: A2E = field(init=False)
@@ -86,7 +86,7 @@ async def test_speech(service: Service, data: Any) -> None:
     ids=lambda data: str(data)[:20],
 )
 async def test_speech_without_sound(service: Service, data: Any) -> None:
-    """Success without a result may have been paid, and is told so."""
+    """Success without a result may have been charged, and the error says so."""
     service.data = data
     with pytest.raises(StartOutcomeUnknown, match="without a result"):
         await service.a2e.speech.say("Hello", tts_id=ID)
@@ -94,7 +94,7 @@ async def test_speech_without_sound(service: Service, data: Any) -> None:
 
 @pytest.mark.parametrize("data", [{"failed_message": "too loud"}, {"faild_message": "too loud"}])
 async def test_refused_in_the_data(service: Service, data: Any) -> None:
-    """A reason where the result is due is a refusal."""
+    """A reason in place of the result is a refusal."""
     service.data = data
     with pytest.raises(InvalidRequest, match="too loud"):
         await service.a2e.speech.say("Hello", tts_id=ID)
@@ -136,7 +136,7 @@ async def test_tags(service: Service, data: Any) -> None:
 
 
 async def test_nothing_there(service: Service) -> None:
-    """Null where a list is due is an empty one; where a thing is due it is told."""
+    """Null in place of a list is an empty list; in place of an object it is an error."""
     client = service.a2e
     assert await client.voices.public() == await client.voices.presets() == ()
     assert await client.voices.languages() == ()
@@ -172,14 +172,14 @@ async def test_language_of_a_text(service: Service, data: Any) -> None:
 
 
 async def test_room(service: Service) -> None:
-    """Without an end of its own a room ends after what was asked for; numbers may be text."""
+    """A room without an end time ends after the requested time; numbers may be strings."""
     service.data = {"appId": "app", "channel": "c", "token": "t0ken", "uid": "17", "expire": []}
     before = datetime.now(UTC)
     async with service.a2e.legacy.streaming_avatar.room(ID, expire_seconds=60) as room:
         assert room.uid == 17
         assert timedelta(seconds=59) < room.expires_at - before < timedelta(seconds=61)
         assert room.extra == {"expire": []}
-    assert_discreet(repr(room), "t0ken")
+    assert_no_secrets(repr(room), "t0ken")
 
 
 ROOM = {"appId": "app", "channel": "c", "token": "t0ken", "uid": 17}
@@ -187,7 +187,7 @@ ROOM = {"appId": "app", "channel": "c", "token": "t0ken", "uid": 17}
 
 @pytest.mark.parametrize("data", wrapped(ROOM), ids=str)
 async def test_room_however_wrapped(service: Service, data: Any) -> None:
-    """A room that was paid for is entered, and left, whatever is around it."""
+    """A charged room is entered and left, whatever else the response has."""
     service.data = data
     async with service.a2e.legacy.streaming_avatar.room(ID, expire_seconds=60) as room:
         assert (room.app_id, room.channel, room.token, room.uid) == ("app", "c", "t0ken", 17)
@@ -219,19 +219,19 @@ async def test_permit_however_wrapped(service: Service, data: Any) -> None:
 
 @pytest.mark.parametrize("missing", ["appId", "token"])
 async def test_room_that_cannot_be_joined(service: Service, missing: str) -> None:
-    """A room that was paid for and is of no use is left at once."""
+    """A charged but unusable room is left at once."""
     service.data = {"appId": "app", "channel": "c", "token": "t0ken", missing: None}
     with pytest.raises(DecodeError, match="the room was left") as caught:
         async with service.a2e.legacy.streaming_avatar.room(ID, expire_seconds=60):
             pytest.fail("it cannot be entered")
     assert [path.rpartition("/")[2] for path in service.paths] == ["agora-token", "leave"]
-    assert_discreet(caught.value, "t0ken")
+    assert_no_secrets(caught.value, "t0ken")
 
 
 async def test_room_that_cannot_be_named(service: Service) -> None:
-    """Without its channel a room cannot even be left: that it may be paid is told."""
+    """Without its channel a room cannot be left: the error says that it may be charged."""
     service.data = {"appId": "app", "token": "t0ken"}
     with pytest.raises(StartOutcomeUnknown) as caught:
         async with service.a2e.legacy.streaming_avatar.room(ID, expire_seconds=60):
             pytest.fail("it cannot be entered")
-    assert_discreet(caught.value, "t0ken")
+    assert_no_secrets(caught.value, "t0ken")

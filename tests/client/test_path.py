@@ -1,4 +1,4 @@
-"""Whole paths: from a local file to a result on disk, for every kind and form of input."""
+"""End to end: from a local file to a result on disk, for every kind and form of input."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ FORMS = {"path": lambda p: p, "str": str, "bytes": Path.read_bytes}
 async def test_local_file_to_result(
     a2e: A2E, sandbox: Sandbox, tmp_path: Path, kind: str, form: str
 ) -> None:
-    """A local medium in any form becomes a paid task and a saved result, the key staying home."""
+    """A local medium in any form becomes a saved result; the key never leaves for storage."""
     field, path, more = LOCAL[kind]
     task = await a2e.kind(kind).start(**{field: FORMS[form](path)}, **more)
     assert task.ref == f"{kind}:{task.ids[0]}"
@@ -89,7 +89,7 @@ async def test_output_as_input(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_expired_output_as_input(a2e: A2E, sandbox: Sandbox) -> None:
-    """An output whose URL has expired is renewed before it goes into a start."""
+    """An output with an expired URL is renewed before it is used in a start."""
     moved = await a2e.image_to_video.run(**MOVE)
     stale = moved.output
     stale.expires_at = moved.created_at
@@ -138,7 +138,7 @@ async def test_part_failed(a2e: A2E, sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 async def test_failed(a2e: A2E, sandbox: Sandbox) -> None:
-    """A failed task raises what the service said, each time it is awaited, without a look."""
+    """A failed task raises the service's reason on each await, without a poll."""
     sandbox.faults.fail("talking_video", "no speech found", "31")
     task = await a2e.talking_video.start(**TALK)
     with pytest.raises(TaskFailed, match=r"no speech found \(code 31\)"):
@@ -185,7 +185,7 @@ async def test_lists(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_processing(a2e: A2E, sandbox: Sandbox) -> None:
-    """What is being processed can be listed where the service has such a list."""
+    """Running tasks can be listed where the service has such a list."""
     sandbox.faults.stuck("dubbing")
     task = await a2e.dubbing.start(**DUB)
     done = await a2e.dubbing.start(**DUB)
@@ -196,7 +196,7 @@ async def test_processing(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_list_shapes(a2e: A2E, sandbox: Sandbox) -> None:
-    """Lists are read in each shape in which the service may wrap them."""
+    """Lists are read in each shape that the service may use."""
     await a2e.dubbing.start(**DUB)
     for shape in ("bare", "nested"):
         sandbox.faults.data_shape(shape, "list")
@@ -205,7 +205,7 @@ async def test_list_shapes(a2e: A2E, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("shape", ["list", "nested", "bare"])
 async def test_start_shapes(a2e: A2E, sandbox: Sandbox, shape: Any) -> None:
-    """A start's answer is understood in each shape in which the service may wrap it."""
+    """A start's response is read in each shape that the service may use."""
     sandbox.faults.data_shape(shape, "start")
     task = await a2e.dubbing.start(**DUB)
     assert task.ids == paid(sandbox)[0].ids
@@ -242,7 +242,7 @@ async def test_credits(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_same_content_presigned_once(a2e: A2E, sandbox: Sandbox, tmp_path: Path) -> None:
-    """The same content is presigned and sent once, whatever it is called, also at one time."""
+    """The same content is uploaded once, whatever its name, also concurrently."""
     twin = tmp_path / "twin.wav"
     twin.write_bytes(media.speech().read_bytes())
     sources = [media.speech(), twin, twin.read_bytes(), str(twin)] * 3
@@ -276,7 +276,7 @@ async def test_unpickled_output(a2e: A2E, tmp_path: Path) -> None:
 
 
 async def test_open_chunks(a2e: A2E) -> None:
-    """An output can be read in chunks, and says when it is larger than allowed."""
+    """An output can be read in chunks, and raises when it is larger than allowed."""
     output = (await a2e.dubbing.run(**DUB)).output
     async with output.open() as chunks:
         data = b"".join([chunk async for chunk in chunks])

@@ -1,4 +1,4 @@
-"""What people chain: each in five lines at most, without a poll, a copy or a lost coin."""
+"""Common chains: each in at most five lines, without a poll, a copy or a wasted coin."""
 
 import ast
 import inspect
@@ -59,7 +59,7 @@ RECIPES: list[tuple[Recipe, list[tuple[str, dict[str, Any]]]]] = [
     (image_edit_to_video, [("image_edit", {}), ("image_to_video", {})]),
     (twin_to_avatar_video, [("video_twin", {"name": "me"}), ("avatar_video", {"anchor_type": 1})]),
 ]
-"""Each with the tasks that it starts and some of what they were given."""
+"""Each recipe with the tasks that it starts and some of their inputs."""
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def sandbox_options() -> dict[str, Any]:
 async def test_recipe(
     a2e: A2E, sandbox: Sandbox, tmp_path: Path, recipe: Recipe, tasks: list[tuple[str, Any]]
 ) -> None:
-    """It ends with a video on the disk; each step is paid once and works on the one before."""
+    """It ends with a video on disk; each step is charged once and uses the previous result."""
     path = await recipe(a2e, tmp_path)
     assert path.parent == tmp_path
     assert path.suffix == ".mp4"
@@ -89,7 +89,7 @@ async def test_recipe(
 
 
 async def test_steps_work_on_one_another(a2e: A2E, sandbox: Sandbox, tmp_path: Path) -> None:
-    """What a step made is what the next one was given: a URL of the service, or its id."""
+    """The result of a step is the input of the next one: a URL of the service, or an id."""
     await text_to_image_to_video(a2e, tmp_path)
     made = await a2e.text_to_image.get(paid(sandbox)[0].ids[0])
     given = paid(sandbox)[1].body["image_url"]

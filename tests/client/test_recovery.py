@@ -1,4 +1,4 @@
-"""Starts whose answer was lost are looked for, and found as if nothing had been."""
+"""Starts without a response are searched for and recovered."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ FACE = "https://media.example/face.png"
 
 @pytest.mark.parametrize("lag", [0.0, 30.0])
 async def test_found(make_client: MakeClient, sandbox: Sandbox, lag: float) -> None:
-    """The start returns its task, also where the list shows it a moment later."""
+    """The start returns its task even if the list shows it a moment later."""
     events: list[Event] = []
     client = make_client(on_event=events.append)
     sandbox.faults.list_lag(lag)  # of the service's time; 0.05 s of ours
@@ -44,7 +44,7 @@ async def test_several_outputs(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_many_share_their_scans(a2e: A2E, sandbox: Sandbox) -> None:
-    """Twenty lost starts of a kind are looked for together."""
+    """Twenty lost starts of a kind share one search."""
     sandbox.faults.drop_after_accept(times=None)
     tasks = await asyncio.gather(*(a2e.talking_video.start(**TALK) for _ in range(20)))
     assert sorted(t.ids for t in tasks) == sorted(c.ids for c in paid(sandbox))
@@ -52,7 +52,7 @@ async def test_many_share_their_scans(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_under_a_users_name(a2e: A2E, sandbox: Sandbox) -> None:
-    """An earlier task of the same name and inputs is not taken for it."""
+    """An earlier task with the same name and inputs is not adopted."""
     first = await a2e.dubbing.start(**DUB, name="talk")
     sandbox.faults.drop_after_accept()
     second = await a2e.dubbing.start(**DUB, name="talk")
@@ -60,7 +60,7 @@ async def test_under_a_users_name(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_candidates(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Where another client has started the same, both are shown and none is taken."""
+    """If another client started the same job, both are candidates and none is adopted."""
     await make_client().dubbing.start(**DUB, name="talk")
     sandbox.faults.drop_after_accept()
     with pytest.raises(StartOutcomeUnknown, match="candidates") as caught:
@@ -78,7 +78,7 @@ async def test_without_a_name(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_without_a_list(a2e: A2E, sandbox: Sandbox) -> None:
-    """A kind without a list raises at once."""
+    """A kind without a list raises immediately."""
     sandbox.faults.drop_after_accept()
     with pytest.raises(StartOutcomeUnknown, match="lists no tasks"):
         await a2e.face_swap_preview.start(video_url="https://m.example/a.mp4", face_url=FACE)
@@ -86,14 +86,14 @@ async def test_without_a_list(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_a_list_of_finished_ones(a2e: A2E, sandbox: Sandbox) -> None:
-    """A kind whose list shows only finished tasks is looked for among those in training."""
+    """A kind whose list shows only finished tasks is searched among those in training."""
     sandbox.faults.drop_after_accept()
     task = await a2e.voice_clone.start(voice_urls=["https://m.example/a.wav"])
     assert task.ids == paid(sandbox)[0].ids
 
 
 async def test_recover_later(a2e: A2E, sandbox: Sandbox) -> None:
-    """What was not found at once is found by its recovery, also after a round trip as JSON."""
+    """A start not found at first is found by its recovery, also after a JSON round trip."""
     sandbox.faults.list_lag(100_000)
     sandbox.faults.drop_after_accept()
     with pytest.raises(StartOutcomeUnknown) as caught:
@@ -109,7 +109,7 @@ async def test_recover_later(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_recover_takes_it_off_the_unknown(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """A start whose caller was gone stands in `unknown` until it is found."""
+    """A start whose caller was cancelled is in `unknown` until it is found."""
     client = make_client()
     sandbox.faults.list_lag(100_000)
     sandbox.faults.slow(0.2, "start", accepted=True)
@@ -137,7 +137,7 @@ async def test_recover_what(a2e: A2E, sandbox: Sandbox, value: Any) -> None:
 
 
 async def test_closing_ends_the_search(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """A client that is closed while it looks tells at once what it knows."""
+    """A client closed during a search raises at once with what it knows."""
     client = make_client()
     sandbox.faults.list_lag(1e9)
     sandbox.faults.drop_after_accept()
@@ -150,7 +150,7 @@ async def test_closing_ends_the_search(make_client: MakeClient, sandbox: Sandbox
 
 
 async def test_errors_while_looking(a2e: A2E, sandbox: Sandbox) -> None:
-    """A list that fails once is asked again."""
+    """A list request that fails once is retried."""
     sandbox.faults.drop_after_accept()
     sandbox.faults.http_error(500, role="list", times=2)
     assert (await a2e.dubbing.start(**DUB)).ids == paid(sandbox)[0].ids
@@ -159,7 +159,7 @@ async def test_errors_while_looking(a2e: A2E, sandbox: Sandbox) -> None:
 async def test_closing_while_absence_is_waited_for(
     make_client: MakeClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A start that would be sent again in a while stays unknown; never "nothing was spent"."""
+    """A start waiting for a retry stays unknown; never "nothing was spent"."""
     monkeypatch.setattr("a2e_async.tasks.starter.FINISH_STARTS", 0.2)
     client = make_client(on_unknown="resend_may_pay_twice")
     await client.dubbing.start(**DUB)

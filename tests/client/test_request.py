@@ -1,4 +1,4 @@
-"""`a2e.request`: any call by its path, with the manners of all others."""
+"""`a2e.request`: any call by its path, with the same guarantees as all others."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from a2e_async.errors import (
 )
 from a2e_async.sandbox import Sandbox
 
-from .conftest import DUB, KEY, MakeClient, assert_discreet, starts_sent
+from .conftest import DUB, KEY, MakeClient, assert_no_secrets, starts_sent
 
 pytestmark = pytest.mark.anyio
 
@@ -23,8 +23,8 @@ LIST = "/api/v1/userDubbing/allRecords"
 START = "/api/v1/userDubbing/startDubbing"
 
 
-def in_itself() -> list[Any]:
-    """Return a list that holds itself: no JSON, and without end for whoever walks through it."""
+def list_containing_itself() -> list[Any]:
+    """Return a list that contains itself: not JSON, and endless to traverse."""
     made: list[Any] = []
     made.append(made)
     return made
@@ -41,18 +41,18 @@ async def test_the_answer(a2e: A2E) -> None:
 
 
 async def test_a_start_by_hand(a2e: A2E, sandbox: Sandbox) -> None:
-    """What it started can be attached; what the answer holds stays out of its repr."""
+    """A task it started can be attached; the response data is not in the repr."""
     answer = await a2e.request("POST", START, json={**DUB, "name": "by hand"})
     record = await a2e.attach(f"dubbing:{answer.data['_id']}")
     assert record.output
     assert "by hand" not in repr(answer)
-    assert_discreet(answer)
+    assert_no_secrets(answer)
     assert len(sandbox.ledger.starts()) == 1
 
 
 @pytest.mark.parametrize("fault", ["drop_after_accept", "http_error"])
 async def test_a_post_is_not_sent_again(a2e: A2E, sandbox: Sandbox, fault: str) -> None:
-    """A lost answer to a POST is raised, and says that it may have been charged."""
+    """A POST without a response raises an error that it may have been charged."""
     if fault == "http_error":
         sandbox.faults.http_error(503, role="start", accepted=True)
     else:
@@ -60,11 +60,11 @@ async def test_a_post_is_not_sent_again(a2e: A2E, sandbox: Sandbox, fault: str) 
     with pytest.raises(Exception, match="charged") as caught:
         await a2e.request("POST", START, json={**DUB, "name": "x"})
     assert starts_sent(sandbox) == 1
-    assert_discreet(caught.value)
+    assert_no_secrets(caught.value)
 
 
 async def test_a_reading_post_is_sent_again(a2e: A2E, sandbox: Sandbox) -> None:
-    """`charged=False` makes a POST free to repeat."""
+    """`charged=False` makes a POST retryable."""
     path = "/api/v1/talkingVideo/batchDetail"
     sandbox.faults.http_error(503, role="batch_detail")
     answer = await a2e.request("POST", path, json={"ids": []}, charged=False)
@@ -73,7 +73,7 @@ async def test_a_reading_post_is_sent_again(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_errors_are_those_of_all_calls(make_client: MakeClient, a2e: A2E) -> None:
-    """The same tree, with the same texts."""
+    """It raises the same errors with the same texts."""
     with pytest.raises(InvalidRequest) as caught:
         await a2e.request("POST", START, json={"source_url": 5})
     assert caught.value.http_status == 400
@@ -109,8 +109,8 @@ async def test_errors_are_those_of_all_calls(make_client: MakeClient, a2e: A2E) 
         ("POST", START, {"json": '{"force_generate": true}'}),
         ("POST", START, {"json": b"{}"}),
         ("POST", START, {"json": 7}),
-        ("POST", START, {"json": in_itself()}),
-        ("GET", LIST, {"params": {"a": in_itself()}}),
+        ("POST", START, {"json": list_containing_itself()}),
+        ("GET", LIST, {"params": {"a": list_containing_itself()}}),
         ("GET", LIST, {"params": {"a": {"force_generate": 1}}}),
         ("GET", LIST, {"params": {"force_generate": 1}}),
         ("GET", LIST, {"params": {1: 1}}),
@@ -129,7 +129,7 @@ async def test_what_is_refused(
 
 
 async def test_with_options(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Timeouts are those of the options in force: of starts for what may cost."""
+    """Timeouts follow the options: the start timeout for calls that may be charged."""
     quick = make_client(retry=RetryPolicy(max_attempts=1)).with_options(
         request_timeout=0.05, start_timeout=0.05
     )

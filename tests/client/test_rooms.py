@@ -1,4 +1,4 @@
-"""Rooms of a streaming avatar: whatever happens inside or around, a paid room is left."""
+"""Streaming-avatar rooms: whatever happens, a charged room is left."""
 
 import asyncio
 import logging
@@ -22,11 +22,11 @@ from a2e_async.resources.streaming import StreamingAvatar
 from a2e_async.sandbox import Sandbox
 from a2e_async.transport.retry import RetryPolicy
 
-from .conftest import MakeClient, assert_discreet, own_tasks, turns, unspent, until
+from .conftest import MakeClient, assert_no_secrets, nothing_charged, own_tasks, turns, until
 
 PERIOD = 1000
 PRICE = 100
-"""Coins for it; one of them is used as soon as the room is open."""
+"""Its price in coins; one is used as soon as the room is open."""
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ async def host(a2e: A2E) -> str:
 
 
 def left(sandbox: Sandbox) -> bool:
-    """Tell whether every room that was paid for was left: its unused coins came back."""
+    """Return whether every charged room was left and its unused coins refunded."""
     return all(charge.refunded == PRICE - 1 for charge in sandbox.ledger.charges)
 
 
@@ -57,13 +57,13 @@ def told(make_client: MakeClient) -> tuple[A2E, list[Attempt]]:
 
 
 async def test_room(a2e: A2E, sandbox: Sandbox, host: str) -> None:
-    """Paid for ahead; what is unused comes back at the end."""
+    """A room is prepaid; unused coins are refunded at the end."""
     async with a2e.legacy.streaming_avatar.room(host, expire_seconds=PERIOD) as room:
         assert room.channel
         assert room.app_id
         assert isinstance(room.uid, int)
         assert room.token
-        assert_discreet(repr(room), room.token)
+        assert_no_secrets(repr(room), room.token)
         await room.set_context("You sell boats.")
         await room.ask("What do you sell?")
         await room.speak("Boats.")
@@ -80,7 +80,7 @@ async def test_refused_here(a2e: A2E, sandbox: Sandbox, host: str) -> None:
         with pytest.raises(InvalidInput):
             async with rooms.room(avatar_id, expire_seconds=seconds):
                 pytest.fail("it cannot be entered")
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
     async with rooms.room(host, expire_seconds=PERIOD) as room:
         await room.set_context("x" * 5000)
         for bad_call in (room.set_context("x" * 5001), room.ask(" "), room.speak("")):
@@ -180,7 +180,7 @@ async def test_iterator_dropped(a2e: A2E, sandbox: Sandbox, host: str) -> None:
 async def test_leave_is_repeated(
     told: tuple[A2E, list[Attempt]], sandbox: Sandbox, host: str
 ) -> None:
-    """Its lost answer is asked for again; that the room is no more there is good then."""
+    """Leaving is retried without a response; an unknown room is then success."""
     client, attempts = told
     async with client.legacy.streaming_avatar.room(host, expire_seconds=PERIOD):
         sandbox.faults.http_error(502, role="legacy", accepted=True)
@@ -198,7 +198,7 @@ async def test_leave_fails(
     body: RuntimeError | None,
     logged: pytest.LogCaptureFixture,
 ) -> None:
-    """It is said: by a warning, and by a note on what ended the block, or by its own error."""
+    """A failed leave is reported by a warning and a note on the block's error, or raised."""
     client = make_client(retry=RetryPolicy(max_attempts=1))
     with pytest.raises((ServerError, RuntimeError)) as caught:  # noqa: PT012  # the block is what is tested
         async with client.legacy.streaming_avatar.room(host, expire_seconds=PERIOD) as room:
@@ -226,7 +226,7 @@ async def test_closed_inside(a2e: A2E, sandbox: Sandbox, host: str) -> None:
 
 
 async def test_closed_while_it_opens(make_client: MakeClient, sandbox: Sandbox, host: str) -> None:
-    """A room that is paid for when the client closes is left, whoever waited for it."""
+    """A room charged while the client closes is left, with or without a waiter."""
 
     def is_more(before: int) -> bool:
         return paid(sandbox) > before
@@ -251,7 +251,7 @@ async def test_closed_while_it_opens(make_client: MakeClient, sandbox: Sandbox, 
 
 
 async def test_hosts_are_taken(a2e: A2E, sandbox: Sandbox, host: str) -> None:
-    """The service has few hosts; that all are taken is its own answer, and costs nothing."""
+    """When all hosts are taken the service refuses; nothing is charged."""
     rooms = a2e.legacy.streaming_avatar
     async with (
         rooms.room(host, expire_seconds=PERIOD),
@@ -267,7 +267,7 @@ async def test_hosts_are_taken(a2e: A2E, sandbox: Sandbox, host: str) -> None:
 
 
 async def test_opening_lost(a2e: A2E, sandbox: Sandbox, host: str) -> None:
-    """A room whose answer was lost is not paid a second time."""
+    """A room without a response is not requested again."""
     sandbox.faults.http_error(500, role="legacy", accepted=True)
     with pytest.raises(StartOutcomeUnknown, match="closes when its time is over") as caught:
         async with a2e.legacy.streaming_avatar.room(host, expire_seconds=PERIOD):

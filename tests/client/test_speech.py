@@ -1,4 +1,4 @@
-"""Speech: what is refused, what is sent, and that no paid sound is lost or paid twice."""
+"""Speech: validation, requests, and no charged sound lost or charged twice."""
 
 import asyncio
 import logging
@@ -25,10 +25,10 @@ from a2e_async.tasks.charged import KEPT
 
 from .conftest import (
     MakeClient,
-    assert_discreet,
+    assert_no_secrets,
+    nothing_charged,
     own_tasks,
     turns,
-    unspent,
     until,
 )
 
@@ -44,7 +44,7 @@ async def voice(a2e: A2E) -> str:
 
 
 def spoken(sandbox: Sandbox) -> int:
-    """Return how many times speech was paid."""
+    """Return how many times speech was charged."""
     return sum(charge.kind == "speech" for charge in sandbox.ledger.charges)
 
 
@@ -108,22 +108,22 @@ async def test_refused_here(a2e: A2E, sandbox: Sandbox, inputs: dict[str, Any], 
     with pytest.raises(InvalidInput) as caught:
         await a2e.speech.say(**inputs)
     assert caught.value.field == field
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
     assert sandbox.calls_total == 0
 
 
 @pytest.mark.parametrize("shape", ["list", "nested", "bare"])
 async def test_shapes(a2e: A2E, sandbox: Sandbox, voice: str, shape: Any) -> None:
-    """The URL is found in whatever it is wrapped."""
+    """The URL is found in any wrapping."""
     sandbox.faults.data_shape(shape, "action")
     assert await (await a2e.speech.say(TEXT, tts_id=voice)).read()
 
 
 async def test_refused_there(a2e: A2E, sandbox: Sandbox, voice: str) -> None:
-    """The service's refusal is told as such: nothing is paid, nothing is unknown."""
+    """A refusal by the service is raised: nothing is charged, nothing is unknown."""
     with pytest.raises(InvalidRequest):
         await a2e.speech.say(TEXT, tts_id=ID)
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
     assert a2e.unknown() == ()
 
 
@@ -145,7 +145,7 @@ LOST: dict[str, Any] = {
 
 @pytest.mark.parametrize("how", LOST)
 async def test_lost(make_client: MakeClient, sandbox: Sandbox, voice: str, how: str) -> None:
-    """An answer that is lost is never asked for again, and that it may be paid is said."""
+    """A request without a response is never retried; the error says it may be charged."""
     events: list[Event] = []
     client = make_client(on_event=events.append).with_options(start_timeout=0.5)
     LOST[how](sandbox.faults)
@@ -159,13 +159,13 @@ async def test_lost(make_client: MakeClient, sandbox: Sandbox, voice: str, how: 
     assert error.candidates == ()
     assert "no list" in str(error)
     assert error.__cause__ is not None
-    assert_discreet(error, TEXT)
+    assert_no_secrets(error, TEXT)
     assert [e.recovery for e in events if isinstance(e, StartLost)] == [error.recovery]
     assert client.unknown() == ()
 
 
 async def test_429(a2e: A2E, sandbox: Sandbox, voice: str) -> None:
-    """What was refused because of the pace is sent again: nothing was paid for it."""
+    """A request refused with 429 is retried: it was not charged."""
     sandbox.faults.http_error(429, role="action", retry_after=0.05)
     assert (await a2e.speech.say(TEXT, tts_id=voice)).url
     assert sandbox.calls[SPEAK] == 2
@@ -219,7 +219,7 @@ async def test_cancelled_before_it_was_sent(a2e: A2E, sandbox: Sandbox, voice: s
     await until(lambda: not own_tasks())
     await a2e.voices.public()  # held as well: the pause is over now
     assert sandbox.calls[SPEAK] == 1
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
 
 
 async def test_429_to_speech_that_nobody_wants(a2e: A2E, sandbox: Sandbox, voice: str) -> None:
@@ -231,11 +231,11 @@ async def test_429_to_speech_that_nobody_wants(a2e: A2E, sandbox: Sandbox, voice
     saying.cancel()
     await until(lambda: not own_tasks())
     assert sandbox.calls[SPEAK] == 1
-    assert unspent(sandbox)
+    assert nothing_charged(sandbox)
 
 
 async def test_lost_while_nobody_waited(a2e: A2E, sandbox: Sandbox, voice: str) -> None:
-    """A caller who was cancelled cannot be told; `unknown` tells it."""
+    """The unknown outcome of a cancelled caller is listed in `unknown`."""
     sandbox.faults.slow(0.2, "action", accepted=True)
     saying = asyncio.create_task(
         a2e.with_options(start_timeout=0.15).speech.say(TEXT, tts_id=voice)
@@ -251,7 +251,7 @@ async def test_lost_while_nobody_waited(a2e: A2E, sandbox: Sandbox, voice: str) 
 async def test_kept_are_bounded(
     a2e: A2E, sandbox: Sandbox, voice: str, logged: pytest.LogCaptureFixture
 ) -> None:
-    """A hundred sounds are kept; that an older one goes is said."""
+    """A hundred sounds are kept; dropping an older one is logged."""
     sandbox.faults.slow(0.3, "action", accepted=True, times=None)
     some = [asyncio.create_task(a2e.speech.say(str(n), tts_id=voice)) for n in range(KEPT + 1)]
     await until(lambda: spoken(sandbox) > 30)  # the others wait for a connection
@@ -292,7 +292,7 @@ async def test_close_lets_it_finish(a2e: A2E, sandbox: Sandbox, voice: str) -> N
 
 
 async def test_close_at_every_turn(make_client: MakeClient, sandbox: Sandbox, voice: str) -> None:
-    """Closing at any turn refuses it unpaid or lets it finish; after a cancel it is kept."""
+    """Closing at any point refuses it uncharged or lets it finish; after a cancel it is kept."""
     made = 0
     for k in range(0, 45, 3):
         for cancelled in (False, True):
@@ -312,7 +312,7 @@ async def test_close_at_every_turn(make_client: MakeClient, sandbox: Sandbox, vo
 async def test_paid_and_its_journal_hangs_while_the_client_closes(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was paid for is given to its caller, whatever the journal does."""
+    """A charged sound is returned to its caller, even if the journal fails."""
     monkeypatch.setattr("a2e_async.tasks.charged.FINISH_STARTS", 0.2)
     hung = asyncio.Event()
 

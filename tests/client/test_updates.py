@@ -1,4 +1,4 @@
-"""`updates()`: what is known, each change, the last word; and then it ends."""
+"""`updates()`: the known record, each change, the final record."""
 
 import asyncio
 from itertools import pairwise
@@ -36,7 +36,7 @@ async def test_changes(make_client: MakeClient, sandbox: Sandbox) -> None:
 
 
 async def test_attached(a2e: A2E) -> None:
-    """An attached task has no known record; its updates begin with the first look."""
+    """An attached task has no known record; its updates begin with the first poll."""
     task = await a2e.dubbing.start(**DUB)
     seen = await _all(a2e.attach(task.ref))
     assert seen[-1].output
@@ -52,7 +52,7 @@ async def test_failed_task_is_yielded(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 async def test_several_parts(a2e: A2E) -> None:
-    """A task of several parts is shown as a whole, and last when all parts have ended."""
+    """A task with several parts is yielded as one record, last when all parts have ended."""
     task = await a2e.image_to_video.start(**MOVE, number_of_images=3)
     seen = await _all(task)
     assert [record.done for record in seen] == [False] * (len(seen) - 1) + [True]
@@ -61,7 +61,7 @@ async def test_several_parts(a2e: A2E) -> None:
 
 @LONG
 async def test_slow_consumer_sees_the_end(a2e: A2E, sandbox: Sandbox) -> None:
-    """The final record comes even if somebody else's wait saw it first."""
+    """The final record is yielded even if another wait saw it first."""
     task = await a2e.dubbing.start(**DUB)
     seen = []
     async for record in task.updates():
@@ -74,7 +74,7 @@ async def test_slow_consumer_sees_the_end(a2e: A2E, sandbox: Sandbox) -> None:
 
 @LONG
 async def test_slow_consumer_sees_what_others_saw(a2e: A2E, sandbox: Sandbox) -> None:
-    """A change that another wait saw meanwhile is yielded at once, not only at the next one."""
+    """A change seen by another wait is yielded at once, not at the next change."""
     task = await a2e.dubbing.start(**DUB)
     other = asyncio.create_task(task.wait())
     seen = []
@@ -93,7 +93,7 @@ async def test_slow_consumer_sees_what_others_saw(a2e: A2E, sandbox: Sandbox) ->
 
 @LONG
 async def test_left_early(a2e: A2E, sandbox: Sandbox) -> None:
-    """Breaking off leaves nothing that runs, and the task can be taken up again."""
+    """Leaving the loop stops everything, and the task can be awaited again."""
     task = await a2e.dubbing.start(**DUB)
     async for _ in task.updates():
         break
@@ -138,7 +138,7 @@ async def test_closed(a2e: A2E) -> None:
 
 @pytest.mark.parametrize("sandbox_options", [{"durations": {"dubbing": 300.0}}])
 async def test_many_watchers(make_client: MakeClient, sandbox: Sandbox) -> None:
-    """Many watchers of one task see the same, at the cost of one; events tell each change once."""
+    """Many watchers of a task share its polls; events report each change once."""
     events: list[Event] = []
     client = make_client(poll_interval=0.02, on_event=events.append)
     task = await client.dubbing.start(**DUB)

@@ -1,4 +1,4 @@
-"""Waiting: deadlines, trouble while looking, tasks that are gone, and closing."""
+"""Waiting: deadlines, poll errors, deleted tasks, and closing."""
 
 import asyncio
 import math
@@ -28,7 +28,7 @@ from .conftest import (
     STARTS,
     TALK,
     MakeClient,
-    assert_discreet,
+    assert_no_secrets,
     own_tasks,
     paid,
     turns,
@@ -46,7 +46,7 @@ def looks(sandbox: Sandbox) -> int:
 @LONG
 @pytest.mark.parametrize("kind", STARTS)
 async def test_timeout_zero(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
-    """timeout=0 makes exactly one look, and TaskTimeout tells how to come back."""
+    """timeout=0 polls exactly once, and TaskTimeout says how to resume."""
     task = await a2e.kind(kind).start(**STARTS[kind])
     sandbox.advance(1500)
     with pytest.raises(TaskTimeout) as caught:
@@ -58,7 +58,7 @@ async def test_timeout_zero(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
     assert "processing" in str(error)
     assert task.record is not None
     assert task.record.raw_status == "processing"
-    assert_discreet(error)
+    assert_no_secrets(error)
     sandbox.advance(3600)
     assert (await task.wait(timeout=0)).status is Status.SUCCEEDED
     assert looks(sandbox) == 2
@@ -68,7 +68,7 @@ async def test_timeout_zero(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
 
 @LONG
 async def test_timeout_zero_of_several_parts(a2e: A2E, sandbox: Sandbox) -> None:
-    """timeout=0 shows all parts of a task in one look."""
+    """timeout=0 shows all parts of a task in one poll."""
     task = await a2e.image_to_video.start(**MOVE, number_of_images=3)
     again = a2e.attach(task.ref)
     with pytest.raises(TaskTimeout):
@@ -81,7 +81,7 @@ async def test_timeout_zero_of_several_parts(a2e: A2E, sandbox: Sandbox) -> None
 
 @LONG
 async def test_timeout_zero_beside_others(a2e: A2E, sandbox: Sandbox) -> None:
-    """A wait at its deadline gets its look and does not end those that have time."""
+    """A wait at its deadline gets its poll and does not end longer waits."""
     task = await a2e.dubbing.start(**DUB)
     other = asyncio.create_task(task.wait())
     for _ in range(3):
@@ -94,7 +94,7 @@ async def test_timeout_zero_beside_others(a2e: A2E, sandbox: Sandbox) -> None:
 @LONG
 @pytest.mark.parametrize("timeout", [-1, float("nan"), "5", True, [], -0.001])
 async def test_bad_timeout(a2e: A2E, sandbox: Sandbox, timeout: Any) -> None:
-    """A timeout that is no number of seconds is refused without a look."""
+    """An invalid timeout is refused without a poll."""
     task = await a2e.dubbing.start(**DUB)
     with pytest.raises(InvalidInput, match="timeout"):
         await task.wait(timeout=timeout)
@@ -108,7 +108,7 @@ async def test_timeout_without_end(a2e: A2E) -> None:
 
 @LONG
 async def test_deadline_during_a_hold(a2e: A2E, sandbox: Sandbox) -> None:
-    """Under a pause of the service a wait ends at its deadline, without a look."""
+    """During a rate-limit pause a wait ends at its deadline, without a poll."""
     task = await a2e.dubbing.start(**DUB)
     sandbox.faults.http_error(429, role="detail", retry_after=30)
     async with asyncio.timeout(20):
@@ -119,7 +119,7 @@ async def test_deadline_during_a_hold(a2e: A2E, sandbox: Sandbox) -> None:
 
 @LONG
 async def test_deadline_while_the_service_stalls(a2e: A2E, sandbox: Sandbox) -> None:
-    """A look that hangs holds a wait for some seconds beyond its deadline at most."""
+    """A hanging poll delays a wait by at most some seconds beyond its deadline."""
     task = await a2e.dubbing.start(**DUB)
     sandbox.faults.slow(40, "detail", times=None)
     async with asyncio.timeout(20):
@@ -138,7 +138,7 @@ async def test_a_wait_without_end(a2e: A2E, timeout: float) -> None:
 
 @LONG
 async def test_hold_while_waiting(a2e: A2E, sandbox: Sandbox) -> None:
-    """A short pause of the service delays a wait and does not end it."""
+    """A short rate-limit pause delays a wait and does not end it."""
     task = await a2e.dubbing.start(**DUB)
     sandbox.faults.http_error(429, role="detail", retry_after=0.2, times=2)
     sandbox.advance(3600)
@@ -147,7 +147,7 @@ async def test_hold_while_waiting(a2e: A2E, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("kind", STARTS)
 async def test_unknown_at_first(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
-    """A task that the service does not know yet after its start is waited for all the same."""
+    """A task that the service does not know yet after its start is still awaited."""
     sandbox.faults.not_found_after_start(300, kind)
     sandbox.faults.list_lag(300, kind)
     task = await a2e.kind(kind).start(**STARTS[kind])
@@ -157,7 +157,7 @@ async def test_unknown_at_first(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
 @pytest.mark.parametrize("kind", STARTS)
 @pytest.mark.usefixtures("gone_soon")
 async def test_gone(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
-    """Unknown and foreign ids are TaskGone for who waits for them, and for nobody else."""
+    """Unknown and foreign ids raise TaskGone for their waiters only."""
     good = await a2e.kind(kind).start(**STARTS[kind])
     other = next(name for name in STARTS if name != kind)
     foreign = await a2e.kind(other).start(**STARTS[other])
@@ -165,14 +165,14 @@ async def test_gone(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
     results = await asyncio.gather(good, lost, foreign, return_exceptions=True)
     assert isinstance(results[1], TaskGone)
     assert results[1].ref == lost.ref
-    assert_discreet(results[1])
+    assert_no_secrets(results[1])
     assert [r.output for r in (results[0], results[2])]  # type: ignore[union-attr]
 
 
 @LONG
 @pytest.mark.usefixtures("gone_soon")
 async def test_deleted_while_waited_for(a2e: A2E, sandbox: Sandbox) -> None:
-    """A deleted task ends as TaskGone; its part alone is enough."""
+    """A deleted task raises TaskGone; one deleted part is enough."""
     task = await a2e.image_to_video.start(**MOVE, number_of_images=2)
     await a2e.image_to_video.delete(task.ids[1])
     with pytest.raises(TaskGone) as caught:
@@ -183,7 +183,7 @@ async def test_deleted_while_waited_for(a2e: A2E, sandbox: Sandbox) -> None:
 @LONG
 @pytest.mark.parametrize("kind", ["talking_video", "dubbing"])
 async def test_malformed_id(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
-    """An id that poisons the shared call times out alone; its neighbours are fine."""
+    """An id that breaks the shared poll times out alone; the others are unaffected."""
     good = [await a2e.kind(kind).start(**STARTS[kind]) for _ in range(5)]
     bad = a2e.attach(f"{kind}:zzz")
     waits = [asyncio.create_task(task.wait()) for task in [*good[:3], *good[3:]]]
@@ -196,7 +196,7 @@ async def test_malformed_id(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
 
 @pytest.mark.parametrize("word", ["warming_up", "cancelled", "", "COMPLETE?"])
 async def test_odd_status(a2e: A2E, sandbox: Sandbox, word: str) -> None:
-    """A status word nobody knows means running."""
+    """An unknown status word means running."""
     sandbox.faults.odd_status("dubbing", word)
     task = await a2e.dubbing.start(**DUB)
     seen = [record async for record in task.updates()]
@@ -218,7 +218,7 @@ async def test_stuck(a2e: A2E, sandbox: Sandbox) -> None:
 async def test_no_result(
     a2e: A2E, sandbox: Sandbox, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A completed task without a result stays open, and says so where the result is asked for."""
+    """A completed task without a result completes; reading its output raises an error."""
     monkeypatch.setattr("a2e_async.tasks.waiting.RESULT_WITHIN", 0.2)
     sandbox.faults.no_result("dubbing")
     task = await a2e.dubbing.start(**DUB)
@@ -247,7 +247,7 @@ TROUBLE = {
 
 @pytest.mark.parametrize("trouble", TROUBLE)
 async def test_trouble_while_looking(a2e: A2E, sandbox: Sandbox, trouble: str) -> None:
-    """No trouble while looking ends a wait, whichever of its requests meets it."""
+    """No temporary poll error ends a wait, whichever request it hits."""
     task = await a2e.dubbing.start(**DUB)
     TROUBLE[trouble](sandbox.faults)
     assert (await task.wait(timeout=120)).output
@@ -255,7 +255,7 @@ async def test_trouble_while_looking(a2e: A2E, sandbox: Sandbox, trouble: str) -
 
 
 async def test_trouble_in_the_shared_call(a2e: A2E, sandbox: Sandbox) -> None:
-    """The same where many tasks share one call."""
+    """The same where many tasks share one poll."""
     tasks = [await a2e.talking_video.start(**TALK) for _ in range(20)]
     dubs = [await a2e.dubbing.start(**DUB) for _ in range(5)]
     for role in ("batch_detail", "list_processing"):
@@ -272,7 +272,7 @@ async def test_trouble_in_the_shared_call(a2e: A2E, sandbox: Sandbox) -> None:
 async def test_refused_while_looking(
     a2e: A2E, sandbox: Sandbox, status: int, error: type[A2EError]
 ) -> None:
-    """401 and 403 end the waits with an exception each; the tasks can be waited for later."""
+    """401 and 403 end the waits with an exception each; the tasks can be awaited later."""
     tasks = [await a2e.talking_video.start(**TALK) for _ in range(10)]
     for role in ("batch_detail", "detail"):
         sandbox.faults.http_error(status, role=role, times=None)
@@ -283,7 +283,7 @@ async def test_refused_while_looking(
     for task, result in zip([t for t in tasks for _ in range(3)], results, strict=True):
         assert isinstance(result, error)
         assert [task.ref in note for note in result.__notes__] == [True]
-        assert_discreet(result)
+        assert_no_secrets(result)
     sandbox.faults.clear()
     sandbox.advance(3600)
     assert all(r.output for r in await asyncio.gather(*tasks))
@@ -310,7 +310,7 @@ async def test_close_ends_waits(a2e: A2E, sandbox: Sandbox) -> None:
 
 @LONG
 async def test_no_io_properties(a2e: A2E, sandbox: Sandbox) -> None:
-    """What a handle tells without I/O costs no request."""
+    """Reading a handle's attributes makes no request."""
     task = await a2e.talking_video.start(**TALK)
     calls = sandbox.calls_total
     assert (task.done, task.coins, task.status) == (False, 13, Status.QUEUED)
@@ -323,7 +323,7 @@ async def test_no_io_properties(a2e: A2E, sandbox: Sandbox) -> None:
 
 @LONG
 async def test_coins_are_remembered(a2e: A2E, sandbox: Sandbox) -> None:
-    """The price that the start told stays known when later records do not tell it."""
+    """The price in the start's response stays known when later records lack it."""
     from attrs import evolve
 
     task = await a2e.talking_video.start(**TALK)
@@ -336,7 +336,7 @@ async def test_coins_are_remembered(a2e: A2E, sandbox: Sandbox) -> None:
 async def test_broken_poller(
     a2e: A2E, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    """A fault of the poller itself fails all waits, loudly; a later wait starts it anew.
+    """A bug in the poller itself fails all waits with an error; a later wait restarts it.
 
     One in reading a record fails the polls of this record.
     """

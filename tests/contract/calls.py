@@ -1,4 +1,4 @@
-"""One call, or more, of every method that is not common to all kinds.
+"""At least one call of every method that is not common to all kinds.
 
 ``EXTRAS`` belong to a kind, ``CALLS`` to the account. Each asserts what its answer must hold.
 """

@@ -1,4 +1,4 @@
-"""Inputs of one good start for every kind."""
+"""Inputs of one valid start for every kind."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The contract as data: operations and their inputs, and what is left out, with reasons."""
+"""The contract as data: operations, their inputs, and the exceptions with reasons."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -35,7 +35,7 @@ EXCLUDED_INPUTS: Mapping[tuple[str, str], str] = {
 """Inputs without a parameter, by operation and wire name, each with its reason."""
 
 WEBHOOK = frozenset({"webhook_url", "webhook_token"})
-"""Inputs of most starts, which the client fills in by itself."""
+"""Inputs of most starts that the client fills in."""
 
 
 @frozen

@@ -60,7 +60,7 @@ def shown(endpoint: Endpoint | None) -> str | None:
 
 
 def test_the_kinds_are_those_of_the_contract() -> None:
-    """No kind more, none less."""
+    """The kinds are exactly those of the contract."""
     assert set(KINDS) == set(ROWS)
 
 
@@ -129,7 +129,7 @@ def literals(hint: Any) -> Iterator[Any]:
 
 
 def parts(hint: Any) -> set[Any]:
-    """Return a type and all that it is made of."""
+    """Return a type and all types that it contains."""
     return (
         {hint, *(p for part in get_args(hint) for p in parts(part))} if get_args(hint) else {hint}
     )
@@ -189,7 +189,7 @@ def test_types_and_bounds(name: str) -> None:
 
 
 def check_type(f: InputField, rule: Mapping[str, Any]) -> None:
-    """The Python type goes out as what the schema names."""
+    """The Python type is sent as the type in the schema."""
     made_of = parts(f.hint) | {type(choice) for choice in literals(f.hint)}
     if f.note(AsText) is not None:
         assert rule["type"] == "string"
@@ -229,7 +229,7 @@ def check_choices(f: InputField, rule: Mapping[str, Any]) -> None:
 
 
 def check_bounds(f: InputField, rule: Mapping[str, Any]) -> None:
-    """What the schema bounds is bounded here, and no tighter."""
+    """The bounds are those of the schema, and no tighter."""
     bounds, count, length = f.note(Between), f.note(Count), f.note(Length)
     choices = [c for c in literals(f.hint) if isinstance(c, int) and not isinstance(c, bool)]
     for side in ("minimum", "maximum"):
@@ -251,7 +251,7 @@ def check_bounds(f: InputField, rule: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("blank", ["", " ", "\n\t"])
 def test_required_texts_must_not_be_blank(name: str, blank: str) -> None:
-    """A required text that says nothing is refused before it is paid for."""
+    """A blank required text is refused before it is charged."""
     cls: Any = kind_named(name).input
     good = dict(SAMPLES[name])
     build_input(cls, (), good)

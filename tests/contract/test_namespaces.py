@@ -1,7 +1,7 @@
 """Every method of every namespace is called against the sandbox, and held to the contract.
 
-An operation that no method reaches fails, and so does a method whose operation the contract
-does not know, an input that no method sends, and a method that nobody calls here.
+The test fails for an operation that no method reaches, a method whose operation the contract
+does not know, an input that no method sends, and a method that is not called here.
 """
 
 import inspect
@@ -65,7 +65,7 @@ WITHIN = frozenset(
         "urls",
     )
 )
-"""What namespaces and the starter need of each other; users have no use for it."""
+"""Methods that namespaces and the starter use; they are not for users."""
 
 
 def namespaces(a2e: A2E) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def test_type_checkers_refuse_a_wrong_call_of_each(a2e: A2E) -> None:
 
 @pytest.mark.parametrize("name", kind_names())
 async def test_start_wait_download(a2e: A2E, sandbox: Sandbox, tmp_path: Path, name: str) -> None:
-    """The main way of every kind: start, wait, download; the files are whole media."""
+    """The main path of every kind: start, wait, download; the files are complete media."""
     kind = kind_named(name)
     task = await a2e.kind(name).start(**SAMPLES[name])
     assert len(sandbox.ledger.starts(name)) == 1
@@ -147,7 +147,7 @@ async def everything(a2e: A2E, sandbox: Sandbox) -> Log:
 
 
 async def every_common_method(a2e: A2E, name: str) -> None:
-    """Call what every kind's namespace has; what its service has not is refused unsent."""
+    """Call the methods of every kind's namespace; missing operations are refused locally."""
     kind, namespace = kind_named(name), a2e.kind(name)
     task = await namespace.start(**SAMPLES[name])
     await namespace.quote(**SAMPLES[name])
@@ -182,7 +182,7 @@ async def every_common_method(a2e: A2E, name: str) -> None:
 
 
 async def test_the_contract(a2e: A2E, sandbox: Sandbox) -> None:
-    """All operations are reached, all inputs go out, and every start's body is valid."""
+    """All operations are reached, all inputs are sent, and every start's body is valid."""
     log = await everything(a2e, sandbox)
     assert not log.unknown, "methods that the contract does not know"
     left = {item.name for item in uncovered(log)}

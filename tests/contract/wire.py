@@ -1,4 +1,4 @@
-"""What goes out to the service, as it goes: every request of a client, with its inputs."""
+"""Records every request that a client sends, with its inputs."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ class Log:
     """The requests of a test: by operation, and those that the contract does not know."""
 
     inputs: dict[str, set[str]] = field(factory=dict)
-    """Wire names that went out, by operation."""
+    """The names of sent inputs, by operation."""
     bodies: dict[str, list[Any]] = field(factory=dict)
     unknown: list[str] = field(factory=list)
 
@@ -27,7 +27,7 @@ class Log:
         return set(self.inputs)
 
     def add(self, method: str, path: str, params: Mapping[str, Any] | None, json: Any) -> None:
-        """Note one request."""
+        """Record one request."""
         operation = find(method, path)
         if operation is None:
             self.unknown.append(f"{method} {path}")
@@ -41,7 +41,7 @@ class Log:
 
 @contextmanager
 def logged() -> Iterator[Log]:
-    """Note every request on its way; none is changed or held back."""
+    """Record every request; none is changed or delayed."""
     log = Log()
     send = Session.request
 

@@ -2,7 +2,8 @@
 
 Python blocks run one by one, as a program, as tests, or as the inside of a program. Shell blocks
 of a page run in their order in one directory; before them, each Python block that begins with
-``# name.py`` is written there. A shell block that cannot run here says why in a comment before it.
+``# name.py`` is written there. A shell block that cannot run here has the reason in a comment
+before it.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from a2e_async.sandbox import Sandbox, media
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-# What the examples name, and what stands for it.
+# The files that the examples name, and their samples.
 FILES = {
     "talk.wav": media.speech(),
     "speech.wav": media.speech(),
@@ -89,7 +90,7 @@ async def run_inside(code: str, sandbox: Sandbox) -> None:
 def test_block_runs(
     code: str, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A block of the documentation does what it says, as it stands there."""
+    """A block of the documentation works unchanged."""
     monkeypatch.setenv("A2E_API_KEY", sandbox.api_key)
     monkeypatch.setenv("A2E_BASE_URL", sandbox.base_url)
     monkeypatch.setenv("A2E_WEBHOOK_SECRET", "of the examples, long enough")
@@ -118,7 +119,7 @@ def shell_blocks(text: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("page", list(shell_pages()))
 def test_shell_blocks_run(page: Path, sandbox: Sandbox, folder: Path) -> None:
-    """What a page tells to type works, in its order."""
+    """The shell commands of a page work in order."""
     text = page.read_text()
     for kind, suffix in (("python", "py"), ("json", "jsonl")):
         blocks = re.findall(rf"^```{kind}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)

@@ -21,7 +21,7 @@ def test_usage() -> None:
 
 
 def test_dub_folder(tmp_path: Path) -> None:
-    """Each file is dubbed once and saved; one that fails is told and spoils no other."""
+    """Each file is dubbed once and saved; a failure is reported and affects no other file."""
     talks = tmp_path / "talks"
     talks.mkdir()
     for name in ("a.wav", "b.wav"):

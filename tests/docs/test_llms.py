@@ -1,4 +1,4 @@
-"""What coding assistants read matches the code: every name, every signature."""
+"""The files for coding assistants match the code: every name, every signature."""
 
 import ast
 import importlib.util
@@ -35,7 +35,7 @@ def writer() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def page(writer: ModuleType) -> str:
-    """What follows the guide, whose code tests/docs/test_blocks.py runs."""
+    """The part after the guide, whose code tests/docs/test_blocks.py runs."""
     text: str = writer.full()
     return text.partition("## The client")[2]
 

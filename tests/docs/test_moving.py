@@ -1,4 +1,4 @@
-"""The loop that the page on moving warns of is as bad as the page says."""
+"""The polling loop that the page on moving warns of fails as described."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ FACE = "https://media.example/face.png"
 
 
 async def no_sleep(seconds: float) -> None:
-    """Stand for the loop's pauses."""
+    """Replace the loop's pauses."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What others read out of the README is there."""
+"""The README has the parts that other programs read."""
 
 import re
 from pathlib import Path

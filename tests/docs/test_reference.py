@@ -1,4 +1,4 @@
-"""The reference has a page for each namespace, and tells all that a kind declares."""
+"""The reference has a page for each namespace and documents all that a kind declares."""
 
 import importlib.util
 import re

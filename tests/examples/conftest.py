@@ -13,7 +13,7 @@ from .site import Site
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """A service whose time passes only when a test says so (or as slowly as in truth)."""
+    """A sandbox whose time only a test advances (or that runs in real time)."""
     with Sandbox(speed=1, make_results="stdlib", deliver_webhooks=True) as made:
         yield made
 
@@ -35,7 +35,7 @@ def program(tmp_path: Path, sandbox: Sandbox) -> Iterator[Callable[..., Program]
 
 @pytest.fixture
 def site(program: Callable[..., Program], request: pytest.FixtureRequest) -> Iterator[Site]:
-    """The FastAPI example; with the parameter "webhooks" it hears of the ends of its tasks."""
+    """The FastAPI example; with the parameter "webhooks" it receives webhooks."""
     port = free_port()
     environ = {}
     if getattr(request, "param", None) == "webhooks":

@@ -1,4 +1,4 @@
-"""Run a Discord bot with the library's own addresses turned to a stand-in: URL, then the bot."""
+"""Run a Discord bot against a fake server. Arguments: its URL, then the bot."""
 
 import runpy
 import sys

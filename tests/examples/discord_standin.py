@@ -1,4 +1,4 @@
-"""A local stand-in of Discord: the gateway, and the REST calls that a slash command makes."""
+"""A fake Discord server: the gateway, and the REST calls of a slash command."""
 
 import asyncio
 import json
@@ -32,13 +32,13 @@ class Discord(StandIn):
         super().__init__()
         self.recording = recording
         self.messages: dict[str, dict[str, Any]] = {}
-        """What the bot sent, as it stands now, by id."""
+        """The bot's messages in their current form, by id."""
         self.edits: list[str] = []
         """What was done to the bot's messages, in order."""
         self.commands: list[dict[str, Any]] = []
         """What the bot registered."""
         self.silent = False
-        """Whether the answer to an edit with a file is lost, though it is done."""
+        """Whether the response to an edit with a file is lost after the edit is applied."""
         self._sockets: list[web.WebSocketResponse] = []
         self._ids = 100
 
@@ -63,7 +63,7 @@ class Discord(StandIn):
         return any(not socket.closed for socket in self._sockets)
 
     def use_command(self, language: str) -> None:
-        """A user gives the command, with a recording."""
+        """Send the slash command with a recording, as a user."""
         asyncio.run_coroutine_threadsafe(self._use_command(language), self.loop).result()
 
     async def _use_command(self, language: str) -> None:

@@ -24,11 +24,11 @@ UNCLEAN = (
     "unclosed",
     "Traceback",
 )
-"""What asyncio, aiohttp and Python say of a program that does not end as it should."""
+"""Messages of asyncio, aiohttp and Python about an unclean exit."""
 
 
 def wait_for(what: Callable[[], Any], *, seconds: float = 20) -> Any:
-    """Return what ``what()`` gives once that is true."""
+    """Wait until ``what()`` is truthy; return its value."""
     end = time.monotonic() + seconds
     while True:
         if found := what():
@@ -46,7 +46,7 @@ def free_port() -> int:
 
 
 class Program:
-    """A program in a process of its own; `kill` and `stop` end it, `start` runs it (again)."""
+    """A program in its own process; `kill` and `stop` end it, `start` runs it (again)."""
 
     def __init__(self, arguments: list[str | Path], directory: Path, environ: dict[str, str]):
         self._arguments = [sys.executable, "-W", "default", *arguments]
@@ -69,7 +69,7 @@ class Program:
         return self
 
     def kill(self) -> None:
-        """End it as a power cut does."""
+        """Kill it without warning, like a power cut."""
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
@@ -83,14 +83,14 @@ class Program:
         return code
 
     def stop(self) -> None:
-        """End it as a service manager does."""
+        """Terminate it like a service manager."""
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()
         self._process.send_signal(signal.SIGTERM)
         assert self.wait() in (0, -signal.SIGTERM), self.log.read_text()
 
     def discard(self) -> None:
-        """Leave nothing behind."""
+        """Clean up."""
         if self._process is not None and self._process.poll() is None:
             self.kill()
 

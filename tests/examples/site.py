@@ -22,12 +22,12 @@ class Site:
         self.http = httpx.Client(base_url=self.url, timeout=20, trust_env=False)
 
     def start(self, path: str = "/") -> None:
-        """Run it (again); return when it answers."""
+        """Run it (again); return once it responds."""
         self.app.start()
         wait_for(lambda: self.is_up(path))
 
     def is_up(self, path: str) -> bool:
-        """Tell whether it answers."""
+        """Return whether it responds."""
         try:
             return self.http.get(path).status_code < 500
         except httpx.TransportError:

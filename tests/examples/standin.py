@@ -1,4 +1,4 @@
-"""A web service in a thread, in place of one that is not on this machine."""
+"""A fake web service in a thread."""
 
 import asyncio
 import threading

@@ -22,18 +22,18 @@ class Telegram(StandIn):
         super().__init__()
         self.voice = voice
         self.messages: dict[int, dict[str, Any]] = {}
-        """What the bot sent, as it stands now, by id."""
+        """The bot's messages in their current form, by id."""
         self.edits: list[str] = []
         """What was done to the bot's messages, in order."""
         self.refusals: list[tuple[int, dict[str, Any]]] = []
         """Status and parameters of the next refusals of editMessageMedia."""
         self.silent = False
-        """Whether the answer to editMessageMedia is lost, though it is done."""
+        """Whether the response to editMessageMedia is lost after the edit is applied."""
         self._updates: dict[int, dict[str, Any]] = {}
         self._ids = 100
 
     def send_voice(self, caption: str) -> dict[str, Any]:
-        """A user sends a voice message; return the update, which `tell` can tell again."""
+        """Send a voice message as a user; return the update, which `tell` can deliver again."""
         self._ids += 1
         message = {
             "message_id": self._ids,
@@ -47,7 +47,7 @@ class Telegram(StandIn):
         return self.tell(message)
 
     def tell(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Give an update of the message to the bot, until it confirms it."""
+        """Deliver an update of the message to the bot until it confirms it."""
         self._ids += 1
         self._updates[self._ids] = {"update_id": self._ids, "message": message}
         return message

@@ -1,4 +1,4 @@
-"""The Telegram bot, against a stand-in of the Bot API: paid once, delivered once."""
+"""The Telegram bot against a fake Bot API: charged once, delivered once."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,9 +25,9 @@ def bot(telegram: Telegram, program: Callable[..., Program]) -> Program:
 def test_killed_while_it_delivers(
     bot: Program, telegram: Telegram, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """One message becomes the result, once, though the bot dies before it knows and hears twice.
+    """One message gives one result, although the bot is killed and gets the update twice.
 
-    What cannot be dubbed is told: for nothing spent, or for a task that failed.
+    What cannot be dubbed is reported: for nothing spent, or for a task that failed.
     """
     message = telegram.send_voice("/dub es")
     wait_for(lambda: "Dubbing…" in telegram.edits)

@@ -1,4 +1,4 @@
-"""The FastAPI example's page in a real browser, as a person uses it."""
+"""The FastAPI example's page in a real browser."""
 
 import os
 import shutil
@@ -56,7 +56,7 @@ def states(browser: webdriver.Chrome) -> list[str]:
 def test_a_persons_way(
     browser: webdriver.Chrome, site: Site, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Two uploads, the server killed between, the page loaded anew: two charges, two players."""
+    """Two uploads, the server killed in between, the page reloaded: two charges, two players."""
     browser.get(site.url)
     chosen = browser.find_element(By.NAME, "file")
     button = browser.find_element(By.CSS_SELECTOR, "form button")

@@ -1,7 +1,7 @@
-"""The Discord bot, against a stand-in of Discord: paid once, delivered once.
+"""The Discord bot against a fake Discord: charged once, delivered once.
 
-Not covered: guilds, permissions, rate limits and the resuming of a gateway session; those are the
-library's own affair.
+Not covered: guilds, permissions, rate limits and resuming a gateway session; the library handles
+them.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ def discord() -> Iterator[Discord]:
 def test_killed_while_it_delivers(
     discord: Discord, sandbox: Sandbox, program: Callable[..., Program], tmp_path: Path
 ) -> None:
-    """One message becomes the result, once, although the bot dies before it knows."""
+    """One message gives one result, although the bot is killed before it knows."""
     runner = Path(__file__).with_name("discord_at.py")
     bot = program(runner, discord.url, EXAMPLES / "discord_bot.py", BOT_TOKEN="stand-in").start()
     wait_for(lambda: discord.connected)

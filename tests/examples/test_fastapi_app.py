@@ -39,7 +39,7 @@ def test_double_click_and_restart(site: Site, sandbox: Sandbox) -> None:
 
 
 def test_finished_while_down(site: Site, sandbox: Sandbox) -> None:
-    """A result that became ready while no process ran is there without anybody asking for it."""
+    """A result that became ready while no process ran is fetched on restart."""
     site.post()
     site.app.kill()
     sandbox.advance(600)
@@ -66,7 +66,7 @@ def test_killed_during_a_start(site: Site, sandbox: Sandbox) -> None:
 
 
 def test_pages_come_and_go(site: Site, sandbox: Sandbox) -> None:
-    """A closed page ends its stream and nothing else; an open one does not hold up the end."""
+    """A closed page ends only its stream; an open one does not delay shutdown."""
     sandbox.faults.fail("dubbing", times=1)
     site.post()
     for _ in range(3):
@@ -85,7 +85,7 @@ def test_pages_come_and_go(site: Site, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("site", ["webhooks"], indirect=True)
 def test_webhooks(site: Site, sandbox: Sandbox) -> None:
-    """With an address given, the service tells of the end; what others tell is refused."""
+    """With a webhook URL the service reports the end; forged events are refused."""
     site.post()
     assert site.http.post("/a2e/").status_code == 401
     sandbox.advance(600)
@@ -95,7 +95,7 @@ def test_webhooks(site: Site, sandbox: Sandbox) -> None:
 
 
 def test_too_many_at_once(site: Site, sandbox: Sandbox) -> None:
-    """Who has three jobs under way is told how long to wait, and pays nothing meanwhile."""
+    """A user with three running jobs gets a wait time and is charged nothing."""
     keys = [f"{n:032x}" for n in range(4)]
     for key in keys[:3]:
         assert site.post(key).status_code == 202
@@ -108,7 +108,7 @@ def test_too_many_at_once(site: Site, sandbox: Sandbox) -> None:
 
 
 def test_bad_input(site: Site, sandbox: Sandbox) -> None:
-    """What cannot work is refused, with a reason, before anything is paid."""
+    """Invalid requests are refused with a reason before anything is charged."""
     url = {"url": "https://media.example/a.wav"}
     for key, form in (
         ("no-key", {"data": url}),

@@ -38,7 +38,7 @@ def run(directory: Path, sandbox: Sandbox) -> str:
 
 
 def test_run_twice(tmp_path: Path) -> None:
-    """Every cell works; the whole notebook run again pays for nothing."""
+    """Every cell works; running the notebook again charges nothing."""
     shutil.copy(EXAMPLES / "notebook.ipynb", tmp_path)
     shutil.copy(media.speech(), tmp_path / "talk.wav")
     with Sandbox(speed=600, make_results="stdlib") as sandbox:

@@ -27,7 +27,7 @@ def site(request: pytest.FixtureRequest, program: Callable[..., Program]) -> Ite
 
 
 def test_double_click_and_restart(site: Site, sandbox: Sandbox) -> None:
-    """Sent twice, killed and started again: one charge, one result; then it ends cleanly."""
+    """Sent twice, killed and restarted: one charge, one result, a clean exit."""
     for sent in (site.post(), site.post()):
         assert (sent.status_code, sent.json()) == (202, {"id": KEY})
     assert site.http.get(f"/jobs/{KEY}/result").status_code == 404

@@ -1,4 +1,4 @@
-"""The worker: a directory of jobs, worked off once, whatever happens to the process."""
+"""The worker: a directory of jobs, each processed once, whatever happens to the process."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ DUB = {"kind": "dubbing", "source_url": "https://media.example/a.wav", "target_l
 def test_killed_and_stopped(
     tmp_path: Path, sandbox: Sandbox, program: Callable[..., Program]
 ) -> None:
-    """Killed in the middle, stopped by a signal, started again: each job paid and done once."""
+    """Killed, stopped by a signal, restarted: each job is charged and done once."""
     inbox = tmp_path / "jobs"
     inbox.mkdir()
     names = ["a.json", "b.json"]
@@ -50,7 +50,7 @@ def test_killed_and_stopped(
 def test_trouble_is_not_failure(
     tmp_path: Path, sandbox: Sandbox, program: Callable[..., Program]
 ) -> None:
-    """A job that the service fails is told; one that met trouble stays and is tried again."""
+    """A failed job is reported; one with a temporary error stays and is retried."""
     (tmp_path / "fails.json").write_text(json.dumps(DUB))
     sandbox.faults.fail("dubbing", times=1)
     worker = program(EXAMPLES / "worker.py", ".").start()

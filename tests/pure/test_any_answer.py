@@ -1,4 +1,4 @@
-"""Any JSON becomes a record, a DecodeError, or an honest 'unknown'."""
+"""Any JSON becomes a record, a DecodeError, or an unknown status."""
 
 import math
 import random
@@ -131,7 +131,7 @@ def test_any_json_is_a_record_or_a_decode_error(kind: TaskKind[..., Any], raw: A
 @settings(max_examples=200, deadline=None)
 @given(ANY)
 def test_any_json_is_rows_a_total_and_a_start(data: Any) -> None:
-    """Lists, totals and start answers are read from any JSON without an error."""
+    """List, totals and start answers are read from any JSON without an error."""
     assert all(isinstance(row, dict) for row in read_rows(data))
     total = read_total(data)
     assert total is None or total >= 0

@@ -1,4 +1,4 @@
-"""What a client writes into its journal at each step, and what it does where the journal fails."""
+"""What a client writes to its journal at each step, and how it handles journal errors."""
 
 import asyncio
 import logging
@@ -119,12 +119,12 @@ def sent(key: str | None = "k", **values: Any) -> Flight:
 
 
 def of(*ids: str, kind: Any = DUBBING) -> Any:
-    """Return a task as its book sees it."""
+    """Return a task as the journal recorder sees it."""
     return SimpleNamespace(kind=kind, ids=ids, meta=None)
 
 
 async def accepted(book: Book, *ids: str, coins: int | None = 5, **values: Any) -> None:
-    """Write down a start that was accepted."""
+    """Record an accepted start."""
     start = sent(**values)
     await book.intend(start)
     await book.accept(start, ids, coins)
@@ -289,7 +289,7 @@ async def test_a_start_of_another_process_is_waited_for(
 async def test_a_start_that_a_living_process_gave_up_is_looked_for(
     clients: Clients, values: dict[str, Any], foreign: bool
 ) -> None:
-    """But it stays that process's: this one neither sends it nor gives it up."""
+    """It stays with that process: this one neither sends nor releases it."""
     book, _ = clients.book()
     await book.intend(sent())
     clients.change(**values)
@@ -593,7 +593,7 @@ async def test_a_start_that_was_refused_is_dropped(clients: Clients, own: bool) 
 
 
 async def test_a_start_that_was_never_sent_is_dropped(clients: Clients) -> None:
-    """Whatever came of it: the key was taken by this very start."""
+    """Whatever the outcome: the key belongs to this start."""
     book, _ = clients.book()
     start = flight(media={("url", None): object()})
     await book.reserve(start)

@@ -1,4 +1,4 @@
-"""What a budget holds after each event, and who may take what is free in it."""
+"""A budget's state after each event, and which calls may reserve from it."""
 
 import asyncio
 import os
@@ -29,11 +29,11 @@ from a2e_async.tasks.budget import (
 )
 
 LONGEST = 10.0
-"""Seconds within which anything here that is to come has come."""
+"""The longest time that anything in these tests takes, in seconds."""
 
 
 def figures(budget: Budget) -> tuple[int, int, int]:
-    """Return what is spent, reserved and left."""
+    """Return the coins spent, reserved and left."""
     return budget.spent, budget.reserved, budget.left
 
 
@@ -122,7 +122,7 @@ def test_it_is_pending_only_while_calls_in_flight_may_make_room() -> None:
 
 
 def test_the_price_of_a_kind_is_learnt() -> None:
-    """The quote counts, else what it last cost, else the figure for what is unknown."""
+    """The quote counts, else the last price, else the figure for unknown prices."""
     budget = Budget(100, unknown_cost=9, upload_cost=2)
     assert budget.check([("a", None)]) == [9]
     budget.settle("a", budget.reserve("a", None), 4)
@@ -137,7 +137,7 @@ def test_the_price_of_a_kind_is_learnt() -> None:
 
 
 def test_a_price_that_is_not_known_is_refused() -> None:
-    """It is pending while a call of that kind is in flight, which will tell."""
+    """It is pending while a call of that kind is in flight, which will show the price."""
     budget = Budget(100)
     budget.reserve("other", 1)
     with pytest.raises(BudgetExceeded) as caught:
@@ -486,7 +486,7 @@ def needs(*prices: int) -> Any:
 
 
 async def turns(count: int = 20) -> None:
-    """Let whatever can go on do so."""
+    """Let all runnable tasks proceed."""
     for _ in range(count):
         await asyncio.sleep(0)
 

@@ -1,4 +1,4 @@
-"""Which error a refusal is, what proves one, and what its user is advised to do."""
+"""Which error a refusal becomes, what proves one, and the advice in it."""
 
 import re
 

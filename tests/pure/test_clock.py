@@ -9,7 +9,7 @@ from a2e_async._clock import clock_set, utc_now, wall_time
 
 ROOT = Path(a2e_async.__file__).parent
 OWN_CLOCKS = ("sandbox", "cli", "contrib", "_clock.py", "journal_sqlite.py")
-"""What has a clock of its own: the stand-in service, commands, databases, journals."""
+"""Modules with their own clock: the sandbox, commands, databases, journals."""
 
 
 def test_it_can_be_set_and_is_set_back() -> None:

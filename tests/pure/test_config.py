@@ -1,4 +1,4 @@
-"""Keys and hosts: what is taken, what is refused, and that no message tells the key."""
+"""API keys and hosts: what is accepted, what is refused, and no message shows the key."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ KEY = "sk_test-abcDEF0123456789.x"
     ],
 )
 def test_a_damaged_key_is_refused_and_not_told(key: Any) -> None:
-    """What can only answer 401 is refused here; the message says why, without the key."""
+    """A key that can only give 401 is refused locally; the message says why, without the key."""
     for given_, env in ((key, None), (None, key)):
         with pytest.raises(ConfigurationError) as caught:
             clean_api_key(given_, env)

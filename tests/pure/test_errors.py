@@ -1,4 +1,4 @@
-"""Every exception travels, keeps what a program needs, and ends with a full stop."""
+"""Every exception can be pickled, keeps its attributes, and ends with a full stop."""
 
 import ast
 import copy

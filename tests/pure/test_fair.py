@@ -1,4 +1,4 @@
-"""Turns and caps in virtual time: no cap is ever passed, nobody starves, nothing is left over."""
+"""The fair queue in virtual time: no cap is exceeded, nothing starves, nothing is left over."""
 
 import heapq
 import math
@@ -26,7 +26,7 @@ from a2e_async.tasks.fair import (
 
 @define(eq=False)
 class Job(Ticket):
-    """A start in virtual time: how long until it is sent, and how long its tasks run."""
+    """A start in virtual time: when it is sent, and how long its tasks run."""
 
     asked: float = 0.0
     lasts: float = 1.0
@@ -36,7 +36,7 @@ class Job(Ticket):
 
 @define(eq=False)
 class World:
-    """Lets jobs through a queue; ``rate`` starts a second leave, in the order of their turns."""
+    """Runs jobs through a queue; ``rate`` starts a second leave it, in the order of turns."""
 
     fair: FairQueue[Job]
     rate: float = 10.0
@@ -66,7 +66,7 @@ class World:
             self.check()
 
     def check(self) -> None:
-        """What must hold at any instant."""
+        """Check the invariants."""
         by_caller = Counter[str | None]()
         line = Counter[str | None]()
         for job in self.going:
@@ -124,7 +124,7 @@ JOBS = st.lists(
 @given(JOBS, st.none() | st.integers(1, 6), st.none() | st.integers(1, 3))
 @settings(max_examples=200, deadline=None)
 def test_whatever_is_asked(jobs: Any, most: int | None, own: int | None) -> None:
-    """Every start goes or was given up, callers keep their order, and nothing is left over."""
+    """Every start runs or is cancelled, tenants keep their order, and nothing is left over."""
     world = World(FairQueue(most))
     made: list[Job] = []
     for when, caller, cost, lasts, patience in jobs:
@@ -142,7 +142,7 @@ def test_whatever_is_asked(jobs: Any, most: int | None, own: int | None) -> None
 @given(st.integers(1, 300), st.integers(1, 6), st.none() | st.integers(1, 20))
 @settings(max_examples=50, deadline=None)
 def test_one_start_beside_many(many: int, callers: int, most: int | None) -> None:
-    """However many starts others ask for, a single one waits for a few of each of them only."""
+    """However many starts others queue, a single one waits for only a few of each of them."""
     world = World(FairQueue(most))
     single = Job("single")
     for caller in range(callers):
@@ -158,7 +158,7 @@ def test_one_start_beside_many(many: int, callers: int, most: int | None) -> Non
 
 
 def test_shares_are_equal_while_all_want() -> None:
-    """Under the client's cap, callers with many starts get as many places each."""
+    """Under the client's cap, tenants with many starts get equally many slots."""
     world = World(FairQueue(6), rate=1000)
     for caller, many in (("a", 300), ("b", 50), ("c", 50)):
         for _ in range(many):
@@ -169,7 +169,7 @@ def test_shares_are_equal_while_all_want() -> None:
 
 
 def test_a_start_of_many_tasks_is_not_passed_for_ever() -> None:
-    """What needs many places waits at the head for them, and goes alone if they are too few."""
+    """A start that needs many slots waits at the head, and runs alone if the cap is too low."""
     fair = FairQueue[Job](3)
     running = Job("a", 2)
     assert fair.join(running)
@@ -181,7 +181,7 @@ def test_a_start_of_many_tasks_is_not_passed_for_ever() -> None:
 
 
 def test_who_is_kept_by_what() -> None:
-    """A waiting start is told whose cap keeps it, and how many go before it."""
+    """A queued start knows which cap blocks it and how many starts are ahead."""
     fair = FairQueue[Job](3)
     first = [Job("a", most=2), Job("a", most=2)]
     assert all(map(fair.join, first))
@@ -200,7 +200,7 @@ def test_who_is_kept_by_what() -> None:
 
 
 def test_in_line_is_no_cap() -> None:
-    """A start that waits for its turn alone is kept by nobody's cap."""
+    """A start that only waits for its turn is blocked by no cap."""
     fair = FairQueue[Job]()
     jobs = [Job("a") for _ in range(IN_LINE + 1)]
     assert [fair.join(job) for job in jobs] == [True] * IN_LINE + [False]
@@ -221,7 +221,7 @@ def test_what_runs_already_is_counted() -> None:
 
 
 def test_estimates() -> None:
-    """The seconds are those until as many tasks have ended as are needed, in rounds."""
+    """The estimate is the time until enough tasks have ended, in rounds."""
     assert room_in(1, [30, 10, 20], 60) == 10
     assert room_in(3, [30, 10, 20], 60) == 30
     assert room_in(4, [30, 10, 20], 60) == 70
@@ -232,7 +232,7 @@ def test_estimates() -> None:
 
 
 def test_a_caller() -> None:
-    """A caller is named by a text; figures that cannot be are refused."""
+    """A tenant is named by a string; invalid caps are refused."""
     assert check_caller("u", 3, 0) == Caller("u", 3, 0)
     for bad, field_name in (
         ((7, None, None), "caller"),

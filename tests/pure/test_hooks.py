@@ -1,4 +1,4 @@
-"""The tokens of webhooks, where they go, and what is remembered of events."""
+"""Webhook tokens, where they are sent, and which events are remembered."""
 
 import pytest
 from hypothesis import given

@@ -211,7 +211,7 @@ def test_unknown_missing_and_positional_inputs_are_refused() -> None:
 
 @given(st.text(min_size=1, max_size=300))
 def test_an_unknown_name_is_shown_short(name: str) -> None:
-    """Whatever stands as a name, the message shows 40 characters of it at most."""
+    """Whatever the input's name, the message shows at most 40 characters of it."""
     known = {f.name for f in input_fields(EveryInput)}
     if name in known:
         return

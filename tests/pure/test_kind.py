@@ -52,7 +52,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("id", HOSTILE)
 def test_hostile_ids_are_refused(id: object) -> None:
-    """What could change the path of a request, or is no id, is refused and shown short."""
+    """An id that could change a request's path, or is invalid, is refused and shown shortened."""
     with pytest.raises(InvalidInput) as caught:
         check_id(id)
     assert caught.value.field == "id"
@@ -73,7 +73,7 @@ def test_what_is_no_ref_is_refused(ref: str) -> None:
 
 @given(st.text(max_size=80))
 def test_any_text_is_an_id_or_refused(text: str) -> None:
-    """An id that passes leaves the path as it is, apart from its own place."""
+    """A valid id does not change the path outside its own segment."""
     try:
         id = check_id(text)
     except InvalidInput:
@@ -105,7 +105,7 @@ def test_any_text_is_an_id_or_refused(text: str) -> None:
     ],
 )
 def test_marks_are_stripped_and_nothing_else(name: str | None, shown: str | None) -> None:
-    """The client's mark at the end of a name goes; every other name stays as it is."""
+    """The client's mark at the end of a name is stripped; other names stay unchanged."""
     assert split_mark(name) == shown
 
 
@@ -116,7 +116,7 @@ def test_a_marked_name_comes_back(name: str) -> None:
 
 
 def test_the_registry_knows_its_kinds_and_helps_with_typos() -> None:
-    """Each name gives its kind; a near miss is told; nothing else is imported."""
+    """Each name gives its kind; a near miss gets a suggestion; nothing else is imported."""
     for name in kind_names():
         assert kind_named(name).name == name
     with pytest.raises(InvalidInput, match="Did you mean dubbing"):

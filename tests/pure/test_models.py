@@ -1,4 +1,4 @@
-"""Records of several parts, outputs as values, and what a lost start leaves behind."""
+"""Records of several parts, outputs as values, and recoveries of lost starts."""
 
 import copy
 import itertools
@@ -72,13 +72,13 @@ def test_one_failed_part_keeps_the_good_outputs() -> None:
     ],
 )
 def test_progress_counts_what_is_over_as_whole(parts: Any, progress: float | None) -> None:
-    """The mean over the parts, unknown only when no part tells."""
+    """The mean over the parts; None only when no part has a progress."""
     merged = merge_records(parts).progress
     assert merged == (progress if progress is None else pytest.approx(progress))
 
 
 def test_coins_of_the_parts_are_one_sum() -> None:
-    """Coins add up; None when no part tells."""
+    """The sum over the parts; None when no part has a price."""
     assert merge_records((part(R, coins=13), part(R, coins=13))).coins == 26
     assert merge_records((part(R, coins=0), part(R, coins=0))).coins == 0
     assert merge_records((part(R), part(R))).coins is None
@@ -100,7 +100,7 @@ QUERY = st.text("abcdefXYZ0123456789=&%-_.~+/:@'", min_size=8, max_size=40)
 
 @given(query=QUERY, user=st.sampled_from(["", "user:pass@", "u:p@ss@"]), fragment=st.booleans())
 def test_an_output_never_shows_its_query(query: str, user: str, fragment: bool) -> None:
-    """repr and str have neither signature nor credentials, alone and within a record."""
+    """repr and str show neither signature nor credentials, alone and within a record."""
     url = f"https://{user}results.example/a.mp3{'#' if fragment else '?'}{query}"
     output = Output(url=url, media="audio", ref="dubbing:x", index=2)
     record = Record(id="x", status=S, outputs=(output,))
@@ -113,7 +113,7 @@ def test_an_output_never_shows_its_query(query: str, user: str, fragment: bool) 
 
 @given(first=QUERY, second=QUERY, name=st.sampled_from(["Signature", "X-Amz-Date", "Expires"]))
 def test_outputs_are_equal_but_for_the_signature(first: str, second: str, name: str) -> None:
-    """A renewed signature makes no other output: eq and hash do not see it."""
+    """A renewed signature does not change the output: eq and hash ignore it."""
     first, second = first.replace("&", "-"), second.replace("&", "-")
     made = [
         Output(url=f"https://h/a?{name}={q}", media="audio", index=len(q)) for q in (first, second)
@@ -158,7 +158,7 @@ def test_outputs_travel_without_their_client() -> None:
 def test_a_recovery_round_trips_through_json(
     name: str | None, mark: str | None, offset: int, expected: int
 ) -> None:
-    """What a lost start leaves is JSON; later versions' entries are ignored, defaults filled."""
+    """A recovery is JSON; fields of later versions are ignored, defaults are filled in."""
     moment = datetime(2025, 1, 1, 12, 30, 1, 5, tzinfo=timezone(timedelta(minutes=offset)))
     made = Recovery(
         kind="dubbing",

@@ -1,4 +1,4 @@
-"""What decoded values are taken for."""
+"""The type guards for decoded values."""
 
 import math
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""What the odd kinds need: other status fields, proofs, details in lists, no names, no pages."""
+"""Unusual kinds: other status fields, completion fields, details in lists, no names, no pages."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
@@ -62,7 +62,7 @@ def test_a_second_status_field(raw: dict[str, Any], status: Status, word: str) -
     ],
 )
 def test_a_field_that_proves_the_end(word: str, proof: str | None, status: Status) -> None:
-    """A value in it ends the task, unless the word is a known one and says otherwise."""
+    """A value in it means success unless a recognised status says otherwise."""
     twin = kind(words=Words(proof="anchor_id"))
     record = read_record(twin, {"_id": ID, "current_status": word, "anchor_id": proof})
     assert record.status is status
@@ -70,7 +70,7 @@ def test_a_field_that_proves_the_end(word: str, proof: str | None, status: Statu
 
 
 def test_one_file_under_two_fields_counts_once() -> None:
-    """Kinds whose result stands under several names give each file once, in their order."""
+    """Kinds with several result fields give each file once, in order."""
     tried = kind(results=(Result("result_image_url", "image"), Result("result_url", "image")))
     raw = {"_id": ID, "result_image_url": URL, "result_url": [URL, f"{URL}?v=2"]}
     assert [o.url for o in read_record(tried, raw).outputs] == [URL, f"{URL}?v=2"]
@@ -133,7 +133,7 @@ ELSE = {"_id": OTHER, "current_status": "failed"}
     ],
 )
 def test_the_record_of_a_detail(data: Any, found: Mapping[str, Any] | None) -> None:
-    """It may stand in a list or lack its id; another task's record is never taken for it."""
+    """It may be in a list or lack its id; another task's record is never used."""
     assert read_one(kind(), data, ID) == found
 
 
@@ -149,7 +149,7 @@ def test_a_kind_that_tells_nothing_cannot_be_waited_for() -> None:
 
 
 def test_a_flaky_detail_is_left_to_nobody_but_get() -> None:
-    """Waits leave it alone; it is still known."""
+    """Waits do not poll such a kind; it is still known."""
     flaky = kind(detail_at=Endpoint("GET", "/x"), flaky_detail=True)
     assert flaky.look_at is None
     assert flaky.detail_at
@@ -166,7 +166,7 @@ def test_a_list_without_pages_comes_whole() -> None:
 
 @define(kw_only=True)
 class OddInput(TaskInput):
-    """Inputs as the odd kinds have them."""
+    """Inputs like those of unusual kinds."""
 
     always: ClassVar[Mapping[str, Any]] = {"safe": False}
 

@@ -1,4 +1,4 @@
-"""A part on disk: who owns it, what is kept of it, and under which name it ends."""
+"""The part file: its ownership, what is resumed of it, and its final name."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ Notes = dict[int, dict[str, bytes]]
 
 @pytest.fixture(autouse=True)
 def notes(monkeypatch: pytest.MonkeyPatch) -> Notes:
-    """Keep the notes beside files in memory: not every file system has room for them."""
+    """Keep extended attributes in memory: not every file system supports them."""
     kept: Notes = {}
 
     def of(fd: int) -> dict[str, bytes]:
@@ -48,7 +48,7 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> Notes:
 
 @pytest.fixture
 def opened() -> Iterator[list[PartFile]]:
-    """Close what a test has opened."""
+    """Close the part files that a test opened."""
     made: list[PartFile] = []
     yield made
     for part in made:
@@ -171,7 +171,7 @@ def test_a_validator_with_spaces_comes_back(disk: Disk) -> None:
 
 
 def test_no_part_outlives_a_boot(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A power cut can leave holes in it."""
+    """A power cut can leave holes in the file."""
     part = disk.part()
     part.write([b"half"], '"v1"')
     part.close(keep=True)
@@ -349,7 +349,7 @@ def open_files() -> int:
 def test_a_part_that_is_renamed_while_it_is_taken_is_not_written(
     disk: Disk, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
-    """Between open and lock its owner may have finished it: then the file is complete."""
+    """Its owner may have finished it between open and lock: then the file is complete."""
     path = disk.directory / f".a.mp4.{DIGEST}.part"
     done = [disk.directory / f"done{n}" for n in range(times)]
     left = list(done)
@@ -457,7 +457,7 @@ def test_a_file_is_synced_before_it_has_its_name(
 def test_a_file_that_cannot_be_synced_is_not_resumed(
     disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is on disk is not known any more."""
+    """The state on disk is unknown."""
 
     def fails(_: int) -> None:
         raise OSError(errno.EIO, "lost")

@@ -1,4 +1,4 @@
-"""Which records of a list are adopted for a start whose answer was lost."""
+"""Which records of a list are adopted for a start without a response."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -47,7 +47,7 @@ NAMELESS = evolve(KIND, name_wire=None)
 
 
 def lost(name: str | None = MARK, mark: str | None = MARK, **values: Any) -> Recovery:
-    """Return a start that is looked for; under way from NOW for ten seconds."""
+    """Return a start to recover; in flight from NOW for ten seconds."""
     given = {
         "kind": "any",
         "path": "/start",
@@ -86,7 +86,7 @@ def numbers(found: Found) -> list[int]:
 
 
 def test_a_mark_finds_its_record() -> None:
-    """Whatever else is in the list, whenever it was made, and behind a user's name, too."""
+    """A marked record is adopted, whatever else is listed and whenever it was created."""
     rows = [row(1, OTHER_MARK), row(2, at=9999), row(3, "talk"), row(4, None)]
     assert look([lost()], rows) == [Found((rows[1],), sure=True)]
     rows[1]["name"] = f"talk {MARK}"
@@ -125,7 +125,7 @@ def test_a_users_name_needs_inputs_and_time() -> None:
             "_id": f"{int(made.timestamp()):08x}" + 16 * "0",
         }
         assert look([start], [late])[0] == Found(absent=True), made
-    # What the record does not show speaks neither for nor against it.
+    # Inputs missing in the record neither confirm nor exclude it.
     for unshown in ({"prompt": ""}, {"prompt": None}, {"n": 2}, {"createdAt": None, "_id": "x"}):
         assert look([start], [good | unshown])[0].sure, unshown
 
@@ -138,14 +138,14 @@ def test_the_services_clock() -> None:
 
 
 def test_claimed_records_belong_to_others() -> None:
-    """What another start is known to have made is never adopted."""
+    """A task known to belong to another start is never adopted."""
     start = lost("talk", None)
     assert not look([start], [row(1, "talk")], claimed=(1,))[0].records
     assert numbers(look([start], [row(1, "talk"), row(2, "talk")], claimed=(1,))[0]) == [2]
 
 
 def test_equal_starts_share_what_there_is() -> None:
-    """Starts that nothing tells apart are found together or not at all, in their order."""
+    """Indistinguishable starts are recovered together, in their order, or not at all."""
     first = lost("talk", None)
     second = evolve(first, sent_at=NOW + timedelta(seconds=1))
     rows = [row(2, "talk", at=6), row(1, "talk", at=5)]
@@ -156,20 +156,20 @@ def test_equal_starts_share_what_there_is() -> None:
 
 
 def test_without_a_name_there_are_only_candidates() -> None:
-    """Somebody else may have started the same: nothing is adopted on a guess."""
+    """Another client may have started the same job: nothing is adopted on a guess."""
     found = look([lost(None, None)], [row(1, None, prompt="a lake")], kind=NAMELESS)[0]
     assert (found.sure, numbers(found)) == (False, [1])
 
 
 @pytest.mark.parametrize(("complete", "absent"), [(True, True), (False, False)])
 def test_absence(complete: bool, absent: bool) -> None:
-    """It is concluded only from a list that was read far enough and repeats names."""
+    """Absence is concluded only from a list that was read far enough and echoes names."""
     assert look([lost()], [row(1, OTHER_MARK)], complete=complete)[0].absent is absent
     assert not look([lost(expected=2)], [row(1)], complete=complete)[0].absent
 
 
 def test_names_that_are_repeated() -> None:
-    """A mark anywhere in the list shows that the service repeats names."""
+    """A mark anywhere in the list shows that the service echoes names."""
     assert repeats_names(KIND, [row(1, "talk"), row(2, f"x {OTHER_MARK}")])
     assert not repeats_names(KIND, [row(1, "talk"), row(2, None)])
     assert not repeats_names(NAMELESS, [row(1, OTHER_MARK)])

@@ -1,4 +1,4 @@
-"""No secret survives redaction, wherever it stands and wherever the text is cut."""
+"""No secret survives redaction, wherever it is and wherever the text is cut."""
 
 import string
 
@@ -25,7 +25,7 @@ PATH = st.sampled_from(["", "/", "/a.mp3", "/it's/a(1).mp4", "\\/a\\/b.mp3", "/a
 def test_no_query_of_a_url_survives(
     before: str, edge: str, scheme: str, host: str, path: str, query: str, after: str
 ) -> None:
-    """Queries go as a whole: in prose, in JSON, in escaped JSON, upper case or not."""
+    """Queries are removed completely: in prose, in JSON, in escaped JSON, in any case."""
     for mark in "?#":
         text = f"{before}{edge}{scheme}{host}{path}{mark}{query} {after}"
         for shown in (redact(text), excerpt(text), excerpt(text.encode())):
@@ -35,7 +35,7 @@ def test_no_query_of_a_url_survives(
 
 @given(before=FILL, user=st.text(ALNUM + ":@'!*", min_size=3, max_size=20), after=FILL)
 def test_no_credentials_of_a_url_survive(before: str, user: str, after: str) -> None:
-    """User and password go, also when the password has an @ in it."""
+    """User and password are removed, even if the password contains an @."""
     for scheme in ("https://", "HTTP://", "https:\\/\\/"):
         shown = redact(f"{before} {scheme}U0{user}@h.example/a {after}")
         assert f"U0{user}" not in shown
@@ -45,7 +45,7 @@ def test_no_credentials_of_a_url_survive(before: str, user: str, after: str) -> 
 
 @given(before=FILL, token=TOKEN, after=FILL)
 def test_no_bearer_survives(before: str, token: str, after: str) -> None:
-    """A bearer token goes in every form a header takes in a text."""
+    """A bearer token is removed in every form of the header in a text."""
     for head in ("Bearer ", "bearer  ", "BEARER\t", "Bearer: ", 'Bearer "', "bearer=", "Bearer\n"):
         text = f"{before} Authorization: {head}{token} {after}"
         assert token not in redact(text)
@@ -54,7 +54,7 @@ def test_no_bearer_survives(before: str, token: str, after: str) -> None:
 
 @given(before=FILL, edge=BEFORE, token=st.text(ALNUM + "_-.", min_size=8, max_size=60), after=FILL)
 def test_no_api_token_survives(before: str, edge: str, token: str, after: str) -> None:
-    """sk_ tokens and JWTs go without any word before them, whole, dots and all."""
+    """sk_ tokens and JWTs are removed without a keyword before them, including dots."""
     for key in (f"sk_K0{token}", f"eyJK0{token}", f"sk_eyJK0{token}.K0{token}.K0{token}"):
         text = f"{before}\n{edge}{key} {after}"
         assert "K0" + token not in redact(text)
@@ -66,7 +66,7 @@ SECRET = st.text(string.printable.strip(), min_size=12, max_size=60).map(lambda 
 
 @given(before=FILL, secret=SECRET, after=FILL)
 def test_no_given_secret_survives(before: str, secret: str, after: str) -> None:
-    """The key in use goes wherever it stands, whatever it looks like."""
+    """The current API key is removed anywhere, whatever it looks like."""
     text = f"{before}{secret}{after}{secret}"
     assert secret not in redact(text, secret)
     assert secret not in excerpt(text, secret)
@@ -104,7 +104,7 @@ def test_nothing_survives_the_cut_of_an_excerpt(
 
 
 def test_credentials_cut_before_their_at_sign_are_not_shown() -> None:
-    """A URL that the cut ends within its host may be credentials: it goes."""
+    """A URL truncated within its host may be credentials: it is removed."""
     head = "https://h/?" + "q" * 900 + " "
     text = head + "https://user:" + "Z9word" * 40 + "@h.example/a"
     assert "Z9word" not in excerpt(text)
@@ -112,7 +112,7 @@ def test_credentials_cut_before_their_at_sign_are_not_shown() -> None:
 
 
 def test_a_json_body_keeps_what_helps() -> None:
-    """Hosts, paths and words stay: an excerpt is there to be read."""
+    """Hosts, paths and words stay, so that an excerpt is readable."""
     body = (
         '{"url":"https:\\/\\/h.example\\/a.mp3?sig=abc","mail":"me@h.example",'
         '"risk_assessment":"task_completed","next":"https://h.example/b"}'

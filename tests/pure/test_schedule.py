@@ -1,4 +1,4 @@
-"""The schedule's promises, for any mixture of what can happen to a look."""
+"""The schedule's guarantees, for any mixture of poll outcomes."""
 
 import random
 
@@ -30,7 +30,7 @@ from .world import (
 
 
 def modes(w: World, since: float = 0.0) -> set[Mode]:
-    """Return the ways in which looks were made."""
+    """Return the operations that were used for polling."""
     return {mode for _, mode, _ in w.calls(since)}
 
 
@@ -45,7 +45,7 @@ def modes(w: World, since: float = 0.0) -> set[Mode]:
 def test_any_mixture_keeps_every_promise(
     seed: int, kinds: set[object], population: int, look_rate: float | None, trouble: str
 ) -> None:
-    """No id is in two looks at once, no live watch starves, none comes back after its drop."""
+    """No id is in two polls at once, no watch starves, and none returns after it is dropped."""
     rng = random.Random(seed)
     lanes = sorted(kinds, key=lambda k: k.name)  # type: ignore[attr-defined]
 
@@ -105,7 +105,7 @@ def test_any_mixture_keeps_every_promise(
     ids=lambda value: str(getattr(value, "name", value)),
 )
 def test_the_cheapest_call_that_can_show_the_end_is_chosen(of, count, mode) -> None:  # type: ignore[no-untyped-def]
-    """Each kind is looked at with the cheapest call it has that shows finished tasks."""
+    """Each kind is polled with its cheapest operation that shows finished tasks."""
     w = world()
     for n in range(count):
         w.add(of, f"t{n}")
@@ -115,7 +115,7 @@ def test_the_cheapest_call_that_can_show_the_end_is_chosen(of, count, mode) -> N
 
 
 def test_what_leaves_the_processing_list_is_found_in_the_list() -> None:
-    """A kind with a processing list, a list and no detail sees its tasks end."""
+    """A kind with a processing list and a list, but no detail, sees its tasks end."""
 
     def answer(w: World, look: Look) -> set[str]:
         running = {x.id for x in look.watches if w.ends[x.id] > look.at}
@@ -170,7 +170,7 @@ def test_looks_keep_to_their_share_of_the_rate(
 
 
 def test_a_kind_whose_list_is_always_refused_settles_on_details() -> None:
-    """A shared call that is refused again and again is given up: the rate holds in the end."""
+    """A shared request that is refused repeatedly is given up: the rate limit holds."""
 
     def answer(w: World, look: Look) -> set[str]:
         if look.mode is Mode.PROCESSING:
@@ -188,7 +188,7 @@ def test_a_kind_whose_list_is_always_refused_settles_on_details() -> None:
 
 
 def test_absent_from_the_shared_answer_is_asked_alone_at_once() -> None:
-    """Who is missing in a batch is asked for by detail with no pause, then shared again."""
+    """A task missing from a batch is polled by detail at once, then shared again."""
     missing = ["t3"]
 
     def answer(w: World, look: Look) -> set[str]:
@@ -208,7 +208,7 @@ def test_absent_from_the_shared_answer_is_asked_alone_at_once() -> None:
 
 @pytest.mark.parametrize("of", [BATCH, PROCESSING, LISTED], ids=lambda k: k.name)
 def test_absent_three_times_stays_alone(of) -> None:  # type: ignore[no-untyped-def]
-    """A running task that shared answers leave out three times is asked for alone for good."""
+    """A running task missing from three shared responses is polled alone from then on."""
 
     def answer(w: World, look: Look) -> set[str]:
         return all_shown(w, look) - ({"t3"} if look.mode is not Mode.DETAIL else set())
@@ -225,7 +225,7 @@ def test_absent_three_times_stays_alone(of) -> None:  # type: ignore[no-untyped-
 
 
 def test_seen_in_a_shared_answer_forgets_old_absences() -> None:
-    """Absences count in a row only: one shared answer that shows the task clears them."""
+    """Only consecutive absences count: one shared response with the task clears them."""
     turns = iter([True, True, False] * 100)
     skip = {"now": False}
 
@@ -246,7 +246,7 @@ def test_seen_in_a_shared_answer_forgets_old_absences() -> None:
 @settings(max_examples=30, deadline=None)
 @given(size=st.integers(2, 200), data=st.data())
 def test_bisecting_isolates_one_poisoned_id(size: int, data: st.DataObject) -> None:
-    """One id that spoils a batch is alone after 2*log2(200)+2 calls; its neighbours go on."""
+    """One id that breaks a batch is isolated after 2*log2(200)+2 requests; the others go on."""
     bad = f"t{data.draw(st.integers(0, size - 1))}"
 
     def answer(w: World, look: Look) -> set[str]:
@@ -273,7 +273,7 @@ def test_bisecting_isolates_one_poisoned_id(size: int, data: st.DataObject) -> N
 def test_bisecting_without_a_detail_gives_up_only_the_poisoned_id(
     size: int, data: st.DataObject
 ) -> None:
-    """Where there is no detail the poisoned id ends alone, after its minutes."""
+    """Without a detail operation the failing id ends alone, after some minutes."""
     bad = f"t{data.draw(st.integers(0, size - 1))}"
 
     def answer(w: World, look: Look) -> set[str]:
@@ -290,7 +290,7 @@ def test_bisecting_without_a_detail_gives_up_only_the_poisoned_id(
 
 
 def test_two_kinds_of_one_name_do_not_share_a_lane_by_accident() -> None:
-    """Watches of different kinds never ride in one call."""
+    """Watches of different kinds never share a request."""
     w = world()
     for n in range(20):
         w.add(BATCH, f"b{n}")
@@ -300,7 +300,7 @@ def test_two_kinds_of_one_name_do_not_share_a_lane_by_accident() -> None:
 
 
 def test_early_is_free_within_one_call() -> None:
-    """A call that is made anyway takes along who is due soon, up to the bound of the batch."""
+    """A request includes tasks that are due soon, up to the batch limit."""
     s = Schedule(interval=10.0, look_rate=None, jitter=lambda: 0.5)
     s.add(BATCH, "first", now=0.0, due=0.0)
     for n in range(300):

@@ -1,4 +1,4 @@
-"""Looks at tasks of which a webhook event is awaited: rarer, moved by events, never driven."""
+"""Polling of webhook-backed tasks: rarer, triggered early by events, never dependent on them."""
 
 import random
 import statistics
@@ -38,7 +38,7 @@ def test_how_rare_is_rare() -> None:
 
 
 def test_an_event_moves_the_look_and_ends_the_rarity() -> None:
-    """It may have come too early: the usual tick holds from there on."""
+    """The event may have come too early: the usual interval applies from then on."""
     w = world(rarity=15.0)
     w.add(DETAIL, "t", due=15.0, hook="h")
     w.at(4.5, lambda: w.schedule.event("h", w.now))
@@ -55,7 +55,7 @@ def test_an_event_of_another_start_moves_nothing() -> None:
 
 
 def test_a_start_of_several_tasks_has_one_hook() -> None:
-    """The event does not say which of them has ended: all are looked at."""
+    """The event does not say which part has ended: all are polled."""
     w = world(rarity=15.0)
     for id in ("a", "b"):
         w.add(DETAIL, id, due=15.0, hook="h")
@@ -65,7 +65,7 @@ def test_a_start_of_several_tasks_has_one_hook() -> None:
 
 
 def test_a_look_under_way_may_have_come_too_early() -> None:
-    """Another one follows at once."""
+    """Another poll follows at once."""
     w = world(rarity=15.0, latency=lambda: 0.4)
     w.add(DETAIL, "t", hook="h")
     w.at(0.3, lambda: w.schedule.event("h", w.now))
@@ -98,7 +98,7 @@ def test_a_flood_of_events_makes_two_looks_an_interval_at_most(
 
 
 def test_events_that_stay_out_are_not_relied_on() -> None:
-    """After three ends that no event told of, all are looked at as often as without."""
+    """After three ends without an event, all tasks are polled as often as without webhooks."""
     w = world(rarity=15.0, latency=lambda: 0.0)
     for n in range(MISSED + 1):
         w.ends[f"{n}"] = 1.0 + 16 * (n == MISSED)
@@ -117,7 +117,7 @@ def test_events_that_stay_out_are_not_relied_on() -> None:
 
 
 def test_an_end_that_is_seen_before_its_event_is_none_missed() -> None:
-    """Many end at a time, and the look for one shows the others."""
+    """Many tasks end at once, and the poll for one shows the others."""
     w = world(rarity=15.0, latency=lambda: 0.0)
     w.add(BATCH, "plain")
     for n in range(50):
@@ -130,7 +130,7 @@ def test_an_end_that_is_seen_before_its_event_is_none_missed() -> None:
 
 
 def test_what_had_ended_before_it_was_watched_proves_nothing() -> None:
-    """As after a restart: its event went to a process that is gone."""
+    """As after a restart: its event went to the previous process."""
     w = world(rarity=15.0)
     for n in range(10):
         w.ends[f"{n}"] = -5.0
@@ -144,7 +144,7 @@ def test_what_had_ended_before_it_was_watched_proves_nothing() -> None:
 
 
 def test_tasks_in_one_call_share_it() -> None:
-    """A call that another task needs shows the rare ones, too, at no cost."""
+    """A request for another task also shows the webhook-backed ones, at no cost."""
     w = world(rarity=15.0)
     w.add(BATCH, "plain")
     for n in range(50):

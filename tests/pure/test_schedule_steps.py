@@ -1,4 +1,4 @@
-"""What each step does to the schedule: one watch, one look, one moment."""
+"""Each step of the schedule: one watch, one poll, one moment."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ NEVER = float("inf")
 
 
 def schedule(**options: Any) -> Schedule:
-    """Return one of interval 10 s without a bound on its rate."""
+    """Return a schedule with an interval of 10 s and no rate limit."""
     return Schedule(**{"interval": 10.0, "look_rate": None, "jitter": lambda: 0.5, **options})
 
 
@@ -49,7 +49,7 @@ def many(s: Schedule, count: int, of: TaskKind[..., Any], due: float = 0.0) -> l
 
 
 def one(s: Schedule, now: float) -> Look:
-    """Return the only call to make now."""
+    """Return the only request that is due now."""
     (look,) = s.plan(now)
     return look
 
@@ -259,7 +259,7 @@ def test_rare_looks_cost_less_and_come_later() -> None:
 
 @pytest.mark.parametrize(("look_at", "answered", "due"), [(5, 5.2, 15), (5, 13, 15.5), (5, 12, 15)])
 def test_the_interval_counts_from_the_look(look_at: float, answered: float, due: float) -> None:
-    """But a call that took longer is not followed by the next one at once."""
+    """A request that took longer is not followed by the next one at once."""
     s = schedule()
     watch = add(s)
     s.seen(watch, one(s, look_at), answered)

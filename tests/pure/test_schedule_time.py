@@ -1,4 +1,4 @@
-"""When the schedule looks: back-off, giving up, waking, and what it costs over hours."""
+"""When the schedule polls: back-off, giving up, waking, and its cost over hours."""
 
 import math
 import random
@@ -33,7 +33,7 @@ from .world import (
 
 
 def failing(w: World, look: Look) -> set[str]:
-    """Fail every call."""
+    """Fail every request."""
     raise FailedCall
 
 
@@ -54,7 +54,7 @@ def test_the_pause_after_errors_grows_and_is_bounded(interval: float, jitter: fl
 
 
 def test_a_success_resets_the_pause() -> None:
-    """After one good look the tick is the interval again, and the next error's pause is small."""
+    """After one successful poll the interval is normal again, and so is the next pause."""
     bad = iter([True] * 6 + [False] + [True] + [False] * 1000)
 
     def answer(w: World, look: Look) -> set[str]:
@@ -87,7 +87,7 @@ def test_failures_never_end_a_wait(of) -> None:  # type: ignore[no-untyped-def]
 @settings(max_examples=25, deadline=None)
 @given(good_every=st.integers(2, 9))
 def test_one_good_look_in_ten_keeps_a_wait_alive(good_every: int) -> None:
-    """Errors that are broken by successes never end a wait, however long they last."""
+    """Errors interrupted by successes never end a wait, however long they go on."""
     count = iter(range(10**9))
 
     def answer(w: World, look: Look) -> set[str]:
@@ -228,7 +228,7 @@ def test_a_record_that_cannot_be_read_concerns_itself_alone() -> None:
 
 
 def test_nothing_leaks_in_a_hundred_thousand_watches() -> None:
-    """The queue stays bounded while 100,000 watches come and go beside one that stays."""
+    """The queue stays bounded while 100,000 watches come and go and one stays."""
     s = Schedule(interval=1.0, look_rate=None, jitter=lambda: 0.5)
     s.add(BATCH, "stays", now=0.0, due=1e9)
     most = 0
@@ -287,7 +287,7 @@ def test_halves_wake_at_once_and_skip_the_dropped() -> None:
 
 
 def test_hasten_brings_a_look_now_and_not_a_second_one() -> None:
-    """A hastened watch is looked at now, once; one in flight or due already is left alone."""
+    """A hastened watch is polled now, once; one in flight or already due is unchanged."""
     s = Schedule(interval=10.0, look_rate=None, jitter=lambda: 0.5)
     watch = s.add(DETAIL, "t", now=0.0, due=10.0)
     assert s.plan(1.0) == []

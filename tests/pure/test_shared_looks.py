@@ -1,4 +1,4 @@
-"""One looks for all, in virtual time: clients die, lines are cut, messages are lost."""
+"""Leader polling in virtual time: clients die, connections break, messages are lost."""
 
 import random
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from a2e_async.tasks.watches import Look, Mode, Watch
 from .world import BATCH, DETAIL, KINDS, PROCESSING, kind
 
 TICK = 0.1
-"""Virtual seconds of a step: what is said or asked comes with the next one."""
+"""Virtual seconds per step: messages and responses arrive with the next step."""
 
 Ref = tuple[str, str]
 NAMED = {one.name: one for one in KINDS}
@@ -26,7 +26,7 @@ NAMED = {one.name: one for one in KINDS}
 
 @define(eq=False)
 class Client:
-    """One client: its schedule, its looks, and who waits for what."""
+    """One client: its schedule, its polls, and its waiters."""
 
     name: str
     town: "Town"
@@ -40,7 +40,7 @@ class Client:
     looks: list[tuple[float, Mode, int]] = field(factory=list)
     flying: list[Look] = field(factory=list)
     broken: bool = False
-    """Its looks fail, those of others do not."""
+    """Its polls fail, those of others do not."""
 
     def __attrs_post_init__(self) -> None:
         self.schedule = Schedule(interval=1.0, look_rate=None, jitter=self.town.rng.random)
@@ -61,7 +61,7 @@ class Client:
         self.member = member
 
     def stir(self) -> None:
-        """The town asks each for its outbox at every step."""
+        """The town collects each outbox at every step."""
 
     def resign(self) -> None:
         self.town.resign(self)
@@ -91,14 +91,14 @@ class Client:
             self.schedule.drop(watch)
 
     def show(self, watch: Watch, row: Any) -> bool:
-        """Take in what another client has seen."""
+        """Receive what another client has seen."""
         if row["id"] != watch.id:
             return False
         self._take_in(watch, row["done"], None)
         return True
 
     def step(self) -> None:
-        """Answer the looks of the last step, plan new ones."""
+        """Answer the polls of the last step and plan new ones."""
         flying, self.flying = self.flying, []
         for look in flying:
             self._answered(look)
@@ -173,14 +173,14 @@ class Town:
         return ref
 
     def resign(self, client: Client) -> None:
-        """Another one shall lead."""
+        """Make another client the leader."""
         self.rests[client.name] = self.now + 60
         if self.leader is client:
             self.leader = None
         self._tell(client, None)
 
     def run(self, until: float, act: Callable[[], None] = lambda: None) -> None:
-        """Let time go on."""
+        """Advance the virtual time."""
         while self.now < until:
             self.now += TICK
             act()
@@ -264,7 +264,7 @@ def test_nothing_is_said_while_nothing_changes(town: Town) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_every_end_is_told_in_time(seed: int) -> None:
-    """Clients die, come, close their ears and leave; every wait hears of its end."""
+    """Clients die, join, miss messages and leave; every wait learns of its end."""
     rng = random.Random(seed)
     town = Town(rng)
     for _ in range(4):
@@ -365,7 +365,7 @@ def test_a_kind_that_the_leader_does_not_know(town: Town, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("first_alone", [True, False])
 def test_a_task_for_which_the_leader_awaits_an_event(town: Town, first_alone: bool) -> None:
-    """It looks too seldom for one that awaits none."""
+    """It polls too rarely for a client without webhooks."""
     first, second = town.client(), town.client()
     first.schedule = Schedule(interval=1.0, look_rate=None, jitter=town.rng.random, rarity=200.0)
     first.shared._schedule = first.schedule

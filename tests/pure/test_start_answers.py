@@ -1,4 +1,4 @@
-"""Start answers, lists, and the samples of the API's own pages."""
+"""Start responses, lists, and the samples of the API's reference."""
 
 from typing import Any
 
@@ -64,7 +64,7 @@ def test_records_in_every_shape_are_a_start(data: Any, ids: list[str]) -> None:
     ],
 )
 def test_refusals_tell_their_reason(data: Any, reason: str) -> None:
-    """What says itself that there is no task is a refusal, in the service's words."""
+    """A response that says there is no task is a refusal, with the service's reason."""
     assert read_start(DUBBING, data) == Refusal(reason)
 
 
@@ -109,7 +109,7 @@ def test_refusals_tell_their_reason(data: Any, reason: str) -> None:
     ],
 )
 def test_everything_else_is_an_unknown_outcome(data: Any) -> None:
-    """What says neither may have been charged: it is None, and never called a refusal."""
+    """A response that says neither may have been charged: None, never a refusal."""
     assert read_start(DUBBING, data) is None
     # A kind whose failures stand under "msg" makes no exception.
     assert read_start(kind_named("avatar_video"), data) is None

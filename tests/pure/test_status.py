@@ -1,4 +1,4 @@
-"""Whatever the service answers becomes a record, a DecodeError, or an honest 'unknown'."""
+"""Any response of the service becomes a record, a DecodeError, or an unknown status."""
 
 import json
 import math
@@ -56,7 +56,7 @@ MEASURED: TaskKind[..., Any] = evolve(
     ],
 )
 def test_words_become_states_and_the_unknown_is_running(word: Any, status: Status) -> None:
-    """A paid job is never given up on a word that is not known."""
+    """An unknown status word never ends a charged job."""
     raw = {"_id": ID, "current_status": word}
     assert read_status(DUBBING, raw) == (status, word if isinstance(word, str) else "")
     record = read_record(DUBBING, raw)

@@ -1,4 +1,4 @@
-"""The service in virtual time: answers what a `Schedule` asks, and checks its promises."""
+"""A service in virtual time: answers the polls of a `Schedule` and checks its guarantees."""
 
 import heapq
 import random
@@ -42,18 +42,18 @@ KINDS = (BATCH, BATCH_ONLY, PROCESSING, LISTED, LIST_ONLY, DETAIL, PROCESSING_LI
 
 
 class FailedCall(Exception):
-    """The call fails as a 5xx does."""
+    """The request fails with a 5xx."""
 
 
 class Refused(Exception):
-    """The call is refused as such (400 or 404)."""
+    """The request is refused (400 or 404)."""
 
 
 Answer = Callable[["World", Look], set[str]]
 
 
 def all_shown(world: "World", look: Look) -> set[str]:
-    """Answer with every id that was asked for."""
+    """Answer with every requested id."""
     return {watch.id for watch in look.watches}
 
 
@@ -79,7 +79,7 @@ class World:
     _order: int = 0
 
     def at(self, when: float, act: Callable[[], None]) -> None:
-        """Do something at an instant."""
+        """Schedule an action at an instant."""
         self._order += 1
         heapq.heappush(self._events, (when, self._order, act))
 
@@ -103,7 +103,7 @@ class World:
         self._planned.pop(watch.id, None)
 
     def run(self, until: float) -> None:
-        """Let time go on."""
+        """Advance the virtual time."""
         while True:
             wake = self.schedule.next_wake()
             event = self._events[0][0] if self._events else float("inf")
@@ -121,7 +121,7 @@ class World:
             assert left is None or left > self.now
 
     def calls(self, since: float = 0.0) -> list[tuple[float, Mode, tuple[str, ...]]]:
-        """Return the calls made from an instant on."""
+        """Return the requests made from an instant on."""
         return [look for look in self.looks if look[0] >= since]
 
     def _send(self, look: Look) -> None:
@@ -176,7 +176,7 @@ class World:
 
 
 def world(answer: Answer = all_shown, *, seed: int = 0, **options: Any) -> World:
-    """Return a world of interval 1 s without a bound on the rate, unless told otherwise."""
+    """Return a world with an interval of 1 s and no rate limit by default."""
     latency = options.pop("latency", lambda: 0.2)
     rng = random.Random(seed)
     options = {"interval": 1.0, "look_rate": None, "jitter": rng.random} | options

@@ -1,4 +1,4 @@
-"""What the tests of the sandbox share: a running sandbox and a plain client."""
+"""Fixtures of the sandbox's tests: a running sandbox and a plain client."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ DUBBING = BODIES["dubbing"]
 TALKING = BODIES["talking_video"]
 IMAGE = BODIES["image_to_video"]
 DURATIONS = dict.fromkeys(BODIES, 100.0)
-"""With the speed of 1, nothing moves until a test advances the clock."""
+"""At speed 1 no task progresses until a test advances the clock."""
 
 
 @attrs.frozen
 class Reply:
-    """One answer, read to its end."""
+    """A response that was read completely."""
 
     status: int
     headers: Mapping[str, str]
@@ -45,7 +45,7 @@ class Reply:
 
 @attrs.define
 class Api:
-    """Sends requests to a sandbox as any client would."""
+    """Sends requests to a sandbox, like any HTTP client."""
 
     sandbox: Sandbox
     http: aiohttp.ClientSession
@@ -72,7 +72,7 @@ class Api:
         return await self.send("POST", path, json=body, **more)
 
     async def start(self, kind: str, **inputs: Any) -> Any:
-        """Starts a task that must be accepted; returns its data."""
+        """Start a task that must be accepted; return its data."""
         reply = await self.post(STARTS[kind], {**BODIES[kind], **inputs})
         assert reply.status == 200, reply.body
         assert reply.json["code"] == 0
@@ -82,7 +82,7 @@ class Api:
         return await self.get(f"{STARTS[kind].rsplit('/', 1)[0]}/{task_id}")
 
     async def upload(self, name: str, data: bytes, kind: str) -> str:
-        """Uploads a file; returns its public URL."""
+        """Upload a file; return its public URL."""
         permit = await self.post(
             "/api/v1/r2/upload-presigned-url",
             {"key": name, "contentType": kind, "contentLength": len(data), "expiresIn": 900},
@@ -101,7 +101,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def options(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Options of the sandbox; a test changes them with the marker ``sandbox``."""
+    """Options of the sandbox; a test overrides them with the marker ``sandbox``."""
     marker = request.node.get_closest_marker("sandbox")
     return {"speed": 1, "seed": 7, "durations": DURATIONS, **(marker.kwargs if marker else {})}
 

@@ -17,11 +17,11 @@ TARGET = Path(__file__).parents[2] / "a2e_async" / "sandbox" / "data"
 PROSE = frozenset(
     {"description", "examples", "summary", "x-notes", "x-evidence", "x-status-codes", "tags"}
 )
-"""Keys that say something to people only."""
+"""Keys that are only for human readers."""
 
 
 def strip(node: Any, *, names: bool = False) -> Any:
-    """Returns the node without prose; inside ``properties`` keys are names and stay."""
+    """Return the node without prose; keys inside ``properties`` are names and are kept."""
     if isinstance(node, dict):
         return {
             key: strip(value, names=key in {"properties", "record_fields", "paths"})
@@ -34,7 +34,7 @@ def strip(node: Any, *, names: bool = False) -> Any:
 
 
 def main(source: Path) -> None:
-    """Writes both files."""
+    """Write both files."""
     spec = json.loads((source / "openapi.json").read_text("utf-8"))
     spec = strip({**spec, "paths": dict(spec["paths"])})
     kinds = json.loads((source / "kinds.json").read_text("utf-8"))

@@ -37,7 +37,7 @@ Shape = tuple[Colour, Callable[[float, float], bool]]
 
 
 def ellipse(x: float, y: float, wide: float, high: float) -> Callable[[float, float], bool]:
-    """Returns the test for being inside an ellipse."""
+    """Return a function that tests whether a point is inside an ellipse."""
     return lambda u, v: ((u - x) / wide) ** 2 + ((v - y) / high) ** 2 <= 1
 
 
@@ -68,7 +68,7 @@ SHAPES: tuple[Shape, ...] = (
 
 
 def colour_at(u: float, v: float) -> Colour:
-    """Returns the colour of one point: that of the topmost shape."""
+    """Return the colour of one point: that of the topmost shape."""
     for colour, holds in reversed(SHAPES):
         if holds(u, v):
             return colour
@@ -76,13 +76,13 @@ def colour_at(u: float, v: float) -> Colour:
 
 
 def pixel(x: int, y: int) -> bytes:
-    """Returns one pixel, smoothed over four points."""
+    """Return one pixel, smoothed over four points."""
     points = [colour_at(x + dx, y + dy) for dx in (0.25, 0.75) for dy in (0.25, 0.75)]
     return bytes(sum(point[channel] for point in points) // 4 for channel in range(3))
 
 
 def png(rows: list[bytes]) -> bytes:
-    """Returns a PNG file of 8-bit RGB rows."""
+    """Return a PNG file of 8-bit RGB rows."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         check = struct.pack(">I", zlib.crc32(name + content))
@@ -93,8 +93,8 @@ def png(rows: list[bytes]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
-def make_speech(path: Path) -> None:
-    """Lets espeak-ng speak the sentence; stored at 16 kHz, mono, 16 bit."""
+def make_speech_file(path: Path) -> None:
+    """Write the sentence spoken by espeak-ng: 16 kHz, mono, 16 bit."""
     raw = path.with_suffix(".raw.wav")
     subprocess.run(
         ["espeak-ng", "-v", "en", "-s", "165", "-w", str(raw), SENTENCE],
@@ -121,14 +121,14 @@ def make_speech(path: Path) -> None:
 
 
 def main() -> None:
-    """Makes all three files."""
-    from a2e_async.sandbox.av_media import image_motion
+    """Make all three files."""
+    from a2e_async.sandbox.results.pyav_media import write_panning_video
 
     rows = [b"".join(pixel(x, y) for x in range(WIDTH)) for y in range(HEIGHT)]
     portrait = TARGET / "portrait.png"
     portrait.write_bytes(png(rows))
-    image_motion(TARGET / "clip.mp4", portrait, 2.5)
-    make_speech(TARGET / "speech.wav")
+    write_panning_video(TARGET / "clip.mp4", portrait, 2.5)
+    make_speech_file(TARGET / "speech.wav")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every fault, seen from outside."""
+"""Every fault, as a client sees it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .conftest import BODIES, STARTS, Api
 pytestmark = pytest.mark.anyio
 
 TWICE = 2
-"""aiohttp repeats a lost GET once by itself, unseen: a fault must fire twice to be noticed."""
+"""aiohttp silently retries a lost GET once: a fault must fire twice to be noticed."""
 
 LOST = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 

@@ -13,27 +13,29 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from a2e_async.sandbox.account_operations import system_catalogue
+from a2e_async.sandbox.api_messages import ApiRequest, ApiResponse
+from a2e_async.sandbox.api_spec import Operation, all_operations
 from a2e_async.sandbox.clock import Moment
+from a2e_async.sandbox.dispatch import handle, router
 from a2e_async.sandbox.faults import Faults
-from a2e_async.sandbox.kinds import KINDS
+from a2e_async.sandbox.kinds.registry import KINDS
 from a2e_async.sandbox.ledger import Ledger
-from a2e_async.sandbox.others import catalogue
-from a2e_async.sandbox.service import Answer, Request, Service
-from a2e_async.sandbox.spec import Operation, operations
-from a2e_async.sandbox.storage import Store
-from a2e_async.sandbox.web_common import json_bytes
+from a2e_async.sandbox.object_store import ObjectStore
+from a2e_async.sandbox.service import Service
+from a2e_async.sandbox.web.responses import json_bytes
 
 from .conftest import BODIES, STARTS, Api
 
-SERVED = operations()
+SERVED = all_operations()
 EXAMPLES = 16
 SECONDS = 10
-"""What is slower than that counts as hanging."""
+"""The time in seconds after which a request counts as hanging."""
 
 Schema = Mapping[str, Any]
 
 ODD_TEXT = st.text(st.characters(exclude_categories=()), max_size=12)
-"""With lone surrogates, as a JSON escape can carry them."""
+"""Text with lone surrogates, which JSON escapes can contain."""
 
 ANYTHING = st.recursive(
     st.none()
@@ -54,26 +56,33 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "array": ("a", {}, None, 3),
     "object": ("a", [], 3, None),
 }
-"""Values that are not of a type."""
+"""Values of the wrong type, by type."""
 
 
 class World:
-    """A service with two tasks of every kind, one of them at its end."""
+    """A service with two tasks of every kind, one of them finished."""
 
     def __init__(self) -> None:
         self.now = Moment(0.0, 1.8e9)
-        store = Store(b"secret", "http://storage.test")
+        store = ObjectStore(b"secret", "http://storage.test")
         self.service = Service(random.Random(3), store, Faults(), Ledger(10**12))
-        self.service.open(self.now)
+        self.service.grant_initial_balance(self.now)
         starts = {(item.method, item.path): item for item in SERVED if item.role == "start"}
-        own = [*catalogue.avatars(self.service), *catalogue.rooms()]
-        self.ids = ["0" * 24, next(iter(catalogue.voices())), *(item["_id"] for item in own)]
+        own = [
+            *system_catalogue.system_avatars(self.service),
+            *system_catalogue.streaming_avatars(),
+        ]
+        self.ids = [
+            "0" * 24,
+            next(iter(system_catalogue.system_voices())),
+            *(item["_id"] for item in own),
+        ]
         for seconds in (10**5, 0):
             for kind, path in STARTS.items():
                 answer = self.send(starts["POST", path], BODIES[kind])
                 data = answer.data if isinstance(answer.data, list) else [answer.data]
                 self.ids += [item["_id"] for item in data]
-            self.now = Moment(self.now.work + seconds, self.now.calendar + seconds)
+            self.now = Moment(self.now.service_time + seconds, self.now.calendar + seconds)
 
     def send(
         self,
@@ -81,12 +90,12 @@ class World:
         body: Any,
         query: Mapping[str, str] | None = None,
         given: str = "",
-    ) -> Answer:
-        return self.service.handle(Request(operation, given, query or {}, body), self.now)
+    ) -> ApiResponse:
+        return handle(self.service, ApiRequest(operation, given, query or {}, body), self.now)
 
 
 def fitting(schema: Schema, name: str, ids: list[str]) -> st.SearchStrategy[Any]:
-    """Returns values that fit a schema, most of them sensible for a field of this name."""
+    """Return values that fit a schema, mostly plausible for a field of this name."""
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
     match schema.get("type"):
@@ -127,7 +136,7 @@ def _text(schema: Schema, name: str, ids: list[str]) -> st.SearchStrategy[str]:
     if "url" in lower or "image" in lower or "video" in lower:
         return st.sampled_from(["https://example.com/a.png", "https://example.com/a.mp4"]) | words
     if lower == "avatar_id":
-        return st.sampled_from([item["_id"] for item in catalogue.rooms()])
+        return st.sampled_from([item["_id"] for item in system_catalogue.streaming_avatars()])
     if lower.endswith("id") or lower == "ids":
         return st.sampled_from(ids) | words
     return words | ODD_TEXT.filter(lambda text: low <= len(text) <= (high or 30))
@@ -135,7 +144,7 @@ def _text(schema: Schema, name: str, ids: list[str]) -> st.SearchStrategy[str]:
 
 @st.composite
 def broken(draw: st.DrawFn, schema: Schema, ids: list[str]) -> tuple[dict[str, Any], str]:
-    """Returns a body with one thing wrong, and the field that is."""
+    """Return a body with one invalid field, and the name of the field."""
     body = draw(fitting({**schema, "type": "object"}, "", ids))
     properties: Mapping[str, Schema] = schema.get("properties", {})
     needed = list(schema.get("required", ()))
@@ -149,7 +158,7 @@ def broken(draw: st.DrawFn, schema: Schema, ids: list[str]) -> tuple[dict[str, A
 
 
 def _misfit(schema: Schema) -> st.SearchStrategy[Any]:
-    """Returns values that break a schema: of another type, or out of its bounds."""
+    """Return values that break a schema: of another type, or out of its bounds."""
     choices = list(WRONG[schema["type"]])
     if "minimum" in schema:
         choices.append(schema["minimum"] - 1)
@@ -167,7 +176,7 @@ def _misfit(schema: Schema) -> st.SearchStrategy[Any]:
 
 
 def fitting_query(operation: Operation, ids: list[str]) -> st.SearchStrategy[dict[str, str]]:
-    """Returns query strings that fit, as texts."""
+    """Return valid query parameters as strings."""
     values = {
         item["name"]: fitting(_small(item.get("schema", {})), item["name"], ids).map(
             lambda value: str(value).lower() if isinstance(value, bool) else str(value)
@@ -186,8 +195,8 @@ def _small(schema: Schema) -> Schema:
     return {**bounds, **schema}
 
 
-def check(answer: Answer) -> None:
-    """Asserts that an answer is an envelope that tells a result or a reason."""
+def check(answer: ApiResponse) -> None:
+    """Assert that a response is an envelope with a result or a reason."""
     assert answer.status < 500
     told = json.loads(json_bytes(answer.body), parse_constant=pytest.fail)
     assert len(told["trace_id"]) == 36
@@ -208,7 +217,7 @@ def name_of(operation: Operation) -> str:
 
 
 def fuzz(strategy: st.SearchStrategy[Any], test: Any) -> None:
-    """Runs a test with the same examples on each run."""
+    """Run a test with the same examples on each run."""
     quick = settings(
         max_examples=EXAMPLES,
         deadline=SECONDS * 1000,
@@ -242,20 +251,20 @@ def test_what_fits_is_answered(operation: Operation, world: World) -> None:
     asks_nothing = not (schema.get("required") or "{" in operation.path)
     if operation.role in {"list", "list_processing", "query"} and asks_nothing:
         assert statuses[200]
-    if base and not KINDS[operation.kind].single:
+    if base and not KINDS[operation.kind].one_at_a_time:
         assert statuses[200]
 
 
 @pytest.mark.parametrize("operation", SERVED, ids=name_of)
 def test_its_path_leads_to_it(operation: Operation, world: World) -> None:
     path = operation.path.replace("{_id}", "0" * 24).replace("{id}", "0" * 24)
-    found = world.service.router.find(operation.method, path)
+    found = router().find(operation.method, path)
     assert found == (operation, "0" * 24 if path != operation.path else "")
-    assert world.service.router.find("PATCH", path) is None
+    assert router().find("PATCH", path) is None
 
 
 UNDOCUMENTED = ("_id", "name", "tags", "people_img", "pageNum", "pageSize")
-"""Fields that operations without a schema look at."""
+"""Fields that operations without a schema read."""
 
 ODD_QUERY = ODD_TEXT | st.integers().map(str) | st.sampled_from(["\u00b2", "1e9", "0", " 1"])
 
@@ -299,7 +308,7 @@ BYTES = [
     *(b"{", b"\xff\xfe", b"NaN", b'{"a":Infinity}', b'{"a":-1e999}', b"[" * 100_000, b'"\\u12"'),
     *(b"", b"null", b"[]", b'"\\ud800"', b"9" * 5000, b"1e5", b"[[[]]]", b'{"_id":7}'),
 ]
-"""No JSON, or JSON that is no body."""
+"""Bodies that are not JSON or not an object."""
 
 
 @pytest.mark.anyio

@@ -1,4 +1,4 @@
-"""Starts: their odd shapes, what they refuse, what they cost."""
+"""Starts: response shapes, refusals, prices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from .bodies import BODIES, IMAGE, SOUND, STARTS, VIDEO
 from .conftest import Api
-from .looks import UNKNOWN, begin, fetch, look
+from .task_helpers import UNKNOWN, download, read_record, start_one
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +30,7 @@ async def test_text_to_image_is_finished_at_once_now_and_then(api: Api, tmp_path
     ]
     ready = [record for record in records if record["current_status"] == "completed"]
     assert 10 <= len(ready) <= 30
-    assert (await fetch(api, ready[0]["image_urls"][0], tmp_path)).kind == "image"
+    assert (await download(api, ready[0]["image_urls"][0], tmp_path)).kind == "image"
     assert all(record["image_urls"] == [] for record in records if record not in ready)
 
 
@@ -49,7 +49,7 @@ async def test_kling_image_starts_a_list_for_several(api: Api) -> None:
 async def test_outputs_of_one_start_differ(api: Api) -> None:
     records = await api.start("kling_image", n=2)
     api.sandbox.advance(100)
-    found = [(await look(api, "kling_image", item["_id"]))["image_urls"] for item in records]
+    found = [(await read_record(api, "kling_image", item["_id"]))["image_urls"] for item in records]
     bytes_ = {(await api.fetch("GET", urls[0])).body for urls in found}
     assert len(bytes_) == 2
 
@@ -60,9 +60,9 @@ async def test_video_twin_starts_a_list_now_and_then(api: Api) -> None:
 
 
 async def test_photobook_has_many_files(api: Api, tmp_path: Path) -> None:
-    record = await begin(api, "photobook", total_count=8)
+    record = await start_one(api, "photobook", total_count=8)
     api.sandbox.advance(100)
-    urls = (await look(api, "photobook", record["_id"]))["result_url"]
+    urls = (await read_record(api, "photobook", record["_id"]))["result_url"]
     assert [url.partition("?")[0].rpartition("-")[2] for url in urls] == [
         f"{index}.png" for index in range(8)
     ]
@@ -228,13 +228,13 @@ async def test_prices_follow_the_inputs(
     api: Api, kind: str, cheap: dict[str, Any], dear: dict[str, Any]
 ) -> None:
     for inputs in (cheap, dear, cheap):
-        await begin(api, kind, **inputs)
+        await start_one(api, kind, **inputs)
     coins = [charge.coins for charge in api.sandbox.ledger.charges]
     assert coins[0] == coins[2] < coins[1]
 
 
 async def test_inputs_that_were_sent_are_echoed(api: Api) -> None:
-    record = await begin(api, "kling_video", quality_mode="pro", newer_input=1)
+    record = await start_one(api, "kling_video", quality_mode="pro", newer_input=1)
     assert record["quality_mode"] == "pro"
     assert "newer_input" not in record
     assert "image_url" not in record

@@ -1,4 +1,4 @@
-"""Every kind of task: the same walk for all."""
+"""Every kind of task: the same scenario for all."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any, Final
 
 import pytest
 
-from a2e_async.sandbox.kinds import KINDS, Kind
-from a2e_async.sandbox.spec import kind_rows, operations, problems
+from a2e_async.sandbox.api_spec import all_operations, kind_table
+from a2e_async.sandbox.kinds.kind import SimulatedKind
+from a2e_async.sandbox.kinds.registry import KINDS
+from a2e_async.sandbox.validation import schema_problems
 
 from .bodies import BODIES, STARTS
 from .conftest import Api
-from .looks import ALL, UNKNOWN, begin, fetch, listed, look, path_of, rows_of
+from .task_helpers import ALL, UNKNOWN, download, listed, path_of, read_record, rows_of, start_one
 
 pytestmark = pytest.mark.anyio
 
@@ -33,34 +35,36 @@ IMAGES: Final = {
 
 
 def test_the_table_is_complete() -> None:
-    assert set(KINDS) == set(kind_rows()) == set(BODIES)
+    assert set(KINDS) == set(kind_table()) == set(BODIES)
     assert len(KINDS) == 35
 
 
 @pytest.mark.parametrize("kind", ALL)
 def test_row_agrees_with_the_facts(kind: str) -> None:
-    item, row = KINDS[kind], kind_rows()[kind]
-    start = next(entry for entry in operations() if entry.path == item.start_path)
+    item, row = KINDS[kind], kind_table()[kind]
+    start = next(entry for entry in all_operations() if entry.path == item.start_path)
     known = (start.body_schema or {})["properties"]
-    assert {*item.price_inputs, *item.media_inputs, *item.sound} <= set(known)
-    assert set(item.sound) <= set(item.media_inputs)
-    assert list(problems(start.body_schema or {}, BODIES[kind])) == []
-    words = [word for word, _ in item.walk.steps]
-    assert {*words, *item.sic.values()} <= set(row["waiting"])
-    assert item.walk.done in row["succeeded"]
-    assert item.walk.failed in row["failed"]
-    assert {*item.result_fields, *filter(None, [item.made_id])} <= set(row["result_fields"])
+    assert {*item.price_inputs, *item.media_inputs, *item.sound_inputs} <= set(known)
+    assert set(item.sound_inputs) <= set(item.media_inputs)
+    assert list(schema_problems(start.body_schema or {}, BODIES[kind])) == []
+    words = [word for word, _ in item.status_sequence.steps]
+    assert {*words, *item.misspelt_statuses.values()} <= set(row["waiting"])
+    assert item.status_sequence.done in row["succeeded"]
+    assert item.status_sequence.failed in row["failed"]
+    assert {*item.result_fields, *filter(None, [item.product_id_field])} <= set(
+        row["result_fields"]
+    )
     assert item.failure_field in row["failure_fields"]
     if "list_key" in row:
-        assert item.list_shape is not None
-        assert item.list_shape[0] == row["list_key"]
-    ends = [end for _, end in item.walk.steps]
+        assert item.list_envelope is not None
+        assert item.list_envelope[0] == row["list_key"]
+    ends = [end for _, end in item.status_sequence.steps]
     assert ends == sorted(set(ends))
     assert ends[-1] == 1
 
 
-def results_of(kind: Kind, record: dict[str, Any]) -> list[str]:
-    """Returns the result URLs of a record; all result fields must hold the same."""
+def results_of(kind: SimulatedKind, record: dict[str, Any]) -> list[str]:
+    """Return the result URLs of a record; all result fields must have the same ones."""
     if not kind.result_fields:
         return []
     shown = [record[name] for name in kind.result_fields]
@@ -72,35 +76,38 @@ def results_of(kind: Kind, record: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize("kind", [name for name in ALL if name != "wan30"])
 async def test_walk_to_the_result(api: Api, kind: str, tmp_path: Path) -> None:
     item = KINDS[kind]
-    record = await begin(api, kind)
+    record = await start_one(api, kind)
     field = item.status_field
-    assert record[field] == item.walk.first
+    assert record[field] == item.status_sequence.initial
     assert results_of(item, record) == []
     for name, value in BODIES[kind].items():
         assert record[name] == value
-    assert record.get(item.failure_field, item.fine[0]) == item.fine[0]
+    assert record.get(item.failure_field, item.no_failure_values[0]) == item.no_failure_values[0]
     (charge,) = api.sandbox.ledger.starts(kind)
     assert charge.ids == (record["_id"],)
     assert record.get("coins", charge.coins) == charge.coins > 0
     seen = []
     for _ in range(51):
-        seen.append((await look(api, kind, record["_id"]))[field])
+        seen.append((await read_record(api, kind, record["_id"]))[field])
         api.sandbox.advance(2)
-    words = [item.sic.get(word, word) if word not in seen else word for word, _ in item.walk.steps]
-    assert list(dict.fromkeys(seen)) == [*words, item.walk.done]
-    done = await look(api, kind, record["_id"])
-    assert done[field] == item.walk.done
+    words = [
+        item.misspelt_statuses.get(word, word) if word not in seen else word
+        for word, _ in item.status_sequence.steps
+    ]
+    assert list(dict.fromkeys(seen)) == [*words, item.status_sequence.done]
+    done = await read_record(api, kind, record["_id"])
+    assert done[field] == item.status_sequence.done
     assert set(done) == set(record)
     urls = results_of(item, done)
-    assert len(urls) == item.files(BODIES[kind])
+    assert len(urls) == item.file_count(BODIES[kind])
     for url in urls:
-        found = await fetch(api, url, tmp_path)
+        found = await download(api, url, tmp_path)
         assert (found.kind == "image") is (kind in IMAGES)
     assert api.sandbox.calls["start", kind] == 1
 
 
 async def test_wan30_can_only_be_started(api: Api) -> None:
-    record = await begin(api, "wan30")
+    record = await start_one(api, "wan30")
     assert record["current_status"] == "initialized"
     assert (await api.get(f"/api/v1/userWan30/{record['_id']}")).status == 404
     api.sandbox.advance(100)
@@ -112,15 +119,15 @@ async def test_wan30_can_only_be_started(api: Api) -> None:
 @pytest.mark.sandbox(failure_rate=1.0)
 async def test_failure(api: Api, kind: str) -> None:
     item = KINDS[kind]
-    record = await begin(api, kind)
+    record = await start_one(api, kind)
     api.sandbox.advance(100)
     (view,) = api.sandbox.tasks
-    assert (view.status, view.kind) == (item.walk.failed, kind)
+    assert (view.status, view.kind) == (item.status_sequence.failed, kind)
     (charge,) = api.sandbox.ledger.charges
     assert charge.refunded == (charge.coins if item.refund_failed else 0)
     if kind == "wan30":
         return
-    ended = await look(api, kind, record["_id"])
+    ended = await read_record(api, kind, record["_id"])
     assert "generation failed" in ended[item.failure_field]
     if item.code_field in ended:
         assert ended[item.code_field] == "500"
@@ -134,17 +141,17 @@ async def test_quotes(api: Api, kind: str) -> None:
     if kind in {"wan30", "voice_clone", "video_twin"}:
         assert reply.status == 400
         return
-    await begin(api, kind)
+    await start_one(api, kind)
     assert reply.data["coins"] == api.sandbox.ledger.charges[0].coins
     assert reply.data["generationRequestValidated"] is False
 
 
-BATCHES: Final = [name for name in ALL if "batch_detail" in kind_rows()[name]]
+BATCHES: Final = [name for name in ALL if "batch_detail" in kind_table()[name]]
 
 
 @pytest.mark.parametrize("kind", BATCHES)
 async def test_batch_detail(api: Api, kind: str) -> None:
-    ids = [(await begin(api, kind))["_id"] for _ in range(12)]
+    ids = [(await start_one(api, kind))["_id"] for _ in range(12)]
     path = path_of(kind, "batch_detail")
     found = (await api.post(path, {"ids": [*ids, UNKNOWN]})).data
     assert [row["_id"] for row in found] != ids
@@ -152,7 +159,7 @@ async def test_batch_detail(api: Api, kind: str) -> None:
     assert (await api.post(path, {"ids": [UNKNOWN] * 201})).status == 400
 
 
-DELETES: Final = [name for name in ALL if "delete" in kind_rows()[name]]
+DELETES: Final = [name for name in ALL if "delete" in kind_table()[name]]
 
 
 @pytest.mark.parametrize("kind", DELETES)
@@ -164,13 +171,13 @@ async def test_delete(api: Api, kind: str) -> None:
             return await api.post(path, {"_id": task_id})
         return await api.send(
             "DELETE",
-            str(kind_rows()[kind]["delete"])
+            str(kind_table()[kind]["delete"])
             .partition(" ")[2]
             .replace("{_id}", task_id)
             .replace("{id}", task_id),
         )
 
-    task_id = (await begin(api, kind))["_id"]
+    task_id = (await start_one(api, kind))["_id"]
     api.sandbox.advance(10)
     assert (await delete(task_id)).status == 400
     api.sandbox.advance(100)
@@ -181,28 +188,32 @@ async def test_delete(api: Api, kind: str) -> None:
     assert charge.refunded == 0
     if kind == "voice_clone":
         return
-    early = (await begin(api, kind))["_id"]
+    early = (await start_one(api, kind))["_id"]
     status = (await delete(early)).status
     (_, charge) = api.sandbox.ledger.charges
     refunds = {"image_to_video", "head_swap", "dubbing", "talking_video"}
     assert charge.refunded == (charge.coins if kind in refunds else 0)
-    assert status == (200 if KINDS[kind].walk.first == "initialized" else 400)
+    assert status == (200 if KINDS[kind].status_sequence.initial == "initialized" else 400)
 
 
-WITH_LISTS: Final = [name for name in ALL if "list" in kind_rows()[name]]
+WITH_LISTS: Final = [name for name in ALL if "list" in kind_table()[name]]
 
 
 @pytest.mark.parametrize("kind", WITH_LISTS)
 async def test_list_shape_and_paging(api: Api, kind: str) -> None:
     count = 1 if kind == "voice_clone" else 3
-    ids = [(await begin(api, kind))["_id"] for _ in range(count)][::-1]
+    ids = [(await start_one(api, kind))["_id"] for _ in range(count)][::-1]
     api.sandbox.advance(100)
     operation = (
-        next(entry for entry in operations() if entry.path == KINDS[kind].list_path and entry.query)
-        if kind_rows()[kind].get("paging")
+        next(
+            entry
+            for entry in all_operations()
+            if entry.path == KINDS[kind].list_path and entry.query
+        )
+        if kind_table()[kind].get("paging")
         else None
     )
-    shape = KINDS[kind].list_shape
+    shape = KINDS[kind].list_envelope
     if operation is None or operation.paging is None:
         data = await listed(api, kind, "")
         assert [row["_id"] for row in rows_of(data)] == ids
@@ -218,7 +229,7 @@ async def test_list_shape_and_paging(api: Api, kind: str) -> None:
 
 
 def test_list_shapes_differ() -> None:
-    shapes = {kind.list_shape for kind in KINDS.values()}
+    shapes = {kind.list_envelope for kind in KINDS.values()}
     assert shapes == {
         ("rows", "count"),
         ("list", "total"),
@@ -230,16 +241,16 @@ def test_list_shapes_differ() -> None:
 
 
 def _needs_paging(kind: str) -> bool:
-    return any("required" in item for item in kind_rows()[kind].get("paging", ()))
+    return any("required" in item for item in kind_table()[kind].get("paging", ()))
 
 
 @pytest.mark.parametrize("kind", ["nano_banana", "photobook", "think_sound", "upscale", "veo"])
 @pytest.mark.sandbox(make_results="stdlib")
 async def test_results_without_pyav(api: Api, kind: str, tmp_path: Path) -> None:
-    record = await begin(api, kind)
+    record = await start_one(api, kind)
     api.sandbox.advance(100)
-    urls = results_of(KINDS[kind], await look(api, kind, record["_id"]))
+    urls = results_of(KINDS[kind], await read_record(api, kind, record["_id"]))
     for url in urls:
-        await fetch(api, url, tmp_path)
+        await download(api, url, tmp_path)
     bodies = {(await api.fetch("GET", url)).body for url in urls}
-    assert len(bodies) == KINDS[kind].files(BODIES[kind])
+    assert len(bodies) == KINDS[kind].file_count(BODIES[kind])

@@ -1,4 +1,4 @@
-"""The pure service under random requests: what must hold whatever happens."""
+"""The service without I/O under random requests: its invariants."""
 
 from __future__ import annotations
 
@@ -10,32 +10,39 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from a2e_async.sandbox.api_messages import ApiRequest, ApiResponse
+from a2e_async.sandbox.api_spec import kind_table
 from a2e_async.sandbox.clock import Moment
+from a2e_async.sandbox.dispatch import handle, router
 from a2e_async.sandbox.faults import Faults
-from a2e_async.sandbox.kinds import KINDS, Kind
+from a2e_async.sandbox.kinds.kind import SimulatedKind
+from a2e_async.sandbox.kinds.registry import KINDS
 from a2e_async.sandbox.ledger import Ledger
-from a2e_async.sandbox.service import Answer, Request, Service
-from a2e_async.sandbox.spec import kind_rows
-from a2e_async.sandbox.storage import Store
+from a2e_async.sandbox.object_store import ObjectStore
+from a2e_async.sandbox.service import Service
 
 from .conftest import BODIES, STARTS
 
 BATCH = {
-    name: kind_rows()[name]["batch_detail"].partition(" ")[2]
+    name: kind_table()[name]["batch_detail"].partition(" ")[2]
     for name in ("talking_video", "image_to_video", "veo", "photobook")
 }
 
 
-def order(kind: Kind) -> list[str]:
-    """Returns the status words of a kind as they may follow each other."""
-    words = [word for step, _ in kind.walk.steps for word in (step, kind.sic.get(step, step))]
-    return [*words, kind.walk.done, kind.walk.failed]
+def status_order(kind: SimulatedKind) -> list[str]:
+    """Return the status words of a kind in their possible order."""
+    words = [
+        word
+        for step, _ in kind.status_sequence.steps
+        for word in (step, kind.misspelt_statuses.get(step, step))
+    ]
+    return [*words, kind.status_sequence.done, kind.status_sequence.failed]
 
 
 def detail_path(kind: str, task_id: str) -> str:
-    """Returns the path of the detail, which takes a DELETE as well."""
+    """Return the path of the detail; DELETE uses the same one."""
     return (
-        str(kind_rows()[kind]["detail"])
+        str(kind_table()[kind]["detail"])
         .partition(" ")[2]
         .replace("{_id}", task_id)
         .replace("{id}", task_id)
@@ -43,26 +50,26 @@ def detail_path(kind: str, task_id: str) -> str:
 
 
 class World:
-    """A service with a clock that only the test moves."""
+    """A service whose clock only the test advances."""
 
     def __init__(self, seed: int = 0, balance: int = 500, failure_rate: float = 0.3) -> None:
         self.now = Moment(0.0, 1e9)
         self.service = Service(
             random.Random(seed),
-            Store(b"secret", "http://storage.test"),
+            ObjectStore(b"secret", "http://storage.test"),
             Faults(),
             Ledger(balance),
             failure_rate=failure_rate,
         )
-        self.service.open(self.now)
+        self.service.grant_initial_balance(self.now)
 
-    def send(self, method: str, path: str, body: Any = None, query: Any = None) -> Answer:
-        found = self.service.router.find(method, path)
+    def send(self, method: str, path: str, body: Any = None, query: Any = None) -> ApiResponse:
+        found = router().find(method, path)
         assert found is not None
-        return self.service.handle(Request(*found, query or {}, body), self.now)
+        return handle(self.service, ApiRequest(*found, query or {}, body), self.now)
 
     def wait(self, seconds: float) -> None:
-        self.now = Moment(self.now.work + seconds, self.now.calendar + seconds)
+        self.now = Moment(self.now.service_time + seconds, self.now.calendar + seconds)
 
 
 ACTIONS = st.one_of(
@@ -87,8 +94,8 @@ def _step(world: World, action: tuple[str, Any, int], ids: list[tuple[str, str]]
     elif name in {"delete", "look"} and ids:
         kind, task_id = ids[value % len(ids)]
         method = "DELETE" if name == "delete" else "GET"
-        path = detail_path(kind, task_id) if "detail" in kind_rows()[kind] else ""
-        if world.service.router.find(method, path) and task_id in path:
+        path = detail_path(kind, task_id) if "detail" in kind_table()[kind] else ""
+        if router().find(method, path) and task_id in path:
             world.send(method, path)
     elif name == "quote":
         before = world.service.ledger.spent
@@ -118,7 +125,7 @@ def test_books_balance_and_statuses_only_move_forward(
         assert ledger.balance == sum(item.amount for item in ledger.transactions)
         assert all(0 <= item.refunded <= item.coins for item in ledger.charges)
         for task in world.service.tasks.values():
-            rank = order(task.kind).index(task.word(world.now))
+            rank = status_order(task.kind).index(task.status(world.now))
             assert rank >= ranks.get(task.id, 0)
             ranks[task.id] = rank
     paid = {task_id for charge in world.service.ledger.charges for task_id in charge.ids}
@@ -166,7 +173,7 @@ def test_no_body_breaks_the_service(body: dict[str, Any]) -> None:
 
 
 def lines(do: Callable[[], object]) -> int:
-    """Return how many lines of Python a call executes: its work, whatever the machine is doing."""
+    """Return how many lines of Python a call executes: a measure independent of machine load."""
     count = 0
 
     def trace(*_: object) -> Any:

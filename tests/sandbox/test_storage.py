@@ -19,7 +19,7 @@ PERMIT = "/api/v1/r2/upload-presigned-url"
 
 
 async def finished(api: Api, kind: str, **inputs: object) -> dict[str, str]:
-    """Starts a task and returns its record when it has completed."""
+    """Start a task and return its record when it has completed."""
     record = await api.start(kind, **inputs)
     api.sandbox.advance(100)
     done: dict[str, str] = (await api.detail(kind, record["_id"])).data

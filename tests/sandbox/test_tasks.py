@@ -1,4 +1,4 @@
-"""Starts, walks, lists, details and deletes, as a client sees them."""
+"""Starts, status sequences, lists, details and deletes, as a client sees them."""
 
 from __future__ import annotations
 
@@ -268,12 +268,12 @@ async def test_durations_are_lognormal_ranges_or_functions() -> None:
     import random
     import statistics
 
-    from a2e_async.sandbox.kinds import KINDS as ROWS
-    from a2e_async.sandbox.tasks import draw_duration
+    from a2e_async.sandbox.kinds.registry import KINDS
+    from a2e_async.sandbox.simulated_task import draw_duration
 
     chance = random.Random(1)
-    drawn = [draw_duration(ROWS["dubbing"], {}, chance) for _ in range(2000)]
+    drawn = [draw_duration(KINDS["dubbing"], {}, chance) for _ in range(2000)]
     assert 55 < statistics.median(drawn) < 65
-    assert 1 <= draw_duration(ROWS["dubbing"], {"dubbing": (1, 2)}, chance) <= 2
-    assert draw_duration(ROWS["dubbing"], {"dubbing": lambda _: 9}, chance) == 9
+    assert 1 <= draw_duration(KINDS["dubbing"], {"dubbing": (1, 2)}, chance) <= 2
+    assert draw_duration(KINDS["dubbing"], {"dubbing": lambda _: 9}, chance) == 9
     assert IMAGE

@@ -1,4 +1,4 @@
-"""A file store on this machine that does wrong what a test tells it to."""
+"""A local file store that fails as a test configures it."""
 
 import asyncio
 import hashlib
@@ -23,7 +23,7 @@ REF = "dubbing:66ea4dd8aa"
 
 
 def content(size: int, seed: int = 7) -> bytes:
-    """Bytes no two stretches of which are alike."""
+    """Bytes without repeating sections."""
     return random.Random(seed).randbytes(size)
 
 
@@ -35,7 +35,7 @@ class Fault:
     headers: dict[str, str] = field(factory=dict)
     body: bytes = b""
     cut: int | None = None
-    """Break the connection after so many bytes of this answer."""
+    """Close the connection after this many bytes of the response."""
     ignore_range: bool = False
     etag: str | None = None
     data: bytes | None = None
@@ -144,7 +144,7 @@ async def store() -> AsyncIterator[Store]:
 
 @define
 class Kit:
-    """A file session whose pauses pass at once, and what it told."""
+    """A file session without real pauses, and the events it emitted."""
 
     files: FileSession
     events: list[Event]

@@ -1,4 +1,4 @@
-"""Downloads against a store that cuts, lies, expires and changes its mind."""
+"""Downloads from a store that truncates, misreports, expires and changes files."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Transfers in a process that may open few files only."""
+"""Transfers in a process with a low limit of open files."""
 
 import asyncio
 import errno

@@ -1,4 +1,4 @@
-"""What files are, what they are called, when URLs expire."""
+"""File types, file names, and expiry of URLs."""
 
 import os
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Uploads: looked at before, paid for once, sent as they are."""
+"""Uploads: checked first, charged once, sent unchanged."""
 
 import asyncio
 import contextlib

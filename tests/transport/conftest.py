@@ -31,7 +31,7 @@ def key() -> str:
 
 @define
 class Hit:
-    """One request as the server read it."""
+    """A request as the server read it."""
 
     method: str
     target: str
@@ -55,13 +55,13 @@ def http(
 
 
 def good(data: Any = None) -> bytes:
-    """Return a good answer in the usual envelope."""
+    """Return a success in the usual envelope."""
     return http(body={"code": 0, "data": data, "trace_id": "abc123"})
 
 
 @define
 class Server:
-    """Answers the n-th request with the n-th reply and the rest with the last one.
+    """Responds to the n-th request with the n-th reply and to the rest with the last one.
 
     A reply of None drops the connection.
     """

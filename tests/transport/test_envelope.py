@@ -1,4 +1,4 @@
-"""Every answer becomes one value or one error of the tree."""
+"""Every response becomes one value or one library error."""
 
 import json
 import math
@@ -244,7 +244,7 @@ def test_deep_nesting_is_one_of_our_errors(body: bytes) -> None:
 
 @pytest.mark.parametrize(("depth", "kind"), [(30, InvalidRequest), (200, DecodeError)])
 def test_deep_errors_are_cut(depth: int, kind: type[A2EError]) -> None:
-    """Their text is; an answer nested too deeply is none of the API's."""
+    """A response that is nested too deeply is not from the API."""
     value: Any = "deep"
     for _ in range(depth):
         value = [{"message": value}]

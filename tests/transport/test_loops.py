@@ -1,4 +1,4 @@
-"""What is said to who uses a client where it cannot work."""
+"""Errors for using a client where it cannot work."""
 
 import pytest
 

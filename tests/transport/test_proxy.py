@@ -1,4 +1,4 @@
-"""Which proxies are taken, before anything is sent."""
+"""Which proxies are used, before anything is sent."""
 
 import pytest
 

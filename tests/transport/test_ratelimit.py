@@ -1,4 +1,4 @@
-"""The pace, the hold and the gate."""
+"""The rate limiter, the rate-limit pause and the connection limiter."""
 
 import asyncio
 import math
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Steps(asyncio.SelectorEventLoop):
-    """A loop whose clock jumps to the next timer as soon as nothing else is to be done."""
+    """An event loop whose clock jumps to the next timer when it is idle."""
 
     def __init__(self) -> None:
         super().__init__()

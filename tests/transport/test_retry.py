@@ -1,4 +1,4 @@
-"""Whether and when a call is sent again."""
+"""Whether and when a request is retried."""
 
 import random
 from datetime import UTC, datetime, timedelta

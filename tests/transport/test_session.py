@@ -1,4 +1,4 @@
-"""One request through pace, gate, wire and envelope, against servers that speak raw bytes."""
+"""One request through rate limiter, connection limiter, HTTP and envelope, against raw servers."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""A call cancelled at any step leaves nothing behind."""
+"""A request cancelled at any step leaves nothing behind."""
 
 import asyncio
 from collections.abc import Callable
@@ -114,7 +114,7 @@ async def test_cancelled_while_it_waits(
     check(session, gate, pacer)
     assert len(server.hits) == (where == "pause")
     if where == "gate":
-        # Its turn went back: the next call need not wait for a new one.
+        # Its turn was returned: the next request does not wait for a new one.
         assert pacer.try_acquire()
 
 

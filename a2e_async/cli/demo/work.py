@@ -15,7 +15,7 @@ from a2e_async.resources.registry import kind_named
 
 if TYPE_CHECKING:
     from a2e_async.client import A2E
-    from a2e_async.sandbox.checks import MediaCheck
+    from a2e_async.sandbox import MediaCheck
     from a2e_async.tasks.task import Task
 
 LANGUAGES = ("es", "fr", "de", "ja", "zh", "ar", "en")
@@ -83,7 +83,7 @@ def plan(count: int, urls: Mapping[str, str]) -> list[DemoJob]:
 
 async def perform(a2e: "A2E", job: DemoJob, out: Path, say: Callable[[DemoJob], None]) -> None:
     """Start a job, wait for it, save and check what it made. Errors are kept, not raised."""
-    from a2e_async.sandbox.checks import check_media
+    from a2e_async.sandbox import check_media
 
     job.began, job.stage = time.monotonic(), "starting"
     try:

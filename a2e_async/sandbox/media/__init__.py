@@ -1,4 +1,4 @@
-"""Sample media to try things with: one spoken sentence, one portrait, one clip.
+"""Sample media for experiments and tests: a spoken sentence, a portrait, a clip.
 
 All three were made for this project and may be used freely with it.
 """
@@ -10,17 +10,17 @@ from pathlib import Path
 
 
 def speech() -> Path:
-    """Returns a spoken sentence: WAV, 16 kHz, mono, 16 bit, about 5 seconds."""
+    """Return a spoken sentence: WAV, 16 kHz, mono, 16 bit, about 5 seconds."""
     return _file("speech.wav")
 
 
 def portrait() -> Path:
-    """Returns a drawn face: PNG, 384x512 pixels."""
+    """Return a drawn portrait: PNG, 384x512 pixels."""
     return _file("portrait.png")
 
 
 def clip() -> Path:
-    """Returns the portrait in motion: MP4 (H.264), 2.5 seconds, without sound."""
+    """Return the portrait in motion: MP4 (H.264), 2.5 seconds, without sound."""
     return _file("clip.mp4")
 
 

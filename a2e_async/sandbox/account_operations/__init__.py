@@ -1,0 +1,1 @@
+"""Operations of the account: coins, uploads, voices, avatars, streaming, legacy ones."""

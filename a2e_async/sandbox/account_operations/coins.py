@@ -1,0 +1,85 @@
+"""Quotes, the balance and the credit history."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ..api_messages import ApiRequest, ApiResponse
+from ..api_spec import all_operations
+from ..clock import Moment, format_iso, parse_iso
+from ..kinds.kind import SimulatedKind
+from ..kinds.registry import KINDS_BY_START_PATH
+from ..service import Service
+from ..validation import FieldProblem, parse_query, schema_problems
+from .helpers import RequestHandler
+
+
+def _quote_price(service: Service, request: ApiRequest, now: Moment) -> ApiResponse:
+    body = request.body
+    if wrong := list(schema_problems(request.operation.body_schema or {}, body)):
+        return service.refuse(400, "Invalid parameters", wrong)
+    path = body["endpoint"].strip().removeprefix("POST ").strip()
+    kind = KINDS_BY_START_PATH.get(path)
+    if kind is None or not kind.is_quotable:
+        return service.refuse(400, "This endpoint cannot be quoted")
+    inputs = body["requestBody"]
+    if wrong := _price_input_problems(kind, inputs):
+        return service.refuse(400, "Invalid pricing parameters", wrong)
+    source_seconds = service.measure_source(kind, inputs, now)
+    coins = kind.price(inputs, source_seconds) * kind.output_count(inputs)
+    return service.accept({"coins": coins, "generationRequestValidated": False})
+
+
+def _price_input_problems(kind: SimulatedKind, inputs: Mapping[str, Any]) -> list[FieldProblem]:
+    """Return what is wrong with the inputs that decide the price; a quote checks no others."""
+    start = next(item for item in all_operations() if item.path == kind.start_path)
+    properties = (start.body_schema or {}).get("properties", {})
+    priced = {name: properties[name] for name in kind.price_inputs}
+    return list(schema_problems({"type": "object", "properties": priced}, inputs))
+
+
+def _get_balance(service: Service, request: ApiRequest, now: Moment) -> ApiResponse:
+    return service.accept({"coins": service.ledger.balance, "diamonds": 0})
+
+
+def _list_transactions(service: Service, request: ApiRequest, now: Moment) -> ApiResponse:
+    values, wrong = parse_query(request.operation, request.query)
+    bounds = {"startDate": -math.inf, "endDate": math.inf}
+    for name in bounds:
+        if name in values:
+            try:
+                bounds[name] = parse_iso(values[name])
+            except (ValueError, OverflowError):
+                wrong.append(FieldProblem(name, "must be an ISO date"))
+    if wrong:
+        return service.refuse(400, "Invalid parameters", wrong)
+    only_spending = values.get("is_consumption")
+    found = [
+        item
+        for item in reversed(service.ledger.transactions)
+        if bounds["startDate"] <= item.at <= bounds["endDate"]
+        and (only_spending is None or (item.amount < 0) == only_spending)
+    ]
+    page, size = values.get("pageNum", 1), values.get("pageSize", 10)
+    rows = [
+        {
+            "_id": item.id,
+            "amount": item.amount,
+            "balance": item.balance,
+            "description": item.note,
+            "task_ids": list(item.task_ids),
+            "createdAt": format_iso(item.at),
+        }
+        for item in found[(page - 1) * size : page * size]
+    ]
+    return service.accept({"rows": rows, "count": len(found)})
+
+
+HANDLERS: Final[dict[str, RequestHandler]] = {
+    "POST /api/v1/generation/quote": _quote_price,
+    "GET /api/v1/user/remainingCoins": _get_balance,
+    "GET /api/v1/transactionRecord/creditsHistory": _list_transactions,
+}
+"""The handlers of this module, by method and path."""

@@ -1,0 +1,35 @@
+"""Routes an API request to the function that carries it out."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from .account_operations.registry import ACCOUNT_HANDLERS
+from .api_messages import ApiRequest, ApiResponse
+from .api_spec import Router, all_operations
+from .clock import Moment
+from .kind_operations.dispatch import handle_kind_request
+from .kinds.registry import KINDS
+from .service import Service
+
+
+def handle(service: Service, request: ApiRequest, now: Moment) -> ApiResponse:
+    """Carry out one request and return its response.
+
+    ``now`` must not be earlier than in any previous call.
+    """
+    service.settle(now)
+    handler = ACCOUNT_HANDLERS.get((request.operation.method, request.operation.path))
+    if handler is not None:
+        return handler(service, request, now)
+    return handle_kind_request(service, request, now)
+
+
+@cache
+def router() -> Router:
+    """Return the router over every operation that the sandbox serves."""
+    return Router.from_operations(
+        item
+        for item in all_operations()
+        if item.kind in KINDS or (item.method, item.path) in ACCOUNT_HANDLERS
+    )

@@ -1,0 +1,1 @@
+"""Operations of task kinds: start, list, detail, delete, and those that only one kind has."""

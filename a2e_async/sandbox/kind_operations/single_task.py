@@ -1,0 +1,75 @@
+"""Operations on one task: detail, delete, rename, and marks such as ``markShared``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..api_messages import ApiRequest, ApiResponse
+from ..api_spec import OBJECT_ID
+from ..clock import Moment
+from ..kinds.kind import SimulatedKind
+from ..service import Service
+from ..simulated_task import SimulatedTask
+from ..validation import FieldProblem, parse_query
+
+DETAIL_FAILURES: Final = (
+    (400, "Invalid record id"),
+    (404, "Record not found"),
+    (405, "Method not allowed"),
+)
+"""The failures that an unreliable detail operation returns, in turn."""
+
+
+def handle_single_task(
+    service: Service, kind: SimulatedKind, request: ApiRequest, now: Moment
+) -> ApiResponse:
+    """Carry out a request about one task of a kind."""
+    role, task_id = request.operation.role, request.id
+    is_detail = role == "detail"
+    if is_detail and kind.detail_id_parameter:
+        _, wrong = parse_query(request.operation, request.query)
+        if wrong:
+            return service.refuse(400, "Invalid parameters", wrong)
+        task_id = request.query[kind.detail_id_parameter]
+    elif not task_id:
+        task_id = str(request.body_id)
+    if is_detail and (refusal := _detail_failure(service, kind)) is not None:
+        return refusal
+    if not OBJECT_ID.fullmatch(task_id):
+        problem = FieldProblem("_id", "must be an id of 24 hex digits")
+        return service.refuse(400, "Invalid parameters", [problem])
+    task = service.find_known_task(kind, task_id, now)
+    if is_detail and kind.detail_is_list:
+        return service.accept([service.render(task, now)] if task else [])
+    if task is None:
+        if is_detail and kind.unknown_is_null:
+            return service.accept(None)
+        return service.refuse(404, "Record not found")
+    if is_detail:
+        return service.accept(service.render(task, now))
+    if role == "delete":
+        return _delete(service, task, now)
+    if request.operation.method == "PUT":
+        task.record = {**task.record, kind.name_field: request.body["name"]}
+        return service.accept(service.render(task, now))
+    task.marks.add(request.operation.last_segment)
+    return service.accept({"_id": task.id})
+
+
+def _detail_failure(service: Service, kind: SimulatedKind) -> ApiResponse | None:
+    """Return the failure for every n-th detail request of an unreliable kind, else None."""
+    if not kind.detail_fails_every:
+        return None
+    service.detail_calls[kind.name] += 1
+    turn, rest = divmod(service.detail_calls[kind.name], kind.detail_fails_every)
+    return None if rest else service.refuse(*DETAIL_FAILURES[(turn - 1) % len(DETAIL_FAILURES)])
+
+
+def _delete(service: Service, task: SimulatedTask, now: Moment) -> ApiResponse:
+    if task.is_running(now):
+        if not task.is_initialized(now):
+            return service.refuse(400, "The task is being processed and cannot be deleted")
+        if task.kind.refund_deleted:
+            service.ledger.refund(task.id, now.calendar, service.new_id(now))
+    service.remove_task(task)
+    return service.accept({"_id": task.id})

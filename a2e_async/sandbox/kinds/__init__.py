@@ -1,0 +1,1 @@
+"""The simulated kinds of task: prices, input rules, durations, status sequences."""

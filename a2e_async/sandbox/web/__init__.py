@@ -1,0 +1,1 @@
+"""The sandbox's web servers, API and storage, and its webhook sender."""
