@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from a2e_async.cli import exits
-from a2e_async.cli.batch.cells import value_of
-from a2e_async.cli.batch.check import check_all
-from a2e_async.cli.flags import flags_of
+from a2e_async.cli import exit_codes
+from a2e_async.cli.batch.csv_cells import value_of
+from a2e_async.cli.batch.validation import check_all
+from a2e_async.cli.input_flags import flags_of
 from a2e_async.errors import InvalidInput
 from a2e_async.resources.registry import kind_named
 from a2e_async.sandbox import Sandbox
@@ -22,7 +22,7 @@ from .test_batch import RUN, SOUND, dub, picture, write
 def test_without_a_journal_it_refuses_and_says_why(a2e: Invoke, sandbox: Sandbox) -> None:
     write(Path("jobs.jsonl"), dub())
     result = a2e("batch", "jobs.jsonl", "--out", "out")
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     assert "needs --journal" in result.err
     assert "pay for it twice" in result.err
     assert sandbox.calls_total == 0
@@ -56,7 +56,7 @@ def test_every_error_of_a_file_is_told_before_anything_is_spent(
     ]
     write(tmp_path / "jobs.jsonl", *(line for line, _ in lines))
     result = a2e("batch", "jobs.jsonl", *RUN)
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     wrong = [(number, said) for number, (_, said) in enumerate(lines, 1) if said]
     told = result.err.splitlines()
     assert len(told) == len(wrong) + 1
@@ -67,7 +67,7 @@ def test_every_error_of_a_file_is_told_before_anything_is_spent(
     assert sandbox.calls_total == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["jobs.jsonl", "notes.txt"]
     document = a2e("batch", "jobs.jsonl", *RUN, "--json").document["error"]
-    assert document["exit_code"] == exits.USAGE
+    assert document["exit_code"] == exit_codes.USAGE
     assert [error["line"] for error in document["errors"]] == [number for number, _ in wrong]
 
 
@@ -106,7 +106,7 @@ def test_wrong_usage_spends_nothing(
     write(Path("jobs.jsonl"), dub())
     out = [] if "--out" in words else ["--out", "out"]
     result = a2e("batch", name, *out, "--journal", "jobs.db", *words)
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     assert said in result.err
     assert sandbox.calls_total == 0
     assert json.loads(Path("jobs.jsonl").read_text()) == dub()
@@ -116,7 +116,7 @@ def test_a_journal_that_is_none(a2e: Invoke, sandbox: Sandbox) -> None:
     write(Path("jobs.jsonl"), dub())
     Path("jobs.db").write_bytes(b"this is no database" * 100)
     result = a2e("batch", "jobs.jsonl", *RUN)
-    assert result.code == exits.SERVICE
+    assert result.code == exit_codes.SERVICE
     assert "it is no journal" in result.err
     assert sandbox.calls_total == 0
 
@@ -159,7 +159,7 @@ async def test_a_long_file_is_checked_in_flat_memory(tmp_path: Path) -> None:
 def test_a_csv_file_that_is_wrong(a2e: Invoke, sandbox: Sandbox, text: str, said: str) -> None:
     Path("jobs.csv").write_text(text)
     result = a2e("batch", "jobs.csv", *RUN)
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     assert f"jobs.csv{said}" in result.err
     assert sandbox.calls_total == 0
 

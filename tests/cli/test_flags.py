@@ -9,7 +9,7 @@ import pytest
 from attrs import define
 from cyclopts import App
 
-from a2e_async.cli.flags import as_command, flags_of
+from a2e_async.cli.input_flags import as_command, flags_of
 from a2e_async.errors import InvalidInput
 from a2e_async.inputs import AsText, Between, Count, Doc, Length, Media, MediaInput, TaskInput
 from a2e_async.models import Record

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from a2e_async.cli import exits
+from a2e_async.cli import exit_codes
 from a2e_async.sandbox import Sandbox
 
 from .conftest import ended, environment, interrupt, popen
@@ -90,7 +90,7 @@ def test_what_cannot_be_waited_for_is_not_said_to_be(sandbox: Sandbox, tmp_path:
     until(lambda: sandbox.ledger.starts("wan30"))
     interrupt(process)
     result = ended(process)
-    assert result.code == exits.INTERRUPTED
+    assert result.code == exit_codes.INTERRUPTED
     assert f"wan30:{sandbox.tasks[0].id}: its result is shown on the service's site." in result.err
     assert "a2e task" not in result.err
 
@@ -165,7 +165,7 @@ def test_the_demo_ends_with_130_however_often_it_is_told(tmp_path: Path, pause: 
         interrupt(process)
         time.sleep(pause)
     result = ended(process)
-    assert result.code == exits.INTERRUPTED
+    assert result.code == exit_codes.INTERRUPTED
     assert "Traceback" not in result.err
     until(lambda: not sandbox.is_running())
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from a2e_async.cli import exits
+from a2e_async.cli import exit_codes
 from a2e_async.sandbox import Sandbox
 
 from .conftest import Invoke, ended, environment, interrupt, popen
@@ -106,7 +106,7 @@ def test_what_is_refused_costs_nothing(
 ) -> None:
     (tmp_path / "file").touch()
     result = a2e("say", *words)
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     assert said in result.err
     assert not result.out
     assert not spoken(sandbox)
@@ -114,14 +114,14 @@ def test_what_is_refused_costs_nothing(
 
 
 def test_a_voice_that_the_service_does_not_know(a2e: Invoke, sandbox: Sandbox) -> None:
-    assert a2e("say", "hello", "--voice", ID).code == exits.USAGE
+    assert a2e("say", "hello", "--voice", ID).code == exit_codes.USAGE
     assert not spoken(sandbox)
 
 
 def test_a_lost_answer_is_not_sent_again(a2e: Invoke, sandbox: Sandbox, voice: str) -> None:
     sandbox.faults.malformed(role="action")
     result = a2e("say", "hello", "--voice", voice, "--json")
-    assert result.code == exits.UNKNOWN
+    assert result.code == exit_codes.UNKNOWN
     assert "Look for it with: a2e credits --history" in result.err
     assert "a2e list" not in result.err
     assert result.document["error"]["recovery"]["kind"] == "speech"
@@ -131,7 +131,7 @@ def test_a_lost_answer_is_not_sent_again(a2e: Invoke, sandbox: Sandbox, voice: s
 def test_what_is_paid_and_not_saved_is_told(a2e: Invoke, sandbox: Sandbox, voice: str) -> None:
     sandbox.faults.http_error(404, role="result", times=None)
     result = a2e("say", "hello", "--voice", voice, "--json")
-    assert result.code == exits.SERVICE
+    assert result.code == exit_codes.SERVICE
     (output,) = result.document["error"]["outputs"]
     assert f"fetch {output['url']}" in result.err
     assert spoken(sandbox) == 1
@@ -147,7 +147,7 @@ def test_speech_under_way_is_awaited_and_told(
     until(lambda: spoken(sandbox))
     interrupt(process, signal.SIGINT)
     result = ended(process)
-    assert result.code == exits.INTERRUPTED
+    assert result.code == exit_codes.INTERRUPTED
     assert "waiting for its answer" in result.err
     (output,) = json.loads(result.out)["error"]["outputs"]
     assert f"fetch {output['url']}" in result.err

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from a2e_async.cli import main
-from a2e_async.cli.batch.check import Found, check_all, read_jobs
+from a2e_async.cli.batch.validation import ValidationResult, check_all, read_jobs
 
 pytestmark = pytest.mark.anyio
 
@@ -15,7 +15,7 @@ ROW = {"kind": "text_to_image", "prompt": "a cat"}
 INVISIBLE = [" ", "\t", "\xa0", "\ufeff", "\u200b", "\u2060", "\u2003", "\u00ad", "\u200e"]
 
 
-async def check(path: Path) -> Found:
+async def check(path: Path) -> ValidationResult:
     return await check_all(path, lambda _: None)
 
 

@@ -32,7 +32,7 @@ async def service() -> AsyncIterator[Service]:
 
 @pytest.fixture(autouse=True)
 def quick_searches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Searches for lost starts give up after a moment."""
+    """Searches for lost starts give up after a format_time."""
     monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.01))
 
 
@@ -330,7 +330,7 @@ async def test_uploads_of_earlier_runs_count(service: Service, tmp_path: Path) -
             assert await run_all(a2e, jobs, limit=2, budget=budget) == (6, None)
             paid = service.starts() + service.paid.count("upload")
             assert (paid, budget.spent, budget.reserved) == (9, 9, 0)
-            # Once more in one process: nothing is counted twice.
+            # Once more in one process: nothing is format_count twice.
             assert await run_all(a2e, jobs, limit=2, budget=budget) == (6, None)
             assert budget.spent == 9
 

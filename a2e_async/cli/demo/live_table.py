@@ -1,4 +1,4 @@
-"""The demo while it runs: one block of rows for each kind, side by side."""
+"""The table of the running demo: one block of rows for each kind, side by side."""
 
 import asyncio
 from collections import Counter
@@ -10,22 +10,22 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from a2e_async.cli.demo.work import DemoJob
+from a2e_async.cli.demo.jobs import DemoJob
+from a2e_async.cli.formatting import format_coins
 from a2e_async.cli.printer import Printer
-from a2e_async.cli.show import coins_word
 
-NARROW = 78
-"""Columns below which rows would break."""
+MIN_WIDTH = 78
+"""Terminal columns that the blocks need."""
 
-FRAME = 6
-"""Lines that are not rows: head, borders, foot, and one to spare."""
+FRAME_HEIGHT = 6
+"""Lines that are not rows: heading, borders, caption, and one spare line."""
 
 _COLOURS = {"saved": "green", "succeeded": "green", "failed": "red", "bad file": "red"}
 
 
 @asynccontextmanager
 async def live_table(printer: Printer, jobs: Sequence[DemoJob]) -> AsyncGenerator[None]:
-    """Show the jobs four times a second on a terminal; nothing elsewhere."""
+    """Redraw the jobs four times a second on a terminal; show nothing elsewhere."""
     if not printer.live:
         yield
         return
@@ -47,11 +47,11 @@ async def live_table(printer: Printer, jobs: Sequence[DemoJob]) -> AsyncGenerato
 
 
 def render(jobs: Sequence[DemoJob], console: Console) -> Table:
-    """Return the jobs as a table that fits the terminal: each one, or else counts by kind."""
+    """Return a table that fits the terminal: one row per job, or counts by kind."""
     kinds = list(dict.fromkeys(job.kind for job in jobs))
     groups = [[job for job in jobs if job.kind == kind] for kind in kinds]
     rows = max((len(group) for group in groups), default=0)
-    if rows + FRAME > console.height or console.width < NARROW:
+    if rows + FRAME_HEIGHT > console.height or console.width < MIN_WIDTH:
         return _counts(kinds, groups)
     blocks = Table.grid(padding=(0, 1))
     blocks.add_row(*(_block(kind, group) for kind, group in zip(kinds, groups, strict=True)))
@@ -88,4 +88,4 @@ def _counts(kinds: Sequence[str], groups: Sequence[Sequence[DemoJob]]) -> Table:
 def _caption(jobs: Sequence[DemoJob]) -> str:
     spent = sum(job.coins or 0 for job in jobs)
     saved = sum(job.saved for job in jobs)
-    return f"{saved} of {len(jobs)} saved, {coins_word(spent)}"
+    return f"{saved} of {len(jobs)} saved, {format_coins(spent)}"

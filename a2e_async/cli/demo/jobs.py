@@ -1,4 +1,4 @@
-"""The demo's jobs: what is asked for, how one goes from start to checked file."""
+"""The demo's jobs: their inputs, and running one from its start to the checked file."""
 
 import asyncio
 import time
@@ -30,7 +30,7 @@ NEGATIVE = "blurry, distorted"
 
 @define(eq=False, kw_only=True)
 class DemoJob:
-    """One job and all that became of it. Times in seconds of this machine's steady clock."""
+    """One job and its outcome. Times are monotonic, in seconds."""
 
     number: int
     kind: str
@@ -48,41 +48,41 @@ class DemoJob:
 
     @property
     def status(self) -> str:
-        """Where it stands, in one word."""
+        """The stage, or the task's status while it runs."""
         if self.stage == "running" and self.task is not None and self.task.status is not None:
             return self.task.status
         return self.stage
 
     @property
     def elapsed(self) -> float | None:
-        """Seconds since it began, or that it took."""
+        """Seconds since the job began, or that it took; None before it began."""
         if self.began is None:
             return None
         return (self.ended or time.monotonic()) - self.began
 
     @property
     def coins(self) -> int | None:
-        """What it cost by our own record."""
+        """What the task cost, as its record reports it."""
         return self.task.coins if self.task is not None else None
 
     @property
     def saved(self) -> bool:
-        """True when it went well to the end."""
+        """True if the result is saved and passed the check."""
         return self.stage == "saved"
 
 
 def plan(count: int, urls: Mapping[str, str]) -> list[DemoJob]:
-    """Return so many jobs of `KINDS` in turn; ``urls`` are those of speech, portrait and clip."""
-    made: list[DemoJob] = []
+    """Return ``count`` jobs of `KINDS` in turn; ``urls`` has speech, portrait and clip."""
+    jobs: list[DemoJob] = []
     for number in range(count):
         kind, turn = KINDS[number % len(KINDS)], number // len(KINDS)
         label, inputs = _INPUTS[kind](turn, urls)
-        made.append(DemoJob(number=number + 1, kind=kind, label=label, inputs=inputs))
-    return made
+        jobs.append(DemoJob(number=number + 1, kind=kind, label=label, inputs=inputs))
+    return jobs
 
 
-async def perform(a2e: "A2E", job: DemoJob, out: Path, say: Callable[[DemoJob], None]) -> None:
-    """Start a job, wait for it, save and check what it made. Errors are kept, not raised."""
+async def perform(a2e: "A2E", job: DemoJob, out: Path, show: Callable[[DemoJob], None]) -> None:
+    """Start a job, wait for it, save and check its files. Errors go to ``job.error``."""
     from a2e_async.sandbox.checks import check_media
 
     job.began, job.stage = time.monotonic(), "starting"
@@ -104,24 +104,24 @@ async def perform(a2e: "A2E", job: DemoJob, out: Path, say: Callable[[DemoJob], 
         job.stage, job.error = "failed", str(error)
     finally:
         job.ended = time.monotonic()
-    say(job)
+    show(job)
 
 
 @define
-class Tally:
-    """Counts requests to the API by what they were for, as the client's events tell."""
+class RequestCounts:
+    """Counts requests to the API by purpose, from the client's events."""
 
     counts: Counter[str] = field(factory=Counter[str])
 
-    def hear(self, event: Event) -> None:
-        """Take in one event."""
+    def on_event(self, event: Event) -> None:
+        """Count the request of an event, if it is one."""
         if isinstance(event, Attempt):
             self.counts[_purpose(event.path)] += 1
 
     @property
     def total(self) -> int:
-        """All requests that the jobs took."""
-        return self.counts["start"] + self.counts["look"] + self.counts["upload"]
+        """The number of requests for the jobs: starts, polls and uploads."""
+        return self.counts["start"] + self.counts["poll"] + self.counts["upload"]
 
 
 def _purpose(path: str) -> str:
@@ -129,7 +129,7 @@ def _purpose(path: str) -> str:
         return "start"
     if path.endswith("/remainingCoins"):
         return "account"
-    return "upload" if "/r2/" in path else "look"
+    return "upload" if "/r2/" in path else "poll"
 
 
 def _dubbing(turn: int, urls: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
@@ -168,4 +168,4 @@ _INPUTS: Mapping[str, Callable[[int, Mapping[str, str]], tuple[str, dict[str, An
 }
 
 KINDS: Final = tuple(_INPUTS)
-"""The kinds that the demo shows."""
+"""The kinds that the demo runs."""

@@ -1,4 +1,4 @@
-"""What the doctor finds."""
+"""The result of one check of the doctor."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -10,28 +10,28 @@ Level = Literal["ok", "warn", "bad"]
 
 @frozen
 class Finding:
-    """One thing that was looked at. ``mend`` says what to do about it."""
+    """The result of one check. ``fix`` says how to repair it."""
 
     level: Level
     what: str
     detail: str
-    mend: str = ""
+    fix: str = ""
 
     def line(self) -> str:
-        """Return it as a line for people."""
-        mend = f" -> {self.mend}" if self.mend else ""
-        return f"{self.level:<4}  {self.what}: {self.detail}{mend}"
+        """Return the finding as one line of text."""
+        fix = f" -> {self.fix}" if self.fix else ""
+        return f"{self.level:<4}  {self.what}: {self.detail}{fix}"
 
     def to_json(self) -> dict[str, str]:
-        """Return it as JSON values."""
+        """Return the finding as JSON values."""
         return {
             "level": self.level,
             "what": self.what,
             "detail": self.detail,
-            "mend": self.mend,
+            "fix": self.fix,
         }
 
 
 def has_bad(findings: Iterable[Finding]) -> bool:
-    """Return whether anything would keep calls from working."""
+    """Return whether any finding would make requests fail."""
     return any(finding.level == "bad" for finding in findings)

@@ -1,4 +1,4 @@
-"""Exit codes: what they are, what they mean, and which error ends in which."""
+"""Exit codes: their values, their meanings, and which error leads to which."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -34,22 +34,22 @@ INTERRUPTED: Final = 130
 TERMINATED: Final = 143
 
 MEANINGS: Final[Mapping[int, str]] = {
-    OK: "all went well",
+    OK: "success",
     FAILED: "a task failed, or the service does not know it",
-    USAGE: "wrong usage, or an input that was refused",
-    KEY: "the API key was not accepted, or its plan does not allow this",
-    COINS: "not enough coins",
-    UNKNOWN: "a start was sent and its answer is lost: it may have been charged",
+    USAGE: "wrong usage or invalid input",
+    KEY: "the API key was rejected, or its plan does not allow this",
+    COINS: "not enough coins, or the budget is used up",
+    UNKNOWN: "a start was sent and got no response: it may have been charged",
     SERVICE: "the network, the service or this machine failed",
-    PARTIAL: "a batch is over, and not every job of it is done and saved",
-    TIMEOUT: "the time to wait is over; the task goes on",
-    HUNG_UP: "the terminal went away (SIGHUP); what was started goes on",
-    INTERRUPTED: "interrupted (Ctrl-C); what was started goes on",
-    TERMINATED: "told to end (SIGTERM); what was started goes on",
+    PARTIAL: "a batch or resume ended, and not every job is done and saved",
+    TIMEOUT: "--timeout is over; the task continues",
+    HUNG_UP: "the terminal was closed (SIGHUP); started tasks continue",
+    INTERRUPTED: "interrupted (Ctrl-C); started tasks continue",
+    TERMINATED: "terminated (SIGTERM); started tasks continue",
 }
-"""What each exit code means, as the help says it."""
+"""The meaning of each exit code, as the help and the docs print it."""
 
-# The first class that fits decides, so narrower ones stand before wider ones.
+# The first matching class decides, so subclasses come before their bases.
 _CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (StartOutcomeUnknown, UNKNOWN),
     (TaskTimeout, TIMEOUT),
@@ -69,11 +69,11 @@ _CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
 
 
 def code_for(error: BaseException) -> int:
-    """Return the exit code for an error; what is not listed is a failure of the service's side."""
+    """Return the exit code for an error; errors that are not listed count as `SERVICE`."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), SERVICE)
 
 
 def epilogue() -> str:
-    """Return the exit codes as they stand at the end of the help."""
+    """Return the list of exit codes for the end of the help."""
     lines = [f"{code:>3}  {meaning}" for code, meaning in MEANINGS.items()]
     return "\n".join(["Exit codes:", *lines])

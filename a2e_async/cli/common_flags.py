@@ -1,4 +1,4 @@
-"""The flags that commands share."""
+"""The flags that several commands share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,26 +12,26 @@ COMMON = Group("Common", sort_key=100)
 
 
 def _as_given(_: Any, tokens: Sequence[Any]) -> str:
-    """Return the word itself: `kind_named` says best what is wrong with one."""
+    """Return the word itself: `kind_named` has the better message for an unknown kind."""
     value: str = tokens[0].value
     return value
 
 
 _as_kind = Parameter(
-    help="A kind of task; a2e kinds names them.", converter=_as_given, show_choices=False
+    help="A kind of task; a2e kinds lists them.", converter=_as_given, show_choices=False
 )
 if TYPE_CHECKING:
     KindName = Annotated[str, _as_kind]
 else:
-    # The names are what a shell can complete. Any text, lest pydantic, where a program has loaded
-    # it, tells of a wrong one before `kind_named` does.
+    # The literals are what a shell completes. Any other text is accepted, so that `kind_named`
+    # reports it: cyclopts would let pydantic, if a program has imported it, reject it first.
     KindName = Annotated[Literal[kind_names()] | str, _as_kind]
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How a command speaks."""
+class OutputFlags:
+    """The flags of every command: how it prints."""
 
     json: Annotated[
         bool,
@@ -40,7 +40,7 @@ class Settings:
             negative="",
             show_default=False,
             group=COMMON,
-            help="JSON on stdout, and nothing else there.",
+            help="Print JSON to stdout, and nothing else.",
         ),
     ] = False
     quiet: Annotated[
@@ -50,7 +50,7 @@ class Settings:
             negative="",
             show_default=False,
             group=COMMON,
-            help="Nothing on stderr but errors.",
+            help="Print only errors to stderr.",
         ),
     ] = False
     debug: Annotated[
@@ -60,22 +60,22 @@ class Settings:
             negative="",
             show_default=False,
             group=COMMON,
-            help="Tracebacks and the log, on stderr.",
+            help="Print tracebacks and the log to stderr.",
         ),
     ] = False
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Online(Settings):
-    """How a command speaks, and with whom."""
+class ServiceFlags(OutputFlags):
+    """The flags of commands that call the service: how to print, and which service and key."""
 
     base_url: Annotated[
         str | None,
         Parameter(
             name="--base-url",
             group=COMMON,
-            help="The service's address; otherwise A2E_BASE_URL, else the public one.",
+            help="URL of the service; default: A2E_BASE_URL, or else the public service.",
         ),
     ] = None
     api_key_env: Annotated[
@@ -88,19 +88,19 @@ class Online(Settings):
     ] = "A2E_API_KEY"
 
 
-SWITCHES = frozenset({"--json", "--quiet", "-q", "--debug"})
-VALUES = frozenset({"--base-url", "--api-key-env"})
+SWITCH_NAMES = frozenset({"--json", "--quiet", "-q", "--debug"})
+VALUE_FLAG_NAMES = frozenset({"--base-url", "--api-key-env"})
 
 
-def common_last(tokens: list[str]) -> list[str]:
-    """Return the words with shared flags that stand before the command moved to the end."""
+def move_common_flags_last(tokens: list[str]) -> list[str]:
+    """Return the words with common flags that precede the command moved to the end."""
     moved: list[str] = []
     rest = list(tokens)
     while rest:
         name, equals, _ = rest[0].partition("=")
-        if rest[0] in SWITCHES or (equals and name in VALUES):
+        if rest[0] in SWITCH_NAMES or (equals and name in VALUE_FLAG_NAMES):
             count = 1
-        elif name in VALUES and len(rest) > 1:
+        elif name in VALUE_FLAG_NAMES and len(rest) > 1:
             count = 2
         else:
             break

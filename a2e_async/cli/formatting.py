@@ -1,4 +1,4 @@
-"""Records and tasks as text and as JSON."""
+"""Formats records, tasks, coins and times as text and as JSON."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 
 def record_json(record: Record, kind: str) -> dict[str, Any]:
-    """Return all of a record as JSON values. Result URLs are given whole: they are the result."""
+    """Return a record as JSON values. URLs keep their signatures: they are the result."""
     own: dict[str, Any] = {
-        a.name: plain(getattr(record, a.name))
+        a.name: json_value(getattr(record, a.name))
         for a in fields(type(record))
         if a.name not in ("_parts", "outputs", "failure", "extra")
     }
-    made = instead(record)
+    result = text_result(record)
     return {
         "ref": f"{kind}:{record.id}",
         "kind": kind,
         **own,
-        **({made[0]: made[1]} if made else {}),
+        **({result[0]: result[1]} if result else {}),
         "failure": {"message": record.failure.message, "code": record.failure.code}
         if record.failure
         else None,
         "outputs": [output_json(output) for output in record.outputs],
-        "extra": plain(record.extra),
+        "extra": json_value(record.extra),
     }
 
 
@@ -46,28 +46,28 @@ def output_json(output: Output) -> dict[str, Any]:
 
 
 def task_json(task: "Task[Any]") -> dict[str, Any]:
-    """Return what is known of a task as JSON values."""
+    """Return a task and its record, if it has one yet, as JSON values."""
     known = record_json(task.record, task.kind.name) if task.record else {"kind": task.kind.name}
-    return {**known, "ref": task.ref, "ids": list(task.ids), "meta": plain(task.meta)}
+    return {**known, "ref": task.ref, "ids": list(task.ids), "meta": json_value(task.meta)}
 
 
-def plain(value: Any) -> Any:
-    """Return a value of a record as JSON has it."""
+def json_value(value: Any) -> Any:
+    """Return a value of a record as a value that `json` can write."""
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Mapping):
         named: Mapping[Any, Any] = cast("Any", value)
-        return {str(name): plain(item) for name, item in named.items()}
+        return {str(name): json_value(item) for name, item in named.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         items: Sequence[Any] = cast("Any", value)
-        return [plain(item) for item in items]
+        return [json_value(item) for item in items]
     return value
 
 
 def record_lines(record: Record, kind: str) -> list[tuple[str, str]]:
-    """Return a record as pairs of words for people, without what is not known."""
+    """Return a record as pairs of a label and a text; unknown values are left out."""
     failure, raw = record.failure, record.raw_status
     shown: list[tuple[str, str | None]] = [
         ("ref", f"{kind}:{record.id}"),
@@ -75,68 +75,70 @@ def record_lines(record: Record, kind: str) -> list[tuple[str, str]]:
         ("status", f"{record.status} ({raw})" if raw else str(record.status)),
         ("progress", None if record.progress is None else f"{record.progress:.0%}"),
         ("coins", None if record.coins is None else str(record.coins)),
-        ("created", None if record.created_at is None else moment(record.created_at)),
+        ("created", None if record.created_at is None else format_time(record.created_at)),
         ("failure", failure.message if failure else None),
         ("code", failure.code if failure else None),
-        instead(record) or ("", None),
+        text_result(record) or ("", None),
         ("outputs", ", ".join(output_line(output) for output in record.outputs)),
     ]
     return [(name, value) for name, value in shown if value]
 
 
-def instead_name(cls: type[Record]) -> str | None:
-    """Return the name of the field that is the result of a kind whose tasks make no files."""
+def text_result_field(cls: type[Record]) -> str | None:
+    """Return the name of the field that holds the result of a kind without output files."""
     found = re.search(r"\brecord\.(\w+)", cls.instead_of_outputs)
     return found[1] if found else None
 
 
-def instead(record: Record) -> tuple[str, str] | None:
-    """Return name and value of what a finished record has instead of files, None without it."""
-    name = instead_name(type(record)) if record.status is Status.SUCCEEDED else None
+def text_result(record: Record) -> tuple[str, str] | None:
+    """Return the name and value of a finished record's result that is not a file, if any."""
+    name = text_result_field(type(record)) if record.status is Status.SUCCEEDED else None
     if not name:
         return None
     try:
         value = getattr(record, name)
-    except A2EError:  # completed, and the service does not say what came of it
+    except A2EError:  # the service calls it completed but does not show the result
         return None
     return (name, str(value)) if value else None
 
 
 def output_line(output: Output) -> str:
-    """Return what kind of file an output is and until when it can be fetched."""
-    until = f" until {moment(output.expires_at)}" if output.expires_at else ""
+    """Return an output's media type and when its URL expires."""
+    until = f" until {format_time(output.expires_at)}" if output.expires_at else ""
     return f"{output.media}{until}"
 
 
-def moment(when: datetime) -> str:
-    """Return a time as people read it, in UTC."""
+def format_time(when: datetime) -> str:
+    """Return a time to the minute, in UTC."""
     return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def coins_word(coins: int | None) -> str:
-    """Return a number of coins in words."""
+def format_coins(coins: int | None) -> str:
+    """Return a number of coins as text."""
     if coins is None:
         return "coins unknown"
-    return counted(coins, "coin")
+    return format_count(coins, "coin")
 
 
-def counted(count: int, thing: str) -> str:
-    """Return a number of things in words; the plural is made with an s."""
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+def format_count(count: int, noun: str) -> str:
+    """Return a count with its noun, in the plural unless it is one."""
+    if count == 1:
+        return f"{count} {noun}"
+    return f"{count} {noun[:-1]}ies" if noun.endswith("ry") else f"{count} {noun}s"
 
 
-def seconds_word(seconds: float) -> str:
-    """Return a duration as people read it."""
+def format_duration(seconds: float) -> str:
+    """Return a duration such as ``4.2 s``, ``3:05 min`` or ``2:10 h``."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"
 
 
-def usual_word(usual: tuple[float, float] | None) -> str:
-    """Return how long a kind usually takes, as people read it: ``1-10 min``."""
-    if usual is None:
-        return "not known"
-    low, high = usual
+def format_typical_duration(seconds: tuple[float, float] | None) -> str:
+    """Return how long tasks of a kind typically take, such as ``1-10 min``."""
+    if seconds is None:
+        return "unknown"
+    low, high = seconds
     size, unit = (1, "s") if high < 120 else (60, "min") if high < 3 * 3600 else (3600, "h")
     return f"{low / size:g}-{high / size:g} {unit}" if low else f"up to {high / size:g} {unit}"

@@ -1,17 +1,20 @@
-"""Asks before something is gone for good."""
+"""Asks for confirmation before something is deleted or closed for good."""
 
 import sys
 
 from a2e_async.cli.printer import Printer, is_terminal
 
 
-def agreed(printer: Printer, question: str, verb: str, done: str) -> bool:
+def confirm(printer: Printer, question: str, verb: str, done: str) -> bool:
     """Ask on the terminal and return whether the answer is yes; without a terminal it is no.
 
-    ``verb`` and ``done`` are what is asked for, as in delete and deleted.
+    ``verb`` and ``done`` name the action, such as "delete" and "deleted".
     """
     if not is_terminal(sys.stdin):
-        printer.error(f"error: {verb} asks on a terminal only; add --yes to {verb} without asking.")
+        printer.error(
+            f"error: {verb} asks for confirmation, which needs a terminal; add --yes to {verb} "
+            "without confirmation."
+        )
         return False
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The flags of a kind's inputs, made from their declaration."""
+"""The flags of a kind's inputs, generated from their declarations."""
 
 import inspect
 import os
@@ -12,7 +12,8 @@ from attrs import frozen
 from cyclopts import Group, Parameter
 
 from a2e_async.cli import strict_json
-from a2e_async.cli.numbers import choice_of, each, number, one, whole
+from a2e_async.cli.error_messages import in_cli_words
+from a2e_async.cli.number_parsing import choice_of, number, parse_each, parse_one, whole_number
 from a2e_async.errors import InvalidInput
 from a2e_async.inputs import (
     Between,
@@ -30,16 +31,17 @@ from a2e_async.tasks.kind import TaskKind
 
 INPUTS = Group("Inputs", sort_key=0)
 
-LEFT_OUT: Final = frozenset({"key"})
-"""A key holds for the life of one client, or in a journal: start and run have a flag beside
-``--journal`` for it."""
+OMITTED_INPUTS: Final = frozenset({"key"})
+"""The key: without a journal it would be forgotten when the command ends, so that start and run
+have a flag of their own for it, beside ``--journal``."""
 
 
 @frozen(kw_only=True)
-class Flag:
-    """One input as a flag. ``choices`` are closed unless ``open_ended``.
+class InputFlag:
+    """One input as a flag.
 
-    ``many``: a list. It is given by repeating the flag, or as one JSON text with ``is_json``.
+    ``choices`` are the only values unless ``open_ended``. ``many`` marks a list: the flag is
+    repeated, or takes one JSON text if ``is_json``.
     """
 
     name: str
@@ -48,7 +50,7 @@ class Flag:
     required: bool
     help: str
     value: str = "text"
-    """What it takes, in a word or two."""
+    """The kind of value, in a word or two."""
     choices: tuple[Any, ...] = ()
     open_ended: bool = False
     media: tuple[str, ...] = ()
@@ -56,17 +58,17 @@ class Flag:
     is_json: bool = False
 
     @property
-    def offered(self) -> Any:
-        """The type that makes a shell offer the right values: files, or the known words."""
+    def completion_type(self) -> Any:
+        """The type from which a shell's completion offers files or the known choices."""
         single: Any = Path if self.media else Literal[self.choices] if self.choices else self.type
         return list[single] if self.many and single is not self.type else single
 
-    def parameter(self, *, offering: bool = False) -> inspect.Parameter:
-        """Return it as the parameter of a command's function, or of one that is only completed."""
-        taken = self.offered if offering else self.type
-        kind = taken if self.required else taken | None
+    def parameter(self, *, for_completion: bool = False) -> inspect.Parameter:
+        """Return the flag as a parameter of a command's function."""
+        single = self.completion_type if for_completion else self.type
+        annotation = single if self.required else single | None
         negative = f"--no-{self.flag[2:]}" if self.type is bool else ""
-        note = Parameter(
+        settings = Parameter(
             name=self.flag,
             help=self.help,
             negative=negative,
@@ -78,21 +80,21 @@ class Flag:
             self.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=default,
-            annotation=Annotated[kind, note],  # pyright: ignore[reportInvalidTypeForm]  # made at run time
+            annotation=Annotated[annotation, settings],  # pyright: ignore[reportInvalidTypeForm]  # made at run time
         )
 
     def _converter(self) -> Callable[[Any, Sequence[Any]], Any] | None:
-        """Return what reads its numbers; None where they are none."""
+        """Return the strict parser of a number flag; None for other flags."""
         single = get_args(self.type)[0] if get_origin(self.type) is list else self.type
-        read: Callable[[str], Any] | None = {int: whole, float: number}.get(single)
+        read: Callable[[str], Any] | None = {int: whole_number, float: number}.get(single)
         if get_origin(single) is Literal and any(isinstance(c, int) for c in self.choices):
             read = choice_of(self.choices)
         if read is None:
             return None
-        return each(read) if self.many else one(read)
+        return parse_each(read) if self.many else parse_one(read)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a program may want to know of it."""
+        """Return the flag as JSON values, for programs that read ``a2e kinds --json``."""
         return {
             "name": self.name,
             "flag": self.flag,
@@ -106,41 +108,42 @@ class Flag:
         }
 
 
-def flags_of(kind: TaskKind[..., Any]) -> tuple[Flag, ...]:
-    """Return a kind's flags: what is required first, what all kinds have last."""
+def flags_of(kind: TaskKind[..., Any]) -> tuple[InputFlag, ...]:
+    """Return a kind's flags: required ones first, those that all kinds have last."""
     cls: Any = kind.input
-    declared = [f for f in input_fields(cls) if f.name not in LEFT_OUT]
+    declared = [f for f in input_fields(cls) if f.name not in OMITTED_INPUTS]
     declared.sort(key=lambda f: (f.common, not f.required))
-    return tuple(_flag(f, kind.name_most) for f in declared)
+    return tuple(_flag(f, kind) for f in declared)
 
 
-def has_timed_file(kind: TaskKind[..., Any], inputs: Mapping[str, Any]) -> bool:
-    """Return whether any input is a local file of sound or video."""
-    timed = [flag.name for flag in flags_of(kind) if {"audio", "video"} & {*flag.media}]
-    given = [inputs[name] for name in timed if name in inputs]
+def has_audio_or_video_file(kind: TaskKind[..., Any], inputs: Mapping[str, Any]) -> bool:
+    """Return whether any input is a local audio or video file."""
+    names = [flag.name for flag in flags_of(kind) if {"audio", "video"} & {*flag.media}]
+    given = [inputs[name] for name in names if name in inputs]
     return any(not is_url(one) for value in given for one in (value if is_list(value) else [value]))
 
 
 @contextmanager
-def in_flags(kind: TaskKind[..., Any]) -> Generator[None]:
-    """Word refusals of a kind's inputs by their flags. ``field`` stays the input's name."""
+def errors_as_flags(kind: TaskKind[..., Any]) -> Generator[None]:
+    """Raise `InvalidInput` with flags instead of input names; ``field`` keeps the input's name."""
     try:
         yield
     except InvalidInput as error:
-        raise InvalidInput(said_in_flags(kind, str(error)), field=error.field) from error
+        raise InvalidInput(message_with_flags(kind, str(error)), field=error.field) from error
 
 
-def said_in_flags(kind: TaskKind[..., Any], said: str) -> str:
-    """Return a message with the names of inputs as flags.
+def message_with_flags(kind: TaskKind[..., Any], text: str) -> str:
+    """Return a message with the names of a kind's inputs replaced by their flags.
 
-    A name of one word, such as text, may stand for itself: it is a flag only at the beginning.
+    A one-word name, such as text, may be an ordinary word: it is replaced only at the beginning.
     """
     cls: Any = kind.input
     names = [f.name for f in input_fields(cls)]
     joined = "|".join(sorted((n for n in names if "_" in n), key=len, reverse=True))
+    text = re.sub(rf"(?<=as )(?:{'|'.join(names)})(?==…)", _as_flag, text).replace("=…", "")
     if joined:
-        said = re.sub(rf"(?<![\w./-])(?:{joined})(?![\w./=-])", _as_flag, said)
-    return re.sub(rf"^(?:{'|'.join(names)})(?=(?:\[\d+\])?:? )", _as_flag, said)
+        text = re.sub(rf"(?<![\w./-])(?:{joined})(?![\w/=-]|\.\w)", _as_flag, text)
+    return re.sub(rf"^(?:{'|'.join(names)})(?=(?:\[\d+\])?:? )", _as_flag, text)
 
 
 def _as_flag(name: re.Match[str]) -> str:
@@ -152,12 +155,12 @@ def as_command(
     work: Callable[..., int],
     own: Sequence[str],
     *,
-    offering: bool = False,
+    for_completion: bool = False,
 ) -> Callable[..., int]:
-    """Return ``work`` as the command of one kind: its inputs' flags, then ``work``'s ``own``.
+    """Return the command of one kind: its input flags, then the parameters ``own`` of ``work``.
 
-    ``work`` is called with the kind's name, the inputs, and its own parameters by name.
-    ``offering``: the command is not to be called but to be completed by a shell.
+    ``work`` is called with the kind's name, the inputs, and its own parameters by name. With
+    ``for_completion`` the command is only read by a shell's completion, never called.
     """
     flags = flags_of(kind)
     signature = inspect.signature(work)
@@ -166,14 +169,14 @@ def as_command(
         inputs = {f.name: _value(f, given[f.name]) for f in flags if given.get(f.name) is not None}
         return work(kind.name, inputs, **{name: given[name] for name in own if name in given})
 
-    shown = [f.parameter(offering=offering) for f in flags]
+    shown = [f.parameter(for_completion=for_completion) for f in flags]
     parameters = [*shown, *(signature.parameters[n] for n in own)]
-    # cyclopts reads the signature; a real one for every kind is what makes the help true.
+    # cyclopts reads the signature, so each kind's help shows exactly what the kind takes.
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # for inspect
     return command
 
 
-def _flag(f: InputField, name_most: int) -> Flag:
+def _flag(f: InputField, kind: TaskKind[..., Any]) -> InputFlag:
     parts = [part for part in _parts(f.hint) if part is not type(None)]
     sequence = next((p for p in parts if get_origin(p) in (Sequence, list, tuple)), None)
     if sequence is not None:
@@ -188,7 +191,7 @@ def _flag(f: InputField, name_most: int) -> Flag:
     elif media is None and not is_json and not words:
         single = next((p for p in (bool, int, float) if p in plain), str)
     many = sequence is not None
-    return Flag(
+    return InputFlag(
         name=f.name,
         flag=f"--{f.name.replace('_', '-')}",
         type=list[single] if many and not is_json else single,
@@ -198,9 +201,12 @@ def _flag(f: InputField, name_most: int) -> Flag:
             words if plain else (),
             many=many,
             is_json=is_json,
-            most=name_most if f.name == "name" else None,
+            max_length=kind.name_most if f.name == "name" else None,
+            kind=kind,
         ),
-        value=_said(single, media, closed=bool(words) and not plain, many=many, is_json=is_json),
+        value=_value_label(
+            single, media, closed=bool(words) and not plain, many=many, is_json=is_json
+        ),
         choices=words,
         open_ended=bool(words and plain),
         media=media.types if media else (),
@@ -209,21 +215,23 @@ def _flag(f: InputField, name_most: int) -> Flag:
     )
 
 
-def _said(single: Any, media: Media | None, *, closed: bool, many: bool, is_json: bool) -> str:
-    """Return what a flag takes, in a word or two."""
+def _value_label(
+    single: Any, media: Media | None, *, closed: bool, many: bool, is_json: bool
+) -> str:
+    """Return the kind of value that a flag takes, in a word or two."""
     if is_json:
         return "JSON list" if many else "JSON"
     if media is not None:
-        said = " or ".join(media.types)
+        label = " or ".join(media.types)
     elif closed:
-        said = "a choice"
+        label = "a choice"
     else:
-        said = {bool: "yes or no", int: "whole number", float: "number"}.get(single, "text")
-    return f"{said}, repeated" if many else said
+        label = {bool: "yes or no", int: "whole number", float: "number"}.get(single, "text")
+    return f"{label}, repeated" if many else label
 
 
 def _parts(hint: Any) -> list[Any]:
-    """Return the members of a union (a Literal is one member), or the hint alone."""
+    """Return the members of a union (a Literal counts as one), or the hint itself."""
     origin = get_origin(hint)
     if origin is Annotated:
         return _parts(get_args(hint)[0])
@@ -233,30 +241,37 @@ def _parts(hint: Any) -> list[Any]:
 
 
 def _help(
-    f: InputField, words: tuple[Any, ...], *, many: bool, is_json: bool, most: int | None
+    f: InputField,
+    words: tuple[Any, ...],
+    *,
+    many: bool,
+    is_json: bool,
+    max_length: int | None,
+    kind: TaskKind[..., Any],
 ) -> str:
     doc: Doc | None = f.note(Doc)
-    said = [doc.text if doc else ""]
+    # Input docs are written for Python: they name other inputs and methods.
+    said = [message_with_flags(kind, in_cli_words(doc.text)) if doc else ""]
     between: Between | None = f.note(Between)
     count: Count | None = f.note(Count)
     length: Length | None = f.note(Length)
     media: Media | None = f.note(Media)
     if words:
-        said.append(f"One of {', '.join(map(str, words))}, or another the service knows.")
+        said.append(f"One of {', '.join(map(str, words))}, or another value the service knows.")
     if between:
         said.append(f"From {plain_number(between.low)} to {plain_number(between.high)}.")
     if length:
-        said.append(f"At most {most or length.most} characters.")
+        said.append(f"At most {max_length or length.most} characters.")
     if media:
-        each = "Each a" if many else "A"
-        said.append(f"{each} URL or a local path ({' or '.join(media.types)}).")
+        article = "Each a" if many else "A"
+        said.append(f"{article} URL or a local path ({' or '.join(media.types)}).")
     if count:
         bounds = f"{count}".capitalize()
         said.append(f"{bounds} items." if is_json else _times(count))
     elif many and not is_json:
-        said.append("Repeat the flag for more.")
+        said.append("Repeat the flag for more than one.")
     if is_json:
-        said.append(f"As JSON, '{_sample(many)}', or @file.json.")
+        said.append(f"JSON such as '{_json_example(many)}', or @file.json to read it from a file.")
     return " ".join(part for part in said if part)
 
 
@@ -264,20 +279,20 @@ def _times(count: Count) -> str:
     if count.low > 1:
         return f"Give the flag {count} times."
     if count.high is None:
-        return "Repeat the flag for more."
+        return "Repeat the flag for more than one."
     return "Give the flag once." if count.high == 1 else f"Give the flag up to {count.high} times."
 
 
-def _value(flag: Flag, given: Any) -> Any:
+def _value(flag: InputFlag, given: Any) -> Any:
     if not flag.is_json:
-        # Files keep the bytes that the file system knows them by.
+        # Paths keep undecodable bytes escaped, as the file system functions expect them.
         return given if flag.media else as_typed(given)
     text, source = _json_text(flag, given)
     try:
         value = strict_json.parse(text)
     except ValueError as error:
         raise InvalidInput(
-            f"{flag.flag} must be JSON such as '{_sample(flag.many)}'{source}: {error}.",
+            f"{flag.flag} must be JSON such as '{_json_example(flag.many)}'{source}: {error}.",
             field=flag.name,
         ) from None
     if not (is_list(value) if flag.many else is_map(value)):
@@ -287,7 +302,7 @@ def _value(flag: Flag, given: Any) -> Any:
 
 
 def as_typed(given: Any) -> Any:
-    """Return a text as it was typed: in a locale without UTF-8 Python leaves its bytes escaped."""
+    """Return a text as it was typed; in a locale without UTF-8 Python leaves its bytes escaped."""
     if is_list(given):
         return [as_typed(one) for one in given]
     if not isinstance(given, str) or given.isascii():
@@ -298,8 +313,8 @@ def as_typed(given: Any) -> Any:
         return given
 
 
-def _json_text(flag: Flag, given: str) -> tuple[str, str]:
-    """Return the JSON text that was given, or that is in the file, and words for where it is."""
+def _json_text(flag: InputFlag, given: str) -> tuple[str, str]:
+    """Return the given JSON text, or that of the file, and where it is from for messages."""
     if not given.startswith("@"):
         return as_typed(given), ""
     path = Path(given[1:])
@@ -312,5 +327,5 @@ def _json_text(flag: Flag, given: str) -> tuple[str, str]:
         ) from None
 
 
-def _sample(many: bool) -> str:
+def _json_example(many: bool) -> str:
     return '[{"name": 1}]' if many else '{"name": 1}'
