@@ -42,7 +42,7 @@ MEANINGS: Final[Mapping[int, str]] = {
     UNKNOWN: "a start was sent and got no response: it may have been charged",
     SERVICE: "the network, the service or this machine failed",
     PARTIAL: "a batch or resume ended, and not every job is done and saved",
-    TIMEOUT: "--timeout is over; the task continues",
+    TIMEOUT: "the wait timed out; the task continues",
     HUNG_UP: "the terminal was closed (SIGHUP); started tasks continue",
     INTERRUPTED: "interrupted (Ctrl-C); started tasks continue",
     TERMINATED: "terminated (SIGTERM); started tasks continue",

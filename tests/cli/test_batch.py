@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from a2e_async.cli import exit_codes
-from a2e_async.cli.batch.progress_bar import BatchProgress, bar
+from a2e_async.cli.batch.progress_bar import BatchProgress, progress_bar
 from a2e_async.cli.batch.validation import read_jobs
 from a2e_async.cli.printer import Printer
 from a2e_async.sandbox import Sandbox, check_media, media
@@ -208,7 +208,7 @@ def test_no_coins_end_it_with_their_own_code(a2e: Invoke, sandbox: Sandbox) -> N
     result = a2e("batch", "jobs.jsonl", *RUN, "--limit", "2")
     assert result.code == exit_codes.COINS
     assert "0 of 40 jobs done and saved" in result.err
-    assert "Go on with: a2e batch jobs.jsonl --out out --journal jobs.db --limit 2" in result.err
+    assert "Continue with: a2e batch jobs.jsonl --out out --journal jobs.db --limit 2" in result.err
     assert sandbox.calls["start", "dubbing"] <= 2
 
 
@@ -259,7 +259,7 @@ def test_a_dry_run_counts_what_is_begun_as_paid(
     write(tmp_path / "jobs.jsonl", picture("a"), picture("b"))
     result = a2e("batch", "jobs.jsonl", *RUN, "--dry-run")
     assert result.code == 0
-    assert "1 job begun before: nothing more to pay" in result.out
+    assert "1 job started before: free of charge" in result.out
     assert len(sandbox.ledger.starts()) == 1
 
 
@@ -328,8 +328,8 @@ def test_an_interruption_stops_starting_and_says_how_to_go_on(
     assert "Traceback" not in result.err
     paid = len(sandbox.ledger.starts())
     assert paid < 100
-    (said,) = [line for line in result.err.splitlines() if line.startswith("Go on with: ")]
-    assert said == "Go on with: a2e batch jobs.jsonl --out out --journal jobs.db --limit 4 " + (
+    (said,) = [line for line in result.err.splitlines() if line.startswith("Continue with: ")]
+    assert said == "Continue with: a2e batch jobs.jsonl --out out --journal jobs.db --limit 4 " + (
         "--report report.jsonl"
     )
     assert "of 200 jobs done and saved. Nothing is lost" in result.err
@@ -372,13 +372,13 @@ def test_a_bar_is_drawn_on_a_terminal(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 def test_pace_and_time_left() -> None:
-    progress_counts = BatchProgress(total=110, began=100.0)
-    progress_counts.counts.update({"earlier": 50, "ok": 8, "failed": 2})
-    assert progress_counts.pace(110.0) == " · 1.0/s · 50.0 s left"
-    assert progress_counts.pace(200.0) == " · 6.0/min · 8:20 min left"
-    assert BatchProgress(total=9, began=0.0).pace(5.0) == ""
-    progress_counts.coins, progress_counts.unpriced = 30, 1
-    assert progress_counts.words() == (
+    progress = BatchProgress(total=110, began=100.0)
+    progress.counts.update({"earlier": 50, "ok": 8, "failed": 2})
+    assert progress.rate(110.0) == " · 1.0/s · 50.0 s left"
+    assert progress.rate(200.0) == " · 6.0/min · 8:20 min left"
+    assert BatchProgress(total=9, began=0.0).rate(5.0) == ""
+    progress.coins, progress.unpriced = 30, 1
+    assert progress.summary() == (
         "8 done · 50 earlier · 2 failed · 30 coins and 1 of unknown price"
     )
 
@@ -394,10 +394,10 @@ def test_a_narrow_terminal_cuts_no_figure(width: int) -> None:
         def console(self, *, stderr: bool = True) -> Console:
             return Console(file=written, width=width, force_terminal=True, color_system=None)
 
-    progress_counts = BatchProgress(
+    progress = BatchProgress(
         total=1036, coins=20198, unpriced=41, counts=Counter(ok=150, earlier=35, failed=1)
     )
-    with bar(Narrow(), progress_counts) as update:
+    with progress_bar(Narrow(), progress) as update:
         update()
     said = written.getvalue()
     assert "…" not in said

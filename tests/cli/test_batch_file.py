@@ -24,7 +24,7 @@ def test_without_a_journal_it_refuses_and_says_why(a2e: Invoke, sandbox: Sandbox
     result = a2e("batch", "jobs.jsonl", "--out", "out")
     assert result.code == exit_codes.USAGE
     assert "needs --journal" in result.err
-    assert "pay for it twice" in result.err
+    assert "pay for it again" in result.err
     assert sandbox.calls_total == 0
 
 
@@ -37,7 +37,7 @@ def test_every_error_of_a_file_is_told_before_anything_is_spent(
         ("{", "it is not JSON"),
         ("[1]", "it must be a JSON object"),
         ({"kind": "dubing", "input": {}}, "kind: there is no kind"),
-        ({"input": {}}, "kind: must be given"),
+        ({"input": {}}, "kind: is required"),
         ({"kind": "wan30", "input": {}}, "kind: the service tells nothing"),
         (dub(target_lang=5), "target_lang: must be 'auto'"),
         (dub(colour="red"), "colour: there is no input 'colour'"),
@@ -47,8 +47,8 @@ def test_every_error_of_a_file_is_told_before_anything_is_spent(
         (dub("a"), "key: 'a' is the key of line 1 already"),
         (dub("auto:1"), "key: must not begin with auto: or batch:"),
         (dub(7), "key: must be text"),
-        ({**dub(), "inputs": {}}, "inputs: is none of kind, key, input, meta"),
-        ({"kind": "dubbing", "input": {**dub()["input"], "key": "x"}}, "key: stands beside input"),
+        ({**dub(), "inputs": {}}, "inputs: is not one of kind, key, input, meta"),
+        ({"kind": "dubbing", "input": {**dub()["input"], "key": "x"}}, "key: belongs beside input"),
         ({**dub(), "meta": 5}, "meta: must be"),
         ('{"kind": "text_to_image", "input": {"prompt": "\\ud800"}}', "it holds what is no UTF-8"),
         ("", None),
@@ -81,7 +81,7 @@ def test_of_many_errors_the_first_are_told_and_all_are_counted(a2e: Invoke) -> N
 
 def test_what_is_no_text_is_told_with_its_line(a2e: Invoke) -> None:
     Path("jobs.jsonl").write_bytes(json.dumps(dub()).encode() + b"\n\xff\xfe\n")
-    assert "jobs.jsonl:2: it is not UTF-8 text" in a2e("batch", "jobs.jsonl", *RUN).err
+    assert "jobs.jsonl:2: the line is not UTF-8 text" in a2e("batch", "jobs.jsonl", *RUN).err
     Path("jobs.csv").write_bytes(b"kind,prompt\ntext_to_image,\xff\n")
     assert "jobs.csv:2: it holds what is no UTF-8" in a2e("batch", "jobs.csv", *RUN).err
 
@@ -90,11 +90,11 @@ def test_what_is_no_text_is_told_with_its_line(a2e: Invoke) -> None:
     ("name", "words", "said"),
     [
         ("jobs.jsonl", ["--limit", "0"], "limit must be"),
-        ("jobs.jsonl", ["--retry-failed", "-1"], "retry_failed must be"),
+        ("jobs.jsonl", ["--retry-failed", "-1"], "--retry-failed must be"),
         ("jobs.txt", [], "must end with .jsonl or .csv"),
         ("gone.jsonl", [], "does not exist"),
-        ("jobs.jsonl", ["--report", "jobs.jsonl"], "--report is 'jobs.jsonl' itself"),
-        ("jobs.jsonl", ["--report", "jobs.db"], "--report is 'jobs.db' itself"),
+        ("jobs.jsonl", ["--report", "jobs.jsonl"], "--report would overwrite 'jobs.jsonl'"),
+        ("jobs.jsonl", ["--report", "jobs.db"], "--report would overwrite 'jobs.db'"),
         ("jobs.jsonl", ["--report", "no/such/report"], "cannot be written"),
         ("jobs.jsonl", ["--out", "jobs.txt"], "it is a file, not a directory"),
     ],
@@ -133,7 +133,7 @@ async def test_a_long_file_is_checked_in_flat_memory(tmp_path: Path) -> None:
         found = await check_all(path, lambda _: None)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert (found.jobs, found.count) == (count, 0)
+        assert (found.jobs, found.error_count) == (count, 0)
         return most
 
     await peak(200)  # loads what is loaded once
@@ -145,8 +145,8 @@ async def test_a_long_file_is_checked_in_flat_memory(tmp_path: Path) -> None:
     [
         ("key,prompt\na,b\n", ":1: the first line must name the columns"),
         ("kind;prompt\ntext_to_image;b\n", ":1: the first line must name the columns"),
-        ("kind,colour\ndubbing,b\n", ":1: colour: is an input of no kind"),
-        ("kind,prompt,prompt\n", ":1: prompt: is the name of two columns"),
+        ("kind,colour\ndubbing,b\n", ":1: colour: is not an input of any kind"),
+        ("kind,prompt,prompt\n", ":1: prompt: names two columns"),
         ("kind,prompt\ntext_to_image,b,c\n", ":2: it has more cells"),
         ("kind,num_speakers\ndubbing,two\n", ":2: num_speakers: must be a whole number"),
         ("kind,drop_background_audio\ndubbing,maybe\n", ":2: drop_background_audio: must be true"),

@@ -121,7 +121,7 @@ def test_a_dry_run_says_whether_the_budget_holds(a2e: Invoke, tmp_path: Path) ->
     write(tmp_path / "jobs.jsonl", picture("a"), picture("b"))
     for coins, fits, said in (
         (2 * one, True, "fits the"),
-        (2 * one - 1, False, "does not fit the"),
+        (2 * one - 1, False, "exceeds the"),
     ):
         words = ["batch", "jobs.jsonl", "--dry-run", "--budget", str(coins)]
         assert f"{said} budget of {coins}: {2 * one} coins" in a2e(*words).out

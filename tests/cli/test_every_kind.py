@@ -131,7 +131,7 @@ def test_what_cannot_be_waited_for_says_so_each_time(a2e: Invoke, sandbox: Sandb
         result = a2e("task", command, ref)
         assert result.code == exit_codes.USAGE
         assert "The service tells nothing of wan30 tasks" in result.err
-        assert "Come back with" not in result.err
+        assert "Wait for it with" not in result.err
     for refused in (["list", "wan30"], ["task", "delete", ref, "--yes"]):
         result = a2e(*refused)
         assert result.code == exit_codes.USAGE
@@ -180,7 +180,7 @@ def test_what_cannot_be_renamed_or_deleted_says_so(a2e: Invoke) -> None:
     ref = "dubbing:66ea4dd87db10c73fa29b570"
     result = a2e("task", "rename", ref, "x")
     assert result.code == exit_codes.USAGE
-    assert "dubbing has no rename operation" in result.err
+    assert "The service cannot rename dubbing tasks" in result.err
     result = a2e("task", "delete", "seedance:66ea4dd87db10c73fa29b570", "--yes")
     assert result.code == exit_codes.USAGE
     assert "seedance has no delete operation" in result.err

@@ -95,7 +95,7 @@ def test_a_failed_task_ends_with_1(a2e: Invoke, sandbox: Sandbox) -> None:
     result = a2e("run", *DUB)
     assert result.code == exit_codes.FAILED
     assert "the speech is silent" in one_line(result.err)
-    assert "goes on" not in result.err
+    assert "continues" not in result.err
 
 
 def test_the_good_outputs_of_a_failed_task_are_saved(a2e: Invoke, sandbox: Sandbox) -> None:

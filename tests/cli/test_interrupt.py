@@ -56,7 +56,7 @@ def test_a_start_under_way_is_awaited_and_told(
     result = ended(process)
     assert result.code == code
     ref = f"dubbing:{sandbox.tasks[0].id}"
-    assert "waiting for its answer" in result.err
+    assert "waiting for its response" in result.err
     assert f"a2e task wait {ref}" in result.err
     error = json.loads(result.out)["error"]
     assert error["refs"] == [ref]
@@ -73,7 +73,7 @@ def test_a_start_given_up_is_told_with_its_recovery(
     until(lambda: sandbox.ledger.starts("dubbing"))
     interrupt(process, number)
     assert process.stderr is not None
-    until(lambda: "waiting for its answer" in process.stderr.readline())  # type: ignore[union-attr]
+    until(lambda: "waiting for its response" in process.stderr.readline())  # type: ignore[union-attr]
     interrupt(process, number)
     result = ended(process)
     assert result.code == code
@@ -152,7 +152,7 @@ def test_the_demo_says_that_its_tasks_are_gone(tmp_path: Path, number: int, code
     interrupt(process, number)
     result = ended(process)
     assert result.code == code
-    assert "The sandbox is gone" in result.err
+    assert "The sandbox has ended" in result.err
     assert "0 files of this run" in result.err
     assert "Traceback" not in result.err
     until(lambda: not sandbox.is_running())

@@ -44,14 +44,14 @@ def test_unpaid_frees_the_key(a2e: Invoke, sandbox: Sandbox) -> None:
     assert "a2e journal settle jobs.db talk-17 --as paid|unpaid" in shown.err
     early = a2e(*SETTLE, "talk-17", "--as", "unpaid", "--yes")
     assert early.code == exit_codes.USAGE
-    assert "the service may show it late" in early.err
+    assert "the service may list it late" in early.err
     later()
     asked = a2e(*SETTLE, "talk-17", "--as", "unpaid")
     assert asked.code == exit_codes.USAGE
     assert "--yes" in asked.err
     assert len(items(a2e)) == 1
     done = a2e(*SETTLE, "talk-17", "--as", "unpaid", "--yes")
-    assert (done.code, done.out) == (0, "talk-17 forgotten\n")
+    assert (done.code, done.out) == (0, "talk-17 deleted\n")
     assert items(a2e, "--all") == []
     assert a2e("start", *DUB, *KEPT).code == 0
     assert len(sandbox.ledger.starts()) == 1
@@ -137,7 +137,7 @@ def test_what_needs_no_settling(a2e: Invoke, sandbox: Sandbox) -> None:
     assert "a2e journal resume waits for it" in known.err
     assert a2e("run", *DUB, *KEPT, "--out", "out").code == 0
     assert "is done" in a2e(*SETTLE, "talk-17", "--as", "unpaid", "--yes").err
-    assert "is no key of" in a2e(*SETTLE, "other", "--as", "paid", "--yes").err
+    assert "jobs.db has no key" in a2e(*SETTLE, "other", "--as", "paid", "--yes").err
     assert a2e(*SETTLE, "talk-17", "--as", "maybe").code == exit_codes.USAGE
     assert a2e(*SETTLE, "talk-17").code == exit_codes.USAGE
 
@@ -145,11 +145,11 @@ def test_what_needs_no_settling(a2e: Invoke, sandbox: Sandbox) -> None:
 def test_what_another_process_works_on(a2e: Invoke, lost: str) -> None:
     db = sqlite3.connect("jobs.db")
     with db:
-        db.execute("INSERT INTO owners VALUE_FLAG_NAMES ('other', ?)", (time.monotonic() + 20,))
+        db.execute("INSERT INTO owners VALUES ('other', ?)", (time.monotonic() + 20,))
         db.execute("UPDATE jobs SET owner = 'other'")
     db.close()
     result = a2e(*SETTLE, "talk-17", "--as", "unpaid", "--yes")
     assert result.code == exit_codes.USAGE
-    assert "Another process is at work" in result.err
+    assert "Another process works on" in result.err
     refused = a2e(*SETTLE, "talk-17", "--as", "unpaid", "--coins", "3", "--yes")
     assert refused.code == exit_codes.USAGE

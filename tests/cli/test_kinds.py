@@ -11,7 +11,7 @@ import pytest
 from a2e_async.cli import exit_codes
 from a2e_async.cli.formatting import format_typical_duration
 from a2e_async.cli.input_flags import flags_of
-from a2e_async.cli.kinds import HEAD, LIVE
+from a2e_async.cli.kinds import COLUMNS, TESTED_LIVE_NOTE
 from a2e_async.resources.registry import kind_named, kind_names
 
 from .conftest import Invoke, environment
@@ -67,7 +67,7 @@ def test_the_table_has_a_line_for_every_kind(invoke: Invoke) -> None:
     result = invoke("kinds")
     assert result.code == 0
     head, *rows = result.out.splitlines()
-    assert head.split("  ")[0].strip() == HEAD[0]
+    assert head.split("  ")[0].strip() == COLUMNS[0]
     for name, row in zip(kind_names(), rows, strict=False):
         kind = kind_named(name)
         assert row.startswith(f"{name} ")
@@ -75,7 +75,7 @@ def test_the_table_has_a_line_for_every_kind(invoke: Invoke) -> None:
         assert kind.summary in row
         assert row.endswith("  yes" if kind.live else "  no")
         assert f"  {format_typical_duration(kind.usual)}  " in row
-    assert f"\n{LIVE}\n" in result.out
+    assert f"\n{TESTED_LIVE_NOTE}\n" in result.out
     assert max(map(len, rows)) <= 120
 
 
@@ -145,7 +145,7 @@ def test_a_kind_that_there_is_not(invoke: Invoke) -> None:
 @pytest.mark.parametrize(
     ("usual", "said"),
     [
-        (None, "not known"),
+        (None, "unknown"),
         ((0, 60), "up to 60 s"),
         ((40, 90), "40-90 s"),
         ((60, 600), "1-10 min"),

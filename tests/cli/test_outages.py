@@ -19,7 +19,7 @@ from .test_commands import started
 
 
 def context(*, quiet: bool = False) -> CommandContext:
-    return CommandContext(settings=OutputFlags(), printer=Printer(quiet=quiet), host="a2e.example")
+    return CommandContext(flags=OutputFlags(), printer=Printer(quiet=quiet), host="a2e.example")
 
 
 def attempt(error: str | None, status: int | None = None) -> Attempt:
@@ -42,13 +42,13 @@ def test_each_outage_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     lost, good = attempt("ConnectError"), attempt(None, 200)
     not_found, own = attempt("NotFound", 404), attempt("CancelledError")
     for event in (good, lost, lost, own, lost, good, good, not_found, attempt("ServerError", 502)):
-        listener.hear(event)
-    listener.hear(Hold(seconds=1, method="GET", path="/x"))
-    listener.hear(not_found)
+        listener.on_event(event)
+    listener.on_event(Hold(seconds=1, method="GET", path="/x"))
+    listener.on_event(not_found)
     assert capsys.readouterr().err.splitlines() == [
-        "no answer from a2e.example: ConnectError; still trying, the task goes on",
+        "no response from a2e.example: ConnectError; still retrying, the task continues",
         "a2e.example answers again",
-        "a2e.example answers 502: ServerError; still trying, the task goes on",
+        "a2e.example responds with 502: ServerError; still retrying, the task continues",
         "a2e.example answers again",
     ]
 
@@ -70,7 +70,7 @@ def test_a_wait_tells_that_looks_fail_and_work_again(a2e: Invoke, sandbox: Sandb
         sandbox.faults.http_error(503, role=role, times=1)
     result = a2e("task", "wait", ref)
     assert result.code == exit_codes.OK
-    assert " answers 503: ServerError; still trying, the task goes on" in result.err
+    assert " responds with 503: ServerError; still retrying, the task continues" in result.err
     assert " answers again" in result.err
 
 

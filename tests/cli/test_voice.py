@@ -94,8 +94,8 @@ def test_say_with_a_voice_of_ones_own(a2e: Invoke, sandbox: Sandbox) -> None:
         (["hello", "--voice", "a/b"], "--voice must be an id"),
         (["hello", "--own-voice", "a/b"], "--own-voice must be an id"),
         (["hello", "--voice", ID, "--country", "en"], "country goes with --own-voice"),
-        (["hello", "--voice", ID, "--speech-rate", "3"], "speech_rate must be a number from"),
-        ([" ", "--voice", ID], "text must be text that is not blank"),
+        (["hello", "--voice", ID, "--speech-rate", "3"], "--speech-rate must be a number from"),
+        ([" ", "--voice", ID], "TEXT must be text that is not blank"),
         (["x" * 1001, "--voice", ID], "at most 1000 characters"),
         (["hello", "--voice", ID, "--out", "file/x.wav"], "Results cannot be saved in file"),
         ([], "TEXT"),
@@ -122,7 +122,7 @@ def test_a_lost_answer_is_not_sent_again(a2e: Invoke, sandbox: Sandbox, voice: s
     sandbox.faults.malformed(role="action")
     result = a2e("say", "hello", "--voice", voice, "--json")
     assert result.code == exit_codes.UNKNOWN
-    assert "Look for it with: a2e credits --history" in result.err
+    assert "Search for it with: a2e credits --history" in result.err
     assert "a2e list" not in result.err
     assert result.document["error"]["recovery"]["kind"] == "speech"
     assert spoken(sandbox) == 1
@@ -133,7 +133,7 @@ def test_what_is_paid_and_not_saved_is_told(a2e: Invoke, sandbox: Sandbox, voice
     result = a2e("say", "hello", "--voice", voice, "--json")
     assert result.code == exit_codes.SERVICE
     (output,) = result.document["error"]["outputs"]
-    assert f"fetch {output['url']}" in result.err
+    assert f"expires: {output['url']}" in result.err
     assert spoken(sandbox) == 1
 
 
@@ -148,7 +148,7 @@ def test_speech_under_way_is_awaited_and_told(
     interrupt(process, signal.SIGINT)
     result = ended(process)
     assert result.code == exit_codes.INTERRUPTED
-    assert "waiting for its answer" in result.err
+    assert "waiting for its response" in result.err
     (output,) = json.loads(result.out)["error"]["outputs"]
-    assert f"fetch {output['url']}" in result.err
+    assert f"expires: {output['url']}" in result.err
     assert spoken(sandbox) == 1

@@ -164,7 +164,7 @@ def _errors(row: JobLine, base: Path, keys: sqlite3.Connection) -> Generator[Lin
     if job.key is None:
         return
     try:
-        keys.execute("INSERT INTO keys VALUE_FLAG_NAMES (?, ?)", (job.key, row.number))
+        keys.execute("INSERT INTO keys VALUES (?, ?)", (job.key, row.number))
     except sqlite3.IntegrityError:
         (line,) = keys.execute("SELECT line FROM keys WHERE key = ?", (job.key,)).fetchone()
         yield LineError(row.number, f"{job.key!r:.60} is already the key of line {line}.", "key")
