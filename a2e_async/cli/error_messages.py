@@ -43,9 +43,6 @@ _REPLACEMENTS: Final[tuple[tuple[str, str], ...]] = (
     (r"\bpage_size\b", "--page-size"),
     (r"\bretry_failed\b", "--retry-failed"),
     (r"\bunknown_cost\b", "--unknown-cost"),
-    (r"\bspeech_rate\b", "--speech-rate"),
-    (r"\buser_voice_id\b", "--own-voice"),
-    (r"\btts_id\b", "--voice"),
     (r"\bbase_url\b", "--base-url"),
     (r"\bapi_key\b", "the API key"),
     (r"\b(\w+)=…", r"\1"),
@@ -56,9 +53,7 @@ _FLAG_FIELDS: Final = frozenset(
 )
 """Parameters of the package that have a flag of the same name in every command that sets them."""
 
-_PYTHON_SENTENCE: Final = re.compile(
-    r"(?<=[.!?]) [^.!?]*\b(?:error|outcome|task)\.\w[^ ]*[^.!?]*\."
-)
+_PYTHON_SENTENCE: Final = re.compile(r"(?<=[.!?]) [^.!?]*\b(?:error|outcome|task)\.\w+[^.!?]*\.")
 
 _FIRST_SENTENCE: Final = re.compile(r"[^.(]*(?:\([^)]*\))?[^.]*?\.(?=\s|$)")
 

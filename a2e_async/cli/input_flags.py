@@ -140,7 +140,7 @@ def message_with_flags(kind: TaskKind[..., Any], text: str) -> str:
     cls: Any = kind.input
     names = [f.name for f in input_fields(cls)]
     joined = "|".join(sorted((n for n in names if "_" in n), key=len, reverse=True))
-    text = re.sub(rf"(?<=as )(?:{'|'.join(names)})(?==…)", _as_flag, text).replace("=…", "")
+    text = re.sub(rf"(?<![\w.-])({'|'.join(names)})=(…|[^\s,;]*\w)'?", _with_value, text)
     if joined:
         text = re.sub(rf"(?<![\w./-])(?:{joined})(?![\w/=-]|\.\w)", _as_flag, text)
     return re.sub(rf"^(?:{'|'.join(names)})(?=(?:\[\d+\])?:? )", _as_flag, text)
@@ -148,6 +148,14 @@ def message_with_flags(kind: TaskKind[..., Any], text: str) -> str:
 
 def _as_flag(name: re.Match[str]) -> str:
     return f"--{name[0].replace('_', '-')}"
+
+
+def _with_value(argument: re.Match[str]) -> str:
+    """Return ``name=value`` as a flag with its value; booleans are switches."""
+    flag, value = argument[1].replace("_", "-"), argument[2].strip("'\"")
+    if value == "False":
+        return f"--no-{flag}"
+    return f"--{flag}" if value in ("True", "…") else f"--{flag} {value}"
 
 
 def as_command(
@@ -250,8 +258,11 @@ def _help(
     kind: TaskKind[..., Any],
 ) -> str:
     doc: Doc | None = f.note(Doc)
-    # Input docs are written for Python: they name other inputs and methods.
-    said = [message_with_flags(kind, in_cli_words(doc.text)) if doc else ""]
+    # Input docs are written for Python: they name other inputs, values and methods.
+    text = message_with_flags(kind, in_cli_words(doc.text)) if doc else ""
+    flag = f.name.replace("_", "-")
+    text = text.replace("this is False", f"--no-{flag} is given")
+    said = [text.replace("this is True", f"--{flag} is given")]
     between: Between | None = f.note(Between)
     count: Count | None = f.note(Count)
     length: Length | None = f.note(Length)

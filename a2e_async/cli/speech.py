@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from a2e_async.resources.voices import Voice
 
 COLUMNS = ("ID", "NAME", "GROUP", "RATE")
+
+_FLAGS: Final = {
+    "user_voice_id": "--own-voice",
+    "tts_id": "--voice",
+    "speech_rate": "--speech-rate",
+}
+"""Parameters of the package whose flag has another name or spelling."""
 
 Country = Annotated[str, Parameter(help="Language of the voice, such as en or de.")]
 Region = Annotated[
@@ -127,8 +134,12 @@ async def _speak(context: CommandContext, call: Awaitable[Output]) -> Output:
     except asyncio.CancelledError:
         context.printer.note(START_IN_PROGRESS)
         raise
-    except InvalidInput as error:  # here the text is an argument, and has no flag
-        raise InvalidInput(re.sub(r"^text\b", "TEXT", str(error)), field=error.field) from None
+    except InvalidInput as error:
+        message = str(error)
+        for name, flag in _FLAGS.items():
+            message = re.sub(rf"\b{name}\b", flag, message)
+        # The text is an argument, and has no flag.
+        raise InvalidInput(re.sub(r"^text\b", "TEXT", message), field=error.field) from None
     context.unsaved_outputs.append(output)
     return output
 

@@ -173,7 +173,7 @@ def test_an_unknown_start_is_told_and_found_by_the_next_run(
     by_key = {line["key"]: line for line in report(tmp_path / "report.jsonl")}
     assert {key: line["status"] for key, line in by_key.items()} == {"a": "unknown", "b": "ok"}
     assert "may have been charged" in result.err
-    assert "Running this again looks for them first: a2e batch jobs.jsonl" in result.err
+    assert "The same command searches for them first: a2e batch jobs.jsonl" in result.err
     assert "a2e journal settle jobs.db KEY --as unpaid" in result.err
     assert "--on-unknown resend-may-pay-twice" in result.err
     sandbox.advance(100_000)

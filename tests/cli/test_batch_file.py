@@ -34,23 +34,23 @@ def test_every_error_of_a_file_is_told_before_anything_is_spent(
     (tmp_path / "notes.txt").write_text("no media")
     lines = [
         (dub("a"), None),
-        ("{", "it is not JSON"),
-        ("[1]", "it must be a JSON object"),
+        ("{", "the line is not JSON"),
+        ("[1]", "the line must be a JSON object"),
         ({"kind": "dubing", "input": {}}, "kind: there is no kind"),
         ({"input": {}}, "kind: is required"),
-        ({"kind": "wan30", "input": {}}, "kind: the service tells nothing"),
+        ({"kind": "wan30", "input": {}}, "kind: the service has no status operation"),
         (dub(target_lang=5), "target_lang: must be 'auto'"),
         (dub(colour="red"), "colour: there is no input 'colour'"),
         ({"kind": "dubbing", "input": {"source_url": SOUND}}, "target_lang: must be given"),
         (dub(source_url="gone.wav"), f"source_url: {tmp_path}/gone.wav cannot be read"),
         (dub(source_url="notes.txt"), "audio or video is wanted here"),
-        (dub("a"), "key: 'a' is the key of line 1 already"),
+        (dub("a"), "key: 'a' is already the key of line 1"),
         (dub("auto:1"), "key: must not begin with auto: or batch:"),
         (dub(7), "key: must be text"),
         ({**dub(), "inputs": {}}, "inputs: is not one of kind, key, input, meta"),
         ({"kind": "dubbing", "input": {**dub()["input"], "key": "x"}}, "key: belongs beside input"),
         ({**dub(), "meta": 5}, "meta: must be"),
-        ('{"kind": "text_to_image", "input": {"prompt": "\\ud800"}}', "it holds what is no UTF-8"),
+        ('{"kind": "text_to_image", "input": {"prompt": "\\ud800"}}', "the line is not UTF-8"),
         ("", None),
         (picture(max_images=None), None),
     ]
@@ -83,7 +83,7 @@ def test_what_is_no_text_is_told_with_its_line(a2e: Invoke) -> None:
     Path("jobs.jsonl").write_bytes(json.dumps(dub()).encode() + b"\n\xff\xfe\n")
     assert "jobs.jsonl:2: the line is not UTF-8 text" in a2e("batch", "jobs.jsonl", *RUN).err
     Path("jobs.csv").write_bytes(b"kind,prompt\ntext_to_image,\xff\n")
-    assert "jobs.csv:2: it holds what is no UTF-8" in a2e("batch", "jobs.csv", *RUN).err
+    assert "jobs.csv:2: the line is not UTF-8" in a2e("batch", "jobs.csv", *RUN).err
 
 
 @pytest.mark.parametrize(
@@ -147,13 +147,13 @@ async def test_a_long_file_is_checked_in_flat_memory(tmp_path: Path) -> None:
         ("kind;prompt\ntext_to_image;b\n", ":1: the first line must name the columns"),
         ("kind,colour\ndubbing,b\n", ":1: colour: is not an input of any kind"),
         ("kind,prompt,prompt\n", ":1: prompt: names two columns"),
-        ("kind,prompt\ntext_to_image,b,c\n", ":2: it has more cells"),
+        ("kind,prompt\ntext_to_image,b,c\n", ":2: the row has more cells"),
         ("kind,num_speakers\ndubbing,two\n", ":2: num_speakers: must be a whole number"),
         ("kind,drop_background_audio\ndubbing,maybe\n", ":2: drop_background_audio: must be true"),
         ("kind,voice_urls\nvoice_clone,a.wav\n", ":2: voice_urls: must be a JSON list"),
         ("kind,meta\nvoice_clone,[1]\n", ":2: meta: must be a JSON object"),
         ("kind,target_lang\ntext_to_image,es\n", ":2: target_lang: There is no input"),
-        ('kind,prompt\ntext_to_image,"a\n', ":2: it is not CSV"),
+        ('kind,prompt\ntext_to_image,"a\n', ":2: not valid CSV"),
     ],
 )
 def test_a_csv_file_that_is_wrong(a2e: Invoke, sandbox: Sandbox, text: str, said: str) -> None:

@@ -106,7 +106,7 @@ def test_a_budget_ends_a_batch_and_a_larger_one_goes_on(
     assert result.code == exit_codes.COINS
     assert f"0 of {one} are left" in result.err
     assert f"1 started, 1 held back by the budget: 0 free, 0 reserved, {one} spent" in result.err
-    assert "A larger --budget" in result.err
+    assert "Raise --budget" in result.err
     assert f"--budget {one}" in result.err
     assert len(sandbox.ledger.starts()) == 1
     result = a2e(*words, str(2 * one), "--json")
@@ -214,4 +214,4 @@ def test_an_empty_table_of_voices_explains_itself(a2e: Invoke) -> None:
     result = a2e("voices", "--country", "xx")
     assert result.code == 0
     assert "no voices for --country xx" in result.err
-    assert "de" in result.err.partition("Languages that it names:")[2]
+    assert "de" in result.err.partition("Languages:")[2]

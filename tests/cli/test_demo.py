@@ -89,7 +89,7 @@ def test_books_that_do_not_agree_are_told(tmp_path: Path) -> None:
     )
     assert report.problems == [
         "0 jobs but 1 charge",
-        "the tasks that were charged are not the tasks that were started",
+        "the charged tasks are not the started tasks",
         "0 coins spent by the balance, 5 by the ledger",
     ]
 

@@ -130,7 +130,7 @@ def test_what_cannot_be_waited_for_says_so_each_time(a2e: Invoke, sandbox: Sandb
     for command in ("show", "wait", "download"):
         result = a2e("task", command, ref)
         assert result.code == exit_codes.USAGE
-        assert "The service tells nothing of wan30 tasks" in result.err
+        assert "The service has no status operation for wan30 tasks" in result.err
         assert "Wait for it with" not in result.err
     for refused in (["list", "wan30"], ["task", "delete", ref, "--yes"]):
         result = a2e(*refused)

@@ -126,7 +126,7 @@ def test_time_over_ends_with_124_and_tells_how_to_come_back(a2e: Invoke, sandbox
     ref = started(a2e)
     result = a2e("task", "wait", ref, "--timeout", "0.3", "--json")
     assert result.code == exit_codes.TIMEOUT
-    assert one_line(result.err).endswith(f"come back with: a2e task wait {ref}")
+    assert one_line(result.err).endswith(f"wait for it with: a2e task wait {ref}")
     assert "attach" not in result.err
     error = result.document["error"]
     assert error["refs"] == [ref]

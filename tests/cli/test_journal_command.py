@@ -248,7 +248,7 @@ def test_what_another_process_works_on_is_left_to_it(a2e: Invoke, kept: list[str
     result = a2e("journal", "resume", "jobs.db", "--json")
     assert result.code == exit_codes.PARTIAL
     assert (result.document["items"], result.document["foreign"]) == ([], 1)
-    assert "1 entry left to another process" in result.err
+    assert "1 entry skipped: held by another process" in result.err
 
 
 def test_a_refused_key_ends_it_with_its_own_code(

@@ -80,7 +80,7 @@ def test_a_task_that_was_found_by_hand(a2e: Invoke, sandbox: Sandbox, lost: str)
     other = a2e("start", *DUB, "--journal", "jobs.db").out.strip()
     for task, why in (
         (lost.replace("dubbing", "upscale"), "is a task of upscale"),
-        (other, "is the task of"),
+        (other, "is already the task of"),
         ("nonsense", "is not a task ref"),
     ):
         refused = a2e(*SETTLE, "talk-17", "--as", "paid", "--task", task, "--yes")

@@ -85,8 +85,8 @@ def test_each_event_is_shown(listen: Listen) -> None:
     assert (process.returncode, err) == (0, "")
     assert [line.partition(" ")[2] for line in out.splitlines()][:3] == [
         f"204 task.completed of start {HOOK}, {len(body)} bytes",
-        "401 rejected: no token, or none that was made with this secret",
-        "401 rejected: no token, or none that was made with this secret",
+        "401 rejected: no token, or a token that was not made with this secret",
+        "401 rejected: no token, or a token that was not made with this secret",
     ]
     assert TOKEN.partition(".")[2] not in out
     assert SECRET not in out + err

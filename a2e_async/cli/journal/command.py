@@ -165,8 +165,8 @@ def resume(
         context.tasks.clear()
         if found.foreign:
             context.printer.error(
-                f"{format_count(found.foreign, 'entry')} skipped: another process works on them, "
-                f"or did within the last {LEASE:.0f} s."
+                f"{format_count(found.foreign, 'entry')} skipped: held by another process, now or "
+                f"within the last {LEASE:.0f} s."
             )
         nothing = bool(context.other_accounts) and not found.progress.ended
         if nothing:

@@ -126,7 +126,8 @@ async def _check_task(journal: "Journal", entry: Entry, ref: str) -> None:
     kind, ids = split_ref(ref)
     if kind != entry.kind:
         raise InvalidInput(
-            f"{ref} is a {kind} task, but {entry.key!r} is a start of {entry.kind}.", field="task"
+            f"{ref} is a task of {kind}, but {entry.key!r} is a start of {entry.kind}.",
+            field="task",
         )
     for id in ids:
         other = await journal.find(kind, id)
