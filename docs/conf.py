@@ -8,7 +8,14 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "a2e_async"
 author = "The a2e_async contributors"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_design", "a2e_reference", "llms"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx_design",
+    "a2e_reference",
+    "cli_reference",
+    "llms",
+]
 html_theme = "furo"
 html_title = "a2e_async"
 html_copy_source = False

@@ -1,4 +1,4 @@
-"""The ``a2e`` command. Its parts are loaded when it runs; it needs the ``cli`` extra."""
+"""The ``a2e`` command. It needs the ``cli`` extra; its modules are imported when it runs."""
 
 import sys
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command (by default of ``sys.argv``) and return its exit code."""
+    """Run one command (by default the one in ``sys.argv``) and return its exit code."""
     missing = [name for name in ("cyclopts", "rich") if find_spec(name) is None]
     if missing:
         sys.stderr.write(
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "install with: pip install '.[cli]' in a clone, or pip install 'a2e-async[cli]'\n"
         )
         return 2
-    from a2e_async.cli.signals import leave
+    from a2e_async.cli.signals import exit_after_signal
 
     try:
         from a2e_async.cli.app import run
@@ -24,6 +24,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = run(sys.argv[1:] if arguments is None else list(arguments))
     except KeyboardInterrupt:
         code = 130
-    if arguments is None:  # the process is this command and nothing else
-        leave(code)
+    if arguments is None:  # this process runs the command and nothing else
+        exit_after_signal(code)
     return code

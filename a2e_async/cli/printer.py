@@ -1,4 +1,4 @@
-"""All that the command writes: results to stdout, the rest to stderr, on any terminal."""
+"""Writes results to stdout and everything else to stderr, on any terminal."""
 
 import contextlib
 import errno
@@ -13,14 +13,14 @@ from attrs import define
 if TYPE_CHECKING:
     from rich.console import Console
 
-_PLAIN: Final = str.maketrans({"·": "-", "…": "..."})
+_ASCII: Final = str.maketrans({"·": "-", "…": "..."})
 
 
 @define(kw_only=True)
 class Printer:
-    """Writes text. ``as_json``: stdout is for JSON alone; ``quiet``: stderr is for errors alone.
+    """Writes text. ``as_json``: only JSON on stdout; ``quiet``: only errors on stderr.
 
-    A reader that went away never ends a command: what it started still runs to its end.
+    A closed pipe never ends a command: what it started must still be saved.
     """
 
     as_json: bool = False
@@ -28,26 +28,26 @@ class Printer:
 
     @property
     def live(self) -> bool:
-        """True when progress may be drawn: stderr is a terminal that can move its cursor."""
+        """True if progress can be drawn: stderr is a terminal that can move its cursor."""
         return not self.quiet and is_terminal(sys.stderr) and not is_dumb()
 
     def out(self, text: str) -> None:
-        """Write a line of the result to stdout; nothing where stdout is for JSON."""
+        """Write a line of the result to stdout; nothing if ``as_json``."""
         if not self.as_json:
             _write(sys.stdout, f"{text}\n")
 
     def json(self, value: Any) -> None:
-        """Write one JSON document to stdout, on one line; nothing without ``as_json``."""
+        """Write one JSON document to stdout, on one line; nothing unless ``as_json``."""
         if self.as_json:
             _write(sys.stdout, f"{json.dumps(value, default=str)}\n")
 
     def note(self, text: str) -> None:
-        """Write a line to stderr that is good to know."""
+        """Write an informative line to stderr; nothing if ``quiet``."""
         if not self.quiet:
             _write(sys.stderr, f"{text}\n")
 
     def error(self, text: str) -> None:
-        """Write a line to stderr that must be known."""
+        """Write a line to stderr, even if ``quiet``."""
         _write(sys.stderr, f"{text}\n")
 
     def console(self, *, stderr: bool = True) -> "Console":
@@ -58,7 +58,7 @@ class Printer:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Return whether a stream is a terminal; a closed one is none."""
+    """Return whether a stream is a terminal; a closed stream is not."""
     try:
         return stream is not None and stream.isatty()
     except ValueError:
@@ -70,28 +70,28 @@ def is_dumb() -> bool:
     return os.environ.get("TERM", "").lower() in ("dumb", "unknown")
 
 
-def prepare_streams() -> None:
-    """Let no character of a result end the command, whatever the terminal's encoding."""
+def replace_unencodable_characters() -> None:
+    """Replace characters that the terminal's encoding lacks, instead of raising at a result."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):
             if stream.errors == "strict":
                 stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # only a TextIOWrapper has it
 
 
-def fitting(text: str, encoding: str | None) -> str:
-    """Return ``text`` as this encoding can show it; `·` and its like become ASCII."""
+def encodable(text: str, encoding: str | None) -> str:
+    """Return ``text`` with `·` and `…` in ASCII if the encoding lacks them."""
     try:
         text.encode(encoding or "ascii")
     except UnicodeEncodeError:
-        return text.translate(_PLAIN)
+        return text.translate(_ASCII)
     return text
 
 
 def columns(rows: Sequence[Sequence[str]], *, gap: int = 2) -> str:
-    """Return rows as lines whose cells stand below each other."""
+    """Return rows as lines with aligned columns."""
     if not rows:
         return ""
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     space = " " * gap
     return "\n".join(
         space.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -105,23 +105,23 @@ def one_line(text: str) -> str:
 
 
 def _write(stream: TextIO | None, text: str) -> None:
-    if stream is None:  # closed before the command began
+    if stream is None:  # closed before the process started
         return
     try:
-        stream.write(fitting(text, stream.encoding))
+        stream.write(encodable(text, stream.encoding))
         stream.flush()
-    except ValueError:  # closed meanwhile
+    except ValueError:  # closed since
         return
     except OSError as error:
-        # EINVAL is what Windows says of a broken pipe, EIO what a terminal says that went away.
+        # Windows reports a broken pipe as EINVAL; a closed terminal reports EIO.
         if error.errno not in (errno.EPIPE, errno.EINVAL, errno.EIO):
             raise
-        silence(stream)
+        redirect_to_devnull(stream)
 
 
-def silence(stream: TextIO) -> None:
-    """Point a stream whose reader is gone at nothing, so that the interpreter's exit is quiet."""
+def redirect_to_devnull(stream: TextIO) -> None:
+    """Redirect a broken stream to the null device: the flush at exit would print a traceback."""
     with contextlib.suppress(OSError, ValueError):
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, stream.fileno())
-        os.close(nothing)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)

@@ -1,4 +1,4 @@
-"""A line on the terminal that says what is going on; nothing elsewhere."""
+"""A progress line on the terminal; nothing where stderr is not a terminal."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -8,39 +8,39 @@ from a2e_async.events import Event, Transfer
 
 
 @contextmanager
-def progress(printer: Printer, said: str) -> Generator[Callable[[str], None]]:
-    """Show ``said`` and the time it takes; the function given changes the words."""
+def progress_line(printer: Printer, text: str) -> Generator[Callable[[str], None]]:
+    """Show ``text`` and the elapsed time; the yielded function changes the text."""
     if not printer.live:
-        yield _nothing
+        yield _ignore
         return
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     console = printer.console()
-    # Spinners are drawn in Braille, which not every terminal has.
+    # The default spinner is drawn in Braille, which some terminals lack.
     spinner = "dots" if console.encoding.startswith("utf") else "line"
-    words = TextColumn("{task.description}", markup=False)
+    column = TextColumn("{task.description}", markup=False)
     with Progress(
-        SpinnerColumn(spinner), words, TimeElapsedColumn(), console=console, transient=True
-    ) as shown:
-        line = shown.add_task(said, total=None)
-        yield lambda text: shown.update(line, description=text)
+        SpinnerColumn(spinner), column, TimeElapsedColumn(), console=console, transient=True
+    ) as progress:
+        line = progress.add_task(text, total=None)
+        yield lambda new_text: progress.update(line, description=new_text)
 
 
-def transfers(say: Callable[[str], None]) -> Callable[[Event], None]:
-    """Return a listener that says how far an up- or download is."""
+def transfer_listener(show: Callable[[str], None]) -> Callable[[Event], None]:
+    """Return an event listener that shows how far an upload or download is."""
 
-    def hear(event: Event) -> None:
+    def on_event(event: Event) -> None:
         if isinstance(event, Transfer):
             verb = "uploading" if event.direction == "up" else "downloading"
-            of = f" of {_megabytes(event.total)}" if event.total else ""
-            say(f"{verb} {event.name}: {_megabytes(event.done)}{of}")
+            total = f" of {_megabytes(event.total)}" if event.total else ""
+            show(f"{verb} {event.name}: {_megabytes(event.done)}{total}")
 
-    return hear
+    return on_event
 
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-def _nothing(_: str) -> None:
+def _ignore(_: str) -> None:
     pass

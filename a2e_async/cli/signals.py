@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP: all end a command the same way, and none loses what was paid."""
+"""SIGINT, SIGTERM and SIGHUP: each ends a command the same way, without losing paid results."""
 
 import asyncio
 import contextlib
@@ -13,34 +13,34 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from a2e_async.cli import exits
+from a2e_async.cli import exit_codes
 
 CODES: Final = {
     number: code
     for name, code in (
-        ("SIGINT", exits.INTERRUPTED),
-        ("SIGTERM", exits.TERMINATED),
-        ("SIGHUP", exits.HUNG_UP),
+        ("SIGINT", exit_codes.INTERRUPTED),
+        ("SIGTERM", exit_codes.TERMINATED),
+        ("SIGHUP", exit_codes.HUNG_UP),
     )
     if (number := getattr(signal, name, None)) is not None  # Windows has no SIGHUP
 }
-"""The signals that end a command, and the exit code of each: 128 and its number."""
+"""The signals that end a command, with the exit code of each: 128 plus its number."""
 
-MOST: Final = 2
-"""Signals that the loop is left to act on; the next ends even what blocks the loop."""
+MAX_LOOP_SIGNALS: Final = 2
+"""Signals that the event loop handles; the next one ends the command even if the loop blocks."""
 
 _Handler = Callable[[int, FrameType | None], Any]
 
 
 @define(eq=False)
-class Ending:
-    """Takes the signals of one command: the first cancels its work, the next cuts it off."""
+class SignalHandler:
+    """Handles the signals of one command: the first cancels its work, the second aborts it."""
 
     number: int | None = None
-    """The first signal that came."""
+    """The first signal that was received."""
 
-    telling: bool = False
-    """True while it is said what is left; nothing may cut that off."""
+    reporting: bool = False
+    """True while the interruption is reported; further signals are then ignored."""
 
     _count: int = field(default=0, init=False)
     _task: "asyncio.Task[Any] | None" = field(default=None, init=False)
@@ -48,48 +48,48 @@ class Ending:
 
     @property
     def code(self) -> int:
-        """The exit code that says which signal it was."""
-        return exits.INTERRUPTED if self.number is None else CODES[self.number]
+        """The exit code of the signal that was received."""
+        return exit_codes.INTERRUPTED if self.number is None else CODES[self.number]
 
-    async def over(self, work: Coroutine[Any, Any, int]) -> int:
-        """Do the work; the first signal cancels it."""
+    async def run(self, work: Coroutine[Any, Any, int]) -> int:
+        """Await the work; the first signal cancels it."""
         self._task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
         return await work
 
-    def take(self, number: int, _: FrameType | None = None) -> None:
-        """Take a signal. Raises KeyboardInterrupt where there is nothing left to wait for."""
-        if self.telling:
+    def handle(self, number: int, _: FrameType | None = None) -> None:
+        """Handle a signal. Raises KeyboardInterrupt if the event loop cannot handle it."""
+        if self.reporting:
             return
         self._count += 1
         if self.number is None:
             self.number = number
         loop, task = self._loop, self._task
-        if loop is None or task is None or not loop.is_running() or self._count > MOST:
+        if loop is None or task is None or not loop.is_running() or self._count > MAX_LOOP_SIGNALS:
             raise KeyboardInterrupt
         if self._count == 1 and not task.done():
             task.cancel()
-            loop.call_soon_threadsafe(_nothing)  # it may be asleep in its selector
+            loop.call_soon_threadsafe(_wake_up)  # the loop may be blocked in its selector
         else:
-            # Raised from the loop and not here, where a `finally` of the work would hold it up.
-            loop.call_soon_threadsafe(_cut_off)
+            # Raised in the loop: raised here, a `finally` of the work could delay it.
+            loop.call_soon_threadsafe(_abort)
 
 
 @contextmanager
-def ending() -> Generator[Ending]:
-    """Take all signals of `CODES` that are not ignored (as under nohup) until the block ends."""
-    taken = Ending()
-    before = _install(taken.take)
+def handle_signals() -> Generator[SignalHandler]:
+    """Handle all signals of `CODES` in the block, except ignored ones (as under nohup)."""
+    handler = SignalHandler()
+    previous = _install(handler.handle)
     try:
-        yield taken
+        yield handler
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, old in previous.items():
+            signal.signal(number, old)
 
 
-def leave(code: int) -> None:
-    """End the process now, if a signal ended the command.
+def exit_after_signal(code: int) -> None:
+    """End the process at once if ``code`` is that of a signal.
 
-    The interpreter's own end would wait for threads, and die of one more Ctrl-C meanwhile.
+    A normal exit would wait for threads, and another Ctrl-C meanwhile would print a traceback.
     """
     if code in CODES.values():
         for stream in (sys.stdout, sys.stderr):
@@ -99,19 +99,19 @@ def leave(code: int) -> None:
 
 
 def _install(handler: _Handler) -> dict[int, Any]:
-    """Take over the signals; return what was there."""
+    """Install a handler and return the previous ones."""
     if threading.current_thread() is not threading.main_thread():
         return {}
-    found = {number: signal.getsignal(number) for number in CODES}
-    before = {n: h for n, h in found.items() if h not in (signal.SIG_IGN, None)}
-    for number in before:
+    installed = {number: signal.getsignal(number) for number in CODES}
+    previous = {n: h for n, h in installed.items() if h not in (signal.SIG_IGN, None)}
+    for number in previous:
         signal.signal(number, handler)
-    return before
+    return previous
 
 
-def _nothing() -> None:
+def _wake_up() -> None:
     pass
 
 
-def _cut_off() -> None:
+def _abort() -> None:
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""JSON as people write it in files and flags: what could be read in two ways is refused (pure)."""
+"""Strict JSON for files and flags: a repeated member is an error, not silently the last (pure)."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ from a2e_async.free_json import shown
 
 
 def parse(text: str) -> Any:
-    """Return a JSON value. Raises ValueError, also for an object that has a member twice."""
+    """Return a JSON value. Raises ValueError, also for an object with a repeated member."""
     try:
         return json.loads(text, object_pairs_hook=_members)
     except RecursionError:
@@ -15,9 +15,9 @@ def parse(text: str) -> Any:
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"an object has {shown(twice)} twice")
-    return found
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object has {shown(repeated)} twice")
+    return members

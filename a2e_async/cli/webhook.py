@@ -1,4 +1,4 @@
-"""The command ``webhook``: receives events, to see that they come."""
+"""``webhook``: receives webhook events and prints them, to test their delivery."""
 
 import asyncio
 import json
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter, validators
 
-from a2e_async.cli import exits
-from a2e_async.cli.desk import Desk, conduct
-from a2e_async.cli.journal.entries import existing
-from a2e_async.cli.numbers import WHOLE
-from a2e_async.cli.settings import Settings
+from a2e_async.cli import exit_codes
+from a2e_async.cli.common_flags import OutputFlags
+from a2e_async.cli.context import CommandContext
+from a2e_async.cli.journal.entries import open_existing
+from a2e_async.cli.number_parsing import WHOLE
+from a2e_async.cli.runner import run_command
 from a2e_async.config import clean_webhook_secret
 from a2e_async.redact import redact
 
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
     from a2e_async.tasks.journal import Entry, Journal
     from a2e_async.webhooks import Receipt
 
-WEBHOOK = App(name="webhook", help="Receive webhook events, to see that they come.", sort_key=8)
+WEBHOOK = App(name="webhook", help="Receive webhook events, to test their delivery.", sort_key=8)
 
-_REFUSED = {
-    401: "no token, or none that was made with this secret",
-    405: "not a POST",
-    429: "too many at once",
+_REJECTION_REASONS = {
+    401: "no token, or a token that was not made with this secret",
+    405: "not a POST request",
+    429: "too many requests at once",
 }
 
 
@@ -35,39 +36,39 @@ def listen(
     port: Annotated[
         int,
         Parameter(
-            help="Port to listen on; 0 for a free one.",
+            help="Port to listen on; 0 chooses a free one.",
             validator=validators.Number(gte=0, lte=65535),
         ),
     ] = 8765,
     host: Annotated[str, Parameter(help="Address to listen on.")] = "127.0.0.1",
     journal: Annotated[
         Path | None,
-        Parameter(help="Pass each event on to the programs that share this journal."),
+        Parameter(help="Forward each event to the programs that share this journal."),
     ] = None,
     count: Annotated[
         int | None,
         Parameter(
-            help="End after so many requests.",
+            help="End after this many requests.",
             converter=WHOLE,
             validator=validators.Number(gte=1),
         ),
     ] = None,
-    settings: Settings = Settings(),  # noqa: B008  # frozen
+    flags: OutputFlags = OutputFlags(),  # noqa: B008  # frozen
 ) -> int:
-    """Print each webhook event that comes, valid or not; Ctrl-C ends it. No API key is needed.
+    """Print each webhook request, valid or not, until Ctrl-C. Needs no API key.
 
-    The secret is read from A2E_WEBHOOK_SECRET. No token is printed.
+    The secret is read from A2E_WEBHOOK_SECRET. Tokens are never printed.
     """
 
-    async def work(desk: Desk) -> int:
+    async def work(context: CommandContext) -> int:
         from aiohttp import web
 
         from a2e_async.webhooks import Receiver
 
         secret = clean_webhook_secret()
-        opened = None if journal is None else existing(journal)
-        seen: asyncio.Queue[Receipt] = asyncio.Queue()
-        receiver = Receiver(secret, lambda hook: True, seen=seen.put_nowait)
+        opened = None if journal is None else open_existing(journal)
+        requests: asyncio.Queue[Receipt] = asyncio.Queue()
+        receiver = Receiver(secret, lambda hook: True, seen=requests.put_nowait)
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", receiver.handle)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
@@ -76,28 +77,30 @@ def listen(
             await web.TCPSite(runner, host, port).start()
             bound = runner.addresses[0][1]
             shown = f"[{host}]" if ":" in host else host
-            desk.printer.note(f"Listening on http://{shown}:{bound}/ (Ctrl-C ends it)")
-            told = 0
-            while count is None or told < count:
-                told += 1
-                await _tell(desk, await seen.get(), opened)
+            context.printer.note(f"Listening on http://{shown}:{bound}/ (Ctrl-C to stop)")
+            printed = 0
+            while count is None or printed < count:
+                printed += 1
+                await _print_request(context, await requests.get(), opened)
         except asyncio.CancelledError:
-            desk.printer.note(f"{receiver.received} received, {receiver.refused} refused")
+            context.printer.note(f"{receiver.received} received, {receiver.refused} rejected")
         finally:
             await runner.cleanup()
             if opened is not None:
                 await opened.aclose()
-        return exits.OK
+        return exit_codes.OK
 
-    return conduct(settings, work)
+    return run_command(flags, work)
 
 
-async def _tell(desk: Desk, receipt: "Receipt", journal: "Journal | None") -> None:
-    """Print one request, and pass its event on where there is a journal."""
+async def _print_request(
+    context: CommandContext, receipt: "Receipt", journal: "Journal | None"
+) -> None:
+    """Print one request, and forward its event if there is a journal."""
     entry: Entry | None = None
     if receipt.status == 204 and receipt.hook is not None and journal is not None:
         entry = await journal.heard(receipt.hook)
-    event = _event(receipt.body)
+    event = _event_name(receipt.body)
     at = datetime.now(UTC).astimezone()
     document = {
         "at": at.isoformat(timespec="milliseconds"),
@@ -109,19 +112,18 @@ async def _tell(desk: Desk, receipt: "Receipt", journal: "Journal | None") -> No
         "ref": entry.ref if entry else None,
         "key": entry.key if entry and not entry.own_key else None,
     }
-    desk.printer.json(document)
+    context.printer.json(document)
     if receipt.status != 204:
-        said = f"refused: {_REFUSED.get(receipt.status, 'closed')}"
+        text = f"rejected: {_REJECTION_REASONS.get(receipt.status, 'closed')}"
     else:
-        what = (event or "an event", f"of start {receipt.hook},", f"{len(receipt.body)} bytes")
-        said = " ".join(what)
+        text = f"{event or 'an event'} of start {receipt.hook}, {len(receipt.body)} bytes"
         if journal is not None:
-            said += f", {entry.ref or entry.key}" if entry else ", not in the journal"
-    desk.printer.out(f"{at:%H:%M:%S} {receipt.status} {said}")
+            text += f", {entry.ref or entry.key}" if entry else ", not in the journal"
+    context.printer.out(f"{at:%H:%M:%S} {receipt.status} {text}")
 
 
-def _event(body: bytes) -> str | None:
-    """Return what a body calls its event, if it does: nothing is documented of it."""
+def _event_name(body: bytes) -> str | None:
+    """Return the body's event name, if it has one: the service documents no format."""
     try:
         document: Any = json.loads(body)
         event = document.get("event")

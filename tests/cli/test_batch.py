@@ -14,9 +14,9 @@ import psutil
 import pytest
 from rich.console import Console
 
-from a2e_async.cli import exits
-from a2e_async.cli.batch.bar import Tally, bar
-from a2e_async.cli.batch.check import read_jobs
+from a2e_async.cli import exit_codes
+from a2e_async.cli.batch.progress_bar import BatchProgress, progress_bar
+from a2e_async.cli.batch.validation import read_jobs
 from a2e_async.cli.printer import Printer
 from a2e_async.sandbox import Sandbox, check_media, media
 
@@ -141,16 +141,16 @@ def test_some_fail_and_only_retries_pay_again(
     write(tmp_path / "jobs.jsonl", picture("a"), picture("b"), picture("c"))
     sandbox.faults.fail("text_to_image")
     result = a2e("batch", "jobs.jsonl", *RUN, "--json")
-    assert result.code == exits.PARTIAL
+    assert result.code == exit_codes.PARTIAL
     assert (result.document["ok"], result.document["failed"]) == (2, 1)
-    assert result.document["exit_code"] == exits.PARTIAL
+    assert result.document["exit_code"] == exit_codes.PARTIAL
     (bad,) = [line for line in report(tmp_path / "report.jsonl") if line["status"] == "failed"]
     assert f"jobs.jsonl:{bad['line']}: {bad['error']}" in result.err
     assert bad["ref"] in bad["error"]
     assert "--retry-failed 1" in result.err
 
     again = a2e("batch", "jobs.jsonl", *RUN, "--json")
-    assert again.code == exits.PARTIAL
+    assert again.code == exit_codes.PARTIAL
     assert (again.document["earlier"], again.document["failed"]) == (2, 1)
     assert len(sandbox.ledger.starts()) == 3
     retried = a2e("batch", "jobs.jsonl", *RUN, "--retry-failed", "1", "--json")
@@ -169,11 +169,11 @@ def test_an_unknown_start_is_told_and_found_by_the_next_run(
     sandbox.faults.list_lag(100_000, "dubbing")
     sandbox.faults.drop_after_accept("dubbing")
     result = a2e("batch", "jobs.jsonl", *RUN)
-    assert result.code == exits.PARTIAL
+    assert result.code == exit_codes.PARTIAL
     by_key = {line["key"]: line for line in report(tmp_path / "report.jsonl")}
     assert {key: line["status"] for key, line in by_key.items()} == {"a": "unknown", "b": "ok"}
     assert "may have been charged" in result.err
-    assert "Running this again looks for them first: a2e batch jobs.jsonl" in result.err
+    assert "The same command searches for them first: a2e batch jobs.jsonl" in result.err
     assert "a2e journal settle jobs.db KEY --as unpaid" in result.err
     assert "--on-unknown resend-may-pay-twice" in result.err
     sandbox.advance(100_000)
@@ -193,9 +193,9 @@ def test_what_never_arrived_is_sent_again_when_allowed(
     write(tmp_path / "jobs.jsonl", dub("a"), dub("b"))
     sandbox.faults.drop_before_accept("dubbing", times=1)
     first = a2e("batch", "jobs.jsonl", *RUN, "--limit", "1")
-    assert first.code == exits.PARTIAL
+    assert first.code == exit_codes.PARTIAL
     again = a2e("batch", "jobs.jsonl", *RUN, "--limit", "1")
-    assert again.code == exits.PARTIAL
+    assert again.code == exit_codes.PARTIAL
     assert len(sandbox.ledger.starts()) == 2
     allowed = a2e("batch", "jobs.jsonl", *RUN, "--on-unknown", "resend-may-pay-twice")
     assert allowed.code == 0, allowed.err
@@ -206,9 +206,9 @@ def test_no_coins_end_it_with_their_own_code(a2e: Invoke, sandbox: Sandbox) -> N
     write(Path("jobs.jsonl"), *(dub(f"k{n}") for n in range(40)))
     sandbox.faults.http_error(402, role="start", times=None)
     result = a2e("batch", "jobs.jsonl", *RUN, "--limit", "2")
-    assert result.code == exits.COINS
+    assert result.code == exit_codes.COINS
     assert "0 of 40 jobs done and saved" in result.err
-    assert "Go on with: a2e batch jobs.jsonl --out out --journal jobs.db --limit 2" in result.err
+    assert "Continue with: a2e batch jobs.jsonl --out out --journal jobs.db --limit 2" in result.err
     assert sandbox.calls["start", "dubbing"] <= 2
 
 
@@ -259,13 +259,13 @@ def test_a_dry_run_counts_what_is_begun_as_paid(
     write(tmp_path / "jobs.jsonl", picture("a"), picture("b"))
     result = a2e("batch", "jobs.jsonl", *RUN, "--dry-run")
     assert result.code == 0
-    assert "1 job begun before: nothing more to pay" in result.out
+    assert "1 job started before: free of charge" in result.out
     assert len(sandbox.ledger.starts()) == 1
 
 
 def test_a_dry_run_of_a_wrong_file(a2e: Invoke, sandbox: Sandbox) -> None:
     write(Path("jobs.jsonl"), "{")
-    assert a2e("batch", "jobs.jsonl", "--dry-run").code == exits.USAGE
+    assert a2e("batch", "jobs.jsonl", "--dry-run").code == exit_codes.USAGE
     assert sandbox.calls_total == 0
 
 
@@ -309,7 +309,7 @@ def test_killed_again_and_again_no_job_is_paid_twice(sandbox: Sandbox, tmp_path:
     # A process that dies between writing a start down and sending it leaves one that is not at
     # the service: it is looked for, not found, and not sent again on a guess.
     unsure = sum(line["status"] == "unknown" for line in lines)
-    assert result.code == (exits.PARTIAL if unsure else 0), result.err
+    assert result.code == (exit_codes.PARTIAL if unsure else 0), result.err
     assert unsure <= 5 * 3
     assert len(sandbox.ledger.starts()) == jobs - unsure
     assert len(results(tmp_path / "out")) == jobs - unsure
@@ -324,17 +324,17 @@ def test_an_interruption_stops_starting_and_says_how_to_go_on(
     until(lambda: len(sandbox.ledger.starts()) >= 6)
     interrupt(process)
     result = ended(process)
-    assert result.code == exits.INTERRUPTED
+    assert result.code == exit_codes.INTERRUPTED
     assert "Traceback" not in result.err
     paid = len(sandbox.ledger.starts())
     assert paid < 100
-    (said,) = [line for line in result.err.splitlines() if line.startswith("Go on with: ")]
-    assert said == "Go on with: a2e batch jobs.jsonl --out out --journal jobs.db --limit 4 " + (
+    (said,) = [line for line in result.err.splitlines() if line.startswith("Continue with: ")]
+    assert said == "Continue with: a2e batch jobs.jsonl --out out --journal jobs.db --limit 4 " + (
         "--report report.jsonl"
     )
     assert "of 200 jobs done and saved. Nothing is lost" in result.err
     assert "a2e task wait" not in result.err
-    assert json.loads(result.out)["error"]["exit_code"] == exits.INTERRUPTED
+    assert json.loads(result.out)["error"]["exit_code"] == exit_codes.INTERRUPTED
     lines = report(tmp_path / "report.jsonl")
     assert all(line["status"] == "ok" for line in lines)
     write(tmp_path / "jobs.jsonl", *(dub(f"talk-{n}") for n in range(20)))
@@ -353,7 +353,7 @@ def test_interrupted_while_it_checks(sandbox: Sandbox, tmp_path: Path) -> None:
     until(lambda: any(file.path.endswith("jobs.jsonl") for file in child.open_files()))
     interrupt(process)
     result = ended(process)
-    assert result.code == exits.INTERRUPTED
+    assert result.code == exit_codes.INTERRUPTED
     assert "Nothing was started." in result.err
     assert sandbox.calls_total == 0
 
@@ -372,13 +372,15 @@ def test_a_bar_is_drawn_on_a_terminal(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 def test_pace_and_time_left() -> None:
-    tally = Tally(total=110, began=100.0)
-    tally.counts.update({"earlier": 50, "ok": 8, "failed": 2})
-    assert tally.pace(110.0) == " · 1.0/s · 50.0 s left"
-    assert tally.pace(200.0) == " · 6.0/min · 8:20 min left"
-    assert Tally(total=9, began=0.0).pace(5.0) == ""
-    tally.coins, tally.unpriced = 30, 1
-    assert tally.words() == ("8 done · 50 earlier · 2 failed · 30 coins and 1 of unknown price")
+    progress = BatchProgress(total=110, began=100.0)
+    progress.counts.update({"earlier": 50, "ok": 8, "failed": 2})
+    assert progress.rate(110.0) == " · 1.0/s · 50.0 s left"
+    assert progress.rate(200.0) == " · 6.0/min · 8:20 min left"
+    assert BatchProgress(total=9, began=0.0).rate(5.0) == ""
+    progress.coins, progress.unpriced = 30, 1
+    assert progress.summary() == (
+        "8 done · 50 earlier · 2 failed · 30 coins and 1 of unknown price"
+    )
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])
@@ -392,10 +394,10 @@ def test_a_narrow_terminal_cuts_no_figure(width: int) -> None:
         def console(self, *, stderr: bool = True) -> Console:
             return Console(file=written, width=width, force_terminal=True, color_system=None)
 
-    tally = Tally(
+    progress = BatchProgress(
         total=1036, coins=20198, unpriced=41, counts=Counter(ok=150, earlier=35, failed=1)
     )
-    with bar(Narrow(), tally) as update:
+    with progress_bar(Narrow(), progress) as update:
         update()
     said = written.getvalue()
     assert "…" not in said

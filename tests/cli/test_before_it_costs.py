@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from a2e_async.cli import exits
-from a2e_async.cli.desk import lost_word
-from a2e_async.cli.flags import said_in_flags
+from a2e_async.cli import exit_codes
+from a2e_async.cli.error_messages import describe_lost_start
+from a2e_async.cli.input_flags import message_with_flags
 from a2e_async.models import Recovery
 from a2e_async.resources.registry import kind_named
 from a2e_async.sandbox import Sandbox, check_media
@@ -24,7 +24,7 @@ DUB = ["dubbing", "--source-url", SOUND, "--target-lang", "es"]
 def test_a_timeout_is_read_before_the_start(a2e: Invoke, sandbox: Sandbox, seconds: str) -> None:
     for words in (["run", *DUB], ["task", "wait", "dubbing:1"], ["task", "download", "dubbing:1"]):
         result = a2e(*words, f"--timeout={seconds}")
-        assert result.code == exits.USAGE
+        assert result.code == exit_codes.USAGE
         assert "--timeout" in result.err
     assert sandbox.calls_total == 0
 
@@ -34,7 +34,7 @@ def test_a_download_with_nowhere_to_save_asks_nothing(
 ) -> None:
     (tmp_path / "file").touch()
     result = a2e("task", "download", "dubbing:1", "-o", "file/x")
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     assert sandbox.calls_total == 0
 
 
@@ -46,7 +46,7 @@ def test_whole_numbers_are_plain(a2e: Invoke, sandbox: Sandbox, number: str) -> 
         ["batch", "jobs.jsonl", "--limit", number],
     ):
         result = a2e(*words)
-        assert result.code == exits.USAGE
+        assert result.code == exit_codes.USAGE
         assert "must be a whole number" in result.err
     assert sandbox.calls_total == 0
 
@@ -77,7 +77,7 @@ def test_several_outputs_are_no_file(a2e: Invoke, sandbox: Sandbox, tmp_path: Pa
     words += ["--negative-prompt", "blurry"]
     words += ["--number-of-images", "2"]
     result = a2e("run", *words, "-o", "two.mp4")
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     assert "there will be 2 results: give a directory" in result.err
     assert not sandbox.ledger.charges
     ref = a2e("start", *words).out.strip()
@@ -103,10 +103,10 @@ def test_a_budget_ends_a_batch_and_a_larger_one_goes_on(
     write(tmp_path / "jobs.jsonl", picture("a"), picture("b"))
     words = ["batch", "jobs.jsonl", *RUN, "--limit", "1", "--budget"]
     result = a2e(*words, str(one))
-    assert result.code == exits.COINS
+    assert result.code == exit_codes.COINS
     assert f"0 of {one} are left" in result.err
     assert f"1 started, 1 held back by the budget: 0 free, 0 reserved, {one} spent" in result.err
-    assert "A larger --budget" in result.err
+    assert "Raise --budget" in result.err
     assert f"--budget {one}" in result.err
     assert len(sandbox.ledger.starts()) == 1
     result = a2e(*words, str(2 * one), "--json")
@@ -121,7 +121,7 @@ def test_a_dry_run_says_whether_the_budget_holds(a2e: Invoke, tmp_path: Path) ->
     write(tmp_path / "jobs.jsonl", picture("a"), picture("b"))
     for coins, fits, said in (
         (2 * one, True, "fits the"),
-        (2 * one - 1, False, "does not fit the"),
+        (2 * one - 1, False, "exceeds the"),
     ):
         words = ["batch", "jobs.jsonl", "--dry-run", "--budget", str(coins)]
         assert f"{said} budget of {coins}: {2 * one} coins" in a2e(*words).out
@@ -131,7 +131,7 @@ def test_a_dry_run_says_whether_the_budget_holds(a2e: Invoke, tmp_path: Path) ->
 def test_a_budget_that_is_none(a2e: Invoke, sandbox: Sandbox, tmp_path: Path) -> None:
     write(tmp_path / "jobs.jsonl", picture("a"))
     for words in (["--budget=-1"], ["--unknown-cost", "3"], ["--budget", "1.5"]):
-        assert a2e("batch", "jobs.jsonl", *RUN, *words).code == exits.USAGE
+        assert a2e("batch", "jobs.jsonl", *RUN, *words).code == exit_codes.USAGE
     assert sandbox.calls_total == 0
 
 
@@ -156,18 +156,19 @@ def test_bounds_are_written_in_full(a2e: Invoke) -> None:
 
 def test_refusals_name_the_flag(a2e: Invoke) -> None:
     result = a2e("start", "dubbing", "--source-url", "ftp://x/a.wav", "--target-lang", "es")
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     assert result.err.startswith("error: --source-url")
     dubbing = kind_named("dubbing")
     assert (
-        said_in_flags(dubbing, "name must be a text; name it") == "--name must be a text; name it"
+        message_with_flags(dubbing, "name must be a text; name it")
+        == "--name must be a text; name it"
     )
-    assert said_in_flags(dubbing, "see https://a/source_url") == "see https://a/source_url"
+    assert message_with_flags(dubbing, "see https://a/source_url") == "see https://a/source_url"
 
 
 def test_a_lost_call_is_no_start() -> None:
     words = {
-        kind: lost_word(
+        kind: describe_lost_start(
             Recovery(
                 kind=kind, path="/x", name=None, mark="m", digest="d", sent_at=datetime.now(UTC)
             )
@@ -189,7 +190,7 @@ def test_a_lost_answer_is_told_in_commands(a2e: Invoke, sandbox: Sandbox) -> Non
     sandbox.faults.malformed(role="action")
     voice = a2e("voices", "--json").document["voices"][0]["id"]
     result = a2e("say", "hello", "--voice", voice)
-    assert result.code == exits.UNKNOWN
+    assert result.code == exit_codes.UNKNOWN
     assert "it was not sent again.\n" in result.err
     assert "error.recovery" not in result.err
     assert "a2e.credits" not in result.err
@@ -213,4 +214,4 @@ def test_an_empty_table_of_voices_explains_itself(a2e: Invoke) -> None:
     result = a2e("voices", "--country", "xx")
     assert result.code == 0
     assert "no voices for --country xx" in result.err
-    assert "de" in result.err.partition("Languages that it names:")[2]
+    assert "de" in result.err.partition("Languages:")[2]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from a2e_async.cli import exits
+from a2e_async.cli import exit_codes
 from a2e_async.sandbox import Sandbox, check_media, media
 
 from .conftest import KEY, Invoke
@@ -79,14 +79,14 @@ def test_the_way_of_a_task(a2e: Invoke) -> None:
     assert a2e("list", "dubbing", "--json").document["items"][0]["ref"] == ref
     assert a2e("task", "delete", ref, "--yes").code == 0
     gone = a2e("task", "show", ref)
-    assert gone.code == exits.FAILED
+    assert gone.code == exit_codes.FAILED
     assert gone.err.startswith("error: ")
 
 
 def test_delete_without_a_terminal_wants_yes(a2e: Invoke, sandbox: Sandbox) -> None:
     ref = started(a2e)
     result = a2e("task", "delete", ref)
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     assert "--yes" in result.err
     assert sandbox.tasks
 
@@ -133,16 +133,16 @@ def test_doctor_finds_a_well_account(a2e: Invoke, sandbox: Sandbox) -> None:
 def test_doctor_tells_a_wrong_key(a2e: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A2E_API_KEY", "foreign-0123456789")
     result = a2e("doctor")
-    assert result.code == exits.KEY
-    assert "401 means" in result.out
+    assert result.code == exit_codes.KEY
+    assert "401:" in result.out
     assert "foreign-0" not in result.out + result.err
 
 
 def test_doctor_tells_a_plan_without_access(a2e: Invoke, sandbox: Sandbox) -> None:
     sandbox.faults.http_error(403, role="coins", times=None)
     result = a2e("doctor")
-    assert result.code == exits.KEY
-    assert "403 means" in result.out
+    assert result.code == exit_codes.KEY
+    assert "403:" in result.out
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_the_key_can_come_from_another_variable(
     words = ["--base-url", sandbox.base_url, "--api-key-env", "OTHER_KEY"]
     assert a2e(*words, "credits").code == 0
     missing = a2e("credits", "--api-key-env", "NO_SUCH_KEY")
-    assert missing.code == exits.USAGE
+    assert missing.code == exit_codes.USAGE
     assert "NO_SUCH_KEY" in missing.err
 
 

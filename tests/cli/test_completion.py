@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from a2e_async.cli import exits
-from a2e_async.cli.flags import flags_of
+from a2e_async.cli import exit_codes
+from a2e_async.cli.input_flags import flags_of
 from a2e_async.resources.registry import kind_named, kind_names
 
 from .conftest import Invoke
@@ -141,5 +141,5 @@ def test_the_script_of_another_shell_knows_every_kind(invoke: Invoke, shell: str
 
 def test_an_unknown_shell(invoke: Invoke) -> None:
     result = invoke("completion", "tcsh")
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     assert "tcsh" in result.err

@@ -10,12 +10,12 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from a2e_async.cli import exits
-from a2e_async.cli.demo.command import FAULTS
+from a2e_async.cli import exit_codes
+from a2e_async.cli.demo.command import FAULTS_VARIABLE
+from a2e_async.cli.demo.jobs import KINDS, DemoJob, RequestCounts, plan
+from a2e_async.cli.demo.live_table import render
+from a2e_async.cli.demo.output_directory import OutputDirectory
 from a2e_async.cli.demo.report import Report
-from a2e_async.cli.demo.shelf import Shelf
-from a2e_async.cli.demo.table import render
-from a2e_async.cli.demo.work import KINDS, DemoJob, Tally, plan
 from a2e_async.models import Output
 from a2e_async.resources.registry import kind_named
 from a2e_async.sandbox import check_media
@@ -28,7 +28,7 @@ FAST = ["demo", "--jobs", "6", "--speed", "2000"]
 
 
 def demo(tmp_path: Path, *words: str, faults: list[dict[str, object]] | None = None) -> Result:
-    more = {FAULTS: json.dumps(faults)} if faults else {}
+    more = {FAULTS_VARIABLE: json.dumps(faults)} if faults else {}
     return ended(popen(*FAST, *words, env=environment(**more), cwd=tmp_path), 60)
 
 
@@ -63,7 +63,7 @@ def test_what_goes_wrong_ends_with_1(tmp_path: Path) -> None:
         {"fault": "cut_download", "after_bytes": 1000, "times": 2},
     ]
     result = demo(tmp_path, faults=faults)
-    assert result.code == exits.FAILED
+    assert result.code == exit_codes.FAILED
     assert "too noisy" in result.err
     assert "no face" in result.err
     assert result.err.count("error: job ") == 2
@@ -82,15 +82,15 @@ def test_books_that_do_not_agree_are_told(tmp_path: Path) -> None:
     report = Report(
         jobs=[],
         ledger={"charges": [charge], "leaks": []},
-        tally=Tally(),
+        request_counts=RequestCounts(),
         seconds=1,
         out=tmp_path,
         balances=(10, 10),
     )
     assert report.problems == [
         "0 jobs but 1 charge",
-        "the tasks that were charged are not the tasks that were started",
-        "0 coins went by our records, 5 by the ledger",
+        "the charged tasks are not the started tasks",
+        "0 coins spent by the balance, 5 by the ledger",
     ]
 
 
@@ -99,7 +99,7 @@ def test_a_sandbox_that_does_not_start_is_told(
 ) -> None:
     monkeypatch.setattr("sys.executable", shutil.which("false"))
     result = invoke("demo")
-    assert result.code == exits.SERVICE
+    assert result.code == exit_codes.SERVICE
     assert "The sandbox did not start" in result.err
 
 
@@ -129,7 +129,7 @@ def test_the_table_fits_the_terminal(width: int, height: int, each: bool) -> Non
 def test_parts_of_this_run_go_and_its_files_are_counted(tmp_path: Path) -> None:
     (tmp_path / "old.mp4").write_text("old")
     (tmp_path / "replaced.mp4").write_text("old")
-    shelf = Shelf.of(tmp_path)
+    shelf = OutputDirectory.of(tmp_path)
     output = Output(url="http://127.0.0.1/a.mp4?signed=x")
     ours, theirs = PartFile(tmp_path, "a.mp4", output.url), PartFile(tmp_path, "b.mp4", "http://b")
     for part in (ours, theirs):
@@ -139,7 +139,7 @@ def test_parts_of_this_run_go_and_its_files_are_counted(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob(".*.part"))) == 2
     job = DemoJob(number=1, kind="dubbing", label="", inputs={})
     job.task = cast("Any", SimpleNamespace(record=SimpleNamespace(outputs=(output,))))
-    shelf.drop_parts([job])
+    shelf.delete_part_files([job])
     assert list(tmp_path.glob(".*.part")) == [theirs.path]
     (tmp_path / "fresh").write_text("new")
     (tmp_path / "fresh").rename(tmp_path / "replaced.mp4")

@@ -4,9 +4,9 @@ import shlex
 
 import pytest
 
-from a2e_async.cli import exits
-from a2e_async.cli.flags import flags_of
-from a2e_async.cli.show import instead_name
+from a2e_async.cli import exit_codes
+from a2e_async.cli.formatting import text_result_field
+from a2e_async.cli.input_flags import flags_of
 from a2e_async.resources.registry import kind_named, kind_names
 from a2e_async.sandbox import Sandbox, check_media
 
@@ -92,7 +92,7 @@ def test_an_input_of_each_sort_reaches_the_wire(a2e: Invoke, sandbox: Sandbox) -
 
 def test_too_few_files_are_refused_before_a_request(a2e: Invoke, sandbox: Sandbox) -> None:
     result = a2e("start", "virtual_try_on", "--image-urls", IMAGE)
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     assert "--image-urls takes 2 to 4 items, got 1." in result.err
     assert not sandbox.ledger.charges
 
@@ -101,7 +101,7 @@ def test_too_few_files_are_refused_before_a_request(a2e: Invoke, sandbox: Sandbo
     ("kind", "name"), [("voice_clone", "voice_id"), ("video_twin", "anchor_id")]
 )
 def test_kinds_without_files_print_their_result(a2e: Invoke, kind: str, name: str) -> None:
-    assert instead_name(kind_named(kind).record) == name
+    assert text_result_field(kind_named(kind).record) == name
     result = a2e("run", *words(kind))
     assert result.code == 0, result.err
     made = result.out.splitlines()[0]
@@ -116,7 +116,7 @@ def test_kinds_without_files_print_their_result(a2e: Invoke, kind: str, name: st
 
 def test_what_cannot_be_waited_for_is_not_run(a2e: Invoke, sandbox: Sandbox) -> None:
     result = a2e("run", *words("wan30"))
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     assert "a2e start wan30" in result.err
     assert not result.out
     assert not sandbox.ledger.charges
@@ -129,12 +129,12 @@ def test_what_cannot_be_waited_for_says_so_each_time(a2e: Invoke, sandbox: Sandb
     ref = started.out.strip()
     for command in ("show", "wait", "download"):
         result = a2e("task", command, ref)
-        assert result.code == exits.USAGE
-        assert "The service tells nothing of wan30 tasks" in result.err
-        assert "Come back with" not in result.err
+        assert result.code == exit_codes.USAGE
+        assert "The service has no status operation for wan30 tasks" in result.err
+        assert "Wait for it with" not in result.err
     for refused in (["list", "wan30"], ["task", "delete", ref, "--yes"]):
         result = a2e(*refused)
-        assert result.code == exits.USAGE
+        assert result.code == exit_codes.USAGE
         assert "wan30 has no" in result.err
     assert len(sandbox.ledger.starts("wan30")) == 1
 
@@ -155,16 +155,16 @@ def test_list_shows_what_was_started(a2e: Invoke, kind: str) -> None:
 
 def test_a_kind_without_a_list_says_so(a2e: Invoke) -> None:
     result = a2e("list", "face_swap_preview")
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     assert "face_swap_preview has no list operation" in result.err
 
 
 def test_list_by_status(a2e: Invoke) -> None:
     refused = a2e("list", "dubbing", "--status", "completed")
-    assert refused.code == exits.USAGE
+    assert refused.code == exit_codes.USAGE
     assert "The list of dubbing cannot be filtered by status." in refused.err
     kind = next(k for k in LISTED if (p := kind_named(k).paging) and p.statuses)
-    assert a2e("list", kind, "--status", "nonsense").code == exits.USAGE
+    assert a2e("list", kind, "--status", "nonsense").code == exit_codes.USAGE
 
 
 @pytest.mark.parametrize("kind", [k for k in kind_names() if kind_named(k).rename_at])
@@ -179,10 +179,10 @@ def test_rename(a2e: Invoke, kind: str) -> None:
 def test_what_cannot_be_renamed_or_deleted_says_so(a2e: Invoke) -> None:
     ref = "dubbing:66ea4dd87db10c73fa29b570"
     result = a2e("task", "rename", ref, "x")
-    assert result.code == exits.USAGE
-    assert "dubbing has no rename operation" in result.err
+    assert result.code == exit_codes.USAGE
+    assert "The service cannot rename dubbing tasks" in result.err
     result = a2e("task", "delete", "seedance:66ea4dd87db10c73fa29b570", "--yes")
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     assert "seedance has no delete operation" in result.err
 
 

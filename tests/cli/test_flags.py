@@ -9,7 +9,7 @@ import pytest
 from attrs import define
 from cyclopts import App
 
-from a2e_async.cli.flags import as_command, flags_of
+from a2e_async.cli.input_flags import as_command, flags_of
 from a2e_async.errors import InvalidInput
 from a2e_async.inputs import AsText, Between, Count, Doc, Length, Media, MediaInput, TaskInput
 from a2e_async.models import Record
@@ -72,7 +72,7 @@ def test_each_sort_of_input_has_its_flag() -> None:
     assert flags["layout"].is_json
     assert "Give the flag 2 to 4 times." in flags["pictures"].help
     assert "Each a URL or a local path (image)." in flags["pictures"].help
-    assert "Repeat the flag for more." in flags["words"].help
+    assert "Repeat the flag for more than one." in flags["words"].help
     assert "1 to 3 items." in flags["shots"].help
     assert flags["shots"].type is str
     assert (flags["seconds"].type, flags["picked"].choices) == (int, (5, 10))

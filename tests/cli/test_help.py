@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from a2e_async.cli import exits
-from a2e_async.cli.flags import LEFT_OUT, flags_of
-from a2e_async.cli.settings import SWITCHES, VALUES, common_last
+from a2e_async.cli import exit_codes
+from a2e_async.cli.common_flags import SWITCH_NAMES, VALUE_FLAG_NAMES, move_common_flags_last
+from a2e_async.cli.input_flags import OMITTED_INPUTS, flags_of
 from a2e_async.inputs import input_fields
 from a2e_async.resources.registry import kind_named, kind_names
 
@@ -22,7 +22,7 @@ def test_help_tells_commands_and_exit_codes(invoke: Invoke) -> None:
     assert result.code == 0
     for command in ("demo", "sandbox", "start", "run", "quote", "batch", "journal", "task", "list"):
         assert command in result.out
-    for code, meaning in exits.MEANINGS.items():
+    for code, meaning in exit_codes.MEANINGS.items():
         assert f"{code:>3}  {meaning}" in result.out
 
 
@@ -47,7 +47,7 @@ def test_help_lists_every_input(invoke: Invoke, verb: str, kind: str) -> None:
     result = invoke(verb, kind, "--help")
     assert result.code == 0
     for field in input_fields(kind_named(kind).input):  # type: ignore[arg-type]
-        if field.name in LEFT_OUT:
+        if field.name in OMITTED_INPUTS:
             continue
         assert f"--{field.name.replace('_', '-')} " in result.out
     assert ("--timeout" in result.out) == (verb == "run")
@@ -55,13 +55,17 @@ def test_help_lists_every_input(invoke: Invoke, verb: str, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", kind_names())
 def test_no_input_hides_a_shared_flag(kind: str) -> None:
-    ours = SWITCHES | VALUES | {"--out", "-o", "--timeout", "--journal", "--key", "--help", "-h"}
+    ours = (
+        SWITCH_NAMES
+        | VALUE_FLAG_NAMES
+        | {"--out", "-o", "--timeout", "--journal", "--key", "--help", "-h"}
+    )
     assert not ours & {flag.flag for flag in flags_of(kind_named(kind))}
 
 
 def test_a_wrong_kind_is_told_the_closest(invoke: Invoke) -> None:
     result = invoke("start", "dubing")
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     assert 'Did you mean "dubbing"?' in result.err
     assert "a2e start --help" in result.err
     assert not result.out
@@ -71,7 +75,7 @@ def test_a_wrong_kind_of_a_list_is_told_the_closest(invoke: Invoke) -> None:
     with suppress(ImportError):  # where a program has loaded it, the parser lets it check, too
         importlib.import_module("pydantic")
     result = invoke("list", "talking_vido")
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     assert "Did you mean talking_video?" in result.err
 
 
@@ -95,13 +99,13 @@ def test_wrong_usage_ends_with_2(invoke: Invoke, words: list[str], said: str) ->
     result = invoke(*words)
     assert said in result.err
     if words != ["task"]:
-        assert result.code == exits.USAGE
+        assert result.code == exit_codes.USAGE
         assert result.err.startswith("error: ")
 
 
 def test_wrong_usage_as_json(invoke: Invoke) -> None:
     result = invoke("--json", "strt")
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     assert result.document["error"]["type"] == "Usage"
 
 
@@ -113,9 +117,9 @@ def test_version(invoke: Invoke) -> None:
 
 def test_shared_flags_may_stand_first() -> None:
     words = ["--json", "--base-url", "http://x", "--api-key-env=K", "list", "dubbing"]
-    assert common_last(words) == [*words[4:], *words[:4]]
-    assert common_last(["--json"]) == ["--json"]
-    assert common_last(["--quiet", "a", "--", "b"]) == ["a", "--quiet", "--", "b"]
+    assert move_common_flags_last(words) == [*words[4:], *words[:4]]
+    assert move_common_flags_last(["--json"]) == ["--json"]
+    assert move_common_flags_last(["--quiet", "a", "--", "b"]) == ["a", "--quiet", "--", "b"]
 
 
 def test_without_its_extra_it_says_what_to_install(

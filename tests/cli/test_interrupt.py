@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from a2e_async.cli import exits
+from a2e_async.cli import exit_codes
 from a2e_async.sandbox import Sandbox
 
 from .conftest import ended, environment, interrupt, popen
@@ -56,7 +56,7 @@ def test_a_start_under_way_is_awaited_and_told(
     result = ended(process)
     assert result.code == code
     ref = f"dubbing:{sandbox.tasks[0].id}"
-    assert "waiting for its answer" in result.err
+    assert "waiting for its response" in result.err
     assert f"a2e task wait {ref}" in result.err
     error = json.loads(result.out)["error"]
     assert error["refs"] == [ref]
@@ -73,7 +73,7 @@ def test_a_start_given_up_is_told_with_its_recovery(
     until(lambda: sandbox.ledger.starts("dubbing"))
     interrupt(process, number)
     assert process.stderr is not None
-    until(lambda: "waiting for its answer" in process.stderr.readline())  # type: ignore[union-attr]
+    until(lambda: "waiting for its response" in process.stderr.readline())  # type: ignore[union-attr]
     interrupt(process, number)
     result = ended(process)
     assert result.code == code
@@ -90,7 +90,7 @@ def test_what_cannot_be_waited_for_is_not_said_to_be(sandbox: Sandbox, tmp_path:
     until(lambda: sandbox.ledger.starts("wan30"))
     interrupt(process)
     result = ended(process)
-    assert result.code == exits.INTERRUPTED
+    assert result.code == exit_codes.INTERRUPTED
     assert f"wan30:{sandbox.tasks[0].id}: its result is shown on the service's site." in result.err
     assert "a2e task" not in result.err
 
@@ -152,7 +152,7 @@ def test_the_demo_says_that_its_tasks_are_gone(tmp_path: Path, number: int, code
     interrupt(process, number)
     result = ended(process)
     assert result.code == code
-    assert "The sandbox is gone" in result.err
+    assert "The sandbox has ended" in result.err
     assert "0 files of this run" in result.err
     assert "Traceback" not in result.err
     until(lambda: not sandbox.is_running())
@@ -165,7 +165,7 @@ def test_the_demo_ends_with_130_however_often_it_is_told(tmp_path: Path, pause: 
         interrupt(process)
         time.sleep(pause)
     result = ended(process)
-    assert result.code == exits.INTERRUPTED
+    assert result.code == exit_codes.INTERRUPTED
     assert "Traceback" not in result.err
     until(lambda: not sandbox.is_running())
 

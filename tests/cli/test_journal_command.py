@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from a2e_async.cli import exits
-from a2e_async.cli.journal.command import seconds_of
+from a2e_async.cli import exit_codes
+from a2e_async.cli.journal.command import parse_age
 from a2e_async.sandbox import Sandbox, check_media
 
 from .conftest import Invoke
@@ -42,7 +42,7 @@ def test_the_same_key_is_the_same_task_paid_once(a2e: Invoke, sandbox: Sandbox) 
     assert "started dubbing:" in first.err
     again = a2e("start", *DUB, *KEPT)
     assert (again.code, again.out) == (0, first.out)
-    assert "'talk-17' stands for; nothing was started" in again.err
+    assert "; nothing was started" in again.err
     run = a2e("run", *DUB, *KEPT, "--out", "out", "--json")
     assert run.code == 0, run.err
     assert run.document["ref"] == first.out.strip()
@@ -53,7 +53,7 @@ def test_the_same_key_is_the_same_task_paid_once(a2e: Invoke, sandbox: Sandbox) 
 def test_another_start_under_the_same_key_is_refused(a2e: Invoke, sandbox: Sandbox) -> None:
     assert a2e("start", *DUB, *KEPT).code == 0
     result = a2e("start", *DUB, "--num-speakers", "2", *KEPT)
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     assert "'talk-17' was used before with other inputs" in result.err
     assert len(sandbox.ledger.starts()) == 1
 
@@ -72,27 +72,27 @@ def test_keys_that_are_refused(
     a2e: Invoke, sandbox: Sandbox, verb: str, words: list[str], said: str
 ) -> None:
     result = a2e(verb, *DUB, *words)
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     assert said in result.err
     assert sandbox.calls_total == 0
 
 
 def test_a_quote_takes_no_journal(a2e: Invoke) -> None:
-    assert a2e("quote", *DUB, *KEPT).code == exits.USAGE
+    assert a2e("quote", *DUB, *KEPT).code == exit_codes.USAGE
 
 
 def test_a_lost_start_is_kept_and_resumed(a2e: Invoke, sandbox: Sandbox) -> None:
     sandbox.faults.list_lag(100_000)
     sandbox.faults.drop_after_accept()
     lost = a2e("start", *DUB, *KEPT)
-    assert lost.code == exits.UNKNOWN
-    assert "Look for it with: a2e journal resume jobs.db" in lost.err
+    assert lost.code == exit_codes.UNKNOWN
+    assert "Search for it with: a2e journal resume jobs.db" in lost.err
     (entry,) = items(a2e)
     assert (entry["key"], entry["state"], entry["ref"]) == ("talk-17", "intent", None)
     assert "unknown" in a2e("journal", "list", "jobs.db").out
 
     early = a2e("journal", "resume", "jobs.db", "--out", "out")
-    assert early.code == exits.PARTIAL
+    assert early.code == exit_codes.PARTIAL
     assert "talk-17: a dubbing start was sent and not found" in early.err
     assert "a2e list dubbing" in early.err
     sandbox.advance(100_000)
@@ -115,7 +115,7 @@ def kept(a2e: Invoke, sandbox: Sandbox) -> list[str]:
     sandbox.faults.fail("text_to_image")
     words = ["text_to_image", "--prompt", "a secret dog", "--journal", "jobs.db"]
     failed = a2e("run", *words)
-    assert failed.code == exits.FAILED
+    assert failed.code == exit_codes.FAILED
     saved = a2e("run", *words, "--json").document["ref"]
     found = re.search(r"text_to_image:[0-9a-f]+", failed.err)
     assert found is not None
@@ -126,7 +126,7 @@ def test_list_shows_what_is_open_or_all(a2e: Invoke, kept: list[str]) -> None:
     opened = a2e("journal", "list", "jobs.db")
     assert opened.code == 0
     head, line = opened.out.splitlines()
-    assert head.split() == ["KEY", "KIND", "STATE", "COINS", "BEGUN", "REF"]
+    assert head.split() == ["KEY", "KIND", "STATE", "COINS", "STARTED", "REF"]
     assert line.startswith("talk-17")
     assert "running" in line
     assert line.endswith(kept[0])
@@ -150,8 +150,8 @@ def test_show_by_key_and_by_ref(a2e: Invoke, kept: list[str]) -> None:
     assert "a2e journal resume jobs.db" in a2e("journal", "show", "jobs.db", "talk-17").err
     for strange in ("no-such-key", "dubbing:66ea4dd87db10c73fa29b570"):
         result = a2e("journal", "show", "jobs.db", strange)
-        assert result.code == exits.USAGE
-        assert "is no key and no ref of jobs.db" in result.err
+        assert result.code == exit_codes.USAGE
+        assert "jobs.db has no key or ref" in result.err
 
 
 def test_export_has_all_and_no_secrets(a2e: Invoke, kept: list[str]) -> None:
@@ -185,15 +185,15 @@ def test_signed_addresses_are_not_exported(a2e: Invoke, kept: list[str]) -> None
 def test_a_journal_that_is_not_there_is_not_made(a2e: Invoke, verb: str) -> None:
     more = {"show": ["key"], "prune": ["--older-than", "1d", "--yes"]}.get(verb, [])
     result = a2e("journal", verb, "gone.db", *more)
-    assert result.code == exits.USAGE
-    assert "There is no journal 'gone.db'" in result.err
+    assert result.code == exit_codes.USAGE
+    assert "The journal 'gone.db' does not exist" in result.err
     assert list(Path().iterdir()) == []
 
 
 def test_a_file_that_is_no_journal_is_left_alone(a2e: Invoke) -> None:
     Path("notes.db").write_text("notes " * 1000)
     result = a2e("journal", "list", "notes.db")
-    assert result.code == exits.SERVICE
+    assert result.code == exit_codes.SERVICE
     assert "it is not a journal" in result.err
     assert Path("notes.db").read_text() == "notes " * 1000
 
@@ -231,7 +231,7 @@ def test_one_that_fails_leaves_the_others_alone(a2e: Invoke, sandbox: Sandbox) -
     a2e("start", *DUB, "--journal", "jobs.db", "--key", "bad")
     a2e("start", *DUB, "--journal", "jobs.db", "--key", "good")
     result = a2e("journal", "resume", "jobs.db", "--json")
-    assert result.code == exits.PARTIAL
+    assert result.code == exit_codes.PARTIAL
     assert {i["key"]: i["status"] for i in result.document["items"]} == {
         "bad": "failed",
         "good": "ok",
@@ -246,9 +246,9 @@ def test_what_another_process_works_on_is_left_to_it(a2e: Invoke, kept: list[str
         db.execute("UPDATE jobs SET owner = 'other' WHERE key = 'talk-17'")
     db.close()
     result = a2e("journal", "resume", "jobs.db", "--json")
-    assert result.code == exits.PARTIAL
+    assert result.code == exit_codes.PARTIAL
     assert (result.document["items"], result.document["foreign"]) == ([], 1)
-    assert "1 entry left to another process" in result.err
+    assert "1 entry skipped: held by another process" in result.err
 
 
 def test_a_refused_key_ends_it_with_its_own_code(
@@ -256,14 +256,14 @@ def test_a_refused_key_ends_it_with_its_own_code(
 ) -> None:
     monkeypatch.setenv("A2E_API_KEY", "sk_test_another_9876543210")
     skipped = a2e("journal", "resume", "jobs.db")
-    assert skipped.code == exits.PARTIAL
+    assert skipped.code == exit_codes.PARTIAL
     assert (
         "3 entries of other accounts in this journal were skipped (1 of them open)" in skipped.err
     )
     former = a2e("journal", "accounts", "jobs.db", "--json").document["items"][0]["account"]
     assert a2e("journal", "adopt", "jobs.db", "--from", former, "--yes").out == "3 adopted\n"
     result = a2e("journal", "resume", "jobs.db")
-    assert result.code == exits.KEY
+    assert result.code == exit_codes.KEY
     assert len(items(a2e)) == 1
 
 
@@ -283,15 +283,15 @@ def test_prune_forgets_what_has_ended_and_is_old(a2e: Invoke, kept: list[str]) -
     words = ["journal", "prune", "jobs.db", "--older-than"]
     assert a2e(*words, "30d", "--yes", "--json").document["pruned"] == 0
     asked = a2e(*words, "0s")
-    assert asked.code == exits.USAGE
-    assert "add --yes to prune without asking" in asked.err
+    assert asked.code == exit_codes.USAGE
+    assert "add --yes to prune without confirmation" in asked.err
     assert len(items(a2e, "--all")) == 3
-    assert a2e(*words, "0s", "--yes").out == "2 forgotten\n"
+    assert a2e(*words, "0s", "--yes").out == "2 deleted\n"
     assert [entry["ref"] for entry in items(a2e, "--all")] == kept[:1]
 
 
 def test_ages() -> None:
-    assert [seconds_of(age) for age in ("30d", "12h", "5 m", "7S", "2w")] == [
+    assert [parse_age(age) for age in ("30d", "12h", "5 m", "7S", "2w")] == [
         2_592_000,
         43_200,
         300,
@@ -303,5 +303,5 @@ def test_ages() -> None:
 @pytest.mark.parametrize("age", ["", "30", "d", "-1d", "1.5d", "1y", "30 days"])
 def test_an_age_that_is_none_prunes_nothing(a2e: Invoke, kept: list[str], age: str) -> None:
     result = a2e("journal", "prune", "jobs.db", f"--older-than={age}", "--yes")
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     assert len(items(a2e, "--all")) == 3

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from a2e_async.cli import exits
-from a2e_async.cli.catalogue import HEAD, LIVE
-from a2e_async.cli.flags import flags_of
-from a2e_async.cli.show import usual_word
+from a2e_async.cli import exit_codes
+from a2e_async.cli.formatting import format_typical_duration
+from a2e_async.cli.input_flags import flags_of
+from a2e_async.cli.kinds import COLUMNS, TESTED_LIVE_NOTE
 from a2e_async.resources.registry import kind_named, kind_names
 
 from .conftest import Invoke, environment
@@ -67,15 +67,15 @@ def test_the_table_has_a_line_for_every_kind(invoke: Invoke) -> None:
     result = invoke("kinds")
     assert result.code == 0
     head, *rows = result.out.splitlines()
-    assert head.split("  ")[0].strip() == HEAD[0]
+    assert head.split("  ")[0].strip() == COLUMNS[0]
     for name, row in zip(kind_names(), rows, strict=False):
         kind = kind_named(name)
         assert row.startswith(f"{name} ")
         assert kind.summary
         assert kind.summary in row
         assert row.endswith("  yes" if kind.live else "  no")
-        assert f"  {usual_word(kind.usual)}  " in row
-    assert f"\n{LIVE}\n" in result.out
+        assert f"  {format_typical_duration(kind.usual)}  " in row
+    assert f"\n{TESTED_LIVE_NOTE}\n" in result.out
     assert max(map(len, rows)) <= 120
 
 
@@ -135,17 +135,17 @@ def test_one_kind_as_json(invoke: Invoke) -> None:
 
 def test_a_kind_that_there_is_not(invoke: Invoke) -> None:
     result = invoke("kinds", "dubing")
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     assert "Did you mean dubbing?" in result.err
     assert not result.out
     told = invoke("kinds", "dubing", "--json")
-    assert told.document["error"]["exit_code"] == exits.USAGE
+    assert told.document["error"]["exit_code"] == exit_codes.USAGE
 
 
 @pytest.mark.parametrize(
     ("usual", "said"),
     [
-        (None, "not known"),
+        (None, "unknown"),
         ((0, 60), "up to 60 s"),
         ((40, 90), "40-90 s"),
         ((60, 600), "1-10 min"),
@@ -155,7 +155,7 @@ def test_a_kind_that_there_is_not(invoke: Invoke) -> None:
     ],
 )
 def test_usual_times_are_said_as_people_do(usual: tuple[float, float] | None, said: str) -> None:
-    assert usual_word(usual) == said
+    assert format_typical_duration(usual) == said
 
 
 def test_help_of_a_verb_tells_what_each_kind_does(invoke: Invoke, tmp_path: Path) -> None:

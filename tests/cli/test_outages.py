@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from a2e_async.cli import exits
-from a2e_async.cli.desk import Desk
-from a2e_async.cli.outages import Outages, outages
+from a2e_async.cli import exit_codes
+from a2e_async.cli.common_flags import OutputFlags
+from a2e_async.cli.context import CommandContext
+from a2e_async.cli.outage_notices import OutageListener, report_outages
 from a2e_async.cli.printer import Printer
-from a2e_async.cli.settings import Settings
 from a2e_async.events import Attempt, Hold
 from a2e_async.sandbox import Sandbox
 
@@ -18,8 +18,8 @@ from .conftest import Invoke
 from .test_commands import started
 
 
-def desk(*, quiet: bool = False) -> Desk:
-    return Desk(settings=Settings(), printer=Printer(quiet=quiet), host="a2e.example")
+def context(*, quiet: bool = False) -> CommandContext:
+    return CommandContext(flags=OutputFlags(), printer=Printer(quiet=quiet), host="a2e.example")
 
 
 def attempt(error: str | None, status: int | None = None) -> Attempt:
@@ -38,17 +38,17 @@ def attempt(error: str | None, status: int | None = None) -> Attempt:
 
 
 def test_each_outage_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
-    listener = Outages(desk=desk())
+    listener = OutageListener(context=context())
     lost, good = attempt("ConnectError"), attempt(None, 200)
     not_found, own = attempt("NotFound", 404), attempt("CancelledError")
     for event in (good, lost, lost, own, lost, good, good, not_found, attempt("ServerError", 502)):
-        listener.hear(event)
-    listener.hear(Hold(seconds=1, method="GET", path="/x"))
-    listener.hear(not_found)
+        listener.on_event(event)
+    listener.on_event(Hold(seconds=1, method="GET", path="/x"))
+    listener.on_event(not_found)
     assert capsys.readouterr().err.splitlines() == [
-        "no answer from a2e.example: ConnectError; still trying, the task goes on",
+        "no response from a2e.example: ConnectError; still retrying, the task continues",
         "a2e.example answers again",
-        "a2e.example answers 502: ServerError; still trying, the task goes on",
+        "a2e.example responds with 502: ServerError; still retrying, the task continues",
         "a2e.example answers again",
     ]
 
@@ -56,11 +56,11 @@ def test_each_outage_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
 def test_quiet_says_nothing_and_a_wait_over_listens_no_more(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    place = desk(quiet=True)
-    with outages(place):
-        (hear,) = place.listeners
+    place = context(quiet=True)
+    with report_outages(place):
+        (hear,) = place.event_listeners
         hear(attempt("ConnectError"))
-    assert not place.listeners
+    assert not place.event_listeners
     assert not capsys.readouterr().err
 
 
@@ -69,8 +69,8 @@ def test_a_wait_tells_that_looks_fail_and_work_again(a2e: Invoke, sandbox: Sandb
     for role in ("detail", "list_processing"):
         sandbox.faults.http_error(503, role=role, times=1)
     result = a2e("task", "wait", ref)
-    assert result.code == exits.OK
-    assert " answers 503: ServerError; still trying, the task goes on" in result.err
+    assert result.code == exit_codes.OK
+    assert " responds with 503: ServerError; still retrying, the task continues" in result.err
     assert " answers again" in result.err
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from a2e_async.cli.printer import Printer, columns, fitting, is_terminal
+from a2e_async.cli.printer import Printer, columns, encodable, is_terminal
 from a2e_async.sandbox import Sandbox
 
 from .conftest import KEY, Result, ended, environment, popen
@@ -136,9 +136,9 @@ def test_closed_streams_are_no_error(sandbox: Sandbox, tmp_path: Path, closing: 
 
 
 def test_what_an_encoding_lacks_becomes_ascii() -> None:
-    assert fitting("a · b…", "ascii") == "a - b..."
-    assert fitting("a · b…", "utf-8") == "a · b…"
-    assert fitting("x", None) == "x"
+    assert encodable("a · b…", "ascii") == "a - b..."
+    assert encodable("a · b…", "utf-8") == "a · b…"
+    assert encodable("x", None) == "x"
 
 
 def test_columns_stand_below_each_other() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from a2e_async.cli import exits
+from a2e_async.cli import exit_codes
 from a2e_async.sandbox import Sandbox
 
 from .conftest import Invoke, ended, environment, interrupt, popen
@@ -96,9 +96,9 @@ def test_say_with_a_voice_of_ones_own(a2e: Invoke, sandbox: Sandbox) -> None:
         ),
         (["hello", "--voice", "a/b"], "--voice must be an id"),
         (["hello", "--own-voice", "a/b"], "--own-voice must be an id"),
-        (["hello", "--voice", ID, "--country", "en"], "country requires --own-voice"),
-        (["hello", "--voice", ID, "--speech-rate", "3"], "speech_rate must be a number from"),
-        ([" ", "--voice", ID], "text must be non-blank text"),
+        (["hello", "--voice", ID, "--country", "en"], "--country requires --own-voice"),
+        (["hello", "--voice", ID, "--speech-rate", "3"], "--speech-rate must be a number from"),
+        ([" ", "--voice", ID], "TEXT must be non-blank text"),
         (["x" * 1001, "--voice", ID], "at most 1000 characters"),
         (["hello", "--voice", ID, "--out", "file/x.wav"], "Results cannot be saved in file"),
         ([], "TEXT"),
@@ -109,7 +109,7 @@ def test_what_is_refused_costs_nothing(
 ) -> None:
     (tmp_path / "file").touch()
     result = a2e("say", *words)
-    assert result.code == exits.USAGE
+    assert result.code == exit_codes.USAGE
     assert said in result.err
     assert not result.out
     assert not spoken(sandbox)
@@ -117,15 +117,15 @@ def test_what_is_refused_costs_nothing(
 
 
 def test_a_voice_that_the_service_does_not_know(a2e: Invoke, sandbox: Sandbox) -> None:
-    assert a2e("say", "hello", "--voice", ID).code == exits.USAGE
+    assert a2e("say", "hello", "--voice", ID).code == exit_codes.USAGE
     assert not spoken(sandbox)
 
 
 def test_a_lost_answer_is_not_sent_again(a2e: Invoke, sandbox: Sandbox, voice: str) -> None:
     sandbox.faults.malformed(role="action")
     result = a2e("say", "hello", "--voice", voice, "--json")
-    assert result.code == exits.UNKNOWN
-    assert "Look for it with: a2e credits --history" in result.err
+    assert result.code == exit_codes.UNKNOWN
+    assert "Search for it with: a2e credits --history" in result.err
     assert "a2e list" not in result.err
     assert result.document["error"]["recovery"]["kind"] == "speech"
     assert spoken(sandbox) == 1
@@ -134,9 +134,9 @@ def test_a_lost_answer_is_not_sent_again(a2e: Invoke, sandbox: Sandbox, voice: s
 def test_what_is_paid_and_not_saved_is_told(a2e: Invoke, sandbox: Sandbox, voice: str) -> None:
     sandbox.faults.http_error(404, role="result", times=None)
     result = a2e("say", "hello", "--voice", voice, "--json")
-    assert result.code == exits.SERVICE
+    assert result.code == exit_codes.SERVICE
     (output,) = result.document["error"]["outputs"]
-    assert f"fetch {output['url']}" in result.err
+    assert f"expires: {output['url']}" in result.err
     assert spoken(sandbox) == 1
 
 
@@ -150,8 +150,8 @@ def test_speech_under_way_is_awaited_and_told(
     until(lambda: spoken(sandbox))
     interrupt(process, signal.SIGINT)
     result = ended(process)
-    assert result.code == exits.INTERRUPTED
-    assert "waiting for its answer" in result.err
+    assert result.code == exit_codes.INTERRUPTED
+    assert "waiting for its response" in result.err
     (output,) = json.loads(result.out)["error"]["outputs"]
-    assert f"fetch {output['url']}" in result.err
+    assert f"expires: {output['url']}" in result.err
     assert spoken(sandbox) == 1

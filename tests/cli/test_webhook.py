@@ -85,8 +85,8 @@ def test_each_event_is_shown(listen: Listen) -> None:
     assert (process.returncode, err) == (0, "")
     assert [line.partition(" ")[2] for line in out.splitlines()][:3] == [
         f"204 task.completed of start {HOOK}, {len(body)} bytes",
-        "401 refused: no token, or none that was made with this secret",
-        "401 refused: no token, or none that was made with this secret",
+        "401 rejected: no token, or a token that was not made with this secret",
+        "401 rejected: no token, or a token that was not made with this secret",
     ]
     assert TOKEN.partition(".")[2] not in out
     assert SECRET not in out + err
@@ -124,7 +124,7 @@ def test_ctrl_c_ends_it(listen: Listen) -> None:
     assert post(address(process), "wrong") == 401
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
-    assert (process.returncode, err) == (0, "0 received, 1 refused\n")
+    assert (process.returncode, err) == (0, "0 received, 1 rejected\n")
 
 
 def test_without_a_secret_it_says_how_to_make_one(invoke: Invoke) -> None:
@@ -136,4 +136,4 @@ def test_without_a_secret_it_says_how_to_make_one(invoke: Invoke) -> None:
 def test_a_missing_journal_is_told(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A2E_WEBHOOK_SECRET", SECRET)
     result = invoke("webhook", "listen", "--port", "0", "--journal", "none.db")
-    assert "There is no journal 'none.db'." in result.err
+    assert "The journal 'none.db' does not exist." in result.err

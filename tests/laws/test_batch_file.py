@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from a2e_async.cli import main
-from a2e_async.cli.batch.check import Found, check_all, read_jobs
+from a2e_async.cli.batch.validation import ValidationResult, check_all, read_jobs
 
 pytestmark = pytest.mark.anyio
 
@@ -15,7 +15,7 @@ ROW = {"kind": "text_to_image", "prompt": "a cat"}
 INVISIBLE = [" ", "\t", "\xa0", "\ufeff", "\u200b", "\u2060", "\u2003", "\u00ad", "\u200e"]
 
 
-async def check(path: Path) -> Found:
+async def check(path: Path) -> ValidationResult:
     return await check_all(path, lambda _: None)
 
 
@@ -31,7 +31,7 @@ def write_csv(path: Path, *keys: str) -> Path:
 async def test_what_cannot_be_seen_makes_no_other_key(tmp_path: Path, odd: str) -> None:
     """Invisible characters in a CSV cell do not change the key."""
     path = write_csv(tmp_path / "jobs.csv", f"{odd}a", f"b{odd}", f"{odd}{odd}c{odd}", "d e")
-    assert (await check(path)).wrong == []
+    assert (await check(path)).errors == []
     assert [job.key for job in read_jobs(path)] == ["a", "b", "c", "d e"]
 
 
@@ -39,17 +39,17 @@ async def test_what_cannot_be_seen_makes_no_other_key(tmp_path: Path, odd: str) 
 async def test_equal_keys_are_found_before_anything_is_paid(tmp_path: Path, odd: str) -> None:
     """Also if the keys differ only in invisible characters."""
     found = await check(write_csv(tmp_path / "jobs.csv", "a", "b", f"a{odd}"))
-    (wrong,) = found.wrong
+    (wrong,) = found.errors
     assert (wrong.number, wrong.field) == (4, "key")
-    assert "is the key of line 2 already" in wrong.what
+    assert "is already the key of line 2" in wrong.message
 
 
 @pytest.mark.parametrize("odd", INVISIBLE[1:])
 async def test_what_is_hidden_within_a_key(tmp_path: Path, odd: str) -> None:
     found = await check(write_csv(tmp_path / "jobs.csv", "ok", f"a{odd}b"))
-    (wrong,) = found.wrong
+    (wrong,) = found.errors
     assert (wrong.number, wrong.field) == (3, "key")
-    assert "cannot be seen" in wrong.what
+    assert "invisible" in wrong.message
 
 
 @pytest.mark.parametrize("odd", INVISIBLE)
@@ -58,14 +58,14 @@ async def test_json_keys_are_refused(tmp_path: Path, odd: str) -> None:
     path = tmp_path / "jobs.jsonl"
     line = {"kind": "text_to_image", "input": {"prompt": "x"}}
     path.write_text("\n".join(json.dumps({**line, "key": key}) for key in ("a", f"a{odd}")))
-    (wrong,) = (await check(path)).wrong
+    (wrong,) = (await check(path)).errors
     assert (wrong.number, wrong.field) == (2, "key")
 
 
 async def test_scripts_that_need_joiners_keep_them(tmp_path: Path) -> None:
     keys = ["\u0645\u06cc\u200c\u062e\u0648", "\U0001f469\u200d\U0001f680", "\u9375 1"]
     path = write_csv(tmp_path / "jobs.csv", *keys)
-    assert (await check(path)).wrong == []
+    assert (await check(path)).errors == []
     assert [job.key for job in read_jobs(path)] == keys
 
 
@@ -83,9 +83,9 @@ async def test_a_member_that_is_there_twice(tmp_path: Path, line: str) -> None:
     """A duplicate member is an error with its line; the last one does not win."""
     path = tmp_path / "jobs.jsonl"
     path.write_text(f"{json.dumps({'kind': 'text_to_image', 'input': {'prompt': 'x'}})}\n{line}\n")
-    (wrong,) = (await check(path)).wrong
+    (wrong,) = (await check(path)).errors
     assert wrong.number == 2
-    assert "twice" in wrong.what
+    assert "twice" in wrong.message
 
 
 async def test_a_cell_with_a_member_twice(tmp_path: Path) -> None:
@@ -94,9 +94,9 @@ async def test_a_cell_with_a_member_twice(tmp_path: Path) -> None:
         lines = csv.writer(file)
         lines.writerow([*ROW, "meta"])
         lines.writerow([*ROW.values(), '{"a": 1, "a": 2}'])
-    (wrong,) = (await check(path)).wrong
+    (wrong,) = (await check(path)).errors
     assert (wrong.number, wrong.field) == (2, "meta")
-    assert "'a' twice" in wrong.what
+    assert "'a' twice" in wrong.message
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:

@@ -148,7 +148,7 @@ def test_the_command_line_shows_settles_and_prunes_it(missing: Path) -> None:
     shown = command("show", str(missing), "gone")
     assert "missing since" in shown.stdout
     pruned = command("prune", str(missing), "--older-than", "30d", "--yes")
-    assert pruned.stdout == "0 forgotten\n"
+    assert pruned.stdout == "0 deleted\n"
     settled = command("settle", str(missing), "gone", "--as", "paid", "--yes")
     assert settled.stdout == "gone settled as paid and lost\n"
     (entry,) = json.loads(command("list", str(missing), "--all", "--json").stdout)["items"][:1]
@@ -160,14 +160,14 @@ def test_the_command_line_shows_settles_and_prunes_it(missing: Path) -> None:
 
 def test_a_missing_one_whose_coins_came_back_costs_nothing(missing: Path) -> None:
     settled = command("settle", str(missing), "gone", "--as", "unpaid", "--yes")
-    assert settled.stdout == "gone settled as given back\n"
+    assert settled.stdout == "gone settled as refunded\n"
     (entry,) = json.loads(command("list", str(missing), "--all", "--json").stdout)["items"][:1]
     assert (entry["open"], entry["closed_by"], entry["coins"]) == (False, "settled", 0)
 
 
 def test_missing_ones_are_pruned_on_request(missing: Path) -> None:
     pruned = command("prune", str(missing), "--older-than", "30d", "--missing", "--yes")
-    assert pruned.stdout == "1 forgotten\n"
+    assert pruned.stdout == "1 deleted\n"
     items = json.loads(command("list", str(missing), "--all", "--json").stdout)["items"]
     assert [item["key"] for item in items] == ["there"]
 

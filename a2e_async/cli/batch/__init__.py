@@ -1,1 +1,1 @@
-"""``a2e batch``: many jobs out of a file."""
+"""``a2e batch``: many jobs from a file."""

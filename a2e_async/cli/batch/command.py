@@ -1,4 +1,4 @@
-"""The command ``batch``."""
+"""``batch``: runs the jobs of a file."""
 
 import asyncio
 import shlex
@@ -9,24 +9,37 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from attrs import evolve, frozen
 from cyclopts import Parameter
 
-from a2e_async.cli import exits
-from a2e_async.cli.batch.bar import Tally, bar, budget_word, held_back_word
-from a2e_async.cli.batch.check import SHOWN, CheckedFile, Found, check_all, read_jobs
-from a2e_async.cli.batch.rows import check_file
-from a2e_async.cli.desk import Desk, conduct
-from a2e_async.cli.jobs import NOT_SEEN, UNDER_WAY
-from a2e_async.cli.numbers import WHOLE
-from a2e_async.cli.outages import outages
-from a2e_async.cli.places import make_ready
-from a2e_async.cli.progress import progress
-from a2e_async.cli.settings import Online
-from a2e_async.cli.show import coins_word, counted
+from a2e_async.cli import exit_codes
+from a2e_async.cli.batch.job_file import check_file
+from a2e_async.cli.batch.progress_bar import (
+    BatchProgress,
+    budget_text,
+    held_back_text,
+    progress_bar,
+)
+from a2e_async.cli.batch.validation import (
+    MAX_PRINTED_ERRORS,
+    CheckedFile,
+    ValidationResult,
+    check_all,
+    read_jobs,
+)
+from a2e_async.cli.common_flags import ServiceFlags
+from a2e_async.cli.context import CommandContext
+from a2e_async.cli.error_messages import in_cli_words
+from a2e_async.cli.formatting import format_coins, format_count
+from a2e_async.cli.number_parsing import WHOLE
+from a2e_async.cli.outage_notices import report_outages
+from a2e_async.cli.output_paths import prepare_directory
+from a2e_async.cli.progress import progress_line
+from a2e_async.cli.runner import run_command
+from a2e_async.cli.start_commands import FILE_LENGTH_UNKNOWN, START_IN_PROGRESS
 from a2e_async.errors import BudgetExceeded, InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from a2e_async.cli.batch.quotes import Quotes
+    from a2e_async.cli.batch.dry_run import PriceTotals
     from a2e_async.cli.batch.report import Report
     from a2e_async.client import A2E
     from a2e_async.tasks.batch import Outcome
@@ -36,11 +49,11 @@ if TYPE_CHECKING:
 HELP: Final = (
     "Run the jobs of a file, each paid once, and save their results. Costs coins.\n\n"
     'A line of JSONL is {"kind": "dubbing", "key": "talk-17", "input": {...}, "meta": {...}}; '
-    "the columns of a CSV file are kind, key and inputs (an empty cell is not given, lists and "
-    "objects are JSON). Local paths begin at the file's directory. The whole file is checked "
-    "before anything is spent. Whatever ends a run, the same command goes on where it ended: what "
-    "is done is skipped, what is under way is waited for. Jobs that the service failed stay "
-    "failed, unless --retry-failed allows to pay anew."
+    "the columns of a CSV file are kind, key and inputs (empty cells are ignored; lists and "
+    "objects are JSON). Local paths are relative to the file's directory. The whole file is "
+    "checked before anything is spent. However a run ends, the same command continues it: jobs "
+    "that are done are skipped, running ones are waited for. Failed jobs are started again, and "
+    "charged again, only with --retry-failed."
 )
 
 
@@ -48,8 +61,8 @@ OnUnknown = Literal["raise", "resend-may-pay-twice"]
 
 
 @frozen(kw_only=True)
-class _Order:
-    """What the command was told."""
+class BatchOptions:
+    """The arguments and flags of the command."""
 
     file: Path
     out: Path
@@ -61,10 +74,10 @@ class _Order:
     unknown_cost: int | None = None
     on_unknown: OnUnknown = "raise"
 
-    def again(self) -> str:
-        """Return the command that goes on."""
+    def command_line(self) -> str:
+        """Return the command that continues this batch."""
         words = ["a2e", "batch", str(self.file), "--out", str(self.out)]
-        for flag, value, usual in (
+        for flag, value, default in (
             ("--journal", self.journal, None),
             ("--limit", self.limit, 10),
             ("--retry-failed", self.retry_failed, 0),
@@ -73,53 +86,57 @@ class _Order:
             ("--unknown-cost", self.unknown_cost, None),
             ("--on-unknown", self.on_unknown, "raise"),
         ):
-            words += [] if value == usual else [flag, str(value)]
+            words += [] if value == default else [flag, str(value)]
         return shlex.join(words)
 
 
 def batch(
-    file: Annotated[Path, Parameter(help="The jobs: a file that ends with .jsonl or .csv.")],
+    file: Annotated[Path, Parameter(help="File of jobs, ending with .jsonl or .csv.")],
     /,
     *,
     out: Annotated[
-        Path, Parameter(name=("--out", "-o"), help="Where results are saved.")
-    ] = Path(),  # never changed
+        Path, Parameter(name=("--out", "-o"), help="Directory for the results.")
+    ] = Path(),  # immutable
     journal: Annotated[
         Path | None,
-        Parameter(help="The file in which each start is written down before it is paid."),
+        Parameter(
+            help="File that records each start before it is paid; required without --dry-run."
+        ),
     ] = None,
     limit: Annotated[
-        int, Parameter(help="How many jobs are under way at most.", converter=WHOLE)
+        int, Parameter(help="Most jobs that run at the same time.", converter=WHOLE)
     ] = 10,
     retry_failed: Annotated[
         int,
-        Parameter(help="How often a task that failed is started, and paid, anew.", converter=WHOLE),
+        Parameter(
+            help="How many times a failed task is started, and charged, again.", converter=WHOLE
+        ),
     ] = 0,
     report: Annotated[
         Path | None,
-        Parameter(help="A file for the outcomes, one line of JSON for each job; written anew."),
+        Parameter(help="File for the outcomes, one line of JSON per job; overwritten."),
     ] = None,
     budget: Annotated[
         int | None,
         Parameter(
             converter=WHOLE,
-            help="Coins that the jobs may cost at most, in all runs that share the journal; a "
-            "start that would pass it ends the batch.",
+            help="Most coins that the jobs may cost, in all runs that share the journal. A start "
+            "that would exceed it ends the batch.",
         ),
     ] = None,
     unknown_cost: Annotated[
         int | None,
         Parameter(
             converter=WHOLE,
-            help="Coins that a start counts for in the budget where the service says no price.",
+            help="Coins that a start counts in the budget if the service quotes no price.",
         ),
     ] = None,
     on_unknown: Annotated[
         OnUnknown,
         Parameter(
-            help="What becomes of a start whose answer was lost and which is not found. raise: it "
-            "is not sent again. resend-may-pay-twice: it is, 3 minutes after it was sent, if the "
-            "service's list shows that it is not there; the list may be wrong."
+            help="What to do when a start got no response and its task cannot be found. raise: "
+            "report it, do not submit it again. resend-may-pay-twice: submit it again 3 minutes "
+            "later if the service's list does not show it; the list may be wrong."
         ),
     ] = "raise",
     dry_run: Annotated[
@@ -127,13 +144,13 @@ def batch(
         Parameter(
             negative="",
             show_default=False,
-            help="Check the file and ask for prices; spend nothing.",
+            help="Check the file and print the price; spend nothing.",
         ),
     ] = False,
-    settings: Online = Online(),  # noqa: B008  # frozen
+    flags: ServiceFlags = ServiceFlags(),  # noqa: B008  # frozen
 ) -> int:
     """Run the jobs of a file, each paid once, and save their results."""
-    order = _Order(
+    options = BatchOptions(
         file=file,
         out=out,
         journal=journal,
@@ -144,184 +161,204 @@ def batch(
         unknown_cost=unknown_cost,
         on_unknown=on_unknown,
     )
-    return conduct(settings, lambda desk: _batch(desk, order, dry_run=dry_run))
+    return run_command(flags, lambda context: _batch(context, options, dry_run=dry_run))
 
 
-async def _batch(desk: Desk, order: _Order, *, dry_run: bool) -> int:
+async def _batch(context: CommandContext, options: BatchOptions, *, dry_run: bool) -> int:
     from a2e_async.cli.batch.report import check_report
     from a2e_async.tasks.batch import check_batch
 
-    check_batch(order.limit, order.retry_failed)
-    budget = _budget(order)
-    check_file(order.file)
-    if order.journal is None and not dry_run:
+    check_batch(options.limit, options.retry_failed)
+    budget = _budget(options)
+    check_file(options.file)
+    if options.journal is None and not dry_run:
         raise InvalidInput(
-            "a2e batch needs --journal, such as --journal jobs.db: the file in which each start is "
-            "written down before it is paid. Without it a crash or Ctrl-C could lose a task that "
-            "was paid, and running again would pay for it twice.",
+            "a2e batch needs --journal, such as --journal jobs.db: the file that records each "
+            "start before it is paid. Without it, a crash or Ctrl-C could lose a paid task, and "
+            "the next run would pay for it again.",
             field="journal",
         )
-    if order.report is not None:
-        check_report(order.report, order.file, *([order.journal] if order.journal else []))
-    desk.farewell = lambda: ["Nothing was started."]
-    with progress(desk.printer, f"checking {order.file.name}") as say:
-        found = await check_all(order.file, say)
-    if found.count:
-        return _refuse(desk, order, found)
-    kinds = ", ".join(f"{count} {kind}" for kind, count in found.kinds.most_common())
-    desk.printer.note(f"{order.file}: {counted(found.jobs, 'job')}{kinds and f': {kinds}'}")
+    if options.report is not None:
+        check_report(options.report, options.file, *([options.journal] if options.journal else []))
+    context.interruption_lines = lambda: ["Nothing was started."]
+    with progress_line(context.printer, f"checking {options.file.name}") as show:
+        checked = await check_all(options.file, show)
+    if checked.error_count:
+        return _report_line_errors(context, options, checked)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in checked.kinds.most_common())
+    context.printer.note(
+        f"{options.file}: {format_count(checked.jobs, 'job')}{kinds and f': {kinds}'}"
+    )
     if dry_run:
-        return await _estimate(desk, order, found)
-    return await _run(desk, order, found.jobs, budget)
+        return await _print_prices(context, options, checked)
+    return await _run(context, options, checked.jobs, budget)
 
 
-def _refuse(desk: Desk, order: _Order, found: Found) -> int:
-    for wrong in found.wrong:
-        desk.printer.error(wrong.said(str(order.file)))
-    if found.count > SHOWN:
-        desk.printer.error(f"... and {found.count - SHOWN} more")
-    said = f"{order.file} has {counted(found.count, 'error')}. Nothing was started."
-    desk.printer.error(f"error: {said}")
+def _report_line_errors(
+    context: CommandContext, options: BatchOptions, checked: ValidationResult
+) -> int:
+    for error in checked.errors:
+        context.printer.error(error.text(str(options.file)))
+    count = checked.error_count
+    if count > MAX_PRINTED_ERRORS:
+        context.printer.error(f"... and {count - MAX_PRINTED_ERRORS} more")
+    message = f"{options.file} has {format_count(count, 'error')}. Nothing was started."
+    context.printer.error(f"error: {message}")
     errors = [
-        {"line": wrong.number, "field": wrong.field, "message": wrong.what} for wrong in found.wrong
+        {"line": error.number, "field": error.field, "message": error.message}
+        for error in checked.errors
     ]
-    document = {"type": "InvalidInput", "message": said, "exit_code": exits.USAGE}
-    desk.printer.json({"error": {**document, "errors": errors, "count": found.count}})
-    return exits.USAGE
+    document = {"type": "InvalidInput", "message": message, "exit_code": exit_codes.USAGE}
+    context.printer.json({"error": {**document, "errors": errors, "count": count}})
+    return exit_codes.USAGE
 
 
-async def _estimate(desk: Desk, order: _Order, found: Found) -> int:
-    from a2e_async.cli.batch.quotes import AT_ONCE, Quotes
+async def _print_prices(
+    context: CommandContext, options: BatchOptions, checked: ValidationResult
+) -> int:
+    from a2e_async.cli.batch.dry_run import CONCURRENT_QUOTES, PriceTotals
     from a2e_async.tasks.budget import Budget
     from a2e_async.tasks.journal_sqlite import SqliteJournal
 
-    # One that is not there yet is not made: nothing was begun.
-    there = order.journal is not None and order.journal.is_file()
-    journal = SqliteJournal(order.journal) if there and order.journal else None
-    quotes = Quotes()
-    async with desk.client(journal) as a2e:
+    # A dry run creates no journal: without the file, nothing was started before.
+    exists = options.journal is not None and options.journal.is_file()
+    journal = SqliteJournal(options.journal) if exists and options.journal else None
+    totals = PriceTotals()
+    async with context.client(journal) as a2e:
         outcomes = a2e.batch(
-            read_jobs(order.file),
-            limit=AT_ONCE,
-            retry_failed=order.retry_failed,
-            download_to=order.out.absolute(),
+            read_jobs(options.file),
+            limit=CONCURRENT_QUOTES,
+            retry_failed=options.retry_failed,
+            download_to=options.out.absolute(),
             dry_run=True,
         )
-        with progress(desk.printer, "asking for prices") as say:
+        with progress_line(context.printer, "requesting prices") as show:
             async with aclosing(outcomes):
                 async for outcome in outcomes:
-                    quotes.take(outcome)
-                    say(f"asking for prices: {quotes.jobs} jobs")
-    if quotes.wrong.count:
-        return _refuse(desk, order, quotes.wrong)
-    about = "about " if quotes.about else ""
-    lines = [f"{about}{coins_word(quotes.coins)} for {counted(quotes.priced, 'job')}"]
-    if quotes.unpriced:
-        lines.append(f"no figure from the service for {counted(quotes.unpriced, 'job')}")
-    if quotes.uploads:
+                    totals.add(outcome)
+                    show(f"requesting prices: {totals.jobs} jobs")
+    if totals.invalid.error_count:
+        return _report_line_errors(context, options, totals.invalid)
+    about = "about " if totals.about else ""
+    lines = [f"{about}{format_coins(totals.coins)} for {format_count(totals.priced, 'job')}"]
+    if totals.unpriced:
+        lines.append(f"no quote from the service for {format_count(totals.unpriced, 'job')}")
+    if totals.uploads:
         lines.append(
-            f"{counted(quotes.uploads, 'file')} to upload: the service tells no price, a budget "
-            "counts 1 coin for each"
+            f"{format_count(totals.uploads, 'file')} to upload: the service quotes no price, a "
+            "budget counts 1 coin for each"
         )
-    if quotes.begun:
-        lines.append(f"{counted(quotes.begun, 'job')} begun before: nothing more to pay")
+    if totals.begun:
+        lines.append(f"{format_count(totals.begun, 'job')} started before: free of charge")
     fits = None
-    if order.budget is not None:
-        # The price of the rest is what the batch itself will count for it.
-        total = quotes.paid + quotes.coins + quotes.unpriced * (order.unknown_cost or 0)
-        total += quotes.uploads * Budget(0).upload_cost
-        fits = total <= order.budget
-        lines.append(_fit_word(order, quotes, total))
-    desk.printer.out("\n".join(lines))
-    if quotes.about:
-        desk.printer.note(NOT_SEEN)
-    desk.printer.note("Nothing was started.")
+    if options.budget is not None:
+        # Unpriced jobs and uploads count what the batch itself will reserve for them.
+        total = totals.paid + totals.coins + totals.unpriced * (options.unknown_cost or 0)
+        total += totals.uploads * Budget(0).upload_cost
+        fits = total <= options.budget
+        lines.append(_budget_fit(options, totals, total))
+    context.printer.out("\n".join(lines))
+    if totals.about:
+        context.printer.note(FILE_LENGTH_UNKNOWN)
+    context.printer.note("Nothing was started.")
     figures = {
-        "coins": quotes.coins,
-        "about": bool(quotes.about),
-        "priced": quotes.priced,
-        "unpriced": quotes.unpriced,
-        "uploads": quotes.uploads,
-        "budget": order.budget,
+        "coins": totals.coins,
+        "about": bool(totals.about),
+        "priced": totals.priced,
+        "unpriced": totals.unpriced,
+        "uploads": totals.uploads,
+        "budget": options.budget,
         "fits": fits,
     }
-    desk.printer.json(
-        {"jobs": found.jobs, "kinds": dict(found.kinds), "begun": quotes.begun, **figures}
+    context.printer.json(
+        {"jobs": checked.jobs, "kinds": dict(checked.kinds), "begun": totals.begun, **figures}
     )
-    return exits.OK
+    return exit_codes.OK
 
 
-def _fit_word(order: _Order, quotes: "Quotes", total: int) -> str:
-    before = f", {quotes.paid} paid before included" if quotes.paid else ""
-    if order.budget is not None and total > order.budget:
-        return f"does not fit the budget of {order.budget}: {coins_word(total)}{before}"
-    open_ended = quotes.unpriced and order.unknown_cost is None
-    but = "; what has no figure ends the batch without --unknown-cost" if open_ended else ""
-    return f"fits the budget of {order.budget}: {coins_word(total)}{before}{but}"
+def _budget_fit(options: BatchOptions, totals: "PriceTotals", total: int) -> str:
+    before = f", including {totals.paid} paid before" if totals.paid else ""
+    if options.budget is not None and total > options.budget:
+        return f"exceeds the budget of {options.budget}: {format_coins(total)}{before}"
+    open_ended = totals.unpriced and options.unknown_cost is None
+    but = (
+        "; a job without a quote ends the batch unless --unknown-cost is set" if open_ended else ""
+    )
+    return f"fits the budget of {options.budget}: {format_coins(total)}{before}{but}"
 
 
-async def _run(desk: Desk, order: _Order, jobs: int, budget: "Budget | None") -> int:
-    from a2e_async.cli.batch.report import reporting
+async def _run(
+    context: CommandContext, options: BatchOptions, jobs: int, budget: "Budget | None"
+) -> int:
+    from a2e_async.cli.batch.report import open_report
     from a2e_async.tasks.journal_sqlite import SqliteJournal
 
-    assert order.journal is not None  # noqa: S101  # asked for before
-    make_ready(order.out)
-    tally, journal = Tally(total=jobs, budget=budget), SqliteJournal(order.journal)
-    desk.farewell = lambda: _farewell(order, tally)
-    desk.listeners.append(tally.hear)
-    with reporting(order.report, order.file, order.journal) as report:
+    assert options.journal is not None  # noqa: S101  # checked by the caller
+    prepare_directory(options.out)
+    progress, journal = (
+        BatchProgress(total=jobs, budget=budget),
+        SqliteJournal(options.journal),
+    )
+    context.interruption_lines = lambda: _interruption_lines(options, progress)
+    context.event_listeners.append(progress.on_event)
+    with open_report(options.report, options.file, options.journal) as report:
         try:
-            resend = order.on_unknown != "raise"
-            async with desk.client(journal, resend=resend) as a2e:
+            resend = options.on_unknown != "raise"
+            async with context.client(journal, resend=resend) as a2e:
                 await journal.open()
-                await _consume(desk, a2e, order, _Ledger(desk, order, tally, report, journal))
+                await _consume(
+                    context,
+                    a2e,
+                    options,
+                    OutcomeRecorder(context, options, progress, report, journal),
+                )
         except asyncio.CancelledError:
-            raise  # told by the farewell
+            raise  # `run_command` prints the interruption lines
         except Exception as error:
             if budget is not None and isinstance(error, BudgetExceeded):
-                desk.printer.note(held_back_word(tally, budget))
-            for line in _farewell(order, tally):
-                desk.printer.note(line)
-            # The journal knows them all: nobody has to come back to each.
-            desk.running.clear()
+                context.printer.note(held_back_text(progress, budget))
+            for line in _interruption_lines(options, progress):
+                context.printer.note(line)
+            # The journal has all tasks, so the error report need not list them one by one.
+            context.tasks.clear()
             if isinstance(error, BudgetExceeded):
-                raise BudgetExceeded(_over(error)) from error
+                raise BudgetExceeded(_budget_message(error)) from error
             raise
-    return _close(desk, order, tally)
+    return _finish(context, options, progress)
 
 
 @frozen
-class _Ledger:
-    """Takes the outcomes in: counts them, reports them, tells what went wrong."""
+class OutcomeRecorder:
+    """Handles the outcomes: counts them, writes the report, prints paths and errors."""
 
-    desk: Desk
-    order: _Order
-    tally: Tally
+    context: CommandContext
+    options: BatchOptions
+    progress: BatchProgress
     report: "Report | None"
     journal: "Journal"
 
-    async def take(self, outcome: "Outcome[Any]") -> None:
-        """Take in one outcome."""
+    async def add(self, outcome: "Outcome[Any]") -> None:
+        """Handle one outcome."""
         from a2e_async.cli.batch.report import report_line
 
         line = report_line(outcome, await self._coins(outcome))
-        self.tally.counts[line["status"]] += 1
-        self.tally.refused += isinstance(outcome.error, BudgetExceeded)
+        self.progress.counts[line["status"]] += 1
+        self.progress.refused += isinstance(outcome.error, BudgetExceeded)
         if self.report is not None:
             self.report.write(line)
-        printer = self.desk.printer
+        printer = self.context.printer
         for path in line["paths"]:
             printer.out(path)
         if line["error"]:
-            wrong = self.tally.over - self.tally.good
-            if wrong <= SHOWN:
-                printer.error(f"{self.order.file}:{line['line']}: {line['error']}")
-            if wrong == SHOWN:
-                where = f"are in {self.order.report}" if self.report else "need --report to be told"
-                printer.error(f"... further ones {where}")
+            wrong = self.progress.ended - self.progress.succeeded
+            if wrong <= MAX_PRINTED_ERRORS:
+                printer.error(f"{self.options.file}:{line['line']}: {line['error']}")
+            if wrong == MAX_PRINTED_ERRORS:
+                hint = f"see {self.options.report}" if self.report else "--report lists all of them"
+                printer.error(f"... further errors are not printed; {hint}")
 
     async def _coins(self, outcome: "Outcome[Any]") -> int | None:
-        """Return what the job's task cost; of an earlier run's task the journal knows it."""
+        """Return what the job's task cost; the journal has the price of an earlier run's task."""
         task = outcome.task
         if task is None or task.coins is not None or task.key is None:
             return task.coins if task else None
@@ -329,110 +366,118 @@ class _Ledger:
         return entry.coins if entry else None
 
 
-async def _consume(desk: Desk, a2e: "A2E", order: _Order, ledger: _Ledger) -> None:
+async def _consume(
+    context: CommandContext, a2e: "A2E", options: BatchOptions, recorder: OutcomeRecorder
+) -> None:
     outcomes = a2e.batch(
-        CheckedFile(order.file, ledger.tally.total),
-        limit=order.limit,
-        retry_failed=order.retry_failed,
-        budget=ledger.tally.budget,
-        # The journal keeps these paths, for whatever directory the next run is called from.
-        download_to=order.out.absolute(),
+        CheckedFile(options.file, recorder.progress.total),
+        limit=options.limit,
+        retry_failed=options.retry_failed,
+        budget=recorder.progress.budget,
+        # The journal keeps these paths, and the next run may start in another directory.
+        download_to=options.out.absolute(),
     )
-    with bar(desk.printer, ledger.tally) as update, outages(desk), _patience(desk):
+    with (
+        progress_bar(context.printer, recorder.progress) as update,
+        report_outages(context),
+        _explain_cancellation(context),
+    ):
         async with aclosing(outcomes):
             async for outcome in outcomes:
-                await ledger.take(outcome)
+                await recorder.add(outcome)
                 update()
 
 
 @contextmanager
-def _patience(desk: Desk) -> "Generator[None]":
-    """Say why it takes a moment, when the work is cut off."""
+def _explain_cancellation(context: CommandContext) -> "Generator[None]":
+    """Print why a cancelled batch does not end at once."""
     try:
         yield
     except asyncio.CancelledError:
-        desk.printer.note(UNDER_WAY)
+        context.printer.note(START_IN_PROGRESS)
         raise
 
 
-def _budget(order: _Order) -> "Budget | None":
+def _budget(options: BatchOptions) -> "Budget | None":
     from a2e_async.tasks.budget import Budget
 
-    for flag, value in (("budget", order.budget), ("unknown-cost", order.unknown_cost)):
+    for flag, value in (("budget", options.budget), ("unknown-cost", options.unknown_cost)):
         if value is not None and value < 0:
             raise InvalidInput(f"--{flag} must be 0 coins or more.", field=flag.replace("-", "_"))
-    if order.budget is not None:
-        return Budget(order.budget, unknown_cost=order.unknown_cost)
-    if order.unknown_cost is not None:
+    if options.budget is not None:
+        return Budget(options.budget, unknown_cost=options.unknown_cost)
+    if options.unknown_cost is not None:
         raise InvalidInput("--unknown-cost goes with --budget.", field="unknown_cost")
     return None
 
 
-def _over(error: BudgetExceeded) -> str:
-    """Return what went beyond the budget, and which flag allows it."""
-    said = str(error)
-    if "Budget(unknown_cost=…)" in said:
-        return said.replace("Budget(unknown_cost=…)", "--unknown-cost COINS")
-    return f"{said} A larger --budget allows to go on."
+def _budget_message(error: BudgetExceeded) -> str:
+    """Return what exceeded the budget, and which flag allows it."""
+    message = in_cli_words(str(error))
+    return message if "--unknown-cost" in message else f"{message} Raise --budget to continue."
 
 
-def _farewell(order: _Order, tally: Tally) -> list[str]:
-    budget = tally.budget
+def _interruption_lines(options: BatchOptions, progress: BatchProgress) -> list[str]:
+    budget = progress.budget
     return [
-        *([budget_word(budget)] if budget else []),
-        f"{tally.good} of {counted(tally.total, 'job')} done and saved. Nothing is lost: what was "
-        "started goes on at the service and is in the journal.",
-        f"Go on with: {order.again()}",
+        *([budget_text(budget)] if budget else []),
+        f"{progress.succeeded} of {format_count(progress.total, 'job')} done and saved. Nothing "
+        "is lost: what was started continues at the service and is in the journal.",
+        f"Continue with: {options.command_line()}",
     ]
 
 
-def _ways(order: _Order) -> list[str]:
-    """Return what can be done about unknown starts, the safest first."""
-    again = evolve(order, on_unknown="resend-may-pay-twice").again()
-    settle = shlex.join(["a2e", "journal", "settle", str(order.journal)])
+def _unknown_start_hints(options: BatchOptions) -> list[str]:
+    """Return what can be done about starts of unknown outcome, the safest first."""
+    resend = evolve(options, on_unknown="resend-may-pay-twice").command_line()
+    settle = shlex.join(["a2e", "journal", "settle", str(options.journal)])
     return [
-        "Unknown starts may have been charged and were not sent again. Running this again looks "
-        f"for them first: {order.again()}",
-        f"If the service's own list shows that one is not there, free its key, then run it again: "
+        "Unknown starts may have been charged and were not submitted again. The same command "
+        f"searches for them first: {options.command_line()}",
+        "If the service's list does not show one, free its key, then run the batch again: "
         f"{settle} KEY --as unpaid",
         *(
-            [f"Or send again those that are proved to be absent, 3 minutes after: {again}"]
-            if order.on_unknown == "raise"
+            [f"Or submit those that are proved absent again, 3 minutes later: {resend}"]
+            if options.on_unknown == "raise"
             else []
         ),
     ]
 
 
-def _close(desk: Desk, order: _Order, tally: Tally) -> int:
-    printer, counts = desk.printer, tally.counts
-    printer.note(f"{tally.over} of {tally.total} · {tally.words()}")
-    budget = tally.budget
+def _finish(context: CommandContext, options: BatchOptions, progress: BatchProgress) -> int:
+    printer, counts = context.printer, progress.counts
+    printer.note(f"{progress.ended} of {progress.total} · {progress.summary()}")
+    budget = progress.budget
     if budget is not None:
-        printer.note(budget_word(budget))
+        printer.note(budget_text(budget))
     hints: list[tuple[bool, str]] = [
         (
             bool(counts["failed"]),
-            "Failed jobs are not started again, for that costs again; --retry-failed 1 allows it.",
+            "Failed jobs are not started again, because that is charged again; --retry-failed 1 "
+            "allows it.",
         ),
-        *((bool(counts["unknown"]), hint) for hint in _ways(order)),
-        (bool(counts["error"]), f"Try what is left again with: {order.again()}"),
-        (tally.over != tally.total, f"{order.file} was changed since it was checked."),
+        *((bool(counts["unknown"]), hint) for hint in _unknown_start_hints(options)),
+        (bool(counts["error"]), f"Retry the remaining jobs with: {options.command_line()}"),
+        (
+            progress.ended != progress.total,
+            f"{options.file} was changed since it was checked.",
+        ),
     ]
     for applies, hint in hints:
         if applies:
             printer.error(hint)
-    code = exits.OK if tally.complete else exits.PARTIAL
+    code = exit_codes.OK if progress.complete else exit_codes.PARTIAL
     printer.json(
         {
-            "jobs": tally.total,
+            "jobs": progress.total,
             **{
                 status: counts[status] for status in ("ok", "earlier", "failed", "unknown", "error")
             },
-            "coins": tally.coins,
-            "unpriced": tally.unpriced,
+            "coins": progress.coins,
+            "unpriced": progress.unpriced,
             "budget": budget
             and {"coins": budget.coins, "spent": budget.spent, "reserved": budget.reserved},
-            "report": str(order.report) if order.report else None,
+            "report": str(options.report) if options.report else None,
             "exit_code": code,
         }
     )

@@ -1,4 +1,4 @@
-"""The report of a batch: one JSON line for each job, as it is completed."""
+"""The report of a batch: one JSON line for each job, written when the job ends."""
 
 import json
 import os
@@ -9,9 +9,9 @@ from typing import Any, Final, Literal
 
 from attrs import frozen
 
-from a2e_async.cli.batch.check import LineJob
-from a2e_async.cli.desk import message_of
-from a2e_async.cli.show import instead
+from a2e_async.cli.batch.validation import LineJob
+from a2e_async.cli.error_messages import error_message
+from a2e_async.cli.formatting import text_result
 from a2e_async.errors import InvalidInput, StartOutcomeUnknown, TaskFailed
 from a2e_async.tasks.batch import Outcome
 
@@ -21,7 +21,7 @@ STATUSES: Final[tuple[Status, ...]] = ("ok", "earlier", "failed", "unknown", "er
 
 
 def status_of(error: BaseException | None, *, earlier: bool = False) -> Status:
-    """Return in a word what became of a job."""
+    """Return the status of an ended job."""
     if isinstance(error, TaskFailed):
         return "failed"
     if isinstance(error, StartOutcomeUnknown):
@@ -32,40 +32,40 @@ def status_of(error: BaseException | None, *, earlier: bool = False) -> Status:
 
 
 def report_line(outcome: Outcome[Any], coins: int | None) -> dict[str, Any]:
-    """Return what the report says of a job; ``coins`` is what its task cost, if that is known."""
+    """Return the report's line for a job; ``coins`` is what its task cost, None if unknown."""
     job, task, record = outcome.job, outcome.task, outcome.record
-    made = instead(record) if record else None
+    result = text_result(record) if record else None
     return {
         "line": job.line if isinstance(job, LineJob) else None,
         "key": job.key,
         "kind": job.kind.name,
         "ref": task.ref if task else None,
         "status": status_of(outcome.error, earlier=outcome.earlier),
-        "error": message_of(outcome.error) if outcome.error else None,
+        "error": error_message(outcome.error) if outcome.error else None,
         "paths": [str(path) for path in outcome.paths],
         "coins": coins,
-        **({made[0]: made[1]} if made else {}),
+        **({result[0]: result[1]} if result else {}),
     }
 
 
 @frozen
 class Report:
-    """A report file. Each line is written at once, so that a reader never sees half of one."""
+    """A report file. Each line is one write, so that a reader never sees a partial line."""
 
     fd: int
 
     def write(self, line: dict[str, Any]) -> None:
-        """Add a line. Raises OSError."""
+        """Append a line. Raises OSError."""
         data = f"{json.dumps(line, ensure_ascii=False)}\n".encode("utf-8", "replace")
-        while data:  # in one go, unless the disk is nearly full
+        while data:  # one write, unless the disk is nearly full
             data = data[os.write(self.fd, data) :]
 
 
 @contextmanager
-def reporting(path: Path | None, *others: Path) -> Generator[Report | None]:
-    """Open a new report, in the place of an earlier one; None without a path.
+def open_report(path: Path | None, *others: Path) -> Generator[Report | None]:
+    """Open a new report, replacing an earlier one; yield None without a path.
 
-    Raises `InvalidInput` when it cannot be written, or is one of ``others``.
+    Raises `InvalidInput` if it cannot be written, or is one of ``others``.
     """
     if path is None:
         yield None
@@ -86,11 +86,12 @@ def reporting(path: Path | None, *others: Path) -> Generator[Report | None]:
 
 
 def check_report(path: Path, *others: Path) -> None:
-    """Raise `InvalidInput` when the report would be written over one of ``others``."""
+    """Raise `InvalidInput` if the report would overwrite one of ``others``."""
     for other in others:
         if path.resolve() == other.resolve() or (
             path.exists() and other.exists() and path.samefile(other)
         ):
             raise InvalidInput(
-                f"--report is {str(other)!r:.200} itself; give another.", field="report"
+                f"--report would overwrite {str(other)!r:.200}; give another file.",
+                field="report",
             )

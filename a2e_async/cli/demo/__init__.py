@@ -1,1 +1,1 @@
-"""``a2e demo``: many jobs of three kinds against the sandbox, and the books compared at the end."""
+"""``a2e demo``: many jobs of three kinds against the sandbox, then a check against its ledger."""

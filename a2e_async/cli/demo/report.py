@@ -1,4 +1,4 @@
-"""The books compared: what the client says it did against what the sandbox says it charged."""
+"""Compares the client's record of charges with the sandbox's ledger."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,57 +6,57 @@ from typing import Any
 
 from attrs import define
 
-from a2e_async.cli.demo.work import DemoJob, Tally
-from a2e_async.cli.show import coins_word, counted, seconds_word
+from a2e_async.cli.demo.jobs import DemoJob, RequestCounts
+from a2e_async.cli.formatting import format_coins, format_count, format_duration
 
 PRESIGN = "presign"
 
 
 @define(kw_only=True)
 class Report:
-    """Everything the closing table tells. ``problems`` is empty when all agree."""
+    """The content of the closing table. ``problems`` is empty if both records agree."""
 
     jobs: Sequence[DemoJob]
     ledger: Mapping[str, Any]
-    tally: Tally
+    request_counts: RequestCounts
     seconds: float
     out: Path
     balances: tuple[int, int]
-    """Coins that the account said it had, before and after."""
+    """The account's coins before and after."""
 
     @property
     def charges(self) -> list[Mapping[str, Any]]:
-        """What the sandbox charged for starts."""
+        """The ledger's charges for starts."""
         return [c for c in self.ledger["charges"] if c["kind"] != PRESIGN]
 
     @property
     def uploads(self) -> list[Mapping[str, Any]]:
-        """What it charged for upload permits."""
+        """The ledger's charges for upload permits."""
         return [c for c in self.ledger["charges"] if c["kind"] == PRESIGN]
 
     @property
     def files(self) -> list[Path]:
-        """Every file that was saved and is whole."""
+        """Every saved file that passed the check."""
         return sorted({path for job in self.jobs for path, check in job.files if check.ok})
 
     @property
     def spent(self) -> int:
-        """Coins that went, as the client was told: starts, and uploads as well."""
+        """Coins spent on starts and uploads, by the account's balance."""
         return self.balances[0] - self.balances[1]
 
     @property
-    def told(self) -> list[DemoJob]:
-        """The jobs whose price their record tells; dubbing's does not."""
+    def priced(self) -> list[DemoJob]:
+        """The jobs whose task reports a price; dubbing tasks do not."""
         return [job for job in self.jobs if job.coins is not None]
 
     @property
-    def misprinted(self) -> list[str]:
-        """Return the tasks whose record tells another price than was charged."""
+    def price_mismatches(self) -> list[str]:
+        """The tasks that report another price than the ledger."""
         prices = {id: c["coins"] for c in self.charges for id in c["ids"]}
         return [
-            f"{job.task.ref}: {coins_word(job.coins)} by its record, "
+            f"{job.task.ref}: {format_coins(job.coins)} by its record, "
             f"{prices.get(job.task.ids[0])} by the ledger"
-            for job in self.told
+            for job in self.priced
             if job.task and prices.get(job.task.ids[0]) != job.coins
         ]
 
@@ -77,8 +77,8 @@ class Report:
 
     @property
     def problems(self) -> list[str]:
-        """Return all that does not agree."""
-        found = [
+        """Every failed job, and every difference between the two records."""
+        problems = [
             f"job {job.number} ({job.kind}, {job.label}): {job.error or job.stage}"
             for job in self.jobs
             if not job.saved
@@ -86,74 +86,78 @@ class Report:
         ids = [id for charge in self.charges for id in charge["ids"]]
         ours = [id for job in self.jobs if job.task for id in job.task.ids]
         if len(self.charges) != len(self.jobs):
-            found.append(
-                f"{counted(len(self.jobs), 'job')} but {counted(len(self.charges), 'charge')}"
-            )
+            charges = format_count(len(self.charges), "charge")
+            problems.append(f"{format_count(len(self.jobs), 'job')} but {charges}")
         if sorted(ids) != sorted(ours):
-            found.append("the tasks that were charged are not the tasks that were started")
-        booked = self.charged + self.permits - self.refunded
-        if self.spent != booked:
-            found.append(f"{coins_word(self.spent)} went by our records, {booked} by the ledger")
-        found += self.misprinted
+            problems.append("the charged tasks are not the started tasks")
+        ledger_total = self.charged + self.permits - self.refunded
+        if self.spent != ledger_total:
+            problems.append(
+                f"{format_coins(self.spent)} spent by the balance, {ledger_total} by the ledger"
+            )
+        problems += self.price_mismatches
         if len(self.files) != len(ours):
-            found.append(
-                f"{counted(len(ours), 'task')} but {counted(len(self.files), 'whole file')}"
-            )
+            files = format_count(len(self.files), "complete file")
+            problems.append(f"{format_count(len(ours), 'task')} but {files}")
         if self.ledger["leaks"]:
-            found.append(
-                f"the API key reached storage {counted(len(self.ledger['leaks']), 'time')}"
+            problems.append(
+                f"the API key reached storage {format_count(len(self.ledger['leaks']), 'time')}"
             )
-        return found
+        return problems
 
     @property
     def headline(self) -> str:
-        """Return the one line that tells it all."""
+        """The summary in one line."""
         return " · ".join(
             (
-                counted(len(self.jobs), "job"),
-                counted(len(self.charges), "charge"),
-                counted(len(self.files), "file"),
+                format_count(len(self.jobs), "job"),
+                format_count(len(self.charges), "charge"),
+                format_count(len(self.files), "file"),
             )
         )
 
     @property
     def checked(self) -> str:
-        """Return which check the files went through."""
-        ways = {check.how for job in self.jobs for _, check in job.files}
-        if ways == {"pyav"}:
+        """How the files were checked."""
+        methods = {check.how for job in self.jobs for _, check in job.files}
+        if methods == {"pyav"}:
             return "every frame decoded with PyAV"
-        return "structure only (PyAV is not installed)" if ways else "nothing to check"
+        return "structure only (PyAV is not installed)" if methods else "nothing to check"
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the closing table."""
-        count, tally = max(1, len(self.jobs)), self.tally
-        given_back = f" - {self.refunded} given back" if self.refunded else ""
+        count, requests = max(1, len(self.jobs)), self.request_counts
+        refunded = f" - {self.refunded} refunded" if self.refunded else ""
+        mismatches = len(self.price_mismatches)
+        agreement = (
+            f"{mismatches} do not match the ledger" if mismatches else "all match the ledger"
+        )
         kinds = dict.fromkeys(job.kind for job in self.jobs)
         each = ", ".join(f"{sum(j.kind == k for j in self.jobs)} {k}" for k in kinds)
         return [
             ("jobs", f"{len(self.jobs)} ({each})"),
-            ("charges", f"{len(self.charges)} for starts; {len(self.uploads)} for uploads apart"),
-            ("files", f"{len(self.files)} whole; {self.checked}"),
+            ("charges", f"{len(self.charges)} for starts, {len(self.uploads)} for uploads"),
+            ("files", f"{len(self.files)} complete; {self.checked}"),
             (
                 "coins",
-                f"{self.spent} by our records; by the ledger {self.charged} for starts + "
-                f"{self.permits} for uploads{given_back}",
+                f"{self.spent} by the balance; by the ledger {self.charged} for starts + "
+                f"{self.permits} for uploads{refunded}",
             ),
-            ("prices", f"{len(self.told)} told by tasks, {len(self.misprinted)} not as charged"),
+            ("prices", f"{format_count(len(self.priced), 'task')} reported a price; {agreement}"),
             (
                 "requests",
-                f"{tally.total / count:.2f} per job: {tally.counts['start'] / count:.2f} starts, "
-                f"{tally.counts['look'] / count:.2f} looks; "
-                f"{counted(tally.counts['upload'], 'upload')}",
+                f"{requests.total / count:.2f} per job: {requests.counts['start'] / count:.2f} "
+                f"starts, {requests.counts['poll'] / count:.2f} polls; "
+                f"{format_count(requests.counts['upload'], 'upload')}",
             ),
-            ("key at storage", "never" if not self.ledger["leaks"] else "yes"),
-            ("time", seconds_word(self.seconds)),
+            ("API key sent to storage", "never" if not self.ledger["leaks"] else "yes"),
+            ("time", format_duration(self.seconds)),
             ("directory", str(self.out)),
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it as JSON values."""
-        count, tally = max(1, len(self.jobs)), self.tally
+        """Return the report as JSON values."""
+        count, requests = max(1, len(self.jobs)), self.request_counts
         return {
             "ok": not self.problems,
             "problems": self.problems,
@@ -168,10 +172,10 @@ class Report:
             },
             "uploads": len(self.uploads),
             "requests": {
-                "total": tally.total,
-                "per_job": round(tally.total / count, 3),
-                "looks_per_job": round(tally.counts["look"] / count, 3),
-                **tally.counts,
+                "total": requests.total,
+                "per_job": round(requests.total / count, 3),
+                "polls_per_job": round(requests.counts["poll"] / count, 3),
+                **requests.counts,
             },
             "leaks": len(self.ledger["leaks"]),
             "checked": self.checked,

@@ -1,1 +1,1 @@
-"""``a2e doctor``: looks at everything that a call needs, for free, and says how to mend it."""
+"""``a2e doctor``: checks everything that requests need, free of charge, and prints fixes."""

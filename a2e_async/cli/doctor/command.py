@@ -1,64 +1,67 @@
-"""The command ``doctor``."""
+"""``doctor``: checks versions, key, address, network, clock and account."""
 
 from collections.abc import Callable
 from typing import Final
 
-from a2e_async.cli import exits
-from a2e_async.cli.desk import Desk, conduct
-from a2e_async.cli.doctor import machine
-from a2e_async.cli.doctor.findings import Finding, has_bad
-from a2e_async.cli.settings import Online
+from a2e_async.cli import exit_codes
+from a2e_async.cli.common_flags import ServiceFlags
+from a2e_async.cli.context import CommandContext
+from a2e_async.cli.doctor import local_checks
+from a2e_async.cli.doctor.finding import Finding, has_bad
+from a2e_async.cli.runner import run_command
 
-REFUSED: Final = ("401", "403")
-"""What a finding about a key that was not accepted begins its advice with."""
+KEY_STATUSES: Final = ("401", "403")
+"""How the fix of a finding begins if the service rejected the key."""
 
 
-def doctor(*, settings: Online = Online()) -> int:  # noqa: B008  # frozen
-    """Check key, network and account without spending anything, and say how to mend them."""
+def doctor(*, flags: ServiceFlags = ServiceFlags()) -> int:  # noqa: B008  # frozen
+    """Check the API key, network and account, and print how to fix them. Free."""
 
-    async def work(desk: Desk) -> int:
-        found: list[Finding] = []
+    async def work(context: CommandContext) -> int:
+        results: list[Finding] = []
 
-        def say(*findings: Finding) -> None:
+        def add(*findings: Finding) -> None:
             for finding in findings:
-                found.append(finding)
-                desk.printer.out(finding.line())
+                results.append(finding)
+                context.printer.out(finding.line())
 
-        await _examine(desk, settings, say)
-        bad = has_bad(found)
-        desk.printer.json({"ok": not bad, "checks": [finding.to_json() for finding in found]})
+        await _check(flags, add)
+        bad = has_bad(results)
+        context.printer.json({"ok": not bad, "checks": [finding.to_json() for finding in results]})
         if not bad:
-            return exits.OK
-        key = any(f.what == "API key" or f.mend[:3] in REFUSED for f in found if f.level == "bad")
-        return exits.KEY if key else exits.SERVICE
+            return exit_codes.OK
+        key = any(
+            f.what == "API key" or f.fix[:3] in KEY_STATUSES for f in results if f.level == "bad"
+        )
+        return exit_codes.KEY if key else exit_codes.SERVICE
 
-    return conduct(settings, work)
+    return run_command(flags, work)
 
 
-async def _examine(desk: Desk, settings: Online, say: Callable[..., None]) -> None:
-    from a2e_async.cli.doctor import network
+async def _check(flags: ServiceFlags, add: Callable[..., None]) -> None:
+    from a2e_async.cli.doctor import network_checks
 
-    say(*machine.versions(), machine.decoder())
-    key, said = machine.api_key(settings.api_key_env)
-    say(said)
-    url, said = machine.address(settings.base_url)
-    say(said)
+    add(*local_checks.versions(), local_checks.decoder())
+    key, finding = local_checks.api_key(flags.api_key_env)
+    add(finding)
+    url, finding = local_checks.address(flags.base_url)
+    add(finding)
     if url is None:
         return
-    say(machine.proxy(url))
-    by_proxy = machine.proxy_for(url) is not None
-    way = await network.reach(url, by_proxy=by_proxy)
-    say(*way)
-    if has_bad(way):
+    add(local_checks.proxy(url))
+    by_proxy = local_checks.proxy_for(url) is not None
+    connection = await network_checks.reach(url, by_proxy=by_proxy)
+    add(*connection)
+    if has_bad(connection):
         return
-    say(await network.clock(url))
+    add(await network_checks.clock(url))
     if key is None:
         return
-    from a2e_async.cli.doctor.service import look
+    from a2e_async.cli.doctor.service_checks import check_service
     from a2e_async.client import A2E
     from a2e_async.transport.retry import RetryPolicy
 
-    # Tried once again at most: what does not answer now is what is to be told.
+    # One retry at most: the user wants to see what does not work now.
     retry = RetryPolicy(max_attempts=2)
     async with A2E(key, base_url=url, request_timeout=20, retry=retry) as a2e:
-        say(*await look(a2e))
+        add(*await check_service(a2e))

@@ -1,1 +1,1 @@
-"""``a2e journal``: what a journal knows, and what is left to do for it."""
+"""``a2e journal``: lists, resumes, settles and prunes the entries of a journal."""

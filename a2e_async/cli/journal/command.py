@@ -10,27 +10,28 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import App, Parameter, validators
 
-from a2e_async.cli import exits
-from a2e_async.cli.ask import agreed
-from a2e_async.cli.batch.bar import Tally
-from a2e_async.cli.desk import Desk, conduct
-from a2e_async.cli.flags import as_typed
+from a2e_async.cli import exit_codes
+from a2e_async.cli.batch.progress_bar import BatchProgress
+from a2e_async.cli.common_flags import KindName, OutputFlags, ServiceFlags
+from a2e_async.cli.confirmation import confirm
+from a2e_async.cli.context import CommandContext
+from a2e_async.cli.formatting import format_count
+from a2e_async.cli.input_flags import as_typed
 from a2e_async.cli.journal.entries import (
-    HEAD,
+    COLUMNS,
     PAGE,
-    each,
     entry_json,
     entry_lines,
     entry_row,
-    existing,
-    settle_word,
+    iter_entries,
+    open_existing,
+    settle_advice,
 )
-from a2e_async.cli.journal.settle import Verdict
-from a2e_async.cli.numbers import WHOLE
-from a2e_async.cli.places import make_ready
+from a2e_async.cli.journal.settle import SettledAs
+from a2e_async.cli.number_parsing import WHOLE
+from a2e_async.cli.output_paths import prepare_directory
 from a2e_async.cli.printer import Printer, columns
-from a2e_async.cli.settings import KindName, Online, Settings
-from a2e_async.cli.show import counted
+from a2e_async.cli.runner import run_command
 from a2e_async.errors import InvalidInput
 from a2e_async.tasks.journal import LEASE, Entry, State
 from a2e_async.tasks.kind import split_ref
@@ -40,15 +41,15 @@ if TYPE_CHECKING:
 
 JOURNAL = App(
     name="journal",
-    help="Look at a journal of starts, finish what it has open, clear it, copy it.",
+    help="List a journal's starts, finish open ones, delete old entries, export all.",
     sort_key=7,
 )
 
-Where = Annotated[Path, Parameter(help="The journal, such as jobs.db.")]
+JournalPath = Annotated[Path, Parameter(help="The journal's file, such as jobs.db.")]
 
-Whose = Annotated[
+AccountName = Annotated[
     str | None,
-    Parameter(name="--account", help="Only this account; a2e journal accounts names them."),
+    Parameter(name="--account", help="Only this account; a2e journal accounts lists them."),
 ]
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -56,149 +57,149 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 @JOURNAL.command(name="list")
 def list_entries(
-    journal: Where,
+    journal: JournalPath,
     /,
     *,
     all: Annotated[  # noqa: A002  # the flag's name
         bool,
-        Parameter(
-            negative="", show_default=False, help="Those, too, that have nothing left to do."
-        ),
+        Parameter(negative="", show_default=False, help="List finished entries, too."),
     ] = False,
     kind: Annotated[KindName | None, Parameter(name="--kind", help="Only this kind.")] = None,
-    account: Whose = None,
-    settings: Settings = Settings(),  # noqa: B008  # frozen
+    account: AccountName = None,
+    flags: OutputFlags = OutputFlags(),  # noqa: B008  # frozen
 ) -> int:
-    """List what a journal has open, in the order it was begun. No network."""
+    """List a journal's open entries, oldest first. No network."""
 
-    async def work(desk: Desk) -> int:
+    async def work(context: CommandContext) -> int:
         count, items, unknown = 0, list[Any](), list[Entry]()
-        async with aclosing(existing(journal, account)) as opened:
-            # Which account is of interest only where there are several.
-            head = (*HEAD, "ACCOUNT") if len(await opened.accounts()) > 1 else HEAD
-            found = each(opened, open_only=not all, kind=kind)
+        async with aclosing(open_existing(journal, account)) as opened:
+            # The account matters only if the journal has several.
+            several = len(await opened.accounts()) > 1
+            header = (*COLUMNS, "ACCOUNT") if several else COLUMNS
+            selected = iter_entries(opened, open_only=not all, kind=kind)
             rows: list[tuple[str, ...]] = []
-            async with aclosing(found) as entries:
+            async with aclosing(selected) as entries:
                 async for entry in entries:
                     count += 1
                     if (entry.state is State.INTENT or entry.missing) and not unknown:
                         unknown.append(entry)
-                    if settings.json:
+                    if flags.json:
                         items.append(entry_json(entry))
                         continue
-                    rows.append(entry_row(entry)[: len(head)])
+                    rows.append(entry_row(entry)[: len(header)])
                     if len(rows) == PAGE:
-                        desk.printer.out(columns([head, *rows]))
+                        context.printer.out(columns([header, *rows]))
                         rows.clear()
         if rows or not count:
-            desk.printer.out(columns([head, *rows]))
+            context.printer.out(columns([header, *rows]))
         if unknown:
-            desk.printer.note(settle_word(journal, unknown[0]))
-        entries_word = "1 entry" if count == 1 else f"{count} entries"
-        desk.printer.note(entries_word if all else f"{entries_word} open")
-        desk.printer.json({"journal": str(journal), "items": items})
-        return exits.OK
+            context.printer.note(settle_advice(journal, unknown[0]))
+        entries_text = format_count(count, "entry")
+        context.printer.note(entries_text if all else f"{entries_text} open")
+        context.printer.json({"journal": str(journal), "items": items})
+        return exit_codes.OK
 
-    return conduct(settings, work)
+    return run_command(flags, work)
 
 
 @JOURNAL.command
 def show(
-    journal: Where,
+    journal: JournalPath,
     key: Annotated[str, Parameter(help="A key, or a ref such as dubbing:66ea4dd8….")],
     /,
     *,
-    account: Whose = None,
-    settings: Settings = Settings(),  # noqa: B008  # frozen
+    account: AccountName = None,
+    flags: OutputFlags = OutputFlags(),  # noqa: B008  # frozen
 ) -> int:
-    """Say what a journal knows of one start. No network."""
+    """Print a journal's entry. No network."""
 
-    async def work(desk: Desk) -> int:
-        async with aclosing(existing(journal, account)) as opened:
+    async def work(context: CommandContext) -> int:
+        async with aclosing(open_existing(journal, account)) as opened:
             entry = await _find(opened, key, account)
         if entry is None:
-            raise InvalidInput(f"{key!r:.80} is no key and no ref of {journal}.", field="key")
-        desk.printer.out(columns(entry_lines(entry)))
+            raise InvalidInput(f"{journal} has no key or ref {key!r:.80}.", field="key")
+        context.printer.out(columns(entry_lines(entry)))
         if entry.open:
             words = ["a2e", "journal", "resume", str(journal)]
-            desk.printer.note(f"Finish it with: {shlex.join(words)}")
+            context.printer.note(f"Wait for it and save it with: {shlex.join(words)}")
         if entry.state is State.INTENT or entry.missing:
-            desk.printer.note(settle_word(journal, entry))
-        desk.printer.json(entry_json(entry))
-        return exits.OK
+            context.printer.note(settle_advice(journal, entry))
+        context.printer.json(entry_json(entry))
+        return exit_codes.OK
 
-    return conduct(settings, work)
+    return run_command(flags, work)
 
 
 @JOURNAL.command
 def resume(
-    journal: Where,
+    journal: JournalPath,
     /,
     *,
     out: Annotated[
-        Path, Parameter(name=("--out", "-o"), help="Where results are saved.")
-    ] = Path(),  # never changed
+        Path, Parameter(name=("--out", "-o"), help="Directory for the results.")
+    ] = Path(),  # immutable
     limit: Annotated[
         int,
         Parameter(
-            help="How many tasks are waited for at once.",
+            help="Most tasks to wait for at the same time.",
             converter=WHOLE,
             validator=validators.Number(gte=1, lte=10_000),
         ),
     ] = 100,
-    settings: Online = Online(),  # noqa: B008  # frozen
+    flags: ServiceFlags = ServiceFlags(),  # noqa: B008  # frozen
 ) -> int:
-    """Wait for everything that is open, save it, and print where. Starts nothing."""
+    """Wait for all open tasks, save their results and print the paths. Starts nothing."""
 
-    async def work(desk: Desk) -> int:
-        from a2e_async.cli.journal.resume import Resumed, resume_all
+    async def work(context: CommandContext) -> int:
+        from a2e_async.cli.journal.resume import ResumeProgress, resume_all
 
-        opened = existing(journal)
-        make_ready(out)
+        opened = open_existing(journal)
+        prepare_directory(out)
         words = ["a2e", "journal", "resume", str(journal), "--out", str(out)]
-        desk.farewell = lambda: [f"Nothing is lost. Go on with: {shlex.join(words)}"]
-        found = Resumed(tally=Tally(total=0))
-        async with desk.client(opened) as a2e:
-            await resume_all(desk, a2e, opened, found, out=out.absolute(), limit=limit)
-        desk.running.clear()
-        foreign = counted(found.foreign, "entry").replace("entrys", "entries")
+        context.interruption_lines = lambda: [
+            f"Nothing is lost. Continue with: {shlex.join(words)}"
+        ]
+        found = ResumeProgress(progress=BatchProgress(total=0))
+        async with context.client(opened) as a2e:
+            await resume_all(context, a2e, opened, found, out=out.absolute(), limit=limit)
+        context.tasks.clear()
         if found.foreign:
-            desk.printer.error(
-                f"{foreign} left to another process, at work on them now or within the last "
-                f"{LEASE:.0f} s."
+            context.printer.error(
+                f"{format_count(found.foreign, 'entry')} skipped: held by another process, now or "
+                f"within the last {LEASE:.0f} s."
             )
-        nothing = bool(desk.others) and not found.tally.over
+        nothing = bool(context.other_accounts) and not found.progress.ended
         if nothing:
-            desk.printer.error("Nothing in this journal is of this account.")
-        counts = found.tally.counts
-        desk.printer.note(
+            context.printer.error("This journal has no entries of this account.")
+        counts = found.progress.counts
+        context.printer.note(
             f"{counts['ok']} saved"
             + "".join(f" · {counts[s]} {s}" for s in ("failed", "unknown", "error") if counts[s])
         )
-        code = exits.OK if found.complete and not nothing else exits.PARTIAL
-        desk.printer.json({"items": found.items, "foreign": found.foreign, "exit_code": code})
+        code = exit_codes.OK if found.complete and not nothing else exit_codes.PARTIAL
+        context.printer.json({"items": found.items, "foreign": found.foreign, "exit_code": code})
         return code
 
-    return conduct(settings, work)
+    return run_command(flags, work)
 
 
 @JOURNAL.command
 def settle(
-    journal: Where,
+    journal: JournalPath,
     key: Annotated[str, Parameter(help="The key of the entry.")],
     /,
     *,
     verdict: Annotated[
-        Verdict,
+        SettledAs,
         Parameter(
             name="--as",
-            help="paid: it was charged. unpaid: nothing of it is at the service, so that its key "
-            "is free again; of a missing task: its coins were given back.",
+            help="paid: it was charged. unpaid: the service has no such task, and the key is free "
+            "again; for a missing task: its coins were refunded.",
         ),
     ],
     task: Annotated[
         str | None,
-        Parameter(help="With paid: the task that it made, such as dubbing:66ea4dd8…, to be saved."),
+        Parameter(help="With paid: the task that it started, such as dubbing:66ea4dd8…."),
     ] = None,
     coins: Annotated[
         int | None,
@@ -206,159 +207,179 @@ def settle(
             help="With paid: what it cost.", converter=WHOLE, validator=validators.Number(gte=0)
         ),
     ] = None,
-    account: Whose = None,
+    account: AccountName = None,
     yes: Annotated[
-        bool, Parameter(name=("--yes", "-y"), negative="", show_default=False, help="Do not ask.")
+        bool,
+        Parameter(
+            name=("--yes", "-y"),
+            negative="",
+            show_default=False,
+            help="Do not ask for confirmation.",
+        ),
     ] = False,
-    settings: Settings = Settings(),  # noqa: B008  # frozen
+    flags: OutputFlags = OutputFlags(),  # noqa: B008  # frozen
 ) -> int:
-    """Close an entry whose outcome stays unknown, or whose task is missing, by what you saw.
+    """Close an entry of unknown outcome, or whose task is missing, with what you found. No network.
 
-    First let a2e journal resume, or the same batch, look for it; then look at the service's own
-    list, or at a2e credits --history. No network.
+    First run a2e journal resume, or the same batch: they search for the task. Then check the
+    service's list, or a2e credits --history.
     """
-    from a2e_async.cli.journal import settle as by_hand
+    from a2e_async.cli.journal import settle as settling
 
-    async def work(desk: Desk) -> int:
-        async with aclosing(existing(journal, account)) as opened:
+    async def work(context: CommandContext) -> int:
+        async with aclosing(open_existing(journal, account)) as opened:
             entry = await _find(opened, key, account)
             if entry is None:
-                raise InvalidInput(f"{key!r:.80} is no key of {journal}.", field="key")
-            what = await by_hand.prepare(opened, entry, verdict, ref=task, coins=coins)
-            if not yes and not agreed(desk.printer, what.question, "settle", "settled"):
-                return exits.USAGE
-            await by_hand.settle(opened, what)
+                raise InvalidInput(f"{journal} has no key {key!r:.80}.", field="key")
+            what = await settling.prepare(opened, entry, verdict, ref=task, coins=coins)
+            if not yes and not confirm(context.printer, what.question, "settle", "settled"):
+                return exit_codes.USAGE
+            await settling.settle(opened, what)
             left = await opened.get(entry.key)
-        said = "forgotten" if left is None else f"settled as {by_hand.word(what)}"
-        desk.printer.out(f"{entry.key} {said}")
+        done = "deleted" if left is None else f"settled as {settling.describe(what)}"
+        context.printer.out(f"{entry.key} {done}")
         if left is not None and left.open:
-            desk.printer.note(
+            context.printer.note(
                 f"Save it with: {shlex.join(['a2e', 'journal', 'resume', str(journal)])}"
             )
-        desk.printer.json({"key": entry.key, "entry": left and entry_json(left)})
-        return exits.OK
+        context.printer.json({"key": entry.key, "entry": left and entry_json(left)})
+        return exit_codes.OK
 
-    return conduct(settings, work)
+    return run_command(flags, work)
 
 
 @JOURNAL.command
 def prune(
-    journal: Where,
+    journal: JournalPath,
     /,
     *,
     older_than: Annotated[
-        str, Parameter(help="How long ago they ended at least: 30d, 12h, 90m, 45s or 2w.")
+        str, Parameter(help="Least time since an entry ended: 30d, 12h, 90m, 45s or 2w.")
     ],
     missing: Annotated[
         bool,
         Parameter(
-            negative="", show_default=False, help="Those, too, that are missing for so long."
+            negative="", show_default=False, help="Delete entries missing for that long, too."
         ),
     ] = False,
-    account: Whose = None,
+    account: AccountName = None,
     yes: Annotated[
-        bool, Parameter(name=("--yes", "-y"), negative="", show_default=False, help="Do not ask.")
+        bool,
+        Parameter(
+            name=("--yes", "-y"),
+            negative="",
+            show_default=False,
+            help="Do not ask for confirmation.",
+        ),
     ] = False,
-    settings: Settings = Settings(),  # noqa: B008  # frozen
+    flags: OutputFlags = OutputFlags(),  # noqa: B008  # frozen
 ) -> int:
-    """Forget entries with nothing left to do. Their keys are free again: used anew, they pay."""
+    """Delete finished entries. Reusing their keys starts, and charges for, new tasks."""
 
-    async def work(desk: Desk) -> int:
-        async with aclosing(existing(journal, account)) as opened:
+    async def work(context: CommandContext) -> int:
+        async with aclosing(open_existing(journal, account)) as opened:
             pruned = await opened.prune(before, missing=missing)
-        desk.printer.out(f"{pruned} forgotten")
-        desk.printer.json({"journal": str(journal), "pruned": pruned})
-        return exits.OK
+        context.printer.out(f"{pruned} deleted")
+        context.printer.json({"journal": str(journal), "pruned": pruned})
+        return exit_codes.OK
 
-    before = time.time() - seconds_of(older_than)
-    printer = Printer(as_json=settings.json)
+    before = time.time() - parse_age(older_than)
+    printer = Printer(as_json=flags.json)
     question = (
-        f"Forget what ended more than {older_than} ago in {journal}? A batch with those jobs would "
-        "start, and pay, them again."
+        f"Delete the entries of {journal} that ended more than {older_than} ago? A batch with "
+        "those jobs would start them again, and be charged again."
     )
-    if not yes and not agreed(printer, question, "prune", "forgotten"):
-        return exits.USAGE
-    return conduct(settings, work)
+    if not yes and not confirm(printer, question, "prune", "deleted"):
+        return exit_codes.USAGE
+    return run_command(flags, work)
 
 
 @JOURNAL.command
-def accounts(journal: Where, /, *, settings: Settings = Settings()) -> int:  # noqa: B008  # frozen
+def accounts(journal: JournalPath, /, *, flags: OutputFlags = OutputFlags()) -> int:  # noqa: B008  # frozen
     """List the accounts that have entries in a journal. No network.
 
-    An account is named by A2E_ACCOUNT and its host, otherwise by a digest of its key. Entries of
-    earlier versions have none: they belong to the account that first goes on with them.
+    The name of an account is A2E_ACCOUNT and the host, or else a digest of the key. Entries of
+    earlier versions have no account; the first account that continues them takes them over.
     """
 
-    async def work(desk: Desk) -> int:
-        async with aclosing(existing(journal)) as opened:
+    async def work(context: CommandContext) -> int:
+        async with aclosing(open_existing(journal)) as opened:
             found = await opened.accounts()
         rows = [(one.account or "-", str(one.entries), str(one.open)) for one in found]
-        desk.printer.out(columns([("ACCOUNT", "ENTRIES", "OPEN"), *rows]))
+        context.printer.out(columns([("ACCOUNT", "ENTRIES", "OPEN"), *rows]))
         items = [{"account": o.account, "entries": o.entries, "open": o.open} for o in found]
-        desk.printer.json({"journal": str(journal), "items": items})
-        return exits.OK
+        context.printer.json({"journal": str(journal), "items": items})
+        return exit_codes.OK
 
-    return conduct(settings, work)
+    return run_command(flags, work)
 
 
 @JOURNAL.command
 def adopt(
-    journal: Where,
+    journal: JournalPath,
     /,
     *,
     former: Annotated[
-        str, Parameter(name="--from", help="The account; a2e journal accounts names them.")
+        str, Parameter(name="--from", help="The former account; a2e journal accounts lists them.")
     ],
     yes: Annotated[
-        bool, Parameter(name=("--yes", "-y"), negative="", show_default=False, help="Do not ask.")
+        bool,
+        Parameter(
+            name=("--yes", "-y"),
+            negative="",
+            show_default=False,
+            help="Do not ask for confirmation.",
+        ),
     ] = False,
-    settings: Online = Online(),  # noqa: B008  # frozen
+    flags: ServiceFlags = ServiceFlags(),  # noqa: B008  # frozen
 ) -> int:
-    """Give the entries of an account's former key, host or name to the account in use. No network.
+    """Move the entries of an account's former key, host or name to the current account. No network.
 
-    For a key that was changed: without it, entries of the former key are another account's.
+    Needed after the API key has changed: otherwise entries of the old key count as another
+    account's.
     """
 
-    async def work(desk: Desk) -> int:
-        account = desk.account().label
+    async def work(context: CommandContext) -> int:
+        account = context.account().label
         question = (
-            f"Is {former} the same account as {account}? Its tasks are then looked for there."
+            f"Is {former} the same account as {account}? Its tasks are then requested with the "
+            "current key."
         )
-        if not yes and not agreed(desk.printer, question, "adopt", "adopted"):
-            return exits.USAGE
-        async with aclosing(existing(journal, account)) as opened:
+        if not yes and not confirm(context.printer, question, "adopt", "adopted"):
+            return exit_codes.USAGE
+        async with aclosing(open_existing(journal, account)) as opened:
             if former not in {one.account for one in await opened.accounts()}:
                 raise InvalidInput(f"{journal} has no entries of {former!r:.120}.", field="from")
             adopted = await opened.adopt(former)
             left = sum(one.entries for one in await opened.accounts() if one.account == former)
-        desk.printer.out(f"{adopted} adopted")
+        context.printer.out(f"{adopted} adopted")
         if left:
-            desk.printer.note(f"{left} left: {account} has their keys or tasks, too.")
-        desk.printer.json({"account": account, "adopted": adopted, "left": left})
-        return exits.OK
+            context.printer.note(f"{left} left: {account} has entries with the same key or task.")
+        context.printer.json({"account": account, "adopted": adopted, "left": left})
+        return exit_codes.OK
 
-    return conduct(settings, work)
+    return run_command(flags, work)
 
 
 @JOURNAL.command
-def export(journal: Where, /, *, settings: Settings = Settings()) -> int:  # noqa: B008  # frozen
-    """Print all entries, a line of JSON for each. No prompts, no signed addresses. No network."""
+def export(journal: JournalPath, /, *, flags: OutputFlags = OutputFlags()) -> int:  # noqa: B008  # frozen
+    """Print all entries, one line of JSON each, without prompts or signed URLs. No network."""
 
-    async def work(desk: Desk) -> int:
+    async def work(context: CommandContext) -> int:
         async with (
-            aclosing(existing(journal)) as opened,
-            aclosing(each(opened, open_only=False)) as entries,
+            aclosing(open_existing(journal)) as opened,
+            aclosing(iter_entries(opened, open_only=False)) as entries,
         ):
             async for entry in entries:
-                # With --json or without: the lines are JSON anyhow.
+                # With or without --json: the lines are JSON.
                 lines.out(json.dumps(entry_json(entry), ensure_ascii=False))
-        return exits.OK
+        return exit_codes.OK
 
     lines = Printer()
-    return conduct(settings, work)
+    return run_command(flags, work)
 
 
-def seconds_of(age: str) -> float:
+def parse_age(age: str) -> float:
     """Return an age such as 30d in seconds. Raises `InvalidInput`."""
     found = re.fullmatch(r"(\d{1,6})\s*([smhdw])", age.strip().lower())
     if found is None:
@@ -373,8 +394,8 @@ async def _find(journal: "Journal", key: str, account: str | None) -> "Entry | N
     key = as_typed(key)
     if account is None and len(await journal.accounts()) > 1:
         raise InvalidInput(
-            "This journal holds entries of several accounts, which may use the same key. Say which "
-            "with --account; a2e journal accounts names them.",
+            "This journal has entries of several accounts, which may use the same key. Choose one "
+            "with --account; a2e journal accounts lists them.",
             field="account",
         )
     entry = await journal.get(key)

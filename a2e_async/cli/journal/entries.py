@@ -1,4 +1,4 @@
-"""A journal's entries as text and as JSON."""
+"""Opens a journal; formats its entries as text and as JSON."""
 
 import shlex
 from collections.abc import AsyncGenerator
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from a2e_async.cli.show import moment, plain
+from a2e_async.cli.formatting import format_time, json_value
 from a2e_async.errors import InvalidInput
 from a2e_async.redact import bare_url, redact
 from a2e_async.tasks.journal import ClosedBy, Entry, State
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from a2e_async.tasks.journal import Journal
     from a2e_async.tasks.journal_sqlite import SqliteJournal
 
-HEAD: Final = ("KEY", "KIND", "STATE", "COINS", "BEGUN", "REF")
+COLUMNS: Final = ("KEY", "KIND", "STATE", "COINS", "STARTED", "REF")
 
 PAGE: Final = 1000
-"""Entries that are read, and stand below each other, at once."""
+"""Entries that are read, and aligned in columns, at a time."""
 
-_WORDS: Final = {
+_STATE_LABELS: Final = {
     State.RESERVED: "not sent",
     State.INTENT: "unknown",
     State.ACCEPTED: "running",
@@ -29,8 +29,8 @@ _WORDS: Final = {
 }
 
 
-def existing(path: Path, account: str | None = None) -> "SqliteJournal":
-    """Return the journal of a file that is there, for one account or for all.
+def open_existing(path: Path, account: str | None = None) -> "SqliteJournal":
+    """Return the journal of an existing file, for one account or for all.
 
     Raises `InvalidInput`, and `ConfigurationError` for the address of a database.
     """
@@ -38,13 +38,13 @@ def existing(path: Path, account: str | None = None) -> "SqliteJournal":
 
     journal = SqliteJournal(path)
     if not path.is_file():
-        raise InvalidInput(f"There is no journal {str(path)!r:.200}.", field="journal")
+        raise InvalidInput(f"The journal {str(path)!r:.200} does not exist.", field="journal")
     if account is not None:
         journal.bind(account)
     return journal
 
 
-async def each(
+async def iter_entries(
     journal: "Journal", *, open_only: bool, kind: str | None = None
 ) -> AsyncGenerator[Entry]:
     """Yield the entries in the order they began, page by page."""
@@ -58,63 +58,63 @@ async def each(
             return
 
 
-def state_word(entry: Entry) -> str:
-    """Return in a word or two how an entry stands. Unknown: it may have been charged."""
+def state_label(entry: Entry) -> str:
+    """Return the state of an entry as a label. Unknown: it may have been charged."""
     if entry.missing:
         return "missing"
     if entry.succeeded is False:
         lost = entry.closed_by == ClosedBy.SETTLED or not entry.ids
         return "paid, lost" if lost else "failed"
-    return _WORDS[entry.state]
+    return _STATE_LABELS[entry.state]
 
 
-def settle_word(journal: Path, entry: Entry) -> str:
-    """Return what can be done about an entry that nobody finds."""
+def settle_advice(journal: Path, entry: Entry) -> str:
+    """Return how to close an entry whose task cannot be found."""
     words = shlex.join(["a2e", "journal", "settle", str(journal), entry.key])
-    said = (
-        "Missing was paid for, and the service knows it no more"
+    meaning = (
+        "A missing task was paid, and the service no longer knows it"
         if entry.missing
-        else "Unknown may have been charged"
+        else "A start of unknown outcome may have been charged"
     )
-    return f"{said}. What stays so can be closed: {words} --as paid|unpaid"
+    return f"{meaning}. If that does not change, close the entry with: {words} --as paid|unpaid"
 
 
 def entry_row(entry: Entry) -> tuple[str, ...]:
-    """Return an entry as a row below `HEAD`, and its account."""
+    """Return an entry as a row of `COLUMNS`, followed by its account."""
     coins = "" if entry.coins is None else str(entry.coins)
-    begun = moment(_when(entry.created_at))
-    said = state_word(entry)
-    return entry.key, entry.kind, said, coins, begun, entry.ref or "", entry.account
+    started = format_time(_datetime(entry.created_at))
+    state = state_label(entry)
+    return entry.key, entry.kind, state, coins, started, entry.ref or "", entry.account
 
 
 def entry_lines(entry: Entry) -> list[tuple[str, str]]:
-    """Return an entry as pairs of words, without what is not known."""
+    """Return an entry as pairs of a label and a text; unknown values are left out."""
     shown: list[tuple[str, str | None]] = [
         ("key", entry.key),
         ("kind", entry.kind),
-        ("state", state_word(entry)),
+        ("state", state_label(entry)),
         ("closed by", entry.closed_by),
         ("account", entry.account),
         ("ref", entry.ref),
         ("name", entry.name),
         ("coins", None if entry.coins is None else str(entry.coins)),
         ("failure", redact(entry.failure) if entry.failure else None),
-        ("begun", moment(_when(entry.created_at))),
-        ("sent", None if entry.sent_at is None else moment(_when(entry.sent_at))),
+        ("started", format_time(_datetime(entry.created_at))),
+        ("sent", None if entry.sent_at is None else format_time(_datetime(entry.sent_at))),
         (
             "missing since",
-            None if entry.missing_since is None else moment(_when(entry.missing_since)),
+            None if entry.missing_since is None else format_time(_datetime(entry.missing_since)),
         ),
-        ("changed", moment(_when(entry.updated_at))),
+        ("changed", format_time(_datetime(entry.updated_at))),
         *(("file", path) for path in entry.paths.values()),
     ]
     return [(name, value) for name, value in shown if value]
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:
-    """Return an entry as JSON values: no digests of inputs, no signatures of URLs."""
-    sent = None if entry.sent_at is None else _when(entry.sent_at).isoformat()
-    missing = None if entry.missing_since is None else _when(entry.missing_since).isoformat()
+    """Return an entry as JSON values, without digests of inputs and signatures of URLs."""
+    sent = None if entry.sent_at is None else _datetime(entry.sent_at).isoformat()
+    missing = None if entry.missing_since is None else _datetime(entry.missing_since).isoformat()
     return {
         "key": entry.key,
         "key_given": not entry.own_key,
@@ -135,12 +135,12 @@ def entry_json(entry: Entry) -> dict[str, Any]:
         "paths": list(entry.paths.values()),
         "urls": [bare_url(url) for url in entry.urls],
         "operation": entry.path,
-        "created_at": _when(entry.created_at).isoformat(),
+        "created_at": _datetime(entry.created_at).isoformat(),
         "sent_at": sent,
-        "updated_at": _when(entry.updated_at).isoformat(),
-        "meta": plain(entry.meta),
+        "updated_at": _datetime(entry.updated_at).isoformat(),
+        "meta": json_value(entry.meta),
     }
 
 
-def _when(seconds: float) -> datetime:
+def _datetime(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,55 @@
+"""Sums up the prices of a batch file's jobs from a dry run."""
+
+from typing import Any, Final
+
+from attrs import define, field
+
+from a2e_async.cli.batch.job_file import LineError
+from a2e_async.cli.batch.validation import LineJob, ValidationResult
+from a2e_async.cli.error_messages import error_message
+from a2e_async.tasks.batch import Outcome
+
+CONCURRENT_QUOTES: Final = 200
+"""Prices that are requested at the same time."""
+
+
+@define
+class PriceTotals:
+    """The prices of a batch. ``coins`` is the sum over the ``priced`` jobs.
+
+    ``unpriced`` jobs have no quote; ``begun`` jobs were started before and cost ``paid`` coins.
+    ``about`` counts priced jobs with an audio or video file that the service has not received,
+    ``uploads`` the files to upload; ``invalid`` holds the jobs that could not be started.
+    """
+
+    coins: int = 0
+    priced: int = 0
+    unpriced: int = 0
+    begun: int = 0
+    about: int = 0
+    paid: int = 0
+    uploads: int = 0
+    invalid: ValidationResult = field(factory=ValidationResult)
+
+    @property
+    def jobs(self) -> int:
+        """The number of jobs counted so far."""
+        return self.priced + self.unpriced + self.begun + self.invalid.error_count
+
+    def add(self, outcome: Outcome[Any]) -> None:
+        """Count one outcome."""
+        job, plan = outcome.job, outcome.plan
+        if plan is None or outcome.error is not None:
+            line = job.line if isinstance(job, LineJob) else 0
+            message = error_message(outcome.error) if outcome.error else ""
+            self.invalid.add(LineError(line, message, getattr(outcome.error, "field", None)))
+            return
+        self.paid += plan.paid
+        self.uploads += plan.uploads
+        if plan.step != "start":
+            self.begun += 1
+        elif plan.coins is None:
+            self.unpriced += 1
+        else:
+            self.priced, self.coins = self.priced + 1, self.coins + plan.coins
+            self.about += plan.about

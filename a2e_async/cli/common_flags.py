@@ -1,0 +1,111 @@
+"""The flags that several commands share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Group, Parameter
+
+from a2e_async.resources.registry import kind_names
+
+COMMON = Group("Common", sort_key=100)
+
+
+def _as_given(_: Any, tokens: Sequence[Any]) -> str:
+    """Return the word itself: `kind_named` has the better message for an unknown kind."""
+    value: str = tokens[0].value
+    return value
+
+
+_as_kind = Parameter(
+    help="A kind of task; a2e kinds lists them.", converter=_as_given, show_choices=False
+)
+if TYPE_CHECKING:
+    KindName = Annotated[str, _as_kind]
+else:
+    # The literals are what a shell completes. Any other text is accepted, so that `kind_named`
+    # reports it: cyclopts would let pydantic, if a program has imported it, reject it first.
+    KindName = Annotated[Literal[kind_names()] | str, _as_kind]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class OutputFlags:
+    """The flags of every command: how it prints."""
+
+    json: Annotated[
+        bool,
+        Parameter(
+            name="--json",
+            negative="",
+            show_default=False,
+            group=COMMON,
+            help="Print JSON to stdout, and nothing else.",
+        ),
+    ] = False
+    quiet: Annotated[
+        bool,
+        Parameter(
+            name=("--quiet", "-q"),
+            negative="",
+            show_default=False,
+            group=COMMON,
+            help="Print only errors to stderr.",
+        ),
+    ] = False
+    debug: Annotated[
+        bool,
+        Parameter(
+            name="--debug",
+            negative="",
+            show_default=False,
+            group=COMMON,
+            help="Print tracebacks and the log to stderr.",
+        ),
+    ] = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ServiceFlags(OutputFlags):
+    """The flags of commands that call the service: how to print, and which service and key."""
+
+    base_url: Annotated[
+        str | None,
+        Parameter(
+            name="--base-url",
+            group=COMMON,
+            help="URL of the service; default: A2E_BASE_URL, or else the public service.",
+        ),
+    ] = None
+    api_key_env: Annotated[
+        str,
+        Parameter(
+            name="--api-key-env",
+            group=COMMON,
+            help="The environment variable that holds the API key.",
+        ),
+    ] = "A2E_API_KEY"
+
+
+SWITCH_NAMES = frozenset({"--json", "--quiet", "-q", "--debug"})
+VALUE_FLAG_NAMES = frozenset({"--base-url", "--api-key-env"})
+
+
+def move_common_flags_last(tokens: list[str]) -> list[str]:
+    """Return the words with common flags that precede the command moved to the end."""
+    moved: list[str] = []
+    rest = list(tokens)
+    while rest:
+        name, equals, _ = rest[0].partition("=")
+        if rest[0] in SWITCH_NAMES or (equals and name in VALUE_FLAG_NAMES):
+            count = 1
+        elif name in VALUE_FLAG_NAMES and len(rest) > 1:
+            count = 2
+        else:
+            break
+        moved, rest = moved + rest[:count], rest[count:]
+    if not rest:
+        return moved
+    end = rest.index("--") if "--" in rest else len(rest)
+    return rest[:end] + moved + rest[end:]

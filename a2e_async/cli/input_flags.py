@@ -1,0 +1,342 @@
+"""The flags of a kind's inputs, generated from their declarations."""
+
+import inspect
+import os
+import re
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
+
+from attrs import frozen
+from cyclopts import Group, Parameter
+
+from a2e_async.cli import strict_json
+from a2e_async.cli.error_messages import in_cli_words
+from a2e_async.cli.number_parsing import choice_of, number, parse_each, parse_one, whole_number
+from a2e_async.errors import InvalidInput
+from a2e_async.inputs import (
+    Between,
+    Count,
+    Doc,
+    InputField,
+    Length,
+    Media,
+    input_fields,
+    is_url,
+    plain_number,
+)
+from a2e_async.narrow import is_list, is_map
+from a2e_async.tasks.kind import TaskKind
+
+INPUTS = Group("Inputs", sort_key=0)
+
+OMITTED_INPUTS: Final = frozenset({"key"})
+"""The key: without a journal it would be forgotten when the command ends, so that start and run
+have a flag of their own for it, beside ``--journal``."""
+
+
+@frozen(kw_only=True)
+class InputFlag:
+    """One input as a flag.
+
+    ``choices`` are the only values unless ``open_ended``. ``many`` marks a list: the flag is
+    repeated, or takes one JSON text if ``is_json``.
+    """
+
+    name: str
+    flag: str
+    type: Any
+    required: bool
+    help: str
+    value: str = "text"
+    """The kind of value, in a word or two."""
+    choices: tuple[Any, ...] = ()
+    open_ended: bool = False
+    media: tuple[str, ...] = ()
+    many: bool = False
+    is_json: bool = False
+
+    @property
+    def completion_type(self) -> Any:
+        """The type from which a shell's completion offers files or the known choices."""
+        single: Any = Path if self.media else Literal[self.choices] if self.choices else self.type
+        return list[single] if self.many and single is not self.type else single
+
+    def parameter(self, *, for_completion: bool = False) -> inspect.Parameter:
+        """Return the flag as a parameter of a command's function."""
+        single = self.completion_type if for_completion else self.type
+        annotation = single if self.required else single | None
+        negative = f"--no-{self.flag[2:]}" if self.type is bool else ""
+        settings = Parameter(
+            name=self.flag,
+            help=self.help,
+            negative=negative,
+            group=INPUTS,
+            converter=self._converter(),
+        )
+        default = inspect.Parameter.empty if self.required else None
+        return inspect.Parameter(
+            self.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=Annotated[annotation, settings],  # pyright: ignore[reportInvalidTypeForm]  # made at run time
+        )
+
+    def _converter(self) -> Callable[[Any, Sequence[Any]], Any] | None:
+        """Return the strict parser of a number flag; None for other flags."""
+        single = get_args(self.type)[0] if get_origin(self.type) is list else self.type
+        read: Callable[[str], Any] | None = {int: whole_number, float: number}.get(single)
+        if get_origin(single) is Literal and any(isinstance(c, int) for c in self.choices):
+            read = choice_of(self.choices)
+        if read is None:
+            return None
+        return parse_each(read) if self.many else parse_one(read)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the flag as JSON values, for programs that read ``a2e kinds --json``."""
+        return {
+            "name": self.name,
+            "flag": self.flag,
+            "type": self.value,
+            "required": self.required,
+            "help": self.help,
+            "choices": list(self.choices),
+            "other_values": self.open_ended or not self.choices,
+            "media": list(self.media),
+            "many": self.many,
+        }
+
+
+def flags_of(kind: TaskKind[..., Any]) -> tuple[InputFlag, ...]:
+    """Return a kind's flags: required ones first, those that all kinds have last."""
+    cls: Any = kind.input
+    declared = [f for f in input_fields(cls) if f.name not in OMITTED_INPUTS]
+    declared.sort(key=lambda f: (f.common, not f.required))
+    return tuple(_flag(f, kind) for f in declared)
+
+
+def has_audio_or_video_file(kind: TaskKind[..., Any], inputs: Mapping[str, Any]) -> bool:
+    """Return whether any input is a local audio or video file."""
+    names = [flag.name for flag in flags_of(kind) if {"audio", "video"} & {*flag.media}]
+    given = [inputs[name] for name in names if name in inputs]
+    return any(not is_url(one) for value in given for one in (value if is_list(value) else [value]))
+
+
+@contextmanager
+def errors_as_flags(kind: TaskKind[..., Any]) -> Generator[None]:
+    """Raise `InvalidInput` with flags instead of input names; ``field`` keeps the input's name."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise InvalidInput(message_with_flags(kind, str(error)), field=error.field) from error
+
+
+def message_with_flags(kind: TaskKind[..., Any], text: str) -> str:
+    """Return a message with the names of a kind's inputs replaced by their flags.
+
+    A one-word name, such as text, may be an ordinary word: it is replaced only at the beginning.
+    """
+    cls: Any = kind.input
+    names = [f.name for f in input_fields(cls)]
+    joined = "|".join(sorted((n for n in names if "_" in n), key=len, reverse=True))
+    text = re.sub(rf"(?<![\w.-])({'|'.join(names)})=(…|[^\s,;]*\w)'?", _with_value, text)
+    if joined:
+        text = re.sub(rf"(?<![\w./-])(?:{joined})(?![\w/=-]|\.\w)", _as_flag, text)
+    return re.sub(rf"^(?:{'|'.join(names)})(?=(?:\[\d+\])?:? )", _as_flag, text)
+
+
+def _as_flag(name: re.Match[str]) -> str:
+    return f"--{name[0].replace('_', '-')}"
+
+
+def _with_value(argument: re.Match[str]) -> str:
+    """Return ``name=value`` as a flag with its value; booleans are switches."""
+    flag, value = argument[1].replace("_", "-"), argument[2].strip("'\"")
+    if value == "False":
+        return f"--no-{flag}"
+    return f"--{flag}" if value in ("True", "…") else f"--{flag} {value}"
+
+
+def as_command(
+    kind: TaskKind[..., Any],
+    work: Callable[..., int],
+    own: Sequence[str],
+    *,
+    for_completion: bool = False,
+) -> Callable[..., int]:
+    """Return the command of one kind: its input flags, then the parameters ``own`` of ``work``.
+
+    ``work`` is called with the kind's name, the inputs, and its own parameters by name. With
+    ``for_completion`` the command is only read by a shell's completion, never called.
+    """
+    flags = flags_of(kind)
+    signature = inspect.signature(work)
+
+    def command(**given: Any) -> int:
+        inputs = {f.name: _value(f, given[f.name]) for f in flags if given.get(f.name) is not None}
+        return work(kind.name, inputs, **{name: given[name] for name in own if name in given})
+
+    shown = [f.parameter(for_completion=for_completion) for f in flags]
+    parameters = [*shown, *(signature.parameters[n] for n in own)]
+    # cyclopts reads the signature, so each kind's help shows exactly what the kind takes.
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # for inspect
+    return command
+
+
+def _flag(f: InputField, kind: TaskKind[..., Any]) -> InputFlag:
+    parts = [part for part in _parts(f.hint) if part is not type(None)]
+    sequence = next((p for p in parts if get_origin(p) in (Sequence, list, tuple)), None)
+    if sequence is not None:
+        parts = _parts(get_args(sequence)[0])
+    words = tuple(w for p in parts if get_origin(p) is Literal for w in get_args(p))
+    plain = [p for p in parts if get_origin(p) is not Literal]
+    media: Media | None = f.note(Media)
+    is_json = any(p is Mapping or get_origin(p) is Mapping for p in plain)
+    single: Any = str
+    if words and not plain:
+        single = Literal[words]
+    elif media is None and not is_json and not words:
+        single = next((p for p in (bool, int, float) if p in plain), str)
+    many = sequence is not None
+    return InputFlag(
+        name=f.name,
+        flag=f"--{f.name.replace('_', '-')}",
+        type=list[single] if many and not is_json else single,
+        required=f.required,
+        help=_help(
+            f,
+            words if plain else (),
+            many=many,
+            is_json=is_json,
+            max_length=kind.name_most if f.name == "name" else None,
+            kind=kind,
+        ),
+        value=_value_label(
+            single, media, closed=bool(words) and not plain, many=many, is_json=is_json
+        ),
+        choices=words,
+        open_ended=bool(words and plain),
+        media=media.types if media else (),
+        many=many,
+        is_json=is_json,
+    )
+
+
+def _value_label(
+    single: Any, media: Media | None, *, closed: bool, many: bool, is_json: bool
+) -> str:
+    """Return the kind of value that a flag takes, in a word or two."""
+    if is_json:
+        return "JSON list" if many else "JSON"
+    if media is not None:
+        label = " or ".join(media.types)
+    elif closed:
+        label = "a choice"
+    else:
+        label = {bool: "yes or no", int: "whole number", float: "number"}.get(single, "text")
+    return f"{label}, repeated" if many else label
+
+
+def _parts(hint: Any) -> list[Any]:
+    """Return the members of a union (a Literal counts as one), or the hint itself."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _parts(get_args(hint)[0])
+    if origin in (None, Literal, Mapping, Sequence, list, tuple):
+        return [hint]
+    return [part for member in get_args(hint) for part in _parts(member)]
+
+
+def _help(
+    f: InputField,
+    words: tuple[Any, ...],
+    *,
+    many: bool,
+    is_json: bool,
+    max_length: int | None,
+    kind: TaskKind[..., Any],
+) -> str:
+    doc: Doc | None = f.note(Doc)
+    # Input docs are written for Python: they name other inputs, values and methods.
+    text = message_with_flags(kind, in_cli_words(doc.text)) if doc else ""
+    flag = f.name.replace("_", "-")
+    text = text.replace("this is False", f"--no-{flag} is given")
+    said = [text.replace("this is True", f"--{flag} is given")]
+    between: Between | None = f.note(Between)
+    count: Count | None = f.note(Count)
+    length: Length | None = f.note(Length)
+    media: Media | None = f.note(Media)
+    if words:
+        said.append(f"One of {', '.join(map(str, words))}, or another value the service knows.")
+    if between:
+        said.append(f"From {plain_number(between.low)} to {plain_number(between.high)}.")
+    if length:
+        said.append(f"At most {max_length or length.most} characters.")
+    if media:
+        article = "Each a" if many else "A"
+        said.append(f"{article} URL or a local path ({' or '.join(media.types)}).")
+    if count:
+        bounds = f"{count}".capitalize()
+        said.append(f"{bounds} items." if is_json else _times(count))
+    elif many and not is_json:
+        said.append("Repeat the flag for more than one.")
+    if is_json:
+        said.append(f"JSON such as '{_json_example(many)}', or @file.json to read it from a file.")
+    return " ".join(part for part in said if part)
+
+
+def _times(count: Count) -> str:
+    if count.low > 1:
+        return f"Give the flag {count} times."
+    if count.high is None:
+        return "Repeat the flag for more than one."
+    return "Give the flag once." if count.high == 1 else f"Give the flag up to {count.high} times."
+
+
+def _value(flag: InputFlag, given: Any) -> Any:
+    if not flag.is_json:
+        # Paths keep undecodable bytes escaped, as the file system functions expect them.
+        return given if flag.media else as_typed(given)
+    text, source = _json_text(flag, given)
+    try:
+        value = strict_json.parse(text)
+    except ValueError as error:
+        raise InvalidInput(
+            f"{flag.flag} must be JSON such as '{_json_example(flag.many)}'{source}: {error}.",
+            field=flag.name,
+        ) from None
+    if not (is_list(value) if flag.many else is_map(value)):
+        wanted = "list" if flag.many else "object"
+        raise InvalidInput(f"{flag.flag} must be a JSON {wanted}{source}.", field=flag.name)
+    return value
+
+
+def as_typed(given: Any) -> Any:
+    """Return a text as it was typed; in a locale without UTF-8 Python leaves its bytes escaped."""
+    if is_list(given):
+        return [as_typed(one) for one in given]
+    if not isinstance(given, str) or given.isascii():
+        return given
+    try:
+        return os.fsencode(given).decode()
+    except UnicodeError:
+        return given
+
+
+def _json_text(flag: InputFlag, given: str) -> tuple[str, str]:
+    """Return the given JSON text, or that of the file, and where it is from for messages."""
+    if not given.startswith("@"):
+        return as_typed(given), ""
+    path = Path(given[1:])
+    try:
+        return path.read_text(encoding="utf-8-sig"), f" (in {path})"
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8
+        why = (error.strerror if isinstance(error, OSError) else None) or "it is not UTF-8 text"
+        raise InvalidInput(
+            f"{flag.flag}: {str(path)!r:.200} cannot be read: {why}.", field=flag.name
+        ) from None
+
+
+def _json_example(many: bool) -> str:
+    return '[{"name": 1}]' if many else '{"name": 1}'

@@ -1,0 +1,138 @@
+"""Runs a command on an event loop; reports its errors and interruptions."""
+
+import asyncio
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from a2e_async.cli import exit_codes
+from a2e_async.cli.common_flags import OutputFlags
+from a2e_async.cli.context import CommandContext
+from a2e_async.cli.error_messages import describe_lost_start, error_message, where_to_search
+from a2e_async.cli.formatting import output_json
+from a2e_async.cli.printer import Printer
+from a2e_async.cli.signals import handle_signals
+from a2e_async.errors import StartOutcomeUnknown
+
+RESULT_ON_SITE: Final = "its result is shown on the service's site."
+"""What to say of tasks for which the service has no status operation."""
+
+_INTERRUPTIONS: Final = {
+    exit_codes.INTERRUPTED: "interrupted",
+    exit_codes.TERMINATED: "terminated (SIGTERM)",
+    exit_codes.HUNG_UP: "the terminal was closed (SIGHUP)",
+}
+
+
+def run_command(
+    flags: OutputFlags, work: Callable[[CommandContext], Coroutine[Any, Any, int]]
+) -> int:
+    """Run a command's work on an event loop and return its exit code.
+
+    All errors and interruptions are reported here, so that every command ends the same way.
+    """
+    context = CommandContext(flags=flags, printer=Printer(as_json=flags.json, quiet=flags.quiet))
+    if flags.debug:
+        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+    else:
+        # What a second Ctrl-C cuts off is reported below, not as tracebacks of the event loop.
+        logging.getLogger("asyncio").addHandler(logging.NullHandler())
+    with handle_signals() as signals:
+        try:
+            return asyncio.run(signals.run(work(context)))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            signals.reporting = True
+            return _report_interruption(context, signals.code)
+        except Exception as error:
+            # When the terminal is gone, every further write to it fails.
+            if isinstance(error, OSError) and signals.number is not None:
+                signals.reporting = True
+                return _report_interruption(context, signals.code)
+            return report_error(error, context)
+
+
+def report_error(error: Exception, context: CommandContext) -> int:
+    """Print what went wrong in one line and how to continue, if possible; return the exit code."""
+    printer, code = context.printer, exit_codes.code_for(error)
+    message = error_message(error)
+    if context.flags.debug:
+        printer.error("".join(traceback.format_exception(error)).rstrip())
+    printer.error(f"error: {message}")
+    document: dict[str, Any] = {
+        "type": type(error).__name__,
+        "message": message,
+        "exit_code": code,
+    }
+    if isinstance(error, StartOutcomeUnknown):
+        recovery = error.recovery.to_dict()
+        printer.error(
+            f"Search for it with: {context.resume_command or where_to_search(error.recovery)}"
+        )
+        printer.error(json.dumps(recovery))
+        document["recovery"] = recovery
+        document["candidates"] = [record.id for record in error.candidates]
+    if context.tasks:
+        document["refs"] = list(context.tasks)
+    if context.unsaved_outputs:
+        document["outputs"] = [output_json(output) for output in context.unsaved_outputs]
+    if code not in (exit_codes.FAILED, exit_codes.TIMEOUT):  # a timeout's message says it already
+        _print_how_to_continue(context)
+    printer.json({"error": document})
+    return code
+
+
+def _print_how_to_continue(context: CommandContext) -> list[str]:
+    """Print how to get the result of each charged task; return the refs of unfinished ones."""
+    refs = [ref for ref, task in context.tasks.items() if not task.done]
+    for ref in refs:
+        pollable = context.tasks[ref].kind.watchable
+        advice = (
+            f"Wait for it with: a2e task wait {ref}" if pollable else f"{ref}: {RESULT_ON_SITE}"
+        )
+        context.printer.error(f"The task continues. {advice}")
+    for ref, task in context.tasks.items():
+        if task.record is not None and task.done and task.record.outputs:
+            context.printer.error(
+                f"The service keeps its results. Download them with: a2e task download {ref}"
+            )
+    for output in context.unsaved_outputs:
+        context.printer.error(
+            f"It is paid and not saved. Download it before its URL expires: {output.url}"
+        )
+    return refs
+
+
+def _report_interruption(context: CommandContext, code: int) -> int:
+    printer, message = context.printer, _INTERRUPTIONS[code]
+    printer.error(message)
+    refs: list[str] = []
+    if context.interruption_lines is not None:
+        for line in context.interruption_lines():
+            printer.error(line)
+    else:
+        refs = _print_how_to_continue(context)
+        for recovery in context.lost_starts:
+            named = f"the name {recovery.name!r}" if recovery.name else "it"
+            search = (
+                f"it with: {context.resume_command}"
+                if context.resume_command
+                else f"{named} in: {where_to_search(recovery)}"
+            )
+            printer.error(
+                f"{describe_lost_start(recovery)} was sent and got no response: it may have been "
+                f"charged. Search for {search}"
+            )
+            printer.error(json.dumps(recovery.to_dict()))
+    document = {
+        "type": "Interrupted",
+        "message": message,
+        "exit_code": code,
+        "refs": refs,
+        "recoveries": [recovery.to_dict() for recovery in context.lost_starts],
+        "outputs": [output_json(output) for output in context.unsaved_outputs],
+    }
+    printer.json({"error": document})
+    return code
