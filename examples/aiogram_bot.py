@@ -1,6 +1,6 @@
 """A Telegram bot that dubs voice messages: send it one with the caption `/dub es`.
 
-    pip install "a2e-async[examples]"
+    pip install -e ".[examples]"
     A2E_API_KEY=… BOT_TOKEN=… python examples/aiogram_bot.py
 
 One message of the bot shows the progress and in the end becomes the result. Editing it twice

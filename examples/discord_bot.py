@@ -1,6 +1,6 @@
 """A Discord bot that dubs recordings: `/dub file: … language: es`.
 
-    pip install "a2e-async[examples]"
+    pip install -e ".[examples]"
     A2E_API_KEY=… BOT_TOKEN=… python examples/discord_bot.py
 
 One message of the bot shows the progress and in the end carries the result. Editing it twice

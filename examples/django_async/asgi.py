@@ -1,6 +1,6 @@
 """A Django project that dubs recordings, under any ASGI server that speaks lifespan.
 
-    pip install "a2e-async[examples]"
+    pip install -e ".[examples]"
     A2E_API_KEY=… uvicorn --app-dir examples/django_async asgi:application
     curl -F file=@talk.wav -F target_lang=es -H "Idempotency-Key: $(uuidgen)" localhost:8000/jobs
     curl localhost:8000/jobs/KEY          # and /jobs/KEY/result when it is there

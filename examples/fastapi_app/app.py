@@ -1,6 +1,6 @@
 """Dub recordings from a web page: upload, live progress, result. Restart it whenever you like.
 
-    pip install "a2e-async[examples]"
+    pip install -e ".[examples]"
     A2E_API_KEY=… uvicorn --app-dir examples/fastapi_app app:app
 
 The journal (`jobs.db`) is its only database: each job's key comes from the browser.
