@@ -163,7 +163,7 @@ def run(short: bool) -> list[Row]:
     for kind, off, on in zip(KINDS, found[::2], found[1::2], strict=True):
         rows += [
             Row(
-                what=f"webhooks: looks per {kind} job",
+                what=f"webhooks: polls per {kind} task",
                 peer=f"off, every {INTERVAL:.0f} s",
                 peer_value=f"{off['calls_per_job']:.2f}",
                 ours=f"{on['calls_per_job']:.2f}",
@@ -172,7 +172,7 @@ def run(short: bool) -> list[Row]:
                 reached=on["calls_per_job"] <= off["calls_per_job"],
             ),
             Row(
-                what=f"  mean delay after the true end (p95), {LOST:.0%} of events lost",
+                what=f"  mean delay after the actual end (p95), {LOST:.0%} of events lost",
                 peer=f"off, every {INTERVAL:.0f} s",
                 peer_value=f"{off['mean_delay']:.2f} s ({off['p95_delay']:.2f} s)",
                 ours=f"{on['mean_delay']:.2f} s ({on['p95_delay']:.2f} s)",

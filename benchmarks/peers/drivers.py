@@ -77,7 +77,7 @@ class Ours(Driver):
 
 
 class OursWithoutBatch(Ours):
-    """The same for a kind whose service has no call for many tasks (dubbing)."""
+    """The same for a kind without a batchDetail operation (dubbing)."""
 
     async def _start(self, prompt: str) -> Any:
         # The prompt stands where this kind takes a free text.
@@ -116,7 +116,7 @@ class Fal(Driver):
 
 
 class Replicate(Driver):
-    """``await client.async_run(…)``: the start's request is held until the job's end (60 s)."""
+    """``await client.async_run(…)``: the start's request is held until the job ends (60 s)."""
 
     wait: Any = True
 
@@ -150,7 +150,7 @@ class Replicate(Driver):
 
 
 class ReplicatePolling(Replicate):
-    """``await client.async_run(…, wait=False)``: looks at the prediction."""
+    """``await client.async_run(…, wait=False)``: polls the prediction."""
 
     wait = False
 
@@ -217,7 +217,7 @@ class OpenAI(Driver):
 
 
 class Comfy(Driver):
-    """``await client.run(workflow)``: looks after 0.5 s, then ever later, up to 5 s."""
+    """``await client.run(workflow)``: polls after 0.5 s, then at growing intervals of up to 5 s."""
 
     def __init__(self, base_url: str, **options: Any) -> None:
         super().__init__(base_url, **options)
@@ -250,7 +250,7 @@ class Comfy(Driver):
 
 
 class ComfyEvents(Comfy):
-    """``async for event in job.events()``: one connection held for each job, then one look."""
+    """``async for event in job.events()``: one connection per job, then one poll."""
 
     async def run(self, prompt: str, timeout: float | None = None) -> bool:
         job = await self.client.submit(self._flow(prompt))
@@ -262,7 +262,7 @@ class ComfyEvents(Comfy):
 
 
 class ByHandHttpx(Driver):
-    """The loop that people write: httpx, one detail per job every 3 s, three tries to start."""
+    """A typical loop: httpx, one detail request per job every 3 s, three attempts to start."""
 
     tries = 3
 

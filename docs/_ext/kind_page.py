@@ -91,7 +91,7 @@ def _plain(text: str) -> str:
 
 
 RECORD_FIELDS: Final = {
-    "anchor": "Id of the avatar; None until the training is finished. `anchor_id` is the same, or raises.",
+    "anchor": "Id of the avatar, None until the training is finished; see `anchor_id`.",
     "completed_time": "When the service finished the task.",
     "cover_url": "URL of a cover image.",
     "duration": "Length in seconds.",
@@ -135,7 +135,9 @@ def _outputs(kind: TaskKind[..., Any]) -> str:
     if not kind.watchable:
         return f"{made}, available only on the service's site"
     several = kind.expected is not fields(TaskKind).expected.default
-    return f"{made}; one start can create several tasks, which are awaited as one" if several else made
+    return (
+        f"{made}; one start can create several tasks, which are awaited as one" if several else made
+    )
 
 
 def _made(kind: TaskKind[..., Any]) -> str:
@@ -174,7 +176,11 @@ def _polling(kind: TaskKind[..., Any]) -> str:
     if kind.processing_at is not None:
         return "the list of running tasks: one request for all tasks"
     if kind.look_at is not None:
-        return "one request per task; the list if many are awaited" if kind.list_at else "one request per task"
+        return (
+            "one request per task; the list if many are awaited"
+            if kind.list_at
+            else "one request per task"
+        )
     return "the list: one request for all tasks" if kind.list_at else "not possible"
 
 
@@ -191,8 +197,8 @@ def _lost(kind: TaskKind[..., Any]) -> str:
         )
     else:
         said = (
-            "if the response to a start is lost, its list is searched for its unique name for up to "
-            "30 s; `start()` returns the task, or `a2e.recover(error.recovery)` finds it later"
+            "if the response to a start is lost, its list is searched for its unique name for up "
+            "to 30 s; `start()` returns the task, or `a2e.recover(error.recovery)` finds it later"
         )
     return f"{said} ([details](recovery.md))"
 

@@ -23,7 +23,7 @@ CRASH = "batch/test_crash.py"
 WAITS = "laws/test_waits.py"
 OWNERS = "journal/test_processes.py"
 
-# Keyed by the beginning of the row. Where the journal changes the behaviour, the last test uses one.
+# By the beginning of the row. If a journal changes the behaviour, the last test uses one.
 ROWS = {
     "an input is invalid": ["pure/test_inputs.py::test_what_is_not_declared_is_refused"],
     "the service refuses the start": [
@@ -38,7 +38,9 @@ ROWS = {
         f"{CALLS}::test_uploads_are_not_paid_for_a_start_that_does_not_fit",
         f"{BUDGET}::test_a_batch_counts_over_all_its_runs",
     ],
-    "… and only the length of its uploaded files": [f"{CALLS}::test_a_length_that_decides_the_price"],
+    "… and only the length of its uploaded files": [
+        f"{CALLS}::test_a_length_that_decides_the_price"
+    ],
     "another paid call": [f"{CALLS}::test_full"],
     "the start must wait for a slot": [
         "client/test_callers.py::test_no_more_than_the_cap",
