@@ -21,6 +21,9 @@ README: Final = ROOT / "README.md"
 TEXT: Final = "#787c83"
 """Colour of axes and labels: legible on the light and on the dark background of the docs."""
 
+COLOURS: Final = (*(f"C{n}" for n in range(10)), "#b8860b", "#5f9ea0")
+"""One for each client of the comparison: matplotlib's ten would repeat."""
+
 README_ROWS: Final = (
     "charges for one start: connection drops after acceptance",
     "polls per task, ",
@@ -58,12 +61,12 @@ def write(results: Path) -> None:
     found = {path.stem: json.loads(path.read_text()) for path in results.glob("*.json")}
     parts = [
         INTRO,
-        "## All figures\n",
-        to_markdown(_title(found["results"]), _rows(found["results"])),
         peers(found["peers"]),
         tick(found["tick"]),
         scale(found["scale"]),
         starts(found["starts"]),
+        "\n## All figures\n",
+        to_markdown(_title(found["results"]), _rows(found["results"])),
     ]
     PAGE.write_text("\n".join(parts).rstrip() + "\n")
 
@@ -91,6 +94,14 @@ def _plot() -> Any:
     from matplotlib import pyplot as plt
 
     return plt.subplots(figsize=(4.4, 3.5), layout="constrained")
+
+
+def _plain_numbers(axis: Any) -> None:
+    """Label a logarithmic axis at its powers of ten only, without exponents."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _save(figure: Any, name: str) -> None:
@@ -160,19 +171,20 @@ def peers(found: dict[str, Any]) -> str:
                     max(value, 0.01),
                     mark,
                     markersize=6,
-                    color=colours.setdefault(name, f"C{len(colours)}"),
+                    color=colours.setdefault(name, COLOURS[len(colours)]),
                     fillstyle="none" if place else "full",
                     label="_" if place else client["name"],
                 )
     for axes, what in ((polls, "polls per job"), (cpu, "client CPU per job (ms)")):
-        axes.set(xlabel="mean delay (s)", ylabel=what, xscale="symlog", yscale="log")
+        axes.set(xlabel="mean delay (s)", ylabel=what, yscale="log")
         axes.margins(y=0.1)
+        _plain_numbers(axes.yaxis)
     polls.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.45, -0.18), columnspacing=1)
     cpu.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.45, -0.18), columnspacing=1)
     _save(polls_figure, "peers-polls")
     _save(cpu_figure, "peers-cpu")
     text = [
-        "\n## Comparison with other clients\n",
+        "## Comparison with other clients\n",
         f"{2 * image['each']} jobs of {image['mean']:.0f} s on average (half lognormal, half of "
         f"two speeds), started within {image['spread']:.0f} s, one in ten fails. A client that "
         "polls each job separately needs as many polls per job for 10,000 jobs; this package needs "
@@ -309,6 +321,9 @@ def tick(found: dict[str, Any]) -> str:
             xscale="log",
             yscale="log",
         )
+        _plain_numbers(axes.yaxis)
+        _plain_numbers(axes.xaxis)
+        axes.set_xticks([0.5, 1, 2, 5, 10], minor=False)
         axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.18))
         _save(figure, f"interval-{pattern}")
     shown = [
@@ -384,6 +399,10 @@ def scale(found: dict[str, Any]) -> str:
     cpu.set(xlabel="waits", ylabel="% of a core", xscale="log", yscale="log")
     delay.set(xlabel="waits", ylabel="mean delay (s)", xscale="log", yscale="log")
     for axes in (cpu, delay):
+        _plain_numbers(axes.yaxis)
+        axes.set_xticks([10, 100, 1000, 10_000, 50_000], minor=False)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.xaxis.set_minor_formatter(lambda *_: "")
         axes.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.45, -0.18))
     _save(cpu_figure, "scale-cpu")
     _save(delay_figure, "scale-delay")
@@ -413,8 +432,8 @@ def scale(found: dict[str, Any]) -> str:
             "default rate limit, polling then reaches its half: beyond 2,000 waits the interval is "
             "stretched by design, so that 10,000 tasks are polled every 10 s and 50,000 every 50 "
             "s, and the CPU stays constant. (The measurement covers 1.4 such rounds and so counts "
-            "one or two of them: requests/s vary between 5 and 7, with a mean of 5.) Without a rate "
-            "limit, the CPU grows with the number of records read.\n",
+            "one or two of them: requests/s vary between 5 and 7, with a mean of 5.) Without a "
+            "rate limit, the CPU grows with the number of records read.\n",
             _folded(
                 [
                     "waits",

@@ -339,7 +339,7 @@ def _operations(kind: TaskKind[..., Any]) -> str:
         ("`retry`", kind.retry_at, ""),
     ]
     return table(
-        ("method", "operation", ""),
+        ("method", "operation", "notes"),
         ((method, _shown(at), note) for method, at, note in rows if at is not None),
     )
 
@@ -362,14 +362,21 @@ def _record(kind: TaskKind[..., Any]) -> str:
     own = [a.name for a in fields(cls) if a.name not in common]
     said = [inspect.cleandoc(cls.__doc__ or "")]
     if own:
+        wired = any(_wire(hints[name]) for name in own)
+        head = ("field", "type", "meaning")
         rows = (
-            (f"`{name}`", readable(hints[name]), _plain(meaning(kind, name)), _wire(hints[name]))
+            (
+                f"`{name}`",
+                readable(hints[name]),
+                _plain(meaning(kind, name)),
+                *([_wire(hints[name])] if wired else []),
+            )
             for name in own
         )
         said += [
             "In addition to the [fields of all records](tasks.md#records) it has the following. A "
             "field that the service does not report is None or empty.",
-            table(("field", "type", "meaning", "name in the API"), rows),
+            table((*head, "name in the API") if wired else head, rows),
         ]
     return "\n\n".join(said)
 
