@@ -50,12 +50,12 @@ async def charges(
 
 
 FAULTS: dict[str, tuple[str, int, Callable[[Sandbox], None]]] = {
-    "the server drops after accepting": (
+    "connection drops after acceptance": (
         "1",
         1,
         lambda s: s.faults.drop_after_accept("talking_video", times=3),
     ),
-    "503 after accepting": (
+    "503 after acceptance": (
         "<= 1",
         1,
         lambda s: s.faults.http_error(
@@ -78,7 +78,7 @@ def run(short: bool) -> list[Row]:
         rows.append(
             Row(
                 what=f"charges for one start: {what}",
-                peer="three attempts by hand",
+                peer="hand-written loop, three attempts",
                 peer_value=str(theirs),
                 ours=str(mine),
                 ratio=None,

@@ -104,7 +104,7 @@ def run(short: bool) -> list[Row]:
             reached=ours / plain >= 0.8,
         ),
         Row(
-            what="  event-loop lag during the download, p99",
+            what="  event loop lag during the download, p99",
             peer="",
             peer_value="",
             ours=f"{lag * 1000:.1f} ms",

@@ -55,7 +55,7 @@ def run(short: bool) -> list[Row]:
     ratio = most / max(1, fewest)
     return [
         Row(
-            what=f"{CALLERS} callers, {CONNECTIONS} connections: most / fewest",
+            what=f"requests per caller, {CALLERS} on {CONNECTIONS} connections: most / fewest",
             peer="aiohttp's own pool",
             peer_value=f"{found['bare'][0]} / {found['bare'][1]}",
             ours=f"{most} / {fewest}",

@@ -1,8 +1,8 @@
 """A fleet on PostgreSQL: polls for unfinished tasks, the shared rate limit, durable intents.
 
-Starts a PostgreSQL server (fsync on) from the programs installed on this machine. The tasks are
-distributed over 1, 2 and 4 worker processes, as by a queue, and the requests that reach the
-service are counted. For comparison: a client's own rate limit and its SQLite journal.
+A server of its own (fsync on) is started from the PostgreSQL programs of this machine. The tasks
+are spread over 1, 2 and 4 worker processes, as a queue does it; what is counted is what reaches
+the service. Beside it, the same through a client's own rate limiter and its own file.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ def run(short: bool) -> list[Row]:
     return [
         *(
             Row(
-                what=f"calls/s for {tasks:,} unfinished tasks, {workers} workers",
+                what=f"requests/s for {tasks:,} unfinished tasks, {workers} workers",
                 peer="one worker",
                 peer_value=f"{looks[tasks, 1]:.2f}",
                 ours=f"{calls:.2f}",
@@ -76,8 +76,8 @@ def run(short: bool) -> list[Row]:
             if workers > 1
         ),
         Row(
-            what="a turn of the shared rate limit, many at once",
-            peer="a client's own rate limit",
+            what="a turn of the shared rate limiter, many at once",
+            peer="a client's own rate limiter",
             peer_value=f"{alone * 1e6:.0f} us",
             ours=f"{shared * 1e6:.0f} us",
             ratio=shared / alone,

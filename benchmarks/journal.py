@@ -235,7 +235,7 @@ def run(short: bool) -> list[Row]:
             reached=rate >= 20_000,
         ),
         Row(
-            what="time the journal adds to a single start, p50",
+            what="journal overhead per start, journal steps alone, p50",
             peer=peer,
             peer_value=f"{by_hand[1]:.2f} ms" if by_hand else "",
             ours=f"{added:.2f} ms",
@@ -244,7 +244,7 @@ def run(short: bool) -> list[Row]:
             reached=added <= 1,
         ),
         Row(
-            what="time it adds to a complete start, p50",
+            what="journal overhead per start, complete start, p50",
             peer="",
             peer_value="",
             ours=f"{journal:.2f} ms",
@@ -253,7 +253,7 @@ def run(short: bool) -> list[Row]:
             reached=True,
         ),
         Row(
-            what="the same with a user key, p50",
+            what="journal overhead per start with a user-supplied key, p50",
             peer="",
             peer_value="",
             ours=f"{with_key:.2f} ms",
@@ -262,7 +262,7 @@ def run(short: bool) -> list[Row]:
             reached=with_key <= 1,
         ),
         Row(
-            what=f"a new client takes over {taken:,} open tasks, to the first poll",
+            what=f"a new client takes over {taken:,} open tasks: time to the first poll",
             peer="",
             peer_value="",
             ours=f"{looked:.1f} s",

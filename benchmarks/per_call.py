@@ -55,7 +55,7 @@ def run(short: bool) -> list[Row]:
         bare, ours = median(found["bare"]), median(found["ours"])
         rows.append(
             Row(
-                what=f"client CPU per detail call, {AT_ONCE} at once{label}",
+                what=f"client CPU per detail request, {AT_ONCE} concurrent{label}",
                 peer="bare aiohttp + json",
                 peer_value=f"{bare * 1e6:.0f} us",
                 ours=f"{ours * 1e6:.0f} us",

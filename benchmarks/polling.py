@@ -116,8 +116,8 @@ def run(short: bool) -> list[Row]:
     alike = MEAN / (2 * listed["mean_delay"])
     return [
         Row(
-            what=f"polls per job, {seen['in_flight']:.0f} in flight, {MEAN:.0f} s tasks",
-            peer=f"one detail per {INTERVAL:.0f} s",
+            what=f"polls per task, {seen['in_flight']:.0f} in flight, {MEAN:.0f} s tasks",
+            peer=f"one detail request per {INTERVAL:.0f} s",
             peer_value=f"{naive:.0f}",
             ours=f"{seen['calls_per_job']:.2f}",
             ratio=seen["calls_per_job"] / naive,
@@ -126,7 +126,7 @@ def run(short: bool) -> list[Row]:
         ),
         Row(
             what="  mean delay after the actual end (p95)",
-            peer=f"one detail per {INTERVAL:.0f} s",
+            peer=f"one detail request per {INTERVAL:.0f} s",
             peer_value=f"{INTERVAL / 2:.2f} s",
             ours=f"{seen['mean_delay']:.2f} s ({seen['p95_delay']:.2f} s)",
             ratio=None,
@@ -134,8 +134,8 @@ def run(short: bool) -> list[Row]:
             reached=seen["mean_delay"] <= 0.6,
         ),
         Row(
-            what=f"polls per job without batchDetail, {listed['in_flight']:.0f} in flight",
-            peer="one detail per task, same delay",
+            what=f"polls per task without batchDetail, {listed['in_flight']:.0f} in flight",
+            peer="one detail request per task, same delay",
             peer_value=f"{alike:.0f}",
             ours=f"{listed['calls_per_job']:.2f} at {listed['mean_delay']:.2f} s",
             ratio=listed["calls_per_job"] / alike,

@@ -140,7 +140,7 @@ def run(short: bool) -> list[Row]:
     seen = next(c for c in curves if c["waits"] == most and c["paced"] and c["loop"] == "asyncio")
     return [
         Row(
-            what=f"{most:,} waits at the default pace: CPU without decoding",
+            what=f"{most:,} waits at the default rate: CPU without decoding",
             peer="decoding their records",
             peer_value=f"{(seen['cpu'] - seen['besides_decoding']) * 100:.1f} % of a core",
             ours=f"{seen['besides_decoding'] * 100:.1f} % of a core",

@@ -46,7 +46,7 @@ async def measure(count: int, seconds: float) -> list[Row]:
     kib = {name: one["grown"] / count / 1024 for name, one in (("ours", ours), ("bare", bare))}
     return [
         Row(
-            what=f"lag of the event loop, p99, {count:,} SSE streams of the FastAPI example",
+            what=f"event loop lag, p99, {count:,} SSE streams of the FastAPI example",
             peer="streams fed by a timer",
             peer_value=f"{bare['lag'] * 1000:.1f} ms",
             ours=f"{ours['lag'] * 1000:.1f} ms",
@@ -55,7 +55,7 @@ async def measure(count: int, seconds: float) -> list[Row]:
             reached=ours["lag"] <= 0.05,
         ),
         Row(
-            what="memory per stream, with its job",
+            what="memory per stream, including its task",
             peer="streams fed by a timer",
             peer_value=f"{kib['bare']:.0f} KiB",
             ours=f"{kib['ours']:.0f} KiB",

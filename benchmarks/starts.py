@@ -104,7 +104,7 @@ def run(short: bool) -> list[Row]:
         bare, ours = clients["bare"]["p50"], clients["journal"]["p50"]
         rows.append(
             Row(
-                what=f"start to accepted with journal, {AT_ONCE} at once, p50, server: {ms} ms",
+                what=f"start to accepted with journal, {AT_ONCE} concurrent, p50, server: {ms} ms",
                 peer="bare aiohttp POST",
                 peer_value=f"{bare * 1000:.1f} ms",
                 ours=f"{ours * 1000:.1f} ms",

@@ -43,7 +43,7 @@ LAWS: Final = {
 
 
 class Windowed(Schedule):
-    """A schedule whose polls include only the tasks due within a window."""
+    """A schedule whose calls take along only tasks that are due within a window."""
 
     window = math.inf
 
@@ -189,8 +189,8 @@ def run(short: bool) -> list[Row]:
     none = simulate(laws[0], "steady", DEFAULT, 0.0, jobs)
     return [
         Row(
-            what=f"polls per job, tick of {DEFAULT:.0f} s, 300 in flight, rate {RATE:.0f}/s",
-            peer="only what is due",
+            what=f"polls per task, interval of {DEFAULT:.0f} s, 300 in flight, rate {RATE:.0f}/s",
+            peer="only tasks that are due",
             peer_value=f"{none['calls_per_job']:.2f} at {none['mean_delay']:.2f} s",
             ours=f"{whole['calls_per_job']:.2f} at {whole['mean_delay']:.2f} s",
             ratio=whole["calls_per_job"] / none["calls_per_job"],

@@ -163,7 +163,7 @@ def run(short: bool) -> list[Row]:
     for kind, off, on in zip(KINDS, found[::2], found[1::2], strict=True):
         rows += [
             Row(
-                what=f"webhooks: polls per {kind} job",
+                what=f"webhooks: polls per {kind} task",
                 peer=f"off, every {INTERVAL:.0f} s",
                 peer_value=f"{off['calls_per_job']:.2f}",
                 ours=f"{on['calls_per_job']:.2f}",

@@ -1,10 +1,10 @@
 """A Telegram bot that dubs voice messages: send it one with the caption `/dub es`.
 
-    pip install "a2e-async[examples]"
+    pip install -e ".[examples]"
     A2E_API_KEY=… BOT_TOKEN=… python examples/aiogram_bot.py
 
-One message of the bot shows the progress and in the end becomes the result. Editing it twice
-does no harm, so the result is there once, between whichever two lines the process is killed.
+The bot sends one message per command, edits it to show the progress, and finally puts the result
+into it. An edit can be repeated safely, so the result appears exactly once, even after a crash.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ log = logging.getLogger("bot")
 
 
 class Deliveries:
-    """Brings each result to the message that was sent for it."""
+    """Puts each result into the message that was sent for its command."""
 
     def __init__(self, a2e: A2E, bot: Bot) -> None:
         self.a2e = a2e
@@ -35,7 +35,7 @@ class Deliveries:
         self._running: set[asyncio.Task[None]] = set()
 
     async def resume(self) -> None:
-        async for task in self.a2e.unfinished():  # what an earlier process has begun
+        async for task in self.a2e.unfinished():  # tasks that an earlier process started
             self.begin(task)
 
     def begin(self, task: Task[Any]) -> None:
@@ -45,7 +45,7 @@ class Deliveries:
 
     async def stop(self) -> None:
         for running in self._running:
-            running.cancel()  # the next process goes on
+            running.cancel()  # the next process continues
         await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _deliver(self, task: Task[Any], chat: int, message: int) -> None:
@@ -61,14 +61,14 @@ class Deliveries:
                 sound = await record.output.read(max_bytes=LARGEST)
                 audio = InputMediaAudio(media=BufferedInputFile(sound, "dubbed.mp3"))
                 await self._send(audio, chat, message)
-                await task.ack()  # not saved as a file, and yet done
+                await task.ack()  # delivered, although not saved as a file
         except A2EError as error:
             log.warning("%s", error)
 
     async def _say(self, text: str, chat: int, message: int) -> None:
         try:
             await self._bot.edit_message_text(text, chat_id=chat, message_id=message)
-        except TelegramAPIError as error:  # it says so already, or Telegram is busy
+        except TelegramAPIError as error:  # unchanged text, or Telegram is busy
             log.info("%s", error)
 
     async def _send(self, audio: InputMediaAudio, chat: int, message: int) -> None:
@@ -76,7 +76,7 @@ class Deliveries:
             try:
                 await self._bot.edit_message_media(audio, chat_id=chat, message_id=message)
             except (TelegramBadRequest, TelegramForbiddenError) as error:
-                return log.warning("nobody takes it: %s", error)  # the message was deleted
+                return log.warning("cannot be delivered: %s", error)  # the message was deleted
             except TelegramAPIError as error:  # flood control, or the network
                 await asyncio.sleep(getattr(error, "retry_after", 5))
             else:
@@ -90,7 +90,7 @@ async def dub(
     journal, key = deliveries.a2e.journal, f"{message.chat.id}:{message.message_id}"
     known = await journal.get(key) if journal else None
     if known and known.sent_at:
-        return  # Telegram tells again what a killed process has not confirmed
+        return  # Telegram repeats updates that a killed process has not confirmed
     status = await message.reply("Listening…")
     try:
         sound = await bot.download(voice)
@@ -101,11 +101,11 @@ async def dub(
             meta={"chat": message.chat.id, "message": status.message_id},
         )
     except errors.StartOutcomeUnknown as error:
-        log.warning("%s", error)  # and resume() looks for it again
-        await status.edit_text("The service does not answer. The result may come later.")
+        log.warning("%s", error)  # resume() searches for it again
+        await status.edit_text("The service did not respond. The result may arrive later.")
     except (A2EError, TelegramAPIError) as error:
         log.warning("%s", error)
-        await status.edit_text("That did not work, sorry. It has cost nothing.")
+        await status.edit_text("That did not work, sorry. The task was not started.")
     else:
         deliveries.begin(task)
 

@@ -1,8 +1,8 @@
-"""Dub recordings over HTTP, with aiohttp.web. Restart it whenever you like.
+"""Dub recordings over HTTP, with aiohttp.web. It can be restarted at any time.
 
 A2E_API_KEY=… python examples/aiohttp_web.py
 curl -F file=@talk.wav -F target_lang=es -H "Idempotency-Key: $(uuidgen)" localhost:8080/jobs
-curl localhost:8080/jobs/KEY          # and /jobs/KEY/result when it is there
+curl localhost:8080/jobs/KEY          # and /jobs/KEY/result when it is ready
 """
 
 import asyncio
@@ -21,21 +21,21 @@ SAVING: web.AppKey[dict[str, asyncio.Task[None]]] = web.AppKey("saving")
 
 
 async def client(app: web.Application) -> AsyncIterator[None]:
-    """Hold one client for the whole app. What is before and after `yield` may be two tasks."""
+    """One client for the app. The code before and after `yield` may run in different tasks."""
     app[CLIENT], app[SAVING] = A2E(journal="jobs.db"), {}
     resuming = asyncio.create_task(resume(app))
     yield
-    await app[CLIENT].aclose()  # ends all waits; what runs at the service goes on there
+    await app[CLIENT].aclose()  # ends all waits; tasks continue at the service
     await asyncio.gather(resuming, *app[SAVING].values(), return_exceptions=True)
 
 
 async def resume(app: web.Application) -> None:
-    async for task in app[CLIENT].unfinished():  # what an earlier process has begun
+    async for task in app[CLIENT].unfinished():  # tasks that an earlier process started
         follow(app, task)
 
 
 def follow(app: web.Application, task: Task[Any]) -> None:
-    """Save the result when it is ready, whether anybody asks for it or not."""
+    """Save the result when it is ready, whether or not it is requested."""
     saving, key = app[SAVING], task.key or task.ref
     if key not in saving:
         saving[key] = asyncio.create_task(save(task))
@@ -46,7 +46,7 @@ async def save(task: Task[Any]) -> None:
     try:
         await task.download("results")
     except errors.ClientClosed:
-        pass  # the next process goes on
+        pass  # the next process continues
     except A2EError as error:
         logging.getLogger(__name__).warning("%s", error)
 
@@ -56,7 +56,7 @@ async def start(request: web.Request) -> web.Response:
     form = await request.post()
     file, language = form.get("file"), form.get("target_lang")
     if not key or not isinstance(file, web.FileField) or not isinstance(language, str):
-        raise web.HTTPBadRequest(text="Wanted: file, target_lang, and the header Idempotency-Key.")
+        raise web.HTTPBadRequest(text="Required: file, target_lang, header Idempotency-Key.")
     data = await asyncio.to_thread(file.file.read)
     task = await request.app[CLIENT].dubbing.start(source_url=data, target_lang=language, key=key)
     follow(request.app, task)
@@ -82,7 +82,7 @@ async def show(request: web.Request) -> web.Response:
 async def result(request: web.Request) -> web.FileResponse:
     entry = await find(request)
     if not entry.paths:
-        raise web.HTTPNotFound(text="Not there yet.")
+        raise web.HTTPNotFound(text="Not ready yet.")
     return web.FileResponse(next(iter(entry.paths.values())))
 
 
@@ -90,7 +90,7 @@ async def result(request: web.Request) -> web.FileResponse:
 async def refuse(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Answer with what the user can do something about; keep the rest for the log."""
+    """Return errors that the user can fix; log all others."""
     try:
         return await handler(request)
     except (errors.InvalidInput, errors.KeyConflict) as error:

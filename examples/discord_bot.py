@@ -1,10 +1,10 @@
 """A Discord bot that dubs recordings: `/dub file: … language: es`.
 
-    pip install "a2e-async[examples]"
+    pip install -e ".[examples]"
     A2E_API_KEY=… BOT_TOKEN=… python examples/discord_bot.py
 
-One message of the bot shows the progress and in the end carries the result. Editing it twice
-does no harm, so the result is there once, between whichever two lines the process is killed.
+The bot sends one message per command, edits it to show the progress, and finally puts the result
+into it. An edit can be repeated safely, so the result appears exactly once, even after a crash.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ log = logging.getLogger("bot")
 
 
 class Bot(discord.Client):
-    """Brings each result to the message that was sent for it."""
+    """Puts each result into the message that was sent for its command."""
 
     def __init__(self) -> None:
         super().__init__(intents=discord.Intents.none())
@@ -39,7 +39,7 @@ class Bot(discord.Client):
 
     async def close(self) -> None:  # may be called in another task than setup_hook
         for running in self._running:
-            running.cancel()  # the next process goes on
+            running.cancel()  # the next process continues
         await asyncio.gather(*self._running, return_exceptions=True)
         await self.a2e.aclose()
         await super().close()
@@ -53,11 +53,11 @@ class Bot(discord.Client):
         running.add_done_callback(self._running.discard)
 
     async def _resume(self) -> None:
-        async for task in self.a2e.unfinished():  # what an earlier process has begun
+        async for task in self.a2e.unfinished():  # tasks that an earlier process started
             self.begin(task)
 
     async def _deliver(self, task: Task[Any], channel: int, message: int) -> None:
-        # The token of an interaction ends after 15 minutes; the bot's own message does not.
+        # An interaction's token expires after 15 minutes; the bot can always edit its own message.
         place = self.get_partial_messageable(channel).get_partial_message(message)
         try:
             async for record in task.updates():
@@ -72,18 +72,18 @@ class Bot(discord.Client):
                 sound = await record.output.read(max_bytes=LARGEST)
                 file = discord.File(io.BytesIO(sound), "dubbed.mp3")
                 await place.edit(content="Here it is:", attachments=[file])
-                await task.ack()  # not saved as a file, and yet done
+                await task.ack()  # delivered, although not saved as a file
         except discord.NotFound:
-            log.warning("nobody takes it: %s was deleted", message)
+            log.warning("cannot be delivered: message %s was deleted", message)
             await task.ack()
         except (A2EError, discord.HTTPException) as error:
-            log.warning("%s", error)  # tried again at the next start
+            log.warning("%s", error)  # retried at the next start
 
 
 bot = Bot()
 
 
-@bot.tree.command(description="The same voice, in another language")
+@bot.tree.command(description="Translate a recording, in the same voice")
 @app_commands.describe(file="A recording", language="Of the result, such as es")
 async def dub(
     interaction: discord.Interaction, file: discord.Attachment, language: str = "en"
@@ -98,11 +98,11 @@ async def dub(
             meta={"channel": status.channel.id, "message": status.id},
         )
     except errors.StartOutcomeUnknown as error:
-        log.warning("%s", error)  # and _resume looks for it again
-        await status.edit(content="The service does not answer. The result may come later.")
+        log.warning("%s", error)  # _resume searches for it again
+        await status.edit(content="The service did not respond. The result may arrive later.")
     except (A2EError, discord.HTTPException) as error:
         log.warning("%s", error)
-        await status.edit(content="That did not work, sorry. It has cost nothing.")
+        await status.edit(content="That did not work, sorry. The task was not started.")
     else:
         bot.begin(task)
 

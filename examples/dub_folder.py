@@ -2,7 +2,8 @@
 
     A2E_API_KEY=… python examples/dub_folder.py talks/ es out/
 
-A file that fails does not stop the others; what was started and not saved is named at the end.
+A file that fails does not stop the others. Tasks that were started and not saved are listed at the
+end.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from a2e_async import A2E, A2EError
 
 
 async def dub(a2e: A2E, gate: asyncio.Semaphore, source: Path, language: str, out: Path) -> bool:
-    """Dub one file; say how it went and return whether it is saved."""
+    """Dub one file, print the result, and return whether it was saved."""
     async with gate:
         try:
             task = await a2e.dubbing.start(source_url=source, target_lang=language, key=str(source))
@@ -32,7 +33,7 @@ async def main(sources: list[Path], language: str, out: str) -> int:
         jobs = (dub(a2e, gate, source, language, Path(out)) for source in sources)
         saved = await asyncio.gather(*jobs)
         for task in a2e.unclaimed():
-            print(f"paid, come back with a2e.attach({task.ref!r})", file=sys.stderr)
+            print(f"charged and not saved; continue with a2e.attach({task.ref!r})", file=sys.stderr)
     return 0 if all(saved) else 1
 
 

@@ -1,13 +1,13 @@
-"""Work off a directory of jobs. Stop it, kill it, start it again whenever you like.
+"""Process a directory of jobs. It can be stopped, killed and restarted at any time.
 
     A2E_API_KEY=… python examples/worker.py jobs/
 
-A job is a file such as `jobs/talk.json`, moved there when it is complete:
+A job is a file such as `jobs/talk.json`. Write it elsewhere and move it there when it is complete:
 
     {"kind": "dubbing", "source_url": "https://example.com/talk.wav", "target_lang": "es"}
 
-Its results appear in `jobs/results/`, and the file moves to `jobs/done/` or `jobs/failed/`. The
-file's name is the job's key: one name is one job, paid once, so do not use a name again.
+Results are saved in `jobs/results/`, and the file is moved to `jobs/done/` or `jobs/failed/`. The
+filename is the key of the job: it is charged once for each name, so do not reuse names.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ def move(path: Path, folder: str, why: str = "") -> None:
 
 
 async def read(a2e: A2E, inbox: Path, working: set[str]) -> AsyncIterator[Job[Any]]:
-    """Yield the jobs that lie there, and each that comes."""
+    """Yield the jobs in the directory, and new ones as they appear."""
     while True:
         for path in sorted(inbox.glob("*.json")):
             if path.name in working:
@@ -60,7 +60,7 @@ async def work(inbox: Path) -> None:
                 move(path, "failed", str(outcome.error))
             else:
                 print(f"{path.name}: {outcome.error}", file=sys.stderr, flush=True)
-            working.discard(path.name)  # what is still there is tried again
+            working.discard(path.name)  # a job whose file remains is tried again
 
 
 async def main(inbox: Path) -> None:
@@ -70,7 +70,7 @@ async def main(inbox: Path) -> None:
     try:
         await work(inbox)
     except asyncio.CancelledError:
-        print("stopped; what is under way goes on at the next start", flush=True)
+        print("stopped; running tasks continue and are resumed at the next start", flush=True)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ FAULTS: Final = {
     "drop": "the connection drops",
     "503": "a 503",
     "429": "a 429",
-    "hang": "no answer",
+    "hang": "no response",
 }
 LIMIT: Final = 2.5
 """Timeout in seconds whose overshoot is measured."""
@@ -217,7 +217,7 @@ def run(short: bool) -> list[Row]:
     return [
         *_row(
             peers,
-            "polls per 90 s job at 1 s, against 1,000 in flight",
+            "polls per 90 s task at 1 s; ours with 1,000 in flight",
             lambda client: client["long"][""]["looks_per_job"],
             polling.found(short)["calls_per_job"],
             "{:.2f}",
@@ -244,14 +244,14 @@ def run(short: bool) -> list[Row]:
         ),
         *_row(
             peers,
-            "memory per pending job, with caller's task and last record",
+            "memory per pending task, including the caller's asyncio task and the last record",
             lambda client: client["memory"][""]["bytes_per_job"] / 1024,
             ours["memory"][""]["bytes_per_job"] / 1024,
             "{:.1f} KiB",
         ),
         *_row(
             peers,
-            "import of the client's name",
+            "import of the client class",
             lambda client: client["import_ms"],
             ours["import_ms"],
             "{:.0f} ms",

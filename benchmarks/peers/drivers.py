@@ -77,7 +77,7 @@ class Ours(Driver):
 
 
 class OursWithoutBatch(Ours):
-    """The same for a kind without a request for many tasks (dubbing)."""
+    """The same for a kind without a batchDetail operation (dubbing)."""
 
     async def _start(self, prompt: str) -> Any:
         # This kind has no prompt; use an input that takes free text.
@@ -116,7 +116,7 @@ class Fal(Driver):
 
 
 class Replicate(Driver):
-    """``await client.async_run(…)``: the start request is held until the job ends (60 s)."""
+    """``await client.async_run(…)``: the start's request is held until the job ends (60 s)."""
 
     wait: Any = True
 
@@ -217,7 +217,7 @@ class OpenAI(Driver):
 
 
 class Comfy(Driver):
-    """``await client.run(workflow)``: polls after 0.5 s, with growing intervals up to 5 s."""
+    """``await client.run(workflow)``: polls after 0.5 s, then at growing intervals of up to 5 s."""
 
     def __init__(self, base_url: str, **options: Any) -> None:
         super().__init__(base_url, **options)
@@ -250,7 +250,7 @@ class Comfy(Driver):
 
 
 class ComfyEvents(Comfy):
-    """``async for event in job.events()``: one open connection per job, then one poll."""
+    """``async for event in job.events()``: one connection per job, then one poll."""
 
     async def run(self, prompt: str, timeout: float | None = None) -> bool:
         job = await self.client.submit(self._flow(prompt))
@@ -262,7 +262,7 @@ class ComfyEvents(Comfy):
 
 
 class ByHandHttpx(Driver):
-    """A typical hand-written loop: httpx, one poll per job every 3 s, three start attempts."""
+    """A typical loop: httpx, one detail request per job every 3 s, three attempts to start."""
 
     tries = 3
 

@@ -1,8 +1,9 @@
-"""Sphinx directives that write the reference from the declarations of the package.
+"""Sphinx directives that generate the reference from the declarations of the package.
 
-``{kind} dubbing`` writes a kind's page, ``{namespace} voices`` that of another namespace,
-``{kinds}`` (with names as its content) a table and the pages below it, ``{common-inputs}``,
-``{recovery-table}`` and ``{error-tree}`` what their names say.
+``{kind} dubbing`` generates the page of a kind, ``{namespace} voices`` that of another namespace.
+``{kinds}``, with names as its content, generates a table of kinds and adds their pages to the
+toctree. ``{client-options}``, ``{common-inputs}``, ``{recovery-table}`` and ``{error-tree}``
+generate the list or table of that name.
 """
 
 import importlib
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+from client_options import client_options
 from docutils import nodes
 from kind_page import common_inputs, kind_page, kinds_table, recovery_table
 from sphinx.application import Sphinx
@@ -19,12 +21,12 @@ from sphinx.util.docutils import SphinxDirective
 from a2e_async import A2E, errors
 from a2e_async.resources.registry import kind_named, kind_names
 
-# Making a client does no I/O; it is asked only for its namespaces' classes.
+# Creating a client does no I/O. It is used only to look up the classes of the namespaces.
 CLIENT = A2E("not-a-key")
 
 
 class Written(SphinxDirective):
-    """A directive whose content is Markdown made by `text`, sections and all."""
+    """A directive that inserts the Markdown returned by `text`, including its sections."""
 
     def text(self) -> str:
         """Return the Markdown."""
@@ -44,7 +46,7 @@ class KindPage(Written):
         namespace = type(CLIENT.kind(kind.name))
         module = importlib.import_module(f"a2e_async.resources.{kind.name}")
         name = f"{module.__name__}.{namespace.__name__}"
-        own = namespace.__module__ == module.__name__  # Renamable and the like have their page
+        own = namespace.__module__ == module.__name__  # shared bases are documented elsewhere
         more = [_auto("method", f"{name}.{method}") for method in _methods(namespace) if own]
         parts = [kind_page(kind)]
         if more:
@@ -53,9 +55,9 @@ class KindPage(Written):
 
 
 class NamespacePage(Written):
-    """The methods of a namespace that starts no tasks, and the values they take and give.
+    """The methods of a namespace that starts no tasks, and the classes of their values.
 
-    The names of methods after the namespace's keep the others out, which serve the package.
+    Method names after the namespace's name restrict the page to these methods.
     """
 
     required_arguments = 1
@@ -66,7 +68,7 @@ class NamespacePage(Written):
         name, *methods = self.arguments
         namespace = type(getattr(CLIENT, name))
         module = importlib.import_module(namespace.__module__)
-        # Nobody makes one by hand, so there is no signature to show.
+        # Users never create one, so no signature is shown.
         shown = f"{module.__name__}.{namespace.__name__}()"
         members = ", ".join(" ".join(methods).split())
         parts = ["## Methods", _auto("class", shown, f":members: {members}")]
@@ -74,7 +76,7 @@ class NamespacePage(Written):
 
 
 class Kinds(Written):
-    """A table of the kinds named in the content, whose pages are put below this one."""
+    """A table of the kinds named in the content; adds their pages to the toctree."""
 
     has_content = True
 
@@ -82,6 +84,13 @@ class Kinds(Written):
         names = " ".join(self.content).split()
         pages = "```{toctree}\n:hidden:\n\n" + "\n".join(names) + "\n```"
         return f"{kinds_table([kind_named(name) for name in names])}\n\n{pages}"
+
+
+class ClientOptions(Written):
+    """The options of `A2E`."""
+
+    def text(self) -> str:
+        return client_options()
 
 
 class CommonInputs(Written):
@@ -92,7 +101,7 @@ class CommonInputs(Written):
 
 
 class RecoveryTable(Written):
-    """How far the search for a lost start reaches, for every kind."""
+    """How lost starts are recovered, for every kind."""
 
     def text(self) -> str:
         return recovery_table([kind_named(name) for name in kind_names()])
@@ -108,7 +117,7 @@ class ErrorTree(Written):
 def _branch(cls: type[errors.A2EError], depth: int) -> Iterator[str]:
     first = " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
     yield f"{'  ' * depth}- {{py:class}}`~a2e_async.errors.{cls.__name__}`: {first}"
-    # Those of other modules never reach a user.
+    # Exceptions of other modules are internal.
     public = [below for below in cls.__subclasses__() if below.__name__ in errors.__all__]
     for below in sorted(public, key=lambda c: errors.__all__.index(c.__name__)):
         yield from _branch(below, depth + 1)
@@ -124,7 +133,7 @@ def _methods(cls: type[Any]) -> list[str]:
 
 
 def _values(module: ModuleType, *shown: Any) -> list[str]:
-    """Return the part on the other classes of a module, which its methods take and give."""
+    """Return the section on the other classes of a module: parameters and return values."""
     values = [
         _auto("class", f"{module.__name__}.{name}", *_members(value))
         for name, value in vars(module).items()
@@ -135,7 +144,7 @@ def _values(module: ModuleType, *shown: Any) -> list[str]:
 
 
 def _members(cls: type[Any]) -> tuple[str, ...]:
-    # The keys of a TypedDict have no place in a signature.
+    # A TypedDict's signature does not show its keys.
     return (":members:", ":undoc-members:") if hasattr(cls, "__total__") else (":members:",)
 
 
@@ -145,6 +154,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
         "kind": KindPage,
         "namespace": NamespacePage,
         "kinds": Kinds,
+        "client-options": ClientOptions,
         "common-inputs": CommonInputs,
         "recovery-table": RecoveryTable,
         "error-tree": ErrorTree,

@@ -1,4 +1,4 @@
-"""What the reference says of a kind, in Markdown, read from its declaration alone."""
+"""The reference page of a kind, in Markdown, generated from its declaration."""
 
 import collections.abc
 import inspect
@@ -30,7 +30,7 @@ NO: Final = "no"
 
 HOURS_FROM: Final = 5400
 MINUTES_FROM: Final = 100
-"""Seconds from which a time is told in hours, or in minutes."""
+"""Durations of at least this many seconds are shown in hours, or in minutes."""
 
 
 def kind_page(kind: TaskKind[..., Any]) -> str:
@@ -56,12 +56,12 @@ def kinds_table(kinds: Sequence[TaskKind[..., Any]]) -> str:
         )
         for kind in kinds
     )
-    return table(("kind", "what it makes", "outputs", "usual time", "tried live"), rows)
+    return table(("kind", "summary", "output", "typical duration", "tested live"), rows)
 
 
 def common_inputs() -> str:
     """Return the table of the inputs that every kind takes."""
-    # The longest name is each kind's own; its page tells it.
+    # The maximum length of a name differs by kind, so it is on the page of each kind.
     return _inputs_table(
         [
             evolve(f, notes=tuple(note for note in f.notes if not isinstance(note, Length)))
@@ -73,9 +73,9 @@ def common_inputs() -> str:
 
 
 def recovery_table(kinds: Sequence[TaskKind[..., Any]]) -> str:
-    """Return the table of how far the search for a lost start reaches, kind by kind."""
+    """Return the table of how each kind's lost starts are recovered."""
     rows = ((f"[{kind.name}]({kind.name}.md)", _searched(kind), _reach(kind)) for kind in kinds)
-    return table(("kind", "searched for up to 30 s", "what `start()` gives"), rows)
+    return table(("kind", "lists searched, for up to 30 s", "result of `start()`"), rows)
 
 
 def table(head: Sequence[str], rows: "collections.abc.Iterable[Sequence[str]]") -> str:
@@ -87,7 +87,7 @@ def table(head: Sequence[str], rows: "collections.abc.Iterable[Sequence[str]]") 
 
 
 def _plain(text: str) -> str:
-    """Return a text with what Markdown would take for more than text escaped."""
+    """Escape the characters of a plain text that Markdown would interpret."""
     return re.sub(r"([\\*<\[])", r"\\\1", text)
 
 
@@ -96,27 +96,29 @@ def _plain(text: str) -> str:
 
 def _facts(kind: TaskKind[..., Any]) -> str:
     facts = {
-        "Makes": _outputs(kind),
-        "Usual time": _usual(kind),
-        "A wait ends after": _patience(kind),
-        "Waits look at": _looks(kind),
-        "After a lost start": _lost(kind),
-        "Tried live": "yes" if kind.live else "no: against the sandbox alone",
+        "Output": _outputs(kind),
+        "Typical duration": _usual(kind),
+        "Default timeout": _patience(kind),
+        "Polling": _polling(kind),
+        "Recovery": _lost(kind),
+        "Tested live": "yes" if kind.live else "no; only against the sandbox",
     }
     return "\n".join(f":{what}: {said}" for what, said in facts.items())
 
 
 def _outputs(kind: TaskKind[..., Any]) -> str:
     if not kind.results:
-        return f"no files; the result is {_made(kind)}"
+        return f"no file; the result is {_made(kind)}"
     made = ", ".join(
         f"{media} (from {' or '.join(f'`{r.field}`' for r in kind.results if r.media == media)})"
         for media in dict.fromkeys(result.media for result in kind.results)
     )
     if not kind.watchable:
-        return f"{made}, shown on the service's site alone"
+        return f"{made}, available only on the service's site"
     several = kind.expected is not fields(TaskKind).expected.default
-    return f"{made}; one start can make several tasks, awaited as one" if several else made
+    return (
+        f"{made}; one start can create several tasks, which are awaited as one" if several else made
+    )
 
 
 def _made(kind: TaskKind[..., Any]) -> str:
@@ -126,7 +128,7 @@ def _made(kind: TaskKind[..., Any]) -> str:
 
 def _usual(kind: TaskKind[..., Any]) -> str:
     if kind.usual is None:
-        return "not known"
+        return "unknown"
     low, high = kind.usual
     size, unit = _unit(high)
     return (
@@ -144,37 +146,42 @@ def _unit(seconds: float) -> tuple[float, str]:
 
 def _patience(kind: TaskKind[..., Any]) -> str:
     if not kind.watchable:
-        return "cannot be waited for: no operation tells how such a task stands"
+        return "these tasks cannot be awaited: no operation returns their status"
     size, unit = _unit(kind.patience)
-    return f"{kind.patience / size:g} {unit}, unless you say otherwise; the task itself goes on"
+    return f"{kind.patience / size:g} {unit} (`timeout=`); the task itself continues after it"
 
 
-def _looks(kind: TaskKind[..., Any]) -> str:
+def _polling(kind: TaskKind[..., Any]) -> str:
     if kind.batch_at is not None:
-        return f"up to {kind.batch_most} tasks in one call"
+        return f"up to {kind.batch_most} tasks per request"
     if kind.processing_at is not None:
-        return "the list of what is being processed: one call for all tasks"
+        return "the list of running tasks: one request for all tasks"
     if kind.look_at is not None:
-        return "each task alone; the list once many wait" if kind.list_at else "each task alone"
-    return "the list: one call for all tasks" if kind.list_at else "nothing"
+        return (
+            "one request per task; the list if many are awaited"
+            if kind.list_at
+            else "one request per task"
+        )
+    return "the list: one request for all tasks" if kind.list_at else "not possible"
 
 
 def _lost(kind: TaskKind[..., Any]) -> str:
     if not listings(kind):
         said = (
-            "`StartOutcomeUnknown` at once: there is no list to search; look on the service's site"
+            "if the response to a start is lost, `StartOutcomeUnknown` is raised at once: there is "
+            "no list to search, so check on the service's site"
         )
     elif kind.name_wire is None:
         said = (
-            "its list is searched for up to 30 s; as its start takes no name, "
-            "`StartOutcomeUnknown` with `error.candidates`"
+            "if the response to a start is lost, its list is searched for up to 30 s; because the "
+            "start takes no name, `StartOutcomeUnknown` with `error.candidates` is raised"
         )
     else:
         said = (
-            "its list is searched for its name, for up to 30 s; `start()` returns the task, or "
-            "`a2e.recover(error.recovery)` finds it later"
+            "if the response to a start is lost, its list is searched for its unique name for up "
+            "to 30 s; `start()` returns the task, or `a2e.recover(error.recovery)` finds it later"
         )
-    return f"{said} ([more](recovery.md))"
+    return f"{said} ([details](recovery.md))"
 
 
 def _searched(kind: TaskKind[..., Any]) -> str:
@@ -185,8 +192,8 @@ def _reach(kind: TaskKind[..., Any]) -> str:
     if not listings(kind):
         return "`StartOutcomeUnknown` at once"
     if kind.name_wire is None:
-        return "candidates only: its start takes no name"
-    return f"the task, found by its unique `{kind.name_wire}`"
+        return "candidates only: the start takes no name"
+    return f"the task, identified by its unique `{kind.name_wire}`"
 
 
 # -- inputs ------------------------------------------------------------------------------------
@@ -196,7 +203,7 @@ def _inputs(kind: TaskKind[..., Any]) -> str:
     cls = _input_class(kind)
     own = sorted((f for f in input_fields(cls) if not f.common), key=lambda f: not f.required)
     said = [
-        "What is not given is not sent: the service's own default applies. All kinds also take "
+        "Inputs that you omit are not sent: the service's default applies. All kinds also accept "
         "[name, key, meta and extra](namespace.md#inputs-of-all-kinds).",
         _inputs_table(own),
     ]
@@ -204,22 +211,22 @@ def _inputs(kind: TaskKind[..., Any]) -> str:
         said.append(f"A `name` has at most {kind.name_most} characters.")
     if cls.always:
         always = ", ".join(f"`{name}={value!r}`" for name, value in cls.always.items())
-        said.append(f"Sent with every start, as the safe choice: {always}.")
+        said.append(f"Sent with every start, as the safe setting: {always}.")
     if cls.check is not TaskInput.check:
         said.append(
-            "Inputs that need or exclude each other are checked, too, before anything is sent: "
-            "`InvalidInput` names the one to mend in `error.field`."
+            "Inputs that require or exclude each other are validated before anything is sent: "
+            "`InvalidInput` names the input to fix in `error.field`."
         )
     return "\n\n".join(said)
 
 
 def _input_class(kind: TaskKind[..., Any]) -> type[TaskInput]:
-    return cast("type[TaskInput]", kind.input)  # the namespace refuses to be made with another
+    return cast("type[TaskInput]", kind.input)  # the namespace accepts no other class
 
 
 def _inputs_table(inputs: Sequence[InputField]) -> str:
     wired = any(f.wire != f.name for f in inputs)
-    head = ("input", "takes", "needed", "meaning")
+    head = ("input", "type", "required", "meaning")
     rows = (
         (
             f"`{f.name}`",
@@ -230,7 +237,7 @@ def _inputs_table(inputs: Sequence[InputField]) -> str:
         )
         for f in inputs
     )
-    return table((*head, "on the wire") if wired else head, rows)
+    return table((*head, "name in the API") if wired else head, rows)
 
 
 def _takes(f: InputField) -> str:
@@ -255,11 +262,11 @@ def _bounds(f: InputField) -> Iterator[str]:
         elif isinstance(note, Length):
             yield f"at most {note.most} characters"
         elif isinstance(note, AsText):
-            yield "sent as text"
+            yield "sent as a string"
 
 
 def readable(hint: Any) -> str:
-    """Return a type as a reader of Python expects it, in Markdown; None is left out."""
+    """Return a type as Markdown, in the notation of Python, without None."""
     said: list[str] = []
     closed = True
     for part in _parts(hint):
@@ -270,7 +277,7 @@ def readable(hint: Any) -> str:
             said.append(f"`{_name(part)}`")
     if closed or len(said) == 1:
         return ", ".join(said)
-    # An open set: the words known today, and whatever the service learns tomorrow.
+    # An open set: the values known today; the service may add others.
     return f"{said[-1]}, such as {', '.join(said[:-1])}" if said[0][1] == "'" else " or ".join(said)
 
 
@@ -302,10 +309,10 @@ def _name(hint: Any) -> str:
 def _operations(kind: TaskKind[..., Any]) -> str:
     detail = kind.detail_at
     rows: list[tuple[str, Endpoint | None, str]] = [
-        ("`start`, `run`", kind.start_at, "costs coins; sent once"),
+        ("`start`, `run`", kind.start_at, "charged; sent once"),
         ("`quote`", Endpoint("POST", "/api/v1/generation/quote"), ""),
-        ("`get`", detail, "fails now and then: the list steps in" if kind.flaky_detail else ""),
-        ("`get_many`", kind.batch_at, f"up to {kind.batch_most} ids a call"),
+        ("`get`", detail, "unreliable: the list is the fallback" if kind.flaky_detail else ""),
+        ("`get_many`", kind.batch_at, f"up to {kind.batch_most} ids per request"),
         ("`list`, `iter`", kind.list_at, _pages(kind)),
         ("`processing`", kind.processing_at, ""),
         ("`delete`", kind.delete_at, ""),
@@ -313,7 +320,7 @@ def _operations(kind: TaskKind[..., Any]) -> str:
         ("`retry`", kind.retry_at, ""),
     ]
     return table(
-        ("method", "operation", ""),
+        ("method", "operation", "notes"),
         ((method, _shown(at), note) for method, at, note in rows if at is not None),
     )
 
@@ -324,9 +331,9 @@ def _shown(at: Endpoint) -> str:
 
 def _pages(kind: TaskKind[..., Any]) -> str:
     if kind.paging is None:
-        return "comes whole"
+        return "not paged"
     words = ", ".join(f"`{word}`" for word in kind.paging.statuses)
-    return f"up to {kind.paging.most} a page" + (f"; `status` takes {words}" if words else "")
+    return f"up to {kind.paging.most} per page" + (f"; `status` accepts {words}" if words else "")
 
 
 def _record(kind: TaskKind[..., Any]) -> str:
@@ -336,22 +343,28 @@ def _record(kind: TaskKind[..., Any]) -> str:
     own = [a.name for a in fields(cls) if a.name not in common]
     said = [inspect.cleandoc(cls.__doc__ or "")]
     if own:
-        meanings = field_docs(cls)
+        wired = any(_wire(hints[name]) for name in own)
+        head = ("field", "type", "meaning")
         rows = (
             (
                 f"`{name}`",
                 readable(hints[name]),
-                _plain(" ".join(meanings.get(name, "").split())),
-                _wire(hints[name]),
+                _plain(meaning(kind, name)),
+                *([_wire(hints[name])] if wired else []),
             )
             for name in own
         )
         said += [
-            "Besides [what all records have](tasks.md#records) it holds, where the service tells "
-            "it (None or empty where it does not):",
-            table(("field", "type", "meaning", "on the wire"), rows),
+            "In addition to the [fields of all records](tasks.md#records) it has the following. A "
+            "field that the service does not report is None or empty.",
+            table((*head, "name in the API") if wired else head, rows),
         ]
     return "\n\n".join(said)
+
+
+def meaning(kind: TaskKind[..., Any], name: str) -> str:
+    """Return what a record's field means: the docstring below it."""
+    return " ".join(field_docs(kind.record).get(name, "").split())
 
 
 def _wire(hint: Any) -> str:

@@ -1,7 +1,8 @@
-"""Writes ``llms.txt`` and ``llms-full.txt``: the package on one page, for coding assistants.
+"""Write ``llms.txt`` and ``llms-full.txt``: the package on one page, for coding assistants.
 
-All signatures come from the declarations; ``llms-guide.md`` beside this module says how they are
-used. Sphinx writes both beside the pages; ``python docs/_ext/llms.py DIRECTORY`` does it alone.
+All signatures come from the declarations; ``llms-guide.md`` next to this module explains their
+use. Sphinx writes both files next to the pages; ``python docs/_ext/llms.py DIRECTORY`` writes them
+without Sphinx.
 """
 
 import inspect
@@ -20,7 +21,7 @@ from a2e_async.resources.registry import kind_named, kind_names
 from a2e_async.tasks.task import Task
 
 DOCS = Path(__file__).resolve().parents[1]
-CLIENT = A2E("not-a-key")  # no I/O: asked only for its namespaces' classes
+CLIENT = A2E("not-a-key")  # no I/O: used only to look up classes
 
 
 def full() -> str:
@@ -34,10 +35,10 @@ def full() -> str:
         "## Kinds",
         "Each kind has these methods; `start`, `run`, `job` and `quote` take its inputs, by name.",
         _methods("a2e.KIND", TaskNamespace),
-        "Of each kind: what it makes, `start`, its other methods, what its record has besides the "
-        "common fields. Media is a URL, a path, bytes or an Output; it is named in brackets. "
-        "**common is name: str, key: str (the same key is the same task, paid once), meta: a dict "
-        "of yours, extra: inputs newer than the package; all optional.",
+        "For each kind: a summary, `start`, its other methods, and its record's fields besides the "
+        "common ones. Media is a URL, a path, bytes or an Output; its type is in brackets. "
+        "**common is name: str, key: str (the same key is the same task, charged once), meta: your "
+        "own dict, extra: inputs newer than the package; all optional.",
         *(_kind(name) for name in kind_names()),
         "## Other namespaces",
         *(_namespace(name) for name in _others()),
@@ -45,7 +46,7 @@ def full() -> str:
         _methods("task", Task),
         "## Record",
         f"```text\n{_fields(Record)}\n```\n\nstatus is QUEUED, RUNNING, SUCCEEDED or FAILED; "
-        "progress 0 to 1, coins and created_at only where the service tells.",
+        "progress is 0 to 1; coins and created_at only if the service reports them.",
         "## Output",
         _methods("output", Output),
         "## Errors",
@@ -62,7 +63,7 @@ def index() -> str:
     """Return the short index of the pages."""
     summary = _guide().partition("\n\n")[0]
     pages = {
-        "Start": ["tutorial", "money", "polling"],
+        "Start": ["tutorial", "billing-safety", "polling"],
         "How to": sorted(f"how-to/{p.stem}" for p in DOCS.glob("how-to/*.md")),
         "Reference": sorted(f"reference/{p.stem}" for p in DOCS.glob("reference/*.md")),
     }

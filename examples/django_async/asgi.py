@@ -1,12 +1,12 @@
-"""A Django project that dubs recordings, under any ASGI server that speaks lifespan.
+"""A Django project that dubs recordings, under any ASGI server with lifespan support.
 
-    pip install "a2e-async[examples]"
+    pip install -e ".[examples]"
     A2E_API_KEY=… uvicorn --app-dir examples/django_async asgi:application
     curl -F file=@talk.wav -F target_lang=es -H "Idempotency-Key: $(uuidgen)" localhost:8000/jobs
-    curl localhost:8000/jobs/KEY          # and /jobs/KEY/result when it is there
+    curl localhost:8000/jobs/KEY          # and /jobs/KEY/result when it is ready
 
-Django has no lifespan of its own. Here the client is opened on the server's loop before the first
-request and closed after the last: one client for the process, on the one loop it belongs to.
+Django does not handle lifespan events. This module opens the client on the server's loop before the
+first request and closes it after the last: one client per process, on the loop that it belongs to.
 """
 
 import os

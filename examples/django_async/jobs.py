@@ -1,4 +1,4 @@
-"""The client of this process, and the views that use it."""
+"""The client of the process, and the views that use it."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class Jobs:
-    """Saves each job's file when it is ready, whether anybody asks for it or not."""
+    """Saves each result when it is ready, whether or not it is requested."""
 
     def __init__(self) -> None:
         self.a2e = A2E(journal="jobs.db")
@@ -29,7 +29,7 @@ class Jobs:
             self._saving[key].add_done_callback(lambda _: self._saving.pop(key))
 
     async def aclose(self) -> None:
-        await self.a2e.aclose()  # ends all waits; what runs at the service goes on there
+        await self.a2e.aclose()  # ends all waits; tasks continue at the service
         await asyncio.gather(self._resuming, *self._saving.values(), return_exceptions=True)
 
     async def find(self, key: str) -> Entry:
@@ -39,14 +39,14 @@ class Jobs:
         return entry
 
     async def _resume(self) -> None:
-        async for task in self.a2e.unfinished():  # what an earlier process has begun
+        async for task in self.a2e.unfinished():  # tasks that an earlier process started
             self.follow(task)
 
     async def _save(self, task: Task[Any]) -> None:
         try:
             await task.download("results")
         except errors.ClientClosed:
-            pass  # the next process goes on
+            pass  # the next process continues
         except A2EError as error:
             log.warning("%s", error)
 
@@ -55,7 +55,7 @@ _open: list[Jobs] = []
 
 
 def open_client() -> None:
-    """Called on the loop that serves the requests."""
+    """Open the client; called on the loop that serves the requests."""
     _open.append(Jobs())
 
 
@@ -68,7 +68,7 @@ async def start(request: HttpRequest) -> HttpResponse:
     key, file = request.headers.get("Idempotency-Key"), request.FILES.get("file")
     language = request.POST.get("target_lang")
     if not key or not file or not language:
-        wanted = "Wanted: file, target_lang, and the header Idempotency-Key."
+        wanted = "Required: file, target_lang, header Idempotency-Key."
         return HttpResponse(wanted, status=400)
     try:
         task = await _open[0].a2e.dubbing.start(
@@ -95,6 +95,6 @@ async def show(request: HttpRequest, key: str) -> HttpResponse:
 async def result(request: HttpRequest, key: str) -> HttpResponse:
     entry = await _open[0].find(key)
     if not entry.paths:
-        return HttpResponse("Not there yet.", status=404)
+        return HttpResponse("Not ready yet.", status=404)
     data = await asyncio.to_thread(Path(next(iter(entry.paths.values()))).read_bytes)
     return HttpResponse(data, content_type="audio/mpeg")

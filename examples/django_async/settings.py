@@ -1,4 +1,4 @@
-"""As little as Django needs; the journal is the only database here."""
+"""The minimal settings; the journal is the only database."""
 
 import os
 

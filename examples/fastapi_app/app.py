@@ -1,9 +1,9 @@
-"""Dub recordings from a web page: upload, live progress, result. Restart it whenever you like.
+"""Dub recordings from a web page: upload, live progress, result. It can be restarted at any time.
 
-    pip install "a2e-async[examples]"
+    pip install -e ".[examples]"
     A2E_API_KEY=… uvicorn --app-dir examples/fastapi_app app:app
 
-The journal (`jobs.db`) is its only database: each job's key comes from the browser.
+The journal (`jobs.db`) is its only database. The browser creates the key of each job.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ log = logging.getLogger("uvicorn.error")
 
 
 class Jobs:
-    """Saves each job's file when it is ready, whether anybody is looking or not."""
+    """Saves each result when it is ready, whether or not a browser is connected."""
 
     def __init__(self, a2e: A2E) -> None:
         self.a2e = a2e
@@ -37,12 +37,12 @@ class Jobs:
 
     def follow(self, task: Task[Any]) -> None:
         key = task.key or task.ref
-        if key not in self._saving:  # a second click
+        if key not in self._saving:  # not a second click
             self._saving[key] = asyncio.create_task(self._save(task))
             self._saving[key].add_done_callback(lambda _: self._saving.pop(key))
 
-    async def news(self, key: str) -> None:
-        """Return when a job may have been saved; it may be another worker that saves it."""
+    async def saved(self, key: str) -> None:
+        """Return when a job may have been saved, perhaps by another worker."""
         saving = self._saving.get(key)
         await (asyncio.wait([saving]) if saving else asyncio.sleep(1))
 
@@ -50,14 +50,14 @@ class Jobs:
         await asyncio.gather(self._resuming, *self._saving.values(), return_exceptions=True)
 
     async def _resume(self) -> None:
-        async for task in self.a2e.unfinished():  # what an earlier process has begun
+        async for task in self.a2e.unfinished():  # tasks that an earlier process started
             self.follow(task)
 
     async def _save(self, task: Task[Any]) -> None:
         try:
             await task.download("results")
         except errors.ClientClosed:
-            pass  # the next process goes on
+            pass  # the next process continues
         except A2EError as error:
             log.warning("%s", error)
 
@@ -70,7 +70,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
             app.mount("/a2e", a2e.webhooks.app())
         jobs = Jobs(a2e)
         yield {"jobs": jobs}
-    await jobs.ended()  # closing the client has ended their waits
+    await jobs.ended()  # closing the client ended their waits
 
 
 async def find(request: Request, key: str) -> Entry:
@@ -118,14 +118,14 @@ async def start(
     target_lang: Annotated[str, Form(pattern="^[a-z]{2}$")],
     idempotency_key: Annotated[str, Header(pattern="^[0-9a-f]{32}$")],
     file: Annotated[UploadFile | None, File()] = None,
-    url: Annotated[HttpUrl | None, Form()] = None,  # never a plain str: it could name our files
+    url: Annotated[HttpUrl | None, Form()] = None,  # not str: that could be a path on the server
 ) -> dict[str, str]:
     if (file is None) == (url is None):
         raise HTTPException(422, "Give either a file or a URL.")
     if file and (file.size or 0) > LARGEST:
         raise HTTPException(413, f"The file is larger than {LARGEST // 2**20} MB.")
     jobs: Jobs = request.state.jobs
-    caller = request.client.host if request.client else ""  # better: who is logged in
+    caller = request.client.host if request.client else ""  # in a real app: the id of the user
     a2e = jobs.a2e.for_caller(caller, max_unfinished=3, max_wait=1)
     task = await a2e.dubbing.start(
         source_url=await file.read() if file else str(url),
@@ -154,7 +154,7 @@ async def updates(request: Request, job: Entry) -> AsyncIterator[JSONServerSentE
             if not record.done:
                 yield JSONServerSentEvent(show(job, record.status, record.progress))
     while job.open:
-        await jobs.news(job.key)
+        await jobs.saved(job.key)
         job = await find(request, job.key)
     yield JSONServerSentEvent(show(job))
 
@@ -162,5 +162,5 @@ async def updates(request: Request, job: Entry) -> AsyncIterator[JSONServerSentE
 @app.get("/jobs/{key}/result")
 async def result(job: Job) -> FileResponse:
     if not job.paths:
-        raise HTTPException(404, "Not there yet.")
+        raise HTTPException(404, "Not ready yet.")
     return FileResponse(next(iter(job.paths.values())))

@@ -1,6 +1,7 @@
-"""The reference has a page for each namespace and documents all that a kind declares."""
+"""The reference has a page for each namespace, which shows everything that a kind declares."""
 
 import importlib.util
+import inspect
 import re
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from attrs import fields
 
+from a2e_async import A2E
 from a2e_async.inputs import input_fields
 from a2e_async.models import Record
 from a2e_async.namespaces import Namespaces
@@ -25,12 +27,7 @@ FOUNDATIONS = {
 @pytest.fixture(scope="module")
 def writer() -> ModuleType:
     """The part of the documentation's build that reads declarations; it needs no Sphinx."""
-    spec = importlib.util.spec_from_file_location("kind_page", DOCS / "_ext" / "kind_page.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return _extension("kind_page")
 
 
 def test_each_namespace_has_a_page() -> None:
@@ -50,7 +47,7 @@ def test_page_shows_its_own_kind(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", kind_names())
-def test_all_that_is_declared_is_told(name: str, writer: ModuleType) -> None:
+def test_everything_declared_is_on_the_page(name: str, writer: ModuleType) -> None:
     """Each input, wire name, operation, record field and output of a kind is on its page."""
     kind: Any = kind_named(name)
     text = writer.kind_page(kind)
@@ -64,14 +61,14 @@ def test_all_that_is_declared_is_told(name: str, writer: ModuleType) -> None:
         assert at is None or any(f"{at.method} {at.path}" in said for said in told)
 
 
-def test_recovery_is_told_of_each_kind(writer: ModuleType) -> None:
-    """Found by its name, candidates only, or raised at once; and where it is looked for."""
+def test_recovery_table_has_each_kind(writer: ModuleType) -> None:
+    """Identified by its name, candidates only, or raised at once; and which lists are searched."""
     text = writer.recovery_table([kind_named(name) for name in kind_names()])
     rows = dict(re.findall(r"^\| \[(\w+)\]\(\w+\.md\) \| (.*) \|$", text, re.MULTILINE))
     assert set(rows) == set(kind_names())
     assert rows["dubbing"] == (
         "`GET /api/v1/userDubbing/allProcessing`, `GET /api/v1/userDubbing/allRecords` | "
-        "the task, found by its unique `name`"
+        "the task, identified by its unique `name`"
     )
     assert "/trainingRecord`" in rows["voice_clone"]
     assert {name for name in rows if "candidates only" in rows[name]} == {"head_swap"}
@@ -79,7 +76,7 @@ def test_recovery_is_told_of_each_kind(writer: ModuleType) -> None:
     assert at_once == {"wan30", "avatar_video", "face_swap_preview"}
 
 
-def test_bounds_are_told_in_full(writer: ModuleType) -> None:
+def test_numbers_are_written_out(writer: ModuleType) -> None:
     """No number of the reference has an exponent, and no time begins with 0."""
     for name in kind_names():
         text = writer.kind_page(kind_named(name))
@@ -91,3 +88,30 @@ def test_the_common_name_has_no_length(writer: ModuleType) -> None:
     """It is each kind's own: 40 characters for an avatar video."""
     assert "200" not in next(r for r in writer.common_inputs().splitlines() if "`name`" in r)
     assert "at most 40 characters" in writer.kind_page(kind_named("avatar_video"))
+
+
+@pytest.mark.parametrize("name", kind_names())
+def test_every_record_field_has_a_meaning(name: str, writer: ModuleType) -> None:
+    """The table of a record's fields has no empty cell for a meaning."""
+    kind: Any = kind_named(name)
+    own = {a.name for a in fields(kind.record)} - {a.name for a in fields(Record)}
+    assert [field for field in sorted(own) if not writer.meaning(kind, field)] == []
+
+
+def test_every_option_of_the_client_is_listed() -> None:
+    """With its type and default, and a unit where it is a number of something."""
+    options = _extension("client_options").client_options()
+    for name, parameter in inspect.signature(A2E).parameters.items():
+        entry = re.search(rf"^`{name}` \((.+)\)\n: \S", options, re.MULTILINE)
+        assert entry is not None, name
+        assert f"default `{parameter.default!r}`" in entry[1]
+    assert "`request_timeout` (`float`, default `60`, s)" in options
+
+
+def _extension(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / "_ext" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -80,7 +80,7 @@ def test_where_events_may_go(url: str) -> None:
         ("http://127.0.0.1.x.example/", "must begin with https://"),
         ("https://u:p@x.example/", "must not contain credentials"),
         ("https://x.example/#here", "must not contain credentials or a fragment"),
-        ("https://x.example/" + "a" * 2031, "has 2049 characters; the service accepts at most 2048"),
+        ("https://x.example/" + "a" * 2031, "has 2049 characters; the service accepts"),
         ("https://x.example/\n", "must look like"),
         ("//x.example", "must look like"),
     ],

@@ -1,6 +1,6 @@
-"""How the poller looks, drawn from its own schedule in virtual time: ``_static/looks.svg``.
+"""Plot how the poller works, from its own schedule in virtual time: ``_static/polling.svg``.
 
-``python docs/_figures/looks.py``. Above, the same tasks with a loop of their own each.
+Run ``python docs/_figures/polling.py``. The upper panel has one loop per task, for comparison.
 """
 
 import heapq
@@ -14,24 +14,24 @@ from a2e_async.resources.registry import kind_named
 from a2e_async.tasks.schedule import Look, Schedule
 
 STATIC = Path(__file__).resolve().parents[1] / "_static"
-INTERVAL, ANSWER = 2.0, 0.15  # seconds
+INTERVAL, RESPONSE = 2.0, 0.15  # seconds
 TASKS, SPAN = 12, 40.0
 
 
 @frozen
 class Job:
-    """When it was started, and when it truly ended (s)."""
+    """Time of its start and of its actual end (s)."""
 
     start: float
     end: float
 
 
 Dot = tuple[int, float]
-"""Which job was looked at, and when."""
+"""The job that was polled, and when (s)."""
 
 
 def alone(jobs: list[Job]) -> Iterator[Dot]:
-    """Look at each job in a loop of its own, as people write it."""
+    """Poll each job in a loop of its own."""
     for row, job in enumerate(jobs):
         at = job.start
         while True:
@@ -39,11 +39,11 @@ def alone(jobs: list[Job]) -> Iterator[Dot]:
             yield row, at
             if at >= job.end:
                 break
-            at += ANSWER
+            at += RESPONSE
 
 
 def together(jobs: list[Job]) -> Iterator[Dot]:
-    """Look at all jobs as the package's schedule says."""
+    """Poll all jobs with the package's schedule."""
     schedule = Schedule(interval=INTERVAL, look_rate=None, jitter=random.Random(1).random)
     kind = kind_named("talking_video")
     events = [(job.start, row, "start") for row, job in enumerate(jobs)]
@@ -54,7 +54,7 @@ def together(jobs: list[Job]) -> Iterator[Dot]:
         if wake is None or (events and wake > events[0][0]):
             now, row, what = heapq.heappop(events)
             if what == "start":
-                schedule.add(kind, str(row), now=now, due=now + INTERVAL, born=now)
+                schedule.add(kind, str(row), now=now, due=now + INTERVAL)
             else:
                 look = flying.pop(row)
                 for watch in look.watches:
@@ -66,40 +66,40 @@ def together(jobs: list[Job]) -> Iterator[Dot]:
         for look in schedule.plan(wake):
             number = TASKS + len(flying) + round(wake * 1000)
             flying[number] = look
-            heapq.heappush(events, (wake + ANSWER, number, "answer"))
+            heapq.heappush(events, (wake + RESPONSE, number, "answer"))
             yield from ((int(watch.id), wake) for watch in look.watches)
 
 
-LEFT, TOP, ROW, SECOND, HIGH = 16, 46, 11, 16.5, TASKS * 11 + 12
-GREY, FAINT, ACCENT = "#8b949e", "#8b949e55", "#2f81f7"
+LEFT, TOP, ROW, SECOND, HIGH = 16, 44, 9, 10.2, TASKS * 9 + 12
+TEXT, FAINT, ACCENT = "#787c83", "#8b949e66", "#2f81f7"
 
 
 def panel(
     top: float, title: str, jobs: list[Job], dots: Iterable[Dot], calls: int
 ) -> Iterator[str]:
-    """Yield the elements of one panel: a bar for each job, a dot for each look at it."""
+    """Yield the elements of one panel: a bar for each job, a dot for each poll of it."""
     seen = list(dots)
     delay = sum(max(at for r, at in seen if r == row) - job.end for row, job in enumerate(jobs))
-    note = f"{calls} requests; the end is seen {delay / len(jobs):.1f} s late on average"
+    note = f"{calls} requests, mean delay {delay / len(jobs):.1f} s"
     yield f'<text x="{LEFT}" y="{top - 12:.1f}" class="h">{title}</text>'
     yield f'<text x="{LEFT + SPAN * SECOND:.1f}" y="{top - 12:.1f}" class="n">{note}</text>'
     for row, job in enumerate(jobs):
         y = top + row * ROW
         x, wide = LEFT + job.start * SECOND, (job.end - job.start) * SECOND
-        yield f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="5" rx="2.5" class="b"/>'
+        yield f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="4" rx="2" class="b"/>'
     for row, at in seen:
-        x, y = LEFT + at * SECOND, top + row * ROW + 2.5
-        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.1" class="d"/>'
+        x, y = LEFT + at * SECOND, top + row * ROW + 2
+        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.7" class="d"/>'
 
 
 def main() -> None:
-    """Draw it."""
+    """Write the SVG."""
     rng = random.Random(4)
     starts = sorted(rng.uniform(0, 12) for _ in range(TASKS))
     jobs = [Job(start, start + rng.uniform(12, 25)) for start in starts]
     apart, shared = list(alone(jobs)), list(together(jobs))
     times = sorted({at for _, at in shared})
-    below = TOP + HIGH + 44
+    below = TOP + HIGH + 40
     bottom = below + HIGH + 4
     lines = (
         f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{below - 4}" y2="{bottom - 10}" class="c"/>'
@@ -111,16 +111,16 @@ def main() -> None:
     )
     body = "\n".join(
         [
-            *panel(TOP, "a loop for each task", jobs, apart, len(apart)),
+            *panel(TOP, "one loop per task", jobs, apart, len(apart)),
             *lines,
-            *panel(below, "one poller for all", jobs, shared, len(times)),
+            *panel(below, "one shared poller", jobs, shared, len(times)),
             *ticks,
         ]
     )
     wide = LEFT * 2 + SPAN * SECOND
-    (STATIC / "looks.svg").write_text(
+    (STATIC / "polling.svg").write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:g} {bottom + 16}">\n'
-        "<style>text{font:11px system-ui,sans-serif;fill:#8b949e}"
+        f"<style>text{{font:12px system-ui,sans-serif;fill:{TEXT}}}"
         f".h{{font-weight:600;font-size:13px}}.n{{text-anchor:end}}.t{{text-anchor:middle}}"
         f".b{{fill:{FAINT}}}.d{{fill:{ACCENT}}}.c{{stroke:{ACCENT};stroke-opacity:.35}}</style>\n"
         f"{body}\n</svg>\n"

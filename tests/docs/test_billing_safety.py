@@ -1,4 +1,4 @@
-"""Each row of the page on money is a test somewhere."""
+"""Each row of the page on billing safety has a test."""
 
 import ast
 import re
@@ -23,9 +23,9 @@ CRASH = "batch/test_crash.py"
 WAITS = "laws/test_waits.py"
 OWNERS = "journal/test_processes.py"
 
-# By the beginning of the row. Where the journal changes what happens, the last one is with it.
+# By the beginning of the row. If a journal changes the behaviour, the last test uses one.
 ROWS = {
-    "an input is wrong": ["pure/test_inputs.py::test_what_is_not_declared_is_refused"],
+    "an input is invalid": ["pure/test_inputs.py::test_what_is_not_declared_is_refused"],
     "the service refuses the start": [
         f"{MONEY}::test_refused",
         f"{MONEY}::test_insufficient_coins",
@@ -33,53 +33,55 @@ ROWS = {
     ],
     "the service cannot be reached": [f"{MONEY}::test_connection_refused"],
     "the service is busy": [f"{MONEY}::test_paced"],
-    "the start would pass a budget": [
+    "the start would exceed a budget": [
         f"{BUDGET}::test_a_start_beyond_it_is_not_sent",
         f"{CALLS}::test_uploads_are_not_paid_for_a_start_that_does_not_fit",
         f"{BUDGET}::test_a_batch_counts_over_all_its_runs",
     ],
-    "… and only its files' length": [f"{CALLS}::test_the_price_may_depend_on_the_duration"],
+    "… and only the length of its uploaded files": [
+        f"{CALLS}::test_the_price_may_depend_on_the_duration"
+    ],
     "another paid call": [f"{CALLS}::test_a_full_budget_refuses_every_call"],
-    "the start must wait for a place": [
+    "the start must wait for a slot": [
         "client/test_callers.py::test_no_more_than_the_cap",
         "client/test_callers.py::test_refused_at_once",
         "client/test_callers.py::test_after_a_restart",
     ],
     "the journal cannot be written": [f"{KEPT}::test_a_journal_that_cannot_be_written"],
-    "a local file goes up": [
+    "an input is a local file": [
         "transfer/test_upload.py::test_same_content_once",
         f"{CALLS}::test_a_batch_counts_its_uploads",
     ],
-    "the answer to that upload": [f"{MONEY}::test_presign_lost"],
+    "the response to the upload": [f"{MONEY}::test_presign_lost"],
     "your code is cancelled before": [
         f"{CANCEL}::test_every_turn",
         f"{KEPT}::test_a_withdrawn_start_is_dropped",
     ],
-    "… and after": [
+    "… and after that": [
         f"{CANCEL}::test_ways_to_cancel",
         "client/test_dropped.py::test_a_lost_answer_after_cancellation",
         f"{KEPT}::test_unfinished_after_a_restart",
     ],
-    "the client is closed meanwhile": [f"{CANCEL}::test_close_lets_starts_finish"],
+    "the client is closed during a start": [f"{CANCEL}::test_close_lets_starts_finish"],
     "the same `key` is started again": [
         f"{KEYS}::test_same_key",
         f"{KEPT}::test_a_key_has_one_task_forever",
     ],
-    "… with other inputs": [
+    "… with different inputs": [
         f"{KEYS}::test_key_conflict",
         f"{KEPT}::test_a_key_has_one_task_forever",
     ],
-    "it is found in the kind's list": [
+    "the task is found in the kind's list": [
         f"{FOUND}::test_found",
         f"{KEPT}::test_a_lost_start_is_found_by_the_next_client",
     ],
-    "it is not found": [
+    "the task is not found": [
         f"{FOUND}::test_candidates",
         f"{FOUND}::test_recover_later",
         f"{KEPT}::test_the_same_key_searches_again",
     ],
     "the kind has no list": [f"{FOUND}::test_without_a_list"],
-    "its absence is proved": [
+    "the task is proved absent": [
         f"{KEPT}::test_absence_is_not_proved_if_no_name_was_shown",
         f"{KEPT}::test_resubmitting_after_proved_absence",
     ],
@@ -88,12 +90,12 @@ ROWS = {
         f"{KEPT}::test_paid_calls_that_are_no_tasks",
         "cli/test_journal_settle.py::test_a_call_without_a_task_is_shown_and_closed",
     ],
-    "nobody ever finds it": [
+    "a lost start is never found": [
         "cli/test_journal_settle.py::test_unpaid_frees_the_key",
         "cli/test_journal_settle.py::test_paid_keeps_the_key_from_paying_again",
         "cli/test_journal_settle.py::test_a_task_that_was_found_by_hand",
     ],
-    "a batch was killed after it wrote": [
+    "a batch was killed after it recorded": [
         "cli/test_batch.py::test_what_never_arrived_is_sent_again_when_allowed",
         "cli/test_journal_settle.py::test_unpaid_frees_the_key",
     ],
@@ -101,31 +103,31 @@ ROWS = {
         "client/test_speech.py::test_cancelled_after_it_was_sent",
         f"{KEPT}::test_a_paid_call_outlives_its_caller",
     ],
-    "a handle is dropped": [
+    "a task handle is dropped": [
         "client/test_dropped.py::test_a_dropped_handle_is_unclaimed",
         f"{KEPT}::test_unfinished_after_a_restart",
     ],
     "your wait times out": [f"{WAIT}::test_timeout_zero", f"{WAIT}::test_stuck"],
-    "polling it fails": [
+    "polling the task keeps failing": [
         f"{WAITS}::test_an_answer_that_says_nothing_ends_no_wait",
         f"{WAITS}::test_trouble_without_end_ends_a_wait_at_its_timeout",
         f"{WAITS}::test_the_apis_own_refusal_ends_the_wait_that_it_is_about",
     ],
-    "it is completed and its result": [
+    "the task is completed but its result": [
         f"{WAITS}::test_a_result_that_is_late_is_waited_for",
         f"{WAITS}::test_a_result_that_stays_out_leaves_the_task_open",
     ],
-    "the service fails the task": [
+    "the service reports the task as failed": [
         f"{BATCH}::test_one_failure_leaves_the_others_alone",
         f"{KEPT}::test_a_failed_task_is_no_longer_open",
     ],
     "… in a batch with `retry_failed`": [f"{BATCH}::test_retry_failed_starts_failed_tasks_again"],
     "the result URL has expired": [f"{LOADS}::test_expired_is_renewed_and_goes_on"],
-    "a download is cut": [f"{LOADS}::test_cut_many_times_resumes_at_the_byte"],
+    "a download is interrupted": [f"{LOADS}::test_cut_many_times_resumes_at_the_byte"],
     "the disk fails": [f"{LOADS}::test_disk_errors", f"{BATCH}::test_a_disk_that_fails"],
-    "before a start's bytes left": [f"{CRASH}::test_killed_at_a_step"],
-    "while a start was on its way": [f"{CRASH}::test_killed_at_a_step"],
-    "while a task was waited for": [f"{CRASH}::test_killed_at_random"],
+    "before any byte of a start was sent": [f"{CRASH}::test_killed_at_a_step"],
+    "while a start was in flight": [f"{CRASH}::test_killed_at_a_step"],
+    "while a task was awaited": [f"{CRASH}::test_killed_at_random"],
     "… less than 30 s ago": [
         f"{OWNERS}::test_entries_of_a_killed_owner_are_acquired",
         "journal/test_processes.py::test_a_killed_process_loses_its_entries_at_once",
@@ -138,9 +140,9 @@ ROWS = {
 }
 
 
-def told() -> list[str]:
-    """Return what each row of the page begins with."""
-    rows = re.findall(r"^\| (.+?) \|", (ROOT / "docs/money.md").read_text(), re.MULTILINE)
+def rows_of_page() -> list[str]:
+    """Return the first cell of each row of the page."""
+    rows = re.findall(r"^\| (.+?) \|", (ROOT / "docs/billing-safety.md").read_text(), re.MULTILINE)
     return [row for row in rows if row != "when"]
 
 
@@ -152,8 +154,8 @@ def names_in(file: str) -> set[str]:
 
 
 def test_every_row_has_its_test() -> None:
-    """No row is told that nothing holds, and none is left over."""
-    rows = told()
+    """Every row has a test, and every test has a row."""
+    rows = rows_of_page()
     assert len(rows) == len(ROWS)
     for row in rows:
         assert sum(row.startswith(begin) for begin in ROWS) == 1, row
@@ -161,6 +163,6 @@ def test_every_row_has_its_test() -> None:
 
 @pytest.mark.parametrize("test", sorted({test for tests in ROWS.values() for test in tests}))
 def test_it_is_there(test: str) -> None:
-    """The test that a row names has not gone."""
+    """The test that a row names still exists."""
     file, _, name = test.partition("::")
     assert name in names_in(file)

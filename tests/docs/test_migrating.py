@@ -1,4 +1,4 @@
-"""The polling loop that the page on moving warns of fails as described."""
+"""The hand-written loop on the migration page has the faults that the page describes."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ import pytest
 from a2e_async import A2E
 from a2e_async.sandbox import Sandbox
 
-PAGE = Path(__file__).resolve().parents[2] / "docs/how-to/moving.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/how-to/migrating.md"
 INPUTS = {"prompt": "she turns", "negative_prompt": "blurry"}
 FACE = "https://media.example/face.png"
 
