@@ -4,30 +4,30 @@ Start at `A2E`. Everything public is here or in `a2e_async.errors`, `a2e_async.e
 `a2e_async.sandbox`.
 """
 
-import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from a2e_async._core.version import __version__
 
 if TYPE_CHECKING:
     from a2e_async import errors, events
     from a2e_async._blocking.client import BlockingA2E, blocking
     from a2e_async._blocking.faces import BlockingTask
+    from a2e_async._core.batch.batch import Outcome, Plan
+    from a2e_async._core.http.envelope import ApiResponse
+    from a2e_async._core.http.rate_limit import Priority
+    from a2e_async._core.http.retry import RetryPolicy
+    from a2e_async._core.submission.budget import Budget
+    from a2e_async._core.tasks.kind import Job
+    from a2e_async._core.tasks.task import Task
     from a2e_async.client import A2E
     from a2e_async.errors import A2EError
     from a2e_async.models import Failure, Output, Page, Record, Recovery, Status
-    from a2e_async.tasks.batch import Outcome, Plan
-    from a2e_async.tasks.budget import Budget
-    from a2e_async.tasks.kind import Job
-    from a2e_async.tasks.task import Task
-    from a2e_async.transport.envelope import Answer
-    from a2e_async.transport.ratelimit import Priority
-    from a2e_async.transport.retry import RetryPolicy
 
 __all__ = [
     "A2E",
     "A2EError",
-    "Answer",
+    "ApiResponse",
     "BlockingA2E",
     "BlockingTask",
     "Budget",
@@ -49,38 +49,49 @@ __all__ = [
     "events",
 ]
 
-# Where a name is found: loading all of them takes three times as long as the client alone.
-_HOME = {
-    "A2E": "client",
-    "A2EError": "errors",
-    "Answer": "transport.envelope",
-    "BlockingA2E": "_blocking.client",
-    "BlockingTask": "_blocking.faces",
-    "Budget": "tasks.budget",
-    "Failure": "models",
-    "Job": "tasks.kind",
-    "Outcome": "tasks.batch",
-    "Output": "models",
-    "Page": "models",
-    "Plan": "tasks.batch",
-    "Priority": "transport.ratelimit",
-    "Record": "models",
-    "Recovery": "models",
-    "RetryPolicy": "transport.retry",
-    "Status": "models",
-    "Task": "tasks.task",
-    "blocking": "_blocking.client",
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name in ("errors", "events"):
-        return importlib.import_module(f"a2e_async.{name}")
-    if name in _HOME:
-        found = getattr(importlib.import_module(f"a2e_async.{_HOME[name]}"), name)
-        globals()[name] = found
-        return found
-    raise AttributeError(f"module 'a2e_async' has no attribute {name!r}")
+    """Load a public name when it is first used: most programs use few of them."""
+    module: ModuleType
+    match name:
+        case "errors":
+            import a2e_async.errors as module
+
+            return module
+        case "events":
+            import a2e_async.events as module
+
+            return module
+        case "BlockingA2E" | "blocking":
+            import a2e_async._blocking.client as module
+        case "BlockingTask":
+            import a2e_async._blocking.faces as module
+        case "A2E":
+            import a2e_async.client as module
+        case "A2EError":
+            import a2e_async.errors as module
+        case "Failure" | "Output" | "Page" | "Record" | "Recovery" | "Status":
+            import a2e_async.models as module
+        case "Outcome" | "Plan":
+            import a2e_async._core.batch.batch as module
+        case "Budget":
+            import a2e_async._core.submission.budget as module
+        case "Job":
+            import a2e_async._core.tasks.kind as module
+            import a2e_async.kinds.registry  # noqa: F401  # finds kinds by their names
+        case "Task":
+            import a2e_async._core.tasks.task as module
+        case "ApiResponse":
+            import a2e_async._core.http.envelope as module
+        case "Priority":
+            import a2e_async._core.http.rate_limit as module
+        case "RetryPolicy":
+            import a2e_async._core.http.retry as module
+        case _:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(module, name)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:

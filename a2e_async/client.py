@@ -8,31 +8,33 @@ from contextlib import aclosing
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
-from a2e_async.config import clean_webhook_secret, clean_webhook_url, resolve_account
-from a2e_async.errors import ConfigurationError, InvalidInput, sealed
-from a2e_async.namespaces import Namespaces
-from a2e_async.redact import redact
+from a2e_async._core.base_errors import hide_frames
+from a2e_async._core.config import clean_webhook_secret, clean_webhook_url, resolve_account
+from a2e_async._core.redact import redact
+from a2e_async._namespaces import Namespaces
+from a2e_async.errors import ConfigurationError, InvalidInput
 
 if TYPE_CHECKING:
+    from a2e_async._core.batch.batch import Outcome
+    from a2e_async._core.http.envelope import ApiResponse
+    from a2e_async._core.http.rate_limit import Priority
+    from a2e_async._core.http.retry import RetryPolicy
+    from a2e_async._core.journal.protocol import Journal
+    from a2e_async._core.submission.budget import Budget
+    from a2e_async._core.tasks.kind import Job
+    from a2e_async._core.tasks.task import Task
+    from a2e_async._core.webhooks.receiver import Webhooks
+    from a2e_async.account import files
     from a2e_async.events import Event
+    from a2e_async.kinds import namespace as base
     from a2e_async.models import OutputSource, Record, Recovery
-    from a2e_async.resources import base, files
-    from a2e_async.tasks.batch import Outcome
-    from a2e_async.tasks.budget import Budget
-    from a2e_async.tasks.journal import Journal
-    from a2e_async.tasks.kind import Job
-    from a2e_async.tasks.task import Task
-    from a2e_async.transport.envelope import Answer
-    from a2e_async.transport.ratelimit import Priority
-    from a2e_async.transport.retry import RetryPolicy
-    from a2e_async.webhooks import Webhooks
 
 R = TypeVar("R", bound="Record")
 
 logger = logging.getLogger("a2e_async")
 logger.addHandler(logging.NullHandler())
 
-LOOK_SHARE: Final = 0.5
+POLL_RATE_SHARE: Final = 0.5
 """Maximum share of the rate limit for polls; the rest is left for starts."""
 
 
@@ -67,7 +69,7 @@ class A2E(Namespaces):
     Raises `ConfigurationError`.
     """
 
-    @sealed
+    @hide_frames
     def __init__(
         self,
         api_key: str | None = None,
@@ -107,13 +109,13 @@ class A2E(Namespaces):
                 "max_connections",
                 max_connections,
                 "a whole number above 0",
-                _is_whole(max_connections) and max_connections > 0,
+                _is_int(max_connections) and max_connections > 0,
             ),
             (
                 "max_unfinished",
                 max_unfinished,
                 "a whole number above 0",
-                max_unfinished is None or (_is_whole(max_unfinished) and max_unfinished > 0),
+                max_unfinished is None or (_is_int(max_unfinished) and max_unfinished > 0),
             ),
             ("mark_names", mark_names, "True or False", isinstance(mark_names, bool)),
             ("trust_env", trust_env, "True or False", isinstance(trust_env, bool)),
@@ -133,17 +135,17 @@ class A2E(Namespaces):
 
         # Imported here, because `import a2e_async` must stay fast: aiohttp is only loaded by a
         # client.
-        from a2e_async._parts import build, check_retry, open_journal
-        from a2e_async.tasks.budget import as_budget
-        from a2e_async.tasks.hooks import Webhook
+        from a2e_async._core.submission.budget import as_budget
+        from a2e_async._core.webhooks.tokens import WebhookTarget
+        from a2e_async._wiring import build_components, check_retry, open_journal
 
         check_retry(retry)
-        self._parts = build(
+        self._components = build_components(
             resolved,
             request_timeout=request_timeout,
             poll_interval=poll_interval,
             rate=rate,
-            look_rate=None if rate is None else rate * LOOK_SHARE,
+            poll_rate=None if rate is None else rate * POLL_RATE_SHARE,
             burst=burst,
             max_connections=max_connections,
             retry=retry,
@@ -153,39 +155,40 @@ class A2E(Namespaces):
             trust_env=trust_env,
             proxy=proxy,
             journal=None if journal is None else open_journal(journal),
-            resend=on_unknown == "resend_may_pay_twice",
+            resend_unknown=on_unknown == "resend_may_pay_twice",
             budget=as_budget(budget),
             max_unfinished=max_unfinished,
-            webhook=Webhook(webhook_url, secret) if webhook_url and secret else None,
+            webhook_target=WebhookTarget(webhook_url, secret) if webhook_url and secret else None,
         )
-        self._room = self._parts.room(request_timeout, start_timeout)
+        self._context = self._components.make_context(request_timeout, start_timeout)
 
     def __repr__(self) -> str:
-        return f"<A2E {self._parts.account.base_url}{' closed' if self._parts.closed else ''}>"
+        closed = " closed" if self._components.closed else ""
+        return f"<A2E {self._components.account.base_url}{closed}>"
 
     @property
     def files(self) -> "files.Files":
         """Uploads and downloads."""
-        return self._room.files.namespace
+        return self._context.files.namespace
 
     @property
     def webhooks(self) -> "Webhooks":
         """The receiver of webhook events: ``a2e.webhooks.app()``, or ``aiohttp_app()``."""
-        return self._parts.webhooks
+        return self._components.webhooks
 
     @property
     def journal(self) -> "Journal | None":
         """The client's journal, or None: its entries, and the coins spent by day and kind."""
-        book = self._parts.book
+        book = self._components.recorder
         return None if book is None else book.journal
 
     @property
     def closed(self) -> bool:
         """True after `aclose` was called."""
-        return self._parts.closed
+        return self._components.closed
 
     async def __aenter__(self) -> Self:
-        self._parts.check_open()
+        self._components.check_open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -196,7 +199,7 @@ class A2E(Namespaces):
 
         Tasks keep running at the service. May be called from any asyncio task, and repeatedly.
         """
-        await self._parts.aclose()
+        await self._components.aclose()
 
     def with_options(
         self,
@@ -211,12 +214,12 @@ class A2E(Namespaces):
                 _check_positive(name, value)
         if priority is not None and not isinstance(priority, IntEnum):
             raise ConfigurationError(f"priority must be a Priority, got {priority!r:.60}.")
-        room = self._room
-        return self._twin(
+        room = self._context
+        return self._with_context(
             room.request_timeout if request_timeout is None else request_timeout,
             room.start_timeout if start_timeout is None else start_timeout,
             room.priority if priority is None else priority,
-            room.tasks.caller,
+            room.tasks.tenant,
         )
 
     def for_caller(
@@ -234,26 +237,28 @@ class A2E(Namespaces):
         A task occupies its slot until this client has seen its end. `unclaimed` lists only the
         caller's tasks. Raises `InvalidInput`.
         """
-        from a2e_async.tasks.fair import check_caller
+        from a2e_async._core.submission.fair_queue import validate_tenant
 
-        made = check_caller(caller, max_unfinished, max_wait)
-        room = self._room
+        made = validate_tenant(caller, max_unfinished, max_wait)
+        room = self._context
         # Starts only wait for slots once at least one caller or a cap exists.
-        room.starter.places.active = True
-        return self._twin(room.request_timeout, room.start_timeout, room.priority, made)
+        room.starter.admission.enabled = True
+        return self._with_context(room.request_timeout, room.start_timeout, room.priority, made)
 
-    def _hand_out(self, wrap: "Callable[[OutputSource], OutputSource]") -> None:
+    def _wrap_output_source(self, wrap_source: "Callable[[OutputSource], OutputSource]") -> None:
         """Wrap the source that downloads outputs (for a client that was just created)."""
-        self._parts.hand_out(wrap)
-        self._room = self._parts.room(self._room.request_timeout, self._room.start_timeout)
+        self._components.wrap_output_source(wrap_source)
+        self._context = self._components.make_context(
+            self._context.request_timeout, self._context.start_timeout
+        )
 
-    def _twin(self, *options: Any) -> Self:
+    def _with_context(self, *options: Any) -> Self:
         twin = object.__new__(type(self))
-        twin._parts = self._parts
-        twin._room = self._parts.room(*options)
+        twin._components = self._components
+        twin._context = self._components.make_context(*options)
         return twin
 
-    @sealed
+    @hide_frames
     async def request(
         self,
         method: str,
@@ -262,7 +267,7 @@ class A2E(Namespaces):
         params: Mapping[str, Any] | None = None,
         json: Any = None,
         charged: bool | None = None,
-    ) -> "Answer":
+    ) -> "ApiResponse":
         """Send any API request, for operations that this package has no method for.
 
         It is sent like all others (key, rate limit, connections, timeouts, errors). The returned
@@ -275,19 +280,21 @@ class A2E(Namespaces):
 
         Raises `InvalidInput` (nothing sent), `ApiError`, `TransportError`, `DecodeError`.
         """
-        from a2e_async.resources.raw import send
+        from a2e_async.account.raw_request import send_raw_request
 
-        answer = await send(self._room, method, path, params=params, json=json, charged=charged)
-        return self._parts.session.without_key(answer)
+        answer = await send_raw_request(
+            self._context, method, path, params=params, json=json, charged=charged
+        )
+        return self._components.session.redact_key(answer)
 
     def attach(self, ref: str) -> "Task[Any]":
         """Return the handle of a task by its ``ref``, in any process, without a request."""
-        from a2e_async.resources.registry import kind_named
-        from a2e_async.tasks.kind import split_ref
-        from a2e_async.tasks.task import Task
+        from a2e_async._core.tasks.kind import split_ref
+        from a2e_async._core.tasks.task import Task
+        from a2e_async.kinds.registry import kind_named
 
         name, ids = split_ref(ref)
-        return Task(self._room.tasks, kind_named(name), ids)
+        return Task(self._context.tasks, kind_named(name), ids)
 
     async def recover(self, recovery: "Recovery") -> "Task[Any]":
         """Search again for a start whose response was lost; return its task.
@@ -296,8 +303,8 @@ class A2E(Namespaces):
         searched for up to 30 s; nothing is started. Raises `StartOutcomeUnknown` if the task is not
         found or not certain: ``error.candidates`` are the records that it may be.
         """
+        from a2e_async.kinds.registry import kind_named
         from a2e_async.models import Recovery
-        from a2e_async.resources.registry import kind_named
 
         if not isinstance(recovery, Recovery):
             raise InvalidInput(
@@ -305,8 +312,8 @@ class A2E(Namespaces):
                 "unknown().",
                 field="recovery",
             )
-        return await self._room.starter.recover(
-            kind_named(recovery.kind), recovery, timeout=self._room.start_timeout
+        return await self._context.starter.recover(
+            kind_named(recovery.kind), recovery, timeout=self._context.start_timeout
         )
 
     def batch(
@@ -341,39 +348,49 @@ class A2E(Namespaces):
 
         Costs coins. Raises `InvalidInput`, and the error that ended the batch.
         """
-        from a2e_async._parts import counting
-        from a2e_async.paths import local_path
-        from a2e_async.resources.calls import quote
-        from a2e_async.tasks.batch import Desk, Runner, Worker, check_batch, run_batch
-        from a2e_async.tasks.budget import as_budget, held_by
-        from a2e_async.tasks.dry_run import Planner
+        from a2e_async._core.batch.batch import (
+            BatchServices,
+            JobProcessor,
+            JobRunner,
+            run_batch,
+            validate_batch_options,
+        )
+        from a2e_async._core.batch.dry_run import DryRunPlanner
+        from a2e_async._core.paths import local_path
+        from a2e_async._core.submission.budget import as_budget, reservation_for
+        from a2e_async._wiring import with_budgets
+        from a2e_async.kinds.operations import request_quote
 
-        check_batch(limit, retry_failed, dry_run)
-        room, own = self._room, as_budget(budget)
-        held = held_by(*self._parts.budgets, own)
-        services = counting(room.tasks, held_by(own).budgets)
-        desk = Desk(
-            start=lambda job: room.starter.start(
+        validate_batch_options(limit, retry_failed, dry_run)
+        room, own = self._context, as_budget(budget)
+        held = reservation_for(*self._components.budgets, own)
+        services = with_budgets(room.tasks, reservation_for(own).budgets)
+        desk = BatchServices(
+            start_job=lambda job: room.starter.start(
                 job.kind,
                 job.input,
                 timeout=room.start_timeout,
                 services=services,
                 budget=own,
             ),
-            digest=lambda job: room.starter.digest(job.kind, job.input),
-            look=lambda job: room.starter.look(job.kind, job.input),
-            price=lambda path, body: quote(room, path, body),
-            attach=lambda job, entry: room.starter.attach(job.kind, entry),
-            book=self._parts.book,
+            input_digest=lambda job: room.starter.input_digest(job.kind, job.input),
+            input_and_file_digests=lambda job: room.starter.input_and_file_digests(
+                job.kind, job.input
+            ),
+            fetch_price=lambda path, body: request_quote(room, path, body),
+            attach_entry=lambda job, entry: room.starter.attach(job.kind, entry),
+            recorder=self._components.recorder,
         )
         place = None if download_to is None else local_path(download_to, "download_to")
-        worker: Worker = Runner(desk=desk, retry_failed=retry_failed, download_to=place, held=held)
+        worker: JobProcessor = JobRunner(
+            services=desk, retry_failed=retry_failed, download_to=place, reservation=held
+        )
         if dry_run:
-            worker = Planner(
-                desk=desk,
+            worker = DryRunPlanner(
+                services=desk,
                 retry_failed=retry_failed,
                 download_to=place,
-                held=held,
+                reservation=held,
             )
         return run_batch(worker, jobs, limit=limit)
 
@@ -389,20 +406,20 @@ class A2E(Namespaces):
         journal until it is seen again, settled or pruned. ``task.key`` and ``task.meta`` are those
         of the start. Raises `JournalError`, and `ConfigurationError` without a journal.
         """
-        from a2e_async.resources.registry import kind_named, kind_names
-        from a2e_async.tasks.resume import unfinished
+        from a2e_async._core.journal.resume import iter_unfinished
+        from a2e_async.kinds.registry import kind_named, kind_names
 
-        book = self._parts.book
+        book = self._components.recorder
         if book is None:
             raise ConfigurationError(
                 "unfinished() needs a journal: create the client with A2E(journal='jobs.db')."
             )
-        self._parts.check_open()
+        self._components.check_open()
         names = frozenset(kind_names())
-        found = unfinished(
+        found = iter_unfinished(
             book,
-            self._room.starter,
-            self._room.charged,
+            self._context.starter,
+            self._context.charged,
             lambda name: kind_named(name) if name in names else None,
             missing=missing,
         )
@@ -419,7 +436,7 @@ class A2E(Namespaces):
         again by its key. With `for_caller` only the caller's tasks are returned; ``task.caller`` is
         the name.
         """
-        caller, tasks = self._room.tasks.caller, self._room.starter.unclaimed()
+        caller, tasks = self._context.tasks.tenant, self._context.starter.unclaimed()
         if caller is None:
             return tasks
         return tuple(task for task in tasks if task.caller == caller.name)
@@ -431,11 +448,11 @@ class A2E(Namespaces):
         still waits gets `StartOutcomeUnknown` instead. Other paid calls (speech, watermarks, rooms)
         are listed, too, but cannot be searched for: the service has no list of them.
         """
-        return (*self._room.starter.unknown(), *self._room.charged.unknown())
+        return (*self._context.starter.unknown(), *self._context.charged.unknown())
 
     def kind(self, name: str) -> "base.TaskNamespace[..., Record]":
         """Return the namespace of a kind by its name, for names from a file or a command line."""
-        from a2e_async.resources.registry import kind_named
+        from a2e_async.kinds.registry import kind_named
 
         kind_named(name)
         namespace: base.TaskNamespace[..., Record] = getattr(self, name)
@@ -448,7 +465,7 @@ def _check_positive(name: str, value: Any) -> None:
         raise ConfigurationError(f"{name} must be a number above 0, got {value!r:.60}.")
 
 
-def _is_whole(value: Any) -> bool:
+def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

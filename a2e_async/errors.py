@@ -5,16 +5,15 @@ attributes, can be pickled, and ends its message with what to do next. None of t
 API key or a signed URL.
 """
 
-from collections.abc import Callable, Sequence
-from functools import wraps
-from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from a2e_async.redact import redact
+from a2e_async._core.base_errors import A2EError, DecodeError, InvalidInput
 
 if TYPE_CHECKING:
     from a2e_async.models import Record, Recovery
-    from a2e_async.tasks.task import Task
 
 __all__ = [
     "A2EError",
@@ -48,117 +47,9 @@ __all__ = [
     "TransportError",
 ]
 
-P = ParamSpec("P")
-T = TypeVar("T")
-E = TypeVar("E", bound=BaseException)
-
-
-def without_frames(error: E) -> E:
-    """Return ``error`` without the traceback frames of it and its causes.
-
-    Tools that print the local variables of a traceback would show keys, headers, bodies and URLs. A
-    cause from another library whose own text contains a secret is replaced.
-    """
-    left: list[BaseException] = [error]
-    seen: set[int] = set()
-    while left:
-        one = left.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        one.__traceback__ = None
-        if one.__cause__ is not None:
-            one.__cause__ = _harmless(one.__cause__)
-            left.append(one.__cause__)
-        if one.__context__ is not None:
-            one.__context__ = _harmless(one.__context__)
-            left.append(one.__context__)
-    return error
-
-
-def _harmless(raw: BaseException) -> BaseException:
-    shown = f"{raw} {raw!r}"
-    if isinstance(raw, A2EError) or redact(shown) == shown:
-        return raw
-    kept = Exception(f"{type(raw).__name__}: {redact(str(raw))}")
-    kept.__cause__, kept.__context__ = raw.__cause__, raw.__context__
-    return kept
-
-
-def sealed(method: Callable[P, T]) -> Callable[P, T]:
-    """Keep a method's arguments, and all frames below it, out of the tracebacks of its errors.
-
-    An exception from outside this package indicates a bug and keeps its frames, so that it can be
-    reported.
-    """
-    if iscoroutinefunction(method):
-
-        @wraps(method)
-        async def wait(*args: P.args, **kwargs: P.kwargs) -> Any:
-            try:
-                return await method(*args, **kwargs)
-            except BaseException as error:
-                del args, kwargs
-                seal(error)
-                raise
-
-        return cast("Callable[P, T]", wait)
-
-    @wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return method(*args, **kwargs)
-        except BaseException as error:
-            del args, kwargs
-            seal(error)
-            raise
-
-    shown: Any = call
-    # Tests that change a default of the method find it here, too.
-    shown.__kwdefaults__ = getattr(method, "__kwdefaults__", None)
-    return call
-
-
-def seal(error: BaseException) -> None:
-    """Drop the traceback frames of an error before it is raised again, unless it is a bug."""
-    if isinstance(error, A2EError) or not isinstance(error, Exception):
-        without_frames(error)
-
-
-def _rebuild(cls: type["A2EError"], args: tuple[Any, ...], state: dict[str, Any]) -> "A2EError":
-    # Without calling `__init__`, whose parameters differ between the classes.
-    error = cls.__new__(cls)
-    error.args = args
-    error.__dict__.update(state)
-    return error
-
-
-class A2EError(Exception):
-    """Base class of all errors of this package. Secrets are removed from its text."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*(redact(arg) if isinstance(arg, str) else arg for arg in args))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self._state())
-
-    def _state(self) -> dict[str, Any]:
-        return dict(self.__dict__)
-
 
 class ConfigurationError(A2EError):
     """The client was set up or used in a way that cannot work (key, host, event loop, fork)."""
-
-
-class InvalidInput(A2EError, ValueError):
-    """An input was refused locally; nothing was sent or charged.
-
-    ``field`` is the name of the input, if a single input is the reason.
-    """
-
-    def __init__(self, message: str, *, field: str | None = None) -> None:
-        super().__init__(message)
-        self.field = field
 
 
 class ClientClosed(A2EError):
@@ -328,32 +219,6 @@ class ServerError(ApiError):
     """The service or its gateway failed (5xx)."""
 
 
-class DecodeError(A2EError):
-    """The response is not what the API documents (HTML, broken JSON, wrong shape).
-
-    ``http_status``, ``method``, ``path``, ``excerpt`` (first 500 characters, redacted).
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        method: str = "",
-        path: str = "",
-        http_status: int = 200,
-        excerpt: str = "",
-        trace_id: str | None = None,
-        attempts: int = 1,
-    ) -> None:
-        super().__init__(message)
-        self.method = method
-        self.path = path
-        self.http_status = http_status
-        self.excerpt = excerpt
-        self.trace_id = trace_id
-        self.attempts = attempts
-
-
 class TransferError(A2EError):
     """A file could not be uploaded, downloaded or written.
 
@@ -394,6 +259,52 @@ class StartOutcomeUnknown(A2EError):
         self.candidates = tuple(candidates)
 
 
+class TaskHandle(Protocol):
+    """What an error's ``task`` offers; at run time it is a `Task`."""
+
+    @property
+    def ref(self) -> str:
+        """The text that restores the task with ``a2e.attach(ref)``."""
+        ...
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of its remote tasks."""
+        ...
+
+    @property
+    def record(self) -> "Record | None":
+        """The last record that was seen."""
+        ...
+
+    @property
+    def parts(self) -> "tuple[Record, ...]":
+        """The last records of all its remote tasks."""
+        ...
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        ...
+
+    @property
+    def coins(self) -> int | None:
+        """What it cost, in coins."""
+        ...
+
+    async def wait(self, *, timeout: float | None = None) -> "Record":
+        """Wait for its end and return its record. ``timeout`` in seconds."""
+        ...
+
+    async def download(self, directory: str | os.PathLike[str]) -> list[Path]:
+        """Save its outputs in a directory and return their paths."""
+        ...
+
+    async def ack(self) -> None:
+        """Close its journal entry."""
+        ...
+
+
 class TaskError(A2EError):
     """A wait for a task failed, or the task itself did.
 
@@ -401,9 +312,9 @@ class TaskError(A2EError):
     ``a2e.attach(error.ref)``.
     """
 
-    def __init__(self, message: str, *, task: "Task[Any]") -> None:
+    def __init__(self, message: str, *, task: "TaskHandle") -> None:
         super().__init__(message)
-        self.task: Task[Any] | None = task
+        self.task: TaskHandle | None = task
         self.ref = task.ref
 
     def _state(self) -> dict[str, Any]:
@@ -414,7 +325,7 @@ class TaskError(A2EError):
 class TaskFailed(TaskError):
     """The service reports the task as failed. ``record`` has the reason and any good outputs."""
 
-    def __init__(self, message: str, *, task: "Task[Any]", record: "Record") -> None:
+    def __init__(self, message: str, *, task: "TaskHandle", record: "Record") -> None:
         super().__init__(message, task=task)
         self.record = record
 
@@ -430,7 +341,7 @@ class ResultMissing(TaskTimeout):
     wait for it again later.
     """
 
-    def __init__(self, message: str, *, task: "Task[Any]", record: "Record") -> None:
+    def __init__(self, message: str, *, task: "TaskHandle", record: "Record") -> None:
         super().__init__(message, task=task)
         self.record = record
 

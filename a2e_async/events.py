@@ -12,7 +12,7 @@ from a2e_async.models import Recovery, Status
 
 
 @frozen(kw_only=True)
-class Asked:
+class StartRequested:
     """A start was requested and its inputs are valid.
 
     Emitted in the context of the ``start()`` call. ``start`` is its number in this client:
@@ -51,7 +51,7 @@ class Attempt:
 
 
 @frozen(kw_only=True)
-class Hold:
+class RateLimitPause:
     """The service asked for a pause: all requests of this client wait ``seconds``."""
 
     seconds: float
@@ -126,7 +126,7 @@ class Attached:
 
 
 @frozen(kw_only=True)
-class Looked:
+class Polled:
     """A poll of ``tasks`` remote tasks of one kind has finished; ``mode`` is the endpoint it used.
 
     ``mode`` is detail, batch_detail, list_processing or list. ``duration`` in seconds includes the
@@ -207,7 +207,7 @@ class Saved:
 
 
 @frozen(kw_only=True)
-class PaceAlone:
+class RateLimitDegraded:
     """The database that shares the rate limit is unreachable: this client limits itself.
 
     ``rate`` is its share in requests per second. Emitted once; the limit is shared again when the
@@ -223,20 +223,20 @@ class Closed:
 
 
 Event = (
-    Asked
+    StartRequested
     | Attempt
-    | Hold
+    | RateLimitPause
     | Accepted
     | Resumed
     | NotStarted
     | StartLost
     | Attached
-    | Looked
+    | Polled
     | Update
     | Finished
     | WaitEnded
     | Transfer
     | Saved
-    | PaceAlone
+    | RateLimitDegraded
     | Closed
 )

@@ -24,10 +24,10 @@ from typing import (
 from attrs import define, evolve, field, fields, frozen
 from attrs.converters import optional
 
-from a2e_async.errors import DecodeError, InvalidInput
-from a2e_async.narrow import price
-from a2e_async.paths import local_path, path_text
-from a2e_async.redact import SignedUrl, bare_url, live_url, redact, stable_url
+from a2e_async._core.base_errors import DecodeError, InvalidInput
+from a2e_async._core.paths import local_path, path_text
+from a2e_async._core.redact import SignedUrl, bare_url, full_url, redact, stable_url
+from a2e_async._core.typeguards import parse_price
 
 T = TypeVar("T")
 
@@ -49,15 +49,15 @@ class Status(StrEnum):
 
 
 @frozen
-class Wire:
+class WireName:
     """A field's name in the service's JSON, and alternative spellings used there."""
 
     name: str
-    also: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
 
 @frozen
-class FromText:
+class NumericString:
     """A number that the service writes as text."""
 
 
@@ -90,23 +90,23 @@ def _without_query(url: str) -> str:
     return url if isinstance(url, SignedUrl) or bare_url(url) == url else SignedUrl(url)
 
 
-def _identity(url: str) -> str:
+def _url_identity(url: str) -> str:
     return url.identity if isinstance(url, SignedUrl) else stable_url(url)
 
 
-class _Bound:
+class _FetchableOutput:
     """Keeps the output's source out of its fields: a serialiser must not reach the client."""
 
-    __slots__ = ("source",)
+    __slots__ = ("_source",)
 
-    source: "OutputSource | None"
+    _source: "OutputSource | None"
 
-    def _bind(self, source: "OutputSource | None") -> None:
-        self.source = source
+    def _set_source(self, source: "OutputSource | None") -> None:
+        self._source = source
 
 
 @define(eq=True, unsafe_hash=True, kw_only=True, init=False)
-class Output(_Bound):
+class Output(_FetchableOutput):
     """One result file of a task, stored at the service.
 
     ``url`` is signed and expires (``expires_at``, None if the URL does not say when); downloading
@@ -114,7 +114,7 @@ class Output(_Bound):
     repr, pickle and serialised forms contain only ``bare_url``, the URL without its query.
     """
 
-    bare_url: str = field(converter=_without_query, eq=_identity, alias="url")
+    bare_url: str = field(converter=_without_query, eq=_url_identity, alias="url")
     """The URL without its query; `url` is the signed one."""
     media: MediaType = "file"
     """``video``, ``audio``, ``image`` or ``file``."""
@@ -140,12 +140,12 @@ class Output(_Bound):
         self.expires_at = expires_at
         self.ref = ref
         self.index = index
-        self._bind(source)
+        self._set_source(source)
 
     @property
     def url(self) -> str:
         """The URL with its signature; without it for an unpickled output."""
-        return live_url(self.bare_url)
+        return full_url(self.bare_url)
 
     @property
     def unsigned(self) -> bool:
@@ -161,7 +161,7 @@ class Output(_Bound):
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             setattr(self, name, value)
-        self._bind(None)
+        self._set_source(None)
 
     # Not `async def`: the source of a blocking client returns results, not coroutines.
 
@@ -181,23 +181,23 @@ class Output(_Bound):
             directory = True
         elif not (directory or where.suffix or os.path.lexists(where)):
             directory = None
-        return self._bound().save(self, where, directory=directory)
+        return self._require_source().save(self, where, directory=directory)
 
     def read(self, *, max_bytes: int = 64 * 1024 * 1024) -> Coroutine[Any, Any, bytes]:
         """Return the file's bytes; raises `TransferError` if it is larger than ``max_bytes``."""
-        return self._bound().read(self, max_bytes)
+        return self._require_source().read(self, max_bytes)
 
     def open(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Stream the file: ``async with output.open() as chunks: async for chunk in chunks: …``."""
-        return self._bound().open(self)
+        return self._require_source().open(self)
 
-    def _bound(self) -> OutputSource:
-        if self.source is None:
+    def _require_source(self) -> OutputSource:
+        if self._source is None:
             raise InvalidInput(
                 "This Output belongs to no client (it was unpickled or made by hand). Get it "
                 "again with a2e.attach(ref), or use a2e.files.download(output, path)."
             )
-        return self.source
+        return self._source
 
 
 @define(kw_only=True)
@@ -207,7 +207,7 @@ class Record:
     ``progress`` is 0-1, None if the service does not report it; ``coins`` likewise. ``name`` is the
     user's own (None if the client chose one). ``extra`` keeps fields that are not modelled, under
     their wire names. A URL with a query, in ``extra`` or in a kind's own field, is stored without
-    the query; its attribute ``signed`` is the complete URL (`a2e_async.redact.SignedUrl`).
+    the query; its attribute ``signed`` is the complete URL (`a2e_async._core.redact.SignedUrl`).
     """
 
     id: str
@@ -232,7 +232,7 @@ class Record:
     """Other fields of the response, by their wire names."""
     _parts: "tuple[Record, ...]" = field(default=(), repr=False)
 
-    instead_of_outputs: ClassVar[str] = ""
+    result_attribute: ClassVar[str] = ""
     """For kinds that make no files: where their result is."""
 
     @classmethod
@@ -271,10 +271,8 @@ class Record:
             return next(part.output for part in self._parts if not part.outputs)
         if self.outputs:
             raise InvalidInput(f"{self.id} has {len(self.outputs)} outputs; use record.outputs.")
-        if self.instead_of_outputs:
-            raise InvalidInput(
-                f"{self.id} makes no files; its result is {self.instead_of_outputs}."
-            )
+        if self.result_attribute:
+            raise InvalidInput(f"{self.id} makes no files; its result is {self.result_attribute}.")
         if self.status is Status.SUCCEEDED:
             raise DecodeError(
                 f"The service reports {self.id} as completed but gives no result. Call get() "
@@ -291,7 +289,7 @@ def merge_records(parts: tuple[R, ...]) -> R:
     if len(parts) == 1:
         return parts[0]
     known = any(p.progress is not None for p in parts)
-    coins = [coins for p in parts if (coins := price(p.coins)) is not None]
+    coins = [coins for p in parts if (coins := parse_price(p.coins)) is not None]
     leading = min(parts, key=lambda p: _MERGE_ORDER[p.status])
     begun = leading.status is Status.QUEUED and any(p.done for p in parts)
     return evolve(

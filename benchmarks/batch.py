@@ -12,12 +12,12 @@ from typing import Any
 
 import psutil
 
+from a2e_async._core.batch.batch import BatchServices, JobRunner, run_batch
+from a2e_async._core.journal.recorder import JournalRecorder
+from a2e_async._core.submission.quotes import body_before_upload
+from a2e_async._core.tasks.kind import Job
+from a2e_async.kinds.talking_video import TALKING_VIDEO, TalkingVideoInput
 from a2e_async.models import Record, Status
-from a2e_async.resources.talking_video import TALKING_VIDEO, TalkingVideoInput
-from a2e_async.tasks.batch import Desk, Runner, run_batch
-from a2e_async.tasks.book import Book
-from a2e_async.tasks.kind import Job
-from a2e_async.tasks.quotes import unsent_body
 from benchmarks.common import Row
 
 LIMIT = 50
@@ -55,18 +55,18 @@ async def _run(count: int) -> tuple[float, float]:
         return _Done()
 
     async def digest(job: Job[Any]) -> str:
-        return hashlib.sha256(repr(unsent_body(job.input)).encode()).hexdigest()
+        return hashlib.sha256(repr(body_before_upload(job.input)).encode()).hexdigest()
 
     async def nothing(*_: Any) -> Any:
         return None
 
-    desk = Desk(
-        start=start,
-        digest=digest,
-        attach=lambda job, entry: None,  # type: ignore[arg-type,return-value]  # never called here
-        look=nothing,
-        price=nothing,
-        book=Book(_Empty()),  # type: ignore[arg-type]  # nothing else of it is called
+    desk = BatchServices(
+        start_job=start,
+        input_digest=digest,
+        attach_entry=lambda job, entry: None,  # type: ignore[arg-type,return-value]  # never called here
+        input_and_file_digests=nothing,
+        fetch_price=nothing,
+        recorder=JournalRecorder(_Empty()),  # type: ignore[arg-type]  # nothing else of it is called
         count=lambda _: None,
     )
     process = psutil.Process()
@@ -74,7 +74,7 @@ async def _run(count: int) -> tuple[float, float]:
     before = most = process.memory_info().rss
     began = time.perf_counter()
     done = 0
-    worker = Runner(desk=desk, retry_failed=0, download_to=None)
+    worker = JobRunner(services=desk, retry_failed=0, download_to=None)
     batch = run_batch(worker, _jobs(count), limit=LIMIT)
     async for outcome in batch:
         assert outcome.ok

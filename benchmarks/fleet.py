@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from a2e_async import A2E
-from a2e_async.contrib.postgres import PostgresJournal
-from a2e_async.tasks.journal import Entry, Journal, State
-from a2e_async.tasks.journal_sqlite import SqliteJournal
-from a2e_async.transport.ratelimit import Pacer
+from a2e_async._core.http.rate_limit import RateLimiter
+from a2e_async._core.journal.protocol import Entry, Journal, State
+from a2e_async._core.journal.sqlite import SqliteJournal
+from a2e_async.contrib.postgres.journal import PostgresJournal
 from benchmarks.common import Row, keep, run_child, server
 from benchmarks.scale import NEVER, Calls, task_id
 from tests.fleet.server import MISSING, Server, programs
@@ -126,7 +126,7 @@ async def _seconds_per_turn(url: str, turns: int) -> tuple[float, float]:
     """Return the seconds per turn of the shared rate limit and of a client's own."""
     journal = PostgresJournal(url)
     shared = journal.limiter(1e6, 1e6, "account", lambda _: None)
-    alone = Pacer(1e6, 1e6)
+    alone = RateLimiter(1e6, 1e6)
     found: list[float] = []
     for pacer in (shared, alone):
         await pacer.acquire()

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from a2e_async import A2E, Task
+from a2e_async._core.journal.protocol import Entry, State
+from a2e_async._core.journal.sqlite import SqliteJournal
 from a2e_async.events import Attempt, Event
 from a2e_async.sandbox import Sandbox
-from a2e_async.tasks.journal import Entry, State
-from a2e_async.tasks.journal_sqlite import SqliteJournal
 from benchmarks.common import Row, at_once, median, server
 from benchmarks.starts import INPUTS
 

@@ -18,9 +18,9 @@ from typing import Any, Final
 import psutil
 
 from a2e_async import A2E
-from a2e_async.resources.talking_video import TALKING_VIDEO
-from a2e_async.tasks.status import read_record, read_rows
-from a2e_async.transport.envelope import read_plain
+from a2e_async._core.http.envelope import decode_plain_success
+from a2e_async._core.tasks.parsing import read_raw_records, read_record
+from a2e_async.kinds.talking_video import TALKING_VIDEO
 from benchmarks.common import RECORD, Row, keep, run_child, server
 
 SIZES: Final = (10, 100, 1_000, 10_000, 50_000)
@@ -40,9 +40,9 @@ def decoding(records: int = 200, rounds: int = 30) -> float:
     body = json.dumps({"code": 0, "data": rows, "trace_id": "t-1"}).encode()
     before = time.process_time()
     for _ in range(rounds):
-        answer = read_plain(body, {})
+        answer = decode_plain_success(body, {})
         assert answer is not None
-        for row in read_rows(answer.data):
+        for row in read_raw_records(answer.data):
             read_record(TALKING_VIDEO, row)
     return (time.process_time() - before) / rounds / records
 
@@ -99,7 +99,7 @@ class Calls:
 
     def __init__(self, a2e: A2E) -> None:
         self.made = self.records = 0
-        looker = a2e._parts.poller._looker
+        looker = a2e._components.poller._fetcher
         fetch = looker.fetch
 
         async def counted(look: Any) -> Any:

@@ -18,10 +18,10 @@ from collections import deque
 from functools import cache
 from typing import Any, Final
 
-from a2e_async.client import LOOK_SHARE
-from a2e_async.resources.talking_video import TALKING_VIDEO
-from a2e_async.tasks.schedule import Look, Mode, Schedule
-from a2e_async.transport.ratelimit import PATIENCE, Gcra, Priority
+from a2e_async._core.http.rate_limit import PRIORITY_DELAYS, GcraBucket, Priority
+from a2e_async._core.polling.schedule import PollMode, PollRequest, PollSchedule
+from a2e_async.client import POLL_RATE_SHARE
+from a2e_async.kinds.talking_video import TALKING_VIDEO
 from benchmarks.common import Row, keep
 from benchmarks.peers.population import bimodal, lognormal
 
@@ -42,20 +42,20 @@ LAWS: Final = {
 }
 
 
-class Windowed(Schedule):
+class Windowed(PollSchedule):
     """A schedule whose calls take along only tasks that are due within a window."""
 
     window = math.inf
 
-    def _fill(self, lane: Any, now: float) -> Look:
+    def _fill(self, lane: Any, now: float) -> PollRequest:
         first = lane.pop()
         chosen = [first]
-        while len(chosen) < lane.kind.batch_most:
+        while len(chosen) < lane.kind.max_batch_size:
             next_ = lane.first()
             if next_ is None or next_.due > now + self.window:
                 break
             chosen.append(lane.pop())
-        return Look(lane.kind, Mode.BATCH, chosen, now)
+        return PollRequest(lane.kind, PollMode.BATCH, chosen, now)
 
 
 class Queue:
@@ -75,7 +75,7 @@ class Queue:
 
     def push(self, now: float, what: str, value: Any) -> None:
         look = what == "look"
-        patience = PATIENCE[Priority.LOOK if look else Priority.START]
+        patience = PRIORITY_DELAYS[Priority.POLL if look else Priority.START]
         (self.looks if look else self.starts).append((now + patience, what, value))
 
     def pop(self, now: float) -> tuple[str, Any]:
@@ -100,9 +100,9 @@ def simulate(law: str, pattern: str, tick: float, share: float, jobs: int) -> di
     shares = [(n + 0.5) / jobs for n in range(jobs)]
     random.Random(1).shuffle(shares)
     rng = random.Random(2)
-    schedule = Windowed(interval=tick, look_rate=RATE * LOOK_SHARE, jitter=rng.random)
+    schedule = Windowed(interval=tick, poll_rate=RATE * POLL_RATE_SHARE, jitter=rng.random)
     schedule.window = share * tick
-    pace = Gcra(RATE, BURST)
+    pace = GcraBucket(RATE, BURST)
     ends: dict[str, float] = {}
     delays: list[float] = []
     calls = 0
@@ -143,7 +143,7 @@ def simulate(law: str, pattern: str, tick: float, share: float, jobs: int) -> di
                 at(now + TRIP, "answer", value)
         elif what == "started":
             due = now + schedule.interval()
-            schedule.add(TALKING_VIDEO, value, now=now, due=due)
+            schedule.add(TALKING_VIDEO, value, now=now, due_at=due)
             wake()
         elif what == "answer":
             for watch in value.watches:
@@ -151,7 +151,7 @@ def simulate(law: str, pattern: str, tick: float, share: float, jobs: int) -> di
                     schedule.drop(watch)
                     delays.append(now - ends[watch.id])
                 else:
-                    schedule.seen(watch, value, now)
+                    schedule.record_unfinished(watch, value, now)
             wake()
         elif what == "wake" and now >= alarm:
             alarm = math.inf

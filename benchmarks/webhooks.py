@@ -21,11 +21,11 @@ from typing import Any
 from aiohttp import web
 
 from a2e_async import A2E
+from a2e_async._core.journal.protocol import Entry, State
+from a2e_async._core.journal.sqlite import SqliteJournal
+from a2e_async._core.webhooks.receiver import WEBHOOK_HEADER, WebhookReceiver
+from a2e_async._core.webhooks.tokens import make_token
 from a2e_async.sandbox import Sandbox
-from a2e_async.tasks.hooks import token
-from a2e_async.tasks.journal import Entry, State
-from a2e_async.tasks.journal_sqlite import SqliteJournal
-from a2e_async.webhooks import HEADER, Receiver
 from benchmarks.common import Row
 from benchmarks.polling import INPUTS
 
@@ -92,12 +92,16 @@ async def measure(kind: str, jobs: int, gap: float, *, on: bool) -> dict[str, fl
 
 async def per_event(count: int) -> tuple[float, float]:
     """Return the CPU time (s) of a valid event and of a forged one, without the web server."""
-    valid = token(SECRET, "a2e-0123456789abcdefghij").encode()
+    valid = make_token(SECRET, "a2e-0123456789abcdefghij").encode()
     forged = valid[:-1] + (b"B" if valid.endswith(b"A") else b"A")
     times: list[float] = []
     for given in (valid, forged):
-        app = Receiver(SECRET, lambda _: True)
-        scope = {"type": "http", "method": "POST", "headers": [(HEADER.lower().encode(), given)]}
+        app = WebhookReceiver(SECRET, lambda _: True)
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "headers": [(WEBHOOK_HEADER.lower().encode(), given)],
+        }
 
         async def receive() -> Any:
             return {"type": "http.request", "body": b"{}"}
@@ -122,7 +126,7 @@ async def news(waits: int, changes: int) -> tuple[float, float]:
             await a2e.journal.open()  # type: ignore[union-attr]
             tasks = [a2e.attach(f"talking_video:66ea4dd87db10c73{n:08x}") for n in range(waits)]
             for task in tasks:
-                task.looked_at = asyncio.get_running_loop().time()
+                task._last_polled_at = asyncio.get_running_loop().time()
             waiting = [asyncio.create_task(task.wait(timeout=3600)) for task in tasks]
             await asyncio.sleep(1)
             begun = time.process_time()

@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from a2e_async import A2E, A2EError, Task, errors
-from a2e_async.tasks.journal import Entry
+from a2e_async.journal import Entry
 
 CLIENT = web.AppKey("client", A2E)
 SAVING: web.AppKey[dict[str, asyncio.Task[None]]] = web.AppKey("saving")

@@ -20,22 +20,22 @@ from typing import Final
 ROOT: Final = Path(__file__).parent.parent
 
 MODULES: Final = {
-    "a2e_async/narrow.py": ("tests/pure/test_narrow.py",),
-    "a2e_async/transport/classify.py": (
-        "tests/pure/test_classify.py",
-        "tests/transport/test_retry.py",
+    "a2e_async/_core/typeguards.py": ("tests/pure/test_typeguards.py",),
+    "a2e_async/_core/http/error_classes.py": (
+        "tests/pure/test_error_classes.py",
+        "tests/http/test_retry.py",
     ),
-    "a2e_async/transport/retry.py": ("tests/transport/test_retry.py",),
-    "a2e_async/transport/partfile.py": ("tests/pure/test_partfile.py",),
-    "a2e_async/tasks/recovery.py": ("tests/pure/test_recovery.py",),
-    "a2e_async/tasks/budget.py": ("tests/pure/test_budget.py",),
-    "a2e_async/tasks/book.py": ("tests/pure/test_book.py",),
-    "a2e_async/tasks/journal_rules.py": ("tests/pure/test_journal_rules.py",),
-    "a2e_async/tasks/schedule.py": ("tests/pure/test_schedule_steps.py",),
-    "a2e_async/tasks/status.py": (
+    "a2e_async/_core/http/retry.py": ("tests/http/test_retry.py",),
+    "a2e_async/_core/files/part_file.py": ("tests/pure/test_part_file.py",),
+    "a2e_async/_core/submission/recovery_match.py": ("tests/pure/test_recovery.py",),
+    "a2e_async/_core/submission/budget.py": ("tests/pure/test_budget.py",),
+    "a2e_async/_core/journal/recorder.py": ("tests/pure/test_recorder.py",),
+    "a2e_async/_core/journal/rules.py": ("tests/pure/test_journal_rules.py",),
+    "a2e_async/_core/polling/schedule.py": ("tests/pure/test_schedule_steps.py",),
+    "a2e_async/_core/tasks/parsing.py": (
         "tests/pure/test_start_answers.py",
         "tests/pure/test_odd_kinds.py",
-        "tests/pure/test_status.py",
+        "tests/pure/test_parsing.py",
     ),
 }
 """The mutated modules, each with its fast tests.

@@ -16,43 +16,43 @@ from a2e_async._blocking.namespaces import (
     BlockingVeo,
     BlockingVideoTwin,
 )
-from a2e_async.inputs import MediaInput
-from a2e_async.resources.actor_swap import ActorSwapRecord
-from a2e_async.resources.avatar_video import AvatarVideoRecord
-from a2e_async.resources.caption_removal import CaptionRemovalRecord
-from a2e_async.resources.dubbing import DubbingRecord
-from a2e_async.resources.face_swap import FaceSwapRecord
-from a2e_async.resources.face_swap_preview import FaceSwapPreviewRecord
-from a2e_async.resources.flux2 import Flux2Record
-from a2e_async.resources.gpt_image import GptImageRecord
-from a2e_async.resources.grok_video import GrokVideoRecord
-from a2e_async.resources.happyhorse import HappyhorseRecord
-from a2e_async.resources.head_swap import HeadSwapRecord
-from a2e_async.resources.image_edit import ImageEditRecord
-from a2e_async.resources.image_to_video import ImageToVideoRecord
-from a2e_async.resources.kling_image import KlingImageRecord
-from a2e_async.resources.kling_omni import KlingOmniRecord
-from a2e_async.resources.kling_video import KlingVideoRecord
-from a2e_async.resources.motion_transfer import MotionTransferRecord
-from a2e_async.resources.nano_banana import NanoBananaRecord
-from a2e_async.resources.photobook import PhotobookRecord
-from a2e_async.resources.product_avatar import ProductAvatarRecord
-from a2e_async.resources.qwen_image import QwenImageRecord
-from a2e_async.resources.seedance import SeedanceRecord
-from a2e_async.resources.seedance2 import Seedance2Record
-from a2e_async.resources.sora import SoraRecord
-from a2e_async.resources.talking_photo import TalkingPhotoRecord
-from a2e_async.resources.talking_video import TalkingVideoRecord
-from a2e_async.resources.text_to_image import TextToImageRecord
-from a2e_async.resources.think_sound import ThinkSoundRecord
-from a2e_async.resources.upscale import UpscaleRecord
-from a2e_async.resources.veo import VeoRecord
-from a2e_async.resources.video_twin import VideoTwinRecord
-from a2e_async.resources.virtual_try_on import VirtualTryOnRecord
-from a2e_async.resources.voice_clone import VoiceCloneRecord
-from a2e_async.resources.wan import WanRecord
-from a2e_async.resources.wan30 import Wan30Record
-from a2e_async.tasks.kind import Job
+from a2e_async._core.schema.inputs import MediaInput
+from a2e_async._core.tasks.kind import Job
+from a2e_async.kinds.actor_swap import ActorSwapRecord
+from a2e_async.kinds.avatar_video import AvatarVideoRecord
+from a2e_async.kinds.caption_removal import CaptionRemovalRecord
+from a2e_async.kinds.dubbing import DubbingRecord
+from a2e_async.kinds.face_swap import FaceSwapRecord
+from a2e_async.kinds.face_swap_preview import FaceSwapPreviewRecord
+from a2e_async.kinds.flux2 import Flux2Record
+from a2e_async.kinds.gpt_image import GptImageRecord
+from a2e_async.kinds.grok_video import GrokVideoRecord
+from a2e_async.kinds.happyhorse import HappyhorseRecord
+from a2e_async.kinds.head_swap import HeadSwapRecord
+from a2e_async.kinds.image_edit import ImageEditRecord
+from a2e_async.kinds.image_to_video import ImageToVideoRecord
+from a2e_async.kinds.kling_image import KlingImageRecord
+from a2e_async.kinds.kling_omni import KlingOmniRecord
+from a2e_async.kinds.kling_video import KlingVideoRecord
+from a2e_async.kinds.motion_transfer import MotionTransferRecord
+from a2e_async.kinds.nano_banana import NanoBananaRecord
+from a2e_async.kinds.photobook import PhotobookRecord
+from a2e_async.kinds.product_avatar import ProductAvatarRecord
+from a2e_async.kinds.qwen_image import QwenImageRecord
+from a2e_async.kinds.seedance import SeedanceRecord
+from a2e_async.kinds.seedance2 import Seedance2Record
+from a2e_async.kinds.sora import SoraRecord
+from a2e_async.kinds.talking_photo import TalkingPhotoRecord
+from a2e_async.kinds.talking_video import TalkingVideoRecord
+from a2e_async.kinds.text_to_image import TextToImageRecord
+from a2e_async.kinds.think_sound import ThinkSoundRecord
+from a2e_async.kinds.upscale import UpscaleRecord
+from a2e_async.kinds.veo import VeoRecord
+from a2e_async.kinds.video_twin import VideoTwinRecord
+from a2e_async.kinds.virtual_try_on import VirtualTryOnRecord
+from a2e_async.kinds.voice_clone import VoiceCloneRecord
+from a2e_async.kinds.wan import WanRecord
+from a2e_async.kinds.wan30 import Wan30Record
 
 class BlockingTextToImageNamespace(BlockingTextToImage[..., TextToImageRecord]):
     """``a2e.text_to_image``: images from text."""
@@ -103,10 +103,12 @@ class BlockingTextToImageNamespace(BlockingTextToImage[..., TextToImageRecord]):
             max_images (optional): Number of images to make, each as its own task. Range: 1 to
                 8.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -153,10 +155,12 @@ class BlockingTextToImageNamespace(BlockingTextToImage[..., TextToImageRecord]):
             max_images (optional): Number of images to make, each as its own task. Range: 1 to
                 8.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -226,10 +230,12 @@ class BlockingTextToImageNamespace(BlockingTextToImage[..., TextToImageRecord]):
             max_images (optional): Number of images to make, each as its own task. Range: 1 to
                 8.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingNanoBananaNamespace(BlockingTaskNamespace[..., NanoBananaRecord]):
@@ -277,10 +283,12 @@ class BlockingNanoBananaNamespace(BlockingTaskNamespace[..., NanoBananaRecord]):
                 nano- banana-2.
             google_search (optional): Search the web for facts first; only for nano-banana-2.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -323,10 +331,12 @@ class BlockingNanoBananaNamespace(BlockingTaskNamespace[..., NanoBananaRecord]):
                 nano- banana-2.
             google_search (optional): Search the web for facts first; only for nano-banana-2.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -394,10 +404,12 @@ class BlockingNanoBananaNamespace(BlockingTaskNamespace[..., NanoBananaRecord]):
                 nano- banana-2.
             google_search (optional): Search the web for facts first; only for nano-banana-2.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingGptImageNamespace(BlockingTaskNamespace[..., GptImageRecord]):
@@ -444,10 +456,12 @@ class BlockingGptImageNamespace(BlockingTaskNamespace[..., GptImageRecord]):
             resolution (optional): Resolution, 1K by default. 2K and 4K need gpt-image-2 and an
                 aspect_ratio other than auto; with 1:1 the service may return 2K instead of 4K.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -489,10 +503,12 @@ class BlockingGptImageNamespace(BlockingTaskNamespace[..., GptImageRecord]):
             resolution (optional): Resolution, 1K by default. 2K and 4K need gpt-image-2 and an
                 aspect_ratio other than auto; with 1:1 the service may return 2K instead of 4K.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -554,10 +570,12 @@ class BlockingGptImageNamespace(BlockingTaskNamespace[..., GptImageRecord]):
             resolution (optional): Resolution, 1K by default. 2K and 4K need gpt-image-2 and an
                 aspect_ratio other than auto; with 1:1 the service may return 2K instead of 4K.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingFlux2Namespace(BlockingTaskNamespace[..., Flux2Record]):
@@ -600,10 +618,12 @@ class BlockingFlux2Namespace(BlockingTaskNamespace[..., Flux2Record]):
                 document how to give the size of custom.
             resolution (optional): Size, about 1 or 2 megapixels; 1K by default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -641,10 +661,12 @@ class BlockingFlux2Namespace(BlockingTaskNamespace[..., Flux2Record]):
                 document how to give the size of custom.
             resolution (optional): Size, about 1 or 2 megapixels; 1K by default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -702,10 +724,12 @@ class BlockingFlux2Namespace(BlockingTaskNamespace[..., Flux2Record]):
                 document how to give the size of custom.
             resolution (optional): Size, about 1 or 2 megapixels; 1K by default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingQwenImageNamespace(BlockingTaskNamespace[..., QwenImageRecord]):
@@ -766,10 +790,12 @@ class BlockingQwenImageNamespace(BlockingTaskNamespace[..., QwenImageRecord]):
             size (optional): Width*height in pixels, 1024*1024 by default. Sizes with 2048 need
                 qwen- image-3.0-pro.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -825,10 +851,12 @@ class BlockingQwenImageNamespace(BlockingTaskNamespace[..., QwenImageRecord]):
             size (optional): Width*height in pixels, 1024*1024 by default. Sizes with 2048 need
                 qwen- image-3.0-pro.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -921,10 +949,12 @@ class BlockingQwenImageNamespace(BlockingTaskNamespace[..., QwenImageRecord]):
             size (optional): Width*height in pixels, 1024*1024 by default. Sizes with 2048 need
                 qwen- image-3.0-pro.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingKlingImageNamespace(BlockingTaskNamespace[..., KlingImageRecord]):
@@ -965,10 +995,12 @@ class BlockingKlingImageNamespace(BlockingTaskNamespace[..., KlingImageRecord]):
             resolution (optional): Resolution, in lower case; 1k by default.
             n (optional): Number of images to make; each is charged. Range: 1 to 9.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -1004,10 +1036,12 @@ class BlockingKlingImageNamespace(BlockingTaskNamespace[..., KlingImageRecord]):
             resolution (optional): Resolution, in lower case; 1k by default.
             n (optional): Number of images to make; each is charged. Range: 1 to 9.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -1062,10 +1096,12 @@ class BlockingKlingImageNamespace(BlockingTaskNamespace[..., KlingImageRecord]):
             resolution (optional): Resolution, in lower case; 1k by default.
             n (optional): Number of images to make; each is charged. Range: 1 to 9.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingImageEditNamespace(BlockingTaskNamespace[..., ImageEditRecord]):
@@ -1101,10 +1137,12 @@ class BlockingImageEditNamespace(BlockingTaskNamespace[..., ImageEditRecord]):
             processing_limit (optional): Processing limit of the service in seconds, 120 by
                 default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -1135,10 +1173,12 @@ class BlockingImageEditNamespace(BlockingTaskNamespace[..., ImageEditRecord]):
             processing_limit (optional): Processing limit of the service in seconds, 120 by
                 default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -1184,10 +1224,12 @@ class BlockingImageEditNamespace(BlockingTaskNamespace[..., ImageEditRecord]):
             processing_limit (optional): Processing limit of the service in seconds, 120 by
                 default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingVirtualTryOnNamespace(BlockingTaskNamespace[..., VirtualTryOnRecord]):
@@ -1222,10 +1264,12 @@ class BlockingVirtualTryOnNamespace(BlockingTaskNamespace[..., VirtualTryOnRecor
             processing_limit (optional): Processing limit of the service in seconds, 120 by
                 default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -1255,10 +1299,12 @@ class BlockingVirtualTryOnNamespace(BlockingTaskNamespace[..., VirtualTryOnRecor
             processing_limit (optional): Processing limit of the service in seconds, 120 by
                 default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -1302,10 +1348,12 @@ class BlockingVirtualTryOnNamespace(BlockingTaskNamespace[..., VirtualTryOnRecor
             processing_limit (optional): Processing limit of the service in seconds, 120 by
                 default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingProductAvatarNamespace(BlockingTaskNamespace[..., ProductAvatarRecord]):
@@ -1347,10 +1395,12 @@ class BlockingProductAvatarNamespace(BlockingTaskNamespace[..., ProductAvatarRec
             processing_limit (optional): Processing limit of the service in seconds, 120 by
                 default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -1387,10 +1437,12 @@ class BlockingProductAvatarNamespace(BlockingTaskNamespace[..., ProductAvatarRec
             processing_limit (optional): Processing limit of the service in seconds, 120 by
                 default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -1444,10 +1496,12 @@ class BlockingProductAvatarNamespace(BlockingTaskNamespace[..., ProductAvatarRec
             processing_limit (optional): Processing limit of the service in seconds, 120 by
                 default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingPhotobookNamespace(BlockingTaskNamespace[..., PhotobookRecord]):
@@ -1485,10 +1539,12 @@ class BlockingPhotobookNamespace(BlockingTaskNamespace[..., PhotobookRecord]):
             total_count (optional): Number of photos of the task, 4 by default. The price grows
                 with it.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -1521,10 +1577,12 @@ class BlockingPhotobookNamespace(BlockingTaskNamespace[..., PhotobookRecord]):
             total_count (optional): Number of photos of the task, 4 by default. The price grows
                 with it.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -1575,10 +1633,12 @@ class BlockingPhotobookNamespace(BlockingTaskNamespace[..., PhotobookRecord]):
             total_count (optional): Number of photos of the task, 4 by default. The price grows
                 with it.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingImageToVideoNamespace(BlockingImageToVideo[..., ImageToVideoRecord]):
@@ -1636,10 +1696,12 @@ class BlockingImageToVideoNamespace(BlockingImageToVideo[..., ImageToVideoRecord
                 Range: 1 to 1000.
             skip_face_enhance (optional): Skip the step that improves the likeness of faces.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -1692,10 +1754,12 @@ class BlockingImageToVideoNamespace(BlockingImageToVideo[..., ImageToVideoRecord
                 Range: 1 to 1000.
             skip_face_enhance (optional): Skip the step that improves the likeness of faces.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -1773,10 +1837,12 @@ class BlockingImageToVideoNamespace(BlockingImageToVideo[..., ImageToVideoRecord
                 Range: 1 to 1000.
             skip_face_enhance (optional): Skip the step that improves the likeness of faces.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingWanNamespace(BlockingTaskNamespace[..., WanRecord]):
@@ -1868,10 +1934,12 @@ class BlockingWanNamespace(BlockingTaskNamespace[..., WanRecord]):
             audio_url (optional): Audio for first_frame and first_last_frame: WAV or MP3, 3-30
                 s, at most 15 MB; cut to the length of the video. Media: audio.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -1958,10 +2026,12 @@ class BlockingWanNamespace(BlockingTaskNamespace[..., WanRecord]):
             audio_url (optional): Audio for first_frame and first_last_frame: WAV or MP3, 3-30
                 s, at most 15 MB; cut to the length of the video. Media: audio.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -2089,10 +2159,12 @@ class BlockingWanNamespace(BlockingTaskNamespace[..., WanRecord]):
             audio_url (optional): Audio for first_frame and first_last_frame: WAV or MP3, 3-30
                 s, at most 15 MB; cut to the length of the video. Media: audio.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingWan30Namespace(BlockingTaskNamespace[..., Wan30Record]):
@@ -2168,10 +2240,12 @@ class BlockingWan30Namespace(BlockingTaskNamespace[..., Wan30Record]):
             seed (optional): Random seed; the same seed gives similar videos.
             watermark (optional): Put a watermark into the video.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -2238,10 +2312,12 @@ class BlockingWan30Namespace(BlockingTaskNamespace[..., Wan30Record]):
             seed (optional): Random seed; the same seed gives similar videos.
             watermark (optional): Put a watermark into the video.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -2344,10 +2420,12 @@ class BlockingWan30Namespace(BlockingTaskNamespace[..., Wan30Record]):
             seed (optional): Random seed; the same seed gives similar videos.
             watermark (optional): Put a watermark into the video.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingHappyhorseNamespace(BlockingTaskNamespace[..., HappyhorseRecord]):
@@ -2413,10 +2491,12 @@ class BlockingHappyhorseNamespace(BlockingTaskNamespace[..., HappyhorseRecord]):
                 2147483647.
             watermark (optional): The watermark of the model provider; False removes it.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -2477,10 +2557,12 @@ class BlockingHappyhorseNamespace(BlockingTaskNamespace[..., HappyhorseRecord]):
                 2147483647.
             watermark (optional): The watermark of the model provider; False removes it.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -2569,10 +2651,12 @@ class BlockingHappyhorseNamespace(BlockingTaskNamespace[..., HappyhorseRecord]):
                 2147483647.
             watermark (optional): The watermark of the model provider; False removes it.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingSeedanceNamespace(BlockingTaskNamespace[..., SeedanceRecord]):
@@ -2620,10 +2704,12 @@ class BlockingSeedanceNamespace(BlockingTaskNamespace[..., SeedanceRecord]):
             camera_fixed (optional): Keep the camera still; off by default.
             generate_audio (optional): Generate audio; off by default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -2666,10 +2752,12 @@ class BlockingSeedanceNamespace(BlockingTaskNamespace[..., SeedanceRecord]):
             camera_fixed (optional): Keep the camera still; off by default.
             generate_audio (optional): Generate audio; off by default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -2735,10 +2823,12 @@ class BlockingSeedanceNamespace(BlockingTaskNamespace[..., SeedanceRecord]):
             camera_fixed (optional): Keep the camera still; off by default.
             generate_audio (optional): Generate audio; off by default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingSeedance2Namespace(BlockingRenamable[..., Seedance2Record]):
@@ -2817,10 +2907,12 @@ class BlockingSeedance2Namespace(BlockingRenamable[..., Seedance2Record]):
             generate_audio (optional): Generate audio, which is part of the price; on by
                 default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -2894,10 +2986,12 @@ class BlockingSeedance2Namespace(BlockingRenamable[..., Seedance2Record]):
             generate_audio (optional): Generate audio, which is part of the price; on by
                 default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -3001,10 +3095,12 @@ class BlockingSeedance2Namespace(BlockingRenamable[..., Seedance2Record]):
             generate_audio (optional): Generate audio, which is part of the price; on by
                 default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingVeoNamespace(BlockingVeo[..., VeoRecord]):
@@ -3056,10 +3152,12 @@ class BlockingVeoNamespace(BlockingVeo[..., VeoRecord]):
             seeds (optional): Random seed; the same seed gives similar videos. Range: 10000 to
                 99999.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -3106,10 +3204,12 @@ class BlockingVeoNamespace(BlockingVeo[..., VeoRecord]):
             seeds (optional): Random seed; the same seed gives similar videos. Range: 10000 to
                 99999.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -3179,10 +3279,12 @@ class BlockingVeoNamespace(BlockingVeo[..., VeoRecord]):
             seeds (optional): Random seed; the same seed gives similar videos. Range: 10000 to
                 99999.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingGrokVideoNamespace(BlockingTaskNamespace[..., GrokVideoRecord]):
@@ -3236,10 +3338,12 @@ class BlockingGrokVideoNamespace(BlockingTaskNamespace[..., GrokVideoRecord]):
             nsfw_checker (optional): An additional check for adult content, for model_version
                 1.5; off by default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -3288,10 +3392,12 @@ class BlockingGrokVideoNamespace(BlockingTaskNamespace[..., GrokVideoRecord]):
             nsfw_checker (optional): An additional check for adult content, for model_version
                 1.5; off by default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -3362,10 +3468,12 @@ class BlockingGrokVideoNamespace(BlockingTaskNamespace[..., GrokVideoRecord]):
             nsfw_checker (optional): An additional check for adult content, for model_version
                 1.5; off by default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingKlingVideoNamespace(BlockingRenamable[..., KlingVideoRecord]):
@@ -3434,10 +3542,12 @@ class BlockingKlingVideoNamespace(BlockingRenamable[..., KlingVideoRecord]):
             negative_prompt (optional): What the result must not show.
             seed (optional): Random seed; the same seed gives similar videos.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -3501,10 +3611,12 @@ class BlockingKlingVideoNamespace(BlockingRenamable[..., KlingVideoRecord]):
             negative_prompt (optional): What the result must not show.
             seed (optional): Random seed; the same seed gives similar videos.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -3596,10 +3708,12 @@ class BlockingKlingVideoNamespace(BlockingRenamable[..., KlingVideoRecord]):
             negative_prompt (optional): What the result must not show.
             seed (optional): Random seed; the same seed gives similar videos.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingKlingOmniNamespace(BlockingRenamable[..., KlingOmniRecord]):
@@ -3651,10 +3765,12 @@ class BlockingKlingOmniNamespace(BlockingRenamable[..., KlingOmniRecord]):
                 duration (seconds); the durations add up to the duration of the video. Takes 1
                 to 6 items.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -3701,10 +3817,12 @@ class BlockingKlingOmniNamespace(BlockingRenamable[..., KlingOmniRecord]):
                 duration (seconds); the durations add up to the duration of the video. Takes 1
                 to 6 items.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -3774,10 +3892,12 @@ class BlockingKlingOmniNamespace(BlockingRenamable[..., KlingOmniRecord]):
                 duration (seconds); the durations add up to the duration of the video. Takes 1
                 to 6 items.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingSoraNamespace(BlockingTaskNamespace[..., SoraRecord]):
@@ -3819,10 +3939,12 @@ class BlockingSoraNamespace(BlockingTaskNamespace[..., SoraRecord]):
             duration_seconds (optional): Length of the video in seconds, 5 by default.
             quality (optional): Quality and price, standard by default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -3859,10 +3981,12 @@ class BlockingSoraNamespace(BlockingTaskNamespace[..., SoraRecord]):
             duration_seconds (optional): Length of the video in seconds, 5 by default.
             quality (optional): Quality and price, standard by default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -3919,10 +4043,12 @@ class BlockingSoraNamespace(BlockingTaskNamespace[..., SoraRecord]):
             duration_seconds (optional): Length of the video in seconds, 5 by default.
             quality (optional): Quality and price, standard by default.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingAvatarVideoNamespace(BlockingTaskNamespace[..., AvatarVideoRecord]):
@@ -4028,10 +4154,12 @@ class BlockingAvatarVideoNamespace(BlockingTaskNamespace[..., AvatarVideoRecord]
             lip_model (optional): The lip-sync model.
             wl_model (optional): The watermark model.
             name (optional): A name for the task. At most 40 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -4132,10 +4260,12 @@ class BlockingAvatarVideoNamespace(BlockingTaskNamespace[..., AvatarVideoRecord]
             lip_model (optional): The lip-sync model.
             wl_model (optional): The watermark model.
             name (optional): A name for the task. At most 40 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -4281,10 +4411,12 @@ class BlockingAvatarVideoNamespace(BlockingTaskNamespace[..., AvatarVideoRecord]
             lip_model (optional): The lip-sync model.
             wl_model (optional): The watermark model.
             name (optional): A name for the task. At most 40 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingVideoTwinNamespace(BlockingVideoTwin[..., VideoTwinRecord]):
@@ -4323,10 +4455,12 @@ class BlockingVideoTwinNamespace(BlockingVideoTwin[..., VideoTwinRecord]):
                 image.
             video_background_color (optional): The background of the video as an RGBA colour.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -4360,10 +4494,12 @@ class BlockingVideoTwinNamespace(BlockingVideoTwin[..., VideoTwinRecord]):
                 image.
             video_background_color (optional): The background of the video as an RGBA colour.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -4412,10 +4548,12 @@ class BlockingVideoTwinNamespace(BlockingVideoTwin[..., VideoTwinRecord]):
                 image.
             video_background_color (optional): The background of the video as an RGBA colour.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingTalkingPhotoNamespace(BlockingTaskNamespace[..., TalkingPhotoRecord]):
@@ -4454,10 +4592,12 @@ class BlockingTalkingPhotoNamespace(BlockingTaskNamespace[..., TalkingPhotoRecor
             audio_url (optional): The speech of the person. Media: audio.
             duration (optional): Length of the video in seconds, 3 by default. Range: 1 to 20.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -4491,10 +4631,12 @@ class BlockingTalkingPhotoNamespace(BlockingTaskNamespace[..., TalkingPhotoRecor
             audio_url (optional): The speech of the person. Media: audio.
             duration (optional): Length of the video in seconds, 3 by default. Range: 1 to 20.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -4545,10 +4687,12 @@ class BlockingTalkingPhotoNamespace(BlockingTaskNamespace[..., TalkingPhotoRecor
             audio_url (optional): The speech of the person. Media: audio.
             duration (optional): Length of the video in seconds, 3 by default. Range: 1 to 20.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingTalkingVideoNamespace(BlockingTaskNamespace[..., TalkingVideoRecord]):
@@ -4587,10 +4731,12 @@ class BlockingTalkingVideoNamespace(BlockingTaskNamespace[..., TalkingVideoRecor
             audio_url (optional): The speech of the person. Media: audio.
             duration (optional): Length of the video in seconds, 3 by default. Range: 1 to 20.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -4624,10 +4770,12 @@ class BlockingTalkingVideoNamespace(BlockingTaskNamespace[..., TalkingVideoRecor
             audio_url (optional): The speech of the person. Media: audio.
             duration (optional): Length of the video in seconds, 3 by default. Range: 1 to 20.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -4678,10 +4826,12 @@ class BlockingTalkingVideoNamespace(BlockingTaskNamespace[..., TalkingVideoRecor
             audio_url (optional): The speech of the person. Media: audio.
             duration (optional): Length of the video in seconds, 3 by default. Range: 1 to 20.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingFaceSwapNamespace(BlockingFaceSwap[..., FaceSwapRecord]):
@@ -4720,10 +4870,12 @@ class BlockingFaceSwapNamespace(BlockingFaceSwap[..., FaceSwapRecord]):
             model_version (optional): The model: v1 by default; v2 works on images only. The
                 price depends on it. Known values: v1, v2.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -4757,10 +4909,12 @@ class BlockingFaceSwapNamespace(BlockingFaceSwap[..., FaceSwapRecord]):
             model_version (optional): The model: v1 by default; v2 works on images only. The
                 price depends on it. Known values: v1, v2.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -4810,10 +4964,12 @@ class BlockingFaceSwapNamespace(BlockingFaceSwap[..., FaceSwapRecord]):
             model_version (optional): The model: v1 by default; v2 works on images only. The
                 price depends on it. Known values: v1, v2.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingFaceSwapPreviewNamespace(BlockingTaskNamespace[..., FaceSwapPreviewRecord]):
@@ -4846,10 +5002,12 @@ class BlockingFaceSwapPreviewNamespace(BlockingTaskNamespace[..., FaceSwapPrevie
             video_url: The video whose face is replaced. Media: video.
             face_url: An image of the new face. Media: image.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -4877,10 +5035,12 @@ class BlockingFaceSwapPreviewNamespace(BlockingTaskNamespace[..., FaceSwapPrevie
             video_url: The video whose face is replaced. Media: video.
             face_url: An image of the new face. Media: image.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -4923,10 +5083,12 @@ class BlockingFaceSwapPreviewNamespace(BlockingTaskNamespace[..., FaceSwapPrevie
             video_url: The video whose face is replaced. Media: video.
             face_url: An image of the new face. Media: image.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingHeadSwapNamespace(BlockingTaskNamespace[..., HeadSwapRecord]):
@@ -4960,10 +5122,12 @@ class BlockingHeadSwapNamespace(BlockingTaskNamespace[..., HeadSwapRecord]):
             target_image_url: The person who gets the head: an image gives an image, a video (at
                 most 15 s) gives a video. Media: image or video.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -4992,10 +5156,12 @@ class BlockingHeadSwapNamespace(BlockingTaskNamespace[..., HeadSwapRecord]):
             target_image_url: The person who gets the head: an image gives an image, a video (at
                 most 15 s) gives a video. Media: image or video.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -5038,10 +5204,12 @@ class BlockingHeadSwapNamespace(BlockingTaskNamespace[..., HeadSwapRecord]):
             target_image_url: The person who gets the head: an image gives an image, a video (at
                 most 15 s) gives a video. Media: image or video.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingActorSwapNamespace(BlockingTaskNamespace[..., ActorSwapRecord]):
@@ -5081,10 +5249,12 @@ class BlockingActorSwapNamespace(BlockingTaskNamespace[..., ActorSwapRecord]):
                 default.
             prompt (optional): Describes the result.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -5119,10 +5289,12 @@ class BlockingActorSwapNamespace(BlockingTaskNamespace[..., ActorSwapRecord]):
                 default.
             prompt (optional): Describes the result.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -5174,10 +5346,12 @@ class BlockingActorSwapNamespace(BlockingTaskNamespace[..., ActorSwapRecord]):
                 default.
             prompt (optional): Describes the result.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingMotionTransferNamespace(BlockingTaskNamespace[..., MotionTransferRecord]):
@@ -5217,10 +5391,12 @@ class BlockingMotionTransferNamespace(BlockingTaskNamespace[..., MotionTransferR
                 default.
             positive_prompt (optional): Describes the result.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -5255,10 +5431,12 @@ class BlockingMotionTransferNamespace(BlockingTaskNamespace[..., MotionTransferR
                 default.
             positive_prompt (optional): Describes the result.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -5310,10 +5488,12 @@ class BlockingMotionTransferNamespace(BlockingTaskNamespace[..., MotionTransferR
                 default.
             positive_prompt (optional): Describes the result.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingDubbingNamespace(BlockingTaskNamespace[..., DubbingRecord]):
@@ -5355,10 +5535,12 @@ class BlockingDubbingNamespace(BlockingTaskNamespace[..., DubbingRecord]):
             num_speakers (optional): Number of speakers in the source. Range: 1 to 100.
             drop_background_audio (optional): Remove the music and noise of the source.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -5395,10 +5577,12 @@ class BlockingDubbingNamespace(BlockingTaskNamespace[..., DubbingRecord]):
             num_speakers (optional): Number of speakers in the source. Range: 1 to 100.
             drop_background_audio (optional): Remove the music and noise of the source.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -5453,10 +5637,12 @@ class BlockingDubbingNamespace(BlockingTaskNamespace[..., DubbingRecord]):
             num_speakers (optional): Number of speakers in the source. Range: 1 to 100.
             drop_background_audio (optional): Remove the music and noise of the source.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingVoiceCloneNamespace(BlockingRenamable[..., VoiceCloneRecord]):
@@ -5500,10 +5686,12 @@ class BlockingVoiceCloneNamespace(BlockingRenamable[..., VoiceCloneRecord]):
                 a2e, cartesia, minimax, elevenlabs.
             language (optional): Language of the recordings.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -5542,10 +5730,12 @@ class BlockingVoiceCloneNamespace(BlockingRenamable[..., VoiceCloneRecord]):
                 a2e, cartesia, minimax, elevenlabs.
             language (optional): Language of the recordings.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -5601,10 +5791,12 @@ class BlockingVoiceCloneNamespace(BlockingRenamable[..., VoiceCloneRecord]):
                 a2e, cartesia, minimax, elevenlabs.
             language (optional): Language of the recordings.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingThinkSoundNamespace(BlockingTaskNamespace[..., ThinkSoundRecord]):
@@ -5642,10 +5834,12 @@ class BlockingThinkSoundNamespace(BlockingTaskNamespace[..., ThinkSoundRecord]):
                 step.
             seed (optional): Random seed; the same seed gives similar audio.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -5678,10 +5872,12 @@ class BlockingThinkSoundNamespace(BlockingTaskNamespace[..., ThinkSoundRecord]):
                 step.
             seed (optional): Random seed; the same seed gives similar audio.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -5730,10 +5926,12 @@ class BlockingThinkSoundNamespace(BlockingTaskNamespace[..., ThinkSoundRecord]):
                 step.
             seed (optional): Random seed; the same seed gives similar audio.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingCaptionRemovalNamespace(BlockingCaptionRemoval[..., CaptionRemovalRecord]):
@@ -5764,10 +5962,12 @@ class BlockingCaptionRemovalNamespace(BlockingCaptionRemoval[..., CaptionRemoval
         Inputs (keyword only; None is not sent):
             source_url: The video with captions. Media: video.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -5793,10 +5993,12 @@ class BlockingCaptionRemovalNamespace(BlockingCaptionRemoval[..., CaptionRemoval
         Inputs (keyword only; None is not sent):
             source_url: The video with captions. Media: video.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -5835,10 +6037,12 @@ class BlockingCaptionRemovalNamespace(BlockingCaptionRemoval[..., CaptionRemoval
         Inputs (keyword only; None is not sent):
             source_url: The video with captions. Media: video.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
 class BlockingUpscaleNamespace(BlockingTaskNamespace[..., UpscaleRecord]):
@@ -5869,10 +6073,12 @@ class BlockingUpscaleNamespace(BlockingTaskNamespace[..., UpscaleRecord]):
         Inputs (keyword only; None is not sent):
             source_url: The image or video to enlarge. Media: image or video.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def run(
@@ -5898,10 +6104,12 @@ class BlockingUpscaleNamespace(BlockingTaskNamespace[..., UpscaleRecord]):
         Inputs (keyword only; None is not sent):
             source_url: The image or video to enlarge. Media: image or video.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """
 
     def job(
@@ -5940,8 +6148,10 @@ class BlockingUpscaleNamespace(BlockingTaskNamespace[..., UpscaleRecord]):
         Inputs (keyword only; None is not sent):
             source_url: The image or video to enlarge. Media: image or video.
             name (optional): A name for the task. At most 200 characters.
-            key (optional): The same key gives the same task, paid once: in one client's life,
-                and with a journal in every process that shares it. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
             meta (optional): Your own JSON values.
-            extra (optional): Inputs newer than this package, under their names on the wire.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
         """

@@ -21,20 +21,21 @@ from typing import Any, Final, ParamSpec, TypeVar
 import anyio
 from anyio.from_thread import BlockingPortal
 
+from a2e_async._core.base_errors import drop_frames, without_frames
+from a2e_async._core.http.loop_affinity import closed_error, forked_process_error
 from a2e_async.client import A2E
-from a2e_async.errors import ClientClosed, ConfigurationError, seal, without_frames
-from a2e_async.transport.loops import closed_error, forked
+from a2e_async.errors import ClientClosed, ConfigurationError
 
 logger = logging.getLogger("a2e_async.blocking")
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-TICK: Final = 0.5 if sys.platform == "win32" else None
+INTERRUPT_CHECK_INTERVAL: Final = 0.5 if sys.platform == "win32" else None
 """Seconds between checks for Ctrl-C. On Windows it does not interrupt an unlimited wait."""
 
 
-class Bridge:
+class EventLoopThread:
     """The event loop thread of one blocking client, usable from any thread.
 
     The first call starts the thread.
@@ -52,11 +53,11 @@ class Bridge:
         self._calls: set[_PendingCall] = set()
 
     @property
-    def inside(self) -> bool:
+    def on_loop_thread(self) -> bool:
         """Whether the caller runs on the event loop of the client."""
         return self._thread is threading.current_thread()
 
-    def call(self, work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    def run(self, work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a coroutine function on the loop; return its result or raise its error."""
         call = _PendingCall()
 
@@ -75,7 +76,7 @@ class Bridge:
             call.future = future
             if call.ended.is_set():
                 future.cancel()  # the thread has ended and may not have seen this future
-            while not wait([future], timeout=TICK).done:
+            while not wait([future], timeout=INTERRUPT_CHECK_INTERVAL).done:
                 pass  # KeyboardInterrupt is raised here
             return future.result()
         except CancelledError as error:
@@ -88,25 +89,25 @@ class Bridge:
             elif call.future.cancel():
                 call.ended.wait()
             del args, kwargs  # the frames of the traceback would keep media URLs
-            seal(error)
+            drop_frames(error)
             raise
         finally:
             self._calls.discard(call)
 
-    def do(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def run_sync(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function without I/O on the loop; return its result or raise its error."""
 
         async def run() -> T:
             return work(*args, **kwargs)
 
-        return self.call(run)
+        return self.run(run)
 
     def iterate(self, stream: AsyncIterator[T]) -> Generator[T]:
         """Iterate on the loop, item by item. Closing the generator closes the stream."""
         try:
             while True:
                 try:
-                    item = self.call(partial(anext, stream))
+                    item = self.run(partial(anext, stream))
                 except StopAsyncIteration:
                     return
                 yield item
@@ -114,23 +115,23 @@ class Bridge:
             self._close_stream(stream)
 
     @contextmanager
-    def enter(self, manager: AbstractAsyncContextManager[T]) -> Generator[T]:
+    def enter_context(self, manager: AbstractAsyncContextManager[T]) -> Generator[T]:
         """Enter and exit an async context manager on the loop."""
-        value = self.call(manager.__aenter__)
+        value = self.run(manager.__aenter__)
         try:
             yield value
         except BaseException as error:
-            if not self.call(manager.__aexit__, type(error), error, error.__traceback__):
+            if not self.run(manager.__aexit__, type(error), error, error.__traceback__):
                 raise
         else:
-            self.call(manager.__aexit__, None, None, None)
+            self.run(manager.__aexit__, None, None, None)
 
     @contextmanager
     def enter_stream(
         self, manager: AbstractAsyncContextManager[AsyncIterator[T]]
     ) -> Generator[Iterator[T]]:
         """Enter a context manager of an async iterator; iterate on the loop."""
-        with self.enter(manager) as stream:
+        with self.enter_context(manager) as stream:
             yield self.iterate(stream)
 
     def close(self) -> None:
@@ -148,7 +149,7 @@ class Bridge:
             return
         if portal is None:  # the call that started the thread was interrupted
             portal = self._ready.result()
-        if self.inside:
+        if self.on_loop_thread:
             raise _own_loop_error()
         with suppress(ClientClosed, CancelledError):  # a callback has ended the loop
             _submit(portal, partial(self._close, portal)).result()
@@ -158,8 +159,8 @@ class Bridge:
 
     def _get_portal(self) -> BlockingPortal:
         if self._owner_pid not in (None, os.getpid()):
-            raise forked()
-        if self.inside:
+            raise forked_process_error()
+        if self.on_loop_thread:
             raise _own_loop_error()
         if self.closed:
             raise closed_error()
@@ -226,11 +227,11 @@ class Bridge:
         aclose = getattr(stream, "aclose", None)
         if aclose is None:
             return
-        if self.inside:  # garbage collection ran on the loop thread
+        if self.on_loop_thread:  # garbage collection ran on the loop thread
             asyncio.ensure_future(aclose()).add_done_callback(_retrieve_exception)
             return
         with suppress(ClientClosed, ConfigurationError):
-            self.call(aclose)
+            self.run(aclose)
 
 
 class _PendingCall:

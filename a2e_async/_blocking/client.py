@@ -8,28 +8,28 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, Type
 
 import anyio.to_thread
 
-from a2e_async._blocking.bridge import Bridge
+from a2e_async._blocking.bridge import EventLoopThread
 from a2e_async._blocking.faces import (
+    BlockingMethod,
+    BlockingOutputSource,
     BlockingTask,
     BlockingTaskNamespace,
-    Face,
-    Line,
-    OutputFace,
-    tells,
-    waits,
+    BlockingWrapper,
+    blocking_call,
+    loop_call,
 )
 from a2e_async._blocking.namespaces import BlockingFiles, BlockingNamespaces
+from a2e_async._core.base_errors import hide_frames
+from a2e_async._core.http.loop_affinity import closed_error
+from a2e_async._core.journal.protocol import Journal
+from a2e_async._core.tasks.kind import Job
 from a2e_async.client import A2E
-from a2e_async.errors import sealed
 from a2e_async.models import Record
-from a2e_async.tasks.journal import Journal
-from a2e_async.tasks.kind import Job
-from a2e_async.transport.loops import closed_error
 
 if TYPE_CHECKING:
+    from a2e_async._core.batch.batch import Outcome
+    from a2e_async._core.submission.budget import Budget
     from a2e_async.models import Recovery
-    from a2e_async.tasks.batch import Outcome
-    from a2e_async.tasks.budget import Budget
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Record)
@@ -38,25 +38,25 @@ T = TypeVar("T")
 _EXHAUSTED: Final = object()
 
 
-def _derived_client(method: Callable[Concatenate[Any, P], A2E]) -> "Line[P, BlockingA2E]":
+def _derived_client(method: Callable[Concatenate[Any, P], A2E]) -> "BlockingMethod[P, BlockingA2E]":
     """Declare a method that returns a client which shares the components of this one."""
 
     def call_via(
-        loop_thread: Bridge, method: Callable[P, A2E], /, *args: P.args, **kwargs: P.kwargs
+        loop_thread: EventLoopThread, method: Callable[P, A2E], /, *args: P.args, **kwargs: P.kwargs
     ) -> "BlockingA2E":
         return BlockingA2E(method(*args, **kwargs), loop_thread)
 
-    return Line(method, call_via)
+    return BlockingMethod(method, call_via)
 
 
-class BlockingJournal(Face[Journal]):
+class BlockingJournal(BlockingWrapper[Journal]):
     """The blocking form of `Journal`, as far as callers need it."""
 
-    get = waits(Journal.get)
-    find = waits(Journal.find)
-    entries = waits(Journal.entries)
-    spent = waits(Journal.spent)
-    prune = waits(Journal.prune)
+    get = blocking_call(Journal.get)
+    find = blocking_call(Journal.find)
+    entries = blocking_call(Journal.entries)
+    spent = blocking_call(Journal.spent)
+    prune = blocking_call(Journal.prune)
 
 
 class BlockingA2E(BlockingNamespaces):
@@ -68,7 +68,7 @@ class BlockingA2E(BlockingNamespaces):
     keeps what the call has paid for, as after any cancellation.
     """
 
-    def __init__(self, client: A2E, loop_thread: Bridge) -> None:
+    def __init__(self, client: A2E, loop_thread: EventLoopThread) -> None:
         self._inner = client
         self._loop_thread = loop_thread
 
@@ -105,8 +105,8 @@ class BlockingA2E(BlockingNamespaces):
 
     with_options = _derived_client(A2E.with_options)
     for_caller = _derived_client(A2E.for_caller)
-    request = waits(A2E.request)
-    unknown = tells(A2E.unknown)
+    request = blocking_call(A2E.request)
+    unknown = loop_call(A2E.unknown)
 
     def kind(self, name: str) -> BlockingTaskNamespace[..., Record]:
         """Return the namespace of a kind by its name."""
@@ -120,13 +120,11 @@ class BlockingA2E(BlockingNamespaces):
 
     def recover(self, recovery: "Recovery") -> BlockingTask[Any]:
         """Search again for a start that got no response; see `A2E.recover`."""
-        return BlockingTask(
-            self._loop_thread, self._loop_thread.call(self._inner.recover, recovery)
-        )
+        return BlockingTask(self._loop_thread, self._loop_thread.run(self._inner.recover, recovery))
 
     def unclaimed(self) -> tuple[BlockingTask[Any], ...]:
         """Return charged tasks whose handles were lost; see `A2E.unclaimed`."""
-        tasks = self._loop_thread.do(self._inner.unclaimed)
+        tasks = self._loop_thread.run_sync(self._inner.unclaimed)
         return tuple(BlockingTask(self._loop_thread, task) for task in tasks)
 
     def unfinished(self, *, missing: bool = False) -> Iterator[BlockingTask[Any]]:
@@ -194,7 +192,7 @@ class _ThreadIterator(AsyncIterator[T]):
 
 
 def _with_signature_of(client: Callable[P, A2E]) -> Callable[P, BlockingA2E]:
-    @sealed
+    @hide_frames
     @functools.wraps(client, assigned=(), updated=())  # copies only the signature
     def blocking(*args: P.args, **kwargs: P.kwargs) -> BlockingA2E:
         """Return a client for programs without an event loop: ``with blocking() as a2e: …``.
@@ -202,8 +200,8 @@ def _with_signature_of(client: Callable[P, A2E]) -> Callable[P, BlockingA2E]:
         It takes what `A2E` takes. Making one does no I/O.
         """
         inner = client(*args, **kwargs)
-        loop_thread = Bridge(inner)
-        inner._hand_out(lambda source: OutputFace(loop_thread, source))  # pyright: ignore[reportPrivateUsage]  # internal hook of the two clients
+        loop_thread = EventLoopThread(inner)
+        inner._wrap_output_source(lambda source: BlockingOutputSource(loop_thread, source))  # pyright: ignore[reportPrivateUsage]  # internal hook of the two clients
         return BlockingA2E(inner, loop_thread)
 
     return blocking

@@ -18,26 +18,26 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
-from a2e_async._blocking.bridge import Bridge
-from a2e_async.errors import sealed
-from a2e_async.handle import Handle
+from a2e_async._blocking.bridge import EventLoopThread
+from a2e_async._core.base_errors import hide_frames
+from a2e_async._core.handle import NotCopyable
+from a2e_async._core.tasks.kind import Job
+from a2e_async._core.tasks.task import Task
 from a2e_async.models import Output, OutputSource, Page, Record, Status
-from a2e_async.tasks.kind import Job
-from a2e_async.tasks.task import Task
 
 if TYPE_CHECKING:
-    from a2e_async.resources.base import TaskNamespace
-    from a2e_async.tasks.kind import TaskKind
+    from a2e_async._core.tasks.kind import TaskKind
+    from a2e_async.kinds.namespace import TaskNamespace
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
 
-class Face(Handle, Generic[T]):
+class BlockingWrapper(NotCopyable, Generic[T]):
     """A blocking object that wraps an async one."""
 
-    def __init__(self, loop_thread: Bridge, inner: T) -> None:
+    def __init__(self, loop_thread: EventLoopThread, inner: T) -> None:
         self._loop_thread = loop_thread
         self._inner = inner
 
@@ -45,7 +45,7 @@ class Face(Handle, Generic[T]):
         return f"<blocking {self._inner!r}>"
 
 
-class Line(Generic[P, T]):
+class BlockingMethod(Generic[P, T]):
     """A method of a `BlockingWrapper`.
 
     ``call_via(loop_thread, method, …)`` runs the method of the async object.
@@ -72,26 +72,28 @@ class Line(Generic[P, T]):
                 return self.__get__(wrapper)(*args, **kwargs)
 
             return functools.wraps(self._method)(unbound)
-        inner, loop_thread = behind(wrapper)
+        inner, loop_thread = wrapped_and_loop(wrapper)
         method = getattr(inner, self._name)
         return functools.wraps(method)(functools.partial(self._call_via, loop_thread, method))
 
 
-def waits(method: Callable[Concatenate[Any, P], Awaitable[T]]) -> Line[P, T]:
+def blocking_call(method: Callable[Concatenate[Any, P], Awaitable[T]]) -> BlockingMethod[P, T]:
     """Declare the blocking form of a coroutine method."""
-    return Line(method, Bridge.call)
+    return BlockingMethod(method, EventLoopThread.run)
 
 
-def tells(method: Callable[Concatenate[Any, P], T]) -> Line[P, T]:
+def loop_call(method: Callable[Concatenate[Any, P], T]) -> BlockingMethod[P, T]:
     """Declare the blocking form of a method without I/O."""
-    return Line(method, Bridge.do)
+    return BlockingMethod(method, EventLoopThread.run_sync)
 
 
-def streams(method: Callable[Concatenate[Any, P], AsyncIterator[T]]) -> Line[P, Iterator[T]]:
+def blocking_iterator(
+    method: Callable[Concatenate[Any, P], AsyncIterator[T]],
+) -> BlockingMethod[P, Iterator[T]]:
     """Declare a plain iterator for a method that returns an async iterator."""
 
     def call_via(
-        loop_thread: Bridge,
+        loop_thread: EventLoopThread,
         method: Callable[P, AsyncIterator[T]],
         /,
         *args: P.args,
@@ -99,16 +101,16 @@ def streams(method: Callable[Concatenate[Any, P], AsyncIterator[T]]) -> Line[P, 
     ) -> Iterator[T]:
         return loop_thread.iterate(method(*args, **kwargs))
 
-    return Line(method, call_via)
+    return BlockingMethod(method, call_via)
 
 
-def opens(
+def blocking_context(
     method: Callable[Concatenate[Any, P], AbstractAsyncContextManager[AsyncIterator[T]]],
-) -> Line[P, AbstractContextManager[Iterator[T]]]:
+) -> BlockingMethod[P, AbstractContextManager[Iterator[T]]]:
     """Declare a plain context manager for a method that returns an async one of a stream."""
 
     def call_via(
-        loop_thread: Bridge,
+        loop_thread: EventLoopThread,
         method: Callable[P, AbstractAsyncContextManager[AsyncIterator[T]]],
         /,
         *args: P.args,
@@ -116,16 +118,16 @@ def opens(
     ) -> AbstractContextManager[Iterator[T]]:
         return loop_thread.enter_stream(method(*args, **kwargs))
 
-    return Line(method, call_via)
+    return BlockingMethod(method, call_via)
 
 
-class OutputFace:
+class BlockingOutputSource:
     """Fetches outputs: blocking for callers, as coroutines for the client itself.
 
     `Output` returns unchanged what its source returns, so both use the same class.
     """
 
-    def __init__(self, loop_thread: Bridge, source: OutputSource) -> None:
+    def __init__(self, loop_thread: EventLoopThread, source: OutputSource) -> None:
         self._loop_thread = loop_thread
         self._source = source
 
@@ -141,18 +143,20 @@ class OutputFace:
         """Return a context manager around its chunks; see `Output.open`."""
         # The client itself saves outputs on the loop thread, where blocking would deadlock.
         opened = self._source.open(output)
-        return opened if self._loop_thread.inside else self._loop_thread.enter_stream(opened)
+        return (
+            opened if self._loop_thread.on_loop_thread else self._loop_thread.enter_stream(opened)
+        )
 
     def _run(self, work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> Any:
-        if self._loop_thread.inside:
+        if self._loop_thread.on_loop_thread:
             return work(*args, **kwargs)
-        return self._loop_thread.call(work, *args, **kwargs)
+        return self._loop_thread.run(work, *args, **kwargs)
 
 
-class BlockingTask(Handle, Generic[R]):
+class BlockingTask(NotCopyable, Generic[R]):
     """The blocking form of `Task`: the handle of a task at the service. Usable from any thread."""
 
-    def __init__(self, loop_thread: Bridge, task: Task[R]) -> None:
+    def __init__(self, loop_thread: EventLoopThread, task: Task[R]) -> None:
         self._loop_thread = loop_thread
         self._task = task
 
@@ -216,7 +220,7 @@ class BlockingTask(Handle, Generic[R]):
 
     def wait(self, *, timeout: float | None = None) -> R:
         """Wait until the task has finished and return its record; see `Task.wait`."""
-        return self._loop_thread.call(self._task.wait, timeout=timeout)
+        return self._loop_thread.run(self._task.wait, timeout=timeout)
 
     def updates(self, *, timeout: float | None = None) -> Iterator[R]:
         """Yield the last known record, each change, and the final record; see `Task.updates`."""
@@ -224,21 +228,21 @@ class BlockingTask(Handle, Generic[R]):
 
     def download(self, directory: str | os.PathLike[str]) -> list[Path]:
         """Wait, save every output to ``directory`` and return the paths; see `Task.download`."""
-        return self._loop_thread.call(self._task.download, directory)
+        return self._loop_thread.run(self._task.download, directory)
 
     def delete(self) -> None:
         """Delete the task and its results at the service; see `Task.delete`."""
-        self._loop_thread.call(self._task.delete)
+        self._loop_thread.run(self._task.delete)
 
     def ack(self) -> None:
         """Mark the result as delivered in the journal; see `Task.ack`."""
-        self._loop_thread.call(self._task.ack)
+        self._loop_thread.run(self._task.ack)
 
 
-class BlockingTaskNamespace(Handle, Generic[P, R]):
+class BlockingTaskNamespace(NotCopyable, Generic[P, R]):
     """The blocking form of `TaskNamespace`: all operations of one kind."""
 
-    def __init__(self, loop_thread: Bridge, inner: "TaskNamespace[P, R]") -> None:
+    def __init__(self, loop_thread: EventLoopThread, inner: "TaskNamespace[P, R]") -> None:
         self._loop_thread = loop_thread
         self._inner = inner
         for name in ("start", "run", "job", "quote"):
@@ -254,43 +258,43 @@ class BlockingTaskNamespace(Handle, Generic[P, R]):
         """The declaration of the kind."""
         return self._inner.kind
 
-    @sealed
+    @hide_frames
     def start(self, *args: P.args, **kwargs: P.kwargs) -> BlockingTask[R]:
         """Start a task and return its handle; see `TaskNamespace.start`. Costs coins."""
-        return self._task(self._loop_thread.call(self._inner.start, *args, **kwargs))
+        return self._task(self._loop_thread.run(self._inner.start, *args, **kwargs))
 
-    @sealed
+    @hide_frames
     def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Start a task, wait for it and return its record; see `TaskNamespace.run`. Costs coins."""
-        return self._loop_thread.call(self._inner.run, *args, **kwargs)
+        return self._loop_thread.run(self._inner.run, *args, **kwargs)
 
-    @sealed
+    @hide_frames
     def job(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Check the inputs and return a `Job` for `BlockingA2E.batch`. Nothing is sent."""
         return self._inner.job(*args, **kwargs)
 
-    @sealed
+    @hide_frames
     def quote(self, *args: P.args, **kwargs: P.kwargs) -> int | None:
         """Return the price of a start in coins, or None if the service gives none."""
-        return self._loop_thread.call(self._inner.quote, *args, **kwargs)
+        return self._loop_thread.run(self._inner.quote, *args, **kwargs)
 
     def get(self, id: str) -> R:
         """Return the current record of one task. Raises `NotFound`."""
-        return self._loop_thread.call(self._inner.get, id)
+        return self._loop_thread.run(self._inner.get, id)
 
     def get_many(self, ids: Sequence[str]) -> dict[str, R]:
         """Return the records of several tasks by id; ids unknown to the service are left out."""
-        return self._loop_thread.call(self._inner.get_many, ids)
+        return self._loop_thread.run(self._inner.get_many, ids)
 
     def list(self, *, page: int = 1, page_size: int = 20, status: str | None = None) -> Page[R]:
         """Return one page of the account's tasks of this kind, newest first."""
-        return self._loop_thread.call(
+        return self._loop_thread.run(
             self._inner.list, page=page, page_size=page_size, status=status
         )
 
     def processing(self) -> tuple[R, ...]:
         """Return the account's tasks of this kind that are being processed."""
-        return self._loop_thread.call(self._inner.processing)
+        return self._loop_thread.run(self._inner.processing)
 
     def iter(self, *, page_size: int = 100, status: str | None = None) -> Iterator[R]:
         """Yield all of the account's tasks of this kind, newest first, page by page."""
@@ -298,7 +302,7 @@ class BlockingTaskNamespace(Handle, Generic[P, R]):
 
     def delete(self, id: str) -> None:
         """Delete a task and its results at the service; see `TaskNamespace.delete`."""
-        self._loop_thread.call(self._inner.delete, id)
+        self._loop_thread.run(self._inner.delete, id)
 
     def attach(self, id: str) -> BlockingTask[R]:
         """Return the handle of a task by its id, without a request."""
@@ -308,6 +312,6 @@ class BlockingTaskNamespace(Handle, Generic[P, R]):
         return BlockingTask(self._loop_thread, task)
 
 
-def behind(wrapper: Any) -> tuple[Any, Bridge]:
+def wrapped_and_loop(wrapper: Any) -> tuple[Any, EventLoopThread]:
     """Return the wrapped async object and the event loop thread."""
     return wrapper._inner, wrapper._loop_thread

@@ -7,33 +7,33 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, overload
 
-from a2e_async._blocking.bridge import Bridge
+from a2e_async._blocking.bridge import EventLoopThread
 from a2e_async._blocking.faces import (
     BlockingTask,
     BlockingTaskNamespace,
-    Face,
-    behind,
-    opens,
-    streams,
-    tells,
-    waits,
+    BlockingWrapper,
+    blocking_call,
+    blocking_context,
+    blocking_iterator,
+    loop_call,
+    wrapped_and_loop,
 )
-from a2e_async.handle import Handle
+from a2e_async._core.handle import NotCopyable
+from a2e_async.account.avatars import Avatars
+from a2e_async.account.backgrounds import Backgrounds
+from a2e_async.account.credits import Credits
+from a2e_async.account.files import Files, bound_output
+from a2e_async.account.legacy import Legacy
+from a2e_async.account.speech import Speech
+from a2e_async.account.voices import Voices
+from a2e_async.kinds.caption_removal import CaptionRemoval
+from a2e_async.kinds.face_swap import FaceSwap
+from a2e_async.kinds.image_to_video import ImageToVideo
+from a2e_async.kinds.namespace import RenamableNamespace
+from a2e_async.kinds.text_to_image import TextToImage
+from a2e_async.kinds.veo import Veo
+from a2e_async.kinds.video_twin import VideoTwin
 from a2e_async.models import Output, Record
-from a2e_async.resources.avatars import Avatars
-from a2e_async.resources.backgrounds import Backgrounds
-from a2e_async.resources.base import Renamable
-from a2e_async.resources.caption_removal import CaptionRemoval
-from a2e_async.resources.credits import Credits
-from a2e_async.resources.face_swap import FaceSwap
-from a2e_async.resources.files import Files, bound_output
-from a2e_async.resources.image_to_video import ImageToVideo
-from a2e_async.resources.legacy import Legacy
-from a2e_async.resources.speech import Speech
-from a2e_async.resources.text_to_image import TextToImage
-from a2e_async.resources.veo import Veo
-from a2e_async.resources.video_twin import VideoTwin
-from a2e_async.resources.voices import Voices
 
 if TYPE_CHECKING:
     from a2e_async._blocking import _signatures
@@ -44,118 +44,118 @@ F = TypeVar("F")
 
 
 class BlockingTextToImage(BlockingTaskNamespace[P, R]):
-    make_avatar = waits(TextToImage.make_avatar)
+    make_avatar = blocking_call(TextToImage.make_avatar)
 
 
 class BlockingImageToVideo(BlockingTaskNamespace[P, R]):
-    avg_processing_time = waits(ImageToVideo.avg_processing_time)
-    unlimited_queue_level = waits(ImageToVideo.unlimited_queue_level)
-    mark_shared = waits(ImageToVideo.mark_shared)
-    mark_downloaded = waits(ImageToVideo.mark_downloaded)
-    mark_copied = waits(ImageToVideo.mark_copied)
-    extend_prompt = waits(ImageToVideo.extend_prompt)
-    stream_prompt = opens(ImageToVideo.stream_prompt)
-    unclaimed_prompts = tells(ImageToVideo.unclaimed_prompts)
+    avg_processing_time = blocking_call(ImageToVideo.avg_processing_time)
+    unlimited_queue_level = blocking_call(ImageToVideo.unlimited_queue_level)
+    mark_shared = blocking_call(ImageToVideo.mark_shared)
+    mark_downloaded = blocking_call(ImageToVideo.mark_downloaded)
+    mark_copied = blocking_call(ImageToVideo.mark_copied)
+    extend_prompt = blocking_call(ImageToVideo.extend_prompt)
+    stream_prompt = blocking_context(ImageToVideo.stream_prompt)
+    unclaimed_prompts = loop_call(ImageToVideo.unclaimed_prompts)
 
 
 class BlockingRenamable(BlockingTaskNamespace[P, R]):
-    rename = waits(Renamable.rename)
+    rename = blocking_call(RenamableNamespace.rename)
 
 
 class BlockingVeo(BlockingTaskNamespace[P, R]):
-    get_1080p = waits(Veo.get_1080p)
-    wait_1080p = waits(Veo.wait_1080p)
+    get_1080p = blocking_call(Veo.get_1080p)
+    wait_1080p = blocking_call(Veo.wait_1080p)
 
 
 class BlockingVideoTwin(BlockingTaskNamespace[P, R]):
-    upload_status = waits(VideoTwin.upload_status)
+    upload_status = blocking_call(VideoTwin.upload_status)
 
-    def __init__(self, loop_thread: Bridge, inner: VideoTwin[P, R]) -> None:
+    def __init__(self, loop_thread: EventLoopThread, inner: VideoTwin[P, R]) -> None:
         super().__init__(loop_thread, inner)
         self._twins = inner
 
     def retry(self, id: str) -> BlockingTask[R]:
         """Retry a failed training; see `VideoTwin.retry`."""
-        return self._task(self._loop_thread.call(self._twins.retry, id))
+        return self._task(self._loop_thread.run(self._twins.retry, id))
 
     def continue_training(self, id: str) -> BlockingTask[R]:
         """Continue the training of a twin; see `VideoTwin.continue_training`."""
-        return self._task(self._loop_thread.call(self._twins.continue_training, id))
+        return self._task(self._loop_thread.run(self._twins.continue_training, id))
 
     def correct_eye_contact(self, id: str) -> BlockingTask[R]:
         """Correct the eye contact of a twin; see `VideoTwin.correct_eye_contact`."""
-        return self._task(self._loop_thread.call(self._twins.correct_eye_contact, id))
+        return self._task(self._loop_thread.run(self._twins.correct_eye_contact, id))
 
     def all(self) -> tuple[R, ...]:
         """Return all twins of the account."""
-        return self._loop_thread.call(self._twins.all)
+        return self._loop_thread.run(self._twins.all)
 
 
 class BlockingFaceSwap(BlockingTaskNamespace[P, R]):
-    save_face = waits(FaceSwap.save_face)
-    faces = waits(FaceSwap.faces)
-    delete_face = waits(FaceSwap.delete_face)
+    save_face = blocking_call(FaceSwap.save_face)
+    faces = blocking_call(FaceSwap.faces)
+    delete_face = blocking_call(FaceSwap.delete_face)
 
-    def __init__(self, loop_thread: Bridge, inner: FaceSwap[P, R]) -> None:
+    def __init__(self, loop_thread: EventLoopThread, inner: FaceSwap[P, R]) -> None:
         super().__init__(loop_thread, inner)
         self._swaps = inner
 
     def running(self) -> tuple[R, ...]:
         """Return the unfinished swaps; see `FaceSwap.running`."""
-        return self._loop_thread.call(self._swaps.running)
+        return self._loop_thread.run(self._swaps.running)
 
 
 class BlockingCaptionRemoval(BlockingTaskNamespace[P, R]):
-    def __init__(self, loop_thread: Bridge, inner: CaptionRemoval[P, R]) -> None:
+    def __init__(self, loop_thread: EventLoopThread, inner: CaptionRemoval[P, R]) -> None:
         super().__init__(loop_thread, inner)
         self._removals = inner
 
     def retry(self, id: str) -> BlockingTask[R]:
         """Retry a failed task; see `CaptionRemoval.retry`."""
-        return self._task(self._loop_thread.call(self._removals.retry, id))
+        return self._task(self._loop_thread.run(self._removals.retry, id))
 
 
-class BlockingSpeech(Face[Speech]):
-    say = waits(Speech.say)
-    unclaimed = tells(Speech.unclaimed)
+class BlockingSpeech(BlockingWrapper[Speech]):
+    say = blocking_call(Speech.say)
+    unclaimed = loop_call(Speech.unclaimed)
 
 
-class BlockingVoices(Face[Voices]):
-    public = waits(Voices.public)
-    presets = waits(Voices.presets)
-    languages = waits(Voices.languages)
-    cloned = waits(Voices.cloned)
-    previews = waits(Voices.previews)
-    delete_preview = waits(Voices.delete_preview)
+class BlockingVoices(BlockingWrapper[Voices]):
+    public = blocking_call(Voices.public)
+    presets = blocking_call(Voices.presets)
+    languages = blocking_call(Voices.languages)
+    cloned = blocking_call(Voices.cloned)
+    previews = blocking_call(Voices.previews)
+    delete_preview = blocking_call(Voices.delete_preview)
 
 
-class BlockingAvatars(Face[Avatars]):
-    list = waits(Avatars.list)
-    custom = waits(Avatars.custom)
-    add = waits(Avatars.add)
-    update = waits(Avatars.update)
-    delete = waits(Avatars.delete)
-    tags = waits(Avatars.tags)
+class BlockingAvatars(BlockingWrapper[Avatars]):
+    list = blocking_call(Avatars.list)
+    custom = blocking_call(Avatars.custom)
+    add = blocking_call(Avatars.add)
+    update = blocking_call(Avatars.update)
+    delete = blocking_call(Avatars.delete)
+    tags = blocking_call(Avatars.tags)
 
 
-class BlockingBackgrounds(Face[Backgrounds]):
-    add = waits(Backgrounds.add)
-    custom = waits(Backgrounds.custom)
-    all = waits(Backgrounds.all)
-    random = waits(Backgrounds.random)
-    delete = waits(Backgrounds.delete)
+class BlockingBackgrounds(BlockingWrapper[Backgrounds]):
+    add = blocking_call(Backgrounds.add)
+    custom = blocking_call(Backgrounds.custom)
+    all = blocking_call(Backgrounds.all)
+    random = blocking_call(Backgrounds.random)
+    delete = blocking_call(Backgrounds.delete)
 
 
-class BlockingCredits(Face[Credits]):
-    balance = waits(Credits.balance)
-    history = waits(Credits.history)
-    iter_history = streams(Credits.iter_history)
-    quote = waits(Credits.quote)
+class BlockingCredits(BlockingWrapper[Credits]):
+    balance = blocking_call(Credits.balance)
+    history = blocking_call(Credits.history)
+    iter_history = blocking_iterator(Credits.iter_history)
+    quote = blocking_call(Credits.quote)
 
 
-class BlockingFiles(Face[Files]):
-    upload = waits(Files.upload)
-    download = waits(Files.download)
+class BlockingFiles(BlockingWrapper[Files]):
+    upload = blocking_call(Files.upload)
+    download = blocking_call(Files.download)
 
     def open(self, output: Output) -> AbstractContextManager[Iterator[bytes]]:
         """``with a2e.files.open(output) as chunks: for chunk in chunks: …``."""
@@ -163,22 +163,22 @@ class BlockingFiles(Face[Files]):
 
     def read(self, output: Output, *, max_bytes: int = 64 * 1024 * 1024) -> bytes:
         """Return the complete file. Raises `TransferError` if it is larger than ``max_bytes``."""
-        return self._loop_thread.call(bound_output(self._inner, output).read, max_bytes=max_bytes)
+        return self._loop_thread.run(bound_output(self._inner, output).read, max_bytes=max_bytes)
 
 
-class BlockingLegacy(Face[Legacy]):
-    watermark = waits(Legacy.watermark)
-    unclaimed = tells(Legacy.unclaimed)
-    transfer = waits(Legacy.transfer)
-    upload_permit = waits(Legacy.upload_permit)
-    avatar_video_status = waits(Legacy.avatar_video_status)
-    avatar_videos = waits(Legacy.avatar_videos)
-    characters = waits(Legacy.characters)
-    continue_training = waits(Legacy.continue_training)
-    clone_voice_of_twin = waits(Legacy.clone_voice_of_twin)
-    detect_language = waits(Legacy.detect_language)
-    set_public_pool = waits(Legacy.set_public_pool)
-    add_user = waits(Legacy.add_user)
+class BlockingLegacy(BlockingWrapper[Legacy]):
+    watermark = blocking_call(Legacy.watermark)
+    unclaimed = loop_call(Legacy.unclaimed)
+    copy_to_storage = blocking_call(Legacy.copy_to_storage)
+    upload_permit = blocking_call(Legacy.upload_permit)
+    avatar_video_status = blocking_call(Legacy.avatar_video_status)
+    avatar_videos = blocking_call(Legacy.avatar_videos)
+    characters = blocking_call(Legacy.characters)
+    continue_training = blocking_call(Legacy.continue_training)
+    clone_voice_of_twin = blocking_call(Legacy.clone_voice_of_twin)
+    detect_language = blocking_call(Legacy.detect_language)
+    set_public_pool = blocking_call(Legacy.set_public_pool)
+    add_user = blocking_call(Legacy.add_user)
 
 
 class _LazyBlockingNamespace(Generic[F]):
@@ -188,7 +188,7 @@ class _LazyBlockingNamespace(Generic[F]):
     kind's own signatures.
     """
 
-    def __init__(self, make: Callable[[Bridge, Any], Any]) -> None:
+    def __init__(self, make: Callable[[EventLoopThread, Any], Any]) -> None:
         self._factory = make
         self._name = ""
 
@@ -204,13 +204,13 @@ class _LazyBlockingNamespace(Generic[F]):
     def __get__(self, client: "BlockingNamespaces | None", owner: type | None = None) -> Self | F:
         if client is None:
             return self
-        inner, loop_thread = behind(client)
+        inner, loop_thread = wrapped_and_loop(client)
         made: F = self._factory(loop_thread, getattr(inner, self._name))
         vars(client)[self._name] = made
         return made
 
 
-class BlockingNamespaces(Handle):
+class BlockingNamespaces(NotCopyable):
     """The namespaces of a blocking client: those of `A2E`, with blocking methods."""
 
     # -- images --------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from cyclopts import App, CycloptsError, MissingArgumentError
 
-from a2e_async import __version__
+from a2e_async._core.version import __version__
 from a2e_async.cli import exit_codes
 from a2e_async.cli.avatars import avatars, backgrounds
 from a2e_async.cli.batch.command import HELP as BATCH

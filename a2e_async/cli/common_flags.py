@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from a2e_async.resources.registry import kind_names
+from a2e_async.kinds.registry import kind_names
 
 COMMON = Group("Common", sort_key=100)
 

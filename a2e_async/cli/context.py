@@ -8,18 +8,18 @@ from urllib.parse import urlsplit
 
 from attrs import define, field
 
+from a2e_async._core.config import Account, resolve_account
 from a2e_async.cli.common_flags import OutputFlags, ServiceFlags
 from a2e_async.cli.printer import Printer
-from a2e_async.config import Account, resolve_account
 from a2e_async.errors import ConfigurationError
 from a2e_async.events import Event, StartLost
 
 if TYPE_CHECKING:
+    from a2e_async._core.journal.protocol import AccountEntries, Journal
+    from a2e_async._core.submission.budget import Budget
+    from a2e_async._core.tasks.task import Task
     from a2e_async.client import A2E
     from a2e_async.models import Output, Recovery
-    from a2e_async.tasks.budget import Budget
-    from a2e_async.tasks.journal import AccountEntries, Journal
-    from a2e_async.tasks.task import Task
 
 
 @define(kw_only=True)
@@ -58,8 +58,8 @@ class CommandContext:
 
         ``resend`` lets it submit a start again once its absence is proved.
         """
+        from a2e_async._core.journal.recorder import other_accounts, other_accounts_message
         from a2e_async.client import A2E
-        from a2e_async.tasks.book import others_in, others_word
 
         account = self.account()
         self.host = urlsplit(account.base_url).netloc
@@ -75,9 +75,9 @@ class CommandContext:
         try:
             async with a2e:
                 if journal is not None:
-                    self.other_accounts = await others_in(journal, account.label)
+                    self.other_accounts = await other_accounts(journal, account.label)
                 if self.other_accounts:
-                    self.printer.note(f"{others_word(self.other_accounts)}.")
+                    self.printer.note(f"{other_accounts_message(self.other_accounts)}.")
                 yield a2e
         finally:
             # Closing waits for starts in flight. Nothing awaits their tasks, so they are kept here.

@@ -13,7 +13,7 @@ from a2e_async.cli.printer import columns
 from a2e_async.cli.runner import run_command
 
 if TYPE_CHECKING:
-    from a2e_async.resources.credits import Transaction
+    from a2e_async.account.credits import Transaction
 
 
 def coins(

@@ -14,8 +14,8 @@ from a2e_async.errors import (
     TaskTimeout,
     TransferError,
 )
+from a2e_async.kinds.registry import kind_named, kind_names
 from a2e_async.models import Recovery
-from a2e_async.resources.registry import kind_named, kind_names
 
 # Each entry replaces what only a Python program can use. The order matters: longer forms first.
 _REPLACEMENTS: Final[tuple[tuple[str, str], ...]] = (
@@ -111,7 +111,7 @@ def error_message(error: BaseException) -> str:
 
 def where_to_search(recovery: Recovery) -> str:
     """Return the command that shows whether a start without a response was carried out."""
-    if recovery.kind in kind_names() and kind_named(recovery.kind).list_at is not None:
+    if recovery.kind in kind_names() and kind_named(recovery.kind).list is not None:
         return f"a2e list {recovery.kind}"
     return "a2e credits --history"
 

@@ -12,7 +12,7 @@ from a2e_async.errors import A2EError
 from a2e_async.models import Output, Record, Status
 
 if TYPE_CHECKING:
-    from a2e_async.tasks.task import Task
+    from a2e_async._core.tasks.task import Task
 
 
 def record_json(record: Record, kind: str) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def record_lines(record: Record, kind: str) -> list[tuple[str, str]]:
 
 def text_result_field(cls: type[Record]) -> str | None:
     """Return the name of the field that holds the result of a kind without output files."""
-    found = re.search(r"\brecord\.(\w+)", cls.instead_of_outputs)
+    found = re.search(r"\brecord\.(\w+)", cls.result_attribute)
     return found[1] if found else None
 
 

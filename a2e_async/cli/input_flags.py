@@ -11,23 +11,23 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from attrs import frozen
 from cyclopts import Group, Parameter
 
+from a2e_async._core.schema.inputs import (
+    AcceptedMedia,
+    FieldDoc,
+    InputField,
+    ItemCount,
+    MaxLength,
+    Range,
+    format_number,
+    input_fields,
+    is_url,
+)
+from a2e_async._core.tasks.kind import TaskKind
+from a2e_async._core.typeguards import is_list, is_mapping
 from a2e_async.cli import strict_json
 from a2e_async.cli.error_messages import in_cli_words
 from a2e_async.cli.number_parsing import choice_of, number, parse_each, parse_one, whole_number
 from a2e_async.errors import InvalidInput
-from a2e_async.inputs import (
-    Between,
-    Count,
-    Doc,
-    InputField,
-    Length,
-    Media,
-    input_fields,
-    is_url,
-    plain_number,
-)
-from a2e_async.narrow import is_list, is_map
-from a2e_async.tasks.kind import TaskKind
 
 INPUTS = Group("Inputs", sort_key=0)
 
@@ -191,7 +191,7 @@ def _flag(f: InputField, kind: TaskKind[..., Any]) -> InputFlag:
         parts = _parts(get_args(sequence)[0])
     words = tuple(w for p in parts if get_origin(p) is Literal for w in get_args(p))
     plain = [p for p in parts if get_origin(p) is not Literal]
-    media: Media | None = f.note(Media)
+    media: AcceptedMedia | None = f.find_metadata(AcceptedMedia)
     is_json = any(p is Mapping or get_origin(p) is Mapping for p in plain)
     single: Any = str
     if words and not plain:
@@ -209,7 +209,7 @@ def _flag(f: InputField, kind: TaskKind[..., Any]) -> InputFlag:
             words if plain else (),
             many=many,
             is_json=is_json,
-            max_length=kind.name_most if f.name == "name" else None,
+            max_length=kind.max_name_length if f.name == "name" else None,
             kind=kind,
         ),
         value=_value_label(
@@ -224,7 +224,7 @@ def _flag(f: InputField, kind: TaskKind[..., Any]) -> InputFlag:
 
 
 def _value_label(
-    single: Any, media: Media | None, *, closed: bool, many: bool, is_json: bool
+    single: Any, media: AcceptedMedia | None, *, closed: bool, many: bool, is_json: bool
 ) -> str:
     """Return the kind of value that a flag takes, in a word or two."""
     if is_json:
@@ -257,22 +257,22 @@ def _help(
     max_length: int | None,
     kind: TaskKind[..., Any],
 ) -> str:
-    doc: Doc | None = f.note(Doc)
+    doc: FieldDoc | None = f.find_metadata(FieldDoc)
     # Input docs are written for Python: they name other inputs, values and methods.
     text = message_with_flags(kind, in_cli_words(doc.text)) if doc else ""
     flag = f.name.replace("_", "-")
     text = text.replace("this is False", f"--no-{flag} is given")
     said = [text.replace("this is True", f"--{flag} is given")]
-    between: Between | None = f.note(Between)
-    count: Count | None = f.note(Count)
-    length: Length | None = f.note(Length)
-    media: Media | None = f.note(Media)
+    between: Range | None = f.find_metadata(Range)
+    count: ItemCount | None = f.find_metadata(ItemCount)
+    length: MaxLength | None = f.find_metadata(MaxLength)
+    media: AcceptedMedia | None = f.find_metadata(AcceptedMedia)
     if words:
         said.append(f"One of {', '.join(map(str, words))}, or another value the service knows.")
     if between:
-        said.append(f"From {plain_number(between.low)} to {plain_number(between.high)}.")
+        said.append(f"From {format_number(between.low)} to {format_number(between.high)}.")
     if length:
-        said.append(f"At most {max_length or length.most} characters.")
+        said.append(f"At most {max_length or length.max_chars} characters.")
     if media:
         article = "Each a" if many else "A"
         said.append(f"{article} URL or a local path ({' or '.join(media.types)}).")
@@ -286,7 +286,7 @@ def _help(
     return " ".join(part for part in said if part)
 
 
-def _times(count: Count) -> str:
+def _times(count: ItemCount) -> str:
     if count.low > 1:
         return f"Give the flag {count} times."
     if count.high is None:
@@ -306,7 +306,7 @@ def _value(flag: InputFlag, given: Any) -> Any:
             f"{flag.flag} must be JSON such as '{_json_example(flag.many)}'{source}: {error}.",
             field=flag.name,
         ) from None
-    if not (is_list(value) if flag.many else is_map(value)):
+    if not (is_list(value) if flag.many else is_mapping(value)):
         wanted = "list" if flag.many else "object"
         raise InvalidInput(f"{flag.flag} must be a JSON {wanted}{source}.", field=flag.name)
     return value

@@ -3,6 +3,7 @@
 from textwrap import wrap
 from typing import Any, Final
 
+from a2e_async._core.tasks.kind import TaskKind
 from a2e_async.cli import exit_codes
 from a2e_async.cli.common_flags import KindName, OutputFlags
 from a2e_async.cli.context import CommandContext
@@ -11,8 +12,7 @@ from a2e_async.cli.input_flags import InputFlag, flags_of
 from a2e_async.cli.printer import Printer, columns
 from a2e_async.cli.runner import report_error
 from a2e_async.errors import InvalidInput
-from a2e_async.resources.registry import kind_named, kind_names
-from a2e_async.tasks.kind import TaskKind
+from a2e_async.kinds.registry import kind_named, kind_names
 
 COLUMNS: Final = ("KIND", "MAKES", "OUTPUTS", "TYPICAL TIME", "TESTED LIVE")
 
@@ -46,18 +46,18 @@ def _row(kind: TaskKind[..., Any]) -> tuple[str, ...]:
         kind.name,
         kind.summary,
         _outputs(kind),
-        format_typical_duration(kind.usual),
-        _yes_or_no(kind.live),
+        format_typical_duration(kind.typical_duration),
+        _yes_or_no(kind.tested_live),
     )
 
 
 def _details(kind: TaskKind[..., Any]) -> str:
     facts = [
         ("outputs", _outputs(kind)),
-        ("typical time", format_typical_duration(kind.usual)),
-        ("tested live", _yes_or_no(kind.live)),
+        ("typical time", format_typical_duration(kind.typical_duration)),
+        ("tested live", _yes_or_no(kind.tested_live)),
         ("commands", ", ".join(_commands(kind))),
-        ("operation", f"{kind.start_at.method} {kind.start_at.path}"),
+        ("operation", f"{kind.start.method} {kind.start.path}"),
     ]
     inputs = [line for flag in flags_of(kind) for line in _input_lines(flag)]
     return "\n".join([f"{kind.name}: {kind.summary}", columns(facts), "", *inputs])
@@ -76,12 +76,12 @@ def _document(kind: TaskKind[..., Any]) -> dict[str, Any]:
     return {
         "kind": kind.name,
         "help": kind.summary,
-        "outputs": list(dict.fromkeys(result.media for result in kind.results)),
+        "outputs": list(dict.fromkeys(result.media for result in kind.outputs)),
         "result": text_result_field(kind.record),
-        "usual_seconds": list(kind.usual) if kind.usual else None,
-        "live": kind.live,
+        "usual_seconds": list(kind.typical_duration) if kind.typical_duration else None,
+        "live": kind.tested_live,
         "can": _commands(kind),
-        "operation": f"{kind.start_at.method} {kind.start_at.path}",
+        "operation": f"{kind.start.method} {kind.start.path}",
         "inputs": [flag.to_json() for flag in flags_of(kind)],
     }
 
@@ -89,20 +89,20 @@ def _document(kind: TaskKind[..., Any]) -> dict[str, Any]:
 def _outputs(kind: TaskKind[..., Any]) -> str:
     if name := text_result_field(kind.record):
         return name
-    media = dict.fromkeys(result.media for result in kind.results)
-    return ", ".join(media) if kind.watchable else "on the site"
+    media = dict.fromkeys(result.media for result in kind.outputs)
+    return ", ".join(media) if kind.pollable else "on the site"
 
 
 def _commands(kind: TaskKind[..., Any]) -> list[str]:
     """Return the commands that a kind's tasks support."""
     supported = {
         "start": True,
-        "run": kind.watchable,
-        "show": kind.watchable,
-        "wait": kind.watchable,
-        "list": kind.list_at is not None,
-        "rename": kind.rename_at is not None,
-        "delete": kind.delete_at is not None,
+        "run": kind.pollable,
+        "show": kind.pollable,
+        "wait": kind.pollable,
+        "list": kind.list is not None,
+        "rename": kind.rename is not None,
+        "delete": kind.delete is not None,
     }
     return [name for name, can in supported.items() if can]
 

@@ -83,8 +83,8 @@ async def _serve(context: CommandContext, options: _ServerOptions) -> int:
         raise ConfigurationError(
             "a2e mcp needs the MCP SDK: pip install 'a2e-async[mcp]'."
         ) from error
-    from a2e_async.tasks.budget import Budget
-    from a2e_async.tasks.journal_sqlite import SqliteJournal
+    from a2e_async._core.journal.sqlite import SqliteJournal
+    from a2e_async._core.submission.budget import Budget
 
     if options.files is not None and not options.files.is_dir():
         raise InvalidInput(f"--files {options.files} is not a directory.", field="files")

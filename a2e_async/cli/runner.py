@@ -88,7 +88,7 @@ def _print_how_to_continue(context: CommandContext) -> list[str]:
     """Print how to get the result of each charged task; return the refs of unfinished ones."""
     refs = [ref for ref, task in context.tasks.items() if not task.done]
     for ref in refs:
-        pollable = context.tasks[ref].kind.watchable
+        pollable = context.tasks[ref].kind.pollable
         advice = (
             f"Wait for it with: a2e task wait {ref}" if pollable else f"{ref}: {RESULT_ON_SITE}"
         )

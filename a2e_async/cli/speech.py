@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
+from a2e_async._core.files.media_types import SNIFF_BYTES, extension_for_mime_type, sniff_media_type
 from a2e_async.cli import exit_codes
 from a2e_async.cli.common_flags import ServiceFlags
 from a2e_async.cli.context import CommandContext
@@ -21,11 +22,10 @@ from a2e_async.cli.runner import run_command
 from a2e_async.cli.start_commands import START_IN_PROGRESS
 from a2e_async.errors import InvalidInput
 from a2e_async.models import Output
-from a2e_async.transport.mediatype import HEAD_BYTES, extension_for, sniff
 
 if TYPE_CHECKING:
+    from a2e_async.account.voices import Voice
     from a2e_async.client import A2E
-    from a2e_async.resources.voices import Voice
 
 COLUMNS = ("ID", "NAME", "GROUP", "RATE")
 
@@ -169,10 +169,10 @@ async def _available_regions(a2e: "A2E", country: str, region: str) -> str:
 def _suffix_notice(path: Path) -> str | None:
     """Return a notice if the suffix of a file does not match its format."""
     with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    _, mime = sniff(head, None)
-    suffix = extension_for(mime)
-    if suffix is None or sniff(b"", path.name)[1] == mime:
+        head = file.read(SNIFF_BYTES)
+    _, mime = sniff_media_type(head, None)
+    suffix = extension_for_mime_type(mime)
+    if suffix is None or sniff_media_type(b"", path.name)[1] == mime:
         return None
     return f"{path} is {suffix.upper()} despite its name; the service makes no other format."
 

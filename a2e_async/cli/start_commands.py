@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Group, Parameter
 
+from a2e_async._core.schema.inputs import build_input
 from a2e_async.cli import exit_codes
 from a2e_async.cli.batch.validation import check_key
 from a2e_async.cli.common_flags import ServiceFlags
@@ -22,16 +23,15 @@ from a2e_async.cli.progress import progress_line, transfer_listener
 from a2e_async.cli.runner import RESULT_ON_SITE, run_command
 from a2e_async.errors import InvalidInput, TaskFailed
 from a2e_async.events import Accepted, Event
-from a2e_async.inputs import build_input
+from a2e_async.kinds.registry import kind_named, kind_names
 from a2e_async.models import Record
-from a2e_async.resources.registry import kind_named, kind_names
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
+    from a2e_async._core.tasks.kind import TaskKind
+    from a2e_async._core.tasks.task import Task
     from a2e_async.client import A2E
-    from a2e_async.tasks.kind import TaskKind
-    from a2e_async.tasks.task import Task
 
 RESULT_GROUP = Group("Waiting", sort_key=50)
 JOURNAL_GROUP = Group("Journal", sort_key=60)
@@ -134,7 +134,7 @@ def start(
     async def work(context: CommandContext) -> int:
         async with _journaled(context, journal, key) as a2e:
             task = await _start(context, a2e.kind(kind), inputs, key)
-        if not task.kind.watchable:
+        if not task.kind.pollable:
             context.printer.note(
                 f"The service has no status operation for {kind} tasks; {RESULT_ON_SITE}"
             )
@@ -162,7 +162,7 @@ def run(
         declared = kind_named(kind)
         check_pollable(declared)
         with errors_as_flags(declared):
-            count = declared.expected(build_input(declared.input, (), inputs))
+            count = declared.expected_tasks(build_input(declared.input, (), inputs))
         destination = prepare_destination(out, count)
         async with _journaled(context, journal, key) as a2e:
             task = await _start(context, a2e.kind(kind), inputs, key)
@@ -207,7 +207,7 @@ def _journaled(
         return context.client()
     check_key(key)
     context.resume_command = shlex.join(["a2e", "journal", "resume", str(path)])
-    from a2e_async.tasks.journal_sqlite import SqliteJournal
+    from a2e_async._core.journal.sqlite import SqliteJournal
 
     return context.client(SqliteJournal(path))
 
@@ -242,7 +242,7 @@ async def _start(
 
 def check_pollable(kind: "TaskKind[..., Any]") -> None:
     """Raise `InvalidInput` for a kind whose tasks cannot be polled."""
-    if not kind.watchable:
+    if not kind.pollable:
         raise InvalidInput(
             f"The service has no status operation for {kind.name} tasks, so they cannot be shown "
             f"or waited for. Start one with: a2e start {kind.name}; {RESULT_ON_SITE}",

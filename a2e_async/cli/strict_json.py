@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from a2e_async.free_json import shown
+from a2e_async._core.schema.json_guard import short_repr
 
 
 def parse(text: str) -> Any:
@@ -19,5 +19,5 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) < len(pairs):
         names = [name for name, _ in pairs]
         repeated = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"an object has {shown(repeated)} twice")
+        raise ValueError(f"an object has {short_repr(repeated)} twice")
     return members

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from a2e_async._core.tasks.kind import split_ref
 from a2e_async.cli import exit_codes
 from a2e_async.cli.common_flags import KindName, ServiceFlags
 from a2e_async.cli.confirmation import confirm
@@ -24,9 +25,8 @@ from a2e_async.cli.runner import run_command
 from a2e_async.cli.start_commands import Out, Timeout, check_pollable, finish
 from a2e_async.cli.start_commands import wait as wait_for
 from a2e_async.errors import InvalidInput
+from a2e_async.kinds.registry import kind_named
 from a2e_async.models import Record, merge_records
-from a2e_async.resources.registry import kind_named
-from a2e_async.tasks.kind import split_ref
 
 TASK = App(
     name="task",
@@ -104,7 +104,7 @@ def rename(
 
     async def work(context: CommandContext) -> int:
         kind, ids = split_ref(ref)
-        if kind_named(kind).rename_at is None:
+        if kind_named(kind).rename is None:
             raise InvalidInput(f"The service cannot rename {kind} tasks.", field="ref")
         async with context.client() as a2e:
             namespace: Any = a2e.kind(kind)

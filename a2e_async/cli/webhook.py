@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter, validators
 
+from a2e_async._core.config import clean_webhook_secret
+from a2e_async._core.redact import redact
 from a2e_async.cli import exit_codes
 from a2e_async.cli.common_flags import OutputFlags
 from a2e_async.cli.context import CommandContext
 from a2e_async.cli.journal.entries import open_existing
 from a2e_async.cli.number_parsing import WHOLE
 from a2e_async.cli.runner import run_command
-from a2e_async.config import clean_webhook_secret
-from a2e_async.redact import redact
 
 if TYPE_CHECKING:
-    from a2e_async.tasks.journal import Entry, Journal
-    from a2e_async.webhooks import Receipt
+    from a2e_async._core.journal.protocol import Entry, Journal
+    from a2e_async._core.webhooks.receiver import WebhookOutcome
 
 WEBHOOK = App(name="webhook", help="Receive webhook events, to test their delivery.", sort_key=8)
 
@@ -63,12 +63,12 @@ def listen(
     async def work(context: CommandContext) -> int:
         from aiohttp import web
 
-        from a2e_async.webhooks import Receiver
+        from a2e_async._core.webhooks.receiver import WebhookReceiver
 
         secret = clean_webhook_secret()
         opened = None if journal is None else open_existing(journal)
-        requests: asyncio.Queue[Receipt] = asyncio.Queue()
-        receiver = Receiver(secret, lambda hook: True, seen=requests.put_nowait)
+        requests: asyncio.Queue[WebhookOutcome] = asyncio.Queue()
+        receiver = WebhookReceiver(secret, lambda hook: True, on_request=requests.put_nowait)
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", receiver.handle)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
@@ -94,19 +94,19 @@ def listen(
 
 
 async def _print_request(
-    context: CommandContext, receipt: "Receipt", journal: "Journal | None"
+    context: CommandContext, receipt: "WebhookOutcome", journal: "Journal | None"
 ) -> None:
     """Print one request, and forward its event if there is a journal."""
     entry: Entry | None = None
-    if receipt.status == 204 and receipt.hook is not None and journal is not None:
-        entry = await journal.heard(receipt.hook)
+    if receipt.status == 204 and receipt.webhook_id is not None and journal is not None:
+        entry = await journal.record_event(receipt.webhook_id)
     event = _event_name(receipt.body)
     at = datetime.now(UTC).astimezone()
     document = {
         "at": at.isoformat(timespec="milliseconds"),
         "status": receipt.status,
-        "valid": receipt.hook is not None,
-        "start": receipt.hook,
+        "valid": receipt.webhook_id is not None,
+        "start": receipt.webhook_id,
         "event": event,
         "bytes": len(receipt.body),
         "ref": entry.ref if entry else None,
@@ -116,7 +116,7 @@ async def _print_request(
     if receipt.status != 204:
         text = f"rejected: {_REJECTION_REASONS.get(receipt.status, 'closed')}"
     else:
-        text = f"{event or 'an event'} of start {receipt.hook}, {len(receipt.body)} bytes"
+        text = f"{event or 'an event'} of start {receipt.webhook_id}, {len(receipt.body)} bytes"
         if journal is not None:
             text += f", {entry.ref or entry.key}" if entry else ", not in the journal"
     context.printer.out(f"{at:%H:%M:%S} {receipt.status} {text}")

@@ -16,7 +16,7 @@ from a2e_async import events
 from a2e_async.events import Event
 from a2e_async.models import Recovery, Status
 
-Said = tuple[int, str]
+LevelAndMessage = tuple[int, str]
 """A log level and a message."""
 
 
@@ -32,16 +32,16 @@ def log_events(
     to = logging.getLogger("a2e_async.events") if logger is None else logger
 
     def write(event: Event) -> None:
-        level, message = _said(event)
+        level, message = _describe(event)
         if to.isEnabledFor(level):
-            to.log(level, "%s", message, extra=_extra(event))
+            to.log(level, "%s", message, extra=_record_attributes(event))
 
     return write
 
 
-def _said(event: Event) -> Said:
+def _describe(event: Event) -> LevelAndMessage:
     match event:
-        case events.Asked():
+        case events.StartRequested():
             return logging.DEBUG, f"{event.kind} start {event.start} requested"
         case events.Accepted():
             price = "price unknown" if event.coins is None else f"{event.coins} coins"
@@ -57,9 +57,9 @@ def _said(event: Event) -> Said:
             return logging.WARNING, f"{event.recovery.kind} start lost: it may have been charged"
         case events.Resumed():
             return logging.INFO, f"{event.ref} resumed from the journal"
-        case events.Hold():
+        case events.RateLimitPause():
             return logging.WARNING, f"rate limited: all requests pause for {event.seconds:.1f} s"
-        case events.PaceAlone():
+        case events.RateLimitDegraded():
             return (
                 logging.WARNING,
                 f"shared rate limit unreachable: limiting this client to {event.rate:g} requests/s",
@@ -75,10 +75,10 @@ def _said(event: Event) -> Said:
         case events.Saved():
             return logging.INFO, f"{event.ref or 'a file'} saved, {event.size} bytes"
         case _:
-            return _detail(event)
+            return _describe_detail(event)
 
 
-def _detail(event: Event) -> Said:
+def _describe_detail(event: Event) -> LevelAndMessage:
     match event:
         case events.Attempt():
             came = event.error or f"status {event.status}"
@@ -86,7 +86,7 @@ def _detail(event: Event) -> Said:
             if event.retry_in is None:
                 return logging.DEBUG, said
             return logging.INFO, f"{said}; retry in {event.retry_in:.1f} s"
-        case events.Looked():
+        case events.Polled():
             level = logging.DEBUG if event.error is None else logging.INFO
             return level, f"polled {event.tasks} {event.kind}: {event.error or event.mode}"
         case events.Attached():
@@ -100,7 +100,7 @@ def _detail(event: Event) -> Said:
             return logging.DEBUG, type(event).__name__
 
 
-def _extra(event: Event) -> dict[str, Any]:
+def _record_attributes(event: Event) -> dict[str, Any]:
     found: dict[str, Any] = {"a2e_event": type(event).__name__}
     for attribute in fields(type(event)):
         value = getattr(event, attribute.name)

@@ -22,7 +22,13 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
 from pydantic import Field
 
-from a2e_async import __version__
+from a2e_async._core.journal.protocol import Journal, State
+from a2e_async._core.schema.inputs import AcceptedMedia, FieldDoc, InputField, input_fields, is_url
+from a2e_async._core.submission.budget import Budget
+from a2e_async._core.tasks.kind import TaskKind
+from a2e_async._core.tasks.task import Task
+from a2e_async._core.typeguards import is_sequence
+from a2e_async._core.version import __version__
 from a2e_async.client import A2E
 from a2e_async.errors import (
     A2EError,
@@ -33,25 +39,19 @@ from a2e_async.errors import (
     TaskFailed,
     TaskTimeout,
 )
-from a2e_async.inputs import Doc, InputField, Media, input_fields, is_url
+from a2e_async.kinds.registry import kind_named, kind_names
 from a2e_async.models import Output, Record, Status
-from a2e_async.narrow import is_sequence
-from a2e_async.resources.registry import kind_named, kind_names
-from a2e_async.tasks.budget import Budget
-from a2e_async.tasks.journal import Journal, State
-from a2e_async.tasks.kind import TaskKind
-from a2e_async.tasks.task import Task
 
 P = ParamSpec("P")
-Result = dict[str, Any]
+ToolResult = dict[str, Any]
 
-LONGEST: Final = 300.0
+MAX_WAIT_SECONDS: Final = 300.0
 """Maximum duration of one call of ``wait`` (s)."""
 
-KEPT: Final = 1000
+MAX_CACHED_TASKS: Final = 1000
 """Maximum number of task handles in memory."""
 
-INPUTS_OF: Final = "mcp_inputs"
+INPUT_DIGEST_META: Final = "mcp_inputs"
 """Key in ``meta`` under which the digest of the agent's inputs is stored."""
 
 INSTRUCTIONS: Final = """\
@@ -62,18 +62,18 @@ returns the same task and is charged once: after an error or a lost response, ca
 the same arguments. Pass a key of your own only to pay for another attempt with the same inputs. If
 a task is slow, call wait again; do not start another one."""
 
-Kind = Annotated[str, Field(description="A kind of task, as listed by the tool kinds.")]
-Inputs = Annotated[
+KindArgument = Annotated[str, Field(description="A kind of task, as listed by the tool kinds.")]
+InputsArgument = Annotated[
     dict[str, Any],
     Field(
         description="The kind's inputs by name. A media input is a URL, a path inside the "
         "allowed input directory, or the ref of a finished task, whose output is then used."
     ),
 ]
-Ref = Annotated[str, Field(description="The ref of a task, as returned by start.")]
+RefArgument = Annotated[str, Field(description="The ref of a task, as returned by start.")]
 
-_READS: Final = ToolAnnotations(read_only_hint=True, open_world_hint=True)
-_PAYS: Final = ToolAnnotations(
+_READ_ONLY: Final = ToolAnnotations(read_only_hint=True, open_world_hint=True)
+_COSTS_COINS: Final = ToolAnnotations(
     read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True
 )
 
@@ -93,17 +93,17 @@ def make_server(
     server: MCPServer[Any] = MCPServer("a2e", instructions=INSTRUCTIONS, version=__version__)
     tools = _Tools(a2e, a2e.journal, out, None if files is None else files.resolve(), budget)
     for tool in (tools.kinds, tools.quote, tools.status, tools.wait, tools.unfinished):
-        server.add_tool(tool, annotations=_READS)
+        server.add_tool(tool, annotations=_READ_ONLY)
     for tool in (tools.start, tools.download):
-        server.add_tool(tool, annotations=_PAYS)
+        server.add_tool(tool, annotations=_COSTS_COINS)
     return server
 
 
-def _tool(method: Callable[P, Coroutine[Any, Any, Result]]) -> Callable[P, Any]:
+def _with_tool_errors(method: Callable[P, Coroutine[Any, Any, ToolResult]]) -> Callable[P, Any]:
     """Turn errors into text that the agent can act on."""
 
     @wraps(method)
-    async def call(*args: P.args, **kwargs: P.kwargs) -> Result:
+    async def call(*args: P.args, **kwargs: P.kwargs) -> ToolResult:
         try:
             return await method(*args, **kwargs)
         except BudgetExceeded as error:
@@ -128,36 +128,36 @@ class _Tools:
     ) -> None:
         self._a2e = a2e
         self._journal = journal
-        self._out = out
-        self._files = files
+        self._output_directory = out
+        self._input_directory = files
         self._budget = budget
         self._tasks: OrderedDict[str, Task[Any]] = OrderedDict()
-        self._keys: set[str] = set()
+        self._started_keys: set[str] = set()
         """Keys that this run started, whose cost the budget has counted already."""
-        self._counting = asyncio.Lock()
+        self._budget_lock = asyncio.Lock()
 
-    @_tool
+    @_with_tool_errors
     async def kinds(
         self,
         kind: Annotated[str | None, Field(description="Describe this kind alone.")] = None,
-    ) -> Result:
+    ) -> ToolResult:
         """List all kinds of task, or describe the inputs of one. Free."""
         if kind is not None:
-            return _described(kind_named(kind))
+            return _describe_kind(kind_named(kind))
         return {"kinds": {name: kind_named(name).summary for name in kind_names()}}
 
-    @_tool
-    async def quote(self, kind: Kind, inputs: Inputs) -> Result:
+    @_with_tool_errors
+    async def quote(self, kind: KindArgument, inputs: InputsArgument) -> ToolResult:
         """Return the price of a start in coins (null: the service does not report it). Free."""
-        given = await self._given(kind_named(kind), inputs)
+        given = await self._check_inputs(kind_named(kind), inputs)
         coins = await self._a2e.kind(kind).quote(**given)
-        return {"coins": coins, "budget": await self._left()}
+        return {"coins": coins, "budget": await self._budget_status()}
 
-    @_tool
+    @_with_tool_errors
     async def start(
         self,
-        kind: Kind,
-        inputs: Inputs,
+        kind: KindArgument,
+        inputs: InputsArgument,
         key: Annotated[
             str | None,
             Field(
@@ -165,76 +165,94 @@ class _Tools:
                 "charged once. By default the kind and the inputs identify the start."
             ),
         ] = None,
-    ) -> Result:
+    ) -> ToolResult:
         """Start a task and return its ref. COSTS COINS, once for the same kind and inputs."""
         found = kind_named(kind)
-        digest = _digest(kind, {name: self._stamped(value) for name, value in inputs.items()})
+        digest = _input_digest(
+            kind, {name: self._with_file_version(value) for name, value in inputs.items()}
+        )
         key = key or f"mcp:{digest[:32]}"
-        if (known := await self._known(found, key, digest)) is not None:
-            return {**_shown(known), "key": key, "paid_now": False, "budget": await self._left()}
+        if (known := await self._existing_task(found, key, digest)) is not None:
+            return {
+                **_task_status(known),
+                "key": key,
+                "paid_now": False,
+                "budget": await self._budget_status(),
+            }
         if self._budget is None:
             raise ToolError(
                 "This server cannot start tasks, because it has no budget. Tell your user: they "
                 "can run it with a2e mcp --budget COINS"
             )
-        given = await self._given(found, inputs)
+        given = await self._check_inputs(found, inputs)
         # Before the start is sent: its cost must not be counted as that of another run.
-        self._keys.add(key)
-        await self._count(self._budget)
-        task = await self._a2e.kind(kind).start(**given, key=key, meta={INPUTS_OF: digest})
-        self._keep(task)
-        return {**_shown(task), "key": key, "paid_now": True, "budget": await self._left()}
+        self._started_keys.add(key)
+        await self._update_budget(self._budget)
+        task = await self._a2e.kind(kind).start(**given, key=key, meta={INPUT_DIGEST_META: digest})
+        self._cache_task(task)
+        return {
+            **_task_status(task),
+            "key": key,
+            "paid_now": True,
+            "budget": await self._budget_status(),
+        }
 
-    @_tool
-    async def status(self, ref: Ref) -> Result:
+    @_with_tool_errors
+    async def status(self, ref: RefArgument) -> ToolResult:
         """Check the status of a task once. Free."""
-        return await self._look(ref, 0)
+        return await self._poll(ref, 0)
 
-    @_tool
+    @_with_tool_errors
     async def wait(
         self,
-        ref: Ref,
+        ref: RefArgument,
         context: Context,
         seconds: Annotated[
-            float, Field(ge=0, le=LONGEST, description="How long to wait; the task keeps running.")
+            float,
+            Field(
+                ge=0, le=MAX_WAIT_SECONDS, description="How long to wait; the task keeps running."
+            ),
         ] = 50,
-    ) -> Result:
+    ) -> ToolResult:
         """Wait for a task and return its status. Not done yet is not an error: wait again. Free."""
-        return await self._look(ref, seconds, context)
+        return await self._poll(ref, seconds, context)
 
-    @_tool
-    async def download(self, ref: Ref) -> Result:
+    @_with_tool_errors
+    async def download(self, ref: RefArgument) -> ToolResult:
         """Save all outputs of a finished task in the results directory; return the paths. Free."""
         task = self._task(ref)
         try:
             await task.wait(timeout=0)
         except TaskTimeout as error:
             raise ToolError(f"{ref} is not finished. Call wait first.") from error
-        return {"ref": task.ref, "paths": [str(path) for path in await task.download(self._out)]}
+        return {
+            "ref": task.ref,
+            "paths": [str(path) for path in await task.download(self._output_directory)],
+        }
 
-    @_tool
-    async def unfinished(self) -> Result:
+    @_with_tool_errors
+    async def unfinished(self) -> ToolResult:
         """List tasks of all runs that are started but not saved yet, and the coins spent. Free."""
         entries, more = await self._journal.entries(open_only=True, limit=200)
         listed = [
             {"key": e.key, "kind": e.kind, "ref": e.ref, "state": e.state.name.lower()}
             for e in entries
         ]
-        return {"tasks": listed, "more": bool(more), "budget": await self._left()}
+        return {"tasks": listed, "more": bool(more), "budget": await self._budget_status()}
 
     # -- internals ---------------------------------------------------------------------------
 
-    async def _left(self) -> Result | None:
+    async def _budget_status(self) -> ToolResult | None:
         budget = self._budget
         if budget is None:
             return None
-        await self._count(budget)
+        await self._update_budget(budget)
         return {"coins": budget.coins, "spent": budget.spent, "left": budget.left}
 
-    async def _count(self, budget: Budget) -> None:
+    async def _update_budget(self, budget: Budget) -> None:
         """Add to the budget what other runs that share the journal have spent by now."""
-        async with self._counting:
-            entries = [await self._journal.get(key) for key in self._keys]
+        async with self._budget_lock:
+            entries = [await self._journal.get(key) for key in self._started_keys]
             mine = [entry for entry in entries if entry]
             days = await self._journal.spent()
             own = sum(entry.cost for entry in mine)
@@ -245,23 +263,25 @@ class _Tools:
             )
             reserved = sum(day.reserved for day in days) - unknown
             spent = sum(day.coins for day in days) - (own - unknown)
-            budget.count_elsewhere(spent, reserved)
+            budget.set_other_runs(spent, reserved)
 
     def _task(self, ref: str) -> Task[Any]:
-        return self._tasks.get(ref) or self._keep(self._a2e.attach(ref))
+        return self._tasks.get(ref) or self._cache_task(self._a2e.attach(ref))
 
-    def _keep(self, task: Task[Any]) -> Task[Any]:
+    def _cache_task(self, task: Task[Any]) -> Task[Any]:
         self._tasks[task.ref] = task
-        while len(self._tasks) > KEPT:
+        while len(self._tasks) > MAX_CACHED_TASKS:
             self._tasks.popitem(last=False)
         return task
 
-    async def _known(self, kind: TaskKind[..., Any], key: str, digest: str) -> Task[Any] | None:
+    async def _existing_task(
+        self, kind: TaskKind[..., Any], key: str, digest: str
+    ) -> Task[Any] | None:
         """Return the existing task of a key, so that the budget is not checked again."""
         entry = await self._journal.get(key)
         if entry is None:
             return None
-        if entry.kind != kind.name or (entry.meta or {}).get(INPUTS_OF) != digest:
+        if entry.kind != kind.name or (entry.meta or {}).get(INPUT_DIGEST_META) != digest:
             raise ToolError(
                 f"The key {key!r:.60} was used for a start with other inputs. Pass another key to "
                 "pay for a new start, or the same inputs to get the existing task."
@@ -270,7 +290,7 @@ class _Tools:
             return None  # starting it again searches for the task, or sends the start
         return self._task(entry.ref)
 
-    async def _look(self, ref: str, seconds: float, context: Context | None = None) -> Result:
+    async def _poll(self, ref: str, seconds: float, context: Context | None = None) -> ToolResult:
         task = self._task(ref)
         try:
             async for record in task.updates(timeout=seconds):
@@ -278,11 +298,13 @@ class _Tools:
                     await context.report_progress(record.progress or 0, 1, record.raw_status)
         except (TaskTimeout, TaskFailed):
             pass
-        return _shown(task)
+        return _task_status(task)
 
-    async def _given(self, kind: TaskKind[..., Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    async def _check_inputs(
+        self, kind: TaskKind[..., Any], inputs: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Return an agent's inputs as arguments of `start`; raise `InvalidInput` for others."""
-        known = {f.name: f for f in _own_inputs(kind)}
+        known = {f.name: f for f in _kind_inputs(kind)}
         if wrong := [name for name in inputs if name not in known]:
             names = ", ".join(known)
             raise InvalidInput(
@@ -290,13 +312,15 @@ class _Tools:
                 field=wrong[0],
             )
         return {
-            name: await self._media(name, value) if known[name].note(Media) else value
+            name: await self._resolve_media(name, value)
+            if known[name].find_metadata(AcceptedMedia)
+            else value
             for name, value in inputs.items()
         }
 
-    async def _media(self, field: str, value: Any) -> Any:
+    async def _resolve_media(self, field: str, value: Any) -> Any:
         if is_sequence(value):
-            return [await self._media(field, item) for item in value]
+            return [await self._resolve_media(field, item) for item in value]
         if not isinstance(value, str):
             raise InvalidInput(
                 f"{field}: a media input must be text: a URL, a path or a ref.", field=field
@@ -304,10 +328,10 @@ class _Tools:
         if is_url(value):
             return value
         if value.partition(":")[0] in kind_names():
-            return await self._output(field, value)
-        return self._file(field, value)
+            return await self._output_of_task(field, value)
+        return self._local_file(field, value)
 
-    async def _output(self, field: str, ref: str) -> Output:
+    async def _output_of_task(self, field: str, ref: str) -> Output:
         try:
             record: Record = await self._task(ref).wait(timeout=0)
         except TaskTimeout as error:
@@ -316,33 +340,38 @@ class _Tools:
             ) from error
         return record.output
 
-    def _stamped(self, value: Any) -> Any:
+    def _with_file_version(self, value: Any) -> Any:
         """Return a value, with size and time for a local file: a new version counts as new."""
         if is_sequence(value):
-            return [self._stamped(item) for item in value]
-        path = _inside(self._files, value) if self._files and isinstance(value, str) else None
+            return [self._with_file_version(item) for item in value]
+        path = (
+            _file_inside(self._input_directory, value)
+            if self._input_directory and isinstance(value, str)
+            else None
+        )
         if path is None:
             return value
         seen = path.stat()
         return [value, seen.st_size, seen.st_mtime_ns]
 
-    def _file(self, field: str, value: str) -> Path:
-        if self._files is None:
+    def _local_file(self, field: str, value: str) -> Path:
+        if self._input_directory is None:
             raise InvalidInput(
                 f"{field}: this server reads no local files. Pass a URL or the ref of a task, or "
                 "ask your user to run it with a2e mcp --files DIRECTORY",
                 field=field,
             )
-        path = _inside(self._files, value)
+        path = _file_inside(self._input_directory, value)
         if path is None:
             raise InvalidInput(
-                f"{field}: there is no file {value[:90]!r} in the allowed directory {self._files}.",
+                f"{field}: there is no file {value[:90]!r} in the allowed directory "
+                f"{self._input_directory}.",
                 field=field,
             )
         return path
 
 
-def _inside(directory: Path, name: str) -> Path | None:
+def _file_inside(directory: Path, name: str) -> Path | None:
     """Return a file's real path, None unless it is inside the directory after resolving links."""
     try:
         path = (directory / name).resolve()
@@ -351,7 +380,7 @@ def _inside(directory: Path, name: str) -> Path | None:
         return None
 
 
-def _shown(task: Task[Any]) -> Result:
+def _task_status(task: Task[Any]) -> ToolResult:
     """Return a task's status and what to do next. Result URLs are signed and are left out."""
     record = task.record
     return {
@@ -365,11 +394,11 @@ def _shown(task: Task[Any]) -> Result:
         "elapsed_seconds": round(task.elapsed),
         "outputs": [output.media for output in record.outputs] if record else [],
         "failure": record.failure.message if record and record.failure else None,
-        "next": _next(task),
+        "next": _next_step(task),
     }
 
 
-def _next(task: Task[Any]) -> str:
+def _next_step(task: Task[Any]) -> str:
     if not task.done:
         return "call wait; do not start it again"
     if task.status is Status.FAILED:
@@ -378,44 +407,44 @@ def _next(task: Task[Any]) -> str:
     return "call download" if record and record.outputs else "nothing is left to do"
 
 
-def _own_inputs(kind: TaskKind[..., Any]) -> list[InputField]:
+def _kind_inputs(kind: TaskKind[..., Any]) -> list[InputField]:
     cls: Any = kind.input
     return [f for f in input_fields(cls) if not f.common or f.name == "name"]
 
 
-def _described(kind: TaskKind[..., Any]) -> Result:
+def _describe_kind(kind: TaskKind[..., Any]) -> ToolResult:
     return {
         "kind": kind.name,
         "makes": kind.summary,
-        "outputs": list(dict.fromkeys(result.media for result in kind.results)),
-        "usual_seconds": list(kind.usual) if kind.usual else None,
+        "outputs": list(dict.fromkeys(result.media for result in kind.outputs)),
+        "usual_seconds": list(kind.typical_duration) if kind.typical_duration else None,
         "inputs": {
             f.name: {
                 "required": f.required,
-                "type": _type(f),
-                "meaning": doc.text if (doc := f.note(Doc)) else "",
+                "type": _describe_type(f),
+                "meaning": doc.text if (doc := f.find_metadata(FieldDoc)) else "",
             }
-            for f in _own_inputs(kind)
+            for f in _kind_inputs(kind)
         },
     }
 
 
-def _type(f: InputField) -> str:
-    if (media := f.note(Media)) is not None:
+def _describe_type(f: InputField) -> str:
+    if (media := f.find_metadata(AcceptedMedia)) is not None:
         return f"{' or '.join(media.types)}: URL, path or ref (see inputs of start)"
-    return _word(f.hint)
+    return _describe_hint(f.hint)
 
 
-def _word(hint: Any) -> str:
+def _describe_hint(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return " or ".join(json.dumps(word) for word in get_args(hint))
     parts = [part for part in get_args(hint) if part is not type(None)]
     if type(None) in get_args(hint) or any(get_origin(part) is Literal for part in parts):
-        return " or ".join(map(_word, parts))
+        return " or ".join(map(_describe_hint, parts))
     return formatannotation(hint).replace("collections.abc.", "")
 
 
-def _digest(kind: str, inputs: Mapping[str, Any]) -> str:
+def _input_digest(kind: str, inputs: Mapping[str, Any]) -> str:
     wire = json.dumps([kind, dict(inputs)], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(wire.encode()).hexdigest()
 

@@ -32,25 +32,25 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode, T
 from a2e_async.errors import InvalidInput
 from a2e_async.events import (
     Accepted,
-    Asked,
     Attached,
     Attempt,
     Closed,
     Event,
     Finished,
-    Looked,
     NotStarted,
+    Polled,
     Resumed,
     StartLost,
+    StartRequested,
     Update,
     WaitEnded,
 )
 from a2e_async.models import Status
 
-MOST: Final = 10_000
+MAX_OPEN_SPANS: Final = 10_000
 """Maximum number of open spans; beyond it the oldest ones end early."""
 
-FORMER: Final = 1000
+MAX_FORMER_SPANS: Final = 1000
 """Ended spans of unfinished tasks that are remembered, so that later spans can link to them."""
 
 Attributes = Mapping[str, str | int | float]
@@ -60,7 +60,7 @@ def instrument(
     *,
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
-    max_spans: int = MOST,
+    max_spans: int = MAX_OPEN_SPANS,
 ) -> Callable[[Event], None]:
     """Return a callback that creates spans and metrics from one client's events.
 
@@ -71,7 +71,7 @@ def instrument(
     if not isinstance(max_spans, int) or max_spans < 1:
         raise InvalidInput("max_spans must be an integer above 0.", field="max_spans")
     name, package_version = "a2e_async", version("a2e-async")
-    return _Instrument(
+    return _Instrumentation(
         trace.get_tracer(name, package_version, tracer_provider),
         metrics.get_meter(name, package_version, meter_provider),
         max_spans,
@@ -79,206 +79,210 @@ def instrument(
 
 
 @define(eq=False)
-class _Followed:
+class _TaskSpan:
     """The open span of a task. ``awaits_price``: started here, and its price is not known yet."""
 
     span: Span
     kind: str
-    owes: bool = False
+    awaits_price: bool = False
 
 
-class _Instrument:
+class _Instrumentation:
     """Creates spans and metrics from events; called with each event."""
 
-    def __init__(self, tracer: trace.Tracer, meter: metrics.Meter, most: int) -> None:
+    def __init__(self, tracer: trace.Tracer, meter: metrics.Meter, max_spans: int) -> None:
         self._tracer = tracer
-        self._most = most
-        self._starts: OrderedDict[int, _Followed] = OrderedDict()
-        self._tasks: OrderedDict[str, _Followed] = OrderedDict()
-        self._former: OrderedDict[str, SpanContext] = OrderedDict()
-        self._unfinished = meter.create_up_down_counter("a2e.tasks.unfinished", "{task}")
-        self._outcomes = meter.create_counter("a2e.starts", "{start}")
-        self._coins = meter.create_counter("a2e.coins", "{coin}")
-        self._duration = meter.create_histogram("a2e.task.duration", "s")
-        self._delay = meter.create_histogram("a2e.task.delay", "s")
-        self._looks = meter.create_histogram("a2e.poll.duration", "s")
-        self._requests = meter.create_histogram("a2e.request.duration", "s")
+        self._max_spans = max_spans
+        self._start_spans: OrderedDict[int, _TaskSpan] = OrderedDict()
+        self._task_spans: OrderedDict[str, _TaskSpan] = OrderedDict()
+        self._former_spans: OrderedDict[str, SpanContext] = OrderedDict()
+        self._unfinished_counter = meter.create_up_down_counter("a2e.tasks.unfinished", "{task}")
+        self._start_counter = meter.create_counter("a2e.starts", "{start}")
+        self._coin_counter = meter.create_counter("a2e.coins", "{coin}")
+        self._duration_histogram = meter.create_histogram("a2e.task.duration", "s")
+        self._delay_histogram = meter.create_histogram("a2e.task.delay", "s")
+        self._poll_histogram = meter.create_histogram("a2e.poll.duration", "s")
+        self._request_histogram = meter.create_histogram("a2e.request.duration", "s")
 
     def __call__(self, event: Event) -> None:
         """Handle one event."""
         match event:
-            case Asked():
-                self._starts[event.start] = _Followed(self._begin(event.kind), event.kind)
-                _bound(self._starts, self._most, lambda one: _end(one, "dropped"))
+            case StartRequested():
+                self._start_spans[event.start] = _TaskSpan(self._start_span(event.kind), event.kind)
+                _evict_oldest(
+                    self._start_spans, self._max_spans, lambda one: _end_span(one, "dropped")
+                )
             case Attempt():
-                self._attempt(event)
+                self._on_attempt(event)
             case Accepted() | Resumed():
-                self._known(event)
+                self._on_task_known(event)
             case NotStarted():
-                self._not_started(event)
+                self._on_not_started(event)
             case StartLost():
-                self._lost(event)
+                self._on_start_lost(event)
             case Attached():
-                if event.ref not in self._tasks:
-                    self._follow(event.ref, self._task(event.ref, event.kind))
-            case Looked():
-                attributes = _some(
+                if event.ref not in self._task_spans:
+                    self._track(event.ref, self._new_task_span(event.ref, event.kind))
+            case Polled():
+                attributes = _kind_attributes(
                     event.kind, **{"a2e.mode": event.mode, "error.type": event.error}
                 )
-                self._looks.record(event.duration, attributes)
+                self._poll_histogram.record(event.duration, attributes)
             case Update():
-                self._update(event)
+                self._on_update(event)
             case Finished():
-                self._finished(event)
+                self._on_finished(event)
             case WaitEnded():
-                self._wait_ended(event)
+                self._on_wait_ended(event)
             case Closed():
-                self._closed()
+                self._on_closed()
             case _:
                 pass
 
     # -- a start -----------------------------------------------------------------------------
 
-    def _attempt(self, event: Attempt) -> None:
-        attributes = _attributes(
+    def _on_attempt(self, event: Attempt) -> None:
+        attributes = _without_none(
             **{
                 "http.request.method": event.method,
                 "http.response.status_code": event.status,
                 "error.type": event.error,
             }
         )
-        self._requests.record(event.duration, attributes)
-        if event.start is not None and (start := self._starts.get(event.start)):
+        self._request_histogram.record(event.duration, attributes)
+        if event.start is not None and (start := self._start_spans.get(event.start)):
             more = {"a2e.retry_in": event.retry_in, "a2e.waited": event.waited}
-            details = _attributes(**{"url.path": event.path, **more})
+            details = _without_none(**{"url.path": event.path, **more})
             start.span.add_event("attempt", {**attributes, **details})
 
-    def _known(self, event: Accepted | Resumed) -> None:
+    def _on_task_known(self, event: Accepted | Resumed) -> None:
         resumed = isinstance(event, Resumed)
         found = isinstance(event, Accepted) and event.found
         outcome = "resumed" if resumed else "found" if found else "accepted"
-        start = None if event.start is None else self._starts.pop(event.start, None)
+        start = None if event.start is None else self._start_spans.pop(event.start, None)
         if start is not None or not resumed:
-            self._outcomes.add(1, _some(event.kind, **{"a2e.outcome": outcome}))
-        if event.ref in self._tasks:
+            self._start_counter.add(1, _kind_attributes(event.kind, **{"a2e.outcome": outcome}))
+        if event.ref in self._task_spans:
             if start is not None:
                 start.span.set_attributes({"a2e.ref": event.ref})
                 start.span.end()  # the task already has a span
             return
-        task = start or self._task(event.ref, event.kind)
+        task = start or self._new_task_span(event.ref, event.kind)
         task.span.set_attributes({"a2e.ref": event.ref})
         if isinstance(event, Accepted):
-            task.owes = True
-            self._price(task, event.coins)
+            task.awaits_price = True
+            self._record_price(task, event.coins)
         task.span.add_event("resumed" if resumed else "accepted")
-        self._follow(event.ref, task)
+        self._track(event.ref, task)
 
-    def _not_started(self, event: NotStarted) -> None:
+    def _on_not_started(self, event: NotStarted) -> None:
         outcome = event.error or "withdrawn"
-        self._outcomes.add(1, _some(event.kind, **{"a2e.outcome": outcome}))
-        if start := self._starts.pop(event.start, None):
-            _end(start, "withdrawn" if event.error is None else "refused", event.error)
+        self._start_counter.add(1, _kind_attributes(event.kind, **{"a2e.outcome": outcome}))
+        if start := self._start_spans.pop(event.start, None):
+            _end_span(start, "withdrawn" if event.error is None else "refused", event.error)
 
-    def _lost(self, event: StartLost) -> None:
-        self._outcomes.add(1, _some(event.recovery.kind, **{"a2e.outcome": "lost"}))
-        start = None if event.start is None else self._starts.pop(event.start, None)
+    def _on_start_lost(self, event: StartLost) -> None:
+        self._start_counter.add(1, _kind_attributes(event.recovery.kind, **{"a2e.outcome": "lost"}))
+        start = None if event.start is None else self._start_spans.pop(event.start, None)
         if start is not None:
-            _end(start, "lost", "StartOutcomeUnknown")
+            _end_span(start, "lost", "StartOutcomeUnknown")
 
     # -- a task ------------------------------------------------------------------------------
 
-    def _update(self, event: Update) -> None:
-        task = self._again(event.ref, event.kind)
+    def _on_update(self, event: Update) -> None:
+        task = self._get_or_reopen(event.ref, event.kind)
         if task is not None:
             status = {"a2e.status": event.status.value, "a2e.raw_status": event.raw_status}
-            details = _attributes(**status, **{"a2e.progress": event.progress})
+            details = _without_none(**status, **{"a2e.progress": event.progress})
             task.span.add_event("update", details)
 
-    def _finished(self, event: Finished) -> None:
+    def _on_finished(self, event: Finished) -> None:
         status = event.status.value if event.status else "gone"
-        attributes = _some(event.kind, **{"a2e.status": status})
-        task = self._again(event.ref, event.kind)
+        attributes = _kind_attributes(event.kind, **{"a2e.status": status})
+        task = self._get_or_reopen(event.ref, event.kind)
         if task is None:
             return  # its end was recorded before
-        self._duration.record(event.elapsed, attributes)
+        self._duration_histogram.record(event.elapsed, attributes)
         if event.delay is not None:
-            self._delay.record(event.delay, attributes)
-        self._price(task, event.coins)
+            self._delay_histogram.record(event.delay, attributes)
+        self._record_price(task, event.coins)
         error = {Status.FAILED: "TaskFailed", None: "TaskGone"}.get(event.status)
-        self._leave(event.ref, status, error)
+        self._end_task_span(event.ref, status, error)
 
-    def _wait_ended(self, event: WaitEnded) -> None:
-        task = self._tasks.get(event.ref)
+    def _on_wait_ended(self, event: WaitEnded) -> None:
+        task = self._task_spans.get(event.ref)
         if task is None:
             return
         task.span.add_event("wait ended", {"error.type": event.error})
         if event.last and event.error not in ("CancelledError", "ClientClosed"):
-            self._former[event.ref] = task.span.get_span_context()
-            _bound(self._former, FORMER, lambda _: None)
-            self._leave(event.ref, "unfinished", event.error)
+            self._former_spans[event.ref] = task.span.get_span_context()
+            _evict_oldest(self._former_spans, MAX_FORMER_SPANS, lambda _: None)
+            self._end_task_span(event.ref, "unfinished", event.error)
 
-    def _closed(self) -> None:
-        for start in self._starts.values():
-            _end(start, "unfinished")
-        self._starts.clear()
-        for ref in list(self._tasks):
-            self._leave(ref, "unfinished")
+    def _on_closed(self) -> None:
+        for start in self._start_spans.values():
+            _end_span(start, "unfinished")
+        self._start_spans.clear()
+        for ref in list(self._task_spans):
+            self._end_task_span(ref, "unfinished")
 
     # -- internals ---------------------------------------------------------------------------
 
-    def _begin(self, kind: str, links: tuple[Link, ...] = ()) -> Span:
+    def _start_span(self, kind: str, links: tuple[Link, ...] = ()) -> Span:
         return self._tracer.start_span(
             f"a2e.task {kind}", kind=SpanKind.CLIENT, attributes={"a2e.kind": kind}, links=links
         )
 
-    def _task(self, ref: str, kind: str) -> _Followed:
-        former = self._former.pop(ref, None)
-        span = self._begin(kind, () if former is None else (Link(former),))
+    def _new_task_span(self, ref: str, kind: str) -> _TaskSpan:
+        former = self._former_spans.pop(ref, None)
+        span = self._start_span(kind, () if former is None else (Link(former),))
         span.set_attribute("a2e.ref", ref)
-        return _Followed(span, kind)
+        return _TaskSpan(span, kind)
 
-    def _again(self, ref: str, kind: str) -> _Followed | None:
+    def _get_or_reopen(self, ref: str, kind: str) -> _TaskSpan | None:
         """Return the task's open span, or a new one if its former span ended before the task."""
-        if ref in self._former and ref not in self._tasks:
-            self._follow(ref, self._task(ref, kind))
-        return self._tasks.get(ref)
+        if ref in self._former_spans and ref not in self._task_spans:
+            self._track(ref, self._new_task_span(ref, kind))
+        return self._task_spans.get(ref)
 
-    def _follow(self, ref: str, task: _Followed) -> None:
-        self._tasks[ref] = task
-        self._unfinished.add(1, _some(task.kind))
-        while len(self._tasks) > self._most:
-            self._leave(next(iter(self._tasks)), "dropped")
+    def _track(self, ref: str, task: _TaskSpan) -> None:
+        self._task_spans[ref] = task
+        self._unfinished_counter.add(1, _kind_attributes(task.kind))
+        while len(self._task_spans) > self._max_spans:
+            self._end_task_span(next(iter(self._task_spans)), "dropped")
 
-    def _leave(self, ref: str, status: str, error: str | None = None) -> None:
-        task = self._tasks.pop(ref)
-        self._unfinished.add(-1, _some(task.kind))
-        _end(task, status, error)
+    def _end_task_span(self, ref: str, status: str, error: str | None = None) -> None:
+        task = self._task_spans.pop(ref)
+        self._unfinished_counter.add(-1, _kind_attributes(task.kind))
+        _end_span(task, status, error)
 
-    def _price(self, task: _Followed, coins: int | None) -> None:
+    def _record_price(self, task: _TaskSpan, coins: int | None) -> None:
         if coins is None:
             return
         task.span.set_attribute("a2e.coins", coins)
-        if task.owes:
-            task.owes = False
-            self._coins.add(coins, _some(task.kind))
+        if task.awaits_price:
+            task.awaits_price = False
+            self._coin_counter.add(coins, _kind_attributes(task.kind))
 
 
-def _end(one: _Followed, status: str, error: str | None = None) -> None:
-    one.span.set_attribute("a2e.status", status)
+def _end_span(task_span: _TaskSpan, status: str, error: str | None = None) -> None:
+    task_span.span.set_attribute("a2e.status", status)
     if error is not None:
-        one.span.set_attribute("error.type", error)
-        one.span.set_status(StatusCode.ERROR, error)
-    one.span.end()
+        task_span.span.set_attribute("error.type", error)
+        task_span.span.set_status(StatusCode.ERROR, error)
+    task_span.span.end()
 
 
-def _bound(kept: "OrderedDict[Any, Any]", most: int, drop: Callable[[Any], None]) -> None:
-    while len(kept) > most:
-        drop(kept.popitem(last=False)[1])
+def _evict_oldest(
+    cache: "OrderedDict[Any, Any]", max_size: int, on_evicted: Callable[[Any], None]
+) -> None:
+    while len(cache) > max_size:
+        on_evicted(cache.popitem(last=False)[1])
 
 
-def _some(kind: str, **more: str | float | None) -> Attributes:
-    return _attributes(**{"a2e.kind": kind, **more})
+def _kind_attributes(kind: str, **more: str | float | None) -> Attributes:
+    return _without_none(**{"a2e.kind": kind, **more})
 
 
-def _attributes(**given: str | float | None) -> dict[str, str | int | float]:
+def _without_none(**given: str | float | None) -> dict[str, str | int | float]:
     return {name: value for name, value in given.items() if value is not None}

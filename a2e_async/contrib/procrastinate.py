@@ -22,9 +22,12 @@ from attrs import define
 from procrastinate import jobs
 from procrastinate.exceptions import ConnectorException, JobAborted
 
+from a2e_async._core.base_errors import hide_frames
+from a2e_async._core.journal.protocol import Entry, State
+from a2e_async._core.redact import Secret
 from a2e_async.client import A2E
-from a2e_async.contrib.postgres import PostgresJournal
-from a2e_async.contrib.postgres_link import Target
+from a2e_async.contrib.postgres.connection import DatabaseTarget
+from a2e_async.contrib.postgres.journal import PostgresJournal
 from a2e_async.errors import (
     ClientClosed,
     ConfigurationError,
@@ -35,34 +38,31 @@ from a2e_async.errors import (
     TaskTimeout,
     TransferError,
     TransportError,
-    sealed,
 )
 from a2e_async.models import Record
-from a2e_async.redact import Secret
-from a2e_async.tasks.journal import Entry, State
 
 if TYPE_CHECKING:
-    from a2e_async.tasks.task import Task
+    from a2e_async._core.tasks.task import Task
 
-QUEUE: Final = "a2e"
+DEFAULT_QUEUE: Final = "a2e"
 """The queue of both tasks, unless a job is deferred to another one."""
 
-PAUSE_MOST: Final = 300.0
+MAX_RETRY_DELAY: Final = 300.0
 """Maximum delay between two attempts of a job (s)."""
 
-LOST_PAUSE: Final = 3600.0
+MAX_UNKNOWN_START_RETRY_DELAY: Final = 3600.0
 """The same limit (s) for an unknown start: it is only searched for, which is not urgent."""
 
-LOST_FOR: Final = timedelta(days=1)
+UNKNOWN_START_TIMEOUT: Final = timedelta(days=1)
 """Age of an unknown start at which its job fails."""
 
-GRACE: Final = 5.0
+SHUTDOWN_GRACE_SECONDS: Final = 5.0
 """Time that a stopping worker gives its jobs (s); other workers continue them."""
 
-CONCURRENCY: Final = 500
+WORKER_CONCURRENCY: Final = 500
 """Concurrent jobs per worker: nearly all of them only wait."""
 
-_PASSING: Final = (
+_TRANSIENT_ERRORS: Final = (
     ClientClosed,
     JournalError,
     RateLimited,
@@ -74,11 +74,11 @@ _PASSING: Final = (
     OSError,
 )
 
-Done = Callable[["Task[Any]", Record], Awaitable[None]]
+OnDone = Callable[["Task[Any]", Record], Awaitable[None]]
 
 
 @define
-class Again(procrastinate.BaseRetryStrategy):
+class RetryTransientErrors(procrastinate.BaseRetryStrategy):
     """Retries a job without limit after a transient error; any other error fails the job.
 
     What the service refused or failed is not retried: that would only be charged again. An unknown
@@ -92,40 +92,40 @@ class Again(procrastinate.BaseRetryStrategy):
         if isinstance(exception, JobAborted | ClientClosed):
             # The worker is stopping: another one continues at once.
             return procrastinate.RetryDecision(retry_in={"seconds": 0})
-        if not isinstance(exception, _PASSING):
+        if not isinstance(exception, _TRANSIENT_ERRORS):
             return None
-        most = PAUSE_MOST
+        most = MAX_RETRY_DELAY
         if isinstance(exception, StartOutcomeUnknown):
-            most = LOST_PAUSE
-            if datetime.now(UTC) - exception.recovery.sent_at > LOST_FOR:
+            most = MAX_UNKNOWN_START_RETRY_DELAY
+            if datetime.now(UTC) - exception.recovery.sent_at > UNKNOWN_START_TIMEOUT:
                 return None
         # The exponent is capped: jobs are retried without limit.
         pause = min(most, 2.0 ** min(job.attempts, 12))
         return procrastinate.RetryDecision(retry_in={"seconds": int(pause)})
 
 
-class _Connector(procrastinate.PsycopgConnector):
+class _ClosingConnector(procrastinate.PsycopgConnector):
     """Closes the client before the pool, so that other workers can take over its leases at once."""
 
     def __init__(self, close: Callable[[], Awaitable[None]], **pool: Any) -> None:
         super().__init__(**pool)  # pyright: ignore[reportUnknownMemberType]  # partly untyped
-        self._close = close
+        self._close_client = close
 
     async def close_async(self) -> None:
         """Close the client, then the pool."""
         try:
-            await self._close()
+            await self._close_client()
         finally:
             await super().close_async()
 
 
-@sealed
+@hide_frames
 def make_app(
     url: str,
     *,
     client: Callable[[], A2E] | None = None,
     download_to: str | Path | None = None,
-    on_done: Done | None = None,
+    on_done: OnDone | None = None,
     dead_after: float = 30,
     sweep: str = "* * * * *",
 ) -> procrastinate.App:
@@ -146,7 +146,7 @@ def make_app(
         raise ConfigurationError(
             f"dead_after must be a number of seconds above 0, got {dead_after!r:.60}."
         )
-    target = Target(url)
+    target = DatabaseTarget(url)
     held: list[A2E] = []
     journal = Secret(url, "[database]")
 
@@ -169,18 +169,18 @@ def make_app(
             await held.pop().aclose()
 
     app = procrastinate.App(
-        connector=_Connector(close, conninfo=target.conninfo()),
+        connector=_ClosingConnector(close, conninfo=target.conninfo()),
         worker_defaults={
-            "concurrency": CONCURRENCY,
+            "concurrency": WORKER_CONCURRENCY,
             "update_heartbeat_interval": dead_after / 3,
             "stalled_worker_timeout": dead_after,
-            "shutdown_graceful_timeout": GRACE,
+            "shutdown_graceful_timeout": SHUTDOWN_GRACE_SECONDS,
         },
     )
 
     async def finish(task: "Task[Any]") -> str:
         record = await task.wait()
-        if download_to is not None and record.outputs and not await _saved(a2e(), task):
+        if download_to is not None and record.outputs and not await _is_saved(a2e(), task):
             await task.download(download_to)
         if on_done is not None:
             await on_done(task, record)
@@ -188,7 +188,9 @@ def make_app(
             await task.ack()
         return task.ref
 
-    @app.task(name="a2e.start", queue=QUEUE, retry=Again(), pass_context=True)
+    @app.task(
+        name="a2e.start", queue=DEFAULT_QUEUE, retry=RetryTransientErrors(), pass_context=True
+    )
     async def start(
         context: procrastinate.JobContext,
         *,
@@ -199,22 +201,22 @@ def make_app(
     ) -> str:
         """Start a job of a kind, follow it, save its files; return its ref."""
         own = key if key is not None else f"procrastinate:{context.job.id}"
-        with _Aborts():
+        with _AbortOnCancel():
             return await finish(await a2e().kind(kind).start(**inputs, key=own, meta=meta))
 
-    @app.task(name="a2e.follow", queue=QUEUE, retry=Again())
+    @app.task(name="a2e.follow", queue=DEFAULT_QUEUE, retry=RetryTransientErrors())
     async def follow(*, ref: str) -> str:
         """Follow a job that is already started, save its files; return its ref."""
-        with _Aborts():
+        with _AbortOnCancel():
             task = a2e().attach(ref)
-            entry = await _entry(a2e(), task)
+            entry = await _find_entry(a2e(), task)
             if entry is not None and task.meta is None:
                 task.meta = entry.meta
             return await finish(task)
 
     # The sweep that Procrastinate's documentation recommends: retry the jobs of dead workers.
     @app.periodic(cron=sweep)
-    @app.task(name="a2e.sweep", queue=QUEUE, queueing_lock="a2e.sweep", pass_context=True)
+    @app.task(name="a2e.sweep", queue=DEFAULT_QUEUE, queueing_lock="a2e.sweep", pass_context=True)
     async def give_over(context: procrastinate.JobContext, timestamp: int) -> None:
         """Give the jobs of dead workers to others."""
         manager = context.app.job_manager
@@ -229,7 +231,7 @@ def make_app(
     return app
 
 
-class _Aborts:
+class _AbortOnCancel:
     """Aborts a cancelled job in Procrastinate's way, which retries it only after a shutdown."""
 
     def __enter__(self) -> None:
@@ -240,12 +242,12 @@ class _Aborts:
             raise JobAborted from error
 
 
-async def _saved(a2e: A2E, task: "Task[Any]") -> bool:
+async def _is_saved(a2e: A2E, task: "Task[Any]") -> bool:
     """Return whether an earlier run saved the task's files."""
-    entry = await _entry(a2e, task)
+    entry = await _find_entry(a2e, task)
     return entry is not None and entry.state is State.SAVED and bool(entry.paths)
 
 
-async def _entry(a2e: A2E, task: "Task[Any]") -> Entry | None:
+async def _find_entry(a2e: A2E, task: "Task[Any]") -> Entry | None:
     journal = a2e.journal
     return None if journal is None else await journal.find(task.kind.name, task.ids[0])

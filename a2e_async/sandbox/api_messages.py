@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from a2e_async.narrow import is_map
+from a2e_async._core.typeguards import is_mapping
 
 from .api_spec import Operation
 
@@ -40,4 +40,4 @@ class ApiRequest:
     @property
     def body_id(self) -> object:
         """The ``_id`` field of the body; None when there is none."""
-        return self.body.get("_id") if is_map(self.body) else None
+        return self.body.get("_id") if is_mapping(self.body) else None

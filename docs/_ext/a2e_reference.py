@@ -19,7 +19,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from a2e_async import A2E, errors
-from a2e_async.resources.registry import kind_named, kind_names
+from a2e_async.kinds import kind_named, kind_names
 
 # Creating a client does no I/O. It is used only to look up the classes of the namespaces.
 CLIENT = A2E("not-a-key")
@@ -44,7 +44,7 @@ class KindPage(Written):
     def text(self) -> str:
         kind = kind_named(self.arguments[0])
         namespace = type(CLIENT.kind(kind.name))
-        module = importlib.import_module(f"a2e_async.resources.{kind.name}")
+        module = importlib.import_module(f"a2e_async.kinds.{kind.name}")
         name = f"{module.__name__}.{namespace.__name__}"
         own = namespace.__module__ == module.__name__  # shared bases are documented elsewhere
         more = [_auto("method", f"{name}.{method}") for method in _methods(namespace) if own]

@@ -12,7 +12,7 @@ from a2e_async.cli import exit_codes
 from a2e_async.cli.app import build
 from a2e_async.cli.common_flags import COMMON, OutputFlags, ServiceFlags
 from a2e_async.cli.input_flags import INPUTS, flags_of
-from a2e_async.resources.registry import kind_named, kind_names
+from a2e_async.kinds import kind_named, kind_names
 
 PER_KIND: Final = ("start", "run", "quote")
 """Commands with one subcommand per kind; their pages show one table for all kinds."""

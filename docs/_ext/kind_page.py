@@ -9,22 +9,24 @@ from typing import Annotated, Any, Final, Literal, Union, cast, get_args, get_or
 
 from attrs import evolve, fields
 
-from a2e_async.inputs import (
-    AsText,
-    Between,
-    Count,
-    Doc,
+from a2e_async import Record
+from a2e_async._core.schema.inputs import format_number
+from a2e_async._core.submission.recovery_search import list_endpoints
+from a2e_async.kinds import (
+    AcceptedMedia,
+    Endpoint,
+    FieldDoc,
     InputField,
-    Length,
-    Media,
+    ItemCount,
+    MaxLength,
+    Range,
+    SerializeAsString,
     TaskInput,
+    TaskKind,
     input_fields,
-    plain_number,
 )
-from a2e_async.models import Record, Wire
-from a2e_async.resources.docstrings import field_docs
-from a2e_async.tasks.kind import Endpoint, TaskKind
-from a2e_async.tasks.recoverer import listings
+from a2e_async.kinds.docstrings import field_docs
+from a2e_async.models import WireName
 
 NO: Final = "no"
 
@@ -52,7 +54,7 @@ def kinds_table(kinds: Sequence[TaskKind[..., Any]]) -> str:
             kind.summary[:1].upper() + kind.summary[1:],
             _made(kind),
             _usual(kind),
-            "yes" if kind.live else NO,
+            "yes" if kind.tested_live else NO,
         )
         for kind in kinds
     )
@@ -64,7 +66,9 @@ def common_inputs() -> str:
     # The maximum length of a name differs by kind, so it is on the page of each kind.
     return _inputs_table(
         [
-            evolve(f, notes=tuple(note for note in f.notes if not isinstance(note, Length)))
+            evolve(
+                f, metadata=tuple(note for note in f.metadata if not isinstance(note, MaxLength))
+            )
             if f.name == "name"
             else f
             for f in input_fields(TaskInput)
@@ -101,35 +105,35 @@ def _facts(kind: TaskKind[..., Any]) -> str:
         "Default timeout": _patience(kind),
         "Polling": _polling(kind),
         "Recovery": _lost(kind),
-        "Tested live": "yes" if kind.live else "no; only against the sandbox",
+        "Tested live": "yes" if kind.tested_live else "no; only against the sandbox",
     }
     return "\n".join(f":{what}: {said}" for what, said in facts.items())
 
 
 def _outputs(kind: TaskKind[..., Any]) -> str:
-    if not kind.results:
+    if not kind.outputs:
         return f"no file; the result is {_made(kind)}"
     made = ", ".join(
-        f"{media} (from {' or '.join(f'`{r.field}`' for r in kind.results if r.media == media)})"
-        for media in dict.fromkeys(result.media for result in kind.results)
+        f"{media} (from {' or '.join(f'`{r.field}`' for r in kind.outputs if r.media == media)})"
+        for media in dict.fromkeys(result.media for result in kind.outputs)
     )
-    if not kind.watchable:
+    if not kind.pollable:
         return f"{made}, available only on the service's site"
-    several = kind.expected is not fields(TaskKind).expected.default
+    several = kind.expected_tasks is not fields(TaskKind).expected.default
     return (
         f"{made}; one start can create several tasks, which are awaited as one" if several else made
     )
 
 
 def _made(kind: TaskKind[..., Any]) -> str:
-    media = ", ".join(dict.fromkeys(result.media for result in kind.results))
-    return media or f"`{kind.record.instead_of_outputs}`"
+    media = ", ".join(dict.fromkeys(result.media for result in kind.outputs))
+    return media or f"`{kind.record.result_attribute}`"
 
 
 def _usual(kind: TaskKind[..., Any]) -> str:
-    if kind.usual is None:
+    if kind.typical_duration is None:
         return "unknown"
-    low, high = kind.usual
+    low, high = kind.typical_duration
     size, unit = _unit(high)
     return (
         f"{low / size:.2g} to {high / size:.2g} {unit}"
@@ -145,33 +149,35 @@ def _unit(seconds: float) -> tuple[float, str]:
 
 
 def _patience(kind: TaskKind[..., Any]) -> str:
-    if not kind.watchable:
+    if not kind.pollable:
         return "these tasks cannot be awaited: no operation returns their status"
-    size, unit = _unit(kind.patience)
-    return f"{kind.patience / size:g} {unit} (`timeout=`); the task itself continues after it"
+    size, unit = _unit(kind.default_timeout)
+    return (
+        f"{kind.default_timeout / size:g} {unit} (`timeout=`); the task itself continues after it"
+    )
 
 
 def _polling(kind: TaskKind[..., Any]) -> str:
-    if kind.batch_at is not None:
-        return f"up to {kind.batch_most} tasks per request"
-    if kind.processing_at is not None:
+    if kind.batch_detail is not None:
+        return f"up to {kind.max_batch_size} tasks per request"
+    if kind.processing_list is not None:
         return "the list of running tasks: one request for all tasks"
-    if kind.look_at is not None:
+    if kind.poll_endpoint is not None:
         return (
             "one request per task; the list if many are awaited"
-            if kind.list_at
+            if kind.list
             else "one request per task"
         )
-    return "the list: one request for all tasks" if kind.list_at else "not possible"
+    return "the list: one request for all tasks" if kind.list else "not possible"
 
 
 def _lost(kind: TaskKind[..., Any]) -> str:
-    if not listings(kind):
+    if not list_endpoints(kind):
         said = (
             "if the response to a start is lost, `StartOutcomeUnknown` is raised at once: there is "
             "no list to search, so check on the service's site"
         )
-    elif kind.name_wire is None:
+    elif kind.name_field is None:
         said = (
             "if the response to a start is lost, its list is searched for up to 30 s; because the "
             "start takes no name, `StartOutcomeUnknown` with `error.candidates` is raised"
@@ -185,15 +191,15 @@ def _lost(kind: TaskKind[..., Any]) -> str:
 
 
 def _searched(kind: TaskKind[..., Any]) -> str:
-    return ", ".join(map(_shown, listings(kind))) or "no list"
+    return ", ".join(map(_shown, list_endpoints(kind))) or "no list"
 
 
 def _reach(kind: TaskKind[..., Any]) -> str:
-    if not listings(kind):
+    if not list_endpoints(kind):
         return "`StartOutcomeUnknown` at once"
-    if kind.name_wire is None:
+    if kind.name_field is None:
         return "candidates only: the start takes no name"
-    return f"the task, identified by its unique `{kind.name_wire}`"
+    return f"the task, identified by its unique `{kind.name_field}`"
 
 
 # -- inputs ------------------------------------------------------------------------------------
@@ -207,10 +213,10 @@ def _inputs(kind: TaskKind[..., Any]) -> str:
         "[name, key, meta and extra](namespace.md#inputs-of-all-kinds).",
         _inputs_table(own),
     ]
-    if kind.name_wire is not None:
-        said.append(f"A `name` has at most {kind.name_most} characters.")
-    if cls.always:
-        always = ", ".join(f"`{name}={value!r}`" for name, value in cls.always.items())
+    if kind.name_field is not None:
+        said.append(f"A `name` has at most {kind.max_name_length} characters.")
+    if cls.constant_fields:
+        always = ", ".join(f"`{name}={value!r}`" for name, value in cls.constant_fields.items())
         said.append(f"Sent with every start, as the safe setting: {always}.")
     if cls.check is not TaskInput.check:
         said.append(
@@ -225,15 +231,15 @@ def _input_class(kind: TaskKind[..., Any]) -> type[TaskInput]:
 
 
 def _inputs_table(inputs: Sequence[InputField]) -> str:
-    wired = any(f.wire != f.name for f in inputs)
+    wired = any(f.wire_name != f.name for f in inputs)
     head = ("input", "type", "required", "meaning")
     rows = (
         (
             f"`{f.name}`",
             _takes(f),
             "yes" if f.required else "",
-            _plain(doc.text) if (doc := f.note(Doc)) else "",
-            *([f"`{f.wire}`" if f.wire != f.name else ""] if wired else []),
+            _plain(doc.text) if (doc := f.find_metadata(FieldDoc)) else "",
+            *([f"`{f.wire_name}`" if f.wire_name != f.name else ""] if wired else []),
         )
         for f in inputs
     )
@@ -245,7 +251,7 @@ def _takes(f: InputField) -> str:
 
 
 def _media(f: InputField) -> str:
-    note = f.note(Media)
+    note = f.find_metadata(AcceptedMedia)
     if note is None:
         return ""
     types = " or ".join(note.types)
@@ -254,14 +260,14 @@ def _media(f: InputField) -> str:
 
 
 def _bounds(f: InputField) -> Iterator[str]:
-    for note in f.notes:
-        if isinstance(note, Between):
-            yield f"{plain_number(note.low)} to {plain_number(note.high)}"
-        elif isinstance(note, Count):
+    for note in f.metadata:
+        if isinstance(note, Range):
+            yield f"{format_number(note.low)} to {format_number(note.high)}"
+        elif isinstance(note, ItemCount):
             yield f"{note} items"
-        elif isinstance(note, Length):
-            yield f"at most {note.most} characters"
-        elif isinstance(note, AsText):
+        elif isinstance(note, MaxLength):
+            yield f"at most {note.max_chars} characters"
+        elif isinstance(note, SerializeAsString):
             yield "sent as a string"
 
 
@@ -307,17 +313,17 @@ def _name(hint: Any) -> str:
 
 
 def _operations(kind: TaskKind[..., Any]) -> str:
-    detail = kind.detail_at
+    detail = kind.detail
     rows: list[tuple[str, Endpoint | None, str]] = [
-        ("`start`, `run`", kind.start_at, "charged; sent once"),
+        ("`start`, `run`", kind.start, "charged; sent once"),
         ("`quote`", Endpoint("POST", "/api/v1/generation/quote"), ""),
-        ("`get`", detail, "unreliable: the list is the fallback" if kind.flaky_detail else ""),
-        ("`get_many`", kind.batch_at, f"up to {kind.batch_most} ids per request"),
-        ("`list`, `iter`", kind.list_at, _pages(kind)),
-        ("`processing`", kind.processing_at, ""),
-        ("`delete`", kind.delete_at, ""),
-        ("`rename`", kind.rename_at, ""),
-        ("`retry`", kind.retry_at, ""),
+        ("`get`", detail, "unreliable: the list is the fallback" if kind.unreliable_detail else ""),
+        ("`get_many`", kind.batch_detail, f"up to {kind.max_batch_size} ids per request"),
+        ("`list`, `iter`", kind.list, _pages(kind)),
+        ("`processing`", kind.processing_list, ""),
+        ("`delete`", kind.delete, ""),
+        ("`rename`", kind.rename, ""),
+        ("`retry`", kind.retry, ""),
     ]
     return table(
         ("method", "operation", "notes"),
@@ -326,14 +332,16 @@ def _operations(kind: TaskKind[..., Any]) -> str:
 
 
 def _shown(at: Endpoint) -> str:
-    return f"`{at.method} {at.path}{f'?{at.query}={{id}}' if at.query else ''}`"
+    return f"`{at.method} {at.path}{f'?{at.id_parameter}={{id}}' if at.id_parameter else ''}`"
 
 
 def _pages(kind: TaskKind[..., Any]) -> str:
     if kind.paging is None:
         return "not paged"
-    words = ", ".join(f"`{word}`" for word in kind.paging.statuses)
-    return f"up to {kind.paging.most} per page" + (f"; `status` accepts {words}" if words else "")
+    words = ", ".join(f"`{word}`" for word in kind.paging.status_filters)
+    return f"up to {kind.paging.max_size} per page" + (
+        f"; `status` accepts {words}" if words else ""
+    )
 
 
 def _record(kind: TaskKind[..., Any]) -> str:
@@ -369,4 +377,4 @@ def meaning(kind: TaskKind[..., Any], name: str) -> str:
 
 def _wire(hint: Any) -> str:
     notes = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
-    return next((f"`{note.name}`" for note in notes if isinstance(note, Wire)), "")
+    return next((f"`{note.name}`" for note in notes if isinstance(note, WireName)), "")

@@ -12,13 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from a2e_async import A2E, errors, events
-from a2e_async.inputs import Doc, InputField, Media, input_fields
-from a2e_async.models import Output, Record
-from a2e_async.namespaces import Namespaces
-from a2e_async.resources.base import TaskNamespace
-from a2e_async.resources.registry import kind_named, kind_names
-from a2e_async.tasks.task import Task
+from a2e_async import A2E, Output, Record, Task, errors, events
+from a2e_async._namespaces import Namespaces
+from a2e_async.kinds import (
+    AcceptedMedia,
+    FieldDoc,
+    InputField,
+    TaskNamespace,
+    input_fields,
+    kind_named,
+    kind_names,
+)
 
 DOCS = Path(__file__).resolve().parents[1]
 CLIENT = A2E("not-a-key")  # no I/O: used only to look up classes
@@ -121,7 +125,7 @@ def _input(f: InputField) -> str:
 
 
 def _type(f: InputField) -> str:
-    note = f.note(Media)
+    note = f.find_metadata(AcceptedMedia)
     if note is None:
         return _short(f.hint)
     several = "Sequence" in str(f.hint)
@@ -130,7 +134,7 @@ def _type(f: InputField) -> str:
 
 
 def _meaning(f: InputField) -> str:
-    doc = f.note(Doc)
+    doc = f.find_metadata(FieldDoc)
     return re.split(r"(?<=\w)\.\s", doc.text, maxsplit=1)[0].rstrip(".") if doc else ""
 
 
@@ -162,7 +166,9 @@ def _methods(prefix: str, cls: type[Any], only: set[str] | None = None) -> str:
 
 def _public(cls: type[Any]) -> Iterator[str]:
     """Yield names of documented methods and properties, those of Namespaces left out."""
-    kept = set(vars(Namespaces)) | ({"loose", "observe", "open_ids"} if cls is Task else set())
+    kept = set(vars(Namespaces)) | (
+        {"_unclaimed_on_gc", "_observe", "_unfinished_ids"} if cls is Task else set()
+    )
     for base in reversed(cls.__mro__):
         for name, value in vars(base).items():
             shown = callable(value) or isinstance(value, property)

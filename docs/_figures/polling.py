@@ -10,8 +10,8 @@ from pathlib import Path
 
 from attrs import frozen
 
-from a2e_async.resources.registry import kind_named
-from a2e_async.tasks.schedule import Look, Schedule
+from a2e_async._core.polling.schedule import PollRequest, PollSchedule
+from a2e_async.kinds import kind_named
 
 STATIC = Path(__file__).resolve().parents[1] / "_static"
 INTERVAL, RESPONSE = 2.0, 0.15  # seconds
@@ -44,30 +44,30 @@ def alone(jobs: list[Job]) -> Iterator[Dot]:
 
 def together(jobs: list[Job]) -> Iterator[Dot]:
     """Poll all jobs with the package's schedule."""
-    schedule = Schedule(interval=INTERVAL, look_rate=None, jitter=random.Random(1).random)
+    schedule = PollSchedule(interval=INTERVAL, poll_rate=None, jitter=random.Random(1).random)
     kind = kind_named("talking_video")
     events = [(job.start, row, "start") for row, job in enumerate(jobs)]
     heapq.heapify(events)
-    flying: dict[int, Look] = {}
+    flying: dict[int, PollRequest] = {}
     while events or schedule.next_wake() is not None:
         wake = schedule.next_wake()
         if wake is None or (events and wake > events[0][0]):
             now, row, what = heapq.heappop(events)
             if what == "start":
-                schedule.add(kind, str(row), now=now, due=now + INTERVAL)
+                schedule.add(kind, str(row), now=now, due_at=now + INTERVAL)
             else:
                 look = flying.pop(row)
-                for watch in look.watches:
-                    if jobs[int(watch.id)].end <= look.at:
+                for watch in look.polled_tasks:
+                    if jobs[int(watch.id)].end <= look.planned_at:
                         schedule.drop(watch)
                     else:
-                        schedule.seen(watch, look, now)
+                        schedule.record_unfinished(watch, look, now)
             continue
         for look in schedule.plan(wake):
             number = TASKS + len(flying) + round(wake * 1000)
             flying[number] = look
             heapq.heappush(events, (wake + RESPONSE, number, "answer"))
-            yield from ((int(watch.id), wake) for watch in look.watches)
+            yield from ((int(watch.id), wake) for watch in look.polled_tasks)
 
 
 LEFT, TOP, ROW, SECOND, HIGH = 16, 44, 9, 10.2, TASKS * 9 + 12

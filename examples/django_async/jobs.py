@@ -9,7 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_GET, require_POST
 
 from a2e_async import A2E, A2EError, Task, errors
-from a2e_async.tasks.journal import Entry
+from a2e_async.journal import Entry
 
 log = logging.getLogger(__name__)
 

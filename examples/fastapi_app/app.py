@@ -21,7 +21,7 @@ from pydantic import HttpUrl
 from sse_starlette import EventSourceResponse, JSONServerSentEvent
 
 from a2e_async import A2E, A2EError, Status, Task, errors
-from a2e_async.tasks.journal import Entry
+from a2e_async.journal import Entry
 
 LARGEST = 100 * 1024 * 1024  # bytes
 log = logging.getLogger("uvicorn.error")

@@ -10,15 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import a2e_async.tasks.recoverer as recoverer
-import a2e_async.tasks.sending as sending
+import a2e_async._core.submission.executor as executor
+import a2e_async._core.submission.recovery_search as recovery_search
 from a2e_async import A2E, Budget, Job
+from a2e_async._core.files.download import Downloader, FileSession
+from a2e_async._core.files.upload import Uploader
+from a2e_async._core.http.session import ApiSession
+from a2e_async._core.journal.recorder import JournalRecorder
+from a2e_async._core.journal.sqlite import SqliteJournal
 from a2e_async.sandbox.media import clip
-from a2e_async.tasks.book import Book
-from a2e_async.tasks.journal_sqlite import SqliteJournal
-from a2e_async.transport.session import Session
-from a2e_async.transport.transfer import Downloader, FileSession
-from a2e_async.transport.upload import Uploader
 
 
 def die() -> None:
@@ -43,10 +43,10 @@ def kill_at(owner: type, method: str, call: int, when: str) -> None:
 
 
 OWNERS: dict[str, type] = {
-    "Book": Book,
+    "Book": JournalRecorder,
     "Downloader": Downloader,
     "FileSession": FileSession,
-    "Session": Session,
+    "Session": ApiSession,
     "SqliteJournal": SqliteJournal,
     "Uploader": Uploader,
 }
@@ -71,8 +71,8 @@ def jobs(a2e: A2E, count: int) -> Iterator[Job[Any]]:
 
 
 async def main(options: dict[str, Any]) -> int:
-    recoverer.PAUSES = (0.02, 0.05, 0.1)  # type: ignore[misc]  # shorter for the test
-    sending.RESEND_AFTER = 0.2  # type: ignore[misc]  # shorter, too
+    recovery_search.SCAN_DELAYS = (0.02, 0.05, 0.1)  # type: ignore[misc]  # shorter for the test
+    executor.MIN_AGE_FOR_RESEND = 0.2  # type: ignore[misc]  # shorter, too
     if point := options.get("point"):
         name, method, call, when = point
         kill_at(OWNERS[name], method, call, when)

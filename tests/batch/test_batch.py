@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E, Job, Outcome
+from a2e_async._core.batch.duplicates import DuplicateStore
 from a2e_async.errors import (
     InsufficientCredits,
     InvalidInput,
@@ -21,7 +22,6 @@ from a2e_async.errors import (
     TransferError,
 )
 from a2e_async.sandbox import Sandbox
-from a2e_async.tasks.seen import Seen
 
 from .conftest import DUB, TALK, MakeClient
 
@@ -346,10 +346,10 @@ async def test_a_full_temporary_disk_ends_the_batch(
 ) -> None:
     """If the temporary database of job counts cannot be written, no further job is started."""
 
-    def full(self: Seen, *words: str) -> int:
+    def full(self: DuplicateStore, *words: str) -> int:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(Seen, "_value", full)
+    monkeypatch.setattr(DuplicateStore, "_value", full)
     with pytest.raises(JournalError, match="temporary files is full"):
         [o async for o in a2e.batch([a2e.dubbing.job(**DUB)])]
     assert sandbox.ledger.starts() == ()

@@ -142,7 +142,7 @@ def test_quoted_prices_never_exceed_the_budget(coins: int, steps: list[Any]) -> 
             continue
         assert budget.left >= 0
         if what == "settle":
-            budget.settle("any", reserved, min(paid, reserved) if paid is not None else None)
+            budget.commit("any", reserved, min(paid, reserved) if paid is not None else None)
         elif what == "release":
             budget.release(reserved)
         else:

@@ -9,7 +9,7 @@ import pytest
 
 from a2e_async import A2E, Budget
 from a2e_async.errors import BudgetExceeded, InvalidRequest, ServerError, StartOutcomeUnknown
-from a2e_async.events import Hold
+from a2e_async.events import RateLimitPause
 from a2e_async.sandbox import Sandbox, media
 
 from .conftest import DUB, TALK, MakeClient
@@ -25,7 +25,7 @@ PROMPT = {
 }
 
 
-async def say(a2e: A2E) -> None:
+async def make_speech(a2e: A2E) -> None:
     voice = (await a2e.voices.public())[0]
     await a2e.speech.say("Good morning.", tts_id=voice.id)
 
@@ -34,7 +34,7 @@ async def watermark(a2e: A2E) -> None:
     await a2e.legacy.watermark(FACE, text="draft")
 
 
-async def room(a2e: A2E) -> None:
+async def open_streaming_room(a2e: A2E) -> None:
     who = await a2e.legacy.streaming_avatar.avatars()
     async with a2e.legacy.streaming_avatar.room(who[0].id, expire_seconds=3600):
         pass
@@ -49,7 +49,7 @@ async def stream_prompt(a2e: A2E) -> None:
         assert [event async for event in events]
 
 
-async def raw(a2e: A2E) -> None:
+async def request_raw(a2e: A2E) -> None:
     body = {"source_url": FACE, "text": "x", "watermark_type": "text", "media_url": FACE}
     await a2e.request("POST", "/api/v1/watermark/start", json=body)
 
@@ -59,10 +59,10 @@ async def upload(a2e: A2E) -> None:
 
 
 async def transfer(a2e: A2E) -> None:
-    await a2e.legacy.transfer(FACE)
+    await a2e.legacy.copy_to_storage(FACE)
 
 
-PRICED = (say, watermark, room, extend_prompt, stream_prompt, raw)
+PRICED = (make_speech, watermark, open_streaming_room, extend_prompt, stream_prompt, request_raw)
 CALLS = (*PRICED, upload, transfer)
 Call = Callable[[A2E], Awaitable[None]]
 
@@ -101,7 +101,7 @@ async def test_a_missing_quote_is_requested_once(make_client: MakeClient, sandbo
     """If the service quotes no price, it is not asked before each call."""
     client = make_client(budget=Budget(500, unknown_cost=7))
     for _ in range(3):
-        await say(client)
+        await make_speech(client)
     assert sandbox.calls["quote", ""] == 1
 
 
@@ -111,11 +111,11 @@ async def test_a_lost_call_stays_reserved(make_client: MakeClient, sandbox: Sand
     client = make_client(budget=budget)
     sandbox.faults.http_error(502, role="action", kind="avatar_video", accepted=True)
     with pytest.raises(StartOutcomeUnknown):
-        await say(client)
+        await make_speech(client)
     assert (budget.spent, budget.reserved) == (0, 7)
     sandbox.faults.http_error(400, role="action", kind="avatar_video")
     with pytest.raises(InvalidRequest):
-        await say(client)
+        await make_speech(client)
     assert (budget.spent, budget.reserved) == (0, 7)
 
 
@@ -164,7 +164,7 @@ async def test_uploads_are_not_paid_for_a_start_that_does_not_fit(
     assert sandbox.ledger.charges == ()
 
 
-def long_sound(seconds: int) -> bytes:
+def silent_audio(seconds: int) -> bytes:
     """Return a silent audio file of some length."""
     made = io.BytesIO()
     with wave.open(made, "wb") as sound:
@@ -182,7 +182,7 @@ async def test_the_price_may_depend_on_the_duration(
     guessed = await make_client().dubbing.quote(**DUB)
     assert guessed
     budget = Budget(guessed + 1)
-    sound = long_sound(90)
+    sound = silent_audio(90)
     with pytest.raises(BudgetExceeded):
         await make_client(budget=budget).dubbing.start(**{**DUB, "source_url": sound})
     assert sandbox.ledger.starts() == ()
@@ -228,7 +228,7 @@ async def test_a_start_of_a_dead_process_counts(make_client: MakeClient, sandbox
     assert (budget.spent, budget.reserved) == (cost, 0)
 
 
-@pytest.mark.parametrize(("call", "role"), [(raw, "legacy"), (stream_prompt, "action")])
+@pytest.mark.parametrize(("call", "role"), [(request_raw, "legacy"), (stream_prompt, "action")])
 async def test_cancelled_after_a_429(
     make_client: MakeClient, sandbox: Sandbox, call: Call, role: str
 ) -> None:
@@ -236,7 +236,8 @@ async def test_cancelled_after_a_429(
     budget = Budget(500, unknown_cost=7)
     held = asyncio.Event()
     client = make_client(
-        budget=budget, on_event=lambda event: held.set() if isinstance(event, Hold) else None
+        budget=budget,
+        on_event=lambda event: held.set() if isinstance(event, RateLimitPause) else None,
     )
     sandbox.faults.http_error(429, role=role, times=None, retry_after=5)
     calling = asyncio.create_task(call(client))

@@ -55,7 +55,7 @@ def _start(sandbox: Sandbox, path: str, body: dict[str, Any]) -> None:
         assert answer.status == 200
 
 
-class Runs:
+class BatchRuns:
     """Runs of one batch with one journal."""
 
     def __init__(self, sandbox: Sandbox, directory: Path) -> None:
@@ -130,7 +130,7 @@ STEPS: list[tuple[str, str]] = [
 ]
 """Steps that are always tested."""
 
-MORE: dict[tuple[str, str], int] = {
+MATRIX_STEPS: dict[tuple[str, str], int] = {
     ("SqliteJournal", "begin"): 4,
     ("SqliteJournal", "advance"): 8,
     ("SqliteJournal", "get"): 4,
@@ -144,7 +144,7 @@ MORE: dict[tuple[str, str], int] = {
 }
 """Steps of the full matrix, with the number of calls."""
 
-RARE = {"lose", "drop", "_ask"}
+RARE_STEPS = {"lose", "drop", "_ask"}
 """Steps that a run reaches only with lost or refused responses, or only once."""
 
 Point = tuple[str, str, int, str]
@@ -167,7 +167,7 @@ def matrix() -> list[tuple[Point, str]]:
         return [(p, "refused" if p[1] == "drop" else fault) for p, fault in turns]
     points += [
         (owner, name, call, when)
-        for (owner, name), calls in MORE.items()
+        for (owner, name), calls in MATRIX_STEPS.items()
         for call in range(1, calls + 1)
         for when in ("before", "after")
     ]
@@ -185,11 +185,11 @@ def test_killed_at_a_step(sandbox: Sandbox, tmp_path: Path, point: Point, fault:
         sandbox.faults.http_error(400, role="start", times=2)
     else:
         FAULTS[fault](sandbox.faults)
-    runs = Runs(sandbox, tmp_path)
+    runs = BatchRuns(sandbox, tmp_path)
     first = runs.begin(point=point)
     _, told = first.communicate(timeout=60)
     assert "Traceback" not in told, told
-    if point[:2] in STEPS and point[2] <= 2 and point[1] not in RARE:
+    if point[:2] in STEPS and point[2] <= 2 and point[1] not in RARE_STEPS:
         assert first.returncode == -signal.SIGKILL
     runs.until_done()
     runs.check()
@@ -200,7 +200,7 @@ def test_killed_at_random(sandbox: Sandbox, tmp_path: Path, fault: str) -> None:
     """Killed repeatedly at random moments."""
     chance = random.Random(fault)
     FAULTS[fault](sandbox.faults)
-    runs = Runs(sandbox, tmp_path)
+    runs = BatchRuns(sandbox, tmp_path)
     for _ in range(max(1, KILLS // len(FAULTS))):
         run = runs.begin()
         time.sleep(chance.uniform(0.35, 1.6))  # any moment will do
@@ -213,7 +213,7 @@ def test_killed_at_random(sandbox: Sandbox, tmp_path: Path, fault: str) -> None:
 
 def test_two_processes_one_is_killed(sandbox: Sandbox, tmp_path: Path) -> None:
     """Two processes share a journal and a batch; the survivor finishes what the other began."""
-    runs = Runs(sandbox, tmp_path)
+    runs = BatchRuns(sandbox, tmp_path)
     both = [runs.begin(run=1), runs.begin(run=1)]
     while len(sandbox.ledger.starts()) < runs.before + 2:
         assert any(run.poll() is None for run in both)

@@ -27,12 +27,12 @@ pytestmark = pytest.mark.anyio
 PICTURE = "https://media.example/{}.mp4"
 
 
-def talks(a2e: A2E, count: int, **more: Any) -> Iterator[Job[Any]]:
+def talking_video_jobs(a2e: A2E, count: int, **more: Any) -> Iterator[Job[Any]]:
     for n in range(count):
         yield a2e.talking_video.job(**{**TALK, **more}, key=f"k{n}")
 
 
-async def dry(a2e: A2E, jobs: Any, **options: Any) -> dict[str | None, Outcome[Any]]:
+async def dry_run_outcomes(a2e: A2E, jobs: Any, **options: Any) -> dict[str | None, Outcome[Any]]:
     """Return the outcomes of a dry run by key; check that it leaves no trace at the service."""
     outcomes = a2e.batch(jobs, dry_run=True, **options)
     return {outcome.job.key: outcome async for outcome in outcomes}
@@ -46,7 +46,9 @@ async def test_prices_and_nothing_spent(
     a2e: A2E, sandbox: Sandbox, journal: Path, tmp_path: Path
 ) -> None:
     """Each job has its price; jobs with equal request bodies are quoted once."""
-    found = await dry(a2e, talks(a2e, 5), download_to=tmp_path / "out", limit=1)
+    found = await dry_run_outcomes(
+        a2e, talking_video_jobs(a2e, 5), download_to=tmp_path / "out", limit=1
+    )
     cost = await a2e.talking_video.quote(**TALK)
     assert [o.plan for o in found.values()] == [Plan(step="start", coins=cost)] * 5
     assert all(o.ok and o.task is None and not o.earlier for o in found.values())
@@ -64,7 +66,7 @@ async def test_uploads_are_counted_not_made(a2e: A2E, sandbox: Sandbox) -> None:
     jobs = [a2e.dubbing.job(**{**DUB, "source_url": sound}, key=f"k{n}") for n in range(3)]
     jobs += [a2e.dubbing.job(**DUB, key="url")]
     jobs += [a2e.dubbing.job(**{**DUB, "source_url": "gone.wav"}, key="gone")]
-    found = await dry(a2e, jobs)
+    found = await dry_run_outcomes(a2e, jobs)
     plans = {key: o.plan for key, o in found.items() if o.plan is not None}
     assert sum(plan.uploads for plan in plans.values()) == 1
     assert {key: plan.about for key, plan in plans.items()} == {
@@ -99,7 +101,7 @@ async def test_jobs_of_earlier_runs(
     """Done, to save, to wait for, to find, failed: none of them would be charged again."""
     first = make_client()
     out = tmp_path / "out"
-    jobs = list(talks(first, 6))
+    jobs = list(talking_video_jobs(first, 6))
     assert [o.ok async for o in first.batch(jobs[:1], download_to=out)] == [True]
     await first.talking_video.run(**TALK, key="k1")
     sandbox.faults.stuck("talking_video")
@@ -114,7 +116,7 @@ async def test_jobs_of_earlier_runs(
     charges = sandbox.ledger.charges
     client = make_client()
     cost = charges[0].coins
-    found = await dry(client, jobs, download_to=out)
+    found = await dry_run_outcomes(client, jobs, download_to=out)
     assert steps(found) == {
         "k0": "done", "k1": "save", "k2": "wait", "k3": "find", "k4": "failed", "k5": "start"
     }  # fmt: skip
@@ -125,10 +127,10 @@ async def test_jobs_of_earlier_runs(
     assert found["k0"].earlier
     assert found["k0"].paths
     assert found["k2"].task is not None
-    assert steps(await dry(client, jobs[4:5], retry_failed=1)) == {"k4": "start"}
-    assert steps(await dry(client, jobs[:1])) == {"k0": "done"}
+    assert steps(await dry_run_outcomes(client, jobs[4:5], retry_failed=1)) == {"k4": "start"}
+    assert steps(await dry_run_outcomes(client, jobs[:1])) == {"k0": "done"}
     next(iter(out.iterdir())).unlink()
-    assert steps(await dry(client, jobs[:1], download_to=out)) == {"k0": "save"}
+    assert steps(await dry_run_outcomes(client, jobs[:1], download_to=out)) == {"k0": "save"}
     assert sandbox.ledger.charges == charges
 
 
@@ -139,17 +141,17 @@ async def test_jobs_beyond_the_budget(make_client: MakeClient, sandbox: Sandbox)
     own, mine = Budget(3 * cost), Budget(2 * cost)
     client = make_client(budget=mine)
     for budget in (own, None):
-        found = await dry(client, talks(client, 5), budget=budget)
+        found = await dry_run_outcomes(client, talking_video_jobs(client, 5), budget=budget)
         assert sum(o.ok for o in found.values()) == 2
         wrong = [o for o in found.values() if not o.ok]
         assert all(isinstance(o.error, BudgetExceeded) for o in wrong)
         assert all(o.plan is not None and o.plan.coins == cost for o in wrong)
     assert (own.left, mine.left) == (3 * cost, 2 * cost)
     voice = [client.voice_clone.job(voice_urls=["https://m.example/a.wav"], key="v")]
-    (found_voice,) = (await dry(client, voice)).values()
+    (found_voice,) = (await dry_run_outcomes(client, voice)).values()
     assert isinstance(found_voice.error, BudgetExceeded)
     assert "unknown_cost" in str(found_voice.error)
-    (free,) = (await dry(make_client(), voice)).values()
+    (free,) = (await dry_run_outcomes(make_client(), voice)).values()
     assert free.ok
     assert free.plan == Plan(step="start", coins=None)
 
@@ -166,18 +168,18 @@ async def test_fatal_errors_end_it(make_client: MakeClient, sandbox: Sandbox) ->
     """An invalid API key or a missing network ends the dry run at the first job."""
     bad = A2E("wrong-key-0123456789", base_url=sandbox.base_url, rate=None)
     with pytest.raises(AuthenticationError):
-        await dry(bad, talks(bad, 50), limit=1)
+        await dry_run_outcomes(bad, talking_video_jobs(bad, 50), limit=1)
     await bad.aclose()
     assert sandbox.calls_total < 5
     off = make_client(base_url="http://127.0.0.1:9", retry=RetryPolicy(max_attempts=1))
     with pytest.raises(ConnectError):
-        await dry(off, talks(off, 2), limit=1)
+        await dry_run_outcomes(off, talking_video_jobs(off, 2), limit=1)
 
 
 async def test_it_can_be_left(a2e: A2E, sandbox: Sandbox) -> None:
     """Interrupted at any await: nothing is left running, nothing is charged."""
     for count in range(0, 60, 3):
-        outcomes = a2e.batch(talks(a2e, 5), dry_run=True, limit=3)
+        outcomes = a2e.batch(talking_video_jobs(a2e, 5), dry_run=True, limit=3)
 
         async def some(outcomes: Any = outcomes) -> None:
             async with aclosing(outcomes):

@@ -7,8 +7,8 @@ from attrs import evolve
 
 from a2e_async import A2E, Job
 from a2e_async.errors import InvalidInput
-from a2e_async.resources.dubbing import DUBBING, DubbingInput
-from a2e_async.resources.talking_video import TALKING_VIDEO, TalkingVideoInput
+from a2e_async.kinds.dubbing import DUBBING, DubbingInput
+from a2e_async.kinds.talking_video import TALKING_VIDEO, TalkingVideoInput
 from a2e_async.sandbox import Sandbox
 
 from .conftest import DUB, TALK
@@ -16,7 +16,7 @@ from .conftest import DUB, TALK
 pytestmark = pytest.mark.anyio
 
 
-async def test_all_ways_are_one(a2e: A2E, sandbox: Sandbox) -> None:
+async def test_all_ways_to_create_a_job_are_equal(a2e: A2E, sandbox: Sandbox) -> None:
     """All ways to create a job give the same start, paid once."""
     made = a2e.dubbing.job(**DUB, key="k", meta={"to": "es"})
     ways: list[Job[Any]] = [

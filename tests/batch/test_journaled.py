@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E, Status
+from a2e_async._core.journal.protocol import BeginResult, Entry, State
+from a2e_async._core.journal.sqlite import SqliteJournal
 from a2e_async.errors import (
     ConfigurationError,
     InvalidInput,
@@ -20,15 +22,13 @@ from a2e_async.errors import (
     TaskGone,
 )
 from a2e_async.sandbox import Sandbox, media
-from a2e_async.tasks.journal import Begun, Entry, State
-from a2e_async.tasks.journal_sqlite import SqliteJournal
 
 from .conftest import DUB, TALK, MakeClient
 
 pytestmark = pytest.mark.anyio
 
 
-def rows(journal: Path) -> list[sqlite3.Row]:
+def entries_on_disk(journal: Path) -> list[sqlite3.Row]:
     """Return the journal's entries as they are on disk."""
     db = sqlite3.connect(journal)
     db.row_factory = sqlite3.Row
@@ -39,7 +39,7 @@ def rows(journal: Path) -> list[sqlite3.Row]:
 
 
 def states(journal: Path) -> list[int]:
-    return [row["state"] for row in rows(journal)]
+    return [row["state"] for row in entries_on_disk(journal)]
 
 
 async def test_from_start_to_file(a2e: A2E, journal: Path, tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ async def test_from_start_to_file(a2e: A2E, journal: Path, tmp_path: Path) -> No
     assert states(journal) == [3]
     await record.output.save(tmp_path / "talk.mp3")
     assert states(journal) == [4]
-    (row,) = rows(journal)
+    (row,) = entries_on_disk(journal)
     assert (row["key"], row["kind"]) == ("talk-17", "dubbing")
     assert row["ids"] == task.ids[0]
     assert "talk.mp3" in row["paths"]
@@ -79,7 +79,7 @@ async def test_a_failed_task_is_no_longer_open(a2e: A2E, sandbox: Sandbox, journ
     sandbox.faults.fail("dubbing")
     with pytest.raises(TaskFailed):
         await a2e.dubbing.run(**DUB)
-    (row,) = rows(journal)
+    (row,) = entries_on_disk(journal)
     assert (row["state"], row["succeeded"]) == (3, 0)
     assert [task async for task in a2e.unfinished()] == []
 
@@ -89,7 +89,7 @@ async def test_a_refused_start_is_dropped(a2e: A2E, sandbox: Sandbox, journal: P
     sandbox.faults.http_error(400, role="start")
     with pytest.raises(InvalidRequest):
         await a2e.dubbing.start(**DUB, key="k")
-    assert rows(journal) == []
+    assert entries_on_disk(journal) == []
     await a2e.dubbing.start(**{**DUB, "target_lang": "fr"}, key="k")
 
 
@@ -173,7 +173,7 @@ async def test_a_lost_start_is_searched_for_once(
     with pytest.raises(StartOutcomeUnknown):
         await before.dubbing.start(**DUB, key="k")
     await before.aclose()
-    monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.3, 0.3))
+    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.01, 0.3, 0.3))
     after = make_client()
     scans = sandbox.calls["list", "dubbing"]
 
@@ -234,7 +234,7 @@ async def test_resubmitting_after_proved_absence(
     make_client: MakeClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only if enabled, if the list shows names, and after enough time."""
-    monkeypatch.setattr("a2e_async.tasks.sending.RESEND_AFTER", 0.3)
+    monkeypatch.setattr("a2e_async._core.submission.executor.RESEND_AFTER", 0.3)
     careful = make_client()
     await careful.dubbing.start(**DUB)  # its mark proves that the list shows names
     sandbox.faults.drop_before_accept()
@@ -251,7 +251,7 @@ async def test_absence_is_not_proved_if_no_name_was_shown(
     make_client: MakeClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An empty list does not prove that the list shows names."""
-    monkeypatch.setattr("a2e_async.tasks.sending.RESEND_AFTER", 0.01)
+    monkeypatch.setattr("a2e_async._core.submission.executor.RESEND_AFTER", 0.01)
     bold = make_client(on_unknown="resend_may_pay_twice")
     sandbox.faults.drop_before_accept()
     with pytest.raises(StartOutcomeUnknown):
@@ -270,7 +270,7 @@ async def test_a_withdrawn_start_is_dropped(
     waiting.cancel()
     await asyncio.wait([waiting])
     await client.aclose()
-    assert [row["key"] for row in rows(journal) if row["key"] == "k"] == []
+    assert [row["key"] for row in entries_on_disk(journal) if row["key"] == "k"] == []
     assert len(sandbox.ledger.starts()) == 1
 
 
@@ -307,13 +307,13 @@ async def test_paid_calls_that_are_no_tasks(
     a2e = make_client()
     voice = (await a2e.voices.public())[0].id
     said = await a2e.speech.say("Good morning.", tts_id=voice)
-    (row,) = rows(journal)
+    (row,) = entries_on_disk(journal)
     assert (row["kind"], row["state"]) == ("speech", 4)
     assert said.url in row["urls"]
     sandbox.faults.http_error(400, role="action", kind="avatar_video")
     with pytest.raises(InvalidRequest):
         await a2e.speech.say("Good morning.", tts_id=voice)
-    assert len(rows(journal)) == 1
+    assert len(entries_on_disk(journal)) == 1
     sandbox.faults.http_error(502, role="action", kind="avatar_video", accepted=True)
     with pytest.raises(StartOutcomeUnknown):
         await a2e.speech.say("Good morning.", tts_id=voice)
@@ -357,7 +357,7 @@ async def test_cancelled_at_every_await(
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
     await a2e.aclose()
-    kept = {row["ids"] for row in rows(journal)}
+    kept = {row["ids"] for row in entries_on_disk(journal)}
     assert kept == {charge.ids[0] for charge in sandbox.ledger.starts()}
     assert set(states(journal)) <= {2}
 
@@ -396,19 +396,19 @@ async def test_a_paid_call_outlives_its_caller(
     calls: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
         "image_to_video.extend_prompt": lambda: a2e.image_to_video.extend_prompt(**PROMPT),
         "text_to_image.make_avatar": lambda: a2e.text_to_image.make_avatar(picture.parts[0].id),
-        "legacy.transfer": lambda: a2e.legacy.transfer("https://media.example/clip.mp4"),
+        "legacy.transfer": lambda: a2e.legacy.copy_to_storage("https://media.example/clip.mp4"),
         "legacy.upload_permit": lambda: a2e.legacy.upload_permit("a.png"),
     }
     for kind, call in calls.items():
         work = asyncio.create_task(call())
-        while kind not in {row["kind"] for row in rows(journal)}:
+        while kind not in {row["kind"] for row in entries_on_disk(journal)}:
             await asyncio.sleep(0)
         if cut:
             await asyncio.sleep(0.001)
             work.cancel()
         await asyncio.gather(work, return_exceptions=True)
     await a2e.aclose()
-    made = {row["kind"]: row["state"] for row in rows(journal) if row["kind"] in calls}
+    made = {row["kind"]: row["state"] for row in entries_on_disk(journal) if row["kind"] in calls}
     # A start that was withdrawn before it was sent leaves no entry.
     assert set(made.values()) <= {4}
     assert cut or made.keys() == calls.keys()
@@ -432,7 +432,7 @@ async def test_a_users_key_may_look_generated(a2e: A2E, sandbox: Sandbox, journa
     sandbox.faults.drop_after_accept()
     with pytest.raises(StartOutcomeUnknown):
         await a2e.dubbing.start(**DUB, key="auto:mine")
-    assert [(row["state"], row["own_key"]) for row in rows(journal)] == [(1, 0)]
+    assert [(row["state"], row["own_key"]) for row in entries_on_disk(journal)] == [(1, 0)]
 
 
 async def test_a_known_key_skips_the_rate_limiter(
@@ -457,7 +457,7 @@ async def test_the_intent_alone_reserves_a_free_key(make_client: MakeClient, jou
     steps: list[str] = []
 
     class Counting(SqliteJournal):
-        async def begin(self, entry: Entry) -> Begun:
+        async def begin(self, entry: Entry) -> BeginResult:
             steps.append(f"begin {entry.state.name}")
             return await super().begin(entry)
 
@@ -486,14 +486,14 @@ async def test_a_deleted_task_is_missing(
     make_client: MakeClient, sandbox: Sandbox, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A task deleted at the service is not polled in every run, but its entry stays open."""
-    monkeypatch.setattr("a2e_async.tasks.schedule.NOT_FOUND_FOR", 0.2)
+    monkeypatch.setattr("a2e_async._core.polling.schedule.NOT_FOUND_SECONDS", 0.2)
     a2e = make_client()
     task = await a2e.talking_video.start(**TALK)
     sandbox.advance(3600)  # only tasks that have ended can be deleted
     await task.delete()
     with pytest.raises(TaskGone):
         await a2e.attach(task.ref).wait(timeout=30)
-    (row,) = rows(journal)
+    (row,) = entries_on_disk(journal)
     assert (row["state"], row["succeeded"], row["closed_by"]) == (2, None, None)
     assert row["missing_since"] is not None
     assert [task async for task in a2e.unfinished()] == []
@@ -539,7 +539,7 @@ async def test_a_key_started_during_unfinished(
     first = make_client()
     await first.dubbing.start(**DUB, key="one")
     job = first.image_to_video.job(**move, key="two")
-    digest = await first._parts.starter.digest(job.kind, job.input)  # pyright: ignore[reportPrivateUsage]
+    digest = await first._components.start_registry.input_digest(job.kind, job.input)  # pyright: ignore[reportPrivateUsage]
     assert first.journal is not None
     for key in ("two", "three"):
         await first.journal.begin(Entry(key=key, kind="image_to_video", digest=digest))
@@ -564,14 +564,14 @@ async def test_a_key_started_during_unfinished(
 async def test_a_journal_that_blocks_the_close_loses_no_task(
     make_client: MakeClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("a2e_async.tasks.starter.FINISH_STARTS", 0.2)
+    monkeypatch.setattr("a2e_async._core.submission.starts.CLOSE_TIMEOUT", 0.2)
     hung = asyncio.Event()
 
     async def hang(*_: object) -> None:
         hung.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("a2e_async.tasks.book.Book.accept", hang)
+    monkeypatch.setattr("a2e_async._core.journal.recorder.JournalRecorder.record_accepted", hang)
     client = make_client()
     starting = asyncio.create_task(client.dubbing.start(**DUB))
     await hung.wait()

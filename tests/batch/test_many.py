@@ -77,7 +77,7 @@ async def test_two_clients_one_dies(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Another client finishes the work of a dead one once its lease has expired."""
-    from a2e_async.tasks.journal_sqlite import SqliteJournal
+    from a2e_async._core.journal.sqlite import SqliteJournal
 
     path, later = tmp_path / "shared.db", 0.0
     first = make_client(journal=SqliteJournal(path))

@@ -19,13 +19,13 @@ KEY = "Qz7-topsecret-0123456789"
 KEYS = st.sampled_from([f"k{n}" for n in range(4)])
 
 
-class Money(RuleBasedStateMachine):
+class BillingStateMachine(RuleBasedStateMachine):
     """A client with a journal, its service, and events that may happen between them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.005, 0.01))
+        self.patch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.005, 0.01))
         self.directory = tempfile.TemporaryDirectory()
         self.runner = asyncio.Runner()
         self.held: dict[str, str] = {}
@@ -169,7 +169,7 @@ class Money(RuleBasedStateMachine):
             self.patch.undo()
 
 
-Money.TestCase.settings = settings(
+BillingStateMachine.TestCase.settings = settings(
     max_examples=60,
     stateful_step_count=15,
     deadline=None,
@@ -177,4 +177,4 @@ Money.TestCase.settings = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-TestMoney = Money.TestCase
+TestBilling = BillingStateMachine.TestCase

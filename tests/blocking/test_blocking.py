@@ -18,17 +18,11 @@ from a2e_async import A2E, BlockingA2E, BlockingTask, Output, Status
 from a2e_async._blocking import bridge
 from a2e_async._blocking.client import BlockingJournal
 from a2e_async._blocking.faces import BlockingTaskNamespace
-from a2e_async.errors import (
-    ClientClosed,
-    ConfigurationError,
-    InvalidInput,
-    TaskFailed,
-    TaskTimeout,
-)
-from a2e_async.namespaces import Namespaces
-from a2e_async.resources.base import TaskNamespace
+from a2e_async._core.tasks.task import Task
+from a2e_async._namespaces import Namespaces
+from a2e_async.errors import ClientClosed, ConfigurationError, InvalidInput, TaskFailed, TaskTimeout
+from a2e_async.kinds.namespace import TaskNamespace
 from a2e_async.sandbox import Sandbox
-from a2e_async.tasks.task import Task
 
 from .conftest import DUB, KEY, LONG, TALK, MakeClient
 
@@ -203,7 +197,7 @@ def test_closed_by_another_thread(a2e: BlockingA2E) -> None:
 
     thread = threading.Thread(target=wait)
     thread.start()
-    while not len(a2e._inner._parts.poller):
+    while not len(a2e._inner._components.poller):
         time.sleep(0.002)
     a2e.close()
     thread.join(10)

@@ -12,7 +12,7 @@ from a2e_async.cli.batch.csv_cells import value_of
 from a2e_async.cli.batch.validation import check_all
 from a2e_async.cli.input_flags import flags_of
 from a2e_async.errors import InvalidInput
-from a2e_async.resources.registry import kind_named
+from a2e_async.kinds.registry import kind_named
 from a2e_async.sandbox import Sandbox
 
 from .conftest import Invoke

@@ -9,8 +9,8 @@ import pytest
 from a2e_async.cli import exit_codes
 from a2e_async.cli.error_messages import describe_lost_start
 from a2e_async.cli.input_flags import message_with_flags
+from a2e_async.kinds.registry import kind_named
 from a2e_async.models import Recovery
-from a2e_async.resources.registry import kind_named
 from a2e_async.sandbox import Sandbox, check_media
 
 from .conftest import Invoke

@@ -8,7 +8,7 @@ import pytest
 from a2e_async.cli import exit_codes
 from a2e_async.cli.error_messages import in_cli_words
 from a2e_async.cli.input_flags import flags_of, message_with_flags
-from a2e_async.resources.registry import kind_named, kind_names
+from a2e_async.kinds.registry import kind_named, kind_names
 
 from .conftest import Invoke
 

@@ -10,16 +10,16 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
+from a2e_async._core.files.part_file import PartFile
 from a2e_async.cli import exit_codes
 from a2e_async.cli.demo.command import FAULTS_VARIABLE
 from a2e_async.cli.demo.jobs import KINDS, DemoJob, RequestCounts, plan
 from a2e_async.cli.demo.live_table import render
 from a2e_async.cli.demo.output_directory import OutputDirectory
 from a2e_async.cli.demo.report import Report
+from a2e_async.kinds.registry import kind_named
 from a2e_async.models import Output
-from a2e_async.resources.registry import kind_named
 from a2e_async.sandbox import check_media
-from a2e_async.transport.partfile import PartFile
 
 from .conftest import Invoke, Result, ended, environment, popen
 from .test_streams import on_terminal, posix

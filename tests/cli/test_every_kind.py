@@ -7,7 +7,7 @@ import pytest
 from a2e_async.cli import exit_codes
 from a2e_async.cli.formatting import text_result_field
 from a2e_async.cli.input_flags import flags_of
-from a2e_async.resources.registry import kind_named, kind_names
+from a2e_async.kinds.registry import kind_named, kind_names
 from a2e_async.sandbox import Sandbox, check_media
 
 from .conftest import Invoke
@@ -68,7 +68,7 @@ def test_run_saves_what_the_kind_makes(a2e: Invoke, sandbox: Sandbox, kind: str)
     document = result.document
     assert document["status"] == "succeeded"
     assert document["ref"].startswith(f"{kind}:")
-    makes = {made.media for made in kind_named(kind).results}
+    makes = {made.media for made in kind_named(kind).outputs}
     assert document["files"]
     assert {entry["media"] for entry in document["files"]} <= makes
     assert all(check_media(entry["path"]).ok for entry in document["files"])
@@ -139,7 +139,7 @@ def test_what_cannot_be_waited_for_says_so_each_time(a2e: Invoke, sandbox: Sandb
     assert len(sandbox.ledger.starts("wan30")) == 1
 
 
-LISTED = [k for k in kind_names() if kind_named(k).list_at is not None]
+LISTED = [k for k in kind_names() if kind_named(k).list is not None]
 
 
 @pytest.mark.parametrize("kind", LISTED)
@@ -163,11 +163,11 @@ def test_list_by_status(a2e: Invoke) -> None:
     refused = a2e("list", "dubbing", "--status", "completed")
     assert refused.code == exit_codes.USAGE
     assert "The list of dubbing cannot be filtered by status." in refused.err
-    kind = next(k for k in LISTED if (p := kind_named(k).paging) and p.statuses)
+    kind = next(k for k in LISTED if (p := kind_named(k).paging) and p.status_filters)
     assert a2e("list", kind, "--status", "nonsense").code == exit_codes.USAGE
 
 
-@pytest.mark.parametrize("kind", [k for k in kind_names() if kind_named(k).rename_at])
+@pytest.mark.parametrize("kind", [k for k in kind_names() if kind_named(k).rename])
 def test_rename(a2e: Invoke, kind: str) -> None:
     ref = a2e("start", *words(kind)).out.strip()
     renamed = a2e("task", "rename", ref, "New name", "--json")
@@ -186,7 +186,7 @@ def test_what_cannot_be_renamed_or_deleted_says_so(a2e: Invoke) -> None:
     assert "seedance has no delete operation" in result.err
 
 
-@pytest.mark.parametrize("kind", [k for k in kind_names() if kind_named(k).delete_at])
+@pytest.mark.parametrize("kind", [k for k in kind_names() if kind_named(k).delete])
 def test_delete(a2e: Invoke, kind: str, sandbox: Sandbox) -> None:
     ref = a2e("run", *words(kind), "--json").document["ref"]
     assert a2e("task", "delete", ref, "--yes").code == 0

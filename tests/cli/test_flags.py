@@ -9,35 +9,50 @@ import pytest
 from attrs import define
 from cyclopts import App
 
+from a2e_async._core.schema.inputs import (
+    AcceptedMedia,
+    FieldDoc,
+    ItemCount,
+    MaxLength,
+    MediaInput,
+    Range,
+    SerializeAsString,
+    TaskInput,
+)
+from a2e_async._core.tasks.kind import Endpoint, TaskKind
 from a2e_async.cli.input_flags import as_command, flags_of
 from a2e_async.errors import InvalidInput
-from a2e_async.inputs import AsText, Between, Count, Doc, Length, Media, MediaInput, TaskInput
 from a2e_async.models import Record
-from a2e_async.tasks.kind import Endpoint, TaskKind
 
 
 @define(kw_only=True)
 class EverythingInput(TaskInput):
-    pictures: Annotated[Sequence[MediaInput], Media("image"), Count(2, 4), Doc("Some pictures.")]
-    mode: Annotated[Literal["fast", "fine"], Doc("How.")] = "fast"
-    size: Annotated[Literal[1, 2] | None, Doc("How large.")] = None
-    language: Annotated[Literal["en", "es"] | str | None, Doc("Which.")] = None
-    rate: Annotated[float | None, Between(0.5, 2), Doc("How quick.")] = None
-    title: Annotated[str | None, Length(40)] = None
-    loud: Annotated[bool | None, Doc("Whether.")] = None
-    words: Annotated[Sequence[str] | None, Doc("Some words.")] = None
-    lengths: Annotated[Sequence[float] | None, Doc("How long each.")] = None
-    seconds: Annotated[int | None, Between(3, 15), AsText(), Doc("How long.")] = None
-    picked: Annotated[Literal[5, 10] | None, AsText(), Doc("Which of the two.")] = None
-    shots: Annotated[Sequence[Mapping[str, Any]] | None, Count(1, 3), Doc("The story.")] = None
-    layout: Annotated[Mapping[str, Any] | None, Doc("Where.")] = None
+    pictures: Annotated[
+        Sequence[MediaInput], AcceptedMedia("image"), ItemCount(2, 4), FieldDoc("Some pictures.")
+    ]
+    mode: Annotated[Literal["fast", "fine"], FieldDoc("How.")] = "fast"
+    size: Annotated[Literal[1, 2] | None, FieldDoc("How large.")] = None
+    language: Annotated[Literal["en", "es"] | str | None, FieldDoc("Which.")] = None
+    rate: Annotated[float | None, Range(0.5, 2), FieldDoc("How quick.")] = None
+    title: Annotated[str | None, MaxLength(40)] = None
+    loud: Annotated[bool | None, FieldDoc("Whether.")] = None
+    words: Annotated[Sequence[str] | None, FieldDoc("Some words.")] = None
+    lengths: Annotated[Sequence[float] | None, FieldDoc("How long each.")] = None
+    seconds: Annotated[int | None, Range(3, 15), SerializeAsString(), FieldDoc("How long.")] = None
+    picked: Annotated[Literal[5, 10] | None, SerializeAsString(), FieldDoc("Which of the two.")] = (
+        None
+    )
+    shots: Annotated[
+        Sequence[Mapping[str, Any]] | None, ItemCount(1, 3), FieldDoc("The story.")
+    ] = None
+    layout: Annotated[Mapping[str, Any] | None, FieldDoc("Where.")] = None
 
 
 EVERYTHING: TaskKind[..., Record] = TaskKind(
     name="everything",
     input=EverythingInput,
     record=Record,
-    start_at=Endpoint("POST", "/everything/start"),
+    start=Endpoint("POST", "/everything/start"),
 )
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from a2e_async._core.schema.inputs import input_fields
 from a2e_async.cli import exit_codes
 from a2e_async.cli.common_flags import SWITCH_NAMES, VALUE_FLAG_NAMES, move_common_flags_last
 from a2e_async.cli.input_flags import OMITTED_INPUTS, flags_of
-from a2e_async.inputs import input_fields
-from a2e_async.resources.registry import kind_named, kind_names
+from a2e_async.kinds.registry import kind_named, kind_names
 
 from .conftest import Invoke, environment
 

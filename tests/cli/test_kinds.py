@@ -12,20 +12,20 @@ from a2e_async.cli import exit_codes
 from a2e_async.cli.formatting import format_typical_duration
 from a2e_async.cli.input_flags import flags_of
 from a2e_async.cli.kinds import COLUMNS, TESTED_LIVE_NOTE
-from a2e_async.resources.registry import kind_named, kind_names
+from a2e_async.kinds.registry import kind_named, kind_names
 
 from .conftest import Invoke, environment
 
 LOADED = """
 import contextlib, io, json, sys
 from a2e_async.cli import main
-from a2e_async.resources.registry import kind_names
+from a2e_async.kinds.registry import kind_names
 
 loaded = []
 for line in json.loads(sys.argv[1]):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         main(line.split())
-    loaded.append([n for n in kind_names() if f"a2e_async.resources.{n}" in sys.modules])
+    loaded.append([n for n in kind_names() if f"a2e_async.kinds.{n}" in sys.modules])
 print(json.dumps(loaded))
 """
 
@@ -73,8 +73,8 @@ def test_the_table_has_a_line_for_every_kind(invoke: Invoke) -> None:
         assert row.startswith(f"{name} ")
         assert kind.summary
         assert kind.summary in row
-        assert row.endswith("  yes" if kind.live else "  no")
-        assert f"  {format_typical_duration(kind.usual)}  " in row
+        assert row.endswith("  yes" if kind.tested_live else "  no")
+        assert f"  {format_typical_duration(kind.typical_duration)}  " in row
     assert f"\n{TESTED_LIVE_NOTE}\n" in result.out
     assert max(map(len, rows)) <= 120
 
@@ -117,10 +117,10 @@ def test_all_kinds_as_json(invoke: Invoke) -> None:
     for told in document:
         kind = kind_named(told["kind"])
         assert told["help"] == kind.summary
-        assert told["live"] is kind.live
+        assert told["live"] is kind.tested_live
         assert told["inputs"] == [flag.to_json() for flag in flags_of(kind)]
-        assert ("wait" in told["can"]) == kind.watchable
-        assert ("delete" in told["can"]) == (kind.delete_at is not None)
+        assert ("wait" in told["can"]) == kind.pollable
+        assert ("delete" in told["can"]) == (kind.delete is not None)
         assert told["operation"].startswith("POST /api/v1/")
 
 

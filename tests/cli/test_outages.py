@@ -11,7 +11,7 @@ from a2e_async.cli.common_flags import OutputFlags
 from a2e_async.cli.context import CommandContext
 from a2e_async.cli.outage_notices import OutageListener, report_outages
 from a2e_async.cli.printer import Printer
-from a2e_async.events import Attempt, Hold
+from a2e_async.events import Attempt, RateLimitPause
 from a2e_async.sandbox import Sandbox
 
 from .conftest import Invoke
@@ -43,7 +43,7 @@ def test_each_outage_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     not_found, own = attempt("NotFound", 404), attempt("CancelledError")
     for event in (good, lost, lost, own, lost, good, good, not_found, attempt("ServerError", 502)):
         listener.on_event(event)
-    listener.on_event(Hold(seconds=1, method="GET", path="/x"))
+    listener.on_event(RateLimitPause(seconds=1, method="GET", path="/x"))
     listener.on_event(not_found)
     assert capsys.readouterr().err.splitlines() == [
         "no response from a2e.example: ConnectError; still retrying, the task continues",

@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from a2e_async.tasks.hooks import token
-from a2e_async.tasks.journal import Entry, State
-from a2e_async.tasks.journal_sqlite import SqliteJournal
+from a2e_async._core.journal.protocol import Entry, State
+from a2e_async._core.journal.sqlite import SqliteJournal
+from a2e_async._core.webhooks.tokens import make_token
 
 from .conftest import Invoke, environment
 
 SECRET = "a secret of the test, long enough"
 HOOK = "a2e-0123456789abcdefghij"
-TOKEN = token(SECRET, HOOK)
+TOKEN = make_token(SECRET, HOOK)
 
 
 @pytest.fixture

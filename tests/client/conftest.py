@@ -36,13 +36,13 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True)
 def quick_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let searches for lost starts give up after a moment instead of 45 s."""
-    monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.03, 0.06))
+    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.01, 0.03, 0.06))
 
 
 @pytest.fixture
 def gone_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let waits for tasks unknown to the service give up after a moment instead of two minutes."""
-    monkeypatch.setattr("a2e_async.tasks.schedule.NOT_FOUND_FOR", 0.2)
+    monkeypatch.setattr("a2e_async._core.polling.schedule.NOT_FOUND_SECONDS", 0.2)
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E
+from a2e_async.account.avatars import read_avatars
 from a2e_async.errors import InvalidInput, NotFound, ResponseTimeout, ServerError
 from a2e_async.events import Attempt, Event
-from a2e_async.resources.avatars import read_avatars
 from a2e_async.sandbox import Sandbox, media
 
 from .conftest import MakeClient, nothing_charged, until

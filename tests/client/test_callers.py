@@ -177,9 +177,9 @@ async def test_fairness_needs_no_caps_and_counts_nothing(a2e: A2E, sandbox: Sand
     user = a2e.for_caller("u")
     tasks = await asyncio.gather(*(user.dubbing.start(**DUB) for _ in range(30)))
     assert len(tasks) == starts_sent(sandbox) == 30
-    places = a2e._room.starter.places
-    assert not places._held
-    assert not len(places._fair)
+    places = a2e._context.starter.admission
+    assert not places._slot_by_task
+    assert not len(places._fair_queue)
 
 
 @LONG
@@ -208,25 +208,25 @@ async def test_cancelled_at_every_turn(make_client: MakeClient, sandbox: Sandbox
         await turns(k)
         starting.cancel()
         await asyncio.wait([starting])
-    places = client._room.starter.places
-    await until(lambda: places._fair.used == len(paid(sandbox)))
-    held = {id for kind, id in places._held}
+    places = client._context.starter.admission
+    await until(lambda: places._fair_queue.total_unfinished == len(paid(sandbox)))
+    held = {id for kind, id in places._slot_by_task}
     assert held == {id for charge in paid(sandbox) for id in charge.ids}
-    assert len(places._holding) == len(held)
+    assert len(places._occupied_slots) == len(held)
 
 
 @LONG
 async def test_gone_after_it_was_sent(a2e: A2E, sandbox: Sandbox, monkeypatch: Any) -> None:
     """An unclaimed task keeps its slot and is listed only for its own tenant."""
     user = a2e.for_caller("u", max_unfinished=1, max_wait=0)
-    places = a2e._room.starter.places
-    sent = places.sent
+    places = a2e._context.starter.admission
+    sent = places.mark_sent
 
     def sent_and_gone(flight: Any) -> None:
         sent(flight)
         starting.cancel()
 
-    monkeypatch.setattr(places, "sent", sent_and_gone)
+    monkeypatch.setattr(places, "mark_sent", sent_and_gone)
     starting = start(user)
     with pytest.raises(asyncio.CancelledError):
         await starting
@@ -258,7 +258,7 @@ async def test_every_end_frees_the_place(make_client: MakeClient, sandbox: Sandb
     sandbox.faults.done_at_once("dubbing")
     await user.dubbing.start(**DUB)
     last = await user.dubbing.start(**DUB)
-    assert client._room.starter.places._fair.used == 1, last
+    assert client._context.starter.admission._fair_queue.total_unfinished == 1, last
 
 
 @BLIND

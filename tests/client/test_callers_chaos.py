@@ -76,13 +76,13 @@ async def test_whatever_happens(make_client: MakeClient, sandbox: Sandbox, seed:
     assert any(end == "busy" for end in ends)
     assert any(":" in end for end in ends)
     sandbox.faults.clear()
-    places = client._room.starter.places
+    places = client._context.starter.admission
     for caller in CALLERS:
         sandbox.advance(3600)
         user = client.for_caller(caller, max_unfinished=1)
         assert await (await user.dubbing.start(**DUB))
-    assert not places._waiting
-    assert places._fair.waiting == 0
-    held = sum(len(place.open) for place in places._holding)
-    assert places._fair.used == held == len(places._held)
-    assert not any(lane.line for lane in places._fair._lanes.values())
+    assert not places._waiting_slots
+    assert places._fair_queue.waiting_count == 0
+    held = sum(len(place.unfinished_ids) for place in places._occupied_slots)
+    assert places._fair_queue.total_unfinished == held == len(places._slot_by_task)
+    assert not any(lane.admitted for lane in places._fair_queue._tenant_queues.values())

@@ -9,14 +9,14 @@ import pytest
 from a2e_async.errors import A2EError
 from a2e_async.events import (
     Accepted,
-    Asked,
     Attempt,
     Event,
     Finished,
-    Hold,
-    Looked,
+    Polled,
+    RateLimitPause,
     Saved,
     StartLost,
+    StartRequested,
     Transfer,
     Update,
 )
@@ -45,8 +45,8 @@ async def test_whole_run(
         await client.image_to_video.start(**MOVE)
     kinds = {type(event) for event in events}
     assert kinds == {
-        *(Asked, Accepted, Attempt, Finished, Hold),
-        *(Looked, Saved, StartLost, Transfer, Update),
+        *(StartRequested, Accepted, Attempt, Finished, RateLimitPause),
+        *(Polled, Saved, StartLost, Transfer, Update),
     }
     accepted = [e for e in events if isinstance(e, Accepted)]
     assert [(e.ref, e.kind, e.claimed, e.coins) for e in accepted] == [
@@ -78,7 +78,7 @@ ERRORS: dict[str, Any] = {
 @pytest.mark.parametrize("fault", ERRORS)
 async def test_errors(make_client: MakeClient, sandbox: Sandbox, fault: str, logged: Any) -> None:
     """Every error of every call can be pickled and exposes no key, signature or prompt."""
-    from a2e_async.transport.retry import RetryPolicy
+    from a2e_async._core.http.retry import RetryPolicy
 
     client = make_client(retry=RetryPolicy(max_attempts=1))
     task = await client.image_to_video.start(**MOVE)

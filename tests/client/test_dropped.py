@@ -82,11 +82,11 @@ async def test_nothing_is_kept_of_finished_waits(a2e: A2E) -> None:
     keeper = asyncio.create_task((await a2e.image_to_video.start(**MOVE)).wait())
     for _ in range(3):
         await asyncio.gather(*(a2e.talking_video.run(**TALK) for _ in range(40)))
-    poller = a2e._parts.poller  # what it keeps has no public face
+    poller = a2e._components.poller  # what it keeps has no public face
     await keeper
     gc.collect()
     assert len(poller) == 0
-    assert len(poller.waits._deadlines) <= 64 + 4
+    assert len(poller.waiters._deadlines) <= 64 + 4
 
 
 async def test_an_id_given_twice(a2e: A2E) -> None:

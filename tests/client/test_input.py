@@ -150,7 +150,7 @@ async def test_an_output_of_no_use_elsewhere(a2e: A2E, sandbox: Sandbox) -> None
         a2e.backgrounds.add(SOUND),
         a2e.face_swap.save_face(GONE),
         a2e.legacy.watermark(SOUND, text="mine"),
-        a2e.legacy.transfer(GONE),
+        a2e.legacy.copy_to_storage(GONE),
     ):
         with pytest.raises(InvalidInput):
             await call

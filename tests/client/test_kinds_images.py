@@ -5,19 +5,13 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E
-from a2e_async.errors import (
-    InvalidInput,
-    InvalidRequest,
-    NotFound,
-    StartOutcomeUnknown,
-    TaskFailed,
-)
+from a2e_async._core.tasks.parsing import read_record
+from a2e_async.errors import InvalidInput, InvalidRequest, NotFound, StartOutcomeUnknown, TaskFailed
+from a2e_async.kinds.photobook import PHOTOBOOK
+from a2e_async.kinds.registry import kind_named
+from a2e_async.kinds.text_to_image import TEXT_TO_IMAGE, MadeAvatar
 from a2e_async.models import Status
-from a2e_async.resources.photobook import PHOTOBOOK
-from a2e_async.resources.registry import kind_named
-from a2e_async.resources.text_to_image import TEXT_TO_IMAGE, MadeAvatar
 from a2e_async.sandbox import Sandbox, media
-from a2e_async.tasks.status import read_record
 
 from .conftest import nothing_charged, paid
 from .image_starts import COAT, FACE, LEAST, OUTPUTS, PRODUCT, PROMPT, RECT, SEVERAL, WIRE, Inputs
@@ -161,7 +155,11 @@ async def test_start_to_end(
     (charge,) = paid(sandbox)
     assert charge.body == {**inputs, **more, "name": "mine"}
     assert charge.ids == task.ids
-    assert len(task.ids) == SEVERAL.get(kind, 1) == kind_named(kind).expected(task_input(a2e, kind))
+    assert (
+        len(task.ids)
+        == SEVERAL.get(kind, 1)
+        == kind_named(kind).expected_tasks(task_input(a2e, kind))
+    )
 
     record = await task.wait()
     assert record.status is Status.SUCCEEDED
@@ -317,7 +315,7 @@ async def test_list_without_pages(a2e: A2E, kind: str) -> None:
 )
 async def test_product_avatar_given_up(a2e: A2E, sandbox: Sandbox) -> None:
     """The service gives up after two hours; the default timeout is longer."""
-    assert a2e.product_avatar.kind.patience > 2 * 3600
+    assert a2e.product_avatar.kind.default_timeout > 2 * 3600
     task = await a2e.product_avatar.start(**PRODUCT)
     sandbox.advance(2 * 3600 + 60)
     with pytest.raises(TaskFailed):

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E
+from a2e_async._core.schema.inputs import TaskInput
+from a2e_async._core.tasks.parsing import read_record
 from a2e_async.errors import (
     DecodeError,
     InvalidInput,
@@ -14,12 +16,10 @@ from a2e_async.errors import (
     StartOutcomeUnknown,
     TaskFailed,
 )
-from a2e_async.inputs import TaskInput
+from a2e_async.kinds.registry import kind_named
+from a2e_async.kinds.video_twin import VIDEO_TWIN
 from a2e_async.models import Status
-from a2e_async.resources.registry import kind_named
-from a2e_async.resources.video_twin import VIDEO_TWIN
 from a2e_async.sandbox import Sandbox, media
-from a2e_async.tasks.status import read_record
 
 from .conftest import BLIND, nothing_charged, paid, until
 from .people_inputs import (
@@ -116,7 +116,7 @@ async def test_defaults_are_the_services(a2e: A2E, sandbox: Sandbox, kind: str) 
     if name:
         mark = body.pop(name)
         assert mark.startswith("a2e-")
-        assert len(mark) <= task.kind.name_most
+        assert len(mark) <= task.kind.max_name_length
     assert body == wire(LEAST[kind])
     assert (await task.wait()).name is None
 
@@ -127,7 +127,7 @@ async def test_looked_up_listed_deleted(a2e: A2E, kind: str) -> None:
     namespace: Any = a2e.kind(kind)
     ids = [(await namespace.run(**LEAST[kind])).id for _ in range(3)]
     assert (await namespace.get(ids[0])).id == ids[0]
-    if namespace.kind.batch_at is not None:
+    if namespace.kind.batch_detail is not None:
         assert list(await namespace.get_many(ids)) == ids
     assert [record.id async for record in namespace.iter(page_size=2)] == ids[::-1]
     if namespace.kind.paging is not None:
@@ -325,7 +325,7 @@ async def test_twins(a2e: A2E, sandbox: Sandbox) -> None:
     with pytest.raises(InvalidInput, match="pending, processing, completed, failed"):
         await a2e.video_twin.list(status="training")
     assert await a2e.video_twin.upload_status() == []
-    assert a2e.video_twin.kind.patience == 4 * 3600
+    assert a2e.video_twin.kind.default_timeout == 4 * 3600
 
 
 async def test_voices(a2e: A2E, sandbox: Sandbox) -> None:

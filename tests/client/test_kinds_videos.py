@@ -6,13 +6,13 @@ from typing import Any, Literal
 import pytest
 
 from a2e_async import A2E
+from a2e_async._core.schema.inputs import TaskInput
+from a2e_async._core.tasks.kind import TaskKind
+from a2e_async._core.tasks.parsing import read_record
 from a2e_async.errors import DecodeError, InvalidInput, InvalidRequest, NotFound, TaskTimeout
-from a2e_async.inputs import TaskInput
+from a2e_async.kinds.registry import kind_named
 from a2e_async.models import Status
-from a2e_async.resources.registry import kind_named
 from a2e_async.sandbox import Sandbox, media
-from a2e_async.tasks.kind import TaskKind
-from a2e_async.tasks.status import read_record
 
 from .conftest import assert_no_secrets, nothing_charged, starts_sent, until
 from .video_inputs import FIT, FITS, OTHER, PICTURE, REFUSED, SOUND, VIDEO

@@ -104,7 +104,7 @@ async def test_small_ones(a2e: A2E, sandbox: Sandbox) -> None:
     assert await a2e.legacy.detect_language("こんにちは") == "ja"
     assert await a2e.legacy.set_public_pool(True) is True
     assert await a2e.legacy.set_public_pool(False) is False
-    url = await a2e.legacy.transfer(CLIP)
+    url = await a2e.legacy.copy_to_storage(CLIP)
     assert url.startswith(sandbox.storage_url)
     assert (await a2e.legacy.add_user("eve")).username == "eve"
     sandbox.faults.data_shape("bare", "legacy")
@@ -113,7 +113,7 @@ async def test_small_ones(a2e: A2E, sandbox: Sandbox) -> None:
 
 async def test_transfer_of_an_output(a2e: A2E, sandbox: Sandbox) -> None:
     output = await a2e.legacy.watermark(CLIP, text="mine")
-    copy = await a2e.legacy.transfer(output)
+    copy = await a2e.legacy.copy_to_storage(output)
     assert copy != output.url
 
 

@@ -13,6 +13,7 @@ import pytest
 
 import a2e_async
 from a2e_async import A2E
+from a2e_async._core.http.retry import RetryPolicy
 from a2e_async.errors import (
     A2EError,
     ClientClosed,
@@ -21,7 +22,6 @@ from a2e_async.errors import (
     StartOutcomeUnknown,
 )
 from a2e_async.sandbox import Sandbox, media
-from a2e_async.transport.retry import RetryPolicy
 
 from .conftest import DUB, KEY, LONG, TALK, MakeClient, own_tasks, turns, until
 

@@ -12,6 +12,7 @@ import pytest
 from attrs import frozen
 
 from a2e_async import A2E
+from a2e_async._core.http.retry import RetryPolicy
 from a2e_async.errors import (
     A2EError,
     ApiError,
@@ -32,7 +33,6 @@ from a2e_async.events import Accepted, Attempt, Event, StartLost
 from a2e_async.models import Recovery
 from a2e_async.sandbox import Sandbox
 from a2e_async.sandbox.faults import Faults
-from a2e_async.transport.retry import RetryPolicy
 
 from .conftest import (
     BLIND,
@@ -312,13 +312,13 @@ async def test_unexpected_fault_after_sending(
         raise ZeroDivisionError("a bug")
 
     with monkeypatch.context() as patch:
-        patch.setattr("a2e_async.tasks.sending.read_record", broken)
+        patch.setattr("a2e_async._core.submission.executor.read_record", broken)
         task = await a2e.dubbing.start(**DUB, key="k")
     assert task.ids == paid(sandbox)[0].ids
     assert (await a2e.dubbing.start(**DUB, key="k")) is task
     assert (await task).output
     with monkeypatch.context() as patch:
-        patch.setattr("a2e_async.tasks.sending.read_start", broken)
+        patch.setattr("a2e_async._core.submission.executor.read_start", broken)
         with pytest.raises(StartOutcomeUnknown) as caught:
             await a2e.dubbing.start(**DUB, key="l")
     assert isinstance(caught.value.__cause__, ZeroDivisionError)

@@ -158,7 +158,7 @@ async def test_nothing_there(service: Service) -> None:
         with pytest.raises(DecodeError):
             await call
     for paid in (
-        client.legacy.transfer("https://m.example/a.png"),
+        client.legacy.copy_to_storage("https://m.example/a.png"),
         client.legacy.upload_permit("a.png"),
     ):
         with pytest.raises(StartOutcomeUnknown, match="success without a result"):
@@ -207,7 +207,7 @@ async def test_watermark_however_wrapped(service: Service, data: Any) -> None:
 @pytest.mark.parametrize("data", [*wrapped({"cdnUrl": MARKED}), MARKED], ids=str)
 async def test_copy_however_wrapped(service: Service, data: Any) -> None:
     service.data = data
-    assert await service.a2e.legacy.transfer("https://m.example/a.png") == MARKED
+    assert await service.a2e.legacy.copy_to_storage("https://m.example/a.png") == MARKED
 
 
 @pytest.mark.parametrize("data", wrapped({"uploadUrl": MARKED, "key": "k"}), ids=str)

@@ -327,7 +327,7 @@ async def test_marks_and_hints(a2e: A2E, sandbox: Sandbox) -> None:
 
 async def test_with_options(a2e: A2E, sandbox: Sandbox) -> None:
     """Other options share everything else: tasks, keys, closing."""
-    from a2e_async.transport.ratelimit import Priority
+    from a2e_async._core.http.rate_limit import Priority
 
     quick = a2e.with_options(request_timeout=5, start_timeout=7, priority=Priority.LIST)
     task = await quick.dubbing.start(**DUB, key="k")

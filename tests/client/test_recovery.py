@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from a2e_async import A2E, Answer, Recovery
+from a2e_async import A2E, ApiResponse, Recovery
+from a2e_async._core.submission.recovery_search import scan_lists
 from a2e_async.errors import InvalidInput, StartOutcomeUnknown
 from a2e_async.events import Accepted, Event, StartLost
-from a2e_async.resources.registry import kind_named
+from a2e_async.kinds.registry import kind_named
 from a2e_async.sandbox import Sandbox
-from a2e_async.tasks.recoverer import read_back
 
 from .conftest import DUB, MOVE, TALK, MakeClient, paid, starts_sent
 
@@ -160,7 +160,7 @@ async def test_closing_while_absence_is_waited_for(
     make_client: MakeClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A start waiting for a retry stays unknown; never "nothing was spent"."""
-    monkeypatch.setattr("a2e_async.tasks.starter.FINISH_STARTS", 0.2)
+    monkeypatch.setattr("a2e_async._core.submission.starts.CLOSE_TIMEOUT", 0.2)
     client = make_client(on_unknown="resend_may_pay_twice")
     await client.dubbing.start(**DUB)
     sandbox.faults.drop_before_accept()
@@ -188,15 +188,15 @@ async def test_how_far_a_list_was_read(order: str, first_page_is_enough: bool) -
             more = [{"_id": f"{99:024x}", "createdAt": now.isoformat()}]
             first = rows if order == "newest first" else rows[::-1]
             data = first if params["pageNum"] == 1 else more
-            return Answer(data, 0, "", None, 200, {"Date": format_datetime(now, usegmt=True)})
+            return ApiResponse(data, 0, "", None, 200, {"Date": format_datetime(now, usegmt=True)})
 
     lost = Recovery(kind="talking_video", path="/x", name="n", mark=None, digest="d", sent_at=now)
-    read = await read_back(
+    read = await scan_lists(
         cast("Any", Session()),
         kind_named("talking_video"),
         [lost],
         timeout=1,
         deadline=1,
-        wall=now.timestamp,
+        wall_clock=now.timestamp,
     )
-    assert (len(read.rows) == 3, read.complete) == (first_page_is_enough, True)
+    assert (len(read.records) == 3, read.reached_back) == (first_page_is_enough, True)

@@ -10,17 +10,11 @@ import anyio
 import pytest
 
 from a2e_async import A2E
-from a2e_async.errors import (
-    ApiError,
-    ClientClosed,
-    InvalidInput,
-    ServerError,
-    StartOutcomeUnknown,
-)
+from a2e_async._core.http.retry import RetryPolicy
+from a2e_async.account.streaming import StreamingAvatar
+from a2e_async.errors import ApiError, ClientClosed, InvalidInput, ServerError, StartOutcomeUnknown
 from a2e_async.events import Attempt, Event
-from a2e_async.resources.streaming import StreamingAvatar
 from a2e_async.sandbox import Sandbox
-from a2e_async.transport.retry import RetryPolicy
 
 from .conftest import MakeClient, assert_no_secrets, nothing_charged, own_tasks, turns, until
 

@@ -10,6 +10,8 @@ import anyio
 import pytest
 
 from a2e_async import A2E
+from a2e_async._core.submission.calls import MAX_UNCLAIMED_PER_KIND
+from a2e_async.account.voices import Voice
 from a2e_async.errors import (
     ClientClosed,
     InsufficientCredits,
@@ -19,9 +21,7 @@ from a2e_async.errors import (
 )
 from a2e_async.events import Event, StartLost
 from a2e_async.models import Output
-from a2e_async.resources.voices import Voice
 from a2e_async.sandbox import Sandbox
-from a2e_async.tasks.charged import KEPT
 
 from .conftest import (
     MakeClient,
@@ -253,7 +253,10 @@ async def test_kept_are_bounded(
 ) -> None:
     """A hundred sounds are kept; dropping an older one is logged."""
     sandbox.faults.slow(0.3, "action", accepted=True, times=None)
-    some = [asyncio.create_task(a2e.speech.say(str(n), tts_id=voice)) for n in range(KEPT + 1)]
+    some = [
+        asyncio.create_task(a2e.speech.say(str(n), tts_id=voice))
+        for n in range(MAX_UNCLAIMED_PER_KIND + 1)
+    ]
     await until(lambda: spoken(sandbox) > 30)  # the others wait for a connection
     for saying in some:
         saying.cancel()
@@ -264,15 +267,17 @@ async def test_kept_are_bounded(
 
     first = a2e.speech.unclaimed()
     sandbox.faults.clear()
-    assert 30 < len(first) <= KEPT
-    while len(a2e.speech.unclaimed()) < KEPT or first[0] in a2e.speech.unclaimed():
+    assert 30 < len(first) <= MAX_UNCLAIMED_PER_KIND
+    while (
+        len(a2e.speech.unclaimed()) < MAX_UNCLAIMED_PER_KIND or first[0] in a2e.speech.unclaimed()
+    ):
         before = spoken(sandbox)
         sandbox.faults.slow(0.02, "action", accepted=True)
         saying = asyncio.create_task(a2e.speech.say(TEXT, tts_id=voice))
         await until(partial(is_more, before))
         saying.cancel()
         await until(lambda: not own_tasks())
-    assert len(a2e.speech.unclaimed()) == KEPT
+    assert len(a2e.speech.unclaimed()) == MAX_UNCLAIMED_PER_KIND
     assert [r.levelno for r in logged.records if "dropped" in r.message] == [logging.WARNING]
 
 
@@ -313,14 +318,14 @@ async def test_paid_and_its_journal_hangs_while_the_client_closes(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A charged sound is returned to its caller, even if the journal fails."""
-    monkeypatch.setattr("a2e_async.tasks.charged.FINISH_STARTS", 0.2)
+    monkeypatch.setattr("a2e_async._core.submission.calls.FINISH_STARTS", 0.2)
     hung = asyncio.Event()
 
     async def hang(*_: object) -> None:
         hung.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("a2e_async.tasks.book.Book.end_call", hang)
+    monkeypatch.setattr("a2e_async._core.journal.recorder.JournalRecorder.record_call_result", hang)
     client = make_client(journal=tmp_path / "jobs.db")
     voice = (await client.voices.public(country="en", region="US"))[0].id
     speaking = asyncio.create_task(client.speech.say(TEXT, tts_id=voice))

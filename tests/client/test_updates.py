@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E
+from a2e_async._core.tasks.task import Task
 from a2e_async.errors import ClientClosed, TaskGone, TaskTimeout
 from a2e_async.events import Event, Update
 from a2e_async.models import Status
 from a2e_async.sandbox import Sandbox
-from a2e_async.tasks.task import Task
 
 from .conftest import DUB, LONG, MOVE, TALK, MakeClient, own_tasks, turns, until
 

@@ -219,7 +219,7 @@ async def test_no_result(
     a2e: A2E, sandbox: Sandbox, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A completed task without a result completes; reading its output raises an error."""
-    monkeypatch.setattr("a2e_async.tasks.waiting.RESULT_WITHIN", 0.2)
+    monkeypatch.setattr("a2e_async._core.polling.waiter_registry.RESULT_GRACE_SECONDS", 0.2)
     sandbox.faults.no_result("dubbing")
     task = await a2e.dubbing.start(**DUB)
     with pytest.raises(ResultMissing) as caught:
@@ -328,7 +328,7 @@ async def test_coins_are_remembered(a2e: A2E, sandbox: Sandbox) -> None:
 
     task = await a2e.talking_video.start(**TALK)
     assert task.record is not None
-    task.observe(evolve(task.record, coins=None, raw_status="sent"), 0.0)
+    task._observe(evolve(task.record, coins=None, raw_status="sent"), 0.0)
     assert task.coins == 13
 
 
@@ -346,7 +346,7 @@ async def test_broken_poller(
         raise ZeroDivisionError("a bug")
 
     with monkeypatch.context() as patch:
-        patch.setattr("a2e_async.tasks.schedule.Schedule.plan", broken)
+        patch.setattr("a2e_async._core.polling.schedule.PollSchedule.plan", broken)
         waits = [asyncio.create_task(t.wait(timeout=30)) for t in tasks * 2]
         errors = await asyncio.gather(*waits, return_exceptions=True)
     assert {type(e) for e in errors} == {A2EError}
@@ -354,7 +354,7 @@ async def test_broken_poller(
     await until(lambda: not own_tasks())
     assert any("poller crashed" in r.getMessage() for r in caplog.records)
     with monkeypatch.context() as patch:
-        patch.setattr("a2e_async.tasks.poller.read_record", broken)
+        patch.setattr("a2e_async._core.polling.poller.read_record", broken)
         waits = [asyncio.create_task(t.wait(timeout=0.3)) for t in tasks * 2]
         errors = await asyncio.gather(*waits, return_exceptions=True)
     assert {type(e) for e in errors} == {TaskTimeout}

@@ -239,7 +239,7 @@ async def legacy_media(a2e: A2E, sandbox: Sandbox) -> None:
     assert await marked.read()
     assert await a2e.legacy.watermark(FACE, image=FACE)
     assert a2e.legacy.unclaimed() == ()
-    assert await a2e.legacy.transfer(FACE)
+    assert await a2e.legacy.copy_to_storage(FACE)
     permit = await a2e.legacy.upload_permit(
         "a.png",
         bucket="3days-apac",

@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 import pytest
 
-from a2e_async import models, resources
-from a2e_async.inputs import TaskInput
-from a2e_async.resources.docstrings import field_docs
+from a2e_async import kinds, models
+from a2e_async._core.schema.inputs import TaskInput
+from a2e_async.kinds.docstrings import field_docs
 
 INTERNAL = {
     *("RequestContext", "Room", "InputRule", "Use", "Wire", "WireName"),
@@ -20,7 +20,7 @@ INTERNAL = {
 
 
 def classes() -> Iterator[type[Any]]:
-    names = [f"a2e_async.resources.{m.name}" for m in pkgutil.iter_modules(resources.__path__)]
+    names = [f"a2e_async.kinds.{m.name}" for m in pkgutil.iter_modules(kinds.__path__)]
     for module in (models, *map(importlib.import_module, names)):
         for name, cls in vars(module).items():
             mine = inspect.isclass(cls) and cls.__module__ == module.__name__

@@ -8,19 +8,19 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
-from a2e_async.errors import InvalidInput
-from a2e_async.inputs import (
-    AsText,
-    Between,
-    Count,
+from a2e_async._core.schema.inputs import (
+    AcceptedMedia,
     InputField,
-    Length,
-    Media,
+    ItemCount,
+    MaxLength,
+    Range,
+    SerializeAsString,
     build_input,
     input_fields,
 )
-from a2e_async.resources.registry import kind_named, kind_names
-from a2e_async.tasks.kind import Endpoint, TaskKind
+from a2e_async._core.tasks.kind import Endpoint, TaskKind
+from a2e_async.errors import InvalidInput
+from a2e_async.kinds.registry import kind_named, kind_names
 
 from .samples import SAMPLES
 from .spec import CONTRACT, EXCLUDED_INPUTS, WEBHOOK
@@ -42,20 +42,20 @@ DIFFERENT: Mapping[str, str] = {"timeout": "processing_limit"}
 
 def start_schema(kind: TaskKind[..., Any]) -> Mapping[str, Any]:
     """Return the schema of the kind's start."""
-    return CONTRACT[f"{kind.start_at.method} {kind.start_at.path}"].body
+    return CONTRACT[f"{kind.start.method} {kind.start.path}"].body
 
 
 def own_inputs(kind: TaskKind[..., Any]) -> dict[str, InputField]:
     """Return the kind's own inputs by wire name."""
     cls: Any = kind.input
-    return {f.wire: f for f in input_fields(cls) if not f.common}
+    return {f.wire_name: f for f in input_fields(cls) if not f.common}
 
 
 def shown(endpoint: Endpoint | None) -> str | None:
     """Return an endpoint as kinds.json writes it."""
     if endpoint is None:
         return None
-    query = f"?{endpoint.query}=" if endpoint.query else ""
+    query = f"?{endpoint.id_parameter}=" if endpoint.id_parameter else ""
     return f"{endpoint.method} {endpoint.path}{query}"
 
 
@@ -69,13 +69,13 @@ def test_operations(name: str) -> None:
     """Every operation that the kind's row names, with its method and path; no other."""
     kind, row = kind_named(name), ROWS[name]
     for role, endpoint in (
-        ("start", kind.start_at),
-        ("detail", kind.detail_at),
-        ("list", kind.list_at),
-        ("processing", kind.processing_at),
-        ("batch_detail", kind.batch_at),
-        ("delete", kind.delete_at),
-        ("rename", kind.rename_at),
+        ("start", kind.start),
+        ("detail", kind.detail),
+        ("list", kind.list),
+        ("processing", kind.processing_list),
+        ("batch_detail", kind.batch_detail),
+        ("delete", kind.delete),
+        ("rename", kind.rename),
     ):
         wanted = row.get(role)
         if wanted is not None:
@@ -89,16 +89,16 @@ def test_operations(name: str) -> None:
 def test_words(name: str) -> None:
     """The status field and its words, the result fields, the name's place on the wire."""
     kind, row = kind_named(name), ROWS[name]
-    assert kind.words.field == row["status_field"]
-    assert set(row.get("also_status", ())) <= set(kind.words.also)
-    assert set(row["succeeded"]) <= kind.words.succeeded
-    assert set(row["failed"]) <= kind.words.failed
-    assert not set(row["waiting"]) & (kind.words.succeeded | kind.words.failed)
-    assert kind.words.progress == row.get("progress_field")
-    assert (kind.name_wire or False) == row["name_input"]
+    assert kind.statuses.field == row["status_field"]
+    assert set(row.get("also_status", ())) <= set(kind.statuses.fallback_fields)
+    assert set(row["succeeded"]) <= kind.statuses.succeeded
+    assert set(row["failed"]) <= kind.statuses.failed
+    assert not set(row["waiting"]) & (kind.statuses.succeeded | kind.statuses.failed)
+    assert kind.statuses.progress_field == row.get("progress_field")
+    assert (kind.name_field or False) == row["name_input"]
     if not kind.record.instead_of_outputs:
-        assert {r.field for r in kind.results} == set(row["result_fields"])
-    told = {*kind.failure_texts, *kind.failure_codes}
+        assert {r.field for r in kind.outputs} == set(row["result_fields"])
+    told = {*kind.failure_message_fields, *kind.failure_code_fields}
     assert set(row["failure_fields"]) <= told
 
 
@@ -106,17 +106,21 @@ def test_words(name: str) -> None:
 def test_paging(name: str) -> None:
     """The list's parameters are those of the contract, and its largest page is allowed."""
     kind = kind_named(name)
-    if kind.list_at is None:
+    if kind.list is None:
         return
-    query = CONTRACT[f"{kind.list_at.method} {kind.list_at.path}"].query
+    query = CONTRACT[f"{kind.list.method} {kind.list.path}"].query
     if kind.paging is None:
         assert not query
         return
-    ours = {kind.paging.page, kind.paging.size, *(("status",) if kind.paging.statuses else ())}
+    ours = {
+        kind.paging.page_parameter,
+        kind.paging.size_parameter,
+        *(("status",) if kind.paging.status_filters else ()),
+    }
     assert ours == set(query)
-    assert kind.paging.most <= query[kind.paging.size].get("maximum", 100)
-    if kind.paging.statuses:
-        assert set(kind.paging.statuses) == set(query["status"]["enum"])
+    assert kind.paging.max_size <= query[kind.paging.size_parameter].get("maximum", 100)
+    if kind.paging.status_filters:
+        assert set(kind.paging.status_filters) == set(query["status"]["enum"])
 
 
 def literals(hint: Any) -> Iterator[Any]:
@@ -140,7 +144,7 @@ def test_inputs(name: str) -> None:
     """Every documented input has a parameter, and every parameter is documented."""
     kind = kind_named(name)
     schema = start_schema(kind)
-    start = f"{kind.start_at.method} {kind.start_at.path}"
+    start = f"{kind.start.method} {kind.start.path}"
     left_out = {wire for operation, wire in EXCLUDED_INPUTS if operation == start}
     documented = set(schema.get("properties", {})) - WEBHOOK - left_out
     declared = set(own_inputs(kind))
@@ -149,13 +153,13 @@ def test_inputs(name: str) -> None:
         body = kind.input(**SAMPLES[name]).to_wire({})
         assert NESTED[name] <= set(body)
         declared = {wire for wire in declared if wire in documented} | NESTED[name]
-    if kind.name_wire:
-        assert kind.name_wire in documented
-        documented.discard(kind.name_wire)
+    if kind.name_field:
+        assert kind.name_field in documented
+        documented.discard(kind.name_field)
     assert declared == documented
     required = {wire for wire, f in own_inputs(kind).items() if f.required}
     nested = NESTED.get(name, set())
-    assert set(schema.get("required", ())) - {kind.name_wire} - nested == required
+    assert set(schema.get("required", ())) - {kind.name_field} - nested == required
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -163,7 +167,7 @@ def test_webhooks(name: str) -> None:
     """A start asks for webhook events where that is documented, and only there."""
     kind = kind_named(name)
     documented = WEBHOOK & set(start_schema(kind).get("properties", {}))
-    assert documented == (WEBHOOK if kind.webhook else set())
+    assert documented == (WEBHOOK if kind.accepts_webhook else set())
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -172,7 +176,9 @@ def test_python_names(name: str) -> None:
     for wire, f in own_inputs(kind_named(name)).items():
         snake = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", wire).lower()
         assert f.name == DIFFERENT.get(wire, snake)
-        assert f.note(Media) is not None or f.notes, f"{f.name} is not described"
+        assert f.find_metadata(AcceptedMedia) is not None or f.metadata, (
+            f"{f.name} is not described"
+        )
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -191,10 +197,10 @@ def test_types_and_bounds(name: str) -> None:
 def check_type(f: InputField, rule: Mapping[str, Any]) -> None:
     """The Python type is sent as the type in the schema."""
     made_of = parts(f.hint) | {type(choice) for choice in literals(f.hint)}
-    if f.note(AsText) is not None:
+    if f.find_metadata(SerializeAsString) is not None:
         assert rule["type"] == "string"
         assert int in made_of
-    elif f.note(Media) is not None:
+    elif f.find_metadata(AcceptedMedia) is not None:
         assert rule["type"] == ("array" if "Sequence" in str(f.hint) else "string"), f.name
     else:
         expected = {
@@ -217,9 +223,11 @@ def check_type(f: InputField, rule: Mapping[str, Any]) -> None:
 def check_choices(f: InputField, rule: Mapping[str, Any]) -> None:
     """Closed sets are the same on both sides; open ones offer at least what is documented."""
     given = list(literals(f.hint))
-    offered = {str(c) for c in given} if f.note(AsText) is not None else set(given)
+    offered = (
+        {str(c) for c in given} if f.find_metadata(SerializeAsString) is not None else set(given)
+    )
     documented = rule.get("enum")
-    bounds = f.note(Between)
+    bounds = f.find_metadata(Range)
     if documented is None or (bounds is not None and not given):
         if documented is not None:
             whole = range(int(bounds.low), int(bounds.high) + 1)
@@ -230,7 +238,11 @@ def check_choices(f: InputField, rule: Mapping[str, Any]) -> None:
 
 def check_bounds(f: InputField, rule: Mapping[str, Any]) -> None:
     """The bounds are those of the schema, and no tighter."""
-    bounds, count, length = f.note(Between), f.note(Count), f.note(Length)
+    bounds, count, length = (
+        f.find_metadata(Range),
+        f.find_metadata(ItemCount),
+        f.find_metadata(MaxLength),
+    )
     choices = [c for c in literals(f.hint) if isinstance(c, int) and not isinstance(c, bool)]
     for side in ("minimum", "maximum"):
         if side in rule and rule["type"] in ("integer", "number"):

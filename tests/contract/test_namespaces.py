@@ -13,10 +13,10 @@ import jsonschema
 import pytest
 
 from a2e_async import A2E
+from a2e_async._namespaces import Namespaces
 from a2e_async.errors import InvalidInput
-from a2e_async.namespaces import Namespaces
-from a2e_async.resources.base import Renamable, TaskNamespace
-from a2e_async.resources.registry import kind_named, kind_names
+from a2e_async.kinds.namespace import RenamableNamespace, TaskNamespace
+from a2e_async.kinds.registry import kind_named, kind_names
 from a2e_async.sandbox import Sandbox, check_media
 
 from .calls import CALLS, EXTRAS
@@ -52,15 +52,15 @@ async def a2e(sandbox: Sandbox) -> AsyncIterator[A2E]:
 WITHIN = frozenset(
     f"files.{name}"
     for name in (
-        "asking",
-        "bind",
-        "check_prepared",
-        "costs",
-        "prepare",
-        "ready",
-        "refetch",
-        "renew",
-        "upload_prepared",
+        "with_presign",
+        "bind_output",
+        "check_unchanged",
+        "is_upload_charged",
+        "inspect_upload",
+        "resolve",
+        "refetch_output",
+        "fresh_output",
+        "upload_inspected",
         "url",
         "urls",
     )
@@ -87,7 +87,7 @@ def methods(namespace: Any) -> set[str]:
 def test_every_method_is_called(a2e: A2E) -> None:
     """The tables of calls name every public method, and no other."""
     common = {name for name in vars(TaskNamespace) if not name.startswith("_")}
-    common |= {name for name in vars(Renamable) if not name.startswith("_")}
+    common |= {name for name in vars(RenamableNamespace) if not name.startswith("_")}
     ours: set[str] = set()
     for name, namespace in namespaces(a2e).items():
         own = methods(namespace)
@@ -114,7 +114,7 @@ async def test_start_wait_download(a2e: A2E, sandbox: Sandbox, tmp_path: Path, n
     kind = kind_named(name)
     task = await a2e.kind(name).start(**SAMPLES[name])
     assert len(sandbox.ledger.starts(name)) == 1
-    if not kind.watchable:
+    if not kind.pollable:
         with pytest.raises(InvalidInput, match="cannot wait for it"):
             await task.wait()
         return
@@ -128,7 +128,7 @@ async def test_start_wait_download(a2e: A2E, sandbox: Sandbox, tmp_path: Path, n
         return
     paths = await task.download(tmp_path)
     assert len(paths) >= len(task.ids)
-    wanted = {result.media for result in kind.results}
+    wanted = {result.media for result in kind.outputs}
     for path in paths:
         media = check_media(path)
         assert media.ok, media.detail
@@ -151,30 +151,32 @@ async def every_common_method(a2e: A2E, name: str) -> None:
     kind, namespace = kind_named(name), a2e.kind(name)
     task = await namespace.start(**SAMPLES[name])
     await namespace.quote(**SAMPLES[name])
-    if kind.watchable:
+    if kind.pollable:
         record = await task.wait()
         assert (await namespace.get(task.ids[0])).id == record.parts[0].id
         assert await namespace.attach("+".join(task.ids)).wait() == record
-    if kind.list_at is not None:
-        status = kind.paging.statuses[0] if kind.paging and kind.paging.statuses else None
+    if kind.list is not None:
+        status = (
+            kind.paging.status_filters[0] if kind.paging and kind.paging.status_filters else None
+        )
         assert (await namespace.list(page=1, page_size=5)).items
         await namespace.list(page=1, page_size=5, status=status)
         assert [one async for one in namespace.iter()]
-    if kind.processing_at is not None:
+    if kind.processing_list is not None:
         await namespace.processing()
-    if kind.batch_at is not None:
+    if kind.batch_detail is not None:
         assert set(await namespace.get_many(task.ids)) == set(task.ids)
-    if isinstance(namespace, Renamable):
+    if isinstance(namespace, RenamableNamespace):
         await namespace.rename(task.ids[0], "another name")
         assert (await namespace.get(task.ids[0])).name == "another name"
-    if kind.delete_at is not None:
+    if kind.delete is not None:
         for id in task.ids:
             await namespace.delete(id)
     for has, call in (
-        (kind.list_at, namespace.list),
-        (kind.processing_at, namespace.processing),
-        (kind.batch_at, lambda: namespace.get_many(task.ids)),
-        (kind.delete_at, lambda: namespace.delete(task.ids[0])),
+        (kind.list, namespace.list),
+        (kind.processing_list, namespace.processing),
+        (kind.batch_detail, lambda: namespace.get_many(task.ids)),
+        (kind.delete, lambda: namespace.delete(task.ids[0])),
     ):
         if has is None:
             with pytest.raises(InvalidInput):
@@ -194,7 +196,7 @@ async def test_the_contract(a2e: A2E, sandbox: Sandbox) -> None:
         for wire in CONTRACT[name].inputs - log.inputs[name] - WEBHOOK
         if CONTRACT[name].role != "start"
     }
-    starts = {f"{k.start_at.method} {k.start_at.path}" for k in map(kind_named, kind_names())}
+    starts = {f"{k.start.method} {k.start.path}" for k in map(kind_named, kind_names())}
     declared = {pair for pair in EXCLUDED_INPUTS if pair[0] not in starts}
     assert missing - declared == set(), "inputs that no method sends"
     assert declared - missing == set(), "inputs that are sent after all"

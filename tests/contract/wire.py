@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 from attrs import define, field
 
-from a2e_async.transport.session import Session
+from a2e_async._core.http.session import ApiSession
 
 from .spec import CONTRACT, Operation, find
 
@@ -43,13 +43,13 @@ class Log:
 def logged() -> Iterator[Log]:
     """Record every request; none is changed or delayed."""
     log = Log()
-    send = Session.request
+    send = ApiSession.request
 
-    def request(self: Session, method: str, path: str, **options: Any) -> Any:
+    def request(self: ApiSession, method: str, path: str, **options: Any) -> Any:
         log.add(method, path, options.get("params"), options.get("json"))
         return send(self, method, path, **options)
 
-    with patch.object(Session, "request", request):
+    with patch.object(ApiSession, "request", request):
         yield log
 
 

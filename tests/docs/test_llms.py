@@ -13,11 +13,11 @@ import pytest
 from attrs import fields
 
 from a2e_async import A2E, errors, events
-from a2e_async.inputs import input_fields
+from a2e_async._core.schema.inputs import input_fields
+from a2e_async._core.tasks.task import Task
+from a2e_async._namespaces import Namespaces
+from a2e_async.kinds.registry import kind_named, kind_names
 from a2e_async.models import Record
-from a2e_async.namespaces import Namespaces
-from a2e_async.resources.registry import kind_named, kind_names
-from a2e_async.tasks.task import Task
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

@@ -11,10 +11,10 @@ import pytest
 from attrs import fields
 
 from a2e_async import A2E
-from a2e_async.inputs import input_fields
+from a2e_async._core.schema.inputs import input_fields
+from a2e_async._namespaces import Namespaces
+from a2e_async.kinds.registry import kind_named, kind_names
 from a2e_async.models import Record
-from a2e_async.namespaces import Namespaces
-from a2e_async.resources.registry import kind_named, kind_names
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = DOCS / "reference"
@@ -53,7 +53,7 @@ def test_everything_declared_is_on_the_page(name: str, writer: ModuleType) -> No
     text = writer.kind_page(kind)
     told = {code for _, code in re.findall(r"(`+)(.+?)\1", text)}
     own = [f for f in input_fields(kind.input) if not f.common]
-    assert {f.name for f in own} | {f.wire for f in own} <= told
+    assert {f.name for f in own} | {f.wire_name for f in own} <= told
     assert {a.name for a in fields(kind.record)} - {a.name for a in fields(Record)} <= told
     assert {result.field for result in kind.results} <= told
     ways = (getattr(kind, a.name) for a in fields(type(kind)) if a.name.endswith("_at"))

@@ -14,13 +14,13 @@ from typing import Any, Literal, get_args, get_origin
 
 import a2e_async
 from a2e_async import A2E, blocking
-from a2e_async.inputs import InputField, MediaInput
-from a2e_async.resources.docstrings import METHODS, docstring, flat_union, ordered_inputs
-from a2e_async.resources.registry import kind_named, kind_names
-from a2e_async.tasks.kind import TaskKind
+from a2e_async._core.schema.inputs import InputField, MediaInput
+from a2e_async._core.tasks.kind import TaskKind
+from a2e_async.kinds.docstrings import METHODS, docstring, flat_union, ordered_inputs
+from a2e_async.kinds.registry import kind_named, kind_names
 
 PACKAGE = Path(a2e_async.__file__).parent
-ASYNC = PACKAGE / "resources" / "_signatures.pyi"
+ASYNC = PACKAGE / "kinds" / "_signatures.pyi"
 BLOCKING = PACKAGE / "_blocking" / "_signatures.pyi"
 
 _HEAD = '''"""{title}
@@ -41,13 +41,13 @@ def stubs() -> dict[Path, str]:
 def _stub(*, blocks: bool) -> str:
     client: Any = blocking("not-a-key") if blocks else A2E("not-a-key")
     imports = {
-        "a2e_async.inputs": {"MediaInput"},
-        "a2e_async.tasks.kind": {"Job"},
+        "a2e_async._core.schema.inputs": {"MediaInput"},
+        "a2e_async._core.tasks.kind": {"Job"},
     }
     if blocks:
         imports["a2e_async._blocking.faces"] = {"BlockingTask"}
     else:
-        imports["a2e_async.tasks.task"] = {"Task"}
+        imports["a2e_async._core.tasks.task"] = {"Task"}
     classes: list[str] = []
     for name in kind_names():
         kind = kind_named(name)

@@ -14,8 +14,8 @@ from typing import Any, Final
 import jedi
 import pytest
 
-from a2e_async.resources.docstrings import docstring, ordered_inputs
-from a2e_async.resources.registry import kind_named, kind_names
+from a2e_async.kinds.docstrings import docstring, ordered_inputs
+from a2e_async.kinds.registry import kind_named, kind_names
 
 from .signatures import stubs
 
@@ -56,9 +56,9 @@ def test_each_start_has_its_own_text(name: str) -> None:
     others = {kind_named(other).start_doc for other in kind_names() if other != name}
     assert kind.start_doc not in others
     text = " ".join(docstring(kind, "start").split())
-    for said in (kind.start_doc, "Costs coins", kind.start_at.path):
+    for said in (kind.start_doc, "Costs coins", kind.start.path):
         assert said in text
-    if kind.watchable:
+    if kind.pollable:
         assert "Typical duration" in text
         assert kind.record.__name__ in text
 

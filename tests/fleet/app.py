@@ -3,12 +3,12 @@
 import os
 
 from a2e_async import A2E
+from a2e_async._core.submission import executor, recovery_search
 from a2e_async.contrib.procrastinate import make_app
-from a2e_async.tasks import recoverer, sending
 
 # The sandbox lists a start at once: a longer wait would prove nothing more.
-recoverer.PAUSES = (0.5, 1.0, 2.0)  # type: ignore[misc]  # a test is not patient
-sending.RESEND_AFTER = 4.0  # type: ignore[misc]  # a test is not patient
+recovery_search.SCAN_DELAYS = (0.5, 1.0, 2.0)  # type: ignore[misc]  # a test is not patient
+executor.MIN_AGE_FOR_RESEND = 4.0  # type: ignore[misc]  # a test is not patient
 
 URL = os.environ["A2E_FLEET_URL"]
 RATE, BURST = (float(part) for part in os.environ["A2E_FLEET_RATE"].split(","))

@@ -17,10 +17,10 @@ import procrastinate
 import psycopg
 from attrs import define, field, frozen
 
-from a2e_async.contrib.postgres import PostgresJournal
-from a2e_async.contrib.postgres_limiter import STALE
+from a2e_async._core.journal.protocol import Entry, State
+from a2e_async.contrib.postgres.journal import PostgresJournal
+from a2e_async.contrib.postgres.rate_limit import UNUSED_TURN_LIFETIME
 from a2e_async.sandbox import Sandbox
-from a2e_async.tasks.journal import Entry, State
 
 from .server import Server
 
@@ -213,7 +213,9 @@ def _excess(
             first += 1
         begun, before, _ = calls[first]
         if after - begun >= window:
-            most = max(most, (count - before) / (rate * (after - begun + STALE) + burst))
+            most = max(
+                most, (count - before) / (rate * (after - begun + UNUSED_TURN_LIFETIME) + burst)
+            )
     return most
 
 

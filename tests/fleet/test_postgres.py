@@ -8,11 +8,11 @@ import psycopg
 import pytest
 
 from a2e_async import A2E
-from a2e_async.contrib import postgres_worker as module
-from a2e_async.contrib.postgres import PostgresJournal
-from a2e_async.contrib.postgres_tables import MIGRATIONS, VERSION
+from a2e_async._core.journal.protocol import Entry, State
+from a2e_async.contrib.postgres import worker as module
+from a2e_async.contrib.postgres.journal import PostgresJournal
+from a2e_async.contrib.postgres.schema import MIGRATIONS, SCHEMA_VERSION
 from a2e_async.errors import ConfigurationError, JournalError
-from a2e_async.tasks.journal import Entry, State
 
 from .proxy import proxy
 from .server import Server
@@ -33,7 +33,7 @@ async def test_a_lost_commit_is_read_back(url: str, forwards: bool) -> None:
         way.cut_at, way.forwards = b"COMMIT", forwards
         begun = await journal.begin(entry(state=State.INTENT))
         assert way.cuts == 1
-        assert (begun.mine, begun.new) == (True, True)
+        assert (begun.is_owner, begun.created) == (True, True)
         way.cut_at = b"COMMIT"
         paid = await journal.advance("talk-17", State.ACCEPTED, ids=("a",), coins=7)
         assert way.cuts == 2
@@ -57,7 +57,7 @@ async def test_many_writers_through_a_line_that_is_cut_all_the_time(url: str) ->
             nonlocal steps
             key = f"k{n}"
             begun = await journal.begin(entry(key, state=State.INTENT))
-            assert begun.new, key
+            assert begun.created, key
             steps += 1
             paid = await journal.advance(key, State.ACCEPTED, ids=(f"id{n}",), coins=1)
             assert paid is not None
@@ -98,13 +98,13 @@ async def test_a_restart_of_the_database_is_waited_out(url: str, postgres: Serve
     assert stepped is not None
     assert stepped.state is State.INTENT
     # Leases that could not be renewed meanwhile have not expired.
-    assert not await other.take("talk-17")
+    assert not await other.acquire("talk-17")
     async with asyncio.timeout(10):
         while not told:
             await asyncio.sleep(0.01)
     assert told == [stepped]
     await journal.aclose()
-    assert await other.take("talk-17")
+    assert await other.acquire("talk-17")
     await other.aclose()
 
 
@@ -114,13 +114,13 @@ async def test_what_was_asked_for_is_carried_out_before_it_closes(url: str) -> N
     asked = [asyncio.ensure_future(journal.begin(entry(f"k{n}"))) for n in range(5)]
     await asyncio.sleep(0)  # they have asked; nothing was carried out
     await journal.aclose()
-    assert all([(await begun).new for begun in asked])
+    assert all([(await begun).created for begun in asked])
 
 
 async def test_a_database_that_stays_away_is_told(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    monkeypatch.setattr(module, "RECONNECT_TIMEOUT", 0.2)
     async with proxy(url) as way:
         journal = PostgresJournal(way.before(url))
         await journal.begin(entry())
@@ -140,8 +140,8 @@ async def test_two_workers_that_begin_one_key_at_once(url: str) -> None:
     await asyncio.gather(*(journal.open() for journal in journals))
     for n in range(20):
         begun = await asyncio.gather(*(journal.begin(entry(str(n))) for journal in journals))
-        assert sum(one.new for one in begun) == 1
-        assert sum(one.mine for one in begun) == 1
+        assert sum(one.created for one in begun) == 1
+        assert sum(one.is_owner for one in begun) == 1
         assert len({one.entry.owner for one in begun}) == 1
     await asyncio.gather(*(journal.aclose() for journal in journals))
 
@@ -153,7 +153,7 @@ async def test_workers_that_make_the_tables_at_once(url: str) -> None:
 
 
 async def test_the_tables_of_every_earlier_version_are_brought_up_to_date(url: str) -> None:
-    for version in range(1, VERSION):
+    for version in range(1, SCHEMA_VERSION):
         with psycopg.connect(url, autocommit=True) as db:
             for table in (
                 "uploads",
@@ -172,10 +172,10 @@ async def test_the_tables_of_every_earlier_version_are_brought_up_to_date(url: s
             db.execute("CREATE TABLE a2e_version (version int)")
             db.execute("INSERT INTO a2e_version VALUES (%s)", (version,))
         journal = PostgresJournal(url)
-        assert (await journal.begin(entry())).new
+        assert (await journal.begin(entry())).created
         await journal.aclose()
         with psycopg.connect(url) as db:
-            assert db.execute("SELECT version FROM a2e_version").fetchall() == [(VERSION,)]
+            assert db.execute("SELECT version FROM a2e_version").fetchall() == [(SCHEMA_VERSION,)]
             assert db.execute("SELECT FROM a2e_leaders").fetchall() == []
 
 
@@ -204,7 +204,7 @@ async def test_a_value_that_cannot_be_held_hurts_nobody_else(url: str) -> None:
     fine = asyncio.create_task(journal.begin(entry("fine")))
     with pytest.raises(JournalError, match="cannot be used"):
         await long
-    assert (await fine).new
+    assert (await fine).created
     for wrong in ("nul\0", "\ud800"):
         with pytest.raises(JournalError, match="cannot store"):
             await journal.begin(entry(wrong))
@@ -229,7 +229,7 @@ async def test_a_child_process_is_refused(url: str) -> None:
     assert b"before the process was forked" in os.read(reading, 1000)
     os.close(reading)
     os.close(writing)
-    assert await journal.take("talk-17")
+    assert await journal.acquire("talk-17")
     await journal.aclose()
 
 
@@ -243,7 +243,7 @@ async def test_a_child_process_is_refused(url: str) -> None:
 async def test_the_password_is_never_shown(
     url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "FIRST_PATIENCE", 0)
+    monkeypatch.setattr(module, "FIRST_CONNECT_TIMEOUT", 0)
     caplog.set_level(0)
     journal = PostgresJournal(url)
     with pytest.raises(JournalError) as caught:

@@ -17,7 +17,7 @@ from procrastinate import jobs
 
 from a2e_async import A2E
 from a2e_async.contrib import procrastinate as module
-from a2e_async.contrib.procrastinate import Again, make_app
+from a2e_async.contrib.procrastinate import RetryTransientErrors, make_app
 from a2e_async.errors import (
     ClientClosed,
     ConfigurationError,
@@ -114,7 +114,7 @@ async def test_a_job_that_is_tried_again_is_not_paid_again(url: str, sandbox: Sa
 async def test_a_worker_that_is_told_to_end_hands_its_jobs_over(
     url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "GRACE", 0.1)
+    monkeypatch.setattr(module, "SHUTDOWN_GRACE_SECONDS", 0.1)
     waiting, forever = asyncio.Event(), asyncio.Event()
     owners: list[str | None] = []
 
@@ -215,7 +215,9 @@ def test_what_is_tried_again(error: BaseException, again: bool) -> None:
     job = jobs.Job(
         id=1, queue="a2e", lock=None, queueing_lock=None, task_name="a2e.start", attempts=99
     )
-    assert (Again().get_retry_decision(exception=error, job=job) is not None) is again
+    assert (
+        RetryTransientErrors().get_retry_decision(exception=error, job=job) is not None
+    ) is again
 
 
 @pytest.mark.parametrize(("hours", "again"), [(0, True), (23, True), (25, False)])
@@ -231,16 +233,16 @@ def test_a_start_that_stays_unknown_is_looked_for_during_a_day(
     job = jobs.Job(
         id=1, queue="a2e", lock=None, queueing_lock=None, task_name="a2e.start", attempts=attempts
     )
-    decision = Again().get_retry_decision(exception=error, job=job)
+    decision = RetryTransientErrors().get_retry_decision(exception=error, job=job)
     assert (decision is not None) is again
     if decision is not None:
-        assert decision.retry_at is not None
-        assert decision.retry_at - datetime.now(UTC) <= timedelta(hours=1)
+        assert decision.retry is not None
+        assert decision.retry - datetime.now(UTC) <= timedelta(hours=1)
 
 
 def test_what_has_cost_or_would_cost_again_is_not_tried_again() -> None:
     for final in (InsufficientCredits, TaskFailed):
-        assert not issubclass(final, module._PASSING)
+        assert not issubclass(final, module._TRANSIENT_ERRORS)
 
 
 async def test_a_client_without_a_journal_is_refused(url: str, sandbox: Sandbox) -> None:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from a2e_async._core.journal.protocol import Entry, State
+from a2e_async._core.journal.sqlite import SqliteJournal
 from a2e_async.errors import JournalError
-from a2e_async.tasks.journal import Entry, State
-from a2e_async.tasks.journal_sqlite import SqliteJournal
 
-kept: list[SqliteJournal] = []
+held_journals: list[SqliteJournal] = []
 
 
-def say(*words: object) -> None:
+def print_line(*words: object) -> None:
     os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
@@ -29,11 +29,11 @@ async def walk(path: str, name: str) -> None:
         while True:
             key, count = f"{name}-{n}-{count}", count + 1
             await journal.begin(Entry(key=key, kind="k", digest="d"))
-            say(key, 0)
+            print_line(key, 0)
             for state in list(State)[1:]:
                 ids = (f"{key}.a", f"{key}.b") if state is State.ACCEPTED else ()
                 await journal.advance(key, state, ids=ids)
-                say(key, int(state))
+                print_line(key, int(state))
 
     await asyncio.gather(*map(starts, range(8)))
 
@@ -42,36 +42,36 @@ async def claim(path: str, count: str) -> None:
     """Begin keys that other processes begin, too; print which ones this process created."""
     journal = SqliteJournal(path)
     await journal.open()
-    say("ready")
+    print_line("ready")
     sys.stdin.readline()
     begun = await asyncio.gather(
         *(journal.begin(Entry(key=str(n), kind="k", digest="d")) for n in range(int(count)))
     )
     for one in begun:
-        if one.new:
-            say("new", one.entry.key)
+        if one.created:
+            print_line("new", one.entry.key)
     await journal.aclose()
 
 
 async def leave(path: str) -> None:
     """Exit without closing anything, while writes are running."""
     journal = SqliteJournal(path)
-    kept.append(journal)
+    held_journals.append(journal)
     await journal.begin(Entry(key="done", kind="k", digest="d"))
-    say("done")
+    print_line("done")
     tasks = [
         asyncio.ensure_future(journal.begin(Entry(key=f"late-{n}", kind="k", digest="d")))
         for n in range(100)
     ]
     await asyncio.sleep(0)
-    say(*(key for n, key in enumerate(f"late-{n}" for n in range(100)) if tasks[n].done()))
+    print_line(*(key for n, key in enumerate(f"late-{n}" for n in range(100)) if tasks[n].done()))
 
 
 async def hold(path: str) -> None:
     """Own an entry until stdin is closed."""
     journal = SqliteJournal(path)
     await journal.begin(Entry(key="held", kind="k", digest="d"))
-    say("held")
+    print_line("held")
     await asyncio.to_thread(sys.stdin.read)
     await journal.aclose()
 
@@ -90,9 +90,9 @@ def fork(path: str) -> None:
         del journal, fresh
         gc.collect()
         return
-    say("child", os.waitpid(child, 0)[1])
+    print_line("child", os.waitpid(child, 0)[1])
     asyncio.run(journal.begin(Entry(key="after", kind="k", digest="d")))
-    say("log", Path(path + "-wal").exists())
+    print_line("log", Path(path + "-wal").exists())
     asyncio.run(journal.aclose())
 
 
@@ -101,10 +101,10 @@ async def in_child(journal: SqliteJournal, fresh: SqliteJournal) -> None:
         try:
             await call
         except JournalError as error:
-            say("refused", error)
+            print_line("refused", error)
     await journal.aclose()
     begun = await fresh.begin(Entry(key="parent", kind="k", digest="d"))
-    say("mine", begun.mine)
+    print_line("mine", begun.is_owner)
     await fresh.aclose()
 
 
@@ -112,7 +112,7 @@ async def read_only(path: str) -> None:
     """Use a journal without permission to write to it."""
     if os.geteuid() == 0:
         os.seteuid(65_534)
-    await refused(SqliteJournal(path))
+    await print_refusal(SqliteJournal(path))
 
 
 async def full(path: str) -> None:
@@ -124,20 +124,20 @@ async def full(path: str) -> None:
     size = Path(path + "-wal").stat().st_size
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
-    await refused(journal)
+    await print_refusal(journal)
     entry = await journal.get("before")
-    say("read", entry is not None and entry.key)
+    print_line("read", entry is not None and entry.key)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     begun = await journal.begin(Entry(key="again", kind="k", digest="d"))
-    say("again", begun.new)
+    print_line("again", begun.created)
     await journal.aclose()
 
 
-async def refused(journal: SqliteJournal) -> None:
+async def print_refusal(journal: SqliteJournal) -> None:
     try:
         await journal.begin(Entry(key="more", kind="k", digest="d"))
     except JournalError as error:
-        say("refused", error)
+        print_line("refused", error)
 
 
 MODES: dict[str, Callable[..., Coroutine[Any, Any, None] | None]] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from a2e_async.tasks.journal_sqlite import SqliteJournal
+from a2e_async._core.journal.sqlite import SqliteJournal
 
 
 @pytest.fixture

@@ -13,34 +13,34 @@ from typing import Any
 import pytest
 from attrs import evolve, field, frozen
 
-from a2e_async.errors import ConfigurationError
-from a2e_async.tasks.journal import (
-    LEASE,
+from a2e_async._core.journal.protocol import (
+    LEASE_DURATION,
     MAX_COINS,
     AccountEntries,
-    Begun,
+    BeginResult,
     Entry,
     Journal,
-    Spent,
+    LeaseLost,
+    SpendSummary,
     State,
-    TakenOver,
-    Upload,
+    UploadedInput,
 )
+from a2e_async.errors import ConfigurationError
 
-from .model import Time, World
+from .model import ClientClocks, SharedJournalState
 
 DAY = "2026-01-09"
 
 
 @frozen(eq=False)
-class Clients:
+class JournalClients:
     """Creates clients of one journal. Each has its own clock, based on the world's time."""
 
-    make: Callable[[Time], Journal]
-    world: World = field(factory=World)
+    make: Callable[[ClientClocks], Journal]
+    world: SharedJournalState = field(factory=SharedJournalState)
 
-    def client(self) -> tuple[Journal, Time]:
-        time = Time(self.world)
+    def client(self) -> tuple[Journal, ClientClocks]:
+        time = ClientClocks(self.world)
         return self.make(time), time
 
     def journal(self, account: str | None = None) -> Journal:
@@ -49,10 +49,10 @@ class Clients:
             made.bind(account)
         return made
 
-    def crash(self, time: Time) -> None:
+    def crash(self, time: ClientClocks) -> None:
         """Simulate the death of a client's process, until its lease has expired."""
         time.frozen = self.world.now
-        self.world.now += LEASE + 2
+        self.world.now += LEASE_DURATION + 2
 
 
 def entry(key: str = "talk-17", **values: Any) -> Entry:
@@ -70,21 +70,21 @@ async def keys(journal: Journal, **filters: Any) -> list[str]:
     return seen
 
 
-async def soon(condition: Callable[[], Any]) -> None:
+async def wait_until(condition: Callable[[], Any]) -> None:
     """Wait until a condition holds; fail after 10 s."""
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.005)
 
 
-def accepted(told: list[Entry | None]) -> bool:
+def any_accepted(told: list[Entry | None]) -> bool:
     return any(one is not None and one.ids for one in told)
 
 
 class JournalContract:
     """The required behaviour of a `Journal`."""
 
-    async def test_an_entry_comes_back_as_it_was_written(self, clients: Clients) -> None:
+    async def test_an_entry_comes_back_as_it_was_written(self, clients: JournalClients) -> None:
         journal = clients.journal()
         written = entry(
             state=State.INTENT,
@@ -110,13 +110,13 @@ class JournalContract:
         begun = await journal.begin(written)
         now = 1_768_000_000.0 + clients.world.now
         full = evolve(written, owner=journal.owner, created_at=now, updated_at=now)
-        assert begun == Begun(full, mine=True, new=True)
+        assert begun == BeginResult(full, is_owner=True, created=True)
         assert await clients.journal().get("talk-17") == full
         assert await journal.get("other") is None
         await journal.begin(entry("empty", meta={}))
         assert (await journal.get("empty") or full).meta == {}
 
-    async def test_each_step_is_kept(self, clients: Clients) -> None:
+    async def test_each_step_is_kept(self, clients: JournalClients) -> None:
         journal, other = clients.journal(), clients.journal()
         await journal.begin(entry(reserved=30))
         clients.world.now += 1
@@ -136,7 +136,7 @@ class JournalContract:
         assert [one.ref for one in (await journal.entries())[0]] == ["dubbing:a+b"]
 
     @pytest.mark.parametrize("state", list(State)[2:])
-    async def test_a_state_never_goes_back(self, clients: Clients, state: State) -> None:
+    async def test_a_state_never_goes_back(self, clients: JournalClients, state: State) -> None:
         journal = clients.journal()
         await journal.begin(entry())
         await journal.advance("talk-17", State.SAVED, paths={"x#0": "p"})
@@ -144,87 +144,89 @@ class JournalContract:
         assert late is not None
         assert (late.state, late.coins, late.paths) == (State.SAVED, 4, {"x#0": "p"})
 
-    async def test_a_key_belongs_to_one_client(self, clients: Clients) -> None:
+    async def test_a_key_belongs_to_one_client(self, clients: JournalClients) -> None:
         first, second = clients.journal(), clients.journal()
         begun = await asyncio.gather(first.begin(entry()), second.begin(entry()))
-        assert sorted((b.mine, b.new) for b in begun) == [(False, False), (True, True)]
+        assert sorted((b.is_owner, b.created) for b in begun) == [(False, False), (True, True)]
         assert begun[0].entry == begun[1].entry
-        owner = first if begun[0].mine else second
+        owner = first if begun[0].is_owner else second
         assert begun[0].entry.owner == owner.owner
-        assert await owner.begin(entry()) == evolve(begun[0], mine=True, new=False)
+        assert await owner.begin(entry()) == evolve(begun[0], mine=True, created=False)
 
-    async def test_other_inputs_do_not_take_a_key(self, clients: Clients) -> None:
+    async def test_other_inputs_do_not_take_a_key(self, clients: JournalClients) -> None:
         (journal, time), other = clients.client(), clients.journal()
         await journal.begin(entry())
         clients.crash(time)
         assert await other.begin(entry(digest="d2")) == await other.begin(entry(kind="x"))
         begun = await other.begin(entry(digest="d2"))
-        assert (begun.mine, begun.new, begun.entry.owner) == (False, False, journal.owner)
+        assert (begun.is_owner, begun.created, begun.entry.owner) == (False, False, journal.owner)
 
-    async def test_only_a_dead_owners_entry_is_taken(self, clients: Clients) -> None:
+    async def test_only_a_dead_owners_entry_is_taken(self, clients: JournalClients) -> None:
         (journal, time), other = clients.client(), clients.journal()
         await journal.begin(entry("a"))
         await journal.begin(entry("b"))
-        assert await journal.take("a")
-        assert not await other.take("a")
+        assert await journal.acquire("a")
+        assert not await other.acquire("a")
         clients.crash(time)
-        assert await other.take("a")
-        assert (await other.begin(entry("b"))).mine
+        assert await other.acquire("a")
+        assert (await other.begin(entry("b"))).is_owner
         assert (await other.get("b") or entry()).owner == other.owner
-        assert not await other.take("never")
+        assert not await other.acquire("never")
 
-    async def test_a_lease_is_renewed_by_use(self, clients: Clients) -> None:
+    async def test_a_lease_is_renewed_by_use(self, clients: JournalClients) -> None:
         journal, other = clients.journal(), clients.journal()
         await journal.begin(entry())
         for n in range(4):
-            clients.world.now += LEASE - 1
+            clients.world.now += LEASE_DURATION - 1
             await (journal.get("talk-17") if n % 2 else journal.begin(entry(str(n))))
-            assert not await other.take("talk-17")
+            assert not await other.acquire("talk-17")
 
-    async def test_a_lease_from_before_a_reboot_is_over(self, clients: Clients) -> None:
+    async def test_a_lease_from_before_a_reboot_is_over(self, clients: JournalClients) -> None:
         journal, other = clients.journal(), clients.journal()
         await journal.begin(entry())
         clients.world.now = 3.0  # the host's clock restarts
-        assert await other.take("talk-17")
+        assert await other.acquire("talk-17")
 
-    async def test_a_closed_client_leaves_its_entries(self, clients: Clients) -> None:
+    async def test_a_closed_client_leaves_its_entries(self, clients: JournalClients) -> None:
         journal, other = clients.journal(), clients.journal()
         await journal.begin(entry())
         await journal.aclose()
-        assert await other.take("talk-17")
+        assert await other.acquire("talk-17")
 
-    async def test_a_lost_lease_forbids_sending(self, clients: Clients) -> None:
+    async def test_a_lost_lease_forbids_sending(self, clients: JournalClients) -> None:
         (journal, time), other = clients.client(), clients.journal()
         await journal.begin(entry())
         clients.crash(time)
-        assert (await other.begin(entry())).mine
+        assert (await other.begin(entry())).is_owner
         time.frozen = None  # the suspended process continues
-        with pytest.raises(TakenOver):
+        with pytest.raises(LeaseLost):
             await journal.advance("talk-17", State.INTENT, sent_at=9.0)
-        with pytest.raises(TakenOver):
+        with pytest.raises(LeaseLost):
             await journal.advance("talk-17", State.RESERVED)
         assert not await journal.drop("talk-17")
-        assert not await journal.take("talk-17")
+        assert not await journal.acquire("talk-17")
         kept = await other.get("talk-17")
         assert kept is not None
         assert (kept.state, kept.sent_at, kept.owner) == (State.RESERVED, None, other.owner)
         assert await other.advance("talk-17", State.INTENT)
 
-    async def test_dropped_and_accepted_entries_forbid_sending(self, clients: Clients) -> None:
+    async def test_dropped_and_accepted_entries_forbid_sending(
+        self, clients: JournalClients
+    ) -> None:
         journal = clients.journal()
-        with pytest.raises(TakenOver):
+        with pytest.raises(LeaseLost):
             await journal.advance("never", State.INTENT)
         await journal.begin(entry())
         await clients.journal().advance("talk-17", State.ACCEPTED, ids=("a",))
-        with pytest.raises(TakenOver):
+        with pytest.raises(LeaseLost):
             await journal.advance("talk-17", State.INTENT)
 
-    async def test_facts_are_never_refused(self, clients: Clients) -> None:
+    async def test_facts_are_never_refused(self, clients: JournalClients) -> None:
         """Two clients have sent the same key, as one process was suspended: both were charged."""
         (journal, time), other = clients.client(), clients.journal()
         await journal.begin(entry(state=State.INTENT))
         clients.crash(time)
-        assert (await other.begin(entry())).mine
+        assert (await other.begin(entry())).is_owner
         await other.advance("talk-17", State.ACCEPTED, ids=("b",), coins=10)
         time.frozen = None
         both = await journal.advance("talk-17", State.ACCEPTED, ids=("a", "b"), coins=7)
@@ -239,7 +241,7 @@ class JournalContract:
         assert (later.ids, later.coins) == (("b", "a", "c"), 16)
         assert await journal.advance("never", State.ACCEPTED, ids=("d",)) is None
 
-    async def test_ids_make_an_entry_accepted(self, clients: Clients) -> None:
+    async def test_ids_make_an_entry_accepted(self, clients: JournalClients) -> None:
         journal = clients.journal()
         await journal.begin(entry(state=State.INTENT))
         stepped = await journal.advance("talk-17", State.INTENT, ids=("a",))
@@ -249,24 +251,24 @@ class JournalContract:
         assert await journal.find("dubbing", "a") == stepped
         assert await journal.find("x", "a") is None
 
-    async def test_an_entry_can_begin_accepted(self, clients: Clients) -> None:
+    async def test_an_entry_can_begin_accepted(self, clients: JournalClients) -> None:
         journal = clients.journal()
         begun = await journal.begin(entry(state=State.ACCEPTED, ids=("a",)))
         assert await journal.find("dubbing", "a") == begun.entry
         await journal.begin(entry("second", state=State.ACCEPTED, ids=("a",)))
         assert await journal.find("dubbing", "a") == begun.entry
-        assert (await journal.begin(entry())).mine is False
+        assert (await journal.begin(entry())).is_owner is False
 
-    async def test_a_dropped_key_is_free(self, clients: Clients) -> None:
+    async def test_a_dropped_key_is_free(self, clients: JournalClients) -> None:
         journal, other = clients.journal(), clients.journal()
         await journal.begin(entry(state=State.INTENT))
         assert not await other.drop("talk-17")
         assert await journal.drop("talk-17")
         assert not await journal.drop("talk-17")
         assert await journal.get("talk-17") is None
-        assert (await other.begin(entry())).new
+        assert (await other.begin(entry())).created
 
-    async def test_pages_are_stable_while_others_write(self, clients: Clients) -> None:
+    async def test_pages_are_stable_while_others_write(self, clients: JournalClients) -> None:
         journal, other = clients.journal(), clients.journal()
         for n in range(6):
             await journal.begin(entry(str(n)))
@@ -281,7 +283,7 @@ class JournalContract:
         assert await journal.entries(after=after, limit=3) == ([], 0)
         assert await keys(journal, limit=1) == ["0", "2", "3", "4", "6"]
 
-    async def test_entries_are_filtered(self, clients: Clients) -> None:
+    async def test_entries_are_filtered(self, clients: JournalClients) -> None:
         journal = clients.journal()
         for state in State:
             await journal.begin(entry(state.name, state=state))
@@ -294,7 +296,7 @@ class JournalContract:
         assert await keys(journal, states=finished, open_only=True) == ["FINISHED", "done"]
         assert await keys(journal, states=()) == []
 
-    async def test_only_old_and_closed_entries_are_pruned(self, clients: Clients) -> None:
+    async def test_only_old_and_closed_entries_are_pruned(self, clients: JournalClients) -> None:
         journal, other = clients.journal(), clients.journal()
         for state in State:
             await journal.begin(entry(state.name, state=state, ids=(f"id-{state.name}",)))
@@ -309,9 +311,9 @@ class JournalContract:
         assert await other.find("dubbing", "id-SAVED") is None
         assert await other.find("dubbing", "id-ACCEPTED") is not None
         assert await other.spent() == ledger
-        assert (await other.begin(entry("failed"))).new
+        assert (await other.begin(entry("failed"))).created
 
-    async def test_money_is_summed_by_day_and_kind(self, clients: Clients) -> None:
+    async def test_money_is_summed_by_day_and_kind(self, clients: JournalClients) -> None:
         journal = clients.journal()
         values: list[dict[str, Any]] = [
             {"coins": 10, "reserved": 12, "state": State.SAVED},
@@ -326,12 +328,12 @@ class JournalContract:
         clients.world.now += 86_400
         await journal.begin(entry("tomorrow", coins=2))
         assert await clients.journal().spent() == [
-            Spent(day=DAY, kind="animate", coins=1, reserved=0, starts=1),
-            Spent(day=DAY, kind="dubbing", coins=15, reserved=37, starts=5),
-            Spent(day="2026-01-10", kind="dubbing", coins=2, reserved=0, starts=1),
+            SpendSummary(day=DAY, kind="animate", coins=1, reserved=0, starts=1),
+            SpendSummary(day=DAY, kind="dubbing", coins=15, reserved=37, starts=5),
+            SpendSummary(day="2026-01-10", kind="dubbing", coins=2, reserved=0, starts=1),
         ]
 
-    async def test_key_listeners_get_changes_of_others(self, clients: Clients) -> None:
+    async def test_key_listeners_get_changes_of_others(self, clients: JournalClients) -> None:
         journal, other = clients.journal(), clients.journal()
         told: list[Entry | None] = []
         unwatched: list[Entry | None] = []
@@ -343,28 +345,28 @@ class JournalContract:
         await journal.advance("talk-17", State.INTENT)
         await journal.advance("b", State.INTENT)
         changed = await other.advance("talk-17", State.ACCEPTED, ids=("a",))
-        await soon(lambda: told)
+        await wait_until(lambda: told)
         await journal.advance("talk-17", State.FINISHED)
         saved = await other.advance("talk-17", State.SAVED)
-        await soon(lambda: told[-1] == saved)
+        await wait_until(lambda: told[-1] == saved)
         assert told == [changed, saved]
         await other.prune(float("inf"))
-        await soon(lambda: told[-1] is None)
+        await wait_until(lambda: told[-1] is None)
         await other.begin(entry())
-        await soon(lambda: told[-1] is not None)
+        await wait_until(lambda: told[-1] is not None)
         await other.drop("talk-17")
-        await soon(lambda: told[-1] is None)
+        await wait_until(lambda: told[-1] is None)
         end()
         await other.begin(entry())
         marker: list[Entry | None] = []
         journal.watch("marker", marker.append)
         await journal.get("marker")
         await other.begin(entry("marker"))
-        await soon(lambda: marker)
+        await wait_until(lambda: marker)
         assert [one and one.state for one in told] == [2, 4, None, 0, None]
         assert not unwatched
 
-    async def test_entry_listeners_get_all_changes_of_others(self, clients: Clients) -> None:
+    async def test_entry_listeners_get_all_changes_of_others(self, clients: JournalClients) -> None:
         journal, other = clients.journal(), clients.journal()
         told: list[Entry] = []
         await other.begin(entry("old"))
@@ -372,13 +374,13 @@ class JournalContract:
         await journal.get("old")  # from here on
         await journal.begin(entry("mine"))
         begun = await other.begin(entry("a", hook="h-a"))
-        await soon(lambda: told == [begun.entry])
+        await wait_until(lambda: told == [begun.entry])
         steps = await asyncio.gather(
             other.advance("a", State.ACCEPTED, ids=("1",)),
             other.advance("mine", State.FINISHED, succeeded=True),
             journal.advance("old", State.FINISHED),
         )
-        await soon(lambda: len(told) >= 3)
+        await wait_until(lambda: len(told) >= 3)
         assert {one.key: one for one in told} == {"a": steps[0], "mine": steps[1]}
         await other.drop("old")
         await other.prune(float("inf"))
@@ -387,10 +389,10 @@ class JournalContract:
         journal.watch_all(marker.append)
         await journal.get("a")
         await other.begin(entry("marker"))
-        await soon(lambda: marker)
+        await wait_until(lambda: marker)
         assert [one.key for one in told] == ["a", "a", "mine"]
 
-    async def test_a_webhook_event_notifies_all_others(self, clients: Clients) -> None:
+    async def test_a_webhook_event_notifies_all_others(self, clients: JournalClients) -> None:
         """Any client may record the event, even before the start's task is known."""
         owner, receiver = clients.journal(), clients.journal()
         await owner.begin(entry(hook="h-17", state=State.INTENT))
@@ -401,16 +403,18 @@ class JournalContract:
         await owner.get("b")
         clients.world.now += 1
         now = 1_768_000_000.0 + clients.world.now
-        heard = await receiver.heard("h-17")
+        heard = await receiver.record_event("h-17")
         assert heard is not None
         assert (heard.key, heard.state, heard.event_at) == ("talk-17", State.INTENT, now)
         assert (heard.owner, heard.updated_at) == (owner.owner, now)
-        await soon(lambda: told == [heard])
+        await wait_until(lambda: told == [heard])
         assert await receiver.get("talk-17") == heard
-        assert (await owner.heard("h-b") or entry()).key == "b"
-        assert await receiver.heard("h-none") is None
+        assert (await owner.record_event("h-b") or entry()).key == "b"
+        assert await receiver.record_event("h-none") is None
 
-    async def test_a_webhook_event_does_not_change_a_closed_entry(self, clients: Clients) -> None:
+    async def test_a_webhook_event_does_not_change_a_closed_entry(
+        self, clients: JournalClients
+    ) -> None:
         journal = clients.journal()
         await journal.begin(entry("done", hook="h-1", state=State.SAVED, ids=("1",)))
         failed = {"state": State.FINISHED, "succeeded": False}
@@ -418,10 +422,10 @@ class JournalContract:
         clients.world.now += 50
         for key, hook in (("done", "h-1"), ("failed", "h-2")):
             before = await journal.get(key)
-            assert await journal.heard(hook) == before == await journal.get(key)
+            assert await journal.record_event(hook) == before == await journal.get(key)
             assert (before or entry()).event_at is None
 
-    async def test_watching_before_getting_misses_nothing(self, clients: Clients) -> None:
+    async def test_watching_before_getting_misses_nothing(self, clients: JournalClients) -> None:
         journal, other = clients.journal(), clients.journal()
         for n in range(6):
             key = str(n)
@@ -434,18 +438,18 @@ class JournalContract:
             assert seen is not None
             if not seen.ids:
                 # The creation of the entry, just before, may be reported first.
-                await soon(partial(accepted, told))
+                await wait_until(partial(any_accepted, told))
             end()
 
     # -- accounts ------------------------------------------------------------------------------
 
-    async def test_one_key_in_two_accounts_is_two_starts(self, clients: Clients) -> None:
+    async def test_one_key_in_two_accounts_is_two_starts(self, clients: JournalClients) -> None:
         one, two = clients.journal("one"), clients.journal("two")
         begun = [
             await journal.begin(entry(digest=digest))
             for journal, digest in ((one, "d1"), (two, "d2"))
         ]
-        assert [(b.new, b.entry.account) for b in begun] == [(True, "one"), (True, "two")]
+        assert [(b.created, b.entry.account) for b in begun] == [(True, "one"), (True, "two")]
         await one.advance("talk-17", State.ACCEPTED, ids=("a",), coins=3)
         await two.advance("talk-17", State.ACCEPTED, ids=("a", "b"), coins=5)
         assert [
@@ -462,7 +466,9 @@ class JournalContract:
             AccountEntries(account="two", entries=1, open=1),
         ]
 
-    async def test_nothing_of_another_account_is_seen_or_changed(self, clients: Clients) -> None:
+    async def test_nothing_of_another_account_is_seen_or_changed(
+        self, clients: JournalClients
+    ) -> None:
         one, time = clients.client()
         one.bind("one")
         two = clients.journal("two")
@@ -472,18 +478,20 @@ class JournalContract:
         clients.crash(time)
         assert await two.get("talk-17") is None
         assert await two.find("dubbing", "a") is None
-        assert await two.heard("h-1") is None
+        assert await two.record_event("h-1") is None
         assert await keys(two) == await keys(two, open_only=True) == []
-        assert not await two.take("talk-17")
+        assert not await two.acquire("talk-17")
         assert not await two.drop("talk-17")
         assert await two.advance("talk-17", State.SAVED) is None
-        with pytest.raises(TakenOver):
+        with pytest.raises(LeaseLost):
             await two.advance("talk-17", State.INTENT)
         assert await two.prune(float("inf")) == 0
         assert await two.spent() == []
         assert await clients.journal("one").get("talk-17") == kept
 
-    async def test_changes_of_another_account_are_not_reported(self, clients: Clients) -> None:
+    async def test_changes_of_another_account_are_not_reported(
+        self, clients: JournalClients
+    ) -> None:
         one, two, peer = (clients.journal(name) for name in ("one", "two", "one"))
         told: list[Entry] = []
         watched: list[Entry | None] = []
@@ -492,46 +500,46 @@ class JournalContract:
         await one.get("talk-17")
         await two.begin(entry())
         begun = await peer.begin(entry())
-        await soon(lambda: told and watched)
+        await wait_until(lambda: told and watched)
         assert told == watched == [begun.entry]
 
-    async def test_a_journal_serves_one_account(self, clients: Clients) -> None:
+    async def test_a_journal_serves_one_account(self, clients: JournalClients) -> None:
         journal = clients.journal("one")
         journal.bind("one")
         with pytest.raises(ConfigurationError, match="one account"):
             journal.bind("two")
 
     async def test_an_entry_without_account_gets_the_one_that_advances_it(
-        self, clients: Clients
+        self, clients: JournalClients
     ) -> None:
         """Entries of earlier versions have no account."""
         old, one, two = clients.journal(), clients.journal("one"), clients.journal("two")
         await old.begin(entry(state=State.ACCEPTED, ids=("a",)))
         await old.aclose()
         for journal in (one, two):
-            assert not (await journal.begin(entry())).new
+            assert not (await journal.begin(entry())).created
             assert await journal.find("dubbing", "a") is not None
-        assert await two.take("talk-17")
+        assert await two.acquire("talk-17")
         await two.advance("talk-17", State.ACCEPTED, missing_since=5.0)
         assert (await one.get("talk-17") or entry()).account == ""
         seen = await one.advance("talk-17", State.FINISHED, succeeded=True, missing_since=None)
         assert (seen or entry()).account == "one"
         assert await one.find("dubbing", "a") == seen
         assert await two.get("talk-17") is await two.find("dubbing", "a") is None
-        assert (await two.begin(entry())).new
+        assert (await two.begin(entry())).created
 
-    async def test_a_former_accounts_entries_are_adopted(self, clients: Clients) -> None:
+    async def test_a_former_accounts_entries_are_adopted(self, clients: JournalClients) -> None:
         old, new = clients.journal("old"), clients.journal("new")
         await old.begin(entry("a", state=State.ACCEPTED, ids=("1",), coins=4))
         await old.begin(entry("b", state=State.SAVED, ids=("2",), coins=2))
         await old.begin(entry("both", state=State.ACCEPTED, ids=("3",)))
-        await old.pay_upload(1)
+        await old.record_upload_cost(1)
         await old.prune(float("inf"))
         await old.begin(entry("task", state=State.ACCEPTED, ids=("4",)))
         await new.begin(entry("both"))
         await new.begin(entry("other", state=State.ACCEPTED, ids=("4",)))
-        await new.pay_upload(1)
-        assert await new.adopt("old") == 1
+        await new.record_upload_cost(1)
+        assert await new.adopt_account("old") == 1
         assert (await new.find("dubbing", "1") or entry()).key == "a"
         assert sorted(await keys(new)) == ["a", "both", "other"]
         assert await keys(old) == ["both", "task"]
@@ -540,11 +548,16 @@ class JournalContract:
             ("dubbing", 6),
             ("upload", 2),
         ]
-        assert await new.adopt("old") == await new.adopt("nobody") == await new.adopt("new") == 0
+        assert (
+            await new.adopt_account("old")
+            == await new.adopt_account("nobody")
+            == await new.adopt_account("new")
+            == 0
+        )
 
     # -- values from the service -----------------------------------------------------------------
 
-    async def test_a_task_belongs_to_one_entry(self, clients: Clients) -> None:
+    async def test_a_task_belongs_to_one_entry(self, clients: JournalClients) -> None:
         journal, other = clients.journal(), clients.journal()
         await journal.begin(entry("a", state=State.INTENT))
         await other.begin(entry("b", state=State.INTENT))
@@ -561,7 +574,7 @@ class JournalContract:
         assert await journal.find("dubbing", "2") == some
         assert [one.ids for one in (await journal.entries())[0]] == [("1",), ("2",), ()]
 
-    async def test_two_clients_that_claim_one_task_at_once(self, clients: Clients) -> None:
+    async def test_two_clients_that_claim_one_task_at_once(self, clients: JournalClients) -> None:
         journals = [clients.journal() for _ in range(4)]
         for n, journal in enumerate(journals):
             await journal.begin(entry(str(n), state=State.INTENT))
@@ -577,20 +590,20 @@ class JournalContract:
         "coins", [2**40 + 1, 2**63, 2**70, -1, True, float("nan"), "x", [1]], ids=str
     )
     async def test_an_invalid_price_does_not_block_an_id(
-        self, clients: Clients, coins: Any
+        self, clients: JournalClients, coins: Any
     ) -> None:
         journal = clients.journal()
         await journal.begin(entry(state=State.INTENT, reserved=9))
         paid = await journal.advance("talk-17", State.ACCEPTED, ids=("a",), coins=coins)
         begun = await journal.begin(entry("b", coins=coins, reserved=coins))
         assert paid is not None
-        assert (paid.ids, paid.coins, begun.new) == (("a",), None, True)
+        assert (paid.ids, paid.coins, begun.created) == (("a",), None, True)
         assert (begun.entry.coins, begun.entry.reserved) == (None, None)
         assert [(day.coins, day.reserved) for day in await journal.spent()] == [(0, 9)]
 
     @pytest.mark.parametrize(("told", "coins"), [(1.5, 2), ("7", 7), (4.0, 4)], ids=str)
     async def test_a_price_is_kept_in_whole_coins(
-        self, clients: Clients, told: Any, coins: int
+        self, clients: JournalClients, told: Any, coins: int
     ) -> None:
         journal = clients.journal()
         begun = await journal.begin(entry(state=State.INTENT, reserved=told))
@@ -598,7 +611,7 @@ class JournalContract:
         assert paid is not None
         assert (begun.entry.reserved, paid.coins) == (coins, coins)
 
-    async def test_sums_of_the_highest_prices_can_be_kept(self, clients: Clients) -> None:
+    async def test_sums_of_the_highest_prices_can_be_kept(self, clients: JournalClients) -> None:
         journal = clients.journal()
         for n in range(3):
             await journal.begin(entry(str(n), state=State.SAVED, coins=MAX_COINS))
@@ -608,7 +621,9 @@ class JournalContract:
 
     # -- missing tasks, uploads -------------------------------------------------------------------
 
-    async def test_a_missing_task_stays_open_until_it_is_pruned(self, clients: Clients) -> None:
+    async def test_a_missing_task_stays_open_until_it_is_pruned(
+        self, clients: JournalClients
+    ) -> None:
         journal = clients.journal()
         await journal.begin(entry("a", state=State.ACCEPTED, ids=("1",), coins=3))
         await journal.begin(entry("b", state=State.ACCEPTED, ids=("2",)))
@@ -621,27 +636,29 @@ class JournalContract:
         assert await journal.find("dubbing", "1") is None
         assert sum(day.coins for day in await journal.spent()) == 3
 
-    async def test_an_upload_is_kept_until_it_expires(self, clients: Clients) -> None:
+    async def test_an_upload_is_kept_until_it_expires(self, clients: JournalClients) -> None:
         journal, other = clients.journal("one"), clients.journal("one")
         until = 1_768_000_000.0 + clients.world.now + 60
-        upload = Upload(digest="d", content_type="audio/wav", url="https://x/a", until=until)
-        assert await journal.uploaded("d", "audio/wav") is None
-        await journal.keep_upload(upload)
-        await journal.keep_upload(upload)
-        assert await other.uploaded("d", "audio/wav") == upload
-        assert await other.uploaded("d", "video/mp4") is None
-        assert await clients.journal("two").uploaded("d", "audio/wav") is None
+        upload = UploadedInput(
+            digest="d", content_type="audio/wav", url="https://x/a", valid_until=until
+        )
+        assert await journal.find_upload("d", "audio/wav") is None
+        await journal.save_upload(upload)
+        await journal.save_upload(upload)
+        assert await other.find_upload("d", "audio/wav") == upload
+        assert await other.find_upload("d", "video/mp4") is None
+        assert await clients.journal("two").find_upload("d", "audio/wav") is None
         clients.world.now += 61
-        assert await other.uploaded("d", "audio/wav") is None
-        later = evolve(upload, url="https://x/b", until=until + 3600)
-        await journal.keep_upload(later)
-        assert await other.uploaded("d", "audio/wav") == later
+        assert await other.find_upload("d", "audio/wav") is None
+        later = evolve(upload, url="https://x/b", valid_until=until + 3600)
+        await journal.save_upload(later)
+        assert await other.find_upload("d", "audio/wav") == later
 
-    async def test_what_is_paid_for_uploads_is_summed(self, clients: Clients) -> None:
+    async def test_what_is_paid_for_uploads_is_summed(self, clients: JournalClients) -> None:
         journal = clients.journal("one")
-        await journal.pay_upload(2)
-        await journal.pay_upload(1)
+        await journal.record_upload_cost(2)
+        await journal.record_upload_cost(1)
         assert await clients.journal().spent() == [
-            Spent(day=DAY, kind="upload", coins=3, reserved=0, starts=2)
+            SpendSummary(day=DAY, kind="upload", coins=3, reserved=0, starts=2)
         ]
         assert await clients.journal("two").spent() == []

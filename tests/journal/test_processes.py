@@ -15,9 +15,9 @@ from typing import IO
 
 import pytest
 
-from a2e_async.tasks.journal import Entry, State
-from a2e_async.tasks.journal_sqlite import SqliteJournal
-from a2e_async.tasks.owner import is_dead, new_owner
+from a2e_async._core.journal.lease_owner import is_owner_dead, new_owner_name
+from a2e_async._core.journal.protocol import Entry, State
+from a2e_async._core.journal.sqlite import SqliteJournal
 
 CHILD = Path(__file__).with_name("child.py")
 
@@ -51,7 +51,7 @@ def out(process: "subprocess.Popen[str]") -> IO[str]:
     return process.stdout
 
 
-def said(process: "subprocess.Popen[str]") -> list[str]:
+def child_output(process: "subprocess.Popen[str]") -> list[str]:
     """Return all lines of a child process that must end successfully."""
     lines = process.communicate(timeout=30)[0].splitlines()
     assert process.returncode == 0
@@ -97,18 +97,18 @@ async def test_a_key_begins_in_one_process(tmp_path: Path, start: Start) -> None
         assert child.stdin is not None
         child.stdin.write("go\n")
         child.stdin.flush()
-    new = [line.split()[1] for child in children for line in said(child)]
+    new = [line.split()[1] for child in children for line in child_output(child)]
     assert sorted(new, key=int) == [str(n) for n in range(500)]
 
 
 async def test_an_end_without_closing_loses_nothing(tmp_path: Path, start: Start) -> None:
     begun = time.monotonic()
-    done, late = said(start("leave", tmp_path / "jobs.db"))
+    done, late = child_output(start("leave", tmp_path / "jobs.db"))
     assert time.monotonic() - begun < 10
     journal = SqliteJournal(tmp_path / "jobs.db")
     for key in (done, *late.split()):
         assert await journal.get(key) is not None
-    assert await journal.take("done"), "its lease was given up"
+    assert await journal.acquire("done"), "its lease was given up"
     await journal.aclose()
 
 
@@ -119,11 +119,11 @@ async def test_entries_of_a_killed_owner_are_acquired(tmp_path: Path, start: Sta
     assert out(child).readline() == "held\n"
     ahead = 0.0
     journal = SqliteJournal(tmp_path / "jobs.db", host_clock=lambda: time.monotonic() + ahead)
-    assert not await journal.take("held")
+    assert not await journal.acquire("held")
     child.kill()
-    assert not await journal.take("held")
+    assert not await journal.acquire("held")
     ahead = 31.0
-    assert await journal.take("held")
+    assert await journal.acquire("held")
     await journal.aclose()
 
 
@@ -133,16 +133,16 @@ async def test_a_stopped_owner_notices_on_waking(tmp_path: Path, start: Start) -
     assert out(child).readline() == "held\n"
     child.send_signal(signal.SIGSTOP)
     journal = SqliteJournal(tmp_path / "jobs.db", host_clock=lambda: time.monotonic() + 31.0)
-    assert await journal.take("held")
+    assert await journal.acquire("held")
     child.send_signal(signal.SIGCONT)
-    assert said(child) == []
+    assert child_output(child) == []
     assert (await journal.get("held") or Entry(key="", kind="", digest="")).owner == journal.owner
     await journal.aclose()
 
 
 @posix
 async def test_a_forked_child_leaves_the_file_alone(tmp_path: Path, start: Start) -> None:
-    lines = said(start("fork", tmp_path / "jobs.db"))
+    lines = child_output(start("fork", tmp_path / "jobs.db"))
     assert [line.split()[0] for line in lines] == ["refused", "refused", "mine", "child", "log"]
     assert all("Create a new client in the child process." in line for line in lines[:2])
     assert lines[2:] == ["mine False", "child 0", "log True"]
@@ -166,7 +166,7 @@ async def test_missing_permissions_are_reported(locked: str, start: Start) -> No
             directory.chmod(0o777)
         else:
             directory.chmod(0o555)
-        (line,) = said(start("read_only", path))
+        (line,) = child_output(start("read_only", path))
         directory.chmod(0o700)
     assert line.startswith(
         "refused The journal jobs.db cannot be used: it cannot be opened for writing ("
@@ -176,7 +176,7 @@ async def test_missing_permissions_are_reported(locked: str, start: Start) -> No
 
 @posix
 async def test_a_full_disk_is_reported_and_recovered_from(tmp_path: Path, start: Start) -> None:
-    refused, *rest = said(start("full", tmp_path / "jobs.db"))
+    refused, *rest = child_output(start("full", tmp_path / "jobs.db"))
     assert refused.startswith("refused The journal jobs.db cannot be used: the disk ")
     assert rest == ["read before", "again True"]
 
@@ -189,23 +189,23 @@ async def test_a_killed_process_loses_its_entries_at_once(start: Start, tmp_path
     assert out(child).readline() == "held\n"
     journal = SqliteJournal(path)
     try:
-        assert not await journal.take("held")
+        assert not await journal.acquire("held")
         child.kill()
         child.wait()
-        assert await journal.take("held")
+        assert await journal.acquire("held")
     finally:
         await journal.aclose()
 
 
 def test_which_owners_count_as_dead() -> None:
     """Only a process of the same boot and namespace can be recognised as dead."""
-    mine = new_owner()
+    mine = new_owner_name()
     scope, pid, unique = mine.split(".")
     assert (pid, len(unique)) == (str(os.getpid()), 32)
-    assert not is_dead(mine)
+    assert not is_owner_dead(mine)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    assert is_dead(f"{scope}.{gone.pid}.{unique}") is bool(scope)
-    assert not is_dead(f"elsewhere.{gone.pid}.{unique}")
+    assert is_owner_dead(f"{scope}.{gone.pid}.{unique}") is bool(scope)
+    assert not is_owner_dead(f"elsewhere.{gone.pid}.{unique}")
     for odd in ("", ".", "x", unique, f"{scope}.x.{unique}", f"{scope}.{10**30}.{unique}"):
-        assert not is_dead(odd)
+        assert not is_owner_dead(odd)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from a2e_async._core.journal import rows, sqlite_file
+from a2e_async._core.journal.protocol import Entry, SpendSummary, State
+from a2e_async._core.journal.sqlite import SqliteJournal
 from a2e_async.errors import JournalError
-from a2e_async.tasks import journal_file, journal_rows
-from a2e_async.tasks.journal import Entry, Spent, State
-from a2e_async.tasks.journal_sqlite import SqliteJournal
 
 from .conftest import plain
 from .contract import entry, keys
@@ -30,7 +30,7 @@ async def test_its_files_are_for_the_owner_alone(journal: SqliteJournal, path: P
 
 def test_it_is_as_durable_as_can_be(path: Path) -> None:
     names = ("journal_mode", "synchronous", "fullfsync", "checkpoint_fullfsync")
-    with closing(journal_file.connect(path)) as db:
+    with closing(sqlite_file.open_database(path)) as db:
         pragmas = [db.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
     assert pragmas == ["wal", 2, 1, 1]
 
@@ -59,14 +59,14 @@ async def test_a_link_leads_to_its_file(tmp_path: Path, path: Path) -> None:
     (tmp_path / "link.db").symlink_to(path)
     first, second = SqliteJournal(path), SqliteJournal(tmp_path / "link.db")
     await first.begin(entry())
-    assert not (await second.begin(entry())).new
+    assert not (await second.begin(entry())).created
     await first.aclose()
     await second.aclose()
 
 
 async def test_an_empty_file_becomes_a_journal(path: Path, journal: SqliteJournal) -> None:
     path.touch()
-    assert (await journal.begin(entry())).new
+    assert (await journal.begin(entry())).created
 
 
 async def test_other_files_are_not_changed(path: Path, journal: SqliteJournal) -> None:
@@ -94,7 +94,7 @@ async def test_a_later_version_is_not_changed(path: Path) -> None:
     journal = SqliteJournal(path)
     await journal.begin(entry())
     with plain(path) as db:
-        db.execute(f"PRAGMA user_version = {journal_rows.VERSION + 1}")
+        db.execute(f"PRAGMA user_version = {rows.SCHEMA_VERSION + 1}")
     with pytest.raises(JournalError, match="Update a2e-async"):
         await journal.begin(entry("2"))
     await journal.aclose()
@@ -128,23 +128,23 @@ async def test_every_version_is_read(dump: Path, path: Path, journal: SqliteJour
     )
     assert await journal.find("dubbing", "66ea4dd87db10c73fa29b572") == await journal.get("talk-5")
     if int(dump.stem) >= 2:
-        heard = await journal.heard("a2e-9876543210abcdefghij")
+        heard = await journal.record_event("a2e-9876543210abcdefghij")
         assert heard is not None
         assert (heard.key, heard.event_at) == ("talk-5", 1_768_000_050.0)
     if int(dump.stem) >= 3:
         assert (await journal.get("talk-5") or entry()).account == "acme@media.example"
-        upload = await journal.uploaded("d1", "audio/wav")
+        upload = await journal.find_upload("d1", "audio/wav")
         assert upload is not None
         assert upload.url == "https://media.example/talk.wav"
     assert await journal.spent() == [
-        Spent(day="2026-01-09", kind="animate", coins=4, reserved=0, starts=1),
-        Spent(day="2026-01-09", kind="dubbing", coins=15, reserved=30, starts=4),
+        SpendSummary(day="2026-01-09", kind="animate", coins=4, reserved=0, starts=1),
+        SpendSummary(day="2026-01-09", kind="dubbing", coins=15, reserved=30, starts=4),
     ]
-    assert (await journal.begin(entry())).new
+    assert (await journal.begin(entry())).created
 
 
 def test_there_is_a_dump_of_every_version() -> None:
-    assert [dump.stem for dump in VERSIONS] == [str(n + 1) for n in range(journal_rows.VERSION)]
+    assert [dump.stem for dump in VERSIONS] == [str(n + 1) for n in range(rows.SCHEMA_VERSION)]
 
 
 async def test_old_tables_are_migrated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,11 +152,11 @@ async def test_old_tables_are_migrated(path: Path, monkeypatch: pytest.MonkeyPat
     begun = await journal.begin(entry())
     await journal.aclose()
     more = ("ALTER TABLE jobs ADD COLUMN colour TEXT", "CREATE TABLE other (x)")
-    monkeypatch.setattr(journal_rows, "MIGRATIONS", (*journal_rows.MIGRATIONS, more))
-    monkeypatch.setattr(journal_rows, "VERSION", journal_rows.VERSION + 1)
+    monkeypatch.setattr(rows, "MIGRATIONS", (*rows.MIGRATIONS, more))
+    monkeypatch.setattr(rows, "SCHEMA_VERSION", rows.SCHEMA_VERSION + 1)
     later = SqliteJournal(path)
     assert await later.get("talk-17") == begun.entry
-    assert (await later.begin(entry("2"))).new
+    assert (await later.begin(entry("2"))).created
     await later.aclose()
     with plain(path) as db:
         assert db.execute("SELECT key, colour FROM jobs").fetchall() == [
@@ -173,8 +173,8 @@ async def test_a_failed_migration_changes_nothing(
     await journal.aclose()
     with monkeypatch.context() as patch:
         bad = ("CREATE TABLE other (x)", "CREATE TABLE jobs (x)")
-        patch.setattr(journal_rows, "MIGRATIONS", (*journal_rows.MIGRATIONS, bad))
-        patch.setattr(journal_rows, "VERSION", journal_rows.VERSION + 1)
+        patch.setattr(rows, "MIGRATIONS", (*rows.MIGRATIONS, bad))
+        patch.setattr(rows, "SCHEMA_VERSION", rows.SCHEMA_VERSION + 1)
         with pytest.raises(JournalError, match="already exists"):
             await SqliteJournal(path).open()
     again = SqliteJournal(path)
@@ -196,7 +196,7 @@ async def test_a_removed_file_is_noticed(path: Path, journal: SqliteJournal, how
         with pytest.raises(JournalError, match="its files were removed or replaced"):
             await call
     aside.replace(target)
-    assert (await journal.begin(entry("2"))).new
+    assert (await journal.begin(entry("2"))).created
 
 
 async def test_a_corrupt_file_is_reported(path: Path, journal: SqliteJournal) -> None:
@@ -219,20 +219,20 @@ async def test_a_locked_file_is_waited_for(
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(waiting), 0.1)
         db.execute("COMMIT")
-        assert (await waiting).new
-        monkeypatch.setattr(journal_file, "BUSY", 0.05)
+        assert (await waiting).created
+        monkeypatch.setattr(sqlite_file, "LOCK_TIMEOUT", 0.05)
         db.execute("BEGIN IMMEDIATE")
         with pytest.raises(JournalError, match="another process has held it locked"):
             await journal.begin(entry("3"))
         assert await journal.get("talk-17"), "reading goes on"
         db.execute("COMMIT")
-    assert (await journal.begin(entry("3"))).new
+    assert (await journal.begin(entry("3"))).created
 
 
 async def test_two_on_one_file_open_it_at_once(path: Path) -> None:
     journals = [SqliteJournal(path) for _ in range(8)]
     begun = await asyncio.gather(*(journal.begin(entry()) for journal in journals))
-    assert sum(one.new for one in begun) == 1
+    assert sum(one.created for one in begun) == 1
     await asyncio.gather(*(journal.aclose() for journal in journals))
 
 
@@ -260,20 +260,20 @@ async def test_the_log_stays_small(path: Path, journal: SqliteJournal) -> None:
 @pytest.mark.parametrize(
     ("query", "parameters", "index"),
     [
-        (journal_rows.page_query(None, True), (0, "x", "x", 10), "jobs_open"),
-        (journal_rows.page_query((State.INTENT,), True), (0, "x", "x", 10), "jobs_open"),
+        (rows.page_query(None, True), (0, "x", "x", 10), "jobs_open"),
+        (rows.page_query((State.INTENT,), True), (0, "x", "x", 10), "jobs_open"),
         (
-            journal_rows.page_query(None, False),
+            rows.page_query(None, False),
             (0, "x", "x", 10),
             "INTEGER PRIMARY KEY (rowid>?)",
         ),
-        (journal_rows.BY_KEY, ("a", "x", "x"), "jobs_key (key=?)"),
-        (journal_rows.BY_TASK, ("k", "a", "x", "x"), "PRIMARY KEY (kind=? AND id=?)"),
-        (journal_rows.BY_TASK, ("k", "a", "x", "x"), "INTEGER PRIMARY KEY (rowid=?)"),
-        (journal_rows.HOLDER, ("k", "a", "x", "x"), "PRIMARY KEY (kind=? AND id=?)"),
-        (journal_rows.BY_HOOK, ("h", "x", "x"), "jobs_hook (hook=?)"),
-        (journal_rows.CHANGED, (5, "x", "x"), "jobs_change (change>?)"),
-        (journal_rows.update_query(("state",)), (1, 7), "INTEGER PRIMARY KEY (rowid=?)"),
+        (rows.SELECT_BY_KEY, ("a", "x", "x"), "jobs_key (key=?)"),
+        (rows.SELECT_BY_TASK, ("k", "a", "x", "x"), "PRIMARY KEY (kind=? AND id=?)"),
+        (rows.SELECT_BY_TASK, ("k", "a", "x", "x"), "INTEGER PRIMARY KEY (rowid=?)"),
+        (rows.SELECT_TASK_HOLDER, ("k", "a", "x", "x"), "PRIMARY KEY (kind=? AND id=?)"),
+        (rows.SELECT_BY_WEBHOOK_ID, ("h", "x", "x"), "jobs_hook (hook=?)"),
+        (rows.SELECT_CHANGED, (5, "x", "x"), "jobs_change (change>?)"),
+        (rows.update_query(("state",)), (1, 7), "INTEGER PRIMARY KEY (rowid=?)"),
     ],
 )
 async def test_frequent_queries_use_an_index(

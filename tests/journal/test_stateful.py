@@ -12,10 +12,10 @@ from attrs import frozen
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from a2e_async.tasks.journal import Entry, Journal, State, TakenOver, Upload
-from a2e_async.tasks.journal_sqlite import SqliteJournal
+from a2e_async._core.journal.protocol import Entry, Journal, LeaseLost, State, UploadedInput
+from a2e_async._core.journal.sqlite import SqliteJournal
 
-from .model import ModelJournal, Time, World
+from .model import ClientClocks, ModelJournal, SharedJournalState
 
 KEYS = st.sampled_from(["a", "b", "c"])
 IDS = st.lists(st.sampled_from(["1", "2", "3"]), max_size=2, unique=True).map(tuple)
@@ -41,15 +41,15 @@ VALUES = st.fixed_dictionaries(
 
 
 @frozen(eq=False)
-class Pair:
+class JournalPair:
     """One client of the file and one of the model, with the same clock."""
 
     real: SqliteJournal
     model: ModelJournal
-    time: Time
+    time: ClientClocks
 
 
-class Clients(RuleBasedStateMachine):
+class JournalStateMachine(RuleBasedStateMachine):
     """Up to three clients of one file. Some are suspended, some die, time passes."""
 
     who = st.integers(0, 2)
@@ -58,21 +58,23 @@ class Clients(RuleBasedStateMachine):
     def begin_all(self) -> None:
         self.directory = Path(tempfile.mkdtemp())
         self.runner = asyncio.Runner()
-        self.world = World()
-        self.gone: list[Pair] = []
+        self.world = SharedJournalState()
+        self.gone: list[JournalPair] = []
         self.pairs = [self.pair(who) for who in range(3)]
 
-    def pair(self, who: int) -> Pair:
-        time = Time(self.world)
+    def pair(self, who: int) -> JournalPair:
+        time = ClientClocks(self.world)
         path = self.directory / "jobs.db"
         real = SqliteJournal(path, clock=time.wall, host_clock=time.host)
-        pair = Pair(real, ModelJournal(self.world, self.runner.run(owner_of(real)), time), time)
+        pair = JournalPair(
+            real, ModelJournal(self.world, self.runner.run(owner_of(real)), time), time
+        )
         if ACCOUNTS[who] is not None:
             pair.real.bind(ACCOUNTS[who])
             pair.model.bind(ACCOUNTS[who])
         return pair
 
-    def both(self, pair: Pair, method: str, *args: Any, **values: Any) -> Any:
+    def both(self, pair: JournalPair, method: str, *args: Any, **values: Any) -> Any:
         """Call a method of both and return both results."""
         answers = [
             self.runner.run(answer(getattr(journal, method)(*args, **values)))
@@ -122,7 +124,9 @@ class Clients(RuleBasedStateMachine):
         pair = self.pairs[who]
         self.both(pair, "pay_upload", coins)
         until = pair.time.wall() + lives
-        upload = Upload(digest="d", content_type="audio/wav", url=f"https://x/{until}", until=until)
+        upload = UploadedInput(
+            digest="d", content_type="audio/wav", url=f"https://x/{until}", valid_until=until
+        )
         self.both(pair, "keep_upload", upload)
 
     @rule(who=who)
@@ -197,8 +201,8 @@ async def owner_of(journal: Journal) -> str:
 async def answer(call: Coroutine[Any, Any, Any]) -> Any:
     try:
         return await call
-    except TakenOver:
-        return TakenOver
+    except LeaseLost:
+        return LeaseLost
 
 
 async def pages(journal: Journal, filters: dict[str, Any]) -> list[Entry]:
@@ -210,5 +214,5 @@ async def pages(journal: Journal, filters: dict[str, Any]) -> list[Entry]:
     return seen
 
 
-TestClients = Clients.TestCase
-TestClients.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestJournalStateMachine = JournalStateMachine.TestCase
+TestJournalStateMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

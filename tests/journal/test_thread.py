@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from a2e_async._core.journal.protocol import Entry, State
+from a2e_async._core.journal.sqlite import SqliteJournal
 from a2e_async.errors import JournalError
-from a2e_async.tasks.journal import Entry, State
-from a2e_async.tasks.journal_sqlite import SqliteJournal
 
 from .conftest import plain
-from .contract import entry, soon
+from .contract import entry, wait_until
 
 
 def threads() -> int:
@@ -38,7 +38,7 @@ async def test_closing_completes_submitted_operations(path: Path) -> None:
     await asyncio.sleep(0)
     await asyncio.gather(*(journal.aclose() for _ in range(3)))
     await journal.aclose()
-    assert all(one.new for one in await asyncio.gather(*asked))
+    assert all(one.created for one in await asyncio.gather(*asked))
     assert threads() == before
     assert [one.name for one in path.parent.iterdir()] == ["jobs.db"]
     for call in (journal.begin(entry()), journal.open(), journal.get("1")):
@@ -91,7 +91,7 @@ async def test_a_dropped_journal_ends(path: Path) -> None:
     await journal.begin(entry())
     del journal
     gc.collect()
-    await soon(lambda: threads() == before)
+    await wait_until(lambda: threads() == before)
     assert [one.name for one in path.parent.iterdir()] == ["jobs.db"]
 
 
@@ -104,7 +104,7 @@ def test_each_loop_has_a_journal(path: Path) -> None:
         await journal.open()
         together.wait()
         begun = await asyncio.gather(*(journal.begin(entry(str(n))) for n in range(100)))
-        new.extend(one.new for one in begun)
+        new.extend(one.created for one in begun)
         await journal.aclose()
 
     together = threading.Barrier(4)

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import a2e_async.tasks.recoverer as recoverer
+import a2e_async._core.submission.recovery_search as recovery_search
 from a2e_async import A2E, RetryPolicy
+from a2e_async._core.journal.sqlite import SqliteJournal
 from a2e_async.errors import A2EError, StartOutcomeUnknown
-from a2e_async.tasks.journal_sqlite import SqliteJournal
 
 API_KEY = "Qz7-topsecret-0123456789"
 
@@ -101,7 +101,7 @@ async def work(base_url: str, directory: Path, keys: list[str], number: int) -> 
 
 def live(base_url: str, directory: Path, keys: list[str], number: int, turns: int | None) -> None:
     """Run once; kill the process after ``turns`` iterations of the loop, None for never."""
-    recoverer.PAUSES = (0.02, 0.05)  # type: ignore[misc]  # no test waits 45 s
+    recovery_search.SCAN_DELAYS = (0.02, 0.05)  # type: ignore[misc]  # no test waits 45 s
     with asyncio.Runner(loop_factory=partial(DoomedLoop, turns)) as runner:
         code = runner.run(work(base_url, directory, keys, number))
     os._exit(code)

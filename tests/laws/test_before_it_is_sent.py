@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E
+from a2e_async._core.journal.protocol import BeginResult, Entry, State
+from a2e_async._core.journal.sqlite import SqliteJournal
 from a2e_async.errors import TransferError
-from a2e_async.tasks.journal import Begun, Entry, State
-from a2e_async.tasks.journal_sqlite import SqliteJournal
 from tests.contract.samples import SAMPLES
 from tests.hostile import HostileServer, Step
 from tests.laws.conftest import API_KEY, MakeClient
@@ -29,7 +29,7 @@ class Interrupting(SqliteJournal):
     do: Callable[[], object] | None = None
     after: bool = False
 
-    async def begin(self, entry: Entry) -> Begun:
+    async def begin(self, entry: Entry) -> BeginResult:
         if entry.state is State.INTENT and not self.after:
             self._act()
         begun = await super().begin(entry)
@@ -156,7 +156,7 @@ async def test_what_was_sent_is_never_withdrawn(
 ) -> None:
     a2e = make_client(journal=tmp_path / "jobs.db")
     await a2e.dubbing.start(**SAMPLES["dubbing"], key="k")
-    journal, book = a2e.journal, a2e._parts.book
+    journal, book = a2e.journal, a2e._components.recorder
     assert journal is not None
     assert book is not None
     book.withdraw("k")

@@ -12,12 +12,7 @@ import pytest
 
 from a2e_async import A2E, Budget
 from a2e_async.cli import main
-from a2e_async.errors import (
-    BudgetExceeded,
-    ClientClosed,
-    InvalidRequest,
-    StartOutcomeUnknown,
-)
+from a2e_async.errors import BudgetExceeded, ClientClosed, InvalidRequest, StartOutcomeUnknown
 
 from .money_server import DUB, KEY, TELL_NOTHING, Service
 
@@ -33,7 +28,7 @@ async def service() -> AsyncIterator[Service]:
 @pytest.fixture(autouse=True)
 def quick_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make searches for lost starts end quickly."""
-    monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.01))
+    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.01, 0.01))
 
 
 def client(service: Service, **options: Any) -> A2E:

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from a2e_async import Budget
+from a2e_async._core.journal.protocol import UPLOAD
+from a2e_async._core.submission.budget import PricedCall, Reservation
+from a2e_async._core.typeguards import MAX_PRICE, parse_price
 from a2e_async.errors import BudgetExceeded
-from a2e_async.narrow import MAX_PRICE, price
-from a2e_async.tasks.budget import UPLOAD, Held, Need
 
 KINDS = ("dubbing", "veo")
 REFS = [f"dubbing:{n:024x}" for n in range(6)]
@@ -34,18 +35,18 @@ class Budgets(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.budgets = (Budget(40, unknown_cost=3), Budget(25, unknown_cost=5, upload_cost=2))
-        self.flying: list[Held] = []
+        self.flying: list[Reservation] = []
         self.kept: dict[str, int] = {}
         self.before = [0, 0]
         self.paid: dict[str, int] = {}
 
-    def pick(self, index: int) -> Held:
+    def pick(self, index: int) -> Reservation:
         return self.flying.pop(index % len(self.flying))
 
     @rule(kind=st.sampled_from(KINDS), quoted=TOLD, uploads=st.integers(0, 2))
     def reserve(self, kind: str, quoted: Any, uploads: int) -> None:
-        held = Held(self.budgets)
-        needs: list[Need] = [(kind, quoted), *[(UPLOAD, None)] * uploads]
+        held = Reservation(self.budgets)
+        needs: list[PricedCall] = [(kind, quoted), *[(UPLOAD, None)] * uploads]
         rooms = [budget.left for budget in self.budgets]
         try:
             held.reserve(*needs)
@@ -64,8 +65,8 @@ class Budgets(RuleBasedStateMachine):
     )
     def settle(self, index: int, kind: str, told: Any, ref: str) -> None:
         held = self.pick(index)
-        held.settle(kind, told, ref)
-        if (known := price(told)) is not None:
+        held.commit(kind, told, ref)
+        if (known := parse_price(told)) is not None:
             self.paid[ref] = max(known, self.paid.get(ref, 0))
 
     @precondition(lambda self: self.flying)
@@ -76,12 +77,12 @@ class Budgets(RuleBasedStateMachine):
     @precondition(lambda self: self.flying)
     @rule(index=st.integers(0, 99), key=st.sampled_from([None, *KEYS]))
     def lose(self, index: int, key: str | None) -> None:
-        self.pick(index).keep(key)
+        self.pick(index).retain(key)
 
     @rule(coins=TOLD, key=st.sampled_from(KEYS))
     def owe(self, coins: Any, key: str) -> None:
-        held = Held(self.budgets)
-        held.owe(coins, key)
+        held = Reservation(self.budgets)
+        held.reserve_unknown(coins, key)
         self.flying.append(held)
 
     @precondition(lambda self: self.flying)
@@ -89,17 +90,17 @@ class Budgets(RuleBasedStateMachine):
     def upload(self, index: int) -> None:
         held = self.flying[index % len(self.flying)]
         with suppress(BudgetExceeded):
-            held.upload().settle(UPLOAD, None)
+            held.split_upload().commit(UPLOAD, None)
 
     @rule(key=st.sampled_from(KEYS), told=TOLD, ref=st.sampled_from(REFS), how=st.integers(0, 2))
     def find(self, key: str, told: Any, ref: str, how: int) -> None:
-        held = Held(self.budgets)
+        held = Reservation(self.budgets)
         if how == 0:
-            held.stands(key, told, ref)
+            held.count_existing(key, told, ref)
         elif how == 1:
-            held.found(key, told, ref)
+            held.count_found(key, told, ref)
         else:
-            held.correct(told, ref)
+            held.raise_price(told, ref)
 
     @invariant()
     def nothing_grows(self) -> None:
@@ -115,17 +116,17 @@ class Budgets(RuleBasedStateMachine):
     def what_is_in_flight_is_reserved(self) -> None:
         for budget in self.budgets:
             flying = sum(
-                coins for held in self.flying for mine, _, coins in held._set if mine is budget
+                coins for held in self.flying for mine, _, coins in held._parts if mine is budget
             )
-            assert flying == budget._in_flight <= budget.reserved
+            assert flying == budget._coins_in_flight <= budget.reserved
 
     def teardown(self) -> None:
         for held in self.flying:
             held.release()
         for budget in self.budgets:
-            assert budget._in_flight == 0
-            assert not budget._calls
-            assert budget.reserved >= sum(budget._owed.values())
+            assert budget._coins_in_flight == 0
+            assert not budget._calls_in_flight
+            assert budget.reserved >= sum(budget._unknown_by_key.values())
 
 
 Budgets.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
@@ -135,7 +136,7 @@ TestBudgets = Budgets.TestCase
 @given(TOLD)
 def test_a_price_is_one_or_none(told: Any) -> None:
     """Any value is either an integer from 0 to the maximum, or not a price."""
-    found = price(told)
+    found = parse_price(told)
     assert found is None or (type(found) is int and 0 <= found <= MAX_PRICE)
 
 
@@ -148,4 +149,4 @@ def test_a_price_is_one_or_none(told: Any) -> None:
     ],
 )
 def test_prices(told: Any, found: int | None) -> None:
-    assert price(told) == found
+    assert parse_price(told) == found

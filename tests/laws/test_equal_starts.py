@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E
+from a2e_async._core.journal.protocol import State
+from a2e_async._core.journal.sqlite import SqliteJournal
 from a2e_async.errors import A2EError, StartOutcomeUnknown
-from a2e_async.tasks.journal import State
-from a2e_async.tasks.journal_sqlite import SqliteJournal
 from tests.contract.samples import SAMPLES
 from tests.hostile import Fault, HostileServer, Step
 from tests.laws.conftest import MakeClient
@@ -85,7 +85,7 @@ async def test_an_id_is_claimed_before_it_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The second start owns its id from its response on, however slow its journal is."""
-    monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.1, 0.3))
+    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.1, 0.3))
     journal = SlowJournal(tmp_path / "jobs.db")
     a2e = make_client(journal=journal)
     hostile.faults.add(Step.START, Fault.disconnect(), after_accept=False)

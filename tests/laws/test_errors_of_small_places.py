@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E, Budget, blocking
+from a2e_async._core.http.retry import RetryPolicy
 from a2e_async.errors import A2EError, InvalidInput
 from a2e_async.models import Output
-from a2e_async.transport.retry import RetryPolicy
 
 from .money_server import DUB, KEY, Service
 
@@ -128,7 +128,7 @@ async def test_a_caller_that_is_none_changes_nothing(service: Service) -> None:
         for bad in ("", 5, None):
             with pytest.raises(InvalidInput):
                 a2e.for_caller(bad)  # type: ignore[arg-type]  # it is wrong
-        assert not a2e._room.starter.places.active
+        assert not a2e._context.starter.admission.enabled
 
 
 async def test_handles_are_shared_and_not_copied(service: Service) -> None:

@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E, RetryPolicy
+from a2e_async._core.journal.protocol import Entry, State
 from a2e_async.errors import A2EError, StartOutcomeUnknown
-from a2e_async.tasks.journal import Entry, State
 from tests.contract.samples import SAMPLES
 from tests.hostile import Fault, HostileServer, Step
 from tests.hostile.catalogue import LOST, ODD_ACCEPTANCES, REFUSALS

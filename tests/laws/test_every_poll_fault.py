@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from a2e_async import A2E, Record, RetryPolicy
+from a2e_async._core.journal.protocol import State
 from a2e_async.errors import A2EError
-from a2e_async.tasks.journal import State
 from tests.contract.samples import SAMPLES
 from tests.hostile import KINDS, Fault, HostileServer, Step
 from tests.hostile.catalogue import FILE_FAULTS, LOST
@@ -23,7 +23,7 @@ QUICK = RetryPolicy(initial=0.001, max_delay=0.01, max_attempts=2)
 @pytest.fixture(autouse=True)
 def few_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limit downloads to two attempts instead of six."""
-    monkeypatch.setattr("a2e_async.transport.stream.MAX_TRIES", 2)
+    monkeypatch.setattr("a2e_async._core.files.http_download.MAX_ATTEMPTS", 2)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E, Task
+from a2e_async._core.journal.protocol import BeginResult, Entry, State
+from a2e_async._core.submission.recovery_search import SCAN_DELAYS
 from a2e_async.cli.journal import settle
 from a2e_async.errors import JournalError, TaskFailed
-from a2e_async.tasks.journal import Begun, Entry, State
-from a2e_async.tasks.recoverer import PAUSES
 from tests.contract.samples import SAMPLES
 from tests.hostile import Fault, HostileServer, Step
 from tests.laws.conftest import MakeClient
@@ -64,8 +64,8 @@ async def test_a_list_that_lags_shows_the_rest_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The start returns the known tasks; the others are unclaimed once they are found."""
-    monkeypatch.setattr("a2e_async.tasks.sending.FIRST_PAUSES", (0.0,))
-    monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", PAUSES)
+    monkeypatch.setattr("a2e_async._core.submission.executor.FIRST_PAUSES", (0.0,))
+    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", SCAN_DELAYS)
     hostile.behaviour.list_lag = 0.3
     hostile.faults.add(Step.START, Fault.fewer_records())
     a2e = make_client(journal=tmp_path / "jobs.db")
@@ -323,7 +323,7 @@ async def test_a_full_disk_delays_the_entry_of_the_rest(
     assert a2e.journal is not None
     begin = a2e.journal.begin
 
-    async def full(entry: Entry) -> Begun:
+    async def full(entry: Entry) -> BeginResult:
         if entry.expected == 2:
             raise JournalError("The disk is full.")
         return await begin(entry)
@@ -345,7 +345,7 @@ async def test_a_rest_that_is_settled_is_not_searched_for_again(
     verdict: settle.Verdict,
 ) -> None:
     """What the user has settled stays settled, while the named task is still open."""
-    monkeypatch.setattr(settle, "RESEND_AFTER", -1)
+    monkeypatch.setattr(settle, "MIN_AGE_FOR_RESEND", -1)
     first = make_client(journal=tmp_path / "jobs.db")
     task = await lose_the_rest(hostile, first, key="k")
     await first.aclose()

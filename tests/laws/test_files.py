@@ -13,9 +13,9 @@ import pytest
 from aiohttp import web
 
 from a2e_async import A2E, Output
+from a2e_async._core.files.download import FileSession
+from a2e_async.account.files import bound_output
 from a2e_async.errors import A2EError, ClientClosed, InvalidInput, TransferError
-from a2e_async.resources.files import bound_output
-from a2e_async.transport.transfer import FileSession
 
 from .files_server import ID, Service, mp4, png, raw_server, serving
 
@@ -625,7 +625,7 @@ async def test_odd_paths(service: Service, tmp_path: Path) -> None:
 async def test_a_part_of_before_the_machine_started_is_not_resumed(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from a2e_async.transport import partfile
+    from a2e_async._core.files import part_file
 
     stop = asyncio.Event()
     ranges: list[str | None] = []
@@ -648,7 +648,7 @@ async def test_a_part_of_before_the_machine_started_is_not_resumed(
     with pytest.raises(ClientClosed):
         await task
     stop.set()
-    monkeypatch.setattr(partfile, "_boot", lambda: "another")
+    monkeypatch.setattr(part_file, "_boot_id", lambda: "another")
     async with client(service) as a2e:
         assert (await (await result(a2e)).save(tmp_path / "a.mp4")).read_bytes() == BIG
     assert ranges == [None, None]

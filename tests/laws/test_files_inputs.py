@@ -10,14 +10,8 @@ import pytest
 from aiohttp import web
 
 from a2e_async import A2E, Output
-from a2e_async.errors import (
-    A2EError,
-    ConfigurationError,
-    DecodeError,
-    InvalidInput,
-    TransferError,
-)
-from a2e_async.transport.transfer import FileSession
+from a2e_async._core.files.download import FileSession
+from a2e_async.errors import A2EError, ConfigurationError, DecodeError, InvalidInput, TransferError
 
 from .files_server import ID, Service, mp4, png, serving
 
@@ -145,7 +139,7 @@ async def test_a_malformed_result_url_is_asked_for_again(service: Service, tmp_p
 
 
 async def test_hosts_of_other_scripts_are_sent_as_dns_spells_them(service: Service) -> None:
-    from a2e_async.inputs import clean_url
+    from a2e_async._core.schema.inputs import clean_url
 
     assert clean_url("https://b\u00fccher.example/\u00fc.wav", "f") == (
         "https://xn--bcher-kva.example/\u00fc.wav"
@@ -262,8 +256,10 @@ async def test_files_that_change_before_their_turn_cost_nothing(
     second.write_bytes(png(200))
 
     async with client(service) as a2e:
-        files = a2e._room.files
-        prepared = [await files.prepare(p, ("image",), "image_urls") for p in (first, second)]
+        files = a2e._context.files
+        prepared = [
+            await files.inspect_upload(p, ("image",), "image_urls") for p in (first, second)
+        ]
         if how == "removed":
             second.unlink()
         elif how == "changed":
@@ -272,9 +268,9 @@ async def test_files_that_change_before_their_turn_cost_nothing(
             second.unlink()
             second.write_bytes(png(200))
         with pytest.raises(TransferError, match="nothing was sent or charged"):
-            await files.check_prepared(*prepared)
+            await files.check_unchanged(*prepared)
         with pytest.raises(TransferError, match="nothing was sent or charged"):
-            await files.upload_prepared(prepared[1])
+            await files.upload_inspected(prepared[1])
     assert service.paid == []
 
 
@@ -284,14 +280,14 @@ async def test_other_content_of_the_same_size_and_time_is_not_sent(
     path = tmp_path / "a.wav"
     path.write_bytes(WAV)
     async with client(service) as a2e:
-        prepared = await a2e._room.files.prepare(path, ("audio",), "source")
+        prepared = await a2e._context.files.inspect_upload(path, ("audio",), "source")
         state = path.stat()
         with path.open("r+b") as file:
             file.seek(100)
             file.write(b"other")
         os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
         with pytest.raises(TransferError, match="changed since"):
-            await a2e._room.files.upload_prepared(prepared)
+            await a2e._context.files.upload_inspected(prepared)
     assert service.stored == {}
 
 

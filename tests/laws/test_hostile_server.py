@@ -29,7 +29,7 @@ async def test_every_kind_runs_where_it_behaves(
     a2e = make_client()
     task = await a2e.kind(kind).start(**SAMPLES[kind])
     assert list(task.ids) == hostile.ledger.ids
-    if not task.kind.watchable:
+    if not task.kind.pollable:
         return
     record = await task.wait(timeout=20)
     assert record.status.name == "SUCCEEDED"

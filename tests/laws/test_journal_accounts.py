@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E
+from a2e_async._core.journal.protocol import Entry, State
+from a2e_async._core.journal.sqlite import SqliteJournal
 from a2e_async.errors import ConfigurationError, TaskGone
-from a2e_async.tasks.journal import Entry, State
-from a2e_async.tasks.journal_sqlite import SqliteJournal
 
 from .journal_server import AccountServer
 
@@ -110,8 +110,8 @@ async def test_an_entry_without_an_account_is_hidden_by_none(
     server: AccountServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a journal from before accounts, another account's 404 does not mean a missing task."""
-    monkeypatch.setattr("a2e_async.tasks.schedule.NOT_FOUND_FOR", 0.1)
-    monkeypatch.setattr("a2e_async.tasks.schedule.NOT_FOUND_UNCONFIRMED_FOR", 0.1)
+    monkeypatch.setattr("a2e_async._core.polling.schedule.NOT_FOUND_SECONDS", 0.1)
+    monkeypatch.setattr("a2e_async._core.polling.schedule.UNCONFIRMED_NOT_FOUND_SECONDS", 0.1)
     async with A2E(ONE, base_url=server.url, rate=None) as a2e:
         paid = await a2e.dubbing.start(**DUB)
     old = SqliteJournal(str(tmp_path / "jobs.db"))

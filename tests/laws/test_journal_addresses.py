@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E
-from a2e_async.contrib import postgres_worker
-from a2e_async.contrib.postgres import PostgresJournal
+from a2e_async._core.journal.sqlite import SqliteJournal
+from a2e_async.contrib.postgres import worker
+from a2e_async.contrib.postgres.journal import PostgresJournal
 from a2e_async.contrib.procrastinate import make_app
 from a2e_async.errors import A2EError, ConfigurationError, JournalError
-from a2e_async.tasks.journal_sqlite import SqliteJournal
 
 KEY = "sk_one_0123456789abcdef"
 SECRET = "horse4staple"
@@ -59,7 +59,7 @@ PATHS = ["jobs.db", "./host=1.db", "a b.db", "jobs:1.db", "date=2026.db", "ghost
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(postgres_worker, "FIRST_PATIENCE", 0.0)
+    monkeypatch.setattr(worker, "FIRST_CONNECT_TIMEOUT", 0.0)
     return tmp_path
 
 

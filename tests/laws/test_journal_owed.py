@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E
+from a2e_async._core.journal.protocol import State
+from a2e_async._core.journal.sqlite import SqliteJournal
 from a2e_async.errors import JournalError
-from a2e_async.tasks.journal import State
-from a2e_async.tasks.journal_sqlite import SqliteJournal
 
 from .journal_server import AccountServer
 

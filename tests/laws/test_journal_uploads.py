@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E, Budget
+from a2e_async._core.journal.sqlite import SqliteJournal
 from a2e_async.errors import JournalError
-from a2e_async.tasks.journal_sqlite import SqliteJournal
 
 from .journal_server import AccountServer
 
@@ -71,7 +71,7 @@ async def test_another_account_uploads_for_itself(server: AccountServer, tmp_pat
 async def test_an_upload_is_not_used_after_its_day(server: AccountServer, tmp_path: Path) -> None:
     for _ in range(2):
         async with client(server, tmp_path / "jobs.db") as a2e:
-            a2e._parts.uploader.keep_for = 0.0
+            a2e._components.uploader.reuse_seconds = 0.0
             await a2e.files.upload(sound())
     assert len(server.presigned) == 2
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E, Budget
+from a2e_async._core.journal.protocol import State
 from a2e_async.errors import A2EError, ApiError, StartOutcomeUnknown
-from a2e_async.tasks.journal import State
 from tests.contract.samples import SAMPLES
 from tests.hostile import Fault, HostileServer, Step
 from tests.laws.conftest import MakeClient

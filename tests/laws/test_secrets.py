@@ -30,9 +30,9 @@ import pytest
 from aiohttp import web
 
 from a2e_async import A2E, blocking
+from a2e_async._core.http.retry import RetryPolicy
 from a2e_async.errors import A2EError, JournalError
 from a2e_async.models import Output, Record
-from a2e_async.transport.retry import RetryPolicy
 from tests.laws.secrets_server import (
     DATABASE_PASSWORD,
     ID,
@@ -525,9 +525,9 @@ async def kit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anyio_backend: str
 ) -> AsyncIterator[Kit]:
     monkeypatch.setenv("A2E_WEBHOOK_SECRET", WEBHOOK_SECRET)
-    monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01,))
-    monkeypatch.setattr("a2e_async.transport.stream.MAX_TRIES", 1)
-    monkeypatch.setattr("a2e_async.contrib.postgres_worker.FIRST_PATIENCE", 0, raising=False)
+    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.01,))
+    monkeypatch.setattr("a2e_async._core.files.http_download.MAX_ATTEMPTS", 1)
+    monkeypatch.setattr("a2e_async.contrib.postgres.worker.FIRST_CONNECT_TIMEOUT", 0, raising=False)
     async with EchoServer() as server:
         made = Kit(server, tmp_path)
         yield made

@@ -24,7 +24,7 @@ async def service() -> AsyncIterator[Service]:
 @pytest.fixture(autouse=True)
 def quick_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make searches for lost starts end quickly."""
-    monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.01))
+    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.01, 0.01))
 
 
 def refuse(service: Service) -> None:
@@ -66,7 +66,7 @@ async def test_a_start_that_fails(service: Service, fault: Any) -> None:
         async with asyncio.timeout(10):
             await user.dubbing.run(**DUB)
             await user.dubbing.run(**DUB)
-        assert a2e._room.starter.places._fair.used == 0
+        assert a2e._context.starter.admission._fair_queue.total_unfinished == 0
     assert budget.reserved == (1 if fault is lose else 0)
 
 
@@ -101,8 +101,8 @@ async def test_a_start_that_is_cancelled_at_any_turn(service: Service) -> None:
                 await task
             assert started + 2 <= service.starts() <= started + 4
         async with asyncio.timeout(10):
-            while a2e._room.starter.places._fair.used:
+            while a2e._context.starter.admission._fair_queue.total_unfinished:
                 await asyncio.sleep(0.01)
-        assert len(a2e._room.starter.places._fair) == 0
+        assert len(a2e._context.starter.admission._fair_queue) == 0
     paid = service.starts() + service.paid.count("upload")
     assert (budget.spent, budget.reserved) == (paid, 0)

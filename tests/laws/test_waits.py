@@ -34,8 +34,8 @@ MIXED: Final = ("image_to_video", "dubbing", "seedance", "avatar_video", "text_t
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the minutes-long limits and the back-off after errors."""
-    monkeypatch.setattr("a2e_async.tasks.schedule.BACKOFF_MOST", 0.05)
-    monkeypatch.setattr("a2e_async.tasks.schedule.DOWN_FOR", 0.5)
+    monkeypatch.setattr("a2e_async._core.polling.schedule.MAX_BACKOFF", 0.05)
+    monkeypatch.setattr("a2e_async._core.polling.schedule.DISABLE_SECONDS", 0.5)
 
 
 async def started(a2e: A2E, *kinds: str) -> list[Any]:
@@ -192,8 +192,8 @@ async def test_closing_ends_all_waits(hostile: HostileServer, make_client: MakeC
 
 @pytest.fixture
 def gone_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("a2e_async.tasks.schedule.NOT_FOUND_FOR", 0.3)
-    monkeypatch.setattr("a2e_async.tasks.schedule.NOT_FOUND_UNCONFIRMED_FOR", 0.3)
+    monkeypatch.setattr("a2e_async._core.polling.schedule.NOT_FOUND_SECONDS", 0.3)
+    monkeypatch.setattr("a2e_async._core.polling.schedule.UNCONFIRMED_NOT_FOUND_SECONDS", 0.3)
 
 
 @pytest.mark.parametrize("kind", [*MIXED, "voice_clone", "video_twin", "face_swap_preview"])
@@ -315,7 +315,7 @@ async def test_a_result_that_stays_out_leaves_the_task_open(
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
 ) -> None:
-    monkeypatch.setattr("a2e_async.tasks.waiting.RESULT_WITHIN", 0.2)
+    monkeypatch.setattr("a2e_async._core.polling.waiter_registry.RESULT_GRACE_SECONDS", 0.2)
     hostile.behaviour.result_delay = 3600
     async with make_client(journal=tmp_path / "jobs.db") as a2e:
         (task,) = await started(a2e, kind)
@@ -347,7 +347,7 @@ async def test_what_has_no_result_is_acknowledged_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The user may acknowledge a task without results."""
-    monkeypatch.setattr("a2e_async.tasks.waiting.RESULT_WITHIN", 0.1)
+    monkeypatch.setattr("a2e_async._core.polling.waiter_registry.RESULT_GRACE_SECONDS", 0.1)
     hostile.behaviour.result_delay = 3600
     async with make_client(journal=tmp_path / "jobs.db") as a2e:
         (task,) = await started(a2e, "dubbing")
@@ -390,7 +390,7 @@ async def test_good_results_are_saved_before_a_missing_one_is_told(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("a2e_async.tasks.waiting.RESULT_WITHIN", 0.2)
+    monkeypatch.setattr("a2e_async._core.polling.waiter_registry.RESULT_GRACE_SECONDS", 0.2)
     (task,) = await started(make_client(), "image_to_video")
     lost = task.ids[1]
 
@@ -535,7 +535,7 @@ async def test_a_fault_in_reading_one_record_concerns_it_alone(
     hostile: HostileServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever exception the decoder raises."""
-    from a2e_async.tasks import poller
+    from a2e_async._core.polling import poller
 
     read = poller.read_record
     bad: set[str] = set()
@@ -568,7 +568,7 @@ async def test_a_wait_ends_with_the_poll_at_its_deadline(
     how: str,
 ) -> None:
     """The wait ends as soon as that poll has its response, before its time limit."""
-    monkeypatch.setattr("a2e_async.tasks.waiting.LAST_LOOK", 3600.0)
+    monkeypatch.setattr("a2e_async._core.polling.waiter_registry.LAST_POLL_TIMEOUT", 3600.0)
     hostile.behaviour.duration = 3600
     (task,) = await started(make_client(), kind)
     if how == "gone":
@@ -584,7 +584,7 @@ async def test_a_wait_ends_with_the_poll_at_its_deadline(
 async def test_a_poll_that_hangs_does_not_hold_a_wait(
     hostile: HostileServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr("a2e_async.tasks.waiting.LAST_LOOK", 0.1)
+    monkeypatch.setattr("a2e_async._core.polling.waiter_registry.LAST_POLL_TIMEOUT", 0.1)
     hostile.behaviour.duration = 3600
     (task,) = await started(make_client(), kind)
     fault_all(hostile, Fault.slow(60))

@@ -17,17 +17,17 @@ from a2e_async.errors import (
 )
 from a2e_async.events import (
     Accepted,
-    Asked,
     Attached,
     Attempt,
     Closed,
     Event,
     Finished,
-    Looked,
     NotStarted,
+    Polled,
     Resumed,
     Saved,
     StartLost,
+    StartRequested,
     Transfer,
     Update,
     WaitEnded,
@@ -65,11 +65,15 @@ async def test_from_start_to_file(client: A2E, told: Listener, media: Path) -> N
     task = await client.dubbing.start(**DUB)
     (path,) = await task.download(media)
     await client.aclose()
-    kinds = [type(event) for event in told if not isinstance(event, Transfer | Looked | Update)]
-    assert kinds[:3] == [Asked, Attempt, Accepted]
+    kinds = [type(event) for event in told if not isinstance(event, Transfer | Polled | Update)]
+    assert kinds[:3] == [StartRequested, Attempt, Accepted]
     assert set(kinds[3:-3]) <= {Attempt}
     assert kinds[-3:] == [Finished, Saved, Closed]
-    (asked,), (accepted,), (finished,) = told.of(Asked), told.of(Accepted), told.of(Finished)
+    (asked,), (accepted,), (finished,) = (
+        told.of(StartRequested),
+        told.of(Accepted),
+        told.of(Finished),
+    )
     start, *looks = told.of(Attempt)
     assert asked.start == start.start == accepted.start
     assert {look.start for look in looks} == {None}
@@ -79,10 +83,10 @@ async def test_from_start_to_file(client: A2E, told: Listener, media: Path) -> N
     assert finished.delay is not None
     assert finished.elapsed >= 0
     assert told.of(Saved)[0].path == str(path)
-    assert {(look.mode, look.tasks, look.error) for look in told.of(Looked)} == {
+    assert {(look.mode, look.tasks, look.error) for look in told.of(Polled)} == {
         ("detail", 1, None)
     }
-    assert len(told.of(Looked)) == len(looks)
+    assert len(told.of(Polled)) == len(looks)
 
 
 async def test_two_handles_one_end(client: A2E, told: Listener) -> None:
@@ -106,7 +110,7 @@ async def test_retried_and_held(client: A2E, sandbox: Sandbox, told: Listener) -
     sandbox.faults.http_error(429, role="start", retry_after=0.01)
     await client.dubbing.start(**DUB)
     first, second = told.of(Attempt)
-    assert first.start == second.start == told.of(Asked)[0].start
+    assert first.start == second.start == told.of(StartRequested)[0].start
     assert first.retry_in is not None
     assert second.retry_in is None
 
@@ -116,7 +120,7 @@ async def test_found_after_a_lost_answer(client: A2E, sandbox: Sandbox, told: Li
     task = await client.dubbing.start(**DUB)
     (accepted,) = told.of(Accepted)
     assert accepted.found
-    assert (accepted.start, accepted.ref) == (told.of(Asked)[0].start, task.ref)
+    assert (accepted.start, accepted.ref) == (told.of(StartRequested)[0].start, task.ref)
 
 
 @BLIND
@@ -125,7 +129,7 @@ async def test_lost(client: A2E, sandbox: Sandbox, told: Listener) -> None:
     with pytest.raises(StartOutcomeUnknown) as caught:
         await client.dubbing.start(**DUB)
     (lost,) = told.of(StartLost)
-    assert lost.start == told.of(Asked)[0].start
+    assert lost.start == told.of(StartRequested)[0].start
     assert lost.recovery == caught.value.recovery
     assert not told.of(NotStarted)
 
@@ -135,7 +139,7 @@ async def test_refused_by_the_budget(make_client: MakeClient, told: Listener) ->
     with pytest.raises(BudgetExceeded):
         await client.dubbing.start(**DUB)
     (refused,) = told.of(NotStarted)
-    assert (refused.error, refused.start) == ("BudgetExceeded", told.of(Asked)[0].start)
+    assert (refused.error, refused.start) == ("BudgetExceeded", told.of(StartRequested)[0].start)
 
 
 async def test_withdrawn(make_client: MakeClient, sandbox: Sandbox, told: Listener) -> None:
@@ -143,7 +147,7 @@ async def test_withdrawn(make_client: MakeClient, sandbox: Sandbox, told: Listen
     client = make_client(on_event=told, rate=0.001, burst=1)
     await client.credits.balance()  # uses up the pace
     start = asyncio.create_task(client.dubbing.start(**DUB))
-    await until(lambda: told.of(Asked))
+    await until(lambda: told.of(StartRequested))
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
@@ -163,7 +167,7 @@ async def test_a_key_of_the_journal(
     assert (await second.dubbing.start(**DUB, key="one")).ref == ref
     assert [task.ref async for task in second.unfinished()] == [ref]
     by_key, listed = told.of(Resumed)
-    assert (by_key.ref, by_key.start) == (ref, told.of(Asked)[0].start)
+    assert (by_key.ref, by_key.start) == (ref, told.of(StartRequested)[0].start)
     assert (listed.ref, listed.start) == (ref, None)
     assert not told.of(Accepted)
 
@@ -195,7 +199,7 @@ async def test_waits_that_end_early(client: A2E, told: Listener) -> None:
 async def test_attached_and_gone(
     client: A2E, told: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("a2e_async.tasks.schedule.NOT_FOUND_FOR", 0.2)
+    monkeypatch.setattr("a2e_async._core.polling.schedule.NOT_FOUND_SECONDS", 0.2)
     task = client.attach("dubbing:66ea4dd80000000000000000")
     assert not told
     with pytest.raises(TaskGone):
@@ -209,8 +213,8 @@ async def test_failed_look(client: A2E, sandbox: Sandbox, told: Listener) -> Non
     task = await client.dubbing.start(**DUB)
     sandbox.faults.http_error(500, role="detail")
     await task
-    assert told.of(Looked)[0].error == "ServerError"
-    assert told.of(Looked)[-1].error is None
+    assert told.of(Polled)[0].error == "ServerError"
+    assert told.of(Polled)[-1].error is None
 
 
 async def test_a_listener_that_raises_harms_nothing(
@@ -231,7 +235,17 @@ async def test_nothing_is_made_for_nobody(
     from a2e_async import events
 
     made: list[Any] = []
-    for cls in (Asked, Attempt, Accepted, Looked, Update, Finished, Saved, Transfer, Closed):
+    for cls in (
+        StartRequested,
+        Attempt,
+        Accepted,
+        Polled,
+        Update,
+        Finished,
+        Saved,
+        Transfer,
+        Closed,
+    ):
         assert getattr(events, cls.__name__) is cls
         monkeypatch.setattr(cls, "__init__", lambda self, **_: made.append(self))
     task = await a2e.dubbing.start(**DUB)

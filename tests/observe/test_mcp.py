@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from mcp import Client, StdioServerParameters
 
+from a2e_async._core.submission.budget import Budget
 from a2e_async.contrib.mcp import make_server
 from a2e_async.errors import ConfigurationError
 from a2e_async.sandbox import Sandbox
 from a2e_async.sandbox import media as samples
-from a2e_async.tasks.budget import Budget
 from tests.client.conftest import MakeClient
 
 pytestmark = pytest.mark.anyio
@@ -205,7 +205,7 @@ async def test_bad_calls_are_told(
     serve: Serve, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is charged, and each refusal names what to fix."""
-    monkeypatch.setattr("a2e_async.tasks.schedule.NOT_FOUND_FOR", 0.2)
+    monkeypatch.setattr("a2e_async._core.polling.schedule.NOT_FOUND_SECONDS", 0.2)
     async with serve() as client:
         for arguments, word in (
             ({"kind": "dubing", "inputs": DUB}, "Did you mean dubbing"),
@@ -248,7 +248,7 @@ async def test_a_lost_start_is_reserved_once(
     serve: Serve, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often it is requested again, in this run and the next; then it is spent."""
-    monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01,))
+    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.01,))
     sandbox.faults.drop_after_accept()
     sandbox.faults.list_lag(1e5, times=None)
     for _ in range(2):

@@ -7,13 +7,20 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from a2e_async._core.tasks.kind import TaskKind
+from a2e_async._core.tasks.parsing import (
+    StartRefusal,
+    read_id,
+    read_raw_records,
+    read_record,
+    read_start_response,
+    read_total_count,
+)
 from a2e_async.errors import DecodeError
+from a2e_async.kinds.registry import kind_named, kind_names
 from a2e_async.models import Status
-from a2e_async.resources.registry import kind_named, kind_names
-from a2e_async.tasks.kind import TaskKind
-from a2e_async.tasks.status import Refusal, read_id, read_record, read_rows, read_start, read_total
 
-from .test_status import DUBBING, ID, MEASURED, OUT
+from .test_parsing import DUBBING, ID, MEASURED, OUT
 
 KINDS = tuple(kind_named(name) for name in kind_names())
 
@@ -64,7 +71,7 @@ ODD: tuple[Any, ...] = (
 def names_of(kind: TaskKind[..., Any]) -> list[str]:
     """Return every wire name that the kind reads, and a few it does not."""
     own = [a for a in dir(kind.record) if not a.startswith("_")]
-    return sorted({*kind.taken, *own, "updatedAt", "newer", "rows", "list", "data"})
+    return sorted({*kind.mapped_fields, *own, "updatedAt", "newer", "rows", "list", "data"})
 
 
 def check(kind: TaskKind[..., Any], raw: Any) -> None:
@@ -83,11 +90,11 @@ def check(kind: TaskKind[..., Any], raw: Any) -> None:
     assert record.coins is None or type(record.coins) is int
     assert record.created_at is None or record.created_at.tzinfo is not None
     assert (record.failure is not None) is (record.status is Status.FAILED)
-    values = [raw.get(r.field) for r in kind.results]
+    values = [raw.get(r.field) for r in kind.outputs]
     urls = [u for v in values for u in (v if isinstance(v, list) else [v]) if isinstance(u, str)]
     shown = [u.strip() for u in urls if u.strip().lower().startswith("http")]
     # Kinds with several result fields may give one file under each.
-    assert len(record.outputs) == len(set(shown) if len(kind.results) > 1 else shown)
+    assert len(record.outputs) == len(set(shown) if len(kind.outputs) > 1 else shown)
 
 
 def test_a_hundred_thousand_odd_records() -> None:
@@ -132,10 +139,10 @@ def test_any_json_is_a_record_or_a_decode_error(kind: TaskKind[..., Any], raw: A
 @given(ANY)
 def test_any_json_is_rows_a_total_and_a_start(data: Any) -> None:
     """List, totals and start answers are read from any JSON without an error."""
-    assert all(isinstance(row, dict) for row in read_rows(data))
-    total = read_total(data)
+    assert all(isinstance(row, dict) for row in read_raw_records(data))
+    total = read_total_count(data)
     assert total is None or total >= 0
-    start = read_start(DUBBING, data)
-    assert start is None or isinstance(start, tuple | Refusal)
-    if isinstance(start, Refusal):
+    start = read_start_response(DUBBING, data)
+    assert start is None or isinstance(start, tuple | StartRefusal)
+    if isinstance(start, StartRefusal):
         assert start.reason

@@ -8,6 +8,16 @@ from typing import Any
 import pytest
 
 from a2e_async import Budget
+from a2e_async._core.journal.protocol import UPLOAD
+from a2e_async._core.submission import budget as module
+from a2e_async._core.submission.budget import (
+    BudgetQueue,
+    Reservation,
+    as_budget,
+    commit_on_exit,
+    reservation_for,
+)
+from a2e_async._core.typeguards import MAX_PRICE
 from a2e_async.errors import (
     A2EError,
     BudgetExceeded,
@@ -16,16 +26,6 @@ from a2e_async.errors import (
     ConnectionLost,
     InvalidInput,
     InvalidRequest,
-)
-from a2e_async.narrow import MAX_PRICE
-from a2e_async.tasks import budget as module
-from a2e_async.tasks.budget import (
-    UPLOAD,
-    BudgetQueue,
-    Held,
-    as_budget,
-    held_by,
-    spending,
 )
 
 LONGEST = 10.0
@@ -39,12 +39,12 @@ def figures(budget: Budget) -> tuple[int, int, int]:
 
 def idle(budget: Budget) -> bool:
     """Return whether no call is in flight."""
-    return budget._in_flight == 0 and not budget._calls
+    return budget._coins_in_flight == 0 and not budget._calls_in_flight
 
 
-def filled(budget: Budget, kind: str, coins: int) -> Held:
+def filled(budget: Budget, kind: str, coins: int) -> Reservation:
     """Return what a call in flight holds."""
-    held = Held((budget,))
+    held = Reservation((budget,))
     held.reserve((kind, coins))
     return held
 
@@ -76,45 +76,45 @@ def test_a_call_is_reserved_and_then_counted_at_its_price() -> None:
     assert figures(budget) == (0, 4, 6)
     assert budget.reserve("b", 6) == 6
     assert figures(budget) == (0, 10, 0)
-    budget.settle("a", 4, 3)
+    budget.commit("a", 4, 3)
     assert figures(budget) == (3, 6, 1)
     assert not idle(budget)
-    budget.settle("b", 6, None)
+    budget.commit("b", 6, None)
     assert figures(budget) == (9, 0, 1)
     assert idle(budget)
 
 
 def test_prices_above_the_quote_leave_less_than_nothing() -> None:
     budget = Budget(10)
-    budget.settle("a", budget.reserve("a", 4), 13)
+    budget.commit("a", budget.reserve("a", 4), 13)
     assert figures(budget) == (13, 0, -3)
     assert budget.free == 0
-    assert budget.figures() == "0 free, 0 reserved, 13 spent"
-    assert Budget(7).figures() == "7 free, 0 reserved, 0 spent"
+    assert budget.summary() == "0 free, 0 reserved, 13 spent"
+    assert Budget(7).summary() == "7 free, 0 reserved, 0 spent"
 
 
 def test_a_refusal_says_what_there_is() -> None:
     budget = Budget(10)
     budget.reserve("a", 4)
     with pytest.raises(BudgetExceeded) as caught:
-        budget.check([("b", 5), (UPLOAD, None), ("a", 1), (UPLOAD, None)])
+        budget.check_room([("b", 5), (UPLOAD, None), ("a", 1), (UPLOAD, None)])
     assert str(caught.value) == (
         "This paid call (a and b and upload) costs 8 coins, but only 6 of 10 are left in the "
         "budget: 6 free, 4 reserved, 0 spent. It was not sent."
     )
-    assert budget.check([]) == []
+    assert budget.check_room([]) == []
     assert figures(budget) == (0, 4, 6)
 
 
 def test_it_is_pending_only_while_calls_in_flight_may_make_room() -> None:
     budget = Budget(10)
-    budget.settle("a", budget.reserve("a", 2), 2)
+    budget.commit("a", budget.reserve("a", 2), 2)
     budget.reserve("b", 3)
     for coins, pending in ((6, True), (8, True), (9, False)):
         with pytest.raises(BudgetExceeded) as caught:
             budget.reserve("c", coins)
         assert caught.value.pending is pending
-    budget.keep(3, "key", "b")
+    budget.retain(3, "key", "b")
     with pytest.raises(BudgetExceeded) as caught:
         budget.reserve("c", 6)
     assert caught.value.pending is False
@@ -124,16 +124,16 @@ def test_it_is_pending_only_while_calls_in_flight_may_make_room() -> None:
 def test_the_price_of_a_kind_is_learnt() -> None:
     """The quote counts, else the last price, else the figure for unknown prices."""
     budget = Budget(100, unknown_cost=9, upload_cost=2)
-    assert budget.check([("a", None)]) == [9]
-    budget.settle("a", budget.reserve("a", None), 4)
-    assert budget.check([("a", None), ("b", None), ("a", 7), (UPLOAD, 50)]) == [4, 9, 7, 2]
-    budget.settle("a", budget.reserve("a", 6), None)
-    assert budget.check([("a", None)]) == [6]
-    budget.settle("b", budget.reserve("a", 6), 5, reserved_as="a")
-    assert budget.check([("a", None), ("b", None)]) == [6, 5]
+    assert budget.check_room([("a", None)]) == [9]
+    budget.commit("a", budget.reserve("a", None), 4)
+    assert budget.check_room([("a", None), ("b", None), ("a", 7), (UPLOAD, 50)]) == [4, 9, 7, 2]
+    budget.commit("a", budget.reserve("a", 6), None)
+    assert budget.check_room([("a", None)]) == [6]
+    budget.commit("b", budget.reserve("a", 6), 5, reserved_as="a")
+    assert budget.check_room([("a", None), ("b", None)]) == [6, 5]
     assert idle(budget)
-    budget.settle("free", budget.reserve("free", 0), 0)
-    assert budget.check([("free", None)]) == [0]
+    budget.commit("free", budget.reserve("free", 0), 0)
+    assert budget.check_room([("free", None)]) == [0]
 
 
 def test_a_price_that_is_not_known_is_refused() -> None:
@@ -163,12 +163,12 @@ def test_a_price_that_is_not_known_is_refused() -> None:
 def test_odd_prices_count_as_none(odd: Any) -> None:
     budget = Budget(100, unknown_cost=9)
     assert budget.reserve("a", odd) == 9
-    budget.settle("a", 9, odd, "a:1")
+    budget.commit("a", 9, odd, "a:1")
     assert figures(budget) == (9, 0, 91)
-    budget.correct(odd, "a:1")
-    budget.count(odd, "a:2")
-    budget.count_elsewhere(odd, odd)
-    assert budget.owe(odd, "k") == 0
+    budget.raise_price(odd, "a:1")
+    budget.count_task(odd, "a:2")
+    budget.set_other_runs(odd, odd)
+    assert budget.reserve_unknown(odd, "k") == 0
     assert figures(budget) == (9, 0, 91)
 
 
@@ -176,65 +176,65 @@ def test_what_was_not_accepted_is_given_back() -> None:
     budget = Budget(10)
     budget.release(budget.reserve("a", 4), "a")
     assert figures(budget) == (0, 0, 10)
-    assert not budget._calls
-    assert budget._in_flight == 0
+    assert not budget._calls_in_flight
+    assert budget._coins_in_flight == 0
 
 
 def test_a_task_counts_once_and_at_the_highest_price_that_is_told() -> None:
     budget = Budget(100)
-    budget.settle("a", budget.reserve("a", 5), 5, "a:1")
-    budget.count(7, "a:1")
+    budget.commit("a", budget.reserve("a", 5), 5, "a:1")
+    budget.count_task(7, "a:1")
     assert budget.spent == 5
-    budget.correct(4, "a:1")
+    budget.raise_price(4, "a:1")
     assert budget.spent == 5
-    budget.correct(8, "a:1")
+    budget.raise_price(8, "a:1")
     assert budget.spent == 8
-    budget.correct(None, "a:1")
-    budget.correct(9, "a:unknown")
+    budget.raise_price(None, "a:1")
+    budget.raise_price(9, "a:unknown")
     assert budget.spent == 8
-    budget.count(2, "a:2")
-    budget.count(3)
-    budget.count(3)
-    budget.count(None)
+    budget.count_task(2, "a:2")
+    budget.count_task(3)
+    budget.count_task(3)
+    budget.count_task(None)
     assert budget.spent == 16
-    budget.settle("a", budget.reserve("a", 5), 9, "a:1")
+    budget.commit("a", budget.reserve("a", 5), 9, "a:1")
     assert figures(budget) == (17, 0, 83)
-    budget.correct(9, "a:1")
+    budget.raise_price(9, "a:1")
     assert budget.spent == 17
 
 
 def test_only_the_latest_tasks_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REMEMBERED", 3)
+    monkeypatch.setattr(module, "MAX_REMEMBERED_TASKS", 3)
     budget = Budget(100)
     for n in range(4):
-        budget.count(1, f"a:{n}")
-    budget.correct(5, "a:0")
+        budget.count_task(1, f"a:{n}")
+    budget.raise_price(5, "a:0")
     assert budget.spent == 4
-    budget.correct(2, "a:1")  # counts as the latest now
-    budget.count(1, "a:4")
-    budget.correct(5, "a:2")
+    budget.raise_price(2, "a:1")  # counts as the latest now
+    budget.count_task(1, "a:4")
+    budget.raise_price(5, "a:2")
     assert budget.spent == 6
-    budget.correct(3, "a:1")
-    budget.correct(3, "a:3")
+    budget.raise_price(3, "a:1")
+    budget.raise_price(3, "a:3")
     assert budget.spent == 9
 
 
 def test_an_unknown_outcome_stays_set_aside_under_its_key() -> None:
     budget = Budget(100)
-    budget.keep(budget.reserve("a", 4), "k", "a")
-    budget.keep(budget.reserve("a", 3), "k", "a")
-    budget.keep(budget.reserve("a", 2), None, "a")
+    budget.retain(budget.reserve("a", 4), "k", "a")
+    budget.retain(budget.reserve("a", 3), "k", "a")
+    budget.retain(budget.reserve("a", 2), None, "a")
     assert figures(budget) == (0, 9, 91)
-    assert budget.owe(50, "k") == 7
+    assert budget.reserve_unknown(50, "k") == 7
     assert figures(budget) == (0, 9, 91)
-    assert budget._in_flight == 7
-    budget.settle("a", 7, 5, "a:1", reserved_as="")
+    assert budget._coins_in_flight == 7
+    budget.commit("a", 7, 5, "a:1", reserved_as="")
     assert figures(budget) == (5, 2, 93)
-    assert budget.owe(6, "k") == 6
+    assert budget.reserve_unknown(6, "k") == 6
     assert figures(budget) == (5, 8, 87)
-    budget.keep(6, "k")
+    budget.retain(6, "k")
     assert idle(budget)
-    budget.owe(6, "k")
+    budget.reserve_unknown(6, "k")
     budget.release(6)
     assert figures(budget) == (5, 2, 93)
     assert idle(budget)
@@ -242,63 +242,63 @@ def test_an_unknown_outcome_stays_set_aside_under_its_key() -> None:
 
 def test_what_a_key_stands_for_counts_in_the_place_of_what_is_set_aside() -> None:
     budget = Budget(100)
-    budget.keep(budget.reserve("a", 4), "k", "a")
-    budget.stands("k", 3, "a:1")
-    budget.stands("k", 3, "a:1")
-    budget.stands("other", 2, "a:2")
-    budget.stands("unpriced", None, None)
+    budget.retain(budget.reserve("a", 4), "k", "a")
+    budget.count_existing("k", 3, "a:1")
+    budget.count_existing("k", 3, "a:1")
+    budget.count_existing("other", 2, "a:2")
+    budget.count_existing("unpriced", None, None)
     assert figures(budget) == (5, 0, 95)
 
 
 def test_a_task_that_is_found_counts_where_something_is_set_aside() -> None:
     budget = Budget(100)
-    budget.found("k", 3, "a:1")
+    budget.count_found("k", 3, "a:1")
     assert figures(budget) == (0, 0, 100)
-    budget.keep(budget.reserve("a", 4), "k", "a")
-    budget.found("k", None, "a:1")
+    budget.retain(budget.reserve("a", 4), "k", "a")
+    budget.count_found("k", None, "a:1")
     assert figures(budget) == (4, 0, 96)
-    budget.keep(budget.reserve("a", 4), "l", "a")
-    budget.found("l", 6, "a:2")
-    budget.found("l", 6, "a:3")
+    budget.retain(budget.reserve("a", 4), "l", "a")
+    budget.count_found("l", 6, "a:2")
+    budget.count_found("l", 6, "a:3")
     assert figures(budget) == (10, 0, 90)
-    budget.correct(9, "a:2")
+    budget.raise_price(9, "a:2")
     assert budget.spent == 13
 
 
 def test_what_keys_of_a_batch_stand_for_counts_before_their_turn() -> None:
     """Once, whatever is left; and no longer once their turn comes."""
     budget = Budget(10)
-    held = Held((budget,))
-    budget.count(1, "a:0")
+    held = Reservation((budget,))
+    budget.count_task(1, "a:0")
     for _ in range(2):
-        held.known("k", 3, "a:1")
-        held.known("lost", 4, None)
-        held.known("counted", 5, "a:0")
+        held.precount("k", 3, "a:1")
+        held.precount("lost", 4, None)
+        held.precount("counted", 5, "a:0")
         assert figures(budget) == (4, 4, 2)
-    held.known("much", 20, "a:2")
+    held.precount("much", 20, "a:2")
     assert figures(budget) == (24, 4, -18)
-    budget.stands("k", 2, "a:1")
-    budget.stands("much", 2, "a:2")
+    budget.count_existing("k", 2, "a:1")
+    budget.count_existing("much", 2, "a:2")
     assert figures(budget) == (5, 4, 1)
-    budget.stands("k", 2, "a:1")
-    assert budget.owe(9, "lost") == 4
+    budget.count_existing("k", 2, "a:1")
+    assert budget.reserve_unknown(9, "lost") == 4
     assert figures(budget) == (5, 4, 1)
     odd: Any = -1
-    budget.known("odd", odd, "a:3")
+    budget.precount("odd", odd, "a:3")
     assert figures(budget) == (5, 4, 1)
     twin = budget.copy()
-    twin.known("new", 1, "a:4")
-    budget.stands("new", 1, "a:4")
+    twin.precount("new", 1, "a:4")
+    budget.count_existing("new", 1, "a:4")
     assert (twin.spent, budget.spent) == (6, 6)
-    twin.stands("new", 1, "a:4")
+    twin.count_existing("new", 1, "a:4")
     assert twin.spent == 6
 
 
 def test_other_runs_count_as_they_stand_now() -> None:
     budget = Budget(100)
-    budget.count_elsewhere(10, 5)
+    budget.set_other_runs(10, 5)
     assert figures(budget) == (10, 5, 85)
-    budget.count_elsewhere(12, 0)
+    budget.set_other_runs(12, 0)
     assert figures(budget) == (12, 0, 88)
     with pytest.raises(BudgetExceeded) as caught:
         budget.reserve("a", 89)
@@ -307,19 +307,19 @@ def test_other_runs_count_as_they_stand_now() -> None:
 
 def test_a_copy_goes_its_own_way() -> None:
     budget = Budget(100, unknown_cost=9, upload_cost=2)
-    budget.settle("a", budget.reserve("a", 5), 5, "a:1")
-    budget.keep(budget.reserve("b", 4), "k", "b")
-    budget.count_elsewhere(3, 1)
+    budget.commit("a", budget.reserve("a", 5), 5, "a:1")
+    budget.retain(budget.reserve("b", 4), "k", "b")
+    budget.set_other_runs(3, 1)
     twin = budget.copy()
     assert (twin.coins, twin.unknown_cost, twin.upload_cost) == (100, 9, 2)
     assert figures(twin) == figures(budget) == (8, 5, 87)
-    assert twin.check([("a", None)]) == [5]
-    twin.count(9, "a:1")
-    twin.count_elsewhere(0, 0)
-    twin.stands("k", 1, "b:1")
+    assert twin.check_room([("a", None)]) == [5]
+    twin.count_task(9, "a:1")
+    twin.set_other_runs(0, 0)
+    twin.count_existing("k", 1, "b:1")
     assert figures(twin) == (6, 0, 94)
     assert figures(budget) == (8, 5, 87)
-    budget.correct(6, "a:1")
+    budget.raise_price(6, "a:1")
     assert budget.spent == 9
     assert twin.spent == 6
 
@@ -347,7 +347,7 @@ def test_calls_in_flight_are_left_to_the_process_that_made_them(
 
 def test_all_budgets_hold_a_call_or_none() -> None:
     wide, narrow = Budget(100), Budget(10, upload_cost=3)
-    held = held_by(wide, None, narrow, wide)
+    held = reservation_for(wide, None, narrow, wide)
     assert held.budgets == (wide, narrow)
     assert not held
     assert held.price is None
@@ -363,19 +363,19 @@ def test_all_budgets_hold_a_call_or_none() -> None:
 def test_a_refusal_that_lasts_comes_before_one_that_may_pass() -> None:
     busy, spent = Budget(10), Budget(10)
     busy.reserve("a", 8)
-    spent.count(8)
+    spent.count_task(8)
     for budgets in ((busy, spent), (spent, busy)):
         with pytest.raises(BudgetExceeded) as caught:
-            Held(budgets).check([("a", 5)])
+            Reservation(budgets).check_room([("a", 5)])
         assert caught.value.pending is False
     with pytest.raises(BudgetExceeded) as caught:
-        Held((busy, Budget(10))).check([("a", 5)])
+        Reservation((busy, Budget(10))).check_room([("a", 5)])
     assert caught.value.pending is True
 
 
 def test_the_price_held_is_the_highest_of_the_call_itself() -> None:
     one, other = Budget(100, unknown_cost=3), Budget(100, unknown_cost=7, upload_cost=9)
-    held = Held((one, other))
+    held = Reservation((one, other))
     held.reserve(("a", None), (UPLOAD, None))
     assert held.price == 7
     held.reserve((UPLOAD, None))
@@ -384,16 +384,16 @@ def test_the_price_held_is_the_highest_of_the_call_itself() -> None:
 
 def test_an_upload_takes_what_was_set_aside_for_it() -> None:
     one, other = Budget(100), Budget(100, upload_cost=2)
-    held = Held((one, other))
+    held = Reservation((one, other))
     held.reserve(("a", 5), (UPLOAD, None), (UPLOAD, None))
-    part = held.upload()
-    assert [(b is one, k, p) for b, k, p in part._set] == [(True, UPLOAD, 1), (False, UPLOAD, 2)]
+    part = held.split_upload()
+    assert [(b is one, k, p) for b, k, p in part._parts] == [(True, UPLOAD, 1), (False, UPLOAD, 2)]
     assert (one.reserved, other.reserved) == (7, 9)
-    part.settle(UPLOAD, None)
+    part.commit(UPLOAD, None)
     assert (one.spent, one.reserved, other.spent, other.reserved) == (1, 6, 2, 7)
-    held.settle("a", 4, "a:1")
+    held.commit("a", 4, "a:1")
     assert (one.spent, one.reserved, other.spent, other.reserved) == (5, 0, 6, 0)
-    more = held.upload()
+    more = held.split_upload()
     assert (one.reserved, other.reserved) == (1, 2)
     more.release()
     assert (one.reserved, other.reserved) == (0, 0)
@@ -403,16 +403,16 @@ def test_an_upload_takes_what_was_set_aside_for_it() -> None:
 
 def test_no_upload_beyond_a_budget() -> None:
     with pytest.raises(BudgetExceeded):
-        Held((Budget(0),)).upload()
-    assert not Held(()).upload()
+        Reservation((Budget(0),)).split_upload()
+    assert not Reservation(()).split_upload()
 
 
 def test_the_upload_is_settled_apart_from_its_call() -> None:
     budget = Budget(100)
     held = filled(budget, "a", 5)
-    upload = Held((budget,))
+    upload = Reservation((budget,))
     upload.reserve((UPLOAD, None))
-    upload.settle(UPLOAD, None)
+    upload.commit(UPLOAD, None)
     assert figures(budget) == (1, 5, 94)
     held.release("b")
     assert figures(budget) == (1, 5, 94)
@@ -422,20 +422,20 @@ def test_the_upload_is_settled_apart_from_its_call() -> None:
 
 def test_an_earlier_start_is_owed_and_settled_under_its_key() -> None:
     budget = Budget(100)
-    held = Held((budget,))
-    held.owe(6, "k")
+    held = Reservation((budget,))
+    held.reserve_unknown(6, "k")
     assert held.price == 6
-    held.keep("k")
+    held.retain("k")
     assert (figures(budget), bool(held)) == ((0, 6, 94), False)
-    held.owe(50, "k")
-    held.settle("a", None, "a:1")
+    held.reserve_unknown(50, "k")
+    held.commit("a", None, "a:1")
     assert figures(budget) == (6, 0, 94)
     assert idle(budget)
-    assert budget.check([("a", None)]) == [6]
-    budget.correct(8, "a:1")
+    assert budget.check_room([("a", None)]) == [6]
+    budget.raise_price(8, "a:1")
     assert budget.spent == 8
     held.reserve((UPLOAD, None))
-    held.owe(6, "l")
+    held.reserve_unknown(6, "l")
     assert budget.reserved == 7
     held.release()
     assert budget.reserved == 0
@@ -444,35 +444,35 @@ def test_an_earlier_start_is_owed_and_settled_under_its_key() -> None:
 
 def test_what_is_kept_without_a_key_stays() -> None:
     budget = Budget(100)
-    filled(budget, "a", 5).keep()
+    filled(budget, "a", 5).retain()
     assert figures(budget) == (0, 5, 95)
-    Held((budget,)).found("", 3, "a:1")
+    Reservation((budget,)).count_found("", 3, "a:1")
     assert figures(budget) == (0, 5, 95)
 
 
 def test_a_call_that_held_nothing_is_counted() -> None:
     budget = Budget(100)
-    held = Held((budget,))
-    held.settle("a", 4, "a:1")
-    held.settle("a", 4, "a:1")
+    held = Reservation((budget,))
+    held.commit("a", 4, "a:1")
+    held.commit("a", 4, "a:1")
     assert budget.spent == 4
-    held.correct(6, "a:1")
+    held.raise_price(6, "a:1")
     assert figures(budget) == (6, 0, 94)
-    filled(budget, "a", 5).keep("k")
-    held.found("k", 3, "a:2")
+    filled(budget, "a", 5).retain("k")
+    held.count_found("k", 3, "a:2")
     assert figures(budget) == (9, 0, 91)
-    held.correct(4, "a:2")
+    held.raise_price(4, "a:2")
     assert budget.spent == 10
     assert idle(budget)
 
 
 def test_what_a_key_stands_for_needs_nothing_set_aside() -> None:
     budget = Budget(100)
-    filled(budget, "a", 5).keep("k")
+    filled(budget, "a", 5).retain("k")
     held = filled(budget, "a", 4)
-    held.stands("k", 3, "a:1")
+    held.count_existing("k", 3, "a:1")
     assert figures(budget) == (3, 0, 97)
-    held.correct(4, "a:1")
+    held.raise_price(4, "a:1")
     assert budget.spent == 4
     assert idle(budget)
 
@@ -493,11 +493,11 @@ async def turns(count: int = 20) -> None:
 
 async def test_room_is_taken_at_once() -> None:
     budget, queue = Budget(10), BudgetQueue()
-    held = Held((budget,))
+    held = Reservation((budget,))
     await queue.reserve(held, needs(4))
     await queue.reserve(held, needs(10))
     assert figures(budget) == (0, 10, 0)
-    assert budget.first is None
+    assert budget.first_waiter is None
 
 
 async def test_a_call_waits_for_those_in_flight_in_its_turn() -> None:
@@ -505,8 +505,8 @@ async def test_a_call_waits_for_those_in_flight_in_its_turn() -> None:
     flying = filled(budget, "a", 8)
     order: list[str] = []
 
-    async def call(name: str, price: int) -> Held:
-        held = Held((budget,))
+    async def call(name: str, price: int) -> Reservation:
+        held = Reservation((budget,))
         await queue.reserve(held, needs(price), max_wait=LONGEST)
         order.append(name)
         return held
@@ -515,7 +515,7 @@ async def test_a_call_waits_for_those_in_flight_in_its_turn() -> None:
     await turns()
     assert order == []
     assert figures(budget) == (0, 8, 2)
-    flying.settle("a", 2)
+    flying.commit("a", 2)
     first, second = await asyncio.gather(*calls)
     assert order == ["a", "b"]  # the second had room all the time
     assert figures(budget) == (2, 8, 0)
@@ -526,13 +526,13 @@ async def test_a_call_waits_for_those_in_flight_in_its_turn() -> None:
 async def test_who_waits_is_told_when_nothing_can_make_room_any_more() -> None:
     budget, queue = Budget(10), BudgetQueue()
     flying = filled(budget, "a", 8)
-    waiting = asyncio.create_task(queue.reserve(Held((budget,)), needs(5), max_wait=LONGEST))
+    waiting = asyncio.create_task(queue.reserve(Reservation((budget,)), needs(5), max_wait=LONGEST))
     await turns()
-    flying.keep("k")
+    flying.retain("k")
     with pytest.raises(BudgetExceeded) as caught:
         await waiting
     assert caught.value.pending is False
-    assert budget.first is None
+    assert budget.first_waiter is None
 
 
 @pytest.mark.parametrize("max_wait", [0, 0.01])
@@ -545,7 +545,7 @@ async def test_who_waits_too_long_is_refused(max_wait: float) -> None:
     assert caught.value.pending is True
     assert caught.value.__cause__ is None
     assert not held
-    assert budget.first is None
+    assert budget.first_waiter is None
     flying.release()
     await queue.reserve(held, needs(5))
 
@@ -553,10 +553,10 @@ async def test_who_waits_too_long_is_refused(max_wait: float) -> None:
 async def test_who_comes_later_does_not_pass() -> None:
     budget, queue = Budget(10), BudgetQueue()
     flying = filled(budget, "a", 8)
-    waiting = asyncio.create_task(queue.reserve(Held((budget,)), needs(5), max_wait=LONGEST))
+    waiting = asyncio.create_task(queue.reserve(Reservation((budget,)), needs(5), max_wait=LONGEST))
     await turns()
     with pytest.raises(BudgetExceeded) as caught:
-        await queue.reserve(Held((budget,)), needs(1), max_wait=0)
+        await queue.reserve(Reservation((budget,)), needs(1), max_wait=0)
     assert str(caught.value) == (
         "Other paid calls are waiting for room in the budget of 10 coins before this one: "
         "2 free, 8 reserved, 0 spent. It was not sent."
@@ -564,37 +564,37 @@ async def test_who_comes_later_does_not_pass() -> None:
     assert caught.value.pending is True
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    await queue.reserve(Held((budget,)), needs(1), max_wait=0)
+    await queue.reserve(Reservation((budget,)), needs(1), max_wait=0)
     flying.release()
 
 
 async def test_who_found_no_room_keeps_its_turn() -> None:
     budget, queue = Budget(10), BudgetQueue()
     first, second = filled(budget, "a", 4), filled(budget, "a", 4)
-    waiting = asyncio.create_task(queue.reserve(Held((budget,)), needs(9), max_wait=LONGEST))
+    waiting = asyncio.create_task(queue.reserve(Reservation((budget,)), needs(9), max_wait=LONGEST))
     await turns()
     first.release()
     await turns()
-    assert budget.first is not None
+    assert budget.first_waiter is not None
     with pytest.raises(BudgetExceeded, match=r"^Other paid calls are waiting"):
-        await queue.reserve(Held((budget,)), needs(1), max_wait=0)
+        await queue.reserve(Reservation((budget,)), needs(1), max_wait=0)
     second.release()
     await waiting
     assert budget.reserved == 9
-    assert queue._waiting == set()
+    assert queue._waiters == set()
 
 
 def test_who_is_in_no_queue_can_leave_it() -> None:
     waiter: Any = object()
-    Budget(10).leave(waiter)
+    Budget(10).remove_waiter(waiter)
 
 
 async def test_who_leaves_wakes_the_next() -> None:
     budget, queue = Budget(10), BudgetQueue()
     flying = filled(budget, "a", 8)
-    first = asyncio.create_task(queue.reserve(Held((budget,)), needs(9), max_wait=LONGEST))
+    first = asyncio.create_task(queue.reserve(Reservation((budget,)), needs(9), max_wait=LONGEST))
     await turns()
-    second = asyncio.create_task(queue.reserve(Held((budget,)), needs(2), max_wait=LONGEST))
+    second = asyncio.create_task(queue.reserve(Reservation((budget,)), needs(2), max_wait=LONGEST))
     await turns()
     assert not second.done()
     first.cancel()
@@ -606,20 +606,20 @@ async def test_who_leaves_wakes_the_next() -> None:
 async def test_a_client_that_closes_ends_its_waits() -> None:
     budget, queue = Budget(10), BudgetQueue()
     filled(budget, "a", 8)
-    waiting = asyncio.create_task(queue.reserve(Held((budget,)), needs(5), max_wait=LONGEST))
+    waiting = asyncio.create_task(queue.reserve(Reservation((budget,)), needs(5), max_wait=LONGEST))
     await turns()
     queue.close()
     with pytest.raises(ClientClosed, match=r"^The client was closed before the call was sent; no"):
         await waiting
-    assert budget.first is None
+    assert budget.first_waiter is None
     with pytest.raises(ClientClosed):
-        await queue.reserve(Held((budget,)), needs(1))
+        await queue.reserve(Reservation((budget,)), needs(1))
 
 
 async def test_room_made_by_another_thread_wakes_who_waits() -> None:
     budget, queue = Budget(10), BudgetQueue()
     flying = filled(budget, "a", 8)
-    held = Held((budget,))
+    held = Reservation((budget,))
     waiting = asyncio.create_task(queue.reserve(held, needs(5), max_wait=LONGEST))
     await turns()
     thread = threading.Thread(target=flying.release)
@@ -635,7 +635,7 @@ async def test_who_waited_in_a_loop_that_is_gone_does_not_block() -> None:
 
     def other() -> None:
         loop = asyncio.new_event_loop()
-        task = loop.create_task(BudgetQueue().reserve(Held((budget,)), needs(5)))
+        task = loop.create_task(BudgetQueue().reserve(Reservation((budget,)), needs(5)))
         loop.run_until_complete(asyncio.sleep(0))
         loop.run_until_complete(asyncio.sleep(0))
         loop.close()
@@ -643,10 +643,10 @@ async def test_who_waited_in_a_loop_that_is_gone_does_not_block() -> None:
 
     abandoned: list[Any] = []
     await asyncio.to_thread(other)
-    assert budget.first is not None
-    flying.settle("a", 8)
-    assert budget.first is None
-    await BudgetQueue().reserve(Held((budget,)), needs(2), max_wait=0)
+    assert budget.first_waiter is not None
+    flying.commit("a", 8)
+    assert budget.first_waiter is None
+    await BudgetQueue().reserve(Reservation((budget,)), needs(2), max_wait=0)
     abandoned[0]._log_destroy_pending = False
 
 
@@ -670,9 +670,9 @@ API: dict[str, Any] = {"code": 4001, "message": "", "trace_id": None, "method": 
 LINE: dict[str, Any] = {"method": "POST", "path": "/x", "sent": True}
 
 
-def fail(held: Held, error: BaseException, *, sent: bool, refused: bool = False) -> None:
+def fail(held: Reservation, error: BaseException, *, sent: bool, refused: bool = False) -> None:
     """Make a call that ends with this error."""
-    with spending(held, "a") as (on_sent, on_refused):
+    with commit_on_exit(held, "a") as (on_sent, on_refused):
         if sent:
             on_sent()
         if refused:
@@ -682,10 +682,10 @@ def fail(held: Held, error: BaseException, *, sent: bool, refused: bool = False)
 
 def test_a_call_that_ends_well_is_counted() -> None:
     budget = Budget(10)
-    with spending(filled(budget, "a", 4), "a") as (on_sent, _):
+    with commit_on_exit(filled(budget, "a", 4), "a") as (on_sent, _):
         on_sent()
     assert figures(budget) == (4, 0, 6)
-    assert budget.check([("a", None)]) == [4]
+    assert budget.check_room([("a", None)]) == [4]
 
 
 @pytest.mark.parametrize(
@@ -704,7 +704,7 @@ def test_what_may_have_been_accepted_stays_set_aside(error: BaseException, kept:
     with pytest.raises(type(error)):
         fail(filled(budget, "a", 4), error, sent=True)
     assert figures(budget) == (0, 4 * kept, 10 - 4 * kept)
-    assert budget._in_flight == 0
+    assert budget._coins_in_flight == 0
 
 
 @pytest.mark.parametrize("refused", [False, True])

@@ -5,15 +5,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import a2e_async
-from a2e_async._clock import clock_set, utc_now, wall_time
+from a2e_async._core.clock import override_clock, utc_now, wall_time
 
 ROOT = Path(a2e_async.__file__).parent
-OWN_CLOCKS = ("sandbox", "cli", "contrib", "_clock.py", "journal_sqlite.py")
+OWN_CLOCKS = ("sandbox", "cli", "contrib", "clock.py", "sqlite.py")
 """Modules with their own clock: the sandbox, commands, databases, journals."""
 
 
 def test_it_can_be_set_and_is_set_back() -> None:
-    with clock_set(lambda: 1_795_000_000.5):
+    with override_clock(lambda: 1_795_000_000.5):
         assert wall_time() == 1_795_000_000.5
         assert utc_now() == datetime(2026, 11, 18, 11, 6, 40, 500_000, UTC)
     assert abs(wall_time() - datetime.now(UTC).timestamp()) < 60

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2e_async.config import DEFAULT_BASE_URL, clean_api_key, clean_base_url, resolve_account
+from a2e_async._core.config import DEFAULT_BASE_URL, clean_api_key, clean_base_url, resolve_account
 from a2e_async.errors import ConfigurationError
 
 KEY = "sk_test-abcDEF0123456789.x"

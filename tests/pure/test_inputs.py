@@ -11,22 +11,22 @@ from attrs import define
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2e_async.errors import InvalidInput
-from a2e_async.inputs import (
-    MAX_TEXT,
-    Between,
-    Doc,
-    Length,
-    Media,
+from a2e_async._core.schema.inputs import (
+    MAX_TEXT_CHARS,
+    AcceptedMedia,
+    FieldDoc,
+    MaxLength,
     MediaInput,
+    Range,
     TaskInput,
     build_input,
     input_fields,
 )
-from a2e_async.models import Output, Wire
-from a2e_async.resources.dubbing import DubbingInput
-from a2e_async.resources.registry import kind_named, kind_names
-from a2e_async.resources.talking_video import TalkingVideoInput
+from a2e_async.errors import InvalidInput
+from a2e_async.kinds.dubbing import DubbingInput
+from a2e_async.kinds.registry import kind_named, kind_names
+from a2e_async.kinds.talking_video import TalkingVideoInput
+from a2e_async.models import Output, WireName
 
 URL = "https://files.example/talk.wav"
 
@@ -36,19 +36,19 @@ class EveryInput(TaskInput):
     """One input of each form that a kind can declare."""
 
     text: str
-    file: Annotated[MediaInput, Media("image")]
-    number: Annotated[int | None, Between(1, 10)] = None
-    ratio: Annotated[float | None, Between(0.5, 2)] = None
+    file: Annotated[MediaInput, AcceptedMedia("image")]
+    number: Annotated[int | None, Range(1, 10)] = None
+    ratio: Annotated[float | None, Range(0.5, 2)] = None
     free: float | None = None
     flag: bool | None = None
     closed: Literal[5, 10] | None = None
     open: Literal["a", "b"] | str | None = None
-    short: Annotated[str | None, Length(5)] = None
+    short: Annotated[str | None, MaxLength(5)] = None
     words: Sequence[str] | None = None
     numbers: Sequence[int] | None = None
-    files: Annotated[Sequence[MediaInput] | None, Media("image")] = None
+    files: Annotated[Sequence[MediaInput] | None, AcceptedMedia("image")] = None
     values: Mapping[str, Any] | None = None
-    wired: Annotated[int | None, Wire("onTheWire")] = None
+    wired: Annotated[int | None, WireName("onTheWire")] = None
 
 
 def make(**values: Any) -> EveryInput:
@@ -76,7 +76,7 @@ def refused(field: str, **values: Any) -> str:
         ("text", ["x"]),
         ("text", ""),
         ("text", " \t\n"),
-        ("text", "x" * (MAX_TEXT + 1)),
+        ("text", "x" * (MAX_TEXT_CHARS + 1)),
         ("number", True),
         ("number", 1.0),
         ("number", "1"),
@@ -141,7 +141,7 @@ def test_what_is_not_declared_is_refused(field: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("text", "x" * MAX_TEXT),
+        ("text", "x" * MAX_TEXT_CHARS),
         ("number", 1),
         ("number", 10),
         ("ratio", 0.5),
@@ -264,8 +264,8 @@ def test_the_signature_is_the_declaration(name: str) -> None:
         assert parameters[f.name].kind is inspect.Parameter.KEYWORD_ONLY
         assert (parameters[f.name].default is inspect.Parameter.empty) is f.required
         assert f.required or parameters[f.name].default is None
-        assert len(f.note(Doc).text) > 10
-        assert f.note(Doc).text.endswith((".", ")"))
+        assert len(f.find_metadata(FieldDoc).text) > 10
+        assert f.find_metadata(FieldDoc).text.endswith((".", ")"))
     assert {"name", "key", "meta", "extra"} <= set(parameters)
 
 
@@ -288,7 +288,7 @@ def test_image_to_video_checks_what_belongs_together() -> None:
         assert caught.value.field == field
     build_input(cls, (), {"image_url": URL, "lora": "preset"})
     build_input(cls, (), good | {"model_type": "FLF2V", "end_image_url": URL, "video_time": 20})
-    expected = kind_named("image_to_video").expected
+    expected = kind_named("image_to_video").expected_tasks
     assert expected(build_input(cls, (), good)) == 1
     assert expected(build_input(cls, (), good | {"number_of_images": 3})) == 3
 

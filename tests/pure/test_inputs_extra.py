@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from a2e_async._core.schema.inputs import clean_url, is_url
 from a2e_async.errors import InvalidInput
-from a2e_async.inputs import clean_url, is_url
-from a2e_async.resources.dubbing import DubbingInput
+from a2e_async.kinds.dubbing import DubbingInput
 
 URL = "https://files.example/talk.wav"
 

@@ -5,17 +5,17 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from a2e_async.errors import ConfigurationError
-from a2e_async.narrow import MAX_PRICE
-from a2e_async.tasks.journal import Entry, State, TakenOver
-from a2e_async.tasks.journal_rules import (
-    bound,
+from a2e_async._core.journal.protocol import Entry, LeaseLost, State
+from a2e_async._core.journal.rules import (
+    apply_step,
+    check_account_binding,
+    has_same_inputs,
     new_ids,
-    priced,
-    same_start,
-    stepped,
-    without,
+    with_valid_prices,
+    without_ids,
 )
+from a2e_async._core.typeguards import MAX_PRICE
+from a2e_async.errors import ConfigurationError
 
 ENTRY = Entry(key="k", kind="dubbing", digest="d", owner="me")
 A, B, C = "a" * 24, "b" * 24, "c" * 24
@@ -25,7 +25,7 @@ def step(
     entry: Entry | None, state: State, *, owner: str = "me", options: Any = None, **values: Any
 ) -> tuple[Entry, tuple[str, ...]]:
     """Return the entry after a step, which must find one."""
-    made = stepped(entry, owner, state, values, 7.0, **(options or {}))
+    made = apply_step(entry, owner, state, values, 7.0, **(options or {}))
     assert made is not None
     return made
 
@@ -35,36 +35,36 @@ def at(state: State, *ids: str, **values: Any) -> Entry:
 
 
 def test_one_start_has_one_kind_and_one_digest() -> None:
-    assert same_start(ENTRY, evolve(ENTRY, key="other", owner="other"))
-    assert not same_start(ENTRY, evolve(ENTRY, kind="veo"))
-    assert not same_start(ENTRY, evolve(ENTRY, digest="e"))
+    assert has_same_inputs(ENTRY, evolve(ENTRY, key="other", owner="other"))
+    assert not has_same_inputs(ENTRY, evolve(ENTRY, kind="veo"))
+    assert not has_same_inputs(ENTRY, evolve(ENTRY, digest="e"))
 
 
 def test_a_journal_serves_one_account() -> None:
-    assert bound(None, "x") == bound("x", "x") == "x"
+    assert check_account_binding(None, "x") == check_account_binding("x", "x") == "x"
     with pytest.raises(ConfigurationError, match=r"^A journal object serves one account\. Create "):
-        bound("x", "y")
+        check_account_binding("x", "y")
     with pytest.raises(ConfigurationError):
-        bound("", "y")
+        check_account_binding("", "y")
 
 
 def test_prices_that_cannot_be_kept_are_left_out() -> None:
     good = evolve(ENTRY, coins=5, reserved=7)
-    assert priced(good) is good
-    assert priced(ENTRY) is ENTRY
+    assert with_valid_prices(good) is good
+    assert with_valid_prices(ENTRY) is ENTRY
     odd = evolve(ENTRY, coins=MAX_PRICE + 1, reserved=7)
-    assert priced(odd) == evolve(odd, coins=None)
+    assert with_valid_prices(odd) == evolve(odd, coins=None)
     odd = evolve(ENTRY, coins=5, reserved=-7)
-    assert priced(odd) == evolve(odd, reserved=None)
+    assert with_valid_prices(odd) == evolve(odd, reserved=None)
 
 
 def test_a_new_entry_has_no_ids_of_others() -> None:
     accepted = at(State.ACCEPTED, A, B)
-    assert without(accepted, ()) == accepted
-    assert without(accepted, {A}) == evolve(accepted, ids=(B,))
-    assert without(accepted, [B, A]) == at(State.INTENT)
-    assert without(at(State.RESERVED), {A}) == at(State.RESERVED)
-    assert without(at(State.INTENT), ()) == at(State.INTENT)
+    assert without_ids(accepted, ()) == accepted
+    assert without_ids(accepted, {A}) == evolve(accepted, ids=(B,))
+    assert without_ids(accepted, [B, A]) == at(State.INTENT)
+    assert without_ids(at(State.RESERVED), {A}) == at(State.RESERVED)
+    assert without_ids(at(State.INTENT), ()) == at(State.INTENT)
 
 
 def test_new_ids_are_taken_once_in_their_order() -> None:
@@ -76,15 +76,15 @@ def test_new_ids_are_taken_once_in_their_order() -> None:
 def test_nothing_is_sent_for_what_belongs_to_another(state: State) -> None:
     """A step before sending is the owner's, and only while nothing was accepted."""
     for entry in (None, evolve(ENTRY, owner="other"), at(State.ACCEPTED, A), at(State.SAVED)):
-        with pytest.raises(TakenOver, match=r"^Another client has taken over this start; nothing "):
-            stepped(entry, "me", state, {}, 7.0)
+        with pytest.raises(LeaseLost, match=r"^Another client has taken over this start; nothing "):
+            apply_step(entry, "me", state, {}, 7.0)
     for before in (State.RESERVED, State.INTENT):
         assert step(at(before), state)[0].state == max(before, state)
 
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.FINISHED, State.SAVED])
 def test_facts_are_never_refused(state: State) -> None:
-    assert stepped(None, "me", state, {}, 7.0) is None
+    assert apply_step(None, "me", state, {}, 7.0) is None
     for before in State:
         entry, new = step(at(before, A), state, owner="other")
         assert (entry.state, entry.ids, new) == (max(before, state), (A,), ())

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from a2e_async._core.tasks.kind import Endpoint, check_task_id, name_without_mark, split_ref
 from a2e_async.errors import InvalidInput
-from a2e_async.resources.registry import kind_named, kind_names
-from a2e_async.tasks.kind import Endpoint, check_id, split_mark, split_ref
+from a2e_async.kinds.registry import kind_named, kind_names
 
 from .world import DETAIL
 
@@ -54,7 +54,7 @@ HOSTILE = [
 def test_hostile_ids_are_refused(id: object) -> None:
     """An id that could change a request's path, or is invalid, is refused and shown shortened."""
     with pytest.raises(InvalidInput) as caught:
-        check_id(id)
+        check_task_id(id)
     assert caught.value.field == "id"
     assert len(str(caught.value)) < 150
     with pytest.raises(InvalidInput):
@@ -75,14 +75,14 @@ def test_what_is_no_ref_is_refused(ref: str) -> None:
 def test_any_text_is_an_id_or_refused(text: str) -> None:
     """A valid id does not change the path outside its own segment."""
     try:
-        id = check_id(text)
+        id = check_task_id(text)
     except InvalidInput:
         return
     path, query = Endpoint("GET", "/api/v1/x/{id}").for_id(id)
     assert path == f"/api/v1/x/{text}"
     assert query is None
     assert path.count("/") == 4
-    assert Endpoint("GET", "/x", query="_id").for_id(id) == ("/x", {"_id": text})
+    assert Endpoint("GET", "/x", id_parameter="_id").for_id(id) == ("/x", {"_id": text})
 
 
 @pytest.mark.parametrize(
@@ -106,13 +106,13 @@ def test_any_text_is_an_id_or_refused(text: str) -> None:
 )
 def test_marks_are_stripped_and_nothing_else(name: str | None, shown: str | None) -> None:
     """The client's mark at the end of a name is stripped; other names stay unchanged."""
-    assert split_mark(name) == shown
+    assert name_without_mark(name) == shown
 
 
-@given(st.text(min_size=1, max_size=60).filter(lambda name: split_mark(name) == name))
+@given(st.text(min_size=1, max_size=60).filter(lambda name: name_without_mark(name) == name))
 def test_a_marked_name_comes_back(name: str) -> None:
     """A name with a mark appended, as the client sends it, is the user's name again."""
-    assert split_mark(f"{name} {MARK}") == name
+    assert name_without_mark(f"{name} {MARK}") == name
 
 
 def test_the_registry_knows_its_kinds_and_helps_with_typos() -> None:
@@ -129,8 +129,8 @@ def test_the_registry_knows_its_kinds_and_helps_with_typos() -> None:
 
 def test_taken_names_are_what_the_field_map_reads() -> None:
     """Default fields and the result's own are taken, so that they are not extra as well."""
-    taken = kind_named("dubbing").taken
+    taken = kind_named("dubbing").mapped_fields
     assert {"_id", "id", "current_status", "name", "coins", "createdAt"} <= taken
     assert {"result_url", "faild_message", "failed_message", "failed_code"} <= taken
     assert "target_lang" not in taken
-    assert "result_url" not in DETAIL.taken
+    assert "result_url" not in DETAIL.mapped_fields

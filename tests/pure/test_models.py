@@ -142,7 +142,7 @@ def test_outputs_travel_without_their_client() -> None:
         assert twin.url == ("https://h/a" if twin is pickled else "https://h/a?x")
         assert twin.unsigned is (twin is pickled)
         assert (twin.media, twin.index) == ("video", 3)
-        assert (twin.expires_at, twin.ref, twin.source) == (moment, "k:i", None)
+        assert (twin.expires_at, twin.ref, twin._source) == (moment, "k:i", None)
         with pytest.raises(InvalidInput, match="attach"):
             twin.open()
     record = merge_records((part(S, 0), part(R, 1)))

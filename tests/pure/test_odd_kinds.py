@@ -6,11 +6,26 @@ from typing import Annotated, Any, ClassVar
 import pytest
 from attrs import define
 
+from a2e_async._core.schema.inputs import (
+    AcceptedMedia,
+    FieldDoc,
+    ItemCount,
+    MediaInput,
+    Range,
+    SerializeAsString,
+    TaskInput,
+    WireName,
+)
+from a2e_async._core.tasks.kind import (
+    Endpoint,
+    OutputField,
+    StatusVocabulary,
+    TaskKind,
+    check_pollable,
+)
+from a2e_async._core.tasks.parsing import read_record, unwrap_detail
 from a2e_async.errors import InvalidInput
-from a2e_async.inputs import AsText, Between, Count, Doc, Media, MediaInput, TaskInput, Wire
 from a2e_async.models import Record, Status
-from a2e_async.tasks.kind import Endpoint, Result, TaskKind, Words, check_watchable
-from a2e_async.tasks.status import read_one, read_record
 
 ID = "66ea4dd87db10c73fa29b570"
 OTHER = "66ea4dd87db10c73fa29b571"
@@ -25,7 +40,10 @@ def kind(**values: Any) -> TaskKind[..., Any]:
 
 # -- records -----------------------------------------------------------------------------------
 
-VEO = kind(words=Words(field="state", also=("current_status",)), detail_at=Endpoint("GET", "/d"))
+VEO = kind(
+    words=StatusVocabulary(field="state", fallback_fields=("current_status",)),
+    detail=Endpoint("GET", "/d"),
+)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +81,7 @@ def test_a_second_status_field(raw: dict[str, Any], status: Status, word: str) -
 )
 def test_a_field_that_proves_the_end(word: str, proof: str | None, status: Status) -> None:
     """A value in it means success unless a recognised status says otherwise."""
-    twin = kind(words=Words(proof="anchor_id"))
+    twin = kind(words=StatusVocabulary(completion_field="anchor_id"))
     record = read_record(twin, {"_id": ID, "current_status": word, "anchor_id": proof})
     assert record.status is status
     assert record.raw_status == word
@@ -71,14 +89,16 @@ def test_a_field_that_proves_the_end(word: str, proof: str | None, status: Statu
 
 def test_one_file_under_two_fields_counts_once() -> None:
     """Kinds with several result fields give each file once, in order."""
-    tried = kind(results=(Result("result_image_url", "image"), Result("result_url", "image")))
+    tried = kind(
+        results=(OutputField("result_image_url", "image"), OutputField("result_url", "image"))
+    )
     raw = {"_id": ID, "result_image_url": URL, "result_url": [URL, f"{URL}?v=2"]}
     assert [o.url for o in read_record(tried, raw).outputs] == [URL, f"{URL}?v=2"]
 
 
 def test_a_kind_without_a_name_keeps_the_field() -> None:
     """What is called name there is not the user's."""
-    record = read_record(kind(name_wire=None), {"_id": ID, "name": "x"})
+    record = read_record(kind(name_field=None), {"_id": ID, "name": "x"})
     assert record.name is None
     assert record.extra == {"name": "x"}
 
@@ -134,7 +154,7 @@ ELSE = {"_id": OTHER, "current_status": "failed"}
 )
 def test_the_record_of_a_detail(data: Any, found: Mapping[str, Any] | None) -> None:
     """It may be in a list or lack its id; another task's record is never used."""
-    assert read_one(kind(), data, ID) == found
+    assert unwrap_detail(kind(), data, ID) == found
 
 
 # -- what a kind can do ------------------------------------------------------------------------
@@ -143,22 +163,22 @@ def test_the_record_of_a_detail(data: Any, found: Mapping[str, Any] | None) -> N
 def test_a_kind_that_tells_nothing_cannot_be_waited_for() -> None:
     """Only a start: said clearly. Any other operation is enough."""
     with pytest.raises(InvalidInput, match="cannot wait for it"):
-        check_watchable(kind())
+        check_pollable(kind())
     for name in ("detail_at", "batch_at", "processing_at", "list_at"):
-        check_watchable(kind(**{name: Endpoint("GET", "/x")}))
+        check_pollable(kind(**{name: Endpoint("GET", "/x")}))
 
 
 def test_a_flaky_detail_is_left_to_nobody_but_get() -> None:
     """Waits do not poll such a kind; it is still known."""
-    flaky = kind(detail_at=Endpoint("GET", "/x"), flaky_detail=True)
-    assert flaky.look_at is None
-    assert flaky.detail_at
-    assert flaky.watchable
+    flaky = kind(detail=Endpoint("GET", "/x"), unreliable_detail=True)
+    assert flaky.poll_endpoint is None
+    assert flaky.detail
+    assert flaky.pollable
 
 
 def test_a_list_without_pages_comes_whole() -> None:
     """Then one call shows all, however many."""
-    assert kind(paging=None).page_most > 10**9
+    assert kind(paging=None).max_page_size > 10**9
 
 
 # -- inputs ------------------------------------------------------------------------------------
@@ -172,14 +192,14 @@ class OddInput(TaskInput):
 
     pictures: Annotated[
         tuple[MediaInput, ...] | list[MediaInput] | None,
-        Wire("imageUrls"),
-        Media("image"),
-        Count(2, 3),
-        Doc("Pictures."),
+        WireName("imageUrls"),
+        AcceptedMedia("image"),
+        ItemCount(2, 3),
+        FieldDoc("Pictures."),
     ] = None
-    seconds: Annotated[int | None, Between(3, 15), AsText(), Doc("Length.")] = None
-    place: Annotated[Mapping[str, Any] | None, Doc("Where.")] = None
-    scenes: Annotated[list[Mapping[str, Any]] | None, Doc("Scenes.")] = None
+    seconds: Annotated[int | None, Range(3, 15), SerializeAsString(), FieldDoc("Length.")] = None
+    place: Annotated[Mapping[str, Any] | None, FieldDoc("Where.")] = None
+    scenes: Annotated[list[Mapping[str, Any]] | None, FieldDoc("Scenes.")] = None
 
 
 def sent(**values: Any) -> dict[str, Any]:

@@ -8,28 +8,27 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2e_async.inputs import TaskInput
-from a2e_async.models import Record, Recovery
-from a2e_async.tasks.kind import Endpoint, TaskKind
-from a2e_async.tasks.recovery import (
-    CLOCK_ERROR,
-    SLACK,
-    UNDER_WAY,
-    Found,
-    Rival,
-    _compare,
-    _forms,
-    _Name,
-    begins_at,
-    carries,
-    echo_of,
-    ends_at,
-    made_at,
-    match,
-    repeats_names,
-    same_recovery,
-    wait_for_absence,
+from a2e_async._core.journal.rules import MAX_TIME_IN_FLIGHT, is_same_start
+from a2e_async._core.schema.inputs import TaskInput
+from a2e_async._core.submission.recovery_match import (
+    MAX_RECORD_TIME_ERROR,
+    TIME_TOLERANCE,
+    CompetingStart,
+    SearchResult,
+    _compare_name,
+    _NameMatch,
+    _possible_sent_values,
+    body_digests,
+    earliest_creation,
+    has_mark,
+    latest_creation,
+    match_starts,
+    record_created_at,
+    seconds_until_absence_counts,
+    shows_marks,
 )
+from a2e_async._core.tasks.kind import Endpoint, TaskKind
+from a2e_async.models import Record, Recovery
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 MARK = "a2e-" + "0123456789abcdefghij"
@@ -40,10 +39,10 @@ KIND: TaskKind[..., Any] = TaskKind(
     name="any",
     input=TaskInput,
     record=Record,
-    start_at=Endpoint("POST", "/start"),
-    list_at=Endpoint("GET", "/list"),
+    start=Endpoint("POST", "/start"),
+    list=Endpoint("GET", "/list"),
 )
-NAMELESS = evolve(KIND, name_wire=None)
+NAMELESS = evolve(KIND, name_field=None)
 
 
 def lost(name: str | None = MARK, mark: str | None = MARK, **values: Any) -> Recovery:
@@ -54,7 +53,7 @@ def lost(name: str | None = MARK, mark: str | None = MARK, **values: Any) -> Rec
         "digest": "d",
         "sent_at": NOW,
         "lost_at": NOW + timedelta(seconds=10),
-        "echo": echo_of(BODY),
+        "echo": body_digests(BODY),
     }
     return Recovery(name=name, mark=mark, **{**given, **values})
 
@@ -73,14 +72,22 @@ def look(
     claimed: tuple[int, ...] = (),
     offset: float = 0,
     complete: bool = True,
-    rivals: tuple[Rival, ...] = (),
-) -> list[Found]:
+    rivals: tuple[CompetingStart, ...] = (),
+) -> list[SearchResult]:
     """Return what the list shows."""
     ids = {f"{n:024x}" for n in claimed}
-    return match(kind, starts, rows, claimed=ids, offset=offset, complete=complete, rivals=rivals)
+    return match_starts(
+        kind,
+        starts,
+        rows,
+        claimed=ids,
+        clock_offset=offset,
+        reached_back=complete,
+        competing=rivals,
+    )
 
 
-def numbers(found: Found) -> list[int]:
+def numbers(found: SearchResult) -> list[int]:
     """Return the records' numbers."""
     return [int(raw["_id"], 16) for raw in found.records]
 
@@ -88,25 +95,25 @@ def numbers(found: Found) -> list[int]:
 def test_a_mark_finds_its_record() -> None:
     """A marked record is adopted, whatever else is listed and whenever it was created."""
     rows = [row(1, OTHER_MARK), row(2, at=9999), row(3, "talk"), row(4, None)]
-    assert look([lost()], rows) == [Found((rows[1],), sure=True)]
+    assert look([lost()], rows) == [SearchResult((rows[1],), is_certain=True)]
     rows[1]["name"] = f"talk {MARK}"
-    assert look([lost(f"talk {MARK}")], rows)[0].sure
+    assert look([lost(f"talk {MARK}")], rows)[0].is_certain
 
 
 def test_exactly_as_many() -> None:
     """One start that makes two tasks is found when there are two, not one and not three."""
     start = lost(expected=2)
-    assert not look([start], [row(1)])[0].sure
+    assert not look([start], [row(1)])[0].is_certain
     assert numbers(look([start], [row(1), row(2)])[0]) == [1, 2]
     three = look([start], [row(1), row(2), row(3)])[0]
-    assert (three.sure, numbers(three)) == (False, [1, 2, 3])
+    assert (three.is_certain, numbers(three)) == (False, [1, 2, 3])
 
 
 def test_a_users_name_needs_inputs_and_time() -> None:
     """Name, repeated inputs and time must all fit; else a record is a candidate at most."""
     start = lost("talk", None)
     good = row(1, "talk", prompt="a lake", image_url="https://m.example/a.png?Signature=2")
-    assert look([start], [good])[0].sure
+    assert look([start], [good])[0].is_certain
     for wrong in (
         {"name": "Talk"},
         {"prompt": "a river"},
@@ -115,26 +122,26 @@ def test_a_users_name_needs_inputs_and_time() -> None:
         {"createdAt": (NOW - timedelta(seconds=31)).isoformat()},
         {"createdAt": (NOW + timedelta(seconds=41)).isoformat()},
     ):
-        assert look([start], [good | wrong])[0] == Found((good | wrong,)), wrong
+        assert look([start], [good | wrong])[0] == SearchResult((good | wrong,)), wrong
     for other in ({"name": "walk", "prompt": "a river"}, {"name": OTHER_MARK}):
-        assert look([start], [good | other])[0] == Found(absent=True), other
+        assert look([start], [good | other])[0] == SearchResult(is_absent=True), other
     day = timedelta(days=2)
     for made in (NOW - day, NOW + day):
         late = good | {
             "createdAt": made.isoformat(),
             "_id": f"{int(made.timestamp()):08x}" + 16 * "0",
         }
-        assert look([start], [late])[0] == Found(absent=True), made
+        assert look([start], [late])[0] == SearchResult(is_absent=True), made
     # Inputs missing in the record neither confirm nor exclude it.
     for unshown in ({"prompt": ""}, {"prompt": None}, {"n": 2}, {"createdAt": None, "_id": "x"}):
-        assert look([start], [good | unshown])[0].sure, unshown
+        assert look([start], [good | unshown])[0].is_certain, unshown
 
 
 def test_the_services_clock() -> None:
     """Times are compared by the service's clock."""
     start, hour = lost("talk", None), 3600.0
-    assert look([start], [row(1, "talk", at=5 + hour)], offset=hour)[0].sure
-    assert not look([start], [row(1, "talk", at=5)], offset=hour)[0].sure
+    assert look([start], [row(1, "talk", at=5 + hour)], offset=hour)[0].is_certain
+    assert not look([start], [row(1, "talk", at=5)], offset=hour)[0].is_certain
 
 
 def test_claimed_records_belong_to_others() -> None:
@@ -151,28 +158,28 @@ def test_equal_starts_share_what_there_is() -> None:
     rows = [row(2, "talk", at=6), row(1, "talk", at=5)]
     found = look([second, first], rows)
     assert [numbers(f) for f in found] == [[2], [1]]
-    assert all(f.sure for f in found)
-    assert [f.sure for f in look([second, first], rows[:1])] == [False, False]
+    assert all(f.is_certain for f in found)
+    assert [f.is_certain for f in look([second, first], rows[:1])] == [False, False]
 
 
 def test_without_a_name_there_are_only_candidates() -> None:
     """Another client may have started the same job: nothing is adopted on a guess."""
     found = look([lost(None, None)], [row(1, None, prompt="a lake")], kind=NAMELESS)[0]
-    assert (found.sure, numbers(found)) == (False, [1])
+    assert (found.is_certain, numbers(found)) == (False, [1])
 
 
 @pytest.mark.parametrize(("complete", "absent"), [(True, True), (False, False)])
 def test_absence(complete: bool, absent: bool) -> None:
     """Absence is concluded only from a list that was read far enough and echoes names."""
-    assert look([lost()], [row(1, OTHER_MARK)], complete=complete)[0].absent is absent
-    assert not look([lost(expected=2)], [row(1)], complete=complete)[0].absent
+    assert look([lost()], [row(1, OTHER_MARK)], complete=complete)[0].is_absent is absent
+    assert not look([lost(expected=2)], [row(1)], complete=complete)[0].is_absent
 
 
 def test_names_that_are_repeated() -> None:
     """A mark anywhere in the list shows that the service echoes names."""
-    assert repeats_names(KIND, [row(1, "talk"), row(2, f"x {OTHER_MARK}")])
-    assert not repeats_names(KIND, [row(1, "talk"), row(2, None)])
-    assert not repeats_names(NAMELESS, [row(1, OTHER_MARK)])
+    assert shows_marks(KIND, [row(1, "talk"), row(2, f"x {OTHER_MARK}")])
+    assert not shows_marks(KIND, [row(1, "talk"), row(2, None)])
+    assert not shows_marks(NAMELESS, [row(1, OTHER_MARK)])
 
 
 NAMES = st.sampled_from(["talk", "walk", MARK, OTHER_MARK, None])
@@ -200,12 +207,12 @@ def test_no_record_is_adopted_twice(names: Any, rows: Any, claimed: set[int]) ->
         return
     listed = [row(n, name, at=at) for n, (name, at) in enumerate(rows)]
     found = look(starts, listed, claimed=tuple(claimed))
-    adopted = [n for f in found if f.sure for n in numbers(f)]
+    adopted = [n for f in found if f.is_certain for n in numbers(f)]
     assert len(adopted) == len(set(adopted))
     assert not claimed & set(adopted)
     for start, f in zip(starts, found, strict=True):
-        assert not f.sure or len(f.records) == start.expected
-        assert not (f.sure and f.absent)
+        assert not f.is_certain or len(f.records) == start.expected
+        assert not (f.is_certain and f.is_absent)
 
 
 @pytest.mark.parametrize(
@@ -214,8 +221,8 @@ def test_no_record_is_adopted_twice(names: Any, rows: Any, claimed: set[int]) ->
 )
 def test_absence_proves_nothing_by_clocks_that_are_apart(age: float, wait: float) -> None:
     """A start of another process is waited for in full, unless it is old by any clock."""
-    assert wait_for_absence(age) == wait
-    assert wait_for_absence(age, 60.0) == (0.0 if age >= 660.0 else 60.0)
+    assert seconds_until_absence_counts(age) == wait
+    assert seconds_until_absence_counts(age, 60.0) == (0.0 if age >= 660.0 else 60.0)
 
 
 # -- times -------------------------------------------------------------------------------------
@@ -225,30 +232,33 @@ def test_the_time_in_which_a_start_was_under_way() -> None:
     """From its first moment to when hope was given up; long, where a process died."""
     first, second = lost(), lost(sent_at=NOW + timedelta(seconds=7), lost_at=None)
     at = NOW.timestamp()
-    assert begins_at([second, first], 100) == at + 100 - SLACK
-    assert begins_at([second], -100) == at + 7 - 100 - SLACK
-    assert ends_at(first, 100) == at + 10 + 100 + SLACK
-    assert ends_at(second, 100) == at + 7 + 100 + UNDER_WAY
+    assert earliest_creation([second, first], 100) == at + 100 - TIME_TOLERANCE
+    assert earliest_creation([second], -100) == at + 7 - 100 - TIME_TOLERANCE
+    assert latest_creation(first, 100) == at + 10 + 100 + TIME_TOLERANCE
+    assert latest_creation(second, 100) == at + 7 + 100 + MAX_TIME_IN_FLIGHT
 
 
 def test_when_a_record_was_made() -> None:
     """By its own word, else by its id."""
     id = f"{int(NOW.timestamp()):08x}" + 16 * "0"
-    assert made_at({"_id": id, "createdAt": "2026-03-01T13:00:00Z"}) == NOW.timestamp() + 3600
+    assert (
+        record_created_at({"_id": id, "createdAt": "2026-03-01T13:00:00Z"})
+        == NOW.timestamp() + 3600
+    )
     for odd in (None, "soon", [], 10**400, True):
-        assert made_at({"_id": id, "createdAt": odd}) == NOW.timestamp()
-    assert made_at({"_id": id}) == NOW.timestamp()
-    assert made_at({"_id": "x"}) is None
-    assert made_at({}) is None
+        assert record_created_at({"_id": id, "createdAt": odd}) == NOW.timestamp()
+    assert record_created_at({"_id": id}) == NOW.timestamp()
+    assert record_created_at({"_id": "x"}) is None
+    assert record_created_at({}) is None
 
 
 def test_a_name_is_adopted_up_to_the_ends_of_its_time() -> None:
     start = lost("talk", None)
     for at, sure in ((-30, True), (-30.1, False), (40, True), (40.1, False)):
-        assert look([start], [row(1, "talk", at=at)])[0].sure is sure, at
+        assert look([start], [row(1, "talk", at=at)])[0].is_certain is sure, at
     dead = lost("talk", None, lost_at=None)
     for at, sure in ((600, True), (600.1, False)):
-        assert look([dead], [row(1, "talk", at=at)])[0].sure is sure, at
+        assert look([dead], [row(1, "talk", at=at)])[0].is_certain is sure, at
 
 
 def test_what_is_passed_on_late_makes_a_name_ambiguous() -> None:
@@ -256,7 +266,7 @@ def test_what_is_passed_on_late_makes_a_name_ambiguous() -> None:
     start = lost("talk", None)
     for late, sure in ((640, False), (640.1, True), (-30, False), (-30.1, True)):
         found = look([start], [row(1, "talk"), row(2, "talk", at=late)])[0]
-        assert found.sure is sure, late
+        assert found.is_certain is sure, late
         assert sorted(numbers(found)) == ([1] if sure else [1, 2])
 
 
@@ -264,12 +274,12 @@ def test_what_is_passed_on_late_makes_a_name_ambiguous() -> None:
 def test_candidates_may_be_a_day_off(name: str) -> None:
     """As by a time zone; by the record's time or by that of its id."""
     start = lost("talk", None, expected=2)
-    for at in (-30 - CLOCK_ERROR, 40 + UNDER_WAY + CLOCK_ERROR):
+    for at in (-30 - MAX_RECORD_TIME_ERROR, 40 + MAX_TIME_IN_FLIGHT + MAX_RECORD_TIME_ERROR):
         assert numbers(look([start], [row(1, name, at=at)])[0]) == [1]
         far = row(1, name, at=at + (-1 if at < 0 else 1))
-        assert look([start], [far])[0] == Found(absent=True)
+        assert look([start], [far])[0] == SearchResult(is_absent=True)
         far["_id"] = f"{int(NOW.timestamp()):08x}" + 16 * "0"
-        assert look([start], [far])[0] == Found((far,))
+        assert look([start], [far])[0] == SearchResult((far,))
 
 
 # -- names -------------------------------------------------------------------------------------
@@ -278,75 +288,81 @@ def test_candidates_may_be_a_day_off(name: str) -> None:
 @pytest.mark.parametrize(
     ("sent", "shown", "name"),
     [
-        ("talk", "talk", _Name.SAME),
-        *(("talk 1", other, _Name.ALTERED) for other in ("Talk 1", "talk1", " talk 1 ", "talk-1")),
-        ("Größe ✓", "GRÖSSE", _Name.ALTERED),
-        ("Größe ✓", "große", _Name.ALTERED),
-        ("a & b", "a &amp; b", _Name.ALTERED),
-        ("a é b", "a%20%C3%A9%20b", _Name.ALTERED),
-        *(("a talk", cut, _Name.CUT) for cut in ("a", "A", "a tal", "at…")),
-        *(("talk", other, _Name.OTHER) for other in ("alk", "talks", "✓", "walk", "!")),
-        *(("talk", none, _Name.NONE) for none in ("", "  ", None, 5, ["talk"])),
-        ("", "talk", _Name.OTHER),
-        (None, "talk", _Name.OTHER),
-        *(("talk", foreign, _Name.FOREIGN) for foreign in (OTHER_MARK, f"talk {OTHER_MARK} x")),
-        ("talk", f"talk {OTHER_MARK.upper()}", _Name.FOREIGN),
+        ("talk", "talk", _NameMatch.SAME),
+        *(
+            ("talk 1", other, _NameMatch.ALTERED)
+            for other in ("Talk 1", "talk1", " talk 1 ", "talk-1")
+        ),
+        ("Größe ✓", "GRÖSSE", _NameMatch.ALTERED),
+        ("Größe ✓", "große", _NameMatch.ALTERED),
+        ("a & b", "a &amp; b", _NameMatch.ALTERED),
+        ("a é b", "a%20%C3%A9%20b", _NameMatch.ALTERED),
+        *(("a talk", cut, _NameMatch.TRUNCATED) for cut in ("a", "A", "a tal", "at…")),
+        *(("talk", other, _NameMatch.DIFFERENT) for other in ("alk", "talks", "✓", "walk", "!")),
+        *(("talk", none, _NameMatch.NOT_SHOWN) for none in ("", "  ", None, 5, ["talk"])),
+        ("", "talk", _NameMatch.DIFFERENT),
+        (None, "talk", _NameMatch.DIFFERENT),
+        *(
+            ("talk", foreign, _NameMatch.OTHER_MARK)
+            for foreign in (OTHER_MARK, f"talk {OTHER_MARK} x")
+        ),
+        ("talk", f"talk {OTHER_MARK.upper()}", _NameMatch.OTHER_MARK),
     ],
 )
-def test_names_are_compared(sent: str | None, shown: Any, name: _Name) -> None:
+def test_names_are_compared(sent: str | None, shown: Any, name: _NameMatch) -> None:
     start = lost(sent, None)
-    assert _compare(KIND, start, row(1, shown)) is name
-    assert _compare(NAMELESS, start, row(1, shown)) is _Name.NONE
+    assert _compare_name(KIND, start, row(1, shown)) is name
+    assert _compare_name(NAMELESS, start, row(1, shown)) is _NameMatch.NOT_SHOWN
 
 
 @pytest.mark.parametrize(
     ("shown", "name"),
     [
-        (MARK, _Name.SAME),
-        (MARK.upper(), _Name.SAME),
-        (f"talk {MARK}", _Name.SAME),
-        (f"x{MARK}x", _Name.SAME),
-        (f"talk {OTHER_MARK}", _Name.FOREIGN),
-        ("talk", _Name.CUT),
-        (f"talk {MARK[:-1]}", _Name.CUT),
-        (f"talk {MARK[4:]}", _Name.OTHER),
-        (f"talk {MARK.replace('-', ' ')}", _Name.ALTERED),
+        (MARK, _NameMatch.SAME),
+        (MARK.upper(), _NameMatch.SAME),
+        (f"talk {MARK}", _NameMatch.SAME),
+        (f"x{MARK}x", _NameMatch.SAME),
+        (f"talk {OTHER_MARK}", _NameMatch.OTHER_MARK),
+        ("talk", _NameMatch.TRUNCATED),
+        (f"talk {MARK[:-1]}", _NameMatch.TRUNCATED),
+        (f"talk {MARK[4:]}", _NameMatch.DIFFERENT),
+        (f"talk {MARK.replace('-', ' ')}", _NameMatch.ALTERED),
     ],
 )
-def test_names_are_compared_by_their_mark(shown: str, name: _Name) -> None:
-    assert _compare(KIND, lost(f"talk {MARK}"), row(1, shown)) is name
+def test_names_are_compared_by_their_mark(shown: str, name: _NameMatch) -> None:
+    assert _compare_name(KIND, lost(f"talk {MARK}"), row(1, shown)) is name
 
 
 def test_a_name_that_lost_nothing_but_the_mark_is_not_the_same() -> None:
     """The mark is what tells one start from another."""
-    assert _compare(KIND, lost("talk"), row(1, "talk")) is _Name.ALTERED
+    assert _compare_name(KIND, lost("talk"), row(1, "talk")) is _NameMatch.ALTERED
 
 
 def test_marks_are_found_in_names() -> None:
-    assert carries(KIND, row(1, f"x {MARK.upper()}."), MARK)
-    assert not carries(KIND, row(1, OTHER_MARK), MARK)
-    assert not carries(NAMELESS, row(1, MARK), MARK)
-    assert not repeats_names(KIND, [row(1, f"{MARK} x"), row(2, MARK.upper()), row(3, MARK[1:])])
-    assert repeats_names(KIND, [row(1, None), row(2, MARK)])
+    assert has_mark(KIND, row(1, f"x {MARK.upper()}."), MARK)
+    assert not has_mark(KIND, row(1, OTHER_MARK), MARK)
+    assert not has_mark(NAMELESS, row(1, MARK), MARK)
+    assert not shows_marks(KIND, [row(1, f"{MARK} x"), row(2, MARK.upper()), row(3, MARK[1:])])
+    assert shows_marks(KIND, [row(1, None), row(2, MARK)])
 
 
 def test_a_mark_finds_its_records_whatever_became_of_the_name() -> None:
     rows = [row(1, f"X {MARK.upper()} …"), row(2, OTHER_MARK.upper())]
     found = look([lost(), lost(OTHER_MARK, OTHER_MARK)], rows)
-    assert [(f.sure, numbers(f)) for f in found] == [(True, [1]), (True, [2])]
+    assert [(f.is_certain, numbers(f)) for f in found] == [(True, [1]), (True, [2])]
     found = look([lost()], [row(1, f"{MARK} {OTHER_MARK}")])
-    assert found[0].sure
+    assert found[0].is_certain
 
 
 def test_one_mark_under_two_starts_finds_neither() -> None:
     found = look([lost(), lost()], [row(1)])
-    assert [(f.sure, numbers(f)) for f in found] == [(False, [1]), (False, [1])]
+    assert [(f.is_certain, numbers(f)) for f in found] == [(False, [1]), (False, [1])]
 
 
 def test_a_kind_without_names_has_no_marks() -> None:
     """What is called name there is none."""
-    assert not look([lost()], [row(1)], kind=NAMELESS)[0].sure
-    assert not look([lost("talk", None)], [row(1, "talk")], kind=NAMELESS)[0].sure
+    assert not look([lost()], [row(1)], kind=NAMELESS)[0].is_certain
+    assert not look([lost("talk", None)], [row(1, "talk")], kind=NAMELESS)[0].is_certain
 
 
 def test_tasks_of_one_start_are_in_the_order_of_their_time() -> None:
@@ -354,16 +370,16 @@ def test_tasks_of_one_start_are_in_the_order_of_their_time() -> None:
     assert numbers(look([lost(expected=4)], rows)[0]) == [4, 2, 3, 1]
     rows = [row(n, "talk", at=at) for n, at in ((3, 5), (1, 6), (2, 5), (4, -1))]
     found = look([lost("talk", None, expected=4)], rows)[0]
-    assert (found.sure, numbers(found)) == (True, [4, 2, 3, 1])
+    assert (found.is_certain, numbers(found)) == (True, [4, 2, 3, 1])
 
 
 # -- who else could have made a record ---------------------------------------------------------
 
 
-def rival(name: str | None = "talk", mark: str | None = None, **values: Any) -> Rival:
+def rival(name: str | None = "talk", mark: str | None = None, **values: Any) -> CompetingStart:
     """Return another start of the kind that has no task yet."""
     in_flight = values.pop("in_flight", False)
-    return Rival(lost(name, mark, **values), in_flight=in_flight)
+    return CompetingStart(lost(name, mark, **values), in_flight=in_flight)
 
 
 def test_an_equal_start_shares_what_there_is() -> None:
@@ -373,28 +389,28 @@ def test_an_equal_start_shares_what_there_is() -> None:
     earlier = rival(sent_at=NOW - timedelta(seconds=1))
     for other, number in ((later, 1), (earlier, 2)):
         found = look([start], rows, rivals=(other,))
-        assert [(f.sure, numbers(f)) for f in found] == [(True, [number])]
-        assert not look([start], rows[:1], rivals=(other,))[0].sure
-        assert not look([start], [*rows, row(3, "talk")], rivals=(other,))[0].sure
+        assert [(f.is_certain, numbers(f)) for f in found] == [(True, [number])]
+        assert not look([start], rows[:1], rivals=(other,))[0].is_certain
+        assert not look([start], [*rows, row(3, "talk")], rivals=(other,))[0].is_certain
 
 
 def test_what_may_be_a_rivals_stays_a_candidate() -> None:
     other = lost("walk", None)
     rows = [row(1, "talk", at=4, **SAME_INPUTS), row(2, "talk", at=5, **SAME_INPUTS)]
     found = look([lost("talk", None), other], rows, rivals=(rival(),))
-    assert [(f.sure, numbers(f)) for f in found] == [(True, [1]), (False, [2])]
+    assert [(f.is_certain, numbers(f)) for f in found] == [(True, [1]), (False, [2])]
 
 
 def test_nothing_is_adopted_while_an_answer_may_name_it() -> None:
     start = lost("talk", None)
     rows = [row(1, "talk", at=4), row(2, "talk", at=5)]
-    assert not look([start], rows, rivals=(rival(in_flight=True),))[0].sure
-    assert not look([start], rows, rivals=(rival(), rival(in_flight=True)))[0].sure
+    assert not look([start], rows, rivals=(rival(in_flight=True),))[0].is_certain
+    assert not look([start], rows, rivals=(rival(), rival(in_flight=True)))[0].is_certain
     other = lost("walk", None)
     found = look([start, other], [row(1, "talk"), row(2, "walk")], rivals=(rival(in_flight=True),))
-    assert [f.sure for f in found] == [False, True]
+    assert [f.is_certain for f in found] == [False, True]
     rivals = (rival("walk"), rival("sing", in_flight=True))
-    assert look([start], rows[:1], rivals=rivals)[0].sure
+    assert look([start], rows[:1], rivals=rivals)[0].is_certain
 
 
 @pytest.mark.parametrize(
@@ -407,26 +423,28 @@ def test_nothing_is_adopted_while_an_answer_may_name_it() -> None:
         rival("talked"),
     ],
 )
-def test_a_start_that_may_have_made_the_record_makes_it_ambiguous(other: Rival) -> None:
+def test_a_start_that_may_have_made_the_record_makes_it_ambiguous(other: CompetingStart) -> None:
     """Its name may have been altered or cut: also where there are as many records as starts."""
     start = lost("talk", None)
     for rows in ([row(1, "talk")], [row(1, "talk"), row(2, "talk", at=6)]):
-        assert not look([start], rows, rivals=(other,))[0].sure
-    later = evolve(other.lost, sent_at=NOW + timedelta(hours=1), lost_at=None)
-    assert look([start], [row(1, "talk")], rivals=(Rival(later, in_flight=True),))[0].sure
+        assert not look([start], rows, rivals=(other,))[0].is_certain
+    later = evolve(other.recovery, sent_at=NOW + timedelta(hours=1), lost_at=None)
+    assert look([start], [row(1, "talk")], rivals=(CompetingStart(later, in_flight=True),))[
+        0
+    ].is_certain
 
 
 def test_a_name_is_cut_only_where_no_longer_one_is_shown() -> None:
     """But for one character: a cut name may have lost a space at its end, too."""
     start, other = lost("talk", None), rival("talk of today", digest="e")
     for long, sure in (("talk5", False), ("talk56", True)):
-        assert look([start], [row(1, "talk"), row(2, long)], rivals=(other,))[0].sure is sure
+        assert look([start], [row(1, "talk"), row(2, long)], rivals=(other,))[0].is_certain is sure
 
 
 def test_a_start_with_other_inputs_did_not_make_the_record() -> None:
-    start, other = lost("talk", None), rival(echo=echo_of({"prompt": "a river"}), digest="e")
-    assert look([start], [row(1, "talk", prompt="a lake")], rivals=(other,))[0].sure
-    assert not look([start], [row(1, "talk")], rivals=(other,))[0].sure
+    start, other = lost("talk", None), rival(echo=body_digests({"prompt": "a river"}), digest="e")
+    assert look([start], [row(1, "talk", prompt="a lake")], rivals=(other,))[0].is_certain
+    assert not look([start], [row(1, "talk")], rivals=(other,))[0].is_certain
 
 
 def test_shares_follow_the_times_of_their_starts() -> None:
@@ -435,29 +453,29 @@ def test_shares_follow_the_times_of_their_starts() -> None:
     second = evolve(first, sent_at=NOW + timedelta(seconds=300), lost_at=None)
     for at, sure in ((5, False), (270, True)):
         found = look([first, second], [row(1, "talk", at=4), row(2, "talk", at=at)])
-        assert [f.sure for f in found] == [sure, sure], at
+        assert [f.is_certain for f in found] == [sure, sure], at
 
 
 def test_starts_are_joined_by_the_records_they_may_have_made() -> None:
     """Two records that one start joins are shared by all who could have made either."""
     one, two = lost("talk", None, digest="1"), lost("Talk", None, digest="2")
     rows = [row(1, "talk"), row(2, "Talk")]
-    assert [f.sure for f in look([one, two], rows)] == [False, False]
+    assert [f.is_certain for f in look([one, two], rows)] == [False, False]
     far = lost("walk", None, digest="3")
     found = look([one, far, two], [*rows, row(3, "walk")])
-    assert [(f.sure, numbers(f)) for f in found] == [
+    assert [(f.is_certain, numbers(f)) for f in found] == [
         (False, [1, 2]),
         (True, [3]),
         (False, [2, 1]),
     ]
     three = [row(1, "talk", at=1), row(2, "walk", at=2), row(3, "talk", at=3)]
     found = look([lost("talk", None, expected=2), lost("walk", None)], three)
-    assert [(f.sure, numbers(f)) for f in found] == [(True, [1, 3]), (True, [2])]
+    assert [(f.is_certain, numbers(f)) for f in found] == [(True, [1, 3]), (True, [2])]
 
 
 def test_adopted_records_are_no_candidates_of_others() -> None:
     found = look([lost(), lost("talk", None, expected=2)], [row(1), row(2, "talk")])
-    assert [(f.sure, numbers(f)) for f in found] == [(True, [1]), (False, [2])]
+    assert [(f.is_certain, numbers(f)) for f in found] == [(True, [1]), (False, [2])]
 
 
 # -- candidates --------------------------------------------------------------------------------
@@ -495,7 +513,7 @@ def test_what_may_be_a_starts_record(
 ) -> None:
     start = lost("talk", None, expected=5)
     raw = row(1, name, at=at, **inputs)
-    assert look([start], [raw])[0] == Found((raw,) if good else (), absent=not good)
+    assert look([start], [raw])[0] == SearchResult((raw,) if good else (), is_absent=not good)
 
 
 def test_a_record_with_the_mark_is_a_candidate_whenever_it_was_made() -> None:
@@ -547,7 +565,7 @@ def test_the_likeliest_candidates_come_first() -> None:
     ids=lambda value: repr(value)[:20],
 )
 def test_a_value_may_have_been_sent_in_other_forms(value: Any, forms: list[Any]) -> None:
-    made = list(_forms(value))
+    made = list(_possible_sent_values(value))
     assert [(type(form), form) for form in made] == [(type(form), form) for form in forms]
 
 
@@ -571,24 +589,24 @@ def test_a_value_may_have_been_sent_in_other_forms(value: Any, forms: list[Any])
     ],
 )
 def test_inputs_are_compared(sent: Any, shown: Any, alike: bool) -> None:
-    start = lost("talk", None, echo=echo_of({"x": sent}))
-    assert look([start], [row(1, "talk", x=shown)])[0].sure is alike
-    start = lost(None, None, echo=echo_of({"x": sent}))
+    start = lost("talk", None, echo=body_digests({"x": sent}))
+    assert look([start], [row(1, "talk", x=shown)])[0].is_certain is alike
+    start = lost(None, None, echo=body_digests({"x": sent}))
     assert bool(look([start], [row(1, "walk", x=shown)])[0].records) is alike
 
 
 @pytest.mark.parametrize("nothing", [None, "", []])
 def test_inputs_that_a_record_does_not_show_say_nothing(nothing: Any) -> None:
-    start = lost("talk", None, echo=echo_of({"x": nothing, "y": 5, "name": "other"}))
-    assert look([start], [row(1, "talk", x=nothing, y=5)])[0].sure
+    start = lost("talk", None, echo=body_digests({"x": nothing, "y": 5, "name": "other"}))
+    assert look([start], [row(1, "talk", x=nothing, y=5)])[0].is_certain
     assert not look([lost(None, None, echo=start.echo)], [row(1, "walk", x=nothing)])[0].records
     shows = row(1, "walk", x=nothing, y=5)
     assert look([lost(None, None, echo=start.echo)], [shows])[0].records
 
 
 def test_of_inputs_only_digests_are_kept() -> None:
-    assert echo_of({}) == {}
-    echo = echo_of({"a": "x", "b": ["x"], "c": 1})
+    assert body_digests({}) == {}
+    echo = body_digests({"a": "x", "b": ["x"], "c": 1})
     assert list(echo) == ["a", "b", "c"]
     assert all(len(digest) == 16 and int(digest, 16) for digest in echo.values())
     assert len(set(echo.values())) == 3
@@ -598,7 +616,7 @@ def test_one_start_is_known_again() -> None:
     """By all that names it; its times may have lost their last digits."""
     start = lost()
     for micro, same in ((0, True), (999, True), (-999, True), (1000, False), (-1000, False)):
-        assert same_recovery(start, lost(sent_at=NOW + timedelta(microseconds=micro))) is same
+        assert is_same_start(start, lost(sent_at=NOW + timedelta(microseconds=micro))) is same
     for other in ({"kind": "b"}, {"digest": "e"}, {"name": "x"}, {"mark": None}):
-        assert not same_recovery(start, evolve(start, **other))
-    assert same_recovery(start, evolve(start, path="/other", lost_at=None, echo={}))
+        assert not is_same_start(start, evolve(start, **other))
+    assert is_same_start(start, evolve(start, path="/other", lost_at=None, echo={}))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from a2e_async.redact import EXCERPT_CHARS, bare_url, excerpt, redact
+from a2e_async._core.redact import EXCERPT_CHARS, bare_url, excerpt, redact
 
 ALNUM = string.ascii_letters + string.digits
 TOKEN = st.text(ALNUM + "-._~+/=", min_size=12, max_size=60).map(lambda t: "T0" + t)

@@ -6,8 +6,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from a2e_async.tasks.schedule import ALONE_FOR, NOT_FOUND_UNCONFIRMED_FOR, Schedule
-from a2e_async.tasks.watches import Look, Mode
+from a2e_async._core.polling.polled_tasks import PollMode, PollRequest
+from a2e_async._core.polling.schedule import (
+    RETRY_SHARED_SECONDS,
+    UNCONFIRMED_NOT_FOUND_SECONDS,
+    PollSchedule,
+)
 
 from .world import (
     BATCH,
@@ -29,7 +33,7 @@ from .world import (
 )
 
 
-def modes(w: World, since: float = 0.0) -> set[Mode]:
+def modes(w: World, since: float = 0.0) -> set[PollMode]:
     """Return the operations that were used for polling."""
     return {mode for _, mode, _ in w.calls(since)}
 
@@ -49,14 +53,14 @@ def test_any_mixture_keeps_every_promise(
     rng = random.Random(seed)
     lanes = sorted(kinds, key=lambda k: k.name)  # type: ignore[attr-defined]
 
-    def answer(w: World, look: Look) -> set[str]:
+    def answer(w: World, look: PollRequest) -> set[str]:
         roll = rng.random()
         if trouble in ("failed", "all") and roll < 0.1:
             raise FailedCall
         if trouble in ("refused", "all") and 0.1 <= roll < 0.15:
             raise Refused
         missing = 0.1 if trouble in ("absent", "all") else 0.0
-        return {x.id for x in look.watches if rng.random() >= missing}
+        return {x.id for x in look.polled_tasks if rng.random() >= missing}
 
     w = world(answer, look_rate=look_rate, seed=seed, latency=lambda: rng.uniform(0.0, 1.5))
     for n in range(population):
@@ -74,14 +78,14 @@ def test_any_mixture_keeps_every_promise(
 
     def hasten(watch: object) -> None:
         if not watch.dropped:  # type: ignore[attr-defined]
-            w.schedule.hasten(watch, w.now)  # type: ignore[arg-type]
+            w.schedule.poll_now(watch, w.now)  # type: ignore[arg-type]
 
     w.run(40.0)
     allowed = max(w.widest, 30.0 if trouble in ("failed", "all") else 0.0) + 1.5
     splits = 1.5 * 9 if trouble in ("refused", "all") else 0.0
     assert max((gap for gap, _ in w.gaps), default=0.0) <= allowed + splits + EPS
     for watch in w.schedule:
-        assert watch.in_flight or watch.due <= w.now + allowed
+        assert watch.in_flight or watch.due_at <= w.now + allowed
         assert w.now - w._planned[watch.id] <= allowed + splits + EPS
     if trouble == "none":
         assert not w.given_up
@@ -90,17 +94,17 @@ def test_any_mixture_keeps_every_promise(
 @pytest.mark.parametrize(
     ("of", "count", "mode"),
     [
-        (BATCH, 1, Mode.DETAIL),
-        (BATCH, 2, Mode.BATCH),
-        (BATCH_ONLY, 1, Mode.BATCH),
-        (PROCESSING, 1, Mode.DETAIL),
-        (PROCESSING, 2, Mode.PROCESSING),
-        (PROCESSING_LIST, 3, Mode.LIST),
-        (PROCESSING_ONLY, 3, Mode.PROCESSING),
-        (LISTED, 7, Mode.DETAIL),
-        (LISTED, 8, Mode.LIST),
-        (LIST_ONLY, 1, Mode.LIST),
-        (DETAIL, 20, Mode.DETAIL),
+        (BATCH, 1, PollMode.DETAIL),
+        (BATCH, 2, PollMode.BATCH),
+        (BATCH_ONLY, 1, PollMode.BATCH),
+        (PROCESSING, 1, PollMode.DETAIL),
+        (PROCESSING, 2, PollMode.PROCESSING),
+        (PROCESSING_LIST, 3, PollMode.LIST),
+        (PROCESSING_ONLY, 3, PollMode.PROCESSING),
+        (LISTED, 7, PollMode.DETAIL),
+        (LISTED, 8, PollMode.LIST),
+        (LIST_ONLY, 1, PollMode.LIST),
+        (DETAIL, 20, PollMode.DETAIL),
     ],
     ids=lambda value: str(getattr(value, "name", value)),
 )
@@ -117,9 +121,9 @@ def test_the_cheapest_call_that_can_show_the_end_is_chosen(of, count, mode) -> N
 def test_what_leaves_the_processing_list_is_found_in_the_list() -> None:
     """A kind with a processing list and a list, but no detail, sees its tasks end."""
 
-    def answer(w: World, look: Look) -> set[str]:
-        running = {x.id for x in look.watches if w.ends[x.id] > look.at}
-        return running if look.mode is Mode.PROCESSING else all_shown(w, look)
+    def answer(w: World, look: PollRequest) -> set[str]:
+        running = {x.id for x in look.polled_tasks if w.ends[x.id] > look.planned_at}
+        return running if look.mode is PollMode.PROCESSING else all_shown(w, look)
 
     w = world(answer)
     for n in range(5):
@@ -155,7 +159,7 @@ def test_looks_keep_to_their_share_of_the_rate(
 ) -> None:
     """In any stretch of time there are at most look_rate calls a second and one round more."""
 
-    def answer(w: World, look: Look) -> set[str]:
+    def answer(w: World, look: PollRequest) -> set[str]:
         if broken:
             raise FailedCall
         return all_shown(w, look)
@@ -172,8 +176,8 @@ def test_looks_keep_to_their_share_of_the_rate(
 def test_a_kind_whose_list_is_always_refused_settles_on_details() -> None:
     """A shared request that is refused repeatedly is given up: the rate limit holds."""
 
-    def answer(w: World, look: Look) -> set[str]:
-        if look.mode is Mode.PROCESSING:
+    def answer(w: World, look: PollRequest) -> set[str]:
+        if look.mode is PollMode.PROCESSING:
             raise Refused
         return all_shown(w, look)
 
@@ -182,8 +186,8 @@ def test_a_kind_whose_list_is_always_refused_settles_on_details() -> None:
         w.add(PROCESSING, f"t{n}")
     w.run(1000.0)
     later = w.calls(200.0)
-    shared = [mode for _, mode, _ in later if mode is Mode.PROCESSING]
-    assert len(shared) <= 1 + 800.0 / ALONE_FOR
+    shared = [mode for _, mode, _ in later if mode is PollMode.PROCESSING]
+    assert len(shared) <= 1 + 800.0 / RETRY_SHARED_SECONDS
     assert len(later) / 800.0 <= 5.5
 
 
@@ -191,8 +195,8 @@ def test_absent_from_the_shared_answer_is_asked_alone_at_once() -> None:
     """A task missing from a batch is polled by detail at once, then shared again."""
     missing = ["t3"]
 
-    def answer(w: World, look: Look) -> set[str]:
-        gone = set(missing) if look.mode is Mode.BATCH else set()
+    def answer(w: World, look: PollRequest) -> set[str]:
+        gone = set(missing) if look.mode is PollMode.BATCH else set()
         missing.clear() if gone else None
         return all_shown(w, look) - gone
 
@@ -200,7 +204,7 @@ def test_absent_from_the_shared_answer_is_asked_alone_at_once() -> None:
     for n in range(10):
         w.add(BATCH, f"t{n}")
     w.run(5.0)
-    alone = [look for look in w.looks if look[1] is Mode.DETAIL]
+    alone = [look for look in w.looks if look[1] is PollMode.DETAIL]
     assert [(round(t, 3), ids) for t, _, ids in alone] == [(0.2, ("t3",))]
     assert "t3" in w.looks[-1][2]
     assert len(w.looks[-1][2]) == 10
@@ -210,15 +214,15 @@ def test_absent_from_the_shared_answer_is_asked_alone_at_once() -> None:
 def test_absent_three_times_stays_alone(of) -> None:  # type: ignore[no-untyped-def]
     """A running task missing from three shared responses is polled alone from then on."""
 
-    def answer(w: World, look: Look) -> set[str]:
-        return all_shown(w, look) - ({"t3"} if look.mode is not Mode.DETAIL else set())
+    def answer(w: World, look: PollRequest) -> set[str]:
+        return all_shown(w, look) - ({"t3"} if look.mode is not PollMode.DETAIL else set())
 
     w = world(answer)
     for n in range(10):
         w.add(of, f"t{n}")
     w.run(30.0)
-    shared = [t for t, mode, ids in w.looks if mode is not Mode.DETAIL and "t3" in ids]
-    alone = [t for t, mode, ids in w.looks if mode is Mode.DETAIL and ids == ("t3",)]
+    shared = [t for t, mode, ids in w.looks if mode is not PollMode.DETAIL and "t3" in ids]
+    alone = [t for t, mode, ids in w.looks if mode is PollMode.DETAIL and ids == ("t3",)]
     assert len(shared) == 3
     assert len(alone) >= 25
     assert not w.given_up
@@ -229,8 +233,8 @@ def test_seen_in_a_shared_answer_forgets_old_absences() -> None:
     turns = iter([True, True, False] * 100)
     skip = {"now": False}
 
-    def answer(w: World, look: Look) -> set[str]:
-        if look.mode is Mode.DETAIL:
+    def answer(w: World, look: PollRequest) -> set[str]:
+        if look.mode is PollMode.DETAIL:
             return all_shown(w, look)
         skip["now"] = next(turns)
         return all_shown(w, look) - ({"t3"} if skip["now"] else set())
@@ -239,7 +243,7 @@ def test_seen_in_a_shared_answer_forgets_old_absences() -> None:
     for n in range(10):
         w.add(BATCH, f"t{n}")
     w.run(30.0)
-    shared = [t for t, mode, ids in w.looks if mode is Mode.BATCH and "t3" in ids]
+    shared = [t for t, mode, ids in w.looks if mode is PollMode.BATCH and "t3" in ids]
     assert len(shared) >= 20
 
 
@@ -249,8 +253,8 @@ def test_bisecting_isolates_one_poisoned_id(size: int, data: st.DataObject) -> N
     """One id that breaks a batch is isolated after 2*log2(200)+2 requests; the others go on."""
     bad = f"t{data.draw(st.integers(0, size - 1))}"
 
-    def answer(w: World, look: Look) -> set[str]:
-        if look.mode is Mode.BATCH and bad in {x.id for x in look.watches}:
+    def answer(w: World, look: PollRequest) -> set[str]:
+        if look.mode is PollMode.BATCH and bad in {x.id for x in look.polled_tasks}:
             raise Refused
         return all_shown(w, look)
 
@@ -259,11 +263,11 @@ def test_bisecting_isolates_one_poisoned_id(size: int, data: st.DataObject) -> N
         w.add(BATCH, f"t{n}")
     w.run(0.95)
     assert len(w.looks) <= 2 * 7.7 + 2
-    assert any(mode is Mode.DETAIL and ids == (bad,) for _, mode, ids in w.looks)
+    assert any(mode is PollMode.DETAIL and ids == (bad,) for _, mode, ids in w.looks)
     w.run(30.0)
     assert not w.given_up
     assert max(gap for gap, _ in w.gaps) <= 1.0 + 0.05 * 10
-    late = [ids for _, mode, ids in w.calls(10.0) if mode is Mode.BATCH]
+    late = [ids for _, mode, ids in w.calls(10.0) if mode is PollMode.BATCH]
     assert all(bad not in ids for ids in late)
     assert len(w.calls(10.0)) <= 20 * 3 + 3
 
@@ -276,15 +280,15 @@ def test_bisecting_without_a_detail_gives_up_only_the_poisoned_id(
     """Without a detail operation the failing id ends alone, after some minutes."""
     bad = f"t{data.draw(st.integers(0, size - 1))}"
 
-    def answer(w: World, look: Look) -> set[str]:
-        if bad in {x.id for x in look.watches}:
+    def answer(w: World, look: PollRequest) -> set[str]:
+        if bad in {x.id for x in look.polled_tasks}:
             raise Refused
         return all_shown(w, look)
 
     w = world(answer, latency=lambda: 0.05)
     for n in range(size):
         w.add(BATCH_ONLY, f"t{n}")
-    w.run(NOT_FOUND_UNCONFIRMED_FOR + 10.0)
+    w.run(UNCONFIRMED_NOT_FOUND_SECONDS + 10.0)
     assert set(w.given_up) == {bad}
     assert len(w.schedule) == size - 1
 
@@ -301,9 +305,9 @@ def test_two_kinds_of_one_name_do_not_share_a_lane_by_accident() -> None:
 
 def test_early_is_free_within_one_call() -> None:
     """A request includes tasks that are due soon, up to the batch limit."""
-    s = Schedule(interval=10.0, look_rate=None, jitter=lambda: 0.5)
-    s.add(BATCH, "first", now=0.0, due=0.0)
+    s = PollSchedule(interval=10.0, poll_rate=None, jitter=lambda: 0.5)
+    s.add(BATCH, "first", now=0.0, due_at=0.0)
     for n in range(300):
-        s.add(BATCH, f"t{n}", now=0.0, due=1.0 + n / 100)
+        s.add(BATCH, f"t{n}", now=0.0, due_at=1.0 + n / 100)
     (look,) = s.plan(0.0)
-    assert [w.id for w in look.watches] == ["first", *(f"t{n}" for n in range(199))]
+    assert [w.id for w in look.polled_tasks] == ["first", *(f"t{n}" for n in range(199))]

@@ -8,9 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from a2e_async.tasks.hooks import RAREST, TICKS, rarity
-from a2e_async.tasks.schedule import MISSED
-from a2e_async.tasks.watches import Look, Mode
+from a2e_async._core.polling.polled_tasks import PollMode, PollRequest
+from a2e_async._core.polling.schedule import MAX_MISSED_EVENTS
+from a2e_async._core.webhooks.tokens import (
+    MAX_WEBHOOK_POLL_INTERVAL,
+    WEBHOOK_POLL_FACTOR,
+    webhook_poll_factor,
+)
 
 from .world import BATCH, DETAIL, KINDS, PROCESSING, FailedCall, World, all_shown, world
 
@@ -31,17 +35,17 @@ def test_rarer_while_an_event_is_awaited() -> None:
 
 def test_how_rare_is_rare() -> None:
     """Fifteen ticks, but at most 30 s; a user's own longer tick stays as it is."""
-    assert rarity(2.0) * 2.0 == RAREST == TICKS * 2.0
-    assert rarity(0.1) == TICKS
-    assert rarity(10.0) * 10.0 == RAREST
-    assert rarity(60.0) == 1.0
+    assert webhook_poll_factor(2.0) * 2.0 == MAX_WEBHOOK_POLL_INTERVAL == WEBHOOK_POLL_FACTOR * 2.0
+    assert webhook_poll_factor(0.1) == WEBHOOK_POLL_FACTOR
+    assert webhook_poll_factor(10.0) * 10.0 == MAX_WEBHOOK_POLL_INTERVAL
+    assert webhook_poll_factor(60.0) == 1.0
 
 
 def test_an_event_moves_the_look_and_ends_the_rarity() -> None:
     """The event may have come too early: the usual interval applies from then on."""
     w = world(rarity=15.0)
     w.add(DETAIL, "t", due=15.0, hook="h")
-    w.at(4.5, lambda: w.schedule.event("h", w.now))
+    w.at(4.5, lambda: w.schedule.webhook_event("h", w.now))
     w.run(8.0)
     assert times(w) == pytest.approx([4.5, 5.5, 6.5, 7.5])
 
@@ -49,7 +53,7 @@ def test_an_event_moves_the_look_and_ends_the_rarity() -> None:
 def test_an_event_of_another_start_moves_nothing() -> None:
     w = world(rarity=15.0)
     w.add(DETAIL, "t", due=15.0, hook="h")
-    w.at(4.5, lambda: w.schedule.event("other", w.now))
+    w.at(4.5, lambda: w.schedule.webhook_event("other", w.now))
     w.run(14.0)
     assert not w.looks
 
@@ -59,7 +63,7 @@ def test_a_start_of_several_tasks_has_one_hook() -> None:
     w = world(rarity=15.0)
     for id in ("a", "b"):
         w.add(DETAIL, id, due=15.0, hook="h")
-    w.at(3.0, lambda: w.schedule.event("h", w.now))
+    w.at(3.0, lambda: w.schedule.webhook_event("h", w.now))
     w.run(3.5)
     assert times(w, "a") == times(w, "b") == [3.0]
 
@@ -68,7 +72,7 @@ def test_a_look_under_way_may_have_come_too_early() -> None:
     """Another poll follows at once."""
     w = world(rarity=15.0, latency=lambda: 0.4)
     w.add(DETAIL, "t", hook="h")
-    w.at(0.3, lambda: w.schedule.event("h", w.now))
+    w.at(0.3, lambda: w.schedule.webhook_event("h", w.now))
     w.run(2.0)
     assert times(w) == pytest.approx([0.0, 0.4, 1.4])
 
@@ -88,7 +92,7 @@ def test_a_flood_of_events_makes_two_looks_an_interval_at_most(
     watch = w.add(kind, "t", hook="h" if hooked else None)  # type: ignore[arg-type]
     n = 0
     while n * gap < 50:
-        w.at(n * gap, lambda: w.schedule.nudge(watch, w.now))
+        w.at(n * gap, lambda: w.schedule.poll_early(watch, w.now))
         n += 1
     w.run(50.0)
     seen = times(w)
@@ -100,8 +104,8 @@ def test_a_flood_of_events_makes_two_looks_an_interval_at_most(
 def test_events_that_stay_out_are_not_relied_on() -> None:
     """After three ends without an event, all tasks are polled as often as without webhooks."""
     w = world(rarity=15.0, latency=lambda: 0.0)
-    for n in range(MISSED + 1):
-        w.ends[f"{n}"] = 1.0 + 16 * (n == MISSED)
+    for n in range(MAX_MISSED_EVENTS + 1):
+        w.ends[f"{n}"] = 1.0 + 16 * (n == MAX_MISSED_EVENTS)
         w.add(DETAIL, f"{n}", due=15.0, hook=f"h{n}")
     w.add(DETAIL, "t", due=15.0, hook="h")
     w.run(29.5)
@@ -109,7 +113,7 @@ def test_events_that_stay_out_are_not_relied_on() -> None:
     w.run(34.0)
     assert w.distrusted == 1
     assert times(w) == pytest.approx([15, 30, 31, 32, 33, 34])
-    w.at(34.4, lambda: w.schedule.event("h", w.now))
+    w.at(34.4, lambda: w.schedule.webhook_event("h", w.now))
     w.run(34.5)
     w.add(DETAIL, "next", hook="h-next")
     w.run(60.0)
@@ -122,7 +126,7 @@ def test_an_end_that_is_seen_before_its_event_is_none_missed() -> None:
     w.add(BATCH, "plain")
     for n in range(50):
         w.ends[f"{n}"] = 10.0 + n
-        w.at(12.5 + n, lambda n=n: w.schedule.event(f"h{n}", w.now))
+        w.at(12.5 + n, lambda n=n: w.schedule.webhook_event(f"h{n}", w.now))
         w.add(BATCH, f"{n}", due=15.0, hook=f"h{n}")
     w.run(80.0)
     assert len(w.delays) == 50
@@ -159,21 +163,21 @@ def test_what_is_over_is_asked_for_alone_where_the_shared_call_shows_no_ends() -
     w = world(rarity=15.0, interval=1.0)
     for id in ("a", "b"):
         w.add(PROCESSING, id, due=15.0, hook=f"h-{id}")
-    w.at(3.0, lambda: w.schedule.event("h-a", w.now))
+    w.at(3.0, lambda: w.schedule.webhook_event("h-a", w.now))
     w.run(4.5)
     assert [(mode, ids) for _, mode, ids in w.looks] == [
-        (Mode.DETAIL, ("a",)),
-        (Mode.PROCESSING, ("a", "b")),
+        (PollMode.DETAIL, ("a",)),
+        (PollMode.PROCESSING, ("a", "b")),
     ]
 
 
 def test_an_error_backs_off_whatever_events_say() -> None:
-    def failing(w: World, look: Look) -> set[str]:
+    def failing(w: World, look: PollRequest) -> set[str]:
         raise FailedCall
 
     w = world(failing, rarity=15.0, latency=lambda: 0.5, jitter=lambda: 0.999)
     w.add(DETAIL, "t", hook="h")
-    w.at(0.2, lambda: w.schedule.event("h", w.now))
+    w.at(0.2, lambda: w.schedule.webhook_event("h", w.now))
     w.run(2.0)
     assert times(w) == [0.0]
 
@@ -206,7 +210,7 @@ def test_delay_and_calls() -> None:
             w.ends[f"{n}"] = start + lasts
             w.at(start, lambda n=n: w.add(DETAIL, f"{n}", due=w.now + 2.0 * rare, hook=f"h{n}"))
             if chance.random() >= lost:
-                w.at(start + lasts, lambda n=n: w.schedule.event(f"h{n}", w.now))
+                w.at(start + lasts, lambda n=n: w.schedule.webhook_event(f"h{n}", w.now))
         w.run(1e5)
         assert len(w.delays) == 300
         return statistics.mean(w.delays), len(w.looks) / 300

@@ -5,20 +5,20 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from a2e_async.errors import A2EError
-from a2e_async.tasks.kind import Paging, TaskKind
-from a2e_async.tasks.schedule import (
-    ALONE_FOR,
-    BACKOFF_MOST,
-    BACKUP,
-    DOWN_FOR,
-    MISSED,
-    NOT_FOUND_FOR,
-    NOT_FOUND_UNCONFIRMED_FOR,
-    STAY_ALONE,
-    Schedule,
+from a2e_async._core.polling.polled_tasks import MissOutcome, PolledTask, PollMode, PollRequest
+from a2e_async._core.polling.schedule import (
+    DELEGATED_POLL_INTERVAL,
+    DETAIL_AFTER_ABSENCES,
+    DISABLE_SECONDS,
+    MAX_BACKOFF,
+    MAX_MISSED_EVENTS,
+    NOT_FOUND_SECONDS,
+    RETRY_SHARED_SECONDS,
+    UNCONFIRMED_NOT_FOUND_SECONDS,
+    PollSchedule,
 )
-from a2e_async.tasks.watches import After, Look, Mode, Watch
+from a2e_async._core.tasks.kind import ListPaging, TaskKind
+from a2e_async.errors import A2EError
 
 from .world import BATCH, BATCH_ONLY, DETAIL, LIST_ONLY, LISTED, PROCESSING, PROCESSING_ONLY, kind
 
@@ -27,39 +27,45 @@ ERROR = A2EError("failed")
 NEVER = float("inf")
 
 
-def schedule(**options: Any) -> Schedule:
+def schedule(**options: Any) -> PollSchedule:
     """Return a schedule with an interval of 10 s and no rate limit."""
-    return Schedule(**{"interval": 10.0, "look_rate": None, "jitter": lambda: 0.5, **options})
+    return PollSchedule(**{"interval": 10.0, "look_rate": None, "jitter": lambda: 0.5, **options})
 
 
 def add(
-    s: Schedule,
+    s: PollSchedule,
     id: str = "a",
     of: TaskKind[..., Any] = DETAIL,
     *,
     due: float = 0.0,
     now: float = 0.0,
     **options: Any,
-) -> Watch:
-    return s.add(of, id, now=now, due=due, **options)
+) -> PolledTask:
+    return s.add(of, id, now=now, due_at=due, **options)
 
 
-def many(s: Schedule, count: int, of: TaskKind[..., Any], due: float = 0.0) -> list[Watch]:
+def many(s: PollSchedule, count: int, of: TaskKind[..., Any], due: float = 0.0) -> list[PolledTask]:
     return [add(s, f"t{n}", of, due=due) for n in range(count)]
 
 
-def one(s: Schedule, now: float) -> Look:
+def one(s: PollSchedule, now: float) -> PollRequest:
     """Return the only request that is due now."""
     (look,) = s.plan(now)
     return look
 
 
-def shown(look: Look) -> tuple[Mode, list[str], Mode | None, bool, float]:
-    return look.mode, [w.id for w in look.watches], look.instead_of, look.confirms, look.at
+def shown(look: PollRequest) -> tuple[PollMode, list[str], PollMode | None, bool, float]:
+    return (
+        look.mode,
+        [w.id for w in look.polled_tasks],
+        look.replaces,
+        look.confirms_absence,
+        look.planned_at,
+    )
 
 
-def lane(s: Schedule, of: TaskKind[..., Any]) -> Any:
-    return s._lanes[of.name]
+def lane(s: PollSchedule, of: TaskKind[..., Any]) -> Any:
+    return s._queues[of.name]
 
 
 # -- watches -------------------------------------------------------------------------------------
@@ -72,9 +78,19 @@ def test_a_watch_begins() -> None:
     assert s.next_wake() is None
     watch = add(s, "a", DETAIL, now=3.0, due=5.0)
     other = add(s, "a", BATCH, now=3.0, due=3.0, hook="h", told=True)
-    assert (watch.kind, watch.id, watch.due, watch.good_at) == (DETAIL, "a", 5.0, 3.0)
-    assert (watch.told, watch.awaited, watch.hook, watch.rare) == (False, True, None, False)
-    assert (other.told, other.awaited, other.hook, other.rare) == (True, False, "h", False)
+    assert (watch.kind, watch.id, watch.due_at, watch.last_success_at) == (DETAIL, "a", 5.0, 3.0)
+    assert (watch.hinted, watch.had_time_for_event, watch.webhook_id, watch.webhook_backed) == (
+        False,
+        True,
+        None,
+        False,
+    )
+    assert (other.hinted, other.had_time_for_event, other.webhook_id, other.webhook_backed) == (
+        True,
+        False,
+        "h",
+        False,
+    )
     assert len(s) == 2
     assert list(s) == [watch, other]
     assert s.get(DETAIL, "a") is s.find("detail", "a") is watch
@@ -85,21 +101,21 @@ def test_a_watch_begins() -> None:
 
 def test_a_watch_ends() -> None:
     s = schedule()
-    ended: list[Watch] = []
-    s.dropped = ended.append
+    ended: list[PolledTask] = []
+    s.on_dropped = ended.append
     a, b = add(s, "a", hook="h"), add(s, "b", hook="h")
-    s._set_alone(a, True)
+    s._set_needs_detail(a, True)
     s.drop(a)
     s.drop(a)
     assert ended == [a]
     assert a.dropped
     assert (len(s), list(s), s.get(DETAIL, "a")) == (1, [b], None)
     assert (lane(s, DETAIL).alone, lane(s, DETAIL).rare) == (0, 1)
-    assert s._hooks == {"h": [b]}
-    s.hand_over(b, 0.0)
+    assert s._tasks_by_webhook_id == {"h": [b]}
+    s.delegate(b, 0.0)
     assert lane(s, DETAIL).elsewhere == 1
     s.drop(b)
-    assert (s._lanes, s._hooks, len(s), s.next_wake()) == ({}, {}, 0, None)
+    assert (s._queues, s._tasks_by_webhook_id, len(s), s.next_wake()) == ({}, {}, 0, None)
     assert ended == [a, b]
 
 
@@ -112,13 +128,17 @@ def test_nobody_has_to_be_told_of_ends() -> None:
 def test_a_watch_has_one_name() -> None:
     s = schedule()
     watch = add(s)
-    s.name(watch, None)
-    assert (watch.hook, s._hooks, lane(s, DETAIL).rare) == (None, {}, 0)
-    s.name(watch, "h")
-    s.name(watch, "other")
-    assert (watch.hook, s._hooks, lane(s, DETAIL).rare) == ("h", {"h": [watch]}, 1)
+    s.set_webhook_id(watch, None)
+    assert (watch.webhook_id, s._tasks_by_webhook_id, lane(s, DETAIL).rare) == (None, {}, 0)
+    s.set_webhook_id(watch, "h")
+    s.set_webhook_id(watch, "other")
+    assert (watch.webhook_id, s._tasks_by_webhook_id, lane(s, DETAIL).rare) == (
+        "h",
+        {"h": [watch]},
+        1,
+    )
     told = add(s, "b", hook="h", told=True)
-    assert s._hooks == {"h": [watch, told]}
+    assert s._tasks_by_webhook_id == {"h": [watch, told]}
     assert lane(s, DETAIL).rare == 1
 
 
@@ -126,7 +146,7 @@ def test_stale_entries_of_the_queue_are_forgotten() -> None:
     s = schedule()
     a, b = add(s, "a"), add(s, "b")
     for n in range(100):
-        s._move(a, float(n))
+        s._reschedule(a, float(n))
     s.drop(b)
     assert len(lane(s, DETAIL).heap) == 1
 
@@ -140,47 +160,47 @@ def test_only_what_is_due_is_looked_at_and_once() -> None:
     assert s.plan(4.9) == []
     look = one(s, 5.0)
     assert look.kind is DETAIL
-    assert shown(look) == (Mode.DETAIL, ["a"], None, False, 5.0)
+    assert shown(look) == (PollMode.DETAIL, ["a"], None, False, 5.0)
     assert (a.in_flight, b.in_flight) == (True, False)
     assert s.plan(5.0) == []
     assert s.next_wake() == 6.0
-    assert shown(one(s, 7.0)) == (Mode.DETAIL, ["b"], None, False, 7.0)
+    assert shown(one(s, 7.0)) == (PollMode.DETAIL, ["b"], None, False, 7.0)
     assert s.next_wake() is None
 
 
 def test_a_shared_call_takes_those_that_are_due_soonest() -> None:
     s = schedule()
-    of = evolve(BATCH, batch_most=3)
+    of = evolve(BATCH, max_batch_size=3)
     for n, due in enumerate([1.0, 9.0, 3.0, 5.0]):
         add(s, f"t{n}", of, due=due)
-    assert shown(one(s, 1.0)) == (Mode.BATCH, ["t0", "t2", "t3"], None, False, 1.0)
-    assert shown(one(s, 9.0))[:2] == (Mode.DETAIL, ["t1"])
+    assert shown(one(s, 1.0)) == (PollMode.BATCH, ["t0", "t2", "t3"], None, False, 1.0)
+    assert shown(one(s, 9.0))[:2] == (PollMode.DETAIL, ["t1"])
 
 
 def test_a_list_shows_all() -> None:
     s = schedule()
     many(s, 3, LIST_ONLY, due=1.0)
     add(s, "late", LIST_ONLY, due=99.0)
-    assert shown(one(s, 1.0))[:2] == (Mode.LIST, ["t0", "t1", "t2", "late"])
+    assert shown(one(s, 1.0))[:2] == (PollMode.LIST, ["t0", "t1", "t2", "late"])
 
 
 def test_who_stands_alone_is_not_in_a_shared_call() -> None:
     s = schedule()
     a, b, c = many(s, 3, BATCH)
-    s._set_alone(b, True)
+    s._set_needs_detail(b, True)
     assert [shown(look)[:2] for look in s.plan(0.0)] == [
-        (Mode.BATCH, ["t0", "t2"]),
-        (Mode.DETAIL, ["t1"]),
+        (PollMode.BATCH, ["t0", "t2"]),
+        (PollMode.DETAIL, ["t1"]),
     ]
     assert a.in_flight
     assert b.in_flight
     assert c.in_flight
     s = schedule()
     a, b = many(s, 2, BATCH)
-    b.due = 5.0
+    b.due_at = 5.0
     lane(s, BATCH).push(b)
-    s._set_alone(b, True)
-    assert shown(one(s, 0.0))[:2] == (Mode.DETAIL, ["t0"])
+    s._set_needs_detail(b, True)
+    assert shown(one(s, 0.0))[:2] == (PollMode.DETAIL, ["t0"])
     assert not b.in_flight
     assert s.next_wake() == 5.0
 
@@ -188,7 +208,7 @@ def test_who_stands_alone_is_not_in_a_shared_call() -> None:
 def test_one_of_a_batch_kind_without_details_is_still_a_batch() -> None:
     s = schedule()
     add(s, "a", BATCH_ONLY)
-    assert shown(one(s, 0.0))[:2] == (Mode.BATCH, ["a"])
+    assert shown(one(s, 0.0))[:2] == (PollMode.BATCH, ["a"])
 
 
 def test_the_kinds_have_their_turns() -> None:
@@ -196,15 +216,15 @@ def test_the_kinds_have_their_turns() -> None:
     many(s, 4, DETAIL)
     many(s, 4, BATCH)
     many(s, 4, LIST_ONLY)
-    looks = s.plan(0.0, room=4)
+    looks = s.plan(0.0, max_requests=4)
     assert [(look.kind.name, look.mode) for look in looks] == [
-        ("detail", Mode.DETAIL),
-        ("batch", Mode.BATCH),
-        ("list_only", Mode.LIST),
-        ("detail", Mode.DETAIL),
+        ("detail", PollMode.DETAIL),
+        ("batch", PollMode.BATCH),
+        ("list_only", PollMode.LIST),
+        ("detail", PollMode.DETAIL),
     ]
-    assert len(s.plan(0.0, room=1)) == 1
-    assert s.plan(0.0, room=0) == []
+    assert len(s.plan(0.0, max_requests=1)) == 1
+    assert s.plan(0.0, max_requests=0) == []
     assert len(s.plan(0.0)) == 1
 
 
@@ -215,9 +235,9 @@ def test_halves_come_first_and_take_room() -> None:
     add(s, "b", DETAIL)
     s.split(look)
     assert s.next_wake() == float("-inf")
-    assert [shown(half)[:2] for half in s.plan(1.0, room=2)] == [
-        (Mode.BATCH, ["t0", "t1"]),
-        (Mode.BATCH, ["t2", "t3"]),
+    assert [shown(half)[:2] for half in s.plan(1.0, max_requests=2)] == [
+        (PollMode.BATCH, ["t0", "t1"]),
+        (PollMode.BATCH, ["t2", "t3"]),
     ]
     assert s.next_wake() == 0.0
     assert len(s.plan(1.0)) == 1
@@ -236,7 +256,7 @@ def test_the_interval_is_the_users_unless_the_rate_is_passed() -> None:
     assert s.interval() == 20.0
     many(s, 401, BATCH)
     assert s.interval() == 21.5
-    assert s.interval(rare=True) == 21.5
+    assert s.interval(webhook_backed=True) == 21.5
     s = schedule(look_rate=2.0, share=lambda: 0.25)
     many(s, 10, DETAIL)
     assert s.interval() == 20.0
@@ -250,11 +270,11 @@ def test_rare_looks_cost_less_and_come_later() -> None:
     for n in range(80):
         add(s, f"t{n}", hook="h")
     assert s.interval() == 20.0
-    assert s.interval(rare=True) == 80.0
-    s._missed = MISSED - 1
-    assert s.interval(rare=True) == 80.0
-    s._missed = MISSED
-    assert s.interval() == s.interval(rare=True) == 80.0
+    assert s.interval(webhook_backed=True) == 80.0
+    s._missed_events = MAX_MISSED_EVENTS - 1
+    assert s.interval(webhook_backed=True) == 80.0
+    s._missed_events = MAX_MISSED_EVENTS
+    assert s.interval() == s.interval(webhook_backed=True) == 80.0
 
 
 @pytest.mark.parametrize(("look_at", "answered", "due"), [(5, 5.2, 15), (5, 13, 15.5), (5, 12, 15)])
@@ -262,18 +282,18 @@ def test_the_interval_counts_from_the_look(look_at: float, answered: float, due:
     """A request that took longer is not followed by the next one at once."""
     s = schedule()
     watch = add(s)
-    s.seen(watch, one(s, look_at), answered)
-    assert (watch.due, watch.in_flight, s.next_wake()) == (due, False, due)
+    s.record_unfinished(watch, one(s, look_at), answered)
+    assert (watch.due_at, watch.in_flight, s.next_wake()) == (due, False, due)
 
 
 def test_a_rare_look_comes_after_a_rare_interval() -> None:
     s = schedule(rarity=3.0)
     watch = add(s, hook="h")
-    s.seen(watch, one(s, 1.0), 1.0)
-    assert watch.due == 31.0
-    s.event("h", 2.0)
-    s.seen(watch, one(s, 2.0), 2.0)
-    assert watch.due == 12.0
+    s.record_unfinished(watch, one(s, 1.0), 1.0)
+    assert watch.due_at == 31.0
+    s.webhook_event("h", 2.0)
+    s.record_unfinished(watch, one(s, 2.0), 2.0)
+    assert watch.due_at == 12.0
 
 
 # -- what a look showed --------------------------------------------------------------------------
@@ -282,37 +302,51 @@ def test_a_rare_look_comes_after_a_rare_interval() -> None:
 def test_a_record_that_is_seen_forgets_what_went_wrong() -> None:
     s = schedule()
     watch = add(s)
-    watch.errors, watch.error, watch.not_found, watch.absent = 3, ERROR, 2, 1
+    watch.error_count, watch.last_error, watch.not_found_count, watch.absent_count = 3, ERROR, 2, 1
     look = one(s, 0.0)
-    s.seen(watch, look, 4.0)
-    assert (watch.errors, watch.error, watch.not_found, watch.good_at) == (0, None, 0, 4.0)
-    assert watch.absent == 1
-    shared = Look(DETAIL, Mode.LIST, [watch], 4.0)
-    s.seen(watch, shared, 4.0)
-    assert watch.absent == 0
+    s.record_unfinished(watch, look, 4.0)
+    assert (watch.error_count, watch.last_error, watch.not_found_count, watch.last_success_at) == (
+        0,
+        None,
+        0,
+        4.0,
+    )
+    assert watch.absent_count == 1
+    shared = PollRequest(DETAIL, PollMode.LIST, [watch], 4.0)
+    s.record_unfinished(watch, shared, 4.0)
+    assert watch.absent_count == 0
 
 
 def test_an_answer_that_says_nothing_forgets_errors_only() -> None:
     s = schedule()
     watch = add(s, "a", BATCH)
     look = one(s, 0.0)
-    watch.errors, watch.error, watch.not_found, watch.absent = 3, ERROR, 2, 1
-    s.inconclusive(watch, look, 4.0)
-    assert (watch.errors, watch.error, watch.not_found, watch.good_at) == (0, None, 0, 4.0)
-    assert (watch.absent, watch.due, watch.in_flight) == (1, 10.0, False)
+    watch.error_count, watch.last_error, watch.not_found_count, watch.absent_count = 3, ERROR, 2, 1
+    s.record_inconclusive(watch, look, 4.0)
+    assert (watch.error_count, watch.last_error, watch.not_found_count, watch.last_success_at) == (
+        0,
+        None,
+        0,
+        4.0,
+    )
+    assert (watch.absent_count, watch.due_at, watch.in_flight) == (1, 10.0, False)
 
 
 def test_what_the_list_confirms_is_looked_at_by_the_list() -> None:
     s = schedule()
     watch = add(s, "a", BATCH)
-    s.seen(watch, Look(BATCH, Mode.LIST, [watch], 0.0, confirms=True), 5.0)
-    until = 5.0 + ALONE_FOR
-    assert lane(s, BATCH).down == dict.fromkeys((Mode.BATCH, Mode.PROCESSING, Mode.DETAIL), until)
-    watch.due = 0.0
+    s.record_unfinished(
+        watch, PollRequest(BATCH, PollMode.LIST, [watch], 0.0, confirms_absence=True), 5.0
+    )
+    until = 5.0 + RETRY_SHARED_SECONDS
+    assert lane(s, BATCH).down == dict.fromkeys(
+        (PollMode.BATCH, PollMode.PROCESSING, PollMode.DETAIL), until
+    )
+    watch.due_at = 0.0
     lane(s, BATCH).push(watch)
-    assert shown(one(s, 6.0))[0] is Mode.LIST
-    s.seen(watch, Look(BATCH, Mode.LIST, [watch], 6.0), 6.0)
-    assert shown(one(s, until))[0] is Mode.DETAIL
+    assert shown(one(s, 6.0))[0] is PollMode.LIST
+    s.record_unfinished(watch, PollRequest(BATCH, PollMode.LIST, [watch], 6.0), 6.0)
+    assert shown(one(s, until))[0] is PollMode.DETAIL
     assert lane(s, BATCH).down == {}
 
 
@@ -320,39 +354,50 @@ def test_absent_from_a_shared_answer_is_asked_alone_at_once() -> None:
     s = schedule()
     a, _ = many(s, 2, BATCH)
     look = one(s, 0.0)
-    assert s.absent(a, look, 3.0) is After.ALONE
-    assert (a.alone, a.absent, a.due, a.in_flight, a.not_found) == (True, 1, 3.0, False, 0)
+    assert s.record_absent(a, look, 3.0) is MissOutcome.POLL_DETAIL
+    assert (a.needs_detail, a.absent_count, a.due_at, a.in_flight, a.not_found_count) == (
+        True,
+        1,
+        3.0,
+        False,
+        0,
+    )
     assert lane(s, BATCH).alone == 1
-    assert a.good_at == 3.0
+    assert a.last_success_at == 3.0
     alone = one(s, 3.0)
-    assert shown(alone)[:2] == (Mode.DETAIL, ["t0"])
-    s.seen(a, alone, 4.0)
-    assert (a.alone, a.absent, lane(s, BATCH).alone) == (False, 1, 0)
+    assert shown(alone)[:2] == (PollMode.DETAIL, ["t0"])
+    s.record_unfinished(a, alone, 4.0)
+    assert (a.needs_detail, a.absent_count, lane(s, BATCH).alone) == (False, 1, 0)
 
 
 def test_absent_often_stays_alone_until_the_kind_tries_again() -> None:
     s = schedule()
     a, b = many(s, 2, BATCH)
-    s._set_alone(a, True)
-    a.absent = STAY_ALONE
-    for now in (5.0, 5.0 + ALONE_FOR - 1):
-        s.seen(a, Look(BATCH, Mode.DETAIL, [a], now), now)
-        assert a.alone
-        assert lane(s, BATCH).share_at == 5.0 + ALONE_FOR
-    b.absent = STAY_ALONE + 5
-    s.seen(a, Look(BATCH, Mode.DETAIL, [a], now), 5.0 + ALONE_FOR)
-    assert not a.alone
-    assert (a.absent, b.absent) == (STAY_ALONE - 1, STAY_ALONE - 1)
-    assert lane(s, BATCH).share_at is None
+    s._set_needs_detail(a, True)
+    a.absent_count = DETAIL_AFTER_ABSENCES
+    for now in (5.0, 5.0 + RETRY_SHARED_SECONDS - 1):
+        s.record_unfinished(a, PollRequest(BATCH, PollMode.DETAIL, [a], now), now)
+        assert a.needs_detail
+        assert lane(s, BATCH).retry_shared_at == 5.0 + RETRY_SHARED_SECONDS
+    b.absent_count = DETAIL_AFTER_ABSENCES + 5
+    s.record_unfinished(
+        a, PollRequest(BATCH, PollMode.DETAIL, [a], now), 5.0 + RETRY_SHARED_SECONDS
+    )
+    assert not a.needs_detail
+    assert (a.absent_count, b.absent_count) == (
+        DETAIL_AFTER_ABSENCES - 1,
+        DETAIL_AFTER_ABSENCES - 1,
+    )
+    assert lane(s, BATCH).retry_shared_at is None
     assert lane(s, BATCH).alone == 0
-    a.absent = 0
-    s._set_alone(a, True)
-    s.seen(a, Look(BATCH, Mode.DETAIL, [a], now), now)
-    assert (a.alone, lane(s, BATCH).share_at) == (False, None)
+    a.absent_count = 0
+    s._set_needs_detail(a, True)
+    s.record_unfinished(a, PollRequest(BATCH, PollMode.DETAIL, [a], now), now)
+    assert (a.needs_detail, lane(s, BATCH).retry_shared_at) == (False, None)
 
 
 @pytest.mark.parametrize(
-    ("of", "least"), [(DETAIL, NOT_FOUND_UNCONFIRMED_FOR), (LISTED, NOT_FOUND_FOR)]
+    ("of", "least"), [(DETAIL, UNCONFIRMED_NOT_FOUND_SECONDS), (LISTED, NOT_FOUND_SECONDS)]
 )
 def test_a_task_is_given_up_after_several_answers_over_minutes(
     of: TaskKind[..., Any], least: float
@@ -361,44 +406,46 @@ def test_a_task_is_given_up_after_several_answers_over_minutes(
     watch = add(s, "a", of)
     look = one(s, 0.0)
     for n, now in enumerate((5.0, 6.0, 5.0 + least - 0.1), 1):
-        assert s.absent(watch, look, now) is After.AGAIN
-        assert (watch.not_found, watch.not_found_since) == (n, 5.0)
-        assert s._halves == []
-        assert watch.due == max(10.0, now + 2.5)
-    last = s.absent(watch, look, 5.0 + least)
+        assert s.record_absent(watch, look, now) is MissOutcome.POLL_AGAIN
+        assert (watch.not_found_count, watch.not_found_since) == (n, 5.0)
+        assert s._follow_up_requests == []
+        assert watch.due_at == max(10.0, now + 2.5)
+    last = s.record_absent(watch, look, 5.0 + least)
     if of is DETAIL:
-        assert last is After.GIVE_UP
+        assert last is MissOutcome.GIVE_UP
         return
-    assert last is After.AGAIN
+    assert last is MissOutcome.POLL_AGAIN
     assert s.next_wake() == float("-inf")
-    (confirming,) = s._halves
-    assert confirming.at == 5.0 + least
+    (confirming,) = s._follow_up_requests
+    assert confirming.planned_at == 5.0 + least
     confirming = one(s, 6.0 + least)
-    assert shown(confirming) == (Mode.LIST, ["a"], None, True, 6.0 + least)
+    assert shown(confirming) == (PollMode.LIST, ["a"], None, True, 6.0 + least)
     assert confirming.kind is of
-    assert s.absent(watch, confirming, 7.0 + least) is After.GIVE_UP
+    assert s.record_absent(watch, confirming, 7.0 + least) is MissOutcome.GIVE_UP
 
 
 def test_a_few_answers_are_not_enough_however_far_apart() -> None:
     s = schedule()
     watch = add(s)
     look = one(s, 0.0)
-    assert s.absent(watch, look, 0.0) is After.AGAIN
-    assert s.absent(watch, look, 1e6) is After.AGAIN
-    assert s.absent(watch, look, 1e6) is After.GIVE_UP
+    assert s.record_absent(watch, look, 0.0) is MissOutcome.POLL_AGAIN
+    assert s.record_absent(watch, look, 1e6) is MissOutcome.POLL_AGAIN
+    assert s.record_absent(watch, look, 1e6) is MissOutcome.GIVE_UP
 
 
 def test_absent_from_the_only_shared_call_counts() -> None:
     s = schedule()
     watch = add(s, "a", LIST_ONLY)
-    assert s.absent(watch, one(s, 0.0), 0.0) is After.AGAIN
-    assert (watch.not_found, watch.alone, watch.absent) == (1, False, 0)
+    assert s.record_absent(watch, one(s, 0.0), 0.0) is MissOutcome.POLL_AGAIN
+    assert (watch.not_found_count, watch.needs_detail, watch.absent_count) == (1, False, 0)
 
 
 def test_a_confirming_look_whose_task_is_over_is_not_made() -> None:
     s = schedule()
     watch = add(s, "a", LISTED, due=99.0)
-    s._halves.append(Look(LISTED, Mode.LIST, [watch], 0.0, confirms=True))
+    s._follow_up_requests.append(
+        PollRequest(LISTED, PollMode.LIST, [watch], 0.0, confirms_absence=True)
+    )
     s.drop(watch)
     assert s.plan(0.0) == []
 
@@ -417,55 +464,67 @@ def test_the_pause_after_an_error_grows(errors: int, jitter: float, pause: float
     s = schedule(jitter=lambda: jitter)
     watch = add(s)
     look = one(s, 0.0)
-    watch.errors, watch.not_found, watch.again = errors, 2, 5.0
-    s.failed(look, ERROR, 4.0)
-    assert watch.due == pytest.approx(4.0 + pause)
-    assert (watch.errors, watch.error, watch.not_found) == (errors + 1, ERROR, 0)
-    assert (watch.again, watch.in_flight) == (NEVER, False)
-    assert BACKOFF_MOST == 30.0
+    watch.error_count, watch.not_found_count, watch.poll_again_at = errors, 2, 5.0
+    s.request_failed(look, ERROR, 4.0)
+    assert watch.due_at == pytest.approx(4.0 + pause)
+    assert (watch.error_count, watch.last_error, watch.not_found_count) == (errors + 1, ERROR, 0)
+    assert (watch.poll_again_at, watch.in_flight) == (NEVER, False)
+    assert MAX_BACKOFF == 30.0
 
 
 def test_the_pause_is_never_shorter_than_the_interval() -> None:
     s = schedule(interval=50.0)
     watch = add(s)
-    s.failed(one(s, 0.0), ERROR, 0.0)
-    assert watch.due == 50.0
+    s.request_failed(one(s, 0.0), ERROR, 0.0)
+    assert watch.due_at == 50.0
     s = schedule(interval=0.01, jitter=lambda: 1.0)
     watch = add(s)
-    watch.errors = 40
-    s.failed(one(s, 0.0), ERROR, 0.0)
-    assert watch.due == 30.0
+    watch.error_count = 40
+    s.request_failed(one(s, 0.0), ERROR, 0.0)
+    assert watch.due_at == 30.0
 
 
 def test_the_pause_is_that_of_the_one_that_failed_most() -> None:
     s = schedule(interval=1.0, jitter=lambda: 1.0)
     a, b, c = many(s, 3, BATCH)
     look = one(s, 0.0)
-    b.errors = 2
+    b.error_count = 2
     s.drop(c)
-    s.failed(look, ERROR, 0.0)
-    assert (a.due, b.due, a.errors, b.errors, c.errors) == (8.0, 8.0, 1, 3, 0)
-    s.failed(Look(BATCH, Mode.BATCH, [], 0.0), ERROR, 0.0)
+    s.request_failed(look, ERROR, 0.0)
+    assert (a.due_at, b.due_at, a.error_count, b.error_count, c.error_count) == (8.0, 8.0, 1, 3, 0)
+    s.request_failed(PollRequest(BATCH, PollMode.BATCH, [], 0.0), ERROR, 0.0)
 
 
 def test_a_record_that_cannot_be_read_is_asked_for_alone() -> None:
     s = schedule()
     a, b = many(s, 2, BATCH)
     look = one(s, 0.0)
-    s.unreadable(a, look, ERROR, 3.0)
-    assert (a.alone, a.absent, a.errors, a.error, a.due) == (True, 1, 1, ERROR, 3.0)
+    s.record_unreadable(a, look, ERROR, 3.0)
+    assert (a.needs_detail, a.absent_count, a.error_count, a.last_error, a.due_at) == (
+        True,
+        1,
+        1,
+        ERROR,
+        3.0,
+    )
     assert b.in_flight
-    s.unreadable(a, one(s, 3.0), ERROR, 4.0)
-    assert (a.errors, a.error, a.in_flight) == (2, ERROR, False)
-    assert a.due == 4.0 + 22.5
-    assert a.absent == 1
+    s.record_unreadable(a, one(s, 3.0), ERROR, 4.0)
+    assert (a.error_count, a.last_error, a.in_flight) == (2, ERROR, False)
+    assert a.due_at == 4.0 + 22.5
+    assert a.absent_count == 1
 
 
 def test_where_nothing_is_asked_alone_it_is_looked_at_later() -> None:
     s = schedule()
     a, b = many(s, 2, LIST_ONLY)
-    s.unreadable(a, one(s, 0.0), ERROR, 3.0)
-    assert (a.alone, a.errors, a.error, a.due, b.errors) == (False, 1, ERROR, 18.0, 0)
+    s.record_unreadable(a, one(s, 0.0), ERROR, 3.0)
+    assert (a.needs_detail, a.error_count, a.last_error, a.due_at, b.error_count) == (
+        False,
+        1,
+        ERROR,
+        18.0,
+        0,
+    )
 
 
 def test_a_refused_shared_call_is_asked_for_one_by_one() -> None:
@@ -473,15 +532,15 @@ def test_a_refused_shared_call_is_asked_for_one_by_one() -> None:
     a, b, c = many(s, 3, BATCH)
     look = one(s, 0.0)
     s.drop(c)
-    assert s.ask_alone(look, 2.0) is True
-    assert [(w.alone, w.absent, w.due) for w in (a, b)] == [(True, 1, 2.0)] * 2
-    assert [shown(one)[:2] for one in s.plan(2.0)] == [(Mode.DETAIL, [n]) for n in ("t0", "t1")]
-    assert s.ask_alone(Look(BATCH, Mode.DETAIL, [a], 0.0), 2.0) is False
+    assert s.poll_each_by_detail(look, 2.0) is True
+    assert [(w.needs_detail, w.absent_count, w.due_at) for w in (a, b)] == [(True, 1, 2.0)] * 2
+    assert [shown(one)[:2] for one in s.plan(2.0)] == [(PollMode.DETAIL, [n]) for n in ("t0", "t1")]
+    assert s.poll_each_by_detail(PollRequest(BATCH, PollMode.DETAIL, [a], 0.0), 2.0) is False
     d, e = many(s, 2, LIST_ONLY)
-    assert s.ask_alone(one(s, 2.0), 2.0) is False
-    assert (d.alone, e.alone) == (False, False)
-    gone = Look(BATCH_ONLY, Mode.BATCH, [], 0.0)
-    assert s.ask_alone(gone, 2.0) is False
+    assert s.poll_each_by_detail(one(s, 2.0), 2.0) is False
+    assert (d.needs_detail, e.needs_detail) == (False, False)
+    gone = PollRequest(BATCH_ONLY, PollMode.BATCH, [], 0.0)
+    assert s.poll_each_by_detail(gone, 2.0) is False
 
 
 def test_a_refused_batch_is_halved_until_one_stands_alone() -> None:
@@ -490,10 +549,14 @@ def test_a_refused_batch_is_halved_until_one_stands_alone() -> None:
     s.split(one(s, 0.0))
     looks = s.plan(1.0)
     assert [shown(look) for look in looks] == [
-        (Mode.BATCH, ["t0", "t1"], None, False, 1.0),
-        (Mode.DETAIL, ["t2"], None, False, 1.0),
+        (PollMode.BATCH, ["t0", "t1"], None, False, 1.0),
+        (PollMode.DETAIL, ["t2"], None, False, 1.0),
     ]
-    assert [(w.alone, w.absent) for w in watches] == [(False, 0), (False, 0), (True, 1)]
+    assert [(w.needs_detail, w.absent_count) for w in watches] == [
+        (False, 0),
+        (False, 0),
+        (True, 1),
+    ]
     assert looks[1].kind is BATCH
 
 
@@ -501,7 +564,10 @@ def test_without_a_detail_the_last_one_stays_in_a_batch() -> None:
     s = schedule()
     many(s, 2, BATCH_ONLY)
     s.split(one(s, 0.0))
-    assert [shown(look)[:2] for look in s.plan(1.0)] == [(Mode.BATCH, ["t0"]), (Mode.BATCH, ["t1"])]
+    assert [shown(look)[:2] for look in s.plan(1.0)] == [
+        (PollMode.BATCH, ["t0"]),
+        (PollMode.BATCH, ["t1"]),
+    ]
 
 
 def test_a_refused_list_is_asked_for_one_by_one() -> None:
@@ -510,9 +576,9 @@ def test_a_refused_list_is_asked_for_one_by_one() -> None:
     watches = many(s, 9, LISTED)
     s.split(one(s, 0.0))
     looks = s.plan(1.0)
-    assert {shown(look)[0] for look in looks} == {Mode.DETAIL}
+    assert {shown(look)[0] for look in looks} == {PollMode.DETAIL}
     assert sorted(id for look in looks for id in shown(look)[1]) == [f"t{n}" for n in range(9)]
-    assert [(w.alone, w.absent) for w in watches] == [(True, 1)] * 9
+    assert [(w.needs_detail, w.absent_count) for w in watches] == [(True, 1)] * 9
 
 
 def test_of_halves_the_dropped_are_left_out() -> None:
@@ -521,32 +587,32 @@ def test_of_halves_the_dropped_are_left_out() -> None:
     s.split(one(s, 0.0))
     s.drop(a)
     s.drop(c)
-    assert [shown(look)[:2] for look in s.plan(1.0)] == [(Mode.DETAIL, ["t1"])]
-    assert b.alone
+    assert [shown(look)[:2] for look in s.plan(1.0)] == [(PollMode.DETAIL, ["t1"])]
+    assert b.needs_detail
 
 
 def test_the_list_may_be_read_instead() -> None:
     s = schedule()
     many(s, 2, LIST_ONLY)
     look = one(s, 0.0)
-    s.list_instead(look)
+    s.poll_list_instead(look)
     again = one(s, 1.0)
-    assert shown(again) == (Mode.LIST, ["t0", "t1"], None, False, 1.0)
+    assert shown(again) == (PollMode.LIST, ["t0", "t1"], None, False, 1.0)
     assert again.kind is LIST_ONLY
 
 
 # -- another call in place of one that fails -----------------------------------------------------
 
 
-def fail(s: Schedule, look: Look, now: float) -> None:
-    s.failed(look, ERROR, now)
+def fail(s: PollSchedule, look: PollRequest, now: float) -> None:
+    s.request_failed(look, ERROR, now)
 
 
-def due_again(s: Schedule, of: TaskKind[..., Any], now: float) -> Look:
+def due_again(s: PollSchedule, of: TaskKind[..., Any], now: float) -> PollRequest:
     """Return the next call for this kind, whose tasks are all due now."""
     for watch in s:
         if watch.kind is of and not watch.in_flight:
-            watch.due = now
+            watch.due_at = now
             lane(s, of).push(watch)
     return one(s, now)
 
@@ -557,21 +623,21 @@ def test_a_call_that_fails_twice_is_replaced_by_one_that_works() -> None:
     of = BATCH_OR_DETAIL
     fail(s, one(s, 0.0), 0.0)
     second = due_again(s, of, 1.0)
-    assert shown(second)[0] is Mode.BATCH
+    assert shown(second)[0] is PollMode.BATCH
     fail(s, second, 1.0)
     trial, *others = due_again_all(s, of, 2.0)
-    assert shown(trial) == (Mode.DETAIL, ["t0"], Mode.BATCH, False, 2.0)
-    assert [shown(look)[:3] for look in others] == [(Mode.DETAIL, ["t1"], None)]
-    s.answered(trial, 3.0)
-    assert lane(s, of).down == {Mode.BATCH: 3.0 + DOWN_FOR}
-    assert lane(s, of).spans == {Mode.BATCH: DOWN_FOR}
-    assert lane(s, of).worked == {Mode.DETAIL: 3.0}
+    assert shown(trial) == (PollMode.DETAIL, ["t0"], PollMode.BATCH, False, 2.0)
+    assert [shown(look)[:3] for look in others] == [(PollMode.DETAIL, ["t1"], None)]
+    s.request_succeeded(trial, 3.0)
+    assert lane(s, of).down == {PollMode.BATCH: 3.0 + DISABLE_SECONDS}
+    assert lane(s, of).spans == {PollMode.BATCH: DISABLE_SECONDS}
+    assert lane(s, of).worked == {PollMode.DETAIL: 3.0}
 
 
-def due_again_all(s: Schedule, of: TaskKind[..., Any], now: float) -> list[Look]:
+def due_again_all(s: PollSchedule, of: TaskKind[..., Any], now: float) -> list[PollRequest]:
     for watch in s:
         if watch.kind is of and not watch.in_flight:
-            watch.due = now
+            watch.due_at = now
             lane(s, of).push(watch)
     return s.plan(now)
 
@@ -581,16 +647,23 @@ def test_a_relapse_is_left_alone_for_twice_as_long() -> None:
     (a,) = many(s, 1, BATCH_OR_DETAIL)
     of = BATCH_OR_DETAIL
     until = 0.0
-    for span in (DOWN_FOR, 2 * DOWN_FOR, 4 * DOWN_FOR, 8 * DOWN_FOR, ALONE_FOR, ALONE_FOR):
-        trial = Look(of, Mode.DETAIL, [a], until, Mode.BATCH)
-        s.answered(trial, until)
-        assert lane(s, of).spans[Mode.BATCH] == span
-        s.answered(trial, until)  # is down already
-        assert lane(s, of).spans[Mode.BATCH] == span
+    for span in (
+        DISABLE_SECONDS,
+        2 * DISABLE_SECONDS,
+        4 * DISABLE_SECONDS,
+        8 * DISABLE_SECONDS,
+        RETRY_SHARED_SECONDS,
+        RETRY_SHARED_SECONDS,
+    ):
+        trial = PollRequest(of, PollMode.DETAIL, [a], until, PollMode.BATCH)
+        s.request_succeeded(trial, until)
+        assert lane(s, of).spans[PollMode.BATCH] == span
+        s.request_succeeded(trial, until)  # is down already
+        assert lane(s, of).spans[PollMode.BATCH] == span
         until += span
-        assert lane(s, of).down == {Mode.BATCH: until}
+        assert lane(s, of).down == {PollMode.BATCH: until}
         lane(s, of).down.clear()
-    s.answered(Look(of, Mode.BATCH, [a], 0.0), 0.0)
+    s.request_succeeded(PollRequest(of, PollMode.BATCH, [a], 0.0), 0.0)
     assert lane(s, of).spans == {}
 
 
@@ -598,9 +671,9 @@ def test_a_call_that_failed_before_is_replaced_at_once() -> None:
     s = schedule()
     many(s, 2, BATCH_OR_DETAIL)
     of = BATCH_OR_DETAIL
-    lane(s, of).spans[Mode.BATCH] = 60.0
+    lane(s, of).spans[PollMode.BATCH] = 60.0
     fail(s, one(s, 0.0), 0.0)
-    assert lane(s, of).trial == (Mode.DETAIL, Mode.BATCH)
+    assert lane(s, of).trial == (PollMode.DETAIL, PollMode.BATCH)
 
 
 def test_what_works_for_others_is_not_replaced() -> None:
@@ -608,64 +681,64 @@ def test_what_works_for_others_is_not_replaced() -> None:
     a, b = many(s, 2, BATCH_OR_DETAIL)
     of = BATCH_OR_DETAIL
     look = one(s, 0.0)
-    a.errors, a.good_at, b.good_at = 1, 5.0, 7.0
-    for worked, instead in ((7.0, Mode.BATCH), (7.1, None)):
-        lane(s, of).worked[Mode.BATCH] = worked
+    a.error_count, a.last_success_at, b.last_success_at = 1, 5.0, 7.0
+    for worked, instead in ((7.0, PollMode.BATCH), (7.1, None)):
+        lane(s, of).worked[PollMode.BATCH] = worked
         fail(s, look, 8.0)
-        assert lane(s, of).trial == (Mode.DETAIL, instead)
-        a.errors = b.errors = 1
+        assert lane(s, of).trial == (PollMode.DETAIL, instead)
+        a.error_count = b.error_count = 1
 
 
 def test_what_was_tried_in_vain_is_not_tried_again() -> None:
     s = schedule()
     (a,) = many(s, 1, BATCH)
     of = BATCH
-    a.errors = 1
-    fail(s, Look(of, Mode.DETAIL, [a], 0.0), 0.0)
-    assert lane(s, of).trial == (Mode.BATCH, Mode.DETAIL)
+    a.error_count = 1
+    fail(s, PollRequest(of, PollMode.DETAIL, [a], 0.0), 0.0)
+    assert lane(s, of).trial == (PollMode.BATCH, PollMode.DETAIL)
     first = due_again(s, of, 1.0)
-    assert shown(first)[:3] == (Mode.BATCH, ["t0"], Mode.DETAIL)
+    assert shown(first)[:3] == (PollMode.BATCH, ["t0"], PollMode.DETAIL)
     assert lane(s, of).trial is None
     fail(s, first, 1.0)
-    assert lane(s, of).tried == [Mode.BATCH]
+    assert lane(s, of).tried == [PollMode.BATCH]
     assert lane(s, of).trial is None
     fail(s, due_again(s, of, 2.0), 2.0)
-    assert lane(s, of).trial == (Mode.LIST, Mode.DETAIL)
+    assert lane(s, of).trial == (PollMode.LIST, PollMode.DETAIL)
     fail(s, due_again(s, of, 3.0), 3.0)
-    assert lane(s, of).tried == [Mode.BATCH, Mode.LIST]
+    assert lane(s, of).tried == [PollMode.BATCH, PollMode.LIST]
     fail(s, due_again(s, of, 4.0), 4.0)
     assert (lane(s, of).tried, lane(s, of).trial) == ([], None)
-    lane(s, of).tried.append(Mode.BATCH)
-    s.answered(Look(of, Mode.DETAIL, [a], 0.0), 4.0)
+    lane(s, of).tried.append(PollMode.BATCH)
+    s.request_succeeded(PollRequest(of, PollMode.DETAIL, [a], 0.0), 4.0)
     assert lane(s, of).tried == []
 
 
 def test_what_is_down_or_only_confirms_is_not_replaced() -> None:
     s = schedule()
     (a,) = many(s, 1, BATCH)
-    a.errors = 5
-    fail(s, Look(BATCH, Mode.LIST, [a], 0.0, confirms=True), 0.0)
-    lane(s, BATCH).down[Mode.DETAIL] = 99.0
-    fail(s, Look(BATCH, Mode.DETAIL, [a], 0.0), 0.0)
+    a.error_count = 5
+    fail(s, PollRequest(BATCH, PollMode.LIST, [a], 0.0, confirms_absence=True), 0.0)
+    lane(s, BATCH).down[PollMode.DETAIL] = 99.0
+    fail(s, PollRequest(BATCH, PollMode.DETAIL, [a], 0.0), 0.0)
     assert lane(s, BATCH).trial is None
     assert lane(s, BATCH).tried == []
-    fail(s, Look(BATCH, Mode.BATCH, [a], 0.0), 0.0)
-    assert lane(s, BATCH).trial == (Mode.LIST, Mode.BATCH)
-    fail(s, Look(DETAIL, Mode.DETAIL, [], 0.0), 0.0)
-    s.answered(Look(DETAIL, Mode.DETAIL, [], 0.0), 0.0)
+    fail(s, PollRequest(BATCH, PollMode.BATCH, [a], 0.0), 0.0)
+    assert lane(s, BATCH).trial == (PollMode.LIST, PollMode.BATCH)
+    fail(s, PollRequest(DETAIL, PollMode.DETAIL, [], 0.0), 0.0)
+    s.request_succeeded(PollRequest(DETAIL, PollMode.DETAIL, [], 0.0), 0.0)
 
 
 def test_a_trial_takes_those_that_stand_alone_too() -> None:
     s = schedule()
     a, b = many(s, 2, BATCH)
-    s._set_alone(a, True)
-    s._set_alone(b, True)
-    lane(s, BATCH).trial = (Mode.BATCH, None)
-    assert shown(one(s, 0.0))[:3] == (Mode.BATCH, ["t0", "t1"], None)
+    s._set_needs_detail(a, True)
+    s._set_needs_detail(b, True)
+    lane(s, BATCH).trial = (PollMode.BATCH, None)
+    assert shown(one(s, 0.0))[:3] == (PollMode.BATCH, ["t0", "t1"], None)
     s = schedule()
     add(s, "a", BATCH)
-    lane(s, BATCH).trial = (Mode.BATCH, None)
-    assert shown(one(s, 0.0))[:2] == (Mode.BATCH, ["a"])
+    lane(s, BATCH).trial = (PollMode.BATCH, None)
+    assert shown(one(s, 0.0))[:2] == (PollMode.BATCH, ["a"])
 
 
 def test_after_a_replacement_those_that_failed_are_looked_at_soon() -> None:
@@ -675,19 +748,19 @@ def test_after_a_replacement_those_that_failed_are_looked_at_soon() -> None:
     a, b, c, d = many(s, 4, of, due=50.0)
     e = add(s, "e", of, due=1.0)
     for watch in (a, b, e):
-        watch.errors = 1
-    d.errors, d.in_flight = 1, True
-    s.answered(Look(of, Mode.DETAIL, [c], 0.0, Mode.BATCH), 2.0)
+        watch.error_count = 1
+    d.error_count, d.in_flight = 1, True
+    s.request_succeeded(PollRequest(of, PollMode.DETAIL, [c], 0.0, PollMode.BATCH), 2.0)
     step = 10.0 / 3
-    assert [w.due for w in (a, b, c, d, e)] == pytest.approx([2.0, 2.0 + step, 50.0, 50.0, 1.0])
+    assert [w.due_at for w in (a, b, c, d, e)] == pytest.approx([2.0, 2.0 + step, 50.0, 50.0, 1.0])
     assert lane(s, of).first() is e
     s.drop(e)
     assert s.next_wake() == 2.0
     s = schedule()
     a, b = many(s, 2, BATCH, due=50.0)
-    a.errors = b.errors = 1
-    s.answered(Look(BATCH, Mode.BATCH, [], 0.0, Mode.DETAIL), 2.0)
-    assert (a.due, b.due) == (2.0, 2.0)
+    a.error_count = b.error_count = 1
+    s.request_succeeded(PollRequest(BATCH, PollMode.BATCH, [], 0.0, PollMode.DETAIL), 2.0)
+    assert (a.due_at, b.due_at) == (2.0, 2.0)
 
 
 # -- events, hurry, other clients ----------------------------------------------------------------
@@ -696,13 +769,13 @@ def test_after_a_replacement_those_that_failed_are_looked_at_soon() -> None:
 def test_a_watch_is_hastened() -> None:
     s = schedule()
     watch = add(s, due=50.0)
-    s.hasten(watch, 7.0)
-    assert (watch.due, s.next_wake()) == (7.0, 7.0)
-    s.hasten(watch, 8.0)
-    assert watch.due == 7.0
+    s.poll_now(watch, 7.0)
+    assert (watch.due_at, s.next_wake()) == (7.0, 7.0)
+    s.poll_now(watch, 8.0)
+    assert watch.due_at == 7.0
     one(s, 8.0)
-    s.hasten(watch, 5.0)
-    assert watch.due == 7.0
+    s.poll_now(watch, 5.0)
+    assert watch.due_at == 7.0
     assert s.next_wake() is None
 
 
@@ -710,69 +783,69 @@ def test_an_event_moves_the_look() -> None:
     s = schedule(rarity=3.0)
     a, b = add(s, "a", due=50.0, hook="h"), add(s, "b", due=50.0, hook="h")
     other = add(s, "c", due=50.0, hook="x")
-    s._missed = 2
-    s._unheard["h"] = 1.0
-    s.event("h", 7.0)
-    s.event("unknown", 7.0)
-    assert [(w.due, w.told, w.nudged) for w in (a, b)] == [(7.0, True, 7.0)] * 2
-    assert (other.due, other.told, other.nudged) == (50.0, False, float("-inf"))
-    assert (s._missed, s._unheard, lane(s, DETAIL).rare) == (0, {}, 1)
-    s.event("h", 8.0)
-    assert (a.due, lane(s, DETAIL).rare) == (7.0, 1)
+    s._missed_events = 2
+    s._ends_without_event["h"] = 1.0
+    s.webhook_event("h", 7.0)
+    s.webhook_event("unknown", 7.0)
+    assert [(w.due_at, w.hinted, w.hinted_poll_at) for w in (a, b)] == [(7.0, True, 7.0)] * 2
+    assert (other.due_at, other.hinted, other.hinted_poll_at) == (50.0, False, float("-inf"))
+    assert (s._missed_events, s._ends_without_event, lane(s, DETAIL).rare) == (0, {}, 1)
+    s.webhook_event("h", 8.0)
+    assert (a.due_at, lane(s, DETAIL).rare) == (7.0, 1)
     assert s.next_wake() == 7.0
 
 
 def test_a_second_event_waits_for_the_interval() -> None:
     s = schedule()
     watch = add(s, due=50.0)
-    s.nudge(watch, 7.0)
-    s.seen(watch, one(s, 7.0), 7.5)
-    watch.due = 50.0
+    s.poll_early(watch, 7.0)
+    s.record_unfinished(watch, one(s, 7.0), 7.5)
+    watch.due_at = 50.0
     lane(s, DETAIL).push(watch)
-    s.nudge(watch, 9.0)
-    assert (watch.due, watch.nudged) == (17.0, 7.0)
-    s.nudge(watch, 17.0)
-    assert watch.nudged == 17.0
+    s.poll_early(watch, 9.0)
+    assert (watch.due_at, watch.hinted_poll_at) == (17.0, 7.0)
+    s.poll_early(watch, 17.0)
+    assert watch.hinted_poll_at == 17.0
 
 
 def test_an_event_during_a_look_asks_for_another() -> None:
     s = schedule()
     watch = add(s)
     look = one(s, 0.0)
-    s.nudge(watch, 1.0)
-    s.nudge(watch, 2.0)
-    assert watch.again == 1.0
-    s.seen(watch, look, 3.0)
-    assert (watch.due, watch.again) == (1.0, NEVER)
-    s.seen(watch, one(s, 3.0), 3.0)
-    assert watch.due == 13.0
+    s.poll_early(watch, 1.0)
+    s.poll_early(watch, 2.0)
+    assert watch.poll_again_at == 1.0
+    s.record_unfinished(watch, look, 3.0)
+    assert (watch.due_at, watch.poll_again_at) == (1.0, NEVER)
+    s.record_unfinished(watch, one(s, 3.0), 3.0)
+    assert watch.due_at == 13.0
 
 
 def test_an_event_where_the_shared_call_shows_no_ends() -> None:
     s = schedule()
     a, b = many(s, 2, PROCESSING, due=50.0)
-    s.nudge(a, 1.0)
-    assert (a.alone, b.alone) == (True, False)
+    s.poll_early(a, 1.0)
+    assert (a.needs_detail, b.needs_detail) == (True, False)
     for of in (BATCH, PROCESSING_ONLY):
         a, b = many(s, 2, of, due=50.0)
-        s.nudge(a, 1.0)
-        assert not a.alone
+        s.poll_early(a, 1.0)
+        assert not a.needs_detail
 
 
 def test_ends_without_events_are_counted() -> None:
     s = schedule(rarity=3.0)
-    for n in range(MISSED):
+    for n in range(MAX_MISSED_EVENTS):
         watch = add(s, f"t{n}", now=0.0, due=1.0, hook=f"h{n}")
-        assert s.ended(watch, 5.0) is False
+        assert s.record_end(watch, 5.0) is False
         assert watch.dropped
-        assert s._unheard[f"h{n}"] == 5.0
-    assert s._missed == 0
+        assert s._ends_without_event[f"h{n}"] == 5.0
+    assert s._missed_events == 0
     late = [add(s, f"u{n}", now=0.0, due=0.0, hook=f"g{n}") for n in range(2)]
-    assert s.ended(late[0], 34.9) is False
-    assert (s._missed, len(s._unheard)) == (0, 3)
-    assert s.ended(late[1], 35.0) is True
-    assert (s._missed, s._unheard) == (MISSED, {})
-    assert s.ended(add(s, "v"), 99.0) is False
+    assert s.record_end(late[0], 34.9) is False
+    assert (s._missed_events, len(s._ends_without_event)) == (0, 3)
+    assert s.record_end(late[1], 35.0) is True
+    assert (s._missed_events, s._ends_without_event) == (MAX_MISSED_EVENTS, {})
+    assert s.record_end(add(s, "v"), 99.0) is False
 
 
 @pytest.mark.parametrize(
@@ -782,40 +855,49 @@ def test_some_ends_prove_nothing(values: dict[str, Any]) -> None:
     s = schedule(rarity=values.pop("rarity", 3.0))
     values.pop("of", None)
     watch = add(s, **{"due": 1.0, "hook": "h", **values})
-    assert s.ended(watch, 5.0) is False
-    assert s._unheard == {}
+    assert s.record_end(watch, 5.0) is False
+    assert s._ends_without_event == {}
 
 
 def test_only_the_old_ones_are_counted() -> None:
     s = schedule(rarity=3.0)
-    s._unheard = {"a": 1.0, "b": 2.0, "c": 3.0}
-    s._missed = MISSED - 1
-    assert s.ended(add(s), 31.5) is True
-    assert (s._missed, s._unheard) == (MISSED, {"b": 2.0, "c": 3.0})
-    assert s.ended(add(s), 32.5) is False
-    assert s._missed == MISSED + 1
+    s._ends_without_event = {"a": 1.0, "b": 2.0, "c": 3.0}
+    s._missed_events = MAX_MISSED_EVENTS - 1
+    assert s.record_end(add(s), 31.5) is True
+    assert (s._missed_events, s._ends_without_event) == (MAX_MISSED_EVENTS, {"b": 2.0, "c": 3.0})
+    assert s.record_end(add(s), 32.5) is False
+    assert s._missed_events == MAX_MISSED_EVENTS + 1
 
 
 def test_another_client_looks_at_it() -> None:
     s = schedule()
     a, b = many(s, 2, BATCH)
-    s._set_alone(a, True)
-    s.hand_over(a, 3.0)
-    assert (a.elsewhere, a.alone, a.due) == (True, False, 3.0 + BACKUP)
-    s.hand_over(a, 4.0)
-    assert (lane(s, BATCH).elsewhere, lane(s, BATCH).alone, a.due) == (1, 0, 4.0 + BACKUP)
+    s._set_needs_detail(a, True)
+    s.delegate(a, 3.0)
+    assert (a.delegated, a.needs_detail, a.due_at) == (True, False, 3.0 + DELEGATED_POLL_INTERVAL)
+    s.delegate(a, 4.0)
+    assert (lane(s, BATCH).elsewhere, lane(s, BATCH).alone, a.due_at) == (
+        1,
+        0,
+        4.0 + DELEGATED_POLL_INTERVAL,
+    )
     assert s.next_wake() == 0.0
     watch_look = one(s, 0.0)
-    assert a in watch_look.watches
-    s.seen(a, watch_look, 5.0)
-    assert a.due == BACKUP
-    a.errors, a.error, a.not_found, a.awaited = 1, ERROR, 2, False
-    s.told(a, 6.0)
-    assert (a.errors, a.error, a.not_found, a.awaited) == (0, None, 0, True)
-    assert (a.good_at, a.due) == (6.0, 6.0 + BACKUP)
-    s.take_back(a, 8.0)
-    s.take_back(a, 9.0)
-    assert (a.elsewhere, a.due, lane(s, BATCH).elsewhere) == (False, 8.0, 0)
+    assert a in watch_look.polled_tasks
+    s.record_unfinished(a, watch_look, 5.0)
+    assert a.due_at == DELEGATED_POLL_INTERVAL
+    a.error_count, a.last_error, a.not_found_count, a.had_time_for_event = 1, ERROR, 2, False
+    s.reported_by_leader(a, 6.0)
+    assert (a.error_count, a.last_error, a.not_found_count, a.had_time_for_event) == (
+        0,
+        None,
+        0,
+        True,
+    )
+    assert (a.last_success_at, a.due_at) == (6.0, 6.0 + DELEGATED_POLL_INTERVAL)
+    s.reclaim(a, 8.0)
+    s.reclaim(a, 9.0)
+    assert (a.delegated, a.due_at, lane(s, BATCH).elsewhere) == (False, 8.0, 0)
     assert s.next_wake() == 8.0
     assert b.in_flight
 
@@ -824,9 +906,9 @@ def test_what_is_in_flight_is_not_moved() -> None:
     s = schedule()
     watch = add(s)
     one(s, 0.0)
-    s.hand_over(watch, 5.0)
-    s.take_back(watch, 6.0)
-    assert (watch.due, s.next_wake()) == (0.0, None)
+    s.delegate(watch, 5.0)
+    s.reclaim(watch, 6.0)
+    assert (watch.due_at, s.next_wake()) == (0.0, None)
 
 
 def test_what_is_dropped_comes_back_by_nothing() -> None:
@@ -834,16 +916,16 @@ def test_what_is_dropped_comes_back_by_nothing() -> None:
     a, b = many(s, 2, BATCH)
     look = one(s, 0.0)
     s.drop(a)
-    s.failed(look, ERROR, 1.0)
-    s.seen(a, look, 1.0)
-    s._set_alone(a, True)
-    s._ask_alone(a, 1.0)
-    s.inconclusive(a, look, 1.0)
+    s.request_failed(look, ERROR, 1.0)
+    s.record_unfinished(a, look, 1.0)
+    s._set_needs_detail(a, True)
+    s._poll_by_detail(a, 1.0)
+    s.record_inconclusive(a, look, 1.0)
     assert (lane(s, BATCH).alone, list(s), a.in_flight) == (0, [b], True)
-    assert s.next_wake() == b.due
+    assert s.next_wake() == b.due_at
 
 
 def test_a_kind_whose_pages_are_small_takes_more_calls() -> None:
     s = schedule(look_rate=1.0)
-    many(s, 45, evolve(LIST_ONLY, paging=Paging(most=2)))
+    many(s, 45, evolve(LIST_ONLY, paging=ListPaging(max_size=2)))
     assert s.interval() == 23.0

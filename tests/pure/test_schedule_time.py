@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from a2e_async.errors import A2EError
-from a2e_async.tasks.schedule import (
-    BACKOFF_MOST,
-    NOT_FOUND_FOR,
-    NOT_FOUND_UNCONFIRMED_FOR,
-    Schedule,
+from a2e_async._core.polling.polled_tasks import PollMode, PollRequest
+from a2e_async._core.polling.schedule import (
+    MAX_BACKOFF,
+    NOT_FOUND_SECONDS,
+    UNCONFIRMED_NOT_FOUND_SECONDS,
+    PollSchedule,
 )
-from a2e_async.tasks.watches import Look, Mode
+from a2e_async.errors import A2EError
 
 from .world import (
     BATCH,
@@ -32,7 +32,7 @@ from .world import (
 )
 
 
-def failing(w: World, look: Look) -> set[str]:
+def failing(w: World, look: PollRequest) -> set[str]:
     """Fail every request."""
     raise FailedCall
 
@@ -47,9 +47,9 @@ def test_the_pause_after_errors_grows_and_is_bounded(interval: float, jitter: fl
     times = [t for t, _, _ in w.looks]
     pauses = [b - a for a, b in pairwise(times)]
     assert all(b >= a - 1e-6 for a, b in pairwise(pauses))
-    assert all(interval - 1e-6 <= p <= max(BACKOFF_MOST, interval) + 1e-6 for p in pauses)
+    assert all(interval - 1e-6 <= p <= max(MAX_BACKOFF, interval) + 1e-6 for p in pauses)
     if interval < 5:
-        assert pauses[-1] >= BACKOFF_MOST / 2 - 1e-6
+        assert pauses[-1] >= MAX_BACKOFF / 2 - 1e-6
         assert pauses[-1] > pauses[0]
 
 
@@ -57,7 +57,7 @@ def test_a_success_resets_the_pause() -> None:
     """After one successful poll the interval is normal again, and so is the next pause."""
     bad = iter([True] * 6 + [False] + [True] + [False] * 1000)
 
-    def answer(w: World, look: Look) -> set[str]:
+    def answer(w: World, look: PollRequest) -> set[str]:
         if next(bad):
             raise FailedCall
         return all_shown(w, look)
@@ -81,7 +81,7 @@ def test_failures_never_end_a_wait(of) -> None:  # type: ignore[no-untyped-def]
     w.run(20_000.0)
     assert not w.given_up
     assert len(w.schedule) == 1
-    assert len(w.looks) >= 20_000 / BACKOFF_MOST
+    assert len(w.looks) >= 20_000 / MAX_BACKOFF
 
 
 @settings(max_examples=25, deadline=None)
@@ -90,7 +90,7 @@ def test_one_good_look_in_ten_keeps_a_wait_alive(good_every: int) -> None:
     """Errors interrupted by successes never end a wait, however long they go on."""
     count = iter(range(10**9))
 
-    def answer(w: World, look: Look) -> set[str]:
+    def answer(w: World, look: PollRequest) -> set[str]:
         if next(count) % good_every:
             raise FailedCall
         return all_shown(w, look)
@@ -106,13 +106,13 @@ def test_an_unknown_task_is_given_up_after_minutes(of) -> None:  # type: ignore[
     """However old it is: several answers in a row, over some minutes, must not know it."""
     w = world(lambda w, look: set())
     w.add(of, "t")
-    least = NOT_FOUND_FOR if of.list_at is not None else NOT_FOUND_UNCONFIRMED_FOR
+    least = NOT_FOUND_SECONDS if of.list is not None else UNCONFIRMED_NOT_FOUND_SECONDS
     w.run(least - 0.5)
     assert not w.given_up
     w.run(least + 5.0)
     assert least <= w.given_up["t"] <= least + 3.0
-    if of.list_at is not None:
-        assert w.looks[-1][1] is Mode.LIST, "the list has confirmed it"
+    if of.list is not None:
+        assert w.looks[-1][1] is PollMode.LIST, "the list has confirmed it"
 
 
 @pytest.mark.parametrize("of", KINDS, ids=lambda k: k.name)
@@ -122,8 +122,8 @@ def test_only_answers_in_a_row_count(of, between: str) -> None:  # type: ignore[
     times = iter([100.0 * n for n in range(1, 1000)])
     due = [next(times)]
 
-    def answer(w: World, look: Look) -> set[str]:
-        if look.at < due[0]:
+    def answer(w: World, look: PollRequest) -> set[str]:
+        if look.planned_at < due[0]:
             return set()
         due[0] = next(times)
         if between == "failed":
@@ -139,7 +139,7 @@ def test_only_answers_in_a_row_count(of, between: str) -> None:  # type: ignore[
 @pytest.mark.parametrize("of", [BATCH, LISTED], ids=lambda k: k.name)
 def test_what_the_list_shows_is_not_gone(of) -> None:  # type: ignore[no-untyped-def]
     """Where the detail does not know what the list shows, the list is asked from there on."""
-    w = world(lambda w, look: all_shown(w, look) if look.mode is Mode.LIST else set())
+    w = world(lambda w, look: all_shown(w, look) if look.mode is PollMode.LIST else set())
     w.ends["t"] = 500.0
     w.add(of, "t")
     w.run(510.0)
@@ -149,16 +149,16 @@ def test_what_the_list_shows_is_not_gone(of) -> None:  # type: ignore[no-untyped
 
 
 BROKEN = [
-    (BATCH, 20, {Mode.BATCH}),
-    (BATCH, 3, {Mode.BATCH}),
-    (BATCH, 20, {Mode.BATCH, Mode.LIST}),
-    (BATCH, 20, {Mode.BATCH, Mode.DETAIL}),
-    (BATCH, 1, {Mode.DETAIL}),
-    (PROCESSING, 5, {Mode.PROCESSING}),
-    (PROCESSING, 5, {Mode.PROCESSING, Mode.LIST}),
-    (LISTED, 20, {Mode.LIST}),
-    (LISTED, 3, {Mode.DETAIL}),
-    (kind("flaky", "detail", "list", "batch"), 5, {Mode.BATCH}),
+    (BATCH, 20, {PollMode.BATCH}),
+    (BATCH, 3, {PollMode.BATCH}),
+    (BATCH, 20, {PollMode.BATCH, PollMode.LIST}),
+    (BATCH, 20, {PollMode.BATCH, PollMode.DETAIL}),
+    (BATCH, 1, {PollMode.DETAIL}),
+    (PROCESSING, 5, {PollMode.PROCESSING}),
+    (PROCESSING, 5, {PollMode.PROCESSING, PollMode.LIST}),
+    (LISTED, 20, {PollMode.LIST}),
+    (LISTED, 3, {PollMode.DETAIL}),
+    (kind("flaky", "detail", "list", "batch"), 5, {PollMode.BATCH}),
 ]
 
 
@@ -166,7 +166,7 @@ BROKEN = [
 def test_a_call_that_fails_is_replaced_by_one_that_works(of, count, broken) -> None:  # type: ignore[no-untyped-def]
     """The end is seen by another call, the broken one is tried now and then, at little cost."""
 
-    def answer(w: World, look: Look) -> set[str]:
+    def answer(w: World, look: PollRequest) -> set[str]:
         if look.mode in broken:
             raise FailedCall
         return all_shown(w, look)
@@ -187,8 +187,8 @@ def test_a_call_that_fails_is_replaced_by_one_that_works(of, count, broken) -> N
 
 
 def test_a_call_that_works_again_is_used_again() -> None:
-    def answer(w: World, look: Look) -> set[str]:
-        if look.mode is Mode.BATCH and look.at < 5.0:
+    def answer(w: World, look: PollRequest) -> set[str]:
+        if look.mode is PollMode.BATCH and look.planned_at < 5.0:
             raise FailedCall
         return all_shown(w, look)
 
@@ -196,7 +196,7 @@ def test_a_call_that_works_again_is_used_again() -> None:
     for n in range(20):
         w.add(BATCH, f"t{n}")
     w.run(200.0)
-    assert {mode for _, mode, _ in w.calls(100.0)} == {Mode.BATCH}
+    assert {mode for _, mode, _ in w.calls(100.0)} == {PollMode.BATCH}
     assert len(w.calls(100.0)) <= 102
 
 
@@ -207,44 +207,44 @@ def test_an_outage_does_not_turn_one_call_into_many(of) -> None:  # type: ignore
     for n in range(180):
         w.add(of, f"t{n}")
     w.run(600.0)
-    assert len(w.looks) <= 3 * 600 / (BACKOFF_MOST / 2) + 20
+    assert len(w.looks) <= 3 * 600 / (MAX_BACKOFF / 2) + 20
 
 
 def test_a_record_that_cannot_be_read_concerns_itself_alone() -> None:
-    s = Schedule(interval=1.0, look_rate=None, jitter=lambda: 0.5)
-    watches = [s.add(BATCH, f"t{n}", now=0.0, due=0.0) for n in range(3)]
+    s = PollSchedule(interval=1.0, poll_rate=None, jitter=lambda: 0.5)
+    watches = [s.add(BATCH, f"t{n}", now=0.0, due_at=0.0) for n in range(3)]
     (look,) = s.plan(0.0)
     error = A2EError("odd")
-    s.answered(look, 0.1)
-    s.unreadable(watches[0], look, error, 0.1)
+    s.request_succeeded(look, 0.1)
+    s.record_unreadable(watches[0], look, error, 0.1)
     for watch in watches[1:]:
-        s.seen(watch, look, 0.1)
+        s.record_unfinished(watch, look, 0.1)
     (alone,) = s.plan(0.1)
-    assert (alone.mode, [w.id for w in alone.watches]) == (Mode.DETAIL, ["t0"])
-    s.unreadable(watches[0], alone, error, 0.2)
-    assert [w.errors for w in watches] == [2, 0, 0]
-    assert watches[0].due > 0.2
-    assert watches[1].due == watches[2].due == pytest.approx(1.0)
+    assert (alone.mode, [w.id for w in alone.polled_tasks]) == (PollMode.DETAIL, ["t0"])
+    s.record_unreadable(watches[0], alone, error, 0.2)
+    assert [w.error_count for w in watches] == [2, 0, 0]
+    assert watches[0].due_at > 0.2
+    assert watches[1].due_at == watches[2].due_at == pytest.approx(1.0)
 
 
 def test_nothing_leaks_in_a_hundred_thousand_watches() -> None:
     """The queue stays bounded while 100,000 watches come and go and one stays."""
-    s = Schedule(interval=1.0, look_rate=None, jitter=lambda: 0.5)
-    s.add(BATCH, "stays", now=0.0, due=1e9)
+    s = PollSchedule(interval=1.0, poll_rate=None, jitter=lambda: 0.5)
+    s.add(BATCH, "stays", now=0.0, due_at=1e9)
     most = 0
     for n in range(100_000):
-        watch = s.add(BATCH, f"t{n}", now=0.0, due=1e6 + n)
+        watch = s.add(BATCH, f"t{n}", now=0.0, due_at=1e6 + n)
         if n % 3 == 0:
-            s.hasten(watch, 0.0)
+            s.poll_now(watch, 0.0)
         s.drop(watch)
         s.drop(watch)
-        most = max(most, len(s._lanes["batch"].heap))
+        most = max(most, len(s._queues["batch"].heap))
     assert most <= 70
     assert [w.id for w in s] == ["stays"]
     (stays,) = s
     s.drop(stays)
     assert len(s) == 0
-    assert not s._lanes
+    assert not s._queues
     assert s.next_wake() is None
 
 
@@ -256,11 +256,11 @@ def test_nothing_leaks_in_a_hundred_thousand_watches() -> None:
 )
 def test_next_wake_is_the_earliest_due(dues, dropped, hastened) -> None:  # type: ignore[no-untyped-def]
     """`next_wake` is exactly when the earliest live watch is due, and `plan` is quiet before."""
-    s = Schedule(interval=1.0, look_rate=None, jitter=lambda: 0.5)
-    watches = [s.add(k, f"t{n}", now=0.0, due=due) for n, (k, due) in enumerate(dues)]
+    s = PollSchedule(interval=1.0, poll_rate=None, jitter=lambda: 0.5)
+    watches = [s.add(k, f"t{n}", now=0.0, due_at=due) for n, (k, due) in enumerate(dues)]
     for n, watch in enumerate(watches):
         if n in hastened:
-            s.hasten(watch, 2.5)
+            s.poll_now(watch, 2.5)
         if n in dropped:
             s.drop(watch)
     live = [min(due, 2.5) if n in hastened else due for n, (_, due) in enumerate(dues)]
@@ -273,59 +273,59 @@ def test_next_wake_is_the_earliest_due(dues, dropped, hastened) -> None:  # type
 
 def test_halves_wake_at_once_and_skip_the_dropped() -> None:
     """After a split there is something to do now; who was dropped meanwhile is not asked for."""
-    s = Schedule(interval=1.0, look_rate=None, jitter=lambda: 0.5)
-    watches = [s.add(BATCH, f"t{n}", now=0.0, due=0.0) for n in range(8)]
+    s = PollSchedule(interval=1.0, poll_rate=None, jitter=lambda: 0.5)
+    watches = [s.add(BATCH, f"t{n}", now=0.0, due_at=0.0) for n in range(8)]
     (look,) = s.plan(0.0)
     s.split(look)
     assert s.next_wake() == -math.inf
     for watch in watches[:5]:
         s.drop(watch)
     (half,) = s.plan(0.1)
-    assert [w.id for w in half.watches] == ["t5", "t6", "t7"]
-    assert half.at == 0.1
+    assert [w.id for w in half.polled_tasks] == ["t5", "t6", "t7"]
+    assert half.planned_at == 0.1
     assert s.next_wake() is None
 
 
 def test_hasten_brings_a_look_now_and_not_a_second_one() -> None:
     """A hastened watch is polled now, once; one in flight or already due is unchanged."""
-    s = Schedule(interval=10.0, look_rate=None, jitter=lambda: 0.5)
-    watch = s.add(DETAIL, "t", now=0.0, due=10.0)
+    s = PollSchedule(interval=10.0, poll_rate=None, jitter=lambda: 0.5)
+    watch = s.add(DETAIL, "t", now=0.0, due_at=10.0)
     assert s.plan(1.0) == []
-    s.hasten(watch, 1.0)
-    s.hasten(watch, 1.0)
+    s.poll_now(watch, 1.0)
+    s.poll_now(watch, 1.0)
     (look,) = s.plan(1.0)
-    s.hasten(watch, 1.5)
+    s.poll_now(watch, 1.5)
     assert s.plan(9.0) == []
-    s.seen(watch, look, 9.0)
+    s.record_unfinished(watch, look, 9.0)
     assert s.next_wake() == pytest.approx(11.5)
 
 
 def test_a_hastened_or_dropped_look_under_way_leaves_no_trace() -> None:
     """Hastening what is in flight changes nothing; what was dropped in flight never returns."""
-    s = Schedule(interval=10.0, look_rate=None, jitter=lambda: 0.5)
-    watch = s.add(DETAIL, "t", now=0.0, due=0.0)
-    gone = s.add(DETAIL, "gone", now=0.0, due=0.0)
+    s = PollSchedule(interval=10.0, poll_rate=None, jitter=lambda: 0.5)
+    watch = s.add(DETAIL, "t", now=0.0, due_at=0.0)
+    gone = s.add(DETAIL, "gone", now=0.0, due_at=0.0)
     looks = s.plan(0.0)
-    watch.due = 99.0
-    s.hasten(watch, 1.0)
+    watch.due_at = 99.0
+    s.poll_now(watch, 1.0)
     assert s.next_wake() is None
     s.drop(gone)
     for look in looks:
-        s.failed(look, A2EError("failed"), 1.0)
-    assert gone.errors == 0
-    assert [w.id for look in s.plan(1e6) for w in look.watches] == ["t"]
+        s.request_failed(look, A2EError("failed"), 1.0)
+    assert gone.error_count == 0
+    assert [w.id for look in s.plan(1e6) for w in look.polled_tasks] == ["t"]
 
 
 def test_who_stood_alone_is_forgotten_when_dropped() -> None:
     """The rest of the lane is shared and priced as if the lone watch had never been."""
-    s = Schedule(interval=1.0, look_rate=1.0, jitter=lambda: 0.5)
-    watches = [s.add(BATCH, f"t{n}", now=0.0, due=0.0) for n in range(250)]
+    s = PollSchedule(interval=1.0, poll_rate=1.0, jitter=lambda: 0.5)
+    watches = [s.add(BATCH, f"t{n}", now=0.0, due_at=0.0) for n in range(250)]
     for look in s.plan(0.0):
-        for watch in look.watches:
+        for watch in look.polled_tasks:
             if watch in watches[:100]:
-                s.absent(watch, look, 0.1)
+                s.record_absent(watch, look, 0.1)
             else:
-                s.seen(watch, look, 0.1)
+                s.record_unfinished(watch, look, 0.1)
     assert s.interval() == 101.0
     for watch in watches[:100]:
         s.drop(watch)
@@ -379,22 +379,22 @@ def test_steady_load_costs_less_than_a_call_a_job() -> None:
 
 def test_the_interval_stretches_with_the_cost_and_returns() -> None:
     """The interval is calls per round over the rate, and never below the user's."""
-    s = Schedule(interval=2.0, look_rate=5.0, jitter=lambda: 0.5)
-    watches = [s.add(DETAIL, f"t{n}", now=0.0, due=0.0) for n in range(100)]
+    s = PollSchedule(interval=2.0, poll_rate=5.0, jitter=lambda: 0.5)
+    watches = [s.add(DETAIL, f"t{n}", now=0.0, due_at=0.0) for n in range(100)]
     assert s.interval() == pytest.approx(20.0)
     for n in range(450):
-        s.add(BATCH, f"b{n}", now=0.0, due=0.0)
+        s.add(BATCH, f"b{n}", now=0.0, due_at=0.0)
     assert s.interval() == pytest.approx(103 / 5)
     for watch in watches:
         s.drop(watch)
     assert s.interval() == 2.0
-    assert {look.mode for look in s.plan(0.0)} == {Mode.BATCH}
+    assert {look.mode for look in s.plan(0.0)} == {PollMode.BATCH}
 
 
 @pytest.mark.parametrize("share", [1.0, 0.25])
 def test_workers_of_one_account_divide_the_looks(share: float) -> None:
     """A worker that waits for its part of the tasks looks as often as one that waits for all."""
-    s = Schedule(interval=1.0, look_rate=5.0, jitter=lambda: 0.5, share=lambda: share)
+    s = PollSchedule(interval=1.0, poll_rate=5.0, jitter=lambda: 0.5, rate_share=lambda: share)
     for n in range(int(400 * share)):
-        s.add(DETAIL, f"t{n}", now=0.0, due=0.0)
+        s.add(DETAIL, f"t{n}", now=0.0, due_at=0.0)
     assert s.interval() == 80.0

@@ -5,21 +5,21 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from a2e_async.reading import drift
-from a2e_async.resources.registry import kind_named
-from a2e_async.tasks.status import (
-    STALE_PAGES,
-    ListEnd,
-    Refusal,
-    by_id,
-    is_list_data,
-    read_one,
+from a2e_async._core.http.envelope import MAX_JSON_DEPTH
+from a2e_async._core.schema.record_decoder import model_drift
+from a2e_async._core.tasks.parsing import (
+    MAX_STALE_PAGES,
+    ListEndDetector,
+    StartRefusal,
+    contains_list,
+    read_raw_records,
     read_record,
-    read_rows,
-    read_start,
-    read_total,
+    read_start_response,
+    read_total_count,
+    records_by_id,
+    unwrap_detail,
 )
-from a2e_async.transport.envelope import MAX_DEPTH
+from a2e_async.kinds.registry import kind_named
 
 DUBBING = kind_named("dubbing")
 ID, ID2 = "66ea4dd87db10c73fa29b570", "66ea4dd87db10c73fa29b571"
@@ -47,7 +47,7 @@ ONE, TWO = {"_id": ID}, {"_id": ID2}
 )
 def test_records_in_every_shape_are_a_start(data: Any, ids: list[str]) -> None:
     """A record anywhere is a start that was accepted; a record's own fields do not hide it."""
-    start = read_start(DUBBING, data)
+    start = read_start_response(DUBBING, data)
     assert isinstance(start, tuple)
     assert [raw.get("_id", raw.get("id")) for raw in start] == ids
 
@@ -65,7 +65,7 @@ def test_records_in_every_shape_are_a_start(data: Any, ids: list[str]) -> None:
 )
 def test_refusals_tell_their_reason(data: Any, reason: str) -> None:
     """A response that says there is no task is a refusal, with the service's reason."""
-    assert read_start(DUBBING, data) == Refusal(reason)
+    assert read_start_response(DUBBING, data) == StartRefusal(reason)
 
 
 @pytest.mark.parametrize(
@@ -110,9 +110,9 @@ def test_refusals_tell_their_reason(data: Any, reason: str) -> None:
 )
 def test_everything_else_is_an_unknown_outcome(data: Any) -> None:
     """A response that says neither may have been charged: None, never a refusal."""
-    assert read_start(DUBBING, data) is None
+    assert read_start_response(DUBBING, data) is None
     # A kind whose failures stand under "msg" makes no exception.
-    assert read_start(kind_named("avatar_video"), data) is None
+    assert read_start_response(kind_named("avatar_video"), data) is None
 
 
 @pytest.mark.parametrize(
@@ -131,13 +131,13 @@ def test_everything_else_is_an_unknown_outcome(data: Any) -> None:
 )
 def test_totals_are_told_or_unknown(data: Any, total: int | None) -> None:
     """count or total, whole and not negative; else unknown."""
-    assert read_total(data) == total
+    assert read_total_count(data) == total
 
 
 def test_a_bare_record_is_a_list_of_one() -> None:
     """Some lists of one come without their list."""
-    assert read_rows(ONE) == [ONE]
-    assert read_rows({"count": 0}) == []
+    assert read_raw_records(ONE) == [ONE]
+    assert read_raw_records({"count": 0}) == []
 
 
 # The sample records of the API's pages, with invented hosts.
@@ -203,7 +203,7 @@ def test_the_models_do_not_drift_from_the_samples(
 ) -> None:
     """Each field of the seen answers is modelled, of the right type, and none is missing."""
     kind: Any = kind_named(name)
-    assert drift(kind.reader, sample) == known
+    assert model_drift(kind.reader, sample) == known
     record = read_record(kind, sample)
     assert record.extra == {}
     assert record.id == sample["_id"]
@@ -216,7 +216,7 @@ def test_drift_is_told() -> None:
     """The detector sees a new field, a changed type and a missing field."""
     sample = DUBBING_SAMPLE | {"newer": 1, "duration": "51 s"}
     del sample["user_id"]
-    assert drift(DUBBING.reader, sample) == (
+    assert model_drift(DUBBING.field_decoder, sample) == (
         "duration: wrong type str",
         "newer: not modelled",
         "user_id: missing",
@@ -240,24 +240,27 @@ def test_of_two_records_of_one_task_the_further_one_counts(first: int, second: i
     """In whatever order they stand, in one answer or over several; the later one of equals."""
     one, other = ({"_id": ID, "n": n, **STATES[n]} for n in (first, second))
     further = one if first > second else other
-    assert by_id(DUBBING, [one, other]) == {ID: further}
-    assert read_one(DUBBING, {"rows": [one, other]}, ID) is further
+    assert records_by_id(DUBBING, [one, other]) == {ID: further}
+    assert unwrap_detail(DUBBING, {"rows": [one, other]}, ID) is further
     known = {ID: one, ID2: TWO}
-    assert by_id(DUBBING, [other], known) is known
+    assert records_by_id(DUBBING, [other], known) is known
     assert known == {ID: further, ID2: TWO}
-    assert by_id(DUBBING, [one, {**other, "_id": ID2}]) == {ID: one, ID2: {**other, "_id": ID2}}
+    assert records_by_id(DUBBING, [one, {**other, "_id": ID2}]) == {
+        ID: one,
+        ID2: {**other, "_id": ID2},
+    }
 
 
 def test_rows_without_an_id_are_left_out() -> None:
     old = {"_id": ID, "current_status": "sent"}
     new = {"_id": ID, "current_status": "failed"}
-    assert by_id(DUBBING, [new, {}, {"_id": ""}, old, TWO]) == {ID: new, ID2: TWO}
-    assert by_id(DUBBING, []) == {}
+    assert records_by_id(DUBBING, [new, {}, {"_id": ""}, old, TWO]) == {ID: new, ID2: TWO}
+    assert records_by_id(DUBBING, []) == {}
 
 
 def test_a_detail_of_another_task_is_not_taken_for_it() -> None:
-    assert read_one(DUBBING, {"_id": ID2, "current_status": "sent"}, ID) is None
-    assert read_one(DUBBING, {"id": ID, "current_status": "sent"}, ID) == {
+    assert unwrap_detail(DUBBING, {"_id": ID2, "current_status": "sent"}, ID) is None
+    assert unwrap_detail(DUBBING, {"id": ID, "current_status": "sent"}, ID) == {
         "id": ID,
         "current_status": "sent",
     }
@@ -265,20 +268,20 @@ def test_a_detail_of_another_task_is_not_taken_for_it() -> None:
 
 @pytest.mark.parametrize("key", ["rows", "list", "data", "records", "items", "tasks"])
 def test_what_holds_a_list(key: str) -> None:
-    assert is_list_data([])
-    assert is_list_data({key: []})
-    assert is_list_data({key: {}})
-    assert not is_list_data({key: None})
-    assert not is_list_data({key: "text"})
-    assert not is_list_data({"other": []})
+    assert contains_list([])
+    assert contains_list({key: []})
+    assert contains_list({key: {}})
+    assert not contains_list({key: None})
+    assert not contains_list({key: "text"})
+    assert not contains_list({"other": []})
     for nothing in (None, "text", 5, {}):
-        assert not is_list_data(nothing)
+        assert not contains_list(nothing)
 
 
 def test_an_empty_list_says_so() -> None:
-    assert read_total({"count": 0}) == 0
-    assert read_total({"total": 0}) == 0
-    assert read_total({"count": -1, "total": 3}) == 3
+    assert read_total_count({"count": 0}) == 0
+    assert read_total_count({"total": 0}) == 0
+    assert read_total_count({"count": -1, "total": 3}) == 3
 
 
 # -- a start's response as text ----------------------------------------------------------------
@@ -293,36 +296,36 @@ def test_an_empty_list_says_so() -> None:
     ],
 )
 def test_a_text_may_be_the_records_in_json(text: str, ids: list[str]) -> None:
-    start = read_start(DUBBING, text)
+    start = read_start_response(DUBBING, text)
     assert isinstance(start, tuple)
     assert [raw["_id"] for raw in start] == ids
 
 
 def test_a_text_may_be_a_refusal_in_json() -> None:
-    assert read_start(DUBBING, '{"success": false, "msg": "no"}') == Refusal("no")
+    assert read_start_response(DUBBING, '{"success": false, "msg": "no"}') == StartRefusal("no")
 
 
 @pytest.mark.parametrize("text", ["{", "[", "5", f'"{ID}"', ID, f'{{"_id": "{ID}"'])
 def test_a_text_that_is_no_json_is_unknown(text: str) -> None:
-    assert read_start(DUBBING, text) is None
+    assert read_start_response(DUBBING, text) is None
 
 
 @pytest.mark.parametrize(
-    ("levels", "read"), [(MAX_DEPTH, True), (MAX_DEPTH + 1, False), (100_000, False)]
+    ("levels", "read"), [(MAX_JSON_DEPTH, True), (MAX_JSON_DEPTH + 1, False), (100_000, False)]
 )
 def test_a_text_that_is_nested_too_deeply_is_unknown(levels: int, read: bool) -> None:
     lists = "[" * (levels - 1) + "]" * (levels - 1)
-    start = read_start(DUBBING, f'{{"_id": "{ID}", "x": {lists}}}')
+    start = read_start_response(DUBBING, f'{{"_id": "{ID}", "x": {lists}}}')
     assert (start is not None) is read
 
 
 @pytest.mark.parametrize("name", ["message", "msg"])
 def test_a_message_refuses_only_next_to_success_false(name: str) -> None:
     """Also where the kind gives the reasons of failures under that name."""
-    kind = evolve(DUBBING, name="any", failure_texts=(name, "failed_message"))
-    assert read_start(kind, {name: "done"}) is None
-    assert read_start(kind, {name: "done", "failed_message": "no"}) == Refusal("no")
-    assert read_start(kind, {name: "bad", "success": False}) == Refusal("bad")
+    kind = evolve(DUBBING, name="any", failure_message_fields=(name, "failed_message"))
+    assert read_start_response(kind, {name: "done"}) is None
+    assert read_start_response(kind, {name: "done", "failed_message": "no"}) == StartRefusal("no")
+    assert read_start_response(kind, {name: "bad", "success": False}) == StartRefusal("bad")
 
 
 # -- the end of a list -------------------------------------------------------------------------
@@ -333,25 +336,25 @@ EMPTY = {"fresh": False, "rows": False}
 
 
 def test_a_page_that_shows_something_new_is_never_the_end() -> None:
-    end = ListEnd()
-    assert not any(end.reached(**NEW, seen=5, total=total) for total in (None, 0, 5, 9))
+    end = ListEndDetector()
+    assert not any(end.reached(**NEW, seen_count=5, total=total) for total in (None, 0, 5, 9))
 
 
 def test_a_page_that_shows_nothing_new_is_the_end() -> None:
     """But where the list counts more than it has shown it is only the third such."""
     for total in (None, 0, 4, 5):
-        assert ListEnd().reached(**STALE, seen=5, total=total)
-    end = ListEnd()
+        assert ListEndDetector().reached(**STALE, seen_count=5, total=total)
+    end = ListEndDetector()
     for _ in range(2):
-        stops = [end.reached(**STALE, seen=5, total=6) for _ in range(STALE_PAGES)]
-        assert stops == [False] * (STALE_PAGES - 1) + [True]
-        assert not end.reached(**NEW, seen=5, total=6)
-    assert ListEnd().reached(**EMPTY, seen=5, total=6)
+        stops = [end.reached(**STALE, seen_count=5, total=6) for _ in range(MAX_STALE_PAGES)]
+        assert stops == [False] * (MAX_STALE_PAGES - 1) + [True]
+        assert not end.reached(**NEW, seen_count=5, total=6)
+    assert ListEndDetector().reached(**EMPTY, seen_count=5, total=6)
 
 
 def test_a_thorough_reading_needs_an_empty_page_or_several_stale_ones() -> None:
     for total in (None, 0, 5, 6):
-        end = ListEnd(thorough=True)
-        stops = [end.reached(**STALE, seen=5, total=total) for _ in range(STALE_PAGES)]
-        assert stops == [False] * (STALE_PAGES - 1) + [True]
-        assert ListEnd(thorough=True).reached(**EMPTY, seen=5, total=total)
+        end = ListEndDetector(thorough=True)
+        stops = [end.reached(**STALE, seen_count=5, total=total) for _ in range(MAX_STALE_PAGES)]
+        assert stops == [False] * (MAX_STALE_PAGES - 1) + [True]
+        assert ListEndDetector(thorough=True).reached(**EMPTY, seen_count=5, total=total)

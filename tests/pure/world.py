@@ -1,4 +1,4 @@
-"""A service in virtual time: answers the polls of a `Schedule` and checks its guarantees."""
+"""A service in virtual time: answers the polls of a `PollSchedule` and checks its guarantees."""
 
 import heapq
 import random
@@ -8,12 +8,12 @@ from typing import Any
 
 from attrs import define, field
 
+from a2e_async._core.polling.polled_tasks import MissOutcome, PolledTask, PollMode, PollRequest
+from a2e_async._core.polling.schedule import PollSchedule
+from a2e_async._core.schema.inputs import TaskInput
+from a2e_async._core.tasks.kind import Endpoint, TaskKind
 from a2e_async.errors import A2EError
-from a2e_async.inputs import TaskInput
 from a2e_async.models import Record
-from a2e_async.tasks.kind import Endpoint, TaskKind
-from a2e_async.tasks.schedule import Schedule
-from a2e_async.tasks.watches import After, Look, Mode, Watch
 
 AT = Endpoint("GET", "/x/{id}")
 EPS = 1e-6
@@ -25,7 +25,7 @@ def kind(name: str, *modes: str) -> TaskKind[..., Any]:
         name=name,
         input=TaskInput,
         record=Record,
-        start_at=Endpoint("POST", "/x"),
+        start=Endpoint("POST", "/x"),
         **{f"{mode}_at": AT for mode in modes},
     )
 
@@ -49,24 +49,24 @@ class Refused(Exception):
     """The request is refused (400 or 404)."""
 
 
-Answer = Callable[["World", Look], set[str]]
+Answer = Callable[["World", PollRequest], set[str]]
 
 
-def all_shown(world: "World", look: Look) -> set[str]:
+def all_shown(world: "World", look: PollRequest) -> set[str]:
     """Answer with every requested id."""
-    return {watch.id for watch in look.watches}
+    return {watch.id for watch in look.polled_tasks}
 
 
 @define(eq=False)
 class World:
     """Runs a schedule; ``answer`` gives the ids shown, or raises `FailedCall` or `Refused`."""
 
-    schedule: Schedule
+    schedule: PollSchedule
     answer: Answer = all_shown
     latency: Callable[[], float] = lambda: 0.2
     ends: dict[str, float] = field(factory=dict)
     now: float = 0.0
-    looks: list[tuple[float, Mode, tuple[str, ...]]] = field(factory=list)
+    looks: list[tuple[float, PollMode, tuple[str, ...]]] = field(factory=list)
     delays: list[float] = field(factory=list)
     distrusted: int = 0
     """How often webhook events have proved unreliable."""
@@ -90,14 +90,14 @@ class World:
         *,
         due: float | None = None,
         hook: str | None = None,
-    ) -> Watch:
+    ) -> PolledTask:
         """Begin to watch a task now."""
         due = self.now if due is None else due
-        watch = self.schedule.add(of, id, now=self.now, due=due, hook=hook)
+        watch = self.schedule.add(of, id, now=self.now, due_at=due, webhook_id=hook)
         self._planned[id] = due
         return watch
 
-    def drop(self, watch: Watch) -> None:
+    def drop(self, watch: PolledTask) -> None:
         """Stop watching a task."""
         self.schedule.drop(watch)
         self._planned.pop(watch.id, None)
@@ -120,16 +120,16 @@ class World:
             left = self.schedule.next_wake()
             assert left is None or left > self.now
 
-    def calls(self, since: float = 0.0) -> list[tuple[float, Mode, tuple[str, ...]]]:
+    def calls(self, since: float = 0.0) -> list[tuple[float, PollMode, tuple[str, ...]]]:
         """Return the requests made from an instant on."""
         return [look for look in self.looks if look[0] >= since]
 
-    def _send(self, look: Look) -> None:
-        assert look.watches
-        assert look.at == self.now
-        assert len(look.watches) == 1 or look.mode is not Mode.DETAIL
-        assert len(look.watches) <= look.kind.batch_most or look.mode is not Mode.BATCH
-        for watch in look.watches:
+    def _send(self, look: PollRequest) -> None:
+        assert look.polled_tasks
+        assert look.planned_at == self.now
+        assert len(look.polled_tasks) == 1 or look.mode is not PollMode.DETAIL
+        assert len(look.polled_tasks) <= look.kind.max_batch_size or look.mode is not PollMode.BATCH
+        for watch in look.polled_tasks:
             assert not watch.dropped
             assert watch.in_flight
             assert self.schedule.get(look.kind, watch.id) is watch
@@ -137,40 +137,42 @@ class World:
             assert self._flying[watch.id] == 1
             self.gaps.append((self.now - self._planned[watch.id], self.now))
             self._planned[watch.id] = self.now
-        self.looks.append((self.now, look.mode, tuple(w.id for w in look.watches)))
+        self.looks.append((self.now, look.mode, tuple(w.id for w in look.polled_tasks)))
         self.at(self.now + self.latency(), lambda: self._answered(look))
 
-    def _answered(self, look: Look) -> None:
-        self._flying.subtract([watch.id for watch in look.watches])
+    def _answered(self, look: PollRequest) -> None:
+        self._flying.subtract([watch.id for watch in look.polled_tasks])
         try:
             shown = self.answer(self, look)
         except FailedCall:
-            self.schedule.failed(look, A2EError("failed"), self.now)
+            self.schedule.request_failed(look, A2EError("failed"), self.now)
             return
         except Refused:
             self._refused(look)
             return
-        self.schedule.answered(look, self.now)
-        for watch in look.watches:
+        self.schedule.request_succeeded(look, self.now)
+        for watch in look.polled_tasks:
             if watch.dropped:
                 continue
             if watch.id not in shown:
-                if self.schedule.absent(watch, look, self.now) is After.GIVE_UP:
+                if self.schedule.record_absent(watch, look, self.now) is MissOutcome.GIVE_UP:
                     self._over(watch)
-            elif self.ends.get(watch.id, float("inf")) <= look.at:
+            elif self.ends.get(watch.id, float("inf")) <= look.planned_at:
                 self.delays.append(self.now - self.ends[watch.id])
-                self.distrusted += self.schedule.ended(watch, self.now)
+                self.distrusted += self.schedule.record_end(watch, self.now)
                 self._planned.pop(watch.id, None)
             else:
-                self.schedule.seen(watch, look, self.now)
+                self.schedule.record_unfinished(watch, look, self.now)
 
-    def _refused(self, look: Look) -> None:
-        if look.mode is not Mode.DETAIL and (len(look.watches) > 1 or look.kind.detail_at):
+    def _refused(self, look: PollRequest) -> None:
+        if look.mode is not PollMode.DETAIL and (len(look.polled_tasks) > 1 or look.kind.detail):
             self.schedule.split(look)
-        elif self.schedule.absent(look.watches[0], look, self.now) is After.GIVE_UP:
-            self._over(look.watches[0])
+        elif (
+            self.schedule.record_absent(look.polled_tasks[0], look, self.now) is MissOutcome.GIVE_UP
+        ):
+            self._over(look.polled_tasks[0])
 
-    def _over(self, watch: Watch) -> None:
+    def _over(self, watch: PolledTask) -> None:
         self.given_up[watch.id] = self.now
         self.drop(watch)
 
@@ -180,4 +182,4 @@ def world(answer: Answer = all_shown, *, seed: int = 0, **options: Any) -> World
     latency = options.pop("latency", lambda: 0.2)
     rng = random.Random(seed)
     options = {"interval": 1.0, "look_rate": None, "jitter": rng.random} | options
-    return World(Schedule(**options), answer, latency)
+    return World(PollSchedule(**options), answer, latency)

@@ -7,7 +7,7 @@ from typing import Final
 
 from simloom._context import current_host
 
-from a2e_async._clock import clock_set
+from a2e_async._core.clock import override_clock
 
 EPOCH: Final = 1_795_000_000.0
 """The reference time at the start of a world, in seconds since 1970."""
@@ -23,5 +23,5 @@ def machine_clocks() -> Iterator[dict[str, float]]:
         host = current_host.get()
         return EPOCH + loop.time() + (offsets.get(host.name, 0.0) if host is not None else 0.0)
 
-    with clock_set(wall):
+    with override_clock(wall):
         yield offsets

@@ -19,10 +19,14 @@ from unittest.mock import patch
 import simloom
 from simloom._context import current_host
 
+from a2e_async._core.files.part_file import PartFile
+from a2e_async._core.journal.protocol import HEARTBEAT_INTERVAL
+from a2e_async._core.journal.sqlite_writer import (
+    SubmittedOperation,
+    WriterThread,
+    closed_journal_error,
+)
 from a2e_async.errors import JournalError
-from a2e_async.tasks.journal import HEARTBEAT
-from a2e_async.tasks.journal_writer import Asked, Writer, closed
-from a2e_async.transport.partfile import PartFile
 
 from .draws import chance, part
 
@@ -64,16 +68,16 @@ class Disk:
         self.parts.clear()
 
 
-class SimulatedWriter(Writer):
+class SimulatedWriter(WriterThread):
     """The journal's writer without a thread: it runs at simulated times."""
 
-    def submit(self, work: Asked[Any]) -> None:
+    def submit(self, work: SubmittedOperation[Any]) -> None:
         """Queue an operation."""
         if self._stopping:
-            raise closed(self.path)
+            raise closed_journal_error(self.path)
         if not hasattr(self, "pending"):
             self.disk = self.disk_here()
-            self.pending: list[Asked[Any]] = []
+            self.pending: list[SubmittedOperation[Any]] = []
             self.wake = asyncio.Event()
             self.serving = asyncio.get_running_loop().create_task(self._serve())
         if work.future is not None and self.disk.delay:
@@ -115,22 +119,22 @@ class SimulatedWriter(Writer):
                         work.future.set_exception(JournalError("The simulated disk fails."))
                         work.future.exception()  # after a crash there is no caller to retrieve it
                 self.pending.clear()
-            self._turn()
+            self._run_once()
         if self._store is not None:
-            self._store.leave()
+            self._store.release_lease()
             self._store.close()
 
     async def _idle(self) -> None:
         """Wait for an operation, or until the shared journal must be checked."""
         self.wake.clear()
-        wait = WATCH if self.watchers and self.disk.shared else HEARTBEAT
+        wait = WATCH if self.key_listeners and self.disk.shared else HEARTBEAT_INTERVAL
         timer = asyncio.get_running_loop().call_later(wait, self.wake.set)
         try:
             await self.wake.wait()
         finally:
             timer.cancel()
 
-    def _next(self, wait: float) -> tuple[list[Asked[Any]], bool]:
+    def _next(self, wait: float) -> tuple[list[SubmittedOperation[Any]], bool]:
         work, self.pending = self.pending, []
         return work, self._stopping
 
@@ -196,10 +200,10 @@ def simulated_disks(disks: dict[str, Disk]) -> Iterator[None]:
 
     with (
         patch.object(SimulatedWriter, "disk_here", staticmethod(here)),
-        patch("a2e_async.tasks.journal_sqlite.Writer", SimulatedWriter),
+        patch("a2e_async._core.journal.sqlite.Writer", SimulatedWriter),
         # A finalizer would keep the writer of a crashed program, and the world, alive.
-        patch("a2e_async.tasks.journal_sqlite.weakref", _NO_FINALIZERS),
-        patch("a2e_async.transport.transfer.ThreadPoolExecutor", executor),
+        patch("a2e_async._core.journal.sqlite.weakref", _NO_FINALIZERS),
+        patch("a2e_async._core.files.download.ThreadPoolExecutor", executor),
         patch("anyio.to_thread.run_sync", run_sync),
         patch.object(PartFile, "open", opened),
     ):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from a2e_async.tasks.journal import Entry, State
+from a2e_async._core.journal.protocol import Entry, State
 from tests.hostile import KINDS, AcceptedStart, RemoteTask
 
 from .jobs import Job

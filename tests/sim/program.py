@@ -11,10 +11,10 @@ import simloom
 
 from a2e_async import A2E
 from a2e_async import errors as e
-from a2e_async._clock import wall_time
-from a2e_async.tasks.journal import State
-from a2e_async.tasks.journal_sqlite import SqliteJournal
-from a2e_async.tasks.task import Task
+from a2e_async._core.clock import wall_time
+from a2e_async._core.journal.protocol import State
+from a2e_async._core.journal.sqlite import SqliteJournal
+from a2e_async._core.tasks.task import Task
 from tests.hostile import RemoteTask
 
 from .disk import Disk

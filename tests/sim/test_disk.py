@@ -6,26 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from a2e_async.tasks.journal import Entry, Journal, State
-from a2e_async.tasks.journal_sqlite import SqliteJournal
-from tests.journal.contract import Clients, JournalContract
-from tests.journal.model import Time
+from a2e_async._core.journal.protocol import Entry, Journal, State
+from a2e_async._core.journal.sqlite import SqliteJournal
+from tests.journal.contract import JournalClients, JournalContract
+from tests.journal.model import ClientClocks
 
 from .disk import Disk, SimulatedExecutor, SimulatedWriter, simulated_disks
 
 
 class TestSimulated(JournalContract):
     @pytest.fixture
-    async def clients(self, tmp_path: Path) -> AsyncIterator[Clients]:
+    async def clients(self, tmp_path: Path) -> AsyncIterator[JournalClients]:
         made: list[Journal] = []
 
-        def make(time: Time) -> Journal:
+        def make(time: ClientClocks) -> Journal:
             path = tmp_path / "jobs.db"
             made.append(SqliteJournal(path, clock=time.wall, host_clock=time.host))
             return made[-1]
 
         with simulated_disks({}):
-            yield Clients(make)
+            yield JournalClients(make)
             for journal in made:
                 await journal.aclose()
 
@@ -34,8 +34,8 @@ async def test_what_was_committed_is_there_after_a_power_cut(tmp_path: Path) -> 
     with simulated_disks({}):
         first = SqliteJournal(tmp_path / "jobs.db")
         await first.begin(Entry(key="k", kind="dubbing", digest="d", state=State.INTENT))
-        assert isinstance(first._writer, SimulatedWriter)
-        first._writer.serving.cancel()  # power cut: none of its code runs any more
+        assert isinstance(first._writer_thread, SimulatedWriter)
+        first._writer_thread.serving.cancel()  # power cut: none of its code runs any more
         second = SqliteJournal(tmp_path / "jobs.db")
         assert await second.get("k") is not None
         await second.aclose()

@@ -44,16 +44,16 @@ def broken_laws(seeds: range, law: str) -> bool:
 
 def test_it_notices_a_start_that_pays_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a bug: a lost response is treated as a refusal."""
-    monkeypatch.setattr("a2e_async.tasks.sending.could_be_accepted", lambda _: False)
+    monkeypatch.setattr("a2e_async._core.submission.executor.could_be_accepted", lambda _: False)
     assert broken_laws(range(40), "1 paid twice")
 
 
 def test_it_notices_an_entry_that_is_closed_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a bug: entries are closed as saved as soon as their tasks end."""
-    from a2e_async.tasks.book import Book
-    from a2e_async.tasks.journal import State
+    from a2e_async._core.journal.protocol import State
+    from a2e_async._core.journal.recorder import JournalRecorder
 
-    finish = Book.finish
+    finish = JournalRecorder.record_end
 
     async def finished(self: Any, task: Any, *args: Any, **options: Any) -> Any:
         result = await finish(self, task, *args, **options)
@@ -61,5 +61,5 @@ def test_it_notices_an_entry_that_is_closed_too_early(monkeypatch: pytest.Monkey
             await self.journal.advance(task.key, State.SAVED)
         return result
 
-    monkeypatch.setattr(Book, "finish", finished)
+    monkeypatch.setattr(JournalRecorder, "finish", finished)
     assert broken_laws(range(40), "5 closed")

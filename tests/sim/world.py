@@ -13,8 +13,8 @@ from unittest.mock import patch
 
 import simloom
 
-from a2e_async.tasks.journal import Entry
-from a2e_async.tasks.journal_sqlite import SqliteJournal
+from a2e_async._core.journal.protocol import Entry
+from a2e_async._core.journal.sqlite import SqliteJournal
 
 from . import laws
 from .clocks import machine_clocks

@@ -6,42 +6,43 @@ Checked by mypy and pyright, never run; see user_code.py.
 from pathlib import Path
 from typing import assert_type
 
-from a2e_async import A2E, Answer, Output, Page, Task
-from a2e_async.resources.actor_swap import ActorSwapRecord
-from a2e_async.resources.avatar_video import AvatarVideoRecord
-from a2e_async.resources.avatars import Avatar
-from a2e_async.resources.backgrounds import Background
-from a2e_async.resources.caption_removal import CaptionRemovalRecord
-from a2e_async.resources.face_swap import FaceSwapRecord, SavedFace
-from a2e_async.resources.face_swap_preview import FaceSwapPreviewRecord
-from a2e_async.resources.flux2 import Flux2Record
-from a2e_async.resources.gpt_image import GptImageRecord
-from a2e_async.resources.grok_video import GrokVideoRecord
-from a2e_async.resources.happyhorse import HappyhorseRecord
-from a2e_async.resources.head_swap import HeadSwapRecord
-from a2e_async.resources.image_edit import ImageEditRecord
-from a2e_async.resources.kling_image import KlingImageRecord
-from a2e_async.resources.kling_omni import KlingOmniRecord
-from a2e_async.resources.kling_video import KlingVideoRecord
-from a2e_async.resources.motion_transfer import MotionTransferRecord
-from a2e_async.resources.nano_banana import NanoBananaRecord
-from a2e_async.resources.photobook import PhotobookRecord
-from a2e_async.resources.product_avatar import ProductAvatarRecord
-from a2e_async.resources.qwen_image import QwenImageRecord
-from a2e_async.resources.seedance import SeedanceRecord
-from a2e_async.resources.seedance2 import Seedance2Record
-from a2e_async.resources.sora import SoraRecord
-from a2e_async.resources.talking_photo import TalkingPhotoRecord
-from a2e_async.resources.text_to_image import TextToImageRecord
-from a2e_async.resources.think_sound import ThinkSoundRecord
-from a2e_async.resources.upscale import UpscaleRecord
-from a2e_async.resources.veo import VeoRecord
-from a2e_async.resources.video_twin import VideoTwinRecord
-from a2e_async.resources.virtual_try_on import VirtualTryOnRecord
-from a2e_async.resources.voice_clone import VoiceCloneRecord
-from a2e_async.resources.voices import Voice
-from a2e_async.resources.wan import WanRecord
-from a2e_async.resources.wan30 import Wan30Record
+from a2e_async import A2E, ApiResponse, Output, Page, Task
+from a2e_async.account import Avatar, Background, Voice
+from a2e_async.kinds import (
+    ActorSwapRecord,
+    AvatarVideoRecord,
+    CaptionRemovalRecord,
+    FaceSwapPreviewRecord,
+    FaceSwapRecord,
+    Flux2Record,
+    GptImageRecord,
+    GrokVideoRecord,
+    HappyhorseRecord,
+    HeadSwapRecord,
+    ImageEditRecord,
+    KlingImageRecord,
+    KlingOmniRecord,
+    KlingVideoRecord,
+    MotionTransferRecord,
+    NanoBananaRecord,
+    PhotobookRecord,
+    ProductAvatarRecord,
+    QwenImageRecord,
+    SavedFace,
+    Seedance2Record,
+    SeedanceRecord,
+    SoraRecord,
+    TalkingPhotoRecord,
+    TextToImageRecord,
+    ThinkSoundRecord,
+    UpscaleRecord,
+    VeoRecord,
+    VideoTwinRecord,
+    VirtualTryOnRecord,
+    VoiceCloneRecord,
+    Wan30Record,
+    WanRecord,
+)
 
 ID = "66ea4dd87db10c73fa29b570"
 
@@ -126,7 +127,7 @@ async def account(a2e: A2E) -> None:
     async with a2e.legacy.streaming_avatar.room(ID, expire_seconds=60) as room:
         await room.speak("Good morning.")
     answer = await a2e.request("GET", "/api/v1/userDubbing/allRecords", params={"pageNum": 1})
-    assert_type(answer, Answer)
+    assert_type(answer, ApiResponse)
     assert_type(answer.http_status, int)
 
 

@@ -25,10 +25,8 @@ from a2e_async import (
 )
 from a2e_async.errors import StartOutcomeUnknown, TaskFailed, TooBusy
 from a2e_async.events import Attempt, Event
-from a2e_async.resources.dubbing import DubbingRecord
-from a2e_async.resources.image_to_video import ImageToVideoRecord
-from a2e_async.resources.talking_video import TalkingVideoRecord
-from a2e_async.webhooks import Receiver
+from a2e_async.kinds import DubbingRecord, ImageToVideoRecord, TalkingVideoRecord
+from a2e_async.webhooks import WebhookReceiver
 
 
 def on_event(event: Event) -> None:
@@ -38,7 +36,7 @@ def on_event(event: Event) -> None:
 
 def receivers(a2e: A2E) -> None:
     receiver = a2e.webhooks.app()
-    assert_type(receiver, Receiver)
+    assert_type(receiver, WebhookReceiver)
     app = web.Application()
     app.add_subapp("/a2e", a2e.webhooks.aiohttp_app())
     assert_type(a2e.webhooks.received + a2e.webhooks.refused, int)

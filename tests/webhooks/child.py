@@ -7,7 +7,7 @@ import sys
 from aiohttp import web
 
 from a2e_async import A2E
-from a2e_async.tasks.kind import split_ref
+from a2e_async._core.tasks.kind import split_ref
 
 
 def say(*words: object) -> None:

@@ -11,8 +11,8 @@ from aiohttp import web
 from attrs import define, field
 
 from a2e_async import A2E
+from a2e_async._core.webhooks.tokens import make_token
 from a2e_async.sandbox import Sandbox
-from a2e_async.tasks.hooks import token
 
 KEY = "Qz7-topsecret-0123456789"
 SECRET = "Wh9-another-secret-0123456789"
@@ -29,7 +29,7 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True)
 def secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A2E_WEBHOOK_SECRET", SECRET)
-    monkeypatch.setattr("a2e_async.tasks.recoverer.PAUSES", (0.01, 0.03, 0.06))
+    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.01, 0.03, 0.06))
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def a2e(make_client: MakeClient, door: Door) -> A2E:
 def token_of(sandbox: Sandbox, place: int = -1) -> str:
     """Return the webhook token that a start sent."""
     sent: str = sandbox.ledger.starts()[place].body["webhook_token"]
-    assert sent == token(SECRET, sent.partition(".")[0])
+    assert sent == make_token(SECRET, sent.partition(".")[0])
     return sent
 
 

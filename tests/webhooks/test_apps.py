@@ -8,8 +8,8 @@ from fastapi import FastAPI
 from starlette.routing import Route
 
 from a2e_async import Status
+from a2e_async._core.webhooks.receiver import WEBHOOK_HEADER
 from a2e_async.sandbox import Sandbox
-from a2e_async.webhooks import HEADER
 
 from .conftest import DUB, MakeClient, token_of, waiting
 
@@ -28,7 +28,7 @@ async def test_in_fastapi(make_client: MakeClient, sandbox: Sandbox) -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://x") as http:
 
         async def post(path: str, given: str) -> int:
-            answer = await http.post(path, headers={HEADER: given}, json={"event": "x"})
+            answer = await http.post(path, headers={WEBHOOK_HEADER: given}, json={"event": "x"})
             return answer.status_code
 
         right = token_of(sandbox)

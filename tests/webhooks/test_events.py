@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E, Status
+from a2e_async._core.webhooks.tokens import make_token
 from a2e_async.errors import ConfigurationError, InvalidRequest, TaskFailed
 from a2e_async.sandbox import Sandbox
-from a2e_async.tasks.hooks import token
 
 from .conftest import DUB, KEY, LATER, SECRET, Door, MakeClient, looks, token_of, until, waiting
 
@@ -142,7 +142,7 @@ async def test_a_replayed_event_is_no_lever(
     door.client = a2e = make_client(webhook_url=door.url, poll_interval=0.5)
     task = await a2e.dubbing.start(**DUB)
     wait = await waiting(a2e, task)
-    take = a2e.webhooks.app()._take
+    take = a2e.webhooks.app()._on_event
     hook = token_of(sandbox).partition(".")[0]
     begun = asyncio.get_running_loop().time()
     for _ in range(1000):
@@ -220,7 +220,9 @@ async def test_what_is_sent_and_shown(
     sandbox.faults.code_error(400, f"bad webhook_token {sent} at {door.url}", "start")
     with pytest.raises(InvalidRequest) as caught:
         await a2e.dubbing.start(**DUB)
-    shown = [repr(x) for x in (a2e, a2e.webhooks, a2e.webhooks.app(), a2e._parts, record, task)]
+    shown = [
+        repr(x) for x in (a2e, a2e.webhooks, a2e.webhooks.app(), a2e._components, record, task)
+    ]
     text = "\n".join(
         [*shown, caplog.text, repr(events), str(caught.value), repr(vars(caught.value))]
     )
@@ -254,9 +256,9 @@ async def test_a_closed_client_takes_nothing(a2e: A2E, sandbox: Sandbox) -> None
     await a2e.dubbing.start(**DUB)
     hook = token_of(sandbox).partition(".")[0]
     app = a2e.webhooks.app()
-    assert app._take(hook)
+    assert app._on_event(hook)
     await a2e.aclose()
-    assert not app._take(hook)
+    assert not app._on_event(hook)
 
 
 async def test_events_come_in_on_another_loop(
@@ -270,7 +272,7 @@ async def test_events_come_in_on_another_loop(
     hook = token_of(sandbox).partition(".")[0]
 
     async def elsewhere() -> bool:
-        return a2e.webhooks.app()._take(hook)
+        return a2e.webhooks.app()._on_event(hook)
 
     assert await asyncio.to_thread(asyncio.run, elsewhere())
     assert (await asyncio.wait_for(wait, 10)).status is Status.SUCCEEDED
@@ -278,4 +280,4 @@ async def test_events_come_in_on_another_loop(
 
 def test_the_interval_is_long_enough_to_prove_something() -> None:
     assert LATER > 10
-    assert len(token(SECRET, "a2e-0123456789abcdefghij")) <= 256
+    assert len(make_token(SECRET, "a2e-0123456789abcdefghij")) <= 256

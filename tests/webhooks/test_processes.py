@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E, Status
+from a2e_async._core.journal.protocol import State
+from a2e_async._core.journal.sqlite import SqliteJournal
 from a2e_async.errors import JournalError, StartOutcomeUnknown
 from a2e_async.sandbox import Sandbox
-from a2e_async.tasks.journal import State
-from a2e_async.tasks.journal_sqlite import SqliteJournal
 
 from .conftest import DUB, KEY, Door, MakeClient, looks, token_of, until, waiting
 
@@ -52,8 +52,8 @@ async def test_an_event_reaches_another_client_before_its_start_is_answered(
     starting = asyncio.ensure_future(starter.dubbing.start(**DUB))
     await until(sandbox.ledger.starts)
     sandbox.advance(4000)
-    heard = starter._parts.poller.news._heard
-    await until(lambda: heard.at(token_of(sandbox).partition(".")[0]) is not None)
+    heard = starter._components.poller.wakeups._recent_events
+    await until(lambda: heard.last_received_at(token_of(sandbox).partition(".")[0]) is not None)
     ((entry,), _) = await reader.entries()
     assert (entry.state, entry.event_at is not None) == (State.INTENT, True)
     assert not starting.done()
@@ -120,7 +120,7 @@ async def test_a_start_that_is_found_after_a_restart_keeps_its_token(
     sandbox.advance(100)
     door.client = second = shared()
     (task,) = [task async for task in second.unfinished()]
-    assert task.hook == token_of(sandbox).partition(".")[0]
+    assert task._webhook_token_id == token_of(sandbox).partition(".")[0]
     before = looks(sandbox)
     wait = await waiting(second, task)
     sandbox.advance(4000)
@@ -135,7 +135,7 @@ async def test_a_key_brings_its_events_back(shared: Shared, sandbox: Sandbox, do
     await first.aclose()
     door.client = second
     task = await second.dubbing.start(**DUB, key="talk-17")
-    assert task.hook == token_of(sandbox).partition(".")[0]
+    assert task._webhook_token_id == token_of(sandbox).partition(".")[0]
     assert len(sandbox.ledger.starts()) == 1
 
 
@@ -147,7 +147,7 @@ async def test_replays_write_little(shared: Shared, sandbox: Sandbox, journal: P
     told: list[Any] = []
     reader.watch_all(told.append)
     await reader.open()
-    take = a2e.webhooks.app()._take
+    take = a2e.webhooks.app()._on_event
     for _ in range(1000):
         assert take(token_of(sandbox).partition(".")[0])
     await until(lambda: told)
@@ -164,7 +164,7 @@ async def test_a_journal_that_fails_costs_no_event(
     async def fail(hook: str) -> None:
         raise JournalError("the disk is full.")
 
-    monkeypatch.setattr(a2e.journal, "heard", fail)
+    monkeypatch.setattr(a2e.journal, "record_event", fail)
     wait = await waiting(a2e, await a2e.dubbing.start(**DUB))
     sandbox.advance(4000)
     await asyncio.wait_for(wait, 10)
@@ -189,7 +189,7 @@ def test_a_client_is_closed_after_its_loop(journal: Path) -> None:
     a2e = A2E(KEY, journal=journal, webhook_url="https://x.example/a2e")
 
     async def hear() -> None:
-        assert a2e.webhooks.app()._take("a2e-0123456789abcdefghij")
+        assert a2e.webhooks.app()._on_event("a2e-0123456789abcdefghij")
         await asyncio.sleep(0)
 
     asyncio.run(hear())

@@ -8,26 +8,32 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from a2e_async import webhooks
+from a2e_async._core.webhooks import receiver
+from a2e_async._core.webhooks.receiver import (
+    MAX_BODY_BYTES,
+    MAX_EVENT_BURST,
+    WEBHOOK_HEADER,
+    WebhookOutcome,
+    WebhookReceiver,
+)
+from a2e_async._core.webhooks.tokens import make_token
 from a2e_async.sandbox import Sandbox
-from a2e_async.tasks.hooks import token
-from a2e_async.webhooks import BODY_MOST, BURST, HEADER, Receipt, Receiver
 
 from .conftest import DUB, SECRET, MakeClient, token_of, until, waiting
 
 pytestmark = pytest.mark.anyio
 
 HOOK = "a2e-0123456789abcdefghij"
-TOKEN = token(SECRET, HOOK)
+TOKEN = make_token(SECRET, HOOK)
 FORGED = TOKEN[:-1] + ("A" if TOKEN[-1] != "A" else "B")
 
 
 class Asgi:
     """The server side of an ASGI app: the messages that it received from the app."""
 
-    def __init__(self, app: Receiver, *tokens: str, method: str = "POST") -> None:
+    def __init__(self, app: WebhookReceiver, *tokens: str, method: str = "POST") -> None:
         self.app = app
-        name = HEADER.lower().encode()
+        name = WEBHOOK_HEADER.lower().encode()
         headers = [(name, one.encode()) for one in tokens]
         self.scope: dict[str, Any] = {"type": "http", "method": method, "headers": headers}
         self.sent: list[Any] = []
@@ -63,15 +69,15 @@ def taken() -> list[str]:
 
 
 @pytest.fixture
-def app(taken: list[str]) -> Receiver:
+def app(taken: list[str]) -> WebhookReceiver:
     def take(hook: str) -> bool:
         taken.append(hook)
         return True
 
-    return Receiver(SECRET, take)
+    return WebhookReceiver(SECRET, take)
 
 
-async def test_a_right_token_is_taken(app: Receiver, taken: list[str]) -> None:
+async def test_a_right_token_is_taken(app: WebhookReceiver, taken: list[str]) -> None:
     asgi = Asgi(app, TOKEN)
     assert await asgi.ask([{"type": "http.request", "body": b'{"event":"task.completed"}'}]) == 204
     assert taken == [HOOK]
@@ -84,7 +90,7 @@ async def test_a_right_token_is_taken(app: Receiver, taken: list[str]) -> None:
     [(), ("",), (FORGED,), (TOKEN, TOKEN), (TOKEN + " ",), ("é" * 40,), ("x" * 100_000,), (HOOK,)],
 )
 async def test_any_other_is_refused_unread(
-    app: Receiver, taken: list[str], tokens: tuple[str, ...]
+    app: WebhookReceiver, taken: list[str], tokens: tuple[str, ...]
 ) -> None:
     asgi = Asgi(app, *tokens)
     assert await asgi.ask() == 401
@@ -93,7 +99,7 @@ async def test_any_other_is_refused_unread(
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "post"])
-async def test_only_posts_are_taken(app: Receiver, taken: list[str], method: str) -> None:
+async def test_only_posts_are_taken(app: WebhookReceiver, taken: list[str], method: str) -> None:
     asgi = Asgi(app, TOKEN, method=method)
     assert await asgi.ask() == 405
     assert (b"allow", b"POST") in asgi.sent[0]["headers"]
@@ -101,7 +107,7 @@ async def test_only_posts_are_taken(app: Receiver, taken: list[str], method: str
 
 
 async def test_a_closed_client_says_so() -> None:
-    assert await Asgi(Receiver(SECRET, lambda _: False), TOKEN).ask() == 503
+    assert await Asgi(WebhookReceiver(SECRET, lambda _: False), TOKEN).ask() == 503
 
 
 @pytest.mark.parametrize(
@@ -116,24 +122,28 @@ async def test_a_closed_client_says_so() -> None:
         [{}],
     ],
 )
-async def test_any_body_will_do(app: Receiver, taken: list[str], messages: list[Any]) -> None:
+async def test_any_body_will_do(
+    app: WebhookReceiver, taken: list[str], messages: list[Any]
+) -> None:
     assert await Asgi(app, TOKEN).ask(messages) == 204
     assert taken == [HOOK]
 
 
-async def test_an_endless_body_is_not_read_to_its_end(app: Receiver, taken: list[str]) -> None:
+async def test_an_endless_body_is_not_read_to_its_end(
+    app: WebhookReceiver, taken: list[str]
+) -> None:
     part = {"type": "http.request", "body": b"x" * 16_384, "more_body": True}
     asgi = Asgi(app, TOKEN)
     assert await asgi.ask(itertools.repeat(part)) == 204
-    assert asgi.read == BODY_MOST // 16_384
+    assert asgi.read == MAX_BODY_BYTES // 16_384
     assert taken == [HOOK]
 
 
 async def test_a_slow_body_is_not_waited_for(
-    app: Receiver, taken: list[str], monkeypatch: pytest.MonkeyPatch
+    app: WebhookReceiver, taken: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The event is accepted before any of its body is read."""
-    monkeypatch.setattr(webhooks, "BODY_TIME", 0.05)
+    monkeypatch.setattr(receiver, "BODY_TIMEOUT", 0.05)
     part = {"type": "http.request", "body": b"{", "more_body": True}
     asking = asyncio.ensure_future(Asgi(app, TOKEN).ask([part]))
     await asyncio.sleep(0)
@@ -142,14 +152,14 @@ async def test_a_slow_body_is_not_waited_for(
 
 
 async def test_what_is_seen_of_a_request(taken: list[str]) -> None:
-    seen: list[Receipt] = []
-    app = Receiver(SECRET, lambda hook: True, seen=seen.append)
+    seen: list[WebhookOutcome] = []
+    app = WebhookReceiver(SECRET, lambda hook: True, on_request=seen.append)
     await Asgi(app, TOKEN).ask([{"type": "http.request", "body": b"{}"}])
     await Asgi(app, FORGED).ask([{"type": "http.request", "body": b"{}"}])
-    assert seen == [Receipt(204, HOOK, b"{}"), Receipt(401)]
+    assert seen == [WebhookOutcome(204, HOOK, b"{}"), WebhookOutcome(401)]
 
 
-async def test_a_servers_life_is_followed(app: Receiver) -> None:
+async def test_a_servers_life_is_followed(app: WebhookReceiver) -> None:
     asgi = Asgi(app)
     asgi.scope = {"type": "lifespan"}
     messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
@@ -164,7 +174,7 @@ async def test_a_servers_life_is_followed(app: Receiver) -> None:
     assert asgi.sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-async def test_a_web_socket_is_refused(app: Receiver) -> None:
+async def test_a_web_socket_is_refused(app: WebhookReceiver) -> None:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -177,20 +187,24 @@ async def test_a_web_socket_is_refused(app: Receiver) -> None:
     assert sent == [{"type": "websocket.close"}]
 
 
-async def test_too_many_at_once_are_turned_away(app: Receiver, taken: list[str]) -> None:
+async def test_too_many_at_once_are_turned_away(app: WebhookReceiver, taken: list[str]) -> None:
     """Even valid events: no client has so many tasks. A refused event only costs a delay."""
-    statuses = [app._judge("POST", [TOKEN.encode()])[1] for _ in range(int(BURST) + 3000)]
+    statuses = [
+        app._check_request("POST", [TOKEN.encode()])[1] for _ in range(int(MAX_EVENT_BURST) + 3000)
+    ]
     assert statuses[:5000] == [204] * 5000
     assert 429 in statuses
     assert len(taken) == statuses.count(204)
 
 
-async def test_forged_ones_do_not_push_right_ones_away(app: Receiver, taken: list[str]) -> None:
+async def test_forged_ones_do_not_push_right_ones_away(
+    app: WebhookReceiver, taken: list[str]
+) -> None:
     """Invalid tokens are rejected before anything is counted, stored or read."""
     forged = [FORGED.encode()]
-    for _ in range(3 * int(BURST)):
-        assert app._judge("POST", forged) == (None, 401)
-    assert app._judge("POST", [TOKEN.encode()]) == (HOOK, 204)
+    for _ in range(3 * int(MAX_EVENT_BURST)):
+        assert app._check_request("POST", forged) == (None, 401)
+    assert app._check_request("POST", [TOKEN.encode()]) == (HOOK, 204)
     assert taken == [HOOK]
 
 
@@ -198,9 +212,9 @@ async def test_forged_ones_do_not_push_right_ones_away(app: Receiver, taken: lis
 
 
 @pytest.fixture
-async def port(app: Receiver, anyio_backend: str) -> AsyncIterator[int]:
+async def port(app: WebhookReceiver, anyio_backend: str) -> AsyncIterator[int]:
     """The receiver as part of a web app, below /a2e."""
-    client = webhooks.Webhooks(None, None, None)  # type: ignore[arg-type]  # only its receiver is used
+    client = receiver.Webhooks(None, None, None)  # type: ignore[arg-type]  # only its receiver is used
     client._receiver = app
     whole = web.Application()
     whole.add_subapp("/a2e", client.aiohttp_app())
@@ -257,7 +271,7 @@ async def test_a_body_that_breaks(
     port: int, taken: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The event was accepted with the headers."""
-    monkeypatch.setattr(webhooks, "BODY_TIME", 0.3)
+    monkeypatch.setattr(receiver, "BODY_TIMEOUT", 0.3)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(head(Transfer_Encoding="chunked"))
     await until(lambda: taken == [HOOK])
@@ -268,7 +282,7 @@ async def test_a_body_that_breaks(
 
 async def test_a_slow_sender(port: int, taken: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """With a valid token it gets a response in time; with an invalid one it gets it at once."""
-    monkeypatch.setattr(webhooks, "BODY_TIME", 0.05)
+    monkeypatch.setattr(receiver, "BODY_TIMEOUT", 0.05)
     assert await talk(port, head(Content_Length="1000"), b"{") == 204
     assert taken == [HOOK]
     assert await talk(port, head(FORGED, Content_Length="1000"), b"{") == 401

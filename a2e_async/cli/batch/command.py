@@ -39,12 +39,12 @@ from a2e_async.errors import BudgetExceeded, InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from a2e_async._core.batch.batch import Outcome
+    from a2e_async._core.journal.protocol import Journal
+    from a2e_async._core.submission.budget import Budget
     from a2e_async.cli.batch.dry_run import PriceTotals
     from a2e_async.cli.batch.report import Report
     from a2e_async.client import A2E
-    from a2e_async.tasks.batch import Outcome
-    from a2e_async.tasks.budget import Budget
-    from a2e_async.tasks.journal import Journal
 
 HELP: Final = (
     "Run the jobs of a file, each paid once, and save their results. Costs coins.\n\n"
@@ -165,10 +165,10 @@ def batch(
 
 
 async def _batch(context: CommandContext, options: BatchOptions, *, dry_run: bool) -> int:
+    from a2e_async._core.batch.batch import validate_batch_options
     from a2e_async.cli.batch.report import check_report
-    from a2e_async.tasks.batch import check_batch
 
-    check_batch(options.limit, options.retry_failed)
+    validate_batch_options(options.limit, options.retry_failed)
     budget = _budget(options)
     check_file(options.file)
     if options.journal is None and not dry_run:
@@ -216,9 +216,9 @@ def _report_line_errors(
 async def _print_prices(
     context: CommandContext, options: BatchOptions, checked: ValidationResult
 ) -> int:
+    from a2e_async._core.journal.sqlite import SqliteJournal
+    from a2e_async._core.submission.budget import Budget
     from a2e_async.cli.batch.dry_run import CONCURRENT_QUOTES, PriceTotals
-    from a2e_async.tasks.budget import Budget
-    from a2e_async.tasks.journal_sqlite import SqliteJournal
 
     # A dry run creates no journal: without the file, nothing was started before.
     exists = options.journal is not None and options.journal.is_file()
@@ -290,8 +290,8 @@ def _budget_fit(options: BatchOptions, totals: "PriceTotals", total: int) -> str
 async def _run(
     context: CommandContext, options: BatchOptions, jobs: int, budget: "Budget | None"
 ) -> int:
+    from a2e_async._core.journal.sqlite import SqliteJournal
     from a2e_async.cli.batch.report import open_report
-    from a2e_async.tasks.journal_sqlite import SqliteJournal
 
     assert options.journal is not None  # noqa: S101  # checked by the caller
     prepare_directory(options.out)
@@ -399,7 +399,7 @@ def _explain_cancellation(context: CommandContext) -> "Generator[None]":
 
 
 def _budget(options: BatchOptions) -> "Budget | None":
-    from a2e_async.tasks.budget import Budget
+    from a2e_async._core.submission.budget import Budget
 
     for flag, value in (("budget", options.budget), ("unknown-cost", options.unknown_cost)):
         if value is not None and value < 0:

@@ -3,11 +3,11 @@
 import unicodedata
 from typing import Any, Final
 
+from a2e_async._core.typeguards import is_list, is_mapping
 from a2e_async.cli import strict_json
 from a2e_async.cli.input_flags import InputFlag
 from a2e_async.cli.number_parsing import number, whole_number
 from a2e_async.errors import InvalidInput
-from a2e_async.narrow import is_list, is_map
 
 _YES: Final = frozenset({"true", "yes", "1"})
 _NO: Final = frozenset({"false", "no", "0"})
@@ -75,6 +75,6 @@ def _from_json(flag: InputFlag, cell: str) -> Any:
         raise InvalidInput(
             f"must be a JSON {expected} such as {example}: {error}.", field=flag.name
         ) from None
-    if not (is_list(value) if flag.many else is_map(value)):
+    if not (is_list(value) if flag.many else is_mapping(value)):
         raise InvalidInput(f"must be a JSON {expected} such as {example}.", field=flag.name)
     return value

@@ -4,10 +4,10 @@ from typing import Any, Final
 
 from attrs import define, field
 
+from a2e_async._core.batch.batch import Outcome
 from a2e_async.cli.batch.job_file import LineError
 from a2e_async.cli.batch.validation import LineJob, ValidationResult
 from a2e_async.cli.error_messages import error_message
-from a2e_async.tasks.batch import Outcome
 
 CONCURRENT_QUOTES: Final = 200
 """Prices that are requested at the same time."""

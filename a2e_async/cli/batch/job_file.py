@@ -9,14 +9,14 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from a2e_async._core.schema.inputs import input_fields
+from a2e_async._core.typeguards import is_mapping
 from a2e_async.cli import strict_json
 from a2e_async.cli.batch.csv_cells import trimmed, value_of
 from a2e_async.cli.error_messages import in_cli_words
 from a2e_async.cli.input_flags import InputFlag, flags_of
 from a2e_async.errors import InvalidInput
-from a2e_async.inputs import input_fields
-from a2e_async.narrow import is_map
-from a2e_async.resources.registry import kind_named, kind_names
+from a2e_async.kinds.registry import kind_named, kind_names
 
 MEMBERS: Final = ("kind", "key", "input", "meta")
 """The members of a line of JSONL."""
@@ -92,7 +92,7 @@ def _json_row(number: int, line: bytes) -> JobLine:
         raise InvalidInput("the line is not UTF-8 text.") from None
     except ValueError as error:
         raise InvalidInput(f"the line is not JSON: {error}.") from None
-    if not is_map(document):
+    if not is_mapping(document):
         raise InvalidInput(f"the line must be a JSON object with {', '.join(MEMBERS)}.")
     if b"\\u" in line:  # only an escape can make a lone surrogate
         _check_text(json.dumps(document, ensure_ascii=False))
@@ -102,7 +102,7 @@ def _json_row(number: int, line: bytes) -> JobLine:
                 f"is not one of {', '.join(MEMBERS)}; inputs belong in input.", field=str(name)
             )
     inputs = document.get("input", {})
-    if not is_map(inputs):
+    if not is_mapping(inputs):
         raise InvalidInput("must be a JSON object with the inputs.", field="input")
     for name in ("key", "meta"):
         if name in inputs:
@@ -181,7 +181,7 @@ def _kind(given: Any) -> str:
         kind = kind_named(name)
     except InvalidInput as error:
         raise InvalidInput(str(error), field="kind") from None
-    if not kind.watchable:
+    if not kind.pollable:
         raise InvalidInput(
             f"the service has no status operation for {name} tasks, so a batch cannot wait for "
             f"them. Start one with: a2e start {name}.",

@@ -15,7 +15,7 @@ from a2e_async.cli.printer import Printer, is_terminal
 from a2e_async.events import Accepted, Event
 
 if TYPE_CHECKING:
-    from a2e_async.tasks.budget import Budget
+    from a2e_async._core.submission.budget import Budget
 
 LINE_INTERVAL: Final = 30.0
 """Seconds between two lines if no bar can be drawn."""
@@ -88,7 +88,7 @@ def held_back_text(progress: BatchProgress, budget: "Budget") -> str:
     """Return how many starts a used-up budget allowed, and how many it held back."""
     held_back = progress.refused + progress.total - progress.ended
     return (
-        f"{progress.started} started, {held_back} held back by the budget: {budget.figures()} "
+        f"{progress.started} started, {held_back} held back by the budget: {budget.summary()} "
         f"of {format_coins(budget.coins)}"
     )
 

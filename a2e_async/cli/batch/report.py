@@ -9,11 +9,11 @@ from typing import Any, Final, Literal
 
 from attrs import frozen
 
+from a2e_async._core.batch.batch import Outcome
 from a2e_async.cli.batch.validation import LineJob
 from a2e_async.cli.error_messages import error_message
 from a2e_async.cli.formatting import text_result
 from a2e_async.errors import InvalidInput, StartOutcomeUnknown, TaskFailed
-from a2e_async.tasks.batch import Outcome
 
 Status = Literal["ok", "failed", "unknown", "error", "earlier"]
 

@@ -11,14 +11,20 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 
+from a2e_async._core.schema.inputs import (
+    AcceptedMedia,
+    build_input,
+    check_media,
+    input_fields,
+    is_url,
+)
+from a2e_async._core.tasks.kind import Job
+from a2e_async._core.typeguards import is_list
+from a2e_async.account.files import MAX_UPLOAD_BYTES
 from a2e_async.cli.batch.csv_cells import is_plain
 from a2e_async.cli.batch.job_file import JobLine, LineError, read_rows
 from a2e_async.errors import InvalidInput
-from a2e_async.inputs import Media, build_input, check_media, input_fields, is_url
-from a2e_async.narrow import is_list
-from a2e_async.resources.files import MAX_UPLOAD
-from a2e_async.resources.registry import kind_named
-from a2e_async.tasks.kind import Job
+from a2e_async.kinds.registry import kind_named
 
 MAX_PRINTED_ERRORS: Final = 50
 """Errors that are printed one by one; further ones are counted."""
@@ -157,7 +163,7 @@ def _errors(row: JobLine, base: Path, keys: sqlite3.Connection) -> Generator[Lin
         return
     for f, _, value in job.input.media():
         if isinstance(value, str) and not is_url(value):
-            types: Media = f.note(Media)
+            types: AcceptedMedia = f.find_metadata(AcceptedMedia)
             file_error = _file_error(value, types.types, f.name)
             if file_error is not None:
                 yield LineError.of(row.number, file_error)
@@ -179,16 +185,18 @@ def _resolve_path(name: str, value: Any, base: Path) -> Any:
 @cache
 def _media_inputs(kind: str) -> frozenset[str]:
     cls: Any = kind_named(kind).input
-    return frozenset(f.name for f in input_fields(cls) if f.note(Media) is not None)
+    return frozenset(
+        f.name for f in input_fields(cls) if f.find_metadata(AcceptedMedia) is not None
+    )
 
 
 @lru_cache(maxsize=4096)
 def _file_error(path: str, types: tuple[Any, ...], name: str) -> InvalidInput | None:
     """Return the error of a local file, if any. Cached: many jobs often use the same file."""
-    from a2e_async.transport.source import look
+    from a2e_async._core.files.local_file import check_local_file
 
     try:
-        look(path, allowed=types, field=name, max_bytes=MAX_UPLOAD)
+        check_local_file(path, allowed=types, field=name, max_bytes=MAX_UPLOAD_BYTES)
     except InvalidInput as error:
         return error
     return None

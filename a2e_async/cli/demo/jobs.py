@@ -11,12 +11,12 @@ from attrs import define, field
 
 from a2e_async.errors import A2EError
 from a2e_async.events import Attempt, Event
-from a2e_async.resources.registry import kind_named
+from a2e_async.kinds.registry import kind_named
 
 if TYPE_CHECKING:
+    from a2e_async._core.tasks.task import Task
     from a2e_async.client import A2E
     from a2e_async.sandbox import MediaCheck
-    from a2e_async.tasks.task import Task
 
 LANGUAGES = ("es", "fr", "de", "ja", "zh", "ar", "en")
 SCENES = (
@@ -125,7 +125,7 @@ class RequestCounts:
 
 
 def _purpose(path: str) -> str:
-    if path in {kind_named(name).start_at.path for name in KINDS}:
+    if path in {kind_named(name).start.path for name in KINDS}:
         return "start"
     if path.endswith("/remainingCoins"):
         return "account"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from attrs import frozen
 
-from a2e_async.transport.partfile import part_digest
+from a2e_async._core.files.part_file import url_digest
 
 if TYPE_CHECKING:
     from a2e_async.cli.demo.jobs import DemoJob
@@ -36,7 +36,7 @@ class OutputDirectory:
             record = job.task.record if job.task is not None else None
             for output in record.outputs if record is not None else ():
                 # Part files are named after their URL, so those of other runs are kept.
-                digest = part_digest(output.url)
+                digest = url_digest(output.url)
                 with contextlib.suppress(OSError):
                     for part in self.path.glob(f".*.{digest}*.part"):
                         part.unlink(missing_ok=True)

@@ -57,9 +57,9 @@ async def _check(flags: ServiceFlags, add: Callable[..., None]) -> None:
     add(await network_checks.clock(url))
     if key is None:
         return
+    from a2e_async._core.http.retry import RetryPolicy
     from a2e_async.cli.doctor.service_checks import check_service
     from a2e_async.client import A2E
-    from a2e_async.transport.retry import RetryPolicy
 
     # One retry at most: the user wants to see what does not work now.
     retry = RetryPolicy(max_attempts=2)

@@ -6,9 +6,9 @@ from importlib import metadata
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 
-from a2e_async import __version__
+from a2e_async._core.config import DEFAULT_BASE_URL, clean_api_key, clean_base_url
+from a2e_async._core.version import __version__
 from a2e_async.cli.doctor.finding import Finding
-from a2e_async.config import DEFAULT_BASE_URL, clean_api_key, clean_base_url
 from a2e_async.errors import ConfigurationError
 
 _PACKAGES = ("aiohttp", "anyio", "attrs", "cattrs")
@@ -76,7 +76,7 @@ def address(given: str | None) -> tuple[str | None, Finding]:
 
 def proxy_for(url: str) -> str | None:
     """Return the proxy that the environment sets for a URL, without credentials."""
-    from a2e_async.transport.wire import proxy_setting  # imports aiohttp, which --help must not
+    from a2e_async._core.http.call import proxy_setting  # imports aiohttp, which --help must not
 
     setting = proxy_setting(url)
     if setting is None:

@@ -8,9 +8,9 @@ import time
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
+from a2e_async._core.http.call import proxy_setting
 from a2e_async.cli.doctor.finding import Finding, Level
 from a2e_async.cli.printer import one_line
-from a2e_async.transport.wire import proxy_setting
 
 STEP_TIMEOUT = 10.0
 """Seconds that each check may take."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import App, Parameter, validators
 
+from a2e_async._core.journal.protocol import LEASE_DURATION, Entry, State
+from a2e_async._core.tasks.kind import split_ref
 from a2e_async.cli import exit_codes
 from a2e_async.cli.batch.progress_bar import BatchProgress
 from a2e_async.cli.common_flags import KindName, OutputFlags, ServiceFlags
@@ -33,11 +35,9 @@ from a2e_async.cli.output_paths import prepare_directory
 from a2e_async.cli.printer import Printer, columns
 from a2e_async.cli.runner import run_command
 from a2e_async.errors import InvalidInput
-from a2e_async.tasks.journal import LEASE, Entry, State
-from a2e_async.tasks.kind import split_ref
 
 if TYPE_CHECKING:
-    from a2e_async.tasks.journal import Journal
+    from a2e_async._core.journal.protocol import Journal
 
 JOURNAL = App(
     name="journal",
@@ -166,7 +166,7 @@ def resume(
         if found.foreign:
             context.printer.error(
                 f"{format_count(found.foreign, 'entry')} skipped: held by another process, now or "
-                f"within the last {LEASE:.0f} s."
+                f"within the last {LEASE_DURATION:.0f} s."
             )
         nothing = bool(context.other_accounts) and not found.progress.ended
         if nothing:
@@ -350,7 +350,7 @@ def adopt(
         async with aclosing(open_existing(journal, account)) as opened:
             if former not in {one.account for one in await opened.accounts()}:
                 raise InvalidInput(f"{journal} has no entries of {former!r:.120}.", field="from")
-            adopted = await opened.adopt(former)
+            adopted = await opened.adopt_account(former)
             left = sum(one.entries for one in await opened.accounts() if one.account == former)
         context.printer.out(f"{adopted} adopted")
         if left:

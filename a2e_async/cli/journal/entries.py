@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from a2e_async._core.journal.protocol import ClosedBy, Entry, State
+from a2e_async._core.redact import bare_url, redact
 from a2e_async.cli.formatting import format_time, json_value
 from a2e_async.errors import InvalidInput
-from a2e_async.redact import bare_url, redact
-from a2e_async.tasks.journal import ClosedBy, Entry, State
 
 if TYPE_CHECKING:
-    from a2e_async.tasks.journal import Journal
-    from a2e_async.tasks.journal_sqlite import SqliteJournal
+    from a2e_async._core.journal.protocol import Journal
+    from a2e_async._core.journal.sqlite import SqliteJournal
 
 COLUMNS: Final = ("KEY", "KIND", "STATE", "COINS", "STARTED", "REF")
 
@@ -34,7 +34,7 @@ def open_existing(path: Path, account: str | None = None) -> "SqliteJournal":
 
     Raises `InvalidInput`, and `ConfigurationError` for the address of a database.
     """
-    from a2e_async.tasks.journal_sqlite import SqliteJournal
+    from a2e_async._core.journal.sqlite import SqliteJournal
 
     journal = SqliteJournal(path)
     if not path.is_file():

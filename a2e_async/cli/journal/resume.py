@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
+from a2e_async._core.batch.batch import FATAL_ERRORS
+from a2e_async._core.journal.protocol import State
+from a2e_async._core.journal.recorder import recovery_from_entry
+from a2e_async._core.tasks.task import save_outputs
 from a2e_async.cli.batch.progress_bar import BatchProgress, progress_bar
 from a2e_async.cli.batch.report import status_of
 from a2e_async.cli.context import CommandContext
@@ -16,16 +20,12 @@ from a2e_async.cli.formatting import text_result
 from a2e_async.cli.journal.entries import iter_entries
 from a2e_async.cli.outage_notices import report_outages
 from a2e_async.errors import TaskFailed
-from a2e_async.tasks.batch import STOPPING
-from a2e_async.tasks.book import recovery_of
-from a2e_async.tasks.journal import State
-from a2e_async.tasks.task import save_outputs
 
 if TYPE_CHECKING:
+    from a2e_async._core.journal.protocol import Entry, Journal
+    from a2e_async._core.tasks.task import Task
     from a2e_async.client import A2E
     from a2e_async.models import Record
-    from a2e_async.tasks.journal import Entry, Journal
-    from a2e_async.tasks.task import Task
 
 
 @define(kw_only=True)
@@ -85,7 +85,7 @@ async def _wait_for_all(
     async def wait_for_one(task: "Task[Any]") -> None:
         try:
             error = await _save_task(context, found, task, out)
-            if isinstance(error, STOPPING):
+            if isinstance(error, FATAL_ERRORS):
                 stopped.append(error)
             update()
         finally:
@@ -149,13 +149,13 @@ async def _report_unfinished(
     context: CommandContext, journal: "Journal", found: ResumeProgress, entry: "Entry"
 ) -> None:
     """Report a start that was not found; count an entry that another process holds."""
-    if not await journal.take(entry.key):
+    if not await journal.acquire(entry.key):
         found.foreign += 1
         return
     if entry.state is not State.INTENT:
         return
     found.progress.counts["unknown"] += 1
-    recovery = recovery_of(entry)
+    recovery = recovery_from_entry(entry)
     search = f"Search for the name {recovery.name!r} in" if recovery.name else "Search in"
     start = describe_lost_start(recovery)
     context.printer.error(

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from attrs import frozen
 
+from a2e_async._core.journal.keys import key_of_incomplete_start
+from a2e_async._core.journal.protocol import ClosedBy, Entry, State
+from a2e_async._core.journal.recorder import clear_expected_tasks
+from a2e_async._core.submission.recovery_match import MIN_AGE_FOR_RESEND
+from a2e_async._core.tasks.kind import split_ref
 from a2e_async.cli.formatting import format_coins
 from a2e_async.errors import InvalidInput
-from a2e_async.tasks.book import complete
-from a2e_async.tasks.flight import start_of_rest
-from a2e_async.tasks.journal import ClosedBy, Entry, State
-from a2e_async.tasks.kind import split_ref
-from a2e_async.tasks.recovery import RESEND_AFTER
 
 if TYPE_CHECKING:
-    from a2e_async.tasks.journal import Journal
+    from a2e_async._core.journal.protocol import Journal
 
 SettledAs = Literal["paid", "unpaid"]
 
@@ -57,7 +57,7 @@ async def prepare(
     """Take over the entry and check that it can be closed now. Raises `InvalidInput`."""
     if entry.state is not State.INTENT and not entry.missing:
         raise InvalidInput(_NOT_SETTLEABLE[entry.state].format(key=entry.key), field="key")
-    if not await journal.take(entry.key):
+    if not await journal.acquire(entry.key):
         raise InvalidInput(
             f"Another process works on {entry.key!r}. Wait until it ends, then try again.",
             field="key",
@@ -65,7 +65,7 @@ async def prepare(
     if verdict == "unpaid":
         if ref is not None or coins is not None:
             raise InvalidInput("--task and --coins need --as paid.", field="as")
-        left = RESEND_AFTER - (time.time() - _sent(entry))
+        left = MIN_AGE_FOR_RESEND - (time.time() - _sent(entry))
         if left > 0 and not entry.missing:
             raise InvalidInput(
                 f"It was sent {_ago(entry)} ago, and the service may list it late. Its absence is "
@@ -84,7 +84,7 @@ async def settle(journal: "Journal", what: Settlement) -> None:
     entry, coins = what.entry, what.coins
     if coins is None:
         coins = entry.reserved if entry.coins is None else entry.coins
-    if await journal.get(entry.key) != entry and not await journal.take(entry.key):
+    if await journal.get(entry.key) != entry and not await journal.acquire(entry.key):
         raise InvalidInput(
             f"{entry.key!r} has changed since; run a2e journal show first.", field="key"
         )
@@ -96,8 +96,8 @@ async def settle(journal: "Journal", what: Settlement) -> None:
             raise InvalidInput(
                 f"{entry.key!r} has changed since; run a2e journal show first.", field="key"
             )
-        if (start := start_of_rest(entry.key)) is not None:
-            await complete(journal, start)
+        if (start := key_of_incomplete_start(entry.key)) is not None:
+            await clear_expected_tasks(journal, start)
         return
     else:
         failure = LOST

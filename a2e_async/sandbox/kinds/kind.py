@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from a2e_async.narrow import is_list
+from a2e_async._core.typeguards import is_list
 
 from ..api_spec import kind_table
 from ..validation import FieldProblem

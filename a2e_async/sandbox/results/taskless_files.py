@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from a2e_async.transport.mediatype import HEAD_BYTES, sniff
+from a2e_async._core.files.media_types import SNIFF_BYTES, sniff_media_type
 
 from .. import media
 from . import stdlib_media
@@ -28,9 +28,9 @@ def make_file(spec: ResultSpec, path: Path, seed: bytes) -> str | None:
     source = sources[0] if sources else _placeholder_file(name)
     shutil.copyfile(source, path)
     with path.open("rb") as file:
-        return sniff(file.read(HEAD_BYTES), name)[1]
+        return sniff_media_type(file.read(SNIFF_BYTES), name)[1]
 
 
 def _placeholder_file(name: str) -> Path:
     known = {"image": media.portrait, "audio": media.speech}
-    return known.get(sniff(b"", name)[0], media.clip)()
+    return known.get(sniff_media_type(b"", name)[0], media.clip)()

@@ -1,0 +1,1 @@
+"""The package's internals. Public names are in the modules beside it; nothing here is stable."""

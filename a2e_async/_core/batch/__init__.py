@@ -1,0 +1,1 @@
+"""Many jobs at a time: the runner, the dry run, duplicates."""

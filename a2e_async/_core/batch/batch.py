@@ -1,0 +1,394 @@
+"""Runs many jobs with limited concurrency, yields outcomes as they complete, and is resumable.
+
+A batch starts jobs only while it is iterated: leaving the loop, or closing or dropping the
+iterator, stops new starts. Running tasks continue at the service. With a journal, running the
+same batch again skips jobs that are done and continues the others.
+"""
+
+import asyncio
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Sized,
+)
+from itertools import count, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Protocol, TypeVar
+
+from attrs import evolve, frozen
+
+from a2e_async._core.batch.duplicates import DuplicateStore
+from a2e_async._core.journal.protocol import Entry, State
+from a2e_async._core.schema.inputs import TaskInput
+from a2e_async._core.tasks.kind import Job, check_pollable
+from a2e_async._core.tasks.task import Task, save_outputs
+from a2e_async.errors import (
+    AuthenticationError,
+    BudgetExceeded,
+    ClientClosed,
+    ConfigurationError,
+    InsufficientCredits,
+    InvalidInput,
+    JournalError,
+    TaskFailed,
+)
+from a2e_async.models import Record
+
+if TYPE_CHECKING:
+    from a2e_async._core.journal.recorder import JournalRecorder
+    from a2e_async._core.submission.budget import Reservation
+    from a2e_async._core.submission.quotes import FetchPrice
+
+R = TypeVar("R", bound=Record)
+
+# Each of these would hit every further job as well, so it stops new starts. The batch raises it
+# once the running jobs have ended.
+FATAL_ERRORS: Final = (
+    AuthenticationError,
+    BudgetExceeded,
+    ClientClosed,
+    ConfigurationError,
+    InsufficientCredits,
+    JournalError,
+)
+
+MAX_LIMIT: Final = 10_000
+"""Maximum number of unfinished tasks of one batch."""
+
+READ_AHEAD: Final = 200
+"""How many jobs' entries are read at a time before a batch with a budget starts a job."""
+
+
+PlanStep = Literal["start", "find", "wait", "save", "done", "failed"]
+
+
+@frozen(kw_only=True)
+class Plan:
+    """What a run would do with a job, according to a dry run.
+
+    ``step`` is "start"; "find": search for a start whose response was lost; "wait" for a task
+    that was started; "save" the files of a finished task; "done"; or "failed": nothing is left
+    to do, and it is not started again. ``coins`` is the price of the start: None if the service
+    quotes none, 0 if nothing is started. ``about``: the price may change with the duration of
+    a file that is not uploaded yet. ``paid`` are the coins that earlier runs paid for the job.
+    ``uploads`` counts its local files that no earlier job has.
+    """
+
+    step: PlanStep
+    coins: int | None = 0
+    about: bool = False
+    paid: int = 0
+    uploads: int = 0
+
+
+@frozen(kw_only=True)
+class Outcome(Generic[R]):
+    """The outcome of one job: its record, or the error that it ended with.
+
+    ``paths`` are its files, if the batch saved them. ``task`` is None if it was never started.
+    ``earlier``: an earlier run of the batch has completed the job; then ``record`` is None, and
+    ``await outcome.task`` requests it for as long as the service keeps it. Only a dry run sets
+    ``plan``; ``error`` then tells why the job could not be started: `BudgetExceeded` if the
+    budget has no room left for it.
+    """
+
+    job: Job[R]
+    task: Task[R] | None = None
+    record: R | None = None
+    error: Exception | None = None
+    paths: tuple[Path, ...] = ()
+    earlier: bool = False
+    plan: Plan | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the job succeeded (and its files are saved, if the batch saves files)."""
+        return self.error is None
+
+    def unwrap(self) -> R:
+        """Return the record, or raise the error."""
+        if self.error is not None:
+            raise self.error
+        if self.plan is not None:
+            raise InvalidInput("A dry run starts nothing, so this outcome has no record.")
+        if self.record is None:
+            raise InvalidInput(
+                "An earlier run has completed this job. Its files are in outcome.paths; get its "
+                "record with `await outcome.task`."
+            )
+        return self.record
+
+
+@frozen(kw_only=True)
+class BatchServices:
+    """The functions of the client that a batch uses."""
+
+    start_job: "Callable[[Job[Any]], Any]"
+    input_digest: "Callable[[Job[Any]], Any]"
+    input_and_file_digests: "Callable[[Job[Any]], Any]"
+    """Return the digest of a job's inputs, and those of its local files."""
+    fetch_price: "FetchPrice"
+    attach_entry: "Callable[[Job[Any], Any], Task[Any]]"
+    recorder: "JournalRecorder | None"
+
+
+def validate_batch_options(limit: Any, retry_failed: Any, dry_run: Any = False) -> None:
+    """Raise `InvalidInput` for options out of range."""
+    for name, value, low, high in (
+        ("limit", limit, 1, MAX_LIMIT),
+        ("retry_failed", retry_failed, 0, 10),
+    ):
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise InvalidInput(f"{name} must be an integer from {low} to {high}.", field=name)
+    if not isinstance(dry_run, bool):
+        raise InvalidInput("dry_run must be True or False.", field="dry_run")
+
+
+class JobProcessor(Protocol):
+    """Processes the jobs of a batch one by one; closed when the batch ends."""
+
+    fatal_errors: ClassVar[tuple[type[Exception], ...]]
+    """Errors of a single job that end the batch."""
+
+    @property
+    def services(self) -> BatchServices:
+        """The client's functions that it uses."""
+        ...
+
+    @property
+    def reservation(self) -> "Reservation":
+        """A reservation in the budgets that count its jobs."""
+        ...
+
+    async def process(self, job: Job[R]) -> Outcome[R]:
+        """Process a job and return its outcome; never raises."""
+        ...
+
+    def close(self) -> None:
+        """Release its resources."""
+        ...
+
+
+async def run_batch(
+    processor: JobProcessor, jobs: "Iterable[Job[R]] | AsyncIterable[Job[R]]", *, limit: int
+) -> AsyncGenerator[Outcome[R]]:
+    """Yield the outcome of every job as it is completed; see `A2E.batch`."""
+    source, duplicates = _JobSource(jobs), DuplicateStore()
+    running: set[asyncio.Task[Outcome[R]]] = set()
+    next_job: asyncio.Task[Job[R] | None] | None = None
+    fatal: Exception | None = None
+    try:
+        if processor.reservation.budgets and isinstance(jobs, Sized) and isinstance(jobs, Iterable):
+            await _precount_paid_jobs(processor, jobs)
+        while True:
+            # Read a job only when it can be started: the source may be large, or not ready yet.
+            wanted = fatal is None and not source.exhausted and len(running) < limit
+            if wanted and next_job is None:
+                next_job = asyncio.create_task(source.next_job())
+            waiting: set[asyncio.Task[Any]] = {*running, *({next_job} if next_job else ())}
+            if not waiting:
+                break
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if next_job is not None and next_job in done:
+                job = next_job.result()
+                next_job = None
+                if job is not None:
+                    work = processor.process(
+                        await _with_generated_key(processor.services, job, duplicates)
+                    )
+                    running.add(asyncio.create_task(work))
+            for ended in [task for task in done if task in running]:
+                running.discard(ended)
+                outcome = ended.result()
+                if isinstance(outcome.error, processor.fatal_errors) and not _is_temporary(
+                    outcome.error
+                ):
+                    fatal = fatal or outcome.error
+                yield outcome
+            if fatal is not None and next_job is not None:
+                # Do not wait for a source that may take forever to produce its next job.
+                next_job.cancel()
+                await asyncio.gather(next_job, return_exceptions=True)
+                next_job = None
+        if fatal is not None:
+            raise fatal
+    finally:
+        remaining = [*running, *([next_job] if next_job else [])]
+        for task in remaining:
+            task.cancel()
+        if remaining:
+            await asyncio.wait(remaining)
+        duplicates.close()
+        processor.close()
+        await source.aclose()
+
+
+async def _precount_paid_jobs(processor: JobProcessor, jobs: Iterable[Job[Any]]) -> None:
+    """Count what earlier runs paid for these jobs, before the first of them is started.
+
+    Otherwise an early job could be started with coins that a later job has already cost.
+    """
+    if processor.services.recorder is None:
+        return
+    duplicates, remaining = DuplicateStore(), iter(jobs)
+    try:
+        while chunk := list(islice(remaining, READ_AHEAD)):
+            keyed = [
+                await _with_generated_key(processor.services, job, duplicates)
+                for job in chunk
+                if isinstance(job, Job)
+            ]
+            await asyncio.gather(*(_precount_job(processor, job) for job in keyed))
+    finally:
+        duplicates.close()
+
+
+async def _precount_job(processor: JobProcessor, job: Job[Any]) -> None:
+    services = processor.services
+    if job.key is None or services.recorder is None:
+        return
+    for failures in count():
+        entry = await services.recorder.journal.get(job_for_try(job, failures).key or "")
+        if entry is None or entry.state is State.RESERVED:
+            return
+        try:
+            if (entry.kind, entry.digest) != (job.kind.name, await services.input_digest(job)):
+                return  # the key has other inputs: starting the job will raise `KeyConflict`
+        except InvalidInput:
+            return
+        processor.reservation.precount(entry.key, entry.cost, entry.ref)
+        if entry.succeeded is not False:
+            return
+
+
+def _is_temporary(error: Exception) -> bool:
+    """Return whether later jobs may succeed in spite of this error."""
+    return isinstance(error, BudgetExceeded) and error.pending
+
+
+async def _with_generated_key(
+    services: BatchServices, job: Job[R], duplicates: DuplicateStore
+) -> Job[R]:
+    """Return the job with a key that is the same in every run of the batch."""
+    if not isinstance(job, Job):
+        raise InvalidInput(f"A batch takes jobs, such as a2e.dubbing.job(…), not {job!r:.60}.")
+    if job.key is not None or services.recorder is None:
+        return job
+    try:
+        digest: str = await services.input_digest(job)
+    except InvalidInput:
+        return job  # starting it raises the same error
+    return job_with_key(job, f"batch:{digest[:32]}:{duplicates.count_occurrence(digest)}")
+
+
+def job_with_key(job: Job[R], key: str) -> Job[R]:
+    """Return a copy of the job with another key."""
+    inputs: TaskInput = evolve(job.input, key=key)
+    return evolve(job, input=inputs)  # type: ignore[misc]  # mypy knows no own __init__ here
+
+
+def job_for_try(job: Job[R], failures: int) -> Job[R]:
+    """Return the job with the key of its start after so many failures."""
+    return job if not failures or job.key is None else job_with_key(job, f"{job.key}~{failures}")
+
+
+@frozen(kw_only=True)
+class JobRunner:
+    """Starts jobs, waits for their tasks and saves their files."""
+
+    services: BatchServices
+    retry_failed: int
+    download_to: Path | None
+    reservation: "Reservation"
+    fatal_errors: ClassVar[tuple[type[Exception], ...]] = FATAL_ERRORS
+
+    async def process(self, job: Job[R]) -> Outcome[R]:
+        """Run a job and return its outcome; start failed tasks again up to ``retry_failed`` times.
+
+        Each of these starts is charged again.
+        """
+        failures = 0
+        while True:
+            outcome = await _run_job(self, job, job_for_try(job, failures))
+            if not isinstance(outcome.error, TaskFailed) or failures >= self.retry_failed:
+                return outcome
+            failures += 1
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to release."""
+
+
+async def _run_job(runner: JobRunner, job: Job[R], keyed_job: Job[R]) -> Outcome[R]:
+    services, download_to = runner.services, runner.download_to
+    task: Task[R] | None = None
+    record: R | None = None
+    try:
+        check_pollable(keyed_job.kind)  # do not pay for a task that cannot be polled
+        if (earlier := await _earlier_outcome(runner, job, keyed_job)) is not None:
+            return earlier
+        started: Task[R] = await services.start_job(keyed_job)
+        task = started
+        record = await started.wait()
+        paths: list[Path] = []
+        if download_to is not None and record.outputs:
+            paths = await save_outputs(record, download_to)
+    except Exception as error:
+        return Outcome(job=job, task=task, record=record, error=error)
+    return Outcome(job=job, task=task, record=record, paths=tuple(paths))
+
+
+async def _earlier_outcome(runner: JobRunner, job: Job[R], keyed_job: Job[R]) -> Outcome[R] | None:
+    """Return the outcome of a job that is done and saved, if its files still exist."""
+    services = runner.services
+    if services.recorder is None or keyed_job.key is None:
+        return None
+    entry = await services.recorder.journal.get(keyed_job.key)
+    if entry is None or entry.kind != keyed_job.kind.name or not entry.succeeded:
+        return None
+    if entry.digest != await services.input_digest(keyed_job):
+        return None  # the key has other inputs: starting the job raises `KeyConflict`
+    if not is_done_and_saved(entry, runner.download_to):
+        return None
+    runner.reservation.count_existing(entry.key, entry.cost, entry.ref)
+    paths = tuple(Path(path) for path in entry.paths.values())
+    return Outcome(job=job, task=services.attach_entry(keyed_job, entry), paths=paths, earlier=True)
+
+
+def is_done_and_saved(entry: Entry, download_to: Path | None) -> bool:
+    """Whether nothing is left to do for a successful task: its files exist, if they are wanted."""
+    if download_to is None:
+        return True
+    return entry.state is State.SAVED and all(Path(path).is_file() for path in entry.paths.values())
+
+
+class _JobSource(Generic[R]):
+    """The jobs of any iterable, one at a time; reads a job only when it can be started."""
+
+    def __init__(self, jobs: "Iterable[Job[R]] | AsyncIterable[Job[R]]") -> None:
+        self.exhausted = False
+        self._async_iterator: AsyncIterator[Job[R]] | None = None
+        if isinstance(jobs, AsyncIterable):
+            self._async_iterator = aiter(jobs)
+        elif isinstance(jobs, Iterable):
+            self._iterator = iter(jobs)
+        else:
+            raise InvalidInput("jobs must be an iterable or async iterable of jobs.", field="jobs")
+
+    async def next_job(self) -> Job[R] | None:
+        """Return the next job, None at the end."""
+        try:
+            if self._async_iterator is not None:
+                return await anext(self._async_iterator)
+            return next(self._iterator)
+        except (StopIteration, StopAsyncIteration):
+            self.exhausted = True
+            return None
+
+    async def aclose(self) -> None:
+        """Close the iterable if it is an async generator."""
+        close = getattr(self._async_iterator, "aclose", None)
+        if close is not None:
+            await close()

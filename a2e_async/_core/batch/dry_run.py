@@ -1,0 +1,179 @@
+"""The dry run of a batch: checks and prices every job, and compares it with the journal."""
+
+import asyncio
+import hashlib
+import json
+from pathlib import Path
+from typing import ClassVar, Final, TypeVar
+
+from attrs import define, evolve, field
+
+from a2e_async._core.batch.batch import (
+    FATAL_ERRORS,
+    BatchServices,
+    Outcome,
+    Plan,
+    is_done_and_saved,
+    job_for_try,
+)
+from a2e_async._core.batch.duplicates import DuplicateStore
+from a2e_async._core.journal.protocol import UPLOAD, Entry, State
+from a2e_async._core.submission.budget import PricedCall, Reservation
+from a2e_async._core.submission.quotes import body_before_upload, price_may_depend_on_duration
+from a2e_async._core.tasks.kind import Job, check_pollable
+from a2e_async.errors import (
+    BudgetExceeded,
+    InvalidRequest,
+    KeyConflict,
+    ServerError,
+    TransportError,
+)
+from a2e_async.models import Record
+
+R = TypeVar("R", bound=Record)
+
+MAX_CACHED_PRICES: Final = 10_000
+"""How many prices are cached; jobs with equal request bodies are quoted once."""
+
+
+@define(kw_only=True, eq=False)
+class DryRunPlanner:
+    """Plans what a run would do with each job, without changing the budgets."""
+
+    services: BatchServices
+    retry_failed: int
+    download_to: Path | None
+    reservation: Reservation
+    fatal_errors: ClassVar[tuple[type[Exception], ...]] = (
+        *(kind for kind in FATAL_ERRORS if kind is not BudgetExceeded),
+        ServerError,
+        TransportError,
+    )
+    """Errors that end the dry run. A full budget does not: it is reported per job."""
+    _duplicates: DuplicateStore = field(factory=DuplicateStore, init=False)
+    _cached_prices: "dict[str, asyncio.Future[int | None]]" = field(
+        factory=dict[str, "asyncio.Future[int | None]"], init=False
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Use copies of the budgets: a dry run must not use up those of the run after it."""
+        self.reservation = Reservation(tuple(budget.copy() for budget in self.reservation.budgets))
+
+    async def process(self, job: Job[R]) -> Outcome[R]:
+        """Return an outcome with the plan for a job, or with the error that it would cause."""
+        try:
+            check_pollable(job.kind)
+            digest, files = await self.services.input_and_file_digests(job)
+            if (outcome := await self._existing_outcome(job, digest)) is not None:
+                return outcome
+            plan = await self._plan_start(job, files)
+        except Exception as error:
+            return Outcome(job=job, error=error)
+        return Outcome(job=job, plan=plan, error=self._budget_refusal(job, plan))
+
+    def close(self) -> None:
+        """Cancel pending price quotes and release resources."""
+        for quote in self._cached_prices.values():
+            quote.cancel()
+        self._duplicates.close()
+
+    # -- jobs that earlier runs, or earlier jobs of this run, have started -----------------------
+
+    async def _existing_outcome(self, job: Job[R], digest: str) -> Outcome[R] | None:
+        """Return the outcome of a job whose key is in use already, None for a new job."""
+        if job.key is None:
+            return None
+        paid, failures = 0, 0
+        while self.services.recorder is not None:
+            keyed_job = job_for_try(job, failures)
+            entry = await self.services.recorder.journal.get(keyed_job.key or "")
+            if entry is None or entry.state is State.RESERVED:
+                break
+            if (entry.kind, entry.digest) != (job.kind.name, digest):
+                raise _key_conflict(job, entry.ref)
+            paid += self._count_entry(entry)
+            if entry.succeeded is not False or failures >= self.retry_failed:
+                return self._outcome_of_entry(job, keyed_job, entry, paid)
+            failures += 1
+        first_digest = self._duplicates.first_value(digest, "key", job.key)
+        if first_digest != digest:
+            raise _key_conflict(job, None)
+        if self._duplicates.count_occurrence("again", job.key) > 1:
+            return Outcome(job=job, plan=Plan(step="wait", paid=paid))
+        return None
+
+    def _outcome_of_entry(
+        self, job: Job[R], keyed_job: Job[R], entry: Entry, paid: int
+    ) -> Outcome[R]:
+        plan, paths = Plan(step="wait", paid=paid), tuple(map(Path, entry.paths.values()))
+        if entry.state is State.INTENT:
+            return Outcome(job=job, plan=evolve(plan, step="find"))
+        if entry.succeeded is False:
+            plan = evolve(plan, step="failed")
+        elif entry.succeeded:
+            done = is_done_and_saved(entry, self.download_to)
+            plan = evolve(plan, step="done" if done else "save")
+        task = self.services.attach_entry(keyed_job, entry) if entry.ids else None
+        return Outcome(job=job, plan=plan, task=task, paths=paths, earlier=plan.step == "done")
+
+    def _count_entry(self, entry: Entry) -> int:
+        reservation = Reservation(self.reservation.budgets)
+        if entry.state is State.INTENT:
+            reservation.reserve_unknown(entry.reserved or 0, entry.key)
+        else:
+            reservation.count_existing(entry.key, entry.cost, entry.ref)
+        return entry.coins or 0
+
+    # -- new jobs -----------------------------------------------------------------------------
+
+    async def _plan_start(self, job: Job[R], file_digests: frozenset[str]) -> Plan:
+        coins = await self._fetch_price(job, file_digests)
+        return Plan(
+            step="start",
+            coins=coins,
+            about=coins is not None and price_may_depend_on_duration(job.input),
+            uploads=sum(
+                self._duplicates.count_occurrence("file", digest) == 1 for digest in file_digests
+            ),
+        )
+
+    async def _fetch_price(self, job: Job[R], file_digests: frozenset[str]) -> int | None:
+        path, body = job.kind.start.path, body_before_upload(job.input)
+        quoted_body = {name: value for name, value in body.items() if name != job.kind.name_field}
+        cache_key = hashlib.sha256(
+            json.dumps([path, quoted_body], sort_keys=True).encode()
+        ).hexdigest()
+        quote = self._cached_prices.get(cache_key)
+        if quote is None:
+            quote = asyncio.ensure_future(self.services.fetch_price(path, body))
+            if len(self._cached_prices) < MAX_CACHED_PRICES:
+                self._cached_prices[cache_key] = quote
+        try:
+            # Shielded: other jobs with the same request body wait for the same quote.
+            return await asyncio.shield(quote)
+        except InvalidRequest:
+            if not file_digests:
+                raise
+            return None  # some kinds are only quoted with the files' URLs, after the upload
+
+    def _budget_refusal(self, job: Job[R], plan: Plan) -> BudgetExceeded | None:
+        """Count the job's price in the copies; return an error if there is no room."""
+        reservation = Reservation(self.reservation.budgets)
+        uploads: list[PricedCall] = [(UPLOAD, None)] * plan.uploads
+        try:
+            reservation.reserve((job.kind.name, plan.coins), *uploads)
+        except BudgetExceeded as error:
+            return error
+        for _ in uploads:
+            reservation.split_upload().commit(UPLOAD, None)
+        reservation.commit(job.kind.name, None)
+        return None
+
+
+def _key_conflict(job: Job[R], ref: str | None) -> KeyConflict:
+    return KeyConflict(
+        f"key {job.key!r:.60} was used before with other inputs. "
+        "Use another key, or the same inputs.",
+        key=job.key or "",
+        ref=ref,
+    )

@@ -1,0 +1,137 @@
+"""Emits the events of starts and tasks. A client without ``on_event`` has no `EventEmitter`."""
+
+from collections.abc import Callable
+from contextvars import Context
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from a2e_async._core.http.request_events import CURRENT_START
+from a2e_async.events import (
+    Accepted,
+    Attached,
+    Closed,
+    Event,
+    Finished,
+    NotStarted,
+    Polled,
+    Resumed,
+    StartLost,
+    StartRequested,
+    Update,
+    WaitEnded,
+)
+from a2e_async.models import Record, Recovery
+
+if TYPE_CHECKING:
+    from a2e_async._core.polling.polled_tasks import PollRequest
+    from a2e_async._core.submission.attempt import StartAttempt
+    from a2e_async._core.tasks.task import Task
+
+
+class EventEmitter:
+    """Emits the events of one client's starts and tasks. ``emit`` never raises."""
+
+    def __init__(self, emit: Callable[[Event], None]) -> None:
+        self.emit = emit
+        self._start_numbers = count(1)
+
+    # -- a start -----------------------------------------------------------------------------
+
+    def start_requested(self, attempt: "StartAttempt", context: Context) -> None:
+        """A start was requested; ``context`` is the context that its asyncio task runs in."""
+        attempt.event_number = next(self._start_numbers)
+        # Requests that are made in this context then carry the number of the start.
+        context.run(CURRENT_START.set, attempt.event_number)
+        self.emit(StartRequested(start=attempt.event_number, kind=attempt.kind.name))
+
+    def start_accepted(
+        self, attempt: "StartAttempt", task: "Task[Any]", *, claimed: bool, found: bool
+    ) -> None:
+        """A start has its task, which may have ended already."""
+        ref = task.kind.ref(task.ids)
+        self.emit(
+            Accepted(
+                ref=ref,
+                kind=task.kind.name,
+                coins=task.coins,
+                claimed=claimed,
+                start=attempt.event_number,
+                found=found,
+            )
+        )
+        if task.done and task.kind.pollable:
+            self._task_finished(task, None)
+
+    def task_resumed(self, task: "Task[Any]", start: int | None = None) -> None:
+        """The task of a start was found in the journal."""
+        self.emit(Resumed(ref=task.kind.ref(task.ids), kind=task.kind.name, start=start))
+
+    def start_lost(self, recovery: Recovery, start: int | None = None) -> None:
+        """The outcome of a start, or of another paid call, is unknown."""
+        self.emit(StartLost(recovery=recovery, start=start))
+
+    def not_started(self, attempt: "StartAttempt", error: BaseException | None) -> None:
+        """A start ended without a task; ``error`` is None if it was withdrawn."""
+        if attempt.event_number is not None:
+            name = None if error is None else type(error).__name__
+            self.emit(NotStarted(start=attempt.event_number, kind=attempt.kind.name, error=name))
+
+    # -- a task ------------------------------------------------------------------------------
+
+    def wait_started(self, task: "Task[Any]") -> None:
+        """A wait for a task begins."""
+        if task._last_polled_at is None:
+            self.emit(Attached(ref=task.kind.ref(task.ids), kind=task.kind.name))
+
+    def polled(self, request: "PollRequest", duration: float, error: BaseException | None) -> None:
+        """A poll has finished."""
+        self.emit(
+            Polled(
+                kind=request.kind.name,
+                mode=request.mode.value,
+                tasks=len(request.polled_tasks),
+                duration=duration,
+                error=None if error is None else type(error).__name__,
+            )
+        )
+
+    def record_changed(
+        self, task: "Task[Any]", record: Record, previous_poll_at: float | None, now: float
+    ) -> None:
+        """A poll showed a changed record; ``previous_poll_at`` is when it was polled before."""
+        self.emit(
+            Update(
+                ref=task.kind.ref(task.ids),
+                kind=task.kind.name,
+                status=record.status,
+                raw_status=record.raw_status,
+                progress=record.progress,
+            )
+        )
+        if task.done:
+            self._task_finished(task, None if previous_poll_at is None else now - previous_poll_at)
+
+    def task_gone(self, task: "Task[Any]") -> None:
+        """The service does not know a task any more."""
+        self._task_finished(task, None, gone=True)
+
+    def wait_ended(self, task: "Task[Any]", error: BaseException, *, last: bool) -> None:
+        """A wait ended before its task did."""
+        ref, name = task.kind.ref(task.ids), type(error).__name__
+        self.emit(WaitEnded(ref=ref, kind=task.kind.name, error=name, last=last))
+
+    def client_closed(self) -> None:
+        """The client is closed."""
+        self.emit(Closed())
+
+    def _task_finished(self, task: "Task[Any]", delay: float | None, *, gone: bool = False) -> None:
+        self.emit(
+            Finished(
+                ref=task.kind.ref(task.ids),
+                kind=task.kind.name,
+                status=None if gone else task.status,
+                coins=task.coins,
+                elapsed=task.elapsed,
+                delay=delay,
+            )
+        )

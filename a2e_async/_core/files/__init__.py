@@ -1,0 +1,1 @@
+"""Media files: upload, download, local files, media types."""

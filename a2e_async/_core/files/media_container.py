@@ -1,0 +1,179 @@
+"""Detect truncated media files from the lengths in their own structure (pure).
+
+The checkers read a few bytes of each block while the file streams past. They are needed where HTTP
+does not give the length (a body that ends with its connection), and they also find a file that
+was already truncated when it was stored.
+"""
+
+from typing import ClassVar, Final, Literal
+
+Completeness = Literal["complete", "cut", "unfinished", "unknown"]
+"""``cut``: certainly truncated; ``unfinished``: probably truncated; ``unknown``: cannot tell."""
+
+_INDEXES: Final = frozenset(b"moov moof meta".split())
+_HEAVY: Final = frozenset(b"moov mdat moof".split())
+
+
+class CompletenessChecker:
+    """Checks one file: `feed` it all bytes in order, then call `completeness`."""
+
+    def __init__(self) -> None:
+        self.position: int = 0
+
+    def feed(self, data: bytes) -> None:
+        """Process the next bytes."""
+        self.position += len(data)
+
+    def completeness(self) -> Completeness:
+        """Return whether the file is complete if it ends here."""
+        return "unknown"
+
+
+class _BlockChecker(CompletenessChecker):
+    """A sequence of blocks, each preceded by its length and type."""
+
+    block_types: ClassVar[frozenset[bytes]]
+    first_block_at: ClassVar[int] = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = set[bytes]()
+        self.last = b""
+        self.final_answer: Completeness | None = None
+        """The result, once the remaining blocks need not be followed."""
+        self._goal = self.first_block_at
+        self._head = b""
+
+    def feed(self, data: bytes) -> None:
+        start = self.position
+        self.position += len(data)
+        while self.final_answer is None:
+            at = self._goal + len(self._head) - start
+            if at >= len(data):
+                return
+            need = self.header_size(self._head) - len(self._head)
+            self._head += data[at : at + need]
+            if len(self._head) == self.header_size(self._head):
+                self._goal += self.block_size(self._head)
+                self._head = b""
+
+    def header_size(self, head: bytes) -> int:
+        """Return the length of a header that begins with ``head``, in bytes."""
+        return 8
+
+    def block_size(self, head: bytes) -> int:
+        """Return the length of the block in bytes; 0 if `final_answer` is set."""
+        raise NotImplementedError
+
+    @property
+    def ends_inside_block(self) -> bool:
+        """Whether the last block extends past the end of the data."""
+        return self._goal > self.position
+
+    @property
+    def ends_after_block(self) -> bool:
+        """Whether the data ends exactly at the end of a block."""
+        return self._goal == self.position and not self._head
+
+
+class _Mp4Checker(_BlockChecker):
+    """MP4, QuickTime, HEIC, AVIF."""
+
+    block_types = frozenset(
+        b"ftyp moov mdat free skip wide uuid moof mfra sidx ssix styp pdin meta emsg prft udta "
+        b"pnot".split()
+    )
+
+    def header_size(self, head: bytes) -> int:
+        return 16 if len(head) >= 8 and head.startswith(b"\0\0\0\1") else 8
+
+    def block_size(self, head: bytes) -> int:
+        size, self.last = int.from_bytes(head[:4], "big"), head[4:8]
+        if size == 1:
+            size = int.from_bytes(head[8:16], "big")
+        if self.last not in self.block_types or 0 < size < 8:
+            self.final_answer = "unknown"
+            return 0
+        self.seen.add(self.last)
+        if not size:  # size 0: the box extends to the end of the file, so it gives no length
+            self.final_answer = "unknown"
+        return size
+
+    def completeness(self) -> Completeness:
+        if self.final_answer is not None:
+            return self.final_answer
+        if self.ends_inside_block:
+            return "cut" if self.last in _HEAVY else "unfinished"
+        return "complete" if self.ends_after_block and self.seen & _INDEXES else "unfinished"
+
+
+class _PngChecker(_BlockChecker):
+    """PNG."""
+
+    block_types = frozenset(
+        b"IHDR PLTE IDAT IEND acTL fcTL fdAT bKGD cHRM cICP dSIG eXIf gAMA hIST iCCP iTXt mDCV "
+        b"cLLI pHYs sBIT sPLT sRGB sTER tEXt tIME tRNS zTXt caBX".split()
+    )
+    first_block_at = 8
+
+    def block_size(self, head: bytes) -> int:
+        self.last = head[4:8]
+        if self.last not in self.block_types:
+            self.final_answer = "unknown"
+            return 0
+        self.seen.add(self.last)
+        return 12 + int.from_bytes(head[:4], "big")
+
+    def completeness(self) -> Completeness:
+        if b"IEND" in self.seen:
+            return "cut" if self.last == b"IEND" and self.ends_inside_block else "complete"
+        if self.final_answer is not None:
+            return self.final_answer
+        return "cut" if self.ends_inside_block else "unfinished"
+
+
+class _RiffChecker(CompletenessChecker):
+    """WAV, WebP, AVI: one length for the whole file."""
+
+    def __init__(self, head: bytes) -> None:
+        super().__init__()
+        size = int.from_bytes(head[4:8], "little")
+        # An encoder that writes to a pipe does not know the length and leaves 0 or a maximum.
+        self._end = 8 + size if size and size < 0x7FFFFFFF else None
+
+    def completeness(self) -> Completeness:
+        if self._end is None:
+            return "unknown"
+        return "complete" if self.position >= self._end else "unfinished"
+
+
+class _EndMarkerChecker(CompletenessChecker):
+    """JPEG, GIF: an end marker."""
+
+    def __init__(self, mark: bytes) -> None:
+        super().__init__()
+        self._mark = mark
+        self._tail = b""
+
+    def feed(self, data: bytes) -> None:
+        super().feed(data)
+        self._tail = (self._tail + data[-64:])[-64:]
+
+    def completeness(self) -> Completeness:
+        found = self._tail.rstrip(b"\0\r\n").endswith(self._mark)
+        return "complete" if found else "unfinished"
+
+
+def completeness_checker_for(head: bytes) -> CompletenessChecker | None:
+    """Return a checker for a file that begins with ``head``; None for an unknown format."""
+    if head[4:8] in (b"ftyp", b"styp", b"moov"):
+        return _Mp4Checker()
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return _PngChecker()
+    if head.startswith(b"RIFF"):
+        return _RiffChecker(head)
+    if head.startswith(b"\xff\xd8\xff"):
+        return _EndMarkerChecker(b"\xff\xd9")
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return _EndMarkerChecker(b"\x3b")
+    return None

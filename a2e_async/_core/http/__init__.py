@@ -1,0 +1,1 @@
+"""API requests: session, connection, rate limit, retry, envelope, errors."""

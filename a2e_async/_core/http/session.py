@@ -1,0 +1,441 @@
+"""Send API requests: rate limit, connection slot, HTTP, envelope, retry. All API calls pass here.
+
+Whether a failed attempt is retried is decided by `a2e_async._core.http.retry`, from two facts
+that this module provides: the kind of the call, and whether its bytes left this machine (see
+`a2e_async._core.http.call`).
+"""
+
+import asyncio
+import random
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Mapping,
+)
+from contextlib import asynccontextmanager
+from typing import Any, Final, Unpack
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp import hdrs
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from a2e_async._core.base_errors import without_frames
+from a2e_async._core.clock import utc_now
+from a2e_async._core.config import Account
+from a2e_async._core.http.call import (
+    ApiCall,
+    RequestOptions,
+    cached_client_timeout,
+    check_path,
+    client_timeout,
+    current_call,
+    deadline_error,
+    encode_json,
+    encode_params,
+    is_event_stream,
+    map_exception,
+    rate_limit_pause_error,
+    read_body,
+    read_events,
+)
+from a2e_async._core.http.connection import SessionHolder
+from a2e_async._core.http.envelope import (
+    TRACE_HEADER,
+    ApiResponse,
+    clean_trace_id,
+    decode_plain_success,
+    decode_response,
+)
+from a2e_async._core.http.loop_affinity import CancellableSleep, closed_error
+from a2e_async._core.http.rate_limit import (
+    AdmissionTimeout,
+    ConnectionLimiter,
+    Priority,
+    RateLimiter,
+)
+from a2e_async._core.http.request_events import RequestReporter
+from a2e_async._core.http.retry import (
+    AttemptOutcome,
+    RetryBudget,
+    RetryPlanner,
+    RetryPolicy,
+    RetrySafety,
+    classify_failure,
+    parse_retry_after,
+)
+from a2e_async._core.redact import HiddenText
+from a2e_async.errors import A2EError, DecodeError
+from a2e_async.events import Event
+
+__all__ = ["MAX_RESPONSE_BYTES", "ApiResponse", "ApiSession"]
+
+MAX_RESPONSE_BYTES: Final = 32 * 1024 * 1024
+"""Largest response body that is read, in bytes; API responses are JSON, not files."""
+
+MAX_DECODE_ATTEMPTS: Final = 2
+"""Attempts that may end in an unreadable response: a wrong host never sends a readable one."""
+
+# What aiohttp raises before it writes a request; RuntimeError if its session was closed.
+_EXPECTED: Final = (aiohttp.ClientError, OSError, RuntimeError)
+
+_JSON: Final = {"Content-Type": "application/json"}
+_STREAM: Final = {"Accept": "text/event-stream"}
+
+
+class ApiSession:
+    """Sends requests to one account on one host. Constructed without I/O or an event loop.
+
+    ``request_timeout`` is in seconds, per attempt. ``language`` selects the language of the
+    service's messages. ``proxy`` overrides the environment's proxy, which is used if
+    ``trust_env``. ``emit`` is called with every attempt and hold; exceptions from it are logged.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        *,
+        rate_limiter: RateLimiter,
+        connection_limiter: ConnectionLimiter,
+        policy: RetryPolicy,
+        request_timeout: float,
+        language: str,
+        trust_env: bool,
+        proxy: str | None,
+        emit: Callable[[Event], None] | None,
+        user_agent: str,
+    ) -> None:
+        self._base = account.base_url
+        self._secret = account.api_key
+        self._host = urlsplit(account.base_url).netloc
+        self._rate_limiter = rate_limiter
+        self._connection_limiter = connection_limiter
+        self._policy = policy
+        self._timeout = request_timeout
+        client_timeout(request_timeout)
+        self._session_holder = SessionHolder(
+            account.base_url,
+            {
+                "Authorization": HiddenText(f"Bearer {account.api_key.reveal()}"),
+                "x-lang": language,
+                "User-Agent": user_agent,
+                "Accept": "application/json",
+            },
+            trust_env=trust_env,
+            proxy=proxy,
+        )
+        self._reporter = RequestReporter(emit)
+        self._retry_budget = RetryBudget()
+        self._sleeps = CancellableSleep()
+
+    def __repr__(self) -> str:
+        return f"<Session {self._base}{' closed' if self._session_holder.closed else ''}>"
+
+    @property
+    def closed(self) -> bool:
+        """Whether `aclose` has been called."""
+        return self._session_holder.closed
+
+    def redact_key(self, response: ApiResponse) -> ApiResponse:
+        """Remove the API key from the headers of a response that is given to the user."""
+        key = self._secret.reveal()
+        if any(key in value for value in response.headers.values()):
+            pairs = [
+                (name, value.replace(key, "[key]")) for name, value in response.headers.items()
+            ]
+            response.headers = CIMultiDictProxy(CIMultiDict(pairs))
+        return response
+
+    def can_start_now(self) -> bool:
+        """Return whether a start could be sent at once: a turn and a connection are available."""
+        return self._rate_limiter.is_available() and self._connection_limiter.is_available(
+            is_start=True
+        )
+
+    def loop_time(self) -> float:
+        """Return the running loop's time in seconds, the clock of all deadlines."""
+        return self._session_holder.time()
+
+    # Not async: one more coroutine per request has a measurable cost.
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        retry_safety: RetrySafety = RetrySafety.FREE,
+        priority: Priority = Priority.CALL,
+        cost: float = 1,
+        timeout: float | None = None,  # per attempt, not of the whole call
+        deadline: float | None = None,
+        retry: bool = True,
+        on_sent: Callable[[], None] | None = None,
+        on_rate_limited: Callable[[], None] | None = None,
+        before_send: Callable[[], Awaitable[None]] | None = None,
+        max_bytes: int = MAX_RESPONSE_BYTES,
+        streamed: bool = False,  # for `stream`: the response to a stream has its ApiCall as data
+    ) -> Coroutine[Any, Any, ApiResponse]:
+        """Send an API request, retrying where that is safe, and return its response.
+
+        ``path`` begins with "/" and has no query. ``timeout`` is in seconds per attempt.
+        ``deadline`` is a time of `loop_time` after which nothing is sent or awaited. ``on_sent``
+        is called before the first byte leaves, and again for an attempt after a 429.
+        ``on_rate_limited`` is called after such a 429: the request was refused and not
+        executed. ``before_send`` is awaited when an attempt has its turn, before it connects.
+        ``retry=False`` makes a single attempt. Raises the errors of `a2e_async.errors`.
+        """
+        headers = None if json is None else _JSON
+        call = ApiCall(
+            method,
+            check_path(path),
+            encode_params(params) if params else None,
+            None if json is None else encode_json(json),
+            {**_STREAM, **(headers or {})} if streamed else headers,
+            retry_safety,
+            priority,
+            cost,
+            self._timeout if timeout is None else timeout,
+            deadline,
+            retry,
+            max_bytes,
+            on_sent,
+            on_rate_limited,
+            streamed,
+            before_send,
+        )
+        return self._run(call)
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, path: str, **options: Unpack[RequestOptions]
+    ) -> AsyncGenerator[AsyncIterator[tuple[str, str]], None]:
+        """Yield the (event, data) pairs of a Server-Sent Events response as they arrive.
+
+        Arguments and errors are those of `request`. There are no retries once the stream has
+        begun. ``timeout`` applies to the whole stream, ``max_bytes`` to one event. A response
+        that is not a stream yields one pair: "result" and its data as JSON.
+        """
+        answer = await self.request(method, path, streamed=True, **options)
+        call, events = answer.data, read_events(answer, self._map_error)
+        try:
+            yield events
+        finally:
+            if isinstance(call, ApiCall) and call.response is not None:
+                call.response.close()
+                self._connection_limiter.release(call.priority is Priority.START)
+            await events.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections; calls in flight end with an error. May be called twice."""
+        if self.closed:
+            return
+        http = self._session_holder.close()
+        for queue in (self._rate_limiter, self._connection_limiter):
+            queue.close(closed_error())
+        self._sleeps.end_all()
+        if http is not None:
+            await http.close()
+
+    # -- one call --------------------------------------------------------------------------
+
+    async def _run(self, call: ApiCall) -> ApiResponse:
+        is_start = call.priority is Priority.START
+        while True:
+            http = self._session_holder.get_session()
+            began = sent = self._session_holder.time()
+            if call.attempt == 0:
+                call.started_at = began
+            call.attempt += 1
+            has_turn = self._rate_limiter.try_acquire(call.cost)
+            if not has_turn or not self._connection_limiter.try_acquire(is_start):
+                await self._admit(call, is_start, has_turn)
+                sent = self._session_holder.time()
+            if call.attempt == 1:
+                call.started_at = sent  # waiting for the first turn does not use up max_elapsed
+            if call.deadline is not None and call.deadline <= sent:
+                self._connection_limiter.release(is_start)
+                self._rate_limiter.refund(call.cost)
+                raise deadline_error(call)
+            try:
+                if call.before_send is not None:
+                    await self._run_before_send(call, call.before_send)
+                outcome = await self._attempt(http, call, sent)
+            except asyncio.CancelledError:
+                if self._reporter.is_enabled():
+                    self._reporter.report_attempt(
+                        call, (began, sent, self._session_holder.time()), "CancelledError"
+                    )
+                raise
+            finally:
+                if call.response is None:
+                    self._connection_limiter.release(is_start)
+            if isinstance(outcome, ApiResponse):
+                if self._retry_budget.remaining < self._retry_budget.capacity:
+                    self._retry_budget.record_success(call.last_outcome)
+                if self._reporter.is_enabled():
+                    times = (began, sent, self._session_holder.time())
+                    self._reporter.report_attempt(call, times, None, None, outcome.trace_id)
+                # The kept-alive connection references this call: do not keep the callbacks alive.
+                call.on_sent = call.on_rate_limited = call.before_send = None
+                return outcome
+            delay = self._decide(call, outcome)
+            if self._reporter.is_enabled():
+                trace = getattr(outcome, "trace_id", None)
+                times = (began, sent, self._session_holder.time())
+                self._reporter.report_attempt(call, times, type(outcome).__name__, delay, trace)
+            if delay is None:
+                raise outcome
+            call.last_error = outcome
+            # After a 429 the rate limiter holds this call together with all others, in order.
+            if call.last_outcome is not AttemptOutcome.RATE_LIMITED:
+                await self._sleeps.sleep(delay)
+
+    async def _attempt(
+        self, http: aiohttp.ClientSession, call: ApiCall, now: float
+    ) -> ApiResponse | A2EError:
+        """Make one attempt. Errors are returned, not raised, so that they have no context."""
+        call.send_count = 0
+        call.status = call.retry_after = None
+        if call.deadline is not None and call.deadline - now < call.timeout:
+            timeout = client_timeout(call.deadline - now)
+        else:
+            timeout = cached_client_timeout(call.timeout)
+        response: aiohttp.ClientResponse | None = None
+        token = current_call.set(call)
+        try:
+            response = await http.request(
+                call.method,
+                self._base + call.path,
+                params=call.params,
+                data=call.data,
+                headers=call.headers,
+                timeout=timeout,
+                allow_redirects=False,
+            )
+            status = call.status = response.status
+            headers = response.headers
+            if call.stream and is_event_stream(response):
+                call.response = response
+                trace = clean_trace_id(headers.get(TRACE_HEADER))
+                return ApiResponse(call, None, "", trace, status, headers)
+            length = response.content_length
+            if length is None or length > call.max_bytes or hdrs.CONTENT_ENCODING in headers:
+                body = await read_body(response, call.max_bytes)
+            else:
+                body = await response.read()
+            body = self._secret.scrub(body)
+        except Exception as raw:
+            if response is not None:
+                response.close()
+            # If the session is closed during a request, aiohttp may raise anything.
+            if not (call.send_count or self.closed or isinstance(raw, _EXPECTED)):
+                raise
+            return self._map_error(raw, call)
+        except BaseException as error:
+            if response is not None:
+                response.close()
+            without_frames(error)  # aiohttp's frames hold headers, body and proxy
+            raise
+        finally:
+            current_call.reset(token)
+        if status == 200 and (plain := decode_plain_success(body, headers)) is not None:
+            return plain
+        if (wait := headers.get(hdrs.RETRY_AFTER)) is not None:
+            call.retry_after = parse_retry_after(wait, utc_now(), headers.get(hdrs.DATE))
+        try:
+            answer = decode_response(
+                method=call.method,
+                path=call.path,
+                host=self._host,
+                http_status=status,
+                content_type=headers.get(hdrs.CONTENT_TYPE, ""),
+                body=body,
+                trace_header=headers.get(TRACE_HEADER),
+                retry_after=call.retry_after,
+                secret=self._secret,
+                attempts=call.attempt,
+                location=headers.get(hdrs.LOCATION),
+                charged=call.retry_safety is RetrySafety.CHARGED,
+            )
+        except A2EError as error:
+            return without_frames(error)
+        answer.headers = headers
+        return answer
+
+    def _decide(self, call: ApiCall, error: A2EError) -> float | None:
+        """Return the seconds until the next attempt; None if ``error`` is final."""
+        verdict = call.last_outcome = classify_failure(error, call.send_count > 0)
+        if verdict is AttemptOutcome.FINAL or self._session_holder.closed:
+            return None
+        retrier = call.retry_planner
+        if retrier is None:
+            retrier = call.retry_planner = RetryPlanner(
+                self._policy, call.retry_safety, self._retry_budget, random.random
+            )
+        now = self._session_holder.time()
+        hold = call.retry_after
+        if verdict is AttemptOutcome.RATE_LIMITED:
+            hold = retrier.hold_seconds(call.attempt, hold)
+            if self._rate_limiter.hold_until(now + hold):
+                self._reporter.report_hold(call, self._host, hold)
+        if not call.retry or call.never_retry:
+            return None
+        if isinstance(error, DecodeError) and call.attempt >= MAX_DECODE_ATTEMPTS:
+            return None
+        delay = retrier.next_delay(verdict, call.attempt, now - call.started_at, hold)
+        if delay is None or (call.deadline is not None and now + delay >= call.deadline):
+            return None
+        if verdict is AttemptOutcome.RATE_LIMITED:
+            call.on_sent_called = False
+            if call.on_rate_limited is not None:
+                call.on_rate_limited()
+        return delay
+
+    # -- waiting ---------------------------------------------------------------------------
+
+    async def _admit(self, call: ApiCall, is_start: bool, has_turn: bool) -> None:
+        """Wait for a turn, unless already granted (``has_turn``), then for a connection."""
+        error: A2EError | None = None
+        try:
+            if not has_turn:
+                budget = self._policy.max_elapsed - (self._session_holder.time() - call.started_at)
+                await self._rate_limiter.acquire(
+                    call.cost, call.priority, call.deadline, max(0.0, budget)
+                )
+                has_turn = True
+            await self._connection_limiter.acquire(is_start, call.deadline)
+        except AdmissionTimeout as signal:
+            error = (
+                rate_limit_pause_error(call, signal.seconds)
+                if signal.rate_limited
+                else deadline_error(call)
+            )
+            if has_turn:
+                self._rate_limiter.refund(call.cost)
+        except BaseException:
+            if has_turn:
+                self._rate_limiter.refund(call.cost)
+            raise
+        if error is not None:
+            raise error
+
+    async def _run_before_send(self, call: ApiCall, before: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await before()
+        except BaseException:
+            self._rate_limiter.refund(call.cost)  # this turn was not used
+            raise
+
+    # -- errors ----------------------------------------------------------------------------
+
+    def _map_error(self, raw: Exception, call: ApiCall) -> A2EError:
+        if self._session_holder.closed and not (
+            call.send_count and call.retry_safety is RetrySafety.CHARGED
+        ):
+            return closed_error(f"{call.method} {call.path}")
+        elapsed = self._session_holder.time() - call.started_at
+        return map_exception(raw, call, host=self._host, secret=self._secret, elapsed=elapsed)

@@ -1,0 +1,1 @@
+"""The journal of starts: its protocol, the recorder, the SQLite backend."""

@@ -1,0 +1,765 @@
+"""Records the steps of a client's starts and tasks in its journal, each before the next one."""
+
+import asyncio
+import atexit
+import logging
+import weakref
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import evolve
+
+from a2e_async._core.clock import wall_time
+from a2e_async._core.journal.keys import generate_key, remaining_tasks_key
+from a2e_async._core.journal.protocol import (
+    AccountEntries,
+    ClosedBy,
+    Entry,
+    Journal,
+    LeaseLost,
+    State,
+    UploadedInput,
+)
+from a2e_async._core.journal.rules import MAX_TIME_IN_FLIGHT, is_same_start
+from a2e_async._core.redact import redact
+from a2e_async._core.tasks.kind import TaskKind, split_ref
+from a2e_async._core.typeguards import parse_price
+from a2e_async.errors import JournalError, KeyConflict
+from a2e_async.models import Output, Record, Recovery, Status
+
+if TYPE_CHECKING:
+    from a2e_async._core.submission.attempt import StartAttempt
+    from a2e_async._core.tasks.task import Task
+
+logger = logging.getLogger("a2e_async.journal")
+
+_MAX_DROP_ATTEMPTS: Final = 5
+"""How often dropping an entry is attempted if its coroutine is cancelled."""
+
+RECHECK_INTERVAL: Final = 5.0
+"""Seconds between two checks of a start that another process owns, because it may have died."""
+
+
+class JournalRecorder:
+    """Records a client's starts, paid calls, tasks and uploads in its journal.
+
+    ``account`` is the client's account. ``former_account`` is the account name derived from the
+    API key, if the user has given a name: entries from before that are moved to ``account``.
+    """
+
+    def __init__(
+        self, journal: Journal, account: str, *, former_account: str | None = None
+    ) -> None:
+        journal.bind(account)
+        self.journal = journal
+        self._account = account
+        self._former_account = None if former_account == account else former_account
+        self._path_locks: dict[str, asyncio.Lock] = {}
+        self._unwritten: list[Entry] = []
+        """Entries of paid tasks that could not be written yet."""
+        self._flush_lock = asyncio.Lock()
+        """Held while they are written: two writers would remove each other's entries."""
+        self._reported_other_accounts = False
+        self._unsent_since: dict[str, float] = {}
+        """``sent_at`` (seconds since 1970) of intents whose request is not written yet, by key."""
+        _RECORDERS.add(self)
+        _withdraw_at_exit()
+
+    async def aclose(self) -> None:
+        """Write what is still unwritten and close the journal.
+
+        Raises a `JournalError` that names the paid tasks which could not be written.
+        """
+        failure: JournalError | None = None
+        if self._unwritten:
+            try:
+                await self._flush_unwritten()
+            except JournalError as error:
+                failure = error
+        await self.journal.aclose()
+        if failure is not None:
+            refs = ", ".join(str(entry.ref) for entry in self._unwritten)
+            self._unwritten.clear()  # report it once, even if the client is closed again
+            logger.error("paid tasks could not be written to the journal: %s", refs)
+            raise JournalError(
+                f"{failure} These tasks are paid and not in the journal: {refs}. Attach them with "
+                "a2e.attach(ref)."
+            ) from failure
+
+    # -- a start -----------------------------------------------------------------------------
+
+    async def reserve_key(
+        self, attempt: "StartAttempt", *, check_first: bool = True
+    ) -> Entry | None:
+        """Reserve a start's key; return the entry if the key already has a task.
+
+        ``attempt.recovery`` is set if an earlier process died while it sent this start, or if
+        another process owns the key and has lost the response. While another process waits for
+        its response, this method waits, too.
+
+        If no upload has to be paid first, a free key is not reserved here: `record_intent` does
+        both in one durable write. Without ``check_first`` such a key is not even read here.
+        Raises `KeyConflict`.
+        """
+        await (self._flush_unwritten() if attempt.key is None else self.flush_and_report_others())
+        if attempt.key is None:
+            attempt.key, attempt.key_generated = generate_key("auto"), True
+        if attempt.key_generated:
+            if not attempt.needs_no_upload:
+                await self.journal.open()  # fail before an upload is paid for
+            return None
+        attempt.key_acquired = attempt.owned_by_other_client = False
+        if attempt.needs_no_upload and (
+            not check_first or await self.journal.get(attempt.key) is None
+        ):
+            return None
+        while True:
+            result = await self.journal.begin(self._build_entry(attempt, State.RESERVED))
+            entry = result.entry
+            if (entry.kind, entry.digest) != (attempt.kind.name, attempt.digest):
+                raise KeyConflict(
+                    f"key {attempt.key!r:.60} was used before with other inputs. "
+                    "Use another key, or the same inputs.",
+                    key=attempt.key,
+                    ref=entry.ref,
+                )
+            if entry.state >= State.ACCEPTED:
+                if not entry.ids:
+                    raise KeyConflict(
+                        f"key {attempt.key!r:.60} belongs to a start that was charged, was never "
+                        "found and was closed by hand (a2e journal settle). To start again "
+                        "(charged again), use another key.",
+                        key=attempt.key,
+                    )
+                return entry
+            attempt.owned_by_other_client = not result.is_owner and _no_response_possible(entry)
+            if result.is_owner or attempt.owned_by_other_client:
+                attempt.key_acquired = result.is_owner
+                if entry.state is State.INTENT:
+                    attempt.recovery = recovery_from_entry(entry)
+                    if entry.reserved is not None and not attempt.reservation:
+                        attempt.reservation.reserve_unknown(
+                            entry.reserved, attempt.reservation_key or ""
+                        )
+                    attempt.name, attempt.mark = entry.name, entry.mark
+                    attempt.webhook_id = entry.hook
+                return None
+            await self._wait_for_change(entry)
+
+    async def record_intent(self, attempt: "StartAttempt") -> None:
+        """Record that the start is about to be sent.
+
+        Raises `LeaseLost` if another client has taken the key meanwhile; then nothing may be sent.
+        """
+        assert attempt.key is not None  # noqa: S101  # set by reserve_key()
+        recovery = attempt.recovery
+        assert recovery is not None  # noqa: S101  # set before the request
+        self._unsent_since[attempt.key] = recovery.sent_at.timestamp()
+        if attempt.key_generated:
+            await self.journal.begin(self._build_entry(attempt, State.INTENT))
+        elif not attempt.key_acquired:
+            result = await self.journal.begin(self._build_entry(attempt, State.INTENT))
+            if not result.created:
+                raise LeaseLost("Another start has this key; nothing was sent by this one.")
+            attempt.key_acquired = True
+        else:
+            await self.journal.advance(
+                attempt.key,
+                State.INTENT,
+                path=recovery.path,
+                name=recovery.name,
+                mark=recovery.mark,
+                echo=dict(recovery.echo),
+                expected=recovery.expected,
+                sent_at=recovery.sent_at.timestamp(),
+                lost_at=None,
+                reserved=attempt.reservation.price,
+                uploads=attempt.upload_coins,
+                hook=attempt.webhook_id,
+            )
+
+    def mark_sent(self, key: str | None) -> None:
+        """Note that a start is being sent: from now on it is never withdrawn."""
+        if key is not None:
+            self._unsent_since.pop(key, None)
+
+    def mark_refused(self, key: str | None, sent_at: datetime) -> None:
+        """Note that the service refused a start: it can be withdrawn until it is sent again."""
+        if key is not None:
+            self._unsent_since[key] = sent_at.timestamp()
+
+    def withdraw(self, key: str | None) -> None:
+        """Drop the entry of a start that was not sent, without waiting, if the journal can.
+
+        Used when an event loop or a process ends and no coroutine can run any more.
+        """
+        sent_at = None if key is None else self._unsent_since.pop(key, None)
+        drop: Callable[[str, float], None] | None = getattr(self.journal, "withdraw", None)
+        if key is not None and sent_at is not None and drop is not None:
+            with suppress(JournalError):  # at worst the next run searches for it in vain
+                drop(key, sent_at)
+
+    def withdraw_all(self) -> None:
+        """Drop the entries of all starts that were not sent."""
+        for key in list(self._unsent_since):
+            self.withdraw(key)
+
+    async def record_accepted(
+        self, attempt: "StartAttempt", ids: tuple[str, ...], coins: int | None
+    ) -> tuple[str, ...]:
+        """Record the ids of an accepted start; return those that no other entry holds.
+
+        If the journal fails now, the task must not be lost: the entry is kept in memory, and no
+        further start is made before it is written.
+        """
+        if attempt.key is None:
+            return ids  # a recover() of a start that is not in this journal
+        # A task that cannot be polled will never get any further than this.
+        watchable = attempt.kind.pollable
+        entry = self._build_entry(attempt, State.ACCEPTED if watchable else State.SAVED, ids, coins)
+        if not watchable:
+            entry = evolve(entry, closed_by=ClosedBy.NO_FILES)
+        try:
+            written = await self._write_accepted(entry)
+        except JournalError:
+            self._unwritten.append(entry)
+            logger.exception(
+                "%s is paid but could not be written to the journal; retrying later",
+                attempt.kind.ref(ids),
+            )
+            return ids
+        except BaseException:  # the client is closing: the write may not have happened
+            self._unwritten.append(entry)
+            raise
+        ours = tuple(id for id in ids if id in written.ids)
+        if len(ours) < len(ids):
+            others_ids = tuple(id for id in ids if id not in written.ids)
+            logger.error("%s already belongs to another start", attempt.kind.ref(others_ids))
+        return ours
+
+    async def _write_accepted(self, entry: Entry) -> Entry:
+        """Write the ids of a paid task; create the entry again if it is gone. Return it."""
+        if not entry.ids:  # remaining tasks of a start, which are still being searched for
+            return (await self.journal.begin(entry)).entry
+        values: dict[str, Any] = {"ids": entry.ids, "coins": entry.coins}
+        if entry.closed_by is not None:
+            values["closed_by"] = entry.closed_by
+        written = await self.journal.advance(entry.key, entry.state, **values)
+        return written or (await self.journal.begin(entry)).entry
+
+    async def _flush_unwritten(self) -> None:
+        """Write all unwritten entries. Raises `JournalError` if one of them fails."""
+        if not self._unwritten and self._former_account is None:
+            return
+        async with self._flush_lock:
+            if self._former_account is not None:
+                await self.journal.adopt_account(self._former_account)
+                self._former_account = None
+            failure: JournalError | None = None
+            for entry in tuple(self._unwritten):
+                try:
+                    await self._write_accepted(entry)
+                except JournalError as error:
+                    failure = error
+                else:
+                    self._unwritten.remove(entry)
+            if failure is not None:
+                raise failure
+
+    async def record_lost(self, attempt: "StartAttempt") -> None:
+        """Record that no response will arrive for the start."""
+        recovery = attempt.recovery
+        if (
+            attempt.key is None
+            or attempt.owned_by_other_client
+            or recovery is None
+            or recovery.lost_at is None
+        ):
+            return
+        try:
+            await self.journal.advance(
+                attempt.key, State.INTENT, lost_at=recovery.lost_at.timestamp()
+            )
+        except JournalError as error:
+            logger.warning("%s", error)  # the intent is recorded, which is what matters
+
+    async def drop_start(self, attempt: "StartAttempt") -> None:
+        """Drop the entry of a start that the service did not accept."""
+        if attempt.key is None:
+            return
+        # If it was cancelled while its key was being reserved, the entry may be another start's.
+        own = attempt.key_generated or attempt.key_acquired
+        # `asyncio.run` may cancel this a second time at its end: try again all the same, or the
+        # next run would search for a start that was never sent.
+        for _ in range(_MAX_DROP_ATTEMPTS):
+            try:
+                await self._drop_entry(attempt, attempt.key, is_own=own)
+            except asyncio.CancelledError:
+                own = False  # it may have been dropped, and reserved by another start since
+                continue
+            break
+        self._unsent_since.pop(attempt.key, None)
+
+    async def _drop_entry(self, attempt: "StartAttempt", key: str, *, is_own: bool) -> None:
+        try:
+            if is_own or await self._entry_belongs_to(attempt, key):
+                await self.journal.drop(key)
+        except JournalError as error:
+            logger.warning("%s", error)  # at worst the next run searches for it in vain
+
+    async def unresolved_starts(self, kind: TaskKind[..., Any]) -> list[tuple[str, Recovery]]:
+        """Return key and recovery of each start of a kind that was sent and has no task yet.
+
+        Includes those that other clients are working on. Raises `JournalError`.
+        """
+        found: list[tuple[str, Recovery]] = []
+        after = 0
+        while True:
+            entries, after = await self.journal.entries(states=[State.INTENT], after=after)
+            found += [
+                (one.key, recovery_from_entry(one)) for one in entries if one.kind == kind.name
+            ]
+            if not after:
+                return found
+
+    # -- paid calls without a task -----------------------------------------------------------
+
+    async def record_call_intent(self, key: str, recovery: Recovery) -> None:
+        """Record that a paid call without a task is about to be sent."""
+        await self._flush_unwritten()
+        self._unsent_since[key] = recovery.sent_at.timestamp()
+        await self.journal.begin(
+            Entry(
+                key=key,
+                kind=recovery.kind,
+                digest=recovery.digest,
+                state=State.INTENT,
+                path=recovery.path,
+                sent_at=recovery.sent_at.timestamp(),
+                own_key=True,
+            )
+        )
+
+    async def record_found_task(self, task: "Task[Any]", recovery: Recovery) -> None:
+        """Record a task that a paid call or a search has found, unless it is recorded already."""
+        if await self.claimed_ids(task.kind, task.ids):
+            return
+        made = Entry(
+            key=generate_key("auto"),
+            kind=task.kind.name,
+            digest=recovery.digest,
+            state=State.ACCEPTED,
+            path=recovery.path,
+            ids=task.ids,
+            meta=task.meta,
+            own_key=True,
+        )
+        try:
+            result = await self.journal.begin(made)
+            if not result.entry.ids:  # another start has claimed the task just now
+                await self.journal.drop(made.key)
+        except JournalError:
+            self._unwritten.append(made)
+            logger.exception("%s could not be written to the journal; retrying later", made.ref)
+
+    async def record_call_result(self, key: str, urls: tuple[str, ...]) -> None:
+        """Record the result of a paid call; the service has no list to find it in."""
+        await self._advance_or_log(
+            key, State.SAVED, succeeded=True, urls=urls, closed_by=ClosedBy.RETURNED
+        )
+
+    async def drop_call(self, key: str) -> None:
+        """Drop the entry of a call that was refused or never sent."""
+        self._unsent_since.pop(key, None)
+        try:
+            await self.journal.drop(key)
+        except JournalError as error:
+            logger.warning("%s", error)
+
+    async def restore_key(self, attempt: "StartAttempt") -> None:
+        """Set the key of an attempt that searches by its recovery, if the journal has its entry."""
+        recovery = attempt.recovery
+        assert recovery is not None  # noqa: S101  # set by whoever asks for a search
+        for key, other_recovery in await self.unresolved_starts(attempt.kind):
+            if is_same_start(other_recovery, recovery):
+                entry = await self.journal.get(key)
+                if entry is not None:
+                    attempt.key, attempt.key_generated = key, entry.own_key
+                    return
+
+    # -- tasks that a start response left out --------------------------------------------------
+
+    async def record_remaining_intent(
+        self, key: str, remaining: Recovery, meta: Mapping[str, Any] | None
+    ) -> Entry | None:
+        """Record the tasks that a start response left out as a separate entry; return it.
+
+        The start's own entry closes once the known files are saved, so it cannot represent tasks
+        that are still to be found. Return None if they have been found, the entry was settled,
+        or another client searches for them. If the journal fails now, the entry is kept in memory
+        and written later, like the ids of a paid task.
+        """
+        missing = _remaining_entry(key, remaining, meta)
+        try:
+            begun = await self.journal.begin(missing)
+        except JournalError:
+            self._unwritten.append(missing)
+            logger.exception("the remaining tasks of a start could not be written to the journal")
+            return missing
+        entry = begun.entry
+        ours = begun.is_owner and entry.own_key and entry.state is State.INTENT
+        return entry if ours else None
+
+    async def record_remaining_accepted(
+        self, key: str, task: "Task[Any]", remaining: Recovery
+    ) -> None:
+        """Record found tasks that a start response had left out."""
+        paid = evolve(
+            _remaining_entry(key, remaining, task.meta),
+            state=State.ACCEPTED,
+            ids=task.ids,
+            coins=task.coins,
+        )
+        try:
+            await self._write_accepted(paid)
+        except JournalError:
+            self._unwritten.append(paid)
+            logger.exception("%s could not be written to the journal; retrying later", paid.ref)
+        await self.record_no_remaining_tasks(key)
+
+    async def drop_remaining(self, key: str) -> None:
+        """Record that a start has no further tasks, as the lists or its outputs prove."""
+        try:
+            if await self.journal.acquire(remaining_tasks_key(key)):
+                await self.journal.drop(remaining_tasks_key(key))
+        except JournalError as error:
+            logger.warning("%s", error)  # at worst the next run searches again
+        await self.record_no_remaining_tasks(key)
+
+    async def is_incomplete(self, key: str) -> bool:
+        """Return whether tasks of a start are still missing; True if the journal fails."""
+        try:
+            entry = await self.journal.get(key)
+        except JournalError:
+            return True
+        return entry is None or len(entry.ids) < entry.expected
+
+    async def record_no_remaining_tasks(self, key: str) -> None:
+        """Record that an accepted start has no further tasks to search for."""
+        try:
+            await clear_expected_tasks(self.journal, key)
+        except JournalError as error:
+            logger.warning("%s", error)  # at worst the next run searches again
+
+    async def split_remaining(self, entry: Entry) -> Entry | None:
+        """Record the remaining tasks of an accepted start as a separate entry, if there are any.
+
+        Called before the start's own entry closes. Return the new entry if this client may
+        search for these tasks, else None.
+        """
+        if not entry.ids or len(entry.ids) >= entry.expected or not entry.name:
+            return None
+        rest = evolve(recovery_from_entry(entry), expected=entry.expected - len(entry.ids))
+        return await self.record_remaining_intent(entry.key, rest, entry.meta)
+
+    # -- webhook events ------------------------------------------------------------------------
+
+    async def record_events(self, webhook_ids: Collection[str]) -> list[Entry]:
+        """Record webhook events, which notifies other clients; return the starts' entries."""
+        entries = await asyncio.gather(*(self._record_event(hook) for hook in webhook_ids))
+        return [entry for entry in entries if entry is not None]
+
+    async def _record_event(self, webhook_id: str) -> Entry | None:
+        try:
+            return await self.journal.record_event(webhook_id)
+        except JournalError as error:
+            logger.warning("%s", error)  # without the notification they poll at their own pace
+            return None
+
+    # -- tasks -------------------------------------------------------------------------------
+
+    async def record_end(self, task: "Task[Any]", record: Record | None) -> None:
+        """Record how a task ended; ``record`` is None if the service no longer knows the task.
+
+        Only an answer of the API closes an entry. A task that the service does not know is
+        recorded as missing, and one that is completed without a result remains open.
+        """
+        entry = await self._find_entry(task.kind.name, task.ids[0])
+        if entry is None or not entry.open:
+            return
+        if record is None:
+            # Entries of older journals have no account: the task may be another account's, whose
+            # key would find it.
+            if entry.account and not entry.missing:
+                await self._advance_or_log(entry.key, entry.state, missing_since=wall_time())
+            return
+        if entry.state >= State.FINISHED and not entry.missing:
+            return
+        good = record.status is Status.SUCCEEDED
+        coins = _known_price(parse_price(record.coins), entry.coins)
+        if good and task.kind.outputs and not all(part.outputs for part in record.parts):
+            await self._advance_or_log(entry.key, entry.state, coins=coins, missing_since=None)
+            return
+        changes: dict[str, Any] = {}
+        if good and entry.expected > len(entry.ids) and len(record.outputs) >= entry.expected:
+            await self.drop_remaining(entry.key)  # one task has all outputs that were ordered
+        else:
+            await self.split_remaining(entry)
+        if not good:
+            changes["closed_by"] = ClosedBy.FAILED
+        elif not record.outputs:
+            changes["closed_by"] = ClosedBy.NO_FILES
+        await self._advance_or_log(
+            entry.key,
+            State.SAVED if good and not record.outputs else State.FINISHED,
+            succeeded=good,
+            failure=_storable_text(record.failure.message) if record.failure else None,
+            coins=coins,
+            outputs=len(record.outputs),
+            missing_since=None,
+            **changes,
+        )
+
+    async def record_saved_file(self, output: Output, path: Path) -> None:
+        """Record that one output of a task is saved."""
+        if output.ref is None:
+            return
+        kind, ids = split_ref(output.ref)
+        entry = await self._find_entry(kind, ids[0])
+        if entry is None:
+            return
+        # Outputs of one task are saved concurrently, and each adds its path to the stored ones.
+        lock = self._path_locks.setdefault(entry.key, asyncio.Lock())
+        async with lock:
+            entry = await self._find_entry(kind, ids[0]) or entry
+            paths = {**entry.paths, f"{ids[0]}#{output.index}": _absolute_path(path)}
+            done = entry.outputs is not None and len(paths) >= entry.outputs
+            if done:
+                await self.split_remaining(entry)
+                await self._advance_or_log(
+                    entry.key, State.SAVED, paths=paths, closed_by=entry.closed_by or ClosedBy.SAVED
+                )
+            else:
+                await self._advance_or_log(entry.key, entry.state, paths=paths)
+        if done:
+            self._path_locks.pop(entry.key, None)
+
+    async def record_acknowledged(self, task: "Task[Any]") -> None:
+        """Record that the user has the results of a task: nothing is left to do."""
+        entry = await self.journal.find(task.kind.name, task.ids[0])
+        if entry is not None:
+            await self.split_remaining(entry)
+            reason = entry.closed_by or ClosedBy.ACKNOWLEDGED
+            await self.journal.advance(entry.key, State.SAVED, closed_by=reason)
+
+    async def claimed_ids(self, kind: TaskKind[..., Any], ids: Collection[str]) -> set[str]:
+        """Return which of these task ids the journal has."""
+        id_list = list(ids)
+        entries = await asyncio.gather(*(self._find_entry(kind.name, id) for id in id_list))
+        return {id for id, entry in zip(id_list, entries, strict=True) if entry is not None}
+
+    # -- uploads -----------------------------------------------------------------------------
+
+    async def find_upload(self, digest: str, content_type: str) -> tuple[str, float] | None:
+        """Return the URL of uploaded content and its expiry (seconds since 1970), if any."""
+        upload = await self.journal.find_upload(digest, content_type)
+        return None if upload is None else (upload.url, upload.valid_until)
+
+    async def save_upload(
+        self, digest: str, content_type: str, url: str, valid_until: float
+    ) -> None:
+        """Store the URL of uploaded content for the other clients of this account."""
+        upload = UploadedInput(
+            digest=digest, content_type=content_type, url=url, valid_until=valid_until
+        )
+        try:
+            await self.journal.save_upload(upload)
+        except JournalError as error:
+            logger.warning("%s", error)  # at worst they upload it, and pay for it, again
+
+    async def record_upload_cost(self, coins: int) -> None:
+        """Record the price of an upload (coins)."""
+        try:
+            await self.journal.record_upload_cost(coins)
+        except JournalError as error:
+            logger.warning("%s", error)  # failing now would waste the paid upload
+
+    # -- accounts ----------------------------------------------------------------------------
+
+    async def flush_and_report_others(self) -> None:
+        """Write unwritten entries; log, once, that the journal has entries of other accounts."""
+        await self._flush_unwritten()
+        if self._reported_other_accounts:
+            return
+        self._reported_other_accounts = True
+        others = await other_accounts(self.journal, self._account)
+        if others:
+            logger.warning("%s", other_accounts_message(others))
+
+    # -- inside ------------------------------------------------------------------------------
+
+    async def _entry_belongs_to(self, attempt: "StartAttempt", key: str) -> bool:
+        entry, recovery = await self.journal.get(key), attempt.recovery
+        if entry is None or recovery is None or entry.owner != self.journal.owner:
+            return False
+        return (entry.mark, entry.sent_at) == (attempt.mark, recovery.sent_at.timestamp())
+
+    async def _find_entry(self, kind: str, id: str) -> Entry | None:
+        try:
+            return await self.journal.find(kind, id)
+        except JournalError as error:
+            logger.warning("%s", error)
+            return None
+
+    async def _advance_or_log(self, key: str, state: State, **values: Any) -> None:
+        try:
+            await self.journal.advance(key, state, **values)
+        except JournalError as error:
+            logger.warning("%s", error)  # the next poll or the next run records it again
+
+    async def _wait_for_change(self, entry: Entry) -> None:
+        """Wait until another client has changed the entry, or may have died."""
+        changed = asyncio.Event()
+        stop_watching = self.journal.watch(entry.key, lambda _: changed.set())
+        try:
+            # A change before the listener was added is not reported, so compare once.
+            if await self.journal.get(entry.key) == entry:
+                async with asyncio.timeout(RECHECK_INTERVAL):
+                    await changed.wait()
+        except TimeoutError:
+            pass
+        finally:
+            stop_watching()
+
+    def _build_entry(
+        self,
+        attempt: "StartAttempt",
+        state: State,
+        ids: tuple[str, ...] = (),
+        coins: int | None = None,
+    ) -> Entry:
+        assert attempt.key is not None  # noqa: S101  # set by reserve_key()
+        recovery = attempt.recovery
+        return Entry(
+            key=attempt.key,
+            kind=attempt.kind.name,
+            digest=attempt.digest,
+            state=state,
+            path=attempt.kind.start.path,
+            name=attempt.name,
+            mark=attempt.mark,
+            echo={} if recovery is None else dict(recovery.echo),
+            expected=attempt.kind.expected_tasks(attempt.inputs),
+            sent_at=None if recovery is None else recovery.sent_at.timestamp(),
+            ids=ids,
+            coins=coins,
+            reserved=attempt.reservation.price,
+            uploads=attempt.upload_coins,
+            meta=attempt.inputs.meta,
+            own_key=attempt.key_generated,
+            hook=attempt.webhook_id,
+        )
+
+
+async def clear_expected_tasks(journal: Journal, key: str) -> None:
+    """Record that an accepted start has only the tasks in its entry."""
+    entry = await journal.get(key)
+    if entry is not None and entry.ids:
+        await journal.advance(key, entry.state, expected=len(entry.ids))
+
+
+def _remaining_entry(key: str, remaining: Recovery, meta: Mapping[str, Any] | None) -> Entry:
+    """Return the entry for the tasks that the response to a key's start left out."""
+    return Entry(
+        key=remaining_tasks_key(key),
+        kind=remaining.kind,
+        digest=remaining.digest,
+        state=State.INTENT,
+        path=remaining.path,
+        name=remaining.name,
+        mark=remaining.mark,
+        echo=dict(remaining.echo),
+        expected=remaining.expected,
+        sent_at=remaining.sent_at.timestamp(),
+        lost_at=wall_time(),
+        meta=meta,
+        own_key=True,
+    )
+
+
+def _no_response_possible(entry: Entry) -> bool:
+    """Whether a response to the start of an entry can no longer arrive."""
+    if entry.state is not State.INTENT or entry.sent_at is None:
+        return False
+    return entry.lost_at is not None or wall_time() - entry.sent_at > MAX_TIME_IN_FLIGHT
+
+
+def _known_price(reported: int | None, known: int | None) -> int | None:
+    """Return the price of a task (coins): the reported one, but never below the known one."""
+    return known if reported is None else max(reported, known or 0)
+
+
+async def other_accounts(journal: Journal, account: str) -> list[AccountEntries]:
+    """Return the other accounts that have entries in a journal."""
+    return [one for one in await journal.accounts() if one.account not in ("", account)]
+
+
+def other_accounts_message(others: Collection[AccountEntries]) -> str:
+    """Return the log message for a journal with entries of other accounts."""
+    count, left = sum(one.entries for one in others), sum(one.open for one in others)
+    return (
+        f"{count} entries of other accounts in this journal were skipped ({left} of them open): "
+        f"{', '.join(one.account for one in others)}. If the API key of this account has changed, "
+        "run a2e journal adopt to move the entries of the former key to this account"
+    )
+
+
+def _storable_text(text: str) -> str:
+    """Return a text of the service in a form that every journal can store.
+
+    Secrets are removed. NUL and lone surrogates are valid in JSON, but not in PostgreSQL.
+    """
+    return redact(text)[:500].encode(errors="replace").decode().replace("\0", "")
+
+
+_RECORDERS: "Final[weakref.WeakSet[JournalRecorder]]" = weakref.WeakSet()
+
+
+@cache
+def _withdraw_at_exit() -> None:
+    """Drop unsent intents when the interpreter exits.
+
+    Registered after the journal's own handler: exit handlers run in reverse order, and the
+    journal must still be open.
+    """
+    atexit.register(_withdraw_all)
+
+
+def _withdraw_all() -> None:
+    for recorder in list(_RECORDERS):
+        recorder.withdraw_all()
+
+
+def _absolute_path(path: Path) -> str:
+    """Return the absolute path: the next run may have another working directory."""
+    return str(path.absolute())
+
+
+def recovery_from_entry(entry: Entry) -> Recovery:
+    """Return what identifies an entry's start at the service."""
+    sent = entry.sent_at if entry.sent_at is not None else entry.created_at
+    return Recovery(
+        kind=entry.kind,
+        path=entry.path,
+        name=entry.name,
+        mark=entry.mark,
+        digest=entry.digest,
+        sent_at=datetime.fromtimestamp(sent, UTC),
+        lost_at=None if entry.lost_at is None else datetime.fromtimestamp(entry.lost_at, UTC),
+        expected=entry.expected,
+        echo=entry.echo,
+    )

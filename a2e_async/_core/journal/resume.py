@@ -1,0 +1,118 @@
+"""Resumes unfinished tasks from the journal after a restart."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from a2e_async._core.journal.keys import key_of_incomplete_start
+from a2e_async._core.journal.protocol import Entry, State
+from a2e_async._core.tasks.kind import TaskKind
+from a2e_async._core.tasks.task import Task
+from a2e_async.errors import A2EError, StartOutcomeUnknown
+
+if TYPE_CHECKING:
+    from a2e_async._core.journal.recorder import JournalRecorder
+    from a2e_async._core.submission.calls import ChargedCalls
+    from a2e_async._core.submission.starts import StartRegistry
+
+logger = logging.getLogger("a2e_async.journal")
+
+PAGE_SIZE: Final = 500
+"""How many entries are read and acquired at a time."""
+
+
+async def iter_unfinished(
+    recorder: "JournalRecorder",
+    start_registry: "StartRegistry",
+    charged_calls: "ChargedCalls",
+    find_kind: Callable[[str], TaskKind[..., Any] | None],
+    *,
+    missing: bool = False,
+) -> AsyncGenerator[Task[Any]]:
+    """Yield every open task of the journal that no other process is working on.
+
+    Tasks with known ids come first, in the order of their starts. Then come tasks whose start got
+    no response, as a search finds them; one that is not found is logged and stays in the journal.
+    Paid calls without a task cannot be searched for: they are added to ``charged_calls``.
+
+    ``find_kind`` returns the kind with a name, None for paid calls. Tasks that the service does
+    not know are left out unless ``missing``.
+    """
+    searches: list[asyncio.Task[Task[Any] | None]] = []
+    searched: set[str] = set()
+    try:
+        await recorder.flush_and_report_others()
+        after = 0
+        while True:
+            entries, after = await recorder.journal.entries(
+                open_only=True, after=after, limit=PAGE_SIZE
+            )
+            busy = start_registry.keys_in_progress() | charged_calls.keys_in_progress()
+            open_entries = [
+                entry
+                for entry in entries
+                if entry.key not in busy | searched and (missing or not entry.missing)
+            ]
+            acquired = await asyncio.gather(
+                *(recorder.journal.acquire(entry.key) for entry in open_entries)
+            )
+            for entry, is_owner in zip(open_entries, acquired, strict=True):
+                kind = find_kind(entry.kind)
+                if not is_owner or entry.key in searched:
+                    continue
+                if kind is None:
+                    if entry.state is State.INTENT:
+                        charged_calls.add_unknown(entry)
+                    continue
+                if entry.state < State.ACCEPTED and not await _is_unchanged(
+                    recorder, start_registry, entry
+                ):
+                    continue
+                if entry.state is State.RESERVED:
+                    await recorder.journal.drop(entry.key)  # nothing was sent
+                elif entry.state is State.INTENT:
+                    # Searches take up to half a minute; known tasks are yielded meanwhile.
+                    find = (
+                        start_registry.resume
+                        if key_of_incomplete_start(entry.key) is None
+                        else start_registry.find_remaining_tasks
+                    )
+                    searches.append(asyncio.create_task(find(kind, entry)))
+                else:
+                    if (rest := await recorder.split_remaining(entry)) is not None:
+                        searched.add(rest.key)  # a later page has this new entry, too
+                        searches.append(
+                            asyncio.create_task(start_registry.find_remaining_tasks(kind, rest))
+                        )
+                    yield start_registry.attach(kind, entry)
+            if not after:
+                break
+        for search in asyncio.as_completed(searches):
+            try:
+                task = await search
+            except StartOutcomeUnknown as error:
+                logger.warning("%s", error)  # stays in the journal and in unknown()
+                continue
+            except A2EError as error:
+                logger.warning("the search for a start failed: %s", error)
+                continue
+            if task is not None:
+                yield task
+    finally:
+        for search in searches:
+            search.cancel()
+        if searches:
+            await asyncio.gather(*searches, return_exceptions=True)
+
+
+async def _is_unchanged(
+    recorder: "JournalRecorder", start_registry: "StartRegistry", entry: Entry
+) -> bool:
+    """Whether an entry is unchanged: a start in this client may have continued it meanwhile."""
+    current = await recorder.journal.get(entry.key)
+    return (
+        current is not None
+        and current.state is entry.state
+        and entry.key not in start_registry.keys_in_progress()
+    )

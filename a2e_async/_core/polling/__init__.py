@@ -1,0 +1,1 @@
+"""Status checks of running tasks: schedule, poller, waiters, leader and peers."""

@@ -1,0 +1,107 @@
+"""Early polls: triggered by webhook events and by what other clients write into the journal.
+
+Neither source is trusted. Each only moves a poll to now, at most once per poll interval.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from a2e_async._core.journal.protocol import Entry, State
+from a2e_async._core.polling.schedule import PollSchedule
+from a2e_async._core.webhooks.tokens import RecentEvents
+from a2e_async.errors import JournalError
+
+if TYPE_CHECKING:
+    from a2e_async._core.tasks.task import Task
+
+ListenToAllEntries = Callable[[Callable[[Entry], None]], Callable[[], None]]
+"""Signature of `Journal.watch_all`."""
+
+
+class Wakeups:
+    """Triggers early polls for the waiters of one client.
+
+    ``wake`` makes the poller read its schedule. ``listen_to_all`` is the journal's
+    `Journal.watch_all`, if there is a journal. ``has_webhooks``: webhook events are expected, which
+    can arrive before a waiter exists.
+    """
+
+    def __init__(
+        self,
+        schedule: PollSchedule,
+        *,
+        wake: Callable[[], None],
+        listen_to_all: ListenToAllEntries | None = None,
+        has_webhooks: bool = False,
+    ) -> None:
+        self._schedule = schedule
+        self._wake = wake
+        self._listen_to_all = listen_to_all
+        self._has_webhooks = has_webhooks
+        self._recent_events = RecentEvents()
+        self._stop_listening: Callable[[], None] | None = None
+        self._listening_since = float("-inf") if listen_to_all is None else float("inf")
+
+    def listen(self) -> None:
+        """Start listening to the journal changes of other clients, if not started yet."""
+        if self._listen_to_all is not None and self._stop_listening is None:
+            with suppress(JournalError):  # polling works without it; the next write reports it
+                self._stop_listening = self._listen_to_all(self._entry_changed)
+                self._listening_since = asyncio.get_running_loop().time()
+
+    def close_if_idle(self) -> None:
+        """Stop listening when there are no waiters, unless webhook events are expected."""
+        if not self._has_webhooks:
+            self.close()
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._stop_listening is not None:
+            self._stop_listening()
+            self._stop_listening, self._listening_since = None, float("inf")
+
+    def webhook_event(self, webhook_id: str) -> bool:
+        """Handle a webhook event of a start; return False if one arrived just before."""
+        now = asyncio.get_running_loop().time()
+        news = self._recent_events.record(webhook_id, now, self._schedule.interval())
+        if news:
+            self._schedule.webhook_event(webhook_id, now)
+            self._wake()
+        return news
+
+    def entry_ended(self, entry: Entry) -> None:
+        """Poll the tasks of a journal entry that is reported to have ended.
+
+        Delegated tasks are skipped: the leader that polls them gets the same report.
+        """
+        now = asyncio.get_running_loop().time()
+        for id in entry.ids:
+            polled = self._schedule.find(entry.kind, id)
+            if polled is not None and not polled.delegated:
+                self._schedule.poll_early(polled, now)
+                self._wake()
+
+    def first_poll(self, task: "Task[Any]", now: float) -> tuple[float, bool]:
+        """Return when a new waiter polls first, and whether an event has reported the end."""
+        looked, heard = (
+            task._last_polled_at,
+            self._recent_events.last_received_at(task._webhook_token_id),
+        )
+        if looked is None:
+            return now, heard is not None
+        if heard is not None and (heard >= looked or looked == task._created_at):
+            # The event may have overtaken the response of the start.
+            return now, True
+        # An event that arrived before this client listened cannot have been seen.
+        rare = (
+            task._webhook_token_id is not None and heard is None and self._listening_since <= looked
+        )
+        return max(now, looked + self._schedule.interval(webhook_backed=rare)), heard is not None
+
+    def _entry_changed(self, entry: Entry) -> None:
+        if entry.event_at is not None and entry.hook is not None:
+            self.webhook_event(entry.hook)
+        if entry.event_at is not None or entry.state >= State.FINISHED:
+            self.entry_ended(entry)

@@ -1,0 +1,310 @@
+"""Remove secrets from text before it reaches a log, a repr, an exception or a file (pure)."""
+
+import re
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any, Final, SupportsIndex, cast
+from urllib.parse import quote
+from weakref import WeakSet
+
+# Characters as they appear in a URL, in text percent-encoded up to several times, in HTML and in
+# JSON. Each pattern below consumes what it began to match (trailing parts are optional), so that
+# no text causes quadratic rescanning.
+_PERCENT: Final = "%(?:25){0,3}"
+_COLON: Final = rf"(?::|{_PERCENT}3a|&#(?:58|x3a);|\\u003a)"
+_SLASH: Final = rf"(?:\\{{0,3}}/|{_PERCENT}2f|&#(?:47|x2f);|\\u002f)"
+_MARK: Final = rf"(?:[?#]|{_PERCENT}(?:3f|23)|&#(?:63|35|x3f|x23);|\\u00(?:3f|23))"
+_EQUALS: Final = rf"(?:=|{_PERCENT}3d|&#(?:61|x3d);|\\u003d)"
+_SCHEME: Final = rf"https?{_COLON}{_SLASH}{{2}}"
+
+# A query broken across lines continues unless the next line begins with an ordinary word.
+_NEXT_LINE: Final = r"(?:[ \t]*\r?\n[ \t]*(?=[^\s\"<>]*[=&%]|[^\s\"<>]{12})[^\s\"<>]+)*"
+_QUERY: Final = re.compile(
+    rf"(?i)({_SCHEME}(?:(?!{_MARK})[^\s\"<>])*)({_MARK}[^\s\"<>]*{_NEXT_LINE})?"
+)
+_BEARER: Final = re.compile(r"(?i)\b(bearer[\s:=\"']+)[^\s\"',;]+")
+_AUTHORIZATION: Final = re.compile(
+    r"(?i)\b(authorization[\"']?\s{0,9}[:=]\s{0,9}[\"']?(?:(?:basic|digest|token)\s{1,9})?)"
+    r"(?!bearer\b)[^\s\"',;]+"
+)
+_TOKEN: Final = re.compile(
+    r"(?:(?<![A-Za-z])|(?<=\\[nrt]))(?:sk_[\w\-.~+/=]{6,}|eyJ[\w\-.]{8,})", re.ASCII
+)
+_WEBHOOK_TOKEN: Final = re.compile(r"a2e-[0-9a-v]{20}\.[\w\-]{43}", re.ASCII)
+_USERINFO: Final = re.compile(
+    rf"(?i)({_SCHEME})[^/?#\s\"\\]*@"
+    r"|((?<![a-z0-9+.\-])[a-z][a-z0-9+.\-]{1,20}://)[^/?#\s\"\\:]*:[^/?#\s\"\\]*@"
+)
+_CUT_URL: Final = re.compile(rf"(?i){_SCHEME}[^/?#\s\"]*\Z")
+
+# Names of signatures and passwords that appear outside of URLs, too.
+_CREDENTIAL: Final = (
+    r"(?:(?<![\w\-])|(?<=26)|(?<=3[fF])|(?<=\\[nrt]))("
+    r"x-(?:amz|goog|oss|tos|cos|obs|bce|ms)-[\w\-]{1,40}|q-(?:signature|ak|sign-[\w\-]{1,20})|"
+    r"[\w\-]{0,40}(?:signature|token|secret|password|passwd|credentials?|accesskeyid|accessid|"
+    r"api[-_]?key|access[-_]?key)|"
+    r"sig|sign|key-pair-id|policy|auth[-_]?key|auth|pwd|jwt|hmac|hdnt[sl]|wssecret)"
+)
+_PARAMETER: Final = re.compile(rf"(?i){_CREDENTIAL}({_EQUALS})(?![\[\s…])[^\s\"'<>,;)]+")
+_JSON_KEY: Final = re.compile(rf"(?i){_CREDENTIAL}(\\?[\"']\s{{0,9}}:\s{{0,9}}\\?[\"'])[^\"'\\\[]+")
+_LABEL: Final = re.compile(
+    rf"(?i){_CREDENTIAL}(\s{{0,9}}:\s{{0,9}})(?=[^\s\"'<>,;\d]*\d)[^\s\"'<>,;\[]{{8,}}"
+)
+
+EXCERPT_CHARS: Final = 500
+"""Length of the excerpt of a response that an exception keeps, in characters."""
+
+MIN_SECRET_CHARS: Final = 6
+"""Shorter secrets are not searched for: such short strings occur in ordinary text."""
+
+_secrets: "WeakSet[Secret]" = WeakSet()
+"""The secrets of all live clients: a text of one may quote a secret of another."""
+
+
+class Secret:
+    """A text that no repr, copy, pickle or traceback reveals; `reveal` returns it.
+
+    While the object is alive, `redact` replaces it with ``shown`` in every text.
+    """
+
+    __slots__ = ("__weakref__", "reveal", "scrub", "shown")
+
+    reveal: Callable[[], str]
+    """Return the text."""
+    scrub: Callable[[bytes], bytes]
+    """Return a body with the literal secret replaced."""
+
+    def __init__(self, text: "str | Secret", shown: str = "[key]") -> None:
+        said = text.reveal() if isinstance(text, Secret) else text
+        raw, instead = said.encode("utf-8", "surrogateescape"), shown.encode()
+        long_enough = len(said) >= MIN_SECRET_CHARS
+        # In closures, not attributes, so that tools that walk over attributes do not find it.
+        self.reveal = lambda: said
+        self.scrub = lambda body: body.replace(raw, instead) if long_enough else body
+        self.shown = shown
+        _secrets.add(self)
+
+    def __repr__(self) -> str:
+        return self.shown
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (self.shown,)
+
+    def __copy__(self) -> "Secret":
+        return self
+
+    def __deepcopy__(self, _: Any) -> "Secret":
+        return self
+
+
+class HiddenText(str):
+    """A secret that other libraries need as str; its repr does not show it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'[hidden]'"
+
+    def __getitem__(self, place: SupportsIndex | slice) -> "HiddenText":
+        return type(self)(str.__getitem__(self, place))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, ("[hidden]",)
+
+
+class FullUrl(HiddenText):
+    """A URL with its signature; its repr leaves out the query."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(redact(str(self)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (str(self),)  # the user asked for it explicitly, with `signed`
+
+
+class SignedUrl(str):
+    """A URL of a record as str, without credentials, query and fragment, which may sign it.
+
+    ``signed`` is the URL as the service returned it; None after unpickling. So printing, storing
+    or serialising a record never leaks a signature.
+    """
+
+    __slots__ = ("_identity", "_reveal")
+
+    _identity: str | None
+    _reveal: "Callable[[], FullUrl] | None"
+
+    def __new__(cls, url: str) -> "SignedUrl":
+        """Create the bare URL; ``url`` itself is kept in ``signed``."""
+        made = super().__new__(cls, bare_url(url))
+        live = FullUrl(url)
+        made._identity, made._reveal = None, lambda: live
+        return made
+
+    @property
+    def signed(self) -> "FullUrl | None":
+        """The URL as the service returned it; None after unpickling."""
+        return None if self._reveal is None else self._reveal()
+
+    @property
+    def identity(self) -> str:
+        """Identifies the URL independent of its signature, for comparisons; not a URL."""
+        if self._reveal is not None:
+            url, bare = stable_url(self._reveal()), str(self)
+            return url if url == bare else f"{bare} {sha256(url.encode()).hexdigest()[:16]}"
+        return self._identity or str(self)
+
+    def __copy__(self) -> "SignedUrl":
+        return self
+
+    def __deepcopy__(self, _: Any) -> "SignedUrl":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unsigned, (str(self), self.identity)
+
+
+def _unsigned(bare: str, identity: str) -> SignedUrl:
+    made = SignedUrl(bare)
+    made._identity, made._reveal = identity, None  # pyright: ignore[reportPrivateUsage]
+    return made
+
+
+def hide_signatures(value: Any) -> Any:
+    """Return a JSON value with a `SignedUrl` in place of each URL that has a query.
+
+    Webhook tokens, and queries of URLs within longer texts, are removed. Values that contain none
+    of these are returned unchanged, not copied.
+    """
+    if isinstance(value, str):
+        # Every poll of every task passes here: two searches rule out most texts.
+        if "://" not in value and "a2e-" not in value:
+            return value
+        if _WHOLE_URL.fullmatch(value):
+            return value if bare_url(value) == value else SignedUrl(value)
+        shown = redact(value)
+        return value if shown == value else shown
+    if isinstance(value, list | tuple):
+        items: Sequence[Any] = cast("Any", value)
+        kept = [hide_signatures(item) for item in items]
+        if all(new is old for new, old in zip(kept, items, strict=True)):
+            return items
+        return kept if isinstance(items, list) else tuple(kept)
+    if isinstance(value, dict):
+        named: dict[Any, Any] = cast("Any", value)
+        made = {name: hide_signatures(item) for name, item in named.items()}
+        return named if all(made[name] is named[name] for name in named) else made
+    return value
+
+
+_WHOLE_URL: Final = re.compile(r"(?i)\s*https?://[^\s\"<>]*\s*")
+
+
+def redact(text: str, secret: "str | Secret | None" = None) -> str:
+    """Return ``text`` without bearer tokens, API keys, URL credentials and URL queries.
+
+    Whole queries are removed, because result and upload URLs carry their signature there. Every
+    live `Secret`, and ``secret``, is removed in plain and encoded forms.
+    """
+    for pattern, shown in _secret_patterns(secret):
+        text = pattern.sub(shown, text)
+    text = _USERINFO.sub(lambda m: m[1] or m[2], text)
+    text = _QUERY.sub(lambda m: f"{m[1]}?[query]" if m[2] else m[1], text)
+    text = _BEARER.sub(r"\1[key]", text)
+    text = _AUTHORIZATION.sub(r"\1[key]", text)
+    text = _WEBHOOK_TOKEN.sub("[webhook token]", text)
+    text = _TOKEN.sub("[key]", text)
+    for pattern in (_PARAMETER, _JSON_KEY, _LABEL):
+        text = pattern.sub(r"\1\2[hidden]", text)
+    return text
+
+
+def excerpt(
+    body: bytes | str, secret: "str | Secret | None" = None, limit: int = EXCERPT_CHARS
+) -> str:
+    """Return the first ``limit`` characters of a body, redacted, on one line."""
+    if isinstance(body, bytes):
+        body = body[: limit * 8 + 1].decode("utf-8", "replace")
+    head = body[: limit * 2]
+    if len(body) > len(head):
+        head = _drop_partial_secret(head, secret)
+    flat = " ".join(redact(head, secret).split())
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+_SIGNATURE: Final = re.compile(
+    r"(?i)^(x-(amz|goog|oss|tos)-.*|signature|sig|expires|key-pair-id|policy|awsaccesskeyid|"
+    r"googleaccessid|security-token|s[eprtvk]|sk[a-z]{1,3}|spr|st|token|auth(_?key)?|verify)$"
+)
+
+
+def stable_url(url: str) -> str:
+    """Return ``url`` without its fragment and signature parameters.
+
+    Two URLs of one file, signed at different times, give the same text. For comparing and hashing
+    only: the rest of the query may still be private.
+    """
+    head, _, rest = url.partition("?")
+    if not rest:
+        return head.partition("#")[0]
+    query = rest.partition("#")[0]
+    kept = [part for part in query.split("&") if not _SIGNATURE.match(part.partition("=")[0])]
+    return f"{head}?{'&'.join(kept)}" if kept else head
+
+
+def bare_url(url: str) -> str:
+    """Return ``url`` without credentials, query and fragment."""
+    scheme, slashes, rest = url.partition("?")[0].partition("#")[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return scheme + slashes + host.rpartition("@")[2] + slash + path
+
+
+def full_url(url: str) -> str:
+    """Return a URL with its signature, unless that was lost by pickling."""
+    return (url.signed or url) if isinstance(url, SignedUrl) else url
+
+
+def _secret_patterns(secret: "str | Secret | None") -> Iterator[tuple["re.Pattern[str]", str]]:
+    if isinstance(secret, str) and len(secret) >= MIN_SECRET_CHARS:
+        yield _secret_pattern(secret), "[key]"
+    for one in _live_secrets():
+        text = one.reveal()
+        if len(text) >= MIN_SECRET_CHARS:
+            yield _secret_pattern(text), one.shown
+
+
+def _live_secrets() -> "tuple[Secret, ...]":
+    while True:
+        try:
+            return tuple(_secrets)
+        except RuntimeError:  # another thread created a client during the iteration
+            continue
+
+
+@lru_cache(16)
+def _secret_pattern(secret: str) -> "re.Pattern[str]":
+    """Return a pattern for a secret in plain, escaped, encoded and reversed form, any case."""
+    raw = secret.encode("utf-8", "surrogateescape")
+    forms = {secret, secret[::-1], secret.replace("/", "\\/"), quote(raw, safe=""), raw.hex()}
+    for shift in range(3):
+        # Base64 of text that contains it: the characters that do not depend on the neighbours.
+        coded = b64encode(b"\0" * shift + raw).decode().rstrip("=")
+        inner = coded[(shift * 8 + 5) // 6 : (shift + len(raw)) * 8 // 6]
+        if len(inner) >= 2 * MIN_SECRET_CHARS:
+            forms |= {inner, inner.replace("+", "-").replace("/", "_")}
+    return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))), re.IGNORECASE)
+
+
+def _drop_partial_secret(head: str, secret: "str | Secret | None") -> str:
+    """Remove from the end of truncated text what may be the beginning of a secret or URL."""
+    known = {secret} if isinstance(secret, str) else set[str]()
+    for text in known | {one.reveal() for one in _live_secrets()}:
+        for length in range(min(len(text) - 1, len(head)), 0, -1):
+            if head.endswith(text[:length]):
+                head = head[:-length]
+                break
+    return _CUT_URL.sub("", head)

@@ -1,0 +1,1 @@
+"""Input declarations and validators, record decoding, JSON guard."""

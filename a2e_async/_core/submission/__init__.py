@@ -1,0 +1,1 @@
+"""Everything that costs coins: attempt, executor, recovery, admission, budget."""

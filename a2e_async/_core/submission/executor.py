@@ -1,0 +1,743 @@
+"""Runs one start: upload, submit at most once, and search for the task if the response is lost."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import evolve
+
+from a2e_async._core.clock import utc_now
+from a2e_async._core.http.rate_limit import Priority
+from a2e_async._core.http.retry import RetrySafety, may_have_been_accepted
+from a2e_async._core.journal.keys import key_of_incomplete_start, remaining_tasks_key
+from a2e_async._core.journal.protocol import UPLOAD, Entry, LeaseLost, State
+from a2e_async._core.journal.recorder import recovery_from_entry
+from a2e_async._core.redact import excerpt
+from a2e_async._core.schema.inputs import MediaInput
+from a2e_async._core.submission.attempt import StartAttempt
+from a2e_async._core.submission.quotes import body_before_upload, price_may_depend_on_duration
+from a2e_async._core.submission.recovery_match import (
+    MIN_AGE_FOR_RESEND,
+    SHORT_SCAN_DELAYS,
+    RawRecord,
+    SearchResult,
+    body_digests,
+    has_mark,
+    seconds_until_absence_counts,
+)
+from a2e_async._core.submission.recovery_search import (
+    KnownTaskIds,
+    RecoverySearch,
+    list_endpoints,
+    unknown_start_error,
+)
+from a2e_async._core.tasks.kind import TaskKind
+from a2e_async._core.tasks.parsing import StartRefusal, read_id, read_record, read_start_response
+from a2e_async._core.tasks.task import Task, TaskServices
+from a2e_async._core.webhooks.tokens import WebhookTarget
+from a2e_async.errors import A2EError, BudgetExceeded, InvalidRequest, StartOutcomeUnknown
+from a2e_async.models import MediaType, Record, Recovery
+
+if TYPE_CHECKING:
+    from a2e_async._core.event_emitter import EventEmitter
+    from a2e_async._core.files.upload import LocalUpload
+    from a2e_async._core.http.session import ApiResponse, ApiSession
+    from a2e_async._core.journal.recorder import JournalRecorder
+    from a2e_async._core.submission.admission import AdmissionControl
+    from a2e_async._core.submission.budget import BudgetQueue, PricedCall, Reservation
+    from a2e_async._core.submission.quotes import FetchPrice
+    from a2e_async.models import OutputSource
+
+logger = logging.getLogger("a2e_async.submission")
+
+
+class MediaUploader(Protocol):
+    """Turns media inputs into URLs. The client's `files` implements it."""
+
+    async def resolve(
+        self, source: MediaInput, allowed: tuple[MediaType, ...], field: str
+    ) -> "LocalUpload | str": ...
+
+    async def upload_inspected(
+        self, prepared: "LocalUpload", reservation: "Reservation | None" = None
+    ) -> tuple[str, int]: ...
+
+    async def check_unchanged(self, *prepared: "LocalUpload") -> None: ...
+
+    def is_upload_charged(self, prepared: "LocalUpload") -> bool: ...
+
+
+class StartExecutor:
+    """Submits the starts of one client.
+
+    ``resend``: submit again once the absence of the task is proved. ``on_unclaimed`` receives a
+    task without a caller, ``withdraw`` an attempt that can be withdrawn again, and
+    ``run_in_background`` a search that continues after its start has returned.
+    """
+
+    def __init__(
+        self,
+        session: "ApiSession",
+        media_uploader: MediaUploader,
+        recovery_search: RecoverySearch,
+        known_tasks: KnownTaskIds,
+        *,
+        admission: "AdmissionControl",
+        recorder: "JournalRecorder | None",
+        resend: bool,
+        webhook: WebhookTarget | None,
+        fetch_price: "FetchPrice | None",
+        budget_queue: "BudgetQueue",
+        emitter: "EventEmitter | None",
+        on_unclaimed: Callable[[Task[Any]], None],
+        withdraw: Callable[[StartAttempt], None],
+        run_in_background: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self.output_source: OutputSource | None = None
+        self.remaining_searches: set[object] = set()
+        """The ids of running searches for tasks that a start response left out."""
+        self._session = session
+        self._media_uploader = media_uploader
+        self._recovery_search = recovery_search
+        self._known_tasks = known_tasks
+        self._admission = admission
+        self._recorder = recorder
+        self._resend = resend
+        self._webhook = webhook
+        self._fetch_price = fetch_price
+        self._budget_queue = budget_queue
+        self._emitter = emitter
+        self._on_unclaimed = on_unclaimed
+        self._withdraw = withdraw
+        self._run_in_background = run_in_background
+
+    async def run(self, attempt: StartAttempt) -> Task[Any]:
+        """Return the task of a start: from its journal entry, by a search, or newly started.
+
+        Raises `StartOutcomeUnknown`, `KeyConflict`, `JournalError`, and what the service and
+        the network raise.
+        """
+        check_key = not self._can_send_at_once(attempt)
+        while True:
+            try:
+                return await self._run_once(attempt, check_key=check_key)
+            except LeaseLost:
+                # Another start holds the key, or this process was suspended for longer than its
+                # lease and another client took the entry. Nothing was sent from here, so the next
+                # round waits for the other start's result.
+                attempt.recovery, check_key = None, True
+            except BaseException:
+                # What is still reserved may have been charged. It stays reserved until the next
+                # start with this key finds out.
+                attempt.reservation.retain(attempt.reservation_key)
+                raise
+
+    def _can_send_at_once(self, attempt: StartAttempt) -> bool:
+        """Return whether the intent is the next journal write, without any wait before it.
+
+        Then writing the intent also finds out whether the key is free, and reading the entry
+        first would only cost time.
+        """
+        return (
+            not (attempt.reservation.budgets or self._admission.enabled)
+            and self._session.can_start_now()
+        )
+
+    async def _run_once(self, attempt: StartAttempt, *, check_key: bool) -> Task[Any]:
+        if self._recorder is not None:
+            entry = await self._recorder.reserve_key(attempt, check_first=check_key)
+            if entry is not None:
+                attempt.reservation.count_existing(entry.key, entry.cost, entry.ref)
+                if entry.open:  # a closed entry has a separate one for remaining tasks
+                    rest = self._recovery_of_remaining(
+                        attempt.kind, recovery_from_entry(entry), entry.ids
+                    )
+                    await self._search_remaining_later(attempt, rest)
+                return self._task_from_entry(attempt, entry)
+        if attempt.recovery is not None:
+            attempt.sent = True  # by an earlier process: search for it, never withdraw it
+            return await self._recover_lost_start(
+                attempt, "its process ended before the response arrived"
+            )
+        return await self._submit(attempt)
+
+    async def find_lost_start(self, attempt: StartAttempt) -> Task[Any]:
+        """Search for a start without submitting it. Raises `StartOutcomeUnknown`."""
+        attempt.sent = True
+        recovery = attempt.recovery
+        assert recovery is not None  # noqa: S101  # set by whoever asks for a search
+        self._known_tasks.mark_lost(attempt.kind, recovery, attempt.start_id)
+        result = await self._search_lists(attempt, recovery)
+        if not result.is_certain:
+            raise self._unknown_start_error(attempt, recovery, "it was not found", result)
+        return await self._handle_accepted(attempt, result.records, was_lost=True)
+
+    # -- submitting ----------------------------------------------------------------------------
+
+    async def _submit(self, attempt: StartAttempt) -> Task[Any]:
+        try:
+            response = await self._send_request(attempt, await self._reserve_and_upload(attempt))
+            return await self._handle_response(attempt, response)
+        except asyncio.CancelledError as error:
+            if attempt.task is not None:
+                return attempt.task  # accepted; the client closed while the journal was written
+            if attempt.sent:
+                raise self._report_unknown(
+                    attempt, "the client was closed before the response arrived"
+                ) from error
+            await self._discard(attempt)
+            raise
+        except StartOutcomeUnknown:
+            raise
+        except A2EError as error:
+            if attempt.sent and may_have_been_accepted(error):
+                return await self._recover_lost_start(attempt, str(error), error)
+            await self._discard(attempt)
+            raise
+        except Exception as error:
+            # A bug in this package must not report a start that may be charged as not sent.
+            if attempt.sent:
+                raise self._report_unknown(attempt, f"{type(error).__name__}: {error}") from error
+            await self._discard(attempt)
+            raise
+        except BaseException:
+            # KeyboardInterrupt, or the loop is closing: awaiting the journal is not possible.
+            if self._recorder is not None and not attempt.sent:
+                self._recorder.withdraw(attempt.key)
+            raise
+
+    async def _reserve_and_upload(self, attempt: StartAttempt) -> dict[str, Any]:
+        """Reserve the start's price, wait for its slot, upload its files; return the body.
+
+        Before it waits for a budget it gives back its slot and its reservation. A start that
+        holds one resource while it waits for another could deadlock with a second one.
+        """
+        prices, final = await self._price_before_uploads(attempt)
+        if prices and not attempt.reservation:
+            await self._reserve_prices(attempt, lambda: prices)
+        while True:
+            if self._admission.enabled:
+                await self._admission.acquire(attempt)
+            try:
+                body = await self._build_body(attempt)
+                if not final:
+                    prices, final = await self._price_after_uploads(attempt, body), True
+                    attempt.reservation.reserve(*prices)
+            except BudgetExceeded:
+                # No room for an upload, or the final price is higher: wait for the budget, this
+                # time for the start and all uploads that are left.
+                self._admission.release(attempt)
+                await self._reserve_prices(
+                    attempt, partial(self._prices_with_uploads, attempt, prices)
+                )
+            else:
+                attempt.reservation.release(
+                    UPLOAD
+                )  # reserved for files that another start uploaded
+                return body
+
+    async def _reserve_prices(
+        self, attempt: StartAttempt, get_prices: "Callable[[], Sequence[PricedCall]]"
+    ) -> None:
+        caller = attempt.services.tenant
+        await self._budget_queue.reserve(
+            attempt.reservation, get_prices, max_wait=None if caller is None else caller.max_wait
+        )
+
+    def _prices_with_uploads(
+        self, attempt: StartAttempt, prices: "Sequence[PricedCall]"
+    ) -> "list[PricedCall]":
+        """Return the prices to reserve for a start and for its uploads that are left."""
+        charged_digests = {
+            item.digest
+            for item in attempt.media.values()
+            if not isinstance(item, str) and self._media_uploader.is_upload_charged(item)
+        }
+        return [*prices, *((UPLOAD, None) for _ in charged_digests)]
+
+    async def _build_body(self, attempt: StartAttempt) -> dict[str, Any]:
+        """Upload local files and return the request body."""
+        kind = attempt.kind
+        body = attempt.inputs.to_wire(await self._upload_media(attempt))
+        if kind.name_field and attempt.name:
+            body[kind.name_field] = attempt.name
+        return body
+
+    async def _price_before_uploads(self, attempt: StartAttempt) -> "tuple[list[PricedCall], bool]":
+        """Return the prices to reserve before the uploads, and whether they are final.
+
+        They are not final if the service refuses to quote without the files' URLs, or if the
+        price may depend on the duration of a local file.
+        """
+        if not attempt.reservation.budgets:
+            return [], True
+        if attempt.reservation:  # still reserved from an earlier submission of this attempt
+            return [(attempt.kind.name, attempt.reservation.price)], True
+        quote = None
+        try:
+            if self._fetch_price:
+                path = attempt.kind.start.path
+                quote = await self._fetch_price(path, body_before_upload(attempt.inputs))
+        except InvalidRequest:
+            if attempt.needs_no_upload:
+                raise
+            return [], False
+        return [(attempt.kind.name, quote)], not price_may_depend_on_duration(attempt.inputs)
+
+    async def _price_after_uploads(
+        self, attempt: StartAttempt, body: Mapping[str, Any]
+    ) -> "list[PricedCall]":
+        """Return the price to reserve, now that the service can read the media."""
+        quoted = (
+            await self._fetch_price(attempt.kind.start.path, body) if self._fetch_price else None
+        )
+        return [(attempt.kind.name, quoted)]
+
+    async def _send_request(self, attempt: StartAttempt, body: Mapping[str, Any]) -> "ApiResponse":
+        def sent() -> None:
+            if attempt.withdrawn:
+                # The cancellation has been requested but would only arrive after the request
+                # was written. This is the last point at which nothing has been sent.
+                raise asyncio.CancelledError
+            assert attempt.recovery is not None  # noqa: S101  # set by before()
+            attempt.sent = True
+            self._known_tasks.mark_sent(kind, attempt.recovery, attempt.start_id)
+            if self._recorder is not None:
+                self._recorder.mark_sent(attempt.key)
+            self._admission.mark_sent(attempt)
+
+        def refused() -> None:
+            # 429: the service did not accept it, so the start can be withdrawn again.
+            attempt.sent = False
+            self._known_tasks.mark_resolved(attempt.start_id)
+            if self._recorder is not None and attempt.recovery is not None:
+                self._recorder.mark_refused(attempt.key, attempt.recovery.sent_at)
+            if not attempt.waiters:
+                self._withdraw(attempt)
+
+        async def before() -> None:
+            # Set here and not earlier: the recovery search relies on this time, and the request
+            # may have waited for the rate limiter for minutes.
+            attempt.recovery = self._recovery_info(attempt, body)
+            if self._recorder is not None:
+                await self._recorder.record_intent(attempt)
+            attempt.sent_at_loop_time = asyncio.get_running_loop().time()
+
+        kind = attempt.kind
+        asked = (
+            self._webhook.inputs(attempt.webhook_id) if self._webhook and attempt.webhook_id else {}
+        )
+        return await self._session.request(
+            kind.start.method,
+            kind.start.path,
+            json={**body, **asked} if asked else body,
+            retry_safety=RetrySafety.CHARGED,
+            priority=Priority.START,
+            timeout=attempt.timeout,
+            before_send=before,
+            on_sent=sent,
+            on_rate_limited=refused,
+        )
+
+    def _recovery_info(self, attempt: StartAttempt, body: Mapping[str, Any]) -> Recovery:
+        """Return what identifies this start in a list, in case the response is lost."""
+        kind = attempt.kind
+        return Recovery(
+            kind=kind.name,
+            path=kind.start.path,
+            name=attempt.name,
+            mark=attempt.mark,
+            digest=attempt.digest,
+            sent_at=utc_now(),
+            expected=kind.expected_tasks(attempt.inputs),
+            echo=body_digests(body),
+        )
+
+    async def _upload_media(self, attempt: StartAttempt) -> dict[tuple[str, int | None], str]:
+        urls: dict[tuple[str, int | None], str] = {}
+        local = [item for item in attempt.media.values() if not isinstance(item, str)]
+        if len(local) > 1:  # do not pay for the first upload if the second file has gone
+            await self._media_uploader.check_unchanged(*local)
+        # Sequential: a start rarely has two files, and all starts share the connections.
+        for place, item in attempt.media.items():
+            if isinstance(item, str):
+                urls[place] = item
+                continue
+            urls[place], coins = await self._media_uploader.upload_inspected(
+                item, attempt.reservation
+            )
+            attempt.upload_coins += coins
+        return urls
+
+    async def _handle_response(self, attempt: StartAttempt, response: "ApiResponse") -> Task[Any]:
+        kind = attempt.kind
+        start = read_start_response(kind, response.data)
+        if (
+            isinstance(start, StartRefusal)
+            and response.code is not None
+            and response.http_status == 200
+        ):
+            raise InvalidRequest(
+                http_status=response.http_status,
+                code=response.code,
+                message=excerpt(start.reason),
+                trace_id=response.trace_id,
+                method=kind.start.method,
+                path=kind.start.path,
+                advice="The service created no task.",
+                from_api=True,
+            )
+        if start is None or isinstance(start, StartRefusal):
+            return await self._recover_lost_start(
+                attempt, "the service reported success without a task"
+            )
+        return await self._handle_accepted(attempt, start)
+
+    async def _handle_accepted(
+        self, attempt: StartAttempt, records: Sequence[RawRecord], *, was_lost: bool = False
+    ) -> Task[Any]:
+        kind = attempt.kind
+        named_ids = tuple(dict.fromkeys(id for raw in records if (id := read_id(raw))))
+        task = await self._claim_and_record(attempt, named_ids, records)
+        if task is None:
+            # A remote task belongs to exactly one start, also in the journal.
+            attempt.task = None
+            self._known_tasks.release(kind, named_ids, attempt.start_id)
+            why = f"the service named a task of another start ({named_ids[0]})"
+            if was_lost:
+                raise self._report_unknown(attempt, why)
+            return await self._recover_lost_start(attempt, why)
+        if was_lost:
+            rest = self._recovery_of_remaining(kind, attempt.recovery, task.ids, task.parts)
+            await self._search_remaining_later(attempt, rest)
+        else:
+            task = await self._find_remaining(attempt, task)
+        claimed = attempt.waiters > 0
+        if not claimed:
+            self._on_unclaimed(task)
+        if self._emitter is not None:
+            self._emitter.start_accepted(attempt, task, claimed=claimed, found=was_lost)
+        return task
+
+    async def _claim_and_record(
+        self, attempt: StartAttempt, named_ids: tuple[str, ...], records: Sequence[RawRecord]
+    ) -> Task[Any] | None:
+        """Claim and journal a start's tasks; return None if all belong to another start."""
+        kind = attempt.kind
+        ids = self._known_tasks.claim(kind, named_ids, attempt.start_id)
+        if not ids:
+            return None
+        self._known_tasks.mark_resolved(attempt.start_id)
+        task = self._assign_task(attempt, ids, records)
+        attempt.reservation.commit(kind.name, task.coins, kind.ref(ids))
+        if self._recorder is None:
+            return task
+        ours = await self._recorder.record_accepted(attempt, ids, task.coins)
+        if not ours:
+            return None
+        return task if len(ours) == len(ids) else self._assign_task(attempt, ours, records)
+
+    def _assign_task(
+        self, attempt: StartAttempt, ids: tuple[str, ...], records: Sequence[RawRecord]
+    ) -> Task[Any]:
+        """Make the handle of a start's tasks and store it as the attempt's result."""
+        task = self._make_task(attempt, ids, self._decode_records(attempt.kind, records))
+        attempt.task = task
+        self._admission.occupy(attempt, task)
+        return task
+
+    def _make_task(
+        self, attempt: StartAttempt, ids: tuple[str, ...], records: tuple[Record, ...]
+    ) -> Task[Any]:
+        return Task(
+            attempt.services,
+            attempt.kind,
+            ids,
+            records=records,
+            now=asyncio.get_running_loop().time(),
+            meta=attempt.inputs.meta,
+            key=attempt.inputs.key,
+            webhook_id=attempt.webhook_id,
+        )
+
+    # -- responses with fewer tasks than were ordered ------------------------------------------
+
+    async def _find_remaining(self, attempt: StartAttempt, task: Task[Any]) -> Task[Any]:
+        """Search for tasks that the response left out; return the handle of all.
+
+        After two scans without success the search continues in the background; tasks that it
+        finds then are unclaimed.
+        """
+        recovery = self._recovery_of_remaining(attempt.kind, attempt.recovery, task.ids, task.parts)
+        if recovery is None:
+            return task
+        self._known_tasks.mark_lost(attempt.kind, recovery, attempt.start_id)
+        result = await self._recovery_search.find(
+            attempt.kind, recovery, attempt.start_id, delays=SHORT_SCAN_DELAYS
+        )
+        rows = result.records
+        if not result.is_certain:
+            await self._search_remaining_later(attempt, recovery)
+            return task
+        self._known_tasks.mark_resolved(attempt.start_id)
+        ids = tuple(id for raw in rows if (id := read_id(raw)))
+        records = self._decode_records(attempt.kind, rows)
+        remaining = self._make_task(attempt, ids, records)
+        self._admission.occupy_by_existing(attempt.services.tenant, remaining)
+        for budget in attempt.reservation.budgets:
+            budget.count_task(remaining.coins, attempt.kind.ref(ids))
+        if self._recorder is not None:
+            await self._recorder.record_accepted(attempt, ids, remaining.coins)
+        if not attempt.waiters:
+            self._on_unclaimed(remaining)  # `_handle_accepted` keeps the start's other tasks
+            return task
+        attempt.task = task = self._make_task(attempt, task.ids + ids, task.parts + records)
+        return task
+
+    def _recovery_of_remaining(
+        self,
+        kind: TaskKind[..., Any],
+        recovery: Recovery | None,
+        ids: Sequence[str],
+        parts: Sequence[Record] = (),
+    ) -> Recovery | None:
+        """Return what to search for if a start has fewer tasks than it ordered, else None.
+
+        Nothing is missing if the known records have all outputs: some kinds make one task with
+        several outputs.
+        """
+        if recovery is None or not recovery.name or not list_endpoints(kind):
+            return None
+        missing = recovery.expected - len(ids)
+        outputs = sum(len(part.outputs) for part in parts)
+        if missing <= 0 or outputs >= recovery.expected:
+            return None
+        return evolve(recovery, expected=missing)
+
+    def _match_by_mark(
+        self, kind: TaskKind[..., Any], recovery: Recovery, start_id: object, result: SearchResult
+    ) -> SearchResult:
+        """Return the tasks with the start's mark, if the search result is not certain.
+
+        A mark is unique, so these tasks belong to the start even if they are too few.
+        """
+        if result.is_certain or recovery.mark is None:
+            return result
+        rows = tuple(raw for raw in result.records if has_mark(kind, raw, recovery.mark))
+        own = self._known_tasks.claim(kind, [id for raw in rows if (id := read_id(raw))], start_id)
+        rows = tuple(raw for raw in rows if read_id(raw) in own)
+        return SearchResult(rows, is_certain=True) if rows else result
+
+    async def _search_remaining_later(
+        self, attempt: StartAttempt, remaining: Recovery | None
+    ) -> None:
+        """Search for remaining tasks in the background, so that the start can return.
+
+        They are recorded in the journal first, because the start's own entry may close at once.
+        """
+        if remaining is None:
+            return
+        key = None if self._recorder is None else attempt.key
+        token = object() if key is None else remaining_tasks_key(key)
+        if token in self.remaining_searches:
+            return
+        self._known_tasks.mark_resolved(attempt.start_id)
+        self._known_tasks.mark_lost(attempt.kind, remaining, token)
+        self.remaining_searches.add(token)
+        if self._recorder is not None and key is not None:
+            entry = None
+            try:
+                entry = await self._recorder.record_remaining_intent(
+                    key, remaining, attempt.inputs.meta
+                )
+            finally:
+                if entry is None:  # found already, or searched for by another client
+                    self._known_tasks.mark_resolved(token)
+                    self.remaining_searches.discard(token)
+            if entry is None:
+                return
+        self._run_in_background(self._search_and_count_remaining(attempt, remaining, token))
+
+    async def _search_and_count_remaining(
+        self, attempt: StartAttempt, remaining: Recovery, start_id: object
+    ) -> None:
+        services, meta = attempt.services, attempt.inputs.meta
+        task = await self.find_remaining_tasks(
+            attempt.kind, remaining, start_id, services=services, meta=meta
+        )
+        if task is not None:
+            for budget in attempt.reservation.budgets:
+                budget.count_task(task.coins, attempt.kind.ref(task.ids))
+            self._on_unclaimed(task)
+
+    async def find_remaining_tasks(
+        self,
+        kind: TaskKind[..., Any],
+        remaining: Recovery,
+        start_id: object,
+        *,
+        services: TaskServices,
+        meta: Mapping[str, Any] | None,
+    ) -> Task[Any] | None:
+        """Search for tasks that a start's response left out; return their handle.
+
+        Return None if there are none, as the lists prove or because one record has all outputs.
+        With a journal, ``start_id`` is the key of their entry. Raises `StartOutcomeUnknown` if
+        they are not found; then the entry stays open and later runs search again.
+        """
+        self.remaining_searches.add(start_id)
+        try:
+            self._known_tasks.mark_lost(kind, remaining, start_id)
+            result = await self._recovery_search.find(kind, remaining, start_id)
+            result = self._match_by_mark(kind, remaining, start_id, result)
+        finally:
+            self.remaining_searches.discard(start_id)
+        key = key_of_incomplete_start(start_id) if isinstance(start_id, str) else None
+        book = None if key is None else self._recorder
+        if result.is_certain:
+            self._known_tasks.mark_resolved(start_id)
+            ids = tuple(id for raw in result.records if (id := read_id(raw)))
+            records = self._decode_records(kind, result.records)
+            now = asyncio.get_running_loop().time()
+            task: Task[Any] = Task(services, kind, ids, records=records, now=now, meta=meta)
+            self._admission.occupy_by_existing(services.tenant, task)
+            logger.info("found %s, which the response to its start had left out", task.ref)
+            if book is not None and key is not None:
+                await book.record_remaining_accepted(key, task, remaining)
+            return task
+        if result.is_absent and not self._recovery_search.closed:
+            self._known_tasks.mark_resolved(start_id)
+            if book is not None and key is not None:
+                await book.drop_remaining(key)
+            return None
+        if book is not None and key is not None and not await book.is_incomplete(key):
+            self._known_tasks.mark_resolved(start_id)
+            return None
+        logger.warning(
+            "the response to a %s start (name %s) had %d tasks fewer than were ordered, and they "
+            "were not found; candidates: %s",
+            kind.name,
+            remaining.name,
+            remaining.expected,
+            ", ".join(kind.ref((id,)) for raw in result.records if (id := read_id(raw))) or "?",
+        )
+        why = f"its response had {remaining.expected} tasks fewer than were ordered"
+        raise unknown_start_error(kind, remaining, why, self._decode_records(kind, result.records))
+
+    def _decode_records(
+        self, kind: TaskKind[..., Any], raw_records: Sequence[RawRecord]
+    ) -> tuple[Record, ...]:
+        try:
+            return tuple(read_record(kind, raw, self.output_source) for raw in raw_records)
+        except Exception:
+            # The ids are enough to keep what was paid for. The first poll reads the record again.
+            logger.exception("the record in the response to a %s start is unreadable", kind.name)
+            return ()
+
+    def _task_from_entry(self, attempt: StartAttempt, entry: Entry) -> Task[Any]:
+        """Return a handle for the task that the key's journal entry holds."""
+        task: Task[Any] = Task(
+            attempt.services,
+            attempt.kind,
+            entry.ids,
+            meta=attempt.inputs.meta,
+            key=attempt.inputs.key,
+            webhook_id=entry.hook,
+        )
+        if entry.state is State.ACCEPTED:
+            self._admission.occupy_by_existing(attempt.services.tenant, task)
+        attempt.task = task
+        if self._emitter is not None:
+            self._emitter.task_resumed(task, attempt.event_number)
+        return task
+
+    async def _discard(self, attempt: StartAttempt) -> None:
+        self._known_tasks.mark_resolved(attempt.start_id)
+        self._admission.release(attempt)
+        attempt.reservation.release()
+        if self._recorder is not None:
+            await self._recorder.drop_start(attempt)
+
+    # -- lost responses ------------------------------------------------------------------------
+
+    async def _recover_lost_start(
+        self, attempt: StartAttempt, reason: str, cause: BaseException | None = None
+    ) -> Task[Any]:
+        """Search for a start that may have been accepted; raise if it remains unknown."""
+        recovery = attempt.recovery
+        assert recovery is not None  # noqa: S101  # set before the request was sent
+        if cause is not None and recovery.lost_at is None:
+            recovery = attempt.recovery = evolve(recovery, lost_at=utc_now())
+        self._known_tasks.mark_lost(attempt.kind, recovery, attempt.start_id)
+        resends = self._resend and not attempt.owned_by_other_client
+        if self._recorder is not None:
+            await self._recorder.record_lost(attempt)
+        try:
+            result = await self._search_lists(attempt, recovery)
+            if result.is_absent and resends:
+                result = await self._confirm_absence(attempt, recovery)
+        except asyncio.CancelledError as error:
+            raise self._report_unknown(
+                attempt, "the client was closed before it was found"
+            ) from error
+        if result.is_absent and resends:
+            logger.warning(
+                "a %s start is proved absent at the service and is submitted again", recovery.kind
+            )
+            attempt.sent, attempt.recovery = False, None
+            self._known_tasks.mark_resolved(attempt.start_id)
+            return await self._submit(attempt)
+        if result.is_certain:
+            logger.info("found the task of a %s start whose response was lost", recovery.kind)
+            return await self._handle_accepted(attempt, result.records, was_lost=True)
+        raise self._report_unknown(attempt, reason, result) from cause
+
+    async def _search_lists(self, attempt: StartAttempt, recovery: Recovery) -> SearchResult:
+        """Search for a start whose response was lost."""
+        result = await self._recovery_search.find(attempt.kind, recovery, attempt.start_id)
+        return self._match_by_mark(attempt.kind, recovery, attempt.start_id, result)
+
+    async def _confirm_absence(self, attempt: StartAttempt, recovery: Recovery) -> SearchResult:
+        """Search again once enough time has passed for absence to be a proof.
+
+        Before, a gateway may still hold the request and pass it on, and submitting again would
+        charge twice.
+        """
+        if attempt.sent_at_loop_time is not None:  # sent by this process: its own clock is exact
+            since = asyncio.get_running_loop().time() - attempt.sent_at_loop_time
+            left = MIN_AGE_FOR_RESEND - since
+        else:
+            age = (utc_now() - recovery.sent_at).total_seconds()
+            left = seconds_until_absence_counts(age, MIN_AGE_FOR_RESEND)
+        await asyncio.sleep(max(0.0, left))
+        return await self._recovery_search.find(
+            attempt.kind, recovery, attempt.start_id, allow_clock_error=True
+        )
+
+    def _report_unknown(
+        self, attempt: StartAttempt, reason: str, result: SearchResult | None = None
+    ) -> StartOutcomeUnknown:
+        recovery = attempt.recovery
+        assert recovery is not None  # noqa: S101  # set before the request was sent
+        self._known_tasks.mark_lost(attempt.kind, recovery, attempt.start_id)
+        # Not a user's own name: it may be private, so only the digest of the inputs is logged.
+        logger.warning(
+            "the outcome of a %s start is unknown (%s); it was not sent again",
+            recovery.kind,
+            f"name {recovery.mark}" if recovery.mark else f"inputs {recovery.digest[:12]}",
+        )
+        if self._emitter is not None:
+            self._emitter.start_lost(recovery, attempt.event_number)
+        return self._unknown_start_error(attempt, recovery, reason, result)
+
+    def _unknown_start_error(
+        self,
+        attempt: StartAttempt,
+        recovery: Recovery,
+        reason: str,
+        result: SearchResult | None = None,
+    ) -> StartOutcomeUnknown:
+        candidates = self._decode_records(attempt.kind, result.records) if result else ()
+        return unknown_start_error(attempt.kind, recovery, reason, candidates)

@@ -1,0 +1,499 @@
+"""Starts tasks: joins equal keys, checks the inputs, and keeps tasks that have no caller.
+
+Each start runs in an asyncio task that the client owns. Cancelling ``start()`` before the request
+is sent withdraws it. Once it has been sent, the start completes and its task is listed in
+`unclaimed`. When the response is lost, the client searches for the task; it does not submit again.
+"""
+
+import asyncio
+import copy
+import logging
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from a2e_async._core.base_errors import drop_frames
+from a2e_async._core.journal.protocol import State
+from a2e_async._core.journal.recorder import recovery_from_entry
+from a2e_async._core.schema.inputs import AcceptedMedia, TaskInput
+from a2e_async._core.submission.admission import AdmissionControl
+from a2e_async._core.submission.attempt import (
+    PreparedMedia,
+    StartAttempt,
+    input_digest,
+    new_mark,
+    outgoing_name,
+)
+from a2e_async._core.submission.budget import BudgetQueue, reservation_for
+from a2e_async._core.submission.executor import MediaUploader, StartExecutor
+from a2e_async._core.submission.recovery_search import KnownTaskIds, RecoverySearch
+from a2e_async._core.tasks.kind import TaskKind
+from a2e_async._core.tasks.task import Task, TaskServices
+from a2e_async._core.webhooks.tokens import WebhookTarget
+from a2e_async.errors import ClientClosed, KeyConflict, StartOutcomeUnknown
+from a2e_async.models import Record, Recovery
+
+if TYPE_CHECKING:
+    from a2e_async._core.event_emitter import EventEmitter
+    from a2e_async._core.files.upload import LocalUpload
+    from a2e_async._core.http.session import ApiSession
+    from a2e_async._core.journal.protocol import Entry
+    from a2e_async._core.journal.recorder import JournalRecorder
+    from a2e_async._core.submission.budget import Budget
+    from a2e_async._core.submission.quotes import FetchPrice
+    from a2e_async.models import OutputSource
+
+R = TypeVar("R", bound=Record)
+
+logger = logging.getLogger("a2e_async.submission")
+
+CLOSE_TIMEOUT: Final = 30.0
+"""Seconds that closing the client waits for starts in progress."""
+
+
+class StartRegistry:
+    """Starts tasks of any kind for one client."""
+
+    def __init__(
+        self,
+        session: "ApiSession",
+        services: TaskServices,
+        media_uploader: MediaUploader,
+        *,
+        request_timeout: float,
+        mark_names: bool,
+        recorder: "JournalRecorder | None" = None,
+        resend: bool = False,
+        webhook: WebhookTarget | None = None,
+        fetch_price: "FetchPrice | None" = None,
+        budget: "Budget | None" = None,
+        budget_queue: "BudgetQueue | None" = None,
+        max_unfinished: int | None = None,
+        emitter: "EventEmitter | None" = None,
+        make_mark: Callable[[], str] = new_mark,
+    ) -> None:
+        self._services = services
+        self._media_uploader = media_uploader
+        self._mark_names = mark_names
+        self._make_mark = make_mark
+        self._recorder = recorder
+        self._budget = budget
+        self._budget_queue = budget_queue or BudgetQueue()
+        self._emitter = emitter
+        self.admission = AdmissionControl(services, max_unfinished)
+        self._webhook = webhook
+        self._known_tasks = KnownTaskIds(recorder)
+        self._recovery_search = RecoverySearch(
+            session, request_timeout=request_timeout, known_tasks=self._known_tasks
+        )
+        self._executor = StartExecutor(
+            session,
+            media_uploader,
+            self._recovery_search,
+            self._known_tasks,
+            admission=self.admission,
+            recorder=recorder,
+            resend=resend,
+            webhook=webhook,
+            fetch_price=fetch_price,
+            budget_queue=self._budget_queue,
+            emitter=emitter,
+            on_unclaimed=self.add_unclaimed,
+            withdraw=self._withdraw,
+            run_in_background=self._search_in_background,
+        )
+        self._background_searches: set[asyncio.Task[None]] = set()
+        """Running searches for tasks that a start response left out."""
+        self._run_tasks: set[asyncio.Task[Task[Any]]] = set()
+        self._attempts: set[StartAttempt] = set()
+        self._unclaimed: dict[str, Task[Any]] = {}
+        self._unknown_starts: list[Recovery] = []
+        self._attempts_by_key: dict[str, StartAttempt] = {}
+        self._closed = False
+
+    @property
+    def output_source(self) -> "OutputSource | None":
+        """The source that downloads outputs of tasks which were finished at their start."""
+        return self._executor.output_source
+
+    @output_source.setter
+    def output_source(self, source: "OutputSource") -> None:
+        self._executor.output_source = source
+
+    def unclaimed(self) -> tuple[Task[Any], ...]:
+        """Return paid tasks without a caller: it was cancelled, or dropped the handle unused."""
+        return tuple(self._unclaimed.values())
+
+    def unknown(self) -> tuple[Recovery, ...]:
+        """Return starts whose outcome is unknown and whose callers were cancelled."""
+        return tuple(self._unknown_starts)
+
+    def on_handle_dropped(self, task: Task[Any]) -> None:
+        """Keep a task whose handle was garbage collected before anyone used it."""
+        if not self._closed:
+            self._unclaimed[_task_ref(task)] = task
+
+    def mark_claimed(self, task: Task[Any]) -> None:
+        """Remove a task from the unclaimed ones: a caller has it now."""
+        self._unclaimed.pop(_task_ref(task), None)
+
+    def add_unclaimed(self, task: Task[Any]) -> None:
+        """Keep a task whose caller was cancelled before it received the handle."""
+        self._unclaimed[_task_ref(task)] = task
+        logger.info(
+            "%s was started, but its caller was cancelled; see a2e.unclaimed()", _task_ref(task)
+        )
+
+    async def start(
+        self,
+        kind: "TaskKind[..., R]",
+        inputs: TaskInput,
+        *,
+        timeout: float,
+        services: TaskServices | None = None,
+        budget: "Budget | None" = None,
+    ) -> "Task[R]":
+        """Start a task and return its handle.
+
+        ``timeout`` (s) limits the start request, not the task. ``services`` replace the client's
+        own for this handle. ``budget`` counts this start in addition to the client's budget.
+
+        Raises `InvalidInput` before anything is spent, `StartOutcomeUnknown` when the response
+        was lost and the task could not be found, and `ApiError` when the service refused.
+        """
+        try:
+            attempt = await self._find_or_create_attempt(kind, inputs, timeout, services, budget)
+            return await self._join(attempt)
+        except BaseException as error:
+            # Frames below this one hold signed media URLs, request bodies and webhook tokens.
+            # Reporters that print local variables must not see them.
+            drop_frames(error)
+            raise
+
+    async def _find_or_create_attempt(
+        self,
+        kind: TaskKind[..., Any],
+        inputs: TaskInput,
+        timeout: float,
+        services: TaskServices | None,
+        budget: "Budget | None",
+    ) -> StartAttempt:
+        """Return the attempt in progress under the same key, or a new one."""
+        self._check_open()
+        self._services.poller.loop_affinity.check()
+        own = self._make_mark()
+        name, mark = outgoing_name(kind, inputs.name, own, mark_names=self._mark_names)
+        media = await self._prepare_media(inputs)
+        # Hashing large files takes a while: the client may have been closed since.
+        self._check_open()
+        digest = input_digest(kind, inputs, media)
+        attempt = self._attempt_for_key(inputs.key, digest)
+        if attempt is None:
+            attempt = StartAttempt(
+                kind=kind,
+                inputs=inputs,
+                media=media,
+                digest=digest,
+                name=name,
+                mark=mark,
+                services=services or self._services,
+                timeout=timeout,
+                webhook_id=own if self._webhook is not None and kind.accepts_webhook else None,
+                key=inputs.key,
+                reservation=reservation_for(self._budget, budget),
+            )
+            if attempt.webhook_id is not None:
+                self._services.poller.wakeups.listen()
+        return attempt
+
+    async def recover(
+        self, kind: "TaskKind[..., R]", recovery: Recovery, *, timeout: float
+    ) -> "Task[R]":
+        """Search for a start whose response was lost.
+
+        Return its task, or raise as `start` does.
+        """
+        self._check_open()
+        self._services.poller.loop_affinity.check()
+        attempt = StartAttempt(
+            kind=kind,
+            inputs=TaskInput(),
+            media={},
+            digest=recovery.digest,
+            name=recovery.name,
+            mark=recovery.mark,
+            services=self._services,
+            timeout=timeout,
+            recovery=recovery,
+            anonymous_id=self._known_tasks.start_id_of(recovery) or object(),
+        )
+        if self._recorder is not None:
+            await self._recorder.restore_key(attempt)
+        task = await self._search_for(attempt)
+        self._count_found(attempt, task)
+        self._unknown_starts = [one for one in self._unknown_starts if one != recovery]
+        return task
+
+    async def input_digest(self, kind: TaskKind[..., Any], inputs: TaskInput) -> str:
+        """Return the digest of a start's inputs; local files are hashed. No network access."""
+        digest, _ = await self.input_and_file_digests(kind, inputs)
+        return digest
+
+    async def input_and_file_digests(
+        self, kind: TaskKind[..., Any], inputs: TaskInput
+    ) -> tuple[str, frozenset[str]]:
+        """Return that digest, and the content digests of the local files. No network access."""
+        media = await self._prepare_media(inputs)
+        local = frozenset(item.digest for item in media.values() if not isinstance(item, str))
+        return input_digest(kind, inputs, media), local
+
+    # -- resuming from the journal -------------------------------------------------------------
+
+    def keys_in_progress(self) -> set[str]:
+        """Return the keys of the entries in use by this client: its starts and searches."""
+        searched = {token for token in self._executor.remaining_searches if isinstance(token, str)}
+        return searched | {attempt.key for attempt in self._attempts if attempt.key is not None}
+
+    async def resume(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any]:
+        """Search for a start whose process died; return its task, or raise."""
+        # Two searches for the same mark would treat each other as competing starts, and neither
+        # would accept the task.
+        if (running_attempt := self._attempts_by_key.get(entry.key)) is not None:
+            return await self._join(running_attempt)
+        attempt = StartAttempt(
+            kind=kind,
+            inputs=TaskInput(meta=entry.meta, key=None if entry.own_key else entry.key),
+            media={},
+            digest=entry.digest,
+            name=entry.name,
+            mark=entry.mark,
+            services=self._services,
+            timeout=0,
+            webhook_id=entry.hook,
+            key=entry.key,
+            key_generated=entry.own_key,
+            recovery=recovery_from_entry(entry),
+        )
+        if not entry.own_key:
+            self._attempts_by_key[entry.key] = attempt
+        try:
+            task = await self._search_for(attempt)
+        except StartOutcomeUnknown as error:
+            self._add_unknown_start(error.recovery)
+            raise
+        self._count_found(attempt, task)
+        return task
+
+    async def find_remaining_tasks(
+        self, kind: TaskKind[..., Any], entry: "Entry"
+    ) -> Task[Any] | None:
+        """Search for the tasks that a start response left out, by their journal entry.
+
+        Return None if none are missing. Raises `StartOutcomeUnknown` if they are not found.
+        """
+        try:
+            return await self._executor.find_remaining_tasks(
+                kind,
+                recovery_from_entry(entry),
+                entry.key,
+                services=self._services,
+                meta=entry.meta,
+            )
+        except StartOutcomeUnknown as error:
+            self._add_unknown_start(error.recovery)
+            raise
+
+    def attach(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any]:
+        """Return a handle for the task of a journal entry."""
+        key = None if entry.own_key else entry.key
+        task: Task[Any] = Task(
+            self._services, kind, entry.ids, meta=entry.meta, key=key, webhook_id=entry.hook
+        )
+        self._known_tasks.claim(kind, task.ids, entry.key)
+        if entry.state is State.ACCEPTED:
+            self.admission.occupy_by_existing(None, task)
+        if self._emitter is not None:
+            self._emitter.task_resumed(task)
+        return task
+
+    async def aclose(self) -> None:
+        """Wait for starts in progress (at most 30 s), then cancel them and log that.
+
+        First wait, at most as long, for searches for tasks that a start response left out. They
+        are paid for, and only another start with the same key would search for them again.
+        """
+        self._closed = True
+        if self._services.poller.loop_affinity.loop_is_gone():
+            return
+        self.admission.close()
+        self._budget_queue.close()
+        if self._background_searches:
+            await asyncio.wait(self._background_searches, timeout=CLOSE_TIMEOUT)
+        await self._recovery_search.aclose()
+        run_tasks = [*self._run_tasks, *self._background_searches]
+        if not run_tasks:
+            return
+        _, late = await asyncio.wait(run_tasks, timeout=CLOSE_TIMEOUT)
+        for run_task in late:
+            run_task.cancel()
+        if late:
+            await asyncio.wait(late)
+
+    # -- before anything is charged ----------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClientClosed("The client is closed; nothing was sent. Create a new A2E().")
+
+    async def _prepare_media(self, inputs: TaskInput) -> PreparedMedia:
+        """Return each media input as a URL or as a checked, hashed local file. No network."""
+        prepared: dict[tuple[str, int | None], LocalUpload | str] = {}
+        for f, place, value in inputs.media():
+            prepared[f.name, place] = await self._media_uploader.resolve(
+                value, f.find_metadata(AcceptedMedia).types, f.name
+            )
+        return prepared
+
+    def _attempt_for_key(self, key: str | None, digest: str) -> StartAttempt | None:
+        """Return the attempt with this key, or None. Raises `KeyConflict` for other inputs."""
+        attempt = self._attempts_by_key.get(key) if key is not None else None
+        if attempt is None or key is None:
+            return None
+        if attempt.digest != digest:
+            raise KeyConflict(
+                f"key {key!r:.60} was used before with other inputs. "
+                "Use another key, or the same inputs.",
+                key=key,
+                ref=attempt.task.ref if attempt.task else None,
+            )
+        return attempt
+
+    # -- running an attempt --------------------------------------------------------------------
+
+    async def _search_for(self, attempt: StartAttempt) -> Task[Any]:
+        return await self._join(attempt, search=True)
+
+    def _launch(self, attempt: StartAttempt, *, search: bool) -> None:
+        """Submit a start, or only search for it, in an asyncio task that the client owns."""
+        # An empty context, because the task may outlive the caller's: a copy of the caller's
+        # context would keep its values (a request, a session) alive.
+        context = Context()
+        self._attempts.add(attempt)
+        if search:
+            work = self._executor.find_lost_start(attempt)
+        else:
+            if self._emitter is not None:
+                self._emitter.start_requested(attempt, context)
+            if attempt.inputs.key is not None:
+                self._attempts_by_key[attempt.inputs.key] = attempt
+            work = self._executor.run(attempt)
+        # With an eager task factory it runs here, up to its first await, so everything that the
+        # coroutine uses must be set before.
+        run_task = attempt.run_task = asyncio.get_running_loop().create_task(work, context=context)
+        self._run_tasks.add(run_task)
+        run_task.add_done_callback(partial(self._on_run_done, attempt, attempt.inputs.key))
+
+    def _count_found(self, attempt: StartAttempt, task: Task[Any]) -> None:
+        """Count a found start, if the client's budget still reserves its price."""
+        name = attempt.reservation_key
+        if name is not None:
+            reservation_for(self._budget).count_found(name, task.coins, _task_ref(task))
+
+    def _search_in_background(self, search: Coroutine[Any, Any, None]) -> None:
+        """Continue a search after its start has returned, until the client is closed."""
+        if self._closed:
+            search.close()
+            return
+        task = asyncio.get_running_loop().create_task(search, context=Context())
+        self._background_searches.add(task)
+        task.add_done_callback(self._background_search_done)
+
+    def _background_search_done(self, task: asyncio.Task[None]) -> None:
+        self._background_searches.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, StartOutcomeUnknown):
+            self._add_unknown_start(error.recovery)
+        elif error is not None:
+            logger.error("the search for remaining tasks of a start failed", exc_info=error)
+
+    def _add_unknown_start(self, recovery: Recovery) -> None:
+        if recovery not in self._unknown_starts:
+            self._unknown_starts.append(recovery)
+
+    async def _join(self, attempt: StartAttempt, *, search: bool = False) -> Task[Any]:
+        """Wait for an attempt. When the last waiter is cancelled, withdraw it if possible."""
+        key = attempt.inputs.key
+        attempt.waiters += 1
+        if attempt.run_task is None:
+            self._launch(attempt, search=search)
+        assert attempt.run_task is not None  # noqa: S101  # launched by its first caller
+        try:
+            if not attempt.run_task.done():
+                # Not `await carry`: cancelling one waiter must not cancel the start itself.
+                await asyncio.wait([attempt.run_task])
+        except asyncio.CancelledError:
+            attempt.waiters -= 1
+            if not attempt.waiters and not attempt.delivered:
+                self._on_last_waiter_cancelled(attempt)
+            raise
+        attempt.waiters -= 1
+        attempt.delivered = True
+        if attempt.run_task.cancelled():
+            raise ClientClosed(
+                "The client was closed before the start was sent; nothing was charged."
+            )
+        if attempt.unknown_outcome is not None and key is not None:
+            # Each waiter raises a copy: one exception raised several times mixes tracebacks.
+            own_copy = copy.copy(attempt.unknown_outcome)
+            raise own_copy from attempt.unknown_outcome.__cause__
+        task = attempt.run_task.result()
+        if key is None:
+            # A pooled connection keeps the context of the request that opened it, and through it
+            # this attempt. Without this the task would live as long as the connection.
+            attempt.run_task = attempt.task = None
+        self.mark_claimed(task)
+        task._unclaimed_on_gc = True
+        return task
+
+    def _on_last_waiter_cancelled(self, attempt: StartAttempt) -> None:
+        if attempt.task is not None:
+            self.add_unclaimed(attempt.task)
+        elif attempt.unknown_outcome is not None:
+            self._unknown_starts.append(attempt.unknown_outcome.recovery)
+        elif not attempt.sent:
+            self._withdraw(attempt)
+
+    def _withdraw(self, attempt: StartAttempt) -> None:
+        assert attempt.run_task is not None  # noqa: S101  # set by its first waiter
+        attempt.withdrawn = True
+        attempt.run_task.cancel()
+        self._release_key(attempt, attempt.inputs.key)
+
+    def _on_run_done(
+        self, attempt: StartAttempt, key: str | None, carry: "asyncio.Task[Task[Any]]"
+    ) -> None:
+        self._run_tasks.discard(carry)
+        self._attempts.discard(attempt)
+        self.admission.release(attempt)
+        error = None if carry.cancelled() else carry.exception()
+        if isinstance(error, StartOutcomeUnknown):
+            attempt.unknown_outcome = error
+            if not attempt.waiters:
+                self._unknown_starts.append(error.recovery)
+        elif self._emitter is not None and (error is not None or carry.cancelled()):
+            self._emitter.not_started(attempt, error)
+        attempt.drop_inputs()
+        # A key must keep pointing to its task, and to a start that may have been charged. The
+        # journal remembers that; without a journal the attempt has to stay here.
+        if self._recorder is not None or (attempt.task is None and attempt.unknown_outcome is None):
+            self._release_key(attempt, key)
+
+    def _release_key(self, attempt: StartAttempt, key: str | None) -> None:
+        if key is not None and self._attempts_by_key.get(key) is attempt:
+            del self._attempts_by_key[key]
+
+
+def _task_ref(task: Task[Any]) -> str:
+    """Return a task's ref; reading ``task.ref`` would mark the task as claimed."""
+    return task.kind.ref(task.ids)

@@ -1,0 +1,1 @@
+"""Task kinds as data, task handles, parsing of records."""

@@ -1,0 +1,365 @@
+"""A kind of task as data (pure): its operations, status vocabulary and fields.
+
+No other module knows the paths or the vocabulary of a kind: the poller, the start code, the
+namespaces and the command line all read them from here.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, Final, Generic, ParamSpec, TypeVar, cast, overload
+
+from attrs import evolve, frozen
+
+from a2e_async._core.schema.inputs import TaskInput, build_input
+from a2e_async._core.schema.record_decoder import RecordDecoder
+from a2e_async._core.typeguards import is_list, is_mapping
+from a2e_async.errors import InvalidInput
+from a2e_async.models import MediaType, Record, Status
+
+P = ParamSpec("P")
+R = TypeVar("R", bound=Record)
+
+SECONDS_PER_HOUR: Final = 3600.0
+"""Seconds."""
+
+NEVER: Final = float("-inf")
+"""A time before every time of the loop's clock."""
+
+_ID_PATTERN: Final = re.compile(r"[A-Za-z0-9_\-]{1,128}")
+_OBJECT_ID_PATTERN: Final = re.compile(r"[0-9a-f]{24}")
+MARK_LENGTH: Final = 24
+"""Characters of the mark that a client appends to a name to find its start again."""
+_ONLY_MARK_PATTERN: Final = re.compile(r"a2e-[0-9a-v]{20}")
+_MARK_SUFFIX_PATTERN: Final = re.compile(r"\s?\ba2e-[0-9a-v]{20}\Z")
+
+
+@frozen
+class Endpoint:
+    """One operation: an HTTP method and a path.
+
+    The id replaces ``{id}`` in the path, or is sent as the query parameter ``id_parameter``.
+    """
+
+    method: str
+    path: str
+    id_parameter: str | None = None
+
+    def for_id(self, id: str) -> tuple[str, dict[str, str] | None]:
+        """Return the path and the query parameters that address one record."""
+        if self.id_parameter:
+            return self.path, {self.id_parameter: id}
+        return self.path.replace("{id}", id), None
+
+
+@frozen
+class OutputField:
+    """A record's field that holds result URLs (one, or a list of them), and their media type."""
+
+    field: str
+    media: MediaType
+
+
+@frozen(kw_only=True)
+class ListPaging:
+    """Parameter names and limits of a paged list; ``status_filters`` are the statuses it can filter
+    by."""
+
+    page_parameter: str = "pageNum"
+    size_parameter: str = "pageSize"
+    max_size: int = 100
+    status_filters: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class StatusVocabulary:
+    """The field that holds a record's status, and what the values mean.
+
+    A value in none of the sets means that the task is running; those of ``running`` are known to
+    mean it. ``fallback_fields`` hold the status where ``field`` is missing. A value in
+    ``completion_field`` means success unless a recognised status says otherwise.
+    """
+
+    field: str = "current_status"
+    fallback_fields: tuple[str, ...] = ()
+    completion_field: str | None = None
+    queued: frozenset[str] = frozenset({"initialized", "sent", "pending", "pendding", "queued"})
+    running: frozenset[str] = frozenset({"processing", "in_progress", "training", "generating"})
+    succeeded: frozenset[str] = frozenset({"completed"})
+    failed: frozenset[str] = frozenset({"failed"})
+    progress_field: str | None = None
+    progress_max: float = 100.0
+
+    @cached_property
+    def status_by_word(self) -> Mapping[str, Status]:
+        """The `Status` of each known value, in lower case."""
+        return {
+            **dict.fromkeys(self.running, Status.RUNNING),
+            **dict.fromkeys(self.queued, Status.QUEUED),
+            **dict.fromkeys(self.failed, Status.FAILED),
+            **dict.fromkeys(self.succeeded, Status.SUCCEEDED),
+        }
+
+    def knows(self, word: str) -> bool:
+        """Return whether a status value, as the service wrote it, is known."""
+        return word.strip().lower() in self.status_by_word
+
+
+@frozen(kw_only=True, eq=False)
+class TaskKind(Generic[P, R]):
+    """One kind of task. ``input`` and ``record`` are its classes; everything else is data.
+
+    ``expected_tasks`` returns how many remote tasks a start makes; ``default_timeout`` is that of a
+    wait (s); ``max_name_length`` in characters; ``name_field`` is None for kinds whose start takes
+    no name; ``paging`` is None for lists without pages. ``recovery_lists`` is the operation that
+    lists the newest tasks whatever their status, where the list does not. ``unreliable_detail``
+    marks a detail operation that refuses existing records: it is not used for polling.
+    ``accepts_webhook``: the start takes a webhook. ``typical_duration`` is the usual range from
+    start to end (s); ``summary`` says in a few words what the kind does; ``tested_live`` whether it
+    was tried against the real service.
+    """
+
+    name: str
+    summary: str = ""
+    start_doc: str = ""
+    """What a start makes, as the first paragraph of the documentation of `start`."""
+    input: Callable[P, TaskInput]
+    record: type[R]
+    start: Endpoint
+    detail: Endpoint | None = None
+    list: Endpoint | None = None
+    processing_list: Endpoint | None = None
+    batch_detail: Endpoint | None = None
+    delete: Endpoint | None = None
+    rename: Endpoint | None = None
+    retry: Endpoint | None = None
+    recovery_lists: Endpoint | None = None
+    unreliable_detail: bool = False
+    accepts_webhook: bool = True
+    paging: ListPaging | None = ListPaging()
+    max_batch_size: int = 200
+    statuses: StatusVocabulary = StatusVocabulary()
+    outputs: tuple[OutputField, ...] = ()
+    failure_message_fields: tuple[str, ...] = ("failed_message", "faild_message")
+    failure_code_fields: tuple[str, ...] = ("failed_code", "error_code")
+    name_field: str | None = "name"
+    max_name_length: int = 200
+    expected_tasks: Callable[[TaskInput], int] = lambda _: 1
+    default_timeout: float = 2 * SECONDS_PER_HOUR
+    typical_duration: tuple[float, float] | None = None
+    tested_live: bool = False
+
+    @cached_property
+    def poll_endpoint(self) -> Endpoint | None:
+        """The operation that polls a single task; None if there is no reliable one."""
+        return None if self.unreliable_detail else self.detail
+
+    @cached_property
+    def pollable(self) -> bool:
+        """Whether any operation reports the status of a task."""
+        return any((self.detail, self.batch_detail, self.processing_list, self.list))
+
+    @cached_property
+    def max_page_size(self) -> int:
+        """Maximum number of records in one list page."""
+        return self.paging.max_size if self.paging else sys.maxsize
+
+    @cached_property
+    def mapped_fields(self) -> frozenset[str]:
+        """Wire names that map to common record fields."""
+        names = {
+            "_id",
+            "id",
+            self.statuses.field,
+            *self.statuses.fallback_fields,
+            "coins",
+            "createdAt",
+        }
+        names.update(name for name in (self.name_field, self.statuses.progress_field) if name)
+        names.update(result.field for result in self.outputs)
+        return frozenset(names.union(self.failure_message_fields, self.failure_code_fields))
+
+    @cached_property
+    def field_decoder(self) -> RecordDecoder:
+        """Decodes the record class's own fields."""
+        return RecordDecoder.for_record(self.record, self.mapped_fields)
+
+    def is_final(self, record: Record) -> bool:
+        """Return whether a record is the final one of its task.
+
+        It failed, or succeeded with all its results: some results appear only a while after the
+        status ``completed``.
+        """
+        if record.status is not Status.SUCCEEDED:
+            return record.status is Status.FAILED
+        if not self.outputs:
+            return self._completion_attribute is None or bool(
+                getattr(record, self._completion_attribute)
+            )
+        # A list with entries other than URLs was kept in `extra`: a result is missing.
+        partly = any(is_list(record.extra.get(result.field)) for result in self.outputs)
+        return bool(record.outputs) and not partly
+
+    @cached_property
+    def _completion_attribute(self) -> str | None:
+        """The record attribute that is filled at the end, for kinds that make no files."""
+        return next(
+            (f.name for f in self.field_decoder.fields if f.wire == self.statuses.completion_field),
+            None,
+        )
+
+    def ref(self, ids: tuple[str, ...]) -> str:
+        """Return the ref that `A2E.attach` takes for these ids: ``kind:id+id``."""
+        return f"{self.name}:{'+'.join(ids)}"
+
+
+@frozen(init=False)
+class Job(Generic[R]):
+    """A start that was not sent yet: a kind and its checked inputs.
+
+    ``kind`` is a namespace's ``kind`` or its name; ``input`` is an object of the kind's input class
+    or a mapping of the arguments of ``start()``: ``Job("dubbing", {"source_url": …},
+    key="talk-17")``. ``a2e.dubbing.job(…)`` makes the same. Raises `InvalidInput`.
+    """
+
+    kind: "TaskKind[..., R]"
+    input: TaskInput
+
+    @overload
+    def __init__(
+        self,
+        kind: "TaskKind[..., R]",
+        input: TaskInput | Mapping[str, Any],
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: "Job[Record]",
+        kind: str,
+        input: TaskInput | Mapping[str, Any],
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        kind: Any,
+        input: TaskInput | Mapping[str, Any],
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Check the inputs; nothing is sent."""
+        chosen = _resolve_kind(kind)
+        object.__setattr__(self, "kind", chosen)  # the class is frozen
+        object.__setattr__(self, "input", _job_input(chosen, input, key=key, meta=meta))
+
+    @property
+    def key(self) -> str | None:
+        """Your key for the start."""
+        return self.input.key
+
+    @property
+    def meta(self) -> Mapping[str, Any] | None:
+        """Your own values for the start."""
+        return self.input.meta
+
+
+def _resolve_kind(given: Any) -> TaskKind[..., Any]:
+    if isinstance(given, TaskKind):
+        return cast("TaskKind[..., Any]", given)
+    if not isinstance(given, str):
+        raise InvalidInput(
+            f"kind must be a kind such as a2e.dubbing.kind, or its name, not {given!r:.60}.",
+            field="kind",
+        )
+    if _lookup is None:
+        raise InvalidInput("Import a2e_async.kinds before a kind is named.", field="kind")
+    return _lookup(given)
+
+
+_lookup: "Callable[[str], TaskKind[..., Any]] | None" = None
+
+
+def set_kind_lookup(lookup: "Callable[[str], TaskKind[..., Any]]") -> None:
+    """Set the function that finds a kind by its name; the registry calls this on import."""
+    global _lookup
+    _lookup = lookup
+
+
+def _job_input(kind: TaskKind[..., Any], given: Any, **key_and_meta: Any) -> TaskInput:
+    """Return a job's inputs, with the key and meta that were given as separate arguments."""
+    made = given
+    if is_mapping(given):
+        made = build_input(kind.input, (), {str(name): value for name, value in given.items()})
+    if not isinstance(made, cast("type[TaskInput]", kind.input)):
+        raise InvalidInput(
+            f"input must be a mapping of the arguments of a2e.{kind.name}.start(), or a "
+            f"{getattr(kind.input, '__name__', 'inputs')}, not {type(given).__name__}.",
+            field="input",
+        )
+    changes = {name: value for name, value in key_and_meta.items() if value is not None}
+    for name in changes:
+        if getattr(made, name) is not None:
+            raise InvalidInput(
+                f"{name} is given twice: in the input and as an argument. Give it once.", field=name
+            )
+    return evolve(made, **changes) if changes else made
+
+
+def check_task_id(id: Any) -> str:
+    """Return a record's id unchanged; raise `InvalidInput` if it cannot be an id."""
+    # The fast path for the usual form of an id; the pattern accepts further forms.
+    if isinstance(id, str) and len(id) == 24 and id.isalnum() and id.isascii():
+        return id
+    if not isinstance(id, str) or not _ID_PATTERN.fullmatch(id):
+        raise InvalidInput(
+            f"{id!r:.60} is not a task id; ids look like 66ea4dd87db10c73fa29b570.", field="id"
+        )
+    return id
+
+
+def check_pollable(kind: TaskKind[..., Any]) -> None:
+    """Raise `InvalidInput` for a kind whose status the service does not report."""
+    if not kind.pollable:
+        raise InvalidInput(
+            f"{kind.name} has no operation that reports the status of a task, so a2e cannot wait "
+            f"for it. Start it with a2e.{kind.name}.start() and note task.ref; its result is "
+            "shown on the service's site."
+        )
+
+
+def is_task_id(text: str) -> bool:
+    """Return whether a text can be a record's id."""
+    return (len(text) == 24 and text.isalnum()) or _ID_PATTERN.fullmatch(text) is not None
+
+
+def creation_time_of_id(id: str) -> float | None:
+    """Return a record's creation time in seconds since 1970, None if its id does not contain it.
+
+    The service's ids have the form of MongoDB object ids, whose first four bytes are that time.
+    """
+    return float(int(id[:8], 16)) if _OBJECT_ID_PATTERN.fullmatch(id) else None
+
+
+def split_ref(ref: Any) -> tuple[str, tuple[str, ...]]:
+    """Return the kind name and the ids of a ref; raise `InvalidInput` for anything else."""
+    kind, colon, ids = ref.partition(":") if isinstance(ref, str) else ("", "", "")
+    if not colon or not kind or not ids:
+        raise InvalidInput(
+            f"{ref!r:.60} is not a task ref; refs look like dubbing:66ea4dd87db10c73fa29b570.",
+            field="ref",
+        )
+    return kind, tuple(dict.fromkeys(check_task_id(id) for id in ids.split("+")))
+
+
+def name_without_mark(name: str | None) -> str | None:
+    """Return a record's name without the client's mark, None if nothing else is left."""
+    if not name or _ONLY_MARK_PATTERN.fullmatch(name):
+        return None
+    # Cheaper than the pattern, and enough for nearly all names.
+    if name[-MARK_LENGTH:][:4] != "a2e-":
+        return name
+    return _MARK_SUFFIX_PATTERN.sub("", name) or None

@@ -1,0 +1,370 @@
+"""The handle of a start: its remote task or tasks, and their last known records."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Generator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from attrs import define
+
+from a2e_async._core.clock import wall_time
+from a2e_async._core.handle import NotCopyable
+from a2e_async._core.paths import local_path
+from a2e_async._core.tasks.kind import NEVER, TaskKind
+from a2e_async._core.typeguards import parse_price
+from a2e_async.errors import (
+    A2EError,
+    DecodeError,
+    InvalidInput,
+    ResultMissing,
+    TaskFailed,
+    TaskGone,
+)
+from a2e_async.models import Record, Status, merge_records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from a2e_async._core.polling.poller import Poller
+    from a2e_async._core.submission.fair_queue import Tenant
+
+R = TypeVar("R", bound=Record)
+
+
+@define(kw_only=True)
+class TaskServices:
+    """The parts of a client that its tasks use. Made by the client; shared by its tasks."""
+
+    poller: "Poller"
+    mark_claimed: "Callable[[Task[Any]], None]"
+    on_handle_dropped: "Callable[[Task[Any]], None]"
+    delete: "Callable[[TaskKind[..., Any], str], Coroutine[Any, Any, None]]"
+    record_end: "Callable[[Task[Any], Record | None], Coroutine[Any, Any, None]] | None" = None
+    """Records a task's end in the journal, if there is one."""
+    record_delivered: "Callable[[Task[Any]], Coroutine[Any, Any, None]] | None" = None
+    """Records in the journal that the task's results are delivered."""
+    tenant: "Tenant | None" = None
+    """The tenant that the tasks belong to, see `A2E.for_caller`."""
+
+
+class Task(NotCopyable, Generic[R]):
+    """A task at the service. Made by ``start()`` or ``attach()``, never by hand.
+
+    Await it for its final record, any number of times and from many asyncio tasks; cancelling a
+    wait affects neither the task nor other waits. Only `wait`, `updates`, `download`, `ack` and
+    `delete` do I/O.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_created_at",
+        "_end_recorded",
+        "_handle_created_at",
+        "_last_polled_at",
+        "_merged_record",
+        "_parts",
+        "_services",
+        "_start_price",
+        "_unclaimed_on_gc",
+        "_webhook_token_id",
+        "ids",
+        "key",
+        "kind",
+        "meta",
+    )
+
+    def __init__(
+        self,
+        services: TaskServices,
+        kind: "TaskKind[..., R]",
+        ids: tuple[str, ...],
+        *,
+        records: tuple[R, ...] = (),
+        now: float | None = None,
+        meta: Mapping[str, Any] | None = None,
+        key: str | None = None,
+        webhook_id: str | None = None,
+    ) -> None:
+        self.kind = kind
+        self.ids = ids
+        self.meta = meta
+        self.key = key
+        self._webhook_token_id = webhook_id
+        self._last_polled_at = now
+        self._unclaimed_on_gc = False
+        self._end_recorded = False
+        self._created_at = NEVER if now is None else now
+        self._handle_created_at = wall_time()
+        self._services = services
+        self._parts: tuple[R | None, ...] = ()
+        """The last known record of each id, in the order of the ids; empty before the first one."""
+        self._merged_record: R | None = None
+        for record in records:
+            if record.id in ids:
+                self._set_part(ids.index(record.id), record)
+        self._start_price = parse_price(self.record.coins) if self.record else None
+
+    def __repr__(self) -> str:
+        return f"<Task {self.kind.ref(self.ids)} {self.status or 'not polled yet'}>"
+
+    def __del__(self) -> None:
+        # The task was paid for, and its handle is garbage-collected before the caller waited for it
+        # or read its ref (as when a sibling in a gather fails): list it in `A2E.unclaimed`.
+        if self._unclaimed_on_gc and not self.done:
+            self._unclaimed_on_gc = False
+            self._services.on_handle_dropped(self)
+
+    def __await__(self) -> Generator[Any, None, R]:
+        return self.wait().__await__()
+
+    # -- without I/O -----------------------------------------------------------------------
+
+    @property
+    def ref(self) -> str:
+        """The text that identifies the task in any process: ``a2e.attach(ref)``."""
+        self._unclaimed_on_gc = False
+        return self.kind.ref(self.ids)
+
+    @property
+    def caller(self) -> str | None:
+        """The caller it was started or attached for, see `A2E.for_caller`."""
+        caller = self._services.tenant
+        return None if caller is None else caller.name
+
+    @property
+    def record(self) -> R | None:
+        """The last known record, None before the first poll of an attached task."""
+        if self._merged_record is None:
+            parts = self.parts
+            if len(parts) < len(self.ids):
+                return None
+            self._merged_record = merge_records(parts)
+        return self._merged_record
+
+    @property
+    def parts(self) -> tuple[R, ...]:
+        """The last known records of its remote tasks; those that were never polled are missing."""
+        return tuple(part for part in self._parts if part is not None)
+
+    @property
+    def status(self) -> Status | None:
+        """The last known status."""
+        return self.record.status if self.record else None
+
+    @property
+    def done(self) -> bool:
+        """True once it is known to have ended, successfully or not, with its results."""
+        return not self._unfinished_ids
+
+    @property
+    def coins(self) -> int | None:
+        """Its price in coins, None if the service did not report a valid one."""
+        # Not every poll response repeats the price that the start response contained.
+        coins = parse_price(self.record.coins) if self.record else None
+        return self._start_price if coins is None else coins
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since its creation or, if that is unknown, since this handle was made."""
+        created = self.record.created_at if self.record else None
+        begun = self._handle_created_at if created is None else created.timestamp()
+        return max(0.0, wall_time() - begun)
+
+    @property
+    def _unfinished_ids(self) -> tuple[str, ...]:
+        """Ids of the remote tasks that are not known to have ended."""
+        if not any(self._parts):
+            return self.ids
+        seen = zip(self.ids, self._parts, strict=True)
+        over = self.kind.is_final
+        return tuple(id for id, part in seen if part is None or not over(part))
+
+    def _observe(self, record: Record, now: float) -> bool:
+        """Store a polled record (called by the poller); return whether it is news."""
+        place = self.ids.index(record.id)
+        before = self._parts[place] if self._parts else None
+        self._last_polled_at = now
+        over = self.kind.is_final
+        if before == record or (before is not None and over(before) and not over(record)):
+            return False
+        self._set_part(place, record)  # type: ignore[arg-type]  # the poller decodes it by this kind
+        return True
+
+    def _set_part(self, place: int, record: R) -> None:
+        parts = list(self._parts or (None,) * len(self.ids))
+        parts[place] = record
+        self._parts = tuple(parts)
+        self._merged_record = None
+
+    # -- with I/O --------------------------------------------------------------------------
+
+    async def wait(self, *, timeout: float | None = None) -> R:
+        """Wait until the task has ended and return its record.
+
+        ``timeout`` in seconds; by default that of the kind (2 hours for most). Raises `TaskFailed`
+        (its ``record`` has the reason and any good outputs), `TaskTimeout` (the task keeps running;
+        its ``__cause__`` is the last error, if polls failed), `ResultMissing` (completed, but
+        without its result two minutes later), `TaskGone`, `ClientClosed`, or `AuthenticationError`
+        and `PermissionDenied` if the API itself refuses.
+        """
+        self._services.mark_claimed(self)
+        deadline = self._deadline(timeout)
+        poller = self._services.poller
+        try:
+            while not self.done:
+                # The same as `Poller.wait`, inlined: its coroutine frame would use more memory than
+                # the rest of a wait.
+                wait = poller.add_waiter(self, deadline=deadline)
+                try:
+                    await wait.future
+                except BaseException as error:
+                    poller.remove_waiter(wait, error)
+                    raise
+                poller.remove_waiter(wait)
+        except TaskGone:
+            await self._record_end(None)
+            raise
+        record = self.record
+        assert record is not None  # noqa: S101  # done means that every part has a record
+        await self._record_end(record)
+        if record.status is Status.FAILED:
+            raise self._failed_error(record)
+        return record
+
+    async def updates(self, *, timeout: float | None = None) -> AsyncIterator[R]:
+        """Yield the known record, then each changed one, up to and including the final one.
+
+        A failed task is yielded like any other, a completed one once its result is available.
+        Raises the same errors as `wait`, except `TaskFailed`.
+        """
+        self._services.mark_claimed(self)
+        deadline = self._deadline(timeout)
+        shown: R | None = None
+        while True:
+            record = self.record
+            if record is not None and record is not shown and (self.done or not record.done):
+                # Includes changes that another wait saw while this iterator's consumer was busy.
+                shown = record
+                if self.done:
+                    await self._record_end(record)
+                yield record
+            elif self.done:
+                return
+            else:
+                try:
+                    await self._services.poller.wait(self, deadline=deadline, any_change=True)
+                except TaskGone:
+                    await self._record_end(None)
+                    raise
+
+    async def download(self, directory: str | os.PathLike[str]) -> list[Path]:
+        """Wait if necessary, save every output into ``directory`` and return the paths, in order.
+
+        The directory is created if it is missing. Raises the errors of `wait` and `Output.save`; if
+        `ResultMissing` is raised, the available outputs are saved first.
+        """
+        where = _directory_path(directory)  # report a bad path now, not after two hours of waiting
+        try:
+            record = await self.wait()
+        except ResultMissing as error:
+            if error.record.outputs:
+                with suppress(DecodeError):  # it reports the missing ones, as `ResultMissing` does
+                    await save_outputs(error.record, where)
+            raise
+        return await save_outputs(record, where)
+
+    async def ack(self) -> None:
+        """Mark the task's results as delivered in the journal: `A2E.unfinished` then omits it.
+
+        For results that are passed on and not saved as files (a bot's reply). Does nothing without
+        a journal. Raises `InvalidInput` if the task has not ended, and `JournalError`.
+        """
+        if not self.done and not (self.record is not None and self.record.done):
+            raise InvalidInput(f"{self.ref} has not ended yet; wait for it before ack().")
+        if self._services.record_delivered is not None:
+            await self._services.record_delivered(self)
+
+    async def delete(self) -> None:
+        """Delete the task and its results at the service (the kind's ``DELETE`` operation).
+
+        The service refunds only tasks that it has not begun, and refuses with `InvalidRequest`
+        while the task is running. There is no other way to cancel a task.
+        """
+        failed: Exception | None = None
+        for id in self.ids:
+            try:
+                await self._services.delete(self.kind, id)
+            except A2EError as error:
+                failed = failed or error  # delete the others anyway: they may be refunded
+        if failed is not None:
+            raise failed
+
+    async def _record_end(self, record: R | None) -> None:
+        if self._services.record_end is not None and not self._end_recorded:
+            await self._services.record_end(self, record)
+            # A task that was reported missing may reappear.
+            self._end_recorded = record is not None
+
+    def _deadline(self, timeout: float | None) -> float:
+        seconds = self.kind.default_timeout if timeout is None else timeout
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+            raise InvalidInput("timeout must be a number of seconds, 0 or more.", field="timeout")
+        return asyncio.get_running_loop().time() + seconds
+
+    def _failed_error(self, record: R) -> TaskFailed:
+        failure = record.failure
+        why = failure.message if failure else "no reason given"
+        code = f" (code {failure.code})" if failure and failure.code else ""
+        kept = f" {len(record.outputs)} good outputs are in error.record." if record.outputs else ""
+        return TaskFailed(
+            f"{self.ref} failed: {why.rstrip('.')}{code}.{kept} A new start is charged again.",
+            task=self,
+            record=record,
+        )
+
+
+async def save_outputs(record: Record, directory: str | os.PathLike[str]) -> list[Path]:
+    """Save every output of a record into ``directory``, concurrently; return the paths in order."""
+    from anyio import create_task_group
+
+    if not record.outputs:
+        _ = record.output  # raises with the reason
+    target = f"{_directory_path(directory)}{os.sep}"
+    paths: dict[int, Path] = {}
+
+    async def save(place: int) -> None:
+        paths[place] = await record.outputs[place].save(target)
+
+    if len(record.outputs) == 1:
+        await save(0)
+    else:
+        try:
+            async with create_task_group() as group:
+                for place in range(len(record.outputs)):
+                    group.start_soon(save, place)
+        except BaseExceptionGroup as errors:
+            error = _first_leaf_error(errors)
+            raise error from error.__cause__
+    for part in record.parts:
+        if not part.outputs:
+            _ = part.output  # raises for this part; the outputs of the others are saved
+    return [paths[place] for place in sorted(paths)]
+
+
+def _directory_path(given: str | os.PathLike[str]) -> str:
+    return str(local_path(given, "directory"))
+
+
+def _first_leaf_error(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    first: BaseException = errors.exceptions[0]
+    return (
+        _first_leaf_error(cast("BaseExceptionGroup[BaseException]", first))
+        if _is_group(first)
+        else first
+    )
+
+
+def _is_group(error: BaseException) -> bool:
+    return isinstance(error, BaseExceptionGroup)

@@ -1,0 +1,1 @@
+"""Webhook events: the receiver and the tokens."""

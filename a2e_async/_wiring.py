@@ -1,0 +1,402 @@
+"""Wires a client's components together; imported when the first client is created."""
+
+import asyncio
+import logging
+import math
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+import anyio
+from attrs import define, evolve
+
+from a2e_async._core.config import Account
+from a2e_async._core.context import RequestContext, RequestKwargs
+from a2e_async._core.event_emitter import EventEmitter
+from a2e_async._core.files.download import Downloader, FileSession
+from a2e_async._core.files.upload import PRESIGN_PATH, Uploader
+from a2e_async._core.http.call import check_proxy
+from a2e_async._core.http.rate_limit import ConnectionLimiter, Priority, RateLimiter
+from a2e_async._core.http.retry import RetryPolicy, RetrySafety
+from a2e_async._core.http.session import ApiSession
+from a2e_async._core.journal.address import database_address
+from a2e_async._core.journal.protocol import UPLOAD, Journal
+from a2e_async._core.journal.recorder import JournalRecorder
+from a2e_async._core.polling.peers import PeerGroup
+from a2e_async._core.polling.poller import Poller
+from a2e_async._core.submission.budget import (
+    UPLOAD_COST,
+    Budget,
+    BudgetQueue,
+    Reservation,
+    commit_on_exit,
+)
+from a2e_async._core.submission.calls import ChargedCalls
+from a2e_async._core.submission.fair_queue import Tenant
+from a2e_async._core.submission.starts import CLOSE_TIMEOUT, StartRegistry
+from a2e_async._core.tasks.kind import TaskKind
+from a2e_async._core.tasks.task import Task, TaskServices
+from a2e_async._core.typeguards import is_mapping
+from a2e_async._core.version import __version__
+from a2e_async._core.webhooks.receiver import Webhooks
+from a2e_async._core.webhooks.tokens import WebhookTarget
+from a2e_async.account.files import FileTransfers, PresignFactory
+from a2e_async.errors import ClientClosed, ConfigurationError
+from a2e_async.events import Event
+from a2e_async.kinds.operations import delete_record, find_record, request_quote
+from a2e_async.kinds.registry import kind_named
+from a2e_async.models import Output, OutputSource, Record
+
+logger = logging.getLogger("a2e_async")
+
+USER_AGENT = f"a2e_async/{__version__}"
+
+
+@define(kw_only=True, repr=False)
+class ClientComponents:
+    """The components that clients made by `A2E.with_options` share.
+
+    Created by `build_components`; lives until the last of these clients is closed.
+    """
+
+    account: Account
+    session: ApiSession
+    file_session: FileSession
+    uploader: Uploader
+    poller: Poller
+    start_registry: StartRegistry
+    charged_calls: ChargedCalls
+    recorder: JournalRecorder | None
+    budgets: tuple[Budget, ...]
+    """Budgets for everything that the client starts."""
+    webhooks: Webhooks
+    emitter: EventEmitter | None
+    base_context: RequestContext
+    """The request context of the client's own components, without user options."""
+    closed: bool = False
+
+    def make_context(
+        self,
+        request_timeout: float,
+        start_timeout: float,
+        priority: Priority | None = None,
+        caller: Tenant | None = None,
+    ) -> RequestContext:
+        """Return the request context that namespaces use, with these options."""
+
+        async def delete_one(kind: TaskKind[..., Any], id: str) -> None:
+            await delete_record(made, kind, id)
+
+        room = evolve(
+            self.base_context,
+            tasks=evolve(self.base_context.tasks, delete=delete_one, tenant=caller),
+            request_timeout=request_timeout,
+            start_timeout=start_timeout,
+            priority=priority,
+        )
+        presign_for = _presign_factory(self.session, room.request_options(), self.recorder)
+        made = evolve(room, files=room.files.with_presign(presign_for))
+        return made
+
+    def wrap_output_source(self, wrap: Callable[[OutputSource], OutputSource]) -> None:
+        """Wrap the source that downloads all outputs created from now on."""
+        source = wrap(self.base_context.source)
+        self.base_context = evolve(self.base_context, source=source)
+        self.poller.output_source = self.start_registry.output_source = source
+
+    def check_open(self) -> None:
+        """Raise `ClientClosed` after `aclose`."""
+        if self.closed:
+            raise ClientClosed("This client is closed. Create a new A2E().")
+
+    async def aclose(self) -> None:
+        """Close all components: paid calls first, then waits and presigns, connections last."""
+        self.poller.loop_affinity.loop_is_gone()  # raises on another loop
+        again, self.closed = self.closed, True
+        try:
+            # Shielded from cancellation around the caller: the response of a paid call must be
+            # recorded.
+            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + 2 * CLOSE_TIMEOUT):
+                await asyncio.gather(self.start_registry.aclose(), self.charged_calls.aclose())
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.poller.aclose()
+                await self.webhooks.aclose()
+                await self.uploader.aclose()
+                await self.session.aclose()
+                await self.file_session.aclose()
+                try:
+                    if self.recorder is not None:
+                        await self.recorder.aclose()
+                finally:
+                    if self.emitter is not None and not again:
+                        self.emitter.client_closed()
+
+
+def build_components(
+    account: Account,
+    *,
+    request_timeout: float,
+    poll_interval: float,
+    rate: float | None,
+    poll_rate: float | None,
+    burst: int,
+    max_connections: int,
+    retry: RetryPolicy | None,
+    mark_names: bool,
+    on_event: Callable[[Event], None] | None,
+    language: str,
+    trust_env: bool,
+    proxy: str | None,
+    journal: Journal | None = None,
+    resend_unknown: bool = False,
+    budget: Budget | None = None,
+    max_unfinished: int | None = None,
+    webhook_target: WebhookTarget | None = None,
+) -> ClientComponents:
+    """Create the components of a new client. No I/O; no running loop is needed."""
+    emit = _never_raising(on_event) if on_event is not None else None
+    teller = None if emit is None else EventEmitter(emit)
+    proxy = None if proxy is None else check_proxy(proxy)
+    pacer = _make_rate_limiter(account, rate, burst, journal, emit or _ignore_event)
+    session = ApiSession(
+        account,
+        rate_limiter=pacer,
+        connection_limiter=ConnectionLimiter(max_connections),
+        policy=retry or RetryPolicy(),
+        request_timeout=request_timeout,
+        language=language,
+        trust_env=trust_env,
+        proxy=proxy,
+        emit=emit,
+        user_agent=USER_AGENT,
+    )
+    file_session = FileSession(trust_env=trust_env, proxy=proxy, emit=emit, user_agent=USER_AGENT)
+
+    async def look(name: str, id: str) -> Record:
+        record: Record = await find_record(base, kind_named(name), id)
+        return record
+
+    async def renew(output: Output) -> Output:
+        return await files.refetch_output(output)
+
+    budgets = () if budget is None else (budget,)
+    downloader = Downloader(file_session, renew)
+    book = None
+    if journal is not None:
+        book = JournalRecorder(journal, account.label, former_account=account.key_label)
+        downloader.on_saved = book.record_saved_file
+    queue = BudgetQueue()
+    presign_for = _presign_factory(session, {"timeout": request_timeout}, book)
+    uploader = Uploader(file_session, presign_for(Reservation(budgets)), emit=emit, records=book)
+    files = FileTransfers(uploader, downloader, look, presign_for, budgets, queue)
+
+    poller = Poller(
+        session,
+        interval=poll_interval,
+        poll_rate=poll_rate,
+        request_timeout=request_timeout,
+        is_rate_limited=lambda: pacer.remaining_hold(session.loop_time()) > 0,
+        emitter=teller,
+        webhooks=webhook_target is not None,
+        listen_to_all=None if journal is None else journal.watch_all,
+        rate_share=pacer.poll_share,
+        peers=_find_peers(account, journal),
+        kind_named=kind_named,
+    )
+    poller.output_source = downloader
+
+    async def delete_one(kind: TaskKind[..., Any], id: str) -> None:
+        await delete_record(base, kind, id)
+
+    async def ask_price(path: str, body: Mapping[str, Any]) -> int | None:
+        return await request_quote(base, path, body)
+
+    services = TaskServices(
+        poller=poller,
+        mark_claimed=lambda task: starter.mark_claimed(task),
+        on_handle_dropped=lambda task: starter.on_handle_dropped(task),
+        delete=delete_one,
+        record_end=_end_recorder(budgets, None if book is None else book.record_end),
+        record_delivered=None if book is None else book.record_acknowledged,
+    )
+    starter = StartRegistry(
+        session,
+        services,
+        files,
+        request_timeout=request_timeout,
+        # Other clients start jobs of the same account: a name that the user gave does not prove
+        # that a task is this client's.
+        mark_names=mark_names or getattr(journal, "shared", False),
+        recorder=book,
+        resend=resend_unknown,
+        webhook=webhook_target,
+        fetch_price=ask_price,
+        budget=budget,
+        budget_queue=queue,
+        max_unfinished=max_unfinished,
+        emitter=teller,
+    )
+    starter.output_source = downloader
+    charged = ChargedCalls(
+        session,
+        poller,
+        recorder=book,
+        fetch_price=ask_price,
+        budgets=budgets,
+        budget_queue=queue,
+        emitter=teller,
+    )
+    base = RequestContext(
+        session=session,
+        starter=starter,
+        charged=charged,
+        tasks=services,
+        source=downloader,
+        files=files,
+        request_timeout=request_timeout,
+        start_timeout=request_timeout,
+    )
+    return ClientComponents(
+        account=account,
+        session=session,
+        file_session=file_session,
+        uploader=uploader,
+        poller=poller,
+        start_registry=starter,
+        charged_calls=charged,
+        recorder=book,
+        budgets=budgets,
+        webhooks=Webhooks(webhook_target, poller, book),
+        emitter=teller,
+        base_context=base,
+    )
+
+
+RecordEnd = Callable[[Task[Any], Record | None], Coroutine[Any, Any, None]]
+
+
+def _end_recorder(budgets: tuple[Budget, ...], record_end: RecordEnd | None) -> RecordEnd | None:
+    """Return a function that reports a task's end to the budgets (its price) and to the journal."""
+    if not budgets:
+        return record_end
+
+    async def finished(task: Task[Any], record: Record | None) -> None:
+        Reservation(budgets).raise_price(task.coins, task.kind.ref(task.ids))
+        if record_end is not None:
+            await record_end(task, record)
+
+    return finished
+
+
+def with_budgets(services: TaskServices, budgets: tuple[Budget, ...]) -> TaskServices:
+    """Return services whose tasks also report their final price to these budgets."""
+    return evolve(services, record_end=_end_recorder(budgets, services.record_end))
+
+
+@define(eq=False)
+class _PresignCall:
+    """Requests upload URLs for one caller, whose budget pays for them."""
+
+    session: ApiSession
+    options: RequestKwargs
+    reservation: Reservation
+    recorder: JournalRecorder | None
+    coins: int = 0
+    """Total cost of its requests so far."""
+
+    async def __call__(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        paid = self.reservation.split_upload()
+        coins = UPLOAD_COST if paid.price is None else paid.price
+        # A charged request: if its response is lost it is not sent again.
+        with commit_on_exit(paid, UPLOAD) as (sent, refused):
+            answer = await self.session.request(
+                "POST",
+                PRESIGN_PATH,
+                json=dict(body),
+                retry_safety=RetrySafety.CHARGED,
+                on_sent=sent,
+                on_rate_limited=refused,
+                **self.options,
+            )
+        self.coins += coins
+        if self.recorder is not None:
+            await self.recorder.record_upload_cost(coins)
+        return answer.data if is_mapping(answer.data) else {}
+
+
+def _presign_factory(
+    session: ApiSession, options: RequestKwargs, recorder: JournalRecorder | None
+) -> PresignFactory:
+    """Return a function that creates presigners with these request options."""
+
+    def presign_for(held: Reservation) -> _PresignCall:
+        return _PresignCall(session, options, held, recorder)
+
+    return presign_for
+
+
+def _make_rate_limiter(
+    account: Account,
+    rate: float | None,
+    burst: int,
+    journal: Journal | None,
+    emit: Callable[[Event], None],
+) -> RateLimiter:
+    """Return the client's rate limiter, or that of the whole account from a shared journal."""
+    limiter: Callable[..., RateLimiter] | None = getattr(journal, "limiter", None)
+    if limiter is None or rate is None or math.isinf(rate):
+        return RateLimiter(rate, burst)
+    return limiter(rate, burst, account.label, emit)
+
+
+def _find_peers(account: Account, journal: Journal | None) -> PeerGroup | None:
+    """Return the group of clients of the account, if the journal offers one."""
+    crew: Callable[[str], PeerGroup] | None = getattr(journal, "peers", None)
+    return None if crew is None else crew(account.label)
+
+
+def open_journal(journal: Any) -> Journal:
+    """Return the journal that `A2E` was given as a path, an address or an object. Connects nowhere.
+
+    A text that is a database address is never taken for a path. Raises `ConfigurationError`.
+    """
+    if isinstance(journal, str) and (database := database_address(journal)) is not None:
+        try:
+            from a2e_async.contrib.postgres.journal import PostgresJournal
+        except ImportError as error:
+            raise ConfigurationError(
+                "A journal in PostgreSQL needs psycopg: pip install 'a2e-async[postgres]'."
+            ) from error
+        return PostgresJournal(database)
+    if isinstance(journal, str | os.PathLike):
+        from a2e_async._core.journal.sqlite import SqliteJournal
+
+        return SqliteJournal(os.fspath(journal))
+    if all(hasattr(journal, name) for name in ("bind", "begin", "advance", "watch_all")):
+        made: Journal = journal
+        return made
+    raise ConfigurationError(f"journal must be a path or a Journal, not {type(journal).__name__}.")
+
+
+def check_retry(retry: object) -> None:
+    """Raise `ConfigurationError` unless ``retry`` is a policy or None."""
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise ConfigurationError(f"retry must be a RetryPolicy, got {retry!r:.60}.")
+
+
+def _ignore_event(_: Event) -> None:
+    """The emitter of a client without ``on_event``."""
+
+
+def _never_raising(on_event: Callable[[Event], None]) -> Callable[[Event], None]:
+    def emit(event: Event) -> None:
+        try:
+            on_event(event)
+        except Exception:
+            logger.exception("on_event raised an exception; the client continues")
+
+    return emit
+
+
+__all__ = ["ClientComponents", "Priority", "build_components", "check_retry"]

@@ -1,0 +1,29 @@
+"""The journal: entries, their states, and the protocol that every backend implements."""
+
+from a2e_async._core.journal.protocol import (
+    AccountEntries,
+    BeginResult,
+    ClosedBy,
+    Entry,
+    EntryChanges,
+    Journal,
+    LeaseLost,
+    SpendSummary,
+    State,
+    UploadedInput,
+)
+from a2e_async._core.journal.sqlite import SqliteJournal
+
+__all__ = [
+    "AccountEntries",
+    "BeginResult",
+    "ClosedBy",
+    "Entry",
+    "EntryChanges",
+    "Journal",
+    "LeaseLost",
+    "SpendSummary",
+    "SqliteJournal",
+    "State",
+    "UploadedInput",
+]

@@ -1,1 +1,0 @@
-"""Tasks: starting, polling, waiting, and the task handle."""

@@ -1,1 +1,0 @@
-"""How requests travel: pace, wire, envelope, retry; and media up and down."""

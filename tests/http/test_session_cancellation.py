@@ -1,0 +1,169 @@
+"""A request cancelled at any step leaves nothing behind."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from a2e_async._core.http.envelope import ApiResponse
+from a2e_async._core.http.rate_limit import ConnectionLimiter, Priority, RateLimiter
+from a2e_async._core.http.retry import RetryPolicy, RetrySafety
+from a2e_async.errors import ClientClosed, ConnectionLost
+
+pytestmark = pytest.mark.anyio
+
+MOST = 400
+
+
+async def step(n: int) -> None:
+    for _ in range(n):
+        await asyncio.sleep(0)
+
+
+def check(session: Any, gate: ConnectionLimiter, pacer: RateLimiter) -> None:
+    assert (gate.in_use, gate.starts_in_use) == (0, 0)
+    assert not pacer._queue
+    assert pacer._timer is None
+    assert not session._naps.pending
+    http = session._link._http
+    assert http is None or not http.connector._acquired
+
+
+@pytest.mark.parametrize("case", ["get", "start", "body", "stream"])
+async def test_cancelled_after_any_number_of_steps(
+    serve: Any, connect: Any, ok: Any, reply: Any, case: str
+) -> None:
+    async def slowly(hit: Any, writer: Any) -> bytes:
+        answer: bytes = reply(200, {"code": 0, "data": 1}, kind=kind)
+        writer.write(answer[:-5])
+        await step(3)
+        return answer[-5:]
+
+    kind = "text/event-stream" if case == "stream" else "application/json"
+    server = await serve(slowly if case in ("body", "stream") else ok())
+    gate, pacer, sent = ConnectionLimiter(2), RateLimiter(None, 1), list[int]()
+    session = connect(server.url, gate=gate, pacer=pacer)
+
+    async def call() -> None:
+        if case == "stream":
+            async with session.stream("POST", "/x", json={}) as events:
+                async for _ in events:
+                    pass
+        elif case == "start":
+            await session.request(
+                "POST",
+                "/start",
+                json={"a": 1},
+                repeat=RetrySafety.CHARGED,
+                priority=Priority.START,
+                on_sent=lambda: sent.append(1),
+            )
+        else:
+            await session.request("GET", "/x")
+
+    for steps in range(MOST):
+        hits = len(server.hits)
+        sent.clear()
+        task = asyncio.create_task(call())
+        await step(steps)
+        finished = task.done()
+        task.cancel()
+        await asyncio.wait([task])
+        await step(3)
+        check(session, gate, pacer)
+        if case == "start":
+            # What left was told before; what was not told did not leave.
+            await step(20)
+            assert len(server.hits) - hits <= len(sent) <= 1
+        if finished:
+            break
+    else:
+        raise AssertionError("the call never came to its end")
+    assert steps > 5
+    await call()
+    check(session, gate, pacer)
+
+
+@pytest.mark.parametrize("steps", range(8))
+@pytest.mark.parametrize("where", ["pace", "hold", "gate", "pause"])
+async def test_cancelled_while_it_waits(
+    serve: Any, connect: Any, ok: Any, reply: Any, where: str, steps: int
+) -> None:
+    server = await serve(reply(503, {}) if where == "pause" else ok())
+    gate, pacer = ConnectionLimiter(1), RateLimiter(1000, 1)
+    policy = RetryPolicy(initial=900, max_delay=900, max_elapsed=10_000)
+    session = connect(server.url, gate=gate, pacer=pacer, policy=policy)
+    release: Callable[[], Any] = int
+    if where == "pace":
+        assert pacer.try_acquire(3000)
+    elif where == "hold":
+        assert pacer.hold_until(session.clock() + 500)
+    elif where == "gate":
+        assert gate.try_acquire()
+        release = gate.release
+    task = asyncio.create_task(session.request("GET", "/x"))
+    if where == "pause":
+        while not session._naps.pending:  # watches what has no event
+            await asyncio.sleep(0)
+    await step(steps)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    release()
+    check(session, gate, pacer)
+    assert len(server.hits) == (where == "pause")
+    if where == "gate":
+        # Its turn was returned: the next request does not wait for a new one.
+        assert pacer.try_acquire()
+
+
+async def test_many_calls_with_random_cancellations(serve: Any, connect: Any, ok: Any) -> None:
+    server, gate, pacer = await serve(ok()), ConnectionLimiter(4), RateLimiter(None, 1)
+    session = connect(server.url, gate=gate, pacer=pacer)
+    tasks = [
+        asyncio.create_task(
+            session.request("GET", "/x", priority=Priority.START if n % 3 else Priority.POLL)
+        )
+        for n in range(200)
+    ]
+    for n, task in enumerate(tasks):
+        await step(n % 7)
+        if n % 2:
+            task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(not isinstance(result, BaseException) for result in results[::2])
+    await step(3)
+    check(session, gate, pacer)
+
+
+@pytest.mark.parametrize("repeat", list(RetrySafety))
+@pytest.mark.parametrize("warm", [False, True])
+async def test_closed_after_any_number_of_steps(
+    serve: Any, connect: Any, ok: Any, repeat: RetrySafety, warm: bool
+) -> None:
+    server, outcomes = await serve(ok()), set[type]()
+    for steps in range(MOST):
+        gate, pacer, sent = ConnectionLimiter(2), RateLimiter(None, 1), list[int]()
+        session = connect(server.url, gate=gate, pacer=pacer)
+        if warm:
+            await session.request("GET", "/x")
+        task = asyncio.create_task(
+            session.request(
+                "POST", "/x", json={}, repeat=repeat, on_sent=lambda s=sent: s.append(1)
+            )
+        )
+        await step(steps)
+        finished = task.done()
+        await session.aclose()
+        outcome: Any = (await asyncio.gather(task, return_exceptions=True))[0]
+        outcomes.add(type(outcome))
+        if repeat is RetrySafety.CHARGED:
+            # "Closed" means that nothing was sent.
+            assert isinstance(outcome, ClientClosed) is not bool(sent)
+        check(session, gate, pacer)
+        if finished:
+            break
+    expected = {ApiResponse, ClientClosed}
+    assert outcomes - {ConnectionLost} == expected
+    assert (ConnectionLost in outcomes) is (repeat is RetrySafety.CHARGED)
