@@ -78,7 +78,7 @@ def __getattr__(name: str) -> Any:
             import a2e_async._core.submission.budget as module
         case "Job":
             import a2e_async._core.tasks.kind as module
-            import a2e_async.kinds.registry  # noqa: F401  # finds kinds by their names
+            import a2e_async.kinds.registry  # noqa: F401  # pyright: ignore[reportUnusedImport]  # finds kinds by their names
         case "Task":
             import a2e_async._core.tasks.task as module
         case "ApiResponse":

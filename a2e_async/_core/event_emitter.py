@@ -1,5 +1,8 @@
 """Emits the events of starts and tasks. A client without ``on_event`` has no `EventEmitter`."""
 
+# pyright: reportPrivateUsage=false
+# The underscore keeps the bookkeeping of a task is out of users' completion; the package uses it.
+
 from collections.abc import Callable
 from contextvars import Context
 from itertools import count

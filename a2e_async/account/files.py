@@ -1,5 +1,8 @@
 """``a2e.files``: uploads of local media to the service's storage, downloads of results."""
 
+# pyright: reportPrivateUsage=false
+# The underscore keeps an output's source is out of users' completion; the package uses it.
+
 import os
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
@@ -173,27 +176,28 @@ class FileTransfers(NotCopyable):
             await self._uploader.check_unchanged(one)
 
     async def upload_inspected(
-        self, prepared: "LocalUpload", held: "Reservation | None" = None
+        self, prepared: "LocalUpload", reservation: "Reservation | None" = None
     ) -> tuple[str, int]:
         """Upload an inspected file; return its URL and the coins that this call was charged.
 
-        The price is reserved in the budgets of ``held``; raises `BudgetExceeded` if they cannot
-        cover it now. Without ``held`` it waits until the client's own budget can.
+        The price is reserved in the budgets of ``reservation``; raises `BudgetExceeded` if they cannot
+        cover it now. Without ``reservation`` it waits until the client's own budget can.
         """
-        if held is not None:
-            presign = self._presign_for(held)
+        if reservation is not None:
+            presign = self._presign_for(reservation)
             return await self._uploader.upload(prepared, presign), presign.coins
-        held = Reservation(self._budgets)
+        reservation = Reservation(self._budgets)
         try:
             while True:
                 try:
-                    return await self.upload_inspected(prepared, held)
+                    return await self.upload_inspected(prepared, reservation)
                 except BudgetExceeded:  # raised to all callers that share one upload request
                     await self._queue.reserve(
-                        held, lambda: [(UPLOAD, None)] if self.is_upload_charged(prepared) else []
+                        reservation,
+                        lambda: [(UPLOAD, None)] if self.is_upload_charged(prepared) else [],
                     )
         finally:
-            held.release()
+            reservation.release()
 
     def is_upload_charged(self, prepared: "LocalUpload") -> bool:
         """Return whether an upload would be charged now, as far as this client knows."""

@@ -482,7 +482,8 @@ class HttpDownload:
         if self._failures >= MAX_ATTEMPTS:
             raise self.make_error(
                 f"could not be read to its end: {_describe(error)} ({MAX_ATTEMPTS} failed attempts "
-                f"in a row, {self.received:,} bytes so far). Try again; the bytes received are kept."
+                f"in a row, {self.received:,} bytes so far). Try again; the bytes received are "
+                "kept."
             ) from sanitize_cause(error)
         after = error.retry_delay if isinstance(error, TransferInterrupted) else 0.0
         await self.files.back_off(self._failures - 1, at_least=after)

@@ -5,6 +5,9 @@ scope or task of its own: it is a small object attached to the `PolledTask` of e
 one heap holds all deadlines. This keeps ten thousand waiters cheap.
 """
 
+# pyright: reportPrivateUsage=false
+# The underscore keeps the bookkeeping of a task is out of users' completion; the package uses it.
+
 import asyncio
 import copy
 import logging

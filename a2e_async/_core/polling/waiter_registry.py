@@ -1,5 +1,8 @@
 """The registry of one client's waiters: attaches them to polled tasks and resolves them."""
 
+# pyright: reportPrivateUsage=false
+# The underscore keeps the bookkeeping of a task is out of users' completion; the package uses it.
+
 import copy
 import math
 from typing import TYPE_CHECKING, Any, Final

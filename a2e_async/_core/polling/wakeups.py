@@ -3,6 +3,9 @@
 Neither source is trusted. Each only moves a poll to now, at most once per poll interval.
 """
 
+# pyright: reportPrivateUsage=false
+# The underscore keeps the bookkeeping of a task is out of users' completion; the package uses it.
+
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress

@@ -5,6 +5,9 @@ caller may be waiting for these tasks. So while a start waits for a slot, the cl
 the tasks in slots that the start could use; the poller combines this with all other polling.
 """
 
+# pyright: reportPrivateUsage=false
+# The underscore keeps the bookkeeping of a task is out of users' completion; the package uses it.
+
 import asyncio
 import math
 from collections.abc import Callable, Sequence

@@ -5,6 +5,9 @@ is sent withdraws it. Once it has been sent, the start completes and its task is
 `unclaimed`. When the response is lost, the client searches for the task; it does not submit again.
 """
 
+# pyright: reportPrivateUsage=false
+# The underscore keeps the bookkeeping of a task is out of users' completion; the package uses it.
+
 import asyncio
 import copy
 import logging
