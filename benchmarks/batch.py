@@ -14,6 +14,7 @@ import psutil
 
 from a2e_async._core.batch.batch import BatchServices, JobRunner, run_batch
 from a2e_async._core.journal.recorder import JournalRecorder
+from a2e_async._core.submission.budget import Reservation
 from a2e_async._core.submission.quotes import body_before_upload
 from a2e_async._core.tasks.kind import Job
 from a2e_async.kinds.talking_video import TALKING_VIDEO, TalkingVideoInput
@@ -33,6 +34,9 @@ class _Done:
 
 class _Empty:
     """An empty journal, so that all jobs are identified by their inputs."""
+
+    def bind(self, account: str) -> None:
+        """Serve any account."""
 
     async def get(self, key: str) -> None:
         """Return no entry."""
@@ -60,21 +64,22 @@ async def _run(count: int) -> tuple[float, float]:
     async def nothing(*_: Any) -> Any:
         return None
 
-    desk = BatchServices(
+    services = BatchServices(
         start_job=start,
         input_digest=digest,
         attach_entry=lambda job, entry: None,  # type: ignore[arg-type,return-value]  # never called here
         input_and_file_digests=nothing,
         fetch_price=nothing,
-        recorder=JournalRecorder(_Empty()),  # type: ignore[arg-type]  # nothing else of it is called
-        count=lambda _: None,
+        recorder=JournalRecorder(_Empty(), "account"),  # type: ignore[arg-type]  # has what is called
     )
     process = psutil.Process()
     gc.collect()
     before = most = process.memory_info().rss
     began = time.perf_counter()
     done = 0
-    worker = JobRunner(services=desk, retry_failed=0, download_to=None)
+    worker = JobRunner(
+        services=services, retry_failed=0, download_to=None, reservation=Reservation()
+    )
     batch = run_batch(worker, _jobs(count), limit=LIMIT)
     async for outcome in batch:
         assert outcome.ok

@@ -26,7 +26,9 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True)
 def quick_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop searches for lost starts after a moment instead of 30 s."""
-    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.01, 0.03, 0.06))
+    monkeypatch.setattr(
+        "a2e_async._core.submission.recovery_search.SCAN_DELAYS", (0.01, 0.03, 0.06)
+    )
 
 
 @pytest.fixture

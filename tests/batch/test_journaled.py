@@ -173,7 +173,7 @@ async def test_a_lost_start_is_searched_for_once(
     with pytest.raises(StartOutcomeUnknown):
         await before.dubbing.start(**DUB, key="k")
     await before.aclose()
-    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.01, 0.3, 0.3))
+    monkeypatch.setattr("a2e_async._core.submission.recovery_search.SCAN_DELAYS", (0.01, 0.3, 0.3))
     after = make_client()
     scans = sandbox.calls["list", "dubbing"]
 
@@ -234,7 +234,7 @@ async def test_resubmitting_after_proved_absence(
     make_client: MakeClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only if enabled, if the list shows names, and after enough time."""
-    monkeypatch.setattr("a2e_async._core.submission.executor.RESEND_AFTER", 0.3)
+    monkeypatch.setattr("a2e_async._core.submission.executor.MIN_AGE_FOR_RESEND", 0.3)
     careful = make_client()
     await careful.dubbing.start(**DUB)  # its mark proves that the list shows names
     sandbox.faults.drop_before_accept()
@@ -251,7 +251,7 @@ async def test_absence_is_not_proved_if_no_name_was_shown(
     make_client: MakeClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An empty list does not prove that the list shows names."""
-    monkeypatch.setattr("a2e_async._core.submission.executor.RESEND_AFTER", 0.01)
+    monkeypatch.setattr("a2e_async._core.submission.executor.MIN_AGE_FOR_RESEND", 0.01)
     bold = make_client(on_unknown="resend_may_pay_twice")
     sandbox.faults.drop_before_accept()
     with pytest.raises(StartOutcomeUnknown):

@@ -25,7 +25,7 @@ class BillingStateMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.005, 0.01))
+        self.patch.setattr("a2e_async._core.submission.recovery_search.SCAN_DELAYS", (0.005, 0.01))
         self.directory = tempfile.TemporaryDirectory()
         self.runner = asyncio.Runner()
         self.held: dict[str, str] = {}

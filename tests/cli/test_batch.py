@@ -164,7 +164,9 @@ def test_some_fail_and_only_retries_pay_again(
 def test_an_unknown_start_is_told_and_found_by_the_next_run(
     a2e: Invoke, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.01, 0.03, 0.06))
+    monkeypatch.setattr(
+        "a2e_async._core.submission.recovery_search.SCAN_DELAYS", (0.01, 0.03, 0.06)
+    )
     write(tmp_path / "jobs.jsonl", dub("a"), picture("b"))
     sandbox.faults.list_lag(100_000, "dubbing")
     sandbox.faults.drop_after_accept("dubbing")
@@ -186,8 +188,10 @@ def test_what_never_arrived_is_sent_again_when_allowed(
     a2e: Invoke, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed between the journal and the network: unknown, until resending is allowed."""
-    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.01, 0.03, 0.06))
-    monkeypatch.setattr("a2e_async._core.submission.executor.RESEND_AFTER", 0.2)
+    monkeypatch.setattr(
+        "a2e_async._core.submission.recovery_search.SCAN_DELAYS", (0.01, 0.03, 0.06)
+    )
+    monkeypatch.setattr("a2e_async._core.submission.executor.MIN_AGE_FOR_RESEND", 0.2)
     write(tmp_path / "seen.jsonl", dub("seen"))
     assert a2e("batch", "seen.jsonl", *RUN).code == 0  # the list is seen to repeat marks
     write(tmp_path / "jobs.jsonl", dub("a"), dub("b"))

@@ -109,7 +109,9 @@ def test_the_good_outputs_of_a_failed_task_are_saved(a2e: Invoke, sandbox: Sandb
 def test_a_start_whose_answer_is_lost_ends_with_5(
     a2e: Invoke, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.01, 0.03, 0.06))
+    monkeypatch.setattr(
+        "a2e_async._core.submission.recovery_search.SCAN_DELAYS", (0.01, 0.03, 0.06)
+    )
     sandbox.faults.list_lag(100_000)
     sandbox.faults.drop_after_accept("dubbing")
     result = a2e("start", *DUB, "--json")

@@ -23,7 +23,9 @@ KEPT = ["--journal", "jobs.db", "--key", "talk-17"]
 @pytest.fixture(autouse=True)
 def quick_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let searches for lost starts give up after a moment instead of 45 s."""
-    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.01, 0.03, 0.06))
+    monkeypatch.setattr(
+        "a2e_async._core.submission.recovery_search.SCAN_DELAYS", (0.01, 0.03, 0.06)
+    )
 
 
 def items(a2e: Invoke, *words: str) -> list[dict[str, Any]]:

@@ -318,7 +318,7 @@ async def test_paid_and_its_journal_hangs_while_the_client_closes(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A charged sound is returned to its caller, even if the journal fails."""
-    monkeypatch.setattr("a2e_async._core.submission.calls.FINISH_STARTS", 0.2)
+    monkeypatch.setattr("a2e_async._core.submission.calls.CLOSE_TIMEOUT", 0.2)
     hung = asyncio.Event()
 
     async def hang(*_: object) -> None:

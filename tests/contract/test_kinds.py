@@ -96,7 +96,7 @@ def test_words(name: str) -> None:
     assert not set(row["waiting"]) & (kind.statuses.succeeded | kind.statuses.failed)
     assert kind.statuses.progress_field == row.get("progress_field")
     assert (kind.name_field or False) == row["name_input"]
-    if not kind.record.instead_of_outputs:
+    if not kind.record.result_attribute:
         assert {r.field for r in kind.outputs} == set(row["result_fields"])
     told = {*kind.failure_message_fields, *kind.failure_code_fields}
     assert set(row["failure_fields"]) <= told

@@ -120,8 +120,8 @@ async def test_start_wait_download(a2e: A2E, sandbox: Sandbox, tmp_path: Path, n
         return
     record = await task.wait()
     assert record.done
-    if kind.record.instead_of_outputs:
-        where = kind.record.instead_of_outputs.removeprefix("record.")
+    if kind.record.result_attribute:
+        where = kind.record.result_attribute.removeprefix("record.")
         assert getattr(record, where)
         with pytest.raises(InvalidInput, match=where):
             await task.download(tmp_path)

@@ -203,7 +203,7 @@ async def test_a_leader_that_is_killed(
     clients: Clients, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its process is gone: at its next heartbeat another client takes over."""
-    monkeypatch.setattr("a2e_async.contrib.postgres.worker.HEARTBEAT", 0.2)
+    monkeypatch.setattr("a2e_async.contrib.postgres.worker.HEARTBEAT_INTERVAL", 0.2)
     second = await clients.make()
     task = await second.dubbing.start(**DUB)
     values = json.dumps([sandbox.api_key, sandbox.base_url, clients.url, task.ref])
@@ -335,7 +335,7 @@ async def test_one_that_has_resigned_leads_again_later(
     clients: Clients, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peers, "RESIGNED_SECONDS", 1.0)
-    monkeypatch.setattr("a2e_async.contrib.postgres.worker.HEARTBEAT", 0.2)
+    monkeypatch.setattr("a2e_async.contrib.postgres.worker.HEARTBEAT_INTERVAL", 0.2)
     a2e = await clients.make()
     waits = await settle(clients, a2e)
     crew_of(a2e).resign()
@@ -377,7 +377,7 @@ async def test_one_that_writes_all_the_time_sees_that_nobody_leads(
     clients: Clients, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its writes renew the lease, but do not count as heartbeats."""
-    monkeypatch.setattr("a2e_async.contrib.postgres.worker.HEARTBEAT", 0.3)
+    monkeypatch.setattr("a2e_async.contrib.postgres.worker.HEARTBEAT_INTERVAL", 0.3)
     a2e = await clients.make()
     waits = await settle(clients, a2e)
     (leader,) = leaders(clients.url)
@@ -395,7 +395,7 @@ async def test_one_that_stood_still_says_again_what_it_wants(
     clients: Clients, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Meanwhile its leader considered it dead."""
-    monkeypatch.setattr("a2e_async.contrib.postgres.worker.HEARTBEAT", 0.2)
+    monkeypatch.setattr("a2e_async.contrib.postgres.worker.HEARTBEAT_INTERVAL", 0.2)
     first, second = await clients.make(), await clients.make()
     waits = await settle(clients, first, second)
     crew_of(first)._remove_sender(crew_of(second).name)

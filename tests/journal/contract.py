@@ -151,7 +151,7 @@ class JournalContract:
         assert begun[0].entry == begun[1].entry
         owner = first if begun[0].is_owner else second
         assert begun[0].entry.owner == owner.owner
-        assert await owner.begin(entry()) == evolve(begun[0], mine=True, created=False)
+        assert await owner.begin(entry()) == evolve(begun[0], is_owner=True, created=False)
 
     async def test_other_inputs_do_not_take_a_key(self, clients: JournalClients) -> None:
         (journal, time), other = clients.client(), clients.journal()

@@ -23,7 +23,7 @@ async def hostile(anyio_backend: str) -> AsyncIterator[HostileServer]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let searches for lost starts end after two scans instead of 30 s."""
-    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.01, 0.02))
+    monkeypatch.setattr("a2e_async._core.submission.recovery_search.SCAN_DELAYS", (0.01, 0.02))
     monkeypatch.setattr("a2e_async._core.submission.recovery_search.LAST_SCAN_TIMEOUT", 60.0)
 
 

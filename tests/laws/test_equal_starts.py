@@ -85,7 +85,7 @@ async def test_an_id_is_claimed_before_it_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The second start owns its id from its response on, however slow its journal is."""
-    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.1, 0.3))
+    monkeypatch.setattr("a2e_async._core.submission.recovery_search.SCAN_DELAYS", (0.1, 0.3))
     journal = SlowJournal(tmp_path / "jobs.db")
     a2e = make_client(journal=journal)
     hostile.faults.add(Step.START, Fault.disconnect(), after_accept=False)

@@ -22,7 +22,7 @@ NAME = " Café <b>N°1</b> & \U0001f3b5 of Long Name, 2"
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Accept absence after a moment instead of three minutes."""
-    monkeypatch.setattr("a2e_async._core.submission.executor.RESEND_AFTER", 0.02)
+    monkeypatch.setattr("a2e_async._core.submission.executor.MIN_AGE_FOR_RESEND", 0.02)
 
 
 def as_texts(body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -64,8 +64,8 @@ async def test_a_list_that_lags_shows_the_rest_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The start returns the known tasks; the others are unclaimed once they are found."""
-    monkeypatch.setattr("a2e_async._core.submission.executor.FIRST_PAUSES", (0.0,))
-    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", SCAN_DELAYS)
+    monkeypatch.setattr("a2e_async._core.submission.executor.SHORT_SCAN_DELAYS", (0.0,))
+    monkeypatch.setattr("a2e_async._core.submission.recovery_search.SCAN_DELAYS", SCAN_DELAYS)
     hostile.behaviour.list_lag = 0.3
     hostile.faults.add(Step.START, Fault.fewer_records())
     a2e = make_client(journal=tmp_path / "jobs.db")
@@ -342,7 +342,7 @@ async def test_a_rest_that_is_settled_is_not_searched_for_again(
     make_client: MakeClient,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    verdict: settle.Verdict,
+    verdict: settle.SettledAs,
 ) -> None:
     """What the user has settled stays settled, while the named task is still open."""
     monkeypatch.setattr(settle, "MIN_AGE_FOR_RESEND", -1)

@@ -141,7 +141,7 @@ async def test_absence_needs_a_list_that_repeats_marks(
     kind: str,
 ) -> None:
     """A start is submitted again only if the list is known to repeat marks unchanged."""
-    monkeypatch.setattr("a2e_async._core.submission.executor.RESEND_AFTER", 0.01)
+    monkeypatch.setattr("a2e_async._core.submission.executor.MIN_AGE_FOR_RESEND", 0.01)
     hostile.behaviour.duration = 0
     a2e = make_client(on_unknown="resend_may_pay_twice")
 
@@ -226,7 +226,7 @@ async def test_a_lost_start_of_a_living_client_is_searched_for_by_others(
     option: str,
 ) -> None:
     """Its owner gave up the search, and does not prevent others from searching."""
-    monkeypatch.setattr("a2e_async._core.submission.executor.RESEND_AFTER", 0.05)
+    monkeypatch.setattr("a2e_async._core.submission.executor.MIN_AGE_FOR_RESEND", 0.05)
     hostile.behaviour.respell = lambda name: ""
     hostile.behaviour.list_lag = 3600
     hostile.faults.add(Step.START, Fault.disconnect())

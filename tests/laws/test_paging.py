@@ -190,7 +190,7 @@ async def test_a_page_without_anything_new_proves_no_absence(
     hostile: HostileServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lost start on a later page is found, and not submitted again."""
-    monkeypatch.setattr("a2e_async._core.submission.executor.RESEND_AFTER", 0.1)
+    monkeypatch.setattr("a2e_async._core.submission.executor.MIN_AGE_FOR_RESEND", 0.1)
     a2e = make_client(on_unknown="resend_may_pay_twice")
     hostile.faults.add(Step.START, Fault.page(502), times=2)
     await a2e.veo.start(**SAMPLES["veo"])  # found, so the list is known to repeat marks

@@ -525,7 +525,7 @@ async def kit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anyio_backend: str
 ) -> AsyncIterator[Kit]:
     monkeypatch.setenv("A2E_WEBHOOK_SECRET", WEBHOOK_SECRET)
-    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.01,))
+    monkeypatch.setattr("a2e_async._core.submission.recovery_search.SCAN_DELAYS", (0.01,))
     monkeypatch.setattr("a2e_async._core.files.http_download.MAX_ATTEMPTS", 1)
     monkeypatch.setattr("a2e_async.contrib.postgres.worker.FIRST_CONNECT_TIMEOUT", 0, raising=False)
     async with EchoServer() as server:

@@ -24,7 +24,7 @@ async def service() -> AsyncIterator[Service]:
 @pytest.fixture(autouse=True)
 def quick_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make searches for lost starts end quickly."""
-    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.01, 0.01))
+    monkeypatch.setattr("a2e_async._core.submission.recovery_search.SCAN_DELAYS", (0.01, 0.01))
 
 
 def refuse(service: Service) -> None:

@@ -248,7 +248,7 @@ async def test_a_lost_start_is_reserved_once(
     serve: Serve, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often it is requested again, in this run and the next; then it is spent."""
-    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.01,))
+    monkeypatch.setattr("a2e_async._core.submission.recovery_search.SCAN_DELAYS", (0.01,))
     sandbox.faults.drop_after_accept()
     sandbox.faults.list_lag(1e5, times=None)
     for _ in range(2):

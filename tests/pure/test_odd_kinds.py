@@ -108,7 +108,7 @@ def test_a_kind_without_files_says_where_its_result_is() -> None:
 
     @define(kw_only=True)
     class Voice(Record):
-        instead_of_outputs: ClassVar[str] = "record.voice_id"
+        result_attribute: ClassVar[str] = "record.voice_id"
 
     for status in (Status.RUNNING, Status.SUCCEEDED):
         with pytest.raises(InvalidInput, match=r"makes no files.*record\.voice_id"):

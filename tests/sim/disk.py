@@ -200,7 +200,7 @@ def simulated_disks(disks: dict[str, Disk]) -> Iterator[None]:
 
     with (
         patch.object(SimulatedWriter, "disk_here", staticmethod(here)),
-        patch("a2e_async._core.journal.sqlite.Writer", SimulatedWriter),
+        patch("a2e_async._core.journal.sqlite.WriterThread", SimulatedWriter),
         # A finalizer would keep the writer of a crashed program, and the world, alive.
         patch("a2e_async._core.journal.sqlite.weakref", _NO_FINALIZERS),
         patch("a2e_async._core.files.download.ThreadPoolExecutor", executor),

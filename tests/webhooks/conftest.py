@@ -29,7 +29,9 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True)
 def secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A2E_WEBHOOK_SECRET", SECRET)
-    monkeypatch.setattr("a2e_async._core.submission.recovery_search.PAUSES", (0.01, 0.03, 0.06))
+    monkeypatch.setattr(
+        "a2e_async._core.submission.recovery_search.SCAN_DELAYS", (0.01, 0.03, 0.06)
+    )
 
 
 @pytest.fixture

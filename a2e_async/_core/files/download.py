@@ -386,7 +386,7 @@ class Downloader:
     @asynccontextmanager
     async def _open(self, output: Output) -> AsyncGenerator[AsyncIterator[bytes]]:
         with self.files.track_transfer():
-            stream = self._stream(output, self.renew_url, rewind=False, hold_slot=False)
+            stream = self._stream(output, self.renew_url, can_restart=False, hold_slot=False)
             try:
                 with self.files.end_on_close():
                     await stream.start()
