@@ -180,8 +180,8 @@ class FileTransfers(NotCopyable):
     ) -> tuple[str, int]:
         """Upload an inspected file; return its URL and the coins that this call was charged.
 
-        The price is reserved in the budgets of ``reservation``; raises `BudgetExceeded` if they cannot
-        cover it now. Without ``reservation`` it waits until the client's own budget can.
+        The price is reserved in the budgets of ``reservation``; raises `BudgetExceeded` if they
+        cannot cover it now. Without ``reservation`` it waits until the client's own budget can.
         """
         if reservation is not None:
             presign = self._presign_for(reservation)

@@ -386,7 +386,7 @@ class Legacy:
         """
         body = {"username": check_text(username, "username")}
         raw = response_fields(
-            await self._post("/api/v1/user/add", body, repeat=RetrySafety.CHARGED)
+            await self._post("/api/v1/user/add", body, retry_safety=RetrySafety.CHARGED)
         )
         return AddedUser(id=raw.id(), username=raw.text("username"), extra=raw.unread())
 

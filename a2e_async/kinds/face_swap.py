@@ -116,7 +116,7 @@ class FaceSwap(TaskNamespace[P, R]):
             "POST",
             f"{FACES_PREFIX}/add",
             json={"face_url": url},
-            repeat=RetrySafety.CHARGED,  # a repeated request would save it twice
+            retry_safety=RetrySafety.CHARGED,  # a repeated request would save it twice
         )
         # The response lists all faces, newest first.
         for face in _read_faces(answer.data):

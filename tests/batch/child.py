@@ -43,10 +43,10 @@ def kill_at(owner: type, method: str, call: int, when: str) -> None:
 
 
 OWNERS: dict[str, type] = {
-    "Book": JournalRecorder,
+    "JournalRecorder": JournalRecorder,
     "Downloader": Downloader,
     "FileSession": FileSession,
-    "Session": ApiSession,
+    "ApiSession": ApiSession,
     "SqliteJournal": SqliteJournal,
     "Uploader": Uploader,
 }

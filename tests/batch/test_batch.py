@@ -349,7 +349,7 @@ async def test_a_full_temporary_disk_ends_the_batch(
     def full(self: DuplicateStore, *words: str) -> int:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(DuplicateStore, "_value", full)
+    monkeypatch.setattr(DuplicateStore, "_read_value", full)
     with pytest.raises(JournalError, match="temporary files is full"):
         [o async for o in a2e.batch([a2e.dubbing.job(**DUB)])]
     assert sandbox.ledger.starts() == ()

@@ -117,15 +117,15 @@ FAULTS: dict[str, Callable[[Faults], None]] = {
 }
 
 STEPS: list[tuple[str, str]] = [
-    ("Book", "reserve"),
-    ("Book", "intend"),
-    ("Book", "accept"),
-    ("Book", "finish"),
-    ("Book", "save"),
-    ("Book", "lose"),
-    ("Book", "drop"),
-    ("Session", "_attempt"),
-    ("Uploader", "_ask"),
+    ("JournalRecorder", "reserve_key"),
+    ("JournalRecorder", "record_intent"),
+    ("JournalRecorder", "record_accepted"),
+    ("JournalRecorder", "record_end"),
+    ("JournalRecorder", "record_saved_file"),
+    ("JournalRecorder", "record_lost"),
+    ("JournalRecorder", "drop_start"),
+    ("ApiSession", "_attempt"),
+    ("Uploader", "_request_upload_url"),
     ("Downloader", "save"),
 ]
 """Steps that are always tested."""
@@ -134,17 +134,17 @@ MATRIX_STEPS: dict[tuple[str, str], int] = {
     ("SqliteJournal", "begin"): 4,
     ("SqliteJournal", "advance"): 8,
     ("SqliteJournal", "get"): 4,
-    ("Session", "_attempt"): 14,
+    ("ApiSession", "_attempt"): 14,
     ("Uploader", "_put"): 1,
     ("Uploader", "upload"): 1,
     ("FileSession", "get"): 3,
     ("Downloader", "_fill"): 3,
-    ("Book", "accept"): 6,
-    ("Book", "save"): 6,
+    ("JournalRecorder", "record_accepted"): 6,
+    ("JournalRecorder", "record_saved_file"): 6,
 }
 """Steps of the full matrix, with the number of calls."""
 
-RARE_STEPS = {"lose", "drop", "_ask"}
+RARE_STEPS = {"record_lost", "drop_start", "_request_upload_url"}
 """Steps that a run reaches only with lost or refused responses, or only once."""
 
 Point = tuple[str, str, int, str]
@@ -164,7 +164,7 @@ def matrix() -> list[tuple[Point, str]]:
     ]
     if KILLS < 200:
         turns = ((point, faults[n % len(faults)]) for n, point in enumerate(points))
-        return [(p, "refused" if p[1] == "drop" else fault) for p, fault in turns]
+        return [(p, "refused" if p[1] == "drop_start" else fault) for p, fault in turns]
     points += [
         (owner, name, call, when)
         for (owner, name), calls in MATRIX_STEPS.items()

@@ -326,7 +326,7 @@ async def test_a_start_is_two_durable_steps(
 ) -> None:
     """Also with a user's key: the intent reserves the key if nothing is paid before."""
     steps: list[str] = []
-    for name in ("begin", "advance", "drop", "take"):
+    for name in ("begin", "advance", "drop", "acquire"):
         real = getattr(SqliteJournal, name)
 
         def noted(*args: Any, _real: Any = real, _name: str = name, **kwargs: Any) -> Any:

@@ -210,7 +210,7 @@ async def test_twins(a2e: A2E, sandbox: Sandbox) -> None:
 
 CALLS: dict[str, Any] = {
     "watermark": lambda old: old.watermark(CLIP, text="mine"),
-    "transfer": lambda old: old.transfer(CLIP),
+    "copy_to_storage": lambda old: old.copy_to_storage(CLIP),
     "upload_permit": lambda old: old.upload_permit("a.png"),
     "avatar_video_status": lambda old: old.avatar_video_status(ID),
     "avatar_videos": lambda old: old.avatar_videos(),

@@ -306,7 +306,7 @@ CALLS: Mapping[str, Call] = {
     "files.download": files,
     "legacy.watermark": legacy_media,
     "legacy.unclaimed": legacy_media,
-    "legacy.transfer": legacy_media,
+    "legacy.copy_to_storage": legacy_media,
     "legacy.upload_permit": legacy_media,
     "legacy.avatar_video_status": legacy_avatars,
     "legacy.avatar_videos": legacy_avatars,

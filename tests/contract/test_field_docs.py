@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from a2e_async import kinds, models
+from a2e_async import account, kinds, models
 from a2e_async._core.schema.inputs import TaskInput
 from a2e_async.kinds.docstrings import field_docs
 
@@ -20,7 +20,11 @@ INTERNAL = {
 
 
 def classes() -> Iterator[type[Any]]:
-    names = [f"a2e_async.kinds.{m.name}" for m in pkgutil.iter_modules(kinds.__path__)]
+    names = [
+        f"{package.__name__}.{module.name}"
+        for package in (account, kinds)
+        for module in pkgutil.iter_modules(package.__path__)
+    ]
     for module in (models, *map(importlib.import_module, names)):
         for name, cls in vars(module).items():
             mine = inspect.isclass(cls) and cls.__module__ == module.__name__

@@ -253,7 +253,7 @@ def check_bounds(f: InputField, rule: Mapping[str, Any]) -> None:
                 assert (bounds.low if side == "minimum" else bounds.high) == rule[side], f.name
     if "maxLength" in rule:
         assert length is not None, f.name
-        assert length.most == rule["maxLength"]
+        assert length.max_chars == rule["maxLength"]
     if "minItems" in rule or "maxItems" in rule:
         assert count is not None, f"{f.name} has no count"
         assert count.low == max(1, rule.get("minItems", 1)), f.name

@@ -35,7 +35,7 @@ from a2e_async.events import Attempt, RateLimitPause
 pytestmark = pytest.mark.anyio
 
 START: dict[str, Any] = {
-    "repeat": RetrySafety.CHARGED,
+    "retry_safety": RetrySafety.CHARGED,
     "priority": Priority.START,
     "json": {"a": 1},
 }
