@@ -328,5 +328,5 @@ async def test_interrupted_program(sandbox: Sandbox, close: bool) -> None:
     if close:
         assert f"unclaimed ['dubbing:{charge.ids[0]}']" in out
     else:
-        assert "WARNING a2e_async.starter" in err
+        assert "WARNING a2e_async.submission" in err
         assert charge.body["name"] in err

@@ -134,8 +134,8 @@ async def test_upload_permit(a2e: A2E, sandbox: Sandbox) -> None:
     [
         ("detect_language", {"text": " "}, "text"),
         ("set_public_pool", {"enabled": "yes"}, "enabled"),
-        ("transfer", {"url": "clip.mp4"}, "url"),
-        ("transfer", {"url": media.clip()}, "url"),
+        ("copy_to_storage", {"url": "clip.mp4"}, "url"),
+        ("copy_to_storage", {"url": media.clip()}, "url"),
         ("add_user", {"username": ""}, "username"),
         ("upload_permit", {"key": ""}, "key"),
         ("upload_permit", {"key": "a", "expires_in": 59}, "expires_in"),
@@ -227,7 +227,7 @@ CALLS: dict[str, Any] = {
 
 PAID = {
     "watermark",
-    "transfer",
+    "copy_to_storage",
     "upload_permit",
     "continue_training",
     "clone_voice_of_twin",

@@ -273,7 +273,7 @@ GARBAGE = """
     async def main():
         a2e = A2E({key!r}, base_url={url!r}, poll_interval=0.05)
         await a2e.dubbing.run(source_url="https://m.example/a.wav", target_lang="es")
-        gone = weakref.ref(a2e._parts)
+        gone = weakref.ref(a2e._components)
         del a2e
         gc.collect()
         await asyncio.sleep(0.1)

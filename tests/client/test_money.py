@@ -318,7 +318,7 @@ async def test_unexpected_fault_after_sending(
     assert (await a2e.dubbing.start(**DUB, key="k")) is task
     assert (await task).output
     with monkeypatch.context() as patch:
-        patch.setattr("a2e_async._core.submission.executor.read_start", broken)
+        patch.setattr("a2e_async._core.submission.executor.read_start_response", broken)
         with pytest.raises(StartOutcomeUnknown) as caught:
             await a2e.dubbing.start(**DUB, key="l")
     assert isinstance(caught.value.__cause__, ZeroDivisionError)

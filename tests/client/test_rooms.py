@@ -252,7 +252,7 @@ async def test_hosts_are_taken(a2e: A2E, sandbox: Sandbox, host: str) -> None:
         rooms.room(host, expire_seconds=PERIOD),
         rooms.room(host, expire_seconds=PERIOD),
     ):
-        with pytest.raises(ApiError, match="taken") as caught:
+        with pytest.raises(ApiError, match="in use") as caught:
             async with rooms.room(host, expire_seconds=PERIOD):
                 pytest.fail("it cannot be entered")
         assert caught.value.code == 1001

@@ -127,13 +127,13 @@ QUICK = RetryPolicy(max_elapsed=5, initial=0.001, max_delay=0.005, max_attempts=
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Callable[..., ApiSession]]:
-    """Make sessions: ``connect(server.url, gate=…, events=[], …)``; all are closed at the end."""
+    """Make sessions: ``connect(server.url, events=[], …)``; all are closed at the end."""
     made: list[ApiSession] = []
 
     def make(url: str, events: list[Any] | None = None, **options: Any) -> ApiSession:
         settings: dict[str, Any] = {
-            "pacer": RateLimiter(None, 1),
-            "gate": ConnectionLimiter(8),
+            "rate_limiter": RateLimiter(None, 1),
+            "connection_limiter": ConnectionLimiter(8),
             "policy": QUICK,
             "request_timeout": 10.0,
             "language": "en-US",

@@ -359,7 +359,7 @@ def test_a_hundred_thousand_bodies_give_an_answer_or_one_of_our_errors() -> None
         name = type(outcome).__name__
         outcomes[name] = outcomes.get(name, 0) + 1
     assert outcomes.keys() == {
-        "Answer",
+        "ApiResponse",
         "ApiError",
         "AuthenticationError",
         "ConfigurationError",

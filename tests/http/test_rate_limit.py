@@ -115,27 +115,27 @@ def test_a_pace_that_cannot_be_is_refused(rate: float, burst: float) -> None:
 def test_the_pace_is_kept_and_the_order_is_fifo_within_a_class() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        pacer, start, order = RateLimiter(10, 5), loop.time(), list[int]()
+        rate_limiter, start, order = RateLimiter(10, 5), loop.time(), list[int]()
 
         async def one(n: int) -> None:
-            await pacer.acquire()
+            await rate_limiter.acquire()
             order.append(n)
 
         await asyncio.gather(*(one(n) for n in range(105)))
         assert order == list(range(105))
         assert loop.time() - start == pytest.approx(10.0)
-        assert len(pacer) == 0
+        assert len(rate_limiter) == 0
 
     in_steps(main)
 
 
 def test_a_start_goes_before_looks_and_looks_before_lists() -> None:
     async def main() -> None:
-        pacer, order = RateLimiter(10, 1), list[Priority]()
-        assert pacer.try_acquire()
+        rate_limiter, order = RateLimiter(10, 1), list[Priority]()
+        assert rate_limiter.try_acquire()
 
         async def one(priority: Priority) -> None:
-            await pacer.acquire(priority=priority)
+            await rate_limiter.acquire(priority=priority)
             order.append(priority)
 
         await asyncio.gather(*(one(p) for p in (*reversed(Priority), *reversed(Priority))))
@@ -147,17 +147,17 @@ def test_a_start_goes_before_looks_and_looks_before_lists() -> None:
 def test_a_flood_of_starts_delays_a_list_by_its_patience_and_no_more() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        pacer, waited = RateLimiter(10, 1), list[float]()
-        assert pacer.try_acquire()
+        rate_limiter, waited = RateLimiter(10, 1), list[float]()
+        assert rate_limiter.try_acquire()
 
         async def listing() -> None:
             before = loop.time()
-            await pacer.acquire(priority=Priority.LIST)
+            await rate_limiter.acquire(priority=Priority.LIST)
             waited.append(loop.time() - before)
 
         async def starts() -> None:
             while not waited:
-                await pacer.acquire(priority=Priority.START)
+                await rate_limiter.acquire(priority=Priority.START)
 
         await asyncio.gather(listing(), *(starts() for _ in range(20)))
         assert waited[0] <= PRIORITY_DELAYS[Priority.LIST] + 20 / 10 + 0.2
@@ -168,11 +168,11 @@ def test_a_flood_of_starts_delays_a_list_by_its_patience_and_no_more() -> None:
 def test_looks_have_every_second_turn_when_a_crowd_of_starts_came_before_them() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        pacer, begun, order = RateLimiter(10, 1), loop.time(), list[tuple[Priority, float]]()
-        assert pacer.try_acquire()
+        rate_limiter, begun, order = RateLimiter(10, 1), loop.time(), list[tuple[Priority, float]]()
+        assert rate_limiter.try_acquire()
 
         async def one(priority: Priority) -> None:
-            await pacer.acquire(priority=priority)
+            await rate_limiter.acquire(priority=priority)
             order.append((priority, loop.time() - begun))
 
         await asyncio.gather(
@@ -184,7 +184,7 @@ def test_looks_have_every_second_turn_when_a_crowd_of_starts_came_before_them() 
         first = next(n for n, (priority, _) in enumerate(order) if priority is Priority.POLL)
         turns = [priority for priority, _ in order[first : first + 40]]
         assert turns == [Priority.POLL, Priority.START] * 20
-        assert not pacer._queue
+        assert not rate_limiter._queue
         assert len(order) == 220
 
     in_steps(main)
@@ -193,16 +193,16 @@ def test_looks_have_every_second_turn_when_a_crowd_of_starts_came_before_them() 
 def test_cancelled_waiters_give_their_place_back() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        pacer, start = RateLimiter(10, 1), loop.time()
-        assert pacer.try_acquire()
-        tasks = [asyncio.create_task(pacer.acquire()) for _ in range(100)]
+        rate_limiter, start = RateLimiter(10, 1), loop.time()
+        assert rate_limiter.try_acquire()
+        tasks = [asyncio.create_task(rate_limiter.acquire()) for _ in range(100)]
         await asyncio.sleep(0)
         for task in tasks[::2]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert loop.time() - start == pytest.approx(5.0)
-        assert not pacer._queue
-        assert pacer._timer is None
+        assert not rate_limiter._queue
+        assert rate_limiter._timer is None
 
     in_steps(main)
 
@@ -210,14 +210,14 @@ def test_cancelled_waiters_give_their_place_back() -> None:
 def test_a_turn_granted_to_a_cancelled_waiter_goes_to_the_next() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        pacer = RateLimiter(1, 1)
-        assert pacer.try_acquire()
-        first = asyncio.create_task(pacer.acquire())
-        second = asyncio.create_task(pacer.acquire())
+        rate_limiter = RateLimiter(1, 1)
+        assert rate_limiter.try_acquire()
+        first = asyncio.create_task(rate_limiter.acquire())
+        second = asyncio.create_task(rate_limiter.acquire())
         await asyncio.sleep(0)
-        assert pacer._timer is not None
+        assert rate_limiter._timer is not None
         # Right after the timer that grants the turn, before the waiter runs.
-        loop.call_at(pacer._timer.when() + 1e-10, first.cancel)
+        loop.call_at(rate_limiter._timer.when() + 1e-10, first.cancel)
         before = loop.time()
         await second
         assert first.cancelled()
@@ -229,15 +229,15 @@ def test_a_turn_granted_to_a_cancelled_waiter_goes_to_the_next() -> None:
 def test_a_deadline_that_cannot_be_kept_fails_at_once_or_when_it_comes() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        pacer, start = RateLimiter(1, 1), loop.time()
-        assert pacer.try_acquire()
+        rate_limiter, start = RateLimiter(1, 1), loop.time()
+        assert rate_limiter.try_acquire()
         with pytest.raises(AdmissionTimeout) as caught:
-            await pacer.acquire(deadline=start + 0.5)
+            await rate_limiter.acquire(deadline=start + 0.5)
         assert not caught.value.rate_limited
         assert loop.time() == start
-        first = asyncio.create_task(pacer.acquire())
+        first = asyncio.create_task(rate_limiter.acquire())
         await asyncio.sleep(0)
-        late = asyncio.create_task(pacer.acquire(deadline=start + 1.5))
+        late = asyncio.create_task(rate_limiter.acquire(deadline=start + 1.5))
         await first
         with pytest.raises(AdmissionTimeout):
             await late
@@ -249,30 +249,30 @@ def test_a_deadline_that_cannot_be_kept_fails_at_once_or_when_it_comes() -> None
 def test_a_hold_stops_everybody_and_fails_who_cannot_wait() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        pacer, start = RateLimiter(10, 10), loop.time()
+        rate_limiter, start = RateLimiter(10, 10), loop.time()
         for _ in range(10):
-            assert pacer.try_acquire()
-        patient = asyncio.create_task(pacer.acquire())
-        hurried = asyncio.create_task(pacer.acquire(deadline=start + 5))
-        modest = asyncio.create_task(pacer.acquire(max_hold=10))
+            assert rate_limiter.try_acquire()
+        patient = asyncio.create_task(rate_limiter.acquire())
+        hurried = asyncio.create_task(rate_limiter.acquire(deadline=start + 5))
+        modest = asyncio.create_task(rate_limiter.acquire(max_hold=10))
         await asyncio.sleep(0)
-        assert pacer.hold_until(start + 20)
-        assert not pacer.hold_until(start + 20.5)
-        assert not pacer.hold_until(start + 3)
-        assert pacer.hold_until(start + 60)
-        assert pacer.remaining_hold(start) == 60
+        assert rate_limiter.hold_until(start + 20)
+        assert not rate_limiter.hold_until(start + 20.5)
+        assert not rate_limiter.hold_until(start + 3)
+        assert rate_limiter.hold_until(start + 60)
+        assert rate_limiter.remaining_hold(start) == 60
         for failed in (hurried, modest):
             with pytest.raises(AdmissionTimeout) as caught:
                 await failed
             assert caught.value.rate_limited
         assert loop.time() == start
         with pytest.raises(AdmissionTimeout):
-            await pacer.acquire(max_hold=59)
-        assert not pacer.try_acquire()
+            await rate_limiter.acquire(max_hold=59)
+        assert not rate_limiter.try_acquire()
         await patient
         assert loop.time() == start + 60
-        assert pacer.remaining_hold(loop.time()) == 0
-        await pacer.acquire()
+        assert rate_limiter.remaining_hold(loop.time()) == 0
+        await rate_limiter.acquire()
         assert loop.time() == pytest.approx(start + 60.1), "no burst right after a hold"
 
     in_steps(main)
@@ -281,34 +281,34 @@ def test_a_hold_stops_everybody_and_fails_who_cannot_wait() -> None:
 def test_waits_with_far_deadlines_are_not_kept() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        pacer = RateLimiter(1000, 1)
+        rate_limiter = RateLimiter(1000, 1)
         for _ in range(40):
             far = loop.time() + 1e6
-            await asyncio.gather(*(pacer.acquire(deadline=far) for _ in range(10)))
-        assert len(pacer._deadlines) <= 100
+            await asyncio.gather(*(rate_limiter.acquire(deadline=far) for _ in range(10)))
+        assert len(rate_limiter._deadlines) <= 100
 
     in_steps(main)
 
 
 def test_close_fails_who_waits_and_who_comes() -> None:
     async def main() -> None:
-        pacer, gate = RateLimiter(1, 1), ConnectionLimiter(1)
-        assert pacer.try_acquire()
-        assert gate.try_acquire()
-        waiting = [asyncio.create_task(pacer.acquire()) for _ in range(3)]
-        waiting += [asyncio.create_task(gate.acquire()) for _ in range(3)]
+        rate_limiter, connection_limiter = RateLimiter(1, 1), ConnectionLimiter(1)
+        assert rate_limiter.try_acquire()
+        assert connection_limiter.try_acquire()
+        waiting = [asyncio.create_task(rate_limiter.acquire()) for _ in range(3)]
+        waiting += [asyncio.create_task(connection_limiter.acquire()) for _ in range(3)]
         await asyncio.sleep(0)
-        pacer.close(ClientClosed("bye"))
-        gate.close(ClientClosed("bye"))
+        rate_limiter.close(ClientClosed("bye"))
+        connection_limiter.close(ClientClosed("bye"))
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert all(isinstance(result, ClientClosed) for result in results)
         assert len({id(result) for result in results}) == 6
-        assert not pacer.try_acquire()
-        assert not gate.try_acquire()
-        for late in (pacer.acquire(), gate.acquire()):
+        assert not rate_limiter.try_acquire()
+        assert not connection_limiter.try_acquire()
+        for late in (rate_limiter.acquire(), connection_limiter.acquire()):
             with pytest.raises(ClientClosed):
                 await late
-        assert pacer._timer is None
+        assert rate_limiter._timer is None
 
     in_steps(main)
 
@@ -318,13 +318,13 @@ def test_random_arrivals_cancellations_and_holds_lose_no_wake_up(seed: int) -> N
     async def main() -> None:
         rng = random.Random(seed)
         loop = asyncio.get_running_loop()
-        pacer, granted = RateLimiter(20, 4), list[float]()
+        rate_limiter, granted = RateLimiter(20, 4), list[float]()
 
         async def one() -> None:
             await asyncio.sleep(rng.uniform(0, 5))
             deadline = loop.time() + rng.uniform(0, 20) if rng.random() < 0.3 else None
             try:
-                await pacer.acquire(rng.randint(1, 4), rng.choice(list(Priority)), deadline)
+                await rate_limiter.acquire(rng.randint(1, 4), rng.choice(list(Priority)), deadline)
             except AdmissionTimeout:
                 return
             granted.append(loop.time())
@@ -336,12 +336,12 @@ def test_random_arrivals_cancellations_and_holds_lose_no_wake_up(seed: int) -> N
                 await asyncio.sleep(rng.uniform(0, 0.3))
                 rng.choice(tasks).cancel()
                 if rng.random() < 0.1:
-                    pacer.hold_until(loop.time() + rng.uniform(0, 1))
+                    rate_limiter.hold_until(loop.time() + rng.uniform(0, 1))
 
         await asyncio.gather(disturb(), *tasks, return_exceptions=True)
         assert granted
-        assert not pacer._queue
-        assert pacer._timer is None
+        assert not rate_limiter._queue
+        assert rate_limiter._timer is None
 
     in_steps(main)
 
@@ -350,98 +350,98 @@ def test_random_arrivals_cancellations_and_holds_lose_no_wake_up(seed: int) -> N
 
 
 async def test_starts_leave_a_quarter_of_the_places_to_looks() -> None:
-    gate = ConnectionLimiter(8)
-    assert gate.start_limit == 6
-    assert all(gate.try_acquire(True) for _ in range(6))
-    assert not gate.try_acquire(True)
-    waiting = asyncio.create_task(gate.acquire(True))
+    connection_limiter = ConnectionLimiter(8)
+    assert connection_limiter.start_limit == 6
+    assert all(connection_limiter.try_acquire(True) for _ in range(6))
+    assert not connection_limiter.try_acquire(True)
+    waiting = asyncio.create_task(connection_limiter.acquire(True))
     await asyncio.sleep(0)
-    assert gate.try_acquire(False), "a start that waits does not block looks"
-    assert gate.try_acquire(False)
-    look = asyncio.create_task(gate.acquire(False))
+    assert connection_limiter.try_acquire(False), "a start that waits does not block looks"
+    assert connection_limiter.try_acquire(False)
+    look = asyncio.create_task(connection_limiter.acquire(False))
     await asyncio.sleep(0)
-    gate.release(False)
+    connection_limiter.release(False)
     await look
     assert not waiting.done()
-    gate.release(True)
+    connection_limiter.release(True)
     await waiting
-    assert (gate.in_use, gate.starts_in_use) == (8, 6)
+    assert (connection_limiter.in_use, connection_limiter.starts_in_use) == (8, 6)
     assert ConnectionLimiter(1).start_limit == 1
 
 
 async def test_first_come_first_served_between_starts_and_looks() -> None:
-    gate, order = ConnectionLimiter(2), list[str]()
-    assert gate.try_acquire()
-    assert gate.try_acquire()
+    connection_limiter, order = ConnectionLimiter(2), list[str]()
+    assert connection_limiter.try_acquire()
+    assert connection_limiter.try_acquire()
 
     async def one(name: str, is_start: bool) -> None:
-        await gate.acquire(is_start)
+        await connection_limiter.acquire(is_start)
         order.append(name)
-        gate.release(is_start)
+        connection_limiter.release(is_start)
 
     tasks = [
         asyncio.create_task(one(f"{n}", is_start))
         for n, is_start in enumerate((True, False, False, True, True, False))
     ]
     await asyncio.sleep(0)
-    gate.release()
+    connection_limiter.release()
     await asyncio.gather(*tasks)
     assert order == list("012345")
-    gate.release()
-    assert (gate.in_use, gate.starts_in_use) == (0, 0)
+    connection_limiter.release()
+    assert (connection_limiter.in_use, connection_limiter.starts_in_use) == (0, 0)
 
 
 async def test_500_callers_share_64_places_evenly() -> None:
-    gate, done = ConnectionLimiter(64), Counter[int]()
+    connection_limiter, done = ConnectionLimiter(64), Counter[int]()
     total = 20_000
 
     async def one(n: int) -> None:
         while done.total() < total:
-            if not gate.try_acquire():
-                await gate.acquire()
+            if not connection_limiter.try_acquire():
+                await connection_limiter.acquire()
             await asyncio.sleep(0)
             done[n] += 1
-            gate.release()
+            connection_limiter.release()
 
     await asyncio.gather(*(one(n) for n in range(500)))
     assert max(done.values()) <= 1.3 * min(done.values())
-    assert gate.in_use == 0
+    assert connection_limiter.in_use == 0
 
 
 async def test_a_place_granted_to_a_cancelled_caller_is_passed_on() -> None:
-    gate = ConnectionLimiter(1)
-    assert gate.try_acquire()
-    first = asyncio.create_task(gate.acquire())
-    second = asyncio.create_task(gate.acquire())
+    connection_limiter = ConnectionLimiter(1)
+    assert connection_limiter.try_acquire()
+    first = asyncio.create_task(connection_limiter.acquire())
+    second = asyncio.create_task(connection_limiter.acquire())
     await asyncio.sleep(0)
-    gate.release()
+    connection_limiter.release()
     first.cancel()
     await second
     assert first.cancelled() or first.cancelling()
-    assert gate.in_use == 1
-    gate.release()
-    assert gate.in_use == 0
+    assert connection_limiter.in_use == 1
+    connection_limiter.release()
+    assert connection_limiter.in_use == 0
 
 
 async def test_callers_cancelled_in_the_queue_hold_nothing() -> None:
-    gate = ConnectionLimiter(1)
-    assert gate.try_acquire()
-    waiting = [asyncio.create_task(gate.acquire(n % 2 == 0)) for n in range(10)]
+    connection_limiter = ConnectionLimiter(1)
+    assert connection_limiter.try_acquire()
+    waiting = [asyncio.create_task(connection_limiter.acquire(n % 2 == 0)) for n in range(10)]
     await asyncio.sleep(0)
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
-    gate.release()
-    assert (gate.in_use, gate.starts_in_use) == (0, 0)
-    assert gate.try_acquire(True)
+    connection_limiter.release()
+    assert (connection_limiter.in_use, connection_limiter.starts_in_use) == (0, 0)
+    assert connection_limiter.try_acquire(True)
 
 
 async def test_the_gate_keeps_a_deadline() -> None:
-    gate = ConnectionLimiter(1)
-    assert gate.try_acquire()
+    connection_limiter = ConnectionLimiter(1)
+    assert connection_limiter.try_acquire()
     with pytest.raises(AdmissionTimeout):
-        await gate.acquire(deadline=asyncio.get_running_loop().time() - 1)
-    gate.release()
-    assert gate.in_use == 0
+        await connection_limiter.acquire(deadline=asyncio.get_running_loop().time() - 1)
+    connection_limiter.release()
+    assert connection_limiter.in_use == 0
     with pytest.raises(InvalidInput):
         ConnectionLimiter(0)

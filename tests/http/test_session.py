@@ -371,8 +371,8 @@ async def test_a_pause_beyond_the_budget_fails_all_at_once(
     when = format_datetime(datetime.now(UTC) + timedelta(seconds=500), usegmt=True)
     value = "500" if form == "seconds" else when
     server = await serve(reply(429, {"message": "slow"}, headers=f"Retry-After: {value}\r\n"))
-    pacer = RateLimiter(0.001, 1)
-    session = connect(server.url, pacer=pacer)
+    rate_limiter = RateLimiter(0.001, 1)
+    session = connect(server.url, rate_limiter=rate_limiter)
     first = asyncio.create_task(session.request("GET", "/x"))
     queued = [asyncio.create_task(session.request("GET", "/x")) for _ in range(3)]
     for task in (first, *queued):
@@ -382,7 +382,7 @@ async def test_a_pause_beyond_the_budget_fails_all_at_once(
     with pytest.raises(RateLimited, match="It was not sent"):
         await session.request("POST", "/start", **START)
     assert len(server.hits) == 1
-    assert pacer.remaining_hold(session.clock()) > 400
+    assert rate_limiter.remaining_hold(session.loop_time()) > 400
     ours = [record for record in caplog.records if record.name.startswith("a2e_async.")]
     held = [record for record in ours if record.levelno == logging.WARNING]
     assert len(held) == 1
@@ -393,8 +393,8 @@ async def test_a_pause_of_a_day_is_probed_after_the_longest_hold(
 ) -> None:
     server = await serve(reply(429, {}, headers="Retry-After: 86400\r\n"), ok(3))
     passed, events = [0.0], list[Any]()
-    pacer = RateLimiter(None, 1, clock=lambda: asyncio.get_running_loop().time() + passed[0])
-    session = connect(server.url, events, pacer=pacer)
+    rate_limiter = RateLimiter(None, 1, clock=lambda: asyncio.get_running_loop().time() + passed[0])
+    session = connect(server.url, events, rate_limiter=rate_limiter)
     with pytest.raises(RateLimited) as caught:
         await session.request("GET", "/x")
     assert caught.value.retry_after == 86_400
@@ -431,11 +431,11 @@ async def test_a_pause_beyond_the_deadline_is_not_waited_for(
 ) -> None:
     server = await serve(reply(429, {}, headers="Retry-After: 3\r\n"))
     session = connect(server.url)
-    before = session.clock()
+    before = session.loop_time()
     with pytest.raises(RateLimited) as caught:
         await session.request("GET", "/x", deadline=before + 2)
     assert caught.value.retry_after == 3
-    assert session.clock() < before + 2
+    assert session.loop_time() < before + 2
 
 
 # -- deadlines -----------------------------------------------------------------------------
@@ -445,25 +445,25 @@ async def test_an_attempt_ends_at_the_deadline(serve: Any, connect: Any) -> None
     server = await serve(forever)
     session = connect(server.url)
     with pytest.raises(ResponseTimeout):
-        await session.request("GET", "/x", deadline=session.clock() + 0.1)
+        await session.request("GET", "/x", deadline=session.loop_time() + 0.1)
     assert len(server.hits) == 1
 
 
-@pytest.mark.parametrize("full", ["pace", "gate", "neither"])
+@pytest.mark.parametrize("full", ["pace", "connection_limiter", "neither"])
 async def test_nothing_is_sent_after_the_deadline(serve: Any, connect: Any, full: str) -> None:
     server = await serve()
-    pacer, gate = RateLimiter(0.01, 1), ConnectionLimiter(1)
+    rate_limiter, connection_limiter = RateLimiter(0.01, 1), ConnectionLimiter(1)
     if full == "pace":
-        assert pacer.try_acquire()
-    elif full == "gate":
-        assert gate.try_acquire()
-    session = connect(server.url, pacer=pacer, gate=gate)
+        assert rate_limiter.try_acquire()
+    elif full == "connection_limiter":
+        assert connection_limiter.try_acquire()
+    session = connect(server.url, rate_limiter=rate_limiter, connection_limiter=connection_limiter)
     with pytest.raises(ConnectError, match="deadline") as caught:
-        await session.request("GET", "/x", deadline=session.clock() - 1)
+        await session.request("GET", "/x", deadline=session.loop_time() - 1)
     assert not caught.value.sent
     assert not server.hits
-    assert gate.in_use == (full == "gate")
-    assert full == "pace" or pacer.try_acquire()
+    assert connection_limiter.in_use == (full == "connection_limiter")
+    assert full == "pace" or rate_limiter.try_acquire()
 
 
 # -- life and death ------------------------------------------------------------------------
@@ -471,7 +471,9 @@ async def test_nothing_is_sent_after_the_deadline(serve: Any, connect: Any, full
 
 async def test_closing_ends_calls_under_way(serve: Any, connect: Any) -> None:
     server = await serve(forever)
-    session = connect(server.url, gate=ConnectionLimiter(3), pacer=RateLimiter(None, 1))
+    session = connect(
+        server.url, connection_limiter=ConnectionLimiter(3), rate_limiter=RateLimiter(None, 1)
+    )
     read = asyncio.create_task(session.request("GET", "/x"))
     start = asyncio.create_task(session.request("POST", "/start", **START))
     await until(lambda: len(server.hits) == 2)
@@ -490,13 +492,13 @@ async def test_closing_ends_calls_that_wait(serve: Any, connect: Any, reply: Any
     server = await serve(reply(503, {}))
     slow = RetryPolicy(initial=60, max_delay=60, max_elapsed=1000)
     pausing = connect(server.url, policy=slow)
-    paced = connect(server.url, pacer=RateLimiter(0.001, 1))
-    crowded = connect(server.url, gate=ConnectionLimiter(1))
-    assert paced._pacer.try_acquire()
-    assert crowded._gate.try_acquire()
+    paced = connect(server.url, rate_limiter=RateLimiter(0.001, 1))
+    crowded = connect(server.url, connection_limiter=ConnectionLimiter(1))
+    assert paced._rate_limiter.try_acquire()
+    assert crowded._connection_limiter.try_acquire()
     sessions = (pausing, paced, crowded)
     tasks = [asyncio.create_task(session.request("GET", "/x")) for session in sessions]
-    await until(lambda: bool(pausing._naps.pending))
+    await until(lambda: bool(pausing._sleeps.pending))
     for session in sessions:
         await session.aclose()
     for task in tasks:
@@ -544,7 +546,8 @@ from a2e_async._core.http.retry import RetryPolicy
 from a2e_async._core.http.session import ApiSession
 
 session = ApiSession(
-    Account("sk_abcdef0123", sys.argv[1]), pacer=RateLimiter(None, 1), gate=ConnectionLimiter(4),
+    Account("sk_abcdef0123", sys.argv[1]), rate_limiter=RateLimiter(None, 1),
+    connection_limiter=ConnectionLimiter(4),
     policy=RetryPolicy(max_attempts=1), request_timeout=5, language="en-US", trust_env=False,
     proxy=None, emit=None, user_agent="t",
 )
@@ -555,7 +558,7 @@ async def use():
     except A2EError as error:
         print(type(error).__name__, error, flush=True)
 
-runner = asyncio.JobRunner()
+runner = asyncio.Runner()
 runner.run(use())
 if os.fork() == 0:
     asyncio.set_event_loop(None)
@@ -649,30 +652,33 @@ def sse(body: bytes, size: int) -> bytes:
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 async def test_events_are_read_as_they_come(serve: Any, connect: Any, size: int) -> None:
-    server, gate = await serve(sse(EVENTS, size)), ConnectionLimiter(1)
-    session = connect(server.url, gate=gate)
+    server, connection_limiter = await serve(sse(EVENTS, size)), ConnectionLimiter(1)
+    session = connect(server.url, connection_limiter=connection_limiter)
     async with session.stream("POST", "/x", json={"stream": True}) as events:
         assert [event async for event in events] == [
             ("delta", "a"),
             ("result", "b\nc"),
             ("message", "end"),
         ]
-        assert gate.in_use == 1
-    assert gate.in_use == 0
+        assert connection_limiter.in_use == 1
+    assert connection_limiter.in_use == 0
     assert server.hits[0].headers["accept"] == "text/event-stream"
 
 
 async def test_a_stream_has_the_same_errors_and_retries(
     serve: Any, connect: Any, reply: Any, ok: Any
 ) -> None:
-    server, gate = await serve(reply(503, {}), ok({"a": 1}), reply(403, {})), ConnectionLimiter(1)
-    session = connect(server.url, gate=gate)
+    server, connection_limiter = (
+        await serve(reply(503, {}), ok({"a": 1}), reply(403, {})),
+        ConnectionLimiter(1),
+    )
+    session = connect(server.url, connection_limiter=connection_limiter)
     async with session.stream("POST", "/x", json={}) as events:
         assert [event async for event in events] == [("result", '{"a": 1}')]
     with pytest.raises(A2EError, match="403"):
         async with session.stream("POST", "/x", json={}):
             raise AssertionError
-    assert gate.in_use == 0
+    assert connection_limiter.in_use == 0
 
 
 @pytest.mark.parametrize("way", ["cut", "large", "left"])
@@ -683,8 +689,8 @@ async def test_a_stream_that_does_not_end_well_leaves_nothing(
         writer.write(sse(b"data: one\n\ndata: " + b"x" * 5000, 10_000)[:-5])
         await writer.drain()
 
-    server, gate = await serve(part), ConnectionLimiter(1)
-    session = connect(server.url, gate=gate)
+    server, connection_limiter = await serve(part), ConnectionLimiter(1)
+    session = connect(server.url, connection_limiter=connection_limiter)
     kind: type[A2EError] = DecodeError if way == "large" else ConnectionLost
     limit = 1000 if way == "large" else 100_000
     async with session.stream("POST", "/x", json={}, max_bytes=limit) as events:
@@ -692,4 +698,4 @@ async def test_a_stream_that_does_not_end_well_leaves_nothing(
         if way != "left":
             with pytest.raises(kind):
                 await anext(events)
-    assert gate.in_use == 0
+    assert connection_limiter.in_use == 0

@@ -21,10 +21,10 @@ async def step(n: int) -> None:
         await asyncio.sleep(0)
 
 
-def check(session: Any, gate: ConnectionLimiter, pacer: RateLimiter) -> None:
-    assert (gate.in_use, gate.starts_in_use) == (0, 0)
-    assert not pacer._queue
-    assert pacer._timer is None
+def check(session: Any, connection_limiter: ConnectionLimiter, rate_limiter: RateLimiter) -> None:
+    assert (connection_limiter.in_use, connection_limiter.starts_in_use) == (0, 0)
+    assert not rate_limiter._queue
+    assert rate_limiter._timer is None
     assert not session._naps.pending
     http = session._link._http
     assert http is None or not http.connector._acquired
@@ -42,8 +42,8 @@ async def test_cancelled_after_any_number_of_steps(
 
     kind = "text/event-stream" if case == "stream" else "application/json"
     server = await serve(slowly if case in ("body", "stream") else ok())
-    gate, pacer, sent = ConnectionLimiter(2), RateLimiter(None, 1), list[int]()
-    session = connect(server.url, gate=gate, pacer=pacer)
+    connection_limiter, rate_limiter, sent = ConnectionLimiter(2), RateLimiter(None, 1), list[int]()
+    session = connect(server.url, connection_limiter=connection_limiter, rate_limiter=rate_limiter)
 
     async def call() -> None:
         if case == "stream":
@@ -55,7 +55,7 @@ async def test_cancelled_after_any_number_of_steps(
                 "POST",
                 "/start",
                 json={"a": 1},
-                repeat=RetrySafety.CHARGED,
+                retry_safety=RetrySafety.CHARGED,
                 priority=Priority.START,
                 on_sent=lambda: sent.append(1),
             )
@@ -71,7 +71,7 @@ async def test_cancelled_after_any_number_of_steps(
         task.cancel()
         await asyncio.wait([task])
         await step(3)
-        check(session, gate, pacer)
+        check(session, connection_limiter, rate_limiter)
         if case == "start":
             # What left was told before; what was not told did not leave.
             await step(20)
@@ -82,26 +82,28 @@ async def test_cancelled_after_any_number_of_steps(
         raise AssertionError("the call never came to its end")
     assert steps > 5
     await call()
-    check(session, gate, pacer)
+    check(session, connection_limiter, rate_limiter)
 
 
 @pytest.mark.parametrize("steps", range(8))
-@pytest.mark.parametrize("where", ["pace", "hold", "gate", "pause"])
+@pytest.mark.parametrize("where", ["pace", "hold", "connection_limiter", "pause"])
 async def test_cancelled_while_it_waits(
     serve: Any, connect: Any, ok: Any, reply: Any, where: str, steps: int
 ) -> None:
     server = await serve(reply(503, {}) if where == "pause" else ok())
-    gate, pacer = ConnectionLimiter(1), RateLimiter(1000, 1)
+    connection_limiter, rate_limiter = ConnectionLimiter(1), RateLimiter(1000, 1)
     policy = RetryPolicy(initial=900, max_delay=900, max_elapsed=10_000)
-    session = connect(server.url, gate=gate, pacer=pacer, policy=policy)
+    session = connect(
+        server.url, connection_limiter=connection_limiter, rate_limiter=rate_limiter, policy=policy
+    )
     release: Callable[[], Any] = int
     if where == "pace":
-        assert pacer.try_acquire(3000)
+        assert rate_limiter.try_acquire(3000)
     elif where == "hold":
-        assert pacer.hold_until(session.clock() + 500)
-    elif where == "gate":
-        assert gate.try_acquire()
-        release = gate.release
+        assert rate_limiter.hold_until(session.loop_time() + 500)
+    elif where == "connection_limiter":
+        assert connection_limiter.try_acquire()
+        release = connection_limiter.release
     task = asyncio.create_task(session.request("GET", "/x"))
     if where == "pause":
         while not session._naps.pending:  # watches what has no event
@@ -111,16 +113,20 @@ async def test_cancelled_while_it_waits(
     await asyncio.wait([task])
     assert task.cancelled()
     release()
-    check(session, gate, pacer)
+    check(session, connection_limiter, rate_limiter)
     assert len(server.hits) == (where == "pause")
-    if where == "gate":
+    if where == "connection_limiter":
         # Its turn was returned: the next request does not wait for a new one.
-        assert pacer.try_acquire()
+        assert rate_limiter.try_acquire()
 
 
 async def test_many_calls_with_random_cancellations(serve: Any, connect: Any, ok: Any) -> None:
-    server, gate, pacer = await serve(ok()), ConnectionLimiter(4), RateLimiter(None, 1)
-    session = connect(server.url, gate=gate, pacer=pacer)
+    server, connection_limiter, rate_limiter = (
+        await serve(ok()),
+        ConnectionLimiter(4),
+        RateLimiter(None, 1),
+    )
+    session = connect(server.url, connection_limiter=connection_limiter, rate_limiter=rate_limiter)
     tasks = [
         asyncio.create_task(
             session.request("GET", "/x", priority=Priority.START if n % 3 else Priority.POLL)
@@ -134,18 +140,24 @@ async def test_many_calls_with_random_cancellations(serve: Any, connect: Any, ok
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(not isinstance(result, BaseException) for result in results[::2])
     await step(3)
-    check(session, gate, pacer)
+    check(session, connection_limiter, rate_limiter)
 
 
-@pytest.mark.parametrize("repeat", list(RetrySafety))
+@pytest.mark.parametrize("retry_safety", list(RetrySafety))
 @pytest.mark.parametrize("warm", [False, True])
 async def test_closed_after_any_number_of_steps(
     serve: Any, connect: Any, ok: Any, repeat: RetrySafety, warm: bool
 ) -> None:
     server, outcomes = await serve(ok()), set[type]()
     for steps in range(MOST):
-        gate, pacer, sent = ConnectionLimiter(2), RateLimiter(None, 1), list[int]()
-        session = connect(server.url, gate=gate, pacer=pacer)
+        connection_limiter, rate_limiter, sent = (
+            ConnectionLimiter(2),
+            RateLimiter(None, 1),
+            list[int](),
+        )
+        session = connect(
+            server.url, connection_limiter=connection_limiter, rate_limiter=rate_limiter
+        )
         if warm:
             await session.request("GET", "/x")
         task = asyncio.create_task(
@@ -161,7 +173,7 @@ async def test_closed_after_any_number_of_steps(
         if repeat is RetrySafety.CHARGED:
             # "Closed" means that nothing was sent.
             assert isinstance(outcome, ClientClosed) is not bool(sent)
-        check(session, gate, pacer)
+        check(session, connection_limiter, rate_limiter)
         if finished:
             break
     expected = {ApiResponse, ClientClosed}

@@ -74,7 +74,7 @@ async def test_nothing_shows_the_key_or_a_signature(
     session = connect(url, events, policy=policy, **options)
     calls = (
         ("GET", {"params": {"url": SIGNED}}),
-        ("POST", {"json": {"url": SIGNED}, "repeat": RetrySafety.CHARGED}),
+        ("POST", {"json": {"url": SIGNED}, "retry_safety": RetrySafety.CHARGED}),
     )
     for method, more in calls:
         timeout = 0.05 if fault == "timeout" else 5
