@@ -25,8 +25,8 @@ def check(session: Any, connection_limiter: ConnectionLimiter, rate_limiter: Rat
     assert (connection_limiter.in_use, connection_limiter.starts_in_use) == (0, 0)
     assert not rate_limiter._queue
     assert rate_limiter._timer is None
-    assert not session._naps.pending
-    http = session._link._http
+    assert not session._sleeps.pending
+    http = session._session_holder._session
     assert http is None or not http.connector._acquired
 
 
@@ -106,7 +106,7 @@ async def test_cancelled_while_it_waits(
         release = connection_limiter.release
     task = asyncio.create_task(session.request("GET", "/x"))
     if where == "pause":
-        while not session._naps.pending:  # watches what has no event
+        while not session._sleeps.pending:  # watches what has no event
             await asyncio.sleep(0)
     await step(steps)
     task.cancel()
@@ -143,7 +143,7 @@ async def test_many_calls_with_random_cancellations(serve: Any, connect: Any, ok
     check(session, connection_limiter, rate_limiter)
 
 
-@pytest.mark.parametrize("retry_safety", list(RetrySafety))
+@pytest.mark.parametrize("repeat", list(RetrySafety))
 @pytest.mark.parametrize("warm", [False, True])
 async def test_closed_after_any_number_of_steps(
     serve: Any, connect: Any, ok: Any, repeat: RetrySafety, warm: bool
@@ -162,7 +162,7 @@ async def test_closed_after_any_number_of_steps(
             await session.request("GET", "/x")
         task = asyncio.create_task(
             session.request(
-                "POST", "/x", json={}, repeat=repeat, on_sent=lambda s=sent: s.append(1)
+                "POST", "/x", json={}, retry_safety=repeat, on_sent=lambda s=sent: s.append(1)
             )
         )
         await step(steps)

@@ -84,14 +84,14 @@ class World:
             job.went = self.now
             self.going.append(job)
             # At the instant of its turn no cap is passed, unless it is alone.
-            used, own = self.fair.total_unfinished, self.fair.unfinished_of(job.caller)
+            used, own = self.fair.total_unfinished, self.fair.unfinished_of(job.tenant)
             others = sum(j.cost for j in jobs if j is not job)
             assert (
                 self.fair.max_unfinished is None
                 or used <= self.fair.max_unfinished
-                or used - others == job.cost
+                or used - others == job.task_count
             )
-            assert job.most is None or own <= job.most or own == job.cost
+            assert job.max_unfinished is None or own <= job.max_unfinished or own == job.task_count
             self.pace = max(self.pace, self.now) + 1 / self.rate
             self.at(self.pace, lambda job=job: self._sent(job))
 

@@ -110,18 +110,20 @@ def test_an_id_accepts_its_entry() -> None:
 
 
 def test_ids_of_other_entries_are_left_out() -> None:
-    entry, new = step(ENTRY, State.ACCEPTED, ids=(A, B), coins=5, options={"held": {A}})
+    entry, new = step(ENTRY, State.ACCEPTED, ids=(A, B), coins=5, options={"held_ids": {A}})
     assert (entry.ids, entry.state, entry.coins, new) == ((B,), State.ACCEPTED, 5, (B,))
 
 
 @pytest.mark.parametrize("state", [State.RESERVED, State.INTENT])
 def test_a_step_whose_ids_are_all_of_others_accepts_nothing(state: State) -> None:
     """Its own task is still to be found, and its price is not that of another."""
-    entry, new = step(at(state), State.ACCEPTED, ids=(A,), coins=5, options={"held": [A]})
+    entry, new = step(at(state), State.ACCEPTED, ids=(A,), coins=5, options={"held_ids": [A]})
     assert (entry.ids, entry.state, entry.coins, new) == ((), State.INTENT, None, ())
-    entry, _ = step(at(state), state, ids=(A,), options={"held": [A]})
+    entry, _ = step(at(state), state, ids=(A,), options={"held_ids": [A]})
     assert entry.state is state
-    entry, new = step(at(State.ACCEPTED, B), State.FINISHED, ids=(A,), coins=5, options={"held": A})
+    entry, new = step(
+        at(State.ACCEPTED, B), State.FINISHED, ids=(A,), coins=5, options={"held_ids": A}
+    )
     assert (entry.ids, entry.state, entry.coins, new) == ((B,), State.FINISHED, 5, ())
 
 

@@ -60,7 +60,7 @@ class Client:
     def join(self, member: PeerCallbacks) -> None:
         self.member = member
 
-    def stir(self) -> None:
+    def request_flush(self) -> None:
         """The town collects each outbox at every step."""
 
     def resign(self) -> None:

@@ -35,13 +35,13 @@ URL = "https://results.example/a.png"
 def kind(**values: Any) -> TaskKind[..., Any]:
     """Return a kind with these peculiarities."""
     given = {"name": "odd", "input": TaskInput, "record": Record}
-    return TaskKind(**{**given, "start_at": Endpoint("POST", "/start"), **values})
+    return TaskKind(**{**given, "start": Endpoint("POST", "/start"), **values})
 
 
 # -- records -----------------------------------------------------------------------------------
 
 VEO = kind(
-    words=StatusVocabulary(field="state", fallback_fields=("current_status",)),
+    statuses=StatusVocabulary(field="state", fallback_fields=("current_status",)),
     detail=Endpoint("GET", "/d"),
 )
 
@@ -81,7 +81,7 @@ def test_a_second_status_field(raw: dict[str, Any], status: Status, word: str) -
 )
 def test_a_field_that_proves_the_end(word: str, proof: str | None, status: Status) -> None:
     """A value in it means success unless a recognised status says otherwise."""
-    twin = kind(words=StatusVocabulary(completion_field="anchor_id"))
+    twin = kind(statuses=StatusVocabulary(completion_field="anchor_id"))
     record = read_record(twin, {"_id": ID, "current_status": word, "anchor_id": proof})
     assert record.status is status
     assert record.raw_status == word
@@ -90,7 +90,7 @@ def test_a_field_that_proves_the_end(word: str, proof: str | None, status: Statu
 def test_one_file_under_two_fields_counts_once() -> None:
     """Kinds with several result fields give each file once, in order."""
     tried = kind(
-        results=(OutputField("result_image_url", "image"), OutputField("result_url", "image"))
+        outputs=(OutputField("result_image_url", "image"), OutputField("result_url", "image"))
     )
     raw = {"_id": ID, "result_image_url": URL, "result_url": [URL, f"{URL}?v=2"]}
     assert [o.url for o in read_record(tried, raw).outputs] == [URL, f"{URL}?v=2"]
@@ -164,7 +164,7 @@ def test_a_kind_that_tells_nothing_cannot_be_waited_for() -> None:
     """Only a start: said clearly. Any other operation is enough."""
     with pytest.raises(InvalidInput, match="cannot wait for it"):
         check_pollable(kind())
-    for name in ("detail_at", "batch_at", "processing_at", "list_at"):
+    for name in ("detail", "batch_detail", "processing_list", "list"):
         check_pollable(kind(**{name: Endpoint("GET", "/x")}))
 
 
@@ -188,7 +188,7 @@ def test_a_list_without_pages_comes_whole() -> None:
 class OddInput(TaskInput):
     """Inputs like those of unusual kinds."""
 
-    always: ClassVar[Mapping[str, Any]] = {"safe": False}
+    constant_fields: ClassVar[Mapping[str, Any]] = {"safe": False}
 
     pictures: Annotated[
         tuple[MediaInput, ...] | list[MediaInput] | None,

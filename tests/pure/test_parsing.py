@@ -277,7 +277,7 @@ def test_an_odd_progress_is_kept() -> None:
 def test_outputs_know_where_they_come_from() -> None:
     source: Any = object()
     (output,) = read_record(DUBBING, {"_id": ID, "result_url": OUT}, source).outputs
-    assert output.source is source
+    assert output._source is source
 
 
 def test_each_field_of_results_may_be_empty() -> None:

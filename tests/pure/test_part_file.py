@@ -423,11 +423,11 @@ def test_a_taken_name_is_left_alone(
 ) -> None:
     if not links:
         monkeypatch.setattr(os, "link", no_links)
-    for n, name in enumerate(["a.mp4", f"a-{url_digest(URL)}.mp4"]):
+    for n, name in enumerate(["a.mp4", f"a-{full_url_digest(URL)}.mp4"]):
         part = disk.part()
         part.write([b"%d" % n], None)
         assert part.finish(lambda _: "a.mp4", replace=False) == disk.directory / name
-    assert disk.names() == sorted(["a.mp4", f"a-{url_digest(URL)}.mp4"])
+    assert disk.names() == sorted(["a.mp4", f"a-{full_url_digest(URL)}.mp4"])
     assert (disk.directory / "a.mp4").read_bytes() == b"0"
     part = disk.part()
     part.write([b"new"], None)
@@ -439,7 +439,8 @@ def no_links(*_: Any) -> None:
     raise OSError(errno.EPERM, "no links here")
 
 
-def url_digest(url: str) -> str:
+def full_url_digest(url: str) -> str:
+    """Return the digest of a URL with its signature, as in names made unique."""
     return part_file._short_digest(url)
 
 

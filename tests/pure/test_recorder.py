@@ -154,7 +154,7 @@ async def test_a_start_without_a_key_is_given_one(clients: Clients) -> None:
 async def test_a_free_key_is_taken_with_the_intent(clients: Clients) -> None:
     """One durable step, where nothing is paid before."""
     book, _ = clients.book()
-    start = flight(begun=True)
+    start = flight(key_acquired=True)
     assert await book.reserve_key(start) is None
     assert not start.key_acquired
     assert clients.entries == []
@@ -162,7 +162,9 @@ async def test_a_free_key_is_taken_with_the_intent(clients: Clients) -> None:
 
 async def test_a_key_is_taken_before_an_upload_is_paid(clients: Clients) -> None:
     book, journal = clients.book()
-    start = flight(media={("url", None): object()}, hook="h", held=held(7), upload_coins=2)
+    start = flight(
+        media={("url", None): object()}, webhook_id="h", reservation=held(7), upload_coins=2
+    )
     assert await book.reserve_key(start) is None
     assert start.key_acquired
     (entry,) = clients.entries
@@ -221,29 +223,29 @@ async def test_a_key_that_was_closed_by_hand_is_not_free(clients: Clients) -> No
 
 async def test_a_start_whose_process_died_is_looked_for(clients: Clients) -> None:
     book, journal = clients.book()
-    await book.record_intent(sent(held=held(7), hook="h"))
+    await book.record_intent(sent(reservation=held(7), webhook_id="h"))
     del clients.world.leases[journal.owner]
     other, _ = clients.book()
     budget = Budget(100)
-    start = flight(name=None, mark="other", held=Reservation((budget,)))
+    start = flight(name=None, mark="other", reservation=Reservation((budget,)))
     assert await other.reserve_key(start) is None
     assert start.recovery == recovery(path=DUBBING.start.path, expected=1)
     assert (start.name, start.mark, start.webhook_id, start.key_acquired) == ("n", "m", "h", True)
     assert budget.reserved == 7
     start.reservation.retain("k")
-    again = flight(held=held(4))
+    again = flight(reservation=held(4))
     await other.reserve_key(again)
     assert again.reservation.price == 4
 
 
 async def test_what_a_budget_holds_for_a_key_stands_for_its_start(clients: Clients) -> None:
     book, journal = clients.book()
-    await book.record_intent(sent(held=held(7)))
+    await book.record_intent(sent(reservation=held(7)))
     del clients.world.leases[journal.owner]
     other, _ = clients.book()
     budget = Budget(100)
     budget.retain(budget.reserve("dubbing", 4), "k", "dubbing")
-    await other.reserve_key(flight(held=Reservation((budget,))))
+    await other.reserve_key(flight(reservation=Reservation((budget,))))
     assert budget.reserved == 4
 
 
@@ -253,7 +255,7 @@ async def test_a_start_that_was_not_sent_is_begun_again(clients: Clients) -> Non
     await book.reserve_key(flight(media=local))
     del clients.world.leases[journal.owner]
     other, _ = clients.book()
-    start = flight(name="mine", mark="other", held=Reservation((Budget(100),)))
+    start = flight(name="mine", mark="other", reservation=Reservation((Budget(100),)))
     await other.reserve_key(start)
     assert (start.key_acquired, start.recovery, start.name, start.mark) == (
         True,
@@ -301,7 +303,7 @@ async def test_a_start_that_a_living_process_gave_up_is_looked_for(
     await book.record_intent(sent())
     clients.change(**values)
     other, _ = clients.book()
-    start = flight(foreign=True)
+    start = flight(owned_by_other_client=True)
     waiting = asyncio.create_task(other.reserve_key(start))
     for _ in range(5):
         await asyncio.sleep(0)
@@ -339,7 +341,7 @@ async def test_a_process_that_dies_without_a_word_is_noticed(
 @pytest.mark.parametrize("own", [True, False])
 async def test_an_intent_holds_all_that_finds_the_start_again(clients: Clients, own: bool) -> None:
     book, journal = clients.book()
-    start = sent(hook="h", held=held(7), upload_coins=2, own_key=own)
+    start = sent(webhook_id="h", reservation=held(7), upload_coins=2, key_generated=own)
     await book.record_intent(start)
     assert start.key_acquired == (not own)
     (entry,) = clients.entries
@@ -448,7 +450,7 @@ async def test_what_was_accepted_is_written(clients: Clients) -> None:
 
 async def test_an_entry_that_is_gone_is_written_again(clients: Clients) -> None:
     book, _ = clients.book()
-    start = sent(held=held(7))
+    start = sent(reservation=held(7))
     assert await book.record_accepted(start, (A,), 5) == (A,)
     (entry,) = clients.entries
     assert (entry.state, entry.ids, entry.coins, entry.reserved) == (State.ACCEPTED, (A,), 5, 7)
@@ -590,7 +592,7 @@ async def test_hope_that_is_given_up_is_written(
 @pytest.mark.parametrize("own", [True, False])
 async def test_a_start_that_was_refused_is_dropped(clients: Clients, own: bool) -> None:
     book, journal = clients.book()
-    start = sent(own_key=own)
+    start = sent(key_generated=own)
     await book.record_intent(start)
     await book.drop_start(start)
     assert clients.entries == []
@@ -606,7 +608,7 @@ async def test_a_start_that_was_never_sent_is_dropped(clients: Clients) -> None:
     await book.reserve_key(start)
     await book.drop_start(start)
     assert clients.entries == []
-    start = sent(own_key=True)
+    start = sent(key_generated=True)
     await book.record_intent(start)
     start.recovery = None
     await book.drop_start(start)
@@ -724,7 +726,7 @@ async def test_what_was_sent_and_has_no_task_is_unresolved(
 async def test_a_search_by_its_recovery_has_the_key_of_its_entry(clients: Clients) -> None:
     book, _ = clients.book()
     await book.record_intent(sent("a", recovery=recovery(sent_at=LATER)))
-    await book.record_intent(sent("b", own_key=True))
+    await book.record_intent(sent("b", key_generated=True))
     start = sent(None)
     await book.restore_key(start)
     assert (start.key, start.key_generated) == ("b", True)
@@ -1014,7 +1016,7 @@ async def test_uploads_are_shared(clients: Clients, caplog: pytest.LogCaptureFix
     assert await other.find_upload("d", "audio/wav") == ("https://u", 2e9)
     assert await other.find_upload("d", "audio/mp3") is None
     assert [paid[2] for paid in clients.world.upload_coins] == [3]
-    journal.fails = frozenset({"keep_upload", "pay_upload"})
+    journal.fails = frozenset({"save_upload", "record_upload_cost"})
     await book.save_upload("d", "audio/wav", "https://u", 2e9)
     await book.record_upload_cost(3)
     assert warned(caplog) == ["The disk is full."] * 2
@@ -1022,11 +1024,11 @@ async def test_uploads_are_shared(clients: Clients, caplog: pytest.LogCaptureFix
 
 async def test_events_are_passed_on(clients: Clients, caplog: pytest.LogCaptureFixture) -> None:
     book, journal = clients.book()
-    await accepted(book, A, hook="h")
+    await accepted(book, A, webhook_id="h")
     heard = await book.record_events(["other", "h"])
     assert [entry.key for entry in heard] == ["k"]
     assert heard[0].event_at is not None
-    journal.fails = frozenset({"heard"})
+    journal.fails = frozenset({"record_event"})
     assert await book.record_events(["h"]) == []
     assert warned(caplog) == ["The disk is full."]
 

@@ -43,11 +43,11 @@ def modes(w: World, since: float = 0.0) -> set[PollMode]:
     seed=st.integers(0, 2**32),
     kinds=st.sets(st.sampled_from(KINDS), min_size=1),
     population=st.integers(1, 450),
-    look_rate=st.sampled_from([None, 5.0, 50.0]),
+    poll_rate=st.sampled_from([None, 5.0, 50.0]),
     trouble=st.sampled_from(["none", "absent", "failed", "refused", "all"]),
 )
 def test_any_mixture_keeps_every_promise(
-    seed: int, kinds: set[object], population: int, look_rate: float | None, trouble: str
+    seed: int, kinds: set[object], population: int, poll_rate: float | None, trouble: str
 ) -> None:
     """No id is in two polls at once, no watch starves, and none returns after it is dropped."""
     rng = random.Random(seed)
@@ -62,7 +62,7 @@ def test_any_mixture_keeps_every_promise(
         missing = 0.1 if trouble in ("absent", "all") else 0.0
         return {x.id for x in look.polled_tasks if rng.random() >= missing}
 
-    w = world(answer, look_rate=look_rate, seed=seed, latency=lambda: rng.uniform(0.0, 1.5))
+    w = world(answer, poll_rate=poll_rate, seed=seed, latency=lambda: rng.uniform(0.0, 1.5))
     for n in range(population):
         lane = rng.choice(lanes)
         born = rng.uniform(0.0, 10.0)
@@ -157,14 +157,14 @@ def test_a_thousand_on_a_batch_kind_cost_five_calls_a_second() -> None:
 def test_looks_keep_to_their_share_of_the_rate(
     population: int, rate: float, broken: bool, of: object
 ) -> None:
-    """In any stretch of time there are at most look_rate calls a second and one round more."""
+    """In any stretch of time there are at most poll_rate calls a second and one round more."""
 
     def answer(w: World, look: PollRequest) -> set[str]:
         if broken:
             raise FailedCall
         return all_shown(w, look)
 
-    w = world(answer, look_rate=rate)
+    w = world(answer, poll_rate=rate)
     for n in range(population):
         w.add(of, f"t{n}")  # type: ignore[arg-type]
     span = 4.0 * w.schedule.interval()
@@ -181,7 +181,7 @@ def test_a_kind_whose_list_is_always_refused_settles_on_details() -> None:
             raise Refused
         return all_shown(w, look)
 
-    w = world(answer, look_rate=5.0)
+    w = world(answer, poll_rate=5.0)
     for n in range(200):
         w.add(PROCESSING, f"t{n}")
     w.run(1000.0)

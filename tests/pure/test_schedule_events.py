@@ -25,7 +25,7 @@ def times(w: World, id: str = "t") -> list[float]:
 
 def test_rarer_while_an_event_is_awaited() -> None:
     """Every 15 ticks; a task without a webhook keeps the tick."""
-    w = world(rarity=15.0)
+    w = world(webhook_factor=15.0)
     w.add(DETAIL, "t", hook="h")
     w.add(DETAIL, "plain")
     w.run(100.0)
@@ -43,7 +43,7 @@ def test_how_rare_is_rare() -> None:
 
 def test_an_event_moves_the_look_and_ends_the_rarity() -> None:
     """The event may have come too early: the usual interval applies from then on."""
-    w = world(rarity=15.0)
+    w = world(webhook_factor=15.0)
     w.add(DETAIL, "t", due=15.0, hook="h")
     w.at(4.5, lambda: w.schedule.webhook_event("h", w.now))
     w.run(8.0)
@@ -51,7 +51,7 @@ def test_an_event_moves_the_look_and_ends_the_rarity() -> None:
 
 
 def test_an_event_of_another_start_moves_nothing() -> None:
-    w = world(rarity=15.0)
+    w = world(webhook_factor=15.0)
     w.add(DETAIL, "t", due=15.0, hook="h")
     w.at(4.5, lambda: w.schedule.webhook_event("other", w.now))
     w.run(14.0)
@@ -60,7 +60,7 @@ def test_an_event_of_another_start_moves_nothing() -> None:
 
 def test_a_start_of_several_tasks_has_one_hook() -> None:
     """The event does not say which part has ended: all are polled."""
-    w = world(rarity=15.0)
+    w = world(webhook_factor=15.0)
     for id in ("a", "b"):
         w.add(DETAIL, id, due=15.0, hook="h")
     w.at(3.0, lambda: w.schedule.webhook_event("h", w.now))
@@ -70,7 +70,7 @@ def test_a_start_of_several_tasks_has_one_hook() -> None:
 
 def test_a_look_under_way_may_have_come_too_early() -> None:
     """Another poll follows at once."""
-    w = world(rarity=15.0, latency=lambda: 0.4)
+    w = world(webhook_factor=15.0, latency=lambda: 0.4)
     w.add(DETAIL, "t", hook="h")
     w.at(0.3, lambda: w.schedule.webhook_event("h", w.now))
     w.run(2.0)
@@ -88,7 +88,7 @@ def test_a_flood_of_events_makes_two_looks_an_interval_at_most(
     gap: float, kind: object, latency: float, hooked: bool
 ) -> None:
     """Replayed or not: each look that a flood brings forward takes the place of a later one."""
-    w = world(rarity=15.0, latency=lambda: latency)
+    w = world(webhook_factor=15.0, latency=lambda: latency)
     watch = w.add(kind, "t", hook="h" if hooked else None)  # type: ignore[arg-type]
     n = 0
     while n * gap < 50:
@@ -103,7 +103,7 @@ def test_a_flood_of_events_makes_two_looks_an_interval_at_most(
 
 def test_events_that_stay_out_are_not_relied_on() -> None:
     """After three ends without an event, all tasks are polled as often as without webhooks."""
-    w = world(rarity=15.0, latency=lambda: 0.0)
+    w = world(webhook_factor=15.0, latency=lambda: 0.0)
     for n in range(MAX_MISSED_EVENTS + 1):
         w.ends[f"{n}"] = 1.0 + 16 * (n == MAX_MISSED_EVENTS)
         w.add(DETAIL, f"{n}", due=15.0, hook=f"h{n}")
@@ -122,7 +122,7 @@ def test_events_that_stay_out_are_not_relied_on() -> None:
 
 def test_an_end_that_is_seen_before_its_event_is_none_missed() -> None:
     """Many tasks end at once, and the poll for one shows the others."""
-    w = world(rarity=15.0, latency=lambda: 0.0)
+    w = world(webhook_factor=15.0, latency=lambda: 0.0)
     w.add(BATCH, "plain")
     for n in range(50):
         w.ends[f"{n}"] = 10.0 + n
@@ -135,7 +135,7 @@ def test_an_end_that_is_seen_before_its_event_is_none_missed() -> None:
 
 def test_what_had_ended_before_it_was_watched_proves_nothing() -> None:
     """As after a restart: its event went to the previous process."""
-    w = world(rarity=15.0)
+    w = world(webhook_factor=15.0)
     for n in range(10):
         w.ends[f"{n}"] = -5.0
         w.add(DETAIL, f"{n}", hook=f"h{n}")
@@ -149,7 +149,7 @@ def test_what_had_ended_before_it_was_watched_proves_nothing() -> None:
 
 def test_tasks_in_one_call_share_it() -> None:
     """A request for another task also shows the webhook-backed ones, at no cost."""
-    w = world(rarity=15.0)
+    w = world(webhook_factor=15.0)
     w.add(BATCH, "plain")
     for n in range(50):
         w.add(BATCH, f"{n}", hook=f"h{n}")
@@ -160,7 +160,7 @@ def test_tasks_in_one_call_share_it() -> None:
 
 def test_what_is_over_is_asked_for_alone_where_the_shared_call_shows_no_ends() -> None:
     """One call instead of two; should it run still, it shares the call again."""
-    w = world(rarity=15.0, interval=1.0)
+    w = world(webhook_factor=15.0, interval=1.0)
     for id in ("a", "b"):
         w.add(PROCESSING, id, due=15.0, hook=f"h-{id}")
     w.at(3.0, lambda: w.schedule.webhook_event("h-a", w.now))
@@ -175,7 +175,7 @@ def test_an_error_backs_off_whatever_events_say() -> None:
     def failing(w: World, look: PollRequest) -> set[str]:
         raise FailedCall
 
-    w = world(failing, rarity=15.0, latency=lambda: 0.5, jitter=lambda: 0.999)
+    w = world(failing, webhook_factor=15.0, latency=lambda: 0.5, jitter=lambda: 0.999)
     w.add(DETAIL, "t", hook="h")
     w.at(0.2, lambda: w.schedule.webhook_event("h", w.now))
     w.run(2.0)
@@ -184,7 +184,7 @@ def test_an_error_backs_off_whatever_events_say() -> None:
 
 def test_the_rate_is_kept_and_used() -> None:
     """1,000 single looks at 5 a second: 200 s a round, and not fifteen times that."""
-    w = world(rarity=15.0, look_rate=5.0, latency=lambda: 0.0, interval=2.0)
+    w = world(webhook_factor=15.0, poll_rate=5.0, latency=lambda: 0.0, interval=2.0)
     for n in range(1000):
         w.add(DETAIL, f"{n}", due=n / 5.0, hook=f"h{n}")
     w.run(1000.0)
@@ -204,7 +204,7 @@ def test_delay_and_calls() -> None:
 
     def run(rare: float, lost: float) -> tuple[float, float]:
         chance = random.Random(5)
-        w = world(all_shown, rarity=rare, interval=2.0, latency=lambda: 0.1)
+        w = world(all_shown, webhook_factor=rare, interval=2.0, latency=lambda: 0.1)
         for n in range(300):
             start, lasts = n * 30.0, chance.uniform(60, 120)
             w.ends[f"{n}"] = start + lasts

@@ -29,7 +29,7 @@ NEVER = float("inf")
 
 def schedule(**options: Any) -> PollSchedule:
     """Return a schedule with an interval of 10 s and no rate limit."""
-    return PollSchedule(**{"interval": 10.0, "look_rate": None, "jitter": lambda: 0.5, **options})
+    return PollSchedule(**{"interval": 10.0, "poll_rate": None, "jitter": lambda: 0.5, **options})
 
 
 def add(
@@ -77,7 +77,7 @@ def test_a_watch_begins() -> None:
     assert list(s) == []
     assert s.next_wake() is None
     watch = add(s, "a", DETAIL, now=3.0, due=5.0)
-    other = add(s, "a", BATCH, now=3.0, due=3.0, hook="h", told=True)
+    other = add(s, "a", BATCH, now=3.0, due=3.0, webhook_id="h", hinted=True)
     assert (watch.kind, watch.id, watch.due_at, watch.last_success_at) == (DETAIL, "a", 5.0, 3.0)
     assert (watch.hinted, watch.had_time_for_event, watch.webhook_id, watch.webhook_backed) == (
         False,
@@ -103,17 +103,17 @@ def test_a_watch_ends() -> None:
     s = schedule()
     ended: list[PolledTask] = []
     s.on_dropped = ended.append
-    a, b = add(s, "a", hook="h"), add(s, "b", hook="h")
+    a, b = add(s, "a", webhook_id="h"), add(s, "b", webhook_id="h")
     s._set_needs_detail(a, True)
     s.drop(a)
     s.drop(a)
     assert ended == [a]
     assert a.dropped
     assert (len(s), list(s), s.get(DETAIL, "a")) == (1, [b], None)
-    assert (lane(s, DETAIL).alone, lane(s, DETAIL).rare) == (0, 1)
+    assert (lane(s, DETAIL).needs_detail_count, lane(s, DETAIL).webhook_backed_count) == (0, 1)
     assert s._tasks_by_webhook_id == {"h": [b]}
     s.delegate(b, 0.0)
-    assert lane(s, DETAIL).elsewhere == 1
+    assert lane(s, DETAIL).delegated_count == 1
     s.drop(b)
     assert (s._queues, s._tasks_by_webhook_id, len(s), s.next_wake()) == ({}, {}, 0, None)
     assert ended == [a, b]
@@ -129,17 +129,21 @@ def test_a_watch_has_one_name() -> None:
     s = schedule()
     watch = add(s)
     s.set_webhook_id(watch, None)
-    assert (watch.webhook_id, s._tasks_by_webhook_id, lane(s, DETAIL).rare) == (None, {}, 0)
+    assert (watch.webhook_id, s._tasks_by_webhook_id, lane(s, DETAIL).webhook_backed_count) == (
+        None,
+        {},
+        0,
+    )
     s.set_webhook_id(watch, "h")
     s.set_webhook_id(watch, "other")
-    assert (watch.webhook_id, s._tasks_by_webhook_id, lane(s, DETAIL).rare) == (
+    assert (watch.webhook_id, s._tasks_by_webhook_id, lane(s, DETAIL).webhook_backed_count) == (
         "h",
         {"h": [watch]},
         1,
     )
-    told = add(s, "b", hook="h", told=True)
+    told = add(s, "b", webhook_id="h", hinted=True)
     assert s._tasks_by_webhook_id == {"h": [watch, told]}
-    assert lane(s, DETAIL).rare == 1
+    assert lane(s, DETAIL).webhook_backed_count == 1
 
 
 def test_stale_entries_of_the_queue_are_forgotten() -> None:
@@ -248,7 +252,7 @@ def test_halves_come_first_and_take_room() -> None:
 
 
 def test_the_interval_is_the_users_unless_the_rate_is_passed() -> None:
-    s = schedule(look_rate=2.0)
+    s = schedule(poll_rate=2.0)
     many(s, 20, DETAIL)
     assert s.interval() == 10.0
     for n in range(20):
@@ -257,18 +261,18 @@ def test_the_interval_is_the_users_unless_the_rate_is_passed() -> None:
     many(s, 401, BATCH)
     assert s.interval() == 21.5
     assert s.interval(webhook_backed=True) == 21.5
-    s = schedule(look_rate=2.0, share=lambda: 0.25)
+    s = schedule(poll_rate=2.0, rate_share=lambda: 0.25)
     many(s, 10, DETAIL)
     assert s.interval() == 20.0
-    s = schedule(look_rate=0)
+    s = schedule(poll_rate=0)
     many(s, 1000, DETAIL)
     assert s.interval() == 10.0
 
 
 def test_rare_looks_cost_less_and_come_later() -> None:
-    s = schedule(look_rate=1.0, rarity=4.0)
+    s = schedule(poll_rate=1.0, webhook_factor=4.0)
     for n in range(80):
-        add(s, f"t{n}", hook="h")
+        add(s, f"t{n}", webhook_id="h")
     assert s.interval() == 20.0
     assert s.interval(webhook_backed=True) == 80.0
     s._missed_events = MAX_MISSED_EVENTS - 1
@@ -287,8 +291,8 @@ def test_the_interval_counts_from_the_look(look_at: float, answered: float, due:
 
 
 def test_a_rare_look_comes_after_a_rare_interval() -> None:
-    s = schedule(rarity=3.0)
-    watch = add(s, hook="h")
+    s = schedule(webhook_factor=3.0)
+    watch = add(s, webhook_id="h")
     s.record_unfinished(watch, one(s, 1.0), 1.0)
     assert watch.due_at == 31.0
     s.webhook_event("h", 2.0)
@@ -339,7 +343,7 @@ def test_what_the_list_confirms_is_looked_at_by_the_list() -> None:
         watch, PollRequest(BATCH, PollMode.LIST, [watch], 0.0, confirms_absence=True), 5.0
     )
     until = 5.0 + RETRY_SHARED_SECONDS
-    assert lane(s, BATCH).down == dict.fromkeys(
+    assert lane(s, BATCH).disabled_until == dict.fromkeys(
         (PollMode.BATCH, PollMode.PROCESSING, PollMode.DETAIL), until
     )
     watch.due_at = 0.0
@@ -347,7 +351,7 @@ def test_what_the_list_confirms_is_looked_at_by_the_list() -> None:
     assert shown(one(s, 6.0))[0] is PollMode.LIST
     s.record_unfinished(watch, PollRequest(BATCH, PollMode.LIST, [watch], 6.0), 6.0)
     assert shown(one(s, until))[0] is PollMode.DETAIL
-    assert lane(s, BATCH).down == {}
+    assert lane(s, BATCH).disabled_until == {}
 
 
 def test_absent_from_a_shared_answer_is_asked_alone_at_once() -> None:
@@ -362,12 +366,12 @@ def test_absent_from_a_shared_answer_is_asked_alone_at_once() -> None:
         False,
         0,
     )
-    assert lane(s, BATCH).alone == 1
+    assert lane(s, BATCH).needs_detail_count == 1
     assert a.last_success_at == 3.0
     alone = one(s, 3.0)
     assert shown(alone)[:2] == (PollMode.DETAIL, ["t0"])
     s.record_unfinished(a, alone, 4.0)
-    assert (a.needs_detail, a.absent_count, lane(s, BATCH).alone) == (False, 1, 0)
+    assert (a.needs_detail, a.absent_count, lane(s, BATCH).needs_detail_count) == (False, 1, 0)
 
 
 def test_absent_often_stays_alone_until_the_kind_tries_again() -> None:
@@ -389,7 +393,7 @@ def test_absent_often_stays_alone_until_the_kind_tries_again() -> None:
         DETAIL_AFTER_ABSENCES - 1,
     )
     assert lane(s, BATCH).retry_shared_at is None
-    assert lane(s, BATCH).alone == 0
+    assert lane(s, BATCH).needs_detail_count == 0
     a.absent_count = 0
     s._set_needs_detail(a, True)
     s.record_unfinished(a, PollRequest(BATCH, PollMode.DETAIL, [a], now), now)
@@ -629,9 +633,9 @@ def test_a_call_that_fails_twice_is_replaced_by_one_that_works() -> None:
     assert shown(trial) == (PollMode.DETAIL, ["t0"], PollMode.BATCH, False, 2.0)
     assert [shown(look)[:3] for look in others] == [(PollMode.DETAIL, ["t1"], None)]
     s.request_succeeded(trial, 3.0)
-    assert lane(s, of).down == {PollMode.BATCH: 3.0 + DISABLE_SECONDS}
-    assert lane(s, of).spans == {PollMode.BATCH: DISABLE_SECONDS}
-    assert lane(s, of).worked == {PollMode.DETAIL: 3.0}
+    assert lane(s, of).disabled_until == {PollMode.BATCH: 3.0 + DISABLE_SECONDS}
+    assert lane(s, of).disabled_seconds == {PollMode.BATCH: DISABLE_SECONDS}
+    assert lane(s, of).last_worked_at == {PollMode.DETAIL: 3.0}
 
 
 def due_again_all(s: PollSchedule, of: TaskKind[..., Any], now: float) -> list[PollRequest]:
@@ -657,21 +661,21 @@ def test_a_relapse_is_left_alone_for_twice_as_long() -> None:
     ):
         trial = PollRequest(of, PollMode.DETAIL, [a], until, PollMode.BATCH)
         s.request_succeeded(trial, until)
-        assert lane(s, of).spans[PollMode.BATCH] == span
+        assert lane(s, of).disabled_seconds[PollMode.BATCH] == span
         s.request_succeeded(trial, until)  # is down already
-        assert lane(s, of).spans[PollMode.BATCH] == span
+        assert lane(s, of).disabled_seconds[PollMode.BATCH] == span
         until += span
-        assert lane(s, of).down == {PollMode.BATCH: until}
-        lane(s, of).down.clear()
+        assert lane(s, of).disabled_until == {PollMode.BATCH: until}
+        lane(s, of).disabled_until.clear()
     s.request_succeeded(PollRequest(of, PollMode.BATCH, [a], 0.0), 0.0)
-    assert lane(s, of).spans == {}
+    assert lane(s, of).disabled_seconds == {}
 
 
 def test_a_call_that_failed_before_is_replaced_at_once() -> None:
     s = schedule()
     many(s, 2, BATCH_OR_DETAIL)
     of = BATCH_OR_DETAIL
-    lane(s, of).spans[PollMode.BATCH] = 60.0
+    lane(s, of).disabled_seconds[PollMode.BATCH] = 60.0
     fail(s, one(s, 0.0), 0.0)
     assert lane(s, of).trial == (PollMode.DETAIL, PollMode.BATCH)
 
@@ -683,7 +687,7 @@ def test_what_works_for_others_is_not_replaced() -> None:
     look = one(s, 0.0)
     a.error_count, a.last_success_at, b.last_success_at = 1, 5.0, 7.0
     for worked, instead in ((7.0, PollMode.BATCH), (7.1, None)):
-        lane(s, of).worked[PollMode.BATCH] = worked
+        lane(s, of).last_worked_at[PollMode.BATCH] = worked
         fail(s, look, 8.0)
         assert lane(s, of).trial == (PollMode.DETAIL, instead)
         a.error_count = b.error_count = 1
@@ -700,17 +704,17 @@ def test_what_was_tried_in_vain_is_not_tried_again() -> None:
     assert shown(first)[:3] == (PollMode.BATCH, ["t0"], PollMode.DETAIL)
     assert lane(s, of).trial is None
     fail(s, first, 1.0)
-    assert lane(s, of).tried == [PollMode.BATCH]
+    assert lane(s, of).failed_replacements == [PollMode.BATCH]
     assert lane(s, of).trial is None
     fail(s, due_again(s, of, 2.0), 2.0)
     assert lane(s, of).trial == (PollMode.LIST, PollMode.DETAIL)
     fail(s, due_again(s, of, 3.0), 3.0)
-    assert lane(s, of).tried == [PollMode.BATCH, PollMode.LIST]
+    assert lane(s, of).failed_replacements == [PollMode.BATCH, PollMode.LIST]
     fail(s, due_again(s, of, 4.0), 4.0)
-    assert (lane(s, of).tried, lane(s, of).trial) == ([], None)
-    lane(s, of).tried.append(PollMode.BATCH)
+    assert (lane(s, of).failed_replacements, lane(s, of).trial) == ([], None)
+    lane(s, of).failed_replacements.append(PollMode.BATCH)
     s.request_succeeded(PollRequest(of, PollMode.DETAIL, [a], 0.0), 4.0)
-    assert lane(s, of).tried == []
+    assert lane(s, of).failed_replacements == []
 
 
 def test_what_is_down_or_only_confirms_is_not_replaced() -> None:
@@ -718,10 +722,10 @@ def test_what_is_down_or_only_confirms_is_not_replaced() -> None:
     (a,) = many(s, 1, BATCH)
     a.error_count = 5
     fail(s, PollRequest(BATCH, PollMode.LIST, [a], 0.0, confirms_absence=True), 0.0)
-    lane(s, BATCH).down[PollMode.DETAIL] = 99.0
+    lane(s, BATCH).disabled_until[PollMode.DETAIL] = 99.0
     fail(s, PollRequest(BATCH, PollMode.DETAIL, [a], 0.0), 0.0)
     assert lane(s, BATCH).trial is None
-    assert lane(s, BATCH).tried == []
+    assert lane(s, BATCH).failed_replacements == []
     fail(s, PollRequest(BATCH, PollMode.BATCH, [a], 0.0), 0.0)
     assert lane(s, BATCH).trial == (PollMode.LIST, PollMode.BATCH)
     fail(s, PollRequest(DETAIL, PollMode.DETAIL, [], 0.0), 0.0)
@@ -780,18 +784,22 @@ def test_a_watch_is_hastened() -> None:
 
 
 def test_an_event_moves_the_look() -> None:
-    s = schedule(rarity=3.0)
-    a, b = add(s, "a", due=50.0, hook="h"), add(s, "b", due=50.0, hook="h")
-    other = add(s, "c", due=50.0, hook="x")
+    s = schedule(webhook_factor=3.0)
+    a, b = add(s, "a", due=50.0, webhook_id="h"), add(s, "b", due=50.0, webhook_id="h")
+    other = add(s, "c", due=50.0, webhook_id="x")
     s._missed_events = 2
     s._ends_without_event["h"] = 1.0
     s.webhook_event("h", 7.0)
     s.webhook_event("unknown", 7.0)
     assert [(w.due_at, w.hinted, w.hinted_poll_at) for w in (a, b)] == [(7.0, True, 7.0)] * 2
     assert (other.due_at, other.hinted, other.hinted_poll_at) == (50.0, False, float("-inf"))
-    assert (s._missed_events, s._ends_without_event, lane(s, DETAIL).rare) == (0, {}, 1)
+    assert (s._missed_events, s._ends_without_event, lane(s, DETAIL).webhook_backed_count) == (
+        0,
+        {},
+        1,
+    )
     s.webhook_event("h", 8.0)
-    assert (a.due_at, lane(s, DETAIL).rare) == (7.0, 1)
+    assert (a.due_at, lane(s, DETAIL).webhook_backed_count) == (7.0, 1)
     assert s.next_wake() == 7.0
 
 
@@ -833,14 +841,14 @@ def test_an_event_where_the_shared_call_shows_no_ends() -> None:
 
 
 def test_ends_without_events_are_counted() -> None:
-    s = schedule(rarity=3.0)
+    s = schedule(webhook_factor=3.0)
     for n in range(MAX_MISSED_EVENTS):
-        watch = add(s, f"t{n}", now=0.0, due=1.0, hook=f"h{n}")
+        watch = add(s, f"t{n}", now=0.0, due=1.0, webhook_id=f"h{n}")
         assert s.record_end(watch, 5.0) is False
         assert watch.dropped
         assert s._ends_without_event[f"h{n}"] == 5.0
     assert s._missed_events == 0
-    late = [add(s, f"u{n}", now=0.0, due=0.0, hook=f"g{n}") for n in range(2)]
+    late = [add(s, f"u{n}", now=0.0, due=0.0, webhook_id=f"g{n}") for n in range(2)]
     assert s.record_end(late[0], 34.9) is False
     assert (s._missed_events, len(s._ends_without_event)) == (0, 3)
     assert s.record_end(late[1], 35.0) is True
@@ -849,18 +857,18 @@ def test_ends_without_events_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"hook": None}, {"told": True}, {"due": 0.0}, {"of": None, "rarity": 1.0}]
+    "values", [{"webhook_id": None}, {"hinted": True}, {"due": 0.0}, {"of": None, "rarity": 1.0}]
 )
 def test_some_ends_prove_nothing(values: dict[str, Any]) -> None:
-    s = schedule(rarity=values.pop("rarity", 3.0))
+    s = schedule(webhook_factor=values.pop("rarity", 3.0))
     values.pop("of", None)
-    watch = add(s, **{"due": 1.0, "hook": "h", **values})
+    watch = add(s, **{"due": 1.0, "webhook_id": "h", **values})
     assert s.record_end(watch, 5.0) is False
     assert s._ends_without_event == {}
 
 
 def test_only_the_old_ones_are_counted() -> None:
-    s = schedule(rarity=3.0)
+    s = schedule(webhook_factor=3.0)
     s._ends_without_event = {"a": 1.0, "b": 2.0, "c": 3.0}
     s._missed_events = MAX_MISSED_EVENTS - 1
     assert s.record_end(add(s), 31.5) is True
@@ -876,7 +884,7 @@ def test_another_client_looks_at_it() -> None:
     s.delegate(a, 3.0)
     assert (a.delegated, a.needs_detail, a.due_at) == (True, False, 3.0 + DELEGATED_POLL_INTERVAL)
     s.delegate(a, 4.0)
-    assert (lane(s, BATCH).elsewhere, lane(s, BATCH).alone, a.due_at) == (
+    assert (lane(s, BATCH).delegated_count, lane(s, BATCH).needs_detail_count, a.due_at) == (
         1,
         0,
         4.0 + DELEGATED_POLL_INTERVAL,
@@ -897,7 +905,7 @@ def test_another_client_looks_at_it() -> None:
     assert (a.last_success_at, a.due_at) == (6.0, 6.0 + DELEGATED_POLL_INTERVAL)
     s.reclaim(a, 8.0)
     s.reclaim(a, 9.0)
-    assert (a.delegated, a.due_at, lane(s, BATCH).elsewhere) == (False, 8.0, 0)
+    assert (a.delegated, a.due_at, lane(s, BATCH).delegated_count) == (False, 8.0, 0)
     assert s.next_wake() == 8.0
     assert b.in_flight
 
@@ -921,11 +929,11 @@ def test_what_is_dropped_comes_back_by_nothing() -> None:
     s._set_needs_detail(a, True)
     s._poll_by_detail(a, 1.0)
     s.record_inconclusive(a, look, 1.0)
-    assert (lane(s, BATCH).alone, list(s), a.in_flight) == (0, [b], True)
+    assert (lane(s, BATCH).needs_detail_count, list(s), a.in_flight) == (0, [b], True)
     assert s.next_wake() == b.due_at
 
 
 def test_a_kind_whose_pages_are_small_takes_more_calls() -> None:
-    s = schedule(look_rate=1.0)
+    s = schedule(poll_rate=1.0)
     many(s, 45, evolve(LIST_ONLY, paging=ListPaging(max_size=2)))
     assert s.interval() == 23.0

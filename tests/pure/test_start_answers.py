@@ -203,7 +203,7 @@ def test_the_models_do_not_drift_from_the_samples(
 ) -> None:
     """Each field of the seen answers is modelled, of the right type, and none is missing."""
     kind: Any = kind_named(name)
-    assert model_drift(kind.reader, sample) == known
+    assert model_drift(kind.field_decoder, sample) == known
     record = read_record(kind, sample)
     assert record.extra == {}
     assert record.id == sample["_id"]
@@ -330,9 +330,9 @@ def test_a_message_refuses_only_next_to_success_false(name: str) -> None:
 
 # -- the end of a list -------------------------------------------------------------------------
 
-NEW = {"fresh": True, "rows": True}
-STALE = {"fresh": False, "rows": True}
-EMPTY = {"fresh": False, "rows": False}
+NEW = {"shows_new": True, "has_records": True}
+STALE = {"shows_new": False, "has_records": True}
+EMPTY = {"shows_new": False, "has_records": False}
 
 
 def test_a_page_that_shows_something_new_is_never_the_end() -> None:

@@ -18,6 +18,14 @@ from a2e_async.models import Record
 AT = Endpoint("GET", "/x/{id}")
 EPS = 1e-6
 
+OPERATIONS = {
+    "detail": "detail",
+    "list": "list",
+    "processing": "processing_list",
+    "batch": "batch_detail",
+}
+"""The field of `TaskKind` for each operation that a kind here may have."""
+
 
 def kind(name: str, *modes: str) -> TaskKind[..., Any]:
     """Return a kind that has the operations named: detail, list, processing, batch."""
@@ -26,7 +34,7 @@ def kind(name: str, *modes: str) -> TaskKind[..., Any]:
         input=TaskInput,
         record=Record,
         start=Endpoint("POST", "/x"),
-        **{f"{mode}_at": AT for mode in modes},
+        **{OPERATIONS[mode]: AT for mode in modes},
     )
 
 
@@ -181,5 +189,5 @@ def world(answer: Answer = all_shown, *, seed: int = 0, **options: Any) -> World
     """Return a world with an interval of 1 s and no rate limit by default."""
     latency = options.pop("latency", lambda: 0.2)
     rng = random.Random(seed)
-    options = {"interval": 1.0, "look_rate": None, "jitter": rng.random} | options
+    options = {"interval": 1.0, "poll_rate": None, "jitter": rng.random} | options
     return World(PollSchedule(**options), answer, latency)
