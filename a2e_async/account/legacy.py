@@ -398,12 +398,16 @@ class Legacy:
         body: Mapping[str, Any],
         instead: str = "",
         *,
-        repeat: RetrySafety = RetrySafety.FREE,
+        retry_safety: RetrySafety = RetrySafety.FREE,
         of_record: bool = False,
     ) -> Any:
         with legacy_operation(instead, of_record=of_record):
             answer = await self._context.session.request(
-                "POST", path, json=body, retry_safety=repeat, **self._context.request_options()
+                "POST",
+                path,
+                json=body,
+                retry_safety=retry_safety,
+                **self._context.request_options(),
             )
         return answer.data
 

@@ -136,6 +136,15 @@ def _formatted(text: str) -> str:
     return done.stdout
 
 
-if __name__ == "__main__":
-    for path, text in stubs().items():
+def main(*arguments: str) -> int:
+    """Write the stubs; with ``--check`` return 1 instead where one of them is not current."""
+    outdated = {path: text for path, text in stubs().items() if path.read_text("utf-8") != text}
+    if arguments == ("--check",):
+        return int(bool(outdated))
+    for path, text in outdated.items():
         path.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(*sys.argv[1:]))
