@@ -2489,7 +2489,7 @@ class BlockingHappyhorseNamespace(BlockingTaskNamespace[..., HappyhorseRecord]):
                 audio of the input.
             seed (optional): Random seed; the same seed gives similar videos. Range: 0 to
                 2147483647.
-            watermark (optional): The watermark of the model provider; False removes it.
+            watermark (optional): Whether the model provider adds its watermark.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -2555,7 +2555,7 @@ class BlockingHappyhorseNamespace(BlockingTaskNamespace[..., HappyhorseRecord]):
                 audio of the input.
             seed (optional): Random seed; the same seed gives similar videos. Range: 0 to
                 2147483647.
-            watermark (optional): The watermark of the model provider; False removes it.
+            watermark (optional): Whether the model provider adds its watermark.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -2649,7 +2649,7 @@ class BlockingHappyhorseNamespace(BlockingTaskNamespace[..., HappyhorseRecord]):
                 audio of the input.
             seed (optional): Random seed; the same seed gives similar videos. Range: 0 to
                 2147483647.
-            watermark (optional): The watermark of the model provider; False removes it.
+            watermark (optional): Whether the model provider adds its watermark.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.

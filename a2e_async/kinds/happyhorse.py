@@ -102,7 +102,7 @@ class HappyhorseInput(TaskInput):
         FieldDoc("Random seed; the same seed gives similar videos."),
     ] = None
     watermark: Annotated[
-        bool | None, FieldDoc("The watermark of the model provider; False removes it.")
+        bool | None, FieldDoc("Whether the model provider adds its watermark.")
     ] = None
 
     def check(self) -> None:

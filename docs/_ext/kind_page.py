@@ -119,7 +119,7 @@ def _outputs(kind: TaskKind[..., Any]) -> str:
     )
     if not kind.pollable:
         return f"{made}, available only on the service's site"
-    several = kind.expected_tasks is not fields(TaskKind).expected.default
+    several = kind.expected_tasks is not fields(TaskKind).expected_tasks.default
     return (
         f"{made}; one start can create several tasks, which are awaited as one" if several else made
     )
