@@ -761,6 +761,127 @@ def test_a_recovery_is_what_an_entry_holds() -> None:
     assert made.sent_at == made.lost_at == datetime(1970, 1, 1, tzinfo=UTC)
 
 
+# -- remaining tasks of a start ------------------------------------------------------------------
+
+REST = "auto:rest:k"
+
+
+async def incomplete(book: JournalRecorder, clients: Clients, **values: Any) -> Entry:
+    """Record a start that ordered three tasks and whose response named one; return its entry."""
+    await accepted(book, A)
+    clients.change(expected=3, **values)
+    return clients.entries[0]
+
+
+async def test_remaining_tasks_get_an_entry_of_their_own(clients: Clients) -> None:
+    book, _ = clients.book()
+    entry = await incomplete(book, clients)
+    made = await book.split_remaining(entry)
+    assert made is not None
+    assert (made.key, made.state, made.expected, made.ids) == (REST, State.INTENT, 2, ())
+    for name in ("kind", "digest", "path", "name", "mark", "echo", "sent_at", "meta"):
+        assert getattr(made, name) == getattr(entry, name), name
+    assert made.own_key
+    assert made.lost_at == NOW.timestamp() + 10  # other clients need not wait for a response
+    assert (made.coins, made.reserved, made.uploads, made.hook) == (None, None, 0, None)
+    assert clients.entries == [entry, made]
+    assert await book.split_remaining(entry) == made  # there is one such entry
+
+
+@pytest.mark.parametrize("values", [{"expected": 1}, {"name": None}, {"ids": ()}])
+async def test_nothing_is_split_where_nothing_can_be_found(
+    clients: Clients, values: dict[str, Any]
+) -> None:
+    book, _ = clients.book()
+    entry = await incomplete(book, clients, **values) if "expected" not in values else None
+    if entry is None:
+        await accepted(book, A)
+        clients.change(**values)
+        entry = clients.entries[0]
+    assert await book.split_remaining(entry) is None
+    assert clients.entries == [entry]
+
+
+async def test_remaining_tasks_of_another_client_are_left_to_it(clients: Clients) -> None:
+    book, _ = clients.book()
+    entry = await incomplete(book, clients)
+    assert await book.split_remaining(entry) is not None
+    other, _ = clients.book()
+    assert await other.split_remaining(entry) is None
+
+
+@pytest.mark.parametrize("values", [{"own_key": False}, {"state": State.ACCEPTED}])
+async def test_what_is_found_or_a_users_is_not_searched_for(
+    clients: Clients, values: dict[str, Any]
+) -> None:
+    book, _ = clients.book()
+    entry = await incomplete(book, clients)
+    assert await book.split_remaining(entry) is not None
+    (_, at) = clients.world.entries
+    clients.world.entries[at] = evolve(clients.world.entries[at], **values)
+    assert await book.split_remaining(entry) is None
+
+
+async def test_found_remaining_tasks_are_accepted(clients: Clients) -> None:
+    book, _ = clients.book()
+    entry = await incomplete(book, clients)
+    rest = await book.split_remaining(entry)
+    assert rest is not None
+    task = SimpleNamespace(kind=DUBBING, ids=(B,), coins=4, meta={"a": 1})
+    await book.record_remaining_accepted("k", task, recovery_from_entry(rest))  # type: ignore[arg-type]
+    first, second = clients.entries
+    assert (first.ids, first.expected) == ((A,), 1)
+    assert (second.state, second.ids, second.coins) == (State.ACCEPTED, (B,), 4)
+    assert not await book.is_incomplete("k")
+
+
+async def test_a_full_disk_keeps_remaining_tasks_in_memory(
+    clients: Clients, caplog: pytest.LogCaptureFixture
+) -> None:
+    book, journal = clients.book()
+    entry = await incomplete(book, clients)
+    journal.fails = frozenset({"begin"})
+    made = await book.split_remaining(entry)
+    assert made is not None
+    assert (made.key, made.state) == (REST, State.INTENT)
+    assert clients.entries == [entry]
+    assert warned(caplog, logging.ERROR) == [
+        "the remaining tasks of a start could not be written to the journal"
+    ]
+    journal.fails = frozenset()
+    await book.flush_and_report_others()
+    assert [one.key for one in clients.entries] == ["k", REST]
+
+    caplog.clear()
+    journal.fails = frozenset({"advance"})
+    task = SimpleNamespace(kind=DUBBING, ids=(B,), coins=4, meta=None)
+    await book.record_remaining_accepted("k", task, recovery_from_entry(made))  # type: ignore[arg-type]
+    assert warned(caplog, logging.ERROR) == [
+        f"dubbing:{B} could not be written to the journal; retrying later"
+    ]
+    journal.fails = frozenset()
+    await book.flush_and_report_others()
+    assert clients.entries[1].ids == (B,)
+
+
+async def test_remaining_tasks_that_do_not_exist_are_dropped(
+    clients: Clients, caplog: pytest.LogCaptureFixture
+) -> None:
+    book, journal = clients.book()
+    entry = await incomplete(book, clients)
+    assert await book.split_remaining(entry) is not None
+    assert await book.is_incomplete("k")
+    assert await book.is_incomplete("other")
+    journal.fails = frozenset({"acquire", "get"})
+    await book.drop_remaining("k")
+    assert warned(caplog) == ["The disk is full."] * 2
+    assert await book.is_incomplete("k")
+    journal.fails = frozenset()
+    await book.drop_remaining("k")
+    assert [(one.key, one.expected) for one in clients.entries] == [("k", 1)]
+    assert not await book.is_incomplete("k")
+
+
 # -- paid calls without a task -------------------------------------------------------------------
 
 
