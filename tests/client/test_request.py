@@ -131,12 +131,12 @@ async def test_what_is_refused(
 async def test_with_options(make_client: MakeClient, sandbox: Sandbox) -> None:
     """Timeouts follow the options: the start timeout for calls that may be charged."""
     quick = make_client(retry=RetryPolicy(max_attempts=1)).with_options(
-        request_timeout=0.05, start_timeout=0.05
+        request_timeout=0.3, start_timeout=0.3
     )
-    sandbox.faults.slow(0.5, "list", times=None)
+    sandbox.faults.slow(2, "list", times=None)
     with pytest.raises(ResponseTimeout):
         await quick.request("GET", LIST)
-    sandbox.faults.slow(0.5, "start")
+    sandbox.faults.slow(2, "start")
     with pytest.raises(ResponseTimeout):
         await quick.request("POST", START, json={**DUB, "name": "x"})
 
@@ -144,9 +144,9 @@ async def test_with_options(make_client: MakeClient, sandbox: Sandbox) -> None:
 async def test_options_reach_uploads(make_client: MakeClient, sandbox: Sandbox) -> None:
     """The call for an upload URL waits as long as these options say, and is sent once."""
     client = make_client()
-    sandbox.faults.slow(0.5, "presign", times=2)
+    sandbox.faults.slow(2, "presign", times=2)
     with pytest.raises(ResponseTimeout):
-        await client.with_options(request_timeout=0.05).files.upload(b"one")
+        await client.with_options(request_timeout=0.3).files.upload(b"one")
     assert await client.files.upload(b"two")
     assert sandbox.calls["presign", ""] == 2
 
@@ -154,10 +154,10 @@ async def test_options_reach_uploads(make_client: MakeClient, sandbox: Sandbox) 
 async def test_options_reach_the_handles(make_client: MakeClient, sandbox: Sandbox) -> None:
     """A task started or attached under options deletes under them, too."""
     client = make_client(retry=RetryPolicy(max_attempts=1))
-    quick = client.with_options(request_timeout=0.05)
+    quick = client.with_options(request_timeout=0.3)
     task = await quick.dubbing.start(**DUB)
     await task
-    sandbox.faults.slow(0.5, "delete", times=2)
+    sandbox.faults.slow(2, "delete", times=2)
     for handle in (task, quick.attach(task.ref)):
         with pytest.raises(ResponseTimeout):
             await handle.delete()
