@@ -62,8 +62,8 @@ def read_status(kind: TaskKind[..., Any], raw: RawRecord) -> tuple[Status, str]:
 def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = None) -> R:
     """Return the decoded record. Raises `DecodeError` if it has no id, and for nothing else.
 
-    A value that does not fit its field is kept in ``extra``. Every poll goes through here; hence
-    the fast paths for the values that occur almost always.
+    A value that does not fit its field is kept in ``extra``. Every poll calls this, so the
+    most common values have fast paths.
     """
     if not is_mapping(raw):
         raise DecodeError(

@@ -52,7 +52,7 @@ HELP: Final = (
     "the columns of a CSV file are kind, key and inputs (empty cells are ignored; lists and "
     "objects are JSON). Local paths are relative to the file's directory. The whole file is "
     "checked before anything is spent. However a run ends, the same command continues it: jobs "
-    "that are done are skipped, running ones are waited for. Failed jobs are started again, and "
+    "that are done are skipped, and it waits for running ones. Failed jobs are started again, and "
     "charged again, only with --retry-failed."
 )
 

@@ -1,4 +1,4 @@
-"""Notifications of entries that other clients change, and who listens to which keys."""
+"""Notifications of entries that other clients change, and the listeners of each key."""
 
 from collections.abc import Callable
 
