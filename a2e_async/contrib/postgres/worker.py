@@ -206,7 +206,7 @@ class JournalWorker:
                 await self._run_transaction(steps)
             if self._heartbeat_due() or any(user.pending for user in self._connection_users):
                 self._pending_failed = True
-                # Without a waiting caller there is none to raise the error to; the next round retries.
+                # If no caller waits, the error is not raised to anyone; the next round retries.
                 with suppress(*(() if requests else (JournalError,))):
                     await self._with_reconnect(self._do_maintenance, retry=bool(requests))
                     self._pending_failed = False
