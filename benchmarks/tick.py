@@ -67,21 +67,21 @@ class Queue:
 
     def __init__(self) -> None:
         self.starts: deque[tuple[float, str, Any]] = deque()
-        self.looks: deque[tuple[float, str, Any]] = deque()
+        self.polls: deque[tuple[float, str, Any]] = deque()
         self.passed = False
 
     def __len__(self) -> int:
-        return len(self.starts) + len(self.looks)
+        return len(self.starts) + len(self.polls)
 
     def push(self, now: float, what: str, value: Any) -> None:
-        look = what == "look"
-        patience = PRIORITY_DELAYS[Priority.POLL if look else Priority.START]
-        (self.looks if look else self.starts).append((now + patience, what, value))
+        is_poll = what == "poll"
+        patience = PRIORITY_DELAYS[Priority.POLL if is_poll else Priority.START]
+        (self.polls if is_poll else self.starts).append((now + patience, what, value))
 
     def pop(self, now: float) -> tuple[str, Any]:
-        first = min((q for q in (self.starts, self.looks) if q), key=lambda q: q[0][0])
-        overdue = self.looks and self.looks[0][0] <= now and not self.passed
-        taken = self.looks if overdue else first
+        first = min((q for q in (self.starts, self.polls) if q), key=lambda q: q[0][0])
+        overdue = self.polls and self.polls[0][0] <= now and not self.passed
+        taken = self.polls if overdue else first
         self.passed = taken is not first
         _, what, value = taken.popleft()
         return what, value
@@ -126,7 +126,7 @@ def simulate(law: str, pattern: str, tick: float, share: float, jobs: int) -> di
         at(when, "start", n)
     while events:
         now, _, what, value = heapq.heappop(events)
-        if what in ("start", "look"):
+        if what in ("start", "poll"):
             queue.push(now, what, value)
             if len(queue) == 1:
                 at(pace.ready_at(now), "turn")
@@ -146,17 +146,17 @@ def simulate(law: str, pattern: str, tick: float, share: float, jobs: int) -> di
             schedule.add(TALKING_VIDEO, value, now=now, due_at=due)
             wake()
         elif what == "answer":
-            for watch in value.watches:
-                if ends[watch.id] <= now - TRIP / 2:
-                    schedule.drop(watch)
-                    delays.append(now - ends[watch.id])
+            for polled in value.polled_tasks:
+                if ends[polled.id] <= now - TRIP / 2:
+                    schedule.drop(polled)
+                    delays.append(now - ends[polled.id])
                 else:
-                    schedule.record_unfinished(watch, value, now)
+                    schedule.record_unfinished(polled, value, now)
             wake()
         elif what == "wake" and now >= alarm:
             alarm = math.inf
-            for look in schedule.plan(now):
-                at(now, "look", look)
+            for request in schedule.plan(now):
+                at(now, "poll", request)
             wake()
     delays.sort()
     return {

@@ -14,7 +14,7 @@ CANCEL = "client/test_cancel_start.py"
 KEYS = "client/test_keys.py"
 FOUND = "client/test_recovery.py"
 WAIT = "client/test_wait.py"
-LOADS = "transfer/test_download.py"
+DOWNLOADS = "files/test_download.py"
 KEPT = "batch/test_journaled.py"
 BATCH = "batch/test_batch.py"
 BUDGET = "batch/test_budget.py"
@@ -49,7 +49,7 @@ ROWS = {
     ],
     "the journal cannot be written": [f"{KEPT}::test_a_journal_that_cannot_be_written"],
     "an input is a local file": [
-        "transfer/test_upload.py::test_same_content_once",
+        "files/test_upload.py::test_same_content_once",
         f"{CALLS}::test_a_batch_counts_its_uploads",
     ],
     "the response to the upload": [f"{MONEY}::test_presign_lost"],
@@ -122,9 +122,9 @@ ROWS = {
         f"{KEPT}::test_a_failed_task_is_no_longer_open",
     ],
     "… in a batch with `retry_failed`": [f"{BATCH}::test_retry_failed_starts_failed_tasks_again"],
-    "the result URL has expired": [f"{LOADS}::test_expired_is_renewed_and_goes_on"],
-    "a download is interrupted": [f"{LOADS}::test_cut_many_times_resumes_at_the_byte"],
-    "the disk fails": [f"{LOADS}::test_disk_errors", f"{BATCH}::test_a_disk_that_fails"],
+    "the result URL has expired": [f"{DOWNLOADS}::test_expired_is_renewed_and_goes_on"],
+    "a download is interrupted": [f"{DOWNLOADS}::test_cut_many_times_resumes_at_the_byte"],
+    "the disk fails": [f"{DOWNLOADS}::test_disk_errors", f"{BATCH}::test_a_disk_that_fails"],
     "before any byte of a start was sent": [f"{CRASH}::test_killed_at_a_step"],
     "while a start was in flight": [f"{CRASH}::test_killed_at_a_step"],
     "while a task was awaited": [f"{CRASH}::test_killed_at_random"],

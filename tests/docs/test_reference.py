@@ -55,7 +55,7 @@ def test_everything_declared_is_on_the_page(name: str, writer: ModuleType) -> No
     own = [f for f in input_fields(kind.input) if not f.common]
     assert {f.name for f in own} | {f.wire_name for f in own} <= told
     assert {a.name for a in fields(kind.record)} - {a.name for a in fields(Record)} <= told
-    assert {result.field for result in kind.results} <= told
+    assert {result.field for result in kind.outputs} <= told
     ways = (getattr(kind, a.name) for a in fields(type(kind)) if a.name.endswith("_at"))
     for at in ways:
         assert at is None or any(f"{at.method} {at.path}" in said for said in told)
