@@ -4,8 +4,10 @@ import contextlib
 import gc
 import json
 import os
+import queue
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -44,7 +46,7 @@ class Report:
 
     @property
     def failed(self) -> bool:
-        """Whether an invariant was record_violation, or the world itself failed."""
+        """Whether an invariant was violated, or the world itself failed."""
         return bool(self.violations)
 
     def to_json(self) -> str:
@@ -103,12 +105,29 @@ def run_many(start: int, runs: int, *, jobs: int = 1, focus: str | None = None) 
             )
             for share in shares
         ]
+        # One thread per worker: a worker blocks once its pipe is full, so all are read at once.
+        lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         for worker in workers:
-            assert worker.stdout is not None
-            for line in worker.stdout:
+            threading.Thread(target=_read_lines, args=(worker, lines), daemon=True).start()
+        running = len(workers)
+        while running:
+            line = lines.get()
+            if line is None:
+                running -= 1
+            else:
                 yield Report.from_json(line)
         if any(worker.wait() for worker in workers):
             raise RuntimeError("a process of worlds failed; see its output on stderr")
+
+
+def _read_lines(worker: subprocess.Popen[bytes], lines: "queue.SimpleQueue[bytes | None]") -> None:
+    """Put each line of a worker's output into the queue, then None."""
+    try:
+        assert worker.stdout is not None
+        for line in worker.stdout:
+            lines.put(line)
+    finally:
+        lines.put(None)
 
 
 def worker_command(seeds: range, *, focus: str | None = None) -> list[str]:
