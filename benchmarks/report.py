@@ -153,7 +153,7 @@ def peers(found: dict[str, Any]) -> str:
                 [
                     client["name"] if not place else "",
                     setting,
-                    _number(seen["looks_per_job"], "{:.1f}"),
+                    _number(seen["polls_per_job"], "{:.1f}"),
                     *(
                         f"{_number(laws[law]['mean_delay'])} ({_number(laws[law]['p95_delay'])})"
                         for law in laws
@@ -163,7 +163,7 @@ def peers(found: dict[str, Any]) -> str:
                 ]
             )
             mark = "o" if name.startswith("ours") else "s" if client["weight"] else "^"
-            for axes, value in ((polls, seen["looks_per_job"]), (cpu, seen["cpu_ms_per_job"])):
+            for axes, value in ((polls, seen["polls_per_job"]), (cpu, seen["cpu_ms_per_job"])):
                 if seen["mean_delay"] is None:
                     continue
                 axes.plot(

@@ -218,7 +218,7 @@ def run(short: bool) -> list[Row]:
         *_row(
             peers,
             "polls per 90 s task at 1 s; ours with 1,000 in flight",
-            lambda client: client["long"][""]["looks_per_job"],
+            lambda client: client["long"][""]["polls_per_job"],
             polling.found(short)["calls_per_job"],
             "{:.2f}",
             20,

@@ -87,7 +87,7 @@ async def run_jobs(driver: Driver, control: Control, options: dict[str, Any]) ->
     return {
         "jobs": len(jobs),
         "cpu_ms_per_job": cpu / len(jobs) * 1000,
-        "looks_per_job": sum(calls.values()) / len(jobs),
+        "polls_per_job": sum(calls.values()) / len(jobs),
         "starts_per_job": told["calls"].get("start", 0) / len(jobs),
         "delays": delays,
         "seconds": took,

@@ -11,6 +11,7 @@ import re
 import select
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -32,21 +33,21 @@ PIECES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+")
 
 def shown_by(output: str) -> list[str]:
     """Return the lines that a terminal shows after this output, colours as they came."""
-    lines, row, afresh = [""], 0, False
+    lines, row, overwrites = [""], 0, False
     for piece in PIECES.findall(output.replace("\r\n", "\n")):
         if piece == "\n":
             row += 1
             lines += [""] * (row + 1 - len(lines))
         elif piece == "\r":
-            afresh = True  # what comes next is written over the line
+            overwrites = True  # what comes next is written over the line
             continue
         elif piece.endswith("A"):
             row = max(row - int(piece[2:-1] or 1), 0)
         elif piece.endswith("K"):
             lines[row] = ""
         elif piece.endswith("m") or not piece.startswith("\x1b"):
-            lines[row] = piece if afresh and piece.strip() else lines[row] + piece
-        afresh = False
+            lines[row] = piece if overwrites and piece.strip() else lines[row] + piece
+        overwrites = False
     return lines
 
 
@@ -54,20 +55,29 @@ def run(
     arguments: list[str], folder: Path, env: Mapping[str, str], until: Callable[[str], bool]
 ) -> str:
     """Return what a command wrote to its terminal until then; end it by Ctrl-C."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.chdir(folder)
-        os.execve(COMMAND, ["a2e", *arguments], {**os.environ, **env})  # noqa: S606  # our own
+    # No fork of this process: the sandbox runs in a thread, whose locks a fork would keep forever.
+    terminal, other_end = pty.openpty()
+    child = subprocess.Popen(  # noqa: S603  # our own
+        [COMMAND, *arguments],
+        cwd=folder,
+        env={**os.environ, **env},
+        stdin=other_end,
+        stdout=other_end,
+        stderr=other_end,
+        start_new_session=True,
+    )
+    os.close(other_end)
     written, last = "", time.monotonic() + 120
     while time.monotonic() < last and not until(written):
         if not select.select([terminal], [], [], 0.2)[0]:
             continue
         try:
             written += os.read(terminal, 65536).decode(errors="replace")
-        except OSError:  # how Linux tells that the command has ended
+        except OSError:  # how Linux reports that the command has ended
             break
-    os.kill(child, signal.SIGINT)
-    os.waitpid(child, 0)
+    child.send_signal(signal.SIGINT)
+    child.wait()
+    os.close(terminal)
     return written
 
 
