@@ -10,7 +10,7 @@ from .world import TROUBLES
 
 
 def main() -> int:
-    """Run the command line; return 1 if an invariant was record_violation."""
+    """Run the command line; return 1 if an invariant was violated."""
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
     parser.add_argument("--runs", type=int, default=100, help="how many worlds")
     parser.add_argument("--start", type=int, default=0, help="the first seed")

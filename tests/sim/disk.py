@@ -134,7 +134,7 @@ class SimulatedWriter(WriterThread):
         finally:
             timer.cancel()
 
-    def _next(self, wait: float) -> tuple[list[SubmittedOperation[Any]], bool]:
+    def _next_group(self, timeout: float) -> tuple[list[SubmittedOperation[Any]], bool]:
         work, self.pending = self.pending, []
         return work, self._stopping
 
@@ -144,7 +144,7 @@ class SimulatedWriter(WriterThread):
         if hasattr(self, "wake"):
             self.wake.set()
 
-    async def stopped(self) -> None:
+    async def wait_stopped(self) -> None:
         """Wait until the writer has stopped."""
         if hasattr(self, "serving"):
             await self.serving

@@ -96,7 +96,7 @@ def _memory_directory() -> str | None:
 async def live(
     world: simloom.World, *, focus: str | None = None, story: Story | None = None
 ) -> Story:
-    """Run one world; raise `AssertionError` if an invariant was record_violation.
+    """Run one world; raise `AssertionError` if an invariant was violated.
 
     ``focus`` makes every failure one of this type. ``story`` is filled even if this raises.
     """
