@@ -17,7 +17,7 @@ import pytest
 from attrs import frozen
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACES = ("README.md", "a2e_async", "docs", "examples")
+PLACES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "a2e_async", "docs", "examples")
 SUFFIXES = {".py", ".pyi", ".md", ".txt", ".html", ".ipynb"}
 
 WORDS = {
