@@ -55,13 +55,13 @@ def test_it_notices_an_entry_that_is_closed_too_early(monkeypatch: pytest.Monkey
     from a2e_async._core.journal.protocol import State
     from a2e_async._core.journal.recorder import JournalRecorder
 
-    finish = JournalRecorder.record_end
+    record_end = JournalRecorder.record_end
 
     async def finished(self: Any, task: Any, *args: Any, **options: Any) -> Any:
-        result = await finish(self, task, *args, **options)
+        result = await record_end(self, task, *args, **options)
         if task.key is not None:
             await self.journal.advance(task.key, State.SAVED)
         return result
 
-    monkeypatch.setattr(JournalRecorder, "finish", finished)
+    monkeypatch.setattr(JournalRecorder, "record_end", finished)
     assert broken_laws(range(40), "5 closed")
