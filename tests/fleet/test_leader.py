@@ -13,7 +13,7 @@ import pytest
 
 from a2e_async import A2E
 from a2e_async._core.journal.protocol import State
-from a2e_async._core.polling import leader as shared_looks
+from a2e_async._core.polling import leader as leader_polling
 from a2e_async._core.polling import schedule
 from a2e_async.contrib.postgres import peers
 from a2e_async.contrib.postgres.connection import DatabaseTarget
@@ -79,10 +79,10 @@ async def until(true: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
-def crew_of(a2e: A2E) -> peers.PostgresPeerGroup:
+def peer_group_of(a2e: A2E) -> peers.PostgresPeerGroup:
     journal: Any = a2e._components.recorder and a2e._components.recorder.journal
-    riders = journal._worker._riders
-    return next(one for one in riders if isinstance(one, peers.PostgresPeerGroup))
+    users = journal._worker._connection_users
+    return next(one for one in users if isinstance(one, peers.PostgresPeerGroup))
 
 
 def leaders(url: str) -> list[str]:
@@ -93,9 +93,9 @@ def leaders(url: str) -> list[str]:
 def settled(a2e: A2E) -> bool:
     """Return whether a client leads, or has delegated all tasks that it waits for."""
     shared: Any = a2e._components.poller._leader_polling
-    watches = list(a2e._components.poller._schedule)
-    handed = bool(watches) and all(w.delegated and not w.in_flight for w in watches)
-    return shared.leads or (shared.settled and handed)
+    polled = list(a2e._components.poller._schedule)
+    delegated = bool(polled) and all(one.delegated and not one.in_flight for one in polled)
+    return shared.is_leader or (shared.has_leader and delegated)
 
 
 async def settle(clients: Clients, *made: A2E) -> list[asyncio.Task[Any]]:
@@ -163,7 +163,7 @@ async def test_progress_is_passed_on(clients: Clients, sandbox: Sandbox) -> None
 async def test_what_does_not_fit_is_looked_up(
     clients: Clients, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_looks, "MAX_MESSAGE_BYTES", 10)
+    monkeypatch.setattr(leader_polling, "MAX_MESSAGE_BYTES", 10)
     first, second = await clients.make(), await clients.make()
     waits = await settle(clients, first, second)
     sandbox.advance(3600)
@@ -338,7 +338,7 @@ async def test_one_that_has_resigned_leads_again_later(
     monkeypatch.setattr("a2e_async.contrib.postgres.worker.HEARTBEAT_INTERVAL", 0.2)
     a2e = await clients.make()
     waits = await settle(clients, a2e)
-    crew_of(a2e).resign()
+    peer_group_of(a2e).resign()
     await until(lambda: not leaders(clients.url))
     await until(lambda: leaders(clients.url))
     sandbox.advance(3600)
@@ -362,9 +362,9 @@ async def test_a_database_that_is_away_is_not_rushed(
         waits = await settle(clients, a2e)
         way.refuses = True
         way.cut()
-        await until(lambda: not crew_of(a2e)._leader)
+        await until(lambda: not peer_group_of(a2e)._leader)
         tries.clear()
-        crew_of(a2e).request_flush()
+        peer_group_of(a2e).request_flush()
         await asyncio.sleep(0.5)
         assert tries.total() <= 5
         way.refuses = False
@@ -398,9 +398,9 @@ async def test_one_that_stood_still_says_again_what_it_wants(
     monkeypatch.setattr("a2e_async.contrib.postgres.worker.HEARTBEAT_INTERVAL", 0.2)
     first, second = await clients.make(), await clients.make()
     waits = await settle(clients, first, second)
-    crew_of(first)._remove_sender(crew_of(second).name)
+    peer_group_of(first)._remove_sender(peer_group_of(second).name)
     before = clients.looks[1].copy()
-    crew_of(second)._last_heartbeat -= 60
+    peer_group_of(second)._last_heartbeat -= 60
     await asyncio.sleep(0.5)
     sandbox.advance(3600)
     async with asyncio.timeout(10):
@@ -417,7 +417,7 @@ async def test_what_cannot_be_read_is_looked_at_at_once(clients: Clients, sandbo
     before = clients.looks[1]["dubbing"]
     said = json.dumps({"saw": ["dubbing", task.ids[0], None]})
     with psycopg.connect(clients.url, autocommit=True) as db:
-        words = (f"a2e_m_{crew_of(second).name[-32:]}", f"{crew_of(first).name} {said}")
+        words = (f"a2e_m_{peer_group_of(second).name[-32:]}", f"{peer_group_of(first).name} {said}")
         db.execute("SELECT pg_notify(%s, %s)", words)
     await until(lambda: clients.looks[1]["dubbing"] > before + 2)
     sandbox.advance(3600)
@@ -430,11 +430,13 @@ async def test_who_leads_in_another_schema_leads_nobody_here(
     """All schemas of a database share its notification channels."""
     first, second = await clients.make(), await clients.make()
     waits = await settle(clients, first, second)
-    leader = crew_of(first).name
+    leader = peer_group_of(first).name
     with psycopg.connect(clients.url, autocommit=True) as db:
-        db.execute("SELECT pg_notify('a2e_lead', %s)", (f"{crew_of(first)._account} elsewhere",))
+        db.execute(
+            "SELECT pg_notify('a2e_lead', %s)", (f"{peer_group_of(first)._account} elsewhere",)
+        )
     await asyncio.sleep(0.3)
-    assert [crew_of(a2e)._leader for a2e in (first, second)] == [leader, leader]
+    assert [peer_group_of(a2e)._leader for a2e in (first, second)] == [leader, leader]
     sandbox.advance(3600)
     assert all(record.output for record in await asyncio.gather(*waits))
 

@@ -236,8 +236,8 @@ def test_a_start_that_stays_unknown_is_looked_for_during_a_day(
     decision = RetryTransientErrors().get_retry_decision(exception=error, job=job)
     assert (decision is not None) is again
     if decision is not None:
-        assert decision.retry is not None
-        assert decision.retry - datetime.now(UTC) <= timedelta(hours=1)
+        assert decision.retry_at is not None
+        assert decision.retry_at - datetime.now(UTC) <= timedelta(hours=1)
 
 
 def test_what_has_cost_or_would_cost_again_is_not_tried_again() -> None:

@@ -41,11 +41,11 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Skip the back-off between attempts."""
     passed: list[float] = []
 
-    async def pause(_: FileSession, failures: int, *, at_least: float = 0.0) -> None:
+    async def back_off(_: FileSession, failures: int, *, at_least: float = 0.0) -> None:
         passed.append(at_least)
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(FileSession, "pause", pause)
+    monkeypatch.setattr(FileSession, "back_off", back_off)
     return passed
 
 

@@ -34,10 +34,10 @@ async def service() -> AsyncIterator[Service]:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def pause(*_: Any, **__: Any) -> None:
+    async def back_off(*_: Any, **__: Any) -> None:
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(FileSession, "pause", pause)
+    monkeypatch.setattr(FileSession, "back_off", back_off)
 
 
 def client(service: Service, **options: Any) -> A2E:
