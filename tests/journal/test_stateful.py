@@ -99,11 +99,11 @@ class JournalStateMachine(RuleBasedStateMachine):
 
     @rule(who=who, key=KEYS)
     def take(self, who: int, key: str) -> None:
-        self.both(self.pairs[who], "take", key)
+        self.both(self.pairs[who], "acquire", key)
 
     @rule(who=who, hook=st.sampled_from(["h1", "h2"]))
     def heard(self, who: int, hook: str) -> None:
-        self.both(self.pairs[who], "heard", hook)
+        self.both(self.pairs[who], "record_event", hook)
 
     @rule(
         who=who,
@@ -117,17 +117,17 @@ class JournalStateMachine(RuleBasedStateMachine):
 
     @rule(who=st.integers(1, 2))
     def adopt(self, who: int) -> None:
-        self.both(self.pairs[who], "adopt", ACCOUNTS[3 - who])
+        self.both(self.pairs[who], "adopt_account", ACCOUNTS[3 - who])
 
     @rule(who=who, coins=st.integers(0, 5), lives=st.floats(1, 100))
     def upload(self, who: int, coins: int, lives: float) -> None:
         pair = self.pairs[who]
-        self.both(pair, "pay_upload", coins)
+        self.both(pair, "record_upload_cost", coins)
         until = pair.time.wall() + lives
         upload = UploadedInput(
             digest="d", content_type="audio/wav", url=f"https://x/{until}", valid_until=until
         )
-        self.both(pair, "keep_upload", upload)
+        self.both(pair, "save_upload", upload)
 
     @rule(who=who)
     def close_and_open_again(self, who: int) -> None:
@@ -183,7 +183,7 @@ class JournalStateMachine(RuleBasedStateMachine):
         self.both(pair, "accounts", open_only=True)
         for pair in self.pairs:
             self.both(pair, "spent")
-            self.both(pair, "uploaded", "d", "audio/wav")
+            self.both(pair, "find_upload", "d", "audio/wav")
             for id in "123":
                 self.both(pair, "find", "k", id)
 

@@ -177,11 +177,11 @@ async def test_waits_share_one_listener(make_client: MakeClient, journal: Path) 
     ids = [f"68c3e20ad54b2f0047dd{n:04x}" for n in range(300)]
     waits = [asyncio.ensure_future(a2e.attach(f"dubbing:{id}").wait(timeout=0)) for id in ids]
     await asyncio.sleep(0)
-    writer = a2e.journal._writer  # type: ignore[union-attr]
-    assert len(writer.watchers.listeners) == 1
-    assert not len(writer.watchers)
+    writer = a2e.journal._writer_thread  # type: ignore[union-attr]
+    assert len(writer.key_listeners.entry_listeners) == 1
+    assert not len(writer.key_listeners)
     await asyncio.gather(*waits, return_exceptions=True)
-    await until(lambda: not writer.watchers.listeners)
+    await until(lambda: not writer.key_listeners.entry_listeners)
 
 
 def test_a_client_is_closed_after_its_loop(journal: Path) -> None:
