@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from a2e_async import A2E, Task
+from a2e_async import A2E, Budget, Task
 from a2e_async._core.journal.protocol import BeginResult, Entry, State
 from a2e_async._core.submission.recovery_search import SCAN_DELAYS
 from a2e_async.cli.journal import settle
-from a2e_async.errors import JournalError, TaskFailed
+from a2e_async.errors import BudgetExceeded, JournalError, TaskFailed
 from tests.contract.samples import SAMPLES
 from tests.hostile import Fault, HostileServer, Step
 from tests.laws.conftest import MakeClient
@@ -358,3 +358,78 @@ async def test_a_rest_that_is_settled_is_not_searched_for_again(
         assert [one.ids async for one in second.unfinished()] == [task.ids]
     assert second.unknown() == ()
     assert (await second.journal.entries(states=[State.INTENT]))[0] == []
+
+
+@pytest.mark.parametrize("with_journal", [True, False])
+async def test_a_list_that_lags_proves_no_absence(
+    hostile: HostileServer, make_client: MakeClient, tmp_path: Path, with_journal: bool
+) -> None:
+    """The list shows the other tasks only after all scans of the search: they stay unknown."""
+    hostile.behaviour.list_lag = 60
+    hostile.faults.add(Step.START, Fault.fewer_records())
+    a2e = make_client(journal=tmp_path / "jobs.db" if with_journal else None)
+    inputs = {**SAMPLES["image_to_video"], "number_of_images": 3}
+    task = await a2e.image_to_video.start(**inputs, key="k" if with_journal else None)
+    async with asyncio.timeout(20):
+        while not a2e.unknown():
+            await asyncio.sleep(0.01)
+    await task.wait(timeout=20)
+    await task.ack()
+    hostile.behaviour.list_lag = 0
+    rest = await a2e.recover(a2e.unknown()[0])
+    assert {*task.ids, *rest.ids} == set(hostile.ledger.ids)
+
+
+@pytest.mark.parametrize("with_journal", [True, False])
+async def test_remaining_tasks_that_are_listed_one_by_one(
+    hostile: HostileServer, make_client: MakeClient, tmp_path: Path, with_journal: bool
+) -> None:
+    """Finding some of the remaining tasks does not end the search for the others."""
+    hostile.faults.add(Step.START, Fault.fewer_records())
+    two = Fault.edit("two rows", lambda data: {**data, "rows": data["rows"][-2:]})
+    hostile.faults.add(Step.LIST, two, times=5)
+    a2e = make_client(journal=tmp_path / "jobs.db" if with_journal else None)
+    inputs = {**SAMPLES["image_to_video"], "number_of_images": 3}
+    task = await a2e.image_to_video.start(**inputs, key="k" if with_journal else None)
+    async with asyncio.timeout(20):
+        while len(known(a2e, task)) < 3 and not a2e.unknown():
+            await asyncio.sleep(0.01)
+    found = known(a2e, task)
+    for lost in a2e.unknown():
+        found |= set((await a2e.recover(lost)).ids)
+    assert found == set(hostile.ledger.ids)
+
+
+async def test_closing_during_the_first_scans_leaves_the_rest_unknown(
+    hostile: HostileServer, make_client: MakeClient
+) -> None:
+    """Without a journal, `unknown` is the only place that still names what was paid."""
+    hostile.behaviour.respell = str.upper
+    hostile.faults.add(Step.START, Fault.fewer_records())
+    a2e = make_client()
+    inputs = {**SAMPLES["image_to_video"], "number_of_images": 3, "name": "My take"}
+    starting = asyncio.create_task(a2e.image_to_video.start(**inputs))
+    while not hostile.ledger.ids:
+        await asyncio.sleep(0.001)
+    await a2e.aclose()
+    task = await starting
+    assert len(task.ids) + sum(lost.expected for lost in a2e.unknown()) == 3
+
+
+@pytest.mark.parametrize("lag", [0.0, 60.0])
+async def test_a_budget_counts_tasks_that_are_not_named(
+    hostile: HostileServer, make_client: MakeClient, lag: float
+) -> None:
+    """The quoted price is that of all tasks, and stays counted while some are missing."""
+    hostile.behaviour.list_lag = lag
+    hostile.faults.add(Step.START, Fault.fewer_records(), times=None)
+    budget = Budget(50)
+    a2e = make_client(budget=budget)
+    inputs = {**SAMPLES["image_to_video"], "number_of_images": 3}
+    hostile.behaviour.quote = {"coins": 21}
+    for _ in range(2):
+        await a2e.image_to_video.start(**inputs)
+    with pytest.raises(BudgetExceeded):
+        await a2e.image_to_video.start(**inputs)
+    assert budget.spent == 42
+    assert len(hostile.ledger.ids) == 6  # 7 coins each

@@ -67,6 +67,8 @@ class StartAttempt:
     unknown_outcome: StartOutcomeUnknown | None = None
     reservation: Reservation = field(factory=Reservation)
     """What its budgets have reserved for it."""
+    counted_in_full: bool = False
+    """Budgets have counted the price of all tasks that it ordered, named or not."""
     upload_coins: int = 0
     """Coins paid to upload its inputs."""
     event_number: int | None = None

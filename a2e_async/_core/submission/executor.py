@@ -93,7 +93,7 @@ class StartExecutor:
         emitter: "EventEmitter | None",
         on_unclaimed: Callable[[Task[Any]], None],
         withdraw: Callable[[StartAttempt], None],
-        run_in_background: Callable[[Coroutine[Any, Any, None]], None],
+        run_in_background: Callable[[Coroutine[Any, Any, None], Recovery], None],
     ) -> None:
         self.output_source: OutputSource | None = None
         self.remaining_searches: set[object] = set()
@@ -431,7 +431,13 @@ class StartExecutor:
             return None
         self._known_tasks.mark_resolved(attempt.start_id)
         task = self._assign_task(attempt, ids, records)
-        attempt.reservation.commit(kind.name, task.coins, kind.ref(ids))
+        recovery = attempt.recovery
+        incomplete = recovery is not None and len(ids) < recovery.expected
+        # The response names the price of its own tasks alone. What was reserved is the price of
+        # all of them, and the others are charged as well.
+        attempt.counted_in_full = incomplete and bool(attempt.reservation)
+        coins = None if attempt.counted_in_full else task.coins
+        attempt.reservation.commit(kind.name, coins, kind.ref(ids))
         if self._recorder is None:
             return task
         ours = await self._recorder.record_accepted(attempt, ids, task.coins)
@@ -486,8 +492,9 @@ class StartExecutor:
         records = self._decode_records(attempt.kind, rows)
         remaining = self._make_task(attempt, ids, records)
         self._admission.occupy_by_existing(attempt.services.tenant, remaining)
-        for budget in attempt.reservation.budgets:
-            budget.count_task(remaining.coins, attempt.kind.ref(ids))
+        if not attempt.counted_in_full:
+            for budget in attempt.reservation.budgets:
+                budget.count_task(remaining.coins, attempt.kind.ref(ids))
         if self._recorder is not None:
             await self._recorder.record_accepted(attempt, ids, remaining.coins)
         if not attempt.waiters:
@@ -558,19 +565,34 @@ class StartExecutor:
                     self.remaining_searches.discard(token)
             if entry is None:
                 return
-        self._run_in_background(self._search_and_count_remaining(attempt, remaining, token))
+        self._run_in_background(
+            self._search_and_count_remaining(attempt, remaining, token), remaining
+        )
 
     async def _search_and_count_remaining(
         self, attempt: StartAttempt, remaining: Recovery, start_id: object
     ) -> None:
         services, meta = attempt.services, attempt.inputs.meta
-        task = await self.find_remaining_tasks(
-            attempt.kind, remaining, start_id, services=services, meta=meta
-        )
-        if task is not None:
-            for budget in attempt.reservation.budgets:
-                budget.count_task(task.coins, attempt.kind.ref(task.ids))
+        while True:
+            task = await self.find_remaining_tasks(
+                attempt.kind, remaining, start_id, services=services, meta=meta
+            )
+            if task is None:
+                return
+            if not attempt.counted_in_full:
+                for budget in attempt.reservation.budgets:
+                    budget.count_task(task.coins, attempt.kind.ref(task.ids))
             self._on_unclaimed(task)
+            missing = remaining.expected - len(task.ids)
+            if missing <= 0:
+                return
+            # A list may show the tasks one after the other.
+            remaining = evolve(remaining, expected=missing)
+            if self._recorder is None or not isinstance(start_id, str):
+                continue
+            if await self._recorder.record_remaining_intent(start_id, remaining, meta) is None:
+                return
+            start_id = remaining_tasks_key(start_id)
 
     async def find_remaining_tasks(
         self,
@@ -607,7 +629,11 @@ class StartExecutor:
             if book is not None and key is not None:
                 await book.record_remaining_accepted(key, task, remaining)
             return task
-        if result.is_absent and not self._recovery_search.closed:
+        age = (utc_now() - remaining.sent_at).total_seconds()
+        # A list may lag, as for a start that is to be submitted again: until then absence proves
+        # nothing, and the entry stays for later runs.
+        old_enough = seconds_until_absence_counts(age, MIN_AGE_FOR_RESEND) <= 0
+        if result.is_absent and old_enough and not self._recovery_search.closed:
             self._known_tasks.mark_resolved(start_id)
             if book is not None and key is not None:
                 await book.drop_remaining(key)

@@ -403,10 +403,11 @@ class StartRegistry:
         if name is not None:
             reservation_for(self._budget).count_found(name, task.coins, _task_ref(task))
 
-    def _search_in_background(self, search: Coroutine[Any, Any, None]) -> None:
-        """Continue a search after its start has returned, until the client is closed."""
+    def _search_in_background(self, search: Coroutine[Any, Any, None], remaining: Recovery) -> None:
+        """Search for ``remaining`` tasks after their start has returned, until it closes."""
         if self._closed:
             search.close()
+            self._add_unknown_start(remaining)
             return
         task = asyncio.get_running_loop().create_task(search, context=Context())
         self._background_searches.add(task)
