@@ -85,7 +85,11 @@ def python_passages(source: str) -> Iterator[tuple[int, str]]:
                 comments = []
             comments.append(token.string.lstrip("#"))
             last = line
-        elif token.type in {tokenize.STRING, middle}:
+        elif token.type == tokenize.STRING:
+            start = token.string.partition(token.string[-1])[0]
+            fields = r"\{[^{}]*\}" if "f" in start.lower() else r"(?!)"
+            yield line, re.sub(fields, "", token.string)  # before 3.12 an f-string is one token
+        elif token.type == middle:
             yield line, token.string
     if comments:
         yield last - len(comments) + 1, "\n".join(comments)
