@@ -184,6 +184,8 @@ def hide_signatures(value: Any) -> Any:
         # Every poll of every task passes here: two searches rule out most texts.
         if "://" not in value and "a2e-" not in value:
             return value
+        if _PLAIN_URL.fullmatch(value):
+            return value
         if _WHOLE_URL.fullmatch(value):
             return value if bare_url(value) == value else SignedUrl(value)
         shown = redact(value)
@@ -200,6 +202,9 @@ def hide_signatures(value: Any) -> Any:
         return named if all(made[name] is named[name] for name in named) else made
     return value
 
+
+_PLAIN_URL: Final = re.compile(r"https?://[^\s\"<>?#@]*")
+"""A URL in which `bare_url` has nothing to remove."""
 
 _WHOLE_URL: Final = re.compile(r"(?i)\s*https?://[^\s\"<>]*\s*")
 
