@@ -8,6 +8,8 @@ import pytest
 
 from a2e_async import A2E, Budget, Task
 from a2e_async._core.journal.protocol import BeginResult, Entry, State
+from a2e_async._core.submission.attempt import StartAttempt
+from a2e_async._core.submission.executor import StartExecutor
 from a2e_async._core.submission.recovery_search import SCAN_DELAYS
 from a2e_async.cli.journal import settle
 from a2e_async.errors import BudgetExceeded, JournalError, TaskFailed
@@ -433,3 +435,28 @@ async def test_a_budget_counts_tasks_that_are_not_named(
         await a2e.image_to_video.start(**inputs)
     assert budget.spent == 42
     assert len(hostile.ledger.ids) == 6  # 7 coins each
+
+
+@pytest.mark.parametrize("lag", [0.0, 0.3])
+async def test_a_budget_counts_more_than_its_estimate(
+    hostile: HostileServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, lag: float
+) -> None:
+    """Where no price is known before, each task counts at the price that the service names."""
+    monkeypatch.setattr("a2e_async._core.submission.executor.SHORT_SCAN_DELAYS", (0.0,))
+    monkeypatch.setattr("a2e_async._core.submission.recovery_search.SCAN_DELAYS", SCAN_DELAYS)
+    hostile.behaviour.list_lag = lag
+    hostile.faults.add(Step.START, Fault.fewer_records())
+    budget = Budget(100, unknown_cost=1)
+    a2e = make_client(budget=budget)
+    monkeypatch.setattr(StartExecutor, "_price_before_uploads", unquoted)
+    inputs = {**SAMPLES["image_to_video"], "number_of_images": 3}
+    task = await a2e.image_to_video.start(**inputs)
+    async with asyncio.timeout(20):
+        while len(known(a2e, task)) < 3:
+            await asyncio.sleep(0.01)
+    assert budget.spent == 21
+
+
+async def unquoted(_: StartExecutor, attempt: StartAttempt) -> tuple[list[Any], bool]:
+    """Return the price of a start that cannot be quoted."""
+    return [(attempt.kind.name, None)], True

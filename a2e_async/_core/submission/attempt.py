@@ -67,8 +67,8 @@ class StartAttempt:
     unknown_outcome: StartOutcomeUnknown | None = None
     reservation: Reservation = field(factory=Reservation)
     """What its budgets have reserved for it."""
-    counted_in_full: bool = False
-    """Budgets have counted the price of all tasks that it ordered, named or not."""
+    prepaid: int = 0
+    """Coins that budgets have counted for tasks which its response did not name."""
     upload_coins: int = 0
     """Coins paid to upload its inputs."""
     event_number: int | None = None

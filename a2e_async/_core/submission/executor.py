@@ -36,6 +36,7 @@ from a2e_async._core.submission.recovery_search import (
 from a2e_async._core.tasks.kind import TaskKind
 from a2e_async._core.tasks.parsing import StartRefusal, read_id, read_record, read_start_response
 from a2e_async._core.tasks.task import Task, TaskServices
+from a2e_async._core.typeguards import parse_price
 from a2e_async._core.webhooks.tokens import WebhookTarget
 from a2e_async.errors import A2EError, BudgetExceeded, InvalidRequest, StartOutcomeUnknown
 from a2e_async.models import MediaType, Record, Recovery
@@ -431,19 +432,35 @@ class StartExecutor:
             return None
         self._known_tasks.mark_resolved(attempt.start_id)
         task = self._assign_task(attempt, ids, records)
-        recovery = attempt.recovery
-        incomplete = recovery is not None and len(ids) < recovery.expected
-        # The response names the price of its own tasks alone. What was reserved is the price of
-        # all of them, and the others are charged as well.
-        attempt.counted_in_full = incomplete and bool(attempt.reservation)
-        coins = None if attempt.counted_in_full else task.coins
-        attempt.reservation.commit(kind.name, coins, kind.ref(ids))
+        attempt.reservation.commit(kind.name, self._price_to_count(attempt, task), kind.ref(ids))
         if self._recorder is None:
             return task
         ours = await self._recorder.record_accepted(attempt, ids, task.coins)
         if not ours:
             return None
         return task if len(ours) == len(ids) else self._assign_task(attempt, ours, records)
+
+    def _price_to_count(self, attempt: StartAttempt, task: Task[Any]) -> int | None:
+        """Return the coins that budgets count for a start, with tasks that are not named yet.
+
+        A response names the price of its own tasks alone. What was reserved is the price of all
+        of them, and the others are charged as well.
+        """
+        named, reserved = parse_price(task.coins), attempt.reservation.price
+        recovery = attempt.recovery
+        if recovery is None or len(task.ids) >= recovery.expected or reserved is None:
+            return named
+        attempt.prepaid = max(0, reserved - (named or 0))
+        return max(reserved, named or 0)
+
+    def _count_remaining(self, attempt: StartAttempt, task: Task[Any]) -> None:
+        """Count found tasks of a start in its budgets, beyond what is counted already."""
+        coins = parse_price(task.coins) or 0
+        covered = min(coins, attempt.prepaid)
+        attempt.prepaid -= covered
+        if coins > covered:
+            for budget in attempt.reservation.budgets:
+                budget.count_task(coins - covered, attempt.kind.ref(task.ids))
 
     def _assign_task(
         self, attempt: StartAttempt, ids: tuple[str, ...], records: Sequence[RawRecord]
@@ -492,9 +509,7 @@ class StartExecutor:
         records = self._decode_records(attempt.kind, rows)
         remaining = self._make_task(attempt, ids, records)
         self._admission.occupy_by_existing(attempt.services.tenant, remaining)
-        if not attempt.counted_in_full:
-            for budget in attempt.reservation.budgets:
-                budget.count_task(remaining.coins, attempt.kind.ref(ids))
+        self._count_remaining(attempt, remaining)
         if self._recorder is not None:
             await self._recorder.record_accepted(attempt, ids, remaining.coins)
         if not attempt.waiters:
@@ -579,9 +594,7 @@ class StartExecutor:
             )
             if task is None:
                 return
-            if not attempt.counted_in_full:
-                for budget in attempt.reservation.budgets:
-                    budget.count_task(task.coins, attempt.kind.ref(task.ids))
+            self._count_remaining(attempt, task)
             self._on_unclaimed(task)
             missing = remaining.expected - len(task.ids)
             if missing <= 0:
