@@ -12,6 +12,7 @@ from attrs import evolve
 
 from a2e_async import Budget
 from a2e_async._core.journal import recorder as module
+from a2e_async._core.journal.keys import key_of_incomplete_start, remaining_tasks_key
 from a2e_async._core.journal.protocol import ClosedBy, Entry, EntryChanges, LeaseLost, State
 from a2e_async._core.journal.recorder import JournalRecorder, recovery_from_entry
 from a2e_async._core.journal.rules import MAX_TIME_IN_FLIGHT
@@ -763,7 +764,7 @@ def test_a_recovery_is_what_an_entry_holds() -> None:
 
 # -- remaining tasks of a start ------------------------------------------------------------------
 
-REST = "auto:rest:k"
+REST = remaining_tasks_key("k", NOW)
 
 
 async def incomplete(book: JournalRecorder, clients: Clients, **values: Any) -> Entry:
@@ -800,6 +801,19 @@ async def test_nothing_is_split_where_nothing_can_be_found(
         entry = clients.entries[0]
     assert await book.split_remaining(entry) is None
     assert clients.entries == [entry]
+
+
+async def test_a_later_start_of_the_key_has_another_entry(clients: Clients) -> None:
+    """The first one was pruned, and the entry of its remaining tasks was not."""
+    book, _ = clients.book()
+    entry = await incomplete(book, clients)
+    first = await book.split_remaining(entry)
+    later = await book.split_remaining(evolve(entry, sent_at=NOW.timestamp() + 60))
+    assert first is not None
+    assert later is not None
+    assert first.key != later.key
+    assert key_of_incomplete_start(first.key) == key_of_incomplete_start(later.key) == "k"
+    assert key_of_incomplete_start("k") is None
 
 
 async def test_remaining_tasks_of_another_client_are_left_to_it(clients: Clients) -> None:
@@ -873,11 +887,11 @@ async def test_remaining_tasks_that_do_not_exist_are_dropped(
     assert await book.is_incomplete("k")
     assert await book.is_incomplete("other")
     journal.fails = frozenset({"acquire", "get"})
-    await book.drop_remaining("k")
+    await book.drop_remaining("k", NOW)
     assert warned(caplog) == ["The disk is full."] * 2
     assert await book.is_incomplete("k")
     journal.fails = frozenset()
-    await book.drop_remaining("k")
+    await book.drop_remaining("k", NOW)
     assert [(one.key, one.expected) for one in clients.entries] == [("k", 1)]
     assert not await book.is_incomplete("k")
 

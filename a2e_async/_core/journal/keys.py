@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from datetime import datetime
 from typing import Final
 
 _REMAINING_KEY_PREFIX: Final = "auto:rest:"
@@ -16,17 +17,17 @@ def generate_key(prefix: str) -> str:
     return f"{prefix}:{time.time_ns():016x}{secrets.token_hex(8)}"
 
 
-def remaining_tasks_key(key: str) -> str:
-    """Return the key of the entry for tasks that the response to this key's start left out.
+def remaining_tasks_key(key: str, sent_at: datetime) -> str:
+    """Return the key of the entry for tasks that the response to a start left out.
 
-    It is derived from the start's key, so that all clients use the same entry.
+    It is derived from the start's key and time, so that all clients use the same entry, and a
+    later start with the same key, after the first one was pruned, has another one.
     """
-    return f"{_REMAINING_KEY_PREFIX}{key}"
+    return f"{_REMAINING_KEY_PREFIX}{round(sent_at.timestamp() * 1000):x}:{key}"
 
 
 def key_of_incomplete_start(key: str) -> str | None:
-    """Return the key of the start that a `remaining_tasks_key` belongs to; None for any other
-    key."""
-    return (
-        key.removeprefix(_REMAINING_KEY_PREFIX) if key.startswith(_REMAINING_KEY_PREFIX) else None
-    )
+    """Return the key of the start that a `remaining_tasks_key` belongs to, else None."""
+    if not key.startswith(_REMAINING_KEY_PREFIX):
+        return None
+    return key.removeprefix(_REMAINING_KEY_PREFIX).partition(":")[2]

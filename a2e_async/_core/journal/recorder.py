@@ -431,11 +431,12 @@ class JournalRecorder:
             logger.exception("%s could not be written to the journal; retrying later", paid.ref)
         await self.record_no_remaining_tasks(key)
 
-    async def drop_remaining(self, key: str) -> None:
+    async def drop_remaining(self, key: str, sent_at: datetime) -> None:
         """Record that a start has no further tasks, as the lists or its outputs prove."""
+        remaining_key = remaining_tasks_key(key, sent_at)
         try:
-            if await self.journal.acquire(remaining_tasks_key(key)):
-                await self.journal.drop(remaining_tasks_key(key))
+            if await self.journal.acquire(remaining_key):
+                await self.journal.drop(remaining_key)
         except JournalError as error:
             logger.warning("%s", error)  # at worst the next run searches again
         await self.record_no_remaining_tasks(key)
@@ -506,7 +507,8 @@ class JournalRecorder:
             return
         changes: dict[str, Any] = {}
         if good and entry.expected > len(entry.ids) and len(record.outputs) >= entry.expected:
-            await self.drop_remaining(entry.key)  # one task has all outputs that were ordered
+            # One task has all outputs that were ordered.
+            await self.drop_remaining(entry.key, recovery_from_entry(entry).sent_at)
         else:
             await self.split_remaining(entry)
         if not good:
@@ -675,7 +677,7 @@ async def clear_expected_tasks(journal: Journal, key: str) -> None:
 def _remaining_entry(key: str, remaining: Recovery, meta: Mapping[str, Any] | None) -> Entry:
     """Return the entry for the tasks that the response to a key's start left out."""
     return Entry(
-        key=remaining_tasks_key(key),
+        key=remaining_tasks_key(key, remaining.sent_at),
         kind=remaining.kind,
         digest=remaining.digest,
         state=State.INTENT,

@@ -562,7 +562,7 @@ class StartExecutor:
         if remaining is None:
             return
         key = None if self._recorder is None else attempt.key
-        token = object() if key is None else remaining_tasks_key(key)
+        token = object() if key is None else remaining_tasks_key(key, remaining.sent_at)
         if token in self.remaining_searches:
             return
         self._known_tasks.mark_resolved(attempt.start_id)
@@ -605,7 +605,7 @@ class StartExecutor:
                 continue
             if await self._recorder.record_remaining_intent(start_id, remaining, meta) is None:
                 return
-            start_id = remaining_tasks_key(start_id)
+            start_id = remaining_tasks_key(start_id, remaining.sent_at)
 
     async def find_remaining_tasks(
         self,
@@ -649,7 +649,7 @@ class StartExecutor:
         if result.is_absent and old_enough and not self._recovery_search.closed:
             self._known_tasks.mark_resolved(start_id)
             if book is not None and key is not None:
-                await book.drop_remaining(key)
+                await book.drop_remaining(key, remaining.sent_at)
             return None
         if book is not None and key is not None and not await book.is_incomplete(key):
             self._known_tasks.mark_resolved(start_id)
