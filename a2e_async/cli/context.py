@@ -32,6 +32,10 @@ class CommandContext:
     """The tasks that this command started or waits for, by ref."""
     lost_starts: "list[Recovery]" = field(factory=list["Recovery"])
     """Starts that were sent and got no response."""
+    unclaimed: "list[Task[Any]]" = field(factory=list["Task[Any]"])
+    """Tasks that the client found after their start had returned; nothing has waited for them."""
+    unknown: "list[Recovery]" = field(factory=list["Recovery"])
+    """Charged starts, or parts of them, that the client had not found when it was closed."""
     event_listeners: list[Callable[[Event], None]] = field(factory=list[Callable[[Event], None]])
     unsaved_outputs: "list[Output]" = field(factory=list["Output"])
     """Charged results that belong to no task and are not saved; only their URLs lead to them."""
@@ -83,6 +87,8 @@ class CommandContext:
             # Closing waits for starts in flight. Nothing awaits their tasks, so they are kept here.
             for task in a2e.unclaimed():
                 self.track(task)
+            self.unclaimed += a2e.unclaimed()
+            self.unknown += a2e.unknown()
             self.unsaved_outputs += self.collect_unsaved() if self.collect_unsaved else ()
             self.lost_starts += [one for one in a2e.unknown() if one not in self.lost_starts]
 

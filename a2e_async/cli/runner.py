@@ -42,7 +42,7 @@ def run_command(
         logging.getLogger("asyncio").addHandler(logging.NullHandler())
     with handle_signals() as signals:
         try:
-            return asyncio.run(signals.run(work(context)))
+            return _report_left_over(context, asyncio.run(signals.run(work(context))))
         except (KeyboardInterrupt, asyncio.CancelledError):
             signals.reporting = True
             return _report_interruption(context, signals.code)
@@ -52,6 +52,31 @@ def run_command(
                 signals.reporting = True
                 return _report_interruption(context, signals.code)
             return report_error(error, context)
+
+
+def _report_left_over(context: CommandContext, code: int) -> int:
+    """Print which charged tasks a command that succeeded has not handled; return the exit code.
+
+    The response to a start may name fewer tasks than were ordered. The client searches for the
+    others while the command continues, and these are of no job.
+    """
+    if code != exit_codes.OK:
+        return code  # it has reported what is left
+    for task in context.unclaimed:
+        context.printer.error(
+            f"The start also created {task.ref}, which its response did not name. Download it "
+            f"with: a2e task download {task.ref}"
+        )
+        code = exit_codes.PARTIAL
+    for recovery in context.unknown:
+        tasks = "1 task" if recovery.expected == 1 else f"{recovery.expected} tasks"
+        context.printer.error(
+            f"{describe_lost_start(recovery)} may have created {tasks} more, which may have been "
+            f"charged and were not found. Search for the name {recovery.name!r} in: "
+            f"{where_to_search(recovery)}"
+        )
+        code = exit_codes.UNKNOWN
+    return code
 
 
 def report_error(error: Exception, context: CommandContext) -> int:

@@ -1,6 +1,7 @@
 """Law 3: all tasks of a start are found, even those missing from its response."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from a2e_async._core.journal.protocol import BeginResult, Entry, State
 from a2e_async._core.submission.attempt import StartAttempt
 from a2e_async._core.submission.executor import StartExecutor
 from a2e_async._core.submission.recovery_search import SCAN_DELAYS
+from a2e_async.cli import exit_codes, main
 from a2e_async.cli.journal import settle
 from a2e_async.errors import BudgetExceeded, JournalError, TaskFailed
 from tests.contract.samples import SAMPLES
 from tests.hostile import Fault, HostileServer, Step
-from tests.laws.conftest import MakeClient
+from tests.laws.conftest import API_KEY, MakeClient
 
 SEVERAL = {
     "image_to_video": {"number_of_images": 3},
@@ -460,3 +462,49 @@ async def test_a_budget_counts_more_than_its_estimate(
 async def unquoted(_: StartExecutor, attempt: StartAttempt) -> tuple[list[Any], bool]:
     """Return the price of a start that cannot be quoted."""
     return [(attempt.kind.name, None)], True
+
+
+@pytest.mark.parametrize("command", ["start", "run", "batch"])
+@pytest.mark.parametrize("found", [True, False])
+async def test_the_command_line_names_what_was_left_out(
+    hostile: HostileServer,
+    quick: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    command: str,
+    found: bool,
+) -> None:
+    """A command that succeeded otherwise says which charged tasks are left, also by its code."""
+    monkeypatch.setenv("A2E_API_KEY", API_KEY)
+    monkeypatch.setenv("A2E_BASE_URL", hostile.base_url)
+    monkeypatch.chdir(tmp_path)
+    if found:
+        monkeypatch.setattr("a2e_async._core.submission.executor.SHORT_SCAN_DELAYS", (0.0,))
+        monkeypatch.setattr("a2e_async._core.submission.recovery_search.SCAN_DELAYS", (0.4, 0.5))
+        hostile.behaviour.list_lag = 0.3
+    else:
+        hostile.behaviour.respell = str.upper
+    hostile.faults.add(Step.START, Fault.fewer_records())
+    inputs = {**SAMPLES["image_to_video"], "number_of_images": 3, "name": "My take"}
+    if command == "batch":
+        row = {"kind": "image_to_video", "key": "k", "input": inputs}
+        Path("jobs.jsonl").write_text(json.dumps(row))
+        words = ["batch", "jobs.jsonl", "-o", "out", "--journal", "jobs.db"]
+    else:
+        flags = [(f"--{name.replace('_', '-')}", str(value)) for name, value in inputs.items()]
+        words = [command, "image_to_video", *(word for flag in flags for word in flag)]
+    code = await asyncio.to_thread(main, words)
+    said = capsys.readouterr().err
+    first, *rest = hostile.ledger.ids
+    if found:
+        assert code == exit_codes.PARTIAL, said
+        assert f"a2e task download image_to_video:{'+'.join(reversed(rest))}" in said or (
+            f"a2e task download image_to_video:{'+'.join(rest)}" in said
+        )
+    else:
+        assert code == exit_codes.UNKNOWN, said
+        assert "2 tasks more" in said
+        assert "My take" in said
+        assert "a2e list image_to_video" in said
+    assert f"download image_to_video:{first}" not in said
