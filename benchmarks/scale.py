@@ -99,15 +99,15 @@ class Calls:
 
     def __init__(self, a2e: A2E) -> None:
         self.made = self.records = 0
-        looker = a2e._components.poller._fetcher
-        fetch = looker.fetch
+        fetcher = a2e._components.poller._fetcher
+        fetch = fetcher.fetch
 
-        async def counted(look: Any) -> Any:
+        async def counted(request: Any) -> Any:
             self.made += 1
-            self.records += len(look.watches)
-            return await fetch(look)
+            self.records += len(request.polled_tasks)
+            return await fetch(request)
 
-        looker.fetch = counted  # type: ignore[method-assign]
+        fetcher.fetch = counted  # type: ignore[method-assign]
 
 
 def point(count: int, paced: bool, loop: str, short: bool) -> dict[str, Any]:
