@@ -17,16 +17,20 @@ from a2e_async.sandbox import Sandbox
 
 from .conftest import KEY, LONG
 
-BEGIN = """
-import sys, threading, time
+BEGIN = r"""
+import os, sys, threading, time
 import a2e_async
 from a2e_async.events import Accepted
 
 DUB = {"source_url": "https://media.example/talk.wav", "target_lang": "es"}
 
+def say(*words):
+    # print() writes a line and its end apart; two threads speak here.
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
 def on_event(event):
     if isinstance(event, Accepted):
-        print("accepted", event.ref, event.claimed, flush=True)
+        say("accepted", event.ref, event.claimed)
 
 def client():
     return a2e_async.blocking(rate=None, poll_interval=0.02, on_event=on_event, journal=sys.argv[1])
@@ -136,14 +140,14 @@ def test_the_program_goes_on(sandbox: Sandbox, tmp_path: Path) -> None:
         try:
             a2e.dubbing.run(**DUB)
         except KeyboardInterrupt:
-            print("interrupted", flush=True)
+            say("interrupted")
         (left,) = a2e.unclaimed()
-        print(left.ref, flush=True)
+        say(left.ref)
         outcomes = a2e.batch((a2e.dubbing.job(**DUB, key=str(n)) for n in range(9)), limit=2)
         try:
             next(outcomes)
         except KeyboardInterrupt:
-            print("interrupted", [t.name for t in threading.enumerate()][1:], flush=True)
+            say("interrupted", [t.name for t in threading.enumerate()][1:])
         a2e.credits.balance()
         """,
     )
@@ -172,7 +176,7 @@ def test_twice(sandbox: Sandbox, tmp_path: Path) -> None:
             try:
                 a2e.dubbing.start(**DUB)
             finally:
-                print("leaving", flush=True)
+                say("leaving")
         """,
     )
     wait_for(lambda: sandbox.calls["start", "dubbing"])
@@ -226,11 +230,11 @@ def test_in_a_forked_process(sandbox: Sandbox, tmp_path: Path) -> None:
             try:
                 a2e.credits.balance()
             except a2e_async.errors.ConfigurationError as error:
-                print(error, flush=True)
+                say(error)
             a2e.close()
             os._exit(0)
         os.wait()
-        print(a2e.credits.balance().coins > 0, flush=True)
+        say(a2e.credits.balance().coins > 0)
         """,
     )
     code, out, error = program.end()
