@@ -38,7 +38,7 @@ ROWS = {
         f"{CALLS}::test_uploads_are_not_paid_for_a_start_that_does_not_fit",
         f"{BUDGET}::test_a_batch_counts_over_all_its_runs",
     ],
-    "… and only the length of its uploaded files": [
+    "… because of the length of an uploaded file": [
         f"{CALLS}::test_the_price_may_depend_on_the_duration"
     ],
     "another paid call": [f"{CALLS}::test_a_full_budget_refuses_every_call"],
