@@ -32,15 +32,15 @@ from a2e_async._core.submission.budget import (
     commit_on_exit,
 )
 from a2e_async._core.submission.calls import ChargedCalls
-from a2e_async._core.submission.fair_queue import Tenant
+from a2e_async._core.submission.file_transfers import FileTransfers, PresignFactory
 from a2e_async._core.submission.starts import CLOSE_TIMEOUT, StartRegistry
 from a2e_async._core.tasks.kind import TaskKind
 from a2e_async._core.tasks.task import Task, TaskServices
+from a2e_async._core.tasks.tenant import Tenant
 from a2e_async._core.typeguards import is_mapping
 from a2e_async._core.version import __version__
 from a2e_async._core.webhooks.receiver import Webhooks
 from a2e_async._core.webhooks.tokens import WebhookTarget
-from a2e_async.account.files import FileTransfers, PresignFactory
 from a2e_async.errors import ClientClosed, ConfigurationError
 from a2e_async.events import Event
 from a2e_async.kinds.operations import delete_record, find_record, request_quote
@@ -222,6 +222,7 @@ def build_components(
     )
     starter = StartRegistry(
         session,
+        poller,
         services,
         files,
         request_timeout=request_timeout,

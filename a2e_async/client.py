@@ -169,7 +169,9 @@ class A2E(Namespaces):
     @property
     def files(self) -> "files.Files":
         """Uploads and downloads."""
-        return self._context.files.namespace
+        from a2e_async.account.files import Files
+
+        return Files(self._context.files)
 
     @property
     def webhooks(self) -> "Webhooks":
@@ -237,7 +239,7 @@ class A2E(Namespaces):
         A task occupies its slot until this client has seen its end. `unclaimed` lists only the
         caller's tasks. Raises `InvalidInput`.
         """
-        from a2e_async._core.submission.fair_queue import validate_tenant
+        from a2e_async._core.tasks.tenant import validate_tenant
 
         made = validate_tenant(caller, max_unfinished, max_wait)
         room = self._context
@@ -406,7 +408,7 @@ class A2E(Namespaces):
         journal until it is seen again, settled or pruned. ``task.key`` and ``task.meta`` are those
         of the start. Raises `JournalError`, and `ConfigurationError` without a journal.
         """
-        from a2e_async._core.journal.resume import iter_unfinished
+        from a2e_async._core.submission.resume import iter_unfinished
         from a2e_async.kinds.registry import kind_named, kind_names
 
         book = self._components.recorder

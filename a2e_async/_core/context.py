@@ -12,8 +12,8 @@ from a2e_async.models import OutputSource
 if TYPE_CHECKING:
     from a2e_async._core.http.session import ApiSession
     from a2e_async._core.submission.calls import ChargedCalls
+    from a2e_async._core.submission.file_transfers import FileTransfers
     from a2e_async._core.submission.starts import StartRegistry
-    from a2e_async.account.files import FileTransfers
 
 
 class RequestKwargs(TypedDict):

@@ -6,9 +6,11 @@
 from collections.abc import Callable
 from contextvars import Context
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from a2e_async._core.http.request_events import CURRENT_START
+from a2e_async._core.tasks.kind import TaskKind
+from a2e_async._core.tasks.task import Task
 from a2e_async.events import (
     Accepted,
     Attached,
@@ -25,10 +27,14 @@ from a2e_async.events import (
 )
 from a2e_async.models import Record, Recovery
 
-if TYPE_CHECKING:
-    from a2e_async._core.polling.polled_tasks import PollRequest
-    from a2e_async._core.submission.attempt import StartAttempt
-    from a2e_async._core.tasks.task import Task
+
+class NumberedStart(Protocol):
+    """The part of a start that its events are about, see `StartAttempt`."""
+
+    event_number: int | None
+
+    @property
+    def kind(self) -> TaskKind[..., Any]: ...
 
 
 class EventEmitter:
@@ -40,7 +46,7 @@ class EventEmitter:
 
     # -- a start -----------------------------------------------------------------------------
 
-    def start_requested(self, attempt: "StartAttempt", context: Context) -> None:
+    def start_requested(self, attempt: NumberedStart, context: Context) -> None:
         """A start was requested; ``context`` is the context that its asyncio task runs in."""
         attempt.event_number = next(self._start_numbers)
         # Requests that are made in this context then carry the number of the start.
@@ -48,7 +54,7 @@ class EventEmitter:
         self.emit(StartRequested(start=attempt.event_number, kind=attempt.kind.name))
 
     def start_accepted(
-        self, attempt: "StartAttempt", task: "Task[Any]", *, claimed: bool, found: bool
+        self, attempt: NumberedStart, task: Task[Any], *, claimed: bool, found: bool
     ) -> None:
         """A start has its task, which may have ended already."""
         ref = task.kind.ref(task.ids)
@@ -65,7 +71,7 @@ class EventEmitter:
         if task.done and task.kind.pollable:
             self._task_finished(task, None)
 
-    def task_resumed(self, task: "Task[Any]", start: int | None = None) -> None:
+    def task_resumed(self, task: Task[Any], start: int | None = None) -> None:
         """The task of a start was found in the journal."""
         self.emit(Resumed(ref=task.kind.ref(task.ids), kind=task.kind.name, start=start))
 
@@ -73,7 +79,7 @@ class EventEmitter:
         """The outcome of a start, or of another paid call, is unknown."""
         self.emit(StartLost(recovery=recovery, start=start))
 
-    def not_started(self, attempt: "StartAttempt", error: BaseException | None) -> None:
+    def not_started(self, attempt: NumberedStart, error: BaseException | None) -> None:
         """A start ended without a task; ``error`` is None if it was withdrawn."""
         if attempt.event_number is not None:
             name = None if error is None else type(error).__name__
@@ -81,25 +87,27 @@ class EventEmitter:
 
     # -- a task ------------------------------------------------------------------------------
 
-    def wait_started(self, task: "Task[Any]") -> None:
+    def wait_started(self, task: Task[Any]) -> None:
         """A wait for a task begins."""
         if task._last_polled_at is None:
             self.emit(Attached(ref=task.kind.ref(task.ids), kind=task.kind.name))
 
-    def polled(self, request: "PollRequest", duration: float, error: BaseException | None) -> None:
-        """A poll has finished."""
+    def polled(
+        self, kind: str, mode: str, tasks: int, duration: float, error: BaseException | None
+    ) -> None:
+        """A poll of this many tasks has finished, after ``duration`` seconds."""
         self.emit(
             Polled(
-                kind=request.kind.name,
-                mode=request.mode.value,
-                tasks=len(request.polled_tasks),
+                kind=kind,
+                mode=mode,
+                tasks=tasks,
                 duration=duration,
                 error=None if error is None else type(error).__name__,
             )
         )
 
     def record_changed(
-        self, task: "Task[Any]", record: Record, previous_poll_at: float | None, now: float
+        self, task: Task[Any], record: Record, previous_poll_at: float | None, now: float
     ) -> None:
         """A poll showed a changed record; ``previous_poll_at`` is when it was polled before."""
         self.emit(
@@ -114,11 +122,11 @@ class EventEmitter:
         if task.done:
             self._task_finished(task, None if previous_poll_at is None else now - previous_poll_at)
 
-    def task_gone(self, task: "Task[Any]") -> None:
+    def task_gone(self, task: Task[Any]) -> None:
         """The service does not know a task any more."""
         self._task_finished(task, None, gone=True)
 
-    def wait_ended(self, task: "Task[Any]", error: BaseException, *, last: bool) -> None:
+    def wait_ended(self, task: Task[Any], error: BaseException, *, last: bool) -> None:
         """A wait ended before its task did."""
         ref, name = task.kind.ref(task.ids), type(error).__name__
         self.emit(WaitEnded(ref=ref, kind=task.kind.name, error=name, last=last))
@@ -127,7 +135,7 @@ class EventEmitter:
         """The client is closed."""
         self.emit(Closed())
 
-    def _task_finished(self, task: "Task[Any]", delay: float | None, *, gone: bool = False) -> None:
+    def _task_finished(self, task: Task[Any], delay: float | None, *, gone: bool = False) -> None:
         self.emit(
             Finished(
                 ref=task.kind.ref(task.ids),

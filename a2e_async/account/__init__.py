@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from a2e_async.account.avatars import Avatar, Avatars
     from a2e_async.account.backgrounds import Background, Backgrounds
     from a2e_async.account.credits import Balance, Credits, Transaction
-    from a2e_async.account.files import Files, FileTransfers
+    from a2e_async.account.files import Files
     from a2e_async.account.legacy import AddedUser, Legacy, UploadPermit
     from a2e_async.account.speech import Speech
     from a2e_async.account.streaming import StreamingAvatar, StreamingAvatars, StreamingRoom
@@ -24,7 +24,6 @@ __all__ = [
     "Backgrounds",
     "Balance",
     "Credits",
-    "FileTransfers",
     "Files",
     "Legacy",
     "Speech",
@@ -51,7 +50,7 @@ def __getattr__(name: str) -> Any:
             import a2e_async.account.backgrounds as module
         case "Balance" | "Credits" | "Transaction":
             import a2e_async.account.credits as module
-        case "FileTransfers" | "Files":
+        case "Files":
             import a2e_async.account.files as module
         case "AddedUser" | "Legacy" | "UploadPermit":
             import a2e_async.account.legacy as module

@@ -16,11 +16,10 @@ from a2e_async._core.submission.fair_queue import (
     FairQueue,
     QueuedStart,
     StartStage,
-    Tenant,
     estimate_wait,
     remaining_time,
-    validate_tenant,
 )
+from a2e_async._core.tasks.tenant import Tenant, validate_tenant
 from a2e_async.errors import InvalidInput
 
 

@@ -24,6 +24,9 @@ from a2e_async._core.paths import local_path
 from a2e_async.errors import InvalidInput
 from a2e_async.models import MediaType
 
+MAX_UPLOAD_BYTES: Final = 5 * 1024**3
+"""Maximum size of an upload in bytes: the limit of one presigned PUT."""
+
 BLOCK_BYTES: Final = 1024 * 1024
 """Bytes per read."""
 

@@ -24,6 +24,7 @@ from a2e_async._core.journal.protocol import (
     State,
     UploadedInput,
 )
+from a2e_async._core.journal.recorded_start import RecordedStart
 from a2e_async._core.journal.rules import MAX_TIME_IN_FLIGHT, is_same_start
 from a2e_async._core.redact import redact
 from a2e_async._core.tasks.kind import TaskKind, split_ref
@@ -32,7 +33,6 @@ from a2e_async.errors import JournalError, KeyConflict
 from a2e_async.models import Output, Record, Recovery, Status
 
 if TYPE_CHECKING:
-    from a2e_async._core.submission.attempt import StartAttempt
     from a2e_async._core.tasks.task import Task
 
 logger = logging.getLogger("a2e_async.journal")
@@ -93,7 +93,7 @@ class JournalRecorder:
     # -- a start -----------------------------------------------------------------------------
 
     async def reserve_key(
-        self, attempt: "StartAttempt", *, check_first: bool = True
+        self, attempt: RecordedStart, *, check_first: bool = True
     ) -> Entry | None:
         """Reserve a start's key; return the entry if the key already has a task.
 
@@ -150,7 +150,7 @@ class JournalRecorder:
                 return None
             await self._wait_for_change(entry)
 
-    async def record_intent(self, attempt: "StartAttempt") -> None:
+    async def record_intent(self, attempt: RecordedStart) -> None:
         """Record that the start is about to be sent.
 
         Raises `LeaseLost` if another client has taken the key meanwhile; then nothing may be sent.
@@ -209,7 +209,7 @@ class JournalRecorder:
             self.withdraw(key)
 
     async def record_accepted(
-        self, attempt: "StartAttempt", ids: tuple[str, ...], coins: int | None
+        self, attempt: RecordedStart, ids: tuple[str, ...], coins: int | None
     ) -> tuple[str, ...]:
         """Record the ids of an accepted start; return those that no other entry holds.
 
@@ -270,7 +270,7 @@ class JournalRecorder:
             if failure is not None:
                 raise failure
 
-    async def record_lost(self, attempt: "StartAttempt") -> None:
+    async def record_lost(self, attempt: RecordedStart) -> None:
         """Record that no response will arrive for the start."""
         recovery = attempt.recovery
         if (
@@ -287,7 +287,7 @@ class JournalRecorder:
         except JournalError as error:
             logger.warning("%s", error)  # the intent is recorded, which is what matters
 
-    async def drop_start(self, attempt: "StartAttempt") -> None:
+    async def drop_start(self, attempt: RecordedStart) -> None:
         """Drop the entry of a start that the service did not accept."""
         if attempt.key is None:
             return
@@ -304,7 +304,7 @@ class JournalRecorder:
             break
         self._unsent_since.pop(attempt.key, None)
 
-    async def _drop_entry(self, attempt: "StartAttempt", key: str, *, is_own: bool) -> None:
+    async def _drop_entry(self, attempt: RecordedStart, key: str, *, is_own: bool) -> None:
         try:
             if is_own or await self._entry_belongs_to(attempt, key):
                 await self.journal.drop(key)
@@ -380,7 +380,7 @@ class JournalRecorder:
         except JournalError as error:
             logger.warning("%s", error)
 
-    async def restore_key(self, attempt: "StartAttempt") -> None:
+    async def restore_key(self, attempt: RecordedStart) -> None:
         """Set the key of an attempt that searches by its recovery, if the journal has its entry."""
         recovery = attempt.recovery
         assert recovery is not None  # noqa: S101  # set by whoever asks for a search
@@ -604,7 +604,7 @@ class JournalRecorder:
 
     # -- inside ------------------------------------------------------------------------------
 
-    async def _entry_belongs_to(self, attempt: "StartAttempt", key: str) -> bool:
+    async def _entry_belongs_to(self, attempt: RecordedStart, key: str) -> bool:
         entry, recovery = await self.journal.get(key), attempt.recovery
         if entry is None or recovery is None or entry.owner != self.journal.owner:
             return False
@@ -639,7 +639,7 @@ class JournalRecorder:
 
     def _build_entry(
         self,
-        attempt: "StartAttempt",
+        attempt: RecordedStart,
         state: State,
         ids: tuple[str, ...] = (),
         coins: int | None = None,

@@ -11,7 +11,7 @@ from a2e_async._core.tasks.kind import TaskKind
 from a2e_async.errors import A2EError
 
 if TYPE_CHECKING:
-    from a2e_async._core.polling.waiters import Waiter
+    from a2e_async._core.tasks.waiter import Waiter
 
 MIN_TASKS_FOR_LIST: Final = 8
 """Number of tasks of one kind from which one list page costs less than their detail requests."""

@@ -28,10 +28,11 @@ from a2e_async._core.polling.schedule import (
     PollSchedule,
 )
 from a2e_async._core.polling.waiter_registry import WaiterRegistry
-from a2e_async._core.polling.waiters import Waiter, poller_crashed_error
+from a2e_async._core.polling.waiters import poller_crashed_error
 from a2e_async._core.polling.wakeups import ListenToAllEntries, Wakeups
 from a2e_async._core.tasks.kind import TaskKind, check_pollable
 from a2e_async._core.tasks.parsing import read_record
+from a2e_async._core.tasks.waiter import Waiter
 from a2e_async._core.webhooks.tokens import webhook_poll_factor
 from a2e_async.errors import (
     A2EError,
@@ -317,7 +318,13 @@ class Poller:
             failed = error
             raise
         finally:
-            self._emitter.polled(request, loop.time() - began, failed)
+            self._emitter.polled(
+                request.kind.name,
+                request.mode.value,
+                len(request.polled_tasks),
+                loop.time() - began,
+                failed,
+            )
 
     def _handle_records(
         self, request: PollRequest, records: Mapping[str, Any], complete: bool, now: float

@@ -12,11 +12,11 @@ from a2e_async._core.polling.schedule import PollSchedule
 from a2e_async._core.polling.waiters import (
     DeadlineHeap,
     OnTaskEnded,
-    Waiter,
     result_missing_error,
     task_gone_error,
     timeout_error,
 )
+from a2e_async._core.tasks.waiter import Waiter
 from a2e_async.errors import A2EError, TaskTimeout
 from a2e_async.models import Record
 

@@ -1,15 +1,13 @@
-"""Waiters, their deadlines, and the errors that a wait can end with."""
+"""The deadlines of waiters, and the errors that a wait can end with."""
 
-import asyncio
 import copy
 import heapq
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attrs import define
-
 from a2e_async._core.polling.polled_tasks import PolledTask
 from a2e_async._core.tasks.kind import TaskKind
+from a2e_async._core.tasks.waiter import Waiter
 from a2e_async.errors import A2EError, ResultMissing, TaskGone, TaskTimeout
 
 if TYPE_CHECKING:
@@ -20,35 +18,6 @@ class OnTaskEnded(Protocol):
     """Called when a remote task has ended (``observed``) or is no longer polled."""
 
     def __call__(self, kind: TaskKind[..., Any], id: str, *, end_was_observed: bool) -> None: ...
-
-
-@define(eq=False)
-class Waiter:
-    """A caller that waits for a task. ``future`` is resolved with None when the wait is over."""
-
-    task: "Task[Any]"
-    future: "asyncio.Future[None]"
-    deadline: float
-    unfinished_ids: tuple[str, ...]
-    """Ids whose final record was not seen yet."""
-    any_change: bool
-    """Resolve at the first changed record, not only at the end."""
-    internal: bool = False
-    """Internal observer; reports only through `WaiterRegistry.on_task_ended`."""
-    last_poll: bool = False
-    """The deadline has passed: the poll in flight, or the one due now, is the last."""
-
-    def __lt__(self, other: "Waiter") -> bool:
-        return self.deadline < other.deadline
-
-    def resolve(self, error: A2EError | None = None) -> None:
-        """Resolve the waiter's future, with ``error`` if given, unless it is resolved already."""
-        if self.future.done():
-            return
-        if error is None:
-            self.future.set_result(None)
-        else:
-            self.future.set_exception(error)
 
 
 class DeadlineHeap:

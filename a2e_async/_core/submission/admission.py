@@ -10,25 +10,23 @@ the tasks in slots that the start could use; the poller combines this with all o
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import define, field
-
+from a2e_async._core.submission.attempt import Slot, StartAttempt
 from a2e_async._core.submission.fair_queue import (
     CapScope,
     FairQueue,
-    QueuedStart,
-    Tenant,
     estimate_wait,
     remaining_time,
 )
 from a2e_async._core.tasks.kind import TaskKind
 from a2e_async._core.tasks.task import Task, TaskServices
+from a2e_async._core.tasks.tenant import Tenant
 from a2e_async.errors import ClientClosed, TooBusy
 
 if TYPE_CHECKING:
-    from a2e_async._core.submission.attempt import StartAttempt
+    from a2e_async._core.polling.poller import Poller
 
 DEFAULT_TASK_DURATION: Final = 60.0
 """Assumed duration (s) of a task if nothing is known about its kind."""
@@ -43,29 +41,16 @@ So the caller's next try sees the current number of unfinished tasks.
 """
 
 
-@define(eq=False, kw_only=True)
-class Slot(QueuedStart):
-    """A start's slot: first in the queue, then occupied by its tasks."""
-
-    kind: TaskKind[..., Any]
-    counts_toward_cap: bool
-    """A cap applies; otherwise the start only waits for its turn and then frees the slot."""
-    granted: "asyncio.Future[None] | None" = None
-    unfinished_ids: set[str] = field(factory=set[str])
-    """Ids of its tasks that may still be running."""
-    held_since: float = 0.0
-    task_handle: Task[Any] | None = None
-    stop_polling: Callable[[], object] | None = None
-
-
 class AdmissionControl:
     """The slots of one client. ``max_unfinished`` limits its unfinished remote tasks."""
 
-    def __init__(self, services: TaskServices, max_unfinished: int | None) -> None:
+    def __init__(
+        self, poller: "Poller", services: TaskServices, max_unfinished: int | None
+    ) -> None:
         self.enabled = max_unfinished is not None
         """Whether starts need a slot: there is a cap, or there are tenants."""
         self._services = services
-        self._poller = services.poller
+        self._poller = poller
         self._fair_queue: FairQueue[Slot] = FairQueue(max_unfinished)
         self._waiting_slots: set[Slot] = set()
         self._occupied_slots: set[Slot] = set()
@@ -81,7 +66,7 @@ class AdmissionControl:
 
     # -- steps of a start ----------------------------------------------------------------------
 
-    async def acquire(self, attempt: "StartAttempt") -> None:
+    async def acquire(self, attempt: StartAttempt) -> None:
         """Wait for a slot. Raises `TooBusy` after the tenant's ``max_wait``."""
         if attempt.slot is not None:
             return  # a second submission keeps the slot of the first
@@ -98,7 +83,7 @@ class AdmissionControl:
             self.release(attempt)
             raise
 
-    def mark_sent(self, attempt: "StartAttempt") -> None:
+    def mark_sent(self, attempt: StartAttempt) -> None:
         """Note that the start is being sent."""
         if attempt.slot is None:
             return
@@ -107,7 +92,7 @@ class AdmissionControl:
             # Without a cap the slot only served the order of the starts.
             self.release(attempt)
 
-    def occupy(self, attempt: "StartAttempt", task: Task[Any]) -> None:
+    def occupy(self, attempt: StartAttempt, task: Task[Any]) -> None:
         """Pass the start's slot on to its tasks, which occupy it until they end."""
         slot, attempt.slot = attempt.slot, None
         if slot is None:
@@ -128,7 +113,7 @@ class AdmissionControl:
             slot.task_count = len(slot.unfinished_ids)
             self._admit(self._fair_queue.add_running(slot))
 
-    def release(self, attempt: "StartAttempt") -> None:
+    def release(self, attempt: StartAttempt) -> None:
         """Free a start's slot: it was not accepted, or its outcome will remain unknown."""
         slot, attempt.slot = attempt.slot, None
         if slot is not None:

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
@@ -12,13 +12,13 @@ from attrs import define, field
 from a2e_async._core.redact import stable_url
 from a2e_async._core.schema.inputs import TaskInput, is_url
 from a2e_async._core.submission.budget import Reservation
+from a2e_async._core.submission.fair_queue import QueuedStart
 from a2e_async._core.tasks.kind import TaskKind
 from a2e_async.errors import InvalidInput, StartOutcomeUnknown
 from a2e_async.models import Recovery
 
 if TYPE_CHECKING:
     from a2e_async._core.files.upload import LocalUpload
-    from a2e_async._core.submission.admission import Slot
     from a2e_async._core.tasks.task import Task, TaskServices
 
 _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuv"
@@ -26,6 +26,21 @@ _BIT_OFFSETS: Final = range(0, 100, 5)
 
 PreparedMedia = Mapping[tuple[str, int | None], "LocalUpload | str"]
 """Each media input of a start by field and list index: its URL or a checked local file."""
+
+
+@define(eq=False, kw_only=True)
+class Slot(QueuedStart):
+    """A start's slot: first in the queue, then occupied by its tasks."""
+
+    kind: TaskKind[..., Any]
+    counts_toward_cap: bool
+    """A cap applies; otherwise the start only waits for its turn and then frees the slot."""
+    granted: "asyncio.Future[None] | None" = None
+    unfinished_ids: set[str] = field(factory=set[str])
+    """Ids of its tasks that may still be running."""
+    held_since: float = 0.0
+    task_handle: "Task[Any] | None" = None
+    stop_polling: Callable[[], object] | None = None
 
 
 @define(eq=False, kw_only=True, repr=False)
@@ -75,7 +90,7 @@ class StartAttempt:
     """The number of this start in events, if there is a listener."""
     sent_at_loop_time: float | None = None
     """Event loop time (s) just before this process sent it."""
-    slot: "Slot | None" = None
+    slot: Slot | None = None
     """Its slot. Once the task is known, the task occupies the slot and this is None."""
 
     def __repr__(self) -> str:

@@ -6,15 +6,12 @@ unsent starts, and if neither the tenant's nor the client's cap would be exceede
 only counts; `AdmissionControl` does the waiting and observes the end of tasks.
 """
 
-import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
-from attrs import define, field, frozen
-
-from a2e_async.errors import InvalidInput
+from attrs import define, field
 
 MAX_ADMITTED_UNSENT: Final = 4
 """Maximum number of admitted but unsent starts of one tenant.
@@ -31,37 +28,6 @@ OVERDUE_SHARE: Final = 0.1
 
 CapScope = Literal["caller", "client"]
 """The cap that is reached: the tenant's ("caller") or the client's."""
-
-
-@frozen
-class Tenant:
-    """The owner of some starts. ``max_wait`` limits how long a start waits for its slot (s)."""
-
-    name: str
-    max_unfinished: int | None = None
-    max_wait: float | None = None
-
-
-def validate_tenant(name: Any, max_unfinished: Any, max_wait: Any) -> Tenant:
-    """Return a tenant with these options. Raises `InvalidInput`."""
-    if not isinstance(name, str) or not name:
-        raise InvalidInput(
-            f"caller must be a non-empty str, such as str(user.id), not {type(name).__name__}.",
-            field="caller",
-        )
-    whole = isinstance(max_unfinished, int) and not isinstance(max_unfinished, bool)
-    if max_unfinished is not None and not (whole and max_unfinished > 0):
-        raise InvalidInput(
-            f"max_unfinished must be an integer of at least 1, got {max_unfinished!r:.60}.",
-            field="max_unfinished",
-        )
-    number = isinstance(max_wait, int | float) and not isinstance(max_wait, bool)
-    if max_wait is not None and not (number and 0 <= max_wait < math.inf):
-        raise InvalidInput(
-            f"max_wait must be a number of seconds, 0 or more, got {max_wait!r:.60}.",
-            field="max_wait",
-        )
-    return Tenant(name, max_unfinished, max_wait)
 
 
 class StartStage(Enum):
@@ -108,6 +74,7 @@ def _fits(unfinished: int, task_count: int, max_unfinished: int | None) -> bool:
 
 class FairQueue(Generic[T]):
     """The queues of one client. ``max_unfinished`` limits its unfinished remote tasks.
+
 
     Methods that may make room return the starts that are admitted as a result.
     """
@@ -266,6 +233,7 @@ class FairQueue(Generic[T]):
 
 def estimate_wait(needed: int, remaining_times: Sequence[float], typical_duration: float) -> float:
     """Estimate the seconds until ``needed`` slots will be free.
+
 
     ``remaining_times`` (s) are those of the tasks in slots; ``typical_duration`` (s) is how long
     the next tasks will occupy theirs.

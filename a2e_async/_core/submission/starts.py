@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from a2e_async._core.http.session import ApiSession
     from a2e_async._core.journal.protocol import Entry
     from a2e_async._core.journal.recorder import JournalRecorder
+    from a2e_async._core.polling.poller import Poller
     from a2e_async._core.submission.budget import Budget
     from a2e_async._core.submission.quotes import FetchPrice
     from a2e_async.models import OutputSource
@@ -61,6 +62,7 @@ class StartRegistry:
     def __init__(
         self,
         session: "ApiSession",
+        poller: "Poller",
         services: TaskServices,
         media_uploader: MediaUploader,
         *,
@@ -76,6 +78,7 @@ class StartRegistry:
         emitter: "EventEmitter | None" = None,
         make_mark: Callable[[], str] = new_mark,
     ) -> None:
+        self._poller = poller
         self._services = services
         self._media_uploader = media_uploader
         self._mark_names = mark_names
@@ -84,7 +87,7 @@ class StartRegistry:
         self._budget = budget
         self._budget_queue = budget_queue or BudgetQueue()
         self._emitter = emitter
-        self.admission = AdmissionControl(services, max_unfinished)
+        self.admission = AdmissionControl(poller, services, max_unfinished)
         self._webhook = webhook
         self._known_tasks = KnownTaskIds(recorder)
         self._recovery_search = RecoverySearch(
@@ -184,7 +187,7 @@ class StartRegistry:
     ) -> StartAttempt:
         """Return the attempt in progress under the same key, or a new one."""
         self._check_open()
-        self._services.poller.loop_affinity.check()
+        self._poller.loop_affinity.check()
         own = self._make_mark()
         name, mark = outgoing_name(kind, inputs.name, own, mark_names=self._mark_names)
         media = await self._prepare_media(inputs)
@@ -207,7 +210,7 @@ class StartRegistry:
                 reservation=reservation_for(self._budget, budget),
             )
             if attempt.webhook_id is not None:
-                self._services.poller.wakeups.listen()
+                self._poller.wakeups.listen()
         return attempt
 
     async def recover(
@@ -218,7 +221,7 @@ class StartRegistry:
         Return its task, or raise as `start` does.
         """
         self._check_open()
-        self._services.poller.loop_affinity.check()
+        self._poller.loop_affinity.check()
         attempt = StartAttempt(
             kind=kind,
             inputs=TaskInput(),
@@ -327,7 +330,7 @@ class StartRegistry:
         are paid for, and only another start with the same key would search for them again.
         """
         self._closed = True
-        if self._services.poller.loop_affinity.loop_is_gone():
+        if self._poller.loop_affinity.loop_is_gone():
             return
         self.admission.close()
         self._budget_queue.close()

@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from attrs import define
 
@@ -27,17 +27,31 @@ from a2e_async.models import Record, Status, merge_records
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from a2e_async._core.polling.poller import Poller
-    from a2e_async._core.submission.fair_queue import Tenant
+    from a2e_async._core.tasks.tenant import Tenant
+    from a2e_async._core.tasks.waiter import Waiter
 
 R = TypeVar("R", bound=Record)
+
+
+class TaskPoller(Protocol):
+    """What a task uses of its client's poller, see `Poller`."""
+
+    async def wait(
+        self, task: "Task[Any]", *, deadline: float, any_change: bool = False
+    ) -> None: ...
+
+    def add_waiter(
+        self, task: "Task[Any]", *, deadline: float, any_change: bool = False
+    ) -> "Waiter": ...
+
+    def remove_waiter(self, waiter: "Waiter", error: BaseException | None = None) -> None: ...
 
 
 @define(kw_only=True)
 class TaskServices:
     """The parts of a client that its tasks use. Made by the client; shared by its tasks."""
 
-    poller: "Poller"
+    poller: TaskPoller
     mark_claimed: "Callable[[Task[Any]], None]"
     on_handle_dropped: "Callable[[Task[Any]], None]"
     delete: "Callable[[TaskKind[..., Any], str], Coroutine[Any, Any, None]]"

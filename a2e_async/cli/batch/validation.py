@@ -20,7 +20,6 @@ from a2e_async._core.schema.inputs import (
 )
 from a2e_async._core.tasks.kind import Job
 from a2e_async._core.typeguards import is_list
-from a2e_async.account.files import MAX_UPLOAD_BYTES
 from a2e_async.cli.batch.csv_cells import is_plain
 from a2e_async.cli.batch.job_file import JobLine, LineError, read_rows
 from a2e_async.errors import InvalidInput
@@ -193,7 +192,7 @@ def _media_inputs(kind: str) -> frozenset[str]:
 @lru_cache(maxsize=4096)
 def _file_error(path: str, types: tuple[Any, ...], name: str) -> InvalidInput | None:
     """Return the error of a local file, if any. Cached: many jobs often use the same file."""
-    from a2e_async._core.files.local_file import check_local_file
+    from a2e_async._core.files.local_file import MAX_UPLOAD_BYTES, check_local_file
 
     try:
         check_local_file(path, allowed=types, field=name, max_bytes=MAX_UPLOAD_BYTES)

@@ -3,18 +3,16 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from a2e_async._core.journal.keys import key_of_incomplete_start
 from a2e_async._core.journal.protocol import Entry, State
+from a2e_async._core.journal.recorder import JournalRecorder
+from a2e_async._core.submission.calls import ChargedCalls
+from a2e_async._core.submission.starts import StartRegistry
 from a2e_async._core.tasks.kind import TaskKind
 from a2e_async._core.tasks.task import Task
 from a2e_async.errors import A2EError, StartOutcomeUnknown
-
-if TYPE_CHECKING:
-    from a2e_async._core.journal.recorder import JournalRecorder
-    from a2e_async._core.submission.calls import ChargedCalls
-    from a2e_async._core.submission.starts import StartRegistry
 
 logger = logging.getLogger("a2e_async.journal")
 
@@ -23,9 +21,9 @@ PAGE_SIZE: Final = 500
 
 
 async def iter_unfinished(
-    recorder: "JournalRecorder",
-    start_registry: "StartRegistry",
-    charged_calls: "ChargedCalls",
+    recorder: JournalRecorder,
+    start_registry: StartRegistry,
+    charged_calls: ChargedCalls,
     find_kind: Callable[[str], TaskKind[..., Any] | None],
     *,
     missing: bool = False,
@@ -107,7 +105,7 @@ async def iter_unfinished(
 
 
 async def _is_unchanged(
-    recorder: "JournalRecorder", start_registry: "StartRegistry", entry: Entry
+    recorder: JournalRecorder, start_registry: StartRegistry, entry: Entry
 ) -> bool:
     """Whether an entry is unchanged: a start in this client may have continued it meanwhile."""
     current = await recorder.journal.get(entry.key)
