@@ -13,7 +13,7 @@ Record = dict[str, Any]
 
 
 @attrs.define(slots=True)
-class StreamingRoom:
+class OpenRoom:
     """A streaming-avatar room, paid for until it expires."""
 
     opened: float
@@ -40,7 +40,7 @@ class AccountState:
     previews_until: float = 0.0
     """When the previews are dropped, in service time."""
 
-    rooms: dict[str, StreamingRoom] = attrs.field(factory=dict[str, StreamingRoom])
+    rooms: dict[str, OpenRoom] = attrs.field(factory=dict[str, OpenRoom])
     files: dict[str, SimulatedTask] = attrs.field(factory=dict[str, SimulatedTask])
     """Files of calls that start no task: they are in no list but can be downloaded."""
 

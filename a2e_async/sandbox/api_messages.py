@@ -13,7 +13,7 @@ from .api_spec import Operation
 
 
 @attrs.frozen(slots=True)
-class ApiResponse:
+class SandboxResponse:
     """A response of the service: the HTTP status and the JSON envelope."""
 
     status: int
@@ -26,7 +26,7 @@ class ApiResponse:
 
 
 @attrs.frozen(slots=True)
-class ApiRequest:
+class SandboxRequest:
     """A request to one operation, already routed and decoded."""
 
     operation: Operation

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from .account_operations.registry import ACCOUNT_HANDLERS
-from .api_messages import ApiRequest, ApiResponse
+from .api_messages import SandboxRequest, SandboxResponse
 from .api_spec import Router, all_operations
 from .clock import Moment
 from .kind_operations.dispatch import handle_kind_request
@@ -13,7 +13,7 @@ from .kinds.registry import KINDS
 from .service import Service
 
 
-def handle(service: Service, request: ApiRequest, now: Moment) -> ApiResponse:
+def handle(service: Service, request: SandboxRequest, now: Moment) -> SandboxResponse:
     """Carry out one request and return its response.
 
     ``now`` must not be earlier than in any previous call.

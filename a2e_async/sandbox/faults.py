@@ -51,7 +51,7 @@ class Fault:
 
 
 @attrs.define(slots=True)
-class TokenBucket:
+class RequestLimit:
     """A token bucket in real time."""
 
     per_second: float
@@ -94,7 +94,7 @@ class Faults:
 
     _lock: threading.RLock = attrs.field(factory=threading.RLock)
     _queue: list[Fault] = attrs.field(init=False, factory=list[Fault])
-    _limiter: TokenBucket | None = attrs.field(init=False, default=None)
+    _limiter: RequestLimit | None = attrs.field(init=False, default=None)
 
     # Requests
 
@@ -191,7 +191,7 @@ class Faults:
     def rate_limit(self, per_second: float, burst: float = 1) -> None:
         """Limit the rate of all API requests, in real seconds: 429 with Retry-After above it."""
         with self._lock:
-            self._limiter = TokenBucket(per_second, burst)
+            self._limiter = RequestLimit(per_second, burst)
 
     # Tasks
 

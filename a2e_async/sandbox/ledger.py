@@ -36,7 +36,7 @@ class Charge:
 
 
 @attrs.frozen(slots=True)
-class Transaction:
+class LedgerEntry:
     """A change of the balance: positive for income, negative for spending."""
 
     id: str
@@ -54,7 +54,7 @@ class Ledger:
     balance: int
     spent: int = attrs.field(init=False, default=0)
     charges: list[Charge] = attrs.field(init=False, factory=list[Charge])
-    transactions: list[Transaction] = attrs.field(init=False, factory=list[Transaction])
+    transactions: list[LedgerEntry] = attrs.field(init=False, factory=list[LedgerEntry])
     _charge_by_task: dict[str, tuple[int, int]] = attrs.field(
         init=False, factory=dict[str, tuple[int, int]]
     )
@@ -62,7 +62,7 @@ class Ledger:
     def grant_initial_balance(self, transaction_id: str, at: float) -> None:
         """Record the initial balance as the first transaction."""
         note = "Grant"
-        self.transactions.append(Transaction(transaction_id, self.balance, at, note, self.balance))
+        self.transactions.append(LedgerEntry(transaction_id, self.balance, at, note, self.balance))
 
     def charge(self, charge: Charge, transaction_id: str) -> None:
         """Charge the coins and record the transaction.
@@ -101,7 +101,7 @@ class Ledger:
     ) -> None:
         self.balance += amount
         self.spent -= amount
-        self.transactions.append(Transaction(transaction_id, amount, at, note, self.balance, ids))
+        self.transactions.append(LedgerEntry(transaction_id, amount, at, note, self.balance, ids))
 
 
 def _split_coins(coins: int, parts: int) -> list[int]:

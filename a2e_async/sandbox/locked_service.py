@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-from .api_messages import ApiRequest, ApiResponse
+from .api_messages import SandboxRequest, SandboxResponse
 from .clock import ServiceClock
 from .dispatch import handle
 from .faults import Faults
@@ -98,7 +98,7 @@ class LockedService:
         """Return a context manager: the service, locked and brought up to date."""
         return _SettledService(self)
 
-    def handle(self, request: ApiRequest) -> ApiResponse:
+    def handle(self, request: SandboxRequest) -> SandboxResponse:
         """Carry out one API request."""
         with self.lock:
             return handle(self.service, request, self.clock.now())

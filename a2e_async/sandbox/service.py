@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from .account_state import AccountState
-from .api_messages import ApiResponse
+from .api_messages import SandboxResponse
 from .clock import Moment
 from .faults import Faults
 from .kinds.input_rules import IMAGE_SUFFIXES, url_suffix
@@ -105,9 +105,9 @@ class Service:
 
     # Responses
 
-    def accept(self, data: Any, status: int = 200) -> ApiResponse:
+    def accept(self, data: Any, status: int = 200) -> SandboxResponse:
         """Return a success with this data."""
-        return ApiResponse(status, {"code": 0, "data": data, "trace_id": self.trace_id()})
+        return SandboxResponse(status, {"code": 0, "data": data, "trace_id": self.trace_id()})
 
     def refuse(
         self,
@@ -115,7 +115,7 @@ class Service:
         message: str,
         errors: Sequence[FieldProblem] = (),
         code: int | None = None,
-    ) -> ApiResponse:
+    ) -> SandboxResponse:
         """Return a failure.
 
         The text is under ``message`` or, at random, under ``msg``, as in the real service.
@@ -125,9 +125,9 @@ class Service:
         if errors:
             body["errors"] = [attrs.asdict(item) for item in errors]
         body["trace_id"] = self.trace_id()
-        return ApiResponse(status, body)
+        return SandboxResponse(status, body)
 
-    def pay(self, charge: Charge, now: Moment) -> ApiResponse | None:
+    def pay(self, charge: Charge, now: Moment) -> SandboxResponse | None:
         """Charge the coins; return the failure response when the balance is too low."""
         try:
             self.ledger.charge(charge, self.new_id(now))

@@ -16,7 +16,7 @@ from a2e_async.cli.demo.command import FAULTS_VARIABLE
 from a2e_async.cli.demo.jobs import KINDS, DemoJob, RequestCounts, plan
 from a2e_async.cli.demo.live_table import render
 from a2e_async.cli.demo.output_directory import OutputDirectory
-from a2e_async.cli.demo.report import Report
+from a2e_async.cli.demo.report import DemoReport
 from a2e_async.kinds.registry import kind_named
 from a2e_async.models import Output
 from a2e_async.sandbox import check_media
@@ -79,7 +79,7 @@ def test_a_start_whose_answer_is_lost_is_found(tmp_path: Path) -> None:
 
 def test_books_that_do_not_agree_are_told(tmp_path: Path) -> None:
     charge = {"kind": "dubbing", "ids": ["a"], "coins": 5, "refunded": 0}
-    report = Report(
+    report = DemoReport(
         jobs=[],
         ledger={"charges": [charge], "leaks": []},
         request_counts=RequestCounts(),

@@ -164,7 +164,7 @@ async def test_a_part_without_a_result(
     a2e: A2E, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A missing part raises an error after the other parts were saved."""
-    monkeypatch.setattr("a2e_async._core.polling.waiter_registry.RESULT_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("a2e_async._core.polling.waiters.RESULT_GRACE_SECONDS", 0.2)
     sandbox.faults.no_result("kling_image")
     task = await a2e.kling_image.start(prompt="a lake", n=3)
     with pytest.raises(ResultMissing) as caught:

@@ -219,7 +219,7 @@ async def test_no_result(
     a2e: A2E, sandbox: Sandbox, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A completed task without a result completes; reading its output raises an error."""
-    monkeypatch.setattr("a2e_async._core.polling.waiter_registry.RESULT_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("a2e_async._core.polling.waiters.RESULT_GRACE_SECONDS", 0.2)
     sandbox.faults.no_result("dubbing")
     task = await a2e.dubbing.start(**DUB)
     with pytest.raises(ResultMissing) as caught:

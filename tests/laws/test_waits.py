@@ -315,7 +315,7 @@ async def test_a_result_that_stays_out_leaves_the_task_open(
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
 ) -> None:
-    monkeypatch.setattr("a2e_async._core.polling.waiter_registry.RESULT_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("a2e_async._core.polling.waiters.RESULT_GRACE_SECONDS", 0.2)
     hostile.behaviour.result_delay = 3600
     async with make_client(journal=tmp_path / "jobs.db") as a2e:
         (task,) = await started(a2e, kind)
@@ -347,7 +347,7 @@ async def test_what_has_no_result_is_acknowledged_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The user may acknowledge a task without results."""
-    monkeypatch.setattr("a2e_async._core.polling.waiter_registry.RESULT_GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("a2e_async._core.polling.waiters.RESULT_GRACE_SECONDS", 0.1)
     hostile.behaviour.result_delay = 3600
     async with make_client(journal=tmp_path / "jobs.db") as a2e:
         (task,) = await started(a2e, "dubbing")
@@ -390,7 +390,7 @@ async def test_good_results_are_saved_before_a_missing_one_is_told(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("a2e_async._core.polling.waiter_registry.RESULT_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("a2e_async._core.polling.waiters.RESULT_GRACE_SECONDS", 0.2)
     (task,) = await started(make_client(), "image_to_video")
     lost = task.ids[1]
 
@@ -568,7 +568,7 @@ async def test_a_wait_ends_with_the_poll_at_its_deadline(
     how: str,
 ) -> None:
     """The wait ends as soon as that poll has its response, before its time limit."""
-    monkeypatch.setattr("a2e_async._core.polling.waiter_registry.LAST_POLL_TIMEOUT", 3600.0)
+    monkeypatch.setattr("a2e_async._core.polling.waiters.LAST_POLL_TIMEOUT", 3600.0)
     hostile.behaviour.duration = 3600
     (task,) = await started(make_client(), kind)
     if how == "gone":
@@ -584,7 +584,7 @@ async def test_a_wait_ends_with_the_poll_at_its_deadline(
 async def test_a_poll_that_hangs_does_not_hold_a_wait(
     hostile: HostileServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr("a2e_async._core.polling.waiter_registry.LAST_POLL_TIMEOUT", 0.1)
+    monkeypatch.setattr("a2e_async._core.polling.waiters.LAST_POLL_TIMEOUT", 0.1)
     hostile.behaviour.duration = 3600
     (task,) = await started(make_client(), kind)
     fault_all(hostile, Fault.slow(60))

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from a2e_async.sandbox.account_operations import system_catalogue
-from a2e_async.sandbox.api_messages import ApiRequest, ApiResponse
+from a2e_async.sandbox.api_messages import SandboxRequest, SandboxResponse
 from a2e_async.sandbox.api_spec import Operation, all_operations
 from a2e_async.sandbox.clock import Moment
 from a2e_async.sandbox.dispatch import handle, router
@@ -90,8 +90,8 @@ class World:
         body: Any,
         query: Mapping[str, str] | None = None,
         given: str = "",
-    ) -> ApiResponse:
-        return handle(self.service, ApiRequest(operation, given, query or {}, body), self.now)
+    ) -> SandboxResponse:
+        return handle(self.service, SandboxRequest(operation, given, query or {}, body), self.now)
 
 
 def fitting(schema: Schema, name: str, ids: list[str]) -> st.SearchStrategy[Any]:
@@ -195,7 +195,7 @@ def _small(schema: Schema) -> Schema:
     return {**bounds, **schema}
 
 
-def check(answer: ApiResponse) -> None:
+def check(answer: SandboxResponse) -> None:
     """Assert that a response is an envelope with a result or a reason."""
     assert answer.status < 500
     told = json.loads(json_bytes(answer.body), parse_constant=pytest.fail)

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from a2e_async.sandbox.api_messages import ApiRequest, ApiResponse
+from a2e_async.sandbox.api_messages import SandboxRequest, SandboxResponse
 from a2e_async.sandbox.api_spec import kind_table
 from a2e_async.sandbox.clock import Moment
 from a2e_async.sandbox.dispatch import handle, router
@@ -63,10 +63,10 @@ class World:
         )
         self.service.grant_initial_balance(self.now)
 
-    def send(self, method: str, path: str, body: Any = None, query: Any = None) -> ApiResponse:
+    def send(self, method: str, path: str, body: Any = None, query: Any = None) -> SandboxResponse:
         found = router().find(method, path)
         assert found is not None
-        return handle(self.service, ApiRequest(*found, query or {}, body), self.now)
+        return handle(self.service, SandboxRequest(*found, query or {}, body), self.now)
 
     def wait(self, seconds: float) -> None:
         self.now = Moment(self.now.service_time + seconds, self.now.calendar + seconds)

@@ -26,7 +26,7 @@ from a2e_async._core.files.media_types import (
     is_text_mime_type,
     output_may_be_text,
 )
-from a2e_async._core.http.call import sanitize_cause
+from a2e_async._core.http.error_mapping import sanitize_cause
 from a2e_async._core.redact import bare_url, redact
 from a2e_async._core.urls import InvalidUrl
 from a2e_async.errors import TransferError

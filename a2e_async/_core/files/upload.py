@@ -28,7 +28,7 @@ from a2e_async._core.files.local_file import (
     prepare_upload,
 )
 from a2e_async._core.files.media_types import extension_for_mime_type
-from a2e_async._core.http.call import sanitize_cause
+from a2e_async._core.http.error_mapping import sanitize_cause
 from a2e_async._core.redact import bare_url, redact
 from a2e_async._core.urls import InvalidUrl, split_url
 from a2e_async.errors import ClientClosed, DecodeError, TransferError

@@ -33,12 +33,9 @@ from a2e_async._core.http.call import (
     check_path,
     client_timeout,
     current_call,
-    deadline_error,
     encode_json,
     encode_params,
     is_event_stream,
-    map_exception,
-    rate_limit_pause_error,
     read_body,
     read_events,
 )
@@ -49,6 +46,11 @@ from a2e_async._core.http.envelope import (
     clean_trace_id,
     decode_plain_success,
     decode_response,
+)
+from a2e_async._core.http.error_mapping import (
+    deadline_error,
+    map_exception,
+    rate_limit_pause_error,
 )
 from a2e_async._core.http.loop_affinity import CancellableSleep, closed_error
 from a2e_async._core.http.rate_limit import (

@@ -27,8 +27,7 @@ from a2e_async._core.polling.schedule import (
     MAX_MISSED_EVENTS,
     PollSchedule,
 )
-from a2e_async._core.polling.waiter_registry import WaiterRegistry
-from a2e_async._core.polling.waiters import poller_crashed_error
+from a2e_async._core.polling.waiters import WaiterRegistry, poller_crashed_error
 from a2e_async._core.polling.wakeups import ListenToAllEntries, Wakeups
 from a2e_async._core.tasks.kind import TaskKind, check_pollable
 from a2e_async._core.tasks.parsing import read_record

@@ -1,17 +1,30 @@
-"""The deadlines of waiters, and the errors that a wait can end with."""
+"""The registry of waiters, their deadlines, and the errors that a wait can end with."""
+
+# pyright: reportPrivateUsage=false
+# The underscore keeps the bookkeeping of a task out of users' completion; the package uses it.
 
 import copy
 import heapq
+import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from a2e_async._core.polling.polled_tasks import PolledTask
+from a2e_async._core.polling.schedule import PollSchedule
 from a2e_async._core.tasks.kind import TaskKind
 from a2e_async._core.tasks.waiter import Waiter
 from a2e_async.errors import A2EError, ResultMissing, TaskGone, TaskTimeout
+from a2e_async.models import Record
 
 if TYPE_CHECKING:
+    from a2e_async._core.event_emitter import EventEmitter
     from a2e_async._core.tasks.task import Task
+
+LAST_POLL_TIMEOUT: Final = 2.0
+"""Maximum duration (s) of the last poll that is made at a waiter's deadline."""
+
+RESULT_GRACE_SECONDS: Final = 120.0
+"""How long (s) a completed task is polled for a result that it does not show yet."""
 
 
 class OnTaskEnded(Protocol):
@@ -53,6 +66,169 @@ class DeadlineHeap:
         elif len(self._heap) > 64 and len(self._heap) > 4 * waiter_count:
             self._heap = [waiter for waiter in self._heap if not waiter.future.done()]
             heapq.heapify(self._heap)
+
+
+class WaiterRegistry:
+    """Attaches waiters to the tasks of a schedule and resolves them by the records that arrive.
+
+    Owned by the `Poller`; used on its loop only.
+    """
+
+    def __init__(self, schedule: PollSchedule, emitter: "EventEmitter | None") -> None:
+        self.on_task_ended: OnTaskEnded | None = None
+        """Called for each remote task that has ended, or that is no longer polled."""
+        self._schedule = schedule
+        self._emitter = emitter
+        self._deadlines = DeadlineHeap()
+        self._waiter_count = 0
+
+    def add(self, waiter: Waiter, polled_tasks: list[PolledTask]) -> None:
+        """Add a waiter to these polled tasks."""
+        for polled in polled_tasks:
+            polled.waiters += (waiter,)
+        self._waiter_count += 1
+        if waiter.deadline < math.inf:
+            self._deadlines.add(waiter)
+
+    def remove(self, waiter: Waiter) -> None:
+        """Remove a waiter; a polled task without waiters is dropped."""
+        for id in waiter.task.ids:
+            polled = self._schedule.get(waiter.task.kind, id)
+            # The task may have been dropped already, for instance because it has ended.
+            if polled is None or waiter not in polled.waiters:
+                continue
+            polled.waiters = tuple(other for other in polled.waiters if other is not waiter)
+            # A request in flight is kept: a waiter that joins before its response shares it.
+            if not polled.in_flight:
+                self.drop_if_unused(polled)
+        self._waiter_count -= 1
+        self._deadlines.drop_resolved(self._waiter_count)
+
+    def drop_if_unused(self, polled: PolledTask) -> None:
+        """Stop polling if no local or remote waiter remains."""
+        if not polled.waiters and not polled.followers:
+            self._schedule.drop(polled)
+
+    def has_waiter(self, task: "Task[Any]") -> bool:
+        """Return whether a caller waits for the task."""
+        polled_tasks = (self._schedule.get(task.kind, id) for id in task.ids)
+        waits = (waiter for polled in polled_tasks if polled for waiter in polled.waiters)
+        return any(not waiter.internal and not waiter.future.done() for waiter in waits)
+
+    # -- deadlines -------------------------------------------------------------------------
+
+    def next_deadline(self) -> float | None:
+        """Return the next time at which `expire` has something to do."""
+        first = self._deadlines.first()
+        return None if first is None else first.deadline
+
+    def expire(self, now: float, *, rate_limited: bool) -> None:
+        """Poll tasks of expired waiters one last time, then end these waits.
+
+        ``rate_limited``: the service asked for a pause, so no poll can be made.
+        """
+        while (waiter := self._deadlines.pop_expired(now)) is not None:
+            if waiter.last_poll or rate_limited:
+                waiter.resolve(self._timeout_error(waiter))
+                continue
+            # The last poll may take `LAST_POLL_TIMEOUT` seconds; then the waiter expires for good.
+            waiter.last_poll = True
+            waiter.deadline = now + LAST_POLL_TIMEOUT
+            self._deadlines.add(waiter)
+            for id in waiter.unfinished_ids:
+                polled = self._schedule.get(waiter.task.kind, id)
+                if polled is not None:
+                    self._schedule.poll_now(polled, now)
+
+    def end_last_polls(self, polled: PolledTask) -> None:
+        """End the waiters that were waiting for their last poll: it showed nothing new."""
+        for waiter in polled.waiters:
+            if waiter.last_poll:
+                waiter.resolve(self._timeout_error(waiter))
+
+    # -- ends ------------------------------------------------------------------------------
+
+    def deliver(self, polled: PolledTask, record: Record, now: float) -> None:
+        """Pass a record to all waiters of its task."""
+        changed: dict[Task[Any], bool] = {}
+        announced: set[tuple[str, ...]] = set()
+        over = polled.kind.is_final(record)
+        for waiter in polled.waiters:
+            task = waiter.task
+            if task not in changed:
+                before = task._last_polled_at
+                changed[task] = task._observe(record, now)
+                tells = changed[task] and not waiter.internal and task.ids not in announced
+                if self._emitter is not None and tells:
+                    announced.add(task.ids)  # one event a task, however many handles it has
+                    self._emitter.record_changed(task, record, before, now)
+            if over:
+                waiter.unfinished_ids = tuple(id for id in waiter.unfinished_ids if id != polled.id)
+            if not waiter.unfinished_ids or (waiter.any_change and changed[task]):
+                waiter.resolve()
+            elif waiter.last_poll and not over:
+                waiter.resolve(self._timeout_error(waiter))
+        if over:
+            self._notify_ended(polled, observed=True)
+        elif record.done:
+            self._await_late_result(polled, now)
+        elif polled.result_deadline < math.inf:
+            polled.result_deadline = (
+                math.inf
+            )  # it runs again: a later completion gets the full time
+
+    def _await_late_result(self, polled: PolledTask, now: float) -> None:
+        """Poll for a late result; after `RESULT_GRACE_SECONDS` end the waits."""
+        if polled.result_deadline == math.inf:
+            polled.result_deadline = now + RESULT_GRACE_SECONDS
+            if polled.webhook_backed:
+                self._schedule.poll_early(polled, now)  # no further event will announce the result
+        if now < polled.result_deadline:
+            return
+        self._notify_ended(polled, observed=False)
+        for waiter in polled.waiters:
+            record = waiter.task.record
+            if record is not None and record.done:
+                waiter.resolve(result_missing_error(waiter.task))
+
+    def end_gone(self, polled: PolledTask) -> None:
+        """End the waits for a task that the service does not know with `TaskGone`."""
+        self._notify_ended(polled, observed=False)
+        self._schedule.drop(polled)
+        if self._emitter is not None:
+            for task in {waiter.task for waiter in polled.waiters if not waiter.internal}:
+                self._emitter.task_gone(task)
+        for waiter in polled.waiters:
+            waiter.resolve(task_gone_error(waiter.task, polled))
+
+    def fail(self, polled_tasks: list[PolledTask], error: A2EError) -> None:
+        """End all waits for these tasks with an error."""
+        for polled in polled_tasks:
+            self._notify_ended(polled, observed=False)
+            self._schedule.drop(polled)
+            for waiter in polled.waiters:
+                # Each waiter gets its own exception: a shared one would collect the tracebacks of
+                # all.
+                mine = copy.copy(error)
+                mine.__cause__ = error.__cause__
+                mine.add_note(
+                    f"while waiting for {polled.kind.ref((polled.id,))}; the task keeps running"
+                )
+                waiter.resolve(mine)
+
+    def fail_all(self, error: A2EError) -> None:
+        """End all waits with an error."""
+        self.fail(list(self._schedule), error)
+
+    def _notify_ended(self, polled: PolledTask, *, observed: bool) -> None:
+        if self.on_task_ended is not None:
+            self.on_task_ended(polled.kind, polled.id, end_was_observed=observed)
+
+    def _timeout_error(self, waiter: Waiter) -> TaskTimeout:
+        kind = waiter.task.kind
+        return timeout_error(
+            waiter.task, (self._schedule.get(kind, id) for id in waiter.unfinished_ids)
+        )
 
 
 def timeout_error(task: "Task[Any]", polled_tasks: Iterable[PolledTask | None]) -> TaskTimeout:
@@ -123,9 +299,9 @@ def task_gone_error(task: "Task[Any]", polled: PolledTask) -> TaskGone:
 
 def poller_crashed_error(error: Exception) -> A2EError:
     """Return the error with which all waits end if the poller itself fails."""
-    told = A2EError(
+    crashed = A2EError(
         f"The poller crashed ({type(error).__name__}: {error}). This is a bug in a2e_async; "
         "please report it. The tasks keep running; get each one back with a2e.attach(task.ref)."
     )
-    told.__cause__ = error
-    return told
+    crashed.__cause__ = error
+    return crashed

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from a2e_async._core.journal.protocol import Journal
     from a2e_async._core.submission.budget import Budget
     from a2e_async.cli.batch.dry_run import PriceTotals
-    from a2e_async.cli.batch.report import Report
+    from a2e_async.cli.batch.report import BatchReport
     from a2e_async.client import A2E
 
 HELP: Final = (
@@ -334,7 +334,7 @@ class OutcomeRecorder:
     context: CommandContext
     options: BatchOptions
     progress: BatchProgress
-    report: "Report | None"
+    report: "BatchReport | None"
     journal: "Journal"
 
     async def add(self, outcome: "Outcome[Any]") -> None:

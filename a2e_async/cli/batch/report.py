@@ -49,7 +49,7 @@ def report_line(outcome: Outcome[Any], coins: int | None) -> dict[str, Any]:
 
 
 @frozen
-class Report:
+class BatchReport:
     """A report file. Each line is one write, so that a reader never sees a partial line."""
 
     fd: int
@@ -62,7 +62,7 @@ class Report:
 
 
 @contextmanager
-def open_report(path: Path | None, *others: Path) -> Generator[Report | None]:
+def open_report(path: Path | None, *others: Path) -> Generator[BatchReport | None]:
     """Open a new report, replacing an earlier one; yield None without a path.
 
     Raises `InvalidInput` if it cannot be written, or is one of ``others``.
@@ -80,7 +80,7 @@ def open_report(path: Path | None, *others: Path) -> Generator[Report | None]:
             field="report",
         ) from error
     try:
-        yield Report(fd)
+        yield BatchReport(fd)
     finally:
         os.close(fd)
 

@@ -25,7 +25,7 @@ from a2e_async.cli.signals import CODES
 
 if TYPE_CHECKING:
     from a2e_async.cli.demo.jobs import DemoJob
-    from a2e_async.cli.demo.report import Report
+    from a2e_async.cli.demo.report import DemoReport
     from a2e_async.cli.demo.sandbox_process import SandboxProcess
     from a2e_async.client import A2E
 
@@ -103,10 +103,10 @@ async def _demo(context: CommandContext, count: int, out: Path, speed: float, ke
 
 async def _perform_all(
     context: CommandContext, sandbox: "SandboxProcess", jobs: "list[DemoJob]", count: int, out: Path
-) -> "Report":
+) -> "DemoReport":
     from a2e_async.cli.demo.jobs import RequestCounts, perform, plan
     from a2e_async.cli.demo.live_table import live_table
-    from a2e_async.cli.demo.report import Report
+    from a2e_async.cli.demo.report import DemoReport
     from a2e_async.client import A2E
 
     request_counts, printer, began = RequestCounts(), context.printer, time.monotonic()
@@ -129,7 +129,7 @@ async def _perform_all(
             for job in jobs:
                 group.create_task(perform(a2e, job, out, show))
         balances = before, (await a2e.credits.balance()).coins
-    return Report(
+    return DemoReport(
         jobs=jobs,
         ledger=await sandbox.ledger(),
         request_counts=request_counts,
@@ -148,7 +148,7 @@ async def _upload(a2e: "A2E", printer: Printer) -> dict[str, str]:
     return urls
 
 
-def _print_report(printer: Printer, report: "Report") -> None:
+def _print_report(printer: Printer, report: "DemoReport") -> None:
     if is_terminal(sys.stdout) and not is_dumb() and not printer.as_json:
         from rich.table import Table
 

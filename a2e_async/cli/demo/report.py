@@ -13,7 +13,7 @@ PRESIGN = "presign"
 
 
 @define(kw_only=True)
-class Report:
+class DemoReport:
     """The content of the closing table. ``problems`` is empty if both records agree."""
 
     jobs: Sequence[DemoJob]

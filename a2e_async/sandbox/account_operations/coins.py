@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..api_messages import ApiRequest, ApiResponse
+from ..api_messages import SandboxRequest, SandboxResponse
 from ..api_spec import all_operations
 from ..clock import Moment, format_iso, parse_iso
 from ..kinds.kind import SimulatedKind
@@ -16,7 +16,7 @@ from ..validation import FieldProblem, parse_query, schema_problems
 from .helpers import RequestHandler
 
 
-def _quote_price(service: Service, request: ApiRequest, now: Moment) -> ApiResponse:
+def _quote_price(service: Service, request: SandboxRequest, now: Moment) -> SandboxResponse:
     body = request.body
     if wrong := list(schema_problems(request.operation.body_schema or {}, body)):
         return service.refuse(400, "Invalid parameters", wrong)
@@ -40,11 +40,11 @@ def _price_input_problems(kind: SimulatedKind, inputs: Mapping[str, Any]) -> lis
     return list(schema_problems({"type": "object", "properties": priced}, inputs))
 
 
-def _get_balance(service: Service, request: ApiRequest, now: Moment) -> ApiResponse:
+def _get_balance(service: Service, request: SandboxRequest, now: Moment) -> SandboxResponse:
     return service.accept({"coins": service.ledger.balance, "diamonds": 0})
 
 
-def _list_transactions(service: Service, request: ApiRequest, now: Moment) -> ApiResponse:
+def _list_transactions(service: Service, request: SandboxRequest, now: Moment) -> SandboxResponse:
     values, wrong = parse_query(request.operation, request.query)
     bounds = {"startDate": -math.inf, "endDate": math.inf}
     for name in bounds:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from ..account_state import Record
-from ..api_messages import ApiRequest, ApiResponse
+from ..api_messages import SandboxRequest, SandboxResponse
 from ..api_spec import OBJECT_ID
 from ..clock import Moment, format_iso
 from ..kinds.kind import SimulatedKind, body_problems
@@ -34,7 +34,7 @@ MAX_SUFFIX_LENGTH: Final = 6
 class ValidatedCall:
     """A request that fits the schema of its operation."""
 
-    request: ApiRequest
+    request: SandboxRequest
     id: str
     query: Mapping[str, Any]
     body: Mapping[str, Any]
@@ -49,13 +49,13 @@ class ValidatedCall:
 OperationFunction = Callable[[Service, ValidatedCall, Moment], Any]
 """Carries out one operation: returns the data of the response, or raises ``RequestRefused``."""
 
-RequestHandler = Callable[[Service, ApiRequest, Moment], ApiResponse]
+RequestHandler = Callable[[Service, SandboxRequest, Moment], SandboxResponse]
 
 
 class RequestRefused(Exception):
     """Ends the call with this response."""
 
-    def __init__(self, response: ApiResponse) -> None:
+    def __init__(self, response: SandboxResponse) -> None:
         super().__init__(response)
         self.response = response
 
@@ -63,7 +63,7 @@ class RequestRefused(Exception):
 def validated_handler(function: OperationFunction) -> RequestHandler:
     """Return a handler that calls the function for a valid request, else returns 400."""
 
-    def handle(service: Service, request: ApiRequest, now: Moment) -> ApiResponse:
+    def handle(service: Service, request: SandboxRequest, now: Moment) -> SandboxResponse:
         operation = request.operation
         body: Any = {} if request.body is None else request.body
         query, wrong = parse_query(operation, request.query)

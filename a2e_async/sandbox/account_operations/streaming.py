@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from ..account_state import StreamingRoom
+from ..account_state import OpenRoom
 from ..clock import Moment, format_iso
 from ..service import Service
 from ..validation import FieldProblem
@@ -58,7 +58,7 @@ def _open_room(service: Service, call: ValidatedCall, now: Moment) -> Any:
         )
     charge_call(service, call, "streaming_avatar", math.ceil(seconds / SECONDS_PER_COIN), now)
     channel, expires = service.trace_id(), now.calendar + seconds
-    service.account.rooms[channel] = StreamingRoom(
+    service.account.rooms[channel] = OpenRoom(
         now.calendar, expires, len(service.ledger.charges) - 1
     )
     return {
@@ -96,7 +96,7 @@ def _leave_room(service: Service, call: ValidatedCall, now: Moment) -> Any:
     return {}
 
 
-def _open_rooms(service: Service, now: Moment) -> dict[str, StreamingRoom]:
+def _open_rooms(service: Service, now: Moment) -> dict[str, OpenRoom]:
     """Return the open rooms, after closing the expired ones."""
     rooms = service.account.rooms
     for channel in [key for key, room in rooms.items() if room.expires <= now.calendar]:
@@ -104,7 +104,7 @@ def _open_rooms(service: Service, now: Moment) -> dict[str, StreamingRoom]:
     return rooms
 
 
-def _require_room(service: Service, call: ValidatedCall, now: Moment) -> StreamingRoom:
+def _require_room(service: Service, call: ValidatedCall, now: Moment) -> OpenRoom:
     room = _open_rooms(service, now).get(call.body["channel"])
     if room is None:
         refuse(service, 400, "There is no such channel")

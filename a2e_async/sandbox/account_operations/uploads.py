@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..api_messages import ApiRequest, ApiResponse
+from ..api_messages import SandboxRequest, SandboxResponse
 from ..clock import Moment
 from ..ledger import Charge
 from ..service import Service
@@ -23,7 +23,7 @@ DEFAULT_UPLOAD_URL_LIFE: Final = 3600
 """The life of an upload URL when the request names none, in real seconds."""
 
 
-def _presign_upload(service: Service, request: ApiRequest, now: Moment) -> ApiResponse:
+def _presign_upload(service: Service, request: SandboxRequest, now: Moment) -> SandboxResponse:
     body, path = request.body, request.operation.path
     wrong = list(schema_problems(request.operation.body_schema or {}, body))
     if wrong := wrong or _upload_request_problems(body):

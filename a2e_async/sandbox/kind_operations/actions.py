@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from ..api_messages import ApiRequest, ApiResponse
+from ..api_messages import SandboxRequest, SandboxResponse
 from ..api_spec import OBJECT_ID
 from ..clock import Moment
 from ..kinds.kind import SimulatedKind
@@ -18,7 +18,7 @@ from .lists import list_running
 from .prompt_extension import extend_prompt
 from .starts import apply_task_faults, new_task, restart_failed
 
-ActionHandler = Callable[[Service, SimulatedKind, ApiRequest, Moment], ApiResponse]
+ActionHandler = Callable[[Service, SimulatedKind, SandboxRequest, Moment], SandboxResponse]
 
 EYE_CONTACT_COINS: Final = 30
 """The price of one eye contact correction."""
@@ -31,32 +31,32 @@ LARGE_FILE_PART: Final = "1080p"
 
 
 def _extend_prompt(
-    service: Service, kind: SimulatedKind, request: ApiRequest, now: Moment
-) -> ApiResponse:
+    service: Service, kind: SimulatedKind, request: SandboxRequest, now: Moment
+) -> SandboxResponse:
     return service.accept(extend_prompt(request.body))
 
 
 def _average_time(
-    service: Service, kind: SimulatedKind, request: ApiRequest, now: Moment
-) -> ApiResponse:
+    service: Service, kind: SimulatedKind, request: SandboxRequest, now: Moment
+) -> SandboxResponse:
     return service.accept({"avgProcessingTime": round(kind.median_seconds)})
 
 
 def _queue_level(
-    service: Service, kind: SimulatedKind, request: ApiRequest, now: Moment
-) -> ApiResponse:
+    service: Service, kind: SimulatedKind, request: SandboxRequest, now: Moment
+) -> SandboxResponse:
     return service.accept({"level": 0})
 
 
 def _list_running(
-    service: Service, kind: SimulatedKind, request: ApiRequest, now: Moment
-) -> ApiResponse:
+    service: Service, kind: SimulatedKind, request: SandboxRequest, now: Moment
+) -> SandboxResponse:
     return list_running(service, kind, now)
 
 
 def _get_1080p(
-    service: Service, kind: SimulatedKind, request: ApiRequest, now: Moment
-) -> ApiResponse:
+    service: Service, kind: SimulatedKind, request: SandboxRequest, now: Moment
+) -> SandboxResponse:
     task = _require_task(service, kind, request.id, now)
     if not isinstance(task, SimulatedTask):
         return task
@@ -71,25 +71,25 @@ def _get_1080p(
 
 
 def _continue_training(
-    service: Service, kind: SimulatedKind, request: ApiRequest, now: Moment
-) -> ApiResponse:
+    service: Service, kind: SimulatedKind, request: SandboxRequest, now: Moment
+) -> SandboxResponse:
     return _restart_twin(service, kind, request, now, TWIN_RETRAINING_SEQUENCE, 0)
 
 
 def _correct_eye_contact(
-    service: Service, kind: SimulatedKind, request: ApiRequest, now: Moment
-) -> ApiResponse:
+    service: Service, kind: SimulatedKind, request: SandboxRequest, now: Moment
+) -> SandboxResponse:
     return _restart_twin(service, kind, request, now, EYE_CONTACT_SEQUENCE, EYE_CONTACT_COINS)
 
 
 def _restart_twin(
     service: Service,
     kind: SimulatedKind,
-    request: ApiRequest,
+    request: SandboxRequest,
     now: Moment,
     sequence: StatusSequence,
     coins: int,
-) -> ApiResponse:
+) -> SandboxResponse:
     """Run a finished twin through another status sequence; its results stay visible."""
     task = _require_task(service, kind, request.body_id, now)
     if not isinstance(task, SimulatedTask):
@@ -106,8 +106,8 @@ def _restart_twin(
 
 
 def _retry_in_place(
-    service: Service, kind: SimulatedKind, request: ApiRequest, now: Moment
-) -> ApiResponse:
+    service: Service, kind: SimulatedKind, request: SandboxRequest, now: Moment
+) -> SandboxResponse:
     """Start a failed task again under the same id; it is charged again."""
     task = _require_failed_task(service, kind, request, now)
     if not isinstance(task, SimulatedTask):
@@ -121,8 +121,8 @@ def _retry_in_place(
 
 
 def _retry_as_new_task(
-    service: Service, kind: SimulatedKind, request: ApiRequest, now: Moment
-) -> ApiResponse:
+    service: Service, kind: SimulatedKind, request: SandboxRequest, now: Moment
+) -> SandboxResponse:
     """Start a new task with the inputs of a failed one; it is charged."""
     failed = _require_failed_task(service, kind, request, now)
     if not isinstance(failed, SimulatedTask):
@@ -136,8 +136,8 @@ def _retry_as_new_task(
 
 
 def _require_failed_task(
-    service: Service, kind: SimulatedKind, request: ApiRequest, now: Moment
-) -> SimulatedTask | ApiResponse:
+    service: Service, kind: SimulatedKind, request: SandboxRequest, now: Moment
+) -> SimulatedTask | SandboxResponse:
     task = _require_task(service, kind, request.body_id, now)
     if isinstance(task, SimulatedTask) and (task.is_running(now) or not task.failure):
         return service.refuse(400, "Only failed tasks can be retried")
@@ -149,9 +149,9 @@ def _charge_task(
     kind: SimulatedKind,
     task_id: str,
     coins: int,
-    request: ApiRequest,
+    request: SandboxRequest,
     now: Moment,
-) -> ApiResponse | None:
+) -> SandboxResponse | None:
     path, body = request.operation.path, dict(request.body)
     charge = Charge(kind.name, (task_id,), coins, now.calendar, path, body)
     return service.pay(charge, now)
@@ -159,7 +159,7 @@ def _charge_task(
 
 def _require_task(
     service: Service, kind: SimulatedKind, task_id: Any, now: Moment
-) -> SimulatedTask | ApiResponse:
+) -> SimulatedTask | SandboxResponse:
     if not (isinstance(task_id, str) and OBJECT_ID.fullmatch(task_id)):
         problem = FieldProblem("_id", "must be an id of 24 hex digits")
         return service.refuse(400, "Invalid parameters", [problem])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..api_messages import ApiRequest, ApiResponse
+from ..api_messages import SandboxRequest, SandboxResponse
 from ..clock import Moment
 from ..kinds.kind import body_problems
 from ..kinds.registry import KINDS
@@ -14,7 +14,7 @@ from .single_task import handle_single_task
 from .starts import start_tasks
 
 
-def handle_kind_request(service: Service, request: ApiRequest, now: Moment) -> ApiResponse:
+def handle_kind_request(service: Service, request: SandboxRequest, now: Moment) -> SandboxResponse:
     """Carry out one request to an operation of a kind: 400 when the body does not fit."""
     operation = request.operation
     kind = KINDS[operation.kind]

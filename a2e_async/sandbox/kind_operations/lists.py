@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from ..api_messages import ApiRequest, ApiResponse
+from ..api_messages import SandboxRequest, SandboxResponse
 from ..api_spec import OBJECT_ID
 from ..clock import Moment
 from ..kinds.kind import SimulatedKind
@@ -18,8 +18,8 @@ MAX_BATCH_IDS: Final = 200
 
 
 def list_records(
-    service: Service, kind: SimulatedKind, request: ApiRequest, now: Moment
-) -> ApiResponse:
+    service: Service, kind: SimulatedKind, request: SandboxRequest, now: Moment
+) -> SandboxResponse:
     """Return the records that have not expired, newest first, in the kind's list envelope."""
     operation = request.operation
     values, wrong = parse_query(operation, request.query)
@@ -54,7 +54,7 @@ def list_records(
     return service.accept({rows_name: records, count_name: count})
 
 
-def list_running(service: Service, kind: SimulatedKind, now: Moment) -> ApiResponse:
+def list_running(service: Service, kind: SimulatedKind, now: Moment) -> SandboxResponse:
     """Return the records of the tasks that have not ended, newest first, as a bare array."""
     rows = visible_tasks(service, reversed(service.running_tasks[kind.name].values()), now)
     return service.accept([service.render(task, now) for task in rows])
@@ -62,7 +62,7 @@ def list_running(service: Service, kind: SimulatedKind, now: Moment) -> ApiRespo
 
 def batch_detail(
     service: Service, kind: SimulatedKind, ids: Sequence[str], now: Moment
-) -> ApiResponse:
+) -> SandboxResponse:
     """Return the records with these ids in random order; unknown ids are left out."""
     if len(ids) > MAX_BATCH_IDS:
         wrong = FieldProblem("ids", f"must have at most {MAX_BATCH_IDS} items")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..api_messages import ApiRequest, ApiResponse
+from ..api_messages import SandboxRequest, SandboxResponse
 from ..api_spec import OBJECT_ID
 from ..clock import Moment
 from ..kinds.kind import SimulatedKind
@@ -21,8 +21,8 @@ DETAIL_FAILURES: Final = (
 
 
 def handle_single_task(
-    service: Service, kind: SimulatedKind, request: ApiRequest, now: Moment
-) -> ApiResponse:
+    service: Service, kind: SimulatedKind, request: SandboxRequest, now: Moment
+) -> SandboxResponse:
     """Carry out a request about one task of a kind."""
     role, task_id = request.operation.role, request.id
     is_detail = role == "detail"
@@ -56,7 +56,7 @@ def handle_single_task(
     return service.accept({"_id": task.id})
 
 
-def _detail_failure(service: Service, kind: SimulatedKind) -> ApiResponse | None:
+def _detail_failure(service: Service, kind: SimulatedKind) -> SandboxResponse | None:
     """Return the failure for every n-th detail request of an unreliable kind, else None."""
     if not kind.detail_fails_every:
         return None
@@ -65,7 +65,7 @@ def _detail_failure(service: Service, kind: SimulatedKind) -> ApiResponse | None
     return None if rest else service.refuse(*DETAIL_FAILURES[(turn - 1) % len(DETAIL_FAILURES)])
 
 
-def _delete(service: Service, task: SimulatedTask, now: Moment) -> ApiResponse:
+def _delete(service: Service, task: SimulatedTask, now: Moment) -> SandboxResponse:
     if task.is_running(now):
         if not task.is_initialized(now):
             return service.refuse(400, "The task is being processed and cannot be deleted")

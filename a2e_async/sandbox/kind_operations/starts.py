@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
-from ..api_messages import ApiResponse
+from ..api_messages import SandboxResponse
 from ..api_spec import Operation, all_operations
 from ..clock import Moment, format_iso
 from ..faults import TASK_FAULTS
@@ -27,7 +27,7 @@ _SORTED_TASK_FAULTS: Final = tuple(sorted(TASK_FAULTS))
 
 def start_tasks(
     service: Service, kind: SimulatedKind, body: Body, path: str, now: Moment
-) -> ApiResponse:
+) -> SandboxResponse:
     """Carry out a start with a valid body; return its record or records, or a failure."""
     if (rejection := kind.reject(body)) is not None:
         if rejection.data is not None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 from aiohttp import web
 
-from ..api_messages import ApiRequest, ApiResponse
+from ..api_messages import SandboxRequest, SandboxResponse
 from ..api_spec import counted_role
 from ..dispatch import router
 from ..faults import REQUEST_FAULTS, Fault
@@ -68,7 +68,7 @@ class ApiHandler:
             except (ValueError, RecursionError):
                 return self._json_answer(self._failure(400, "The body is not JSON"))
         query = request.rel_url.query
-        call = ApiRequest(operation, given, query, body)
+        call = SandboxRequest(operation, given, query, body)
         if fault is not None:
             return await self._respond_with_fault(fault, request, call)
         return await self._respond(request, self.locked.handle(call), call)
@@ -78,7 +78,7 @@ class ApiHandler:
         return scheme.lower() == "bearer" and token == self.api_key
 
     async def _respond_with_fault(
-        self, fault: Fault, request: web.BaseRequest, call: ApiRequest
+        self, fault: Fault, request: web.BaseRequest, call: SandboxRequest
     ) -> web.StreamResponse:
         values = fault.values
         match fault.name:
@@ -111,7 +111,7 @@ class ApiHandler:
                 return self._reshape(self.locked.handle(call), values["shape"])
 
     async def _respond(
-        self, request: web.BaseRequest, answer: ApiResponse, call: ApiRequest
+        self, request: web.BaseRequest, answer: SandboxResponse, call: SandboxRequest
     ) -> web.StreamResponse:
         if not _wants_event_stream(call) or answer.status != 200:
             return self._json_answer(answer)
@@ -122,10 +122,10 @@ class ApiHandler:
             await stream.write(event)
         return stream
 
-    def _json_answer(self, answer: ApiResponse) -> web.Response:
+    def _json_answer(self, answer: SandboxResponse) -> web.Response:
         return json_response(json_bytes(answer.body), answer.status)
 
-    def _reshape(self, answer: ApiResponse, shape: str) -> web.Response:
+    def _reshape(self, answer: SandboxResponse, shape: str) -> web.Response:
         data = answer.data
         if answer.status != 200:
             return json_response(json_bytes(answer.body), answer.status)
@@ -147,7 +147,7 @@ class ApiHandler:
         headers = {"Retry-After": str(max(1, math.ceil(wait)))}
         return json_response(json_bytes(refusal.body), 429, headers)
 
-    def _failure(self, status: int, message: str, code: int | None = None) -> ApiResponse:
+    def _failure(self, status: int, message: str, code: int | None = None) -> SandboxResponse:
         with self.locked.lock:
             return self.locked.service.refuse(status, message, code=code)
 
@@ -173,6 +173,6 @@ def _retry_after_header(after: float | str) -> str:
     return after if isinstance(after, str) else f"{after:g}"
 
 
-def _wants_event_stream(call: ApiRequest) -> bool:
+def _wants_event_stream(call: SandboxRequest) -> bool:
     shape: object = call.body.__class__
     return call.operation.role == "action" and shape is dict and call.body.get("stream") is True
