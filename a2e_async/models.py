@@ -207,7 +207,7 @@ class Record:
     ``progress`` is 0-1, None if the service does not report it; ``coins`` likewise. ``name`` is the
     user's own (None if the client chose one). ``extra`` keeps fields that are not modelled, under
     their wire names. A URL with a query, in ``extra`` or in a kind's own field, is stored without
-    the query; its attribute ``signed`` is the complete URL (`a2e_async._core.redact.SignedUrl`).
+    the query; its attribute ``signed`` is the complete URL.
     """
 
     id: str
