@@ -268,7 +268,8 @@ def _kind(name: str) -> str:
             f"  # {_first(getattr(namespace, n))}"
             for n in only
         ]
-        lines += [f"other methods: {', '.join(n for n in more if n not in only)}"] if more != only else []
+        if others := [n for n in more if n not in only]:
+            lines.append(f"other methods: {', '.join(others)}")
     made = " or ".join(dict.fromkeys(result.media for result in kind.outputs))
     lines += _record(kind.record, {f.name: f for f in own})
     # A block for each kind would need as many characters as its record.

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -33,7 +33,7 @@ def follow(task: Task[Any]) -> None:
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, A2E]]:
+async def lifespan(app: FastAPI) -> AsyncGenerator[dict[str, A2E]]:
     async with A2E(journal="web.db") as a2e:
         async for task in a2e.unfinished():
             follow(task)
