@@ -45,7 +45,7 @@ from a2e_async.errors import ClientClosed, ConfigurationError
 from a2e_async.events import Event
 from a2e_async.kinds.operations import delete_record, find_record, request_quote
 from a2e_async.kinds.registry import kind_named
-from a2e_async.models import Output, OutputSource, Record
+from a2e_async.models import ClientStats, Output, OutputSource, Record
 
 logger = logging.getLogger("a2e_async")
 
@@ -108,6 +108,23 @@ class ClientComponents:
         """Raise `ClientClosed` after `aclose`."""
         if self.closed:
             raise ClientClosed("This client is closed. Create a new A2E().")
+
+    def stats(self, *, unclaimed: int, unknown: int) -> ClientStats:
+        """Return what the components are doing."""
+        return ClientStats(
+            waits=self.poller.count_waits(),
+            polled_tasks=len(self.poller),
+            poll_interval=self.poller.interval(),
+            starts=self.start_registry.in_progress,
+            queued_starts=self.start_registry.admission.queued_count,
+            unfinished_tasks=self.start_registry.admission.unfinished_count,
+            paid_calls=self.charged_calls.in_progress,
+            queued_requests=self.session.queued_requests,
+            connections=self.session.connections_in_use,
+            pause=self.session.remaining_pause(),
+            unclaimed=unclaimed,
+            unknown=unknown,
+        )
 
     async def aclose(self) -> None:
         """Close all components: paid calls first, then waits and presigns, connections last."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from a2e_async.account import files
     from a2e_async.events import Event
     from a2e_async.kinds import namespace as base
-    from a2e_async.models import OutputSource, Record, Recovery
+    from a2e_async.models import ClientStats, OutputSource, Record, Recovery
 
 R = TypeVar("R", bound="Record")
 
@@ -451,6 +451,14 @@ class A2E(Namespaces):
         are listed, too, but cannot be searched for: the service has no list of them.
         """
         return (*self._context.starter.unknown(), *self._context.charged.unknown())
+
+    def stats(self) -> "ClientStats":
+        """Return what this client is doing: waits, queues, connections, pauses. No request.
+
+        The counts cover all clients that share its components (`with_options`, `for_caller`), but
+        ``unclaimed`` is that of this one. Call it in the event loop of the client.
+        """
+        return self._components.stats(unclaimed=len(self.unclaimed()), unknown=len(self.unknown()))
 
     def kind(self, name: str) -> "base.TaskNamespace[..., Record]":
         """Return the namespace of a kind by its name, for names from a file or a command line."""

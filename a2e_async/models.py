@@ -334,6 +334,36 @@ class Page(Generic[T]):
 
 
 @frozen(kw_only=True)
+class ClientStats:
+    """What a client is doing at this moment, from `A2E.stats`. No request is made for it."""
+
+    waits: int
+    """Callers that wait for a task."""
+    polled_tasks: int
+    """Remote tasks that are polled for them."""
+    poll_interval: float
+    """Seconds between two polls of a task; longer than ``A2E(poll_interval=…)`` under load."""
+    starts: int
+    """Starts in progress, and searches for starts whose responses were lost."""
+    queued_starts: int
+    """Of the starts, those that wait for a slot (see `A2E.for_caller`)."""
+    unfinished_tasks: int
+    """Remote tasks and admitted starts that count towards a ``max_unfinished``; 0 without one."""
+    paid_calls: int
+    """Other paid calls in progress, such as speech."""
+    queued_requests: int
+    """Requests that wait for the rate limit or for a connection."""
+    connections: int
+    """Connections in use for API requests."""
+    pause: float
+    """Seconds left of a pause that the service asked for (429); 0 if there is none."""
+    unclaimed: int
+    """Length of `A2E.unclaimed`."""
+    unknown: int
+    """Length of `A2E.unknown`."""
+
+
+@frozen(kw_only=True)
 class Recovery:
     """Everything that is needed to search for a task whose start response was lost.
 

@@ -24,7 +24,7 @@ from a2e_async._core.http.loop_affinity import closed_error
 from a2e_async._core.journal.protocol import Journal
 from a2e_async._core.tasks.kind import Job
 from a2e_async.client import A2E
-from a2e_async.models import Record
+from a2e_async.models import ClientStats, Record
 
 if TYPE_CHECKING:
     from a2e_async._core.batch.batch import Outcome
@@ -126,6 +126,10 @@ class BlockingA2E(BlockingNamespaces):
         """Return charged tasks whose handles were lost; see `A2E.unclaimed`."""
         tasks = self._loop_thread.run_sync(self._inner.unclaimed)
         return tuple(BlockingTask(self._loop_thread, task) for task in tasks)
+
+    def stats(self) -> ClientStats:
+        """Return what the client is doing; see `A2E.stats`."""
+        return self._loop_thread.run_sync(self._inner.stats)
 
     def unfinished(self, *, missing: bool = False) -> Iterator[BlockingTask[Any]]:
         """Yield every task of the journal that was started and whose result is not yet saved.

@@ -197,7 +197,7 @@ def test_closed_by_another_thread(a2e: BlockingA2E) -> None:
 
     thread = threading.Thread(target=wait)
     thread.start()
-    while not len(a2e._inner._components.poller):
+    while not a2e.stats().polled_tasks:
         time.sleep(0.002)
     a2e.close()
     thread.join(10)

@@ -258,7 +258,7 @@ async def test_every_end_frees_the_place(make_client: MakeClient, sandbox: Sandb
     sandbox.faults.done_at_once("dubbing")
     await user.dubbing.start(**DUB)
     last = await user.dubbing.start(**DUB)
-    assert client._context.starter.admission._fair_queue.total_unfinished == 1, last
+    assert client.stats().unfinished_tasks == 1, last
 
 
 @BLIND

@@ -47,7 +47,7 @@ async def test_every_turn(make_client: MakeClient, sandbox: Sandbox, kind: str, 
     sandbox.advance(3600)
     assert (await other).output
     assert (await lone.wait(timeout=60)).output
-    assert len(client._components.poller) == 0
+    assert client.stats().polled_tasks == 0
 
 
 @LONG
@@ -62,7 +62,7 @@ async def test_every_turn_alone(make_client: MakeClient, sandbox: Sandbox, way: 
         victim.cancel()
         await asyncio.wait([victim])
         await until(lambda: not own_tasks())
-        assert len(client._components.poller) == 0
+        assert client.stats().polled_tasks == 0
     sandbox.advance(3600)
     assert (await task.wait(timeout=60)).output
 
@@ -197,7 +197,7 @@ async def test_storm(make_client: MakeClient, sandbox: Sandbox) -> None:
     sandbox.advance(3600)
     assert all(record.output for record in await asyncio.gather(*staying))
     await asyncio.gather(*going, return_exceptions=True)
-    assert len(client._components.poller) == 0
+    assert client.stats().polled_tasks == 0
 
 
 async def test_error_of_a_shared_look(a2e: A2E, sandbox: Sandbox) -> None:

@@ -66,7 +66,7 @@ async def test_a_start_that_fails(service: Service, fault: Any) -> None:
         async with asyncio.timeout(10):
             await user.dubbing.run(**DUB)
             await user.dubbing.run(**DUB)
-        assert a2e._context.starter.admission._fair_queue.total_unfinished == 0
+        assert a2e.stats().unfinished_tasks == 0
     assert budget.reserved == (1 if fault is lose else 0)
 
 
@@ -101,7 +101,7 @@ async def test_a_start_that_is_cancelled_at_any_turn(service: Service) -> None:
                 await task
             assert started + 2 <= service.starts() <= started + 4
         async with asyncio.timeout(10):
-            while a2e._context.starter.admission._fair_queue.total_unfinished:
+            while a2e.stats().unfinished_tasks:
                 await asyncio.sleep(0.01)
         assert len(a2e._context.starter.admission._fair_queue) == 0
     paid = service.starts() + service.paid.count("upload")

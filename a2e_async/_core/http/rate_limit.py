@@ -349,6 +349,12 @@ class ConnectionLimiter:
         self.in_use += 1
         return True
 
+    @property
+    def waiting_count(self) -> int:
+        """How many calls wait for a connection slot."""
+        waiting = (*self._waiting_polls, *self._waiting_starts)
+        return sum(not future.done() for _, future in waiting)
+
     def is_available(self, is_start: bool = False) -> bool:
         """Return whether `try_acquire` would succeed now."""
         full = self.in_use >= self.limit or (is_start and self.starts_in_use >= self.start_limit)

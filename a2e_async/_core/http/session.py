@@ -157,6 +157,20 @@ class ApiSession:
             is_start=True
         )
 
+    @property
+    def queued_requests(self) -> int:
+        """How many requests wait for the rate limit or for a connection."""
+        return len(self._rate_limiter) + self._connection_limiter.waiting_count
+
+    @property
+    def connections_in_use(self) -> int:
+        """How many requests have a connection slot."""
+        return self._connection_limiter.in_use
+
+    def remaining_pause(self) -> float:
+        """Return the seconds left of a pause that the service asked for; 0 if there is none."""
+        return self._rate_limiter.remaining_hold(self.loop_time())
+
     def loop_time(self) -> float:
         """Return the running loop's time in seconds, the clock of all deadlines."""
         return self._session_holder.time()

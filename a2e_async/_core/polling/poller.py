@@ -205,6 +205,10 @@ class Poller:
             else self._rate_share()
         )
 
+    def count_waits(self) -> int:
+        """Return how many callers wait for a task."""
+        return self.waiters.count_callers()
+
     def interval(self) -> float:
         """Return the current interval between two polls of a task (s)."""
         return self._schedule.interval()

@@ -109,6 +109,11 @@ class WaiterRegistry:
         if not polled.waiters and not polled.followers:
             self._schedule.drop(polled)
 
+    def count_callers(self) -> int:
+        """Return how many callers wait, of however many tasks each."""
+        waiters = {waiter for polled in self._schedule for waiter in polled.waiters}
+        return sum(not waiter.internal and not waiter.future.done() for waiter in waiters)
+
     def has_waiter(self, task: "Task[Any]") -> bool:
         """Return whether a caller waits for the task."""
         polled_tasks = (self._schedule.get(task.kind, id) for id in task.ids)

@@ -66,6 +66,16 @@ class AdmissionControl:
 
     # -- steps of a start ----------------------------------------------------------------------
 
+    @property
+    def queued_count(self) -> int:
+        """How many starts wait for a slot."""
+        return self._fair_queue.waiting_count
+
+    @property
+    def unfinished_count(self) -> int:
+        """How many remote tasks and admitted starts count towards a cap."""
+        return self._fair_queue.total_unfinished
+
     async def acquire(self, attempt: StartAttempt) -> None:
         """Wait for a slot. Raises `TooBusy` after the tenant's ``max_wait``."""
         if attempt.slot is not None:

@@ -132,6 +132,11 @@ class ChargedCalls:
         self._attempts: set[_CallAttempt[Any]] = set()
         self._closed = False
 
+    @property
+    def in_progress(self) -> int:
+        """How many calls are in progress."""
+        return len(self._attempts)
+
     def unclaimed(self, kind: str) -> tuple[Any, ...]:
         """Return paid results of this kind whose callers were cancelled, oldest first."""
         return tuple(self._unclaimed.get(kind, ()))

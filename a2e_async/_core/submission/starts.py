@@ -127,6 +127,11 @@ class StartRegistry:
     def output_source(self, source: "OutputSource") -> None:
         self._executor.output_source = source
 
+    @property
+    def in_progress(self) -> int:
+        """How many starts and searches for lost starts are in progress."""
+        return len(self._run_tasks) + len(self._background_searches)
+
     def unclaimed(self) -> tuple[Task[Any], ...]:
         """Return paid tasks without a caller: it was cancelled, or dropped the handle unused."""
         return tuple(self._unclaimed.values())
