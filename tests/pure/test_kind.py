@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from a2e_async import Job, Outcome
 from a2e_async._core.tasks.kind import Endpoint, check_task_id, name_without_mark, split_ref
 from a2e_async.errors import InvalidInput
 from a2e_async.kinds.registry import kind_named, kind_names
@@ -134,3 +135,12 @@ def test_taken_names_are_what_the_field_map_reads() -> None:
     assert {"result_url", "faild_message", "failed_message", "failed_code"} <= taken
     assert "target_lang" not in taken
     assert "result_url" not in DETAIL.mapped_fields
+
+
+def test_a_job_is_printed_by_its_kind_and_key() -> None:
+    """A printed outcome shows neither prompts nor the declaration of its kind."""
+    job = Job("text_to_image", {"prompt": "a secret lake"}, key="lake-1", meta={"chat": 17})
+    assert repr(job) == "<Job text_to_image key='lake-1'>"
+    assert repr(Job("text_to_image", {"prompt": "a secret lake"})) == "<Job text_to_image>"
+    assert list(job.__rich_repr__()) == ["text_to_image", ("key", "lake-1", None)]
+    assert len(repr(Outcome(job=job))) < 200

@@ -6,7 +6,7 @@ namespaces and the command line all read them from here.
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 
@@ -214,7 +214,7 @@ class TaskKind(Generic[P, R]):
         return f"{self.name}:{'+'.join(ids)}"
 
 
-@frozen(init=False)
+@frozen(init=False, repr=False)
 class Job(Generic[R]):
     """A start that was not sent yet: a kind and its checked inputs.
 
@@ -255,6 +255,16 @@ class Job(Generic[R]):
         chosen = _resolve_kind(kind)
         object.__setattr__(self, "kind", chosen)  # the class is frozen
         object.__setattr__(self, "input", _job_input(chosen, input, key=key, meta=meta))
+
+    def __repr__(self) -> str:
+        # The kind's declaration would fill a page, and inputs contain prompts.
+        key = "" if self.key is None else f" key={self.key!r}"
+        return f"<Job {self.kind.name}{key}>"
+
+    def __rich_repr__(self) -> Iterator[Any]:
+        """Yield what rich shows: no more than the repr."""
+        yield self.kind.name
+        yield "key", self.key, None
 
     @property
     def key(self) -> str | None:
