@@ -59,14 +59,14 @@ class Program:
     def end(self) -> tuple[int, str, str]:
         """Return how it ended, and what it said; it must end by itself."""
         try:
-            out, err = self.process.communicate(timeout=20)
+            out, err = self.process.communicate(timeout=60)
         finally:
             self.process.kill()
         return self.process.returncode, out, err
 
 
 def wait_for(true: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not true():
         assert time.monotonic() < end
         time.sleep(0.005)

@@ -97,7 +97,7 @@ def popen(*words: str, env: Mapping[str, str], cwd: Path, **more: Any) -> subpro
     )
 
 
-def ended(process: subprocess.Popen[str], seconds: float = 30) -> Result:
+def ended(process: subprocess.Popen[str], seconds: float = 60) -> Result:
     """Return how a process ended; no output may hold the key."""
     try:
         out, err = process.communicate(timeout=seconds)

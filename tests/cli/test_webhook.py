@@ -81,7 +81,7 @@ def test_each_event_is_shown(listen: Listen) -> None:
     assert post(url, TOKEN[:-1] + "!", body) == 401
     assert post(url, None) == 401
     assert post(url, TOKEN, b'{"event": "x \\u001b[31m' + TOKEN.encode() + b'"}') == 204
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     assert [line.partition(" ")[2] for line in out.splitlines()][:3] == [
         f"204 task.completed of start {HOOK}, {len(body)} bytes",
@@ -100,7 +100,7 @@ async def test_a_journal_tells_which_start_it_is(listen: Listen, tmp_path: Path)
     await journal.advance("talk-17", State.ACCEPTED)
     process = listen("--journal", str(tmp_path / "jobs.db"), "--json", "--count", "1")
     assert post(address(process), TOKEN) == 204
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=60)
     document: dict[str, Any] = json.loads(out)
     assert document.pop("at")
     assert document == {
@@ -123,7 +123,7 @@ def test_ctrl_c_ends_it(listen: Listen) -> None:
     process = listen()
     assert post(address(process), "wrong") == 401
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "0 received, 1 rejected\n")
 
 

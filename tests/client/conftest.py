@@ -133,7 +133,7 @@ async def turns(count: int) -> None:
         await asyncio.sleep(0)
 
 
-async def until(true: Callable[[], Any], seconds: float = 10.0) -> None:
+async def until(true: Callable[[], Any], seconds: float = 60.0) -> None:
     """Wait until a condition holds."""
     async with asyncio.timeout(seconds):
         while not true():

@@ -71,8 +71,8 @@ async def keys(journal: Journal, **filters: Any) -> list[str]:
 
 
 async def wait_until(condition: Callable[[], Any]) -> None:
-    """Wait until a condition holds; fail after 10 s."""
-    async with asyncio.timeout(10):
+    """Wait until a condition holds; fail after 60 s."""
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 

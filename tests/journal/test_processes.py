@@ -53,7 +53,7 @@ def out(process: "subprocess.Popen[str]") -> IO[str]:
 
 def child_output(process: "subprocess.Popen[str]") -> list[str]:
     """Return all lines of a child process that must end successfully."""
-    lines = process.communicate(timeout=30)[0].splitlines()
+    lines = process.communicate(timeout=60)[0].splitlines()
     assert process.returncode == 0
     return lines
 

@@ -119,7 +119,7 @@ async def test_shutdown_with_clients_still_connected() -> None:
             await api.get("/api/v1/user/remainingCoins")
         with pytest.raises(aiohttp.ClientError):
             await waiting
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 30  # the slow call would take 60 s
 
 
 @pytest.mark.anyio
@@ -168,7 +168,7 @@ def test_process_with_control_routes(number: signal.Signals) -> None:
     assert ledger["calls"] == [{"role": "start", "kind": "talking_video", "count": 1}]
     assert (ledger["leaks"], ledger["results_made_with"]) == ([], MADE_WITH)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=5)
+    _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
 
 
@@ -191,7 +191,7 @@ def _control(base: str) -> Any:
 
 def test_process_ends_with_its_parent() -> None:
     process, _ = _process("--exit-with-parent")
-    _, errors = process.communicate(timeout=5)
+    _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
 
 

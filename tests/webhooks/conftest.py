@@ -120,7 +120,7 @@ def looks(sandbox: Sandbox) -> int:
     return sum(count for (role, _), count in sandbox.calls.items() if role in roles)
 
 
-async def until(true: Callable[[], Any], seconds: float = 10.0) -> None:
+async def until(true: Callable[[], Any], seconds: float = 50.0) -> None:
     """Wait until a condition holds."""
     async with asyncio.timeout(seconds):
         while not true():

@@ -148,7 +148,7 @@ async def test_a_slow_body_is_not_waited_for(
     asking = asyncio.ensure_future(Asgi(app, TOKEN).ask([part]))
     await asyncio.sleep(0)
     assert taken == [HOOK]
-    assert await asyncio.wait_for(asking, 10) == 204
+    assert await asyncio.wait_for(asking, 50) == 204
 
 
 async def test_what_is_seen_of_a_request(taken: list[str]) -> None:
@@ -295,7 +295,7 @@ async def test_an_event_by_asgi_ends_a_wait(make_client: MakeClient, sandbox: Sa
     wait = await waiting(a2e, await a2e.dubbing.start(**DUB))
     sandbox.advance(4000)
     assert await Asgi(a2e.webhooks.app(), token_of(sandbox)).ask() == 204
-    await asyncio.wait_for(wait, 10)
+    await asyncio.wait_for(wait, 50)
     await a2e.aclose()
     assert await Asgi(a2e.webhooks.app(), token_of(sandbox)).ask() == 503
     await until(lambda: a2e.webhooks.refused == 1)
