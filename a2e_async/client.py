@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound="Record")
 
-logger = logging.getLogger("a2e_async")
+logger: Final = logging.getLogger("a2e_async")
 logger.addHandler(logging.NullHandler())
 
 POLL_RATE_SHARE: Final = 0.5

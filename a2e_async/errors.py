@@ -256,7 +256,7 @@ class StartOutcomeUnknown(A2EError):
     ) -> None:
         super().__init__(message)
         self.recovery = recovery
-        self.candidates = tuple(candidates)
+        self.candidates: tuple[Record, ...] = tuple(candidates)
 
 
 class TaskHandle(Protocol):
@@ -315,7 +315,7 @@ class TaskError(A2EError):
     def __init__(self, message: str, *, task: "TaskHandle") -> None:
         super().__init__(message)
         self.task: TaskHandle | None = task
-        self.ref = task.ref
+        self.ref: str = task.ref
 
     def _state(self) -> dict[str, Any]:
         # A task handle belongs to its client and cannot be pickled.

@@ -43,7 +43,7 @@ class EventLoopThread:
 
     def __init__(self, client: A2E) -> None:
         self.client = client
-        self.closed = False
+        self.closed: bool = False
         self._owner_pid: int | None = None
         """Id of the process that made the first call; a forked child does not have the thread."""
         self._lock = threading.Lock()

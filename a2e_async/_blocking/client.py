@@ -52,11 +52,11 @@ def _derived_client(method: Callable[Concatenate[Any, P], A2E]) -> "BlockingMeth
 class BlockingJournal(BlockingWrapper[Journal]):
     """The blocking form of `Journal`, as far as callers need it."""
 
-    get = blocking_call(Journal.get)
-    find = blocking_call(Journal.find)
-    entries = blocking_call(Journal.entries)
-    spent = blocking_call(Journal.spent)
-    prune = blocking_call(Journal.prune)
+    get: Final = blocking_call(Journal.get)
+    find: Final = blocking_call(Journal.find)
+    entries: Final = blocking_call(Journal.entries)
+    spent: Final = blocking_call(Journal.spent)
+    prune: Final = blocking_call(Journal.prune)
 
 
 class BlockingA2E(BlockingNamespaces):
@@ -103,10 +103,10 @@ class BlockingA2E(BlockingNamespaces):
         journal = self._inner.journal
         return None if journal is None else BlockingJournal(self._loop_thread, journal)
 
-    with_options = _derived_client(A2E.with_options)
-    for_caller = _derived_client(A2E.for_caller)
-    request = blocking_call(A2E.request)
-    unknown = loop_call(A2E.unknown)
+    with_options: Final = _derived_client(A2E.with_options)
+    for_caller: Final = _derived_client(A2E.for_caller)
+    request: Final = blocking_call(A2E.request)
+    unknown: Final = loop_call(A2E.unknown)
 
     def kind(self, name: str) -> BlockingTaskNamespace[..., Record]:
         """Return the namespace of a kind by its name."""
@@ -211,4 +211,4 @@ def _with_signature_of(client: Callable[P, A2E]) -> Callable[P, BlockingA2E]:
     return blocking
 
 
-blocking = _with_signature_of(A2E)
+blocking: Final = _with_signature_of(A2E)

@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Self, TypeVar, overload
 
 from a2e_async._blocking.bridge import EventLoopThread
 from a2e_async._blocking.faces import (
@@ -154,8 +154,8 @@ class BlockingCredits(BlockingWrapper[Credits]):
 
 
 class BlockingFiles(BlockingWrapper[Files]):
-    upload = blocking_call(Files.upload)
-    download = blocking_call(Files.download)
+    upload: Final = blocking_call(Files.upload)
+    download: Final = blocking_call(Files.download)
 
     def open(self, output: Output) -> AbstractContextManager[Iterator[bytes]]:
         """``with a2e.files.open(output) as chunks: for chunk in chunks: …``."""

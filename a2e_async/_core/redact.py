@@ -83,7 +83,7 @@ class Secret:
         # In closures, not attributes, so that tools that walk over attributes do not find it.
         self.reveal = lambda: said
         self.scrub = lambda body: body.replace(raw, instead) if long_enough else body
-        self.shown = shown
+        self.shown: str = shown
         _secrets.add(self)
 
     def __repr__(self) -> str:

@@ -29,7 +29,7 @@ from a2e_async.errors import A2EError, ClientClosed, DecodeError, InvalidRequest
 if TYPE_CHECKING:
     from a2e_async._core.http.session import ApiResponse
 
-logger = logging.getLogger("a2e_async.streaming")
+logger: Final = logging.getLogger("a2e_async.streaming")
 
 PREFIX: Final = "/api/v1/streaming-avatar"
 

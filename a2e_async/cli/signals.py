@@ -15,14 +15,14 @@ from attrs import define, field
 
 from a2e_async.cli import exit_codes
 
-CODES: Final = {
-    number: code
+CODES: Final[dict[int, int]] = {
+    getattr(signal, name): code
     for name, code in (
         ("SIGINT", exit_codes.INTERRUPTED),
         ("SIGTERM", exit_codes.TERMINATED),
         ("SIGHUP", exit_codes.HUNG_UP),
     )
-    if (number := getattr(signal, name, None)) is not None  # Windows has no SIGHUP
+    if hasattr(signal, name)  # Windows has no SIGHUP
 }
 """The signals that end a command, with the exit code of each: 128 plus its number."""
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
-logger = logging.getLogger("a2e_async.kinds")
+logger: Final = logging.getLogger("a2e_async.kinds")
 
 
 def require_endpoint(

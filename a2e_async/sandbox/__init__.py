@@ -18,15 +18,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .faults import Faults as Faults
-    from .ledger import Charge as Charge
-    from .media_check import MediaCheck as MediaCheck
-    from .media_check import check_media as check_media
-    from .object_store import AuthLeak as AuthLeak
-    from .server import Sandbox as Sandbox
-    from .views import LedgerView as LedgerView
-    from .views import TaskView as TaskView
-    from .web.webhooks import Delivery as Delivery
+    from ._core.faults import Faults as Faults
+    from ._core.ledger import Charge as Charge
+    from ._core.media_check import MediaCheck as MediaCheck
+    from ._core.media_check import check_media as check_media
+    from ._core.object_store import AuthLeak as AuthLeak
+    from ._core.server import Sandbox as Sandbox
+    from ._core.views import LedgerView as LedgerView
+    from ._core.views import TaskView as TaskView
+    from ._core.web.webhooks import Delivery as Delivery
 
 __all__ = [
     "AuthLeak",
@@ -47,8 +47,8 @@ def __getattr__(name: str) -> object:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
     # Plain imports instead of import_module: the import contracts see them.
-    from . import faults, ledger, media_check, object_store, server, views
-    from .web import webhooks
+    from ._core import faults, ledger, media_check, object_store, server, views
+    from ._core.web import webhooks
 
     public = {
         item.__name__: item

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from .server import API_KEY, Sandbox
+from ._core.server import API_KEY, Sandbox
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

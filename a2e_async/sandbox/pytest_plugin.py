@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from .server import Sandbox
+    from ._core.server import Sandbox
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def a2e_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """Yield a running ``Sandbox``, at speed 600 unless the marker says otherwise."""
-    from .server import Sandbox
+    from ._core.server import Sandbox
 
     marker = request.node.get_closest_marker("a2e_sandbox")
     options: dict[str, Any] = {"speed": 600, **(marker.kwargs if marker else {})}

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from a2e_async.sandbox import Sandbox
-from a2e_async.sandbox.faults import Faults
+from a2e_async.sandbox._core.faults import Faults
 
 CHILD = Path(__file__).with_name("child.py")
 KEY = "Qz7-topsecret-0123456789"

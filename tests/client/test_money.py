@@ -32,7 +32,7 @@ from a2e_async.errors import (
 from a2e_async.events import Accepted, Attempt, Event, StartLost
 from a2e_async.models import Recovery
 from a2e_async.sandbox import Sandbox
-from a2e_async.sandbox.faults import Faults
+from a2e_async.sandbox._core.faults import Faults
 
 from .conftest import (
     BLIND,

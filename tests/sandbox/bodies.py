@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from a2e_async.sandbox.kinds.registry import KINDS
+from a2e_async.sandbox._core.kinds.registry import KINDS
 
 SOUND: Final = "https://example.com/talk.wav"
 IMAGE: Final = "https://example.com/a.png"

@@ -122,7 +122,7 @@ def make_speech_file(path: Path) -> None:
 
 def main() -> None:
     """Make all three files."""
-    from a2e_async.sandbox.results.pyav_media import write_panning_video
+    from a2e_async.sandbox._core.results.pyav_media import write_panning_video
 
     rows = [b"".join(pixel(x, y) for x in range(WIDTH)) for y in range(HEIGHT)]
     portrait = TARGET / "portrait.png"

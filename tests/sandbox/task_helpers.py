@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from a2e_async.sandbox import check_media
-from a2e_async.sandbox.api_spec import kind_table
-from a2e_async.sandbox.kinds.registry import KINDS
-from a2e_async.sandbox.media_check import MediaCheck
+from a2e_async.sandbox._core.api_spec import kind_table
+from a2e_async.sandbox._core.kinds.registry import KINDS
+from a2e_async.sandbox._core.media_check import MediaCheck
 
 from .conftest import Api
 

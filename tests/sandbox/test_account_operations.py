@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from a2e_async.sandbox import media
-from a2e_async.sandbox.api_spec import all_operations
+from a2e_async.sandbox._core.api_spec import all_operations
 
 from .conftest import Api
 

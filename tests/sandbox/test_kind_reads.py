@@ -11,9 +11,9 @@ import aiohttp
 import pytest
 
 from a2e_async.sandbox import Sandbox, check_media
-from a2e_async.sandbox.kinds.registry import KINDS
+from a2e_async.sandbox._core.kinds.registry import KINDS
+from a2e_async.sandbox._core.results.stdlib_media import write_clip
 from a2e_async.sandbox.media import clip, portrait, speech
-from a2e_async.sandbox.results.stdlib_media import write_clip
 
 from .bodies import BODIES, IMAGE, OTHER_IMAGE, STARTS, VIDEO
 from .conftest import Api

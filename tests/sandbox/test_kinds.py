@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import pytest
 
-from a2e_async.sandbox.api_spec import all_operations, kind_table
-from a2e_async.sandbox.kinds.kind import SimulatedKind
-from a2e_async.sandbox.kinds.registry import KINDS
-from a2e_async.sandbox.validation import schema_problems
+from a2e_async.sandbox._core.api_spec import all_operations, kind_table
+from a2e_async.sandbox._core.kinds.kind import SimulatedKind
+from a2e_async.sandbox._core.kinds.registry import KINDS
+from a2e_async.sandbox._core.validation import schema_problems
 
 from .bodies import BODIES, STARTS
 from .conftest import Api

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from a2e_async.sandbox import media
-from a2e_async.sandbox.media_check import check_media
-from a2e_async.sandbox.media_structure import BrokenMedia, read_media_structure
-from a2e_async.sandbox.results import stdlib_media
+from a2e_async.sandbox._core.media_check import check_media
+from a2e_async.sandbox._core.media_structure import BrokenMedia, read_media_structure
+from a2e_async.sandbox._core.results import stdlib_media
 
 from .conftest import HOW, needs_av
 
@@ -41,7 +41,7 @@ def test_cut_files_are_found(name: str, share: float, tmp_path: Path) -> None:
 
 @needs_av
 def test_mp3_is_walked_frame_by_frame(tmp_path: Path) -> None:
-    from a2e_async.sandbox.results import pyav_media
+    from a2e_async.sandbox._core.results import pyav_media
 
     path = tmp_path / "a.mp3"
     assert pyav_media.write_pitch_shifted(path, media.speech()) == "audio/mpeg"

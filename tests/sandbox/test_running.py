@@ -19,7 +19,7 @@ import aiohttp
 import pytest
 
 from a2e_async.sandbox import Sandbox
-from a2e_async.sandbox.server import API_KEY
+from a2e_async.sandbox._core.server import API_KEY
 
 from .conftest import BODIES, DUBBING, MADE_WITH, STARTS, Api
 

@@ -10,16 +10,16 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from a2e_async.sandbox.api_messages import SandboxRequest, SandboxResponse
-from a2e_async.sandbox.api_spec import kind_table
-from a2e_async.sandbox.clock import Moment
-from a2e_async.sandbox.dispatch import handle, router
-from a2e_async.sandbox.faults import Faults
-from a2e_async.sandbox.kinds.kind import SimulatedKind
-from a2e_async.sandbox.kinds.registry import KINDS
-from a2e_async.sandbox.ledger import Ledger
-from a2e_async.sandbox.object_store import ObjectStore
-from a2e_async.sandbox.service import Service
+from a2e_async.sandbox._core.api_messages import SandboxRequest, SandboxResponse
+from a2e_async.sandbox._core.api_spec import kind_table
+from a2e_async.sandbox._core.clock import Moment
+from a2e_async.sandbox._core.dispatch import handle, router
+from a2e_async.sandbox._core.faults import Faults
+from a2e_async.sandbox._core.kinds.kind import SimulatedKind
+from a2e_async.sandbox._core.kinds.registry import KINDS
+from a2e_async.sandbox._core.ledger import Ledger
+from a2e_async.sandbox._core.object_store import ObjectStore
+from a2e_async.sandbox._core.service import Service
 
 from .conftest import BODIES, STARTS
 

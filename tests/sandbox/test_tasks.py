@@ -268,8 +268,8 @@ async def test_durations_are_lognormal_ranges_or_functions() -> None:
     import random
     import statistics
 
-    from a2e_async.sandbox.kinds.registry import KINDS
-    from a2e_async.sandbox.simulated_task import draw_duration
+    from a2e_async.sandbox._core.kinds.registry import KINDS
+    from a2e_async.sandbox._core.simulated_task import draw_duration
 
     chance = random.Random(1)
     drawn = [draw_duration(KINDS["dubbing"], {}, chance) for _ in range(2000)]

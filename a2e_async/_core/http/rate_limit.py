@@ -330,9 +330,9 @@ class ConnectionLimiter:
                 f"max_connections must be at least 1, not {limit}.", field="max_connections"
             )
         self.limit = limit
-        self.start_limit = max(1, int(limit * start_share))
-        self.in_use = 0
-        self.starts_in_use = 0
+        self.start_limit: int = max(1, int(limit * start_share))
+        self.in_use: int = 0
+        self.starts_in_use: int = 0
         self._count = 0
         self._waiting_polls: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._waiting_starts: deque[tuple[int, asyncio.Future[None]]] = deque()

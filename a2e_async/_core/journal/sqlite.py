@@ -11,6 +11,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Final, TypeVar, Unpack
 
 from a2e_async._core.journal.protocol import (
@@ -64,7 +65,7 @@ class SqliteJournal:
         clock: Callable[[], float] = time.time,
         host_clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.path = check_journal_path(path)
+        self.path: Path = check_journal_path(path)
         self._clock = JournalClock(clock, host_clock)
         self._account_scope = AccountScope()
         self._writer_thread: WriterThread | None = None

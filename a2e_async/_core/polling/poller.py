@@ -94,7 +94,7 @@ class Poller:
         kind_named: Callable[[str], TaskKind[..., Any]] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.loop_affinity = LoopAffinity()
+        self.loop_affinity: LoopAffinity = LoopAffinity()
         self.output_source: OutputSource | None = None
         self._fetcher = StatusFetcher(session, request_timeout)
         self._schedule = PollSchedule(
@@ -104,7 +104,7 @@ class Poller:
             webhook_factor=webhook_poll_factor(interval) if webhooks else 1.0,
             rate_share=self._poll_rate_share,
         )
-        self.waiters = WaiterRegistry(self._schedule, emitter)
+        self.waiters: WaiterRegistry = WaiterRegistry(self._schedule, emitter)
         self._rate_share = rate_share
         self._leader_polling: LeaderPolling | None = None
         if peers is not None and kind_named is not None:
@@ -118,7 +118,7 @@ class Poller:
                 wake=self._wake,
                 ensure_running=self._ensure_running,
             )
-        self.wakeups = Wakeups(
+        self.wakeups: Wakeups = Wakeups(
             self._schedule, wake=self._wake, listen_to_all=listen_to_all, has_webhooks=webhooks
         )
         self._is_rate_limited = is_rate_limited

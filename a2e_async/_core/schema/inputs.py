@@ -92,7 +92,7 @@ class AcceptedMedia:
     __slots__ = ("types",)
 
     def __init__(self, *types: MediaType) -> None:
-        self.types = types
+        self.types: tuple[MediaType, ...] = types
 
 
 @frozen

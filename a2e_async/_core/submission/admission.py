@@ -47,7 +47,7 @@ class AdmissionControl:
     def __init__(
         self, poller: "Poller", services: TaskServices, max_unfinished: int | None
     ) -> None:
-        self.enabled = max_unfinished is not None
+        self.enabled: bool = max_unfinished is not None
         """Whether starts need a slot: there is a cap, or there are tenants."""
         self._services = services
         self._poller = poller

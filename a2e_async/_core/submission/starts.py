@@ -87,7 +87,7 @@ class StartRegistry:
         self._budget = budget
         self._budget_queue = budget_queue or BudgetQueue()
         self._emitter = emitter
-        self.admission = AdmissionControl(poller, services, max_unfinished)
+        self.admission: AdmissionControl = AdmissionControl(poller, services, max_unfinished)
         self._webhook = webhook
         self._known_tasks = KnownTaskIds(recorder)
         self._recovery_search = RecoverySearch(

@@ -101,10 +101,10 @@ class Task(NotCopyable, Generic[R]):
         key: str | None = None,
         webhook_id: str | None = None,
     ) -> None:
-        self.kind = kind
-        self.ids = ids
-        self.meta = meta
-        self.key = key
+        self.kind: TaskKind[..., R] = kind
+        self.ids: tuple[str, ...] = ids
+        self.meta: Mapping[str, Any] | None = meta
+        self.key: str | None = key
         self._webhook_token_id = webhook_id
         self._last_polled_at = now
         self._unclaimed_on_gc = False

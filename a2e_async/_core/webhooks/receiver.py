@@ -74,8 +74,8 @@ class WebhookReceiver:
         self._on_request = on_request
         self._tokens_left = MAX_EVENT_BURST
         self._refilled_at = 0.0
-        self.received = 0
-        self.refused = 0
+        self.received: int = 0
+        self.refused: int = 0
 
     def __repr__(self) -> str:
         return f"<Receiver {self.received} received, {self.refused} refused>"

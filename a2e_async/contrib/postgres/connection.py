@@ -50,7 +50,7 @@ class DatabaseTarget:
             conninfo.make_conninfo("", **{**_CONNECTION_DEFAULTS, **given}), "[database]"
         )
         host = given.get("host") or given.get("hostaddr") or "localhost"
-        self.name = f"{host}/{given.get('dbname') or given.get('user') or ''}"
+        self.name: str = f"{host}/{given.get('dbname') or given.get('user') or ''}"
         self._secrets = tuple(
             Secret(str(value), "***")
             for key, value in given.items()

@@ -62,7 +62,7 @@ class PostgresJournal:
         clock: Callable[[], float] | None = None,
         host_clock: Callable[[], float] | None = None,
     ) -> None:
-        self.target = DatabaseTarget(url)
+        self.target: DatabaseTarget = DatabaseTarget(url)
         self._worker = JournalWorker(self.target, clock=clock, host_clock=host_clock)
 
     def __repr__(self) -> str:

@@ -13,7 +13,7 @@ from a2e_async.contrib.postgres import schema as tables
 from a2e_async.contrib.postgres.connection import Connection, execute
 from a2e_async.contrib.postgres.worker import JournalWorker
 
-logger = logging.getLogger("a2e_async.polling")
+logger: Final = logging.getLogger("a2e_async.polling")
 
 RESIGNED_SECONDS: Final = 60.0
 """Time (s) for which a client that has resigned does not lead again."""

@@ -28,7 +28,7 @@ from a2e_async.contrib.postgres.connection import (
 )
 from a2e_async.events import Event, RateLimitDegraded
 
-logger = logging.getLogger("a2e_async.http")
+logger: Final = logging.getLogger("a2e_async.http")
 
 PREFETCH_SECONDS: Final = 0.25
 """Time (s) within which turns are fetched in advance."""

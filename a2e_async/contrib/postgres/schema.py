@@ -17,7 +17,7 @@ from attrs import fields
 
 from a2e_async._core.journal.protocol import Entry, State
 
-logger = logging.getLogger("a2e_async.journal")
+logger: Final = logging.getLogger("a2e_async.journal")
 
 MIGRATIONS: Final[tuple[str, ...]] = (
     """

@@ -96,7 +96,7 @@ class JournalWorker:
         self.account: str | None = None
         """The account whose entries are read and written; None: all are read, new ones have none.
         """
-        self.notifications = EntryNotifications(
+        self.notifications: EntryNotifications = EntryNotifications(
             lambda: self.name, self.request_turn, lambda: self.account_filter
         )
         self._connection_users: list[ConnectionUser] = [self.notifications]

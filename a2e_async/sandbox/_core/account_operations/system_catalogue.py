@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from .. import media
+from ... import media
 from ..account_state import Record
 from ..object_store import StoredObject
 from ..service import Service

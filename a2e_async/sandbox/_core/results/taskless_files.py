@@ -8,7 +8,7 @@ from typing import Final
 
 from a2e_async._core.files.media_types import SNIFF_BYTES, sniff_media_type
 
-from .. import media
+from ... import media
 from . import stdlib_media
 from .spec import ResultSpec
 
