@@ -19,15 +19,18 @@ extensions = [
     "a2e_reference",
     "cli_reference",
     "llms",
+    "search_terms",
 ]
 templates_path = ["_templates"]
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = f"a2e_async {release}"
 html_copy_source = False
 html_show_copyright = False  # the note below each page names the licence
 exclude_patterns = ["_build", "_ext", "_figures", "_templates"]
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 
