@@ -36,6 +36,7 @@ from a2e_async import (
     events,
     journal,
     kinds,
+    models,
 )
 from a2e_async import sandbox as sandbox_package
 from a2e_async._blocking.namespaces import BlockingFiles
@@ -50,6 +51,7 @@ from a2e_async.kinds import (
     kind_named,
     kind_names,
 )
+from a2e_async.models import ClientStats
 from a2e_async.sandbox import media
 
 DOCS = Path(__file__).resolve().parents[1]
@@ -92,7 +94,8 @@ VALUES: Final = (
             "Transaction": "",
         },
     ),
-    (kinds, dict.fromkeys(("MadeAvatar", "SavedFace", "ExtendedPrompt", "PromptEvent"), "")),
+    (models, {"ClientStats": ""}),
+    (kinds, {"MadeAvatar": "", "SavedFace": ""}),
 )
 """The value types by module, each with its members that are for users (and all fields if none of
 them is named)."""
@@ -116,9 +119,15 @@ PAID_NAMESPACES: Final = {"speech", "files"}
 
 RARE: Final = {
     "legacy": "",
-    "image_to_video": "extend_prompt stream_prompt",
+    "image_to_video": "",
+    "avatars": "list",
+    "backgrounds": "add all delete",
+    "voices": "public languages cloned presets",
 }
 """Namespaces of which only these methods are shown; the others are named."""
+
+WITHOUT_TEXTS: Final = {ClientStats}
+"""Value types whose fields have telling names."""
 
 SANDBOX_FIELDS: Final = "speed seed port api_key balance failure_rate rate_limit deliver_webhooks"
 
@@ -162,7 +171,8 @@ def full() -> str:
         _guide(),
         "## The client",
         "`from a2e_async import A2E`. Media is `str | Path | bytes | Output`: a URL, a local path, "
-        "the bytes of a file, or the result of another task.",
+        "the bytes of a file, or the result of another task. Parameters with the default None "
+        "accept None.",
         _options(),
         _methods("a2e", A2E, whole=True),
         "`a2e.journal` (a `Journal`, None without one):",
@@ -269,7 +279,7 @@ def _kind(name: str) -> str:
             for n in only
         ]
         if others := [n for n in more if n not in only]:
-            lines.append(f"other methods: {', '.join(others)}")
+            lines.append(f"other methods: {', '.join(others)}; see their docstrings")
     made = " or ".join(dict.fromkeys(result.media for result in kind.outputs))
     lines += _record(kind.record, {f.name: f for f in own})
     # A block for each kind would need as many characters as its record.
@@ -363,9 +373,9 @@ def _namespace(name: str) -> str:
     if name in RARE:
         only = set(RARE[name].split())
         others = ", ".join(n for n in _public(cls) if n not in only)
-        more = f"{_first(cls)}. Methods: {others}; see their docstrings."
+        more = f"Other methods: {others}; see their docstrings."
     shown = _methods(f"a2e.{name}", cls, only, whole=name in PAID_NAMESPACES)
-    return f"### {name}\n\n{shown}{more}"
+    return "\n\n".join(part for part in (f"### {name}", shown or f"{_first(cls)}.", more) if part)
 
 
 def _options() -> str:
@@ -430,7 +440,7 @@ def _class_lines(cls: type[Any], members: str, *, defaults: bool = False) -> str
     wanted = members.split()
     attributes = [a for a in getattr(cls, "__attrs_attrs__", ()) if not a.name.startswith("_")]
     names = [a.name for a in attributes]
-    docs = _field_docs(cls)
+    docs = {} if cls in WITHOUT_TEXTS else _field_docs(cls)
     apart = "\n" if docs else ", "
     if issubclass(cls, Enum):
         lines = [", ".join(f"{one.name} = {one.value!r}" for one in cls)]
@@ -596,6 +606,8 @@ def _signature(name: str, value: Any) -> str:
     if back is not inspect.Parameter.empty:
         back = _Word(_short(back))
     said = f"{name}{inspect.Signature(given, return_annotation=back)}"
+    # As in a type checker's implicit Optional, of which a signature here is the short form.
+    said = said.replace(" | None = None", " = None").removesuffix(" -> None")
     return said.replace("*args: P.args, **kwargs: P.kwargs", "**inputs")
 
 

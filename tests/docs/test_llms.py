@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from attrs import fields
 
+import a2e_async
 from a2e_async import A2E, Failure, Outcome, Plan, Status, errors, events
 from a2e_async._core.batch.batch import FATAL_ERRORS
 from a2e_async._core.schema.inputs import input_fields
@@ -143,6 +144,8 @@ def test_options_namespaces_errors_and_events(page: str) -> None:
         assert name.startswith("_") or re.search(rf"^### {name}\b", page, re.MULTILINE), name
     for name in errors.__all__:
         assert f"\n- {name}" in page
+    for name in set(a2e_async.__all__) - {"__version__"}:
+        assert re.search(rf"\b{name}\b", page), name
     for cls in events.Event.__args__:
         assert set(needed(call(page, f"- {cls.__name__}"))) == {a.name for a in fields(cls)}
     assert "upload(" in page
