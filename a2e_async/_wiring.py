@@ -17,7 +17,7 @@ from a2e_async._core.files.download import Downloader, FileSession
 from a2e_async._core.files.upload import PRESIGN_PATH, Uploader
 from a2e_async._core.http.call import check_proxy
 from a2e_async._core.http.rate_limit import ConnectionLimiter, Priority, RateLimiter
-from a2e_async._core.http.retry import RetryPolicy, RetrySafety
+from a2e_async._core.http.retry import RetryPolicy, RetrySafety, may_have_been_accepted
 from a2e_async._core.http.session import ApiSession
 from a2e_async._core.journal.address import database_address
 from a2e_async._core.journal.protocol import UPLOAD, Journal
@@ -41,7 +41,7 @@ from a2e_async._core.typeguards import is_mapping
 from a2e_async._core.version import __version__
 from a2e_async._core.webhooks.receiver import Webhooks
 from a2e_async._core.webhooks.tokens import WebhookTarget
-from a2e_async.errors import ClientClosed, ConfigurationError
+from a2e_async.errors import A2EError, ClientClosed, ConfigurationError
 from a2e_async.events import Event
 from a2e_async.kinds.operations import delete_record, find_record, request_quote
 from a2e_async.kinds.registry import kind_named
@@ -326,17 +326,29 @@ class _PresignCall:
     async def __call__(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         paid = self.reservation.split_upload()
         coins = UPLOAD_COST if paid.price is None else paid.price
-        # A charged request: if its response is lost it is not sent again.
-        with commit_on_exit(paid, UPLOAD) as (sent, refused):
-            answer = await self.session.request(
-                "POST",
-                PRESIGN_PATH,
-                json=dict(body),
-                retry_safety=RetrySafety.CHARGED,
-                on_sent=sent,
-                on_rate_limited=refused,
-                **self.options,
-            )
+        was_sent = False
+        try:
+            # A charged request: if its response is lost it is not sent again.
+            with commit_on_exit(paid, UPLOAD) as (sent, refused):
+
+                def on_sent() -> None:
+                    nonlocal was_sent
+                    was_sent = True
+                    sent()
+
+                answer = await self.session.request(
+                    "POST",
+                    PRESIGN_PATH,
+                    json=dict(body),
+                    retry_safety=RetrySafety.CHARGED,
+                    on_sent=on_sent,
+                    on_rate_limited=refused,
+                    **self.options,
+                )
+        except A2EError as error:
+            if self.recorder is not None and was_sent and may_have_been_accepted(error):
+                await self.recorder.record_upload_cost(coins, is_certain=False)
+            raise
         self.coins += coins
         if self.recorder is not None:
             await self.recorder.record_upload_cost(coins)

@@ -342,7 +342,8 @@ class A2E(Namespaces):
         journal the same batch, run again, skips finished jobs and continues unfinished ones; jobs
         without a ``key`` are identified by their inputs. An error that would hit every job (a
         refused key, no coins left, a failing journal) stops new starts; jobs in progress finish,
-        then it is raised.
+        then it is raised. If coins or budget are used up, jobs that an earlier run has started
+        finish, too (of ``jobs`` with a length).
 
         ``dry_run=True`` costs nothing: nothing is uploaded, started, awaited or written.
         ``outcome.plan`` reports what a run would do with each job and what that costs,

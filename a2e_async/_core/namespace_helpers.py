@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from a2e_async._core.context import RequestContext
 from a2e_async._core.files.media_types import url_expires_at
-from a2e_async._core.redact import bare_url
+from a2e_async._core.redact import bare_url, hide_signatures
 from a2e_async._core.schema.inputs import is_url
 from a2e_async._core.schema.json_guard import guarded_json
 from a2e_async._core.schema.record_decoder import parse_time
@@ -124,6 +124,12 @@ class ResponseFields:
                 return value.strip()
         return None
 
+    def signed_url(self, *names: str) -> str | None:
+        """Return the first URL under one of these names, as a `SignedUrl` if it is signed."""
+        url = self.url(*names)
+        shown: str | None = hide_signatures(url)
+        return shown
+
     def mapped(self, name: str, meanings: Mapping[str, T]) -> T | None:
         """Return the value that a word is mapped to; an unknown word stays unread."""
         value = self._raw.get(name)
@@ -167,12 +173,17 @@ class ResponseFields:
         return None
 
     def unread(self) -> dict[str, Any]:
-        """Return the fields that were not read and are not empty, by their wire names."""
-        return {
+        """Return the fields that were not read and are not empty, by their wire names.
+
+        URLs are without their signatures, as in the records of tasks.
+        """
+        rest = {
             name: value
             for name, value in self._raw.items()
             if name not in self._read and value not in (None, "")
         }
+        shown: dict[str, Any] = hide_signatures(rest)
+        return shown
 
 
 def response_fields(data: Any) -> ResponseFields:

@@ -198,9 +198,14 @@ def hide_signatures(value: Any) -> Any:
         return kept if isinstance(items, list) else tuple(kept)
     if isinstance(value, dict):
         named: dict[Any, Any] = cast("Any", value)
-        made = {name: hide_signatures(item) for name, item in named.items()}
-        return named if all(made[name] is named[name] for name in named) else made
+        made = {_shown_name(name): hide_signatures(item) for name, item in named.items()}
+        return named if all(made.get(name, made) is named[name] for name in named) else made
     return value
+
+
+def _shown_name(name: Any) -> Any:
+    """Return a name of a JSON object without secrets."""
+    return redact(name) if isinstance(name, str) and ("://" in name or "a2e-" in name) else name
 
 
 _PLAIN_URL: Final = re.compile(r"https?://[^\s\"<>?#@]*")

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 
 from attrs import field, frozen
 
+from a2e_async._core.base_errors import hide_frames
 from a2e_async._core.context import RequestContext
 from a2e_async._core.http.rate_limit import Priority
 from a2e_async._core.http.retry import RetrySafety
@@ -16,6 +17,7 @@ from a2e_async._core.namespace_helpers import (
     repr_without_query,
     response_fields,
 )
+from a2e_async._core.redact import hide_signatures
 from a2e_async._core.tasks.kind import check_task_id
 from a2e_async._core.tasks.parsing import read_raw_records, read_total_count
 from a2e_async._core.typeguards import is_list, is_mapping
@@ -86,6 +88,7 @@ class Avatars:
         )
         return read_avatars(answer.data)
 
+    @hide_frames
     async def custom(self, /, **filters: Any) -> Page[Avatar]:
         """Return the avatars that were added with `add`.
 
@@ -100,6 +103,7 @@ class Avatars:
         )
         return Page(read_avatars(answer.data), read_total_count(answer.data))
 
+    @hide_frames
     async def add(self, /, **data: Any) -> Avatar | None:
         """Add an avatar to the account; return it, or None if the response does not contain it.
 
@@ -116,6 +120,7 @@ class Avatars:
         )
         return next(iter(read_avatars(answer.data)), None)
 
+    @hide_frames
     async def update(self, /, id: str, **data: Any) -> None:
         """Update an avatar of the account; fields that are not given keep their values.
 
@@ -158,10 +163,10 @@ def read_avatars(data: Any) -> tuple[Avatar, ...]:
     return tuple(
         Avatar(
             id=id,
-            name=raw.text("name"),
+            name=hide_signatures(raw.text("name")),
             kind=(kind := read_ownership(raw)),
             anchor_type=_anchor_type(raw, kind),
-            cover=raw.url("video_cover", "people_img", "img_url", "image_url"),
+            cover=raw.signed_url("video_cover", "people_img", "img_url", "image_url"),
             video_twin_id=raw.text("user_video_twin_id"),
             gender=raw.text("gender"),
             created_at=raw.timestamp("createdAt"),

@@ -15,6 +15,7 @@ from a2e_async._core.namespace_helpers import (
     delete_resource,
     repr_without_query,
 )
+from a2e_async._core.redact import hide_signatures
 from a2e_async._core.schema.inputs import MediaInput, check_media
 from a2e_async._core.tasks.kind import check_task_id
 from a2e_async._core.tasks.parsing import read_raw_records, read_total_count
@@ -69,6 +70,7 @@ class Backgrounds:
         )
         return _read_background(answer.data, path, "custom")
 
+    @hide_frames
     async def custom(self, /, **filters: Any) -> Page[Background]:
         """Return the backgrounds of the account.
 
@@ -116,8 +118,8 @@ def _read_backgrounds(data: Any, kind: Ownership | None = None) -> tuple[Backgro
     return tuple(
         Background(
             id=id,
-            url=raw.url("img_url", "url", "image_url"),
-            name=raw.text("name"),
+            url=raw.signed_url("img_url", "url", "image_url"),
+            name=hide_signatures(raw.text("name")),
             kind=read_ownership(raw) or kind,
             extra=raw.unread(),
         )

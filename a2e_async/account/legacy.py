@@ -434,7 +434,8 @@ class Legacy:
 def _unless_refused(answer: "ApiResponse") -> "ApiResponse | None":
     # The service may refuse with HTTP 200 and a failure message.
     refused = response_fields(answer.data).text("failed_message", "faild_message")
-    return None if refused else answer
+    # Without the API's envelope, an empty response may be a gateway's.
+    return None if refused or (answer.code is None and not answer.data) else answer
 
 
 def _read_watermarked(context: RequestContext, answer: "ApiResponse") -> Output | None:

@@ -55,4 +55,6 @@ def _read_started_task(
             return None
         started = None
     ids = tuple(dict.fromkeys(found for raw in started or () if (found := read_id(raw))))
+    if not ids and answer.code is None:
+        return None  # nothing in the response is the API's: it may be a gateway's
     return Task(context.tasks, kind, ids or (id,), now=asyncio.get_running_loop().time())

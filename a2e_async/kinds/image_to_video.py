@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NotRequired, T
 
 from attrs import define, frozen
 
+from a2e_async._core.base_errors import drop_frames, hide_frames
 from a2e_async._core.http.retry import RetrySafety
 from a2e_async._core.schema.inputs import (
     AcceptedMedia,
@@ -213,6 +214,7 @@ class ImageToVideo(TaskNamespace[P, R]):
         """Mark a result as copied at the service (``POST {id}/markCopied``)."""
         await self._request("POST", f"{PREFIX}/{check_task_id(id)}/markCopied")
 
+    @hide_frames
     async def extend_prompt(self, **inputs: Unpack[PromptInputs]) -> ExtendedPrompt:
         """Return prompt and negative prompt, rewritten by the service's language model.
 
@@ -251,24 +253,36 @@ class ImageToVideo(TaskNamespace[P, R]):
         Takes the inputs of `extend_prompt`. The last event has ``result`` set. Raises
         `ServerError` if the service ends the stream with an error event.
         """
-        path, body = await self._extension_request(inputs)
-        context, body = self._context, {**body, "stream": True}
-        # The stream is charged once it begins, so its price is reserved before the request.
-        held = await context.charged.reserve(_EXTEND_PROMPT, path, body)
         async with AsyncExitStack() as opened:
-            with commit_on_exit(held, _EXTEND_PROMPT) as (sent, refused):
-                stream = context.session.stream(
-                    "POST",
-                    path,
-                    json=body,
-                    retry_safety=RetrySafety.CHARGED,
-                    on_sent=sent,
-                    on_rate_limited=refused,
-                    **context.request_options(),
-                )
-                events = await opened.enter_async_context(stream)
+            try:
+                path, body = await self._extension_request(inputs)
+                events = await self._begin_stream(opened, path, {**body, "stream": True})
+            except BaseException as error:
+                del inputs  # URLs, which may be signed
+                drop_frames(error)
+                raise
+            del inputs, body
             yield _prompt_events(events, path)
 
+    async def _begin_stream(
+        self, opened: AsyncExitStack, path: str, body: dict[str, Any]
+    ) -> AsyncIterator[tuple[str, str]]:
+        context = self._context
+        # The stream is charged once it begins, so its price is reserved before the request.
+        held = await context.charged.reserve(_EXTEND_PROMPT, path, body)
+        with commit_on_exit(held, _EXTEND_PROMPT) as (sent, refused):
+            stream = context.session.stream(
+                "POST",
+                path,
+                json=body,
+                retry_safety=RetrySafety.CHARGED,
+                on_sent=sent,
+                on_rate_limited=refused,
+                **context.request_options(),
+            )
+            return await opened.enter_async_context(stream)
+
+    @hide_frames
     async def _extension_request(self, inputs: PromptInputs) -> tuple[str, dict[str, Any]]:
         body: dict[str, Any] = {k: v for k, v in inputs.items() if v is not None}
         unknown = body.keys() - PromptInputs.__annotations__.keys()

@@ -1,7 +1,7 @@
 """Text to image: one or several images from text and reference images."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from attrs import define, field, frozen
 
@@ -21,6 +21,9 @@ from a2e_async.errors import InvalidInput
 from a2e_async.kinds.input_rules import check_min
 from a2e_async.kinds.namespace import R, TaskNamespace
 from a2e_async.models import Record
+
+if TYPE_CHECKING:
+    from a2e_async._core.http.session import ApiResponse
 
 PREFIX = "/api/v1/userText2Image"
 
@@ -154,7 +157,13 @@ class TextToImage(TaskNamespace[P, R]):
                 body=body,
                 timeout=context.start_timeout,
                 priority=context.priority,
-                read_result=lambda answer: MadeAvatar.of(answer.data),
+                read_result=_read_made_avatar,
                 advice="Check a2e.avatars.list(), which shows the avatar if it was made",
             )
         )
+
+
+def _read_made_avatar(answer: "ApiResponse") -> MadeAvatar | None:
+    made = MadeAvatar.of(answer.data)
+    # Without an id, only the API's own envelope shows that it was made.
+    return None if made.id is None and answer.code is None else made

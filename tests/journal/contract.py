@@ -658,7 +658,8 @@ class JournalContract:
         journal = clients.journal("one")
         await journal.record_upload_cost(2)
         await journal.record_upload_cost(1)
+        await journal.record_upload_cost(0, reserved=4)
         assert await clients.journal().spent() == [
-            SpendSummary(day=DAY, kind="upload", coins=3, reserved=0, starts=2)
+            SpendSummary(day=DAY, kind="upload", coins=3, reserved=4, starts=3)
         ]
         assert await clients.journal("two").spent() == []

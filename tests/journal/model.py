@@ -52,7 +52,9 @@ class SharedJournalState:
     uploads: dict[tuple[str, str, str], UploadedInput] = field(
         factory=dict[tuple[str, str, str], UploadedInput]
     )
-    upload_coins: list[tuple[str, float, int]] = field(factory=list[tuple[str, float, int]])
+    upload_coins: list[tuple[str, float, int, int]] = field(
+        factory=list[tuple[str, float, int, int]]
+    )
     last_seq: int = 0
     watchers: list[tuple["ModelJournal", str, KeyCallback]] = field(
         factory=list[tuple["ModelJournal", str, KeyCallback]]
@@ -295,10 +297,11 @@ class ModelJournal:
             total[0] += entry.coins or 0
             total[1] += (entry.reserved or 0) if held else 0
             total[2] += 1
-        for account, at, coins in self.world.upload_coins:
+        for account, at, coins, reserved in self.world.upload_coins:
             if self.is_visible(account):
                 total = sums[_day(at), "upload"]
                 total[0] += coins
+                total[1] += reserved
                 total[2] += 1
         return [
             SpendSummary(day=day, kind=kind, coins=coins, reserved=reserved, starts=starts)
@@ -322,9 +325,9 @@ class ModelJournal:
         live[self.account or "", upload.digest, upload.content_type] = upload
         self.world.uploads = live
 
-    async def record_upload_cost(self, coins: int) -> None:
+    async def record_upload_cost(self, coins: int, *, reserved: int = 0) -> None:
         self._renew_lease()
-        self.world.upload_coins.append((self.account or "", self.time.wall(), coins))
+        self.world.upload_coins.append((self.account or "", self.time.wall(), coins, reserved))
 
     async def accounts(self, *, open_only: bool = False) -> Sequence[AccountEntries]:
         self._renew_lease()
@@ -359,8 +362,8 @@ class ModelJournal:
                 if mine is None or upload.valid_until > mine.valid_until:
                     self.world.uploads[place] = upload
         self.world.upload_coins = [
-            (account if name == former_account else name, at, coins)
-            for name, at, coins in self.world.upload_coins
+            (account if name == former_account else name, at, coins, reserved)
+            for name, at, coins, reserved in self.world.upload_coins
         ]
         return adopted
 

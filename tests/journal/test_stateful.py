@@ -119,10 +119,10 @@ class JournalStateMachine(RuleBasedStateMachine):
     def adopt(self, who: int) -> None:
         self.both(self.pairs[who], "adopt_account", ACCOUNTS[3 - who])
 
-    @rule(who=who, coins=st.integers(0, 5), lives=st.floats(1, 100))
-    def upload(self, who: int, coins: int, lives: float) -> None:
+    @rule(who=who, coins=st.integers(0, 5), reserved=st.integers(0, 2), lives=st.floats(1, 100))
+    def upload(self, who: int, coins: int, reserved: int, lives: float) -> None:
         pair = self.pairs[who]
-        self.both(pair, "record_upload_cost", coins)
+        self.both(pair, "record_upload_cost", coins, reserved=reserved)
         until = pair.time.wall() + lives
         upload = UploadedInput(
             digest="d", content_type="audio/wav", url=f"https://x/{until}", valid_until=until

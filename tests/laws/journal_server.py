@@ -21,6 +21,8 @@ class AccountServer:
         """All accepted starts by task id, each with the ``key`` that was charged."""
         self.presigned: list[str] = []
         """API keys that requested an upload URL."""
+        self.lose_presigned = False
+        """Whether the responses to requests for an upload URL are lost."""
         self.stored: dict[str, bytes] = {}
         self.record: Mapping[str, Any] = {}
         """The fields of each record besides id and name."""
@@ -34,6 +36,7 @@ class AccountServer:
         app.router.add_get("/api/v1/userDubbing/allProcessing", self._list)
         app.router.add_get("/api/v1/userDubbing/{id}", self._detail)
         app.router.add_post("/api/v1/r2/upload-presigned-url", self._presign)
+        app.router.add_post("/api/v1/r2/get_upload_presigned_url", self._presign)
         app.router.add_post("/api/v1/generation/quote", self._quote)
         app.router.add_put("/bucket/{name:.+}", self._put)
         app.router.add_get("/bucket/{name:.+}", self._get)
@@ -90,6 +93,8 @@ class AccountServer:
 
     async def _presign(self, request: web.Request) -> web.Response:
         self.presigned.append(_key(request))
+        if self.lose_presigned:
+            return web.Response(status=502, text="bad gateway")
         place = f"{self.url}/bucket/{len(self.presigned)}.wav"
         urls = {"uploadUrl": f"{place}?X-Amz-Signature=5ecret", "cdnUrl": place}
         return web.json_response({"code": 0, "data": urls})

@@ -44,6 +44,8 @@ class Service:
         self.lose = 0
         self.refuse = 0
         self.refuse_upload = 0
+        self.no_coins = False
+        """Whether all starts are refused because the account has no coins left."""
         self.finish_later: dict[str, Any] | None = None
         """The fields of a record when polled; the response to a start says that it is running."""
         self.paid: list[str] = []
@@ -87,6 +89,8 @@ class Service:
         if self.refuse:
             self.refuse -= 1
             return web.json_response({"code": 1, "msg": "no"}, status=400)
+        if self.no_coins:
+            return web.json_response({"code": 1, "msg": "insufficient coins"}, status=402)
         id = f"{int(time.time()):08x}{len(self.paid):016x}"
         self.paid.append("start")
         record = {

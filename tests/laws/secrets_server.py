@@ -102,7 +102,9 @@ class EchoServer:
             "_id": ID,
             "current_status": self.status,
             "coins": 3,
-            "unknown": {"deep": [INPUT_URL, f"Bearer {KEY}"], "url": INPUT_URL},
+            "unknown": {"deep": [INPUT_URL, f"Bearer {KEY}"], "url": INPUT_URL, INPUT_URL: 1},
+            INPUT_URL: None,
+            f"of {INPUT_URL}": {KEY: None},
             "trace": KEY,
             **(self.bodies[-1] if self.bodies and isinstance(self.bodies[-1], dict) else {}),
         }
@@ -143,6 +145,8 @@ class EchoServer:
             )
         if path.endswith("/send_tts"):
             return self.ok(f"{self.base}/files/a.wav?X-Amz-Signature={RESULT}")
+        if path.endswith(("/anchor/list", "/allBackground")):
+            return self.ok([{**self.record(), "name": INPUT_URL}])
         if path.endswith(("/allRecords", "/allProcessing")):
             return self.ok([])
         if ID in path:

@@ -100,6 +100,24 @@ async def test_an_id_is_claimed_before_it_is_written(
     assert sorted(len(entry.ids) for entry in entries) == [0, 1]
 
 
+async def test_a_response_that_lists_other_starts(
+    hostile: HostileServer, make_client: MakeClient
+) -> None:
+    """A start gets the tasks with its own mark, not those of starts in flight."""
+
+    def list_all(_: Any) -> Any:
+        return [{"_id": id, "name": task.name} for id, task in hostile.tasks.items()]
+
+    hostile.faults.add(Step.START, Fault.slow(0.5))
+    hostile.faults.add(Step.START, Fault.edit("all records", list_all))
+    a2e = make_client()
+    first = asyncio.create_task(outcome(start(a2e, "k1", name=None)))
+    while not hostile.count(Step.START):
+        await asyncio.sleep(0.001)
+    second = await outcome(start(a2e, "k2", name=None))
+    assert (await first, second) == tuple(one.ids for one in hostile.ledger.starts)
+
+
 async def test_two_equal_starts_and_two_records(
     hostile: HostileServer, make_client: MakeClient
 ) -> None:

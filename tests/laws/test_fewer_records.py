@@ -459,6 +459,34 @@ async def test_a_budget_counts_more_than_its_estimate(
     assert budget.spent == 21
 
 
+@pytest.mark.parametrize("found", [True, False])
+async def test_a_cap_counts_tasks_that_are_not_named(
+    hostile: HostileServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, found: bool
+) -> None:
+    """Each ordered task counts in ``max_unfinished`` until it has ended or its search is over."""
+    monkeypatch.setattr("a2e_async._core.submission.executor.SHORT_SCAN_DELAYS", (0.0,))
+    monkeypatch.setattr("a2e_async._core.submission.recovery_search.SCAN_DELAYS", (0.5, 0.2))
+    hostile.behaviour.list_lag = 0.3 if found else 600
+    hostile.behaviour.duration = 1.0 if found else 600
+    hostile.faults.add(Step.START, Fault.fewer_records())
+    a2e = make_client(max_unfinished=3)
+    inputs = SAMPLES["image_to_video"]
+    task = await a2e.image_to_video.start(**{**inputs, "number_of_images": 3})
+    first = list(hostile.ledger.ids)
+    assert len(task.ids) == 1
+    assert len(first) == 3
+    async with asyncio.timeout(20):
+        second = await a2e.image_to_video.start(**{**inputs, "number_of_images": 1})
+    assert len(second.ids) == 1
+    if found:
+        (rest,) = a2e.unclaimed()
+        assert {*task.ids, *rest.ids} == set(first)
+        assert any(hostile.tasks[id].ended(asyncio.get_running_loop().time()) for id in first)
+    else:
+        (lost,) = a2e.unknown()
+        assert lost.expected == 2
+
+
 async def unquoted(_: StartExecutor, attempt: StartAttempt) -> tuple[list[Any], bool]:
     """Return the price of a start that cannot be quoted."""
     return [(attempt.kind.name, None)], True

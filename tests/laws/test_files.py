@@ -1,6 +1,7 @@
 """Law 6: a file with its final name is complete and has the claimed content."""
 
 import asyncio
+import base64
 import errno
 import gzip
 import os
@@ -103,6 +104,7 @@ def raw_deflate(data: bytes) -> bytes:
         ("gzip,aws-chunked", members(BIG)),
         ("aws-chunked, gzip", gzip.compress(BIG)),
         ("gzip, gzip", gzip.compress(members(BIG))),
+        ("gzip", gzip.compress(members(BIG))),
         ("deflate", zlib.compress(BIG)),
         ("deflate", raw_deflate(BIG)),
         ("deflate", BIG),
@@ -167,6 +169,20 @@ DOCUMENTS = {
     "html as audio": (PAGE, {"Content_Type": "audio/wav"}),
     "html with a mark": (b"\xef\xbb\xbf\n " + PAGE, {"Content_Type": "video/mp4"}),
     "utf-16": ("\ufeff<html>nein</html>".encode("utf-16-le"), {"Content_Type": "video/mp4"}),
+    "utf-16 without a mark": (PAGE.decode().encode("utf-16-le"), {"Content_Type": "text/html"}),
+    "utf-32 without a mark": (PAGE.decode().encode("utf-32-be"), {"Content_Type": "text/xml"}),
+    "legacy letters": ("Файл не найден.".encode("cp1251"), {"Content_Type": "text/html"}),
+    "with a NUL": (b"NoSuchKey\0", {"Content_Type": "text/plain"}),
+    "a query": (b"error=AccessDenied&code=403", {"Content_Type": "application/octet-stream"}),
+    "Base64": (base64.b64encode(MP4), {"Content_Type": "video/mp4"}),
+    "a data URL": (
+        b"data:video/mp4;base64," + base64.b64encode(MP4),
+        {"Content_Type": "video/mp4"},
+    ),
+    "gzip twice": (
+        gzip.compress(gzip.compress(PAGE)),
+        {"Content_Type": "video/mp4", "Content_Encoding": "gzip"},
+    ),
     "gbk": ("<p>\u8bf7\u6c42\u5df2\u8fc7\u671f".encode("gbk"), {"Content_Type": "video/mp4"}),
     "long": (PAGE + b"<p>sorry</p>" * 1000, {"Content_Type": "video/mp4"}),
     "gzip": (gzip.compress(PAGE), {"Content_Type": "video/mp4", "Content_Encoding": "gzip"}),

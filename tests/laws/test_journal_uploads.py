@@ -11,7 +11,7 @@ import pytest
 
 from a2e_async import A2E, Budget
 from a2e_async._core.journal.sqlite import SqliteJournal
-from a2e_async.errors import JournalError
+from a2e_async.errors import A2EError, JournalError
 
 from .journal_server import AccountServer
 
@@ -143,3 +143,22 @@ async def test_clients_that_upload_one_content_at_once_pay_at_most_once_each(
         assert before <= 2
         await asyncio.gather(one.files.upload(sound()), two.files.upload(sound()))
     assert len(server.presigned) == before
+
+
+async def test_lost_and_older_upload_urls_count(server: AccountServer, tmp_path: Path) -> None:
+    """An upload URL whose response was lost is reserved; so are those of the older operations."""
+    async with client(server, tmp_path / "jobs.db") as a2e:
+        assert a2e.journal is not None
+        server.lose_presigned = True
+        for lost in (
+            lambda: a2e.files.upload(sound()),
+            lambda: a2e.legacy.upload_permit("talk.wav"),
+        ):
+            with pytest.raises(A2EError):
+                await lost()
+        server.lose_presigned = False
+        await a2e.legacy.upload_permit("talk.wav")
+        spent = await a2e.journal.spent()
+    assert len(server.presigned) == 3
+    assert sum(day.coins for day in spent) == 1
+    assert sum(day.reserved for day in spent) == 2

@@ -368,6 +368,45 @@ async def wrong_inputs(kit: Kit) -> list[Any]:
     ]
 
 
+@scenario
+async def prompts(kit: Kit) -> list[Any]:
+    prompt = a2e_prompt(kit.client())
+    bad = a2e_prompt(kit.client(), reference_id=None)
+    return [await raised(use()) for use in (*prompt, *bad)]
+
+
+def a2e_prompt(a2e: A2E, **changed: Any) -> list[Callable[[], Awaitable[Any]]]:
+    """Return the calls that rewrite a prompt."""
+    texts = {"reference_id": ID, "prompt": "a lake", "negative_prompt": "blurry"}
+    inputs: dict[str, Any] = {"image_url": INPUT_URL, **texts, **changed}
+
+    async def stream() -> None:
+        async with a2e.image_to_video.stream_prompt(**inputs) as events:
+            async for _ in events:
+                pass
+
+    return [lambda: a2e.image_to_video.extend_prompt(**inputs), stream]
+
+
+@scenario
+async def the_accounts_own_things(kit: Kit) -> list[Any]:
+    a2e = kit.client()
+    (avatar,), (background,) = await a2e.avatars.list(), await a2e.backgrounds.all()
+    data = {"img_url": INPUT_URL}
+    return [
+        await raised(a2e.avatars.add(**data)),
+        await raised(a2e.avatars.custom(**data)),
+        await raised(a2e.avatars.update(ID[:-1] + "2", **data)),
+        await raised(a2e.backgrounds.add(INPUT_URL)),
+        await raised(a2e.backgrounds.custom(**data)),
+        await raised(a2e.face_swap.save_face(INPUT_URL)),
+        await raised(a2e.credits.quote("/api/v1/userDubbing/startDubbing", data)),
+        await raised(a2e.legacy.watermark(INPUT_URL, text="x")),
+        await raised(a2e.legacy.copy_to_storage(INPUT_URL)),
+        *(avatar, avatar.extra, background, background.extra),
+    ]
+
+
 async def briefly(work: Awaitable[Any]) -> None:
     """Cancel an awaitable after a moment, as a web app does."""
     async with asyncio.timeout(0.05):

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Record)
 
 # Each of these would hit every further job as well, so it stops new starts. The batch raises it
-# once the running jobs have ended.
+# once the running jobs, and those that an earlier run has started, have ended.
 FATAL_ERRORS: Final = (
     AuthenticationError,
     BudgetExceeded,
@@ -54,6 +54,9 @@ FATAL_ERRORS: Final = (
     InsufficientCredits,
     JournalError,
 )
+
+OUT_OF_COINS: Final = (BudgetExceeded, InsufficientCredits)
+"""Fatal errors that do not concern jobs which an earlier run has started: these cost no more."""
 
 MAX_LIMIT: Final = 10_000
 """Maximum number of unfinished tasks of one batch."""
@@ -180,12 +183,14 @@ async def run_batch(
     running: set[asyncio.Task[Outcome[R]]] = set()
     next_job: asyncio.Task[Job[R] | None] | None = None
     fatal: Exception | None = None
+    reads_on = True
+    """Whether further jobs are read. After a fatal error only started ones are processed."""
     try:
         if processor.reservation.budgets and isinstance(jobs, Sized) and isinstance(jobs, Iterable):
             await _precount_paid_jobs(processor, jobs)
         while True:
             # Read a job only when it can be started: the source may be large, or not ready yet.
-            wanted = fatal is None and not source.exhausted and len(running) < limit
+            wanted = reads_on and not source.exhausted and len(running) < limit
             if wanted and next_job is None:
                 next_job = asyncio.create_task(source.next_job())
             waiting: set[asyncio.Task[Any]] = {*running, *({next_job} if next_job else ())}
@@ -196,10 +201,9 @@ async def run_batch(
                 job = next_job.result()
                 next_job = None
                 if job is not None:
-                    work = processor.process(
-                        await _with_generated_key(processor.services, job, duplicates)
-                    )
-                    running.add(asyncio.create_task(work))
+                    job = await _with_generated_key(processor.services, job, duplicates)
+                    if fatal is None or await _is_started(processor.services, job):
+                        running.add(asyncio.create_task(processor.process(job)))
             for ended in [task for task in done if task in running]:
                 running.discard(ended)
                 outcome = ended.result()
@@ -207,8 +211,15 @@ async def run_batch(
                     outcome.error
                 ):
                     fatal = fatal or outcome.error
+                    # A source without a length may take forever to produce its next job.
+                    reads_on = (
+                        reads_on
+                        and isinstance(outcome.error, OUT_OF_COINS)
+                        and isinstance(jobs, Sized)
+                        and processor.services.recorder is not None
+                    )
                 yield outcome
-            if fatal is not None and next_job is not None:
+            if not reads_on and next_job is not None:
                 # Do not wait for a source that may take forever to produce its next job.
                 next_job.cancel()
                 await asyncio.gather(next_job, return_exceptions=True)
@@ -262,6 +273,17 @@ async def _precount_job(processor: JobProcessor, job: Job[Any]) -> None:
         processor.reservation.precount(entry.key, entry.cost, entry.ref)
         if entry.succeeded is not False:
             return
+
+
+async def _is_started(services: BatchServices, job: Job[Any]) -> bool:
+    """Return whether an earlier run has started a job, so that continuing it costs nothing."""
+    if services.recorder is None or job.key is None:
+        return False
+    try:
+        entry = await services.recorder.journal.get(job.key)
+    except JournalError:
+        return False  # the error that ends the batch is known already
+    return entry is not None and entry.state > State.RESERVED
 
 
 def _is_temporary(error: Exception) -> bool:

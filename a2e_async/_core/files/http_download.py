@@ -23,6 +23,7 @@ from a2e_async._core.files.media_container import CompletenessChecker, completen
 from a2e_async._core.files.media_types import (
     SNIFF_BYTES,
     detect_document,
+    is_known_media,
     is_text_mime_type,
     output_may_be_text,
 )
@@ -43,6 +44,9 @@ MAX_ATTEMPTS: Final = 6
 
 MAX_RENEWALS: Final = 3
 """Fresh URLs requested for one download, at most."""
+
+MAX_ENCODINGS: Final = 3
+"""Content encodings that are removed from one file, at most."""
 
 MAX_REJECTIONS: Final = 4
 """Complete responses with other content than the result after which a download fails."""
@@ -200,8 +204,13 @@ class HttpDownload:
 
     def unexpected_document(self, head: bytes) -> str | None:
         """Return what document ``head`` begins, if a document cannot be the result; else None."""
-        found = detect_document(head, self.content_type or "")
-        return found if self._never_text else None
+        if not self._never_text:
+            return None
+        mime = self.content_type or ""
+        found = detect_document(head, mime)
+        if found is None and is_text_mime_type(mime) and not is_known_media(head):
+            return "a text"  # in an encoding that does not look like text
+        return found
 
     def make_error(self, what: str, status: int | None = None) -> TransferError:
         """Return an error that says ``what`` happened to this download."""
@@ -398,10 +407,16 @@ class HttpDownload:
             head = self._head = self._head + data
             if len(head) < SNIFF_BYTES and not last:
                 return b""
-            if self._never_text and not self._decoders and head.startswith(GZIP_MAGIC):
-                # Compressed without a Content-Encoding; no media file begins like that.
-                self._decoders, self._head = [ContentDecoder("gzip")], b""
-                data = self._decode_end(head) if last else self._decode(head)
+            nested = len(self._decoders) < MAX_ENCODINGS
+            if self._never_text and nested and head.startswith(GZIP_MAGIC):
+                # Compressed without a Content-Encoding, or once more than it says; no media file
+                # begins like that.
+                decoder = ContentDecoder("gzip")
+                self._decoders, self._head = [*self._decoders, decoder], b""
+                try:
+                    data = decoder.finish(head) if last else decoder.decode(head)
+                except CorruptedContent as error:
+                    raise ContentRefused(f"is damaged: {error}.") from error
                 return self._check(data, last=last)
             if what := self.unexpected_document(head):
                 wanted = _EXPECTED_MEDIA.get(self.output.media, "the result")

@@ -87,6 +87,9 @@ _EXTENSION_BY_MIME: Final[dict[str, str]] = {
     "text/xml": "xml",
 }
 
+MIN_ASCII_TEXT: Final = 64
+"""Bytes at the beginning of a file that are all printable ASCII in texts, but never in media."""
+
 _HEIF_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"})
 _BARE_QUICKTIME: Final = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
 _FRAGMENT_BOXES: Final = frozenset({b"styp", b"moof", b"sidx"})
@@ -136,8 +139,8 @@ def detect_document(head: bytes, mime: str = "") -> str | None:
     """Return what kind of text document a body is, such as "a web page"; None if it is not text.
 
     ``head`` is its first `SNIFF_BYTES`, or all of it; ``mime`` is its Content-Type. Text without
-    words or structure counts only if the Content-Type says text, if it is blank, or if it has
-    non-ASCII letters, which the bytes of a media file do not form by chance.
+    words or structure counts only if the Content-Type says text, if it is blank or names an error,
+    or if it is too long to be ASCII by chance or has non-ASCII letters.
     """
     for mark, coding in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
@@ -156,7 +159,14 @@ def detect_document(head: bytes, mime: str = "") -> str | None:
         return "a JSON document"
     if not text or is_text_mime_type(mime) or _WORDS.search(text):
         return "a text"
+    if text.isascii() and (len(text) >= MIN_ASCII_TEXT or _ERROR_WORD.search(text)):
+        return "a text"  # such as Base64, or a query string with an error
     return "a text" if any(char.isalpha() and not char.isascii() for char in text) else None
+
+
+def is_known_media(head: bytes) -> bool:
+    """Return whether ``head`` begins a file of a known media type."""
+    return sniff_media_type(head, None)[0] != "file"
 
 
 def _is_text(head: bytes) -> bool:
@@ -185,6 +195,7 @@ _WORDS: Final = re.compile(
     r"|^\W*(\w*(forbidden|unauthori[sz]ed|denied|error|gateway|request|expired|unavailable|found"
     r"|gone|time_?out)|null|none|nil|undefined|true|false|ok)\W*$"
 )
+_ERROR_WORD: Final = re.compile(r"error|denied|expired|forbidden|not_?found|unauthori[sz]ed")
 _SVG: Final = re.compile(r"(?s)(?:<\?xml[^>]*>|<!--.*?-->|<!doctype svg[^>]*>|\s+)*<svg[\s>]")
 _FRAME_SYNC: Final = re.compile(rb"\xff[\xe2-\xff]")
 

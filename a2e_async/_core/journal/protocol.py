@@ -368,8 +368,11 @@ class Journal(Protocol):
         """Store an upload, so that the same content need not be uploaded again."""
         ...
 
-    async def record_upload_cost(self, coins: int) -> None:
-        """Add the price of an upload (coins) to `spent`."""
+    async def record_upload_cost(self, coins: int, *, reserved: int = 0) -> None:
+        """Add the price of an upload (coins) to `spent`.
+
+        ``reserved`` are the coins of one that may have been charged: its response was lost.
+        """
         ...
 
     async def accounts(self, *, open_only: bool = False) -> Sequence[AccountEntries]:

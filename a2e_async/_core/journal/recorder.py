@@ -328,8 +328,10 @@ class JournalRecorder:
 
     # -- paid calls without a task -----------------------------------------------------------
 
-    async def record_call_intent(self, key: str, recovery: Recovery) -> None:
-        """Record that a paid call without a task is about to be sent."""
+    async def record_call_intent(
+        self, key: str, recovery: Recovery, reserved: int | None = None
+    ) -> None:
+        """Record that a paid call without a task, of this expected price, is about to be sent."""
         await self._flush_unwritten()
         self._unsent_since[key] = recovery.sent_at.timestamp()
         await self.journal.begin(
@@ -340,6 +342,7 @@ class JournalRecorder:
                 state=State.INTENT,
                 path=recovery.path,
                 sent_at=recovery.sent_at.timestamp(),
+                reserved=reserved,
                 own_key=True,
             )
         )
@@ -366,10 +369,18 @@ class JournalRecorder:
             self._unwritten.append(made)
             logger.exception("%s could not be written to the journal; retrying later", made.ref)
 
-    async def record_call_result(self, key: str, urls: tuple[str, ...]) -> None:
-        """Record the result of a paid call; the service has no list to find it in."""
+    async def record_call_result(
+        self, key: str, urls: tuple[str, ...], coins: int | None = None
+    ) -> None:
+        """Record result and price of a paid call; the service has no list to find it in."""
         await self._advance_or_log(
-            key, State.SAVED, succeeded=True, urls=urls, closed_by=ClosedBy.RETURNED
+            key,
+            State.SAVED,
+            succeeded=True,
+            urls=urls,
+            coins=coins,
+            reserved=None,
+            closed_by=ClosedBy.RETURNED,
         )
 
     async def drop_call(self, key: str) -> None:
@@ -583,10 +594,13 @@ class JournalRecorder:
         except JournalError as error:
             logger.warning("%s", error)  # at worst they upload it, and pay for it, again
 
-    async def record_upload_cost(self, coins: int) -> None:
-        """Record the price of an upload (coins)."""
+    async def record_upload_cost(self, coins: int, *, is_certain: bool = True) -> None:
+        """Record the price of an upload (coins); it may have been charged unless ``is_certain``."""
         try:
-            await self.journal.record_upload_cost(coins)
+            if is_certain:
+                await self.journal.record_upload_cost(coins)
+            else:
+                await self.journal.record_upload_cost(0, reserved=coins)
         except JournalError as error:
             logger.warning("%s", error)  # failing now would waste the paid upload
 

@@ -224,7 +224,7 @@ _ADD_TO_SUM: Final = """ON CONFLICT (account, day, kind) DO UPDATE
     starts = starts + excluded.starts"""
 KEEP_PRUNED_COST: Final = f"INSERT INTO pruned {_SELECT_ENTRY_COSTS} WHERE seq = ? {_ADD_TO_SUM}"
 ADD_UPLOAD_COST: Final = (
-    f"INSERT INTO pruned VALUES (?, date(?, 'unixepoch'), ?, ?, 0, 1) {_ADD_TO_SUM}"  # noqa: S608
+    f"INSERT INTO pruned VALUES (?, date(?, 'unixepoch'), ?, ?, ?, 1) {_ADD_TO_SUM}"  # noqa: S608
 )
 MOVE_PRUNED_COSTS: Final = (
     f"""INSERT INTO pruned SELECT ?, day, kind, coins, reserved, starts FROM pruned

@@ -228,9 +228,9 @@ class SqliteJournal:
         """Store an upload, so that the same content need not be uploaded again."""
         await self._submit(lambda store: store.save_upload(upload))
 
-    async def record_upload_cost(self, coins: int) -> None:
-        """Add the price of an upload (coins) to `spent`."""
-        await self._submit(lambda store: store.record_upload_cost(coins))
+    async def record_upload_cost(self, coins: int, *, reserved: int = 0) -> None:
+        """Add the price of an upload, charged or reserved (coins), to `spent`."""
+        await self._submit(lambda store: store.record_upload_cost(coins, reserved))
 
     async def accounts(self, *, open_only: bool = False) -> Sequence[AccountEntries]:
         """Return how many entries each account has, including accounts not bound here."""

@@ -434,9 +434,10 @@ class SqliteStore:
             (self._account, upload.digest, upload.content_type, upload.url, upload.valid_until),
         )
 
-    def record_upload_cost(self, coins: int) -> None:
-        """Add the price of an upload (coins) to the sums."""
-        self.db.execute(rows.ADD_UPLOAD_COST, (self._account, self._now, UPLOAD, coins))
+    def record_upload_cost(self, coins: int, reserved: int) -> None:
+        """Add the price of an upload, charged or reserved (coins), to the sums."""
+        values = (self._account, self._now, UPLOAD, coins, reserved)
+        self.db.execute(rows.ADD_UPLOAD_COST, values)
 
     def accounts(self, *, open_only: bool) -> list[AccountEntries]:
         """Return how many entries each account has."""

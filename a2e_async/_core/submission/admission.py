@@ -102,15 +102,37 @@ class AdmissionControl:
             # Without a cap the slot only served the order of the starts.
             self.release(attempt)
 
-    def occupy(self, attempt: StartAttempt, task: Task[Any]) -> None:
-        """Pass the start's slot on to its tasks, which occupy it until they end."""
+    def occupy(self, attempt: StartAttempt, task: Task[Any], missing_count: int = 0) -> None:
+        """Pass the start's slot on to its tasks, which occupy it until they end.
+
+        The slot also counts ``missing_count`` tasks that the response left out, until
+        `release_missing`.
+        """
         slot, attempt.slot = attempt.slot, None
         if slot is None:
             self.occupy_by_existing(attempt.services.tenant, task)
-        elif self._occupy(slot, task):
-            self._admit(self._fair_queue.set_task_count(slot, len(slot.unfinished_ids)))
+            return
+        if slot.counts_toward_cap and task.kind.pollable and missing_count:
+            slot.missing_count = missing_count
+            attempt.slot_of_missing = slot
+        if self._occupy(slot, task) or slot.missing_count:
+            self._occupied_slots.add(slot)
+            self._update_task_count(slot)
         else:
             self._release_slot(slot)
+
+    def release_missing(self, attempt: StartAttempt, count: int | None = None) -> None:
+        """Stop counting missing tasks of a start: ``count`` of them were found, or all are settled.
+
+        Found tasks occupy a slot of their own.
+        """
+        slot = attempt.slot_of_missing
+        if slot is None:
+            return
+        slot.missing_count = 0 if count is None else max(0, slot.missing_count - count)
+        if not slot.missing_count:
+            attempt.slot_of_missing = None
+        self._update_task_count(slot)
 
     def occupy_by_existing(self, tenant: Tenant | None, task: Task[Any]) -> None:
         """Count a task that was started earlier; it needs no admission."""
@@ -140,10 +162,7 @@ class AdmissionControl:
         slot.unfinished_ids.discard(id)
         if end_was_observed:
             self._update_typical_duration(slot)
-        if slot.unfinished_ids:
-            self._admit(self._fair_queue.set_task_count(slot, len(slot.unfinished_ids)))
-        else:
-            self._release_slot(slot)
+        self._update_task_count(slot)
 
     def close(self) -> None:
         """Fail every waiting start with `ClientClosed`; none of them was sent."""
@@ -255,6 +274,13 @@ class AdmissionControl:
         self._occupied_slots.add(slot)
         return True
 
+    def _update_task_count(self, slot: Slot) -> None:
+        """Update how many tasks occupy a slot; release it once there are none."""
+        if count := len(slot.unfinished_ids) + slot.missing_count:
+            self._admit(self._fair_queue.set_task_count(slot, count))
+        else:
+            self._release_slot(slot)
+
     def _release_slot(self, slot: Slot) -> None:
         self._occupied_slots.discard(slot)
         for id in slot.unfinished_ids:
@@ -320,7 +346,7 @@ class AdmissionControl:
         wanted = {
             occupied
             for occupied in self._occupied_slots
-            if all_tenants or occupied.tenant in tenants
+            if occupied.unfinished_ids and (all_tenants or occupied.tenant in tenants)
         }
         for slot in self._polled_slots - wanted:
             self._stop_polling(slot)

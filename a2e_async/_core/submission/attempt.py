@@ -38,6 +38,8 @@ class Slot(QueuedStart):
     granted: "asyncio.Future[None] | None" = None
     unfinished_ids: set[str] = field(factory=set[str])
     """Ids of its tasks that may still be running."""
+    missing_count: int = 0
+    """Tasks that the response to the start left out, while they are searched for."""
     held_since: float = 0.0
     task_handle: "Task[Any] | None" = None
     stop_polling: Callable[[], object] | None = None
@@ -92,6 +94,8 @@ class StartAttempt:
     """Event loop time (s) just before this process sent it."""
     slot: Slot | None = None
     """Its slot. Once the task is known, the task occupies the slot and this is None."""
+    slot_of_missing: Slot | None = None
+    """The slot that counts tasks which its response left out, while they are searched for."""
 
     def __repr__(self) -> str:
         return (

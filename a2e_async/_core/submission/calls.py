@@ -24,7 +24,7 @@ from a2e_async._core.journal.recorder import recovery_from_entry
 from a2e_async._core.journal.rules import is_same_start
 from a2e_async._core.redact import excerpt
 from a2e_async._core.submission.attempt import call_digest
-from a2e_async._core.submission.budget import Budget, BudgetQueue, Reservation
+from a2e_async._core.submission.budget import UPLOAD_COST, Budget, BudgetQueue, Reservation
 from a2e_async._core.submission.starts import CLOSE_TIMEOUT
 from a2e_async._core.tasks.task import Task
 from a2e_async._core.typeguards import is_mapping
@@ -315,10 +315,12 @@ class ChargedCalls:
                 attempt.run_task.cancel()
 
         key = attempt.key
+        # The service reports no price. As in budgets, an upload has a fixed one.
+        price = UPLOAD_COST if call.is_upload and reservation.price is None else reservation.price
 
         async def before() -> None:
             if self._recorder is not None:
-                await self._recorder.record_call_intent(key, recovery)
+                await self._recorder.record_call_intent(key, recovery, price)
 
         try:
             response = await self._session.request(
@@ -364,7 +366,8 @@ class ChargedCalls:
                 if _is_task(result):
                     await self._recorder.record_found_task(result, recovery)
                 urls = (result.url,) if isinstance(result, Output) else ()
-                await self._recorder.record_call_result(key, urls)
+                coins = _price_to_record(result, price)
+                await self._recorder.record_call_result(key, urls, coins)
             return result
         reason = _refusal_reason(response.data)
         if reason and response.code is not None and response.http_status == 200:
@@ -434,6 +437,11 @@ def _refusal_reason(data: Any) -> str | None:
         if data.get("success") is False:
             return "the service answered success: false without a reason"
     return None
+
+
+def _price_to_record(value: object, price: int | None) -> int | None:
+    """Return the price for a call's journal entry; a task has it in an entry of its own."""
+    return None if _is_task(value) else price
 
 
 def _price_of(value: object) -> int | None:

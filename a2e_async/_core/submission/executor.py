@@ -26,6 +26,7 @@ from a2e_async._core.submission.recovery_match import (
     body_digests,
     has_mark,
     seconds_until_absence_counts,
+    without_other_starts,
 )
 from a2e_async._core.submission.recovery_search import (
     KnownTaskIds,
@@ -394,6 +395,9 @@ class StartExecutor:
             return await self._recover_lost_start(
                 attempt, "the service reported success without a task"
             )
+        recovery = attempt.recovery
+        if recovery is not None and len(start) > recovery.expected:
+            start = without_other_starts(kind, recovery.mark, start)
         return await self._handle_accepted(attempt, start)
 
     async def _handle_accepted(
@@ -405,6 +409,7 @@ class StartExecutor:
         if task is None:
             # A remote task belongs to exactly one start, also in the journal.
             attempt.task = None
+            self._admission.release_missing(attempt)
             self._known_tasks.release(kind, named_ids, attempt.start_id)
             why = f"the service named a task of another start ({named_ids[0]})"
             if was_lost:
@@ -468,7 +473,8 @@ class StartExecutor:
         """Make the handle of a start's tasks and store it as the attempt's result."""
         task = self._make_task(attempt, ids, self._decode_records(attempt.kind, records))
         attempt.task = task
-        self._admission.occupy(attempt, task)
+        rest = self._recovery_of_remaining(attempt.kind, attempt.recovery, ids, task.parts)
+        self._admission.occupy(attempt, task, 0 if rest is None else rest.expected)
         return task
 
     def _make_task(
@@ -509,6 +515,7 @@ class StartExecutor:
         records = self._decode_records(attempt.kind, rows)
         remaining = self._make_task(attempt, ids, records)
         self._admission.occupy_by_existing(attempt.services.tenant, remaining)
+        self._admission.release_missing(attempt)
         self._count_remaining(attempt, remaining)
         if self._recorder is not None:
             await self._recorder.record_accepted(attempt, ids, remaining.coins)
@@ -564,6 +571,7 @@ class StartExecutor:
         key = None if self._recorder is None else attempt.key
         token = object() if key is None else remaining_tasks_key(key, remaining.sent_at)
         if token in self.remaining_searches:
+            self._admission.release_missing(attempt)
             return
         self._known_tasks.mark_resolved(attempt.start_id)
         self._known_tasks.mark_lost(attempt.kind, remaining, token)
@@ -578,6 +586,7 @@ class StartExecutor:
                 if entry is None:  # found already, or searched for by another client
                     self._known_tasks.mark_resolved(token)
                     self.remaining_searches.discard(token)
+                    self._admission.release_missing(attempt)
             if entry is None:
                 return
         self._run_in_background(
@@ -585,6 +594,14 @@ class StartExecutor:
         )
 
     async def _search_and_count_remaining(
+        self, attempt: StartAttempt, remaining: Recovery, start_id: object
+    ) -> None:
+        try:
+            await self._search_remaining(attempt, remaining, start_id)
+        finally:
+            self._admission.release_missing(attempt)
+
+    async def _search_remaining(
         self, attempt: StartAttempt, remaining: Recovery, start_id: object
     ) -> None:
         services, meta = attempt.services, attempt.inputs.meta
@@ -595,6 +612,7 @@ class StartExecutor:
             if task is None:
                 return
             self._count_remaining(attempt, task)
+            self._admission.release_missing(attempt, len(task.ids))
             self._on_unclaimed(task)
             missing = remaining.expected - len(task.ids)
             if missing <= 0:

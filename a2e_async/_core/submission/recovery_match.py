@@ -140,6 +140,18 @@ def has_mark(kind: TaskKind[..., Any], raw: RawRecord, mark: str) -> bool:
     return mark in _shown_name(kind, raw).casefold()
 
 
+def without_other_starts(
+    kind: TaskKind[..., Any], mark: str | None, rows: Sequence[RawRecord]
+) -> tuple[RawRecord, ...]:
+    """Return the records of a response without those that show the mark of another start.
+
+    All of them if none is left: a response that names a task is never ignored.
+    """
+    shown = [_MARK.findall(_shown_name(kind, raw).casefold()) for raw in rows]
+    own = tuple(raw for raw, marks in zip(rows, shown, strict=True) if not marks or mark in marks)
+    return own or tuple(rows)
+
+
 def match_starts(
     kind: TaskKind[..., Any],
     recoveries: Sequence[Recovery],

@@ -238,9 +238,9 @@ class PostgresJournal:
 
         await self._worker.submit(query=keep)
 
-    async def record_upload_cost(self, coins: int) -> None:
-        """Add the cost of an upload to `spent`."""
-        values = (self._worker.account or "", self._worker.clock(), UPLOAD, coins)
+    async def record_upload_cost(self, coins: int, *, reserved: int = 0) -> None:
+        """Add the cost of an upload, charged or reserved (coins), to `spent`."""
+        values = (self._worker.account or "", self._worker.clock(), UPLOAD, coins, reserved)
         await self._worker.submit(query=lambda link: execute(link, tables.ADD_UPLOAD_COST, values))
 
     async def accounts(self, *, open_only: bool = False) -> Sequence[AccountEntries]:

@@ -174,7 +174,7 @@ _INSERT_PRUNED_COST: Final = (
     "INSERT INTO a2e_pruned AS kept (account, day, kind, coins, reserved, starts)"
 )
 ADD_UPLOAD_COST: Final = f"""{_INSERT_PRUNED_COST} VALUES (
-    %s, to_char(to_timestamp({_CLOCK}) AT TIME ZONE 'UTC', 'YYYY-MM-DD'), %s, %s, 0, 1)
+    %s, to_char(to_timestamp({_CLOCK}) AT TIME ZONE 'UTC', 'YYYY-MM-DD'), %s, %s, %s, 1)
     {_ADD_TO_SUM}"""
 PRUNE_ENTRIES: Final = f"""WITH old AS (
         DELETE FROM a2e_jobs WHERE seq IN (
