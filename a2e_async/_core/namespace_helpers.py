@@ -124,12 +124,6 @@ class ResponseFields:
                 return value.strip()
         return None
 
-    def signed_url(self, *names: str) -> str | None:
-        """Return the first URL under one of these names, as a `SignedUrl` if it is signed."""
-        url = self.url(*names)
-        shown: str | None = hide_signatures(url)
-        return shown
-
     def mapped(self, name: str, meanings: Mapping[str, T]) -> T | None:
         """Return the value that a word is mapped to; an unknown word stays unread."""
         value = self._raw.get(name)

@@ -166,7 +166,7 @@ def read_avatars(data: Any) -> tuple[Avatar, ...]:
             name=hide_signatures(raw.text("name")),
             kind=(kind := read_ownership(raw)),
             anchor_type=_anchor_type(raw, kind),
-            cover=raw.signed_url("video_cover", "people_img", "img_url", "image_url"),
+            cover=raw.url("video_cover", "people_img", "img_url", "image_url"),
             video_twin_id=raw.text("user_video_twin_id"),
             gender=raw.text("gender"),
             created_at=raw.timestamp("createdAt"),

@@ -118,7 +118,7 @@ def _read_backgrounds(data: Any, kind: Ownership | None = None) -> tuple[Backgro
     return tuple(
         Background(
             id=id,
-            url=raw.signed_url("img_url", "url", "image_url"),
+            url=raw.url("img_url", "url", "image_url"),
             name=hide_signatures(raw.text("name")),
             kind=read_ownership(raw) or kind,
             extra=raw.unread(),

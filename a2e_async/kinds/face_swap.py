@@ -10,7 +10,7 @@ from a2e_async._core.base_errors import hide_frames
 from a2e_async._core.http.rate_limit import Priority
 from a2e_async._core.http.retry import RetrySafety
 from a2e_async._core.namespace_helpers import ResponseFields, delete_resource, repr_without_query
-from a2e_async._core.redact import full_url, stable_url
+from a2e_async._core.redact import stable_url
 from a2e_async._core.schema.inputs import (
     AcceptedMedia,
     FieldDoc,
@@ -120,7 +120,7 @@ class FaceSwap(TaskNamespace[P, R]):
         )
         # The response lists all faces, newest first.
         for face in _read_faces(answer.data):
-            if face.face_url and stable_url(full_url(face.face_url)) == stable_url(url):
+            if face.face_url and stable_url(face.face_url) == stable_url(url):
                 return face
         raise DecodeError(
             f"{FACES_PREFIX}/add did not return the saved face. Check a2e.face_swap.faces() before "
@@ -151,7 +151,7 @@ def _read_faces(data: Any) -> tuple[SavedFace, ...]:
     return tuple(
         SavedFace(
             id=id,
-            face_url=raw.signed_url("face_url"),
+            face_url=raw.url("face_url"),
             created_at=raw.timestamp("createdAt"),
             extra=raw.unread(),
         )

@@ -403,7 +403,7 @@ async def the_accounts_own_things(kit: Kit) -> list[Any]:
         await raised(a2e.credits.quote("/api/v1/userDubbing/startDubbing", data)),
         await raised(a2e.legacy.watermark(INPUT_URL, text="x")),
         await raised(a2e.legacy.copy_to_storage(INPUT_URL)),
-        *(avatar, avatar.extra, background, background.extra),
+        *(Shown(avatar), avatar.extra, Shown(background), background.extra),
     ]
 
 
