@@ -5,7 +5,12 @@ import os
 import signal
 from typing import Any
 
+import hypothesis
 import pytest
+
+# How long an example takes depends on the machine.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 # A test run in the background of a shell ignores these, and the programs it starts would, too:
 # then no test of Ctrl-C or of a closed terminal could pass.

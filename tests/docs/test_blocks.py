@@ -139,7 +139,7 @@ def test_shell_blocks_run(page: Path, sandbox: Sandbox, folder: Path) -> None:
         },
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,  # only a hang may fail,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

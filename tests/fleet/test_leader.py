@@ -191,7 +191,6 @@ from a2e_async import A2E
 async def main(key, base_url, journal, ref):
     async with A2E(key, base_url=base_url, journal=journal, poll_interval=0.1, rate=None) as a2e:
         wait = asyncio.create_task(a2e.attach(ref).wait())
-        await asyncio.sleep(0.5)
         print("ready", flush=True)
         await wait
 
@@ -212,6 +211,7 @@ async def test_a_leader_that_is_killed(
     )
     assert child.stdout is not None
     assert await child.stdout.readline() == b"ready\n"
+    await until(lambda: leaders(clients.url))
     (leader,) = leaders(clients.url)
     wait = asyncio.create_task(task.wait())
     await until(lambda: settled(second))
