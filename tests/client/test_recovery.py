@@ -74,6 +74,7 @@ async def test_without_a_name(a2e: A2E, sandbox: Sandbox) -> None:
     sandbox.faults.drop_after_accept()
     with pytest.raises(StartOutcomeUnknown) as caught:
         await a2e.head_swap.start(image_url=FACE, target_image_url=FACE)
+    assert str(caught.value).count("charged, so it was not") == 1
     assert [c.id for c in caught.value.candidates] == list(paid(sandbox)[0].ids)
 
 

@@ -151,6 +151,7 @@ async def test_lost(make_client: MakeClient, sandbox: Sandbox, voice: str, how: 
     LOST[how](sandbox.faults)
     with pytest.raises(StartOutcomeUnknown) as caught:
         await client.speech.say(TEXT, tts_id=voice)
+    assert str(caught.value).count("charged, so it was not") == 1
     assert sandbox.calls[SPEAK] == 1
     assert spoken(sandbox) == (how not in ("page", "reset"))
     error = caught.value

@@ -64,6 +64,12 @@ MAYBE_CHARGED_ADVICE: Final = (
     "before you start it again."
 )
 
+
+def without_charge_advice(text: str) -> str:
+    """Return an error's text without `MAYBE_CHARGED_ADVICE`, for a message that says it itself."""
+    return text.replace(MAYBE_CHARGED_ADVICE, "").rstrip(". ")
+
+
 _REPORT_ADVICE: Final = "If this continues, check base_url and report it with this error's excerpt."
 
 _RECORD_ID: Final = re.compile(r"[0-9a-f]{24}")

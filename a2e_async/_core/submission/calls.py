@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 
 from a2e_async._core.base_errors import hide_frames
 from a2e_async._core.clock import utc_now
+from a2e_async._core.http.envelope import without_charge_advice
 from a2e_async._core.http.rate_limit import Priority
 from a2e_async._core.http.retry import RetrySafety, may_have_been_accepted
 from a2e_async._core.journal.keys import generate_key
@@ -420,7 +421,8 @@ class ChargedCalls:
         if self._emitter is not None:
             self._emitter.start_lost(recovery)
         return StartOutcomeUnknown(
-            f"POST {charged_call.path} was sent, but its outcome is unknown ({reason}). It may "
+            f"POST {charged_call.path} was sent, but its outcome is unknown "
+            f"({without_charge_advice(reason)}). It may "
             f"have been charged, so it was not sent again. {charged_call.advice}; "
             "a2e.credits.history() shows whether it was charged.",
             recovery=recovery,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import define, field
 
 from a2e_async._core.clock import wall_time
+from a2e_async._core.http.envelope import without_charge_advice
 from a2e_async._core.http.rate_limit import Priority
 from a2e_async._core.journal.rules import MAX_TIME_IN_FLIGHT, is_same_start
 from a2e_async._core.submission.recovery_match import (
@@ -528,7 +529,8 @@ def unknown_start_error(
             f"{recovery.name!r}, or call a2e.recover(error.recovery)"
         )
     return StartOutcomeUnknown(
-        f"The {recovery.kind} start was sent, but its outcome is unknown ({reason}). It may "
+        f"The {recovery.kind} start was sent, but its outcome is unknown "
+        f"({without_charge_advice(reason)}). It may "
         f"have been accepted and charged, so it was not sent again. {advice}; "
         "error.recovery holds the details.",
         recovery=recovery,
