@@ -5678,7 +5678,7 @@ class BlockingVoiceCloneNamespace(BlockingRenamable[..., VoiceCloneRecord]):
 
         Inputs (keyword only; None is not sent):
             voice_urls: Recordings of the voice, at least one. Media: audio. Takes at least 1
-                items.
+                item.
             gender (optional): Gender of the voice, female by default.
             denoise (optional): Remove noise from the recordings.
             enhance_voice_similarity (optional): Increase the similarity to the recorded voice.
@@ -5722,7 +5722,7 @@ class BlockingVoiceCloneNamespace(BlockingRenamable[..., VoiceCloneRecord]):
 
         Inputs (keyword only; None is not sent):
             voice_urls: Recordings of the voice, at least one. Media: audio. Takes at least 1
-                items.
+                item.
             gender (optional): Gender of the voice, female by default.
             denoise (optional): Remove noise from the recordings.
             enhance_voice_similarity (optional): Increase the similarity to the recorded voice.
@@ -5783,7 +5783,7 @@ class BlockingVoiceCloneNamespace(BlockingRenamable[..., VoiceCloneRecord]):
 
         Inputs (keyword only; None is not sent):
             voice_urls: Recordings of the voice, at least one. Media: audio. Takes at least 1
-                items.
+                item.
             gender (optional): Gender of the voice, female by default.
             denoise (optional): Remove noise from the recordings.
             enhance_voice_similarity (optional): Increase the similarity to the recorded voice.

@@ -277,8 +277,7 @@ def _help(
         article = "Each a" if many else "A"
         said.append(f"{article} URL or a local path ({' or '.join(media.types)}).")
     if count:
-        bounds = f"{count}".capitalize()
-        said.append(f"{bounds} items." if is_json else _times(count))
+        said.append(f"{str(count).capitalize()}." if is_json else _times(count))
     elif many and not is_json:
         said.append("Repeat the flag for more than one.")
     if is_json:
@@ -288,7 +287,8 @@ def _help(
 
 def _times(count: ItemCount) -> str:
     if count.low > 1:
-        return f"Give the flag {count} times."
+        bounds, _, _ = str(count).rpartition(" ")
+        return f"Give the flag {bounds} times."
     if count.high is None:
         return "Repeat the flag for more than one."
     return "Give the flag once." if count.high == 1 else f"Give the flag up to {count.high} times."

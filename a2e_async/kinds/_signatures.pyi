@@ -5670,7 +5670,7 @@ class VoiceCloneNamespace(RenamableNamespace[..., VoiceCloneRecord]):
 
         Inputs (keyword only; None is not sent):
             voice_urls: Recordings of the voice, at least one. Media: audio. Takes at least 1
-                items.
+                item.
             gender (optional): Gender of the voice, female by default.
             denoise (optional): Remove noise from the recordings.
             enhance_voice_similarity (optional): Increase the similarity to the recorded voice.
@@ -5714,7 +5714,7 @@ class VoiceCloneNamespace(RenamableNamespace[..., VoiceCloneRecord]):
 
         Inputs (keyword only; None is not sent):
             voice_urls: Recordings of the voice, at least one. Media: audio. Takes at least 1
-                items.
+                item.
             gender (optional): Gender of the voice, female by default.
             denoise (optional): Remove noise from the recordings.
             enhance_voice_similarity (optional): Increase the similarity to the recorded voice.
@@ -5775,7 +5775,7 @@ class VoiceCloneNamespace(RenamableNamespace[..., VoiceCloneRecord]):
 
         Inputs (keyword only; None is not sent):
             voice_urls: Recordings of the voice, at least one. Media: audio. Takes at least 1
-                items.
+                item.
             gender (optional): Gender of the voice, female by default.
             denoise (optional): Remove noise from the recordings.
             enhance_voice_similarity (optional): Increase the similarity to the recorded voice.

@@ -180,7 +180,7 @@ def _bounds(f: InputField) -> Iterator[str]:
         elif isinstance(note, Range):
             yield f"Range: {format_number(note.low)} to {format_number(note.high)}."
         elif isinstance(note, ItemCount):
-            yield f"Takes {note} items."
+            yield f"Takes {note}."
         elif isinstance(note, MaxLength):
             yield f"At most {note.max_chars} characters."
     # Editors show `Literal["a"] | str` as `str`, so that the words would be nowhere.

@@ -264,7 +264,7 @@ def _bounds(f: InputField) -> Iterator[str]:
         if isinstance(note, Range):
             yield f"{format_number(note.low)} to {format_number(note.high)}"
         elif isinstance(note, ItemCount):
-            yield f"{note} items"
+            yield str(note)
         elif isinstance(note, MaxLength):
             yield f"at most {note.max_chars} characters"
         elif isinstance(note, SerializeAsString):

@@ -68,10 +68,12 @@ class ItemCount:
     high: int | None = None
 
     def __str__(self) -> str:
-        """Return the bounds as words: ``2 to 4``, ``2``, ``at least 2``."""
+        """Return the bounds as words: ``2 to 4 items``, ``2 items``, ``at least 1 item``."""
+        noun = "item" if (self.high or self.low) == 1 else "items"
         if self.high is None:
-            return f"at least {self.low}"
-        return f"{self.low}" if self.low == self.high else f"{self.low} to {self.high}"
+            return f"at least {self.low} {noun}"
+        bounds = f"{self.low}" if self.low == self.high else f"{self.low} to {self.high}"
+        return f"{bounds} {noun}"
 
 
 @frozen
@@ -356,7 +358,7 @@ def _check_bounds(f: InputField, value: Any) -> None:
         if isinstance(note, ItemCount) and not (
             note.low <= len(value) and (note.high is None or len(value) <= note.high)
         ):
-            raise InvalidInput(f"{f.name} takes {note} items, got {len(value)}.", field=f.name)
+            raise InvalidInput(f"{f.name} takes {note}, got {len(value)}.", field=f.name)
         if isinstance(note, Range) and not note.low <= value <= note.high:
             raise InvalidInput(
                 f"{f.name} must be between {format_number(note.low)} and "
