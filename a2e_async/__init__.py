@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from a2e_async._core.http.rate_limit import Priority
     from a2e_async._core.http.retry import RetryPolicy
     from a2e_async._core.submission.budget import Budget
-    from a2e_async._core.tasks.kind import Job
     from a2e_async._core.tasks.task import Task
     from a2e_async.client import A2E
     from a2e_async.errors import A2EError
+    from a2e_async.kinds.jobs import Job
     from a2e_async.models import Failure, Output, Page, Record, Recovery, Status
 
 __all__ = [
@@ -77,8 +77,7 @@ def __getattr__(name: str) -> Any:
         case "Budget":
             import a2e_async._core.submission.budget as module
         case "Job":
-            import a2e_async._core.tasks.kind as module
-            import a2e_async.kinds.registry  # noqa: F401  # pyright: ignore[reportUnusedImport]  # finds kinds by their names
+            import a2e_async.kinds.jobs as module
         case "Task":
             import a2e_async._core.tasks.task as module
         case "ApiResponse":

@@ -35,6 +35,7 @@ from a2e_async._core.submission.calls import ChargedCalls
 from a2e_async._core.submission.file_transfers import FileTransfers, PresignFactory
 from a2e_async._core.submission.starts import CLOSE_TIMEOUT, StartRegistry
 from a2e_async._core.tasks.kind import TaskKind
+from a2e_async._core.tasks.kind_registry import KindRegistry
 from a2e_async._core.tasks.task import Task, TaskServices
 from a2e_async._core.tasks.tenant import Tenant
 from a2e_async._core.typeguards import is_mapping
@@ -44,7 +45,7 @@ from a2e_async._core.webhooks.tokens import WebhookTarget
 from a2e_async.errors import A2EError, ClientClosed, ConfigurationError
 from a2e_async.events import Event
 from a2e_async.kinds.operations import delete_record, find_record, request_quote
-from a2e_async.kinds.registry import kind_named
+from a2e_async.kinds.registry import PACKAGED
 from a2e_async.models import ClientStats, Output, OutputSource, Record
 
 logger = logging.getLogger("a2e_async")
@@ -170,6 +171,7 @@ def build_components(
     budget: Budget | None = None,
     max_unfinished: int | None = None,
     webhook_target: WebhookTarget | None = None,
+    kinds: KindRegistry = PACKAGED,
 ) -> ClientComponents:
     """Create the components of a new client. No I/O; no running loop is needed."""
     emit = _never_raising(on_event) if on_event is not None else None
@@ -191,7 +193,7 @@ def build_components(
     file_session = FileSession(trust_env=trust_env, proxy=proxy, emit=emit, user_agent=USER_AGENT)
 
     async def look(name: str, id: str) -> Record:
-        record: Record = await find_record(base, kind_named(name), id)
+        record: Record = await find_record(base, kinds.named(name), id)
         return record
 
     async def renew(output: Output) -> Output:
@@ -219,7 +221,7 @@ def build_components(
         listen_to_all=None if journal is None else journal.watch_all,
         rate_share=pacer.poll_share,
         peers=_find_peers(account, journal),
-        kind_named=kind_named,
+        kind_named=kinds.named,
     )
     poller.output_source = downloader
 
@@ -266,6 +268,7 @@ def build_components(
         emitter=teller,
     )
     base = RequestContext(
+        kinds=kinds,
         session=session,
         starter=starter,
         charged=charged,

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from enum import IntEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from a2e_async._core.base_errors import hide_frames
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from a2e_async._core.http.retry import RetryPolicy
     from a2e_async._core.journal.protocol import Journal
     from a2e_async._core.submission.budget import Budget
-    from a2e_async._core.tasks.kind import Job
+    from a2e_async._core.tasks.kind import PreparedJob, TaskKind
     from a2e_async._core.tasks.task import Task
     from a2e_async._core.webhooks.receiver import Webhooks
     from a2e_async.account import files
@@ -66,6 +67,9 @@ class A2E(Namespaces):
     ``webhook_url`` is the public URL at which `webhooks` is served: starts ask the service to
     report their end there. It requires a secret of yours in A2E_WEBHOOK_SECRET.
 
+    ``kinds`` are kinds of task that this package does not have: a list of `TaskKind`, or the path
+    of a TOML file. `kind` returns their namespaces; everything else works with them, too.
+
     Raises `ConfigurationError`.
     """
 
@@ -93,6 +97,7 @@ class A2E(Namespaces):
         language: str = "en-US",
         trust_env: bool = True,
         proxy: str | None = None,
+        kinds: "Iterable[TaskKind[..., Any]] | str | os.PathLike[str] | None" = None,
     ) -> None:
         resolved = resolve_account(api_key, base_url, name=account)
         for name, value in (
@@ -138,6 +143,7 @@ class A2E(Namespaces):
         from a2e_async._core.submission.budget import as_budget
         from a2e_async._core.webhooks.tokens import WebhookTarget
         from a2e_async._wiring import build_components, check_retry, open_journal
+        from a2e_async.kinds.registry import registry_of
 
         check_retry(retry)
         self._components = build_components(
@@ -159,6 +165,7 @@ class A2E(Namespaces):
             budget=as_budget(budget),
             max_unfinished=max_unfinished,
             webhook_target=WebhookTarget(webhook_url, secret) if webhook_url and secret else None,
+            kinds=registry_of(kinds),
         )
         self._context = self._components.make_context(request_timeout, start_timeout)
 
@@ -293,10 +300,9 @@ class A2E(Namespaces):
         """Return the handle of a task by its ``ref``, in any process, without a request."""
         from a2e_async._core.tasks.kind import split_ref
         from a2e_async._core.tasks.task import Task
-        from a2e_async.kinds.registry import kind_named
 
         name, ids = split_ref(ref)
-        return Task(self._context.tasks, kind_named(name), ids)
+        return Task(self._context.tasks, self._context.kinds.named(name), ids)
 
     async def recover(self, recovery: "Recovery") -> "Task[Any]":
         """Search again for a start whose response was lost; return its task.
@@ -305,7 +311,6 @@ class A2E(Namespaces):
         searched for up to 30 s; nothing is started. Raises `StartOutcomeUnknown` if the task is not
         found or not certain: ``error.candidates`` are the records that it may be.
         """
-        from a2e_async.kinds.registry import kind_named
         from a2e_async.models import Recovery
 
         if not isinstance(recovery, Recovery):
@@ -315,12 +320,12 @@ class A2E(Namespaces):
                 field="recovery",
             )
         return await self._context.starter.recover(
-            kind_named(recovery.kind), recovery, timeout=self._context.start_timeout
+            self._context.kinds.named(recovery.kind), recovery, timeout=self._context.start_timeout
         )
 
     def batch(
         self,
-        jobs: "Iterable[Job[R]] | AsyncIterable[Job[R]]",
+        jobs: "Iterable[PreparedJob[R]] | AsyncIterable[PreparedJob[R]]",
         *,
         limit: int = 10,
         retry_failed: int = 0,
@@ -362,6 +367,7 @@ class A2E(Namespaces):
         from a2e_async._core.paths import local_path
         from a2e_async._core.submission.budget import as_budget, reservation_for
         from a2e_async._wiring import with_budgets
+        from a2e_async.kinds.jobs import resolve_job
         from a2e_async.kinds.operations import request_quote
 
         validate_batch_options(limit, retry_failed, dry_run)
@@ -369,6 +375,7 @@ class A2E(Namespaces):
         held = reservation_for(*self._components.budgets, own)
         services = with_budgets(room.tasks, reservation_for(own).budgets)
         desk = BatchServices(
+            resolve_job=partial(resolve_job, room.kinds),
             start_job=lambda job: room.starter.start(
                 job.kind,
                 job.input,
@@ -404,13 +411,13 @@ class A2E(Namespaces):
         download it. Starts whose response was lost are searched for first. Those that are not found
         stay in the journal and are listed by `unknown`, as are paid calls without a task (speech
         and similar) whose response was lost: ``a2e journal settle`` closes such an entry by hand.
-        Entries that another live process works on, and those of other accounts, are skipped. A task
+        Entries that another live process works on, and those of other accounts, are skipped; so
+        are, with a warning, those of kinds that this client does not know. A task
         that the service no longer knows is yielded only with ``missing=True``; it stays in the
         journal until it is seen again, settled or pruned. ``task.key`` and ``task.meta`` are those
         of the start. Raises `JournalError`, and `ConfigurationError` without a journal.
         """
         from a2e_async._core.submission.resume import iter_unfinished
-        from a2e_async.kinds.registry import kind_named, kind_names
 
         book = self._components.recorder
         if book is None:
@@ -418,12 +425,11 @@ class A2E(Namespaces):
                 "unfinished() needs a journal: create the client with A2E(journal='jobs.db')."
             )
         self._components.check_open()
-        names = frozenset(kind_names())
         found = iter_unfinished(
             book,
             self._context.starter,
             self._context.charged,
-            lambda name: kind_named(name) if name in names else None,
+            self._context.kinds.find,
             missing=missing,
         )
         async with aclosing(found) as tasks:
@@ -462,10 +468,15 @@ class A2E(Namespaces):
         return self._components.stats(unclaimed=len(self.unclaimed()), unknown=len(self.unknown()))
 
     def kind(self, name: str) -> "base.TaskNamespace[..., Record]":
-        """Return the namespace of a kind by its name, for names from a file or a command line."""
-        from a2e_async.kinds.registry import kind_named
+        """Return the namespace of a kind by its name: one of this package, or of your own.
 
-        kind_named(name)
+        Raises `InvalidInput` for a name that this client does not know.
+        """
+        found = self._context.kinds.named(name)
+        if name in self._context.kinds.declared:
+            from a2e_async.kinds.declared import DeclaredNamespace
+
+            return DeclaredNamespace(self._context, found)
         namespace: base.TaskNamespace[..., Record] = getattr(self, name)
         return namespace
 

@@ -17,7 +17,6 @@ from a2e_async._blocking.namespaces import (
     BlockingVideoTwin,
 )
 from a2e_async._core.schema.inputs import MediaInput
-from a2e_async._core.tasks.kind import Job
 from a2e_async.kinds.actor_swap import ActorSwapRecord
 from a2e_async.kinds.avatar_video import AvatarVideoRecord
 from a2e_async.kinds.caption_removal import CaptionRemovalRecord
@@ -31,6 +30,7 @@ from a2e_async.kinds.happyhorse import HappyhorseRecord
 from a2e_async.kinds.head_swap import HeadSwapRecord
 from a2e_async.kinds.image_edit import ImageEditRecord
 from a2e_async.kinds.image_to_video import ImageToVideoRecord
+from a2e_async.kinds.jobs import Job
 from a2e_async.kinds.kling_image import KlingImageRecord
 from a2e_async.kinds.kling_omni import KlingOmniRecord
 from a2e_async.kinds.kling_video import KlingVideoRecord

@@ -18,12 +18,13 @@ from a2e_async._blocking.faces import (
     blocking_call,
     loop_call,
 )
-from a2e_async._blocking.namespaces import BlockingFiles, BlockingNamespaces
+from a2e_async._blocking.namespaces import BlockingDeclared, BlockingFiles, BlockingNamespaces
 from a2e_async._core.base_errors import hide_frames
 from a2e_async._core.http.loop_affinity import closed_error
 from a2e_async._core.journal.protocol import Journal
-from a2e_async._core.tasks.kind import Job
 from a2e_async.client import A2E
+from a2e_async.kinds.declared import DeclaredNamespace
+from a2e_async.kinds.jobs import Job
 from a2e_async.models import ClientStats, Record
 
 if TYPE_CHECKING:
@@ -109,8 +110,10 @@ class BlockingA2E(BlockingNamespaces):
     unknown: Final = loop_call(A2E.unknown)
 
     def kind(self, name: str) -> BlockingTaskNamespace[..., Record]:
-        """Return the namespace of a kind by its name."""
-        self._inner.kind(name)
+        """Return the namespace of a kind by its name: one of this package, or of your own."""
+        inner = self._inner.kind(name)
+        if isinstance(inner, DeclaredNamespace):
+            return BlockingDeclared(self._loop_thread, inner)
         namespace: BlockingTaskNamespace[..., Record] = getattr(self, name)
         return namespace
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar,
 from a2e_async._blocking.bridge import EventLoopThread
 from a2e_async._core.base_errors import hide_frames
 from a2e_async._core.handle import NotCopyable
-from a2e_async._core.tasks.kind import Job
 from a2e_async._core.tasks.task import Task
+from a2e_async.kinds.jobs import Job
 from a2e_async.models import Output, OutputSource, Page, Record, Status
 
 if TYPE_CHECKING:

@@ -27,6 +27,7 @@ from a2e_async.account.legacy import Legacy
 from a2e_async.account.speech import Speech
 from a2e_async.account.voices import Voices
 from a2e_async.kinds.caption_removal import CaptionRemoval
+from a2e_async.kinds.declared import DeclaredNamespace
 from a2e_async.kinds.face_swap import FaceSwap
 from a2e_async.kinds.image_to_video import ImageToVideo
 from a2e_async.kinds.namespace import RenamableNamespace
@@ -60,6 +61,18 @@ class BlockingImageToVideo(BlockingTaskNamespace[P, R]):
 
 class BlockingRenamable(BlockingTaskNamespace[P, R]):
     rename = blocking_call(RenamableNamespace.rename)
+
+
+class BlockingDeclared(BlockingRenamable[P, R]):
+    """The blocking form of a kind of the user's own."""
+
+    def __init__(self, loop_thread: EventLoopThread, inner: DeclaredNamespace[P, R]) -> None:
+        super().__init__(loop_thread, inner)
+        self._declared = inner
+
+    def retry(self, id: str) -> BlockingTask[R]:
+        """Restart a failed task and return the task to wait for. Costs coins."""
+        return self._task(self._loop_thread.run(self._declared.retry, id))
 
 
 class BlockingVeo(BlockingTaskNamespace[P, R]):

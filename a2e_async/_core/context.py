@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from a2e_async._core.submission.calls import ChargedCalls
     from a2e_async._core.submission.file_transfers import FileTransfers
     from a2e_async._core.submission.starts import StartRegistry
+    from a2e_async._core.tasks.kind_registry import KindRegistry
 
 
 class RequestKwargs(TypedDict):
@@ -30,6 +31,7 @@ class RequestContext(NotCopyable):
     Timeouts in seconds. ``priority`` is None unless `A2E.with_options` set one.
     """
 
+    kinds: "KindRegistry"
     session: "ApiSession"
     starter: "StartRegistry"
     charged: "ChargedCalls"

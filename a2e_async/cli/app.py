@@ -29,7 +29,7 @@ from a2e_async.cli.speech import say, voices
 from a2e_async.cli.start_commands import start_command_apps
 from a2e_async.cli.task_commands import TASK, list_tasks
 from a2e_async.cli.webhook import WEBHOOK
-from a2e_async.errors import InvalidInput
+from a2e_async.errors import A2EError, ConfigurationError, InvalidInput
 
 _HELP = (
     "Generate media with A2E from the command line. Unofficial.\n\n"
@@ -81,14 +81,20 @@ def run(arguments: Sequence[str]) -> int:
         command, bound, _ = build(tokens).parse_args(tokens)
     except CycloptsError as error:
         return _report_usage_error(error, tokens)
+    except ConfigurationError as error:  # the file of A2E_KINDS cannot be used
+        return _report_early_error(error, tokens)
     called: Callable[..., int | None] = command
     try:
         code = called(*bound.args, **bound.kwargs)
-    except InvalidInput as error:  # raised before the command had a context
-        flags = OutputFlags(json="--json" in tokens, debug="--debug" in tokens)
-        context = CommandContext(flags=flags, printer=Printer(as_json=flags.json))
-        return report_error(error, context)
+    except (InvalidInput, ConfigurationError) as error:
+        return _report_early_error(error, tokens)
     return exit_codes.OK if code is None else code
+
+
+def _report_early_error(error: A2EError, tokens: Sequence[str]) -> int:
+    """Report an error that was raised before the command had a context."""
+    flags = OutputFlags(json="--json" in tokens, debug="--debug" in tokens)
+    return report_error(error, CommandContext(flags=flags, printer=Printer(as_json=flags.json)))
 
 
 def _report_usage_error(error: CycloptsError, tokens: Sequence[str]) -> int:

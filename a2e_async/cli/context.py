@@ -10,6 +10,7 @@ from attrs import define, field
 
 from a2e_async._core.config import Account, resolve_account
 from a2e_async.cli.common_flags import OutputFlags, ServiceFlags
+from a2e_async.cli.known_kinds import known_kinds
 from a2e_async.cli.printer import Printer
 from a2e_async.errors import ConfigurationError
 from a2e_async.events import Event, StartLost
@@ -75,6 +76,7 @@ class CommandContext:
             journal=journal,
             budget=budget,
             on_unknown="resend_may_pay_twice" if resend else "raise",
+            kinds=known_kinds().declared.values(),
         )
         try:
             async with a2e:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+from a2e_async.cli.known_kinds import kind_named, kind_names
 from a2e_async.cli.printer import one_line
 from a2e_async.errors import (
     A2EError,
@@ -14,7 +15,6 @@ from a2e_async.errors import (
     TaskTimeout,
     TransferError,
 )
-from a2e_async.kinds.registry import kind_named, kind_names
 from a2e_async.models import Recovery
 
 # Each entry replaces what only a Python program can use. The order matters: longer forms first.

@@ -19,9 +19,9 @@ from a2e_async._core.schema.inputs import (
     MaxLength,
     Range,
     format_number,
-    input_fields,
     is_url,
 )
+from a2e_async._core.schema.untyped_input import COMMON_NAMES
 from a2e_async._core.tasks.kind import TaskKind
 from a2e_async._core.typeguards import is_list, is_mapping
 from a2e_async.cli import strict_json
@@ -109,16 +109,78 @@ class InputFlag:
 
 
 def flags_of(kind: TaskKind[..., Any]) -> tuple[InputFlag, ...]:
-    """Return a kind's flags: required ones first, those that all kinds have last."""
-    cls: Any = kind.input
-    declared = [f for f in input_fields(cls) if f.name not in OMITTED_INPUTS]
+    """Return a kind's flags: required ones first, those that all kinds have last.
+
+    A kind without an input class has one flag for all its inputs.
+    """
+    declared = [f for f in kind.inputs if f.name not in OMITTED_INPUTS]
+    if kind.input is None:
+        common = (_flag(f, kind) for f in declared if f.common)
+        return (_any_input_flag(kind), *common)
     declared.sort(key=lambda f: (f.common, not f.required))
     return tuple(_flag(f, kind) for f in declared)
 
 
+ANY_INPUT: Final = "input"
+"""The flag of kinds without an input class: ``--input NAME=VALUE``, repeated."""
+
+
+def _any_input_flag(kind: TaskKind[..., Any]) -> InputFlag:
+    media = [f"{f.name} ({' or '.join(f.media.types)})" for f in kind.inputs if f.media is not None]
+    files = f" Media: {', '.join(media)}, each a URL or a local path." if media else ""
+    return InputFlag(
+        name=ANY_INPUT,
+        flag=f"--{ANY_INPUT}",
+        type=list[str],
+        required=False,
+        help="An input as NAME=VALUE, by its name in the API. The value is text, or JSON such as 5, "
+        f'true or \'["a", "b"]\'; a number as text is \'"5"\'.{files} Repeat the flag for more '
+        "than one.",
+        value="NAME=VALUE, repeated",
+        many=True,
+    )
+
+
+def text_or_json(text: str) -> Any:
+    """Return the value of an untyped input: JSON if it is JSON, else the text itself."""
+    try:
+        return strict_json.parse(text)
+    except ValueError:
+        return text
+
+
+def _split_inputs(given: Sequence[str]) -> dict[str, Any]:
+    """Return the inputs in the values of ``--input``. Raises `InvalidInput`."""
+    inputs: dict[str, Any] = {}
+    for one in given:
+        name, equals, value = as_typed(one).partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise InvalidInput(
+                f"--input takes NAME=VALUE, such as --input prompt=dawn, not {one!r:.60}.",
+                field=ANY_INPUT,
+            )
+        if name in inputs:
+            raise InvalidInput(
+                f"--input {name} is given twice; a list is JSON, such as "
+                f'--input \'{name}=["a", "b"]\'.',
+                field=ANY_INPUT,
+            )
+        if name in COMMON_NAMES:
+            raise InvalidInput(
+                f"--input {name}: this is --{name}; an input of the API with that name is given "
+                f"with --extra '{{\"{name}\": …}}'.",
+                field=ANY_INPUT,
+            )
+        inputs[name] = text_or_json(value)
+    return inputs
+
+
 def has_audio_or_video_file(kind: TaskKind[..., Any], inputs: Mapping[str, Any]) -> bool:
     """Return whether any input is a local audio or video file."""
-    names = [flag.name for flag in flags_of(kind) if {"audio", "video"} & {*flag.media}]
+    names = [
+        f.name for f in kind.inputs if f.media is not None and {"audio", "video"} & {*f.media.types}
+    ]
     given = [inputs[name] for name in names if name in inputs]
     return any(not is_url(one) for value in given for one in (value if is_list(value) else [value]))
 
@@ -137,8 +199,7 @@ def message_with_flags(kind: TaskKind[..., Any], text: str) -> str:
 
     A one-word name, such as text, may be an ordinary word: it is replaced only at the beginning.
     """
-    cls: Any = kind.input
-    names = [f.name for f in input_fields(cls)]
+    names = [f.name for f in kind.inputs if f.common or kind.input is not None]
     joined = "|".join(sorted((n for n in names if "_" in n), key=len, reverse=True))
     text = re.sub(rf"(?<![\w.-])({'|'.join(names)})=(…|[^\s,;]*\w)'?", _with_value, text)
     if joined:
@@ -175,6 +236,8 @@ def as_command(
 
     def command(**given: Any) -> int:
         inputs = {f.name: _value(f, given[f.name]) for f in flags if given.get(f.name) is not None}
+        if kind.input is None:
+            inputs |= _split_inputs(inputs.pop(ANY_INPUT, ()))
         return work(kind.name, inputs, **{name: given[name] for name in own if name in given})
 
     shown = [f.parameter(for_completion=for_completion) for f in flags]

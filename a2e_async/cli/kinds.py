@@ -9,10 +9,10 @@ from a2e_async.cli.common_flags import KindName, OutputFlags
 from a2e_async.cli.context import CommandContext
 from a2e_async.cli.formatting import format_typical_duration, text_result_field
 from a2e_async.cli.input_flags import InputFlag, flags_of
+from a2e_async.cli.known_kinds import kind_named, kind_names
 from a2e_async.cli.printer import Printer, columns
 from a2e_async.cli.runner import report_error
 from a2e_async.errors import InvalidInput
-from a2e_async.kinds.registry import kind_named, kind_names
 
 COLUMNS: Final = ("KIND", "MAKES", "OUTPUTS", "TYPICAL TIME", "TESTED LIVE")
 

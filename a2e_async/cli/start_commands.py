@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Group, Parameter
 
-from a2e_async._core.schema.inputs import build_input
 from a2e_async.cli import exit_codes
 from a2e_async.cli.batch.validation import check_key
 from a2e_async.cli.common_flags import ServiceFlags
@@ -16,6 +15,7 @@ from a2e_async.cli.context import CommandContext
 from a2e_async.cli.error_messages import error_message
 from a2e_async.cli.formatting import format_coins, output_json, task_json, text_result
 from a2e_async.cli.input_flags import as_command, as_typed, errors_as_flags, has_audio_or_video_file
+from a2e_async.cli.known_kinds import kind_named, kind_names
 from a2e_async.cli.number_parsing import SECONDS
 from a2e_async.cli.outage_notices import report_outages
 from a2e_async.cli.output_paths import Destination, prepare_destination
@@ -23,7 +23,6 @@ from a2e_async.cli.progress import progress_line, transfer_listener
 from a2e_async.cli.runner import RESULT_ON_SITE, run_command
 from a2e_async.errors import InvalidInput, TaskFailed
 from a2e_async.events import Accepted, Event
-from a2e_async.kinds.registry import kind_named, kind_names
 from a2e_async.models import Record
 
 if TYPE_CHECKING:
@@ -162,7 +161,7 @@ def run(
         declared = kind_named(kind)
         check_pollable(declared)
         with errors_as_flags(declared):
-            count = declared.expected_tasks(build_input(declared.input, (), inputs))
+            count = declared.task_count(declared.build_input(inputs))
         destination = prepare_destination(out, count)
         async with _journaled(context, journal, key) as a2e:
             task = await _start(context, a2e.kind(kind), inputs, key)

@@ -18,6 +18,7 @@ from a2e_async.cli.formatting import (
     task_json,
     text_result,
 )
+from a2e_async.cli.known_kinds import kind_named
 from a2e_async.cli.number_parsing import WHOLE
 from a2e_async.cli.output_paths import prepare_destination
 from a2e_async.cli.printer import Printer, columns
@@ -25,7 +26,6 @@ from a2e_async.cli.runner import run_command
 from a2e_async.cli.start_commands import Out, Timeout, check_pollable, finish
 from a2e_async.cli.start_commands import wait as wait_for
 from a2e_async.errors import InvalidInput
-from a2e_async.kinds.registry import kind_named
 from a2e_async.models import Record, merge_records
 
 TASK = App(

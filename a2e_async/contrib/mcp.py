@@ -23,7 +23,7 @@ from mcp.types import ToolAnnotations
 from pydantic import Field
 
 from a2e_async._core.journal.protocol import Journal, State
-from a2e_async._core.schema.inputs import AcceptedMedia, FieldDoc, InputField, input_fields, is_url
+from a2e_async._core.schema.inputs import AcceptedMedia, FieldDoc, InputField, is_url
 from a2e_async._core.submission.budget import Budget
 from a2e_async._core.tasks.kind import TaskKind
 from a2e_async._core.tasks.task import Task
@@ -39,7 +39,6 @@ from a2e_async.errors import (
     TaskFailed,
     TaskTimeout,
 )
-from a2e_async.kinds.registry import kind_named, kind_names
 from a2e_async.models import Output, Record, Status
 
 P = ParamSpec("P")
@@ -127,6 +126,7 @@ class _Tools:
         self, a2e: A2E, journal: Journal, out: Path, files: Path | None, budget: Budget | None
     ) -> None:
         self._a2e = a2e
+        self._known = a2e._context.kinds  # pyright: ignore[reportPrivateUsage]  # of this package
         self._journal = journal
         self._output_directory = out
         self._input_directory = files
@@ -143,13 +143,13 @@ class _Tools:
     ) -> ToolResult:
         """List all kinds of task, or describe the inputs of one. Free."""
         if kind is not None:
-            return _describe_kind(kind_named(kind))
-        return {"kinds": {name: kind_named(name).summary for name in kind_names()}}
+            return _describe_kind(self._known.named(kind))
+        return {"kinds": {name: self._known.named(name).summary for name in self._known.names()}}
 
     @_with_tool_errors
     async def quote(self, kind: KindArgument, inputs: InputsArgument) -> ToolResult:
         """Return the price of a start in coins (null: the service does not report it). Free."""
-        given = await self._check_inputs(kind_named(kind), inputs)
+        given = await self._check_inputs(self._known.named(kind), inputs)
         coins = await self._a2e.kind(kind).quote(**given)
         return {"coins": coins, "budget": await self._budget_status()}
 
@@ -167,7 +167,7 @@ class _Tools:
         ] = None,
     ) -> ToolResult:
         """Start a task and return its ref. COSTS COINS, once for the same kind and inputs."""
-        found = kind_named(kind)
+        found = self._known.named(kind)
         digest = _input_digest(
             kind, {name: self._with_file_version(value) for name, value in inputs.items()}
         )
@@ -305,7 +305,8 @@ class _Tools:
     ) -> dict[str, Any]:
         """Return an agent's inputs as arguments of `start`; raise `InvalidInput` for others."""
         known = {f.name: f for f in _kind_inputs(kind)}
-        if wrong := [name for name in inputs if name not in known]:
+        wrong = [name for name in inputs if name not in known]
+        if wrong and kind.input is not None:
             names = ", ".join(known)
             raise InvalidInput(
                 f"{kind.name} has no input {wrong[0][:60]!r}. Its inputs are: {names}.",
@@ -313,7 +314,7 @@ class _Tools:
             )
         return {
             name: await self._resolve_media(name, value)
-            if known[name].find_metadata(AcceptedMedia)
+            if name in known and known[name].media is not None
             else value
             for name, value in inputs.items()
         }
@@ -327,7 +328,7 @@ class _Tools:
             )
         if is_url(value):
             return value
-        if value.partition(":")[0] in kind_names():
+        if value.partition(":")[0] in self._known.names():
             return await self._output_of_task(field, value)
         return self._local_file(field, value)
 
@@ -408,8 +409,7 @@ def _next_step(task: Task[Any]) -> str:
 
 
 def _kind_inputs(kind: TaskKind[..., Any]) -> list[InputField]:
-    cls: Any = kind.input
-    return [f for f in input_fields(cls) if not f.common or f.name == "name"]
+    return [f for f in kind.inputs if not f.common or f.name == "name"]
 
 
 def _describe_kind(kind: TaskKind[..., Any]) -> ToolResult:
@@ -426,6 +426,7 @@ def _describe_kind(kind: TaskKind[..., Any]) -> ToolResult:
             }
             for f in _kind_inputs(kind)
         },
+        "takes_other_inputs": kind.input is None,
     }
 
 

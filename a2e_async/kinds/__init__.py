@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     )
     from a2e_async._core.tasks.kind import (
         Endpoint,
-        Job,
         ListPaging,
         OutputField,
         StatusVocabulary,
@@ -64,6 +63,8 @@ if TYPE_CHECKING:
         PromptEvent,
         PromptInputs,
     )
+    from a2e_async.kinds.jobs import Job
+    from a2e_async.kinds.kind_file import load_kinds
     from a2e_async.kinds.kling_image import KLING_IMAGE, KlingImageInput, KlingImageRecord
     from a2e_async.kinds.kling_omni import KLING_OMNI, KlingOmniInput, KlingOmniRecord
     from a2e_async.kinds.kling_video import KLING_VIDEO, KlingVideoInput, KlingVideoRecord
@@ -255,6 +256,7 @@ __all__ = [
     "input_fields",
     "kind_named",
     "kind_names",
+    "load_kinds",
 ]
 
 
@@ -275,10 +277,14 @@ def __getattr__(name: str) -> Any:
             | "input_fields"
         ):
             import a2e_async._core.schema.inputs as module
-        case "Endpoint" | "Job" | "ListPaging" | "OutputField" | "StatusVocabulary" | "TaskKind":
+        case "Endpoint" | "ListPaging" | "OutputField" | "StatusVocabulary" | "TaskKind":
             import a2e_async._core.tasks.kind as module
         case "MediaType" | "NumericString" | "Record" | "WireName":
             import a2e_async.models as module
+        case "Job":
+            import a2e_async.kinds.jobs as module
+        case "load_kinds":
+            import a2e_async.kinds.kind_file as module
         case "kind_named" | "kind_names":
             import a2e_async.kinds.registry as module
         case "RenamableNamespace" | "TaskNamespace":

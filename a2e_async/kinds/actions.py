@@ -38,7 +38,7 @@ async def start_task_action(
             priority=context.priority,
             read_result=partial(_read_started_task, context, kind, id),
             on_unclaimed=context.starter.add_unclaimed,
-            advice=f"Check a2e.{kind.name}.get({id!r}) and a2e.{kind.name}.list()",
+            advice=f"Check {kind.label}.get({id!r}) and {kind.label}.list()",
         )
     )
 

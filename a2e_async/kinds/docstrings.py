@@ -20,17 +20,16 @@ from a2e_async._core.schema.inputs import (
     ItemCount,
     MaxLength,
     Range,
-    TaskInput,
     format_number,
-    input_fields,
 )
 from a2e_async._core.tasks.kind import TaskKind
-from a2e_async.errors import ConfigurationError
 
 METHODS: Final = ("start", "run", "job", "quote")
 """The methods that take the inputs of a kind."""
 
 _INPUTS: Final = "Inputs (keyword only; None is not sent):"
+
+_OTHER_INPUTS: Final = "All others: JSON values, by their names in the request body."
 
 _PRICE: Final = "Costs coins: `quote` returns the price for given inputs, without charging it."
 
@@ -44,38 +43,37 @@ _HOUR: Final = 3600
 def ordered_inputs(kind: TaskKind[..., Any]) -> list[InputField]:
     """Return the inputs of a kind in the order of its signature.
 
-    Required inputs come first, those that every kind has come last. Raises `ConfigurationError`
-    for a kind whose input is not a `TaskInput` class.
+    Required inputs come first, those that every kind has come last.
     """
-    cls = kind.input
-    if not (isinstance(cls, type) and issubclass(cls, TaskInput)):
-        raise ConfigurationError(f"the inputs of {kind.name} must be a TaskInput class")
-    return sorted(input_fields(cls), key=lambda f: (not f.required, f.common))
+    return sorted(kind.inputs, key=lambda f: (not f.required, f.common))
 
 
 def signature(kind: TaskKind[..., Any], returns: Any) -> inspect.Signature:
     """Return the signature of a method that takes the inputs of a kind."""
-    return inspect.Signature(
-        [
-            inspect.Parameter(
-                f.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                annotation=f.hint,
-                default=inspect.Parameter.empty if f.required else None,
-            )
-            for f in ordered_inputs(kind)
-        ],
-        return_annotation=returns,
-    )
+    parameters = [
+        inspect.Parameter(
+            f.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=f.hint,
+            default=inspect.Parameter.empty if f.required else None,
+        )
+        for f in ordered_inputs(kind)
+    ]
+    if kind.input is None:
+        others = inspect.Parameter("inputs", inspect.Parameter.VAR_KEYWORD, annotation=Any)
+        parameters.append(others)
+    return inspect.Signature(parameters, return_annotation=returns)
 
 
 def docstring(kind: TaskKind[..., Any], method: str) -> str:
     """Return the documentation of ``start``, ``run``, ``job`` or ``quote`` of a kind."""
-    text = kind.start_doc or f"Start a task: {kind.summary}."
+    text = kind.start_doc or f"Start a task: {kind.summary or kind.name}."
     write = {"start": _start, "run": _run, "job": _job, "quote": _quote}[method]
     paragraphs = [textwrap.fill(paragraph, _WIDTH) for paragraph in write(kind, text)]
     if method != "job":
         inputs = [_wrapped_input(input_line(kind, f)) for f in ordered_inputs(kind)]
+        if kind.input is None:
+            inputs.append(_wrapped_input(_OTHER_INPUTS))
         paragraphs.append("\n".join([_INPUTS, *inputs]))
     return "\n\n".join(paragraphs)
 
@@ -100,6 +98,8 @@ def input_line(kind: TaskKind[..., Any], f: InputField) -> str:
 def result_text(kind: TaskKind[..., Any]) -> str:
     """Return where the record of a finished task holds its result, as a clause."""
     media = dict.fromkeys(result.media for result in kind.outputs)
+    if not media and not kind.record.result_attribute:
+        return "no files"
     if not media:
         return f"the result in `{kind.record.result_attribute}` and no files"
     return f"the result in `record.outputs` ({' or '.join(media)})"

@@ -10,11 +10,12 @@ from a2e_async._core.base_errors import hide_frames
 from a2e_async._core.context import RequestContext
 from a2e_async._core.handle import NotCopyable
 from a2e_async._core.http.rate_limit import Priority
-from a2e_async._core.schema.inputs import TaskInput, build_input
+from a2e_async._core.schema.inputs import TaskInput
 from a2e_async._core.submission.quotes import body_before_upload
-from a2e_async._core.tasks.kind import Job, P, TaskKind, check_pollable, check_task_id
+from a2e_async._core.tasks.kind import P, TaskKind, check_pollable, check_task_id
 from a2e_async._core.tasks.task import Task
 from a2e_async.errors import InvalidInput
+from a2e_async.kinds.jobs import Job
 from a2e_async.kinds.operations import (
     delete_record,
     find_record,
@@ -87,7 +88,8 @@ class TaskNamespace(NotCopyable, Generic[P, R]):
         Free of charge; nothing is uploaded or started. ``POST /api/v1/generation/quote``.
         """
         inputs = self._build_input(args, kwargs)
-        return await request_quote(self._context, self.kind.start.path, body_before_upload(inputs))
+        body = body_before_upload(self.kind, inputs)
+        return await request_quote(self._context, self.kind.start.path, body)
 
     async def get(self, id: str) -> R:
         """Return the current record of one task. Raises `NotFound`.
@@ -170,7 +172,9 @@ class TaskNamespace(NotCopyable, Generic[P, R]):
     # -- internal ----------------------------------------------------------------------------
 
     def _build_input(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> TaskInput:
-        return build_input(self.kind.input, args, kwargs)
+        if args:
+            raise InvalidInput("Inputs must be passed by name, such as source_url=….")
+        return self.kind.build_input(kwargs)
 
     async def _request(
         self,
@@ -212,7 +216,7 @@ def _set_signatures(namespace: TaskNamespace[..., Any], kind: TaskKind[..., Any]
         vars(namespace)[name] = method
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)  # kinds of the user's own may come and go
 def _signatures(
     of: type[Any], kind: TaskKind[..., Any]
 ) -> dict[str, tuple[str, inspect.Signature]]:

@@ -1,10 +1,15 @@
-"""The registry of the kinds by name. Their modules are imported on first use."""
+"""The kinds that a client knows: those of the package, and its user's own."""
 
+from collections.abc import Iterable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from a2e_async import kinds
-from a2e_async._core.tasks.kind import set_kind_lookup
-from a2e_async.errors import InvalidInput
+from attrs import evolve
+
+from a2e_async._core.tasks.kind_registry import KindRegistry
+from a2e_async._core.tasks.kind_rules import check_kind
+from a2e_async._core.typeguards import is_mapping
+from a2e_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from a2e_async._core.tasks.kind import TaskKind
@@ -47,27 +52,74 @@ _KINDS: Final = (
     "upscale",
 )
 
+_PAID_CALLS: Final = frozenset({"speech", "streaming_avatar", "upload", "watermark"})
+"""Names of paid calls without a task. Entries of the journal have a kind of either sort."""
+
+
+def _load(name: str) -> "TaskKind[..., Any]":
+    # Each module declares its kind as a constant: DUBBING in dubbing.py. A plain import would close
+    # a circle: a kind's module imports its namespace, and that one the jobs, which are made here.
+    kind: TaskKind[..., Any] = getattr(import_module("a2e_async.kinds"), name.upper())
+    return kind
+
+
+PACKAGED: Final = KindRegistry(_KINDS, _load)
+"""The kinds of the package alone."""
+
+
+def registry_of(own: Any) -> KindRegistry:
+    """Return the registry of a client with these kinds of its user's own.
+
+    Raises `ConfigurationError` for a declaration that cannot be used.
+    """
+    if own is None:
+        return PACKAGED
+    if isinstance(own, KindRegistry):
+        return own
+    declared: dict[str, TaskKind[..., Any]] = {}
+    for kind in _declarations(own):
+        check_kind(kind)
+        check_name(kind.name, declared, f"kind {kind.name}")
+        declared[kind.name] = kind
+    return evolve(PACKAGED, declared=declared)
+
+
+def _declarations(own: Any) -> "Iterable[TaskKind[..., Any]]":
+    if isinstance(own, str) or hasattr(own, "__fspath__"):
+        from a2e_async.kinds.kind_file import load_kinds
+
+        return load_kinds(own)
+    if is_mapping(own) or not hasattr(own, "__iter__"):
+        raise ConfigurationError(
+            "kinds must be a list of TaskKind, or the path of a TOML file, not "
+            f"{type(own).__name__}."
+        )
+    found: Iterable[TaskKind[..., Any]] = own
+    return found
+
+
+def check_name(name: str, taken: Iterable[str], place: str) -> None:
+    """Raise `ConfigurationError` for the name of another kind, or of a paid call."""
+    if name in _KINDS:
+        raise ConfigurationError(
+            f"{place}: the package has a kind of this name; use it, or choose another name."
+        )
+    if name in _PAID_CALLS or name == "legacy":
+        raise ConfigurationError(
+            f"{place}: the package uses this name for a paid call; choose another one."
+        )
+    if name in taken:
+        raise ConfigurationError(f"{place}: the name is declared twice.")
+
 
 def kind_names() -> tuple[str, ...]:
-    """Return the names of all kinds."""
+    """Return the names of all kinds of the package."""
     return _KINDS
 
 
 def kind_named(name: str) -> "TaskKind[..., Any]":
-    """Return a kind by its name. Raises `InvalidInput` that suggests a similar name."""
-    if name not in _KINDS:
-        from difflib import get_close_matches
+    """Return a kind of the package by its name.
 
-        close = get_close_matches(str(name), _KINDS, n=1)
-        hint = f"Did you mean {close[0]}? " if close else ""
-        raise InvalidInput(
-            f"There is no kind {str(name)[:60]!r}. {hint}The command `a2e kinds` lists all "
-            f"{len(_KINDS)}, from {_KINDS[0]} to {_KINDS[-1]}.",
-            field="kind",
-        )
-    # Each module declares its kind as a constant: DUBBING in dubbing.py.
-    kind: TaskKind[..., Any] = getattr(kinds, name.upper())
-    return kind
-
-
-set_kind_lookup(kind_named)
+    Raises `InvalidInput` that suggests a similar name.
+    """
+    return PACKAGED.named(name)

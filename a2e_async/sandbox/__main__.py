@@ -41,6 +41,7 @@ def _build_parser() -> argparse.ArgumentParser:
         default="auto",
         help="backend that makes result files",
     )
+    parser.add_argument("--kinds", default=None, help="TOML file with kinds of your own")
     parser.add_argument("--json", action="store_true", help="print one line of JSON when ready")
     parser.add_argument("--exit-with-parent", action="store_true", help="stop at the end of stdin")
     return parser
@@ -63,6 +64,7 @@ async def _serve(options: argparse.Namespace) -> None:
         api_key=options.api_key,
         balance=options.balance,
         make_results=options.make_results,
+        kinds=options.kinds,
     ) as sandbox:
         _print_addresses(sandbox, is_json=options.json)
         await done.wait()

@@ -42,7 +42,7 @@ def _stub(*, blocks: bool) -> str:
     client: Any = blocking("not-a-key") if blocks else A2E("not-a-key")
     imports = {
         "a2e_async._core.schema.inputs": {"MediaInput"},
-        "a2e_async._core.tasks.kind": {"Job"},
+        "a2e_async.kinds.jobs": {"Job"},
     }
     if blocks:
         imports["a2e_async._blocking.faces"] = {"BlockingTask"}

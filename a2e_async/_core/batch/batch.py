@@ -11,9 +11,12 @@ from collections.abc import (
     AsyncIterable,
     AsyncIterator,
     Callable,
+    Coroutine,
     Iterable,
+    Iterator,
     Sized,
 )
+from contextlib import suppress
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Protocol, TypeVar
@@ -23,7 +26,7 @@ from attrs import evolve, frozen
 from a2e_async._core.batch.duplicates import DuplicateStore
 from a2e_async._core.journal.protocol import Entry, State
 from a2e_async._core.schema.inputs import TaskInput
-from a2e_async._core.tasks.kind import Job, check_pollable
+from a2e_async._core.tasks.kind import PreparedJob, check_pollable
 from a2e_async._core.tasks.task import Task, save_outputs
 from a2e_async.errors import (
     AuthenticationError,
@@ -98,7 +101,7 @@ class Outcome(Generic[R]):
     budget has no room left for it.
     """
 
-    job: Job[R]
+    job: PreparedJob[R]
     task: Task[R] | None = None
     record: R | None = None
     error: Exception | None = None
@@ -129,12 +132,14 @@ class Outcome(Generic[R]):
 class BatchServices:
     """The functions of the client that a batch uses."""
 
-    start_job: "Callable[[Job[Any]], Any]"
-    input_digest: "Callable[[Job[Any]], Any]"
-    input_and_file_digests: "Callable[[Job[Any]], Any]"
+    resolve_job: "Callable[[PreparedJob[Any]], PreparedJob[Any]]"
+    """Return a job with the kind that the client knows. Raises `InvalidInput`."""
+    start_job: "Callable[[PreparedJob[Any]], Any]"
+    input_digest: "Callable[[PreparedJob[Any]], Any]"
+    input_and_file_digests: "Callable[[PreparedJob[Any]], Any]"
     """Return the digest of a job's inputs, and those of its local files."""
     fetch_price: "FetchPrice"
-    attach_entry: "Callable[[Job[Any], Any], Task[Any]]"
+    attach_entry: "Callable[[PreparedJob[Any], Any], Task[Any]]"
     recorder: "JournalRecorder | None"
 
 
@@ -166,7 +171,7 @@ class JobProcessor(Protocol):
         """A reservation in the budgets that count its jobs."""
         ...
 
-    async def process(self, job: Job[R]) -> Outcome[R]:
+    def process(self, job: PreparedJob[R]) -> Coroutine[Any, Any, Outcome[R]]:
         """Process a job and return its outcome; never raises."""
         ...
 
@@ -176,12 +181,15 @@ class JobProcessor(Protocol):
 
 
 async def run_batch(
-    processor: JobProcessor, jobs: "Iterable[Job[R]] | AsyncIterable[Job[R]]", *, limit: int
+    processor: JobProcessor,
+    jobs: "Iterable[PreparedJob[R]] | AsyncIterable[PreparedJob[R]]",
+    *,
+    limit: int,
 ) -> AsyncGenerator[Outcome[R]]:
     """Yield the outcome of every job as it is completed; see `A2E.batch`."""
     source, duplicates = _JobSource(jobs), DuplicateStore()
     running: set[asyncio.Task[Outcome[R]]] = set()
-    next_job: asyncio.Task[Job[R] | None] | None = None
+    next_job: asyncio.Task[PreparedJob[R] | None] | None = None
     fatal: Exception | None = None
     reads_on = True
     """Whether further jobs are read. After a fatal error only started ones are processed."""
@@ -201,9 +209,11 @@ async def run_batch(
                 job = next_job.result()
                 next_job = None
                 if job is not None:
-                    job = await _with_generated_key(processor.services, job, duplicates)
-                    if fatal is None or await _is_started(processor.services, job):
-                        running.add(asyncio.create_task(processor.process(job)))
+                    work = await _work_on(
+                        processor, job, duplicates, only_if_started=fatal is not None
+                    )
+                    if work is not None:
+                        running.add(asyncio.create_task(work))
             for ended in [task for task in done if task in running]:
                 running.discard(ended)
                 outcome = ended.result()
@@ -237,7 +247,49 @@ async def run_batch(
         await source.aclose()
 
 
-async def _precount_paid_jobs(processor: JobProcessor, jobs: Iterable[Job[Any]]) -> None:
+async def _work_on(
+    processor: JobProcessor,
+    job: PreparedJob[R],
+    duplicates: DuplicateStore,
+    *,
+    only_if_started: bool,
+) -> Coroutine[Any, Any, Outcome[R]] | None:
+    """Return the work on a job, which gets a key and the kind that the client knows.
+
+    None if an earlier run has not started it, and ``only_if_started``. Raises `InvalidInput` for
+    anything but a job; that ends the batch.
+    """
+    _check_job(job)
+    try:
+        known = processor.services.resolve_job(job)
+    except InvalidInput as error:
+        return None if only_if_started else _refused(job, error)
+    keyed = await _with_generated_key(processor.services, known, duplicates)
+    if only_if_started and not await _is_started(processor.services, keyed):
+        return None
+    return processor.process(keyed)
+
+
+async def _refused(job: PreparedJob[R], error: InvalidInput) -> Outcome[R]:
+    return Outcome(job=job, error=error)
+
+
+def _check_job(job: Any) -> None:
+    if not isinstance(job, PreparedJob):
+        raise InvalidInput(f"A batch takes jobs, such as a2e.dubbing.job(…), not {job!r:.60}.")
+
+
+def _resolved_jobs(
+    services: BatchServices, jobs: Iterable[PreparedJob[Any]]
+) -> Iterator[PreparedJob[Any]]:
+    """Yield the jobs whose kind the client knows."""
+    for job in jobs:
+        if isinstance(job, PreparedJob):
+            with suppress(InvalidInput):
+                yield services.resolve_job(job)
+
+
+async def _precount_paid_jobs(processor: JobProcessor, jobs: Iterable[PreparedJob[Any]]) -> None:
     """Count what earlier runs paid for these jobs, before the first of them is started.
 
     Otherwise an early job could be started with coins that a later job has already cost.
@@ -249,15 +301,14 @@ async def _precount_paid_jobs(processor: JobProcessor, jobs: Iterable[Job[Any]])
         while chunk := list(islice(remaining, READ_AHEAD)):
             keyed = [
                 await _with_generated_key(processor.services, job, duplicates)
-                for job in chunk
-                if isinstance(job, Job)
+                for job in _resolved_jobs(processor.services, chunk)
             ]
             await asyncio.gather(*(_precount_job(processor, job) for job in keyed))
     finally:
         duplicates.close()
 
 
-async def _precount_job(processor: JobProcessor, job: Job[Any]) -> None:
+async def _precount_job(processor: JobProcessor, job: PreparedJob[Any]) -> None:
     services = processor.services
     if job.key is None or services.recorder is None:
         return
@@ -275,7 +326,7 @@ async def _precount_job(processor: JobProcessor, job: Job[Any]) -> None:
             return
 
 
-async def _is_started(services: BatchServices, job: Job[Any]) -> bool:
+async def _is_started(services: BatchServices, job: PreparedJob[Any]) -> bool:
     """Return whether an earlier run has started a job, so that continuing it costs nothing."""
     if services.recorder is None or job.key is None:
         return False
@@ -292,11 +343,9 @@ def _is_temporary(error: Exception) -> bool:
 
 
 async def _with_generated_key(
-    services: BatchServices, job: Job[R], duplicates: DuplicateStore
-) -> Job[R]:
+    services: BatchServices, job: PreparedJob[R], duplicates: DuplicateStore
+) -> PreparedJob[R]:
     """Return the job with a key that is the same in every run of the batch."""
-    if not isinstance(job, Job):
-        raise InvalidInput(f"A batch takes jobs, such as a2e.dubbing.job(…), not {job!r:.60}.")
     if job.key is not None or services.recorder is None:
         return job
     try:
@@ -306,13 +355,13 @@ async def _with_generated_key(
     return job_with_key(job, f"batch:{digest[:32]}:{duplicates.count_occurrence(digest)}")
 
 
-def job_with_key(job: Job[R], key: str) -> Job[R]:
+def job_with_key(job: PreparedJob[R], key: str) -> PreparedJob[R]:
     """Return a copy of the job with another key."""
     inputs: TaskInput = evolve(job.input, key=key)
-    return evolve(job, input=inputs)  # type: ignore[misc]  # mypy knows no own __init__ here
+    return evolve(job, input=inputs)
 
 
-def job_for_try(job: Job[R], failures: int) -> Job[R]:
+def job_for_try(job: PreparedJob[R], failures: int) -> PreparedJob[R]:
     """Return the job with the key of its start after so many failures."""
     return job if not failures or job.key is None else job_with_key(job, f"{job.key}~{failures}")
 
@@ -327,7 +376,7 @@ class JobRunner:
     reservation: "Reservation"
     fatal_errors: ClassVar[tuple[type[Exception], ...]] = FATAL_ERRORS
 
-    async def process(self, job: Job[R]) -> Outcome[R]:
+    async def process(self, job: PreparedJob[R]) -> Outcome[R]:
         """Run a job and return its outcome; start failed tasks again up to ``retry_failed`` times.
 
         Each of these starts is charged again.
@@ -343,7 +392,7 @@ class JobRunner:
         """Do nothing: there is nothing to release."""
 
 
-async def _run_job(runner: JobRunner, job: Job[R], keyed_job: Job[R]) -> Outcome[R]:
+async def _run_job(runner: JobRunner, job: PreparedJob[R], keyed_job: PreparedJob[R]) -> Outcome[R]:
     services, download_to = runner.services, runner.download_to
     task: Task[R] | None = None
     record: R | None = None
@@ -362,7 +411,9 @@ async def _run_job(runner: JobRunner, job: Job[R], keyed_job: Job[R]) -> Outcome
     return Outcome(job=job, task=task, record=record, paths=tuple(paths))
 
 
-async def _earlier_outcome(runner: JobRunner, job: Job[R], keyed_job: Job[R]) -> Outcome[R] | None:
+async def _earlier_outcome(
+    runner: JobRunner, job: PreparedJob[R], keyed_job: PreparedJob[R]
+) -> Outcome[R] | None:
     """Return the outcome of a job that is done and saved, if its files still exist."""
     services = runner.services
     if services.recorder is None or keyed_job.key is None:
@@ -389,9 +440,9 @@ def is_done_and_saved(entry: Entry, download_to: Path | None) -> bool:
 class _JobSource(Generic[R]):
     """The jobs of any iterable, one at a time; reads a job only when it can be started."""
 
-    def __init__(self, jobs: "Iterable[Job[R]] | AsyncIterable[Job[R]]") -> None:
+    def __init__(self, jobs: "Iterable[PreparedJob[R]] | AsyncIterable[PreparedJob[R]]") -> None:
         self.exhausted = False
-        self._async_iterator: AsyncIterator[Job[R]] | None = None
+        self._async_iterator: AsyncIterator[PreparedJob[R]] | None = None
         if isinstance(jobs, AsyncIterable):
             self._async_iterator = aiter(jobs)
         elif isinstance(jobs, Iterable):
@@ -399,7 +450,7 @@ class _JobSource(Generic[R]):
         else:
             raise InvalidInput("jobs must be an iterable or async iterable of jobs.", field="jobs")
 
-    async def next_job(self) -> Job[R] | None:
+    async def next_job(self) -> PreparedJob[R] | None:
         """Return the next job, None at the end."""
         try:
             if self._async_iterator is not None:

@@ -20,7 +20,7 @@ from a2e_async._core.batch.duplicates import DuplicateStore
 from a2e_async._core.journal.protocol import UPLOAD, Entry, State
 from a2e_async._core.submission.budget import PricedCall, Reservation
 from a2e_async._core.submission.quotes import body_before_upload, price_may_depend_on_duration
-from a2e_async._core.tasks.kind import Job, check_pollable
+from a2e_async._core.tasks.kind import PreparedJob, check_pollable
 from a2e_async.errors import (
     BudgetExceeded,
     InvalidRequest,
@@ -59,7 +59,7 @@ class DryRunPlanner:
         """Use copies of the budgets: a dry run must not use up those of the run after it."""
         self.reservation = Reservation(tuple(budget.copy() for budget in self.reservation.budgets))
 
-    async def process(self, job: Job[R]) -> Outcome[R]:
+    async def process(self, job: PreparedJob[R]) -> Outcome[R]:
         """Return an outcome with the plan for a job, or with the error that it would cause."""
         try:
             check_pollable(job.kind)
@@ -79,7 +79,7 @@ class DryRunPlanner:
 
     # -- jobs that earlier runs, or earlier jobs of this run, have started -----------------------
 
-    async def _existing_outcome(self, job: Job[R], digest: str) -> Outcome[R] | None:
+    async def _existing_outcome(self, job: PreparedJob[R], digest: str) -> Outcome[R] | None:
         """Return the outcome of a job whose key is in use already, None for a new job."""
         if job.key is None:
             return None
@@ -103,7 +103,7 @@ class DryRunPlanner:
         return None
 
     def _outcome_of_entry(
-        self, job: Job[R], keyed_job: Job[R], entry: Entry, paid: int
+        self, job: PreparedJob[R], keyed_job: PreparedJob[R], entry: Entry, paid: int
     ) -> Outcome[R]:
         plan, paths = Plan(step="wait", paid=paid), tuple(map(Path, entry.paths.values()))
         if entry.state is State.INTENT:
@@ -126,7 +126,7 @@ class DryRunPlanner:
 
     # -- new jobs -----------------------------------------------------------------------------
 
-    async def _plan_start(self, job: Job[R], file_digests: frozenset[str]) -> Plan:
+    async def _plan_start(self, job: PreparedJob[R], file_digests: frozenset[str]) -> Plan:
         coins = await self._fetch_price(job, file_digests)
         return Plan(
             step="start",
@@ -137,8 +137,8 @@ class DryRunPlanner:
             ),
         )
 
-    async def _fetch_price(self, job: Job[R], file_digests: frozenset[str]) -> int | None:
-        path, body = job.kind.start.path, body_before_upload(job.input)
+    async def _fetch_price(self, job: PreparedJob[R], file_digests: frozenset[str]) -> int | None:
+        path, body = job.kind.start.path, body_before_upload(job.kind, job.input)
         quoted_body = {name: value for name, value in body.items() if name != job.kind.name_field}
         cache_key = hashlib.sha256(
             json.dumps([path, quoted_body], sort_keys=True).encode()
@@ -156,7 +156,7 @@ class DryRunPlanner:
                 raise
             return None  # some kinds are only quoted with the files' URLs, after the upload
 
-    def _budget_refusal(self, job: Job[R], plan: Plan) -> BudgetExceeded | None:
+    def _budget_refusal(self, job: PreparedJob[R], plan: Plan) -> BudgetExceeded | None:
         """Count the job's price in the copies; return an error if there is no room."""
         reservation = Reservation(self.reservation.budgets)
         uploads: list[PricedCall] = [(UPLOAD, None)] * plan.uploads
@@ -170,7 +170,7 @@ class DryRunPlanner:
         return None
 
 
-def _key_conflict(job: Job[R], ref: str | None) -> KeyConflict:
+def _key_conflict(job: PreparedJob[R], ref: str | None) -> KeyConflict:
     return KeyConflict(
         f"key {job.key!r:.60} was used before with other inputs. "
         "Use another key, or the same inputs.",

@@ -5,6 +5,9 @@ import time
 from datetime import datetime
 from typing import Final
 
+CALL_KEY_PREFIX: Final = "call:"
+"""Begins the keys of paid calls that start no task."""
+
 _REMAINING_KEY_PREFIX: Final = "auto:rest:"
 
 
@@ -15,6 +18,11 @@ def generate_key(prefix: str) -> str:
     and a group commit writes few index pages.
     """
     return f"{prefix}:{time.time_ns():016x}{secrets.token_hex(8)}"
+
+
+def is_call_key(key: str) -> bool:
+    """Return whether a key is that of a paid call that starts no task."""
+    return key.startswith(CALL_KEY_PREFIX)
 
 
 def remaining_tasks_key(key: str, sent_at: datetime) -> str:

@@ -669,7 +669,7 @@ class JournalRecorder:
             name=attempt.name,
             mark=attempt.mark,
             echo={} if recovery is None else dict(recovery.echo),
-            expected=attempt.kind.expected_tasks(attempt.inputs),
+            expected=attempt.kind.task_count(attempt.inputs),
             sent_at=None if recovery is None else recovery.sent_at.timestamp(),
             ids=ids,
             coins=coins,

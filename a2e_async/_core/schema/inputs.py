@@ -113,6 +113,8 @@ class InputField:
     as_string: bool
     allows_list: bool
     """Whether the input may be a list."""
+    allows_single: bool
+    """Whether a media input may be a single file."""
     allows_mapping: bool
     """Whether the input may be, or contain, a mapping."""
     max_chars: int
@@ -165,15 +167,26 @@ class TaskInput:
 
     def __rich_repr__(self) -> Iterator[str]:
         """Yield the names of the given inputs for rich, as in the repr."""
-        yield from (f.name for f in input_fields(type(self)) if getattr(self, f.name) is not None)
+        yield from (f.name for f in self._declared() if self._value_of(f) is not None)
 
     def __repr__(self) -> str:
-        given = [f.name for f in input_fields(type(self)) if getattr(self, f.name) is not None]
+        given = [f.name for f in self._declared() if self._value_of(f) is not None]
         return f"<{type(self).__name__} of {', '.join(given)}>"
 
+    def _declared(self) -> "tuple[InputField, ...]":
+        """Return the declared inputs."""
+        return input_fields(type(self))
+
+    def _value_of(self, f: InputField) -> Any:
+        """Return the value of an input, None if it is not given."""
+        return getattr(self, f.name)
+
+    def _set_value(self, f: InputField, value: Any) -> None:
+        setattr(self, f.name, value)
+
     def __attrs_post_init__(self) -> None:
-        for f in input_fields(type(self)):
-            value = getattr(self, f.name)
+        for f in self._declared():
+            value = self._value_of(f)
             if value is not None:
                 _check(f, value)
             elif f.required:
@@ -188,8 +201,8 @@ class TaskInput:
 
     def media(self) -> Iterator[tuple[InputField, int | None, MediaInput]]:
         """Yield each media input as (field, index in its list or None, value)."""
-        for f in input_fields(type(self)):
-            value = getattr(self, f.name)
+        for f in self._declared():
+            value = self._value_of(f)
             if value is None or f.media is None:
                 continue
             if is_sequence(value):
@@ -204,8 +217,8 @@ class TaskInput:
         Of the common inputs only ``extra`` is included; the caller adds the others.
         """
         body: dict[str, Any] = dict(self.constant_fields)
-        for f in input_fields(type(self)):
-            value = getattr(self, f.name)
+        for f in self._declared():
+            value = self._value_of(f)
             if value is None or f.common:
                 continue
             if f.as_string:
@@ -219,11 +232,11 @@ class TaskInput:
         return body | dict(self.extra or {})
 
     def _check_json(self) -> None:
-        fields_here = input_fields(type(self))
+        fields_here = self._declared()
         for f in fields_here:
-            if f.allows_mapping and (value := getattr(self, f.name)) is not None:
+            if f.allows_mapping and (value := self._value_of(f)) is not None:
                 # `meta` is never sent; all other mappings are sent to the service.
-                setattr(self, f.name, guarded_json(f.name, value, sent=f.name != "meta"))
+                self._set_value(f, guarded_json(f.name, value, sent=f.name != "meta"))
         if not self.extra:
             return
         declared = {f.wire_name: f.name for f in fields_here if not f.common} | dict(
@@ -270,6 +283,7 @@ def _read_fields(cls: Any) -> tuple[InputField, ...]:
                 media=next((n for n in notes if isinstance(n, AcceptedMedia)), None),
                 as_string=any(isinstance(n, SerializeAsString) for n in notes),
                 allows_list=accepts_sequence(hint),
+                allows_single=predicate_for(hint)("text"),
                 allows_mapping=accepts_mapping(hint),
                 max_chars=length,
             )
@@ -340,7 +354,7 @@ def _check(f: InputField, value: Any) -> None:
         items: Sequence[Any] = value if is_sequence(value) else (value,)
         if items is value and not f.allows_list:
             raise InvalidInput(f"{f.name} takes one file, not a list.", field=f.name)
-        if items is not value and f.allows_list:
+        if items is not value and not f.allows_single:
             raise InvalidInput(f"{f.name} takes a list.", field=f.name)
         for item in items:
             check_media(f.name, item)

@@ -45,6 +45,14 @@ def guarded_json(label: str, value: Any, *, sent: bool = True) -> Any:
     return json.loads(text)
 
 
+def check_body(body: Mapping[str, Any]) -> None:
+    """Raise `InvalidInput` if a name anywhere in a request body concerns a safety check."""
+    for name, value in body.items():
+        check_field_name(name, name)
+        for inner in _names_within(value):
+            check_field_name(name, inner)
+
+
 def check_field_name(label: str, name: Any) -> None:
     """Raise `InvalidInput` if ``name`` is not a name, or concerns a safety check."""
     if not isinstance(name, str) or not name:

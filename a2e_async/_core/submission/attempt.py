@@ -174,7 +174,7 @@ def input_digest(kind: TaskKind[..., Any], inputs: TaskInput, media: PreparedMed
         place: stable_url(item) if isinstance(item, str) else f"sha256:{item.digest}"
         for place, item in media.items()
     }
-    return _json_digest([kind.name, inputs.to_wire(urls)])
+    return _json_digest([kind.name, kind.request_body(inputs, urls)])
 
 
 def call_digest(kind: str, body: Mapping[str, Any]) -> str:

@@ -262,7 +262,7 @@ class StartExecutor:
     async def _build_body(self, attempt: StartAttempt) -> dict[str, Any]:
         """Upload local files and return the request body."""
         kind = attempt.kind
-        body = attempt.inputs.to_wire(await self._upload_media(attempt))
+        body = kind.request_body(attempt.inputs, await self._upload_media(attempt))
         if kind.name_field and attempt.name:
             body[kind.name_field] = attempt.name
         return body
@@ -281,7 +281,9 @@ class StartExecutor:
         try:
             if self._fetch_price:
                 path = attempt.kind.start.path
-                quote = await self._fetch_price(path, body_before_upload(attempt.inputs))
+                quote = await self._fetch_price(
+                    path, body_before_upload(attempt.kind, attempt.inputs)
+                )
         except InvalidRequest:
             if attempt.needs_no_upload:
                 raise
@@ -353,7 +355,7 @@ class StartExecutor:
             mark=attempt.mark,
             digest=attempt.digest,
             sent_at=utc_now(),
-            expected=kind.expected_tasks(attempt.inputs),
+            expected=kind.task_count(attempt.inputs),
             echo=body_digests(body),
         )
 

@@ -8,6 +8,8 @@ from a2e_async.models import Output
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from a2e_async._core.tasks.kind import TaskKind
+
     FetchPrice = Callable[[str, Mapping[str, Any]], Awaitable[int | None]]
     """Requests the price of a call (coins) by its path and body; None if none is quoted."""
 
@@ -18,7 +20,7 @@ The host is reserved and never resolves, so the service cannot mistake it for a 
 """
 
 
-def body_before_upload(inputs: TaskInput) -> dict[str, Any]:
+def body_before_upload(kind: "TaskKind[..., Any]", inputs: TaskInput) -> dict[str, Any]:
     """Return a start's body with placeholders for files that are not uploaded."""
     urls = {
         (f.name, place): clean_url(value, f.name)
@@ -28,7 +30,7 @@ def body_before_upload(inputs: TaskInput) -> dict[str, Any]:
         else PLACEHOLDER_URL
         for f, place, value in inputs.media()
     }
-    return inputs.to_wire(urls)
+    return kind.request_body(inputs, urls)
 
 
 def needs_upload(value: Any) -> bool:

@@ -511,7 +511,7 @@ def unknown_start_error(
     if candidates:
         advice = (
             "error.candidates are tasks that may belong to it: attach the right one with "
-            f"a2e.{kind.name}.attach(id)"
+            f"{kind.label}.attach(id)"
         )
     elif not list_endpoints(kind):
         advice = (
@@ -520,12 +520,12 @@ def unknown_start_error(
         )
     elif recovery.name is None:
         advice = (
-            f"These tasks have no name: compare inputs and times in a2e.{kind.name}.list() "
+            f"These tasks have no name: compare inputs and times in {kind.label}.list() "
             "before you start it again"
         )
     else:
         advice = (
-            f"Before you start it again, search a2e.{kind.name}.list() for the name "
+            f"Before you start it again, search {kind.label}.list() for the name "
             f"{recovery.name!r}, or call a2e.recover(error.recovery)"
         )
     return StartOutcomeUnknown(

@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
 
-from a2e_async._core.journal.keys import key_of_incomplete_start
+from a2e_async._core.journal.keys import is_call_key, key_of_incomplete_start
 from a2e_async._core.journal.protocol import Entry, State
 from a2e_async._core.journal.recorder import JournalRecorder
 from a2e_async._core.submission.calls import ChargedCalls
@@ -34,11 +35,13 @@ async def iter_unfinished(
     no response, as a search finds them; one that is not found is logged and stays in the journal.
     Paid calls without a task cannot be searched for: they are added to ``charged_calls``.
 
-    ``find_kind`` returns the kind with a name, None for paid calls. Tasks that the service does
-    not know are left out unless ``missing``.
+    ``find_kind`` returns the kind with a name, None if the client does not know it: entries of
+    such kinds are skipped with a warning, and another client may continue them. Tasks that the
+    service does not know are left out unless ``missing``.
     """
     searches: list[asyncio.Task[Task[Any] | None]] = []
     searched: set[str] = set()
+    undeclared: Counter[str] = Counter()
     try:
         await recorder.flush_and_report_others()
         after = 0
@@ -52,6 +55,10 @@ async def iter_unfinished(
                 for entry in entries
                 if entry.key not in busy | searched and (missing or not entry.missing)
             ]
+            # Not acquired: a client that knows the kind, in another process, may want it.
+            unknown_kinds = [entry for entry in open_entries if _is_undeclared(entry, find_kind)]
+            undeclared.update(entry.kind for entry in unknown_kinds)
+            open_entries = [entry for entry in open_entries if entry not in unknown_kinds]
             acquired = await asyncio.gather(
                 *(recorder.journal.acquire(entry.key) for entry in open_entries)
             )
@@ -86,6 +93,7 @@ async def iter_unfinished(
                     yield start_registry.attach(kind, entry)
             if not after:
                 break
+        _warn_of_undeclared(undeclared)
         for search in asyncio.as_completed(searches):
             try:
                 task = await search
@@ -102,6 +110,23 @@ async def iter_unfinished(
             search.cancel()
         if searches:
             await asyncio.gather(*searches, return_exceptions=True)
+
+
+def _is_undeclared(entry: Entry, find_kind: Callable[[str], TaskKind[..., Any] | None]) -> bool:
+    """Return whether an entry is a start of a kind that this client does not know."""
+    return find_kind(entry.kind) is None and not is_call_key(entry.key)
+
+
+def _warn_of_undeclared(kinds: Counter[str]) -> None:
+    for kind, count in kinds.items():
+        logger.warning(
+            "skipped %d unfinished %s %s in the journal: this client does not know the kind. "
+            "Declare it with A2E(kinds=…), or A2E_KINDS for the command line; its entries are "
+            "kept until then",
+            count,
+            kind,
+            "start" if count == 1 else "starts",
+        )
 
 
 async def _is_unchanged(

@@ -8,24 +8,60 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import Any, Final, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast
 
-from attrs import evolve, frozen
+from attrs import field, fields, frozen
 
-from a2e_async._core.schema.inputs import TaskInput, build_input
+from a2e_async._core.schema.inputs import (
+    AcceptedMedia,
+    InputField,
+    TaskInput,
+    build_input,
+    input_fields,
+)
+from a2e_async._core.schema.json_guard import check_body
 from a2e_async._core.schema.record_decoder import RecordDecoder
-from a2e_async._core.typeguards import is_list, is_mapping
+from a2e_async._core.schema.untyped_input import UntypedInput, untyped_field
+from a2e_async._core.typeguards import is_list
 from a2e_async.errors import InvalidInput
 from a2e_async.models import MediaType, Record, Status
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Record)
 
+if TYPE_CHECKING:
+    # A kind without an input class takes any inputs; without a record class it returns `Record`.
+    import typing_extensions
+
+    InputsP = typing_extensions.ParamSpec("InputsP", default=...)
+    RecordT = typing_extensions.TypeVar("RecordT", bound=Record, default=Record)
+else:
+    InputsP = ParamSpec("InputsP")
+    RecordT = TypeVar("RecordT", bound=Record)
+
 SECONDS_PER_HOUR: Final = 3600.0
 """Seconds."""
 
 NEVER: Final = float("-inf")
 """A time before every time of the loop's clock."""
+
+FORCED_GENERATION: Final = "force_generate"
+"""The input that makes the service generate in spite of its content check; only False is sent."""
+
+_FORCED_GENERATION_ENDINGS: Final = tuple(
+    f"/user{name}/start"
+    for name in (
+        "flux2",
+        "nanobanana",
+        "gptimage",
+        "qwen2image",
+        "klingimage",
+        "wan26image",
+        "wan27image",
+        "wan30",
+    )
+)
+"""Ends of the start paths that take this input, in lower case. Its default there may be True."""
 
 _ID_PATTERN: Final = re.compile(r"[A-Za-z0-9_\-]{1,128}")
 _OBJECT_ID_PATTERN: Final = re.compile(r"[0-9a-f]{24}")
@@ -107,8 +143,15 @@ class StatusVocabulary:
 
 
 @frozen(kw_only=True, eq=False)
-class TaskKind(Generic[P, R]):
+class TaskKind(Generic[InputsP, RecordT]):
     """One kind of task. ``input`` and ``record`` are its classes; everything else is data.
+
+    Without ``input`` a start takes any inputs, by their names in the JSON body; ``media`` then
+    says which of them are media, and which types they accept: ``{"image_urls": "image"}``.
+    ``constant_fields`` are sent with every start. ``count_input`` is the input that holds the
+    number of remote tasks that a start makes; a function in ``expected_tasks`` does the same for
+    any rule. The paths of ``detail``, ``delete`` and ``rename`` contain ``{id}``, unless the
+    endpoint has an ``id_parameter``.
 
     ``expected_tasks`` returns how many remote tasks a start makes; ``default_timeout`` is that of a
     wait (s); ``max_name_length`` in characters; ``name_field`` is None for kinds whose start takes
@@ -124,8 +167,8 @@ class TaskKind(Generic[P, R]):
     summary: str = ""
     start_doc: str = ""
     """What a start makes, as the first paragraph of the documentation of `start`."""
-    input: Callable[P, TaskInput]
-    record: type[R]
+    input: Callable[InputsP, TaskInput] | None = None
+    record: type[RecordT] = Record  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]  # the default of RecordT
     start: Endpoint
     detail: Endpoint | None = None
     list: Endpoint | None = None
@@ -145,10 +188,99 @@ class TaskKind(Generic[P, R]):
     failure_code_fields: tuple[str, ...] = ("failed_code", "error_code")
     name_field: str | None = "name"
     max_name_length: int = 200
+    media: Mapping[str, MediaType | tuple[MediaType, ...]] = field(factory=dict[str, Any])
+    constant_fields: Mapping[str, Any] = field(factory=dict[str, Any])
+    count_input: str | None = None
     expected_tasks: Callable[[TaskInput], int] = lambda _: 1
     default_timeout: float = 2 * SECONDS_PER_HOUR
     typical_duration: tuple[float, float] | None = None
     tested_live: bool = False
+
+    def build_input(self, given: Mapping[str, Any]) -> TaskInput:
+        """Return the checked inputs of a start. Raises `InvalidInput`."""
+        if self.input is not None:
+            return build_input(self.input, (), given)
+        if self.name_field in given and self.name_field != "name":
+            raise InvalidInput(
+                f"pass {self.name_field!r} as name=… instead.", field=self.name_field
+            )
+        self._refuse_constants(given)
+        return UntypedInput.build(self._media_names, given)
+
+    @cached_property
+    def inputs(self) -> tuple[InputField, ...]:
+        """The inputs that are declared, common ones first."""
+        if self.input is not None:
+            return input_fields(cast("type[TaskInput]", self.input))
+        media = (untyped_field(name, accepted) for name, accepted in self._media_names.items())
+        return (*input_fields(TaskInput), *media)
+
+    @cached_property
+    def _media_names(self) -> Mapping[str, AcceptedMedia]:
+        return {
+            name: AcceptedMedia(*(types if isinstance(types, tuple) else (types,)))
+            for name, types in self.media.items()
+        }
+
+    @cached_property
+    def is_packaged(self) -> bool:
+        """Whether the inputs are declared by this package, and not by its user."""
+        return getattr(self.input, "__module__", "").startswith("a2e_async.")
+
+    @cached_property
+    def sent_constants(self) -> Mapping[str, Any]:
+        """The fields that every start sends, whatever its inputs are."""
+        path = self.start.path.lower()
+        if self.is_packaged or not path.endswith(_FORCED_GENERATION_ENDINGS):
+            return self.constant_fields
+        return {**self.constant_fields, FORCED_GENERATION: False}
+
+    def request_body(
+        self, inputs: TaskInput, urls: Mapping[tuple[str, int | None], str]
+    ) -> dict[str, Any]:
+        """Return the JSON body of a start, without its name; ``urls`` as in `TaskInput.to_wire`.
+
+        Raises `InvalidInput` if a kind of the user's own sends an input of a safety check.
+        """
+        body = inputs.to_wire(urls)
+        if self.is_packaged:
+            return body
+        self._refuse_constants(inputs.extra or {})
+        for name in type(inputs).constant_fields:
+            body.pop(name, None)
+        check_body(body)
+        return {**body, **type(inputs).constant_fields, **self.sent_constants}
+
+    def _refuse_constants(self, given: Mapping[str, Any]) -> None:
+        for name in given:
+            if name in self.sent_constants:
+                raise InvalidInput(f"{name} is the same for every {self.name} start.", field=name)
+
+    def task_count(self, inputs: TaskInput) -> int:
+        """Return how many remote tasks a start with these inputs makes."""
+        if self.count_input is None:
+            return self.expected_tasks(inputs)
+        found = (
+            inputs.values.get(self.count_input)
+            if isinstance(inputs, UntypedInput)
+            else getattr(inputs, self.count_input)
+        )
+        count = (inputs.extra or {}).get(self.count_input) if found is None else found
+        return count if isinstance(count, int) and count > 0 else 1
+
+    def takes(self, inputs: object) -> bool:
+        """Return whether these are inputs of the kind."""
+        cls = UntypedInput if self.input is None else cast("type[TaskInput]", self.input)
+        return isinstance(inputs, cls)
+
+    def equals(self, other: "TaskKind[..., Any]") -> bool:
+        """Return whether another declaration says the same."""
+        return all(getattr(self, f.name) == getattr(other, f.name) for f in fields(type(self)))
+
+    @property
+    def label(self) -> str:
+        """How a program writes the kind's namespace: ``a2e.dubbing``, ``a2e.kind("mine")``."""
+        return f"a2e.{self.name}" if self.is_packaged else f'a2e.kind("{self.name}")'
 
     @cached_property
     def poll_endpoint(self) -> Endpoint | None:
@@ -214,47 +346,14 @@ class TaskKind(Generic[P, R]):
         return f"{self.name}:{'+'.join(ids)}"
 
 
-@frozen(init=False, repr=False)
-class Job(Generic[R]):
-    """A start that was not sent yet: a kind and its checked inputs.
+@frozen(repr=False)
+class PreparedJob(Generic[R]):
+    """A start that was not sent yet: a kind and its checked inputs."""
 
-    ``kind`` is a namespace's ``kind`` or its name; ``input`` is an object of the kind's input class
-    or a mapping of the arguments of ``start()``: ``Job("dubbing", {"source_url": …},
-    key="talk-17")``. ``a2e.dubbing.job(…)`` makes the same. Raises `InvalidInput`.
-    """
-
-    kind: "TaskKind[..., R]"
+    kind: TaskKind[..., R]
+    """The kind of task."""
     input: TaskInput
-
-    @overload
-    def __init__(
-        self,
-        kind: "TaskKind[..., R]",
-        input: TaskInput | Mapping[str, Any],
-        key: str | None = None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> None: ...
-
-    @overload
-    def __init__(
-        self: "Job[Record]",
-        kind: str,
-        input: TaskInput | Mapping[str, Any],
-        key: str | None = None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> None: ...
-
-    def __init__(
-        self,
-        kind: Any,
-        input: TaskInput | Mapping[str, Any],
-        key: str | None = None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Check the inputs; nothing is sent."""
-        chosen = _resolve_kind(kind)
-        object.__setattr__(self, "kind", chosen)  # the class is frozen
-        object.__setattr__(self, "input", _job_input(chosen, input, key=key, meta=meta))
+    """The inputs, with key and meta."""
 
     def __repr__(self) -> str:
         # The kind's declaration would fill a page, and inputs contain prompts.
@@ -277,48 +376,6 @@ class Job(Generic[R]):
         return self.input.meta
 
 
-def _resolve_kind(given: Any) -> TaskKind[..., Any]:
-    if isinstance(given, TaskKind):
-        return cast("TaskKind[..., Any]", given)
-    if not isinstance(given, str):
-        raise InvalidInput(
-            f"kind must be a kind such as a2e.dubbing.kind, or its name, not {given!r:.60}.",
-            field="kind",
-        )
-    if _lookup is None:
-        raise InvalidInput("Import a2e_async.kinds before a kind is named.", field="kind")
-    return _lookup(given)
-
-
-_lookup: "Callable[[str], TaskKind[..., Any]] | None" = None
-
-
-def set_kind_lookup(lookup: "Callable[[str], TaskKind[..., Any]]") -> None:
-    """Set the function that finds a kind by its name; the registry calls this on import."""
-    global _lookup
-    _lookup = lookup
-
-
-def _job_input(kind: TaskKind[..., Any], given: Any, **key_and_meta: Any) -> TaskInput:
-    """Return a job's inputs, with the key and meta that were given as separate arguments."""
-    made = given
-    if is_mapping(given):
-        made = build_input(kind.input, (), {str(name): value for name, value in given.items()})
-    if not isinstance(made, cast("type[TaskInput]", kind.input)):
-        raise InvalidInput(
-            f"input must be a mapping of the arguments of a2e.{kind.name}.start(), or a "
-            f"{getattr(kind.input, '__name__', 'inputs')}, not {type(given).__name__}.",
-            field="input",
-        )
-    changes = {name: value for name, value in key_and_meta.items() if value is not None}
-    for name in changes:
-        if getattr(made, name) is not None:
-            raise InvalidInput(
-                f"{name} is given twice: in the input and as an argument. Give it once.", field=name
-            )
-    return evolve(made, **changes) if changes else made
-
-
 def check_task_id(id: Any) -> str:
     """Return a record's id unchanged; raise `InvalidInput` if it cannot be an id."""
     # The fast path for the usual form of an id; the pattern accepts further forms.
@@ -336,7 +393,7 @@ def check_pollable(kind: TaskKind[..., Any]) -> None:
     if not kind.pollable:
         raise InvalidInput(
             f"{kind.name} has no operation that reports the status of a task, so a2e cannot wait "
-            f"for it. Start it with a2e.{kind.name}.start() and note task.ref; its result is "
+            f"for it. Start it with {kind.label}.start() and note task.ref; its result is "
             "shown on the service's site."
         )
 

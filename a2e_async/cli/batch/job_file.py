@@ -3,20 +3,21 @@
 import csv
 import json
 from collections.abc import Generator, Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 from attrs import frozen
 
-from a2e_async._core.schema.inputs import input_fields
+from a2e_async._core.tasks.kind import TaskKind
+from a2e_async._core.tasks.kind_registry import KindRegistry
 from a2e_async._core.typeguards import is_mapping
 from a2e_async.cli import strict_json
 from a2e_async.cli.batch.csv_cells import trimmed, value_of
 from a2e_async.cli.error_messages import in_cli_words
-from a2e_async.cli.input_flags import InputFlag, flags_of
+from a2e_async.cli.input_flags import ANY_INPUT, InputFlag, flags_of, text_or_json
+from a2e_async.cli.known_kinds import kind_named, known_kinds
 from a2e_async.errors import InvalidInput
-from a2e_async.kinds.registry import kind_named, kind_names
 
 MEMBERS: Final = ("kind", "key", "input", "meta")
 """The members of a line of JSONL."""
@@ -148,7 +149,8 @@ def _header(cells: Sequence[str]) -> list[str]:
     for name in filter(None, names):
         if names.count(name) > 1:
             raise InvalidInput("names two columns.", field=name)
-        if name != "kind" and name not in _all_inputs():
+        known = _inputs_of(known_kinds())
+        if name != "kind" and known is not None and name not in known:
             raise InvalidInput(
                 "is not an input of any kind; a2e kinds KIND lists them.", field=name
             )
@@ -164,10 +166,15 @@ def _csv_row(number: int, header: Sequence[str], cells: Sequence[str]) -> JobLin
     if "key" in values:
         # Spreadsheets and editors add invisible characters, which would make it another key.
         values["key"] = trimmed(values["key"])
-    flags = _flags(kind)
+    declared = kind_named(kind)
+    flags = _flags(declared)
     # Inputs that this kind does not have are rejected later, with the message of `build_input`.
     inputs = {
-        name: value_of(flags[name], cell) if name in flags else cell
+        name: value_of(flags[name], cell)
+        if name in flags and name != ANY_INPUT
+        else text_or_json(cell)
+        if declared.input is None and name != "key"
+        else cell
         for name, cell in values.items()
     }
     return JobLine(number, kind, inputs)
@@ -190,15 +197,18 @@ def _kind(given: Any) -> str:
     return name
 
 
-@cache
-def _flags(kind: str) -> dict[str, InputFlag]:
-    return {flag.name: flag for flag in flags_of(kind_named(kind))}
+@lru_cache(maxsize=256)
+def _flags(kind: TaskKind[..., Any]) -> dict[str, InputFlag]:
+    return {flag.name: flag for flag in flags_of(kind)}
 
 
-@cache
-def _all_inputs() -> frozenset[str]:
-    kinds: list[Any] = [kind_named(name).input for name in kind_names()]
-    return frozenset(f.name for cls in kinds for f in input_fields(cls))
+@lru_cache(maxsize=1)
+def _inputs_of(kinds: KindRegistry) -> frozenset[str] | None:
+    """Return the inputs of all kinds; None if a kind takes any."""
+    all_kinds = [kinds.named(name) for name in kinds.names()]
+    if any(kind.input is None for kind in all_kinds):
+        return None
+    return frozenset(f.name for kind in all_kinds for f in kind.inputs)
 
 
 def _check_text(text: str) -> None:

@@ -5,7 +5,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import closing
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,17 +13,15 @@ from attrs import define, field, frozen
 
 from a2e_async._core.schema.inputs import (
     AcceptedMedia,
-    build_input,
     check_media,
-    input_fields,
     is_url,
 )
-from a2e_async._core.tasks.kind import Job
+from a2e_async._core.tasks.kind import PreparedJob, TaskKind
 from a2e_async._core.typeguards import is_list
 from a2e_async.cli.batch.csv_cells import is_plain
 from a2e_async.cli.batch.job_file import JobLine, LineError, read_rows
+from a2e_async.cli.known_kinds import kind_named
 from a2e_async.errors import InvalidInput
-from a2e_async.kinds.registry import kind_named
 
 MAX_PRINTED_ERRORS: Final = 50
 """Errors that are printed one by one; further ones are counted."""
@@ -36,7 +34,7 @@ RESERVED_KEY_PREFIXES: Final = ("auto:", "batch:")
 
 
 @frozen
-class LineJob(Job[Any]):
+class LineJob(PreparedJob[Any]):
     """A job and its line number in the file."""
 
     line: int
@@ -120,14 +118,14 @@ def job_of(row: JobLine, base: Path) -> LineJob:
     """Return a line's job; local paths are relative to ``base``. Raises `InvalidInput`."""
     kind = kind_named(row.kind)
     inputs = {name: value for name, value in row.inputs.items() if value is not None}
-    for name in _media_inputs(row.kind) & inputs.keys():
+    for name in _media_inputs(kind) & inputs.keys():
         value = inputs[name]
         inputs[name] = (
             [_resolve_path(name, item, base) for item in value]
             if is_list(value)
             else _resolve_path(name, value, base)
         )
-    built = build_input(kind.input, (), inputs)
+    built = kind.build_input(inputs)
     check_key(built.key)
     return LineJob(kind, built, row.number)
 
@@ -181,12 +179,9 @@ def _resolve_path(name: str, value: Any, base: Path) -> Any:
     return value if is_url(value) else str(base / value)
 
 
-@cache
-def _media_inputs(kind: str) -> frozenset[str]:
-    cls: Any = kind_named(kind).input
-    return frozenset(
-        f.name for f in input_fields(cls) if f.find_metadata(AcceptedMedia) is not None
-    )
+@lru_cache(maxsize=256)
+def _media_inputs(kind: TaskKind[..., Any]) -> frozenset[str]:
+    return frozenset(f.name for f in kind.inputs if f.media is not None)
 
 
 @lru_cache(maxsize=4096)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from a2e_async._core.batch.batch import FATAL_ERRORS
+from a2e_async._core.journal.keys import is_call_key
 from a2e_async._core.journal.protocol import State
 from a2e_async._core.journal.recorder import recovery_from_entry
 from a2e_async._core.tasks.task import save_outputs
@@ -18,6 +19,7 @@ from a2e_async.cli.context import CommandContext
 from a2e_async.cli.error_messages import describe_lost_start, error_message, where_to_search
 from a2e_async.cli.formatting import text_result
 from a2e_async.cli.journal.entries import iter_entries
+from a2e_async.cli.known_kinds import VARIABLE, known_kinds
 from a2e_async.cli.outage_notices import report_outages
 from a2e_async.errors import TaskFailed
 
@@ -35,11 +37,14 @@ class ResumeProgress:
     progress: BatchProgress
     items: list[dict[str, Any]] = field(factory=list[dict[str, Any]])
     foreign: int = 0
+    undeclared: int = 0
+    """Entries of kinds that this process does not know."""
 
     @property
     def complete(self) -> bool:
         """Whether everything is done and saved. The total is only for the progress bar."""
-        return self.progress.succeeded == self.progress.ended and not self.foreign
+        others = self.foreign + self.undeclared
+        return self.progress.succeeded == self.progress.ended and not others
 
 
 async def resume_all(
@@ -148,7 +153,17 @@ async def _wait_until_ended(task: "Task[Any]") -> "tuple[Record, TaskFailed | No
 async def _report_unfinished(
     context: CommandContext, journal: "Journal", found: ResumeProgress, entry: "Entry"
 ) -> None:
-    """Report a start that was not found; count an entry that another process holds."""
+    """Report a start that was not found; count an entry that another process holds.
+
+    An entry of a kind that is not declared is reported as not handled.
+    """
+    if known_kinds().find(entry.kind) is None and not is_call_key(entry.key):
+        found.undeclared += 1
+        context.printer.error(
+            f"{entry.key}: this command does not know the kind {entry.kind}; name the file that "
+            f"declares it in {VARIABLE}"
+        )
+        return
     if not await journal.acquire(entry.key):
         found.foreign += 1
         return

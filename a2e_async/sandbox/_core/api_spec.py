@@ -60,13 +60,13 @@ class Router:
 
     @classmethod
     def from_operations(cls, all_operations: Iterable[Operation]) -> Router:
-        """Return a router over these operations."""
+        """Return a router over these operations; of two with the same path the first counts."""
         fixed: dict[tuple[str, str], Operation] = {}
         templates: dict[tuple[str, str, int], list[tuple[tuple[str, ...], Operation]]] = {}
         for operation in all_operations:
             head, brace, tail = operation.path.partition("{")
             if not brace:
-                fixed[operation.method, operation.path] = operation
+                fixed.setdefault((operation.method, operation.path), operation)
                 continue
             rest = tuple(tail.split("/")[1:])
             key = (operation.method, head, len(rest))

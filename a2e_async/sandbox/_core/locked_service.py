@@ -8,18 +8,21 @@ import secrets
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 import attrs
 
 from .api_messages import SandboxRequest, SandboxResponse
+from .api_spec import Router
 from .clock import ServiceClock
-from .dispatch import handle
+from .dispatch import handle, router_with
 from .faults import Faults
 from .kind_operations.actions import LARGE_FILE_PART
+from .kinds.declared_kind import DeclaredKind, declared_operations, simulate
 from .kinds.kind import media_urls
+from .kinds.registry import KINDS
 from .ledger import Ledger
 from .object_store import AuthLeak, ObjectStore, StoredObject, result_file_part, result_task_id
 from .results.maker import (
@@ -46,6 +49,7 @@ class LockedService:
     service: Service
     faults: Faults
     maker: ResultMaker
+    router: Router
     leaks: list[AuthLeak] = attrs.field(init=False, factory=list[AuthLeak])
     transfers: Counter[str] = attrs.field(init=False, factory=Counter[str])
     """Storage requests by role: upload, result, cdn."""
@@ -66,6 +70,7 @@ class LockedService:
         result_life: float,
         make_results: MediaBackendChoice,
         webhooks: bool,
+        kinds: Sequence[DeclaredKind] = (),
     ) -> LockedService:
         """Return a new locked service; it uses no resources before ``open``."""
         lock = threading.RLock()
@@ -85,9 +90,11 @@ class LockedService:
             result_life=result_life,
             extensions=RESULT_SUFFIXES[made_with],
             deliver_webhooks_anywhere=webhooks,
+            kinds={**KINDS, **{kind.name: simulate(kind) for kind in kinds}},
         )
         service.grant_initial_balance(clock.now())
-        return cls(lock, clock, service, faults, ResultMaker(made_with))
+        operations = (operation for kind in kinds for operation in declared_operations(kind))
+        return cls(lock, clock, service, faults, ResultMaker(made_with), router_with(operations))
 
     def open(self) -> None:
         """Create the directory for uploads and results."""
@@ -127,7 +134,7 @@ class LockedService:
                 if not index:
                     inputs[name] = "own"
         return ResultSpec(
-            task.recipe,
+            task.recipe_of(part),
             inputs,
             sources,
             variant=self._output_variant(task, part),

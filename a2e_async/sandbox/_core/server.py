@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Final
@@ -16,6 +17,7 @@ import attrs
 from aiohttp import web
 
 from .faults import Faults
+from .kinds.declared_kind import DeclaredKind
 from .locked_service import LockedService
 from .object_store import AuthLeak
 from .results.maker import MediaBackend, MediaBackendChoice
@@ -76,6 +78,10 @@ class Sandbox:
     make_results: MediaBackendChoice = "auto"
     """``pyav`` makes results from the real inputs, ``stdlib`` small placeholders."""
 
+    kinds: Iterable[DeclaredKind] | str | os.PathLike[str] | None = None
+    """Kinds of your own, as given to `A2E`: a list of declarations, or a TOML file with them. They
+    behave as declared; a task costs 10 coins."""
+
     clock: Callable[[], float] = time.monotonic
     epoch: float | None = None
     """The calendar time at the start, in seconds since 1970; None for now."""
@@ -112,6 +118,7 @@ class Sandbox:
             result_life=self.result_life,
             make_results=self.make_results,
             webhooks=self.deliver_webhooks,
+            kinds=_declared_kinds(self.kinds),
         )
         if self.rate_limit is not None:
             limit = self.rate_limit
@@ -249,6 +256,20 @@ class Sandbox:
         if self._pool is not None:
             await asyncio.to_thread(self._pool.shutdown)
         self._locked.close()
+
+
+def _declared_kinds(
+    given: Iterable[DeclaredKind] | str | os.PathLike[str] | None,
+) -> tuple[DeclaredKind, ...]:
+    """Return the declared kinds. Raises like `A2E` for those that it refuses."""
+    if given is None:
+        return ()
+    # The only import of the package that the sandbox simulates a service for: declarations are
+    # read and checked by one function, so that a test refuses what the client refuses.
+    from a2e_async.kinds.registry import registry_of
+
+    declared: tuple[DeclaredKind, ...] = tuple(registry_of(given).declared.values())
+    return declared
 
 
 class _SandboxThread:

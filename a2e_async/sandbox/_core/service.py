@@ -49,6 +49,9 @@ class Service:
     deliver_webhooks_anywhere: bool = False
     """Whether webhooks are also delivered to other machines."""
 
+    kinds: Mapping[str, SimulatedKind] = KINDS
+    """Every kind by its name, those that the user declares included."""
+
     tasks: dict[str, SimulatedTask] = attrs.field(init=False, factory=dict[str, SimulatedTask])
     calls: Counter[tuple[str, str]] = attrs.field(init=False, factory=Counter[tuple[str, str]])
     """API requests by role and kind."""
@@ -64,6 +67,9 @@ class Service:
 
     account: AccountState = attrs.field(init=False, factory=AccountState)
     user_id: str = attrs.field(init=False)
+    kinds_by_start_path: dict[str, SimulatedKind] = attrs.field(init=False)
+    """Every kind by the path of its start operation; declared ones take precedence."""
+
     listed_tasks: dict[str, dict[str, SimulatedTask]] = attrs.field(init=False)
     """The tasks in the lists, by kind and id, oldest first."""
 
@@ -81,8 +87,9 @@ class Service:
     _queue_numbers: itertools.count[int] = attrs.field(init=False, factory=itertools.count)
 
     def __attrs_post_init__(self) -> None:
-        self.listed_tasks = {name: {} for name in KINDS}
-        self.running_tasks = {name: {} for name in KINDS}
+        self.listed_tasks = {name: {} for name in self.kinds}
+        self.running_tasks = {name: {} for name in self.kinds}
+        self.kinds_by_start_path = {kind.start_path: kind for kind in self.kinds.values()}
         self.user_id = f"{self.random.getrandbits(96):024x}"
 
     def grant_initial_balance(self, now: Moment) -> None:
@@ -198,6 +205,11 @@ class Service:
         """Return the task's record at this moment."""
         if not task.shows_result(now):
             return task.render(now, ())
+        if task.kind.output_recipes:
+            record = task.render(now, ())
+            for index, (name, _) in enumerate(task.kind.output_recipes):
+                record[name] = self.sign_result_url(task, now, str(index))
+            return record | task.finished_fields()
         count = task.kind.file_count(task.body)
         if count == 1:
             return task.render(now, (self.sign_result_url(task, now),))
@@ -207,7 +219,7 @@ class Service:
     def sign_result_url(self, task: SimulatedTask, now: Moment, part: str = "") -> str:
         """Return a newly signed URL of the task's result, or of one of its files."""
         name = f"{task.id}-{part}" if part else task.id
-        path = f"{task.kind.name}/{name}{self.extensions.get(task.recipe, '')}"
+        path = f"{task.kind.name}/{name}{self.extensions.get(task.recipe_of(part), '')}"
         life = self.result_life * task.kind.result_life_factor / self.speed
         return self.store.sign_result(path, math.ceil(now.calendar + life), task.url_generation)
 

@@ -129,11 +129,20 @@ class SimulatedTask:
         elif urls:
             shown = list(urls) if kind.result_list else urls[0]
             record.update(dict.fromkeys(kind.result_fields, shown))
-            if kind.product_id_field:
-                record[kind.product_id_field] = self.product_id
+            record.update(self.finished_fields())
         if "updatedAt" in record:
             record["updatedAt"] = format_iso(self._last_change_at(now))
         return record
+
+    def recipe_of(self, part: str) -> str:
+        """Return how a file of its result is made; ``part`` is "" if it has only one."""
+        recipes = dict(enumerate(recipe for _, recipe in self.kind.output_recipes))
+        return recipes.get(int(part), self.recipe) if part.isdecimal() else self.recipe
+
+    def finished_fields(self) -> dict[str, Any]:
+        """Return the fields of a completed record that hold no files."""
+        name = self.kind.product_id_field
+        return {name: self.product_id} if name else {}
 
     def shows_result(self, now: Moment) -> bool:
         """Return whether its result can be downloaded at this moment."""

@@ -10,7 +10,6 @@ from ..api_messages import SandboxRequest, SandboxResponse
 from ..api_spec import all_operations
 from ..clock import Moment, format_iso, parse_iso
 from ..kinds.kind import SimulatedKind
-from ..kinds.registry import KINDS_BY_START_PATH
 from ..service import Service
 from ..validation import FieldProblem, parse_query, schema_problems
 from .helpers import RequestHandler
@@ -21,7 +20,7 @@ def _quote_price(service: Service, request: SandboxRequest, now: Moment) -> Sand
     if wrong := list(schema_problems(request.operation.body_schema or {}, body)):
         return service.refuse(400, "Invalid parameters", wrong)
     path = body["endpoint"].strip().removeprefix("POST ").strip()
-    kind = KINDS_BY_START_PATH.get(path)
+    kind = service.kinds_by_start_path.get(path)
     if kind is None or not kind.is_quotable:
         return service.refuse(400, "This endpoint cannot be quoted")
     inputs = body["requestBody"]
@@ -34,6 +33,8 @@ def _quote_price(service: Service, request: SandboxRequest, now: Moment) -> Sand
 
 def _price_input_problems(kind: SimulatedKind, inputs: Mapping[str, Any]) -> list[FieldProblem]:
     """Return what is wrong with the inputs that decide the price; a quote checks no others."""
+    if kind.is_declared:
+        return []
     start = next(item for item in all_operations() if item.path == kind.start_path)
     properties = (start.body_schema or {}).get("properties", {})
     priced = {name: properties[name] for name in kind.price_inputs}

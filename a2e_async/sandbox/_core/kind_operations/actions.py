@@ -105,7 +105,7 @@ def _restart_twin(
     return service.accept(service.render(task, now))
 
 
-def _retry_in_place(
+def retry_in_place(
     service: Service, kind: SimulatedKind, request: SandboxRequest, now: Moment
 ) -> SandboxResponse:
     """Start a failed task again under the same id; it is charged again."""
@@ -175,7 +175,7 @@ ACTIONS: Final[Mapping[tuple[str, str], ActionHandler]] = {
     ("GET", "/api/v1/veoVideo/{_id}/1080p"): _get_1080p,
     ("POST", "/api/v1/userVideoTwin/continueTraining"): _continue_training,
     ("POST", "/api/v1/userVideoTwin/eyeContact"): _correct_eye_contact,
-    ("POST", "/api/v1/userVideoTwin/retry"): _retry_in_place,
+    ("POST", "/api/v1/userVideoTwin/retry"): retry_in_place,
     ("POST", "/api/v1/userCaptionRemoval/retry"): _retry_as_new_task,
 }
 """Handlers by method and path; they take precedence over the handlers by role."""

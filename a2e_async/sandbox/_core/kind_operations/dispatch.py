@@ -5,10 +5,9 @@ from __future__ import annotations
 from ..api_messages import SandboxRequest, SandboxResponse
 from ..clock import Moment
 from ..kinds.kind import body_problems
-from ..kinds.registry import KINDS
 from ..service import Service
 from ..validation import schema_problems
-from .actions import ACTIONS
+from .actions import ACTIONS, retry_in_place
 from .lists import batch_detail, list_records, list_running
 from .single_task import handle_single_task
 from .starts import start_tasks
@@ -17,7 +16,7 @@ from .starts import start_tasks
 def handle_kind_request(service: Service, request: SandboxRequest, now: Moment) -> SandboxResponse:
     """Carry out one request to an operation of a kind: 400 when the body does not fit."""
     operation = request.operation
-    kind = KINDS[operation.kind]
+    kind = service.kinds[operation.kind]
     action = ACTIONS.get((operation.method, operation.path))
     if operation.role in {"start", "batch_detail"} or operation.body_schema:
         wrong = list(schema_problems(operation.body_schema or {"type": "object"}, request.body))
@@ -36,4 +35,6 @@ def handle_kind_request(service: Service, request: SandboxRequest, now: Moment) 
         return list_records(service, kind, request, now)
     if operation.role == "list_processing":
         return list_running(service, kind, now)
+    if operation.role == "retry":
+        return retry_in_place(service, kind, request, now)
     return handle_single_task(service, kind, request, now)

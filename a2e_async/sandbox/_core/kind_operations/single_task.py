@@ -31,6 +31,8 @@ def handle_single_task(
         if wrong:
             return service.refuse(400, "Invalid parameters", wrong)
         task_id = request.query[kind.detail_id_parameter]
+    elif not task_id and kind.is_declared and request.operation.query:
+        task_id = request.query.get(request.operation.query[0]["name"], "")
     elif not task_id:
         task_id = str(request.body_id)
     if is_detail and (refusal := _detail_failure(service, kind)) is not None:
@@ -49,7 +51,7 @@ def handle_single_task(
         return service.accept(service.render(task, now))
     if role == "delete":
         return _delete(service, task, now)
-    if request.operation.method == "PUT":
+    if role == "rename" or request.operation.method == "PUT":
         task.record = {**task.record, kind.name_field: request.body["name"]}
         return service.accept(service.render(task, now))
     task.marks.add(request.operation.last_segment)

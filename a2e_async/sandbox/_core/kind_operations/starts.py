@@ -89,7 +89,11 @@ def new_task(
         known[kind.length_field] = max(
             1, round(UNKNOWN_SOURCE_SECONDS if length is None else length)
         )
-    fields, echoed = _record_fields(kind.name)
+    if kind.is_declared:
+        echoed = frozenset(body) - UNECHOED_INPUTS
+        fields = tuple(filter(None, (*known, kind.name_field)))
+    else:
+        fields, echoed = _record_fields(kind.name)
     if echoed:
         fields = tuple(dict.fromkeys((*fields, *(name for name in body if name in echoed))))
     task = SimulatedTask(

@@ -237,8 +237,14 @@ class SimulatedKind:
     refund_deleted: bool = False
     """Whether deleting a task that is still initialized refunds its coins."""
 
+    output_recipes: tuple[tuple[str, str], ...] = ()
+    """The result fields that hold different files, each with its recipe; empty for all others."""
+
+    is_declared: bool = False
+    """Whether it is simulated from a user's declaration alone."""
+
     json_row: Mapping[str, Any] = attrs.field(
-        init=False, default=_derived(lambda kind: _read_json_row(kind.name))
+        default=_derived(lambda kind: _read_json_row(kind.name))
     )
     """The kind's entry in kinds.json; empty for a kind without operations."""
 

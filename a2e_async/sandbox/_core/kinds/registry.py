@@ -22,8 +22,3 @@ KINDS: Final[Mapping[str, SimulatedKind]] = {
     kind.name: kind for kind in (*IMAGE_KINDS, *VIDEO_KINDS, *PERSON_KINDS)
 }
 """Every kind by its name."""
-
-KINDS_BY_START_PATH: Final[Mapping[str, SimulatedKind]] = {
-    kind.start_path: kind for kind in KINDS.values()
-}
-"""Every kind by the path of its start operation."""

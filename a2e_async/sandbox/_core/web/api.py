@@ -13,7 +13,6 @@ from aiohttp import web
 
 from ..api_messages import SandboxRequest, SandboxResponse
 from ..api_spec import counted_role
-from ..dispatch import router
 from ..faults import REQUEST_FAULTS, Fault
 from ..kind_operations.prompt_extension import event_stream
 from ..locked_service import LockedService
@@ -45,7 +44,7 @@ class ApiHandler:
         path = request.path
         if path.startswith("/__sandbox__/"):
             return await self.control.answer(request)
-        found = router().find(request.method, path)
+        found = self.locked.router.find(request.method, path)
         if found is None:
             return html_response(404, "404 Not Found")
         operation, given = found

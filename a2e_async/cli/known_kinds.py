@@ -1,0 +1,48 @@
+"""The kinds that the commands know: those of the package, and those of the file in A2E_KINDS."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from a2e_async.kinds.registry import PACKAGED, registry_of
+
+if TYPE_CHECKING:
+    from a2e_async._core.tasks.kind import TaskKind
+    from a2e_async._core.tasks.kind_registry import KindRegistry
+
+VARIABLE: Final = "A2E_KINDS"
+"""The environment variable with the path of a TOML file of the user's own kinds."""
+
+
+def known_kinds() -> "KindRegistry":
+    """Return the kinds that this process knows.
+
+    Raises `ConfigurationError` for a file that cannot be used.
+    """
+    path = os.environ.get(VARIABLE, "").strip()
+    return _read(path, _version(path)) if path else PACKAGED
+
+
+def kind_named(name: str) -> "TaskKind[..., Any]":
+    """Return a kind by its name. Raises `InvalidInput` that suggests a similar name."""
+    return known_kinds().named(name)
+
+
+def kind_names() -> tuple[str, ...]:
+    """Return the names of all kinds."""
+    return known_kinds().names()
+
+
+# Commands ask for the kinds many times; all must get the same objects, from one reading.
+@lru_cache(maxsize=1)
+def _read(path: str, version: object) -> "KindRegistry":
+    return registry_of(path)
+
+
+def _version(path: str) -> object:
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
