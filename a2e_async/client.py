@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, M
 from contextlib import aclosing
 from enum import IntEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from a2e_async._core.base_errors import hide_frames
 from a2e_async._core.config import clean_webhook_secret, clean_webhook_url, resolve_account
@@ -22,14 +22,16 @@ if TYPE_CHECKING:
     from a2e_async._core.http.retry import RetryPolicy
     from a2e_async._core.journal.protocol import Journal
     from a2e_async._core.submission.budget import Budget
-    from a2e_async._core.tasks.kind import PreparedJob, TaskKind
+    from a2e_async._core.tasks.kind import TaskKind
     from a2e_async._core.tasks.task import Task
     from a2e_async._core.webhooks.receiver import Webhooks
     from a2e_async.account import files
     from a2e_async.events import Event
     from a2e_async.kinds import namespace as base
+    from a2e_async.kinds.jobs import Job
     from a2e_async.models import ClientStats, OutputSource, Record, Recovery
 
+P = ParamSpec("P")
 R = TypeVar("R", bound="Record")
 
 logger: Final = logging.getLogger("a2e_async")
@@ -325,7 +327,7 @@ class A2E(Namespaces):
 
     def batch(
         self,
-        jobs: "Iterable[PreparedJob[R]] | AsyncIterable[PreparedJob[R]]",
+        jobs: "Iterable[Job[R]] | AsyncIterable[Job[R]]",
         *,
         limit: int = 10,
         retry_failed: int = 0,
@@ -467,17 +469,27 @@ class A2E(Namespaces):
         """
         return self._components.stats(unclaimed=len(self.unclaimed()), unknown=len(self.unknown()))
 
-    def kind(self, name: str) -> "base.TaskNamespace[..., Record]":
+    @overload
+    def kind(self, name: str) -> "base.TaskNamespace[..., Record]": ...
+
+    @overload
+    def kind(self, name: "TaskKind[P, R]") -> "base.TaskNamespace[P, R]": ...
+
+    def kind(self, name: Any) -> "base.TaskNamespace[..., Any]":
         """Return the namespace of a kind by its name: one of this package, or of your own.
 
-        Raises `InvalidInput` for a name that this client does not know.
+        ``name`` may also be the declaration of a kind, `TaskKind`: then type checkers know its
+        inputs. Raises `InvalidInput` for a kind that this client does not know.
         """
-        found = self._context.kinds.named(name)
-        if name in self._context.kinds.declared:
+        kinds, wanted = self._context.kinds, getattr(name, "name", name)
+        found = kinds.named(wanted)
+        if wanted is not name:
+            kinds.check_same(name)
+        if wanted in kinds.declared:
             from a2e_async.kinds.declared import DeclaredNamespace
 
             return DeclaredNamespace(self._context, found)
-        namespace: base.TaskNamespace[..., Record] = getattr(self, name)
+        namespace: base.TaskNamespace[..., Any] = getattr(self, wanted)
         return namespace
 
 

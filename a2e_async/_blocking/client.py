@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar, overload
 
 import anyio.to_thread
 
@@ -30,6 +30,7 @@ from a2e_async.models import ClientStats, Record
 if TYPE_CHECKING:
     from a2e_async._core.batch.batch import Outcome
     from a2e_async._core.submission.budget import Budget
+    from a2e_async._core.tasks.kind import TaskKind
     from a2e_async.models import Recovery
 
 P = ParamSpec("P")
@@ -109,12 +110,18 @@ class BlockingA2E(BlockingNamespaces):
     request: Final = blocking_call(A2E.request)
     unknown: Final = loop_call(A2E.unknown)
 
-    def kind(self, name: str) -> BlockingTaskNamespace[..., Record]:
+    @overload
+    def kind(self, name: str) -> BlockingTaskNamespace[..., Record]: ...
+
+    @overload
+    def kind(self, name: "TaskKind[P, R]") -> BlockingTaskNamespace[P, R]: ...
+
+    def kind(self, name: Any) -> BlockingTaskNamespace[..., Any]:
         """Return the namespace of a kind by its name: one of this package, or of your own."""
         inner = self._inner.kind(name)
         if isinstance(inner, DeclaredNamespace):
             return BlockingDeclared(self._loop_thread, inner)
-        namespace: BlockingTaskNamespace[..., Record] = getattr(self, name)
+        namespace: BlockingTaskNamespace[..., Any] = getattr(self, inner.kind.name)
         return namespace
 
     def attach(self, ref: str) -> BlockingTask[Any]:

@@ -133,8 +133,8 @@ def _any_input_flag(kind: TaskKind[..., Any]) -> InputFlag:
         flag=f"--{ANY_INPUT}",
         type=list[str],
         required=False,
-        help="An input as NAME=VALUE, by its name in the API. The value is text, or JSON such as 5, "
-        f'true or \'["a", "b"]\'; a number as text is \'"5"\'.{files} Repeat the flag for more '
+        help="An input as NAME=VALUE, by its name in the API. The value is text, or JSON such as "
+        f'5, true or \'["a", "b"]\'; a number as text is \'"5"\'.{files} Repeat the flag for more '
         "than one.",
         value="NAME=VALUE, repeated",
         many=True,

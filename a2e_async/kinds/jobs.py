@@ -28,7 +28,7 @@ class Job(PreparedJob[R]):
     that runs the job knows it, so its inputs are checked there: an error is the job's outcome.
     """
 
-    _undeclared: Mapping[str, Any] | None = field(default=None, init=False, repr=False)
+    _undeclared: TaskInput | Mapping[str, Any] | None = field(default=None, init=False, repr=False)
     """The arguments of a job whose kind only its client knows; None for all others."""
 
     @overload
@@ -58,14 +58,16 @@ class Job(PreparedJob[R]):
     ) -> None:
         """Check the inputs; nothing is sent."""
         chosen = _find_kind(kind)
-        undeclared = None
-        if chosen is None and is_mapping(input):
-            chosen = TaskKind(name=kind, start=_UNDECLARED)
-            undeclared = {**input, **_given(input, key=key, meta=meta)}
-            made = TaskInput(key=undeclared.get("key"), meta=undeclared.get("meta"))
-        else:
-            chosen = chosen or PACKAGED.named(kind)
+        undeclared: TaskInput | Mapping[str, Any] | None = None
+        if chosen is not None:
             made = _job_input(chosen, input, key=key, meta=meta)
+        else:
+            chosen = TaskKind(name=kind, start=_UNDECLARED)
+            if is_mapping(input):
+                undeclared = {**input, **_given(input, key=key, meta=meta)}
+                made = TaskInput(key=undeclared.get("key"), meta=undeclared.get("meta"))
+            else:
+                undeclared = made = _with_key_and_meta(chosen, input, key=key, meta=meta)
         for name, value in (("kind", chosen), ("input", made), ("_undeclared", undeclared)):
             object.__setattr__(self, name, value)  # the class is frozen
 
@@ -114,14 +116,23 @@ def _job_input(kind: "TaskKind[..., Any]", given: Any, **key_and_meta: Any) -> T
     if is_mapping(given):
         made = kind.build_input({str(name): value for name, value in given.items()})
     if not kind.takes(made):
-        raise InvalidInput(
-            f"input must be a mapping of the arguments of {kind.label}.start(), or a "
-            f"{getattr(kind.input, '__name__', 'inputs')}, not {type(given).__name__}.",
-            field="input",
-        )
+        raise _wrong_input(kind, given)
+    return _with_key_and_meta(kind, made, **key_and_meta)
+
+
+def _with_key_and_meta(kind: "TaskKind[..., Any]", made: Any, **key_and_meta: Any) -> TaskInput:
+    if not isinstance(made, TaskInput):
+        raise _wrong_input(kind, made)
     changes = _given({"key": made.key, "meta": made.meta}, **key_and_meta)
-    checked: TaskInput = made
-    return evolve(checked, **changes) if changes else checked
+    return evolve(made, **changes) if changes else made
+
+
+def _wrong_input(kind: "TaskKind[..., Any]", given: object) -> InvalidInput:
+    return InvalidInput(
+        f"input must be a mapping of the arguments of {kind.label}.start(), or a "
+        f"{getattr(kind.input, '__name__', 'TaskInput')}, not {type(given).__name__}.",
+        field="input",
+    )
 
 
 def _given(inputs: Mapping[str, Any], **key_and_meta: Any) -> dict[str, Any]:
@@ -144,10 +155,5 @@ def resolve_job(kinds: KindRegistry, job: PreparedJob[R]) -> PreparedJob[R]:
     known = kinds.named(job.kind.name)
     if isinstance(job, Job) and (made := job.declared_as(known)) is not None:
         return made
-    if known is not job.kind and not known.equals(job.kind):
-        raise InvalidInput(
-            f"The job's kind {job.kind.name} is declared differently in this client. Declare it "
-            "once, and use the same declaration for A2E(kinds=…) and for the job.",
-            field="kind",
-        )
+    kinds.check_same(job.kind)
     return job

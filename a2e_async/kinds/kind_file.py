@@ -59,12 +59,12 @@ def _kind(file: Path, name: str, table: Any) -> TaskKind[..., Record]:
         raise ConfigurationError(
             f"{place}.{only[0]}: this can be declared in Python only, as a TaskKind."
         )
-    _check_keys(table, _READERS, place)
+    _check_keys(table, READERS, place)
     if "start" not in table:
         raise ConfigurationError(
             f'{place}.start: is required, such as start = "POST /api/v1/shortFilm/start".'
         )
-    values = {key: _READERS[key](value, f"{place}.{key}") for key, value in table.items()}
+    values = {key: READERS[key](value, f"{place}.{key}") for key, value in table.items()}
     kind: TaskKind[..., Record] = TaskKind(name=name, **values)
     check_kind(kind, place)
     check_name(name, (), place)
@@ -235,4 +235,4 @@ _OTHER_READERS: Final[Mapping[str, Reader]] = {
     "tested_live": _flag,
 }
 
-_READERS: Final[Mapping[str, Reader]] = dict.fromkeys(METHODS, _endpoint) | dict(_OTHER_READERS)
+READERS: Final[Mapping[str, Reader]] = dict.fromkeys(METHODS, _endpoint) | dict(_OTHER_READERS)

@@ -36,6 +36,8 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "A2E_BASE_URL": "URL of the service. `--base-url` overrides it. Default: the public service.",
     "A2E_ACCOUNT": "Your name for the account in a journal, so that its entries stay the "
     "account's own after the key has changed. Default: a digest of the key.",
+    "A2E_KINDS": "Path of a TOML file that declares kinds of your own; see "
+    "[Use a model that the package does not know](how-to/own-kinds.md).",
     "A2E_WEBHOOK_SECRET": "Secret of the webhook tokens, for `a2e webhook listen`.",
     "HTTPS_PROXY, HTTP_PROXY, NO_PROXY": "Proxy for the service, and hosts without one. "
     "`a2e doctor` prints the one in use.",

@@ -58,6 +58,11 @@ OPTIONS: Final = {
     "on_event": ("", "A function that is called with each event of `a2e_async.events`."),
     "language": ("", "The language of the service's messages."),
     "trust_env": ("", "Use the proxy settings of the environment."),
+    "kinds": (
+        "",
+        "Kinds of task that this package does not have: declarations, or the path of a TOML file "
+        "with them.",
+    ),
     "proxy": ("", "The URL of an HTTP or HTTPS proxy for all requests."),
 }
 """Unit and meaning of each option, by its name."""

@@ -44,9 +44,24 @@ def blocks() -> Iterator[Any]:
             yield pytest.param(code, id=f"{page.stem}-{number}")
 
 
+def toml_files() -> dict[str, str]:
+    """Return the TOML blocks that begin with the name of their file, by that name."""
+    found: dict[str, str] = {}
+    for page in PAGES:
+        for name, code in re.findall(
+            r"^```toml\n# (\w+\.toml)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL
+        ):
+            assert name not in found, f"two blocks of {name}"
+            found[name] = code
+    return found
+
+
 @pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(speed=6000, make_results="stdlib") as made:
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A sandbox that also simulates the kinds that the pages declare."""
+    kinds = tmp_path_factory.mktemp("kinds") / "kinds.toml"
+    kinds.write_text(toml_files()["kinds.toml"])
+    with Sandbox(speed=6000, make_results="stdlib", kinds=kinds) as made:
         yield made
 
 
@@ -55,6 +70,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory that holds the files the examples name."""
     for name, source in FILES.items():
         shutil.copy(source, tmp_path / name)
+    for name, code in toml_files().items():
+        (tmp_path / name).write_text(code)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -20,7 +20,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = DOCS / "reference"
 FOUNDATIONS = {
     *("index", "client", "blocking", "namespace", "tasks", "batch", "recovery"),
-    *("webhooks", "errors", "events", "sandbox"),
+    *("webhooks", "errors", "events", "sandbox", "kinds"),
 }
 
 

@@ -52,6 +52,7 @@ def body_of(name: str) -> dict[str, Any]:
 def test_a_file_can_say_all_that_the_package_says(toml: Path, name: str) -> None:
     """Every field that differs between the package's kinds can be written in TOML."""
     packaged = kind_named(name)
+    assert packaged.is_packaged
     (own,) = [kind for kind in load_kinds(toml) if kind.name == own_name(name)]
     for field in TaskKind.__attrs_attrs__:  # type: ignore[attr-defined]  # attrs adds it
         if field.name == "constant_fields":

@@ -139,18 +139,19 @@ async def test_batches_take_jobs_of_declared_kinds(
             Job(FILM, {"prompt": "b", "image_urls": [PNG]}, key="two"),
             Job("short_film", {"prompt": "c", "key": "three"}),
             Job(POSTER, PosterInput(text="hi"), "four"),
+            Job("poster", PosterInput(text="ho"), "five"),
             Job("echo_list", {"sound": WAV}, meta={"n": 1}),
         ]
 
     plans = await collect(a2e.batch(jobs(), dry_run=True))
-    assert [outcome.plan.coins for outcome in plans] == [10] * 5
+    assert [outcome.plan.coins for outcome in plans] == [10] * 6
     outcomes = await collect(a2e.batch(jobs(), download_to=tmp_path / "out"))
-    assert [outcome.error for outcome in outcomes] == [None] * 5
+    assert [outcome.error for outcome in outcomes] == [None] * 6
     assert {outcome.job.kind.name for outcome in outcomes} == {kind.name for kind in OWN}
-    assert sum(len(outcome.paths) for outcome in outcomes) == 8
+    assert sum(len(outcome.paths) for outcome in outcomes) == 9
     again = await collect(a2e.batch(jobs(), download_to=tmp_path / "out"))
     assert all(outcome.earlier for outcome in again)
-    assert len(sandbox.ledger.starts()) == 5
+    assert len(sandbox.ledger.starts()) == 6
 
 
 async def test_a_job_that_its_client_cannot_take_is_an_outcome(
@@ -162,7 +163,7 @@ async def test_a_job_that_its_client_cannot_take_is_an_outcome(
     jobs = [
         Job("no_such_kind_anywhere", {"prompt": "a"}),
         Job("poster", {"colour": 1}),
-        Job("short_film", {"look": b"x"}),
+        Job("short_film", PosterInput(text="hi")),
         Job(other, {"prompt": "a"}),
         Job(TaskKind(name="unheard", start=FILM.start), {"prompt": "a"}),
         Job("short_film", {"prompt": "fine"}),

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from a2e_async import A2E, Record, Task
 from a2e_async.errors import BudgetExceeded, InvalidInput, TaskFailed
-from a2e_async.kinds import Endpoint, TaskKind
+from a2e_async.kinds import Endpoint, TaskKind, UpscaleInput
 from a2e_async.sandbox import Sandbox
 
 from .conftest import MakeClient
@@ -133,9 +134,11 @@ async def test_a_list_only_kind_with_a_processing_list_and_retry(
 ) -> None:
     """A kind without detail is polled in its lists; a failed task can be retried."""
     echo: Any = a2e.kind("echo_list")
+    sandbox.faults.stuck("echo_list")
+    running = await echo.start(sound=WAV)
+    assert [record.id for record in await echo.processing()] == [*running.ids]
     sandbox.faults.fail("echo_list")
     task: Task[Record] = await echo.start(sound=WAV)
-    assert [record.id for record in await echo.processing()] == [*task.ids]
     with pytest.raises(TaskFailed):
         await task.wait()
     again = await echo.retry(task.ids[0])
@@ -174,6 +177,22 @@ async def test_two_clients_have_their_own_kinds(sandbox: Sandbox, make_client: M
     with pytest.raises(InvalidInput, match="Did you mean short_film"):
         films.attach("short_flim:66ea4dd87db10c73fa29b570")
     assert films.kind("dubbing") is films.dubbing
+    assert films.kind(films.dubbing.kind) is films.dubbing
+    assert films.kind(FILM).kind is FILM
+    with pytest.raises(InvalidInput, match="declared differently"):
+        films.kind(evolve(FILM, count_input="n"))
+
+
+async def test_a_kind_may_reuse_an_input_class_of_the_package(
+    sandbox: Sandbox, make_client: MakeClient
+) -> None:
+    """Its own constants are sent, and its messages name it as the user's own."""
+    again = evolve(FILM, input=UpscaleInput, media={})
+    a2e = make_client(sandbox, kinds=[again])
+    assert repr(a2e.kind(again)) == '<a2e.kind("short_film")>'
+    await a2e.kind(again).run(source_url=PNG)
+    (charge,) = sandbox.ledger.starts("short_film")
+    assert (charge.body["source_url"], charge.body["engine"]["name"]) == (PNG, "film")
 
 
 async def test_twins_of_a_client_know_its_kinds(a2e: A2E) -> None:

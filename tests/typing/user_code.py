@@ -5,9 +5,10 @@ both checkers report an ignore that is not needed.
 """
 
 from pathlib import Path
-from typing import assert_type
+from typing import Annotated, assert_type
 
 from aiohttp import web
+from attrs import define
 
 import a2e_async
 from a2e_async import (
@@ -25,7 +26,18 @@ from a2e_async import (
 )
 from a2e_async.errors import StartOutcomeUnknown, TaskFailed, TooBusy
 from a2e_async.events import Attempt, Event
-from a2e_async.kinds import DubbingRecord, ImageToVideoRecord, TalkingVideoRecord
+from a2e_async.kinds import (
+    AcceptedMedia,
+    DubbingRecord,
+    Endpoint,
+    ImageToVideoRecord,
+    MediaInput,
+    OutputField,
+    TalkingVideoRecord,
+    TaskInput,
+    TaskKind,
+    WireName,
+)
 from a2e_async.webhooks import WebhookReceiver
 
 
@@ -91,6 +103,46 @@ async def good() -> None:
         assert_type(quick, A2E)
         assert_type(a2e.for_caller("user-42", max_unfinished=3, max_wait=0), A2E)
         assert_type(await quick.dubbing.get("66ea4dd87db10c73fa29b570"), DubbingRecord)
+
+
+@define(kw_only=True)
+class FilmInput(TaskInput):
+    prompt: str
+    first_frame: Annotated[MediaInput | None, WireName("image_url"), AcceptedMedia("image")] = None
+
+
+@define(kw_only=True)
+class FilmRecord(Record):
+    prompt: str | None = None
+
+
+UNTYPED = TaskKind(
+    name="short_film",
+    start=Endpoint("POST", "/api/v1/shortFilm/start"),
+    outputs=(OutputField("result_url", "video"),),
+    media={"image_urls": "image", "sound": ("audio", "video")},
+)
+TYPED = TaskKind(
+    name="film",
+    input=FilmInput,
+    record=FilmRecord,
+    start=Endpoint("POST", "/api/v1/film/start"),
+    detail=Endpoint("GET", "/api/v1/film", id_parameter="film_id"),
+)
+
+
+async def own_kinds(a2e: A2E, blocking: BlockingA2E) -> None:
+    A2E(kinds=[UNTYPED, TYPED])
+    A2E(kinds=Path("kinds.toml"))
+    assert_type(UNTYPED.record, type[Record])
+    assert_type(await a2e.kind("short_film").run(prompt="x", image_urls=["a.png"]), Record)
+    assert_type(await a2e.kind(UNTYPED).run(prompt="x", image_urls=["a.png"]), Record)
+    assert_type(await a2e.kind(TYPED).start(prompt="x", first_frame=b"..."), Task[FilmRecord])
+    assert_type(a2e.kind(TYPED).job(prompt="x"), Job[FilmRecord])
+    assert_type(blocking.kind(TYPED).run(prompt="x"), FilmRecord)
+    assert_type(Job(TYPED, FilmInput(prompt="x")), Job[FilmRecord])
+    await a2e.kind(TYPED).start(prompt=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await a2e.kind(TYPED).start(first_frame="a.png")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 async def errors(a2e: A2E) -> None:

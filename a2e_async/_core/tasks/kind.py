@@ -224,8 +224,8 @@ class TaskKind(Generic[InputsP, RecordT]):
 
     @cached_property
     def is_packaged(self) -> bool:
-        """Whether the inputs are declared by this package, and not by its user."""
-        return getattr(self.input, "__module__", "").startswith("a2e_async.")
+        """Whether the kind is declared by this package, in a module with its name."""
+        return getattr(self.input, "__module__", "") == f"a2e_async.kinds.{self.name}"
 
     @cached_property
     def sent_constants(self) -> Mapping[str, Any]:

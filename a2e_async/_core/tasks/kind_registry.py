@@ -34,6 +34,16 @@ class KindRegistry:
             return self.load(name)
         return self.declared.get(name)
 
+    def check_same(self, kind: TaskKind[..., Any]) -> None:
+        """Raise `InvalidInput` unless the client declares the kind, and in the same way."""
+        known = self.named(kind.name)
+        if known is not kind and not known.equals(kind):
+            raise InvalidInput(
+                f"The kind {kind.name} is declared differently in this client. Use one declaration "
+                "everywhere: the one given to A2E(kinds=…).",
+                field="kind",
+            )
+
     def named(self, name: str) -> TaskKind[..., Any]:
         """Return a kind by its name. Raises `InvalidInput` that suggests a similar name."""
         kind = self.find(name) if isinstance(name, str) else None

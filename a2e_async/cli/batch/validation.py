@@ -16,12 +16,13 @@ from a2e_async._core.schema.inputs import (
     check_media,
     is_url,
 )
-from a2e_async._core.tasks.kind import PreparedJob, TaskKind
+from a2e_async._core.tasks.kind import TaskKind
 from a2e_async._core.typeguards import is_list
 from a2e_async.cli.batch.csv_cells import is_plain
 from a2e_async.cli.batch.job_file import JobLine, LineError, read_rows
 from a2e_async.cli.known_kinds import kind_named
 from a2e_async.errors import InvalidInput
+from a2e_async.kinds.jobs import Job
 
 MAX_PRINTED_ERRORS: Final = 50
 """Errors that are printed one by one; further ones are counted."""
@@ -34,7 +35,7 @@ RESERVED_KEY_PREFIXES: Final = ("auto:", "batch:")
 
 
 @frozen
-class LineJob(PreparedJob[Any]):
+class LineJob(Job[Any]):
     """A job and its line number in the file."""
 
     line: int
