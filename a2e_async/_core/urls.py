@@ -2,11 +2,13 @@
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Final
 
 from attrs import field, frozen
 
 _LABEL: Final = re.compile(r"[A-Za-z0-9_-]{1,63}", re.ASCII)
+_END_OF_AUTHORITY: Final = re.compile(r"[/?]")
 _ILLEGAL: Final = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9\-._~:/?\[\]@!$&'()*+,;=%]")
 
 
@@ -35,7 +37,7 @@ def split_url(url: str) -> SplitUrl:
     if not separator or scheme not in ("http", "https"):
         raise InvalidUrl("it is not an http(s) URL")
     rest = rest.partition("#")[0]
-    found = re.search(r"[/?]", rest)
+    found = _END_OF_AUTHORITY.search(rest)
     end = found.start() if found else len(rest)
     authority = rest[:end].rpartition("@")[2]
     target = rest[end:]
@@ -51,6 +53,7 @@ def _quote(found: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "surrogateescape"))
 
 
+@lru_cache(maxsize=64)  # a program fetches from few hosts, and each start checks its URLs
 def _authority(text: str) -> str:
     if text.startswith("["):
         address, bracket, rest = text[1:].partition("]")

@@ -214,10 +214,14 @@ def encode_params(params: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+# `json.dumps` with options builds an encoder on every call.
+_encode: Final = json_module.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+
+
 def encode_json(value: Any) -> bytes:
     """Encode ``value`` as JSON. Raises `InvalidInput` for values that JSON cannot represent."""
     try:
-        return json_module.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+        return _encode(value).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"The inputs cannot be encoded as JSON: {error}.") from None
 

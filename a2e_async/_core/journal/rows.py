@@ -316,8 +316,8 @@ def to_entries(rows: Iterable[tuple[Any, ...]]) -> list[Entry]:
     return entries
 
 
-def _dump_json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+# `json.dumps` with options builds an encoder on every call.
+_dump_json: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _dump_json_or_null(value: Any) -> str | None:

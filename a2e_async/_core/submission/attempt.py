@@ -186,6 +186,9 @@ def call_digest(kind: str, body: Mapping[str, Any]) -> str:
     return _json_digest([kind, inputs])
 
 
+# `json.dumps` with options builds an encoder on every call.
+_encode: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
+
 def _json_digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_encode(value).encode()).hexdigest()

@@ -438,10 +438,14 @@ def _possible_sent_values(value: Any) -> Iterator[Any]:
             yield str(int(value))
 
 
+# `json.dumps` with options builds an encoder on every call.
+_encode: Final = json.JSONEncoder(sort_keys=True, default=str).encode
+
+
 def _value_digest(value: Any) -> str:
     if is_sequence(value):
         value = [stable_url(item) if isinstance(item, str) else item for item in value]
     elif isinstance(value, str):
         value = stable_url(value)
-    text = json.dumps(value, sort_keys=True, default=str)
+    text = _encode(value)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
