@@ -38,7 +38,10 @@ OPTIONS: Final = {
         "At most this many unfinished tasks of this client; further starts wait for a slot. "
         "`None` for no limit.",
     ),
-    "retry": ("", "How requests that are safe to repeat are retried."),
+    "retry": (
+        "",
+        "How requests that are safe to repeat are [retried](../how-to/proxies.md#retries).",
+    ),
     "journal": (
         "",
         "A path, a PostgreSQL URL or a `Journal`: each start is recorded there before it is sent.",
@@ -48,7 +51,10 @@ OPTIONS: Final = {
         "What to do when a start got no response and its task cannot be found: raise, or send it "
         "again once its absence from the list is proved, 3 minutes later.",
     ),
-    "mark_names": ("", "Append a unique mark to the names that you give, so that they are found."),
+    "mark_names": (
+        "",
+        "Append a unique mark to the names that you give, so that a lost start is found by it.",
+    ),
     "budget": ("coins", "The limit for everything that this client pays: a number, or a `Budget`."),
     "webhook_url": (
         "",

@@ -1,4 +1,4 @@
-"""The search of the built pages finds the words that users type, the page on the subject first.
+"""The built pages: what their search finds, and that they fit on a phone.
 
 A2E_TEST_SITE names a directory of built pages, as CI sets it. Without it the pages are built here,
 which takes a minute, if Sphinx and the extra `docs` are installed.
@@ -142,3 +142,21 @@ def test_search_puts_first(query: str, place: str, browser: webdriver.Chrome, ad
     found = (first.get_attribute("href") or "").removeprefix(f"{address}/")
     page, _, anchor = found.partition("#")
     assert f"{page.partition('?')[0]}{'#' if anchor else ''}{anchor}" == place
+
+
+def test_no_page_is_wider_than_a_phone(
+    pages: Path, browser: webdriver.Chrome, address: str
+) -> None:
+    """At 390 px no page scrolls sideways; what is wider scrolls within the page."""
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    names = ["index", "cli", "benchmarks", "billing-safety", "tutorial", "how-to/fleet"]
+    names += sorted(f"reference/{page.stem}" for page in (pages / "reference").glob("*.html"))
+    wide = {}
+    for name in names:
+        browser.get(f"{address}/{name}.html")
+        width = browser.execute_script("return document.documentElement.scrollWidth")
+        if width > phone["width"]:
+            wide[name] = width
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert not wide
