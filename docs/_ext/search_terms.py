@@ -2,8 +2,8 @@
 
 The search ranks pages by how often a word occurs, so that a mention can come before the page on the
 subject. An entry of the index comes first. The entries are here and not on the pages, because the
-pages are also read as plain Markdown. Sphinx leaves the entries of unchanged pages out of the search
-when it builds into a directory that it has built before; publish from an empty one.
+pages are also read as plain Markdown. Sphinx leaves the entries of unchanged pages out of the
+search when it builds into a used directory; publish from an empty one.
 """
 
 from typing import Any, Final
