@@ -12,6 +12,7 @@ from attrs import fields
 
 from a2e_async import A2E
 from a2e_async._core.schema.inputs import input_fields
+from a2e_async._core.tasks.kind import Endpoint
 from a2e_async._namespaces import Namespaces
 from a2e_async.kinds.registry import kind_named, kind_names
 from a2e_async.models import Record
@@ -51,14 +52,16 @@ def test_everything_declared_is_on_the_page(name: str, writer: ModuleType) -> No
     """Each input, wire name, operation, record field and output of a kind is on its page."""
     kind: Any = kind_named(name)
     text = writer.kind_page(kind)
-    told = {code for _, code in re.findall(r"(`+)(.+?)\1", text)}
+    code_words = {code for _, code in re.findall(r"(`+)(.+?)\1", text)}
     own = [f for f in input_fields(kind.input) if not f.common]
-    assert {f.name for f in own} | {f.wire_name for f in own} <= told
-    assert {a.name for a in fields(kind.record)} - {a.name for a in fields(Record)} <= told
-    assert {result.field for result in kind.outputs} <= told
-    ways = (getattr(kind, a.name) for a in fields(type(kind)) if a.name.endswith("_at"))
-    for at in ways:
-        assert at is None or any(f"{at.method} {at.path}" in said for said in told)
+    assert {f.name for f in own} | {f.wire_name for f in own} <= code_words
+    assert {a.name for a in fields(kind.record)} - {a.name for a in fields(Record)} <= code_words
+    assert {result.field for result in kind.outputs} <= code_words
+    values = (getattr(kind, a.name) for a in fields(type(kind)))
+    endpoints = [value for value in values if isinstance(value, Endpoint)]
+    assert endpoints
+    for one in endpoints:
+        assert any(f"{one.method} {one.path}" in code for code in code_words)
 
 
 def test_recovery_table_has_each_kind(writer: ModuleType) -> None:
