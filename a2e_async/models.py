@@ -5,12 +5,13 @@ both names are equal.
 """
 
 import os
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import (
+    TYPE_CHECKING,
     Any,
     ClassVar,
     Final,
@@ -200,8 +201,33 @@ class Output(_FetchableOutput):
         return self._source
 
 
+class _DecodedOnDemand:
+    """Decodes the other fields of a polled record when one of them is first read.
+
+    ``_complete`` is set only by `decoded_on_demand`: the function that returns the record with
+    all its fields, and from its first call on that record.
+    """
+
+    __slots__ = ("_complete",)
+
+    _complete: "Callable[[], Record] | Record"
+
+    if not TYPE_CHECKING:  # a type checker would allow any attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """Return a field that is read for the first time (Python calls this for no other)."""
+            if name == "_complete" or (complete := getattr(self, "_complete", None)) is None:
+                return object.__getattribute__(self, name)  # raises the usual error
+            if not isinstance(complete, Record):
+                complete = complete()
+                object.__setattr__(self, "_complete", complete)
+            value = getattr(complete, name)
+            object.__setattr__(self, name, value)  # the class may be frozen
+            return value
+
+
 @define(kw_only=True)
-class Record:
+class Record(_DecodedOnDemand):
     """What the service reports about one task. Kinds add their own fields.
 
     ``progress`` is 0-1, None if the service does not report it; ``coins`` likewise. ``name`` is the
@@ -282,6 +308,22 @@ class Record:
 
 
 R = TypeVar("R", bound=Record)
+
+
+def decoded_on_demand(
+    record: type[R], decode: Callable[[], R], *, id: str, status: Status, raw_status: str
+) -> R:
+    """Return a record with these fields; ``decode`` returns it with all fields, when needed.
+
+    Only for classes whose constructor can run later: see `RecordDecoder.can_wait`.
+    """
+    made = record.__new__(record)
+    set_field = object.__setattr__  # the class may be frozen
+    set_field(made, "_complete", decode)
+    set_field(made, "id", id)
+    set_field(made, "status", status)
+    set_field(made, "raw_status", raw_status)
+    return made
 
 
 def merge_records(parts: tuple[R, ...]) -> R:

@@ -13,6 +13,7 @@ from a2e_async._core.tasks.parsing import (
     read_id,
     read_raw_records,
     read_record,
+    read_record_on_demand,
     read_total_count,
     records_by_id,
     unwrap_detail,
@@ -242,7 +243,7 @@ def read_detail(
             path=path,
             advice=_GONE_ADVICE,
         )
-    return read_record(kind, raw, context.source)
+    return read_record_on_demand(kind, raw, context.source)
 
 
 _NO_QUOTE_MESSAGE: Final = re.compile(r"(?i)unsupported|not supported|cannot be quoted")

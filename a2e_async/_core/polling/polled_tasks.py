@@ -9,6 +9,7 @@ from attrs import define, field
 
 from a2e_async._core.tasks.kind import TaskKind
 from a2e_async.errors import A2EError
+from a2e_async.models import Record
 
 if TYPE_CHECKING:
     from a2e_async._core.tasks.waiter import Waiter
@@ -86,6 +87,11 @@ class PolledTask:
     """When to poll again after the request in flight, which may have been sent too early."""
     had_time_for_event: bool = False
     """Its first poll was late enough for an event to arrive before it."""
+
+    last_record: Record | None = None
+    """The record of the last response that contained one."""
+    last_fingerprint: int | None = None
+    """Identifies the content of that record: while a response repeats it, nothing is decoded."""
 
     delegated: bool = False
     """The leader polls it and reports changes."""

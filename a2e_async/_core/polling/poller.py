@@ -30,7 +30,7 @@ from a2e_async._core.polling.schedule import (
 from a2e_async._core.polling.waiters import WaiterRegistry, poller_crashed_error
 from a2e_async._core.polling.wakeups import ListenToAllEntries, Wakeups
 from a2e_async._core.tasks.kind import TaskKind, check_pollable
-from a2e_async._core.tasks.parsing import read_record
+from a2e_async._core.tasks.parsing import fingerprint, read_record
 from a2e_async._core.tasks.waiter import Waiter
 from a2e_async._core.webhooks.tokens import webhook_poll_factor
 from a2e_async.errors import (
@@ -344,7 +344,7 @@ class Poller:
                     self.waiters.end_last_polls(polled)
                 continue
             try:
-                record = read_record(request.kind, raw, self.output_source)
+                record = self._read_record(polled, raw)
             except Exception as error:
                 self._schedule.record_unreadable(
                     polled, request, _as_decode_error(request, error), now
@@ -357,6 +357,14 @@ class Poller:
                 if not over:
                     self._leader_polling.offer_to_leader(polled, now)
             self._handle_record(polled, record, request, now)
+
+    def _read_record(self, polled: PolledTask, raw: Any) -> Record:
+        """Return the decoded record: the last one, if the response repeats it unchanged."""
+        seen, record = fingerprint(raw), polled.last_record
+        if record is None or polled.last_fingerprint != seen:
+            record = polled.last_record = read_record(polled.kind, raw, self.output_source)
+            polled.last_fingerprint = seen
+        return record
 
     def _handle_peer_record(self, polled: PolledTask, raw: Any) -> bool:
         """Handle a record that the leader sent; return False if it is not a record of this task."""

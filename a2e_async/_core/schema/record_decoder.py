@@ -11,7 +11,7 @@ from functools import cache
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin, get_type_hints
 
-from attrs import fields, frozen
+from attrs import NOTHING, fields, frozen
 
 from a2e_async._core.typeguards import is_list
 from a2e_async.models import NumericString, Record, WireName
@@ -107,6 +107,44 @@ def _accept_numeric_string(hook: Callable[[Any, Any], Any]) -> Callable[[Any, An
     return read
 
 
+_CONSTRUCTION_HOOKS: Final = frozenset(
+    {
+        "__attrs_init__",  # made by attrs beside a constructor of the class's own
+        "__attrs_pre_init__",
+        "__attrs_post_init__",
+        "__getattr__",
+        "__getattribute__",
+        "__new__",
+    }
+)
+
+
+def _constructor_can_wait(record: type[Record]) -> bool:
+    """Return whether a class's constructor only sets fields, so that it can run later.
+
+    Otherwise it might fail, or set other values than were decoded.
+    """
+    own = record.__mro__[: record.__mro__.index(Record)]
+    return not any(
+        _CONSTRUCTION_HOOKS.intersection(vars(cls))
+        or ("__init__" in vars(cls) and "__attrs_attrs__" not in vars(cls))
+        for cls in own
+    ) and all(map(_is_plain_field, fields(record)))
+
+
+def _is_plain_field(attribute: Any) -> bool:
+    """Return whether setting a field to its decoded value, or to its default, cannot fail."""
+    default = attribute.default
+    return (
+        attribute.init
+        and attribute.validator is None
+        and attribute.converter is None
+        and (attribute.name in BASE_FIELDS or attribute.alias == attribute.name)
+        and (attribute.name == "id" or default is not NOTHING)
+        and not getattr(default, "takes_self", False)  # a factory that reads the other fields
+    )
+
+
 @frozen
 class _Field:
     name: str
@@ -132,6 +170,8 @@ class RecordDecoder:
     plain_fields: tuple[_Field, ...]
     aliased_fields: tuple[_Field, ...]
     """Fields with several JSON names, of which the first one present is used."""
+    can_wait: bool
+    """The class can be constructed later, when a field is read."""
 
     @classmethod
     def for_record(cls, record: type[Record], mapped_names: frozenset[str]) -> "RecordDecoder":
@@ -161,7 +201,12 @@ class RecordDecoder:
         named = frozenset(w for f in made for w in (f.wire, *f.also))
         single = tuple(f for f in made if not f.also)
         return cls(
-            tuple(made), named, mapped_names | named, single, tuple(f for f in made if f.also)
+            tuple(made),
+            named,
+            mapped_names | named,
+            single,
+            tuple(f for f in made if f.also),
+            _constructor_can_wait(record),
         )
 
     def decode(self, raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

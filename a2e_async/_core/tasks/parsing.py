@@ -1,6 +1,7 @@
 """Decodes the service's responses by their kind (pure): records, lists, and start responses."""
 
 import json
+import marshal
 import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -16,7 +17,14 @@ from a2e_async._core.schema.record_decoder import parse_time
 from a2e_async._core.tasks.kind import TaskKind, is_task_id, name_without_mark
 from a2e_async._core.typeguards import as_integer, is_list, is_mapping, is_nested_deeper_than
 from a2e_async.errors import DecodeError
-from a2e_async.models import Failure, Output, OutputSource, Record, Status
+from a2e_async.models import (
+    Failure,
+    Output,
+    OutputSource,
+    Record,
+    Status,
+    decoded_on_demand,
+)
 
 R = TypeVar("R", bound=Record)
 RawRecord = Mapping[str, Any]
@@ -62,9 +70,37 @@ def read_status(kind: TaskKind[..., Any], raw: RawRecord) -> tuple[Status, str]:
 def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = None) -> R:
     """Return the decoded record. Raises `DecodeError` if it has no id, and for nothing else.
 
-    A value that does not fit its field is kept in ``extra``. Every poll calls this, so the
-    most common values have fast paths.
+    A value that does not fit its field is kept in ``extra``. The most common values have fast
+    paths.
     """
+    return _read_fields(kind, raw, source, *_read_standing(kind, raw))
+
+
+def read_record_on_demand(
+    kind: TaskKind[..., R], raw: Any, source: OutputSource | None = None
+) -> R:
+    """Return the same as `read_record`, but decode only the id and the status now.
+
+    The other fields are decoded when one of them is read. For requests whose caller often needs
+    nothing but the status: their caches are cold, so that decoding takes as long as all else that
+    this package adds to the request. Until then the record holds the response, which takes twice
+    the memory.
+    """
+    id, status, word = _read_standing(kind, raw)
+    if not kind.field_decoder.can_wait:
+        return _read_fields(kind, raw, source, id, status, word)
+    # A closure keeps `raw`, whose texts were not searched for secrets yet, out of attributes.
+    return decoded_on_demand(
+        kind.record,
+        lambda: read_record(kind, raw, source),
+        id=id,
+        status=status,
+        raw_status=word,
+    )
+
+
+def _read_standing(kind: TaskKind[..., Any], raw: Any) -> tuple[str, Status, str]:
+    """Return a record's id and status, and the service's own value for the status."""
     if not is_mapping(raw):
         raise DecodeError(
             f"The service returned {type(raw).__name__} instead of a {kind.name} record."
@@ -78,6 +114,26 @@ def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = 
             excerpt=excerpt(", ".join(map(str, raw))),
         )
     words = kind.statuses
+    word: Any = raw.get(words.field)
+    status = words.status_by_word.get(word) if word.__class__ is str else None
+    if status is None:
+        status, word = read_status(kind, raw)
+        word = excerpt(word, limit=MAX_STATUS_CHARS)
+    if words.completion_field and not words.knows(word) and raw.get(words.completion_field):
+        status = Status.SUCCEEDED
+    return id, status, word
+
+
+def _read_fields(
+    kind: TaskKind[..., R],
+    raw: RawRecord,
+    source: OutputSource | None,
+    id: str,
+    status: Status,
+    raw_status: str,
+) -> R:
+    """Return the record with all its fields decoded."""
+    words = kind.statuses
     own, extra = kind.field_decoder.decode(raw)
     for field, value in own.items():
         if value.__class__ is str:
@@ -87,14 +143,8 @@ def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = 
         elif value and value.__class__ is tuple:
             own[field] = hide_signatures(value)
     word: Any = raw.get(words.field)
-    status = words.status_by_word.get(word) if word.__class__ is str else None
-    if status is None:
-        if word and word.__class__ is not str:
-            extra[words.field] = word
-        status, word = read_status(kind, raw)
-        word = excerpt(word, limit=MAX_STATUS_CHARS)
-    if words.completion_field and not words.knows(word) and raw.get(words.completion_field):
-        status = Status.SUCCEEDED
+    if word and word.__class__ is not str:
+        extra[words.field] = word
     if kind.name_field:
         name: Any = raw.get(kind.name_field)
         if name.__class__ is str and name.strip():
@@ -125,7 +175,16 @@ def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = 
             break
     if extra:
         extra = hide_signatures(extra)
-    return kind.record(id=id, status=status, raw_status=word, extra=extra, **own)
+    return kind.record(id=id, status=status, raw_status=raw_status, extra=extra, **own)
+
+
+def fingerprint(raw: Any) -> int:
+    """Return a number that two JSON values share if they are equal, in value, type and order.
+
+    Other values share it only by a chance of one in 2**64. A number, because keeping the response
+    itself would cost a kilobyte a task, and would keep texts with their secrets.
+    """
+    return hash(marshal.dumps(raw, 2))  # format 2 depends on nothing but the value
 
 
 def read_raw_records(data: Any) -> list[RawRecord]:

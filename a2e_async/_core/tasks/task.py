@@ -201,7 +201,9 @@ class Task(NotCopyable, Generic[R]):
         before = self._parts[place] if self._parts else None
         self._last_polled_at = now
         over = self.kind.is_final
-        if before == record or (before is not None and over(before) and not over(record)):
+        if before is record or before == record:
+            return False
+        if before is not None and over(before) and not over(record):
             return False
         self._set_part(place, record)  # type: ignore[arg-type]  # the poller decodes it by this kind
         return True
