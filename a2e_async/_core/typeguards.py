@@ -8,6 +8,9 @@ MAX_PRICE: Final = 2**40
 """Highest credible price in coins; sums of such prices fit into any database's integers."""
 
 
+_CONTAINERS: Final = frozenset({dict, list})
+
+
 def is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
     """Return whether ``value`` is a mapping, such as a JSON object."""
     # The identity test is a fast path: isinstance of an ABC is slow.
@@ -53,12 +56,15 @@ def is_nested_deeper_than(value: object, max_depth: int) -> bool:
 
     Iterative, because a recursive walk of such a value would itself raise RecursionError.
     """
-    level: list[Any] = [value]
+    level: list[Any] = [value] if value.__class__ in _CONTAINERS else []
     for _ in range(max_depth + 1):
-        level = [part for part in level if part.__class__ is dict or part.__class__ is list]
         if not level:
             return False
+        # Only containers are kept: a response of 200 records has thousands of other values.
         level = [
-            inner for part in level for inner in (part.values() if part.__class__ is dict else part)
+            inner
+            for part in level
+            for inner in (part.values() if part.__class__ is dict else part)
+            if inner.__class__ in _CONTAINERS
         ]
     return True

@@ -118,6 +118,8 @@ class PollRequest:
     """The failing mode that this request is tried in place of."""
     confirms_absence: bool = False
     """It reads the lists to confirm that the service does not know a task."""
+    interval: float | None = None
+    """Seconds until its tasks are polled again, computed once for all of them."""
 
 
 @define(eq=False)

@@ -532,11 +532,14 @@ class PollSchedule:
     def _requeue_after_interval(self, polled: PolledTask, request: PollRequest, now: float) -> None:
         # The interval counts from when the request was planned, so that it stays constant. The next
         # request must not follow at once even if this one took longer than the interval.
-        interval = (
-            DELEGATED_POLL_INTERVAL
-            if polled.delegated
-            else self.interval(webhook_backed=polled.webhook_backed)
-        )
+        if polled.delegated:
+            interval = DELEGATED_POLL_INTERVAL
+        else:
+            if request.interval is None:
+                request.interval = self.interval()
+            interval = request.interval
+            if polled.webhook_backed:
+                interval *= self._webhook_factor
         self._requeue(polled, max(request.planned_at + interval, now + interval / 4))
 
     def _requeue(self, polled: PolledTask, due_at: float) -> None:
