@@ -4,6 +4,8 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from a2e_async._core.version import __version__
+
 __all__ = ["main"]
 
 
@@ -16,12 +18,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "install with: pip install '.[cli]' in a clone, or pip install 'a2e-async[cli]'\n"
         )
         return 2
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given == ["--version"]:  # without the parser, whose import takes most of the time
+        sys.stdout.write(f"{__version__}\n")
+        return 0
     from a2e_async.cli.signals import exit_after_signal
 
     try:
         from a2e_async.cli.app import run
 
-        code = run(sys.argv[1:] if arguments is None else list(arguments))
+        code = run(given)
     except KeyboardInterrupt:
         code = 130
     if arguments is None:  # this process runs the command and nothing else

@@ -2,34 +2,137 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any, Final
 
+from attrs import frozen
 from cyclopts import App, CycloptsError, MissingArgumentError
 
 from a2e_async._core.version import __version__
 from a2e_async.cli import exit_codes
-from a2e_async.cli.avatars import avatars, backgrounds
-from a2e_async.cli.batch.command import HELP as BATCH
-from a2e_async.cli.batch.command import batch
-from a2e_async.cli.common_flags import OutputFlags, move_common_flags_last
-from a2e_async.cli.completion import HELP as COMPLETION
-from a2e_async.cli.completion import completion
-from a2e_async.cli.context import CommandContext
-from a2e_async.cli.credits import coins
-from a2e_async.cli.demo.command import HELP, demo
-from a2e_async.cli.doctor.command import doctor
-from a2e_async.cli.journal.command import JOURNAL
-from a2e_async.cli.kinds import kinds
-from a2e_async.cli.mcp_server import HELP as MCP
-from a2e_async.cli.mcp_server import mcp
+from a2e_async.cli.flag_order import move_common_flags_last
 from a2e_async.cli.printer import Printer, one_line, replace_unencodable_characters
-from a2e_async.cli.runner import report_error
-from a2e_async.cli.sandbox import sandbox
-from a2e_async.cli.speech import say, voices
-from a2e_async.cli.start_commands import start_command_apps
-from a2e_async.cli.task_commands import TASK, list_tasks
-from a2e_async.cli.webhook import WEBHOOK
 from a2e_async.errors import A2EError, ConfigurationError, InvalidInput
+
+
+@frozen
+class _Command:
+    """A command, and where it is: its module is imported only if the command is called.
+
+    ``attribute`` is its function, or its `App` if it has commands of its own; ``help_attribute``
+    the constant with its help, which is otherwise the function's docstring.
+    """
+
+    summary: str
+    sort_key: int
+    module: str
+    attribute: str
+    help_attribute: str | None = None
+
+    def add_to(self, app: App, name: str) -> None:
+        """Import the command and add it to the command line."""
+        module = import_module(f"a2e_async.cli.{self.module}")
+        found: Any = getattr(module, self.attribute)
+        if isinstance(found, App):
+            app.command(found)
+            return
+        options = {"help": getattr(module, self.help_attribute)} if self.help_attribute else {}
+        app.command(found, name=name, sort_key=self.sort_key, **options)
+
+
+# The summaries are the first paragraphs of the commands' own help; a test compares them.
+_COMMANDS: Final[Mapping[str, _Command]] = {
+    "demo": _Command(
+        "Run many jobs against a sandbox on this machine and check the charges. Free, offline.",
+        1,
+        "demo.command",
+        "demo",
+        "HELP",
+    ),
+    "sandbox": _Command(
+        "Run a simulated A2E service on this machine until Ctrl-C. Free, offline.",
+        2,
+        "sandbox",
+        "sandbox",
+    ),
+    "batch": _Command(
+        "Run the jobs of a file, each paid once, and save their results. Costs coins.",
+        6,
+        "batch.command",
+        "batch",
+        "HELP",
+    ),
+    "journal": _Command(
+        "List a journal's starts, finish open ones, delete old entries, export all.",
+        7,
+        "journal.command",
+        "JOURNAL",
+    ),
+    "webhook": _Command("Receive webhook events, to test their delivery.", 8, "webhook", "WEBHOOK"),
+    "task": _Command(
+        "Show a task, wait for it, download its results, rename it, delete it.",
+        8,
+        "task_commands",
+        "TASK",
+    ),
+    "list": _Command(
+        "List the account's tasks of one kind, newest first.", 9, "task_commands", "list_tasks"
+    ),
+    "kinds": _Command(
+        "List the kinds of task; or print the inputs of one kind. No network.",
+        10,
+        "kinds",
+        "kinds",
+    ),
+    "say": _Command(
+        "Turn a text into speech and save it. Costs coins; give --voice or --own-voice.",
+        11,
+        "speech",
+        "say",
+    ),
+    "voices": _Command(
+        "List the service's voices of a language, for a2e say. Free.", 12, "speech", "voices"
+    ),
+    "avatars": _Command(
+        "List the avatars that can speak in an avatar video, with their ids and types. Free.",
+        12,
+        "avatars",
+        "avatars",
+    ),
+    "backgrounds": _Command(
+        "List the background images for avatar videos. Free.", 12, "avatars", "backgrounds"
+    ),
+    "credits": _Command("Print how many coins are left. Free.", 13, "credits", "coins"),
+    "mcp": _Command(
+        "Serve A2E to an agent with the Model Context Protocol, over stdin and stdout. The agent's "
+        "starts cost coins, up to the budget.",
+        14,
+        "mcp_server",
+        "mcp",
+        "HELP",
+    ),
+    "doctor": _Command(
+        "Check the API key, network and account, and print how to fix them. Free.",
+        14,
+        "doctor.command",
+        "doctor",
+    ),
+    "completion": _Command(
+        "Print the script that completes commands, kinds and flags in a shell.",
+        15,
+        "completion",
+        "completion",
+        "HELP",
+    ),
+}
+
+_START_COMMANDS: Final = {
+    "start": "Start a task and print its ref. Costs coins.",
+    "run": "Start a task, wait for it and save its results. Costs coins.",
+    "quote": "Print what a start would cost. Free; nothing is uploaded.",
+}
+"""The summaries of the commands that are generated from the kinds."""
 
 _HELP = (
     "Generate media with A2E from the command line. Unofficial.\n\n"
@@ -39,7 +142,7 @@ _HELP = (
 
 
 def build(tokens: Sequence[str] = (), *, for_completion: bool = False) -> App:
-    """Return the command line, with the kinds' flags only where ``tokens`` need them.
+    """Return the command line, with the flags of the commands and kinds that ``tokens`` name.
 
     ``for_completion`` builds all of it, for a shell's completion script.
     """
@@ -52,25 +155,24 @@ def build(tokens: Sequence[str] = (), *, for_completion: bool = False) -> App:
         print_error=False,
         exit_on_error=False,
     )
-    app.command(demo, help=HELP, sort_key=1)
-    app.command(sandbox, sort_key=2)
-    for command in start_command_apps(tokens, for_completion=for_completion):
-        app.command(command)
-    app.command(batch, help=BATCH, sort_key=6)
-    app.command(JOURNAL)
-    app.command(WEBHOOK)
-    app.command(TASK)
-    app.command(list_tasks, name="list", sort_key=9)
-    app.command(kinds, sort_key=10)
-    app.command(say, sort_key=11)
-    app.command(voices, sort_key=12)
-    app.command(avatars, sort_key=12)
-    app.command(backgrounds, sort_key=12)
-    app.command(coins, name="credits", sort_key=13)
-    app.command(mcp, help=MCP, sort_key=14)
-    app.command(doctor, sort_key=14)
-    app.command(completion, help=COMPLETION, sort_key=15)
+    if for_completion or not _START_COMMANDS.keys().isdisjoint(tokens):
+        from a2e_async.cli.start_commands import start_command_apps
+
+        for command in start_command_apps(tokens, for_completion=for_completion):
+            app.command(command)
+    else:
+        for place, (name, summary) in enumerate(_START_COMMANDS.items()):
+            app.command(_not_called, name=name, help=summary, sort_key=3 + place)
+    for name, called in _COMMANDS.items():
+        if for_completion or name in tokens:
+            called.add_to(app, name)
+        else:
+            app.command(_not_called, name=name, help=called.summary, sort_key=called.sort_key)
     return app
+
+
+def _not_called() -> None:
+    """Placeholder for a command that is not called."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -93,6 +195,10 @@ def run(arguments: Sequence[str]) -> int:
 
 def _report_early_error(error: A2EError, tokens: Sequence[str]) -> int:
     """Report an error that was raised before the command had a context."""
+    from a2e_async.cli.common_flags import OutputFlags
+    from a2e_async.cli.context import CommandContext
+    from a2e_async.cli.runner import report_error
+
     flags = OutputFlags(json="--json" in tokens, debug="--debug" in tokens)
     return report_error(error, CommandContext(flags=flags, printer=Printer(as_json=flags.json)))
 

@@ -1,6 +1,5 @@
 """SIGINT, SIGTERM and SIGHUP: each ends a command the same way, without losing paid results."""
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -9,11 +8,14 @@ import threading
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
 
 from a2e_async.cli import exit_codes
+
+if TYPE_CHECKING:
+    import asyncio
 
 CODES: Final[dict[int, int]] = {
     getattr(signal, name): code
@@ -44,7 +46,7 @@ class SignalHandler:
 
     _count: int = field(default=0, init=False)
     _task: "asyncio.Task[Any] | None" = field(default=None, init=False)
-    _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
+    _loop: "asyncio.AbstractEventLoop | None" = field(default=None, init=False)
 
     @property
     def code(self) -> int:
@@ -53,6 +55,8 @@ class SignalHandler:
 
     async def run(self, work: Coroutine[Any, Any, int]) -> int:
         """Await the work; the first signal cancels it."""
+        import asyncio  # only here: help and version need no event loop
+
         self._task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
         return await work
 

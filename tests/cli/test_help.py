@@ -10,6 +10,7 @@ import pytest
 
 from a2e_async._core.schema.inputs import input_fields
 from a2e_async.cli import exit_codes
+from a2e_async.cli.app import build
 from a2e_async.cli.common_flags import SWITCH_NAMES, VALUE_FLAG_NAMES, move_common_flags_last
 from a2e_async.cli.input_flags import OMITTED_INPUTS, flags_of
 from a2e_async.kinds.registry import kind_named, kind_names
@@ -34,6 +35,41 @@ def test_what_needs_no_network_does_not_load_it(tmp_path: Path, words: list[str]
     )
     subprocess.run(
         [sys.executable, "-c", code, *words],
+        env=environment(),
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+
+
+def test_help_gives_the_commands_own_summaries(capsys: pytest.CaptureFixture[str]) -> None:
+    """Although it imports none of them."""
+    build(["--help"]).help_print([])
+    shown = capsys.readouterr().out
+    build(for_completion=True).help_print([])
+    assert "Run the jobs of a file" in shown
+    assert shown == capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "unused"),
+    [
+        ("--version", ("asyncio", "attrs", "cyclopts", "a2e_async.errors")),
+        ("--help", ("asyncio", "cattrs", "a2e_async.cli.context", "a2e_async.kinds.registry")),
+        ("task --help", ("a2e_async.cli.batch.command", "a2e_async.cli.demo.command")),
+    ],
+)
+def test_only_what_a_command_uses_is_imported(
+    tmp_path: Path, words: str, unused: tuple[str, ...]
+) -> None:
+    """Importing the other commands would take longer than the command."""
+    code = (
+        "import sys; from a2e_async.cli import main; code = main(sys.argv[2:]); "
+        "found = sys.modules.keys() & set(sys.argv[1].split()); assert not found, found; "
+        "sys.exit(code)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, " ".join(unused), *words.split()],
         env=environment(),
         cwd=tmp_path,
         check=True,
