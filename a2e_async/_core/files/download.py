@@ -23,7 +23,7 @@ from a2e_async._core.files.http_download import ChunkIterator, HttpDownload, Ren
 from a2e_async._core.files.local_file import BLOCK_BYTES, TOO_MANY_OPEN_FILES
 from a2e_async._core.files.media_types import SNIFF_BYTES, filename_stem, suggest_filename
 from a2e_async._core.files.part_file import DISK_FULL_ERRNOS, PartFile
-from a2e_async._core.http.call import environment_proxy
+from a2e_async._core.http.call import CheckedRequest, environment_proxy
 from a2e_async._core.http.error_mapping import sanitize_cause
 from a2e_async._core.http.loop_affinity import closed_error, forked_process_error, wrong_loop_error
 from a2e_async._core.redact import bare_url
@@ -92,6 +92,7 @@ class FileSession:
                 ),
                 auto_decompress=False,
                 read_bufsize=_READ_BUFFER,
+                request_class=CheckedRequest,
                 middlewares=(self._strip_credentials,),
             )
         if self._pid != os.getpid():

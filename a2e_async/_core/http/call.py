@@ -106,7 +106,28 @@ class RequestOptions(TypedDict, total=False):
 current_call: ContextVar[ApiCall | None] = ContextVar("a2e_async_call", default=None)
 
 
-class TrackedRequest(aiohttp.ClientRequest):
+class CheckedRequest(aiohttp.ClientRequest):
+    """A request that is not written to a connection which holds unrequested data.
+
+    A server or gateway that responds twice leaves a response on an idle connection. aiohttp would
+    take it for the response to the next request there: the result or refusal of another call.
+    """
+
+    # Not async: one more coroutine per request has a measurable cost.
+    def send(  # pyright: ignore[reportIncompatibleMethodOverride]  # it calls the type of an async method CoroutineType
+        self, conn: "Connection"
+    ) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
+        """Write the request. Raises `aiohttp.ServerDisconnectedError`, before any byte is sent."""
+        if conn.protocol is not None and conn.protocol.should_close:
+            raise aiohttp.ServerDisconnectedError("the server sent a response without a request")
+        self.record_write()
+        return aiohttp.ClientRequest.send(self, conn)
+
+    def record_write(self) -> None:
+        """Do what has to precede the write."""
+
+
+class TrackedRequest(CheckedRequest):
     """A request that records on its call when it is written to a connection."""
 
     def update_proxy(self, proxy: URL | None, proxy_auth: Any, proxy_headers: Any) -> None:
@@ -117,15 +138,11 @@ class TrackedRequest(aiohttp.ClientRequest):
         """
         super().update_proxy(proxy, proxy_auth, None)
 
-    # Not async: one more coroutine per request has a measurable cost.
-    def send(  # pyright: ignore[reportIncompatibleMethodOverride]  # it calls the type of an async method CoroutineType
-        self, conn: "Connection"
-    ) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
-        """Record the write on the current call, then write the request."""
+    def record_write(self) -> None:
+        """Record the write on the current call."""
         call = current_call.get()
         if call is not None:
             call.mark_sent()
-        return aiohttp.ClientRequest.send(self, conn)
 
 
 class ResponseTooLarge(Exception):  # a signal inside the transport, never shown to users
