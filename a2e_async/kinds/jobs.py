@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any, Final, cast, overload
 
 from attrs import evolve, field, frozen
@@ -102,6 +101,8 @@ def _is_misspelt(name: str) -> bool:
 
     Names that differ in digits only are versions of one model: "veo4" is not a misspelt "veo".
     """
+    from difflib import get_close_matches
+
     close = get_close_matches(name, PACKAGED.names(), n=1, cutoff=MISSPELT_RATIO)
     return bool(close) and _without_digits(close[0]) != _without_digits(name)
 

@@ -66,7 +66,7 @@ def _kind(file: Path, name: str, table: Any) -> TaskKind[..., Record]:
         )
     values = {key: READERS[key](value, f"{place}.{key}") for key, value in table.items()}
     kind: TaskKind[..., Record] = TaskKind(name=name, **values)
-    check_kind(kind, place)
+    check_kind(kind, f"{place}.")
     check_name(name, (), place)
     return kind
 

@@ -1,5 +1,6 @@
 """Declarations that cannot be used: one clear error each, with its place."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -175,14 +176,14 @@ BAD_TOML: list[tuple[str, str]] = [
     ("xyz = 1", r"short_film\.xyz: there is no such key\. Known keys: start, "),
     ("input = 'MyInput'", r"short_film\.input: this can be declared in Python only"),
     ("detail = '/a/{id}'", r"short_film\.detail: give the method and the path"),
-    ("detail = 'GET /a/{_id}'", r"short_film: detail: write \{id\}"),
+    ("detail = 'GET /a/{_id}'", r"short_film\.detail: write \{id\}"),
     ("detail = 'GET /a?id=5'", r"short_film\.detail: the query can only take the id"),
-    ("detail = 'GET https://h/{id}'", "short_film: detail: .* has a host"),
+    ("detail = 'GET https://h/{id}'", r"short_film\.detail: .* has a host"),
     ("detail = 5", r"short_film\.detail: must be text"),
     ("detail = { path = '/a/{id}' }", r"short_film\.detail\.method: is required"),
     ("detail = { method = 'GET', paht = '/a' }", r"short_film\.detail\.paht: .* Did you mean path"),
     ("outputs = ['a']", r"short_film\.outputs: must be a table"),
-    ("outputs = { a = 'movie' }", "short_film: outputs: a must be one of video"),
+    ("outputs = { a = 'movie' }", r"short_film\.outputs: a must be one of video"),
     ("media = { a = ['image', 5] }", r"short_film\.media\.a: must be text"),
     ("paging = true", r"short_film\.paging: must be a table, or false"),
     (
@@ -248,3 +249,11 @@ def test_a_file_can_hold_every_field() -> None:
 
     python_only = {"name", "input", "record", "expected_tasks"}
     assert {f.name for f in fields(TaskKind)} == {*READERS} | python_only
+
+
+def test_the_reference_describes_every_field() -> None:
+    """The table of the reference has each field of a declaration, and no other."""
+    page = Path(__file__).parents[2] / "docs" / "reference" / "kinds.md"
+    rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line[:3] == "| `"]
+    described = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert described == {f.name for f in fields(TaskKind)}

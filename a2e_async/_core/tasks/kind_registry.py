@@ -1,7 +1,6 @@
 """The kinds that one client knows (pure)."""
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from attrs import field, frozen
@@ -48,6 +47,8 @@ class KindRegistry:
         """Return a kind by its name. Raises `InvalidInput` that suggests a similar name."""
         kind = self.find(name) if isinstance(name, str) else None
         if kind is None:
+            from difflib import get_close_matches  # rarely needed: clients are created quickly
+
             close = get_close_matches(str(name), self.names(), n=1)
             hint = f"Did you mean {close[0]}? " if close else ""
             first, last = self.packaged[0], self.packaged[-1]

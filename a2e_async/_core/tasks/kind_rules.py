@@ -55,26 +55,27 @@ _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _WEBHOOK_INPUTS: Final = frozenset({"webhook_url", "webhook_token"})
 
 
-def check_kind(given: Any, place: str = "") -> None:
+def check_kind(given: Any, prefix: str = "") -> None:
     """Raise `ConfigurationError` for a kind that cannot be used.
 
-    The message begins with ``place`` (default: the kind) and the field.
+    The message begins with ``prefix`` (default: the name of the kind) and the field.
     """
     if not isinstance(given, TaskKind):
         raise ConfigurationError(f"kinds must contain TaskKind objects, not {given!r:.60}.")
     kind = cast("TaskKind[..., Any]", given)
     name: Any = kind.name
     if not (isinstance(name, str) and name.isascii() and name.isidentifier() and len(name) <= 60):
+        place = prefix.rstrip(".") or f"kind {name!r:.70}"
         raise ConfigurationError(
-            f"{place or f'kind {name!r:.70}'}: the name must be an identifier of at most 60 ASCII "
-            "characters, such as short_film."
+            f"{place}: the name must be an identifier of at most 60 ASCII characters, such as "
+            "short_film."
         )
-    place = place or f"kind {name}"
+    prefix = prefix or f"kind {name}: "
     for field in METHODS:
-        check_endpoint(getattr(kind, field), field, f"{place}: {field}")
-    _check_inputs(kind, place)
-    _check_record(kind, place)
-    _check_numbers(kind, place)
+        check_endpoint(getattr(kind, field), field, f"{prefix}{field}")
+    _check_inputs(kind, prefix)
+    _check_record(kind, prefix)
+    _check_numbers(kind, prefix)
 
 
 def check_endpoint(endpoint: Any, field: str, place: str) -> None:
@@ -141,44 +142,42 @@ def _check_path(path: Any, place: str) -> None:
         )
 
 
-def _check_inputs(kind: "TaskKind[..., Any]", place: str) -> None:
+def _check_inputs(kind: "TaskKind[..., Any]", prefix: str) -> None:
     given: Any = kind.input
     wire_names = {*_WEBHOOK_INPUTS}
     if kind.name_field is not None:
-        _check_name(kind.name_field, f"{place}: name_field")
+        _check_name(kind.name_field, f"{prefix}name_field")
         wire_names.add(kind.name_field)
     cls: type[TaskInput] | None = None
     if given is not None:
         if not (isinstance(given, type) and issubclass(given, TaskInput)):
-            raise ConfigurationError(f"{place}: input must be a subclass of TaskInput, or None.")
+            raise ConfigurationError(f"{prefix}input must be a subclass of TaskInput, or None.")
         cls = given
         if "__attrs_attrs__" not in vars(cls):
-            raise ConfigurationError(
-                f"{place}: {cls.__name__} must be decorated with attrs.define."
-            )
+            raise ConfigurationError(f"{prefix}{cls.__name__} must be decorated with attrs.define.")
         if kind.media:
             raise ConfigurationError(
-                f"{place}: media is for kinds without an input class; declare media in "
+                f"{prefix}media is for kinds without an input class; declare media in "
                 f"{cls.__name__}, as Annotated[MediaInput, AcceptedMedia(…)]."
             )
         for f in input_fields(cls):
             if not f.common:
-                _check_name(f.wire_name, f"{place}: {cls.__name__}.{f.name}")
+                _check_name(f.wire_name, f"{prefix}{cls.__name__}.{f.name}")
                 wire_names.add(f.wire_name)
-        check_constants(cls.constant_fields, f"{place}: {cls.__name__}.constant_fields")
-    check_media(kind.media, f"{place}: media")
+        check_constants(cls.constant_fields, f"{prefix}{cls.__name__}.constant_fields")
+    check_media(kind.media, f"{prefix}media")
     wire_names.update(kind.media)
-    check_constants(kind.constant_fields, f"{place}: constant_fields")
+    check_constants(kind.constant_fields, f"{prefix}constant_fields")
     for name in kind.constant_fields:
         if name in wire_names:
             raise ConfigurationError(
-                f"{place}: constant_fields: {name} is an input as well; remove one of them."
+                f"{prefix}constant_fields: {name} is an input as well; remove one of them."
             )
     if kind.count_input is not None:
-        _check_name(kind.count_input, f"{place}: count_input")
+        _check_name(kind.count_input, f"{prefix}count_input")
         if cls is not None and kind.count_input not in {f.name for f in input_fields(cls)}:
             raise ConfigurationError(
-                f"{place}: count_input: {cls.__name__} has no input {kind.count_input!r:.40}."
+                f"{prefix}count_input: {cls.__name__} has no input {kind.count_input!r:.40}."
             )
 
 
@@ -221,23 +220,23 @@ def check_constants(constants: Any, place: str) -> None:
             raise ConfigurationError(f"{place}: {error}") from None
 
 
-def _check_record(kind: "TaskKind[..., Any]", place: str) -> None:
+def _check_record(kind: "TaskKind[..., Any]", prefix: str) -> None:
     record: Any = kind.record
     if not (isinstance(record, type) and issubclass(record, Record)):
-        raise ConfigurationError(f"{place}: record must be a subclass of Record.")
+        raise ConfigurationError(f"{prefix}record must be a subclass of Record.")
     outputs: Any = kind.outputs
     if not is_sequence(outputs):
         raise ConfigurationError(
-            f"{place}: outputs must be a tuple such as (OutputField('result_url', 'video'),)."
+            f"{prefix}outputs must be a tuple such as (OutputField('result_url', 'video'),)."
         )
     for output in outputs:
         if not isinstance(output, OutputField) or not _is_text(output.field):
-            raise ConfigurationError(f"{place}: outputs: {output!r:.60} is not an OutputField.")
-        check_media_type(output.media, f"{place}: outputs: {output.field}")
+            raise ConfigurationError(f"{prefix}outputs: {output!r:.60} is not an OutputField.")
+        check_media_type(output.media, f"{prefix}outputs: {output.field}")
     for name in ("failure_message_fields", "failure_code_fields"):
-        _check_texts(getattr(kind, name), f"{place}: {name}")
-    check_statuses(kind.statuses, f"{place}: statuses")
-    check_paging(kind.paging, f"{place}: paging")
+        _check_texts(getattr(kind, name), f"{prefix}{name}")
+    check_statuses(kind.statuses, f"{prefix}statuses")
+    check_paging(kind.paging, f"{prefix}paging")
 
 
 def check_statuses(statuses: Any, place: str) -> None:
@@ -273,23 +272,23 @@ def check_paging(paging: Any, place: str) -> None:
     _check_texts(paging.status_filters, f"{place}: status_filters")
 
 
-def _check_numbers(kind: "TaskKind[..., Any]", place: str) -> None:
-    _check_whole(kind.max_batch_size, 1, f"{place}: max_batch_size")
-    _check_whole(kind.max_name_length, 1, f"{place}: max_name_length")
+def _check_numbers(kind: "TaskKind[..., Any]", prefix: str) -> None:
+    _check_whole(kind.max_batch_size, 1, f"{prefix}max_batch_size")
+    _check_whole(kind.max_name_length, 1, f"{prefix}max_name_length")
     timeout: Any = kind.default_timeout
     if not _is_number(timeout) or timeout <= 0:
-        raise ConfigurationError(f"{place}: default_timeout must be a number of seconds above 0.")
+        raise ConfigurationError(f"{prefix}default_timeout must be a number of seconds above 0.")
     usual: Any = kind.typical_duration
     if usual is not None and not (
         is_sequence(usual) and len(usual) == 2 and all(map(_is_number, usual))
     ):
-        raise ConfigurationError(f"{place}: typical_duration must be two numbers of seconds.")
+        raise ConfigurationError(f"{prefix}typical_duration must be two numbers of seconds.")
     for name in ("unreliable_detail", "accepts_webhook", "tested_live"):
         if not isinstance(getattr(kind, name), bool):
-            raise ConfigurationError(f"{place}: {name} must be True or False.")
+            raise ConfigurationError(f"{prefix}{name} must be True or False.")
     for name in ("summary", "start_doc"):
         if not isinstance(getattr(kind, name), str):
-            raise ConfigurationError(f"{place}: {name} must be text.")
+            raise ConfigurationError(f"{prefix}{name} must be text.")
 
 
 def _check_name(name: Any, place: str) -> None:
