@@ -12,11 +12,12 @@ from typing import Any
 
 import psutil
 
+from a2e_async import Job
 from a2e_async._core.batch.batch import BatchServices, JobRunner, run_batch
 from a2e_async._core.journal.recorder import JournalRecorder
 from a2e_async._core.submission.budget import Reservation
 from a2e_async._core.submission.quotes import body_before_upload
-from a2e_async._core.tasks.kind import Job
+from a2e_async._core.tasks.kind import PreparedJob
 from a2e_async.kinds.talking_video import TALKING_VIDEO, TalkingVideoInput
 from a2e_async.models import Record, Status
 from benchmarks.common import Row
@@ -55,16 +56,17 @@ def _jobs(count: int) -> Iterator[Job[Any]]:
 async def _run(count: int) -> tuple[float, float]:
     """Return the peak growth of the process in MiB, and jobs per second."""
 
-    async def start(_: Job[Any]) -> Any:
+    async def start(_: PreparedJob[Any]) -> Any:
         return _Done()
 
-    async def digest(job: Job[Any]) -> str:
-        return hashlib.sha256(repr(body_before_upload(job.input)).encode()).hexdigest()
+    async def digest(job: PreparedJob[Any]) -> str:
+        return hashlib.sha256(repr(body_before_upload(job.kind, job.input)).encode()).hexdigest()
 
     async def nothing(*_: Any) -> Any:
         return None
 
     services = BatchServices(
+        resolve_job=lambda job: job,
         start_job=start,
         input_digest=digest,
         attach_entry=lambda job, entry: None,  # type: ignore[arg-type,return-value]  # never called here
