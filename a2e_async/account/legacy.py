@@ -27,6 +27,7 @@ from a2e_async._core.namespace_helpers import (
     unwrap_response,
     without_none,
 )
+from a2e_async._core.redact import FullUrl
 from a2e_async._core.schema.inputs import MediaInput, MediaSource, check_media, is_url
 from a2e_async._core.submission.calls import ChargedCall
 from a2e_async._core.tasks.kind import check_task_id
@@ -56,7 +57,7 @@ _AVATAR_VIDEO_ADVICE: Final = "Use a2e.avatar_video.get(id), and a2e.attach(ref)
 class UploadPermit:
     """A presigned URL for the upload of one file. Legacy."""
 
-    upload_url: str = field(repr=repr_without_query)
+    upload_url: str = field(repr=repr_without_query, converter=FullUrl)
     """URL for the HTTP PUT, without the API key."""
     key: str | None = None
     """Name of the file in the storage."""

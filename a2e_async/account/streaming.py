@@ -22,6 +22,7 @@ from a2e_async._core.namespace_helpers import (
     legacy_operation,
     unwrap_response,
 )
+from a2e_async._core.redact import HiddenText
 from a2e_async._core.submission.calls import ChargedCall, DeferredCleanup
 from a2e_async._core.tasks.parsing import read_raw_records
 from a2e_async.errors import A2EError, ClientClosed, DecodeError, InvalidRequest, NotFound
@@ -66,7 +67,7 @@ class StreamingRoom:
     """App id for the Agora SDK."""
     channel: str
     """Name of the Agora channel."""
-    token: str = field(repr=False)
+    token: str = field(repr=False, converter=HiddenText)
     """Agora token. Anyone who has it can join the room."""
     uid: int | None
     """User id for the Agora SDK."""

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import attrs
 import pytest
 
 from a2e_async import A2E
@@ -126,6 +127,7 @@ async def test_upload_permit(a2e: A2E, sandbox: Sandbox) -> None:
     assert permit.key.endswith("/a.png")
     assert permit.expires_in == 60
     assert "?" in permit.upload_url
+    assert permit.upload_url.partition("?")[2] not in repr(attrs.asdict(permit))
     assert "?" not in repr(permit)
 
 

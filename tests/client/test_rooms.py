@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 
 from a2e_async import A2E
@@ -58,6 +59,7 @@ async def test_room(a2e: A2E, sandbox: Sandbox, host: str) -> None:
         assert isinstance(room.uid, int)
         assert room.token
         assert_no_secrets(repr(room), room.token)
+        assert_no_secrets(repr(attrs.asdict(room)), room.token)
         await room.set_context("You sell boats.")
         await room.ask("What do you sell?")
         await room.speak("Boats.")
