@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import sys
 import tempfile
 import time
@@ -14,7 +13,6 @@ from a2e_async import A2E
 from benchmarks.common import Row, median, run_child
 
 SIZE = 200 * 1024 * 1024
-BLOCK = os.urandom(1024 * 1024)
 
 SERVE = """
 import asyncio, json, os

@@ -17,6 +17,7 @@ from a2e_async._core.files import part_file
 from a2e_async._core.files.download import Downloader, FileSession
 from a2e_async.errors import ClientClosed, ConfigurationError, InvalidInput, TransferError
 from a2e_async.events import Saved, Transfer
+from a2e_async.models import Output
 
 from .conftest import Fault, Kit, Store, content, open_files_below, out, parts
 
@@ -24,6 +25,11 @@ pytestmark = pytest.mark.anyio
 
 MIB = 1024 * 1024
 DATA = content(3 * MIB + 777)
+
+
+async def fetch(kit: Kit, url: str, path: str | os.PathLike[str]) -> Path:
+    """Download a URL that belongs to no task."""
+    return await Output(url=url, source=kit.down).save(path)
 
 
 def ranges(store: Store) -> list[str | None]:
@@ -385,21 +391,20 @@ async def test_downloads_without_ref_never_cover_each_other(
     store: Store, kit: Kit, tmp_path: Path
 ) -> None:
     urls = [store.put(f"/{n}/result.mp4", content(1000, n)) for n in range(3)]
-    saved = await asyncio.gather(*(kit.down.fetch_url(u, tmp_path) for u in urls))
+    saved = await asyncio.gather(*(fetch(kit, url, tmp_path) for url in urls))
     assert len(set(saved)) == 3
     for n, path in enumerate(saved):
         assert path.read_bytes() == content(1000, n)
-    again = await kit.down.fetch_url(urls[0], f"{tmp_path}/more/")
+    again = await fetch(kit, urls[0], f"{tmp_path}/more/")
     assert again == tmp_path / "more" / "result.mp4"
 
 
-async def test_fetch_url_refuses(store: Store, kit: Kit, tmp_path: Path) -> None:
-    for url in ("ftp://x/y", "/etc/passwd", "http://"):
-        with pytest.raises(InvalidInput):
-            await kit.down.fetch_url(url, tmp_path / "x")
+async def test_a_url_that_cannot_be_renewed(store: Store, kit: Kit, tmp_path: Path) -> None:
+    url = store.url + "/none"
+    kit.fresh.append(url)  # a client returns an output without a task as it is
     with pytest.raises(TransferError, match="no longer available"):
-        await kit.down.fetch_url(store.url + "/none", tmp_path / "x")
-    assert kit.renewed == []
+        await fetch(kit, url, tmp_path / "x")
+    assert kit.renewed == [url]
 
 
 async def test_target_is_a_directory(store: Store, kit: Kit, tmp_path: Path) -> None:
@@ -419,7 +424,7 @@ async def test_a_path_without_a_name(store: Store, kit: Kit, path: str) -> None:
         await kit.down.save(out(url), Path(path), directory=False)
     assert caught.value.field == "path"
     with pytest.raises(InvalidInput):
-        await kit.down.fetch_url(url, "")
+        await fetch(kit, url, "")
     assert store.seen == []
 
 
@@ -483,12 +488,13 @@ async def test_a_disk_that_really_is_full(store: Store, kit: Kit, tmp_path: Path
     script = (
         "import asyncio, pathlib, resource, sys\n"
         "from a2e_async.errors import TransferError\n"
+        "from a2e_async.models import Output\n"
         "from a2e_async._core.files.download import Downloader, FileSession\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1500000, 1500000))\n"
         "async def main():\n"
         "    files = FileSession()\n"
         "    try:\n"
-        "        await Downloader(files, None).fetch_url(*sys.argv[1:])\n"
+        "        await Output(url=sys.argv[1], source=Downloader(files, None)).save(sys.argv[2])\n"
         "    except TransferError as error:\n"
         "        print(error)\n"
         "    await files.aclose()\n"
@@ -511,7 +517,11 @@ async def test_a_killed_process_leaves_a_part_to_resume(
     script = (
         "import asyncio, sys\n"
         "from a2e_async._core.files.download import Downloader, FileSession\n"
-        "asyncio.run(Downloader(FileSession(), None).fetch_url(*sys.argv[1:]))\n"
+        "from a2e_async.models import Output\n"
+        "async def main():\n"
+        "    output = Output(url=sys.argv[1], source=Downloader(FileSession(), None))\n"
+        "    await output.save(sys.argv[2])\n"
+        "asyncio.run(main())\n"
     )
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", script, url, tmp_path / "a.mp4"
@@ -524,7 +534,7 @@ async def test_a_killed_process_leaves_a_part_to_resume(
     size = left.stat().st_size
     assert MIB <= size <= 2 * MIB
     assert left.read_bytes() == DATA[:size]
-    await kit.down.fetch_url(url, tmp_path / "a.mp4")
+    await fetch(kit, url, tmp_path / "a.mp4")
     assert ranges(store)[-1] == f"bytes={size}-"
     assert (tmp_path / "a.mp4").read_bytes() == DATA
 

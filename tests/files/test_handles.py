@@ -20,13 +20,15 @@ DATA = content(100_000)
 SCRIPT = """
 import asyncio, pathlib, resource, sys
 from a2e_async._core.files.download import Downloader, FileSession
+from a2e_async.models import Output
 
 async def main():
     files = FileSession()
     down = Downloader(files, None)
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
     names = [f"{n}.mp4" for n in range(100)]
-    saves = [down.fetch_url(f"{sys.argv[1]}/{n}", pathlib.Path(sys.argv[2], n)) for n in names]
+    outputs = [Output(url=f"{sys.argv[1]}/{n}", source=down) for n in names]
+    saves = [out.save(pathlib.Path(sys.argv[2], name)) for out, name in zip(outputs, names)]
     done = await asyncio.gather(*saves, return_exceptions=True)
     await files.aclose()
     for error in [each for each in done if isinstance(each, Exception)]:

@@ -18,7 +18,6 @@ from a2e_async.errors import BudgetExceeded
 KINDS = ("dubbing", "veo")
 REFS = [f"dubbing:{n:024x}" for n in range(6)]
 KEYS = ("a", "b")
-ANY_REF = st.sampled_from(REFS)
 TOLD: st.SearchStrategy[Any] = st.one_of(
     st.integers(0, 12),
     st.integers(-(2**80), -1),

@@ -1,12 +1,13 @@
 """Start responses, lists, and the samples of the API's reference."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from attrs import evolve
 
 from a2e_async._core.http.envelope import MAX_JSON_DEPTH
-from a2e_async._core.schema.record_decoder import model_drift
+from a2e_async._core.schema.record_decoder import RecordDecoder
 from a2e_async._core.tasks.parsing import (
     MAX_STALE_PAGES,
     ListEndDetector,
@@ -188,6 +189,19 @@ IMAGE_SAMPLE: dict[str, Any] = {
 }
 # Inputs that the record may echo; no sample shows them.
 NOT_SEEN = ("end_image_url", "lora", "model_type", "model_version", "video_time")
+
+
+def model_drift(reader: RecordDecoder, raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the differences between ``raw`` and the model, one line each."""
+    own, extra = reader.decode(raw)
+    return tuple(
+        f"{name}: wrong type {type(value).__name__}"
+        if name in reader.modelled_names
+        else f"{name}: not modelled"
+        for name, value in sorted(extra.items())
+    ) + tuple(
+        f"{f.name}: missing" for f in reader.fields if f.name not in own and f.wire not in raw
+    )
 
 
 @pytest.mark.parametrize(

@@ -366,22 +366,6 @@ class Downloader:
         """
         return self._open(output)
 
-    @hide_frames
-    async def fetch_url(self, url: str, path: str | os.PathLike[str]) -> Path:
-        """Download any URL as `save` does; an expired URL cannot be renewed.
-
-        Raises `InvalidInput` if ``url`` is not an http(s) URL, and `TransferError`.
-        """
-        try:
-            verbatim_url(url)
-        except InvalidUrl as error:
-            raise InvalidInput(f"The URL cannot be fetched: {error}.", field="url") from None
-        with self.files.track_transfer():
-            into = os.fspath(path).endswith(("/", os.sep)) or await self.files.run(
-                os.path.isdir, path
-            )
-            return await self._save(Output(url=url), Path(path), into, None)
-
     def _stream(self, output: Output, renew: RenewUrl | None, **options: Any) -> HttpDownload:
         return HttpDownload(self.files, output, suggest_filename(output, None), renew, **options)
 

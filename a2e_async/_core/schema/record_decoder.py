@@ -245,16 +245,3 @@ def _decode_slowly(
             except (TypeError, ValueError, AttributeError, LookupError, OverflowError, OSError):
                 pass
         extra[wire] = value
-
-
-def model_drift(reader: RecordDecoder, raw: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the differences between ``raw`` and the model, one line each. For tests."""
-    own, extra = reader.decode(raw)
-    return tuple(
-        f"{name}: wrong type {type(value).__name__}"
-        if name in reader.modelled_names
-        else f"{name}: not modelled"
-        for name, value in sorted(extra.items())
-    ) + tuple(
-        f"{f.name}: missing" for f in reader.fields if f.name not in own and f.wire not in raw
-    )

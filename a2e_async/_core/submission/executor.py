@@ -17,7 +17,11 @@ from a2e_async._core.journal.recorder import recovery_from_entry
 from a2e_async._core.redact import excerpt
 from a2e_async._core.schema.inputs import MediaInput
 from a2e_async._core.submission.attempt import StartAttempt
-from a2e_async._core.submission.quotes import body_before_upload, price_may_depend_on_duration
+from a2e_async._core.submission.quotes import (
+    FetchPrice,
+    body_before_upload,
+    price_may_depend_on_duration,
+)
 from a2e_async._core.submission.recovery_match import (
     MIN_AGE_FOR_RESEND,
     SHORT_SCAN_DELAYS,
@@ -49,7 +53,6 @@ if TYPE_CHECKING:
     from a2e_async._core.journal.recorder import JournalRecorder
     from a2e_async._core.submission.admission import AdmissionControl
     from a2e_async._core.submission.budget import BudgetQueue, PricedCall, Reservation
-    from a2e_async._core.submission.quotes import FetchPrice
     from a2e_async.models import OutputSource
 
 logger = logging.getLogger("a2e_async.submission")
@@ -90,7 +93,7 @@ class StartExecutor:
         recorder: "JournalRecorder | None",
         resend: bool,
         webhook: WebhookTarget | None,
-        fetch_price: "FetchPrice | None",
+        fetch_price: FetchPrice | None,
         budget_queue: "BudgetQueue",
         emitter: "EventEmitter | None",
         on_unclaimed: Callable[[Task[Any]], None],

@@ -1,17 +1,14 @@
 """Price quotes for starts whose local files are not uploaded yet."""
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
 
 from a2e_async._core.schema.inputs import AcceptedMedia, TaskInput, clean_url, is_url
+from a2e_async._core.tasks.kind import TaskKind
 from a2e_async.models import Output
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
-    from a2e_async._core.tasks.kind import TaskKind
-
-    FetchPrice = Callable[[str, Mapping[str, Any]], Awaitable[int | None]]
-    """Requests the price of a call (coins) by its path and body; None if none is quoted."""
+FetchPrice = Callable[[str, Mapping[str, Any]], Awaitable[int | None]]
+"""Requests the price of a call (coins) by its path and body; None if none is quoted."""
 
 PLACEHOLDER_URL: Final = "https://example.invalid/not-uploaded"
 """Replaces the URL of a file that is not uploaded in a quote request.
@@ -20,7 +17,7 @@ The host is reserved and never resolves, so the service cannot mistake it for a 
 """
 
 
-def body_before_upload(kind: "TaskKind[..., Any]", inputs: TaskInput) -> dict[str, Any]:
+def body_before_upload(kind: TaskKind[..., Any], inputs: TaskInput) -> dict[str, Any]:
     """Return a start's body with placeholders for files that are not uploaded."""
     urls = {
         (f.name, place): clean_url(value, f.name)

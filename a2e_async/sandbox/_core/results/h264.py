@@ -7,12 +7,8 @@ no prediction, but every decoder reads it. Clauses refer to ITU-T H.264.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 import attrs
-
-MACROBLOCK_PIXELS: Final = 16
-"""The edge of a macroblock in pixels."""
 
 YCbCr = tuple[int, int, int]
 """Y, Cb, Cr of a flat macroblock; each 1 to 255."""
