@@ -32,7 +32,13 @@ ALLOWED: Final = {
     "a2e_async/kinds/*.py": {
         "variable *": "fields of inputs and records: cattrs and users read them"
     },
-    "a2e_async/cli/*.py": dict.fromkeys(("HELP", "completion", "doctor", "mcp", "list_tasks"), "a command, which `cli/app.py` imports by name"),
+    "a2e_async/cli/*.py": {
+        "HELP": "the help of a command, which `cli/app.py` imports by name",
+        "completion": "a command, imported by name",
+        "doctor": "a command, imported by name",
+        "list_tasks": "a command, imported by name",
+        "mcp": "a command, imported by name",
+    },
     "a2e_async/*.py": {
         "__getattr__": "Python calls it for a module",
         "__dir__": "Python calls it for a module",
