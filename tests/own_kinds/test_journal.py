@@ -54,7 +54,7 @@ async def test_a_client_without_the_kind_skips_and_keeps_its_entries(
     journal = str(tmp_path / "jobs.db")
     first = make_client(sandbox, journal=journal)
     for n in range(3):
-        await first.kind("short_film").start(prompt=f"{n}", key=f"film {n}")
+        await first.kind("short_film").start(prompt=f"{n}", key=f"call:{n}")
     sandbox.faults.drop_before_accept("echo_list")
     with pytest.raises(StartOutcomeUnknown):
         await first.kind("echo_list").start(sound=WAV, key="lost")
@@ -75,9 +75,9 @@ async def test_a_client_without_the_kind_skips_and_keeps_its_entries(
     # The other client is still open: it must hold no lease on entries that it cannot continue.
     second = make_client(sandbox, journal=journal)
     assert {task.key for task in await collect(second.unfinished())} == {
-        "film 0",
-        "film 1",
-        "film 2",
+        "call:0",
+        "call:1",
+        "call:2",
     }
     assert [recovery.kind for recovery in second.unknown()] == ["echo_list"]
 

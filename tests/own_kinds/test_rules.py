@@ -8,7 +8,7 @@ import pytest
 from attrs import define, evolve, fields
 
 from a2e_async import A2E
-from a2e_async.errors import ConfigurationError
+from a2e_async.errors import ConfigurationError, InvalidInput
 from a2e_async.kinds import (
     Endpoint,
     ListPaging,
@@ -164,6 +164,31 @@ def test_the_check_of_the_service_stays_on() -> None:
     kept = evolve(FILM, constant_fields={"force_generate": False})
     A2E("key", kinds=[kept])
     assert kept.request_body(kept.build_input({}), {}) == {"force_generate": False}
+
+
+def test_what_a_class_writes_into_the_body_is_checked() -> None:
+    """A class of the user's own cannot send what no input may hold."""
+
+    @define(kw_only=True)
+    class Sly(TaskInput):
+        look: Any = None
+
+        def to_wire(self, urls: Any) -> dict[str, Any]:
+            """Add a field that is not declared."""
+            return {**super().to_wire(urls), "force_generate": True}
+
+    kind = evolve(FILM, input=Sly, media={}, constant_fields={})
+    A2E("key", kinds=[kind])
+    with pytest.raises(InvalidInput, match="safety check"):
+        kind.request_body(kind.build_input({}), {})
+
+    @define(kw_only=True)
+    class Deep(TaskInput):
+        look: Any = None
+
+    kind = evolve(kind, input=Deep)
+    with pytest.raises(InvalidInput, match=r"look: .* safety check"):
+        kind.request_body(kind.build_input({"look": [{"skip_face_mask": 1}]}), {})
 
 
 TOML = """

@@ -246,10 +246,9 @@ class TaskKind(Generic[InputsP, RecordT]):
         if self.is_packaged:
             return body
         self._refuse_constants(inputs.extra or {})
-        for name in type(inputs).constant_fields:
-            body.pop(name, None)
-        check_body(body)
-        return {**body, **type(inputs).constant_fields, **self.sent_constants}
+        body |= self.sent_constants
+        check_body({name: v for name, v in body.items() if not _keeps_check_on(name, v)})
+        return body
 
     def _refuse_constants(self, given: Mapping[str, Any]) -> None:
         for name in given:
@@ -374,6 +373,10 @@ class PreparedJob(Generic[R]):
     def meta(self) -> Mapping[str, Any] | None:
         """Your own values for the start."""
         return self.input.meta
+
+
+def _keeps_check_on(name: str, value: Any) -> bool:
+    return name == FORCED_GENERATION and value is False
 
 
 def check_task_id(id: Any) -> str:

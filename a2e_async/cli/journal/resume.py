@@ -157,7 +157,8 @@ async def _report_unfinished(
 
     An entry of a kind that is not declared is reported as not handled.
     """
-    if known_kinds().find(entry.kind) is None and not is_call_key(entry.key):
+    is_call = entry.own_key and is_call_key(entry.key)
+    if known_kinds().find(entry.kind) is None and not is_call:
         found.undeclared += 1
         context.printer.error(
             f"{entry.key}: this command does not know the kind {entry.kind}; name the file that "
