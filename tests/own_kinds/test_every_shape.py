@@ -9,6 +9,7 @@ from a2e_async.errors import NotFound
 from a2e_async.kinds import TaskKind, kind_named, kind_names, load_kinds
 from tests.contract.samples import SAMPLES
 from tests.hostile import Fault, HostileServer, Step
+from tests.hostile.catalogue import LOST
 from tests.hostile.kinds import KINDS as HOSTILE
 
 from .conftest import MakeClient
@@ -109,3 +110,19 @@ async def test_a_lost_start_is_found_and_never_paid_twice(
     task = await a2e.kind(own_name(name)).start(**body_of(name), key="k")
     assert len(hostile.ledger.of(name)) == 1
     assert {*task.ids} <= {*hostile.ledger.of(name)[0].ids}
+
+
+@pytest.mark.parametrize("fault", LOST, ids=lambda fault: fault.name)
+async def test_no_lost_response_charges_a_declared_kind_twice(
+    hostile: HostileServer, make_client: MakeClient, toml: Path, tmp_path: Path, fault: Fault
+) -> None:
+    """Whatever comes back: one accepted start, its task in the journal, also after a restart."""
+    journal = str(tmp_path / "jobs.db")
+    hostile.faults.add(Step.START, fault, times=1)
+    for _ in range(2):
+        a2e = make_client(hostile, kinds=toml, journal=journal)
+        task = await a2e.kind("own_dubbing").start(**body_of("dubbing"), key="k")
+        (accepted,) = hostile.ledger.of("dubbing")
+        assert task.ids == accepted.ids
+        assert [found.ref async for found in a2e.unfinished()] == [task.ref]
+        await a2e.aclose()
