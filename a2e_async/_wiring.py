@@ -88,15 +88,15 @@ class ClientComponents:
         async def delete_one(kind: TaskKind[..., Any], id: str) -> None:
             await delete_record(made, kind, id)
 
-        room = evolve(
+        context = evolve(
             self.base_context,
             tasks=evolve(self.base_context.tasks, delete=delete_one, tenant=caller),
             request_timeout=request_timeout,
             start_timeout=start_timeout,
             priority=priority,
         )
-        presign_for = _presign_factory(self.session, room.request_options(), self.recorder)
-        made = evolve(room, files=room.files.with_presign(presign_for))
+        presign_for = _presign_factory(self.session, context.request_options(), self.recorder)
+        made = evolve(context, files=context.files.with_presign(presign_for))
         return made
 
     def wrap_output_source(self, wrap: Callable[[OutputSource], OutputSource]) -> None:
@@ -175,12 +175,12 @@ def build_components(
 ) -> ClientComponents:
     """Create the components of a new client. No I/O; no running loop is needed."""
     emit = _never_raising(on_event) if on_event is not None else None
-    teller = None if emit is None else EventEmitter(emit)
+    emitter = None if emit is None else EventEmitter(emit)
     proxy = None if proxy is None else check_proxy(proxy)
-    pacer = _make_rate_limiter(account, rate, burst, journal, emit or _ignore_event)
+    rate_limiter = _make_rate_limiter(account, rate, burst, journal, emit or _ignore_event)
     session = ApiSession(
         account,
-        rate_limiter=pacer,
+        rate_limiter=rate_limiter,
         connection_limiter=ConnectionLimiter(max_connections),
         policy=retry or RetryPolicy(),
         request_timeout=request_timeout,
@@ -192,7 +192,7 @@ def build_components(
     )
     file_session = FileSession(trust_env=trust_env, proxy=proxy, emit=emit, user_agent=USER_AGENT)
 
-    async def look(name: str, id: str) -> Record:
+    async def find_source(name: str, id: str) -> Record:
         record: Record = await find_record(base, kinds.named(name), id)
         return record
 
@@ -201,25 +201,27 @@ def build_components(
 
     budgets = () if budget is None else (budget,)
     downloader = Downloader(file_session, renew)
-    book = None
+    recorder = None
     if journal is not None:
-        book = JournalRecorder(journal, account.label, former_account=account.key_label)
-        downloader.on_saved = book.record_saved_file
+        recorder = JournalRecorder(journal, account.label, former_account=account.key_label)
+        downloader.on_saved = recorder.record_saved_file
     queue = BudgetQueue()
-    presign_for = _presign_factory(session, {"timeout": request_timeout}, book)
-    uploader = Uploader(file_session, presign_for(Reservation(budgets)), emit=emit, records=book)
-    files = FileTransfers(uploader, downloader, look, presign_for, budgets, queue)
+    presign_for = _presign_factory(session, {"timeout": request_timeout}, recorder)
+    uploader = Uploader(
+        file_session, presign_for(Reservation(budgets)), emit=emit, records=recorder
+    )
+    files = FileTransfers(uploader, downloader, find_source, presign_for, budgets, queue)
 
     poller = Poller(
         session,
         interval=poll_interval,
         poll_rate=poll_rate,
         request_timeout=request_timeout,
-        is_rate_limited=lambda: pacer.remaining_hold(session.loop_time()) > 0,
-        emitter=teller,
+        is_rate_limited=lambda: rate_limiter.remaining_hold(session.loop_time()) > 0,
+        emitter=emitter,
         webhooks=webhook_target is not None,
         listen_to_all=None if journal is None else journal.watch_all,
-        rate_share=pacer.poll_share,
+        rate_share=rate_limiter.poll_share,
         peers=_find_peers(account, journal),
         kind_named=kinds.named,
     )
@@ -236,8 +238,8 @@ def build_components(
         mark_claimed=lambda task: starter.mark_claimed(task),
         on_handle_dropped=lambda task: starter.on_handle_dropped(task),
         delete=delete_one,
-        record_end=_end_recorder(budgets, None if book is None else book.record_end),
-        record_delivered=None if book is None else book.record_acknowledged,
+        record_end=_end_recorder(budgets, None if recorder is None else recorder.record_end),
+        record_delivered=None if recorder is None else recorder.record_acknowledged,
     )
     starter = StartRegistry(
         session,
@@ -248,24 +250,24 @@ def build_components(
         # Other clients start jobs of the same account: a name that the user gave does not prove
         # that a task is this client's.
         mark_names=mark_names or getattr(journal, "shared", False),
-        recorder=book,
+        recorder=recorder,
         resend=resend_unknown,
         webhook=webhook_target,
         fetch_price=ask_price,
         budget=budget,
         budget_queue=queue,
         max_unfinished=max_unfinished,
-        emitter=teller,
+        emitter=emitter,
     )
     starter.output_source = downloader
     charged = ChargedCalls(
         session,
         poller,
-        recorder=book,
+        recorder=recorder,
         fetch_price=ask_price,
         budgets=budgets,
         budget_queue=queue,
-        emitter=teller,
+        emitter=emitter,
     )
     base = RequestContext(
         kinds=kinds,
@@ -286,10 +288,10 @@ def build_components(
         poller=poller,
         start_registry=starter,
         charged_calls=charged,
-        recorder=book,
+        recorder=recorder,
         budgets=budgets,
-        webhooks=Webhooks(webhook_target, poller, book),
-        emitter=teller,
+        webhooks=Webhooks(webhook_target, poller, recorder),
+        emitter=emitter,
         base_context=base,
     )
 
@@ -339,7 +341,7 @@ class _PresignCall:
                     was_sent = True
                     sent()
 
-                answer = await self.session.request(
+                response = await self.session.request(
                     "POST",
                     PRESIGN_PATH,
                     json=dict(body),
@@ -355,7 +357,7 @@ class _PresignCall:
         self.coins += coins
         if self.recorder is not None:
             await self.recorder.record_upload_cost(coins)
-        return answer.data if is_mapping(answer.data) else {}
+        return response.data if is_mapping(response.data) else {}
 
 
 def _presign_factory(
@@ -363,8 +365,8 @@ def _presign_factory(
 ) -> PresignFactory:
     """Return a function that creates presigners with these request options."""
 
-    def presign_for(held: Reservation) -> _PresignCall:
-        return _PresignCall(session, options, held, recorder)
+    def presign_for(reservation: Reservation) -> _PresignCall:
+        return _PresignCall(session, options, reservation, recorder)
 
     return presign_for
 
@@ -385,8 +387,8 @@ def _make_rate_limiter(
 
 def _find_peers(account: Account, journal: Journal | None) -> PeerGroup | None:
     """Return the group of clients of the account, if the journal offers one."""
-    crew: Callable[[str], PeerGroup] | None = getattr(journal, "peers", None)
-    return None if crew is None else crew(account.label)
+    peer_group_of: Callable[[str], PeerGroup] | None = getattr(journal, "peers", None)
+    return None if peer_group_of is None else peer_group_of(account.label)
 
 
 def open_journal(journal: Any) -> Journal:

@@ -110,7 +110,7 @@ class A2E(Namespaces):
             *((("rate", rate),) if rate is not None else ()),
         ):
             _check_positive(name, value)
-        for name, value, wanted, fine in (
+        for name, value, wanted, is_valid in (
             ("burst", burst, "at least 1", burst >= 1),
             (
                 "max_connections",
@@ -129,7 +129,7 @@ class A2E(Namespaces):
             ("on_event", on_event, "a function", on_event is None or callable(on_event)),
             ("proxy", proxy, "a URL", proxy is None or isinstance(proxy, str)),
         ):
-            if not fine:
+            if not is_valid:
                 raise ConfigurationError(f"{name} must be {wanted}, got {redact(repr(value)):.60}.")
         secret = None
         if webhook_url is not None:
@@ -190,8 +190,8 @@ class A2E(Namespaces):
     @property
     def journal(self) -> "Journal | None":
         """The client's journal, or None: its entries, and the coins spent by day and kind."""
-        book = self._components.recorder
-        return None if book is None else book.journal
+        recorder = self._components.recorder
+        return None if recorder is None else recorder.journal
 
     @property
     def closed(self) -> bool:
@@ -225,12 +225,12 @@ class A2E(Namespaces):
                 _check_positive(name, value)
         if priority is not None and not isinstance(priority, IntEnum):
             raise ConfigurationError(f"priority must be a Priority, got {priority!r:.60}.")
-        room = self._context
+        context = self._context
         return self._with_context(
-            room.request_timeout if request_timeout is None else request_timeout,
-            room.start_timeout if start_timeout is None else start_timeout,
-            room.priority if priority is None else priority,
-            room.tasks.tenant,
+            context.request_timeout if request_timeout is None else request_timeout,
+            context.start_timeout if start_timeout is None else start_timeout,
+            context.priority if priority is None else priority,
+            context.tasks.tenant,
         )
 
     def for_caller(
@@ -250,11 +250,13 @@ class A2E(Namespaces):
         """
         from a2e_async._core.tasks.tenant import validate_tenant
 
-        made = validate_tenant(caller, max_unfinished, max_wait)
-        room = self._context
+        tenant = validate_tenant(caller, max_unfinished, max_wait)
+        context = self._context
         # Starts only wait for slots once at least one caller or a cap exists.
-        room.starter.admission.enabled = True
-        return self._with_context(room.request_timeout, room.start_timeout, room.priority, made)
+        context.starter.admission.enabled = True
+        return self._with_context(
+            context.request_timeout, context.start_timeout, context.priority, tenant
+        )
 
     def _wrap_output_source(self, wrap_source: "Callable[[OutputSource], OutputSource]") -> None:
         """Wrap the source that downloads outputs (for a client that was just created)."""
@@ -293,10 +295,10 @@ class A2E(Namespaces):
         """
         from a2e_async.account.raw_request import send_raw_request
 
-        answer = await send_raw_request(
+        response = await send_raw_request(
             self._context, method, path, params=params, json=json, charged=charged
         )
-        return self._components.session.redact_key(answer)
+        return self._components.session.redact_key(response)
 
     def attach(self, ref: str) -> "Task[Any]":
         """Return the handle of a task by its ``ref``, in any process, without a request."""
@@ -373,36 +375,39 @@ class A2E(Namespaces):
         from a2e_async.kinds.operations import request_quote
 
         validate_batch_options(limit, retry_failed, dry_run)
-        room, own = self._context, as_budget(budget)
-        held = reservation_for(*self._components.budgets, own)
-        services = with_budgets(room.tasks, reservation_for(own).budgets)
-        desk = BatchServices(
-            resolve_job=partial(resolve_job, room.kinds),
-            start_job=lambda job: room.starter.start(
+        context, own = self._context, as_budget(budget)
+        reservation = reservation_for(*self._components.budgets, own)
+        task_services = with_budgets(context.tasks, reservation_for(own).budgets)
+        services = BatchServices(
+            resolve_job=partial(resolve_job, context.kinds),
+            start_job=lambda job: context.starter.start(
                 job.kind,
                 job.input,
-                timeout=room.start_timeout,
-                services=services,
+                timeout=context.start_timeout,
+                services=task_services,
                 budget=own,
             ),
-            input_digest=lambda job: room.starter.input_digest(job.kind, job.input),
-            input_and_file_digests=lambda job: room.starter.input_and_file_digests(
+            input_digest=lambda job: context.starter.input_digest(job.kind, job.input),
+            input_and_file_digests=lambda job: context.starter.input_and_file_digests(
                 job.kind, job.input
             ),
-            fetch_price=lambda path, body: request_quote(room, path, body),
-            attach_entry=lambda job, entry: room.starter.attach(job.kind, entry),
+            fetch_price=lambda path, body: request_quote(context, path, body),
+            attach_entry=lambda job, entry: context.starter.attach(job.kind, entry),
             recorder=self._components.recorder,
         )
-        place = None if download_to is None else local_path(download_to, "download_to")
+        directory = None if download_to is None else local_path(download_to, "download_to")
         worker: JobProcessor = JobRunner(
-            services=desk, retry_failed=retry_failed, download_to=place, reservation=held
+            services=services,
+            retry_failed=retry_failed,
+            download_to=directory,
+            reservation=reservation,
         )
         if dry_run:
             worker = DryRunPlanner(
-                services=desk,
+                services=services,
                 retry_failed=retry_failed,
-                download_to=place,
-                reservation=held,
+                download_to=directory,
+                reservation=reservation,
             )
         return run_batch(worker, jobs, limit=limit)
 
@@ -421,14 +426,14 @@ class A2E(Namespaces):
         """
         from a2e_async._core.submission.resume import iter_unfinished
 
-        book = self._components.recorder
-        if book is None:
+        recorder = self._components.recorder
+        if recorder is None:
             raise ConfigurationError(
                 "unfinished() needs a journal: create the client with A2E(journal='jobs.db')."
             )
         self._components.check_open()
         found = iter_unfinished(
-            book,
+            recorder,
             self._context.starter,
             self._context.charged,
             self._context.kinds.find,
@@ -494,8 +499,8 @@ class A2E(Namespaces):
 
 
 def _check_positive(name: str, value: Any) -> None:
-    fine = isinstance(value, int | float) and not isinstance(value, bool)
-    if not fine or not math.isfinite(value) or value <= 0:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or value <= 0:
         raise ConfigurationError(f"{name} must be a number above 0, got {value!r:.60}.")
 
 

@@ -166,8 +166,8 @@ class ApiError(A2EError):
     ) -> None:
         shown = f"HTTP {http_status}" if code is None else f"HTTP {http_status}, code {code}"
         trace = f" [trace {trace_id}]" if trace_id else ""
-        said = message.strip() or "no reason given"
-        text = f"{method} {path}: {said} ({shown}){trace}."
+        reason = message.strip() or "no reason given"
+        text = f"{method} {path}: {reason} ({shown}){trace}."
         super().__init__(f"{text} {advice}" if advice else text)
         self.http_status = http_status
         self.code = code

@@ -52,11 +52,11 @@ async def measure(rounds: int) -> dict[str, list[float]]:
                 for round_ in range(rounds + 1):
                     plain = await _plain(bare, url, Path(folder) / "plain.mp4")
                     lags: list[float] = []
-                    watch = asyncio.create_task(_lag(lags))
+                    lag_task = asyncio.create_task(_lag(lags))
                     before = time.perf_counter()
                     saved = await a2e.files.download(url, Path(folder) / f"ours-{round_}.mp4")
                     ours = SIZE / 2**20 / (time.perf_counter() - before)
-                    watch.cancel()
+                    lag_task.cancel()
                     size = saved.stat().st_size  # outside of what is measured
                     assert size == SIZE
                     saved.unlink()  # outside of what is measured

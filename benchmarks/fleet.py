@@ -53,26 +53,26 @@ def run(short: bool) -> list[Row]:
     with Server(durable=True) as postgres, ThreadPoolExecutor(len(plans) if short else 3) as pool:
         urls = [postgres.url() for _ in plans]
         found = pool.map(lambda plan, url: _requests_per_second(url, *plan, seconds), plans, urls)
-        looks = dict(zip(plans, found, strict=True))
+        rates = dict(zip(plans, found, strict=True))
         turns = 500 if short else 5_000
         shared, alone = asyncio.run(_seconds_per_turn(postgres.url(), turns))
         entries = 500 if short else 5_000
         intents = asyncio.run(_intents_per_second(PostgresJournal(postgres.url()), entries))
     with tempfile.TemporaryDirectory() as home:
         file = asyncio.run(_intents_per_second(SqliteJournal(Path(home, "jobs.db")), entries))
-    keep("fleet", {"looks_per_s": {f"{t}/{w}": value for (t, w), value in looks.items()}})
+    keep("fleet", {"looks_per_s": {f"{t}/{w}": value for (t, w), value in rates.items()}})
     return [
         *(
             Row(
                 what=f"requests/s for {tasks:,} unfinished tasks, {workers} workers",
                 peer="one worker",
-                peer_value=f"{looks[tasks, 1]:.2f}",
+                peer_value=f"{rates[tasks, 1]:.2f}",
                 ours=f"{calls:.2f}",
-                ratio=calls / looks[tasks, 1],
+                ratio=calls / rates[tasks, 1],
                 goal="<= 1.10x",
-                reached=calls <= 1.1 * looks[tasks, 1],
+                reached=calls <= 1.1 * rates[tasks, 1],
             )
-            for (tasks, workers), calls in looks.items()
+            for (tasks, workers), calls in rates.items()
             if workers > 1
         ),
         Row(
@@ -128,11 +128,11 @@ async def _seconds_per_turn(url: str, turns: int) -> tuple[float, float]:
     shared = journal.limiter(1e6, 1e6, "account", lambda _: None)
     alone = RateLimiter(1e6, 1e6)
     found: list[float] = []
-    for pacer in (shared, alone):
-        await pacer.acquire()
+    for rate_limiter in (shared, alone):
+        await rate_limiter.acquire()
         began = time.perf_counter()
         for _ in range(turns // WRITERS):
-            await asyncio.gather(*(pacer.acquire() for _ in range(WRITERS)))
+            await asyncio.gather(*(rate_limiter.acquire() for _ in range(WRITERS)))
         found.append((time.perf_counter() - began) / turns)
     await journal.aclose()
     return found[0], found[1]

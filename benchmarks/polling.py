@@ -46,7 +46,7 @@ async def measure(
 ) -> dict[str, float]:
     """Return polls per job, mean and p95 delay (service seconds), jobs, mean in flight."""
     delays: list[float] = []
-    flights: list[int] = []
+    in_flight_counts: list[int] = []
     with Sandbox(speed=SPEED, seed=1, durations={kind: duration}) as sandbox:
         async with A2E(
             sandbox.api_key,
@@ -62,7 +62,7 @@ async def measure(
                 await task
                 finished.append((task.ids[0], time.time()))
 
-            def looks() -> int:
+            def polls() -> int:
                 calls = sandbox.calls
                 roles = ("batch_detail", "detail", "list", "list_processing")
                 return sum(calls[role, kind] for role in roles)
@@ -70,11 +70,11 @@ async def measure(
             loop = asyncio.get_running_loop()
             begin = loop.time()
             gap = MEAN / in_flight / SPEED
-            started = looks_before = 0
+            started = polls_before = 0
             counting = False
             while (now := loop.time() - begin) < (warm_up + measured) / SPEED:
                 if not counting and now >= warm_up / SPEED:
-                    counting, looks_before = True, looks()
+                    counting, polls_before = True, polls()
                     finished.clear()
                 while started * gap <= now:
                     started += 1
@@ -82,9 +82,9 @@ async def measure(
                     running.add(one)
                     one.add_done_callback(running.discard)
                 if counting:
-                    flights.append(len(running))
+                    in_flight_counts.append(len(running))
                 await asyncio.sleep(gap)
-            calls = looks() - looks_before
+            calls = polls() - polls_before
             done = list(finished)
             ends = {task.id: task.ends_at for task in sandbox.tasks}
             for one in list(running):
@@ -96,7 +96,7 @@ async def measure(
         "mean_delay": statistics.fmean(delays),
         "p95_delay": delays[int(len(delays) * 0.95)],
         "jobs": len(done),
-        "in_flight": statistics.fmean(flights),
+        "in_flight": statistics.fmean(in_flight_counts),
     }
 
 

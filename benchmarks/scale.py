@@ -124,14 +124,14 @@ def run(short: bool) -> list[Row]:
     loops = ("asyncio", "uvloop")
     curves: list[dict[str, Any]] = []
     # At this rate limit the processes are nearly idle, so they can run side by side.
-    for paced, lanes in ((True, 4), (False, 4 if short else 1)):
+    for paced, processes in ((True, 4), (False, 4 if short else 1)):
         todo = [
             (count, paced, loop, short)
             for count in reversed(sizes)
             for loop in loops
             if loop == "asyncio" or count >= 1_000  # below, both do next to nothing
         ]
-        with ThreadPoolExecutor(lanes) as pool:
+        with ThreadPoolExecutor(processes) as pool:
             points = list(pool.map(lambda one: point(*one), todo))
         for (_, _, loop, _), seen in zip(todo, points, strict=True):
             curves.append({"paced": paced, "loop": loop, **seen})

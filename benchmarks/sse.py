@@ -112,7 +112,7 @@ async def streams(
     assert server.stdout is not None
     port = int(await server.stdout.readline())
 
-    async def told() -> dict[str, float]:
+    async def statistics() -> dict[str, float]:
         server.stdin.write(b"\n")
         values: dict[str, float] = json.loads(await server.stdout.readline())
         return values
@@ -133,12 +133,12 @@ async def streams(
                         ended += 1
                         return
 
-        before = await told()
+        before = await statistics()
         reading = [asyncio.create_task(read(key)) for key in keys]
         await all_open.wait()
-        await told()  # do not count the lag caused by opening them
+        await statistics()  # do not count the lag caused by opening them
         await asyncio.sleep(seconds)
-        after = await told()
+        after = await statistics()
         for task in reading:
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)

@@ -66,9 +66,9 @@ async def main(which: str) -> None:
     while await asyncio.to_thread(sys.stdin.readline):
         lags.sort()
         p99 = lags[int(len(lags) * 0.99)] if lags else 0.0
-        told = {"lag": p99, "rss": psutil.Process().memory_info().rss}
+        values = {"lag": p99, "rss": psutil.Process().memory_info().rss}
         lags.clear()
-        print(json.dumps(told), flush=True)
+        print(json.dumps(values), flush=True)
     sampling.cancel()
     server.should_exit = True
     await serving

@@ -47,15 +47,17 @@ class Windowed(PollSchedule):
 
     window = math.inf
 
-    def _fill(self, lane: Any, now: float) -> PollRequest:
-        first = lane.pop()
+    def _next_request(self, queue: Any, now: float) -> PollRequest:
+        if math.isinf(self.window):
+            return super()._next_request(queue, now)
+        first = queue.pop()
         chosen = [first]
-        while len(chosen) < lane.kind.max_batch_size:
-            next_ = lane.first()
-            if next_ is None or next_.due > now + self.window:
+        while len(chosen) < queue.kind.max_batch_size:
+            next_ = queue.first()
+            if next_ is None or next_.due_at > now + self.window:
                 break
-            chosen.append(lane.pop())
-        return PollRequest(lane.kind, PollMode.BATCH, chosen, now)
+            chosen.append(queue.pop())
+        return PollRequest(queue.kind, PollMode.BATCH, chosen, now)
 
 
 class Queue:

@@ -81,10 +81,10 @@ async def measure(kind: str, jobs: int, gap: float, *, on: bool) -> dict[str, fl
             else:
                 await all_jobs()
             listening.close()
-            looks = sum(sandbox.calls[role, kind] for role in ROLES)
+            polls = sum(sandbox.calls[role, kind] for role in ROLES)
             delays = sorted((ended[one.id] - one.ends_at) * SPEED for one in sandbox.tasks)
     return {
-        "calls_per_job": looks / jobs,
+        "calls_per_job": polls / jobs,
         "mean_delay": statistics.fmean(delays),
         "p95_delay": delays[int(len(delays) * 0.95)],
     }
@@ -116,7 +116,7 @@ async def per_event(count: int) -> tuple[float, float]:
     return times[0], times[1]
 
 
-async def news(waits: int, changes: int) -> tuple[float, float]:
+async def change_cost(waits: int, changes: int) -> tuple[float, float]:
     """Return the idle CPU of waits with a journal (cores), and CPU seconds per change."""
     with tempfile.TemporaryDirectory() as directory, Sandbox(speed=1) as sandbox:
         path = Path(directory) / "jobs.db"
@@ -186,7 +186,7 @@ def run(short: bool) -> list[Row]:
             ),
         ]
     valid, forged = asyncio.run(per_event(5_000 if short else 50_000))
-    rest, each = asyncio.run(news(10_000, 500 if short else 2_000))
+    rest, each = asyncio.run(change_cost(10_000, 500 if short else 2_000))
     return [
         *rows,
         Row(

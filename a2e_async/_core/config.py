@@ -129,9 +129,9 @@ def clean_base_url(url: str) -> str:
     """
     if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers pass anything
         raise ConfigurationError(f"base_url must be text, not {type(url).__name__}.")
-    said = url.strip()
+    text = url.strip()
     try:
-        parts = urlsplit(said if "://" in said else f"https://{said}")
+        parts = urlsplit(text if "://" in text else f"https://{text}")
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise ConfigurationError(
@@ -139,7 +139,7 @@ def clean_base_url(url: str) -> str:
         ) from None
     if port == 0:
         raise ConfigurationError("base_url has port 0. Give the port of the service.")
-    if parts.scheme not in ("http", "https") or not host or any(c.isspace() for c in said):
+    if parts.scheme not in ("http", "https") or not host or any(c.isspace() for c in text):
         raise ConfigurationError(f"base_url must look like {DEFAULT_BASE_URL}.")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigurationError("base_url must not contain credentials, a query or a fragment.")

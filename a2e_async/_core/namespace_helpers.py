@@ -71,8 +71,8 @@ def check_bool(value: Any, field: str) -> bool:
 
 def check_number(value: Any, field: str, minimum: float, maximum: float) -> float:
     """Return a number within these bounds, both included."""
-    fine = isinstance(value, int | float) and not isinstance(value, bool)
-    if not fine or not minimum <= value <= maximum:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not minimum <= value <= maximum:
         raise InvalidInput(
             f"{field} must be a number from {minimum:g} to {maximum:g}.", field=field
         )

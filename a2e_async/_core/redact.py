@@ -77,12 +77,12 @@ class Secret:
     """Return a body with the literal secret replaced."""
 
     def __init__(self, text: "str | Secret", shown: str = "[key]") -> None:
-        said = text.reveal() if isinstance(text, Secret) else text
-        raw, instead = said.encode("utf-8", "surrogateescape"), shown.encode()
-        long_enough = len(said) >= MIN_SECRET_CHARS
+        plain = text.reveal() if isinstance(text, Secret) else text
+        raw, replacement = plain.encode("utf-8", "surrogateescape"), shown.encode()
+        long_enough = len(plain) >= MIN_SECRET_CHARS
         # In closures, not attributes, so that tools that walk over attributes do not find it.
-        self.reveal = lambda: said
-        self.scrub = lambda body: body.replace(raw, instead) if long_enough else body
+        self.reveal = lambda: plain
+        self.scrub = lambda body: body.replace(raw, replacement) if long_enough else body
         self.shown: str = shown
         _secrets.add(self)
 
@@ -107,8 +107,8 @@ class HiddenText(str):
     def __repr__(self) -> str:
         return "'[hidden]'"
 
-    def __getitem__(self, place: SupportsIndex | slice) -> "HiddenText":
-        return type(self)(str.__getitem__(self, place))
+    def __getitem__(self, index: SupportsIndex | slice) -> "HiddenText":
+        return type(self)(str.__getitem__(self, index))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return str, ("[hidden]",)

@@ -80,13 +80,13 @@ class Avatars:
 
         ``system=False`` leaves out the avatars of the service. ``POST /api/v1/anchor/list``.
         """
-        answer = await self._context.session.request(
+        response = await self._context.session.request(
             "POST",
             "/api/v1/anchor/list",
             json={"web_type": "a2e"} if system else {},
             **self._context.request_options(Priority.LIST),
         )
-        return read_avatars(answer.data)
+        return read_avatars(response.data)
 
     @hide_frames
     async def custom(self, /, **filters: Any) -> Page[Avatar]:
@@ -95,13 +95,13 @@ class Avatars:
         The service documents neither paging nor filters of this list: ``filters`` are JSON values
         that are sent unchanged, under the given names. ``POST /api/v1/custom_avatar/list``.
         """
-        answer = await self._context.session.request(
+        response = await self._context.session.request(
             "POST",
             f"{PREFIX}/list",
             json=check_json_body("filters", filters),
             **self._context.request_options(Priority.LIST),
         )
-        return Page(read_avatars(answer.data), read_total_count(answer.data))
+        return Page(read_avatars(response.data), read_total_count(response.data))
 
     @hide_frames
     async def add(self, /, **data: Any) -> Avatar | None:
@@ -111,14 +111,14 @@ class Avatars:
         under the given names. The request is not repeated if no response arrives; check
         `custom`. ``POST /api/v1/custom_avatar/add``.
         """
-        answer = await self._context.session.request(
+        response = await self._context.session.request(
             "POST",
             f"{PREFIX}/add",
             json=check_json_body("data", data),
             retry_safety=RetrySafety.CHARGED,  # a repeated request would add it twice
             **self._context.request_options(),
         )
-        return next(iter(read_avatars(answer.data)), None)
+        return next(iter(read_avatars(response.data)), None)
 
     @hide_frames
     async def update(self, /, id: str, **data: Any) -> None:
@@ -142,10 +142,10 @@ class Avatars:
 
     async def tags(self) -> tuple[str, ...]:
         """Return the tags of the account's avatars. ``GET /api/v1/custom_avatar/all_tags``."""
-        answer = await self._context.session.request(
+        response = await self._context.session.request(
             "GET", f"{PREFIX}/all_tags", **self._context.request_options()
         )
-        data = answer.data
+        data = response.data
         if is_mapping(data):
             data = next((value for value in data.values() if is_list(value)), None)
         tags = (_tag(tag) for tag in data) if is_list(data) else ()
@@ -182,10 +182,10 @@ _ANCHOR_TYPES: Final[Mapping[int, Literal[0, 1]]] = {0: 0, 1: 1}
 
 def _anchor_type(raw: ResponseFields, kind: Ownership | None) -> Literal[0, 1] | None:
     """Return the ``anchor_type``; most records show it only by their ``type``."""
-    said = raw.integer("anchor_type")
-    if said is None and kind is not None:
+    value = raw.integer("anchor_type")
+    if value is None and kind is not None:
         return 1 if kind == "custom" else 0
-    return _ANCHOR_TYPES.get(said) if said is not None else None
+    return _ANCHOR_TYPES.get(value) if value is not None else None
 
 
 def read_ownership(raw: ResponseFields) -> Ownership | None:

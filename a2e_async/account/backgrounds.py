@@ -61,14 +61,14 @@ class Backgrounds:
         check_media("image", image)
         url = await self._context.files.url(image, ("image",), "image")
         path = f"{PREFIX}/add"
-        answer = await self._context.session.request(
+        response = await self._context.session.request(
             "POST",
             path,
             json={"img_url": url},
             retry_safety=RetrySafety.CHARGED,  # a repeated request would add it twice
             **self._context.request_options(),
         )
-        return _read_background(answer.data, path, "custom")
+        return _read_background(response.data, path, "custom")
 
     @hide_frames
     async def custom(self, /, **filters: Any) -> Page[Background]:
@@ -77,23 +77,23 @@ class Backgrounds:
         The service documents neither paging nor filters of this list: ``filters`` are JSON values
         that are sent unchanged, under the given names. ``POST /api/v1/custom_back/list``.
         """
-        answer = await self._context.session.request(
+        response = await self._context.session.request(
             "POST",
             f"{PREFIX}/list",
             json=check_json_body("filters", filters),
             **self._context.request_options(Priority.LIST),
         )
-        return Page(_read_backgrounds(answer.data, "custom"), read_total_count(answer.data))
+        return Page(_read_backgrounds(response.data, "custom"), read_total_count(response.data))
 
     async def all(self) -> tuple[Background, ...]:
         """Return the backgrounds of the account and of the service.
 
         ``POST /api/v1/custom_back/allBackground``.
         """
-        answer = await self._context.session.request(
+        response = await self._context.session.request(
             "POST", f"{PREFIX}/allBackground", **self._context.request_options(Priority.LIST)
         )
-        return _read_backgrounds(answer.data)
+        return _read_backgrounds(response.data)
 
     async def random(self) -> Background:
         """Return a random background of the service. Raises `DecodeError` if it gives none.
@@ -101,10 +101,10 @@ class Backgrounds:
         ``POST /api/v1/custom_back/randomBackground``.
         """
         path = f"{PREFIX}/randomBackground"
-        answer = await self._context.session.request(
+        response = await self._context.session.request(
             "POST", path, **self._context.request_options()
         )
-        return _read_background(answer.data, path)
+        return _read_background(response.data, path)
 
     async def delete(self, id: str) -> None:
         """Delete a background of the account. Raises `NotFound`.

@@ -50,8 +50,10 @@ class Credits:
     async def balance(self) -> Balance:
         """Return the balance (``GET /api/v1/user/remainingCoins``)."""
         path = "/api/v1/user/remainingCoins"
-        answer = await self._context.session.request("GET", path, **self._context.request_options())
-        data = answer.data
+        response = await self._context.session.request(
+            "GET", path, **self._context.request_options()
+        )
+        data = response.data
         coins = as_integer(data.get("coins")) if is_mapping(data) else as_integer(data)
         if coins is None:
             raise DecodeError(
@@ -88,14 +90,14 @@ class Credits:
                         "since and until must be datetimes with a time zone.", field="since"
                     )
                 params[name] = moment.isoformat()
-        answer = await self._context.session.request(
+        response = await self._context.session.request(
             "GET",
             "/api/v1/transactionRecord/creditsHistory",
             params=params,
             **self._context.request_options(Priority.LIST),
         )
-        rows = read_raw_records(answer.data)
-        return Page(tuple(_read_transaction(row) for row in rows), read_total_count(answer.data))
+        rows = read_raw_records(response.data)
+        return Page(tuple(_read_transaction(row) for row in rows), read_total_count(response.data))
 
     async def iter_history(
         self, *, spending: bool | None = None, since: datetime | None = None

@@ -289,7 +289,7 @@ class Legacy:
             "pageSize": check_int(page_size, "page_size"),
         }
         with legacy_operation(_AVATAR_VIDEO_ADVICE):
-            answer = await self._context.session.request(
+            response = await self._context.session.request(
                 "GET",
                 "/api/v1/video/awsList",
                 params=params,
@@ -297,10 +297,10 @@ class Legacy:
             )
         rows = [
             read_record(AVATAR_VIDEO, raw, self._context.source)
-            for raw in read_raw_records(answer.data)
+            for raw in read_raw_records(response.data)
             if response_fields(raw).id()
         ]
-        return Page(tuple(rows), read_total_count(answer.data))
+        return Page(tuple(rows), read_total_count(response.data))
 
     async def characters(
         self,
@@ -315,13 +315,13 @@ class Legacy:
         """
         params = without_none(type=type, user_video_twin_id=user_video_twin_id)
         with legacy_operation("Use a2e.avatars.list()."):
-            answer = await self._context.session.request(
+            response = await self._context.session.request(
                 "GET",
                 "/api/v1/anchor/character_list",
                 params=params,
                 **self._context.request_options(Priority.LIST),
             )
-        return read_avatars(answer.data)
+        return read_avatars(response.data)
 
     async def continue_training(self, id: str) -> str | None:
         """Continue the training of a video twin; return the service's status word. Costs coins.
@@ -403,14 +403,14 @@ class Legacy:
         of_record: bool = False,
     ) -> Any:
         with legacy_operation(instead, of_record=of_record):
-            answer = await self._context.session.request(
+            response = await self._context.session.request(
                 "POST",
                 path,
                 json=body,
                 retry_safety=retry_safety,
                 **self._context.request_options(),
             )
-        return answer.data
+        return response.data
 
     async def _start_twin_action(
         self, kind: str, path: str, id: str, *, advice: str, instead: str
@@ -418,7 +418,7 @@ class Legacy:
         """Run a charged operation on a video twin; return the data of the response."""
         context = self._context
         with legacy_operation(instead, of_record=True):
-            answer = await context.charged.call(
+            response = await context.charged.call(
                 ChargedCall(
                     kind=kind,
                     path=path,
@@ -429,18 +429,18 @@ class Legacy:
                     advice=advice,
                 )
             )
-        return answer.data
+        return response.data
 
 
-def _unless_refused(answer: "ApiResponse") -> "ApiResponse | None":
+def _unless_refused(response: "ApiResponse") -> "ApiResponse | None":
     # The service may refuse with HTTP 200 and a failure message.
-    refused = response_fields(answer.data).text("failed_message", "faild_message")
+    refused = response_fields(response.data).text("failed_message", "faild_message")
     # Without the API's envelope, an empty response may be a gateway's.
-    return None if refused or (answer.code is None and not answer.data) else answer
+    return None if refused or (response.code is None and not response.data) else response
 
 
-def _read_watermarked(context: RequestContext, answer: "ApiResponse") -> Output | None:
-    url = unwrap_response(answer.data, "result_url", "url", bare_name="url").url(
+def _read_watermarked(context: RequestContext, response: "ApiResponse") -> Output | None:
+    url = unwrap_response(response.data, "result_url", "url", bare_name="url").url(
         "result_url", "url"
     )
     if url is None:
@@ -449,12 +449,12 @@ def _read_watermarked(context: RequestContext, answer: "ApiResponse") -> Output 
     return output_from_url(url, media, context.source)
 
 
-def _read_copied_url(answer: "ApiResponse") -> str | None:
-    return unwrap_response(answer.data, "url", "cdnUrl", bare_name="url").url("url", "cdnUrl")
+def _read_copied_url(response: "ApiResponse") -> str | None:
+    return unwrap_response(response.data, "url", "cdnUrl", bare_name="url").url("url", "cdnUrl")
 
 
-def _read_permit(answer: "ApiResponse") -> UploadPermit | None:
-    raw = unwrap_response(answer.data, "uploadUrl")
+def _read_permit(response: "ApiResponse") -> UploadPermit | None:
+    raw = unwrap_response(response.data, "uploadUrl")
     url = raw.url("uploadUrl")
     if url is None:
         return None

@@ -39,8 +39,8 @@ def _check_params(params: Any) -> None:
         raise InvalidInput("params must be a mapping of names to values.", field="params")
     for name, value in params.items():
         check_field_name("params", name)
-        fine = value is None or isinstance(value, str | int | float)
-        if not fine or (not isinstance(value, str | None) and not abs(value) < 2**63):
+        is_simple = value is None or isinstance(value, str | int | float)
+        if not is_simple or (not isinstance(value, str | None) and not abs(value) < 2**63):
             raise InvalidInput(
                 "The values of params must be strings, numbers or bools.", field="params"
             )
@@ -88,8 +88,8 @@ async def send_raw_request(
             priority=priority,
         )
     # A budget covers everything that may be charged, so the operation is priced and reserved.
-    held = await context.charged.reserve(path, path, body if is_mapping(body) else {})
-    with commit_on_exit(held, path) as (sent, refused):
+    reservation = await context.charged.reserve(path, path, body if is_mapping(body) else {})
+    with commit_on_exit(reservation, path) as (sent, refused):
         return await context.session.request(
             verb,
             path,

@@ -74,7 +74,7 @@ class Speech:
             check_text(value, name)
             if user_voice_id is None:
                 raise InvalidInput(
-                    f"{name} requires user_voice_id; a tts_id has its own.", field=name
+                    f"{name} requires user_voice_id: a tts_id has a fixed {name}.", field=name
                 )
         if speech_rate is not None:
             check_number(speech_rate, "speech_rate", 0.5, 2)
@@ -107,6 +107,6 @@ class Speech:
         return self._context.charged.unclaimed("speech")
 
 
-def _read_speech(context: RequestContext, answer: "ApiResponse") -> Output | None:
-    url = unwrap_response(answer.data, *_URL_NAMES, bare_name="url").url(*_URL_NAMES)
+def _read_speech(context: RequestContext, response: "ApiResponse") -> Output | None:
+    url = unwrap_response(response.data, *_URL_NAMES, bare_name="url").url(*_URL_NAMES)
     return output_from_url(url, "audio", context.source) if url else None

@@ -106,21 +106,21 @@ class StreamingRoom:
 
     async def _post_text(self, what: str, text: str, repeat: RetrySafety) -> None:
         with legacy_operation(of_record=True):
-            room = self._context()
-            await room.session.request(
+            context = self._context()
+            await context.session.request(
                 "POST",
                 f"{PREFIX}/{what}",
                 json={"channel": self.channel, "text": text},
                 retry_safety=repeat,
-                **room.request_options(),
+                **context.request_options(),
             )
 
 
 class StreamingAvatars:
     """Rooms with a talking avatar. Legacy: the service's reference no longer lists them."""
 
-    def __init__(self, room: RequestContext) -> None:
-        self._context = room
+    def __init__(self, context: RequestContext) -> None:
+        self._context = context
 
     def __repr__(self) -> str:
         return "<a2e.legacy.streaming_avatar>"
@@ -131,12 +131,12 @@ class StreamingAvatars:
         Legacy: ``GET /api/v1/streaming-avatar/all_avatars``.
         """
         with legacy_operation():
-            answer = await self._context.session.request(
+            response = await self._context.session.request(
                 "GET", f"{PREFIX}/all_avatars", **self._context.request_options()
             )
         return tuple(
             StreamingAvatar(id=id, name=raw.text("name"), extra=raw.unread())
-            for row in read_raw_records(answer.data)
+            for row in read_raw_records(response.data)
             if (id := (raw := ResponseFields(row)).id())
         )
 
@@ -158,7 +158,7 @@ class StreamingAvatars:
         check_int(expire_seconds, "expire_seconds", maximum=MAX_EXPIRE_SECONDS)
         charged, until = self._context.charged, utc_now() + timedelta(seconds=expire_seconds)
         with legacy_operation(of_record=True):
-            entered, duty = await charged.call(
+            entered, cleanup = await charged.call(
                 ChargedCall(
                     kind="streaming_avatar",
                     path=f"{PREFIX}/agora-token",
@@ -172,7 +172,7 @@ class StreamingAvatars:
             )
         # The room is paid for even if it cannot be joined: leave it, then raise.
         if not (entered.app_id and entered.token):
-            await _await_cleanup(duty)
+            await _await_cleanup(cleanup)
             raise DecodeError(
                 f"The response of {PREFIX}/agora-token lacks values that are needed to join the "
                 "room; the room was left.",
@@ -182,31 +182,31 @@ class StreamingAvatars:
         try:
             yield entered
         except BaseException as error:
-            failure = await _await_cleanup(duty)
+            failure = await _await_cleanup(cleanup)
             if failure is not None:
                 error.add_note(_not_left_message(entered, failure))
             raise
-        failure = await _await_cleanup(duty)
+        failure = await _await_cleanup(cleanup)
         if failure is not None:
             failure.add_note(_not_left_message(entered, failure))
             raise failure
 
 
-async def _leave(room: RequestContext, entered: StreamingRoom) -> None:
+async def _leave(context: RequestContext, entered: StreamingRoom) -> None:
     """Leave a room; log a warning and raise if that fails."""
     try:
-        await room.session.request(
+        await context.session.request(
             "POST",
             f"{PREFIX}/leave",
             json={"channel": entered.channel},
-            deadline=room.session.loop_time() + LEAVE_TIMEOUT,
-            **room.request_options(),
+            deadline=context.session.loop_time() + LEAVE_TIMEOUT,
+            **context.request_options(),
         )
     except A2EError as error:
-        over = utc_now() >= entered.expires_at
+        has_expired = utc_now() >= entered.expires_at
         # An earlier attempt without a response may have succeeded.
-        again = isinstance(error, InvalidRequest | NotFound) and error.attempts > 1
-        if over or again:
+        left_before = isinstance(error, InvalidRequest | NotFound) and error.attempts > 1
+        if has_expired or left_before:
             return
         logger.warning("%s", _not_left_message(entered, error))
         raise
@@ -217,9 +217,9 @@ async def _leave(room: RequestContext, entered: StreamingRoom) -> None:
         raise
 
 
-async def _await_cleanup(duty: DeferredCleanup) -> A2EError | None:
+async def _await_cleanup(cleanup: DeferredCleanup) -> A2EError | None:
     """Finish a cleanup even if the surrounding scope is cancelled; return its error, if any."""
-    leaving = duty.run()
+    leaving = cleanup.run()
     # Leaving refunds coins, so it must finish even if the caller's scope is cancelled.
     with anyio.CancelScope(shield=True):
         await asyncio.wait([leaving])
@@ -239,10 +239,10 @@ def _not_left_message(entered: StreamingRoom, failure: A2EError) -> str:
 
 
 def _read_room(
-    room: RequestContext, until: datetime, answer: "ApiResponse"
+    context: RequestContext, until: datetime, response: "ApiResponse"
 ) -> tuple[StreamingRoom, DeferredCleanup] | None:
-    """Return a room and the duty to leave it, which exists from the moment the room is known."""
-    raw = unwrap_response(answer.data, "channel", "token")
+    """Return a room and the cleanup that leaves it, which exists once the room is known."""
+    raw = unwrap_response(response.data, "channel", "token")
     channel = raw.text("channel")
     if channel is None:
         return None
@@ -253,9 +253,9 @@ def _read_room(
         uid=raw.integer("uid"),
         expires_at=raw.timestamp("expire_epoch_timestamp", "expire_date_UTC") or until,
         extra=raw.unread(),
-        room=lambda: room,
+        room=lambda: context,
     )
-    return entered, room.charged.defer_cleanup(partial(_leave, room, entered))
+    return entered, context.charged.defer_cleanup(partial(_leave, context, entered))
 
 
 def _start_leaving(visit: tuple[StreamingRoom, DeferredCleanup]) -> None:

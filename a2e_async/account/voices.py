@@ -104,10 +104,10 @@ class Voices:
             voice_map_type=voice_map_type,
         )
         path = "/api/v1/anchor/voice_list"
-        answer = await self._context.session.request(
+        response = await self._context.session.request(
             "GET", path, params=params, **self._context.request_options()
         )
-        return tuple(_read_voices(answer.data, None))
+        return tuple(_read_voices(response.data, None))
 
     async def presets(self) -> tuple[Voice, ...]:
         """Return the voices that are set up for this account.
@@ -116,10 +116,10 @@ class Voices:
         ``POST /api/v1/anchor/tts_list``.
         """
         path = "/api/v1/anchor/tts_list"
-        answer = await self._context.session.request(
+        response = await self._context.session.request(
             "POST", path, **self._context.request_options()
         )
-        return tuple(_read_voices(answer.data, None))
+        return tuple(_read_voices(response.data, None))
 
     async def languages(self, voice_map_type: str | None = None) -> tuple[VoiceLanguage, ...]:
         """Return the languages that voices speak, each with its regions.
@@ -127,7 +127,7 @@ class Voices:
         ``voice_map_type`` limits them to a locale such as ``en-US``.
         ``POST /api/v1/anchor/language_list``.
         """
-        answer = await self._context.session.request(
+        response = await self._context.session.request(
             "POST",
             "/api/v1/anchor/language_list",
             json=without_none(voice_map_type=voice_map_type),
@@ -143,7 +143,7 @@ class Voices:
                     if (region := (child := ResponseFields(entry)).text("value"))
                 ),
             )
-            for row in read_raw_records(answer.data)
+            for row in read_raw_records(response.data)
             if (value := (raw := ResponseFields(row)).text("value"))
         )
 
@@ -165,15 +165,15 @@ class Voices:
             "current": check_int(page, "page"),
             "pageSize": check_int(page_size, "page_size", maximum=100),
         }
-        answer = await self._context.session.request(
+        response = await self._context.session.request(
             "GET",
             "/api/v1/tts/preview/list",
             params=params,
             **self._context.request_options(Priority.LIST),
         )
-        rows = read_raw_records(answer.data)
+        rows = read_raw_records(response.data)
         found = tuple(p for row in rows if (p := self._read_preview(row)) is not None)
-        return Page(found, read_total_count(answer.data))
+        return Page(found, read_total_count(response.data))
 
     async def delete_preview(self, id: str) -> None:
         """Remove a preview from the list; its audio stays in storage. Raises `NotFound`.

@@ -21,14 +21,14 @@ __all__ = [
 COMMON = Group("Common", sort_key=100)
 
 
-def _as_given(_: Any, tokens: Sequence[Any]) -> str:
+def _unconverted(_: Any, tokens: Sequence[Any]) -> str:
     """Return the word itself: `kind_named` has the better message for an unknown kind."""
     value: str = tokens[0].value
     return value
 
 
 _as_kind = Parameter(
-    help="A kind of task; a2e kinds lists them.", converter=_as_given, show_choices=False
+    help="A kind of task; a2e kinds lists them.", converter=_unconverted, show_choices=False
 )
 if TYPE_CHECKING:
     KindName = Annotated[str, _as_kind]

@@ -325,27 +325,31 @@ def _help(
     text = message_with_flags(kind, in_cli_words(doc.text)) if doc else ""
     flag = f.name.replace("_", "-")
     text = text.replace("this is False", f"--no-{flag} is given")
-    said = [text.replace("this is True", f"--{flag} is given")]
+    sentences = [text.replace("this is True", f"--{flag} is given")]
     between: Range | None = f.find_metadata(Range)
     count: ItemCount | None = f.find_metadata(ItemCount)
     length: MaxLength | None = f.find_metadata(MaxLength)
     media: AcceptedMedia | None = f.find_metadata(AcceptedMedia)
     if words:
-        said.append(f"One of {', '.join(map(str, words))}, or another value the service knows.")
+        sentences.append(
+            f"One of {', '.join(map(str, words))}, or another value the service knows."
+        )
     if between:
-        said.append(f"From {format_number(between.low)} to {format_number(between.high)}.")
+        sentences.append(f"From {format_number(between.low)} to {format_number(between.high)}.")
     if length:
-        said.append(f"At most {max_length or length.max_chars} characters.")
+        sentences.append(f"At most {max_length or length.max_chars} characters.")
     if media:
         article = "Each a" if many else "A"
-        said.append(f"{article} URL or a local path ({' or '.join(media.types)}).")
+        sentences.append(f"{article} URL or a local path ({' or '.join(media.types)}).")
     if count:
-        said.append(f"{str(count).capitalize()}." if is_json else _times(count))
+        sentences.append(f"{str(count).capitalize()}." if is_json else _times(count))
     elif many and not is_json:
-        said.append("Repeat the flag for more than one.")
+        sentences.append("Repeat the flag for more than one.")
     if is_json:
-        said.append(f"JSON such as '{_json_example(many)}', or @file.json to read it from a file.")
-    return " ".join(part for part in said if part)
+        sentences.append(
+            f"JSON such as '{_json_example(many)}', or @file.json to read it from a file."
+        )
+    return " ".join(part for part in sentences if part)
 
 
 def _times(count: ItemCount) -> str:
@@ -395,9 +399,9 @@ def _json_text(flag: InputFlag, given: str) -> tuple[str, str]:
     try:
         return path.read_text(encoding="utf-8-sig"), f" (in {path})"
     except (OSError, ValueError) as error:  # ValueError: not UTF-8
-        why = (error.strerror if isinstance(error, OSError) else None) or "it is not UTF-8 text"
+        reason = (error.strerror if isinstance(error, OSError) else None) or "it is not UTF-8 text"
         raise InvalidInput(
-            f"{flag.flag}: {str(path)!r:.200} cannot be read: {why}.", field=flag.name
+            f"{flag.flag}: {str(path)!r:.200} cannot be read: {reason}.", field=flag.name
         ) from None
 
 

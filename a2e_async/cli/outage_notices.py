@@ -33,17 +33,17 @@ class OutageListener:
             return
         if event.error == "CancelledError":  # cancelled by us: says nothing about the service
             return
-        trouble = _trouble(event, self.context.host)
-        if trouble is None:
+        outage = _describe_outage(event, self.context.host)
+        if outage is None:
             if self.failing:
                 self.context.printer.note(f"{self.context.host} answers again")
             self.failing = False
         elif not self.failing:
             self.failing = True
-            self.context.printer.note(f"{trouble}; still retrying, the task continues")
+            self.context.printer.note(f"{outage}; still retrying, the task continues")
 
 
-def _trouble(event: Attempt, host: str) -> str | None:
+def _describe_outage(event: Attempt, host: str) -> str | None:
     """Return what is wrong with the service; None if it answered, even with a 4xx status."""
     if event.error is None:
         return None

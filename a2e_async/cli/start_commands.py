@@ -92,7 +92,7 @@ def start_command_apps(tokens: Sequence[str], *, for_completion: bool = False) -
     """
     works: dict[str, Callable[..., int]] = {"start": start, "run": run, "quote": quote}
     kinds = kind_names()
-    called_verb, called_kind = _called(tokens)
+    called_verb, called_kind = _find_verb_and_kind(tokens)
     for index, (verb, work) in enumerate(works.items()):
         app = App(name=verb, help=_HELP[verb], sort_key=3 + index)
         own = _OWN_PARAMETERS[verb]
@@ -106,7 +106,7 @@ def start_command_apps(tokens: Sequence[str], *, for_completion: bool = False) -
         yield app
 
 
-def _called(tokens: Sequence[str]) -> tuple[str | None, str | None]:
+def _find_verb_and_kind(tokens: Sequence[str]) -> tuple[str | None, str | None]:
     """Return the called command, and the kind if it follows directly."""
     words = [index for index, token in enumerate(tokens) if not token.startswith("-")]
     if not words:

@@ -9,12 +9,12 @@ from a2e_async._core.schema.json_guard import short_repr
 def parse(text: str) -> Any:
     """Return a JSON value. Raises ValueError, also for an object with a repeated member."""
     try:
-        return json.loads(text, object_pairs_hook=_members)
+        return json.loads(text, object_pairs_hook=_reject_repeated_names)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_repeated_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
         names = [name for name, _ in pairs]

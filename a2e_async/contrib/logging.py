@@ -46,9 +46,9 @@ def _describe(event: Event) -> LevelAndMessage:
         case events.Accepted():
             price = "price unknown" if event.coins is None else f"{event.coins} coins"
             found = ", found after its response was lost" if event.found else ""
-            alone = "" if event.claimed else ", its caller was cancelled"
+            cancelled = "" if event.claimed else ", its caller was cancelled"
             level = logging.INFO if event.claimed and not event.found else logging.WARNING
-            return level, f"{event.ref} accepted, {price}{found}{alone}"
+            return level, f"{event.ref} accepted, {price}{found}{cancelled}"
         case events.NotStarted(error=None):
             return logging.INFO, f"{event.kind} start {event.start} withdrawn"
         case events.NotStarted():
@@ -81,11 +81,11 @@ def _describe(event: Event) -> LevelAndMessage:
 def _describe_detail(event: Event) -> LevelAndMessage:
     match event:
         case events.Attempt():
-            came = event.error or f"status {event.status}"
-            said = f"{event.method} {event.path}: {came}, {event.duration:.3f} s"
+            outcome = event.error or f"status {event.status}"
+            message = f"{event.method} {event.path}: {outcome}, {event.duration:.3f} s"
             if event.retry_in is None:
-                return logging.DEBUG, said
-            return logging.INFO, f"{said}; retry in {event.retry_in:.1f} s"
+                return logging.DEBUG, message
+            return logging.INFO, f"{message}; retry in {event.retry_in:.1f} s"
         case events.Polled():
             level = logging.DEBUG if event.error is None else logging.INFO
             return level, f"polled {event.tasks} {event.kind}: {event.error or event.mode}"
@@ -94,8 +94,8 @@ def _describe_detail(event: Event) -> LevelAndMessage:
         case events.Update():
             return logging.DEBUG, f"{event.ref} {event.status} ({event.raw_status})"
         case events.Transfer():
-            whole = "?" if event.total is None else event.total
-            return logging.DEBUG, f"{event.direction} {event.done} of {whole} bytes"
+            total = "?" if event.total is None else event.total
+            return logging.DEBUG, f"{event.direction} {event.done} of {total} bytes"
         case _:
             return logging.DEBUG, type(event).__name__
 

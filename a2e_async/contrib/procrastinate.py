@@ -147,12 +147,12 @@ def make_app(
             f"dead_after must be a number of seconds above 0, got {dead_after!r:.60}."
         )
     target = DatabaseTarget(url)
-    held: list[A2E] = []
+    clients: list[A2E] = []
     journal = Secret(url, "[database]")
 
     def a2e() -> A2E:
         # Created by the first job, on the worker's loop; shared by all of its jobs.
-        if not held:
+        if not clients:
             made = (
                 client() if client is not None else A2E(journal=PostgresJournal(journal.reveal()))
             )
@@ -161,12 +161,12 @@ def make_app(
                     "The client of a queue needs a journal: without one a retried job would be "
                     "charged again. Create it with A2E(journal=…)."
                 )
-            held.append(made)
-        return held[0]
+            clients.append(made)
+        return clients[0]
 
     async def close() -> None:
-        while held:
-            await held.pop().aclose()
+        while clients:
+            await clients.pop().aclose()
 
     app = procrastinate.App(
         connector=_ClosingConnector(close, conninfo=target.conninfo()),

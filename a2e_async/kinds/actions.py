@@ -44,9 +44,9 @@ async def start_task_action(
 
 
 def _read_started_task(
-    context: RequestContext, kind: TaskKind[..., R], id: str, answer: "ApiResponse"
+    context: RequestContext, kind: TaskKind[..., R], id: str, response: "ApiResponse"
 ) -> Task[R] | None:
-    data = answer.data
+    data = response.data
     started = read_start_response(kind, data)
     if isinstance(started, StartRefusal):
         # The response may be the record without its id, with the failure of the earlier attempt.
@@ -55,6 +55,6 @@ def _read_started_task(
             return None
         started = None
     ids = tuple(dict.fromkeys(found for raw in started or () if (found := read_id(raw))))
-    if not ids and answer.code is None:
+    if not ids and response.code is None:
         return None  # nothing in the response is the API's: it may be a gateway's
     return Task(context.tasks, kind, ids or (id,), now=asyncio.get_running_loop().time())

@@ -112,14 +112,14 @@ class FaceSwap(TaskNamespace[P, R]):
         """
         check_media("face_url", face_url)
         url = await self._context.files.url(face_url, ("image",), "face_url")
-        answer = await self._request(
+        response = await self._request(
             "POST",
             f"{FACES_PREFIX}/add",
             json={"face_url": url},
             retry_safety=RetrySafety.CHARGED,  # a repeated request would save it twice
         )
         # The response lists all faces, newest first.
-        for face in _read_faces(answer.data):
+        for face in _read_faces(response.data):
             if face.face_url and stable_url(face.face_url) == stable_url(url):
                 return face
         raise DecodeError(
@@ -131,8 +131,8 @@ class FaceSwap(TaskNamespace[P, R]):
 
     async def faces(self) -> tuple[SavedFace, ...]:
         """Return the faces saved in the account. ``GET /api/v1/userFaceSwapImage/records``."""
-        answer = await self._request("GET", f"{FACES_PREFIX}/records", priority=Priority.LIST)
-        return _read_faces(answer.data)
+        response = await self._request("GET", f"{FACES_PREFIX}/records", priority=Priority.LIST)
+        return _read_faces(response.data)
 
     async def delete_face(self, id: str) -> None:
         """Delete a saved face. Raises `NotFound`. ``DELETE /api/v1/userFaceSwapImage/{id}``."""
@@ -143,8 +143,8 @@ class FaceSwap(TaskNamespace[P, R]):
 
         ``GET /api/v1/userFaceSwapTask/status``.
         """
-        answer = await self._request("GET", f"{PREFIX}/status", priority=Priority.LIST)
-        return read_records(self._context, self.kind, answer.data)
+        response = await self._request("GET", f"{PREFIX}/status", priority=Priority.LIST)
+        return read_records(self._context, self.kind, response.data)
 
 
 def _read_faces(data: Any) -> tuple[SavedFace, ...]:

@@ -269,8 +269,8 @@ class ImageToVideo(TaskNamespace[P, R]):
     ) -> AsyncIterator[tuple[str, str]]:
         context = self._context
         # The stream is charged once it begins, so its price is reserved before the request.
-        held = await context.charged.reserve(_EXTEND_PROMPT, path, body)
-        with commit_on_exit(held, _EXTEND_PROMPT) as (sent, refused):
+        reservation = await context.charged.reserve(_EXTEND_PROMPT, path, body)
+        with commit_on_exit(reservation, _EXTEND_PROMPT) as (sent, refused):
             stream = context.session.stream(
                 "POST",
                 path,
@@ -309,8 +309,8 @@ class ImageToVideo(TaskNamespace[P, R]):
         return f"{PREFIX}/{'flf2v_' if flf2v else ''}prompt_extension", body
 
 
-def _read_prompt_response(answer: "ApiResponse") -> ExtendedPrompt | None:
-    return _read_prompt(answer.data)
+def _read_prompt_response(response: "ApiResponse") -> ExtendedPrompt | None:
+    return _read_prompt(response.data)
 
 
 def _require_prompt(data: Any, path: str) -> ExtendedPrompt:

@@ -46,12 +46,12 @@ def check_rules(
     Raises if an input is missing that the value requires, or if one is given that only other
     values allow. ``default`` is the value that the service uses if none is given.
     """
-    said = getattr(inputs, selector)
-    value = default if said is None else said
+    given = getattr(inputs, selector)
+    value = default if given is None else given
     use = rules.get(value) if value is not None else None
     if use is None:
         return
-    label = f"{selector}={value!r:.60}" + (" (the service's default)" if said is None else "")
+    label = f"{selector}={value!r:.60}" + (" (the service's default)" if given is None else "")
     for group in use.requires:
         names = group if isinstance(group, tuple) else (group,)
         if not any(is_given(inputs, name) for name in names):

@@ -101,14 +101,14 @@ class TaskNamespace(NotCopyable, Generic[P, R]):
             return await find_record(context, self.kind, check_task_id(id))
         # The most frequent call of the package: it avoids the extra coroutine of find_record().
         path, params = at.for_id(check_task_id(id))
-        answer = await context.session.request(
+        response = await context.session.request(
             at.method,
             path,
             params=params,
             timeout=context.request_timeout,
             priority=Priority.CALL if context.priority is None else context.priority,
         )
-        return read_detail(context, self.kind, answer, path, id)
+        return read_detail(context, self.kind, response, path, id)
 
     async def get_many(self, ids: Sequence[str]) -> dict[str, R]:
         """Return the records of several tasks by id; ids unknown to the service are left out.
@@ -135,8 +135,8 @@ class TaskNamespace(NotCopyable, Generic[P, R]):
         Raises `InvalidInput` for kinds without such a list.
         """
         endpoint = require_endpoint(self.kind, self.kind.processing_list, "processing list")
-        answer = await self._request(endpoint.method, endpoint.path, priority=Priority.LIST)
-        return read_records(self._context, self.kind, answer.data)
+        response = await self._request(endpoint.method, endpoint.path, priority=Priority.LIST)
+        return read_records(self._context, self.kind, response.data)
 
     async def iter(self, *, page_size: int = 100, status: str | None = None) -> AsyncIterator[R]:
         """Yield all of the account's tasks of this kind, newest first, page by page."""

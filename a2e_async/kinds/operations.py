@@ -64,13 +64,13 @@ async def get_many(
     wanted = list(dict.fromkeys(map(check_task_id, ids)))
     for first in range(0, len(wanted), kind.max_batch_size):
         chunk = wanted[first : first + kind.max_batch_size]
-        answer = await context.session.request(
+        response = await context.session.request(
             kind.batch_detail.method,
             kind.batch_detail.path,
             json={"ids": chunk},
             **context.request_options(),
         )
-        found.update((record.id, record) for record in read_records(context, kind, answer.data))
+        found.update((record.id, record) for record in read_records(context, kind, response.data))
     return {id: found[id] for id in wanted if id in found}
 
 
@@ -84,10 +84,10 @@ async def list_page(
     """Return one page of a kind's list; see `TaskNamespace.list`."""
     endpoint = require_endpoint(kind, kind.list, "list")
     params = _page_params(kind, page, page_size, status)
-    answer = await context.session.request(
+    response = await context.session.request(
         endpoint.method, endpoint.path, params=params, **context.request_options(Priority.LIST)
     )
-    return Page(read_records(context, kind, answer.data), read_total_count(answer.data))
+    return Page(read_records(context, kind, response.data), read_total_count(response.data))
 
 
 def _page_params(
@@ -220,25 +220,25 @@ async def _fetch_detail(
     context: RequestContext, kind: TaskKind[..., R], endpoint: Endpoint, id: str
 ) -> R:
     path, params = endpoint.for_id(id)
-    answer = await context.session.request(
+    response = await context.session.request(
         endpoint.method, path, params=params, **context.request_options()
     )
-    return read_detail(context, kind, answer, path, id)
+    return read_detail(context, kind, response, path, id)
 
 
 def read_detail(
-    context: RequestContext, kind: TaskKind[..., R], answer: "ApiResponse", path: str, id: str
+    context: RequestContext, kind: TaskKind[..., R], response: "ApiResponse", path: str, id: str
 ) -> R:
     """Return the record of a detail response. Raises `NotFound` if there is none."""
-    raw = unwrap_detail(kind, answer.data, id)
-    if raw is None and answer.data and not read_raw_records(answer.data):
-        raw = answer.data  # neither empty nor a record: the reader raises what is wrong with it
+    raw = unwrap_detail(kind, response.data, id)
+    if raw is None and response.data and not read_raw_records(response.data):
+        raw = response.data  # neither empty nor a record: the reader raises what is wrong with it
     if raw is None:
         raise NotFound(
-            http_status=answer.http_status,
-            code=answer.code,
+            http_status=response.http_status,
+            code=response.code,
             message="no such task",
-            trace_id=answer.trace_id,
+            trace_id=response.trace_id,
             method="GET",
             path=path,
             advice=_GONE_ADVICE,
@@ -253,7 +253,7 @@ _NO_QUOTE_MESSAGE: Final = re.compile(r"(?i)unsupported|not supported|cannot be 
 async def request_quote(context: RequestContext, path: str, body: Mapping[str, Any]) -> int | None:
     """Return the price of a start in coins, or None if the service gives none."""
     try:
-        answer = await context.session.request(
+        response = await context.session.request(
             "POST",
             "/api/v1/generation/quote",
             json={"endpoint": path, "requestBody": dict(body)},
@@ -263,7 +263,7 @@ async def request_quote(context: RequestContext, path: str, body: Mapping[str, A
         if _NO_QUOTE_MESSAGE.search(error.message):
             return None
         raise
-    data = answer.data
+    data = response.data
     if is_mapping(data):
         # The response is undocumented; any of these names may hold the price.
         for key in ("coins", "credits", "cost", "price", "estimatedCoins", "estimated_coins"):

@@ -163,7 +163,7 @@ class TextToImage(TaskNamespace[P, R]):
         )
 
 
-def _read_made_avatar(answer: "ApiResponse") -> MadeAvatar | None:
-    made = MadeAvatar.of(answer.data)
+def _read_made_avatar(response: "ApiResponse") -> MadeAvatar | None:
+    made = MadeAvatar.of(response.data)
     # Without an id, only the API's own envelope shows that it was made.
-    return None if made.id is None and answer.code is None else made
+    return None if made.id is None and response.code is None else made

@@ -147,11 +147,11 @@ class Veo(TaskNamespace[P, R]):
         ``GET /api/v1/veoVideo/{id}/1080p``.
         """
         path = f"{PREFIX}/{check_task_id(id)}/1080p"
-        answer = await self._request("GET", path)
+        response = await self._request("GET", path)
         # The service reports 202 as the HTTP status or as the code in the body.
-        if _NOT_READY in (answer.http_status, answer.code):
+        if _NOT_READY in (response.http_status, response.code):
             return None
-        data = {"url": answer.data} if isinstance(answer.data, str) else answer.data
+        data = {"url": response.data} if isinstance(response.data, str) else response.data
         found = (response_fields(raw).url(*_URL_NAMES) for raw in (data, *read_raw_records(data)))
         url = next(filter(None, found), None)
         if url is None:
@@ -159,8 +159,8 @@ class Veo(TaskNamespace[P, R]):
                 f"The response of {path} has no URL.",
                 method="GET",
                 path=path,
-                http_status=answer.http_status,
-                trace_id=answer.trace_id,
+                http_status=response.http_status,
+                trace_id=response.trace_id,
             )
         return output_from_url(url, "video", self._context.source)
 
@@ -174,14 +174,14 @@ class Veo(TaskNamespace[P, R]):
         deadline = self._context.session.loop_time() + seconds
         interval = _FIRST_1080P_POLL_INTERVAL
         while (output := await self.get_1080p(id)) is None:
-            left = deadline - self._context.session.loop_time()
-            if left <= 0:
+            remaining = deadline - self._context.session.loop_time()
+            if remaining <= 0:
                 task = self.attach(id)
                 raise TaskTimeout(
                     f"The 1080p file of {task.ref} was not ready after {seconds:g} s. The service "
                     "is still making it; call wait_1080p again, free of charge.",
                     task=task,
                 )
-            await asyncio.sleep(min(interval, left))
+            await asyncio.sleep(min(interval, remaining))
             interval = min(2 * interval, MAX_1080P_POLL_INTERVAL)
         return output

@@ -142,8 +142,8 @@ class VideoTwin(TaskNamespace[P, R]):
 
     async def all(self) -> tuple[R, ...]:
         """Return all twins of the account. ``GET /api/v1/userVideoTwin/userRecords``."""
-        answer = await self._request("GET", f"{PREFIX}/userRecords", priority=Priority.LIST)
-        return read_records(self._context, self.kind, answer.data)
+        response = await self._request("GET", f"{PREFIX}/userRecords", priority=Priority.LIST)
+        return read_records(self._context, self.kind, response.data)
 
     async def upload_status(self) -> Any:
         """Return the status of the account's uploads of twin videos (undocumented).

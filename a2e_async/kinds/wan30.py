@@ -170,12 +170,12 @@ class Wan30Input(TaskInput):
 def _media_of(flat: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Remove the media from a flat body and yield each as an item of the list of media."""
     lengths = flat.pop("reference_video_seconds", ())
-    for name, word in _MEDIA_TYPES.items():
+    for name, media_type in _MEDIA_TYPES.items():
         urls = flat.pop(name, ())
-        for place, url in enumerate([urls] if isinstance(urls, str) else urls):
-            item = {"type": word, "url": url}
-            timed = lengths and word == "reference_video"
-            yield item | {"duration": lengths[place]} if timed else item
+        for index, url in enumerate([urls] if isinstance(urls, str) else urls):
+            item = {"type": media_type, "url": url}
+            timed = lengths and media_type == "reference_video"
+            yield item | {"duration": lengths[index]} if timed else item
 
 
 @define(kw_only=True)

@@ -73,14 +73,14 @@ def child(name: str, mode: str, **options: Any) -> dict[str, Any]:
     return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
-def side_by_side(tasks: Iterable[tuple[Any, ...]], lanes: int) -> dict[tuple[str, str], Any]:
-    """Run children, ``lanes`` at once; return their results by client and label."""
+def side_by_side(tasks: Iterable[tuple[Any, ...]], parallel: int) -> dict[tuple[str, str], Any]:
+    """Run children, ``parallel`` at once; return their results by client and label."""
 
     def one(task: tuple[Any, ...]) -> tuple[tuple[str, str], Any]:
         name, label, mode, options = task
         return (name, label), child(name, mode, **options)
 
-    with ThreadPoolExecutor(lanes) as pool:
+    with ThreadPoolExecutor(parallel) as pool:
         return dict(pool.map(one, tasks))
 
 
@@ -99,7 +99,7 @@ class Stage:
     mode: str
     clients: list[str]
     options: dict[str, dict[str, Any]]
-    lanes: int
+    parallel: int
     """How many clients run at the same time; few if delays are measured."""
 
 
@@ -119,7 +119,7 @@ def stages(names: list[str], short: bool) -> dict[str, Stage]:
         "hang": {**lost, "what": "hang", "request_timeout": 1.0},
     }
     wait = {"job": 4.0, "patience": 20.0, "interval": 0.5}
-    looks = {
+    poll_errors = {
         "500": {**wait, "what": "500", "times": 1},
         "reset": {**wait, "what": "drop", "times": 1},
         "outage": {**wait, "what": "drop", "seconds": 3},
@@ -130,12 +130,12 @@ def stages(names: list[str], short: bool) -> dict[str, Stage]:
     if short:
         video |= {"each": 4, "mean": 20.0}
         charges = {"drop": charges["drop"]}
-        looks = {"500": {**looks["500"], "job": 2.0}}
+        poll_errors = {"500": {**poll_errors["500"], "job": 2.0}}
         deadlines = {"stuck": deadlines["stuck"]}
     return {
         "long": Stage("jobs", some if short else polling, {"": video}, 3),
         "charges": Stage("charges", some, charges, 4),
-        "look_errors": Stage("look_error", some, looks, 4),
+        "look_errors": Stage("look_error", some, poll_errors, 4),
         "deadline": Stage("deadline", some, deadlines, 4),
         # Without the clients that hold one connection per job.
         "memory": Stage("memory", some if short else polling, memory, 2),
@@ -175,7 +175,7 @@ def measure(short: bool) -> dict[str, Any]:
             for name in stage.clients
             for label, options in stage.options.items()
         ]
-        for (name, label), seen in side_by_side(tasks, stage.lanes).items():
+        for (name, label), seen in side_by_side(tasks, stage.parallel).items():
             found[name].setdefault(title, {})[label] = _jobs(seen) if stage.mode == "jobs" else seen
     for name, ms in import_times(names, 1 if short else 7).items():
         found[name]["import_ms"] = ms

@@ -34,14 +34,14 @@ class Control:
         async with aiohttp.ClientSession() as http, http.post(self.url, json=fault) as answer:
             answer.raise_for_status()
 
-    async def tell(self) -> dict[str, Any]:
+    async def record(self) -> dict[str, Any]:
         async with aiohttp.ClientSession() as http, http.get(self.url) as answer:
             return dict(await answer.json())
 
     async def started(self, count: int) -> None:
         """Return once the server has accepted that many jobs."""
         for _ in range(3000):
-            if (await self.tell())["charges"] >= count:
+            if (await self.record())["charges"] >= count:
                 return
             await asyncio.sleep(0.02)
         raise TimeoutError(f"not all of {count} jobs were started")
@@ -74,11 +74,11 @@ async def run_jobs(driver: Driver, control: Control, options: dict[str, Any]) ->
     before, began = time.process_time(), time.time()
     await asyncio.gather(*(one(job) for job in jobs))
     cpu, took = time.process_time() - before, time.time() - began
-    told = await control.tell()
-    calls = {role: n for role, n in told["calls"].items() if role != "start"}
+    record = await control.record()
+    calls = {role: n for role, n in record["calls"].items() if role != "start"}
     delays = {
         law: [
-            (ended[job.number] - told["ends"][str(job.number)]) * options["speed"]
+            (ended[job.number] - record["ends"][str(job.number)]) * options["speed"]
             for job in jobs
             if job.law == law and job.number in ended
         ]
@@ -88,7 +88,7 @@ async def run_jobs(driver: Driver, control: Control, options: dict[str, Any]) ->
         "jobs": len(jobs),
         "cpu_ms_per_job": cpu / len(jobs) * 1000,
         "polls_per_job": sum(calls.values()) / len(jobs),
-        "starts_per_job": told["calls"].get("start", 0) / len(jobs),
+        "starts_per_job": record["calls"].get("start", 0) / len(jobs),
         "delays": delays,
         "seconds": took,
         "wrong": wrong,
@@ -98,7 +98,7 @@ async def run_jobs(driver: Driver, control: Control, options: dict[str, Any]) ->
 async def hold(driver: Driver, control: Control, count: int) -> "list[asyncio.Task[bool]]":
     """Start that many jobs that never end, some at a time; return their waits."""
     running: list[asyncio.Task[bool]] = []
-    before = (await control.tell())["charges"]
+    before = (await control.record())["charges"]
     while len(running) < count:
         some = min(AT_ONCE, count - len(running))
         running += [asyncio.create_task(driver.run(prompt(1e6))) for _ in range(some)]
@@ -129,11 +129,11 @@ async def measure_waits(
     """Return CPU and calls per second while that many jobs are waited for."""
     running = await hold(driver, control, options["count"])
     await asyncio.sleep(options["settle"])
-    calls = sum((await control.tell())["calls"].values())
+    calls = sum((await control.record())["calls"].values())
     before, began = time.process_time(), time.perf_counter()
     await asyncio.sleep(options["seconds"])
     cpu, took = time.process_time() - before, time.perf_counter() - began
-    calls = sum((await control.tell())["calls"].values()) - calls
+    calls = sum((await control.record())["calls"].values()) - calls
     gone = sum(task.done() for task in running)
     await end(running)
     return {"cpu_per_s": cpu / took, "calls_per_s": calls / took, "given_up": gone}
@@ -168,10 +168,10 @@ async def measure_charges(
     await driver.run(prompt(0.01))
     await control.reset(role="start", what=options["what"], times=options["times"])
     _, raised, took = await outcome_within(options["patience"], driver.start(prompt(1)))
-    told = await control.tell()
+    record = await control.record()
     return {
-        "charges": told["charges"],
-        "calls": told["calls"].get("start", 0),
+        "charges": record["charges"],
+        "calls": record["calls"].get("start", 0),
         "got": raised or "started",
         "seconds": took,
     }
@@ -183,7 +183,7 @@ async def measure_look_error(
     """Return whether a wait survives failed polls, or what it raised."""
     await driver.run(prompt(0.01))
     fault = {name: options[name] for name in ("what", "times", "seconds") if name in options}
-    await control.reset(role="look", **fault)
+    await control.reset(role="poll", **fault)
     ok, raised, took = await outcome_within(options["patience"], driver.run(prompt(options["job"])))
     return {"got": raised or ("went on" if ok else "took it for a failed job"), "seconds": took}
 
@@ -194,7 +194,7 @@ async def measure_deadline(
     """Return by how many seconds the documented timeout of a wait is exceeded."""
     await driver.run(prompt(0.01))
     if options["hang"]:
-        await control.reset(role="look", what="hang", times=10**6)
+        await control.reset(role="poll", what="hang", times=10**6)
     _, raised, took = await outcome_within(
         options["patience"], driver.run(prompt(1e6), timeout=options["limit"])
     )

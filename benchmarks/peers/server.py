@@ -33,7 +33,7 @@ def _url(work: AcceptedJob) -> str:
 # -- control and faults ------------------------------------------------------------------------
 
 
-async def tell(request: web.Request) -> web.Response:
+async def report(request: web.Request) -> web.Response:
     """Return calls by role, charges, and the end time of each job."""
     store = request.app[STORE]
     ends = {str(w.number): w.ends for w in store.works.values()}
@@ -62,8 +62,8 @@ async def faults(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     store.calls[role] += 1
     fault = store.fault
-    looks = role in ("detail", "batch", "list", "result")
-    if fault is None or fault.role != ("look" if looks else role) or not fault.strikes():
+    is_poll = role in ("detail", "batch", "list", "result")
+    if fault is None or fault.role != ("poll" if is_poll else role) or not fault.strikes():
         return await handler(request)
     if fault.what == "429":
         return web.json_response({"error": "slow down"}, status=429, headers={"Retry-After": "1"})
@@ -310,7 +310,7 @@ async def comfy_events(request: web.Request) -> web.StreamResponse:
 
 
 ROUTES = [
-    ("GET", "/control", tell, ""),
+    ("GET", "/control", report, ""),
     ("POST", "/control", control, ""),
     ("POST", "/api/v1/talkingVideo/start", a2e_start, "start"),
     ("POST", "/api/v1/talkingVideo/batchDetail", a2e_batch, "batch"),

@@ -79,8 +79,8 @@ class Store:
         key = request.headers.get("Idempotency-Key", "")
         if key in self.keys:
             return self.keys[key]
-        told = read_prompt(body)
-        if told is None:
+        prompt = read_prompt(body)
+        if prompt is None:
             raise web.HTTPBadRequest(text="no job in the body")
         self.count += 1
         try:
@@ -89,7 +89,7 @@ class Store:
             inputs = {}
         now = time.time()
         id = f"{int(now):08x}db10c73f{self.count:08x}"
-        work = self.works[id] = AcceptedJob(id, told[0], now, told[1], told[2], inputs)
+        work = self.works[id] = AcceptedJob(id, prompt[0], now, prompt[1], prompt[2], inputs)
         if key:
             self.keys[key] = work
         return work

@@ -48,7 +48,7 @@ def together(jobs: list[Job]) -> Iterator[Dot]:
     kind = kind_named("talking_video")
     events = [(job.start, row, "start") for row, job in enumerate(jobs)]
     heapq.heapify(events)
-    flying: dict[int, PollRequest] = {}
+    in_flight: dict[int, PollRequest] = {}
     while events or schedule.next_wake() is not None:
         wake = schedule.next_wake()
         if wake is None or (events and wake > events[0][0]):
@@ -56,18 +56,18 @@ def together(jobs: list[Job]) -> Iterator[Dot]:
             if what == "start":
                 schedule.add(kind, str(row), now=now, due_at=now + INTERVAL)
             else:
-                look = flying.pop(row)
-                for watch in look.polled_tasks:
-                    if jobs[int(watch.id)].end <= look.planned_at:
-                        schedule.drop(watch)
+                request = in_flight.pop(row)
+                for polled in request.polled_tasks:
+                    if jobs[int(polled.id)].end <= request.planned_at:
+                        schedule.drop(polled)
                     else:
-                        schedule.record_unfinished(watch, look, now)
+                        schedule.record_unfinished(polled, request, now)
             continue
-        for look in schedule.plan(wake):
-            number = TASKS + len(flying) + round(wake * 1000)
-            flying[number] = look
+        for request in schedule.plan(wake):
+            number = TASKS + len(in_flight) + round(wake * 1000)
+            in_flight[number] = request
             heapq.heappush(events, (wake + RESPONSE, number, "answer"))
-            yield from ((int(watch.id), wake) for watch in look.polled_tasks)
+            yield from ((int(polled.id), wake) for polled in request.polled_tasks)
 
 
 LEFT, TOP, ROW, SECOND, HIGH = 16, 44, 9, 10.2, TASKS * 9 + 12

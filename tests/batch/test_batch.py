@@ -100,14 +100,14 @@ async def test_jobs_without_keys(make_client: MakeClient, sandbox: Sandbox, tmp_
 
 async def test_at_most_limit_are_unfinished(a2e: A2E, sandbox: Sandbox) -> None:
     """The source is read one job at a time, and only when a job can be started."""
-    asked = done = 0
+    taken = done = 0
     most = 0
 
     async def source() -> AsyncIterator[Job[Any]]:
-        nonlocal asked, most
+        nonlocal taken, most
         for job in jobs(a2e, 30):
-            asked += 1
-            most = max(most, asked - done)
+            taken += 1
+            most = max(most, taken - done)
             yield job
 
     async for _ in a2e.batch(source(), limit=3):

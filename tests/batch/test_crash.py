@@ -85,14 +85,14 @@ class BatchRuns:
 
     def until_done(self) -> None:
         """Run the batch again until a run reports that all jobs are done."""
-        told = ""
+        errors = ""
         for _ in range(RUNS):
             run = self.begin()
-            _, told = run.communicate(timeout=60)
-            assert "Traceback" not in told, told
+            _, errors = run.communicate(timeout=60)
+            assert "Traceback" not in errors, errors
             if run.returncode == 0:
                 return
-        pytest.fail(f"not done after {RUNS} runs: {told}")
+        pytest.fail(f"not done after {RUNS} runs: {errors}")
 
     def check(self) -> None:
         """Check that charges match jobs, files match jobs, and the journal matches the ledger."""
@@ -187,8 +187,8 @@ def test_killed_at_a_step(sandbox: Sandbox, tmp_path: Path, point: Point, fault:
         FAULTS[fault](sandbox.faults)
     runs = BatchRuns(sandbox, tmp_path)
     first = runs.begin(point=point)
-    _, told = first.communicate(timeout=60)
-    assert "Traceback" not in told, told
+    _, errors = first.communicate(timeout=60)
+    assert "Traceback" not in errors, errors
     if point[:2] in STEPS and point[2] <= 2 and point[1] not in RARE_STEPS:
         assert first.returncode == -signal.SIGKILL
     runs.until_done()
@@ -205,8 +205,8 @@ def test_killed_at_random(sandbox: Sandbox, tmp_path: Path, fault: str) -> None:
         run = runs.begin()
         time.sleep(chance.uniform(0.35, 1.6))  # any moment will do
         run.send_signal(signal.SIGKILL)
-        _, told = run.communicate(timeout=60)
-        assert "Traceback" not in told, told
+        _, errors = run.communicate(timeout=60)
+        assert "Traceback" not in errors, errors
     runs.until_done()
     runs.check()
 
@@ -220,7 +220,7 @@ def test_two_processes_one_is_killed(sandbox: Sandbox, tmp_path: Path) -> None:
         time.sleep(0.01)  # any process, at any step, will do
     both[0].send_signal(signal.SIGKILL)
     both[0].communicate(timeout=60)
-    _, told = both[1].communicate(timeout=60)
-    assert "Traceback" not in told, told
-    assert both[1].returncode == 0, told
+    _, errors = both[1].communicate(timeout=60)
+    assert "Traceback" not in errors, errors
+    assert both[1].returncode == 0, errors
     runs.check()

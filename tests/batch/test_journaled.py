@@ -545,14 +545,14 @@ async def test_a_key_started_during_unfinished(
         await first.journal.begin(Entry(key=key, kind="image_to_video", digest=digest))
     await first.aclose()
     second = make_client()
-    left = second.unfinished()
-    await anext(left)  # the caller takes a while to process it
+    unfinished = second.unfinished()
+    await anext(unfinished)  # the caller takes a while to process it
     sandbox.faults.slow(0.5, "start", accepted=True)
     starting = asyncio.create_task(second.image_to_video.start(**move, key="two"))
     async with asyncio.timeout(10):
         while not sandbox.ledger.starts("image_to_video"):
             await asyncio.sleep(0.01)
-    assert [task async for task in left] == []
+    assert [task async for task in unfinished] == []
     assert second.journal is not None
     entry = await second.journal.get("two")
     assert entry is not None

@@ -72,11 +72,11 @@ def wait_for(true: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def looked(sandbox: Sandbox) -> int:
+def poll_count(sandbox: Sandbox) -> int:
     return sum(count for (role, _), count in sandbox.calls.items() if role == "detail")
 
 
-async def left(sandbox: Sandbox, journal: Path) -> list[str]:
+async def unfinished_refs(sandbox: Sandbox, journal: Path) -> list[str]:
     async with A2E(KEY, base_url=sandbox.base_url, journal=journal) as a2e:
         return [task.ref async for task in a2e.unfinished()]
 
@@ -98,14 +98,14 @@ def test_while_a_task_is_waited_for(sandbox: Sandbox, tmp_path: Path) -> None:
             a2e.dubbing.run(**DUB)
         """,
     )
-    wait_for(lambda: looked(sandbox))
+    wait_for(lambda: poll_count(sandbox))
     program.interrupt()
     code, out, error = program.end()
     assert code == -signal.SIGINT
     assert_once(error)
     (charge,) = sandbox.ledger.starts()
     assert out == f"accepted dubbing:{charge.ids[0]} True\n"
-    assert asyncio.run(left(sandbox, program.journal)) == [f"dubbing:{charge.ids[0]}"]
+    assert asyncio.run(unfinished_refs(sandbox, program.journal)) == [f"dubbing:{charge.ids[0]}"]
 
 
 @LONG
@@ -151,16 +151,16 @@ def test_the_program_goes_on(sandbox: Sandbox, tmp_path: Path) -> None:
         a2e.credits.balance()
         """,
     )
-    wait_for(lambda: looked(sandbox))
+    wait_for(lambda: poll_count(sandbox))
     program.interrupt()
     wait_for(lambda: len(sandbox.ledger.starts()) == 3)
     program.interrupt()
     code, out, error = program.end()
     assert (code, error) == (0, "")
-    told = [line for line in out.splitlines() if not line.startswith("accepted")]
-    assert told[0] == "interrupted"
-    assert told[1].startswith("dubbing:")
-    assert told[2].startswith("interrupted ['a2e_async-blocking'")
+    lines = [line for line in out.splitlines() if not line.startswith("accepted")]
+    assert lines[0] == "interrupted"
+    assert lines[1].startswith("dubbing:")
+    assert lines[2].startswith("interrupted ['a2e_async-blocking'")
     assert len(sandbox.ledger.starts()) == 3
 
 
@@ -189,7 +189,7 @@ def test_twice(sandbox: Sandbox, tmp_path: Path) -> None:
     assert code != 0
     sandbox.faults.clear()
     (charge,) = sandbox.ledger.starts()
-    assert asyncio.run(left(sandbox, program.journal)) == [f"dubbing:{charge.ids[0]}"]
+    assert asyncio.run(unfinished_refs(sandbox, program.journal)) == [f"dubbing:{charge.ids[0]}"]
 
 
 @pytest.mark.parametrize("how", ["", "sys.exit(3)", "raise ValueError('mine')"])
@@ -217,7 +217,7 @@ def test_never_closed(sandbox: Sandbox, tmp_path: Path, how: str) -> None:
 
 
 def test_in_a_forked_process(sandbox: Sandbox, tmp_path: Path) -> None:
-    """The child has no such thread: it is told, and does not hang."""
+    """The child has no such thread: it gets an error, and does not hang."""
     program = Program(
         sandbox,
         tmp_path,

@@ -161,7 +161,7 @@ def test_some_fail_and_only_retries_pay_again(
     assert len(results(tmp_path / "out")) == 3
 
 
-def test_an_unknown_start_is_told_and_found_by_the_next_run(
+def test_an_unknown_start_is_reported_and_found_by_the_next_run(
     a2e: Invoke, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -229,7 +229,7 @@ def test_a_file_changed_since_its_check_names_the_line(tmp_path: Path) -> None:
         list(read_jobs(path))
 
 
-def test_quiet_tells_errors_alone(a2e: Invoke) -> None:
+def test_quiet_shows_errors_only(a2e: Invoke) -> None:
     write(Path("jobs.jsonl"), picture())
     result = a2e("batch", "jobs.jsonl", *RUN, "--quiet")
     assert (result.code, result.err) == (0, "")

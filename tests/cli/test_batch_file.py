@@ -28,7 +28,7 @@ def test_without_a_journal_it_refuses_and_says_why(a2e: Invoke, sandbox: Sandbox
     assert sandbox.calls_total == 0
 
 
-def test_every_error_of_a_file_is_told_before_anything_is_spent(
+def test_every_error_of_a_file_is_reported_before_anything_is_spent(
     a2e: Invoke, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     (tmp_path / "notes.txt").write_text("no media")
@@ -58,12 +58,12 @@ def test_every_error_of_a_file_is_told_before_anything_is_spent(
     result = a2e("batch", "jobs.jsonl", *RUN)
     assert result.code == exit_codes.USAGE
     wrong = [(number, said) for number, (_, said) in enumerate(lines, 1) if said]
-    told = result.err.splitlines()
-    assert len(told) == len(wrong) + 1
-    for line, (number, said) in zip(told, wrong, strict=False):
+    shown = result.err.splitlines()
+    assert len(shown) == len(wrong) + 1
+    for line, (number, said) in zip(shown, wrong, strict=False):
         assert line.startswith(f"jobs.jsonl:{number}: ")
         assert said.lower() in line.lower()
-    assert f"{len(wrong)} errors. Nothing was started." in told[-1]
+    assert f"{len(wrong)} errors. Nothing was started." in shown[-1]
     assert sandbox.calls_total == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["jobs.jsonl", "notes.txt"]
     document = a2e("batch", "jobs.jsonl", *RUN, "--json").document["error"]
@@ -71,7 +71,7 @@ def test_every_error_of_a_file_is_told_before_anything_is_spent(
     assert [error["line"] for error in document["errors"]] == [number for number, _ in wrong]
 
 
-def test_of_many_errors_the_first_are_told_and_all_are_counted(a2e: Invoke) -> None:
+def test_of_many_errors_the_first_are_shown_and_all_are_counted(a2e: Invoke) -> None:
     write(Path("jobs.jsonl"), *["{"] * 70)
     result = a2e("batch", "jobs.jsonl", *RUN)
     assert result.err.count("jobs.jsonl:") == 50
@@ -79,7 +79,7 @@ def test_of_many_errors_the_first_are_told_and_all_are_counted(a2e: Invoke) -> N
     assert "70 errors" in result.err
 
 
-def test_what_is_no_text_is_told_with_its_line(a2e: Invoke) -> None:
+def test_what_is_no_text_is_reported_with_its_line(a2e: Invoke) -> None:
     Path("jobs.jsonl").write_bytes(json.dumps(dub()).encode() + b"\n\xff\xfe\n")
     assert "jobs.jsonl:2: the line is not UTF-8 text" in a2e("batch", "jobs.jsonl", *RUN).err
     Path("jobs.csv").write_bytes(b"kind,prompt\ntext_to_image,\xff\n")

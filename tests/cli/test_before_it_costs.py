@@ -178,7 +178,7 @@ def test_a_lost_call_is_no_start() -> None:
     assert words == {"speech": "A speech call", "dubbing": "A dubbing start"}
 
 
-def test_a_name_that_tells_another_format_is_kept_and_told(a2e: Invoke) -> None:
+def test_a_name_with_another_format_is_kept_and_reported(a2e: Invoke) -> None:
     voice = a2e("voices", "--json").document["voices"][0]["id"]
     result = a2e("say", "hello", "--voice", voice, "-o", "hi.mp3")
     assert result.out == "hi.mp3\n"
@@ -186,7 +186,7 @@ def test_a_name_that_tells_another_format_is_kept_and_told(a2e: Invoke) -> None:
     assert " is WAV" not in a2e("say", "hello", "--voice", voice, "-o", "hi.wav").err
 
 
-def test_a_lost_answer_is_told_in_commands(a2e: Invoke, sandbox: Sandbox) -> None:
+def test_a_lost_response_is_reported_in_commands(a2e: Invoke, sandbox: Sandbox) -> None:
     sandbox.faults.malformed(role="action")
     voice = a2e("voices", "--json").document["voices"][0]["id"]
     result = a2e("say", "hello", "--voice", voice)

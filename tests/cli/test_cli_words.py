@@ -61,7 +61,7 @@ def test_errors_of_the_package_name_the_flag(a2e: Invoke, words: list[str], flag
     assert not PYTHON.search(result.err), result.err
 
 
-def test_a_key_that_is_damaged_is_told_by_its_variable(
+def test_a_damaged_key_is_reported_by_its_variable(
     a2e: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_KEY", "Bearer x")
@@ -72,7 +72,7 @@ def test_a_key_that_is_damaged_is_told_by_its_variable(
 
 
 @pytest.mark.parametrize("address", ["A2E_BASE_URL", "--base-url"])
-def test_an_address_is_told_by_its_source(
+def test_an_invalid_address_is_reported_by_its_source(
     a2e: Invoke, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.setenv("A2E_BASE_URL", "https://x.example/path")

@@ -31,7 +31,7 @@ def test_start_prints_the_ref_alone(a2e: Invoke, sandbox: Sandbox) -> None:
     assert "row" not in task.body
 
 
-def test_start_as_json_tells_meta(a2e: Invoke) -> None:
+def test_start_as_json_contains_meta(a2e: Invoke) -> None:
     document = a2e("start", *IMAGE, "--meta", '{"row": 7}', "--json").document
     assert document["ref"].startswith("image_to_video:")
     assert document["coins"] == 30
@@ -130,7 +130,7 @@ def test_doctor_finds_a_well_account(a2e: Invoke, sandbox: Sandbox) -> None:
     assert not sandbox.ledger.charges
 
 
-def test_doctor_tells_a_wrong_key(a2e: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_reports_a_wrong_key(a2e: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A2E_API_KEY", "foreign-0123456789")
     result = a2e("doctor")
     assert result.code == exit_codes.KEY
@@ -138,7 +138,7 @@ def test_doctor_tells_a_wrong_key(a2e: Invoke, monkeypatch: pytest.MonkeyPatch) 
     assert "foreign-0" not in result.out + result.err
 
 
-def test_doctor_tells_a_plan_without_access(a2e: Invoke, sandbox: Sandbox) -> None:
+def test_doctor_reports_a_plan_without_access(a2e: Invoke, sandbox: Sandbox) -> None:
     sandbox.faults.http_error(403, role="coins", times=None)
     result = a2e("doctor")
     assert result.code == exit_codes.KEY
@@ -155,7 +155,7 @@ def test_doctor_tells_a_plan_without_access(a2e: Invoke, sandbox: Sandbox) -> No
         ("A2E_BASE_URL", "http://no-such-host.invalid.test", "DNS"),
     ],
 )
-def test_doctor_tells_what_to_mend(
+def test_doctor_says_what_to_fix(
     a2e: Invoke, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
 ) -> None:
     for proxy in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"):

@@ -45,15 +45,15 @@ def test_it_agrees_and_leaves_the_files(tmp_path: Path) -> None:
 
 def test_as_json(tmp_path: Path) -> None:
     result = demo(tmp_path, "--json", "--out", "elsewhere")
-    told = result.document
+    document = result.document
     assert result.code == 0
-    assert told["ok"]
-    assert told["jobs"] == told["charges"] == told["files"] == 6
-    assert told["coins"]["spent"] == told["coins"]["charged"] + told["coins"]["uploads"]
-    assert told["uploads"] == 3
-    assert told["requests"]["start"] == 6
-    assert told["leaks"] == 0
-    assert {Path(item["files"][0]).parent.name for item in told["items"]} == {"elsewhere"}
+    assert document["ok"]
+    assert document["jobs"] == document["charges"] == document["files"] == 6
+    assert document["coins"]["spent"] == document["coins"]["charged"] + document["coins"]["uploads"]
+    assert document["uploads"] == 3
+    assert document["requests"]["start"] == 6
+    assert document["leaks"] == 0
+    assert {Path(item["files"][0]).parent.name for item in document["items"]} == {"elsewhere"}
 
 
 def test_what_goes_wrong_ends_with_1(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_start_whose_answer_is_lost_is_found(tmp_path: Path) -> None:
     assert result.out.splitlines()[-1] == "6 jobs · 6 charges · 6 files"
 
 
-def test_books_that_do_not_agree_are_told(tmp_path: Path) -> None:
+def test_records_that_do_not_agree_are_reported(tmp_path: Path) -> None:
     charge = {"kind": "dubbing", "ids": ["a"], "coins": 5, "refunded": 0}
     report = DemoReport(
         jobs=[],
@@ -94,7 +94,7 @@ def test_books_that_do_not_agree_are_told(tmp_path: Path) -> None:
     ]
 
 
-def test_a_sandbox_that_does_not_start_is_told(
+def test_a_sandbox_that_does_not_start_is_reported(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.executable", shutil.which("false"))

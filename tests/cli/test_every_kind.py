@@ -75,7 +75,7 @@ def test_run_saves_what_the_kind_makes(a2e: Invoke, sandbox: Sandbox, kind: str)
     assert len(sandbox.ledger.starts(kind)) == 1
 
 
-def test_a_count_without_an_end_is_not_told(a2e: Invoke) -> None:
+def test_an_unlimited_count_shows_no_number(a2e: Invoke) -> None:
     assert "1000000" not in a2e("kinds", "voice_clone").out
 
 

@@ -123,7 +123,7 @@ def test_a_start_whose_answer_is_lost_ends_with_5(
     assert len(sandbox.ledger.starts("dubbing")) == 1
 
 
-def test_time_over_ends_with_124_and_tells_how_to_come_back(a2e: Invoke, sandbox: Sandbox) -> None:
+def test_a_timeout_ends_with_124_and_says_how_to_continue(a2e: Invoke, sandbox: Sandbox) -> None:
     sandbox.faults.stuck("dubbing")
     ref = started(a2e)
     result = a2e("task", "wait", ref, "--timeout", "0.3", "--json")

@@ -18,7 +18,7 @@ from a2e_async.kinds.registry import kind_named, kind_names
 from .conftest import Invoke, environment
 
 
-def test_help_tells_commands_and_exit_codes(invoke: Invoke) -> None:
+def test_help_lists_commands_and_exit_codes(invoke: Invoke) -> None:
     result = invoke("--help")
     assert result.code == 0
     for command in ("demo", "sandbox", "start", "run", "quote", "batch", "journal", "task", "list"):
@@ -99,7 +99,7 @@ def test_no_input_hides_a_shared_flag(kind: str) -> None:
     assert not ours & {flag.flag for flag in flags_of(kind_named(kind))}
 
 
-def test_a_wrong_kind_is_told_the_closest(invoke: Invoke) -> None:
+def test_a_wrong_kind_suggests_the_closest(invoke: Invoke) -> None:
     result = invoke("start", "dubing")
     assert result.code == exit_codes.USAGE
     assert 'Did you mean "dubbing"?' in result.err
@@ -107,7 +107,7 @@ def test_a_wrong_kind_is_told_the_closest(invoke: Invoke) -> None:
     assert not result.out
 
 
-def test_a_wrong_kind_of_a_list_is_told_the_closest(invoke: Invoke) -> None:
+def test_a_wrong_kind_of_a_list_suggests_the_closest(invoke: Invoke) -> None:
     with suppress(ImportError):  # where a program has loaded it, the parser lets it check, too
         importlib.import_module("pydantic")
     result = invoke("list", "talking_vido")

@@ -33,7 +33,9 @@ SIGNALS = (
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_a_running_task_is_told(sandbox: Sandbox, tmp_path: Path, number: int, code: int) -> None:
+def test_a_running_task_is_reported(
+    sandbox: Sandbox, tmp_path: Path, number: int, code: int
+) -> None:
     sandbox.faults.stuck("dubbing")
     process = popen("run", *DUB, env=environment(sandbox), cwd=tmp_path)
     until(lambda: sandbox.calls["list_processing", "dubbing"] or sandbox.calls["detail", "dubbing"])
@@ -46,7 +48,7 @@ def test_a_running_task_is_told(sandbox: Sandbox, tmp_path: Path, number: int, c
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_a_start_under_way_is_awaited_and_told(
+def test_a_start_in_flight_is_awaited_and_reported(
     sandbox: Sandbox, tmp_path: Path, number: int, code: int
 ) -> None:
     sandbox.faults.slow(1.5, role="start", accepted=True)
@@ -65,7 +67,7 @@ def test_a_start_under_way_is_awaited_and_told(
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS[1:2])
-def test_a_start_given_up_is_told_with_its_recovery(
+def test_a_start_given_up_is_reported_with_its_recovery(
     sandbox: Sandbox, tmp_path: Path, number: int, code: int
 ) -> None:
     sandbox.faults.slow(60, role="start", accepted=True)
@@ -107,7 +109,9 @@ def test_the_sandbox_ends_quietly(tmp_path: Path) -> None:
     assert not result.err
 
 
-def test_an_answer_lost_while_it_is_awaited_is_told_once(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_response_lost_while_it_is_awaited_is_reported_once(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
     sandbox.faults.slow(1.5, role="start", accepted=True)
     sandbox.faults.malformed(role="start")
     process = popen("start", *DUB, "--json", env=environment(sandbox), cwd=tmp_path)
@@ -159,7 +163,9 @@ def test_the_demo_says_that_its_tasks_are_gone(tmp_path: Path, number: int, code
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.1])
-def test_the_demo_ends_with_130_however_often_it_is_told(tmp_path: Path, pause: float) -> None:
+def test_the_demo_ends_with_130_however_often_it_is_interrupted(
+    tmp_path: Path, pause: float
+) -> None:
     process, sandbox = demo_at_work(tmp_path)
     for _ in range(3):
         interrupt(process)

@@ -192,7 +192,7 @@ def test_a_journal_that_is_not_there_is_not_made(a2e: Invoke, verb: str) -> None
     assert list(Path().iterdir()) == []
 
 
-def test_a_file_that_is_no_journal_is_left_alone(a2e: Invoke) -> None:
+def test_a_file_that_is_no_journal_is_not_touched(a2e: Invoke) -> None:
     Path("notes.db").write_text("notes " * 1000)
     result = a2e("journal", "list", "notes.db")
     assert result.code == exit_codes.SERVICE
@@ -241,7 +241,7 @@ def test_one_that_fails_leaves_the_others_alone(a2e: Invoke, sandbox: Sandbox) -
     assert "failed" in result.err
 
 
-def test_what_another_process_works_on_is_left_to_it(a2e: Invoke, kept: list[str]) -> None:
+def test_what_another_process_works_on_stays_with_it(a2e: Invoke, kept: list[str]) -> None:
     db = sqlite3.connect("jobs.db")
     with db:
         db.execute("INSERT INTO owners VALUES ('other', ?)", (time.monotonic() + 20,))
@@ -269,7 +269,7 @@ def test_a_refused_key_ends_it_with_its_own_code(
     assert len(items(a2e)) == 1
 
 
-def test_what_is_told_of_nowhere_is_not_waited_for(a2e: Invoke) -> None:
+def test_a_task_without_status_operations_is_not_awaited(a2e: Invoke) -> None:
     words = ["wan30", "--model", "wan3.0-video", "--prompt", "wave", "--journal", "jobs.db"]
     ref = a2e("start", *words).out.strip()
     result = a2e("journal", "resume", "jobs.db")
@@ -284,9 +284,9 @@ def test_what_is_told_of_nowhere_is_not_waited_for(a2e: Invoke) -> None:
 def test_prune_forgets_what_has_ended_and_is_old(a2e: Invoke, kept: list[str]) -> None:
     words = ["journal", "prune", "jobs.db", "--older-than"]
     assert a2e(*words, "30d", "--yes", "--json").document["pruned"] == 0
-    asked = a2e(*words, "0s")
-    assert asked.code == exit_codes.USAGE
-    assert "add --yes to prune without confirmation" in asked.err
+    refused = a2e(*words, "0s")
+    assert refused.code == exit_codes.USAGE
+    assert "add --yes to prune without confirmation" in refused.err
     assert len(items(a2e, "--all")) == 3
     assert a2e(*words, "0s", "--yes").out == "2 deleted\n"
     assert [entry["ref"] for entry in items(a2e, "--all")] == kept[:1]

@@ -46,9 +46,9 @@ def test_unpaid_frees_the_key(a2e: Invoke, sandbox: Sandbox) -> None:
     assert early.code == exit_codes.USAGE
     assert "the service may list it late" in early.err
     later()
-    asked = a2e(*SETTLE, "talk-17", "--as", "unpaid")
-    assert asked.code == exit_codes.USAGE
-    assert "--yes" in asked.err
+    refused = a2e(*SETTLE, "talk-17", "--as", "unpaid")
+    assert refused.code == exit_codes.USAGE
+    assert "--yes" in refused.err
     assert len(items(a2e)) == 1
     done = a2e(*SETTLE, "talk-17", "--as", "unpaid", "--yes")
     assert (done.code, done.out) == (0, "talk-17 deleted\n")

@@ -96,7 +96,7 @@ def test_the_table_says_what_comes_out(invoke: Invoke, name: str, outputs: str) 
 
 
 @pytest.mark.parametrize("name", kind_names())
-def test_a_kind_tells_its_inputs(invoke: Invoke, name: str) -> None:
+def test_a_kind_shows_its_inputs(invoke: Invoke, name: str) -> None:
     result = invoke("kinds", name)
     assert result.code == 0
     lines = result.out.splitlines()
@@ -114,14 +114,14 @@ def test_a_kind_tells_its_inputs(invoke: Invoke, name: str) -> None:
 def test_all_kinds_as_json(invoke: Invoke) -> None:
     document = invoke("kinds", "--json").document
     assert [kind["kind"] for kind in document] == list(kind_names())
-    for told in document:
-        kind = kind_named(told["kind"])
-        assert told["help"] == kind.summary
-        assert told["live"] is kind.tested_live
-        assert told["inputs"] == [flag.to_json() for flag in flags_of(kind)]
-        assert ("wait" in told["can"]) == kind.pollable
-        assert ("delete" in told["can"]) == (kind.delete is not None)
-        assert told["operation"].startswith("POST /api/v1/")
+    for shown in document:
+        kind = kind_named(shown["kind"])
+        assert shown["help"] == kind.summary
+        assert shown["live"] is kind.tested_live
+        assert shown["inputs"] == [flag.to_json() for flag in flags_of(kind)]
+        assert ("wait" in shown["can"]) == kind.pollable
+        assert ("delete" in shown["can"]) == (kind.delete is not None)
+        assert shown["operation"].startswith("POST /api/v1/")
 
 
 def test_one_kind_as_json(invoke: Invoke) -> None:
@@ -138,8 +138,8 @@ def test_a_kind_that_there_is_not(invoke: Invoke) -> None:
     assert result.code == exit_codes.USAGE
     assert "Did you mean dubbing?" in result.err
     assert not result.out
-    told = invoke("kinds", "dubing", "--json")
-    assert told.document["error"]["exit_code"] == exit_codes.USAGE
+    result = invoke("kinds", "dubing", "--json")
+    assert result.document["error"]["exit_code"] == exit_codes.USAGE
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_usual_times_are_said_as_people_do(usual: tuple[float, float] | None, sa
     assert format_typical_duration(usual) == said
 
 
-def test_help_of_a_verb_tells_what_each_kind_does(invoke: Invoke, tmp_path: Path) -> None:
+def test_help_of_a_verb_says_what_each_kind_does(invoke: Invoke, tmp_path: Path) -> None:
     said = " ".join(invoke("start", "--help").out.replace("│", " ").split())
     for name in kind_names():
         assert f"{name} {kind_named(name).summary}" in said

@@ -37,7 +37,7 @@ def attempt(error: str | None, status: int | None = None) -> Attempt:
     )
 
 
-def test_each_outage_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_outage_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
     listener = OutageListener(context=context())
     lost, good = attempt("ConnectError"), attempt(None, 200)
     not_found, own = attempt("NotFound", 404), attempt("CancelledError")
@@ -64,7 +64,7 @@ def test_quiet_says_nothing_and_a_wait_over_listens_no_more(
     assert not capsys.readouterr().err
 
 
-def test_a_wait_tells_that_looks_fail_and_work_again(a2e: Invoke, sandbox: Sandbox) -> None:
+def test_a_wait_reports_that_polls_fail_and_work_again(a2e: Invoke, sandbox: Sandbox) -> None:
     ref = started(a2e)
     for role in ("detail", "list_processing"):
         sandbox.faults.http_error(503, role=role, times=1)

@@ -33,8 +33,8 @@ def test_voices(a2e: Invoke) -> None:
     plain = a2e("voices").out.splitlines()
     assert plain[0].split() == ["ID", "NAME", "GROUP", "RATE"]
     assert len(plain) == 1 + len(document["voices"]) > 1
-    for line, told in zip(plain[1:], document["voices"], strict=True):
-        assert line.split()[:3] == [told["id"], told["name"], told["group"]]
+    for line, voice in zip(plain[1:], document["voices"], strict=True):
+        assert line.split()[:3] == [voice["id"], voice["name"], voice["group"]]
 
 
 def test_voices_of_another_language(a2e: Invoke) -> None:
@@ -131,7 +131,7 @@ def test_a_lost_answer_is_not_sent_again(a2e: Invoke, sandbox: Sandbox, voice: s
     assert spoken(sandbox) == 1
 
 
-def test_what_is_paid_and_not_saved_is_told(a2e: Invoke, sandbox: Sandbox, voice: str) -> None:
+def test_what_is_paid_and_not_saved_is_reported(a2e: Invoke, sandbox: Sandbox, voice: str) -> None:
     sandbox.faults.http_error(404, role="result", times=None)
     result = a2e("say", "hello", "--voice", voice, "--json")
     assert result.code == exit_codes.SERVICE
@@ -141,7 +141,7 @@ def test_what_is_paid_and_not_saved_is_told(a2e: Invoke, sandbox: Sandbox, voice
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals to a process group are POSIX")
-def test_speech_under_way_is_awaited_and_told(
+def test_speech_in_flight_is_awaited_and_reported(
     a2e: Invoke, sandbox: Sandbox, voice: str, tmp_path: Path
 ) -> None:
     sandbox.faults.slow(1.5, role="action", accepted=True)

@@ -93,7 +93,7 @@ def test_each_event_is_shown(listen: Listen) -> None:
     assert "\x1b" not in out
 
 
-async def test_a_journal_tells_which_start_it_is(listen: Listen, tmp_path: Path) -> None:
+async def test_the_journal_prevents_a_second_start(listen: Listen, tmp_path: Path) -> None:
     journal = SqliteJournal(tmp_path / "jobs.db")
     entry = Entry(key="talk-17", kind="dubbing", digest="d", hook=HOOK, ids=("66ea4dd8",))
     await journal.begin(entry)
@@ -112,9 +112,9 @@ async def test_a_journal_tells_which_start_it_is(listen: Listen, tmp_path: Path)
         "ref": "dubbing:66ea4dd8",
         "key": "talk-17",
     }
-    heard = await journal.get("talk-17")
-    assert heard is not None
-    assert heard.event_at is not None
+    entry = await journal.get("talk-17")
+    assert entry is not None
+    assert entry.event_at is not None
     await journal.aclose()
 
 
@@ -133,7 +133,7 @@ def test_without_a_secret_it_says_how_to_make_one(invoke: Invoke) -> None:
     assert "secrets.token_urlsafe(32)" in result.err
 
 
-def test_a_missing_journal_is_told(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_journal_is_reported(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A2E_WEBHOOK_SECRET", SECRET)
     result = invoke("webhook", "listen", "--port", "0", "--journal", "none.db")
     assert "The journal 'none.db' does not exist." in result.err

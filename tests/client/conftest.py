@@ -174,7 +174,7 @@ def free_port() -> int:
 FORBIDDEN = (KEY, "Signature=", "X-Amz")
 
 
-def told(value: Any) -> str:
+def exposed_text(value: Any) -> str:
     """Return everything that a value exposes: repr, str, pickle, and an exception's causes."""
     texts = [repr(value), str(value)]
     with contextlib.suppress(TypeError, AttributeError, pickle.PicklingError):
@@ -183,15 +183,15 @@ def told(value: Any) -> str:
         texts += [json.dumps(value.__dict__, default=repr), *getattr(value, "__notes__", ())]
         for below in (value.__cause__, value.__context__):
             if below is not None:
-                texts.append(told(below))
+                texts.append(exposed_text(below))
     return "\n".join(texts)
 
 
 def assert_no_secrets(value: Any, *more: str) -> None:
-    """Assert that a value tells neither key nor signature nor anything else given."""
-    text = told(value)
+    """Assert that a value exposes neither key nor signature nor anything else given."""
+    text = exposed_text(value)
     for secret in (*FORBIDDEN, *more):
-        assert secret not in text, f"{type(value).__name__} tells {secret}"
+        assert secret not in text, f"{type(value).__name__} exposes {secret}"
     if isinstance(value, A2EError):
         again = pickle.loads(pickle.dumps(value))
         assert type(again) is type(value)

@@ -67,7 +67,7 @@ async def ended(a2e: A2E, sandbox: Sandbox, name: str) -> str:
     return task.ids[0]
 
 
-def asked(sandbox: Sandbox, name: str) -> int:
+def action_count(sandbox: Sandbox, name: str) -> int:
     """Return how many requests for this kind were not polls."""
     kind = AGAIN[name][0]
     return sum(sandbox.calls[role, kind] for role in ("start", "action"))
@@ -122,8 +122,8 @@ async def test_further_training_is_waited_for(
     assert task.ids == (twin.id,)
     waiting.append(asyncio.create_task(task.wait()))
     for _ in range(3):
-        looks = sandbox.calls_total
-        await until(lambda looks=looks: sandbox.calls_total >= looks + 2)  # type: ignore[misc]  # looks is an int
+        calls_before = sandbox.calls_total
+        await until(lambda calls_before=calls_before: sandbox.calls_total >= calls_before + 2)  # type: ignore[misc]  # calls_before is an int
     assert not any(wait.done() for wait in waiting)
     assert task.status is Status.RUNNING
     # The twin can be used all the time.
@@ -141,11 +141,11 @@ async def test_lost(make_client: MakeClient, sandbox: Sandbox, name: str) -> Non
     a2e = make_client(on_event=events.append)
     id = await ended(a2e, sandbox, name)
     kind, again = AGAIN[name]
-    before = asked(sandbox, name)
+    before = action_count(sandbox, name)
     sandbox.faults.http_error(502, kind=kind, accepted=True)
     with pytest.raises(StartOutcomeUnknown, match=rf"a2e\.{kind}\.get\('{id}'\)") as caught:
         await again(a2e, id)
-    assert asked(sandbox, name) == before + 1
+    assert action_count(sandbox, name) == before + 1
     assert caught.value.recovery.kind == name
     assert_no_secrets(caught.value)
     assert [e.recovery for e in events if isinstance(e, StartLost)] == [caught.value.recovery]
@@ -156,7 +156,7 @@ async def test_cancelled(a2e: A2E, sandbox: Sandbox, name: str) -> None:
     """When the call is cancelled after sending, the client keeps the task."""
     id = await ended(a2e, sandbox, name)
     kind, again = AGAIN[name]
-    before = asked(sandbox, name)
+    before = action_count(sandbox, name)
     sandbox.faults.slow(0.2, kind=kind, accepted=True)
     with anyio.move_on_after(0.1) as scope:
         await again(a2e, id)
@@ -164,7 +164,7 @@ async def test_cancelled(a2e: A2E, sandbox: Sandbox, name: str) -> None:
     await until(a2e.unclaimed)
     (task,) = a2e.unclaimed()
     assert (await task).status is Status.SUCCEEDED
-    assert asked(sandbox, name) == before + 1
+    assert action_count(sandbox, name) == before + 1
 
 
 @pytest.mark.parametrize("name", AGAIN)

@@ -71,7 +71,9 @@ async def test_a_wait_frees_the_place(make_client: MakeClient, sandbox: Sandbox)
     assert not (await second).done
 
 
-async def test_nobody_queues_nobody_looks(make_client: MakeClient, sandbox: Sandbox) -> None:
+async def test_without_queued_starts_nothing_is_polled(
+    make_client: MakeClient, sandbox: Sandbox
+) -> None:
     """Slots cost no request unless a start waits for one."""
     client = make_client(max_unfinished=5)
     for _ in range(5):
@@ -81,7 +83,7 @@ async def test_nobody_queues_nobody_looks(make_client: MakeClient, sandbox: Sand
 
 
 @LONG
-async def test_looks_for_places_are_shared(make_client: MakeClient, sandbox: Sandbox) -> None:
+async def test_polls_for_slots_are_shared(make_client: MakeClient, sandbox: Sandbox) -> None:
     """One request polls all tasks of a kind that hold slots."""
     client = make_client(max_unfinished=30, poll_interval=3600)
     for _ in range(30):
@@ -222,8 +224,8 @@ async def test_gone_after_it_was_sent(a2e: A2E, sandbox: Sandbox, monkeypatch: A
     places = a2e._context.starter.admission
     sent = places.mark_sent
 
-    def sent_and_gone(flight: Any) -> None:
-        sent(flight)
+    def sent_and_gone(attempt: Any) -> None:
+        sent(attempt)
         starting.cancel()
 
     monkeypatch.setattr(places, "mark_sent", sent_and_gone)
@@ -314,7 +316,7 @@ async def test_closed_while_it_waits(make_client: MakeClient, sandbox: Sandbox) 
 
 
 @LONG
-async def test_looking_is_impossible(make_client: MakeClient, sandbox: Sandbox) -> None:
+async def test_polling_is_impossible(make_client: MakeClient, sandbox: Sandbox) -> None:
     """A task that cannot be polled does not hold a slot forever."""
     client = make_client(max_unfinished=1)
     await client.dubbing.start(**DUB)

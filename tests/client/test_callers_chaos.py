@@ -85,4 +85,4 @@ async def test_whatever_happens(make_client: MakeClient, sandbox: Sandbox, seed:
     assert places._fair_queue.waiting_count == 0
     held = sum(len(place.unfinished_ids) for place in places._occupied_slots)
     assert places._fair_queue.total_unfinished == held == len(places._slot_by_task)
-    assert not any(lane.admitted for lane in places._fair_queue._tenant_queues.values())
+    assert not any(queue.admitted for queue in places._fair_queue._tenant_queues.values())

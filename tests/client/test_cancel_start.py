@@ -91,8 +91,8 @@ async def test_every_turn(make_client: MakeClient, sandbox: Sandbox) -> None:
     withdrawn, unclaimed = await matrix(client, sandbox, growing(400, 1, 1.1))
     assert withdrawn
     assert unclaimed
-    told = [e.ref for e in events if isinstance(e, Accepted) and not e.claimed]
-    assert {t.ref for t in client.unclaimed()} >= set(told) != set()
+    refs = [e.ref for e in events if isinstance(e, Accepted) and not e.claimed]
+    assert {t.ref for t in client.unclaimed()} >= set(refs) != set()
     for task in client.unclaimed():
         assert (await task).output
     assert client.unclaimed() == ()
@@ -139,7 +139,7 @@ async def test_hold(make_client: MakeClient, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("after", [0, 0.2])
-async def test_429_to_a_start_that_nobody_wants(a2e: A2E, sandbox: Sandbox, after: float) -> None:
+async def test_429_to_a_start_without_a_caller(a2e: A2E, sandbox: Sandbox, after: float) -> None:
     """A start cancelled in flight and then refused with 429 is not sent again."""
     await a2e.credits.balance()
     sandbox.faults.http_error(429, role="start", retry_after=after)

@@ -102,7 +102,7 @@ async def test_cancelled_as_the_error_comes(make_client: MakeClient, sandbox: Sa
 
 
 @LONG
-async def test_look_in_flight_is_shared(a2e: A2E, sandbox: Sandbox) -> None:
+async def test_a_poll_in_flight_is_shared(a2e: A2E, sandbox: Sandbox) -> None:
     """A new wait shares the poll of a cancelled wait that is still in flight."""
     task = await a2e.talking_video.start(**TALK)
     sandbox.advance(3600)
@@ -200,7 +200,7 @@ async def test_storm(make_client: MakeClient, sandbox: Sandbox) -> None:
     assert client.stats().polled_tasks == 0
 
 
-async def test_error_of_a_shared_look(a2e: A2E, sandbox: Sandbox) -> None:
+async def test_an_error_of_a_shared_poll(a2e: A2E, sandbox: Sandbox) -> None:
     """A poll that fails after its waiter left does not affect later waiters."""
     task = await a2e.dubbing.start(**DUB)
     sandbox.faults.slow(0.1, "detail")

@@ -137,5 +137,5 @@ async def test_on_event_that_raises(
     task = await client.image_to_video.start(**MOVE)
     assert await task.download(tmp_path)
     assert {Accepted, Attempt, Saved, Transfer, Update} <= {type(e) for e in seen}
-    told = [r for r in caplog.records if "on_event raised" in r.getMessage()]
-    assert len(told) == len(seen)
+    warnings = [r for r in caplog.records if "on_event raised" in r.getMessage()]
+    assert len(warnings) == len(seen)

@@ -44,7 +44,7 @@ async def test_key_conflict(a2e: A2E, sandbox: Sandbox) -> None:
     assert len(sandbox.ledger.charges) == 1
 
 
-async def test_key_conflict_under_way(a2e: A2E, sandbox: Sandbox) -> None:
+async def test_key_conflict_in_flight(a2e: A2E, sandbox: Sandbox) -> None:
     """A conflict is also detected while the first start is in flight."""
     sandbox.faults.slow(0.1, "start")
     first = asyncio.create_task(a2e.dubbing.start(**DUB, key="k"))
@@ -129,7 +129,7 @@ async def test_key_after_unknown(a2e: A2E, sandbox: Sandbox) -> None:
 
 
 @BLIND
-async def test_unknown_is_told_to_all(a2e: A2E, sandbox: Sandbox) -> None:
+async def test_an_unknown_outcome_raises_in_all_callers(a2e: A2E, sandbox: Sandbox) -> None:
     """All callers of one key get its unknown outcome."""
     sandbox.faults.drop_after_accept()
     results = await asyncio.gather(

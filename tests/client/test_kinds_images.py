@@ -172,8 +172,8 @@ async def test_start_to_end(
         assert (await output.read()).startswith(b"\x89PNG")
     # The record's class knows every input by its name; no value is left over.
     for name, value in inputs.items():
-        told = getattr(record.parts[0], name)
-        assert (list(told) if isinstance(told, tuple) else told) == value, name  # pyright: ignore[reportUnknownArgumentType]  # of any kind
+        value_shown = getattr(record.parts[0], name)
+        assert (list(value_shown) if isinstance(value_shown, tuple) else value_shown) == value, name  # pyright: ignore[reportUnknownArgumentType]  # of any kind
     assert not set(record.extra) & set(inputs)
     assert len(paid(sandbox)) == 1
 
@@ -197,7 +197,7 @@ async def test_defaults_are_the_services(a2e: A2E, sandbox: Sandbox, kind: str) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_looked_up_listed_deleted(a2e: A2E, kind: str) -> None:
+async def test_get_list_and_delete(a2e: A2E, kind: str) -> None:
     """The other operations of each kind, by their own paths and paging."""
     namespace = a2e.kind(kind)
     tasks = [await namespace.start(**LEAST[kind]) for _ in range(3)]
@@ -258,9 +258,9 @@ async def test_finished_at_once(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
     """A start that returns finished tasks needs no poll."""
     sandbox.faults.done_at_once(kind)
     task = await a2e.kind(kind).start(**PROMPT)
-    looks = sandbox.calls_total
+    calls_before = sandbox.calls_total
     assert (await task.wait()).output.media == "image"
-    assert sandbox.calls_total == looks
+    assert sandbox.calls_total == calls_before
 
 
 # -- each kind's own ---------------------------------------------------------------------------

@@ -122,7 +122,7 @@ async def test_defaults_are_the_services(a2e: A2E, sandbox: Sandbox, kind: str) 
 
 
 @pytest.mark.parametrize("kind", LISTED)
-async def test_looked_up_listed_deleted(a2e: A2E, kind: str) -> None:
+async def test_get_list_and_delete(a2e: A2E, kind: str) -> None:
     """The other operations of each kind, by their own paths and paging."""
     namespace: Any = a2e.kind(kind)
     ids = [(await namespace.run(**LEAST[kind])).id for _ in range(3)]
@@ -221,7 +221,7 @@ BOTH = ("result_video_url", "result_url")
 
 
 @pytest.mark.parametrize("fields", [BOTH[:1], BOTH[1:], BOTH], ids=" and ".join)
-def test_motion_transfer_tells_its_result_in_two_ways(fields: tuple[str, ...]) -> None:
+def test_motion_transfer_shows_its_result_in_two_ways(fields: tuple[str, ...]) -> None:
     """One video, whichever field names it, and if both do."""
     raw = {"_id": ID, "current_status": "completed", **dict.fromkeys(fields, CLIP)}
     assert read_record(kind_named("motion_transfer"), raw).output.url == CLIP

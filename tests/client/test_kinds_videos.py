@@ -315,7 +315,7 @@ async def test_1080p_refused(a2e: A2E, sandbox: Sandbox) -> None:
         await a2e.veo.wait_1080p(task.ids[0])
     with pytest.raises(NotFound):
         await a2e.veo.get_1080p("a" * 24)
-    asked = sandbox.calls_total
+    calls_before = sandbox.calls_total
     with pytest.raises(InvalidInput) as caught:
         await a2e.veo.get_1080p("../x")
     assert caught.value.field == "id"
@@ -323,4 +323,4 @@ async def test_1080p_refused(a2e: A2E, sandbox: Sandbox) -> None:
         with pytest.raises(InvalidInput) as caught:
             await a2e.veo.wait_1080p(task.ids[0], timeout=bad)
         assert caught.value.field == "timeout"
-    assert sandbox.calls_total == asked
+    assert sandbox.calls_total == calls_before

@@ -43,8 +43,8 @@ async def test_local_file_to_result(
     record = await task.wait(timeout=20)
     assert record.status is Status.SUCCEEDED
     assert record.name is None
-    told = None if kind == "dubbing" else paid(sandbox)[0].coins  # which tells no coins
-    assert record.coins == task.coins == told
+    coins = None if kind == "dubbing" else paid(sandbox)[0].coins  # which reports no coins
+    assert record.coins == task.coins == coins
     assert record.created_at is not None
     assert record.failure is None
     saved = await task.download(tmp_path / "new" / "out")

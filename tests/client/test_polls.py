@@ -65,7 +65,7 @@ async def test_parts_share_a_call(a2e: A2E, sandbox: Sandbox) -> None:
     assert sandbox.calls["detail", "image_to_video"] == 0
 
 
-async def test_nobody_waits(a2e: A2E, sandbox: Sandbox) -> None:
+async def test_no_waiter(a2e: A2E, sandbox: Sandbox) -> None:
     """Without waiters nothing is polled."""
     task = await a2e.dubbing.start(**DUB)
     await task

@@ -150,7 +150,7 @@ async def test_closing_ends_the_search(make_client: MakeClient, sandbox: Sandbox
         await starting
 
 
-async def test_errors_while_looking(a2e: A2E, sandbox: Sandbox) -> None:
+async def test_errors_while_polling(a2e: A2E, sandbox: Sandbox) -> None:
     """A list request that fails once is retried."""
     sandbox.faults.drop_after_accept()
     sandbox.faults.http_error(500, role="list", times=2)

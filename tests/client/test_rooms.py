@@ -30,7 +30,7 @@ async def host(a2e: A2E) -> str:
     return first.id
 
 
-def left(sandbox: Sandbox) -> bool:
+def all_left(sandbox: Sandbox) -> bool:
     """Return whether every charged room was left and its unused coins refunded."""
     return all(charge.refunded == PRICE - 1 for charge in sandbox.ledger.charges)
 
@@ -40,7 +40,7 @@ def paid(sandbox: Sandbox) -> int:
 
 
 @pytest.fixture
-def told(make_client: MakeClient) -> tuple[A2E, list[Attempt]]:
+def client_and_attempts(make_client: MakeClient) -> tuple[A2E, list[Attempt]]:
     """A client, and its attempts at leaving."""
     attempts: list[Attempt] = []
 
@@ -63,9 +63,9 @@ async def test_room(a2e: A2E, sandbox: Sandbox, host: str) -> None:
         await room.set_context("You sell boats.")
         await room.ask("What do you sell?")
         await room.speak("Boats.")
-        assert not left(sandbox)
+        assert not all_left(sandbox)
     assert paid(sandbox) == 1
-    assert left(sandbox)
+    assert all_left(sandbox)
     with pytest.raises(ApiError):
         await room.ask("Still there?")
 
@@ -89,7 +89,7 @@ async def test_exception(a2e: A2E, sandbox: Sandbox, host: str) -> None:
     with pytest.raises(KeyError) as caught:
         async with a2e.legacy.streaming_avatar.room(host, expire_seconds=PERIOD):
             raise KeyError("mine")
-    assert left(sandbox)
+    assert all_left(sandbox)
     assert not hasattr(caught.value, "__notes__")
 
 
@@ -128,7 +128,7 @@ async def test_cancelled_inside(a2e: A2E, sandbox: Sandbox, host: str, how: str)
         await _cancel(staying)
     await until(lambda: not own_tasks())
     assert paid(sandbox) == 1
-    assert left(sandbox)
+    assert all_left(sandbox)
 
 
 async def test_cancelled_at_every_turn(a2e: A2E, sandbox: Sandbox, host: str) -> None:
@@ -147,7 +147,7 @@ async def test_cancelled_at_every_turn(a2e: A2E, sandbox: Sandbox, host: str) ->
         visiting.cancel()
         await asyncio.gather(visiting, return_exceptions=True)
         await until(lambda: not own_tasks())
-        assert left(sandbox)
+        assert all_left(sandbox)
         if over:
             break
         unpaid += paid(sandbox) == before
@@ -166,7 +166,7 @@ async def test_iterator_dropped(a2e: A2E, sandbox: Sandbox, host: str) -> None:
     talking = talk()
     assert await anext(talking)
     del talking
-    await until(lambda: left(sandbox))
+    await until(lambda: all_left(sandbox))
     assert paid(sandbox) == 1
 
 
@@ -174,16 +174,16 @@ async def test_iterator_dropped(a2e: A2E, sandbox: Sandbox, host: str) -> None:
 
 
 async def test_leave_is_repeated(
-    told: tuple[A2E, list[Attempt]], sandbox: Sandbox, host: str
+    client_and_attempts: tuple[A2E, list[Attempt]], sandbox: Sandbox, host: str
 ) -> None:
     """Leaving is retried without a response; an unknown room is then success."""
-    client, attempts = told
+    client, attempts = client_and_attempts
     async with client.legacy.streaming_avatar.room(host, expire_seconds=PERIOD):
         sandbox.faults.http_error(502, role="legacy", accepted=True)
         sandbox.faults.http_error(503, role="legacy")
     assert [a.status for a in attempts][:1] == [502]
     assert len(attempts) == 3
-    assert left(sandbox)
+    assert all_left(sandbox)
 
 
 @pytest.mark.parametrize("body", [None, RuntimeError("mine")], ids=["good", "bad"])
@@ -208,14 +208,14 @@ async def test_leave_fails(
     warnings = [r.message for r in logged.records if r.levelno == logging.WARNING]
     assert any("could not be left" in text for text in warnings)
     assert room.token not in "".join(r.getMessage() for r in logged.records)
-    assert not left(sandbox)
+    assert not all_left(sandbox)
 
 
 async def test_closed_inside(a2e: A2E, sandbox: Sandbox, host: str) -> None:
     """Closing the client leaves the rooms that are open."""
     async with a2e.legacy.streaming_avatar.room(host, expire_seconds=PERIOD) as room:
         await a2e.aclose()
-        assert left(sandbox)
+        assert all_left(sandbox)
         with pytest.raises(ClientClosed):
             await room.ask("Still there?")
     assert paid(sandbox) == 1
@@ -239,7 +239,7 @@ async def test_closed_while_it_opens(make_client: MakeClient, sandbox: Sandbox, 
             entering.cancel()
         await client.aclose()
         await asyncio.gather(entering, return_exceptions=True)
-        assert left(sandbox)
+        assert all_left(sandbox)
     assert paid(sandbox) == 2
 
 
@@ -259,7 +259,7 @@ async def test_hosts_are_taken(a2e: A2E, sandbox: Sandbox, host: str) -> None:
                 pytest.fail("it cannot be entered")
         assert caught.value.code == 1001
     assert paid(sandbox) == 3
-    assert left(sandbox)
+    assert all_left(sandbox)
 
 
 async def test_opening_lost(a2e: A2E, sandbox: Sandbox, host: str) -> None:

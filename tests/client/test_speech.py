@@ -223,7 +223,7 @@ async def test_cancelled_before_it_was_sent(a2e: A2E, sandbox: Sandbox, voice: s
     assert nothing_charged(sandbox)
 
 
-async def test_429_to_speech_that_nobody_wants(a2e: A2E, sandbox: Sandbox, voice: str) -> None:
+async def test_429_to_speech_without_a_caller(a2e: A2E, sandbox: Sandbox, voice: str) -> None:
     """Cancelled when it was on its way, and then refused by 429: not sent again."""
     sandbox.faults.http_error(429, role="action", retry_after=0.01)
     saying = asyncio.create_task(a2e.speech.say(TEXT, tts_id=voice))
@@ -235,7 +235,7 @@ async def test_429_to_speech_that_nobody_wants(a2e: A2E, sandbox: Sandbox, voice
     assert nothing_charged(sandbox)
 
 
-async def test_lost_while_nobody_waited(a2e: A2E, sandbox: Sandbox, voice: str) -> None:
+async def test_lost_without_a_waiter(a2e: A2E, sandbox: Sandbox, voice: str) -> None:
     """The unknown outcome of a cancelled caller is listed in `unknown`."""
     sandbox.faults.slow(0.2, "action", accepted=True)
     saying = asyncio.create_task(

@@ -144,6 +144,6 @@ async def test_many_watchers(make_client: MakeClient, sandbox: Sandbox) -> None:
     task = await client.dubbing.start(**DUB)
     seen = await asyncio.gather(*(_all(task) for _ in range(20)))
     assert all(one == seen[0] for one in seen)
-    told = [e.raw_status for e in events if isinstance(e, Update)]
-    assert told == [record.raw_status for record in seen[0][1:]]
-    assert len(told) == len(set(told))
+    statuses = [e.raw_status for e in events if isinstance(e, Update)]
+    assert statuses == [record.raw_status for record in seen[0][1:]]
+    assert len(statuses) == len(set(statuses))

@@ -38,7 +38,7 @@ from .conftest import (
 OLD = "5f" * 12
 
 
-def looks(sandbox: Sandbox) -> int:
+def poll_count(sandbox: Sandbox) -> int:
     roles = ("detail", "batch_detail", "list_processing", "list")
     return sum(n for (role, _), n in sandbox.calls.items() if role in roles)
 
@@ -53,7 +53,7 @@ async def test_timeout_zero(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
         await task.wait(timeout=0)
     error = caught.value
     assert isinstance(error, TimeoutError)
-    assert looks(sandbox) == 1
+    assert poll_count(sandbox) == 1
     assert (error.ref, error.task) == (task.ref, task)
     assert "processing" in str(error)
     assert task.record is not None
@@ -61,9 +61,9 @@ async def test_timeout_zero(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
     assert_no_secrets(error)
     sandbox.advance(3600)
     assert (await task.wait(timeout=0)).status is Status.SUCCEEDED
-    assert looks(sandbox) == 2
+    assert poll_count(sandbox) == 2
     assert (await task.wait(timeout=0)).output
-    assert looks(sandbox) == 2
+    assert poll_count(sandbox) == 2
 
 
 @LONG
@@ -73,7 +73,7 @@ async def test_timeout_zero_of_several_parts(a2e: A2E, sandbox: Sandbox) -> None
     again = a2e.attach(task.ref)
     with pytest.raises(TaskTimeout):
         await again.wait(timeout=0)
-    assert looks(sandbox) == 1
+    assert poll_count(sandbox) == 1
     assert again.record is not None
     sandbox.advance(3600)
     assert len((await again.wait(timeout=0)).outputs) == 3
@@ -98,7 +98,7 @@ async def test_bad_timeout(a2e: A2E, sandbox: Sandbox, timeout: Any) -> None:
     task = await a2e.dubbing.start(**DUB)
     with pytest.raises(InvalidInput, match="timeout"):
         await task.wait(timeout=timeout)
-    assert looks(sandbox) == 0
+    assert poll_count(sandbox) == 0
 
 
 async def test_timeout_without_end(a2e: A2E) -> None:
@@ -114,7 +114,7 @@ async def test_deadline_during_a_hold(a2e: A2E, sandbox: Sandbox) -> None:
     async with asyncio.timeout(20):
         with pytest.raises(TaskTimeout):
             await task.wait(timeout=0.3)
-    assert looks(sandbox) == 1
+    assert poll_count(sandbox) == 1
 
 
 @LONG
@@ -246,7 +246,7 @@ TROUBLE = {
 
 
 @pytest.mark.parametrize("trouble", TROUBLE)
-async def test_trouble_while_looking(a2e: A2E, sandbox: Sandbox, trouble: str) -> None:
+async def test_errors_while_polling(a2e: A2E, sandbox: Sandbox, trouble: str) -> None:
     """No temporary poll error ends a wait, whichever request it hits."""
     task = await a2e.dubbing.start(**DUB)
     TROUBLE[trouble](sandbox.faults)
@@ -269,7 +269,7 @@ async def test_trouble_in_the_shared_call(a2e: A2E, sandbox: Sandbox) -> None:
 
 @LONG
 @pytest.mark.parametrize(("status", "error"), [(401, AuthenticationError), (403, PermissionDenied)])
-async def test_refused_while_looking(
+async def test_refused_while_polling(
     a2e: A2E, sandbox: Sandbox, status: int, error: type[A2EError]
 ) -> None:
     """401 and 403 end the waits with an exception each; the tasks can be awaited later."""

@@ -98,8 +98,8 @@ def test_words(name: str) -> None:
     assert (kind.name_field or False) == row["name_input"]
     if not kind.record.result_attribute:
         assert {r.field for r in kind.outputs} == set(row["result_fields"])
-    told = {*kind.failure_message_fields, *kind.failure_code_fields}
-    assert set(row["failure_fields"]) <= told
+    failure_fields = {*kind.failure_message_fields, *kind.failure_code_fields}
+    assert set(row["failure_fields"]) <= failure_fields
 
 
 @pytest.mark.parametrize("name", KINDS)

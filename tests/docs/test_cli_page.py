@@ -65,7 +65,7 @@ def test_every_flag_is_on_the_page(writer: ModuleType) -> None:
                     assert f"`{name}`" in text + row or name.startswith("--no-"), (words, name)
 
 
-def test_types_defaults_and_units_are_told(writer: ModuleType) -> None:
+def test_types_defaults_and_units_are_shown(writer: ModuleType) -> None:
     text = writer.command("batch")
     assert "| `--limit` | whole number | `10` |" in text
     assert "| `--budget` | whole number, coins |" in text

@@ -149,7 +149,6 @@ def test_options_namespaces_errors_and_events(page: str) -> None:
     for cls in events.Event.__args__:
         assert set(needed(call(page, f"- {cls.__name__}"))) == {a.name for a in fields(cls)}
     assert "upload(" in page
-    assert "upload_prepared" not in page
 
 
 def test_what_programs_handle_is_described(page: str) -> None:
@@ -211,7 +210,7 @@ async def test_the_web_app_of_the_patterns_works(
     assert len(a2e_sandbox.ledger.charges) == 1
 
 
-def test_it_can_be_read_whole(writer: ModuleType) -> None:
+def test_it_can_be_read_completely(writer: ModuleType) -> None:
     """Small enough for any assistant, the guide first, and no note to ourselves in it."""
     text = writer.full()
     assert len(text) < 80_000

@@ -103,8 +103,8 @@ class Discord(StandIn):
         )
 
     async def _dispatch(self, event: str, data: dict[str, Any]) -> None:
-        told = {"op": 0, "t": event, "s": 1, "d": data}
-        await next(socket for socket in self._sockets if not socket.closed).send_json(told)
+        payload = {"op": 0, "t": event, "s": 1, "d": data}
+        await next(socket for socket in self._sockets if not socket.closed).send_json(payload)
 
     async def _gateway(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()

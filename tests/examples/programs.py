@@ -98,9 +98,11 @@ class Program:
 def open_languages(sandbox: Sandbox, journal: Path) -> set[str]:
     """Return the languages of the tasks that the bot would go on with."""
 
-    async def look() -> set[str]:
+    async def read_languages() -> set[str]:
         async with A2E(sandbox.api_key, base_url=sandbox.base_url, journal=journal) as a2e:
-            left = [task.ids[0] async for task in a2e.unfinished()]
-        return {c.body["target_lang"] for c in sandbox.ledger.starts() if set(left) & set(c.ids)}
+            unfinished = [task.ids[0] async for task in a2e.unfinished()]
+        return {
+            c.body["target_lang"] for c in sandbox.ledger.starts() if set(unfinished) & set(c.ids)
+        }
 
-    return asyncio.run(look())
+    return asyncio.run(read_languages())

@@ -33,7 +33,7 @@ class Telegram(StandIn):
         self._ids = 100
 
     def send_voice(self, caption: str) -> dict[str, Any]:
-        """Send a voice message as a user; return the update, which `tell` can deliver again."""
+        """Send a voice message as a user; return the update, which `deliver` can deliver again."""
         self._ids += 1
         message = {
             "message_id": self._ids,
@@ -44,9 +44,9 @@ class Telegram(StandIn):
             "caption": caption,
             "caption_entities": [{"type": "bot_command", "offset": 0, "length": 4}],
         }
-        return self.tell(message)
+        return self.deliver(message)
 
-    def tell(self, message: dict[str, Any]) -> dict[str, Any]:
+    def deliver(self, message: dict[str, Any]) -> dict[str, Any]:
         """Deliver an update of the message to the bot until it confirms it."""
         self._ids += 1
         self._updates[self._ids] = {"update_id": self._ids, "message": message}

@@ -36,7 +36,7 @@ def test_killed_while_it_delivers(
     wait_for(lambda: "audio" in telegram.edits)
     bot.kill()  # which does not know that it has delivered
     telegram.silent = False
-    telegram.tell(message)  # as if the update had not been confirmed
+    telegram.deliver(message)  # as if the update had not been confirmed
     telegram.refusals.append((429, {"retry_after": 0}))
     bot.start()
     wait_for(lambda: telegram.edits.count("audio") == 2 and not telegram.pending)

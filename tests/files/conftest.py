@@ -87,10 +87,10 @@ class Store:
         data = self.files[request.path] if fault.data is None else fault.data
         etag = fault.etag or f'"{hashlib.sha256(data).hexdigest()[:16]}"'
         start, status, headers = 0, 200, {"ETag": etag, "Content-Type": self.types[request.path]}
-        asked = request.headers.get("Range")
+        requested_range = request.headers.get("Range")
         if_range = request.headers.get("If-Range", etag)
-        if asked and self.ranges and not fault.ignore_range and if_range == etag:
-            start = int(asked.removeprefix("bytes=").rstrip("-"))
+        if requested_range and self.ranges and not fault.ignore_range and if_range == etag:
+            start = int(requested_range.removeprefix("bytes=").rstrip("-"))
             if start >= len(data):
                 return web.Response(status=416, headers={"Content-Range": f"bytes */{len(data)}"})
             status = 206

@@ -36,7 +36,7 @@ def ranges(store: Store) -> list[str | None]:
     return [s.headers.get("Range") for s in store.seen]
 
 
-async def test_save_writes_all_and_tells(store: Store, kit: Kit, tmp_path: Path) -> None:
+async def test_save_writes_all_and_reports(store: Store, kit: Kit, tmp_path: Path) -> None:
     url = store.put("/a.mp4", DATA)
     target = tmp_path / "new" / "er" / "a.mp4"
     assert await kit.down.save(out(url), target, directory=False) == target
@@ -89,8 +89,8 @@ async def test_cut_many_times_resumes_at_the_byte(store: Store, kit: Kit, tmp_pa
     store.faults.extend(Fault(cut=MIB // 4) for _ in range(9))
     target = await kit.down.save(out(url), tmp_path / "a.mp4", directory=False)
     assert target.read_bytes() == DATA
-    asked = [int(r.removeprefix("bytes=")[:-1]) for r in ranges(store)[1:] if r]
-    assert asked == [MIB // 4 * n for n in range(1, 10)]
+    offsets = [int(r.removeprefix("bytes=")[:-1]) for r in ranges(store)[1:] if r]
+    assert offsets == [MIB // 4 * n for n in range(1, 10)]
     assert all("If-Range" in s.headers for s in store.seen[1:])
 
 
@@ -275,7 +275,7 @@ async def test_read_is_bounded(store: Store, kit: Kit) -> None:
     assert kit.files.transfer_slots()._value == kit.files.max_parallel
 
 
-async def test_open_mends_cuts_even_without_ranges(store: Store, kit: Kit) -> None:
+async def test_open_repairs_cuts_even_without_ranges(store: Store, kit: Kit) -> None:
     url = store.put("/a.mp4", DATA)
     for with_ranges in (True, False):
         store.ranges = with_ranges
@@ -332,12 +332,12 @@ def _leave_part(directory: Path, url: str, data: bytes) -> None:
     part.close(keep=True)
 
 
-@pytest.mark.parametrize("left", [DATA, DATA + b"more", DATA[:MIB]])
+@pytest.mark.parametrize("data", [DATA, DATA + b"more", DATA[:MIB]])
 async def test_complete_and_overlong_parts(
-    store: Store, kit: Kit, tmp_path: Path, left: bytes
+    store: Store, kit: Kit, tmp_path: Path, data: bytes
 ) -> None:
     url = store.put("/a.mp4", DATA)
-    _leave_part(tmp_path, url, left)
+    _leave_part(tmp_path, url, data)
     target = await kit.down.save(out(url), tmp_path / "a.mp4", directory=False)
     assert target.read_bytes() == DATA
     assert parts(tmp_path) == []
@@ -352,7 +352,7 @@ async def test_parallel_saves_to_one_path(store: Store, kit: Kit, tmp_path: Path
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
 
 
-def test_a_part_renamed_between_open_and_lock_is_left_alone(
+def test_a_part_renamed_between_open_and_lock_is_not_touched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fcntl = pytest.importorskip("fcntl")

@@ -154,7 +154,7 @@ def test_suggest_name(
     assert suggest_filename(output, mime, disposition) == name
 
 
-def test_numbered_when_told() -> None:
+def test_numbered_when_requested() -> None:
     output = Output(url="https://h/a.mp4", ref="dubbing:66ea")
     assert suggest_filename(output, None, numbered=True) == "dubbing-66ea-0.mp4"
 

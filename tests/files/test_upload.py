@@ -221,7 +221,7 @@ async def test_cancelled_at_every_step_pays_once(
     assert [e.users for e in bench.up._entries.values()] == [0]
 
 
-async def test_failed_presign_is_told_to_all_who_waited(
+async def test_a_failed_presign_raises_in_all_waiters(
     store: Store, bench: Bench, talk: Path
 ) -> None:
     bench.presign.gate = asyncio.Event()

@@ -50,15 +50,15 @@ class Clients:
 
     def __init__(self, url: str, sandbox: Sandbox, stack: AsyncExitStack) -> None:
         self.url, self.sandbox, self.stack = url, sandbox, stack
-        self.looks: list[Counter[str]] = []
+        self.polls: list[Counter[str]] = []
 
     async def make(self, url: str | None = None, **options: Any) -> A2E:
-        looks = Counter[str]()
-        self.looks.append(looks)
+        polls = Counter[str]()
+        self.polls.append(polls)
 
         def note(event: Event) -> None:
             if isinstance(event, Polled):
-                looks[event.kind] += 1
+                polls[event.kind] += 1
 
         options = {"poll_interval": 0.1, "rate": None, "on_event": note, **options}
         client = A2E(
@@ -108,16 +108,16 @@ async def settle(clients: Clients, *made: A2E) -> list[asyncio.Task[Any]]:
     return waits
 
 
-async def test_one_looks_for_all(clients: Clients, sandbox: Sandbox) -> None:
+async def test_one_polls_for_all(clients: Clients, sandbox: Sandbox) -> None:
     first, second, third = [await clients.make() for _ in range(3)]
     waits = await settle(clients, first, second, third)
-    before = [looks.copy() for looks in clients.looks]
-    await until(lambda: clients.looks[0]["dubbing"] >= before[0]["dubbing"] + 5)
-    assert clients.looks[1:] == before[1:]
+    before = [polls.copy() for polls in clients.polls]
+    await until(lambda: clients.polls[0]["dubbing"] >= before[0]["dubbing"] + 5)
+    assert clients.polls[1:] == before[1:]
     sandbox.advance(3600)
     records = await asyncio.gather(*waits)
     assert all(record.output for record in records)
-    assert clients.looks[1:] == before[1:]
+    assert clients.polls[1:] == before[1:]
     assert len(sandbox.ledger.charges) == 6
 
 
@@ -129,11 +129,11 @@ async def test_a_task_that_two_wait_for(clients: Clients, sandbox: Sandbox) -> N
     await until(lambda: settled(first))
     again = asyncio.create_task(second.attach(task.ref).wait())
     await until(lambda: settled(second))
-    before = clients.looks[1].copy()
+    before = clients.polls[1].copy()
     assert before["dubbing"] >= 1
     sandbox.advance(3600)
     assert (await wait).output.url.split("?")[0] == (await again).output.url.split("?")[0]
-    assert clients.looks[1] == before
+    assert clients.polls[1] == before
 
 
 async def test_progress_is_passed_on(clients: Clients, sandbox: Sandbox) -> None:
@@ -149,7 +149,7 @@ async def test_progress_is_passed_on(clients: Clients, sandbox: Sandbox) -> None
 
     reading = asyncio.create_task(read())
     await until(lambda: seen)
-    before = clients.looks[1].copy()
+    before = clients.polls[1].copy()
     for _ in range(3):
         have = len(seen)
         sandbox.advance(800)
@@ -157,26 +157,28 @@ async def test_progress_is_passed_on(clients: Clients, sandbox: Sandbox) -> None
     sandbox.advance(3600)
     await reading
     assert seen[-1].output
-    assert clients.looks[1] == before
+    assert clients.polls[1] == before
 
 
-async def test_what_does_not_fit_is_looked_up(
+async def test_what_does_not_fit_is_polled(
     clients: Clients, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leader_polling, "MAX_MESSAGE_BYTES", 10)
     first, second = await clients.make(), await clients.make()
     waits = await settle(clients, first, second)
+    # Not earlier: a follower takes its task back after the first record that is too large.
+    monkeypatch.setattr(leader_polling, "MAX_MESSAGE_BYTES", 10)
+    before = clients.polls[1]["dubbing"]
     sandbox.advance(3600)
     assert all(record.output for record in await asyncio.gather(*waits))
-    assert clients.looks[1]["dubbing"] >= 1
+    assert clients.polls[1]["dubbing"] > before
 
 
 async def test_a_leader_that_closes(clients: Clients, sandbox: Sandbox) -> None:
     first, second, third = [await clients.make() for _ in range(3)]
     waits = await settle(clients, first, second, third)
-    before = clients.looks[1] + clients.looks[2]
+    before = clients.polls[1] + clients.polls[2]
     await first.aclose()
-    await until(lambda: (clients.looks[1] + clients.looks[2])["dubbing"] > before["dubbing"] + 3)
+    await until(lambda: (clients.polls[1] + clients.polls[2])["dubbing"] > before["dubbing"] + 3)
     await until(lambda: len(leaders(clients.url)) == 1)
     sandbox.advance(3600)
     done = await asyncio.gather(*waits, return_exceptions=True)
@@ -215,38 +217,38 @@ async def test_a_leader_that_is_killed(
     (leader,) = leaders(clients.url)
     wait = asyncio.create_task(task.wait())
     await until(lambda: settled(second))
-    before = clients.looks[0].copy()
+    before = clients.polls[0].copy()
     await asyncio.sleep(0.5)
-    assert clients.looks[0] == before
+    assert clients.polls[0] == before
     child.kill()
     await child.wait()
-    await until(lambda: clients.looks[0]["dubbing"] > before["dubbing"])
+    await until(lambda: clients.polls[0]["dubbing"] > before["dubbing"])
     await until(lambda: leaders(clients.url) != [leader])
     sandbox.advance(3600)
     assert (await wait).output
 
 
-async def test_a_leader_that_cannot_look_resigns(clients: Clients, sandbox: Sandbox) -> None:
+async def test_a_leader_that_cannot_poll_resigns(clients: Clients, sandbox: Sandbox) -> None:
     first, second = await clients.make(), await clients.make(poll_interval=0.05)
     waits = await settle(clients, first, second)
-    before = clients.looks[1].copy()
+    before = clients.polls[1].copy()
     sandbox.faults.http_error(500, role="list_processing", times=3)
     sandbox.faults.http_error(500, role="detail", times=3)
     sandbox.faults.http_error(500, role="batch_detail", times=3)
-    await until(lambda: clients.looks[1]["dubbing"] >= before["dubbing"] + 5)
+    await until(lambda: clients.polls[1]["dubbing"] >= before["dubbing"] + 5)
     sandbox.advance(3600)
     assert all(record.output for record in await asyncio.gather(*waits))
 
 
-async def test_without_the_database_each_looks_for_itself(
+async def test_without_the_database_each_polls_for_itself(
     clients: Clients, sandbox: Sandbox, postgres: Server
 ) -> None:
     first, second = await clients.make(), await clients.make()
     waits = await settle(clients, first, second)
-    before = clients.looks[1].copy()
+    before = clients.polls[1].copy()
     await asyncio.to_thread(postgres.stop)
     try:
-        await until(lambda: clients.looks[1]["dubbing"] >= before["dubbing"] + 3)
+        await until(lambda: clients.polls[1]["dubbing"] >= before["dubbing"] + 3)
     finally:
         await asyncio.to_thread(postgres.start)
     await until(lambda: leaders(clients.url))
@@ -318,7 +320,9 @@ async def test_other_accounts_are_apart(url: str, sandbox: Sandbox) -> None:
         "[" * 7000,
     ],
 )
-async def test_nonsense_hurts_nobody(clients: Clients, sandbox: Sandbox, message: str) -> None:
+async def test_invalid_messages_are_ignored(
+    clients: Clients, sandbox: Sandbox, message: str
+) -> None:
     first, second = await clients.make(), await clients.make()
     waits = await settle(clients, first, second)
     with psycopg.connect(clients.url, autocommit=True) as db:
@@ -373,7 +377,7 @@ async def test_a_database_that_is_away_is_not_rushed(
         await a2e.aclose()
 
 
-async def test_one_that_writes_all_the_time_sees_that_nobody_leads(
+async def test_one_that_writes_all_the_time_sees_that_no_client_leads(
     clients: Clients, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its writes renew the lease, but do not count as heartbeats."""
@@ -399,32 +403,32 @@ async def test_one_that_stood_still_says_again_what_it_wants(
     first, second = await clients.make(), await clients.make()
     waits = await settle(clients, first, second)
     peer_group_of(first)._remove_sender(peer_group_of(second).name)
-    before = clients.looks[1].copy()
+    before = clients.polls[1].copy()
     peer_group_of(second)._last_heartbeat -= 60
     await asyncio.sleep(0.5)
     sandbox.advance(3600)
     async with asyncio.timeout(10):
         assert all(record.output for record in await asyncio.gather(*waits))
-    assert clients.looks[1] != before
+    assert clients.polls[1] != before
 
 
-async def test_what_cannot_be_read_is_looked_at_at_once(clients: Clients, sandbox: Sandbox) -> None:
+async def test_what_cannot_be_read_is_polled_at_once(clients: Clients, sandbox: Sandbox) -> None:
     first, second = await clients.make(), await clients.make()
     await settle(clients, first)
     task = await second.dubbing.start(**DUB)
     wait = asyncio.create_task(task.wait())
     await until(lambda: [w.delegated for w in second._components.poller._schedule] == [True])
-    before = clients.looks[1]["dubbing"]
+    before = clients.polls[1]["dubbing"]
     said = json.dumps({"saw": ["dubbing", task.ids[0], None]})
     with psycopg.connect(clients.url, autocommit=True) as db:
         words = (f"a2e_m_{peer_group_of(second).name[-32:]}", f"{peer_group_of(first).name} {said}")
         db.execute("SELECT pg_notify(%s, %s)", words)
-    await until(lambda: clients.looks[1]["dubbing"] > before + 2)
+    await until(lambda: clients.polls[1]["dubbing"] > before + 2)
     sandbox.advance(3600)
     assert (await wait).output
 
 
-async def test_who_leads_in_another_schema_leads_nobody_here(
+async def test_a_leader_in_another_schema_leads_no_client_here(
     clients: Clients, sandbox: Sandbox
 ) -> None:
     """All schemas of a database share its notification channels."""

@@ -86,8 +86,8 @@ async def test_a_restart_of_the_database_is_waited_out(url: str, postgres: Serve
     journal, other = PostgresJournal(url), PostgresJournal(url)
     await journal.begin(entry())
     await other.open()
-    told: list[Entry | None] = []
-    other.watch("talk-17", told.append)
+    changes: list[Entry | None] = []
+    other.watch("talk-17", changes.append)
     await other.get("talk-17")
     await asyncio.to_thread(postgres.stop)
     stepping = asyncio.create_task(journal.advance("talk-17", State.INTENT))
@@ -100,24 +100,24 @@ async def test_a_restart_of_the_database_is_waited_out(url: str, postgres: Serve
     # Leases that could not be renewed meanwhile have not expired.
     assert not await other.acquire("talk-17")
     async with asyncio.timeout(10):
-        while not told:
+        while not changes:
             await asyncio.sleep(0.01)
-    assert told == [stepped]
+    assert changes == [stepped]
     await journal.aclose()
     assert await other.acquire("talk-17")
     await other.aclose()
 
 
-async def test_what_was_asked_for_is_carried_out_before_it_closes(url: str) -> None:
+async def test_queued_operations_are_carried_out_before_it_closes(url: str) -> None:
     journal = PostgresJournal(url)
     await journal.open()
-    asked = [asyncio.ensure_future(journal.begin(entry(f"k{n}"))) for n in range(5)]
-    await asyncio.sleep(0)  # they have asked; nothing was carried out
+    pending = [asyncio.ensure_future(journal.begin(entry(f"k{n}"))) for n in range(5)]
+    await asyncio.sleep(0)  # they are queued; nothing was carried out
     await journal.aclose()
-    assert all([(await begun).created for begun in asked])
+    assert all([(await begun).created for begun in pending])
 
 
-async def test_a_database_that_stays_away_is_told(
+async def test_a_database_that_stays_away_is_reported(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RECONNECT_TIMEOUT", 0.2)
@@ -179,7 +179,7 @@ async def test_the_tables_of_every_earlier_version_are_brought_up_to_date(url: s
             assert db.execute("SELECT FROM a2e_leaders").fetchall() == []
 
 
-async def test_a_later_version_is_left_alone(url: str) -> None:
+async def test_a_later_version_is_not_touched(url: str) -> None:
     journal = PostgresJournal(url)
     await journal.open()
     await journal.aclose()
@@ -197,7 +197,7 @@ async def test_every_step_is_durable_whatever_the_role_says(url: str) -> None:
     await journal.aclose()
 
 
-async def test_a_value_that_cannot_be_held_hurts_nobody_else(url: str) -> None:
+async def test_a_value_that_cannot_be_stored_affects_no_other_operation(url: str) -> None:
     journal = PostgresJournal(url)
     await journal.open()
     long = asyncio.create_task(journal.begin(entry("".join(map(chr, range(256, 9000))))))
@@ -268,7 +268,7 @@ async def test_the_password_is_never_shown(
         f"mysql://me:{PASSWORD}@host",
     ],
 )
-def test_a_wrong_url_is_told_without_its_password(url: str) -> None:
+def test_a_wrong_url_is_reported_without_its_password(url: str) -> None:
     with pytest.raises(ConfigurationError, match="postgresql://") as caught:
         A2E("key", base_url="http://127.0.0.1:1", journal=url)
     error: BaseException | None = caught.value
@@ -277,17 +277,17 @@ def test_a_wrong_url_is_told_without_its_password(url: str) -> None:
         error = error.__cause__ or error.__context__
 
 
-async def test_what_changed_while_the_line_was_cut_is_heard_of(url: str) -> None:
+async def test_changes_during_a_disconnection_are_reported(url: str) -> None:
     async with proxy(url) as way:
         journal, other = PostgresJournal(way.before(url)), PostgresJournal(url)
-        told: list[str] = []
-        journal.watch_all(lambda entry: told.append(entry.key))
+        changes: list[str] = []
+        journal.watch_all(lambda entry: changes.append(entry.key))
         await journal.open()
         way.refuses = True
         way.cut()
         await other.begin(entry("missed"))
         way.refuses = False
         await journal.get("missed")
-        assert "missed" in told
+        assert "missed" in changes
         await journal.aclose()
         await other.aclose()

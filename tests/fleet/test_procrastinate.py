@@ -111,7 +111,7 @@ async def test_a_job_that_is_tried_again_is_not_paid_again(url: str, sandbox: Sa
     assert len(sandbox.ledger.starts()) == 1
 
 
-async def test_a_worker_that_is_told_to_end_hands_its_jobs_over(
+async def test_a_worker_that_is_stopped_hands_its_jobs_over(
     url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SHUTDOWN_GRACE_SECONDS", 0.1)
@@ -165,7 +165,7 @@ async def test_a_job_that_its_user_aborts_is_over(url: str, sandbox: Sandbox) ->
     assert states(url) == ["aborted"]
 
 
-async def test_jobs_of_a_dead_worker_are_swept_and_those_of_others_left(
+async def test_jobs_of_a_dead_worker_are_swept_and_those_of_others_kept(
     url: str, sandbox: Sandbox
 ) -> None:
     # Never scheduled by itself: at the turn of a minute it would already be queued.
@@ -222,7 +222,7 @@ def test_what_is_tried_again(error: BaseException, again: bool) -> None:
 
 @pytest.mark.parametrize(("hours", "again"), [(0, True), (23, True), (25, False)])
 @pytest.mark.parametrize("attempts", [0, 99])
-def test_a_start_that_stays_unknown_is_looked_for_during_a_day(
+def test_a_start_that_stays_unknown_is_searched_for_during_a_day(
     hours: int, again: bool, attempts: int
 ) -> None:
     sent_at = datetime.now(UTC) - timedelta(hours=hours)

@@ -76,7 +76,7 @@ async def test_a_start_goes_before_what_waits_in_its_worker(url: str) -> None:
     one.close(CLOSED)
 
 
-async def test_a_hold_holds_the_whole_fleet(url: str) -> None:
+async def test_a_hold_holds_the_fleet(url: str) -> None:
     first, second = limiter(url, 1000, 1), limiter(url, 1000, 1)
     await take(first, 1)
     await take(second, 1)
@@ -97,7 +97,7 @@ async def test_a_hold_holds_the_whole_fleet(url: str) -> None:
     second.close(CLOSED)
 
 
-async def test_a_hold_is_told_to_those_who_do_not_ask(url: str) -> None:
+async def test_a_hold_reaches_clients_that_send_nothing(url: str) -> None:
     journals = [PostgresJournal(url) for _ in range(2)]
     first, second = (journal.limiter(1000, 1, "account", lambda _: None) for journal in journals)
     await asyncio.gather(*(journal.open() for journal in journals))
@@ -120,9 +120,9 @@ async def test_without_the_database_each_keeps_to_its_share(
     caplog.set_level(logging.INFO, "a2e_async")
     journals = [PostgresJournal(url) for _ in range(2)]
     await asyncio.gather(*(journal.open() for journal in journals))
-    told: list[Event] = []
+    events: list[Event] = []
     async with proxy(url) as way:
-        one = limiter(way.before(url), 100, 1, emit=told.append)
+        one = limiter(way.before(url), 100, 1, emit=events.append)
         await take(one, 1)
         way.refuses = True
         way.cut()
@@ -131,7 +131,7 @@ async def test_without_the_database_each_keeps_to_its_share(
         times = await take(one, 20)
         for n, at in enumerate(times):
             assert at - begun >= (n - 1) / 50 - 0.001
-        assert told == [RateLimitDegraded(rate=50.0)]
+        assert events == [RateLimitDegraded(rate=50.0)]
         assert [record.levelname for record in caplog.records] == ["WARNING"]
         way.refuses = False
         async with asyncio.timeout(10):
@@ -143,7 +143,7 @@ async def test_without_the_database_each_keeps_to_its_share(
         await journal.aclose()
 
 
-async def test_a_client_that_is_closed_ends_who_waits(url: str) -> None:
+async def test_a_client_that_is_closed_ends_its_waits(url: str) -> None:
     one = limiter(url, 0.01, 1)
     await take(one, 1)
     waiting = asyncio.create_task(one.acquire())
@@ -174,7 +174,7 @@ async def test_clients_of_one_account_share_its_rate_by_the_url_alone(url: str) 
         assert sandbox.calls["coins", ""] == 120
 
 
-async def test_those_who_wait_for_tasks_share_the_looks(
+async def test_clients_that_wait_for_tasks_share_the_polls(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many workers poll, the polls of the account stay within their share of the rate."""
@@ -194,7 +194,7 @@ async def test_those_who_wait_for_tasks_share_the_looks(
         while pacers[0].poll_share() != 1:
             await take(pacers[0], 1)
     ends[0]()
-    for pacer in pacers:
-        pacer.close(CLOSED)
+    for rate_limiter in pacers:
+        rate_limiter.close(CLOSED)
     for journal in journals:
         await journal.aclose()

@@ -222,7 +222,7 @@ def test_a_web_page_for_a_missing_path_blames_the_host(status: int) -> None:
     assert "base_url" in str(error)
 
 
-def test_a_web_page_is_told_as_such() -> None:
+def test_a_web_page_is_reported_as_such() -> None:
     error = fails(ServerError, PAGE, 502, kind="text/html")
     assert "502 Bad Gateway" in error.message
     error = fails(DecodeError, PAGE)
@@ -263,7 +263,9 @@ def test_deep_errors_are_cut(depth: int, kind: type[A2EError]) -> None:
     ],
 )
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 304])
-def test_a_redirect_is_told_and_not_followed(status: int, location: str | None, shown: str) -> None:
+def test_a_redirect_is_reported_and_not_followed(
+    status: int, location: str | None, shown: str
+) -> None:
     error = fails(ConfigurationError, PAGE, status, location=location)
     assert shown in str(error)
     assert "abc" not in str(error)

@@ -129,7 +129,7 @@ def test_the_pace_is_kept_and_the_order_is_fifo_within_a_class() -> None:
     in_steps(main)
 
 
-def test_a_start_goes_before_looks_and_looks_before_lists() -> None:
+def test_a_start_precedes_polls_and_polls_precede_lists() -> None:
     async def main() -> None:
         rate_limiter, order = RateLimiter(10, 1), list[Priority]()
         assert rate_limiter.try_acquire()
@@ -165,7 +165,7 @@ def test_a_flood_of_starts_delays_a_list_by_its_patience_and_no_more() -> None:
     in_steps(main)
 
 
-def test_looks_have_every_second_turn_when_a_crowd_of_starts_came_before_them() -> None:
+def test_polls_have_every_second_turn_behind_many_earlier_starts() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         rate_limiter, begun, order = RateLimiter(10, 1), loop.time(), list[tuple[Priority, float]]()
@@ -178,9 +178,9 @@ def test_looks_have_every_second_turn_when_a_crowd_of_starts_came_before_them() 
         await asyncio.gather(
             *(one(Priority.START) for _ in range(200)), *(one(Priority.POLL) for _ in range(20))
         )
-        looks = [at for priority, at in order if priority is Priority.POLL]
-        assert looks[0] <= PRIORITY_DELAYS[Priority.POLL] + 0.2
-        assert looks[-1] <= PRIORITY_DELAYS[Priority.POLL] + 20 * 0.2 + 0.2
+        polls = [at for priority, at in order if priority is Priority.POLL]
+        assert polls[0] <= PRIORITY_DELAYS[Priority.POLL] + 0.2
+        assert polls[-1] <= PRIORITY_DELAYS[Priority.POLL] + 20 * 0.2 + 0.2
         first = next(n for n, (priority, _) in enumerate(order) if priority is Priority.POLL)
         turns = [priority for priority, _ in order[first : first + 40]]
         assert turns == [Priority.POLL, Priority.START] * 20
@@ -246,7 +246,7 @@ def test_a_deadline_that_cannot_be_kept_fails_at_once_or_when_it_comes() -> None
     in_steps(main)
 
 
-def test_a_hold_stops_everybody_and_fails_who_cannot_wait() -> None:
+def test_a_hold_stops_all_and_fails_those_that_cannot_wait() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         rate_limiter, start = RateLimiter(10, 10), loop.time()
@@ -290,7 +290,7 @@ def test_waits_with_far_deadlines_are_not_kept() -> None:
     in_steps(main)
 
 
-def test_close_fails_who_waits_and_who_comes() -> None:
+def test_close_fails_waiting_and_later_requests() -> None:
     async def main() -> None:
         rate_limiter, connection_limiter = RateLimiter(1, 1), ConnectionLimiter(1)
         assert rate_limiter.try_acquire()
@@ -349,19 +349,19 @@ def test_random_arrivals_cancellations_and_holds_lose_no_wake_up(seed: int) -> N
 # -- Gate ----------------------------------------------------------------------------------
 
 
-async def test_starts_leave_a_quarter_of_the_places_to_looks() -> None:
+async def test_starts_leave_a_quarter_of_the_slots_to_polls() -> None:
     connection_limiter = ConnectionLimiter(8)
     assert connection_limiter.start_limit == 6
     assert all(connection_limiter.try_acquire(True) for _ in range(6))
     assert not connection_limiter.try_acquire(True)
     waiting = asyncio.create_task(connection_limiter.acquire(True))
     await asyncio.sleep(0)
-    assert connection_limiter.try_acquire(False), "a start that waits does not block looks"
+    assert connection_limiter.try_acquire(False), "a start that waits does not block polls"
     assert connection_limiter.try_acquire(False)
-    look = asyncio.create_task(connection_limiter.acquire(False))
+    poll = asyncio.create_task(connection_limiter.acquire(False))
     await asyncio.sleep(0)
     connection_limiter.release(False)
-    await look
+    await poll
     assert not waiting.done()
     connection_limiter.release(True)
     await waiting
@@ -369,7 +369,7 @@ async def test_starts_leave_a_quarter_of_the_places_to_looks() -> None:
     assert ConnectionLimiter(1).start_limit == 1
 
 
-async def test_first_come_first_served_between_starts_and_looks() -> None:
+async def test_first_come_first_served_between_starts_and_polls() -> None:
     connection_limiter, order = ConnectionLimiter(2), list[str]()
     assert connection_limiter.try_acquire()
     assert connection_limiter.try_acquire()

@@ -47,7 +47,7 @@ LINE: dict[str, Any] = {"method": "POST", "path": "/x", "sent": True}
 
 
 @pytest.mark.parametrize(
-    ("error", "verdict", "maybe"),
+    ("error", "outcome", "maybe"),
     [
         (
             RateLimited(retry_after=1, **{**API, "http_status": 429}),
@@ -70,12 +70,12 @@ LINE: dict[str, Any] = {"method": "POST", "path": "/x", "sent": True}
         (ConfigurationError(""), AttemptOutcome.FINAL, True),
     ],
 )
-def test_every_error_has_its_verdict(error: A2EError, verdict: AttemptOutcome, maybe: bool) -> None:
-    assert classify_failure(error, sent=True) is verdict
+def test_every_error_has_its_verdict(error: A2EError, outcome: AttemptOutcome, maybe: bool) -> None:
+    assert classify_failure(error, sent=True) is outcome
     assert may_have_been_accepted(error) is maybe
 
 
-def test_raw_errors_are_judged_by_whether_bytes_left() -> None:
+def test_raw_errors_are_classified_by_whether_bytes_were_sent() -> None:
     assert classify_failure(OSError(), sent=False) is AttemptOutcome.NOT_DELIVERED
     assert classify_failure(TimeoutError(), sent=True) is AttemptOutcome.UNKNOWN
     assert classify_failure(ValueError(), sent=True) is AttemptOutcome.FINAL
@@ -95,92 +95,92 @@ policies = st.builds(
 @given(
     policy=policies,
     repeat=st.sampled_from(RetrySafety),
-    verdicts=st.lists(st.sampled_from(AttemptOutcome), max_size=12),
+    outcomes=st.lists(st.sampled_from(AttemptOutcome), max_size=12),
     steps=st.lists(st.floats(0, 100), min_size=12, max_size=12),
-    asked=st.none() | st.floats(0, 1e6),
+    retry_after=st.none() | st.floats(0, 1e6),
     seed=st.integers(),
 )
 def test_no_charged_call_is_repeated_blindly_and_no_budget_is_passed(
     policy: RetryPolicy,
     repeat: RetrySafety,
-    verdicts: list[AttemptOutcome],
+    outcomes: list[AttemptOutcome],
     steps: list[float],
-    asked: float | None,
+    retry_after: float | None,
     seed: int,
 ) -> None:
-    retrier = RetryPlanner(policy, repeat, RetryBudget(), random.Random(seed).random)
+    planner = RetryPlanner(policy, repeat, RetryBudget(), random.Random(seed).random)
     elapsed = 0.0
-    for attempt, (verdict, step) in enumerate(zip(verdicts, steps, strict=False), 1):
+    for attempt, (outcome, step) in enumerate(zip(outcomes, steps, strict=False), 1):
         elapsed += step
-        delay = retrier.next_delay(verdict, attempt, elapsed, asked)
-        if verdict is AttemptOutcome.FINAL or attempt >= policy.max_attempts:
+        delay = planner.next_delay(outcome, attempt, elapsed, retry_after)
+        if outcome is AttemptOutcome.FINAL or attempt >= policy.max_attempts:
             assert delay is None
-        if verdict is AttemptOutcome.UNKNOWN and repeat is RetrySafety.CHARGED:
+        if outcome is AttemptOutcome.UNKNOWN and repeat is RetrySafety.CHARGED:
             assert delay is None
         if delay is None:
             return
         assert delay >= 0
         assert elapsed + delay <= policy.max_elapsed
-        if asked is not None:
-            assert delay >= asked
-        elif verdict is not AttemptOutcome.RATE_LIMITED:
+        if retry_after is not None:
+            assert delay >= retry_after
+        elif outcome is not AttemptOutcome.RATE_LIMITED:
             bound = policy.initial * policy.factor ** (attempt - 1)
             assert delay <= min(policy.max_delay, bound)
         elapsed += delay
 
 
 def test_the_pause_grows_and_the_servers_word_is_believed_once() -> None:
-    retrier = RetryPlanner(RetryPolicy(), RetrySafety.FREE, RetryBudget(), lambda: 0.0)
-    assert [retrier.hold_seconds(n, None) for n in (1, 2, 3, 9)] == [0.5, 1.0, 2.0, 7.5]
-    assert retrier.hold_seconds(1, 0.0) == 0.0
-    assert retrier.hold_seconds(2, 0.0) == 0.5
-    assert retrier.hold_seconds(2, 30.0) == 30.0
+    planner = RetryPlanner(RetryPolicy(), RetrySafety.FREE, RetryBudget(), lambda: 0.0)
+    assert [planner.hold_seconds(n, None) for n in (1, 2, 3, 9)] == [0.5, 1.0, 2.0, 7.5]
+    assert planner.hold_seconds(1, 0.0) == 0.0
+    assert planner.hold_seconds(2, 0.0) == 0.5
+    assert planner.hold_seconds(2, 30.0) == 30.0
 
 
 @pytest.mark.parametrize("drawn", [0.0, 0.25, 0.999])
 def test_a_pause_is_drawn_from_the_upper_half_of_its_bound(drawn: float) -> None:
-    retrier = RetryPlanner(RetryPolicy(), RetrySafety.FREE, RetryBudget(), lambda: drawn)
+    planner = RetryPlanner(RetryPolicy(), RetrySafety.FREE, RetryBudget(), lambda: drawn)
     for attempt, bound in ((1, 1.0), (2, 2.0), (5, 15.0)):
-        assert retrier.hold_seconds(attempt, None) == bound * (0.5 + drawn / 2)
-        assert retrier.hold_seconds(attempt + 1, 0.0) == bound * (0.5 + drawn / 2)
-        assert retrier.next_delay(AttemptOutcome.RATE_LIMITED, attempt, 0, None) == bound * (
+        assert planner.hold_seconds(attempt, None) == bound * (0.5 + drawn / 2)
+        assert planner.hold_seconds(attempt + 1, 0.0) == bound * (0.5 + drawn / 2)
+        assert planner.next_delay(AttemptOutcome.RATE_LIMITED, attempt, 0, None) == bound * (
             0.5 + drawn / 2
         )
 
 
 def test_a_delay_is_drawn_up_to_its_bound() -> None:
-    retrier = RetryPlanner(RetryPolicy(), RetrySafety.FREE, RetryBudget(), lambda: 0.5)
+    planner = RetryPlanner(RetryPolicy(), RetrySafety.FREE, RetryBudget(), lambda: 0.5)
     delays = [
-        retrier.next_delay(AttemptOutcome.UNKNOWN, attempt, 0, None) for attempt in range(1, 8)
+        planner.next_delay(AttemptOutcome.UNKNOWN, attempt, 0, None) for attempt in range(1, 8)
     ]
     assert delays == [0.25, 0.5, 1.0, 2.0, 4.0, 7.5, 7.5]
-    assert retrier.next_delay(AttemptOutcome.UNKNOWN, 8, 0, None) is None
-    assert retrier.next_delay(AttemptOutcome.UNKNOWN, 3, 0, 0.5) == 1.0
-    assert retrier.next_delay(AttemptOutcome.UNKNOWN, 3, 0, 1.5) == 1.5
-    assert retrier.next_delay(AttemptOutcome.RATE_LIMITED, 3, 0, 0.5) == 0.5
+    assert planner.next_delay(AttemptOutcome.UNKNOWN, 8, 0, None) is None
+    assert planner.next_delay(AttemptOutcome.UNKNOWN, 3, 0, 0.5) == 1.0
+    assert planner.next_delay(AttemptOutcome.UNKNOWN, 3, 0, 1.5) == 1.5
+    assert planner.next_delay(AttemptOutcome.RATE_LIMITED, 3, 0, 0.5) == 0.5
 
 
 def test_the_last_attempt_begins_at_the_end_of_the_time() -> None:
-    retrier = RetryPlanner(
+    planner = RetryPlanner(
         RetryPolicy(max_elapsed=10), RetrySafety.FREE, RetryBudget(), lambda: 0.5
     )
-    assert retrier.next_delay(AttemptOutcome.RATE_LIMITED, 1, 8.0, 2.0) == 2.0
-    assert retrier.next_delay(AttemptOutcome.RATE_LIMITED, 1, 8.0, 2.1) is None
-    assert retrier.next_delay(AttemptOutcome.RATE_LIMITED, 1, float("nan"), 2.0) is None
+    assert planner.next_delay(AttemptOutcome.RATE_LIMITED, 1, 8.0, 2.0) == 2.0
+    assert planner.next_delay(AttemptOutcome.RATE_LIMITED, 1, 8.0, 2.1) is None
+    assert planner.next_delay(AttemptOutcome.RATE_LIMITED, 1, float("nan"), 2.0) is None
 
 
 def test_only_repetitions_that_are_made_take_of_the_quota() -> None:
     quota = RetryBudget()
     for repeat in RetrySafety:
-        retrier = RetryPlanner(RetryPolicy(max_elapsed=10), repeat, quota, lambda: 0.5)
-        assert retrier.next_delay(AttemptOutcome.FINAL, 1, 0, None) is None
-        assert retrier.next_delay(AttemptOutcome.RATE_LIMITED, 1, 11.0, None) is None
-        assert retrier.next_delay(AttemptOutcome.NOT_DELIVERED, 8, 0, None) is None
-    assert retrier.next_delay(AttemptOutcome.UNKNOWN, 1, 0, None) is None
+        planner = RetryPlanner(RetryPolicy(max_elapsed=10), repeat, quota, lambda: 0.5)
+        assert planner.next_delay(AttemptOutcome.FINAL, 1, 0, None) is None
+        assert planner.next_delay(AttemptOutcome.RATE_LIMITED, 1, 11.0, None) is None
+        assert planner.next_delay(AttemptOutcome.NOT_DELIVERED, 8, 0, None) is None
+    assert planner.next_delay(AttemptOutcome.UNKNOWN, 1, 0, None) is None
     assert quota.remaining == 500
-    assert retrier.next_delay(AttemptOutcome.RATE_LIMITED, 1, 0, 1.0) == 1.0
+    assert planner.next_delay(AttemptOutcome.RATE_LIMITED, 1, 0, 1.0) == 1.0
     assert quota.remaining == 495
-    assert retrier.next_delay(AttemptOutcome.NOT_DELIVERED, 1, 0, None) == 0.25
+    assert planner.next_delay(AttemptOutcome.NOT_DELIVERED, 1, 0, None) == 0.25
     assert quota.remaining == 481
 
 
@@ -198,15 +198,15 @@ def test_a_quota_may_be_taken_to_its_end() -> None:
 
 @pytest.mark.parametrize("attempt", [1, 2])
 def test_no_pause_is_longer_than_the_longest_hold(attempt: int) -> None:
-    retrier = RetryPlanner(RetryPolicy(), RetrySafety.FREE, RetryBudget(), lambda: 0.0)
-    assert retrier.hold_seconds(attempt, 86_400.0) == MAX_HOLD
-    assert retrier.hold_seconds(attempt, MAX_HOLD - 1) == MAX_HOLD - 1
+    planner = RetryPlanner(RetryPolicy(), RetrySafety.FREE, RetryBudget(), lambda: 0.0)
+    assert planner.hold_seconds(attempt, 86_400.0) == MAX_HOLD
+    assert planner.hold_seconds(attempt, MAX_HOLD - 1) == MAX_HOLD - 1
 
 
 def test_a_huge_number_of_attempts_does_not_overflow() -> None:
     policy = RetryPolicy(max_attempts=10**6, max_elapsed=1e9)
-    retrier = RetryPlanner(policy, RetrySafety.FREE, RetryBudget(), lambda: 0.999)
-    delay = retrier.next_delay(AttemptOutcome.UNKNOWN, 99_999, 0, None)
+    planner = RetryPlanner(policy, RetrySafety.FREE, RetryBudget(), lambda: 0.999)
+    delay = planner.next_delay(AttemptOutcome.UNKNOWN, 99_999, 0, None)
     assert delay is not None
     assert delay <= policy.max_delay
 
@@ -218,8 +218,8 @@ def test_the_quota_ends_a_storm_and_fills_again() -> None:
     assert quota.remaining == 10
     assert quota.try_spend(AttemptOutcome.RATE_LIMITED)
     assert not quota.try_spend(AttemptOutcome.UNKNOWN)
-    retrier = RetryPlanner(RetryPolicy(), RetrySafety.FREE, quota, lambda: 0.0)
-    assert retrier.next_delay(AttemptOutcome.UNKNOWN, 1, 0, None) is None
+    planner = RetryPlanner(RetryPolicy(), RetrySafety.FREE, quota, lambda: 0.0)
+    assert planner.next_delay(AttemptOutcome.UNKNOWN, 1, 0, None) is None
     quota.record_success()
     assert quota.remaining == 6
     quota.record_success(AttemptOutcome.UNKNOWN)

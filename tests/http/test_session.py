@@ -174,21 +174,21 @@ async def test_a_start_without_an_answer_is_sent_once(serve: Any, connect: Any) 
     assert len(server.hits) == 1
 
 
-async def test_a_start_answered_429_is_sent_again_and_told_so(
+async def test_a_start_answered_429_is_sent_again_and_reported(
     serve: Any, connect: Any, reply: Any, ok: Any
 ) -> None:
     server = await serve(reply(429, {}, headers="Retry-After: 0.01\r\n"), ok({"_id": "a"}))
-    events, told = list[Any](), list[str]()
+    events, calls = list[Any](), list[str]()
     answer = await connect(server.url, events).request(
         "POST",
         "/start",
         **START,
-        on_sent=lambda: told.append("sent"),
-        on_rate_limited=lambda: told.append("refused"),
+        on_sent=lambda: calls.append("sent"),
+        on_rate_limited=lambda: calls.append("refused"),
     )
     assert answer.data == {"_id": "a"}
     assert len(server.hits) == 2
-    assert told == ["sent", "refused", "sent"]
+    assert calls == ["sent", "refused", "sent"]
     hold, first, second = events
     assert isinstance(hold, RateLimitPause)
     assert hold.seconds == 0.01
@@ -234,7 +234,7 @@ async def test_reads_are_sent_again_on_5xx_drops_and_nonsense(
     assert all(event.retry_in is not None for event in events[:-1])
 
 
-async def test_attempts_end_and_are_told(serve: Any, connect: Any, reply: Any) -> None:
+async def test_attempts_end_and_are_reported(serve: Any, connect: Any, reply: Any) -> None:
     server = await serve(reply(503, {"message": "down"}))
     with pytest.raises(ServerError) as caught:
         await connect(server.url).request("GET", "/x")
@@ -244,7 +244,7 @@ async def test_attempts_end_and_are_told(serve: Any, connect: Any, reply: Any) -
     assert len(server.hits) == 5
 
 
-async def test_a_wrong_host_is_told_after_two_attempts(
+async def test_a_wrong_host_is_reported_after_two_attempts(
     serve: Any, connect: Any, reply: Any
 ) -> None:
     server = await serve(reply(200, b"<html>hello", kind="text/html"))
@@ -299,7 +299,7 @@ async def test_an_unknown_host_is_not_sent(connect: Any, monkeypatch: pytest.Mon
     assert caught.value.attempts == 4
 
 
-async def test_a_tls_failure_is_told_at_once(connect: Any) -> None:
+async def test_a_tls_failure_is_reported_at_once(connect: Any) -> None:
     def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
@@ -415,7 +415,7 @@ async def test_a_date_is_read_by_the_services_clock(serve: Any, connect: Any, re
     assert caught.value.retry_after == 100
 
 
-async def test_all_callers_hold_and_the_hold_is_told_once(
+async def test_all_callers_hold_and_the_hold_is_reported_once(
     serve: Any, connect: Any, reply: Any, ok: Any
 ) -> None:
     refusal = reply(429, {}, headers="Retry-After: 0.05\r\n")
@@ -469,7 +469,7 @@ async def test_nothing_is_sent_after_the_deadline(serve: Any, connect: Any, full
 # -- life and death ------------------------------------------------------------------------
 
 
-async def test_closing_ends_calls_under_way(serve: Any, connect: Any) -> None:
+async def test_closing_ends_calls_in_flight(serve: Any, connect: Any) -> None:
     server = await serve(forever)
     session = connect(
         server.url, connection_limiter=ConnectionLimiter(3), rate_limiter=RateLimiter(None, 1)
@@ -576,7 +576,7 @@ runner.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-async def test_a_forked_child_is_told(serve: Any) -> None:
+async def test_a_forked_child_gets_an_error(serve: Any) -> None:
     server = await serve()
     done = await asyncio.to_thread(
         subprocess.run,
@@ -622,7 +622,7 @@ async def test_a_failing_on_event_does_no_harm(
     assert sum("on_event raised an exception" in record.message for record in caplog.records) >= 2
 
 
-async def test_attempts_are_told_without_queries(
+async def test_attempts_are_reported_without_queries(
     serve: Any, connect: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     server, events = await serve(), list[Any]()

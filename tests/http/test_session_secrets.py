@@ -38,29 +38,29 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 async def test_nothing_shows_the_key_or_a_signature(
     serve: Any, connect: Any, reply: Any, key: str, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told = f"Bearer {key} {SIGNED}"
+    text = f"Bearer {key} {SIGNED}"
 
     async def forever(hit: Any, writer: Any) -> None:
         await asyncio.Event().wait()
 
     async def cut(hit: Any, writer: Any) -> None:
-        writer.write(reply(200, told.encode(), length=5000))
+        writer.write(reply(200, text.encode(), length=5000))
         await writer.drain()
 
     replies: dict[str, Any] = {
         "drop": None,
         "cut": cut,
-        "not http": b"NOT " + told.encode() + b"\r\n\r\n",
+        "not http": b"NOT " + text.encode() + b"\r\n\r\n",
         "bad header": reply(200, headers=f"X-A: {key}\x00\r\n"),
-        "bad encoding": reply(200, told.encode(), headers="Content-Encoding: gzip\r\n"),
-        "html": reply(200, b"<html>" + told.encode(), kind="text/html"),
+        "bad encoding": reply(200, text.encode(), headers="Content-Encoding: gzip\r\n"),
+        "html": reply(200, b"<html>" + text.encode(), kind="text/html"),
         "redirect": reply(302, headers=f"Location: {SIGNED}&k={key}\r\n"),
         "timeout": forever,
         "closed": forever,
     }
     if fault.startswith("echo"):
         status = int(fault.split()[1])
-        body = {"code": 9, "message": told, "data": told, "errors": [told], "trace_id": told}
+        body = {"code": 9, "message": text, "data": text, "errors": [text], "trace_id": text}
         replies[fault] = reply(status, body)
     url = "http://127.0.0.1:1"
     options: dict[str, Any] = {}

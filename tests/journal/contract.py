@@ -77,8 +77,8 @@ async def wait_until(condition: Callable[[], Any]) -> None:
             await asyncio.sleep(0.005)
 
 
-def any_accepted(told: list[Entry | None]) -> bool:
-    return any(one is not None and one.ids for one in told)
+def any_accepted(changes: list[Entry | None]) -> bool:
+    return any(one is not None and one.ids for one in changes)
 
 
 class JournalContract:
@@ -335,27 +335,27 @@ class JournalContract:
 
     async def test_key_listeners_get_changes_of_others(self, clients: JournalClients) -> None:
         journal, other = clients.journal(), clients.journal()
-        told: list[Entry | None] = []
+        changes: list[Entry | None] = []
         unwatched: list[Entry | None] = []
         await journal.begin(entry())
         await journal.begin(entry("b", state=State.INTENT))
-        end = journal.watch("talk-17", told.append)
+        end = journal.watch("talk-17", changes.append)
         journal.watch("b", unwatched.append)()
         assert await journal.get("talk-17") is not None
         await journal.advance("talk-17", State.INTENT)
         await journal.advance("b", State.INTENT)
         changed = await other.advance("talk-17", State.ACCEPTED, ids=("a",))
-        await wait_until(lambda: told)
+        await wait_until(lambda: changes)
         await journal.advance("talk-17", State.FINISHED)
         saved = await other.advance("talk-17", State.SAVED)
-        await wait_until(lambda: told[-1] == saved)
-        assert told == [changed, saved]
+        await wait_until(lambda: changes[-1] == saved)
+        assert changes == [changed, saved]
         await other.prune(float("inf"))
-        await wait_until(lambda: told[-1] is None)
+        await wait_until(lambda: changes[-1] is None)
         await other.begin(entry())
-        await wait_until(lambda: told[-1] is not None)
+        await wait_until(lambda: changes[-1] is not None)
         await other.drop("talk-17")
-        await wait_until(lambda: told[-1] is None)
+        await wait_until(lambda: changes[-1] is None)
         end()
         await other.begin(entry())
         marker: list[Entry | None] = []
@@ -363,25 +363,25 @@ class JournalContract:
         await journal.get("marker")
         await other.begin(entry("marker"))
         await wait_until(lambda: marker)
-        assert [one and one.state for one in told] == [2, 4, None, 0, None]
+        assert [one and one.state for one in changes] == [2, 4, None, 0, None]
         assert not unwatched
 
     async def test_entry_listeners_get_all_changes_of_others(self, clients: JournalClients) -> None:
         journal, other = clients.journal(), clients.journal()
-        told: list[Entry] = []
+        changes: list[Entry] = []
         await other.begin(entry("old"))
-        end = journal.watch_all(told.append)
+        end = journal.watch_all(changes.append)
         await journal.get("old")  # from here on
         await journal.begin(entry("mine"))
         begun = await other.begin(entry("a", hook="h-a"))
-        await wait_until(lambda: told == [begun.entry])
+        await wait_until(lambda: changes == [begun.entry])
         steps = await asyncio.gather(
             other.advance("a", State.ACCEPTED, ids=("1",)),
             other.advance("mine", State.FINISHED, succeeded=True),
             journal.advance("old", State.FINISHED),
         )
-        await wait_until(lambda: len(told) >= 3)
-        assert {one.key: one for one in told} == {"a": steps[0], "mine": steps[1]}
+        await wait_until(lambda: len(changes) >= 3)
+        assert {one.key: one for one in changes} == {"a": steps[0], "mine": steps[1]}
         await other.drop("old")
         await other.prune(float("inf"))
         end()
@@ -390,7 +390,7 @@ class JournalContract:
         await journal.get("a")
         await other.begin(entry("marker"))
         await wait_until(lambda: marker)
-        assert [one.key for one in told] == ["a", "a", "mine"]
+        assert [one.key for one in changes] == ["a", "a", "mine"]
 
     async def test_a_webhook_event_notifies_all_others(self, clients: JournalClients) -> None:
         """Any client may record the event, even before the start's task is known."""
@@ -398,17 +398,17 @@ class JournalContract:
         await owner.begin(entry(hook="h-17", state=State.INTENT))
         await owner.begin(entry("b"))
         await owner.advance("b", State.INTENT, hook="h-b")
-        told: list[Entry] = []
-        owner.watch_all(told.append)
+        changes: list[Entry] = []
+        owner.watch_all(changes.append)
         await owner.get("b")
         clients.world.now += 1
         now = 1_768_000_000.0 + clients.world.now
-        heard = await receiver.record_event("h-17")
-        assert heard is not None
-        assert (heard.key, heard.state, heard.event_at) == ("talk-17", State.INTENT, now)
-        assert (heard.owner, heard.updated_at) == (owner.owner, now)
-        await wait_until(lambda: told == [heard])
-        assert await receiver.get("talk-17") == heard
+        recorded = await receiver.record_event("h-17")
+        assert recorded is not None
+        assert (recorded.key, recorded.state, recorded.event_at) == ("talk-17", State.INTENT, now)
+        assert (recorded.owner, recorded.updated_at) == (owner.owner, now)
+        await wait_until(lambda: changes == [recorded])
+        assert await receiver.get("talk-17") == recorded
         assert (await owner.record_event("h-b") or entry()).key == "b"
         assert await receiver.record_event("h-none") is None
 
@@ -430,15 +430,15 @@ class JournalContract:
         for n in range(6):
             key = str(n)
             await other.begin(entry(key))
-            told: list[Entry | None] = []
-            end = journal.watch(key, told.append)
+            changes: list[Entry | None] = []
+            end = journal.watch(key, changes.append)
             _, seen = await asyncio.gather(
                 other.advance(key, State.ACCEPTED, ids=(f"a{n}",)), journal.get(key)
             )
             assert seen is not None
             if not seen.ids:
                 # The creation of the entry, just before, may be reported first.
-                await wait_until(partial(any_accepted, told))
+                await wait_until(partial(any_accepted, changes))
             end()
 
     # -- accounts ------------------------------------------------------------------------------
@@ -493,15 +493,15 @@ class JournalContract:
         self, clients: JournalClients
     ) -> None:
         one, two, peer = (clients.journal(name) for name in ("one", "two", "one"))
-        told: list[Entry] = []
-        watched: list[Entry | None] = []
-        one.watch_all(told.append)
-        one.watch("talk-17", watched.append)
+        changes: list[Entry] = []
+        key_changes: list[Entry | None] = []
+        one.watch_all(changes.append)
+        one.watch("talk-17", key_changes.append)
         await one.get("talk-17")
         await two.begin(entry())
         begun = await peer.begin(entry())
-        await wait_until(lambda: told and watched)
-        assert told == watched == [begun.entry]
+        await wait_until(lambda: changes and key_changes)
+        assert changes == key_changes == [begun.entry]
 
     async def test_a_journal_serves_one_account(self, clients: JournalClients) -> None:
         journal = clients.journal("one")
@@ -601,13 +601,13 @@ class JournalContract:
         assert (begun.entry.coins, begun.entry.reserved) == (None, None)
         assert [(day.coins, day.reserved) for day in await journal.spent()] == [(0, 9)]
 
-    @pytest.mark.parametrize(("told", "coins"), [(1.5, 2), ("7", 7), (4.0, 4)], ids=str)
+    @pytest.mark.parametrize(("price", "coins"), [(1.5, 2), ("7", 7), (4.0, 4)], ids=str)
     async def test_a_price_is_kept_in_whole_coins(
-        self, clients: JournalClients, told: Any, coins: int
+        self, clients: JournalClients, price: Any, coins: int
     ) -> None:
         journal = clients.journal()
-        begun = await journal.begin(entry(state=State.INTENT, reserved=told))
-        paid = await journal.advance("talk-17", State.ACCEPTED, ids=("a",), coins=told)
+        begun = await journal.begin(entry(state=State.INTENT, reserved=price))
+        paid = await journal.advance("talk-17", State.ACCEPTED, ids=("a",), coins=price)
         assert paid is not None
         assert (begun.entry.reserved, paid.coins) == (coins, coins)
 

@@ -65,16 +65,16 @@ class SharedJournalState:
     )
 
     def notify(self, by: "ModelJournal", key: str, entry: Entry | None) -> None:
-        for client, told_all in tuple(self.listeners):
+        for client, callback in tuple(self.listeners):
             if client is not by and entry is not None and client.is_visible(entry.account):
-                told_all(entry)
-        for client, watched, told in tuple(self.watchers):
+                callback(entry)
+        for client, watched_key, callback in tuple(self.watchers):
             if (
                 client is not by
-                and watched == key
+                and watched_key == key
                 and (not entry or client.is_visible(entry.account))
             ):
-                told(entry)
+                callback(entry)
 
 
 @define(eq=False)

@@ -63,7 +63,7 @@ async def test_what_was_acknowledged_outlives_a_kill(tmp_path: Path, start: Star
     """Fifty processes die at random moments; every acknowledged step is in the file."""
     path = tmp_path / "jobs.db"
     chance = random.Random(4)
-    told: dict[str, int] = {}
+    acknowledged: dict[str, int] = {}
     for n in range(50):
         child = start("walk", path, n)
         lines = [out(child).readline() for _ in range(chance.randrange(30, 100))]
@@ -72,12 +72,12 @@ async def test_what_was_acknowledged_outlives_a_kill(tmp_path: Path, start: Star
         lines += out(child).read().splitlines()
         for line in lines:
             key, state = line.split()
-            told[key] = max(told.get(key, 0), int(state))
-    assert len(told) > 500
+            acknowledged[key] = max(acknowledged.get(key, 0), int(state))
+    assert len(acknowledged) > 500
     journal = SqliteJournal(path)
     found, _ = await journal.entries(limit=1_000_000)
     states = {entry.key: entry.state for entry in found}
-    assert {key for key, state in told.items() if states.get(key, -1) < state} == set()
+    assert {key for key, state in acknowledged.items() if states.get(key, -1) < state} == set()
     for entry in found:
         assert len(entry.ids) == (2 if entry.state >= State.ACCEPTED else 0)
     for entry in found[:: len(found) // 100]:

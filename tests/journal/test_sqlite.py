@@ -128,9 +128,9 @@ async def test_every_version_is_read(dump: Path, path: Path, journal: SqliteJour
     )
     assert await journal.find("dubbing", "66ea4dd87db10c73fa29b572") == await journal.get("talk-5")
     if int(dump.stem) >= 2:
-        heard = await journal.record_event("a2e-9876543210abcdefghij")
-        assert heard is not None
-        assert (heard.key, heard.event_at) == ("talk-5", 1_768_000_050.0)
+        changed = await journal.record_event("a2e-9876543210abcdefghij")
+        assert changed is not None
+        assert (changed.key, changed.event_at) == ("talk-5", 1_768_000_050.0)
     if int(dump.stem) >= 3:
         assert (await journal.get("talk-5") or entry()).account == "acme@media.example"
         upload = await journal.find_upload("d1", "audio/wav")

@@ -102,7 +102,7 @@ class JournalStateMachine(RuleBasedStateMachine):
         self.both(self.pairs[who], "acquire", key)
 
     @rule(who=who, hook=st.sampled_from(["h1", "h2"]))
-    def heard(self, who: int, hook: str) -> None:
+    def record_event(self, who: int, hook: str) -> None:
         self.both(self.pairs[who], "record_event", hook)
 
     @rule(

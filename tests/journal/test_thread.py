@@ -34,11 +34,11 @@ async def test_nothing_happens_before_the_first_use(path: Path) -> None:
 async def test_closing_completes_submitted_operations(path: Path) -> None:
     before = threads()
     journal = SqliteJournal(path)
-    asked = [asyncio.ensure_future(journal.begin(entry(str(n)))) for n in range(3_000)]
+    pending = [asyncio.ensure_future(journal.begin(entry(str(n)))) for n in range(3_000)]
     await asyncio.sleep(0)
     await asyncio.gather(*(journal.aclose() for _ in range(3)))
     await journal.aclose()
-    assert all(one.created for one in await asyncio.gather(*asked))
+    assert all(one.created for one in await asyncio.gather(*pending))
     assert threads() == before
     assert [one.name for one in path.parent.iterdir()] == ["jobs.db"]
     for call in (journal.begin(entry()), journal.open(), journal.get("1")):
@@ -49,11 +49,11 @@ async def test_closing_completes_submitted_operations(path: Path) -> None:
 
 
 async def test_cancelling_a_caller_does_not_undo_its_operation(journal: SqliteJournal) -> None:
-    asked = asyncio.ensure_future(journal.begin(entry()))
+    pending = asyncio.ensure_future(journal.begin(entry()))
     await asyncio.sleep(0)
-    asked.cancel()
+    pending.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asked
+        await pending
     assert await journal.get("talk-17") is not None
 
 
@@ -77,11 +77,11 @@ async def test_adding_a_listener_wakes_the_thread(
     monkeypatch.setattr("a2e_async._core.journal.sqlite_writer.HEARTBEAT_INTERVAL", 3600.0)
     other = SqliteJournal(path)
     await asyncio.gather(journal.open(), other.open())
-    told: list[Entry | None] = []
-    journal.watch("talk-17", told.append)
+    changes: list[Entry | None] = []
+    journal.watch("talk-17", changes.append)
     async with asyncio.timeout(60):
         n = 0
-        while not told:
+        while not changes:
             await other.begin(entry()) if not n else await other.advance("talk-17", State.INTENT)
             n += 1
             await asyncio.sleep(0.05)
@@ -123,18 +123,18 @@ def test_a_closed_loop_does_not_stop_it(path: Path) -> None:
     journal = SqliteJournal(path)
 
     async def ask_and_go() -> None:
-        asked.append(asyncio.ensure_future(journal.begin(entry())))
+        pending.append(asyncio.ensure_future(journal.begin(entry())))
         await asyncio.sleep(0)
 
-    asked: list[Any] = []
+    pending: list[Any] = []
     asyncio.run(ask_and_go())
 
-    async def look() -> Entry | None:
+    async def read() -> Entry | None:
         found = await journal.get("talk-17")
         await journal.aclose()
         return found
 
-    assert asyncio.run(look()) is not None
+    assert asyncio.run(read()) is not None
 
 
 async def test_each_caller_gets_its_own_exception(path: Path, journal: SqliteJournal) -> None:

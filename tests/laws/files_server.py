@@ -118,11 +118,11 @@ async def serving() -> AsyncIterator[Service]:
 @asynccontextmanager
 async def raw_server(*responses: bytes, reset: bool = False) -> AsyncIterator[str]:
     """Serve these bytes, one item per connection (repeating the last); then close or reset."""
-    left = list(responses)
+    remaining = list(responses)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(left.pop(0) if len(left) > 1 else left[0])
+        writer.write(remaining.pop(0) if len(remaining) > 1 else remaining[0])
         await writer.drain()
         if reset:
             await asyncio.sleep(0.05)  # the bytes must be read before the reset drops them

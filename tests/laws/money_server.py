@@ -126,16 +126,18 @@ class Service:
         return _ok({} if quote is TELL_NOTHING else {"coins": quote})
 
     async def _presign(self, request: web.Request) -> web.Response:
-        asked = await request.json()
+        request_body = await request.json()
         if self.refuse_upload:
             self.refuse_upload -= 1
             return web.json_response({"code": 1, "msg": "no"}, status=400)
         self.paid.append("upload")
         if self.upload_gate is not None:
             await self.upload_gate.wait()
-        name = asked["key"].rsplit("/", 1)[1]
+        name = request_body["key"].rsplit("/", 1)[1]
         there = f"{self.base_url}/store/{name}"
-        return _ok({"uploadUrl": there, "cdnUrl": there, "key": asked["key"], "expiresIn": 3600})
+        return _ok(
+            {"uploadUrl": there, "cdnUrl": there, "key": request_body["key"], "expiresIn": 3600}
+        )
 
     async def _put(self, request: web.Request) -> web.Response:
         await request.read()

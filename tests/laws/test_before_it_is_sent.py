@@ -57,7 +57,7 @@ UNCLOSED = pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWa
 """The program ends without closing anything."""
 
 
-def left(path: Path) -> list[Entry]:
+def entries_in(path: Path) -> list[Entry]:
     """Return the entries in a journal file once all pending writes are done."""
 
     async def read() -> list[Entry]:
@@ -97,7 +97,7 @@ def test_ctrl_c_under_asyncio_run(tmp_path: Path, call: Any, key: str | None, af
 
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(main())
-    assert left(tmp_path / "jobs.db") == []
+    assert entries_in(tmp_path / "jobs.db") == []
 
 
 @UNCLOSED
@@ -118,7 +118,7 @@ def test_an_error_that_ends_the_loop(tmp_path: Path, call: Any, after: bool) -> 
     for task in asyncio.all_tasks(loop):
         task._log_destroy_pending = False
     loop.close()
-    assert left(tmp_path / "jobs.db") == []
+    assert entries_in(tmp_path / "jobs.db") == []
 
 
 CHILD = """
@@ -156,11 +156,11 @@ async def test_what_was_sent_is_never_withdrawn(
 ) -> None:
     a2e = make_client(journal=tmp_path / "jobs.db")
     await a2e.dubbing.start(**SAMPLES["dubbing"], key="k")
-    journal, book = a2e.journal, a2e._components.recorder
+    journal, recorder = a2e.journal, a2e._components.recorder
     assert journal is not None
-    assert book is not None
-    book.withdraw("k")
-    book.withdraw_all()
+    assert recorder is not None
+    recorder.withdraw("k")
+    recorder.withdraw_all()
     assert (await journal.get("k")) is not None
 
 

@@ -18,7 +18,7 @@ from a2e_async.errors import BudgetExceeded
 KINDS = ("dubbing", "veo")
 REFS = [f"dubbing:{n:024x}" for n in range(6)]
 KEYS = ("a", "b")
-TOLD: st.SearchStrategy[Any] = st.one_of(
+PRICES: st.SearchStrategy[Any] = st.one_of(
     st.integers(0, 12),
     st.integers(-(2**80), -1),
     st.integers(MAX_PRICE + 1, 2**200),
@@ -34,15 +34,15 @@ class Budgets(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.budgets = (Budget(40, unknown_cost=3), Budget(25, unknown_cost=5, upload_cost=2))
-        self.flying: list[Reservation] = []
+        self.in_flight: list[Reservation] = []
         self.kept: dict[str, int] = {}
         self.before = [0, 0]
         self.paid: dict[str, int] = {}
 
     def pick(self, index: int) -> Reservation:
-        return self.flying.pop(index % len(self.flying))
+        return self.in_flight.pop(index % len(self.in_flight))
 
-    @rule(kind=st.sampled_from(KINDS), quoted=TOLD, uploads=st.integers(0, 2))
+    @rule(kind=st.sampled_from(KINDS), quoted=PRICES, uploads=st.integers(0, 2))
     def reserve(self, kind: str, quoted: Any, uploads: int) -> None:
         held = Reservation(self.budgets)
         needs: list[PricedCall] = [(kind, quoted), *[(UPLOAD, None)] * uploads]
@@ -53,53 +53,56 @@ class Budgets(RuleBasedStateMachine):
             assert not held
             assert [budget.left for budget in self.budgets] == rooms
             if error.pending:  # only where something in flight may make room
-                assert self.flying
+                assert self.in_flight
             return
-        self.flying.append(held)
+        self.in_flight.append(held)
         assert all(budget.left >= 0 for budget in self.budgets)
 
-    @precondition(lambda self: self.flying)
+    @precondition(lambda self: self.in_flight)
     @rule(
-        index=st.integers(0, 99), kind=st.sampled_from(KINDS), told=TOLD, ref=st.sampled_from(REFS)
+        index=st.integers(0, 99),
+        kind=st.sampled_from(KINDS),
+        price=PRICES,
+        ref=st.sampled_from(REFS),
     )
-    def settle(self, index: int, kind: str, told: Any, ref: str) -> None:
+    def settle(self, index: int, kind: str, price: Any, ref: str) -> None:
         held = self.pick(index)
-        held.commit(kind, told, ref)
-        if (known := parse_price(told)) is not None:
+        held.commit(kind, price, ref)
+        if (known := parse_price(price)) is not None:
             self.paid[ref] = max(known, self.paid.get(ref, 0))
 
-    @precondition(lambda self: self.flying)
+    @precondition(lambda self: self.in_flight)
     @rule(index=st.integers(0, 99))
     def release(self, index: int) -> None:
         self.pick(index).release()
 
-    @precondition(lambda self: self.flying)
+    @precondition(lambda self: self.in_flight)
     @rule(index=st.integers(0, 99), key=st.sampled_from([None, *KEYS]))
     def lose(self, index: int, key: str | None) -> None:
         self.pick(index).retain(key)
 
-    @rule(coins=TOLD, key=st.sampled_from(KEYS))
-    def owe(self, coins: Any, key: str) -> None:
+    @rule(coins=PRICES, key=st.sampled_from(KEYS))
+    def reserve_unknown(self, coins: Any, key: str) -> None:
         held = Reservation(self.budgets)
         held.reserve_unknown(coins, key)
-        self.flying.append(held)
+        self.in_flight.append(held)
 
-    @precondition(lambda self: self.flying)
+    @precondition(lambda self: self.in_flight)
     @rule(index=st.integers(0, 99))
     def upload(self, index: int) -> None:
-        held = self.flying[index % len(self.flying)]
+        held = self.in_flight[index % len(self.in_flight)]
         with suppress(BudgetExceeded):
             held.split_upload().commit(UPLOAD, None)
 
-    @rule(key=st.sampled_from(KEYS), told=TOLD, ref=st.sampled_from(REFS), how=st.integers(0, 2))
-    def find(self, key: str, told: Any, ref: str, how: int) -> None:
+    @rule(key=st.sampled_from(KEYS), price=PRICES, ref=st.sampled_from(REFS), how=st.integers(0, 2))
+    def find(self, key: str, price: Any, ref: str, how: int) -> None:
         held = Reservation(self.budgets)
         if how == 0:
-            held.count_existing(key, told, ref)
+            held.count_existing(key, price, ref)
         elif how == 1:
-            held.count_found(key, told, ref)
+            held.count_found(key, price, ref)
         else:
-            held.raise_price(told, ref)
+            held.raise_price(price, ref)
 
     @invariant()
     def nothing_grows(self) -> None:
@@ -114,13 +117,13 @@ class Budgets(RuleBasedStateMachine):
     @invariant()
     def what_is_in_flight_is_reserved(self) -> None:
         for budget in self.budgets:
-            flying = sum(
-                coins for held in self.flying for mine, _, coins in held._parts if mine is budget
+            in_flight = sum(
+                coins for held in self.in_flight for mine, _, coins in held._parts if mine is budget
             )
-            assert flying == budget._coins_in_flight <= budget.reserved
+            assert in_flight == budget._coins_in_flight <= budget.reserved
 
     def teardown(self) -> None:
-        for held in self.flying:
+        for held in self.in_flight:
             held.release()
         for budget in self.budgets:
             assert budget._coins_in_flight == 0
@@ -132,20 +135,20 @@ Budgets.TestCase.settings = settings(max_examples=150, stateful_step_count=40, d
 TestBudgets = Budgets.TestCase
 
 
-@given(TOLD)
-def test_a_price_is_one_or_none(told: Any) -> None:
+@given(PRICES)
+def test_a_price_is_one_or_none(price: Any) -> None:
     """Any value is either an integer from 0 to the maximum, or not a price."""
-    found = parse_price(told)
+    found = parse_price(price)
     assert found is None or (type(found) is int and 0 <= found <= MAX_PRICE)
 
 
 @pytest.mark.parametrize(
-    ("told", "found"),
+    ("price", "found"),
     [
         *[(0, 0), (7, 7), (7.0, 7), (2.1, 3), ("7", 7), (-0.0, 0), (MAX_PRICE, MAX_PRICE)],
         *[(bad, None) for bad in (-1, 2**63, 2**70, MAX_PRICE + 1, True, math.nan, math.inf)],
         *[(bad, None) for bad in (None, "", "x", "-5", "nan", "1e999", "9" * 5000, [], {}, b"7")],
     ],
 )
-def test_prices(told: Any, found: int | None) -> None:
-    assert parse_price(told) == found
+def test_prices(price: Any, found: int | None) -> None:
+    assert parse_price(price) == found

@@ -57,9 +57,9 @@ async def test_a_batch(service: Service, tmp_path: Path, options: dict[str, Any]
         again = [o async for o in a2e.batch(jobs, download_to=tmp_path / "out")]
         assert all(o.ok for o in again)
         assert all([o.plan is not None async for o in a2e.batch(jobs, dry_run=True)])
-        left = a2e.batch(jobs, limit=3)
-        await anext(left)
-        await left.aclose()
+        outcomes = a2e.batch(jobs, limit=3)
+        await anext(outcomes)
+        await outcomes.aclose()
         assert a2e.unclaimed() == ()
     assert service.starts() == 20
     assert (budget.spent, budget.reserved) == (21, 0)

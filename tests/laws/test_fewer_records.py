@@ -83,8 +83,8 @@ async def test_a_list_that_lags_shows_the_rest_later(
     assert len((await rest.wait(timeout=20)).outputs) == 2
     await a2e.aclose()
     again = make_client(journal=tmp_path / "jobs.db")
-    left = [one async for one in again.unfinished()]
-    assert sorted(id for one in left for id in one.ids) == sorted(hostile.ledger.ids)
+    unfinished = [one async for one in again.unfinished()]
+    assert sorted(id for one in unfinished for id in one.ids) == sorted(hostile.ledger.ids)
 
 
 async def test_a_later_run_goes_on_with_the_search(
@@ -116,7 +116,7 @@ async def test_a_later_run_goes_on_with_the_search(
 
 
 @pytest.mark.parametrize("kind", SEVERAL)
-async def test_a_rest_that_is_not_found_for_certain_is_told(
+async def test_remaining_tasks_that_are_not_found_for_certain_are_logged(
     hostile: HostileServer,
     make_client: MakeClient,
     tmp_path: Path,

@@ -247,7 +247,7 @@ async def test_a_store_that_recovers_and_one_that_needs_a_fresh_url(
     assert service.requests.count("/files/bad.mp4") == 2
 
 
-async def test_texts_that_are_asked_for_as_such_are_saved(service: Service, tmp_path: Path) -> None:
+async def test_texts_that_are_requested_as_such_are_saved(service: Service, tmp_path: Path) -> None:
     page = service.give("/files/page.html", PAGE, Content_Type="text/html")
     async with client(service) as a2e:
         assert (await a2e.files.download(page, f"{tmp_path}/")).read_bytes() == PAGE
@@ -268,7 +268,7 @@ async def test_true_bytes_under_a_wrong_label(
     assert (saved.suffix, saved.read_bytes()) == (".mp4", MP4)
 
 
-async def test_an_unasked_range_is_completed(service: Service, tmp_path: Path) -> None:
+async def test_an_unrequested_range_is_completed(service: Service, tmp_path: Path) -> None:
     async def first_half(request: web.Request) -> web.StreamResponse:
         start = int(request.headers.get("Range", "bytes=0-")[6:-1])
         stop = len(MP4) if start else 1000
@@ -374,10 +374,10 @@ async def test_two_versions_are_never_joined(
 
     async def changing(request: web.Request) -> web.StreamResponse:
         data, headers = now["data"], {"Content-Type": "video/mp4", **now["headers"]}
-        asked, known = request.headers.get("Range"), request.headers.get("If-Range")
+        requested_range, known = request.headers.get("Range"), request.headers.get("If-Range")
         current = (now["headers"].get("ETag"), now["headers"].get("Last-Modified"))
-        if asked and (known in current or not honoured or known is None):
-            start = int(asked[6:-1])
+        if requested_range and (known in current or not honoured or known is None):
+            start = int(requested_range[6:-1])
             said = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
             return web.Response(status=206, body=data[start:], headers=headers | said)
         if not now["cut"]:
@@ -412,11 +412,11 @@ async def test_two_versions_are_never_joined(
 async def test_one_version_is_resumed_at_the_byte(
     service: Service, tmp_path: Path, validator: dict[str, str]
 ) -> None:
-    asked: list[tuple[str | None, str | None]] = []
+    requested: list[tuple[str | None, str | None]] = []
 
     async def cutting(request: web.Request) -> web.StreamResponse:
-        asked.append((request.headers.get("Range"), request.headers.get("If-Range")))
-        start = int((asked[-1][0] or "bytes=0-")[6:-1])
+        requested.append((request.headers.get("Range"), request.headers.get("If-Range")))
+        start = int((requested[-1][0] or "bytes=0-")[6:-1])
         headers = {"Content-Type": "video/mp4", "Content-Length": str(len(OLD) - start)}
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(OLD) - 1}/{len(OLD)}"
@@ -432,7 +432,7 @@ async def test_one_version_is_resumed_at_the_byte(
     service.files["/files/out.mp4"] = cutting
     async with client(service) as a2e:
         assert await every_way(await result(a2e), tmp_path) == [OLD] * 3
-    assert asked == [(None, None), ("bytes=1500000-", *validator.values())] * 3
+    assert requested == [(None, None), ("bytes=1500000-", *validator.values())] * 3
 
 
 async def test_open_without_a_validator_compares_what_it_reads_again(

@@ -130,7 +130,7 @@ async def test_malformed_results_redirects_and_upload_urls(
     assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
 
 
-async def test_a_malformed_result_url_is_asked_for_again(service: Service, tmp_path: Path) -> None:
+async def test_a_malformed_result_url_is_requested_again(service: Service, tmp_path: Path) -> None:
     service.results = ["http://[::1/x.mp4", f"{service.url}/files/out.mp4"]
     service.give("/files/out.mp4", MP4)
     async with client(service) as a2e:

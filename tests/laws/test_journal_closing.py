@@ -89,15 +89,15 @@ async def test_a_missing_task_stays_open_and_can_come_back(
 ) -> None:
     """However its absence was confirmed; the client records only that it is missing."""
     task = await a2e.dubbing.start(**DUB, key="k")
-    book = a2e._components.recorder
-    assert book is not None
-    await book.record_end(task, None)
+    recorder = a2e._components.recorder
+    assert recorder is not None
+    await recorder.record_end(task, None)
     entry = await entry_of(a2e)
     assert (entry.open, entry.missing, entry.closed_by) == (True, True, None)
     assert [one async for one in a2e.unfinished()] == []
     assert [one.ref async for one in a2e.unfinished(missing=True)] == [task.ref]
     since = entry.missing_since
-    await book.record_end(task, None)
+    await recorder.record_end(task, None)
     assert (await entry_of(a2e)).missing_since == since
     server.finish()
     again = await a2e.dubbing.start(**DUB, key="k")

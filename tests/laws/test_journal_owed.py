@@ -76,7 +76,7 @@ async def test_no_price_blocks_the_journal(
     )
 
 
-async def test_starts_at_once_write_every_id_that_is_owed(
+async def test_starts_at_once_write_every_unwritten_id(
     server: AccountServer, tmp_path: Path
 ) -> None:
     journal = Failing(tmp_path / "jobs.db")
@@ -120,7 +120,7 @@ async def test_a_start_cancelled_while_ids_are_written_loses_none(
     assert {id for ids in written.values() for id in ids} == set(server.tasks)
 
 
-async def test_what_is_owed_is_written_when_the_client_closes(
+async def test_unwritten_entries_are_written_when_the_client_closes(
     server: AccountServer, tmp_path: Path
 ) -> None:
     journal = Failing(tmp_path / "jobs.db")

@@ -97,19 +97,19 @@ async def test_numbers_as_text_are_the_same_numbers(
 
 
 @pytest.mark.parametrize("hours", [-13, -1, 1, 8])
-@pytest.mark.parametrize("told", [True, False], ids=["with a Date", "without a Date"])
+@pytest.mark.parametrize("sends_date", [True, False], ids=["with a Date", "without a Date"])
 async def test_clocks_hours_off(
-    hostile: HostileServer, make_client: MakeClient, hours: int, told: bool
+    hostile: HostileServer, make_client: MakeClient, hours: int, sends_date: bool
 ) -> None:
     """With a measured clock offset it is found, otherwise a candidate; never absent."""
     hostile.behaviour.clock_skew = 3600.0 * hours
-    hostile.behaviour.sends_date = told
+    hostile.behaviour.sends_date = sends_date
     hostile.faults.add(Step.START, Fault.disconnect())
     a2e = make_client(on_unknown="resend_may_pay_twice")
     try:
         ids = (await a2e.dubbing.start(**SAMPLES["dubbing"], name="take")).ids
     except StartOutcomeUnknown as error:
-        assert not told
+        assert not sends_date
         ids = tuple(one.id for one in error.candidates)
     assert list(ids) == hostile.ledger.ids
     assert hostile.count(Step.START) == 1
@@ -244,7 +244,7 @@ async def test_a_lost_start_of_a_living_client_is_searched_for_by_others(
     assert hostile.count(Step.START) == 1
 
 
-async def test_a_start_in_flight_elsewhere_is_waited_for(
+async def test_a_start_in_flight_in_another_client_is_awaited(
     hostile: HostileServer, make_client: MakeClient, tmp_path: Path
 ) -> None:
     """Its response may still arrive, so no other process searches for it."""

@@ -131,7 +131,7 @@ async def test_a_refused_page_after_the_last(
 
 
 @pytest.mark.parametrize("bend", [capped, uncounted, capped_and_uncounted, overlapping])
-async def test_the_history_is_whole(
+async def test_the_history_is_complete(
     hostile: HostileServer, make_client: MakeClient, bend: Bend
 ) -> None:
     fill(hostile, "seedance")

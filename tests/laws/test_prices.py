@@ -54,14 +54,14 @@ async def test_odd_prices(service: Service, tmp_path: Path, odd: Any, where: str
             assert budget.left <= 30 - budget.spent
             spent = budget.spent
         assert a2e.journal is not None
-        told = await a2e.journal.spent()
+        days = await a2e.journal.spent()
     assert budget.reserved == 0
-    assert all(day.coins >= 0 for day in told)
+    assert all(day.coins >= 0 for day in days)
     assert service.starts() <= 40
 
 
 @pytest.mark.parametrize("batch", [False, True])
-async def test_a_price_that_is_told_at_the_end(service: Service, *, batch: bool) -> None:
+async def test_a_price_that_is_known_only_at_the_end(service: Service, *, batch: bool) -> None:
     """A start without a price stays reserved until its record contains one."""
     service.quote, service.price = TELL_NOTHING, TELL_NOTHING
     budget = Budget(100, unknown_cost=1)

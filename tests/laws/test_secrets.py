@@ -74,16 +74,16 @@ def found_in(text: str | bytes) -> set[str]:
 def chain(error: BaseException) -> Iterator[BaseException]:
     """Yield an exception with its causes, contexts and members."""
     seen: list[BaseException] = []
-    left: list[BaseException | None] = [error]
-    while left:
-        one = left.pop()
+    to_visit: list[BaseException | None] = [error]
+    while to_visit:
+        one = to_visit.pop()
         if one is None or any(one is other for other in seen):
             continue
         seen.append(one)
         yield one
-        left += [one.__cause__, one.__context__]
+        to_visit += [one.__cause__, one.__context__]
         if isinstance(one, BaseExceptionGroup):
-            left += one.exceptions
+            to_visit += one.exceptions
 
 
 def within(value: Any) -> Iterator[Any]:

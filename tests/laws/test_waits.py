@@ -384,7 +384,7 @@ async def test_one_of_several_results_is_late(
     assert len(record.outputs) == 2
 
 
-async def test_good_results_are_saved_before_a_missing_one_is_told(
+async def test_good_results_are_saved_before_a_missing_one_raises(
     hostile: HostileServer,
     make_client: MakeClient,
     tmp_path: Path,

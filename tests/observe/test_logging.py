@@ -37,7 +37,7 @@ async def test_the_way_of_a_job(
 
 
 @BLIND
-async def test_what_may_need_somebody(
+async def test_what_may_need_attention(
     make_client: MakeClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Refused and lost starts are warnings; the user's own name is not logged."""

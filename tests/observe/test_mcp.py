@@ -105,11 +105,11 @@ async def test_from_kinds_to_file(spawn: Serve, sandbox: Sandbox, tmp_path: Path
         assert started["budget"]["left"] == 500 - price
         said: list[Any] = []
 
-        async def heard(progress: float, total: float | None, message: str | None) -> None:
+        async def on_progress(progress: float, total: float | None, message: str | None) -> None:
             said.append(message)
 
         waited = await client.call_tool(
-            "wait", {"ref": started["ref"], "seconds": 30}, progress_callback=heard
+            "wait", {"ref": started["ref"], "seconds": 30}, progress_callback=on_progress
         )
         assert waited.structured_content is not None
         assert waited.structured_content["done"]
@@ -201,7 +201,7 @@ async def test_local_files_come_from_one_directory(
     assert len(sandbox.ledger.starts()) == 2
 
 
-async def test_bad_calls_are_told(
+async def test_bad_calls_are_reported(
     serve: Serve, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is charged, and each refusal names what to fix."""

@@ -223,7 +223,7 @@ async def test_known_by_its_key(
 
 
 @LONG
-async def test_nobody_waits(make_client: MakeClient, telemetry: Telemetry) -> None:
+async def test_no_waiter(make_client: MakeClient, telemetry: Telemetry) -> None:
     """A program that never waits keeps a bounded number of spans open."""
     client = make_client(on_event=telemetry.listener(max_spans=2))
     refs = [(await client.dubbing.start(**DUB)).ref for _ in range(5)]

@@ -128,9 +128,9 @@ def test_inputs_that_are_refused(
 def test_kinds_lists_and_describes_it(invoke: Invoke) -> None:
     """The list has it, and its description names its media and how to give inputs."""
     assert "short_film  " in invoke("kinds").out
-    told = invoke("kinds", "short_film")
-    assert "--input  optional, NAME=VALUE, repeated" in told.out
-    assert "image_urls (image)" in told.out
+    sheet = invoke("kinds", "short_film")
+    assert "--input  optional, NAME=VALUE, repeated" in sheet.out
+    assert "image_urls (image)" in sheet.out
     document = invoke("kinds", "short_film", "--json").document
     assert document["can"] == ["start", "run", "show", "wait", "list", "rename", "delete"]
     assert "short_film" in invoke("start", "--help").out
@@ -183,7 +183,7 @@ def test_the_journal_without_the_file(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("[short_film]\nstart = 'POST /a'\nlists = 'GET /b'", "short_film.lists"),
         ("[short_film", "not TOML"),
@@ -195,7 +195,7 @@ def test_a_file_that_cannot_be_used(
     kind_file: Path,
     capfd: pytest.CaptureFixture[str],
     text: str | None,
-    told: str,
+    message: str,
     words: tuple[str, ...],
 ) -> None:
     """One line with the file and the key, and the exit code of a usage error."""
@@ -206,6 +206,6 @@ def test_a_file_that_cannot_be_used(
     code = main(words)
     err = capfd.readouterr().err
     assert code == exit_codes.USAGE
-    assert told in err
+    assert message in err
     assert "kinds.toml" in err
     assert "Traceback" not in err

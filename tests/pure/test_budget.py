@@ -180,7 +180,7 @@ def test_what_was_not_accepted_is_given_back() -> None:
     assert budget._coins_in_flight == 0
 
 
-def test_a_task_counts_once_and_at_the_highest_price_that_is_told() -> None:
+def test_a_task_counts_once_and_at_its_highest_reported_price() -> None:
     budget = Budget(100)
     budget.commit("a", budget.reserve("a", 5), 5, "a:1")
     budget.count_task(7, "a:1")
@@ -240,7 +240,7 @@ def test_an_unknown_outcome_stays_set_aside_under_its_key() -> None:
     assert idle(budget)
 
 
-def test_what_a_key_stands_for_counts_in_the_place_of_what_is_set_aside() -> None:
+def test_an_existing_start_of_a_key_counts_in_place_of_its_reservation() -> None:
     budget = Budget(100)
     budget.retain(budget.reserve("a", 4), "k", "a")
     budget.count_existing("k", 3, "a:1")
@@ -324,7 +324,7 @@ def test_a_copy_goes_its_own_way() -> None:
     assert twin.spent == 6
 
 
-def test_calls_in_flight_are_left_to_the_process_that_made_them(
+def test_calls_in_flight_stay_with_the_process_that_made_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     budget = Budget(10)
@@ -420,7 +420,7 @@ def test_the_upload_is_settled_apart_from_its_call() -> None:
     assert figures(budget) == (1, 0, 99)
 
 
-def test_an_earlier_start_is_owed_and_settled_under_its_key() -> None:
+def test_an_earlier_start_is_reserved_and_settled_under_its_key() -> None:
     budget = Budget(100)
     held = Reservation((budget,))
     held.reserve_unknown(6, "k")
@@ -466,7 +466,7 @@ def test_a_call_that_held_nothing_is_counted() -> None:
     assert idle(budget)
 
 
-def test_what_a_key_stands_for_needs_nothing_set_aside() -> None:
+def test_an_existing_start_of_a_key_needs_no_reservation() -> None:
     budget = Budget(100)
     filled(budget, "a", 5).retain("k")
     held = filled(budget, "a", 4)
@@ -502,7 +502,7 @@ async def test_room_is_taken_at_once() -> None:
 
 async def test_a_call_waits_for_those_in_flight_in_its_turn() -> None:
     budget, queue = Budget(10), BudgetQueue()
-    flying = filled(budget, "a", 8)
+    in_flight = filled(budget, "a", 8)
     order: list[str] = []
 
     async def call(name: str, price: int) -> Reservation:
@@ -515,7 +515,7 @@ async def test_a_call_waits_for_those_in_flight_in_its_turn() -> None:
     await turns()
     assert order == []
     assert figures(budget) == (0, 8, 2)
-    flying.commit("a", 2)
+    in_flight.commit("a", 2)
     first, second = await asyncio.gather(*calls)
     assert order == ["a", "b"]  # the second had room all the time
     assert figures(budget) == (2, 8, 0)
@@ -523,12 +523,12 @@ async def test_a_call_waits_for_those_in_flight_in_its_turn() -> None:
     second.release()
 
 
-async def test_who_waits_is_told_when_nothing_can_make_room_any_more() -> None:
+async def test_waiters_fail_when_nothing_can_make_room_any_more() -> None:
     budget, queue = Budget(10), BudgetQueue()
-    flying = filled(budget, "a", 8)
+    in_flight = filled(budget, "a", 8)
     waiting = asyncio.create_task(queue.reserve(Reservation((budget,)), needs(5), max_wait=LONGEST))
     await turns()
-    flying.retain("k")
+    in_flight.retain("k")
     with pytest.raises(BudgetExceeded) as caught:
         await waiting
     assert caught.value.pending is False
@@ -538,7 +538,7 @@ async def test_who_waits_is_told_when_nothing_can_make_room_any_more() -> None:
 @pytest.mark.parametrize("max_wait", [0, 0.01])
 async def test_who_waits_too_long_is_refused(max_wait: float) -> None:
     budget, queue = Budget(10), BudgetQueue()
-    flying = filled(budget, "a", 8)
+    in_flight = filled(budget, "a", 8)
     held = filled(budget, "a", 2)
     with pytest.raises(BudgetExceeded) as caught:
         await queue.reserve(held, needs(5), max_wait=max_wait)
@@ -546,13 +546,13 @@ async def test_who_waits_too_long_is_refused(max_wait: float) -> None:
     assert caught.value.__cause__ is None
     assert not held
     assert budget.first_waiter is None
-    flying.release()
+    in_flight.release()
     await queue.reserve(held, needs(5))
 
 
 async def test_who_comes_later_does_not_pass() -> None:
     budget, queue = Budget(10), BudgetQueue()
-    flying = filled(budget, "a", 8)
+    in_flight = filled(budget, "a", 8)
     waiting = asyncio.create_task(queue.reserve(Reservation((budget,)), needs(5), max_wait=LONGEST))
     await turns()
     with pytest.raises(BudgetExceeded) as caught:
@@ -565,7 +565,7 @@ async def test_who_comes_later_does_not_pass() -> None:
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     await queue.reserve(Reservation((budget,)), needs(1), max_wait=0)
-    flying.release()
+    in_flight.release()
 
 
 async def test_who_found_no_room_keeps_its_turn() -> None:
@@ -591,7 +591,7 @@ def test_who_is_in_no_queue_can_leave_it() -> None:
 
 async def test_who_leaves_wakes_the_next() -> None:
     budget, queue = Budget(10), BudgetQueue()
-    flying = filled(budget, "a", 8)
+    in_flight = filled(budget, "a", 8)
     first = asyncio.create_task(queue.reserve(Reservation((budget,)), needs(9), max_wait=LONGEST))
     await turns()
     second = asyncio.create_task(queue.reserve(Reservation((budget,)), needs(2), max_wait=LONGEST))
@@ -600,7 +600,7 @@ async def test_who_leaves_wakes_the_next() -> None:
     first.cancel()
     await asyncio.wait_for(second, LONGEST)
     assert figures(budget) == (0, 10, 0)
-    flying.release()
+    in_flight.release()
 
 
 async def test_a_client_that_closes_ends_its_waits() -> None:
@@ -616,13 +616,13 @@ async def test_a_client_that_closes_ends_its_waits() -> None:
         await queue.reserve(Reservation((budget,)), needs(1))
 
 
-async def test_room_made_by_another_thread_wakes_who_waits() -> None:
+async def test_room_made_by_another_thread_wakes_the_waiter() -> None:
     budget, queue = Budget(10), BudgetQueue()
-    flying = filled(budget, "a", 8)
+    in_flight = filled(budget, "a", 8)
     held = Reservation((budget,))
     waiting = asyncio.create_task(queue.reserve(held, needs(5), max_wait=LONGEST))
     await turns()
-    thread = threading.Thread(target=flying.release)
+    thread = threading.Thread(target=in_flight.release)
     thread.start()
     await asyncio.wait_for(waiting, LONGEST)
     thread.join()
@@ -631,7 +631,7 @@ async def test_room_made_by_another_thread_wakes_who_waits() -> None:
 
 async def test_who_waited_in_a_loop_that_is_gone_does_not_block() -> None:
     budget = Budget(10)
-    flying = filled(budget, "a", 8)
+    in_flight = filled(budget, "a", 8)
 
     def other() -> None:
         loop = asyncio.new_event_loop()
@@ -644,7 +644,7 @@ async def test_who_waited_in_a_loop_that_is_gone_does_not_block() -> None:
     abandoned: list[Any] = []
     await asyncio.to_thread(other)
     assert budget.first_waiter is not None
-    flying.commit("a", 8)
+    in_flight.commit("a", 8)
     assert budget.first_waiter is None
     await BudgetQueue().reserve(Reservation((budget,)), needs(2), max_wait=0)
     abandoned[0]._log_destroy_pending = False

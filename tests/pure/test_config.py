@@ -46,7 +46,7 @@ KEY = "sk_test-abcDEF0123456789.x"
         ["x"],
     ],
 )
-def test_a_damaged_key_is_refused_and_not_told(key: Any) -> None:
+def test_a_damaged_key_is_refused_and_not_shown(key: Any) -> None:
     """A key that can only give 401 is refused locally; the message says why, without the key."""
     for given_, env in ((key, None), (None, key)):
         with pytest.raises(ConfigurationError) as caught:
@@ -57,7 +57,7 @@ def test_a_damaged_key_is_refused_and_not_told(key: Any) -> None:
 
 
 @given(st.text(min_size=1, max_size=60))
-def test_any_text_is_a_clean_key_or_refused_without_being_told(text: str) -> None:
+def test_any_text_is_a_clean_key_or_refused_without_being_shown(text: str) -> None:
     """A key that passes fits a header; one that does not is not in the message."""
     try:
         key = clean_api_key(text)

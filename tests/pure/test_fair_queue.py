@@ -27,7 +27,7 @@ from a2e_async.errors import InvalidInput
 class Job(QueuedStart):
     """A start in virtual time: when it is sent, and how long its tasks run."""
 
-    asked: float = 0.0
+    requested_at: float = 0.0
     lasts: float = 1.0
     patience: float = math.inf
     went: float | None = None
@@ -51,7 +51,7 @@ class World:
         heapq.heappush(self._events, (when, self._order, act))
 
     def ask(self, job: Job) -> None:
-        job.asked = self.now
+        job.requested_at = self.now
         if self.fair.enqueue(job):
             self._go([job])
         elif job.patience < math.inf:
@@ -138,7 +138,7 @@ def test_whatever_is_asked(jobs: Any, most: int | None, own: int | None) -> None
     assert all((job.went is not None) != (job in world.gave_up) for job in made)
     for caller in {job.tenant for job in made}:
         went = [job for job in world.going if job.tenant == caller]
-        assert [job.asked for job in went] == sorted(job.asked for job in went)
+        assert [job.requested_at for job in went] == sorted(job.requested_at for job in went)
     assert (world.fair.total_unfinished, world.fair.waiting_count, len(world.fair)) == (0, 0, 0)
 
 

@@ -173,7 +173,7 @@ def test_what_is_declared_goes_to_the_wire_as_it_is(field: str, value: Any) -> N
 
 
 @pytest.mark.parametrize("field", ["number", "ratio", "free", "wired"])
-def test_a_number_that_nobody_means_is_told_as_such(field: str) -> None:
+def test_an_implausible_number_is_reported_as_such(field: str) -> None:
     """It is a number, so the refusal does not say that one is wanted."""
     assert "too large" in refused(field, **{field: 10**5000})
 

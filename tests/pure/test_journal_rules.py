@@ -158,7 +158,7 @@ def test_odd_prices_of_a_step_are_left_out() -> None:
     assert (entry.coins, entry.reserved) == (3, 7)
 
 
-def test_an_entry_without_account_is_of_who_brings_it_forward() -> None:
+def test_an_entry_without_account_belongs_to_the_account_that_advances_it() -> None:
     mine = {"account": "mine"}
     assert step(ENTRY, State.INTENT, options=mine)[0].account == "mine"
     assert step(ENTRY, State.RESERVED, options=mine)[0].account == ENTRY.account == ""

@@ -71,7 +71,7 @@ def test_one_failed_part_keeps_the_good_outputs() -> None:
         ((part(R), part(Q)), None),
     ],
 )
-def test_progress_counts_what_is_over_as_whole(parts: Any, progress: float | None) -> None:
+def test_progress_counts_ended_tasks_as_complete(parts: Any, progress: float | None) -> None:
     """The mean over the parts; None only when no part has a progress."""
     merged = merge_records(parts).progress
     assert merged == (progress if progress is None else pytest.approx(progress))

@@ -160,7 +160,7 @@ def test_the_record_of_a_detail(data: Any, found: Mapping[str, Any] | None) -> N
 # -- what a kind can do ------------------------------------------------------------------------
 
 
-def test_a_kind_that_tells_nothing_cannot_be_waited_for() -> None:
+def test_a_kind_without_status_operations_cannot_be_awaited() -> None:
     """Only a start: said clearly. Any other operation is enough."""
     with pytest.raises(InvalidInput, match="cannot wait for it"):
         check_pollable(kind())
@@ -168,7 +168,7 @@ def test_a_kind_that_tells_nothing_cannot_be_waited_for() -> None:
         check_pollable(kind(**{name: Endpoint("GET", "/x")}))
 
 
-def test_a_flaky_detail_is_left_to_nobody_but_get() -> None:
+def test_an_unreliable_detail_operation_is_used_by_get_only() -> None:
     """Waits do not poll such a kind; it is still known."""
     flaky = kind(detail=Endpoint("GET", "/x"), unreliable_detail=True)
     assert flaky.poll_endpoint is None
@@ -176,7 +176,7 @@ def test_a_flaky_detail_is_left_to_nobody_but_get() -> None:
     assert flaky.pollable
 
 
-def test_a_list_without_pages_comes_whole() -> None:
+def test_a_list_without_pages_is_complete() -> None:
     """Then one call shows all, however many."""
     assert kind(paging=None).max_page_size > 10**9
 

@@ -290,7 +290,7 @@ def test_one_url_twice_in_the_only_field_is_two_results() -> None:
     assert [o.index for o in record.outputs] == [0, 1]
 
 
-def test_outputs_tell_when_they_expire() -> None:
+def test_outputs_know_when_they_expire() -> None:
     url = "https://h/a.mp3?X-Amz-Date=20260101T000000Z&X-Amz-Expires=60&X-Amz-Signature=a"
     (output,) = read_record(DUBBING, {"_id": ID, "result_url": f" {url} "}).outputs
     assert output.expires_at == datetime(2026, 1, 1, 0, 1, tzinfo=UTC)

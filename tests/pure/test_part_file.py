@@ -259,7 +259,7 @@ def test_a_part_is_let_go_once(disk: Disk) -> None:
     assert len(disk.names()) == 1
 
 
-def test_a_part_that_somebody_removed_is_closed_all_the_same(disk: Disk) -> None:
+def test_a_part_that_was_removed_meanwhile_is_still_closed(disk: Disk) -> None:
     part = disk.part()
     part.path.unlink()
     part.close(keep=False)
@@ -300,7 +300,7 @@ def test_without_locks_each_writer_has_its_own(disk: Disk, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("what", ["directory", "pipe", "link", "loop"])
-def test_what_else_has_the_name_of_a_part_is_left_alone(disk: Disk, what: str) -> None:
+def test_other_files_with_the_name_of_a_part_are_not_touched(disk: Disk, what: str) -> None:
     disk.directory.mkdir(parents=True)
     path = disk.directory / f".a.mp4.{DIGEST}.part"
     if what == "directory":
@@ -321,7 +321,7 @@ def test_what_else_has_the_name_of_a_part_is_left_alone(disk: Disk, what: str) -
         assert (disk.directory / "victim").read_bytes() == b"mine"
 
 
-def test_a_part_of_another_user_is_left_alone(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_of_another_user_is_not_touched(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     part = disk.part()
     part.write([b"half"], '"v1"')
     part.close(keep=True)
@@ -342,9 +342,9 @@ def test_an_error_of_the_disk_is_raised(disk: Disk, monkeypatch: pytest.MonkeyPa
 
 
 def open_files() -> int:
-    """Return how many files this process has open, 0 where that is not told."""
-    told = Path("/proc/self/fd")
-    return len(list(told.iterdir())) if told.exists() else 0
+    """Return how many files this process has open, 0 where that is unknown."""
+    fd_directory = Path("/proc/self/fd")
+    return len(list(fd_directory.iterdir())) if fd_directory.exists() else 0
 
 
 @pytest.mark.parametrize("times", [1, 7, 8])
@@ -354,13 +354,13 @@ def test_a_part_that_is_renamed_while_it_is_taken_is_not_written(
     """Its owner may have finished it between open and lock: then the file is complete."""
     path = disk.directory / f".a.mp4.{DIGEST}.part"
     done = [disk.directory / f"done{n}" for n in range(times)]
-    left = list(done)
+    remaining = list(done)
     flock = part_file.fcntl.flock
 
     def slow(fd: int, how: int) -> None:
         assert how == part_file.fcntl.LOCK_EX | part_file.fcntl.LOCK_NB
-        if left:
-            path.rename(left.pop())
+        if remaining:
+            path.rename(remaining.pop())
         flock(fd, how)
 
     monkeypatch.setattr(part_file.fcntl, "flock", slow)
@@ -418,7 +418,7 @@ def test_a_finished_file_has_no_note(disk: Disk, notes: Notes) -> None:
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_a_taken_name_is_left_alone(
+def test_a_taken_name_is_not_touched(
     disk: Disk, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
     if not links:

@@ -12,7 +12,7 @@ from attrs import evolve
 
 from a2e_async import Budget
 from a2e_async._core.journal import recorder as module
-from a2e_async._core.journal.keys import key_of_incomplete_start, remaining_tasks_key
+from a2e_async._core.journal.keys import remaining_tasks_key, start_key_of_remaining_tasks
 from a2e_async._core.journal.protocol import ClosedBy, Entry, EntryChanges, LeaseLost, State
 from a2e_async._core.journal.recorder import JournalRecorder, recovery_from_entry
 from a2e_async._core.journal.rules import MAX_TIME_IN_FLIGHT
@@ -73,7 +73,7 @@ class Clients:
     def __init__(self) -> None:
         self.world = SharedJournalState()
 
-    def book(
+    def recorder(
         self, account: str = "x", *, former: str | None = None
     ) -> tuple[JournalRecorder, Failing]:
         name = f"client{len(self.world.leases)}"
@@ -104,7 +104,7 @@ def recovery(**values: Any) -> Recovery:
     return Recovery(**{**given, **values})
 
 
-def flight(key: str | None = "k", **values: Any) -> StartAttempt:
+def start_attempt(key: str | None = "k", **values: Any) -> StartAttempt:
     given: dict[str, Any] = {"kind": DUBBING, "inputs": TaskInput(meta={"a": 1}), "media": {}}
     given |= {"digest": "d", "name": "n", "mark": "m", "services": None, "timeout": 1.0}
     return StartAttempt(**{**given, "key": key, **values})
@@ -118,7 +118,7 @@ def held(coins: int) -> Reservation:
 
 def sent(key: str | None = "k", **values: Any) -> StartAttempt:
     """Return a start that is about to be sent."""
-    return flight(key, **{"recovery": recovery(), **values})
+    return start_attempt(key, **{"recovery": recovery(), **values})
 
 
 def of(*ids: str, kind: Any = DUBBING) -> Any:
@@ -126,11 +126,13 @@ def of(*ids: str, kind: Any = DUBBING) -> Any:
     return SimpleNamespace(kind=kind, ids=ids, meta=None)
 
 
-async def accepted(book: JournalRecorder, *ids: str, coins: int | None = 5, **values: Any) -> None:
+async def accepted(
+    recorder: JournalRecorder, *ids: str, coins: int | None = 5, **values: Any
+) -> None:
     """Record an accepted start."""
     start = sent(**values)
-    await book.record_intent(start)
-    await book.record_accepted(start, ids, coins)
+    await recorder.record_intent(start)
+    await recorder.record_accepted(start, ids, coins)
 
 
 def warned(caplog: pytest.LogCaptureFixture, level: int = logging.WARNING) -> list[str]:
@@ -141,10 +143,10 @@ def warned(caplog: pytest.LogCaptureFixture, level: int = logging.WARNING) -> li
 
 
 async def test_a_start_without_a_key_is_given_one(clients: Clients) -> None:
-    book, journal = clients.book()
-    one, other = flight(None), flight(None, media={("url", None): object()})
+    recorder, journal = clients.recorder()
+    one, other = start_attempt(None), start_attempt(None, media={("url", None): object()})
     for start, opened in ((one, 0), (other, 1)):
-        assert await book.reserve_key(start) is None
+        assert await recorder.reserve_key(start) is None
         assert start.key_generated
         assert start.key is not None
         assert start.key.startswith("auto:")
@@ -154,19 +156,19 @@ async def test_a_start_without_a_key_is_given_one(clients: Clients) -> None:
 
 async def test_a_free_key_is_taken_with_the_intent(clients: Clients) -> None:
     """One durable step, where nothing is paid before."""
-    book, _ = clients.book()
-    start = flight(key_acquired=True)
-    assert await book.reserve_key(start) is None
+    recorder, _ = clients.recorder()
+    start = start_attempt(key_acquired=True)
+    assert await recorder.reserve_key(start) is None
     assert not start.key_acquired
     assert clients.entries == []
 
 
 async def test_a_key_is_taken_before_an_upload_is_paid(clients: Clients) -> None:
-    book, journal = clients.book()
-    start = flight(
+    recorder, journal = clients.recorder()
+    start = start_attempt(
         media={("url", None): object()}, webhook_id="h", reservation=held(7), upload_coins=2
     )
-    assert await book.reserve_key(start) is None
+    assert await recorder.reserve_key(start) is None
     assert start.key_acquired
     (entry,) = clients.entries
     assert entry == Entry(
@@ -188,21 +190,21 @@ async def test_a_key_is_taken_before_an_upload_is_paid(clients: Clients) -> None
     )
 
 
-@pytest.mark.parametrize("look", [True, False])
-async def test_a_key_gives_the_task_it_stands_for(clients: Clients, look: bool) -> None:
-    book, _ = clients.book()
-    await accepted(book, A)
-    other, _ = clients.book()
-    entry = await other.reserve_key(flight(), check_first=look)
-    assert (None if entry is None else entry.ids) == ((A,) if look else None)
+@pytest.mark.parametrize("check_first", [True, False])
+async def test_a_key_gives_the_task_it_stands_for(clients: Clients, check_first: bool) -> None:
+    recorder, _ = clients.recorder()
+    await accepted(recorder, A)
+    other, _ = clients.recorder()
+    entry = await other.reserve_key(start_attempt(), check_first=check_first)
+    assert (None if entry is None else entry.ids) == ((A,) if check_first else None)
 
 
 @pytest.mark.parametrize("other", [{"digest": "e"}, {"kind": VOICE}])
 async def test_a_key_stands_for_one_start(clients: Clients, other: dict[str, Any]) -> None:
-    book, _ = clients.book()
-    await accepted(book, A)
+    recorder, _ = clients.recorder()
+    await accepted(recorder, A)
     with pytest.raises(KeyConflict) as caught:
-        await book.reserve_key(flight(**other))
+        await recorder.reserve_key(start_attempt(**other))
     assert str(caught.value) == (
         "key 'k' was used before with other inputs. Use another key, or the same inputs."
     )
@@ -210,11 +212,11 @@ async def test_a_key_stands_for_one_start(clients: Clients, other: dict[str, Any
 
 
 async def test_a_key_that_was_closed_by_hand_is_not_free(clients: Clients) -> None:
-    book, _ = clients.book()
-    await book.record_intent(sent())
+    recorder, _ = clients.recorder()
+    await recorder.record_intent(sent())
     clients.change(state=State.SAVED)
     with pytest.raises(KeyConflict) as caught:
-        await book.reserve_key(flight())
+        await recorder.reserve_key(start_attempt())
     assert str(caught.value) == (
         "key 'k' belongs to a start that was charged, was never found and was closed by hand "
         "(a2e journal settle). To start again (charged again), use another key."
@@ -222,41 +224,41 @@ async def test_a_key_that_was_closed_by_hand_is_not_free(clients: Clients) -> No
     assert caught.value.key == "k"
 
 
-async def test_a_start_whose_process_died_is_looked_for(clients: Clients) -> None:
-    book, journal = clients.book()
-    await book.record_intent(sent(reservation=held(7), webhook_id="h"))
+async def test_a_start_whose_process_died_is_searched_for(clients: Clients) -> None:
+    recorder, journal = clients.recorder()
+    await recorder.record_intent(sent(reservation=held(7), webhook_id="h"))
     del clients.world.leases[journal.owner]
-    other, _ = clients.book()
+    other, _ = clients.recorder()
     budget = Budget(100)
-    start = flight(name=None, mark="other", reservation=Reservation((budget,)))
+    start = start_attempt(name=None, mark="other", reservation=Reservation((budget,)))
     assert await other.reserve_key(start) is None
     assert start.recovery == recovery(path=DUBBING.start.path, expected=1)
     assert (start.name, start.mark, start.webhook_id, start.key_acquired) == ("n", "m", "h", True)
     assert budget.reserved == 7
     start.reservation.retain("k")
-    again = flight(reservation=held(4))
+    again = start_attempt(reservation=held(4))
     await other.reserve_key(again)
     assert again.reservation.price == 4
 
 
 async def test_what_a_budget_holds_for_a_key_stands_for_its_start(clients: Clients) -> None:
-    book, journal = clients.book()
-    await book.record_intent(sent(reservation=held(7)))
+    recorder, journal = clients.recorder()
+    await recorder.record_intent(sent(reservation=held(7)))
     del clients.world.leases[journal.owner]
-    other, _ = clients.book()
+    other, _ = clients.recorder()
     budget = Budget(100)
     budget.retain(budget.reserve("dubbing", 4), "k", "dubbing")
-    await other.reserve_key(flight(reservation=Reservation((budget,))))
+    await other.reserve_key(start_attempt(reservation=Reservation((budget,))))
     assert budget.reserved == 4
 
 
 async def test_a_start_that_was_not_sent_is_begun_again(clients: Clients) -> None:
-    book, journal = clients.book()
+    recorder, journal = clients.recorder()
     local = {("url", None): object()}
-    await book.reserve_key(flight(media=local))
+    await recorder.reserve_key(start_attempt(media=local))
     del clients.world.leases[journal.owner]
-    other, _ = clients.book()
-    start = flight(name="mine", mark="other", reservation=Reservation((Budget(100),)))
+    other, _ = clients.recorder()
+    start = start_attempt(name="mine", mark="other", reservation=Reservation((Budget(100),)))
     await other.reserve_key(start)
     assert (start.key_acquired, start.recovery, start.name, start.mark) == (
         True,
@@ -271,15 +273,15 @@ async def test_a_start_of_another_process_is_waited_for(
     clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RECHECK_INTERVAL", 1000.0)
-    book, _ = clients.book()
+    recorder, _ = clients.recorder()
     start = sent()
-    await book.record_intent(start)
-    other, _ = clients.book()
-    waiting = asyncio.create_task(other.reserve_key(flight()))
+    await recorder.record_intent(start)
+    other, _ = clients.recorder()
+    waiting = asyncio.create_task(other.reserve_key(start_attempt()))
     for _ in range(5):
         await asyncio.sleep(0)
     assert not waiting.done()
-    await book.record_accepted(start, (A,), 5)
+    await recorder.record_accepted(start, (A,), 5)
     entry = await asyncio.wait_for(waiting, LONGEST)
     assert entry is not None
     assert entry.ids == (A,)
@@ -296,15 +298,15 @@ async def test_a_start_of_another_process_is_waited_for(
         ({"state": State.RESERVED, "lost_at": 1.0}, False),
     ],
 )
-async def test_a_start_that_a_living_process_gave_up_is_looked_for(
+async def test_a_start_that_a_living_process_gave_up_is_searched_for(
     clients: Clients, values: dict[str, Any], foreign: bool
 ) -> None:
     """It stays with that process: this one neither sends nor releases it."""
-    book, _ = clients.book()
-    await book.record_intent(sent())
+    recorder, _ = clients.recorder()
+    await recorder.record_intent(sent())
     clients.change(**values)
-    other, _ = clients.book()
-    start = flight(owned_by_other_client=True)
+    other, _ = clients.recorder()
+    start = start_attempt(owned_by_other_client=True)
     waiting = asyncio.create_task(other.reserve_key(start))
     for _ in range(5):
         await asyncio.sleep(0)
@@ -325,10 +327,10 @@ async def test_a_process_that_dies_without_a_word_is_noticed(
     clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RECHECK_INTERVAL", 0.01)
-    book, journal = clients.book()
-    await book.record_intent(sent())
-    other, _ = clients.book()
-    start = flight()
+    recorder, journal = clients.recorder()
+    await recorder.record_intent(sent())
+    other, _ = clients.recorder()
+    start = start_attempt()
     waiting = asyncio.create_task(other.reserve_key(start))
     await asyncio.sleep(0)
     del clients.world.leases[journal.owner]
@@ -341,9 +343,9 @@ async def test_a_process_that_dies_without_a_word_is_noticed(
 
 @pytest.mark.parametrize("own", [True, False])
 async def test_an_intent_holds_all_that_finds_the_start_again(clients: Clients, own: bool) -> None:
-    book, journal = clients.book()
+    recorder, journal = clients.recorder()
     start = sent(webhook_id="h", reservation=held(7), upload_coins=2, key_generated=own)
-    await book.record_intent(start)
+    await recorder.record_intent(start)
     assert start.key_acquired == (not own)
     (entry,) = clients.entries
     assert entry == Entry(
@@ -368,21 +370,21 @@ async def test_an_intent_holds_all_that_finds_the_start_again(clients: Clients, 
     )
 
 
-async def test_an_intent_tells_how_many_tasks_are_due(clients: Clients) -> None:
-    book, _ = clients.book()
+async def test_an_intent_contains_the_expected_number_of_tasks(clients: Clients) -> None:
+    recorder, _ = clients.recorder()
     kind = evolve(DUBBING, expected_tasks=lambda inputs: inputs.meta["a"] + 3)
-    await book.record_intent(sent(kind=kind))
+    await recorder.record_intent(sent(kind=kind))
     assert clients.entries[0].expected == 4
 
 
 async def test_an_intent_after_its_key_was_taken(clients: Clients) -> None:
-    book, _ = clients.book()
-    start = flight(media={("url", None): object()})
-    await book.reserve_key(start)
+    recorder, _ = clients.recorder()
+    start = start_attempt(media={("url", None): object()})
+    await recorder.reserve_key(start)
     clients.change(lost_at=5.0)
     start.recovery = recovery(name="N", mark="M")
     start.reservation, start.upload_coins, start.webhook_id = held(7), 2, "h"
-    await book.record_intent(start)
+    await recorder.record_intent(start)
     (entry,) = clients.entries
     assert recovery_from_entry(entry) == start.recovery
     assert (entry.state, entry.lost_at) == (State.INTENT, None)
@@ -390,47 +392,47 @@ async def test_an_intent_after_its_key_was_taken(clients: Clients) -> None:
 
 
 async def test_a_key_that_was_taken_meanwhile_sends_nothing(clients: Clients) -> None:
-    book, _ = clients.book()
-    other, _ = clients.book()
+    recorder, _ = clients.recorder()
+    other, _ = clients.recorder()
     await other.record_intent(sent())
     start = sent()
     with pytest.raises(LeaseLost, match=r"^Another start has this key; nothing was sent by"):
-        await book.record_intent(start)
+        await recorder.record_intent(start)
     assert not start.key_acquired
 
 
 async def test_what_was_not_sent_is_withdrawn(clients: Clients) -> None:
-    book, journal = clients.book()
+    recorder, journal = clients.recorder()
     for key in ("a", "b", "c", "d"):
-        await book.record_intent(sent(key))
+        await recorder.record_intent(sent(key))
     at = NOW.timestamp()
-    book.mark_sent("b")
-    book.mark_sent(None)
-    book.mark_sent("unknown")
-    book.mark_sent("c")
-    book.mark_refused("c", LATER)
-    book.mark_refused(None, LATER)
-    book.withdraw(None)
-    book.withdraw("b")
-    book.withdraw("a")
-    book.withdraw("a")
+    recorder.mark_sent("b")
+    recorder.mark_sent(None)
+    recorder.mark_sent("unknown")
+    recorder.mark_sent("c")
+    recorder.mark_refused("c", LATER)
+    recorder.mark_refused(None, LATER)
+    recorder.withdraw(None)
+    recorder.withdraw("b")
+    recorder.withdraw("a")
+    recorder.withdraw("a")
     assert journal.withdrawn == (("a", at),)
-    book.withdraw_all()
-    book.withdraw_all()
+    recorder.withdraw_all()
+    recorder.withdraw_all()
     assert sorted(journal.withdrawn) == [("a", at), ("c", LATER.timestamp()), ("d", at)]
     journal.fails = frozenset({"drop"})
-    await book.record_intent(sent("e"))
-    book.withdraw("e")
+    await recorder.record_intent(sent("e"))
+    recorder.withdraw("e")
     assert len(journal.withdrawn) == 4
 
 
-async def test_at_exit_all_books_withdraw(clients: Clients) -> None:
+async def test_at_exit_all_recorders_withdraw(clients: Clients) -> None:
     journals = []
-    books = []
+    recorders = []
     for n in range(2):
-        book, journal = clients.book()
-        await book.record_intent(sent(f"k{n}"))
-        books.append(book)
+        recorder, journal = clients.recorder()
+        await recorder.record_intent(sent(f"k{n}"))
+        recorders.append(recorder)
         journals.append(journal)
     module._withdraw_all()
     assert [one[0] for journal in journals for one in journal.withdrawn] == ["k0", "k1"]
@@ -440,19 +442,19 @@ async def test_at_exit_all_books_withdraw(clients: Clients) -> None:
 
 
 async def test_what_was_accepted_is_written(clients: Clients) -> None:
-    book, _ = clients.book()
+    recorder, _ = clients.recorder()
     start = sent()
-    await book.record_intent(start)
-    assert await book.record_accepted(start, (A, B), 5) == (A, B)
+    await recorder.record_intent(start)
+    assert await recorder.record_accepted(start, (A, B), 5) == (A, B)
     (entry,) = clients.entries
     assert (entry.state, entry.ids, entry.coins) == (State.ACCEPTED, (A, B), 5)
     assert entry.closed_by is None
 
 
 async def test_an_entry_that_is_gone_is_written_again(clients: Clients) -> None:
-    book, _ = clients.book()
+    recorder, _ = clients.recorder()
     start = sent(reservation=held(7))
-    assert await book.record_accepted(start, (A,), 5) == (A,)
+    assert await recorder.record_accepted(start, (A,), 5) == (A,)
     (entry,) = clients.entries
     assert (entry.state, entry.ids, entry.coins, entry.reserved) == (State.ACCEPTED, (A,), 5, 7)
     assert entry.sent_at == NOW.timestamp()
@@ -460,11 +462,11 @@ async def test_an_entry_that_is_gone_is_written_again(clients: Clients) -> None:
 
 @pytest.mark.parametrize("gone", [True, False])
 async def test_what_cannot_be_polled_is_closed(clients: Clients, gone: bool) -> None:
-    book, _ = clients.book()
+    recorder, _ = clients.recorder()
     start = sent(kind=NO_POLL)
     if not gone:
-        await book.record_intent(start)
-    await book.record_accepted(start, (A,), 5)
+        await recorder.record_intent(start)
+    await recorder.record_accepted(start, (A,), 5)
     (entry,) = clients.entries
     assert (entry.state, entry.closed_by) == (State.SAVED, ClosedBy.NO_FILES)
 
@@ -472,49 +474,49 @@ async def test_what_cannot_be_polled_is_closed(clients: Clients, gone: bool) -> 
 async def test_ids_of_other_entries_are_not_its_own(
     clients: Clients, caplog: pytest.LogCaptureFixture
 ) -> None:
-    book, _ = clients.book()
-    await accepted(book, A, key="other")
+    recorder, _ = clients.recorder()
+    await accepted(recorder, A, key="other")
     start = sent()
-    await book.record_intent(start)
-    assert await book.record_accepted(start, (A, B), 5) == (B,)
+    await recorder.record_intent(start)
+    assert await recorder.record_accepted(start, (A, B), 5) == (B,)
     assert warned(caplog, logging.ERROR) == [f"dubbing:{A} already belongs to another start"]
 
 
 async def test_without_a_key_nothing_is_written(clients: Clients) -> None:
-    book, _ = clients.book()
-    assert await book.record_accepted(sent(None), (A,), 5) == (A,)
+    recorder, _ = clients.recorder()
+    assert await recorder.record_accepted(sent(None), (A,), 5) == (A,)
     assert clients.entries == []
 
 
 async def test_what_the_journal_could_not_take_is_written_before_the_next_start(
     clients: Clients, caplog: pytest.LogCaptureFixture
 ) -> None:
-    book, journal = clients.book()
+    recorder, journal = clients.recorder()
     for key in ("a", "b"):
-        await book.record_intent(sent(key))
+        await recorder.record_intent(sent(key))
     journal.fails = frozenset({"advance"})
-    assert await book.record_accepted(sent("a"), (A,), 5) == (A,)
-    assert await book.record_accepted(sent("b"), (B,), 6) == (B,)
+    assert await recorder.record_accepted(sent("a"), (A,), 5) == (A,)
+    assert await recorder.record_accepted(sent("b"), (B,), 6) == (B,)
     assert warned(caplog, logging.ERROR) == [
         f"dubbing:{id} is paid but could not be written to the journal; retrying later"
         for id in (A, B)
     ]
-    for start in (flight(), flight(None)):
+    for start in (start_attempt(), start_attempt(None)):
         with pytest.raises(JournalError, match=r"^The disk is full\.$"):
-            await book.reserve_key(start)
+            await recorder.reserve_key(start)
     with pytest.raises(JournalError):
-        await book.record_call_intent("c", recovery())
+        await recorder.record_call_intent("c", recovery())
     journal.fails = frozenset()
-    await book.reserve_key(flight())
+    await recorder.reserve_key(start_attempt())
     assert [(e.ids, e.coins) for e in clients.entries] == [((A,), 5), ((B,), 6)]
-    assert book._unwritten == []
+    assert recorder._unwritten == []
 
 
 async def test_one_that_cannot_be_written_does_not_keep_others_back(clients: Clients) -> None:
-    book, journal = clients.book()
+    recorder, journal = clients.recorder()
     journal.fails = frozenset({"advance"})
     for key, id in (("a", A), ("b", B), ("c", C)):
-        await book.record_accepted(sent(key), (id,), 5)
+        await recorder.record_accepted(sent(key), (id,), 5)
 
     async def advance(key: str, *_: Any, **__: EntryChanges) -> None:
         if key == "b":
@@ -523,22 +525,22 @@ async def test_one_that_cannot_be_written_does_not_keep_others_back(clients: Cli
     journal.fails = frozenset()
     journal.instead(advance=advance)
     with pytest.raises(JournalError):
-        await book.flush_and_report_others()
+        await recorder.flush_and_report_others()
     assert [entry.key for entry in clients.entries] == ["a", "c"]
-    assert [entry.key for entry in book._unwritten] == ["b"]
+    assert [entry.key for entry in recorder._unwritten] == ["b"]
 
 
-async def test_a_client_that_stops_while_it_writes_owes_it(clients: Clients) -> None:
-    book, journal = clients.book()
+async def test_a_client_that_stops_while_it_writes_writes_it_later(clients: Clients) -> None:
+    recorder, journal = clients.recorder()
 
     async def cancelled(*_: Any, **__: Any) -> None:
         raise asyncio.CancelledError
 
     journal.instead(advance=cancelled)
     with pytest.raises(asyncio.CancelledError):
-        await book.record_accepted(sent(), (A,), 5)
+        await recorder.record_accepted(sent(), (A,), 5)
     journal.instead(advance=Failing.advance.__get__(journal))
-    await book.aclose()
+    await recorder.aclose()
     assert [entry.ids for entry in clients.entries] == [(A,)]
     assert journal.closed == 1
 
@@ -546,13 +548,13 @@ async def test_a_client_that_stops_while_it_writes_owes_it(clients: Clients) -> 
 async def test_what_is_never_written_is_named_at_the_end(
     clients: Clients, caplog: pytest.LogCaptureFixture
 ) -> None:
-    book, journal = clients.book()
+    recorder, journal = clients.recorder()
     journal.fails = frozenset({"advance"})
-    await book.record_accepted(sent("a"), (A,), 5)
-    await book.record_accepted(sent("b"), (B, C), 5)
+    await recorder.record_accepted(sent("a"), (A,), 5)
+    await recorder.record_accepted(sent("b"), (B, C), 5)
     caplog.clear()
     with pytest.raises(JournalError) as caught:
-        await book.aclose()
+        await recorder.aclose()
     named = f"dubbing:{A}, dubbing:{B}+{C}"
     assert str(caught.value) == (
         f"The disk is full. These tasks are paid and not in the journal: {named}. "
@@ -562,28 +564,28 @@ async def test_what_is_never_written_is_named_at_the_end(
         f"paid tasks could not be written to the journal: {named}"
     ]
     assert journal.closed == 1
-    await book.aclose()
+    await recorder.aclose()
     assert journal.closed == 2
 
 
 async def test_hope_that_is_given_up_is_written(
     clients: Clients, caplog: pytest.LogCaptureFixture
 ) -> None:
-    book, journal = clients.book()
+    recorder, journal = clients.recorder()
     start = sent()
-    await book.record_intent(start)
-    await book.record_lost(start)
+    await recorder.record_intent(start)
+    await recorder.record_lost(start)
     assert clients.entries[0].lost_at is None
     start.recovery = recovery(lost_at=LATER)
-    await book.record_lost(start)
+    await recorder.record_lost(start)
     assert (clients.entries[0].lost_at, clients.entries[0].state) == (
         LATER.timestamp(),
         State.INTENT,
     )
-    await book.record_lost(sent(None, recovery=recovery(lost_at=LATER)))
-    await book.record_lost(flight())
+    await recorder.record_lost(sent(None, recovery=recovery(lost_at=LATER)))
+    await recorder.record_lost(start_attempt())
     journal.fails = frozenset({"advance"})
-    await book.record_lost(start)
+    await recorder.record_lost(start)
     assert warned(caplog) == ["The disk is full."]
 
 
@@ -592,36 +594,38 @@ async def test_hope_that_is_given_up_is_written(
 
 @pytest.mark.parametrize("own", [True, False])
 async def test_a_start_that_was_refused_is_dropped(clients: Clients, own: bool) -> None:
-    book, journal = clients.book()
+    recorder, journal = clients.recorder()
     start = sent(key_generated=own)
-    await book.record_intent(start)
-    await book.drop_start(start)
+    await recorder.record_intent(start)
+    await recorder.drop_start(start)
     assert clients.entries == []
-    book.withdraw("k")
+    recorder.withdraw("k")
     assert journal.withdrawn == ()
-    await book.drop_start(sent(None))
+    await recorder.drop_start(sent(None))
 
 
 async def test_a_start_that_was_never_sent_is_dropped(clients: Clients) -> None:
     """Whatever the outcome: the key belongs to this start."""
-    book, _ = clients.book()
-    start = flight(media={("url", None): object()})
-    await book.reserve_key(start)
-    await book.drop_start(start)
+    recorder, _ = clients.recorder()
+    start = start_attempt(media={("url", None): object()})
+    await recorder.reserve_key(start)
+    await recorder.drop_start(start)
     assert clients.entries == []
     start = sent(key_generated=True)
-    await book.record_intent(start)
+    await recorder.record_intent(start)
     start.recovery = None
-    await book.drop_start(start)
+    await recorder.drop_start(start)
     assert clients.entries == []
-    await book.drop_call("unknown")
+    await recorder.drop_call("unknown")
 
 
 async def test_a_journal_may_have_no_way_to_withdraw_at_once(clients: Clients) -> None:
     clients.world.leases["plain"] = 1e9
-    book = JournalRecorder(ModelJournal(clients.world, "plain", ClientClocks(clients.world)), "x")  # type: ignore[arg-type]
-    await book.record_intent(sent())
-    book.withdraw("k")
+    recorder = JournalRecorder(
+        ModelJournal(clients.world, "plain", ClientClocks(clients.world)), "x"
+    )  # type: ignore[arg-type]
+    await recorder.record_intent(sent())
+    recorder.withdraw("k")
     assert len(clients.entries) == 1
 
 
@@ -639,16 +643,16 @@ async def test_of_a_cancelled_start_only_its_own_entry_is_dropped(
     clients: Clients, values: dict[str, Any], dropped: bool
 ) -> None:
     """Its key may have been taken by another start in between."""
-    book, _ = clients.book()
-    await book.record_intent(sent())
-    await book.drop_start(sent(**values))
+    recorder, _ = clients.recorder()
+    await recorder.record_intent(sent())
+    await recorder.drop_start(sent(**values))
     assert (clients.entries == []) is dropped
 
 
 async def test_the_entry_of_another_client_is_not_dropped(clients: Clients) -> None:
-    book, _ = clients.book()
-    await book.record_intent(sent())
-    other, journal = clients.book()
+    recorder, _ = clients.recorder()
+    await recorder.record_intent(sent())
+    other, journal = clients.recorder()
     seen: list[str] = []
 
     async def drop(key: str) -> bool:
@@ -663,9 +667,9 @@ async def test_the_entry_of_another_client_is_not_dropped(clients: Clients) -> N
 
 @pytest.mark.parametrize("times", [1, 4, 5, 9])
 async def test_dropping_goes_on_while_it_is_cancelled(clients: Clients, times: int) -> None:
-    book, journal = clients.book()
+    recorder, journal = clients.recorder()
     start = sent()
-    await book.record_intent(start)
+    await recorder.record_intent(start)
     calls: list[str] = []
     get = journal.get
 
@@ -681,7 +685,7 @@ async def test_dropping_goes_on_while_it_is_cancelled(clients: Clients, times: i
         return await ModelJournal.drop(journal, key)
 
     journal.instead(drop=drop, get=cancelled)
-    await book.drop_start(start)
+    await recorder.drop_start(start)
     assert len(calls) == min(times + 1, 5)
     assert (clients.entries == []) is (times < 5)
 
@@ -690,13 +694,13 @@ async def test_dropping_goes_on_while_it_is_cancelled(clients: Clients, times: i
 async def test_a_drop_that_fails_is_logged(
     clients: Clients, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
-    book, journal = clients.book()
+    recorder, journal = clients.recorder()
     start = sent()
-    await book.record_intent(start)
+    await recorder.record_intent(start)
     journal.fails = frozenset({"drop"})
-    await (book.drop_start(start) if what == "drop" else book.drop_call("k"))
+    await (recorder.drop_start(start) if what == "drop" else recorder.drop_call("k"))
     assert warned(caplog) == ["The disk is full."]
-    book.withdraw("k")
+    recorder.withdraw("k")
     assert journal.withdrawn == ()
 
 
@@ -706,50 +710,50 @@ async def test_a_drop_that_fails_is_logged(
 async def test_what_was_sent_and_has_no_task_is_unresolved(
     clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    book, journal = clients.book()
+    recorder, journal = clients.recorder()
     for key in ("a", "b", "c"):
-        await book.record_intent(sent(key, digest=key))
-    await book.record_intent(sent("voice", kind=VOICE))
-    await accepted(book, A, key="done")
+        await recorder.record_intent(sent(key, digest=key))
+    await recorder.record_intent(sent("voice", kind=VOICE))
+    await accepted(recorder, A, key="done")
     pages = journal.entries
 
     async def short(**values: Any) -> Any:
         return await pages(**values, limit=2)
 
     journal.instead(entries=short)
-    found = await book.unresolved_starts(DUBBING)
+    found = await recorder.unresolved_starts(DUBBING)
     assert [(key, lost.digest) for key, lost in found] == [("a", "a"), ("b", "b"), ("c", "c")]
     journal.fails = frozenset({"entries"})
     with pytest.raises(JournalError):
-        await book.unresolved_starts(DUBBING)
+        await recorder.unresolved_starts(DUBBING)
 
 
 async def test_a_search_by_its_recovery_has_the_key_of_its_entry(clients: Clients) -> None:
-    book, _ = clients.book()
-    await book.record_intent(sent("a", recovery=recovery(sent_at=LATER)))
-    await book.record_intent(sent("b", key_generated=True))
+    recorder, _ = clients.recorder()
+    await recorder.record_intent(sent("a", recovery=recovery(sent_at=LATER)))
+    await recorder.record_intent(sent("b", key_generated=True))
     start = sent(None)
-    await book.restore_key(start)
+    await recorder.restore_key(start)
     assert (start.key, start.key_generated) == ("b", True)
     start = sent(None, recovery=recovery(digest="e"))
-    await book.restore_key(start)
+    await recorder.restore_key(start)
     assert (start.key, start.key_generated) == (None, False)
 
 
 async def test_a_start_whose_tasks_are_all_known_is_complete(
     clients: Clients, caplog: pytest.LogCaptureFixture
 ) -> None:
-    book, journal = clients.book()
-    await book.record_intent(sent())
+    recorder, journal = clients.recorder()
+    await recorder.record_intent(sent())
     clients.change(expected=3)
-    await book.record_no_remaining_tasks("k")
-    await book.record_no_remaining_tasks("other")
+    await recorder.record_no_remaining_tasks("k")
+    await recorder.record_no_remaining_tasks("other")
     assert clients.entries[0].expected == 3
-    await book.record_accepted(sent(), (A, B), 5)
-    await book.record_no_remaining_tasks("k")
+    await recorder.record_accepted(sent(), (A, B), 5)
+    await recorder.record_no_remaining_tasks("k")
     assert (clients.entries[0].expected, clients.entries[0].state) == (2, State.ACCEPTED)
     journal.fails = frozenset({"advance"})
-    await book.record_no_remaining_tasks("k")
+    await recorder.record_no_remaining_tasks("k")
     assert warned(caplog) == ["The disk is full."]
 
 
@@ -767,17 +771,17 @@ def test_a_recovery_is_what_an_entry_holds() -> None:
 REST = remaining_tasks_key("k", NOW)
 
 
-async def incomplete(book: JournalRecorder, clients: Clients, **values: Any) -> Entry:
+async def incomplete(recorder: JournalRecorder, clients: Clients, **values: Any) -> Entry:
     """Record a start that ordered three tasks and whose response named one; return its entry."""
-    await accepted(book, A)
+    await accepted(recorder, A)
     clients.change(expected=3, **values)
     return clients.entries[0]
 
 
 async def test_remaining_tasks_get_an_entry_of_their_own(clients: Clients) -> None:
-    book, _ = clients.book()
-    entry = await incomplete(book, clients)
-    made = await book.split_remaining(entry)
+    recorder, _ = clients.recorder()
+    entry = await incomplete(recorder, clients)
+    made = await recorder.split_remaining(entry)
     assert made is not None
     assert (made.key, made.state, made.expected, made.ids) == (REST, State.INTENT, 2, ())
     for name in ("kind", "digest", "path", "name", "mark", "echo", "sent_at", "meta"):
@@ -786,41 +790,41 @@ async def test_remaining_tasks_get_an_entry_of_their_own(clients: Clients) -> No
     assert made.lost_at == NOW.timestamp() + 10  # other clients need not wait for a response
     assert (made.coins, made.reserved, made.uploads, made.hook) == (None, None, 0, None)
     assert clients.entries == [entry, made]
-    assert await book.split_remaining(entry) == made  # there is one such entry
+    assert await recorder.split_remaining(entry) == made  # there is one such entry
 
 
 @pytest.mark.parametrize("values", [{"expected": 1}, {"name": None}, {"ids": ()}])
 async def test_nothing_is_split_where_nothing_can_be_found(
     clients: Clients, values: dict[str, Any]
 ) -> None:
-    book, _ = clients.book()
-    entry = await incomplete(book, clients, **values) if "expected" not in values else None
+    recorder, _ = clients.recorder()
+    entry = await incomplete(recorder, clients, **values) if "expected" not in values else None
     if entry is None:
-        await accepted(book, A)
+        await accepted(recorder, A)
         clients.change(**values)
         entry = clients.entries[0]
-    assert await book.split_remaining(entry) is None
+    assert await recorder.split_remaining(entry) is None
     assert clients.entries == [entry]
 
 
 async def test_a_later_start_of_the_key_has_another_entry(clients: Clients) -> None:
     """The first one was pruned, and the entry of its remaining tasks was not."""
-    book, _ = clients.book()
-    entry = await incomplete(book, clients)
-    first = await book.split_remaining(entry)
-    later = await book.split_remaining(evolve(entry, sent_at=NOW.timestamp() + 60))
+    recorder, _ = clients.recorder()
+    entry = await incomplete(recorder, clients)
+    first = await recorder.split_remaining(entry)
+    later = await recorder.split_remaining(evolve(entry, sent_at=NOW.timestamp() + 60))
     assert first is not None
     assert later is not None
     assert first.key != later.key
-    assert key_of_incomplete_start(first.key) == key_of_incomplete_start(later.key) == "k"
-    assert key_of_incomplete_start("k") is None
+    assert start_key_of_remaining_tasks(first.key) == start_key_of_remaining_tasks(later.key) == "k"
+    assert start_key_of_remaining_tasks("k") is None
 
 
-async def test_remaining_tasks_of_another_client_are_left_to_it(clients: Clients) -> None:
-    book, _ = clients.book()
-    entry = await incomplete(book, clients)
-    assert await book.split_remaining(entry) is not None
-    other, _ = clients.book()
+async def test_remaining_tasks_of_another_client_stay_with_it(clients: Clients) -> None:
+    recorder, _ = clients.recorder()
+    entry = await incomplete(recorder, clients)
+    assert await recorder.split_remaining(entry) is not None
+    other, _ = clients.recorder()
     assert await other.split_remaining(entry) is None
 
 
@@ -828,34 +832,34 @@ async def test_remaining_tasks_of_another_client_are_left_to_it(clients: Clients
 async def test_what_is_found_or_a_users_is_not_searched_for(
     clients: Clients, values: dict[str, Any]
 ) -> None:
-    book, _ = clients.book()
-    entry = await incomplete(book, clients)
-    assert await book.split_remaining(entry) is not None
+    recorder, _ = clients.recorder()
+    entry = await incomplete(recorder, clients)
+    assert await recorder.split_remaining(entry) is not None
     (_, at) = clients.world.entries
     clients.world.entries[at] = evolve(clients.world.entries[at], **values)
-    assert await book.split_remaining(entry) is None
+    assert await recorder.split_remaining(entry) is None
 
 
 async def test_found_remaining_tasks_are_accepted(clients: Clients) -> None:
-    book, _ = clients.book()
-    entry = await incomplete(book, clients)
-    rest = await book.split_remaining(entry)
+    recorder, _ = clients.recorder()
+    entry = await incomplete(recorder, clients)
+    rest = await recorder.split_remaining(entry)
     assert rest is not None
     task = SimpleNamespace(kind=DUBBING, ids=(B,), coins=4, meta={"a": 1})
-    await book.record_remaining_accepted("k", task, recovery_from_entry(rest))  # type: ignore[arg-type]
+    await recorder.record_remaining_accepted("k", task, recovery_from_entry(rest))  # type: ignore[arg-type]
     first, second = clients.entries
     assert (first.ids, first.expected) == ((A,), 1)
     assert (second.state, second.ids, second.coins) == (State.ACCEPTED, (B,), 4)
-    assert not await book.is_incomplete("k")
+    assert not await recorder.is_incomplete("k")
 
 
 async def test_a_full_disk_keeps_remaining_tasks_in_memory(
     clients: Clients, caplog: pytest.LogCaptureFixture
 ) -> None:
-    book, journal = clients.book()
-    entry = await incomplete(book, clients)
+    recorder, journal = clients.recorder()
+    entry = await incomplete(recorder, clients)
     journal.fails = frozenset({"begin"})
-    made = await book.split_remaining(entry)
+    made = await recorder.split_remaining(entry)
     assert made is not None
     assert (made.key, made.state) == (REST, State.INTENT)
     assert clients.entries == [entry]
@@ -863,61 +867,61 @@ async def test_a_full_disk_keeps_remaining_tasks_in_memory(
         "the remaining tasks of a start could not be written to the journal"
     ]
     journal.fails = frozenset()
-    await book.flush_and_report_others()
+    await recorder.flush_and_report_others()
     assert [one.key for one in clients.entries] == ["k", REST]
 
     caplog.clear()
     journal.fails = frozenset({"advance"})
     task = SimpleNamespace(kind=DUBBING, ids=(B,), coins=4, meta=None)
-    await book.record_remaining_accepted("k", task, recovery_from_entry(made))  # type: ignore[arg-type]
+    await recorder.record_remaining_accepted("k", task, recovery_from_entry(made))  # type: ignore[arg-type]
     assert warned(caplog, logging.ERROR) == [
         f"dubbing:{B} could not be written to the journal; retrying later"
     ]
     journal.fails = frozenset()
-    await book.flush_and_report_others()
+    await recorder.flush_and_report_others()
     assert clients.entries[1].ids == (B,)
 
 
 async def test_remaining_tasks_that_do_not_exist_are_dropped(
     clients: Clients, caplog: pytest.LogCaptureFixture
 ) -> None:
-    book, journal = clients.book()
-    entry = await incomplete(book, clients)
-    assert await book.split_remaining(entry) is not None
-    assert await book.is_incomplete("k")
-    assert await book.is_incomplete("other")
+    recorder, journal = clients.recorder()
+    entry = await incomplete(recorder, clients)
+    assert await recorder.split_remaining(entry) is not None
+    assert await recorder.is_incomplete("k")
+    assert await recorder.is_incomplete("other")
     journal.fails = frozenset({"acquire", "get"})
-    await book.drop_remaining("k", NOW)
+    await recorder.drop_remaining("k", NOW)
     assert warned(caplog) == ["The disk is full."] * 2
-    assert await book.is_incomplete("k")
+    assert await recorder.is_incomplete("k")
     journal.fails = frozenset()
-    await book.drop_remaining("k", NOW)
+    await recorder.drop_remaining("k", NOW)
     assert [(one.key, one.expected) for one in clients.entries] == [("k", 1)]
-    assert not await book.is_incomplete("k")
+    assert not await recorder.is_incomplete("k")
 
 
 # -- paid calls without a task -------------------------------------------------------------------
 
 
 async def test_a_paid_call_is_written_before_and_after(clients: Clients) -> None:
-    book, journal = clients.book()
-    await book.record_call_intent("k", recovery(kind="speech"))
+    recorder, journal = clients.recorder()
+    await recorder.record_call_intent("k", recovery(kind="speech"))
     (entry,) = clients.entries
     assert (entry.kind, entry.digest, entry.path) == ("speech", "d", "/start")
     assert (entry.state, entry.sent_at, entry.own_key) == (State.INTENT, NOW.timestamp(), True)
-    book.withdraw("k")
+    recorder.withdraw("k")
     assert journal.withdrawn == (("k", NOW.timestamp()),)
-    await book.record_call_result("k", ("https://u",))
+    await recorder.record_call_result("k", ("https://u",))
     (entry,) = clients.entries
     assert (entry.state, entry.succeeded, entry.urls) == (State.SAVED, True, ("https://u",))
     assert entry.closed_by == ClosedBy.RETURNED
 
 
 async def test_a_call_that_was_refused_is_forgotten(clients: Clients) -> None:
-    book, journal = clients.book()
-    await book.record_call_intent("k", recovery(kind="speech"))
-    await book.drop_call("k")
-    book.withdraw_all()
+    recorder, journal = clients.recorder()
+    await recorder.record_call_intent("k", recovery(kind="speech"))
+    await recorder.drop_call("k")
+    recorder.withdraw_all()
     assert clients.entries == []
     assert journal.withdrawn == ()
 
@@ -925,32 +929,32 @@ async def test_a_call_that_was_refused_is_forgotten(clients: Clients) -> None:
 async def test_a_task_that_a_call_made_is_written_once(
     clients: Clients, caplog: pytest.LogCaptureFixture
 ) -> None:
-    book, journal = clients.book()
+    recorder, journal = clients.recorder()
     for _ in range(2):
-        await book.record_found_task(of(A, B), recovery())
+        await recorder.record_found_task(of(A, B), recovery())
     (entry,) = clients.entries
     assert (entry.kind, entry.digest, entry.path) == ("dubbing", "d", "/start")
     assert (entry.state, entry.ids, entry.own_key) == (State.ACCEPTED, (A, B), True)
     assert entry.key.startswith("auto:")
     journal.fails = frozenset({"begin"})
-    await book.record_found_task(of(C), recovery())
+    await recorder.record_found_task(of(C), recovery())
     assert warned(caplog, logging.ERROR) == [
         f"dubbing:{C} could not be written to the journal; retrying later"
     ]
     journal.fails = frozenset()
-    await book.flush_and_report_others()
+    await recorder.flush_and_report_others()
     assert [entry.ids for entry in clients.entries] == [(A, B), (C,)]
 
 
-async def test_a_task_that_another_start_has_just_claimed_is_left_to_it(clients: Clients) -> None:
-    book, journal = clients.book()
-    await accepted(book, A)
+async def test_a_task_that_another_start_has_just_claimed_stays_with_it(clients: Clients) -> None:
+    recorder, journal = clients.recorder()
+    await accepted(recorder, A)
 
     async def nothing(*_: Any) -> None:
         return None
 
     journal.instead(find=nothing)
-    await book.record_found_task(of(A), recovery())
+    await recorder.record_found_task(of(A), recovery())
     assert [entry.key for entry in clients.entries] == ["k"]
 
 
@@ -966,37 +970,37 @@ def record(status: Status = Status.SUCCEEDED, outputs: int = 1, **values: Any) -
 
 
 async def test_a_good_end_is_finished(clients: Clients) -> None:
-    book, _ = clients.book()
-    await accepted(book, A)
-    await book.record_end(of(A), record(outputs=2, coins=7))
+    recorder, _ = clients.recorder()
+    await accepted(recorder, A)
+    await recorder.record_end(of(A), record(outputs=2, coins=7))
     (entry,) = clients.entries
     assert (entry.state, entry.succeeded, entry.outputs) == (State.FINISHED, True, 2)
     assert (entry.coins, entry.closed_by, entry.failure) == (7, None, None)
-    await book.record_end(of(A), record(outputs=5, coins=9))
+    await recorder.record_end(of(A), record(outputs=5, coins=9))
     assert clients.entries[0].outputs == 2
 
 
-@pytest.mark.parametrize(("told", "coins"), [(None, 5), (3, 5), (5, 5), (8, 8), (-1, 5)])
-async def test_a_price_never_falls(clients: Clients, told: int | None, coins: int) -> None:
-    book, _ = clients.book()
-    await accepted(book, A)
-    await book.record_end(of(A), record(coins=told))
+@pytest.mark.parametrize(("price", "coins"), [(None, 5), (3, 5), (5, 5), (8, 8), (-1, 5)])
+async def test_a_price_never_falls(clients: Clients, price: int | None, coins: int) -> None:
+    recorder, _ = clients.recorder()
+    await accepted(recorder, A)
+    await recorder.record_end(of(A), record(coins=price))
     assert clients.entries[0].coins == coins
 
 
-@pytest.mark.parametrize("told", [0, 3])
-async def test_a_price_may_be_told_at_the_end(clients: Clients, told: int) -> None:
-    book, _ = clients.book()
-    await accepted(book, A, coins=None)
-    await book.record_end(of(A), record(coins=told))
-    assert clients.entries[0].coins == told
+@pytest.mark.parametrize("price", [0, 3])
+async def test_a_price_may_be_known_only_at_the_end(clients: Clients, price: int) -> None:
+    recorder, _ = clients.recorder()
+    await accepted(recorder, A, coins=None)
+    await recorder.record_end(of(A), record(coins=price))
+    assert clients.entries[0].coins == price
 
 
 async def test_a_bad_end_closes(clients: Clients) -> None:
-    book, _ = clients.book()
-    await accepted(book, A)
+    recorder, _ = clients.recorder()
+    await accepted(recorder, A)
     said = "no\0 face\ud800" + "x" * 600
-    await book.record_end(of(A), record(Status.FAILED, 0, failure=Failure(said, "7")))
+    await recorder.record_end(of(A), record(Status.FAILED, 0, failure=Failure(said, "7")))
     (entry,) = clients.entries
     assert (entry.state, entry.succeeded) == (State.FINISHED, False)
     assert (entry.closed_by, entry.outputs) == (ClosedBy.FAILED, 0)
@@ -1007,58 +1011,58 @@ async def test_a_bad_end_closes(clients: Clients) -> None:
 
 
 async def test_a_kind_without_files_is_closed_by_its_end(clients: Clients) -> None:
-    book, _ = clients.book()
-    await accepted(book, A, kind=VOICE)
-    await book.record_end(of(A, kind=VOICE), record(outputs=0, coins=7))
+    recorder, _ = clients.recorder()
+    await accepted(recorder, A, kind=VOICE)
+    await recorder.record_end(of(A, kind=VOICE), record(outputs=0, coins=7))
     (entry,) = clients.entries
     assert (entry.state, entry.succeeded, entry.outputs) == (State.SAVED, True, 0)
     assert entry.closed_by == ClosedBy.NO_FILES
 
 
 async def test_an_end_without_its_result_closes_nothing(clients: Clients) -> None:
-    book, _ = clients.book()
-    await accepted(book, A)
-    await book.record_end(of(A), None)
-    await book.record_end(of(A), record(outputs=0, coins=7))
+    recorder, _ = clients.recorder()
+    await accepted(recorder, A)
+    await recorder.record_end(of(A), None)
+    await recorder.record_end(of(A), record(outputs=0, coins=7))
     (entry,) = clients.entries
     assert (entry.state, entry.succeeded, entry.coins) == (State.ACCEPTED, None, 7)
     assert entry.missing_since is None
     parts = (record(), record(outputs=0))
-    await book.record_end(of(A), record(parts=parts))
+    await recorder.record_end(of(A), record(parts=parts))
     assert clients.entries[0].state is State.ACCEPTED
-    await book.record_end(of(A), record(parts=(record(), record())))
+    await recorder.record_end(of(A), record(parts=(record(), record())))
     assert clients.entries[0].state is State.FINISHED
 
 
 async def test_a_task_that_is_not_known_any_more_is_missing(
     clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    book, _ = clients.book()
-    await accepted(book, A)
+    recorder, _ = clients.recorder()
+    await accepted(recorder, A)
     times = iter([50.0, 60.0])
     monkeypatch.setattr(module, "wall_time", lambda: next(times))
     for _ in range(2):
-        await book.record_end(of(A), None)
+        await recorder.record_end(of(A), None)
         assert (clients.entries[0].state, clients.entries[0].missing_since) == (
             State.ACCEPTED,
             50.0,
         )
-    await book.record_end(of(A), record())
+    await recorder.record_end(of(A), record())
     assert (clients.entries[0].state, clients.entries[0].missing_since) == (State.FINISHED, None)
-    await book.record_end(of(A), None)
+    await recorder.record_end(of(A), None)
     assert clients.entries[0].missing
-    await book.record_end(of(A), record(outputs=3))
+    await recorder.record_end(of(A), record(outputs=3))
     assert (clients.entries[0].outputs, clients.entries[0].missing_since) == (3, None)
 
 
 async def test_what_is_closed_or_unknown_stays(clients: Clients) -> None:
-    book, _ = clients.book()
-    await book.record_end(of(A), record())
-    await accepted(book, A)
-    await book.record_acknowledged(of(A))
+    recorder, _ = clients.recorder()
+    await recorder.record_end(of(A), record())
+    await accepted(recorder, A)
+    await recorder.record_acknowledged(of(A))
     before = clients.entries
-    await book.record_end(of(A), None)
-    await book.record_end(of(A), record(coins=99))
+    await recorder.record_end(of(A), None)
+    await recorder.record_end(of(A), record(coins=99))
     assert clients.entries == before
 
 
@@ -1066,11 +1070,11 @@ async def test_what_is_closed_or_unknown_stays(clients: Clients) -> None:
 async def test_an_end_that_cannot_be_written_is_logged(
     clients: Clients, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
-    book, journal = clients.book()
-    await accepted(book, A)
+    recorder, journal = clients.recorder()
+    await accepted(recorder, A)
     journal.fails = frozenset({what})
-    await book.record_end(of(A), record())
-    await book.record_saved_file(output(), Path("a"))
+    await recorder.record_end(of(A), record())
+    await recorder.record_saved_file(output(), Path("a"))
     assert set(warned(caplog)) == {"The disk is full."}
 
 
@@ -1078,32 +1082,34 @@ async def test_an_end_that_cannot_be_written_is_logged(
 
 
 async def test_the_last_file_closes(clients: Clients, tmp_path: Path) -> None:
-    book, _ = clients.book()
-    await accepted(book, A, B)
-    await book.record_saved_file(output(0), tmp_path / "0")
+    recorder, _ = clients.recorder()
+    await accepted(recorder, A, B)
+    await recorder.record_saved_file(output(0), tmp_path / "0")
     assert clients.entries[0].state is State.ACCEPTED
-    await book.record_end(of(A), record(outputs=2))
-    await book.record_saved_file(output(0), tmp_path / "0 again")
+    await recorder.record_end(of(A), record(outputs=2))
+    await recorder.record_saved_file(output(0), tmp_path / "0 again")
     assert (clients.entries[0].state, clients.entries[0].closed_by) == (State.FINISHED, None)
-    await book.record_saved_file(output(1, A), Path("relative"))
+    await recorder.record_saved_file(output(1, A), Path("relative"))
     (entry,) = clients.entries
     assert (entry.state, entry.closed_by) == (State.SAVED, ClosedBy.SAVED)
     assert entry.paths == {
         f"{A}#0": str(tmp_path / "0 again"),
         f"{A}#1": str(Path("relative").absolute()),
     }
-    assert book._path_locks == {}
-    await book.record_saved_file(Output(url="https://h/x", media="video", index=0), tmp_path / "x")
-    await book.record_saved_file(output(0, C), tmp_path / "x")
+    assert recorder._path_locks == {}
+    await recorder.record_saved_file(
+        Output(url="https://h/x", media="video", index=0), tmp_path / "x"
+    )
+    await recorder.record_saved_file(output(0, C), tmp_path / "x")
     assert clients.entries == [entry]
 
 
 async def test_files_that_are_saved_at_once_are_all_written(
     clients: Clients, tmp_path: Path
 ) -> None:
-    book, journal = clients.book()
-    await accepted(book, A)
-    await book.record_end(of(A), record(outputs=4))
+    recorder, journal = clients.recorder()
+    await accepted(recorder, A)
+    await recorder.record_end(of(A), record(outputs=4))
     advance = journal.advance
 
     async def slow(*args: Any, **values: Any) -> Any:
@@ -1111,25 +1117,27 @@ async def test_files_that_are_saved_at_once_are_all_written(
         return await advance(*args, **values)
 
     journal.instead(advance=slow)
-    await asyncio.gather(*(book.record_saved_file(output(n), tmp_path / str(n)) for n in range(4)))
+    await asyncio.gather(
+        *(recorder.record_saved_file(output(n), tmp_path / str(n)) for n in range(4))
+    )
     (entry,) = clients.entries
     assert (len(entry.paths), entry.state) == (4, State.SAVED)
 
 
 async def test_why_an_entry_was_closed_stays(clients: Clients, tmp_path: Path) -> None:
-    book, _ = clients.book()
-    await accepted(book, A)
-    await book.record_end(of(A), record())
-    await book.record_acknowledged(of(A))
+    recorder, _ = clients.recorder()
+    await accepted(recorder, A)
+    await recorder.record_end(of(A), record())
+    await recorder.record_acknowledged(of(A))
     assert (clients.entries[0].state, clients.entries[0].closed_by) == (
         State.SAVED,
         ClosedBy.ACKNOWLEDGED,
     )
-    await book.record_saved_file(output(), tmp_path / "x")
+    await recorder.record_saved_file(output(), tmp_path / "x")
     assert clients.entries[0].closed_by == ClosedBy.ACKNOWLEDGED
     clients.change(closed_by=ClosedBy.SETTLED)
-    await book.record_acknowledged(of(A))
-    await book.record_acknowledged(of(B))
+    await recorder.record_acknowledged(of(A))
+    await recorder.record_acknowledged(of(B))
     assert clients.entries[0].closed_by == ClosedBy.SETTLED
 
 
@@ -1137,52 +1145,52 @@ async def test_why_an_entry_was_closed_stays(clients: Clients, tmp_path: Path) -
 
 
 async def test_which_tasks_belong_to_starts(clients: Clients) -> None:
-    book, _ = clients.book()
-    await accepted(book, A, B)
-    assert await book.claimed_ids(DUBBING, [A, C, B]) == {A, B}
-    assert await book.claimed_ids(VOICE, [A]) == set()
+    recorder, _ = clients.recorder()
+    await accepted(recorder, A, B)
+    assert await recorder.claimed_ids(DUBBING, [A, C, B]) == {A, B}
+    assert await recorder.claimed_ids(VOICE, [A]) == set()
 
 
 async def test_uploads_are_shared(clients: Clients, caplog: pytest.LogCaptureFixture) -> None:
-    book, journal = clients.book()
-    await book.save_upload("d", "audio/wav", "https://u", 2e9)
-    await book.record_upload_cost(3)
-    other, _ = clients.book()
+    recorder, journal = clients.recorder()
+    await recorder.save_upload("d", "audio/wav", "https://u", 2e9)
+    await recorder.record_upload_cost(3)
+    other, _ = clients.recorder()
     assert await other.find_upload("d", "audio/wav") == ("https://u", 2e9)
     assert await other.find_upload("d", "audio/mp3") is None
     assert [paid[2] for paid in clients.world.upload_coins] == [3]
     journal.fails = frozenset({"save_upload", "record_upload_cost"})
-    await book.save_upload("d", "audio/wav", "https://u", 2e9)
-    await book.record_upload_cost(3)
+    await recorder.save_upload("d", "audio/wav", "https://u", 2e9)
+    await recorder.record_upload_cost(3)
     assert warned(caplog) == ["The disk is full."] * 2
 
 
 async def test_events_are_passed_on(clients: Clients, caplog: pytest.LogCaptureFixture) -> None:
-    book, journal = clients.book()
-    await accepted(book, A, webhook_id="h")
-    heard = await book.record_events(["other", "h"])
-    assert [entry.key for entry in heard] == ["k"]
-    assert heard[0].event_at is not None
+    recorder, journal = clients.recorder()
+    await accepted(recorder, A, webhook_id="h")
+    changed = await recorder.record_events(["other", "h"])
+    assert [entry.key for entry in changed] == ["k"]
+    assert changed[0].event_at is not None
     journal.fails = frozenset({"record_event"})
-    assert await book.record_events(["h"]) == []
+    assert await recorder.record_events(["h"]) == []
     assert warned(caplog) == ["The disk is full."]
 
 
-async def test_entries_of_other_accounts_are_told_once(
+async def test_entries_of_other_accounts_are_reported_once(
     clients: Clients, caplog: pytest.LogCaptureFixture
 ) -> None:
-    other, _ = clients.book("y")
+    other, _ = clients.recorder("y")
     await accepted(other, A, key="y1")
     await accepted(other, B, key="y2")
     await other.record_acknowledged(of(B))
-    third, _ = clients.book("z")
+    third, _ = clients.recorder("z")
     await third.record_intent(sent("z"))
-    book, _ = clients.book("x")
-    await accepted(book, A)
-    await book.reserve_key(flight(None))
+    recorder, _ = clients.recorder("x")
+    await accepted(recorder, A)
+    await recorder.reserve_key(start_attempt(None))
     assert warned(caplog) == []
-    await book.reserve_key(flight())
-    await book.flush_and_report_others()
+    await recorder.reserve_key(start_attempt())
+    await recorder.flush_and_report_others()
     assert warned(caplog) == [
         "3 entries of other accounts in this journal were skipped (2 of them open): y, z. "
         "If the API key of this account has changed, run a2e journal adopt to move the entries of "
@@ -1190,7 +1198,7 @@ async def test_entries_of_other_accounts_are_told_once(
     ]
     caplog.clear()
     old = Clients()
-    alone, _ = old.book()
+    alone, _ = old.recorder()
     await accepted(alone, A)
     old.change(account="")
     await alone.flush_and_report_others()
@@ -1198,13 +1206,13 @@ async def test_entries_of_other_accounts_are_told_once(
 
 
 async def test_the_entries_of_the_former_name_are_taken_over_once(clients: Clients) -> None:
-    old, _ = clients.book("y")
+    old, _ = clients.recorder("y")
     await accepted(old, A)
-    book, journal = clients.book("x", former="y")
-    await book.flush_and_report_others()
+    recorder, journal = clients.recorder("x", former="y")
+    await recorder.flush_and_report_others()
     assert [entry.account for entry in clients.entries] == ["x"]
     journal.fails = frozenset({"adopt"})
-    await book.flush_and_report_others()
-    same, journal = clients.book("x", former="x")
+    await recorder.flush_and_report_others()
+    same, journal = clients.recorder("x", former="x")
     journal.fails = frozenset({"adopt"})
     await same.flush_and_report_others()

@@ -64,7 +64,7 @@ def row(n: int, name: str | None = MARK, *, at: float = 5, **values: Any) -> dic
     return {"_id": f"{n:024x}", "name": name, "createdAt": made, **values}
 
 
-def look(
+def match_rows(
     starts: list[Recovery],
     rows: list[dict[str, Any]],
     *,
@@ -95,17 +95,17 @@ def numbers(found: SearchResult) -> list[int]:
 def test_a_mark_finds_its_record() -> None:
     """A marked record is adopted, whatever else is listed and whenever it was created."""
     rows = [row(1, OTHER_MARK), row(2, at=9999), row(3, "talk"), row(4, None)]
-    assert look([lost()], rows) == [SearchResult((rows[1],), is_certain=True)]
+    assert match_rows([lost()], rows) == [SearchResult((rows[1],), is_certain=True)]
     rows[1]["name"] = f"talk {MARK}"
-    assert look([lost(f"talk {MARK}")], rows)[0].is_certain
+    assert match_rows([lost(f"talk {MARK}")], rows)[0].is_certain
 
 
 def test_exactly_as_many() -> None:
     """One start that makes two tasks is found when there are two, not one and not three."""
     start = lost(expected=2)
-    assert not look([start], [row(1)])[0].is_certain
-    assert numbers(look([start], [row(1), row(2)])[0]) == [1, 2]
-    three = look([start], [row(1), row(2), row(3)])[0]
+    assert not match_rows([start], [row(1)])[0].is_certain
+    assert numbers(match_rows([start], [row(1), row(2)])[0]) == [1, 2]
+    three = match_rows([start], [row(1), row(2), row(3)])[0]
     assert (three.is_certain, numbers(three)) == (False, [1, 2, 3])
 
 
@@ -113,7 +113,7 @@ def test_a_users_name_needs_inputs_and_time() -> None:
     """Name, repeated inputs and time must all fit; else a record is a candidate at most."""
     start = lost("talk", None)
     good = row(1, "talk", prompt="a lake", image_url="https://m.example/a.png?Signature=2")
-    assert look([start], [good])[0].is_certain
+    assert match_rows([start], [good])[0].is_certain
     for wrong in (
         {"name": "Talk"},
         {"prompt": "a river"},
@@ -122,33 +122,33 @@ def test_a_users_name_needs_inputs_and_time() -> None:
         {"createdAt": (NOW - timedelta(seconds=31)).isoformat()},
         {"createdAt": (NOW + timedelta(seconds=41)).isoformat()},
     ):
-        assert look([start], [good | wrong])[0] == SearchResult((good | wrong,)), wrong
+        assert match_rows([start], [good | wrong])[0] == SearchResult((good | wrong,)), wrong
     for other in ({"name": "walk", "prompt": "a river"}, {"name": OTHER_MARK}):
-        assert look([start], [good | other])[0] == SearchResult(is_absent=True), other
+        assert match_rows([start], [good | other])[0] == SearchResult(is_absent=True), other
     day = timedelta(days=2)
     for made in (NOW - day, NOW + day):
         late = good | {
             "createdAt": made.isoformat(),
             "_id": f"{int(made.timestamp()):08x}" + 16 * "0",
         }
-        assert look([start], [late])[0] == SearchResult(is_absent=True), made
+        assert match_rows([start], [late])[0] == SearchResult(is_absent=True), made
     # Inputs missing in the record neither confirm nor exclude it.
     for unshown in ({"prompt": ""}, {"prompt": None}, {"n": 2}, {"createdAt": None, "_id": "x"}):
-        assert look([start], [good | unshown])[0].is_certain, unshown
+        assert match_rows([start], [good | unshown])[0].is_certain, unshown
 
 
 def test_the_services_clock() -> None:
     """Times are compared by the service's clock."""
     start, hour = lost("talk", None), 3600.0
-    assert look([start], [row(1, "talk", at=5 + hour)], offset=hour)[0].is_certain
-    assert not look([start], [row(1, "talk", at=5)], offset=hour)[0].is_certain
+    assert match_rows([start], [row(1, "talk", at=5 + hour)], offset=hour)[0].is_certain
+    assert not match_rows([start], [row(1, "talk", at=5)], offset=hour)[0].is_certain
 
 
 def test_claimed_records_belong_to_others() -> None:
     """A task known to belong to another start is never adopted."""
     start = lost("talk", None)
-    assert not look([start], [row(1, "talk")], claimed=(1,))[0].records
-    assert numbers(look([start], [row(1, "talk"), row(2, "talk")], claimed=(1,))[0]) == [2]
+    assert not match_rows([start], [row(1, "talk")], claimed=(1,))[0].records
+    assert numbers(match_rows([start], [row(1, "talk"), row(2, "talk")], claimed=(1,))[0]) == [2]
 
 
 def test_equal_starts_share_what_there_is() -> None:
@@ -156,23 +156,23 @@ def test_equal_starts_share_what_there_is() -> None:
     first = lost("talk", None)
     second = evolve(first, sent_at=NOW + timedelta(seconds=1))
     rows = [row(2, "talk", at=6), row(1, "talk", at=5)]
-    found = look([second, first], rows)
+    found = match_rows([second, first], rows)
     assert [numbers(f) for f in found] == [[2], [1]]
     assert all(f.is_certain for f in found)
-    assert [f.is_certain for f in look([second, first], rows[:1])] == [False, False]
+    assert [f.is_certain for f in match_rows([second, first], rows[:1])] == [False, False]
 
 
 def test_without_a_name_there_are_only_candidates() -> None:
     """Another client may have started the same job: nothing is adopted on a guess."""
-    found = look([lost(None, None)], [row(1, None, prompt="a lake")], kind=NAMELESS)[0]
+    found = match_rows([lost(None, None)], [row(1, None, prompt="a lake")], kind=NAMELESS)[0]
     assert (found.is_certain, numbers(found)) == (False, [1])
 
 
 @pytest.mark.parametrize(("complete", "absent"), [(True, True), (False, False)])
 def test_absence(complete: bool, absent: bool) -> None:
     """Absence is concluded only from a list that was read far enough and echoes names."""
-    assert look([lost()], [row(1, OTHER_MARK)], complete=complete)[0].is_absent is absent
-    assert not look([lost(expected=2)], [row(1)], complete=complete)[0].is_absent
+    assert match_rows([lost()], [row(1, OTHER_MARK)], complete=complete)[0].is_absent is absent
+    assert not match_rows([lost(expected=2)], [row(1)], complete=complete)[0].is_absent
 
 
 def test_names_that_are_repeated() -> None:
@@ -206,7 +206,7 @@ def test_no_record_is_adopted_twice(names: Any, rows: Any, claimed: set[int]) ->
     if len(marked) != len(set(marked)):
         return
     listed = [row(n, name, at=at) for n, (name, at) in enumerate(rows)]
-    found = look(starts, listed, claimed=tuple(claimed))
+    found = match_rows(starts, listed, claimed=tuple(claimed))
     adopted = [n for f in found if f.is_certain for n in numbers(f)]
     assert len(adopted) == len(set(adopted))
     assert not claimed & set(adopted)
@@ -255,17 +255,17 @@ def test_when_a_record_was_made() -> None:
 def test_a_name_is_adopted_up_to_the_ends_of_its_time() -> None:
     start = lost("talk", None)
     for at, sure in ((-30, True), (-30.1, False), (40, True), (40.1, False)):
-        assert look([start], [row(1, "talk", at=at)])[0].is_certain is sure, at
+        assert match_rows([start], [row(1, "talk", at=at)])[0].is_certain is sure, at
     dead = lost("talk", None, lost_at=None)
     for at, sure in ((600, True), (600.1, False)):
-        assert look([dead], [row(1, "talk", at=at)])[0].is_certain is sure, at
+        assert match_rows([dead], [row(1, "talk", at=at)])[0].is_certain is sure, at
 
 
 def test_what_is_passed_on_late_makes_a_name_ambiguous() -> None:
     """A gateway may have held a start: then two records are those of one or of two starts."""
     start = lost("talk", None)
     for late, sure in ((640, False), (640.1, True), (-30, False), (-30.1, True)):
-        found = look([start], [row(1, "talk"), row(2, "talk", at=late)])[0]
+        found = match_rows([start], [row(1, "talk"), row(2, "talk", at=late)])[0]
         assert found.is_certain is sure, late
         assert sorted(numbers(found)) == ([1] if sure else [1, 2])
 
@@ -275,11 +275,11 @@ def test_candidates_may_be_a_day_off(name: str) -> None:
     """As by a time zone; by the record's time or by that of its id."""
     start = lost("talk", None, expected=2)
     for at in (-30 - MAX_RECORD_TIME_ERROR, 40 + MAX_TIME_IN_FLIGHT + MAX_RECORD_TIME_ERROR):
-        assert numbers(look([start], [row(1, name, at=at)])[0]) == [1]
+        assert numbers(match_rows([start], [row(1, name, at=at)])[0]) == [1]
         far = row(1, name, at=at + (-1 if at < 0 else 1))
-        assert look([start], [far])[0] == SearchResult(is_absent=True)
+        assert match_rows([start], [far])[0] == SearchResult(is_absent=True)
         far["_id"] = f"{int(NOW.timestamp()):08x}" + 16 * "0"
-        assert look([start], [far])[0] == SearchResult((far,))
+        assert match_rows([start], [far])[0] == SearchResult((far,))
 
 
 # -- names -------------------------------------------------------------------------------------
@@ -348,28 +348,28 @@ def test_marks_are_found_in_names() -> None:
 
 def test_a_mark_finds_its_records_whatever_became_of_the_name() -> None:
     rows = [row(1, f"X {MARK.upper()} …"), row(2, OTHER_MARK.upper())]
-    found = look([lost(), lost(OTHER_MARK, OTHER_MARK)], rows)
+    found = match_rows([lost(), lost(OTHER_MARK, OTHER_MARK)], rows)
     assert [(f.is_certain, numbers(f)) for f in found] == [(True, [1]), (True, [2])]
-    found = look([lost()], [row(1, f"{MARK} {OTHER_MARK}")])
+    found = match_rows([lost()], [row(1, f"{MARK} {OTHER_MARK}")])
     assert found[0].is_certain
 
 
 def test_one_mark_under_two_starts_finds_neither() -> None:
-    found = look([lost(), lost()], [row(1)])
+    found = match_rows([lost(), lost()], [row(1)])
     assert [(f.is_certain, numbers(f)) for f in found] == [(False, [1]), (False, [1])]
 
 
 def test_a_kind_without_names_has_no_marks() -> None:
     """What is called name there is none."""
-    assert not look([lost()], [row(1)], kind=NAMELESS)[0].is_certain
-    assert not look([lost("talk", None)], [row(1, "talk")], kind=NAMELESS)[0].is_certain
+    assert not match_rows([lost()], [row(1)], kind=NAMELESS)[0].is_certain
+    assert not match_rows([lost("talk", None)], [row(1, "talk")], kind=NAMELESS)[0].is_certain
 
 
 def test_tasks_of_one_start_are_in_the_order_of_their_time() -> None:
     rows = [row(3, at=5), row(1, at=6), row(2, at=5), row(4, at=-1)]
-    assert numbers(look([lost(expected=4)], rows)[0]) == [4, 2, 3, 1]
+    assert numbers(match_rows([lost(expected=4)], rows)[0]) == [4, 2, 3, 1]
     rows = [row(n, "talk", at=at) for n, at in ((3, 5), (1, 6), (2, 5), (4, -1))]
-    found = look([lost("talk", None, expected=4)], rows)[0]
+    found = match_rows([lost("talk", None, expected=4)], rows)[0]
     assert (found.is_certain, numbers(found)) == (True, [4, 2, 3, 1])
 
 
@@ -388,29 +388,31 @@ def test_an_equal_start_shares_what_there_is() -> None:
     later = rival(sent_at=NOW + timedelta(seconds=1))
     earlier = rival(sent_at=NOW - timedelta(seconds=1))
     for other, number in ((later, 1), (earlier, 2)):
-        found = look([start], rows, rivals=(other,))
+        found = match_rows([start], rows, rivals=(other,))
         assert [(f.is_certain, numbers(f)) for f in found] == [(True, [number])]
-        assert not look([start], rows[:1], rivals=(other,))[0].is_certain
-        assert not look([start], [*rows, row(3, "talk")], rivals=(other,))[0].is_certain
+        assert not match_rows([start], rows[:1], rivals=(other,))[0].is_certain
+        assert not match_rows([start], [*rows, row(3, "talk")], rivals=(other,))[0].is_certain
 
 
 def test_what_may_be_a_rivals_stays_a_candidate() -> None:
     other = lost("walk", None)
     rows = [row(1, "talk", at=4, **SAME_INPUTS), row(2, "talk", at=5, **SAME_INPUTS)]
-    found = look([lost("talk", None), other], rows, rivals=(rival(),))
+    found = match_rows([lost("talk", None), other], rows, rivals=(rival(),))
     assert [(f.is_certain, numbers(f)) for f in found] == [(True, [1]), (False, [2])]
 
 
 def test_nothing_is_adopted_while_an_answer_may_name_it() -> None:
     start = lost("talk", None)
     rows = [row(1, "talk", at=4), row(2, "talk", at=5)]
-    assert not look([start], rows, rivals=(rival(in_flight=True),))[0].is_certain
-    assert not look([start], rows, rivals=(rival(), rival(in_flight=True)))[0].is_certain
+    assert not match_rows([start], rows, rivals=(rival(in_flight=True),))[0].is_certain
+    assert not match_rows([start], rows, rivals=(rival(), rival(in_flight=True)))[0].is_certain
     other = lost("walk", None)
-    found = look([start, other], [row(1, "talk"), row(2, "walk")], rivals=(rival(in_flight=True),))
+    found = match_rows(
+        [start, other], [row(1, "talk"), row(2, "walk")], rivals=(rival(in_flight=True),)
+    )
     assert [f.is_certain for f in found] == [False, True]
     rivals = (rival("walk"), rival("sing", in_flight=True))
-    assert look([start], rows[:1], rivals=rivals)[0].is_certain
+    assert match_rows([start], rows[:1], rivals=rivals)[0].is_certain
 
 
 @pytest.mark.parametrize(
@@ -427,9 +429,9 @@ def test_a_start_that_may_have_made_the_record_makes_it_ambiguous(other: Competi
     """Its name may have been altered or cut: also where there are as many records as starts."""
     start = lost("talk", None)
     for rows in ([row(1, "talk")], [row(1, "talk"), row(2, "talk", at=6)]):
-        assert not look([start], rows, rivals=(other,))[0].is_certain
+        assert not match_rows([start], rows, rivals=(other,))[0].is_certain
     later = evolve(other.recovery, sent_at=NOW + timedelta(hours=1), lost_at=None)
-    assert look([start], [row(1, "talk")], rivals=(CompetingStart(later, in_flight=True),))[
+    assert match_rows([start], [row(1, "talk")], rivals=(CompetingStart(later, in_flight=True),))[
         0
     ].is_certain
 
@@ -438,13 +440,16 @@ def test_a_name_is_cut_only_where_no_longer_one_is_shown() -> None:
     """But for one character: a cut name may have lost a space at its end, too."""
     start, other = lost("talk", None), rival("talk of today", digest="e")
     for long, sure in (("talk5", False), ("talk56", True)):
-        assert look([start], [row(1, "talk"), row(2, long)], rivals=(other,))[0].is_certain is sure
+        assert (
+            match_rows([start], [row(1, "talk"), row(2, long)], rivals=(other,))[0].is_certain
+            is sure
+        )
 
 
 def test_a_start_with_other_inputs_did_not_make_the_record() -> None:
     start, other = lost("talk", None), rival(echo=body_digests({"prompt": "a river"}), digest="e")
-    assert look([start], [row(1, "talk", prompt="a lake")], rivals=(other,))[0].is_certain
-    assert not look([start], [row(1, "talk")], rivals=(other,))[0].is_certain
+    assert match_rows([start], [row(1, "talk", prompt="a lake")], rivals=(other,))[0].is_certain
+    assert not match_rows([start], [row(1, "talk")], rivals=(other,))[0].is_certain
 
 
 def test_shares_follow_the_times_of_their_starts() -> None:
@@ -452,7 +457,7 @@ def test_shares_follow_the_times_of_their_starts() -> None:
     first = lost("talk", None)
     second = evolve(first, sent_at=NOW + timedelta(seconds=300), lost_at=None)
     for at, sure in ((5, False), (270, True)):
-        found = look([first, second], [row(1, "talk", at=4), row(2, "talk", at=at)])
+        found = match_rows([first, second], [row(1, "talk", at=4), row(2, "talk", at=at)])
         assert [f.is_certain for f in found] == [sure, sure], at
 
 
@@ -460,21 +465,21 @@ def test_starts_are_joined_by_the_records_they_may_have_made() -> None:
     """Two records that one start joins are shared by all who could have made either."""
     one, two = lost("talk", None, digest="1"), lost("Talk", None, digest="2")
     rows = [row(1, "talk"), row(2, "Talk")]
-    assert [f.is_certain for f in look([one, two], rows)] == [False, False]
+    assert [f.is_certain for f in match_rows([one, two], rows)] == [False, False]
     far = lost("walk", None, digest="3")
-    found = look([one, far, two], [*rows, row(3, "walk")])
+    found = match_rows([one, far, two], [*rows, row(3, "walk")])
     assert [(f.is_certain, numbers(f)) for f in found] == [
         (False, [1, 2]),
         (True, [3]),
         (False, [2, 1]),
     ]
     three = [row(1, "talk", at=1), row(2, "walk", at=2), row(3, "talk", at=3)]
-    found = look([lost("talk", None, expected=2), lost("walk", None)], three)
+    found = match_rows([lost("talk", None, expected=2), lost("walk", None)], three)
     assert [(f.is_certain, numbers(f)) for f in found] == [(True, [1, 3]), (True, [2])]
 
 
 def test_adopted_records_are_no_candidates_of_others() -> None:
-    found = look([lost(), lost("talk", None, expected=2)], [row(1), row(2, "talk")])
+    found = match_rows([lost(), lost("talk", None, expected=2)], [row(1), row(2, "talk")])
     assert [(f.is_certain, numbers(f)) for f in found] == [(True, [1]), (False, [2])]
 
 
@@ -513,12 +518,12 @@ def test_what_may_be_a_starts_record(
 ) -> None:
     start = lost("talk", None, expected=5)
     raw = row(1, name, at=at, **inputs)
-    assert look([start], [raw])[0] == SearchResult((raw,) if good else (), is_absent=not good)
+    assert match_rows([start], [raw])[0] == SearchResult((raw,) if good else (), is_absent=not good)
 
 
 def test_a_record_with_the_mark_is_a_candidate_whenever_it_was_made() -> None:
-    assert numbers(look([lost(expected=2)], [row(1, at=FAR)])[0]) == [1]
-    assert numbers(look([lost(f"talk {MARK}")], [row(1, "Talk", at=NEAR)])[0]) == [1]
+    assert numbers(match_rows([lost(expected=2)], [row(1, at=FAR)])[0]) == [1]
+    assert numbers(match_rows([lost(f"talk {MARK}")], [row(1, "Talk", at=NEAR)])[0]) == [1]
 
 
 def test_the_likeliest_candidates_come_first() -> None:
@@ -537,7 +542,7 @@ def test_the_likeliest_candidates_come_first() -> None:
         row(2, "talk", at=7),
         row(1, "talk", at=7),
     ]
-    assert numbers(look([start], rows)[0]) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    assert numbers(match_rows([start], rows)[0]) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
 
 
 # -- inputs ------------------------------------------------------------------------------------
@@ -590,18 +595,20 @@ def test_a_value_may_have_been_sent_in_other_forms(value: Any, forms: list[Any])
 )
 def test_inputs_are_compared(sent: Any, shown: Any, alike: bool) -> None:
     start = lost("talk", None, echo=body_digests({"x": sent}))
-    assert look([start], [row(1, "talk", x=shown)])[0].is_certain is alike
+    assert match_rows([start], [row(1, "talk", x=shown)])[0].is_certain is alike
     start = lost(None, None, echo=body_digests({"x": sent}))
-    assert bool(look([start], [row(1, "walk", x=shown)])[0].records) is alike
+    assert bool(match_rows([start], [row(1, "walk", x=shown)])[0].records) is alike
 
 
 @pytest.mark.parametrize("nothing", [None, "", []])
 def test_inputs_that_a_record_does_not_show_say_nothing(nothing: Any) -> None:
     start = lost("talk", None, echo=body_digests({"x": nothing, "y": 5, "name": "other"}))
-    assert look([start], [row(1, "talk", x=nothing, y=5)])[0].is_certain
-    assert not look([lost(None, None, echo=start.echo)], [row(1, "walk", x=nothing)])[0].records
+    assert match_rows([start], [row(1, "talk", x=nothing, y=5)])[0].is_certain
+    assert not match_rows([lost(None, None, echo=start.echo)], [row(1, "walk", x=nothing)])[
+        0
+    ].records
     shows = row(1, "walk", x=nothing, y=5)
-    assert look([lost(None, None, echo=start.echo)], [shows])[0].records
+    assert match_rows([lost(None, None, echo=start.echo)], [shows])[0].records
 
 
 def test_of_inputs_only_digests_are_kept() -> None:

@@ -20,11 +20,11 @@ from .world import BATCH, DETAIL, KINDS, PROCESSING, FailedCall, World, all_show
 
 
 def times(w: World, id: str = "t") -> list[float]:
-    return [at for at, _, ids in w.looks if id in ids]
+    return [at for at, _, ids in w.polls if id in ids]
 
 
 def test_rarer_while_an_event_is_awaited() -> None:
-    """Every 15 ticks; a task without a webhook keeps the tick."""
+    """Every 15 intervals; a task without a webhook keeps the interval."""
     w = world(webhook_factor=15.0)
     w.add(DETAIL, "t", hook="h")
     w.add(DETAIL, "plain")
@@ -34,14 +34,14 @@ def test_rarer_while_an_event_is_awaited() -> None:
 
 
 def test_how_rare_is_rare() -> None:
-    """Fifteen ticks, but at most 30 s; a user's own longer tick stays as it is."""
+    """Fifteen intervals, but at most 30 s; a longer poll_interval stays as it is."""
     assert webhook_poll_factor(2.0) * 2.0 == MAX_WEBHOOK_POLL_INTERVAL == WEBHOOK_POLL_FACTOR * 2.0
     assert webhook_poll_factor(0.1) == WEBHOOK_POLL_FACTOR
     assert webhook_poll_factor(10.0) * 10.0 == MAX_WEBHOOK_POLL_INTERVAL
     assert webhook_poll_factor(60.0) == 1.0
 
 
-def test_an_event_moves_the_look_and_ends_the_rarity() -> None:
+def test_an_event_moves_the_poll_and_restores_the_interval() -> None:
     """The event may have come too early: the usual interval applies from then on."""
     w = world(webhook_factor=15.0)
     w.add(DETAIL, "t", due=15.0, hook="h")
@@ -55,7 +55,7 @@ def test_an_event_of_another_start_moves_nothing() -> None:
     w.add(DETAIL, "t", due=15.0, hook="h")
     w.at(4.5, lambda: w.schedule.webhook_event("other", w.now))
     w.run(14.0)
-    assert not w.looks
+    assert not w.polls
 
 
 def test_a_start_of_several_tasks_has_one_hook() -> None:
@@ -68,7 +68,7 @@ def test_a_start_of_several_tasks_has_one_hook() -> None:
     assert times(w, "a") == times(w, "b") == [3.0]
 
 
-def test_a_look_under_way_may_have_come_too_early() -> None:
+def test_a_poll_in_flight_may_have_been_sent_too_early() -> None:
     """Another poll follows at once."""
     w = world(webhook_factor=15.0, latency=lambda: 0.4)
     w.add(DETAIL, "t", hook="h")
@@ -84,15 +84,15 @@ def test_a_look_under_way_may_have_come_too_early() -> None:
     latency=st.floats(0.0, 0.9),
     hooked=st.booleans(),
 )
-def test_a_flood_of_events_makes_two_looks_an_interval_at_most(
+def test_a_flood_of_events_causes_two_polls_an_interval_at_most(
     gap: float, kind: object, latency: float, hooked: bool
 ) -> None:
-    """Replayed or not: each look that a flood brings forward takes the place of a later one."""
+    """Replayed or not: each poll that a flood brings forward takes the place of a later one."""
     w = world(webhook_factor=15.0, latency=lambda: latency)
-    watch = w.add(kind, "t", hook="h" if hooked else None)  # type: ignore[arg-type]
+    polled = w.add(kind, "t", hook="h" if hooked else None)  # type: ignore[arg-type]
     n = 0
     while n * gap < 50:
-        w.at(n * gap, lambda: w.schedule.poll_early(watch, w.now))
+        w.at(n * gap, lambda: w.schedule.poll_early(polled, w.now))
         n += 1
     w.run(50.0)
     seen = times(w)
@@ -109,9 +109,9 @@ def test_events_that_stay_out_are_not_relied_on() -> None:
         w.add(DETAIL, f"{n}", due=15.0, hook=f"h{n}")
     w.add(DETAIL, "t", due=15.0, hook="h")
     w.run(29.5)
-    assert not w.distrusted, "an event may come late"
+    assert not w.distrust_count, "an event may come late"
     w.run(34.0)
-    assert w.distrusted == 1
+    assert w.distrust_count == 1
     assert times(w) == pytest.approx([15, 30, 31, 32, 33, 34])
     w.at(34.4, lambda: w.schedule.webhook_event("h", w.now))
     w.run(34.5)
@@ -130,7 +130,7 @@ def test_an_end_that_is_seen_before_its_event_is_none_missed() -> None:
         w.add(BATCH, f"{n}", due=15.0, hook=f"h{n}")
     w.run(80.0)
     assert len(w.delays) == 50
-    assert not w.distrusted
+    assert not w.distrust_count
 
 
 def test_what_had_ended_before_it_was_watched_proves_nothing() -> None:
@@ -144,7 +144,7 @@ def test_what_had_ended_before_it_was_watched_proves_nothing() -> None:
     w.add(DETAIL, "t", hook="h")
     w.run(20.0)
     assert times(w) == pytest.approx([1, 16])
-    assert not w.distrusted
+    assert not w.distrust_count
 
 
 def test_tasks_in_one_call_share_it() -> None:
@@ -154,25 +154,25 @@ def test_tasks_in_one_call_share_it() -> None:
     for n in range(50):
         w.add(BATCH, f"{n}", hook=f"h{n}")
     w.run(10.0)
-    assert len(w.looks) == 11
-    assert all(len(ids) == 51 for _, _, ids in w.looks)
+    assert len(w.polls) == 11
+    assert all(len(ids) == 51 for _, _, ids in w.polls)
 
 
-def test_what_is_over_is_asked_for_alone_where_the_shared_call_shows_no_ends() -> None:
+def test_an_ended_task_is_polled_by_detail_where_the_shared_request_shows_no_ends() -> None:
     """One call instead of two; should it run still, it shares the call again."""
     w = world(webhook_factor=15.0, interval=1.0)
     for id in ("a", "b"):
         w.add(PROCESSING, id, due=15.0, hook=f"h-{id}")
     w.at(3.0, lambda: w.schedule.webhook_event("h-a", w.now))
     w.run(4.5)
-    assert [(mode, ids) for _, mode, ids in w.looks] == [
+    assert [(mode, ids) for _, mode, ids in w.polls] == [
         (PollMode.DETAIL, ("a",)),
         (PollMode.PROCESSING, ("a", "b")),
     ]
 
 
 def test_an_error_backs_off_whatever_events_say() -> None:
-    def failing(w: World, look: PollRequest) -> set[str]:
+    def failing(w: World, request: PollRequest) -> set[str]:
         raise FailedCall
 
     w = world(failing, webhook_factor=15.0, latency=lambda: 0.5, jitter=lambda: 0.999)
@@ -183,7 +183,7 @@ def test_an_error_backs_off_whatever_events_say() -> None:
 
 
 def test_the_rate_is_kept_and_used() -> None:
-    """1,000 single looks at 5 a second: 200 s a round, and not fifteen times that."""
+    """1,000 single polls at 5 a second: 200 s a round, and not fifteen times that."""
     w = world(webhook_factor=15.0, poll_rate=5.0, latency=lambda: 0.0, interval=2.0)
     for n in range(1000):
         w.add(DETAIL, f"{n}", due=n / 5.0, hook=f"h{n}")
@@ -200,20 +200,20 @@ def test_the_rate_is_kept_and_used() -> None:
 
 
 def test_delay_and_calls() -> None:
-    """One event in 15 lost: the mean delay is as of looks alone, at a fraction of the calls."""
+    """One event in 15 lost: the mean delay is as of polls alone, at a fraction of the requests."""
 
-    def run(rare: float, lost: float) -> tuple[float, float]:
+    def run(factor: float, lost: float) -> tuple[float, float]:
         chance = random.Random(5)
-        w = world(all_shown, webhook_factor=rare, interval=2.0, latency=lambda: 0.1)
+        w = world(all_shown, webhook_factor=factor, interval=2.0, latency=lambda: 0.1)
         for n in range(300):
             start, lasts = n * 30.0, chance.uniform(60, 120)
             w.ends[f"{n}"] = start + lasts
-            w.at(start, lambda n=n: w.add(DETAIL, f"{n}", due=w.now + 2.0 * rare, hook=f"h{n}"))
+            w.at(start, lambda n=n: w.add(DETAIL, f"{n}", due=w.now + 2.0 * factor, hook=f"h{n}"))
             if chance.random() >= lost:
                 w.at(start + lasts, lambda n=n: w.schedule.webhook_event(f"h{n}", w.now))
         w.run(1e5)
         assert len(w.delays) == 300
-        return statistics.mean(w.delays), len(w.looks) / 300
+        return statistics.mean(w.delays), len(w.polls) / 300
 
     delay, calls = run(15.0, 1 / 15)
     plain_delay, plain_calls = run(1.0, 1.0)

@@ -1,4 +1,4 @@
-"""Each step of the schedule: one watch, one poll, one moment."""
+"""Each step of the schedule: one polled task, one poll, one moment."""
 
 from typing import Any
 
@@ -50,25 +50,25 @@ def many(s: PollSchedule, count: int, of: TaskKind[..., Any], due: float = 0.0) 
 
 def one(s: PollSchedule, now: float) -> PollRequest:
     """Return the only request that is due now."""
-    (look,) = s.plan(now)
-    return look
+    (request,) = s.plan(now)
+    return request
 
 
-def shown(look: PollRequest) -> tuple[PollMode, list[str], PollMode | None, bool, float]:
+def shown(request: PollRequest) -> tuple[PollMode, list[str], PollMode | None, bool, float]:
     return (
-        look.mode,
-        [w.id for w in look.polled_tasks],
-        look.replaces,
-        look.confirms_absence,
-        look.planned_at,
+        request.mode,
+        [w.id for w in request.polled_tasks],
+        request.replaces,
+        request.confirms_absence,
+        request.planned_at,
     )
 
 
-def lane(s: PollSchedule, of: TaskKind[..., Any]) -> Any:
+def queue(s: PollSchedule, of: TaskKind[..., Any]) -> Any:
     return s._queues[of.name]
 
 
-# -- watches -------------------------------------------------------------------------------------
+# -- polled tasks ----------------------------------------------------------------------------------
 
 
 def test_a_watch_begins() -> None:
@@ -76,10 +76,15 @@ def test_a_watch_begins() -> None:
     assert len(s) == 0
     assert list(s) == []
     assert s.next_wake() is None
-    watch = add(s, "a", DETAIL, now=3.0, due=5.0)
+    polled = add(s, "a", DETAIL, now=3.0, due=5.0)
     other = add(s, "a", BATCH, now=3.0, due=3.0, webhook_id="h", hinted=True)
-    assert (watch.kind, watch.id, watch.due_at, watch.last_success_at) == (DETAIL, "a", 5.0, 3.0)
-    assert (watch.hinted, watch.had_time_for_event, watch.webhook_id, watch.webhook_backed) == (
+    assert (polled.kind, polled.id, polled.due_at, polled.last_success_at) == (
+        DETAIL,
+        "a",
+        5.0,
+        3.0,
+    )
+    assert (polled.hinted, polled.had_time_for_event, polled.webhook_id, polled.webhook_backed) == (
         False,
         True,
         None,
@@ -92,8 +97,8 @@ def test_a_watch_begins() -> None:
         False,
     )
     assert len(s) == 2
-    assert list(s) == [watch, other]
-    assert s.get(DETAIL, "a") is s.find("detail", "a") is watch
+    assert list(s) == [polled, other]
+    assert s.get(DETAIL, "a") is s.find("detail", "a") is polled
     assert s.get(BATCH, "a") is other
     assert s.get(LISTED, "a") is s.get(DETAIL, "b") is None
     assert s.next_wake() == 3.0
@@ -110,16 +115,16 @@ def test_a_watch_ends() -> None:
     assert ended == [a]
     assert a.dropped
     assert (len(s), list(s), s.get(DETAIL, "a")) == (1, [b], None)
-    assert (lane(s, DETAIL).needs_detail_count, lane(s, DETAIL).webhook_backed_count) == (0, 1)
+    assert (queue(s, DETAIL).needs_detail_count, queue(s, DETAIL).webhook_backed_count) == (0, 1)
     assert s._tasks_by_webhook_id == {"h": [b]}
     s.delegate(b, 0.0)
-    assert lane(s, DETAIL).delegated_count == 1
+    assert queue(s, DETAIL).delegated_count == 1
     s.drop(b)
     assert (s._queues, s._tasks_by_webhook_id, len(s), s.next_wake()) == ({}, {}, 0, None)
     assert ended == [a, b]
 
 
-def test_nobody_has_to_be_told_of_ends() -> None:
+def test_dropping_works_without_a_callback() -> None:
     s = schedule()
     s.drop(add(s))
     assert len(s) == 0
@@ -127,23 +132,23 @@ def test_nobody_has_to_be_told_of_ends() -> None:
 
 def test_a_watch_has_one_name() -> None:
     s = schedule()
-    watch = add(s)
-    s.set_webhook_id(watch, None)
-    assert (watch.webhook_id, s._tasks_by_webhook_id, lane(s, DETAIL).webhook_backed_count) == (
+    polled = add(s)
+    s.set_webhook_id(polled, None)
+    assert (polled.webhook_id, s._tasks_by_webhook_id, queue(s, DETAIL).webhook_backed_count) == (
         None,
         {},
         0,
     )
-    s.set_webhook_id(watch, "h")
-    s.set_webhook_id(watch, "other")
-    assert (watch.webhook_id, s._tasks_by_webhook_id, lane(s, DETAIL).webhook_backed_count) == (
+    s.set_webhook_id(polled, "h")
+    s.set_webhook_id(polled, "other")
+    assert (polled.webhook_id, s._tasks_by_webhook_id, queue(s, DETAIL).webhook_backed_count) == (
         "h",
-        {"h": [watch]},
+        {"h": [polled]},
         1,
     )
-    told = add(s, "b", webhook_id="h", hinted=True)
-    assert s._tasks_by_webhook_id == {"h": [watch, told]}
-    assert lane(s, DETAIL).webhook_backed_count == 1
+    hinted_task = add(s, "b", webhook_id="h", hinted=True)
+    assert s._tasks_by_webhook_id == {"h": [polled, hinted_task]}
+    assert queue(s, DETAIL).webhook_backed_count == 1
 
 
 def test_stale_entries_of_the_queue_are_forgotten() -> None:
@@ -152,19 +157,19 @@ def test_stale_entries_of_the_queue_are_forgotten() -> None:
     for n in range(100):
         s._reschedule(a, float(n))
     s.drop(b)
-    assert len(lane(s, DETAIL).heap) == 1
+    assert len(queue(s, DETAIL).heap) == 1
 
 
-# -- looks ---------------------------------------------------------------------------------------
+# -- requests --------------------------------------------------------------------------------------
 
 
-def test_only_what_is_due_is_looked_at_and_once() -> None:
+def test_only_due_tasks_are_polled_and_once() -> None:
     s = schedule()
     a, b = add(s, "a", due=5.0), add(s, "b", due=6.0)
     assert s.plan(4.9) == []
-    look = one(s, 5.0)
-    assert look.kind is DETAIL
-    assert shown(look) == (PollMode.DETAIL, ["a"], None, False, 5.0)
+    request = one(s, 5.0)
+    assert request.kind is DETAIL
+    assert shown(request) == (PollMode.DETAIL, ["a"], None, False, 5.0)
     assert (a.in_flight, b.in_flight) == (True, False)
     assert s.plan(5.0) == []
     assert s.next_wake() == 6.0
@@ -188,11 +193,11 @@ def test_a_list_shows_all() -> None:
     assert shown(one(s, 1.0))[:2] == (PollMode.LIST, ["t0", "t1", "t2", "late"])
 
 
-def test_who_stands_alone_is_not_in_a_shared_call() -> None:
+def test_a_task_polled_by_detail_is_not_in_a_shared_request() -> None:
     s = schedule()
     a, b, c = many(s, 3, BATCH)
     s._set_needs_detail(b, True)
-    assert [shown(look)[:2] for look in s.plan(0.0)] == [
+    assert [shown(request)[:2] for request in s.plan(0.0)] == [
         (PollMode.BATCH, ["t0", "t2"]),
         (PollMode.DETAIL, ["t1"]),
     ]
@@ -202,7 +207,7 @@ def test_who_stands_alone_is_not_in_a_shared_call() -> None:
     s = schedule()
     a, b = many(s, 2, BATCH)
     b.due_at = 5.0
-    lane(s, BATCH).push(b)
+    queue(s, BATCH).push(b)
     s._set_needs_detail(b, True)
     assert shown(one(s, 0.0))[:2] == (PollMode.DETAIL, ["t0"])
     assert not b.in_flight
@@ -220,8 +225,8 @@ def test_the_kinds_have_their_turns() -> None:
     many(s, 4, DETAIL)
     many(s, 4, BATCH)
     many(s, 4, LIST_ONLY)
-    looks = s.plan(0.0, max_requests=4)
-    assert [(look.kind.name, look.mode) for look in looks] == [
+    requests = s.plan(0.0, max_requests=4)
+    assert [(request.kind.name, request.mode) for request in requests] == [
         ("detail", PollMode.DETAIL),
         ("batch", PollMode.BATCH),
         ("list_only", PollMode.LIST),
@@ -235,9 +240,9 @@ def test_the_kinds_have_their_turns() -> None:
 def test_halves_come_first_and_take_room() -> None:
     s = schedule()
     many(s, 4, BATCH)
-    look = one(s, 0.0)
+    request = one(s, 0.0)
     add(s, "b", DETAIL)
-    s.split(look)
+    s.split(request)
     assert s.next_wake() == float("-inf")
     assert [shown(half)[:2] for half in s.plan(1.0, max_requests=2)] == [
         (PollMode.BATCH, ["t0", "t1"]),
@@ -269,7 +274,7 @@ def test_the_interval_is_the_users_unless_the_rate_is_passed() -> None:
     assert s.interval() == 10.0
 
 
-def test_rare_looks_cost_less_and_come_later() -> None:
+def test_webhook_backed_tasks_cost_less_and_are_polled_later() -> None:
     s = schedule(poll_rate=1.0, webhook_factor=4.0)
     for n in range(80):
         add(s, f"t{n}", webhook_id="h")
@@ -281,84 +286,108 @@ def test_rare_looks_cost_less_and_come_later() -> None:
     assert s.interval() == s.interval(webhook_backed=True) == 80.0
 
 
-@pytest.mark.parametrize(("look_at", "answered", "due"), [(5, 5.2, 15), (5, 13, 15.5), (5, 12, 15)])
-def test_the_interval_counts_from_the_look(look_at: float, answered: float, due: float) -> None:
+@pytest.mark.parametrize(
+    ("polled_at", "answered", "due"), [(5, 5.2, 15), (5, 13, 15.5), (5, 12, 15)]
+)
+def test_the_interval_counts_from_the_planned_poll(
+    polled_at: float, answered: float, due: float
+) -> None:
     """A request that took longer is not followed by the next one at once."""
     s = schedule()
-    watch = add(s)
-    s.record_unfinished(watch, one(s, look_at), answered)
-    assert (watch.due_at, watch.in_flight, s.next_wake()) == (due, False, due)
+    polled = add(s)
+    s.record_unfinished(polled, one(s, polled_at), answered)
+    assert (polled.due_at, polled.in_flight, s.next_wake()) == (due, False, due)
 
 
-def test_a_rare_look_comes_after_a_rare_interval() -> None:
+def test_a_webhook_backed_task_has_the_longer_interval() -> None:
     s = schedule(webhook_factor=3.0)
-    watch = add(s, webhook_id="h")
-    s.record_unfinished(watch, one(s, 1.0), 1.0)
-    assert watch.due_at == 31.0
+    polled = add(s, webhook_id="h")
+    s.record_unfinished(polled, one(s, 1.0), 1.0)
+    assert polled.due_at == 31.0
     s.webhook_event("h", 2.0)
-    s.record_unfinished(watch, one(s, 2.0), 2.0)
-    assert watch.due_at == 12.0
+    s.record_unfinished(polled, one(s, 2.0), 2.0)
+    assert polled.due_at == 12.0
 
 
-# -- what a look showed --------------------------------------------------------------------------
+# -- what a response showed ------------------------------------------------------------------------
 
 
 def test_a_record_that_is_seen_forgets_what_went_wrong() -> None:
     s = schedule()
-    watch = add(s)
-    watch.error_count, watch.last_error, watch.not_found_count, watch.absent_count = 3, ERROR, 2, 1
-    look = one(s, 0.0)
-    s.record_unfinished(watch, look, 4.0)
-    assert (watch.error_count, watch.last_error, watch.not_found_count, watch.last_success_at) == (
+    polled = add(s)
+    polled.error_count, polled.last_error, polled.not_found_count, polled.absent_count = (
+        3,
+        ERROR,
+        2,
+        1,
+    )
+    request = one(s, 0.0)
+    s.record_unfinished(polled, request, 4.0)
+    assert (
+        polled.error_count,
+        polled.last_error,
+        polled.not_found_count,
+        polled.last_success_at,
+    ) == (
         0,
         None,
         0,
         4.0,
     )
-    assert watch.absent_count == 1
-    shared = PollRequest(DETAIL, PollMode.LIST, [watch], 4.0)
-    s.record_unfinished(watch, shared, 4.0)
-    assert watch.absent_count == 0
+    assert polled.absent_count == 1
+    shared = PollRequest(DETAIL, PollMode.LIST, [polled], 4.0)
+    s.record_unfinished(polled, shared, 4.0)
+    assert polled.absent_count == 0
 
 
 def test_an_answer_that_says_nothing_forgets_errors_only() -> None:
     s = schedule()
-    watch = add(s, "a", BATCH)
-    look = one(s, 0.0)
-    watch.error_count, watch.last_error, watch.not_found_count, watch.absent_count = 3, ERROR, 2, 1
-    s.record_inconclusive(watch, look, 4.0)
-    assert (watch.error_count, watch.last_error, watch.not_found_count, watch.last_success_at) == (
+    polled = add(s, "a", BATCH)
+    request = one(s, 0.0)
+    polled.error_count, polled.last_error, polled.not_found_count, polled.absent_count = (
+        3,
+        ERROR,
+        2,
+        1,
+    )
+    s.record_inconclusive(polled, request, 4.0)
+    assert (
+        polled.error_count,
+        polled.last_error,
+        polled.not_found_count,
+        polled.last_success_at,
+    ) == (
         0,
         None,
         0,
         4.0,
     )
-    assert (watch.absent_count, watch.due_at, watch.in_flight) == (1, 10.0, False)
+    assert (polled.absent_count, polled.due_at, polled.in_flight) == (1, 10.0, False)
 
 
-def test_what_the_list_confirms_is_looked_at_by_the_list() -> None:
+def test_what_the_list_confirms_is_polled_by_the_list() -> None:
     s = schedule()
-    watch = add(s, "a", BATCH)
+    polled = add(s, "a", BATCH)
     s.record_unfinished(
-        watch, PollRequest(BATCH, PollMode.LIST, [watch], 0.0, confirms_absence=True), 5.0
+        polled, PollRequest(BATCH, PollMode.LIST, [polled], 0.0, confirms_absence=True), 5.0
     )
     until = 5.0 + RETRY_SHARED_SECONDS
-    assert lane(s, BATCH).disabled_until == dict.fromkeys(
+    assert queue(s, BATCH).disabled_until == dict.fromkeys(
         (PollMode.BATCH, PollMode.PROCESSING, PollMode.DETAIL), until
     )
-    watch.due_at = 0.0
-    lane(s, BATCH).push(watch)
+    polled.due_at = 0.0
+    queue(s, BATCH).push(polled)
     assert shown(one(s, 6.0))[0] is PollMode.LIST
-    s.record_unfinished(watch, PollRequest(BATCH, PollMode.LIST, [watch], 6.0), 6.0)
+    s.record_unfinished(polled, PollRequest(BATCH, PollMode.LIST, [polled], 6.0), 6.0)
     assert shown(one(s, until))[0] is PollMode.DETAIL
-    assert lane(s, BATCH).disabled_until == {}
+    assert queue(s, BATCH).disabled_until == {}
 
 
-def test_absent_from_a_shared_answer_is_asked_alone_at_once() -> None:
+def test_a_task_missing_from_a_shared_response_is_polled_by_detail_at_once() -> None:
     s = schedule()
     a, _ = many(s, 2, BATCH)
-    look = one(s, 0.0)
-    assert s.record_absent(a, look, 3.0) is MissOutcome.POLL_DETAIL
+    request = one(s, 0.0)
+    assert s.record_absent(a, request, 3.0) is MissOutcome.POLL_DETAIL
     assert (a.needs_detail, a.absent_count, a.due_at, a.in_flight, a.not_found_count) == (
         True,
         1,
@@ -366,12 +395,12 @@ def test_absent_from_a_shared_answer_is_asked_alone_at_once() -> None:
         False,
         0,
     )
-    assert lane(s, BATCH).needs_detail_count == 1
+    assert queue(s, BATCH).needs_detail_count == 1
     assert a.last_success_at == 3.0
     alone = one(s, 3.0)
     assert shown(alone)[:2] == (PollMode.DETAIL, ["t0"])
     s.record_unfinished(a, alone, 4.0)
-    assert (a.needs_detail, a.absent_count, lane(s, BATCH).needs_detail_count) == (False, 1, 0)
+    assert (a.needs_detail, a.absent_count, queue(s, BATCH).needs_detail_count) == (False, 1, 0)
 
 
 def test_absent_often_stays_alone_until_the_kind_tries_again() -> None:
@@ -382,7 +411,7 @@ def test_absent_often_stays_alone_until_the_kind_tries_again() -> None:
     for now in (5.0, 5.0 + RETRY_SHARED_SECONDS - 1):
         s.record_unfinished(a, PollRequest(BATCH, PollMode.DETAIL, [a], now), now)
         assert a.needs_detail
-        assert lane(s, BATCH).retry_shared_at == 5.0 + RETRY_SHARED_SECONDS
+        assert queue(s, BATCH).retry_shared_at == 5.0 + RETRY_SHARED_SECONDS
     b.absent_count = DETAIL_AFTER_ABSENCES + 5
     s.record_unfinished(
         a, PollRequest(BATCH, PollMode.DETAIL, [a], now), 5.0 + RETRY_SHARED_SECONDS
@@ -392,65 +421,65 @@ def test_absent_often_stays_alone_until_the_kind_tries_again() -> None:
         DETAIL_AFTER_ABSENCES - 1,
         DETAIL_AFTER_ABSENCES - 1,
     )
-    assert lane(s, BATCH).retry_shared_at is None
-    assert lane(s, BATCH).needs_detail_count == 0
+    assert queue(s, BATCH).retry_shared_at is None
+    assert queue(s, BATCH).needs_detail_count == 0
     a.absent_count = 0
     s._set_needs_detail(a, True)
     s.record_unfinished(a, PollRequest(BATCH, PollMode.DETAIL, [a], now), now)
-    assert (a.needs_detail, lane(s, BATCH).retry_shared_at) == (False, None)
+    assert (a.needs_detail, queue(s, BATCH).retry_shared_at) == (False, None)
 
 
 @pytest.mark.parametrize(
-    ("of", "least"), [(DETAIL, UNCONFIRMED_NOT_FOUND_SECONDS), (LISTED, NOT_FOUND_SECONDS)]
+    ("of", "min_seconds"), [(DETAIL, UNCONFIRMED_NOT_FOUND_SECONDS), (LISTED, NOT_FOUND_SECONDS)]
 )
 def test_a_task_is_given_up_after_several_answers_over_minutes(
-    of: TaskKind[..., Any], least: float
+    of: TaskKind[..., Any], min_seconds: float
 ) -> None:
     s = schedule()
-    watch = add(s, "a", of)
-    look = one(s, 0.0)
-    for n, now in enumerate((5.0, 6.0, 5.0 + least - 0.1), 1):
-        assert s.record_absent(watch, look, now) is MissOutcome.POLL_AGAIN
-        assert (watch.not_found_count, watch.not_found_since) == (n, 5.0)
+    polled = add(s, "a", of)
+    request = one(s, 0.0)
+    for n, now in enumerate((5.0, 6.0, 5.0 + min_seconds - 0.1), 1):
+        assert s.record_absent(polled, request, now) is MissOutcome.POLL_AGAIN
+        assert (polled.not_found_count, polled.not_found_since) == (n, 5.0)
         assert s._follow_up_requests == []
-        assert watch.due_at == max(10.0, now + 2.5)
-    last = s.record_absent(watch, look, 5.0 + least)
+        assert polled.due_at == max(10.0, now + 2.5)
+    last = s.record_absent(polled, request, 5.0 + min_seconds)
     if of is DETAIL:
         assert last is MissOutcome.GIVE_UP
         return
     assert last is MissOutcome.POLL_AGAIN
     assert s.next_wake() == float("-inf")
     (confirming,) = s._follow_up_requests
-    assert confirming.planned_at == 5.0 + least
-    confirming = one(s, 6.0 + least)
-    assert shown(confirming) == (PollMode.LIST, ["a"], None, True, 6.0 + least)
+    assert confirming.planned_at == 5.0 + min_seconds
+    confirming = one(s, 6.0 + min_seconds)
+    assert shown(confirming) == (PollMode.LIST, ["a"], None, True, 6.0 + min_seconds)
     assert confirming.kind is of
-    assert s.record_absent(watch, confirming, 7.0 + least) is MissOutcome.GIVE_UP
+    assert s.record_absent(polled, confirming, 7.0 + min_seconds) is MissOutcome.GIVE_UP
 
 
 def test_a_few_answers_are_not_enough_however_far_apart() -> None:
     s = schedule()
-    watch = add(s)
-    look = one(s, 0.0)
-    assert s.record_absent(watch, look, 0.0) is MissOutcome.POLL_AGAIN
-    assert s.record_absent(watch, look, 1e6) is MissOutcome.POLL_AGAIN
-    assert s.record_absent(watch, look, 1e6) is MissOutcome.GIVE_UP
+    polled = add(s)
+    request = one(s, 0.0)
+    assert s.record_absent(polled, request, 0.0) is MissOutcome.POLL_AGAIN
+    assert s.record_absent(polled, request, 1e6) is MissOutcome.POLL_AGAIN
+    assert s.record_absent(polled, request, 1e6) is MissOutcome.GIVE_UP
 
 
 def test_absent_from_the_only_shared_call_counts() -> None:
     s = schedule()
-    watch = add(s, "a", LIST_ONLY)
-    assert s.record_absent(watch, one(s, 0.0), 0.0) is MissOutcome.POLL_AGAIN
-    assert (watch.not_found_count, watch.needs_detail, watch.absent_count) == (1, False, 0)
+    polled = add(s, "a", LIST_ONLY)
+    assert s.record_absent(polled, one(s, 0.0), 0.0) is MissOutcome.POLL_AGAIN
+    assert (polled.not_found_count, polled.needs_detail, polled.absent_count) == (1, False, 0)
 
 
-def test_a_confirming_look_whose_task_is_over_is_not_made() -> None:
+def test_a_confirming_poll_of_a_dropped_task_is_not_made() -> None:
     s = schedule()
-    watch = add(s, "a", LISTED, due=99.0)
+    polled = add(s, "a", LISTED, due=99.0)
     s._follow_up_requests.append(
-        PollRequest(LISTED, PollMode.LIST, [watch], 0.0, confirms_absence=True)
+        PollRequest(LISTED, PollMode.LIST, [polled], 0.0, confirms_absence=True)
     )
-    s.drop(watch)
+    s.drop(polled)
     assert s.plan(0.0) == []
 
 
@@ -466,44 +495,44 @@ def test_a_confirming_look_whose_task_is_over_is_not_made() -> None:
 )
 def test_the_pause_after_an_error_grows(errors: int, jitter: float, pause: float) -> None:
     s = schedule(jitter=lambda: jitter)
-    watch = add(s)
-    look = one(s, 0.0)
-    watch.error_count, watch.not_found_count, watch.poll_again_at = errors, 2, 5.0
-    s.request_failed(look, ERROR, 4.0)
-    assert watch.due_at == pytest.approx(4.0 + pause)
-    assert (watch.error_count, watch.last_error, watch.not_found_count) == (errors + 1, ERROR, 0)
-    assert (watch.poll_again_at, watch.in_flight) == (NEVER, False)
+    polled = add(s)
+    request = one(s, 0.0)
+    polled.error_count, polled.not_found_count, polled.poll_again_at = errors, 2, 5.0
+    s.request_failed(request, ERROR, 4.0)
+    assert polled.due_at == pytest.approx(4.0 + pause)
+    assert (polled.error_count, polled.last_error, polled.not_found_count) == (errors + 1, ERROR, 0)
+    assert (polled.poll_again_at, polled.in_flight) == (NEVER, False)
     assert MAX_BACKOFF == 30.0
 
 
 def test_the_pause_is_never_shorter_than_the_interval() -> None:
     s = schedule(interval=50.0)
-    watch = add(s)
+    polled = add(s)
     s.request_failed(one(s, 0.0), ERROR, 0.0)
-    assert watch.due_at == 50.0
+    assert polled.due_at == 50.0
     s = schedule(interval=0.01, jitter=lambda: 1.0)
-    watch = add(s)
-    watch.error_count = 40
+    polled = add(s)
+    polled.error_count = 40
     s.request_failed(one(s, 0.0), ERROR, 0.0)
-    assert watch.due_at == 30.0
+    assert polled.due_at == 30.0
 
 
 def test_the_pause_is_that_of_the_one_that_failed_most() -> None:
     s = schedule(interval=1.0, jitter=lambda: 1.0)
     a, b, c = many(s, 3, BATCH)
-    look = one(s, 0.0)
+    request = one(s, 0.0)
     b.error_count = 2
     s.drop(c)
-    s.request_failed(look, ERROR, 0.0)
+    s.request_failed(request, ERROR, 0.0)
     assert (a.due_at, b.due_at, a.error_count, b.error_count, c.error_count) == (8.0, 8.0, 1, 3, 0)
     s.request_failed(PollRequest(BATCH, PollMode.BATCH, [], 0.0), ERROR, 0.0)
 
 
-def test_a_record_that_cannot_be_read_is_asked_for_alone() -> None:
+def test_a_task_with_an_unreadable_record_is_polled_by_detail() -> None:
     s = schedule()
     a, b = many(s, 2, BATCH)
-    look = one(s, 0.0)
-    s.record_unreadable(a, look, ERROR, 3.0)
+    request = one(s, 0.0)
+    s.record_unreadable(a, request, ERROR, 3.0)
     assert (a.needs_detail, a.absent_count, a.error_count, a.last_error, a.due_at) == (
         True,
         1,
@@ -518,7 +547,7 @@ def test_a_record_that_cannot_be_read_is_asked_for_alone() -> None:
     assert a.absent_count == 1
 
 
-def test_where_nothing_is_asked_alone_it_is_looked_at_later() -> None:
+def test_without_a_detail_operation_it_is_polled_later() -> None:
     s = schedule()
     a, b = many(s, 2, LIST_ONLY)
     s.record_unreadable(a, one(s, 0.0), ERROR, 3.0)
@@ -531,12 +560,12 @@ def test_where_nothing_is_asked_alone_it_is_looked_at_later() -> None:
     )
 
 
-def test_a_refused_shared_call_is_asked_for_one_by_one() -> None:
+def test_a_refused_shared_request_is_repeated_one_by_one() -> None:
     s = schedule()
     a, b, c = many(s, 3, BATCH)
-    look = one(s, 0.0)
+    request = one(s, 0.0)
     s.drop(c)
-    assert s.poll_each_by_detail(look, 2.0) is True
+    assert s.poll_each_by_detail(request, 2.0) is True
     assert [(w.needs_detail, w.absent_count, w.due_at) for w in (a, b)] == [(True, 1, 2.0)] * 2
     assert [shown(one)[:2] for one in s.plan(2.0)] == [(PollMode.DETAIL, [n]) for n in ("t0", "t1")]
     assert s.poll_each_by_detail(PollRequest(BATCH, PollMode.DETAIL, [a], 0.0), 2.0) is False
@@ -547,59 +576,61 @@ def test_a_refused_shared_call_is_asked_for_one_by_one() -> None:
     assert s.poll_each_by_detail(gone, 2.0) is False
 
 
-def test_a_refused_batch_is_halved_until_one_stands_alone() -> None:
+def test_a_refused_batch_is_halved_until_one_remains() -> None:
     s = schedule()
-    watches = many(s, 3, BATCH)
+    polled_tasks = many(s, 3, BATCH)
     s.split(one(s, 0.0))
-    looks = s.plan(1.0)
-    assert [shown(look) for look in looks] == [
+    requests = s.plan(1.0)
+    assert [shown(request) for request in requests] == [
         (PollMode.BATCH, ["t0", "t1"], None, False, 1.0),
         (PollMode.DETAIL, ["t2"], None, False, 1.0),
     ]
-    assert [(w.needs_detail, w.absent_count) for w in watches] == [
+    assert [(w.needs_detail, w.absent_count) for w in polled_tasks] == [
         (False, 0),
         (False, 0),
         (True, 1),
     ]
-    assert looks[1].kind is BATCH
+    assert requests[1].kind is BATCH
 
 
 def test_without_a_detail_the_last_one_stays_in_a_batch() -> None:
     s = schedule()
     many(s, 2, BATCH_ONLY)
     s.split(one(s, 0.0))
-    assert [shown(look)[:2] for look in s.plan(1.0)] == [
+    assert [shown(request)[:2] for request in s.plan(1.0)] == [
         (PollMode.BATCH, ["t0"]),
         (PollMode.BATCH, ["t1"]),
     ]
 
 
-def test_a_refused_list_is_asked_for_one_by_one() -> None:
+def test_tasks_of_a_refused_list_are_polled_one_by_one() -> None:
     """Halves of a list are the list again."""
     s = schedule()
-    watches = many(s, 9, LISTED)
+    polled_tasks = many(s, 9, LISTED)
     s.split(one(s, 0.0))
-    looks = s.plan(1.0)
-    assert {shown(look)[0] for look in looks} == {PollMode.DETAIL}
-    assert sorted(id for look in looks for id in shown(look)[1]) == [f"t{n}" for n in range(9)]
-    assert [(w.needs_detail, w.absent_count) for w in watches] == [(True, 1)] * 9
+    requests = s.plan(1.0)
+    assert {shown(request)[0] for request in requests} == {PollMode.DETAIL}
+    assert sorted(id for request in requests for id in shown(request)[1]) == [
+        f"t{n}" for n in range(9)
+    ]
+    assert [(w.needs_detail, w.absent_count) for w in polled_tasks] == [(True, 1)] * 9
 
 
-def test_of_halves_the_dropped_are_left_out() -> None:
+def test_dropped_tasks_are_omitted_from_halves() -> None:
     s = schedule()
     a, b, c = many(s, 3, BATCH)
     s.split(one(s, 0.0))
     s.drop(a)
     s.drop(c)
-    assert [shown(look)[:2] for look in s.plan(1.0)] == [(PollMode.DETAIL, ["t1"])]
+    assert [shown(request)[:2] for request in s.plan(1.0)] == [(PollMode.DETAIL, ["t1"])]
     assert b.needs_detail
 
 
 def test_the_list_may_be_read_instead() -> None:
     s = schedule()
     many(s, 2, LIST_ONLY)
-    look = one(s, 0.0)
-    s.poll_list_instead(look)
+    request = one(s, 0.0)
+    s.poll_list_instead(request)
     again = one(s, 1.0)
     assert shown(again) == (PollMode.LIST, ["t0", "t1"], None, False, 1.0)
     assert again.kind is LIST_ONLY
@@ -608,16 +639,16 @@ def test_the_list_may_be_read_instead() -> None:
 # -- another call in place of one that fails -----------------------------------------------------
 
 
-def fail(s: PollSchedule, look: PollRequest, now: float) -> None:
-    s.request_failed(look, ERROR, now)
+def fail(s: PollSchedule, request: PollRequest, now: float) -> None:
+    s.request_failed(request, ERROR, now)
 
 
 def due_again(s: PollSchedule, of: TaskKind[..., Any], now: float) -> PollRequest:
     """Return the next call for this kind, whose tasks are all due now."""
-    for watch in s:
-        if watch.kind is of and not watch.in_flight:
-            watch.due_at = now
-            lane(s, of).push(watch)
+    for polled in s:
+        if polled.kind is of and not polled.in_flight:
+            polled.due_at = now
+            queue(s, of).push(polled)
     return one(s, now)
 
 
@@ -631,22 +662,22 @@ def test_a_call_that_fails_twice_is_replaced_by_one_that_works() -> None:
     fail(s, second, 1.0)
     trial, *others = due_again_all(s, of, 2.0)
     assert shown(trial) == (PollMode.DETAIL, ["t0"], PollMode.BATCH, False, 2.0)
-    assert [shown(look)[:3] for look in others] == [(PollMode.DETAIL, ["t1"], None)]
+    assert [shown(request)[:3] for request in others] == [(PollMode.DETAIL, ["t1"], None)]
     s.request_succeeded(trial, 3.0)
-    assert lane(s, of).disabled_until == {PollMode.BATCH: 3.0 + DISABLE_SECONDS}
-    assert lane(s, of).disabled_seconds == {PollMode.BATCH: DISABLE_SECONDS}
-    assert lane(s, of).last_worked_at == {PollMode.DETAIL: 3.0}
+    assert queue(s, of).disabled_until == {PollMode.BATCH: 3.0 + DISABLE_SECONDS}
+    assert queue(s, of).disabled_seconds == {PollMode.BATCH: DISABLE_SECONDS}
+    assert queue(s, of).last_worked_at == {PollMode.DETAIL: 3.0}
 
 
 def due_again_all(s: PollSchedule, of: TaskKind[..., Any], now: float) -> list[PollRequest]:
-    for watch in s:
-        if watch.kind is of and not watch.in_flight:
-            watch.due_at = now
-            lane(s, of).push(watch)
+    for polled in s:
+        if polled.kind is of and not polled.in_flight:
+            polled.due_at = now
+            queue(s, of).push(polled)
     return s.plan(now)
 
 
-def test_a_relapse_is_left_alone_for_twice_as_long() -> None:
+def test_a_mode_that_fails_again_is_disabled_for_twice_as_long() -> None:
     s = schedule()
     (a,) = many(s, 1, BATCH_OR_DETAIL)
     of = BATCH_OR_DETAIL
@@ -661,35 +692,35 @@ def test_a_relapse_is_left_alone_for_twice_as_long() -> None:
     ):
         trial = PollRequest(of, PollMode.DETAIL, [a], until, PollMode.BATCH)
         s.request_succeeded(trial, until)
-        assert lane(s, of).disabled_seconds[PollMode.BATCH] == span
+        assert queue(s, of).disabled_seconds[PollMode.BATCH] == span
         s.request_succeeded(trial, until)  # is down already
-        assert lane(s, of).disabled_seconds[PollMode.BATCH] == span
+        assert queue(s, of).disabled_seconds[PollMode.BATCH] == span
         until += span
-        assert lane(s, of).disabled_until == {PollMode.BATCH: until}
-        lane(s, of).disabled_until.clear()
+        assert queue(s, of).disabled_until == {PollMode.BATCH: until}
+        queue(s, of).disabled_until.clear()
     s.request_succeeded(PollRequest(of, PollMode.BATCH, [a], 0.0), 0.0)
-    assert lane(s, of).disabled_seconds == {}
+    assert queue(s, of).disabled_seconds == {}
 
 
 def test_a_call_that_failed_before_is_replaced_at_once() -> None:
     s = schedule()
     many(s, 2, BATCH_OR_DETAIL)
     of = BATCH_OR_DETAIL
-    lane(s, of).disabled_seconds[PollMode.BATCH] = 60.0
+    queue(s, of).disabled_seconds[PollMode.BATCH] = 60.0
     fail(s, one(s, 0.0), 0.0)
-    assert lane(s, of).trial == (PollMode.DETAIL, PollMode.BATCH)
+    assert queue(s, of).trial == (PollMode.DETAIL, PollMode.BATCH)
 
 
 def test_what_works_for_others_is_not_replaced() -> None:
     s = schedule()
     a, b = many(s, 2, BATCH_OR_DETAIL)
     of = BATCH_OR_DETAIL
-    look = one(s, 0.0)
+    request = one(s, 0.0)
     a.error_count, a.last_success_at, b.last_success_at = 1, 5.0, 7.0
     for worked, instead in ((7.0, PollMode.BATCH), (7.1, None)):
-        lane(s, of).last_worked_at[PollMode.BATCH] = worked
-        fail(s, look, 8.0)
-        assert lane(s, of).trial == (PollMode.DETAIL, instead)
+        queue(s, of).last_worked_at[PollMode.BATCH] = worked
+        fail(s, request, 8.0)
+        assert queue(s, of).trial == (PollMode.DETAIL, instead)
         a.error_count = b.error_count = 1
 
 
@@ -699,22 +730,22 @@ def test_what_was_tried_in_vain_is_not_tried_again() -> None:
     of = BATCH
     a.error_count = 1
     fail(s, PollRequest(of, PollMode.DETAIL, [a], 0.0), 0.0)
-    assert lane(s, of).trial == (PollMode.BATCH, PollMode.DETAIL)
+    assert queue(s, of).trial == (PollMode.BATCH, PollMode.DETAIL)
     first = due_again(s, of, 1.0)
     assert shown(first)[:3] == (PollMode.BATCH, ["t0"], PollMode.DETAIL)
-    assert lane(s, of).trial is None
+    assert queue(s, of).trial is None
     fail(s, first, 1.0)
-    assert lane(s, of).failed_replacements == [PollMode.BATCH]
-    assert lane(s, of).trial is None
+    assert queue(s, of).failed_replacements == [PollMode.BATCH]
+    assert queue(s, of).trial is None
     fail(s, due_again(s, of, 2.0), 2.0)
-    assert lane(s, of).trial == (PollMode.LIST, PollMode.DETAIL)
+    assert queue(s, of).trial == (PollMode.LIST, PollMode.DETAIL)
     fail(s, due_again(s, of, 3.0), 3.0)
-    assert lane(s, of).failed_replacements == [PollMode.BATCH, PollMode.LIST]
+    assert queue(s, of).failed_replacements == [PollMode.BATCH, PollMode.LIST]
     fail(s, due_again(s, of, 4.0), 4.0)
-    assert (lane(s, of).failed_replacements, lane(s, of).trial) == ([], None)
-    lane(s, of).failed_replacements.append(PollMode.BATCH)
+    assert (queue(s, of).failed_replacements, queue(s, of).trial) == ([], None)
+    queue(s, of).failed_replacements.append(PollMode.BATCH)
     s.request_succeeded(PollRequest(of, PollMode.DETAIL, [a], 0.0), 4.0)
-    assert lane(s, of).failed_replacements == []
+    assert queue(s, of).failed_replacements == []
 
 
 def test_what_is_down_or_only_confirms_is_not_replaced() -> None:
@@ -722,42 +753,42 @@ def test_what_is_down_or_only_confirms_is_not_replaced() -> None:
     (a,) = many(s, 1, BATCH)
     a.error_count = 5
     fail(s, PollRequest(BATCH, PollMode.LIST, [a], 0.0, confirms_absence=True), 0.0)
-    lane(s, BATCH).disabled_until[PollMode.DETAIL] = 99.0
+    queue(s, BATCH).disabled_until[PollMode.DETAIL] = 99.0
     fail(s, PollRequest(BATCH, PollMode.DETAIL, [a], 0.0), 0.0)
-    assert lane(s, BATCH).trial is None
-    assert lane(s, BATCH).failed_replacements == []
+    assert queue(s, BATCH).trial is None
+    assert queue(s, BATCH).failed_replacements == []
     fail(s, PollRequest(BATCH, PollMode.BATCH, [a], 0.0), 0.0)
-    assert lane(s, BATCH).trial == (PollMode.LIST, PollMode.BATCH)
+    assert queue(s, BATCH).trial == (PollMode.LIST, PollMode.BATCH)
     fail(s, PollRequest(DETAIL, PollMode.DETAIL, [], 0.0), 0.0)
     s.request_succeeded(PollRequest(DETAIL, PollMode.DETAIL, [], 0.0), 0.0)
 
 
-def test_a_trial_takes_those_that_stand_alone_too() -> None:
+def test_a_trial_includes_tasks_polled_by_detail() -> None:
     s = schedule()
     a, b = many(s, 2, BATCH)
     s._set_needs_detail(a, True)
     s._set_needs_detail(b, True)
-    lane(s, BATCH).trial = (PollMode.BATCH, None)
+    queue(s, BATCH).trial = (PollMode.BATCH, None)
     assert shown(one(s, 0.0))[:3] == (PollMode.BATCH, ["t0", "t1"], None)
     s = schedule()
     add(s, "a", BATCH)
-    lane(s, BATCH).trial = (PollMode.BATCH, None)
+    queue(s, BATCH).trial = (PollMode.BATCH, None)
     assert shown(one(s, 0.0))[:2] == (PollMode.BATCH, ["a"])
 
 
-def test_after_a_replacement_those_that_failed_are_looked_at_soon() -> None:
+def test_after_a_replacement_the_failed_tasks_are_polled_soon() -> None:
     """Not all at once where each is a call of its own."""
     s = schedule()
     of = BATCH_OR_DETAIL
     a, b, c, d = many(s, 4, of, due=50.0)
     e = add(s, "e", of, due=1.0)
-    for watch in (a, b, e):
-        watch.error_count = 1
+    for polled in (a, b, e):
+        polled.error_count = 1
     d.error_count, d.in_flight = 1, True
     s.request_succeeded(PollRequest(of, PollMode.DETAIL, [c], 0.0, PollMode.BATCH), 2.0)
     step = 10.0 / 3
     assert [w.due_at for w in (a, b, c, d, e)] == pytest.approx([2.0, 2.0 + step, 50.0, 50.0, 1.0])
-    assert lane(s, of).first() is e
+    assert queue(s, of).first() is e
     s.drop(e)
     assert s.next_wake() == 2.0
     s = schedule()
@@ -770,20 +801,20 @@ def test_after_a_replacement_those_that_failed_are_looked_at_soon() -> None:
 # -- events, hurry, other clients ----------------------------------------------------------------
 
 
-def test_a_watch_is_hastened() -> None:
+def test_a_task_is_polled_now() -> None:
     s = schedule()
-    watch = add(s, due=50.0)
-    s.poll_now(watch, 7.0)
-    assert (watch.due_at, s.next_wake()) == (7.0, 7.0)
-    s.poll_now(watch, 8.0)
-    assert watch.due_at == 7.0
+    polled = add(s, due=50.0)
+    s.poll_now(polled, 7.0)
+    assert (polled.due_at, s.next_wake()) == (7.0, 7.0)
+    s.poll_now(polled, 8.0)
+    assert polled.due_at == 7.0
     one(s, 8.0)
-    s.poll_now(watch, 5.0)
-    assert watch.due_at == 7.0
+    s.poll_now(polled, 5.0)
+    assert polled.due_at == 7.0
     assert s.next_wake() is None
 
 
-def test_an_event_moves_the_look() -> None:
+def test_an_event_moves_the_poll() -> None:
     s = schedule(webhook_factor=3.0)
     a, b = add(s, "a", due=50.0, webhook_id="h"), add(s, "b", due=50.0, webhook_id="h")
     other = add(s, "c", due=50.0, webhook_id="x")
@@ -793,40 +824,40 @@ def test_an_event_moves_the_look() -> None:
     s.webhook_event("unknown", 7.0)
     assert [(w.due_at, w.hinted, w.hinted_poll_at) for w in (a, b)] == [(7.0, True, 7.0)] * 2
     assert (other.due_at, other.hinted, other.hinted_poll_at) == (50.0, False, float("-inf"))
-    assert (s._missed_events, s._ends_without_event, lane(s, DETAIL).webhook_backed_count) == (
+    assert (s._missed_events, s._ends_without_event, queue(s, DETAIL).webhook_backed_count) == (
         0,
         {},
         1,
     )
     s.webhook_event("h", 8.0)
-    assert (a.due_at, lane(s, DETAIL).webhook_backed_count) == (7.0, 1)
+    assert (a.due_at, queue(s, DETAIL).webhook_backed_count) == (7.0, 1)
     assert s.next_wake() == 7.0
 
 
 def test_a_second_event_waits_for_the_interval() -> None:
     s = schedule()
-    watch = add(s, due=50.0)
-    s.poll_early(watch, 7.0)
-    s.record_unfinished(watch, one(s, 7.0), 7.5)
-    watch.due_at = 50.0
-    lane(s, DETAIL).push(watch)
-    s.poll_early(watch, 9.0)
-    assert (watch.due_at, watch.hinted_poll_at) == (17.0, 7.0)
-    s.poll_early(watch, 17.0)
-    assert watch.hinted_poll_at == 17.0
+    polled = add(s, due=50.0)
+    s.poll_early(polled, 7.0)
+    s.record_unfinished(polled, one(s, 7.0), 7.5)
+    polled.due_at = 50.0
+    queue(s, DETAIL).push(polled)
+    s.poll_early(polled, 9.0)
+    assert (polled.due_at, polled.hinted_poll_at) == (17.0, 7.0)
+    s.poll_early(polled, 17.0)
+    assert polled.hinted_poll_at == 17.0
 
 
-def test_an_event_during_a_look_asks_for_another() -> None:
+def test_an_event_during_a_poll_causes_another_poll() -> None:
     s = schedule()
-    watch = add(s)
-    look = one(s, 0.0)
-    s.poll_early(watch, 1.0)
-    s.poll_early(watch, 2.0)
-    assert watch.poll_again_at == 1.0
-    s.record_unfinished(watch, look, 3.0)
-    assert (watch.due_at, watch.poll_again_at) == (1.0, NEVER)
-    s.record_unfinished(watch, one(s, 3.0), 3.0)
-    assert watch.due_at == 13.0
+    polled = add(s)
+    request = one(s, 0.0)
+    s.poll_early(polled, 1.0)
+    s.poll_early(polled, 2.0)
+    assert polled.poll_again_at == 1.0
+    s.record_unfinished(polled, request, 3.0)
+    assert (polled.due_at, polled.poll_again_at) == (1.0, NEVER)
+    s.record_unfinished(polled, one(s, 3.0), 3.0)
+    assert polled.due_at == 13.0
 
 
 def test_an_event_where_the_shared_call_shows_no_ends() -> None:
@@ -843,9 +874,9 @@ def test_an_event_where_the_shared_call_shows_no_ends() -> None:
 def test_ends_without_events_are_counted() -> None:
     s = schedule(webhook_factor=3.0)
     for n in range(MAX_MISSED_EVENTS):
-        watch = add(s, f"t{n}", now=0.0, due=1.0, webhook_id=f"h{n}")
-        assert s.record_end(watch, 5.0) is False
-        assert watch.dropped
+        polled = add(s, f"t{n}", now=0.0, due=1.0, webhook_id=f"h{n}")
+        assert s.record_end(polled, 5.0) is False
+        assert polled.dropped
         assert s._ends_without_event[f"h{n}"] == 5.0
     assert s._missed_events == 0
     late = [add(s, f"u{n}", now=0.0, due=0.0, webhook_id=f"g{n}") for n in range(2)]
@@ -857,13 +888,13 @@ def test_ends_without_events_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"webhook_id": None}, {"hinted": True}, {"due": 0.0}, {"of": None, "rarity": 1.0}]
+    "values", [{"webhook_id": None}, {"hinted": True}, {"due": 0.0}, {"of": None, "factor": 1.0}]
 )
 def test_some_ends_prove_nothing(values: dict[str, Any]) -> None:
-    s = schedule(webhook_factor=values.pop("rarity", 3.0))
+    s = schedule(webhook_factor=values.pop("factor", 3.0))
     values.pop("of", None)
-    watch = add(s, **{"due": 1.0, "webhook_id": "h", **values})
-    assert s.record_end(watch, 5.0) is False
+    polled = add(s, **{"due": 1.0, "webhook_id": "h", **values})
+    assert s.record_end(polled, 5.0) is False
     assert s._ends_without_event == {}
 
 
@@ -877,14 +908,14 @@ def test_only_the_old_ones_are_counted() -> None:
     assert s._missed_events == MAX_MISSED_EVENTS + 1
 
 
-def test_another_client_looks_at_it() -> None:
+def test_another_client_polls_it() -> None:
     s = schedule()
     a, b = many(s, 2, BATCH)
     s._set_needs_detail(a, True)
     s.delegate(a, 3.0)
     assert (a.delegated, a.needs_detail, a.due_at) == (True, False, 3.0 + DELEGATED_POLL_INTERVAL)
     s.delegate(a, 4.0)
-    assert (lane(s, BATCH).delegated_count, lane(s, BATCH).needs_detail_count, a.due_at) == (
+    assert (queue(s, BATCH).delegated_count, queue(s, BATCH).needs_detail_count, a.due_at) == (
         1,
         0,
         4.0 + DELEGATED_POLL_INTERVAL,
@@ -905,31 +936,31 @@ def test_another_client_looks_at_it() -> None:
     assert (a.last_success_at, a.due_at) == (6.0, 6.0 + DELEGATED_POLL_INTERVAL)
     s.reclaim(a, 8.0)
     s.reclaim(a, 9.0)
-    assert (a.delegated, a.due_at, lane(s, BATCH).delegated_count) == (False, 8.0, 0)
+    assert (a.delegated, a.due_at, queue(s, BATCH).delegated_count) == (False, 8.0, 0)
     assert s.next_wake() == 8.0
     assert b.in_flight
 
 
 def test_what_is_in_flight_is_not_moved() -> None:
     s = schedule()
-    watch = add(s)
+    polled = add(s)
     one(s, 0.0)
-    s.delegate(watch, 5.0)
-    s.reclaim(watch, 6.0)
-    assert (watch.due_at, s.next_wake()) == (0.0, None)
+    s.delegate(polled, 5.0)
+    s.reclaim(polled, 6.0)
+    assert (polled.due_at, s.next_wake()) == (0.0, None)
 
 
 def test_what_is_dropped_comes_back_by_nothing() -> None:
     s = schedule()
     a, b = many(s, 2, BATCH)
-    look = one(s, 0.0)
+    request = one(s, 0.0)
     s.drop(a)
-    s.request_failed(look, ERROR, 1.0)
-    s.record_unfinished(a, look, 1.0)
+    s.request_failed(request, ERROR, 1.0)
+    s.record_unfinished(a, request, 1.0)
     s._set_needs_detail(a, True)
     s._poll_by_detail(a, 1.0)
-    s.record_inconclusive(a, look, 1.0)
-    assert (lane(s, BATCH).needs_detail_count, list(s), a.in_flight) == (0, [b], True)
+    s.record_inconclusive(a, request, 1.0)
+    assert (queue(s, BATCH).needs_detail_count, list(s), a.in_flight) == (0, [b], True)
     assert s.next_wake() == b.due_at
 
 

@@ -64,7 +64,7 @@ def test_records_in_every_shape_are_a_start(data: Any, ids: list[str]) -> None:
         ({"success": True, "failed_message": "no"}, "no"),
     ],
 )
-def test_refusals_tell_their_reason(data: Any, reason: str) -> None:
+def test_refusals_contain_their_reason(data: Any, reason: str) -> None:
     """A response that says there is no task is a refusal, with the service's reason."""
     assert read_start_response(DUBBING, data) == StartRefusal(reason)
 
@@ -130,7 +130,7 @@ def test_everything_else_is_an_unknown_outcome(data: Any) -> None:
         (None, None),
     ],
 )
-def test_totals_are_told_or_unknown(data: Any, total: int | None) -> None:
+def test_total_counts_are_read_or_unknown(data: Any, total: int | None) -> None:
     """count or total, whole and not negative; else unknown."""
     assert read_total_count(data) == total
 
@@ -226,7 +226,7 @@ def test_the_models_do_not_drift_from_the_samples(
     assert [o.url for o in record.outputs] == ([sample["result_url"]] if known else [])
 
 
-def test_drift_is_told() -> None:
+def test_drift_is_reported() -> None:
     """The detector sees a new field, a changed type and a missing field."""
     sample = DUBBING_SAMPLE | {"newer": 1, "duration": "51 s"}
     del sample["user_id"]

@@ -40,7 +40,7 @@ def test_whole_numbers(value: Any, number: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "coins"),
+    ("value", "coins"),
     [
         *[(0, 0), (7, 7), (7.0, 7), (2.1, 3), ("7", 7), (-0.0, 0), (MAX_PRICE, MAX_PRICE)],
         *[("2.5", 3), (" 7 ", 7), ("0" * 39 + "7", 7), ("0" * 40 + "7", None)],
@@ -50,8 +50,8 @@ def test_whole_numbers(value: Any, number: int | None) -> None:
     ],
     ids=repr,
 )
-def test_a_price_is_whole_coins_or_none(told: Any, coins: int | None) -> None:
-    made = parse_price(told)
+def test_a_price_is_whole_coins_or_none(value: Any, coins: int | None) -> None:
+    made = parse_price(value)
     assert made == coins
     assert made is None or type(made) is int
 

@@ -106,14 +106,14 @@ def test_a_secret_must_be_there_and_long() -> None:
         assert "short-one" not in str(caught.value)
 
 
-def test_events_are_news_once_in_a_while() -> None:
-    heard = RecentEvents(max_events=3)
-    assert heard.record("a", 1.0, 2.0)
-    assert not heard.record("a", 2.9, 2.0)
-    assert heard.last_received_at("a") == 1.0
-    assert heard.record("a", 3.0, 2.0)
+def test_an_event_counts_once_per_interval() -> None:
+    events = RecentEvents(max_events=3)
+    assert events.record("a", 1.0, 2.0)
+    assert not events.record("a", 2.9, 2.0)
+    assert events.last_received_at("a") == 1.0
+    assert events.record("a", 3.0, 2.0)
     for n, hook in enumerate("bcd"):
-        assert heard.record(hook, 4.0 + n, 2.0)
-    assert heard.last_received_at("a") is None
-    assert [heard.last_received_at(hook) for hook in "bcd"] == [4.0, 5.0, 6.0]
-    assert heard.last_received_at(None) is None
+        assert events.record(hook, 4.0 + n, 2.0)
+    assert events.last_received_at("a") is None
+    assert [events.last_received_at(hook) for hook in "bcd"] == [4.0, 5.0, 6.0]
+    assert events.last_received_at(None) is None

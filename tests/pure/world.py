@@ -60,9 +60,9 @@ class Refused(Exception):
 Answer = Callable[["World", PollRequest], set[str]]
 
 
-def all_shown(world: "World", look: PollRequest) -> set[str]:
+def all_shown(world: "World", request: PollRequest) -> set[str]:
     """Answer with every requested id."""
-    return {watch.id for watch in look.polled_tasks}
+    return {polled.id for polled in request.polled_tasks}
 
 
 @define(eq=False)
@@ -74,14 +74,14 @@ class World:
     latency: Callable[[], float] = lambda: 0.2
     ends: dict[str, float] = field(factory=dict)
     now: float = 0.0
-    looks: list[tuple[float, PollMode, tuple[str, ...]]] = field(factory=list)
+    polls: list[tuple[float, PollMode, tuple[str, ...]]] = field(factory=list)
     delays: list[float] = field(factory=list)
-    distrusted: int = 0
+    distrust_count: int = 0
     """How often webhook events have proved unreliable."""
     given_up: dict[str, float] = field(factory=dict)
     gaps: list[tuple[float, float]] = field(factory=list)
     widest: float = 0.0
-    _flying: Counter[str] = field(factory=Counter)
+    _in_flight: Counter[str] = field(factory=Counter)
     _planned: dict[str, float] = field(factory=dict)
     _events: list[tuple[float, int, Callable[[], None]]] = field(factory=list)
     _order: int = 0
@@ -99,16 +99,16 @@ class World:
         due: float | None = None,
         hook: str | None = None,
     ) -> PolledTask:
-        """Begin to watch a task now."""
+        """Start polling a task now."""
         due = self.now if due is None else due
-        watch = self.schedule.add(of, id, now=self.now, due_at=due, webhook_id=hook)
+        polled = self.schedule.add(of, id, now=self.now, due_at=due, webhook_id=hook)
         self._planned[id] = due
-        return watch
+        return polled
 
-    def drop(self, watch: PolledTask) -> None:
-        """Stop watching a task."""
-        self.schedule.drop(watch)
-        self._planned.pop(watch.id, None)
+    def drop(self, polled: PolledTask) -> None:
+        """Stop polling a task."""
+        self.schedule.drop(polled)
+        self._planned.pop(polled.id, None)
 
     def run(self, until: float) -> None:
         """Advance the virtual time."""
@@ -123,66 +123,72 @@ class World:
             while self._events and self._events[0][0] <= self.now:
                 heapq.heappop(self._events)[2]()
             self.widest = max(self.widest, self.schedule.interval())
-            for look in self.schedule.plan(self.now):
-                self._send(look)
+            for request in self.schedule.plan(self.now):
+                self._send(request)
             left = self.schedule.next_wake()
             assert left is None or left > self.now
 
     def calls(self, since: float = 0.0) -> list[tuple[float, PollMode, tuple[str, ...]]]:
         """Return the requests made from an instant on."""
-        return [look for look in self.looks if look[0] >= since]
+        return [request for request in self.polls if request[0] >= since]
 
-    def _send(self, look: PollRequest) -> None:
-        assert look.polled_tasks
-        assert look.planned_at == self.now
-        assert len(look.polled_tasks) == 1 or look.mode is not PollMode.DETAIL
-        assert len(look.polled_tasks) <= look.kind.max_batch_size or look.mode is not PollMode.BATCH
-        for watch in look.polled_tasks:
-            assert not watch.dropped
-            assert watch.in_flight
-            assert self.schedule.get(look.kind, watch.id) is watch
-            self._flying[watch.id] += 1
-            assert self._flying[watch.id] == 1
-            self.gaps.append((self.now - self._planned[watch.id], self.now))
-            self._planned[watch.id] = self.now
-        self.looks.append((self.now, look.mode, tuple(w.id for w in look.polled_tasks)))
-        self.at(self.now + self.latency(), lambda: self._answered(look))
+    def _send(self, request: PollRequest) -> None:
+        assert request.polled_tasks
+        assert request.planned_at == self.now
+        assert len(request.polled_tasks) == 1 or request.mode is not PollMode.DETAIL
+        assert (
+            len(request.polled_tasks) <= request.kind.max_batch_size
+            or request.mode is not PollMode.BATCH
+        )
+        for polled in request.polled_tasks:
+            assert not polled.dropped
+            assert polled.in_flight
+            assert self.schedule.get(request.kind, polled.id) is polled
+            self._in_flight[polled.id] += 1
+            assert self._in_flight[polled.id] == 1
+            self.gaps.append((self.now - self._planned[polled.id], self.now))
+            self._planned[polled.id] = self.now
+        self.polls.append((self.now, request.mode, tuple(w.id for w in request.polled_tasks)))
+        self.at(self.now + self.latency(), lambda: self._answered(request))
 
-    def _answered(self, look: PollRequest) -> None:
-        self._flying.subtract([watch.id for watch in look.polled_tasks])
+    def _answered(self, request: PollRequest) -> None:
+        self._in_flight.subtract([polled.id for polled in request.polled_tasks])
         try:
-            shown = self.answer(self, look)
+            shown = self.answer(self, request)
         except FailedCall:
-            self.schedule.request_failed(look, A2EError("failed"), self.now)
+            self.schedule.request_failed(request, A2EError("failed"), self.now)
             return
         except Refused:
-            self._refused(look)
+            self._refused(request)
             return
-        self.schedule.request_succeeded(look, self.now)
-        for watch in look.polled_tasks:
-            if watch.dropped:
+        self.schedule.request_succeeded(request, self.now)
+        for polled in request.polled_tasks:
+            if polled.dropped:
                 continue
-            if watch.id not in shown:
-                if self.schedule.record_absent(watch, look, self.now) is MissOutcome.GIVE_UP:
-                    self._over(watch)
-            elif self.ends.get(watch.id, float("inf")) <= look.planned_at:
-                self.delays.append(self.now - self.ends[watch.id])
-                self.distrusted += self.schedule.record_end(watch, self.now)
-                self._planned.pop(watch.id, None)
+            if polled.id not in shown:
+                if self.schedule.record_absent(polled, request, self.now) is MissOutcome.GIVE_UP:
+                    self._over(polled)
+            elif self.ends.get(polled.id, float("inf")) <= request.planned_at:
+                self.delays.append(self.now - self.ends[polled.id])
+                self.distrust_count += self.schedule.record_end(polled, self.now)
+                self._planned.pop(polled.id, None)
             else:
-                self.schedule.record_unfinished(watch, look, self.now)
+                self.schedule.record_unfinished(polled, request, self.now)
 
-    def _refused(self, look: PollRequest) -> None:
-        if look.mode is not PollMode.DETAIL and (len(look.polled_tasks) > 1 or look.kind.detail):
-            self.schedule.split(look)
-        elif (
-            self.schedule.record_absent(look.polled_tasks[0], look, self.now) is MissOutcome.GIVE_UP
+    def _refused(self, request: PollRequest) -> None:
+        if request.mode is not PollMode.DETAIL and (
+            len(request.polled_tasks) > 1 or request.kind.detail
         ):
-            self._over(look.polled_tasks[0])
+            self.schedule.split(request)
+        elif (
+            self.schedule.record_absent(request.polled_tasks[0], request, self.now)
+            is MissOutcome.GIVE_UP
+        ):
+            self._over(request.polled_tasks[0])
 
-    def _over(self, watch: PolledTask) -> None:
-        self.given_up[watch.id] = self.now
-        self.drop(watch)
+    def _over(self, polled: PolledTask) -> None:
+        self.given_up[polled.id] = self.now
+        self.drop(polled)
 
 
 def world(answer: Answer = all_shown, *, seed: int = 0, **options: Any) -> World:

@@ -97,7 +97,7 @@ async def test_calls_are_counted_by_role_and_kind(api: Api) -> None:
     assert api.sandbox.transfers == {"upload": 1}
 
 
-async def test_tasks_and_charges_tell_what_was_asked(api: Api) -> None:
+async def test_tasks_and_charges_contain_the_request(api: Api) -> None:
     record = await api.start("image_to_video")
     (view,) = api.sandbox.tasks
     assert (view.id, view.kind, view.body) == (record["_id"], "image_to_video", IMAGE)

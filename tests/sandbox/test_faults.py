@@ -125,8 +125,8 @@ async def test_fail(api: Api) -> None:
     record = (await start(api, "talking_video")).data
     api.sandbox.advance(100)
     done = (await api.detail("talking_video", record["_id"])).data
-    told = (done["current_status"], done["failed_message"], done["failed_code"])
-    assert told == ("failed", "no face", "E7")
+    failure = (done["current_status"], done["failed_message"], done["failed_code"])
+    assert failure == ("failed", "no face", "E7")
 
 
 async def test_list_lag(api: Api) -> None:

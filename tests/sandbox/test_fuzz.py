@@ -198,18 +198,20 @@ def _small(schema: Schema) -> Schema:
 def check(answer: SandboxResponse) -> None:
     """Assert that a response is an envelope with a result or a reason."""
     assert answer.status < 500
-    told = json.loads(json_bytes(answer.body), parse_constant=pytest.fail)
-    assert len(told["trace_id"]) == 36
-    if answer.status < 300 and told["code"] == 0:
-        assert "data" in told
+    decoded = json.loads(json_bytes(answer.body), parse_constant=pytest.fail)
+    assert len(decoded["trace_id"]) == 36
+    if answer.status < 300 and decoded["code"] == 0:
+        assert "data" in decoded
         return
-    assert told["code"] != 0
-    reason = told.get("message") or told.get("msg")
+    assert decoded["code"] != 0
+    reason = decoded.get("message") or decoded.get("msg")
     assert isinstance(reason, str)
     assert reason
-    if "errors" in told:
-        assert all(set(item) == {"field", "message"} and item["message"] for item in told["errors"])
-        assert told["errors"]
+    if "errors" in decoded:
+        assert all(
+            set(item) == {"field", "message"} and item["message"] for item in decoded["errors"]
+        )
+        assert decoded["errors"]
 
 
 def name_of(operation: Operation) -> str:

@@ -341,8 +341,8 @@ async def test_webhooks_only_where_the_kind_takes_them() -> None:
         async with asyncio.timeout(10):
             while len(sandbox.webhooks) < len(ALL) - 3:
                 await asyncio.sleep(0.02)
-        told = {delivery.kind for delivery in sandbox.webhooks}
-    assert set(ALL) - told == {"face_swap_preview", "photobook", "video_twin"}
+        kinds = {delivery.kind for delivery in sandbox.webhooks}
+    assert set(ALL) - kinds == {"face_swap_preview", "photobook", "video_twin"}
 
 
 @pytest.mark.parametrize("kind", ALL)

@@ -70,7 +70,7 @@ def test_fixture_takes_options_from_a_marker(a2e_sandbox: Sandbox) -> None:
     assert call(a2e_sandbox.base_url, "/api/v1/user/remainingCoins", token="other")
 
 
-def test_a_port_in_use_is_told_in_both_forms() -> None:
+def test_a_port_in_use_is_reported_in_both_forms() -> None:
     with Sandbox() as sandbox:
         port = int(sandbox.base_url.rsplit(":", 1)[1])
         with pytest.raises(OSError, match=str(port)), Sandbox(port=port):
@@ -173,8 +173,8 @@ def test_process_with_control_routes(number: signal.Signals) -> None:
 
 
 def _control(base: str) -> Any:
-    told = call(base, "/__sandbox__/faults", {"fault": "stuck", "kind": "dubbing"})
-    assert told["pending"] == ["stuck"]
+    reply = call(base, "/__sandbox__/faults", {"fault": "stuck", "kind": "dubbing"})
+    assert reply["pending"] == ["stuck"]
     for path, body in (
         ("faults", {"fault": "_add"}),
         ("faults", {"fault": "stuck", "color": 1}),
@@ -233,8 +233,8 @@ async def test_webhooks_are_delivered_once(tmp_path: Path) -> None:
         await asyncio.sleep(0.3)
         assert [delivery.status for delivery in sandbox.webhooks] == [500, 500]
     await runner.cleanup()
-    told = {body["data"]["_id"]: (token, body["event"]) for token, body in got}
-    assert told == {
+    received = {body["data"]["_id"]: (token, body["event"]) for token, body in got}
+    assert received == {
         good["_id"]: ("mine", "task.completed"),
         bad["_id"]: ("mine", "task.failed"),
     }

@@ -111,7 +111,7 @@ def _step(world: World, action: tuple[str, Any, int], ids: list[tuple[str, str]]
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(ACTIONS, max_size=40), st.integers(0, 5))
-def test_books_balance_and_statuses_only_move_forward(
+def test_the_ledger_balances_and_statuses_only_move_forward(
     actions: list[tuple[str, Any, int]], seed: int
 ) -> None:
     world, ids = World(seed), list[tuple[str, str]]()
@@ -143,11 +143,11 @@ def test_batch_detail_answers_a_subset_that_agrees_with_detail(
             world.send("POST", STARTS[kind], BODIES[kind])
     known = [*world.service.tasks, *(f"{number:024x}" for number in range(6))]
     world.wait(wait)
-    asked = [known[pick] for pick in picks]
+    ids = [known[pick] for pick in picks]
     for kind, path in BATCH.items():
-        rows = world.send("POST", path, {"ids": asked}).data
+        rows = world.send("POST", path, {"ids": ids}).data
         own = {task.id for task in world.service.tasks.values() if task.kind.name == kind}
-        assert {row["_id"] for row in rows} == set(asked) & own
+        assert {row["_id"] for row in rows} == set(ids) & own
         assert len(rows) == len({row["_id"] for row in rows})
         for row in rows:
             path = detail_path(kind, row["_id"])
@@ -196,16 +196,16 @@ def test_among_ten_thousand_tasks_each_costs_what_the_first_did() -> None:
     def start() -> None:
         world.send("POST", STARTS["talking_video"], BODIES["talking_video"])
 
-    def look(ids: list[str]) -> None:
+    def read(ids: list[str]) -> None:
         assert len(world.send("POST", BATCH["talking_video"], {"ids": ids}).data) == 200
 
     for _ in range(200):
         start()
     first = list(world.service.tasks)
-    alone = lines(start), lines(lambda: look(first))
+    alone = lines(start), lines(lambda: read(first))
     for _ in range(10_000):
         start()
     last = list(world.service.tasks)[-200:]
-    among = lines(start), lines(lambda: look(last))
+    among = lines(start), lines(lambda: read(last))
     assert among[0] < 1.2 * alone[0]
     assert among[1] < 1.2 * alone[1]

@@ -83,8 +83,8 @@ async def test_upload_refusals(api: Api) -> None:
     assert await put(chunks()) == 411
     assert not api.sandbox.leaks
     assert await put(Authorization="Bearer sandbox-key") == 403
-    told = [(leak.method, leak.path.rsplit("/", 1)[1]) for leak in api.sandbox.leaks]
-    assert told == [("PUT", "a.png")]
+    leaks = [(leak.method, leak.path.rsplit("/", 1)[1]) for leak in api.sandbox.leaks]
+    assert leaks == [("PUT", "a.png")]
     assert "sandbox-key" not in repr(api.sandbox.leaks)
     api.sandbox.advance(62)
     assert await put() == 403
@@ -127,7 +127,7 @@ async def test_ranges_etag_and_head(api: Api) -> None:
     assert (await part("bytes=0-1,4-5"))[0] == 200
 
 
-async def test_results_expire_and_are_signed_anew(api: Api) -> None:
+async def test_results_expire_and_are_signed_again(api: Api) -> None:
     record = await finished(api, "dubbing")
     url = record["result_url"]
     assert (await api.fetch("GET", url)).status == 200

@@ -79,7 +79,7 @@ async def test_dubbing_pending_is_misspelt_now_and_then(api: Api) -> None:
         ("image_to_video", {"number_of_images": 9}, "number_of_images"),
     ],
 )
-async def test_invalid_start_is_told_by_field(
+async def test_an_invalid_start_is_reported_by_field(
     api: Api, kind: str, change: dict[str, Any], field: str
 ) -> None:
     body = {name: value for name, value in {**BODIES[kind], **change}.items() if value is not ...}

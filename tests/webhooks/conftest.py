@@ -114,7 +114,7 @@ def token_of(sandbox: Sandbox, place: int = -1) -> str:
     return sent
 
 
-def looks(sandbox: Sandbox) -> int:
+def poll_count(sandbox: Sandbox) -> int:
     """Return the number of status requests."""
     roles = ("detail", "batch_detail", "list", "list_processing")
     return sum(count for (role, _), count in sandbox.calls.items() if role in roles)

@@ -11,7 +11,18 @@ from a2e_async._core.webhooks.tokens import make_token
 from a2e_async.errors import ConfigurationError, InvalidRequest, TaskFailed
 from a2e_async.sandbox import Sandbox
 
-from .conftest import DUB, KEY, LATER, SECRET, Door, MakeClient, looks, token_of, until, waiting
+from .conftest import (
+    DUB,
+    KEY,
+    LATER,
+    SECRET,
+    Door,
+    MakeClient,
+    poll_count,
+    token_of,
+    until,
+    waiting,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -23,18 +34,18 @@ async def test_an_event_ends_the_wait(a2e: A2E, sandbox: Sandbox, door: Door) ->
     sandbox.advance(4000)
     record = await asyncio.wait_for(wait, 50)
     assert record.status is Status.SUCCEEDED
-    assert looks(sandbox) == 1
+    assert poll_count(sandbox) == 1
     await until(lambda: door.answers == [204])
     assert (a2e.webhooks.received, a2e.webhooks.refused) == (1, 0)
 
 
-async def test_a_failure_is_told_as_well(a2e: A2E, sandbox: Sandbox) -> None:
+async def test_a_failure_causes_a_poll_as_well(a2e: A2E, sandbox: Sandbox) -> None:
     sandbox.faults.fail("dubbing", "no speech found")
     wait = await waiting(a2e, await a2e.dubbing.start(**DUB))
     sandbox.advance(4000)
     with pytest.raises(TaskFailed, match="no speech found"):
         await asyncio.wait_for(wait, 50)
-    assert looks(sandbox) == 1
+    assert poll_count(sandbox) == 1
 
 
 async def test_a_start_of_several_tasks(a2e: A2E, sandbox: Sandbox) -> None:
@@ -44,7 +55,7 @@ async def test_a_start_of_several_tasks(a2e: A2E, sandbox: Sandbox) -> None:
     wait = await waiting(a2e, task)
     sandbox.advance(4000)
     assert len((await asyncio.wait_for(wait, 50)).outputs) == 2
-    assert looks(sandbox) <= 2
+    assert poll_count(sandbox) <= 2
 
 
 async def test_twice_is_once(a2e: A2E, sandbox: Sandbox, door: Door) -> None:
@@ -55,7 +66,7 @@ async def test_twice_is_once(a2e: A2E, sandbox: Sandbox, door: Door) -> None:
     await until(lambda: len(door.answers) == 5)
     await asyncio.sleep(0.05)
     assert door.answers == [204] * 5
-    assert looks(sandbox) == 1
+    assert poll_count(sandbox) == 1
 
 
 async def test_a_forged_event_costs_nothing(a2e: A2E, sandbox: Sandbox, door: Door) -> None:
@@ -67,7 +78,7 @@ async def test_a_forged_event_costs_nothing(a2e: A2E, sandbox: Sandbox, door: Do
     await asyncio.sleep(0.05)
     assert door.answers == [401]
     assert not wait.done()
-    assert looks(sandbox) == 0
+    assert poll_count(sandbox) == 0
     wait.cancel()
 
 
@@ -83,14 +94,14 @@ async def test_a_lost_event_costs_a_delay(
     assert not door.answers
 
 
-async def test_an_early_event_costs_a_look(
+async def test_an_early_event_costs_one_poll(
     make_client: MakeClient, sandbox: Sandbox, door: Door
 ) -> None:
     """The task is still running: the wait continues at the normal interval."""
     sandbox.faults.early_webhook()
     door.client = a2e = make_client(webhook_url=door.url, poll_interval=0.3)
     wait = await waiting(a2e, await a2e.dubbing.start(**DUB))
-    await until(lambda: looks(sandbox) == 1)
+    await until(lambda: poll_count(sandbox) == 1)
     assert door.answers == [204]
     assert not wait.done()
     sandbox.faults.drop_webhook()
@@ -111,18 +122,18 @@ async def test_an_event_may_overtake_the_starts_answer(
     task = await starting
     assert not task.done, "the answer is of before the end"
     assert (await task.wait(timeout=50)).status is Status.SUCCEEDED
-    assert looks(sandbox) == 1
+    assert poll_count(sandbox) == 1
 
 
 async def test_an_event_of_a_start_whose_answer_is_lost(a2e: A2E, sandbox: Sandbox) -> None:
     """Once the start is found by its name, waiting works as for any other start."""
     sandbox.faults.drop_after_accept("dubbing")
     task = await a2e.dubbing.start(**DUB)
-    before = looks(sandbox)
+    before = poll_count(sandbox)
     wait = await waiting(a2e, task)
     sandbox.advance(4000)
     await asyncio.wait_for(wait, 50)
-    assert looks(sandbox) == before + 1
+    assert poll_count(sandbox) == before + 1
     assert len(sandbox.ledger.starts()) == 1
 
 
@@ -131,7 +142,7 @@ async def test_an_event_before_anybody_waits(a2e: A2E, sandbox: Sandbox, door: D
     task = await a2e.dubbing.start(**DUB)
     sandbox.advance(4000)
     await until(lambda: door.answers == [204])
-    assert looks(sandbox) == 0
+    assert poll_count(sandbox) == 0
     assert (await task.wait(timeout=50)).status is Status.SUCCEEDED
 
 
@@ -149,7 +160,7 @@ async def test_a_replayed_event_is_no_lever(
         assert take(hook)
         await asyncio.sleep(0.001)
     passed = asyncio.get_running_loop().time() - begun
-    assert looks(sandbox) <= 2 + 2 * passed / 0.5
+    assert poll_count(sandbox) <= 2 + 2 * passed / 0.5
     assert not wait.done()
     wait.cancel()
 
@@ -165,7 +176,7 @@ async def test_each_wait_after_an_event_is_no_lever_either(
         wait = await waiting(a2e, task)
         await asyncio.sleep(0.05)
         wait.cancel()
-    assert looks(sandbox) == 1
+    assert poll_count(sandbox) == 1
 
 
 async def test_kinds_without_webhooks_keep_their_interval(
@@ -186,7 +197,7 @@ async def test_without_a_webhook_nothing_is_sent(make_client: MakeClient, sandbo
             get()
 
 
-async def test_events_that_never_come_are_told_of(
+async def test_events_that_never_come_are_reported(
     make_client: MakeClient,
     sandbox: Sandbox,
     door: Door,
@@ -243,7 +254,7 @@ async def test_a_key_stays_the_same_with_and_without(
     assert len(sandbox.ledger.starts()) == 1
 
 
-async def test_a_missing_secret_is_told_before_anything_is_sent(
+async def test_a_missing_secret_is_reported_before_anything_is_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("A2E_WEBHOOK_SECRET")

@@ -16,7 +16,7 @@ from a2e_async._core.journal.sqlite import SqliteJournal
 from a2e_async.errors import JournalError, StartOutcomeUnknown
 from a2e_async.sandbox import Sandbox
 
-from .conftest import DUB, KEY, Door, MakeClient, looks, token_of, until, waiting
+from .conftest import DUB, KEY, Door, MakeClient, poll_count, token_of, until, waiting
 
 Shared = Callable[..., A2E]
 
@@ -40,7 +40,7 @@ async def test_an_event_wakes_the_wait_of_another_client(
     sandbox.advance(4000)
     assert (await asyncio.wait_for(wait, 50)).status is Status.SUCCEEDED
     assert door.answers == [204]
-    assert looks(sandbox) == 1
+    assert poll_count(sandbox) == 1
 
 
 async def test_an_event_reaches_another_client_before_its_start_is_answered(
@@ -52,29 +52,31 @@ async def test_an_event_reaches_another_client_before_its_start_is_answered(
     starting = asyncio.ensure_future(starter.dubbing.start(**DUB))
     await until(sandbox.ledger.starts)
     sandbox.advance(4000)
-    heard = starter._components.poller.wakeups._recent_events
-    await until(lambda: heard.last_received_at(token_of(sandbox).partition(".")[0]) is not None)
+    recent_events = starter._components.poller.wakeups._recent_events
+    await until(
+        lambda: recent_events.last_received_at(token_of(sandbox).partition(".")[0]) is not None
+    )
     ((entry,), _) = await reader.entries()
     assert (entry.state, entry.event_at is not None) == (State.INTENT, True)
     assert not starting.done()
     await (await starting).wait(timeout=50)
-    assert looks(sandbox) == 1
+    assert poll_count(sandbox) == 1
     await reader.aclose()
 
 
-async def test_an_end_that_another_saw_is_looked_at(
+async def test_an_end_that_another_client_saw_causes_a_poll(
     make_client: MakeClient, sandbox: Sandbox, journal: Path
 ) -> None:
     """Without webhooks: a client that polls often wakes one that polls rarely."""
     quick, slow = make_client(journal=journal, poll_interval=0.05), make_client(journal=journal)
     task = await quick.dubbing.start(**DUB)
     wait = await waiting(slow, slow.attach(task.ref))
-    await until(lambda: looks(sandbox) == 1)
+    await until(lambda: poll_count(sandbox) == 1)
     await asyncio.sleep(0.05)
     sandbox.advance(4000)
     await task
     assert (await asyncio.wait_for(wait, 50)).status is Status.SUCCEEDED
-    assert looks(sandbox) <= 3
+    assert poll_count(sandbox) <= 3
 
 
 async def test_a_task_attached_by_its_ref_is_woken_where_the_event_comes(
@@ -84,11 +86,11 @@ async def test_a_task_attached_by_its_ref_is_woken_where_the_event_comes(
     starter, door.client = shared(), shared()
     task = await starter.dubbing.start(**DUB)
     wait = await waiting(door.client, door.client.attach(task.ref))
-    await until(lambda: looks(sandbox) == 1)
+    await until(lambda: poll_count(sandbox) == 1)
     await asyncio.sleep(0.05)
     sandbox.advance(4000)
     assert (await asyncio.wait_for(wait, 50)).status is Status.SUCCEEDED
-    assert looks(sandbox) == 2
+    assert poll_count(sandbox) == 2
 
 
 async def test_tokens_outlive_a_restart(shared: Shared, sandbox: Sandbox, door: Door) -> None:
@@ -99,11 +101,11 @@ async def test_tokens_outlive_a_restart(shared: Shared, sandbox: Sandbox, door: 
     door.client = second = shared()
     (task,) = [task async for task in second.unfinished()]
     wait = await waiting(second, task)
-    await until(lambda: looks(sandbox) == 1)
+    await until(lambda: poll_count(sandbox) == 1)
     await asyncio.sleep(0.05)
     sandbox.advance(4000)
     assert (await asyncio.wait_for(wait, 50)).status is Status.SUCCEEDED
-    assert looks(sandbox) == 2
+    assert poll_count(sandbox) == 2
     assert task.meta == {"user": 5}
 
 
@@ -121,11 +123,11 @@ async def test_a_start_that_is_found_after_a_restart_keeps_its_token(
     door.client = second = shared()
     (task,) = [task async for task in second.unfinished()]
     assert task._webhook_token_id == token_of(sandbox).partition(".")[0]
-    before = looks(sandbox)
+    before = poll_count(sandbox)
     wait = await waiting(second, task)
     sandbox.advance(4000)
     await asyncio.wait_for(wait, 50)
-    assert looks(sandbox) == before + 1
+    assert poll_count(sandbox) == before + 1
     assert len(sandbox.ledger.starts()) == 1
 
 
@@ -144,15 +146,15 @@ async def test_replays_write_little(shared: Shared, sandbox: Sandbox, journal: P
     a2e = shared()
     await a2e.dubbing.start(**DUB)
     reader = SqliteJournal(journal)
-    told: list[Any] = []
-    reader.watch_all(told.append)
+    changes: list[Any] = []
+    reader.watch_all(changes.append)
     await reader.open()
     take = a2e.webhooks.app()._on_event
     for _ in range(1000):
         assert take(token_of(sandbox).partition(".")[0])
-    await until(lambda: told)
+    await until(lambda: changes)
     await asyncio.sleep(0.4)
-    assert len(told) == 1
+    assert len(changes) == 1
     await reader.aclose()
 
 
@@ -247,11 +249,11 @@ async def test_three_processes(sandbox: Sandbox, run: Start, free: int) -> None:
     waiter = run("wait", hook_url, ref)
     assert await line(waiter) in ("queued", "running")
     starter.kill()
-    before = looks(sandbox)
+    before = poll_count(sandbox)
     sandbox.advance(4000)
     assert await line(waiter) == "succeeded"
     assert await line(waiter) == "over dubbing"
-    assert looks(sandbox) == before + 1
+    assert poll_count(sandbox) == before + 1
     assert receiver.stdin is not None
     receiver.stdin.write("\n")
     receiver.stdin.flush()

@@ -168,7 +168,7 @@ class HttpDownload:
             try:
                 await self._request()
             except InvalidUrl as error:
-                await self._renewed(f"its URL is malformed: {error}", None, "cannot be fetched")
+                await self._renew_url(f"its URL is malformed: {error}", None, "cannot be fetched")
             except PERMANENT_ERRORS as error:
                 raise self.make_error(f"cannot be fetched: {_describe(error)}") from sanitize_cause(
                     error
@@ -224,35 +224,35 @@ class HttpDownload:
     async def _request(self) -> None:
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         # Without a validator nothing proves that the rest belongs to the same version.
-        asked = 0 if self._no_ranges or self.validator is None else self.received
-        if asked and self.validator is not None:
-            headers["Range"] = f"bytes={asked}-"
+        offset = 0 if self._no_ranges or self.validator is None else self.received
+        if offset and self.validator is not None:
+            headers["Range"] = f"bytes={offset}-"
             headers["If-Range"] = self.validator
         await self.acquire_slot()
         try:
             response = self._response = await self.files.get(self.output.url, headers)
-            await self._accept(response, asked)
+            await self._accept(response, offset)
         except BaseException:
             self.close()
             raise
         if not self.hold_slot:
             self._release_slot()
 
-    async def _accept(self, response: aiohttp.ClientResponse, asked: int) -> None:
+    async def _accept(self, response: aiohttp.ClientResponse, offset: int) -> None:
         status = response.status
-        if status in (200, 201, 203) or (status == 206 and not asked):
+        if status in (200, 201, 203) or (status == 206 and not offset):
             self._accept_full(response)
         elif status == 206:
-            self._accept_range(response, asked)
-        elif status == 416 and asked:
+            self._accept_range(response, offset)
+        elif status == 416 and offset:
             found = re.fullmatch(r"bytes\s+\*/(\d+)", response.headers.get("Content-Range", ""))
-            if found and int(found[1]) == asked and not self.encoded:
-                self.total = asked
+            if found and int(found[1]) == offset and not self.encoded:
+                self.total = offset
                 self._end()
             else:
-                self._changed("is now shorter than what was read of it")
+                self._restart_or_fail("is now shorter than what was read of it")
         elif 400 <= status < 500 and status not in TRANSIENT_STATUSES:
-            await self._renewed(await describe_refusal(response), status)
+            await self._renew_url(await describe_refusal(response), status)
         else:
             raise TransferInterrupted(f"HTTP {status}", retry_delay=retry_after_seconds(response))
 
@@ -286,10 +286,10 @@ class HttpDownload:
         self._head, self._checked = b"", False
         self._received_hash = None if self.can_restart or self.validator else hashlib.blake2b()
 
-    def _accept_range(self, response: aiohttp.ClientResponse, asked: int) -> None:
+    def _accept_range(self, response: aiohttp.ClientResponse, offset: int) -> None:
         found = _RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
         total = int(found[3]) if found and found[3] != "*" else None
-        if not found or int(found[1]) != asked or (total is None and self.total is None):
+        if not found or int(found[1]) != offset or (total is None and self.total is None):
             self._no_ranges = True  # this server mixes up ranges: do not request any more
             raise TransferInterrupted("the server sent a range that was not requested")
         if (
@@ -299,8 +299,8 @@ class HttpDownload:
             or (is_text_mime_type(_mime(response)) and self._never_text)
         ):
             self._no_ranges = True
-            self._changed("changed while it was being read")
-        self._position, self._protocol = asked, None
+            self._restart_or_fail("changed while it was being read")
+        self._position, self._protocol = offset, None
         self.total = self.total if total is None else total
 
     def _same_version(self, response: aiohttp.ClientResponse) -> bool:
@@ -332,17 +332,17 @@ class HttpDownload:
                 self._position += len(data)
                 fresh = self._position - self.received
                 if self._repeated_hash is not None:
-                    self._compare(data, fresh)
+                    self._verify_repeated_bytes(data, fresh)
                 if fresh <= 0:
                     continue  # received before: the server started from the beginning
                 self.received = self._position
                 if self.total is not None and self.received > self.total:
                     self._no_ranges = True
-                    self._changed(f"is longer than the {self.total:,} bytes announced")
+                    self._restart_or_fail(f"is longer than the {self.total:,} bytes announced")
                 if self.received > self._most_received:
                     self._most_received, self._failures = self.received, 0
                 if self.received - self._reported >= REPORT_EVERY:
-                    self._report()
+                    self._report_progress()
                 data = data[-fresh:] if fresh < len(data) else data
                 if self._received_hash is not None:
                     self._received_hash.update(data)
@@ -361,7 +361,7 @@ class HttpDownload:
         self._end()
         return b""
 
-    def _compare(self, data: bytes, fresh: int) -> None:
+    def _verify_repeated_bytes(self, data: bytes, fresh: int) -> None:
         """Check by hash that the bytes received again equal those received before."""
         self._repeated_hash.update(data[: len(data) - max(0, fresh)])
         if fresh >= 0:
@@ -432,8 +432,8 @@ class HttpDownload:
 
     # -- what happens between responses ------------------------------------------------------
 
-    def _changed(self, what: str) -> None:
-        """Start over if the reader can; raises in either case."""
+    def _restart_or_fail(self, what: str) -> None:
+        """Start over if the reader allows it. Raises `TransferInterrupted` or `TransferError`."""
         if not self.can_restart:
             raise self._changed_error()
         self._restart()
@@ -466,17 +466,17 @@ class HttpDownload:
         if self._rejections == 2 and self.renew is not None:
             self.output = await self.renew(self.output)
 
-    async def _renewed(
-        self, said: str, status: int | None, what: str = "is no longer available"
+    async def _renew_url(
+        self, refusal: str, status: int | None, what: str = "is no longer available"
     ) -> None:
         """Continue with a fresh URL. Raises `TransferError` if there is none."""
         self.close()
         self._expired_urls.add(self.output.url)
         if self.renew is None:
-            raise self.make_error(f"{what} ({said}). Get a fresh URL.", status)
+            raise self.make_error(f"{what} ({refusal}). Get a fresh URL.", status)
         if self._renewals >= MAX_RENEWALS:
             raise self.make_error(
-                f"{what}: {MAX_RENEWALS} fresh URLs were refused as well ({said}).", status
+                f"{what}: {MAX_RENEWALS} fresh URLs were refused as well ({refusal}).", status
             )
         if self._renewals:
             await self.files.back_off(self._renewals - 1)
@@ -484,8 +484,8 @@ class HttpDownload:
         fresh = await self.renew(self.output)
         if fresh.url in self._expired_urls:
             raise self.make_error(
-                f"{what}: the service returned the same URL again ({said}). It keeps results for "
-                "only a few days.",
+                f"{what}: the service returned the same URL again ({refusal}). It keeps results "
+                "for only a few days.",
                 status,
             )
         self.output = fresh
@@ -507,9 +507,9 @@ class HttpDownload:
         self._finished = True
         self._drop_response()  # the slot is held until the file is in its place
         if self._reported != self.received or not self.received:
-            self._report()
+            self._report_progress()
 
-    def _report(self) -> None:
+    def _report_progress(self) -> None:
         self._reported = self.received
         if (emit := self.files.emit) is not None:
             emit(Transfer(direction="down", name=self.name, done=self.received, total=self.total))

@@ -135,9 +135,9 @@ def _inspect(
     except (OSError, ValueError) as error:
         if isinstance(error, InvalidInput):
             raise
-        why = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or str(error)
         raise InvalidInput(
-            f"{shown} cannot be read: {why}. Give an existing file, bytes, or a URL that begins "
+            f"{shown} cannot be read: {reason}. Give an existing file, bytes, or a URL that begins "
             "with https://.",
             field=field,
         ) from (error if len(named) <= 200 else None)  # its text contains the whole path

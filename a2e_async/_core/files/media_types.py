@@ -356,8 +356,8 @@ def safe_filename(text: str, default: str = "file") -> str:
 
 def _shorten(stem: str, tail: str) -> str:
     stem = stem[: MAX_FILENAME_CHARS - len(tail)]
-    room = _MAX_NAME_BYTES - len(tail.encode())
-    return stem.encode()[:room].decode("utf-8", "ignore").rstrip(".- ") + tail
+    max_bytes = _MAX_NAME_BYTES - len(tail.encode())
+    return stem.encode()[:max_bytes].decode("utf-8", "ignore").rstrip(".- ") + tail
 
 
 def filename_stem(output: Output, *, numbered: bool = False) -> str:
@@ -403,10 +403,10 @@ def suggest_filename(
     if extension is None:
         extension = extension_for_mime_type(sniff_media_type(head, None)[1])
     stem = filename_stem(output, numbered=numbered)
-    if not output.ref and (said := _disposition_name(content_disposition)):
-        if _extension(said) in _BY_EXTENSION:
-            return said
-        stem = said
+    if not output.ref and (header_name := _disposition_name(content_disposition)):
+        if _extension(header_name) in _BY_EXTENSION:
+            return header_name
+        stem = header_name
     return safe_filename(f"{stem}.{extension}" if extension else stem)
 
 

@@ -229,7 +229,7 @@ class Uploader:
         try:
             await self._check(prepared)
             asked_at = self.clock()  # before the call, so that the expiry is never too late
-            answer = await presign(
+            response = await presign(
                 {
                     "key": f"a2e-async/{prepared.digest}.{extension}",
                     "contentType": prepared.content_type,
@@ -237,11 +237,14 @@ class Uploader:
                     "expiresIn": PRESIGNED_SECONDS,
                 }
             )
-            there, public = _url_field(answer, "uploadUrl"), _url_field(answer, "cdnUrl")
-            life = answer.get("expiresIn")
-            if not isinstance(life, int | float) or not 60 <= life < PRESIGNED_SECONDS:
-                life = PRESIGNED_SECONDS
-            entry.presigned = _UploadUrl(there, public, asked_at + life)
+            there, public = _url_field(response, "uploadUrl"), _url_field(response, "cdnUrl")
+            valid_seconds = response.get("expiresIn")
+            if (
+                not isinstance(valid_seconds, int | float)
+                or not 60 <= valid_seconds < PRESIGNED_SECONDS
+            ):
+                valid_seconds = PRESIGNED_SECONDS
+            entry.presigned = _UploadUrl(there, public, asked_at + valid_seconds)
             return entry.presigned
         finally:
             entry.presigning = None
@@ -254,23 +257,25 @@ class Uploader:
         for failures in range(1, MAX_ATTEMPTS + 1):
             try:
                 async with self.files.transfer_slots():
-                    status, said = await self._put(prepared, signed)
+                    status, refusal = await self._put(prepared, signed)
                 if status < 300:
                     return True
                 if status == 403 and not self._is_valid(signed):
                     return False
-                raise _error(prepared, signed, f"was refused by the store ({said})", status)
+                raise _error(prepared, signed, f"was refused by the store ({refusal})", status)
             except (InvalidUrl, *PERMANENT_ERRORS) as error:
-                why = redact(str(error)) or type(error).__name__
-                raise _error(prepared, signed, f"cannot be sent: {why}") from sanitize_cause(error)
+                reason = redact(str(error)) or type(error).__name__
+                raise _error(prepared, signed, f"cannot be sent: {reason}") from sanitize_cause(
+                    error
+                )
             except TRANSIENT_ERRORS as error:
                 if failures == MAX_ATTEMPTS:
-                    why = redact(str(error)) or type(error).__name__
+                    reason = redact(str(error)) or type(error).__name__
                     raise _error(
-                        prepared, signed, f"could not be sent in {MAX_ATTEMPTS} attempts: {why}"
+                        prepared, signed, f"could not be sent in {MAX_ATTEMPTS} attempts: {reason}"
                     ) from sanitize_cause(error)
-                after = error.retry_delay if isinstance(error, TransferInterrupted) else 0.0
-            await self.files.back_off(failures - 1, at_least=after)
+                delay = error.retry_delay if isinstance(error, TransferInterrupted) else 0.0
+            await self.files.back_off(failures - 1, at_least=delay)
         raise AssertionError("the last attempt returns or raises")
 
     async def _put(self, prepared: LocalUpload, signed: _UploadUrl) -> tuple[int, str]:
@@ -338,8 +343,8 @@ def _retrieve_exception(call: "asyncio.Task[_UploadUrl]") -> None:
         call.exception()  # mark as retrieved, in case all callers were cancelled
 
 
-def _url_field(answer: Any, name: str) -> str:
-    value = cast("Mapping[str, Any]", answer).get(name) if isinstance(answer, Mapping) else None
+def _url_field(response: Any, name: str) -> str:
+    value = cast("Mapping[str, Any]", response).get(name) if isinstance(response, Mapping) else None
     if isinstance(value, str):
         with contextlib.suppress(InvalidUrl):
             split_url(value)

@@ -271,14 +271,14 @@ def _numeric_code(value: Any) -> tuple[int | None, bool]:
 
 def _message_of(value: Mapping[str, Any]) -> str:
     """Return the service's message, with its list of errors if that adds anything."""
-    said = ""
+    message = ""
     for key in ("message", "msg", "error", "detail"):
-        if said := _text_of(value.get(key)):
+        if message := _text_of(value.get(key)):
             break
     errors = _text_of(value.get("errors")) if value.get("errors") else ""
-    if errors and errors not in said:
-        said = f"{said}: {errors}" if said else errors
-    return said
+    if errors and errors not in message:
+        message = f"{message}: {errors}" if message else errors
+    return message
 
 
 def _failure_reason(data: Any) -> str:
@@ -355,13 +355,13 @@ def _api_error(
 
 
 def _not_json_error(
-    context: _ResponseContext, content_type: str, trace: str | None, why: Exception
+    context: _ResponseContext, content_type: str, trace: str | None, reason: Exception
 ) -> A2EError:
     page = "html" in content_type.lower() or context.body.lstrip()[:1] == b"<"
     if context.http_status < 300:
         if page:
             what = "a web page instead of JSON, so this host is perhaps not the API"
-        elif isinstance(why, RecursionError):
+        elif isinstance(reason, RecursionError):
             what = "a response nested too deeply"
         else:
             what = "a response that is not JSON"
@@ -371,12 +371,12 @@ def _not_json_error(
         text = context.body[:4000].decode("utf-8", "replace")
         return _api_error(context, None, text, trace)
     title = _HTML_TITLE.search(context.body[:4000].decode("utf-8", "replace"))
-    said = "a web page instead of JSON" + (f" ({title[1].strip()})" if title else "")
+    description = "a web page instead of JSON" + (f" ({title[1].strip()})" if title else "")
     if context.http_status in (404, 405):
         # A web page means a missing route; a missing record is reported in JSON.
         advice = f"The path or the host is wrong: is {context.host} the API? Check base_url."
-        return _api_error(context, None, said, trace, kind=NotFound, advice=advice)
-    return _api_error(context, None, said, trace)
+        return _api_error(context, None, description, trace, kind=NotFound, advice=advice)
+    return _api_error(context, None, description, trace)
 
 
 def _decode_error(context: _ResponseContext, what: str, trace: str | None) -> DecodeError:
@@ -395,7 +395,7 @@ def _decode_error(context: _ResponseContext, what: str, trace: str | None) -> De
 
 
 def _redirect_error(context: _ResponseContext, location: str | None) -> ConfigurationError:
-    said = f"{context.method} {context.path}: {context.host} responded with a redirect"
+    text = f"{context.method} {context.path}: {context.host} responded with a redirect"
     charged = f" {MAYBE_CHARGED_ADVICE}" if context.charged else ""
     scheme = host = ""
     try:
@@ -405,11 +405,11 @@ def _redirect_error(context: _ResponseContext, location: str | None) -> Configur
         pass
     if not host:
         return ConfigurationError(
-            f"{said} (HTTP {context.http_status}), which the API never does. "
+            f"{text} (HTTP {context.http_status}), which the API never does. "
             f"Check base_url.{charged}"
         )
     target = _clean(f"{scheme}://{host}", context.secret)
     return ConfigurationError(
-        f"{said} to {target}. Redirects are not followed, so that the key is not sent to "
+        f"{text} to {target}. Redirects are not followed, so that the key is not sent to "
         f"another host; if {target} is the API, base_url should be {target}.{charged}"
     )

@@ -29,19 +29,19 @@ _OCCUPIED: Final = 1001
 _QUOTED: Final = re.compile(r"\"[^\"]*\"|“[^”]*”|`[^`]*`|(?<!\w)'[^']*'(?!\w)")
 
 
-def _words(*patterns: str) -> "re.Pattern[str]":
+def _phrases(*patterns: str) -> "re.Pattern[str]":
     return re.compile(r"\b(?:" + "|".join(patterns) + r")\b", re.IGNORECASE)
 
 
-_RATE: Final = _words(
+_RATE: Final = _phrases(
     r"rate[ -]?limit(?:s|ed|ing)?", r"too many requests", r"requests? too frequent(?:ly)?"
 )
-_CREDITS: Final = _words(
+_CREDITS: Final = _phrases(
     r"(?:insufficient|not enough|no more|out of) (?:\w+ ){0,2}(?:coins?|credits?|balance|quota)",
     r"(?:coins?|credits?|balance|quota) (?:(?:is|are|was|were|has been) )?"
     r"(?:insufficient|not enough|exhausted|exceeded|used up)",
 )
-_CONTENT: Final = _words(
+_CONTENT: Final = _phrases(
     r"nsfw",
     r"sensitive",
     r"content[ -]policy",
@@ -55,14 +55,14 @@ _CONTENT: Final = _words(
     r"age (?:restrict(?:ion|ed)|verification|limit)",
 )
 # Too common for other statuses. With 403 the request was refused; they only tell why.
-_CONTENT_403: Final = _words(r"portraits?", r"age", r"minors?", r"real (?:person|people)")
-_KEY: Final = _words(
+_CONTENT_403: Final = _phrases(r"portraits?", r"age", r"minors?", r"real (?:person|people)")
+_KEY: Final = _phrases(
     r"unauthori[sz]ed",
     r"(?:invalid|expired|missing) (?:api |access )?(?:token|key)",
     r"(?:token|api key) (?:is )?(?:invalid|expired|missing)",
 )
-_PLAN: Final = _words(r"free users?", r"pro or max", r"upgrade your plan")
-_ABSENT: Final = _words(r"not found", r"(?:does not|doesn't) exist")
+_PLAN: Final = _phrases(r"free users?", r"pro or max", r"upgrade your plan")
+_ABSENT: Final = _phrases(r"not found", r"(?:does not|doesn't) exist")
 
 _CHECK_KEY: Final = (
     "Check the API key: copy it again, without spaces and quotes, and make sure that it "

@@ -38,7 +38,7 @@ def map_exception(
     why = excerpt(str(raw), secret) or type(raw).__name__
     attempts = "1 attempt" if call.attempt == 1 else f"{call.attempt} attempts"
     tries = f"after {attempts} in {elapsed:.1f} s"
-    then = (
+    advice_after = (
         MAYBE_CHARGED_ADVICE
         if call.retry_safety is RetrySafety.CHARGED
         else "It is safe to call again."
@@ -73,18 +73,19 @@ def map_exception(
         )
     elif isinstance(raw, TimeoutError):
         error = ResponseTimeout(
-            f"{where}: {host} sent no complete response within the timeout, {tries}. {then}",
+            f"{where}: {host} sent no complete response within the timeout, {tries}. "
+            f"{advice_after}",
             **fields,
         )
     elif isinstance(raw, aiohttp.ClientResponseError):
         # Not str(raw): it contains the URL with its query.
-        said = excerpt(raw.message, secret, 200)
-        text = f"{where}: {host} sent an invalid HTTP response, {tries} ({said}). {then}"
+        reason = excerpt(raw.message, secret, 200)
+        text = f"{where}: {host} sent an invalid HTTP response, {tries} ({reason}). {advice_after}"
         error = _decode_error(call, text, status or raw.status)
     else:
         error = ConnectionLost(
             f"{where}: the connection to {host} was lost before the response was complete, {tries} "
-            f"({why}). {then}",
+            f"({why}). {advice_after}",
             **fields,
         )
     error.__cause__ = sanitize_cause(raw, secret)

@@ -272,9 +272,9 @@ class RateLimiter:
         return self._clock
 
     def _check_hold(self, turn: _Turn, now: float) -> None:
-        left = self._held_until - now
-        if left > 0 and (left > turn.max_hold or self._held_until > turn.deadline):
-            raise AdmissionTimeout(left, rate_limited=True)
+        seconds = self._held_until - now
+        if seconds > 0 and (seconds > turn.max_hold or self._held_until > turn.deadline):
+            raise AdmissionTimeout(seconds, rate_limited=True)
 
     def _grant_due_turns(self) -> None:
         """Grant the turns that are due, fail those past their deadline, and set the timer."""
@@ -302,9 +302,9 @@ class RateLimiter:
                 if end > now:
                     wake = min(wake, end)
                     break
-                held = self._held_until > now
-                seconds = self._held_until - now if held else max(0.0, wake - now)
-                turn.future.set_exception(AdmissionTimeout(seconds, rate_limited=held))
+                on_hold = self._held_until > now
+                seconds = self._held_until - now if on_hold else max(0.0, wake - now)
+                turn.future.set_exception(AdmissionTimeout(seconds, rate_limited=on_hold))
             heapq.heappop(ends)
         if wake < math.inf:
             self._timer = asyncio.get_running_loop().call_at(wake, self._grant_due_turns)

@@ -154,7 +154,7 @@ class RetryBudget:
 
     def try_spend(self, outcome: AttemptOutcome) -> bool:
         """Spend the tokens of one retry; return False, spending none, if too few are left."""
-        cost = self._cost(outcome)
+        cost = self._token_cost(outcome)
         if cost > self.remaining:
             return False
         self.remaining -= cost
@@ -163,13 +163,13 @@ class RetryBudget:
     def record_success(self, last_outcome: AttemptOutcome | None = None) -> None:
         """Refill by 1 token, or by the cost of the retry if the success was a retry."""
         self.remaining = min(
-            self.capacity, self.remaining + (self._cost(last_outcome) if last_outcome else 1)
+            self.capacity, self.remaining + (self._token_cost(last_outcome) if last_outcome else 1)
         )
 
-    def _cost(self, verdict: AttemptOutcome) -> int:
+    def _token_cost(self, outcome: AttemptOutcome) -> int:
         return (
             self.rate_limited_cost
-            if verdict is AttemptOutcome.RATE_LIMITED
+            if outcome is AttemptOutcome.RATE_LIMITED
             else self.transient_cost
         )
 

@@ -235,8 +235,8 @@ class ApiSession:
         begun. ``timeout`` applies to the whole stream, ``max_bytes`` to one event. A response
         that is not a stream yields one pair: "result" and its data as JSON.
         """
-        answer = await self.request(method, path, streamed=True, **options)
-        call, events = answer.data, read_events(answer, self._map_error)
+        response = await self.request(method, path, streamed=True, **options)
+        call, events = response.data, read_events(response, self._map_error)
         try:
             yield events
         finally:
@@ -298,7 +298,7 @@ class ApiSession:
                 # The kept-alive connection references this call: do not keep the callbacks alive.
                 call.on_sent = call.on_rate_limited = call.before_send = None
                 return outcome
-            delay = self._decide(call, outcome)
+            delay = self._retry_delay(call, outcome)
             if self._reporter.is_enabled():
                 trace = getattr(outcome, "trace_id", None)
                 times = (began, sent, self._session_holder.time())
@@ -382,30 +382,30 @@ class ApiSession:
         answer.headers = headers
         return answer
 
-    def _decide(self, call: ApiCall, error: A2EError) -> float | None:
+    def _retry_delay(self, call: ApiCall, error: A2EError) -> float | None:
         """Return the seconds until the next attempt; None if ``error`` is final."""
-        verdict = call.last_outcome = classify_failure(error, call.send_count > 0)
-        if verdict is AttemptOutcome.FINAL or self._session_holder.closed:
+        outcome = call.last_outcome = classify_failure(error, call.send_count > 0)
+        if outcome is AttemptOutcome.FINAL or self._session_holder.closed:
             return None
-        retrier = call.retry_planner
-        if retrier is None:
-            retrier = call.retry_planner = RetryPlanner(
+        planner = call.retry_planner
+        if planner is None:
+            planner = call.retry_planner = RetryPlanner(
                 self._policy, call.retry_safety, self._retry_budget, random.random
             )
         now = self._session_holder.time()
         hold = call.retry_after
-        if verdict is AttemptOutcome.RATE_LIMITED:
-            hold = retrier.hold_seconds(call.attempt, hold)
+        if outcome is AttemptOutcome.RATE_LIMITED:
+            hold = planner.hold_seconds(call.attempt, hold)
             if self._rate_limiter.hold_until(now + hold):
                 self._reporter.report_hold(call, self._host, hold)
         if not call.retry or call.never_retry:
             return None
         if isinstance(error, DecodeError) and call.attempt >= MAX_DECODE_ATTEMPTS:
             return None
-        delay = retrier.next_delay(verdict, call.attempt, now - call.started_at, hold)
+        delay = planner.next_delay(outcome, call.attempt, now - call.started_at, hold)
         if delay is None or (call.deadline is not None and now + delay >= call.deadline):
             return None
-        if verdict is AttemptOutcome.RATE_LIMITED:
+        if outcome is AttemptOutcome.RATE_LIMITED:
             call.on_sent_called = False
             if call.on_rate_limited is not None:
                 call.on_rate_limited()

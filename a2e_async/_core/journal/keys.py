@@ -34,7 +34,7 @@ def remaining_tasks_key(key: str, sent_at: datetime) -> str:
     return f"{_REMAINING_KEY_PREFIX}{round(sent_at.timestamp() * 1000):x}:{key}"
 
 
-def key_of_incomplete_start(key: str) -> str | None:
+def start_key_of_remaining_tasks(key: str) -> str | None:
     """Return the key of the start that a `remaining_tasks_key` belongs to, else None."""
     if not key.startswith(_REMAINING_KEY_PREFIX):
         return None

@@ -219,9 +219,9 @@ class JournalRecorder:
         if attempt.key is None:
             return ids  # a recover() of a start that is not in this journal
         # A task that cannot be polled will never get any further than this.
-        watchable = attempt.kind.pollable
-        entry = self._build_entry(attempt, State.ACCEPTED if watchable else State.SAVED, ids, coins)
-        if not watchable:
+        pollable = attempt.kind.pollable
+        entry = self._build_entry(attempt, State.ACCEPTED if pollable else State.SAVED, ids, coins)
+        if not pollable:
             entry = evolve(entry, closed_by=ClosedBy.NO_FILES)
         try:
             written = await self._write_accepted(entry)
@@ -235,11 +235,11 @@ class JournalRecorder:
         except BaseException:  # the client is closing: the write may not have happened
             self._unwritten.append(entry)
             raise
-        ours = tuple(id for id in ids if id in written.ids)
-        if len(ours) < len(ids):
+        own_ids = tuple(id for id in ids if id in written.ids)
+        if len(own_ids) < len(ids):
             others_ids = tuple(id for id in ids if id not in written.ids)
             logger.error("%s already belongs to another start", attempt.kind.ref(others_ids))
-        return ours
+        return own_ids
 
     async def _write_accepted(self, entry: Entry) -> Entry:
         """Write the ids of a paid task; create the entry again if it is gone. Return it."""
@@ -422,8 +422,8 @@ class JournalRecorder:
             logger.exception("the remaining tasks of a start could not be written to the journal")
             return missing
         entry = begun.entry
-        ours = begun.is_owner and entry.own_key and entry.state is State.INTENT
-        return entry if ours else None
+        is_own = begun.is_owner and entry.own_key and entry.state is State.INTENT
+        return entry if is_own else None
 
     async def record_remaining_accepted(
         self, key: str, task: "Task[Any]", remaining: Recovery
@@ -726,11 +726,12 @@ async def other_accounts(journal: Journal, account: str) -> list[AccountEntries]
 
 def other_accounts_message(others: Collection[AccountEntries]) -> str:
     """Return the log message for a journal with entries of other accounts."""
-    count, left = sum(one.entries for one in others), sum(one.open for one in others)
+    count, open_count = sum(one.entries for one in others), sum(one.open for one in others)
+    names = ", ".join(one.account for one in others)
     return (
-        f"{count} entries of other accounts in this journal were skipped ({left} of them open): "
-        f"{', '.join(one.account for one in others)}. If the API key of this account has changed, "
-        "run a2e journal adopt to move the entries of the former key to this account"
+        f"{count} entries of other accounts in this journal were skipped ({open_count} of them "
+        f"open): {names}. If the API key of this account has changed, run a2e journal adopt to "
+        "move the entries of the former key to this account"
     )
 
 

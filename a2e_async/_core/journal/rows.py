@@ -311,8 +311,8 @@ def to_entries(rows: Iterable[tuple[Any, ...]]) -> list[Entry]:
         try:
             entries.append(to_entry(row))
         except Exception as error:  # one bad row must not hide the others
-            why = type(error).__name__
-            logger.error("unreadable journal entry: key %r (%s)", row[0], why)  # noqa: TRY400  # a traceback would show the row
+            reason = type(error).__name__
+            logger.error("unreadable journal entry: key %r (%s)", row[0], reason)  # noqa: TRY400  # a traceback would show the row
     return entries
 
 

@@ -100,10 +100,10 @@ A gateway may hold a request for as long before it passes it on.
 
 def is_same_start(one: Recovery, other: Recovery) -> bool:
     """Return whether two recoveries belong to one start; a journal rounds their times."""
-    apart = abs((one.sent_at - other.sent_at).total_seconds())
+    difference = abs((one.sent_at - other.sent_at).total_seconds())
     return (one.kind, one.digest, one.name, one.mark) == (
         other.kind,
         other.digest,
         other.name,
         other.mark,
-    ) and apart < 0.001
+    ) and difference < 0.001

@@ -248,9 +248,9 @@ class SqliteJournal:
             # Not at exit: the writer's own exit handler runs earlier and waits for the thread.
             weakref.finalize(self, self._writer_thread.stop).atexit = False
         if self._writer_thread.process_id != os.getpid():
-            why = "it was opened before the process was forked and belongs to the parent"
+            reason = "it was opened before the process was forked and belongs to the parent"
             raise unusable_journal_error(
-                self.path, why, "Create a new client in the child process."
+                self.path, reason, "Create a new client in the child process."
             )
         return self._writer_thread
 
@@ -267,8 +267,8 @@ class SqliteJournal:
         try:
             return convert(value)
         except (TypeError, ValueError, RecursionError) as error:
-            why = f"it cannot store these values ({type(error).__name__}: {error})"
-            raise unusable_journal_error(self.path, why, "Give plain JSON values.") from error
+            reason = f"it cannot store these values ({type(error).__name__}: {error})"
+            raise unusable_journal_error(self.path, reason, "Give plain JSON values.") from error
 
 
 def _to_columns(values: EntryChanges) -> dict[str, ColumnValue]:

@@ -102,8 +102,8 @@ def journal_error_from(path: Path, error: Exception) -> JournalError:
         return error
     code = _primary_error_code(error)
     if code == sqlite3.SQLITE_BUSY:
-        why = f"another process has held it locked for {LOCK_TIMEOUT:.0f} s"
-        return unusable_journal_error(path, why, "End that process or its transaction.")
+        reason = f"another process has held it locked for {LOCK_TIMEOUT:.0f} s"
+        return unusable_journal_error(path, reason, "End that process or its transaction.")
     if code == sqlite3.SQLITE_FULL:
         return unusable_journal_error(path, "the disk is full", "Free some space and try again.")
     if code == sqlite3.SQLITE_IOERR:
@@ -117,9 +117,9 @@ def journal_error_from(path: Path, error: Exception) -> JournalError:
             path, "it is corrupt", "Keep a copy of it and restore a backup."
         )
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN) or isinstance(error, OSError):
-        why = f"it cannot be opened for writing ({error})"
+        reason = f"it cannot be opened for writing ({error})"
         return unusable_journal_error(
-            path, why, "Check the permissions of the file and of its directory."
+            path, reason, "Check the permissions of the file and of its directory."
         )
     return unusable_journal_error(
         path, f"{type(error).__name__}: {error}", "No further start is made."
@@ -149,8 +149,8 @@ def schema_version(db: sqlite3.Connection) -> int:
 
 def too_new_error(path: Path, version: int) -> JournalError:
     """Return the error for a file that a later version of this package has written."""
-    why = f"it has version {version}, but this package only supports up to {rows.SCHEMA_VERSION}"
-    return unusable_journal_error(path, why, "Update a2e-async.")
+    reason = f"it has version {version}, but this package only supports up to {rows.SCHEMA_VERSION}"
+    return unusable_journal_error(path, reason, "Update a2e-async.")
 
 
 def _create_file(path: Path) -> bool:

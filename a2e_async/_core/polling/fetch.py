@@ -69,10 +69,10 @@ class StatusFetcher:
     async def _read_list(self, request: PollRequest) -> tuple[Mapping[str, Any], bool]:
         kind = request.kind
         wanted = {polled.id for polled in request.polled_tasks}
-        alone = kind.poll_endpoint is not None
+        has_detail = kind.poll_endpoint is not None
         found: dict[str, RawRecord] = {}
-        end = ListEndDetector(thorough=not alone)
-        for page in range(1, (MAX_LIST_PAGES if alone else MAX_LIST_PAGES_WITHOUT_DETAIL) + 1):
+        end = ListEndDetector(thorough=not has_detail)
+        for page in range(1, (MAX_LIST_PAGES if has_detail else MAX_LIST_PAGES_WITHOUT_DETAIL) + 1):
             try:
                 response, rows = await self._read_page(kind, page)
             except A2EError:
@@ -84,39 +84,39 @@ class StatusFetcher:
             total = read_total_count(response.data)
             # A service that returns short pages or counts wrongly must not make tasks look deleted:
             # tasks without a detail endpoint are searched for up to the end of the list.
-            short = len(rows) < kind.max_page_size
-            whole = len(found) >= total if total is not None else short
-            ends = kind.paging is None or (alone and whole)
-            fresh = len(found) > before
+            is_short = len(rows) < kind.max_page_size
+            complete = len(found) >= total if total is not None else is_short
+            ends = kind.paging is None or (has_detail and complete)
+            shows_new = len(found) > before
             ended = end.reached(
-                shows_new=fresh, has_records=bool(rows), seen_count=len(found), total=total
+                shows_new=shows_new, has_records=bool(rows), seen_count=len(found), total=total
             )
             if ended or ends or wanted <= found.keys():
                 return found, True
-        return found, alone
+        return found, has_detail
 
     async def _confirm_absence(self, request: PollRequest) -> tuple[Mapping[str, Any], bool]:
         """Read every list that could contain the task, whatever the list reports as its length."""
         kind = request.kind
         wanted = {polled.id for polled in request.polled_tasks}
         found: dict[str, RawRecord] = {}
-        for place in {kind.processing_list, kind.recovery_lists} - {None, kind.list}:
-            assert place is not None  # noqa: S101  # removed from the set above
-            records_by_id(kind, await self._read_unpaged_list(kind, place), found)
-        whole, end = False, ListEndDetector(thorough=True)
+        for endpoint in {kind.processing_list, kind.recovery_lists} - {None, kind.list}:
+            assert endpoint is not None  # noqa: S101  # removed from the set above
+            records_by_id(kind, await self._read_unpaged_list(kind, endpoint), found)
+        shown, end = False, ListEndDetector(thorough=True)
         for page in range(1, MAX_LIST_PAGES_WITHOUT_DETAIL + 1):
             before = len(found)
             response, rows = await self._read_page(kind, page)
             records_by_id(kind, rows, found)
             # `null` is not a list: it does not prove that there are no tasks.
-            whole = whole or _contains_list(response.data)
-            fresh, total = len(found) > before, read_total_count(response.data)
+            shown = shown or _contains_list(response.data)
+            shows_new, total = len(found) > before, read_total_count(response.data)
             ended = end.reached(
-                shows_new=fresh, has_records=bool(rows), seen_count=len(found), total=total
+                shows_new=shows_new, has_records=bool(rows), seen_count=len(found), total=total
             )
             if wanted <= found.keys() or kind.paging is None or ended:
-                return found, whole
-        return found, whole and kind.poll_endpoint is not None
+                return found, shown
+        return found, shown and kind.poll_endpoint is not None
 
     async def _read_page(
         self, kind: TaskKind[..., Any], page: int

@@ -132,14 +132,14 @@ class LeaderPolling:
 
         ``every_change``: every change is needed here, not only status changes.
         """
-        place = polled.kind.name, polled.id
+        task_key = polled.kind.name, polled.id
         if every_change:
-            self._every_change.add(place)
+            self._every_change.add(task_key)
         if polled.webhook_backed:
             self._dismiss_followers(polled)
         if not self.has_leader or self.is_leader or polled.webhook_backed or polled.dropped:
             return
-        if place in self._declined_by_leader:
+        if task_key in self._declined_by_leader:
             return
         if (
             polled.delegated
@@ -149,8 +149,8 @@ class LeaderPolling:
             return
         # Otherwise it is new, or the silence was so long that the leader may not know the task.
         self._schedule.delegate(polled, now)
-        self._to_withdraw.remove(*place)
-        self._to_delegate.add(*place, every_change=place in self._every_change)
+        self._to_withdraw.remove(*task_key)
+        self._to_delegate.add(*task_key, every_change=task_key in self._every_change)
         self._peers.request_flush()
 
     def _receive_record(self, kind: str, id: str, raw: Any) -> None:
@@ -180,13 +180,13 @@ class LeaderPolling:
 
     def notify_followers(self, polled: PolledTask, raw: Any, record: Record) -> None:
         """Send a record to the followers of its task, if it is news to them."""
-        over = polled.kind.is_final(record)
+        ended = polled.kind.is_final(record)
         for name, follower in (polled.followers or {}).items():
             shown = raw if follower.wants_every_change else record.raw_status or record.status
-            if over or shown != follower.last_sent:
+            if ended or shown != follower.last_sent:
                 follower.last_sent = shown
                 self._queue_message(name, {"saw": [polled.kind.name, polled.id, raw]}, polled)
-        if over:
+        if ended:
             polled.followers = None
 
     def poll_failed(self, polled_tasks: list[PolledTask], *, final: bool = False) -> None:
@@ -206,11 +206,12 @@ class LeaderPolling:
             self._queue_message(sender, {"look": [kind, ids]})
             return
         now = self._clock()
-        rare: list[str] = []
+        webhook_backed_ids: list[str] = []
         for id in ids:
             polled = self._schedule.get(known, id)
             if polled is not None and polled.webhook_backed:
-                rare.append(id)  # polled rarely here: too rarely for a follower without webhooks
+                # Polled rarely here: too rarely for a follower without webhooks.
+                webhook_backed_ids.append(id)
                 continue
             if polled is None:
                 due = now + self._schedule.interval()
@@ -219,8 +220,8 @@ class LeaderPolling:
                 polled.followers = {}
             # Also replaces an existing follower, which may have missed the last message.
             polled.followers[sender] = Follower(every_change)
-        if rare:
-            self._queue_message(sender, {"look": [kind, rare]})
+        if webhook_backed_ids:
+            self._queue_message(sender, {"look": [kind, webhook_backed_ids]})
         self._ensure_running()
 
     def _dismiss_followers(self, polled: PolledTask) -> None:
@@ -248,13 +249,13 @@ class LeaderPolling:
         self._peers.request_flush()
 
     def _on_dropped(self, polled: PolledTask) -> None:
-        place = polled.kind.name, polled.id
-        self._declined_by_leader.discard(place)
-        self._every_change.discard(place)
-        self._to_delegate.remove(*place)
+        task_key = polled.kind.name, polled.id
+        self._declined_by_leader.discard(task_key)
+        self._every_change.discard(task_key)
+        self._to_delegate.remove(*task_key)
         # While the leader's final record is delivered, it has dropped the task itself.
         if polled.delegated and polled is not self._delivering and not self._closed:
-            self._to_withdraw.add(*place)
+            self._to_withdraw.add(*task_key)
             self._peers.request_flush()
         self._dismiss_followers(polled)  # this client no longer polls it
 
@@ -282,10 +283,10 @@ class LeaderPolling:
     def message_received(self, sender: str, message: str) -> None:
         """Handle a message: a task to poll, or a record that the leader has seen."""
         try:
-            text: Any = json.loads(message)
+            document: Any = json.loads(message)
         except (ValueError, RecursionError):
             return
-        for what, value in text.items() if is_mapping(text) and not self._closed else ():
+        for what, value in document.items() if is_mapping(document) and not self._closed else ():
             match value:
                 case [str(kind), ids] if what != "saw" and is_list(ids):
                     known = [id for id in ids if isinstance(id, str) and is_task_id(id)]
@@ -308,18 +309,18 @@ class LeaderPolling:
 
     def take_outbox(self) -> list[tuple[str, str]]:
         """Return and clear the messages to send, as (recipient, message), in order."""
-        text, self._outgoing = self._outgoing, []
+        outbox, self._outgoing = self._outgoing, []
         to_withdraw, to_delegate = (
             list(self._to_withdraw.take_chunks()),
             list(self._to_delegate.take_chunks()),
         )
         if self._leader is not None and not self.is_leader:
-            words = [
+            requests = [
                 *(("leave", kind, ids) for kind, ids, _ in to_withdraw),
                 *(("want_all" if every else "want", kind, ids) for kind, ids, every in to_delegate),
             ]
-            text += [
+            outbox += [
                 (self._leader, json.dumps({what: [kind, ids]}, separators=(",", ":")))
-                for what, kind, ids in words
+                for what, kind, ids in requests
             ]
-        return text
+        return outbox

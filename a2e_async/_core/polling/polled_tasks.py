@@ -158,17 +158,17 @@ class KindQueue:
         if kind.batch_detail is not None and PollMode.BATCH not in excluded:
             return PollMode.BATCH
         # Finished tasks leave the processing list, so that list alone can never show an end.
-        alone = kind.poll_endpoint is not None and PollMode.DETAIL not in excluded
-        halfway = kind.processing_list is not None and PollMode.PROCESSING not in excluded
-        if halfway and (alone or kind.list is None) and (shared > 1 or not alone):
+        has_detail = kind.poll_endpoint is not None and PollMode.DETAIL not in excluded
+        has_processing = kind.processing_list is not None and PollMode.PROCESSING not in excluded
+        if has_processing and (has_detail or kind.list is None) and (shared > 1 or not has_detail):
             return PollMode.PROCESSING
-        listed = kind.list is not None and PollMode.LIST not in excluded
-        if listed and (kind.poll_endpoint is None or shared >= MIN_TASKS_FOR_LIST):
+        has_list = kind.list is not None and PollMode.LIST not in excluded
+        if has_list and (kind.poll_endpoint is None or shared >= MIN_TASKS_FOR_LIST):
             return PollMode.LIST
         # As a last resort: an unreliable detail endpoint, or the list for only a few tasks.
         if kind.detail is not None and PollMode.DETAIL not in excluded:
             return PollMode.DETAIL
-        return PollMode.LIST if listed else None
+        return PollMode.LIST if has_list else None
 
     @property
     def can_poll_detail(self) -> bool:

@@ -183,14 +183,14 @@ class Poller:
             task, loop.create_future(), math.inf, task._unfinished_ids, False, internal=True
         )
 
-        def over(future: "asyncio.Future[None]") -> None:
+        def remove(future: "asyncio.Future[None]") -> None:
             if not future.cancelled():
                 future.exception()  # mark it as retrieved; `on_task_ended` has been called
             self.waiters.remove(waiter)
 
         if waiter.unfinished_ids and self._closed_error is None:
             # No caller awaits this waiter, so a callback removes it when its future is resolved.
-            waiter.future.add_done_callback(over)
+            waiter.future.add_done_callback(remove)
             self._register_waiter(waiter)
         return waiter.future.cancel
 
@@ -249,9 +249,9 @@ class Poller:
                 for request in self._schedule.plan(
                     now, MAX_CONCURRENT_POLLS - len(self._poll_tasks)
                 ):
-                    looking = loop.create_task(self._poll(request, loop))
-                    self._poll_tasks.add(looking)
-                    looking.add_done_callback(self._poll_done)
+                    poll_task = loop.create_task(self._poll(request, loop))
+                    self._poll_tasks.add(poll_task)
+                    poll_task.add_done_callback(self._poll_done)
                 await self._sleep(loop, self._next_wake())
         except asyncio.CancelledError:
             self.waiters.fail_all(
@@ -294,7 +294,7 @@ class Poller:
 
     async def _poll(self, request: PollRequest, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            rows, whole = await self._fetch(request, loop)
+            rows, complete = await self._fetch(request, loop)
         except A2EError as error:
             self._handle_error(request, error, loop.time())
         except Exception as error:
@@ -303,7 +303,7 @@ class Poller:
         else:
             self._failure_logged = False
             self._schedule.request_succeeded(request, loop.time())
-            self._handle_records(request, rows, whole, loop.time())
+            self._handle_records(request, rows, complete, loop.time())
         # Waiters that left during the request kept their tasks in the schedule: drop these now.
         for polled in request.polled_tasks:
             self.waiters.drop_if_unused(polled)
@@ -351,10 +351,10 @@ class Poller:
                 )
                 self._after_failure(polled)
                 continue
-            over = request.kind.is_final(record)
+            ended = request.kind.is_final(record)
             if self._leader_polling is not None:
                 self._leader_polling.notify_followers(polled, raw, record)
-                if not over:
+                if not ended:
                     self._leader_polling.offer_to_leader(polled, now)
             self._handle_record(polled, record, request, now)
 
@@ -396,10 +396,10 @@ class Poller:
     def _handle_absent(self, polled: PolledTask, request: PollRequest, now: float) -> None:
         if polled.dropped:
             return
-        after = self._schedule.record_absent(polled, request, now)
-        if after is MissOutcome.GIVE_UP:
+        outcome = self._schedule.record_absent(polled, request, now)
+        if outcome is MissOutcome.GIVE_UP:
             self.waiters.end_gone(polled)
-        elif after is MissOutcome.POLL_AGAIN:
+        elif outcome is MissOutcome.POLL_AGAIN:
             self.waiters.end_last_polls(polled)
 
     # -- failed polls ----------------------------------------------------------------------
@@ -428,13 +428,15 @@ class Poller:
         if self._schedule.poll_each_by_detail(request, now):
             return
         shared = request.mode is not PollMode.DETAIL and len(request.polled_tasks) > 1
-        again = [w for w in request.polled_tasks if isinstance(w.last_error, _DENIED_ERRORS)]
-        ends = (
-            [w for w in again if w.error_count >= FALLBACK_AFTER_FAILURES]
+        denied_before = [
+            w for w in request.polled_tasks if isinstance(w.last_error, _DENIED_ERRORS)
+        ]
+        to_fail = (
+            [w for w in denied_before if w.error_count >= FALLBACK_AFTER_FAILURES]
             if shared
             else request.polled_tasks
         )
-        self.waiters.fail(ends, error)
+        self.waiters.fail(to_fail, error)
         if shared:
             self._handle_failed_request(request, error, now)
 
@@ -522,9 +524,14 @@ class Poller:
     def _get_or_add_polled_task(self, task: "Task[Any]", id: str, now: float) -> PolledTask:
         polled = self._schedule.get(task.kind, id)
         if polled is None:
-            due, told = self.wakeups.first_poll(task, now)
+            due_at, hinted = self.wakeups.first_poll(task, now)
             polled = self._schedule.add(
-                task.kind, id, now=now, due_at=due, webhook_id=task._webhook_token_id, hinted=told
+                task.kind,
+                id,
+                now=now,
+                due_at=due_at,
+                webhook_id=task._webhook_token_id,
+                hinted=hinted,
             )
         self._schedule.set_webhook_id(polled, task._webhook_token_id)
         return polled

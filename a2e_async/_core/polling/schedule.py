@@ -326,7 +326,7 @@ class PollSchedule:
         elif polled.needs_detail and polled.absent_count < DETAIL_AFTER_ABSENCES:
             self._set_needs_detail(polled, False)
         elif polled.needs_detail:
-            self._retry_shared_request(self._queues[polled.kind.name], now)
+            self._return_to_shared_request(self._queues[polled.kind.name], now)
         self._requeue_after_interval(polled, request, now)
 
     def record_inconclusive(self, polled: PolledTask, request: PollRequest, now: float) -> None:
@@ -456,8 +456,8 @@ class PollSchedule:
         request.planned_at = now
         if not request.polled_tasks or request.confirms_absence:
             return request if request.polled_tasks else None
-        apart = len(request.polled_tasks) == 1 or request.mode is not PollMode.BATCH
-        if not apart or request.kind.poll_endpoint is None:
+        one_by_one = len(request.polled_tasks) == 1 or request.mode is not PollMode.BATCH
+        if not one_by_one or request.kind.poll_endpoint is None:
             return request
         # Counts as an absence; otherwise a request that is always refused would be retried for
         # ever.
@@ -500,9 +500,9 @@ class PollSchedule:
         queue.disabled_until[failing] = now + span
         waiting = [w for w in queue.polled_tasks.values() if w.error_count and not w.in_flight]
         step = self.interval() / max(1, len(waiting)) if queue.mode is PollMode.DETAIL else 0.0
-        for place, polled in enumerate(waiting):
-            if now + step * place < polled.due_at:
-                polled.due_at = now + step * place
+        for index, polled in enumerate(waiting):
+            if now + step * index < polled.due_at:
+                polled.due_at = now + step * index
                 queue.push(polled)
 
     def _reset_errors(self, polled: PolledTask, now: float) -> None:
@@ -514,7 +514,7 @@ class PollSchedule:
         self._set_needs_detail(polled, True)
         self._requeue(polled, now)
 
-    def _retry_shared_request(self, queue: KindQueue, now: float) -> None:
+    def _return_to_shared_request(self, queue: KindQueue, now: float) -> None:
         """Now and then let the whole kind retry the shared request: it serves all tasks at once."""
         if queue.retry_shared_at is None:
             queue.retry_shared_at = now + RETRY_SHARED_SECONDS

@@ -157,23 +157,25 @@ class WaiterRegistry:
         """Pass a record to all waiters of its task."""
         changed: dict[Task[Any], bool] = {}
         announced: set[tuple[str, ...]] = set()
-        over = polled.kind.is_final(record)
+        ended = polled.kind.is_final(record)
         for waiter in polled.waiters:
             task = waiter.task
             if task not in changed:
                 before = task._last_polled_at
                 changed[task] = task._observe(record, now)
-                tells = changed[task] and not waiter.internal and task.ids not in announced
-                if self._emitter is not None and tells:
+                is_first_report = (
+                    changed[task] and not waiter.internal and task.ids not in announced
+                )
+                if self._emitter is not None and is_first_report:
                     announced.add(task.ids)  # one event a task, however many handles it has
                     self._emitter.record_changed(task, record, before, now)
-            if over:
+            if ended:
                 waiter.unfinished_ids = tuple(id for id in waiter.unfinished_ids if id != polled.id)
             if not waiter.unfinished_ids or (waiter.any_change and changed[task]):
                 waiter.resolve()
-            elif waiter.last_poll and not over:
+            elif waiter.last_poll and not ended:
                 waiter.resolve(self._timeout_error(waiter))
-        if over:
+        if ended:
             self._notify_ended(polled, observed=True)
         elif record.done:
             self._await_late_result(polled, now)
@@ -251,14 +253,14 @@ def timeout_error(task: "Task[Any]", polled_tasks: Iterable[PolledTask | None]) 
     worst = max(
         (w for w in polled_tasks if w is not None), key=lambda w: w.error_count, default=None
     )
-    trouble, cause = "", None
+    failures, cause = "", None
     if worst is not None and worst.last_error is not None:
-        trouble = (
+        failures = (
             f"; the last {worst.error_count} polls failed with {type(worst.last_error).__name__}"
         )
         cause = copy.copy(worst.last_error)
     error = TaskTimeout(
-        f"{task.ref} is not finished ({known}, {task.elapsed:.0f} s old{trouble}). "
+        f"{task.ref} is not finished ({known}, {task.elapsed:.0f} s old{failures}). "
         "It keeps running and is already paid for: wait again, or later use "
         "a2e.attach(error.ref).",
         task=task,
@@ -302,11 +304,11 @@ def task_gone_error(task: "Task[Any]", polled: PolledTask) -> TaskGone:
     )
 
 
-def poller_crashed_error(error: Exception) -> A2EError:
+def poller_crashed_error(cause: Exception) -> A2EError:
     """Return the error with which all waits end if the poller itself fails."""
     crashed = A2EError(
-        f"The poller crashed ({type(error).__name__}: {error}). This is a bug in a2e_async; "
+        f"The poller crashed ({type(cause).__name__}: {cause}). This is a bug in a2e_async; "
         "please report it. The tasks keep running; get each one back with a2e.attach(task.ref)."
     )
-    crashed.__cause__ = error
+    crashed.__cause__ = cause
     return crashed

@@ -68,11 +68,11 @@ class Wakeups:
     def webhook_event(self, webhook_id: str) -> bool:
         """Handle a webhook event of a start; return False if one arrived just before."""
         now = asyncio.get_running_loop().time()
-        news = self._recent_events.record(webhook_id, now, self._schedule.interval())
-        if news:
+        is_new = self._recent_events.record(webhook_id, now, self._schedule.interval())
+        if is_new:
             self._schedule.webhook_event(webhook_id, now)
             self._wake()
-        return news
+        return is_new
 
     def entry_ended(self, entry: Entry) -> None:
         """Poll the tasks of a journal entry that is reported to have ended.
@@ -88,20 +88,24 @@ class Wakeups:
 
     def first_poll(self, task: "Task[Any]", now: float) -> tuple[float, bool]:
         """Return when a new waiter polls first, and whether an event has reported the end."""
-        looked, heard = (
+        last_poll, last_event = (
             task._last_polled_at,
             self._recent_events.last_received_at(task._webhook_token_id),
         )
-        if looked is None:
-            return now, heard is not None
-        if heard is not None and (heard >= looked or looked == task._created_at):
+        if last_poll is None:
+            return now, last_event is not None
+        if last_event is not None and (last_event >= last_poll or last_poll == task._created_at):
             # The event may have overtaken the response of the start.
             return now, True
         # An event that arrived before this client listened cannot have been seen.
-        rare = (
-            task._webhook_token_id is not None and heard is None and self._listening_since <= looked
+        webhook_backed = (
+            task._webhook_token_id is not None
+            and last_event is None
+            and self._listening_since <= last_poll
         )
-        return max(now, looked + self._schedule.interval(webhook_backed=rare)), heard is not None
+        return max(
+            now, last_poll + self._schedule.interval(webhook_backed=webhook_backed)
+        ), last_event is not None
 
     def _entry_changed(self, entry: Entry) -> None:
         if entry.event_at is not None and entry.hook is not None:

@@ -171,8 +171,8 @@ def input_digest(kind: TaskKind[..., Any], inputs: TaskInput, media: PreparedMed
     with a newly signed URL must be recognised as the same start.
     """
     urls = {
-        place: stable_url(item) if isinstance(item, str) else f"sha256:{item.digest}"
-        for place, item in media.items()
+        input_key: stable_url(item) if isinstance(item, str) else f"sha256:{item.digest}"
+        for input_key, item in media.items()
     }
     return _json_digest([kind.name, kind.request_body(inputs, urls)])
 

@@ -198,13 +198,13 @@ class ChargedCalls:
     def defer_cleanup(self, cleanup: Callable[[], Coroutine[Any, Any, None]]) -> DeferredCleanup:
         """Return a cleanup that runs when the client closes, unless it has run before."""
 
-        def start(duty: DeferredCleanup) -> asyncio.Task[None]:
-            self._deferred_cleanups.discard(duty)
+        def start(deferred: DeferredCleanup) -> asyncio.Task[None]:
+            self._deferred_cleanups.discard(deferred)
             return self._spawn(cleanup())
 
-        duty = DeferredCleanup(start)
-        self._deferred_cleanups.add(duty)
-        return duty
+        deferred = DeferredCleanup(start)
+        self._deferred_cleanups.add(deferred)
+        return deferred
 
     async def reserve(self, kind: str, path: str, body: Mapping[str, Any]) -> Reservation:
         """Reserve the price of a paid call in the client's budget; wait for room if necessary.
@@ -247,10 +247,10 @@ class ChargedCalls:
                 cleanup.run()
             if not self._run_tasks:
                 return
-            left = deadline - asyncio.get_running_loop().time()
-            if left <= 0:
+            remaining_seconds = deadline - asyncio.get_running_loop().time()
+            if remaining_seconds <= 0:
                 break
-            await asyncio.wait(self._run_tasks, timeout=left)
+            await asyncio.wait(self._run_tasks, timeout=remaining_seconds)
         late = list(self._run_tasks)
         for run_task in late:
             run_task.cancel()

@@ -11,7 +11,7 @@ from attrs import evolve
 from a2e_async._core.clock import utc_now
 from a2e_async._core.http.rate_limit import Priority
 from a2e_async._core.http.retry import RetrySafety, may_have_been_accepted
-from a2e_async._core.journal.keys import key_of_incomplete_start, remaining_tasks_key
+from a2e_async._core.journal.keys import remaining_tasks_key, start_key_of_remaining_tasks
 from a2e_async._core.journal.protocol import UPLOAD, Entry, LeaseLost, State
 from a2e_async._core.journal.recorder import recovery_from_entry
 from a2e_async._core.redact import excerpt
@@ -333,13 +333,13 @@ class StartExecutor:
             attempt.sent_at_loop_time = asyncio.get_running_loop().time()
 
         kind = attempt.kind
-        asked = (
+        webhook_inputs = (
             self._webhook.inputs(attempt.webhook_id) if self._webhook and attempt.webhook_id else {}
         )
         return await self._session.request(
             kind.start.method,
             kind.start.path,
-            json={**body, **asked} if asked else body,
+            json={**body, **webhook_inputs} if webhook_inputs else body,
             retry_safety=RetrySafety.CHARGED,
             priority=Priority.START,
             timeout=attempt.timeout,
@@ -368,11 +368,11 @@ class StartExecutor:
         if len(local) > 1:  # do not pay for the first upload if the second file has gone
             await self._media_uploader.check_unchanged(*local)
         # Sequential: a start rarely has two files, and all starts share the connections.
-        for place, item in attempt.media.items():
+        for input_key, item in attempt.media.items():
             if isinstance(item, str):
-                urls[place] = item
+                urls[input_key] = item
                 continue
-            urls[place], coins = await self._media_uploader.upload_inspected(
+            urls[input_key], coins = await self._media_uploader.upload_inspected(
                 item, attempt.reservation
             )
             attempt.upload_coins += coins
@@ -416,10 +416,10 @@ class StartExecutor:
             attempt.task = None
             self._admission.release_missing(attempt)
             self._known_tasks.release(kind, named_ids, attempt.start_id)
-            why = f"the service named a task of another start ({named_ids[0]})"
+            reason = f"the service named a task of another start ({named_ids[0]})"
             if was_lost:
-                raise self._report_unknown(attempt, why)
-            return await self._recover_lost_start(attempt, why)
+                raise self._report_unknown(attempt, reason)
+            return await self._recover_lost_start(attempt, reason)
         if was_lost:
             rest = self._recovery_of_remaining(kind, attempt.recovery, task.ids, task.parts)
             await self._search_remaining_later(attempt, rest)
@@ -445,10 +445,10 @@ class StartExecutor:
         attempt.reservation.commit(kind.name, self._price_to_count(attempt, task), kind.ref(ids))
         if self._recorder is None:
             return task
-        ours = await self._recorder.record_accepted(attempt, ids, task.coins)
-        if not ours:
+        own_ids = await self._recorder.record_accepted(attempt, ids, task.coins)
+        if not own_ids:
             return None
-        return task if len(ours) == len(ids) else self._assign_task(attempt, ours, records)
+        return task if len(own_ids) == len(ids) else self._assign_task(attempt, own_ids, records)
 
     def _price_to_count(self, attempt: StartAttempt, task: Task[Any]) -> int | None:
         """Return the coins that budgets count for a start, with tasks that are not named yet.
@@ -652,8 +652,8 @@ class StartExecutor:
             result = self._match_by_mark(kind, remaining, start_id, result)
         finally:
             self.remaining_searches.discard(start_id)
-        key = key_of_incomplete_start(start_id) if isinstance(start_id, str) else None
-        book = None if key is None else self._recorder
+        key = start_key_of_remaining_tasks(start_id) if isinstance(start_id, str) else None
+        recorder = None if key is None else self._recorder
         if result.is_certain:
             self._known_tasks.mark_resolved(start_id)
             ids = tuple(id for raw in result.records if (id := read_id(raw)))
@@ -662,8 +662,8 @@ class StartExecutor:
             task: Task[Any] = Task(services, kind, ids, records=records, now=now, meta=meta)
             self._admission.occupy_by_existing(services.tenant, task)
             logger.info("found %s, which the response to its start had left out", task.ref)
-            if book is not None and key is not None:
-                await book.record_remaining_accepted(key, task, remaining)
+            if recorder is not None and key is not None:
+                await recorder.record_remaining_accepted(key, task, remaining)
             return task
         age = (utc_now() - remaining.sent_at).total_seconds()
         # A list may lag, as for a start that is to be submitted again: until then absence proves
@@ -671,10 +671,10 @@ class StartExecutor:
         old_enough = seconds_until_absence_counts(age, MIN_AGE_FOR_RESEND) <= 0
         if result.is_absent and old_enough and not self._recovery_search.closed:
             self._known_tasks.mark_resolved(start_id)
-            if book is not None and key is not None:
-                await book.drop_remaining(key, remaining.sent_at)
+            if recorder is not None and key is not None:
+                await recorder.drop_remaining(key, remaining.sent_at)
             return None
-        if book is not None and key is not None and not await book.is_incomplete(key):
+        if recorder is not None and key is not None and not await recorder.is_incomplete(key):
             self._known_tasks.mark_resolved(start_id)
             return None
         logger.warning(
@@ -685,8 +685,10 @@ class StartExecutor:
             remaining.expected,
             ", ".join(kind.ref((id,)) for raw in result.records if (id := read_id(raw))) or "?",
         )
-        why = f"its response had {remaining.expected} tasks fewer than were ordered"
-        raise unknown_start_error(kind, remaining, why, self._decode_records(kind, result.records))
+        reason = f"its response had {remaining.expected} tasks fewer than were ordered"
+        raise unknown_start_error(
+            kind, remaining, reason, self._decode_records(kind, result.records)
+        )
 
     def _decode_records(
         self, kind: TaskKind[..., Any], raw_records: Sequence[RawRecord]
@@ -769,11 +771,11 @@ class StartExecutor:
         """
         if attempt.sent_at_loop_time is not None:  # sent by this process: its own clock is exact
             since = asyncio.get_running_loop().time() - attempt.sent_at_loop_time
-            left = MIN_AGE_FOR_RESEND - since
+            remaining_seconds = MIN_AGE_FOR_RESEND - since
         else:
             age = (utc_now() - recovery.sent_at).total_seconds()
-            left = seconds_until_absence_counts(age, MIN_AGE_FOR_RESEND)
-        await asyncio.sleep(max(0.0, left))
+            remaining_seconds = seconds_until_absence_counts(age, MIN_AGE_FOR_RESEND)
+        await asyncio.sleep(max(0.0, remaining_seconds))
         return await self._recovery_search.find(
             attempt.kind, recovery, attempt.start_id, allow_clock_error=True
         )

@@ -20,12 +20,12 @@ The host is reserved and never resolves, so the service cannot mistake it for a 
 def body_before_upload(kind: TaskKind[..., Any], inputs: TaskInput) -> dict[str, Any]:
     """Return a start's body with placeholders for files that are not uploaded."""
     urls = {
-        (f.name, place): clean_url(value, f.name)
+        (f.name, index): clean_url(value, f.name)
         if isinstance(value, str) and is_url(value)
         else value.url
         if isinstance(value, Output)
         else PLACEHOLDER_URL
-        for f, place, value in inputs.media()
+        for f, index, value in inputs.media()
     }
     return kind.request_body(inputs, urls)
 

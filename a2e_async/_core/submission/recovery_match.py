@@ -174,7 +174,7 @@ def match_starts(
     )
     # Records that certainly belong to one start are not candidates of the others.
     matched = {id for ids in certain.values() for id in ids}
-    left = [raw for id, raw in unclaimed.items() if id not in matched]
+    unmatched = [raw for id, raw in unclaimed.items() if id not in matched]
     results: list[SearchResult] = []
     for index, start in enumerate(recoveries):
         if index in certain:
@@ -182,7 +182,7 @@ def match_starts(
                 SearchResult(tuple(unclaimed[id] for id in certain[index]), is_certain=True)
             )
         else:
-            records = _candidates(kind, start, left, clock_offset)
+            records = _candidates(kind, start, unmatched, clock_offset)
             results.append(SearchResult(records, is_absent=reached_back and not records))
     return results
 
@@ -230,22 +230,23 @@ def _match_by_name(
     possible_starts: dict[str, set[int]] = {}
     for id, raw in unclaimed.items():
         matches = {
-            place: name
-            for place, start in enumerate(starts)
+            start_index: name
+            for start_index, start in enumerate(starts)
             if (name := _possible_name_match(kind, start, raw, clock_offset, longest_name))
             is not None
         }
         if any(
-            name is _NameMatch.SAME and not starts[place].mark for place, name in matches.items()
+            name is _NameMatch.SAME and not starts[start_index].mark
+            for start_index, name in matches.items()
         ):
             possible_starts[id] = set(matches)
     for group, ids in _group_ambiguous_records(possible_starts):
-        members = sorted(group, key=lambda place: starts[place].sent_at)
+        members = sorted(group, key=lambda start_index: starts[start_index].sent_at)
         identities = {
             (starts[start_index].mark, starts[start_index].name, starts[start_index].digest)
             for start_index in members
         }
-        wanted = sum(starts[place].expected for place in members)
+        wanted = sum(starts[start_index].expected for start_index in members)
         # Otherwise a paid task could be assigned to the wrong start.
         if len(identities) > 1 or group & in_flight or len(ids) != wanted:
             continue
@@ -259,7 +260,11 @@ def _match_by_name(
             for start_index, share in shares.items()
             for id in share
         ):
-            certain |= {place: share for place, share in shares.items() if place < len(recoveries)}
+            certain |= {
+                start_index: share
+                for start_index, share in shares.items()
+                if start_index < len(recoveries)
+            }
     return certain
 
 
@@ -373,18 +378,18 @@ def _is_in_time_window(
 
 
 def _compare_name(kind: TaskKind[..., Any], start: Recovery, raw: RawRecord) -> _NameMatch:
-    shown = _shown_name(kind, raw)
-    if start.mark is not None and start.mark in shown.casefold():
+    listed_name = _shown_name(kind, raw)
+    if start.mark is not None and start.mark in listed_name.casefold():
         return _NameMatch.SAME
-    if _MARK.search(shown.casefold()):
+    if _MARK.search(listed_name.casefold()):
         return _NameMatch.OTHER_MARK
-    if not shown.strip() or kind.name_field is None:
+    if not listed_name.strip() or kind.name_field is None:
         return _NameMatch.NOT_SHOWN
     if not start.name:
         return _NameMatch.DIFFERENT
-    if shown == start.name:
+    if listed_name == start.name:
         return _NameMatch.SAME if start.mark is None else _NameMatch.ALTERED
-    sent, plain = _normalized_name(start.name), _normalized_name(shown)
+    sent, plain = _normalized_name(start.name), _normalized_name(listed_name)
     if sent == plain:
         return _NameMatch.ALTERED
     return _NameMatch.TRUNCATED if plain and sent.startswith(plain) else _NameMatch.DIFFERENT

@@ -287,11 +287,11 @@ class RecoverySearch:
         loop = asyncio.get_running_loop()
         try:
             while searches := [one for one in kind_searches.searches if not one.future.done()]:
-                left = min(search.next_scan_at for search in searches) - loop.time()
-                if left > 0:
+                seconds = min(search.next_scan_at for search in searches) - loop.time()
+                if seconds > 0:
                     kind_searches.search_added.clear()
                     with suppress(TimeoutError):
-                        async with asyncio.timeout(left):
+                        async with asyncio.timeout(seconds):
                             await kind_searches.search_added.wait()
                     continue
                 # All searches of the kind use this scan, due or not: it costs no extra request.
@@ -344,7 +344,7 @@ class RecoverySearch:
         except A2EError:
             return  # the next scan may succeed; the last result is kept
         self._lists_showing_marks |= scan.lists_showing_marks
-        shown = match_starts(
+        results = match_starts(
             kind,
             recoveries,
             list(scan.records.values()),
@@ -354,7 +354,7 @@ class RecoverySearch:
             and self._lists_showing_marks.issuperset(_endpoints_proving_absence(kind)),
             competing=competing,
         )
-        for start_id, result in zip(by_start_id, shown, strict=True):
+        for start_id, result in zip(by_start_id, results, strict=True):
             waiting = [s for s in searches if s.start_id == start_id and not s.future.done()]
             for search in waiting:
                 search.last_result = result

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
 
-from a2e_async._core.journal.keys import is_call_key, key_of_incomplete_start
+from a2e_async._core.journal.keys import is_call_key, start_key_of_remaining_tasks
 from a2e_async._core.journal.protocol import Entry, State
 from a2e_async._core.journal.recorder import JournalRecorder
 from a2e_async._core.submission.calls import ChargedCalls
@@ -80,7 +80,7 @@ async def iter_unfinished(
                     # Searches take up to half a minute; known tasks are yielded meanwhile.
                     find = (
                         start_registry.resume
-                        if key_of_incomplete_start(entry.key) is None
+                        if start_key_of_remaining_tasks(entry.key) is None
                         else start_registry.find_remaining_tasks
                     )
                     searches.append(asyncio.create_task(find(kind, entry)))

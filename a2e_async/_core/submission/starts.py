@@ -360,8 +360,8 @@ class StartRegistry:
     async def _prepare_media(self, inputs: TaskInput) -> PreparedMedia:
         """Return each media input as a URL or as a checked, hashed local file. No network."""
         prepared: dict[tuple[str, int | None], LocalUpload | str] = {}
-        for f, place, value in inputs.media():
-            prepared[f.name, place] = await self._media_uploader.resolve(
+        for f, index, value in inputs.media():
+            prepared[f.name, index] = await self._media_uploader.resolve(
                 value, f.find_metadata(AcceptedMedia).types, f.name
             )
         return prepared
@@ -483,17 +483,17 @@ class StartRegistry:
         self._release_key(attempt, attempt.inputs.key)
 
     def _on_run_done(
-        self, attempt: StartAttempt, key: str | None, carry: "asyncio.Task[Task[Any]]"
+        self, attempt: StartAttempt, key: str | None, run_task: "asyncio.Task[Task[Any]]"
     ) -> None:
-        self._run_tasks.discard(carry)
+        self._run_tasks.discard(run_task)
         self._attempts.discard(attempt)
         self.admission.release(attempt)
-        error = None if carry.cancelled() else carry.exception()
+        error = None if run_task.cancelled() else run_task.exception()
         if isinstance(error, StartOutcomeUnknown):
             attempt.unknown_outcome = error
             if not attempt.waiters:
                 self._unknown_starts.append(error.recovery)
-        elif self._emitter is not None and (error is not None or carry.cancelled()):
+        elif self._emitter is not None and (error is not None or run_task.cancelled()):
             self._emitter.not_started(attempt, error)
         attempt.drop_inputs()
         # A key must keep pointing to its task, and to a start that may have been charged. The

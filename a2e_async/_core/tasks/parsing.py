@@ -55,16 +55,16 @@ def read_status(kind: TaskKind[..., Any], raw: RawRecord) -> tuple[Status, str]:
 
     An unknown or missing value means running: a paid job is never given up on a guess.
     """
-    words = kind.statuses
-    values = (raw.get(field) for field in (words.field, *words.fallback_fields))
-    said = next((value for value in values if isinstance(value, str) and value), "")
-    if not said:
+    vocabulary = kind.statuses
+    values = (raw.get(field) for field in (vocabulary.field, *vocabulary.fallback_fields))
+    word = next((value for value in values if isinstance(value, str) and value), "")
+    if not word:
         return Status.RUNNING, ""
     # Almost every value is known as it is; only others are normalised.
-    status = kind.statuses.status_by_word.get(said)
+    status = kind.statuses.status_by_word.get(word)
     if status is None:
-        status = kind.statuses.status_by_word.get(said.strip().lower(), Status.RUNNING)
-    return status, said
+        status = kind.statuses.status_by_word.get(word.strip().lower(), Status.RUNNING)
+    return status, word
 
 
 def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = None) -> R:
@@ -113,13 +113,13 @@ def _read_standing(kind: TaskKind[..., Any], raw: Any) -> tuple[str, Status, str
             f"The service returned a {kind.name} record without an id.",
             excerpt=excerpt(", ".join(map(str, raw))),
         )
-    words = kind.statuses
-    word: Any = raw.get(words.field)
-    status = words.status_by_word.get(word) if word.__class__ is str else None
+    vocabulary = kind.statuses
+    word: Any = raw.get(vocabulary.field)
+    status = vocabulary.status_by_word.get(word) if word.__class__ is str else None
     if status is None:
         status, word = read_status(kind, raw)
         word = excerpt(word, limit=MAX_STATUS_CHARS)
-    if words.completion_field and not words.knows(word) and raw.get(words.completion_field):
+    if vocabulary.completion_field and not vocabulary.knows(word) and raw.get(vocabulary.completion_field):
         status = Status.SUCCEEDED
     return id, status, word
 
@@ -133,7 +133,7 @@ def _read_fields(
     raw_status: str,
 ) -> R:
     """Return the record with all its fields decoded."""
-    words = kind.statuses
+    vocabulary = kind.statuses
     own, extra = kind.field_decoder.decode(raw)
     for field, value in own.items():
         if value.__class__ is str:
@@ -142,9 +142,9 @@ def _read_fields(
                 own[field] = hide_signatures(value)
         elif value and value.__class__ is tuple:
             own[field] = hide_signatures(value)
-    word: Any = raw.get(words.field)
+    word: Any = raw.get(vocabulary.field)
     if word and word.__class__ is not str:
-        extra[words.field] = word
+        extra[vocabulary.field] = word
     if kind.name_field:
         name: Any = raw.get(kind.name_field)
         if name.__class__ is str and name.strip():
@@ -160,10 +160,10 @@ def _read_fields(
     except (KeyError, TypeError, ValueError, OverflowError, OSError):
         if raw.get("createdAt"):
             extra["createdAt"] = raw["createdAt"]
-    if words.progress_field:
-        value = raw.get(words.progress_field)
+    if vocabulary.progress_field:
+        value = raw.get(vocabulary.progress_field)
         own["progress"] = _read_or_keep(
-            extra, words.progress_field, value, partial(_read_progress, kind)
+            extra, vocabulary.progress_field, value, partial(_read_progress, kind)
         )
     if status is Status.FAILED:
         own["failure"] = _read_failure(kind, raw)

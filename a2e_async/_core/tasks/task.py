@@ -192,25 +192,25 @@ class Task(NotCopyable, Generic[R]):
         if not any(self._parts):
             return self.ids
         seen = zip(self.ids, self._parts, strict=True)
-        over = self.kind.is_final
-        return tuple(id for id, part in seen if part is None or not over(part))
+        is_final = self.kind.is_final
+        return tuple(id for id, part in seen if part is None or not is_final(part))
 
     def _observe(self, record: Record, now: float) -> bool:
         """Store a polled record (called by the poller); return whether it is news."""
-        place = self.ids.index(record.id)
-        before = self._parts[place] if self._parts else None
+        index = self.ids.index(record.id)
+        before = self._parts[index] if self._parts else None
         self._last_polled_at = now
-        over = self.kind.is_final
+        is_final = self.kind.is_final
         if before is record or before == record:
             return False
-        if before is not None and over(before) and not over(record):
+        if before is not None and is_final(before) and not is_final(record):
             return False
-        self._set_part(place, record)  # type: ignore[arg-type]  # the poller decodes it by this kind
+        self._set_part(index, record)  # type: ignore[arg-type]  # the poller decodes it by this kind
         return True
 
-    def _set_part(self, place: int, record: R) -> None:
+    def _set_part(self, index: int, record: R) -> None:
         parts = list(self._parts or (None,) * len(self.ids))
-        parts[place] = record
+        parts[index] = record
         self._parts = tuple(parts)
         self._merged_record = None
 
@@ -257,12 +257,12 @@ class Task(NotCopyable, Generic[R]):
         """
         self._services.mark_claimed(self)
         deadline = self._deadline(timeout)
-        shown: R | None = None
+        yielded: R | None = None
         while True:
             record = self.record
-            if record is not None and record is not shown and (self.done or not record.done):
+            if record is not None and record is not yielded and (self.done or not record.done):
                 # Includes changes that another wait saw while this iterator's consumer was busy.
-                shown = record
+                yielded = record
                 if self.done:
                     await self._record_end(record)
                 yield record
@@ -331,11 +331,11 @@ class Task(NotCopyable, Generic[R]):
 
     def _failed_error(self, record: R) -> TaskFailed:
         failure = record.failure
-        why = failure.message if failure else "no reason given"
+        reason = failure.message if failure else "no reason given"
         code = f" (code {failure.code})" if failure and failure.code else ""
         kept = f" {len(record.outputs)} good outputs are in error.record." if record.outputs else ""
         return TaskFailed(
-            f"{self.ref} failed: {why.rstrip('.')}{code}.{kept} A new start is charged again.",
+            f"{self.ref} failed: {reason.rstrip('.')}{code}.{kept} A new start is charged again.",
             task=self,
             record=record,
         )
@@ -350,23 +350,23 @@ async def save_outputs(record: Record, directory: str | os.PathLike[str]) -> lis
     target = f"{_directory_path(directory)}{os.sep}"
     paths: dict[int, Path] = {}
 
-    async def save(place: int) -> None:
-        paths[place] = await record.outputs[place].save(target)
+    async def save(index: int) -> None:
+        paths[index] = await record.outputs[index].save(target)
 
     if len(record.outputs) == 1:
         await save(0)
     else:
         try:
             async with create_task_group() as group:
-                for place in range(len(record.outputs)):
-                    group.start_soon(save, place)
+                for index in range(len(record.outputs)):
+                    group.start_soon(save, index)
         except BaseExceptionGroup as errors:
             error = _first_leaf_error(errors)
             raise error from error.__cause__
     for part in record.parts:
         if not part.outputs:
             _ = part.output  # raises for this part; the outputs of the others are saved
-    return [paths[place] for place in sorted(paths)]
+    return [paths[index] for index in sorted(paths)]
 
 
 def _directory_path(given: str | os.PathLike[str]) -> str:

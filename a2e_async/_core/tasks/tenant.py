@@ -24,14 +24,14 @@ def validate_tenant(name: Any, max_unfinished: Any, max_wait: Any) -> Tenant:
             f"caller must be a non-empty str, such as str(user.id), not {type(name).__name__}.",
             field="caller",
         )
-    whole = isinstance(max_unfinished, int) and not isinstance(max_unfinished, bool)
-    if max_unfinished is not None and not (whole and max_unfinished > 0):
+    is_integer = isinstance(max_unfinished, int) and not isinstance(max_unfinished, bool)
+    if max_unfinished is not None and not (is_integer and max_unfinished > 0):
         raise InvalidInput(
             f"max_unfinished must be an integer of at least 1, got {max_unfinished!r:.60}.",
             field="max_unfinished",
         )
-    number = isinstance(max_wait, int | float) and not isinstance(max_wait, bool)
-    if max_wait is not None and not (number and 0 <= max_wait < math.inf):
+    is_number = isinstance(max_wait, int | float) and not isinstance(max_wait, bool)
+    if max_wait is not None and not (is_number and 0 <= max_wait < math.inf):
         raise InvalidInput(
             f"max_wait must be a number of seconds, 0 or more, got {max_wait!r:.60}.",
             field="max_wait",

@@ -242,13 +242,13 @@ async def _run_lifespan(receive: AsgiReceive, send: AsgiSend) -> None:
 
 
 def _asgi_body_reader(receive: AsgiReceive) -> Callable[[], Awaitable[bytes]]:
-    over = False
+    ended = False
 
     async def read() -> bytes:
-        nonlocal over
-        while not over:
+        nonlocal ended
+        while not ended:
             message = await receive()
-            over = message["type"] != "http.request" or not message.get("more_body", False)
+            ended = message["type"] != "http.request" or not message.get("more_body", False)
             if body := message.get("body", b""):
                 return bytes(body)
         return b""

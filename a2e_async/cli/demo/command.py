@@ -104,7 +104,7 @@ async def _demo(context: CommandContext, count: int, out: Path, speed: float, ke
 async def _perform_all(
     context: CommandContext, sandbox: "SandboxProcess", jobs: "list[DemoJob]", count: int, out: Path
 ) -> "DemoReport":
-    from a2e_async.cli.demo.jobs import RequestCounts, perform, plan
+    from a2e_async.cli.demo.jobs import RequestCounts, plan, run_job
     from a2e_async.cli.demo.live_table import live_table
     from a2e_async.cli.demo.report import DemoReport
     from a2e_async.client import A2E
@@ -123,11 +123,11 @@ async def _perform_all(
 
         def show(job: "DemoJob") -> None:
             if not silent:
-                printer.out(_line(job))
+                printer.out(_job_line(job))
 
         async with live_table(printer, jobs), asyncio.TaskGroup() as group:
             for job in jobs:
-                group.create_task(perform(a2e, job, out, show))
+                group.create_task(run_job(a2e, job, out, show))
         balances = before, (await a2e.credits.balance()).coins
     return DemoReport(
         jobs=jobs,
@@ -192,10 +192,10 @@ def _interruption_lines(jobs: "Sequence[DemoJob]", directory: "OutputDirectory")
     ]
 
 
-def _line(job: "DemoJob") -> str:
-    took = "" if job.elapsed is None else f"{job.elapsed:5.1f} s"
+def _job_line(job: "DemoJob") -> str:
+    duration = "" if job.elapsed is None else f"{job.elapsed:5.1f} s"
     path = job.files[0][0].name if job.files else job.error
     return (
-        f"job {job.number:>3}  {job.kind:<14}  {job.label:<6}  {job.status:<8}  {took}  "
+        f"job {job.number:>3}  {job.kind:<14}  {job.label:<6}  {job.status:<8}  {duration}  "
         f"{'-' if job.coins is None else format_coins(job.coins):<8}  {path}"
     )

@@ -81,7 +81,7 @@ def plan(count: int, urls: Mapping[str, str]) -> list[DemoJob]:
     return jobs
 
 
-async def perform(a2e: "A2E", job: DemoJob, out: Path, show: Callable[[DemoJob], None]) -> None:
+async def run_job(a2e: "A2E", job: DemoJob, out: Path, show: Callable[[DemoJob], None]) -> None:
     """Start a job, wait for it, save and check its files. Errors go to ``job.error``."""
     from a2e_async.sandbox import check_media
 
@@ -116,7 +116,7 @@ class RequestCounts:
     def on_event(self, event: Event) -> None:
         """Count the request of an event, if it is one."""
         if isinstance(event, Attempt):
-            self.counts[_purpose(event.path)] += 1
+            self.counts[_request_purpose(event.path)] += 1
 
     @property
     def total(self) -> int:
@@ -124,7 +124,7 @@ class RequestCounts:
         return self.counts["start"] + self.counts["poll"] + self.counts["upload"]
 
 
-def _purpose(path: str) -> str:
+def _request_purpose(path: str) -> str:
     if path in {kind_named(name).start.path for name in KINDS}:
         return "start"
     if path.endswith("/remainingCoins"):

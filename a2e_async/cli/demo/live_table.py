@@ -54,13 +54,13 @@ def render(jobs: Sequence[DemoJob], console: Console) -> Table:
     if rows + FRAME_HEIGHT > console.height or console.width < MIN_WIDTH:
         return _counts(kinds, groups)
     blocks = Table.grid(padding=(0, 1))
-    blocks.add_row(*(_block(kind, group) for kind, group in zip(kinds, groups, strict=True)))
+    blocks.add_row(*(_kind_table(kind, group) for kind, group in zip(kinds, groups, strict=True)))
     table = Table(caption=_caption(jobs), show_header=False, box=None, padding=0)
     table.add_row(blocks)
     return table
 
 
-def _block(kind: str, group: Sequence[DemoJob]) -> Table:
+def _kind_table(kind: str, group: Sequence[DemoJob]) -> Table:
     block = Table(title=kind, show_header=False, title_justify="left", padding=(0, 1, 0, 0))
     block.box = None
     block.add_column(width=5, no_wrap=True)

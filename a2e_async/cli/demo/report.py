@@ -84,11 +84,11 @@ class DemoReport:
             if not job.saved
         ]
         ids = [id for charge in self.charges for id in charge["ids"]]
-        ours = [id for job in self.jobs if job.task for id in job.task.ids]
+        started_ids = [id for job in self.jobs if job.task for id in job.task.ids]
         if len(self.charges) != len(self.jobs):
             charges = format_count(len(self.charges), "charge")
             problems.append(f"{format_count(len(self.jobs), 'job')} but {charges}")
-        if sorted(ids) != sorted(ours):
+        if sorted(ids) != sorted(started_ids):
             problems.append("the charged tasks are not the started tasks")
         ledger_total = self.charged + self.permits - self.refunded
         if self.spent != ledger_total:
@@ -96,9 +96,9 @@ class DemoReport:
                 f"{format_coins(self.spent)} spent by the balance, {ledger_total} by the ledger"
             )
         problems += self.price_mismatches
-        if len(self.files) != len(ours):
+        if len(self.files) != len(started_ids):
             files = format_count(len(self.files), "complete file")
-            problems.append(f"{format_count(len(ours), 'task')} but {files}")
+            problems.append(f"{format_count(len(started_ids), 'task')} but {files}")
         if self.ledger["leaks"]:
             problems.append(
                 f"the API key reached storage {format_count(len(self.ledger['leaks']), 'time')}"
@@ -182,11 +182,11 @@ class DemoReport:
             "results_made_with": self.ledger.get("results_made_with"),
             "seconds": round(self.seconds, 2),
             "directory": str(self.out),
-            "items": [_item(job) for job in self.jobs],
+            "items": [_job_json(job) for job in self.jobs],
         }
 
 
-def _item(job: DemoJob) -> dict[str, Any]:
+def _job_json(job: DemoJob) -> dict[str, Any]:
     return {
         "job": job.number,
         "kind": job.kind,

@@ -15,7 +15,7 @@ KEY_STATUSES: Final = ("401", "403")
 
 
 def doctor(*, flags: ServiceFlags = ServiceFlags()) -> int:  # noqa: B008  # frozen
-    """Check the API key, network and account, and print how to fix them. Free."""
+    """Check the API key, the network and the account, and say how to fix each problem. Free."""
 
     async def work(context: CommandContext) -> int:
         results: list[Finding] = []
@@ -50,7 +50,7 @@ async def _check(flags: ServiceFlags, add: Callable[..., None]) -> None:
         return
     add(local_checks.proxy(url))
     by_proxy = local_checks.proxy_for(url) is not None
-    connection = await network_checks.reach(url, by_proxy=by_proxy)
+    connection = await network_checks.check_connection(url, by_proxy=by_proxy)
     add(*connection)
     if has_bad(connection):
         return

@@ -19,7 +19,7 @@ MAX_SKEW = 60.0
 """Seconds that the clocks may differ without a warning."""
 
 
-async def reach(url: str, *, by_proxy: bool) -> list[Finding]:
+async def check_connection(url: str, *, by_proxy: bool) -> list[Finding]:
     """Check DNS, TCP and TLS in turn, up to the first failure.
 
     Behind a proxy a failure is only a warning: the proxy makes the connection.
@@ -43,8 +43,8 @@ async def reach(url: str, *, by_proxy: bool) -> list[Finding]:
     except OSError as error:
         fix = proxy_note or "check firewall and address"
         return [*findings, Finding(level, "TCP", f"port {port}: {_reason(error)}", fix)]
-    took = (time.monotonic() - began) * 1000
-    findings.append(Finding("ok", "TCP", f"connected to port {port} in {took:.0f} ms"))
+    milliseconds = (time.monotonic() - began) * 1000
+    findings.append(Finding("ok", "TCP", f"connected to port {port} in {milliseconds:.0f} ms"))
     if parts.scheme != "https":
         return [*findings, Finding("ok", "TLS", "not used: http in this network")]
     try:

@@ -58,10 +58,10 @@ async def _try(what: str, call: Callable[[], Awaitable[str]]) -> Finding:
     try:
         return Finding("ok", what, await call())
     except A2EError as error:
-        return Finding("bad", what, error_message(error), _fix(error))
+        return Finding("bad", what, error_message(error), _advice_for(error))
 
 
-def _fix(error: A2EError) -> str:
+def _advice_for(error: A2EError) -> str:
     if isinstance(error, AuthenticationError):
         return "401: the key is wrong or was revoked; copy it again, or create a new one"
     if isinstance(error, PermissionDenied):

@@ -235,14 +235,14 @@ def settle(
             if not yes and not confirm(context.printer, what.question, "settle", "settled"):
                 return exit_codes.USAGE
             await settling.settle(opened, what)
-            left = await opened.get(entry.key)
-        done = "deleted" if left is None else f"settled as {settling.describe(what)}"
+            remaining = await opened.get(entry.key)
+        done = "deleted" if remaining is None else f"settled as {settling.describe(what)}"
         context.printer.out(f"{entry.key} {done}")
-        if left is not None and left.open:
+        if remaining is not None and remaining.open:
             context.printer.note(
                 f"Save it with: {shlex.join(['a2e', 'journal', 'resume', str(journal)])}"
             )
-        context.printer.json({"key": entry.key, "entry": left and entry_json(left)})
+        context.printer.json({"key": entry.key, "entry": remaining and entry_json(remaining)})
         return exit_codes.OK
 
     return run_command(flags, work)
@@ -351,11 +351,13 @@ def adopt(
             if former not in {one.account for one in await opened.accounts()}:
                 raise InvalidInput(f"{journal} has no entries of {former!r:.120}.", field="from")
             adopted = await opened.adopt_account(former)
-            left = sum(one.entries for one in await opened.accounts() if one.account == former)
+            remaining = sum(one.entries for one in await opened.accounts() if one.account == former)
         context.printer.out(f"{adopted} adopted")
-        if left:
-            context.printer.note(f"{left} left: {account} has entries with the same key or task.")
-        context.printer.json({"account": account, "adopted": adopted, "left": left})
+        if remaining:
+            context.printer.note(
+                f"{remaining} left: {account} has entries with the same key or task."
+            )
+        context.printer.json({"account": account, "adopted": adopted, "left": remaining})
         return exit_codes.OK
 
     return run_command(flags, work)

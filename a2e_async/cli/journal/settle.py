@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from attrs import frozen
 
-from a2e_async._core.journal.keys import key_of_incomplete_start
+from a2e_async._core.journal.keys import start_key_of_remaining_tasks
 from a2e_async._core.journal.protocol import ClosedBy, Entry, State
 from a2e_async._core.journal.recorder import clear_expected_tasks
 from a2e_async._core.submission.recovery_match import MIN_AGE_FOR_RESEND
@@ -35,7 +35,7 @@ class Settlement:
     def question(self) -> str:
         """The question that asks for confirmation."""
         entry, paid = self.entry, self.entry.reserved if self.coins is None else self.coins
-        what = f"{entry.key} ({entry.kind}, sent {_ago(entry)} ago)"
+        what = f"{entry.key} ({entry.kind}, sent {_format_age(entry)} ago)"
         if self.verdict == "unpaid" and entry.missing:
             return f"Close {what}, whose coins were refunded? Its key then starts nothing."
         if self.verdict == "unpaid":
@@ -65,11 +65,11 @@ async def prepare(
     if verdict == "unpaid":
         if ref is not None or coins is not None:
             raise InvalidInput("--task and --coins need --as paid.", field="as")
-        left = MIN_AGE_FOR_RESEND - (time.time() - _sent(entry))
-        if left > 0 and not entry.missing:
+        remaining = MIN_AGE_FOR_RESEND - (time.time() - _sent(entry))
+        if remaining > 0 and not entry.missing:
             raise InvalidInput(
-                f"It was sent {_ago(entry)} ago, and the service may list it late. Its absence is "
-                f"certain only {left:.0f} s from now; try again then.",
+                f"It was sent {_format_age(entry)} ago, and the service may list it late. Its "
+                f"absence is certain only {remaining:.0f} s from now; try again then.",
                 field="as",
             )
     if ref is not None:
@@ -96,7 +96,7 @@ async def settle(journal: "Journal", what: Settlement) -> None:
             raise InvalidInput(
                 f"{entry.key!r} has changed since; run a2e journal show first.", field="key"
             )
-        if (start := key_of_incomplete_start(entry.key)) is not None:
+        if (start := start_key_of_remaining_tasks(entry.key)) is not None:
             await clear_expected_tasks(journal, start)
         return
     else:
@@ -143,7 +143,7 @@ def _sent(entry: Entry) -> float:
     return entry.created_at if entry.sent_at is None else entry.sent_at
 
 
-def _ago(entry: Entry) -> str:
+def _format_age(entry: Entry) -> str:
     seconds = max(0.0, time.time() - _sent(entry))
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:

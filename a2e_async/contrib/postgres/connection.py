@@ -79,8 +79,8 @@ class DatabaseTarget:
         text = redact(next(iter(str(error).strip().splitlines()), ""))
         for secret in self._secrets:  # also those too short for `redact`
             text = text.replace(secret.reveal(), secret.shown)
-        why = f"{type(error).__name__}: {text}".rstrip(": ")
-        return self.unusable_error(why, "No job is started until the database responds again.")
+        reason = f"{type(error).__name__}: {text}".rstrip(": ")
+        return self.unusable_error(reason, "No job is started until the database responds again.")
 
     def unusable_error(self, reason: str, advice: str) -> JournalError:
         """Return an error that says why the database cannot be used, and what to do."""
@@ -138,8 +138,10 @@ async def prepare_connection(connection: Connection, target: DatabaseTarget) -> 
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
         version = await _schema_version(connection)  # another client may have been faster
         if version > SCHEMA_VERSION:
-            why = f"its schema has version {version}, this package supports up to {SCHEMA_VERSION}"
-            raise target.unusable_error(why, "Update a2e-async.")
+            reason = (
+                f"its schema has version {version}, this package supports up to {SCHEMA_VERSION}"
+            )
+            raise target.unusable_error(reason, "Update a2e-async.")
         if version == 0:
             await connection.execute("CREATE TABLE IF NOT EXISTS a2e_version (version int)")
             await connection.execute("INSERT INTO a2e_version VALUES (0)")

@@ -44,8 +44,8 @@ class EntryTransaction:
         found = self.entries.get(entry.key)
         if found is None:
             account = self.account or ""
-            if held := self._ids_held_by_others(entry.kind, entry.ids, account):
-                entry = without_ids(entry, held)
+            if held_ids := self._ids_held_by_others(entry.kind, entry.ids, account):
+                entry = without_ids(entry, held_ids)
             entry = evolve(
                 entry,
                 account=account,
@@ -68,11 +68,11 @@ class EntryTransaction:
     def advance(self, key: str, state: State, values: EntryChanges) -> Entry | None:
         """Move an entry to a later state; raises `LeaseLost`."""
         entry = self.entries.get(key)
-        held: Sequence[str] = ()
+        held_ids: Sequence[str] = ()
         if entry is not None:
-            held = self._ids_held_by_others(entry.kind, new_ids(entry, values), entry.account)
+            held_ids = self._ids_held_by_others(entry.kind, new_ids(entry, values), entry.account)
         step = apply_step(
-            entry, self.owner, state, values, self.now, account=self.account, held_ids=held
+            entry, self.owner, state, values, self.now, account=self.account, held_ids=held_ids
         )
         if step is None:
             return None

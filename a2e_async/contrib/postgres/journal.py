@@ -198,10 +198,10 @@ class PostgresJournal:
         among = [int(state) for state in states]
         values = (before, among, missing, before, *self._worker.account_filter, PRUNE_BATCH_SIZE)
 
-        async def some(link: Connection) -> int:
-            cursor = await execute(link, tables.PRUNE_ENTRIES, values)
+        async def some(connection: Connection) -> int:
+            cursor = await execute(connection, tables.PRUNE_ENTRIES, values)
             keys = [row[0] for row in await cursor.fetchall()]
-            await self._worker.notifications.notify_peers(link, keys)
+            await self._worker.notifications.notify_peers(connection, keys)
             return len(keys)
 
         pruned = more = await self._worker.submit(query=some)
@@ -231,17 +231,19 @@ class PostgresJournal:
         """Record an upload, and delete expired ones."""
         account = self._worker.account or ""
 
-        async def keep(link: Connection) -> None:
-            await execute(link, tables.DELETE_EXPIRED_UPLOADS, (self._worker.clock(),))
+        async def keep(connection: Connection) -> None:
+            await execute(connection, tables.DELETE_EXPIRED_UPLOADS, (self._worker.clock(),))
             values = (account, upload.digest, upload.content_type, upload.url, upload.valid_until)
-            await execute(link, tables.SAVE_UPLOAD, values)
+            await execute(connection, tables.SAVE_UPLOAD, values)
 
         await self._worker.submit(query=keep)
 
     async def record_upload_cost(self, coins: int, *, reserved: int = 0) -> None:
         """Add the cost of an upload, charged or reserved (coins), to `spent`."""
         values = (self._worker.account or "", self._worker.clock(), UPLOAD, coins, reserved)
-        await self._worker.submit(query=lambda link: execute(link, tables.ADD_UPLOAD_COST, values))
+        await self._worker.submit(
+            query=lambda connection: execute(connection, tables.ADD_UPLOAD_COST, values)
+        )
 
     async def accounts(self, *, open_only: bool = False) -> Sequence[AccountEntries]:
         """Return the number of entries of each account, including accounts not visible here."""
@@ -256,8 +258,8 @@ class PostgresJournal:
         if former_account == values["account"]:
             return 0
 
-        async def adopt(link: Connection) -> int:
-            cursor = await execute(link, tables.ADOPT_ACCOUNT, values)
+        async def adopt(connection: Connection) -> int:
+            cursor = await execute(connection, tables.ADOPT_ACCOUNT, values)
             return len(await cursor.fetchall())
 
         return await self._worker.submit(query=adopt)
@@ -266,12 +268,12 @@ class PostgresJournal:
         try:
             return tables.to_entry(row)
         except Exception as error:
-            why = f"its entry for key {row[0]!r} cannot be decoded ({type(error).__name__})"
-            raise self.target.unusable_error(why, "Check that row of a2e_jobs.") from error
+            reason = f"its entry for key {row[0]!r} cannot be decoded ({type(error).__name__})"
+            raise self.target.unusable_error(reason, "Check that row of a2e_jobs.") from error
 
     async def _select(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        async def select(link: Connection) -> list[tuple[Any, ...]]:
-            return await (await execute(link, query, values)).fetchall()
+        async def select(connection: Connection) -> list[tuple[Any, ...]]:
+            return await (await execute(connection, query, values)).fetchall()
 
         return await self._worker.submit(query=select)
 
@@ -279,8 +281,8 @@ class PostgresJournal:
         try:
             tables.to_row(entry)
         except (TypeError, ValueError, RecursionError) as error:
-            why = f"it cannot store these values ({type(error).__name__}: {error})"
-            raise self.target.unusable_error(why, "Pass plain JSON values.") from error
+            reason = f"it cannot store these values ({type(error).__name__}: {error})"
+            raise self.target.unusable_error(reason, "Pass plain JSON values.") from error
 
 
 async def _only_connect(_: Connection) -> None:

@@ -23,10 +23,10 @@ class KeyListeners:
 
     def update(self, entry: Entry | None) -> None:
         """Call the callbacks with an entry as others have changed it."""
-        news = self.entry_is_known and self.entry != entry
+        changed = self.entry_is_known and self.entry != entry
         self.entry_is_known, self.entry = True, entry
-        for told in tuple(self.callbacks) if news else ():
-            told(entry)
+        for callback in tuple(self.callbacks) if changed else ():
+            callback(entry)
 
 
 class EntryNotifications:
@@ -163,9 +163,9 @@ class EntryNotifications:
         await execute(connection, "DELETE FROM a2e_watches WHERE owner = %s", (self._owner(),))
 
     def _call_all_entry_callbacks(self, entries: list[Entry]) -> None:
-        for told in tuple(self._all_entry_callbacks):
+        for callback in tuple(self._all_entry_callbacks):
             for entry in entries:
-                told(entry)
+                callback(entry)
 
     async def _register(self, connection: Connection, key: str) -> None:
         if not key:

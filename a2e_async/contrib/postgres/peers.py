@@ -88,11 +88,11 @@ class PostgresPeerGroup:
             self._must_find_leader = False
             await self._find_or_become_leader(connection)
         if heartbeat and self._leader == self.name and self._senders:
-            asked = (sorted(self._senders), self._worker.clock())
+            parameters = (sorted(self._senders), self._worker.clock())
             alive = {
                 row[0]
                 for row in await (
-                    await execute(connection, tables.SELECT_ALIVE_OWNERS, asked)
+                    await execute(connection, tables.SELECT_ALIVE_OWNERS, parameters)
                 ).fetchall()
             }
             for gone in self._senders - alive:
@@ -150,8 +150,8 @@ class PostgresPeerGroup:
         ).fetchall()
         leader, alive = found[0] if found else ("", False)
         alive = alive and not is_owner_dead(leader)
-        rests = self._worker.time() - self._resigned_at < RESIGNED_SECONDS
-        if not alive and not rests:
+        has_resigned = self._worker.time() - self._resigned_at < RESIGNED_SECONDS
+        if not alive and not has_resigned:
             values = (self._account, self.name, leader)
             if not await (await execute(connection, tables.BECOME_LEADER, values)).fetchall():
                 self._must_find_leader = True  # another client was faster

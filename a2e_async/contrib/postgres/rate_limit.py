@@ -161,12 +161,12 @@ class PostgresRateLimiter(RateLimiter):
 
     def hold_until(self, until: float) -> bool:
         """Hold all clients of the account until ``until`` (loop time); return True if it is new."""
-        news = super().hold_until(until)
-        if news:
+        is_new = super().hold_until(until)
+        if is_new:
             self._unsent_holds.append(until)
             self._turns_needed.set()
             self._start_fetching()
-        return news
+        return is_new
 
     def on_peer_hold(self, seconds: float) -> None:
         """Another worker was asked to pause for ``seconds``."""
@@ -254,8 +254,10 @@ class PostgresRateLimiter(RateLimiter):
     async def _query_turns(self, wanted: int) -> None:
         connection = self._connection or await self._connect()
         if self._now() - self._counted_at >= WORKER_COUNT_INTERVAL:
-            ((workers, lookers),) = await (await execute(connection, _COUNT_WORKERS)).fetchall()
-            self._worker_count, self._polling_worker_count = int(workers), int(lookers)
+            ((workers, polling_workers),) = await (
+                await execute(connection, _COUNT_WORKERS)
+            ).fetchall()
+            self._worker_count, self._polling_worker_count = int(workers), int(polling_workers)
             self._counted_at = self._now()
         if self._local_bucket is not None:
             # The row does not contain what was sent meanwhile: continue without a burst.
@@ -273,14 +275,14 @@ class PostgresRateLimiter(RateLimiter):
         cursor = await connection.execute(
             _TAKE_TURNS.encode(), {**self._parameters, "wanted": wanted}
         )
-        ((first, turns, held),) = await cursor.fetchall()
+        ((first, turns, hold),) = await cursor.fetchall()
         # Relative to the arrival of the response, which is later than the database's clock reading:
         # never too early.
         now = self._now()
-        if held > 0:
-            super().hold_until(now + float(held))
+        if hold > 0:
+            super().hold_until(now + float(hold))
         for n in range(int(turns)):
-            self._turns.add(now + max(0.0, float(held), float(first) + n * self._turns.interval))
+            self._turns.add(now + max(0.0, float(hold), float(first) + n * self._turns.interval))
 
     async def _connect(self) -> Connection:
         connection = await self._target.connect()

@@ -276,8 +276,8 @@ def to_entries(rows: Iterable[tuple[Any, ...]]) -> list[Entry]:
         try:
             entries.append(to_entry(row))
         except Exception as error:  # a damaged entry must not hide the others
-            why = type(error).__name__
-            logger.error("a journal entry cannot be decoded: key %r (%s)", row[0], why)  # noqa: TRY400
+            reason = type(error).__name__
+            logger.error("a journal entry cannot be decoded: key %r (%s)", row[0], reason)  # noqa: TRY400
     return entries
 
 

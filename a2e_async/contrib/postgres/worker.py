@@ -129,10 +129,12 @@ class JournalWorker:
     ) -> "asyncio.Future[T]":
         """Submit a step of a transaction, or else a query; return the future of its result."""
         self._check_usable()
-        asked = WorkerRequest[T](asyncio.get_running_loop().create_future(), key, ids, step, query)
-        self._queue.append(asked)
+        request = WorkerRequest[T](
+            asyncio.get_running_loop().create_future(), key, ids, step, query
+        )
+        self._queue.append(request)
         self.request_turn()
-        return asked.future
+        return request.future
 
     def add_connection_user(self, user: ConnectionUser) -> None:
         """Let another object use the connection between operations."""
@@ -150,19 +152,19 @@ class JournalWorker:
 
     def _check_usable(self) -> asyncio.AbstractEventLoop | None:
         if self._loop_and_pid is not None and self._loop_and_pid[1] != os.getpid():
-            why = "it was used before the process was forked and belongs to the parent"
-            raise self.target.unusable_error(why, "Create a new client in the child.")
+            reason = "it was used before the process was forked and belongs to the parent"
+            raise self.target.unusable_error(reason, "Create a new client in the child.")
         if self._closed:
             raise self.target.unusable_error("it is closed", "Create a new client.")
         return None if self._loop_and_pid is None else self._loop_and_pid[0]
 
     def request_turn(self) -> None:
         """Wake the run loop for new work; the first use starts it."""
-        home = self._check_usable()
+        used_loop = self._check_usable()
         loop = asyncio.get_running_loop()
-        if home is not None and home is not loop and not home.is_closed():
-            why = "it belongs to another event loop"
-            raise self.target.unusable_error(why, "Create a new client on this one.")
+        if used_loop is not None and used_loop is not loop and not used_loop.is_closed():
+            reason = "it belongs to another event loop"
+            raise self.target.unusable_error(reason, "Create a new client on this one.")
         if self._run_task is None or self._run_task.done():
             self._loop_and_pid = loop, os.getpid()
             _ = self.name
@@ -191,8 +193,8 @@ class JournalWorker:
                     await self._wait_for_work()
             await self._release_lease()
         finally:
-            for asked in (*work, *self._queue):
-                asked.fail(
+            for request in (*work, *self._queue):
+                request.fail(
                     self.target.unusable_error("its event loop has ended", "Create a new client.")
                 )
             self._queue.clear()
@@ -200,7 +202,9 @@ class JournalWorker:
 
     async def _process(self, requests: list[WorkerRequest[Any]]) -> None:
         self._turn_requested = False
-        steps = sorted((asked for asked in requests if asked.step), key=lambda asked: asked.key)
+        steps = sorted(
+            (request for request in requests if request.step), key=lambda request: request.key
+        )
         try:
             if steps:
                 await self._run_transaction(steps)
@@ -211,15 +215,15 @@ class JournalWorker:
                     await self._with_reconnect(self._do_maintenance, retry=bool(requests))
                     self._pending_failed = False
         except JournalError as error:
-            for asked in requests:
-                asked.fail(error)
+            for request in requests:
+                request.fail(error)
             return
-        for asked in requests:
-            if asked.query is not None:
+        for request in requests:
+            if request.query is not None:
                 try:
-                    asked.set_result(await self._with_reconnect(asked.query))
+                    request.set_result(await self._with_reconnect(request.query))
                 except JournalError as error:
-                    asked.fail(error)
+                    request.fail(error)
 
     async def _wait_for_work(self) -> None:
         """Wait for work, a notification, or the next heartbeat."""
@@ -232,20 +236,20 @@ class JournalWorker:
         loop = asyncio.get_running_loop()
         self._wake_future = loop.create_future()
         timer = loop.call_later(RETRY_PENDING_SECONDS if pending else HEARTBEAT_INTERVAL, self.wake)
-        place = (
+        fd = (
             None
             if self._connection is None or self._connection.closed
             else self._connection.fileno()
         )
-        if place is not None:
-            loop.add_reader(place, self.wake)
+        if fd is not None:
+            loop.add_reader(fd, self.wake)
         try:
             await self._wake_future
         finally:
             self._wake_future = None
             timer.cancel()
-            if place is not None:
-                loop.remove_reader(place)
+            if fd is not None:
+                loop.remove_reader(fd)
         if self._connection is not None:
             await self._dispatch_notifications(self._connection)
 
@@ -383,30 +387,30 @@ class JournalWorker:
         results: list[tuple[WorkerRequest[Any], Any]] = []
         group: EntryTransaction | None = None
 
-        async def attempt(link: Connection) -> None:
+        async def attempt(connection: Connection) -> None:
             nonlocal group
             if group is not None and self._last_committed >= number:
                 return  # the last attempt was committed, but its response was lost
             results.clear()
             group = None
             try:
-                loaded = await self._load(link, steps, number)
-                for asked in steps:
-                    assert asked.step is not None  # noqa: S101  # only steps come here
-                    if asked.key in loaded.unreadable_keys:
-                        results.append((asked, self._unreadable_error(asked.key)))
+                loaded = await self._load(connection, steps, number)
+                for request in steps:
+                    assert request.step is not None  # noqa: S101  # only steps come here
+                    if request.key in loaded.unreadable_keys:
+                        results.append((request, self._unreadable_error(request.key)))
                         continue
                     try:
-                        results.append((asked, asked.step(loaded)))
+                        results.append((request, request.step(loaded)))
                     except LeaseLost as error:
-                        results.append((asked, error))
+                        results.append((request, error))
                 group = loaded
-                await self._write(link, loaded)
+                await self._write(connection, loaded)
             except psycopg.Error as error:
-                if link.closed:
+                if connection.closed:
                     raise
-                await link.execute("ROLLBACK")
-                await self._renew_lease(link, self._last_committed)
+                await connection.execute("ROLLBACK")
+                await self._renew_lease(connection, self._last_committed)
                 if self._last_committed >= number:
                     return  # the failure came after the commit
                 group = None
@@ -422,19 +426,19 @@ class JournalWorker:
                 error.__cause__
             )
             if len(steps) > 1 and refused:
-                for asked in steps:
-                    await self._run_transaction([asked])
+                for request in steps:
+                    await self._run_transaction([request])
                 return
-            for asked in steps:
-                asked.fail(error)
+            for request in steps:
+                request.fail(error)
             return
         if group is not None:
             self.notifications.notify_local(group)
-        for asked, result in results:
+        for request, result in results:
             if isinstance(result, JournalError):
-                asked.fail(result)
+                request.fail(result)
             else:
-                asked.set_result(result)
+                request.set_result(result)
 
     def _unreadable_error(self, key: str) -> JournalError:
         reason = f"its entry for key {key!r} cannot be decoded"
@@ -443,8 +447,8 @@ class JournalWorker:
     async def _load(
         self, connection: Connection, steps: list[WorkerRequest[Any]], number: int
     ) -> EntryTransaction:
-        keys = sorted({asked.key for asked in steps})
-        ids = sorted({id for asked in steps for id in asked.ids})
+        keys = sorted({request.key for request in steps})
+        ids = sorted({id for request in steps for id in request.ids})
         async with connection.pipeline():
             await connection.execute("BEGIN")
             heartbeat = await execute(
@@ -464,8 +468,8 @@ class JournalWorker:
                 return False
             # No lease could be renewed while the database was down. A lease far in the future was
             # written before the database's clock was set back.
-            graced = now - self._database_started_at < LEASE_DURATION
-            return graced or now < leases[owner] <= now + 2 * LEASE_DURATION
+            in_grace_period = now - self._database_started_at < LEASE_DURATION
+            return in_grace_period or now < leases[owner] <= now + 2 * LEASE_DURATION
 
         rows = {row[0]: row for row in await locked.fetchall()}
         entries = {entry.key: entry for entry in tables.to_entries(rows.values())}

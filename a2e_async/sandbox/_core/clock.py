@@ -51,8 +51,8 @@ class ServiceClock:
 
 def format_iso(calendar: float) -> str:
     """Format an instant as the service does: UTC with milliseconds and a ``Z``."""
-    whole = datetime.fromtimestamp(calendar, UTC)
-    return f"{whole:%Y-%m-%dT%H:%M:%S}.{whole.microsecond // 1000:03d}Z"
+    moment = datetime.fromtimestamp(calendar, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
 def parse_iso(text: str) -> float:

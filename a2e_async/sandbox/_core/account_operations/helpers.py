@@ -154,8 +154,11 @@ def make_page(rows: list[Record], number: int, size: int) -> Record:
 def make_requested_page(service: Service, call: ValidatedCall, rows: Iterable[Record]) -> Record:
     """Return the page that the body requests, with the parameters that other lists use."""
     number, size = call.body.get("pageNum", 1), call.body.get("pageSize", 10)
-    whole = {"type": "integer", "minimum": 1}
-    wrong = [*schema_problems(whole, number, "pageNum"), *schema_problems(whole, size, "pageSize")]
+    positive_integer = {"type": "integer", "minimum": 1}
+    wrong = [
+        *schema_problems(positive_integer, number, "pageNum"),
+        *schema_problems(positive_integer, size, "pageSize"),
+    ]
     if wrong:
         refuse_invalid(service, *wrong)
     return make_page(list(rows), number, size)
@@ -181,23 +184,25 @@ def make_speech_file(service: Service, text: str, voice: str, rate: float, now: 
     return _register_file(service, _SPEECH, inputs, now, ".wav", service.result_life)
 
 
-def make_file_copy(service: Service, url: str, now: Moment, life: float) -> str:
-    """Return the signed URL of a copy of a file, valid for ``life`` service seconds.
+def make_file_copy(service: Service, url: str, now: Moment, lifetime: float) -> str:
+    """Return the signed URL of a copy of a file, valid for ``lifetime`` service seconds.
 
     Files outside this storage are not fetched: the copy is then a sample file.
     """
     ending = PurePosixPath(urlsplit(url).path).suffix
     if not (ending[1:].isalnum() and ending.isascii() and len(ending) <= MAX_SUFFIX_LENGTH):
         ending = ""
-    return _register_file(service, _COPY, {"url": url, "name": f"file{ending}"}, now, ending, life)
+    return _register_file(
+        service, _COPY, {"url": url, "name": f"file{ending}"}, now, ending, lifetime
+    )
 
 
 def _register_file(
-    service: Service, kind: SimulatedKind, inputs: Record, now: Moment, ending: str, life: float
+    service: Service, kind: SimulatedKind, inputs: Record, now: Moment, ending: str, lifetime: float
 ) -> str:
     task = SimulatedTask(service.new_id(now), kind, inputs, {}, now, 0.0, service.speed)
     service.account.files[task.id] = task
-    expires = math.ceil(now.calendar + life / service.speed)
+    expires = math.ceil(now.calendar + lifetime / service.speed)
     return service.store.sign_result(f"{kind.name}/{task.id}{ending}", expires, task.url_generation)
 
 

@@ -33,13 +33,13 @@ def _presign_upload(service: Service, request: SandboxRequest, now: Moment) -> S
         charge = Charge("presign", (), PRESIGN_COINS, now.calendar, path, dict(body))
         if (refusal := service.pay(charge, now)) is not None:
             return refusal
-    life = body.get("expiresIn", DEFAULT_UPLOAD_URL_LIFE)
+    lifetime = body.get("expiresIn", DEFAULT_UPLOAD_URL_LIFE)
     length = body.get("contentLength", body.get("fileSize"))
     prefix = body.get("urlPrefix", "adam2eve").strip("/")
     key = f"{prefix}/stable/user/{service.user_id}/{body['key'].lstrip('/')}"
     upload_url, cdn_url = service.store.sign_upload(
         key,
-        math.ceil(now.calendar + life),
+        math.ceil(now.calendar + lifetime),
         body.get("contentType"),
         None if length is None else int(length),
     )
@@ -48,7 +48,7 @@ def _presign_upload(service: Service, request: SandboxRequest, now: Moment) -> S
         data["bucket"] = body.get("bucket", "3days-apac")
     else:
         data["cdnUrl"] = cdn_url
-    return service.accept({**data, "expiresIn": life})
+    return service.accept({**data, "expiresIn": lifetime})
 
 
 def _upload_request_problems(body: Mapping[str, Any]) -> list[FieldProblem]:

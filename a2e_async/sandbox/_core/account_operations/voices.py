@@ -43,8 +43,10 @@ def _list_all_voices(service: Service, call: ValidatedCall, now: Moment) -> Any:
 
 
 def _list_voices(service: Service, call: ValidatedCall, now: Moment) -> Any:
-    asked = {**call.query, **call.body}
-    return system_catalogue.voice_groups(asked.get("country", "en"), asked.get("region", "US"))
+    parameters = {**call.query, **call.body}
+    return system_catalogue.voice_groups(
+        parameters.get("country", "en"), parameters.get("region", "US")
+    )
 
 
 def _synthesize_speech(service: Service, call: ValidatedCall, now: Moment) -> Any:

@@ -104,7 +104,7 @@ IMAGE_KINDS: Final = (
                 when=all_of(
                     input_is("model", "gpt-image-2"), input_is("aspect_ratio", None, "auto")
                 ),
-                why="when gpt-image-2 gets no aspect_ratio or auto",
+                condition="when gpt-image-2 gets no aspect_ratio or auto",
             ),
         ),
         list_envelope=DATA_AND_TOTAL,

@@ -38,48 +38,48 @@ def all_of(*conditions: Condition) -> Condition:
     return lambda body: all(condition(body) for condition in conditions)
 
 
-def require_inputs(*names: str, when: Condition = any_body, why: str = "") -> InputRule:
+def require_inputs(*names: str, when: Condition = any_body, condition: str = "") -> InputRule:
     """Require each of these inputs, under a condition."""
 
     def rule(body: Body) -> Iterator[FieldProblem]:
         if when(body):
             for name in names:
                 if not body.get(name):
-                    yield FieldProblem(name, f"is required {why}".strip())
+                    yield FieldProblem(name, f"is required {condition}".strip())
 
     return rule
 
 
-def require_any(*names: str, when: Condition = any_body, why: str = "") -> InputRule:
+def require_any(*names: str, when: Condition = any_body, condition: str = "") -> InputRule:
     """Require at least one of these inputs, under a condition."""
 
     def rule(body: Body) -> Iterator[FieldProblem]:
         if when(body) and not any(body.get(name) for name in names):
             yield FieldProblem(
-                names[0], f"or one of {', '.join(names[1:])} is required {why}".strip()
+                names[0], f"or one of {', '.join(names[1:])} is required {condition}".strip()
             )
 
     return rule
 
 
-def require_items(name: str, least: int, most: int, when: Condition, why: str) -> InputRule:
+def require_items(name: str, least: int, most: int, when: Condition, condition: str) -> InputRule:
     """Require a list with a minimum and a maximum number of items, under a condition."""
 
     def rule(body: Body) -> Iterator[FieldProblem]:
         if when(body) and not least <= len(body.get(name, ())) <= most:
-            yield FieldProblem(name, f"must have {least} to {most} items {why}")
+            yield FieldProblem(name, f"must have {least} to {most} items {condition}")
 
     return rule
 
 
 def require_value(
-    name: str, *values: object, when: Condition, why: str, default: object = None
+    name: str, *values: object, when: Condition, condition: str, default: object = None
 ) -> InputRule:
     """Allow only these values of an input, under a condition."""
 
     def rule(body: Body) -> Iterator[FieldProblem]:
         if when(body) and body.get(name, default) not in values:
-            yield FieldProblem(name, f"must be {' or '.join(map(str, values))} {why}")
+            yield FieldProblem(name, f"must be {' or '.join(map(str, values))} {condition}")
 
     return rule
 

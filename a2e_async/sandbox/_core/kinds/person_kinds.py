@@ -133,7 +133,7 @@ PERSON_KINDS: Final = (
                 when=lambda body: any(
                     body.get(name) for name in ("back_id", "custom_back_id", "color")
                 ),
-                why="with a background",
+                condition="with a background",
             ),
         ),
         reject=reject_two_backgrounds,

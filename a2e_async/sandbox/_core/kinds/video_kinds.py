@@ -104,12 +104,12 @@ VIDEO_KINDS: Final = (
                 "prompt",
                 "negative_prompt",
                 when=lambda body: not body.get("lora"),
-                why=_UNLESS_LORA,
+                condition=_UNLESS_LORA,
             ),
             require_inputs(
                 "end_image_url",
                 when=input_is("model_type", "FLF2V"),
-                why="when model_type is FLF2V",
+                condition="when model_type is FLF2V",
             ),
             _check_video_time,
         ),
@@ -145,29 +145,33 @@ VIDEO_KINDS: Final = (
         "audio_url",
         sound_inputs=("audio_url",),
         rules=(
-            require_inputs("image_url", when=_wan_needs_first_frame, why="for this task_type"),
-            require_inputs("last_frame_url", when=_is_first_last_frame, why="for first_last_frame"),
+            require_inputs(
+                "image_url", when=_wan_needs_first_frame, condition="for this task_type"
+            ),
+            require_inputs(
+                "last_frame_url", when=_is_first_last_frame, condition="for first_last_frame"
+            ),
             require_inputs(
                 "first_clip_url",
                 when=all_of(_is_wan_27, input_is("task_type", "video_extend")),
-                why="for video_extend",
+                condition="for video_extend",
             ),
             require_inputs(
                 "edit_video_url",
                 when=all_of(_is_wan_27, input_is("task_type", "video_edit")),
-                why="for video_edit",
+                condition="for video_edit",
             ),
             require_any(
                 "reference_media",
                 "reference_image_urls",
                 when=all_of(_is_wan_27, input_is("task_type", "reference_image")),
-                why="for reference_image",
+                condition="for reference_image",
             ),
             require_value(
                 "model",
                 "wan2.7-i2v",
                 when=lambda body: body.get("task_type", "first_frame") != "first_frame",
-                why="for this task_type",
+                condition="for this task_type",
             ),
         ),
     ),
@@ -197,12 +201,14 @@ VIDEO_KINDS: Final = (
         "edit_video_url",
         rules=(
             require_inputs(
-                "prompt", when=input_is("mode", "t2v", "r2v", "video-edit"), why="for this mode"
+                "prompt",
+                when=input_is("mode", "t2v", "r2v", "video-edit"),
+                condition="for this mode",
             ),
-            require_inputs("image_url", when=input_is("mode", "i2v"), why="for i2v"),
+            require_inputs("image_url", when=input_is("mode", "i2v"), condition="for i2v"),
             require_items("reference_image_urls", 1, 9, input_is("mode", "r2v"), "for r2v"),
             require_inputs(
-                "edit_video_url", when=input_is("mode", "video-edit"), why="for video-edit"
+                "edit_video_url", when=input_is("mode", "video-edit"), condition="for video-edit"
             ),
         ),
         list_envelope=LIST_AND_TOTAL,
@@ -219,7 +225,7 @@ VIDEO_KINDS: Final = (
         "end_image_url",
         rules=(
             require_inputs(
-                "image_url", when=input_is("mode", "image-to-video"), why="for image-to-video"
+                "image_url", when=input_is("mode", "image-to-video"), condition="for image-to-video"
             ),
         ),
         list_envelope=DATA_AND_TOTAL,
@@ -249,28 +255,28 @@ VIDEO_KINDS: Final = (
         sound_inputs=("audio_urls",),
         rules=(
             require_inputs(
-                "image_url", when=input_is("mode", "image-to-video"), why="for image-to-video"
+                "image_url", when=input_is("mode", "image-to-video"), condition="for image-to-video"
             ),
             require_inputs(
                 "first_frame_url",
                 "last_frame_url",
                 when=input_is("mode", "first-last-frames"),
-                why="for first-last-frames",
+                condition="for first-last-frames",
             ),
             require_any(
                 "reference_urls",
                 "video_urls",
                 "audio_urls",
                 when=input_is("mode", "reference"),
-                why="for reference",
+                condition="for reference",
             ),
             require_any(
                 "reference_urls",
                 "video_urls",
                 when=_has_only_sound,
-                why="beside audio_urls",
+                condition="beside audio_urls",
             ),
-            require_value("duration", -1, when=_is_seedance_edit, why="for edit"),
+            require_value("duration", -1, when=_is_seedance_edit, condition="for edit"),
             require_items("video_urls", 1, 1, _is_seedance_edit, "for edit"),
         ),
         reject=reject_minors,
@@ -318,19 +324,19 @@ VIDEO_KINDS: Final = (
             require_inputs(
                 "prompt",
                 when=input_is("model_type", "text-to-video", default="text-to-video"),
-                why="for text-to-video",
+                condition="for text-to-video",
             ),
             require_any(
                 "image_urls",
                 "image_url",
                 when=input_is("model_type", "image-to-video"),
-                why="for image-to-video",
+                condition="for image-to-video",
             ),
             require_value(
                 "model_type",
                 "image-to-video",
                 when=input_is("model_version", "1.5"),
-                why="for model_version 1.5",
+                condition="for model_version 1.5",
             ),
         ),
     ),
@@ -353,10 +359,10 @@ VIDEO_KINDS: Final = (
             require_inputs(
                 "image_url",
                 when=input_is("mode", "image-to-video", "motion-control"),
-                why="for this mode",
+                condition="for this mode",
             ),
             require_inputs(
-                "video_url", when=input_is("mode", "motion-control"), why="for motion-control"
+                "video_url", when=input_is("mode", "motion-control"), condition="for motion-control"
             ),
         ),
         list_envelope=RECORDS_AND_TOTAL,
@@ -379,10 +385,10 @@ VIDEO_KINDS: Final = (
                 when=lambda body: (
                     not body.get("multi_shot") or body.get("shot_type") == "intelligence"
                 ),
-                why="unless the storyboard is your own",
+                condition="unless the storyboard is your own",
             ),
             require_inputs(
-                "shot_type", when=input_is("multi_shot", True), why="when multi_shot is true"
+                "shot_type", when=input_is("multi_shot", True), condition="when multi_shot is true"
             ),
             check_storyboard,
         ),
@@ -401,7 +407,7 @@ VIDEO_KINDS: Final = (
             require_inputs(
                 "image_urls",
                 when=input_is("model_type", "image-to-video", default="image-to-video"),
-                why="unless model_type is text-to-video",
+                condition="unless model_type is text-to-video",
             ),
         ),
     ),

@@ -91,9 +91,9 @@ class ApiHandler:
                     self.locked.handle(call)
                 return self._http_error(values)
             case "slow":
-                answer = self.locked.handle(call) if values["accepted"] else None
+                response = self.locked.handle(call) if values["accepted"] else None
                 await asyncio.sleep(values["seconds"])
-                return await self._respond(request, answer or self.locked.handle(call), call)
+                return await self._respond(request, response or self.locked.handle(call), call)
             case "html":
                 return html_response(200, "Please wait")
             case "malformed":
@@ -107,31 +107,31 @@ class ApiHandler:
                     json_bytes({"code": 0, **EMPTY_STARTS[values["shape"]], **self._trace_field()})
                 )
             case _:
-                return self._reshape(self.locked.handle(call), values["shape"])
+                return self._with_response_shape(self.locked.handle(call), values["shape"])
 
     async def _respond(
-        self, request: web.BaseRequest, answer: SandboxResponse, call: SandboxRequest
+        self, request: web.BaseRequest, response: SandboxResponse, call: SandboxRequest
     ) -> web.StreamResponse:
-        if not _wants_event_stream(call) or answer.status != 200:
-            return self._json_answer(answer)
+        if not _wants_event_stream(call) or response.status != 200:
+            return self._json_answer(response)
         stream = web.StreamResponse(headers={"Cache-Control": "no-cache"})
         stream.content_type, stream.charset = "text/event-stream", "utf-8"
         await stream.prepare(request)
-        for event in event_stream(answer.body):
+        for event in event_stream(response.body):
             await stream.write(event)
         return stream
 
-    def _json_answer(self, answer: SandboxResponse) -> web.Response:
-        return json_response(json_bytes(answer.body), answer.status)
+    def _json_answer(self, response: SandboxResponse) -> web.Response:
+        return json_response(json_bytes(response.body), response.status)
 
-    def _reshape(self, answer: SandboxResponse, shape: str) -> web.Response:
-        data = answer.data
-        if answer.status != 200:
-            return json_response(json_bytes(answer.body), answer.status)
+    def _with_response_shape(self, response: SandboxResponse, shape: str) -> web.Response:
+        data = response.data
+        if response.status != 200:
+            return json_response(json_bytes(response.body), response.status)
         if shape == "bare":
             return json_response(json_bytes(data))
         wrapped = {"list": [data], "nested": {"data": data}, "text": json.dumps(data)}[shape]
-        return json_response(json_bytes({**answer.body, "data": wrapped}))
+        return json_response(json_bytes({**response.body, "data": wrapped}))
 
     def _http_error(self, values: Mapping[str, Any]) -> web.Response:
         status, after = values["status"], values["retry_after"]

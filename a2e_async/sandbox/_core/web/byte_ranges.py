@@ -24,12 +24,12 @@ def select_byte_range(
     A Range header that is invalid or has several ranges is ignored, as is one whose If-Range does
     not match the ETag: then the whole file is sent.
     """
-    whole = ByteRange(0, size, is_part=False)
+    full_range = ByteRange(0, size, is_part=False)
     if range_header is None or (if_range is not None and if_range != f'"{etag}"'):
-        return whole
+        return full_range
     match = re.fullmatch(r"bytes=(\d*)-(\d*)", range_header.strip())
     if match is None or range_header.strip() == "bytes=-":
-        return whole
+        return full_range
     first, last = match.groups()
     if not first:
         length = min(size, int(last))
@@ -37,5 +37,5 @@ def select_byte_range(
     begin = int(first)
     end = min(size - 1, int(last)) if last else size - 1
     if last and int(last) < begin:
-        return whole
+        return full_range
     return ByteRange(begin, end - begin + 1, is_part=True) if begin < size else None

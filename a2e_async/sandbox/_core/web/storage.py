@@ -86,10 +86,10 @@ class StorageHandler:
         status = values["status"]
         if values.get("html"):
             return html_response(status, f"{status} Error")
-        answer = xml_error(status, "InternalError", f"Sandbox fault {status}")
+        response = xml_error(status, "InternalError", f"Sandbox fault {status}")
         if values.get("retry_after") is not None:
-            answer.headers["Retry-After"] = str(values["retry_after"])
-        return answer
+            response.headers["Retry-After"] = str(values["retry_after"])
+        return response
 
     # Uploads
 
@@ -193,22 +193,22 @@ class StorageHandler:
         if span.is_part:
             last = span.first + span.length - 1
             headers["Content-Range"] = f"bytes {span.first}-{last}/{size}"
-        answer = web.StreamResponse(status=206 if span.is_part else 200, headers=headers)
-        answer.content_length = span.length
-        await answer.prepare(request)
+        response = web.StreamResponse(status=206 if span.is_part else 200, headers=headers)
+        response.content_length = span.length
+        await response.prepare(request)
         if request.method == "HEAD":
-            return answer
+            return response
         if cut is not None:
             span = ByteRange(span.first, min(cut, span.length), span.is_part)
         sent = 0
         while sent < span.length:
             at, count = span.first + sent, min(BLOCK_BYTES, span.length - sent)
-            await answer.write(await self._run_in_pool(partial(_read_block, path, at, count)))
+            await response.write(await self._run_in_pool(partial(_read_block, path, at, count)))
             sent += count
         if cut is not None:
             await asyncio.sleep(0.02)  # let the written bytes leave before the connection is cut
             close_connection(request)
-        return answer
+        return response
 
     async def _run_in_pool(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.pool, work)

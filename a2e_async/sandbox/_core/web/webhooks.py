@@ -78,11 +78,11 @@ class WebhookSender:
             late = fault["seconds"]
         if fault := self._take_fault("repeat_webhook", kind):
             copies = fault["copies"]
-        held = self._take_fault("drop_webhook", kind) is not None
+        dropped = self._take_fault("drop_webhook", kind) is not None
         for _ in range(copies):
             delivery = Delivery(task_id=task.id, kind=kind, event=event)
             self.deliveries.append(delivery)
-            if not held:
+            if not dropped:
                 yield self._post_webhook(session, task, delivery, late)
 
     def _take_fault(self, name: str, kind: str) -> Any:
@@ -105,9 +105,9 @@ class WebhookSender:
                 headers=headers,
                 ssl=self.verify,
                 allow_redirects=False,
-            ) as answer:
-                delivery.status = answer.status
-                await answer.release()
+            ) as response:
+                delivery.status = response.status
+                await response.release()
 
 
 def _forge_token(token: str) -> str:
