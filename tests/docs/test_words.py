@@ -4,7 +4,8 @@ The package once had its own words for things that the field has names for: a po
 waiter a "rider". Each pattern below comes with the term to use instead. If a sentence needs such a
 word in its ordinary sense, add it to `EXCEPTIONS` with the reason.
 
-Only text is checked, not identifiers: in Python files the comments and string literals.
+In Python files the comments and string literals are checked, and the identifiers for whole words
+that were once the names of variables.
 """
 
 import io
@@ -25,15 +26,18 @@ WORDS = {
     r"\b[Rr]iders?\b": "waiter, caller",
     r"\b(Asked|Looked|PaceAlone)\b": "StartRequested, Polled, RateLimitDegraded",
     r"\bFlights?\b": "start attempt; 'in flight' is fine",
-    r"\b(is|are|was|were|be) told\b": "is notified, receives; 'told from' is 'distinguished from'",
+    r"\b(told|heard)\b": "is notified, receives; 'told from' is 'distinguished from'",
     r"\b(for|to|of|by) who\b": "the waiter, the caller, the listener",
     r"\bwho (waits?|asks?|listens?|starts?)\b": "the waiter, the caller, the listener",
-    r"\b([Ss]ome|[Nn]o)body\b": "the waiter, the caller, a client, no caller",
+    r"\b([Ss]ome|[Nn]o|[Aa]ny|[Ee]very)body\b": "the waiter, the caller, a client, no caller",
+    r"\b([Cc]rews?|[Gg]uests?|[Ll]anes?)\b": "peers, follower, queue of a kind",
     r"\blost and found\b": "recovered; the recovery search",
     r"\blook(s|ed|ing)? again\b": "poll again",
     r"\b([Nn]ext|[Ff]irst|[Ll]ast|[Ee]ach|[Oo]ne|a) looks?\b": "poll",
     r"\b([Ss]tands?|[Ss]tood|[Ss]tanding) still\b": "waits, pauses, backs off",
-    r"\b(our|the|its) books\b": "the journal, the client's record of charges",
+    r"\bbooks?\b": "the journal, the client's record of charges",
+    r"\b(is|are|was|no) news\b": "is new, has changed, no message",
+    r"\bunder way\b": "in flight, in progress",
     r"\b(owes?|owed)\b": "unresolved, reserved",
     r"\bnothing is paid\b": "free of charge, not charged",
     r"\b[Ww]hat becomes of\b": "what happens to, what to do with",
@@ -45,6 +49,19 @@ WORDS = {
     r"\b(whence|thereof|hence|lest|hither|ought)\b": "plain words",
 }
 """Patterns, each with what to write instead. A space in a pattern also matches a line break."""
+
+NAMES = {
+    "told": "the kind of the thing: callback, changes, price, message",
+    "heard": "the event, the entry, when it was received",
+    "asked": "the request, or what was requested: range, ids, parameters",
+    **dict.fromkeys(("look", "looks", "looked", "looking"), "poll, poll_count, last_poll"),
+    **dict.fromkeys(("book", "books"), "recorder, journal"),
+    **dict.fromkeys(("rider", "riders"), "waiter, caller"),
+    **dict.fromkeys(("flight", "flights", "flying"), "attempt, in_flight"),
+    **dict.fromkeys(("crew", "guest", "lane", "lanes"), "peers, follower, queue"),
+    **dict.fromkeys(("teller", "desk", "news"), "emitter, context, is_new"),
+}
+"""Identifiers that say nothing to a reader, each with what to write instead."""
 
 EXCEPTIONS: dict[tuple[str, str], str] = {}
 """Justified uses, by the path and the matched text, each with its reason."""
@@ -126,11 +143,28 @@ def test_no_old_words(uses: list[Use]) -> None:
     assert not found, "\n".join(found)
 
 
+def names_in(source: str) -> Iterator[tuple[int, str]]:
+    """Yield the old identifiers in a Python source, each with its line."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.NAME and token.string in NAMES:
+            yield token.start[0], token.string
+
+
+def test_no_old_names() -> None:
+    found = [
+        f"{path.relative_to(ROOT).as_posix()}:{line}: {name}; write: {NAMES[name]}"
+        for place in ("a2e_async", "benchmarks", "docs", "examples", "tests")
+        for path in sorted((ROOT / place).rglob("*.py"))
+        for line, name in names_in(path.read_text("utf-8"))
+    ]
+    assert not found, "\n".join(found)
+
+
 def test_each_exception_is_used(uses: list[Use]) -> None:
     assert EXCEPTIONS.keys() <= {(use.path, use.text) for use in uses}
 
 
-def test_comments_and_strings_are_read_and_identifiers_are_not() -> None:
+def test_text_and_identifiers_are_read_apart() -> None:
     source = (
         '"""One line.\n\nIts waiter is\ntold.\n"""\n'
         "riders = 1  # the\n# rider of it\n"
@@ -141,4 +175,5 @@ def test_comments_and_strings_are_read_and_identifiers_are_not() -> None:
         for line, text in python_passages(source)
         for use in uses_in("a.py", line, text)
     ]
-    assert sorted(found) == [(3, "is told"), (7, "rider"), (8, "anew")]
+    assert sorted(found) == [(4, "told"), (7, "rider"), (8, "anew")]
+    assert next(names_in(source)) == (6, "riders")

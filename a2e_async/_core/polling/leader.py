@@ -179,7 +179,7 @@ class LeaderPolling:
     # -- leading ---------------------------------------------------------------------------
 
     def notify_followers(self, polled: PolledTask, raw: Any, record: Record) -> None:
-        """Send a record to the followers of its task, if it is news to them."""
+        """Send a record to the followers of its task, if it is new to them."""
         ended = polled.kind.is_final(record)
         for name, follower in (polled.followers or {}).items():
             shown = raw if follower.wants_every_change else record.raw_status or record.status

@@ -196,7 +196,7 @@ class Task(NotCopyable, Generic[R]):
         return tuple(id for id, part in seen if part is None or not is_final(part))
 
     def _observe(self, record: Record, now: float) -> bool:
-        """Store a polled record (called by the poller); return whether it is news."""
+        """Store a polled record (called by the poller); return False if it changes nothing."""
         index = self.ids.index(record.id)
         before = self._parts[index] if self._parts else None
         self._last_polled_at = now
