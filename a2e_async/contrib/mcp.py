@@ -305,12 +305,12 @@ class _Tools:
     ) -> dict[str, Any]:
         """Return an agent's inputs as arguments of `start`; raise `InvalidInput` for others."""
         known = {f.name: f for f in _kind_inputs(kind)}
-        wrong = [name for name in inputs if name not in known]
-        if wrong and kind.input is not None:
+        unknown = [name for name in inputs if name not in known]
+        if unknown and kind.input is not None:
             names = ", ".join(known)
             raise InvalidInput(
-                f"{kind.name} has no input {wrong[0][:60]!r}. Its inputs are: {names}.",
-                field=wrong[0],
+                f"{kind.name} has no input {unknown[0][:60]!r}. Its inputs are: {names}.",
+                field=unknown[0],
             )
         return {
             name: await self._resolve_media(name, value)

@@ -109,10 +109,10 @@ class KlingVideoInput(TaskInput):
         """Check that mode, version and quality support the inputs."""
         check_rules(self, "mode", _RULES)
         old = self.version in (None, "2.6")
-        for wrong, name, message in self._conflicts(
+        for is_conflict, name, message in self._conflicts(
             old, motion_control=self.mode == "motion-control"
         ):
-            if wrong:
+            if is_conflict:
                 raise InvalidInput(message, field=name)
         if old and self.mode != "motion-control":
             check_one_of(self, "duration", (5, 10), "with version 2.6")

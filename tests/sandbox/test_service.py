@@ -118,7 +118,7 @@ def test_the_ledger_balances_and_statuses_only_move_forward(
     ranks: dict[str, int] = {}
     for action in actions:
         _step(world, action, ids)
-        world.service.settle(world.now)
+        world.service.process_ended_tasks(world.now)
         ledger = world.service.ledger
         assert ledger.balance == 500 - ledger.spent >= 0
         assert ledger.spent == sum(item.coins - item.refunded for item in ledger.charges)

@@ -350,10 +350,10 @@ class OutcomeRecorder:
         for path in line["paths"]:
             printer.out(path)
         if line["error"]:
-            wrong = self.progress.ended - self.progress.succeeded
-            if wrong <= MAX_PRINTED_ERRORS:
+            failure_count = self.progress.ended - self.progress.succeeded
+            if failure_count <= MAX_PRINTED_ERRORS:
                 printer.error(f"{self.options.file}:{line['line']}: {line['error']}")
-            if wrong == MAX_PRINTED_ERRORS:
+            if failure_count == MAX_PRINTED_ERRORS:
                 hint = f"see {self.options.report}" if self.report else "--report lists all of them"
                 printer.error(f"... further errors are not printed; {hint}")
 

@@ -19,7 +19,7 @@ def handle(service: Service, request: SandboxRequest, now: Moment) -> SandboxRes
 
     ``now`` must not be earlier than in any previous call.
     """
-    service.settle(now)
+    service.process_ended_tasks(now)
     handler = ACCOUNT_HANDLERS.get((request.operation.method, request.operation.path))
     if handler is not None:
         return handler(service, request, now)

@@ -101,9 +101,9 @@ class LockedService:
         self._directory = tempfile.TemporaryDirectory(prefix="a2e-sandbox-")
         self.maker.directory = Path(self._directory.name)
 
-    def settled(self) -> _SettledService:
+    def updated_service(self) -> _UpdatedService:
         """Return a context manager: the service, locked and brought up to date."""
-        return _SettledService(self)
+        return _UpdatedService(self)
 
     def handle(self, request: SandboxRequest) -> SandboxResponse:
         """Carry out one API request."""
@@ -114,7 +114,7 @@ class LockedService:
         """Move the service forward by this many service seconds."""
         with self.lock:
             self.clock.advance(seconds)
-            self.service.settle(self.clock.now())
+            self.service.process_ended_tasks(self.clock.now())
 
     def store_upload(self, key: str, stored: StoredObject) -> None:
         """Store an uploaded file under its key."""
@@ -183,12 +183,12 @@ class LockedService:
 
 
 @attrs.define(slots=True)
-class _SettledService:
+class _UpdatedService:
     _locked: LockedService
 
     def __enter__(self) -> Service:
         self._locked.lock.acquire()
-        self._locked.service.settle(self._locked.clock.now())
+        self._locked.service.process_ended_tasks(self._locked.clock.now())
         return self._locked.service
 
     def __exit__(self, *_: object) -> None:

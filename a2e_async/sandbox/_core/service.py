@@ -96,7 +96,7 @@ class Service:
         """Record the initial balance as the first transaction."""
         self.ledger.grant_initial_balance(self.new_id(now), now.calendar)
 
-    def settle(self, now: Moment) -> None:
+    def process_ended_tasks(self, now: Moment) -> None:
         """Process the tasks that ended by now: refunds of failed tasks, due webhooks."""
         while self._end_queue and self._end_queue[0][0] <= now.service_time:
             task = heapq.heappop(self._end_queue)[2]
@@ -134,7 +134,7 @@ class Service:
         body["trace_id"] = self.trace_id()
         return SandboxResponse(status, body)
 
-    def pay(self, charge: Charge, now: Moment) -> SandboxResponse | None:
+    def deduct(self, charge: Charge, now: Moment) -> SandboxResponse | None:
         """Charge the coins; return the failure response when the balance is too low."""
         try:
             self.ledger.charge(charge, self.new_id(now))

@@ -75,19 +75,19 @@ def parse_query(
     Return the converted values that were sent, and the list of problems (empty when all fit).
     """
     values: dict[str, Json] = {}
-    wrong: list[FieldProblem] = []
+    problems: list[FieldProblem] = []
     for parameter in operation.query:
         name, schema = parameter["name"], parameter.get("schema", {})
         if name not in query:
             if parameter.get("required"):
-                wrong.append(FieldProblem(name, "is required"))
+                problems.append(FieldProblem(name, "is required"))
             continue
         value = _convert_query_value(schema.get("type"), query[name])
         found = list(schema_problems(schema, value, name))
-        wrong += found
+        problems += found
         if not found:
             values[name] = value
-    return values, wrong
+    return values, problems
 
 
 def _has_type(name: str, value: Json) -> bool:

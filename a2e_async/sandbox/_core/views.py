@@ -44,19 +44,19 @@ class LedgerView:
     @property
     def charges(self) -> tuple[Charge, ...]:
         """Every charge in order, each with the coins refunded of it."""
-        with self._locked.settled() as service:
+        with self._locked.updated_service() as service:
             return tuple(service.ledger.charges)
 
     @property
     def balance(self) -> int:
         """The coins left."""
-        with self._locked.settled() as service:
+        with self._locked.updated_service() as service:
             return service.ledger.balance
 
     @property
     def spent(self) -> int:
         """The coins charged minus the coins refunded."""
-        with self._locked.settled() as service:
+        with self._locked.updated_service() as service:
             return service.ledger.spent
 
     def starts(self, kind: str | None = None) -> tuple[Charge, ...]:
@@ -68,7 +68,7 @@ class LedgerView:
 
 def view_tasks(locked: LockedService) -> tuple[TaskView, ...]:
     """Return a view of every task that was not deleted, oldest first."""
-    with locked.settled() as service:
+    with locked.updated_service() as service:
         now = locked.clock.now()
         return tuple(_view_task(task, now) for task in service.tasks.values())
 

@@ -92,8 +92,8 @@ def _list_characters(service: Service, call: ValidatedCall, now: Moment) -> Any:
 
 def _avatar_fields(service: Service, call: ValidatedCall) -> Record:
     """Return the fields of a custom avatar from the request body."""
-    if wrong := list(schema_problems(_AVATAR_SCHEMA, call.body)):
-        refuse_invalid(service, *wrong)
+    if problems := list(schema_problems(_AVATAR_SCHEMA, call.body)):
+        refuse_invalid(service, *problems)
     require_urls(service, call, *_MEDIA_FIELDS)
     return {name: value for name, value in call.body.items() if name not in _READ_ONLY_FIELDS}
 
@@ -171,8 +171,12 @@ def _delete_face(service: Service, call: ValidatedCall, now: Moment) -> Any:
 def _add_background(service: Service, call: ValidatedCall, now: Moment) -> Any:
     require_urls(service, call, "img_url")
     name = call.body.get("name")
-    if wrong := list(schema_problems({"type": "string"}, name, "name")) if name is not None else []:
-        refuse_invalid(service, *wrong)
+    if (
+        problems := list(schema_problems({"type": "string"}, name, "name"))
+        if name is not None
+        else []
+    ):
+        refuse_invalid(service, *problems)
     record = new_record(service, now, {"img_url": call.body["img_url"], "name": name or ""})
     service.account.backgrounds[record["_id"]] = record
     return record

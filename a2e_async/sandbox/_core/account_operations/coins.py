@@ -17,15 +17,15 @@ from .helpers import RequestHandler
 
 def _quote_price(service: Service, request: SandboxRequest, now: Moment) -> SandboxResponse:
     body = request.body
-    if wrong := list(schema_problems(request.operation.body_schema or {}, body)):
-        return service.refuse(400, "Invalid parameters", wrong)
+    if problems := list(schema_problems(request.operation.body_schema or {}, body)):
+        return service.refuse(400, "Invalid parameters", problems)
     path = body["endpoint"].strip().removeprefix("POST ").strip()
     kind = service.kinds_by_start_path.get(path)
     if kind is None or not kind.is_quotable:
         return service.refuse(400, "This endpoint cannot be quoted")
     inputs = body["requestBody"]
-    if wrong := _price_input_problems(kind, inputs):
-        return service.refuse(400, "Invalid pricing parameters", wrong)
+    if problems := _price_input_problems(kind, inputs):
+        return service.refuse(400, "Invalid pricing parameters", problems)
     source_seconds = service.measure_source(kind, inputs, now)
     coins = kind.price(inputs, source_seconds) * kind.output_count(inputs)
     return service.accept({"coins": coins, "generationRequestValidated": False})
@@ -46,16 +46,16 @@ def _get_balance(service: Service, request: SandboxRequest, now: Moment) -> Sand
 
 
 def _list_transactions(service: Service, request: SandboxRequest, now: Moment) -> SandboxResponse:
-    values, wrong = parse_query(request.operation, request.query)
+    values, problems = parse_query(request.operation, request.query)
     bounds = {"startDate": -math.inf, "endDate": math.inf}
     for name in bounds:
         if name in values:
             try:
                 bounds[name] = parse_iso(values[name])
             except (ValueError, OverflowError):
-                wrong.append(FieldProblem(name, "must be an ISO date"))
-    if wrong:
-        return service.refuse(400, "Invalid parameters", wrong)
+                problems.append(FieldProblem(name, "must be an ISO date"))
+    if problems:
+        return service.refuse(400, "Invalid parameters", problems)
     only_spending = values.get("is_consumption")
     found = [
         item

@@ -66,11 +66,11 @@ def validated_handler(function: OperationFunction) -> RequestHandler:
     def handle(service: Service, request: SandboxRequest, now: Moment) -> SandboxResponse:
         operation = request.operation
         body: Any = {} if request.body is None else request.body
-        query, wrong = parse_query(operation, request.query)
-        wrong += schema_problems(operation.body_schema or {"type": "object"}, body)
+        query, problems = parse_query(operation, request.query)
+        problems += schema_problems(operation.body_schema or {"type": "object"}, body)
         try:
-            if wrong:
-                refuse_invalid(service, *wrong)
+            if problems:
+                refuse_invalid(service, *problems)
             return service.accept(
                 function(service, ValidatedCall(request, request.id, query, body), now)
             )
@@ -85,21 +85,21 @@ def refuse(service: Service, status: int, message: str, code: int | None = None)
     raise RequestRefused(service.refuse(status, message, code=code))
 
 
-def refuse_invalid(service: Service, *wrong: FieldProblem) -> NoReturn:
+def refuse_invalid(service: Service, *problems: FieldProblem) -> NoReturn:
     """End the call with 400 and these field problems."""
-    raise RequestRefused(service.refuse(400, "Invalid parameters", wrong))
+    raise RequestRefused(service.refuse(400, "Invalid parameters", problems))
 
 
 def require_urls(service: Service, call: ValidatedCall, *names: str) -> None:
     """End the call with 400 if one of these fields is set and is not a URL."""
-    if wrong := list(body_problems(file_only_kind("links", names), call.body)):
-        refuse_invalid(service, *wrong)
+    if problems := list(body_problems(file_only_kind("links", names), call.body)):
+        refuse_invalid(service, *problems)
 
 
 def require_fields(service: Service, call: ValidatedCall, *names: str) -> None:
     """End the call with 400 unless all of these fields are set; the schema calls them optional."""
-    if wrong := [FieldProblem(name, "is required") for name in names if not call.body.get(name)]:
-        refuse_invalid(service, *wrong)
+    if problems := [FieldProblem(name, "is required") for name in names if not call.body.get(name)]:
+        refuse_invalid(service, *problems)
 
 
 def require_object_id(service: Service, value: object) -> str:
@@ -155,12 +155,12 @@ def make_requested_page(service: Service, call: ValidatedCall, rows: Iterable[Re
     """Return the page that the body requests, with the parameters that other lists use."""
     number, size = call.body.get("pageNum", 1), call.body.get("pageSize", 10)
     positive_integer = {"type": "integer", "minimum": 1}
-    wrong = [
+    problems = [
         *schema_problems(positive_integer, number, "pageNum"),
         *schema_problems(positive_integer, size, "pageSize"),
     ]
-    if wrong:
-        refuse_invalid(service, *wrong)
+    if problems:
+        refuse_invalid(service, *problems)
     return make_page(list(rows), number, size)
 
 
@@ -174,7 +174,7 @@ def completed_tasks(service: Service, kind: str, now: Moment) -> Iterator[Simula
 def charge_call(service: Service, call: ValidatedCall, what: str, coins: int, now: Moment) -> None:
     """Charge the coins for a call that starts no task; end the call if the balance is too low."""
     charge = Charge(what, (), coins, now.calendar, call.path, dict(call.body))
-    if (refusal := service.pay(charge, now)) is not None:
+    if (refusal := service.deduct(charge, now)) is not None:
         raise RequestRefused(refusal)
 
 

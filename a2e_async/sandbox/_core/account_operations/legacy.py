@@ -71,13 +71,13 @@ def _list_videos(service: Service, call: ValidatedCall, now: Moment) -> Any:
         (name, call.query.get(name, default))
         for name, default in (("current", "1"), ("pageSize", "10"))
     ]
-    wrong = [
+    problems = [
         FieldProblem(name, "must be a whole number above 0")
         for name, text in numbers
         if not re.fullmatch("0*[1-9][0-9]{0,8}", text)
     ]
-    if wrong:
-        refuse_invalid(service, *wrong)
+    if problems:
+        refuse_invalid(service, *problems)
     kinds = {"avatar_video", "image_to_video"}
     rows = [
         _legacy_record(service, task, now)

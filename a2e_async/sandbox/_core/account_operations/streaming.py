@@ -43,15 +43,15 @@ def _list_avatars(service: Service, call: ValidatedCall, now: Moment) -> Any:
 
 
 def _open_room(service: Service, call: ValidatedCall, now: Moment) -> Any:
-    seconds, wrong = call.body.get("expire_seconds", DEFAULT_SECONDS), list[FieldProblem]()
+    seconds, problems = call.body.get("expire_seconds", DEFAULT_SECONDS), list[FieldProblem]()
     if call.body.get("avatar_id") not in {
         item["_id"] for item in system_catalogue.streaming_avatars()
     }:
-        wrong.append(FieldProblem("avatar_id", "is no streaming avatar"))
+        problems.append(FieldProblem("avatar_id", "is no streaming avatar"))
     if not 1 <= seconds <= MAX_SECONDS:
-        wrong.append(FieldProblem("expire_seconds", f"must lie between 1 and {MAX_SECONDS}"))
-    if wrong:
-        refuse_invalid(service, *wrong)
+        problems.append(FieldProblem("expire_seconds", f"must lie between 1 and {MAX_SECONDS}"))
+    if problems:
+        refuse_invalid(service, *problems)
     if len(_open_rooms(service, now)) >= MAX_ROOMS:
         refuse(
             service, 200, "All hosts are occupied, please try again later", ALL_HOSTS_OCCUPIED_CODE

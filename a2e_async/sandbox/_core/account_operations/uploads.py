@@ -25,13 +25,13 @@ DEFAULT_UPLOAD_URL_LIFE: Final = 3600
 
 def _presign_upload(service: Service, request: SandboxRequest, now: Moment) -> SandboxResponse:
     body, path = request.body, request.operation.path
-    wrong = list(schema_problems(request.operation.body_schema or {}, body))
-    if wrong := wrong or _upload_request_problems(body):
-        return service.refuse(400, "Invalid parameters", wrong)
+    problems = list(schema_problems(request.operation.body_schema or {}, body))
+    if problems := problems or _upload_request_problems(body):
+        return service.refuse(400, "Invalid parameters", problems)
     is_legacy = path.endswith("/get_upload_presigned_url")
     if not is_legacy:
         charge = Charge("presign", (), PRESIGN_COINS, now.calendar, path, dict(body))
-        if (refusal := service.pay(charge, now)) is not None:
+        if (refusal := service.deduct(charge, now)) is not None:
             return refusal
     lifetime = body.get("expiresIn", DEFAULT_UPLOAD_URL_LIFE)
     length = body.get("contentLength", body.get("fileSize"))
@@ -52,20 +52,20 @@ def _presign_upload(service: Service, request: SandboxRequest, now: Moment) -> S
 
 
 def _upload_request_problems(body: Mapping[str, Any]) -> list[FieldProblem]:
-    wrong: list[FieldProblem] = []
+    problems: list[FieldProblem] = []
     key = body["key"].strip("/")
     if not key or ".." in key.split("/") or any(ord(character) < 32 for character in key):
-        wrong.append(FieldProblem("key", "must be the name of an object"))
+        problems.append(FieldProblem("key", "must be the name of an object"))
     elif key.encode("utf-8", "replace").decode() != key:  # a lone surrogate
-        wrong.append(FieldProblem("key", "must be valid Unicode"))
-    wrong += [
+        problems.append(FieldProblem("key", "must be valid Unicode"))
+    problems += [
         FieldProblem(name, "must be a whole number of bytes")
         for name in ("contentLength", "fileSize")
         if name in body and not (0 <= body[name] <= 2**53 and body[name] == int(body[name]))
     ]
     if body.get("expiresIn", 0) > MAX_UPLOAD_URL_LIFE:
-        wrong.append(FieldProblem("expiresIn", f"must be at most {MAX_UPLOAD_URL_LIFE}"))
-    return wrong
+        problems.append(FieldProblem("expiresIn", f"must be at most {MAX_UPLOAD_URL_LIFE}"))
+    return problems
 
 
 HANDLERS: Final[dict[str, RequestHandler]] = {

@@ -50,16 +50,16 @@ def _list_voices(service: Service, call: ValidatedCall, now: Moment) -> Any:
 
 
 def _synthesize_speech(service: Service, call: ValidatedCall, now: Moment) -> Any:
-    text, wrong = call.body["msg"], list[FieldProblem]()
+    text, problems = call.body["msg"], list[FieldProblem]()
     if len(text) > MAX_TEXT_LENGTH:
-        wrong.append(FieldProblem("msg", f"must have at most {MAX_TEXT_LENGTH} characters"))
+        problems.append(FieldProblem("msg", f"must have at most {MAX_TEXT_LENGTH} characters"))
     named = [name for name in ("tts_id", "user_voice_id") if call.body.get(name)]
     if len(named) == 1:
-        wrong += _voice_problems(service, named[0], call.body[named[0]], now)
+        problems += _voice_problems(service, named[0], call.body[named[0]], now)
     else:
-        wrong.append(FieldProblem("tts_id", "exactly one of tts_id and user_voice_id is needed"))
-    if wrong:
-        refuse_invalid(service, *wrong)
+        problems.append(FieldProblem("tts_id", "exactly one of tts_id and user_voice_id is needed"))
+    if problems:
+        refuse_invalid(service, *problems)
     charge_call(service, call, "speech", math.ceil(len(text) / CHARACTERS_PER_COIN), now)
     rate = float(call.body.get("speechRate", 1))
     return make_speech_file(service, text, call.body[named[0]], rate, now)

@@ -154,7 +154,7 @@ def _charge_task(
 ) -> SandboxResponse | None:
     path, body = request.operation.path, dict(request.body)
     charge = Charge(kind.name, (task_id,), coins, now.calendar, path, body)
-    return service.pay(charge, now)
+    return service.deduct(charge, now)
 
 
 def _require_task(

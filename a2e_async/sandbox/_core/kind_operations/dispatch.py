@@ -19,12 +19,12 @@ def handle_kind_request(service: Service, request: SandboxRequest, now: Moment) 
     kind = service.kinds[operation.kind]
     action = ACTIONS.get((operation.method, operation.path))
     if operation.role in {"start", "batch_detail"} or operation.body_schema:
-        wrong = list(schema_problems(operation.body_schema or {"type": "object"}, request.body))
+        problems = list(schema_problems(operation.body_schema or {"type": "object"}, request.body))
         # The rules of a kind read inputs that only a body of the right types has.
-        if not wrong and operation.role == "start" and action is None:
-            wrong = list(body_problems(kind, request.body))
-        if wrong:
-            return service.refuse(400, "Invalid parameters", wrong)
+        if not problems and operation.role == "start" and action is None:
+            problems = list(body_problems(kind, request.body))
+        if problems:
+            return service.refuse(400, "Invalid parameters", problems)
     if action is not None:
         return action(service, kind, request, now)
     if operation.role == "start":

@@ -22,15 +22,15 @@ def list_records(
 ) -> SandboxResponse:
     """Return the records that have not expired, newest first, in the kind's list envelope."""
     operation = request.operation
-    values, wrong = parse_query(operation, request.query)
+    values, problems = parse_query(operation, request.query)
     paging = operation.paging
     page, size = 1, 0
     if paging is not None:
         page, size = values.get(paging.page, 1), values.get(paging.size, paging.default_size)
-        if not wrong and size < 1:
-            wrong = [FieldProblem(paging.size, "must be at least 1")]
-    if wrong:
-        return service.refuse(400, "Invalid parameters", wrong)
+        if not problems and size < 1:
+            problems = [FieldProblem(paging.size, "must be at least 1")]
+    if problems:
+        return service.refuse(400, "Invalid parameters", problems)
     service.drop_expired(kind, now)
     listed = service.listed_tasks[kind.name]
     rows = visible_tasks(service, reversed(listed.values()), now)
@@ -65,8 +65,8 @@ def batch_detail(
 ) -> SandboxResponse:
     """Return the records with these ids in random order; unknown ids are left out."""
     if len(ids) > MAX_BATCH_IDS:
-        wrong = FieldProblem("ids", f"must have at most {MAX_BATCH_IDS} items")
-        return service.refuse(400, "Invalid parameters", [wrong])
+        problems = FieldProblem("ids", f"must have at most {MAX_BATCH_IDS} items")
+        return service.refuse(400, "Invalid parameters", [problems])
     for index, item in enumerate(ids):
         if not OBJECT_ID.fullmatch(item):
             problem = FieldProblem(f"ids[{index}]", "must be an id of 24 hex digits")

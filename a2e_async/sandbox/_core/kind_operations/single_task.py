@@ -27,9 +27,9 @@ def handle_single_task(
     role, task_id = request.operation.role, request.id
     is_detail = role == "detail"
     if is_detail and kind.detail_id_parameter:
-        _, wrong = parse_query(request.operation, request.query)
-        if wrong:
-            return service.refuse(400, "Invalid parameters", wrong)
+        _, problems = parse_query(request.operation, request.query)
+        if problems:
+            return service.refuse(400, "Invalid parameters", problems)
         task_id = request.query[kind.detail_id_parameter]
     elif not task_id and kind.is_declared and request.operation.query:
         task_id = request.query.get(request.operation.query[0]["name"], "")

@@ -37,14 +37,14 @@ def start_tasks(
         return service.refuse(400, "Another training is still running: one at a time per account")
     length = service.measure_source(kind, body, now)
     if length is not None and length > kind.max_source_seconds:
-        wrong = FieldProblem(
+        problems = FieldProblem(
             kind.media_inputs[0], f"must be at most {kind.max_source_seconds:g} seconds long"
         )
-        return service.refuse(400, "Invalid parameters", [wrong])
+        return service.refuse(400, "Invalid parameters", [problems])
     count, coins = kind.output_count(body), kind.price(body, length)
     ids = tuple(service.new_id(now) for _ in range(count))
     charge = Charge(kind.name, ids, coins * count, now.calendar, path, dict(body))
-    if (refusal := service.pay(charge, now)) is not None:
+    if (refusal := service.deduct(charge, now)) is not None:
         return refusal
     records: list[dict[str, Any]] = []
     for task_id in ids:

@@ -118,7 +118,7 @@ class Tariff:
         return int(body.get(self.count_input, 1)) if self.count_input else 1
 
 
-def _derived(compute: Callable[[SimulatedKind], Any]) -> Any:
+def _computed_default(compute: Callable[[SimulatedKind], Any]) -> Any:
     """Return an attrs default computed once per kind, since records read it often."""
     return attrs.Factory(compute, takes_self=True)
 
@@ -244,23 +244,23 @@ class SimulatedKind:
     """Whether it is simulated from a user's declaration alone."""
 
     json_row: Mapping[str, Any] = attrs.field(
-        default=_derived(lambda kind: _read_json_row(kind.name))
+        default=_computed_default(lambda kind: _read_json_row(kind.name))
     )
     """The kind's entry in kinds.json; empty for a kind without operations."""
 
     status_field: str = attrs.field(
         init=False,
-        default=_derived(lambda kind: kind.json_row.get("status_field", "current_status")),
+        default=_computed_default(lambda kind: kind.json_row.get("status_field", "current_status")),
     )
     """The record field that holds the status word."""
 
     progress_field: str = attrs.field(
-        init=False, default=_derived(lambda kind: kind.json_row.get("progress_field", ""))
+        init=False, default=_computed_default(lambda kind: kind.json_row.get("progress_field", ""))
     )
     """The record field with the progress in per cent; "" when there is none."""
 
     name_field: str = attrs.field(
-        init=False, default=_derived(lambda kind: kind.json_row.get("name_input") or "")
+        init=False, default=_computed_default(lambda kind: kind.json_row.get("name_input") or "")
     )
     """The field that holds the task's name; "" for a kind without names."""
 

@@ -56,10 +56,10 @@ def write_tinted_image(path: Path, source: Path, seed: bytes) -> None:
         data, line = bytes(plane), plane.line_size
     tint = (seed[:3] * width)[: 3 * width]
     rows = (data[at : at + 3 * width] for at in range(0, line * height, line))
-    path.write_bytes(encode_png(width, height, (bytes(map(_blend, row, tint)) for row in rows)))
+    path.write_bytes(encode_png(width, height, (bytes(map(_mix_tint, row, tint)) for row in rows)))
 
 
-def _blend(value: int, tint: int) -> int:
+def _mix_tint(value: int, tint: int) -> int:
     return (3 * value + tint) // 4
 
 

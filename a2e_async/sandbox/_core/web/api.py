@@ -43,7 +43,7 @@ class ApiHandler:
         """Return the response to a request."""
         path = request.path
         if path.startswith("/__sandbox__/"):
-            return await self.control.answer(request)
+            return await self.control.handle(request)
         found = self.locked.router.find(request.method, path)
         if found is None:
             return html_response(404, "404 Not Found")

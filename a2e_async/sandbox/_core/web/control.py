@@ -23,7 +23,7 @@ class ControlRoutes:
 
     locked: LockedService
 
-    async def answer(self, request: web.BaseRequest) -> web.Response:
+    async def handle(self, request: web.BaseRequest) -> web.Response:
         """Return the response to one control request."""
         if not _is_loopback(request.remote):
             return _json_answer({"error": "control routes answer on loopback only"}, 403)

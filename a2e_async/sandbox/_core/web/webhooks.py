@@ -61,7 +61,7 @@ class WebhookSender:
                 await asyncio.sleep(POLL_INTERVAL)
 
     def _take_due_tasks(self) -> list[SimulatedTask]:
-        with self.locked.settled() as service:
+        with self.locked.updated_service() as service:
             due, service.due_webhooks = service.due_webhooks, []
             return due
 
@@ -93,7 +93,7 @@ class WebhookSender:
         self, session: aiohttp.ClientSession, task: SimulatedTask, delivery: Delivery, late: float
     ) -> None:
         await asyncio.sleep(late)
-        with self.locked.settled() as service:
+        with self.locked.updated_service() as service:
             record = service.render(task, self.locked.clock.now())
         headers = {"Content-Type": "application/json"}
         if token := task.body.get("webhook_token"):
