@@ -74,7 +74,7 @@ class Service:
     """The tasks in the lists, by kind and id, oldest first."""
 
     running_tasks: dict[str, dict[str, SimulatedTask]] = attrs.field(init=False)
-    """The tasks that had not ended when ``settle`` was last called, by kind and id."""
+    """The tasks that had not ended when ``process_ended_tasks`` was last called, by kind and id."""
 
     unlisted_tasks: list[SimulatedTask] = attrs.field(init=False, factory=list[SimulatedTask])
     """Tasks that a ``list_lag`` fault hides from the lists for now."""
