@@ -32,12 +32,12 @@ def kinds(kind: KindName | None = None, /, *, flags: OutputFlags = OutputFlags()
         except InvalidInput as error:
             return report_error(error, CommandContext(flags=flags, printer=printer))
         printer.out(_details(found))
-        printer.json(_document(found))
+        printer.json(_kind_json(found))
         return exit_codes.OK
     all_kinds = [kind_named(name) for name in kind_names()]
     printer.out(columns([COLUMNS, *(_row(each) for each in all_kinds)]))
     printer.out(f"\n{TESTED_LIVE_NOTE}\nThe inputs of one kind: a2e kinds KIND")
-    printer.json([_document(each) for each in all_kinds])
+    printer.json([_kind_json(each) for each in all_kinds])
     return exit_codes.OK
 
 
@@ -72,7 +72,7 @@ def _input_lines(flag: InputFlag) -> list[str]:
     return [f"{flag.flag}  {required}, {flag.value}", *(f"    {line}" for line in lines)]
 
 
-def _document(kind: TaskKind[..., Any]) -> dict[str, Any]:
+def _kind_json(kind: TaskKind[..., Any]) -> dict[str, Any]:
     return {
         "kind": kind.name,
         "help": kind.summary,

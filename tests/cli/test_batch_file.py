@@ -133,7 +133,7 @@ async def test_a_long_file_is_checked_in_flat_memory(tmp_path: Path) -> None:
         found = await check_all(path, lambda _: None)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert (found.jobs, found.error_count) == (count, 0)
+        assert (found.job_count, found.error_count) == (count, 0)
         return most
 
     await peak(200)  # loads what is loaded once

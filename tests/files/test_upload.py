@@ -218,7 +218,7 @@ async def test_cancelled_at_every_step_pays_once(
     await bench.up.upload(prepared)
     assert len(bench.presign.calls) == 1
     assert set(store.stored.values()) == {WAV}
-    assert [e.users for e in bench.up._entries.values()] == [0]
+    assert [e.user_count for e in bench.up._entries.values()] == [0]
 
 
 async def test_a_failed_presign_raises_in_all_waiters(

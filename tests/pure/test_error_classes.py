@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from a2e_async._core.http.error_classes import _words, advice_for, error_class_for, is_refusal
+from a2e_async._core.http.error_classes import _phrases, advice_for, error_class_for, is_refusal
 from a2e_async.errors import (
     ApiError,
     AuthenticationError,
@@ -127,7 +127,7 @@ def test_words_far_behind_do_not_decide() -> None:
 
 
 def test_words_are_whole_and_of_any_case() -> None:
-    found = _words("a b", "c+")
+    found = _phrases("a b", "c+")
     assert isinstance(found, re.Pattern)
     texts = ("x A B.", "ccC", "a bx", "xc", "a", "b")
     assert [text for text in texts if found.search(text)] == ["x A B.", "ccC"]

@@ -66,7 +66,7 @@ class FileSession:
     _transfer_slots: asyncio.Semaphore | None = field(init=False, default=None)
     _loop: asyncio.AbstractEventLoop | None = field(init=False, default=None)
     _pid: int = field(init=False, default=0)
-    _active_transfers: int = field(init=False, default=0)
+    _active_transfer_count: int = field(init=False, default=0)
     _scopes: set[anyio.CancelScope] = field(init=False, factory=set[anyio.CancelScope])
     """The open scopes of `end_on_close`, around code that waits for the network."""
     _proxies: dict[str, str | None] = field(init=False, factory=dict[str, str | None], repr=False)
@@ -203,11 +203,11 @@ class FileSession:
     def track_transfer(self) -> Generator[None]:
         """Count a transfer: the threads are kept until it ends, even if the client is closed."""
         self.http_session()
-        self._active_transfers += 1
+        self._active_transfer_count += 1
         try:
             yield
         finally:
-            self._active_transfers -= 1
+            self._active_transfer_count -= 1
             if self.closed:
                 self._release_pool()
 
@@ -254,7 +254,7 @@ class FileSession:
             raise aiohttp.ClientConnectionError(str(error) or type(error).__name__) from error
 
     def _release_pool(self) -> None:
-        if not self._active_transfers and self._pool is not None:
+        if not self._active_transfer_count and self._pool is not None:
             self._pool.shutdown(wait=False)
             self._pool = None
 
@@ -342,11 +342,11 @@ class Downloader:
         with self.files.track_transfer(), self.files.end_on_close():
             stream = self._stream(output, self.renew_url)
             blocks: list[bytes] = []
-            size = restarts = 0
+            size = restart_count = 0
             try:
                 while data := await stream.read():
-                    if stream.restarts != restarts:
-                        restarts, size = stream.restarts, 0
+                    if stream.restart_count != restart_count:
+                        restart_count, size = stream.restart_count, 0
                         blocks.clear()
                     blocks.append(data)
                     size += len(data)
@@ -464,11 +464,11 @@ class Downloader:
 
     async def _fill(self, stream: HttpDownload, part: PartFile, writer: _WriteBehind) -> None:
         blocks: list[bytes] = []
-        size = restarts = 0
+        size = restart_count = 0
         try:
             while data := await stream.read():
-                if stream.restarts != restarts:
-                    restarts, blocks, size = stream.restarts, [], 0
+                if stream.restart_count != restart_count:
+                    restart_count, blocks, size = stream.restart_count, [], 0
                     await writer.put(part.truncate)
                 blocks.append(data)
                 size += len(data)
@@ -477,7 +477,7 @@ class Downloader:
                     await writer.put(part.write, blocks, stream.validator)
                     blocks, size = [], 0
         except A2EError:
-            if stream.restarts != restarts:
+            if stream.restart_count != restart_count:
                 await writer.put(part.truncate)
             elif blocks:
                 await writer.put(part.write, blocks, stream.validator)

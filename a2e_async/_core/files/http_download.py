@@ -111,7 +111,7 @@ class HttpDownload:
     """Identifies the file's version for If-Range: an ETag or a date."""
     content_type: str | None = field(init=False, default=None)
     disposition: str | None = field(init=False, default=None)
-    restarts: int = field(init=False, default=0)
+    restart_count: int = field(init=False, default=0)
     path: str | None = field(init=False, default=None)
     _response: aiohttp.ClientResponse | None = field(init=False, default=None)
     _protocol: Any = field(init=False, default=None)
@@ -134,8 +134,8 @@ class HttpDownload:
     """Hash of the bytes that are received again."""
     _most_received: int = field(init=False, default=0)
     _failures: int = field(init=False, default=0)
-    _rejections: int = field(init=False, default=0)
-    _renewals: int = field(init=False, default=0)
+    _rejection_count: int = field(init=False, default=0)
+    _renewal_count: int = field(init=False, default=0)
     _expired_urls: set[str] = field(init=False, factory=set[str])
     _reported: int = field(init=False, default=0)
 
@@ -443,7 +443,7 @@ class HttpDownload:
         return self.make_error("changed while it was being read. Read it again.")
 
     def _restart(self) -> None:
-        self.restarts += 1
+        self.restart_count += 1
         self.received = self._reported = 0
         self.validator = self.total = self._structure = None
         self._decoders, self._codings, self._head = [], (), b""
@@ -459,11 +459,11 @@ class HttpDownload:
         failed = self.make_error(str(error), 200)
         final = self._some_returned and not self.can_restart
         self._restart()  # a later run must not resume these bytes
-        self._rejections += 1
-        if final or self._rejections >= MAX_REJECTIONS:
+        self._rejection_count += 1
+        if final or self._rejection_count >= MAX_REJECTIONS:
             raise failed from error.__cause__
-        await self.files.back_off(self._rejections - 1)
-        if self._rejections == 2 and self.renew is not None:
+        await self.files.back_off(self._rejection_count - 1)
+        if self._rejection_count == 2 and self.renew is not None:
             self.output = await self.renew(self.output)
 
     async def _renew_url(
@@ -474,13 +474,13 @@ class HttpDownload:
         self._expired_urls.add(self.output.url)
         if self.renew is None:
             raise self.make_error(f"{what} ({refusal}). Get a fresh URL.", status)
-        if self._renewals >= MAX_RENEWALS:
+        if self._renewal_count >= MAX_RENEWALS:
             raise self.make_error(
                 f"{what}: {MAX_RENEWALS} fresh URLs were refused as well ({refusal}).", status
             )
-        if self._renewals:
-            await self.files.back_off(self._renewals - 1)
-        self._renewals += 1
+        if self._renewal_count:
+            await self.files.back_off(self._renewal_count - 1)
+        self._renewal_count += 1
         fresh = await self.renew(self.output)
         if fresh.url in self._expired_urls:
             raise self.make_error(

@@ -80,7 +80,7 @@ class _UploadState:
     presigned: _UploadUrl | None = None
     url: str | None = None
     until: float = 0.0
-    users: int = 0
+    user_count: int = 0
 
 
 @define(eq=False)
@@ -112,7 +112,7 @@ class Uploader:
         presign call fails all its waiters: a retry by each would charge each of them.
         """
         entry = self._entry(upload)
-        entry.users += 1
+        entry.user_count += 1
         try:
             with self.files.track_transfer():
                 rounds = 0
@@ -143,7 +143,7 @@ class Uploader:
                             upload, signed, "was not uploaded before its upload URLs expired"
                         )
         finally:
-            entry.users -= 1
+            entry.user_count -= 1
 
     async def _uploaded_elsewhere(self, entry: _UploadState, prepared: LocalUpload) -> str | None:
         """Return the public URL of a content that another client has uploaded, or None."""
@@ -185,7 +185,7 @@ class Uploader:
         now = self.clock()
         while self._entries:  # remove expired ones, oldest first, up to one still in use
             key, entry = next(iter(self._entries.items()))
-            idle = not entry.users and entry.presigning is None
+            idle = not entry.user_count and entry.presigning is None
             if not idle or entry.until > now or (entry.presigned and entry.presigned.until > now):
                 break
             del self._entries[key]

@@ -74,7 +74,7 @@ class StartAttempt:
     key_generated: bool = False
     """The key was generated for the journal; the user gave none."""
     run_task: "asyncio.Task[Task[Any]] | None" = None
-    waiters: int = 0
+    waiter_count: int = 0
     sent: bool = False
     withdrawn: bool = False
     delivered: bool = False

@@ -321,7 +321,7 @@ class StartExecutor:
             self._known_tasks.mark_resolved(attempt.start_id)
             if self._recorder is not None and attempt.recovery is not None:
                 self._recorder.mark_refused(attempt.key, attempt.recovery.sent_at)
-            if not attempt.waiters:
+            if not attempt.waiter_count:
                 self._withdraw(attempt)
 
         async def before() -> None:
@@ -425,7 +425,7 @@ class StartExecutor:
             await self._search_remaining_later(attempt, rest)
         else:
             task = await self._find_remaining(attempt, task)
-        claimed = attempt.waiters > 0
+        claimed = attempt.waiter_count > 0
         if not claimed:
             self._on_unclaimed(task)
         if self._emitter is not None:
@@ -524,7 +524,7 @@ class StartExecutor:
         self._count_remaining(attempt, remaining)
         if self._recorder is not None:
             await self._recorder.record_accepted(attempt, ids, remaining.coins)
-        if not attempt.waiters:
+        if not attempt.waiter_count:
             self._on_unclaimed(remaining)  # `_handle_accepted` keeps the start's other tasks
             return task
         attempt.task = task = self._make_task(attempt, task.ids + ids, task.parts + records)

@@ -436,7 +436,7 @@ class StartRegistry:
     async def _join(self, attempt: StartAttempt, *, search: bool = False) -> Task[Any]:
         """Wait for an attempt. When the last waiter is cancelled, withdraw it if possible."""
         key = attempt.inputs.key
-        attempt.waiters += 1
+        attempt.waiter_count += 1
         if attempt.run_task is None:
             self._launch(attempt, search=search)
         assert attempt.run_task is not None  # noqa: S101  # launched by its first caller
@@ -445,11 +445,11 @@ class StartRegistry:
                 # Not `await carry`: cancelling one waiter must not cancel the start itself.
                 await asyncio.wait([attempt.run_task])
         except asyncio.CancelledError:
-            attempt.waiters -= 1
-            if not attempt.waiters and not attempt.delivered:
+            attempt.waiter_count -= 1
+            if not attempt.waiter_count and not attempt.delivered:
                 self._on_last_waiter_cancelled(attempt)
             raise
-        attempt.waiters -= 1
+        attempt.waiter_count -= 1
         attempt.delivered = True
         if attempt.run_task.cancelled():
             raise ClientClosed(
@@ -491,7 +491,7 @@ class StartRegistry:
         error = None if run_task.cancelled() else run_task.exception()
         if isinstance(error, StartOutcomeUnknown):
             attempt.unknown_outcome = error
-            if not attempt.waiters:
+            if not attempt.waiter_count:
                 self._unknown_starts.append(error.recovery)
         elif self._emitter is not None and (error is not None or run_task.cancelled()):
             self._emitter.not_started(attempt, error)

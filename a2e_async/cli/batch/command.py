@@ -187,11 +187,11 @@ async def _batch(context: CommandContext, options: BatchOptions, *, dry_run: boo
         return _report_line_errors(context, options, checked)
     kinds = ", ".join(f"{count} {kind}" for kind, count in checked.kinds.most_common())
     context.printer.note(
-        f"{options.file}: {format_count(checked.jobs, 'job')}{kinds and f': {kinds}'}"
+        f"{options.file}: {format_count(checked.job_count, 'job')}{kinds and f': {kinds}'}"
     )
     if dry_run:
         return await _print_prices(context, options, checked)
-    return await _run(context, options, checked.jobs, budget)
+    return await _run(context, options, checked.job_count, budget)
 
 
 def _report_line_errors(
@@ -236,17 +236,17 @@ async def _print_prices(
             async with aclosing(outcomes):
                 async for outcome in outcomes:
                     totals.add(outcome)
-                    show(f"requesting prices: {totals.jobs} jobs")
+                    show(f"requesting prices: {totals.job_count} jobs")
     if totals.invalid.error_count:
         return _report_line_errors(context, options, totals.invalid)
-    about = "about " if totals.about else ""
+    about = "about " if totals.approximate_count else ""
     lines = [f"{about}{format_coins(totals.coins)} for {format_count(totals.priced, 'job')}"]
     if totals.unpriced:
         lines.append(f"no quote from the service for {format_count(totals.unpriced, 'job')}")
-    if totals.uploads:
+    if totals.upload_count:
         lines.append(
-            f"{format_count(totals.uploads, 'file')} to upload: the service quotes no price, a "
-            "budget counts 1 coin for each"
+            f"{format_count(totals.upload_count, 'file')} to upload: the service quotes no "
+            "price, a budget counts 1 coin for each"
         )
     if totals.begun:
         lines.append(f"{format_count(totals.begun, 'job')} started before: free of charge")
@@ -254,24 +254,24 @@ async def _print_prices(
     if options.budget is not None:
         # Unpriced jobs and uploads count what the batch itself will reserve for them.
         total = totals.paid + totals.coins + totals.unpriced * (options.unknown_cost or 0)
-        total += totals.uploads * Budget(0).upload_cost
+        total += totals.upload_count * Budget(0).upload_cost
         fits = total <= options.budget
         lines.append(_budget_fit(options, totals, total))
     context.printer.out("\n".join(lines))
-    if totals.about:
+    if totals.approximate_count:
         context.printer.note(FILE_LENGTH_UNKNOWN)
     context.printer.note("Nothing was started.")
     figures = {
         "coins": totals.coins,
-        "about": bool(totals.about),
+        "about": bool(totals.approximate_count),
         "priced": totals.priced,
         "unpriced": totals.unpriced,
-        "uploads": totals.uploads,
+        "uploads": totals.upload_count,
         "budget": options.budget,
         "fits": fits,
     }
     context.printer.json(
-        {"jobs": checked.jobs, "kinds": dict(checked.kinds), "begun": totals.begun, **figures}
+        {"jobs": checked.job_count, "kinds": dict(checked.kinds), "begun": totals.begun, **figures}
     )
     return exit_codes.OK
 

@@ -26,13 +26,13 @@ class PriceTotals:
     priced: int = 0
     unpriced: int = 0
     begun: int = 0
-    about: int = 0
+    approximate_count: int = 0
     paid: int = 0
-    uploads: int = 0
+    upload_count: int = 0
     invalid: ValidationResult = field(factory=ValidationResult)
 
     @property
-    def jobs(self) -> int:
+    def job_count(self) -> int:
         """The number of jobs counted so far."""
         return self.priced + self.unpriced + self.begun + self.invalid.error_count
 
@@ -45,11 +45,11 @@ class PriceTotals:
             self.invalid.add(LineError(line, message, getattr(outcome.error, "field", None)))
             return
         self.paid += plan.paid
-        self.uploads += plan.uploads
+        self.upload_count += plan.uploads
         if plan.step != "start":
             self.begun += 1
         elif plan.coins is None:
             self.unpriced += 1
         else:
             self.priced, self.coins = self.priced + 1, self.coins + plan.coins
-            self.about += plan.about
+            self.approximate_count += plan.about

@@ -50,7 +50,7 @@ class ValidationResult:
     error_count: int = 0
 
     @property
-    def jobs(self) -> int:
+    def job_count(self) -> int:
         """The number of jobs in the file."""
         return self.kinds.total()
 
@@ -101,14 +101,14 @@ def read_jobs(path: Path) -> Generator[LineJob]:
 
 @frozen
 class CheckedFile:
-    """The ``jobs`` jobs of a validated file; each iteration reads it again."""
+    """The ``job_count`` jobs of a validated file; each iteration reads it again."""
 
     path: Path
-    jobs: int
+    job_count: int
 
     def __len__(self) -> int:
         """Return the number of jobs."""
-        return self.jobs
+        return self.job_count
 
     def __iter__(self) -> Generator[LineJob]:
         """Yield the jobs, like `read_jobs`."""

@@ -66,7 +66,7 @@ class DemoReport:
         return sum(c["coins"] for c in self.charges)
 
     @property
-    def permits(self) -> int:
+    def upload_coins(self) -> int:
         """Coins by the sandbox's ledger, for upload permits."""
         return sum(c["coins"] for c in self.uploads)
 
@@ -90,7 +90,7 @@ class DemoReport:
             problems.append(f"{format_count(len(self.jobs), 'job')} but {charges}")
         if sorted(ids) != sorted(started_ids):
             problems.append("the charged tasks are not the started tasks")
-        ledger_total = self.charged + self.permits - self.refunded
+        ledger_total = self.charged + self.upload_coins - self.refunded
         if self.spent != ledger_total:
             problems.append(
                 f"{format_coins(self.spent)} spent by the balance, {ledger_total} by the ledger"
@@ -141,7 +141,7 @@ class DemoReport:
             (
                 "coins",
                 f"{self.spent} by the balance; by the ledger {self.charged} for starts + "
-                f"{self.permits} for uploads{refunded}",
+                f"{self.upload_coins} for uploads{refunded}",
             ),
             ("prices", f"{format_count(len(self.priced), 'task')} reported a price; {agreement}"),
             (
@@ -167,7 +167,7 @@ class DemoReport:
             "coins": {
                 "spent": self.spent,
                 "charged": self.charged,
-                "uploads": self.permits,
+                "uploads": self.upload_coins,
                 "refunded": self.refunded,
             },
             "uploads": len(self.uploads),

@@ -124,7 +124,7 @@ class EntryTransaction:
         self.claimed_tasks |= {(entry.kind, id, entry.account) for id in ids}
 
     @property
-    def moved_claims(self) -> list[tuple[str, list[str], int]]:
+    def claims_with_new_account(self) -> list[tuple[str, list[str], int]]:
         """Claims of entries whose account has changed: (new account, ids, row number)."""
         return [
             (entry.account, list(self.stored[entry.key][1].ids), seq)

@@ -493,7 +493,7 @@ class JournalWorker:
                 )
             for seq, entry in transaction.updated_entries:
                 await execute(connection, tables.UPDATE_ENTRY, (*tables.to_row(entry), seq))
-            for move in transaction.moved_claims:
+            for move in transaction.claims_with_new_account:
                 await execute(connection, tables.MOVE_CLAIMS, move)
             for claim in transaction.new_claims:
                 await execute(connection, tables.INSERT_CLAIM, claim)

@@ -62,7 +62,7 @@ class Service:
     due_webhooks: list[SimulatedTask] = attrs.field(init=False, factory=list[SimulatedTask])
     """Ended tasks whose webhook is due; the webhook sender takes them out."""
 
-    running_webhook_tasks: int = attrs.field(init=False, default=0)
+    running_webhook_task_count: int = attrs.field(init=False, default=0)
     """The number of running tasks with a webhook that will be delivered."""
 
     account: AccountState = attrs.field(init=False, factory=AccountState)
@@ -101,7 +101,7 @@ class Service:
         while self._end_queue and self._end_queue[0][0] <= now.service_time:
             task = heapq.heappop(self._end_queue)[2]
             kind = task.kind
-            self.running_webhook_tasks -= self.has_webhook(task)
+            self.running_webhook_task_count -= self.has_webhook(task)
             if task.deleted:
                 continue
             self.running_tasks[kind.name].pop(task.id, None)
@@ -163,7 +163,7 @@ class Service:
         self.running_tasks[task.kind.name][task.id] = task
         if math.isfinite(task.duration):
             heapq.heappush(self._end_queue, (task.end_time, next(self._queue_numbers), task))
-            self.running_webhook_tasks += self.has_webhook(task)
+            self.running_webhook_task_count += self.has_webhook(task)
 
     def remove_task(self, task: SimulatedTask) -> None:
         """Delete a task. Its entry in the end queue is skipped when it comes up."""

@@ -54,7 +54,7 @@ class WebhookSender:
             asyncio.TaskGroup() as group,
         ):
             while True:
-                if service.running_webhook_tasks or service.due_webhooks:
+                if service.running_webhook_task_count or service.due_webhooks:
                     for task in self._take_due_tasks():
                         for posting in self._plan_posts(session, task):
                             group.create_task(posting)
