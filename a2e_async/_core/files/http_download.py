@@ -402,7 +402,7 @@ class HttpDownload:
         return data
 
     def _check(self, data: bytes, *, last: bool = False) -> bytes:
-        """Return the bytes to pass on: none until the type of the first bytes was checked."""
+        """Return the bytes to pass on; the first ones only after their type was checked."""
         if not self._checked:
             head = self._head = self._head + data
             if len(head) < SNIFF_BYTES and not last:

@@ -64,7 +64,7 @@ async def prepare(
         )
     if verdict == "unpaid":
         if ref is not None or coins is not None:
-            raise InvalidInput("--task and --coins need --as paid.", field="as")
+            raise InvalidInput("--task and --coins can only be given with --as paid.", field="as")
         remaining = MIN_AGE_FOR_RESEND - (time.time() - _sent(entry))
         if remaining > 0 and not entry.missing:
             raise InvalidInput(
