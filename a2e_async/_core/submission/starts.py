@@ -412,7 +412,7 @@ class StartRegistry:
             reservation_for(self._budget).count_found(name, task.coins, _task_ref(task))
 
     def _search_in_background(self, search: Coroutine[Any, Any, None], remaining: Recovery) -> None:
-        """Search for a start's ``remaining`` tasks after it has returned, until the client closes."""
+        """Search for a start's ``remaining`` tasks after it returned, until the client closes."""
         if self._closed:
             search.close()
             self._add_unknown_start(remaining)
