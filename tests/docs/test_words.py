@@ -54,7 +54,7 @@ NAMES = {
     "told": "the kind of the thing: callback, changes, price, message",
     "heard": "the event, the entry, when it was received",
     "asked": "the request, or what was requested: range, ids, parameters",
-    **dict.fromkeys(("look", "looks", "looked", "looking"), "poll, poll_count, last_poll"),
+    **dict.fromkeys(("looks", "looked", "looking"), "poll, poll_count, last_poll"),
     **dict.fromkeys(("book", "books"), "recorder, journal"),
     **dict.fromkeys(("rider", "riders"), "waiter, caller"),
     **dict.fromkeys(("flight", "flights", "flying"), "attempt, in_flight"),

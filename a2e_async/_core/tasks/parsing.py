@@ -119,7 +119,11 @@ def _read_standing(kind: TaskKind[..., Any], raw: Any) -> tuple[str, Status, str
     if status is None:
         status, word = read_status(kind, raw)
         word = excerpt(word, limit=MAX_STATUS_CHARS)
-    if vocabulary.completion_field and not vocabulary.knows(word) and raw.get(vocabulary.completion_field):
+    if (
+        vocabulary.completion_field
+        and not vocabulary.knows(word)
+        and raw.get(vocabulary.completion_field)
+    ):
         status = Status.SUCCEEDED
     return id, status, word
 
