@@ -51,7 +51,6 @@ ALLOWED: Final = {
         "pts": "a property of a PyAV frame",
         "time_base": "a property of a PyAV frame",
         "charset": "an option of an aiohttp response",
-        "slow_webhook": "public: a fault that users order",
     },
     "tests/typing/*.py": {"*": "user code that is only type-checked"},
     "tests/*.py": {

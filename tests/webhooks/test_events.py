@@ -94,6 +94,17 @@ async def test_a_lost_event_costs_a_delay(
     assert not door.answers
 
 
+async def test_a_late_event_still_ends_the_wait(a2e: A2E, sandbox: Sandbox, door: Door) -> None:
+    """The next poll without an event would be a minute later."""
+    sandbox.faults.slow_webhook(0.5)
+    wait = await waiting(a2e, await a2e.dubbing.start(**DUB))
+    sandbox.advance(4000)
+    await asyncio.sleep(0.1)
+    assert not door.answers
+    assert (await asyncio.wait_for(wait, 50)).status is Status.SUCCEEDED
+    assert poll_count(sandbox) == 1
+
+
 async def test_an_early_event_costs_one_poll(
     make_client: MakeClient, sandbox: Sandbox, door: Door
 ) -> None:
