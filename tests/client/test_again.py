@@ -219,3 +219,18 @@ async def test_refused_in_the_data(service: Service, name: str, data: Any) -> No
     service.data = data
     with pytest.raises(InvalidRequest, match=r"no more|success: false"):
         await AGAIN[name][1](service.a2e, ID)
+
+
+@pytest.mark.parametrize("body", ["{}", "true", "[]"])
+@pytest.mark.parametrize("name", [*AGAIN, "text_to_image.make_avatar"])
+async def test_a_gateways_empty_success_proves_nothing(
+    service: Service, name: str, body: str
+) -> None:
+    """Without the API's envelope nothing says that the paid action has happened."""
+    service.body = body
+    with pytest.raises(StartOutcomeUnknown):
+        if name in AGAIN:
+            await AGAIN[name][1](service.a2e, ID)
+        else:
+            await service.a2e.text_to_image.make_avatar(ID)
+    assert len(service.paths) == 1

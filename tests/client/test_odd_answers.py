@@ -20,16 +20,19 @@ SOUND = "https://results.example/a.mp3?Signature=secret"
 
 @define
 class Service:
-    """Responds to every call with ``data`` in the usual envelope."""
+    """Responds to every call with ``data`` in the usual envelope, or with ``body`` alone."""
 
     data: Any = None
+    body: str | None = None
+    """A gateway's response, as JSON."""
     a2e: A2E = field(init=False)
     paths: list[str] = field(init=False, factory=list)
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         await request.read()
         self.paths.append(request.path)
-        return web.json_response(text=json.dumps({"code": 0, "data": self.data, "trace_id": "t"}))
+        envelope = json.dumps({"code": 0, "data": self.data, "trace_id": "t"})
+        return web.json_response(text=envelope if self.body is None else self.body)
 
 
 @pytest.fixture
