@@ -109,6 +109,22 @@ async def test_a_lost_start_is_found_in_the_declared_list(
         assert task.ids == sandbox.ledger.starts(kind)[0].ids
 
 
+async def test_several_tasks_of_a_lost_start_are_searched_after_a_restart(
+    sandbox: Sandbox, make_client: MakeClient, tmp_path: Path
+) -> None:
+    """The number that ``count_input`` says is kept with the start."""
+    journal = str(tmp_path / "jobs.db")
+    first = make_client(sandbox, journal=journal)
+    sandbox.faults.drop_after_accept("poster")
+    sandbox.faults.list_lag(1e9, "poster", times=None)
+    with pytest.raises(StartOutcomeUnknown):
+        await first.kind("poster").start(text="a", count=2, key="p")
+    await first.aclose()
+    second = make_client(sandbox, journal=journal)
+    assert await collect(second.unfinished()) == []
+    assert [recovery.expected for recovery in second.unknown()] == [2]
+
+
 async def test_recover_takes_a_recovery_of_a_declared_kind(
     sandbox: Sandbox, make_client: MakeClient
 ) -> None:

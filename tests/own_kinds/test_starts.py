@@ -10,7 +10,7 @@ from attrs import evolve
 from a2e_async import A2E, Record, Task
 from a2e_async.errors import BudgetExceeded, InvalidInput, TaskFailed
 from a2e_async.kinds import Endpoint, TaskKind, UpscaleInput
-from a2e_async.sandbox import Sandbox
+from a2e_async.sandbox import Sandbox, media
 
 from .conftest import MakeClient
 from .declarations import ECHO, FILM, POSTER, PosterRecord
@@ -144,6 +144,16 @@ async def test_a_list_only_kind_with_a_processing_list_and_retry(
     again = await echo.retry(task.ids[0])
     assert (await again.wait()).outputs[0].media == "audio"
     assert sandbox.calls["detail", "echo_list"] == 0
+
+
+async def test_media_types_may_be_a_list(sandbox: Sandbox, make_client: MakeClient) -> None:
+    """Several types are a tuple or a list; a file of another type is refused before it costs."""
+    kind = evolve(FILM, media={"clip": ["audio", "video"]})
+    a2e = make_client(sandbox, kinds=[kind])
+    assert await a2e.kind(kind).quote(clip=media.speech()) == 10
+    with pytest.raises(InvalidInput, match="clip"):
+        await a2e.kind(kind).start(clip=media.portrait())
+    assert sandbox.ledger.charges == ()
 
 
 async def test_updates_events_and_callers(sandbox: Sandbox, make_client: MakeClient) -> None:

@@ -6,7 +6,7 @@ namespaces and the command line all read them from here.
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast
 
@@ -188,7 +188,7 @@ class TaskKind(Generic[InputsP, RecordT]):
     failure_code_fields: tuple[str, ...] = ("failed_code", "error_code")
     name_field: str | None = "name"
     max_name_length: int = 200
-    media: Mapping[str, MediaType | tuple[MediaType, ...]] = field(factory=dict[str, Any])
+    media: Mapping[str, MediaType | Sequence[MediaType]] = field(factory=dict[str, Any])
     constant_fields: Mapping[str, Any] = field(factory=dict[str, Any])
     count_input: str | None = None
     expected_tasks: Callable[[TaskInput], int] = lambda _: 1
@@ -218,7 +218,7 @@ class TaskKind(Generic[InputsP, RecordT]):
     @cached_property
     def _media_names(self) -> Mapping[str, AcceptedMedia]:
         return {
-            name: AcceptedMedia(*(types if isinstance(types, tuple) else (types,)))
+            name: AcceptedMedia(*((types,) if isinstance(types, str) else types))
             for name, types in self.media.items()
         }
 
@@ -262,7 +262,7 @@ class TaskKind(Generic[InputsP, RecordT]):
         found = (
             inputs.values.get(self.count_input)
             if isinstance(inputs, UntypedInput)
-            else getattr(inputs, self.count_input)
+            else getattr(inputs, self.count_input, None)
         )
         count = (inputs.extra or {}).get(self.count_input) if found is None else found
         return count if isinstance(count, int) and count > 0 else 1
