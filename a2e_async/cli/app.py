@@ -113,7 +113,7 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
         "HELP",
     ),
     "doctor": _Command(
-        "Check the API key, network and account, and print how to fix them. Free.",
+        "Check the API key, the network and the account, and say how to fix each problem. Free.",
         14,
         "doctor.command",
         "doctor",
