@@ -210,6 +210,16 @@ async def test_an_error_document_is_not_the_result(
         assert await every_way(output, tmp_path) == [MP4] * 3
 
 
+@pytest.mark.parametrize("body", [b"R" * 4096, bytes(range(33, 127)) * 9, b"\0" * 99], ids=repr)
+async def test_bytes_of_an_unknown_format_are_a_result(
+    service: Service, tmp_path: Path, body: bytes
+) -> None:
+    """Only a text is refused: the file was paid for, and the service may use a new format."""
+    service.give("/files/out.mp4", body, Content_Type="application/octet-stream")
+    async with client(service) as a2e:
+        assert await every_way(await result(a2e), tmp_path) == [body] * 3
+
+
 @pytest.mark.parametrize(
     ("ref", "kind_field"),
     [

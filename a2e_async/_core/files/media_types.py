@@ -1,5 +1,6 @@
 """Detect media types, choose file names, and read the expiry of signed URLs (pure)."""
 
+import base64
 import codecs
 import hashlib
 import re
@@ -87,9 +88,6 @@ _EXTENSION_BY_MIME: Final[dict[str, str]] = {
     "text/xml": "xml",
 }
 
-MIN_ASCII_TEXT: Final = 64
-"""Bytes at the beginning of a file that are all printable ASCII in texts, but never in media."""
-
 _HEIF_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"})
 _BARE_QUICKTIME: Final = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
 _FRAGMENT_BOXES: Final = frozenset({b"styp", b"moof", b"sidx"})
@@ -139,8 +137,9 @@ def detect_document(head: bytes, mime: str = "") -> str | None:
     """Return what kind of text document a body is, such as "a web page"; None if it is not text.
 
     ``head`` is its first `SNIFF_BYTES`, or all of it; ``mime`` is its Content-Type. Text without
-    words or structure counts only if the Content-Type says text, if it is blank or names an error,
-    or if it is too long to be ASCII by chance or has non-ASCII letters.
+    words or structure counts only if the Content-Type says text, if it is blank, names an error or
+    is a media file in Base64, or if it has non-ASCII letters, which the bytes of a media file do
+    not form by chance.
     """
     for mark, coding in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
@@ -150,7 +149,8 @@ def detect_document(head: bytes, mime: str = "") -> str | None:
         if head.startswith(b"#EXTM3U") or not _is_text(head):
             return None
         text = head.decode("utf-8", "replace")
-    text = text.lstrip().lower()
+    spelled = text.lstrip()
+    text = spelled.lower()
     if text.startswith(("<!doctype html", "<html", "<head", "<body", "<title", "<h1")):
         return "a web page"
     if text.startswith("<"):
@@ -159,9 +159,19 @@ def detect_document(head: bytes, mime: str = "") -> str | None:
         return "a JSON document"
     if not text or is_text_mime_type(mime) or _WORDS.search(text):
         return "a text"
-    if text.isascii() and (len(text) >= MIN_ASCII_TEXT or _ERROR_WORD.search(text)):
-        return "a text"  # such as Base64, or a query string with an error
+    if text.isascii() and (_ERROR_WORD.search(text) or _is_encoded_media(spelled)):
+        return "a text"
     return "a text" if any(char.isalpha() and not char.isascii() for char in text) else None
+
+
+def _is_encoded_media(text: str) -> bool:
+    """Return whether ASCII text is a data URL, or Base64 of a file of a known media type."""
+    if _DATA_URL.match(text):
+        return True
+    try:
+        return is_known_media(base64.b64decode(text[:64], validate=True))
+    except ValueError:
+        return False
 
 
 def is_known_media(head: bytes) -> bool:
@@ -195,6 +205,7 @@ _WORDS: Final = re.compile(
     r"|^\W*(\w*(forbidden|unauthori[sz]ed|denied|error|gateway|request|expired|unavailable|found"
     r"|gone|time_?out)|null|none|nil|undefined|true|false|ok)\W*$"
 )
+_DATA_URL: Final = re.compile(r"(?i)data:[\w.+-]+/[\w.+-]+[;,]")
 _ERROR_WORD: Final = re.compile(r"error|denied|expired|forbidden|not_?found|unauthori[sz]ed")
 _SVG: Final = re.compile(r"(?s)(?:<\?xml[^>]*>|<!--.*?-->|<!doctype svg[^>]*>|\s+)*<svg[\s>]")
 _FRAME_SYNC: Final = re.compile(rb"\xff[\xe2-\xff]")
