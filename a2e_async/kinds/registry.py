@@ -1,7 +1,7 @@
 """The kinds that a client knows: those of the package, and its user's own."""
 
+import sys
 from collections.abc import Iterable
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve
@@ -57,9 +57,9 @@ _PAID_CALLS: Final = frozenset({"speech", "streaming_avatar", "upload", "waterma
 
 
 def _load(name: str) -> "TaskKind[..., Any]":
-    # Each module declares its kind as a constant: DUBBING in dubbing.py. A plain import would close
-    # a circle: a kind's module imports its namespace, and that one the jobs, which are made here.
-    kind: TaskKind[..., Any] = getattr(import_module("a2e_async.kinds"), name.upper())
+    # Each module declares its kind as a constant: DUBBING in dubbing.py. The package that holds
+    # this module imports them on first use.
+    kind: TaskKind[..., Any] = getattr(sys.modules[__package__], name.upper())
     return kind
 
 
