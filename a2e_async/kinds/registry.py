@@ -59,7 +59,8 @@ _PAID_CALLS: Final = frozenset({"speech", "streaming_avatar", "upload", "waterma
 def _load(name: str) -> "TaskKind[..., Any]":
     # Each module declares its kind as a constant: DUBBING in dubbing.py. The package that holds
     # this module imports them on first use.
-    kind: TaskKind[..., Any] = getattr(sys.modules[__package__], name.upper())
+    package = sys.modules[__name__.rpartition(".")[0]]
+    kind: TaskKind[..., Any] = getattr(package, name.upper())
     return kind
 
 
