@@ -5503,7 +5503,7 @@ class BlockingDubbingNamespace(BlockingTaskNamespace[..., DubbingRecord]):
         self,
         *,
         source_url: MediaInput,
-        target_lang: Literal["auto", "en", "zh", "ar", "ja", "es", "de", "fr"] | str,
+        target_lang: Literal["en", "zh", "ar", "ja", "es", "de", "fr"] | str,
         source_lang: Literal["auto", "en", "zh", "ar", "ja", "es", "de", "fr"] | str | None = None,
         num_speakers: int | None = None,
         drop_background_audio: bool | None = None,
@@ -5528,8 +5528,8 @@ class BlockingDubbingNamespace(BlockingTaskNamespace[..., DubbingRecord]):
 
         Inputs (keyword only; None is not sent):
             source_url: The speech to dub, as an audio or video file. Media: audio or video.
-            target_lang: Language of the result, such as en or es. Known values: auto, en, zh,
-                ar, ja, es, de, fr.
+            target_lang: Language of the result, such as en or es. Known values: en, zh, ar, ja,
+                es, de, fr.
             source_lang (optional): Language of the source; detected by the service by default
                 (auto). Known values: auto, en, zh, ar, ja, es, de, fr.
             num_speakers (optional): Number of speakers in the source. Range: 1 to 100.
@@ -5547,7 +5547,7 @@ class BlockingDubbingNamespace(BlockingTaskNamespace[..., DubbingRecord]):
         self,
         *,
         source_url: MediaInput,
-        target_lang: Literal["auto", "en", "zh", "ar", "ja", "es", "de", "fr"] | str,
+        target_lang: Literal["en", "zh", "ar", "ja", "es", "de", "fr"] | str,
         source_lang: Literal["auto", "en", "zh", "ar", "ja", "es", "de", "fr"] | str | None = None,
         num_speakers: int | None = None,
         drop_background_audio: bool | None = None,
@@ -5570,8 +5570,8 @@ class BlockingDubbingNamespace(BlockingTaskNamespace[..., DubbingRecord]):
 
         Inputs (keyword only; None is not sent):
             source_url: The speech to dub, as an audio or video file. Media: audio or video.
-            target_lang: Language of the result, such as en or es. Known values: auto, en, zh,
-                ar, ja, es, de, fr.
+            target_lang: Language of the result, such as en or es. Known values: en, zh, ar, ja,
+                es, de, fr.
             source_lang (optional): Language of the source; detected by the service by default
                 (auto). Known values: auto, en, zh, ar, ja, es, de, fr.
             num_speakers (optional): Number of speakers in the source. Range: 1 to 100.
@@ -5589,7 +5589,7 @@ class BlockingDubbingNamespace(BlockingTaskNamespace[..., DubbingRecord]):
         self,
         *,
         source_url: MediaInput,
-        target_lang: Literal["auto", "en", "zh", "ar", "ja", "es", "de", "fr"] | str,
+        target_lang: Literal["en", "zh", "ar", "ja", "es", "de", "fr"] | str,
         source_lang: Literal["auto", "en", "zh", "ar", "ja", "es", "de", "fr"] | str | None = None,
         num_speakers: int | None = None,
         drop_background_audio: bool | None = None,
@@ -5610,7 +5610,7 @@ class BlockingDubbingNamespace(BlockingTaskNamespace[..., DubbingRecord]):
         self,
         *,
         source_url: MediaInput,
-        target_lang: Literal["auto", "en", "zh", "ar", "ja", "es", "de", "fr"] | str,
+        target_lang: Literal["en", "zh", "ar", "ja", "es", "de", "fr"] | str,
         source_lang: Literal["auto", "en", "zh", "ar", "ja", "es", "de", "fr"] | str | None = None,
         num_speakers: int | None = None,
         drop_background_audio: bool | None = None,
@@ -5630,8 +5630,8 @@ class BlockingDubbingNamespace(BlockingTaskNamespace[..., DubbingRecord]):
 
         Inputs (keyword only; None is not sent):
             source_url: The speech to dub, as an audio or video file. Media: audio or video.
-            target_lang: Language of the result, such as en or es. Known values: auto, en, zh,
-                ar, ja, es, de, fr.
+            target_lang: Language of the result, such as en or es. Known values: en, zh, ar, ja,
+                es, de, fr.
             source_lang (optional): Language of the source; detected by the service by default
                 (auto). Known values: auto, en, zh, ar, ja, es, de, fr.
             num_speakers (optional): Number of speakers in the source. Range: 1 to 100.

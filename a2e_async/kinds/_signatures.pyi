@@ -5495,7 +5495,7 @@ class DubbingNamespace(TaskNamespace[..., DubbingRecord]):
         self,
         *,
         source_url: MediaInput,
-        target_lang: Literal["auto", "en", "zh", "ar", "ja", "es", "de", "fr"] | str,
+        target_lang: Literal["en", "zh", "ar", "ja", "es", "de", "fr"] | str,
         source_lang: Literal["auto", "en", "zh", "ar", "ja", "es", "de", "fr"] | str | None = None,
         num_speakers: int | None = None,
         drop_background_audio: bool | None = None,
@@ -5520,8 +5520,8 @@ class DubbingNamespace(TaskNamespace[..., DubbingRecord]):
 
         Inputs (keyword only; None is not sent):
             source_url: The speech to dub, as an audio or video file. Media: audio or video.
-            target_lang: Language of the result, such as en or es. Known values: auto, en, zh,
-                ar, ja, es, de, fr.
+            target_lang: Language of the result, such as en or es. Known values: en, zh, ar, ja,
+                es, de, fr.
             source_lang (optional): Language of the source; detected by the service by default
                 (auto). Known values: auto, en, zh, ar, ja, es, de, fr.
             num_speakers (optional): Number of speakers in the source. Range: 1 to 100.
@@ -5539,7 +5539,7 @@ class DubbingNamespace(TaskNamespace[..., DubbingRecord]):
         self,
         *,
         source_url: MediaInput,
-        target_lang: Literal["auto", "en", "zh", "ar", "ja", "es", "de", "fr"] | str,
+        target_lang: Literal["en", "zh", "ar", "ja", "es", "de", "fr"] | str,
         source_lang: Literal["auto", "en", "zh", "ar", "ja", "es", "de", "fr"] | str | None = None,
         num_speakers: int | None = None,
         drop_background_audio: bool | None = None,
@@ -5562,8 +5562,8 @@ class DubbingNamespace(TaskNamespace[..., DubbingRecord]):
 
         Inputs (keyword only; None is not sent):
             source_url: The speech to dub, as an audio or video file. Media: audio or video.
-            target_lang: Language of the result, such as en or es. Known values: auto, en, zh,
-                ar, ja, es, de, fr.
+            target_lang: Language of the result, such as en or es. Known values: en, zh, ar, ja,
+                es, de, fr.
             source_lang (optional): Language of the source; detected by the service by default
                 (auto). Known values: auto, en, zh, ar, ja, es, de, fr.
             num_speakers (optional): Number of speakers in the source. Range: 1 to 100.
@@ -5581,7 +5581,7 @@ class DubbingNamespace(TaskNamespace[..., DubbingRecord]):
         self,
         *,
         source_url: MediaInput,
-        target_lang: Literal["auto", "en", "zh", "ar", "ja", "es", "de", "fr"] | str,
+        target_lang: Literal["en", "zh", "ar", "ja", "es", "de", "fr"] | str,
         source_lang: Literal["auto", "en", "zh", "ar", "ja", "es", "de", "fr"] | str | None = None,
         num_speakers: int | None = None,
         drop_background_audio: bool | None = None,
@@ -5602,7 +5602,7 @@ class DubbingNamespace(TaskNamespace[..., DubbingRecord]):
         self,
         *,
         source_url: MediaInput,
-        target_lang: Literal["auto", "en", "zh", "ar", "ja", "es", "de", "fr"] | str,
+        target_lang: Literal["en", "zh", "ar", "ja", "es", "de", "fr"] | str,
         source_lang: Literal["auto", "en", "zh", "ar", "ja", "es", "de", "fr"] | str | None = None,
         num_speakers: int | None = None,
         drop_background_audio: bool | None = None,
@@ -5622,8 +5622,8 @@ class DubbingNamespace(TaskNamespace[..., DubbingRecord]):
 
         Inputs (keyword only; None is not sent):
             source_url: The speech to dub, as an audio or video file. Media: audio or video.
-            target_lang: Language of the result, such as en or es. Known values: auto, en, zh,
-                ar, ja, es, de, fr.
+            target_lang: Language of the result, such as en or es. Known values: en, zh, ar, ja,
+                es, de, fr.
             source_lang (optional): Language of the source; detected by the service by default
                 (auto). Known values: auto, en, zh, ar, ja, es, de, fr.
             num_speakers (optional): Number of speakers in the source. Range: 1 to 100.

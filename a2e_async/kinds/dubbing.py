@@ -9,7 +9,8 @@ from a2e_async._core.schema.inputs import AcceptedMedia, FieldDoc, MediaInput, R
 from a2e_async._core.tasks.kind import Endpoint, OutputField, TaskKind
 from a2e_async.models import Record, WireName
 
-DubbingLanguage = Literal["auto", "en", "zh", "ar", "ja", "es", "de", "fr"]
+TargetLanguage = Literal["en", "zh", "ar", "ja", "es", "de", "fr"]
+SourceLanguage = Literal["auto", "en", "zh", "ar", "ja", "es", "de", "fr"]
 
 
 @define(kw_only=True)
@@ -22,10 +23,10 @@ class DubbingInput(TaskInput):
         FieldDoc("The speech to dub, as an audio or video file."),
     ]
     target_lang: Annotated[
-        DubbingLanguage | str, FieldDoc("Language of the result, such as en or es.")
+        TargetLanguage | str, FieldDoc("Language of the result, such as en or es.")
     ]
     source_lang: Annotated[
-        DubbingLanguage | str | None,
+        SourceLanguage | str | None,
         FieldDoc("Language of the source; detected by the service by default (auto)."),
     ] = None
     num_speakers: Annotated[
