@@ -84,7 +84,7 @@ class World:
             self.going.append(job)
             # At the instant of its turn no cap is passed, unless it is alone.
             used, own = self.fair.total_unfinished, self.fair.unfinished_of(job.tenant)
-            others = sum(j.cost for j in jobs if j is not job)
+            others = sum(other.task_count for other in jobs if other is not job)
             assert (
                 self.fair.max_unfinished is None
                 or used <= self.fair.max_unfinished
