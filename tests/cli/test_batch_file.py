@@ -39,7 +39,7 @@ def test_every_error_of_a_file_is_reported_before_anything_is_spent(
         ({"kind": "dubing", "input": {}}, "kind: there is no kind"),
         ({"input": {}}, "kind: is required"),
         ({"kind": "wan30", "input": {}}, "kind: the service has no status operation"),
-        (dub(target_lang=5), "target_lang: must be 'auto'"),
+        (dub(target_lang=5), "target_lang: must be 'en'"),
         (dub(colour="red"), "colour: there is no input 'colour'"),
         ({"kind": "dubbing", "input": {"source_url": SOUND}}, "target_lang: must be given"),
         (dub(source_url="gone.wav"), f"source_url: {tmp_path}/gone.wav cannot be read"),
