@@ -167,26 +167,21 @@ class TaskInput:
 
     def __rich_repr__(self) -> Iterator[str]:
         """Yield the names of the given inputs for rich, as in the repr."""
-        yield from (f.name for f in self._declared() if self._value_of(f) is not None)
+        yield from (f.name for f, value in self._inputs() if value is not None)
 
     def __repr__(self) -> str:
-        given = [f.name for f in self._declared() if self._value_of(f) is not None]
+        given = [f.name for f, value in self._inputs() if value is not None]
         return f"<{type(self).__name__} of {', '.join(given)}>"
 
-    def _declared(self) -> "tuple[InputField, ...]":
-        """Return the declared inputs."""
-        return input_fields(type(self))
-
-    def _value_of(self, f: InputField) -> Any:
-        """Return the value of an input, None if it is not given."""
-        return getattr(self, f.name)
+    def _inputs(self) -> "list[tuple[InputField, Any]]":
+        """Return all inputs with their values; the value is None if an input is not given."""
+        return [(f, getattr(self, f.name)) for f in input_fields(type(self))]
 
     def _set_value(self, f: InputField, value: Any) -> None:
         setattr(self, f.name, value)
 
     def __attrs_post_init__(self) -> None:
-        for f in self._declared():
-            value = self._value_of(f)
+        for f, value in self._inputs():
             if value is not None:
                 _check(f, value)
             elif f.required:
@@ -201,8 +196,7 @@ class TaskInput:
 
     def media(self) -> Iterator[tuple[InputField, int | None, MediaInput]]:
         """Yield each media input as (field, index in its list or None, value)."""
-        for f in self._declared():
-            value = self._value_of(f)
+        for f, value in self._inputs():
             if value is None or f.media is None:
                 continue
             if is_sequence(value):
@@ -217,8 +211,7 @@ class TaskInput:
         Of the common inputs only ``extra`` is included; the caller adds the others.
         """
         body: dict[str, Any] = dict(self.constant_fields)
-        for f in self._declared():
-            value = self._value_of(f)
+        for f, value in self._inputs():
             if value is None or f.common:
                 continue
             if f.as_string:
@@ -232,14 +225,14 @@ class TaskInput:
         return body | dict(self.extra or {})
 
     def _check_json(self) -> None:
-        fields_here = self._declared()
-        for f in fields_here:
-            if f.allows_mapping and (value := self._value_of(f)) is not None:
+        inputs = self._inputs()
+        for f, value in inputs:
+            if f.allows_mapping and value is not None:
                 # `meta` is never sent; all other mappings are sent to the service.
                 self._set_value(f, guarded_json(f.name, value, sent=f.name != "meta"))
         if not self.extra:
             return
-        declared = {f.wire_name: f.name for f in fields_here if not f.common} | dict(
+        declared = {f.wire_name: f.name for f, _ in inputs if not f.common} | dict(
             self.common_wire_names
         )
         for name in self.extra:

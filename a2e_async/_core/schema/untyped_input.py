@@ -50,12 +50,13 @@ class UntypedInput(TaskInput):
                 _refuse_files(name, value)
         super().__attrs_post_init__()
 
-    def _declared(self) -> tuple[InputField, ...]:
-        own = (untyped_field(name, self.media_names.get(name)) for name in self.values)
-        return (*_common_fields(), *own)
-
-    def _value_of(self, f: InputField) -> Any:
-        return getattr(self, f.name) if f.common else self.values[f.name]
+    def _inputs(self) -> list[tuple[InputField, Any]]:
+        common = [(f, getattr(self, f.name)) for f in _common_fields()]
+        own = [
+            (untyped_field(name, self.media_names.get(name)), value)
+            for name, value in self.values.items()
+        ]
+        return [*common, *own]
 
     def _set_value(self, f: InputField, value: Any) -> None:
         if f.common:
