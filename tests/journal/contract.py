@@ -555,6 +555,14 @@ class JournalContract:
             == 0
         )
 
+    async def test_an_adopted_entry_is_no_longer_dropped(self, clients: JournalClients) -> None:
+        """It belongs to the other account now, also for the client that began it."""
+        old, new = clients.journal("old"), clients.journal("new")
+        await old.begin(entry("a", state=State.RESERVED))
+        assert await new.adopt_account("old") == 1
+        assert not await old.drop("a")
+        assert await keys(new) == ["a"]
+
     # -- values from the service -----------------------------------------------------------------
 
     async def test_a_task_belongs_to_one_entry(self, clients: JournalClients) -> None:

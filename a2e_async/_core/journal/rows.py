@@ -186,6 +186,9 @@ INSERT_ENTRY: Final = (
 SELECT_BY_KEY: Final = (
     f"SELECT {_ALL_COLUMNS}, seq FROM jobs WHERE key = ? AND {IS_VISIBLE} ORDER BY account LIMIT 1"  # noqa: S608
 )
+DELETE_UNACCEPTED: Final = (
+    f"DELETE FROM jobs WHERE key = ? AND owner = ? AND state < ? AND {IS_VISIBLE}"  # noqa: S608
+)
 SELECT_BY_TASK: Final = (
     f"SELECT {', '.join(f'jobs.{name}' for name in COLUMNS)}, jobs.seq "  # noqa: S608
     "FROM (SELECT seq FROM tasks WHERE kind = ? AND id = ? "

@@ -350,9 +350,9 @@ class SqliteStore:
         return after
 
     def drop(self, key: str) -> bool:
-        """Delete an entry of this client that is not accepted."""
-        query = "DELETE FROM jobs WHERE key = ? AND owner = ? AND state < ?"
-        dropped = self.db.execute(query, (key, self.owner, int(State.ACCEPTED))).rowcount
+        """Delete an entry of this client and account that is not accepted."""
+        parameters = (key, self.owner, int(State.ACCEPTED), *self._visibility_params)
+        dropped = self.db.execute(rows.DELETE_UNACCEPTED, parameters).rowcount
         self._drop_count += dropped
         return bool(dropped)
 
