@@ -50,6 +50,17 @@ class Row:
     ratio: float | None
     goal: str
     reached: bool
+    spread: tuple[float, float] | None = None
+    """The smallest and the largest ratio of a pair of rounds that followed each other."""
+
+    @property
+    def shown_ratio(self) -> str:
+        """The ratio, with the spread of its pairs if several were measured."""
+        if self.ratio is None:
+            return ""
+        if self.spread is None:
+            return f"{self.ratio:.2f}x"
+        return f"{self.ratio:.2f}x ({self.spread[0]:.2f} to {self.spread[1]:.2f})"
 
 
 def print_table(title: str, rows: list[Row]) -> None:
@@ -62,7 +73,7 @@ def print_table(title: str, rows: list[Row]) -> None:
             r.peer,
             r.peer_value,
             r.ours,
-            "" if r.ratio is None else f"{r.ratio:.2f}x",
+            r.shown_ratio,
             r.goal,
             "reached" if r.reached else "MISSED",
         )
@@ -77,9 +88,8 @@ def to_markdown(title: str, rows: list[Row]) -> str:
     """Return the rows as a Markdown table below ``title``."""
     lines = [f"{title}:", "", "| what | peer | peer's | ours | ratio | goal |", "|" + "---|" * 6]
     for r in rows:
-        ratio = "" if r.ratio is None else f"{r.ratio:.2f}x"
         goal = r.goal if r.reached else f"{r.goal} (missed)"
-        cells = (r.what.strip(), r.peer, r.peer_value, r.ours, ratio, goal)
+        cells = (r.what.strip(), r.peer, r.peer_value, r.ours, r.shown_ratio, goal)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -92,6 +102,12 @@ def to_json(rows: list[Row]) -> list[dict[str, Any]]:
 def median(values: list[float]) -> float:
     """Return the median."""
     return statistics.median(values)
+
+
+def paired_ratio(peer: list[float], ours: list[float]) -> tuple[float, tuple[float, float]]:
+    """Return the median ratio of pairs of rounds that followed each other, and its spread."""
+    ratios = [own / other for own, other in zip(ours, peer, strict=True)]
+    return median(ratios), (min(ratios), max(ratios))
 
 
 @contextlib.contextmanager

@@ -60,7 +60,7 @@ def run(short: bool) -> list[Row]:
         intents = asyncio.run(_intents_per_second(PostgresJournal(postgres.url()), entries))
     with tempfile.TemporaryDirectory() as home:
         file = asyncio.run(_intents_per_second(SqliteJournal(Path(home, "jobs.db")), entries))
-    keep("fleet", {"looks_per_s": {f"{t}/{w}": value for (t, w), value in rates.items()}})
+    keep("fleet", {"polls_per_s": {f"{t}/{w}": value for (t, w), value in rates.items()}})
     return [
         *(
             Row(

@@ -19,6 +19,12 @@ PAGE: Final = ROOT / "docs" / "benchmarks.md"
 PLOTS: Final = ROOT / "docs" / "benchmarks"
 README: Final = ROOT / "README.md"
 
+TABLES: Final = {
+    ROOT / "docs" / "how-to" / "fleet.md": "fleet",
+    ROOT / "docs" / "how-to" / "web-app.md": "sse",
+    ROOT / "docs" / "how-to" / "webhooks.md": "webhooks",
+}
+"""Pages with the table of one benchmark, between the same marks as in the README."""
 
 TEXT: Final = "#787c83"
 """Colour of axes and labels: legible on the light and on the dark background of the docs."""
@@ -37,7 +43,7 @@ README_ROWS: Final = (
 
 
 def write(results: Path) -> None:
-    """Write the page and the plots."""
+    """Write the page, its plots, and the tables of other pages."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -71,17 +77,36 @@ def write(results: Path) -> None:
         to_markdown(_title(found["results"]), _rows(found["results"])),
     ]
     PAGE.write_text("\n".join(parts).rstrip() + "\n")
+    for page, shown in shown_results(found["results"]).items():
+        if page != README:
+            page.write_text(with_table(page.read_text(), shown))
 
 
 def write_readme(results: Path) -> None:
-    """Replace the table between the two marks of the README."""
-    head = json.loads((results / "results.json").read_text())
-    rows = _rows(head)
-    shown = [next(r for r in rows if r.what.strip().startswith(begin)) for begin in README_ROWS]
-    table = f"<!-- benchmarks -->\n{to_markdown(_title(head), shown)}\n<!-- /benchmarks -->"
-    text = README.read_text()
-    begin, end = text.index("<!-- benchmarks -->"), text.index("<!-- /benchmarks -->")
-    README.write_text(text[:begin] + table + text[end + len("<!-- /benchmarks -->") :])
+    """Write the table of the README."""
+    shown = shown_results(json.loads((results / "results.json").read_text()))
+    README.write_text(with_table(README.read_text(), shown[README]))
+
+
+def shown_results(head: dict[str, Any]) -> dict[Path, dict[str, Any]]:
+    """Return the results that the README and other pages show, by page."""
+    found = head["rows"]
+    chosen = [
+        next(row for row in found if row["what"].strip().startswith(begin)) for begin in README_ROWS
+    ]
+    tables = {
+        page: [row for row in found if row["benchmark"] == benchmark]
+        for page, benchmark in TABLES.items()
+    }
+    return {page: {**head, "rows": rows} for page, rows in {README: chosen, **tables}.items()}
+
+
+def with_table(text: str, head: dict[str, Any]) -> str:
+    """Return a page with its table, between the two marks, replaced by that of the results."""
+    begin, end = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+    before, _, rest = text.partition(begin)
+    after = rest.partition(end)[2]
+    return f"{before}{begin}\n{to_markdown(_title(head), _rows(head))}\n{end}{after}"
 
 
 def _title(head: dict[str, Any]) -> str:
@@ -92,8 +117,8 @@ def _title(head: dict[str, Any]) -> str:
 
 
 def _rows(head: dict[str, Any]) -> list[Row]:
-    named = [field.name for field in fields(Row)]
-    return [Row(**{name: row[name] for name in named}) for row in head["rows"]]
+    names = {field.name for field in fields(Row)}
+    return [Row(**{n: v for n, v in row.items() if n in names}) for row in head["rows"]]
 
 
 def _plot() -> Any:
@@ -181,6 +206,9 @@ def peers(found: dict[str, Any]) -> str:
                     fillstyle="none" if place else "full",
                     label="_" if place else client["name"],
                 )
+    names = [*_CLIENT_COLUMNS, "errors"]
+    if not any(line[-1] for line in lines):
+        names, lines = names[:-1], [line[:-1] for line in lines]
     for axes, what in ((polls, "polls per job"), (cpu, "client CPU per job (ms)")):
         axes.set(xlabel="mean delay (s)", ylabel=what, yscale="log")
         axes.margins(y=0.1)
@@ -195,18 +223,7 @@ def peers(found: dict[str, Any]) -> str:
         f"two speeds), started within {image['spread']:.0f} s, one in ten fails. A client that "
         "polls each job separately needs as many polls per job for 10,000 jobs; this package needs "
         "fewer per job, the more jobs there are. Delays are in seconds, mean (p95).\n",
-        _table(
-            [
-                "client",
-                "setting",
-                "polls per job",
-                "delay, two speeds",
-                "delay, lognormal",
-                "CPU ms per job",
-                "errors",
-            ],
-            lines,
-        ),
+        _table(names, lines),
         _beside(
             {
                 "peers-polls": "Polls per job against mean delay, by client",
@@ -238,17 +255,17 @@ def peers(found: dict[str, Any]) -> str:
         _table(
             [
                 "client",
-                *clients["ours"]["look_errors"],
+                *clients["ours"]["failed_polls"],
                 *(f"limit, {label}" for label in clients["ours"]["deadline"]),
             ],
             [
                 [
                     c["name"],
-                    *(seen["got"] for seen in c["look_errors"].values()),
+                    *(seen["got"] for seen in c["failed_polls"].values()),
                     *map(_over, c["deadline"].values()),
                 ]
                 for c in clients.values()
-                if "look_errors" in c
+                if "failed_polls" in c
             ],
         ),
         "### Memory, import time and size\n",
@@ -482,6 +499,15 @@ def starts(found: dict[str, Any]) -> str:
         ]
     )
 
+
+_CLIENT_COLUMNS: Final = (
+    "client",
+    "setting",
+    "polls per job",
+    "delay, two speeds",
+    "delay, lognormal",
+    "CPU ms per job",
+)
 
 FAULTS: Final = {
     "drop": "connection drops",

@@ -135,7 +135,7 @@ def stages(names: list[str], short: bool) -> dict[str, Stage]:
     return {
         "long": Stage("jobs", some if short else polling, {"": video}, 3),
         "charges": Stage("charges", some, charges, 4),
-        "look_errors": Stage("look_error", some, poll_errors, 4),
+        "failed_polls": Stage("failed_poll", some, poll_errors, 4),
         "deadline": Stage("deadline", some, deadlines, 4),
         # Without the clients that hold one connection per job.
         "memory": Stage("memory", some if short else polling, memory, 2),

@@ -177,7 +177,7 @@ async def measure_charges(
     }
 
 
-async def measure_look_error(
+async def measure_failed_poll(
     driver: Driver, control: Control, options: dict[str, Any]
 ) -> dict[str, Any]:
     """Return whether a wait survives failed polls, or what it raised."""
@@ -208,7 +208,7 @@ MODES = {
     "memory": measure_memory,
     "waits": measure_waits,
     "charges": measure_charges,
-    "look_error": measure_look_error,
+    "failed_poll": measure_failed_poll,
     "deadline": measure_deadline,
 }
 
