@@ -191,8 +191,8 @@ async def run_batch(
     running: set[asyncio.Task[Outcome[R]]] = set()
     next_job: asyncio.Task[PreparedJob[R] | None] | None = None
     fatal: Exception | None = None
+    # Whether further jobs are read. After a fatal error only started ones are processed.
     reads_on = True
-    """Whether further jobs are read. After a fatal error only started ones are processed."""
     try:
         if processor.reservation.budgets and isinstance(jobs, Sized) and isinstance(jobs, Iterable):
             await _precount_paid_jobs(processor, jobs)

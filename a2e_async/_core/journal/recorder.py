@@ -394,7 +394,7 @@ class JournalRecorder:
     async def restore_key(self, attempt: RecordedStart) -> None:
         """Set the key of an attempt that searches by its recovery, if the journal has its entry."""
         recovery = attempt.recovery
-        assert recovery is not None  # noqa: S101  # set by whoever asks for a search
+        assert recovery is not None  # noqa: S101  # a search is always for a recovery
         for key, other_recovery in await self.unresolved_starts(attempt.kind):
             if is_same_start(other_recovery, recovery):
                 entry = await self.journal.get(key)

@@ -172,7 +172,7 @@ class StartExecutor:
         """Search for a start without submitting it. Raises `StartOutcomeUnknown`."""
         attempt.sent = True
         recovery = attempt.recovery
-        assert recovery is not None  # noqa: S101  # set by whoever asks for a search
+        assert recovery is not None  # noqa: S101  # a search is always for a recovery
         self._known_tasks.mark_lost(attempt.kind, recovery, attempt.start_id)
         result = await self._search_lists(attempt, recovery)
         if not result.is_certain:

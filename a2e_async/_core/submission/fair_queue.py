@@ -75,7 +75,6 @@ def _fits(unfinished: int, task_count: int, max_unfinished: int | None) -> bool:
 class FairQueue(Generic[T]):
     """The queues of one client. ``max_unfinished`` limits its unfinished remote tasks.
 
-
     Methods that may make room return the starts that are admitted as a result.
     """
 
@@ -233,7 +232,6 @@ class FairQueue(Generic[T]):
 
 def estimate_wait(needed: int, remaining_times: Sequence[float], typical_duration: float) -> float:
     """Estimate the seconds until ``needed`` slots will be free.
-
 
     ``remaining_times`` (s) are those of the tasks in slots; ``typical_duration`` (s) is how long
     the next tasks will occupy theirs.
