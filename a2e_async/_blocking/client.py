@@ -4,6 +4,7 @@ import functools
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import suppress
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar, overload
 
 import anyio.to_thread
@@ -37,7 +38,11 @@ P = ParamSpec("P")
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
-_EXHAUSTED: Final = object()
+
+class _Exhausted(Enum):
+    """Takes the place of an item at the end of an iterator."""
+
+    EXHAUSTED = auto()
 
 
 def _derived_client(method: Callable[Concatenate[Any, P], A2E]) -> "BlockingMethod[P, BlockingA2E]":
@@ -190,12 +195,14 @@ class _ThreadIterator(AsyncIterator[T]):
         self._items = items
 
     async def __anext__(self) -> T:
-        item: Any = await anyio.to_thread.run_sync(
-            next, self._items, _EXHAUSTED, abandon_on_cancel=True
-        )
-        if item is _EXHAUSTED:
+        item = await anyio.to_thread.run_sync(self._next, abandon_on_cancel=True)
+        if item is _Exhausted.EXHAUSTED:
             raise StopAsyncIteration
-        return item  # type: ignore[no-any-return]  # an item, since _EXHAUSTED was handled
+        return item
+
+    def _next(self) -> T | _Exhausted:
+        # A future cannot raise the StopIteration of the iterator.
+        return next(self._items, _Exhausted.EXHAUSTED)
 
     async def aclose(self) -> None:
         """Close a generator, unless an abandoned worker thread is still running it."""

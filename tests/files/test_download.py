@@ -272,7 +272,7 @@ async def test_read_is_bounded(store: Store, kit: Kit) -> None:
     store.no_length = True
     with pytest.raises(TransferError, match="more than 1,000 bytes"):
         await kit.down.read(out(url), 1000)
-    assert kit.files.transfer_slots()._value == kit.files.max_parallel
+    assert kit.files.transfer_slots._value == kit.files.max_parallel
 
 
 async def test_open_repairs_cuts_even_without_ranges(store: Store, kit: Kit) -> None:
@@ -464,7 +464,7 @@ async def test_disk_errors(
     assert caught.value.path == str(tmp_path / "a.mp4")
     assert len(parts(tmp_path)) == kept
     assert open_files_below(tmp_path) == []
-    assert kit.files.transfer_slots()._value == kit.files.max_parallel
+    assert kit.files.transfer_slots._value == kit.files.max_parallel
     monkeypatch.undo()
     await kit.down.save(out(url), tmp_path / "a.mp4", directory=False)
     assert (tmp_path / "a.mp4").read_bytes() == DATA
@@ -561,7 +561,7 @@ async def test_cancelled_at_every_step(store: Store, kit: Kit, tmp_path: Path) -
         with contextlib.suppress(asyncio.CancelledError):
             await task
         assert open_files_below(tmp_path) == []
-        assert kit.files.transfer_slots()._value == kit.files.max_parallel
+        assert kit.files.transfer_slots._value == kit.files.max_parallel
         assert not target.exists() or target.read_bytes() == small
         size = sum(p.stat().st_size for p in parts(tmp_path))
         await asyncio.sleep(0)
@@ -587,7 +587,7 @@ async def test_cancelled_by_a_scope(store: Store, kit: Kit, tmp_path: Path) -> N
             await kit.down.save(out(url), tmp_path / "a.mp4", directory=False)
         await ending
         assert open_files_below(tmp_path) == []
-        assert kit.files.transfer_slots()._value == kit.files.max_parallel
+        assert kit.files.transfer_slots._value == kit.files.max_parallel
     await kit.down.save(out(url), tmp_path / "a.mp4", directory=False)
     assert (tmp_path / "a.mp4").read_bytes() == DATA
 

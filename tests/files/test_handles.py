@@ -86,14 +86,14 @@ async def test_too_many_open_files_ends_some_time(
     assert caught.value.path == str(tmp_path / "a.mp4")
     assert len(tried) == 6
     assert store.seen == []
-    assert kit.files.transfer_slots()._value == kit.files.max_parallel
+    assert kit.files.transfer_slots._value == kit.files.max_parallel
 
 
 async def test_no_more_parts_are_open_than_transfers(
     store: Store, kit: Kit, tmp_path: Path
 ) -> None:
     store.always = Fault(hang=True)
-    kit.files.max_parallel = 3
+    kit.files.transfer_slots = asyncio.Semaphore(3)
     url = store.put("/a.mp4", DATA)
     saves = [
         asyncio.create_task(kit.down.save(out(url), tmp_path / str(n), directory=False))

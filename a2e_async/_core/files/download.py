@@ -61,9 +61,10 @@ class FileSession:
     sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep
     rng: Callable[[], float] = random.random
     closed: bool = field(init=False, default=False)
+    transfer_slots: asyncio.Semaphore = field(init=False)
+    """Limits the parallel transfers."""
     _session: aiohttp.ClientSession | None = field(init=False, default=None)
     _pool: ThreadPoolExecutor | None = field(init=False, default=None)
-    _transfer_slots: asyncio.Semaphore | None = field(init=False, default=None)
     _loop: asyncio.AbstractEventLoop | None = field(init=False, default=None)
     _pid: int = field(init=False, default=0)
     _active_transfer_count: int = field(init=False, default=0)
@@ -71,6 +72,9 @@ class FileSession:
     """The open scopes of `end_on_close`, around code that waits for the network."""
     _proxies: dict[str, str | None] = field(init=False, factory=dict[str, str | None], repr=False)
     """Proxies by origin, so that the environment is read once for each."""
+
+    def __attrs_post_init__(self) -> None:
+        self.transfer_slots = asyncio.Semaphore(self.max_parallel)
 
     def http_session(self) -> aiohttp.ClientSession:
         """Return the HTTP session; create it on first use.
@@ -82,7 +86,6 @@ class FileSession:
         loop = asyncio.get_running_loop()
         if self._session is None:
             self._loop, self._pid = loop, os.getpid()
-            self._transfer_slots = asyncio.Semaphore(self.max_parallel)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, resolver=aiohttp.ThreadedResolver()),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -100,13 +103,6 @@ class FileSession:
         if self._loop is not loop:
             raise wrong_loop_error()
         return self._session
-
-    def transfer_slots(self) -> asyncio.Semaphore:
-        """Return the semaphore that limits the parallel transfers."""
-        if self._transfer_slots is None:
-            self.http_session()
-        assert self._transfer_slots is not None  # noqa: S101  # set by session()
-        return self._transfer_slots
 
     async def request(self, method: str, url: str, **options: Any) -> aiohttp.ClientResponse:
         """Send one request and return the response, body unread. Does not follow redirects.

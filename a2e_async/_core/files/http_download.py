@@ -158,7 +158,7 @@ class HttpDownload:
     async def acquire_slot(self) -> None:
         """Wait for one of the slots for parallel transfers; `close` releases it."""
         if not self._slot:
-            await self.files.transfer_slots().acquire()
+            await self.files.transfer_slots.acquire()
             self._slot = True
 
     @hide_frames
@@ -522,7 +522,7 @@ class HttpDownload:
     def _release_slot(self) -> None:
         if self._slot:
             self._slot = False
-            self.files.transfer_slots().release()
+            self.files.transfer_slots.release()
 
 
 @define(eq=False, repr=False)

@@ -5,6 +5,7 @@ does not give the length (a body that ends with its connection), and they also f
 was already truncated when it was stored.
 """
 
+from abc import ABC, abstractmethod
 from typing import ClassVar, Final, Literal
 
 Completeness = Literal["complete", "cut", "unfinished", "unknown"]
@@ -29,7 +30,7 @@ class CompletenessChecker:
         return "unknown"
 
 
-class _BlockChecker(CompletenessChecker):
+class _BlockChecker(CompletenessChecker, ABC):
     """A sequence of blocks, each preceded by its length and type."""
 
     block_types: ClassVar[frozenset[bytes]]
@@ -61,9 +62,9 @@ class _BlockChecker(CompletenessChecker):
         """Return the length of a header that begins with ``head``, in bytes."""
         return 8
 
+    @abstractmethod
     def block_size(self, head: bytes) -> int:
         """Return the length of the block in bytes; 0 if `final_answer` is set."""
-        raise NotImplementedError
 
     @property
     def ends_inside_block(self) -> bool:

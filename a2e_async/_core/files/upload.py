@@ -256,7 +256,7 @@ class Uploader:
         """Send the bytes, with retries; return False if the upload URL has expired."""
         for failures in range(1, MAX_ATTEMPTS + 1):
             try:
-                async with self.files.transfer_slots():
+                async with self.files.transfer_slots:
                     status, refusal = await self._put(prepared, signed)
                 if status < 300:
                     return True

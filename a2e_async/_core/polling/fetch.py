@@ -100,8 +100,9 @@ class StatusFetcher:
         kind = request.kind
         wanted = {polled.id for polled in request.polled_tasks}
         found: dict[str, RawRecord] = {}
-        for endpoint in {kind.processing_list, kind.recovery_lists} - {None, kind.list}:
-            assert endpoint is not None  # noqa: S101  # removed from the set above
+        for endpoint in {kind.processing_list, kind.recovery_lists} - {kind.list}:
+            if endpoint is None:
+                continue
             records_by_id(kind, await self._read_unpaged_list(kind, endpoint), found)
         shown, end = False, ListEndDetector(thorough=True)
         for page in range(1, MAX_LIST_PAGES_WITHOUT_DETAIL + 1):

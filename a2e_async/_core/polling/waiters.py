@@ -196,7 +196,7 @@ class WaiterRegistry:
         for waiter in polled.waiters:
             record = waiter.task.record
             if record is not None and record.done:
-                waiter.resolve(result_missing_error(waiter.task))
+                waiter.resolve(_result_missing_error(waiter.task, record))
 
     def end_gone(self, polled: PolledTask) -> None:
         """End the waits for a task that the service does not know with `TaskGone`."""
@@ -243,12 +243,11 @@ def timeout_error(task: "Task[Any]", polled_tasks: Iterable[PolledTask | None]) 
 
     ``polled_tasks`` are those that have not ended.
     """
-    if _only_results_missing(task):
-        return result_missing_error(task)
+    record = task.record
+    if record is not None and record.done and not task.done:
+        return _result_missing_error(task, record)
     known = (
-        f"last status {task.record.raw_status or task.record.status}"
-        if task.record
-        else "never polled"
+        "never polled" if record is None else f"last status {record.raw_status or record.status}"
     )
     worst = max(
         (w for w in polled_tasks if w is not None), key=lambda w: w.error_count, default=None
@@ -269,15 +268,8 @@ def timeout_error(task: "Task[Any]", polled_tasks: Iterable[PolledTask | None]) 
     return error
 
 
-def _only_results_missing(task: "Task[Any]") -> bool:
-    """Return whether all remote tasks have ended and only their results are missing."""
-    return task.record is not None and task.record.done and not task.done
-
-
-def result_missing_error(task: "Task[Any]") -> ResultMissing:
-    """Return the error for a completed task whose result is missing."""
-    record = task.record
-    assert record is not None  # noqa: S101  # its completed record was seen
+def _result_missing_error(task: "Task[Any]", record: Record) -> ResultMissing:
+    """Return the error for a task whose ``record`` is completed and whose result is missing."""
     some = (
         f" The results that are available ({len(record.outputs)}) are in error.record."
         if record.outputs

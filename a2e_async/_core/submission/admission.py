@@ -199,17 +199,16 @@ class AdmissionControl:
         if max_wait == 0 and (scope := self._fair_queue.blocking_cap(slot)) is not None:
             raise self._too_busy_error(slot, scope)
         loop = asyncio.get_running_loop()
-        slot.granted = loop.create_future()
+        granted = slot.granted = loop.create_future()
         timer: asyncio.TimerHandle | None = None
 
         def on_timeout() -> None:
             nonlocal timer
-            assert slot.granted is not None  # noqa: S101  # set above
-            if slot.granted.done():
+            if granted.done():
                 return
             scope = self._fair_queue.blocking_cap(slot)
             if scope is not None:
-                slot.granted.set_exception(self._too_busy_error(slot, scope))
+                granted.set_exception(self._too_busy_error(slot, scope))
             else:  # no cap blocks it, only the rate limiter: its turn will come
                 timer = loop.call_later(self._poller.interval(), on_timeout)
 
@@ -218,7 +217,7 @@ class AdmissionControl:
         self._waiting_slots.add(slot)
         self._schedule_polling_update()
         try:
-            await slot.granted
+            await granted
         finally:
             self._waiting_slots.discard(slot)
             if timer is not None:

@@ -1,5 +1,6 @@
 """Uploads of local media inputs, and the outputs of tasks as inputs of others."""
 
+import os
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from typing import Any, Final, Protocol
@@ -92,10 +93,9 @@ class FileTransfers(NotCopyable):
         return await self.inspect_upload(source, allowed, field)
 
     async def inspect_upload(
-        self, source: MediaInput, allowed: tuple[MediaType, ...], field: str
+        self, source: str | os.PathLike[str] | bytes, allowed: tuple[MediaType, ...], field: str
     ) -> LocalUpload:
         """Check and hash a local file or bytes. Uploads nothing. Raises `InvalidInput`."""
-        assert not isinstance(source, Output)  # noqa: S101  # an Output already has a URL
         return await prepare_upload(
             source, allowed=allowed, field=field, max_bytes=MAX_UPLOAD_BYTES
         )

@@ -385,7 +385,7 @@ class StartRegistry:
     async def _search_for(self, attempt: StartAttempt) -> Task[Any]:
         return await self._join(attempt, search=True)
 
-    def _launch(self, attempt: StartAttempt, *, search: bool) -> None:
+    def _launch(self, attempt: StartAttempt, *, search: bool) -> "asyncio.Task[Task[Any]]":
         """Submit a start, or only search for it, in an asyncio task that the client owns."""
         # An empty context, because the task may outlive the caller's: a copy of the caller's
         # context would keep its values (a request, a session) alive.
@@ -404,6 +404,7 @@ class StartRegistry:
         run_task = attempt.run_task = asyncio.get_running_loop().create_task(work, context=context)
         self._run_tasks.add(run_task)
         run_task.add_done_callback(partial(self._on_run_done, attempt, attempt.inputs.key))
+        return run_task
 
     def _count_found(self, attempt: StartAttempt, task: Task[Any]) -> None:
         """Count a found start, if the client's budget still reserves its price."""
@@ -437,13 +438,11 @@ class StartRegistry:
         """Wait for an attempt. When the last waiter is cancelled, withdraw it if possible."""
         key = attempt.inputs.key
         attempt.waiter_count += 1
-        if attempt.run_task is None:
-            self._launch(attempt, search=search)
-        assert attempt.run_task is not None  # noqa: S101  # launched by its first caller
+        run_task = attempt.run_task or self._launch(attempt, search=search)
         try:
-            if not attempt.run_task.done():
-                # Not `await carry`: cancelling one waiter must not cancel the start itself.
-                await asyncio.wait([attempt.run_task])
+            if not run_task.done():
+                # Not `await run_task`: cancelling one waiter must not cancel the start itself.
+                await asyncio.wait([run_task])
         except asyncio.CancelledError:
             attempt.waiter_count -= 1
             if not attempt.waiter_count and not attempt.delivered:
@@ -451,7 +450,7 @@ class StartRegistry:
             raise
         attempt.waiter_count -= 1
         attempt.delivered = True
-        if attempt.run_task.cancelled():
+        if run_task.cancelled():
             raise ClientClosed(
                 "The client was closed before the start was sent; nothing was charged."
             )
@@ -459,7 +458,7 @@ class StartRegistry:
             # Each waiter raises a copy: one exception raised several times mixes tracebacks.
             own_copy = copy.copy(attempt.unknown_outcome)
             raise own_copy from attempt.unknown_outcome.__cause__
-        task = attempt.run_task.result()
+        task = run_task.result()
         if key is None:
             # A pooled connection keeps the context of the request that opened it, and through it
             # this attempt. Without this the task would live as long as the connection.
