@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from a2e_async import A2E, Record, Task
-from a2e_async.errors import BudgetExceeded, InvalidInput, TaskFailed
+from a2e_async.errors import BudgetExceeded, InvalidInput, TaskFailed, TooBusy
 from a2e_async.kinds import Endpoint, TaskKind, UpscaleInput
 from a2e_async.sandbox import Sandbox, media
 
@@ -230,3 +230,18 @@ def test_documentation_of_a_declared_kind(make_client: MakeClient) -> None:
     assert "clip (optional): Media: audio or video." in (start.__doc__ or "")
     assert "by their names in the request body" in (start.__doc__ or "")
     assert "`Record`" in (start.__doc__ or "")
+
+
+async def test_a_cap_counts_every_task_that_a_start_orders(
+    sandbox: Sandbox, make_client: MakeClient
+) -> None:
+    """``count_input`` says how many of the client's slots a start needs."""
+    sandbox.faults.stuck("poster", times=None)
+    a2e = make_client(sandbox, max_unfinished=3)
+    posters = a2e.for_caller("u1", max_wait=0).kind("poster")
+    await posters.start(text="a", count=2)
+    with pytest.raises(TooBusy) as caught:
+        await posters.start(text="b", count=2)
+    assert (caught.value.unfinished, caught.value.max_unfinished) == (2, 3)
+    await posters.start(text="c", count=1)
+    assert a2e.stats().unfinished_tasks == 3

@@ -83,7 +83,7 @@ class AdmissionControl:
         if self._closed:
             raise _closed_error()
         tenant = attempt.services.tenant
-        task_count = attempt.kind.expected_tasks(attempt.inputs)
+        task_count = attempt.kind.task_count(attempt.inputs)
         attempt.slot = slot = self._new_slot(tenant, attempt.kind, task_count)
         if self._fair_queue.enqueue(slot):
             return
