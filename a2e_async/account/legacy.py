@@ -434,9 +434,12 @@ class Legacy:
 
 def _unless_refused(response: "ApiResponse") -> "ApiResponse | None":
     # The service may refuse with HTTP 200 and a failure message.
-    refused = response_fields(response.data).text("failed_message", "faild_message")
-    # Without the API's envelope, an empty response may be a gateway's.
-    return None if refused or (response.code is None and not response.data) else response
+    if response_fields(response.data).text("failed_message", "faild_message"):
+        return None
+    # Without the API's envelope, only its own fields show that the response is not a gateway's.
+    own = unwrap_response(response.data, "current_status", "_id", "id")
+    is_own = response.code is not None or own.text("current_status") or own.id()
+    return response if is_own else None
 
 
 def _read_watermarked(context: RequestContext, response: "ApiResponse") -> Output | None:

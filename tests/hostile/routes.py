@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from .faults import Step
 from .kinds import KINDS, Kind
@@ -23,8 +23,30 @@ CHARGED_CALLS: Final[Mapping[str, str]] = {
     "/api/v1/video/send_tts": "speech",
     "/api/v1/watermark/start": "watermark",
     "/api/v1/tos/transferToStorage": "transfer",
+    "/api/v1/streaming-avatar/agora-token": "room",
+    "/api/v1/streaming-avatar/ask": "ask",
+    "/api/v1/streaming-avatar/speak": "speak",
+    "/api/v1/userText2Image/quickAddAvatar": "make_avatar",
+    "/api/v1/userImage2Video/prompt_extension": "prompt",
+    "/api/v1/userCaptionRemoval/retry": "retry",
+    "/api/v1/userVideoTwin/retry": "retry_twin",
+    "/api/v1/userVideoTwin/continueTraining": "train",
+    "/api/v1/userVideoTwin/continueTranining": "train_legacy",
+    "/api/v1/userVideoTwin/addVoiceClone": "clone_voice",
+    "/api/v1/userVideoTwin/eyeContact": "eye_contact",
+    "/api/v1/custom_avatar/add": "add_avatar",
+    "/api/v1/custom_back/add": "add_background",
+    "/api/v1/userFaceSwapImage/add": "add_face",
 }
-"""Paid calls that return a URL and create no task."""
+"""Paid calls that create no task, and calls that must not be repeated; most return a URL."""
+
+CALL_DATA: Final[Mapping[str, Mapping[str, Any]]] = {
+    "room": {"channel": "c", "appId": "a", "token": "t", "uid": 7},
+    "prompt": {"prompt": "a harbour at dawn"},
+    "add_background": {"_id": "66ea4dd87db10c73fa29b5ab", "img_url": "https://media.example/a.png"},
+    "add_face": {"_id": "66ea4dd87db10c73fa29b5ac", "face_url": "https://media.example/a.png"},
+}
+"""Data of the responses that are not a URL."""
 
 _OWN: Final[Mapping[tuple[str, str], Route]] = {
     **{("POST", path): Route(Step.CHARGED, name=name) for path, name in CHARGED_CALLS.items()},
