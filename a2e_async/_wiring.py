@@ -341,17 +341,23 @@ class _PresignCall:
                     was_sent = True
                     sent()
 
+                def on_rate_limited() -> None:
+                    nonlocal was_sent
+                    was_sent = False
+                    refused()
+
                 response = await self.session.request(
                     "POST",
                     PRESIGN_PATH,
                     json=dict(body),
                     retry_safety=RetrySafety.CHARGED,
                     on_sent=on_sent,
-                    on_rate_limited=refused,
+                    on_rate_limited=on_rate_limited,
                     **self.options,
                 )
-        except A2EError as error:
-            if self.recorder is not None and was_sent and may_have_been_accepted(error):
+        except (Exception, asyncio.CancelledError) as error:
+            refused_by_api = isinstance(error, A2EError) and not may_have_been_accepted(error)
+            if self.recorder is not None and was_sent and not refused_by_api:
                 await self.recorder.record_upload_cost(coins, is_certain=False)
             raise
         self.coins += coins

@@ -1,5 +1,6 @@
 """A service with separate accounts, written only from the API's documentation."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +24,8 @@ class AccountServer:
         """API keys that requested an upload URL."""
         self.lose_presigned = False
         """Whether the responses to requests for an upload URL are lost."""
+        self.presign_delay = 0.0
+        """Seconds until the response to a request for an upload URL."""
         self.stored: dict[str, bytes] = {}
         self.record: Mapping[str, Any] = {}
         """The fields of each record besides id and name."""
@@ -93,6 +96,7 @@ class AccountServer:
 
     async def _presign(self, request: web.Request) -> web.Response:
         self.presigned.append(_key(request))
+        await asyncio.sleep(self.presign_delay)
         if self.lose_presigned:
             return web.Response(status=502, text="bad gateway")
         place = f"{self.url}/bucket/{len(self.presigned)}.wav"

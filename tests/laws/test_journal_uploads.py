@@ -11,7 +11,7 @@ import pytest
 
 from a2e_async import A2E, Budget
 from a2e_async._core.journal.sqlite import SqliteJournal
-from a2e_async.errors import A2EError, JournalError
+from a2e_async.errors import A2EError, ClientClosed, JournalError
 
 from .journal_server import AccountServer
 
@@ -162,3 +162,19 @@ async def test_lost_and_older_upload_urls_count(server: AccountServer, tmp_path:
     assert len(server.presigned) == 3
     assert sum(day.coins for day in spent) == 1
     assert sum(day.reserved for day in spent) == 2
+
+
+async def test_an_upload_url_counts_if_the_client_is_closed_before_the_response(
+    server: AccountServer, tmp_path: Path
+) -> None:
+    """As reserved: its request was sent, so it may have been charged."""
+    server.presign_delay = 60
+    async with client(server, tmp_path / "jobs.db") as a2e:
+        upload = asyncio.ensure_future(a2e.files.upload(sound()))
+        while not server.presigned:
+            await asyncio.sleep(0.001)
+        await a2e._components.uploader.aclose(timeout=0)
+        with pytest.raises(ClientClosed):
+            await upload
+        assert a2e.journal is not None
+        assert [(day.coins, day.reserved) for day in await a2e.journal.spent()] == [(0, 1)]
