@@ -5,18 +5,20 @@ import io
 import json
 import wave
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from a2e_async import A2E, Budget
+from a2e_async import A2E, Budget, Output
 from a2e_async.cli import main
 from a2e_async.errors import (
     BudgetExceeded,
     ClientClosed,
     InsufficientCredits,
     InvalidRequest,
+    NotFound,
     StartOutcomeUnknown,
 )
 
@@ -451,3 +453,33 @@ async def test_jobs_that_are_paid_end_although_no_coins_are_left(
             await run()
     assert ended == {"k0": False, "k2": True, "k4": True}
     assert service.starts() == 2
+
+
+@pytest.mark.parametrize("budget", [None, 100, 1])
+async def test_a_row_whose_input_cannot_be_renewed_is_an_outcome(
+    service: Service, tmp_path: Path, budget: int | None
+) -> None:
+    """It ends neither the batch nor the rows behind it, and hides no error that does."""
+    gone = Output(
+        url="https://media.example/gone.wav",
+        media="audio",
+        expires_at=datetime(2020, 1, 1, tzinfo=UTC),
+        ref=f"dubbing:{KEY_ID}",
+    )
+    async with client(service, journal=tmp_path / "j.db") as a2e:
+        jobs = [
+            a2e.dubbing.job(**{**DUB, "source_url": source}, name=f"n{n}")
+            for n, source in enumerate([DUB["source_url"], gone, DUB["source_url"], gone])
+        ]
+        ended: dict[str | None, Exception | None] = {}
+        error: Exception | None = None
+        try:
+            async for outcome in a2e.batch(jobs, limit=1, budget=budget):
+                ended[outcome.job.input.name] = outcome.error
+        except BudgetExceeded as end:
+            error = end
+    good = ["n0"] if budget == 1 else ["n0", "n2"]
+    assert [name for name, end in ended.items() if end is None] == good
+    assert isinstance(ended["n1"], NotFound)
+    assert (error is not None) is (budget == 1)
+    assert service.starts() == len(good)

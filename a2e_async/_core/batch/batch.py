@@ -29,6 +29,7 @@ from a2e_async._core.schema.inputs import TaskInput
 from a2e_async._core.tasks.kind import PreparedJob, check_pollable
 from a2e_async._core.tasks.task import Task, save_outputs
 from a2e_async.errors import (
+    A2EError,
     AuthenticationError,
     BudgetExceeded,
     ClientClosed,
@@ -36,7 +37,9 @@ from a2e_async.errors import (
     InsufficientCredits,
     InvalidInput,
     JournalError,
+    NotFound,
     TaskFailed,
+    TransferError,
 )
 from a2e_async.models import Record
 
@@ -60,6 +63,9 @@ FATAL_ERRORS: Final = (
 
 OUT_OF_COINS: Final = (BudgetExceeded, InsufficientCredits)
 """Fatal errors that do not concern jobs which an earlier run has started: these cost no more."""
+
+INPUT_GONE: Final = (NotFound, TransferError)
+"""Errors of a job whose input, the output of another task, cannot be renewed any more."""
 
 MAX_LIMIT: Final = 10_000
 """Maximum number of unfinished tasks of one batch."""
@@ -262,15 +268,15 @@ async def _work_on(
     _check_job(job)
     try:
         known = processor.services.resolve_job(job)
-    except InvalidInput as error:
+        keyed = await _with_generated_key(processor.services, known, duplicates)
+    except A2EError as error:  # without its key, a later run would pay for the job again
         return None if only_if_started else _refused(job, error)
-    keyed = await _with_generated_key(processor.services, known, duplicates)
     if only_if_started and not await _is_started(processor.services, keyed):
         return None
     return processor.process(keyed)
 
 
-async def _refused(job: PreparedJob[R], error: InvalidInput) -> Outcome[R]:
+async def _refused(job: PreparedJob[R], error: A2EError) -> Outcome[R]:
     return Outcome(job=job, error=error)
 
 
@@ -299,10 +305,10 @@ async def _precount_paid_jobs(processor: JobProcessor, jobs: Iterable[PreparedJo
     duplicates, remaining = DuplicateStore(), iter(jobs)
     try:
         while chunk := list(islice(remaining, READ_AHEAD)):
-            keyed = [
-                await _with_generated_key(processor.services, job, duplicates)
-                for job in _resolved_jobs(processor.services, chunk)
-            ]
+            keyed: list[PreparedJob[Any]] = []
+            for job in _resolved_jobs(processor.services, chunk):
+                with suppress(*INPUT_GONE):
+                    keyed.append(await _with_generated_key(processor.services, job, duplicates))
             await asyncio.gather(*(_precount_job(processor, job) for job in keyed))
     finally:
         duplicates.close()
@@ -321,6 +327,8 @@ async def _precount_job(processor: JobProcessor, job: PreparedJob[Any]) -> None:
                 return  # the key has other inputs: starting the job will raise `KeyConflict`
         except InvalidInput:
             return
+        except INPUT_GONE:
+            pass  # it may well be this job's: better to count too much
         processor.reservation.precount(entry.key, entry.cost, entry.ref)
         if entry.succeeded is not False:
             return
