@@ -172,13 +172,30 @@ async def test_calls_whose_callers_are_cancelled_complete(
     assert sent(hostile) == dict.fromkeys(CALLS, 1)
 
 
+@pytest.mark.parametrize("name", ["prompt", "speech"])
+async def test_a_cancelled_call_without_an_entry_stays_reserved(
+    hostile: HostileServer, make_client: MakeClient, name: str
+) -> None:
+    """A streamed prompt and a raw request end with their callers, but may have been charged."""
+    budget = Budget(100, unknown_cost=3)
+    a2e = make_client(budget=budget)
+    hostile.behaviour.coins = 3
+    hostile.faults.add(Step.CHARGED, Fault.slow(30))
+    caller = asyncio.ensure_future(NOT_RECORDED[name](a2e))
+    await _until(lambda: len(hostile.ledger))
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert (budget.spent, budget.reserved) == (0, 3)
+
+
 async def test_calls_of_a_killed_process_are_unknown_to_the_next(
     hostile: HostileServer, make_client: MakeClient, tmp_path: Path
 ) -> None:
     """What it left on disk lists each call that was sent, and its price as reserved."""
     a2e = make_client(journal=tmp_path / "jobs.db", budget=Budget(10_000, unknown_cost=3))
     for step in STEPS:
-        hostile.faults.add(step, Fault.slow(30), times=None)
+        hostile.faults.add(step, Fault.slow(3), times=None)
     callers = [asyncio.ensure_future(call(a2e)) for call in CALLS.values()]
     await _until(lambda: len(hostile.ledger) == len(CALLS))
     with (
