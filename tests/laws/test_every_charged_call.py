@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -199,8 +200,8 @@ async def test_calls_of_a_killed_process_are_unknown_to_the_next(
     callers = [asyncio.ensure_future(call(a2e)) for call in CALLS.values()]
     await _until(lambda: len(hostile.ledger) == len(CALLS))
     with (
-        sqlite3.connect(tmp_path / "jobs.db") as killed,
-        sqlite3.connect(tmp_path / "left.db") as left,
+        closing(sqlite3.connect(tmp_path / "jobs.db")) as killed,
+        closing(sqlite3.connect(tmp_path / "left.db")) as left,
     ):
         killed.backup(left)
     later = SqliteJournal(tmp_path / "left.db", host_clock=lambda: time.monotonic() + 1000)
