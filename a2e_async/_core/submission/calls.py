@@ -366,9 +366,8 @@ class ChargedCalls:
             if self._recorder is not None:
                 if _is_task(result):
                     await self._recorder.record_found_task(result, recovery)
-                urls = (result.url,) if isinstance(result, Output) else ()
                 coins = _price_to_record(result, price)
-                await self._recorder.record_call_result(key, urls, coins)
+                await self._recorder.record_call_result(key, _urls_of(result), coins)
             return result
         reason = _refusal_reason(response.data)
         if reason and response.code is not None and response.http_status == 200:
@@ -439,6 +438,13 @@ def _refusal_reason(data: Any) -> str | None:
         if data.get("success") is False:
             return "the service answered success: false without a reason"
     return None
+
+
+def _urls_of(value: object) -> tuple[str, ...]:
+    """Return the URLs for a call's journal entry: those of its result, an output or a copy."""
+    if isinstance(value, Output):
+        return (value.url,)
+    return (value,) if isinstance(value, str) else ()
 
 
 def _price_to_record(value: object, price: int | None) -> int | None:
