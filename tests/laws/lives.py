@@ -13,12 +13,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
+
 import a2e_async._core.submission.recovery_search as recovery_search
-from a2e_async import A2E, RetryPolicy
+from a2e_async import A2E, Record, RetryPolicy
 from a2e_async._core.journal.sqlite import SqliteJournal
 from a2e_async.errors import A2EError, StartOutcomeUnknown
+from a2e_async.kinds import TALKING_PHOTO
 
 API_KEY = "Qz7-topsecret-0123456789"
+
+OWN = evolve(TALKING_PHOTO, name="own_photo", input=None, record=Record)
+"""A kind that the program declares itself."""
 
 UNKNOWN = 3
 """Exit code of a run whose only problem is starts that were not found."""
@@ -51,6 +57,7 @@ def inputs(key: str) -> dict[str, Any]:
             "negative_prompt": "n",
             "number_of_images": 2,
         },
+        "own_photo": {"image_url": f"{media}.png", "prompt": "p", "negative_prompt": "n"},
     }[kind_of(key)]
 
 
@@ -69,6 +76,7 @@ async def work(base_url: str, directory: Path, keys: list[str], number: int) -> 
         API_KEY,
         base_url=base_url,
         journal=journal,
+        kinds=[OWN],
         rate=None,
         poll_interval=0.02,
         request_timeout=2,

@@ -24,7 +24,9 @@ from tests.hostile import Fault, HostileServer, Step
 from tests.laws.lives import UNKNOWN, kind_of, live
 
 KEYS = tuple(
-    f"{kind}-{n}" for kind in ("dubbing", "talking_video", "image_to_video") for n in (0, 1)
+    f"{kind}-{n}"
+    for kind in ("dubbing", "talking_video", "image_to_video", "own_photo")
+    for n in (0, 1)
 )
 LIFETIME = 60.0
 
