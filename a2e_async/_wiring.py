@@ -110,6 +110,10 @@ class ClientComponents:
         if self.closed:
             raise ClientClosed("This client is closed. Create a new A2E().")
 
+    def check_loop(self) -> None:
+        """Raise `ConfigurationError` outside of the client's event loop; never binds to one."""
+        self.poller.loop_affinity.check_without_binding()
+
     def stats(self, *, unclaimed: int, unknown: int) -> ClientStats:
         """Return what the components are doing."""
         return ClientStats(

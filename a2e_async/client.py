@@ -470,8 +470,10 @@ class A2E(Namespaces):
         """Return what this client is doing: waits, queues, connections, pauses. No request.
 
         The counts cover all clients that share its components (`with_options`, `for_caller`), but
-        ``unclaimed`` is that of this one. Call it in the event loop of the client.
+        ``unclaimed`` is that of this one. Call it in the event loop of the client: elsewhere it
+        raises `ConfigurationError`.
         """
+        self._components.check_loop()
         return self._components.stats(unclaimed=len(self.unclaimed()), unknown=len(self.unknown()))
 
     @overload

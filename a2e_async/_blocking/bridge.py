@@ -57,7 +57,7 @@ class EventLoopThread:
         """Whether the caller runs on the event loop of the client."""
         return self._thread is threading.current_thread()
 
-    def run(self, work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    def run(self, work: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a coroutine function on the loop; return its result or raise its error."""
         call = _PendingCall()
 
@@ -94,7 +94,7 @@ class EventLoopThread:
         finally:
             self._calls.discard(call)
 
-    def run_sync(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def run_sync(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function without I/O on the loop; return its result or raise its error."""
 
         async def run() -> T:

@@ -75,7 +75,18 @@ class BlockingA2E(BlockingNamespaces):
     keeps what the call has paid for, as after any cancellation.
     """
 
-    def __init__(self, client: A2E, loop_thread: EventLoopThread) -> None:
+    def __new__(cls, *given: object, **more: object) -> Self:
+        """Refuse calls with the options of a client: `blocking` takes those."""
+        if len(given) != 2 or more or not isinstance(given[0], A2E):
+            raise TypeError(
+                "A BlockingA2E is made by blocking(), which takes what A2E takes: "
+                "with a2e_async.blocking() as a2e: …"
+            )
+        return super().__new__(cls)
+
+    def __init__(  # pyright: ignore[reportInconsistentConstructor]  # __new__ refuses the rest
+        self, client: A2E, loop_thread: EventLoopThread
+    ) -> None:
         self._inner = client
         self._loop_thread = loop_thread
 

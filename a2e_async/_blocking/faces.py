@@ -147,7 +147,7 @@ class BlockingOutputSource:
             opened if self._loop_thread.on_loop_thread else self._loop_thread.enter_stream(opened)
         )
 
-    def _run(self, work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> Any:
+    def _run(self, work: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Any:
         if self._loop_thread.on_loop_thread:
             return work(*args, **kwargs)
         return self._loop_thread.run(work, *args, **kwargs)
@@ -259,22 +259,22 @@ class BlockingTaskNamespace(NotCopyable, Generic[P, R]):
         return self._inner.kind
 
     @hide_frames
-    def start(self, *args: P.args, **kwargs: P.kwargs) -> BlockingTask[R]:
+    def start(self, /, *args: P.args, **kwargs: P.kwargs) -> BlockingTask[R]:
         """Start a task and return its handle; see `TaskNamespace.start`. Costs coins."""
         return self._task(self._loop_thread.run(self._inner.start, *args, **kwargs))
 
     @hide_frames
-    def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def run(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Start a task, wait for it and return its record; see `TaskNamespace.run`. Costs coins."""
         return self._loop_thread.run(self._inner.run, *args, **kwargs)
 
     @hide_frames
-    def job(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+    def job(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Check the inputs and return a `Job` for `BlockingA2E.batch`. Nothing is sent."""
         return self._inner.job(*args, **kwargs)
 
     @hide_frames
-    def quote(self, *args: P.args, **kwargs: P.kwargs) -> int | None:
+    def quote(self, /, *args: P.args, **kwargs: P.kwargs) -> int | None:
         """Return the price of a start in coins, or None if the service gives none."""
         return self._loop_thread.run(self._inner.quote, *args, **kwargs)
 

@@ -134,19 +134,38 @@ def _any_input_flag(kind: TaskKind[..., Any]) -> InputFlag:
         type=list[str],
         required=False,
         help="An input as NAME=VALUE, by its name in the API. The value is text, or JSON such as "
-        f'5, true or \'["a", "b"]\'; a number as text is \'"5"\'.{files} Repeat the flag for more '
-        "than one.",
+        f'5, true or \'["a", "b"]\'; a number as text is \'"5"\'. @file.json reads JSON from a '
+        f"file.{files} Repeat the flag for more than one.",
         value="NAME=VALUE, repeated",
         many=True,
     )
 
 
 def text_or_json(text: str) -> Any:
-    """Return the value of an untyped input: JSON if it is JSON, else the text itself."""
+    """Return the value of an untyped input: JSON if it is JSON, else the text itself.
+
+    Raises ValueError for a text that begins as a JSON list or object and is none: it is most
+    probably a mistake, and a start with it would be charged.
+    """
     try:
         return strict_json.parse(text)
-    except ValueError:
+    except ValueError as error:
+        if text.lstrip()[:1] in ("[", "{"):
+            raise ValueError(
+                f"it begins as JSON, and is not JSON: {error}. A text that begins so is given in "
+                'JSON quotes, such as "[…]"'
+            ) from None
         return text
+
+
+def _untyped_value(name: str, given: str) -> Any:
+    """Return the value in ``NAME=VALUE``, or in the file of ``NAME=@FILE.json``."""
+    from_file = given.startswith("@") and given.lower().endswith(".json")
+    text, source = _json_text(f"--{ANY_INPUT} {name}", name, given) if from_file else (given, "")
+    try:
+        return strict_json.parse(text) if from_file else text_or_json(text)
+    except ValueError as error:
+        raise InvalidInput(f"--{ANY_INPUT} {name}{source}: {error}.", field=name) from None
 
 
 def _split_inputs(given: Sequence[str]) -> dict[str, Any]:
@@ -172,7 +191,7 @@ def _split_inputs(given: Sequence[str]) -> dict[str, Any]:
                 f"with --extra '{{\"{name}\": …}}'.",
                 field=ANY_INPUT,
             )
-        inputs[name] = text_or_json(value)
+        inputs[name] = _untyped_value(name, value)
     return inputs
 
 
@@ -365,7 +384,7 @@ def _value(flag: InputFlag, given: Any) -> Any:
     if not flag.is_json:
         # Paths keep undecodable bytes escaped, as the file system functions expect them.
         return given if flag.media else as_typed(given)
-    text, source = _json_text(flag, given)
+    text, source = _json_text(flag.flag, flag.name, given)
     try:
         value = strict_json.parse(text)
     except ValueError as error:
@@ -391,7 +410,7 @@ def as_typed(given: Any) -> Any:
         return given
 
 
-def _json_text(flag: InputFlag, given: str) -> tuple[str, str]:
+def _json_text(flag: str, field: str, given: str) -> tuple[str, str]:
     """Return the given JSON text, or that of the file, and where it is from for messages."""
     if not given.startswith("@"):
         return as_typed(given), ""
@@ -401,7 +420,7 @@ def _json_text(flag: InputFlag, given: str) -> tuple[str, str]:
     except (OSError, ValueError) as error:  # ValueError: not UTF-8
         reason = (error.strerror if isinstance(error, OSError) else None) or "it is not UTF-8 text"
         raise InvalidInput(
-            f"{flag.flag}: {str(path)!r:.200} cannot be read: {reason}.", field=flag.name
+            f"{flag}: {str(path)!r:.200} cannot be read: {reason}.", field=field
         ) from None
 
 

@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from a2e_async.errors import ConfigurationError
 from a2e_async.kinds.registry import PACKAGED, registry_of
 
 if TYPE_CHECKING:
@@ -37,7 +38,14 @@ def kind_names() -> tuple[str, ...]:
 # Commands ask for the kinds many times; all must get the same objects, from one reading.
 @lru_cache(maxsize=1)
 def _read(path: str, version: object) -> "KindRegistry":
-    return registry_of(path)
+    try:
+        return registry_of(path)
+    except ConfigurationError as error:
+        # The messages name the option of a client, and a function of Python.
+        text = str(error).replace("Pass Path(…).expanduser()", "Give the path in full")
+        if text.startswith("kinds: "):
+            text = f"{VARIABLE}: {text.removeprefix('kinds: ')}"
+        raise ConfigurationError(text) from None
 
 
 def _version(path: str) -> object:

@@ -10,6 +10,7 @@ The keys are the fields of `TaskKind`; the inputs are untyped.
 """
 
 import os
+import stat
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
@@ -30,6 +31,9 @@ from a2e_async.errors import ConfigurationError, InvalidInput
 from a2e_async.kinds.registry import check_name
 from a2e_async.models import Record
 
+MAX_FILE_BYTES: Final = 1_000_000
+"""Largest file that is read; a kind takes about 500 bytes."""
+
 _PYTHON_ONLY: Final = frozenset({"input", "record", "expected_tasks"})
 
 
@@ -40,17 +44,32 @@ def load_kinds(path: str | os.PathLike[str]) -> tuple[TaskKind[..., Record], ...
     """
     try:
         file = local_path(path, "kinds")
-        document = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+        content = _content(file)
     except (InvalidInput, OSError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        reason = reason.removeprefix("kinds: ").removesuffix(".")
         raise ConfigurationError(f"kinds: {str(path)!r:.200} cannot be read: {reason}.") from None
+    try:
+        document = tomllib.loads(content.decode("utf-8-sig"))
     except ValueError as error:  # also UnicodeDecodeError
-        raise ConfigurationError(f"{path}: this is not TOML in UTF-8: {error}.") from None
+        raise ConfigurationError(f"{file}: this is not TOML in UTF-8: {error}.") from None
+    except RecursionError:
+        raise ConfigurationError(f"{file}: values are nested too deeply.") from None
     return tuple(_kind(file, name, table) for name, table in document.items())
 
 
+def _content(file: Path) -> bytes:
+    # Opening a named pipe waits for a writer; devices such as /dev/zero have no end.
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise OSError("it is not a regular file")
+    if status.st_size > MAX_FILE_BYTES:
+        raise OSError(f"it has more than {MAX_FILE_BYTES:,} bytes")
+    return file.read_bytes()
+
+
 def _kind(file: Path, name: str, table: Any) -> TaskKind[..., Record]:
-    place = f"{file}: {name}"
+    place = f"{file}: {_shown(name)}"
     if not is_mapping(table):
         raise ConfigurationError(
             f"{place}: the file must consist of one table for each kind, such as [short_film]."
@@ -77,7 +96,12 @@ def _check_keys(table: Mapping[str, Any], known: Iterable[str], place: str) -> N
         if key not in names:
             close = get_close_matches(key, names, n=1)
             hint = f"Did you mean {close[0]}?" if close else f"Known keys: {', '.join(names)}."
-            raise ConfigurationError(f"{place}.{key}: there is no such key. {hint}")
+            raise ConfigurationError(f"{place}.{_shown(key)}: there is no such key. {hint}")
+
+
+def _shown(key: str) -> str:
+    """Return a key as it is written in the file; long ones are cut, line breaks are escaped."""
+    return key if len(key) <= 60 and key.isprintable() else f"{key!r:.60}"
 
 
 # -- readers: each returns the value of a key, or raises with its place --------------------------

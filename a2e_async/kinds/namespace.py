@@ -48,7 +48,7 @@ class TaskNamespace(NotCopyable, Generic[P, R]):
 
     # -- charged ------------------------------------------------------------------------
 
-    async def start(self, *args: P.args, **kwargs: P.kwargs) -> Task[R]:
+    async def start(self, /, *args: P.args, **kwargs: P.kwargs) -> Task[R]:
         """Start a task and return its handle, without waiting for the result.
 
         Checks the inputs, uploads local media and sends the start request once. Costs coins.
@@ -61,7 +61,7 @@ class TaskNamespace(NotCopyable, Generic[P, R]):
             self.kind, inputs, timeout=context.start_timeout, services=context.tasks
         )
 
-    async def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def run(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Start a task, wait until it has finished and return its record. Costs coins.
 
         Raises what `start` and `Task.wait` raise. If the call is cancelled while it waits, the
@@ -76,13 +76,13 @@ class TaskNamespace(NotCopyable, Generic[P, R]):
             self._context.starter.add_unclaimed(task)
             raise
 
-    def job(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+    def job(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent."""
         return Job(self.kind, self._build_input(args, kwargs))
 
     # -- free of charge ----------------------------------------------------------------------
 
-    async def quote(self, *args: P.args, **kwargs: P.kwargs) -> int | None:
+    async def quote(self, /, *args: P.args, **kwargs: P.kwargs) -> int | None:
         """Return the price of a start in coins, or None if the service gives none.
 
         Free of charge; nothing is uploaded or started. ``POST /api/v1/generation/quote``.

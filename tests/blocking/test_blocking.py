@@ -339,3 +339,12 @@ def test_interrupted_while_the_thread_begins(
     if goes_on:
         a2e.credits.balance()
     assert [t.name for t in threading.enumerate()].count("a2e_async-blocking") == 1
+
+
+@pytest.mark.parametrize("given", [(), ("key",), (A2E(KEY),), ("key", "url")], ids=len)
+def test_the_class_cannot_be_called_by_hand(given: tuple[Any, ...]) -> None:
+    """The error names the function that makes a client."""
+    with pytest.raises(TypeError, match=r"made by blocking\(\), which takes what A2E takes"):
+        BlockingA2E(*given)
+    with pytest.raises(TypeError, match=r"made by blocking\(\)"):
+        BlockingA2E(api_key=KEY)  # type: ignore[call-arg]

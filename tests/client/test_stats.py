@@ -2,7 +2,10 @@
 
 import asyncio
 
+import pytest
+
 from a2e_async import A2E
+from a2e_async.errors import ConfigurationError
 from a2e_async.sandbox import Sandbox
 
 from .conftest import DUB, LONG, MakeClient, until
@@ -71,3 +74,18 @@ async def test_unclaimed_tasks(a2e: A2E, sandbox: Sandbox) -> None:
     await asyncio.gather(start, return_exceptions=True)
     await until(lambda: a2e.stats().unclaimed == 1)
     assert a2e.stats().unclaimed == len(a2e.unclaimed())
+
+
+async def test_stats_from_outside_of_the_loop(a2e: A2E) -> None:
+    """A thread, as that of a synchronous web handler, gets an error of this package."""
+    await a2e.dubbing.start(**DUB)
+
+    async def elsewhere() -> None:
+        a2e.stats()
+
+    with pytest.raises(ConfigurationError, match="no event loop runs in this thread"):
+        await asyncio.to_thread(a2e.stats)
+    with pytest.raises(ConfigurationError, match="used on another event loop"):
+        await asyncio.to_thread(lambda: asyncio.run(elsewhere()))
+    await a2e.aclose()
+    assert a2e.stats().connections == 0

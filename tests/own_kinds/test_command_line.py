@@ -112,6 +112,10 @@ def test_run_start_and_the_task_commands(invoke: Invoke, sandbox: Sandbox, tmp_p
         (("--input", "key=k"), "this is --key"),
         (("--input", "force_generate=true"), "safety check"),
         (("--input", "image_urls=missing.png"), "missing.png"),
+        (("--input", "image_urls=[portrait.png]"), "--input image_urls: it begins as JSON, and is"),
+        (("--input", 'a={"b": 1, "b": 2}'), "an object has 'b' twice"),
+        (("--input", "a=@missing.json"), "--input a: 'missing.json' cannot be read: No such file"),
+        (("--input", f"a={'[' * 300}{']' * 300}"), "a is nested too deeply: at most 32"),
         (("--prompt", "x"), "--prompt"),
     ],
 )
@@ -209,3 +213,50 @@ def test_a_file_that_cannot_be_used(
     assert message in err
     assert "kinds.toml" in err
     assert "Traceback" not in err
+
+
+def test_values_from_a_file_and_in_quotes(invoke: Invoke, sandbox: Sandbox, tmp_path: Path) -> None:
+    """@file.json is read as JSON; a text that begins as a list is given in JSON quotes."""
+    (tmp_path / "shots.json").write_text('[{"angle": 1}]', encoding="utf-8-sig")
+    words = ("--input", "shots=@shots.json", "--input", 'prompt="[intro] dawn"')
+    started = invoke("start", "short_film", *words, "--input", "mention=@image1 waves")
+    assert started.code == exit_codes.OK, started.err
+    (charge,) = sandbox.ledger.starts("short_film")
+    assert charge.body["shots"] == [{"angle": 1}]
+    assert charge.body["prompt"] == "[intro] dawn"
+    assert charge.body["mention"] == "@image1 waves"
+    (tmp_path / "shots.json").write_text("[1")
+    failed = invoke("start", "short_film", "--input", "shots=@shots.json")
+    assert failed.code == exit_codes.USAGE
+    assert "--input shots (in shots.json)" in failed.err
+
+
+def test_inputs_with_the_names_of_parameters(
+    invoke: Invoke, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """An input of the API may have any name that a method of the package uses for itself."""
+    words = [word for name in ("self", "work", "kind") for word in ("--input", f"{name}=1")]
+    started = invoke("start", "short_film", *words)
+    assert started.code == exit_codes.OK, started.err
+    (tmp_path / "jobs.csv").write_text("kind,key,self\nshort_film,k,[dawn\n")
+    checked = invoke("batch", "jobs.csv", "--dry-run")
+    assert checked.code == exit_codes.USAGE
+    assert "jobs.csv:2: self: it begins as JSON" in checked.err
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("~/kinds.toml", "A2E_KINDS: '~/kinds.toml' cannot be read: '~' is not expanded. Give the"),
+        ("none.toml", "A2E_KINDS: 'none.toml' cannot be read: No such file or directory."),
+        (".", "A2E_KINDS: '.' cannot be read: Is a directory."),
+    ],
+)
+def test_errors_name_the_variable(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, path: str, text: str
+) -> None:
+    """Who reads the error has set A2E_KINDS, and no option of a client."""
+    monkeypatch.setenv("A2E_KINDS", path)
+    failed = invoke("kinds")
+    assert failed.code == exit_codes.USAGE
+    assert failed.err.startswith(f"error: {text}")

@@ -1,5 +1,6 @@
 """Declarations that cannot be used: one clear error each, with its place."""
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -17,6 +18,7 @@ from a2e_async.kinds import (
     TaskInput,
     TaskKind,
     WireName,
+    kind_named,
     kind_names,
     load_kinds,
 )
@@ -113,6 +115,23 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"paging": ListPaging(page_parameter="safe_mode")}, "page_parameter: .* safety check"),
     ({"default_timeout": 0}, "default_timeout must be a number of seconds above 0"),
     ({"typical_duration": (5,)}, "typical_duration must be two numbers"),
+    ({"typical_duration": (9, 5)}, "typical_duration must be two numbers .* shorter first"),
+    ({"typical_duration": (-9, 5)}, "typical_duration must be two numbers"),
+    ({"typical_duration": (0, float("inf"))}, "typical_duration must be two numbers"),
+    ({"default_timeout": 10**400}, "default_timeout must be a number of seconds above 0"),
+    ({"statuses": StatusVocabulary(progress_max=0)}, "progress_max must be a number above 0"),
+    ({"statuses": StatusVocabulary(progress_max=10**400)}, "progress_max must be a number"),
+    ({"statuses": StatusVocabulary(progress_field="")}, "progress_field must be the name"),
+    ({"statuses": StatusVocabulary(completion_field="")}, "completion_field must be the name"),
+    *(
+        ({field: Endpoint("POST", f"/api/v1/{path}")}, f"{field}: POST .* costs coins")
+        for field in ("list", "processing_list", "recovery_lists", "batch_detail", "delete")
+        for path in ("shortFilm/start", "userDubbing/startDubbing", "video/generate")
+    ),
+    (
+        {"detail": Endpoint("POST", "/api/v1/userVoice/training", "id")},
+        "detail: POST .* costs coins; it can only be the start",
+    ),
     ({"accepts_webhook": "no"}, "accepts_webhook must be True or False"),
     ({"failure_message_fields": "why"}, "failure_message_fields must be a tuple"),
     ({"summary": None}, "summary must be text"),
@@ -146,6 +165,18 @@ def test_a_name_is_declared_once() -> None:
     """Two kinds with one name are refused."""
     with pytest.raises(ConfigurationError, match="kind short_film: the name is declared twice"):
         A2E("key", kinds=[FILM, POSTER, FILM])
+
+
+def test_the_starts_of_the_package_are_charged() -> None:
+    """No start or retry that the package knows can be declared as a status request."""
+    kinds = [kind_named(name) for name in kind_names()]
+    for endpoint in (e for kind in kinds for e in (kind.start, kind.retry) if e is not None):
+        with pytest.raises(ConfigurationError, match=r"list: POST .* costs coins"):
+            A2E("key", kinds=[evolve(FILM, list=endpoint)])
+    for kind in kinds:
+        for name in ("batch_detail", "delete"):
+            if (endpoint := getattr(kind, name)) is not None and endpoint.method == "POST":
+                A2E("key", kinds=[evolve(FILM, **{name: endpoint})])
 
 
 def test_paths_with_ordinary_words_are_allowed() -> None:
@@ -258,6 +289,41 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "flat.toml").write_text("start = 'POST /a'")
     with pytest.raises(ConfigurationError, match="one table for each kind"):
         A2E("key", kinds=str(tmp_path / "flat.toml"))
+
+
+def test_files_without_an_end(tmp_path: Path) -> None:
+    """A named pipe, a device and a file that is too large are refused without being read."""
+    os.mkfifo(tmp_path / "pipe.toml")
+    for path in (tmp_path / "pipe.toml", "/dev/zero"):
+        with pytest.raises(ConfigurationError, match="cannot be read: it is not a regular file"):
+            load_kinds(path)
+    large = tmp_path / "large.toml"
+    large.write_text(TOML)
+    os.truncate(large, 10_000_000)
+    with pytest.raises(ConfigurationError, match="cannot be read: it has more than 1,000,000 byte"):
+        load_kinds(large)
+
+
+@pytest.mark.parametrize("value", ["[" * 10_000, "{a=" * 10_000 + "1" + "}" * 10_000])
+def test_values_that_are_nested_too_deeply(tmp_path: Path, value: str) -> None:
+    """The limit of the interpreter is an error of the file, not a traceback."""
+    path = tmp_path / "kinds.toml"
+    path.write_text(f"{TOML}constant_fields = {{ a = {value} }}")
+    with pytest.raises(ConfigurationError, match=r"kinds\.toml: values are nested too deeply"):
+        load_kinds(path)
+
+
+@pytest.mark.parametrize("key", ["x" * 10_000, "a\\nb", "a\\u001b[31m"])
+def test_odd_keys_are_cut_and_escaped(tmp_path: Path, key: str) -> None:
+    """An error is one line of ordinary length, whatever the keys are."""
+    path = tmp_path / "kinds.toml"
+    for text in (f'["{key}"]\nstart = "POST /a"', f'{TOML}"{key}" = 1'):
+        path.write_text(text)
+        with pytest.raises(ConfigurationError) as caught:
+            load_kinds(path)
+        message = str(caught.value).removeprefix(str(path))
+        assert len(message) < 700
+        assert message.isprintable()
 
 
 def test_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:

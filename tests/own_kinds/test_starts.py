@@ -1,5 +1,6 @@
 """Kinds of a program's own: inputs, starts, waits, lists and everything around them."""
 
+import asyncio
 import inspect
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from a2e_async import A2E, Record, Task
+from a2e_async import A2E, Record, Task, blocking
 from a2e_async.errors import BudgetExceeded, InvalidInput, TaskFailed, TooBusy
 from a2e_async.kinds import Endpoint, TaskKind, UpscaleInput
 from a2e_async.sandbox import Sandbox, media
@@ -245,3 +246,25 @@ async def test_a_cap_counts_every_task_that_a_start_orders(
     assert (caught.value.unfinished, caught.value.max_unfinished) == (2, 3)
     await posters.start(text="c", count=1)
     assert a2e.stats().unfinished_tasks == 3
+
+
+async def test_inputs_with_the_names_of_parameters(
+    sandbox: Sandbox, make_client: MakeClient
+) -> None:
+    """An input of the API may be called as a parameter of the package's own methods."""
+    names = ("self", "work", "args", "kwargs", "kind", "input", "values", "media_names")
+    inputs = dict.fromkeys(names, "x")
+    films = make_client(sandbox).kind("short_film")
+    assert await films.quote(**inputs) == 10
+    assert films.job(**inputs).input == films.job(**inputs).input
+    await films.start(**inputs)
+    (charge,) = sandbox.ledger.starts("short_film")
+    assert inputs.items() <= charge.body.items()
+
+    def in_thread() -> None:
+        with blocking(sandbox.api_key, base_url=sandbox.base_url, kinds=[FILM]) as a2e:
+            a2e.kind("short_film").start(**inputs)
+            assert a2e.kind("short_film").quote(**inputs) == 10
+
+    await asyncio.to_thread(in_thread)
+    assert len(sandbox.ledger.starts("short_film")) == 2

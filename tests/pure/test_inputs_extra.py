@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from a2e_async._core.http.envelope import MAX_JSON_DEPTH
 from a2e_async._core.schema.inputs import clean_url, is_url
+from a2e_async._core.schema.json_guard import MAX_SENT_DEPTH, guarded_json
 from a2e_async.errors import InvalidInput
 from a2e_async.kinds.dubbing import DubbingInput
 
@@ -258,3 +260,16 @@ def test_any_text_as_media_is_taken_or_refused_by_name(text: str) -> None:
         assert refused in (None, "source_url")
         if refused is None and is_url(value):
             assert not any(c.isspace() for c in clean_url(value, "source_url"))
+
+
+def test_what_is_sent_is_not_nested_deeper_than_a_response_may_be() -> None:
+    """The service repeats inputs: a response that holds a deeper one could not be read."""
+
+    value: Any = 1
+    for level in range(MAX_SENT_DEPTH):
+        value = [value] if level % 2 else {"a": value}
+    assert guarded_json("extra", value) == value
+    with pytest.raises(InvalidInput, match="extra is nested too deeply: at most 32"):
+        guarded_json("extra", [value])
+    assert guarded_json("meta", [value], sent=False) == [value]
+    assert 2 * MAX_SENT_DEPTH <= MAX_JSON_DEPTH  # the response adds a few levels of its own

@@ -44,6 +44,20 @@ class LoopAffinity:
             raise wrong_loop_error()
         return loop
 
+    def check_without_binding(self) -> None:
+        """Raise `ConfigurationError` without a running loop, or on another one than the client's.
+
+        A client that was not used yet is not bound by this.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigurationError(
+                "Call this in the event loop of the client: no event loop runs in this thread."
+            ) from None
+        if self._at is not None and self._at[0] is not loop:
+            raise wrong_loop_error()
+
     def loop_is_gone(self) -> bool:
         """Return whether the client's loop is closed, or belongs to the parent process.
 

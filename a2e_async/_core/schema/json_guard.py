@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from a2e_async._core.typeguards import is_mapping, is_sequence
+from a2e_async._core.typeguards import is_mapping, is_nested_deeper_than, is_sequence
 from a2e_async.errors import InvalidInput
 
 # The known names, and likely names of future ones; rather too many than too few. Names are
@@ -26,12 +26,17 @@ _SAFETY: Final = re.compile(
     re.VERBOSE,
 )
 
+MAX_SENT_DEPTH: Final = 32
+"""Most levels of lists and objects in a value that is sent. The service repeats inputs in records:
+a deeper one could make the response to a paid start, and the list that holds it, unreadable."""
+
 
 def guarded_json(label: str, value: Any, *, sent: bool = True) -> Any:
     """Return a deep copy of a JSON value, so that later changes by the caller have no effect.
 
     Raises `InvalidInput`, naming ``label``, if the value is not JSON or, unless ``sent`` is False
-    (the value is not sent to the service), if a name in it concerns a safety check.
+    (the value is not sent to the service), if it is nested too deeply or a name in it concerns a
+    safety check.
     """
     try:
         text = json.dumps(value, allow_nan=False)
@@ -39,10 +44,17 @@ def guarded_json(label: str, value: Any, *, sent: bool = True) -> Any:
         raise InvalidInput(
             f"{label} must contain only JSON values: {error}.", field=label
         ) from None
+    copied = json.loads(text)
     if sent:  # after dumps, which rejects a value that contains itself: the walk would not end
+        if is_nested_deeper_than(copied, MAX_SENT_DEPTH):
+            raise InvalidInput(
+                f"{label} is nested too deeply: at most {MAX_SENT_DEPTH} lists and objects inside "
+                "each other.",
+                field=label,
+            )
         for name in _names_within(value):
             check_field_name(label, name)
-    return json.loads(text)
+    return copied
 
 
 def check_body(body: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ The service is never asked: what is checked is what would fail later, after some
 what this package does not offer.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final, cast, get_args
@@ -40,6 +41,11 @@ _NEEDS_ID: Final = frozenset({"detail", "delete", "rename"})
 
 _MEDIA_TYPES: Final = get_args(MediaType)
 
+_CHARGES: Final = re.compile(
+    r"/(?:add|create|generate|retry|send|start|submit|training)(?:[A-Z_\-][^/]*)?\Z"
+)
+"""Ends of the paths of the service's operations that cost coins, none of which only reads."""
+
 _PATH: Final = re.compile(r"(?:/(?:[A-Za-z0-9_\-.~]+|\{id\}))+")
 _OTHER_ID: Final = re.compile(r"\{(?!id\})[^/{}]*\}|/:[A-Za-z_]+|<[^/<>]*>")
 
@@ -73,6 +79,7 @@ def check_kind(given: Any, prefix: str = "") -> None:
     prefix = prefix or f"kind {name}: "
     for field in METHODS:
         check_endpoint(getattr(kind, field), field, f"{prefix}{field}")
+        _check_free_of_charge(kind, field, f"{prefix}{field}")
     _check_inputs(kind, prefix)
     _check_record(kind, prefix)
     _check_numbers(kind, prefix)
@@ -104,6 +111,19 @@ def check_endpoint(endpoint: Any, field: str, place: str) -> None:
         raise ConfigurationError(
             f"{place}: {endpoint.path} does not say where the id goes: write {{id}} in the path, "
             "or give the query parameter that takes it as id_parameter."
+        )
+
+
+def _check_free_of_charge(kind: "TaskKind[..., Any]", field: str, place: str) -> None:
+    """Raise `ConfigurationError` for a start where the client reads or deletes, and may repeat."""
+    endpoint: Endpoint | None = getattr(kind, field)
+    if endpoint is None or endpoint.method != "POST" or field in ("start", "retry"):
+        return
+    starts = {one.path for one in (kind.start, kind.retry) if one is not None}
+    if endpoint.path in starts or _CHARGES.search(endpoint.path):
+        raise ConfigurationError(
+            f"{place}: POST {endpoint.path} is an operation that costs coins; it can only be the "
+            "start, or the retry, of a kind."
         )
 
 
@@ -245,6 +265,13 @@ def check_statuses(statuses: Any, place: str) -> None:
         raise ConfigurationError(f"{place} must be a StatusVocabulary, not {statuses!r:.60}.")
     if not _is_text(statuses.field):
         raise ConfigurationError(f"{place}: field must be the name of the status field.")
+    for name in ("completion_field", "progress_field"):
+        value: Any = getattr(statuses, name)
+        if value is not None and not _is_text(value):
+            raise ConfigurationError(f"{place}: {name} must be the name of a field, or None.")
+    full: Any = statuses.progress_max
+    if not _is_number(full) or not 0 < full < math.inf:
+        raise ConfigurationError(f"{place}: progress_max must be a number above 0.")
     _check_texts(statuses.fallback_fields, f"{place}: fallback_fields")
     seen: dict[str, str] = {}
     for name in ("queued", "running", "succeeded", "failed"):
@@ -280,9 +307,14 @@ def _check_numbers(kind: "TaskKind[..., Any]", prefix: str) -> None:
         raise ConfigurationError(f"{prefix}default_timeout must be a number of seconds above 0.")
     usual: Any = kind.typical_duration
     if usual is not None and not (
-        is_sequence(usual) and len(usual) == 2 and all(map(_is_number, usual))
+        is_sequence(usual)
+        and len(usual) == 2
+        and all(map(_is_number, usual))
+        and 0 <= usual[0] <= usual[1] < math.inf
     ):
-        raise ConfigurationError(f"{prefix}typical_duration must be two numbers of seconds.")
+        raise ConfigurationError(
+            f"{prefix}typical_duration must be two numbers of seconds, the shorter first."
+        )
     for name in ("unreliable_detail", "accepts_webhook", "tested_live"):
         if not isinstance(getattr(kind, name), bool):
             raise ConfigurationError(f"{prefix}{name} must be True or False.")
@@ -319,4 +351,9 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return not math.isnan(value)
+    except OverflowError:  # an int that no float can hold
+        return False

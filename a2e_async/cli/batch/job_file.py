@@ -172,12 +172,19 @@ def _csv_row(number: int, header: Sequence[str], cells: Sequence[str]) -> JobLin
     inputs = {
         name: value_of(flags[name], cell)
         if name in flags and name != ANY_INPUT
-        else text_or_json(cell)
+        else _text_or_json(name, cell)
         if declared.input is None and name != "key"
         else cell
         for name, cell in values.items()
     }
     return JobLine(number, kind, inputs)
+
+
+def _text_or_json(name: str, cell: str) -> Any:
+    try:
+        return text_or_json(cell)
+    except ValueError as error:
+        raise InvalidInput(f"{error}.", field=name) from None
 
 
 def _kind(given: Any) -> str:
