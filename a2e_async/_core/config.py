@@ -82,7 +82,7 @@ def clean_account_name(given: str | None, from_env: str | None = None) -> str | 
     name = given if given is not None else (from_env or "").strip() or None
     if name is None:
         return None
-    if not isinstance(name, str) or not _ACCOUNT_NAME.fullmatch(name):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers pass anything
+    if not isinstance(name, str) or not _ACCOUNT_NAME.fullmatch(name):
         raise ConfigurationError(
             f"{where} must be a name of at most 64 letters, digits, '.', '_' or '-'."
         )
@@ -102,7 +102,7 @@ def clean_api_key(given: str | None, from_env: str | None = None) -> str:
     """
     where = "api_key" if given is not None else "A2E_API_KEY"
     key = given if given is not None else from_env
-    if key is not None and not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers pass anything
+    if key is not None and not isinstance(key, str):
         raise ConfigurationError(f"{where} must be text, not {type(key).__name__}.")
     key = (key or "").strip()
     if not key:
@@ -127,7 +127,7 @@ def clean_base_url(url: str) -> str:
     Raises `ConfigurationError` for the documentation host, for a URL with credentials, query or
     another path, and for plain http to a public host (the key would be sent unencrypted).
     """
-    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers pass anything
+    if not isinstance(url, str):
         raise ConfigurationError(f"base_url must be text, not {type(url).__name__}.")
     text = url.strip()
     try:
@@ -166,7 +166,7 @@ def clean_webhook_url(url: str) -> str:
     The service requires https. Plain http is allowed for loopback addresses, which only the sandbox
     can reach.
     """
-    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers pass anything
+    if not isinstance(url, str):
         raise ConfigurationError(f"webhook_url must be text, not {type(url).__name__}.")
     shape = ConfigurationError("webhook_url must look like https://your-app.example/a2e.")
     try:

@@ -1,7 +1,7 @@
 """Emits the events of starts and tasks. A client without ``on_event`` has no `EventEmitter`."""
 
 # pyright: reportPrivateUsage=false
-# The underscore keeps the bookkeeping of a task is out of users' completion; the package uses it.
+# The underscore keeps the bookkeeping of a task out of users' completion; the package uses it.
 
 from collections.abc import Callable
 from contextvars import Context

@@ -1,7 +1,7 @@
 """``a2e.files``: uploads of local media to the service's storage, downloads of results."""
 
 # pyright: reportPrivateUsage=false
-# The underscore keeps an output's source is out of users' completion; the package uses it.
+# The underscore keeps an output's source out of users' completion; the package uses it.
 
 import os
 from pathlib import Path

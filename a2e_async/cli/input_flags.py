@@ -80,7 +80,7 @@ class InputFlag:
             self.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=default,
-            annotation=Annotated[annotation, settings],  # pyright: ignore[reportInvalidTypeForm]  # made at run time
+            annotation=Annotated[annotation, settings],
         )
 
     def _converter(self) -> Callable[[Any, Sequence[Any]], Any] | None:

@@ -96,7 +96,7 @@ class RetryPolicy:
                     field=name,
                 )
         attempts = self.max_attempts
-        if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers pass anything
+        if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
             raise InvalidInput(
                 f"RetryPolicy(max_attempts={attempts!r:.60}) must be a whole number of at least 1.",
                 field="max_attempts",

@@ -6,7 +6,7 @@ one heap holds all deadlines. This keeps ten thousand waiters cheap.
 """
 
 # pyright: reportPrivateUsage=false
-# The underscore keeps the bookkeeping of a task is out of users' completion; the package uses it.
+# The underscore keeps the bookkeeping of a task out of users' completion; the package uses it.
 
 import asyncio
 import copy

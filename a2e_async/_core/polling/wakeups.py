@@ -4,7 +4,7 @@ Neither source is trusted. Each only moves a poll to now, at most once per poll 
 """
 
 # pyright: reportPrivateUsage=false
-# The underscore keeps the bookkeeping of a task is out of users' completion; the package uses it.
+# The underscore keeps the bookkeeping of a task out of users' completion; the package uses it.
 
 import asyncio
 from collections.abc import Callable

@@ -6,7 +6,7 @@ the tasks in slots that the start could use; the poller combines this with all o
 """
 
 # pyright: reportPrivateUsage=false
-# The underscore keeps the bookkeeping of a task is out of users' completion; the package uses it.
+# The underscore keeps the bookkeeping of a task out of users' completion; the package uses it.
 
 import asyncio
 import math

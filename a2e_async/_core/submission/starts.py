@@ -6,7 +6,7 @@ is sent withdraws it. Once it has been sent, the start completes and its task is
 """
 
 # pyright: reportPrivateUsage=false
-# The underscore keeps the bookkeeping of a task is out of users' completion; the package uses it.
+# The underscore keeps the bookkeeping of a task out of users' completion; the package uses it.
 
 import asyncio
 import copy

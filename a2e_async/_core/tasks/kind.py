@@ -149,18 +149,17 @@ class TaskKind(Generic[InputsP, RecordT]):
     Without ``input`` a start takes any inputs, by their names in the JSON body; ``media`` then
     says which of them are media, and which types they accept: ``{"image_urls": "image"}``.
     ``constant_fields`` are sent with every start. ``count_input`` is the input that holds the
-    number of remote tasks that a start makes; a function in ``expected_tasks`` does the same for
-    any rule. The paths of ``detail``, ``delete`` and ``rename`` contain ``{id}``, unless the
-    endpoint has an ``id_parameter``.
+    number of remote tasks that a start makes; for any other rule, ``expected_tasks`` is a function
+    of the inputs that returns it. The paths of ``detail``, ``delete`` and ``rename`` contain
+    ``{id}``, unless the endpoint has an ``id_parameter``.
 
-    ``expected_tasks`` returns how many remote tasks a start makes; ``default_timeout`` is that of a
-    wait (s); ``max_name_length`` in characters; ``name_field`` is None for kinds whose start takes
-    no name; ``paging`` is None for lists without pages. ``recovery_lists`` is the operation that
-    lists the newest tasks whatever their status, where the list does not. ``unreliable_detail``
-    marks a detail operation that refuses existing records: it is not used for polling.
-    ``accepts_webhook``: the start takes a webhook. ``typical_duration`` is the usual range from
-    start to end (s); ``summary`` says in a few words what the kind does; ``tested_live`` whether it
-    was tried against the real service.
+    ``default_timeout`` is that of a wait (s); ``max_name_length`` in characters; ``name_field`` is
+    None for kinds whose start takes no name; ``paging`` is None for lists without pages.
+    ``recovery_lists`` is the operation that lists the newest tasks whatever their status, where the
+    list does not. ``unreliable_detail`` marks a detail operation that refuses existing records: it
+    is not used for polling. ``accepts_webhook``: the start takes a webhook. ``typical_duration`` is
+    the usual range from start to end (s); ``summary`` says in a few words what the kind does;
+    ``tested_live`` whether it was tried against the real service.
     """
 
     name: str
@@ -168,7 +167,7 @@ class TaskKind(Generic[InputsP, RecordT]):
     start_doc: str = ""
     """What a start makes, as the first paragraph of the documentation of `start`."""
     input: Callable[InputsP, TaskInput] | None = None
-    record: type[RecordT] = Record  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]  # the default of RecordT
+    record: type[RecordT] = Record  # type: ignore[assignment]  # the default of RecordT
     start: Endpoint
     detail: Endpoint | None = None
     list: Endpoint | None = None
