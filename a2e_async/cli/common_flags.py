@@ -6,17 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from a2e_async.cli.flag_order import SWITCH_NAMES, VALUE_FLAG_NAMES, move_common_flags_last
 from a2e_async.kinds.registry import kind_names
-
-__all__ = [
-    "SWITCH_NAMES",
-    "VALUE_FLAG_NAMES",
-    "KindName",
-    "OutputFlags",
-    "ServiceFlags",
-    "move_common_flags_last",
-]
 
 COMMON = Group("Common", sort_key=100)
 

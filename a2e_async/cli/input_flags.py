@@ -12,6 +12,7 @@ from attrs import frozen
 from cyclopts import Group, Parameter
 
 from a2e_async._core.schema.inputs import (
+    COMMON_NAMES,
     AcceptedMedia,
     FieldDoc,
     InputField,
@@ -21,7 +22,6 @@ from a2e_async._core.schema.inputs import (
     format_number,
     is_url,
 )
-from a2e_async._core.schema.untyped_input import COMMON_NAMES
 from a2e_async._core.tasks.kind import TaskKind
 from a2e_async._core.typeguards import is_list, is_mapping
 from a2e_async.cli import strict_json

@@ -11,7 +11,7 @@ import pytest
 from a2e_async._core.schema.inputs import input_fields
 from a2e_async.cli import exit_codes
 from a2e_async.cli.app import build
-from a2e_async.cli.common_flags import SWITCH_NAMES, VALUE_FLAG_NAMES, move_common_flags_last
+from a2e_async.cli.flag_order import SWITCH_NAMES, VALUE_FLAG_NAMES, move_common_flags_last
 from a2e_async.cli.input_flags import OMITTED_INPUTS, flags_of
 from a2e_async.kinds.registry import kind_named, kind_names
 

@@ -9,7 +9,7 @@ import pytest
 
 from a2e_async.cli import exit_codes
 from a2e_async.cli.app import build
-from a2e_async.cli.common_flags import SWITCH_NAMES, VALUE_FLAG_NAMES
+from a2e_async.cli.flag_order import SWITCH_NAMES, VALUE_FLAG_NAMES
 from a2e_async.kinds.registry import kind_names
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -241,7 +241,8 @@ class TaskInput:
                 raise InvalidInput(f"extra: pass {name!r} as {given}=… instead.", field="extra")
 
 
-_COMMON_NAMES: Final = frozenset(a.name for a in fields(TaskInput))
+COMMON_NAMES: Final = frozenset(a.name for a in fields(TaskInput))
+"""The inputs that all kinds have."""
 
 
 def input_fields(cls: type[TaskInput]) -> tuple[InputField, ...]:
@@ -262,7 +263,7 @@ def _read_fields(cls: Any) -> tuple[InputField, ...]:
             notes = tuple(rest)
         wire = next((n.name for n in notes if isinstance(n, WireName)), attribute.name)
         required = attribute.default is NOTHING
-        common = attribute.name in _COMMON_NAMES
+        common = attribute.name in COMMON_NAMES
         length = next((n.max_chars for n in notes if isinstance(n, MaxLength)), MAX_TEXT_CHARS)
         made.append(
             InputField(

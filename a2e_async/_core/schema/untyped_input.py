@@ -7,11 +7,12 @@ must be JSON, media must be files or URLs, and inputs of a safety check are refu
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 from attrs import define, field
 
 from a2e_async._core.schema.inputs import (
+    COMMON_NAMES,
     MAX_TEXT_CHARS,
     AcceptedMedia,
     InputField,
@@ -30,14 +31,17 @@ MediaNames = Mapping[str, AcceptedMedia]
 
 @define(kw_only=True)
 class UntypedInput(TaskInput):
-    """Inputs by their names in the JSON body. ``media_names`` tells which of them are media."""
+    """Inputs by their names in the JSON body. ``media_names`` says which of them are media."""
 
     values: Mapping[str, Any] = field(factory=dict[str, Any])
     media_names: MediaNames = field(factory=dict[str, AcceptedMedia], repr=False)
 
     @classmethod
     def build(cls, media_names: MediaNames, given: Mapping[str, Any]) -> "UntypedInput":
-        """Return the inputs in keyword arguments: common ones, and any others."""
+        """Return the inputs in keyword arguments: common ones, and any others.
+
+        Inputs of the service that have the name of a common one are given in ``extra``.
+        """
         common = {name: value for name, value in given.items() if name in COMMON_NAMES}
         values = {name: value for name, value in given.items() if name not in COMMON_NAMES}
         return cls(values=values, media_names=media_names, **common)
@@ -68,10 +72,6 @@ class UntypedInput(TaskInput):
 @cache
 def _common_fields() -> tuple[InputField, ...]:
     return input_fields(TaskInput)
-
-
-COMMON_NAMES: Final = frozenset({"name", "key", "meta", "extra"})
-"""The inputs that all kinds have; inputs of the service with these names go into ``extra``."""
 
 
 def untyped_field(name: str, media: AcceptedMedia | None) -> InputField:

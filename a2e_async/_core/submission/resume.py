@@ -56,7 +56,7 @@ async def iter_unfinished(
                 if entry.key not in busy | searched and (missing or not entry.missing)
             ]
             # Not acquired: a client that knows the kind, in another process, may want it.
-            unknown_kinds = [entry for entry in open_entries if _is_undeclared(entry, find_kind)]
+            unknown_kinds = [entry for entry in open_entries if is_undeclared(entry, find_kind)]
             undeclared.update(entry.kind for entry in unknown_kinds)
             open_entries = [entry for entry in open_entries if entry not in unknown_kinds]
             acquired = await asyncio.gather(
@@ -112,7 +112,7 @@ async def iter_unfinished(
             await asyncio.gather(*searches, return_exceptions=True)
 
 
-def _is_undeclared(entry: Entry, find_kind: Callable[[str], TaskKind[..., Any] | None]) -> bool:
+def is_undeclared(entry: Entry, find_kind: Callable[[str], TaskKind[..., Any] | None]) -> bool:
     """Return whether an entry is a start of a kind that this client does not know."""
     is_call = entry.own_key and is_call_key(entry.key)  # a user's key may look like any other
     return find_kind(entry.kind) is None and not is_call

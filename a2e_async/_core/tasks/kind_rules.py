@@ -9,9 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, cast, get_args
 
-from a2e_async._core.schema.inputs import TaskInput, input_fields
+from a2e_async._core.schema.inputs import COMMON_NAMES, TaskInput, input_fields
 from a2e_async._core.schema.json_guard import check_field_name, guarded_json
-from a2e_async._core.schema.untyped_input import COMMON_NAMES
 from a2e_async._core.tasks.kind import (
     FORCED_GENERATION,
     Endpoint,

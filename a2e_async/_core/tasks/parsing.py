@@ -73,7 +73,7 @@ def read_record(kind: TaskKind[..., R], raw: Any, source: OutputSource | None = 
     A value that does not fit its field is kept in ``extra``. The most common values have fast
     paths.
     """
-    return _read_fields(kind, raw, source, *_read_standing(kind, raw))
+    return _read_fields(kind, raw, source, *_read_id_and_status(kind, raw))
 
 
 def read_record_on_demand(
@@ -86,7 +86,7 @@ def read_record_on_demand(
     this package adds to the request. Until then the record holds the response, which takes twice
     the memory.
     """
-    id, status, word = _read_standing(kind, raw)
+    id, status, word = _read_id_and_status(kind, raw)
     if not kind.field_decoder.can_wait:
         return _read_fields(kind, raw, source, id, status, word)
     # A closure keeps `raw`, whose texts were not searched for secrets yet, out of attributes.
@@ -99,7 +99,7 @@ def read_record_on_demand(
     )
 
 
-def _read_standing(kind: TaskKind[..., Any], raw: Any) -> tuple[str, Status, str]:
+def _read_id_and_status(kind: TaskKind[..., Any], raw: Any) -> tuple[str, Status, str]:
     """Return a record's id and status, and the service's own value for the status."""
     if not is_mapping(raw):
         raise DecodeError(

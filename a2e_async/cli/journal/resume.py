@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from a2e_async._core.batch.batch import FATAL_ERRORS
-from a2e_async._core.journal.keys import is_call_key
 from a2e_async._core.journal.protocol import State
 from a2e_async._core.journal.recorder import recovery_from_entry
+from a2e_async._core.submission.resume import is_undeclared
 from a2e_async._core.tasks.task import save_outputs
 from a2e_async.cli.batch.progress_bar import BatchProgress, progress_bar
 from a2e_async.cli.batch.report import status_of
@@ -157,8 +157,7 @@ async def _report_unfinished(
 
     An entry of a kind that is not declared is reported as not handled.
     """
-    is_call = entry.own_key and is_call_key(entry.key)
-    if known_kinds().find(entry.kind) is None and not is_call:
+    if is_undeclared(entry, known_kinds().find):
         found.undeclared += 1
         context.printer.error(
             f"{entry.key}: this command does not know the kind {entry.kind}; name the file that "
