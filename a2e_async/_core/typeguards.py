@@ -7,6 +7,8 @@ from typing import Any, Final, TypeGuard
 MAX_PRICE: Final = 2**40
 """Highest credible price in coins; sums of such prices fit into any database's integers."""
 
+FAILURE_TEXT_FIELDS: Final = ("failed_message", "faild_message")
+"""The fields with which the service gives the reason of a failure; one is misspelt by it."""
 
 _CONTAINERS: Final = frozenset({dict, list})
 
@@ -49,6 +51,14 @@ def parse_price(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return math.ceil(value) if 0 <= value <= MAX_PRICE else None
+
+
+def failure_text(data: object) -> str | None:
+    """Return the reason that a response gives for a failure; None if it gives none."""
+    if not is_mapping(data):
+        return None
+    texts = (data.get(name) for name in FAILURE_TEXT_FIELDS)
+    return next((text.strip() for text in texts if isinstance(text, str) and text.strip()), None)
 
 
 def is_nested_deeper_than(value: object, max_depth: int) -> bool:

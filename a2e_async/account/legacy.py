@@ -37,7 +37,7 @@ from a2e_async._core.tasks.parsing import (
     read_total_count,
     unwrap_detail,
 )
-from a2e_async._core.typeguards import is_mapping, is_sequence
+from a2e_async._core.typeguards import failure_text, is_mapping, is_sequence
 from a2e_async.account.avatars import Avatar, read_avatars
 from a2e_async.account.files import ANY_MEDIA
 from a2e_async.account.streaming import StreamingAvatars
@@ -434,7 +434,7 @@ class Legacy:
 
 def _unless_refused(response: "ApiResponse") -> "ApiResponse | None":
     # The service may refuse with HTTP 200 and a failure message.
-    if response_fields(response.data).text("failed_message", "faild_message"):
+    if failure_text(response.data) is not None:
         return None
     # Without the API's envelope, only its own fields show that the response is not a gateway's.
     own = unwrap_response(response.data, "current_status", "_id", "id")

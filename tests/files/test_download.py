@@ -216,6 +216,17 @@ async def test_busy_store(store: Store, kit: Kit) -> None:
     assert kit.pauses == [0.5, 7.0, 60.0]
 
 
+async def test_a_pause_may_be_asked_for_until_a_date(store: Store, kit: Kit) -> None:
+    url = store.put("/a.mp4", DATA)
+    dates = {
+        "Date": "Mon, 12 Jan 2026 08:00:00 GMT",
+        "Retry-After": "Mon, 12 Jan 2026 08:00:07 GMT",
+    }
+    store.faults.append(Fault(status=503, headers=dates))
+    assert await kit.down.read(out(url), 2**30) == DATA
+    assert kit.pauses == [7.0]
+
+
 async def test_web_page_for_media(store: Store, kit: Kit, tmp_path: Path) -> None:
     url = store.put("/a.mp4", b"<html>sign in</html>", "text/html; charset=utf-8")
     kit.fresh = [url]

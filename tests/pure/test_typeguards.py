@@ -9,6 +9,7 @@ import pytest
 from a2e_async._core.typeguards import (
     MAX_PRICE,
     as_integer,
+    failure_text,
     is_list,
     is_mapping,
     is_nested_deeper_than,
@@ -74,3 +75,19 @@ def test_any_depth_is_counted() -> None:
     for _ in range(10_000):
         value = [value]
     assert is_nested_deeper_than(value, 200)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ({"failed_message": " no face "}, "no face"),
+        ({"faild_message": "no face"}, "no face"),
+        ({"failed_message": " ", "faild_message": "no face"}, "no face"),
+        ({"failed_message": 7, "message": "no face"}, None),
+        ([{"failed_message": "no face"}], None),
+        ("no face", None),
+        (None, None),
+    ],
+)
+def test_the_reason_of_a_failure(data: object, text: str | None) -> None:
+    assert failure_text(data) == text

@@ -17,6 +17,7 @@ from a2e_async._core.batch.batch import (
     job_for_try,
 )
 from a2e_async._core.batch.duplicates import DuplicateStore
+from a2e_async._core.journal.keys import key_conflict
 from a2e_async._core.journal.protocol import UPLOAD, Entry, State
 from a2e_async._core.submission.budget import PricedCall, Reservation
 from a2e_async._core.submission.quotes import body_before_upload, price_may_depend_on_duration
@@ -24,7 +25,6 @@ from a2e_async._core.tasks.kind import PreparedJob, check_pollable
 from a2e_async.errors import (
     BudgetExceeded,
     InvalidRequest,
-    KeyConflict,
     ServerError,
     TransportError,
 )
@@ -90,14 +90,14 @@ class DryRunPlanner:
             if entry is None or entry.state is State.RESERVED:
                 break
             if (entry.kind, entry.digest) != (job.kind.name, digest):
-                raise _key_conflict(job, entry.ref)
+                raise key_conflict(job.key or "", entry.ref)
             paid += self._count_entry(entry)
             if entry.succeeded is not False or failures >= self.retry_failed:
                 return self._outcome_of_entry(job, keyed_job, entry, paid)
             failures += 1
         first_digest = self._duplicates.first_value(digest, "key", job.key)
         if first_digest != digest:
-            raise _key_conflict(job, None)
+            raise key_conflict(job.key or "", None)
         if self._duplicates.count_occurrence("again", job.key) > 1:
             return Outcome(job=job, plan=Plan(step="wait", paid=paid))
         return None
@@ -168,12 +168,3 @@ class DryRunPlanner:
             reservation.split_upload().commit(UPLOAD, None)
         reservation.commit(job.kind.name, None)
         return None
-
-
-def _key_conflict(job: PreparedJob[R], ref: str | None) -> KeyConflict:
-    return KeyConflict(
-        f"key {job.key!r:.60} was used before with other inputs. "
-        "Use another key, or the same inputs.",
-        key=job.key or "",
-        ref=ref,
-    )

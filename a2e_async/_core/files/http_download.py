@@ -11,7 +11,7 @@ import aiohttp
 from attrs import define, field
 
 from a2e_async._core.base_errors import drop_frames, hide_frames
-from a2e_async._core.clock import wall_time
+from a2e_async._core.clock import utc_now, wall_time
 from a2e_async._core.files.content_encoding import (
     GZIP_MAGIC,
     ContentDecoder,
@@ -28,6 +28,7 @@ from a2e_async._core.files.media_types import (
     output_may_be_text,
 )
 from a2e_async._core.http.error_mapping import sanitize_cause
+from a2e_async._core.http.retry import parse_retry_after
 from a2e_async._core.redact import bare_url, redact
 from a2e_async._core.urls import InvalidUrl
 from a2e_async.errors import TransferError
@@ -574,10 +575,9 @@ def _protocol(response: aiohttp.ClientResponse) -> Any:
 
 def retry_after_seconds(response: aiohttp.ClientResponse) -> float:
     """Return the seconds a server asked to wait, at most 60; 0 if it did not say."""
-    try:
-        return min(60.0, max(0.0, float(response.headers.get("Retry-After", "0"))))
-    except ValueError:
-        return 0.0  # a date: our own back-off is enough
+    headers = response.headers
+    seconds = parse_retry_after(headers.get("Retry-After"), utc_now(), headers.get("Date"))
+    return min(60.0, seconds or 0.0)
 
 
 async def describe_refusal(response: aiohttp.ClientResponse) -> str:

@@ -17,7 +17,12 @@ from attrs import define, field, frozen
 
 from a2e_async._core.http.error_classes import advice_for, error_class_for, is_refusal
 from a2e_async._core.redact import Secret, excerpt, redact
-from a2e_async._core.typeguards import is_list, is_mapping, is_nested_deeper_than
+from a2e_async._core.typeguards import (
+    FAILURE_TEXT_FIELDS,
+    is_list,
+    is_mapping,
+    is_nested_deeper_than,
+)
 from a2e_async.errors import (
     A2EError,
     ApiError,
@@ -283,7 +288,7 @@ def _message_of(value: Mapping[str, Any]) -> str:
 
 def _failure_reason(data: Any) -> str:
     if is_mapping(data):
-        return _text_of(data.get("failed_message")) or _text_of(data.get("faild_message"))
+        return next(filter(None, (_text_of(data.get(name)) for name in FAILURE_TEXT_FIELDS)), "")
     return data.strip() if isinstance(data, str) else ""
 
 

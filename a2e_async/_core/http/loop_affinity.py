@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Literal
 
 from a2e_async.errors import ClientClosed, ConfigurationError
 
@@ -85,6 +86,16 @@ def closed_error(operation: str = "") -> ClientClosed:
     """Return the error for a call on a closed client; ``operation`` names the call."""
     subject = f"{operation}: the" if operation else "The"
     return ClientClosed(f"{subject} client is closed. Create a new A2E(), or close it later.")
+
+
+def nothing_sent_error() -> ClientClosed:
+    """Return the error for a paid call on a closed client."""
+    return ClientClosed("The client is closed; nothing was sent. Create a new A2E().")
+
+
+def closed_before_sent_error(what: Literal["start", "call"]) -> ClientClosed:
+    """Return the error for a start, or another paid call, that closing the client has withdrawn."""
+    return ClientClosed(f"The client was closed before the {what} was sent; nothing was charged.")
 
 
 class CancellableSleep:

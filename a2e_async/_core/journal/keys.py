@@ -1,9 +1,11 @@
-"""Keys under which the journal keeps starts whose user gave none."""
+"""Keys of starts: those generated for the journal, and the error for a key that is taken."""
 
 import secrets
 import time
 from datetime import datetime
 from typing import Final
+
+from a2e_async.errors import KeyConflict
 
 CALL_KEY_PREFIX: Final = "call:"
 """Begins the keys of paid calls that start no task."""
@@ -39,3 +41,12 @@ def start_key_of_remaining_tasks(key: str) -> str | None:
     if not key.startswith(_REMAINING_KEY_PREFIX):
         return None
     return key.removeprefix(_REMAINING_KEY_PREFIX).partition(":")[2]
+
+
+def key_conflict(key: str, ref: str | None) -> KeyConflict:
+    """Return the error for a key that another start has; ``ref`` is that of its task, if known."""
+    return KeyConflict(
+        f"key {key!r:.60} was used before with other inputs. Use another key, or the same inputs.",
+        key=key,
+        ref=ref,
+    )

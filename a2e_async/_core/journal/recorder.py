@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import evolve
 
 from a2e_async._core.clock import wall_time
-from a2e_async._core.journal.keys import generate_key, remaining_tasks_key
+from a2e_async._core.journal.keys import generate_key, key_conflict, remaining_tasks_key
 from a2e_async._core.journal.protocol import (
     AccountEntries,
     ClosedBy,
@@ -121,12 +121,7 @@ class JournalRecorder:
             result = await self.journal.begin(self._build_entry(attempt, State.RESERVED))
             entry = result.entry
             if (entry.kind, entry.digest) != (attempt.kind.name, attempt.digest):
-                raise KeyConflict(
-                    f"key {attempt.key!r:.60} was used before with other inputs. "
-                    "Use another key, or the same inputs.",
-                    key=attempt.key,
-                    ref=entry.ref,
-                )
+                raise key_conflict(attempt.key, entry.ref)
             if entry.state >= State.ACCEPTED:
                 if not entry.ids:
                     raise KeyConflict(

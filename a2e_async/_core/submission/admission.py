@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from a2e_async._core.http.loop_affinity import closed_before_sent_error
 from a2e_async._core.submission.attempt import Slot, StartAttempt
 from a2e_async._core.submission.fair_queue import (
     CapScope,
@@ -23,7 +24,7 @@ from a2e_async._core.submission.fair_queue import (
 from a2e_async._core.tasks.kind import TaskKind
 from a2e_async._core.tasks.task import Task, TaskServices
 from a2e_async._core.tasks.tenant import Tenant
-from a2e_async.errors import ClientClosed, TooBusy
+from a2e_async.errors import TooBusy
 
 if TYPE_CHECKING:
     from a2e_async._core.polling.poller import Poller
@@ -81,7 +82,7 @@ class AdmissionControl:
         if attempt.slot is not None:
             return  # a second submission keeps the slot of the first
         if self._closed:
-            raise _closed_error()
+            raise closed_before_sent_error("start")
         tenant = attempt.services.tenant
         task_count = attempt.kind.task_count(attempt.inputs)
         attempt.slot = slot = self._new_slot(tenant, attempt.kind, task_count)
@@ -169,7 +170,7 @@ class AdmissionControl:
         self._closed = True
         for slot in self._waiting_slots:
             if slot.granted is not None and not slot.granted.done():
-                slot.granted.set_exception(_closed_error())
+                slot.granted.set_exception(closed_before_sent_error("start"))
         for timer in (self._refusal_timer, self._polling_update):
             if timer is not None:
                 timer.cancel()
@@ -360,7 +361,3 @@ class AdmissionControl:
         if slot.stop_polling is not None:
             slot.stop_polling()
             slot.stop_polling = None
-
-
-def _closed_error() -> ClientClosed:
-    return ClientClosed("The client was closed before the start was sent; nothing was charged.")

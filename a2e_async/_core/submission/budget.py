@@ -17,10 +17,11 @@ from typing import Any, Final
 
 from attrs import define, evolve, field
 
+from a2e_async._core.http.loop_affinity import closed_before_sent_error
 from a2e_async._core.http.retry import may_have_been_accepted
 from a2e_async._core.journal.protocol import UPLOAD
 from a2e_async._core.typeguards import parse_price as as_price
-from a2e_async.errors import A2EError, BudgetExceeded, ClientClosed, InvalidInput
+from a2e_async.errors import A2EError, BudgetExceeded, InvalidInput
 
 _MAX_COINS: Final = 2**53
 
@@ -574,7 +575,7 @@ class BudgetQueue:
         Return the error if there is no room yet; raise it if there can be none.
         """
         if self._closed:
-            raise _closed_error()
+            raise closed_before_sent_error("call")
         with _lock:
             try:
                 parts = reservation.check_room(get_priced_calls())
@@ -587,10 +588,6 @@ class BudgetQueue:
                     return budget.contended_error()
             reservation.apply(parts)
         return None
-
-
-def _closed_error() -> ClientClosed:
-    return ClientClosed("The client was closed before the call was sent; nothing was charged.")
 
 
 def as_budget(value: Any) -> Budget | None:

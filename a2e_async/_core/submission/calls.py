@@ -17,6 +17,7 @@ from attrs import define, field, frozen
 from a2e_async._core.base_errors import hide_frames
 from a2e_async._core.clock import utc_now
 from a2e_async._core.http.envelope import without_charge_advice
+from a2e_async._core.http.loop_affinity import closed_before_sent_error, nothing_sent_error
 from a2e_async._core.http.rate_limit import Priority
 from a2e_async._core.http.retry import RetrySafety, may_have_been_accepted
 from a2e_async._core.journal.keys import generate_key
@@ -28,8 +29,8 @@ from a2e_async._core.submission.attempt import call_digest
 from a2e_async._core.submission.budget import UPLOAD_COST, Budget, BudgetQueue, Reservation
 from a2e_async._core.submission.starts import CLOSE_TIMEOUT
 from a2e_async._core.tasks.task import Task
-from a2e_async._core.typeguards import is_mapping
-from a2e_async.errors import A2EError, ClientClosed, InvalidRequest, StartOutcomeUnknown
+from a2e_async._core.typeguards import failure_text, is_mapping
+from a2e_async.errors import A2EError, InvalidRequest, StartOutcomeUnknown
 from a2e_async.models import Output, Recovery
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class ChargedCalls:
         closed before the call was sent.
         """
         if self._closed:
-            raise ClientClosed("The client is closed; nothing was sent. Create a new A2E().")
+            raise nothing_sent_error()
         self._poller.loop_affinity.check()
         attempt = _CallAttempt(charged_call)
         self._attempts.add(attempt)
@@ -190,9 +191,7 @@ class ChargedCalls:
         if run_task.cancelled():
             if attempt.result is not None:
                 return attempt.result  # paid; the client closed while the journal was written
-            raise ClientClosed(
-                "The client was closed before the call was sent; nothing was charged."
-            )
+            raise closed_before_sent_error("call")
         return run_task.result()
 
     def defer_cleanup(self, cleanup: Callable[[], Coroutine[Any, Any, None]]) -> DeferredCleanup:
@@ -430,13 +429,10 @@ class ChargedCalls:
 
 def _refusal_reason(data: Any) -> str | None:
     """Return why there is no result, if the response says so."""
-    if is_mapping(data):
-        for name in ("failed_message", "faild_message"):
-            reason = data.get(name)
-            if isinstance(reason, str) and reason.strip():
-                return reason.strip()
-        if data.get("success") is False:
-            return "the service answered success: false without a reason"
+    if (reason := failure_text(data)) is not None:
+        return reason
+    if is_mapping(data) and data.get("success") is False:
+        return "the service answered success: false without a reason"
     return None
 
 

@@ -17,6 +17,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from a2e_async._core.base_errors import drop_frames
+from a2e_async._core.http.loop_affinity import closed_before_sent_error, nothing_sent_error
+from a2e_async._core.journal.keys import key_conflict
 from a2e_async._core.journal.protocol import State
 from a2e_async._core.journal.recorder import recovery_from_entry
 from a2e_async._core.schema.inputs import AcceptedMedia, TaskInput
@@ -34,7 +36,7 @@ from a2e_async._core.submission.recovery_search import KnownTaskIds, RecoverySea
 from a2e_async._core.tasks.kind import TaskKind
 from a2e_async._core.tasks.task import Task, TaskServices
 from a2e_async._core.webhooks.tokens import WebhookTarget
-from a2e_async.errors import ClientClosed, KeyConflict, StartOutcomeUnknown
+from a2e_async.errors import StartOutcomeUnknown
 from a2e_async.models import Record, Recovery
 
 if TYPE_CHECKING:
@@ -355,7 +357,7 @@ class StartRegistry:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ClientClosed("The client is closed; nothing was sent. Create a new A2E().")
+            raise nothing_sent_error()
 
     async def _prepare_media(self, inputs: TaskInput) -> PreparedMedia:
         """Return each media input as a URL or as a checked, hashed local file. No network."""
@@ -372,12 +374,7 @@ class StartRegistry:
         if attempt is None or key is None:
             return None
         if attempt.digest != digest:
-            raise KeyConflict(
-                f"key {key!r:.60} was used before with other inputs. "
-                "Use another key, or the same inputs.",
-                key=key,
-                ref=attempt.task.ref if attempt.task else None,
-            )
+            raise key_conflict(key, attempt.task.ref if attempt.task else None)
         return attempt
 
     # -- running an attempt --------------------------------------------------------------------
@@ -451,9 +448,7 @@ class StartRegistry:
         attempt.waiter_count -= 1
         attempt.delivered = True
         if run_task.cancelled():
-            raise ClientClosed(
-                "The client was closed before the start was sent; nothing was charged."
-            )
+            raise closed_before_sent_error("start")
         if attempt.unknown_outcome is not None and key is not None:
             # Each waiter raises a copy: one exception raised several times mixes tracebacks.
             own_copy = copy.copy(attempt.unknown_outcome)

@@ -22,7 +22,7 @@ from a2e_async._core.schema.inputs import (
 from a2e_async._core.schema.json_guard import check_body
 from a2e_async._core.schema.record_decoder import RecordDecoder
 from a2e_async._core.schema.untyped_input import UntypedInput, untyped_field
-from a2e_async._core.typeguards import is_list
+from a2e_async._core.typeguards import FAILURE_TEXT_FIELDS, is_list
 from a2e_async.errors import InvalidInput
 from a2e_async.models import MediaType, Record, Status
 
@@ -183,7 +183,7 @@ class TaskKind(Generic[InputsP, RecordT]):
     max_batch_size: int = 200
     statuses: StatusVocabulary = StatusVocabulary()
     outputs: tuple[OutputField, ...] = ()
-    failure_message_fields: tuple[str, ...] = ("failed_message", "faild_message")
+    failure_message_fields: tuple[str, ...] = FAILURE_TEXT_FIELDS
     failure_code_fields: tuple[str, ...] = ("failed_code", "error_code")
     name_field: str | None = "name"
     max_name_length: int = 200
