@@ -19,7 +19,7 @@ from a2e_async._blocking.faces import (
     blocking_call,
     loop_call,
 )
-from a2e_async._blocking.namespaces import BlockingDeclared, BlockingFiles, BlockingNamespaces
+from a2e_async._blocking.namespaces import BlockingFiles, BlockingNamespaces, blocking_namespace
 from a2e_async._core.base_errors import hide_frames
 from a2e_async._core.http.loop_affinity import closed_error
 from a2e_async._core.journal.protocol import Journal
@@ -136,7 +136,7 @@ class BlockingA2E(BlockingNamespaces):
         """Return the namespace of a kind by its name: one of this package, or of your own."""
         inner = self._inner.kind(name)
         if isinstance(inner, DeclaredNamespace):
-            return BlockingDeclared(self._loop_thread, inner)
+            return blocking_namespace(self._loop_thread, inner)
         namespace: BlockingTaskNamespace[..., Any] = getattr(self, inner.kind.name)
         return namespace
 

@@ -3,7 +3,7 @@
 # The methods of generic namespaces are referred to without type arguments, which they do not use:
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Self, TypeVar, overload
 
@@ -30,14 +30,15 @@ from a2e_async.kinds.caption_removal import CaptionRemoval
 from a2e_async.kinds.declared import DeclaredNamespace
 from a2e_async.kinds.face_swap import FaceSwap
 from a2e_async.kinds.image_to_video import ImageToVideo
-from a2e_async.kinds.namespace import RenamableNamespace
+from a2e_async.kinds.namespace import RenamableNamespace, TaskNamespace
+from a2e_async.kinds.table import KIND_NAMES
 from a2e_async.kinds.text_to_image import TextToImage
 from a2e_async.kinds.veo import Veo
 from a2e_async.kinds.video_twin import VideoTwin
 from a2e_async.models import Output, Record
 
 if TYPE_CHECKING:
-    from a2e_async._blocking import _signatures
+    from a2e_async._blocking._signatures import BlockingKindNamespaces
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Record)
@@ -195,11 +196,7 @@ class BlockingLegacy(BlockingWrapper[Legacy]):
 
 
 class _LazyBlockingNamespace(Generic[F]):
-    """A namespace that is created on first use and then kept by its client.
-
-    ``F`` is the class that type checkers and editors see: for a kind, the generated one with the
-    kind's own signatures.
-    """
+    """A namespace that is created on first use and then kept by its client."""
 
     def __init__(self, make: Callable[[EventLoopThread, Any], Any]) -> None:
         self._factory = make
@@ -223,127 +220,38 @@ class _LazyBlockingNamespace(Generic[F]):
         return made
 
 
-class BlockingNamespaces(NotCopyable):
+_BLOCKING_CLASSES: Final[Mapping[type[Any], type[Any]]] = {
+    CaptionRemoval: BlockingCaptionRemoval,
+    DeclaredNamespace: BlockingDeclared,
+    FaceSwap: BlockingFaceSwap,
+    ImageToVideo: BlockingImageToVideo,
+    RenamableNamespace: BlockingRenamable,
+    TextToImage: BlockingTextToImage,
+    Veo: BlockingVeo,
+    VideoTwin: BlockingVideoTwin,
+}
+
+
+def blocking_namespace(
+    loop_thread: EventLoopThread, inner: TaskNamespace[P, R]
+) -> BlockingTaskNamespace[P, R]:
+    """Return the blocking form of the namespace of a kind."""
+    cls: Any = _BLOCKING_CLASSES.get(type(inner), BlockingTaskNamespace)
+    made: BlockingTaskNamespace[P, R] = cls(loop_thread, inner)
+    return made
+
+
+if not TYPE_CHECKING:
+    # Type checkers and editors see generated classes, with the signatures of each kind.
+    BlockingKindNamespaces = type(
+        "BlockingKindNamespaces",
+        (),
+        {name: _LazyBlockingNamespace(blocking_namespace) for name in KIND_NAMES},
+    )
+
+
+class BlockingNamespaces(BlockingKindNamespaces, NotCopyable):
     """The namespaces of a blocking client: those of `A2E`, with blocking methods."""
-
-    # -- images --------------------------------------------------------------------------
-
-    text_to_image: "_LazyBlockingNamespace[_signatures.BlockingTextToImageNamespace]" = (
-        _LazyBlockingNamespace(BlockingTextToImage)
-    )
-    nano_banana: "_LazyBlockingNamespace[_signatures.BlockingNanoBananaNamespace]" = (
-        _LazyBlockingNamespace(BlockingTaskNamespace)
-    )
-    gpt_image: "_LazyBlockingNamespace[_signatures.BlockingGptImageNamespace]" = (
-        _LazyBlockingNamespace(BlockingTaskNamespace)
-    )
-    flux2: "_LazyBlockingNamespace[_signatures.BlockingFlux2Namespace]" = _LazyBlockingNamespace(
-        BlockingTaskNamespace
-    )
-    qwen_image: "_LazyBlockingNamespace[_signatures.BlockingQwenImageNamespace]" = (
-        _LazyBlockingNamespace(BlockingTaskNamespace)
-    )
-    kling_image: "_LazyBlockingNamespace[_signatures.BlockingKlingImageNamespace]" = (
-        _LazyBlockingNamespace(BlockingTaskNamespace)
-    )
-    image_edit: "_LazyBlockingNamespace[_signatures.BlockingImageEditNamespace]" = (
-        _LazyBlockingNamespace(BlockingTaskNamespace)
-    )
-    virtual_try_on: "_LazyBlockingNamespace[_signatures.BlockingVirtualTryOnNamespace]" = (
-        _LazyBlockingNamespace(BlockingTaskNamespace)
-    )
-    product_avatar: "_LazyBlockingNamespace[_signatures.BlockingProductAvatarNamespace]" = (
-        _LazyBlockingNamespace(BlockingTaskNamespace)
-    )
-    photobook: "_LazyBlockingNamespace[_signatures.BlockingPhotobookNamespace]" = (
-        _LazyBlockingNamespace(BlockingTaskNamespace)
-    )
-
-    # -- videos from text and images ----------------------------------------------------
-
-    image_to_video: "_LazyBlockingNamespace[_signatures.BlockingImageToVideoNamespace]" = (
-        _LazyBlockingNamespace(BlockingImageToVideo)
-    )
-    wan: "_LazyBlockingNamespace[_signatures.BlockingWanNamespace]" = _LazyBlockingNamespace(
-        BlockingTaskNamespace
-    )
-    wan30: "_LazyBlockingNamespace[_signatures.BlockingWan30Namespace]" = _LazyBlockingNamespace(
-        BlockingTaskNamespace
-    )
-    happyhorse: "_LazyBlockingNamespace[_signatures.BlockingHappyhorseNamespace]" = (
-        _LazyBlockingNamespace(BlockingTaskNamespace)
-    )
-    seedance: "_LazyBlockingNamespace[_signatures.BlockingSeedanceNamespace]" = (
-        _LazyBlockingNamespace(BlockingTaskNamespace)
-    )
-    seedance2: "_LazyBlockingNamespace[_signatures.BlockingSeedance2Namespace]" = (
-        _LazyBlockingNamespace(BlockingRenamable)
-    )
-    veo: "_LazyBlockingNamespace[_signatures.BlockingVeoNamespace]" = _LazyBlockingNamespace(
-        BlockingVeo
-    )
-    grok_video: "_LazyBlockingNamespace[_signatures.BlockingGrokVideoNamespace]" = (
-        _LazyBlockingNamespace(BlockingTaskNamespace)
-    )
-    kling_video: "_LazyBlockingNamespace[_signatures.BlockingKlingVideoNamespace]" = (
-        _LazyBlockingNamespace(BlockingRenamable)
-    )
-    kling_omni: "_LazyBlockingNamespace[_signatures.BlockingKlingOmniNamespace]" = (
-        _LazyBlockingNamespace(BlockingRenamable)
-    )
-    sora: "_LazyBlockingNamespace[_signatures.BlockingSoraNamespace]" = _LazyBlockingNamespace(
-        BlockingTaskNamespace
-    )
-
-    # -- people in images and videos -----------------------------------------------------
-
-    avatar_video: "_LazyBlockingNamespace[_signatures.BlockingAvatarVideoNamespace]" = (
-        _LazyBlockingNamespace(BlockingTaskNamespace)
-    )
-    video_twin: "_LazyBlockingNamespace[_signatures.BlockingVideoTwinNamespace]" = (
-        _LazyBlockingNamespace(BlockingVideoTwin)
-    )
-    talking_photo: "_LazyBlockingNamespace[_signatures.BlockingTalkingPhotoNamespace]" = (
-        _LazyBlockingNamespace(BlockingTaskNamespace)
-    )
-    talking_video: "_LazyBlockingNamespace[_signatures.BlockingTalkingVideoNamespace]" = (
-        _LazyBlockingNamespace(BlockingTaskNamespace)
-    )
-    face_swap: "_LazyBlockingNamespace[_signatures.BlockingFaceSwapNamespace]" = (
-        _LazyBlockingNamespace(BlockingFaceSwap)
-    )
-    face_swap_preview: "_LazyBlockingNamespace[_signatures.BlockingFaceSwapPreviewNamespace]" = (
-        _LazyBlockingNamespace(BlockingTaskNamespace)
-    )
-    head_swap: "_LazyBlockingNamespace[_signatures.BlockingHeadSwapNamespace]" = (
-        _LazyBlockingNamespace(BlockingTaskNamespace)
-    )
-    actor_swap: "_LazyBlockingNamespace[_signatures.BlockingActorSwapNamespace]" = (
-        _LazyBlockingNamespace(BlockingTaskNamespace)
-    )
-    motion_transfer: "_LazyBlockingNamespace[_signatures.BlockingMotionTransferNamespace]" = (
-        _LazyBlockingNamespace(BlockingTaskNamespace)
-    )
-
-    # -- sound, speech and repair ----------------------------------------------------------
-
-    dubbing: "_LazyBlockingNamespace[_signatures.BlockingDubbingNamespace]" = (
-        _LazyBlockingNamespace(BlockingTaskNamespace)
-    )
-    voice_clone: "_LazyBlockingNamespace[_signatures.BlockingVoiceCloneNamespace]" = (
-        _LazyBlockingNamespace(BlockingRenamable)
-    )
-    think_sound: "_LazyBlockingNamespace[_signatures.BlockingThinkSoundNamespace]" = (
-        _LazyBlockingNamespace(BlockingTaskNamespace)
-    )
-    caption_removal: "_LazyBlockingNamespace[_signatures.BlockingCaptionRemovalNamespace]" = (
-        _LazyBlockingNamespace(BlockingCaptionRemoval)
-    )
-    upscale: "_LazyBlockingNamespace[_signatures.BlockingUpscaleNamespace]" = (
-        _LazyBlockingNamespace(BlockingTaskNamespace)
-    )
-
-    # -- the account -----------------------------------------------------------------------
 
     speech: "_LazyBlockingNamespace[BlockingSpeech]" = _LazyBlockingNamespace(BlockingSpeech)
     voices: "_LazyBlockingNamespace[BlockingVoices]" = _LazyBlockingNamespace(BlockingVoices)

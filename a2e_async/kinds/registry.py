@@ -1,7 +1,8 @@
 """The kinds that a client knows: those of the package, and its user's own."""
 
-import sys
 from collections.abc import Iterable
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve
@@ -10,61 +11,40 @@ from a2e_async._core.tasks.kind_registry import KindRegistry
 from a2e_async._core.tasks.kind_rules import check_kind
 from a2e_async._core.typeguards import is_mapping
 from a2e_async.errors import ConfigurationError
+from a2e_async.kinds.table import KIND_NAMES, class_name
 
 if TYPE_CHECKING:
-    from a2e_async._core.tasks.kind import TaskKind
-
-_KINDS: Final = (
-    "text_to_image",
-    "nano_banana",
-    "gpt_image",
-    "flux2",
-    "qwen_image",
-    "kling_image",
-    "image_edit",
-    "virtual_try_on",
-    "product_avatar",
-    "photobook",
-    "image_to_video",
-    "wan",
-    "wan30",
-    "happyhorse",
-    "seedance",
-    "seedance2",
-    "veo",
-    "grok_video",
-    "kling_video",
-    "kling_omni",
-    "sora",
-    "avatar_video",
-    "video_twin",
-    "talking_photo",
-    "talking_video",
-    "face_swap",
-    "face_swap_preview",
-    "head_swap",
-    "actor_swap",
-    "motion_transfer",
-    "dubbing",
-    "voice_clone",
-    "think_sound",
-    "caption_removal",
-    "upscale",
-)
+    from a2e_async._core.tasks.kind import P, R, TaskKind
+    from a2e_async.kinds.namespace import TaskNamespace
 
 _PAID_CALLS: Final = frozenset({"speech", "streaming_avatar", "upload", "watermark"})
 """Names of paid calls without a task. Entries of the journal have a kind of either sort."""
 
 
+def kind_module(name: str) -> ModuleType:
+    """Return the module of one of the package's kinds; it is imported on first use."""
+    return import_module(f"{__name__.rpartition('.')[0]}.{name}")
+
+
 def _load(name: str) -> "TaskKind[..., Any]":
-    # Each module declares its kind as a constant: DUBBING in dubbing.py. The package that holds
-    # this module imports them on first use.
-    package = sys.modules[__name__.rpartition(".")[0]]
-    kind: TaskKind[..., Any] = getattr(package, name.upper())
+    kind: TaskKind[..., Any] = getattr(kind_module(name), name.upper())
     return kind
 
 
-PACKAGED: Final = KindRegistry(_KINDS, _load)
+def namespace_class(kind: "TaskKind[P, R]") -> "type[TaskNamespace[P, R]]":
+    """Return the class of the namespace of one of the package's kinds.
+
+    A kind with operations of its own has a class in its module: ``FaceSwap`` for ``face_swap``.
+    """
+    from a2e_async.kinds.namespace import RenamableNamespace, TaskNamespace
+
+    usual: Any = TaskNamespace if kind.rename is None else RenamableNamespace
+    found: type[TaskNamespace[P, R]]
+    found = getattr(kind_module(kind.name), class_name(kind.name), usual)
+    return found
+
+
+PACKAGED: Final = KindRegistry(KIND_NAMES, _load)
 """The kinds of the package alone."""
 
 
@@ -101,7 +81,7 @@ def _declarations(own: Any) -> "Iterable[TaskKind[..., Any]]":
 
 def check_name(name: str, taken: Iterable[str], place: str) -> None:
     """Raise `ConfigurationError` for the name of another kind, or of a paid call."""
-    if name in _KINDS:
+    if name in KIND_NAMES:
         raise ConfigurationError(
             f"{place}: the package has a kind of this name; use it, or choose another name."
         )
@@ -115,7 +95,7 @@ def check_name(name: str, taken: Iterable[str], place: str) -> None:
 
 def kind_names() -> tuple[str, ...]:
     """Return the names of all kinds of the package."""
-    return _KINDS
+    return KIND_NAMES
 
 
 def kind_named(name: str) -> "TaskKind[..., Any]":

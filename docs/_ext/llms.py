@@ -359,8 +359,7 @@ def _repeated(f: InputField) -> set[str]:
 
 
 def _others() -> list[str]:
-    names = [name for name in vars(Namespaces) if not name.startswith("_")]
-    return [name for name in (*names, "files") if name not in kind_names()]
+    return [*(name for name in vars(Namespaces) if not name.startswith("_")), "files"]
 
 
 def _namespace(name: str) -> str:

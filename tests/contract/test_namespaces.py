@@ -70,7 +70,7 @@ WITHIN = frozenset(
 
 def namespaces(a2e: A2E) -> dict[str, Any]:
     """Return every namespace by its name."""
-    names = [name for name in vars(Namespaces) if not name.startswith("_")]
+    names = [*kind_names(), *(name for name in vars(Namespaces) if not name.startswith("_"))]
     found = {name: getattr(a2e, name) for name in names} | {"files": a2e.files}
     return found | {"legacy.streaming_avatar": a2e.legacy.streaming_avatar}
 
