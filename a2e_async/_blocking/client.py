@@ -16,8 +16,11 @@ from a2e_async._blocking.faces import (
     BlockingTask,
     BlockingTaskNamespace,
     BlockingWrapper,
+    attach_call,
     blocking_call,
+    converted_call,
     loop_call,
+    start_call,
 )
 from a2e_async._blocking.namespaces import BlockingFiles, BlockingNamespaces, blocking_namespace
 from a2e_async._core.base_errors import hide_frames
@@ -26,16 +29,16 @@ from a2e_async._core.journal.protocol import Journal
 from a2e_async.client import A2E
 from a2e_async.kinds.declared import DeclaredNamespace
 from a2e_async.kinds.jobs import Job
-from a2e_async.models import ClientStats, Record
+from a2e_async.models import Record
 
 if TYPE_CHECKING:
     from a2e_async._core.batch.batch import Outcome
     from a2e_async._core.submission.budget import Budget
     from a2e_async._core.tasks.kind import TaskKind
-    from a2e_async.models import Recovery
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Record)
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -45,15 +48,9 @@ class _Exhausted(Enum):
     EXHAUSTED = auto()
 
 
-def _derived_client(method: Callable[Concatenate[Any, P], A2E]) -> "BlockingMethod[P, BlockingA2E]":
+def _derived_client(method: Callable[Concatenate[S, P], A2E]) -> "BlockingMethod[P, BlockingA2E]":
     """Declare a method that returns a client which shares the components of this one."""
-
-    def call_via(
-        loop_thread: EventLoopThread, method: Callable[P, A2E], /, *args: P.args, **kwargs: P.kwargs
-    ) -> "BlockingA2E":
-        return BlockingA2E(method(*args, **kwargs), loop_thread)
-
-    return BlockingMethod(method, call_via)
+    return converted_call(method, lambda loop_thread, client: BlockingA2E(client, loop_thread))
 
 
 class BlockingJournal(BlockingWrapper[Journal]):
@@ -125,6 +122,9 @@ class BlockingA2E(BlockingNamespaces):
     for_caller: Final = _derived_client(A2E.for_caller)
     request: Final = blocking_call(A2E.request)
     unknown: Final = loop_call(A2E.unknown)
+    stats: Final = loop_call(A2E.stats)
+    attach: Final = attach_call(A2E.attach)
+    recover: Final = start_call(A2E.recover)
 
     @overload
     def kind(self, name: str) -> BlockingTaskNamespace[..., Record]: ...
@@ -140,22 +140,10 @@ class BlockingA2E(BlockingNamespaces):
         namespace: BlockingTaskNamespace[..., Any] = getattr(self, inner.kind.name)
         return namespace
 
-    def attach(self, ref: str) -> BlockingTask[Any]:
-        """Return the handle of a task by its ``ref``, in any process, without a request."""
-        return BlockingTask(self._loop_thread, self._inner.attach(ref))
-
-    def recover(self, recovery: "Recovery") -> BlockingTask[Any]:
-        """Search again for a start that got no response; see `A2E.recover`."""
-        return BlockingTask(self._loop_thread, self._loop_thread.run(self._inner.recover, recovery))
-
     def unclaimed(self) -> tuple[BlockingTask[Any], ...]:
         """Return charged tasks whose handles were lost; see `A2E.unclaimed`."""
         tasks = self._loop_thread.run_sync(self._inner.unclaimed)
         return tuple(BlockingTask(self._loop_thread, task) for task in tasks)
-
-    def stats(self) -> ClientStats:
-        """Return what the client is doing; see `A2E.stats`."""
-        return self._loop_thread.run_sync(self._inner.stats)
 
     def unfinished(self, *, missing: bool = False) -> Iterator[BlockingTask[Any]]:
         """Yield every task of the journal that was started and whose result is not yet saved.

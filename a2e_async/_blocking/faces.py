@@ -1,37 +1,37 @@
 """How a blocking class is made from an async one: with one declaration for each method.
 
 A declaration refers to the async method and takes its parameters, result type and documentation.
-Only the classes that are generic over a kind's inputs and record are written out.
+In a class that is generic over a kind's inputs and record, it refers to the async class with the
+same parameters (``Task[R].wait``), so that type checkers know both.
 """
 
 import functools
-import os
 from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
     Iterator,
     Mapping,
-    Sequence,
 )
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
 
 from a2e_async._blocking.bridge import EventLoopThread
 from a2e_async._core.base_errors import hide_frames
 from a2e_async._core.handle import NotCopyable
 from a2e_async._core.tasks.task import Task
-from a2e_async.kinds.jobs import Job
-from a2e_async.models import Output, OutputSource, Page, Record, Status
+from a2e_async.kinds.namespace import TaskNamespace
+from a2e_async.models import Output, OutputSource, Record, Status
 
 if TYPE_CHECKING:
     from a2e_async._core.tasks.kind import TaskKind
-    from a2e_async.kinds.namespace import TaskNamespace
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Record)
+S = TypeVar("S")
 T = TypeVar("T")
+V = TypeVar("V")
 
 
 class BlockingWrapper(NotCopyable, Generic[T]):
@@ -77,48 +77,42 @@ class BlockingMethod(Generic[P, T]):
         return functools.wraps(method)(functools.partial(self._call_via, loop_thread, method))
 
 
-def blocking_call(method: Callable[Concatenate[Any, P], Awaitable[T]]) -> BlockingMethod[P, T]:
+def blocking_call(method: Callable[Concatenate[S, P], Awaitable[T]]) -> BlockingMethod[P, T]:
     """Declare the blocking form of a coroutine method."""
     return BlockingMethod(method, EventLoopThread.run)
 
 
-def loop_call(method: Callable[Concatenate[Any, P], T]) -> BlockingMethod[P, T]:
+def loop_call(method: Callable[Concatenate[S, P], T]) -> BlockingMethod[P, T]:
     """Declare the blocking form of a method without I/O."""
     return BlockingMethod(method, EventLoopThread.run_sync)
 
 
-def blocking_iterator(
-    method: Callable[Concatenate[Any, P], AsyncIterator[T]],
-) -> BlockingMethod[P, Iterator[T]]:
-    """Declare a plain iterator for a method that returns an async iterator."""
+def converted_call(
+    method: Callable[Concatenate[S, P], V], convert: Callable[[EventLoopThread, V], T]
+) -> BlockingMethod[P, T]:
+    """Declare a method without I/O whose result is replaced by its blocking form."""
 
+    @hide_frames
     def call_via(
-        loop_thread: EventLoopThread,
-        method: Callable[P, AsyncIterator[T]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Iterator[T]:
-        return loop_thread.iterate(method(*args, **kwargs))
+        loop_thread: EventLoopThread, method: Callable[P, V], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return convert(loop_thread, method(*args, **kwargs))
 
     return BlockingMethod(method, call_via)
+
+
+def blocking_iterator(
+    method: Callable[Concatenate[S, P], AsyncIterator[T]],
+) -> BlockingMethod[P, Iterator[T]]:
+    """Declare a plain iterator for a method that returns an async iterator."""
+    return converted_call(method, EventLoopThread.iterate)
 
 
 def blocking_context(
-    method: Callable[Concatenate[Any, P], AbstractAsyncContextManager[AsyncIterator[T]]],
+    method: Callable[Concatenate[S, P], AbstractAsyncContextManager[AsyncIterator[T]]],
 ) -> BlockingMethod[P, AbstractContextManager[Iterator[T]]]:
     """Declare a plain context manager for a method that returns an async one of a stream."""
-
-    def call_via(
-        loop_thread: EventLoopThread,
-        method: Callable[P, AbstractAsyncContextManager[AsyncIterator[T]]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> AbstractContextManager[Iterator[T]]:
-        return loop_thread.enter_stream(method(*args, **kwargs))
-
-    return BlockingMethod(method, call_via)
+    return converted_call(method, EventLoopThread.enter_stream)
 
 
 class BlockingOutputSource:
@@ -153,163 +147,123 @@ class BlockingOutputSource:
         return self._loop_thread.run(work, *args, **kwargs)
 
 
-class BlockingTask(NotCopyable, Generic[R]):
+class BlockingTask(BlockingWrapper[Task[R]]):
     """The blocking form of `Task`: the handle of a task at the service. Usable from any thread."""
 
-    def __init__(self, loop_thread: EventLoopThread, task: Task[R]) -> None:
-        self._loop_thread = loop_thread
-        self._task = task
-
     def __repr__(self) -> str:
-        return repr(self._task)
+        return repr(self._inner)
 
     @property
     def ref(self) -> str:
         """Identifies the task: ``a2e.attach(ref)`` returns its handle in any process."""
-        return self._task.ref
+        return self._inner.ref
 
     @property
     def ids(self) -> tuple[str, ...]:
         """The ids of its tasks at the service."""
-        return self._task.ids
+        return self._inner.ids
 
     @property
     def key(self) -> str | None:
         """The ``key`` given to the start."""
-        return self._task.key
+        return self._inner.key
 
     @property
     def meta(self) -> Mapping[str, Any] | None:
         """The ``meta`` values given to the start."""
-        return self._task.meta
+        return self._inner.meta
 
     @property
     def caller(self) -> str | None:
         """The name given to `for_caller`, or None."""
-        return self._task.caller
+        return self._inner.caller
 
     @property
     def record(self) -> R | None:
         """The last known record; None before the first poll of an attached task."""
-        return self._task.record
+        return self._inner.record
 
     @property
     def parts(self) -> tuple[R, ...]:
         """The last known record of each of its tasks at the service."""
-        return self._task.parts
+        return self._inner.parts
 
     @property
     def status(self) -> Status | None:
         """The last known status."""
-        return self._task.status
+        return self._inner.status
 
     @property
     def done(self) -> bool:
         """True when it is known to have succeeded or failed."""
-        return self._task.done
+        return self._inner.done
 
     @property
     def coins(self) -> int | None:
         """The price in coins; None if the service has not reported it."""
-        return self._task.coins
+        return self._inner.coins
 
     @property
     def elapsed(self) -> float:
         """Seconds since the task was created."""
-        return self._task.elapsed
+        return self._inner.elapsed
 
-    def wait(self, *, timeout: float | None = None) -> R:
-        """Wait until the task has finished and return its record; see `Task.wait`."""
-        return self._loop_thread.run(self._task.wait, timeout=timeout)
-
-    def updates(self, *, timeout: float | None = None) -> Iterator[R]:
-        """Yield the last known record, each change, and the final record; see `Task.updates`."""
-        return self._loop_thread.iterate(self._task.updates(timeout=timeout))
-
-    def download(self, directory: str | os.PathLike[str]) -> list[Path]:
-        """Wait, save every output to ``directory`` and return the paths; see `Task.download`."""
-        return self._loop_thread.run(self._task.download, directory)
-
-    def delete(self) -> None:
-        """Delete the task and its results at the service; see `Task.delete`."""
-        self._loop_thread.run(self._task.delete)
-
-    def ack(self) -> None:
-        """Mark the result as delivered in the journal; see `Task.ack`."""
-        self._loop_thread.run(self._task.ack)
+    wait: Final = blocking_call(Task[R].wait)
+    updates: Final = blocking_iterator(Task[R].updates)
+    download: Final = blocking_call(Task[R].download)
+    delete: Final = blocking_call(Task[R].delete)
+    ack: Final = blocking_call(Task[R].ack)
 
 
-class BlockingTaskNamespace(NotCopyable, Generic[P, R]):
+def attach_call(
+    method: Callable[Concatenate[S, P], Task[R]],
+) -> BlockingMethod[P, BlockingTask[R]]:
+    """Declare the blocking form of a method without I/O that returns the handle of a task."""
+    return converted_call(method, BlockingTask[R])
+
+
+def start_call(
+    method: Callable[Concatenate[S, P], Awaitable[Task[R]]],
+) -> BlockingMethod[P, BlockingTask[R]]:
+    """Declare the blocking form of a coroutine method that returns the handle of a task."""
+
+    @hide_frames
+    def call_via(
+        loop_thread: EventLoopThread,
+        method: Callable[P, Awaitable[Task[R]]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> BlockingTask[R]:
+        return BlockingTask(loop_thread, loop_thread.run(method, *args, **kwargs))
+
+    return BlockingMethod(method, call_via)
+
+
+def _unchanged(_: EventLoopThread, result: T) -> T:
+    return result
+
+
+class BlockingTaskNamespace(BlockingWrapper["TaskNamespace[P, R]"], Generic[P, R]):
     """The blocking form of `TaskNamespace`: all operations of one kind."""
-
-    def __init__(self, loop_thread: EventLoopThread, inner: "TaskNamespace[P, R]") -> None:
-        self._loop_thread = loop_thread
-        self._inner = inner
-        for name in ("start", "run", "job", "quote"):
-            # With the signature and documentation of the kind, for help() and notebooks.
-            shown = functools.partial(getattr(self, name))
-            vars(self)[name] = functools.wraps(getattr(inner, name))(shown)
-
-    def __repr__(self) -> str:
-        return f"<blocking {self._inner!r}>"
 
     @property
     def kind(self) -> "TaskKind[P, R]":
         """The declaration of the kind."""
         return self._inner.kind
 
-    @hide_frames
-    def start(self, /, *args: P.args, **kwargs: P.kwargs) -> BlockingTask[R]:
-        """Start a task and return its handle; see `TaskNamespace.start`. Costs coins."""
-        return self._task(self._loop_thread.run(self._inner.start, *args, **kwargs))
-
-    @hide_frames
-    def run(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Start a task, wait for it and return its record; see `TaskNamespace.run`. Costs coins."""
-        return self._loop_thread.run(self._inner.run, *args, **kwargs)
-
-    @hide_frames
-    def job(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
-        """Check the inputs and return a `Job` for `BlockingA2E.batch`. Nothing is sent."""
-        return self._inner.job(*args, **kwargs)
-
-    @hide_frames
-    def quote(self, /, *args: P.args, **kwargs: P.kwargs) -> int | None:
-        """Return the price of a start in coins, or None if the service gives none."""
-        return self._loop_thread.run(self._inner.quote, *args, **kwargs)
-
-    def get(self, id: str) -> R:
-        """Return the current record of one task. Raises `NotFound`."""
-        return self._loop_thread.run(self._inner.get, id)
-
-    def get_many(self, ids: Sequence[str]) -> dict[str, R]:
-        """Return the records of several tasks by id; ids unknown to the service are left out."""
-        return self._loop_thread.run(self._inner.get_many, ids)
-
-    def list(self, *, page: int = 1, page_size: int = 20, status: str | None = None) -> Page[R]:
-        """Return one page of the account's tasks of this kind, newest first."""
-        return self._loop_thread.run(
-            self._inner.list, page=page, page_size=page_size, status=status
-        )
-
-    def processing(self) -> tuple[R, ...]:
-        """Return the account's tasks of this kind that are being processed."""
-        return self._loop_thread.run(self._inner.processing)
-
-    def iter(self, *, page_size: int = 100, status: str | None = None) -> Iterator[R]:
-        """Yield all of the account's tasks of this kind, newest first, page by page."""
-        return self._loop_thread.iterate(self._inner.iter(page_size=page_size, status=status))
-
-    def delete(self, id: str) -> None:
-        """Delete a task and its results at the service; see `TaskNamespace.delete`."""
-        self._loop_thread.run(self._inner.delete, id)
-
-    def attach(self, id: str) -> BlockingTask[R]:
-        """Return the handle of a task by its id, without a request."""
-        return self._task(self._inner.attach(id))
-
-    def _task(self, task: Task[R]) -> BlockingTask[R]:
-        return BlockingTask(self._loop_thread, task)
+    # Without Final: the generated classes override these four with the signatures of their kinds.
+    start = start_call(TaskNamespace[P, R].start)
+    run = blocking_call(TaskNamespace[P, R].run)
+    job = converted_call(TaskNamespace[P, R].job, _unchanged)
+    quote = blocking_call(TaskNamespace[P, R].quote)
+    get: Final = blocking_call(TaskNamespace[P, R].get)
+    get_many: Final = blocking_call(TaskNamespace[P, R].get_many)
+    list: Final = blocking_call(TaskNamespace[P, R].list)
+    processing: Final = blocking_call(TaskNamespace[P, R].processing)
+    iter: Final = blocking_iterator(TaskNamespace[P, R].iter)
+    delete: Final = blocking_call(TaskNamespace[P, R].delete)
+    attach: Final = attach_call(TaskNamespace[P, R].attach)
 
 
 def wrapped_and_loop(wrapper: Any) -> tuple[Any, EventLoopThread]:

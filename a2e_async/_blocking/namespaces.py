@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Self, TypeVar,
 
 from a2e_async._blocking.bridge import EventLoopThread
 from a2e_async._blocking.faces import (
-    BlockingTask,
     BlockingTaskNamespace,
     BlockingWrapper,
     blocking_call,
     blocking_context,
     blocking_iterator,
     loop_call,
+    start_call,
     wrapped_and_loop,
 )
 from a2e_async._core.handle import NotCopyable
@@ -67,13 +67,7 @@ class BlockingRenamable(BlockingTaskNamespace[P, R]):
 class BlockingDeclared(BlockingRenamable[P, R]):
     """The blocking form of a kind of the user's own."""
 
-    def __init__(self, loop_thread: EventLoopThread, inner: DeclaredNamespace[P, R]) -> None:
-        super().__init__(loop_thread, inner)
-        self._declared = inner
-
-    def retry(self, id: str) -> BlockingTask[R]:
-        """Restart a failed task and return the task to wait for. Costs coins."""
-        return self._task(self._loop_thread.run(self._declared.retry, id))
+    retry = start_call(DeclaredNamespace[P, R].retry)
 
 
 class BlockingVeo(BlockingTaskNamespace[P, R]):
@@ -83,50 +77,21 @@ class BlockingVeo(BlockingTaskNamespace[P, R]):
 
 class BlockingVideoTwin(BlockingTaskNamespace[P, R]):
     upload_status = blocking_call(VideoTwin.upload_status)
-
-    def __init__(self, loop_thread: EventLoopThread, inner: VideoTwin[P, R]) -> None:
-        super().__init__(loop_thread, inner)
-        self._twins = inner
-
-    def retry(self, id: str) -> BlockingTask[R]:
-        """Retry a failed training; see `VideoTwin.retry`."""
-        return self._task(self._loop_thread.run(self._twins.retry, id))
-
-    def continue_training(self, id: str) -> BlockingTask[R]:
-        """Continue the training of a twin; see `VideoTwin.continue_training`."""
-        return self._task(self._loop_thread.run(self._twins.continue_training, id))
-
-    def correct_eye_contact(self, id: str) -> BlockingTask[R]:
-        """Correct the eye contact of a twin; see `VideoTwin.correct_eye_contact`."""
-        return self._task(self._loop_thread.run(self._twins.correct_eye_contact, id))
-
-    def all(self) -> tuple[R, ...]:
-        """Return all twins of the account."""
-        return self._loop_thread.run(self._twins.all)
+    retry = start_call(VideoTwin[P, R].retry)
+    continue_training = start_call(VideoTwin[P, R].continue_training)
+    correct_eye_contact = start_call(VideoTwin[P, R].correct_eye_contact)
+    all = blocking_call(VideoTwin[P, R].all)
 
 
 class BlockingFaceSwap(BlockingTaskNamespace[P, R]):
     save_face = blocking_call(FaceSwap.save_face)
     faces = blocking_call(FaceSwap.faces)
     delete_face = blocking_call(FaceSwap.delete_face)
-
-    def __init__(self, loop_thread: EventLoopThread, inner: FaceSwap[P, R]) -> None:
-        super().__init__(loop_thread, inner)
-        self._swaps = inner
-
-    def running(self) -> tuple[R, ...]:
-        """Return the unfinished swaps; see `FaceSwap.running`."""
-        return self._loop_thread.run(self._swaps.running)
+    running = blocking_call(FaceSwap[P, R].running)
 
 
 class BlockingCaptionRemoval(BlockingTaskNamespace[P, R]):
-    def __init__(self, loop_thread: EventLoopThread, inner: CaptionRemoval[P, R]) -> None:
-        super().__init__(loop_thread, inner)
-        self._removals = inner
-
-    def retry(self, id: str) -> BlockingTask[R]:
-        """Retry a failed task; see `CaptionRemoval.retry`."""
-        return self._task(self._loop_thread.run(self._removals.retry, id))
+    retry = start_call(CaptionRemoval[P, R].retry)
 
 
 class BlockingSpeech(BlockingWrapper[Speech]):
