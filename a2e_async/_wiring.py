@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import math
-import os
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
@@ -16,10 +14,9 @@ from a2e_async._core.event_emitter import EventEmitter
 from a2e_async._core.files.download import Downloader, FileSession
 from a2e_async._core.files.upload import PRESIGN_PATH, Uploader
 from a2e_async._core.http.call import check_proxy
-from a2e_async._core.http.rate_limit import ConnectionLimiter, Priority, RateLimiter
+from a2e_async._core.http.rate_limit import ConnectionLimiter, RateLimiter
 from a2e_async._core.http.retry import RetryPolicy, RetrySafety, may_have_been_accepted
 from a2e_async._core.http.session import ApiSession
-from a2e_async._core.journal.address import database_address
 from a2e_async._core.journal.protocol import UPLOAD, Journal
 from a2e_async._core.journal.recorder import JournalRecorder
 from a2e_async._core.polling.peers import PeerGroup
@@ -35,17 +32,14 @@ from a2e_async._core.submission.calls import ChargedCalls
 from a2e_async._core.submission.file_transfers import FileTransfers, PresignFactory
 from a2e_async._core.submission.starts import CLOSE_TIMEOUT, StartRegistry
 from a2e_async._core.tasks.kind import TaskKind
-from a2e_async._core.tasks.kind_registry import KindRegistry
 from a2e_async._core.tasks.task import Task, TaskServices
-from a2e_async._core.tasks.tenant import Tenant
 from a2e_async._core.typeguards import is_mapping
 from a2e_async._core.version import __version__
 from a2e_async._core.webhooks.receiver import Webhooks
-from a2e_async._core.webhooks.tokens import WebhookTarget
-from a2e_async.errors import A2EError, ClientClosed, ConfigurationError
+from a2e_async._options import ClientOptions
+from a2e_async.errors import A2EError, ClientClosed
 from a2e_async.events import Event
 from a2e_async.kinds.operations import delete_record, find_record, request_quote
-from a2e_async.kinds.registry import PACKAGED
 from a2e_async.models import ClientStats, Output, OutputSource, Record
 
 logger = logging.getLogger("a2e_async")
@@ -60,7 +54,6 @@ class ClientComponents:
     Created by `build_components`; lives until the last of these clients is closed.
     """
 
-    account: Account
     session: ApiSession
     file_session: FileSession
     uploader: Uploader
@@ -76,13 +69,7 @@ class ClientComponents:
     """The request context of the client's own components, without user options."""
     closed: bool = False
 
-    def make_context(
-        self,
-        request_timeout: float,
-        start_timeout: float,
-        priority: Priority | None = None,
-        caller: Tenant | None = None,
-    ) -> RequestContext:
+    def make_context(self, options: ClientOptions) -> RequestContext:
         """Return the request context that namespaces use, with these options."""
 
         async def delete_one(kind: TaskKind[..., Any], id: str) -> None:
@@ -90,10 +77,10 @@ class ClientComponents:
 
         context = evolve(
             self.base_context,
-            tasks=evolve(self.base_context.tasks, delete=delete_one, tenant=caller),
-            request_timeout=request_timeout,
-            start_timeout=start_timeout,
-            priority=priority,
+            tasks=evolve(self.base_context.tasks, delete=delete_one, tenant=options.tenant),
+            request_timeout=options.request_timeout,
+            start_timeout=options.start_timeout,
+            priority=options.priority,
         )
         presign_for = _presign_factory(self.session, context.request_options(), self.recorder)
         made = evolve(context, files=context.files.with_presign(presign_for))
@@ -155,46 +142,28 @@ class ClientComponents:
                         self.emitter.client_closed()
 
 
-def build_components(
-    account: Account,
-    *,
-    request_timeout: float,
-    poll_interval: float,
-    rate: float | None,
-    poll_rate: float | None,
-    burst: int,
-    max_connections: int,
-    retry: RetryPolicy | None,
-    mark_names: bool,
-    on_event: Callable[[Event], None] | None,
-    language: str,
-    trust_env: bool,
-    proxy: str | None,
-    journal: Journal | None = None,
-    resend_unknown: bool = False,
-    budget: Budget | None = None,
-    max_unfinished: int | None = None,
-    webhook_target: WebhookTarget | None = None,
-    kinds: KindRegistry = PACKAGED,
-) -> ClientComponents:
+def build_components(options: ClientOptions) -> ClientComponents:
     """Create the components of a new client. No I/O; no running loop is needed."""
-    emit = _never_raising(on_event) if on_event is not None else None
+    account, journal, kinds = options.account, options.journal, options.kinds
+    emit = _never_raising(options.on_event) if options.on_event is not None else None
     emitter = None if emit is None else EventEmitter(emit)
-    proxy = None if proxy is None else check_proxy(proxy)
-    rate_limiter = _make_rate_limiter(account, rate, burst, journal, emit or _ignore_event)
+    proxy = None if options.proxy is None else check_proxy(options.proxy)
+    rate_limiter = _make_rate_limiter(options, emit or _ignore_event)
     session = ApiSession(
         account,
         rate_limiter=rate_limiter,
-        connection_limiter=ConnectionLimiter(max_connections),
-        policy=retry or RetryPolicy(),
-        request_timeout=request_timeout,
-        language=language,
-        trust_env=trust_env,
+        connection_limiter=ConnectionLimiter(options.max_connections),
+        policy=options.retry or RetryPolicy(),
+        request_timeout=options.request_timeout,
+        language=options.language,
+        trust_env=options.trust_env,
         proxy=proxy,
         emit=emit,
         user_agent=USER_AGENT,
     )
-    file_session = FileSession(trust_env=trust_env, proxy=proxy, emit=emit, user_agent=USER_AGENT)
+    file_session = FileSession(
+        trust_env=options.trust_env, proxy=proxy, emit=emit, user_agent=USER_AGENT
+    )
 
     async def find_source(name: str, id: str) -> Record:
         record: Record = await find_record(base, kinds.named(name), id)
@@ -203,14 +172,14 @@ def build_components(
     async def renew(output: Output) -> Output:
         return await files.refetch_output(output)
 
-    budgets = () if budget is None else (budget,)
+    budgets = () if options.budget is None else (options.budget,)
     downloader = Downloader(file_session, renew)
     recorder = None
     if journal is not None:
         recorder = JournalRecorder(journal, account.label, former_account=account.key_label)
         downloader.on_saved = recorder.record_saved_file
     queue = BudgetQueue()
-    presign_for = _presign_factory(session, {"timeout": request_timeout}, recorder)
+    presign_for = _presign_factory(session, {"timeout": options.request_timeout}, recorder)
     uploader = Uploader(
         file_session, presign_for(Reservation(budgets)), emit=emit, records=recorder
     )
@@ -218,12 +187,12 @@ def build_components(
 
     poller = Poller(
         session,
-        interval=poll_interval,
-        poll_rate=poll_rate,
-        request_timeout=request_timeout,
+        interval=options.poll_interval,
+        poll_rate=options.poll_rate,
+        request_timeout=options.request_timeout,
         is_rate_limited=lambda: rate_limiter.remaining_hold(session.loop_time()) > 0,
         emitter=emitter,
-        webhooks=webhook_target is not None,
+        webhooks=options.webhook is not None,
         listen_to_all=None if journal is None else journal.watch_all,
         rate_share=rate_limiter.poll_share,
         peers=_find_peers(account, journal),
@@ -250,17 +219,17 @@ def build_components(
         poller,
         services,
         files,
-        request_timeout=request_timeout,
+        request_timeout=options.request_timeout,
         # Other clients start jobs of the same account: a name that the user gave does not prove
         # that a task is this client's.
-        mark_names=mark_names or getattr(journal, "shared", False),
+        mark_names=options.mark_names or getattr(journal, "shared", False),
         recorder=recorder,
-        resend=resend_unknown,
-        webhook=webhook_target,
+        resend=options.on_unknown == "resend_may_pay_twice",
+        webhook=options.webhook,
         fetch_price=ask_price,
-        budget=budget,
+        budget=options.budget,
         budget_queue=queue,
-        max_unfinished=max_unfinished,
+        max_unfinished=options.max_unfinished,
         emitter=emitter,
     )
     starter.output_source = downloader
@@ -281,11 +250,10 @@ def build_components(
         tasks=services,
         source=downloader,
         files=files,
-        request_timeout=request_timeout,
-        start_timeout=request_timeout,
+        request_timeout=options.request_timeout,
+        start_timeout=options.request_timeout,
     )
     return ClientComponents(
-        account=account,
         session=session,
         file_session=file_session,
         uploader=uploader,
@@ -294,7 +262,7 @@ def build_components(
         charged_calls=charged,
         recorder=recorder,
         budgets=budgets,
-        webhooks=Webhooks(webhook_target, poller, recorder),
+        webhooks=Webhooks(options.webhook, poller, recorder),
         emitter=emitter,
         base_context=base,
     )
@@ -381,53 +349,19 @@ def _presign_factory(
     return presign_for
 
 
-def _make_rate_limiter(
-    account: Account,
-    rate: float | None,
-    burst: int,
-    journal: Journal | None,
-    emit: Callable[[Event], None],
-) -> RateLimiter:
+def _make_rate_limiter(options: ClientOptions, emit: Callable[[Event], None]) -> RateLimiter:
     """Return the client's rate limiter, or that of the whole account from a shared journal."""
-    limiter: Callable[..., RateLimiter] | None = getattr(journal, "limiter", None)
-    if limiter is None or rate is None or math.isinf(rate):
+    rate, burst = options.rate, options.burst
+    limiter: Callable[..., RateLimiter] | None = getattr(options.journal, "limiter", None)
+    if limiter is None or rate is None:
         return RateLimiter(rate, burst)
-    return limiter(rate, burst, account.label, emit)
+    return limiter(rate, burst, options.account.label, emit)
 
 
 def _find_peers(account: Account, journal: Journal | None) -> PeerGroup | None:
     """Return the group of clients of the account, if the journal offers one."""
     peer_group_of: Callable[[str], PeerGroup] | None = getattr(journal, "peers", None)
     return None if peer_group_of is None else peer_group_of(account.label)
-
-
-def open_journal(journal: Any) -> Journal:
-    """Return the journal that `A2E` was given as a path, an address or an object. Connects nowhere.
-
-    A text that is a database address is never taken for a path. Raises `ConfigurationError`.
-    """
-    if isinstance(journal, str) and (database := database_address(journal)) is not None:
-        try:
-            from a2e_async.contrib.postgres.journal import PostgresJournal
-        except ImportError as error:
-            raise ConfigurationError(
-                "A journal in PostgreSQL needs psycopg: pip install 'a2e-async[postgres]'."
-            ) from error
-        return PostgresJournal(database)
-    if isinstance(journal, str | os.PathLike):
-        from a2e_async._core.journal.sqlite import SqliteJournal
-
-        return SqliteJournal(os.fspath(journal))
-    if all(hasattr(journal, name) for name in ("bind", "begin", "advance", "watch_all")):
-        made: Journal = journal
-        return made
-    raise ConfigurationError(f"journal must be a path or a Journal, not {type(journal).__name__}.")
-
-
-def check_retry(retry: object) -> None:
-    """Raise `ConfigurationError` unless ``retry`` is a policy or None."""
-    if retry is not None and not isinstance(retry, RetryPolicy):
-        raise ConfigurationError(f"retry must be a RetryPolicy, got {retry!r:.60}.")
 
 
 def _ignore_event(_: Event) -> None:
@@ -444,4 +378,4 @@ def _never_raising(on_event: Callable[[Event], None]) -> Callable[[Event], None]
     return emit
 
 
-__all__ = ["ClientComponents", "Priority", "build_components", "check_retry"]
+__all__ = ["ClientComponents", "build_components"]

@@ -1,17 +1,16 @@
 """`A2E`, the client: wires the components and holds the namespaces."""
 
 import logging
-import math
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from contextlib import aclosing
-from enum import IntEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 
+from attrs import evolve
+
 from a2e_async._core.base_errors import hide_frames
-from a2e_async._core.config import clean_webhook_secret, clean_webhook_url, resolve_account
-from a2e_async._core.redact import redact
+from a2e_async._core.config import resolve_account
 from a2e_async._namespaces import Namespaces
 from a2e_async.errors import ConfigurationError, InvalidInput
 
@@ -36,9 +35,6 @@ R = TypeVar("R", bound="Record")
 
 logger: Final = logging.getLogger("a2e_async")
 logger.addHandler(logging.NullHandler())
-
-POLL_RATE_SHARE: Final = 0.5
-"""Maximum share of the rate limit for polls; the rest is left for starts."""
 
 
 class A2E(Namespaces):
@@ -101,79 +97,38 @@ class A2E(Namespaces):
         proxy: str | None = None,
         kinds: "Iterable[TaskKind[..., Any]] | str | os.PathLike[str] | None" = None,
     ) -> None:
-        resolved = resolve_account(api_key, base_url, name=account)
-        for name, value in (
-            ("request_timeout", request_timeout),
-            ("start_timeout", start_timeout),
-            ("poll_interval", poll_interval),
-            ("burst", burst),
-            *((("rate", rate),) if rate is not None else ()),
-        ):
-            _check_positive(name, value)
-        for name, value, wanted, is_valid in (
-            ("burst", burst, "at least 1", burst >= 1),
-            (
-                "max_connections",
-                max_connections,
-                "a whole number above 0",
-                _is_int(max_connections) and max_connections > 0,
-            ),
-            (
-                "max_unfinished",
-                max_unfinished,
-                "a whole number above 0",
-                max_unfinished is None or (_is_int(max_unfinished) and max_unfinished > 0),
-            ),
-            ("mark_names", mark_names, "True or False", isinstance(mark_names, bool)),
-            ("trust_env", trust_env, "True or False", isinstance(trust_env, bool)),
-            ("on_event", on_event, "a function", on_event is None or callable(on_event)),
-            ("proxy", proxy, "a URL", proxy is None or isinstance(proxy, str)),
-        ):
-            if not is_valid:
-                raise ConfigurationError(f"{name} must be {wanted}, got {redact(repr(value)):.60}.")
-        secret = None
-        if webhook_url is not None:
-            webhook_url, secret = clean_webhook_url(webhook_url), clean_webhook_secret()
-        _check_language(language)
-        if on_unknown not in ("raise", "resend_may_pay_twice"):
-            raise ConfigurationError(
-                f"on_unknown must be 'raise' or 'resend_may_pay_twice', got {on_unknown!r:.60}."
-            )
-
         # Imported here, because `import a2e_async` must stay fast: aiohttp is only loaded by a
         # client.
-        from a2e_async._core.submission.budget import as_budget
-        from a2e_async._core.webhooks.tokens import WebhookTarget
-        from a2e_async._wiring import build_components, check_retry, open_journal
-        from a2e_async.kinds.registry import registry_of
+        from a2e_async._options import ClientOptions
+        from a2e_async._wiring import build_components
 
-        check_retry(retry)
-        self._components = build_components(
-            resolved,
+        self._options = ClientOptions(
+            account=resolve_account(api_key, base_url, name=account),
             request_timeout=request_timeout,
+            start_timeout=start_timeout,
             poll_interval=poll_interval,
             rate=rate,
-            poll_rate=None if rate is None else rate * POLL_RATE_SHARE,
             burst=burst,
             max_connections=max_connections,
+            max_unfinished=max_unfinished,
             retry=retry,
+            journal=journal,
+            on_unknown=on_unknown,
             mark_names=mark_names,
+            budget=budget,
+            webhook=webhook_url,
             on_event=on_event,
             language=language,
             trust_env=trust_env,
             proxy=proxy,
-            journal=None if journal is None else open_journal(journal),
-            resend_unknown=on_unknown == "resend_may_pay_twice",
-            budget=as_budget(budget),
-            max_unfinished=max_unfinished,
-            webhook_target=WebhookTarget(webhook_url, secret) if webhook_url and secret else None,
-            kinds=registry_of(kinds),
+            kinds=kinds,
         )
-        self._context = self._components.make_context(request_timeout, start_timeout)
+        self._components = build_components(self._options)
+        self._context = self._components.make_context(self._options)
 
     def __repr__(self) -> str:
         closed = " closed" if self._components.closed else ""
-        return f"<A2E {self._components.account.base_url}{closed}>"
+        return f"<A2E {self._options.account.base_url}{closed}>"
 
     @property
     def files(self) -> "files.Files":
@@ -220,18 +175,12 @@ class A2E(Namespaces):
         priority: "Priority | None" = None,
     ) -> Self:
         """Return a client with other request options; everything else is shared with this one."""
-        for name, value in (("request_timeout", request_timeout), ("start_timeout", start_timeout)):
-            if value is not None:
-                _check_positive(name, value)
-        if priority is not None and not isinstance(priority, IntEnum):
-            raise ConfigurationError(f"priority must be a Priority, got {priority!r:.60}.")
-        context = self._context
-        return self._with_context(
-            context.request_timeout if request_timeout is None else request_timeout,
-            context.start_timeout if start_timeout is None else start_timeout,
-            context.priority if priority is None else priority,
-            context.tasks.tenant,
-        )
+        given = {
+            "request_timeout": request_timeout,
+            "start_timeout": start_timeout,
+            "priority": priority,
+        }
+        return self._derive(**{name: value for name, value in given.items() if value is not None})
 
     def for_caller(
         self, caller: str, *, max_unfinished: int | None = None, max_wait: float | None = None
@@ -251,24 +200,21 @@ class A2E(Namespaces):
         from a2e_async._core.tasks.tenant import validate_tenant
 
         tenant = validate_tenant(caller, max_unfinished, max_wait)
-        context = self._context
         # Starts only wait for slots once at least one caller or a cap exists.
-        context.starter.admission.enabled = True
-        return self._with_context(
-            context.request_timeout, context.start_timeout, context.priority, tenant
-        )
+        self._context.starter.admission.enabled = True
+        return self._derive(tenant=tenant)
 
     def _wrap_output_source(self, wrap_source: "Callable[[OutputSource], OutputSource]") -> None:
         """Wrap the source that downloads outputs (for a client that was just created)."""
         self._components.wrap_output_source(wrap_source)
-        self._context = self._components.make_context(
-            self._context.request_timeout, self._context.start_timeout
-        )
+        self._context = self._components.make_context(self._options)
 
-    def _with_context(self, *options: Any) -> Self:
+    def _derive(self, **changes: Any) -> Self:
+        """Return a client with some other options, which shares the components of this one."""
         twin = object.__new__(type(self))
         twin._components = self._components
-        twin._context = self._components.make_context(*options)
+        twin._options = evolve(self._options, **changes)
+        twin._context = self._components.make_context(twin._options)
         return twin
 
     @hide_frames
@@ -498,18 +444,3 @@ class A2E(Namespaces):
             return DeclaredNamespace(self._context, found)
         namespace: base.TaskNamespace[..., Any] = getattr(self, wanted)
         return namespace
-
-
-def _check_positive(name: str, value: Any) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value <= 0:
-        raise ConfigurationError(f"{name} must be a number above 0, got {value!r:.60}.")
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _check_language(language: Any) -> None:
-    if not isinstance(language, str) or not language.replace("-", "").isalnum():
-        raise ConfigurationError("language must look like en-US.")

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from a2e_async._core.http.rate_limit import PRIORITY_DELAYS, GcraBucket, Priority
 from a2e_async._core.polling.schedule import PollMode, PollRequest, PollSchedule
-from a2e_async.client import POLL_RATE_SHARE
+from a2e_async._options import POLL_RATE_SHARE
 from a2e_async.kinds.talking_video import TALKING_VIDEO
 from benchmarks.common import Row, keep
 from benchmarks.peers.population import bimodal, lognormal
