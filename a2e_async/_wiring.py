@@ -8,7 +8,6 @@ from typing import Any
 import anyio
 from attrs import define, evolve
 
-from a2e_async._core.config import Account
 from a2e_async._core.context import RequestContext, RequestKwargs
 from a2e_async._core.event_emitter import EventEmitter
 from a2e_async._core.files.download import Downloader, FileSession
@@ -17,9 +16,8 @@ from a2e_async._core.http.call import check_proxy
 from a2e_async._core.http.rate_limit import ConnectionLimiter, RateLimiter
 from a2e_async._core.http.retry import RetryPolicy, RetrySafety, may_have_been_accepted
 from a2e_async._core.http.session import ApiSession
-from a2e_async._core.journal.protocol import UPLOAD, Journal
+from a2e_async._core.journal.protocol import UPLOAD, capabilities_of
 from a2e_async._core.journal.recorder import JournalRecorder
-from a2e_async._core.polling.peers import PeerGroup
 from a2e_async._core.polling.poller import Poller
 from a2e_async._core.submission.budget import (
     UPLOAD_COST,
@@ -145,6 +143,7 @@ class ClientComponents:
 def build_components(options: ClientOptions) -> ClientComponents:
     """Create the components of a new client. No I/O; no running loop is needed."""
     account, journal, kinds = options.account, options.journal, options.kinds
+    capabilities = capabilities_of(journal)
     emit = _never_raising(options.on_event) if options.on_event is not None else None
     emitter = None if emit is None else EventEmitter(emit)
     proxy = None if options.proxy is None else check_proxy(options.proxy)
@@ -195,7 +194,7 @@ def build_components(options: ClientOptions) -> ClientComponents:
         webhooks=options.webhook is not None,
         listen_to_all=None if journal is None else journal.watch_all,
         rate_share=rate_limiter.poll_share,
-        peers=_find_peers(account, journal),
+        peers=capabilities.peers(account.label),
         kind_named=kinds.named,
     )
     poller.output_source = downloader
@@ -222,7 +221,7 @@ def build_components(options: ClientOptions) -> ClientComponents:
         request_timeout=options.request_timeout,
         # Other clients start jobs of the same account: a name that the user gave does not prove
         # that a task is this client's.
-        mark_names=options.mark_names or getattr(journal, "shared", False),
+        mark_names=options.mark_names or capabilities.shared,
         recorder=recorder,
         resend=options.on_unknown == "resend_may_pay_twice",
         webhook=options.webhook,
@@ -352,16 +351,10 @@ def _presign_factory(
 def _make_rate_limiter(options: ClientOptions, emit: Callable[[Event], None]) -> RateLimiter:
     """Return the client's rate limiter, or that of the whole account from a shared journal."""
     rate, burst = options.rate, options.burst
-    limiter: Callable[..., RateLimiter] | None = getattr(options.journal, "limiter", None)
-    if limiter is None or rate is None:
-        return RateLimiter(rate, burst)
-    return limiter(rate, burst, options.account.label, emit)
-
-
-def _find_peers(account: Account, journal: Journal | None) -> PeerGroup | None:
-    """Return the group of clients of the account, if the journal offers one."""
-    peer_group_of: Callable[[str], PeerGroup] | None = getattr(journal, "peers", None)
-    return None if peer_group_of is None else peer_group_of(account.label)
+    shared = None
+    if rate is not None:
+        shared = capabilities_of(options.journal).limiter(rate, burst, options.account.label, emit)
+    return shared or RateLimiter(rate, burst)
 
 
 def _ignore_event(_: Event) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from attrs import define, field
 
+from a2e_async._core.journal.peers import PeerCallbacks
 from a2e_async._core.journal.protocol import LEASE_DURATION
 from a2e_async._core.polling.leader import LeaderPolling
-from a2e_async._core.polling.peers import PeerCallbacks
 from a2e_async._core.polling.polled_tasks import PolledTask, PollMode, PollRequest
 from a2e_async._core.polling.schedule import DELEGATED_POLL_INTERVAL, PollSchedule
 from a2e_async.errors import A2EError, InvalidInput

@@ -13,7 +13,14 @@ from attrs import evolve
 from a2e_async import Budget
 from a2e_async._core.journal import recorder as module
 from a2e_async._core.journal.keys import remaining_tasks_key, start_key_of_remaining_tasks
-from a2e_async._core.journal.protocol import ClosedBy, Entry, EntryChanges, LeaseLost, State
+from a2e_async._core.journal.protocol import (
+    ClosedBy,
+    Entry,
+    EntryChanges,
+    JournalCapabilities,
+    LeaseLost,
+    State,
+)
 from a2e_async._core.journal.recorder import JournalRecorder, recovery_from_entry
 from a2e_async._core.journal.rules import MAX_TIME_IN_FLIGHT
 from a2e_async._core.schema.inputs import TaskInput
@@ -35,7 +42,7 @@ LATER = datetime(2026, 1, 10, 12, 1, tzinfo=UTC)
 LONGEST = 10.0
 
 
-class Failing(ModelJournal):
+class Failing(ModelJournal, JournalCapabilities):
     """A journal whose methods named in ``fails`` raise."""
 
     fails: frozenset[str] = frozenset()

@@ -4,6 +4,7 @@ A start goes through `State`s: reserved (its key is taken, nothing was sent), in
 been sent), accepted (the service returned its ids), finished, saved. Each state is durable before
 the next step begins, so after a crash at any point another process knows what may have been paid.
 `Journal` is the protocol of a store; `a2e_async._core.journal.sqlite` implements it with a file.
+What a store may do beyond that (share a rate limit, poll for others) is `JournalCapabilities`.
 
 **Ownership.** Each journal object is an owner with a lease that it renews itself. Decisions need
 the lease: `Journal.begin`, `Journal.acquire`, `Journal.drop` and the step to `State.INTENT`. If a
@@ -21,12 +22,17 @@ means two starts. A journal that was never bound sees every entry.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import IntEnum
-from typing import Any, Final, Protocol, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, Unpack
 
 from attrs import field, frozen
 
+from a2e_async._core.journal.peers import PeerGroup
 from a2e_async._core.typeguards import MAX_PRICE, parse_price
 from a2e_async.errors import JournalError
+
+if TYPE_CHECKING:
+    from a2e_async._core.http.rate_limit import RateLimiter
+    from a2e_async.events import Event
 
 LEASE_DURATION: Final = 30.0
 """Seconds after the last heartbeat during which a client still owns its open entries."""
@@ -386,6 +392,56 @@ class Journal(Protocol):
         of this account are not moved.
         """
         ...
+
+
+class JournalCapabilities:
+    """What a journal can do beyond what `Journal` requires; by default nothing.
+
+    A journal of your own needs the methods of `Journal` only, and everything works with it. One
+    that can do more inherits from this class and overrides what it can: without inheriting, an
+    attribute with one of these names has no effect. Stateless: the journal itself holds the state.
+    """
+
+    shared: bool = False
+    """Whether other clients start jobs of the same account; then names always carry a mark."""
+
+    def withdraw(self, key: str, sent_at: float) -> None:
+        """Drop the entry of a start that was not sent, without waiting. Does nothing by default.
+
+        Called when an event loop or the process ends and no coroutine can run any more. An entry
+        with another ``sent_at`` (seconds since 1970) belongs to a later attempt and is kept.
+        Without this, the next run searches for the start, and finds nothing. May raise
+        `JournalError`.
+        """
+
+    def limiter(
+        self,
+        rate: float,
+        burst: float,
+        account: str,
+        emit: "Callable[[Event], None]",
+    ) -> "RateLimiter | None":
+        """Return a limiter that shares ``rate`` (requests/s) among the clients of ``account``.
+
+        None, the default: each client keeps to its own ``rate`` and ``burst`` (requests). ``emit``
+        takes events for the user.
+        """
+        return None
+
+    def peers(self, account: str) -> PeerGroup | None:
+        """Return the group of clients of ``account``, of which one polls for all.
+
+        None, the default: each client polls for itself.
+        """
+        return None
+
+
+_NO_CAPABILITIES: Final = JournalCapabilities()
+
+
+def capabilities_of(journal: Journal | None) -> JournalCapabilities:
+    """Return what a journal can do beyond what is required; without a journal that is nothing."""
+    return journal if isinstance(journal, JournalCapabilities) else _NO_CAPABILITIES
 
 
 UPLOAD: Final = "upload"

@@ -4,7 +4,7 @@ import asyncio
 import atexit
 import logging
 import weakref
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -23,6 +23,7 @@ from a2e_async._core.journal.protocol import (
     LeaseLost,
     State,
     UploadedInput,
+    capabilities_of,
 )
 from a2e_async._core.journal.recorded_start import RecordedStart
 from a2e_async._core.journal.rules import MAX_TIME_IN_FLIGHT, is_same_start
@@ -193,10 +194,9 @@ class JournalRecorder:
         Used when an event loop or a process ends and no coroutine can run any more.
         """
         sent_at = None if key is None else self._unsent_since.pop(key, None)
-        drop: Callable[[str, float], None] | None = getattr(self.journal, "withdraw", None)
-        if key is not None and sent_at is not None and drop is not None:
+        if key is not None and sent_at is not None:
             with suppress(JournalError):  # at worst the next run searches for it in vain
-                drop(key, sent_at)
+                capabilities_of(self.journal).withdraw(key, sent_at)
 
     def withdraw_all(self) -> None:
         """Drop the entries of all starts that were not sent."""

@@ -19,6 +19,7 @@ from a2e_async._core.journal.protocol import (
     BeginResult,
     Entry,
     EntryChanges,
+    JournalCapabilities,
     SpendSummary,
     State,
     UploadedInput,
@@ -49,7 +50,7 @@ PRUNE_BATCH_SIZE: Final = 5_000
 """How many entries are pruned in one transaction; other operations can run in between."""
 
 
-class SqliteJournal:
+class SqliteJournal(JournalCapabilities):
     """A `Journal` in the file ``path``, created at the first use with mode 0600.
 
     ``clock`` returns seconds since 1970. ``host_clock`` returns the seconds for leases and must be

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from a2e_async._core.polling.peers import PeerGroup
+from a2e_async._core.journal.peers import PeerGroup
 from a2e_async._core.polling.polled_tasks import Follower, PolledTask
 from a2e_async._core.polling.schedule import DELEGATED_POLL_INTERVAL, PollSchedule
 from a2e_async._core.tasks.kind import TaskKind, check_pollable, is_task_id

@@ -50,7 +50,7 @@ from a2e_async.models import OutputSource, Record
 if TYPE_CHECKING:
     from a2e_async._core.event_emitter import EventEmitter
     from a2e_async._core.http.session import ApiSession
-    from a2e_async._core.polling.peers import PeerGroup
+    from a2e_async._core.journal.peers import PeerGroup
     from a2e_async._core.tasks.task import Task
 
 logger = logging.getLogger("a2e_async.polling")

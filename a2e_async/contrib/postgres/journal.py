@@ -17,6 +17,7 @@ from a2e_async._core.journal.protocol import (
     BeginResult,
     Entry,
     EntryChanges,
+    JournalCapabilities,
     SpendSummary,
     State,
     UploadedInput,
@@ -40,7 +41,7 @@ CHANGEABLE_FIELDS: Final = frozenset(EntryChanges.__annotations__)
 _BLANK_ENTRY: Final = Entry(key="", kind="", digest="")
 
 
-class PostgresJournal:
+class PostgresJournal(JournalCapabilities):
     """A `Journal` in the database ``url``; its tables are created at the first use.
 
     ``url`` is a libpq URL: ``postgresql://user@host/database``. The password comes from

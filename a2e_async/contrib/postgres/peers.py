@@ -7,8 +7,8 @@ from typing import Final
 import psycopg
 
 from a2e_async._core.journal.lease_owner import is_owner_dead
+from a2e_async._core.journal.peers import PeerCallbacks
 from a2e_async._core.journal.protocol import LEASE_DURATION
-from a2e_async._core.polling.peers import PeerCallbacks
 from a2e_async.contrib.postgres import schema as tables
 from a2e_async.contrib.postgres.connection import Connection, execute
 from a2e_async.contrib.postgres.worker import JournalWorker

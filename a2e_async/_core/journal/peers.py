@@ -1,6 +1,6 @@
 """Protocols of a group of clients of one account, in which one leader polls for all.
 
-A journal that is shared by several hosts may offer a `PeerGroup` (``journal.peers(account)``).
+A journal that is shared by several hosts may offer a `PeerGroup`, see `JournalCapabilities.peers`.
 """
 
 from typing import Protocol
